@@ -1,0 +1,1 @@
+"""Towards the network: HTTP transport, the agent, trust and routes."""

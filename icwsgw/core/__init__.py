@@ -1,0 +1,1 @@
+"""Decisions of the gateway, pure: no Twisted, no clock, no logger."""

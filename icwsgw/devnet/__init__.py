@@ -1,0 +1,1 @@
+"""The embedded local replica with demo canisters, for development and tests."""

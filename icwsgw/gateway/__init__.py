@@ -1,0 +1,1 @@
+"""What the program is: where the clients and the network meet."""

@@ -1,0 +1,1 @@
+"""The formats of the Internet Computer, pure: no Twisted, no clock."""

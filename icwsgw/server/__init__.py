@@ -1,0 +1,1 @@
+"""Towards clients: WebSocket protocol, factory, outbox, limits, TLS."""
