@@ -1,0 +1,107 @@
+"""A URL parsed once, so that a request costs no parsing.
+
+``Url.parse`` reads the network's URL from the configuration; ``join`` gives the URL of one endpoint
+below it and remembers the request head that goes with it, which is the same for every request.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from icwsgw._version import __version__
+
+_UNSAFE_PATH = re.compile(rb"[\x00-\x20\x7f-\xff]")
+_UNSAFE_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_HOST = re.compile(r"[A-Za-z0-9._~:-]+")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+USER_AGENT = b"icwsgw/" + __version__.encode("ascii")
+
+
+class Url:
+    """Scheme, host, port and path of an HTTP resource.
+
+    :ivar scheme: "http" or "https"
+    :ivar host: name or address, without brackets
+    :ivar port: TCP port
+    :ivar path: path and query, percent-encoded, "/" at least for :meth:`parse` without a path
+    :ivar origin: (scheme, host, port), the key of the connection pool
+    """
+
+    __slots__ = ("_heads", "_netloc", "host", "origin", "path", "port", "scheme")
+
+    def __init__(self, scheme: str, host: str, port: int, path: bytes) -> None:
+        if scheme not in _DEFAULT_PORTS:
+            raise ValueError(f"not an http or https URL: scheme {scheme!r}")
+        if not _HOST.fullmatch(host):
+            raise ValueError(f"not a host name or address: {host!r}")
+        if not 0 < port < 65536:
+            raise ValueError(f"not a TCP port: {port}")
+        if not path.startswith(b"/") or _UNSAFE_PATH.search(path):
+            raise ValueError(f"not a URL path: {path!r}")
+        self.scheme = scheme
+        self.host = host
+        self.port = port
+        self.path = path
+        self.origin = (scheme, host, port)
+        shown = f"[{host}]" if ":" in host else host
+        self._netloc = (shown if port == _DEFAULT_PORTS[scheme] else f"{shown}:{port}").encode("ascii")
+        self._heads: dict[tuple[bytes, bytes], bytes] = {}
+
+    @classmethod
+    def parse(cls, text: str) -> Url:
+        """Read an absolute http or https URL; a fragment is dropped.
+
+        :raises ValueError: not such a URL, or with user name and password in it
+        """
+        parts = urlsplit(text)
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("a URL with user name or password is not supported")
+        if not parts.hostname:
+            raise ValueError(f"not an absolute URL: {text!r}")
+        port = parts.port if parts.port is not None else _DEFAULT_PORTS.get(parts.scheme, 0)
+        path = parts.path or "/"
+        if parts.query:
+            path += "?" + parts.query
+        try:
+            raw = path.encode("ascii")
+            host = parts.hostname.encode("idna").decode("ascii") if ":" not in parts.hostname else parts.hostname
+        except UnicodeError as error:
+            raise ValueError(f"not a URL: {text!r}") from error
+        return cls(parts.scheme, host, port, raw)
+
+    def join(self, path: bytes) -> Url:
+        """Give the URL of ``path`` (starting with "/") below this one's path.
+
+        :raises ValueError: not a path
+        """
+        return Url(self.scheme, self.host, self.port, self.path.rstrip(b"/") + path)
+
+    @property
+    def netloc(self) -> bytes:
+        """Host and, where it is not the scheme's own, port: the Host header."""
+        return self._netloc
+
+    def head(self, method: bytes, content_type: bytes) -> bytes:
+        """Give the request head up to and with ``Content-Length: ``, without the number.
+
+        :param content_type: value of Content-Type, or empty for none
+        :raises ValueError: method or content type that cannot stand in a head
+        """
+        key = (method, content_type)
+        head = self._heads.get(key)
+        if head is None:
+            if not method.isalpha() or _UNSAFE_VALUE.search(content_type):
+                raise ValueError(f"not a method and content type: {method!r} {content_type!r}")
+            lines = [b"%b %b HTTP/1.1" % (method, self.path), b"Host: " + self._netloc, b"User-Agent: " + USER_AGENT]
+            if content_type:
+                lines.append(b"Content-Type: " + content_type)
+            head = self._heads[key] = b"\r\n".join(lines) + b"\r\nContent-Length: "
+        return head
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self._netloc.decode('ascii')}{self.path.decode('ascii')}"
+
+    def __repr__(self) -> str:
+        return f"<Url {self}>"
