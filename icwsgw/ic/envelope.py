@@ -1,0 +1,210 @@
+"""Requests to the IC: their content, the signed envelope around it, and the checks a replica makes.
+
+An envelope is the CBOR map ``{content, sender_pubkey, sender_sig, sender_delegation}`` behind the self-describe tag; the
+anonymous sender has the content alone (IC interface specification, sections "HTTPS Interface" and "Authentication").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+from icwsgw.errors import FormatError, SignatureInvalid
+from icwsgw.ic import cbor
+from icwsgw.ic.principal import ANONYMOUS, Principal
+from icwsgw.ic.request_id import IC_REQUEST_SEPARATOR, request_id
+from icwsgw.ic.signatures import verify_delegations, verify_signature
+
+SECOND_NS: Final = 1_000_000_000
+MAX_INGRESS_TTL_NS: Final = 330 * SECOND_NS
+"""How far ahead an expiry may lie: 5 minutes and 30 s of tolerated drift."""
+MAX_NONCE: Final = 32
+MAX_PATHS: Final = 1000
+MAX_LABELS: Final = 127
+
+_TEXT: Final = {"call": "call", "query": "query", "read_state": "read_state"}
+
+
+class Signer(Protocol):
+    """What signs: :class:`icwsgw.ic.identity.Ed25519Identity` or a hardware key."""
+
+    @property
+    def principal(self) -> Principal:
+        """The sender."""
+
+    @property
+    def public_key_der(self) -> bytes:
+        """The key that ``principal`` stands for."""
+
+    def sign(self, message: bytes) -> bytes:
+        """Sign a message; 64 bytes."""
+
+
+class SignedRequest(NamedTuple):
+    """A request that is ready to be sent, as often as wanted, until it expires."""
+
+    body: bytes
+    """The envelope, CBOR with its tag."""
+    request_id: bytes
+    """32 bytes."""
+    ingress_expiry: int
+    """ns since 1970."""
+
+
+class VerifiedRequest(NamedTuple):
+    """A request whose envelope passed :func:`verify_envelope`."""
+
+    content: dict[str, Any]
+    sender: Principal
+    request_id: bytes
+
+
+def expiry_after(now_ns: int, seconds: float) -> int:
+    """Give the expiry for a request that should live for some seconds.
+
+    Rounded down as agents do, so that requests made close together are the same: to the minute when more than 90 s are
+    asked for, else to the second (agent-rs, ``ic-agent/src/agent/mod.rs``).
+
+    :param now_ns: time in ns since 1970
+    :returns: ns since 1970
+    """
+    unit = 60 * SECOND_NS if seconds > 90 else SECOND_NS
+    expiry = now_ns + int(seconds * SECOND_NS)
+    return expiry - expiry % unit
+
+
+def call_content(
+    sender: Principal, canister: Principal, method: str, arg: bytes, expiry_ns: int, nonce: bytes | None = None
+) -> dict[str, Any]:
+    """Make the content of an update call."""
+    return _method_content("call", sender, canister, method, arg, expiry_ns, nonce)
+
+
+def query_content(
+    sender: Principal, canister: Principal, method: str, arg: bytes, expiry_ns: int, nonce: bytes | None = None
+) -> dict[str, Any]:
+    """Make the content of a query call."""
+    return _method_content("query", sender, canister, method, arg, expiry_ns, nonce)
+
+
+def read_state_content(
+    sender: Principal, paths: Sequence[Sequence[bytes]], expiry_ns: int, nonce: bytes | None = None
+) -> dict[str, Any]:
+    """Make the content of a read_state request.
+
+    :param paths: at most 1000 paths of at most 127 labels
+    """
+    content: dict[str, Any] = {
+        "request_type": "read_state",
+        "sender": sender.raw,
+        "ingress_expiry": expiry_ns,
+        "paths": [list(path) for path in paths],
+    }
+    if nonce is not None:
+        content["nonce"] = nonce
+    return content
+
+
+def _method_content(
+    kind: str, sender: Principal, canister: Principal, method: str, arg: bytes, expiry_ns: int, nonce: bytes | None
+) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        "request_type": kind,
+        "sender": sender.raw,
+        "ingress_expiry": expiry_ns,
+        "canister_id": canister.raw,
+        "method_name": method,
+        "arg": arg,
+    }
+    if nonce is not None:
+        content["nonce"] = nonce
+    return content
+
+
+def sign_request(identity: Signer, content: dict[str, Any]) -> SignedRequest:
+    """Sign a content whose sender is the identity's principal."""
+    identifier = request_id(content)
+    body = cbor.dumps_tagged(
+        {
+            "content": content,
+            "sender_pubkey": identity.public_key_der,
+            "sender_sig": identity.sign(IC_REQUEST_SEPARATOR + identifier),
+        }
+    )
+    return SignedRequest(body, identifier, content["ingress_expiry"])
+
+
+def anonymous_request(content: dict[str, Any]) -> SignedRequest:
+    """Wrap a content whose sender is the anonymous principal."""
+    return SignedRequest(cbor.dumps_tagged({"content": content}), request_id(content), content["ingress_expiry"])
+
+
+def verify_envelope(body: bytes, now_ns: int, *, max_ttl_ns: int = MAX_INGRESS_TTL_NS) -> VerifiedRequest:
+    """Check an envelope as a replica does.
+
+    :param body: CBOR of the envelope, with or without its tag
+    :param now_ns: the replica's time, ns since 1970
+    :param max_ttl_ns: how far ahead the expiry may lie
+    :raises FormatError: not an envelope
+    :raises SignatureInvalid: wrong signature, delegation, sender or expiry
+    """
+    envelope = cbor.loads(body)
+    content = envelope.get("content") if isinstance(envelope, dict) else None
+    if not isinstance(content, dict):
+        raise FormatError("an envelope without content")
+    sender = _check_content(content)
+    public_key, signature = envelope.get("sender_pubkey"), envelope.get("sender_sig")
+    delegations = envelope.get("sender_delegation")
+    identifier = request_id(content)
+    expiry = content["ingress_expiry"]
+    kind = content["request_type"]
+    if not (sender.is_anonymous and kind != "call"):
+        if expiry <= now_ns:
+            raise SignatureInvalid(f"ingress_expiry passed {(now_ns - expiry) / SECOND_NS:.3f} s ago")
+        if expiry > now_ns + max_ttl_ns:
+            raise SignatureInvalid(f"ingress_expiry is {(expiry - now_ns) / SECOND_NS:.3f} s ahead")
+    if sender.is_anonymous:
+        if public_key is not None or signature is not None or delegations is not None:
+            raise SignatureInvalid("the anonymous sender with a key or a signature")
+        return VerifiedRequest(content, sender, identifier)
+    if not isinstance(public_key, bytes) or not isinstance(signature, bytes):
+        raise SignatureInvalid("sender_pubkey and sender_sig are missing")
+    if Principal.self_authenticating(public_key) != sender:
+        raise SignatureInvalid("the sender is not the principal of sender_pubkey")
+    chain = verify_delegations(public_key, delegations if delegations is not None else (), now_ns)
+    if chain.queries_only and kind == "call":
+        raise SignatureInvalid("a delegation that allows queries only")
+    canister = content.get("canister_id")
+    if chain.targets is not None and canister is not None and canister not in chain.targets:
+        raise SignatureInvalid("the canister is not among the delegation's targets")
+    verify_signature(chain.public_key, IC_REQUEST_SEPARATOR + identifier, signature)
+    return VerifiedRequest(content, sender, identifier)
+
+
+def _check_content(content: dict[str, Any]) -> Principal:
+    kind, sender, expiry = content.get("request_type"), content.get("sender"), content.get("ingress_expiry")
+    if kind not in _TEXT:
+        raise FormatError("an unknown request_type")
+    if not isinstance(sender, bytes):
+        raise FormatError("a request without sender")
+    if not isinstance(expiry, int) or not 0 <= expiry < 1 << 64:
+        raise FormatError("a request without ingress_expiry")
+    nonce = content.get("nonce")
+    if nonce is not None and (not isinstance(nonce, bytes) or len(nonce) > MAX_NONCE):
+        raise FormatError(f"nonce is not bytes, at most {MAX_NONCE} of them")
+    if kind == "read_state":
+        paths = content.get("paths")
+        if not isinstance(paths, list) or len(paths) > MAX_PATHS:
+            raise FormatError(f"paths is not a list of at most {MAX_PATHS}")
+        for path in paths:
+            if not isinstance(path, list) or len(path) > MAX_LABELS or not all(isinstance(x, bytes) for x in path):
+                raise FormatError(f"a path is not a list of at most {MAX_LABELS} labels")
+    else:
+        if not isinstance(content.get("canister_id"), bytes):
+            raise FormatError("a request without canister_id")
+        Principal(content["canister_id"])
+        if not isinstance(content.get("method_name"), str):
+            raise FormatError("a request without method_name")
+        if not isinstance(content.get("arg"), bytes):
+            raise FormatError("a request without arg")
+    return Principal(sender) if sender != b"\x04" else ANONYMOUS

@@ -1,0 +1,120 @@
+"""Ed25519 identities: the gateway's own keys, and the key file of the original.
+
+The key file is a PKCS#8 private key in DER. Two forms are read: version 2 (RFC 5958, 85 bytes, public key inside), which
+the original gateway writes through the Rust library ring, and version 1 (RFC 8410, 48 bytes), which OpenSSL writes.
+Version 2 is written. Both public key encodings in use are read: RFC 8410's ``[1] IMPLICIT BIT STRING`` (83 bytes) and
+ring's ``[1]`` with a whole BIT STRING inside (85 bytes).
+
+Further identities are derived from the first, so that one key file is enough for all of them:
+``seed_i = HKDF-SHA256(ikm=seed_0, salt="icwsgw", info="identity" . i as 4 bytes, big-endian)``, 32 bytes, RFC 5869.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Final
+
+from nacl.bindings import crypto_sign, crypto_sign_seed_keypair
+
+from icwsgw.errors import FormatError
+from icwsgw.ic.principal import Principal
+
+ED25519_DER_PREFIX: Final = bytes.fromhex("302a300506032b6570032100")
+"""SubjectPublicKeyInfo of an Ed25519 key up to its 32 bytes (RFC 8410)."""
+
+_V1: Final = bytes.fromhex("302e020100300506032b657004220420")
+_V2: Final = bytes.fromhex("3053020101300506032b657004220420")
+_V2_PUBLIC: Final = bytes.fromhex("a123032100")
+_V2_RFC: Final = bytes.fromhex("3051020101300506032b657004220420")
+_V2_RFC_PUBLIC: Final = bytes.fromhex("812100")
+_DERIVE_SALT: Final = b"icwsgw"
+_DERIVE_INFO: Final = b"identity"
+
+
+class Ed25519Identity:
+    """An Ed25519 key pair and its principal.
+
+    :ivar seed: the 32 secret bytes (never log them)
+    :ivar public_key_der: SubjectPublicKeyInfo, 44 bytes
+    :ivar principal: the self-authenticating principal of that key
+    """
+
+    __slots__ = ("_secret", "principal", "public_key_der", "seed")
+
+    def __init__(self, seed: bytes) -> None:
+        """Make the identity of a seed.
+
+        :raises FormatError: not 32 bytes
+        """
+        if len(seed) != 32:
+            raise FormatError(f"an Ed25519 seed has 32 bytes, not {len(seed)}")
+        public, secret = crypto_sign_seed_keypair(bytes(seed))
+        self.seed = bytes(seed)
+        self._secret = secret
+        self.public_key_der = ED25519_DER_PREFIX + public
+        self.principal = Principal.self_authenticating(self.public_key_der)
+
+    @classmethod
+    def generate(cls, random_bytes: Callable[[int], bytes]) -> Ed25519Identity:
+        """Make a new identity from a source of secure random bytes, for example ``os.urandom``."""
+        return cls(random_bytes(32))
+
+    @classmethod
+    def from_pkcs8_der(cls, data: bytes) -> Ed25519Identity:
+        """Read a PKCS#8 private key in DER, version 1 or 2.
+
+        :raises FormatError: not an Ed25519 key in one of these forms, or its public key does not belong to it
+        """
+        for prefix, public_prefix in ((_V2, _V2_PUBLIC), (_V2_RFC, _V2_RFC_PUBLIC), (_V1, b"")):
+            if data[:16] == prefix:
+                break
+        else:
+            raise FormatError("not an Ed25519 private key in PKCS#8 DER")
+        size = 48 + (len(public_prefix) + 32 if public_prefix else 0)
+        if len(data) != size:
+            raise FormatError(f"this PKCS#8 key should have {size} bytes, not {len(data)}")
+        identity = cls(data[16:48])
+        if public_prefix and data[48:] != public_prefix + identity.public_key_der[12:]:
+            raise FormatError("the public key in this PKCS#8 file does not belong to its private key")
+        return identity
+
+    @classmethod
+    def from_pem(cls, text: str) -> Ed25519Identity:
+        """Read the same in PEM (``BEGIN PRIVATE KEY``).
+
+        :raises FormatError: not such a key
+        """
+        lines = [line.strip() for line in text.strip().splitlines()]
+        if len(lines) < 3 or lines[0] != "-----BEGIN PRIVATE KEY-----" or lines[-1] != "-----END PRIVATE KEY-----":
+            raise FormatError("not a PEM private key (BEGIN PRIVATE KEY)")
+        try:
+            data = base64.b64decode("".join(lines[1:-1]), validate=True)
+        except (binascii.Error, ValueError):
+            raise FormatError("not base64 in the PEM private key") from None
+        return cls.from_pkcs8_der(data)
+
+    def to_pkcs8_der(self) -> bytes:
+        """Write PKCS#8 version 2, the 85 bytes that the original reads."""
+        return _V2 + self.seed + _V2_PUBLIC + self.public_key_der[12:]
+
+    def sign(self, message: bytes) -> bytes:
+        """Sign; 64 bytes."""
+        return crypto_sign(message, self._secret)[:64]
+
+    def derive(self, index: int) -> Ed25519Identity:
+        """Give the identity number ``index`` of this one; 0 is itself.
+
+        :param index: 0 to 2**32 - 1
+        """
+        if index == 0:
+            return self
+        pseudo_random_key = hmac.new(_DERIVE_SALT, self.seed, sha256).digest()
+        info = _DERIVE_INFO + index.to_bytes(4, "big")
+        return Ed25519Identity(hmac.new(pseudo_random_key, info + b"\x01", sha256).digest())
+
+    def __repr__(self) -> str:
+        return f"Ed25519Identity({self.principal})"

@@ -1,0 +1,131 @@
+"""Signatures of senders: Ed25519, ECDSA on P-256 and on secp256k1, and delegation chains.
+
+Public keys come as DER SubjectPublicKeyInfo; ECDSA signatures are the 64 bytes ``r . s`` over SHA-256 (IC interface
+specification, section "Signatures"). WebAuthn and canister signatures are not verified here: the replica does that.
+
+A delegation chain goes from ``sender_pubkey`` (whose principal is the sender) to the session key that signs the
+request; each link is signed by the key before it over ``"\\x1Aic-request-auth-delegation" . hash(delegation)``
+(section "Authentication").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+from nacl.bindings import crypto_sign_open
+from nacl.exceptions import BadSignatureError
+
+from icwsgw.errors import FormatError, SignatureInvalid
+from icwsgw.ic.identity import ED25519_DER_PREFIX
+from icwsgw.ic.principal import Principal
+from icwsgw.ic.request_id import IC_REQUEST_AUTH_DELEGATION_SEPARATOR, request_id
+
+MAX_DELEGATIONS: Final = 20
+MAX_TARGETS: Final = 1000
+_ECDSA: Final = ec.ECDSA(SHA256())
+
+
+class Chain(NamedTuple):
+    """What a verified delegation chain allows."""
+
+    public_key: bytes
+    """DER key that has to have signed the request."""
+    targets: frozenset[bytes] | None
+    """Canisters that may be addressed; None: any."""
+    queries_only: bool
+    """Whether calls are excluded."""
+
+
+def verify_signature(der_public_key: bytes, message: bytes, signature: bytes) -> None:
+    """Verify a signature.
+
+    :raises SignatureInvalid: wrong signature, or a key of a kind that is not known here
+    """
+    if len(signature) != 64:
+        raise SignatureInvalid(f"a signature of {len(signature)} bytes")
+    if der_public_key[:12] == ED25519_DER_PREFIX and len(der_public_key) == 44:
+        try:
+            crypto_sign_open(signature + message, der_public_key[12:])
+        except BadSignatureError:
+            raise SignatureInvalid("wrong Ed25519 signature") from None
+        return
+    key = _ecdsa_key(der_public_key)
+    r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+    try:
+        key.verify(encode_dss_signature(r, s), message, _ECDSA)
+    except InvalidSignature:
+        raise SignatureInvalid("wrong ECDSA signature") from None
+
+
+@lru_cache(maxsize=256)
+def _ecdsa_key(der_public_key: bytes) -> ec.EllipticCurvePublicKey:
+    try:
+        key = load_der_public_key(der_public_key)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise SignatureInvalid("not a public key that is known here") from None
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, (ec.SECP256R1, ec.SECP256K1)):
+        raise SignatureInvalid("a public key of a kind that is not known here")
+    return key
+
+
+def verify_delegations(sender_public_key: bytes, delegations: Sequence[Any], now_ns: int) -> Chain:
+    """Verify a chain of delegations that begins at the sender's key.
+
+    :param delegations: decoded ``sender_delegation``: maps of ``delegation`` and ``signature``
+    :param now_ns: time in ns since 1970
+    :raises FormatError: not delegations
+    :raises SignatureInvalid: a wrong signature, an expired link, a cycle, or too many links
+    """
+    if not isinstance(delegations, (list, tuple)):
+        raise FormatError("sender_delegation is not a list")
+    if len(delegations) > MAX_DELEGATIONS:
+        raise SignatureInvalid(f"more than {MAX_DELEGATIONS} delegations")
+    key = sender_public_key
+    seen = {key}
+    targets: frozenset[bytes] | None = None
+    queries_only = False
+    for signed in delegations:
+        delegation, signature = _signed_delegation(signed)
+        verify_signature(key, IC_REQUEST_AUTH_DELEGATION_SEPARATOR + request_id(delegation), signature)
+        if delegation["expiration"] < now_ns:
+            raise SignatureInvalid("a delegation has expired")
+        own = delegation.get("targets")
+        if own is not None:
+            targets = frozenset(own) if targets is None else targets & frozenset(own)
+        queries_only = queries_only or delegation.get("permissions") == "queries"
+        key = delegation["pubkey"]
+        if key in seen:
+            raise SignatureInvalid("a cycle in the delegations")
+        seen.add(key)
+    return Chain(key, targets, queries_only)
+
+
+def _signed_delegation(signed: Any) -> tuple[dict[str, Any], bytes]:
+    if not isinstance(signed, Mapping):
+        raise FormatError("a delegation is not a map")
+    delegation, signature = signed.get("delegation"), signed.get("signature")
+    if not isinstance(delegation, dict) or not isinstance(signature, bytes):
+        raise FormatError("a delegation without its fields")
+    expiration, permissions = delegation.get("expiration"), delegation.get("permissions")
+    if not isinstance(delegation.get("pubkey"), bytes):
+        raise FormatError("a delegation without a public key")
+    if not isinstance(expiration, int) or not 0 <= expiration < 1 << 64:
+        raise FormatError("a delegation without an expiration")
+    if permissions not in (None, "queries", "all"):
+        raise FormatError("a delegation with unknown permissions")
+    targets = delegation.get("targets")
+    if targets is not None:
+        if not isinstance(targets, list) or not all(isinstance(t, bytes) for t in targets):
+            raise FormatError("a delegation's targets are not a list of principals")
+        if len(targets) > MAX_TARGETS:
+            raise SignatureInvalid(f"a delegation with more than {MAX_TARGETS} targets")
+        for target in targets:
+            Principal(target)
+    return delegation, signature
