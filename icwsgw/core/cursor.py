@@ -1,0 +1,144 @@
+"""Where a poller stands in its canister's queue, and what an answer changes about it.
+
+The CDK numbers a gateway's messages from 0; the number is the tail of each message's key (facts 3). A poller asks
+"from nonce n on". Answers come from any replica of the subnet, out of order, twice, or from one that lags behind, so
+the cursor delivers by number alone:
+
+    number == next    deliver, next += 1
+    number <  next    a duplicate: skip
+    number >  next    a gap: deliver nothing beyond it, ask again
+
+A gap that stays is real: the canister has deleted messages older than its acknowledgement interval. After
+``GAP_ASKS`` answers over at least ``GAP_SECONDS`` the cursor jumps over it and reports what is missing. A cursor that
+has not seen a message yet (``fresh``) takes the first one as its start, whatever its number: older ones are gone.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from icwsgw.core.messages import message_timestamp
+from icwsgw.ic.ws import nonce_of_key
+
+GAP_ASKS = 3
+GAP_SECONDS = 1.0
+
+#: (client principal, client nonce, key, content), as icwsgw.ic.ws reads it
+Message = tuple[bytes, int, bytes, bytes]
+
+#: A last message longer than this is remembered by digest and time alone.
+KEEP_BYTES = 4096
+
+
+class LastMessage:
+    """The last delivered message, as far as it is needed to recognise it.
+
+    :ivar nonce: its number
+    """
+
+    __slots__ = ("_content", "_digest", "_timestamp", "nonce")
+
+    def __init__(self, nonce: int, content: bytes) -> None:
+        self.nonce = nonce
+        self._content: bytes | None = content
+        self._digest: bytes | None = None
+        self._timestamp: int | None = None
+        if len(content) > KEEP_BYTES:
+            self._digest = sha256(content).digest()
+            self._timestamp = message_timestamp(content)
+            self._content = None
+
+    def is_same(self, content: bytes) -> bool:
+        """Whether ``content`` is this message's."""
+        if self._content is not None:
+            return self._content == content
+        return self._digest == sha256(content).digest()
+
+    @property
+    def timestamp(self) -> int | None:
+        """The canister's time of the message, ns since 1970, or None when its content has none."""
+        if self._content is not None:
+            return message_timestamp(self._content)
+        return self._timestamp
+
+
+class Taken:
+    """What one answer yields.
+
+    :ivar deliver: the messages to deliver, in order
+    :ivar duplicates: how many were known already
+    :ivar missing: (first, beyond) of a gap that stopped the delivery, else None
+    :ivar lost: (first, beyond) of a gap that was given up and jumped over, else None
+    """
+
+    __slots__ = ("deliver", "duplicates", "lost", "missing")
+
+    def __init__(self) -> None:
+        self.deliver: list[Message] = []
+        self.duplicates = 0
+        self.missing: tuple[int, int] | None = None
+        self.lost: tuple[int, int] | None = None
+
+
+class Cursor:
+    """The position in one queue.
+
+    :ivar next: the number to ask for
+    :ivar fresh: no message has been seen since the start (or the last restart)
+    :ivar last: the last delivered message, None while fresh
+    """
+
+    __slots__ = ("_gap_asks", "_gap_since", "fresh", "last", "next")
+
+    def __init__(self) -> None:
+        self.next = 0
+        self.fresh = True
+        self.last: LastMessage | None = None
+        self._gap_asks = 0
+        self._gap_since = 0.0
+
+    def restart(self) -> None:
+        """Begin again at number 0: the queue is a new one."""
+        self.next = 0
+        self.fresh = True
+        self.last = None
+        self._gap_asks = 0
+
+    def take(self, messages: list[Message], now: float) -> Taken:
+        """Sort an answer's messages into delivered, known and out of reach; moves ``next``.
+
+        :param now: seconds, on any clock that only goes forward
+        """
+        taken = Taken()
+        deliver = taken.deliver
+        expected = self.next
+        for message in messages:
+            nonce = nonce_of_key(message[2])
+            if nonce == expected:
+                deliver.append(message)
+                expected += 1
+            elif nonce < expected:
+                taken.duplicates += 1
+            elif self.fresh and not deliver:
+                deliver.append(message)
+                expected = nonce + 1
+            elif not deliver and self._gap_stays(now):
+                taken.lost = (expected, nonce)
+                deliver.append(message)
+                expected = nonce + 1
+            else:
+                taken.missing = (expected, nonce)
+                break
+        if deliver:
+            self.next = expected
+            self.fresh = False
+            self._gap_asks = 0
+            self.last = LastMessage(expected - 1, deliver[-1][3])
+        return taken
+
+    def _gap_stays(self, now: float) -> bool:
+        """Count one more answer that begins beyond ``next``; True when it is time to believe it."""
+        if self._gap_asks == 0:
+            self._gap_since = now
+        self._gap_asks += 1
+        return self._gap_asks >= GAP_ASKS and now - self._gap_since >= GAP_SECONDS

@@ -1,0 +1,111 @@
+"""Is the canister still in the life in which its last message was delivered?
+
+A canister that is upgraded or reinstalled loses the CDK's state: its queue starts again at number 0 while the poller
+asks from n. Its answers then are empty for ever, or, once the new queue has grown beyond n, go on as if nothing had
+happened. The certificate cannot tell (it is always fresh), and an empty answer proves nothing, because a replica may
+lag behind the one that gave the last message (design 3.9). A *probe* is a poll that asks from n-1, the last delivered
+message:
+
+    the same message there            the same life
+    another message there             a new life
+    nothing from n-1 on               look at the start (ask from 0): messages there that are newer than the last one
+                                      delivered, or addressed to a client that waits for its first message, prove a
+                                      new life. If the start is empty too, time decides: while a gateway has clients
+                                      the CDK never deletes its newest message, so a queue that looks empty in
+                                      ``ABSENT_PROBES`` probes over ``ABSENT_SECONDS``, none of them contradicted,
+                                      has lost its state and not merely fallen behind.
+
+A probe replaces an ordinary poll, so looking regularly costs no query, only the decoding of one message more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from enum import Enum
+
+from icwsgw.core.cursor import LastMessage, Message
+from icwsgw.core.messages import message_timestamp
+from icwsgw.ic.ws import nonce_of_key
+
+PROBE_SECONDS = 2.0
+WAITING_PROBE_SECONDS = 0.25
+ABSENT_PROBES = 4
+ABSENT_SECONDS = 3.0
+
+
+class Verdict(Enum):
+    """What a probe or a look at the start says."""
+
+    SAME = "the same life"
+    NEW = "a new life"
+    LOOK = "nothing there: look at the start"
+    UNSURE = "nothing proven"
+
+
+class Lifeline:
+    """The evidence about one queue."""
+
+    __slots__ = ("_absent", "_absent_since", "_next_probe")
+
+    def __init__(self) -> None:
+        self._absent = 0
+        self._absent_since = 0.0
+        self._next_probe = 0.0
+
+    def due(self, now: float) -> bool:
+        """Whether the next poll should be a probe."""
+        return now >= self._next_probe
+
+    def sent(self, now: float, waiting: bool) -> None:
+        """A probe has left; ``waiting`` says that a client waits for its first message."""
+        self._next_probe = now + (WAITING_PROBE_SECONDS if waiting or self._absent else PROBE_SECONDS)
+
+    def hurry(self) -> None:
+        """Make the next poll a probe: a client waits although its ws_open has been executed."""
+        self._next_probe = 0.0
+
+    def restart(self, now: float) -> None:
+        """A new life (or none yet) has begun: nothing is known against it."""
+        self._absent = 0
+        self._next_probe = now + PROBE_SECONDS
+
+    def probed(self, last: LastMessage, messages: list[Message], now: float) -> Verdict:
+        """Judge the answer to a probe.
+
+        :param last: the last delivered message when the probe was sent
+        :param messages: the answer, asked from ``last.nonce``
+        """
+        if not messages:
+            if self._absent == 0:
+                self._absent_since = now
+            self._absent += 1
+            return Verdict.LOOK
+        self._absent = 0
+        first = messages[0]
+        if nonce_of_key(first[2]) == last.nonce and not last.is_same(first[3]):
+            return Verdict.NEW
+        return Verdict.SAME
+
+    def looked(
+        self, last: LastMessage, messages: list[Message], waiting: Container[tuple[bytes, int]], now: float
+    ) -> Verdict:
+        """Judge the answer from number 0.
+
+        :param last: the last delivered message
+        :param messages: the queue's start
+        :param waiting: client keys of those who wait for their first message
+        """
+        delivered_at = last.timestamp
+        for principal, client_nonce, key, content in messages:
+            if nonce_of_key(key) > last.nonce:
+                break
+            if (principal, client_nonce) in waiting:
+                return Verdict.NEW
+            timestamp = message_timestamp(content)
+            if delivered_at is not None and timestamp is not None and timestamp > delivered_at:
+                return Verdict.NEW
+        if messages:
+            self._absent = 0
+        elif self._absent >= ABSENT_PROBES and now - self._absent_since >= ABSENT_SECONDS:
+            return Verdict.NEW
+        return Verdict.UNSURE

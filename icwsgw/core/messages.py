@@ -1,0 +1,181 @@
+"""The messages between gateway and client, both ways (docs/protocol.md; ic-ws-protocol.md of the original).
+
+    gateway -> client   CBOR, self-describe tag   {gateway_principal: bytes}          once, the handshake message
+    client -> gateway   CBOR, tag optional        {envelope: {content, sender_pubkey, sender_sig, ...}}
+    gateway -> client   CBOR, no tag              {key: text, content: bytes, cert: bytes, tree: bytes}
+
+An envelope is relayed as the very bytes that the client sent: its request id covers fields that this version may not
+know, and decoding and encoding again would be free to change them (facts 1.2). So the way up decodes once, to see
+whose call it is, and then cuts the envelope's bytes out.
+
+The way down builds whole WebSocket frames, header included: a message is joined once, from parts most of which are
+shared by its batch, and written as it is (design 3.6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from icwsgw.errors import FormatError
+from icwsgw.ic import cbor
+
+_TAG = cbor.SELF_DESCRIBE
+_ENVELOPE_PREFIXES = (_TAG + b"\xa1\x68envelope", b"\xa1\x68envelope")
+_PREFIX_LENGTHS = tuple(len(prefix) for prefix in _ENVELOPE_PREFIXES)
+
+#: A client's frame nests four levels (frame, envelope, content or delegation, entry); the rest is room for new fields.
+MAX_CLIENT_DEPTH = 12
+
+
+class ClientEnvelope:
+    """A signed call as a client sent it, and what of it decides where it goes.
+
+    :ivar body: the envelope's bytes behind the self-describe tag: the body of the HTTP call
+    :ivar sender: principal, raw
+    :ivar canister_id: principal, raw
+    :ivar method_name: the canister's method
+    :ivar arg: its Candid argument
+    :ivar ingress_expiry: nanoseconds since 1970
+    """
+
+    __slots__ = ("arg", "body", "canister_id", "ingress_expiry", "method_name", "sender")
+
+    def __init__(
+        self, body: bytes, sender: bytes, canister_id: bytes, method_name: str, arg: bytes, ingress_expiry: int
+    ) -> None:
+        self.body = body
+        self.sender = sender
+        self.canister_id = canister_id
+        self.method_name = method_name
+        self.arg = arg
+        self.ingress_expiry = ingress_expiry
+
+
+def handshake(gateway_principal: bytes) -> bytes:
+    """The payload that greets a client: ``{gateway_principal}``, the principal it has to name in ws_open."""
+    return _TAG + b"\xa1\x71gateway_principal" + cbor.head(2, len(gateway_principal)) + gateway_principal
+
+
+def parse_client_frame(payload: bytes) -> ClientEnvelope:
+    """Reads a client's message.
+
+    :raises FormatError: with a reason fit for the client: it is not CBOR, has no envelope, or the envelope is not
+        that of a call
+    """
+    frame = cbor.loads(payload, max_depth=MAX_CLIENT_DEPTH)
+    if type(frame) is not dict or type(envelope := frame.get("envelope")) is not dict:
+        raise FormatError("message is not a map with an envelope")
+    content = envelope.get("content")
+    if type(content) is not dict:
+        raise FormatError("envelope has no content")
+    if content.get("request_type") != "call":
+        raise FormatError("envelope is not that of a call")
+    sender = _principal(content, "sender")
+    canister_id = _principal(content, "canister_id")
+    method_name, arg, expiry = content.get("method_name"), content.get("arg"), content.get("ingress_expiry")
+    if type(method_name) is not str:
+        raise FormatError("method_name is missing or not text")
+    if type(arg) is not bytes:
+        raise FormatError("arg is missing or not bytes")
+    if type(expiry) is not int or not 0 <= expiry < 1 << 64:
+        raise FormatError("ingress_expiry is missing or not a time")
+    _check_delegations(envelope)
+    return ClientEnvelope(_envelope_bytes(payload), sender, canister_id, method_name, arg, expiry)
+
+
+def _principal(content: Mapping[str, Any], name: str) -> bytes:
+    value = content.get(name)
+    if type(value) is not bytes or len(value) > 29:
+        raise FormatError(f"{name} is missing or not a principal")
+    return value
+
+
+def _check_delegations(envelope: Mapping[str, Any]) -> None:
+    """Refuses early what no replica would take: a delegation for queries only cannot sign a call (facts 1.2)."""
+    delegations = envelope.get("sender_delegation")
+    if not delegations:
+        return
+    if type(delegations) is not list:
+        raise FormatError("sender_delegation is not a list")
+    for entry in delegations:
+        delegation = entry.get("delegation") if type(entry) is dict else None
+        if type(delegation) is not dict:
+            raise FormatError("sender_delegation has an entry without delegation")
+        if delegation.get("permissions") == "queries":
+            raise FormatError("the sender's delegation is for queries only")
+
+
+def _envelope_bytes(payload: bytes) -> bytes:
+    """The envelope's own bytes, tagged; ``payload`` has been decoded, so its shape is known to be sound."""
+    for prefix, length in zip(_ENVELOPE_PREFIXES, _PREFIX_LENGTHS, strict=True):
+        if payload.startswith(prefix):
+            body = payload[length:]
+            break
+    else:
+        start, end = cbor.map_spans(payload)["envelope"]
+        body = payload[start:end]
+    return body if body.startswith(_TAG) else _TAG + body
+
+
+def frame_header(length: int) -> bytes:
+    """The header of an unmasked, unfragmented binary WebSocket frame (RFC 6455, section 5.2)."""
+    if length < 126:
+        return bytes((0x82, length))
+    if length < 1 << 16:
+        return b"\x82\x7e" + length.to_bytes(2, "big")
+    return b"\x82\x7f" + length.to_bytes(8, "big")
+
+
+def frame(payload: bytes) -> bytes:
+    """A payload as one binary WebSocket frame."""
+    return frame_header(len(payload)) + payload
+
+
+class BatchFramer:
+    """Builds the frames of one batch of canister messages, which share certificate and tree."""
+
+    __slots__ = ("_fixed", "_tail")
+
+    def __init__(self, cert: bytes, tree: bytes) -> None:
+        self._tail = b"".join((b"\x64cert", cbor.head(2, len(cert)), cert, b"\x64tree", cbor.head(2, len(tree)), tree))
+        # map head, "key", "content"
+        self._fixed = 1 + 4 + 8 + len(self._tail)
+
+    def frame(self, key: bytes, content: bytes) -> bytes:
+        """The whole frame for one message.
+
+        :param key: UTF-8 of the message's key
+        :param content: the message, as the canister's CDK encoded it
+        """
+        key_head = cbor.head(3, len(key))
+        content_head = cbor.head(2, len(content))
+        length = self._fixed + len(key_head) + len(key) + len(content_head) + len(content)
+        return b"".join(
+            (
+                frame_header(length),
+                b"\xa4\x63key",
+                key_head,
+                key,
+                b"\x67content",
+                content_head,
+                content,
+                self._tail,
+            )
+        )
+
+
+def payload_of(frame: bytes) -> bytes:
+    """The payload of a frame made here, for a connection that compresses."""
+    size = frame[1]
+    return frame[2 if size < 126 else 4 if size == 126 else 10 :]
+
+
+def message_timestamp(content: bytes) -> int | None:
+    """The canister's time in a message's content, ns since 1970; None when it is not the CDK's WebsocketMessage."""
+    try:
+        message = cbor.loads(content)
+    except FormatError:
+        return None
+    timestamp = message.get("timestamp") if type(message) is dict else None
+    return timestamp if type(timestamp) is int else None

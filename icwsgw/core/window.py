@@ -1,0 +1,56 @@
+"""How many polls of one queue are in flight, and from which numbers.
+
+A canister answers at most a page of messages (50 unless its owner chose another number), so one poll at a time moves
+page / round-trip-time messages a second. Asking past the end of a queue is harmless, so while the queue is deep the
+window asks for n, n + page, n + 2 page ... at once (design 3.3). It doubles with each full page, as long as pages
+come back full, and falls back to what the last drain really needed when the end is reached: at rest it is 1, and an
+idle canister gets one query a tick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+DEFAULT_PAGE = 50
+
+
+class Window:
+    """The window of one poller.
+
+    :ivar size: polls to have in flight
+    :ivar page: messages in a full answer, learned from the answers
+    """
+
+    __slots__ = ("_limit", "_pages", "page", "size")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._pages = 0
+        self.page = DEFAULT_PAGE
+        self.size = 1
+
+    def asks(self, next_nonce: int, in_flight: Container[int]) -> list[int]:
+        """The numbers to ask from now, nearest first: those of the window that nobody has asked yet."""
+        if self.size == 1:
+            return [] if next_nonce in in_flight else [next_nonce]
+        wanted = range(next_nonce, next_nonce + self.size * self.page, self.page)
+        return [nonce for nonce in wanted if nonce not in in_flight]
+
+    def answered(self, count: int, end: bool | None) -> bool:
+        """Take note of an answer that moved the cursor, or found its end.
+
+        :param count: messages in it
+        :param end: the canister's own word on whether the queue ends here; None when it says nothing
+        :return: whether more is waiting
+        """
+        if end is None:
+            end = count < self.page
+        if not end:
+            if count:
+                self.page = count
+            self._pages += 1
+            self.size = min(self.size * 2, self._limit)
+            return True
+        self.size = max(1, min(self.size, self._pages))
+        self._pages = 0
+        return False
