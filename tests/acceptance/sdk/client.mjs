@@ -1,0 +1,69 @@
+// One client of the SDK (ic-websocket-js), with its callbacks turned into promises.
+import "./globals.mjs";
+import { Actor, HttpAgent } from "@dfinity/agent";
+import { Ed25519KeyIdentity } from "@dfinity/identity";
+import { IcWebSocket, createWsConfig, generateRandomIdentity } from "ic-websocket-js";
+import { canisterInterface } from "./canister.mjs";
+import { Inbox, deferred, within } from "./report.mjs";
+
+export class Client {
+  /**
+   * @param {object} options gateway, network, canister: where to; ackMs: the canister's acknowledgement interval;
+   *   key: "ed25519" or "secp256k1"; identity: one to use in place of a new one
+   */
+  constructor({ gateway, network, canister, ackMs, key = "ed25519", identity }) {
+    this.identity = identity ?? (key === "secp256k1" ? generateRandomIdentity() : Ed25519KeyIdentity.generate());
+    this.inbox = new Inbox();
+    this.errors = [];
+    const opened = deferred();
+    const closed = deferred();
+    this.opened = opened.promise;
+    this.closed = closed.promise;
+    this.opened.catch(() => undefined);
+    const agent = HttpAgent.createSync({ host: network, identity: this.identity });
+    this.socket = new IcWebSocket(
+      gateway,
+      undefined,
+      createWsConfig({
+        canisterId: canister,
+        canisterActor: Actor.createActor(canisterInterface, { agent, canisterId: canister }),
+        identity: this.identity,
+        networkUrl: network,
+        ...(ackMs === undefined ? {} : { ackMessageIntervalMs: ackMs }),
+      }),
+    );
+    this.socket.onopen = () => opened.resolve();
+    this.socket.onmessage = (event) => this.inbox.put(event.data.text);
+    this.socket.onerror = (event) => this.errors.push(String(event.error?.message ?? event.message));
+    this.socket.onclose = (event) => {
+      const close = { code: event.code, reason: event.reason, wasClean: event.wasClean };
+      const error = new Error(`closed: ${JSON.stringify({ ...close, errors: this.errors })}`);
+      opened.reject(error);
+      this.inbox.fail(error);
+      closed.resolve(close);
+    };
+  }
+
+  static async open(options) {
+    const client = new Client(options);
+    await within(30_000, "open", client.opened);
+    return client;
+  }
+
+  send(text) {
+    this.socket.send({ text });
+  }
+
+  /** Sends the texts in one go and returns what came back for them, in order of arrival. */
+  async echo(texts) {
+    for (const text of texts) this.send(text);
+    const answers = [];
+    while (answers.length < texts.length) answers.push(await this.inbox.next());
+    return answers;
+  }
+
+  async close() {
+    this.socket.close();
+    return within(10_000, "close", this.closed);
+  }
+}

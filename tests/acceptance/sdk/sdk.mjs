@@ -1,0 +1,92 @@
+// Scenarios of the real SDK: `node sdk.mjs '{"scenario": NAME, "gateway": ..., "network": ..., ...}'`.
+import { Client } from "./client.mjs";
+import { emit, main, within } from "./report.mjs";
+
+const numbered = (from, count, mark) => Array.from({ length: count }, (_, i) => `${mark} ${from + i}`);
+
+const scenarios = {
+  /** Opens, has one message echoed, closes. */
+  async echo(options) {
+    const client = await Client.open(options);
+    const [answer] = await client.echo(["hello from JavaScript"]);
+    const close = await client.close();
+    return { answer, close, errors: client.errors };
+  },
+
+  /** `count` messages each way, `burst` at a time without waiting, each one verified by the SDK. */
+  async bursts({ count, burst, ...options }) {
+    const client = await Client.open(options);
+    const answers = [];
+    for (let sent = 0; sent < count; sent += burst) {
+      answers.push(...(await client.echo(numbered(sent, Math.min(burst, count - sent), "message"))));
+    }
+    const close = await client.close();
+    return { answers, close, errors: client.errors };
+  },
+
+  /** Lives through `rounds` acknowledgements: each answers with a keep-alive, messages go on in between. */
+  async acknowledgements({ rounds, ...options }) {
+    const client = await Client.open(options);
+    const keepAlives = [];
+    // The SDK has no callback for acknowledgements; what it does at each one is to send a keep-alive message.
+    const sendKeepAlive = client.socket._sendKeepAliveMessage.bind(client.socket);
+    let roundDone;
+    client.socket._sendKeepAliveMessage = async () => {
+      await sendKeepAlive();
+      keepAlives.push(Date.now());
+      emit({ event: "keep-alive", number: keepAlives.length });
+      roundDone?.();
+    };
+    const answers = [];
+    for (let round = 0; round < rounds; round++) {
+      answers.push(...(await client.echo([`round ${round}`])));
+      if (keepAlives.length <= round) {
+        await within(10 * options.ackMs + 10_000, `acknowledgement ${round}`, new Promise((done) => (roundDone = done)));
+      }
+    }
+    answers.push(...(await client.echo(["still here"])));
+    const close = await client.close();
+    return { answers, keepAlives: keepAlives.length, close, errors: client.errors };
+  },
+
+  /** The canister closes: the SDK answers with 4001. */
+  async closedByCanister({ farewell, ...options }) {
+    const client = await Client.open(options);
+    client.send(farewell);
+    const close = await within(15_000, "close by the canister", client.closed);
+    return { close, errors: client.errors };
+  },
+
+  /** `clients` at once on an echo canister, `messages` each in one go. */
+  async many({ clients, messages, ...options }) {
+    const one = async (number) => {
+      const client = await Client.open({ ...options, key: number % 2 ? "ed25519" : "secp256k1" });
+      const texts = numbered(0, messages, `client ${number} message`);
+      const answers = await client.echo(texts);
+      return { client, ordered: answers.every((answer, i) => answer.endsWith(texts[i])) };
+    };
+    const done = await Promise.all(Array.from({ length: clients }, (_, i) => one(i)));
+    const closes = await Promise.all(done.map(({ client }) => client.close()));
+    return { ordered: done.map(({ ordered }) => ordered), closes, errors: done.flatMap(({ client }) => client.errors) };
+  },
+
+  /** `clients` in the chat room: each hears what each one says, and all hear it in the same order. */
+  async chat({ clients, ...options }) {
+    const room = await Promise.all(Array.from({ length: clients }, () => Client.open(options)));
+    room.forEach((client, i) => client.send(`I am number ${i}`));
+    const heard = await Promise.all(
+      room.map(async (client) => {
+        const said = [];
+        while (said.length < clients) {
+          const text = await client.inbox.next();
+          if (text.includes("I am number")) said.push(text);
+        }
+        return said;
+      }),
+    );
+    const closes = await Promise.all(room.map((client) => client.close()));
+    return { heard, closes, errors: room.flatMap((client) => client.errors) };
+  },
+};
+
+await main(({ scenario, ...options }) => scenarios[scenario](options));

@@ -1,0 +1,77 @@
+"""The real JavaScript SDK (npm ic-websocket-js) in Node against ``twistd -n icws --devnet``.
+
+The SDK verifies each message it receives: certificate, certified data, witness, content hash and sequence number. An
+error anywhere closes its socket with 4000, so a scenario that comes to its end has verified everything it received.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.acceptance.conftest import Stack
+from tests.acceptance.processes import run_node
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.sdk]
+
+NORMAL = {"code": 1000, "wasClean": True}
+
+
+def scenario(name: str, stack: Stack, **options: object) -> dict[str, object]:
+    """Run one of sdk.mjs's scenarios and return its result."""
+    return run_node("sdk.mjs", {"scenario": name, **stack.places, **options})[-1]
+
+
+def without_reason(close: object) -> object:
+    assert isinstance(close, dict)
+    return {name: close[name] for name in ("code", "wasClean")}
+
+
+@pytest.mark.parametrize("key", ["ed25519", "secp256k1"])
+def test_a_message_is_echoed(stack: Stack, key: str) -> None:
+    result = scenario("echo", stack, key=key)
+    assert str(result["answer"]).endswith("hello from JavaScript")
+    assert without_reason(result["close"]) == NORMAL
+    assert result["errors"] == []
+
+
+def test_200_messages_each_way_in_bursts_of_30_arrive_verified_and_in_order(stack: Stack) -> None:
+    result = scenario("bursts", stack, count=200, burst=30)
+    answers = result["answers"]
+    assert isinstance(answers, list)
+    assert [answer.rsplit(" ", 1)[1] for answer in answers] == [str(number) for number in range(200)]
+    assert without_reason(result["close"]) == NORMAL
+    assert result["errors"] == []
+
+
+def test_a_connection_lives_through_acknowledgement_rounds(stacks: Callable[..., Stack]) -> None:
+    stack = stacks("--devnet-ack-interval=2")
+    result = scenario("acknowledgements", stack, ackMs=2000, rounds=3)
+    assert result["keepAlives"] >= 3  # type: ignore[operator]
+    assert str(result["answers"][-1]).endswith("still here")  # type: ignore[index]
+    assert without_reason(result["close"]) == NORMAL
+    assert result["errors"] == []
+
+
+def test_a_close_by_the_canister_reaches_the_client_as_4001(stack: Stack) -> None:
+    result = scenario("closedByCanister", stack, farewell="/close")
+    assert result["close"] == {"code": 4001, "reason": "ClosedByApplication", "wasClean": True}
+    assert result["errors"] == []
+
+
+def test_20_clients_at_once(stack: Stack) -> None:
+    result = scenario("many", stack, clients=20, messages=5)
+    assert result["ordered"] == [True] * 20
+    assert [without_reason(close) for close in result["closes"]] == [NORMAL] * 20  # type: ignore[attr-defined]
+    assert result["errors"] == []
+
+
+def test_20_clients_in_the_chat_room_hear_each_other_in_one_order(stack: Stack) -> None:
+    result = scenario("chat", stack, canister=stack.chat, clients=20)
+    heard = result["heard"]
+    assert isinstance(heard, list)
+    assert all(said == heard[0] for said in heard)
+    assert sorted(int(text.rsplit(" ", 1)[1]) for text in heard[0]) == list(range(20))
+    assert [without_reason(close) for close in result["closes"]] == [NORMAL] * 20  # type: ignore[attr-defined]
+    assert result["errors"] == []
