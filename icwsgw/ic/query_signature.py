@@ -1,0 +1,107 @@
+"""Node signatures on the answers to queries (interface spec, "HTTPS interface", request query call).
+
+A replica signs its answer with its node key (Ed25519), so that a boundary node cannot make one up. The signature
+says which node answered and when; it does not say that the answer is right: one lying replica can sign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nacl.exceptions import BadSignatureError
+from nacl.signing import VerifyKey
+
+from icwsgw.errors import SignatureInvalid
+from icwsgw.ic.request_id import request_id as hash_of_map
+
+_SEPARATOR = b"\x0bic-response"
+_ED25519_DER_PREFIX = bytes.fromhex("302a300506032b6570032100")
+_SECOND = 1_000_000_000
+
+MAX_AGE_NS = 5 * 60 * _SECOND
+MAX_FUTURE_NS = 5 * 60 * _SECOND
+
+
+class UnknownNode(SignatureInvalid):
+    """The answer is signed by a node whose key is not known: fetch the subnet's keys once more, then give up."""
+
+
+def signed_message(response: Mapping[str, Any], request_id: bytes, timestamp: int) -> bytes:
+    """Return what a node signs for an answer at `timestamp` (ns).
+
+    :raises SignatureInvalid: the answer lacks a field
+    """
+    signed: dict[str, Any] = {"status": response.get("status"), "timestamp": timestamp, "request_id": request_id}
+    try:
+        if signed["status"] == "replied":
+            signed["reply"] = {"arg": response["reply"]["arg"]}
+        elif signed["status"] == "rejected":
+            signed["reject_code"] = response["reject_code"]
+            signed["reject_message"] = response["reject_message"]
+            if response.get("error_code") is not None:
+                signed["error_code"] = response["error_code"]
+        else:
+            raise SignatureInvalid("the query's answer has no status that could be signed")
+        return _SEPARATOR + hash_of_map(signed)
+    except (KeyError, TypeError, ValueError) as error:
+        raise SignatureInvalid("the query's answer is malformed") from error
+
+
+def verify_query_response(
+    response: Mapping[str, Any],
+    request_id: bytes,
+    node_keys: Mapping[bytes, bytes],
+    *,
+    now_ns: int | None,
+    max_age_ns: int = MAX_AGE_NS,
+    max_future_ns: int = MAX_FUTURE_NS,
+) -> None:
+    """Check every signature on the answer to a query.
+
+    :param response: the decoded CBOR
+    :param request_id: the id of the query's content
+    :param node_keys: DER public keys by node id, of the canister's subnet
+    :param now_ns: the time now; None leaves the age unchecked
+    :raises UnknownNode: signed by a node not in `node_keys`
+    :raises SignatureInvalid: no signature, too old, or one does not verify
+    """
+    signatures = response.get("signatures")
+    if not isinstance(signatures, list) or not signatures:
+        raise SignatureInvalid("the query's answer is not signed")
+    if len(signatures) > max(len(node_keys), 1):
+        raise SignatureInvalid("the query's answer has more signatures than the subnet has nodes")
+    for entry in signatures:
+        _verify_one(entry, response, request_id, node_keys, now_ns, max_age_ns, max_future_ns)
+
+
+def _verify_one(
+    entry: Any,
+    response: Mapping[str, Any],
+    request_id: bytes,
+    node_keys: Mapping[bytes, bytes],
+    now_ns: int | None,
+    max_age_ns: int,
+    max_future_ns: int,
+) -> None:
+    if not isinstance(entry, dict):
+        raise SignatureInvalid("the query's answer has a malformed signature")
+    timestamp, signature, node = entry.get("timestamp"), entry.get("signature"), entry.get("identity")
+    if type(timestamp) is not int or not isinstance(signature, bytes) or not isinstance(node, bytes):
+        raise SignatureInvalid("the query's answer has a malformed signature")
+    if now_ns is not None:
+        if timestamp < now_ns - max_age_ns:
+            raise SignatureInvalid(f"the query's answer is {(now_ns - timestamp) // _SECOND} s old")
+        if timestamp > now_ns + max_future_ns:
+            ahead = (timestamp - now_ns) // _SECOND
+            raise SignatureInvalid(f"the query's answer is {ahead} s ahead of this machine's clock")
+    key = node_keys.get(node)
+    if key is None:
+        raise UnknownNode(f"no key of node {node.hex()}")
+    if len(key) != len(_ED25519_DER_PREFIX) + 32 or not key.startswith(_ED25519_DER_PREFIX):
+        raise SignatureInvalid("the node's key is not Ed25519")
+    message = signed_message(response, request_id, timestamp)
+    try:
+        VerifyKey(key[len(_ED25519_DER_PREFIX) :]).verify(message, signature)
+    except (BadSignatureError, ValueError, TypeError):
+        raise SignatureInvalid("a node's signature on the query's answer does not verify") from None
