@@ -1,0 +1,73 @@
+"""The methods of the WebSocket CDK in Candid: what the gateway sends and reads, and the canister's side for the devnet.
+
+Source: omnia-network/ic-websocket-cdk-rs, src/ic-websocket-cdk/src/types.rs and its ws_types.did. Principals,
+keys and contents are plain ``bytes`` here; they are compared and passed on, hardly ever looked into.
+"""
+
+from __future__ import annotations
+
+from icwsgw.ic.ws.batch import (
+    Batch,
+    Message,
+    decode_get_args,
+    encode_batch,
+    encode_batch_err,
+    encode_get_messages,
+    nonce_of_key,
+    parse_get_messages,
+)
+from icwsgw.ic.ws.calls import (
+    CloseArgs,
+    MessageArgs,
+    OpenArgs,
+    decode_close_args,
+    decode_message_args,
+    decode_open_args,
+    decode_unit_result,
+    encode_close,
+    encode_message_args,
+    encode_open_args,
+    encode_result_err,
+    encode_result_ok,
+)
+from icwsgw.ic.ws.service import (
+    CLOSE_REASONS,
+    AckMessage,
+    CloseMessage,
+    KeepAliveMessage,
+    OpenMessage,
+    ServiceMessage,
+    decode_service_message,
+    encode_service_message,
+)
+
+__all__ = [
+    "CLOSE_REASONS",
+    "AckMessage",
+    "Batch",
+    "CloseArgs",
+    "CloseMessage",
+    "KeepAliveMessage",
+    "Message",
+    "MessageArgs",
+    "OpenArgs",
+    "OpenMessage",
+    "ServiceMessage",
+    "decode_close_args",
+    "decode_get_args",
+    "decode_message_args",
+    "decode_open_args",
+    "decode_service_message",
+    "decode_unit_result",
+    "encode_batch",
+    "encode_batch_err",
+    "encode_close",
+    "encode_get_messages",
+    "encode_message_args",
+    "encode_open_args",
+    "encode_result_err",
+    "encode_result_ok",
+    "encode_service_message",
+    "nonce_of_key",
+    "parse_get_messages",
+]

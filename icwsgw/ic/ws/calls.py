@@ -1,0 +1,173 @@
+"""Arguments and answers of ``ws_open``, ``ws_close`` and ``ws_message`` (the CDK's ws_types.did)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from icwsgw.errors import CanisterRefused
+from icwsgw.ic.candid import (
+    Blob,
+    Bool,
+    Nat64,
+    Null,
+    Opt,
+    PrincipalType,
+    Record,
+    Reserved,
+    Text,
+    Type,
+    Variant,
+    decode_as,
+    encode,
+    encode_head,
+    encode_values,
+)
+from icwsgw.ic.principal import MAX_LENGTH, Principal
+from icwsgw.ic.ws.client import CLIENT_KEY, client_key, read_client_key
+
+_OPEN_ARGS = Record({"client_nonce": Nat64, "gateway_principal": PrincipalType})
+_CLOSE_ARGS = Record({"client_key": CLIENT_KEY})
+_MESSAGE_ARGS = Record(
+    {
+        "msg": Record(
+            {
+                "client_key": CLIENT_KEY,
+                "sequence_num": Nat64,
+                "timestamp": Nat64,
+                "is_service_message": Bool,
+                "content": Blob,
+            }
+        )
+    }
+)
+_UNIT_RESULT = Variant({"Ok": Null, "Err": Text})
+# What Ok carries is of no interest, and not every encoder takes "nothing" to be null.
+_ANY_RESULT = Variant({"Ok": Reserved, "Err": Text})
+
+
+class OpenArgs(NamedTuple):
+    """Argument of ``ws_open``, which the client signs."""
+
+    client_nonce: int
+    gateway_principal: bytes
+
+
+class CloseArgs(NamedTuple):
+    """Argument of ``ws_close``, which the gateway signs: whom it has lost."""
+
+    client_principal: bytes
+    client_nonce: int
+
+
+_OPEN_HEAD = encode_head([_OPEN_ARGS])
+_CLOSE_HEAD = encode_head([_CLOSE_ARGS])
+
+
+def encode_open_args(client_nonce: int, gateway_principal: bytes) -> bytes:
+    """Argument of ``ws_open``.
+
+    :raises FormatError: a principal or nonce that is none
+    """
+    values = {"client_nonce": client_nonce, "gateway_principal": Principal(gateway_principal)}
+    return _OPEN_HEAD + encode_values([_OPEN_ARGS], [values])
+
+
+def decode_open_args(arg: bytes) -> OpenArgs:
+    """Read the argument of ``ws_open``.
+
+    :raises FormatError: not such an argument
+    """
+    start = len(_OPEN_HEAD)
+    if arg.startswith(_OPEN_HEAD) and len(arg) >= start + 10:
+        # Field order on the wire: gateway_principal, client_nonce.
+        end = start + 2 + arg[start + 1]
+        if arg[start] == 1 and end - start - 2 <= MAX_LENGTH and len(arg) == end + 8:
+            return OpenArgs(int.from_bytes(arg[end:], "little"), arg[start + 2 : end])
+    (values,) = decode_as(arg, [_OPEN_ARGS])
+    return OpenArgs(values["client_nonce"], values["gateway_principal"].raw)
+
+
+def encode_close(client_principal: bytes, client_nonce: int) -> bytes:
+    """Argument of ``ws_close``.
+
+    :raises FormatError: a principal or nonce that is none
+    """
+    values = {"client_key": client_key(client_principal, client_nonce)}
+    return _CLOSE_HEAD + encode_values([_CLOSE_ARGS], [values])
+
+
+def decode_close_args(arg: bytes) -> CloseArgs:
+    """Read the argument of ``ws_close``.
+
+    :raises FormatError: not such an argument
+    """
+    (values,) = decode_as(arg, [_CLOSE_ARGS])
+    return CloseArgs(*read_client_key(values))
+
+
+def decode_unit_result(reply: bytes) -> None:
+    """Read the answer of ``ws_open``, ``ws_close`` or ``ws_message``; to return is good news.
+
+    :raises CanisterRefused: the canister answered ``Err``
+    :raises FormatError: not such an answer
+    """
+    if reply == _UNIT_OK:
+        return
+    (result,) = decode_as(reply, [_ANY_RESULT])
+    if "Err" in result:
+        raise CanisterRefused(result["Err"])
+
+
+class MessageArgs(NamedTuple):
+    """Argument of ``ws_message``: the client's WebsocketMessage. ``timestamp`` is in nanoseconds."""
+
+    client_principal: bytes
+    client_nonce: int
+    sequence_num: int
+    timestamp: int
+    is_service_message: bool
+    content: bytes
+
+
+def encode_message_args(message: MessageArgs, extra: Iterable[tuple[Type, Any]] = ((Opt(Null), None),)) -> bytes:
+    """Arguments of ``ws_message``, as a client makes them.
+
+    :param extra: further arguments; the SDK adds an ``opt`` of the application's message type
+    :raises FormatError: a value is not of its type
+    """
+    record = {
+        "client_key": client_key(message.client_principal, message.client_nonce),
+        "sequence_num": message.sequence_num,
+        "timestamp": message.timestamp,
+        "is_service_message": message.is_service_message,
+        "content": message.content,
+    }
+    rest = list(extra)
+    return encode([_MESSAGE_ARGS, *(kind for kind, _ in rest)], [{"msg": record}, *(value for _, value in rest)])
+
+
+def decode_message_args(arg: bytes) -> MessageArgs:
+    """Read the argument of ``ws_message``; what follows the first one is dropped.
+
+    :raises FormatError: not such an argument
+    """
+    (values,) = decode_as(arg, [_MESSAGE_ARGS])
+    msg = values["msg"]
+    principal, nonce = read_client_key(msg)
+    return MessageArgs(
+        principal, nonce, msg["sequence_num"], msg["timestamp"], msg["is_service_message"], msg["content"]
+    )
+
+
+_UNIT_OK = encode([_UNIT_RESULT], [{"Ok": None}])
+
+
+def encode_result_ok() -> bytes:
+    """The answer ``Ok`` of ``ws_open``, ``ws_close`` and ``ws_message``."""
+    return _UNIT_OK
+
+
+def encode_result_err(text: str) -> bytes:
+    """The answer ``Err`` of ``ws_open``, ``ws_close`` and ``ws_message``."""
+    return encode([_UNIT_RESULT], [{"Err": text}])

@@ -1,0 +1,24 @@
+"""The client key: who a session's client is to a canister, its principal and a nonce of its own choice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from icwsgw.ic.candid import Nat64, PrincipalType, Record
+from icwsgw.ic.principal import Principal
+
+CLIENT_KEY = Record({"client_principal": PrincipalType, "client_nonce": Nat64})
+
+
+def client_key(principal: bytes, nonce: int) -> dict[str, Any]:
+    """The record of a client key.
+
+    :raises FormatError: not a principal
+    """
+    return {"client_principal": Principal(principal), "client_nonce": nonce}
+
+
+def read_client_key(record: dict[str, Any]) -> tuple[bytes, int]:
+    """Principal (raw) and nonce of the record's field client_key."""
+    client = record["client_key"]
+    return client["client_principal"].raw, client["client_nonce"]
