@@ -1,0 +1,402 @@
+# ruff: noqa: RUF009 - option() makes a dataclass field, not a shared default
+"""The gateway's configuration: every option declared once, checked before anything starts.
+
+The fields of :class:`GatewayConfig` are the table. From it come the rows of the command line
+(:mod:`icwsgw.tap`), the environment names (``ICWS_`` + name) and the keys of the ``--config`` file
+(:mod:`icwsgw.sources`), and the generated manual.
+
+Names, forms and meanings of the first group are those of the original (``main.rs`` of
+omnia-network/ic-websocket-gateway), so that its command lines run unchanged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from icwsgw.addresses import tcp_port
+from icwsgw.errors import ConfigError
+from icwsgw.observe.levels import parse_levels
+from icwsgw.options import (
+    ADDRESS,
+    ADDRESSES,
+    CANISTERS,
+    DIRECTORY,
+    FILE,
+    FLAG,
+    OPTIONAL_ADDRESS,
+    OPTIONAL_TEXT,
+    ORIGINS,
+    URL,
+    Kind,
+    Option,
+    choice,
+    count,
+    milliseconds,
+    option,
+    options_of,
+    seconds,
+    size,
+)
+
+_MAINNET = ("icp0.io", "icp-api.io")
+
+
+def _levels(text: str) -> str:
+    parse_levels(text)
+    return text.strip()
+
+
+LOG_LEVELS = Kind("levels", _levels)
+
+# Groups, in the order of the manual
+_MAIN, _PROTOCOL, _TIMES, _BOUNDS, _ACCESS, _LOGS = (
+    "Main",
+    "Protocol",
+    "Time limits",
+    "Bounds",
+    "Access",
+    "Logs and traces",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    """What an operator decided. Durations in seconds, sizes in bytes; paths absolute."""
+
+    gateway_addresses: tuple[str, ...] = option(
+        ("tcp:8080",),
+        ADDRESSES,
+        "gateway-address",
+        "Where WebSocket clients connect: IP:port or a Twisted server endpoint string; repeatable.",
+        "The original's port.",
+        group=_MAIN,
+    )
+    ic_network_url: str = option(
+        "http://127.0.0.1:4943",
+        URL,
+        "ic-network-url",
+        "The IC network; https://icp0.io and https://icp-api.io mean mainnet.",
+        "Where a local replica listens.",
+        group=_MAIN,
+    )
+    polling_interval: float = option(
+        0.1,
+        milliseconds(0.001, 60.0),
+        "polling-interval",
+        "Time between two polls of a canister, start to start.",
+        "The original's.",
+        group=_MAIN,
+    )
+    prometheus_endpoint: str | None = option(
+        "tcp:9090",
+        OPTIONAL_ADDRESS,
+        "prometheus-endpoint",
+        "Where metrics, health and the status page are served: IP:port or an endpoint string; empty for none.",
+        "The port the original documents.",
+        group=_MAIN,
+    )
+    tls_certificate_pem_path: Path | None = option(
+        None,
+        FILE,
+        "tls-certificate-pem-path",
+        "Certificate chain (PEM) that turns plain TCP addresses into TLS; read again when the file changes.",
+        group=_MAIN,
+    )
+    tls_certificate_key_pem_path: Path | None = option(
+        None, FILE, "tls-certificate-key-pem-path", "Private key (PEM) of that certificate.", group=_MAIN
+    )
+    opentelemetry_collector_endpoint: str | None = option(
+        None,
+        OPTIONAL_TEXT,
+        "opentelemetry-collector-endpoint",
+        "OpenTelemetry collector (grpc://host:port); empty for none.",
+        group=_MAIN,
+    )
+    data_dir: Path = option(
+        Path("data"),
+        DIRECTORY,
+        "data-dir",
+        "Directory of the key file key_pair and of traces/.",
+        "The original's, relative to the working directory.",
+        group=_MAIN,
+    )
+    devnet: bool = option(
+        False, FLAG, "devnet", "Run the embedded local replica with its demo canisters in this process.", group=_MAIN
+    )
+    devnet_listen: str = option(
+        "tcp:4943:interface=127.0.0.1",
+        ADDRESS,
+        "devnet-listen",
+        "Where the embedded replica listens.",
+        "Loopback: anybody who reaches it can change its state.",
+        group=_MAIN,
+    )
+
+    relay_order: str = option(
+        "accepted",
+        choice("accepted", "executed"),
+        "relay-order",
+        "A client's next message leaves when the one before was accepted, or when it was executed.",
+        "The IC promises no order; accepted is faster, executed safest.",
+        group=_PROTOCOL,
+    )
+    verify_queries: str = option(
+        "auto",
+        choice("auto", "on", "off"),
+        "verify-queries",
+        "Check the node's signature on every query answer; auto: on mainnet.",
+        "Test networks may not sign.",
+        group=_PROTOCOL,
+    )
+    verify_batches: bool = option(
+        False,
+        FLAG,
+        "verify-batches",
+        "Check the certificate of every batch of messages before it is passed on.",
+        "Clients check it themselves.",
+        group=_PROTOCOL,
+    )
+    poll_window: int = option(
+        32,
+        count(1, 1024),
+        "poll-window",
+        "Queries in flight for one canister at most.",
+        "Reaches 10,000 messages a second at 100 ms of latency.",
+        group=_PROTOCOL,
+    )
+    compression: bool = option(
+        False,
+        FLAG,
+        "compression",
+        "Offer permessage-deflate to clients.",
+        "Certificates and hashes do not compress, decompression bombs do harm.",
+        group=_PROTOCOL,
+    )
+
+    drain_window: float = option(
+        10.0,
+        seconds(0.0, 3600.0),
+        "drain-window",
+        "Time over which sockets are closed when the gateway stops.",
+        "Reconnections reach the other gateways spread out.",
+        group=_TIMES,
+    )
+    canister_grace: float = option(
+        60.0,
+        seconds(0.0),
+        "canister-grace",
+        "How long a canister may give no good answer before its clients are closed.",
+        "An upgrade or a subnet hiccup takes less.",
+        group=_TIMES,
+    )
+    query_timeout: float = option(
+        5.0, seconds(0.1, 300.0), "query-timeout", "Deadline of one query.", "The original's.", group=_TIMES
+    )
+    call_timeout: float = option(
+        30.0,
+        seconds(0.1, 300.0),
+        "call-timeout",
+        "Deadline of one call.",
+        "A replica answers a synchronous call within 10 s.",
+        group=_TIMES,
+    )
+    tls_handshake_timeout: float = option(
+        10.0, seconds(0.1, 600.0), "tls-handshake-timeout", "TLS handshake.", "The original's.", group=_TIMES
+    )
+    header_timeout: float = option(
+        10.0,
+        seconds(0.1, 600.0),
+        "header-timeout",
+        "The HTTP request that opens the WebSocket.",
+        "Slow peers may not hold connections.",
+        group=_TIMES,
+    )
+    first_message_timeout: float = option(
+        30.0,
+        seconds(0.1, 3600.0),
+        "first-message-timeout",
+        "From the WebSocket to the client's ws_open.",
+        "The SDK sends it at once; a person may have to approve it.",
+        group=_TIMES,
+    )
+    open_timeout: float = option(
+        60.0,
+        seconds(0.1, 3600.0),
+        "open-timeout",
+        "From the WebSocket to the canister's first message.",
+        "The SDK gives up after 60 s itself.",
+        group=_TIMES,
+    )
+    ping_interval: float = option(
+        25.0,
+        seconds(0.0, 3600.0),
+        "ping-interval",
+        "Time between pings to a client; 0 for none.",
+        "Proxies cut idle connections after 30 or 60 s.",
+        group=_TIMES,
+    )
+    pong_timeout: float = option(
+        10.0, seconds(0.1, 3600.0), "pong-timeout", "Time a client has to answer a ping.", group=_TIMES
+    )
+    close_timeout: float = option(
+        10.0, seconds(0.1, 600.0), "close-timeout", "Time a client has to answer a close frame.", group=_TIMES
+    )
+
+    max_message_bytes: int = option(
+        (2 << 20) + (64 << 10),
+        size(1 << 10),
+        "max-message-bytes",
+        "Longest message of a client.",
+        "The IC takes 2 MiB in a call; the envelope and CBOR come on top.",
+        group=_BOUNDS,
+    )
+    max_answer_bytes: int = option(
+        3 << 20,
+        size(64 << 10),
+        "max-answer-bytes",
+        "Longest answer of the network.",
+        "The IC limits a query's answer to 2 MiB (3 MiB with certificate and signature).",
+        group=_BOUNDS,
+    )
+    relay_queue_messages: int = option(
+        100,
+        count(1),
+        "relay-queue-messages",
+        "Messages of one client that wait to be relayed; beyond, its socket is not read.",
+        "More than a burst of the SDK.",
+        group=_BOUNDS,
+    )
+    relay_queue_bytes: int = option(
+        4 << 20,
+        size(64 << 10),
+        "relay-queue-bytes",
+        "Bytes of one client that wait to be relayed.",
+        "Two of the longest messages.",
+        group=_BOUNDS,
+    )
+    outbox_bytes: int = option(
+        4 << 20,
+        size(64 << 10),
+        "outbox-bytes",
+        "Bytes that wait for one client to read them; beyond, it is closed with 4104.",
+        "One slow client costs no other anything.",
+        group=_BOUNDS,
+    )
+    outbox_age: float = option(
+        30.0,
+        seconds(0.1, 3600.0),
+        "outbox-age",
+        "Time the oldest of them may wait.",
+        "The canister expects keep-alives within 60 s.",
+        group=_BOUNDS,
+    )
+    max_connections: int = option(
+        50_000,
+        count(1),
+        "max-connections",
+        "Connections of this process.",
+        "Half a gigabyte at 10 kB each.",
+        group=_BOUNDS,
+    )
+    max_connections_per_ip: int = option(
+        0,
+        count(),
+        "max-connections-per-ip",
+        "Connections from one address (IPv6: one /64); 0 for no limit.",
+        "Behind a proxy all clients share one address.",
+        group=_BOUNDS,
+    )
+    max_connections_per_canister: int = option(
+        0, count(), "max-connections-per-canister", "Clients of one canister; 0 for no limit.", group=_BOUNDS
+    )
+
+    allowed_origins: tuple[str, ...] = option(
+        (),
+        ORIGINS,
+        "allowed-origin",
+        "Origin of web pages that may connect; repeatable; none given: any.",
+        group=_ACCESS,
+    )
+    allowed_canisters: tuple[str, ...] = option(
+        (), CANISTERS, "allowed-canister", "Canister that clients may open; repeatable; none given: any.", group=_ACCESS
+    )
+    denied_canisters: tuple[str, ...] = option(
+        (), CANISTERS, "denied-canister", "Canister that clients may not open; repeatable.", group=_ACCESS
+    )
+
+    log_level: str = option(
+        "info",
+        LOG_LEVELS,
+        "log-level",
+        "Levels of the log on stdout: a level, or component=level between commas.",
+        group=_LOGS,
+        variables=("RUST_LOG_STDOUT",),
+    )
+    log_format: str = option(
+        "text", choice("text", "json"), "log-format", "Lines of the log on stdout: text, or JSON objects.", group=_LOGS
+    )
+    log_file_level: str = option(
+        "off",
+        LOG_LEVELS,
+        "log-file-level",
+        "Levels of the JSON log in <data-dir>/traces/gateway_<start, ms>.log.",
+        "The original's: no file unless asked for.",
+        group=_LOGS,
+        variables=("RUST_LOG_FILE",),
+    )
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @property
+    def is_mainnet(self) -> bool:
+        """Whether the network is the IC itself: root key built in, signatures checked."""
+        return _is_mainnet(self.ic_network_url)
+
+    @property
+    def key_file(self) -> Path:
+        """The file of the gateway's identity."""
+        return self.data_dir / "key_pair"
+
+
+OPTIONS: tuple[Option, ...] = options_of(GatewayConfig)
+BY_NAME: dict[str, Option] = {entry.name: entry for entry in OPTIONS}
+
+
+def _is_mainnet(url: str) -> bool:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return parts.scheme == "https" and any(host == name or host.endswith("." + name) for name in _MAINNET)
+
+
+def _check(config: GatewayConfig) -> None:
+    """Refuse values that contradict each other."""
+    if not config.gateway_addresses:
+        raise ConfigError("--gateway-address: at least one is needed")
+    if (config.tls_certificate_pem_path is None) != (config.tls_certificate_key_pem_path is None):
+        raise ConfigError("--tls-certificate-pem-path and --tls-certificate-key-pem-path go together")
+    if both := set(config.allowed_canisters) & set(config.denied_canisters):
+        raise ConfigError(f"canister {min(both)} is both in --allowed-canister and in --denied-canister")
+    _in_order(config, "first_message_timeout", "open_timeout")
+    if config.ping_interval:
+        _in_order(config, "pong_timeout", "ping_interval")
+    for queue in ("relay_queue_bytes", "outbox_bytes"):
+        _in_order(config, "max_message_bytes", queue)
+    listening = [*config.gateway_addresses]
+    listening += [config.prometheus_endpoint] if config.prometheus_endpoint else []
+    listening += [config.devnet_listen] if config.devnet else []
+    for address in listening:
+        if listening.count(address) > 1 and tcp_port(address) != 0:
+            raise ConfigError(f"address {address} is used twice")
+
+
+def _in_order(config: GatewayConfig, lower: str, upper: str) -> None:
+    if getattr(config, lower) > getattr(config, upper):
+        names = {entry.field: entry for entry in OPTIONS}
+        low, high = names[lower], names[upper]
+        raise ConfigError(
+            f"--{low.name} ({low.kind.show(getattr(config, lower))}) may not be above "
+            f"--{high.name} ({high.kind.show(getattr(config, upper))})"
+        )

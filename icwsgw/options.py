@@ -1,0 +1,278 @@
+"""What an option is: a kind (how its text is read, shown and bounded) and the words that explain it.
+
+A value reaches the gateway as text from the command line or the environment, or typed from a TOML file;
+either way its :class:`Kind` turns it into the value the program uses, in the program's units (seconds,
+bytes). A kind refuses with :class:`~icwsgw.errors.ConfigError` and words for the operator.
+The options themselves are the fields of :class:`icwsgw.config.GatewayConfig`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from icwsgw import addresses
+from icwsgw.errors import ConfigError
+from icwsgw.ic.principal import Principal
+
+T = TypeVar("T")
+
+_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|m|min|h)?")
+_DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_SIZE = re.compile(r"(\d+)\s*(?:([KMG])(?:i?B)?|B)?", re.IGNORECASE)
+_SIZE_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_TRUE = frozenset({"true", "yes", "on", "1"})
+_FALSE = frozenset({"false", "no", "off", "0"})
+_NONE = frozenset({"", "none", "off"})
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How the text of an option becomes its value and back.
+
+    :ivar unit: what a bare number means, for people ("seconds", "bytes"), or the shape of the text
+    :ivar parse: text -> value; raises ConfigError
+    :ivar show: value -> text that ``parse`` would read as the same value
+    :ivar repeatable: whether the value is a tuple gathered from several texts
+    """
+
+    unit: str
+    parse: Callable[[str], Any]
+    show: Callable[[Any], str] = str
+    repeatable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option as operators meet it.
+
+    :ivar name: as on the command line, without the dashes; also the key in the file
+    :ivar field: the attribute of the configuration
+    :ivar default: the value without any word of the operator
+    :ivar help: what it does, one sentence
+    :ivar reason: why the default is what it is, or an empty string
+    :ivar group: heading it stands under
+    :ivar variables: environment variables that also set it, read leniently (the original's RUST_LOG_*)
+    """
+
+    name: str
+    field: str
+    kind: Kind
+    default: Any
+    help: str
+    reason: str
+    group: str
+    variables: tuple[str, ...] = ()
+
+    @property
+    def variable(self) -> str:
+        """The environment variable of this option."""
+        return "ICWS_" + self.name.upper().replace("-", "_")
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether the command line takes it without a value."""
+        return self.kind is FLAG
+
+    def parse(self, text: str, source: str) -> Any:
+        """Read the option's text; ``source`` says in a refusal where it stood."""
+        try:
+            return self.kind.parse(text)
+        except ConfigError as error:
+            raise ConfigError(f"{source}: {error}") from None
+
+    def parse_toml(self, value: object, source: str) -> Any:
+        """Read the option's value out of a TOML file."""
+        if isinstance(value, list):
+            if not self.kind.repeatable:
+                raise ConfigError(f"{source}: takes one value, not a list")
+            parts = [self.parse(_toml_text(item, source), source) for item in value]
+            return tuple(item for part in parts for item in part)
+        return self.parse(_toml_text(value, source), source)
+
+
+def _toml_text(value: object, source: str) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    raise ConfigError(f"{source}: {type(value).__name__} is not a value an option takes")
+
+
+def option(
+    default: T,
+    kind: Kind,
+    name: str,
+    help: str,
+    reason: str = "",
+    *,
+    group: str,
+    variables: tuple[str, ...] = (),
+) -> T:
+    """Declare a dataclass field that is an option; see :func:`options_of`."""
+    words = {"kind": kind, "name": name, "help": help, "reason": reason, "group": group, "variables": variables}
+    field: T = dataclasses.field(default=default, metadata={"option": words})
+    return field
+
+
+def options_of(config: type[Any]) -> tuple[Option, ...]:
+    """List the options that the fields of a dataclass declare, in their order."""
+    return tuple(
+        Option(field=field.name, default=field.default, **field.metadata["option"])
+        for field in dataclasses.fields(config)
+        if "option" in field.metadata
+    )
+
+
+# Kinds
+
+
+def _plain(number: float) -> str:
+    return f"{number:g}" if number < 1e6 else str(int(number))
+
+
+def seconds(least: float = 0.0, most: float = 86_400.0) -> Kind:
+    """A duration in seconds as float; ``250ms``, ``10s``, ``2m`` and ``1h`` are understood."""
+    return Kind("seconds", lambda text: _duration(text, 1.0, least, most), _plain)
+
+
+def milliseconds(least: float, most: float) -> Kind:
+    """A duration whose bare number counts milliseconds (the original's --polling-interval), in seconds."""
+    return Kind("milliseconds", lambda text: _duration(text, 0.001, least, most), lambda value: _plain(value * 1000))
+
+
+def _duration(text: str, unit: float, least: float, most: float) -> float:
+    match = _DURATION.fullmatch(text.strip())
+    if not match:
+        raise ConfigError(f"{text!r} is not a duration")
+    value = float(match[1]) * (_DURATION_UNITS[match[2]] if match[2] else unit)
+    if not least <= value <= most:
+        raise ConfigError(f"{text!r} is outside {_plain(least)} to {_plain(most)} seconds")
+    return value
+
+
+def count(least: int = 0, most: int = 10_000_000) -> Kind:
+    """A whole number."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text.strip().replace("_", ""))
+        except ValueError:
+            raise ConfigError(f"{text!r} is not a whole number") from None
+        if not least <= value <= most:
+            raise ConfigError(f"{text!r} is outside {least} to {most}")
+        return value
+
+    return Kind("number", parse)
+
+
+def size(least: int, most: int = 1 << 32) -> Kind:
+    """A number of bytes; ``64K``, ``4MiB`` and ``1G`` are understood."""
+
+    def parse(text: str) -> int:
+        match = _SIZE.fullmatch(text.strip())
+        if not match:
+            raise ConfigError(f"{text!r} is not a number of bytes")
+        value = int(match[1]) * _SIZE_UNITS[(match[2] or "").upper()]
+        if not least <= value <= most:
+            raise ConfigError(f"{text!r} is outside {least} to {most} bytes")
+        return value
+
+    return Kind("bytes", parse)
+
+
+def choice(*values: str) -> Kind:
+    """One of a few words."""
+
+    def parse(text: str) -> str:
+        word = text.strip().lower()
+        if word not in values:
+            raise ConfigError(f"{text!r} is none of {', '.join(values)}")
+        return word
+
+    return Kind(" | ".join(values), parse)
+
+
+def _flag(text: str) -> bool:
+    word = text.strip().lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise ConfigError(f"{text!r} is neither true nor false")
+
+
+def _file(text: str) -> Path | None:
+    return None if text.strip().lower() in _NONE else Path(text).absolute()
+
+
+def _directory(text: str) -> Path:
+    if not text.strip():
+        raise ConfigError("the directory is empty")
+    return Path(text).absolute()
+
+
+def _optional_address(text: str) -> str | None:
+    return None if text.strip().lower() in _NONE else addresses.normalise(text)
+
+
+def _optional_text(text: str) -> str | None:
+    return None if text.strip().lower() in _NONE else text.strip()
+
+
+def _url(text: str) -> str:
+    text = text.strip()
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise ConfigError(f"{text!r} is not a URL: {error}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"{text!r} is not an http:// or https:// URL")
+    if parts.username is not None or parts.query or parts.fragment or port == 0:
+        raise ConfigError(f"{text!r}: a network URL has a host, a port and a path, nothing else")
+    return text.rstrip("/")
+
+
+def _origin(text: str) -> str:
+    parts = urlsplit(text)
+    if text != "null" and (not parts.scheme or not parts.netloc or parts.path not in ("", "/") or parts.query):
+        raise ConfigError(f"{text!r} is not an origin such as https://app.example")
+    return text.rstrip("/").lower()
+
+
+def _principal(text: str) -> str:
+    try:
+        return Principal.from_text(text).text
+    except ValueError as error:
+        raise ConfigError(f"{text!r} is not a canister id: {error}") from None
+
+
+def each(parse: Callable[[str], Any], unit: str) -> Kind:
+    """Several values: the option repeated, or one text with commas or blanks between them."""
+
+    def parse_all(text: str) -> tuple[Any, ...]:
+        return tuple(parse(word) for word in re.split(r"[\s,]+", text.strip()) if word)
+
+    return Kind(unit, parse_all, lambda values: ",".join(str(value) for value in values), repeatable=True)
+
+
+def _show_optional(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+FLAG = Kind("true | false", _flag, lambda value: "true" if value else "false")
+FILE = Kind("path", _file, _show_optional)
+DIRECTORY = Kind("path", _directory)
+ADDRESS = Kind("address", addresses.normalise)
+OPTIONAL_ADDRESS = Kind("address", _optional_address, _show_optional)
+OPTIONAL_TEXT = Kind("text", _optional_text, _show_optional)
+URL = Kind("URL", _url)
+ADDRESSES = each(addresses.normalise, "addresses")
+ORIGINS = each(_origin, "origins")
+CANISTERS = each(_principal, "canister ids")

@@ -1,0 +1,106 @@
+"""Where option values come from: the command line outweighs the environment, that the file, that the default.
+
+Unknown keys of the ``--config`` file are refused. Unknown ``ICWS_`` variables are not: container platforms set
+some of their own (``ICWS_SERVICE_HOST`` beside a service named icws).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from icwsgw.addresses import tcp_port
+from icwsgw.config import BY_NAME, OPTIONS, GatewayConfig
+from icwsgw.errors import ConfigError
+from icwsgw.observe.levels import from_rust_log
+from icwsgw.options import Option
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+class Sourced(NamedTuple):
+    """A configuration, and by field where each value came from."""
+
+    config: GatewayConfig
+    sources: dict[str, str]
+
+
+def load(given: Mapping[str, Any], environment: Mapping[str, str], file: Path | None = None) -> Sourced:
+    """Put the configuration together and check it.
+
+    :param given: values of the command line by option name, already coerced
+    :param environment: for example ``os.environ``
+    :param file: the ``--config`` file; None for the one that ICWS_CONFIG names, if any
+    :raises ConfigError: at an unknown key, a wrong value, or values that contradict each other
+    """
+    if file is None and environment.get("ICWS_CONFIG", "").strip():
+        file = Path(environment["ICWS_CONFIG"])
+    from_file = dict(_read_file(file)) if file is not None else {}
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for entry in OPTIONS:
+        if entry.name in given:
+            values[entry.field], sources[entry.field] = given[entry.name], "command line"
+        elif (words := _from_environment(entry, environment)) is not None:
+            name, text = words
+            values[entry.field], sources[entry.field] = entry.parse(text, name), name
+        elif entry.name in from_file:
+            source = f"{file}: {entry.name}"
+            values[entry.field], sources[entry.field] = entry.parse_toml(from_file[entry.name], source), str(file)
+        else:
+            sources[entry.field] = "default"
+    _point_at_devnet(values, sources)
+    values.setdefault("data_dir", Path("data").absolute())
+    return Sourced(GatewayConfig(**values), sources)
+
+
+def describe(sourced: Sourced) -> Iterator[str]:
+    """Yield what would run, one option a line, in the form of a ``--config`` file."""
+    for entry in OPTIONS:
+        shown = entry.kind.show(getattr(sourced.config, entry.field))
+        unit = f" ({entry.kind.unit})" if entry.kind.unit in ("milliseconds", "seconds", "bytes") else ""
+        yield f'{entry.name} = "{shown}"  # {sourced.sources[entry.field]}{unit}'
+
+
+def _from_environment(entry: Option, environment: Mapping[str, str]) -> tuple[str, str] | None:
+    """Find the variable that sets an option, and its text; an empty variable counts as not set."""
+    text = environment.get(entry.variable, "")
+    if text.strip():
+        return entry.variable, text
+    for name in entry.variables:
+        if text := from_rust_log(environment.get(name, "")):
+            return name, text
+    return None
+
+
+def _read_file(file: Path) -> Iterator[tuple[str, Any]]:
+    try:
+        with file.open("rb") as stream:
+            content = tomllib.load(stream)
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not TOML: {error}") from None
+    for key, value in content.items():
+        name = key.replace("_", "-")
+        if name not in BY_NAME:
+            raise ConfigError(f"{file}: {key!r} is not an option")
+        yield name, value
+
+
+def _point_at_devnet(values: dict[str, Any], sources: dict[str, str]) -> None:
+    """Let ``--devnet`` mean the embedded replica, wherever it listens."""
+    if not values.get("devnet"):
+        return
+    port = tcp_port(values.get("devnet_listen", "tcp:4943:interface=127.0.0.1"))
+    url = f"http://127.0.0.1:{port}"
+    if port is None:
+        raise ConfigError("--devnet-listen: the embedded replica listens on TCP only")
+    if "ic_network_url" in values and values["ic_network_url"] != url:
+        raise ConfigError(f"--devnet means the replica at {url}: leave --ic-network-url out")
+    values["ic_network_url"], sources["ic_network_url"] = url, "devnet"
