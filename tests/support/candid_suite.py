@@ -1,0 +1,76 @@
+"""Reads Candid's own test data, ``*.test.did`` (its grammar: README.md beside it in dfinity/candid).
+
+An assertion is about one or two inputs, each a binary message or a text, at a list of types.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from icwsgw.ic.candid import decode_as
+from icwsgw.ic.candid.types import Type
+from tests.support.candid_text import Parser, fit_tuple
+
+
+class Input(NamedTuple):
+    is_binary: bool
+    content: bytes
+
+    def read(self, types: list[Type]) -> list[Any]:
+        """The values at the types.
+
+        :raises FormatError: it does not decode, or not at these types
+        """
+        if self.is_binary:
+            return decode_as(self.content, types)
+        parser = Parser(self.content)
+        values = parser.value_tuple()
+        parser.next("end")
+        return fit_tuple(values, types)
+
+
+class Assertion(NamedTuple):
+    file: str
+    number: int
+    operator: str
+    """``:`` decodes, ``!:`` does not, ``==`` and ``!=`` compare two inputs."""
+    left: Input
+    right: Input | None
+    types: list[Type]
+    text: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.file}-{self.number}-{self.text}"
+
+
+def load(path: Path) -> list[Assertion]:
+    """All assertions of a file, in its order."""
+    parser = Parser(path.read_bytes())
+    out: list[Assertion] = []
+    while parser.peek()[0] != "end":
+        if parser.at("type"):
+            parser.definition()
+        else:
+            out.append(_assertion(parser, path.name.removesuffix(".test.did"), len(out) + 1))
+        parser.skip(";")
+    return out
+
+
+def _assertion(parser: Parser, file: str, number: int) -> Assertion:
+    parser.expect("assert")
+    left = _input(parser)
+    right = None
+    operator = parser.next("sign").decode()
+    if operator in ("==", "!="):
+        right = _input(parser)
+        parser.expect(":")
+    types = parser.type_tuple()
+    text = parser.next().decode() if parser.peek()[0] == "string" else ""
+    return Assertion(file, number, operator, left, right, types, text)
+
+
+def _input(parser: Parser) -> Input:
+    is_binary = parser.skip("blob")
+    return Input(is_binary, parser.next("string"))
