@@ -1,16 +1,18 @@
 """CBOR (RFC 8949), strict where it reads, for bytes that strangers send.
 
-``loads`` is cbor2's decoder with its generosity taken away: no trailing bytes, no duplicate map keys, only text and byte
-strings as keys, bounded depth and number of items, and of all tags only the self-describe one (55799, ignored wherever
-it stands, as serde_cbor does) and bignums of at most 32 bytes (which agents in JavaScript use for BigInt). Everything
-that is wrong is one exception, :class:`~icwsgw.errors.FormatError`.
+``loads`` is cbor2's decoder with its generosity taken away: no trailing bytes, no duplicate map keys, only text and
+byte strings as keys, bounded depth and number of items, and of all tags only the self-describe one (55799, ignored
+wherever it stands, as serde_cbor does) and bignums of at most 32 bytes (agents in JavaScript write BigInt so).
+Everything that is wrong is one exception, :class:`~icwsgw.errors.FormatError`.
 
 ``item_end`` and ``map_spans`` find items in the bytes without decoding them, so that an envelope can be relayed as it
-came. They keep their own stack and can neither recurse nor read outside the data.
+came. They keep their own stack and can neither recurse nor read outside the data. They check that items are
+well-formed (RFC 8949, appendix C), not what they hold: text may be no UTF-8, any tag may stand.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any, Final
 
@@ -20,38 +22,50 @@ from icwsgw.errors import FormatError
 
 SELF_DESCRIBE: Final = b"\xd9\xd9\xf7"
 
+UNDEFINED: Final = cbor2.undefined
+"""What JavaScript writes for a field that is not there."""
 MAX_ITEMS: Final = 65_536
-"""Items in one message. An empty list costs 1 byte on the wire and 64 in memory: 65,536 of them make 5 MB at most."""
+"""Items in one message. An empty list costs 1 byte on the wire and 64 in memory: so many of them make 5 MB."""
+
 _MAX_BIGNUM: Final = 32
-_SELF_DESCRIBE_TAG: Final = 55799
 _BREAK: Final = 0xFF
+
+# What an open container waits for, where it is not a number of items (> 0): an indefinite one ends with a break.
+_ARRAY_ITEM: Final = -1
+_MAP_KEY: Final = -2
+_MAP_VALUE: Final = -3
+_BYTES_CHUNK: Final = -4
+_TEXT_CHUNK: Final = -5
+_INDEFINITE: Final = {2: _BYTES_CHUNK, 3: _TEXT_CHUNK, 4: _ARRAY_ITEM, 5: _MAP_KEY}
 
 
 def loads(data: bytes, *, max_depth: int = 32) -> Any:
     """Decode one CBOR item that takes up the whole of ``data``.
 
-    :param max_depth: how deep containers and tags may nest
-    :returns: int, bytes, str, list, dict, bool, None, float, or cbor2's undefined and CBORSimpleValue
+    :param max_depth: how deep containers may nest
+    :returns: int, bytes, str, list, dict, bool, None, float, UNDEFINED or cbor2's CBORSimpleValue
     :raises FormatError: not well-formed, trailing bytes, or more than this module allows
     """
-    if len(data) > MAX_ITEMS:
-        item_end(data, 0)
+    size = len(data)
+    if size > MAX_ITEMS and item_end(data, 0) != size:
+        raise FormatError("CBOR: bytes after the end")
     stream = BytesIO(data)
-    while data[stream.tell() : stream.tell() + 3] == SELF_DESCRIBE:
-        stream.seek(3, 1)
+    if data.startswith(SELF_DESCRIBE):
+        # cbor2 makes everything below this tag immutable (frozendict, tuple).
+        stream.seek(3)
     try:
         value = cbor2.CBORDecoder(
             stream,
-            tag_hook=_refuse_unknown_tag,
+            tag_hook=_refuse_tag,
             semantic_decoders=_TAGS,
             max_depth=max_depth,
             allow_duplicate_keys=False,
             strict_hashable_types=True,
         ).decode()
     except cbor2.CBORError as error:
-        raise FormatError(f"CBOR: {error}") from None
-    if stream.tell() != len(data):
-        raise FormatError(f"CBOR: {len(data) - stream.tell()} bytes after the end")
+        raise FormatError(f"CBOR: {_plain(error)}") from None
+    if stream.tell() != size:
+        raise FormatError("CBOR: bytes after the end")
     return value
 
 
@@ -62,17 +76,24 @@ def dumps(value: Any) -> bytes:
     """
     try:
         return cbor2.dumps(value)
-    except cbor2.CBORError as error:
+    except (cbor2.CBORError, UnicodeEncodeError) as error:
         raise FormatError(f"CBOR: {error}") from None
 
 
 def dumps_tagged(value: Any) -> bytes:
-    """Encode a value in CBOR behind the self-describe tag, as the IC's endpoints want it."""
+    """Encode a value in CBOR behind the self-describe tag, as the IC's endpoints want it.
+
+    :raises FormatError: a value that CBOR cannot hold
+    """
     return SELF_DESCRIBE + dumps(value)
 
 
 def head(major: int, argument: int) -> bytes:
-    """Encode the head of an item: major type 0 to 7 and its argument (value, length or count), shortest form."""
+    """Encode the head of an item, shortest form.
+
+    :param major: major type, 0 to 7
+    :param argument: the value, length, count or tag number, 0 to 2**64 - 1
+    """
     top = major << 5
     if argument < 24:
         return bytes((top | argument,))
@@ -89,122 +110,130 @@ def item_end(data: bytes, start: int = 0) -> int:
     """Find where the item that begins at ``start`` ends, without decoding it.
 
     :returns: offset of the first byte after the item
-    :raises FormatError: the item is not well-formed, is cut, or has more than MAX_ITEMS items inside
+    :raises FormatError: the item is not well-formed, is cut, or holds more than MAX_ITEMS items
     """
     end = len(data)
     position = start
-    # How many items each open container still wants; None: indefinite, ends with a break. The odd half of an
-    # indefinite map is watched in the same stack: -1 none yet, -2 a key waits for its value, -3 byte chunks, -4 text.
-    stack: list[int] = []
+    outer: list[int] = []
     wanted = 1
     for _ in range(MAX_ITEMS):
         if position >= end:
             raise FormatError("CBOR: cut short")
-        initial = data[position]
-        position += 1
-        if initial == _BREAK:
+        if data[position] == _BREAK:
             if wanted >= 0 or wanted == _MAP_VALUE:
-                raise FormatError("CBOR: break where an item was expected")
-            wanted = stack.pop()
+                raise FormatError("CBOR: a break where an item was expected")
+            position += 1
+            wanted = outer.pop()
         else:
-            major, info = initial >> 5, initial & 31
-            if info < 24:
-                argument = info
-            elif info < 28:
-                width = 1 << (info - 24)
-                argument = int.from_bytes(data[position : position + width], "big")
-                position += width
-                if position > end:
-                    raise FormatError("CBOR: cut short")
-                if major == 7 and info == 24 and argument < 32:
-                    raise FormatError("CBOR: malformed simple value")
-            elif info == 31 and 2 <= major <= 5:
-                argument = -1
-            else:
-                raise FormatError(f"CBOR: reserved initial byte {initial:#04x}")
-            if wanted <= _CHUNKS_OF_BYTES and (argument < 0 or major != (2 if wanted == _CHUNKS_OF_BYTES else 3)):
-                raise FormatError("CBOR: a chunk of another type in a string")
+            major, argument, position = _read_head(data, position)
             if wanted > 0:
                 wanted -= 1
             elif wanted == _MAP_KEY:
                 wanted = _MAP_VALUE
             elif wanted == _MAP_VALUE:
                 wanted = _MAP_KEY
+            elif wanted <= _BYTES_CHUNK and (argument < 0 or wanted != _INDEFINITE.get(major)):
+                raise FormatError("CBOR: a string's chunk of another type")
             if argument < 0:
-                stack.append(wanted)
+                outer.append(wanted)
                 wanted = _INDEFINITE[major]
             elif major == 2 or major == 3:
                 position += argument
                 if position > end:
                     raise FormatError("CBOR: cut short")
             elif 4 <= major <= 6:
-                stack.append(wanted)
-                wanted = argument * 2 if major == 5 else 1 if major == 6 else argument
-        while wanted == 0:
-            if not stack:
+                outer.append(wanted)
+                wanted = argument if major == 4 else 2 * argument if major == 5 else 1
+        while not wanted:
+            if not outer:
                 return position
-            wanted = stack.pop()
+            wanted = outer.pop()
     raise FormatError(f"CBOR: more than {MAX_ITEMS} items")
-
-
-_ARRAY: Final = -1
-_MAP_KEY: Final = -2
-_MAP_VALUE: Final = -3
-_CHUNKS_OF_BYTES: Final = -4
-_CHUNKS_OF_TEXT: Final = -5
-_INDEFINITE: Final = {2: _CHUNKS_OF_BYTES, 3: _CHUNKS_OF_TEXT, 4: _ARRAY, 5: _MAP_KEY}
 
 
 def map_spans(data: bytes, start: int = 0) -> dict[str, tuple[int, int]]:
     """Find the values of a map with text keys, without decoding them.
 
-    A self-describe tag before the map is skipped.
+    Self-describe tags before the map are skipped. What follows the map is not looked at.
 
     :returns: for each key the offsets (start, end) of its value in ``data``
-    :raises FormatError: not such a map, cut, or a key twice
+    :raises FormatError: not such a map, not well-formed, or a key twice
     """
-    while data[start : start + 3] == SELF_DESCRIBE:
-        start += 3
-    if start >= len(data) or data[start] >> 5 != 5:
+    position = start
+    while data.startswith(SELF_DESCRIBE, position):
+        position += 3
+    if position >= len(data) or data[position] >> 5 != 5:
         raise FormatError("CBOR: not a map")
     spans: dict[str, tuple[int, int]] = {}
-    count, position = _count(data, start)
+    _, count, position = _read_head(data, position)
     while count:
-        if position < len(data) and data[position] == _BREAK and count < 0:
+        if count < 0 and position < len(data) and data[position] == _BREAK:
             break
         if position >= len(data) or data[position] >> 5 != 3:
-            raise FormatError("CBOR: a map key that is not text")
+            raise FormatError("CBOR: a map's key is not text")
         value = item_end(data, position)
         key = loads(data[position:value])
         if key in spans:
-            raise FormatError("CBOR: a map key twice")
+            raise FormatError("CBOR: a map's key comes twice")
         position = item_end(data, value)
         spans[key] = (value, position)
         count -= 1
     return spans
 
 
-def _count(data: bytes, start: int) -> tuple[int, int]:
-    """Give a container's count (-1: indefinite) and where its first item begins."""
-    info = data[start] & 31
-    if info == 31:
-        return -1, start + 1
+def _read_head(data: bytes, position: int) -> tuple[int, int, int]:
+    """Read an item's head: major type, argument (-1: indefinite length) and where the head ends.
+
+    ``position`` must lie inside the data; where the head ends may not, which the next read finds.
+    """
+    initial = data[position]
+    major, info = initial >> 5, initial & 31
+    position += 1
     if info < 24:
-        return info, start + 1
-    if info > 27:
-        raise FormatError("CBOR: reserved initial byte")
-    first = start + 1 + (1 << (info - 24))
-    return int.from_bytes(data[start + 1 : first], "big"), first
+        return major, info, position
+    if info < 28:
+        following = position + (1 << (info - 24))
+        if following > len(data):
+            raise FormatError("CBOR: cut short")
+        argument = int.from_bytes(data[position:following], "big")
+        if initial == 0xF8 and argument < 32:
+            raise FormatError("CBOR: a simple value in two bytes instead of one")
+        return major, argument, following
+    if info == 31 and 2 <= major <= 5:
+        return major, -1, position
+    raise FormatError(f"CBOR: a reserved initial byte, {initial:#04x}")
 
 
-def _refuse_unknown_tag(tag: cbor2.CBORTag, immutable: bool) -> Any:
-    raise cbor2.CBORDecodeError(f"tag {tag.tag} is not allowed")
+def _plain(error: BaseException) -> str:
+    """Give cbor2's reason in one line; a reason in one of our callbacks is the cause of its own error."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error)
 
 
-def _refuse_tag(decoder: cbor2.CBORDecoder, immutable: bool) -> Any:
-    raise cbor2.CBORDecodeError("a tag that is not allowed")
+def _refuse_tag(value: Any, immutable: bool) -> Any:
+    raise FormatError("a tag that is not allowed here")
 
 
-_TAGS: Final = {
-    tag: _refuse_tag for tag in (0, 1, 4, 5, 25, 28, 29, 30, 35, 36, 37, 100, 256, 258, 260, 261, 1004, 43000)
+def _ignore_tag(value: Any, immutable: bool) -> Any:
+    return value
+
+
+def _natural_bignum(value: Any, immutable: bool) -> int:
+    if not isinstance(value, bytes) or len(value) > _MAX_BIGNUM:
+        raise FormatError(f"a bignum of more than {_MAX_BIGNUM} bytes, or of another type")
+    return int.from_bytes(value, "big")
+
+
+def _negative_bignum(value: Any, immutable: bool) -> int:
+    return -1 - _natural_bignum(value, immutable)
+
+
+_REFUSED_TAGS: Final = (0, 1, 4, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261, 1004, 43000)
+"""Those that cbor2 has a meaning for; all others reach ``tag_hook``."""
+_TAGS: Final[dict[int, Callable[[Any, bool], Any]]] = {
+    **dict.fromkeys(_REFUSED_TAGS, _refuse_tag),
+    2: _natural_bignum,
+    3: _negative_bignum,
+    55799: _ignore_tag,
 }

@@ -1,9 +1,9 @@
 """Ed25519 identities: the gateway's own keys, and the key file of the original.
 
-The key file is a PKCS#8 private key in DER. Two forms are read: version 2 (RFC 5958, 85 bytes, public key inside), which
-the original gateway writes through the Rust library ring, and version 1 (RFC 8410, 48 bytes), which OpenSSL writes.
-Version 2 is written. Both public key encodings in use are read: RFC 8410's ``[1] IMPLICIT BIT STRING`` (83 bytes) and
-ring's ``[1]`` with a whole BIT STRING inside (85 bytes).
+The key file is a PKCS#8 private key in DER. Written is version 2 (RFC 5958) with the public key inside, in the 85 bytes
+that the original gateway makes through the Rust library ring, whose ``[1]`` holds a whole BIT STRING. Read are these,
+the 83 bytes that RFC 8410 asks for (``[1] IMPLICIT BIT STRING``), and version 1 without public key (RFC 5208), the 48
+bytes that OpenSSL writes.
 
 Further identities are derived from the first, so that one key file is enough for all of them:
 ``seed_i = HKDF-SHA256(ikm=seed_0, salt="icwsgw", info="identity" . i as 4 bytes, big-endian)``, 32 bytes, RFC 5869.
@@ -26,11 +26,14 @@ from icwsgw.ic.principal import Principal
 ED25519_DER_PREFIX: Final = bytes.fromhex("302a300506032b6570032100")
 """SubjectPublicKeyInfo of an Ed25519 key up to its 32 bytes (RFC 8410)."""
 
-_V1: Final = bytes.fromhex("302e020100300506032b657004220420")
-_V2: Final = bytes.fromhex("3053020101300506032b657004220420")
-_V2_PUBLIC: Final = bytes.fromhex("a123032100")
-_V2_RFC: Final = bytes.fromhex("3051020101300506032b657004220420")
-_V2_RFC_PUBLIC: Final = bytes.fromhex("812100")
+_RING_V2: Final = bytes.fromhex("3053020101300506032b657004220420")
+_RING_V2_PUBLIC: Final = bytes.fromhex("a123032100")
+_PUBLIC_PREFIXES: Final = {
+    _RING_V2: _RING_V2_PUBLIC,
+    bytes.fromhex("3051020101300506032b657004220420"): bytes.fromhex("812100"),
+    bytes.fromhex("302e020100300506032b657004220420"): None,
+}
+"""What stands before the 32 secret bytes, and what then stands before the 32 public ones (None: nothing follows)."""
 _DERIVE_SALT: Final = b"icwsgw"
 _DERIVE_INFO: Final = b"identity"
 
@@ -55,7 +58,7 @@ class Ed25519Identity:
         public, secret = crypto_sign_seed_keypair(bytes(seed))
         self.seed = bytes(seed)
         self._secret = secret
-        self.public_key_der = ED25519_DER_PREFIX + public
+        self.public_key_der: bytes = ED25519_DER_PREFIX + public
         self.principal = Principal.self_authenticating(self.public_key_der)
 
     @classmethod
@@ -69,17 +72,16 @@ class Ed25519Identity:
 
         :raises FormatError: not an Ed25519 key in one of these forms, or its public key does not belong to it
         """
-        for prefix, public_prefix in ((_V2, _V2_PUBLIC), (_V2_RFC, _V2_RFC_PUBLIC), (_V1, b"")):
-            if data[:16] == prefix:
-                break
-        else:
+        prefix = data[:16]
+        if prefix not in _PUBLIC_PREFIXES:
             raise FormatError("not an Ed25519 private key in PKCS#8 DER")
-        size = 48 + (len(public_prefix) + 32 if public_prefix else 0)
+        public_prefix = _PUBLIC_PREFIXES[prefix]
+        size = 48 if public_prefix is None else 80 + len(public_prefix)
         if len(data) != size:
-            raise FormatError(f"this PKCS#8 key should have {size} bytes, not {len(data)}")
+            raise FormatError(f"this PKCS#8 key has {len(data)} bytes where it should have {size}")
         identity = cls(data[16:48])
-        if public_prefix and data[48:] != public_prefix + identity.public_key_der[12:]:
-            raise FormatError("the public key in this PKCS#8 file does not belong to its private key")
+        if public_prefix is not None and data[48:] != public_prefix + identity.public_key_der[12:]:
+            raise FormatError("the public key in this PKCS#8 key does not belong to its private key")
         return identity
 
     @classmethod
@@ -99,7 +101,7 @@ class Ed25519Identity:
 
     def to_pkcs8_der(self) -> bytes:
         """Write PKCS#8 version 2, the 85 bytes that the original reads."""
-        return _V2 + self.seed + _V2_PUBLIC + self.public_key_der[12:]
+        return _RING_V2 + self.seed + _RING_V2_PUBLIC + self.public_key_der[12:]
 
     def sign(self, message: bytes) -> bytes:
         """Sign; 64 bytes."""
@@ -109,7 +111,10 @@ class Ed25519Identity:
         """Give the identity number ``index`` of this one; 0 is itself.
 
         :param index: 0 to 2**32 - 1
+        :raises ValueError: any other
         """
+        if not 0 <= index < 1 << 32:
+            raise ValueError(f"an identity's index is 0 to 2**32 - 1, not {index}")
         if index == 0:
             return self
         pseudo_random_key = hmac.new(_DERIVE_SALT, self.seed, sha256).digest()

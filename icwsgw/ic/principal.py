@@ -102,7 +102,7 @@ class Principal:
     def __eq__(self, other: object) -> bool:
         return self.raw == other.raw if isinstance(other, Principal) else NotImplemented
 
-    def __lt__(self, other: Principal) -> bool:
+    def __lt__(self, other: object) -> bool:
         return self.raw < other.raw if isinstance(other, Principal) else NotImplemented
 
     def __hash__(self) -> int:

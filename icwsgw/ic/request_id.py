@@ -15,6 +15,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from icwsgw.errors import FormatError
+from icwsgw.ic.cbor import UNDEFINED
 from icwsgw.ic.principal import Principal
 
 IC_REQUEST_SEPARATOR: Final = b"\x0aic-request"
@@ -26,16 +27,18 @@ _MAX_DEPTH: Final = 32
 _NAMES: Final = {
     name: sha256(name.encode()).digest()
     for name in (
-        "request_type sender ingress_expiry nonce canister_id method_name arg paths sender_info info signer sig "
-        "pubkey expiration targets permissions status reply timestamp request_id reject_code reject_message error_code"
-    ).split()
+        *("request_type", "sender", "ingress_expiry", "nonce", "canister_id", "method_name", "arg", "paths"),
+        *("sender_info", "info", "signer", "sig", "pubkey", "expiration", "targets", "permissions"),
+        *("status", "reply", "timestamp", "request_id", "reject_code", "reject_message", "error_code"),
+    )
 }
+"""Hashes of the names that the IC uses; they halve the work for an ordinary request."""
 
 
 def request_id(content: Mapping[str, Any]) -> bytes:
     """Hash a map: a request's content, a delegation, or a query's answer.
 
-    Fields whose value is None are taken as absent.
+    Fields whose value is None, or undefined as JavaScript has it, are taken as absent.
 
     :returns: 32 bytes
     :raises FormatError: a value that has no hash (float, bool, None inside a list, deeper than 32)
@@ -78,15 +81,14 @@ def _hash_map(content: Mapping[str, Any], depth: int) -> bytes:
         raise FormatError("nested too deep to hash")
     pairs = []
     for name, value in content.items():
-        if value is None:
+        if value is None or value is UNDEFINED:
             continue
         name_hash = _NAMES.get(name)
         if name_hash is None:
             if not isinstance(name, str):
                 raise FormatError("a field name that is not text")
             name_hash = sha256(_utf8(name)).digest()
-        kind = type(value)
-        if kind is bytes:
+        if type(value) is bytes:
             pairs.append(name_hash + sha256(value).digest())
         else:
             pairs.append(name_hash + _hash_value(value, depth - 1))

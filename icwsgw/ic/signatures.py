@@ -23,12 +23,15 @@ from nacl.bindings import crypto_sign_open
 from nacl.exceptions import BadSignatureError
 
 from icwsgw.errors import FormatError, SignatureInvalid
+from icwsgw.ic.cbor import UNDEFINED
 from icwsgw.ic.identity import ED25519_DER_PREFIX
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.request_id import IC_REQUEST_AUTH_DELEGATION_SEPARATOR, request_id
 
 MAX_DELEGATIONS: Final = 20
 MAX_TARGETS: Final = 1000
+_MAX_KEY: Final = 256
+"""Bytes of a DER key that is worth parsing; one on these curves has 56 to 91, all parameters written out 250."""
 _ECDSA: Final = ec.ECDSA(SHA256())
 
 
@@ -46,7 +49,9 @@ class Chain(NamedTuple):
 def verify_signature(der_public_key: bytes, message: bytes, signature: bytes) -> None:
     """Verify a signature.
 
-    :raises SignatureInvalid: wrong signature, or a key of a kind that is not known here
+    :param der_public_key: SubjectPublicKeyInfo
+    :param signature: 64 bytes
+    :raises SignatureInvalid: wrong signature, or a key of a kind that is not verified here
     """
     if len(signature) != 64:
         raise SignatureInvalid(f"a signature of {len(signature)} bytes")
@@ -56,6 +61,8 @@ def verify_signature(der_public_key: bytes, message: bytes, signature: bytes) ->
         except BadSignatureError:
             raise SignatureInvalid("wrong Ed25519 signature") from None
         return
+    if len(der_public_key) > _MAX_KEY:
+        raise SignatureInvalid("a public key of a kind that is not verified here")
     key = _ecdsa_key(der_public_key)
     r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
     try:
@@ -69,22 +76,22 @@ def _ecdsa_key(der_public_key: bytes) -> ec.EllipticCurvePublicKey:
     try:
         key = load_der_public_key(der_public_key)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise SignatureInvalid("not a public key that is known here") from None
+        raise SignatureInvalid("a public key of a kind that is not verified here") from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, (ec.SECP256R1, ec.SECP256K1)):
-        raise SignatureInvalid("a public key of a kind that is not known here")
+        raise SignatureInvalid("a public key of a kind that is not verified here")
     return key
 
 
 def verify_delegations(sender_public_key: bytes, delegations: Sequence[Any], now_ns: int) -> Chain:
     """Verify a chain of delegations that begins at the sender's key.
 
-    :param delegations: decoded ``sender_delegation``: maps of ``delegation`` and ``signature``
+    :param sender_public_key: DER
+    :param delegations: decoded ``sender_delegation``: maps of ``delegation`` and ``signature``; empty: no delegation
     :param now_ns: time in ns since 1970
+    :returns: the key that has to have signed the request, and what it may do
     :raises FormatError: not delegations
     :raises SignatureInvalid: a wrong signature, an expired link, a cycle, or too many links
     """
-    if not isinstance(delegations, (list, tuple)):
-        raise FormatError("sender_delegation is not a list")
     if len(delegations) > MAX_DELEGATIONS:
         raise SignatureInvalid(f"more than {MAX_DELEGATIONS} delegations")
     key = sender_public_key
@@ -96,9 +103,9 @@ def verify_delegations(sender_public_key: bytes, delegations: Sequence[Any], now
         verify_signature(key, IC_REQUEST_AUTH_DELEGATION_SEPARATOR + request_id(delegation), signature)
         if delegation["expiration"] < now_ns:
             raise SignatureInvalid("a delegation has expired")
-        own = delegation.get("targets")
+        own = _optional(delegation, "targets")
         if own is not None:
-            targets = frozenset(own) if targets is None else targets & frozenset(own)
+            targets = frozenset(own) if targets is None else targets.intersection(own)
         queries_only = queries_only or delegation.get("permissions") == "queries"
         key = delegation["pubkey"]
         if key in seen:
@@ -113,14 +120,14 @@ def _signed_delegation(signed: Any) -> tuple[dict[str, Any], bytes]:
     delegation, signature = signed.get("delegation"), signed.get("signature")
     if not isinstance(delegation, dict) or not isinstance(signature, bytes):
         raise FormatError("a delegation without its fields")
-    expiration, permissions = delegation.get("expiration"), delegation.get("permissions")
+    expiration, permissions = delegation.get("expiration"), _optional(delegation, "permissions")
     if not isinstance(delegation.get("pubkey"), bytes):
         raise FormatError("a delegation without a public key")
-    if not isinstance(expiration, int) or not 0 <= expiration < 1 << 64:
+    if type(expiration) is not int or not 0 <= expiration < 1 << 64:
         raise FormatError("a delegation without an expiration")
     if permissions not in (None, "queries", "all"):
         raise FormatError("a delegation with unknown permissions")
-    targets = delegation.get("targets")
+    targets = _optional(delegation, "targets")
     if targets is not None:
         if not isinstance(targets, list) or not all(isinstance(t, bytes) for t in targets):
             raise FormatError("a delegation's targets are not a list of principals")
@@ -129,3 +136,8 @@ def _signed_delegation(signed: Any) -> tuple[dict[str, Any], bytes]:
         for target in targets:
             Principal(target)
     return delegation, signature
+
+
+def _optional(fields: Mapping[str, Any], name: str) -> Any:
+    value = fields.get(name)
+    return None if value is UNDEFINED else value
