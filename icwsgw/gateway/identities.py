@@ -1,0 +1,148 @@
+"""The gateway's identities: the key file, made on first start, and who signs for which canister.
+
+The file holds an Ed25519 key as PKCS#8 v2 DER, 85 bytes, as the original writes it (``ic-identity/src/lib.rs``),
+so a data directory moves between the two programs and the principal stays. Identity 0 is that key.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from icwsgw.errors import ConfigError, FormatError
+from icwsgw.ic.identity import Ed25519Identity
+
+#: Longest key file that is read: PKCS#8 is 85 bytes, PEM somewhat longer.
+MAX_KEY_FILE = 4096
+
+
+class IdentityPool:
+    """The identities this process signs with."""
+
+    __slots__ = ("_identities",)
+
+    def __init__(self, identities: Sequence[Ed25519Identity]) -> None:
+        if not identities:
+            raise ValueError("a gateway needs an identity")
+        self._identities = tuple(identities)
+
+    @property
+    def primary(self) -> Ed25519Identity:
+        """Identity 0, the one of the key file."""
+        return self._identities[0]
+
+    def __len__(self) -> int:
+        return len(self._identities)
+
+    def __getitem__(self, index: int) -> Ed25519Identity:
+        return self._identities[index]
+
+    def __iter__(self) -> Iterator[Ed25519Identity]:
+        return iter(self._identities)
+
+
+def load_or_create_key_file(
+    path: Path,
+    *,
+    warn: Callable[[str], None] = lambda text: None,
+    random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+) -> Ed25519Identity:
+    """Read the gateway's key, or make it where there is none.
+
+    A new file has mode 0600 and appears whole or not at all; of two processes that start at once, both
+    use the key of the one that came first.
+
+    :param path: the key file, ``<data-dir>/key_pair``
+    :param warn: told when others than the owner may read the file
+    :raises ConfigError: when the file cannot be read or made, or is no Ed25519 key
+    """
+    data = _read(path, warn)
+    if data is None:
+        _create(path, Ed25519Identity.generate(random_bytes).to_pkcs8_der())
+        data = _read(path, warn)
+    if data is None:
+        raise ConfigError(f"key file {path} disappeared while it was made")
+    return _parse(path, data)
+
+
+def check_key_file(path: Path) -> Ed25519Identity | None:
+    """Read the key without making one: None where there is no file yet.
+
+    :raises ConfigError: when there is a file that is of no use
+    """
+    data = _read(path, lambda text: None)
+    return None if data is None else _parse(path, data)
+
+
+def _parse(path: Path, data: bytes) -> Ed25519Identity:
+    try:
+        if data.lstrip().startswith(b"-----BEGIN"):
+            return Ed25519Identity.from_pem(data.decode("ascii"))
+        return Ed25519Identity.from_pkcs8_der(data)
+    except (FormatError, UnicodeDecodeError) as error:
+        raise ConfigError(f"key file {path} is not an Ed25519 key in PKCS#8: {error}") from None
+
+
+def _read(path: Path, warn: Callable[[str], None]) -> bytes | None:
+    try:
+        # Non-blocking, so that a named pipe in its place is refused instead of waited for.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigError(f"cannot read key file {path}: {error.strerror}") from None
+    with os.fdopen(descriptor, "rb") as stream:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ConfigError(f"key file {path} is not a file")
+        if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            warn(f"key file {path} is open to others (mode {stat.S_IMODE(status.st_mode):04o}); chmod 600 it")
+        return stream.read(MAX_KEY_FILE)
+
+
+def _create(path: Path, data: bytes) -> None:
+    temporary = None
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=".key_pair-", dir=path.parent)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(descriptor)
+        _publish(temporary, path, data)
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise ConfigError(f"cannot make key file {path}: {error.strerror}") from None
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _publish(temporary: str, path: Path, data: bytes) -> None:
+    """Give the finished file its name unless another process was first; a rename would overwrite its key."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return
+    except OSError:
+        # A file system without hard links: still never over another's key, though a crash may cut the file short.
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            return
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(descriptor)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
