@@ -14,13 +14,14 @@ transport of an exact type not listed here gets a plain ``write``.
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet import tcp, unix
-from twisted.internet.interfaces import ITransport
 
 _DIRECT: frozenset[type] = frozenset({tcp.Server, tcp.Client, unix.Server, unix.Client})
 
 
-def send_now(transport: ITransport, data: bytes) -> None:
+def send_now(transport: Any, data: bytes) -> None:
     """Write ``data``, at once if the transport is a plain socket with nothing queued.
 
     :param transport: any Twisted stream transport; TLS, closing, buffered or unknown ones get ``write``
@@ -28,17 +29,17 @@ def send_now(transport: ITransport, data: bytes) -> None:
     """
     if (
         type(transport) in _DIRECT
-        and not transport._tempDataLen  # type: ignore[attr-defined]
-        and not transport.dataBuffer  # type: ignore[attr-defined]
-        and transport.connected  # type: ignore[attr-defined]
-        and not transport.disconnecting  # type: ignore[attr-defined]
-        and not transport.TLS  # type: ignore[attr-defined]
-        and not transport._aborting  # type: ignore[attr-defined]
-        and not transport._writeDisconnecting  # type: ignore[attr-defined]
+        and not transport._tempDataLen
+        and not transport.dataBuffer
+        and transport.connected
+        and not transport.disconnecting
+        and not transport.TLS
+        and not transport._aborting
+        and not transport._writeDisconnecting
         and not getattr(transport, "_sendmsgQueue", None)
     ):
         try:
-            sent = transport.socket.send(data)  # type: ignore[attr-defined]
+            sent = transport.socket.send(data)
         except OSError:
             # Full, or lost: the reactor's own doWrite tells which, and reports a loss.
             sent = 0

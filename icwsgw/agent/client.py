@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from icwsgw.agent.outcome import CallOutcome
-from icwsgw.agent.transport import NetworkTransport
+from icwsgw.agent.interfaces import NetworkTransport
 
 if TYPE_CHECKING:
     from icwsgw.ic.certificate import Certificate

@@ -1,33 +1,122 @@
-"""HTTP/1.1 towards the network: skeleton with the final interface."""
+"""HTTP/1.1 towards the network, made for many small requests to few hosts.
+
+Two doors to the same connections:
+
+- :meth:`Transport.fetch` for relays: bytes in, one :class:`Answer` out, nothing else.
+- :meth:`Transport.agent` and the transport itself are :class:`twisted.web.iweb.IAgent`, for treq.
+
+Every request has a deadline for all of it (waiting for a connection, connecting, sending, the whole answer)
+and a bound for the body. Redirects are not followed, bodies not compressed, cookies not kept: the IC's
+interface has none of them. An answer of any status is an answer; only what is not HTTP, too long, too late or
+cut short is an error (:class:`~icwsgw.errors.TransportError`). Cancelling the Deferred ends the connection
+that carries the request.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet._sslverify import IOpenSSLTrustRoot
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.defer import Deferred, DeferredList, fail
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
+from twisted.internet.ssl import Certificate, optionsForClientTLS, platformTrust, trustRootFromCertificates
+from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent
+from zope.interface import implementer
 
+from icwsgw.agent.connection import Answer, Exchange
+from icwsgw.agent.deadlines import Deadlines
+from icwsgw.agent.interfaces import DelayedCall, HttpAgent, NetworkTransport, ReactorTime
+from icwsgw.agent.pool import HostPool
+from icwsgw.agent.response import BodyCollector, BytesProducer, ClientRequest, Response
 from icwsgw.agent.url import Url
+from icwsgw.errors import ConnectFailed
 
-MAX_BODY = 3 * 1024 * 1024 + 64 * 1024
+__all__ = ["CBOR", "MAX_BODY", "Answer", "NetworkTransport", "Transport", "Url"]
+
 CBOR = b"application/cbor"
 
+MAX_BODY = 3 * 1024 * 1024 + 64 * 1024
+"""Bytes of an answer's body: canisters answer 3 MiB at most, and the CBOR and certificate around it."""
 
-class Answer(NamedTuple):
-    """An HTTP answer, whole.
+MAX_CONNECTIONS = 256
+"""Connections to one host: more requests than that wait. One request is under way on each, so 256 at 100 ms are
+2,500 requests a second, beyond what one process does."""
 
-    :ivar status: HTTP status
-    :ivar headers: names in lower case; a repeated header's values are joined by ", "
-    :ivar body: the whole body
+MAX_WAITING = 16_384
+"""Requests that wait for a connection to one host; the next one fails at once. Each holds its body."""
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds for one attempt to connect (the request's own deadline counts too)."""
+
+IDLE_TIMEOUT = 60.0
+"""Seconds a connection may be idle: less than what servers and middleboxes usually allow."""
+
+CLOSE_TIMEOUT = 1.0
+"""Seconds that :meth:`Transport.close` waits for orderly ends before it aborts."""
+
+_MAX_URLS = 4096
+_DROPPED = frozenset(
+    {b"Accept-Encoding", b"Connection", b"Content-Length", b"Host", b"Keep-Alive", b"Transfer-Encoding", b"Upgrade"}
+)
+
+
+@implementer(IOpenSSLTrustRoot)
+class _PlatformAnd:
+    """The platform's trust roots and some more."""
+
+    def __init__(self, more: Sequence[Certificate]) -> None:
+        platform: Any = platformTrust
+        authorities: Any = trustRootFromCertificates
+        self._roots = (platform(), authorities(more))
+
+    def _addCACertsToContext(self, context: Any) -> None:
+        for root in self._roots:
+            root._addCACertsToContext(context)
+
+
+@implementer(IAgent)
+class Transport:
+    """A pool of keep-alive connections to any number of hosts.
+
+    :param reactor: source of time and of connections
+    :param extra_trust_roots: certificates (``twisted.internet.ssl.Certificate``) of authorities to be trusted for TLS
+        beside the platform's
+    :param max_connections: connections to one host
+    :param max_waiting: requests that may wait for a connection to one host
+    :param connect_timeout: seconds for one attempt to connect
+    :param idle_timeout: seconds a connection may be idle
+    :param endpoint_factory: makes the endpoint for a URL's host, instead of TCP and TLS (for tests)
     """
 
-    status: int
-    headers: dict[bytes, bytes]
-    body: bytes
-
-
-class NetworkTransport(Protocol):
-    """What the agent needs of a transport: the real one here, an in-memory one in tests."""
+    def __init__(
+        self,
+        reactor: ReactorTime,
+        *,
+        extra_trust_roots: Sequence[Certificate] = (),
+        max_connections: int = MAX_CONNECTIONS,
+        max_waiting: int = MAX_WAITING,
+        connect_timeout: float = CONNECT_TIMEOUT,
+        idle_timeout: float = IDLE_TIMEOUT,
+        endpoint_factory: Callable[[Url], Any] | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._trust = _PlatformAnd(extra_trust_roots) if extra_trust_roots else None
+        self._max_connections = max_connections
+        self._max_waiting = max_waiting
+        self._connect_timeout = connect_timeout
+        self._idle_timeout = idle_timeout
+        self._endpoint_factory = endpoint_factory or self._endpoint
+        self._deadlines = Deadlines(reactor)
+        self._pools: dict[tuple[str, str, int], HostPool] = {}
+        self._sweeper: DelayedCall | None = None
+        self._urls: dict[bytes, Url] = {}
+        self._closed = False
+        self._all_gone = False
+        self._closers: list[Deferred[None]] = []
+        self._default = self.agent(30.0)
 
     def fetch(
         self,
@@ -39,9 +128,196 @@ class NetworkTransport(Protocol):
         max_body: int = MAX_BODY,
         content_type: bytes = CBOR,
     ) -> Deferred[Answer]:
-        """Send one request and wait for its whole answer."""
-        ...
+        """Send one request and wait for its whole answer.
 
-    def agent(self, timeout: float, max_body: int = MAX_BODY) -> IAgent:
-        """Give an IAgent over the same connections with this deadline and bound."""
-        ...
+        The request may reach the server twice: once more where a kept connection turns out dead.
+
+        :param method: upper case, for example b"POST"
+        :param timeout: seconds for all of it
+        :param max_body: bytes of the answer's body
+        :param content_type: of the request's body; no header if empty
+        :returns: Deferred :class:`Answer` of any status; fails with a :class:`~icwsgw.errors.TransportError`
+        """
+        head = url.head(method, content_type if body else b"")
+        return self.submit(url, b"%b%d\r\n\r\n%b" % (head, len(body), body), method == b"HEAD", timeout, max_body)
+
+    def agent(self, timeout: float, max_body: int = MAX_BODY) -> HttpAgent:
+        """Give an IAgent over the same connections.
+
+        :param timeout: seconds for all of a request
+        :param max_body: bytes of an answer's body
+        """
+        return _LimitedAgent(self, timeout, max_body)
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: Any = None,
+    ) -> Deferred[Any]:
+        """Send a request as IAgent: 30 s, :data:`MAX_BODY`."""
+        return self._default.request(method, uri, headers, bodyProducer)
+
+    def close(self) -> Deferred[None]:
+        """End all connections; requests under way fail. Fires when all are gone; twice is fine."""
+        done: Deferred[None] = Deferred()
+        self._closers.append(done)
+        if not self._closed:
+            self._closed = True
+            if self._sweeper is not None:
+                self._sweeper.cancel()
+                self._sweeper = None
+            force = self._reactor.callLater(CLOSE_TIMEOUT, self._abort)
+            all_gone = DeferredList([pool.close() for pool in self._pools.values()])
+            all_gone.addCallback(self._gone, force)
+        elif self._all_gone:
+            self._fire_closers()
+        return done
+
+    def _abort(self) -> None:
+        for pool in self._pools.values():
+            pool.abort()
+
+    def _gone(self, _: object, force: DelayedCall) -> None:
+        if force.active():
+            force.cancel()
+        self._deadlines.clear()
+        self._pools.clear()
+        self._all_gone = True
+        self._fire_closers()
+
+    def _fire_closers(self) -> None:
+        closers, self._closers = self._closers, []
+        for closer in closers:
+            closer.callback(None)
+
+    @property
+    def connections(self) -> dict[str, int]:
+        """How many connections are up, by "host:port": for metrics."""
+        return {pool.name: pool.established for pool in self._pools.values()}
+
+    def url(self, uri: bytes) -> Url:
+        """Parse a URL, or find it parsed.
+
+        :raises ValueError: not a URL
+        """
+        url = self._urls.get(uri)
+        if url is None:
+            url = Url.parse(uri.decode("ascii"))
+            if len(self._urls) >= _MAX_URLS:
+                self._urls.clear()
+            self._urls[uri] = url
+        return url
+
+    def submit(self, url: Url, data: bytes, is_head: bool, timeout: float, max_body: int) -> Deferred[Answer]:
+        """Send a request that is ready as bytes; see :meth:`fetch`."""
+        pool = self._pools.get(url.origin)
+        if pool is None:
+            if self._closed:
+                return fail(ConnectFailed("the transport is closed"))
+            pool = self._new_pool(url)
+        elif self._closed:
+            return fail(ConnectFailed("the transport is closed"))
+        exchange = Exchange(pool, data, is_head, max_body)
+        deferred = cast("Deferred[Answer]", exchange.deferred)
+        self._deadlines.add(exchange, timeout)
+        pool.submit(exchange)
+        return deferred
+
+    def _new_pool(self, url: Url) -> HostPool:
+        pool = HostPool(
+            self._reactor,
+            self._endpoint_factory(url),
+            f"{url.host}:{url.port}",
+            url.scheme == "https",
+            self._deadlines,
+            self._max_connections,
+            self._max_waiting,
+        )
+        self._pools[url.origin] = pool
+        if self._sweeper is None:
+            self._sweeper = self._reactor.callLater(self._idle_timeout / 4, self._sweep)
+        return pool
+
+    def _sweep(self) -> None:
+        self._sweeper = None
+        before = self._reactor.seconds() - self._idle_timeout
+        for origin, pool in list(self._pools.items()):
+            pool.sweep(before)
+            if pool.empty:
+                del self._pools[origin]
+        if self._pools:
+            self._sweeper = self._reactor.callLater(self._idle_timeout / 4, self._sweep)
+
+    def _endpoint(self, url: Url) -> Any:
+        reactor: Any = self._reactor
+        host, port, timeout = url.host, url.port, self._connect_timeout
+        endpoint: Any
+        if isIPAddress(host):
+            endpoint = TCP4ClientEndpoint(reactor, host, port, timeout)
+        elif isIPv6Address(host):
+            endpoint = cast(Any, TCP6ClientEndpoint)(reactor, host, port, timeout)
+        else:
+            endpoint = HostnameEndpoint(reactor, host, port, timeout)
+        if url.scheme == "https":
+            trust = cast(Any, self._trust)
+            options = optionsForClientTLS(host, trustRoot=trust, acceptableProtocols=[b"http/1.1"])
+            endpoint = wrapClientTLS(cast(Any, options), endpoint)
+        return endpoint
+
+
+@implementer(IAgent)
+class _LimitedAgent:
+    """The transport as IAgent, with one deadline and one bound for all requests."""
+
+    __slots__ = ("_max_body", "_timeout", "_transport")
+
+    def __init__(self, transport: Transport, timeout: float, max_body: int) -> None:
+        self._transport = transport
+        self._timeout = timeout
+        self._max_body = max_body
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: Any = None,
+    ) -> Deferred[Any]:
+        """Send a request.
+
+        :raises ValueError: a URL or header that cannot be sent (as a failure)
+        """
+        if headers is None:
+            headers = Headers()
+        if bodyProducer is None or isinstance(bodyProducer, BytesProducer):
+            return self._send(method, uri, headers, b"" if bodyProducer is None else bodyProducer.body)
+        collector = BodyCollector()
+        produced: Deferred[Any] = bodyProducer.startProducing(collector)
+        return produced.addCallback(lambda _: self._send(method, uri, headers, collector.body()))
+
+    def _send(self, method: bytes, uri: bytes, headers: Headers, body: bytes) -> Deferred[Any]:
+        try:
+            url = self._transport.url(uri)
+            head = _head(url, method, headers)
+        except ValueError:
+            return fail()
+        data = b"%b%d\r\n\r\n%b" % (head, len(body), body)
+        answer = self._transport.submit(url, data, method == b"HEAD", self._timeout, self._max_body)
+        request = ClientRequest(method, uri, headers)
+        return answer.addCallback(lambda whole: Response(whole, request))
+
+
+def _head(url: Url, method: bytes, headers: Headers) -> bytes:
+    """Give the request head with a caller's headers, ending in ``Content-Length: ``."""
+    content_type = b""
+    lines: list[bytes] = []
+    for name, values in headers.getAllRawHeaders():
+        if name == b"Content-Type" and len(values) == 1:
+            content_type = values[0]
+        elif name not in _DROPPED:
+            lines.extend(b"%b: %b" % (name, value) for value in values)
+    if not lines:
+        return url.head(method, content_type)
+    return url.head_with(method, content_type, lines)

@@ -16,6 +16,8 @@ _UNSAFE_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _HOST = re.compile(r"[A-Za-z0-9._~:-]+")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
+_MAX_HEADS = 8
+
 USER_AGENT = b"icwsgw/" + __version__.encode("ascii")
 
 
@@ -92,13 +94,26 @@ class Url:
         key = (method, content_type)
         head = self._heads.get(key)
         if head is None:
-            if not method.isalpha() or _UNSAFE_VALUE.search(content_type):
-                raise ValueError(f"not a method and content type: {method!r} {content_type!r}")
-            lines = [b"%b %b HTTP/1.1" % (method, self.path), b"Host: " + self._netloc, b"User-Agent: " + USER_AGENT]
-            if content_type:
-                lines.append(b"Content-Type: " + content_type)
-            head = self._heads[key] = b"\r\n".join(lines) + b"\r\nContent-Length: "
+            head = self.head_with(method, content_type, [])
+            if len(self._heads) < _MAX_HEADS:
+                self._heads[key] = head
         return head
+
+    def head_with(self, method: bytes, content_type: bytes, lines: list[bytes]) -> bytes:
+        """Give the head with further header lines; see :meth:`head`.
+
+        :param lines: "Name: value" each; a User-Agent among them replaces ours
+        :raises ValueError: something that cannot stand in a head
+        """
+        values = [content_type, *lines]
+        if not method.isalpha() or any(_UNSAFE_VALUE.search(value) for value in values):
+            raise ValueError(f"not fit for a request head: {method!r} {values!r}")
+        head = [b"%b %b HTTP/1.1" % (method, self.path), b"Host: " + self._netloc, *lines]
+        if not any(line.startswith(b"User-Agent:") for line in lines):
+            head.append(b"User-Agent: " + USER_AGENT)
+        if content_type:
+            head.append(b"Content-Type: " + content_type)
+        return b"\r\n".join(head) + b"\r\nContent-Length: "
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self._netloc.decode('ascii')}{self.path.decode('ascii')}"

@@ -1,0 +1,215 @@
+"""The connections to one host: which are idle, how many there are, who waits.
+
+- Idle ones are reused last in, first out, so that the surplus of a busy minute ages out.
+- A request without an idle connection waits, in order, and a new connection is made for it unless the bound
+  is reached; whichever connection is free first, new or released, takes the first that waits.
+- A connection that cannot be made fails one waiting request: the oldest.
+- A request to be sent again waits in front, and skips the idle ones: after a restart of the server they are
+  as dead as the one that just failed it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import connectProtocol
+from twisted.python.failure import Failure
+
+from icwsgw.agent.connection import Exchange, HttpConnection, explain
+from icwsgw.errors import ConnectFailed, ConnectionLost
+
+if TYPE_CHECKING:
+    from icwsgw.agent.deadlines import Deadlines
+    from icwsgw.agent.interfaces import ReactorTime
+
+_connect: Any = connectProtocol
+
+
+class HostPool:
+    """Connections to one (scheme, host, port).
+
+    :param reactor: source of time
+    :param endpoint: where connections come from (IStreamClientEndpoint)
+    :param name: "host:port" for messages
+    :param tls: whether the endpoint wraps TLS around the connection
+    :param deadlines: the deadlines of the requests
+    :param max_connections: connections at a time, in the making and closing ones included
+    :param max_waiting: requests that may wait for a connection; more are refused at once
+    """
+
+    __slots__ = (
+        "_closed",
+        "_connecting",
+        "_connections",
+        "_endpoint",
+        "_idle",
+        "_max_connections",
+        "_max_waiting",
+        "_reactor",
+        "_tls",
+        "_waiting",
+        "deadlines",
+        "emptied",
+        "name",
+    )
+
+    def __init__(
+        self,
+        reactor: ReactorTime,
+        endpoint: Any,
+        name: str,
+        tls: bool,
+        deadlines: Deadlines,
+        max_connections: int,
+        max_waiting: int,
+    ) -> None:
+        self._reactor = reactor
+        self._endpoint = endpoint
+        self.name = name
+        self._tls = tls
+        self.deadlines = deadlines
+        self._max_connections = max_connections
+        self._max_waiting = max_waiting
+        self._idle: list[HttpConnection] = []
+        self._connections: set[HttpConnection] = set()
+        self._connecting: dict[int, Deferred[HttpConnection]] = {}
+        self._waiting: OrderedDict[Exchange, None] = OrderedDict()
+        self._closed = False
+        self.emptied: Deferred[None] | None = None
+
+    @property
+    def established(self) -> int:
+        """Connections that are up (TLS perhaps not yet)."""
+        return len(self._connections)
+
+    @property
+    def idle(self) -> int:
+        """Connections that wait for a request."""
+        return len(self._idle)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a connection."""
+        return len(self._waiting)
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing here to keep."""
+        return not (self._connections or self._connecting or self._waiting)
+
+    def submit(self, exchange: Exchange) -> None:
+        """Send a request as soon as there is a connection for it."""
+        if self._idle:
+            self._idle.pop().send(exchange)
+        elif len(self._waiting) >= self._max_waiting:
+            exchange.fail(ConnectFailed(f"{self._max_waiting} requests wait for a connection to {self.name}"))
+        else:
+            self._waiting[exchange] = None
+            self._connect_more()
+
+    def forget(self, exchange: Exchange) -> None:
+        """Take back a request that still waits."""
+        self._waiting.pop(exchange, None)
+
+    def again(self, exchange: Exchange) -> None:
+        """Send a request once more, on a connection known to be alive."""
+        if exchange.deferred is None:
+            return
+        if self._closed:
+            exchange.fail(ConnectionLost("the transport is closed"))
+            return
+        self._waiting[exchange] = None
+        self._waiting.move_to_end(exchange, last=False)
+        self._connect_more()
+
+    def release(self, connection: HttpConnection) -> None:
+        """Take a connection that is ready for a request."""
+        if self._waiting:
+            connection.send(self._waiting.popitem(last=False)[0])
+        elif self._closed:
+            connection.close()
+        else:
+            connection.idle_since = self._reactor.seconds()
+            connection.maybe_stale = True
+            self._idle.append(connection)
+
+    def discard(self, connection: HttpConnection) -> None:
+        """Do not use a connection any more; it is closing, since now."""
+        connection.idle_since = self._reactor.seconds()
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def lost(self, connection: HttpConnection) -> None:
+        """Forget a connection that has ended."""
+        self.discard(connection)
+        self._connections.discard(connection)
+        self._connect_more()
+        self._note_empty()
+
+    def sweep(self, before: float) -> None:
+        """Close connections that have been idle since earlier than ``before`` (reactor's seconds), abort stuck ones."""
+        # The list is in order of idle_since: pops and pushes happen at its end only.
+        old = 0
+        while old < len(self._idle) and self._idle[old].idle_since < before:
+            old += 1
+        surplus, self._idle = self._idle[:old], self._idle[old:]
+        for connection in self._connections:
+            if connection.closing and connection.idle_since < before:
+                connection.abandon()
+        for connection in surplus:
+            connection.close()
+
+    def close(self) -> Deferred[None]:
+        """Fail what waits or is under way and end all connections; fires when they are gone."""
+        self._closed = True
+        done: Deferred[None] = Deferred()
+        self.emptied = done
+        while self._waiting:
+            self._waiting.popitem(last=False)[0].fail(ConnectionLost("the transport is closed"))
+        for attempt in list(self._connecting.values()):
+            attempt.cancel()
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+        for connection in self._connections.difference(idle):
+            if not connection.closing:
+                connection.fail(ConnectionLost("the transport is closed"))
+        self._note_empty()
+        return done
+
+    def abort(self) -> None:
+        """End at once what close() has not ended yet: a TLS peer may never answer its close."""
+        for connection in list(self._connections):
+            connection.abandon()
+
+    def _note_empty(self) -> None:
+        if self.emptied is not None and self.empty:
+            done, self.emptied = self.emptied, None
+            done.callback(None)
+
+    def _connect_more(self) -> None:
+        while (
+            len(self._waiting) > len(self._connecting)
+            and len(self._connections) + len(self._connecting) < self._max_connections
+            and not self._closed
+        ):
+            connection = HttpConnection(self, self._tls)
+            attempt: Deferred[HttpConnection] = _connect(self._endpoint, connection)
+            key = id(connection)
+            self._connecting[key] = attempt
+            attempt.addCallbacks(self._connected, self._not_connected, callbackArgs=(key,), errbackArgs=(key,))
+
+    def _connected(self, connection: HttpConnection, key: int) -> None:
+        self._connecting.pop(key, None)
+        self._connections.add(connection)
+        self.release(connection)
+
+    def _not_connected(self, reason: Failure, key: int) -> None:
+        self._connecting.pop(key, None)
+        if not isinstance(reason.value, CancelledError) and self._waiting:
+            oldest = self._waiting.popitem(last=False)[0]
+            oldest.fail(ConnectFailed(f"no connection to {self.name}: {explain(reason)}"))
+        self._connect_more()
+        self._note_empty()
