@@ -31,6 +31,8 @@ from icwsgw.ic import cbor
 MAX_DEPTH = 128
 #: Bytes of CBOR; an answer of the IC is at most 3 MiB.
 MAX_SIZE = 4 << 20
+#: Forks and labels; hashing so many takes about 50 ms, a batch of 50 messages has some 300.
+MAX_NODES = 20_000
 
 Tree: TypeAlias = (
     tuple[Literal[0]]
@@ -88,38 +90,52 @@ def pruned(digest: bytes) -> Tree:
     return (4, digest)
 
 
-def decode(data: bytes | Sequence[Any], *, max_depth: int = MAX_DEPTH, max_size: int = MAX_SIZE) -> Tree:
+def decode(
+    data: bytes | Sequence[Any],
+    *,
+    max_depth: int = MAX_DEPTH,
+    max_size: int = MAX_SIZE,
+    max_nodes: int = MAX_NODES,
+) -> Tree:
     """Return the tree from its CBOR: bytes (a self-describe tag is allowed), or what a CBOR decoder made of them.
 
     :param max_depth: levels of nodes
     :param max_size: bytes, where `data` is bytes
+    :param max_nodes: forks and labels
     :raises FormatError: anything that is not a tree within these limits
     """
     if isinstance(data, (bytes, bytearray, memoryview)):
         if len(data) > max_size:
             raise FormatError(f"hash tree: {len(data)} bytes, more than {max_size}")
-        return _node(cbor.loads(bytes(data), max_depth=max_depth + 1), max_depth)
-    return _node(data, max_depth)
+        data = cbor.loads(bytes(data), max_depth=max_depth + 1)
+    return _node(data, max_depth, [max_nodes])
 
 
-def _node(node: Any, room: int) -> Tree:
+def _node(node: Any, room: int, budget: list[int]) -> Tree:
+    """Return one node; `room` counts levels down, `budget` holds the number of forks and labels still allowed."""
     if not room:
         raise FormatError("hash tree: too deep")
     if not isinstance(node, (list, tuple)) or not node:
         raise FormatError("hash tree: a node is not an array")
     kind = node[0]
     size = len(node)
+    # True == 1 in Python, and 1.0 too; neither is a kind.
     if type(kind) is not int:
         raise FormatError("hash tree: a node without a kind")
-    if kind == 1 and size == 3:
-        return (1, _node(node[1], room - 1), _node(node[2], room - 1))
-    if kind == 2 and size == 3 and type(node[1]) is bytes:
-        return (2, node[1], _node(node[2], room - 1))
-    if kind == 4 and size == 2 and type(node[1]) is bytes and len(node[1]) == 32:
-        return (4, node[1])
-    if kind == 3 and size == 2 and type(node[1]) is bytes:
-        return (3, node[1])
-    if kind == 0 and size == 1:
+    if size == 3:
+        budget[0] -= 1
+        if budget[0] < 0:
+            raise FormatError("hash tree: too many nodes")
+        if kind == 1:
+            return (1, _node(node[1], room - 1, budget), _node(node[2], room - 1, budget))
+        if kind == 2 and type(node[1]) is bytes:
+            return (2, node[1], _node(node[2], room - 1, budget))
+    elif size == 2 and type(node[1]) is bytes:
+        if kind == 4 and len(node[1]) == 32:
+            return (4, node[1])
+        if kind == 3:
+            return (3, node[1])
+    elif size == 1 and kind == 0:
         return EMPTY
     raise FormatError(f"hash tree: malformed node of kind {kind}")
 
