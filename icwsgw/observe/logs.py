@@ -1,0 +1,280 @@
+"""The log: one line for each event, as text or JSON, by component and level, to stdout and where asked to a file.
+
+Components log through :func:`get_logger`; a line below the wanted level costs one comparison. Events travel
+through Twisted's publisher like all others, so ``--logger`` and trial see them too. What Twisted, Autobahn and
+their kin say at info ("Starting factory ...") counts as debug here.
+
+Fields are values, never payloads or keys: bytes appear as their length, and nothing a peer sent can break a line.
+
+twistd takes an observer from the ``ILogObserver`` component of the application, but a plugin's ``makeService``
+returns only a service. :class:`ObservedService` sets the component at the moment twistd hangs it into the
+application, which is before twistd starts its log.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+from twisted.application.service import MultiService
+from twisted.logger import (
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    LogPublisher,
+    formatEvent,
+    globalLogPublisher,
+)
+from twisted.python.failure import Failure
+from twisted.python.logfile import LogFile
+from zope.interface import implementer
+
+from icwsgw.observe.levels import CRITICAL, DEBUG, ERROR, INFO, OFF, WARN, Levels
+
+_NAMESPACE = "icwsgw."
+_OURS = {DEBUG: LogLevel.debug, INFO: LogLevel.info, WARN: LogLevel.warn, ERROR: LogLevel.error}
+_NUMBERS = {"debug": DEBUG, "info": INFO, "warn": WARN, "error": ERROR, "critical": CRITICAL}
+_RESERVED = frozenset({"time", "level", "component", "message", "traceback"})
+
+
+class Fields(dict[str, Any]):
+    """The ``key=value`` part of a line."""
+
+    def __str__(self) -> str:
+        return "".join(f" {key}={_quoted(_shown(value))}" for key, value in self.items())
+
+    # Other observers format events through str.format, which asks for this.
+    def __format__(self, specification: str) -> str:
+        return str(self)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return f"<{len(value)} bytes>"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value)
+
+
+def _quoted(text: str) -> str:
+    if text and text.isprintable() and not any(character in ' "=' for character in text):
+        return text
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _one_line(text: str) -> str:
+    """Escape what would end a line or move a terminal's cursor."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+class Logger:
+    """Logs for one component; made by :func:`get_logger`.
+
+    :ivar level: the lowest level that any sink wants; ``if log.level <= DEBUG`` saves making up costly fields
+    """
+
+    __slots__ = ("component", "level")
+
+    def __init__(self, component: str, level: int) -> None:
+        self.component = component
+        self.level = level
+
+    def debug(self, message: str, **fields: object) -> None:
+        """Log what helps to find a fault."""
+        if self.level <= DEBUG:
+            self._emit(DEBUG, message, fields)
+
+    def info(self, message: str, **fields: object) -> None:
+        """Log what an operator wants to have seen."""
+        if self.level <= INFO:
+            self._emit(INFO, message, fields)
+
+    def warn(self, message: str, **fields: object) -> None:
+        """Log what an operator should look into."""
+        if self.level <= WARN:
+            self._emit(WARN, message, fields)
+
+    def error(self, message: str, **fields: object) -> None:
+        """Log what does not work."""
+        if self.level <= ERROR:
+            self._emit(ERROR, message, fields)
+
+    def failure(self, message: str, failure: Failure | None = None, **fields: object) -> None:
+        """Log a fault of the program with its traceback; without ``failure``, the exception being handled."""
+        if self.level <= ERROR:
+            self._emit(ERROR, message, fields, failure or Failure())
+
+    def _emit(self, level: int, message: str, fields: Mapping[str, object], failure: Failure | None = None) -> None:
+        event: LogEvent = {
+            "log_level": _OURS[level],
+            "log_namespace": _NAMESPACE + self.component,
+            "log_time": time.time(),
+            "log_format": "{icws_message}{icws_fields}",
+            "icws_message": message,
+            "icws_fields": Fields(fields),
+        }
+        if failure is not None:
+            event["log_failure"] = failure
+        globalLogPublisher(event)
+
+
+_loggers: dict[str, Logger] = {}
+_wanted: tuple[Levels, ...] = (Levels(),)
+
+
+def get_logger(component: str) -> Logger:
+    """Give the logger of a component, for example ``gateway`` or ``server.tls``; the same one each time."""
+    logger = _loggers.get(component)
+    if logger is None:
+        logger = _loggers[component] = Logger(component, _lowest(component))
+    return logger
+
+
+def set_levels(*wanted: Levels) -> None:
+    """Let the loggers pass what any of the sinks wants."""
+    global _wanted
+    _wanted = wanted
+    for logger in _loggers.values():
+        logger.level = _lowest(logger.component)
+
+
+def _lowest(component: str) -> int:
+    return min((levels.of(component) for levels in _wanted), default=OFF)
+
+
+def text_line(stamp: float, level: str, component: str, event: LogEvent, message: str, traceback: str) -> str:
+    """Write an event as text; its traceback, if any, indented below it."""
+    fields = event.get("icws_fields", "")
+    line = f"{_iso(stamp)} {level:<5} {component} {_one_line(message)}{fields}"
+    return line + "".join(f"\n    {_one_line(part)}" for part in traceback.splitlines())
+
+
+def json_line(stamp: float, level: str, component: str, event: LogEvent, message: str, traceback: str) -> str:
+    """Write an event as one JSON object."""
+    record: dict[str, Any] = {"time": _iso(stamp), "level": level, "component": component, "message": message}
+    for key, value in event.get("icws_fields", {}).items():
+        plain = value if value is None or isinstance(value, (bool, int, float, str)) else _shown(value)
+        record[f"{key}_" if key in _RESERVED else key] = plain
+    if traceback:
+        record["traceback"] = traceback
+    return json.dumps(record, ensure_ascii=False)
+
+
+def _iso(stamp: float) -> str:
+    return datetime.fromtimestamp(stamp, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+FORMATS: dict[str, Callable[[float, str, str, LogEvent, str, str], str]] = {"text": text_line, "json": json_line}
+
+
+@implementer(ILogObserver)
+class LineObserver:
+    """Writes events as lines.
+
+    :param stream: takes ``write(str)`` and ``flush()``
+    :param levels: which events
+    :param format: ``text`` or ``json``
+    """
+
+    def __init__(self, stream: TextIO | LogFile, levels: Levels, format: str = "text") -> None:
+        self._stream = stream
+        self._levels = levels
+        self._format = FORMATS[format]
+
+    def __call__(self, event: LogEvent) -> None:
+        """Write one event, if it is wanted."""
+        namespace = str(event.get("log_namespace") or "twisted")
+        name = getattr(event.get("log_level"), "name", "info")
+        number = _NUMBERS.get(name, INFO)
+        if namespace.startswith(_NAMESPACE):
+            component = namespace[len(_NAMESPACE) :]
+        elif namespace in ("stdout", "stderr"):
+            component = namespace
+        else:
+            component = "twisted" if namespace == "log_legacy" else namespace
+            if number == INFO:
+                name, number = "debug", DEBUG
+        if number < self._levels.of(component):
+            return
+        message = event.get("icws_message")
+        failure = event.get("log_failure")
+        text = message if isinstance(message, str) else formatEvent(event).rstrip("\n")
+        traceback = failure.getTraceback() if isinstance(failure, Failure) else ""
+        if not text and isinstance(failure, Failure):
+            text = failure.getErrorMessage()
+        line = self._format(event.get("log_time", 0.0), name, component, event, text, traceback)
+        self._stream.write(line + "\n")
+        self._stream.flush()
+
+
+class ObservedService(MultiService):
+    """The root of the service tree: brings the log observer into the application that twistd makes for it."""
+
+    def __init__(self, observer: object | None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._observer = observer
+
+    def setServiceParent(self, parent: Any) -> Any:  # noqa: N802
+        """Join an application, and set its observer."""
+        if self._observer is not None and hasattr(parent, "setComponent"):
+            parent.setComponent(ILogObserver, self._observer)
+        return super().setServiceParent(parent)  # type: ignore[no-untyped-call]
+
+
+def make_observer(
+    levels: Levels,
+    format: str,
+    *,
+    file_levels: Levels | None = None,
+    traces: Path | None = None,
+    twistd: Mapping[str, Any] | None = None,
+    now: Callable[[], float] = time.time,
+) -> object | None:
+    """Make the observer that an operator's options ask for, and let the loggers pass what it wants.
+
+    :param levels: what goes to the main log
+    :param format: its lines, ``text`` or ``json``
+    :param file_levels: what goes to a JSON file as well; None or all ``off``: no such file
+    :param traces: directory of that file, made where needed
+    :param twistd: twistd's own options: ``--logfile`` is obeyed; with ``--syslog`` the main log is twistd's
+    :return: an ILogObserver, or None where twistd's own shall be used
+    :raises OSError: when a file cannot be opened
+    """
+    options = twistd or {}
+    sinks = [levels]
+    observers: list[object] = []
+    if not options.get("syslog"):
+        observers.append(LineObserver(_main_stream(options), levels, format))
+    if file_levels is not None and traces is not None and _wants_any(file_levels):
+        traces.mkdir(mode=0o700, parents=True, exist_ok=True)
+        stream = (traces / f"gateway_{int(now() * 1000)}.log").open("a", encoding="utf-8")
+        sinks.append(file_levels)
+        observers.append(LineObserver(stream, file_levels, "json"))
+    set_levels(*sinks)
+    if not observers:
+        return None
+    if options.get("syslog"):
+        from twisted.logger import LegacyLogObserverWrapper
+        from twisted.python.syslog import SyslogObserver
+
+        syslog = SyslogObserver(options.get("prefix") or "twisted")
+        observers.append(LegacyLogObserverWrapper(cast(Any, syslog.emit)))
+    return observers[0] if len(observers) == 1 else LogPublisher(*observers)  # type: ignore[arg-type]
+
+
+def _wants_any(levels: Levels) -> bool:
+    return min((levels.default, *levels.components.values())) < OFF
+
+
+def _main_stream(options: Mapping[str, Any]) -> TextIO | LogFile:
+    name = options.get("logfile")
+    if name == "-" or (not name and options.get("nodaemon", True)):
+        # twistd replaces sys.stdout by its log, so the stream itself is kept here.
+        return sys.stdout
+    file: LogFile = LogFile.fromFullPath(name or "twistd.log")
+    return file
