@@ -1,0 +1,153 @@
+"""Certificates as bytes: decode and build (interface spec, section "Certification").
+
+A certificate is CBOR ``{tree, signature, delegation?}``: a witness of the state tree, and the BLS signature of a
+subnet over the witness's digest. Where it was not the root subnet, the delegation holds a certificate of the root
+subnet that names the subnet's key. Nothing here verifies: see :mod:`icwsgw.ic.certificate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from icwsgw.errors import CertificateInvalid, FormatError
+from icwsgw.ic import cbor, hashtree
+from icwsgw.ic.hashtree import Found, Missing, Tree
+from icwsgw.ic.principal import Principal
+
+_STATE_ROOT = b"\x0dic-state-root"
+# The tree's levels, and the map around it.
+_CBOR_DEPTH = hashtree.MAX_DEPTH + 2
+
+
+class Delegation(NamedTuple):
+    """Whom the root subnet lets speak: the subnet's id and the certificate that says so."""
+
+    subnet_id: bytes
+    certificate: bytes
+
+
+class Certificate:
+    """A decoded certificate; not verified by being one.
+
+    :ivar tree: the witness
+    :ivar signature: 48 bytes, of the message :func:`signed_message`
+    :ivar delegation: the delegation, or None where the root key signed
+    """
+
+    __slots__ = ("_time_ns", "delegation", "signature", "tree")
+
+    def __init__(self, tree: Tree, signature: bytes, delegation: Delegation | None = None) -> None:
+        self.tree = tree
+        self.signature = signature
+        self.delegation = delegation
+        self._time_ns: int | None = None
+
+    @property
+    def time_ns(self) -> int:
+        """When the subnet made this state.
+
+        :raises CertificateInvalid: no readable ``/time`` in the tree
+        """
+        if self._time_ns is None:
+            time = self.lookup((b"time",))
+            if not isinstance(time, Found):
+                raise CertificateInvalid("the certificate has no time")
+            self._time_ns = natural(time.value)
+        return self._time_ns
+
+    def lookup(self, path: Iterable[bytes]) -> Found | Missing:
+        """Return the value at `path`; see :func:`icwsgw.ic.hashtree.lookup`."""
+        return hashtree.lookup(self.tree, path)
+
+
+def decode_certificate(data: bytes) -> Certificate:
+    """Return the certificate in its CBOR.
+
+    :raises FormatError: not a certificate
+    """
+    if len(data) > hashtree.MAX_SIZE:
+        raise FormatError(f"certificate: {len(data)} bytes")
+    fields = cbor.loads(data, max_depth=_CBOR_DEPTH)
+    if not isinstance(fields, dict):
+        raise FormatError("certificate: not a map")
+    signature = fields.get("signature")
+    if not isinstance(signature, bytes):
+        raise FormatError("certificate: no signature")
+    delegation: Delegation | None = None
+    # An explicit null means the same as no field.
+    if (given := fields.get("delegation")) is not None:
+        if not isinstance(given, dict):
+            raise FormatError("certificate: the delegation is not a map")
+        subnet_id, certificate = given.get("subnet_id"), given.get("certificate")
+        if not isinstance(subnet_id, bytes) or not isinstance(certificate, bytes):
+            raise FormatError("certificate: malformed delegation")
+        delegation = Delegation(subnet_id, certificate)
+    tree = fields.get("tree")
+    if not isinstance(tree, list):
+        raise FormatError("certificate: no tree")
+    return Certificate(hashtree.decode(tree), signature, delegation)
+
+
+def signed_message(tree: Tree) -> bytes:
+    """Return what a subnet signs to certify a tree."""
+    return _STATE_ROOT + hashtree.reconstruct(tree)
+
+
+def build_certificate(tree: Tree, sign: Callable[[bytes], bytes], delegation: Delegation | None = None) -> bytes:
+    """Return the CBOR of a certificate of `tree`.
+
+    :param sign: makes the subnet's 48-byte signature of a message, as :func:`icwsgw.ic.bls.sign` with its key
+    """
+    fields: dict[str, Any] = {"signature": sign(signed_message(tree))}
+    if delegation is not None:
+        fields["delegation"] = {"subnet_id": delegation.subnet_id, "certificate": delegation.certificate}
+    # The tree is encoded apart: its nesting is deeper than what the general encoder is made for.
+    rest = cbor.dumps(fields)
+    return b"".join((cbor.SELF_DESCRIBE, cbor.head(5, len(fields) + 1), b"\x64tree", hashtree.to_cbor(tree), rest[1:]))
+
+
+def build_delegation(
+    *,
+    subnet_id: Principal,
+    subnet_key_der: bytes,
+    ranges: Sequence[tuple[Principal, Principal]],
+    time_ns: int,
+    sign: Callable[[bytes], bytes],
+    sharded: bool = True,
+) -> Delegation:
+    """Return a delegation to a subnet, signed by the root subnet.
+
+    :param ranges: the canisters from the first to the last of each pair, both included
+    :param sharded: ranges under ``/canister_ranges`` in one shard, as today; or under ``/subnet/<id>``, as before
+    """
+    encoded = cbor.dumps_tagged([[first.raw, last.raw] for first, last in ranges])
+    subnet: dict[bytes, bytes] = {b"public_key": subnet_key_der}
+    state: dict[bytes, Mapping[bytes, Any] | bytes] = {b"subnet": {subnet_id.raw: subnet}, b"time": leb128(time_ns)}
+    if sharded and ranges:
+        state[b"canister_ranges"] = {subnet_id.raw: {min(first for first, _ in ranges).raw: encoded}}
+    else:
+        subnet[b"canister_ranges"] = encoded
+    return Delegation(subnet_id.raw, build_certificate(hashtree.from_mapping(state), sign))
+
+
+def natural(value: bytes) -> int:
+    """Return an unsigned LEB128 number that fits 64 bits."""
+    number = 0
+    for position, byte in enumerate(value[:10]):
+        number |= (byte & 0x7F) << (7 * position)
+        if byte < 0x80:
+            if position + 1 == len(value) and number < 1 << 64:
+                return number
+            break
+    raise CertificateInvalid("a number in the certificate is malformed")
+
+
+def leb128(number: int) -> bytes:
+    """Return an unsigned LEB128 number, as ``/time`` has it."""
+    out = bytearray()
+    while number >= 0x80:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
