@@ -18,7 +18,7 @@ from icwsgw.ic.candid import Blob, Bool, Nat64, Opt, Record, Text, Type, Variant
 from icwsgw.ic.candid.leb import read_unsigned, write_unsigned
 from icwsgw.ic.candid.table import read_head
 from icwsgw.ic.principal import MAX_LENGTH
-from icwsgw.ic.ws.client import CLIENT_KEY
+from icwsgw.ic.ws.client import CLIENT_KEY, LIMITS
 
 #: One message for a client: principal and nonce of its client key, key (UTF-8 of the text), content.
 Message = tuple[bytes, int, bytes, bytes]
@@ -188,7 +188,7 @@ def _last_text(data: bytes, pos: int) -> str:
 
 def _learn(reply: bytes) -> tuple[int, int]:
     """Parse and remember the head of an answer; the offset of its values and the form of is_end_of_queue."""
-    head = read_head(reply)
+    head = read_head(reply, LIMITS)
     form = _OTHER
     if len(head.args) == 1:
         for candidate, kind in _GET_RESULTS.items():
@@ -217,7 +217,7 @@ def _same(wire: Type, kind: Type) -> bool:
 
 def _parse_other(reply: bytes) -> Batch:
     """The general decoder: further fields, other encodings of the same, is_end_of_queue in any form."""
-    (result,) = decode_as(reply, [_GET_RESULTS[_OPTIONAL]])
+    (result,) = decode_as(reply, [_GET_RESULTS[_OPTIONAL]], limits=LIMITS)
     if "Err" in result:
         raise CanisterRefused(result["Err"])
     answer = result["Ok"]
@@ -251,7 +251,7 @@ def decode_get_args(arg: bytes) -> int:
     """
     if arg.startswith(_GET_ARGS_HEAD) and len(arg) == len(_GET_ARGS_HEAD) + 8:
         return int.from_bytes(arg[-8:], "little")
-    (values,) = decode_as(arg, [_GET_ARGS])
+    (values,) = decode_as(arg, [_GET_ARGS], limits=LIMITS)
     nonce: int = values["nonce"]
     return nonce
 

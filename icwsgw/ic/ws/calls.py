@@ -24,7 +24,7 @@ from icwsgw.ic.candid import (
     encode_values,
 )
 from icwsgw.ic.principal import MAX_LENGTH, Principal
-from icwsgw.ic.ws.client import CLIENT_KEY, client_key, read_client_key
+from icwsgw.ic.ws.client import CLIENT_KEY, LIMITS, client_key, read_client_key
 
 _OPEN_ARGS = Record({"client_nonce": Nat64, "gateway_principal": PrincipalType})
 _CLOSE_ARGS = Record({"client_key": CLIENT_KEY})
@@ -84,7 +84,7 @@ def decode_open_args(arg: bytes) -> OpenArgs:
         end = start + 2 + arg[start + 1]
         if arg[start] == 1 and end - start - 2 <= MAX_LENGTH and len(arg) == end + 8:
             return OpenArgs(int.from_bytes(arg[end:], "little"), arg[start + 2 : end])
-    (values,) = decode_as(arg, [_OPEN_ARGS])
+    (values,) = decode_as(arg, [_OPEN_ARGS], limits=LIMITS)
     return OpenArgs(values["client_nonce"], values["gateway_principal"].raw)
 
 
@@ -102,7 +102,7 @@ def decode_close_args(arg: bytes) -> CloseArgs:
 
     :raises FormatError: not such an argument
     """
-    (values,) = decode_as(arg, [_CLOSE_ARGS])
+    (values,) = decode_as(arg, [_CLOSE_ARGS], limits=LIMITS)
     return CloseArgs(*read_client_key(values))
 
 
@@ -114,7 +114,7 @@ def decode_unit_result(reply: bytes) -> None:
     """
     if reply == _UNIT_OK:
         return
-    (result,) = decode_as(reply, [_ANY_RESULT])
+    (result,) = decode_as(reply, [_ANY_RESULT], limits=LIMITS)
     if "Err" in result:
         raise CanisterRefused(result["Err"])
 
@@ -152,7 +152,7 @@ def decode_message_args(arg: bytes) -> MessageArgs:
 
     :raises FormatError: not such an argument
     """
-    (values,) = decode_as(arg, [_MESSAGE_ARGS])
+    (values,) = decode_as(arg, [_MESSAGE_ARGS], limits=LIMITS)
     msg = values["msg"]
     principal, nonce = read_client_key(msg)
     return MessageArgs(

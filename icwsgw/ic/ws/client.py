@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from icwsgw.ic.candid import Nat64, PrincipalType, Record
+from icwsgw.ic.candid import DEFAULT_LIMITS, Nat64, PrincipalType, Record
 from icwsgw.ic.principal import Principal
 
+#: For all that comes from clients and canisters here: more than 2,000 messages in one answer, and at worst 40 ms.
+LIMITS = DEFAULT_LIMITS._replace(depth=30, values=20_000)
 CLIENT_KEY = Record({"client_principal": PrincipalType, "client_nonce": Nat64})
 
 

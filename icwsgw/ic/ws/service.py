@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from icwsgw.ic.candid import Nat64, Null, Record, Variant, decode_as, encode
-from icwsgw.ic.ws.client import CLIENT_KEY, client_key, read_client_key
+from icwsgw.ic.ws.client import CLIENT_KEY, LIMITS, client_key, read_client_key
 
 
 class OpenMessage(NamedTuple):
@@ -70,7 +70,7 @@ def decode_service_message(content: bytes) -> ServiceMessage:
 
     :raises FormatError: not such a content
     """
-    (variant,) = decode_as(content, [_SERVICE_CONTENT])
+    (variant,) = decode_as(content, [_SERVICE_CONTENT], limits=LIMITS)
     ((tag, record),) = variant.items()
     if tag == "OpenMessage":
         return OpenMessage(*read_client_key(record))

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icwsgw.errors import CanisterRefused, FormatError
+from icwsgw.ic import ws
+from icwsgw.ic.candid import (
+    Blob,
+    Nat,
+    Nat32,
+    Nat64,
+    Null,
+    Opt,
+    PrincipalType,
+    Record,
+    Text,
+    Tuple,
+    Type,
+    Variant,
+    decode_as,
+    encode,
+)
+from icwsgw.ic.principal import Principal
+
+principals = st.binary(max_size=29)
+nonces = st.integers(0, (1 << 64) - 1)
+
+
+@given(nonces, principals)
+def test_open(nonce: int, gateway: bytes) -> None:
+    arg = ws.encode_open_args(nonce, gateway)
+    assert ws.decode_open_args(arg) == ws.OpenArgs(nonce, gateway)
+    kind = Record({"client_nonce": Nat64, "gateway_principal": PrincipalType})
+    assert decode_as(arg, [kind]) == [{"client_nonce": nonce, "gateway_principal": Principal(gateway)}]
+    # Another head: a further field and argument.
+    wider = Record({"client_nonce": Nat64, "gateway_principal": PrincipalType, "more": Text})
+    value = {"client_nonce": nonce, "gateway_principal": Principal(gateway), "more": ""}
+    assert ws.decode_open_args(encode([wider, Nat], [value, 1])) == ws.OpenArgs(nonce, gateway)
+
+
+@given(principals, st.integers(0, 60), st.integers(0, 255))
+def test_damaged_open(gateway: bytes, place: int, byte: int) -> None:
+    arg = bytearray(ws.encode_open_args(1, gateway))
+    arg[place % len(arg)] = byte
+    kind = Record({"client_nonce": Nat64, "gateway_principal": PrincipalType})
+    try:
+        (value,) = decode_as(bytes(arg), [kind])
+    except FormatError:
+        with pytest.raises(FormatError):
+            ws.decode_open_args(bytes(arg))
+    else:
+        assert ws.decode_open_args(bytes(arg)) == (value["client_nonce"], value["gateway_principal"].raw)
+
+
+@pytest.mark.parametrize("cut", range(1, 45))
+def test_cut_open(cut: int) -> None:
+    with pytest.raises(FormatError):
+        ws.decode_open_args(ws.encode_open_args(1, b"p" * 29)[:-cut])
+
+
+@pytest.mark.parametrize(
+    "arg",
+    [
+        b"",
+        b"DIDL\x00\x00",
+        encode(
+            [Record({"client_nonce": Nat, "gateway_principal": PrincipalType})],
+            [{"client_nonce": 1, "gateway_principal": Principal(b"")}],
+        ),
+        ws.encode_open_args(1, b"p") + b"\0",
+    ],
+)
+def test_not_open_arguments(arg: bytes) -> None:
+    with pytest.raises(FormatError):
+        ws.decode_open_args(arg)
+
+
+def test_long_principals() -> None:
+    with pytest.raises(FormatError):
+        ws.encode_open_args(1, b"p" * 30)
+    good = ws.encode_open_args(1, b"p" * 29)
+    with pytest.raises(FormatError):
+        ws.decode_open_args(good.replace(b"\x1dp", b"\x1epp"))
+
+
+@given(principals, nonces)
+def test_close(principal: bytes, nonce: int) -> None:
+    arg = ws.encode_close(principal, nonce)
+    assert ws.decode_close_args(arg) == ws.CloseArgs(principal, nonce)
+
+
+def test_not_close_arguments() -> None:
+    with pytest.raises(FormatError):
+        ws.decode_close_args(ws.encode_open_args(1, b"p"))
+
+
+@given(
+    st.builds(ws.MessageArgs, principals, nonces, nonces, nonces, st.booleans(), st.binary(max_size=300)),
+    st.sampled_from([(), ((Opt(Null), None),), ((Opt(Record({"text": Text})), {"text": "x"}), (Nat32, 7))]),
+)
+def test_message(message: ws.MessageArgs, extra: tuple[tuple[Type, object], ...]) -> None:
+    assert ws.decode_message_args(ws.encode_message_args(message, extra)) == message
+
+
+def test_message_as_the_sdk_makes_it() -> None:
+    """The second argument, ``opt AppMessage``, is there and null."""
+    raw = ws.encode_message_args(ws.MessageArgs(b"p", 1, 2, 3, False, b"c"))
+    msg, extra = decode_as(raw, [Record({"msg": Record({"content": Blob})}), Opt(Text)])
+    assert (msg, extra) == ({"msg": {"content": b"c"}}, None)
+
+
+def test_not_message_arguments() -> None:
+    with pytest.raises(FormatError):
+        ws.decode_message_args(encode([Record({"msg": Text})], [{"msg": ""}]))
+
+
+def test_results() -> None:
+    ws.decode_unit_result(ws.encode_result_ok())
+    assert ws.encode_result_ok() == b"DIDL\x01\x6b\x02\xbc\x8a\x01\x7f\xc5\xfe\xd2\x01\x71\x01\x00\x00"
+    with pytest.raises(CanisterRefused, match=r"^client is not registered$"):
+        ws.decode_unit_result(ws.encode_result_err("client is not registered"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (Variant({"Ok": Tuple(), "Err": Text}), {"Ok": {}}),
+        (Variant({"Ok": Null}), {"Ok": None}),
+        (Variant({"Ok": Text, "Err": Nat}), {"Ok": "x"}),
+    ],
+)
+def test_other_forms_of_good_news(kind: Type, value: object) -> None:
+    ws.decode_unit_result(encode([kind], [value]))
+
+
+@pytest.mark.parametrize("reply", [b"", b"DIDL\x00\x00", ws.encode_result_ok() + b"\0", encode([Text], ["Ok"])])
+def test_not_results(reply: bytes) -> None:
+    with pytest.raises(FormatError):
+        ws.decode_unit_result(reply)
