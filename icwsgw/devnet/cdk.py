@@ -1,0 +1,433 @@
+"""What the WebSocket CDK does inside a canister, check by check and message by message.
+
+Behaviour after omnia-network/ic-websocket-cdk-rs 0.4.1 (``lib.rs``, ``state.rs``, ``timers.rs``, ``types.rs``,
+``errors.rs``): the order of the checks, the texts of the errors, who is told what when a client is removed.
+
+Each gateway principal has a queue of messages with nonces from 0; ``key`` is the principal's text, ``_`` and the nonce
+with 20 digits. Each message's SHA-256 stands under its key in a tree whose root the canister certifies. A send first
+deletes up to five messages that are older than the acknowledgement interval. Every interval all clients get an
+AckMessage; a fixed time later those of them that have not said KeepAlive since are removed, and so are the queues of
+gateways that have had no client for an interval.
+
+An update that traps leaves no trace: what a method does to the state is undone (:meth:`WebSocketCdk.transaction`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+
+from icwsgw.devnet.cdk_types import ClientKey, Handlers, Output, Page, Trap, WsError, message_content
+from icwsgw.devnet.clock import Clock, Timer
+from icwsgw.devnet.merkle import MerkleMap
+from icwsgw.errors import FormatError
+from icwsgw.ic import hashtree
+from icwsgw.ic.principal import ANONYMOUS, Principal
+from icwsgw.ic.ws import (
+    AckMessage,
+    CloseMessage,
+    KeepAliveMessage,
+    OpenMessage,
+    ServiceMessage,
+    decode_service_message,
+    encode_service_message,
+)
+
+MAX_RETURNED_MESSAGES = 50
+ACK_INTERVAL_MS = 300_000
+KEEP_ALIVE_TIMEOUT_MS = 60_000
+MESSAGES_TO_DELETE = 5
+
+_MS = 1_000_000
+_LABEL = b"websocket"
+
+
+class _Client:
+    __slots__ = ("expected", "gateway", "last_keep_alive", "sent", "waiting")
+
+    def __init__(self, gateway: Principal, now_ns: int) -> None:
+        self.gateway = gateway
+        self.last_keep_alive = now_ns
+        self.expected = 1
+        self.sent = 0
+        self.waiting = False
+
+
+class _Gateway:
+    __slots__ = ("clients", "next_nonce", "prefix", "queue", "timestamps")
+
+    def __init__(self, principal: Principal) -> None:
+        self.prefix = principal.text.encode() + b"_"
+        self.queue: deque[Output] = deque()
+        self.timestamps: deque[int] = deque()
+        self.next_nonce = 0
+        self.clients = 0
+
+    def key(self, nonce: int) -> bytes:
+        return self.prefix + b"%020d" % nonce
+
+
+class WebSocketCdk:
+    """The CDK's state of one canister.
+
+    :param clock: for the two timers
+    :param now_ns: the canister's time, ns since 1970
+    :param ack_interval_ms: time between acknowledgement rounds, and the age at which messages may be deleted
+    :param keep_alive_timeout_ms: how long after a round the clients' answers are checked
+    :param changed: called when :meth:`certified_data` is another
+    :raises ValueError: the interval is not longer than the time-out
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        now_ns: Callable[[], int],
+        *,
+        max_messages: int = MAX_RETURNED_MESSAGES,
+        ack_interval_ms: int = ACK_INTERVAL_MS,
+        keep_alive_timeout_ms: int = KEEP_ALIVE_TIMEOUT_MS,
+        changed: Callable[[], object] = lambda: None,
+    ) -> None:
+        if ack_interval_ms <= keep_alive_timeout_ms:
+            raise ValueError("the acknowledgement interval must be longer than the keep-alive time-out")
+        self._clock = clock
+        self._now_ns = now_ns
+        self._changed = changed
+        self.max_messages = max_messages
+        self._ack_interval_ms = ack_interval_ms
+        self._keep_alive_timeout_ms = keep_alive_timeout_ms
+        self.handlers: Handlers | None = None
+        self._clients: dict[ClientKey, _Client] = {}
+        self._current: dict[bytes, ClientKey] = {}
+        self._gateways: dict[Principal, _Gateway] = {}
+        self._gateways_to_remove: dict[Principal, int] = {}
+        self._tree = MerkleMap()
+        self._certified = False
+        self._undo: list[Callable[[], object]] | None = None
+        self._ack_timer: Timer | None = None
+        self._keep_alive_timer: Timer | None = None
+
+    # -- life -----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin the acknowledgement rounds."""
+        self.stop()
+        self._ack_timer = self._clock.callLater(self._ack_interval_ms / 1000, self._ack_round)
+
+    def stop(self) -> None:
+        """Cancel the timers; the state stays."""
+        for timer in (self._ack_timer, self._keep_alive_timer):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self._ack_timer = self._keep_alive_timer = None
+
+    def wipe(self) -> None:
+        """Forget everything, after telling the application that each client is gone."""
+        for key in list(self._clients):
+            self._remove(key, None)
+        self._current.clear()
+        self._gateways.clear()
+        self._gateways_to_remove.clear()
+        self._tree = MerkleMap()
+        self._changed()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Undo what was done inside when it ends with an exception, as the IC does for a message that traps."""
+        undo: list[Callable[[], object]] = []
+        self._undo = undo
+        try:
+            yield
+        except WsError:
+            raise  # an answer like any other: the CDK keeps what it did before it refused
+        except BaseException:
+            self._undo = None
+            for step in reversed(undo):
+                step()
+            raise
+        finally:
+            self._undo = None
+
+    def _undone_by(self, step: Callable[[], object]) -> None:
+        if self._undo is not None:
+            self._undo.append(step)
+
+    # -- what the canister shows ----------------------------------------------------------------------------------
+
+    @property
+    def clients(self) -> list[ClientKey]:
+        """Registered clients, in order of opening."""
+        return list(self._clients)
+
+    @property
+    def gateways(self) -> list[Principal]:
+        """Registered gateways, with or without clients."""
+        return list(self._gateways)
+
+    def queue_length(self, gateway: Principal) -> int:
+        """Return how many messages a gateway's queue holds."""
+        entry = self._gateways.get(gateway)
+        return len(entry.queue) if entry else 0
+
+    def certified_data(self) -> bytes:
+        """Return the root hash that the canister certifies: 32 bytes, or none before the first message."""
+        if not self._certified:
+            return b""
+        return hashtree.reconstruct(hashtree.labeled(_LABEL, hashtree.pruned(self._tree.digest())))
+
+    def witness(self, first: bytes, last: bytes) -> bytes:
+        """Return the CBOR of the tree that shows the messages first..last and prunes the others."""
+        return hashtree.encode(hashtree.labeled(_LABEL, self._tree.range_witness(first, last)))
+
+    # -- methods of the canister ----------------------------------------------------------------------------------
+
+    def ws_open(self, caller: Principal, client_nonce: int, gateway: Principal) -> None:
+        """Register a client and send it its OpenMessage.
+
+        :raises WsError: the anonymous caller, or a client that is registered already
+        """
+        if caller == ANONYMOUS:
+            raise WsError("Anonymous principal is not allowed")
+        key = ClientKey(caller.raw, client_nonce)
+        if key in self._clients:
+            raise WsError(f"Client with key {key} already has an open connection")
+        old = self._current.get(caller.raw)
+        if old is not None:
+            self._remove(old, None)
+        self._add(key, gateway)
+        self._send_service(key, OpenMessage(caller.raw, client_nonce))
+        self._handle(lambda handlers: handlers.on_open(caller))
+
+    def ws_close(self, caller: Principal, key: ClientKey) -> None:
+        """Remove a client at its gateway's word.
+
+        :raises WsError: the caller is not a registered gateway, or not that of this client
+        """
+        if caller not in self._gateways:
+            raise WsError(f"Gateway with principal {caller} is not registered")
+        client = self._clients.get(key)
+        if client is None:
+            raise WsError(f"Client with key {key} doesn't have an open connection")
+        if client.gateway != caller:
+            raise WsError(f"Client with key {key} was not registered to gateway {caller}")
+        self._remove(key, None)
+
+    def ws_message(
+        self, caller: Principal, key: ClientKey, sequence_num: int, is_service_message: bool, content: bytes
+    ) -> None:
+        """Take a client's message: the next in sequence, or the client is removed.
+
+        :raises WsError: unknown client, another key, wrong sequence number, a service message that is not KeepAlive
+        """
+        registered = self._current.get(caller.raw)
+        if registered is None:
+            raise WsError(f"Client with principal {caller} doesn't have an open connection")
+        if key != registered:
+            raise WsError(
+                f"Client with principal {Principal(key.principal)} has a different key than the one used in the message"
+            )
+        client = self._clients[key]
+        expected = client.expected
+        if sequence_num != expected:
+            self._remove(key, "WrongSequenceNumber")
+            raise WsError(f"Expected incoming sequence number {expected} but got {sequence_num}")
+        client.expected += 1
+        self._undone_by(lambda: setattr(client, "expected", expected))
+        if is_service_message:
+            self._on_service_message(client, content)
+        else:
+            self._handle(lambda handlers: handlers.on_message(caller, content))
+
+    def _on_service_message(self, client: _Client, content: bytes) -> None:
+        try:
+            message = decode_service_message(content)
+        except FormatError as error:
+            raise WsError(f"Error decoding service message content: {error}") from None
+        if not isinstance(message, KeepAliveMessage):
+            raise WsError("Invalid service message")
+        before = client.last_keep_alive
+        client.last_keep_alive = self._now_ns()
+        self._undone_by(lambda: setattr(client, "last_keep_alive", before))
+
+    def ws_get_messages(self, caller: Principal, nonce: int) -> Page:
+        """Return a gateway's messages from a nonce on, at most :attr:`max_messages`; none for a stranger."""
+        gateway = self._gateways.get(caller)
+        if gateway is None or not gateway.queue:
+            return Page([], True)
+        queue = gateway.queue
+        start = max(nonce - (gateway.next_nonce - len(queue)), 0)
+        end = start + self.max_messages
+        if end >= len(queue):
+            end, is_end = len(queue), True
+        else:
+            is_end = False
+        return Page([queue[at] for at in range(start, end)], is_end)
+
+    def send(self, client: Principal, message: bytes) -> None:
+        """Send an application message (Candid bytes) to a client.
+
+        :raises WsError: the client is not connected
+        """
+        self._send(self._key_of(client), message, False)
+
+    def close(self, client: Principal) -> None:
+        """Close the connection of a client: it gets a CloseMessage with reason ClosedByApplication.
+
+        :raises WsError: the client is not connected
+        """
+        self._remove(self._key_of(client), "ClosedByApplication")
+
+    def _key_of(self, client: Principal) -> ClientKey:
+        key = self._current.get(client.raw)
+        if key is None:
+            raise WsError(f"Client with principal {client} doesn't have an open connection")
+        return key
+
+    # -- clients and gateways -------------------------------------------------------------------------------------
+
+    def _add(self, key: ClientKey, gateway: Principal) -> None:
+        self._clients[key] = _Client(gateway, self._now_ns())
+        self._current[key.principal] = key
+        entry = self._gateways.get(gateway)
+        added = self._gateways_to_remove.pop(gateway, None)
+        if entry is None:
+            entry = self._gateways[gateway] = _Gateway(gateway)
+            self._undone_by(lambda: self._gateways.pop(gateway))
+        entry.clients += 1
+
+        def undo() -> None:
+            del self._clients[key]
+            del self._current[key.principal]
+            entry.clients -= 1
+            if added is not None:
+                self._gateways_to_remove[gateway] = added
+
+        self._undone_by(undo)
+
+    def _remove(self, key: ClientKey, reason: str | None) -> None:
+        client = self._clients.get(key)
+        if client is None:
+            return
+        if reason is not None:
+            self._send_service(key, CloseMessage(reason))
+        del self._clients[key]
+        del self._current[key.principal]
+        entry = self._gateways[client.gateway]
+        entry.clients -= 1
+        if not entry.clients:
+            self._gateways_to_remove[client.gateway] = self._now_ns()
+
+        def undo() -> None:
+            self._clients[key] = client
+            self._current[key.principal] = key
+            entry.clients += 1
+            self._gateways_to_remove.pop(client.gateway, None)
+
+        self._undone_by(undo)
+        self._handle(lambda handlers: handlers.on_close(Principal(key.principal)))
+
+    def _handle(self, act: Callable[[Handlers], None]) -> None:
+        if self.handlers is None:
+            return
+        try:
+            act(self.handlers)
+        except WsError as error:
+            raise Trap(f"unhandled: {error}") from error
+
+    # -- the queue ------------------------------------------------------------------------------------------------
+
+    def _send_service(self, key: ClientKey, message: ServiceMessage) -> None:
+        self._send(key, encode_service_message(message), True)
+
+    def _send(self, key: ClientKey, message: bytes, is_service: bool) -> None:
+        client = self._clients[key]
+        gateway = self._gateways[client.gateway]
+        now = self._now_ns()
+        nonce = gateway.next_nonce
+        gateway.next_nonce += 1
+        client.sent += 1
+        content = message_content(key, client.sent, now, is_service, message)
+        self._delete_old(gateway, now)
+        output = Output(key.principal, key.nonce, gateway.key(nonce), content)
+        self._certify(output)
+        gateway.queue.append(output)
+        gateway.timestamps.append(now)
+
+        def undo() -> None:
+            gateway.queue.pop()
+            gateway.timestamps.pop()
+            self._uncertify(output)
+            client.sent -= 1
+            gateway.next_nonce -= 1
+
+        self._undone_by(undo)
+
+    def _certify(self, output: Output) -> None:
+        self._tree.put(output.key, hashtree.leaf(sha256(output.content).digest()))
+        self._certified = True
+        self._changed()
+
+    def _uncertify(self, output: Output) -> None:
+        self._tree.remove(output.key)
+        self._changed()
+
+    def _delete_old(self, gateway: _Gateway, now: int) -> None:
+        for _ in range(MESSAGES_TO_DELETE):
+            if not gateway.timestamps or now - gateway.timestamps[0] <= self._ack_interval_ms * _MS:
+                break
+            self._delete_oldest(gateway)
+
+    def _delete_oldest(self, gateway: _Gateway) -> None:
+        output, timestamp = gateway.queue.popleft(), gateway.timestamps.popleft()
+        self._uncertify(output)
+
+        def undo() -> None:
+            gateway.queue.appendleft(output)
+            gateway.timestamps.appendleft(timestamp)
+            self._certify(output)
+
+        self._undone_by(undo)
+
+    # -- timers ---------------------------------------------------------------------------------------------------
+
+    def _ack_round(self) -> None:
+        self._ack_timer = self._clock.callLater(self._ack_interval_ms / 1000, self._ack_round)
+        for key, client in list(self._clients.items()):
+            self._send_service(key, AckMessage(client.expected - 1))
+            client.waiting = True
+        self._keep_alive_timer = self._clock.callLater(self._keep_alive_timeout_ms / 1000, self._on_keep_alive_timer)
+
+    def _on_keep_alive_timer(self) -> None:
+        # A handler that traps undoes the whole check, and nobody is told: a timer has no caller.
+        with suppress(Trap), self.transaction():
+            self._check_keep_alive()
+
+    def _check_keep_alive(self) -> None:
+        self._remove_empty_gateways()
+        now = self._now_ns()
+        late = self._keep_alive_timeout_ms * _MS
+        for key, client in list(self._clients.items()):
+            if client.waiting and now - client.last_keep_alive > late:
+                self._remove(key, "KeepAliveTimeout")
+
+    def _remove_empty_gateways(self) -> None:
+        now = self._now_ns()
+        for principal, added in list(self._gateways_to_remove.items()):
+            if now - added > self._ack_interval_ms * _MS:
+                self._remove_gateway(principal, added)
+
+    def _remove_gateway(self, principal: Principal, added: int) -> None:
+        del self._gateways_to_remove[principal]
+        entry = self._gateways.pop(principal)
+        for output in entry.queue:
+            self._uncertify(output)
+
+        def undo() -> None:
+            self._gateways_to_remove[principal] = added
+            self._gateways[principal] = entry
+            for output in entry.queue:
+                self._certify(output)
+
+        self._undone_by(undo)

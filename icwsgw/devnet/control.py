@@ -1,0 +1,175 @@
+"""The devnet's control interface, ``/_/``, for tests and the demo page. JSON both ways; times in seconds unless named.
+
+::
+
+    GET  /_/info      {root_key, canisters: {name: id}, gateway_urls, subnet_id}
+    GET  /_/stats     {name: count}, with the faults that are on and what the canisters hold
+    POST /_/faults    {kind, on?, canister?, method?, count?, rate?, skip?, ...} or a list of them, or {clear: true}
+    POST /_/config    {query_latency_ms?, call_latency_ms?, call_jitter_ms?}
+    POST /_/push      {canister: id | "*", clients?: n | "all", count?, size?, text?, rate?}, or {stop: true}
+    POST /_/reset     {canister: id | "*"}
+    POST /_/stop      {canister: id | "*"}
+    POST /_/start     {canister: id | "*"}
+    POST /_/close     {canister: id, client: principal}
+
+What a fault can be stands in :mod:`icwsgw.devnet.faults`. Over HTTP, only this machine may ask, see
+:mod:`icwsgw.devnet.resource`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from icwsgw.devnet.cdk_types import WsError
+from icwsgw.devnet.faults import Answer, Fault
+from icwsgw.errors import FormatError
+from icwsgw.ic.principal import Principal
+
+if TYPE_CHECKING:
+    from icwsgw.devnet.hosting import Host
+    from icwsgw.devnet.replica import Replica
+
+_JSON = "application/json"
+
+
+def answer(replica: Replica, method: str, parts: list[str], body: bytes) -> Answer:
+    """Answer a request below ``/_/``."""
+    name = "/".join(parts)
+    if name in _READ:
+        if method not in ("GET", "HEAD"):
+            return _answer(405, {"error": "GET only"})
+        return _answer(200, _READ[name](replica))
+    if name not in _DO:
+        return _answer(404, {"error": f"there are {', '.join([*_READ, *_DO])}"})
+    if method != "POST":
+        return _answer(405, {"error": "POST only"})
+    try:
+        value = json.loads(body or b"{}")
+        return _answer(200, _DO[name](replica, value))
+    except (ValueError, FormatError, KeyError, WsError) as error:
+        return _answer(400, {"error": f"{type(error).__name__}: {error}"})
+
+
+def _answer(status: int, value: Any) -> Answer:
+    return status, {"Content-Type": _JSON, "Cache-Control": "no-store"}, json.dumps(value).encode() + b"\n"
+
+
+def _info(replica: Replica) -> Any:
+    return {
+        "root_key": replica.root_key_der.hex(),
+        "subnet_id": replica.state.subnet_id.text,
+        "canisters": {name: canister_id.text for name, canister_id in replica.names.items()},
+        "gateway_urls": replica.gateway_urls,
+    }
+
+
+def _stats(replica: Replica) -> Any:
+    return {
+        **replica.stats,
+        "calls_known": len(replica.ingress),
+        "signatures": replica.state.signatures,
+        "faults": [{"kind": fault.kind, "hits": fault.hits, "left": fault.count} for fault in replica.faults],
+        "canisters": {
+            host.id.text: {
+                "running": host.running,
+                "clients": len(host.ws.clients),
+                "queues": {gateway.text: host.ws.queue_length(gateway) for gateway in host.ws.gateways},
+            }
+            for host in replica.hosts
+        },
+    }
+
+
+def _faults(replica: Replica, value: Any) -> Any:
+    given = value if isinstance(value, list) else [value]
+    clear = any(isinstance(each, dict) and each.get("clear") for each in given)
+    # All are read before any is switched on.
+    faults = [Fault.from_json(each) for each in given if not (isinstance(each, dict) and each.get("clear"))]
+    if clear:
+        replica.faults.clear()
+        replica.release()
+    for fault in faults:
+        replica.faults.add(fault)
+    return {"faults": len(replica.faults)}
+
+
+def _config(replica: Replica, value: Any) -> Any:
+    known = ("query_latency_ms", "call_latency_ms", "call_jitter_ms")
+    for name, milliseconds in _object(value).items():
+        if name not in known:
+            raise ValueError(f"there are {', '.join(known)}")
+        if type(milliseconds) not in (int, float) or milliseconds < 0:
+            raise ValueError(f"{name} is a number, at least 0")
+    replica.query_latency = value.get("query_latency_ms", replica.query_latency * 1000) / 1000
+    replica.ingress.latency = value.get("call_latency_ms", replica.ingress.latency * 1000) / 1000
+    replica.ingress.jitter = value.get("call_jitter_ms", replica.ingress.jitter * 1000) / 1000
+    return {}
+
+
+def _push(replica: Replica, value: Any) -> Any:
+    value = _object(value)
+    if value.get("stop"):
+        replica.pushes.stop()
+        return {}
+    clients = value.get("clients", "all")
+    push = replica.pushes.start(
+        _hosts(replica, value),
+        clients=None if clients == "all" else _number(clients, "clients"),
+        count=_number(value.get("count", 1), "count"),
+        size=_number(value.get("size", 0), "size"),
+        text=str(value.get("text", "")),
+        rate=float(value["rate"]) if value.get("rate") else None,
+    )
+    return {"sent": push.sent, "left": push.left}
+
+
+def _each(act: Callable[[Host], object]) -> Callable[[Replica, Any], Any]:
+    def run(replica: Replica, value: Any) -> Any:
+        hosts = _hosts(replica, _object(value))
+        for host in hosts:
+            act(host)
+        return {"canisters": len(hosts)}
+
+    return run
+
+
+def _close(replica: Replica, value: Any) -> Any:
+    value = _object(value)
+    host = replica.host(Principal.from_text(str(value.get("canister"))))
+    host.ws.close(Principal.from_text(str(value.get("client"))))
+    return {}
+
+
+def _hosts(replica: Replica, value: dict[str, Any]) -> list[Host]:
+    canister = value.get("canister")
+    if canister == "*":
+        return replica.hosts
+    if not isinstance(canister, str):
+        raise ValueError('canister is an id, or "*" for all')
+    return [replica.host(replica.names.get(canister) or Principal.from_text(canister))]
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError("an object is expected")
+    return value
+
+
+def _number(value: Any, name: str) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{name} is a whole number, at least 0")
+    return value
+
+
+_READ: dict[str, Callable[[Replica], Any]] = {"info": _info, "stats": _stats}
+_DO: dict[str, Callable[[Replica, Any], Any]] = {
+    "faults": _faults,
+    "config": _config,
+    "push": _push,
+    "reset": _each(lambda host: host.reset()),
+    "stop": _each(lambda host: setattr(host, "running", False)),
+    "start": _each(lambda host: setattr(host, "running", True)),
+    "close": _close,
+}

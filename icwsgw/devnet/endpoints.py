@@ -1,0 +1,314 @@
+"""The endpoints below ``/api/``: which checks a request passes, what answers it, and where a fault strikes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from twisted.internet.defer import Deferred, succeed
+
+from icwsgw._version import __version__
+from icwsgw.devnet.cdk_types import Page
+from icwsgw.devnet.faults import Answer, Dropped, Fault
+from icwsgw.devnet.hosting import Host, PageFilter
+from icwsgw.devnet.ingress import Call
+from icwsgw.devnet.reading import check_paths
+from icwsgw.errors import FormatError, Rejected, SignatureInvalid
+from icwsgw.ic import cbor, ws
+from icwsgw.ic.envelope import VerifiedRequest, verify_envelope
+from icwsgw.ic.principal import Principal
+from icwsgw.ic.query_signature import signed_message
+
+if TYPE_CHECKING:
+    from icwsgw.devnet.replica import Replica
+
+SYNC_CALL_TIMEOUT = 10.0
+#: Bytes of an envelope; ingress of application subnets may have 2 MiB, which leaves room for the envelope.
+MAX_BODY = (2 << 20) + (64 << 10)
+_CBOR = {"Content-Type": "application/cbor"}
+_CALLS = ("v2", "v3", "v4")
+_QUERIES = ("v2", "v3")
+_METHODS = frozenset(("ws_open", "ws_close", "ws_message", "ws_get_messages"))
+
+
+class _Refused(Exception):
+    """An HTTP status in place of an answer."""
+
+    def __init__(self, status: int, text: str, cause: str | None = None) -> None:
+        super().__init__(text)
+        headers = {"Content-Type": "text/plain; charset=utf-8"}
+        if cause is not None:
+            headers["x-ic-error-cause"] = cause
+        self.answer: Answer = (status, headers, text.encode())
+
+
+class _Target(NamedTuple):
+    """Where a request goes."""
+
+    version: str
+    canister: Principal | None
+    on: str
+
+
+class Endpoints:
+    """The IC's HTTP interface to a replica."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+
+    def answer(self, method: str, parts: list[str], body: bytes) -> Deferred[Answer]:
+        """Answer a request; see :meth:`icwsgw.devnet.replica.Replica.handle`.
+
+        :param parts: of the path
+        """
+        try:
+            return self._serve(method, parts, body)
+        except _Refused as refused:
+            self._replica.stats[f"http:{refused.answer[0]}"] += 1
+            return succeed(refused.answer)
+
+    def _serve(self, method: str, parts: list[str], body: bytes) -> Deferred[Answer]:
+        if parts == ["api", "v2", "status"]:
+            if method not in ("GET", "HEAD"):
+                raise _Refused(405, "GET only")
+            self._replica.stats["status"] += 1
+            return self._with_fault(self._replica.faults.meet("status", None, None), lambda: succeed(self._status()))
+        target = self._target(parts)
+        if method != "POST":
+            raise _Refused(405, "POST only")
+        if len(body) > MAX_BODY:
+            raise _Refused(413, f"more than {MAX_BODY} bytes", "payload_too_large")
+        self._replica.stats[target.on] += 1
+        request = self._verified(target, body)
+        name = request.content.get("method_name")
+        self._replica.stats[name if name in _METHODS else f"{target.on}:other"] += 1
+        fault = self._replica.faults.meet(target.on, target.canister, name)
+        if target.on == "query":
+            return self._with_fault(fault, lambda: self._query(target, request, fault))
+        if target.on == "call":
+            return self._with_fault(fault, lambda: self._call(target, request, fault))
+        return self._with_fault(fault, lambda: succeed(self._read_state(target, request)))
+
+    def _target(self, parts: list[str]) -> _Target:
+        if len(parts) != 5 or parts[0] != "api" or parts[2] not in ("canister", "subnet"):
+            raise _Refused(404, "no such endpoint")
+        version, on = parts[1], parts[4]
+        versions = {"call": _CALLS, "query": _QUERIES, "read_state": _QUERIES}.get(on, ())
+        if version not in (versions[:-1] if self._replica.legacy_api else versions):
+            raise _Refused(404, "no such endpoint")
+        try:
+            principal = Principal.from_text(parts[3])
+        except FormatError as error:
+            raise _Refused(400, str(error), "malformed_request") from error
+        if parts[2] == "canister":
+            if not self._replica.state.covers(principal):
+                raise _Refused(400, f"canister {principal} is not on this network", "canister_not_found")
+            return _Target(version, principal, on)
+        if on != "read_state":
+            raise _Refused(404, "no such endpoint")
+        if principal != self._replica.state.subnet_id:
+            raise _Refused(400, f"subnet {principal} is not on this network", "subnet_not_found")
+        return _Target(version, None, on)
+
+    def _verified(self, target: _Target, body: bytes) -> VerifiedRequest:
+        try:
+            request = verify_envelope(body, self._replica.now_ns())
+        except FormatError as error:
+            raise _Refused(400, str(error), "unable_to_parse_cbor") from error
+        except SignatureInvalid as error:
+            self._replica.stats["invalid_envelopes"] += 1
+            raise _Refused(400, str(error), "invalid_signature") from error
+        content = request.content
+        if content["request_type"] != target.on:
+            raise _Refused(400, f"a {content['request_type']} at the endpoint for {target.on}", "malformed_request")
+        if target.on != "read_state" and content["canister_id"] != (target.canister or request.sender).raw:
+            raise _Refused(400, "canister_id is not the one in the URL", "canister_id_mismatch")
+        return request
+
+    def _status(self) -> Answer:
+        fields = {
+            "ic_api_version": "0.50.0",
+            "impl_version": f"icwsgw {__version__} devnet",
+            "replica_health_status": "healthy",
+            "root_key": self._replica.root_key_der,
+        }
+        return 200, dict(_CBOR), cbor.dumps_tagged(fields)
+
+    # -- faults ---------------------------------------------------------------------------------------------------
+
+    def _with_fault(self, fault: Fault | None, serve: Callable[[], Deferred[Answer]]) -> Deferred[Answer]:
+        """Serve a request under the faults that are none of its canister's."""
+        if fault is None:
+            return serve()
+        self._replica.stats[f"fault:{fault.kind}"] += 1
+        if fault.kind == "delay":
+            return self._later(fault.delay).addCallback(lambda _: serve())
+        if fault.kind == "http":
+            headers = {"Content-Type": "text/plain; charset=utf-8"}
+            if fault.retry_after is not None:
+                headers["Retry-After"] = f"{fault.retry_after:g}"
+            if fault.cause is not None:
+                headers["x-ic-error-cause"] = fault.cause
+            return succeed((fault.status, headers, fault.message.encode()))
+        if fault.kind == "garbage":
+            return succeed((200, dict(_CBOR), self._replica.faults.garbage()))
+        if fault.kind == "hang":
+            hanging: Deferred[Answer] = Deferred(self._replica.hanging.discard)
+            self._replica.hanging.add(hanging)
+            return hanging
+        if fault.kind == "half_body":
+            return serve().addCallback(_drop_halfway)
+        if fault.kind == "reset":
+            return serve().addCallback(_drop) if fault.after else _fail(Dropped())
+        return serve()
+
+    def _later(self, delay: float) -> Deferred[None]:
+        later: Deferred[None] = Deferred(lambda _: timer.cancel())
+        timer = self._replica.clock.callLater(delay, later.callback, None)
+        return later
+
+    # -- queries --------------------------------------------------------------------------------------------------
+
+    def _query(self, target: _Target, request: VerifiedRequest, fault: Fault | None) -> Deferred[Answer]:
+        half = self._replica.query_latency / 2
+        if not half:
+            return succeed(self._query_answer(target, request, fault))
+        answer: Deferred[Answer] = self._later(half).addCallback(lambda _: self._query_answer(target, request, fault))
+
+        def hold(result: Answer) -> Deferred[Answer]:
+            return self._later(half).addCallback(lambda _: result)
+
+        return answer.addCallback(hold)
+
+    def _query_answer(self, target: _Target, request: VerifiedRequest, fault: Fault | None) -> Answer:
+        answer: dict[str, Any]
+        try:
+            answer = {"status": "replied", "reply": {"arg": self._query_reply(target, request, fault)}}
+        except Rejected as reject:
+            answer = {"status": "rejected", "reject_code": reject.code, "reject_message": reject.message}
+            if reject.error_code is not None:
+                answer["error_code"] = reject.error_code
+        now, node = self._replica.now_ns(), self._replica.state.node
+        signature = node.sign(signed_message(answer, request.request_id, now))
+        answer["signatures"] = [{"timestamp": now, "signature": signature, "identity": node.principal.raw}]
+        return 200, dict(_CBOR), cbor.dumps_tagged(answer)
+
+    def _query_reply(self, target: _Target, request: VerifiedRequest, fault: Fault | None) -> bytes:
+        assert target.canister is not None
+        reject = fault.reject(target.canister) if fault is not None else None
+        if reject is not None:
+            raise reject
+        if fault is not None and fault.kind == "garbage_candid":
+            return self._replica.faults.garbage()
+        if fault is not None and fault.kind == "cdk_err":
+            return ws.encode_batch_err(fault.message)
+        host = self._host_or_reject(target.canister)
+        content = request.content
+        return host.query(
+            content["method_name"],
+            request.sender,
+            content["arg"],
+            lambda canister: self._replica.state.data_certificate(canister, self._replica.now_ns()),
+            self._page_filter(host, request.sender),
+        )
+
+    def _page_filter(self, host: Host, caller: Principal) -> PageFilter:
+        def change(page: Page, nonce: int) -> Page:
+            if self._replica.faults.has_page_faults():
+                page = self._replica.faults.change_page(
+                    host.id, page, host.ws.ws_get_messages(caller, max(nonce - 1, 0))
+                )
+            self._replica.stats["messages_out"] += len(page.messages)
+            return page
+
+        return change
+
+    def _host_or_reject(self, canister: Principal) -> Host:
+        try:
+            return self._replica.host(canister)
+        except KeyError:
+            raise Rejected(3, f"Canister {canister} not found", "IC0301") from None
+
+    # -- calls ----------------------------------------------------------------------------------------------------
+
+    def _call(self, target: _Target, request: VerifiedRequest, fault: Fault | None) -> Deferred[Answer]:
+        call = self._replica.ingress.get(request.request_id)
+        if call is not None:
+            self._replica.stats["calls_again"] += 1
+        else:
+            try:
+                call = self._admitted(target, request, fault)
+            except Rejected as reject:
+                return succeed(_not_replicated(reject))
+            self._replica.ingress.accept(call)
+        if target.version == "v2":
+            return succeed((202, dict(_CBOR), b""))
+        return self._replica.ingress.wait(call, SYNC_CALL_TIMEOUT).addCallback(self._call_answer, call)
+
+    def _admitted(self, target: _Target, request: VerifiedRequest, fault: Fault | None) -> Call:
+        canister = target.canister
+        assert canister is not None
+        reject = fault.reject(canister) if fault is not None else None
+        certified = fault is not None and (fault.certified or fault.kind == "trap")
+        if reject is not None and not certified:
+            raise reject
+        host = self._host_or_reject(canister)
+        host.check_running()
+        content, sender = request.content, request.sender
+
+        def execute() -> bytes:
+            if reject is not None:
+                raise reject
+            if fault is not None and fault.kind == "garbage_candid":
+                return self._replica.faults.garbage()
+            if fault is not None and fault.kind == "cdk_err":
+                return ws.encode_result_err(fault.message)
+            self._replica.stats["calls_executed"] += 1
+            return host.update(content["method_name"], sender, content["arg"])
+
+        return Call(request.request_id, sender, canister, content["ingress_expiry"], execute)
+
+    def _call_answer(self, done: bool, call: Call) -> Answer:
+        if not done:
+            return 202, dict(_CBOR), b""
+        certificate = self._replica.state.certificate([(b"request_status", call.request_id)], self._replica.now_ns())
+        return 200, dict(_CBOR), cbor.dumps_tagged({"status": "replied", "certificate": certificate})
+
+    # -- state ----------------------------------------------------------------------------------------------------
+
+    def _read_state(self, target: _Target, request: VerifiedRequest) -> Answer:
+        refusal = check_paths(request.content["paths"], request.sender, target.canister, self._replica.ingress)
+        if refusal is not None:
+            return _Refused(*refusal).answer
+        if target.canister is not None:
+            try:
+                self._replica.host(target.canister)
+            except KeyError:
+                return _Refused(400, f"canister {target.canister} not found", "canister_not_found").answer
+        certificate = self._replica.state.certificate(request.content["paths"], self._replica.now_ns())
+        return 200, dict(_CBOR), cbor.dumps_tagged({"certificate": certificate})
+
+
+def _not_replicated(reject: Rejected) -> Answer:
+    fields = {
+        "status": "non_replicated_rejection",
+        "reject_code": reject.code,
+        "reject_message": reject.message,
+    }
+    if reject.error_code is not None:
+        fields["error_code"] = reject.error_code
+    return 200, dict(_CBOR), cbor.dumps_tagged(fields)
+
+
+def _drop_halfway(answer: Answer) -> Answer:
+    raise Dropped(*answer)
+
+
+def _drop(answer: Answer) -> Answer:
+    raise Dropped
+
+
+def _fail(error: Dropped) -> Deferred[Answer]:
+    failed: Deferred[Answer] = Deferred()
+    failed.errback(error)
+    return failed

@@ -1,0 +1,266 @@
+"""A switch for each way in which a replica or a canister can fail a gateway.
+
+A fault says what happens (``kind``), to which requests (``on``, ``canister``, ``method``), and how often: the first
+``count`` of them (None: all), after leaving ``skip`` alone, each with probability ``rate``. The first fault that fits a
+request is the one it meets. Chance comes from a seed, so that a run can be repeated.
+
+===============  =======================================================================================================
+kind             what happens
+===============  =======================================================================================================
+delay            the request is held for ``delay`` seconds, then served; later ones overtake it
+http             HTTP ``status`` with ``message``, ``retry_after`` and ``x-ic-error-cause: <cause>`` where given
+reject           a reject with ``code``, ``message``, ``error_code``; of a call: before execution, or in the certified
+                 state with ``certified``
+trap             reject 5 IC0503; of a call: certified, and nothing done
+stopped          reject 5 IC0508
+garbage          200 and 300 bytes that are no CBOR
+garbage_candid   a proper answer whose Candid is 300 bytes of nothing; of a call: certified, and nothing done
+cdk_err          the canister answers ``Err`` with ``message``; of a call: nothing done
+hang             no answer until the faults are cleared; the request is not served
+half_body        the request is served, then the connection ends in the middle of the answer's body
+reset            the connection ends without an answer; with ``after``, once the request was served
+duplicate        an answer to ws_get_messages with its first message twice
+overlap          the same, beginning one nonce early: with a message that was delivered before
+gap              the same, without its first message, where there are two at least
+lagging          the same, from a replica that has not seen the newest ``hide`` messages (None: any at all)
+===============  =======================================================================================================
+
+The last four wait for an answer that has messages. A canister that is reset or stopped for good is no fault of a
+request: see :meth:`icwsgw.devnet.replica.Replica.reset` and :meth:`~icwsgw.devnet.replica.Replica.stop`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from random import Random
+from typing import Any
+
+from icwsgw.devnet.cdk_types import Page
+from icwsgw.errors import ConnectionLost, FormatError, Rejected
+from icwsgw.ic.principal import Principal
+
+#: HTTP status, headers, body.
+Answer = tuple[int, dict[str, str], bytes]
+
+REQUESTS = ("query", "call", "read_state", "status")
+PAGE_KINDS = frozenset(("duplicate", "overlap", "gap", "lagging"))
+KINDS = PAGE_KINDS | frozenset(
+    (
+        "delay",
+        "http",
+        "reject",
+        "trap",
+        "stopped",
+        "garbage",
+        "garbage_candid",
+        "cdk_err",
+        "hang",
+        "half_body",
+        "reset",
+    )
+)
+_CANISTER_KINDS = frozenset(("reject", "trap", "stopped", "garbage_candid", "cdk_err"))
+GARBAGE_SIZE = 300
+
+
+class Dropped(ConnectionLost):
+    """The connection is to end here.
+
+    :ivar status: of the answer that was begun, or None where nothing is sent at all
+    :ivar headers: of the answer
+    :ivar body: the whole body, of which half is sent
+    """
+
+    def __init__(self, status: int | None = None, headers: Mapping[str, str] | None = None, body: bytes = b"") -> None:
+        super().__init__("the replica ended the connection")
+        self.status = status
+        self.headers = dict(headers or {})
+        self.body = body
+
+
+@dataclass
+class Fault:
+    """One switch; see the table at the head of the module. Times in seconds.
+
+    :raises ValueError: an unknown kind or request, or a combination that means nothing
+    """
+
+    kind: str
+    on: str | None = None
+    canister: Principal | None = None
+    method: str | None = None
+    count: int | None = None
+    rate: float = 1.0
+    skip: int = 0
+    delay: float = 1.0
+    status: int = 503
+    code: int = 2
+    message: str = "injected by the devnet"
+    error_code: str | None = None
+    cause: str | None = None
+    retry_after: float | None = None
+    certified: bool = False
+    after: bool = False
+    hide: int | None = None
+    hits: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown kind {self.kind!r}; there are {', '.join(sorted(KINDS))}")
+        if self.on is not None and self.on not in REQUESTS:
+            raise ValueError(f"on is one of {', '.join(REQUESTS)}")
+        if self.kind in PAGE_KINDS and self.on not in (None, "query"):
+            raise ValueError(f"{self.kind} is a fault of queries")
+        if self.kind in _CANISTER_KINDS and self.on not in (None, "query", "call"):
+            raise ValueError(f"{self.kind} is a fault of queries and calls")
+        if not 0 <= self.rate <= 1 or self.delay < 0 or self.skip < 0 or (self.count is not None and self.count < 1):
+            raise ValueError("rate is 0 to 1, delay and skip at least 0, count at least 1")
+        if not 100 <= self.status <= 599:
+            raise ValueError("status is an HTTP status")
+
+    @classmethod
+    def from_json(cls, value: Any) -> Fault:
+        """Make a fault from its fields by name, the canister as text.
+
+        :raises ValueError: unknown fields, or values of the wrong type
+        """
+        if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
+            raise ValueError("a fault is an object with a kind")
+        known = {each.name: each for each in fields(cls) if each.init}
+        unknown = sorted(set(value) - set(known))
+        if unknown:
+            raise ValueError(f"unknown fields {', '.join(map(str, unknown))}; there are {', '.join(known)}")
+        for name, given in value.items():
+            if given is not None and not isinstance(given, _JSON_TYPES[name]):
+                raise ValueError(f"{name} has the wrong type")
+        if value.get("canister") is not None:
+            try:
+                value = {**value, "canister": Principal.from_text(value["canister"])}
+            except FormatError as error:
+                raise ValueError(str(error)) from error
+        return cls(**value)
+
+    def fits(self, on: str, canister: Principal | None, method: str | None) -> bool:
+        """Return whether a request is one of those meant."""
+        if self.on is not None:
+            if self.on != on:
+                return False
+        elif self.kind in _CANISTER_KINDS and on not in ("query", "call"):
+            return False
+        return (self.canister is None or self.canister == canister) and (self.method is None or self.method == method)
+
+    def reject(self, canister: Principal) -> Rejected | None:
+        """Return the reject with which the canister answers, or None where it answers otherwise."""
+        if self.kind == "reject":
+            return Rejected(self.code, self.message, self.error_code)
+        if self.kind == "stopped":
+            return Rejected(5, f"Canister {canister} is stopped", "IC0508")
+        if self.kind == "trap":
+            text = f"Error from Canister {canister}: Canister called `ic0.trap` with message: '{self.message}'."
+            return Rejected(5, text, "IC0503")
+        return None
+
+
+_JSON_TYPES: dict[str, type | tuple[type, ...]] = {
+    "kind": str,
+    "on": str,
+    "canister": str,
+    "method": str,
+    "count": int,
+    "rate": (int, float),
+    "skip": int,
+    "delay": (int, float),
+    "status": int,
+    "code": int,
+    "message": str,
+    "error_code": str,
+    "cause": str,
+    "retry_after": (int, float),
+    "certified": bool,
+    "after": bool,
+    "hide": int,
+}
+
+
+class Faults:
+    """The switches that are on.
+
+    :param seed: of the chance that rates and garbage come from
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self._random = Random(seed)
+        self._faults: list[Fault] = []
+
+    def __len__(self) -> int:
+        return len(self._faults)
+
+    def __iter__(self) -> Iterator[Fault]:
+        return iter(list(self._faults))
+
+    def add(self, fault: Fault) -> Fault:
+        """Switch on a fault and return it; its ``hits`` count."""
+        self._faults.append(fault)
+        return fault
+
+    def remove(self, fault: Fault) -> None:
+        """Switch a fault off; one that is not on stays so."""
+        if fault in self._faults:
+            self._faults.remove(fault)
+
+    def clear(self) -> None:
+        """Switch all off."""
+        self._faults.clear()
+
+    def garbage(self) -> bytes:
+        """Return bytes that are neither CBOR nor Candid."""
+        return b"\xff" + self._random.randbytes(GARBAGE_SIZE - 1)
+
+    def meet(self, on: str, canister: Principal | None, method: str | None) -> Fault | None:
+        """Return the fault that a request meets, or None."""
+        for fault in self._faults:
+            if fault.kind not in PAGE_KINDS and fault.fits(on, canister, method) and self._strikes(fault):
+                return fault
+        return None
+
+    def _strikes(self, fault: Fault) -> bool:
+        if fault.skip:
+            fault.skip -= 1
+            return False
+        if fault.rate < 1 and self._random.random() >= fault.rate:
+            return False
+        fault.hits += 1
+        if fault.count is not None:
+            fault.count -= 1
+            if not fault.count:
+                self._faults = [other for other in self._faults if other is not fault]
+        return True
+
+    def has_page_faults(self) -> bool:
+        """Return whether answers to ws_get_messages need looking at."""
+        return any(fault.kind in PAGE_KINDS for fault in self._faults)
+
+    def change_page(self, canister: Principal, page: Page, early: Page) -> Page:
+        """Return an answer to ws_get_messages as the fault it meets makes it.
+
+        :param early: the answer to one nonce less
+        """
+        for fault in self._faults:
+            if fault.kind in PAGE_KINDS and fault.fits("query", canister, "ws_get_messages"):
+                needed = 2 if fault.kind == "gap" else 1
+                if len(page.messages) >= needed and self._strikes(fault):
+                    return _changed(fault, page, early)
+        return page
+
+
+def _changed(fault: Fault, page: Page, early: Page) -> Page:
+    messages = page.messages
+    if fault.kind == "gap":
+        return Page(messages[1:], page.is_end_of_queue)
+    if fault.kind == "lagging":
+        hide = len(messages) if fault.hide is None else fault.hide
+        return Page(messages[: max(len(messages) - hide, 0)], True)
+    if fault.kind == "overlap" and early.messages[0] != messages[0]:
+        return early
+    return Page([messages[0], *messages], page.is_end_of_queue)

@@ -1,0 +1,217 @@
+"""A canister as the replica runs it: its methods, its life (running, stopped, reset), its part of the state tree.
+
+Reject codes and error codes as the replica gives them: 5 ``IC0503`` for a trap, 5 ``IC0536`` for a method that is not
+there, 5 ``IC0508`` for a stopped canister, 5 ``IC0504`` for a reply above 3 MiB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from icwsgw.devnet.canisters import Canister, CanisterFactory, MethodNotFound, module_hash
+from icwsgw.devnet.cdk import ACK_INTERVAL_MS, KEEP_ALIVE_TIMEOUT_MS, MAX_RETURNED_MESSAGES, WebSocketCdk
+from icwsgw.devnet.cdk_types import ClientKey, Output, Page, Trap, WsError
+from icwsgw.devnet.clock import Clock
+from icwsgw.errors import FormatError, Rejected
+from icwsgw.ic import cbor, hashtree, ws
+from icwsgw.ic.hashtree import Tree
+from icwsgw.ic.principal import Principal
+
+MAX_REPLY = 3 << 20
+
+_T = TypeVar("_T")
+
+PageFilter = Callable[[Page, int], Page]
+"""What a fault makes of an answer to a poll: the page and the nonce asked for to another page."""
+Certifier = Callable[[Principal], bytes]
+"""Makes the certificate of a canister's certified data."""
+
+
+class CdkSettings:
+    """How each canister's CDK is set up; times in ms, defaults those of the CDK.
+
+    :raises ValueError: the interval is not longer than the time-out, or a value is not positive
+    """
+
+    __slots__ = ("ack_interval_ms", "keep_alive_timeout_ms", "max_messages")
+
+    def __init__(
+        self,
+        ack_interval_ms: int = ACK_INTERVAL_MS,
+        keep_alive_timeout_ms: int | None = None,
+        max_messages: int = MAX_RETURNED_MESSAGES,
+    ) -> None:
+        if keep_alive_timeout_ms is None:
+            # Short intervals are for tests, which would otherwise have to set both.
+            keep_alive_timeout_ms = min(KEEP_ALIVE_TIMEOUT_MS, ack_interval_ms // 2)
+        if not 0 < keep_alive_timeout_ms < ack_interval_ms:
+            raise ValueError("the acknowledgement interval must be longer than the keep-alive time-out, both above 0")
+        if max_messages < 1:
+            raise ValueError("a poll returns at least one message")
+        self.ack_interval_ms = ack_interval_ms
+        self.keep_alive_timeout_ms = keep_alive_timeout_ms
+        self.max_messages = max_messages
+
+
+class Host:
+    """One canister id with the application behind it.
+
+    :ivar ws: the CDK's state in this life of the canister
+    :ivar app: the application in this life
+    :ivar running: False: stopped, calls and queries are rejected
+
+    :param changed: called with the host when what the canister certifies may have changed
+    """
+
+    def __init__(
+        self,
+        canister_id: Principal,
+        factory: CanisterFactory,
+        clock: Clock,
+        now_ns: Callable[[], int],
+        settings: CdkSettings,
+        changed: Callable[[Host], None],
+    ) -> None:
+        self.id = canister_id
+        self.running = True
+        self._factory = factory
+        self._clock = clock
+        self._now_ns = now_ns
+        self._settings = settings
+        self._changed = changed
+        self._fixed: list[tuple[bytes, Tree]] = [
+            (b"controllers", hashtree.leaf(cbor.dumps_tagged([]))),
+            (b"module_hash", hashtree.leaf(module_hash(factory))),
+        ]
+        self.ws, self.app = self._live()
+
+    def _live(self) -> tuple[WebSocketCdk, Canister]:
+        cdk = WebSocketCdk(
+            self._clock,
+            self._now_ns,
+            max_messages=self._settings.max_messages,
+            ack_interval_ms=self._settings.ack_interval_ms,
+            keep_alive_timeout_ms=self._settings.keep_alive_timeout_ms,
+            changed=lambda: self._changed(self),
+        )
+        app = self._factory(cdk)
+        cdk.handlers = app
+        cdk.start()
+        return cdk, app
+
+    def reset(self) -> None:
+        """Begin a new life, as after an upgrade: the CDK keeps its state on the heap, so all of it is gone."""
+        self.ws.stop()
+        self.ws, self.app = self._live()
+        self._changed(self)
+
+    def close(self) -> None:
+        """Stop the timers."""
+        self.ws.stop()
+
+    def state(self) -> Tree:
+        """Return what stands under ``/canister/<id>``."""
+        return hashtree.label_map([(b"certified_data", hashtree.leaf(self.ws.certified_data())), *self._fixed])
+
+    def check_running(self) -> None:
+        """Pass if the canister runs.
+
+        :raises Rejected: it is stopped
+        """
+        if not self.running:
+            raise Rejected(5, f"Canister {self.id} is stopped", "IC0508")
+
+    def update(self, method: str, caller: Principal, arg: bytes) -> bytes:
+        """Run an update method and return its reply; what it did is undone when it does not reply.
+
+        :raises Rejected: stopped, no such method, trapped, reply too large
+        """
+        self.check_running()
+        try:
+            with self.ws.transaction():
+                return self._checked(self._update(method, caller, arg))
+        except Trap as trap:
+            raise self._trapped(str(trap)) from trap
+        except MethodNotFound:
+            raise self._no_method("update", method) from None
+
+    def _update(self, method: str, caller: Principal, arg: bytes) -> bytes:
+        try:
+            if method == "ws_open":
+                opening = _decoded(ws.decode_open_args, arg)
+                self.ws.ws_open(caller, opening.client_nonce, Principal(opening.gateway_principal))
+            elif method == "ws_message":
+                message = _decoded(ws.decode_message_args, arg)
+                key = ClientKey(message.client_principal, message.client_nonce)
+                self.ws.ws_message(caller, key, message.sequence_num, message.is_service_message, message.content)
+            elif method == "ws_close":
+                self.ws.ws_close(caller, ClientKey(*_decoded(ws.decode_close_args, arg)))
+            elif method == "ws_get_messages":
+                # A query method may be called as an update, but there is no certificate then.
+                page = self.ws.ws_get_messages(caller, _decoded(ws.decode_get_args, arg))
+                if page.messages:
+                    raise Trap("Panicked at 'called `Option::unwrap()` on a `None` value'")
+                return _batch((), b"", b"", page.is_end_of_queue)
+            else:
+                return self.app.update(method, caller, arg)
+        except WsError as error:
+            return ws.encode_result_err(str(error))
+        return ws.encode_result_ok()
+
+    def query(
+        self, method: str, caller: Principal, arg: bytes, certify: Certifier, page_filter: PageFilter | None = None
+    ) -> bytes:
+        """Run a query method and return its reply.
+
+        :param certify: gives the data certificate
+        :param page_filter: a fault to be put on the answer of ws_get_messages
+        :raises Rejected: as :meth:`update`
+        """
+        self.check_running()
+        try:
+            if method != "ws_get_messages":
+                return self._checked(self.app.query(method, caller, arg))
+            nonce = _decoded(ws.decode_get_args, arg)
+            page = self.ws.ws_get_messages(caller, nonce)
+            messages: Sequence[Output] = page.messages
+            if page_filter is not None:
+                page = page_filter(page, nonce)
+                messages = page.messages
+            if not messages:
+                return _batch((), b"", b"", page.is_end_of_queue)
+            tree = self.ws.witness(messages[0].key, messages[-1].key)
+            return self._checked(_batch(messages, certify(self.id), tree, page.is_end_of_queue))
+        except Trap as trap:
+            raise self._trapped(str(trap)) from trap
+        except MethodNotFound:
+            raise self._no_method("query", method) from None
+
+    def _checked(self, reply: bytes) -> bytes:
+        if len(reply) > MAX_REPLY:
+            raise Rejected(
+                5,
+                f"Error from Canister {self.id}: Canister violated contract: ic0.msg_reply_data_append: application "
+                f"payload size ({len(reply)}) cannot be larger than {MAX_REPLY}.",
+                "IC0504",
+            )
+        return reply
+
+    def _trapped(self, text: str) -> Rejected:
+        return Rejected(
+            5, f"Error from Canister {self.id}: Canister called `ic0.trap` with message: '{text}'.", "IC0503"
+        )
+
+    def _no_method(self, kind: str, method: str) -> Rejected:
+        return Rejected(5, f"Error from Canister {self.id}: Canister has no {kind} method '{method[:100]}'.", "IC0536")
+
+
+def _decoded(decode: Callable[[bytes], _T], arg: bytes) -> _T:
+    try:
+        return decode(arg)
+    except FormatError as error:
+        raise Trap(f"failed to decode call arguments: {error}") from error
+
+
+def _batch(messages: Sequence[Output], cert: bytes, tree: bytes, is_end: bool) -> bytes:
+    return ws.encode_batch(messages, cert, tree, is_end)

@@ -1,0 +1,255 @@
+"""An ordered map that is a hash tree: what canisters certify and what the replica certifies about them.
+
+The IC only fixes how a tree hashes and that its labels are in order, not its shape. This one is a crit-bit tree: a fork
+stands at the first bit in which its two sides differ. Its shape depends on the keys alone, an insertion or a removal
+touches one path, and digests are computed when somebody asks, for the touched paths only: a queue that grows by one
+message costs a handful of hashes, whatever its length.
+
+Bits are counted nine to a byte, the first saying whether the byte exists at all, so that a key comes before every
+longer key that starts with it and the order is that of bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from hashlib import sha256
+from typing import TypeAlias, Union
+
+from icwsgw.ic import hashtree
+from icwsgw.ic.hashtree import EMPTY, Tree, pruned, reconstruct
+
+_FORK = b"\x10ic-hashtree-fork"
+_LABELED = b"\x13ic-hashtree-labeled"
+_EMPTY_DIGEST = reconstruct(EMPTY)
+
+
+class _Leaf:
+    __slots__ = ("_digest", "key", "subtree")
+
+    def __init__(self, key: bytes, subtree: Tree) -> None:
+        self.key = key
+        self.subtree = subtree
+        self._digest: bytes | None = None
+
+    def digest(self) -> bytes:
+        if self._digest is None:
+            self._digest = sha256(_LABELED + self.key + reconstruct(self.subtree)).digest()
+        return self._digest
+
+
+class _Fork:
+    __slots__ = ("_digest", "bit", "left", "right")
+
+    def __init__(self, bit: int, left: _Node, right: _Node) -> None:
+        self.bit = bit
+        self.left = left
+        self.right = right
+        self._digest: bytes | None = None
+
+    def digest(self) -> bytes:
+        if self._digest is None:
+            self._digest = sha256(_FORK + self.left.digest() + self.right.digest()).digest()
+        return self._digest
+
+    def touch(self) -> None:
+        self._digest = None
+
+
+_Node: TypeAlias = Union[_Leaf, "_Fork"]
+
+
+def _is_set(key: bytes, bit: int) -> bool:
+    at, within = divmod(bit, 9)
+    if at >= len(key):
+        return False
+    return within == 0 or bool(key[at] & (256 >> within))
+
+
+def _first_difference(one: bytes, other: bytes) -> int:
+    """Return the first bit in which two different keys differ."""
+    size = min(len(one), len(other))
+    difference = int.from_bytes(one[:size], "big") ^ int.from_bytes(other[:size], "big")
+    if not difference:
+        return size * 9
+    place = size * 8 - difference.bit_length()
+    return (place >> 3) * 9 + (place & 7) + 1
+
+
+def _lowest(node: _Node) -> bytes:
+    while isinstance(node, _Fork):
+        node = node.left
+    return node.key
+
+
+def _highest(node: _Node) -> bytes:
+    while isinstance(node, _Fork):
+        node = node.right
+    return node.key
+
+
+class MerkleMap:
+    """Labels with their subtrees, in order, hashed as the IC hashes a level of labels."""
+
+    __slots__ = ("_root", "_size")
+
+    def __init__(self) -> None:
+        self._root: _Node | None = None
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[bytes]:
+        stack = [self._root] if self._root is not None else []
+        while stack:
+            node = stack.pop()
+            if isinstance(node, _Leaf):
+                yield node.key
+            else:
+                stack += (node.right, node.left)
+
+    def __contains__(self, key: bytes) -> bool:
+        return self.get(key) is not None
+
+    def get(self, key: bytes) -> Tree | None:
+        """Return the subtree under `key`, or None."""
+        leaf = self._nearest(key)
+        return leaf.subtree if leaf is not None and leaf.key == key else None
+
+    def digest(self) -> bytes:
+        """Return the 32-byte digest of the whole."""
+        return _EMPTY_DIGEST if self._root is None else self._root.digest()
+
+    def _nearest(self, key: bytes) -> _Leaf | None:
+        node = self._root
+        while isinstance(node, _Fork):
+            node = node.right if _is_set(key, node.bit) else node.left
+        return node
+
+    def put(self, key: bytes, subtree: Tree) -> None:
+        """Set what is under `key`."""
+        nearest = self._nearest(key)
+        if nearest is None:
+            self._root, self._size = _Leaf(key, subtree), 1
+            return
+        if nearest.key == key:
+            self._touch(key)
+            nearest.subtree = subtree
+            nearest._digest = None
+            return
+        bit = _first_difference(nearest.key, key)
+        above: _Fork | None = None
+        node = self._root
+        while isinstance(node, _Fork) and node.bit < bit:
+            node.touch()
+            above, node = node, node.right if _is_set(key, node.bit) else node.left
+        assert node is not None
+        new = _Leaf(key, subtree)
+        fork = _Fork(bit, node, new) if _is_set(key, bit) else _Fork(bit, new, node)
+        self._hang(above, node, fork)
+        self._size += 1
+
+    def _touch(self, key: bytes) -> None:
+        node = self._root
+        while isinstance(node, _Fork):
+            node.touch()
+            node = node.right if _is_set(key, node.bit) else node.left
+
+    def _hang(self, above: _Fork | None, old: _Node, new: _Node) -> None:
+        if above is None:
+            self._root = new
+        elif above.left is old:
+            above.left = new
+        else:
+            above.right = new
+
+    def remove(self, key: bytes) -> bool:
+        """Remove `key`; return whether it was there."""
+        nearest = self._nearest(key)
+        if nearest is None or nearest.key != key:
+            return False
+        grand: _Fork | None = None
+        above: _Fork | None = None
+        node = self._root
+        while isinstance(node, _Fork):
+            node.touch()
+            grand, above, node = above, node, node.right if _is_set(key, node.bit) else node.left
+        if above is None:
+            self._root = None
+        else:
+            self._hang(grand, above, above.right if above.left is nearest else above.left)
+        self._size -= 1
+        return True
+
+    def neighbours(self, key: bytes) -> tuple[bytes | None, bytes | None]:
+        """Return the greatest label below `key` and the least one above; meant for an absent `key`."""
+        nearest = self._nearest(key)
+        if nearest is None or nearest.key == key:
+            return None, None
+        bit = _first_difference(nearest.key, key)
+        below: _Node | None = None
+        above: _Node | None = None
+        node = self._root
+        while isinstance(node, _Fork) and node.bit < bit:
+            if _is_set(key, node.bit):
+                below, node = node.left, node.right
+            else:
+                above, node = node.right, node.left
+        if _is_set(key, bit):
+            below = node
+        else:
+            above = node
+        return None if below is None else _highest(below), None if above is None else _lowest(above)
+
+    def tree(self) -> Tree:
+        """Return the whole as a hash tree."""
+        return EMPTY if self._root is None else _whole(self._root)
+
+    def range_witness(self, first: bytes, last: bytes) -> Tree:
+        """Return the tree with everything pruned that is not in first..last, both included."""
+        return EMPTY if self._root is None else _range(self._root, first, last)
+
+    def witness(self, shown: Mapping[bytes, Tree | None], absent: Iterable[bytes] = ()) -> Tree:
+        """Return the tree that shows some labels and proves the absence of others; the digest stays.
+
+        :param shown: labels that are in the map, with the (possibly pruned) subtree to put there, None for all of it
+        :param absent: labels that are not in the map; their neighbours' labels stay visible
+        """
+        if self._root is None:
+            return EMPTY
+        keep: dict[bytes, Tree | None] = {}
+        for key in absent:
+            for neighbour in self.neighbours(key):
+                if neighbour is not None:
+                    subtree = self.get(neighbour)
+                    assert subtree is not None
+                    keep[neighbour] = pruned(reconstruct(subtree))
+        keep.update(shown)
+        return _select(self._root, sorted(keep), keep)
+
+
+def _whole(node: _Node) -> Tree:
+    if isinstance(node, _Leaf):
+        return hashtree.labeled(node.key, node.subtree)
+    return hashtree.fork(_whole(node.left), _whole(node.right))
+
+
+def _range(node: _Node, first: bytes, last: bytes) -> Tree:
+    low, high = _lowest(node), _highest(node)
+    if high < first or low > last:
+        return pruned(node.digest())
+    if first <= low and high <= last:
+        return _whole(node)
+    assert isinstance(node, _Fork)
+    return hashtree.fork(_range(node.left, first, last), _range(node.right, first, last))
+
+
+def _select(node: _Node, keys: list[bytes], keep: Mapping[bytes, Tree | None]) -> Tree:
+    if not keys:
+        return pruned(node.digest())
+    if isinstance(node, _Leaf):
+        subtree = keep[node.key]
+        return hashtree.labeled(node.key, node.subtree if subtree is None else subtree)
+    left = [key for key in keys if not _is_set(key, node.bit)]
+    right = keys[len(left) :]
+    return hashtree.fork(_select(node.left, left, keep), _select(node.right, right, keep))

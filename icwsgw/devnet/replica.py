@@ -1,0 +1,176 @@
+"""The devnet's replica: the HTTP interface of the IC over canisters in this process.
+
+:meth:`Replica.handle` takes a request's method, path and body and gives its answer, so that a gateway and the replica
+can be joined over HTTP or in memory; time comes from a clock, so that hours of acknowledgement rounds take
+milliseconds under ``task.Clock``. Endpoints, in all versions that are served anywhere today::
+
+    GET  /api/v2/status
+    POST /api/v{2,3,4}/canister/<id>/call          2: asynchronous, 3 and 4: answered with a certificate within 10 s
+    POST /api/v{2,3}/canister/<id>/query
+    POST /api/v{2,3}/canister/<id>/read_state
+    POST /api/v{2,3}/subnet/<id>/read_state
+
+Envelopes are checked as the specification asks, answers carry certificates and node signatures that agents verify.
+Beside the real thing's paths, ``/canister/<id>/certified_data`` may be read. ``/_/`` is for tests and the demo page,
+see :mod:`icwsgw.devnet.control`. Everything is in memory and gone with the process.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from random import Random
+
+from twisted.internet.defer import Deferred, succeed
+
+from icwsgw.devnet import control
+from icwsgw.devnet.canisters import DEMO_CANISTERS, CanisterFactory, EchoCanister
+from icwsgw.devnet.clock import Clock
+from icwsgw.devnet.endpoints import Endpoints
+from icwsgw.devnet.faults import Answer, Dropped, Faults
+from icwsgw.devnet.hosting import CdkSettings, Host
+from icwsgw.devnet.ingress import Ingress
+from icwsgw.devnet.push import Pushes
+from icwsgw.devnet.state_tree import StateTree
+from icwsgw.ic.principal import Principal
+
+#: Canisters made because somebody asked for them: some 10 kB each.
+MAX_CANISTERS = 20_000
+
+
+class Replica:
+    """One subnet with one node.
+
+    :param clock: a reactor or ``task.Clock``
+    :param now_ns: the time of the subnet, ns since 1970
+    :param seed: all keys, and all chance, come from it
+    :param delegation: none, legacy or sharded; see :mod:`icwsgw.devnet.state_tree`
+    :param settings: how the canisters' CDK is set up
+    :param query_latency: seconds an answer to a query takes; half of them pass before the state is read
+    :param call_latency: seconds from the arrival of a call to its execution
+    :param call_jitter: seconds, see :class:`~icwsgw.devnet.ingress.Ingress`
+    :param legacy_api: an older replica: 404 for v4 calls and v3 queries and reads
+    :param canisters: name to id and application; the demo canisters unless given
+    :ivar faults: the switches, see :mod:`icwsgw.devnet.faults`
+    :ivar stats: what was asked for, by name
+    :ivar hanging: requests that a fault holds for ever
+    :ivar gateway_urls: what ``/_/info`` tells the demo page; set by who embeds the replica
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        now_ns: Callable[[], int],
+        seed: bytes = b"",
+        *,
+        delegation: str = "none",
+        settings: CdkSettings | None = None,
+        query_latency: float = 0.0,
+        call_latency: float = 0.0,
+        call_jitter: float = 0.0,
+        legacy_api: bool = False,
+        canisters: Mapping[str, tuple[Principal, CanisterFactory]] = DEMO_CANISTERS,
+    ) -> None:
+        self.clock = clock
+        self.now_ns = now_ns
+        self.query_latency = query_latency
+        self.legacy_api = legacy_api
+        self.state = StateTree(seed, delegation)
+        random = Random(seed)
+        self.faults = Faults(random.getrandbits(64))
+        self.ingress = Ingress(clock, now_ns, self.state, random, latency=call_latency, jitter=call_jitter)
+        self.pushes = Pushes(clock)
+        self.stats: Counter[str] = Counter()
+        self.gateway_urls: list[str] = []
+        self.names = {name: canister_id for name, (canister_id, _) in canisters.items()}
+        self._settings = settings or CdkSettings()
+        self._hosts: dict[Principal, Host] = {}
+        self.hanging: set[Deferred[Answer]] = set()
+        self._endpoints = Endpoints(self)
+        for canister_id, factory in canisters.values():
+            self.install(canister_id, factory)
+
+    @property
+    def root_key_der(self) -> bytes:
+        """The root key, 133 bytes of DER."""
+        return self.state.root_key_der
+
+    # -- canisters ------------------------------------------------------------------------------------------------
+
+    def install(self, canister_id: Principal, factory: CanisterFactory) -> Host:
+        """Put an application under an id, in place of what is there."""
+        old = self._hosts.get(canister_id)
+        if old is not None:
+            old.close()
+        host = Host(canister_id, factory, self.clock, self.now_ns, self._settings, self._canister_changed)
+        self._hosts[canister_id] = host
+        self._canister_changed(host)
+        return host
+
+    def _canister_changed(self, host: Host) -> None:
+        self.state.canister_changed(host.id, host.state)
+
+    def host(self, canister_id: Principal) -> Host:
+        """Return a canister, made on demand.
+
+        :raises KeyError: no canister has such an id, or there are too many
+        """
+        host = self._hosts.get(canister_id)
+        if host is None:
+            if not self.state.covers(canister_id) or len(self._hosts) >= MAX_CANISTERS:
+                raise KeyError(canister_id)
+            host = self.install(canister_id, EchoCanister)
+        return host
+
+    @property
+    def hosts(self) -> list[Host]:
+        """All canisters there are."""
+        return list(self._hosts.values())
+
+    def reset(self, canister_id: Principal) -> None:
+        """Upgrade a canister: the CDK's state is gone.
+
+        :raises KeyError: see :meth:`host`
+        """
+        self.host(canister_id).reset()
+
+    def stop(self, canister_id: Principal) -> None:
+        """Stop a canister.
+
+        :raises KeyError: see :meth:`host`
+        """
+        self.host(canister_id).running = False
+
+    def start(self, canister_id: Principal) -> None:
+        """Start a canister that was stopped.
+
+        :raises KeyError: see :meth:`host`
+        """
+        self.host(canister_id).running = True
+
+    def release(self) -> None:
+        """Let go of the requests that hang: their connections end."""
+        hanging, self.hanging = self.hanging, set()
+        for answer in hanging:
+            answer.errback(Dropped())
+
+    def close(self) -> None:
+        """Stop all timers and let go of what hangs."""
+        self.release()
+        self.pushes.stop()
+        self.ingress.close()
+        for host in self._hosts.values():
+            host.close()
+
+    # -- HTTP -----------------------------------------------------------------------------------------------------
+
+    def handle(self, method: str, path: str, body: bytes = b"") -> Deferred[Answer]:
+        """Answer a request.
+
+        :returns: status, headers, body; fails with :class:`~icwsgw.devnet.faults.Dropped` where the connection is to
+            end
+        """
+        parts = path.partition("?")[0].strip("/").split("/")
+        if parts[0] == "_":
+            return succeed(control.answer(self, method, parts[1:], body))
+        return self._endpoints.answer(method, parts, body)

@@ -1,0 +1,177 @@
+"""``twistd -n icws-devnet``: a local replica with its demo canisters, in memory.
+
+Its keys come from a seed that anybody can know, and its state is gone with the process: for development and tests,
+never for anything of value.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.application import strports
+from twisted.application.service import MultiService
+from twisted.logger import Logger
+from twisted.python import usage
+
+from icwsgw.devnet.cdk import ACK_INTERVAL_MS, MAX_RETURNED_MESSAGES
+from icwsgw.devnet.hosting import CdkSettings
+from icwsgw.devnet.replica import Replica
+from icwsgw.devnet.resource import ReplicaSite
+from icwsgw.devnet.state_tree import DELEGATIONS
+
+_log = Logger()
+
+
+@dataclass(frozen=True)
+class DevnetConfig:
+    """How to run a devnet; times in milliseconds.
+
+    :raises ValueError: values that do not go together
+    """
+
+    listen: str = "tcp:4943:interface=127.0.0.1"
+    seed: str = "icws-devnet"
+    delegation: str = "none"
+    ack_interval_ms: int = ACK_INTERVAL_MS
+    keep_alive_timeout_ms: int | None = None
+    max_messages: int = MAX_RETURNED_MESSAGES
+    query_latency_ms: float = 0.0
+    call_latency_ms: float = 0.0
+    call_jitter_ms: float = 0.0
+    legacy_api: bool = False
+
+    def __post_init__(self) -> None:
+        self.settings()
+        if self.delegation not in DELEGATIONS:
+            raise ValueError(f"delegation is one of {', '.join(DELEGATIONS)}")
+        if min(self.query_latency_ms, self.call_latency_ms, self.call_jitter_ms) < 0:
+            raise ValueError("a latency is at least 0")
+
+    def settings(self) -> CdkSettings:
+        """Return the settings of the canisters' CDK."""
+        return CdkSettings(self.ack_interval_ms, self.keep_alive_timeout_ms, self.max_messages)
+
+
+class DevnetService(MultiService):
+    """Listens, and lets go of timers and hanging requests when it stops."""
+
+    def __init__(self, replica: Replica) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._replica = replica
+
+    def startService(self) -> None:  # noqa: N802
+        """Begin to listen, and say what is there."""
+        super().startService()  # type: ignore[no-untyped-call]
+        for name, canister_id in self._replica.names.items():
+            _log.info("devnet: canister {name} is {id}", name=name, id=canister_id.text)
+
+    def stopService(self) -> Any:  # noqa: N802
+        """End; fires when the port is closed."""
+        self._replica.close()
+        return super().stopService()  # type: ignore[no-untyped-call]
+
+
+def devnet_service(
+    reactor: Any, config: DevnetConfig, now_ns: Callable[[], int] = time.time_ns
+) -> tuple[DevnetService, Replica]:
+    """Return the service that runs a replica, and the replica itself.
+
+    :param reactor: where it listens and what it takes time from
+    :raises ValueError: the address is no endpoint description
+    """
+    replica = Replica(
+        reactor,
+        now_ns,
+        config.seed.encode(),
+        delegation=config.delegation,
+        settings=config.settings(),
+        query_latency=config.query_latency_ms / 1000,
+        call_latency=config.call_latency_ms / 1000,
+        call_jitter=config.call_jitter_ms / 1000,
+        legacy_api=config.legacy_api,
+    )
+    service = DevnetService(replica)
+    site: Any = ReplicaSite(replica)
+    strports.service(config.listen, site, reactor).setServiceParent(service)
+    return service, replica
+
+
+def _whole(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError("a whole number above 0 is expected")
+    return number
+
+
+def _milliseconds(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < 1e9:
+        raise ValueError("a number of milliseconds, at least 0, is expected")
+    return number
+
+
+class Options(usage.Options):
+    """Command line of ``icws-devnet``."""
+
+    synopsis = "[options]"
+    longdesc = __doc__
+    optParameters = [  # noqa: N815
+        ["listen", "l", DevnetConfig.listen, "Where to listen: a Twisted server endpoint."],
+        ["seed", None, DevnetConfig.seed, "What the replica's keys are made of; another seed, another root key."],
+        ["delegation", None, "none", f"How the root key delegates to the subnet: {', '.join(DELEGATIONS)}."],
+        ["ack-interval", None, ACK_INTERVAL_MS, "Milliseconds between two acknowledgement rounds.", _whole],
+        [
+            "keep-alive-timeout",
+            None,
+            None,
+            "Milliseconds after a round until clients that were silent are removed. "
+            "[default: 60000, or half the interval where that is less]",
+            _whole,
+        ],
+        ["max-messages", None, MAX_RETURNED_MESSAGES, "Messages a poll returns at most.", _whole],
+        ["query-latency", None, 0.0, "Milliseconds until a query is answered.", _milliseconds],
+        ["call-latency", None, 0.0, "Milliseconds until a call is executed.", _milliseconds],
+        [
+            "call-jitter",
+            None,
+            0.0,
+            "Up to so many milliseconds more, at random: order is lost.",
+            _milliseconds,
+        ],
+    ]
+    optFlags = [["legacy-api", None, "Be an older replica: without v4 calls, v3 queries and v3 reads."]]  # noqa: N815
+
+    def postOptions(self) -> None:  # noqa: N802
+        """Check what belongs together."""
+        try:
+            self.config()
+        except ValueError as error:
+            raise usage.UsageError(str(error)) from error
+
+    def config(self) -> DevnetConfig:
+        """Return the options as a configuration.
+
+        :raises ValueError: values that do not go together
+        """
+        return DevnetConfig(
+            listen=self["listen"],
+            seed=self["seed"],
+            delegation=self["delegation"],
+            ack_interval_ms=self["ack-interval"],
+            keep_alive_timeout_ms=self["keep-alive-timeout"],
+            max_messages=self["max-messages"],
+            query_latency_ms=self["query-latency"],
+            call_latency_ms=self["call-latency"],
+            call_jitter_ms=self["call-jitter"],
+            legacy_api=bool(self["legacy-api"]),
+        )
+
+
+def makeService(options: Options) -> DevnetService:  # noqa: N802
+    """Return the service that ``twistd`` runs."""
+    from twisted.internet import reactor
+
+    return devnet_service(reactor, options.config())[0]
