@@ -1,0 +1,148 @@
+"""Tells canisters with ws_close that a client has left, and sees to it that they hear it.
+
+A canister that is not told keeps the client until its own keep-alive check, and counts it in every acknowledgement
+round. So a ws_close that met a failing network is signed anew and sent again, until the patience given here ends. The
+canister's ``Err`` (it does not know the client any more) is as good as its ``Ok``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from icwsgw.agent.outcome import CallOutcome
+from icwsgw.clock import Timer
+from icwsgw.core.pacing import retry_pause
+from icwsgw.errors import CanisterRefused, FormatError, HttpError, IcwsError, NotReady, TransportError
+from icwsgw.gateway.interfaces import Context
+from icwsgw.ic.envelope import call_content, expiry_after, sign_request
+from icwsgw.ic.principal import Principal
+from icwsgw.ic.ws import decode_unit_result, encode_close
+from icwsgw.observe.logs import get_logger
+
+_log = get_logger("farewell")
+
+#: Calls in flight at once; the rest waits. Enough for a drain, little beside the relays of living clients.
+MAX_IN_FLIGHT = 64
+#: A canister that has not taken the call after this long will have to find out by itself.
+PATIENCE_SECONDS = 120.0
+TTL_SECONDS = 240.0
+
+
+class _Farewell:
+    __slots__ = ("attempt", "call", "canister", "done", "identity_index", "key", "retry", "since")
+
+    def __init__(
+        self, canister: Principal, identity_index: int, key: tuple[bytes, int], since: float, done: Callable[[], None]
+    ) -> None:
+        self.canister = canister
+        self.identity_index = identity_index
+        self.key = key
+        self.since = since
+        self.done = done
+        self.attempt = 0
+        self.call: Deferred[CallOutcome] | None = None
+        self.retry: Timer | None = None
+
+
+class Farewells:
+    """The ws_close calls under way."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._waiting: deque[_Farewell] = deque()
+        self._active: dict[_Farewell, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._active)
+
+    def say(self, canister: Principal, identity_index: int, key: tuple[bytes, int], done: Callable[[], None]) -> None:
+        """Tell ``canister`` that the client ``key`` has left; ``done`` is called once, however it ends."""
+        now = self._context.clock.seconds()
+        self._waiting.append(_Farewell(canister, identity_index, key, now, done))
+        self._fill()
+
+    def abandon(self) -> None:
+        """Stop telling; those not told are counted and logged."""
+        left = [*self._active, *self._waiting]
+        self._waiting.clear()
+        if left:
+            _log.warn("canisters were not told that a client left", count=len(left))
+        for farewell in left:
+            if farewell.retry is not None:
+                farewell.retry.cancel()
+                farewell.retry = None
+            self._end(farewell, "abandoned")
+            if farewell.call is not None:
+                farewell.call.cancel()
+
+    def _fill(self) -> None:
+        while self._waiting and len(self._active) < MAX_IN_FLIGHT:
+            farewell = self._waiting.popleft()
+            self._active[farewell] = None
+            self._try(farewell)
+
+    def _try(self, farewell: _Farewell) -> None:
+        context = self._context
+        identity = context.identities[farewell.identity_index]
+        farewell.retry = None
+        farewell.attempt += 1
+        request = sign_request(
+            identity,
+            call_content(
+                identity.principal,
+                farewell.canister,
+                "ws_close",
+                encode_close(*farewell.key),
+                expiry_after(context.network_ns(), TTL_SECONDS),
+                # makes the call of each session its own, whatever the expiry is rounded to
+                farewell.key[1].to_bytes(8, "big"),
+            ),
+        )
+        call = context.network.call(farewell.canister, request.body, wait=True, timeout=context.config.call_timeout)
+        farewell.call = call
+        call.addCallbacks(self._answered, self._failed, callbackArgs=(farewell,), errbackArgs=(farewell,))
+
+    def _answered(self, outcome: CallOutcome, farewell: _Farewell) -> None:
+        farewell.call = None
+        if farewell not in self._active:
+            return
+        result = "done"
+        try:
+            if outcome.reject is not None:
+                result = "refused"
+                _log.info("ws_close refused", error=str(outcome.reject), canister=farewell.canister.text)
+            elif outcome.reply is not None:
+                decode_unit_result(outcome.reply)
+        except CanisterRefused as error:
+            # it has removed the client already, by itself or with its newer connection
+            _log.debug("ws_close was not needed", error=str(error), canister=farewell.canister.text)
+        except FormatError:
+            result = "format"
+        self._end(farewell, result)
+
+    def _failed(self, failure: Failure, farewell: _Farewell) -> None:
+        farewell.call = None
+        if farewell not in self._active:
+            return
+        error = failure.value
+        context = self._context
+        retryable = isinstance(error, NotReady) or (isinstance(error, (HttpError, TransportError)) and error.retryable)
+        if retryable and context.clock.seconds() - farewell.since < PATIENCE_SECONDS:
+            retry_after = error.retry_after if isinstance(error, HttpError) else None
+            pause = retry_pause(farewell.attempt, context.jitter, retry_after)
+            farewell.retry = context.clock.callLater(pause, self._try, farewell)
+            return
+        if not isinstance(error, IcwsError):
+            _log.failure("ws_close failed", failure=failure)
+        _log.warn("canister was not told that a client left", error=str(error), canister=farewell.canister.text)
+        self._end(farewell, error.cause if isinstance(error, IcwsError) else "internal")
+
+    def _end(self, farewell: _Farewell, result: str) -> None:
+        self._active.pop(farewell, None)
+        self._context.metrics.ws_closes.inc(result)
+        farewell.done()
+        self._fill()

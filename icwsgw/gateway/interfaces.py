@@ -1,0 +1,85 @@
+"""What the gateway asks of the world around it: a clock, the network, a client. It knows them by these alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from twisted.internet.defer import Deferred
+
+from icwsgw.clock import Clock
+
+if TYPE_CHECKING:
+    from icwsgw.agent.outcome import CallOutcome
+    from icwsgw.config import GatewayConfig
+    from icwsgw.ic.envelope import SignedRequest
+    from icwsgw.ic.identity import Ed25519Identity
+    from icwsgw.ic.principal import Principal
+    from icwsgw.observe.metrics import Metrics
+
+
+class Client(Protocol):
+    """One client's connection, as a session sees it. None of these may raise or call the session back."""
+
+    #: where it comes from, for logs
+    peer: str
+
+    def deliver(self, frames: list[bytes]) -> None:
+        """Send whole frames made by :mod:`icwsgw.core.messages`, in order; a slow client's wait in its outbox."""
+
+    def close(self, code: int, reason: str) -> None:
+        """End the connection with a closing handshake, after what is already queued."""
+
+    def pause(self) -> None:
+        """Stop reading from the client, so that TCP pushes back."""
+
+    def resume(self) -> None:
+        """Read again."""
+
+
+class Network(Protocol):
+    """The Internet Computer, as :class:`icwsgw.agent.client.IcAgent` gives it."""
+
+    #: how far the network's clock is ahead of ours in ns, None until measured
+    clock_skew_ns: int | None
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a root key."""
+
+    @property
+    def root_key(self) -> bytes | None:
+        """The root key in DER."""
+
+    def query(self, canister: Principal, request: SignedRequest, *, timeout: float) -> Deferred[bytes]:
+        """The reply to a query; see :meth:`icwsgw.agent.client.IcAgent.query`."""
+
+    def call(self, canister: Principal, body: bytes, *, wait: bool, timeout: float) -> Deferred[CallOutcome]:
+        """The outcome of a call; see :meth:`icwsgw.agent.client.IcAgent.call`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the parts of one gateway share.
+
+    :ivar clock: monotonic seconds and delayed calls
+    :ivar now_ns: nanoseconds since 1970
+    :ivar jitter: random numbers in [0, 1)
+    """
+
+    clock: Clock
+    network: Network
+    identities: tuple[Ed25519Identity, ...]
+    config: GatewayConfig
+    metrics: Metrics
+    now_ns: Callable[[], int]
+    jitter: Callable[[], float]
+
+    def network_ns(self) -> int:
+        """The network's time, which is what envelopes expire by: ours, corrected by the skew if it is known."""
+        return self.now_ns() + (self.network.clock_skew_ns or 0)
+
+
+def quiet(result: Any) -> None:
+    """Ends a Deferred whose failure is expected and told elsewhere, such as that of a request we cancelled."""

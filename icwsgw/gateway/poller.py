@@ -1,0 +1,470 @@
+"""One canister's way down: polls ws_get_messages and hands each message to its client.
+
+A LoopingCall is the heartbeat. Its tick returns nothing and starts a *drain*: queries leave from the cursor's number,
+several at once while the queue is deep, until an answer says that the queue ends. Ticks overlap where a query takes
+longer than the interval, so a slow or hanging query delays nobody: the next one is already under way (design 3.2).
+Between ticks :meth:`Poller.wake` polls at once: when a call of one of its clients has been executed, and shortly after
+a drain that found something.
+
+What may go wrong costs one poll: transport errors, rejects, traps, answers that do not decode. Only a canister that
+has given no good answer for the grace period loses its clients, with the reason (design 3.10). Duplicates, gaps and
+resets are the cursor's and the lifeline's to tell.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
+
+from icwsgw.clock import Timer
+from icwsgw.core.closing import CloseCode
+from icwsgw.core.cursor import Cursor, LastMessage, Taken
+from icwsgw.core.lifeline import Lifeline, Verdict
+from icwsgw.core.messages import BatchFramer
+from icwsgw.core.pacing import Pacing
+from icwsgw.core.session import State
+from icwsgw.core.window import Window
+from icwsgw.errors import CanisterRefused, CertificateInvalid, FormatError, HttpError, IcwsError
+from icwsgw.gateway.interfaces import Context
+from icwsgw.gateway.queries import PollRequests
+from icwsgw.ic.principal import Principal
+from icwsgw.ic.ws import Batch, nonce_of_key, parse_get_messages
+from icwsgw.observe.logs import get_logger
+
+if TYPE_CHECKING:
+    from icwsgw.gateway.session import ClientSession
+    from icwsgw.gateway.verification import BatchVerifier
+
+_log = get_logger("poller")
+
+#: Queries for one and the same number in flight at once; beyond that the oldest is given up if it is late.
+MAX_OVERLAP = 10
+#: A query is late after this time, or three usual round trips if they take longer.
+LATE_SECONDS = 1.0
+#: Wakes do not come closer together than this, so that many calls executed at once share a poll.
+MIN_WAKE_GAP = 0.01
+#: First ticks fall on so many instants of an interval: pollers that share an instant share a turn of the reactor.
+PHASES = 16
+#: Answers beyond a number that is still missing are kept up to this many bytes, further ones are asked for again.
+MAX_AHEAD_BYTES = 16 << 20
+
+
+class _Ask:
+    """One query in flight."""
+
+    __slots__ = ("deferred", "last", "nonce", "sent")
+
+    def __init__(self, nonce: int, sent: float, last: LastMessage | None) -> None:
+        self.nonce = nonce
+        self.sent = sent
+        #: for a probe or a look at the start: the message that the life is recognised by
+        self.last = last
+        self.deferred: Deferred[bytes] | None = None
+
+
+class Poller:
+    """Polls one canister for one of our identities.
+
+    :ivar canister: the canister
+    :ivar sessions: client key -> session, those whose ws_open has left
+    :ivar waiting: of these, the ones to whom the canister has not spoken yet
+    :ivar senders: principal -> the session that the canister has accepted last for it
+    """
+
+    def __init__(self, context: Context, canister: Principal, identity_index: int, cursor: Cursor | None) -> None:
+        self.canister = canister
+        self.identity_index = identity_index
+        self.sessions: dict[tuple[bytes, int], ClientSession] = {}
+        self.waiting: dict[tuple[bytes, int], ClientSession] = {}
+        self.senders: dict[bytes, ClientSession] = {}
+        self._context = context
+        self._clock = context.clock
+        self._metrics = context.metrics
+        now = context.clock.seconds()
+        self._resumed = cursor is not None
+        self._cursor = cursor or Cursor()
+        self._lifeline = Lifeline()
+        self._window = Window(context.config.poll_window)
+        self._pacing = Pacing(context.config.polling_interval, context.jitter, now)
+        self._requests = PollRequests(context.identities[identity_index], canister)
+        self._verifier: BatchVerifier | None = None
+        if context.config.verify_batches:
+            from icwsgw.gateway.verification import BatchVerifier
+
+            self._verifier = BatchVerifier(context, canister)
+        self._asks: dict[_Ask, None] = {}
+        self._ahead: dict[int, Batch] = {}
+        self._ahead_bytes = 0
+        self._probing = False
+        self._last_sent = 0.0
+        self._wake_call: Timer | None = None
+        self._wake_is_follow_up = False
+        self._start_call: Timer | None = None
+        self._loop = LoopingCall(self._tick)
+        self._loop.clock = cast(Any, context.clock)
+        self._stopped = False
+
+    # life
+
+    def start(self) -> None:
+        """Begin the heartbeat, on one of a few instants of the interval."""
+        interval = self._context.config.polling_interval
+        phase = int(self._context.jitter() * PHASES) * interval / PHASES
+        delay = (phase - self._clock.seconds()) % interval
+        self._start_call = self._clock.callLater(delay, self._start_loop)
+        _log.debug("polling starts", canister=self.canister.text, nonce=self._cursor.next)
+
+    def _start_loop(self) -> None:
+        self._start_call = None
+        self._loop.start(self._context.config.polling_interval, now=True)
+
+    def stop(self) -> Cursor | None:
+        """End all polling; returns the position, which a later poller may resume, if there is one."""
+        if self._stopped:
+            return None
+        self._stopped = True
+        if self._loop.running:
+            self._loop.stop()
+        for call in (self._start_call, self._wake_call):
+            if call is not None:
+                call.cancel()
+        self._start_call = self._wake_call = None
+        asks, self._asks = self._asks, {}
+        for ask in asks:
+            if ask.deferred is not None:
+                ask.deferred.cancel()
+        self._ahead.clear()
+        _log.debug("polling ends", canister=self.canister.text, nonce=self._cursor.next)
+        return None if self._cursor.fresh else self._cursor
+
+    # clients
+
+    def add(self, session: ClientSession, key: tuple[bytes, int]) -> None:
+        """A client's ws_open is about to leave."""
+        self.sessions[key] = self.waiting[key] = session
+
+    def remove(self, session: ClientSession, key: tuple[bytes, int]) -> None:
+        """The session has ended."""
+        self.sessions.pop(key, None)
+        self.waiting.pop(key, None)
+        if self.senders.get(key[0]) is session:
+            del self.senders[key[0]]
+
+    def accepted(self, session: ClientSession, key: tuple[bytes, int]) -> ClientSession | None:
+        """The canister has accepted the client; returns the session that this one replaces, if any.
+
+        Only now: a forged ws_open, which no canister executes, must not end anybody's session.
+        """
+        if session.state is State.OPEN:
+            self.waiting.pop(key, None)
+        older = self.senders.get(key[0])
+        self.senders[key[0]] = session
+        return older if older is not session else None
+
+    @property
+    def in_flight(self) -> int:
+        """Queries that wait for their answer."""
+        return len(self._asks)
+
+    # heartbeat and wakes
+
+    def wake(self) -> None:
+        """Poll soon: something has probably been queued for one of the clients."""
+        self._wake_in(max(0.0, self._last_sent + MIN_WAKE_GAP - self._clock.seconds()))
+
+    def _wake_in(self, delay: float, follow_up: bool = False) -> None:
+        if self._stopped:
+            return
+        call = self._wake_call
+        if call is None:
+            self._wake_call = self._clock.callLater(delay, self._woken)
+            self._wake_is_follow_up = follow_up
+        elif call.getTime() > self._clock.seconds() + delay:
+            call.reset(delay)
+            self._wake_is_follow_up = follow_up
+
+    def _woken(self) -> None:
+        self._wake_call = None
+        now = self._clock.seconds()
+        if now >= self._pacing.not_before:
+            self._poll(now, overlap=True)
+
+    def _tick(self) -> None:
+        try:
+            self._beat(self._clock.seconds())
+        except Exception:
+            # an exception that leaves a tick would end the heartbeat
+            _log.failure("a poller's tick failed", canister=self.canister.text)
+
+    def _beat(self, now: float) -> None:
+        if self._wake_call is not None and self._wake_is_follow_up:
+            # this tick is what the follow-up was for
+            self._wake_call.cancel()
+            self._wake_call = None
+        pacing = self._pacing
+        if pacing.failures and now - pacing.last_good > self._context.config.canister_grace:
+            self._give_up()
+        elif now >= pacing.not_before and self._may_overlap(now):
+            self._poll(now, overlap=True)
+
+    def _may_overlap(self, now: float) -> bool:
+        """Whether this tick adds a query although one for the same number is in flight."""
+        if not self._asks:
+            return True
+        nonce = self._cursor.next
+        same = [ask for ask in self._asks if ask.nonce == nonce or ask.last is not None]
+        if not same:
+            return True
+        if now - same[-1].sent < 0.9 * self._context.config.polling_interval:
+            return False
+        if len(same) < MAX_OVERLAP:
+            return True
+        oldest = same[0]
+        age = now - oldest.sent
+        if age < max(LATE_SECONDS, 3 * self._pacing.rtt):
+            return False
+        self._pacing.gave_up(age)
+        self._metrics.queries.inc("abandoned")
+        self._drop(oldest)
+        return True
+
+    def _poll(self, now: float, overlap: bool) -> None:
+        """Send what the window allows; ``overlap`` asks for the next number even if it is being asked."""
+        cursor = self._cursor
+        in_flight = {ask.nonce for ask in self._asks if ask.last is None}
+        if overlap:
+            in_flight.discard(cursor.next)
+        if self._must_probe(now):
+            last = cursor.last
+            assert last is not None
+            self._probing = True
+            self._lifeline.sent(now, bool(self.waiting))
+            self._send(_Ask(last.nonce, now, last), now)
+            # the probe's answer holds what is new as well
+            in_flight.add(cursor.next)
+        for nonce in self._window.asks(cursor.next, in_flight):
+            self._send(_Ask(nonce, now, None), now)
+
+    def _must_probe(self, now: float) -> bool:
+        return not self._probing and self._cursor.last is not None and (self._resumed or self._lifeline.due(now))
+
+    def _send(self, ask: _Ask, now: float) -> None:
+        self._asks[ask] = None
+        self._last_sent = now
+        context = self._context
+        request = self._requests.get(ask.nonce, context.network_ns())
+        deferred = context.network.query(self.canister, request, timeout=context.config.query_timeout)
+        ask.deferred = deferred
+        deferred.addCallbacks(self._answered, self._failed, callbackArgs=(ask,), errbackArgs=(ask,))
+
+    def _drop(self, ask: _Ask) -> None:
+        """Give a query up; its Deferred fails and finds the query forgotten."""
+        self._forget(ask)
+        if ask.deferred is not None:
+            ask.deferred.cancel()
+
+    def _forget(self, ask: _Ask) -> bool:
+        """Take a query out of those in flight; False when it was given up before."""
+        if ask not in self._asks:
+            return False
+        del self._asks[ask]
+        if ask.last is not None:
+            self._probing = False
+        return True
+
+    # answers
+
+    def _failed(self, failure: Failure, ask: _Ask) -> None:
+        if not self._forget(ask):
+            return
+        error = failure.value
+        if not isinstance(error, IcwsError):
+            _log.failure("polling failed", failure=failure, canister=self.canister.text)
+        self._bad(error)
+
+    def _bad(self, error: BaseException | None) -> None:
+        now = self._clock.seconds()
+        cause = error.cause if isinstance(error, IcwsError) else "internal"
+        self._metrics.queries.inc(cause)
+        overloaded = isinstance(error, HttpError) and error.status in (429, 503)
+        retry_after = error.retry_after if isinstance(error, HttpError) else None
+        self._pacing.failed(now, overloaded=overloaded, retry_after=retry_after)
+        report = _log.warn if self._pacing.failures == 1 else _log.debug
+        report(
+            "poll failed",
+            error=str(error),
+            cause=cause,
+            canister=self.canister.text,
+            failures=self._pacing.failures,
+        )
+
+    def _answered(self, reply: bytes, ask: _Ask) -> None:
+        if not self._forget(ask):
+            return
+        now = self._clock.seconds()
+        try:
+            batch = parse_get_messages(reply)
+            if self._verifier is not None and batch.messages:
+                self._verifier.check(batch)
+        except (FormatError, CanisterRefused, CertificateInvalid) as error:
+            self._bad(error)
+            return
+        took = now - ask.sent
+        metrics = self._metrics
+        metrics.queries.inc("ok")
+        metrics.query_seconds.observe(took)
+        if self._pacing.failures:
+            _log.info("canister answers again", canister=self.canister.text, after=self._pacing.failures)
+        self._pacing.succeeded(now, took)
+        if ask.last is not None:
+            self._judge(ask, ask.last, batch, now)
+        else:
+            self._take(batch, ask.nonce, now)
+
+    def _judge(self, ask: _Ask, last: LastMessage, batch: Batch, now: float) -> None:
+        """The answer to a probe, or to a look at the start (which alone asks below the last message)."""
+        lifeline = self._lifeline
+        if ask.nonce == last.nonce:
+            verdict = lifeline.probed(last, batch.messages, now)
+        else:
+            verdict = lifeline.looked(last, batch.messages, self.waiting, now)
+        if verdict is Verdict.SAME:
+            self._resumed = False
+            self._take(batch, ask.nonce, now)
+        elif verdict is Verdict.NEW or (verdict is Verdict.LOOK and self._resumed):
+            # a position kept from an earlier poller needs no proof: nobody has got a message by it yet
+            self._restart(now)
+        elif verdict is Verdict.LOOK:
+            if last.nonce == 0:
+                # the probe was the look at the start
+                if lifeline.looked(last, [], self.waiting, now) is Verdict.NEW:
+                    self._restart(now)
+                return
+            self._probing = True
+            self._send(_Ask(0, now, last), now)
+
+    def _restart(self, now: float) -> None:
+        """The canister has begun a new life: its queue starts at 0, and it knows none of the clients it had."""
+        resumed, self._resumed = self._resumed, False
+        self._cursor.restart()
+        self._lifeline.restart(now)
+        self._ahead.clear()
+        self._ahead_bytes = 0
+        for ask in list(self._asks):
+            self._drop(ask)
+        if not resumed:
+            self._metrics.resets.inc()
+            gone = [session for session in self.sessions.values() if session.state is State.OPEN]
+            _log.warn("canister was reset", canister=self.canister.text, clients=len(gone))
+            for session in gone:
+                session.canister_gone()
+        if not self._stopped:
+            self._poll(now, overlap=True)
+
+    def _take(self, batch: Batch, asked: int, now: float) -> None:
+        messages = batch.messages
+        cursor = self._cursor
+        before = cursor.next
+        if messages and asked > before and not cursor.fresh and nonce_of_key(messages[0][2]) > before:
+            self._keep(batch)
+            return
+        found = False
+        if messages:
+            taken = cursor.take(messages, now)
+            found = bool(taken.deliver)
+            self._deliver(batch, taken)
+            if taken.missing is not None:
+                self._report_gap(taken.missing)
+            if found and self._ahead:
+                self._catch_up(now)
+        if not found and asked != before:
+            # about the past, or beyond the end: nothing to learn about the queue's depth
+            return
+        more = self._window.answered(len(messages), batch.end_of_queue)
+        if self._stopped:
+            return
+        if more or self._ahead:
+            self._poll(now, overlap=False)
+        elif found:
+            self._wake_in(self._context.config.polling_interval / 2, follow_up=True)
+        elif any(session.open_executed for session in self.waiting.values()):
+            # a client's ws_open has been executed, yet the queue holds nothing for it
+            self._lifeline.hurry()
+
+    def _keep(self, batch: Batch) -> None:
+        size = len(batch.cert) + len(batch.tree) + sum(len(message[3]) for message in batch.messages)
+        if self._ahead_bytes + size <= MAX_AHEAD_BYTES:
+            self._ahead[nonce_of_key(batch.messages[0][2])] = batch
+            self._ahead_bytes += size
+
+    def _catch_up(self, now: float) -> None:
+        """Deliver answers that came before their turn."""
+        cursor = self._cursor
+        for first in sorted(self._ahead):
+            if first > cursor.next:
+                return
+            batch = self._ahead.pop(first)
+            self._ahead_bytes -= len(batch.cert) + len(batch.tree) + sum(len(message[3]) for message in batch.messages)
+            self._deliver(batch, cursor.take(batch.messages, now))
+
+    def _deliver(self, batch: Batch, taken: Taken) -> None:
+        metrics = self._metrics
+        if taken.duplicates:
+            metrics.duplicates.inc(taken.duplicates)
+        if taken.lost is not None:
+            first, beyond = taken.lost
+            metrics.gaps.inc(beyond - first)
+            _log.error(
+                "messages are gone from the canister's queue",
+                first=first,
+                last=beyond - 1,
+                canister=self.canister.text,
+            )
+        if not taken.deliver:
+            return
+        framer = BatchFramer(batch.cert, batch.tree)
+        sessions = self.sessions
+        touched: list[ClientSession] = []
+        unroutable = 0
+        for principal, client_nonce, key, content in taken.deliver:
+            session = sessions.get((principal, client_nonce))
+            if session is None:
+                unroutable += 1
+                continue
+            frame = framer.frame(key, content)
+            if session.outgoing is None:
+                session.outgoing = [frame]
+                touched.append(session)
+            else:
+                session.outgoing.append(frame)
+        metrics.canister_messages.inc(len(taken.deliver) - unroutable)
+        if unroutable:
+            metrics.unroutable_messages.inc(unroutable)
+        for session in touched:
+            frames, session.outgoing = session.outgoing, None
+            assert frames is not None
+            try:
+                session.deliver(frames)
+            except Exception:
+                _log.failure("delivering to a client failed", session=session.id)
+                session.end(CloseCode.INTERNAL, "internal error")
+
+    def _report_gap(self, missing: tuple[int, int]) -> None:
+        _log.debug(
+            "answer begins beyond the message asked for, asking again",
+            want=missing[0],
+            got=missing[1],
+            canister=self.canister.text,
+        )
+        self._wake_in(MIN_WAKE_GAP)
+
+    def _give_up(self) -> None:
+        """No good answer for the whole grace period: the clients are told, and may come back."""
+        sessions = list(self.sessions.values())
+        _log.error("canister does not answer", canister=self.canister.text, clients=len(sessions))
+        grace = self._context.config.canister_grace
+        for session in sessions:
+            session.end(CloseCode.CANISTER_SILENT, f"the canister has given no good answer for {grace:.0f} s")

@@ -1,0 +1,50 @@
+"""The signed ws_get_messages requests of one poller, reused while their number and their expiry allow.
+
+An idle canister is asked the same question every tick, so it costs no signature (design 3.7).
+"""
+
+from __future__ import annotations
+
+from icwsgw.ic.envelope import SignedRequest, expiry_after, query_content, sign_request
+from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.ic.principal import Principal
+from icwsgw.ic.ws import encode_get_messages
+
+METHOD = "ws_get_messages"
+TTL_SECONDS = 240.0
+#: A request with less time left is signed anew, so that it is still valid wherever it arrives.
+MIN_LEFT_NS = 90_000_000_000
+
+
+class PollRequests:
+    """Two requests at most are remembered: the one at the cursor and the probe just before it."""
+
+    __slots__ = ("_canister", "_identity", "_recent")
+
+    def __init__(self, identity: Ed25519Identity, canister: Principal) -> None:
+        self._identity = identity
+        self._canister = canister
+        self._recent: dict[int, SignedRequest] = {}
+
+    def get(self, nonce: int, now_ns: int) -> SignedRequest:
+        """A signed query for the messages from ``nonce`` on.
+
+        :param now_ns: the network's time
+        """
+        request = self._recent.get(nonce)
+        if request is not None and request.ingress_expiry - now_ns > MIN_LEFT_NS:
+            return request
+        content = query_content(
+            self._identity.principal,
+            self._canister,
+            METHOD,
+            encode_get_messages(nonce),
+            expiry_after(now_ns, TTL_SECONDS),
+        )
+        request = sign_request(self._identity, content)
+        recent = self._recent
+        recent.pop(nonce, None)
+        while len(recent) >= 2:
+            del recent[next(iter(recent))]
+        recent[nonce] = request
+        return request

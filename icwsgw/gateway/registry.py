@@ -1,0 +1,96 @@
+"""The gateway's only index: who is connected, which canisters are polled, and where polling stopped.
+
+    (canister, identity) -> poller -> client key -> session
+
+A poller starts with the first client of its canister and stops after the last. Its position in the canister's queue
+is kept for a while, so that the next client need not wait for pages of old messages.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from icwsgw.core.cursor import Cursor
+from icwsgw.gateway.interfaces import Context
+from icwsgw.gateway.poller import Poller
+from icwsgw.ic.principal import Principal
+
+if TYPE_CHECKING:
+    from icwsgw.gateway.session import ClientSession
+
+#: The CDK forgets a gateway without clients after an acknowledgement interval (300 s) and numbers anew.
+KEEP_SECONDS = 300.0
+#: Positions kept at once, some 300 bytes each; the oldest makes room.
+KEEP_POSITIONS = 10_000
+
+
+class Registry:
+    """Sessions and pollers.
+
+    :ivar sessions: all sessions whose client is connected
+    :ivar ending: sessions whose client has left and whose canister has not been told yet
+    :ivar pollers: by canister and identity
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.sessions: set[ClientSession] = set()
+        self.ending: set[ClientSession] = set()
+        self.pollers: dict[tuple[bytes, int], Poller] = {}
+        self._positions: OrderedDict[tuple[bytes, int], tuple[float, Cursor]] = OrderedDict()
+
+    def find(self, canister: Principal, identity_index: int, key: tuple[bytes, int]) -> ClientSession | None:
+        """The living session of a client key, if there is one."""
+        poller = self.pollers.get((canister.raw, identity_index))
+        return poller.sessions.get(key) if poller is not None else None
+
+    def count(self, canister: Principal) -> int:
+        """How many clients a canister has here, under all identities."""
+        pollers = (self.pollers.get((canister.raw, index)) for index in range(len(self._context.identities)))
+        return sum(len(poller.sessions) for poller in pollers if poller is not None)
+
+    def add(self, session: ClientSession, canister: Principal, key: tuple[bytes, int]) -> Poller:
+        """Enter a session under its client key; starts its poller if it is the first."""
+        place = (canister.raw, session.identity_index)
+        poller = self.pollers.get(place)
+        if poller is None:
+            poller = Poller(self._context, canister, session.identity_index, self._position(place))
+            self.pollers[place] = poller
+            poller.start()
+        poller.add(session, key)
+        return poller
+
+    def remove(self, session: ClientSession) -> None:
+        """Forget a session's client key; stops its poller if it was the last."""
+        poller, key = session.poller, session.client_key
+        if poller is None or key is None:
+            return
+        poller.remove(session, key)
+        if poller.sessions:
+            return
+        place = (poller.canister.raw, poller.identity_index)
+        if self.pollers.get(place) is poller:
+            del self.pollers[place]
+            cursor = poller.stop()
+            if cursor is not None:
+                self._keep(place, cursor)
+
+    def stop(self) -> None:
+        """Stop all pollers."""
+        for poller in list(self.pollers.values()):
+            poller.stop()
+        self.pollers.clear()
+
+    def _keep(self, place: tuple[bytes, int], cursor: Cursor) -> None:
+        positions = self._positions
+        positions[place] = (self._context.clock.seconds(), cursor)
+        positions.move_to_end(place)
+        while len(positions) > KEEP_POSITIONS:
+            positions.popitem(last=False)
+
+    def _position(self, place: tuple[bytes, int]) -> Cursor | None:
+        kept = self._positions.pop(place, None)
+        if kept is None or self._context.clock.seconds() - kept[0] >= KEEP_SECONDS:
+            return None
+        return kept[1]

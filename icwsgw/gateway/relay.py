@@ -1,0 +1,246 @@
+"""One client's way up: its envelopes leave in order, one after the other.
+
+The IC promises no order among calls, and the CDK drops a client at the first wrong sequence number, so the next
+envelope of a client leaves only when the former has been accepted (default) or executed (``--relay-order``); ws_open
+always waits for its execution (design 3.4). Sending the identical envelope again is harmless, so a call whose answer
+was lost, or that met an overloaded or failing replica, is sent again with growing pauses as long as the envelope is
+valid.
+
+    ws_open | gate | ws_message ws_message ... | ws_close
+
+The gate opens with the canister's first message to the client, or when the client has left and ws_open is done: what
+a client sent before it left still arrives, and ws_close comes last. The queue is bounded; a client that fills it is
+not read from until it has drained (TCP pushes back), so nothing is dropped.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from icwsgw.agent.outcome import CallOutcome
+from icwsgw.clock import Timer
+from icwsgw.core.pacing import retry_pause
+from icwsgw.errors import HttpError, IcwsError, NotReady, Rejected, TransportError
+from icwsgw.gateway.interfaces import Context
+from icwsgw.ic.principal import Principal
+from icwsgw.observe.logs import get_logger
+
+if TYPE_CHECKING:
+    from icwsgw.core.messages import ClientEnvelope
+
+_log = get_logger("relay")
+
+#: No call is started with less time to live than this: it would expire on its way.
+MIN_LIFE_NS = 500_000_000
+
+#: The reject code that invites to try again, and how often it is believed.
+SYS_TRANSIENT = 2
+TRANSIENT_ATTEMPTS = 4
+
+
+class Expired(IcwsError):
+    """The envelope's ingress expiry passed before a replica took the call."""
+
+    cause = "expired"
+
+
+class RelayOwner:
+    """What a relay tells its session. (A base class rather than a protocol: it is called for every message.)"""
+
+    __slots__ = ()
+
+    def relayed(self, envelope: ClientEnvelope, outcome: CallOutcome) -> None:
+        """The call was accepted or executed; a reject in ``outcome`` is for the owner to judge."""
+        raise NotImplementedError
+
+    def relay_failed(self, envelope: ClientEnvelope, error: IcwsError) -> None:
+        """The call was refused for good, or its envelope expired while it was being tried again."""
+        raise NotImplementedError
+
+    def relay_full(self) -> None:
+        """The queue has reached its bound."""
+        raise NotImplementedError
+
+    def relay_drained(self) -> None:
+        """The queue has room again."""
+        raise NotImplementedError
+
+
+class Relay:
+    """The queue of one client's envelopes and the call under way."""
+
+    __slots__ = (
+        "_attempt",
+        "_call",
+        "_canister",
+        "_context",
+        "_current",
+        "_full",
+        "_gated",
+        "_owner",
+        "_queue",
+        "_queued_bytes",
+        "_retry",
+        "_started",
+        "_when_idle",
+    )
+
+    def __init__(self, context: Context, canister: Principal, owner: RelayOwner) -> None:
+        self._context = context
+        self._canister = canister
+        self._owner = owner
+        self._queue: deque[ClientEnvelope] | None = None
+        self._queued_bytes = 0
+        self._gated = True
+        self._full = False
+        self._current: ClientEnvelope | None = None
+        self._call: Deferred[CallOutcome] | None = None
+        self._retry: Timer | None = None
+        self._attempt = 0
+        self._started = 0.0
+        self._when_idle: Callable[[], None] | None = None
+
+    def open(self, envelope: ClientEnvelope) -> None:
+        """Send ws_open; what follows waits at the gate."""
+        self._launch(envelope)
+
+    def send(self, envelope: ClientEnvelope) -> None:
+        """Send an envelope when its turn comes."""
+        if self._current is None and not self._gated and not self._queue:
+            self._launch(envelope)
+            return
+        queue = self._queue
+        if queue is None:
+            queue = self._queue = deque()
+        queue.append(envelope)
+        self._queued_bytes += len(envelope.body)
+        config = self._context.config
+        if not self._full and (
+            len(queue) >= config.relay_queue_messages or self._queued_bytes >= config.relay_queue_bytes
+        ):
+            self._full = True
+            self._owner.relay_full()
+
+    def release(self) -> None:
+        """Open the gate."""
+        if self._gated:
+            self._gated = False
+            self._next()
+
+    def finish(self, done: Callable[[], None]) -> None:
+        """Open the gate, let all that is queued leave, then call ``done``: the client has left."""
+        self._when_idle = done
+        self._gated = False
+        self._next()
+
+    def drop(self) -> None:
+        """Forget what is queued and under way: the canister does not know this client (any more)."""
+        self._queue = None
+        self._queued_bytes = 0
+        self._current = None
+        self._when_idle = None
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        call, self._call = self._call, None
+        if call is not None:
+            call.cancel()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is queued or under way."""
+        return self._current is None and not self._queue
+
+    def _next(self) -> None:
+        if self._current is not None or self._gated:
+            return
+        queue = self._queue
+        if queue:
+            envelope = queue.popleft()
+            self._queued_bytes -= len(envelope.body)
+            if self._full and 2 * len(queue) <= self._context.config.relay_queue_messages:
+                self._full = False
+                self._owner.relay_drained()
+            self._launch(envelope)
+            return
+        self._queue = None
+        done, self._when_idle = self._when_idle, None
+        if done is not None:
+            done()
+
+    def _launch(self, envelope: ClientEnvelope) -> None:
+        self._current = envelope
+        self._attempt = 0
+        self._started = self._context.clock.seconds()
+        self._try()
+
+    def _try(self) -> None:
+        self._retry = None
+        envelope = self._current
+        assert envelope is not None
+        context = self._context
+        if envelope.ingress_expiry - context.network_ns() < MIN_LIFE_NS:
+            self._fail(Expired(f"the envelope expired before the network took it, after {self._attempt} attempts"))
+            return
+        self._attempt += 1
+        wait = envelope.method_name == "ws_open" or context.config.relay_order == "executed"
+        call = context.network.call(self._canister, envelope.body, wait=wait, timeout=context.config.call_timeout)
+        # remembered first: a call that has fired already runs on into the next one
+        self._call = call
+        call.addCallbacks(self._answered, self._failed)
+
+    def _answered(self, outcome: CallOutcome) -> None:
+        envelope = self._current
+        if envelope is None:
+            return
+        metrics = self._context.metrics
+        metrics.relays.inc(outcome.kind.value)
+        metrics.relay_seconds.observe(self._context.clock.seconds() - self._started)
+        if outcome.reject is not None and outcome.reject.code == SYS_TRANSIENT and self._attempt < TRANSIENT_ATTEMPTS:
+            # The identical envelope may pass later. Not for ever: a certified reject stays what it is.
+            self._again(outcome.reject, None)
+            return
+        self._current = None
+        self._call = None
+        self._owner.relayed(envelope, outcome)
+        self._next()
+
+    def _failed(self, failure: Failure) -> None:
+        if self._current is None:
+            return
+        error = failure.value
+        if isinstance(error, HttpError) and error.retryable:
+            self._again(error, error.retry_after)
+        elif (isinstance(error, TransportError) and error.retryable) or isinstance(error, NotReady):
+            self._again(error, None)
+        elif isinstance(error, IcwsError):
+            self._fail(error)
+        else:
+            _log.failure("relaying a call failed", failure=failure)
+            self._fail(IcwsError("internal error"))
+
+    def _again(self, error: IcwsError, retry_after: float | None) -> None:
+        context = self._context
+        context.metrics.relay_retries.inc()
+        pause = retry_pause(self._attempt, context.jitter, retry_after)
+        _log.debug(
+            "call not taken, trying again",
+            seconds=round(pause, 3),
+            error=str(error),
+            canister=self._canister.text,
+            attempt=self._attempt,
+        )
+        self._call = None
+        self._retry = context.clock.callLater(pause, self._try)
+
+    def _fail(self, error: IcwsError) -> None:
+        envelope, self._current, self._call = self._current, None, None
+        assert envelope is not None
+        self._context.metrics.relays.inc(error.cause if not isinstance(error, Rejected) else "rejected")
+        self._owner.relay_failed(envelope, error)
+        self._next()

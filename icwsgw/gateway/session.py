@@ -1,0 +1,338 @@
+"""A client's session: what the table in :mod:`icwsgw.core.session` decides, done.
+
+The session stands between three parties. The client's connection calls :meth:`ClientSession.received` and
+:meth:`~ClientSession.left`; the canister's poller calls :meth:`~ClientSession.deliver` and, when it gives the canister
+up, :meth:`~ClientSession.end`; the relay reports what became of the client's calls. It outlives its connection until
+all that the client had sent, and ws_close, have left.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from icwsgw.core.closing import CloseCode, close_reason
+from icwsgw.core.messages import ClientEnvelope, frame, handshake, parse_client_frame
+from icwsgw.core.session import Effect, Event, State, step
+from icwsgw.errors import CanisterRefused, FormatError, HttpError, IcwsError, Rejected
+from icwsgw.gateway.interfaces import Client, Context
+from icwsgw.gateway.relay import Expired, Relay, RelayOwner
+from icwsgw.ic.principal import ANONYMOUS, Principal
+from icwsgw.ic.ws import decode_open_args, decode_unit_result
+from icwsgw.observe.logs import get_logger
+
+if TYPE_CHECKING:
+    from icwsgw.agent.outcome import CallOutcome
+    from icwsgw.gateway.gateway import Gateway
+    from icwsgw.gateway.poller import Poller
+
+_log = get_logger("session")
+
+#: What the HTTP handler of a replica takes: five minutes and half a minute of drift (facts 1.4).
+MAX_EXPIRY_AHEAD_NS = 330_000_000_000
+
+
+class Refusal(Exception):
+    """A client's fault: the close code and the words that end its session."""
+
+    def __init__(self, code: CloseCode, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+class ClientSession(RelayOwner):
+    """One client at one canister, from its handshake to its ws_close.
+
+    :ivar id: for logs and close reasons
+    :ivar state: see :mod:`icwsgw.core.session`
+    :ivar outgoing: frames of the batch that the poller is delivering, else None
+    :ivar client_key: (principal, nonce), None before ws_open
+    """
+
+    __slots__ = (
+        "_gateway",
+        "cause",
+        "client",
+        "client_key",
+        "context",
+        "deadline",
+        "id",
+        "identity_index",
+        "messages_down",
+        "messages_up",
+        "open_executed",
+        "outgoing",
+        "poller",
+        "relay",
+        "started",
+        "state",
+    )
+
+    def __init__(self, gateway: Gateway, client: Client, session_id: str, identity_index: int) -> None:
+        self._gateway = gateway
+        self.context: Context = gateway.context
+        self.client = client
+        self.id = session_id
+        self.identity_index = identity_index
+        self.state = State.INIT
+        self.client_key: tuple[bytes, int] | None = None
+        self.poller: Poller | None = None
+        self.relay: Relay | None = None
+        self.outgoing: list[bytes] | None = None
+        self.open_executed = False
+        self.messages_up = 0
+        self.messages_down = 0
+        self.cause: int | None = None
+        self.started = self.context.clock.seconds()
+        self.deadline = self.started + self.context.config.first_message_timeout
+
+    def greet(self) -> None:
+        """Send the handshake message: the principal that the client has to name in ws_open."""
+        principal = self.context.identities[self.identity_index].principal
+        self.client.deliver([frame(handshake(principal.raw))])
+
+    # from the client's connection
+
+    def received(self, payload: bytes, is_binary: bool) -> None:
+        """A message came from the client."""
+        if self.state is State.CLOSED:
+            return
+        self.context.metrics.client_messages.inc()
+        self.messages_up += 1
+        try:
+            if not is_binary:
+                raise Refusal(CloseCode.NOT_BINARY, "messages are binary CBOR, this one was text")
+            try:
+                envelope = parse_client_frame(payload)
+            except FormatError as error:
+                raise Refusal(CloseCode.UNDECODABLE, str(error)) from None
+            self._check_expiry(envelope)
+            if self.state is State.INIT:
+                self._open(envelope)
+            else:
+                self._message(envelope)
+        except Refusal as refusal:
+            self.end(refusal.code, refusal.text)
+
+    def left(self, code: int) -> None:
+        """The client's connection has ended.
+
+        :param code: the close code that the client sent, or 1006 when it sent none
+        """
+        if self.cause is None:
+            self.cause = code
+        self._step(Event.CLIENT_LEFT)
+
+    def overdue(self, now: float) -> bool:
+        """End the session if it has not come on in time; whether it did."""
+        if now < self.deadline or self.state >= State.OPEN:
+            return False
+        if self.state is State.INIT:
+            self.end(CloseCode.NOT_OPENED, "no ws_open came in time")
+        else:
+            self.end(CloseCode.NOT_OPENED, "the canister did not answer ws_open in time")
+        return True
+
+    # from the poller
+
+    def deliver(self, frames: list[bytes]) -> None:
+        """Frames of the canister's messages to this client, in order."""
+        if self.state is State.SETUP:
+            self._opened()
+        elif self.state is not State.OPEN:
+            return
+        self.messages_down += len(frames)
+        self.client.deliver(frames)
+
+    def canister_gone(self) -> None:
+        """The canister was reset: it does not know this client any more."""
+        self.cause = CloseCode.CANISTER_RESET
+        self._step(Event.CANISTER_GONE, "the canister was reset (upgraded or reinstalled), please reconnect")
+
+    def end(self, code: CloseCode, text: str) -> None:
+        """End the session from the gateway's side; the client gets ``code`` and ``text``."""
+        if self.state is State.CLOSED:
+            return
+        self.cause = code
+        self._step(Event.END, text)
+
+    # from the relay
+
+    def relayed(self, envelope: ClientEnvelope, outcome: CallOutcome) -> None:
+        """A call was taken; see :class:`RelayOwner`."""
+        is_open = envelope.method_name == "ws_open"
+        if outcome.reject is not None:
+            self._refused(envelope, outcome.reject)
+            return
+        if outcome.reply is None:
+            # accepted, its end is unknown: the canister's first message will tell
+            if is_open and self.poller is not None:
+                self.poller.wake()
+            return
+        if is_open:
+            try:
+                decode_unit_result(outcome.reply)
+            except (CanisterRefused, FormatError) as error:
+                self._refused(envelope, error)
+                return
+            self.open_executed = True
+            self._gateway.accepted(self)
+        if self.poller is not None:
+            self.poller.wake()
+
+    def relay_failed(self, envelope: ClientEnvelope, error: IcwsError) -> None:
+        """A call was refused or came to nothing; see :class:`RelayOwner`."""
+        self._refused(envelope, error)
+
+    def relay_full(self) -> None:
+        """Push back on the client."""
+        if self.state is not State.CLOSED:
+            self.client.pause()
+
+    def relay_drained(self) -> None:
+        """Read from the client again."""
+        if self.state is not State.CLOSED:
+            self.client.resume()
+
+    # inside
+
+    def _check_expiry(self, envelope: ClientEnvelope) -> None:
+        ahead = envelope.ingress_expiry - self.context.network_ns()
+        if ahead <= 0:
+            text = f"the envelope expired {-ahead / 1e9:.1f} s ago: is the client's clock right?"
+        elif ahead > MAX_EXPIRY_AHEAD_NS:
+            text = f"the envelope expires in {ahead / 1e9:.0f} s, at most 330 are allowed: is the client's clock right?"
+        else:
+            return
+        raise Refusal(CloseCode.EXPIRED, text)
+
+    def _open(self, envelope: ClientEnvelope) -> None:
+        if envelope.method_name != "ws_open":
+            raise Refusal(CloseCode.PROTOCOL_ERROR, f"the first envelope calls {envelope.method_name!r}, not ws_open")
+        try:
+            args = decode_open_args(envelope.arg)
+        except FormatError as error:
+            raise Refusal(CloseCode.UNDECODABLE, f"the argument of ws_open does not decode: {error}") from None
+        if envelope.sender == ANONYMOUS.raw:
+            raise Refusal(CloseCode.OPEN_REFUSED, "ws_open refused: the anonymous principal cannot open a WebSocket")
+        if args.gateway_principal != self.context.identities[self.identity_index].principal.raw:
+            raise Refusal(
+                CloseCode.WRONG_GATEWAY,
+                "ws_open names another gateway principal than this connection's handshake message",
+            )
+        key = (envelope.sender, args.client_nonce)
+        canister = Principal(envelope.canister_id)
+        code = self._gateway.admit(canister, key, self.identity_index)
+        if code is not None:
+            raise Refusal(*code)
+        self.client_key = key
+        self.deadline = self.context.clock.seconds() + self.context.config.open_timeout
+        self.relay = Relay(self.context, canister, self)
+        self._step(Event.ENVELOPE, envelope=envelope, canister=canister)
+
+    def _message(self, envelope: ClientEnvelope) -> None:
+        poller, key, relay = self.poller, self.client_key, self.relay
+        assert poller is not None
+        assert key is not None
+        assert relay is not None
+        if envelope.method_name != "ws_message":
+            raise Refusal(CloseCode.PROTOCOL_ERROR, f"an envelope calls {envelope.method_name!r}, not ws_message")
+        if envelope.canister_id != poller.canister.raw:
+            raise Refusal(CloseCode.PROTOCOL_ERROR, "an envelope is for another canister than ws_open was")
+        if envelope.sender != key[0]:
+            raise Refusal(CloseCode.PROTOCOL_ERROR, "an envelope has another sender than ws_open had")
+        relay.send(envelope)
+
+    def _opened(self) -> None:
+        took = self.context.clock.seconds() - self.started
+        metrics = self.context.metrics
+        metrics.opens.inc("opened")
+        metrics.connection_opening_time.observe(took)
+        self._step(Event.CANISTER_SPOKE)
+        self._gateway.accepted(self)
+
+    def _refused(self, envelope: ClientEnvelope, error: IcwsError) -> None:
+        """A call will not be executed. For ws_open there is no session then; for a message the order is broken."""
+        is_open = envelope.method_name == "ws_open"
+        # an envelope that expired may have been executed all the same, its answer lost
+        definite = not isinstance(error, Expired)
+        if self.state is State.CLOSED:
+            if is_open and definite and self.relay is not None:
+                # the client has left, and the canister never had it: nobody to tell
+                self.relay.drop()
+                self._gateway.finished(self)
+            return
+        if not definite:
+            self.cause, text = CloseCode.EXPIRED, f"{envelope.method_name}: {error}"
+        else:
+            self.cause = CloseCode.OPEN_REFUSED if is_open else CloseCode.MESSAGE_REFUSED
+            text = f"{envelope.method_name} refused: {_plain(error)}"
+        if is_open:
+            self.context.metrics.opens.inc("refused" if definite else "expired")
+        self._step(Event.OPEN_REFUSED if is_open and definite else Event.END, text)
+
+    def _step(
+        self, event: Event, text: str = "", envelope: ClientEnvelope | None = None, canister: Principal | None = None
+    ) -> None:
+        before = self.state
+        self.state, effects = step(before, event)
+        for effect in effects:
+            if effect is Effect.REGISTER:
+                assert canister is not None
+                self.poller = self._gateway.register(self, canister)
+            elif effect is Effect.RELAY:
+                assert envelope is not None
+                assert self.relay is not None
+                self.relay.open(envelope)
+            elif effect is Effect.RELEASE:
+                assert self.relay is not None
+                self.relay.release()
+            elif effect is Effect.UNREGISTER:
+                self._gateway.unregister(self)
+            elif effect is Effect.CLOSE:
+                assert self.cause is not None
+                self.client.close(self.cause, close_reason(text, self.id))
+            elif effect is Effect.TELL:
+                assert self.relay is not None
+                self.relay.finish(self._tell)
+        if self.state is State.CLOSED and before is not State.CLOSED:
+            self._closed(before, text, Effect.TELL in effects)
+
+    def _closed(self, before: State, text: str, tells: bool) -> None:
+        if not tells:
+            if self.relay is not None:
+                self.relay.drop()
+            self._gateway.finished(self)
+        cause = int(self.cause or CloseCode.INTERNAL)
+        metrics = self.context.metrics
+        metrics.closes.inc(str(cause))
+        lasted = self.context.clock.seconds() - self.started
+        metrics.connection_duration.observe(lasted)
+        _log.info(
+            "session ended",
+            cause=cause,
+            session=self.id,
+            canister=self._canister_text(),
+            state=before.name.lower(),
+            reason=text or None,
+            seconds=round(lasted, 3),
+            up=self.messages_up,
+            down=self.messages_down,
+        )
+
+    def _tell(self) -> None:
+        """All that the client sent has left: now the canister may hear that it is gone."""
+        self._gateway.tell(self)
+
+    def _canister_text(self) -> str | None:
+        return self.poller.canister.text if self.poller is not None else None
+
+
+def _plain(error: IcwsError) -> str:
+    """An error in words for a client: what the IC or the canister said, without our machinery around it."""
+    if isinstance(error, Rejected):
+        code = f" {error.error_code}" if error.error_code else ""
+        return f"reject {error.code}{code}: {error.message}"
+    if isinstance(error, HttpError):
+        return f"HTTP {error.status} {error.detail}".rstrip()
+    return str(error)

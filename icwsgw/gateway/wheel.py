@@ -1,0 +1,87 @@
+"""One timer for all connections: a wheel of one-second slots.
+
+Each connection has several things to watch (its ping, its pong, its first envelope, the age of its outbox) and
+nearly none of them ever happens. A reactor timer for each would cost memory, and time at every message that pushes
+it back. Instead a connection says once when it wants to be looked at next; the wheel visits it in that second, it
+does what is due and names its next time.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+
+from icwsgw.clock import Clock
+from icwsgw.observe.logs import get_logger
+
+PERIOD = 1.0
+SLOTS = 128
+
+_log = get_logger("gateway")
+
+
+class Watched(Protocol):
+    """What a wheel visits."""
+
+    #: the slot it stands in, kept by the wheel; -1 when in none
+    wheel_slot: int
+
+    def look(self, now: float) -> float | None:
+        """Do what is due; give the seconds until the next visit, or None when it needs none."""
+
+
+class Wheel:
+    """Visits watched objects, each at the time it asked for, give or take a second."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._slots: list[set[Watched]] = [set() for _ in range(SLOTS)]
+        self._position = 0
+        self._loop: LoopingCall = LoopingCall(self._turn)
+        self._loop.clock = cast(Any, clock)
+        self._stopped: Deferred[LoopingCall] | None = None
+
+    def start(self) -> None:
+        """Begin to turn."""
+        self._stopped = self._loop.start(PERIOD, now=False)
+
+    def stop(self) -> None:
+        """Stop turning; what is still watched is not visited any more."""
+        if self._loop.running:
+            self._loop.stop()
+
+    def watch(self, item: Watched, delay: float) -> None:
+        """Visit ``item`` after about ``delay`` seconds, and no sooner; replaces an earlier wish of it."""
+        self.forget(item)
+        ticks = min(int(delay / PERIOD) + 1, SLOTS - 1)
+        item.wheel_slot = (self._position + ticks) % SLOTS
+        self._slots[item.wheel_slot].add(item)
+
+    def forget(self, item: Watched) -> None:
+        """Do not visit ``item`` any more."""
+        if item.wheel_slot >= 0:
+            self._slots[item.wheel_slot].discard(item)
+            item.wheel_slot = -1
+
+    def __len__(self) -> int:
+        return sum(map(len, self._slots))
+
+    def _turn(self) -> None:
+        self._position = (self._position + 1) % SLOTS
+        due = self._slots[self._position]
+        if not due:
+            return
+        self._slots[self._position] = set()
+        now = self._clock.seconds()
+        for item in due:
+            item.wheel_slot = -1
+            try:
+                delay = item.look(now)
+            except Exception:
+                # a fault in one connection's care must not stop the care of all others
+                _log.failure("looking after a connection failed")
+                delay = PERIOD
+            if delay is not None and item.wheel_slot < 0:
+                self.watch(item, delay)
