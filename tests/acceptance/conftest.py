@@ -13,23 +13,31 @@ from tests.acceptance.processes import Oracle, Server, free_port, http_get
 
 
 @dataclass(frozen=True)
-class Stack:
-    """A gateway and the replica behind it.
+class Devnet:
+    """A local replica in a process, its own or the gateway's.
 
-    :ivar gateway: ws:// URL for clients
-    :ivar network: http:// URL of the replica
-    :ivar admin: http:// URL of metrics and health
+    :ivar network: http:// URL
     :ivar echo: canister id of the echo canister
     :ivar chat: canister id of the chat room
-    :ivar server: the gateway's process
+    :ivar server: the process
     """
 
-    gateway: str
     network: str
-    admin: str
     echo: str
     chat: str
     server: Server
+
+
+@dataclass(frozen=True)
+class Stack(Devnet):
+    """A gateway and the replica behind it; ``server`` is the gateway's process.
+
+    :ivar gateway: ws:// URL for clients
+    :ivar admin: http:// URL of metrics and health
+    """
+
+    gateway: str
+    admin: str
 
     @property
     def places(self) -> dict[str, object]:
@@ -37,20 +45,47 @@ class Stack:
         return {"gateway": self.gateway, "network": self.network, "canister": self.echo}
 
 
-def start_stack(directory: Path, *options: str) -> Stack:
-    """Start ``twistd -n icws --devnet`` on ports of its own and wait until it is ready.
+def loopback(port: int) -> str:
+    """The endpoint string of a port of 127.0.0.1."""
+    return f"tcp:{port}:interface=127.0.0.1"
+
+
+def canisters_of(network: str) -> dict[str, str]:
+    """The demo canisters that a devnet names."""
+    canisters: dict[str, str] = json.loads(http_get(f"{network}/_/info")[1])["canisters"]
+    return {name: canisters[name] for name in ("echo", "chat")}
+
+
+def start_devnet(directory: Path, *options: str) -> Devnet:
+    """Start ``twistd -n icws-devnet`` on a port of its own and wait until it answers."""
+    port = free_port()
+    server = Server(["icws-devnet", f"--listen={loopback(port)}", *options], cwd=directory)
+    network = f"http://127.0.0.1:{port}"
+    try:
+        server.wait_until_ready(f"{network}/api/v2/status")
+        return Devnet(network=network, server=server, **canisters_of(network))
+    except BaseException:
+        server.kill()
+        raise
+
+
+def start_stack(directory: Path, *options: str, network: str | None = None) -> Stack:
+    """Start ``twistd -n icws`` on ports of its own and wait until it is ready.
 
     :param directory: its working directory
     :param options: further command line options
+    :param network: the replica to use; None: the embedded one
     """
-    gateway, network, admin = (free_port() for _ in range(3))
+    gateway, admin, replica = (free_port() for _ in range(3))
+    if network is None:
+        network = f"http://127.0.0.1:{replica}"
+        options = ("--devnet", f"--devnet-listen={loopback(replica)}", *options)
     server = Server(
         [
             "icws",
-            "--devnet",
-            f"--ic-network-url=http://127.0.0.1:{network}",
-            f"--gateway-address=tcp:{gateway}:interface=127.0.0.1",
-            f"--prometheus-endpoint=tcp:{admin}:interface=127.0.0.1",
+            f"--ic-network-url={network}",
+            f"--gateway-address={loopback(gateway)}",
+            f"--prometheus-endpoint={loopback(admin)}",
             f"--data-dir={directory / 'data'}",
             *options,
         ],
@@ -58,18 +93,16 @@ def start_stack(directory: Path, *options: str) -> Stack:
     )
     try:
         server.wait_until_ready(f"http://127.0.0.1:{admin}/health/ready")
-        info = json.loads(http_get(f"http://127.0.0.1:{network}/_/info")[1])
+        return Stack(
+            gateway=f"ws://127.0.0.1:{gateway}",
+            network=network,
+            admin=f"http://127.0.0.1:{admin}",
+            server=server,
+            **canisters_of(network),
+        )
     except BaseException:
         server.kill()
         raise
-    return Stack(
-        gateway=f"ws://127.0.0.1:{gateway}",
-        network=f"http://127.0.0.1:{network}",
-        admin=f"http://127.0.0.1:{admin}",
-        echo=info["canisters"]["echo"],
-        chat=info["canisters"]["chat"],
-        server=server,
-    )
 
 
 @pytest.fixture
@@ -77,10 +110,10 @@ def stacks(tmp_path: Path) -> Iterator[Callable[..., Stack]]:
     """Start stacks of a test's own: ``stacks("--option=value", ...)``; they end with the test."""
     started: list[Stack] = []
 
-    def start(*options: str) -> Stack:
+    def start(*options: str, network: str | None = None) -> Stack:
         directory = tmp_path / f"stack{len(started)}"
         directory.mkdir()
-        stack = start_stack(directory, *options)
+        stack = start_stack(directory, *options, network=network)
         started.append(stack)
         return stack
 
@@ -89,9 +122,24 @@ def stacks(tmp_path: Path) -> Iterator[Callable[..., Stack]]:
         stack.server.kill()
 
 
+@pytest.fixture
+def devnets(tmp_path: Path) -> Iterator[Callable[..., Devnet]]:
+    """Start replicas of a test's own: ``devnets("--option=value", ...)``; they end with the test."""
+    started: list[Devnet] = []
+
+    def start(*options: str) -> Devnet:
+        devnet = start_devnet(tmp_path, *options)
+        started.append(devnet)
+        return devnet
+
+    yield start
+    for devnet in started:
+        devnet.server.kill()
+
+
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The stack that tests without demands of their own share."""
+    """The gateway with the embedded replica that tests without demands of their own share."""
     stack = start_stack(tmp_path_factory.mktemp("stack"))
     yield stack
     assert stack.server.stop() == 0, stack.server.output

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.acceptance.conftest import Stack
+from tests.acceptance.conftest import Devnet, Stack
 from tests.acceptance.processes import run_node
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.sdk]
@@ -45,8 +45,10 @@ def test_200_messages_each_way_in_bursts_of_30_arrive_verified_and_in_order(stac
     assert result["errors"] == []
 
 
-def test_a_connection_lives_through_acknowledgement_rounds(stacks: Callable[..., Stack]) -> None:
-    stack = stacks("--devnet-ack-interval=2")
+def test_a_connection_lives_through_acknowledgement_rounds(
+    devnets: Callable[..., Devnet], stacks: Callable[..., Stack]
+) -> None:
+    stack = stacks(network=devnets("--ack-interval=2000").network)
     result = scenario("acknowledgements", stack, ackMs=2000, rounds=3)
     assert result["keepAlives"] >= 3  # type: ignore[operator]
     assert str(result["answers"][-1]).endswith("still here")  # type: ignore[index]
@@ -55,7 +57,7 @@ def test_a_connection_lives_through_acknowledgement_rounds(stacks: Callable[...,
 
 
 def test_a_close_by_the_canister_reaches_the_client_as_4001(stack: Stack) -> None:
-    result = scenario("closedByCanister", stack, farewell="/close")
+    result = scenario("closedByCanister", stack)
     assert result["close"] == {"code": 4001, "reason": "ClosedByApplication", "wasClean": True}
     assert result["errors"] == []
 

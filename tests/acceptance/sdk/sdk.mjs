@@ -49,10 +49,15 @@ const scenarios = {
     return { answers, keepAlives: keepAlives.length, close, errors: client.errors };
   },
 
-  /** The canister closes: the SDK answers with 4001. */
-  async closedByCanister({ farewell, ...options }) {
+  /** The canister closes, told so by the replica's control interface: the SDK answers with 4001. */
+  async closedByCanister(options) {
     const client = await Client.open(options);
-    client.send(farewell);
+    const told = await fetch(`${options.network}/_/close`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ canister: options.canister, client: client.identity.getPrincipal().toText() }),
+    });
+    if (!told.ok) throw new Error(`/_/close: ${told.status} ${await told.text()}`);
     const close = await within(15_000, "close by the canister", client.closed);
     return { close, errors: client.errors };
   },
