@@ -1,0 +1,159 @@
+"""The arrows of the map (docs/architecture.md), read from the import statements of the sources.
+
+    tap -> service -> {server, admin, devnet} -> gateway -> {core, agent} -> ic
+
+``observe`` and ``errors`` may be imported by all and import none of them; ``core`` and ``ic`` are pure: no Twisted,
+no clock, no randomness, no logging. Siblings do not know each other. A module that stands beside the packages belongs
+to the unit of its own name.
+"""
+
+from __future__ import annotations
+
+import ast
+import configparser
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "icwsgw"
+
+# What each unit may import from this package, besides itself. OPTIONS are the modules about the operator's words.
+LEAVES = {"errors", "_version"}
+OPTIONS = {"addresses", "options", "config", "sources"}
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "_version": set(),
+    "fastsend": set(),
+    "observe": LEAVES,
+    "addresses": LEAVES,
+    "options": LEAVES | OPTIONS | {"ic"},
+    "config": LEAVES | OPTIONS | {"ic", "observe"},
+    "sources": LEAVES | OPTIONS | {"observe"},
+    "ic": LEAVES,
+    "core": LEAVES | {"ic"},
+    "agent": LEAVES | {"ic", "core", "fastsend", "observe"},
+    "gateway": LEAVES | OPTIONS | {"ic", "core", "agent", "observe"},
+    "server": LEAVES | OPTIONS | {"ic", "core", "gateway", "fastsend", "observe"},
+    "admin": LEAVES | OPTIONS | {"ic", "core", "agent", "gateway", "observe"},
+    "devnet": LEAVES | OPTIONS | {"ic", "core", "agent", "observe"},
+}
+EVERYTHING = {*ALLOWED, "service"}
+ALLOWED["service"] = EVERYTHING
+ALLOWED["tap"] = EVERYTHING
+
+IMPURE = {
+    *("twisted", "autobahn", "treq", "txaio", "asyncio", "socket", "ssl", "threading", "subprocess", "os"),
+    *("time", "random", "secrets", "logging", "warnings"),
+}
+
+
+def sources() -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*.py"))
+
+
+def unit(path: Path) -> str:
+    """The package directly under icwsgw that a source belongs to, or its own name where it stands beside them."""
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[tuple[str, int]]:
+    """Every module that a source imports anywhere, also inside functions and under TYPE_CHECKING, with its line."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                yield name.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            assert node.module is not None
+            if node.module == "icwsgw":
+                for name in node.names:
+                    yield f"icwsgw.{name.name}", node.lineno
+            else:
+                yield node.module, node.lineno
+
+
+def test_dependencies_point_one_way() -> None:
+    wrong = []
+    for path in sources():
+        own = unit(path)
+        if own == "__init__":
+            continue
+        assert own in ALLOWED, f"{path.name}: a new unit; say in this test what it may import"
+        for module, line in imports(path):
+            top, _, rest = module.partition(".")
+            target = rest.partition(".")[0]
+            if top == "icwsgw" and target not in ("", own, "__version__") and target not in ALLOWED[own]:
+                wrong.append(f"{path.relative_to(ROOT)}:{line}: {own} imports {module}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("pure", ["core", "ic"])
+def test_pure_packages_know_no_clock_chance_reactor_or_logger(pure: str) -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}: imports {module}"
+        for path in sorted((PACKAGE / pure).rglob("*.py"))
+        for module, line in imports(path)
+        if module.partition(".")[0] in IMPURE
+    ]
+    assert wrong == []
+    # datetime may be used for its formats, not for what the time is.
+    for path in (PACKAGE / pure).rglob("*.py"):
+        asked = {ast.unparse(node) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+        assert asked.isdisjoint({"datetime.now", "datetime.utcnow", "datetime.today", "date.today"}), path
+
+
+def test_each_source_has_its_test_file() -> None:
+    missing = []
+    for path in sources():
+        relative = path.relative_to(PACKAGE)
+        if relative.name in ("__init__.py", "_version.py"):
+            continue
+        expected = ROOT / "tests" / relative.with_name(f"test_{relative.name}")
+        if not expected.exists():
+            missing.append(f"{path.relative_to(ROOT)}: no {expected.relative_to(ROOT)}")
+    assert missing == []
+
+
+def test_modules_stay_readable() -> None:
+    long = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in sources()}
+    assert {name: lines for name, lines in long.items() if lines > 500} == {}
+
+
+def setup_cfg() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    return parser
+
+
+def test_setup_cfg_lists_every_package() -> None:
+    listed = set(setup_cfg()["options"]["packages"].split())
+    present = {".".join(path.parent.relative_to(ROOT).parts) for path in PACKAGE.rglob("__init__.py")}
+    assert listed == present | {"twisted.plugins"}
+    folders = {path.parent for path in sources()}
+    assert all((folder / "__init__.py").exists() for folder in folders)
+    assert not (ROOT / "twisted" / "plugins" / "__init__.py").exists(), "twisted.plugins is a namespace"
+
+
+def test_setup_cfg_ships_every_data_file() -> None:
+    shipped = {
+        package: [pattern.strip() for pattern in patterns.replace("\n", ",").split(",") if pattern.strip()]
+        for package, patterns in setup_cfg()["options.package_data"].items()
+    }
+    missing = []
+    for path in PACKAGE.rglob("*"):
+        if path.is_dir() or path.suffix in (".py", ".pyc") or path.name.startswith("."):
+            continue
+        holder = next(folder for folder in path.parents if (folder / "__init__.py").exists())
+        package = ".".join(holder.relative_to(ROOT).parts)
+        name = path.relative_to(holder).as_posix()
+        if not any(_matches(name, pattern) for pattern in shipped.get(package, [])):
+            missing.append(str(path.relative_to(ROOT)))
+    assert missing == []
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return name.count("/") == pattern.count("/") and fnmatch(name, pattern)
