@@ -1,0 +1,59 @@
+"""docs/protocol.md against the code: its worked example, its table of close codes."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from types import ModuleType
+
+import pytest
+
+from icwsgw.core.closing import CloseCode
+from icwsgw.core.messages import parse_client_frame
+from icwsgw.ic import cbor, certificate, hashtree
+from tests.test_layering import ROOT
+
+
+@pytest.fixture(scope="module")
+def made() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("protocol_example", ROOT / "scripts" / "protocol_example.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_example_is_what_the_code_makes(made: ModuleType) -> None:
+    document = (ROOT / "docs" / "protocol.md").read_text()
+    assert made.with_example(document) == document, "run scripts/protocol_example.py"
+
+
+def test_the_listed_bytes_are_the_messages(made: ModuleType) -> None:
+    blocks = re.findall(r"```text\n(.*?)```", made.example(), re.DOTALL)
+    listed = [bytes.fromhex("".join(line.partition("#")[0] for line in block.splitlines())) for block in blocks]
+    assert listed == [made.handshake(made.GATEWAY.principal.raw), made.open_call(), made.canister_message()]
+
+
+def test_the_example_is_read_and_verified(made: ModuleType) -> None:
+    opening = parse_client_frame(made.open_call())
+    assert (opening.method_name, opening.canister_id) == ("ws_open", made.CANISTER.raw)
+    message = cbor.loads(made.canister_message())
+    root_key = made.bls.der_wrap(made.bls.public_key(made.ROOT_SECRET))
+    verified = certificate.verify_certificate(
+        message["cert"], root_key_der=root_key, canister_id=made.CANISTER, now_ns=made.NOW_NS
+    )
+    tree = hashtree.decode(message["tree"])
+    assert certificate.certified_data(verified, made.CANISTER) == hashtree.reconstruct(tree)
+
+
+@pytest.mark.parametrize("document", ["docs/protocol.md", "README.md"])
+def test_each_close_code_is_documented(document: str) -> None:
+    listed = {int(code) for code in re.findall(r"^\| *(\d{4}) *\|", (ROOT / document).read_text(), re.MULTILINE)}
+    assert listed >= {int(code) for code in CloseCode}
+
+
+def test_the_demo_page_knows_each_close_code() -> None:
+    page = (ROOT / "icwsgw" / "devnet" / "static" / "demo.js").read_text()
+    listed = {int(code) for code in re.findall(r"^  (\d{4}): ", page, re.MULTILINE)}
+    assert listed >= {int(code) for code in CloseCode}
