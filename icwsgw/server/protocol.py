@@ -142,7 +142,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         """The WebSocket is open."""
         # what the handshake leaves behind would stay for as long as the connection
         self.http_request_data = self.http_response_data = b""
-        self.http_headers = {}
+        self.http_headers: dict[str, str] = {}
         self._outbox = Outbox(self.transport, self.factory, self)
         self.session = self.factory.gateway.connect(self)
         if self.state == self.STATE_OPEN:

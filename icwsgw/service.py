@@ -1,0 +1,200 @@
+"""The application tree: makes every part from the configuration, starts and stops them in order. Decides nothing.
+
+start   ports are taken first (privileged phase), so that a taken one ends the start before anything runs;
+        then the agent looks for the network, and the gateway begins to serve
+stop    ready turns 503 and accepting ends; clients are drained and their canisters told; connections get their
+        time to close; then the agent, its connections, and what else listens
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Any, cast
+
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+
+from icwsgw._version import __version__
+from icwsgw.addresses import parse_description, tcp_port
+from icwsgw.admin.resource import Admin, AdminSite
+from icwsgw.agent.client import IcAgent
+from icwsgw.agent.transport import Transport
+from icwsgw.checks import configured_tls
+from icwsgw.config import GatewayConfig
+from icwsgw.devnet.tap import DevnetConfig, devnet_service
+from icwsgw.errors import ConfigError
+from icwsgw.gateway.gateway import Gateway
+from icwsgw.gateway.identities import IdentityPool, load_or_create_key_file
+from icwsgw.gateway.interfaces import Context
+from icwsgw.observe.health import Health
+from icwsgw.observe.logs import get_logger
+from icwsgw.observe.metrics import LagSampler, Metrics
+from icwsgw.server.endpoints import ListeningService, listening_service
+from icwsgw.server.factory import GatewayFactory
+from icwsgw.server.tls import ServerTls
+
+_log = get_logger("service")
+
+_VERIFY = {"auto": None, "on": True, "off": False}
+
+
+class GatewayService(MultiService):
+    """The whole gateway.
+
+    :ivar gateway: its clients and canisters
+    :ivar agent: its network
+    """
+
+    def __init__(self, config: GatewayConfig, reactor: Any) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._config = config
+        self._reactor = reactor
+        self._listeners: list[ListeningService] = []
+        self._stopping: Deferred[None] | None = None
+        self.metrics = Metrics()
+        self.health = Health()
+        identity = load_or_create_key_file(config.key_file, warn=_log.warn)
+        self.identities = IdentityPool([identity])
+        url = self._add_devnet() if config.devnet else config.ic_network_url
+        self._network_url = url
+        self.transport = Transport(reactor)
+        self.agent = IcAgent(
+            reactor,
+            self.transport,
+            url,
+            now_ns=time.time_ns,
+            verify_query_signatures=_VERIFY[config.verify_queries],
+        )
+        context = Context(
+            clock=reactor,
+            network=self.agent,
+            identities=tuple(self.identities),
+            config=config,
+            metrics=self.metrics,
+            now_ns=time.time_ns,
+            jitter=random.random,
+        )
+        self.gateway = Gateway(context)
+        self.factory = GatewayFactory(self.gateway)
+        self._lag = LagSampler(self.metrics, reactor)
+        self._add_listeners()
+        self._watch()
+
+    # making
+
+    def _add_devnet(self) -> str:
+        """The embedded replica; returns its URL."""
+        config = self._config
+        port = tcp_port(config.devnet_listen)
+        if not port:
+            raise ConfigError(f"--devnet-listen {config.devnet_listen}: needs a TCP port other than 0")
+        service, self.replica = devnet_service(self._reactor, DevnetConfig(listen=config.devnet_listen))
+        self.addService(service)
+        self.replica.gateway_urls = [_client_url(address, self._tls_wanted) for address in config.gateway_addresses]
+        return f"http://127.0.0.1:{port}"
+
+    @property
+    def _tls_wanted(self) -> bool:
+        return self._config.tls_certificate_pem_path is not None
+
+    def _add_listeners(self) -> None:
+        config, metrics, reactor = self._config, self.metrics, self._reactor
+        observe = metrics.tls_resolution_time.observe
+        tls: ServerTls | None = configured_tls(config, observe_handshake=observe)
+        if config.prometheus_endpoint:
+            admin = Admin(metrics.registry, self.health, self._facts)
+            self.addService(listening_service(config.prometheus_endpoint, AdminSite(admin, reactor), reactor=reactor))
+        for address in config.gateway_addresses:
+            listener = listening_service(address, self.factory, reactor=reactor, tls=tls, observe_handshake=observe)
+            self.addService(listener)
+            self._listeners.append(listener)
+
+    def _watch(self) -> None:
+        self.metrics.network_ready.set_function(lambda: int(self.agent.ready))
+        self.metrics.tls_certificate_expiry.set_function(self._tls_expiry)
+        self.health.add("network", lambda: None if self.agent.ready else f"{self._network_url} has not been reached")
+        self.health.add("draining", lambda: "the gateway is shutting down" if self.gateway.draining else None)
+        self.health.add("listening", self._listening)
+
+    def _listening(self) -> str | None:
+        deaf = [listener.address for listener in self._listeners if listener.port is None]
+        return f"not listening on {', '.join(deaf)}" if deaf else None
+
+    def _tls_expiry(self) -> float | None:
+        ends = [listener.tls.not_after for listener in self._listeners if listener.tls is not None]
+        return min(ends) if ends else None
+
+    def _facts(self) -> list[tuple[str, str]]:
+        registry = self.gateway.registry
+        return [
+            ("version", __version__),
+            ("principal", self.identities.primary.principal.text),
+            ("network", self._network_url),
+            ("clients", str(len(registry.sessions))),
+            ("canisters polled", str(len(registry.pollers))),
+        ]
+
+    # running
+
+    def startService(self) -> None:  # noqa: N802
+        """Start all parts."""
+        super().startService()  # type: ignore[no-untyped-call]
+        _log.info(
+            "gateway starts",
+            version=__version__,
+            principal=self.identities.primary.principal.text,
+            network=self._network_url,
+            polling_interval_ms=round(self._config.polling_interval * 1000),
+        )
+        self.agent.start()
+        self.gateway.start()
+        self.factory.start()
+        self._lag.start()
+        if self._config.devnet:
+            _log.info("demo page of the embedded replica", url=self._network_url + "/")
+
+    def stopService(self) -> Deferred[None]:  # noqa: N802
+        """Drain, then stop all parts."""
+        if self._stopping is None:
+            self._stopping = Deferred.fromCoroutine(self._stop())
+        return self._stopping
+
+    async def _stop(self) -> None:
+        await _all(*(listener.stopService() for listener in self._listeners))
+        await self.gateway.drain(self._config.drain_window)
+        await self._connections_end()
+        self.factory.stop()
+        self.gateway.stop()
+        self._lag.stop()
+        await self.agent.stop()
+        await self.transport.close()
+        await cast(Any, super().stopService())
+        _log.info("gateway stopped")
+
+    async def _connections_end(self) -> None:
+        """Give the clients the time of a closing handshake."""
+        empty = self.factory.when_empty()
+        late = self._reactor.callLater(min(self._config.close_timeout, 5.0), self.factory.abort_all)
+        await empty
+        if late.active():
+            late.cancel()
+
+
+def _client_url(address: str, tls: bool) -> str:
+    """The URL by which a page on this machine reaches a gateway address."""
+    kind = parse_description(address).kind
+    scheme = "wss" if tls or kind in ("ssl", "tls") else "ws"
+    return f"{scheme}://127.0.0.1:{tcp_port(address) or 8080}"
+
+
+async def _all(*waits: Any) -> None:
+    await DeferredList([maybeDeferred(lambda wait=wait: wait) for wait in waits])
+
+
+def make_gateway_service(config: GatewayConfig, reactor: Any) -> Service:
+    """Make the gateway that ``config`` asks for.
+
+    :raises ConfigError: a key, a certificate or an address is of no use
+    """
+    return GatewayService(config, reactor)
