@@ -127,11 +127,13 @@ class HttpConnection:
         "_has_body_end",
         "_head_done",
         "_headers",
+        "_keep",
         "_parser",
         "_pool",
         "_quiet",
         "_received",
         "_size",
+        "_status",
         "closing",
         "idle_since",
         "maybe_stale",
@@ -156,6 +158,8 @@ class HttpConnection:
         self._quiet = 0
         self._received = False
         self._head_done = False
+        self._status = 0
+        self._keep = False
         self._has_body_end = False
         self._complete = False
         self._extra = False
@@ -243,14 +247,14 @@ class HttpConnection:
         exchange = self._exchange
         self._exchange = None
         self.closing = True
-        parser, self._parser = self._parser, None
+        self._parser = None
         if exchange is None:
             self._pool.lost(self)
             return
         exchange.connection = None
         ends_here = self._head_done and not self._has_body_end and not self._complete
         if ends_here and isinstance(reason.value, ConnectionDone):
-            answer = Answer(parser.get_status_code(), self._headers, b"".join(self._body))
+            answer = Answer(self._status, self._headers, b"".join(self._body))
             self._pool.lost(self)
             exchange.succeed(answer)
         elif not self._received and self.maybe_stale and not exchange.retried:
@@ -266,11 +270,10 @@ class HttpConnection:
                 exchange.fail(ConnectionLost(f"{self._pool.name} closed the connection {got} the answer"))
 
     def _finish(self, exchange: Exchange) -> None:
-        parser = self._parser
-        answer = Answer(parser.get_status_code(), self._headers, b"".join(self._body))
+        answer = Answer(self._status, self._headers, b"".join(self._body))
         self._exchange = None
         exchange.connection = None
-        if self._extra or exchange.is_head or not parser.should_keep_alive():
+        if self._extra or not self._keep:
             self._pool.discard(self)
             self.close()
         else:
@@ -309,6 +312,7 @@ class HttpConnection:
         if exchange is None or status < 200:
             return
         self._head_done = True
+        self._status = status
         headers = self._headers
         if exchange.is_head:
             self._complete = True
@@ -335,8 +339,10 @@ class HttpConnection:
         """Note the end of the answer; an interim one (1xx) is forgotten and the wait goes on."""
         if not self._head_done:
             self._headers = {}
-        else:
+        elif not self._complete:
             self._complete = True
+            # llhttp knows this only here; a moment later it has begun to forget.
+            self._keep = self._parser.should_keep_alive()
 
 
 def explain(reason: Failure) -> str:

@@ -262,7 +262,8 @@ class Transport:
             endpoint = HostnameEndpoint(reactor, host, port, timeout)
         if url.scheme == "https":
             trust = cast(Any, self._trust)
-            options = optionsForClientTLS(host, trustRoot=trust, acceptableProtocols=[b"http/1.1"])
+            # No ALPN: HTTP/1.1 is what a server speaks without, and Twisted servers that do not set it refuse any.
+            options = optionsForClientTLS(host, trustRoot=trust)
             endpoint = wrapClientTLS(cast(Any, options), endpoint)
         return endpoint
 
