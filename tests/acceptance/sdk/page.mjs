@@ -1,0 +1,75 @@
+// The demo page in a real browser (Debian's Chromium, driven by playwright-core).
+import { chromium } from "playwright-core";
+import { main } from "./report.mjs";
+
+await main(async ({ url, gateway, executable, screenshots, deadLink }) => {
+  const browser = await chromium.launch({
+    executablePath: executable,
+    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+  });
+  try {
+    const visit = async (address, options) => {
+      const context = await browser.newContext(options);
+      const page = await context.newPage();
+      page.setDefaultTimeout(30_000);
+      const complaints = [];
+      page.on("pageerror", (error) => complaints.push(String(error)));
+      page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
+      page.on("request", (request) => {
+        if (!request.url().startsWith(url) && !request.url().startsWith("data:")) complaints.push(`asked for ${request.url()}`);
+      });
+      await page.goto(address);
+      await page.waitForSelector("body[data-ready=yes]");
+      return { page, complaints };
+    };
+    const open = async (page) => {
+      await page.click("#open");
+      await page.waitForSelector("#state[data-state=open]");
+    };
+    const count = (page, selector, least) =>
+      page.waitForFunction(([what, n]) => document.querySelectorAll(what).length >= n, [selector, least]);
+    const told = `${url}/?gateway=${encodeURIComponent(gateway)}`;
+
+    // On a desk: open, one message, a burst of 30, close.
+    const { page, complaints } = await visit(told, { viewport: { width: 1200, height: 900 }, colorScheme: "light" });
+    await open(page);
+    await page.fill("#text", "hello from the browser");
+    await page.click("#send");
+    await count(page, "#chat li.mine", 1);
+    await page.click("#burst");
+    await count(page, "#chat li.mine", 31);
+    const texts = await page.$$eval("#chat li.mine", (items) => items.map((item) => item.firstChild.textContent));
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth);
+    await page.screenshot({ path: `${screenshots}/desk.png` });
+    const facts = Object.fromEntries(
+      await Promise.all(
+        ["me", "key", "gateway-principal", "client-nonce", "sent", "received", "latency", "checks", "root"].map(async (id) => [id, await page.textContent(`#${id}`)]),
+      ),
+    );
+    const unverified = await page.$$eval("#wire td.bad", (cells) => cells.length);
+    await page.click("#close");
+    await page.waitForSelector("#state[data-state=closed]");
+    const closed = await page.textContent("#state");
+
+    // On a phone, in the dark, in the chat room.
+    const phone = await visit(told, { viewport: { width: 375, height: 740 }, colorScheme: "dark", isMobile: true, hasTouch: true, deviceScaleFactor: 2 });
+    await phone.page.selectOption("#canister", { index: 1 });
+    await open(phone.page);
+    await phone.page.fill("#text", "hello from a phone");
+    await phone.page.click("#send");
+    await count(phone.page, "#chat li.mine", 1);
+    const narrow = await phone.page.evaluate(() => document.documentElement.scrollWidth <= innerWidth);
+    await phone.page.screenshot({ path: `${screenshots}/phone.png`, fullPage: true });
+
+    // Where no gateway is: a plain word, and the page is of use again.
+    const lost = await visit(`${url}/?gateway=${encodeURIComponent(deadLink)}`, {});
+    await lost.page.click("#open");
+    await lost.page.waitForSelector("#state[data-trouble]");
+    const trouble = await lost.page.textContent("#chat");
+    const again = await lost.page.isEnabled("#open");
+
+    return { texts, facts, unverified, closed, wide, narrow, trouble, again, complaints: [...complaints, ...phone.complaints] };
+  } finally {
+    await browser.close();
+  }
+});

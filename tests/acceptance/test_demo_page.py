@@ -1,0 +1,52 @@
+"""The devnet's demo page: its formats against the libraries, and the page itself in Chromium."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.conftest import Stack
+from tests.acceptance.processes import ROOT, free_port, run_node
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.sdk]
+
+
+def chromium() -> str:
+    """The browser's program; its absence is a failure."""
+    found = shutil.which("chromium")
+    assert found is not None, "chromium is needed for the demo page's test (Debian: apt-get install chromium)"
+    return found
+
+
+def test_the_page_s_formats_agree_with_the_libraries() -> None:
+    result = run_node("page_formats.mjs", {"folder": str(ROOT / "icwsgw" / "devnet" / "static")})[-1]
+    assert [name for name, agrees in result["checks"].items() if not agrees] == []
+    assert len(result["checks"]) > 15
+
+
+def test_a_person_sees_messages_flow(stack: Stack, tmp_path: Path) -> None:
+    result = run_node(
+        "page.mjs",
+        {
+            "url": stack.network,
+            "gateway": stack.gateway,
+            "executable": chromium(),
+            "screenshots": str(tmp_path),
+            "deadLink": f"ws://127.0.0.1:{free_port()}",
+        },
+    )[-1]
+    assert result["texts"] == ["hello from the browser", *(f"burst 1, message {number}" for number in range(1, 31))]
+    assert result["unverified"] == 0
+    assert result["closed"] == "closed, 1000"
+    assert "content and tree match what the canister certifies" in result["facts"]["checks"]
+    assert int(result["facts"]["sent"]) == 31
+    assert int(result["facts"]["received"]) == 32
+    assert "median" in result["facts"]["latency"]
+    assert len(result["facts"]["root"]) == 64
+    assert result["wide"], "the page is wider than a desk's window"
+    assert result["narrow"], "the page is wider than a phone"
+    assert "the connection broke off" in result["trouble"]
+    assert result["again"]
+    assert result["complaints"] == []
