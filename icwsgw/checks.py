@@ -1,0 +1,40 @@
+"""``--check-config``: whether what the configuration names is there and of use, without starting anything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from icwsgw.addresses import parse_description
+from icwsgw.config import GatewayConfig
+from icwsgw.gateway.identities import check_key_file
+from icwsgw.server.endpoints import make_endpoint
+from icwsgw.server.tls import PemFiles, ServerTls
+
+
+def configured_tls(config: GatewayConfig, **keywords: Any) -> ServerTls | None:
+    """Make the TLS of the PEM path options, or None without them.
+
+    :param keywords: passed on to :class:`~icwsgw.server.tls.ServerTls`
+    :raises ConfigError: when the certificate or its key is of no use
+    """
+    certificate, key = config.tls_certificate_pem_path, config.tls_certificate_key_pem_path
+    if certificate is None or key is None:
+        return None
+    return ServerTls(PemFiles(certificate, key), **keywords)
+
+
+def check_files(config: GatewayConfig) -> None:
+    """Check the addresses, the certificates and the key file.
+
+    :raises ConfigError: at the first that is of no use
+    """
+    from twisted.internet import reactor
+
+    tls = configured_tls(config)
+    addresses = list(config.gateway_addresses)
+    addresses += [config.prometheus_endpoint] if config.prometheus_endpoint else []
+    for address in addresses:
+        # What systemd will hand over is not there yet.
+        if parse_description(address).kind not in ("systemd", "stdio", "fd"):
+            make_endpoint(reactor, address, tls)
+    check_key_file(config.key_file)

@@ -1,0 +1,242 @@
+"""Endpoints to listen on, made of the operator's addresses, and the service that listens.
+
+    tcp:8080, tcp6:8080, systemd:...     plain; TLS where the PEM paths of the options are given
+    ssl:8443:privateKey=K:certKey=C      TLS with files of its own; ``tls:`` means the same
+    ssl:8443                             TLS with the PEM paths of the options
+    tls:/directory:8443                  Twisted's: one PEM file for each server name
+    unix:/run/icws.sock                  always plain: for a proxy on the same machine
+    haproxy:ADDRESS                      any of these behind a proxy that sends the PROXY protocol
+
+Whatever else Twisted's plugins offer works plain. TLS is laid by us in every form but the directory, so that
+certificates are read again when their files change. A proxy's header comes before the TLS handshake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.internet.task import LoopingCall
+from twisted.protocols.haproxy import proxyEndpoint
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from icwsgw.addresses import Description, normalise, parse_description
+from icwsgw.errors import ConfigError
+from icwsgw.observe.logs import get_logger
+from icwsgw.server.tls import RELOAD_INTERVAL, PemFiles, ServerTls
+
+#: Connections the kernel accepts ahead of us: Twisted's 50 is one reconnecting crowd too few.
+BACKLOG = 4096
+
+_TLS_OPTIONS = frozenset({"privateKey", "certKey", "extraCertChain"})
+_log = get_logger("server")
+
+
+class Listenable(NamedTuple):
+    """An endpoint and what its TLS is made of; None when plain, or when Twisted's own parser made it."""
+
+    endpoint: Any
+    tls: ServerTls | None
+
+
+def make_endpoint(
+    reactor: Any,
+    address: str,
+    tls: ServerTls | None = None,
+    *,
+    observe_handshake: Callable[[float], None] | None = None,
+) -> Listenable:
+    """Make the endpoint of an address.
+
+    :param address: as :func:`icwsgw.addresses.normalise` takes it
+    :param tls: TLS by the PEM paths of the options; laid over plain addresses too, but unix:
+    :raises ConfigError: when the address or its certificate is of no use
+    """
+    address = normalise(address)
+    try:
+        return _make(reactor, parse_description(address), tls, observe_handshake)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OSError) as error:
+        raise ConfigError(f"address {address!r}: {_plain(error)}") from None
+
+
+def _make(
+    reactor: Any, description: Description, tls: ServerTls | None, observe: Callable[[float], None] | None
+) -> Listenable:
+    kind, args, options = description
+    if kind == "haproxy":
+        if not args:
+            raise ConfigError("haproxy: needs an address behind it")
+        inner = Description(args[0], args[1:], options)
+        own = _own_tls(inner, tls, observe)
+        return _lay(proxyEndpoint(_plain_endpoint(reactor, inner)), own)
+    return _lay(_plain_endpoint(reactor, description), _own_tls(description, tls, observe))
+
+
+def _own_tls(
+    description: Description, tls: ServerTls | None, observe: Callable[[float], None] | None
+) -> ServerTls | None:
+    kind, _, options = description
+    if kind in ("ssl", "tls") and not _is_directory(description):
+        if "privateKey" in options:
+            key = options["privateKey"]
+            chain = options.get("extraCertChain")
+            files = PemFiles(
+                Path(options.get("certKey", key)).absolute(),
+                Path(key).absolute(),
+                Path(chain).absolute() if chain else None,
+            )
+            return ServerTls(files, observe_handshake=observe)
+        if "certKey" in options:
+            raise ConfigError(f"address {str(description)!r} has a certKey but no privateKey")
+        if tls is None:
+            raise ConfigError(f"address {str(description)!r} needs privateKey= and certKey=, or the PEM path options")
+        return tls
+    return tls if kind in ("tcp", "tcp6", "systemd") else None
+
+
+def _is_directory(description: Description) -> bool:
+    """Whether this is Twisted's own ``tls:``, whose first word is a directory."""
+    return description.kind == "tls" and bool(description.args) and not description.args[0].isdecimal()
+
+
+def _plain_endpoint(reactor: Any, description: Description) -> Any:
+    kind, args, options = description
+    if kind in ("ssl", "tls") and not _is_directory(description):
+        kind, options = "tcp", {name: value for name, value in options.items() if name not in _TLS_OPTIONS}
+    if kind in ("tcp", "tcp6"):
+        options = {"backlog": str(BACKLOG), **options}
+        if unknown := set(options) - {"port", "interface", "backlog"}:
+            raise ConfigError(f"address {str(description)!r}: {min(unknown)} is not known")
+    return serverFromString(reactor, str(Description(kind, args, options)))
+
+
+def _lay(endpoint: Any, tls: ServerTls | None) -> Listenable:
+    return Listenable(endpoint if tls is None else _TlsEndpoint(endpoint, tls), tls)
+
+
+@implementer(IStreamServerEndpoint)
+class _TlsEndpoint:
+    """Lays TLS over what another endpoint accepts."""
+
+    def __init__(self, endpoint: Any, tls: ServerTls) -> None:
+        self._endpoint = endpoint
+        self._tls = tls
+
+    def listen(self, factory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """Listen on the endpoint below."""
+        listening: Deferred[IListeningPort] = self._endpoint.listen(
+            TLSMemoryBIOFactory(cast(Any, self._tls), False, factory)
+        )
+        return listening
+
+
+def listening_service(
+    address: str,
+    factory: object,
+    *,
+    reactor: Any,
+    tls: ServerTls | None = None,
+    observe_handshake: Callable[[float], None] | None = None,
+) -> ListeningService:
+    """Make a service that listens on an address; a taken port ends the start with a ConfigError.
+
+    :param factory: an IProtocolFactory
+    :param tls: as in :func:`make_endpoint`
+    :raises ConfigError: when the address or its certificate is of no use
+    """
+    made = make_endpoint(reactor, address, tls, observe_handshake=observe_handshake)
+    return ListeningService(normalise(address), made, factory, reactor)
+
+
+class ListeningService(Service):
+    """Listens while it runs, and looks after its certificate.
+
+    :ivar port: the IListeningPort, or None when not listening
+    :ivar tls: what the TLS of its connections is made of, or None
+    """
+
+    def __init__(self, address: str, listenable: Listenable, factory: object, reactor: Any) -> None:
+        self.address = address
+        self.tls = listenable.tls
+        self.port: Any = None
+        self._endpoint = listenable.endpoint
+        self._factory = factory
+        self._waiting: Deferred[Any] | None = None
+        self._reloading: LoopingCall | None = None
+        if self.tls is not None:
+            self._reloading = LoopingCall(self.tls.reload_if_changed)
+            self._reloading.clock = reactor
+
+    def privilegedStartService(self) -> None:  # noqa: N802
+        """Begin to listen, while ports below 1024 may still be had.
+
+        :raises ConfigError: when the address is taken or not ours
+        """
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        self._listen()
+
+    def startService(self) -> None:  # noqa: N802
+        """Begin to listen, unless that was done already.
+
+        :raises ConfigError: when the address is taken or not ours
+        """
+        super().startService()  # type: ignore[no-untyped-call]
+        if self._waiting is None:
+            self._listen()
+        if self._reloading is not None and not self._reloading.running:
+            self._reloading.start(RELOAD_INTERVAL, now=False).addErrback(
+                lambda failure: _log.failure("looking after the TLS certificate failed", failure)
+            )
+
+    def stopService(self) -> Deferred[None]:  # noqa: N802
+        """Stop to accept; connections stay. Fires when the port is free."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        if self._reloading is not None and self._reloading.running:
+            self._reloading.stop()
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and self.port is None:
+            waiting.cancel()
+        port, self.port = self.port, None
+        return maybeDeferred(port.stopListening if port is not None else lambda: None)
+
+    def _listen(self) -> None:
+        refusals: list[ConfigError] = []
+        starting = True
+
+        def listening(port: Any) -> None:
+            self.port = port
+            _log.info("listening", address=self.address, tls=self.tls is not None)
+
+        def failed(failure: Failure) -> None:
+            if failure.check(CancelledError):
+                return
+            refusal = ConfigError(f"cannot listen on {self.address}: {_plain(failure.value)}")
+            if starting:
+                refusals.append(refusal)
+            else:
+                _log.error(str(refusal))
+
+        self._waiting = maybeDeferred(self._endpoint.listen, self._factory)
+        self._waiting.addCallbacks(listening, failed)
+        starting = False
+        if refusals:
+            raise refusals[0]
+
+
+def _plain(error: BaseException | None) -> str:
+    """Say in words what went wrong, without Python's."""
+    if isinstance(error, CannotListenError):
+        error = error.socketError
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, (KeyError, IndexError)):
+        return f"no such descriptor or word: {error}"
+    return str(error)

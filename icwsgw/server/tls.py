@@ -1,0 +1,191 @@
+"""TLS towards clients: a certificate chain and its key from PEM files, read again when the files change.
+
+A renewed certificate serves new connections from the next look at the files on. One that is of no use (half
+written, of another key, malformed) is reported and the one before stays in use until the files change again, so
+a renewal that goes wrong costs nobody a connection.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from datetime import timezone
+from pathlib import Path
+from typing import NamedTuple
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from OpenSSL import SSL
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from zope.interface import implementer
+
+from icwsgw.errors import ConfigError
+from icwsgw.observe.logs import get_logger
+
+#: TLS 1.2: forward secrecy and authenticated encryption only. TLS 1.3 has no others.
+CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!PSK:!SRP"
+#: Longest PEM file that is read, bytes.
+MAX_PEM = 1 << 20
+#: Seconds between two looks at the files.
+RELOAD_INTERVAL = 10.0
+
+_log = get_logger("server.tls")
+
+
+class PemFiles(NamedTuple):
+    """Where a certificate and its key are; ``chain`` has more certificates, where not in the first file."""
+
+    certificate: Path
+    key: Path
+    chain: Path | None = None
+
+
+class Loaded(NamedTuple):
+    """A context ready for connections, and when its certificate expires (seconds since 1970)."""
+
+    context: SSL.Context
+    not_after: float
+
+
+def load(files: PemFiles) -> Loaded:
+    """Read the files and make a context of them.
+
+    :raises ConfigError: naming the file that cannot be read or does not fit
+    """
+    certificates = _certificates(files.certificate)
+    if files.chain is not None:
+        certificates += _certificates(files.chain)
+    key_pem = _read(files.key)
+    try:
+        key = load_pem_private_key(key_pem, password=None)
+    except TypeError:
+        raise ConfigError(f"TLS key {files.key} is encrypted; a server needs it in the clear") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise ConfigError(f"TLS key {files.key} is not a private key in PEM") from None
+    leaf = certificates[0]
+    spki = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    try:
+        matches = leaf.public_key().public_bytes(*spki) == key.public_key().public_bytes(*spki)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ConfigError(f"TLS certificate {files.certificate}: {error}") from None
+    if not matches:
+        raise ConfigError(f"TLS key {files.key} does not belong to the first certificate of {files.certificate}")
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_cipher_list(CIPHERS)
+    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_NO_RENEGOTIATION)
+    # Idle connections, which are most, give their buffers back; sessions resume by ticket, so none is kept here.
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    try:
+        context.use_certificate(leaf)
+        context.use_privatekey(key)  # type: ignore[arg-type]
+        for certificate in certificates[1:]:
+            context.add_extra_chain_cert(certificate)
+        context.check_privatekey()
+    except (SSL.Error, TypeError, ValueError) as error:
+        raise ConfigError(f"TLS certificate {files.certificate} is refused by OpenSSL: {_reason(error)}") from None
+    return Loaded(context, leaf.not_valid_after_utc.replace(tzinfo=timezone.utc).timestamp())
+
+
+def _certificates(path: Path) -> list[x509.Certificate]:
+    try:
+        return list(x509.load_pem_x509_certificates(_read(path)))
+    except ValueError:
+        raise ConfigError(f"TLS certificate {path} is not a certificate in PEM") from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(MAX_PEM)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, SSL.Error) and error.args and isinstance(error.args[0], list) and error.args[0]:
+        return str(error.args[0][0][-1])
+    return str(error)
+
+
+_Signature = tuple["tuple[int, int, int] | None", ...]
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class ServerTls:
+    """Makes the TLS side of each accepted connection.
+
+    :param files: the certificate and its key
+    :param clock: seconds, for the duration of handshakes
+    :param observe_handshake: told how many seconds each finished handshake took
+    :raises ConfigError: as :func:`load`
+    """
+
+    def __init__(
+        self,
+        files: PemFiles,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        observe_handshake: Callable[[float], None] | None = None,
+    ) -> None:
+        self.files = files
+        self._clock = clock
+        self._observe = observe_handshake
+        self._tried = self._signature()
+        self._loaded = self._load()
+        if self.not_after < time.time():
+            _log.warn("the TLS certificate has expired", certificate=files.certificate)
+
+    @property
+    def not_after(self) -> float:
+        """When the certificate in use expires, seconds since 1970."""
+        return self._loaded.not_after
+
+    def serverConnectionForTLS(self, protocol: object) -> SSL.Connection:  # noqa: N802
+        """Make the TLS side of one connection (IOpenSSLServerConnectionCreator)."""
+        connection = SSL.Connection(self._loaded.context, None)
+        if self._observe is not None:
+            connection.set_app_data(self._clock())
+        return connection
+
+    def reload_if_changed(self) -> bool:
+        """Look at the files, and use them if they changed and are of use; gives whether they were taken."""
+        signature = self._signature()
+        if signature == self._tried:
+            return False
+        self._tried = signature
+        try:
+            self._loaded = self._load()
+        except ConfigError as error:
+            _log.error("the changed TLS certificate is not used, the one before stays", reason=error)
+            return False
+        _log.info("the TLS certificate was read again", certificate=self.files.certificate)
+        return True
+
+    def _load(self) -> Loaded:
+        loaded = load(self.files)
+        if self._observe is not None:
+            loaded.context.set_info_callback(self._on_tls_state)
+        return loaded
+
+    def _on_tls_state(self, connection: SSL.Connection, where: int, _: int) -> None:
+        # The tickets that TLS 1.3 sends afterwards end in "handshake done" too, hence the None.
+        if where & SSL.SSL_CB_HANDSHAKE_DONE and self._observe is not None:
+            started = connection.get_app_data()
+            if started is not None:
+                connection.set_app_data(None)
+                self._observe(self._clock() - started)
+
+    def _signature(self) -> _Signature:
+        return tuple(_stat(path) for path in self.files if path is not None)
+
+
+def _stat(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino, status.st_size

@@ -1,0 +1,132 @@
+"""``twistd icws``: the command line, and the service it asks for. Nothing is decided here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twisted.python import usage
+
+from icwsgw._version import __version__
+from icwsgw.config import OPTIONS, GatewayConfig
+from icwsgw.errors import ConfigError
+from icwsgw.observe.levels import parse_levels
+from icwsgw.observe.logs import ObservedService, get_logger, make_observer
+from icwsgw.options import Option
+from icwsgw.sources import Sourced, describe, load
+from icwsgw.starting import one_line, report_start_errors
+
+if TYPE_CHECKING:
+    from twisted.application.service import MultiService
+
+
+def _words(entry: Option) -> str:
+    default = entry.kind.show(entry.default) or "none"
+    unit = f" {entry.kind.unit}" if entry.kind.unit in ("milliseconds", "seconds", "bytes") else ""
+    return f"{entry.help} [default: {default}{unit}] [{entry.variable}]"
+
+
+def _coerce(entry: Option) -> Callable[[str], Any]:
+    return lambda text: entry.parse(text, f"--{entry.name}")
+
+
+def _gather(entry: Option) -> Callable[[Options, str], None]:
+    """Make the handler of an option that may be repeated."""
+
+    def gather(self: Options, text: str) -> None:
+        self.gathered[entry.name] = self.gathered.get(entry.name, ()) + entry.parse(text, f"--{entry.name}")
+
+    gather.__doc__ = _words(entry)
+    return gather
+
+
+_VALUES = [entry for entry in OPTIONS if not entry.is_flag and not entry.kind.repeatable]
+_FLAGS = [entry for entry in OPTIONS if entry.is_flag]
+
+
+class Options(usage.Options):
+    """The command line of ``twistd icws``; afterwards ``sourced`` has the configuration.
+
+    A wrong word ends the process with status 1 and one line on stderr.
+    """
+
+    synopsis = "[options]"
+    longdesc = "Every option is also an environment variable, named behind it, and a key of the --config file."
+
+    optParameters = [  # noqa: N815
+        ["config", None, None, "TOML file with options by name. [ICWS_CONFIG]", Path],
+        *([entry.name, None, None, _words(entry), _coerce(entry)] for entry in _VALUES),
+    ]
+    optFlags = [  # noqa: N815
+        ["check-config", None, "Say what would run, and whether its files are of use, then exit."],
+        *([entry.name, None, _words(entry)] for entry in _FLAGS),
+        *([f"no-{entry.name}", None, f"The opposite of --{entry.name}."] for entry in _FLAGS),
+    ]
+
+    def __init__(self) -> None:
+        self.gathered: dict[str, tuple[Any, ...]] = {}
+        self.sourced: Sourced | None = None
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    @property
+    def config(self) -> GatewayConfig:
+        """What the operator decided."""
+        assert self.sourced is not None, "the command line has not been read"
+        return self.sourced.config
+
+    def parseOptions(self, options: list[str] | None = None) -> None:  # noqa: N802
+        """Read the command line; :exc:`SystemExit` with a line for stderr when it is wrong."""
+        try:
+            super().parseOptions(options)  # type: ignore[no-untyped-call]
+        except (usage.UsageError, ConfigError) as error:
+            raise SystemExit(one_line(error)) from None
+
+    def postOptions(self) -> None:  # noqa: N802
+        """Add the other sources, and check the whole."""
+        given: dict[str, Any] = dict(self.gathered)
+        given.update((entry.name, self[entry.name]) for entry in _VALUES if self[entry.name] is not None)
+        given.update((entry.name, False) for entry in _FLAGS if self[f"no-{entry.name}"])
+        given.update((entry.name, True) for entry in _FLAGS if self[entry.name])
+        self.sourced = load(given, os.environ, self["config"])
+        if self["check-config"]:
+            from icwsgw.checks import check_files
+
+            check_files(self.config)
+            print("\n".join(describe(self.sourced)))
+            raise SystemExit(0)
+
+    def opt_version(self) -> None:
+        """Display the gateway's version and exit."""
+        print(f"icwsgw {__version__}")
+        raise SystemExit(0)
+
+
+for _entry in OPTIONS:
+    if _entry.kind.repeatable:
+        setattr(Options, "opt_" + _entry.name.replace("-", "_"), _gather(_entry))
+
+
+def makeService(options: Options) -> MultiService:  # noqa: N802
+    """Make the gateway's service, with its log, for twistd."""
+    from twisted.internet import reactor
+
+    from icwsgw.service import make_gateway_service
+
+    config = options.config
+    report_start_errors()
+    observer = make_observer(
+        parse_levels(config.log_level),
+        config.log_format,
+        file_levels=parse_levels(config.log_file_level),
+        traces=config.data_dir / "traces",
+        twistd=options.parent,
+    )
+    if config.opentelemetry_collector_endpoint:
+        get_logger("service").warn(
+            "this version does not export traces", collector=config.opentelemetry_collector_endpoint
+        )
+    root = ObservedService(observer)
+    make_gateway_service(config, reactor).setServiceParent(root)
+    return root
