@@ -1,0 +1,34 @@
+# IC WebSocket Gateway. Takes the original's arguments:
+#   docker run -p 8080:8080 -v icws-data:/ic-ws-gateway/data IMAGE --ic-network-url http://host.docker.internal:4943
+ARG PYTHON=3.12
+
+FROM python:${PYTHON}-slim AS build
+RUN python -m venv /opt/icws
+WORKDIR /source
+# The dependencies change less often than the code, so they have a layer of their own.
+COPY setup.py setup.cfg pyproject.toml ./
+COPY icwsgw/__init__.py icwsgw/_version.py icwsgw/
+RUN /opt/icws/bin/python -c "import configparser; c = configparser.ConfigParser(); c.read('setup.cfg'); print(c['options']['install_requires'])" > requirements.txt \
+    && /opt/icws/bin/pip install --no-cache-dir -r requirements.txt
+COPY . .
+RUN /opt/icws/bin/pip install --no-cache-dir --no-deps . \
+    # twistd keeps a list of its plugins beside them, where the gateway's user may not write.
+    && /opt/icws/bin/twistd --help > /dev/null
+
+FROM python:${PYTHON}-slim
+ENV PATH=/opt/icws/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# The original's working directory, so that volumes and paths of its compose files fit. A directory mounted from the
+# host must belong to user 10001: the key is made in it.
+WORKDIR /ic-ws-gateway
+COPY --from=build /opt/icws /opt/icws
+RUN groupadd --gid 10001 icws \
+    && useradd --uid 10001 --gid icws --no-create-home --home-dir /ic-ws-gateway --shell /usr/sbin/nologin icws \
+    && install --directory --owner icws --group icws --mode 0700 data
+USER icws
+VOLUME /ic-ws-gateway/data
+EXPOSE 8080 9090
+# Set ICWS_HEALTH_URL along with --prometheus-endpoint.
+ENV ICWS_HEALTH_URL=http://127.0.0.1:9090/health/live
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s \
+    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen(os.environ['ICWS_HEALTH_URL'], timeout=4)"]
+ENTRYPOINT ["twistd", "--nodaemon", "--pidfile=", "icws"]
