@@ -251,6 +251,19 @@ def test_a_small_message_cannot_become_millions_of_objects() -> None:
     assert len(loads(dumps({"a": bytes(3 << 20)}))["a"]) == 3 << 20
 
 
+@pytest.mark.parametrize("size", [4000, 4090, 4096, 4097, 8192, 65_530, 65_536, 65_537, 1_000_003])
+def test_items_longer_than_a_read_buffer(size: int) -> None:
+    value = {
+        "before": 1,
+        "blob": bytes(range(256)) * (size // 256) + bytes(size % 256),
+        "text": "é" * size,
+        "list": [1, 2],
+    }
+    assert loads(dumps_tagged(value)) == value
+    with pytest.raises(FormatError):
+        loads(dumps_tagged(value)[:-1])
+
+
 @pytest.mark.parametrize("text", ["61ff", "62c328", "63eda080", "7f61c361bcff", "64f4908080"])
 def test_text_is_utf_8(text: str) -> None:
     with pytest.raises(FormatError):

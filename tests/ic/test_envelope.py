@@ -211,12 +211,13 @@ def test_anonymous_queries_may_be_as_old_as_they_like() -> None:
 def test_the_anonymous_sender_signs_nothing() -> None:
     content = _call(ANONYMOUS)
     signature = ALICE.sign(IC_REQUEST_SEPARATOR + request_id(content))
-    for fields in (
+    signed: list[dict[str, Any]] = [
         {"sender_pubkey": ALICE.public_key_der, "sender_sig": signature},
         {"sender_pubkey": ALICE.public_key_der},
         {"sender_sig": signature},
         {"sender_delegation": []},
-    ):
+    ]
+    for fields in signed:
         with pytest.raises(SignatureInvalid, match="anonymous"):
             verify_envelope(_envelope(content, **fields), NOW)
     absent = _envelope(content, sender_pubkey=None, sender_sig=cbor.UNDEFINED, sender_delegation=None)
@@ -226,14 +227,14 @@ def test_the_anonymous_sender_signs_nothing() -> None:
 def test_all_others_sign() -> None:
     content = _call()
     signature = ALICE.sign(IC_REQUEST_SEPARATOR + request_id(content))
-    without: dict[str, Any] = {}
-    for fields in (
-        without,
+    incomplete: list[dict[str, Any]] = [
+        {},
         {"sender_pubkey": ALICE.public_key_der},
         {"sender_sig": signature},
         {"sender_pubkey": "text", "sender_sig": signature},
         {"sender_pubkey": ALICE.public_key_der, "sender_sig": [signature]},
-    ):
+    ]
+    for fields in incomplete:
         with pytest.raises(SignatureInvalid, match="missing"):
             verify_envelope(_envelope(content, **fields), NOW)
 
@@ -258,7 +259,8 @@ def test_delegations() -> None:
     for signer, links in ((BOB, chain), (ALICE, chain), (CAROL, chain[:1]), (CAROL, [])):
         with pytest.raises(SignatureInvalid, match="signature"):
             verify_envelope(_signed(signer, content, ALICE, links), NOW)
-    for other in ({}, b"", 5, "text"):
+    others: list[Any] = [{}, b"", 5, "text"]
+    for other in others:
         with pytest.raises(FormatError, match="list"):
             verify_envelope(_signed(ALICE, content, ALICE, other), NOW)
 
