@@ -16,9 +16,9 @@ from collections.abc import Iterable
 from icwsgw.errors import CanisterRefused, FormatError
 from icwsgw.ic.candid import Blob, Bool, Nat64, Opt, Record, Text, Type, Variant, Vec, decode_as, encode, encode_head
 from icwsgw.ic.candid.leb import read_unsigned, write_unsigned
-from icwsgw.ic.candid.table import read_head
 from icwsgw.ic.principal import MAX_LENGTH
 from icwsgw.ic.ws.client import CLIENT_KEY, LIMITS
+from icwsgw.ic.ws.heads import Heads, same_type
 
 #: One message for a client: principal and nonce of its client key, key (UTF-8 of the text), content.
 Message = tuple[bytes, int, bytes, bytes]
@@ -58,12 +58,16 @@ _GET_RESULTS = {_ABSENT: _get_result(None), _PLAIN: _get_result(Bool), _OPTIONAL
 _GET_HEADS = {form: encode_head([kind]) for form, kind in _GET_RESULTS.items()}
 # What follows the head in the usual answer of an idle queue: Ok, no messages, cert, tree, end of queue.
 _EMPTY = {_ABSENT: b"\0\0\0\0", _PLAIN: b"\0\0\0\0\1", _OPTIONAL: b"\0\0\0\0\1\1"}
-# Heads known from the start stay; others are forgotten together when there are too many of them, so that a canister
-# that makes up a new head for each answer costs itself a parse, and others one now and then.
-_KNOWN = [(_GET_HEADS[_PLAIN], _PLAIN), (_GET_HEADS[_OPTIONAL], _OPTIONAL), (_GET_HEADS[_ABSENT], _ABSENT)]
-_MAX_HEADS = 32
-_MAX_HEAD_SIZE = 1024
-_heads: list[tuple[bytes, int]] = list(_KNOWN)
+
+
+def _form(args: list[Type]) -> int:
+    for form, kind in _GET_RESULTS.items():
+        if len(args) == 1 and same_type(args[0], kind):
+            return form
+    return _OTHER
+
+
+_heads = Heads([(_GET_HEADS[form], form) for form in (_PLAIN, _OPTIONAL, _ABSENT)], _form)
 
 
 def encode_get_messages(nonce: int) -> bytes:
@@ -77,7 +81,7 @@ def parse_get_messages(reply: bytes) -> Batch:
     :raises CanisterRefused: the canister answered ``Err``
     :raises FormatError: not such an answer
     """
-    pos, form = _known_head(reply) or _learn(reply)
+    pos, form = _heads.find(reply)
     if form == _OTHER:
         return _parse_other(reply)
     if len(reply) - pos < 8 and reply[pos:] == _EMPTY[form]:
@@ -86,13 +90,6 @@ def parse_get_messages(reply: bytes) -> Batch:
         return _parse_known(reply, pos, form)
     except IndexError:
         raise FormatError("ws_get_messages: the answer is cut short") from None
-
-
-def _known_head(reply: bytes) -> tuple[int, int] | None:
-    for head, form in _heads:
-        if reply.startswith(head):
-            return len(head), form
-    return None
 
 
 def _parse_known(reply: bytes, pos: int, form: int) -> Batch:
@@ -184,35 +181,6 @@ def _last_text(data: bytes, pos: int) -> str:
     if pos + length != len(data):
         raise FormatError("ws_get_messages: the text does not end where the answer does")
     return _check_text(data[pos:])
-
-
-def _learn(reply: bytes) -> tuple[int, int]:
-    """Parse and remember the head of an answer; the offset of its values and the form of is_end_of_queue."""
-    head = read_head(reply, LIMITS)
-    form = _OTHER
-    if len(head.args) == 1:
-        for candidate, kind in _GET_RESULTS.items():
-            if _same(head.args[0], kind):
-                form = candidate
-    if head.size <= _MAX_HEAD_SIZE:
-        if len(_heads) >= _MAX_HEADS:
-            _heads[:] = _KNOWN
-        _heads.append((reply[: head.size], form))
-    return head.size, form
-
-
-def _same(wire: Type, kind: Type) -> bool:
-    """Whether two types are the same, field names aside; kind is not recursive, so this ends."""
-    if wire.code != kind.code:
-        return False
-    if isinstance(wire, (Opt, Vec)) and isinstance(kind, (Opt, Vec)):
-        return _same(wire.inner, kind.inner)
-    if isinstance(wire, (Record, Variant)) and isinstance(kind, (Record, Variant)):
-        return len(wire.fields) == len(kind.fields) and all(
-            ours[0] == theirs[0] and _same(theirs[2], ours[2])
-            for theirs, ours in zip(wire.fields, kind.fields, strict=True)
-        )
-    return True
 
 
 def _parse_other(reply: bytes) -> Batch:

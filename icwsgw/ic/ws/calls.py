@@ -23,8 +23,10 @@ from icwsgw.ic.candid import (
     encode_head,
     encode_values,
 )
+from icwsgw.ic.candid.leb import read_unsigned
 from icwsgw.ic.principal import MAX_LENGTH, Principal
 from icwsgw.ic.ws.client import CLIENT_KEY, LIMITS, client_key, read_client_key
+from icwsgw.ic.ws.heads import Heads, same_type
 
 _OPEN_ARGS = Record({"client_nonce": Nat64, "gateway_principal": PrincipalType})
 _CLOSE_ARGS = Record({"client_key": CLIENT_KEY})
@@ -152,11 +154,53 @@ def decode_message_args(arg: bytes) -> MessageArgs:
 
     :raises FormatError: not such an argument
     """
+    pos, form = _message_heads.find(arg)
+    if form == _USUAL:
+        found = _usual_message(arg, pos)
+        if found is not None:
+            return found
     (values,) = decode_as(arg, [_MESSAGE_ARGS], limits=LIMITS)
     msg = values["msg"]
     principal, nonce = read_client_key(msg)
     return MessageArgs(
         principal, nonce, msg["sequence_num"], msg["timestamp"], msg["is_service_message"], msg["content"]
+    )
+
+
+_USUAL, _OTHER = range(2)
+
+
+def _message_form(args: list[Type]) -> int:
+    """As the SDK makes it: the message, and an ``opt`` of whatever the application's type is."""
+    return _USUAL if len(args) == 2 and same_type(args[0], _MESSAGE_ARGS) and isinstance(args[1], Opt) else _OTHER
+
+
+_message_heads = Heads([], _message_form)
+
+
+def _usual_message(arg: bytes, pos: int) -> MessageArgs | None:
+    """The values behind a usual head, with null as the second argument; None where they are not as expected.
+
+    In the order of field ids: sequence_num, content, client_key = client_principal, client_nonce, timestamp,
+    is_service_message.
+    """
+    from_bytes = int.from_bytes
+    content_size, start = read_unsigned(arg, pos + 8, 10)
+    end = start + content_size
+    tail = end + 2
+    # Behind the principal: client_nonce 8, timestamp 8, is_service_message 1, the null 1.
+    if len(arg) < tail + 18 or arg[end] != 1:
+        return None
+    rest = tail + arg[end + 1]
+    if arg[end + 1] > MAX_LENGTH or len(arg) != rest + 18 or arg[-1] or arg[-2] > 1:
+        return None
+    return MessageArgs(
+        arg[tail:rest],
+        from_bytes(arg[rest : rest + 8], "little"),
+        from_bytes(arg[pos : pos + 8], "little"),
+        from_bytes(arg[rest + 8 : rest + 16], "little"),
+        arg[-2] == 1,
+        arg[start:end],
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from icwsgw.ic.candid import Nat64, Null, Record, Variant, decode_as, encode
+from icwsgw.ic.candid import Nat64, Null, Record, Variant, decode_as, encode_head, encode_values
 from icwsgw.ic.ws.client import CLIENT_KEY, LIMITS, client_key, read_client_key
 
 
@@ -48,6 +48,7 @@ _SERVICE_CONTENT = Variant(
         "CloseMessage": Record({"reason": Variant(dict.fromkeys(CLOSE_REASONS, Null))}),
     }
 )
+_SERVICE_HEAD = encode_head([_SERVICE_CONTENT])
 
 
 def encode_service_message(message: ServiceMessage) -> bytes:
@@ -62,7 +63,7 @@ def encode_service_message(message: ServiceMessage) -> bytes:
         content = {"reason": {message.reason: None}}
     else:
         content = message._asdict()
-    return encode([_SERVICE_CONTENT], [{type(message).__name__: content}])
+    return _SERVICE_HEAD + encode_values([_SERVICE_CONTENT], [{type(message).__name__: content}])
 
 
 def decode_service_message(content: bytes) -> ServiceMessage:

@@ -137,11 +137,14 @@ def test_depth_fits_the_interpreter() -> None:
 @given(st.binary(max_size=200), st.sampled_from(TYPES))
 def test_any_bytes(data: bytes, kind: Type) -> None:
     for message in (data, b"DIDL" + data):
-        for read in (lambda m: decode(m), lambda m: decode_as(m, [kind])):
-            try:
-                read(message)
-            except FormatError:
-                pass
+        try:
+            decode_as(message, [kind])
+        except FormatError:
+            pass
+        try:
+            decode(message)
+        except FormatError:
+            pass
 
 
 def test_mutations_of_the_bombs() -> None:

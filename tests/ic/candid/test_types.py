@@ -16,14 +16,16 @@ def test_hash_of_names() -> None:
 
 
 def test_fields_are_sorted_by_id() -> None:
-    kind = t.Record({"key": t.Text, "client_key": t.Nat, 7: t.Bool, "content": t.Blob})
+    fields: dict[str | int, t.Type] = {"key": t.Text, "client_key": t.Nat, 7: t.Bool, "content": t.Blob}
+    kind = t.Record(fields)
     assert [key for _, key, _ in kind.fields] == [7, "key", "content", "client_key"]
     assert [number for number, _, _ in kind.fields] == sorted(number for number, _, _ in kind.fields)
 
 
 def test_fields_with_one_id_are_refused() -> None:
+    fields: dict[str | int, t.Type] = {"Ok": t.Null, 17724: t.Null}
     with pytest.raises(FormatError, match="same id"):
-        t.Record({"Ok": t.Null, 17724: t.Null})
+        t.Record(fields)
 
 
 @pytest.mark.parametrize("number", [-1, 1 << 32])

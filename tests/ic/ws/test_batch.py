@@ -14,7 +14,6 @@ from icwsgw.ic.candid import (
     Blob,
     Bool,
     Nat,
-    Nat32,
     Nat64,
     Null,
     Opt,
@@ -42,7 +41,7 @@ messages = st.lists(st.tuples(principals, nonces, keys, contents), max_size=6)
 
 @pytest.fixture(autouse=True)
 def forget_heads() -> None:
-    batch._heads[:] = batch._KNOWN
+    batch._heads.forget()
 
 
 def result_type(end: Type | None = Bool, **more: Type) -> Variant:
@@ -131,14 +130,12 @@ def test_both_decoders_agree_on_damaged_answers(rows: list[ws.Message], data: st
 
 
 def decode_head_size(reply: bytes) -> int:
-    known = batch._known_head(reply)
-    assert known is not None
-    return known[0]
+    return batch._heads.find(reply)[0]
 
 
 @given(st.binary(max_size=100))
 def test_any_bytes(data: bytes) -> None:
-    for reply in (data, b"DIDL" + data, *(head + data for head, _ in batch._KNOWN)):
+    for reply in (data, b"DIDL" + data, *(head + data for head in batch._GET_HEADS.values())):
         assert outcome(reply, ws.parse_get_messages) == outcome(reply, batch._parse_other)
 
 
@@ -161,7 +158,7 @@ def test_another_encoders_table_is_learnt() -> None:
     assert decode(head + values)
     for _ in range(2):
         assert parts(ws.parse_get_messages(head + values)) == (rows, b"c", b"t", True)
-    assert batch._heads[len(batch._KNOWN) :] == [(head, batch._PLAIN)]
+    assert batch._heads.rows[3:] == [(head, batch._PLAIN)]
 
 
 @pytest.mark.parametrize("more", [{"zzz": Nat}, {"AAA": Opt(Text), "timestamp": Nat64}])
@@ -180,6 +177,7 @@ def test_further_fields_and_other_types(more: dict[str, Type], end: Type | None)
     reply = encode([kind, Nat], [value, 1])
     for _ in range(2):
         assert parts(ws.parse_get_messages(reply)) == (rows, b"c", b"t", True if end is Bool else None)
+    assert batch._heads.rows[3:] == [(reply[: decode_head_size(reply)], batch._OTHER)]
 
 
 def _ok(cert: Type = Blob, row: Type = Null) -> Variant:
@@ -229,25 +227,6 @@ def test_overlong_numbers_are_read() -> None:
     assert ws.parse_get_messages(long).messages == [(b"p", 1, b"k_1", b"ccc")]
     head = reply[: decode_head_size(reply)]
     assert ws.parse_get_messages(head + b"\x80\x00" + reply[len(head) + 1 :]).messages == [(b"p", 1, b"k_1", b"ccc")]
-
-
-def test_heads_are_bounded() -> None:
-    """A canister that makes up a head for each answer neither fills the memory nor is misread."""
-    for i in range(100):
-        kind = result_type(**{f"extra{i}": Opt(Nat32)})
-        for _ in range(2):
-            assert parts(ws.parse_get_messages(encode([kind], [record([], b"", b"", is_end_of_queue=False)]))) == (
-                [],
-                b"",
-                b"",
-                False,
-            )
-        assert len(batch._heads) <= batch._MAX_HEADS
-    assert batch._heads[: len(batch._KNOWN)] == batch._KNOWN
-    before = list(batch._heads)
-    huge = result_type(**{f"extra{i}": Opt(Nat32) for i in range(300)})
-    assert ws.parse_get_messages(encode([huge], [record([], b"", b"", is_end_of_queue=False)])).end_of_queue is False
-    assert batch._heads == before
 
 
 def test_principals_are_bounded() -> None:

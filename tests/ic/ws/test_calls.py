@@ -23,6 +23,7 @@ from icwsgw.ic.candid import (
     encode,
 )
 from icwsgw.ic.principal import Principal
+from icwsgw.ic.ws import calls
 
 principals = st.binary(max_size=29)
 nonces = st.integers(0, (1 << 64) - 1)
@@ -102,6 +103,36 @@ def test_not_close_arguments() -> None:
 )
 def test_message(message: ws.MessageArgs, extra: tuple[tuple[Type, object], ...]) -> None:
     assert ws.decode_message_args(ws.encode_message_args(message, extra)) == message
+
+
+@given(st.builds(ws.MessageArgs, principals, nonces, nonces, nonces, st.booleans(), st.binary(max_size=300)), st.data())
+def test_damaged_message(message: ws.MessageArgs, data: st.DataObject) -> None:
+    """By offsets or not, the result is the general decoder's."""
+    arg = bytearray(ws.encode_message_args(message))
+    start = calls._message_heads.find(bytes(arg))[0]
+    if data.draw(st.booleans()):
+        arg[data.draw(st.integers(start, len(arg) - 1))] = data.draw(st.integers(0, 255))
+    elif data.draw(st.booleans()):
+        arg = arg[: data.draw(st.integers(start, len(arg)))]
+    else:
+        arg += data.draw(st.binary(max_size=2))
+    damaged = bytes(arg)
+    try:
+        (values,) = decode_as(damaged, [calls._MESSAGE_ARGS])
+    except FormatError:
+        with pytest.raises(FormatError):
+            ws.decode_message_args(damaged)
+        return
+    msg = values["msg"]
+    client = msg["client_key"]
+    assert ws.decode_message_args(damaged) == (
+        client["client_principal"].raw,
+        client["client_nonce"],
+        msg["sequence_num"],
+        msg["timestamp"],
+        msg["is_service_message"],
+        msg["content"],
+    )
 
 
 def test_message_as_the_sdk_makes_it() -> None:
