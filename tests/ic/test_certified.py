@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from hashlib import sha256
 
 import pytest
@@ -32,6 +33,7 @@ from tests.support.certificates import (
     ROOT_KEY_DER,
     SECOND,
     SUBNET,
+    VECTORS,
     bare,
     canister,
     delegate,
@@ -238,3 +240,54 @@ def test_the_certificate_of_a_batch_is_verified() -> None:
 
 def test_lookup_tells_absent() -> None:
     assert decode_certificate(BATCH_CERTIFICATE).lookup((b"nothing",)) is ABSENT
+
+
+# -- messages of a real canister on a real replica
+
+REAL = json.loads((VECTORS.parent / "messages" / "messages.json").read_text())
+REAL_CANISTER = Principal.from_text(REAL["canister"])
+REAL_MESSAGES = {message["name"]: message for message in REAL["messages"]}
+
+
+def check_real(*names: str, canister_id: Principal = REAL_CANISTER, **changes: bytes) -> None:
+    first = REAL_MESSAGES[names[0]]
+    messages = []
+    for name in names:
+        message = REAL_MESSAGES[name]
+        assert (message["cert"], message["tree"]) == (first["cert"], first["tree"])
+        messages.append((message["key"].encode(), changes.get("content", bytes.fromhex(message["content"]))))
+    verify_batch(
+        changes.get("cert", bytes.fromhex(first["cert"])),
+        changes.get("tree", bytes.fromhex(first["tree"])),
+        messages,
+        root_key_der=changes.get("root_key", bytes.fromhex(REAL["root_keys"][first["root_key"]])),
+        canister_id=canister_id,
+        now_ns=None,
+    )
+
+
+def test_real_messages() -> None:
+    check_real("VALID_OPEN_MESSAGE")
+    check_real("VALID_ACK_MESSAGE")
+    check_real("messageToVerify")
+
+
+def test_a_real_batch_of_two() -> None:
+    check_real("VALID_MESSAGE_SEQ_NUM_3", "VALID_CLOSE_MESSAGE")
+    check_real("VALID_MESSAGE_SEQ_NUM_3")
+
+
+def test_real_messages_that_were_tampered_with() -> None:
+    other = REAL_MESSAGES["VALID_ACK_MESSAGE"]
+    with pytest.raises(CertificateInvalid, match="wrong-key is not certified"):
+        check_real("INVALID_MESSAGE_KEY")
+    with pytest.raises(CertificateInvalid, match="another content"):
+        check_real("VALID_OPEN_MESSAGE", content=bytes(4))
+    with pytest.raises(CertificateInvalid, match="not the one it certified"):
+        check_real("VALID_OPEN_MESSAGE", tree=bytes.fromhex(other["tree"]))
+    with pytest.raises(CertificateInvalid, match="not the one it certified"):
+        check_real("VALID_OPEN_MESSAGE", cert=bytes.fromhex(other["cert"]))
+    with pytest.raises(CertificateInvalid, match="signature"):
+        check_real("VALID_OPEN_MESSAGE", root_key=MAINNET_ROOT_KEY_DER)
+    with pytest.raises(CertificateInvalid, match="certified data"):
+        check_real("VALID_OPEN_MESSAGE", canister_id=Principal.from_text("bkyz2-fmaaa-aaaaa-qaaaq-cai"))
