@@ -18,9 +18,20 @@ The gateway's own calls are verified, in :mod:`icwsgw.agent.client`.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from enum import Enum
+from typing import Any
 
-from icwsgw.errors import Rejected
+from icwsgw.agent.connection import Answer
+from icwsgw.errors import AnswerMalformed, FormatError, HttpError, Rejected
+from icwsgw.ic import cbor
+
+_TREE_DEPTH = 128
+_DETAIL = 200
+_MAX_RETRY_AFTER = 3600.0
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
 class OutcomeKind(Enum):
@@ -53,3 +64,136 @@ class CallOutcome:
 
 
 ACCEPTED = CallOutcome(OutcomeKind.ACCEPTED)
+
+
+def call_outcome(body: bytes) -> CallOutcome:
+    """Read the body of a call's answer with status 200.
+
+    :raises AnswerMalformed: not such an answer
+    """
+    if not body:
+        return ACCEPTED
+    answer = decoded(body)
+    certificate = answer.get("certificate")
+    if answer.get("status") == "replied" and isinstance(certificate, bytes):
+        return _from_certificate(certificate)
+    if "reject_code" in answer:
+        return CallOutcome(OutcomeKind.REJECTED, reject=reject_of(answer))
+    raise AnswerMalformed("a call's answer has neither a certificate nor a reject")
+
+
+def decoded(body: bytes) -> dict[str, Any]:
+    """Decode a CBOR map.
+
+    :raises AnswerMalformed: not one
+    """
+    try:
+        answer = cbor.loads(body)
+    except FormatError as error:
+        raise AnswerMalformed(str(error)) from None
+    if not isinstance(answer, dict):
+        raise AnswerMalformed("the answer is not a CBOR map")
+    return answer
+
+
+def reject_of(answer: Mapping[str, Any]) -> Rejected:
+    """Read a reject from an answer's fields.
+
+    :raises AnswerMalformed: no reject in it
+    """
+    code, message, error_code = answer.get("reject_code"), answer.get("reject_message", ""), answer.get("error_code")
+    if type(code) is not int or not isinstance(message, str):
+        raise AnswerMalformed("a malformed reject")
+    return Rejected(code, message, error_code if isinstance(error_code, str) else None)
+
+
+def http_error(answer: Answer, now_s: float) -> HttpError:
+    """Make the error for an answer whose status is not 2xx.
+
+    :param now_s: seconds since 1970, for a Retry-After that is a date
+    """
+    headers = answer.headers
+    cause = headers.get(b"x-ic-error-cause", b"").decode("latin-1")
+    text = answer.body[: 4 * _DETAIL].decode("utf-8", "replace") if _is_text(headers) else ""
+    detail = ": ".join(part for part in (cause, text.strip()) if part)
+    return HttpError(
+        answer.status,
+        _UNPRINTABLE.sub(" ", detail)[:_DETAIL],
+        retry_after(headers.get(b"retry-after"), now_s),
+    )
+
+
+def retry_after(value: bytes | None, now_s: float) -> float | None:
+    """Read a Retry-After header: seconds, or a date (RFC 9110, 10.2.3); an hour at most, None if unreadable."""
+    if value is None:
+        return None
+    text = value.decode("latin-1").strip()
+    if text.isascii() and text.isdigit() and len(text) < 10:
+        seconds = float(text)
+    else:
+        date = http_date(value)
+        if date is None:
+            return None
+        seconds = date - now_s
+    return min(max(seconds, 0.0), _MAX_RETRY_AFTER)
+
+
+def http_date(value: bytes) -> float | None:
+    """Read an HTTP date; seconds since 1970, or None if it is none."""
+    try:
+        return parsedate_to_datetime(value.decode("ascii")).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
+def _is_text(headers: Mapping[bytes, bytes]) -> bool:
+    kind = headers.get(b"content-type", b"text/plain")
+    return kind.startswith((b"text/plain", b"application/json"))
+
+
+def _from_certificate(certificate: bytes) -> CallOutcome:
+    """Read the one request's status out of a call answer's certificate, without verifying anything."""
+    try:
+        content = cbor.loads(certificate, max_depth=_TREE_DEPTH)
+    except FormatError as error:
+        raise AnswerMalformed(f"certificate: {error}") from None
+    tree = content.get("tree") if isinstance(content, dict) else None
+    try:
+        for label, requests in _children(tree):
+            if label == b"request_status":
+                for _, request in _children(requests):
+                    fields = {name: node[1] for name, node in _children(request) if node[0] == 3}
+                    if b"status" in fields:
+                        return _from_status(fields)
+    except (TypeError, ValueError, IndexError, KeyError, UnicodeDecodeError):
+        raise AnswerMalformed("a call's certificate has a malformed tree") from None
+    return ACCEPTED
+
+
+def _from_status(fields: Mapping[bytes, bytes]) -> CallOutcome:
+    status = fields[b"status"]
+    if status == b"replied":
+        return CallOutcome(OutcomeKind.REPLIED, bytes(fields[b"reply"]))
+    if status == b"rejected":
+        error_code = fields.get(b"error_code")
+        reject = Rejected(
+            int.from_bytes(fields[b"reject_code"][:1], "little"),
+            fields[b"reject_message"].decode("utf-8", "replace"),
+            None if error_code is None else error_code.decode("ascii"),
+        )
+        return CallOutcome(OutcomeKind.REJECTED, reject=reject)
+    # "done": executed, and the reply is forgotten. "received", "processing": under way.
+    return ACCEPTED
+
+
+def _children(tree: Any) -> Iterator[tuple[bytes, Any]]:
+    """Go through the labels next to the root of a hash tree as decoded from CBOR."""
+    stack = [tree]
+    while stack:
+        node = stack.pop()
+        kind = node[0]
+        if kind == 1:
+            stack.append(node[2])
+            stack.append(node[1])
+        elif kind == 2:
+            yield node[1], node[2]

@@ -1,0 +1,119 @@
+"""Which endpoint versions this network has, and their URLs.
+
+The newer versions of query, read_state and synchronous call differ from the older ones only in where a
+delegation keeps its canister ranges (facts 1.1). A network without one answers 404. The next older version is
+asked then, and remembered once it has answered otherwise: a canister or a proxy that says 404 to everything
+must not push us down. The asynchronous call has one version and is never gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any
+
+from hyperlink import EncodedURL
+
+from icwsgw.agent.url import Url
+from icwsgw.ic.principal import Principal
+
+_MAX_CANISTERS = 4096
+"""Canisters whose URLs are kept: clients choose canisters, so their number must not grow without end."""
+
+
+class Route(Enum):
+    """What is asked of a canister's subnet, with its versions, newest first."""
+
+    QUERY = ("query", (3, 2))
+    READ_STATE = ("read_state", (3, 2))
+    SYNC_CALL = ("call", (4, 3))
+    CALL = ("call", (2,))
+
+    @property
+    def versions(self) -> Sequence[int]:
+        """The versions there are, newest first."""
+        versions: Sequence[int] = self.value[1]
+        return versions
+
+
+class FixedUrl(EncodedURL):
+    """A URL for treq that is normalised already and knows its text: hyperlink takes 60 us a request for that."""
+
+    _text: str
+
+    def to_uri(self) -> FixedUrl:
+        """Give itself: there is nothing to encode."""
+        return self
+
+    def to_text(self, with_password: bool = False) -> str:
+        """Give the text it was made from."""
+        return self._text
+
+    @classmethod
+    def of(cls, url: Url) -> FixedUrl:
+        """Make one of a URL that was checked."""
+        text = str(url)
+        made = cls.from_text(text)
+        assert isinstance(made, cls)
+        made._text = text
+        return made
+
+
+class Endpoint:
+    """One endpoint of one canister.
+
+    :ivar version: its API version
+    :ivar url: for the transport
+    :ivar fixed: for treq
+    """
+
+    __slots__ = ("fixed", "url", "version")
+
+    def __init__(self, url: Url, version: int) -> None:
+        self.url = url
+        self.version = version
+        self.fixed: Any = FixedUrl.of(url)
+
+
+class Routes:
+    """The endpoints of one network.
+
+    :param base: the network's URL
+    """
+
+    __slots__ = ("_base", "_endpoints", "_level", "status")
+
+    def __init__(self, base: Url) -> None:
+        self._base = base
+        self._level: dict[Route, int] = dict.fromkeys(Route, 0)
+        self._endpoints: dict[tuple[bytes, Route, int], Endpoint] = {}
+        self.status = base.join(b"/api/v2/status")
+
+    def version(self, route: Route) -> int | None:
+        """Give the version in use, or None if the network has none that we know."""
+        level = self._level[route]
+        return route.versions[level] if level < len(route.versions) else None
+
+    def endpoint(self, route: Route, canister: Principal) -> Endpoint | None:
+        """Give the endpoint to ask first, or None if the network has none."""
+        return self._at(route, canister, self._level[route])
+
+    def older(self, route: Route, canister: Principal, version: int) -> Endpoint | None:
+        """Give the endpoint to ask after ``version`` has answered 404, or None if there is no older one."""
+        return self._at(route, canister, route.versions.index(version) + 1)
+
+    def settle(self, route: Route, version: int | None) -> None:
+        """Remember that ``version`` is there and the newer ones are not; None: none of them is."""
+        self._level[route] = len(route.versions) if version is None else route.versions.index(version)
+
+    def _at(self, route: Route, canister: Principal, level: int) -> Endpoint | None:
+        key = (canister.raw, route, level)
+        endpoint = self._endpoints.get(key)
+        if endpoint is None and level < len(route.versions):
+            version = route.versions[level]
+            path = f"/api/v{version}/canister/{canister.text}/{route.value[0]}".encode("ascii")
+            endpoint = Endpoint(self._base.join(path), version)
+            if len(self._endpoints) >= _MAX_CANISTERS * len(Route):
+                self._endpoints.clear()
+            self._endpoints[key] = endpoint
+        return endpoint

@@ -1,0 +1,235 @@
+"""What the agent trusts: the root key, and through it the nodes' keys.
+
+On mainnet the root key is built in. On a test network it is asked for, once it answers; until then the agent
+is not ready, which is a state and no error: :class:`Trust` asks again with backoff for as long as it takes.
+
+Nodes' keys (for signatures on queries) come from a certificate over ``/subnet``, are kept for
+:data:`NODE_KEYS_AGE` seconds for each subnet, and are asked for once more when an answer is signed by a node
+that is not among them, as nodes come and go (facts 1.7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.python.failure import Failure
+
+from icwsgw.agent.interfaces import DelayedCall, ReactorTime
+from icwsgw.errors import AnswerMalformed, NotReady
+from icwsgw.ic.certificate import Certificate, DelegationCache, node_keys, subnet_of
+from icwsgw.ic.principal import Principal
+
+NODE_KEYS_AGE = 300.0
+"""Seconds the keys of a subnet's nodes are used."""
+
+NODE_KEYS_REFETCH = 10.0
+"""Seconds between fetches for the sake of an unknown node: anyone on the way can make one up."""
+
+FIRST_PAUSE, LAST_PAUSE, GROWTH = 0.2, 5.0, 1.6
+"""Seconds between attempts to fetch the root key."""
+
+_MAX_CANISTERS = 4096
+ROOT_KEY_SIZE = 133
+
+NodeKeys = dict[bytes, bytes]
+
+
+class Trust:
+    """The root key's state.
+
+    :param reactor: source of time
+    :param rng: random numbers in [0, 1), for jitter
+    :param fetch_status: asks the network for its status map
+    :param root_key: the key in DER if it is known from the start
+    :ivar root_key: the key in DER, or None as long as it is not known
+    :ivar delegations: delegations verified under the root key
+    :ivar last_failure: why the last attempt failed, in words, or None
+    """
+
+    __slots__ = (
+        "_attempt",
+        "_fetch_status",
+        "_pause",
+        "_reactor",
+        "_retry",
+        "_rng",
+        "_running",
+        "_waiters",
+        "delegations",
+        "last_failure",
+        "root_key",
+    )
+
+    def __init__(
+        self,
+        reactor: ReactorTime,
+        rng: Callable[[], float],
+        fetch_status: Callable[[], Deferred[dict[str, Any]]],
+        root_key: bytes | None,
+    ) -> None:
+        self._reactor = reactor
+        self._rng = rng
+        self._fetch_status = fetch_status
+        self.root_key = root_key
+        self.delegations = DelegationCache()
+        self.last_failure: str | None = None
+        self._waiters: list[Deferred[None]] = []
+        self._attempt: Deferred[Any] | None = None
+        self._retry: DelayedCall | None = None
+        self._running = False
+        self._pause = FIRST_PAUSE
+
+    def start(self) -> None:
+        """Begin to fetch the root key, unless it is there; twice is fine."""
+        if not self._running:
+            self._running = True
+            self._pause = FIRST_PAUSE
+            if self.root_key is None:
+                self._try()
+
+    def stop(self) -> None:
+        """Stop fetching; who waits for the key is told that it will not come."""
+        self._running = False
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        if self._attempt is not None:
+            self._attempt.cancel()
+        waiters, self._waiters = self._waiters, []
+        for waiter in tuple(waiters):
+            if not waiter.called:
+                waiter.errback(NotReady("stopped before the network was reached"))
+
+    def when_ready(self) -> Deferred[None]:
+        """Fire when there is a root key; NotReady if the agent is stopped before."""
+        if self.root_key is not None:
+            return succeed(None)
+        waiter: Deferred[None] = Deferred(self._waiters.remove)
+        self._waiters.append(waiter)
+        return waiter
+
+    def require(self) -> bytes:
+        """Give the root key.
+
+        :raises NotReady: not known yet
+        """
+        if self.root_key is None:
+            reason = f": {self.last_failure}" if self.last_failure else ""
+            raise NotReady(f"the network's root key is not known yet{reason}")
+        return self.root_key
+
+    def _try(self) -> None:
+        self._retry = None
+        attempt = self._attempt = self._fetch_status()
+        attempt.addCallback(self._got_status)
+        attempt.addErrback(self._failed)
+
+    def _got_status(self, status: dict[str, Any]) -> None:
+        self._attempt = None
+        key = status.get("root_key")
+        if not isinstance(key, bytes) or len(key) != ROOT_KEY_SIZE:
+            raise AnswerMalformed("the network's status has no root key")
+        self.root_key = key
+        self.last_failure = None
+        waiters, self._waiters = self._waiters, []
+        for waiter in tuple(waiters):
+            if not waiter.called:
+                waiter.callback(None)
+
+    def _failed(self, reason: Failure) -> None:
+        self._attempt = None
+        if not isinstance(reason.value, CancelledError):
+            self.last_failure = str(reason.value) or type(reason.value).__name__
+        if self._running:
+            # Between half and all of the pause, so that many gateways do not come back as one.
+            self._retry = self._reactor.callLater(self._pause * (0.5 + 0.5 * self._rng()), self._try)
+            self._pause = min(self._pause * GROWTH, LAST_PAUSE)
+
+
+class _Subnet:
+    __slots__ = ("fetched", "keys")
+
+    def __init__(self, keys: NodeKeys, fetched: float) -> None:
+        self.keys = keys
+        self.fetched = fetched
+
+
+class NodeKeyCache:
+    """The keys of the nodes that may sign a canister's answers.
+
+    :param reactor: source of time
+    :param trust: for the root key
+    :param read_subnet: reads and verifies the certificate over ``/subnet`` at a canister's subnet
+    """
+
+    __slots__ = ("_fetching", "_reactor", "_read_subnet", "_subnet_of", "_subnets", "_trust")
+
+    def __init__(
+        self, reactor: ReactorTime, trust: Trust, read_subnet: Callable[[Principal], Deferred[Certificate]]
+    ) -> None:
+        self._reactor = reactor
+        self._trust = trust
+        self._read_subnet = read_subnet
+        self._subnet_of: dict[bytes, bytes] = {}
+        self._subnets: dict[bytes, _Subnet] = {}
+        self._fetching: dict[bytes, list[Deferred[NodeKeys]]] = {}
+
+    def get(self, canister: Principal) -> NodeKeys | None:
+        """Give the keys if they are at hand and fresh."""
+        subnet = self._known(canister)
+        if subnet is None or self._reactor.seconds() - subnet.fetched > NODE_KEYS_AGE:
+            return None
+        return subnet.keys
+
+    def fetch(self, canister: Principal) -> Deferred[NodeKeys]:
+        """Ask for the keys; requests for one canister at a time are one.
+
+        :returns: the keys; fails as reading the state does
+        """
+        subnet = self._known(canister)
+        if subnet is not None and self._reactor.seconds() - subnet.fetched < NODE_KEYS_REFETCH:
+            return succeed(subnet.keys)
+        waiters = self._fetching.get(canister.raw)
+        if waiters is None:
+            waiters = self._fetching[canister.raw] = []
+            waiter = _join(waiters)
+            try:
+                reading = self._read_subnet(canister)
+            except NotReady:
+                reading = fail()
+            keys = reading.addCallback(self._got, canister)
+            keys.addCallbacks(self._fetched, self._not_fetched, callbackArgs=(canister,), errbackArgs=(canister,))
+            return waiter
+        return _join(waiters)
+
+    def _known(self, canister: Principal) -> _Subnet | None:
+        subnet_id = self._subnet_of.get(canister.raw)
+        return None if subnet_id is None else self._subnets.get(subnet_id)
+
+    def _got(self, certificate: Certificate, canister: Principal) -> NodeKeys:
+        subnet_id = subnet_of(certificate, self._trust.require())
+        keys = node_keys(certificate, subnet_id)
+        if len(self._subnet_of) >= _MAX_CANISTERS:
+            self._subnet_of.clear()
+        self._subnet_of[canister.raw] = subnet_id.raw
+        self._subnets[subnet_id.raw] = _Subnet(keys, self._reactor.seconds())
+        return keys
+
+    def _fetched(self, keys: NodeKeys, canister: Principal) -> None:
+        for waiter in tuple(self._fetching.pop(canister.raw, ())):
+            # One may have been cancelled by what another did.
+            if not waiter.called:
+                waiter.callback(keys)
+
+    def _not_fetched(self, reason: Failure, canister: Principal) -> None:
+        for waiter in tuple(self._fetching.pop(canister.raw, ())):
+            if not waiter.called:
+                waiter.errback(reason)
+
+
+def _join(waiters: list[Deferred[NodeKeys]]) -> Deferred[NodeKeys]:
+    waiter: Deferred[NodeKeys] = Deferred(waiters.remove)
+    waiters.append(waiter)
+    return waiter

@@ -1,0 +1,141 @@
+"""A call of the gateway's own, from its submission to its certified end.
+
+The envelope is signed once and sent again as it is while the network fails (the IC takes the same call only
+once). The synchronous endpoint answers with a certificate in most cases; where it does not (202: not done
+within 10 s, or there is no synchronous endpoint), ``request_status`` is read until it tells the end, every
+0.5 s at first and every second later, as agents do. Nothing is believed before its certificate verifies.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+
+from icwsgw.agent.outcome import decoded, reject_of
+from icwsgw.errors import AnswerMalformed, HttpError, Rejected, RequestTimeout, TransportError
+from icwsgw.ic.certificate import Certificate, request_status
+from icwsgw.ic.envelope import SignedRequest, call_content, expiry_after, sign_request
+from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.ic.principal import Principal
+
+if TYPE_CHECKING:
+    from icwsgw.agent.client import IcAgent
+
+LIFE = 240.0
+"""Seconds an envelope lives: less than the 5 minutes the IC allows, for clocks that differ."""
+
+SUBMIT_TIMEOUT = 15.0
+"""Seconds for one submission: the synchronous endpoint answers after 10 at the latest."""
+
+READ_TIMEOUT = 5.0
+RETRY_PAUSE, MAX_RETRY_PAUSE = 0.25, 4.0
+POLL_PAUSE, MAX_POLL_PAUSE, POLL_GROWTH = 0.5, 1.0, 1.4
+
+
+class _Deadline:
+    __slots__ = ("_agent", "_end", "_seconds")
+
+    def __init__(self, agent: IcAgent, seconds: float) -> None:
+        self._agent = agent
+        self._seconds = seconds
+        self._end = agent.reactor.seconds() + seconds
+
+    def left(self, most: float) -> float:
+        """Give the seconds left, at most ``most``.
+
+        :raises RequestTimeout: none
+        """
+        left = self._end - self._agent.reactor.seconds()
+        if left <= 0:
+            raise RequestTimeout(f"the call has no certified end after {self._seconds:g} s")
+        return min(left, most)
+
+    def allows(self, seconds: float) -> bool:
+        return self._agent.reactor.seconds() + seconds < self._end
+
+    def pause(self, seconds: float) -> Deferred[None]:
+        """Wait between three quarters and all of ``seconds``."""
+        return _sleep(self._agent, seconds * (0.75 + 0.25 * self._agent.rng()))
+
+
+async def run_update(
+    agent: IcAgent, identity: Ed25519Identity, canister: Principal, method: str, arg: bytes, timeout: float
+) -> bytes:
+    """Make a call and give its certified reply; see :meth:`icwsgw.agent.client.IcAgent.update`."""
+    deadline = _Deadline(agent, min(timeout, LIFE))
+    content = call_content(
+        identity.principal, canister, method, arg, expiry_after(agent.now_ns(), LIFE), agent.random_bytes(16)
+    )
+    request = sign_request(identity, content)
+    encoded = await _submit(agent, canister, request, deadline)
+    if encoded is not None:
+        end = _end_of(agent.verified(encoded, canister), request)
+        if end is not None:
+            return end
+    paths = [[b"request_status", request.request_id]]
+    pause = POLL_PAUSE
+    while True:
+        await deadline.pause(deadline.left(pause))
+        pause = min(pause * POLL_GROWTH, MAX_POLL_PAUSE)
+        try:
+            certificate = await agent.read_state(
+                canister, paths, timeout=deadline.left(READ_TIMEOUT), identity=identity
+            )
+        except (TransportError, HttpError) as error:
+            if not error.retryable:
+                raise
+            continue
+        end = _end_of(certificate, request)
+        if end is not None:
+            return end
+
+
+async def _submit(agent: IcAgent, canister: Principal, request: SignedRequest, deadline: _Deadline) -> bytes | None:
+    """Send the call until it is taken; gives the certificate, or None if there is none yet."""
+    pause = RETRY_PAUSE
+    while True:
+        try:
+            answer = await agent.submit(canister, request.body, wait=True, timeout=deadline.left(SUBMIT_TIMEOUT))
+            if answer.status == 202:
+                return None
+            if answer.status == 200:
+                return _certificate_in(answer.body)
+            raise agent.http_error(answer)
+        except (TransportError, HttpError) as error:
+            asked = error.retry_after if isinstance(error, HttpError) else None
+            wait = max(pause, asked or 0.0)
+            if not error.retryable or not deadline.allows(wait):
+                raise
+        await deadline.pause(wait)
+        pause = min(pause * 2, MAX_RETRY_PAUSE)
+
+
+def _certificate_in(body: bytes) -> bytes | None:
+    if not body:
+        return None
+    answer = decoded(body)
+    certificate = answer.get("certificate")
+    if answer.get("status") == "replied" and isinstance(certificate, bytes):
+        return certificate
+    if "reject_code" in answer:
+        raise reject_of(answer)
+    raise AnswerMalformed("a call's answer has neither a certificate nor a reject")
+
+
+def _end_of(certificate: Certificate, request: SignedRequest) -> bytes | None:
+    """Give the reply, raise the reject, or give None while there is neither."""
+    status = request_status(certificate, request.request_id)
+    if status.status == "replied":
+        return status.reply or b""
+    if status.status == "rejected":
+        raise Rejected(status.reject_code or 0, status.reject_message or "", status.error_code)
+    if status.status == "done":
+        raise RequestTimeout("the call was executed, but its reply is kept no longer")
+    return None
+
+
+def _sleep(agent: IcAgent, seconds: float) -> Deferred[None]:
+    done: Deferred[None] = Deferred(lambda _: timer.cancel())
+    timer = agent.reactor.callLater(seconds, done.callback, None)
+    return done

@@ -1,0 +1,153 @@
+"""A transport in memory: joins the gateway with a replica, or with whatever a test makes up.
+
+``MemoryTransport(clock, handler)`` has both doors of :class:`icwsgw.agent.transport.Transport`, ``fetch`` and
+IAgent. ``handler(method, path, body)`` gives ``(status, headers, body)`` or a Deferred of it; what it raises or fails
+with reaches the caller as it is, so a test can have a ``ConnectionLost`` come out of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Union
+
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.web.iweb import IAgent
+from zope.interface import implementer
+
+from icwsgw.agent.connection import Answer
+from icwsgw.agent.response import BodyCollector, ClientRequest, Response
+from icwsgw.agent.transport import CBOR, MAX_BODY
+from icwsgw.agent.url import Url
+from icwsgw.errors import AnswerTooLarge, ConnectionLost, RequestTimeout
+
+Reply = tuple[int, dict[str, str], bytes]
+Handler = Callable[[str, str, bytes], Union[Reply, "Deferred[Reply]"]]
+
+
+@implementer(IAgent)
+class MemoryTransport:
+    """Requests that go nowhere but to a handler.
+
+    :param clock: for deadlines and latency
+    :param handler: answers
+    :param latency: seconds before the handler hears of a request, and the same before the caller hears of its answer
+    :ivar requests: (method, path, body) of all requests so far
+    :ivar under_way: how many have no end yet
+    """
+
+    def __init__(self, clock: Clock, handler: Handler, latency: float = 0.0) -> None:
+        self.clock = clock
+        self.handler = handler
+        self.latency = latency
+        self.requests: list[tuple[str, str, bytes]] = []
+        self.under_way = 0
+        self.closed = False
+
+    def fetch(
+        self,
+        method: bytes,
+        url: Url,
+        body: bytes = b"",
+        *,
+        timeout: float,
+        max_body: int = MAX_BODY,
+        content_type: bytes = CBOR,
+    ) -> Deferred[Answer]:
+        """As Transport.fetch."""
+        request = (method.decode(), url.path.decode(), body)
+        self.requests.append(request)
+        self.under_way += 1
+        asked: list[Deferred[Any]] = []
+
+        def cancelled(_: Deferred[Answer]) -> None:
+            for d in asked:
+                d.cancel()
+
+        done: Deferred[Answer] = Deferred(cancelled)
+        timer = self.clock.callLater(timeout, self._late, done, asked)
+
+        def ended(result: Any) -> Any:
+            self.under_way -= 1
+            if timer.active():
+                timer.cancel()
+            return result
+
+        done.addBoth(ended)
+        if self.closed:
+            done.errback(ConnectionLost("the transport is closed"))
+            return done
+
+        def ask() -> None:
+            if done.called:
+                return
+            answer = maybeDeferred(self.handler, *request)
+            asked.append(answer)
+            answer.addBoth(answered)
+
+        def answered(result: Any) -> None:
+            self._later(give, result)
+
+        def give(result: Any) -> None:
+            if done.called:
+                return
+            if isinstance(result, Failure):
+                done.errback(ConnectionLost("cancelled") if result.check(CancelledError) else result)
+                return
+            status, headers, content = result
+            if len(content) > max_body:
+                done.errback(AnswerTooLarge(f"the answer is longer than {max_body} bytes"))
+                return
+            done.callback(Answer(status, {n.lower().encode(): v.encode() for n, v in headers.items()}, content))
+
+        self._later(ask)
+        return done
+
+    def agent(self, timeout: float, max_body: int = MAX_BODY) -> MemoryAgent:
+        """As Transport.agent."""
+        return MemoryAgent(self, timeout, max_body)
+
+    def request(self, method: bytes, uri: bytes, headers: Any = None, bodyProducer: Any = None) -> Deferred[Any]:
+        """As Transport.request."""
+        return self.agent(30.0).request(method, uri, headers, bodyProducer)
+
+    def close(self) -> Deferred[None]:
+        """As Transport.close; what is under way is left to its deadline."""
+        self.closed = True
+        done: Deferred[None] = Deferred()
+        done.callback(None)
+        return done
+
+    def _later(self, call: Callable[..., object], *args: Any) -> None:
+        if self.latency:
+            self.clock.callLater(self.latency, call, *args)
+        else:
+            call(*args)
+
+    def _late(self, done: Deferred[Answer], asked: list[Deferred[Any]]) -> None:
+        if not done.called:
+            done.errback(RequestTimeout("no answer in time"))
+            for d in asked:
+                d.cancel()
+
+
+@implementer(IAgent)
+class MemoryAgent:
+    """The IAgent's door."""
+
+    def __init__(self, transport: MemoryTransport, timeout: float, max_body: int) -> None:
+        self.transport = transport
+        self.timeout = timeout
+        self.max_body = max_body
+
+    def request(self, method: bytes, uri: bytes, headers: Any = None, bodyProducer: Any = None) -> Deferred[Any]:
+        """Send a request; bodies must be at hand when ``startProducing`` returns."""
+        collector = BodyCollector()
+        if bodyProducer is not None:
+            bodyProducer.startProducing(collector)
+        request = ClientRequest(method, uri, headers)
+        answer = self.transport.fetch(
+            method, Url.parse(uri.decode()), collector.body(), timeout=self.timeout, max_body=self.max_body
+        )
+        return answer.addCallback(lambda whole: Response(whole, request))
