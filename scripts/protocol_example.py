@@ -176,7 +176,7 @@ def example() -> str:
         (
             "The handshake message:\n",
             listing(handshake(GATEWAY.principal.raw)),
-            "The client's first message, `ws_open`. The gateway relays everything behind `\"envelope\"` as it is, with the",
+            "The client's first message, `ws_open`. The gateway relays everything behind `envelope` as it is, with the",
             "self-describe tag before it:\n",
             listing(open_call()),
             "A message of the canister, the second to this client:\n",

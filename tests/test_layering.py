@@ -21,12 +21,15 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "icwsgw"
 
 # What each unit may import from this package, besides itself. OPTIONS are the modules about the operator's words.
-LEAVES = {"errors", "_version"}
+LEAVES = {"errors", "_version", "clock"}
 OPTIONS = {"addresses", "options", "config", "sources"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "_version": set(),
     "fastsend": set(),
+    "clock": set(),
+    "starting": {"errors"},
+    "checks": LEAVES | OPTIONS | {"gateway", "server", "observe"},
     "observe": LEAVES,
     "addresses": LEAVES,
     "options": LEAVES | OPTIONS | {"ic"},
