@@ -41,21 +41,18 @@ from icwsgw.ic.candid import types as t
 from icwsgw.ic.principal import Principal
 from tests.support.candid_strategies import Case, data_cases
 
-icp_candid = pytest.importorskip("icp_candid")
-Types = icp_candid.Types
 
-
-def their_type(kind: Type) -> Any:
+def their_type(kind: Type, types: Any) -> Any:
     if isinstance(kind, Opt):
-        return Types.Opt(their_type(kind.inner))
+        return types.Opt(their_type(kind.inner, types))
     if isinstance(kind, Vec):
-        return Types.Vec(their_type(kind.inner))
+        return types.Vec(their_type(kind.inner, types))
     if isinstance(kind, Record):
-        return Types.Record({str_key(number, key): their_type(part) for number, key, part in kind.fields})
+        return types.Record({str_key(number, key): their_type(part, types) for number, key, part in kind.fields})
     if isinstance(kind, Variant):
-        return Types.Variant({str_key(number, key): their_type(part) for number, key, part in kind.fields})
+        return types.Variant({str_key(number, key): their_type(part, types) for number, key, part in kind.fields})
     assert isinstance(kind, t.Primitive)
-    return getattr(Types, kind.name.capitalize())
+    return getattr(types, kind.name.capitalize())
 
 
 def str_key(number: int, key: str | int) -> str | int:
@@ -79,9 +76,10 @@ def their_value(kind: Type, value: Any) -> Any:
 
 @given(st.lists(data_cases, min_size=1, max_size=3))
 def test_icp_py_core_agrees(args: list[Case]) -> None:
+    icp_candid = pytest.importorskip("icp_candid")
     kinds = [case.kind for case in args]
     values = [case.value for case in args]
-    theirs = [their_type(kind) for kind in kinds]
+    theirs = [their_type(kind, icp_candid.Types) for kind in kinds]
     params = [
         {"type": kind, "value": their_value(case.kind, case.value)} for kind, case in zip(theirs, args, strict=True)
     ]
