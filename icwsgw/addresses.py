@@ -21,7 +21,7 @@ ENDPOINT_TYPES = frozenset({"tcp", "tcp6", "ssl", "tls", "unix", "systemd", "hap
 
 _PORT = re.compile(r":?(\d{1,5})")
 _HOST_PORT = re.compile(r"([A-Za-z0-9.-]+):(\d{1,5})")
-_BRACKETS = re.compile(r"\[([0-9A-Fa-f:.]+)\]:(\d{1,5})")
+_BRACKETS = re.compile(r"\[(.*)\]:(\d{1,5})")
 
 
 class Description(NamedTuple):
@@ -92,7 +92,7 @@ def normalise(text: str) -> str:
     kind, _, rest = text.partition(":")
     if kind not in ENDPOINT_TYPES and (match := _HOST_PORT.fullmatch(text)):
         return f"tcp:{_port(match[2], text)}:interface={match[1]}"
-    if not rest:
+    if not rest or not kind.isalnum():
         raise ConfigError(f"address {text!r} is neither an endpoint string nor IP:port")
     description = parse_description(text)
     if description.kind in ("tcp", "tcp6", "ssl"):

@@ -84,27 +84,27 @@ class Logger:
         self.component = component
         self.level = level
 
-    def debug(self, message: str, **fields: object) -> None:
+    def debug(self, message: str, /, **fields: object) -> None:
         """Log what helps to find a fault."""
         if self.level <= DEBUG:
             self._emit(DEBUG, message, fields)
 
-    def info(self, message: str, **fields: object) -> None:
+    def info(self, message: str, /, **fields: object) -> None:
         """Log what an operator wants to have seen."""
         if self.level <= INFO:
             self._emit(INFO, message, fields)
 
-    def warn(self, message: str, **fields: object) -> None:
+    def warn(self, message: str, /, **fields: object) -> None:
         """Log what an operator should look into."""
         if self.level <= WARN:
             self._emit(WARN, message, fields)
 
-    def error(self, message: str, **fields: object) -> None:
+    def error(self, message: str, /, **fields: object) -> None:
         """Log what does not work."""
         if self.level <= ERROR:
             self._emit(ERROR, message, fields)
 
-    def failure(self, message: str, failure: Failure | None = None, **fields: object) -> None:
+    def failure(self, message: str, /, failure: Failure | None = None, **fields: object) -> None:
         """Log a fault of the program with its traceback; without ``failure``, the exception being handled."""
         if self.level <= ERROR:
             self._emit(ERROR, message, fields, failure or Failure())
@@ -205,8 +205,9 @@ class LineObserver:
         failure = event.get("log_failure")
         text = message if isinstance(message, str) else formatEvent(event).rstrip("\n")
         traceback = failure.getTraceback() if isinstance(failure, Failure) else ""
-        if not text and isinstance(failure, Failure):
-            text = failure.getErrorMessage()
+        if isinstance(failure, Failure):
+            # The text of a legacy event has the traceback in it as well.
+            text = text.partition("\n")[0] or failure.getErrorMessage()
         line = self._format(event.get("log_time", 0.0), name, component, event, text, traceback)
         self._stream.write(line + "\n")
         self._stream.flush()

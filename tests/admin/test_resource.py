@@ -1,0 +1,110 @@
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.web.resource import IResource
+from zope.interface.verify import verifyObject
+
+from icwsgw.admin.resource import Admin, AdminResource, AdminSite
+from icwsgw.observe.health import Health
+from icwsgw.observe.metrics import Metrics
+
+BROWSER = "text/html,application/xhtml+xml,*/*;q=0.8"
+PROMETHEUS = (
+    "application/openmetrics-text;version=1.0.0;q=0.8,application/openmetrics-text;version=0.0.1;q=0.75,"
+    "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+)
+
+
+class Site:
+    """An admin site in memory."""
+
+    def __init__(self) -> None:
+        self.health = Health()
+        self.metrics = Metrics()
+        self.admin = Admin(self.metrics.registry, self.health, lambda: [("principal", "<aaaaa-aa>")])
+        self.clock = Clock()
+        self.site = AdminSite(self.admin, self.clock)
+
+    def request(self, method: str, path: str, accept: str = "") -> tuple[int, dict[str, str], bytes]:
+        transport = StringTransport()
+        protocol = self.site.buildProtocol(None)
+        protocol.makeConnection(transport)
+        lines = [
+            f"{method} {path} HTTP/1.1",
+            "Host: x",
+            "Connection: close",
+            *([f"Accept: {accept}"] if accept else []),
+        ]
+        protocol.dataReceived(("\r\n".join(lines) + "\r\n\r\n").encode())
+        head, _, body = transport.value().partition(b"\r\n\r\n")
+        status, *headers = head.decode().split("\r\n")
+        pairs = (header.split(": ", 1) for header in headers)
+        return int(status.split()[1]), {name.lower(): value for name, value in pairs}, body
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site()
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/", "/anything/else"])
+def test_every_path_shows_the_metrics_as_the_originals_exporter_did(site: Site, path: str) -> None:
+    status, headers, body = site.request("GET", path)
+    assert (status, headers["content-type"].split(";")[0]) == (200, "text/plain")
+    assert "clients_connected" in {family.name for family in parse(body.decode())}
+    assert headers["cache-control"] == "no-store"
+
+
+def test_prometheus_gets_openmetrics(site: Site) -> None:
+    status, headers, body = site.request("GET", "/metrics", PROMETHEUS)
+    assert (status, headers["content-type"].split(";")[0]) == (200, "application/openmetrics-text")
+    assert list(parse_openmetrics(body.decode()))
+
+
+def test_browsers_get_a_page_at_the_root_and_metrics_where_they_are(site: Site) -> None:
+    site.health.add("network", lambda: "http://r & co has not been reached")
+    status, headers, body = site.request("GET", "/", BROWSER)
+    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert b"not ready" in body
+    assert b"http://r &amp; co" in body
+    assert b"&lt;aaaaa-aa&gt;" in body
+    assert b"<aaaaa-aa>" not in body
+    assert site.request("GET", "/metrics", BROWSER)[1]["content-type"].startswith("text/plain")
+    assert site.request("GET", "/favicon.ico", BROWSER)[0] == 404
+
+
+def test_live_and_ready(site: Site) -> None:
+    reasons: list[str | None] = ["not reached"]
+    site.health.add("network", lambda: reasons[0])
+    site.health.add("listening", lambda: None)
+    assert site.request("GET", "/health/live")[::2] == (200, b"OK\n")
+    assert site.request("GET", "/health")[::2] == (200, b"OK\n")
+    assert site.request("GET", "/health/ready")[::2] == (503, b"network: not reached\n")
+    reasons[0] = None
+    assert site.request("GET", "/health/ready", BROWSER)[::2] == (200, b"ready\n")
+
+
+def test_head_has_no_body_and_nothing_can_be_posted(site: Site) -> None:
+    status, headers, body = site.request("HEAD", "/metrics")
+    assert (status, body) == (200, b"")
+    status, headers, body = site.request("POST", "/metrics")
+    assert (status, headers["allow"], body) == (405, "GET, HEAD", b"")
+
+
+def test_a_leaf_of_the_web(site: Site) -> None:
+    resource = AdminResource(site.admin)
+    verifyObject(IResource, resource)
+    assert resource.getChildWithDefault(b"x", None) is resource
+    with pytest.raises(ValueError, match="leaf"):
+        resource.putChild(b"x", resource)
+
+
+def test_silent_peers_are_dropped(site: Site) -> None:
+    transport = StringTransport()
+    protocol = site.site.buildProtocol(None)
+    protocol.callLater = site.clock.callLater
+    protocol.makeConnection(transport)
+    site.clock.advance(31)
+    assert transport.disconnecting

@@ -1,0 +1,23 @@
+from icwsgw.observe.health import Finding, Health
+
+
+def test_ready_when_every_check_is_content() -> None:
+    health = Health()
+    assert health.ready
+    reasons: dict[str, str | None] = {"network": "not reached", "draining": None}
+    for name in reasons:
+        health.add(name, lambda name=name: reasons[name])
+    assert health.findings() == [Finding("network", "not reached"), Finding("draining", None)]
+    assert not health.ready
+    reasons["network"] = None
+    assert health.ready
+
+
+def test_a_check_that_fails_is_a_reason() -> None:
+    health = Health()
+    health.add("broken", lambda: str(1 // 0))
+    assert health.findings() == [
+        Finding("broken", "the check failed: ZeroDivisionError: integer division or modulo by zero")
+    ]
+    health.add("broken", lambda: None)
+    assert health.ready

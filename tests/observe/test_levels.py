@@ -1,0 +1,43 @@
+import pytest
+
+from icwsgw.errors import ConfigError
+from icwsgw.observe.levels import DEBUG, ERROR, INFO, OFF, WARN, Levels, from_rust_log, parse_levels
+
+
+def test_the_longest_component_that_fits_decides() -> None:
+    levels = parse_levels("warn, server=debug,server.tls=error")
+    assert levels == Levels(WARN, {"server": DEBUG, "server.tls": ERROR})
+    assert [levels.of(name) for name in ("gateway", "server", "server.tls", "server.other")] == [
+        WARN,
+        DEBUG,
+        ERROR,
+        DEBUG,
+    ]
+
+
+@pytest.mark.parametrize(("text", "level"), [("", INFO), ("WARNING", WARN), ("off", OFF), ("none", OFF)])
+def test_levels(text: str, level: int) -> None:
+    assert parse_levels(text) == Levels(level)
+
+
+@pytest.mark.parametrize("wrong", ["loud", "server=loud", "=debug", "server="])
+def test_refusals(wrong: str) -> None:
+    with pytest.raises(ConfigError, match="neither a log level"):
+        parse_levels(wrong)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("", ""),
+        ("info", "info"),
+        ("ic_websocket_gateway=debug,info", "debug"),
+        ("info,ic_websocket_gateway::manager=trace", "trace"),
+        ("ic_websocket_gateway", "trace"),
+        ("hyper=debug", ""),
+        ("[span{a=b}]=info,nonsense", ""),
+    ],
+)
+def test_filters_of_the_original(given: str, expected: str) -> None:
+    assert from_rust_log(given) == expected
+    parse_levels(expected)

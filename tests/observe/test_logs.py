@@ -1,0 +1,236 @@
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.application.service import Application, IServiceCollection
+from twisted.logger import ILogObserver, Logger, LogLevel, globalLogPublisher
+from twisted.python import log as legacy
+from twisted.python.failure import Failure
+from zope.interface.verify import verifyObject
+
+from icwsgw.observe import logs
+from icwsgw.observe.levels import DEBUG, ERROR, INFO, Levels
+from icwsgw.observe.logs import Fields, LineObserver, ObservedService, get_logger, make_observer, set_levels
+
+
+@pytest.fixture(autouse=True)
+def default_levels() -> Iterator[None]:
+    yield
+    set_levels(Levels())
+
+
+class Listening:
+    """The lines an observer writes while it is attached to Twisted's log."""
+
+    def __init__(self, levels: Levels, format: str = "text") -> None:
+        self.stream = io.StringIO()
+        self.observer = LineObserver(self.stream, levels, format)
+        set_levels(levels)
+
+    def __enter__(self) -> "Listening":
+        globalLogPublisher.addObserver(self.observer)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        globalLogPublisher.removeObserver(self.observer)
+
+    @property
+    def lines(self) -> list[str]:
+        return self.stream.getvalue().splitlines()
+
+    @property
+    def bare(self) -> list[str]:
+        """The lines without their time."""
+        return [line.partition(" ")[2] for line in self.lines]
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.lines]
+
+
+def test_a_line_has_time_level_component_message_and_fields() -> None:
+    with Listening(Levels()) as log:
+        get_logger("gateway").info("poller started", canister="aaaaa-aa", clients=3, lag=0.123456789)
+    assert log.bare == ["info  gateway poller started canister=aaaaa-aa clients=3 lag=0.123457"]
+    assert log.lines[0].split(" ")[0].endswith("Z")
+
+
+def test_json_keeps_plain_values_and_moves_reserved_names() -> None:
+    with Listening(Levels(), "json") as log:
+        get_logger("gateway").warn("slow", level="x", message="y", clients=3, open=True, peer=None, data=b"12345")
+    (record,) = log.records
+    assert record.pop("time")
+    assert record == {
+        "level": "warn",
+        "component": "gateway",
+        "message": "slow",
+        "level_": "x",
+        "message_": "y",
+        "clients": 3,
+        "open": True,
+        "peer": None,
+        "data": "<5 bytes>",
+    }
+
+
+def test_nothing_a_peer_sent_breaks_a_line() -> None:
+    with Listening(Levels()) as log:
+        get_logger("server").info("left\nfake\x1b[31m", reason='a "b"\nc', empty="", payload=b"secret")
+    assert log.bare == [
+        'info  server left\\nfake\\x1b[31m reason="a \\"b\\"\\nc" empty="" payload="<6 bytes>"',
+    ]
+
+
+def test_levels_by_component() -> None:
+    with Listening(Levels(INFO, {"server": DEBUG, "agent": ERROR})) as log:
+        for component in ("server", "server.tls", "agent", "gateway"):
+            logger = get_logger(component)
+            logger.debug("debug")
+            logger.info("info")
+            logger.error("error")
+    assert [line.split()[:2] for line in log.bare] == [
+        ["debug", "server"],
+        ["info", "server"],
+        ["error", "server"],
+        ["debug", "server.tls"],
+        ["info", "server.tls"],
+        ["error", "server.tls"],
+        ["error", "agent"],
+        ["info", "gateway"],
+        ["error", "gateway"],
+    ]
+
+
+def test_a_logger_is_silent_below_what_any_sink_wants() -> None:
+    logger = get_logger("quiet")
+    assert logger is get_logger("quiet")
+    set_levels(Levels(ERROR), Levels(100, {"quiet": DEBUG}))
+    assert logger.level == DEBUG
+    set_levels()
+    assert logger.level == 100
+
+
+def test_traceback_of_a_failure() -> None:
+    def fail() -> None:
+        try:
+            raise RuntimeError("boom")
+        except RuntimeError:
+            get_logger("gateway").failure("a fault", client=1)
+
+    with Listening(Levels()) as text:
+        fail()
+    assert text.bare[0] == "error gateway a fault client=1"
+    assert text.lines[-1] == "    builtins.RuntimeError: boom"
+    with Listening(Levels(), "json") as as_json:
+        fail()
+    assert "boom" in as_json.records[0]["traceback"]
+
+
+def test_the_chatter_of_others_counts_as_debug() -> None:
+    others = Logger(namespace="twisted.internet.tcp")
+    with Listening(Levels()) as quiet:
+        others.info("Starting factory {name}", name="f")
+        legacy.msg("starting on 8080")
+        others.warn("odd {thing}", thing="x")
+        Logger(namespace="stdout").info("{log_io}", log_io="printed")
+        others.failure("Unhandled", Failure(ValueError("v")), level=LogLevel.critical)
+        legacy.err(Failure(KeyError("k")))
+    heads = [" ".join(line.split()[:4]) for line in quiet.bare if not line.startswith(" ")]
+    assert "warn twisted.internet.tcp odd x" in heads
+    assert "info stdout printed" in heads
+    assert "critical twisted.internet.tcp Unhandled" in heads
+    assert not any("factory" in line or "8080" in line for line in quiet.lines)
+    assert [line.split(": ", 1)[1] for line in quiet.lines if "KeyError" in line] == ["builtins.KeyError: 'k'"]
+    with Listening(Levels(DEBUG)) as loud:
+        others.info("Starting factory {name}", name="f")
+    assert loud.bare == ["debug twisted.internet.tcp Starting factory f"]
+
+
+def test_other_observers_can_format_our_events() -> None:
+    from twisted.logger import formatEvent
+
+    seen: list[dict[str, Any]] = []
+    globalLogPublisher.addObserver(seen.append)
+    try:
+        get_logger("gateway").info("opened {x}", client="a b")
+    finally:
+        globalLogPublisher.removeObserver(seen.append)
+    assert formatEvent(seen[0]) == 'opened {x} client="a b"'
+    assert f"{Fields(a=1)}" == " a=1"
+
+
+def test_an_application_takes_the_observer_of_its_service() -> None:
+    observer = LineObserver(io.StringIO(), Levels())
+    verifyObject(ILogObserver, observer)
+    application = Application("icws")
+    service = ObservedService(observer)
+    service.setServiceParent(application)
+    assert application.getComponent(ILogObserver) is observer
+    assert list(IServiceCollection(application)) == [service]
+
+    plain = Application("icws")
+    ObservedService(None).setServiceParent(plain)
+    assert plain.getComponent(ILogObserver) is None
+
+
+def test_main_log_goes_where_twistd_was_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    event = {"log_level": LogLevel.info, "log_namespace": "icwsgw.gateway", "log_time": 0.0, "icws_message": "hello"}
+    for options in (None, {"logfile": "-", "nodaemon": True}, {"logfile": None, "nodaemon": True}):
+        observer: Any = make_observer(Levels(), "text", twistd=options)
+        observer(dict(event))
+        assert capsys.readouterr().out == "1970-01-01T00:00:00.000Z info  gateway hello\n"
+    file = tmp_path / "gateway.log"
+    observer = make_observer(Levels(), "text", twistd={"logfile": str(file), "nodaemon": True})
+    observer(dict(event))
+    assert file.read_text() == "1970-01-01T00:00:00.000Z info  gateway hello\n"
+    assert make_observer(Levels(), "text", twistd={"syslog": True}) is None
+
+
+def test_a_file_beside_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    traces = tmp_path / "data" / "traces"
+    make_observer(Levels(), "text", file_levels=Levels(100), traces=traces)
+    assert not traces.exists()
+    observer: Any = make_observer(
+        Levels(), "text", file_levels=Levels(DEBUG), traces=traces, now=lambda: 1700000000.1234
+    )
+    assert get_logger("gateway").level == DEBUG
+    globalLogPublisher.addObserver(observer)
+    try:
+        get_logger("gateway").debug("small")
+        get_logger("gateway").info("big")
+    finally:
+        globalLogPublisher.removeObserver(observer)
+    assert capsys.readouterr().out.count("\n") == 1
+    lines = (traces / "gateway_1700000000123.log").read_text().splitlines()
+    assert [json.loads(line)["message"] for line in lines] == ["small", "big"]
+
+
+def test_syslog_stays_with_twistd_and_the_file_still_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from twisted.python import syslog
+
+    heard: list[dict[str, Any]] = []
+
+    class FakeSyslog:
+        def __init__(self, prefix: str) -> None:
+            assert prefix == "icws"
+
+        def emit(self, event: dict[str, Any]) -> None:
+            heard.append(event)
+
+    monkeypatch.setattr(syslog, "SyslogObserver", FakeSyslog)
+    observer: Any = make_observer(
+        Levels(), "text", file_levels=Levels(), traces=tmp_path, twistd={"syslog": True, "prefix": "icws"}
+    )
+    observer({"log_level": LogLevel.info, "log_namespace": "icwsgw.x", "log_time": 1.0, "icws_message": "m"})
+    assert len(heard) == 1
+    assert len(list(tmp_path.glob("gateway_*.log"))) == 1
+
+
+def test_formats_are_the_choices_of_the_option() -> None:
+    from icwsgw.config import BY_NAME
+
+    for name in logs.FORMATS:
+        assert BY_NAME["log-format"].kind.parse(name) == name

@@ -1,0 +1,101 @@
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families as parse
+
+from icwsgw.observe.meters import (
+    OTHER,
+    Counter,
+    Declared,
+    Exposition,
+    Gauge,
+    Histogram,
+    LabelledCounter,
+    LabelledGauge,
+    Meter,
+)
+
+
+def scrape(name: str, kind: str, meter: Meter, label: str = "") -> dict[tuple[str, ...], float]:
+    registry = CollectorRegistry()
+    registry.register(Exposition([Declared(name, "Help", kind, meter, label)]))
+    (family,) = parse(generate_latest(registry).decode())
+    assert family.documentation == "Help"
+    return {(sample.name, *sample.labels.values()): sample.value for sample in family.samples}
+
+
+def test_counter() -> None:
+    counter = Counter()
+    counter.inc()
+    counter.inc(2)
+    counter.value += 1
+    assert scrape("things_total", "counter", counter) == {("things_total",): 4}
+
+
+def test_a_counter_under_an_old_name_keeps_it() -> None:
+    assert scrape("client_connected_count", "unknown", Counter()) == {("client_connected_count",): 0}
+
+
+def test_an_undeclared_label_counts_as_other() -> None:
+    counter = LabelledCounter(("a", "b"))
+    counter.inc("a")
+    counter.inc("mallory-1")
+    counter.inc("mallory-2", 2)
+    assert scrape("things_total", "counter", counter, "outcome") == {
+        ("things_total", "a"): 1,
+        ("things_total", "b"): 0,
+        ("things_total", OTHER): 3,
+    }
+
+
+def test_gauge() -> None:
+    gauge = Gauge()
+    gauge.inc(3)
+    gauge.dec()
+    assert scrape("level", "gauge", gauge) == {("level",): 2}
+    gauge.set(None)
+    assert scrape("level", "gauge", gauge) == {}
+    gauge.inc()
+    assert gauge.value == 1
+    gauge.set(None)
+    gauge.dec()
+    assert gauge.value == -1
+    gauge.set_function(lambda: 7)
+    assert scrape("level", "gauge", gauge) == {("level",): 7}
+
+
+def test_labelled_gauge() -> None:
+    gauge = LabelledGauge(("init", "open"))
+    assert scrape("sessions", "gauge", gauge, "state") == {("sessions", "init"): 0, ("sessions", "open"): 0}
+    gauge.set_function(lambda: {"open": 2, "strange": 1, "stranger": 1})
+    assert scrape("sessions", "gauge", gauge, "state") == {
+        ("sessions", "init"): 0,
+        ("sessions", "open"): 2,
+        ("sessions", OTHER): 2,
+    }
+
+
+def test_histogram_buckets_add_up_and_a_bound_belongs_to_its_bucket() -> None:
+    histogram = Histogram((0.1, 1))
+    for value in (0.05, 0.1, 0.5, 5.0):
+        histogram.observe(value)
+    assert histogram.count == 4
+    assert scrape("took_seconds", "histogram", histogram) == {
+        ("took_seconds_bucket", "0.1"): 2,
+        ("took_seconds_bucket", "1.0"): 3,
+        ("took_seconds_bucket", "+Inf"): 4,
+        ("took_seconds_count",): 4,
+        ("took_seconds_sum",): pytest.approx(5.65),
+    }
+
+
+def test_registering_asks_no_callback() -> None:
+    gauge = Gauge()
+    gauge.set_function(lambda: 1 / 0)
+    CollectorRegistry(auto_describe=True).register(Exposition([Declared("broken", "Help", "gauge", gauge)]))
+
+
+def test_a_name_cannot_be_registered_twice() -> None:
+    registry = CollectorRegistry()
+    registry.register(Exposition([Declared("things_total", "Help", "counter", Counter())]))
+    with pytest.raises(ValueError, match="Duplicated"):
+        registry.register(Exposition([Declared("things_total", "Help", "counter", Counter())]))

@@ -1,0 +1,86 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet import endpoints
+
+from icwsgw.addresses import Description, normalise, parse_description, quote, tcp_port
+from icwsgw.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("0.0.0.0:8080", "tcp:8080:interface=0.0.0.0"),
+        ("127.0.0.1:0", "tcp:0:interface=127.0.0.1"),
+        ("localhost:8080", "tcp:8080:interface=localhost"),
+        ("[::]:8080", r"tcp6:8080:interface=\:\:"),
+        ("[::1]:8080", r"tcp6:8080:interface=\:\:1"),
+        ("8080", "tcp:8080"),
+        (":8080", "tcp:8080"),
+        (" tcp:8080 ", "tcp:8080"),
+        ("tcp:8080:interface=127.0.0.1", "tcp:8080:interface=127.0.0.1"),
+        ("ssl:8443:privateKey=k.pem:certKey=c.pem", "ssl:8443:privateKey=k.pem:certKey=c.pem"),
+        ("tls:/certificates:8443", "tls:/certificates:8443"),
+        ("unix:/run/icws.sock", "unix:/run/icws.sock"),
+        ("systemd:domain=INET:name=icws", "systemd:domain=INET:name=icws"),
+        ("haproxy:tcp:8080", "haproxy:tcp:8080"),
+    ],
+)
+def test_forms(given: str, expected: str) -> None:
+    assert normalise(given) == expected
+    assert normalise(expected) == expected
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "",
+        "  ",
+        "70000",
+        "1.2.3.4:70000",
+        "nonsense",
+        "[::zz]:80",
+        "[:::]:80",
+        "tcp:",
+        "tcp:http",
+        "tcp:99999",
+        "tcp:interface=::",
+        "unix",
+        "8080:",
+        "tcp:80\\",
+        "a=b:c",
+    ],
+)
+def test_refusals(wrong: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        normalise(wrong)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_description_is_taken_apart_as_twisted_does() -> None:
+    text = r"tcp:8080:interface=\:\:1:backlog=5"
+    kind, args, options = parse_description(text)
+    assert (kind, args, options) == ("tcp", ("8080",), {"interface": "::1", "backlog": "5"})
+    assert endpoints._parse(text) == ([kind, *args], options)
+
+
+words = st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=1, max_size=12)
+
+
+@given(words, st.lists(words, max_size=3), st.dictionaries(words, words, max_size=3))
+def test_descriptions_survive_their_text(kind: str, args: list[str], options: dict[str, str]) -> None:
+    description = Description(kind, tuple(args), options)
+    assert parse_description(str(description)) == description
+
+
+@given(words)
+def test_quoting_hides_every_word_from_twisted(word: str) -> None:
+    assert endpoints._parse(f"unix:{quote(word)}") == (["unix", word], {})
+
+
+@pytest.mark.parametrize(
+    ("text", "port"),
+    [("tcp:8080", 8080), ("ssl:443:privateKey=k", 443), ("tls:/directory:443", None), ("unix:/x", None), ("tcp:0", 0)],
+)
+def test_tcp_port(text: str, port: int | None) -> None:
+    assert tcp_port(text) == port

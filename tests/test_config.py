@@ -1,0 +1,88 @@
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from icwsgw.config import BY_NAME, OPTIONS, GatewayConfig
+from icwsgw.errors import ConfigError
+
+DEFAULTS: dict[str, Any] = {
+    "gateway_addresses": ("tcp:8080",),
+    "ic_network_url": "http://127.0.0.1:4943",
+    "polling_interval": 0.1,
+    "prometheus_endpoint": "tcp:9090",
+    "max_message_bytes": 2 * 1024 * 1024 + 64 * 1024,
+    "max_answer_bytes": 3 * 1024 * 1024,
+    "outbox_bytes": 4 * 1024 * 1024,
+    "max_connections": 50_000,
+    "relay_order": "accepted",
+    "open_timeout": 60.0,
+}
+
+
+def test_defaults_are_those_of_the_documents() -> None:
+    config = GatewayConfig()
+    assert {name: getattr(config, name) for name in DEFAULTS} == DEFAULTS
+
+
+def test_every_field_is_an_option_that_explains_itself() -> None:
+    assert [entry.field for entry in OPTIONS] == [field.name for field in dataclasses.fields(GatewayConfig)]
+    assert len(BY_NAME) == len(OPTIONS) == len({entry.variable for entry in OPTIONS})
+    for entry in OPTIONS:
+        assert entry.help.endswith("."), entry.name
+        assert entry.reason == "" or entry.reason.endswith("."), entry.name
+        assert entry.name == entry.name.lower()
+        assert "_" not in entry.name
+
+
+@pytest.mark.parametrize("entry", OPTIONS, ids=lambda entry: entry.name)
+def test_every_default_can_be_written_as_text(entry: Any) -> None:
+    value = entry.kind.parse(entry.kind.show(entry.default))
+    assert value == (entry.default.absolute() if isinstance(entry.default, Path) else entry.default)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"gateway_addresses": ()}, "--gateway-address"),
+        ({"tls_certificate_pem_path": Path("c.pem")}, "go together"),
+        ({"tls_certificate_key_pem_path": Path("k.pem")}, "go together"),
+        ({"allowed_canisters": ("aaaaa-aa",), "denied_canisters": ("aaaaa-aa",)}, "aaaaa-aa is both"),
+        ({"first_message_timeout": 61.0}, r"--first-message-timeout \(61\) may not be above --open-timeout \(60\)"),
+        ({"pong_timeout": 26.0}, "--pong-timeout"),
+        ({"outbox_bytes": 1 << 20}, "--max-message-bytes"),
+        ({"relay_queue_bytes": 1 << 20}, "--relay-queue-bytes"),
+        ({"gateway_addresses": ("tcp:1", "tcp:1")}, "tcp:1 is used twice"),
+        ({"gateway_addresses": ("tcp:9090",)}, "tcp:9090 is used twice"),
+        ({"devnet": True, "devnet_listen": "tcp:8080"}, "tcp:8080 is used twice"),
+    ],
+)
+def test_contradictions(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        GatewayConfig(**changes)
+
+
+def test_what_does_not_contradict() -> None:
+    GatewayConfig(ping_interval=0.0, pong_timeout=30.0)
+    GatewayConfig(gateway_addresses=("tcp:0", "tcp:0"), prometheus_endpoint=None)
+
+
+@pytest.mark.parametrize(
+    ("url", "mainnet"),
+    [
+        ("https://icp0.io", True),
+        ("https://icp-api.io", True),
+        ("https://some.icp0.io", True),
+        ("http://icp0.io", False),
+        ("https://icp0.io.example", False),
+        ("https://noticp0.io", False),
+        ("http://127.0.0.1:4943", False),
+    ],
+)
+def test_mainnet(url: str, mainnet: bool) -> None:
+    assert GatewayConfig(ic_network_url=url).is_mainnet is mainnet
+
+
+def test_key_file() -> None:
+    assert GatewayConfig(data_dir=Path("/d")).key_file == Path("/d/key_pair")

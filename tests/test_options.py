@@ -1,0 +1,109 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from icwsgw import options
+from icwsgw.errors import ConfigError
+from icwsgw.options import Kind, Option
+
+
+def make(kind: Kind, default: Any = None) -> Option:
+    return Option("some-name", "some_name", kind, default, "Help.", "", "Main")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (options.seconds(), "10", 10.0),
+        (options.seconds(), "2.5", 2.5),
+        (options.seconds(), ".5", 0.5),
+        (options.seconds(), "250ms", 0.25),
+        (options.seconds(), "2 m", 120.0),
+        (options.seconds(), "1h", 3600.0),
+        (options.milliseconds(0.001, 60), "100", 0.1),
+        (options.milliseconds(0.001, 60), "2s", 2.0),
+        (options.count(), "50_000", 50_000),
+        (options.size(0), "2162688", 2_162_688),
+        (options.size(0), "64K", 65_536),
+        (options.size(0), "4MiB", 4 << 20),
+        (options.size(0), "4mb", 4 << 20),
+        (options.size(0), "17B", 17),
+        (options.choice("a", "b"), " A ", "a"),
+        (options.FLAG, "yes", True),
+        (options.FLAG, "0", False),
+        (options.FILE, "", None),
+        (options.FILE, "none", None),
+        (options.OPTIONAL_ADDRESS, "off", None),
+        (options.OPTIONAL_ADDRESS, "0.0.0.0:9090", "tcp:9090:interface=0.0.0.0"),
+        (options.OPTIONAL_TEXT, "", None),
+        (options.OPTIONAL_TEXT, "grpc://otlp_collector:4317", "grpc://otlp_collector:4317"),
+        (options.URL, "https://icp0.io/", "https://icp0.io"),
+        (options.URL, "http://host.docker.internal:4943", "http://host.docker.internal:4943"),
+        (options.ADDRESSES, "8080, unix:/x\t[::1]:1", ("tcp:8080", "unix:/x", r"tcp6:1:interface=\:\:1")),
+        (options.ORIGINS, "https://App.example/ null", ("https://app.example", "null")),
+        (options.CANISTERS, "aaaaa-aa", ("aaaaa-aa",)),
+    ],
+)
+def test_values(kind: Kind, text: str, value: object) -> None:
+    assert kind.parse(text) == value
+    assert kind.parse(kind.show(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (options.seconds(1, 5), "0.5"),
+        (options.seconds(), "1e3"),
+        (options.seconds(), "-1"),
+        (options.seconds(), "soon"),
+        (options.seconds(), "nan"),
+        (options.milliseconds(0.001, 60), "0"),
+        (options.count(1), "0"),
+        (options.count(), "1.5"),
+        (options.size(1 << 10), "1"),
+        (options.size(0), "-1"),
+        (options.choice("a"), "b"),
+        (options.FLAG, "perhaps"),
+        (options.URL, "icp0.io"),
+        (options.URL, "ftp://icp0.io"),
+        (options.URL, "https://user:secret@icp0.io"),
+        (options.URL, "http://[::1"),
+        (options.URL, "http://host:99999"),
+        (options.URL, "http://host/?a=b"),
+        (options.ORIGINS, "app.example"),
+        (options.ORIGINS, "https://app.example/page"),
+        (options.CANISTERS, "not-a-canister"),
+        (options.DIRECTORY, " "),
+    ],
+)
+def test_refusals_say_where_and_what(kind: Kind, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^--some-name: ") as caught:
+        make(kind).parse(text, "--some-name")
+    assert "\n" not in str(caught.value)
+
+
+def test_secrets_in_urls_do_not_get_into_the_configuration() -> None:
+    with pytest.raises(ConfigError):
+        options.URL.parse("https://user:secret@icp0.io")
+
+
+def test_files_become_absolute() -> None:
+    assert options.FILE.parse("cert.pem") == Path("cert.pem").absolute()
+    assert options.DIRECTORY.parse("data") == Path("data").absolute()
+
+
+def test_toml_values() -> None:
+    assert make(options.seconds()).parse_toml(2, "x") == 2.0
+    assert make(options.FLAG).parse_toml(True, "x") is True
+    assert make(options.ADDRESSES).parse_toml(["tcp:1", 2], "x") == ("tcp:1", "tcp:2")
+    with pytest.raises(ConfigError, match=r"^x: takes one value"):
+        make(options.FLAG).parse_toml([True], "x")
+    with pytest.raises(ConfigError, match=r"^x: dict"):
+        make(options.FLAG).parse_toml({"a": 1}, "x")
+
+
+def test_environment_name() -> None:
+    assert make(options.FLAG).variable == "ICWS_SOME_NAME"
+    assert make(options.FLAG).is_flag
+    assert not make(options.URL).is_flag

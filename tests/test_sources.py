@@ -1,0 +1,112 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from icwsgw.config import BY_NAME, GatewayConfig
+from icwsgw.errors import ConfigError
+from icwsgw.sources import describe, load
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "icws.toml"
+
+
+def test_command_line_over_environment_over_file_over_default(file: Path) -> None:
+    file.write_text('polling-interval = 1\nquery-timeout = 1\ncall_timeout = "1"\ndrain-window = 1\n')
+    sourced = load(
+        {"polling-interval": 0.003},
+        {"ICWS_POLLING_INTERVAL": "2", "ICWS_QUERY_TIMEOUT": "2", "ICWS_DRAIN_WINDOW": ""},
+        file,
+    )
+    config = sourced.config
+    assert (config.polling_interval, config.query_timeout, config.call_timeout) == (0.003, 2.0, 1.0)
+    assert (config.drain_window, config.open_timeout) == (1.0, 60.0)
+    assert [
+        sourced.sources[name] for name in ("polling_interval", "query_timeout", "call_timeout", "open_timeout")
+    ] == [
+        "command line",
+        "ICWS_QUERY_TIMEOUT",
+        str(file),
+        "default",
+    ]
+
+
+def test_nothing_given_is_the_defaults_with_an_absolute_directory() -> None:
+    assert load({}, {}).config == GatewayConfig(data_dir=Path("data").absolute())
+
+
+def test_the_environment_may_name_the_file(file: Path) -> None:
+    file.write_text('gateway-address = ["tcp:1", "unix:/x"]\ndevnet = false\n')
+    assert load({}, {"ICWS_CONFIG": str(file)}).config.gateway_addresses == ("tcp:1", "unix:/x")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("poling-interval = 1", "'poling-interval' is not an option"),
+        ("[gateway]\naddress = 1", "'gateway' is not an option"),
+        ("polling-interval = ", "is not TOML"),
+        ("polling-interval = [1, 2]", "takes one value"),
+        ('polling-interval = "x"', r"icws.toml: polling-interval: 'x' is not a duration"),
+    ],
+)
+def test_wrong_files(file: Path, content: str, words: str) -> None:
+    file.write_text(content)
+    with pytest.raises(ConfigError, match=words):
+        load({}, {}, file)
+
+
+def test_files_that_cannot_be_read(file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot read .*icws\.toml: No such file"):
+        load({}, {}, file)
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="is not TOML"):
+        load({}, {}, file)
+
+
+def test_a_wrong_variable_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"^ICWS_MAX_CONNECTIONS: 'many' is not a whole number$"):
+        load({}, {"ICWS_MAX_CONNECTIONS": "many"})
+
+
+def test_variables_of_the_platform_are_left_alone() -> None:
+    load({}, {"ICWS_SERVICE_HOST": "10.0.0.1", "ICWS_PORT": "tcp://10.0.0.1:8080"})
+
+
+@pytest.mark.parametrize(
+    ("environment", "level"),
+    [
+        ({}, "info"),
+        ({"RUST_LOG_STDOUT": ""}, "info"),
+        ({"RUST_LOG_STDOUT": "ic_websocket_gateway=debug"}, "debug"),
+        ({"RUST_LOG_STDOUT": "hyper=trace"}, "info"),
+        ({"RUST_LOG_STDOUT": "info,["}, "info"),
+        ({"RUST_LOG_STDOUT": "debug", "ICWS_LOG_LEVEL": "warn"}, "warn"),
+    ],
+)
+def test_levels_of_the_original(environment: dict[str, str], level: str) -> None:
+    assert load({}, environment).config.log_level == level
+
+
+def test_devnet_means_its_own_url() -> None:
+    def load_devnet(**given: Any) -> GatewayConfig:
+        return load({"devnet": True, **{name.replace("_", "-"): value for name, value in given.items()}}, {}).config
+
+    assert load_devnet().ic_network_url == "http://127.0.0.1:4943"
+    assert load_devnet(devnet_listen="tcp:5000").ic_network_url == "http://127.0.0.1:5000"
+    assert load_devnet(ic_network_url="http://127.0.0.1:4943").devnet
+    with pytest.raises(ConfigError, match="leave --ic-network-url out"):
+        load_devnet(ic_network_url="https://icp0.io")
+    with pytest.raises(ConfigError, match="TCP only"):
+        load_devnet(devnet_listen="unix:/x")
+
+
+def test_what_is_described_would_be_read_as_the_same(file: Path) -> None:
+    sourced = load({"gateway-address": ("tcp:1", "unix:/x"), "devnet": True}, {"ICWS_OUTBOX_BYTES": "8M"})
+    lines = list(describe(sourced))
+    assert len(lines) == len(BY_NAME)
+    assert 'outbox-bytes = "8388608"  # ICWS_OUTBOX_BYTES (bytes)' in lines
+    file.write_text("\n".join(lines))
+    assert load({}, {}, file).config == sourced.config
