@@ -95,13 +95,17 @@ def _read(path: Path, warn: Callable[[str], None]) -> bytes | None:
         return None
     except OSError as error:
         raise ConfigError(f"cannot read key file {path}: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as stream:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
             raise ConfigError(f"key file {path} is not a file")
-        if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            warn(f"key file {path} is open to others (mode {stat.S_IMODE(status.st_mode):04o}); chmod 600 it")
-        return stream.read(MAX_KEY_FILE)
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            warn(f"key file {path} is open to others (mode {stat.S_IMODE(mode):04o}); chmod 600 it")
+        return os.read(descriptor, MAX_KEY_FILE)
+    except OSError as error:
+        raise ConfigError(f"cannot read key file {path}: {error.strerror}") from None
+    finally:
+        os.close(descriptor)
 
 
 def _create(path: Path, data: bytes) -> None:

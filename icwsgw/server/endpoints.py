@@ -238,5 +238,5 @@ def _plain(error: BaseException | None) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     if isinstance(error, (KeyError, IndexError)):
-        return f"no such descriptor or word: {error}"
+        return "systemd has handed over no such socket"
     return str(error)

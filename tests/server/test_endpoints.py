@@ -1,0 +1,254 @@
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet import interfaces
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from zope.interface.verify import verifyObject
+
+from icwsgw.errors import ConfigError
+from icwsgw.server.endpoints import BACKLOG, Listenable, ListeningService, listening_service, make_endpoint
+from icwsgw.server.tls import RELOAD_INTERVAL, PemFiles, ServerTls
+from tests.support import pem
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> PemFiles:
+    return PemFiles(*pem.server(pem.authority()).write(tmp_path_factory.mktemp("tls")))
+
+
+@pytest.fixture
+def tls(files: PemFiles) -> ServerTls:
+    return ServerTls(files)
+
+
+def listen(address: str, tls: ServerTls | None = None) -> tuple[MemoryReactorClock, Any, Listenable]:
+    reactor, factory = MemoryReactorClock(), Factory.forProtocol(Protocol)
+    made = make_endpoint(reactor, address, tls)
+    verifyObject(interfaces.IStreamServerEndpoint, made.endpoint)
+    made.endpoint.listen(factory)
+    return reactor, factory, made
+
+
+@pytest.mark.parametrize(
+    ("address", "port", "interface"),
+    [
+        ("tcp:8080", 8080, ""),
+        ("0.0.0.0:8080", 8080, "0.0.0.0"),
+        ("8080", 8080, ""),
+        ("[::1]:8080", 8080, "::1"),
+        ("tcp:port=8080:interface=127.0.0.1", 8080, "127.0.0.1"),
+    ],
+)
+def test_plain(address: str, port: int, interface: str) -> None:
+    reactor, factory, made = listen(address)
+    assert reactor.tcpServers == [(port, factory, BACKLOG, interface)]
+    assert made.tls is None
+
+
+def test_backlog_can_be_given() -> None:
+    assert listen("tcp:8080:backlog=7")[0].tcpServers[0][2] == 7
+
+
+@pytest.mark.parametrize("address", ["tcp:8080", "0.0.0.0:8080", "[::]:8080", "ssl:8080", "tls:8080:interface=0.0.0.0"])
+def test_pem_paths_turn_plain_addresses_into_tls(address: str, tls: ServerTls) -> None:
+    reactor, factory, made = listen(address, tls)
+    ((port, outer, _, _),) = reactor.tcpServers
+    assert port == 8080
+    assert isinstance(outer, TLSMemoryBIOFactory)
+    assert outer.wrappedFactory is factory
+    assert made.tls is tls
+
+
+@pytest.mark.parametrize("kind", ["ssl", "tls"])
+def test_tls_with_files_of_its_own(kind: str, files: PemFiles, tmp_path: Path) -> None:
+    reactor, _, made = listen(f"{kind}:8443:privateKey={files.key}:certKey={files.certificate}:interface=127.0.0.1")
+    ((port, outer, _, interface),) = reactor.tcpServers
+    assert (port, interface) == (8443, "127.0.0.1")
+    assert isinstance(outer, TLSMemoryBIOFactory)
+    assert made.tls is not None
+    assert made.tls.files[:2] == files[:2]
+
+    both = tmp_path / "both.pem"
+    both.write_bytes(files.key.read_bytes() + files.certificate.read_bytes())
+    assert listen(f"{kind}:8443:privateKey={both}")[2].tls is not None
+    chain = listen(f"{kind}:8443:privateKey={both}:extraCertChain={files.certificate}")[2].tls
+    assert chain is not None
+    assert chain.files.chain == files.certificate
+
+
+def test_twisteds_own_tls_directory_stays_twisteds(files: PemFiles, tmp_path: Path) -> None:
+    (tmp_path / "localhost.pem").write_bytes(files.key.read_bytes() + files.certificate.read_bytes())
+    made = make_endpoint(MemoryReactorClock(), f"tls:{tmp_path}:8443")
+    assert made.tls is None
+    verifyObject(interfaces.IStreamServerEndpoint, made.endpoint)
+
+
+def test_a_unix_socket_stays_plain(tls: ServerTls, tmp_path: Path) -> None:
+    reactor, factory, made = listen(f"unix:{tmp_path}/icws.sock", tls)
+    assert reactor.unixServers[0][:2] == (f"{tmp_path}/icws.sock", factory)
+    assert made.tls is None
+
+
+class Remember(Protocol):
+    """Keeps what it hears, and from whom."""
+
+    heard = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        self.heard += data
+
+
+def test_a_proxys_header_tells_the_client_and_comes_before_tls(tls: ServerTls) -> None:
+    reactor = MemoryReactorClock()
+    made: list[Remember] = []
+
+    class Remembering(Factory):
+        protocol = Remember
+
+        def buildProtocol(self, address: object) -> Protocol:
+            protocol = Remember()
+            made.append(protocol)
+            return protocol
+
+    make_endpoint(reactor, "haproxy:tcp:8080:interface=127.0.0.1").endpoint.listen(Remembering())
+    outer = reactor.tcpServers[0][1].buildProtocol(None)
+    outer.makeConnection(StringTransport())
+    outer.dataReceived(b"PROXY TCP4 192.0.2.7 127.0.0.1 5555 8080\r\nhello")
+    assert made[0].heard == b"hello"
+    assert made[0].transport.getPeer().host == "192.0.2.7"
+
+    secure = MemoryReactorClock()
+    listenable = make_endpoint(secure, "haproxy:tcp:8080", tls)
+    assert listenable.tls is tls
+    listenable.endpoint.listen(Remembering())
+    inner = secure.tcpServers[0][1].wrappedFactory
+    assert isinstance(inner, TLSMemoryBIOFactory)
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("ssl:8443", "needs privateKey= and certKey="),
+        ("tls:8443:certKey=c.pem", "certKey but no privateKey"),
+        ("ssl:8443:privateKey=/nowhere/k.pem", "cannot read /nowhere/k.pem"),
+        ("ssl:8443:sslmethod=TLSv1_METHOD", "sslmethod is not known"),
+        ("tcp:8080:colour=red", "colour is not known"),
+        ("http:8080:x", "Unknown endpoint type"),
+        ("haproxy:", "haproxy:"),
+        ("haproxy:unknown:1", "Unknown endpoint type"),
+        ("systemd:domain=INET:index=7", "systemd has handed over no such socket"),
+        ("systemd:domain=INET", "descriptor index or name"),
+        ("unix:/x:mode=rwx", "invalid literal"),
+        ("tcp6:8080:backlog=many", "invalid literal"),
+    ],
+)
+def test_refusals(address: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        make_endpoint(MemoryReactorClock(), address)
+    assert "\n" not in str(caught.value)
+
+
+class Port:
+    """A port that can be closed."""
+
+    closed = 0
+
+    def stopListening(self) -> Deferred[None]:
+        self.closed += 1
+        return succeed(None)
+
+
+class Endpoint:
+    """An endpoint whose answers a test gives."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+
+    def listen(self, factory: object) -> Any:
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def service(*answers: Any, tls: ServerTls | None = None, clock: Clock | None = None) -> ListeningService:
+    return ListeningService("tcp:8080", Listenable(Endpoint(*answers), tls), object(), clock or Clock())
+
+
+def test_it_listens_in_the_privileged_phase_and_only_once() -> None:
+    port = Port()
+    listening = service(succeed(port))
+    listening.privilegedStartService()
+    assert listening.port is port
+    listening.startService()
+    stopped: list[object] = []
+    listening.stopService().addCallback(stopped.append)
+    assert (stopped, listening.port, port.closed) == ([None], None, 1)
+    assert listening.stopService().called
+
+
+def test_it_listens_when_started_later() -> None:
+    one, two = Port(), Port()
+    listening = service(succeed(one), succeed(two))
+    listening.startService()
+    listening.stopService()
+    listening.startService()
+    assert listening.port is two
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (CannotListenError("", 8080, OSError(98, "Address already in use")), "Address already in use"),
+        (CannotListenError("nohost", 8080, socket.gaierror(-2, "Name or service not known")), "Name or service"),
+        (PermissionError(13, os.strerror(13)), "Permission denied"),
+    ],
+)
+def test_a_taken_port_ends_the_start(error: Exception, words: str) -> None:
+    for answer in (error, fail(error)):
+        with pytest.raises(ConfigError, match=f"^cannot listen on tcp:8080: {words}"):
+            service(answer).privilegedStartService()
+
+
+def test_what_fails_later_is_said_and_what_is_stopped_earlier_is_not() -> None:
+    waiting: Deferred[Any] = Deferred()
+    listening = service(waiting)
+    listening.startService()
+    waiting.errback(CannotListenError("", 8080, OSError(98, "Address already in use")))
+    assert listening.port is None
+    listening.stopService()
+
+    waiting = Deferred()
+    listening = service(waiting)
+    listening.startService()
+    assert listening.stopService().called
+    assert waiting.called
+
+
+def test_the_certificate_is_looked_after_while_it_runs(tls: ServerTls) -> None:
+    clock = Clock()
+    looks: list[float] = []
+    tls.reload_if_changed = lambda: looks.append(clock.seconds()) or False  # type: ignore[method-assign,func-returns-value]
+    listening = service(succeed(Port()), tls=tls, clock=clock)
+    listening.startService()
+    clock.pump([RELOAD_INTERVAL] * 2)
+    assert looks == [RELOAD_INTERVAL, 2 * RELOAD_INTERVAL]
+    listening.stopService()
+    assert clock.getDelayedCalls() == []
+
+
+def test_made_of_an_address() -> None:
+    reactor = MemoryReactorClock()
+    factory = Factory()
+    listening = listening_service("0.0.0.0:8080", factory, reactor=reactor)
+    assert listening.address == "tcp:8080:interface=0.0.0.0"
+    listening.startService()
+    assert reactor.tcpServers[0][:2] == (8080, factory)

@@ -1,0 +1,154 @@
+import os
+import time
+from pathlib import Path
+
+import pytest
+from OpenSSL import SSL
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from zope.interface.verify import verifyObject
+
+from icwsgw.errors import ConfigError
+from icwsgw.server.tls import PemFiles, ServerTls, load
+from tests.support import pem
+
+
+@pytest.fixture(scope="module")
+def signer() -> pem.Authority:
+    return pem.authority()
+
+
+def handshake(tls: ServerTls, method: int = SSL.TLS_CLIENT_METHOD, highest: int | None = None) -> SSL.Connection:
+    """Shake hands in memory; the client's end."""
+    context = SSL.Context(method)
+    if highest is not None:
+        context.set_min_proto_version(0)
+        context.set_max_proto_version(highest)
+    client = SSL.Connection(context, None)
+    client.set_connect_state()
+    server = tls.serverConnectionForTLS(None)
+    server.set_accept_state()
+    # Each flight needs the other's; four rounds are more than TLS 1.2 has.
+    for _ in range(4):
+        for one, other in ((client, server), (server, client)):
+            try:
+                one.do_handshake()
+            except SSL.WantReadError:
+                pass
+            try:
+                other.bio_write(one.bio_read(1 << 16))
+            except SSL.WantReadError:
+                pass
+    client.do_handshake()
+    return client
+
+
+def serial(connection: SSL.Connection) -> int:
+    certificate = connection.get_peer_certificate(as_cryptography=True)
+    assert certificate is not None
+    return certificate.serial_number
+
+
+def test_a_handshake_is_timed_once(tmp_path: Path, signer: pem.Authority) -> None:
+    files = PemFiles(*pem.server(signer).write(tmp_path))
+    seconds = iter((10.0, 10.5))
+    took: list[float] = []
+    tls = ServerTls(files, clock=lambda: next(seconds), observe_handshake=took.append)
+    verifyObject(IOpenSSLServerConnectionCreator, tls)
+    client = handshake(tls)
+    assert client.get_protocol_version_name() == "TLSv1.3"
+    assert took == [0.5]
+
+
+def test_without_an_observer_nothing_is_timed(tmp_path: Path, signer: pem.Authority) -> None:
+    tls = ServerTls(PemFiles(*pem.server(signer).write(tmp_path)))
+    assert handshake(tls, highest=SSL.TLS1_2_VERSION).get_protocol_version_name() == "TLSv1.2"
+
+
+def test_tls_below_1_2_is_refused(tmp_path: Path, signer: pem.Authority) -> None:
+    tls = ServerTls(PemFiles(*pem.server(signer).write(tmp_path)))
+    with pytest.raises(SSL.Error):
+        handshake(tls, highest=SSL.TLS1_1_VERSION)
+
+
+def test_the_chain_is_sent(tmp_path: Path, signer: pem.Authority) -> None:
+    own = pem.server(signer)
+    for name, files in {
+        "one": PemFiles(*pem.ServerPem(own.certificate + signer.pem, own.key).write(tmp_path, "one")),
+        "two": PemFiles(*own.write(tmp_path, "two"), tmp_path / "chain.pem"),
+    }.items():
+        (tmp_path / "chain.pem").write_bytes(signer.pem)
+        chain = handshake(ServerTls(files)).get_peer_cert_chain(as_cryptography=True)
+        assert chain is not None
+        assert chain[-1] == signer.certificate, name
+
+
+def test_expiry(tmp_path: Path, signer: pem.Authority) -> None:
+    tls = ServerTls(PemFiles(*pem.server(signer, days=10).write(tmp_path)))
+    assert abs(tls.not_after - time.time() - 10 * 86400) < 60
+    assert ServerTls(PemFiles(*pem.server(signer, days=-1).write(tmp_path))).not_after < time.time()
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key", "words"),
+    [
+        (None, b"", "cannot read .*server.pem: No such file"),
+        (b"nonsense", b"", "server.pem is not a certificate in PEM"),
+        (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"", "server.pem is not a certificate"),
+        ("good", None, "cannot read .*server.key: No such file"),
+        ("good", b"nonsense", "server.key is not a private key in PEM"),
+        ("good", "other", "server.key does not belong to the first certificate of .*server.pem"),
+        ("good", "encrypted", "server.key is encrypted"),
+    ],
+)
+def test_files_of_no_use(
+    tmp_path: Path, signer: pem.Authority, certificate: bytes | str | None, key: bytes | str | None, words: str
+) -> None:
+    good = pem.server(signer)
+    made = {
+        "good": good.certificate,
+        "other": pem.server(signer).key,
+        "encrypted": pem.server(signer, password=b"x").key,
+    }
+    paths = tmp_path / "server.pem", tmp_path / "server.key"
+    for path, content in zip(paths, (certificate, key), strict=True):
+        if content is not None:
+            path.write_bytes(made[content] if isinstance(content, str) else content)
+    with pytest.raises(ConfigError, match=words) as caught:
+        load(PemFiles(*paths))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_directory_is_no_certificate(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read"):
+        load(PemFiles(tmp_path, tmp_path))
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Put a new file in the place of an old one, as certbot does."""
+    fresh = path.with_suffix(".fresh")
+    fresh.write_bytes(content)
+    os.replace(fresh, path)
+
+
+def test_renewal(tmp_path: Path, signer: pem.Authority) -> None:
+    first, second = pem.server(signer), pem.server(signer)
+    certificate, key = first.write(tmp_path)
+    tls = ServerTls(PemFiles(certificate, key))
+    before = serial(handshake(tls))
+    assert not tls.reload_if_changed()
+
+    # Half of the renewal: the certificate is there, its key not yet.
+    replace(certificate, second.certificate)
+    assert not tls.reload_if_changed()
+    assert serial(handshake(tls)) == before
+
+    replace(key, second.key)
+    assert tls.reload_if_changed()
+    after = serial(handshake(tls))
+    assert after != before
+
+    certificate.unlink()
+    assert not tls.reload_if_changed()
+    replace(certificate, b"nonsense")
+    assert not tls.reload_if_changed()
+    assert serial(handshake(tls)) == after

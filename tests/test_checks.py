@@ -1,0 +1,37 @@
+from pathlib import Path
+
+import pytest
+
+from icwsgw.checks import check_files, configured_tls
+from icwsgw.config import GatewayConfig
+from icwsgw.errors import ConfigError
+from tests.support import pem
+
+
+def test_tls_of_the_pem_paths(tmp_path: Path) -> None:
+    assert configured_tls(GatewayConfig()) is None
+    certificate, key = pem.server(pem.authority()).write(tmp_path)
+    config = GatewayConfig(tls_certificate_pem_path=certificate, tls_certificate_key_pem_path=key)
+    tls = configured_tls(config, observe_handshake=print)
+    assert tls is not None
+    assert tls.files[:2] == (certificate, key)
+
+
+def test_what_is_of_use_passes_and_nothing_is_made(tmp_path: Path) -> None:
+    addresses = ("tcp:8080", "systemd:domain=INET:name=icws")
+    check_files(GatewayConfig(data_dir=tmp_path / "data", gateway_addresses=addresses))
+    check_files(GatewayConfig(data_dir=tmp_path / "data", prometheus_endpoint=None))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_of_no_use(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="colour is not known"):
+        check_files(GatewayConfig(data_dir=tmp_path, prometheus_endpoint="tcp:1:colour=red"))
+    missing = tmp_path / "missing.pem"
+    with pytest.raises(ConfigError, match=r"missing\.pem: No such file"):
+        check_files(
+            GatewayConfig(data_dir=tmp_path, tls_certificate_pem_path=missing, tls_certificate_key_pem_path=missing)
+        )
+    (tmp_path / "key_pair").write_bytes(b"nonsense")
+    with pytest.raises(ConfigError, match="is not an Ed25519 key"):
+        check_files(GatewayConfig(data_dir=tmp_path))

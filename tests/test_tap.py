@@ -1,0 +1,153 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.application.service import IServiceMaker, MultiService, Service
+from twisted.logger import ILogObserver
+from twisted.plugin import getPlugins
+
+from icwsgw import service, tap
+from icwsgw._version import __version__
+from icwsgw.config import OPTIONS
+from icwsgw.tap import Options, makeService
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import os
+
+    for name in list(os.environ):
+        if name.startswith(("ICWS_", "RUST_LOG")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def parse(*words: str) -> Options:
+    options = Options()
+    options.parseOptions(list(words))
+    return options
+
+
+def test_a_command_line_of_the_original() -> None:
+    config = parse(
+        *("--gateway-address", "0.0.0.0:8080", "--ic-network-url", "http://host.docker.internal:4943"),
+        *("--polling-interval", "200", "--prometheus-endpoint", "0.0.0.0:9000"),
+        *("--tls-certificate-pem-path", "data/fullchain.pem", "--tls-certificate-key-pem-path", "data/privkey.pem"),
+        *("--opentelemetry-collector-endpoint", ""),
+    ).config
+    assert config.gateway_addresses == ("tcp:8080:interface=0.0.0.0",)
+    assert config.ic_network_url == "http://host.docker.internal:4943"
+    assert config.polling_interval == 0.2
+    assert config.prometheus_endpoint == "tcp:9000:interface=0.0.0.0"
+    assert config.tls_certificate_pem_path == Path("data/fullchain.pem").absolute()
+    assert config.opentelemetry_collector_endpoint is None
+
+
+def test_what_may_be_repeated_adds_up() -> None:
+    options = parse("--gateway-address=8080", "--gateway-address", "unix:/x", "--denied-canister=aaaaa-aa")
+    assert options.config.gateway_addresses == ("tcp:8080", "unix:/x")
+    assert options.config.denied_canisters == ("aaaaa-aa",)
+
+
+def test_flags_have_opposites_for_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert parse("--devnet").config.devnet
+    monkeypatch.setenv("ICWS_DEVNET", "true")
+    assert parse().config.devnet
+    assert not parse("--no-devnet").config.devnet
+
+
+def test_a_file(tmp_path: Path) -> None:
+    (tmp_path / "icws.toml").write_text("polling-interval = 50\n")
+    assert parse("--config", "icws.toml").config.polling_interval == 0.05
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--pollinginterval", "1"], "option --pollinginterval not recognized"),
+        (["--polling-interval"], "option --polling-interval requires argument"),
+        (["--polling-interval", "x"], "--polling-interval: 'x' is not a duration"),
+        (
+            ["--gateway-address", "1.2.3.4:99999"],
+            "--gateway-address: address '1.2.3.4:99999': port 99999 is above 65535",
+        ),
+        (["--devnet=no"], "option --devnet must not have an argument"),
+        (["more"], "Wrong number of arguments."),
+        (["--config", "missing.toml"], "cannot read missing.toml: No such file or directory"),
+        (
+            ["--tls-certificate-pem-path", "c"],
+            "--tls-certificate-pem-path and --tls-certificate-key-pem-path go together",
+        ),
+    ],
+)
+def test_a_wrong_word_is_one_line(words: list[str], line: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(*words)
+    assert caught.value.code == f"twistd icws: {line}"
+
+
+def test_check_config_says_what_would_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse("--check-config", "--polling-interval=50")
+    assert caught.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(OPTIONS)
+    assert 'polling-interval = "50"  # command line (milliseconds)' in lines
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_check_config_finds_what_would_stop_the_start(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse("--check-config", "--gateway-address=ssl:8443")
+    assert "needs privateKey=" in str(caught.value.code)
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    text = " ".join(str(Options()).split())
+    for entry in OPTIONS:
+        assert f"--{entry.name}" in text
+    assert "[default: 100 milliseconds]" in text
+    with pytest.raises(SystemExit) as caught:
+        parse("--version")
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"icwsgw {__version__}\n"
+
+
+def test_the_service_brings_its_log_and_a_line_about_traces(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+
+    def fake(config: Any, reactor: Any) -> Service:
+        made.append(config)
+        return MultiService()
+
+    hooks: list[None] = []
+    warned: list[str] = []
+    monkeypatch.setattr(service, "make_gateway_service", fake)
+    monkeypatch.setattr(tap, "report_start_errors", lambda: hooks.append(None))
+    monkeypatch.setattr(tap, "get_logger", lambda name: _Warnings(warned))
+    options = parse("--opentelemetry-collector-endpoint", "grpc://otlp_collector:4317")
+    root = makeService(options)
+    assert made == [options.config]
+    assert len(list(root)) == 1
+    assert hooks == [None]
+    assert warned == ["this version does not export traces"]
+    from twisted.application.service import Application
+
+    application = Application("icws")
+    root.setServiceParent(application)
+    assert application.getComponent(ILogObserver) is not None
+
+
+class _Warnings:
+    def __init__(self, heard: list[str]) -> None:
+        self._heard = heard
+
+    def warn(self, message: str, **fields: object) -> None:
+        self._heard.append(message)
+
+
+def test_twistd_knows_both_names() -> None:
+    makers = {maker.tapname: maker for maker in getPlugins(IServiceMaker)}
+    assert makers["icws"].options is Options
+    assert makers["icws"].makeService is makeService
+    assert makers["icws-devnet"].description
