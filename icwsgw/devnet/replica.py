@@ -2,7 +2,8 @@
 
 :meth:`Replica.handle` takes a request's method, path and body and gives its answer, so that a gateway and the replica
 can be joined over HTTP or in memory; time comes from a clock, so that hours of acknowledgement rounds take
-milliseconds under ``task.Clock``. Endpoints, in all versions that are served anywhere today::
+milliseconds under ``task.Clock`` (advanced in steps, or a timer sees a later time than the one it was set for).
+Endpoints, in all versions that are served anywhere today::
 
     GET  /api/v2/status
     POST /api/v{2,3,4}/canister/<id>/call          2: asynchronous, 3 and 4: answered with a certificate within 10 s

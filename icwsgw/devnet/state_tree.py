@@ -31,7 +31,7 @@ from icwsgw.ic.request_id import leb128
 
 #: How the subnet's key comes from the root key.
 DELEGATIONS = ("none", "legacy", "sharded")
-#: Every id of the form that canisters have: ten bytes, the last two 01 01.
+#: Every id of the form that canisters have (eight bytes and 01 01) lies between.
 FIRST_CANISTER = Principal(bytes(8) + b"\1\1")
 LAST_CANISTER = Principal(b"\xff" * 8 + b"\1\1")
 
@@ -87,8 +87,8 @@ class StateTree:
 
     @staticmethod
     def covers(canister_id: Principal) -> bool:
-        """Return whether the subnet may have this canister."""
-        return FIRST_CANISTER <= canister_id <= LAST_CANISTER
+        """Return whether the subnet may have this canister: an opaque id in its range."""
+        return FIRST_CANISTER <= canister_id <= LAST_CANISTER and canister_id.raw[-1] == 1
 
     # -- state ----------------------------------------------------------------------------------------------------
 

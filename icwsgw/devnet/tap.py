@@ -56,21 +56,24 @@ class DevnetConfig:
 
 
 class DevnetService(MultiService):
-    """Listens, and lets go of timers and hanging requests when it stops."""
+    """Listens, and lets go of timers and hanging requests when it stops.
+
+    :ivar replica: the replica
+    """
 
     def __init__(self, replica: Replica) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._replica = replica
+        self.replica = replica
 
     def startService(self) -> None:  # noqa: N802
         """Begin to listen, and say what is there."""
         super().startService()  # type: ignore[no-untyped-call]
-        for name, canister_id in self._replica.names.items():
+        for name, canister_id in self.replica.names.items():
             _log.info("devnet: canister {name} is {id}", name=name, id=canister_id.text)
 
     def stopService(self) -> Any:  # noqa: N802
         """End; fires when the port is closed."""
-        self._replica.close()
+        self.replica.close()
         return super().stopService()  # type: ignore[no-untyped-call]
 
 

@@ -1,0 +1,106 @@
+# mypy: disable-error-code="no-untyped-call"
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.error import CannotListenError
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python import usage
+
+from icwsgw.devnet import tap
+from icwsgw.devnet.hosting import CdkSettings
+from icwsgw.devnet.tap import DevnetConfig, Options, devnet_service, makeService
+
+
+def parsed(*arguments: str) -> DevnetConfig:
+    options = Options()
+    options.parseOptions(list(arguments))
+    return options.config()
+
+
+def test_defaults() -> None:
+    assert parsed() == DevnetConfig()
+    settings = DevnetConfig().settings()
+    assert (settings.ack_interval_ms, settings.keep_alive_timeout_ms, settings.max_messages) == (300_000, 60_000, 50)
+    assert "127.0.0.1" in DevnetConfig().listen
+
+
+def test_every_option() -> None:
+    assert parsed(
+        "--listen=tcp:1:interface=127.0.0.1",
+        "--seed=s",
+        "--delegation=sharded",
+        "--ack-interval=3000",
+        "--keep-alive-timeout=1000",
+        "--max-messages=7",
+        "--query-latency=10.5",
+        "--call-latency=20",
+        "--call-jitter=30",
+        "--legacy-api",
+    ) == DevnetConfig("tcp:1:interface=127.0.0.1", "s", "sharded", 3000, 1000, 7, 10.5, 20, 30, True)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "--delegation=other",
+        "--ack-interval=0",
+        "--ack-interval=x",
+        "--keep-alive-timeout=300000",
+        "--max-messages=0",
+        "--query-latency=-1",
+        "--call-latency=nan",
+        "--unknown",
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_starts(argument: str) -> None:
+    with pytest.raises(usage.UsageError):
+        parsed(argument)
+
+
+def test_a_configuration_checks_itself() -> None:
+    with pytest.raises(ValueError, match="delegation"):
+        DevnetConfig(delegation="x")
+    with pytest.raises(ValueError, match="latency"):
+        DevnetConfig(call_jitter_ms=-1)
+
+
+def test_it_listens_while_it_runs() -> None:
+    reactor: Any = MemoryReactorClock()
+    config = DevnetConfig(listen="tcp:4943:interface=127.0.0.1", ack_interval_ms=2000, query_latency_ms=100)
+    service, replica = devnet_service(reactor, config)
+    service.privilegedStartService()
+    service.startService()
+    assert [(port, interface) for port, _, _, interface in reactor.tcpServers] == [(4943, "127.0.0.1")]
+    assert replica.query_latency == 0.1
+    assert reactor.getDelayedCalls()
+    service.stopService()
+    assert reactor.getDelayedCalls() == []
+
+
+def test_keys_depend_on_the_seed_alone() -> None:
+    reactor: Any = MemoryReactorClock()
+    keys = {devnet_service(reactor, DevnetConfig(seed=seed))[1].root_key_der for seed in ("a", "b", "a")}
+    assert len(keys) == 2
+
+
+def test_a_taken_port_ends_the_start() -> None:
+    class Taken(MemoryReactorClock):
+        def listenTCP(self, *_: Any, **__: Any) -> Any:
+            raise CannotListenError("127.0.0.1", 4943, "taken")
+
+    reactor: Any = Taken()
+    service, _ = devnet_service(reactor, DevnetConfig())
+    with pytest.raises(CannotListenError):
+        service.privilegedStartService()
+
+
+def test_make_service() -> None:
+    options = Options()
+    options.parseOptions(["--listen=tcp:0:interface=127.0.0.1"])
+    service = makeService(options)
+    assert isinstance(service, tap.DevnetService)
+    service.replica.close()
+    assert isinstance(options.config().settings(), CdkSettings)
