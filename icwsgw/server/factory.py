@@ -81,6 +81,8 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             openHandshakeTimeout=0,
             closeHandshakeTimeout=0,
             autoPingInterval=0,
+            # origins are ours to judge, in refusal()
+            allowNullOrigin=True,
             tcpNoDelay=True,
             perMessageCompressionAccept=_accept_deflate if config.compression else None,
         )
@@ -109,9 +111,9 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
 
     def when_empty(self) -> Deferred[None]:
         """Fires when no connection is left."""
-        self._gone = Deferred()
+        gone = self._gone = Deferred()
         self.connection_ended()
-        return self._gone
+        return gone
 
     def abort_all(self) -> None:
         """Drop the connections that are left."""

@@ -140,6 +140,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
 
     def onOpen(self) -> None:
         """The WebSocket is open."""
+        self._heard = False
         # what the handshake leaves behind would stay for as long as the connection
         self.http_request_data = self.http_response_data = b""
         self.http_headers: dict[str, str] = {}
@@ -221,6 +222,11 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
             self._outbox.send(data)
         else:
             self.transport.write(data)
+
+    def unregisterProducer(self) -> None:
+        """Autobahn is about to drop the connection; before the WebSocket was open there is no producer."""
+        if self._outbox is not None:
+            self.transport.unregisterProducer()
 
     def close(self, code: int, reason: str) -> None:
         """End the connection with a close frame, behind what waits for the client unless it is too slow for that."""

@@ -1,0 +1,170 @@
+"""A whole world in memory: replica, agent, gateway and clients, over one clock that only tests move.
+
+Requests take a turn of the clock each way, so nothing runs by recursion; hours of acknowledgements and keep-alives
+pass in milliseconds of the machine's time.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.task import Clock
+
+from icwsgw.agent.client import IcAgent
+from icwsgw.config import GatewayConfig
+from icwsgw.core.messages import payload_of
+from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID
+from icwsgw.devnet.hosting import CdkSettings
+from icwsgw.devnet.replica import Replica
+from icwsgw.gateway.gateway import Gateway
+from icwsgw.gateway.interfaces import Context
+from icwsgw.gateway.session import ClientSession
+from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.ic.principal import Principal
+from icwsgw.observe.metrics import Metrics
+from tests.support.memory_transport import MemoryTransport
+from tests.support.sdk_client import SdkClient
+
+EPOCH_NS = 1_700_000_000_000_000_000
+STEP = 0.005
+
+__all__ = ["CHAT_ID", "ECHO_ID", "MemoryClient", "World"]
+
+
+class MemoryClient(SdkClient):
+    """An SDK client that is connected to a gateway without a socket; it is the gateway's ``Client`` as well.
+
+    :ivar close_code: the gateway's close frame
+    """
+
+    def __init__(self, world: World, canister: Principal, identity: Ed25519Identity | None = None, verify: bool = True):
+        super().__init__(canister, identity, world.replica.root_key_der if verify else None)
+        self.peer = "memory"
+        self.world = world
+        self.close_code: int | None = None
+        self.close_reason = ""
+        self.paused = False
+        self.automatic = True
+        self._inbox: list[bytes] = []
+        self.session: ClientSession | None = None
+
+    def connect(self) -> MemoryClient:
+        self.session = self.world.gateway.connect(self)
+        return self
+
+    def send(self, content: bytes) -> None:
+        self.send_payload(self.message_payload(content, self.world.now_ns()))
+
+    def send_payload(self, payload: bytes, is_binary: bool = True) -> None:
+        assert self.session is not None
+        self.session.received(payload, is_binary)
+
+    def leave(self, code: int = 1000) -> None:
+        assert self.session is not None
+        self.session.left(code)
+
+    # the gateway's side
+
+    def deliver(self, frames: list[bytes]) -> None:
+        self._inbox.extend(payload_of(frame) for frame in frames)
+        self.world.clock.callLater(0, self._read)
+
+    def close(self, code: int, reason: str) -> None:
+        assert self.close_code is None
+        self.close_code, self.close_reason = code, reason
+        self.world.clock.callLater(0, self.leave, code)
+
+    def pause(self) -> None:
+        assert not self.paused
+        self.paused = True
+
+    def resume(self) -> None:
+        assert self.paused
+        self.paused = False
+
+    def _read(self) -> None:
+        inbox, self._inbox = self._inbox, []
+        for payload in inbox:
+            if not self.automatic and self.gateway is None:
+                from icwsgw.ic import cbor
+
+                self.gateway = Principal(cbor.loads(payload)["gateway_principal"])
+                continue
+            for answer in self.handle(payload, self.world.now_ns()):
+                if self.close_code is None:
+                    self.send_payload(answer)
+
+
+class World:
+    """Everything, and the clock.
+
+    :ivar replica: with its faults and its control
+    """
+
+    def __init__(
+        self, *, settings: CdkSettings | None = None, query_latency: float = 0.0, call_latency: float = 0.0,
+        seed: int = 1, start: bool = True, **options: Any,
+    ) -> None:  # fmt: skip
+        self.clock = Clock()
+        self.random = random.Random(seed)
+        self.replica = Replica(
+            self.clock, self.now_ns, b"world", settings=settings, query_latency=query_latency, call_latency=call_latency
+        )
+        self.network_is_up = True
+        self.transport = MemoryTransport(self.clock, self.replica.handle, latency=0.001)
+        self.agent = IcAgent(
+            self.clock, self.transport, "http://127.0.0.1:4943", now_ns=self.now_ns, rng=self.random.random
+        )
+        self.metrics = Metrics()
+        self.config = replace(GatewayConfig(data_dir=Path("/nonexistent")), **options)
+        self.context = Context(
+            clock=self.clock,
+            network=self.agent,
+            identities=(Ed25519Identity(b"\x07" * 32),),
+            config=self.config,
+            metrics=self.metrics,
+            now_ns=self.now_ns,
+            jitter=self.random.random,
+        )
+        self.gateway = Gateway(self.context)
+        if start:
+            self.agent.start()
+            self.gateway.start()
+            self.run(0.1)
+
+    def now_ns(self) -> int:
+        return EPOCH_NS + int(self.clock.seconds() * 1e9)
+
+    def run(self, seconds: float, step: float = STEP) -> None:
+        """Let time pass."""
+        end = self.clock.seconds() + seconds
+        while self.clock.seconds() < end - 1e-9:
+            self.clock.advance(step)
+
+    def until(self, condition: Any, seconds: float = 10.0, step: float = STEP) -> None:
+        """Let time pass until a condition holds; it is an error if it never does."""
+        end = self.clock.seconds() + seconds
+        while not condition():
+            assert self.clock.seconds() < end, f"not within {seconds} s"
+            self.clock.advance(step)
+
+    def client(self, canister: Principal = ECHO_ID, identity: Ed25519Identity | None = None) -> MemoryClient:
+        """A connected client, not yet open."""
+        return MemoryClient(self, canister, identity).connect()
+
+    def open(self, count: int = 1, canister: Principal = ECHO_ID) -> list[MemoryClient]:
+        """Open clients."""
+        clients = [self.client(canister) for _ in range(count)]
+        self.until(lambda: all(client.opened for client in clients))
+        return clients
+
+    def quiet(self) -> None:
+        """Check that nothing is left of any client."""
+        registry = self.gateway.registry
+        assert not registry.sessions
+        assert not registry.ending
+        assert not registry.pollers
+        assert len(self.gateway.farewells) == 0

@@ -1,0 +1,369 @@
+"""The connection's glue: Autobahn over a StringTransport on one side, a scripted gateway on the other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+from icwsgw.config import GatewayConfig
+from icwsgw.core.closing import CloseCode
+from icwsgw.core.messages import frame
+from icwsgw.core.session import State
+from icwsgw.gateway.wheel import Wheel
+from icwsgw.observe.metrics import Metrics
+from icwsgw.server.factory import GatewayFactory
+from icwsgw.server.protocol import GatewayProtocol
+from tests.support.ws_wire import HANDSHAKE, close_frame, handshake, masked, read_frames
+
+
+class Session:
+    """What the connection sees of a session, and a record of what it was told."""
+
+    def __init__(self, client: Any, deadline: float) -> None:
+        self.client = client
+        self.id = "s-1"
+        self.state = State.INIT
+        self.cause: int | None = None
+        self.deadline = deadline
+        self.received_messages: list[tuple[bytes, bool]] = []
+        self.left_with: int | None = None
+        self.ended: list[tuple[int, str]] = []
+
+    def received(self, payload: bytes, is_binary: bool) -> None:
+        if payload == b"raise":
+            raise RuntimeError("a fault of ours")
+        self.received_messages.append((payload, is_binary))
+
+    def left(self, code: int) -> None:
+        assert self.left_with is None
+        self.left_with = code
+
+    def end(self, code: int, text: str) -> None:
+        self.ended.append((code, text))
+        self.client.close(int(code), text)
+
+    def overdue(self, now: float) -> bool:
+        if now < self.deadline or self.state >= State.OPEN:
+            return False
+        self.end(CloseCode.NOT_OPENED, "late")
+        return True
+
+
+class World:
+    def __init__(self, **options: Any) -> None:
+        self.clock = Clock()
+        config = replace(GatewayConfig(data_dir=Path("/nonexistent")), **options)
+        self.metrics = Metrics()
+        self.sessions: list[Session] = []
+        wheel = Wheel(self.clock)
+        wheel.start()
+        self.gateway = SimpleNamespace(
+            context=SimpleNamespace(clock=self.clock, config=config, metrics=self.metrics),
+            wheel=wheel,
+            draining=False,
+            connect=self.connect_session,
+        )
+        self.factory = GatewayFactory(self.gateway)  # type: ignore[arg-type]
+        self.factory.start()
+
+    def connect_session(self, client: Any) -> Session:
+        session = Session(client, self.clock.seconds() + 30)
+        self.sessions.append(session)
+        client.deliver([frame(b"greeting")])
+        return session
+
+    def connect(self, host: str = "192.0.2.1") -> tuple[GatewayProtocol, Transport]:
+        protocol = self.factory.buildProtocol(IPv4Address("TCP", host, 40000))
+        transport = Transport(host)
+        protocol.makeConnection(transport)
+        return protocol, transport
+
+    def open(self, *headers: str) -> tuple[GatewayProtocol, Transport, Session]:
+        protocol, transport = self.connect()
+        protocol.dataReceived(handshake(*headers))
+        head, _, rest = transport.value().partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101 ")
+        assert read_frames(rest) == [(2, b"greeting")]
+        transport.clear()
+        self.sessions[-1].state = State.OPEN
+        return protocol, transport, self.sessions[-1]
+
+
+class Transport(StringTransport):
+    """A StringTransport that notes how it was ended, and applies no pressure unless asked to."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(peerAddress=IPv4Address("TCP", host, 40000))
+        self.aborted = False
+
+    def abortConnection(self) -> None:  # noqa: N802
+        self.aborted = True
+
+    def setTcpNoDelay(self, enabled: bool) -> None:  # noqa: N802
+        assert enabled
+
+
+def frames_of(transport: Transport) -> list[tuple[int, bytes]]:
+    frames = read_frames(transport.value())
+    transport.clear()
+    return frames
+
+
+def lose(protocol: GatewayProtocol) -> None:
+    protocol.connectionLost(Failure(ConnectionDone()))
+
+
+def test_messages_reach_the_session_whole_whatever_their_framing() -> None:
+    protocol, _, session = World().open()
+    data = masked(2, b"one") + masked(2, b"tw", fin=False) + masked(9, b"ping") + masked(0, b"o") + masked(1, b"text")
+    for byte in data:
+        protocol.dataReceived(bytes((byte,)))
+    assert session.received_messages == [(b"one", True), (b"two", True), (b"text", False)]
+
+
+def test_frames_are_sent_as_they_are() -> None:
+    protocol, transport, _ = World().open()
+    protocol.deliver([frame(b"a"), frame(b"b" * 200), frame(b"c" * 70_000)])
+    assert frames_of(transport) == [(2, b"a"), (2, b"b" * 200), (2, b"c" * 70_000)]
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 4000, 4001, None])
+def test_the_closing_handshake_is_answered_with_the_clients_own_code(code: int | None) -> None:
+    protocol, transport, session = World().open()
+    protocol.dataReceived(close_frame(code, b"bye" if code else b""))
+    expected = b"" if code is None else code.to_bytes(2, "big") + b"bye"
+    assert frames_of(transport) == [(8, expected)]
+    assert session.left_with == (code or 1005)
+    assert transport.disconnecting
+    lose(protocol)
+
+
+def test_a_connection_that_just_ends_is_1006() -> None:
+    world = World()
+    protocol, _, session = world.open()
+    lose(protocol)
+    assert session.left_with == 1006
+    assert not world.factory.connections
+    assert world.factory.limits.total == 0
+    assert len(world.gateway.wheel) == 0
+
+
+def test_our_close_waits_for_the_clients_and_not_for_ever() -> None:
+    world = World()
+    protocol, transport, session = world.open()
+    protocol.close(CloseCode.REPLACED, "replaced [s-1]")
+    assert frames_of(transport) == [(8, (4109).to_bytes(2, "big") + b"replaced [s-1]")]
+    world.clock.pump([1.0] * 9)
+    assert not transport.aborted
+    world.clock.pump([1.0] * 4)
+    assert transport.aborted
+    lose(protocol)
+    assert session.left_with is not None
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (masked(2, b"x")[:1] + b"\x01x", 1002),  # not masked
+        (masked(3, b"x"), 1002),  # reserved opcode
+        (masked(1, b"\xff\xfe"), 1007),  # text that is not UTF-8
+        (masked(0, b"x"), 1002),  # continuation of nothing
+        (close_frame(999), 1002),
+    ],
+)
+def test_a_broken_protocol_is_closed_with_its_code(data: bytes, code: int) -> None:
+    protocol, transport, session = World().open()
+    protocol.dataReceived(data)
+    opcode, payload = frames_of(transport)[0]
+    assert (opcode, payload[:2]) == (8, code.to_bytes(2, "big"))
+    lose(protocol)
+    assert session.received_messages == []
+
+
+def test_a_message_over_the_bound_is_closed_before_it_has_come() -> None:
+    protocol, transport, session = World(max_message_bytes=1024).open()
+    protocol.dataReceived(masked(2, bytes(2000))[:10])
+    opcode, payload = frames_of(transport)[0]
+    assert (opcode, payload[:2]) == (8, (1009).to_bytes(2, "big"))
+    assert session.cause == 1009
+
+
+def test_fragments_over_the_bound_together_are_closed() -> None:
+    protocol, transport, _ = World(max_message_bytes=1024).open()
+    protocol.dataReceived(masked(2, bytes(800), fin=False) + masked(0, bytes(800)))
+    assert frames_of(transport)[0][1][:2] == (1009).to_bytes(2, "big")
+
+
+def test_a_fault_of_ours_costs_that_client_alone() -> None:
+    protocol, transport, session = World().open()
+    protocol.dataReceived(masked(2, b"raise"))
+    assert session.ended == [(CloseCode.INTERNAL, "internal error")]
+    assert frames_of(transport)[0][1][:2] == (1011).to_bytes(2, "big")
+
+
+def test_pings_are_answered_and_silent_clients_are_pinged() -> None:
+    world = World()
+    protocol, transport, _ = world.open()
+    protocol.dataReceived(masked(9, b"are you there"))
+    assert frames_of(transport) == [(10, b"are you there")]
+    world.clock.pump([1.0] * 52)
+    assert frames_of(transport) == [(9, b"")]
+    protocol.dataReceived(masked(10, b""))
+    world.clock.pump([1.0] * 20)
+    assert not transport.aborted
+    world.clock.pump([1.0] * 45)
+    assert transport.aborted
+
+
+def test_a_client_that_never_opens_its_session_is_closed() -> None:
+    world = World()
+    protocol, transport = world.connect()
+    protocol.dataReceived(handshake())
+    transport.clear()
+    for _ in range(33):
+        world.clock.advance(1.0)
+        protocol.dataReceived(masked(10, b""))
+    assert world.sessions[0].ended[0][0] == CloseCode.NOT_OPENED
+
+
+HTTP_REFUSALS: list[tuple[bytes, int]] = [
+    (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 426),
+    (b"POST / HTTP/1.1\r\nHost: x\r\n\r\n", 405),
+    (b"nonsense\r\n\r\n", 400),
+    (HANDSHAKE.replace(b"13", b"8") + b"\r\n", 400),
+    (HANDSHAKE + b"X: " + b"y" * 9000, 431),
+    (HANDSHAKE + b"X: y\r\n" * 200 + b"\r\n", 431),
+]
+
+
+@pytest.mark.parametrize(("data", "status"), HTTP_REFUSALS)
+def test_bad_requests_get_their_http_status_in_whole(data: bytes, status: int) -> None:
+    world = World()
+    protocol, transport = world.connect()
+    protocol.dataReceived(data)
+    head, _, body = transport.value().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"Content-Length: %d" % len(body) in head
+    assert transport.disconnecting
+    assert not world.sessions
+    assert world.metrics.refused_connections.values["bad_request"] == 1
+    lose(protocol)
+
+
+def test_a_request_that_dawdles_gets_408() -> None:
+    world = World()
+    protocol, transport = world.connect()
+    for byte in HANDSHAKE[:12]:
+        protocol.dataReceived(bytes((byte,)))
+        world.clock.advance(1.0)
+    assert transport.value().startswith(b"HTTP/1.1 408 ")
+    assert world.metrics.refused_connections.values["header_timeout"] == 1
+    lose(protocol)
+
+
+def test_origins() -> None:
+    world = World(allowed_origins=("https://app.example", "https://*.good.example"))
+    for origin, admitted in [
+        ("https://app.example", True),
+        ("https://a.good.example", True),
+        ("https://evil.example", False),
+        ("null", False),
+        (None, False),
+    ]:
+        protocol, transport = world.connect()
+        protocol.dataReceived(handshake(*([f"Origin: {origin}"] if origin else [])))
+        assert transport.value().startswith(b"HTTP/1.1 101 " if admitted else b"HTTP/1.1 403 ")
+        lose(protocol)
+    assert world.metrics.refused_connections.values["origin"] == 3
+
+
+def test_connection_limits_and_draining_answer_with_a_status() -> None:
+    world = World(max_connections=3, max_connections_per_ip=2)
+    kept = [world.connect("192.0.2.1"), world.connect("192.0.2.1")]
+    third, transport = world.connect("192.0.2.1")
+    third.dataReceived(handshake())
+    assert transport.value().startswith(b"HTTP/1.1 429 ")
+    lose(third)
+    other, _ = world.connect("192.0.2.2")
+    fourth, transport = world.connect("192.0.2.3")
+    fourth.dataReceived(handshake())
+    assert transport.value().startswith(b"HTTP/1.1 503 ")
+    for protocol in (fourth, other, *(protocol for protocol, _ in kept)):
+        lose(protocol)
+    world.gateway.draining = True
+    late, transport = world.connect()
+    late.dataReceived(handshake())
+    assert transport.value().startswith(b"HTTP/1.1 503 ")
+    assert b"Retry-After" in transport.value()
+    lose(late)
+    assert world.factory.limits.total == 0
+
+
+def test_a_slow_reader_is_closed_by_bytes_and_by_age() -> None:
+    for options, wait in [({"outbox_bytes": 3 << 20, "max_message_bytes": 1 << 20}, 1.0), ({"outbox_age": 5.0}, 6.0)]:
+        world = World(**options)
+        protocol, transport, session = world.open()
+        transport.producer.pauseProducing()
+        for _ in range(5 if wait > 1 else 5000):
+            protocol.deliver([frame(bytes(1000))])
+        assert transport.value() == b""
+        world.clock.pump([0.5] * int(wait * 2 + 1))
+        assert session.ended[0][0] == CloseCode.TOO_SLOW
+        assert [opcode for opcode, _ in frames_of(transport)] in ([8], [])
+        lose(protocol)
+        assert not world.factory.backlog
+        assert world.metrics.outbox_bytes.value == 0
+
+
+def test_a_reader_that_catches_up_gets_everything_in_order() -> None:
+    world = World()
+    protocol, transport, session = world.open()
+    sent = [frame(b"%d" % number) for number in range(100)]
+    protocol.deliver(sent[:10])
+    transport.producer.pauseProducing()
+    for one in sent[10:60]:
+        protocol.deliver([one])
+    protocol.dataReceived(masked(9, b"ping in between"))
+    transport.producer.resumeProducing()
+    protocol.deliver(sent[60:])
+    frames = frames_of(transport)
+    assert [payload for opcode, payload in frames if opcode == 2] == [b"%d" % number for number in range(100)]
+    assert frames[60] == (10, b"ping in between")
+    assert not session.ended
+
+
+def test_the_last_messages_come_before_the_close_frame_though_the_client_is_behind() -> None:
+    protocol, transport, _ = World().open()
+    transport.producer.pauseProducing()
+    protocol.deliver([frame(b"last")])
+    protocol.close(CloseCode.DRAINING, "bye")
+    transport.producer.resumeProducing()
+    assert [opcode for opcode, _ in frames_of(transport)] == [2, 8]
+
+
+def test_reading_stops_and_goes_on() -> None:
+    protocol, transport, _ = World().open()
+    protocol.pause()
+    assert transport.producerState == "paused"
+    protocol.pause()
+    protocol.resume()
+    assert transport.producerState == "producing"
+
+
+def test_compression_only_where_it_is_asked_for_and_without_context() -> None:
+    offer = "Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover; server_no_context_takeover"
+    for compression in (False, True):
+        world = World(compression=compression)
+        protocol, transport = world.connect()
+        protocol.dataReceived(handshake(offer))
+        assert (b"permessage-deflate" in transport.value().partition(b"\r\n\r\n")[0]) is compression
+        lose(protocol)
