@@ -14,18 +14,16 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import treq.client
-from treq.cookies import IndexableCookieJar
 from twisted.internet.defer import Deferred, fail
 from twisted.web.http_headers import Headers
 
 from icwsgw.agent.connection import Answer
 from icwsgw.agent.interfaces import NetworkTransport, ReactorTime
+from icwsgw.agent.lean import LeanClient
 from icwsgw.agent.outcome import ACCEPTED, CallOutcome, call_outcome, decoded, http_date, http_error, reject_of
-from icwsgw.agent.response import BytesProducer
 from icwsgw.agent.routes import Endpoint, Route, Routes
 from icwsgw.agent.trust import NodeKeyCache, NodeKeys, Trust
 from icwsgw.agent.update import run_update
@@ -91,8 +89,7 @@ class IcAgent:
         self._routes = Routes(base)
         self._trust = Trust(reactor, rng, self.status, root_key)
         self._node_keys = NodeKeyCache(reactor, self._trust, self._read_subnet)
-        self._clients: dict[float, treq.client.HTTPClient] = {}
-        self._cookies = _NoCookies()
+        self._clients: dict[float, LeanClient] = {}
         self._next_date = reactor.seconds()
 
     @property
@@ -130,9 +127,8 @@ class IcAgent:
 
         :returns: its CBOR map; fails with HttpError or TransportError
         """
-        client = self._client(timeout)
-        asked = client.get(str(self._routes.status), cookies=self._cookies, allow_redirects=False, unbuffered=True)
-        return asked.addCallback(self._with_body, self._got_status)  # type: ignore[no-any-return]
+        asked: Deferred[Any] = self._client(timeout).get(str(self._routes.status), allow_redirects=False)
+        return asked.addCallback(self._with_body, self._got_status)
 
     def query(self, canister: Principal, request: SignedRequest, *, timeout: float) -> Deferred[bytes]:
         """Send a signed query.
@@ -277,15 +273,12 @@ class IcAgent:
 
     # Through treq
 
-    def _client(self, timeout: float) -> Any:
+    def _client(self, timeout: float) -> LeanClient:
         client = self._clients.get(timeout)
         if client is None:
             if len(self._clients) >= _MAX_CLIENTS:
                 self._clients.clear()
-            agent: Any = self._transport.agent(timeout)
-            producer: Any = BytesProducer
-            client = treq.client.HTTPClient(agent, self._cookies, producer)
-            self._clients[timeout] = client
+            client = self._clients[timeout] = LeanClient(self._transport.agent(timeout))
         return client
 
     def _with_body(self, response: Any, then: Callable[..., Any], *args: Any) -> Deferred[Any]:
@@ -304,18 +297,10 @@ class IcAgent:
     def _query_at(
         self, endpoint: Endpoint, canister: Principal, request: SignedRequest, timeout: float
     ) -> Deferred[bytes]:
-        asked = self._client(timeout).request(
-            "POST",
-            endpoint.fixed,
-            headers=_HEADERS,
-            data=request.body,
-            cookies=self._cookies,
-            allow_redirects=False,
-            unbuffered=True,
+        asked: Deferred[Any] = self._client(timeout).request(
+            "POST", endpoint.fixed, headers=_HEADERS, data=request.body
         )
-        return asked.addCallback(  # type: ignore[no-any-return]
-            self._with_body, self._got_query, endpoint, canister, request, timeout
-        )
+        return asked.addCallback(self._with_body, self._got_query, endpoint, canister, request, timeout)
 
     def _got_query(
         self,
@@ -357,19 +342,6 @@ class IcAgent:
         if date is not None:
             # The header has whole seconds, rounded down: half a second is the best guess for the rest.
             self.clock_skew_ns = int((date + 0.5) * _SECOND) - self.now_ns()
-
-
-class _NoCookies(IndexableCookieJar):
-    """A jar that stays empty, and costs nothing: the IC's interface has no cookies."""
-
-    def add_cookie_header(self, request: Any) -> None:
-        """Add none."""
-
-    def extract_cookies(self, response: Any, request: Any) -> None:
-        """Keep none."""
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(())
 
 
 def is_mainnet(url: Url) -> bool:

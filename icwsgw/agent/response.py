@@ -104,15 +104,18 @@ _NO_TRANSPORT = _NoTransport()
 
 @implementer(IResponse)
 class Response:
-    """An :class:`Answer` as IResponse."""
+    """An :class:`Answer` as IResponse.
 
-    __slots__ = ("_body", "_headers", "_raw_headers", "code", "length", "previousResponse", "request")
+    :ivar body: the whole body
+    """
+
+    __slots__ = ("_headers", "_raw_headers", "body", "code", "length", "previousResponse", "request")
 
     version = (b"HTTP", 1, 1)
 
     def __init__(self, answer: Answer, request: ClientRequest) -> None:
-        self.code, self._raw_headers, self._body = answer
-        self.length = len(self._body)
+        self.code, self._raw_headers, self.body = answer
+        self.length = len(self.body)
         self.request = request
         self.previousResponse: Any = None
         self._headers: Headers | None = None
@@ -136,6 +139,6 @@ class Response:
     def deliverBody(self, protocol: Any) -> None:  # noqa: N802
         """Hand the body over, all at once."""
         protocol.makeConnection(_NO_TRANSPORT)
-        if self._body:
-            protocol.dataReceived(self._body)
+        if self.body:
+            protocol.dataReceived(self.body)
         protocol.connectionLost(_DONE)

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import Any
 
-from hyperlink import EncodedURL
-
+from icwsgw.agent.lean import FixedUrl
 from icwsgw.agent.url import Url
 from icwsgw.ic.principal import Principal
 
@@ -36,29 +34,6 @@ class Route(Enum):
         return versions
 
 
-class FixedUrl(EncodedURL):
-    """A URL for treq that is normalised already and knows its text: hyperlink takes 60 us a request for that."""
-
-    _text: str
-
-    def to_uri(self) -> FixedUrl:
-        """Give itself: there is nothing to encode."""
-        return self
-
-    def to_text(self, with_password: bool = False) -> str:
-        """Give the text it was made from."""
-        return self._text
-
-    @classmethod
-    def of(cls, url: Url) -> FixedUrl:
-        """Make one of a URL that was checked."""
-        text = str(url)
-        made = cls.from_text(text)
-        assert isinstance(made, cls)
-        made._text = text
-        return made
-
-
 class Endpoint:
     """One endpoint of one canister.
 
@@ -72,7 +47,7 @@ class Endpoint:
     def __init__(self, url: Url, version: int) -> None:
         self.url = url
         self.version = version
-        self.fixed: Any = FixedUrl.of(url)
+        self.fixed = FixedUrl.of(url)
 
 
 class Routes:

@@ -1,0 +1,192 @@
+"""The pool: who gets which connection, in what order, and what becomes of those who wait."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone, ConnectionRefusedError
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from icwsgw.agent.connection import Answer, Exchange
+from icwsgw.agent.deadlines import Deadlines
+from icwsgw.agent.pool import HostPool
+from icwsgw.errors import ConnectFailed, ConnectionLost, RequestTimeout
+from tests.agent.test_connection import Wire
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+class Endpoint:
+    """An endpoint whose attempts a test lets succeed or fail."""
+
+    def __init__(self) -> None:
+        self.attempts: list[tuple[Any, Deferred[Any]]] = []
+        self.up: list[Any] = []
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        d: Deferred[Any] = Deferred()
+        self.attempts.append((factory, d))
+        return d
+
+    def succeed(self) -> Any:
+        factory, d = self.attempts.pop(0)
+        connection = factory.buildProtocol(None)
+        connection.makeConnection(Wire())
+        self.up.append(connection)
+        d.callback(connection)
+        return connection
+
+    def fail(self) -> None:
+        self.attempts.pop(0)[1].errback(ConnectionRefusedError())
+
+
+class Rig:
+    def __init__(self, connections: int = 2, waiting: int = 3) -> None:
+        self.clock = Clock()
+        self.endpoint = Endpoint()
+        self.deadlines = Deadlines(self.clock)
+        self.pool = HostPool(self.clock, self.endpoint, "host:80", False, self.deadlines, connections, waiting)
+        self.ends: dict[bytes, object] = {}
+
+    def ask(self, name: bytes, timeout: float = 10.0) -> Exchange:
+        exchange = Exchange(self.pool, name, False, 100)
+        deferred = exchange.deferred
+
+        def ended(result: Any) -> None:
+            self.ends[name] = result.value if isinstance(result, Failure) else result
+
+        deferred.addBoth(ended)
+        self.deadlines.add(exchange, timeout)
+        self.pool.submit(exchange)
+        return exchange
+
+
+def test_one_connection_for_each_that_waits_up_to_the_bound():
+    rig = Rig()
+    for name in (b"a", b"b", b"c"):
+        rig.ask(name)
+    assert len(rig.endpoint.attempts) == 2
+    first = rig.endpoint.succeed()
+    assert first.transport.value() == b"a"
+    first.dataReceived(OK)
+    assert first.transport.value() == b"ab"
+    second = rig.endpoint.succeed()
+    assert second.transport.value() == b"c"
+    assert rig.pool.established == 2
+
+
+def test_the_last_used_is_used_first():
+    rig = Rig()
+    rig.ask(b"a")
+    rig.ask(b"b")
+    one, two = rig.endpoint.succeed(), rig.endpoint.succeed()
+    two.dataReceived(OK)
+    one.dataReceived(OK)
+    rig.ask(b"c")
+    assert one.transport.value() == b"ac"
+    rig.clock.advance(70)
+    rig.pool.sweep(10.0)
+    assert two.transport.disconnecting
+    assert not one.transport.disconnecting
+
+
+def test_full():
+    rig = Rig(connections=1, waiting=2)
+    for name in (b"a", b"b", b"c"):
+        rig.ask(name)
+    assert isinstance(rig.ends[b"c"], ConnectFailed)
+    rig.endpoint.succeed().dataReceived(OK)
+    assert isinstance(rig.ends[b"a"], Answer)
+
+
+def test_a_failed_attempt_fails_the_oldest():
+    rig = Rig(connections=1)
+    rig.ask(b"a")
+    rig.ask(b"b")
+    rig.endpoint.fail()
+    assert isinstance(rig.ends[b"a"], ConnectFailed)
+    assert b"b" not in rig.ends
+    rig.endpoint.succeed().dataReceived(OK)
+    assert isinstance(rig.ends[b"b"], Answer)
+
+
+def test_late_while_connecting_and_late_while_waiting():
+    rig = Rig(connections=1)
+    rig.ask(b"a", 1.0)
+    rig.clock.advance(1.1)
+    assert isinstance(rig.ends[b"a"], ConnectFailed)
+    assert rig.pool.waiting == 0
+    connection = rig.endpoint.succeed()
+    assert rig.pool.idle == 1
+    rig.ask(b"b", 10.0)
+    rig.ask(b"c", 1.0)
+    rig.clock.advance(1.1)
+    assert isinstance(rig.ends[b"c"], RequestTimeout)
+    rig.clock.advance(10.0)
+    assert isinstance(rig.ends[b"b"], RequestTimeout)
+    assert connection.transport.aborted
+
+
+def test_dead_idle_connections_are_not_tried_in_turn():
+    rig = Rig(connections=3)
+    rig.ask(b"a")
+    rig.ask(b"b")
+    one, two = rig.endpoint.succeed(), rig.endpoint.succeed()
+    one.dataReceived(OK)
+    two.dataReceived(OK)
+    rig.ask(b"c")
+    two.connectionLost(Failure(ConnectionDone()))
+    assert one.transport.value() == b"a"
+    assert len(rig.endpoint.attempts) == 1
+    three = rig.endpoint.succeed()
+    assert three.transport.value() == b"c"
+    three.connectionLost(Failure(ConnectionDone()))
+    assert isinstance(rig.ends[b"c"], ConnectionLost)
+
+
+def test_no_second_attempt_for_one_cancelled():
+    rig = Rig()
+    rig.ask(b"a")
+    one = rig.endpoint.succeed()
+    one.dataReceived(OK)
+    rig.ask(b"b").deferred.cancel()
+    one.connectionLost(Failure(ConnectionDone()))
+    assert rig.endpoint.attempts == []
+    assert rig.pool.empty
+
+
+def test_a_connection_that_does_not_close_is_aborted():
+    rig = Rig()
+    rig.ask(b"a")
+    one = rig.endpoint.succeed()
+    one.dataReceived(OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    assert one.transport.disconnecting
+    rig.clock.advance(100)
+    rig.pool.sweep(50.0)
+    assert one.transport.aborted
+
+
+def test_close():
+    rig = Rig(connections=1)
+    rig.ask(b"a")
+    rig.ask(b"b")
+    connection = rig.endpoint.succeed()
+    closed: list[None] = []
+    rig.pool.close().addCallback(closed.append)
+    assert isinstance(rig.ends[b"a"], ConnectionLost)
+    assert isinstance(rig.ends[b"b"], ConnectionLost)
+    assert closed == []
+    connection.connectionLost(Failure(ConnectionDone()))
+    assert closed == [None]
+    assert len(rig.deadlines) == 0
+
+
+def test_close_with_an_attempt_under_way():
+    rig = Rig()
+    rig.ask(b"a")
+    closed: list[None] = []
+    rig.pool.close().addCallback(closed.append)
+    assert isinstance(rig.ends[b"a"], ConnectionLost)
+    assert closed == [None]
