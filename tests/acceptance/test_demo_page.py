@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import Stack
+from tests.acceptance.conftest import Devnet, Stack
 from tests.acceptance.processes import ROOT, free_port, run_node
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.sdk]
@@ -26,7 +27,10 @@ def test_the_page_s_formats_agree_with_the_libraries() -> None:
     assert len(result["checks"]) > 15
 
 
-def test_a_person_sees_messages_flow(stack: Stack, tmp_path: Path) -> None:
+def test_a_person_sees_messages_flow(
+    devnets: Callable[..., Devnet], stacks: Callable[..., Stack], tmp_path: Path
+) -> None:
+    stack = stacks(network=devnets("--ack-interval=4000").network)
     result = run_node(
         "page.mjs",
         {
@@ -41,8 +45,8 @@ def test_a_person_sees_messages_flow(stack: Stack, tmp_path: Path) -> None:
     assert result["unverified"] == 0
     assert result["closed"] == "closed, 1000"
     assert "content and tree match what the canister certifies" in result["facts"]["checks"]
-    assert int(result["facts"]["sent"]) == 31
-    assert int(result["facts"]["received"]) == 32
+    assert int(result["facts"]["sent"]) >= 31
+    assert int(result["facts"]["received"]) >= 32
     assert "median" in result["facts"]["latency"]
     assert len(result["facts"]["root"]) == 64
     assert result["wide"], "the page is wider than a desk's window"

@@ -19,10 +19,10 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.sdk]
         ("notAnEnvelope", CloseCode.UNDECODABLE, "envelope"),
         ("wrongGateway", CloseCode.WRONG_GATEWAY, "gateway"),
         ("expired", CloseCode.EXPIRED, "expired"),
-        ("farAhead", CloseCode.EXPIRED, "ahead"),
+        ("farAhead", CloseCode.EXPIRED, "at most 330"),
         ("anonymous", CloseCode.OPEN_REFUSED, "anonymous"),
         ("badSignature", CloseCode.OPEN_REFUSED, "signature"),
-        ("otherMethod", CloseCode.OPEN_REFUSED, "ws_open"),
+        ("otherMethod", CloseCode.PROTOCOL_ERROR, "not ws_open"),
         ("replaced", CloseCode.REPLACED, "newer"),
     ],
 )

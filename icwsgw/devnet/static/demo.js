@@ -46,12 +46,17 @@ const scrolling = (list, item) => {
   if (follow) list.scrollTop = list.scrollHeight;
 };
 
+/** Keys begin with the gateway's principal, which is the same in all of them; request ids are long. */
+const short = (id) => (id.length > 32 ? `${id.slice(0, 11)}…${id.slice(-20)}` : id);
+
 const note = (string) => scrolling(the("chat"), element("li", string, "note"));
 
 const wire = ({ direction, what, number = "", bytes, delivery = "", verified = "", good = true, id = "" }) => {
   const row = document.createElement("tr");
-  const cells = [new Date().toLocaleTimeString([], { hour12: false }), direction, what, String(number), bytes, delivery, verified, id];
-  cells.forEach((cell, i) => row.append(element("td", cell, i === 2 ? "long" : i === 6 ? (good ? "good" : "bad") : i === 7 ? "mono" : "")));
+  const cells = [new Date().toLocaleTimeString([], { hour12: false }), direction, what, String(number), bytes, delivery, verified, short(id)];
+  const classes = { 2: "long", 6: good ? "good" : "bad", 7: "mono" };
+  cells.forEach((cell, i) => row.append(element("td", cell, classes[i] ?? "")));
+  row.lastElementChild.title = id;
   the("wire").prepend(row);
   while (the("wire").children.length > ROWS) the("wire").lastElementChild.remove();
 };

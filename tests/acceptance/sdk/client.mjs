@@ -32,6 +32,11 @@ export class Client {
         ...(ackMs === undefined ? {} : { ackMessageIntervalMs: ackMs }),
       }),
     );
+    // The SDK begins to fetch the root key and does not wait for it, so that on a replica that opens within
+    // milliseconds its first message is checked with the mainnet's key. Wait where it forgets to.
+    const rootKey = this.socket._httpAgent.fetchRootKey();
+    const isValid = this.socket._isIncomingMessageValid.bind(this.socket);
+    this.socket._isIncomingMessageValid = (message) => rootKey.then(() => isValid(message));
     this.socket.onopen = () => opened.resolve();
     this.socket.onmessage = (event) => this.inbox.put(event.data.text);
     this.socket.onerror = (event) => this.errors.push(String(event.error?.message ?? event.message));

@@ -46,6 +46,11 @@ await main(async ({ url, gateway, executable, screenshots, deadLink }) => {
         ["me", "key", "gateway-principal", "client-nonce", "sent", "received", "latency", "checks", "root"].map(async (id) => [id, await page.textContent(`#${id}`)]),
       ),
     );
+    // Through an acknowledgement, and on.
+    await page.waitForFunction(() => Number(document.getElementById("acknowledged").textContent) > 0);
+    await page.fill("#text", "still here");
+    await page.click("#send");
+    await count(page, "#chat li.mine", 32);
     const unverified = await page.$$eval("#wire td.bad", (cells) => cells.length);
     await page.click("#close");
     await page.waitForSelector("#state[data-state=closed]");
