@@ -39,6 +39,7 @@ from icwsgw.observe.levels import CRITICAL, DEBUG, ERROR, INFO, OFF, WARN, Level
 _NAMESPACE = "icwsgw."
 _OURS = {DEBUG: LogLevel.debug, INFO: LogLevel.info, WARN: LogLevel.warn, ERROR: LogLevel.error}
 _NUMBERS = {"debug": DEBUG, "info": INFO, "warn": WARN, "error": ERROR, "critical": CRITICAL}
+_FACTORIES = ("Starting factory", "Stopping factory")
 _RESERVED = frozenset({"time", "level", "component", "message", "traceback"})
 
 
@@ -193,6 +194,9 @@ class LineObserver:
         number = _NUMBERS.get(name, INFO)
         if namespace.startswith(_NAMESPACE):
             component = namespace[len(_NAMESPACE) :]
+            # Twisted says this in the name of the factory's class, which may be one of ours.
+            if str(event.get("log_format")).startswith(_FACTORIES):
+                name, number = "debug", DEBUG
         elif namespace in ("stdout", "stderr"):
             component = namespace
         else:

@@ -111,6 +111,12 @@ def _reason(error: Exception) -> str:
     return str(error)
 
 
+class _TimedConnection(SSL.Connection):
+    """A connection that knows when it was accepted, until its handshake is done."""
+
+    started: float | None = None
+
+
 _Signature = tuple["tuple[int, int, int] | None", ...]
 
 
@@ -146,9 +152,10 @@ class ServerTls:
 
     def serverConnectionForTLS(self, protocol: object) -> SSL.Connection:  # noqa: N802
         """Make the TLS side of one connection (IOpenSSLServerConnectionCreator)."""
-        connection = SSL.Connection(self._loaded.context, None)
-        if self._observe is not None:
-            connection.set_app_data(self._clock())
+        if self._observe is None:
+            return SSL.Connection(self._loaded.context, None)
+        connection = _TimedConnection(self._loaded.context, None)
+        connection.started = self._clock()
         return connection
 
     def reload_if_changed(self) -> bool:
@@ -174,9 +181,9 @@ class ServerTls:
     def _on_tls_state(self, connection: SSL.Connection, where: int, _: int) -> None:
         # The tickets that TLS 1.3 sends afterwards end in "handshake done" too, hence the None.
         if where & SSL.SSL_CB_HANDSHAKE_DONE and self._observe is not None:
-            started = connection.get_app_data()
+            started = getattr(connection, "started", None)
             if started is not None:
-                connection.set_app_data(None)
+                connection.started = None  # type: ignore[attr-defined]
                 self._observe(self._clock() - started)
 
     def _signature(self) -> _Signature:

@@ -133,6 +133,7 @@ def test_the_chatter_of_others_counts_as_debug() -> None:
     others = Logger(namespace="twisted.internet.tcp")
     with Listening(Levels()) as quiet:
         others.info("Starting factory {name}", name="f")
+        Logger(namespace="icwsgw.admin.resource.AdminSite").info("Starting factory {name}", name="f")
         legacy.msg("starting on 8080")
         others.warn("odd {thing}", thing="x")
         Logger(namespace="stdout").info("{log_io}", log_io="printed")
