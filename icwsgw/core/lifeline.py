@@ -3,19 +3,20 @@
 A canister that is upgraded or reinstalled loses the CDK's state: its queue starts again at number 0 while the poller
 asks from n. Its answers then are empty for ever, or, once the new queue has grown beyond n, go on as if nothing had
 happened. The certificate cannot tell (it is always fresh), and an empty answer proves nothing, because a replica may
-lag behind the one that gave the last message (design 3.9). A *probe* is a poll that asks from n-1, the last delivered
-message:
+lag behind the one that gave the last message (design 3.9). A *probe* asks from the *anchor*, a delivered message that
+belongs to this life for sure: the newest one when the last probe found its own anchor in place.
 
-    the same message there            the same life
+    the same message there            the same life; the newest message becomes the anchor
     another message there             a new life
-    nothing from n-1 on               look at the start (ask from 0): messages there that are newer than the last one
-                                      delivered, or addressed to a client that waits for its first message, prove a
-                                      new life. If the start is empty too, time decides: while a gateway has clients
-                                      the CDK never deletes its newest message, so a queue that looks empty in
-                                      ``ABSENT_PROBES`` probes over ``ABSENT_SECONDS``, none of them contradicted,
-                                      has lost its state and not merely fallen behind.
+    nothing from the anchor on        look at the start (ask from 0): messages there that are newer than the anchor, or
+                                      addressed to a client that waits for its first message, prove a new life. If the
+                                      start is empty too, time decides: while a gateway has clients the CDK never
+                                      deletes its newest message, so a queue that looks empty in ``ABSENT_PROBES``
+                                      probes over ``ABSENT_SECONDS``, none of them contradicted, has lost its state and
+                                      not merely fallen behind.
 
-A probe replaces an ordinary poll, so looking regularly costs no query, only the decoding of one message more.
+At rest the anchor is the last message, and a probe takes the place of an ordinary poll: looking regularly costs no
+query, only the decoding of one message more. In a busy queue it is one query more every two seconds.
 """
 
 from __future__ import annotations
@@ -43,37 +44,42 @@ class Verdict(Enum):
 
 
 class Lifeline:
-    """The evidence about one queue."""
+    """The evidence about one queue.
 
-    __slots__ = ("_absent", "_absent_since", "_next_probe")
+    :ivar anchor: the message that a probe looks for; None until a message has been delivered
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_absent", "_absent_since", "_next_probe", "anchor")
+
+    def __init__(self, anchor: LastMessage | None = None) -> None:
+        self.anchor = anchor
         self._absent = 0
         self._absent_since = 0.0
         self._next_probe = 0.0
 
     def due(self, now: float) -> bool:
-        """Whether the next poll should be a probe."""
-        return now >= self._next_probe
+        """Whether it is time for a probe."""
+        return self.anchor is not None and now >= self._next_probe
 
     def sent(self, now: float, waiting: bool) -> None:
         """A probe has left; ``waiting`` says that a client waits for its first message."""
         self._next_probe = now + (WAITING_PROBE_SECONDS if waiting or self._absent else PROBE_SECONDS)
 
     def hurry(self) -> None:
-        """Make the next poll a probe: a client waits although its ws_open has been executed."""
+        """Probe with the next poll: a client waits although its ws_open has been executed, or polls had failed."""
         self._next_probe = 0.0
 
-    def restart(self, now: float) -> None:
-        """A new life (or none yet) has begun: nothing is known against it."""
+    def restart(self) -> None:
+        """A new life has begun: nothing is known about it."""
+        self.anchor = None
         self._absent = 0
-        self._next_probe = now + PROBE_SECONDS
+        self._next_probe = 0.0
 
-    def probed(self, last: LastMessage, messages: list[Message], now: float) -> Verdict:
+    def probed(self, anchor: LastMessage, messages: list[Message], now: float) -> Verdict:
         """Judge the answer to a probe.
 
-        :param last: the last delivered message when the probe was sent
-        :param messages: the answer, asked from ``last.nonce``
+        :param anchor: the anchor when the probe was sent
+        :param messages: the answer, asked from ``anchor.nonce``
         """
         if not messages:
             if self._absent == 0:
@@ -82,22 +88,22 @@ class Lifeline:
             return Verdict.LOOK
         self._absent = 0
         first = messages[0]
-        if nonce_of_key(first[2]) == last.nonce and not last.is_same(first[3]):
+        if nonce_of_key(first[2]) == anchor.nonce and not anchor.is_same(first[3]):
             return Verdict.NEW
         return Verdict.SAME
 
     def looked(
-        self, last: LastMessage, messages: list[Message], waiting: Container[tuple[bytes, int]], now: float
+        self, anchor: LastMessage, messages: list[Message], waiting: Container[tuple[bytes, int]], now: float
     ) -> Verdict:
         """Judge the answer from number 0.
 
-        :param last: the last delivered message
+        :param anchor: the anchor when it was asked for
         :param messages: the queue's start
         :param waiting: client keys of those who wait for their first message
         """
-        delivered_at = last.timestamp
+        delivered_at = anchor.timestamp
         for principal, client_nonce, key, content in messages:
-            if nonce_of_key(key) > last.nonce:
+            if nonce_of_key(key) > anchor.nonce:
                 break
             if (principal, client_nonce) in waiting:
                 return Verdict.NEW

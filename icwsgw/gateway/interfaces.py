@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.defer import Deferred
 
 from icwsgw.clock import Clock
+from icwsgw.ic.certificate import DelegationCache
 
 if TYPE_CHECKING:
     from icwsgw.agent.outcome import CallOutcome
@@ -66,6 +67,7 @@ class Context:
     :ivar clock: monotonic seconds and delayed calls
     :ivar now_ns: nanoseconds since 1970
     :ivar jitter: random numbers in [0, 1)
+    :ivar delegations: verified delegations of subnets, for all pollers
     """
 
     clock: Clock
@@ -75,6 +77,7 @@ class Context:
     metrics: Metrics
     now_ns: Callable[[], int]
     jitter: Callable[[], float]
+    delegations: DelegationCache = field(default_factory=DelegationCache)
 
     def network_ns(self) -> int:
         """The network's time, which is what envelopes expire by: ours, corrected by the skew if it is known."""

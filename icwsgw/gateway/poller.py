@@ -55,13 +55,13 @@ MAX_AHEAD_BYTES = 16 << 20
 class _Ask:
     """One query in flight."""
 
-    __slots__ = ("deferred", "last", "nonce", "sent")
+    __slots__ = ("anchor", "deferred", "nonce", "sent")
 
-    def __init__(self, nonce: int, sent: float, last: LastMessage | None) -> None:
+    def __init__(self, nonce: int, sent: float, anchor: LastMessage | None) -> None:
         self.nonce = nonce
         self.sent = sent
         #: for a probe or a look at the start: the message that the life is recognised by
-        self.last = last
+        self.anchor = anchor
         self.deferred: Deferred[bytes] | None = None
 
 
@@ -86,7 +86,7 @@ class Poller:
         now = context.clock.seconds()
         self._resumed = cursor is not None
         self._cursor = cursor or Cursor()
-        self._lifeline = Lifeline()
+        self._lifeline = Lifeline(self._cursor.last)
         self._window = Window(context.config.poll_window)
         self._pacing = Pacing(context.config.polling_interval, context.jitter, now)
         self._requests = PollRequests(context.identities[identity_index], canister)
@@ -215,7 +215,7 @@ class Poller:
         if not self._asks:
             return True
         nonce = self._cursor.next
-        same = [ask for ask in self._asks if ask.nonce == nonce or ask.last is not None]
+        same = [ask for ask in self._asks if ask.nonce == nonce or ask.anchor is not None]
         if not same:
             return True
         if now - same[-1].sent < 0.9 * self._context.config.polling_interval:
@@ -234,22 +234,19 @@ class Poller:
     def _poll(self, now: float, overlap: bool) -> None:
         """Send what the window allows; ``overlap`` asks for the next number even if it is being asked."""
         cursor = self._cursor
-        in_flight = {ask.nonce for ask in self._asks if ask.last is None}
+        in_flight = {ask.nonce for ask in self._asks if ask.anchor is None}
         if overlap:
             in_flight.discard(cursor.next)
-        if self._must_probe(now):
-            last = cursor.last
-            assert last is not None
+        anchor = self._lifeline.anchor
+        if anchor is not None and not self._probing and (self._resumed or self._lifeline.due(now)):
             self._probing = True
             self._lifeline.sent(now, bool(self.waiting))
-            self._send(_Ask(last.nonce, now, last), now)
-            # the probe's answer holds what is new as well
-            in_flight.add(cursor.next)
+            self._send(_Ask(anchor.nonce, now, anchor), now)
+            if self._resumed or anchor.nonce == cursor.next - 1:
+                # the probe's answer holds what is new as well
+                in_flight.add(cursor.next)
         for nonce in self._window.asks(cursor.next, in_flight):
             self._send(_Ask(nonce, now, None), now)
-
-    def _must_probe(self, now: float) -> bool:
-        return not self._probing and self._cursor.last is not None and (self._resumed or self._lifeline.due(now))
 
     def _send(self, ask: _Ask, now: float) -> None:
         self._asks[ask] = None
@@ -271,7 +268,7 @@ class Poller:
         if ask not in self._asks:
             return False
         del self._asks[ask]
-        if ask.last is not None:
+        if ask.anchor is not None:
             self._probing = False
         return True
 
@@ -317,40 +314,45 @@ class Poller:
         metrics.queries.inc("ok")
         metrics.query_seconds.observe(took)
         if self._pacing.failures:
+            self._lifeline.hurry()
             _log.info("canister answers again", canister=self.canister.text, after=self._pacing.failures)
         self._pacing.succeeded(now, took)
-        if ask.last is not None:
-            self._judge(ask, ask.last, batch, now)
+        if ask.anchor is not None:
+            self._judge(ask, ask.anchor, batch, now)
         else:
             self._take(batch, ask.nonce, now)
 
-    def _judge(self, ask: _Ask, last: LastMessage, batch: Batch, now: float) -> None:
-        """The answer to a probe, or to a look at the start (which alone asks below the last message)."""
+    def _judge(self, ask: _Ask, anchor: LastMessage, batch: Batch, now: float) -> None:
+        """The answer to a probe, or to a look at the start (which alone asks below the anchor)."""
         lifeline = self._lifeline
-        if ask.nonce == last.nonce:
-            verdict = lifeline.probed(last, batch.messages, now)
+        if ask.nonce == anchor.nonce:
+            verdict = lifeline.probed(anchor, batch.messages, now)
         else:
-            verdict = lifeline.looked(last, batch.messages, self.waiting, now)
+            verdict = lifeline.looked(anchor, batch.messages, self.waiting, now)
         if verdict is Verdict.SAME:
             self._resumed = False
-            self._take(batch, ask.nonce, now)
+            if batch.messages:
+                del batch.messages[: max(0, self._cursor.next - nonce_of_key(batch.messages[0][2]))]
+            if batch.messages or batch.end_of_queue is not False:
+                self._take(batch, self._cursor.next, now)
+            lifeline.anchor = self._cursor.last
         elif verdict is Verdict.NEW or (verdict is Verdict.LOOK and self._resumed):
             # a position kept from an earlier poller needs no proof: nobody has got a message by it yet
             self._restart(now)
         elif verdict is Verdict.LOOK:
-            if last.nonce == 0:
+            if anchor.nonce == 0:
                 # the probe was the look at the start
-                if lifeline.looked(last, [], self.waiting, now) is Verdict.NEW:
+                if lifeline.looked(anchor, [], self.waiting, now) is Verdict.NEW:
                     self._restart(now)
                 return
             self._probing = True
-            self._send(_Ask(0, now, last), now)
+            self._send(_Ask(0, now, anchor), now)
 
     def _restart(self, now: float) -> None:
         """The canister has begun a new life: its queue starts at 0, and it knows none of the clients it had."""
         resumed, self._resumed = self._resumed, False
         self._cursor.restart()
-        self._lifeline.restart(now)
+        self._lifeline.restart()
         self._ahead.clear()
         self._ahead_bytes = 0
         for ask in list(self._asks):
@@ -375,6 +377,8 @@ class Poller:
         if messages:
             taken = cursor.take(messages, now)
             found = bool(taken.deliver)
+            if self._lifeline.anchor is None:
+                self._lifeline.anchor = cursor.last
             self._deliver(batch, taken)
             if taken.missing is not None:
                 self._report_gap(taken.missing)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from icwsgw.errors import CertificateInvalid
 from icwsgw.gateway.interfaces import Context
-from icwsgw.ic.certificate import Certificate, DelegationCache, check_messages, verify_certificate
+from icwsgw.ic.certificate import Certificate, check_age, check_messages, verify_certificate
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.ws import Batch
 
@@ -16,12 +16,11 @@ from icwsgw.ic.ws import Batch
 class BatchVerifier:
     """Verifies the batches of one canister; a certificate that comes again is not paired again."""
 
-    __slots__ = ("_cache", "_canister", "_certificate", "_context", "_raw")
+    __slots__ = ("_canister", "_certificate", "_context", "_raw")
 
     def __init__(self, context: Context, canister: Principal) -> None:
         self._context = context
         self._canister = canister
-        self._cache = DelegationCache(8)
         self._raw: bytes | None = None
         self._certificate: Certificate | None = None
 
@@ -39,8 +38,10 @@ class BatchVerifier:
                 root_key_der=root_key,
                 canister_id=self._canister,
                 now_ns=self._context.network_ns(),
-                cache=self._cache,
+                cache=self._context.delegations,
             )
             self._raw = batch.cert
+        else:
+            check_age(self._certificate, self._context.network_ns())
         messages = [(message[2], message[3]) for message in batch.messages]
         check_messages(self._certificate, batch.tree, messages, canister_id=self._canister)
