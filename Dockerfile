@@ -6,8 +6,7 @@ FROM python:${PYTHON}-slim AS build
 RUN python -m venv /opt/icws
 WORKDIR /source
 # The dependencies change less often than the code, so they have a layer of their own.
-COPY setup.py setup.cfg pyproject.toml ./
-COPY icwsgw/__init__.py icwsgw/_version.py icwsgw/
+COPY setup.cfg ./
 RUN /opt/icws/bin/python -c "import configparser; c = configparser.ConfigParser(); c.read('setup.cfg'); print(c['options']['install_requires'])" > requirements.txt \
     && /opt/icws/bin/pip install --no-cache-dir -r requirements.txt
 COPY . .
