@@ -175,9 +175,7 @@ def test_a_refused_ws_open_reaches_the_client_in_plain_words(fault: dict[str, An
 def test_a_refused_message_ends_the_session_because_its_sequence_is_broken() -> None:
     world = World()
     (client,) = world.open()
-    world.replica.faults.add(
-        Fault(kind="reject", code=4, message="not today", on="call", method="ws_message", count=1)
-    )
+    world.replica.faults.add(Fault(kind="reject", code=4, message="not today", on="call", method="ws_message", count=1))
     client.send(b"x")
     world.until(lambda: client.close_code is not None, 1)
     assert client.close_code == CloseCode.MESSAGE_REFUSED

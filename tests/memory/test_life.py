@@ -305,3 +305,29 @@ def test_denied_and_not_allowed_canisters() -> None:
     assert other.close_code == CloseCode.CANISTER_NOT_ALLOWED
     assert second.close_code == CloseCode.OVERLOADED
     assert first.close_code is None
+
+
+@pytest.mark.parametrize("delegation", ["none", "sharded", "legacy"])
+def test_verified_batches_are_delivered(delegation: str) -> None:
+    world = World(verify_batches=True, verify_queries="on", delegation=delegation)
+    (client,) = world.open()
+    for number in range(60):
+        client.send(b"%d" % number)
+    world.until(lambda: len(client.received) == 60, 30)
+    assert client.close_code is None
+
+
+def test_a_lying_replica_is_not_believed() -> None:
+    world = World(verify_batches=True)
+    (client,) = world.open()
+    host = world.replica.host(ECHO_ID)
+    honest = host.ws.certified_data
+    host.ws.certified_data = lambda: bytes(32)  # type: ignore[method-assign]
+    world.replica._canister_changed(host)
+    client.send(b"x")
+    world.run(2)
+    assert client.received == []
+    assert world.metrics.queries.values["certificate"] > 0
+    host.ws.certified_data = honest  # type: ignore[method-assign]
+    world.replica._canister_changed(host)
+    world.until(lambda: client.received == [b"x"])

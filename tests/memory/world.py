@@ -106,12 +106,18 @@ class World:
 
     def __init__(
         self, *, settings: CdkSettings | None = None, query_latency: float = 0.0, call_latency: float = 0.0,
-        seed: int = 1, start: bool = True, **options: Any,
+        seed: int = 1, start: bool = True, delegation: str = "none", **options: Any,
     ) -> None:  # fmt: skip
         self.clock = Clock()
         self.random = random.Random(seed)
         self.replica = Replica(
-            self.clock, self.now_ns, b"world", settings=settings, query_latency=query_latency, call_latency=call_latency
+            self.clock,
+            self.now_ns,
+            b"world",
+            settings=settings,
+            query_latency=query_latency,
+            call_latency=call_latency,
+            delegation=delegation,
         )
         self.network_is_up = True
         self.transport = MemoryTransport(self.clock, self.replica.handle, latency=0.001)
