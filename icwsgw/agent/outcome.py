@@ -31,7 +31,7 @@ from icwsgw.ic import cbor
 _TREE_DEPTH = 128
 _DETAIL = 200
 _MAX_RETRY_AFTER = 3600.0
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f]+")
 
 
 class OutcomeKind(Enum):

@@ -1,0 +1,425 @@
+"""The agent against the local replica in memory, against answers made up, and once over loopback."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.task import Clock
+from twisted.trial.unittest import TestCase
+
+from icwsgw.agent.client import IcAgent, is_mainnet
+from icwsgw.agent.outcome import OutcomeKind
+from icwsgw.agent.routes import Route
+from icwsgw.agent.transport import Transport
+from icwsgw.agent.url import Url
+from icwsgw.devnet.canisters import ECHO_ID
+from icwsgw.devnet.replica import Replica
+from icwsgw.devnet.resource import ReplicaSite
+from icwsgw.errors import (
+    AnswerMalformed,
+    CanisterRefused,
+    CertificateInvalid,
+    ConnectionLost,
+    HttpError,
+    NotReady,
+    Rejected,
+    RequestTimeout,
+    SignatureInvalid,
+)
+from icwsgw.ic import bls, cbor, ws
+from icwsgw.ic.certificate import Found
+from icwsgw.ic.envelope import SignedRequest, query_content, sign_request
+from tests.support.devnet import GATEWAY, Net, identity, pending, result_of
+from tests.support.memory_transport import MemoryTransport, Reply
+
+POLL = ws.encode_get_messages(0)
+CLOSE = ws.encode_close(identity(3).principal.raw, 4)
+
+
+class Rig:
+    """An agent before a replica; a test may get between them."""
+
+    def __init__(self, ready: bool = True, net: dict[str, Any] | None = None, **options: Any) -> None:
+        self.net = Net(**(net or {}))
+        self.clock = self.net.clock
+        self.handler: Callable[[str, str, bytes], Any] = self.net.handle
+        self.transport = MemoryTransport(self.clock, lambda *request: self.handler(*request))
+        self.agent = IcAgent(
+            self.clock, self.transport, "http://127.0.0.1:4943", now_ns=self.net.now_ns, rng=lambda: 0.5, **options
+        )
+        if ready:
+            self.agent.start()
+            assert self.agent.ready
+            self.transport.requests.clear()
+
+    def poll(self) -> SignedRequest:
+        content = query_content(
+            GATEWAY.principal, ECHO_ID, "ws_get_messages", POLL, self.net.now_ns() + 200 * 10**9, b"n"
+        )
+        return sign_request(GATEWAY, content)
+
+    def query(self) -> Any:
+        return self.agent.query(ECHO_ID, self.poll(), timeout=5.0)
+
+    def call(self, wait: bool = True, method: str = "ws_close", arg: bytes = CLOSE) -> Any:
+        request = self.net.call_request(GATEWAY, method, arg)
+        d = self.agent.call(ECHO_ID, request.body, wait=wait, timeout=15.0)
+        self.clock.pump([0.1] * 20)
+        return d
+
+    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.handler = lambda *request: (status, names, body)
+
+    def only(self, *versions: str) -> None:
+        """Let the network have no endpoints but of these versions (as "v2/query")."""
+
+        def handler(method: str, path: str, body: bytes) -> Any:
+            parts = path.split("/")
+            if len(parts) > 4 and f"{parts[2]}/{parts[-1]}" not in versions:
+                return (404, {}, b"not found")
+            return self.net.handle(method, path, body)
+
+        self.handler = handler
+
+    @property
+    def paths(self) -> list[str]:
+        return [path.replace(ECHO_ID.text, "C") for _, path, _ in self.transport.requests]
+
+
+def test_mainnet_by_host():
+    for url in ("https://icp0.io", "https://icp-api.io/", "https://abc.icp0.io", "http://ICP0.IO"):
+        assert is_mainnet(Url.parse(url))
+    for url in ("http://127.0.0.1:4943", "https://icp0.io.example", "https://noticp0.io", "http://localhost"):
+        assert not is_mainnet(Url.parse(url))
+
+
+def test_mainnet_has_its_key_and_checks_signatures():
+    agent = IcAgent(Clock(), MemoryTransport(Clock(), Net().handle), "https://icp-api.io", now_ns=lambda: 0)
+    assert agent.ready
+    assert agent.root_key == bls.MAINNET_ROOT_KEY_DER
+    assert agent.mainnet
+    assert agent.verify_query_signatures
+    assert not Rig().agent.verify_query_signatures
+
+
+def test_a_wrong_url():
+    with pytest.raises(ValueError, match="URL"):
+        IcAgent(Clock(), MemoryTransport(Clock(), Net().handle), "icp0.io", now_ns=lambda: 0)
+
+
+def test_not_ready_until_the_replica_is_there():
+    rig = Rig(ready=False)
+
+    def absent(*request: Any) -> Reply:
+        raise ConnectionLost("nobody there")
+
+    rig.handler = absent
+    rig.agent.start()
+    ready = rig.agent.when_ready()
+    rig.clock.pump([0.5] * 20)
+    assert not rig.agent.ready
+    assert rig.agent.root_key is None
+    assert rig.agent.last_failure == "nobody there"
+    with pytest.raises(NotReady, match="nobody there"):
+        result_of(rig.agent.read_state(ECHO_ID, [[b"time"]], timeout=1))
+    rig.handler = rig.net.handle
+    rig.clock.pump([0.5] * 20)
+    assert result_of(ready) is None
+    assert rig.agent.root_key == rig.net.replica.root_key_der
+    assert result_of(rig.agent.stop()) is None
+
+
+def test_status():
+    rig = Rig()
+    status = result_of(rig.agent.status())
+    assert status["root_key"] == rig.net.replica.root_key_der
+    rig.answer(503, b"starting", Retry_After="2")
+    with pytest.raises(HttpError) as caught:
+        result_of(rig.agent.status())
+    assert (caught.value.retry_after, caught.value.detail) == (2.0, "starting")
+    rig.answer(200, b"<html>")
+    with pytest.raises(AnswerMalformed):
+        result_of(rig.agent.status())
+    rig.answer(200, cbor.dumps({"x": b"y" * 70_000}))
+    with pytest.raises(AnswerMalformed):
+        result_of(rig.agent.status())
+
+
+def test_query():
+    rig = Rig()
+    assert ws.parse_get_messages(result_of(rig.query())).messages == []
+    assert rig.paths == ["/api/v3/canister/C/query"]
+
+
+def test_query_rejected():
+    rig = Rig()
+    rig.answer(200, cbor.dumps_tagged({"status": "rejected", "reject_code": 5, "reject_message": "trapped"}))
+    with pytest.raises(Rejected) as caught:
+        result_of(rig.query())
+    assert (caught.value.code, caught.value.message) == (5, "trapped")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"garbage", cbor.dumps(1), cbor.dumps({}), cbor.dumps({"status": "replied", "reply": {"arg": "text"}}),
+     cbor.dumps({"status": "replied", "reply": b"x"}), cbor.dumps({"status": "rejected"})],
+)  # fmt: skip
+def test_query_malformed(body):
+    rig = Rig()
+    rig.answer(200, body)
+    with pytest.raises(AnswerMalformed):
+        result_of(rig.query())
+
+
+@pytest.mark.parametrize(("status", "retryable"), [(429, True), (500, True), (503, True), (400, False), (403, False)])
+def test_query_http_errors(status, retryable):
+    rig = Rig()
+    rig.answer(status, b"because", x_ic_error_cause="a_cause", Retry_After="3")
+    with pytest.raises(HttpError) as caught:
+        result_of(rig.query())
+    assert (caught.value.status, caught.value.retryable, caught.value.retry_after) == (status, retryable, 3.0)
+    assert caught.value.detail == "a_cause: because"
+
+
+def test_query_too_late_and_lost():
+    rig = Rig()
+    rig.handler = lambda *request: Deferred()
+    d = rig.query()
+    rig.clock.advance(5.0)
+    with pytest.raises(RequestTimeout):
+        result_of(d)
+
+    def lost(*request: Any) -> Reply:
+        raise ConnectionLost("gone")
+
+    rig.handler = lost
+    with pytest.raises(ConnectionLost):
+        result_of(rig.query())
+
+
+def test_query_falls_back_once_and_remembers():
+    rig = Rig()
+    rig.only("v2/query", "v2/call")
+    result_of(rig.query())
+    result_of(rig.query())
+    assert rig.paths == [f"/api/{v}/canister/C/query" for v in ("v3", "v2", "v2")]
+
+
+def test_query_404_everywhere_is_not_remembered():
+    rig = Rig()
+    rig.answer(404, b"no such canister")
+    with pytest.raises(HttpError, match="no such canister"):
+        result_of(rig.query())
+    rig.handler = rig.net.handle
+    result_of(rig.query())
+    assert rig.paths == [f"/api/{v}/canister/C/query" for v in ("v3", "v2", "v3")]
+
+
+class TestQuerySignatures:
+    @pytest.mark.parametrize("delegation", ["none", "legacy", "sharded"])
+    def test_checked(self, delegation):
+        rig = Rig(net={"delegation": delegation}, verify_query_signatures=True)
+        one, two = rig.query(), rig.query()
+        assert result_of(one) == result_of(two)
+        assert sum(path.endswith("/read_state") for path in rig.paths) == 1
+
+    def changed(self, rig: Rig, change: Callable[[dict[str, Any]], object]) -> None:
+        def handler(method: str, path: str, body: bytes) -> Any:
+            answer = rig.net.handle(method, path, body)
+            if not path.endswith("/query"):
+                return answer
+
+            def altered(result: Reply) -> Reply:
+                fields = cbor.loads(result[2])
+                change(fields)
+                return result[0], dict(result[1]), cbor.dumps_tagged(fields)
+
+            return answer.addCallback(altered)
+
+        rig.handler = handler
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda fields: fields["reply"].update(arg=b"DIDL\0\0"),
+            lambda fields: fields.pop("signatures"),
+            lambda fields: fields["signatures"][0].update(timestamp=1),
+            lambda fields: fields.update(status="rejected", reject_code=3, reject_message="stop"),
+            lambda fields: fields["signatures"][0].update(identity=b"unknown"),
+        ],
+    )
+    def test_a_lie_is_found(self, change):
+        rig = Rig(verify_query_signatures=True)
+        self.changed(rig, change)
+        with pytest.raises(SignatureInvalid):
+            result_of(rig.query())
+
+    def test_an_unknown_node_costs_one_fetch_in_a_while(self):
+        rig = Rig(verify_query_signatures=True)
+        result_of(rig.query())
+        self.changed(rig, lambda fields: fields["signatures"][0].update(identity=b"unknown"))
+        rig.clock.advance(60)
+        for _ in range(5):
+            with pytest.raises(SignatureInvalid):
+                result_of(rig.query())
+        assert sum(path.endswith("/read_state") for path in rig.paths) == 2
+
+    def test_not_ready(self):
+        rig = Rig(ready=False, verify_query_signatures=True)
+        with pytest.raises(NotReady):
+            result_of(rig.query())
+
+
+def test_call_accepted():
+    rig = Rig()
+    assert result_of(rig.call(wait=False)).kind is OutcomeKind.ACCEPTED
+    assert rig.paths == ["/api/v2/canister/C/call"]
+
+
+def test_call_replied():
+    rig = Rig()
+    outcome = result_of(rig.call())
+    assert outcome.kind is OutcomeKind.REPLIED
+    with pytest.raises(CanisterRefused):
+        ws.decode_unit_result(outcome.reply)
+    assert rig.paths == ["/api/v4/canister/C/call"]
+
+
+def test_call_rejected():
+    outcome = result_of(Rig().call(method="no_such_method"))
+    assert outcome.kind is OutcomeKind.REJECTED
+    assert outcome.reject.code == 5
+
+
+def test_call_refused_by_http():
+    rig = Rig()
+    rig.answer(429, b"slow down", Retry_After="1")
+    for wait in (False, True):
+        with pytest.raises(HttpError) as caught:
+            result_of(rig.call(wait=wait))
+        assert caught.value.retry_after == 1.0
+
+
+def test_call_malformed():
+    rig = Rig()
+    rig.answer(200, b"garbage")
+    with pytest.raises(AnswerMalformed):
+        result_of(rig.call())
+
+
+@pytest.mark.parametrize(
+    ("has", "kind", "tried"),
+    [
+        (["v3/call"], OutcomeKind.REPLIED, ["v4", "v3", "v3"]),
+        (["v2/call"], OutcomeKind.ACCEPTED, ["v4", "v3", "v2", "v2"]),
+    ],
+)
+def test_call_falls_back_and_remembers(has, kind, tried):
+    rig = Rig()
+    rig.only(*has)
+    assert result_of(rig.call()).kind is kind
+    assert result_of(rig.call()).kind is kind
+    assert rig.paths == [f"/api/{v}/canister/C/call" for v in tried]
+
+
+def test_call_404_everywhere():
+    rig = Rig()
+    rig.only()
+    with pytest.raises(HttpError):
+        result_of(rig.call())
+    assert len(rig.paths) == 3
+    assert rig.agent._routes.version(Route.SYNC_CALL) == 4
+
+
+def test_call_can_be_cancelled():
+    rig = Rig()
+    rig.handler = lambda *request: Deferred()
+    d = rig.call(wait=False)
+    assert pending(d)
+    d.cancel()
+    assert rig.transport.under_way == 0
+    d.addErrback(lambda _: None)
+
+
+def test_read_state():
+    rig = Rig()
+    certificate = result_of(rig.agent.read_state(ECHO_ID, [[b"time"]], timeout=5))
+    assert certificate.time_ns == rig.net.now_ns()
+    path = (b"canister", ECHO_ID.raw, b"certified_data")
+    certificate = result_of(rig.agent.read_state(ECHO_ID, [path], timeout=5, identity=GATEWAY))
+    assert isinstance(certificate.lookup(path), Found)
+    rig.only("v2/read_state")
+    result_of(rig.agent.read_state(ECHO_ID, [[b"time"]], timeout=5))
+    assert [p.split("/")[2] for p in rig.paths] == ["v3", "v3", "v3", "v2"]
+
+
+def test_read_state_does_not_believe():
+    rig = Rig(root_key=bls.MAINNET_ROOT_KEY_DER)
+    with pytest.raises(CertificateInvalid):
+        result_of(rig.agent.read_state(ECHO_ID, [[b"time"]], timeout=5))
+    rig = Rig()
+    rig.answer(200, cbor.dumps({}))
+    with pytest.raises(AnswerMalformed):
+        result_of(rig.agent.read_state(ECHO_ID, [[b"time"]], timeout=5))
+    rig.answer(403)
+    with pytest.raises(HttpError):
+        result_of(rig.agent.read_state(ECHO_ID, [[b"time"]], timeout=5))
+
+
+def test_clock_skew():
+    rig = Rig()
+    assert rig.agent.clock_skew_ns is None
+    rig.clock.advance(40)
+    # 2026-09-21 14:13:20 is when the test's replica begins, 40 s ago.
+    rig.answer(202, Date="Mon, 21 Sep 2026 14:15:00 GMT")
+    result_of(rig.call(wait=False))
+    assert rig.agent.clock_skew_ns == pytest.approx(60.5e9, abs=1)
+    rig.answer(202, Date="Mon, 21 Sep 2027 14:15:00 GMT")
+    result_of(rig.call(wait=False))
+    assert rig.agent.clock_skew_ns == pytest.approx(60.5e9, abs=1), "looked at again too soon"
+    rig.clock.advance(40)
+    rig.answer(500, Date="nonsense")
+    with pytest.raises(HttpError):
+        result_of(rig.query())
+    rig.clock.advance(40)
+    rig.answer(500, Date="Mon, 21 Sep 2026 14:13:20 GMT")
+    with pytest.raises(HttpError):
+        result_of(rig.query())
+    assert rig.agent.clock_skew_ns < -100e9
+
+
+class OverLoopback(TestCase):
+    """All of it once through sockets, treq, our transport and twisted.web's server."""
+
+    timeout = 20
+
+    @inlineCallbacks
+    def test_everything(self):
+        replica = Replica(reactor, time.time_ns, b"loopback")
+        site = ReplicaSite(replica)
+        port = reactor.listenTCP(0, site, interface="127.0.0.1")
+        transport = Transport(reactor)
+        url = f"http://127.0.0.1:{port.getHost().port}"
+        agent = IcAgent(reactor, transport, url, now_ns=time.time_ns, verify_query_signatures=True)
+        try:
+            agent.start()
+            yield agent.when_ready()
+            content = query_content(
+                GATEWAY.principal, ECHO_ID, "ws_get_messages", POLL, time.time_ns() + 60 * 10**9, b"n"
+            )
+            reply = yield agent.query(ECHO_ID, sign_request(GATEWAY, content), timeout=5.0)
+            self.assertEqual(ws.parse_get_messages(reply).messages, [])
+            reply = yield agent.update(GATEWAY, ECHO_ID, "ws_close", CLOSE, timeout=10.0)
+            self.assertRaises(CanisterRefused, ws.decode_unit_result, reply)
+            self.assertLess(abs(agent.clock_skew_ns), 5e9)
+        finally:
+            yield agent.stop()
+            yield transport.close()
+            yield port.stopListening()
+            replica.close()

@@ -1,0 +1,156 @@
+"""Answers to calls, read without trusting them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icwsgw.agent.connection import Answer
+from icwsgw.agent.outcome import (
+    ACCEPTED,
+    CallOutcome,
+    OutcomeKind,
+    call_outcome,
+    decoded,
+    http_date,
+    http_error,
+    reject_of,
+    retry_after,
+)
+from icwsgw.errors import AnswerMalformed, IcwsError
+from icwsgw.ic import cbor, hashtree
+from icwsgw.ic.certificate import build_certificate
+
+ID = b"\x01" * 32
+NOW = 1_790_000_000.0
+
+
+def answer(fields: dict[bytes, bytes] | None, pruned: bool = True) -> bytes:
+    """The answer of a synchronous call with a certificate that nobody signed."""
+    state = {
+        b"canister": {b"\x01": {b"certified_data": b"x"}},
+        b"request_status": {bytes([n]) * 32: {b"status": b"replied", b"reply": b"other"} for n in (0, 2)},
+        b"time": b"\x01",
+    }
+    if fields is not None:
+        state[b"request_status"][ID] = fields
+    tree = hashtree.from_mapping(state)
+    paths = [(b"time",), (b"request_status", ID)]
+    if pruned:
+        tree = hashtree.witness(tree, paths)
+    return cbor.dumps_tagged({"status": "replied", "certificate": build_certificate(tree, lambda _: b"s" * 48)})
+
+
+def test_replied():
+    outcome = call_outcome(answer({b"status": b"replied", b"reply": b"DIDL\0\0"}))
+    assert (outcome.kind, outcome.reply, outcome.reject) == (OutcomeKind.REPLIED, b"DIDL\0\0", None)
+
+
+def test_certified_reject():
+    outcome = call_outcome(
+        answer({b"status": b"rejected", b"reject_code": b"\x04", b"reject_message": b"no", b"error_code": b"IC0406"})
+    )
+    assert outcome.kind is OutcomeKind.REJECTED
+    assert (outcome.reject.code, outcome.reject.message, outcome.reject.error_code) == (4, "no", "IC0406")
+
+
+@pytest.mark.parametrize("fields", [{b"status": b"processing"}, {b"status": b"received"}, {b"status": b"done"}])
+def test_not_at_its_end(fields):
+    assert call_outcome(answer(fields)) is ACCEPTED
+
+
+def test_a_certificate_that_does_not_know_the_request():
+    assert call_outcome(answer(None)) is ACCEPTED
+
+
+def test_refused_before_execution():
+    body = cbor.dumps_tagged(
+        {"status": "non_replicated_rejection", "reject_code": 3, "reject_message": "gone", "error_code": "IC0301"}
+    )
+    assert call_outcome(body).reject.code == 3
+    body = cbor.dumps({"reject_code": 5, "reject_message": "trap"})
+    assert call_outcome(body).reject.error_code is None
+
+
+def test_empty_is_accepted():
+    assert call_outcome(b"") is ACCEPTED
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"x",
+        b"<html>",
+        cbor.dumps([]),
+        cbor.dumps({"status": "replied"}),
+        cbor.dumps({"status": "replied", "certificate": b"\xff"}),
+        cbor.dumps({"status": "replied", "certificate": cbor.dumps([1])}),
+        cbor.dumps({"status": "replied", "certificate": cbor.dumps({"tree": [1, 2]})}),
+        cbor.dumps({"status": "replied", "certificate": cbor.dumps({"tree": [2, b"request_status", [2, b"i", 7]]})}),
+        cbor.dumps({"reject_code": "4", "reject_message": "x"}),
+        cbor.dumps({"reject_code": 4, "reject_message": b"x"}),
+        answer({b"status": b"replied"}),
+        answer({b"status": b"rejected", b"reject_code": b"\x04"}),
+    ],
+)
+def test_malformed(body):
+    with pytest.raises(AnswerMalformed):
+        call_outcome(body)
+
+
+@given(st.binary(max_size=60), st.integers(0, 300), st.integers(0, 60))
+def test_damaged(noise, position, cut):
+    """A damaged answer is an outcome or one of our errors, nothing else."""
+    good = answer({b"status": b"replied", b"reply": b"DIDL\0\0"})
+    try:
+        outcome = call_outcome(good[:position] + noise + good[position + cut :])
+    except IcwsError:
+        return
+    assert isinstance(outcome, CallOutcome)
+
+
+def test_http_error():
+    error = http_error(
+        Answer(503, {b"x-ic-error-cause": b"no_healthy_nodes", b"retry-after": b"7"}, b"try\nlater\x00 " + b"x" * 500),
+        NOW,
+    )
+    assert (error.status, error.retry_after, error.retryable) == (503, 7.0, True)
+    assert error.detail.startswith("no_healthy_nodes: try later x")
+    assert len(error.detail) == 200
+    assert http_error(Answer(400, {b"content-type": b"text/html"}, b"<p>"), NOW).detail == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        (b"120", 120.0),
+        (b"0", 0.0),
+        (b"99999", 3600.0),
+        (b"-1", None),
+        (b"1.5", None),
+        (b"soon", None),
+        (b"\xff", None),
+        (b"Mon, 21 Sep 2026 14:13:30 GMT", 10.0),
+        (b"Mon, 21 Sep 2020 14:13:30 GMT", 0.0),
+    ],
+)
+def test_retry_after(value, seconds):
+    assert retry_after(value, NOW) == seconds
+
+
+def test_http_date():
+    assert http_date(b"Mon, 21 Sep 2026 14:13:20 GMT") == NOW
+    assert http_date(b"") is None
+
+
+def test_decoded_and_reject_of():
+    assert decoded(cbor.dumps_tagged({"a": 1})) == {"a": 1}
+    with pytest.raises(AnswerMalformed):
+        reject_of({"reject_message": "x"})
+
+
+def test_repr():
+    assert "accepted" in repr(ACCEPTED)
+    assert "IC0503" in repr(call_outcome(cbor.dumps({"reject_code": 5, "reject_message": "t", "error_code": "IC0503"})))

@@ -1,0 +1,183 @@
+"""The root key's state, and the nodes' keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+
+from icwsgw.agent.trust import LAST_PAUSE, NODE_KEYS_AGE, NODE_KEYS_REFETCH, NodeKeyCache, Trust
+from icwsgw.errors import ConnectFailed, NotReady
+from icwsgw.ic import hashtree
+from icwsgw.ic.certificate import Certificate, Delegation
+from icwsgw.ic.principal import Principal
+from tests.support.devnet import pending, result_of
+
+KEY = b"k" * 133
+CANISTER, NEIGHBOUR = Principal(b"\x01"), Principal(b"\x02")
+SUBNET = Principal(b"\x09")
+
+
+class Status:
+    """Asked for the status; a test answers."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.asked: list[Deferred[dict[str, Any]]] = []
+        self.times: list[float] = []
+
+    def __call__(self) -> Deferred[dict[str, Any]]:
+        d: Deferred[dict[str, Any]] = Deferred()
+        self.asked.append(d)
+        self.times.append(self.clock.seconds())
+        return d
+
+    def fail(self) -> None:
+        self.asked.pop().errback(ConnectFailed("refused"))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def status(clock: Clock) -> Status:
+    return Status(clock)
+
+
+@pytest.fixture
+def trust(clock: Clock, status: Status) -> Trust:
+    return Trust(clock, lambda: 0.5, status, None)
+
+
+def test_the_key_comes(trust, status, clock):
+    ready = trust.when_ready()
+    with pytest.raises(NotReady):
+        trust.require()
+    trust.start()
+    trust.start()
+    assert len(status.asked) == 1
+    status.asked.pop().callback({"root_key": KEY})
+    assert result_of(ready) is None
+    assert result_of(trust.when_ready()) is None
+    assert trust.require() == KEY
+    assert clock.getDelayedCalls() == []
+
+
+def test_it_is_asked_for_as_long_as_it_takes(trust, status, clock):
+    trust.start()
+    for _ in range(30):
+        status.fail()
+        assert trust.last_failure == "refused"
+        clock.advance(LAST_PAUSE)
+    assert len(status.times) == 31
+    pauses = [b - a for a, b in zip(status.times, status.times[1:], strict=False)]
+    assert max(pauses) <= LAST_PAUSE
+    status.asked.pop().callback({"root_key": KEY})
+    assert trust.require() == KEY
+    assert trust.last_failure is None
+
+
+def test_backoff_with_jitter(clock, status):
+    trust = Trust(clock, lambda: 0.0, status, None)
+    trust.start()
+    for expected in (0.1, 0.16, 0.256):
+        status.fail()
+        (call,) = clock.getDelayedCalls()
+        assert call.getTime() - clock.seconds() == pytest.approx(expected)
+        clock.advance(expected)
+
+
+@pytest.mark.parametrize("answer", [{}, {"root_key": "text"}, {"root_key": b"short"}])
+def test_a_status_without_a_key_is_a_failure(trust, status, clock, answer):
+    trust.start()
+    status.asked.pop().callback(answer)
+    assert trust.root_key is None
+    assert "root_key" in trust.last_failure or "root key" in trust.last_failure
+    clock.advance(1)
+    assert len(status.asked) == 1
+
+
+def test_stop_while_asking_and_while_pausing(trust, status, clock):
+    ready, given_up = trust.when_ready(), trust.when_ready()
+    given_up.cancel()
+    with pytest.raises(CancelledError):
+        result_of(given_up)
+    trust.start()
+    trust.stop()
+    trust.stop()
+    with pytest.raises(NotReady):
+        result_of(ready)
+    assert clock.getDelayedCalls() == []
+    trust.start()
+    status.asked[-1].errback(ConnectFailed("x"))
+    trust.stop()
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_known_key_needs_no_asking(clock, status):
+    trust = Trust(clock, lambda: 0.0, status, KEY)
+    trust.start()
+    assert status.asked == []
+    assert result_of(trust.when_ready()) is None
+
+
+def certificate(nodes: dict[bytes, bytes]) -> Certificate:
+    state = {b"subnet": {SUBNET.raw: {b"node": {name: {b"public_key": key} for name, key in nodes.items()}}}}
+    return Certificate(hashtree.from_mapping(state), b"s" * 48, Delegation(SUBNET.raw, b""))
+
+
+class Keys:
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.asked: list[tuple[Principal, Deferred[Certificate]]] = []
+        trust = Trust(self.clock, lambda: 0.0, lambda: Deferred(), KEY)
+        self.cache = NodeKeyCache(self.clock, trust, self.read)
+
+    def read(self, canister: Principal) -> Deferred[Certificate]:
+        d: Deferred[Certificate] = Deferred()
+        self.asked.append((canister, d))
+        return d
+
+
+def test_node_keys_are_fetched_once():
+    keys = Keys()
+    assert keys.cache.get(CANISTER) is None
+    one, two, cancelled = (keys.cache.fetch(CANISTER) for _ in range(3))
+    cancelled.cancel()
+    with pytest.raises(CancelledError):
+        result_of(cancelled)
+    ((canister, reading),) = keys.asked
+    assert canister == CANISTER
+    reading.callback(certificate({b"n": b"key"}))
+    assert result_of(one) == result_of(two) == {b"n": b"key"}
+    assert keys.cache.get(CANISTER) == {b"n": b"key"}
+    assert keys.cache.get(NEIGHBOUR) is None
+    keys.clock.advance(NODE_KEYS_AGE + 1)
+    assert keys.cache.get(CANISTER) is None
+
+
+def test_an_unknown_node_cannot_make_us_ask_all_the_time():
+    keys = Keys()
+    keys.cache.fetch(CANISTER)
+    keys.asked.pop()[1].callback(certificate({b"n": b"key"}))
+    assert result_of(keys.cache.fetch(CANISTER)) == {b"n": b"key"}
+    assert keys.asked == []
+    keys.clock.advance(NODE_KEYS_REFETCH + 1)
+    again = keys.cache.fetch(CANISTER)
+    assert pending(again)
+    keys.asked.pop()[1].callback(certificate({b"m": b"new"}))
+    assert result_of(again) == {b"m": b"new"}
+
+
+def test_a_failed_fetch_fails_all_who_wait():
+    keys = Keys()
+    one, two = keys.cache.fetch(CANISTER), keys.cache.fetch(CANISTER)
+    keys.asked.pop()[1].errback(ConnectFailed("x"))
+    for d in (one, two):
+        with pytest.raises(ConnectFailed):
+            result_of(d)
+    assert pending(keys.cache.fetch(CANISTER))
