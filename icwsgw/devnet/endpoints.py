@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twisted.internet.defer import Deferred, succeed
@@ -48,6 +49,12 @@ class _Target(NamedTuple):
     version: str
     canister: Principal | None
     on: str
+
+
+@lru_cache(maxsize=1024)
+def _principal(text: str) -> Principal:
+    """Read an id in a URL; the same few come with every request."""
+    return Principal.from_text(text)
 
 
 class Endpoints:
@@ -97,7 +104,7 @@ class Endpoints:
         if version not in (versions[:-1] if self._replica.legacy_api else versions):
             raise _Refused(404, "no such endpoint")
         try:
-            principal = Principal.from_text(parts[3])
+            principal = _principal(parts[3])
         except FormatError as error:
             raise _Refused(400, str(error), "malformed_request") from error
         if parts[2] == "canister":

@@ -16,11 +16,16 @@ from twisted.application.service import MultiService
 from twisted.logger import Logger
 from twisted.python import usage
 
+from icwsgw.addresses import normalise
 from icwsgw.devnet.cdk import ACK_INTERVAL_MS, MAX_RETURNED_MESSAGES
 from icwsgw.devnet.hosting import CdkSettings
 from icwsgw.devnet.replica import Replica
 from icwsgw.devnet.resource import ReplicaSite
 from icwsgw.devnet.state_tree import DELEGATIONS
+from icwsgw.errors import ConfigError
+from icwsgw.starting import end_well_on_sigterm, one_line, report_start_errors
+
+PROGRAM = "twistd icws-devnet"
 
 _log = Logger()
 
@@ -83,8 +88,9 @@ def devnet_service(
     """Return the service that runs a replica, and the replica itself.
 
     :param reactor: where it listens and what it takes time from
-    :raises ValueError: the address is no endpoint description
+    :raises ConfigError: the address is none
     """
+    address = normalise(config.listen)
     replica = Replica(
         reactor,
         now_ns,
@@ -98,7 +104,12 @@ def devnet_service(
     )
     service = DevnetService(replica)
     site: Any = ReplicaSite(replica)
-    strports.service(config.listen, site, reactor).setServiceParent(service)
+    try:
+        # Ends the start when the port is taken, where a bare StreamServerEndpointService would live on without ears.
+        listening = strports.service(address, site, reactor)
+    except ValueError as error:
+        raise ConfigError(f"address {config.listen!r}: {error}") from error
+    listening.setServiceParent(service)
     return service, replica
 
 
@@ -117,10 +128,10 @@ def _milliseconds(text: str) -> float:
 
 
 class Options(usage.Options):
-    """Command line of ``icws-devnet``."""
+    """Command line of ``icws-devnet``; a wrong word ends the process with one line."""
 
     synopsis = "[options]"
-    longdesc = __doc__
+    longdesc = "A local replica with demo canisters, in memory; its keys are no secret. See http://127.0.0.1:4943/."
     optParameters = [  # noqa: N815
         ["listen", "l", DevnetConfig.listen, "Where to listen: a Twisted server endpoint."],
         ["seed", None, DevnetConfig.seed, "What the replica's keys are made of; another seed, another root key."],
@@ -147,12 +158,13 @@ class Options(usage.Options):
     ]
     optFlags = [["legacy-api", None, "Be an older replica: without v4 calls, v3 queries and v3 reads."]]  # noqa: N815
 
-    def postOptions(self) -> None:  # noqa: N802
-        """Check what belongs together."""
+    def parseOptions(self, options: list[str] | None = None) -> None:  # noqa: N802
+        """Read the command line; :exc:`SystemExit` with a line for stderr when it is wrong."""
         try:
+            super().parseOptions(options)  # type: ignore[no-untyped-call]
             self.config()
-        except ValueError as error:
-            raise usage.UsageError(str(error)) from error
+        except (usage.UsageError, ValueError) as error:
+            raise SystemExit(one_line(error, PROGRAM)) from None
 
     def config(self) -> DevnetConfig:
         """Return the options as a configuration.
@@ -177,4 +189,6 @@ def makeService(options: Options) -> DevnetService:  # noqa: N802
     """Return the service that ``twistd`` runs."""
     from twisted.internet import reactor
 
+    report_start_errors(PROGRAM)
+    end_well_on_sigterm(reactor)
     return devnet_service(reactor, options.config())[0]

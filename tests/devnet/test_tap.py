@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
-from twisted.python import usage
 
 from icwsgw.devnet import tap
 from icwsgw.devnet.hosting import CdkSettings
 from icwsgw.devnet.tap import DevnetConfig, Options, devnet_service, makeService
+from icwsgw.errors import ConfigError
 
 
 def parsed(*arguments: str) -> DevnetConfig:
@@ -56,8 +56,14 @@ def test_every_option() -> None:
     ],
 )
 def test_what_is_wrong_is_said_before_anything_starts(argument: str) -> None:
-    with pytest.raises(usage.UsageError):
+    with pytest.raises(SystemExit, match=r"^twistd icws-devnet: \S.*$"):
         parsed(argument)
+
+
+@pytest.mark.parametrize("listen", ["nonsense", "tcp:x", "other:1:x", "tcp:99999999"])
+def test_an_address_that_is_none(listen: str) -> None:
+    with pytest.raises(ConfigError, match="address"):
+        devnet_service(MemoryReactorClock(), DevnetConfig(listen=listen))
 
 
 def test_a_configuration_checks_itself() -> None:
@@ -97,10 +103,14 @@ def test_a_taken_port_ends_the_start() -> None:
         service.privilegedStartService()
 
 
-def test_make_service() -> None:
+def test_make_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(tap, "report_start_errors", told.append)
+    monkeypatch.setattr(tap, "end_well_on_sigterm", lambda reactor: told.append("SIGTERM"))
     options = Options()
     options.parseOptions(["--listen=tcp:0:interface=127.0.0.1"])
     service = makeService(options)
     assert isinstance(service, tap.DevnetService)
     service.replica.close()
+    assert told == ["twistd icws-devnet", "SIGTERM"]
     assert isinstance(options.config().settings(), CdkSettings)
