@@ -179,7 +179,7 @@ def test_not_ready():
 
 def test_cancelled():
     rig = Rig()
-    before = rig.clock.getDelayedCalls()
+    before = list(rig.clock.getDelayedCalls())
     rig.answer(503)
     d = update(rig)
     assert len(rig.clock.getDelayedCalls()) == len(before) + 1
