@@ -16,11 +16,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -207,33 +208,54 @@ def node_modules() -> Path:
     return installed.parent
 
 
-def run_node(script: str, parameters: Mapping[str, object], timeout: float = 120.0) -> list[dict[str, Any]]:
-    """Run one of the scripts beside package.json to its end; the JSON objects it printed, the last its result."""
+def run_node(
+    script: str,
+    parameters: Mapping[str, object],
+    timeout: float = 120.0,
+    *,
+    on_event: Callable[[dict[str, Any]], object] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> list[dict[str, Any]]:
+    """Run one of the scripts beside package.json to its end; the JSON objects it printed, the last its result.
+
+    :param on_event: called with each object when it comes, while the script runs
+    :param environment: added to this process's own
+    """
     node_modules()
-    try:
-        done = subprocess.run(
+    events: list[dict[str, Any]] = []
+    with (
+        tempfile.TemporaryFile("w+", errors="replace") as complaints,
+        subprocess.Popen(
             ["node", script, json.dumps(parameters)],
             cwd=SDK,
+            env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
             text=True,
-            timeout=timeout,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise NodeFailed(
-            f"{script} {parameters}: not done in {timeout} s\n{error.stdout!r}\n{error.stderr!r}"
-        ) from None
-    events = list(_json_lines(done.stdout))
-    if done.returncode != 0 or not events or events[-1].get("event") != "result":
-        raise NodeFailed(f"{script} {parameters}: status {done.returncode}\n{done.stdout}\n{done.stderr}")
+        ) as process,
+    ):
+        late = threading.Timer(timeout, process.kill)
+        late.start()
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if line.startswith("{"):
+                    events.append(json.loads(line))
+                    if on_event is not None:
+                        on_event(events[-1])
+            status = process.wait()
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            late.cancel()
+        complaints.seek(0)
+        if status != 0 or not events or events[-1].get("event") != "result":
+            how = f"not done in {timeout} s" if status == -signal.SIGKILL else f"status {status}"
+            said = "\n".join(map(str, events))
+            raise NodeFailed(f"{script} {parameters}: {how}\n{said}\n{complaints.read()}")
     return events
-
-
-def _json_lines(text: str) -> Iterator[dict[str, Any]]:
-    for line in text.splitlines():
-        if line.startswith("{"):
-            yield json.loads(line)
 
 
 class Oracle:

@@ -6,12 +6,17 @@ error anywhere closes its socket with 4000, so a scenario that comes to its end 
 
 from __future__ import annotations
 
+import json
+import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from icwsgw.core.closing import CloseCode
 from tests.acceptance.conftest import Devnet, Stack
-from tests.acceptance.processes import run_node
+from tests.acceptance.processes import NodeFailed, http_get, run_node
+from tests.support import pem
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.sdk]
 
@@ -77,3 +82,44 @@ def test_20_clients_in_the_chat_room_hear_each_other_in_one_order(stack: Stack) 
     assert sorted(int(text.rsplit(" ", 1)[1]) for text in heard[0]) == list(range(20))
     assert [without_reason(close) for close in result["closes"]] == [NORMAL] * 20  # type: ignore[attr-defined]
     assert result["errors"] == []
+
+
+def test_sigterm_tells_clients_to_go_elsewhere_and_the_canister_that_they_have_gone(
+    devnets: Callable[..., Devnet], stacks: Callable[..., Stack]
+) -> None:
+    devnet = devnets()
+    stack = stacks("--drain-window=1", network=devnet.network)
+
+    def echo_clients() -> int:
+        stats = json.loads(http_get(f"{devnet.network}/_/stats")[1])
+        clients: int = stats["canisters"][devnet.echo]["clients"]
+        return clients
+
+    before: list[int] = []
+
+    def stop(event: dict[str, object]) -> None:
+        if event["event"] == "open":
+            before.append(echo_clients())
+            stack.server.process.send_signal(signal.SIGTERM)
+
+    options = {"scenario": "untilEnded", "clients": 10, **stack.places}
+    result = run_node("sdk.mjs", options, on_event=stop)[-1]
+    assert [(close["code"], close["wasClean"]) for close in result["closes"]] == [(CloseCode.DRAINING, True)] * 10
+    assert stack.server.wait() == 0, stack.server.output
+    assert (before, echo_clients()) == ([10], 0)
+
+
+def test_over_tls(stacks: Callable[..., Stack], tmp_path: Path) -> None:
+    authority = pem.authority()
+    certificate, key = pem.server(authority).write(tmp_path)
+    (tmp_path / "authority.pem").write_bytes(authority.pem)
+    stack = stacks(f"--tls-certificate-pem-path={certificate}", f"--tls-certificate-key-pem-path={key}")
+    options = {"scenario": "bursts", "count": 30, "burst": 30, **stack.places}
+    options["gateway"] = stack.gateway.replace("ws://127.0.0.1", "wss://localhost")
+    trust = {"NODE_EXTRA_CA_CERTS": str(tmp_path / "authority.pem")}
+    result = run_node("sdk.mjs", options, environment=trust)[-1]
+    assert len(result["answers"]) == 30
+    assert without_reason(result["close"]) == NORMAL
+    # Without the authority's certificate the connection is refused: it was TLS, and checked.
+    with pytest.raises(NodeFailed, match="1006"):
+        run_node("sdk.mjs", options)

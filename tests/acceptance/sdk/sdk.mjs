@@ -62,6 +62,14 @@ const scenarios = {
     return { close, errors: client.errors };
   },
 
+  /** `clients` stay open until the gateway ends their sessions. */
+  async untilEnded({ clients, ...options }) {
+    const all = await Promise.all(Array.from({ length: clients }, () => Client.open(options)));
+    emit({ event: "open" });
+    const closes = await within(30_000, "close", Promise.all(all.map((client) => client.closed)));
+    return { closes, errors: all.flatMap((client) => client.errors) };
+  },
+
   /** `clients` at once on an echo canister, `messages` each in one go. */
   async many({ clients, messages, ...options }) {
     const one = async (number) => {
