@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from icwsgw.observe.metrics import Metrics
 
 
+#: The network's clock is read off a header that counts whole seconds; less than this is no skew.
+SKEW_NOISE_NS = 2_500_000_000
+
+
 class Client(Protocol):
     """One client's connection, as a session sees it. None of these may raise or call the session back."""
 
@@ -81,7 +85,8 @@ class Context:
 
     def network_ns(self) -> int:
         """The network's time, which is what envelopes expire by: ours, corrected by the skew if it is known."""
-        return self.now_ns() + (self.network.clock_skew_ns or 0)
+        skew = self.network.clock_skew_ns or 0
+        return self.now_ns() + (skew if abs(skew) > SKEW_NOISE_NS else 0)
 
 
 def quiet(result: Any) -> None:

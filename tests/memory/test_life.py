@@ -30,7 +30,7 @@ def test_a_client_opens_talks_and_leaves() -> None:
 
 
 def test_bursts_of_many_clients_arrive_once_and_in_order_both_ways() -> None:
-    world = World(call_latency=0.05, query_latency=0.02)
+    world = World(call_latency=0.05, query_latency=0.02, verify=True)
     clients = world.open(20)
     for client in clients:
         for number in range(30):
@@ -309,7 +309,7 @@ def test_denied_and_not_allowed_canisters() -> None:
 
 @pytest.mark.parametrize("delegation", ["none", "sharded", "legacy"])
 def test_verified_batches_are_delivered(delegation: str) -> None:
-    world = World(verify_batches=True, verify_queries="on", delegation=delegation)
+    world = World(verify=True, verify_batches=True, verify_queries="on", delegation=delegation)
     (client,) = world.open()
     for number in range(60):
         client.send(b"%d" % number)

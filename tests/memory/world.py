@@ -40,7 +40,7 @@ class MemoryClient(SdkClient):
     :ivar close_code: the gateway's close frame
     """
 
-    def __init__(self, world: World, canister: Principal, identity: Ed25519Identity | None = None, verify: bool = True):
+    def __init__(self, world: World, canister: Principal, identity: Ed25519Identity | None, verify: bool):
         super().__init__(canister, identity, world.replica.root_key_der if verify else None)
         self.peer = "memory"
         self.world = world
@@ -106,9 +106,11 @@ class World:
 
     def __init__(
         self, *, settings: CdkSettings | None = None, query_latency: float = 0.0, call_latency: float = 0.0,
-        seed: int = 1, start: bool = True, delegation: str = "none", **options: Any,
+        seed: int = 1, start: bool = True, delegation: str = "none", verify: bool = False,
+        **options: Any,
     ) -> None:  # fmt: skip
         self.clock = Clock()
+        self.verify = verify
         self.random = random.Random(seed)
         self.replica = Replica(
             self.clock,
@@ -159,7 +161,7 @@ class World:
 
     def client(self, canister: Principal = ECHO_ID, identity: Ed25519Identity | None = None) -> MemoryClient:
         """A connected client, not yet open."""
-        return MemoryClient(self, canister, identity).connect()
+        return MemoryClient(self, canister, identity, self.verify).connect()
 
     def open(self, count: int = 1, canister: Principal = ECHO_ID) -> list[MemoryClient]:
         """Open clients."""
