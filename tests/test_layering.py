@@ -26,6 +26,7 @@ OPTIONS = {"addresses", "options", "config", "sources"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "_version": set(),
+    "clock": set(),
     "fastsend": set(),
     "clock": set(),
     "starting": {"errors"},
@@ -59,8 +60,11 @@ def sources() -> list[Path]:
 
 def unit(path: Path) -> str:
     """The package directly under icwsgw that a source belongs to, or its own name where it stands beside them."""
-    first = path.relative_to(PACKAGE).parts[0]
-    return first.removesuffix(".py")
+    relative = path.relative_to(PACKAGE)
+    if relative.name == "tap.py":
+        # a command line stands above everything, wherever it is kept
+        return "tap"
+    return relative.parts[0].removesuffix(".py")
 
 
 def imports(path: Path) -> Iterator[tuple[str, int]]:

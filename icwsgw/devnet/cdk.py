@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 
+from icwsgw.clock import Clock, Timer
 from icwsgw.devnet.cdk_types import ClientKey, Handlers, Output, Page, Trap, WsError, message_content
-from icwsgw.devnet.clock import Clock, Timer
 from icwsgw.devnet.merkle import MerkleMap
 from icwsgw.errors import FormatError
 from icwsgw.ic import hashtree

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from icwsgw.clock import Clock
 from icwsgw.devnet.canisters import Canister, CanisterFactory, MethodNotFound, module_hash
 from icwsgw.devnet.cdk import ACK_INTERVAL_MS, KEEP_ALIVE_TIMEOUT_MS, MAX_RETURNED_MESSAGES, WebSocketCdk
 from icwsgw.devnet.cdk_types import ClientKey, Output, Page, Trap, WsError
-from icwsgw.devnet.clock import Clock
 from icwsgw.errors import FormatError, Rejected
 from icwsgw.ic import cbor, hashtree, ws
 from icwsgw.ic.hashtree import Tree

@@ -12,7 +12,7 @@ from random import Random
 
 from twisted.internet.defer import Deferred
 
-from icwsgw.devnet.clock import Clock, Timer
+from icwsgw.clock import Clock, Timer
 from icwsgw.devnet.state_tree import StateTree
 from icwsgw.errors import Rejected
 from icwsgw.ic.principal import Principal

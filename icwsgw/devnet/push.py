@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from icwsgw.clock import Clock, Timer
 from icwsgw.devnet.canisters import app_message
 from icwsgw.devnet.cdk_types import WsError
-from icwsgw.devnet.clock import Clock, Timer
 from icwsgw.devnet.hosting import Host
 from icwsgw.ic.principal import Principal
 

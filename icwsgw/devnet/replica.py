@@ -24,9 +24,9 @@ from random import Random
 
 from twisted.internet.defer import Deferred, succeed
 
+from icwsgw.clock import Clock
 from icwsgw.devnet import control
 from icwsgw.devnet.canisters import DEMO_CANISTERS, CanisterFactory, EchoCanister
-from icwsgw.devnet.clock import Clock
 from icwsgw.devnet.endpoints import Endpoints
 from icwsgw.devnet.faults import Answer, Dropped, Faults
 from icwsgw.devnet.hosting import CdkSettings, Host
