@@ -28,7 +28,6 @@ ALLOWED: dict[str, set[str]] = {
     "_version": set(),
     "clock": set(),
     "fastsend": set(),
-    "clock": set(),
     "starting": {"errors"},
     "checks": LEAVES | OPTIONS | {"gateway", "server", "observe"},
     "observe": LEAVES,
