@@ -13,7 +13,7 @@ import time
 from typing import Any, cast
 
 from twisted.application.service import MultiService, Service
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList
 
 from icwsgw._version import __version__
 from icwsgw.addresses import parse_description, tcp_port
@@ -90,7 +90,7 @@ class GatewayService(MultiService):
         if not port:
             raise ConfigError(f"--devnet-listen {config.devnet_listen}: needs a TCP port other than 0")
         service, self.replica = devnet_service(self._reactor, DevnetConfig(listen=config.devnet_listen))
-        self.addService(service)
+        self._add(service)
         self.replica.gateway_urls = [_client_url(address, self._tls_wanted) for address in config.gateway_addresses]
         return f"http://127.0.0.1:{port}"
 
@@ -104,10 +104,10 @@ class GatewayService(MultiService):
         tls: ServerTls | None = configured_tls(config, observe_handshake=observe)
         if config.prometheus_endpoint:
             admin = Admin(metrics.registry, self.health, self._facts)
-            self.addService(listening_service(config.prometheus_endpoint, AdminSite(admin, reactor), reactor=reactor))
+            self._add(listening_service(config.prometheus_endpoint, AdminSite(admin, reactor), reactor=reactor))
         for address in config.gateway_addresses:
             listener = listening_service(address, self.factory, reactor=reactor, tls=tls, observe_handshake=observe)
-            self.addService(listener)
+            self._add(listener)
             self._listeners.append(listener)
 
     def _watch(self) -> None:
@@ -116,6 +116,9 @@ class GatewayService(MultiService):
         self.health.add("network", lambda: None if self.agent.ready else f"{self._network_url} has not been reached")
         self.health.add("draining", lambda: "the gateway is shutting down" if self.gateway.draining else None)
         self.health.add("listening", self._listening)
+
+    def _add(self, service: Any) -> None:
+        service.setServiceParent(self)
 
     def _listening(self) -> str | None:
         deaf = [listener.address for listener in self._listeners if listener.port is None]
@@ -169,7 +172,7 @@ class GatewayService(MultiService):
         self._lag.stop()
         await self.agent.stop()
         await self.transport.close()
-        await cast(Any, super().stopService())
+        await cast(Any, super()).stopService()
         _log.info("gateway stopped")
 
     async def _connections_end(self) -> None:
@@ -189,7 +192,7 @@ def _client_url(address: str, tls: bool) -> str:
 
 
 async def _all(*waits: Any) -> None:
-    await DeferredList([maybeDeferred(lambda wait=wait: wait) for wait in waits])
+    await DeferredList(waits)
 
 
 def make_gateway_service(config: GatewayConfig, reactor: Any) -> Service:
