@@ -176,7 +176,7 @@ class HostPool:
         while old < len(self._idle) and self._idle[old].idle_since < before:
             old += 1
         surplus, self._idle = self._idle[:old], self._idle[old:]
-        for connection in self._connections:
+        for connection in list(self._connections):
             if connection.closing and connection.idle_since < before:
                 connection.abandon()
         for connection in surplus:

@@ -27,6 +27,9 @@ class Route(Enum):
     SYNC_CALL = ("call", (4, 3))
     CALL = ("call", (2,))
 
+    # Enum's own hashes the name in Python, several times a request.
+    __hash__ = object.__hash__
+
     @property
     def versions(self) -> Sequence[int]:
         """The versions there are, newest first."""

@@ -190,3 +190,30 @@ def test_close_with_an_attempt_under_way():
     rig.pool.close().addCallback(closed.append)
     assert isinstance(rig.ends[b"a"], ConnectionLost)
     assert closed == [None]
+
+
+def test_abort_after_close():
+    """A TLS peer may never answer our close; then the end is forced."""
+    rig = Rig()
+    rig.ask(b"a")
+    connection = rig.endpoint.succeed()
+    connection.dataReceived(OK)
+    rig.pool.close()
+    assert connection.transport.disconnecting
+    assert not connection.transport.aborted
+    rig.pool.abort()
+    assert connection.transport.aborted
+
+
+def test_a_new_connection_goes_when_the_pool_has_closed():
+    rig = Rig()
+    rig.ask(b"a")
+    factory, attempt = rig.endpoint.attempts[0]
+    closed: list[None] = []
+    rig.pool.close().addCallback(closed.append)
+    assert attempt.called
+    assert closed == [None]
+    late = factory.buildProtocol(None)
+    late.makeConnection(Wire())
+    rig.pool.release(late)
+    assert late.transport.disconnecting
