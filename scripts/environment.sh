@@ -31,5 +31,7 @@ prepare_venv() {
     fi
     echo "installing into $folder"
     "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".$extras"
+    # An editable install leaves out twisted.plugins, which other packages share; twistd looks along the path.
+    pwd >"$("$folder/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/icwsgw-checkout.pth"
     touch "$stamp"
 }
