@@ -148,8 +148,12 @@ class IcAgent:
         :param timeout: seconds for all of it
         :returns: what became of it as far as the answer tells; fails with HttpError or TransportError
         """
-        answer = self.submit(canister, body, wait=wait, timeout=timeout)
-        return answer.addCallback(self._to_outcome)
+        route = Route.SYNC_CALL if wait else Route.CALL
+        endpoint = self._routes.endpoint(route, canister)
+        if endpoint is None:
+            return self.submit(canister, body, wait=wait, timeout=timeout).addCallback(self._to_outcome)
+        answer = self._transport.fetch(b"POST", endpoint.url, body, timeout=timeout)
+        return answer.addCallback(self._called, route, endpoint, canister, body, timeout)
 
     def update(
         self, identity: Ed25519Identity, canister: Principal, method: str, arg: bytes, *, timeout: float
@@ -243,6 +247,12 @@ class IcAgent:
             accepted = self.submit(canister, body, wait=False, timeout=timeout)
             return accepted.addCallback(self._only_asynchronous)
         return answer
+
+    def _called(
+        self, answer: Answer, route: Route, endpoint: Endpoint, canister: Principal, body: bytes, timeout: float
+    ) -> CallOutcome | Deferred[CallOutcome]:
+        posted = self._posted(answer, route, endpoint, canister, body, timeout)
+        return posted.addCallback(self._to_outcome) if isinstance(posted, Deferred) else self._to_outcome(posted)
 
     def _to_outcome(self, answer: Answer) -> CallOutcome:
         if answer.status == 202:

@@ -43,6 +43,10 @@ MAX_HEAD = 64 * 1024
 """Bytes of head, trailers and chunk framing an answer may have beyond one read: real heads have about 1 KiB."""
 
 
+MAX_HEADS = 64
+"""Heads a pool remembers: they differ by length of body and, where there is a Date, by second."""
+
+
 class Answer(NamedTuple):
     """An HTTP answer, whole.
 
@@ -54,6 +58,19 @@ class Answer(NamedTuple):
     status: int
     headers: dict[bytes, bytes]
     body: bytes
+
+
+class KnownHead(NamedTuple):
+    """What a head says that the parser has read before: status, headers, length of the body.
+
+    Parsing a head costs more than all else about a small answer, and a server says the same in each of the hundreds
+    of answers it gives a second. Only heads of whole answers with a Content-Length on a connection that stays open
+    are kept, and only the very same bytes are recognised.
+    """
+
+    status: int
+    headers: dict[bytes, bytes]
+    length: int
 
 
 class Exchange:
@@ -212,13 +229,22 @@ class HttpConnection:
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         """Parse what came."""
         exchange = self._exchange
+        if exchange is not None and not self._received:
+            end = data.find(b"\r\n\r\n") + 4
+            known = self._pool.heads.get(data[:end])
+            if known is not None and len(data) - end == known.length <= exchange.max_body and not exchange.is_head:
+                self._exchange = None
+                exchange.connection = None
+                self._pool.release(self)
+                exchange.succeed(Answer(known.status, known.headers, data[end:]))
+                return
         if exchange is None:
             # Nothing was asked: usually a 408 before the server closes. Or the leftovers after abandon().
             if not self.closing:
                 self._pool.discard(self)
                 self._abort()
             return
-        self._received = True
+        is_first, self._received = not self._received, True
         size = self._size
         try:
             self._parser.feed_data(data)
@@ -234,6 +260,8 @@ class HttpConnection:
                 return
             self._extra = True
         if self._complete:
+            if is_first:
+                self._remember_head(data)
             self._finish(exchange)
         elif self._size == size:
             self._quiet += len(data)
@@ -268,6 +296,22 @@ class HttpConnection:
             else:
                 got = "in the middle of" if self._received else "before"
                 exchange.fail(ConnectionLost(f"{self._pool.name} closed the connection {got} the answer"))
+
+    def _remember_head(self, data: bytes) -> None:
+        """Keep the head of an answer that came whole and plain in one read: the next one is likely to be the same."""
+        end = data.find(b"\r\n\r\n") + 4
+        length = len(data) - end
+        headers = self._headers
+        if (
+            self._keep
+            and not self._extra
+            and headers.get(b"content-length") == b"%d" % length == b"%d" % self._size
+            and headers.keys().isdisjoint((b"transfer-encoding", b"content-encoding", b"trailer"))
+        ):
+            heads = self._pool.heads
+            if len(heads) >= MAX_HEADS:
+                heads.clear()
+            heads[data[:end]] = KnownHead(self._status, headers, length)
 
     def _finish(self, exchange: Exchange) -> None:
         answer = Answer(self._status, self._headers, b"".join(self._body))

@@ -45,15 +45,18 @@ class OutcomeKind(Enum):
 class CallOutcome:
     """The end of a relayed call as far as its answer tells.
 
+    :ivar label: ``kind`` as metrics count it
     :ivar kind: accepted (end unknown), replied, or rejected
     :ivar reply: the Candid reply when ``kind`` is REPLIED, else None
     :ivar reject: the reject when ``kind`` is REJECTED, else None
     """
 
-    __slots__ = ("kind", "reject", "reply")
+    __slots__ = ("kind", "label", "reject", "reply")
 
     def __init__(self, kind: OutcomeKind, reply: bytes | None = None, reject: Rejected | None = None) -> None:
         self.kind = kind
+        # Enum's own .value is a call in Python, and this is counted for each message
+        self.label: str = kind._value_
         self.reply = reply
         self.reject = reject
 

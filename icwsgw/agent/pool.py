@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from icwsgw.agent.connection import Exchange, HttpConnection, explain
+from icwsgw.agent.connection import Exchange, HttpConnection, KnownHead, explain
 from icwsgw.errors import ConnectFailed, ConnectionLost
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class HostPool:
         "_waiting",
         "deadlines",
         "emptied",
+        "heads",
         "name",
     )
 
@@ -98,6 +99,8 @@ class HostPool:
         self._connecting: dict[int, Deferred[HttpConnection]] = {}
         self._waiting: OrderedDict[Exchange, None] = OrderedDict()
         self._closed = False
+        #: heads of answers that are known, by their bytes
+        self.heads: dict[bytes, KnownHead] = {}
         self.emptied: Deferred[None] | None = None
 
     @property

@@ -59,18 +59,18 @@ class Routes:
     :param base: the network's URL
     """
 
-    __slots__ = ("_base", "_endpoints", "_level", "status")
+    __slots__ = ("_base", "_current", "_endpoints", "_level", "status")
 
     def __init__(self, base: Url) -> None:
         self._base = base
         self._level: dict[Route, int] = dict.fromkeys(Route, 0)
+        self._current: dict[Route, int | None] = {route: route.versions[0] for route in Route}
         self._endpoints: dict[tuple[bytes, Route, int], Endpoint] = {}
         self.status = base.join(b"/api/v2/status")
 
     def version(self, route: Route) -> int | None:
         """Give the version in use, or None if the network has none that we know."""
-        level = self._level[route]
-        return route.versions[level] if level < len(route.versions) else None
+        return self._current[route]
 
     def endpoint(self, route: Route, canister: Principal) -> Endpoint | None:
         """Give the endpoint to ask first, or None if the network has none."""
@@ -83,6 +83,7 @@ class Routes:
     def settle(self, route: Route, version: int | None) -> None:
         """Remember that ``version`` is there and the newer ones are not; None: none of them is."""
         self._level[route] = len(route.versions) if version is None else route.versions.index(version)
+        self._current[route] = version
 
     def _at(self, route: Route, canister: Principal, level: int) -> Endpoint | None:
         key = (canister.raw, route, level)

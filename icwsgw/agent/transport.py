@@ -41,7 +41,7 @@ CBOR = b"application/cbor"
 MAX_BODY = 3 * 1024 * 1024 + 64 * 1024
 """Bytes of an answer's body: canisters answer 3 MiB at most, and the CBOR and certificate around it."""
 
-MAX_CONNECTIONS = 256
+MAX_CONNECTIONS = 2048
 """Connections to one host: more requests than that wait. One request is under way on each, so 256 at 100 ms are
 2,500 requests a second, beyond what one process does."""
 

@@ -199,7 +199,7 @@ class Relay:
         if envelope is None:
             return
         metrics = self._context.metrics
-        metrics.relays.inc(outcome.kind.value)
+        metrics.relays.inc(outcome.label)
         metrics.relay_seconds.observe(self._context.clock.seconds() - self._started)
         if outcome.reject is not None and outcome.reject.code == SYS_TRANSIENT and self._attempt < TRANSIENT_ATTEMPTS:
             # The identical envelope may pass later. Not for ever: a certified reject stays what it is.

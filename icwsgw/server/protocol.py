@@ -20,6 +20,7 @@ from icwsgw.core.closing import CloseCode
 from icwsgw.core.messages import payload_of
 from icwsgw.core.session import State
 from icwsgw.observe.logs import get_logger
+from icwsgw.server.frames import read_binary_frame
 from icwsgw.server.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _log = get_logger("server")
 
+_OPEN = WebSocketServerProtocol.STATE_OPEN
 _PING = b"\x89\x00"
 _NO_STATUS = 1005
 _ABNORMAL = 1006
@@ -102,6 +104,18 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     def dataReceived(self, data: bytes) -> None:
         """Bytes from the client."""
         self._heard = True
+        # between frames, the plain ones are read without Autobahn
+        if self.state == _OPEN and not self.data and self.current_frame is None and not self.inside_message:
+            at = 0
+            while (read := read_binary_frame(data, at)) is not None and self.state == _OPEN:
+                payload, at = read
+                if len(payload) > self.maxMessagePayloadSize:
+                    break
+                self.onMessage(payload, True)
+            if at:
+                data = data[at:]
+                if not data:
+                    return
         self._dataReceived(data)
 
     def connectionLost(self, reason: Any = None) -> None:

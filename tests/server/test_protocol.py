@@ -105,10 +105,10 @@ class Transport(StringTransport):
         super().__init__(peerAddress=IPv4Address("TCP", host, 40000))
         self.aborted = False
 
-    def abortConnection(self) -> None:  # noqa: N802
+    def abortConnection(self) -> None:
         self.aborted = True
 
-    def setTcpNoDelay(self, enabled: bool) -> None:  # noqa: N802
+    def setTcpNoDelay(self, enabled: bool) -> None:
         assert enabled
 
 
