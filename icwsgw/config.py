@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from icwsgw.addresses import tcp_port
+from icwsgw.client_limits import CLIENTS, ClientLimits
 from icwsgw.errors import ConfigError
 from icwsgw.observe.levels import parse_levels
 from icwsgw.options import (
@@ -51,18 +52,19 @@ def _levels(text: str) -> str:
 LOG_LEVELS = Kind("levels", _levels)
 
 # Groups, in the order of the manual
-_MAIN, _PROTOCOL, _TIMES, _BOUNDS, _ACCESS, _LOGS = (
+GROUPS = _MAIN, _PROTOCOL, _TIMES, _BOUNDS, _CLIENTS, _ACCESS, _LOGS = (
     "Main",
     "Protocol",
     "Time limits",
     "Bounds",
+    CLIENTS,
     "Access",
     "Logs and traces",
 )
 
 
 @dataclass(frozen=True, slots=True)
-class GatewayConfig:
+class GatewayConfig(ClientLimits):
     """What an operator decided. Durations in seconds, sizes in bytes; paths absolute."""
 
     gateway_addresses: tuple[str, ...] = option(
@@ -292,26 +294,6 @@ class GatewayConfig:
         "The canister expects keep-alives within 60 s.",
         group=_BOUNDS,
     )
-    max_connections: int = option(
-        50_000,
-        count(1),
-        "max-connections",
-        "Connections of this process.",
-        "Half a gigabyte at 10 kB each.",
-        group=_BOUNDS,
-    )
-    max_connections_per_ip: int = option(
-        0,
-        count(),
-        "max-connections-per-ip",
-        "Connections from one address (IPv6: one /64); 0 for no limit.",
-        "Behind a proxy all clients share one address.",
-        group=_BOUNDS,
-    )
-    max_connections_per_canister: int = option(
-        0, count(), "max-connections-per-canister", "Clients of one canister; 0 for no limit.", group=_BOUNDS
-    )
-
     allowed_origins: tuple[str, ...] = option(
         (),
         ORIGINS,
@@ -361,7 +343,7 @@ class GatewayConfig:
         return self.data_dir / "key_pair"
 
 
-OPTIONS: tuple[Option, ...] = options_of(GatewayConfig)
+OPTIONS: tuple[Option, ...] = tuple(sorted(options_of(GatewayConfig), key=lambda entry: GROUPS.index(entry.group)))
 BY_NAME: dict[str, Option] = {entry.name: entry for entry in OPTIONS}
 
 

@@ -12,6 +12,7 @@ import dataclasses
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -253,6 +254,15 @@ def _principal(text: str) -> str:
         raise ConfigError(f"{text!r} is not a canister id: {error}") from None
 
 
+def _proxy(text: str) -> str:
+    if text.lower() == "unix":
+        return "unix"
+    try:
+        return str(ip_network(text))
+    except ValueError as error:
+        raise ConfigError(f"{text!r} is not a network such as 10.0.0.0/8: {error}") from None
+
+
 def each(parse: Callable[[str], Any], unit: str) -> Kind:
     """Several values: the option repeated, or one text with commas or blanks between them."""
 
@@ -276,3 +286,4 @@ URL = Kind("URL", _url)
 ADDRESSES = each(addresses.normalise, "addresses")
 ORIGINS = each(_origin, "origins")
 CANISTERS = each(_principal, "canister ids")
+PROXIES = each(_proxy, "networks")

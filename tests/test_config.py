@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from icwsgw.config import BY_NAME, OPTIONS, GatewayConfig
+from icwsgw.config import BY_NAME, GROUPS, OPTIONS, GatewayConfig
 from icwsgw.errors import ConfigError
 
 DEFAULTS: dict[str, Any] = {
@@ -27,7 +27,8 @@ def test_defaults_are_those_of_the_documents() -> None:
 
 
 def test_every_field_is_an_option_that_explains_itself() -> None:
-    assert [entry.field for entry in OPTIONS] == [field.name for field in dataclasses.fields(GatewayConfig)]
+    assert sorted(entry.field for entry in OPTIONS) == sorted(field.name for field in dataclasses.fields(GatewayConfig))
+    assert [entry.group for entry in OPTIONS] == sorted((entry.group for entry in OPTIONS), key=GROUPS.index)
     assert len(BY_NAME) == len(OPTIONS) == len({entry.variable for entry in OPTIONS})
     for entry in OPTIONS:
         assert entry.help.endswith("."), entry.name

@@ -22,7 +22,7 @@ PACKAGE = ROOT / "icwsgw"
 
 # What each unit may import from this package, besides itself. OPTIONS are the modules about the operator's words.
 LEAVES = {"errors", "_version", "clock"}
-OPTIONS = {"addresses", "options", "config", "sources"}
+OPTIONS = {"addresses", "options", "client_limits", "config", "sources"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "_version": set(),
@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "observe": LEAVES,
     "addresses": LEAVES,
     "options": LEAVES | OPTIONS | {"ic"},
+    "client_limits": LEAVES | OPTIONS,
     "config": LEAVES | OPTIONS | {"ic", "observe"},
     "sources": LEAVES | OPTIONS | {"observe"},
     "ic": LEAVES,

@@ -1,0 +1,128 @@
+"""The options that bound what clients and strangers may take: connections, rates, sizes.
+
+Part of :class:`icwsgw.config.GatewayConfig`, in a module of its own by its length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from icwsgw.options import PROXIES, choice, count, option, seconds, size
+
+#: The heading in the manual.
+CLIENTS = "Clients"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientLimits:
+    """What clients may take. 0 means no limit wherever it is allowed."""
+
+    max_connections: int = option(
+        50_000,
+        count(1),
+        "max-connections",
+        "Connections of this process.",
+        "Half a gigabyte at 10 kB each.",
+        group=CLIENTS,
+    )
+    max_pending: int = option(
+        5_000,
+        count(),
+        "max-pending",
+        "Connections that have not sent their ws_open yet, those in the TLS and HTTP handshake too; 0 for no limit.",
+        "At most 64 KiB each; a reconnecting crowd has fewer at a time.",
+        group=CLIENTS,
+    )
+    max_connections_per_ip: int = option(
+        0,
+        count(),
+        "max-connections-per-ip",
+        "Connections from one address (IPv6: one /64); 0 for no limit.",
+        "Behind a proxy that is not trusted, and behind carriers' NAT, many clients share one address.",
+        group=CLIENTS,
+    )
+    max_connections_per_canister: int = option(
+        0, count(), "max-connections-per-canister", "Clients of one canister; 0 for no limit.", group=CLIENTS
+    )
+    max_connections_per_principal: int = option(
+        0,
+        count(),
+        "max-connections-per-principal",
+        "Canisters to which one principal may be connected at once; 0 for no limit.",
+        "To each canister it has one connection anyhow: a newer one takes the older one's place.",
+        group=CLIENTS,
+    )
+    accept_rate: int = option(
+        0,
+        count(),
+        "accept-rate",
+        "New connections a second, twice as many in a burst; 0 for no limit.",
+        "The kernel's queue holds what this process cannot take at once.",
+        group=CLIENTS,
+    )
+    accept_rate_per_ip: int = option(
+        0,
+        count(),
+        "accept-rate-per-ip",
+        "New connections a second from one address (IPv6: one /64), five times as many in a burst; 0 for no limit.",
+        "As for --max-connections-per-ip.",
+        group=CLIENTS,
+    )
+    client_message_rate: int = option(
+        200,
+        count(),
+        "client-message-rate",
+        "Frames a second from one client: messages, fragments, pings; beyond, its socket is not read; 0 for no limit.",
+        "More than the network takes of one client, whose calls follow each other.",
+        group=CLIENTS,
+    )
+    client_message_burst: int = option(
+        400,
+        count(1),
+        "client-message-burst",
+        "Frames of one client at once; one that sends as many again in the same breath is closed with 4108.",
+        "Two seconds' worth.",
+        group=CLIENTS,
+    )
+    client_byte_rate: int = option(
+        2 << 20,
+        size(0),
+        "client-byte-rate",
+        "Bytes a second from one client, inflated ones too; beyond, its socket is not read; 0 for no limit.",
+        "The longest message each second: a subnet takes about two.",
+        group=CLIENTS,
+    )
+    client_byte_burst: int = option(
+        8 << 20,
+        size(64 << 10),
+        "client-byte-burst",
+        "Bytes of one client at once.",
+        "Four of the longest messages.",
+        group=CLIENTS,
+    )
+    message_timeout: float = option(
+        120.0,
+        seconds(1.0, 3600.0),
+        "message-timeout",
+        "Time a message may take from its first byte to its last, give or take --ping-interval.",
+        "The longest message at 18 kB a second; the slow ones hold memory.",
+        group=CLIENTS,
+    )
+    trusted_proxies: tuple[str, ...] = option(
+        (),
+        PROXIES,
+        "trusted-proxy",
+        "Address or network of proxies whose word on the client's address is believed, or unix for unix: sockets; "
+        "repeatable.",
+        "None: anybody can write such a header. A haproxy: address believes everybody who reaches it unless this is "
+        "given.",
+        group=CLIENTS,
+    )
+    forwarded_header: str = option(
+        "x-forwarded-for",
+        choice("x-forwarded-for", "forwarded"),
+        "forwarded-header",
+        "Header in which trusted proxies name the client.",
+        "Only one: the other may have come from the client.",
+        group=CLIENTS,
+    )

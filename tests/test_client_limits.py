@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import pytest
+
+from icwsgw.client_limits import CLIENTS, ClientLimits
+from icwsgw.config import BY_NAME, GatewayConfig
+from icwsgw.errors import ConfigError
+
+
+def test_the_defaults_let_the_sdks_bursts_pass_and_keep_addresses_free() -> None:
+    limits = ClientLimits()
+    assert limits.client_message_burst >= 50
+    assert limits.client_byte_burst >= 2 * GatewayConfig().max_message_bytes
+    assert (limits.max_connections_per_ip, limits.accept_rate, limits.trusted_proxies) == (0, 0, ())
+
+
+def test_they_are_options_of_the_gateway() -> None:
+    assert BY_NAME["max-pending"].group == CLIENTS
+    assert GatewayConfig(max_pending=7).max_pending == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("10.0.0.0/8", ("10.0.0.0/8",)),
+        ("127.0.0.1, ::1 UNIX", ("127.0.0.1/32", "::1/128", "unix")),
+        ("", ()),
+    ],
+)
+def test_trusted_proxies(text: str, value: tuple[str, ...]) -> None:
+    assert BY_NAME["trusted-proxy"].parse(text, "here") == value
+
+
+@pytest.mark.parametrize("text", ["proxy.example", "10.0.0.1/8", "10.0.0.0/33"])
+def test_what_is_no_network(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not a network such as"):
+        BY_NAME["trusted-proxy"].parse(text, "here")
