@@ -90,6 +90,8 @@ def _hash_map(content: Mapping[str, Any], depth: int) -> bytes:
             name_hash = sha256(_utf8(name)).digest()
         if type(value) is bytes:
             pairs.append(name_hash + sha256(value).digest())
+        elif type(value) is str:
+            pairs.append(name_hash + sha256(_utf8(value)).digest())
         else:
             pairs.append(name_hash + _hash_value(value, depth - 1))
     pairs.sort()

@@ -14,6 +14,7 @@ application, which is before twistd starts its log.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -54,7 +55,13 @@ class Fields(dict[str, Any]):
         return str(self)
 
 
+# What may stand in a line as it is: printable, and no blank, quote or equals sign in it.
+_PLAIN = re.compile(r"[!#-<>-~]+")
+
+
 def _shown(value: object) -> str:
+    if type(value) is str:
+        return value
     if isinstance(value, (bytes, bytearray, memoryview)):
         return f"<{len(value)} bytes>"
     if isinstance(value, float):
@@ -63,7 +70,7 @@ def _shown(value: object) -> str:
 
 
 def _quoted(text: str) -> str:
-    if text and text.isprintable() and not any(character in ' "=' for character in text):
+    if _PLAIN.fullmatch(text) or (text and text.isprintable() and not any(character in ' "=' for character in text)):
         return text
     return json.dumps(text, ensure_ascii=False)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from icwsgw.errors import CanisterRefused
+from icwsgw.errors import CanisterRefused, FormatError
 from icwsgw.ic.candid import (
     Blob,
     Bool,
@@ -95,8 +95,15 @@ def encode_close(client_principal: bytes, client_nonce: int) -> bytes:
 
     :raises FormatError: a principal or nonce that is none
     """
-    values = {"client_key": client_key(client_principal, client_nonce)}
-    return _CLOSE_HEAD + encode_values([_CLOSE_ARGS], [values])
+    if len(client_principal) > MAX_LENGTH or not 0 <= client_nonce < 1 << 64:
+        raise FormatError("not a client key")
+    # Field order on the wire: client_principal, client_nonce.
+    return b"%b\x01%c%b%b" % (
+        _CLOSE_HEAD,
+        len(client_principal),
+        client_principal,
+        client_nonce.to_bytes(8, "little"),
+    )
 
 
 def decode_close_args(arg: bytes) -> CloseArgs:
