@@ -15,6 +15,7 @@ from typing import Any, cast
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList
 
+from icwsgw import fastpoll
 from icwsgw._version import __version__
 from icwsgw.addresses import parse_description, tcp_port
 from icwsgw.admin.resource import Admin, AdminSite
@@ -200,4 +201,5 @@ def make_gateway_service(config: GatewayConfig, reactor: Any) -> Service:
 
     :raises ConfigError: a key, a certificate or an address is of no use
     """
+    fastpoll.install(reactor)
     return GatewayService(config, reactor)

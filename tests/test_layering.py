@@ -27,6 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "_version": set(),
     "clock": set(),
+    "fastpoll": set(),
     "fastsend": set(),
     "starting": {"errors"},
     "checks": LEAVES | OPTIONS | {"gateway", "server", "observe"},
