@@ -1,0 +1,121 @@
+"""The cursor delivers each message once and in order, whatever answers come in whatever order."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icwsgw.core.cursor import GAP_ASKS, GAP_SECONDS, KEEP_BYTES, Cursor, LastMessage, Message
+from icwsgw.ic import cbor
+
+
+def message(nonce: int, content: bytes | None = None) -> Message:
+    return (b"client", 1, b"gateway_%020d" % nonce, b"content %d" % nonce if content is None else content)
+
+
+def page(*nonces: int) -> list[Message]:
+    return [message(nonce) for nonce in nonces]
+
+
+def nonces(messages: list[Message]) -> list[int]:
+    return [int(key[-20:]) for _, _, key, _ in messages]
+
+
+def test_a_queue_read_from_its_start() -> None:
+    cursor = Cursor()
+    assert nonces(cursor.take(page(0, 1, 2), 0).deliver) == [0, 1, 2]
+    assert cursor.next == 3
+    assert nonces(cursor.take(page(3), 0).deliver) == [3]
+    assert nonces(cursor.take([], 0).deliver) == []
+    assert cursor.next == 4
+
+
+def test_a_fresh_cursor_takes_the_first_message_there_is() -> None:
+    cursor = Cursor()
+    taken = cursor.take(page(40, 41), 0)
+    assert (nonces(taken.deliver), taken.missing, taken.lost) == ([40, 41], None, None)
+    assert (cursor.next, cursor.fresh) == (42, False)
+
+
+def test_duplicates_are_skipped_wherever_they_stand() -> None:
+    cursor = Cursor()
+    cursor.take(page(0, 1), 0)
+    taken = cursor.take(page(0, 1, 2, 2, 3), 0)
+    assert (nonces(taken.deliver), taken.duplicates) == ([2, 3], 3)
+    assert cursor.take(page(0, 1, 2, 3), 0).duplicates == 4
+    assert cursor.next == 4
+
+
+def test_a_gap_stops_the_delivery_until_it_is_filled() -> None:
+    cursor = Cursor()
+    cursor.take(page(0), 0)
+    taken = cursor.take(page(1, 3, 4), 0)
+    assert (nonces(taken.deliver), taken.missing) == ([1], (2, 3))
+    taken = cursor.take(page(3), 0)
+    assert (nonces(taken.deliver), taken.missing) == ([], (2, 3))
+    assert nonces(cursor.take(page(2, 3), 0).deliver) == [2, 3]
+
+
+def test_a_gap_that_stays_is_given_up_after_a_while_and_reported() -> None:
+    cursor = Cursor()
+    cursor.take(page(0), 0)
+    for attempt in range(GAP_ASKS + 2):
+        assert cursor.take(page(5, 6), attempt * 0.01).missing == (1, 5)
+    taken = cursor.take(page(5, 6), GAP_SECONDS)
+    assert (nonces(taken.deliver), taken.lost, taken.missing) == ([5, 6], (1, 5), None)
+    assert cursor.next == 7
+
+
+def test_time_alone_does_not_make_a_gap_believed() -> None:
+    cursor = Cursor()
+    cursor.take(page(0), 0)
+    assert cursor.take(page(5), 0).missing == (1, 5)
+    assert cursor.take(page(5), 100).missing == (1, 5)
+    assert cursor.take(page(5), 200).lost == (1, 5)
+
+
+def test_a_good_answer_in_between_starts_the_count_again() -> None:
+    cursor = Cursor()
+    cursor.take(page(0), 0)
+    cursor.take(page(5), 0)
+    cursor.take(page(5), 10)
+    cursor.take(page(1), 11)
+    assert cursor.take(page(5), 12).missing == (2, 5)
+    assert cursor.take(page(5), 13).missing == (2, 5)
+
+
+def test_a_restart_forgets_all() -> None:
+    cursor = Cursor()
+    cursor.take(page(0, 1), 0)
+    cursor.restart()
+    assert (cursor.next, cursor.fresh, cursor.last) == (0, True, None)
+    assert nonces(cursor.take(page(0), 0).deliver) == [0]
+
+
+@given(st.integers(1, 60), st.data())
+def test_exactly_once_and_in_order_under_any_answers(length: int, data: st.DataObject) -> None:
+    """Each answer is any stretch of the queue as it stood at some time, possibly with holes or repeats."""
+    cursor = Cursor()
+    delivered: list[int] = []
+    for _ in range(60):
+        grown = data.draw(st.integers(1, length))
+        start = data.draw(st.integers(0, grown))
+        answer = list(range(start, min(grown, start + 10)))
+        if answer and data.draw(st.booleans()):
+            answer.insert(data.draw(st.integers(0, len(answer))), data.draw(st.sampled_from(answer)))
+        if delivered == [] and (not answer or answer[0] != 0):
+            continue
+        delivered += nonces(cursor.take(page(*answer), 0).deliver)
+    while cursor.next < length:
+        delivered += nonces(cursor.take(page(*range(cursor.next, min(length, cursor.next + 10))), 0).deliver)
+    assert delivered == list(range(length))
+
+
+def test_the_last_message_is_recognised_short_or_long() -> None:
+    for size in (10, KEEP_BYTES, KEEP_BYTES + 1, 100_000):
+        content = cbor.dumps({"timestamp": 77, "content": bytes(size)})
+        last = LastMessage(3, content)
+        assert last.is_same(content)
+        assert not last.is_same(content + b"\x00")
+        assert last.timestamp == 77
+    assert LastMessage(1, b"no CBOR at all").timestamp is None

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+from typing import Any
+
+import cbor2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icwsgw.core.messages import (
+    BatchFramer,
+    frame,
+    frame_header,
+    handshake,
+    message_timestamp,
+    parse_client_frame,
+    payload_of,
+)
+from icwsgw.errors import FormatError
+from icwsgw.ic import cbor
+from tests.support.ws_wire import read_frames
+
+CONTENT: dict[str, Any] = {
+    "request_type": "call",
+    "canister_id": b"\x00\x00\x00\x00\x00\x00\x00\x01\x01\x01",
+    "method_name": "ws_open",
+    "arg": b"DIDL\x00\x00",
+    "sender": b"\x01" * 29,
+    "ingress_expiry": 1_700_000_000_000_000_000,
+    "nonce": b"\x07" * 16,
+}
+
+
+def envelope(**changes: Any) -> dict[str, Any]:
+    content = {**CONTENT, **changes}
+    content = {key: value for key, value in content.items() if value is not ...}
+    return {"content": content, "sender_pubkey": b"key", "sender_sig": b"sig"}
+
+
+def client_frame(inner: Any, tagged: bool = True) -> bytes:
+    return (cbor.SELF_DESCRIBE if tagged else b"") + cbor2.dumps({"envelope": inner})
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+def test_an_envelope_is_read_and_its_bytes_are_untouched(tagged: bool) -> None:
+    inner = envelope()
+    inner["content"]["sender_info"] = {"info": b"new in some later version", "signer": b"x", "sig": b"y"}
+    parsed = parse_client_frame(client_frame(inner, tagged))
+    assert parsed.body == cbor.SELF_DESCRIBE + cbor2.dumps(inner)
+    assert (parsed.method_name, parsed.arg, parsed.sender) == ("ws_open", b"DIDL\x00\x00", b"\x01" * 29)
+    assert parsed.canister_id == CONTENT["canister_id"]
+    assert parsed.ingress_expiry == CONTENT["ingress_expiry"]
+
+
+def test_unusual_but_sound_encodings_are_relayed_as_they_are() -> None:
+    inner = cbor2.dumps(envelope())
+    # other keys around it, maps of indefinite length, a long form of the key's length
+    for head, tail in [
+        (b"\xa2\x61x\x01\x68envelope", b""),
+        (b"\xbf\x68envelope", b"\xff"),
+        (b"\xa1\x78\x08envelope", b""),
+        (b"\xa1\x68envelope" + cbor.SELF_DESCRIBE, b""),
+    ]:
+        assert parse_client_frame(head + inner + tail).body == cbor.SELF_DESCRIBE + inner
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"\xff",
+        cbor2.dumps(1),
+        cbor2.dumps([]),
+        cbor2.dumps({}),
+        client_frame(None),
+        client_frame({}),
+        client_frame({"content": []}),
+        client_frame(envelope(request_type="query")),
+        client_frame(envelope(request_type=...)),
+        client_frame(envelope(sender=...)),
+        client_frame(envelope(sender="text")),
+        client_frame(envelope(sender=bytes(30))),
+        client_frame(envelope(canister_id=None)),
+        client_frame(envelope(method_name=b"ws_open")),
+        client_frame(envelope(arg="text")),
+        client_frame(envelope(ingress_expiry=-1)),
+        client_frame(envelope(ingress_expiry=1.5)),
+        client_frame(envelope(ingress_expiry=1 << 64)),
+        client_frame(envelope(ingress_expiry=True)),
+        client_frame(envelope()) + b"\x00",
+        client_frame({**envelope(), "sender_delegation": {}} | {"sender_delegation": {"a": 1}}),
+        client_frame({**envelope(), "sender_delegation": [1]}),
+        client_frame({**envelope(), "sender_delegation": [{"delegation": {"permissions": "queries"}}]}),
+        b"\x81" * 100_000,
+    ],
+)
+def test_whatever_is_no_call_is_refused_in_words(payload: bytes) -> None:
+    with pytest.raises(FormatError) as caught:
+        parse_client_frame(payload)
+    assert str(caught.value)
+
+
+@given(st.binary(max_size=300))
+def test_noise_is_refused(noise: bytes) -> None:
+    with pytest.raises(FormatError):
+        parse_client_frame(noise)
+
+
+@given(st.data())
+def test_damage_is_refused_or_harmless(data: st.DataObject) -> None:
+    sound = bytearray(client_frame(envelope()))
+    for _ in range(data.draw(st.integers(1, 4))):
+        sound[data.draw(st.integers(0, len(sound) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        parsed = parse_client_frame(bytes(sound))
+    except FormatError:
+        return
+    assert parsed.body.startswith(cbor.SELF_DESCRIBE)
+
+
+def test_delegations_for_calls_pass() -> None:
+    inner = {**envelope(), "sender_delegation": [{"delegation": {"pubkey": b"k", "expiration": 1}, "signature": b"s"}]}
+    assert parse_client_frame(client_frame(inner)).method_name == "ws_open"
+
+
+def test_the_handshake_is_what_the_sdk_expects() -> None:
+    assert handshake(b"\x01\x02") == cbor.SELF_DESCRIBE + cbor2.dumps({"gateway_principal": b"\x01\x02"})
+
+
+@given(st.sampled_from([0, 1, 125, 126, 127, 65535, 65536, 70_000]))
+def test_frames_of_all_lengths(size: int) -> None:
+    payload = bytes(size)
+    assert read_frames(frame(payload)) == [(2, payload)]
+    assert payload_of(frame(payload)) == payload
+    assert frame(payload).startswith(frame_header(size))
+
+
+@given(st.text(max_size=90), st.binary(max_size=400), st.binary(max_size=2000), st.binary(max_size=70_000))
+def test_a_batchs_frames_are_the_maps_that_the_sdk_reads(key: str, content: bytes, cert: bytes, tree: bytes) -> None:
+    made = BatchFramer(cert, tree).frame(key.encode(), content)
+    ((opcode, payload),) = read_frames(made)
+    assert opcode == 2
+    assert cbor2.loads(payload) == {"key": key, "content": content, "cert": cert, "tree": tree}
+    assert list(cbor2.loads(payload)) == ["key", "content", "cert", "tree"]
+
+
+def test_the_time_of_a_message() -> None:
+    assert message_timestamp(cbor.dumps_tagged({"timestamp": 5, "content": b""})) == 5
+    for other in (b"", b"\xff", cbor2.dumps([1]), cbor2.dumps({}), cbor2.dumps({"timestamp": "noon"})):
+        assert message_timestamp(other) is None

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icwsgw.core.window import DEFAULT_PAGE, Window
+
+
+def test_at_rest_one_poll_at_a_time() -> None:
+    window = Window(32)
+    assert window.asks(7, set()) == [7]
+    assert window.asks(7, {7}) == []
+    assert not window.answered(0, True)
+    assert not window.answered(20, True)
+    assert window.size == 1
+
+
+def test_it_doubles_while_pages_come_back_full_and_falls_back_at_the_end() -> None:
+    window = Window(8)
+    sizes = []
+    for _ in range(5):
+        assert window.answered(50, False)
+        sizes.append(window.size)
+    assert sizes == [2, 4, 8, 8, 8]
+    assert window.asks(100, {100, 150}) == [200, 250, 300, 350, 400, 450]
+    assert not window.answered(10, True)
+    assert window.size == 5
+    assert not window.answered(0, True)
+    assert window.size == 1
+
+
+def test_the_page_is_learned_from_the_canister() -> None:
+    window = Window(4)
+    assert window.page == DEFAULT_PAGE
+    window.answered(20, False)
+    assert window.page == 20
+    assert window.asks(0, set()) == [0, 20]
+
+
+def test_a_canister_that_says_nothing_about_its_end() -> None:
+    window = Window(4)
+    assert window.answered(50, None)
+    assert not window.answered(49, None)
+
+
+@given(st.integers(1, 2000), st.integers(1, 60), st.integers(1, 64))
+def test_a_queue_of_any_depth_is_drained_without_asking_anything_twice(depth: int, page: int, limit: int) -> None:
+    window = Window(limit)
+    nonce, rounds, asked = 0, 0, []
+    while True:
+        asks = window.asks(nonce, set())
+        assert asks[0] == nonce
+        assert len(asks) <= limit
+        asked += asks
+        more = False
+        for start in asks:
+            count = max(0, min(page, depth - start))
+            if start != nonce:
+                # another page than expected: asked for again in the next round
+                continue
+            nonce += count
+            more = window.answered(count, nonce >= depth)
+        rounds += 1
+        if not more:
+            break
+    assert nonce == depth
+    assert rounds <= depth // page + 2
