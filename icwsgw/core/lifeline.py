@@ -16,7 +16,7 @@ belongs to this life for sure: the newest one when the last probe found its own 
                                       not merely fallen behind.
 
 At rest the anchor is the last message, and a probe takes the place of an ordinary poll: looking regularly costs no
-query, only the decoding of one message more. In a busy queue it is one query more every two seconds.
+query, only the decoding of one message more. In a busy queue it is one query more every one and a half.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from icwsgw.core.cursor import LastMessage, Message
 from icwsgw.core.messages import message_timestamp
 from icwsgw.ic.ws import nonce_of_key
 
-PROBE_SECONDS = 2.0
+PROBE_SECONDS = 1.5
 WAITING_PROBE_SECONDS = 0.25
 ABSENT_PROBES = 4
-ABSENT_SECONDS = 3.0
+ABSENT_SECONDS = 2.5
 
 
 class Verdict(Enum):
@@ -56,6 +56,11 @@ class Lifeline:
         self._absent = 0
         self._absent_since = 0.0
         self._next_probe = 0.0
+
+    def begin(self, anchor: LastMessage | None, now: float) -> None:
+        """The first message of this life has been delivered."""
+        self.anchor = anchor
+        self._next_probe = now + PROBE_SECONDS
 
     def due(self, now: float) -> bool:
         """Whether it is time for a probe."""

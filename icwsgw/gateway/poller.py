@@ -320,7 +320,7 @@ class Poller:
         if ask.anchor is not None:
             self._judge(ask, ask.anchor, batch, now)
         else:
-            self._take(batch, ask.nonce, now)
+            self._take(batch, ask.nonce, now, len(batch.messages))
 
     def _judge(self, ask: _Ask, anchor: LastMessage, batch: Batch, now: float) -> None:
         """The answer to a probe, or to a look at the start (which alone asks below the anchor)."""
@@ -331,10 +331,11 @@ class Poller:
             verdict = lifeline.looked(anchor, batch.messages, self.waiting, now)
         if verdict is Verdict.SAME:
             self._resumed = False
-            if batch.messages:
+            count = len(batch.messages)
+            if count:
                 del batch.messages[: max(0, self._cursor.next - nonce_of_key(batch.messages[0][2]))]
             if batch.messages or batch.end_of_queue is not False:
-                self._take(batch, self._cursor.next, now)
+                self._take(batch, self._cursor.next, now, count)
             lifeline.anchor = self._cursor.last
         elif verdict is Verdict.NEW or (verdict is Verdict.LOOK and self._resumed):
             # a position kept from an earlier poller needs no proof: nobody has got a message by it yet
@@ -366,7 +367,8 @@ class Poller:
         if not self._stopped:
             self._poll(now, overlap=True)
 
-    def _take(self, batch: Batch, asked: int, now: float) -> None:
+    def _take(self, batch: Batch, asked: int, now: float, count: int) -> None:
+        """Messages asked for from ``asked`` on; ``count`` is how many the canister gave, known ones included."""
         messages = batch.messages
         cursor = self._cursor
         before = cursor.next
@@ -378,7 +380,7 @@ class Poller:
             taken = cursor.take(messages, now)
             found = bool(taken.deliver)
             if self._lifeline.anchor is None:
-                self._lifeline.anchor = cursor.last
+                self._lifeline.begin(cursor.last, now)
             self._deliver(batch, taken)
             if taken.missing is not None:
                 self._report_gap(taken.missing)
@@ -387,7 +389,7 @@ class Poller:
         if not found and asked != before:
             # about the past, or beyond the end: nothing to learn about the queue's depth
             return
-        more = self._window.answered(len(messages), batch.end_of_queue)
+        more = self._window.answered(count, batch.end_of_queue)
         if self._stopped:
             return
         if more or self._ahead:

@@ -100,8 +100,10 @@ def test_a_lagging_replica_that_is_contradicted_in_time_is_never_a_reset(lags: l
 def test_when_probes_are_due() -> None:
     lifeline = Lifeline()
     assert not lifeline.due(100)
-    lifeline.anchor = ANCHOR
-    assert lifeline.due(0)
+    lifeline.begin(ANCHOR, 0)
+    assert not lifeline.due(PROBE_SECONDS - 0.01)
+    assert lifeline.due(PROBE_SECONDS)
+    assert Lifeline(ANCHOR).due(0)
     lifeline.sent(0, False)
     assert not lifeline.due(PROBE_SECONDS - 0.01)
     assert lifeline.due(PROBE_SECONDS)

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from icwsgw.errors import ConnectionLost, HttpError
+from icwsgw.gateway.farewells import MAX_IN_FLIGHT, PATIENCE_SECONDS, Farewells
+from icwsgw.ic.envelope import verify_envelope
+from icwsgw.ic.ws import decode_close_args
+from tests.support.fake_network import (
+    CANISTER,
+    IDENTITY,
+    NOW_NS,
+    REPLIED_OK,
+    make_context,
+    rejected,
+    replied_err,
+)
+
+KEY = (b"\x02" * 29, 77)
+
+
+def test_a_canister_is_told_by_a_signed_ws_close() -> None:
+    context, network, _ = make_context()
+    done: list[int] = []
+    farewells = Farewells(context)
+    farewells.say(CANISTER, 0, KEY, lambda: done.append(1))
+    (call,) = network.calls
+    verified = verify_envelope(call.body, NOW_NS)
+    assert (verified.sender, verified.content["method_name"]) == (IDENTITY.principal, "ws_close")
+    assert decode_close_args(verified.content["arg"]) == KEY
+    assert call.wait
+    assert (done, len(farewells)) == ([], 1)
+    call.answer(REPLIED_OK)
+    assert (done, len(farewells)) == ([1], 0)
+    assert context.metrics.ws_closes.values["done"] == 1
+
+
+def test_whatever_the_canister_says_it_has_been_told() -> None:
+    for outcome, label in [(replied_err("no such client"), "done"), (rejected(5, "trapped"), "refused")]:
+        context, network, clock = make_context()
+        done: list[int] = []
+        farewells = Farewells(context)
+        farewells.say(CANISTER, 0, KEY, lambda done=done: done.append(1))
+        network.calls[0].answer(outcome)
+        assert done == [1]
+        assert context.metrics.ws_closes.values[label] == 1
+        assert clock.getDelayedCalls() == []
+
+
+def test_a_failing_network_is_tried_again_with_a_fresh_envelope_and_given_up_late() -> None:
+    context, network, clock = make_context()
+    done: list[float] = []
+    Farewells(context).say(CANISTER, 0, KEY, lambda: done.append(clock.seconds()))
+    while not done:
+        network.calls[-1].answer(ConnectionLost("lost") if len(network.calls) % 2 else HttpError(503))
+        clock.advance(5)
+    assert PATIENCE_SECONDS <= done[0] <= PATIENCE_SECONDS + 10
+    assert len({call.body for call in network.calls}) > 1
+    verify_envelope(network.calls[-1].body, NOW_NS + int(clock.seconds() * 1e9))
+
+
+def test_a_refusal_of_the_http_layer_is_final() -> None:
+    context, network, clock = make_context()
+    done: list[int] = []
+    Farewells(context).say(CANISTER, 0, KEY, lambda: done.append(1))
+    network.calls[0].answer(HttpError(400))
+    assert done == [1]
+    assert clock.getDelayedCalls() == []
+
+
+def test_few_at_a_time() -> None:
+    context, network, _ = make_context()
+    done: list[int] = []
+    farewells = Farewells(context)
+    for number in range(3 * MAX_IN_FLIGHT):
+        farewells.say(CANISTER, 0, (KEY[0], number), lambda number=number: done.append(number))
+    answered = 0
+    while answered < len(network.calls):
+        assert len(network.calls) - answered <= MAX_IN_FLIGHT
+        network.calls[answered].answer(REPLIED_OK)
+        answered += 1
+    assert done == list(range(3 * MAX_IN_FLIGHT))
+
+
+def test_abandoning_ends_all_once() -> None:
+    context, network, clock = make_context()
+    done: list[int] = []
+    farewells = Farewells(context)
+    for number in range(MAX_IN_FLIGHT + 5):
+        farewells.say(CANISTER, 0, (KEY[0], number), lambda number=number: done.append(number))
+    network.calls[0].answer(ConnectionLost("lost"))
+    farewells.abandon()
+    assert sorted(done) == list(range(MAX_IN_FLIGHT + 5))
+    assert len(farewells) == 0
+    assert clock.getDelayedCalls() == []
+    assert all(call.cancelled for call in network.calls[1:])
+    assert context.metrics.ws_closes.values["abandoned"] == MAX_IN_FLIGHT + 5

@@ -1,0 +1,276 @@
+"""The poller's beat, its window and its patience, query by query. (tests/memory has it against the CDK.)"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+
+from icwsgw.core.session import State
+from icwsgw.errors import ConnectionLost, HttpError, Rejected
+from icwsgw.gateway.poller import MAX_OVERLAP, Poller
+from icwsgw.ic import cbor
+from icwsgw.ic.ws import encode_batch, encode_batch_err
+from tests.support.fake_network import CANISTER, FakeNetwork, make_context
+
+INTERVAL = 0.1
+
+
+class Session:
+    """What a poller sees of a session."""
+
+    def __init__(self) -> None:
+        self.id = "s-1"
+        self.state = State.OPEN
+        self.open_executed = True
+        self.outgoing: list[bytes] | None = None
+        self.frames: list[bytes] = []
+        self.ended: list[Any] = []
+        self.gone = False
+
+    def deliver(self, frames: list[bytes]) -> None:
+        self.frames += frames
+
+    def end(self, code: int, text: str) -> None:
+        self.ended.append((code, text))
+
+    def canister_gone(self) -> None:
+        self.gone = True
+
+
+KEY = (b"\x01" * 29, 1)
+
+
+def make(cursor: Any = None, **options: Any) -> tuple[Poller, Session, FakeNetwork, Clock]:
+    context, network, clock = make_context(**options)
+    poller = Poller(context, CANISTER, 0, cursor)
+    session = Session()
+    poller.add(session, KEY)  # type: ignore[arg-type]
+    poller.waiting.clear()
+    poller.start()
+    clock.advance(0)
+    return poller, session, network, clock
+
+
+def reply(first: int, count: int, end: bool = True, life: int = 1) -> bytes:
+    messages = [
+        (*KEY, b"gw_%020d" % nonce, cbor.dumps({"timestamp": life * 1000 + nonce, "content": b"%d" % life}))
+        for nonce in range(first, first + count)
+    ]
+    return encode_batch(messages, b"cert", b"tree", end)
+
+
+EMPTY = encode_batch([], b"", b"", True)
+
+
+def asked(network: FakeNetwork) -> list[int]:
+    return [query.asked for query in network.queries]
+
+
+def test_every_tick_asks_and_an_idle_queue_is_asked_the_same_question() -> None:
+    _, session, network, clock = make()
+    for _ in range(20):
+        network.queries[-1].answer(EMPTY)
+        clock.advance(INTERVAL)
+    assert asked(network) == [0] * 21
+    assert len({query.body for query in network.queries}) == 1
+    assert session.frames == []
+
+
+def test_messages_are_delivered_and_the_next_query_is_soon() -> None:
+    _, session, network, clock = make()
+    network.queries[0].answer(reply(0, 3))
+    assert len(session.frames) == 3
+    clock.advance(INTERVAL / 2)
+    assert asked(network) == [0, 3]
+    network.queries[1].answer(reply(3, 1))
+    assert len(session.frames) == 4
+
+
+def test_at_rest_a_probe_takes_the_place_of_a_poll_now_and_then() -> None:
+    _, session, network, clock = make()
+    network.queries[0].answer(reply(0, 4))
+    for _ in range(25):
+        clock.advance(INTERVAL)
+        query = network.queries[-1]
+        query.answer(reply(query.asked, 5 - query.asked) if query.asked < 4 else EMPTY)
+    assert asked(network).count(3) == 1
+    # the probe brought a new message, which is the anchor of the next probe
+    assert len(session.frames) == 5
+    assert asked(network)[-1] == 5
+
+
+def test_ticks_overlap_where_queries_are_slow() -> None:
+    _, session, network, clock = make()
+    for _ in range(5):
+        clock.advance(INTERVAL)
+    assert asked(network) == [0] * 6
+    network.queries[3].answer(reply(0, 2))
+    network.queries[0].answer(reply(0, 1))
+    network.queries[5].answer(reply(0, 2))
+    assert len(session.frames) == 2
+
+
+def test_hanging_queries_are_bounded_and_the_oldest_makes_room() -> None:
+    poller, _, network, clock = make()
+    for _ in range(60):
+        clock.advance(INTERVAL)
+    assert poller.in_flight <= MAX_OVERLAP
+    assert network.queries[0].cancelled
+    assert not network.queries[-1].cancelled
+    waits = [query for query in network.queries if not query.cancelled]
+    assert len(waits) == poller.in_flight
+
+
+def test_slow_but_living_queries_are_not_given_up_for_ever() -> None:
+    _, session, network, clock = make()
+    sent: list[float] = []
+    for _ in range(400):
+        while len(sent) < len(network.queries):
+            sent.append(clock.seconds())
+        for query, at in zip(network.queries, sent, strict=True):
+            if not query.cancelled and not query.deferred.called and clock.seconds() - at >= 2.5:
+                query.answer(reply(0, 1))
+        if session.frames:
+            return
+        clock.advance(INTERVAL)
+    pytest.fail("a queue whose queries take 2.5 s was never read")
+
+
+def test_a_deep_queue_is_asked_for_at_many_numbers_and_put_in_order() -> None:
+    _, session, network, _ = make(poll_window=4)
+    network.queries[0].answer(reply(0, 50, end=False))
+    assert asked(network)[-2:] == [50, 100]
+    network.queries[-1].answer(reply(100, 50, end=False))
+    assert len(session.frames) == 50
+    network.queries[-2].answer(reply(50, 50, end=False))
+    assert len(session.frames) == 150
+    assert sorted(asked(network)[3:]) == [150, 200, 250, 300]
+
+
+def test_wakes_poll_soon_and_together() -> None:
+    poller, _, network, clock = make()
+    network.queries[0].answer(EMPTY)
+    clock.advance(INTERVAL / 2)
+    for _ in range(50):
+        poller.wake()
+    clock.advance(0)
+    assert len(network.queries) == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ConnectionLost("lost"),
+        HttpError(500),
+        Rejected(5, "trapped"),
+        ZeroDivisionError("ours"),
+        b"garbage",
+        encode_batch_err("gateway?"),
+    ],
+)
+def test_a_bad_answer_costs_one_poll(answer: Any) -> None:
+    poller, session, network, clock = make()
+    for _ in range(5):
+        network.queries[-1].answer(answer)
+        clock.advance(INTERVAL)
+    assert len(network.queries) == 6
+    network.queries[-1].answer(reply(0, 1))
+    assert len(session.frames) == 1
+    assert session.ended == []
+    assert poller.stop() is not None
+
+
+def test_an_overloaded_network_is_given_its_pause() -> None:
+    _, _, network, clock = make()
+    network.queries[0].answer(HttpError(429, "", 2.0))
+    clock.pump([INTERVAL] * 19)
+    assert len(network.queries) == 1
+    clock.pump([INTERVAL] * 2)
+    assert len(network.queries) > 1
+
+
+def test_patience_ends_with_a_reason() -> None:
+    _, session, network, clock = make(canister_grace=5.0)
+    for _ in range(60):
+        if not network.queries[-1].deferred.called:
+            network.queries[-1].answer(Rejected(5, "trapped"))
+        clock.advance(INTERVAL)
+    assert session.ended[0][0] == 4106
+
+
+def test_a_gap_is_asked_for_again_at_once() -> None:
+    _, session, network, clock = make()
+    network.queries[0].answer(reply(0, 1))
+    clock.advance(INTERVAL)
+    network.queries[-1].answer(reply(2, 1))
+    clock.advance(0.02)
+    assert asked(network)[-1] == 1
+    network.queries[-1].answer(reply(1, 2))
+    assert len(session.frames) == 3
+
+
+def test_a_reset_ends_the_old_sessions_and_starts_at_the_beginning() -> None:
+    poller, session, network, clock = make()
+    newcomer = Session()
+    newcomer.state = State.SETUP
+    network.queries[0].answer(reply(0, 5))
+    poller.add(newcomer, (b"\x02" * 29, 2))  # type: ignore[arg-type]
+    for _ in range(40):
+        if session.gone:
+            break
+        clock.advance(INTERVAL)
+        for query in network.queries:
+            if not query.deferred.called:
+                query.answer(reply(0, 2, life=2) if query.asked == 0 else EMPTY)
+    assert session.gone
+    assert not newcomer.gone
+    assert asked(network)[-1] == 0
+
+
+def test_stopping_cancels_and_leaves_no_timer_and_keeps_the_position() -> None:
+    poller, _, network, clock = make()
+    network.queries[0].answer(reply(0, 7))
+    clock.pump([INTERVAL] * 5)
+    cursor = poller.stop()
+    assert cursor is not None
+    assert cursor.next == 7
+    assert all(query.cancelled for query in network.queries if not query.deferred.called)
+    assert clock.getDelayedCalls() == []
+    assert poller.stop() is None
+
+
+def test_a_fresh_position_is_not_worth_keeping() -> None:
+    poller, *_ = make()
+    assert poller.stop() is None
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_kept_position_is_checked_before_it_is_used(same: bool) -> None:
+    poller, _, network, _ = make()
+    network.queries[0].answer(reply(0, 7))
+    kept = poller.stop()
+    _, session, network, clock = make(kept)
+    assert asked(network) == [6]
+    network.queries[0].answer(reply(6, 2, life=1 if same else 2))
+    if same:
+        assert len(session.frames) == 1
+    else:
+        clock.advance(INTERVAL)
+        assert session.frames == []
+        assert asked(network)[1] == 0
+        assert not session.gone
+
+
+def test_first_ticks_fall_on_few_instants() -> None:
+    context, _, clock = make_context()
+    values = iter([0.01 * n for n in range(100)])
+    object.__setattr__(context, "jitter", lambda: next(values))
+    clock.advance(12.34567)
+    for number in range(100):
+        poller = Poller(context, CANISTER, 0, None)
+        poller.add(Session(), (KEY[0], number))  # type: ignore[arg-type]
+        poller.start()
+    instants = {round(call.getTime(), 6) for call in clock.getDelayedCalls()}
+    assert 10 <= len(instants) <= 17

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.task import Clock
+
+from icwsgw.core.session import State
+from icwsgw.gateway.registry import KEEP_SECONDS, Registry
+from icwsgw.ic import cbor
+from icwsgw.ic.principal import Principal
+from icwsgw.ic.ws import encode_batch
+from tests.support.fake_network import CANISTER, FakeNetwork, make_context
+
+OTHER = Principal(b"\x00\x00\x00\x00\x00\x00\x00\x09\x01\x01")
+
+
+class Session:
+    def __init__(self, number: int, identity_index: int = 0) -> None:
+        self.client_key = (b"\x01" * 29, number)
+        self.identity_index = identity_index
+        self.poller: Any = None
+        self.state = State.SETUP
+        self.open_executed = False
+        self.outgoing = None
+
+    def deliver(self, frames: list[bytes]) -> None:
+        pass
+
+
+def make(**options: Any) -> tuple[Registry, FakeNetwork, Clock]:
+    context, network, clock = make_context(**options)
+    return Registry(context), network, clock
+
+
+def enter(registry: Registry, session: Any, canister: Principal = CANISTER) -> Any:
+    session.poller = registry.add(session, canister, session.client_key)
+    return session
+
+
+def test_one_poller_for_each_canister_and_identity() -> None:
+    registry, _, _ = make(identities=2)
+    sessions = [enter(registry, Session(n)) for n in range(3)]
+    enter(registry, Session(3, identity_index=1))
+    enter(registry, Session(4), OTHER)
+    assert len({session.poller for session in sessions}) == 1
+    assert len(registry.pollers) == 3
+    assert registry.count(CANISTER) == 4
+    assert registry.find(CANISTER, 0, sessions[0].client_key) is sessions[0]
+    assert registry.find(CANISTER, 1, sessions[0].client_key) is None
+    assert registry.find(Principal(b"\x01"), 0, sessions[0].client_key) is None
+
+
+def test_the_last_one_out_stops_the_poller() -> None:
+    registry, _, clock = make()
+    first, second = enter(registry, Session(1)), enter(registry, Session(2))
+    registry.remove(first)
+    assert registry.pollers
+    registry.remove(second)
+    registry.remove(second)
+    assert not registry.pollers
+    assert clock.getDelayedCalls() == []
+
+
+def read_some(registry: Registry, network: FakeNetwork, clock: Clock) -> None:
+    session = enter(registry, Session(1))
+    clock.advance(0.1)
+    content = cbor.dumps({"timestamp": 1})
+    network.queries[-1].answer(encode_batch([(b"\x01" * 29, 9, b"g_%020d" % 4, content)], b"", b"", True))
+    registry.remove(session)
+
+
+def test_a_position_is_kept_for_as_long_as_the_canister_keeps_its_own() -> None:
+    for waited, asked in [(1.0, 4), (KEEP_SECONDS - 1, 4), (KEEP_SECONDS + 1, 0)]:
+        registry, network, clock = make()
+        read_some(registry, network, clock)
+        clock.advance(waited)
+        enter(registry, Session(2))
+        clock.advance(0.1)
+        assert network.queries[-1].asked == asked
+
+
+def test_stopping_stops_all() -> None:
+    registry, _, clock = make()
+    enter(registry, Session(1))
+    enter(registry, Session(2), OTHER)
+    registry.stop()
+    assert clock.getDelayedCalls() == []

@@ -1,0 +1,230 @@
+"""One client's way up, step by step against a network that waits for the test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+
+from icwsgw.agent.outcome import CallOutcome
+from icwsgw.core.messages import ClientEnvelope
+from icwsgw.errors import ConnectionLost, HttpError, IcwsError, NotReady, RequestTimeout
+from icwsgw.gateway.relay import TRANSIENT_ATTEMPTS, Expired, Relay, RelayOwner
+from tests.support.fake_network import CANISTER, REPLIED_OK, FakeNetwork, envelope, make_context, rejected
+
+
+class Owner(RelayOwner):
+    __slots__ = ("events",)
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+
+    def relayed(self, envelope: ClientEnvelope, outcome: CallOutcome) -> None:
+        self.events.append((envelope.body, outcome))
+
+    def relay_failed(self, envelope: ClientEnvelope, error: IcwsError) -> None:
+        self.events.append((envelope.body, error))
+
+    def relay_full(self) -> None:
+        self.events.append("full")
+
+    def relay_drained(self) -> None:
+        self.events.append("drained")
+
+
+def make(**options: Any) -> tuple[Relay, Owner, FakeNetwork, Clock]:
+    context, network, clock = make_context(**options)
+    owner = Owner()
+    return Relay(context, CANISTER, owner), owner, network, clock
+
+
+def opened(**options: Any) -> tuple[Relay, Owner, FakeNetwork, Clock]:
+    relay, owner, network, clock = make(**options)
+    relay.open(envelope(0, "ws_open"))
+    network.calls[0].answer(REPLIED_OK)
+    relay.release()
+    owner.events.clear()
+    network.calls.clear()
+    return relay, owner, network, clock
+
+
+def bodies(network: FakeNetwork) -> list[bytes]:
+    return [call.body for call in network.calls]
+
+
+def test_ws_open_is_waited_for_and_messages_wait_at_the_gate() -> None:
+    relay, owner, network, _ = make()
+    relay.open(envelope(0, "ws_open"))
+    relay.send(envelope(1))
+    relay.send(envelope(2))
+    assert [call.wait for call in network.calls] == [True]
+    network.calls[0].answer(REPLIED_OK)
+    assert owner.events == [(b"0", REPLIED_OK)]
+    assert bodies(network) == [b"0"]
+    relay.release()
+    assert bodies(network) == [b"0", b"1"]
+    network.calls[1].answer()
+    assert bodies(network) == [b"0", b"1", b"2"]
+
+
+@pytest.mark.parametrize(("order", "waits"), [("accepted", False), ("executed", True)])
+def test_one_call_at_a_time_in_order(order: str, waits: bool) -> None:
+    relay, _, network, _ = opened(relay_order=order)
+    for number in range(5):
+        relay.send(envelope(number))
+    for number in range(5):
+        assert bodies(network) == [b"%d" % n for n in range(number + 1)]
+        assert network.calls[number].wait is waits
+        network.calls[number].answer()
+    assert relay.idle
+
+
+@pytest.mark.parametrize(
+    ("error", "pauses"),
+    [
+        (ConnectionLost("lost"), [0.05, 0.1, 0.2, 0.4]),
+        (RequestTimeout("late"), [0.05, 0.1, 0.2, 0.4]),
+        (HttpError(503), [0.05, 0.1, 0.2, 0.4]),
+        (HttpError(429, "", 3.0), [3.0, 3.0, 3.0, 3.0]),
+        (NotReady("no root key"), [0.05, 0.1, 0.2, 0.4]),
+    ],
+)
+def test_a_lost_call_is_sent_again_unchanged_and_the_next_waits(error: IcwsError, pauses: list[float]) -> None:
+    relay, owner, network, clock = opened()
+    relay.send(envelope(1))
+    relay.send(envelope(2))
+    for pause in pauses:
+        network.calls[-1].answer(error)
+        sent = len(network.calls)
+        clock.advance(pause - 0.01)
+        assert len(network.calls) == sent
+        clock.advance(0.02)
+        assert len(network.calls) == sent + 1
+    network.calls[-1].answer()
+    assert bodies(network) == [b"1"] * 5 + [b"2"]
+    assert len(owner.events) == 1
+
+
+def test_trying_again_ends_with_the_envelopes_life() -> None:
+    relay, owner, network, clock = opened()
+    relay.send(envelope(1, ttl=20))
+    relay.send(envelope(2))
+    while not owner.events:
+        network.calls[-1].answer(ConnectionLost("lost"))
+        clock.advance(5)
+    body, error = owner.events[0]
+    assert body == b"1"
+    assert isinstance(error, Expired)
+    assert clock.seconds() <= 25
+    assert bodies(network)[-1] == b"2"
+
+
+@pytest.mark.parametrize("error", [HttpError(400, "malformed"), HttpError(413), IcwsError("odd")])
+def test_a_refusal_is_final_and_told(error: IcwsError) -> None:
+    relay, owner, network, _ = opened()
+    relay.send(envelope(1))
+    relay.send(envelope(2))
+    network.calls[0].answer(error)
+    assert owner.events == [(b"1", error)]
+    assert bodies(network) == [b"1", b"2"]
+
+
+def test_a_fault_of_ours_is_told_without_its_insides() -> None:
+    relay, owner, network, _ = opened()
+    relay.send(envelope(1))
+    network.calls[0].answer(ZeroDivisionError("private"))
+    ((_, error),) = owner.events
+    assert str(error) == "internal error"
+
+
+def test_transient_rejects_are_tried_again_but_not_for_ever() -> None:
+    relay, owner, network, clock = opened()
+    relay.send(envelope(1))
+    for _ in range(TRANSIENT_ATTEMPTS - 1):
+        network.calls[-1].answer(rejected(2, "busy"))
+        assert owner.events == []
+        clock.advance(5)
+    network.calls[-1].answer(rejected(2, "busy"))
+    assert owner.events[0][1].reject.message == "busy"
+    assert len(network.calls) == TRANSIENT_ATTEMPTS
+
+
+def test_a_full_queue_pushes_back_by_count_and_by_bytes() -> None:
+    for options, size in [
+        ({"relay_queue_messages": 10}, 0),
+        ({"relay_queue_bytes": 3 << 20, "max_message_bytes": 1 << 20}, 400_000),
+    ]:
+        relay, owner, network, _ = opened(**options)
+        for number in range(11):
+            relay.send(envelope(number, size=size))
+        assert owner.events == ["full"]
+        while not relay.idle:
+            network.calls[-1].answer()
+        assert [event for event in owner.events if isinstance(event, str)] == ["full", "drained"]
+        assert [body.rstrip(b"\x00") for body in bodies(network)] == [b"%d" % number for number in range(11)]
+
+
+def test_finish_lets_everything_leave_and_then_says_so() -> None:
+    relay, _, network, _ = make()
+    done: list[str] = []
+    relay.open(envelope(0, "ws_open"))
+    relay.send(envelope(1))
+    relay.send(envelope(2))
+    relay.finish(lambda: done.append("done"))
+    for number in range(3):
+        assert done == []
+        network.calls[number].answer(REPLIED_OK)
+    assert done == ["done"]
+    assert bodies(network) == [b"0", b"1", b"2"]
+
+
+def test_finish_of_an_idle_relay_is_done_at_once() -> None:
+    relay, *_ = opened()
+    done: list[str] = []
+    relay.finish(lambda: done.append("done"))
+    assert done == ["done"]
+
+
+def test_drop_forgets_all_and_leaves_no_timer() -> None:
+    relay, owner, network, clock = opened()
+    done: list[str] = []
+    relay.send(envelope(1))
+    relay.send(envelope(2))
+    relay.finish(lambda: done.append("done"))
+    relay.drop()
+    assert network.calls[0].cancelled
+    assert relay.idle
+    relay.send(envelope(3))
+    network.calls[-1].answer(ConnectionLost("lost"))
+    relay.drop()
+    assert clock.getDelayedCalls() == []
+    assert (owner.events, done) == ([], [])
+
+
+@given(st.lists(st.sampled_from(["send", "ok", "lost", "busy", "refused", "wait"]), max_size=80))
+def test_order_holds_whatever_happens(script: list[str]) -> None:
+    relay, _, network, clock = opened(relay_queue_messages=5)
+    sent = 0
+    answered = 0
+    for word in script:
+        if word == "send":
+            relay.send(envelope(sent))
+            sent += 1
+        elif word == "wait":
+            clock.advance(3)
+        elif len(network.calls) > answered:
+            answered = len(network.calls)
+            network.calls[-1].answer(
+                {"ok": REPLIED_OK, "lost": ConnectionLost("x"), "busy": HttpError(429), "refused": HttpError(400)}[word]
+            )
+    while not relay.idle:
+        if len(network.calls) > answered:
+            answered = len(network.calls)
+            network.calls[-1].answer()
+        else:
+            clock.advance(1)
+    first_times = list(dict.fromkeys(bodies(network)))
+    assert first_times == [b"%d" % number for number in range(sent)]

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+
+from icwsgw.gateway.wheel import SLOTS, Wheel
+
+
+class Item:
+    def __init__(self, clock: Clock, *delays: float | Exception | None) -> None:
+        self.wheel_slot = -1
+        self.seen: list[float] = []
+        self._clock = clock
+        self._delays = list(delays)
+
+    def look(self, now: float) -> float | None:
+        assert now == self._clock.seconds()
+        self.seen.append(now)
+        delay = self._delays.pop(0) if self._delays else None
+        if isinstance(delay, Exception):
+            raise delay
+        return delay
+
+
+def running() -> tuple[Wheel, Clock]:
+    clock = Clock()
+    wheel = Wheel(clock)
+    wheel.start()
+    return wheel, clock
+
+
+def test_an_item_is_visited_when_it_asked_and_then_when_it_asks_again() -> None:
+    wheel, clock = running()
+    item = Item(clock, 5.0, None)
+    wheel.watch(item, 2.5)
+    clock.pump([0.5] * 40)
+    assert item.seen == [3.0, 9.0]
+    assert len(wheel) == 0
+
+
+def test_a_visit_is_never_early() -> None:
+    wheel, clock = running()
+    for delay in (0.0, 0.2, 1.0, 1.7, 30.0):
+        item = Item(clock)
+        asked = clock.seconds()
+        wheel.watch(item, delay)
+        clock.pump([1.0] * 40)
+        assert asked + delay <= item.seen[0] <= asked + delay + 2.0
+
+
+def test_a_new_wish_replaces_the_old_and_forgetting_forgets() -> None:
+    wheel, clock = running()
+    item, gone = Item(clock), Item(clock)
+    wheel.watch(item, 2)
+    wheel.watch(item, 6)
+    wheel.watch(gone, 2)
+    wheel.forget(gone)
+    wheel.forget(gone)
+    clock.pump([1.0] * 10)
+    assert item.seen == [7.0]
+    assert gone.seen == []
+
+
+def test_a_delay_beyond_the_wheel_is_visited_early_rather_than_in_a_wrong_turn() -> None:
+    wheel, clock = running()
+    item = Item(clock)
+    wheel.watch(item, 100_000)
+    clock.pump([1.0] * (SLOTS + 1))
+    assert len(item.seen) == 1
+
+
+def test_a_fault_in_one_visit_costs_no_other() -> None:
+    wheel, clock = running()
+    items = [Item(clock, 1.0), Item(clock, RuntimeError("a fault"), 1.0), Item(clock, 1.0)]
+    for item in items:
+        wheel.watch(item, 1)
+    clock.pump([1.0] * 10)
+    assert [len(item.seen) for item in items] == [2, 3, 2]
+
+
+def test_a_stopped_wheel_leaves_no_timer() -> None:
+    wheel, clock = running()
+    wheel.stop()
+    wheel.stop()
+    assert clock.getDelayedCalls() == []

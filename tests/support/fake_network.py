@@ -1,0 +1,110 @@
+"""A network whose every request waits for the test to say how it ends, and a context around it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from icwsgw.agent.outcome import ACCEPTED, CallOutcome, OutcomeKind
+from icwsgw.config import GatewayConfig
+from icwsgw.core.messages import ClientEnvelope
+from icwsgw.errors import Rejected
+from icwsgw.gateway.interfaces import Context
+from icwsgw.ic import cbor
+from icwsgw.ic.envelope import SignedRequest
+from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.ic.principal import Principal
+from icwsgw.ic.ws import decode_get_args, encode_result_err, encode_result_ok
+from icwsgw.observe.metrics import Metrics
+
+NOW_NS = 1_700_000_000_000_000_000
+CANISTER = Principal(b"\x00\x00\x00\x00\x00\x00\x00\x07\x01\x01")
+IDENTITY = Ed25519Identity(b"\x05" * 32)
+
+REPLIED_OK = CallOutcome(OutcomeKind.REPLIED, encode_result_ok())
+
+
+def replied_err(text: str) -> CallOutcome:
+    return CallOutcome(OutcomeKind.REPLIED, encode_result_err(text))
+
+
+def rejected(code: int, message: str) -> CallOutcome:
+    return CallOutcome(OutcomeKind.REJECTED, reject=Rejected(code, message))
+
+
+class Request:
+    """One request under way.
+
+    :ivar cancelled: the asker gave it up
+    """
+
+    def __init__(self, canister: Principal, body: bytes, wait: bool, timeout: float) -> None:
+        self.canister = canister
+        self.body = body
+        self.wait = wait
+        self.timeout = timeout
+        self.cancelled = False
+        self.deferred: Deferred[Any] = Deferred(self._cancel)
+
+    def _cancel(self, _: Deferred[Any]) -> None:
+        self.cancelled = True
+
+    @property
+    def content(self) -> dict[str, Any]:
+        content: dict[str, Any] = cbor.loads(self.body)["content"]
+        return content
+
+    @property
+    def asked(self) -> int:
+        """The nonce that a poll asks from."""
+        return decode_get_args(self.content["arg"])
+
+    def answer(self, result: Any = ACCEPTED) -> None:
+        if isinstance(result, Exception):
+            self.deferred.errback(result)
+        else:
+            self.deferred.callback(result)
+
+
+class FakeNetwork:
+    """See :class:`icwsgw.gateway.interfaces.Network`."""
+
+    def __init__(self) -> None:
+        self.clock_skew_ns: int | None = None
+        self.ready = True
+        self.root_key: bytes | None = b""
+        self.calls: list[Request] = []
+        self.queries: list[Request] = []
+
+    def call(self, canister: Principal, body: bytes, *, wait: bool, timeout: float) -> Deferred[CallOutcome]:
+        self.calls.append(Request(canister, body, wait, timeout))
+        return self.calls[-1].deferred
+
+    def query(self, canister: Principal, request: SignedRequest, *, timeout: float) -> Deferred[bytes]:
+        self.queries.append(Request(canister, request.body, False, timeout))
+        return self.queries[-1].deferred
+
+
+def make_context(identities: int = 1, **options: Any) -> tuple[Context, FakeNetwork, Clock]:
+    """A context over a fake network and a clock."""
+    clock, network = Clock(), FakeNetwork()
+    context = Context(
+        clock=clock,
+        network=network,
+        identities=tuple(IDENTITY.derive(index) for index in range(identities)),
+        config=replace(GatewayConfig(data_dir=Path("/nonexistent")), **options),
+        metrics=Metrics(),
+        now_ns=lambda: NOW_NS + int(clock.seconds() * 1e9),
+        jitter=lambda: 0.0,
+    )
+    return context, network, clock
+
+
+def envelope(number: int, method: str = "ws_message", size: int = 0, ttl: float = 240.0) -> ClientEnvelope:
+    """A client's envelope that is known by its number."""
+    body = b"%d" % number + bytes(size)
+    return ClientEnvelope(body, b"\x01" * 29, CANISTER.raw, method, b"", NOW_NS + int(ttl * 1e9))
