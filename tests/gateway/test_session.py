@@ -1,0 +1,225 @@
+"""A session between its client and a network that waits for the test. (Its whole life: tests/memory/test_life.py.)"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.task import Clock
+
+from icwsgw.core.closing import CloseCode
+from icwsgw.core.messages import frame, handshake
+from icwsgw.core.session import State
+from icwsgw.errors import ConnectionLost, HttpError
+from icwsgw.gateway.gateway import Gateway
+from icwsgw.gateway.session import ClientSession
+from icwsgw.ic.principal import Principal
+from tests.support.fake_network import (
+    CANISTER,
+    IDENTITY,
+    NOW_NS,
+    REPLIED_OK,
+    FakeNetwork,
+    make_context,
+    rejected,
+    replied_err,
+)
+from tests.support.sdk_client import SdkClient
+
+
+class Connection:
+    """The client's end, as the session sees it."""
+
+    def __init__(self) -> None:
+        self.peer = "192.0.2.1:5"
+        self.frames: list[bytes] = []
+        self.closed: list[tuple[int, str]] = []
+        self.reading = True
+
+    def deliver(self, frames: list[bytes]) -> None:
+        self.frames += frames
+
+    def close(self, code: int, reason: str) -> None:
+        self.closed.append((code, reason))
+
+    def pause(self) -> None:
+        self.reading = False
+
+    def resume(self) -> None:
+        self.reading = True
+
+
+class World:
+    def __init__(self, **options: Any) -> None:
+        context, self.network, self.clock = make_context(**options)
+        self.context = context
+        self.gateway = Gateway(context)
+        self.connection = Connection()
+        self.sdk = SdkClient(CANISTER)
+        self.sdk.gateway = IDENTITY.principal
+        self.session = self.gateway.connect(self.connection)
+
+    network: FakeNetwork
+    clock: Clock
+    session: ClientSession
+
+    def now_ns(self) -> int:
+        return NOW_NS + int(self.clock.seconds() * 1e9)
+
+    def receive(self, payload: bytes) -> None:
+        self.session.received(payload, True)
+
+    def setup(self) -> World:
+        self.receive(self.sdk.open_payload(self.now_ns()))
+        assert self.session.state is State.SETUP
+        return self
+
+    def open(self) -> World:
+        self.setup()
+        self.network.calls[-1].answer(REPLIED_OK)
+        self.session.deliver([b"first frame"])
+        assert self.session.state is State.OPEN
+        return self
+
+    def methods(self) -> list[str]:
+        return [call.content["method_name"] for call in self.network.calls]
+
+
+def test_it_greets_with_the_principal_to_name() -> None:
+    world = World()
+    assert world.connection.frames == [frame(handshake(IDENTITY.principal.raw))]
+
+
+def test_the_client_key_is_registered_before_ws_open_leaves() -> None:
+    world = World()
+    seen: list[Any] = []
+    key = (world.sdk.identity.principal.raw, world.sdk.client_nonce)
+    call = world.network.call
+
+    def spy(canister: Principal, body: bytes, **options: Any) -> Any:
+        seen.append(
+            world.gateway.registry.find(canister, 0, key)
+        )
+        return call(canister, body, **options)
+
+    world.network.call = spy  # type: ignore[method-assign]
+    world.setup()
+    assert seen == [world.session]
+
+
+def test_an_executed_ws_open_wakes_the_poller_and_the_first_message_opens() -> None:
+    world = World().setup()
+    world.network.calls[0].answer(REPLIED_OK)
+    world.clock.advance(0)
+    assert len(world.network.queries) == 1
+    world.receive(world.sdk.message_payload(b"early", world.now_ns()))
+    assert world.methods() == ["ws_open"]
+    world.session.deliver([b"frame"])
+    assert world.connection.frames[-1] == b"frame"
+    assert world.methods() == ["ws_open", "ws_message"]
+
+
+def test_a_refused_ws_open_is_told_in_words_and_nobody_else_is() -> None:
+    for outcome, words in [
+        (rejected(4, "not you"), "ws_open refused: reject 4: not you"),
+        (replied_err("no guests"), "ws_open refused: no guests"),
+        (HttpError(400, "bad signature"), "ws_open refused: HTTP 400 bad signature"),
+    ]:
+        world = World().setup()
+        world.network.calls[0].answer(outcome)
+        ((code, reason),) = world.connection.closed
+        assert code == CloseCode.OPEN_REFUSED
+        assert reason.startswith(words)
+        world.session.left(code)
+        assert world.methods() == ["ws_open"]
+        assert not world.gateway.registry.sessions
+        assert not world.gateway.registry.ending
+
+
+def test_a_refused_ws_open_of_a_client_that_left_needs_no_ws_close() -> None:
+    world = World().setup()
+    world.session.left(1006)
+    world.network.calls[0].answer(rejected(4, "not you"))
+    assert world.methods() == ["ws_open"]
+    assert not world.gateway.registry.ending
+
+
+def test_an_ws_open_that_expired_may_have_been_executed_so_the_canister_is_told() -> None:
+    world = World().setup()
+    while not world.connection.closed:
+        if not world.network.calls[-1].deferred.called:
+            world.network.calls[-1].answer(ConnectionLost("lost"))
+        world.clock.advance(5)
+    assert world.connection.closed[0][0] == CloseCode.EXPIRED
+    assert world.methods()[-1] == "ws_close"
+
+
+def test_one_session_one_canister_one_sender_one_method() -> None:
+    def other_canister(world: World) -> bytes:
+        world.sdk.canister = Principal(b"\x09\x01\x01")
+        return world.sdk.message_payload(b"x", world.now_ns())
+
+    def other_sender(world: World) -> bytes:
+        other = SdkClient(CANISTER)
+        return other.message_payload(b"x", world.now_ns())
+
+    def second_open(world: World) -> bytes:
+        return world.sdk.open_payload(world.now_ns())
+
+    for make in (other_canister, other_sender, second_open):
+        world = World().open()
+        world.receive(make(world))
+        assert world.connection.closed[0][0] == CloseCode.PROTOCOL_ERROR, make.__name__
+
+
+def test_after_the_end_nothing_comes_and_nothing_goes() -> None:
+    world = World().open()
+    world.session.end(CloseCode.REPLACED, "replaced")
+    frames = len(world.connection.frames)
+    world.session.end(CloseCode.INTERNAL, "again")
+    world.session.deliver([b"late"])
+    world.receive(world.sdk.message_payload(b"late", world.now_ns()))
+    world.session.canister_gone()
+    world.session.left(1000)
+    assert len(world.connection.closed) == 1
+    assert len(world.connection.frames) == frames
+    assert world.methods() == ["ws_open", "ws_close"]
+
+
+def test_a_clients_code_is_counted_and_unknown_ones_share_a_label() -> None:
+    for code, label in [(1000, "1000"), (4001, "4001"), (3999, "other")]:
+        world = World().open()
+        world.session.left(code)
+        assert world.context.metrics.closes.values[label] == 1
+
+
+def test_deadlines() -> None:
+    world = World()
+    assert not world.session.overdue(29.0)
+    assert world.session.overdue(30.0)
+    assert world.connection.closed[0][0] == CloseCode.NOT_OPENED
+    world = World().setup()
+    assert not world.session.overdue(59.0)
+    assert world.session.overdue(60.0)
+    world = World().open()
+    assert not world.session.overdue(1e9)
+
+
+def test_a_clients_reading_is_stopped_while_its_queue_is_full() -> None:
+    world = World(relay_queue_messages=3).open()
+    for _ in range(5):
+        world.receive(world.sdk.message_payload(b"x", world.now_ns()))
+    assert not world.connection.reading
+    while not world.connection.reading:
+        world.network.calls[-1].answer()
+    assert not world.connection.closed
+
+
+def test_expiries_are_judged_by_the_networks_clock() -> None:
+    world = World()
+    world.network.clock_skew_ns = -600 * 10**9
+    world.receive(world.sdk.open_payload(world.now_ns() - 600 * 10**9))
+    assert not world.connection.closed
+    world = World()
+    world.network.clock_skew_ns = -600 * 10**9
+    world.receive(world.sdk.open_payload(world.now_ns()))
+    assert world.connection.closed[0][0] == CloseCode.EXPIRED

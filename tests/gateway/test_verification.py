@@ -1,0 +1,74 @@
+"""Batches are checked against certificates that a replica made."""
+
+from __future__ import annotations
+
+import pytest
+
+from icwsgw.devnet.canisters import ECHO_ID
+from icwsgw.errors import CertificateInvalid
+from icwsgw.gateway import verification
+from icwsgw.gateway.verification import BatchVerifier
+from icwsgw.ic.ws import Batch
+from tests.memory.world import World
+
+
+def batch_of(world: World) -> Batch:
+    """The batch that the canister certifies for its one client."""
+    from icwsgw.gateway.queries import PollRequests
+    from icwsgw.ic.ws import parse_get_messages
+
+    request = PollRequests(world.context.identities[0], ECHO_ID).get(0, world.now_ns())
+    replies: list[bytes] = []
+    world.agent.query(ECHO_ID, request, timeout=5).addCallback(replies.append)
+    world.run(0.2)
+    return parse_get_messages(replies[0])
+
+
+def test_a_true_batch_passes_and_its_certificate_is_paired_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    world.open(2)
+    batch = batch_of(world)
+    pairings = []
+    verify = verification.verify_certificate
+    monkeypatch.setattr(verification, "verify_certificate", lambda *a, **k: pairings.append(1) or verify(*a, **k))
+    verifier = BatchVerifier(world.context, ECHO_ID)
+    verifier.check(batch)
+    verifier.check(batch)
+    assert len(pairings) == 1
+
+
+def test_a_changed_batch_does_not_pass() -> None:
+    world = World()
+    world.open(2)
+    verifier = BatchVerifier(world.context, ECHO_ID)
+    batch = batch_of(world)
+    principal, nonce, key, content = batch.messages[0]
+    for changed in (
+        Batch([(principal, nonce, key, content + b"\x00")], batch.cert, batch.tree, True),
+        Batch([(principal, nonce, key + b"0", content)], batch.cert, batch.tree, True),
+        Batch(batch.messages, batch.cert[:-1] + bytes((batch.cert[-1] ^ 1,)), batch.tree, True),
+        Batch(batch.messages, b"", batch.tree, True),
+        Batch(batch.messages, batch.cert, b"", True),
+    ):
+        with pytest.raises(CertificateInvalid):
+            verifier.check(changed)
+
+
+def test_a_certificate_that_was_good_grows_old() -> None:
+    world = World()
+    world.open(1)
+    verifier = BatchVerifier(world.context, ECHO_ID)
+    batch = batch_of(world)
+    verifier.check(batch)
+    world.clock.advance(3600)
+    with pytest.raises(CertificateInvalid):
+        verifier.check(batch)
+
+
+def test_without_a_root_key_nothing_is_believed() -> None:
+    world = World()
+    world.open(1)
+    batch = batch_of(world)
+    fresh = World(start=False)
+    with pytest.raises(CertificateInvalid, match="no root key"):
+        BatchVerifier(fresh.context, ECHO_ID).check(batch)

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icwsgw.server.outbox import Outbox
+
+
+class Transport:
+    """Takes what it is given until its buffer is full, then says so."""
+
+    def __init__(self, room: int) -> None:
+        self.written: list[bytes] = []
+        self.room = room
+        self.buffered = 0
+        self.producer: Any = None
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        assert streaming
+        self.producer = producer
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+        self.buffered += len(data)
+        if self.buffered > self.room:
+            self.producer.pauseProducing()
+
+    def drain(self) -> None:
+        self.buffered = 0
+        self.producer.resumeProducing()
+
+
+class Backlog:
+    def __init__(self, most: int = 1000) -> None:
+        self.backlog: set[Outbox] = set()
+        self.outbox_bytes = most
+        self.now = 0.0
+
+    def seconds(self) -> float:
+        return self.now
+
+
+def make(room: int = 10, most: int = 1000) -> tuple[Outbox, Transport, Backlog]:
+    transport, backlog = Transport(room), Backlog(most)
+    return Outbox(transport, backlog, None), transport, backlog
+
+
+def test_bytes_go_straight_through_while_there_is_room() -> None:
+    outbox, transport, backlog = make()
+    outbox.send(b"12345")
+    outbox.send(b"678")
+    assert transport.written == [b"12345", b"678"]
+    assert (outbox.size, backlog.backlog) == (0, set())
+
+
+def test_what_does_not_fit_waits_and_is_measured() -> None:
+    outbox, _, backlog = make()
+    outbox.send(b"x" * 11)
+    backlog.now = 5.0
+    outbox.send(b"abc")
+    backlog.now = 7.0
+    outbox.send(b"defg")
+    assert outbox.size == 7
+    assert outbox.age(8.0) == 3.0
+    assert backlog.backlog == {outbox}
+
+
+@given(st.lists(st.one_of(st.binary(min_size=1, max_size=12), st.none()), max_size=60))
+def test_order_is_kept_between_what_waited_and_what_did_not(script: list[bytes | None]) -> None:
+    outbox, transport, backlog = make(most=10_000)
+    sent = b""
+    for step in script:
+        if step is None:
+            transport.drain()
+        else:
+            outbox.send(step)
+            sent += step
+    while outbox.size:
+        transport.drain()
+    assert b"".join(transport.written) == sent
+    assert backlog.backlog == set()
+    assert outbox.age(1e9) == 0.0
+
+
+def test_over_its_bound_it_takes_and_sends_no_more() -> None:
+    outbox, transport, backlog = make(most=20)
+    outbox.send(b"x" * 11)
+    for _ in range(10):
+        outbox.send(b"12345")
+    assert outbox.full
+    assert outbox.size == 25
+    transport.drain()
+    assert len(transport.written) == 1
+    assert outbox in backlog.backlog
+
+
+def test_flushing_hands_over_all_for_a_close_frame_to_follow() -> None:
+    outbox, transport, backlog = make()
+    outbox.send(b"x" * 11)
+    outbox.send(b"abc")
+    outbox.send(b"def")
+    outbox.flush()
+    assert transport.written[-1] == b"abcdef"
+    assert (outbox.size, backlog.backlog) == (0, set())
+
+
+def test_a_lost_connection_forgets_all() -> None:
+    outbox, transport, backlog = make()
+    outbox.send(b"x" * 11)
+    outbox.send(b"abc")
+    outbox.stopProducing()
+    assert (outbox.size, backlog.backlog) == (0, set())
+    assert len(transport.written) == 1
