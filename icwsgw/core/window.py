@@ -2,9 +2,11 @@
 
 A canister answers at most a page of messages (50 unless its owner chose another number), so one poll at a time moves
 page / round-trip-time messages a second. Asking past the end of a queue is harmless, so while the queue is deep the
-window asks for n, n + page, n + 2 page ... at once (design 3.3). It doubles with each full page, as long as pages
-come back full, and falls back to what the last drain really needed when the end is reached: at rest it is 1, and an
-idle canister gets one query a tick.
+window asks for n, n + page, n + 2 page ... at once (design 3.3).
+
+A drain begins with as many polls as the last one needed pages: a queue that fills at a steady rate is read in one
+round trip, without a poll too many. Where it turns out to be deeper, each further full page doubles what is in flight,
+up to the limit. At rest the window is 1, and an idle canister gets one query a tick.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ DEFAULT_PAGE = 50
 class Window:
     """The window of one poller.
 
-    :ivar size: polls to have in flight
+    :ivar size: pages that the last drain needed
     :ivar page: messages in a full answer, learned from the answers
     """
 
@@ -31,9 +33,11 @@ class Window:
 
     def asks(self, next_nonce: int, in_flight: Container[int]) -> list[int]:
         """The numbers to ask from now, nearest first: those of the window that nobody has asked yet."""
-        if self.size == 1:
+        deeper = self._pages - self.size
+        room = -deeper if deeper < 0 else 1 << min(deeper, 16)
+        if room == 1:
             return [] if next_nonce in in_flight else [next_nonce]
-        wanted = range(next_nonce, next_nonce + self.size * self.page, self.page)
+        wanted = range(next_nonce, next_nonce + min(room, self._limit) * self.page, self.page)
         return [nonce for nonce in wanted if nonce not in in_flight]
 
     def answered(self, count: int, end: bool | None) -> bool:
@@ -49,8 +53,7 @@ class Window:
             if count:
                 self.page = count
             self._pages += 1
-            self.size = min(self.size * 2, self._limit)
             return True
-        self.size = max(1, min(self.size, self._pages))
+        self.size = max(1, min(self._pages + (count > 0), self._limit))
         self._pages = 0
         return False

@@ -15,18 +15,35 @@ def test_at_rest_one_poll_at_a_time() -> None:
     assert window.size == 1
 
 
-def test_it_doubles_while_pages_come_back_full_and_falls_back_at_the_end() -> None:
+def test_it_doubles_while_pages_come_back_full() -> None:
     window = Window(8)
     sizes = []
-    for _ in range(5):
+    for _ in range(6):
         assert window.answered(50, False)
-        sizes.append(window.size)
-    assert sizes == [2, 4, 8, 8, 8]
+        sizes.append(len(window.asks(0, set())))
+    assert sizes == [1, 2, 4, 8, 8, 8]
     assert window.asks(100, {100, 150}) == [200, 250, 300, 350, 400, 450]
+
+
+def test_a_drain_begins_with_what_the_last_one_needed() -> None:
+    window = Window(8)
+    for _ in range(3):
+        window.answered(50, False)
     assert not window.answered(10, True)
-    assert window.size == 5
+    assert window.asks(0, set()) == [0, 50, 100, 150]
+    # as they come back, nothing is asked beyond what was expected
+    window.answered(50, False)
+    assert window.asks(50, {50, 100, 150}) == []
+    window.answered(50, False)
+    window.answered(50, False)
+    assert window.asks(150, {150}) == []
+    # unless the queue goes on
+    window.answered(50, False)
+    assert window.asks(200, set()) == [200]
     assert not window.answered(0, True)
-    assert window.size == 1
+    assert window.size == 4
+    assert not window.answered(0, True)
+    assert window.asks(200, set()) == [200]
 
 
 def test_the_page_is_learned_from_the_canister() -> None:
@@ -34,6 +51,7 @@ def test_the_page_is_learned_from_the_canister() -> None:
     assert window.page == DEFAULT_PAGE
     window.answered(20, False)
     assert window.page == 20
+    window.answered(20, False)
     assert window.asks(0, set()) == [0, 20]
 
 

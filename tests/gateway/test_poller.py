@@ -141,12 +141,13 @@ def test_slow_but_living_queries_are_not_given_up_for_ever() -> None:
 def test_a_deep_queue_is_asked_for_at_many_numbers_and_put_in_order() -> None:
     _, session, network, _ = make(poll_window=4)
     network.queries[0].answer(reply(0, 50, end=False))
-    assert asked(network)[-2:] == [50, 100]
-    network.queries[-1].answer(reply(100, 50, end=False))
-    assert len(session.frames) == 50
-    network.queries[-2].answer(reply(50, 50, end=False))
-    assert len(session.frames) == 150
-    assert sorted(asked(network)[3:]) == [150, 200, 250, 300]
+    network.queries[1].answer(reply(50, 50, end=False))
+    assert asked(network) == [0, 50, 100, 150]
+    network.queries[3].answer(reply(150, 50, end=False))
+    assert len(session.frames) == 100
+    network.queries[2].answer(reply(100, 50, end=False))
+    assert len(session.frames) == 200
+    assert sorted(asked(network)[4:]) == [200, 250, 300, 350]
 
 
 def test_wakes_poll_soon_and_together() -> None:
