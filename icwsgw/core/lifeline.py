@@ -8,8 +8,9 @@ belongs to this life for sure: the newest one when the last probe found its own 
 
     the same message there            the same life; the newest message becomes the anchor
     another message there             a new life
-    nothing from the anchor on        look at the start (ask from 0): messages there that are newer than the anchor, or
-                                      addressed to a client that waits for its first message, prove a new life. If the
+    nothing from the anchor on        look at the start (ask from 0): messages there that are newer than the anchor
+                                      prove a new life, where they have no time those to a client that waits for its
+                                      first message (a client key that is used again has old ones as well). If the
                                       start is empty too, time decides: while a gateway has clients the CDK never
                                       deletes its newest message, so a queue that looks empty in ``ABSENT_PROBES``
                                       probes over ``ABSENT_SECONDS``, none of them contradicted, has lost its state and
@@ -110,10 +111,11 @@ class Lifeline:
         for principal, client_nonce, key, content in messages:
             if nonce_of_key(key) > anchor.nonce:
                 break
-            if (principal, client_nonce) in waiting:
-                return Verdict.NEW
             timestamp = message_timestamp(content)
-            if delivered_at is not None and timestamp is not None and timestamp > delivered_at:
+            if delivered_at is None or timestamp is None:
+                if (principal, client_nonce) in waiting:
+                    return Verdict.NEW
+            elif timestamp > delivered_at:
                 return Verdict.NEW
         if messages:
             self._absent = 0

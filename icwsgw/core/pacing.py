@@ -3,7 +3,8 @@
 Failures of a poll: the first ``STEADY_FAILURES`` keep the beat, since most are over by the next tick and a late
 message costs more than a wasted query. After that the pause grows, with jitter so that the pollers of one network do
 not return together. A server that says it is overloaded (429, 503) is believed at once, and its Retry-After is
-honoured.
+honoured where it is longer than our own pause: "0", or a date that a wrong clock has put into the past, must not make
+a failing request come back at once for ever.
 """
 
 from __future__ import annotations
@@ -51,14 +52,14 @@ class Pacing:
         :param retry_after: seconds the server asked to wait
         """
         self.failures += 1
+        exponent = self.failures
+        if not overloaded and retry_after is None:
+            exponent -= STEADY_FAILURES
+        if exponent <= 0:
+            return
+        pause = min(self._interval * 2.0 ** min(exponent, 16), LONGEST_PAUSE) * (0.5 + self._jitter() / 2)
         if retry_after is not None:
-            pause = min(retry_after, LONGEST_RETRY_AFTER)
-        else:
-            exponent = self.failures if overloaded else self.failures - STEADY_FAILURES
-            if exponent <= 0:
-                return
-            pause = min(self._interval * 2.0 ** min(exponent, 16), LONGEST_PAUSE)
-            pause *= 0.5 + self._jitter() / 2
+            pause = max(pause, min(retry_after, LONGEST_RETRY_AFTER))
         self.not_before = max(self.not_before, now + pause)
 
     def gave_up(self, age: float) -> None:
@@ -73,6 +74,5 @@ def retry_pause(attempt: int, jitter: Callable[[], float], retry_after: float | 
     :param jitter: a random number in [0, 1)
     :param retry_after: what the server asked for, if it did
     """
-    if retry_after is not None:
-        return min(retry_after, LONGEST_RETRY_AFTER)
-    return min(RETRY_FIRST * 2.0 ** min(attempt - 1, 16), RETRY_LONGEST) * (0.5 + jitter() / 2)
+    pause = min(RETRY_FIRST * 2.0 ** min(attempt - 1, 16), RETRY_LONGEST) * (0.5 + jitter() / 2)
+    return pause if retry_after is None else max(pause, min(retry_after, LONGEST_RETRY_AFTER))

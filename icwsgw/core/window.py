@@ -47,11 +47,11 @@ class Window:
         :param end: the canister's own word on whether the queue ends here; None when it says nothing
         :return: whether more is waiting
         """
-        if end is None:
+        if end is None or not count:
+            # an empty answer is the end, whatever the canister says: it would be asked again without a pause
             end = count < self.page
         if not end:
-            if count:
-                self.page = count
+            self.page = count
             self._pages += 1
             return True
         self.size = max(1, min(self._pages + (count > 0), self._limit))

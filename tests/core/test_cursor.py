@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from icwsgw.core.cursor import GAP_ASKS, GAP_SECONDS, KEEP_BYTES, Cursor, LastMessage, Message
+from icwsgw.errors import FormatError
 from icwsgw.ic import cbor
 
 
@@ -119,3 +121,30 @@ def test_the_last_message_is_recognised_short_or_long() -> None:
         assert not last.is_same(content + b"\x00")
         assert last.timestamp == 77
     assert LastMessage(1, b"no CBOR at all").timestamp is None
+
+
+def test_a_key_without_a_number_is_refused_and_changes_nothing() -> None:
+    cursor = Cursor()
+    cursor.take(page(0, 1), 0)
+    with pytest.raises(FormatError):
+        cursor.take([message(2), (b"client", 1, b"no number", b"")], 0)
+    assert cursor.next == 2
+    assert nonces(cursor.take(page(2, 3), 0).deliver) == [2, 3]
+
+
+@given(st.integers(0, 10**19), st.integers(1, 40), st.integers(0, 40), st.data())
+def test_a_gap_loses_what_is_in_it_and_nothing_else(start: int, before: int, missing: int, data: st.DataObject) -> None:
+    """A queue from any number on, of which some messages in the middle were deleted before they were read."""
+    queue = [n for n in range(start, start + before + missing + 10) if not 0 <= n - start - before < missing]
+    cursor = Cursor()
+    delivered: list[int] = []
+    lost: list[tuple[int, int]] = []
+    now = 0.0
+    while cursor.next <= queue[-1]:
+        size = data.draw(st.integers(1, 12))
+        taken = cursor.take(page(*[n for n in queue if n >= cursor.next][:size]), now)
+        delivered += nonces(taken.deliver)
+        lost += [taken.lost] if taken.lost is not None else []
+        now += data.draw(st.floats(0.05, 0.6))
+    assert delivered == queue
+    assert lost == ([(start + before, start + before + missing)] if missing else [])

@@ -43,7 +43,6 @@ def test_nothing_there_asks_for_a_look_at_the_start() -> None:
     assert lifeline.probed(ANCHOR, [], 0) is Verdict.LOOK
     assert lifeline.looked(ANCHOR, [message(0, 50)], {}, 0) is Verdict.UNSURE
     assert lifeline.looked(ANCHOR, [message(0, 701, life=2)], {}, 0) is Verdict.NEW
-    assert lifeline.looked(ANCHOR, [message(0, 50, client=b"waits")], {(b"waits", 1)}, 0) is Verdict.NEW
 
 
 def test_messages_beyond_the_anchor_prove_nothing() -> None:
@@ -58,6 +57,9 @@ def test_messages_without_a_time_prove_nothing() -> None:
     assert lifeline.looked(ANCHOR, [strange], {}, 0) is Verdict.UNSURE
     timeless = LastMessage(7, b"not the CDK's")
     assert lifeline.looked(timeless, [message(0, 10**18)], {}, 0) is Verdict.UNSURE
+    # but that a client waits for them does
+    assert lifeline.looked(ANCHOR, [strange], {(b"client", 1)}, 0) is Verdict.NEW
+    assert lifeline.looked(timeless, [message(0, 50)], {(b"client", 1)}, 0) is Verdict.NEW
 
 
 def test_an_empty_queue_is_believed_after_time_and_probes() -> None:
@@ -114,3 +116,39 @@ def test_when_probes_are_due() -> None:
     assert lifeline.due(20)
     lifeline.restart()
     assert not lifeline.due(20)
+
+
+def test_a_client_key_that_is_used_again_proves_nothing_by_its_old_messages() -> None:
+    lifeline = Lifeline(ANCHOR)
+    lifeline.probed(ANCHOR, [], 0)
+    assert lifeline.looked(ANCHOR, [message(3, 300)], {(b"client", 1)}, 0) is Verdict.UNSURE
+    assert lifeline.looked(ANCHOR, [message(3, 701, life=2)], {(b"client", 1)}, 0) is Verdict.NEW
+
+
+@given(
+    st.integers(0, 5),
+    st.lists(st.integers(0, 400), min_size=20, max_size=40),
+    st.booleans(),
+)
+def test_a_reset_is_found_soon_whatever_the_replicas_say_in_between(
+    queued: int, lags: list[int], waiting: bool
+) -> None:
+    """The canister loses its state at 0; each probe and look meets a replica that is some milliseconds behind."""
+    lifeline = Lifeline(ANCHOR)
+    lifeline.sent(0.0, waiting)
+    old = [message(number, 100 * number) for number in range(8)]
+    new = [message(number, 1000 + number, life=2) for number in range(queued)]
+    now = 0.0
+    for lag in lags:
+        now += WAITING_PROBE_SECONDS
+        if not lifeline.due(now):
+            continue
+        lifeline.sent(now, waiting)
+        queue = old if now < lag / 1000 else new
+        verdict = lifeline.probed(ANCHOR, queue[7:], now)
+        if verdict is Verdict.LOOK:
+            verdict = lifeline.looked(ANCHOR, queue, {}, now)
+        if verdict is Verdict.NEW:
+            break
+    assert verdict is Verdict.NEW
+    assert now <= PROBE_SECONDS + ABSENT_SECONDS + 2 * WAITING_PROBE_SECONDS

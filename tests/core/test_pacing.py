@@ -65,5 +65,16 @@ def test_round_trips_are_smoothed_and_abandoned_polls_count() -> None:
 def test_retries_never_hurry_and_never_wait_for_ever(attempt: int, jitter: float) -> None:
     pause = retry_pause(attempt, lambda: jitter)
     assert 0.04 < pause <= RETRY_LONGEST
-    assert retry_pause(attempt, lambda: jitter, 3.0) == 3.0
+    assert retry_pause(attempt, lambda: jitter, 0.0) == pause
+    assert retry_pause(attempt, lambda: jitter, 3.0) == max(3.0, pause)
     assert retry_pause(attempt, lambda: jitter, 1e9) == LONGEST_RETRY_AFTER
+
+
+def test_a_server_that_asks_for_no_pause_gets_one_all_the_same() -> None:
+    paced = pacing()
+    pauses = []
+    for _ in range(10):
+        paced.failed(10.0, overloaded=True, retry_after=0.0)
+        pauses.append(paced.not_before - 10.0)
+    assert pauses[0] == pytest.approx(0.2)
+    assert pauses[-1] == LONGEST_PAUSE

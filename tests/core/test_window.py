@@ -83,3 +83,43 @@ def test_a_queue_of_any_depth_is_drained_without_asking_anything_twice(depth: in
             break
     assert nonce == depth
     assert rounds <= depth // page + 2
+
+
+def test_an_empty_answer_is_the_end_whatever_the_canister_says() -> None:
+    window = Window(8)
+    for _ in range(5):
+        assert not window.answered(0, False)
+    assert window.asks(0, set()) == [0]
+    assert window.page == DEFAULT_PAGE
+
+
+@given(st.integers(1, 500), st.integers(1, 60), st.integers(1, 64), st.data())
+def test_steady_paging_asks_nothing_twice_in_whatever_order_the_answers_come(
+    depth: int, page: int, limit: int, data: st.DataObject
+) -> None:
+    """As the poller does it: answers that come before their turn are kept, and count as asked."""
+    window = Window(limit)
+    window.page = page
+    nonce, asked = 0, []
+    in_flight: dict[int, None] = {}
+    kept: set[int] = set()
+    more = True
+    while in_flight or more:
+        if more:
+            for ask in window.asks(nonce, in_flight.keys() | kept):
+                in_flight[ask] = None
+                asked.append(ask)
+        more = False
+        assert len(in_flight) + len(kept) <= limit
+        answer = data.draw(st.sampled_from(list(in_flight)))
+        del in_flight[answer]
+        kept.add(answer)
+        while nonce in kept:
+            kept.discard(nonce)
+            count = min(page, depth - nonce)
+            if count <= 0:
+                break
+            nonce += count
+            more = window.answered(count, nonce >= depth)
+    assert nonce == depth
+    assert len(set(asked)) == len(asked)
