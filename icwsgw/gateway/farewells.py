@@ -18,6 +18,7 @@ from icwsgw.clock import Timer
 from icwsgw.core.pacing import retry_pause
 from icwsgw.errors import CanisterRefused, FormatError, HttpError, IcwsError, NotReady, TransportError
 from icwsgw.gateway.interfaces import Context
+from icwsgw.gateway.relay import SYS_TRANSIENT
 from icwsgw.ic.envelope import call_content, expiry_after, sign_request
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.ws import decode_unit_result, encode_close
@@ -25,7 +26,8 @@ from icwsgw.observe.logs import get_logger
 
 _log = get_logger("farewell")
 
-#: Calls in flight at once; the rest waits. Enough for a drain, little beside the relays of living clients.
+#: Calls in flight at once; the rest waits. Enough for a drain, little beside the relays of living clients. One that
+#: waits for its next attempt is not in flight, so that a failing canister does not hold up the others.
 MAX_IN_FLIGHT = 64
 #: A canister that has not taken the call after this long will have to find out by itself.
 PATIENCE_SECONDS = 120.0
@@ -55,9 +57,10 @@ class Farewells:
         self._context = context
         self._waiting: deque[_Farewell] = deque()
         self._active: dict[_Farewell, None] = {}
+        self._resting: dict[_Farewell, None] = {}
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._active)
+        return len(self._waiting) + len(self._active) + len(self._resting)
 
     def say(self, canister: Principal, identity_index: int, key: tuple[bytes, int], done: Callable[[], None]) -> None:
         """Tell ``canister`` that the client ``key`` has left; ``done`` is called once, however it ends."""
@@ -67,8 +70,9 @@ class Farewells:
 
     def abandon(self) -> None:
         """Stop telling; those not told are counted and logged."""
-        left = [*self._active, *self._waiting]
+        left = [*self._active, *self._resting, *self._waiting]
         self._waiting.clear()
+        self._resting.clear()
         if left:
             _log.warn("canisters were not told that a client left", count=len(left))
         for farewell in left:
@@ -88,7 +92,6 @@ class Farewells:
     def _try(self, farewell: _Farewell) -> None:
         context = self._context
         identity = context.identities[farewell.identity_index]
-        farewell.retry = None
         farewell.attempt += 1
         request = sign_request(
             identity,
@@ -113,6 +116,8 @@ class Farewells:
         result = "done"
         try:
             if outcome.reject is not None:
+                if outcome.reject.code == SYS_TRANSIENT and self._again(farewell, None):
+                    return
                 result = "refused"
                 _log.info("ws_close refused", error=str(outcome.reject), canister=farewell.canister.text)
             elif outcome.reply is not None:
@@ -129,17 +134,31 @@ class Farewells:
         if farewell not in self._active:
             return
         error = failure.value
-        context = self._context
         retryable = isinstance(error, NotReady) or (isinstance(error, (HttpError, TransportError)) and error.retryable)
-        if retryable and context.clock.seconds() - farewell.since < PATIENCE_SECONDS:
-            retry_after = error.retry_after if isinstance(error, HttpError) else None
-            pause = retry_pause(farewell.attempt, context.jitter, retry_after)
-            farewell.retry = context.clock.callLater(pause, self._try, farewell)
+        if retryable and self._again(farewell, error.retry_after if isinstance(error, HttpError) else None):
             return
         if not isinstance(error, IcwsError):
             _log.failure("ws_close failed", failure=failure)
         _log.warn("canister was not told that a client left", error=str(error), canister=farewell.canister.text)
         self._end(farewell, error.cause if isinstance(error, IcwsError) else "internal")
+
+    def _again(self, farewell: _Farewell, retry_after: float | None) -> bool:
+        """Try again after a pause; False when patience has ended."""
+        context = self._context
+        if context.clock.seconds() - farewell.since >= PATIENCE_SECONDS:
+            return False
+        del self._active[farewell]
+        self._resting[farewell] = None
+        pause = retry_pause(farewell.attempt, context.jitter, retry_after)
+        farewell.retry = context.clock.callLater(pause, self._rested, farewell)
+        self._fill()
+        return True
+
+    def _rested(self, farewell: _Farewell) -> None:
+        farewell.retry = None
+        del self._resting[farewell]
+        self._waiting.append(farewell)
+        self._fill()
 
     def _end(self, farewell: _Farewell, result: str) -> None:
         self._active.pop(farewell, None)

@@ -235,6 +235,7 @@ class Poller:
         """Send what the window allows; ``overlap`` asks for the next number even if it is being asked."""
         cursor = self._cursor
         in_flight = {ask.nonce for ask in self._asks if ask.anchor is None}
+        in_flight.update(self._ahead)
         if overlap:
             in_flight.discard(cursor.next)
         anchor = self._lifeline.anchor
@@ -309,18 +310,24 @@ class Poller:
         except (FormatError, CanisterRefused, CertificateInvalid) as error:
             self._bad(error)
             return
-        took = now - ask.sent
-        metrics = self._metrics
-        metrics.queries.inc("ok")
-        metrics.query_seconds.observe(took)
-        if self._pacing.failures:
+        failures = self._pacing.failures
+        if failures:
             self._lifeline.hurry()
-            _log.info("canister answers again", canister=self.canister.text, after=self._pacing.failures)
+        try:
+            if ask.anchor is not None:
+                self._judge(ask, ask.anchor, batch, now)
+            else:
+                self._take(batch, ask.nonce, now, len(batch.messages))
+        except FormatError as error:
+            # a message's key has no number
+            self._bad(error)
+            return
+        if failures:
+            _log.info("canister answers again", canister=self.canister.text, after=failures)
+        took = now - ask.sent
+        self._metrics.queries.inc("ok")
+        self._metrics.query_seconds.observe(took)
         self._pacing.succeeded(now, took)
-        if ask.anchor is not None:
-            self._judge(ask, ask.anchor, batch, now)
-        else:
-            self._take(batch, ask.nonce, now, len(batch.messages))
 
     def _judge(self, ask: _Ask, anchor: LastMessage, batch: Batch, now: float) -> None:
         """The answer to a probe, or to a look at the start (which alone asks below the anchor)."""
@@ -372,7 +379,7 @@ class Poller:
         messages = batch.messages
         cursor = self._cursor
         before = cursor.next
-        if messages and asked > before and not cursor.fresh and nonce_of_key(messages[0][2]) > before:
+        if messages and asked > before and nonce_of_key(messages[0][2]) > before:
             self._keep(batch)
             return
         found = False
@@ -389,11 +396,14 @@ class Poller:
         if not found and asked != before:
             # about the past, or beyond the end: nothing to learn about the queue's depth
             return
-        more = self._window.answered(count, batch.end_of_queue)
+        # one that brought nothing new must not be followed by the next at once: it may be the same again
+        more = self._window.answered(count if found else 0, batch.end_of_queue)
         if self._stopped:
             return
-        if more or self._ahead:
+        if more or (found and self._ahead):
             self._poll(now, overlap=False)
+        elif self._ahead:
+            self._wake_in(MIN_WAKE_GAP)
         elif found:
             self._wake_in(self._context.config.polling_interval / 2, follow_up=True)
         elif any(session.open_executed for session in self.waiting.values()):
@@ -401,16 +411,17 @@ class Poller:
             self._lifeline.hurry()
 
     def _keep(self, batch: Batch) -> None:
+        first = nonce_of_key(batch.messages[0][2])
         size = len(batch.cert) + len(batch.tree) + sum(len(message[3]) for message in batch.messages)
-        if self._ahead_bytes + size <= MAX_AHEAD_BYTES:
-            self._ahead[nonce_of_key(batch.messages[0][2])] = batch
+        if first not in self._ahead and self._ahead_bytes + size <= MAX_AHEAD_BYTES:
+            self._ahead[first] = batch
             self._ahead_bytes += size
 
     def _catch_up(self, now: float) -> None:
         """Deliver answers that came before their turn."""
         cursor = self._cursor
         for first in sorted(self._ahead):
-            if first > cursor.next:
+            if first > cursor.next or self._stopped:
                 return
             batch = self._ahead.pop(first)
             self._ahead_bytes -= len(batch.cert) + len(batch.tree) + sum(len(message[3]) for message in batch.messages)

@@ -12,7 +12,9 @@ from icwsgw.ic.ws import encode_get_messages
 
 METHOD = "ws_get_messages"
 TTL_SECONDS = 240.0
-#: A request with less time left is signed anew, so that it is still valid wherever it arrives.
+_TTL_NS = int(TTL_SECONDS * 1e9)
+#: A request with less time left is signed anew, so that it is still valid wherever it arrives; so is one with more than
+#: it was given: the clock was set back since, or found to be wrong, and replicas would refuse it as too far ahead.
 MIN_LEFT_NS = 90_000_000_000
 
 
@@ -32,7 +34,7 @@ class PollRequests:
         :param now_ns: the network's time
         """
         request = self._recent.get(nonce)
-        if request is not None and request.ingress_expiry - now_ns > MIN_LEFT_NS:
+        if request is not None and MIN_LEFT_NS < request.ingress_expiry - now_ns <= _TTL_NS:
             return request
         content = query_content(
             self._identity.principal,

@@ -87,6 +87,7 @@ class Relay:
         "_queued_bytes",
         "_retry",
         "_started",
+        "_turning",
         "_when_idle",
     )
 
@@ -98,6 +99,7 @@ class Relay:
         self._queued_bytes = 0
         self._gated = True
         self._full = False
+        self._turning = False
         self._current: ClientEnvelope | None = None
         self._call: Deferred[CallOutcome] | None = None
         self._retry: Timer | None = None
@@ -157,21 +159,30 @@ class Relay:
         return self._current is None and not self._queue
 
     def _next(self) -> None:
-        if self._current is not None or self._gated:
+        if self._turning:
+            # the loop below is at work and finds what there is; envelopes that expired together end without a pause
             return
-        queue = self._queue
-        if queue:
-            envelope = queue.popleft()
-            self._queued_bytes -= len(envelope.body)
-            if self._full and 2 * len(queue) <= self._context.config.relay_queue_messages:
-                self._full = False
-                self._owner.relay_drained()
-            self._launch(envelope)
+        self._turning = True
+        try:
+            while self._current is None and not self._gated and self._queue:
+                envelope = self._queue.popleft()
+                self._queued_bytes -= len(envelope.body)
+                if self._full and self._has_room(len(self._queue)):
+                    self._full = False
+                    self._owner.relay_drained()
+                self._launch(envelope)
+        finally:
+            self._turning = False
+        if self._current is not None or self._gated:
             return
         self._queue = None
         done, self._when_idle = self._when_idle, None
         if done is not None:
             done()
+
+    def _has_room(self, queued: int) -> bool:
+        config = self._context.config
+        return 2 * queued <= config.relay_queue_messages and 2 * self._queued_bytes <= config.relay_queue_bytes
 
     def _launch(self, envelope: ClientEnvelope) -> None:
         self._current = envelope

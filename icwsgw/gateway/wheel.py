@@ -18,6 +18,8 @@ from icwsgw.observe.logs import get_logger
 
 PERIOD = 1.0
 SLOTS = 128
+#: A visit may be early by this much: sums of floats are not exact.
+TOLERANCE = 0.001
 
 _log = get_logger("gateway")
 
@@ -37,7 +39,8 @@ class Wheel:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._slots: list[set[Watched]] = [set() for _ in range(SLOTS)]
+        #: what stands in a slot, and when its visit is due
+        self._slots: list[dict[Watched, float]] = [{} for _ in range(SLOTS)]
         self._position = 0
         self._loop: LoopingCall = LoopingCall(self._turn)
         self._loop.clock = cast(Any, clock)
@@ -54,15 +57,19 @@ class Wheel:
 
     def watch(self, item: Watched, delay: float) -> None:
         """Visit ``item`` after about ``delay`` seconds, and no sooner; replaces an earlier wish of it."""
+        self._put(item, self._clock.seconds() + delay, delay)
+
+    def _put(self, item: Watched, due: float, delay: float) -> None:
         self.forget(item)
-        ticks = min(int(delay / PERIOD) + 1, SLOTS - 1)
+        # never the slot of the present turn: that would not end
+        ticks = max(1, min(int(delay / PERIOD) + 1, SLOTS - 1))
         item.wheel_slot = (self._position + ticks) % SLOTS
-        self._slots[item.wheel_slot].add(item)
+        self._slots[item.wheel_slot][item] = due
 
     def forget(self, item: Watched) -> None:
         """Do not visit ``item`` any more."""
         if item.wheel_slot >= 0:
-            self._slots[item.wheel_slot].discard(item)
+            self._slots[item.wheel_slot].pop(item, None)
             item.wheel_slot = -1
 
     def __len__(self) -> int:
@@ -73,10 +80,15 @@ class Wheel:
         due = self._slots[self._position]
         if not due:
             return
-        self._slots[self._position] = set()
         now = self._clock.seconds()
-        for item in due:
+        while due:
+            # one by one, since a visit may put off or end what stands behind it
+            item, at = due.popitem()
             item.wheel_slot = -1
+            if at - now > TOLERANCE:
+                # further off than the wheel is long, or the tick came early in its second
+                self._put(item, at, at - now)
+                continue
             try:
                 delay = item.look(now)
             except Exception:
@@ -85,3 +97,4 @@ class Wheel:
                 delay = PERIOD
             if delay is not None and item.wheel_slot < 0:
                 self.watch(item, delay)
+        self._slots[self._position] = {}

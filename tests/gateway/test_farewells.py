@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from icwsgw.errors import ConnectionLost, HttpError
 from icwsgw.gateway.farewells import MAX_IN_FLIGHT, PATIENCE_SECONDS, Farewells
 from icwsgw.ic.envelope import verify_envelope
+from icwsgw.ic.principal import Principal
 from icwsgw.ic.ws import decode_close_args
 from tests.support.fake_network import (
     CANISTER,
@@ -93,3 +97,70 @@ def test_abandoning_ends_all_once() -> None:
     assert clock.getDelayedCalls() == []
     assert all(call.cancelled for call in network.calls[1:])
     assert context.metrics.ws_closes.values["abandoned"] == MAX_IN_FLIGHT + 5
+
+
+def test_a_failing_canister_does_not_hold_up_the_others() -> None:
+    context, network, clock = make_context()
+    farewells = Farewells(context)
+    done: list[str] = []
+    for number in range(3 * MAX_IN_FLIGHT):
+        farewells.say(CANISTER, 0, (KEY[0], number), lambda: done.append("failing"))
+    other = Principal(b"\x00\x00\x00\x00\x00\x00\x00\x08\x01\x01")
+    farewells.say(other, 0, KEY, lambda: done.append("other"))
+    answered = 0
+    while answered < len(network.calls):
+        call = network.calls[answered]
+        assert len(network.calls) - answered <= MAX_IN_FLIGHT
+        call.answer(REPLIED_OK if call.canister == other else HttpError(503))
+        answered += 1
+    assert done == ["other"]
+    assert len(farewells) == 3 * MAX_IN_FLIGHT
+    farewells.abandon()
+    assert len(done) == 3 * MAX_IN_FLIGHT + 1
+    assert (len(farewells), clock.getDelayedCalls()) == (0, [])
+
+
+def test_a_transient_reject_is_tried_again() -> None:
+    context, network, clock = make_context()
+    done: list[int] = []
+    Farewells(context).say(CANISTER, 0, KEY, lambda: done.append(1))
+    network.calls[0].answer(rejected(2, "busy"))
+    assert done == []
+    clock.advance(5)
+    network.calls[1].answer(REPLIED_OK)
+    assert done == [1]
+    assert context.metrics.ws_closes.values["done"] == 1
+
+
+@given(st.lists(st.sampled_from(["say", "ok", "err", "busy", "lost", "final", "wait", "abandon"]), max_size=60))
+def test_each_is_done_exactly_once_however_it_ends(script: list[str]) -> None:
+    context, network, clock = make_context()
+    farewells = Farewells(context)
+    said = 0
+    done: list[int] = []
+    outcomes = {
+        "ok": REPLIED_OK,
+        "err": replied_err("no such client"),
+        "busy": rejected(2, "busy"),
+        "lost": ConnectionLost("lost"),
+        "final": HttpError(400),
+    }
+    for word in script:
+        open_calls = [call for call in network.calls if not call.deferred.called]
+        if word == "say":
+            farewells.say(CANISTER, 0, (KEY[0], said), lambda number=said: done.append(number))
+            said += 1
+        elif word == "wait":
+            clock.advance(40)
+        elif word == "abandon":
+            farewells.abandon()
+            assert len(farewells) == 0
+        elif open_calls:
+            open_calls[0].answer(outcomes[word])
+    for _ in range(20):
+        clock.advance(40)
+        for call in network.calls:
+            if not call.deferred.called:
+                call.answer(ConnectionLost("lost"))
+    assert sorted(done) == list(range(said))
+    assert (len(farewells), clock.getDelayedCalls()) == (0, [])

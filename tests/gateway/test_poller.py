@@ -275,3 +275,88 @@ def test_first_ticks_fall_on_few_instants() -> None:
         poller.start()
     instants = {round(call.getTime(), 6) for call in clock.getDelayedCalls()}
     assert 10 <= len(instants) <= 17
+
+
+def answer_all(network: FakeNetwork, answer: Any, turns: int = 100) -> int:
+    """Answer every query at once, the ones that follow from it as well; gives how many have followed."""
+    before = len(network.queries)
+    for _ in range(turns):
+        for query in list(network.queries):
+            if not query.deferred.called:
+                query.answer(answer(query.asked))
+    return len(network.queries) - before
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda asked: encode_batch([], b"", b"", False),
+        lambda asked: reply(0, 50, end=False),
+        lambda asked: reply(105, 50, end=False),
+        lambda asked: reply(105, 50, end=False) if asked % 2 else encode_batch([], b"", b"", False),
+    ],
+)
+def test_a_canister_that_always_promises_more_is_not_asked_without_a_pause(answer: Any) -> None:
+    _, _, network, clock = make()
+    network.queries[0].answer(reply(0, 50, end=False))
+    answer_all(network, lambda asked: reply(asked, 1))
+    clock.advance(INTERVAL)
+    assert answer_all(network, answer) <= 8
+
+
+def test_a_key_without_a_number_is_a_bad_answer_like_any_other() -> None:
+    poller, session, network, clock = make(canister_grace=5.0)
+    for _ in range(100):
+        for query in network.queries:
+            if not query.deferred.called:
+                query.answer(encode_batch([(*KEY, b"no number", b"x")], b"cert", b"tree", True))
+        clock.advance(INTERVAL)
+    assert session.frames == []
+    assert session.ended[0][0] == 4106
+    assert poller.stop() is None
+
+
+def test_what_came_before_its_turn_is_neither_asked_for_again_nor_counted_twice() -> None:
+    poller, session, network, clock = make(poll_window=8)
+    answered = 0
+    for _ in range(6):
+        round_ = network.queries[answered:]
+        answered = len(network.queries)
+        for query in reversed(round_):
+            query.answer(reply(query.asked, 50, end=False))
+    assert len(set(asked(network))) == len(asked(network))
+    assert len(session.frames) == 50 * answered
+    # the one that is missing hangs, the ones behind it have come; ticks ask for the missing one alone
+    first, *rest = network.queries[answered:]
+    for query in rest:
+        query.answer(reply(query.asked, 50, end=False))
+    behind = poller._ahead_bytes
+    assert behind > 0
+    before = len(network.queries)
+    clock.pump([INTERVAL] * 5)
+    again = network.queries[before:]
+    assert {query.asked for query in again if query.asked >= first.asked} == {first.asked}
+    again[0].answer(reply(first.asked, 50, end=False))
+    assert (poller._ahead, poller._ahead_bytes) == ({}, 0)
+    assert len(session.frames) == 50 * (answered + 1 + len(rest))
+
+
+def test_a_new_life_is_read_from_its_start_in_whatever_order_its_pages_come() -> None:
+    poller, session, network, clock = make(poll_window=8)
+    answer_all(network, lambda asked: reply(asked, max(0, min(50, 400 - asked)), end=asked + 50 >= 400), turns=20)
+    newcomer = Session()
+    poller.add(newcomer, (b"\x02" * 29, 2))  # type: ignore[arg-type]
+    for _ in range(40):
+        if session.gone:
+            break
+        clock.advance(INTERVAL)
+        for query in list(network.queries):
+            if not query.deferred.called:
+                query.answer(reply(query.asked, 50, life=2, end=False) if query.asked == 399 else EMPTY)
+    assert session.gone
+    session.frames.clear()
+    for query in reversed(network.queries):
+        if not query.deferred.called:
+            query.answer(reply(query.asked, 50, life=2, end=False))
+    assert b"gw_%020d" % 0 in session.frames[0]
+    assert len(session.frames) % 50 == 0

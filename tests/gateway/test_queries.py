@@ -30,3 +30,12 @@ def test_the_cursor_and_the_probe_are_kept_and_no_more() -> None:
     requests.get(3, NOW_NS)
     assert requests.get(2, NOW_NS) is second
     assert requests.get(1, NOW_NS) is not first
+
+
+def test_a_request_that_a_wrong_clock_has_signed_is_not_used_when_the_clock_is_right() -> None:
+    requests = PollRequests(IDENTITY, CANISTER)
+    for wrong in (-600, 600):
+        requests.get(7, NOW_NS + wrong * 1_000_000_000)
+        request = requests.get(7, NOW_NS)
+        verify_envelope(request.body, NOW_NS)
+        assert requests.get(7, NOW_NS) is request

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 
-from icwsgw.agent.outcome import CallOutcome
+from icwsgw.agent.outcome import ACCEPTED, CallOutcome
 from icwsgw.core.messages import ClientEnvelope
 from icwsgw.errors import ConnectionLost, HttpError, IcwsError, NotReady, RequestTimeout
 from icwsgw.gateway.relay import TRANSIENT_ATTEMPTS, Expired, Relay, RelayOwner
@@ -228,3 +229,73 @@ def test_order_holds_whatever_happens(script: list[str]) -> None:
             clock.advance(1)
     first_times = list(dict.fromkeys(bodies(network)))
     assert first_times == [b"%d" % number for number in range(sent)]
+
+
+def test_envelopes_that_expire_together_end_one_by_one_however_many() -> None:
+    relay, owner, network, clock = opened(relay_queue_messages=5000)
+    done: list[str] = []
+    relay.send(envelope(0, ttl=20))
+    for number in range(1, 3000):
+        relay.send(envelope(number, ttl=1))
+    clock.advance(2)
+    relay.finish(lambda: done.append("done"))
+    network.calls[0].answer()
+    assert done == ["done"]
+    assert [body for body, _ in owner.events] == [b"%d" % number for number in range(3000)]
+    assert all(isinstance(error, Expired) for _, error in owner.events[1:])
+
+
+def test_calls_that_end_at_once_do_not_pile_up() -> None:
+    relay, owner, network, _ = opened(relay_queue_messages=5000)
+    relay.send(envelope(0))
+    for number in range(1, 3000):
+        relay.send(envelope(number))
+    network.call = lambda *_, **__: succeed(ACCEPTED)  # type: ignore[method-assign, assignment]
+    network.calls[0].answer()
+    assert relay.idle
+    assert [body for body, _ in owner.events] == [b"%d" % number for number in range(3000)]
+
+
+def test_dropping_from_within_a_refusal_ends_it_all() -> None:
+    class Dropping(Owner):
+        def relay_failed(self, envelope: ClientEnvelope, error: IcwsError) -> None:
+            super().relay_failed(envelope, error)
+            relay.drop()
+
+    context, network, clock = make_context()
+    owner = Dropping()
+    relay = Relay(context, CANISTER, owner)
+    relay.open(envelope(0, "ws_open"))
+    relay.release()
+    for number in range(1, 5):
+        relay.send(envelope(number))
+    network.calls[0].answer(HttpError(400))
+    assert [body for body, _ in owner.events] == [b"0"]
+    assert (relay.idle, len(network.calls), clock.getDelayedCalls()) == (True, 1, [])
+
+
+@given(st.lists(st.sampled_from([0, 0, 0, 300_000, 1 << 20]), min_size=50, max_size=200))
+def test_what_is_queued_stays_near_its_bound_whatever_the_sizes(sizes: list[int]) -> None:
+    """A client that sends all the while it is read, however its small and large messages follow each other."""
+    relay, owner, network, _ = opened(relay_queue_messages=20, relay_queue_bytes=2 << 20, max_message_bytes=1 << 20)
+    sent = answered = 0
+    while answered < len(sizes):
+        while sent < len(sizes) and [event for event in owner.events if isinstance(event, str)][-1:] != ["full"]:
+            relay.send(envelope(sent, size=sizes[sent]))
+            sent += 1
+        waiting = sizes[answered + 1 : sent]
+        assert len(waiting) <= 20
+        assert sum(waiting) <= (2 << 20) + (1 << 20)
+        network.calls[answered].answer()
+        answered += 1
+    assert relay.idle
+
+
+def test_retry_after_nothing_is_no_invitation_to_hammer() -> None:
+    relay, _, network, clock = opened()
+    relay.send(envelope(1))
+    for _ in range(600):
+        if not network.calls[-1].deferred.called:
+            network.calls[-1].answer(HttpError(429, "", 0.0))
+        clock.advance(0.1)
+    assert len(network.calls) < 40

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from icwsgw.gateway.wheel import SLOTS, Wheel
@@ -60,12 +64,15 @@ def test_a_new_wish_replaces_the_old_and_forgetting_forgets() -> None:
     assert gone.seen == []
 
 
-def test_a_delay_beyond_the_wheel_is_visited_early_rather_than_in_a_wrong_turn() -> None:
+def test_a_delay_longer_than_the_wheel_takes_more_turns_than_one() -> None:
     wheel, clock = running()
-    item = Item(clock)
-    wheel.watch(item, 100_000)
-    clock.pump([1.0] * (SLOTS + 1))
-    assert len(item.seen) == 1
+    for delay in (SLOTS - 2, SLOTS - 1, SLOTS, SLOTS + 0.5, 600, 3600):
+        item = Item(clock)
+        asked = clock.seconds()
+        wheel.watch(item, delay)
+        clock.pump([1.0] * (int(delay) + 3))
+        assert len(item.seen) == 1
+        assert asked + delay <= item.seen[0] <= asked + delay + 2.0
 
 
 def test_a_fault_in_one_visit_costs_no_other() -> None:
@@ -82,3 +89,46 @@ def test_a_stopped_wheel_leaves_no_timer() -> None:
     wheel.stop()
     wheel.stop()
     assert clock.getDelayedCalls() == []
+
+
+def test_what_a_visit_forgets_or_puts_off_is_not_visited_in_the_same_turn() -> None:
+    wheel, clock = running()
+    items: list[Item] = []
+
+    class Forgets(Item):
+        def look(self, now: float) -> float | None:
+            for item in items:
+                wheel.forget(item)
+            return super().look(now)
+
+    class PutsOff(Item):
+        def look(self, now: float) -> float | None:
+            for item in items:
+                if item is not self and not item.seen:
+                    wheel.watch(item, 10)
+            return super().look(now)
+
+    for kind, visits in ((Forgets, 1), (PutsOff, 4)):
+        items[:] = [kind(clock) for _ in range(4)]
+        for item in items:
+            wheel.watch(item, 1)
+        clock.pump([1.0] * 300)
+        seen = sorted(at for item in items for at in item.seen)
+        assert len(seen) == visits
+        assert all(later - earlier >= 10 for earlier, later in itertools.pairwise(seen))
+        assert len(wheel) == 0
+
+
+@given(st.lists(st.tuples(st.floats(0, 5), st.floats(-1, 700)), min_size=1, max_size=30))
+def test_visits_come_when_they_were_asked_for(wishes: list[tuple[float, float]]) -> None:
+    wheel, clock = running()
+    items = []
+    for passed, delay in wishes:
+        clock.pump([0.1] * int(passed * 10))
+        item = Item(clock)
+        wheel.watch(item, delay)
+        items.append((item, clock.seconds() + delay))
+    clock.pump([0.5] * 1500)
+    for item, due in items:
+        (seen,) = item.seen
+        assert max(0.0, due) - 0.01 <= seen <= max(0.0, due) + 2.0 + 5.0 * (due < 0)
