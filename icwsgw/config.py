@@ -124,6 +124,23 @@ class GatewayConfig(ClientLimits):
         "The original's, relative to the working directory.",
         group=_MAIN,
     )
+    identities: int = option(
+        1,
+        count(1, 1000),
+        "identities",
+        "Gateway principals of each process, all derived from the key file; each serves about 1,000 clients, then the "
+        "next is used.",
+        "A canister's work grows with the square of the clients it has under one principal.",
+        group=_MAIN,
+    )
+    workers: int = option(
+        1,
+        count(1, 128),
+        "workers",
+        "Processes that serve clients, each with its own identities and limits, under one that watches them.",
+        "One process is simplest; one for each core is fastest.",
+        group=_MAIN,
+    )
     devnet: bool = option(
         False, FLAG, "devnet", "Run the embedded local replica with its demo canisters in this process.", group=_MAIN
     )

@@ -5,14 +5,16 @@ A start that fails is one line on stderr for the operator and exit status 1, no 
 its parent. What is left to do is to print the operator's errors as a line instead of a traceback, past twistd's
 log, which has taken sys.stderr over by then.
 
-SIGTERM is how service managers end a program that works, so its exit status is 0. twistd by itself stops the
-services and then kills itself by the same signal, which reads as a failure (143) where only 0 is a success.
+SIGTERM is how service managers end a program that works, and SIGINT how people do, so its exit status is 0. twistd by
+itself stops the services and then kills itself by the same signal, which reads as a failure (143) where only 0 is a
+success. A second signal means that the end takes too long for whoever sent it.
 """
 
 from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -41,17 +43,27 @@ def report_start_errors(program: str = PROGRAM) -> None:
     sys.excepthook = report
 
 
-def end_well_on_sigterm(reactor: Any) -> None:
-    """Let SIGTERM stop the reactor, and with it the services, and then the process with status 0."""
+def end_well_on_signals(reactor: Any, hurry: Callable[[], None] | None = None) -> None:
+    """Let SIGTERM or SIGINT stop the reactor, and with it the services, and then the process with status 0.
+
+    :param hurry: called for each such signal that comes while the services are stopping already
+    """
 
     def stop() -> None:
         try:
             reactor.stop()
         except ReactorNotRunning:
-            pass  # it is stopping already
+            if hurry is not None:
+                hurry()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         reactor.callFromThread(stop)
 
     # Once it runs: the reactor puts its own handlers in place when it starts.
-    reactor.callWhenRunning(signal.signal, signal.SIGTERM, on_signal)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        reactor.callWhenRunning(signal.signal, number, on_signal)
+
+
+def reload_on_hangup(reactor: Any, reload: Callable[[], None]) -> None:
+    """Let SIGHUP call ``reload`` in the reactor's thread."""
+    reactor.callWhenRunning(signal.signal, signal.SIGHUP, lambda number, frame: reactor.callFromThread(reload))

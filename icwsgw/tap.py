@@ -16,7 +16,7 @@ from icwsgw.observe.levels import parse_levels
 from icwsgw.observe.logs import ObservedService, get_logger, make_observer
 from icwsgw.options import Option
 from icwsgw.sources import Sourced, describe, load
-from icwsgw.starting import end_well_on_sigterm, one_line, report_start_errors
+from icwsgw.starting import end_well_on_signals, one_line, report_start_errors
 
 if TYPE_CHECKING:
     from twisted.application.service import MultiService
@@ -116,7 +116,7 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
 
     config = options.config
     report_start_errors()
-    end_well_on_sigterm(reactor)
+    end_well_on_signals(reactor)
     observer = make_observer(
         parse_levels(config.log_level),
         config.log_format,

@@ -30,6 +30,8 @@ ALLOWED: dict[str, set[str]] = {
     "fastpoll": set(),
     "fastsend": set(),
     "starting": {"errors"},
+    "descriptors": set(),
+    "reloading": LEAVES | OPTIONS | {"observe"},
     "checks": LEAVES | OPTIONS | {"gateway", "server", "observe"},
     "observe": LEAVES,
     "addresses": LEAVES,

@@ -1,14 +1,13 @@
-import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from twisted.internet.error import CannotListenError, ReactorNotRunning
 
 from icwsgw.errors import ConfigError
-from icwsgw.starting import end_well_on_sigterm, one_line, report_start_errors
+from icwsgw.starting import end_well_on_signals, one_line, reload_on_hangup, report_start_errors
 
 
 def test_one_line() -> None:
@@ -51,14 +50,40 @@ class Reactor:
             raise ReactorNotRunning("stopping")
 
 
-def test_sigterm_stops_the_reactor_and_more_of_them_do_no_harm() -> None:
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.fixture
+def restored() -> Iterator[None]:
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("restored")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_the_reactor_and_more_of_them_hurry(number: int) -> None:
     reactor = Reactor()
-    try:
-        end_well_on_sigterm(reactor)
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGTERM)
-        signal.raise_signal(signal.SIGTERM)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert reactor.stops >= 2
+    hurried: list[None] = []
+    end_well_on_signals(reactor, lambda: hurried.append(None))
+    signal.raise_signal(number)
+    assert (reactor.stops, hurried) == (1, [])
+    signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGINT)
+    assert (reactor.stops, hurried) == (3, [None, None])
+
+
+@pytest.mark.usefixtures("restored")
+def test_more_signals_do_no_harm_where_nothing_can_be_hurried() -> None:
+    reactor = Reactor()
+    end_well_on_signals(reactor)
+    signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)
+    assert reactor.stops == 2
+
+
+@pytest.mark.usefixtures("restored")
+def test_hangup_reloads() -> None:
+    reloads: list[None] = []
+    reload_on_hangup(Reactor(), lambda: reloads.append(None))
+    signal.raise_signal(signal.SIGHUP)
+    assert reloads == [None]

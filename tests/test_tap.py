@@ -124,7 +124,7 @@ def test_the_service_brings_its_log_and_a_line_about_traces(monkeypatch: pytest.
     warned: list[str] = []
     monkeypatch.setattr(service, "make_gateway_service", fake)
     monkeypatch.setattr(tap, "report_start_errors", lambda: hooks.append(None))
-    monkeypatch.setattr(tap, "end_well_on_sigterm", lambda reactor: hooks.append(None))
+    monkeypatch.setattr(tap, "end_well_on_signals", lambda reactor: hooks.append(None))
     monkeypatch.setattr(tap, "get_logger", lambda name: _Warnings(warned))
     options = parse("--opentelemetry-collector-endpoint", "grpc://otlp_collector:4317")
     root = makeService(options)

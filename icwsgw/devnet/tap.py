@@ -23,7 +23,7 @@ from icwsgw.devnet.replica import Replica
 from icwsgw.devnet.resource import ReplicaSite
 from icwsgw.devnet.state_tree import DELEGATIONS
 from icwsgw.errors import ConfigError
-from icwsgw.starting import end_well_on_sigterm, one_line, report_start_errors
+from icwsgw.starting import end_well_on_signals, one_line, report_start_errors
 
 PROGRAM = "twistd icws-devnet"
 
@@ -190,5 +190,5 @@ def makeService(options: Options) -> DevnetService:  # noqa: N802
     from twisted.internet import reactor
 
     report_start_errors(PROGRAM)
-    end_well_on_sigterm(reactor)
+    end_well_on_signals(reactor)
     return devnet_service(reactor, options.config())[0]

@@ -106,7 +106,7 @@ def test_a_taken_port_ends_the_start() -> None:
 def test_make_service(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     monkeypatch.setattr(tap, "report_start_errors", told.append)
-    monkeypatch.setattr(tap, "end_well_on_sigterm", lambda reactor: told.append("SIGTERM"))
+    monkeypatch.setattr(tap, "end_well_on_signals", lambda reactor: told.append("SIGTERM"))
     options = Options()
     options.parseOptions(["--listen=tcp:0:interface=127.0.0.1"])
     service = makeService(options)

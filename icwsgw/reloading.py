@@ -1,0 +1,106 @@
+"""SIGHUP: read the configuration once more and let the running gateway take what it can take while it runs.
+
+What can be taken: the lists of canisters and origins, the log levels, the drain window, and certificates, which are
+looked at in any case. What else has changed is named in the log and waits for a restart. A configuration that is of
+no use changes nothing; one error line says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple, Protocol
+
+from icwsgw.config import OPTIONS, GatewayConfig
+from icwsgw.errors import ConfigError
+from icwsgw.observe.logs import get_logger
+
+#: Fields of the configuration that a running gateway takes.
+RELOADABLE = frozenset(
+    {
+        "allowed_canisters",
+        "allowed_origins",
+        "denied_canisters",
+        "drain_window",
+        "log_level",
+        "log_file_level",
+    }
+)
+
+_log = get_logger("service")
+
+
+class Change(NamedTuple):
+    """What a configuration that was read again means for a running gateway.
+
+    :ivar config: the running one with what can be taken of the new one
+    :ivar taken: names of the options that changed so
+    :ivar waiting: names of the options that changed and need a restart
+    """
+
+    config: GatewayConfig
+    taken: list[str]
+    waiting: list[str]
+
+
+def compare(running: GatewayConfig, new: GatewayConfig) -> Change:
+    """Take over what can be taken over.
+
+    :raises ConfigError: when the two do not go together
+    """
+    changed = [entry for entry in OPTIONS if getattr(running, entry.field) != getattr(new, entry.field)]
+    taken = [entry for entry in changed if entry.field in RELOADABLE]
+    config = replace(running, **{entry.field: getattr(new, entry.field) for entry in taken})
+    return Change(
+        config,
+        [entry.name for entry in taken],
+        [entry.name for entry in changed if entry.field not in RELOADABLE],
+    )
+
+
+class Reloads(Protocol):
+    """What can be reloaded: the gateway, or the supervisor of several."""
+
+    def reload(self, config: GatewayConfig) -> None:
+        """Go on with ``config``, which differs from the one before in :data:`RELOADABLE` only; look at certificates."""
+
+
+class Reloader:
+    """Reloads when it is called.
+
+    :param config: the configuration that runs
+    :param read: reads the configuration again; raises ConfigError
+    :param target: told the outcome
+    :param notify: told True when reloading begins and False when it has ended
+    """
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        read: Callable[[], GatewayConfig],
+        target: Reloads,
+        notify: Callable[[bool], None] = lambda begins: None,
+    ) -> None:
+        self._config = config
+        self._read = read
+        self._target = target
+        self._notify = notify
+
+    def __call__(self) -> None:
+        """Reload."""
+        self._notify(True)
+        try:
+            change = compare(self._config, self._read())
+        except ConfigError as error:
+            _log.error("the changed configuration is not used, the one before stays", reason=error)
+        else:
+            self._config = change.config
+            _log.info("configuration read again", changed=",".join(change.taken) or None)
+            if change.waiting:
+                _log.warn("changed options need a restart", options=",".join(change.waiting))
+        # certificates are looked at however the rest went
+        try:
+            self._target.reload(self._config)
+        except Exception:
+            _log.failure("reloading failed")
+        self._notify(False)
