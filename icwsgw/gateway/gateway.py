@@ -6,6 +6,7 @@ session does is in :mod:`icwsgw.gateway.session`; what a canister says comes thr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from twisted.internet.defer import Deferred
 from icwsgw.clock import Timer
 from icwsgw.core.closing import CloseCode
 from icwsgw.core.session import State
+from icwsgw.core.spread import Spread
 from icwsgw.gateway.farewells import Farewells
 from icwsgw.gateway.interfaces import Client, Context
 from icwsgw.gateway.registry import Registry
@@ -23,6 +25,7 @@ from icwsgw.ic.principal import Principal
 from icwsgw.observe.logs import get_logger
 
 if TYPE_CHECKING:
+    from icwsgw.config import GatewayConfig
     from icwsgw.gateway.poller import Poller
 
 _log = get_logger("gateway")
@@ -30,6 +33,11 @@ _log = get_logger("gateway")
 #: While draining, so many sessions are ended each second at least, however long the window is.
 MIN_DRAIN_RATE = 200.0
 DRAIN_PERIOD = 0.05
+#: A drain that is hurried gives canisters so many seconds to hear that their clients have gone.
+HURRY_SECONDS = 2.0
+
+_DRAINING = (CloseCode.DRAINING, "the gateway is shutting down, please reconnect")
+_REPLACED = (CloseCode.REPLACED, "replaced by a newer connection of the same client")
 
 
 class Gateway:
@@ -38,6 +46,7 @@ class Gateway:
     :ivar registry: who is connected and what is polled
     :ivar wheel: looks after connections once in a while
     :ivar draining: no new session is opened any more
+    :ivar announce: told (canister, principal) of each client that its canister has accepted, for other processes; or None
     """
 
     def __init__(self, context: Context) -> None:
@@ -52,9 +61,12 @@ class Gateway:
         self._drained: list[Deferred[None]] = []
         self._drain_call: Timer | None = None
         self._drain_rate = MIN_DRAIN_RATE
-        config = context.config
-        self._allowed = frozenset(Principal.from_text(text).raw for text in config.allowed_canisters)
-        self._denied = frozenset(Principal.from_text(text).raw for text in config.denied_canisters)
+        self._deadline: Timer | None = None
+        self._spread = Spread(len(context.identities))
+        self.announce: Callable[[bytes, bytes], None] | None = None
+        self._allowed: frozenset[bytes] = frozenset()
+        self._denied: frozenset[bytes] = frozenset()
+        self.serve(context.config)
         self._watch_gauges()
 
     def start(self) -> None:
@@ -72,18 +84,31 @@ class Gateway:
     def connect(self, client: Client) -> ClientSession:
         """A client's WebSocket is open: give it a session and greet it."""
         self._serial += 1
-        index = self._serial % len(self.context.identities)
+        index = self._spread.take(self.context.jitter())
         session = ClientSession(self, client, f"{self._prefix}-{self._serial:x}", index)
         self.registry.sessions.add(session)
         session.greet()
         if self.draining:
-            session.end(CloseCode.DRAINING, "the gateway is shutting down, please reconnect")
+            session.end(*_DRAINING)
         return session
+
+    def serve(self, config: GatewayConfig) -> None:
+        """Serve the canisters that ``config`` allows, from now on; clients of all others are closed."""
+        self._allowed = frozenset(Principal.from_text(text).raw for text in config.allowed_canisters)
+        self._denied = frozenset(Principal.from_text(text).raw for text in config.denied_canisters)
+        for poller in list(self.registry.pollers.values()):
+            if self._serves(poller.canister):
+                continue
+            for session in list(poller.sessions.values()):
+                session.end(*_not_served(poller.canister))
+
+    def _serves(self, canister: Principal) -> bool:
+        return canister.raw not in self._denied and (not self._allowed or canister.raw in self._allowed)
 
     def admit(self, canister: Principal, key: tuple[bytes, int], identity_index: int) -> tuple[CloseCode, str] | None:
         """Whether a client may open a session with a canister; the close code and the reason if not."""
-        if canister.raw in self._denied or (self._allowed and canister.raw not in self._allowed):
-            return CloseCode.CANISTER_NOT_ALLOWED, f"canister {canister.text} is not served by this gateway"
+        if not self._serves(canister):
+            return _not_served(canister)
         limit = self.context.config.max_connections_per_canister
         if limit and self.registry.count(canister) >= limit:
             return CloseCode.OVERLOADED, f"canister {canister.text} has {limit} clients here, no more are allowed"
@@ -108,16 +133,26 @@ class Gateway:
         """The canister has accepted the client: an older session of the same principal there is over."""
         if session.poller is None or session.client_key is None or session.state is State.CLOSED:
             return
+        canister, sender = session.poller.canister.raw, session.client_key[0]
+        news = session.poller.senders.get(sender) is not session
+        older = session.poller.accepted(session, session.client_key)
+        if older is not None:
+            older.end(*_REPLACED)
+        if news:
+            self.replaced(canister, sender, session)
+            if self.announce is not None:
+                self.announce(canister, sender)
+
+    def replaced(self, canister: bytes, sender: bytes, by: ClientSession | None = None) -> None:
+        """The canister has accepted a connection of ``sender``: its others, under whatever identity, are over.
+
+        :param by: the accepted session; None when it is another process's
+        """
         for index in range(len(self.context.identities)):
-            poller = self.registry.pollers.get((session.poller.canister.raw, index))
-            if poller is None:
-                continue
-            if poller is session.poller:
-                older = poller.accepted(session, session.client_key)
-            else:
-                older = poller.senders.get(session.client_key[0])
-            if older is not None:
-                older.end(CloseCode.REPLACED, "replaced by a newer connection of the same client")
+            poller = self.registry.pollers.get((canister, index))
+            older = poller.senders.get(sender) if poller is not None else None
+            if older is not None and older is not by:
+                older.end(*_REPLACED)
 
     def tell(self, session: ClientSession) -> None:
         """Tell the canister that the client has left."""
@@ -129,6 +164,8 @@ class Gateway:
 
     def finished(self, session: ClientSession) -> None:
         """Nothing of the session is left to do."""
+        if session in self.registry.sessions or session in self.registry.ending:
+            self._spread.leave(session.identity_index)
         self.registry.sessions.discard(session)
         self.registry.ending.discard(session)
         if self._idle is not None and not self.registry.sessions and not self.registry.ending:
@@ -151,26 +188,38 @@ class Gateway:
         registry = self.registry
         _log.info("draining", clients=len(registry.sessions), canisters=len(registry.pollers))
         self._drain_rate = max(MIN_DRAIN_RATE, len(registry.sessions) / max(window, 0.001))
-        deadline = self.context.clock.callLater(window + max(window, 5.0), self._give_up_drain)
+        self._deadline = self.context.clock.callLater(window + max(window, 5.0), self._give_up_drain)
         self._idle = Deferred()
-        self._idle.addCallback(self._end_drain, deadline)
+        self._idle.addCallback(self._end_drain)
         if not registry.sessions and not registry.ending:
             self._idle.callback(None)
         else:
             self._drain_some()
         return done
 
+    def hurry(self) -> None:
+        """End the drain soon: all clients at once, and :data:`HURRY_SECONDS` for their canisters to hear of it."""
+        if self._idle is None:
+            return  # not draining, or done
+        _log.info("draining in a hurry", clients=len(self.registry.sessions))
+        for call in (self._drain_call, self._deadline):
+            if call is not None and call.active():
+                call.cancel()
+        self._deadline = self.context.clock.callLater(HURRY_SECONDS, self._give_up_drain)
+        self._drain_rate = max(MIN_DRAIN_RATE, len(self.registry.sessions) / DRAIN_PERIOD)
+        self._drain_some()
+
     def _drain_some(self) -> None:
         self._drain_call = None
         sessions = self.registry.sessions
         for session in list(sessions)[: max(1, int(self._drain_rate * DRAIN_PERIOD))]:
-            session.end(CloseCode.DRAINING, "the gateway is shutting down, please reconnect")
+            session.end(*_DRAINING)
         if sessions and self._idle is not None:
             self._drain_call = self.context.clock.callLater(DRAIN_PERIOD, self._drain_some)
 
     def _give_up_drain(self) -> None:
         for session in list(self.registry.sessions):
-            session.end(CloseCode.DRAINING, "the gateway is shutting down, please reconnect")
+            session.end(*_DRAINING)
         for session in list(self.registry.ending):
             if session.relay is not None:
                 session.relay.drop()
@@ -178,12 +227,11 @@ class Gateway:
         for session in list(self.registry.ending):
             self.finished(session)
 
-    def _end_drain(self, _: None, deadline: Timer) -> None:
-        if deadline.active():
-            deadline.cancel()
-        if self._drain_call is not None:
-            self._drain_call.cancel()
-            self._drain_call = None
+    def _end_drain(self, _: None) -> None:
+        for call in (self._drain_call, self._deadline):
+            if call is not None and call.active():
+                call.cancel()
+        self._drain_call = self._deadline = None
         waiting, self._drained = self._drained, []
         for done in waiting:
             done.callback(None)
@@ -208,3 +256,7 @@ class Gateway:
             "open": registered - setup,
             "closed": len(self.registry.ending),
         }
+
+
+def _not_served(canister: Principal) -> tuple[CloseCode, str]:
+    return CloseCode.CANISTER_NOT_ALLOWED, f"canister {canister.text} is not served by this gateway"
