@@ -46,6 +46,7 @@ def install(reactor: Any) -> bool:
             if event != EPOLLIN:
                 reactor._doReadOrWrite(selectable, descriptor, event)
                 continue
+            why: Any
             try:
                 why = selectable.doRead()
             except BaseException as error:

@@ -37,6 +37,10 @@ from icwsgw.server.tls import ServerTls
 
 _log = get_logger("service")
 
+#: The JavaScript SDK fetches the root key without waiting for it; a replica that opens within a few milliseconds finds
+#: it verifying with mainnet's key. No real one is that fast.
+DEVNET_CALL_LATENCY_MS = 150
+
 _VERIFY = {"auto": None, "on": True, "off": False}
 
 
@@ -90,7 +94,8 @@ class GatewayService(MultiService):
         port = tcp_port(config.devnet_listen)
         if not port:
             raise ConfigError(f"--devnet-listen {config.devnet_listen}: needs a TCP port other than 0")
-        service, self.replica = devnet_service(self._reactor, DevnetConfig(listen=config.devnet_listen))
+        devnet = DevnetConfig(listen=config.devnet_listen, call_latency_ms=DEVNET_CALL_LATENCY_MS)
+        service, self.replica = devnet_service(self._reactor, devnet)
         self._add(service)
         self.replica.gateway_urls = [_client_url(address, self._tls_wanted) for address in config.gateway_addresses]
         return f"http://127.0.0.1:{port}"
@@ -162,6 +167,7 @@ class GatewayService(MultiService):
         """Drain, then stop all parts."""
         if self._stopping is None:
             self._stopping = Deferred.fromCoroutine(self._stop())
+            self._stopping.addErrback(lambda failure: _log.failure("stopping failed", failure))
         return self._stopping
 
     async def _stop(self) -> None:
