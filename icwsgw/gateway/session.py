@@ -254,6 +254,9 @@ class ClientSession(RelayOwner):
     def _refused(self, envelope: ClientEnvelope, error: IcwsError) -> None:
         """A call will not be executed. For ws_open there is no session then; for a message the order is broken."""
         is_open = envelope.method_name == "ws_open"
+        if is_open and self.messages_down:
+            # the canister has spoken to the client, so it has it: this is about a repetition, the first answer was lost
+            return
         # an envelope that expired may have been executed all the same, its answer lost
         definite = not isinstance(error, Expired)
         if self.state is State.CLOSED:

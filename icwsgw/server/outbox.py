@@ -34,7 +34,8 @@ class Outbox:
 
     :ivar owner: the connection it belongs to
     :ivar size: bytes that wait here
-    :ivar full: it has been over its bound once; nothing more is taken or sent, the session is about to end
+    :ivar full: it has been over its bound; nothing more is taken or sent until it is cleared or flushed, for the close
+        frame that has to come next
     """
 
     __slots__ = ("_backlog", "_paused", "_queue", "_transport", "full", "owner", "size")
@@ -79,6 +80,7 @@ class Outbox:
         """Forget what waits."""
         self._queue = None
         self.size = 0
+        self.full = False
         self._backlog.backlog.discard(self)
 
     # IPushProducer; the names are Twisted's

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from twisted.internet.task import Clock
 
 from icwsgw.core.closing import CloseCode
@@ -96,9 +97,7 @@ def test_the_client_key_is_registered_before_ws_open_leaves() -> None:
     call = world.network.call
 
     def spy(canister: Principal, body: bytes, **options: Any) -> Any:
-        seen.append(
-            world.gateway.registry.find(canister, 0, key)
-        )
+        seen.append(world.gateway.registry.find(canister, 0, key))
         return call(canister, body, **options)
 
     world.network.call = spy  # type: ignore[method-assign]
@@ -223,3 +222,32 @@ def test_expiries_are_judged_by_the_networks_clock() -> None:
     world.network.clock_skew_ns = -600 * 10**9
     world.receive(world.sdk.open_payload(world.now_ns()))
     assert world.connection.closed[0][0] == CloseCode.EXPIRED
+
+
+@pytest.mark.parametrize(
+    "refusal", [rejected(4, "again?"), HttpError(400, "stale"), replied_err("again?"), ConnectionLost("x")]
+)
+@pytest.mark.parametrize("stays", [True, False])
+def test_a_ws_open_refused_when_the_canister_has_spoken_already_changes_nothing(refusal: Any, stays: bool) -> None:
+    """Its first answer was lost and the repetition is refused, or never gets through."""
+    world = World().setup()
+    world.session.deliver([b"first frame"])
+    if not stays:
+        world.receive(world.sdk.message_payload(b"x", world.now_ns()))
+        world.session.left(1000)
+    for _ in range(60):
+        call = world.network.calls[-1]
+        if call.content["method_name"] == "ws_open" and not call.deferred.called:
+            call.answer(refusal)
+        world.clock.advance(5)
+    assert world.connection.closed == []
+    if stays:
+        assert world.session.state is State.OPEN
+        world.receive(world.sdk.message_payload(b"x", world.now_ns()))
+        assert world.methods()[-1] == "ws_message"
+        world.session.left(1000)
+    while world.methods()[-1] != "ws_close":
+        world.network.calls[-1].answer()
+    world.network.calls[-1].answer(REPLIED_OK)
+    assert not world.gateway.registry.ending
+    assert world.context.metrics.closes.values["1000"] == 1

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -113,3 +115,50 @@ def test_a_lost_connection_forgets_all() -> None:
     outbox.stopProducing()
     assert (outbox.size, backlog.backlog) == (0, set())
     assert len(transport.written) == 1
+
+
+@pytest.mark.parametrize("ending", [Outbox.clear, Outbox.flush])
+def test_a_close_frame_goes_behind_even_where_it_was_full(ending: Callable[[Outbox], None]) -> None:
+    outbox, transport, backlog = make(most=20)
+    outbox.send(b"x" * 11)
+    for _ in range(10):
+        outbox.send(b"12345")
+    ending(outbox)
+    outbox.send(b"close")
+    transport.drain()
+    waited = b"12345" * 5 if ending is Outbox.flush else b""
+    if outbox.size:
+        transport.drain()
+    assert b"".join(transport.written) == b"x" * 11 + waited + b"close"
+    assert (outbox.size, backlog.backlog) == (0, set())
+
+
+def test_a_transport_that_is_gone_already_is_sent_nothing() -> None:
+    class Gone(Transport):
+        def registerProducer(self, producer: Any, streaming: bool) -> None:
+            producer.stopProducing()
+
+    transport, backlog = Gone(10), Backlog()
+    outbox = Outbox(transport, backlog, None)
+    outbox.send(b"late")
+    assert transport.written == []
+    outbox.stopProducing()
+    assert backlog.backlog == set()
+
+
+@given(st.lists(st.one_of(st.integers(1, 40), st.sampled_from(["drain", "flush"])), max_size=80))
+def test_never_more_than_the_bound_and_one_message_waits_and_what_left_is_a_beginning(script: list[Any]) -> None:
+    outbox, transport, _ = make(room=30, most=100)
+    sent = b""
+    for step in script:
+        if step == "drain":
+            transport.drain()
+        elif step == "flush":
+            outbox.flush()
+            break
+        else:
+            data = bytes((len(sent) + n) % 251 for n in range(step))
+            outbox.send(data)
+            sent += data
+        assert outbox.size <= 100 + 40
+    assert sent.startswith(b"".join(transport.written))
