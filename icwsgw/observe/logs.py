@@ -124,7 +124,7 @@ class Logger:
             "log_time": time.time(),
             "log_format": "{icws_message}{icws_fields}",
             "icws_message": message,
-            "icws_fields": Fields(fields),
+            "icws_fields": Fields(fields, **_mark) if _mark else Fields(fields),
         }
         if failure is not None:
             event["log_failure"] = failure
@@ -133,6 +133,12 @@ class Logger:
 
 _loggers: dict[str, Logger] = {}
 _wanted: tuple[Levels, ...] = (Levels(),)
+_mark: dict[str, object] = {}
+
+
+def mark(**fields: object) -> None:
+    """Put these fields behind those of every line of ours from now on, to tell processes apart."""
+    _mark.update(fields)
 
 
 def get_logger(component: str) -> Logger:
@@ -187,11 +193,12 @@ class LineObserver:
     :param stream: takes ``write(str)`` and ``flush()``
     :param levels: which events
     :param format: ``text`` or ``json``
+    :ivar levels: which events, from now on
     """
 
     def __init__(self, stream: TextIO | LogFile, levels: Levels, format: str = "text") -> None:
         self._stream = stream
-        self._levels = levels
+        self.levels = levels
         self._format = FORMATS[format]
 
     def __call__(self, event: LogEvent) -> None:
@@ -210,7 +217,7 @@ class LineObserver:
             component = "twisted" if namespace == "log_legacy" else namespace
             if number == INFO:
                 name, number = "debug", DEBUG
-        if number < self._levels.of(component):
+        if number < self.levels.of(component):
             return
         message = event.get("icws_message")
         failure = event.get("log_failure")
@@ -220,8 +227,39 @@ class LineObserver:
             # The text of a legacy event has the traceback in it as well.
             text = text.partition("\n")[0] or failure.getErrorMessage()
         line = self._format(event.get("log_time", 0.0), name, component, event, text, traceback)
+        self.write(line)
+
+    def write(self, line: str) -> None:
+        """Write a ready line."""
         self._stream.write(line + "\n")
         self._stream.flush()
+
+
+class _Sinks:
+    """What :func:`make_observer` has made: the observers of the main log and of the file."""
+
+    main: LineObserver | None = None
+    file: LineObserver | None = None
+
+
+def change_levels(main: Levels, file: Levels) -> None:
+    """Write other events from now on.
+
+    :param file: of the JSON file; where none was begun at the start, none is begun now
+    """
+    sinks = [main]
+    if _Sinks.main is not None:
+        _Sinks.main.levels = main
+    if _Sinks.file is not None:
+        _Sinks.file.levels = file
+        sinks.append(file)
+    set_levels(*sinks)
+
+
+def pass_on(line: str) -> None:
+    """Write the line of another process's log, as it is, to the main log."""
+    if _Sinks.main is not None:
+        _Sinks.main.write(line)
 
 
 class ObservedService(MultiService):
@@ -260,13 +298,16 @@ def make_observer(
     options = twistd or {}
     sinks = [levels]
     observers: list[object] = []
+    _Sinks.main = _Sinks.file = None
     if not options.get("syslog"):
-        observers.append(LineObserver(_main_stream(options), levels, format))
+        _Sinks.main = LineObserver(_main_stream(options), levels, format)
+        observers.append(_Sinks.main)
     if file_levels is not None and traces is not None and _wants_any(file_levels):
         traces.mkdir(mode=0o700, parents=True, exist_ok=True)
         stream = (traces / f"gateway_{int(now() * 1000)}.log").open("a", encoding="utf-8")
         sinks.append(file_levels)
-        observers.append(LineObserver(stream, file_levels, "json"))
+        _Sinks.file = LineObserver(stream, file_levels, "json")
+        observers.append(_Sinks.file)
     set_levels(*sinks)
     if not observers:
         return None

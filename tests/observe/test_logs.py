@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from icwsgw.observe import logs
-from icwsgw.observe.levels import DEBUG, ERROR, INFO, Levels
+from icwsgw.observe.levels import DEBUG, ERROR, INFO, Levels, parse_levels
 from icwsgw.observe.logs import Fields, LineObserver, ObservedService, get_logger, make_observer, set_levels
 
 
@@ -235,3 +235,39 @@ def test_formats_are_the_choices_of_the_option() -> None:
 
     for name in logs.FORMATS:
         assert BY_NAME["log-format"].kind.parse(name) == name
+
+
+def test_levels_change_while_it_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    observer = make_observer(Levels(), "text", file_levels=Levels(ERROR), traces=tmp_path, now=lambda: 1.0)
+    globalLogPublisher.addObserver(observer)  # type: ignore[arg-type]
+    try:
+        get_logger("gateway").debug("one")
+        logs.change_levels(Levels(DEBUG), Levels(DEBUG))
+        get_logger("gateway").debug("two")
+        logs.change_levels(Levels(ERROR), Levels(ERROR))
+        get_logger("gateway").info("three")
+        logs.pass_on("a line of another process")
+    finally:
+        globalLogPublisher.removeObserver(observer)  # type: ignore[arg-type]
+    out = capsys.readouterr().out.splitlines()
+    assert [line.partition(" ")[2] for line in out[:1]] == ["debug gateway two"]
+    assert out[1:] == ["a line of another process"]
+    (record,) = map(json.loads, (tmp_path / "gateway_1000.log").read_text().splitlines())
+    assert record["message"] == "two"
+
+
+def test_a_file_is_not_begun_later(capsys: pytest.CaptureFixture[str]) -> None:
+    make_observer(Levels(ERROR), "text", file_levels=parse_levels("off"))
+    logs.change_levels(Levels(ERROR), Levels(DEBUG))
+    assert get_logger("gateway").level == ERROR
+    make_observer(Levels(), "text", twistd={"syslog": True, "prefix": "x"})
+    logs.pass_on("lost: it has its own syslog")
+    assert capsys.readouterr().out == ""
+
+
+def test_lines_of_a_marked_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "_mark", {})
+    logs.mark(worker=2)
+    with Listening(Levels()) as log:
+        get_logger("gateway").info("session ended", cause=1000)
+    assert log.bare == ["info  gateway session ended cause=1000 worker=2"]
