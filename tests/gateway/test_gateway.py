@@ -1,0 +1,141 @@
+"""Who is admitted, who replaces whom, and how everybody is let go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from icwsgw.core.closing import CloseCode
+from icwsgw.gateway.gateway import Gateway
+from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.ic.principal import Principal
+from tests.gateway.test_session import Connection
+from tests.support.fake_network import CANISTER, NOW_NS, REPLIED_OK, FakeNetwork, make_context
+from tests.support.sdk_client import SdkClient
+
+OTHER = Principal(b"\x00\x00\x00\x00\x00\x00\x00\x09\x01\x01")
+
+
+class World:
+    def __init__(self, **options: Any) -> None:
+        self.context, self.network, self.clock = make_context(**options)
+        self.gateway = Gateway(self.context)
+
+    network: FakeNetwork
+
+    def connect(self, canister: Principal = CANISTER, identity: Ed25519Identity | None = None) -> Any:
+        """A client whose ws_open has left."""
+        connection = Connection()
+        session = self.gateway.connect(connection)
+        sdk = SdkClient(canister, identity)
+        sdk.gateway = self.context.identities[session.identity_index].principal
+        session.received(sdk.open_payload(NOW_NS), True)
+        return connection, session
+
+    def open(self, canister: Principal = CANISTER, identity: Ed25519Identity | None = None) -> Any:
+        connection, session = self.connect(canister, identity)
+        self.network.calls[-1].answer(REPLIED_OK)
+        session.deliver([b"open"])
+        return connection, session
+
+
+def test_lists_decide_about_canisters() -> None:
+    for options, code in [
+        ({"denied_canisters": (CANISTER.text,)}, CloseCode.CANISTER_NOT_ALLOWED),
+        ({"allowed_canisters": (OTHER.text,)}, CloseCode.CANISTER_NOT_ALLOWED),
+        ({"allowed_canisters": (CANISTER.text,)}, None),
+        ({}, None),
+    ]:
+        connection, _ = World(**options).connect()
+        assert [closed for closed, _ in connection.closed] == ([code] if code else [])
+
+
+def test_a_canister_takes_so_many_clients_and_no_more_until_one_leaves() -> None:
+    world = World(max_connections_per_canister=2)
+    (_, first), _, (late, _) = (world.connect() for _ in range(3))
+    assert late.closed[0][0] == CloseCode.OVERLOADED
+    other, _ = world.connect(OTHER)
+    assert other.closed == []
+    first.left(1000)
+    again, _ = world.connect()
+    assert again.closed == []
+
+
+@pytest.mark.parametrize("identities", [1, 3])
+def test_an_accepted_client_replaces_its_older_connection_under_whatever_identity(identities: int) -> None:
+    world = World(identities=identities)
+    identity = Ed25519Identity(b"\x21" * 32)
+    connections = [world.open(identity=identity)[0] for _ in range(4)]
+    stranger, _ = world.open()
+    assert [[code for code, _ in connection.closed] for connection in connections] == [[4109], [4109], [4109], []]
+    assert stranger.closed == []
+
+
+def test_a_ws_open_replaces_nobody_before_the_canister_has_spoken() -> None:
+    world = World()
+    identity = Ed25519Identity(b"\x22" * 32)
+    older, _ = world.open(identity=identity)
+    newer, session = world.connect(identity=identity)
+    assert older.closed == []
+    world.network.calls[-1].answer(REPLIED_OK)
+    session.deliver([b"open"])
+    assert older.closed[0][0] == CloseCode.REPLACED
+    assert newer.closed == []
+
+
+def test_the_same_client_at_another_canister_is_another_session() -> None:
+    world = World()
+    identity = Ed25519Identity(b"\x23" * 32)
+    one, _ = world.open(identity=identity)
+    two, _ = world.open(OTHER, identity)
+    assert one.closed == two.closed == []
+
+
+def test_metrics_count_sessions_by_state() -> None:
+    world = World()
+    world.gateway.connect(Connection())
+    world.connect()
+    world.open()
+    _, session = world.open()
+    session.left(1000)
+    states = world.context.metrics.sessions.values
+    assert states == {"init": 1, "setup": 1, "open": 1, "closed": 1}
+    assert world.context.metrics.clients_connected.value == 2
+    assert world.context.metrics.pollers.value == 1
+
+
+def test_a_drain_is_spread_over_its_window_and_ends_when_all_are_told() -> None:
+    world = World()
+    connections = [world.connect()[0] for _ in range(1000)]
+    done: list[None] = []
+    world.gateway.drain(2.0).addCallback(done.append)
+    closed = []
+    for _ in range(40):
+        closed.append(sum(bool(connection.closed) for connection in connections))
+        world.clock.advance(0.05)
+    assert 0 < closed[0] < 100
+    assert closed[10] < 500
+    assert sum(bool(connection.closed) for connection in connections) == 1000
+    assert not done
+    for _ in range(10):
+        for call in world.network.calls:
+            if not call.deferred.called:
+                call.answer(REPLIED_OK)
+    while not done:
+        for call in world.network.calls:
+            if not call.deferred.called:
+                call.answer(REPLIED_OK)
+    assert not world.gateway.registry.ending
+    world.gateway.stop()
+    assert world.clock.getDelayedCalls() == []
+
+
+def test_a_second_drain_waits_for_the_first() -> None:
+    world = World()
+    world.connect()
+    done: list[int] = []
+    world.gateway.drain(1.0).addCallback(lambda _: done.append(1))
+    world.gateway.drain(1.0).addCallback(lambda _: done.append(2))
+    world.clock.pump([1.0] * 10)
+    assert done == [1, 2]
