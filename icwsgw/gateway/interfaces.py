@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 
 from icwsgw.clock import Clock
 from icwsgw.ic.certificate import DelegationCache
+from icwsgw.observe.repeats import Repeats
 
 if TYPE_CHECKING:
     from icwsgw.agent.outcome import CallOutcome
@@ -57,6 +58,9 @@ class Network(Protocol):
     def root_key(self) -> bytes | None:
         """The root key in DER."""
 
+    def doubt_root_key(self) -> None:
+        """A batch did not verify; see :meth:`icwsgw.agent.client.IcAgent.doubt_root_key`."""
+
     def query(self, canister: Principal, request: SignedRequest, *, timeout: float) -> Deferred[bytes]:
         """The reply to a query; see :meth:`icwsgw.agent.client.IcAgent.query`."""
 
@@ -72,6 +76,7 @@ class Context:
     :ivar now_ns: nanoseconds since 1970
     :ivar jitter: random numbers in [0, 1)
     :ivar delegations: verified delegations of subnets, for all pollers
+    :ivar repeats: bounds the lines of the log that strangers cause
     """
 
     clock: Clock
@@ -82,6 +87,7 @@ class Context:
     now_ns: Callable[[], int]
     jitter: Callable[[], float]
     delegations: DelegationCache = field(default_factory=DelegationCache)
+    repeats: Repeats = field(default_factory=Repeats)
 
     def network_ns(self) -> int:
         """The network's time, which is what envelopes expire by: ours, corrected by the skew if it is known."""

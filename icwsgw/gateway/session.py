@@ -311,6 +311,8 @@ class ClientSession(RelayOwner):
         metrics.closes.inc(str(cause))
         lasted = self.context.clock.seconds() - self.started
         metrics.connection_duration.observe(lasted)
+        if before is State.INIT and not self._worth_a_line(cause):
+            return
         _log.info(
             "session ended",
             cause=cause,
@@ -322,6 +324,13 @@ class ClientSession(RelayOwner):
             up=self.messages_up,
             down=self.messages_down,
         )
+
+    def _worth_a_line(self, cause: int) -> bool:
+        """A stranger that never opens a session may fill neither the log nor the disk."""
+        context = self.context
+        peer = self.client.peer
+        host = peer.rpartition(":")[0] if peer.startswith("[") or peer.count(":") == 1 else peer
+        return context.repeats.allows(f"closed with {cause}", host, context.clock.seconds())
 
     def _tell(self) -> None:
         """All that the client sent has left: now the canister may hear that it is gone."""

@@ -36,9 +36,11 @@ OPEN_OUTCOMES = (
 RELAY_OUTCOMES = ("accepted", "replied", "expired", "abandoned", *CAUSES)
 QUERY_OUTCOMES = ("ok", "empty", *CAUSES)
 REFUSALS = (
-    "connections", "connections_per_ip", "connections_per_canister", "origin", "draining", "not_ready", "bad_request",
-    "header_timeout", "tls",
+    "connections", "pending", "accept_rate", "connections_per_ip", "accept_rate_per_ip", "connections_per_canister",
+    "connections_per_principal", "origin", "draining", "not_ready", "bad_request", "header_size", "header_timeout",
+    "tls", "tls_timeout",
 )
+PUSHBACKS = ("frames", "bytes")
 WS_CLOSE_OUTCOMES = ("done", "refused", "abandoned", *CAUSES)
 
 #: Seconds. Network round trips: fine where queries and calls live.
@@ -84,6 +86,12 @@ class Metrics:
         self.closes = self._labelled("icws_closes_total", "Sessions ended, by close code", "cause", CLOSE_CODES)
         self.refused_connections = self._labelled(
             "icws_refused_connections_total", "Connections turned away, by reason", "reason", REFUSALS
+        )
+        self.pushbacks = self._labelled(
+            "icws_client_pushbacks_total",
+            "Clients not read for a while, by the rate they went over",
+            "limit",
+            PUSHBACKS,
         )
         self.client_messages = self._counter("icws_client_messages_total", "Messages from clients")
         self.canister_messages = self._counter("icws_canister_messages_total", "Messages passed on to clients")

@@ -14,26 +14,33 @@ from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflat
 from autobahn.websocket.protocol import TrafficStats
 from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.task import LoopingCall
 
 from icwsgw._version import __version__
 from icwsgw.clock import Clock
 from icwsgw.core.closing import CloseCode
+from icwsgw.core.rate import ClientRates, Rate
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.observe.logs import get_logger
 from icwsgw.server.limits import ConnectionLimits
 from icwsgw.server.outbox import Outbox
 from icwsgw.server.protocol import GatewayProtocol
+from icwsgw.server.proxies import TrustedProxies, address_group
 
 _log = get_logger("server")
 
 #: How often outboxes that hold bytes are measured against their bounds.
 BACKLOG_PERIOD = 0.5
 
+#: The longest message of a client that has no session yet: ws_open, whose delegations are the longest part of it.
+FIRST_MESSAGE_BYTES = 64 << 10
+
 _ANSWERS = {
     "connections": (503, "this gateway has all the connections it takes, try again later"),
+    "pending": (503, "too many clients are connecting to this gateway, try again"),
+    "accept_rate": (503, "too many clients are connecting to this gateway, try again"),
     "connections_per_ip": (429, "too many connections from this address"),
+    "accept_rate_per_ip": (429, "too many new connections from this address, try again later"),
     "origin": (403, "this origin may not use this gateway"),
     "draining": (503, "this gateway is shutting down, try again"),
 }
@@ -58,13 +65,23 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self.connections: set[GatewayProtocol] = set()
         self.backlog: set[Outbox] = set()
         self.traffic = TrafficStats()
-        self.limits = ConnectionLimits(config.max_connections, config.max_connections_per_ip)
+        self.limits = ConnectionLimits(config, self.clock.seconds())
+        self.proxies = TrustedProxies(config.trusted_proxies, config.forwarded_header)
+        self.rates = ClientRates(
+            _rate(config.client_message_rate, config.client_message_burst),
+            _rate(config.client_byte_rate, config.client_byte_burst),
+        )
+        self.max_message_bytes: int = config.max_message_bytes
+        self.message_timeout: float = config.message_timeout
         self.outbox_bytes: int = config.outbox_bytes
+        self.tls_timeout: float = config.tls_handshake_timeout
+        self.header_timeout: float = config.header_timeout
         self.close_timeout: float = config.close_timeout
         self.ping_interval: float = config.ping_interval
         self.pong_timeout: float = config.pong_timeout
         self._config = config
         self._metrics = context.metrics
+        self._repeats = context.repeats
         self._gone: Deferred[None] | None = None
         self._backlog_loop = LoopingCall(self._check_backlog)
         self._backlog_loop.clock = cast(Any, context.clock)
@@ -72,8 +89,9 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             webStatus=False,
             versions=[13],
             utf8validateIncoming=True,
-            maxMessagePayloadSize=config.max_message_bytes,
-            maxFramePayloadSize=config.max_message_bytes,
+            # until there is a session, see GatewayProtocol.onMessage
+            maxMessagePayloadSize=min(config.max_message_bytes, FIRST_MESSAGE_BYTES),
+            maxFramePayloadSize=0,
             # a broken client gets a close frame that says why
             failByDrop=False,
             echoCloseCodeReason=True,
@@ -92,7 +110,13 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self.protocol = type(
             "Connection",
             (GatewayProtocol,),
-            {**options, "perMessageCompressionAccept": staticmethod(accept), "CONFIG_ATTRS": []},
+            {
+                **options,
+                "perMessageCompressionAccept": staticmethod(accept),
+                "CONFIG_ATTRS": [],
+                "_frames_left": self.rates.first_frames,
+                "_bytes_left": self.rates.first_bytes,
+            },
         )
         self._metrics.outbox_bytes.set_function(lambda: sum(outbox.size for outbox in self.backlog))
 
@@ -122,12 +146,6 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
 
     # asked by connections
 
-    def header_timeout(self, transport: Any) -> float:
-        """Seconds a new connection has until its HTTP request is whole, its TLS handshake included."""
-        if ISSLTransport.providedBy(transport):
-            return self._config.header_timeout + self._config.tls_handshake_timeout
-        return self._config.header_timeout
-
     def refusal(self, request: ConnectionRequest) -> str | None:
         """Why a sound request is refused all the same, a label of the metric; None when it is welcome."""
         if self.gateway.draining:
@@ -143,12 +161,20 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         """The HTTP status and words of a refusal."""
         return _ANSWERS[refusal]
 
-    def refused(self, peer: str, status: int, reason: str, refusal: str | None) -> None:
-        """Take note of a refused request."""
-        if refusal is None:
-            refusal = "origin" if status == 403 else "draining" if status == 503 else "bad_request"
+    def refused(self, host: str, peer: str, refusal: str, text: str, status: int | None) -> None:
+        """Take note of a refused connection.
+
+        :param host: of the client
+        :param refusal: the label of the metric
+        :param status: of the HTTP answer, None when it was given none
+        """
         self._metrics.refused_connections.inc(refusal)
-        _log.info("connection refused", reason=reason, status=status, peer=peer)
+        if self._repeats.allows(refusal, address_group(host) or host, self.clock.seconds()):
+            _log.info("connection refused", reason=text, status=status, peer=peer)
+
+    def pushed_back(self, limit: str) -> None:
+        """Take note of a client that is not read for a while since it sends too much."""
+        self._metrics.pushbacks.inc(limit)
 
     def connection_ended(self) -> None:
         """A connection has ended."""
@@ -157,9 +183,9 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             gone.callback(None)
 
     def _check_backlog(self) -> None:
-        if not self.backlog:
-            return
         now = self.clock.seconds()
+        for refusal, host, count in self._repeats.ended(now):
+            _log.info("more of the same within a minute, not shown one by one", reason=refusal, peer=host, count=count)
         config = self._config
         for outbox in list(self.backlog):
             session = outbox.owner.session
@@ -172,6 +198,10 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             else:
                 continue
             session.end(CloseCode.TOO_SLOW, text)
+
+
+def _rate(per_second: int, burst: int) -> Rate | None:
+    return Rate(per_second, burst) if per_second else None
 
 
 def _accept_deflate(offers: list[Any]) -> PerMessageDeflateOfferAccept | None:

@@ -1,58 +1,92 @@
-"""How many connections there may be, in all and from one address."""
+"""How many connections there may be: in all, waiting to open a session, from one address, and how fast they may come.
+
+A connection is counted when it is accepted; by its address when that is known, which behind a proxy is only when its
+request has come (:mod:`icwsgw.server.proxies`). One that is too many is told so by an HTTP status, which takes a
+handshake: it waits for that outside of these counts, and only so many may wait; the rest are dropped unanswered, before
+a TLS handshake.
+"""
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address, ip_address
+from icwsgw.client_limits import ClientLimits
+from icwsgw.core.rate import Bucket, Buckets, Rate
+from icwsgw.server.proxies import address_group
 
+#: Connections that wait to be told that they are too many.
+MOST_REFUSED = 256
 
-def address_group(host: str) -> str:
-    """The unit that a limit by address counts: an IPv4 address, or the /64 of an IPv6 one, which is one subscriber.
-
-    What is no IP address (a unix socket's path) is a group of its own.
-    """
-    try:
-        address = ip_address(host.partition("%")[0])
-    except ValueError:
-        return host
-    if isinstance(address, IPv6Address):
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
-        return str(IPv6Address(int(address) >> 64 << 64)) + "/64"
-    return str(address)
+#: What a second's worth of new connections is multiplied with: how many may come at once.
+BURST_SECONDS = 2
+BURST_SECONDS_PER_IP = 5
 
 
 class ConnectionLimits:
     """Counts connections.
 
-    :ivar total: open connections
+    :param limits: the options
+    :param now: the time, seconds
+    :ivar total: connections, without those refused at once
+    :ivar pending: those of them without a session
+    :ivar refused: connections that wait to be told so
     """
 
-    __slots__ = ("_by_group", "_most", "_most_by_group", "total")
+    __slots__ = ("_accepts", "_accepts_by_group", "_by_group", "_limits", "pending", "refused", "total")
 
-    def __init__(self, most: int, most_by_address: int) -> None:
-        self._most = most
-        self._most_by_group = most_by_address
+    def __init__(self, limits: ClientLimits, now: float) -> None:
+        self._limits = limits
         self._by_group: dict[str, int] = {}
+        rate, by_ip = limits.accept_rate, limits.accept_rate_per_ip
+        self._accepts = Bucket(Rate(rate, rate * BURST_SECONDS), now) if rate else None
+        self._accepts_by_group = Buckets(Rate(by_ip, by_ip * BURST_SECONDS_PER_IP)) if by_ip else None
         self.total = 0
+        self.pending = 0
+        self.refused = 0
 
-    def enter(self, host: str) -> str | None:
-        """Count a new connection; the reason (a label of the metric) if it is one too many. It counts all the same."""
+    def enter(self, now: float) -> str | None:
+        """Count a new connection, unless it is one too many: then the reason, a label of the metric."""
+        limits = self._limits
+        if self.total >= limits.max_connections:
+            return "connections"
+        if limits.max_pending and self.pending >= limits.max_pending:
+            return "pending"
+        if self._accepts is not None and not self._accepts.take(now):
+            return "accept_rate"
         self.total += 1
-        refusal = "connections" if self.total > self._most else None
-        if self._most_by_group:
-            group = address_group(host)
-            count = self._by_group[group] = self._by_group.get(group, 0) + 1
-            if count > self._most_by_group:
-                refusal = "connections_per_ip"
-        return refusal
+        self.pending += 1
+        return None
 
-    def leave(self, host: str) -> None:
-        """A counted connection has ended."""
+    def place(self, host: str, now: float) -> tuple[str | None, str | None]:
+        """Count a connection by its address.
+
+        :return: its group, for :meth:`leave`, None when it is not counted; the reason when it is one too many
+        """
+        most, rates = self._limits.max_connections_per_ip, self._accepts_by_group
+        if not most and rates is None:
+            return None, None
+        group = address_group(host)
+        if group is None:
+            return None, None
+        if rates is not None and not rates.take(group, now):
+            return None, "accept_rate_per_ip"
+        if not most:
+            return None, None
+        count = self._by_group.get(group, 0)
+        if count >= most:
+            return None, "connections_per_ip"
+        self._by_group[group] = count + 1
+        return group, None
+
+    def opened(self) -> None:
+        """A connection has its session."""
+        self.pending -= 1
+
+    def leave(self, group: str | None, pending: bool) -> None:
+        """A counted connection has ended, or turned out to be one too many."""
         self.total -= 1
-        if self._most_by_group:
-            group = address_group(host)
-            count = self._by_group.get(group, 0) - 1
-            if count > 0:
+        self.pending -= pending
+        if group is not None:
+            count = self._by_group[group] - 1
+            if count:
                 self._by_group[group] = count
             else:
-                self._by_group.pop(group, None)
+                del self._by_group[group]

@@ -11,19 +11,27 @@ Its deadlines (handshake, ping, pong, closing handshake) are looked after by the
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from autobahn.twisted.websocket import WebSocketServerProtocol
+from autobahn.websocket.protocol import WebSocketProtocol
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
+from OpenSSL import SSL
+from twisted.internet.interfaces import IHandshakeListener, ISSLTransport
+from zope.interface import implementer
 
 from icwsgw.core.closing import CloseCode
 from icwsgw.core.messages import payload_of
 from icwsgw.core.session import State
+from icwsgw.fastsend import send_now
 from icwsgw.observe.logs import get_logger
+from icwsgw.server.admission import Admission
 from icwsgw.server.frames import read_binary_frame
 from icwsgw.server.outbox import Outbox
 
 if TYPE_CHECKING:
+    from icwsgw.clock import Timer
     from icwsgw.gateway.session import ClientSession
     from icwsgw.server.factory import GatewayFactory
 
@@ -37,6 +45,9 @@ _ABNORMAL = 1006
 #: Bounds of the HTTP request that opens a WebSocket; browsers with all their cookies stay below.
 MAX_HEADER_BYTES = 8192
 MAX_HEADER_LINES = 128
+
+#: Seconds for which a client that floods gets to see its close frame; what it sends meanwhile is dropped unread.
+FLOOD_LINGER = 2.0
 
 _REASONS = {
     400: "Bad Request",
@@ -63,8 +74,12 @@ class _AutobahnLog:
         pass
 
 
+@implementer(IHandshakeListener)
 class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     """One client's connection. The factory makes a subclass with the protocol's options as class attributes.
+
+    Its rates (:mod:`icwsgw.core.rate`) are counted down here, frame by frame and read by read; :meth:`_over` looks at
+    the clock when they are used up.
 
     :ivar session: set while the WebSocket is open
     :ivar wheel_slot: see :class:`icwsgw.gateway.wheel.Watched`
@@ -81,29 +96,50 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     _heard = False
     _pinged = False
     _reading_paused = False
-    _refusal: str | None = None
-    _host = ""
+    _admission: Admission
+    _in_tls = False
+    # rates: tokens (the factory's class has them full), when they were counted, until when reading is stopped
+    _frames_left = inf
+    _bytes_left = inf
+    _looked = 0.0
+    _pushed_back: Timer | None = None
+    _flooded = False
+    # (messages so far, time) when a message was first seen unfinished
+    _unfinished: tuple[int, float] | None = None
 
     # Twisted's side
 
     def connectionMade(self) -> None:
         """A connection was accepted. (Autobahn's own version gathers details that nobody here asks for.)"""
-        transport = self.transport
-        peer = transport.getPeer()
-        self._host = getattr(peer, "host", "") or "unix"
-        port = getattr(peer, "port", None)
-        self.peer = self._host if port is None else f"{self._host}:{port}"
-        if hasattr(transport, "setTcpNoDelay") and port is not None:
+        factory, transport = self.factory, self.transport
+        if hasattr(transport, "setTcpNoDelay") and getattr(transport.getPeer(), "port", None) is not None:
             transport.setTcpNoDelay(True)
-        self._connectionMade()
-        self.trafficStats = self.factory.traffic
-        self._refusal = self.factory.limits.enter(self._host)
-        self.factory.connections.add(self)
-        self.factory.wheel.watch(self, self.factory.header_timeout(transport))
+        # past the server's own version, which adds a line for the log and this count
+        WebSocketProtocol._connectionMade(self)
+        factory.countConnections += 1
+        self.trafficStats = factory.traffic
+        admission = self._admission = Admission(factory, transport)
+        self.peer = admission.peer
+        factory.connections.add(self)
+        self._in_tls = ISSLTransport.providedBy(transport)
+        factory.wheel.watch(self, factory.tls_timeout if self._in_tls else factory.header_timeout)
+        if admission.hopeless:
+            assert admission.refusal is not None
+            admission.note(admission.refusal, factory.answer(admission.refusal)[1])
+            self._in_tls = False
+            transport.abortConnection()
+
+    def handshakeCompleted(self) -> None:
+        """The TLS handshake is done (IHandshakeListener): the HTTP request is next."""
+        self._in_tls = False
+        self.factory.wheel.watch(self, self.factory.header_timeout)
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes from the client."""
         self._heard = True
+        self._bytes_left -= len(data)
+        if self._bytes_left < 0 and self._over():
+            return
         # between frames, the plain ones are read without Autobahn
         if self.state == _OPEN and not self.data and self.current_frame is None and not self.inside_message:
             at = 0
@@ -111,6 +147,9 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
                 payload, at = read
                 if len(payload) > self.maxMessagePayloadSize:
                     break
+                self._frames_left -= 1
+                if self._frames_left < 0 and self._over():
+                    return
                 self.onMessage(payload, True)
             if at:
                 data = data[at:]
@@ -123,11 +162,17 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         factory = self.factory
         factory.wheel.forget(self)
         factory.connections.discard(self)
-        factory.limits.leave(self._host)
+        self._admission.left()
+        if self._pushed_back is not None:
+            self._pushed_back.cancel()
+            self._pushed_back = None
+        if self._in_tls and reason is not None and reason.check(SSL.Error):
+            self._admission.note("tls", "the TLS handshake failed")
         if self._outbox is not None:
             self._outbox.stopProducing()
             self._outbox = None
-        self._connectionLost(reason)
+        WebSocketProtocol._connectionLost(self, reason)
+        factory.countConnections -= 1
         factory.connection_ended()
 
     def _onOpen(self) -> None:
@@ -137,19 +182,28 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
 
     def processHandshake(self) -> None:
         """The HTTP request is coming in: bound it before it is read."""
+        admission = self._admission
+        if admission.proxied:
+            admission.arrived(self.transport)
+            self.peer = admission.peer
         end = self.data.find(b"\r\n\r\n")
         if (len(self.data) if end < 0 else end) > MAX_HEADER_BYTES:
+            admission.refusal = "header_size"
             self.failHandshake(f"the request's header is longer than {MAX_HEADER_BYTES} bytes", 431)
         elif end >= 0 and self.data.count(b"\r\n", 0, end) > MAX_HEADER_LINES:
+            admission.refusal = "header_size"
             self.failHandshake(f"the request's header has more than {MAX_HEADER_LINES} lines", 431)
         else:
             super().processHandshake()
 
     def onConnect(self, request: ConnectionRequest) -> None:
         """The HTTP handshake is sound: admit the client or not."""
-        refusal = self._refusal or self.factory.refusal(request)
+        admission, factory = self._admission, self.factory
+        admission.requested(request.headers)
+        self.peer = admission.peer
+        refusal = admission.refusal = admission.refusal or factory.refusal(request)
         if refusal is not None:
-            status, text = self.factory.answer(refusal)
+            status, text = factory.answer(refusal)
             raise ConnectionDeny(status, text)
 
     def onOpen(self) -> None:
@@ -163,14 +217,67 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         if self.state == self.STATE_OPEN:
             self.factory.wheel.watch(self, self._next_look(self.factory.clock.seconds()))
 
+    def onFrameBegin(self) -> None:
+        """A frame begins, of whatever kind."""
+        self._frames_left -= 1
+        if self._frames_left < 0:
+            self._over()
+        super().onFrameBegin()
+
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """A whole message came."""
+        if self._perMessageCompress is not None:
+            self._bytes_left -= len(payload)
+            if self._bytes_left < 0 and self._over():
+                return
         if self.session is not None:
             try:
                 self.session.received(payload, isBinary)
             except Exception:
                 _log.failure("a client's message failed", session=self.session.id)
                 self.session.end(CloseCode.INTERNAL, "internal error")
+            if self._admission.pending:
+                self._maybe_opened()
+
+    def _maybe_opened(self) -> None:
+        """If the client's ws_open has been taken, it is not among the strangers any more."""
+        if self.session is not None and self.session.state is not State.INIT and self.state == _OPEN:
+            self._admission.opened()
+            self.maxMessagePayloadSize = self.factory.max_message_bytes
+
+    def _over(self) -> bool:
+        """The client has used up its tokens: stop reading until it has some, or end it; whether it is at its end."""
+        if self._flooded or self.state == self.STATE_CONNECTING:
+            return self._flooded
+        factory, session = self.factory, self.session
+        now = factory.clock.seconds()
+        verdict = factory.rates.judge(self._frames_left, self._bytes_left, now - self._looked)
+        self._looked = now
+        self._frames_left, self._bytes_left = verdict.frames_left, verdict.bytes_left
+        if not verdict.limit:
+            return False
+        if session is None or self.state != _OPEN or verdict.flood:
+            self._flooded = True
+            # nothing more of it is read: not what has come already, and not what comes
+            self.data = b""
+            self._bytes_left = -inf
+            if session is not None:
+                session.end(CloseCode.RATE_LIMIT, f"too many {verdict.limit} at once")
+            factory.wheel.watch(self, FLOOD_LINGER)
+            return True
+        if self._pushed_back is not None:
+            self._pushed_back.reset(verdict.pause)
+        else:
+            self._pushed_back = factory.clock.callLater(verdict.pause, self._read_again)
+            factory.pushed_back(verdict.limit)
+            if not self._reading_paused:
+                self.transport.pauseProducing()
+        return False
+
+    def _read_again(self) -> None:
+        self._pushed_back = None
+        if not self._reading_paused:
+            self.transport.resumeProducing()
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """The WebSocket has ended, whoever ended it."""
@@ -192,7 +299,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
 
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:
         """Refuse the HTTP request."""
-        self.factory.refused(self.peer, code, reason, self._refusal)
+        self._admission.note(self._admission.refusal or "bad_request", reason, code)
         super().failHandshake(reason, code, responseHeaders)
 
     def sendHttpErrorResponse(self, code: int, reason: str, responseHeaders: Any = None) -> None:
@@ -235,7 +342,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         if self._outbox is not None:
             self._outbox.send(data)
         else:
-            self.transport.write(data)
+            send_now(self.transport, data)
 
     def unregisterProducer(self) -> None:
         """Autobahn is about to drop the connection; before the WebSocket was open there is no producer."""
@@ -251,6 +358,9 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
                 self._outbox.clear()
             else:
                 self._outbox.flush()
+        if self._pushed_back is not None:
+            self._pushed_back.cancel()
+            self._read_again()
         self.resume()
         self.sendCloseFrame(code=code, reasonUtf8=reason.encode(), isReply=False)
         self.factory.wheel.watch(self, self.factory.close_timeout)
@@ -259,29 +369,36 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         """Stop reading: the client's messages leave more slowly than they come."""
         if not self._reading_paused:
             self._reading_paused = True
-            self.transport.pauseProducing()
+            if self._pushed_back is None:
+                self.transport.pauseProducing()
 
     def resume(self) -> None:
         """Read again."""
         if self._reading_paused:
             self._reading_paused = False
-            self.transport.resumeProducing()
+            if self._pushed_back is None:
+                self.transport.resumeProducing()
 
     # the wheel's side
 
     def look(self, now: float) -> float | None:
         """Do what is due; see :class:`icwsgw.gateway.wheel.Watched`."""
+        if self.state == self.STATE_CONNECTING and self._in_tls:
+            self._admission.note("tls_timeout", "the TLS handshake was not done in time")
+            self._in_tls = False
+            self.transport.abortConnection()
+            return None
         if self.state == self.STATE_CONNECTING:
-            self._refusal = "header_timeout"
+            self._admission.refusal = "header_timeout"
             self.failHandshake("the request's header did not come in time", 408)
             return self.factory.close_timeout
         if self.state != self.STATE_OPEN or self.session is None:
             # the closing handshake, or the last bytes, did not get through in time
             self.transport.abortConnection()
             return None
-        if self.session.overdue(now):
+        if self.session.overdue(now) or self._never_ends(now):
             return None
-        if self._heard or self._reading_paused:
+        if self._heard or self._reading_paused or self._pushed_back is not None:
             self._heard = self._pinged = False
             return self._next_look(now)
         if self._pinged:
@@ -294,6 +411,19 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         if self._outbox is not None:
             self._outbox.send(_PING)
         return self.factory.pong_timeout
+
+    def _never_ends(self, now: float) -> bool:
+        """End the session if a message of its client has been unfinished for too long; whether it did."""
+        session = self.session
+        if session is None or self._reading_paused or not (self.inside_message or self.current_frame is not None):
+            self._unfinished = None
+            return False
+        if self._unfinished is None or self._unfinished[0] != session.messages_up:
+            self._unfinished = (session.messages_up, now)
+        elif now - self._unfinished[1] > self.factory.message_timeout:
+            session.end(CloseCode.POLICY, f"a message has not ended for {now - self._unfinished[1]:.0f} s")
+            return True
+        return False
 
     def _next_look(self, now: float) -> float:
         delay = self.factory.ping_interval or 60.0

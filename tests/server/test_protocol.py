@@ -20,6 +20,7 @@ from icwsgw.core.messages import frame
 from icwsgw.core.session import State
 from icwsgw.gateway.wheel import Wheel
 from icwsgw.observe.metrics import Metrics
+from icwsgw.observe.repeats import Repeats
 from icwsgw.server.factory import GatewayFactory
 from icwsgw.server.protocol import GatewayProtocol
 from tests.support.ws_wire import HANDSHAKE, close_frame, handshake, masked, read_frames
@@ -34,6 +35,7 @@ class Session:
         self.state = State.INIT
         self.cause: int | None = None
         self.deadline = deadline
+        self.messages_up = 0
         self.received_messages: list[tuple[bytes, bool]] = []
         self.left_with: int | None = None
         self.ended: list[tuple[int, str]] = []
@@ -67,7 +69,7 @@ class World:
         wheel = Wheel(self.clock)
         wheel.start()
         self.gateway = SimpleNamespace(
-            context=SimpleNamespace(clock=self.clock, config=config, metrics=self.metrics),
+            context=SimpleNamespace(clock=self.clock, config=config, metrics=self.metrics, repeats=Repeats()),
             wheel=wheel,
             draining=False,
             connect=self.connect_session,
@@ -235,18 +237,18 @@ def test_a_client_that_never_opens_its_session_is_closed() -> None:
     assert world.sessions[0].ended[0][0] == CloseCode.NOT_OPENED
 
 
-HTTP_REFUSALS: list[tuple[bytes, int]] = [
-    (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 426),
-    (b"POST / HTTP/1.1\r\nHost: x\r\n\r\n", 405),
-    (b"nonsense\r\n\r\n", 400),
-    (HANDSHAKE.replace(b"13", b"8") + b"\r\n", 400),
-    (HANDSHAKE + b"X: " + b"y" * 9000, 431),
-    (HANDSHAKE + b"X: y\r\n" * 200 + b"\r\n", 431),
+HTTP_REFUSALS: list[tuple[bytes, int, str]] = [
+    (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 426, "bad_request"),
+    (b"POST / HTTP/1.1\r\nHost: x\r\n\r\n", 405, "bad_request"),
+    (b"nonsense\r\n\r\n", 400, "bad_request"),
+    (HANDSHAKE.replace(b"13", b"8") + b"\r\n", 400, "bad_request"),
+    (HANDSHAKE + b"X: " + b"y" * 9000, 431, "header_size"),
+    (HANDSHAKE + b"X: y\r\n" * 200 + b"\r\n", 431, "header_size"),
 ]
 
 
-@pytest.mark.parametrize(("data", "status"), HTTP_REFUSALS)
-def test_bad_requests_get_their_http_status_in_whole(data: bytes, status: int) -> None:
+@pytest.mark.parametrize(("data", "status", "label"), HTTP_REFUSALS)
+def test_bad_requests_get_their_http_status_in_whole(data: bytes, status: int, label: str) -> None:
     world = World()
     protocol, transport = world.connect()
     protocol.dataReceived(data)
@@ -255,7 +257,7 @@ def test_bad_requests_get_their_http_status_in_whole(data: bytes, status: int) -
     assert b"Content-Length: %d" % len(body) in head
     assert transport.disconnecting
     assert not world.sessions
-    assert world.metrics.refused_connections.values["bad_request"] == 1
+    assert world.metrics.refused_connections.values[label] == 1
     lose(protocol)
 
 

@@ -1,0 +1,110 @@
+"""One connection's way in: where it comes from, whether there is room for it, what is noted when there is none.
+
+    accepted ──> counted, and by its address ──> [its address by a proxy] ──> its request ──> its session ──> gone
+
+The counts are :class:`icwsgw.server.limits.ConnectionLimits`, addresses :mod:`icwsgw.server.proxies`. A connection
+from a proxy is counted by address when the proxy has told it: by the PROXY protocol with the first bytes that follow,
+by an HTTP header with the request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from icwsgw.server.limits import MOST_REFUSED
+from icwsgw.server.proxies import host_of, socket_host
+
+if TYPE_CHECKING:
+    from icwsgw.server.factory import GatewayFactory
+
+
+class Admission:
+    """A connection as the limits see it.
+
+    :ivar host: of the client, as far as it is known
+    :ivar peer: the same with its port, for logs
+    :ivar refusal: why it will be refused, a label of the metric; None when it is welcome so far
+    :ivar pending: it has no session yet
+    :ivar proxied: its address will come by the PROXY protocol
+    """
+
+    __slots__ = ("_counted", "_factory", "_group", "_placed", "host", "peer", "pending", "proxied", "refusal")
+
+    def __init__(self, factory: GatewayFactory, transport: Any) -> None:
+        self._factory = factory
+        self._group: str | None = None
+        self._placed = False
+        self.proxied = False
+        self.host = self.peer = ""
+        self._locate(transport.getPeer())
+        self.refusal = factory.limits.enter(factory.clock.seconds())
+        self._counted = self.pending = self.refusal is None
+        if self._counted:
+            self._look_at(transport)
+        if self.refusal is not None:
+            self._uncount()
+            factory.limits.refused += 1
+
+    @property
+    def hopeless(self) -> bool:
+        """It is refused, and too many others wait already to be told so."""
+        return not self._counted and self._factory.limits.refused > MOST_REFUSED
+
+    def arrived(self, transport: Any) -> None:
+        """First bytes have come, so that the PROXY header is known (only where :attr:`proxied`)."""
+        self.proxied = False
+        self._locate(transport.getPeer())
+        if self._counted and not self._factory.proxies.trusts(self.host):
+            self._place()
+
+    def requested(self, headers: Mapping[str, str]) -> None:
+        """The request has come: its headers tell who is behind a trusted proxy."""
+        if self._counted and not self._placed:
+            host = self._factory.proxies.client(self.host, headers)
+            if host != self.host:
+                self.host = self.peer = host
+            self._place()
+
+    def opened(self) -> None:
+        """It has its session."""
+        self.pending = False
+        self._factory.limits.opened()
+
+    def left(self) -> None:
+        """It is gone."""
+        if self._counted:
+            self._uncount()
+        else:
+            self._factory.limits.refused -= 1
+
+    def note(self, refusal: str, text: str, status: int | None = None) -> None:
+        """It has been refused: for metric and log."""
+        self._factory.refused(self.host, self.peer, refusal, text, status)
+
+    def _locate(self, address: Any) -> None:
+        port = getattr(address, "port", None)
+        self.host = host_of(address)
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        self.peer = self.host if port is None else f"{host}:{port}"
+
+    def _look_at(self, transport: Any) -> None:
+        proxies = self._factory.proxies
+        host, spoken = socket_host(transport)
+        if spoken and (not proxies or proxies.trusts(host)):
+            self.proxied = True
+            return
+        # where a PROXY header has been read already and is not to be believed
+        self.host = host
+        if not proxies.trusts(host):
+            self._place()
+
+    def _place(self) -> None:
+        self._placed = True
+        self._group, self.refusal = self._factory.limits.place(self.host, self._factory.clock.seconds())
+
+    def _uncount(self) -> None:
+        if self._counted:
+            self._factory.limits.leave(self._group, self.pending)
+            self._group = None
+            self._counted = self.pending = False

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icwsgw.client_limits import ClientLimits
+from icwsgw.server.limits import ConnectionLimits
+
+
+def test_connections_in_all_and_pending() -> None:
+    limits = ConnectionLimits(ClientLimits(max_connections=3, max_pending=2), 0.0)
+    assert [limits.enter(0.0) for _ in range(3)] == [None, None, "pending"]
+    limits.opened()
+    assert [limits.enter(0.0) for _ in range(2)] == [None, "connections"]
+    assert (limits.total, limits.pending) == (3, 2)
+    limits.leave(None, False)
+    assert limits.enter(0.0) == "pending"
+    limits.leave(None, True)
+    assert limits.enter(0.0) is None
+
+
+def test_no_bound_on_the_pending() -> None:
+    limits = ConnectionLimits(ClientLimits(max_pending=0), 0.0)
+    assert not any(limits.enter(0.0) for _ in range(20_000))
+
+
+def test_how_fast_they_come() -> None:
+    limits = ConnectionLimits(ClientLimits(accept_rate=2, accept_rate_per_ip=1), 0.0)
+    assert [limits.enter(0.0) for _ in range(5)] == [None] * 4 + ["accept_rate"]
+    assert limits.enter(0.5) is None
+    assert [limits.place("192.0.2.1", 0.0)[1] for _ in range(6)] == [None] * 5 + ["accept_rate_per_ip"]
+    assert limits.place("192.0.2.2", 0.0) == (None, None)
+    assert limits.place("192.0.2.1", 1.0) == (None, None)
+    assert limits.place("unix", 1.0) == (None, None)
+
+
+def test_one_address_and_one_subscriber() -> None:
+    limits = ConnectionLimits(ClientLimits(max_connections_per_ip=2), 0.0)
+    assert limits.place("192.0.2.1", 0.0) == ("192.0.2.1", None)
+    assert limits.place("::ffff:192.0.2.1", 0.0) == ("192.0.2.1", None)
+    assert limits.place("192.0.2.1", 0.0) == (None, "connections_per_ip")
+    assert limits.place("2001:db8::1", 0.0)[1] is None
+    assert limits.place("2001:db8::2", 0.0)[1] is None
+    assert limits.place("2001:db8::3", 0.0)[1] == "connections_per_ip"
+    assert limits.place("2001:db8:0:1::1", 0.0)[1] is None
+    assert all(limits.place("unix", 0.0) == (None, None) for _ in range(5))
+    limits.enter(0.0)
+    limits.leave("192.0.2.1", True)
+    assert limits.place("192.0.2.1", 0.0)[1] is None
+
+
+@given(st.lists(st.tuples(st.sampled_from(["192.0.2.1", "192.0.2.2", "2001:db8::1", "unix"]), st.booleans())))
+def test_after_all_have_left_nothing_is_left(visits: list[tuple[str, bool]]) -> None:
+    limits = ConnectionLimits(ClientLimits(max_connections=10, max_pending=5, max_connections_per_ip=3), 0.0)
+    inside: list[tuple[str | None, bool]] = []
+    for host, opens in visits:
+        if limits.enter(0.0) is not None:
+            continue
+        group, refusal = limits.place(host, 0.0)
+        if refusal is not None:
+            limits.leave(group, True)
+            continue
+        if opens:
+            limits.opened()
+        inside.append((group, not opens))
+        assert limits.total == len(inside) <= 10
+        assert limits.pending == sum(pending for _, pending in inside) <= 5
+    for group, pending in inside:
+        limits.leave(group, pending)
+    assert (limits.total, limits.pending, limits.refused) == (0, 0, 0)
+    assert limits._by_group == {}
