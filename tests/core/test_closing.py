@@ -25,3 +25,8 @@ def test_our_codes_are_in_the_private_range_and_not_the_sdks() -> None:
     ours = [code for code in CloseCode if code >= 4000]
     assert all(4100 <= code <= 4111 for code in ours)
     assert len(ours) == 12
+
+
+def test_what_utf_8_cannot_hold_is_left_out() -> None:
+    assert close_reason("half a \ud83d pair \x1b[0m", "a-1") == "half a pair [0m [a-1]"
+    assert close_reason("", "a-1") == " [a-1]"

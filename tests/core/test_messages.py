@@ -18,6 +18,7 @@ from icwsgw.core.messages import (
 )
 from icwsgw.errors import FormatError
 from icwsgw.ic import cbor
+from tests.support.strategies import cbor_values, damaged
 from tests.support.ws_wire import read_frames
 
 CONTENT: dict[str, Any] = {
@@ -148,3 +149,52 @@ def test_the_time_of_a_message() -> None:
     assert message_timestamp(cbor.dumps_tagged({"timestamp": 5, "content": b""})) == 5
     for other in (b"", b"\xff", cbor2.dumps([1]), cbor2.dumps({}), cbor2.dumps({"timestamp": "noon"})):
         assert message_timestamp(other) is None
+
+
+def encoded_map(draw: st.DrawFn, entries: dict[str, bytes]) -> bytes:
+    """A map of values already encoded: in any order, of definite or indefinite length, tagged or not."""
+    items = draw(st.permutations(list(entries.items())))
+    body = b"".join(cbor.head(3, len(key.encode())) + key.encode() + value for key, value in items)
+    tag = draw(st.sampled_from([b"", cbor.SELF_DESCRIBE]))
+    return tag + (b"\xbf" + body + b"\xff" if draw(st.booleans()) else cbor.head(5, len(items)) + body)
+
+
+@st.composite
+def client_frames(draw: st.DrawFn) -> tuple[bytes, bytes]:
+    """A sound frame in any encoding, with fields that nobody knows yet, and the envelope's bytes in it."""
+    strange = st.dictionaries(st.text(max_size=8).map("x-{}".format), cbor_values(), max_size=1)
+    content = {key: cbor2.dumps(value) for key, value in {**CONTENT, **draw(strange)}.items()}
+    around = {key: cbor2.dumps(value) for key, value in {**envelope(), **draw(strange)}.items()}
+    inner = encoded_map(draw, {**around, "content": encoded_map(draw, content)})
+    outer = {key: cbor2.dumps(value) for key, value in draw(strange).items()}
+    return encoded_map(draw, {**outer, "envelope": inner}), inner
+
+
+@given(client_frames())
+def test_an_envelope_in_any_encoding_is_relayed_byte_for_byte(made: tuple[bytes, bytes]) -> None:
+    payload, inner = made
+    parsed = parse_client_frame(payload)
+    assert parsed.body == cbor.SELF_DESCRIBE + inner.removeprefix(cbor.SELF_DESCRIBE)
+    assert (parsed.sender, parsed.canister_id, parsed.arg, parsed.method_name, parsed.ingress_expiry) == tuple(
+        CONTENT[key] for key in ("sender", "canister_id", "arg", "method_name", "ingress_expiry")
+    )
+
+
+@given(client_frames(), st.data())
+def test_a_damaged_frame_is_refused_or_what_it_says_is_what_is_relayed(
+    made: tuple[bytes, bytes], data: st.DataObject
+) -> None:
+    payload = data.draw(damaged(made[0]))
+    try:
+        parsed = parse_client_frame(payload)
+    except FormatError:
+        return
+    assert parsed.body.removeprefix(cbor.SELF_DESCRIBE) in payload
+    content = cbor.loads(parsed.body, max_depth=50)["content"]
+    assert (content["sender"], content["canister_id"], content["arg"]) == (
+        parsed.sender,
+        parsed.canister_id,
+        parsed.arg,
+    )
+    assert (content["method_name"], content["ingress_expiry"]) == (parsed.method_name, parsed.ingress_expiry)
+    assert cbor.loads(payload, max_depth=50)["envelope"] == cbor.loads(parsed.body, max_depth=50)
