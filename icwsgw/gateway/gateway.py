@@ -18,6 +18,7 @@ from icwsgw.core.session import State
 from icwsgw.core.spread import Spread
 from icwsgw.gateway.farewells import Farewells
 from icwsgw.gateway.interfaces import Client, Context
+from icwsgw.gateway.principals import PrincipalLimit
 from icwsgw.gateway.registry import Registry
 from icwsgw.gateway.session import ClientSession
 from icwsgw.gateway.wheel import Wheel
@@ -54,6 +55,7 @@ class Gateway:
         self.registry = Registry(context)
         self.wheel = Wheel(context.clock)
         self.farewells = Farewells(context)
+        self.principals = PrincipalLimit(context.config.max_connections_per_principal)
         self.draining = False
         self._prefix = token_hex(2)
         self._serial = 0
@@ -111,10 +113,24 @@ class Gateway:
             return _not_served(canister)
         limit = self.context.config.max_connections_per_canister
         if limit and self.registry.count(canister) >= limit:
+            self.context.metrics.refused_connections.inc("connections_per_canister")
             return CloseCode.OVERLOADED, f"canister {canister.text} has {limit} clients here, no more are allowed"
+        if self.principals.full(key[0]) and not self._replaces(canister, key[0]):
+            return self._one_too_many()
         if self.registry.find(canister, identity_index, key) is not None:
             return CloseCode.OPEN_REFUSED, "ws_open refused: this client key has an open session"
         return None
+
+    def _replaces(self, canister: Principal, sender: bytes) -> bool:
+        """Whether a new session with a canister would take the place of one that the canister has accepted."""
+        indices = range(len(self.context.identities))
+        pollers = (self.registry.pollers.get((canister.raw, index)) for index in indices)
+        return any(poller is not None and sender in poller.senders for poller in pollers)
+
+    def _one_too_many(self) -> tuple[CloseCode, str]:
+        self.context.metrics.refused_connections.inc("connections_per_principal")
+        most = self.principals.most
+        return CloseCode.OVERLOADED, f"this principal is connected to {most} canisters here, no more are allowed"
 
     # called by sessions
 
@@ -125,6 +141,8 @@ class Gateway:
 
     def unregister(self, session: ClientSession) -> None:
         """Forget the session's client key."""
+        if session.client_key is not None:
+            self.principals.remove(session.client_key[0], session)
         self.registry.remove(session)
         self.registry.sessions.discard(session)
         self.registry.ending.add(session)
@@ -142,6 +160,8 @@ class Gateway:
             self.replaced(canister, sender, session)
             if self.announce is not None:
                 self.announce(canister, sender)
+        if session in self.registry.sessions and not self.principals.add(sender, session):
+            session.end(*self._one_too_many())
 
     def replaced(self, canister: bytes, sender: bytes, by: ClientSession | None = None) -> None:
         """The canister has accepted a connection of ``sender``: its others, under whatever identity, are over.
