@@ -261,7 +261,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
             # nothing more of it is read: not what has come already, and not what comes
             self.data = b""
             self._bytes_left = -inf
-            if session is not None:
+            if session is not None and self.state == _OPEN:
                 session.end(CloseCode.RATE_LIMIT, f"too many {verdict.limit} at once")
             factory.wheel.watch(self, FLOOD_LINGER)
             return True

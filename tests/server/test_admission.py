@@ -1,0 +1,490 @@
+"""Ways in and what is refused there, at the level of bytes: limits, proxies, rates, deadlines, bombs."""
+
+from __future__ import annotations
+
+import tracemalloc
+import zlib
+from typing import Any
+
+import pytest
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import Protocol
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
+
+from icwsgw.core.closing import CloseCode
+from icwsgw.core.messages import frame
+from icwsgw.core.session import State
+from icwsgw.server import factory as factory_module
+from icwsgw.server.endpoints import make_endpoint
+from icwsgw.server.limits import MOST_REFUSED
+from icwsgw.server.protocol import GatewayProtocol
+from tests.server.test_protocol import Session, Transport, World, frames_of, lose
+from tests.support.ws_wire import HANDSHAKE, handshake, masked
+
+DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover; server_no_context_takeover"
+
+
+class Lines:
+    """Keeps what a logger is given."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, module: Any) -> None:
+        self.lines: list[dict[str, Any]] = []
+        monkeypatch.setattr(module, "_log", self)
+
+    def info(self, message: str, /, **fields: Any) -> None:
+        self.lines.append({"message": message, **fields})
+
+
+def status(transport: Transport) -> int:
+    return int(transport.value().split(b" ", 2)[1])
+
+
+def refusals(world: World) -> dict[str, float]:
+    return {reason: count for reason, count in world.metrics.refused_connections.values.items() if count}
+
+
+def pushbacks(world: World) -> float:
+    return sum(world.metrics.pushbacks.values.values())
+
+
+def accept(world: World, peer: Any, *headers: str, proxy: bytes | None = None) -> tuple[Any, Transport]:
+    """A connection from ``peer``, on a haproxy: endpoint when there is a PROXY header, and its request."""
+    transport = Transport("")
+    transport.peerAddr = peer
+    if proxy is None:
+        protocol: Any = world.factory.buildProtocol(peer)
+        outer = protocol
+    else:
+        reactor = MemoryReactorClock()
+        make_endpoint(reactor, "haproxy:tcp:8080").endpoint.listen(world.factory)
+        outer = reactor.tcpServers[0][1].buildProtocol(peer)
+        protocol = outer.wrappedProtocol
+    outer.makeConnection(transport)
+    if proxy:
+        outer.dataReceived(proxy)
+    outer.dataReceived(handshake(*headers))
+    protocol.outer = outer
+    return protocol, transport
+
+
+def tcp(host: str) -> Any:
+    return (IPv6Address if ":" in host else IPv4Address)("TCP", host, 40000)
+
+
+# by address
+
+
+def test_an_address_is_a_subscriber_and_what_has_none_is_not_counted() -> None:
+    world = World(max_connections_per_ip=1)
+    peers = ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"]
+    found = [status(accept(world, tcp(host))[1]) for host in peers]
+    assert found == [101, 429, 101, 429, 101]
+    assert [status(accept(world, UNIXAddress(None))[1]) for _ in range(3)] == [101] * 3
+    assert refusals(world) == {"connections_per_ip": 2}
+
+
+@pytest.mark.parametrize(
+    ("header", "name"), [("x-forwarded-for", "X-Forwarded-For: {}"), ("forwarded", "Forwarded: for={}")]
+)
+def test_the_header_of_a_trusted_proxy_tells_the_client(header: str, name: str) -> None:
+    world = World(max_connections_per_ip=1, trusted_proxies=("10.0.0.0/8",), forwarded_header=header)
+    proxy = tcp("10.0.0.1")
+    first, transport = accept(world, proxy, name.format("198.51.100.1"))
+    assert (status(transport), first.peer) == (101, "198.51.100.1")
+    assert status(accept(world, proxy, name.format("198.51.100.2"))[1]) == 101
+    again, transport = accept(world, proxy, name.format("198.51.100.1"))
+    assert status(transport) == 429
+    assert b"\r\nRetry-After: " in transport.value()
+    lose(again)
+    lose(first)
+    assert status(accept(world, proxy, name.format("198.51.100.1"))[1]) == 101
+
+
+def test_a_header_of_anybody_else_is_not_believed() -> None:
+    world = World(max_connections_per_ip=1, trusted_proxies=("10.0.0.0/8",))
+    found = [status(accept(world, tcp("192.0.2.1"), f"X-Forwarded-For: 198.51.100.{n}")[1]) for n in range(3)]
+    assert found == [101, 429, 429]
+
+
+def test_an_address_is_counted_before_its_request_unless_it_is_a_proxys() -> None:
+    world = World(max_connections_per_ip=1, trusted_proxies=("10.0.0.0/8",))
+    for host, expected in [("192.0.2.1", 429), ("10.0.0.1", 101)]:
+        world.connect(host)  # never sends its request
+        assert status(accept(world, tcp(host))[1]) == expected
+
+
+V2_LOCAL = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"
+V1 = b"PROXY TCP4 %b 127.0.0.1 5555 8080\r\n"
+
+
+def test_the_proxy_protocol_tells_the_client_on_its_endpoints_only() -> None:
+    world = World(max_connections_per_ip=1)
+    first, transport = accept(world, tcp("10.0.0.1"), proxy=V1 % b"192.0.2.7")
+    assert (status(transport), first.peer) == (101, "192.0.2.7:5555")
+    assert status(accept(world, tcp("10.0.0.2"), proxy=V1 % b"192.0.2.7")[1]) == 429
+    assert status(accept(world, tcp("10.0.0.1"), proxy=V1 % b"192.0.2.8")[1]) == 101
+    # as the proxy's own health checks: version 2, LOCAL
+    assert status(accept(world, tcp("10.0.0.1"), proxy=V2_LOCAL)[1]) == 101
+    lose(first.outer)
+    assert status(accept(world, tcp("10.0.0.1"), proxy=V1 % b"192.0.2.7")[1]) == 101
+
+    _, transport = world.connect()
+    protocol = world.factory.buildProtocol(tcp("192.0.2.9"))
+    transport = Transport("192.0.2.9")
+    protocol.makeConnection(transport)
+    protocol.dataReceived(V1 % b"192.0.2.10" + handshake())
+    assert status(transport) == 400
+
+
+def test_where_proxies_are_listed_the_proxy_header_of_others_is_not_believed() -> None:
+    world = World(max_connections_per_ip=1, trusted_proxies=("10.0.0.0/8",))
+    inside = [accept(world, tcp("10.0.0.1"), proxy=V1 % b"192.0.2.%d" % n) for n in range(2)]
+    outside = [accept(world, tcp("203.0.113.1"), proxy=V1 % b"192.0.2.%d" % n) for n in (10, 11)]
+    assert [status(transport) for _, transport in inside + outside] == [101, 101, 101, 429]
+    assert outside[0][0].peer.startswith("203.0.113.1")
+
+
+def test_a_proxy_behind_a_proxy() -> None:
+    world = World(max_connections_per_ip=1, trusted_proxies=("10.0.0.0/8",))
+    found = [
+        accept(world, tcp("10.0.0.1"), f"X-Forwarded-For: {client}", proxy=V1 % b"10.0.0.2")
+        for client in ("198.51.100.1", "198.51.100.2", "198.51.100.1")
+    ]
+    assert [status(transport) for _, transport in found] == [101, 101, 429]
+
+
+# numbers and speed
+
+
+def test_strangers_are_bounded_until_their_ws_open_is_taken() -> None:
+    world = World(max_pending=2)
+    _, _, session = world.open()
+    world.open()
+    third, transport = accept(world, tcp("192.0.2.3"))
+    assert status(transport) == 503
+    lose(third)
+    session.client.dataReceived(masked(2, b"ws_open"))
+    assert world.factory.limits.pending == 1
+    assert status(accept(world, tcp("192.0.2.3"))[1]) == 101
+    assert refusals(world) == {"pending": 1}
+
+
+def test_how_fast_connections_may_come() -> None:
+    world = World(accept_rate=2)
+    assert [status(accept(world, tcp(f"192.0.2.{n}"))[1]) for n in range(6)] == [101] * 4 + [503] * 2
+    world.clock.advance(0.5)
+    assert status(accept(world, tcp("192.0.2.9"))[1]) == 101
+    world = World(accept_rate_per_ip=1)
+    assert [status(accept(world, tcp("192.0.2.1"))[1]) for n in range(6)] == [101] * 5 + [429]
+    assert status(accept(world, tcp("192.0.2.2"))[1]) == 101
+    assert refusals(world) == {"accept_rate_per_ip": 1}
+
+
+def test_refused_connections_do_not_pile_up() -> None:
+    world = World(max_connections=1)
+    inside, _ = world.connect()
+    waiting = [world.connect() for _ in range(MOST_REFUSED)]
+    assert not any(transport.aborted for _, transport in waiting)
+    late, transport = world.connect()
+    assert transport.aborted
+    assert refusals(world) == {"connections": 1}
+    for protocol, _ in waiting:
+        lose(protocol)
+    lose(late)
+    assert (world.factory.limits.total, world.factory.limits.refused) == (1, 0)
+    lose(inside)
+    assert status(accept(world, tcp("192.0.2.1"))[1]) == 101
+
+
+def test_repeated_lines_are_counted_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(allowed_origins=("https://app.example",))
+    log = Lines(monkeypatch, factory_module)
+    for n in range(50):
+        lose(accept(world, tcp("2001:db8::1" if n % 2 else "192.0.2.1"))[0])
+    assert len(log.lines) == 20
+    assert log.lines[0] == {
+        "message": "connection refused",
+        "reason": "this origin may not use this gateway",
+        "status": 403,
+        "peer": "192.0.2.1:40000",
+    }
+    assert log.lines[1]["peer"] == "[2001:db8::1]:40000"
+    log.lines.clear()
+    world.clock.pump([1.0] * 61)
+    assert [(line["reason"], line["peer"], line["count"]) for line in log.lines] == [
+        ("origin", "192.0.2.1", 15),
+        ("origin", "2001:db8::/64", 15),
+    ]
+    assert refusals(world) == {"origin": 50}
+
+
+# rates
+
+
+def opened(world: World, *headers: str) -> tuple[GatewayProtocol, Transport, Session]:
+    """A client whose ws_open has been taken."""
+    protocol, transport = world.connect()
+    protocol.dataReceived(handshake(*headers))
+    assert status(transport) == 101
+    transport.clear()
+    session = world.sessions[-1]
+    session.state = State.OPEN
+    protocol.dataReceived(masked(2, b"ws_open"))
+    session.received_messages.clear()
+    return protocol, transport, session
+
+
+def test_bursts_pass_and_a_client_over_its_rate_is_not_read_for_a_while() -> None:
+    world = World(client_message_rate=10, client_message_burst=50)
+    protocol, transport, session = opened(world)
+    world.clock.advance(100.0)
+    for n in range(49):
+        protocol.dataReceived(masked(2, b"%d" % n))
+    assert transport.producerState == "producing"
+    # up to a second burst after a quiet time, see icwsgw.core.rate
+    protocol.dataReceived(b"".join(masked(2, b"x") for _ in range(61)))
+    assert transport.producerState == "paused"
+    assert len(session.received_messages) == 110
+    assert pushbacks(world) == 1
+    world.clock.advance(0.9)
+    assert transport.producerState == "paused"
+    world.clock.advance(0.3)
+    assert transport.producerState == "producing"
+    assert not session.ended
+
+
+def test_the_rate_over_a_long_time() -> None:
+    world = World(client_message_rate=100, client_message_burst=100)
+    protocol, transport, session = opened(world)
+    for _ in range(1000):
+        # as many reads as the kernel has data for, as long as the socket is read
+        for _ in range(20):
+            if transport.producerState == "producing":
+                protocol.dataReceived(masked(2, b"x"))
+        world.clock.advance(0.01)
+    assert 1000 <= len(session.received_messages) <= 1000 + 2 * 100 + 10
+    assert not session.ended
+
+
+def test_a_paused_client_is_not_taken_for_a_dead_one() -> None:
+    world = World(client_message_rate=1, client_message_burst=100, ping_interval=10.0)
+    protocol, transport, _ = opened(world)
+    protocol.dataReceived(masked(2, b"x") * 180)
+    assert transport.producerState == "paused"
+    world.clock.pump([1.0] * 60)
+    assert not transport.aborted
+    assert frames_of(transport) == []
+
+
+@pytest.mark.parametrize(
+    ("flood", "what"),
+    [
+        (masked(9, b"") * 2000, "pings"),
+        (masked(10, b"") * 2000, "pongs"),
+        (masked(2, b"") * 2000, "empty messages"),
+        (masked(2, b"", fin=False) + masked(0, b"", fin=False) * 2000, "empty fragments"),
+        (masked(2, b"x", fin=False) + (masked(0, b"y", fin=False) + masked(9, b"z")) * 1000, "fragments and pings"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_flood_of_frames_is_closed_and_what_follows_is_dropped(flood: bytes, what: str) -> None:
+    world = World()
+    protocol, transport, session = opened(world)
+    protocol.dataReceived(flood)
+    assert [code for code, _ in session.ended] == [CloseCode.RATE_LIMIT], what
+    assert len(session.received_messages) <= 800
+    sent = frames_of(transport)
+    assert sent[-1][1][:2] == (4108).to_bytes(2, "big")
+    assert len(sent) <= 801
+    for _ in range(100):
+        protocol.dataReceived(flood)
+    assert frames_of(transport) == []
+    assert protocol.data == b""
+    world.clock.pump([1.0] * 4)
+    assert transport.aborted
+    lose(protocol)
+
+
+def test_it_is_paused_once_for_both_reasons() -> None:
+    world = World(client_message_rate=10, client_message_burst=10)
+    protocol, transport, _ = opened(world)
+    protocol.dataReceived(masked(2, b"x") * 15)
+    protocol.pause()
+    world.clock.advance(5.0)
+    assert transport.producerState == "paused"
+    protocol.resume()
+    assert transport.producerState == "producing"
+
+    protocol.pause()
+    protocol.dataReceived(masked(2, b"x") * 12)
+    protocol.resume()
+    assert transport.producerState == "paused"
+    world.clock.advance(5.0)
+    assert transport.producerState == "producing"
+    protocol.dataReceived(masked(2, b"x") * 15)
+    lose(protocol)
+    assert [call for call in world.clock.getDelayedCalls() if call.func == protocol._read_again] == []
+
+
+def test_bytes_are_limited_too() -> None:
+    world = World(client_byte_rate=10_000, client_byte_burst=100_000, client_message_rate=0)
+    protocol, transport, session = opened(world)
+    protocol.dataReceived(masked(2, bytes(60_000)))
+    assert transport.producerState == "producing"
+    protocol.dataReceived(masked(2, bytes(60_000)))
+    assert transport.producerState == "paused"
+    assert world.metrics.pushbacks.values["bytes"] == 1
+    world.clock.advance(3.0)
+    assert transport.producerState == "producing"
+    assert not session.ended
+
+
+def test_no_limit_means_none() -> None:
+    world = World(client_byte_rate=0, client_message_rate=0)
+    protocol, transport, session = opened(world)
+    protocol.dataReceived(masked(2, b"x") * 20_000)
+    assert len(session.received_messages) == 20_000
+    assert transport.producerState == "producing"
+
+
+def test_a_connection_that_is_being_closed_cannot_flood_either() -> None:
+    world = World()
+    protocol, transport, session = opened(world)
+    protocol.close(CloseCode.REPLACED, "replaced")
+    protocol.dataReceived(masked(9, b"") * 2000)
+    assert protocol.data == b""
+    assert [opcode for opcode, _ in frames_of(transport)] == [8]
+    assert session.ended == []
+    world.clock.pump([1.0] * 4)
+    assert transport.aborted
+
+
+# sizes
+
+
+def test_a_strangers_message_is_short() -> None:
+    world = World()
+    protocol, transport, session = world.open()
+    protocol.dataReceived(masked(2, bytes(65_537))[:20])
+    assert frames_of(transport)[0][1][:2] == (1009).to_bytes(2, "big")
+    assert session.cause == 1009
+
+    protocol, transport, session = opened(world)
+    protocol.dataReceived(masked(2, bytes(2 << 20)))
+    assert session.received_messages == [(bytes(2 << 20), True)]
+
+
+def test_a_stranger_gets_room_by_its_ws_open_only() -> None:
+    world = World()
+    protocol, transport, session = world.open()
+    session.state = State.INIT
+    protocol.dataReceived(masked(2, b"rubbish"))
+    protocol.dataReceived(masked(2, bytes(65_537)))
+    assert frames_of(transport)[0][1][:2] == (1009).to_bytes(2, "big")
+    assert world.factory.limits.pending == 1
+
+
+def compressed(payload_size: int, opcode: int = 2) -> bytes:
+    """A frame of zeros, compressed some thousandfold."""
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
+    chunk = bytes(1 << 20)
+    parts = [deflate.compress(chunk[: min(len(chunk), payload_size - at)]) for at in range(0, payload_size, len(chunk))]
+    body = (b"".join(parts) + deflate.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b"\0\0\xff\xff")
+    data = masked(opcode, body)
+    return bytes((data[0] | 0x40,)) + data[1:]
+
+
+def test_a_bomb_is_defused_before_it_has_grown() -> None:
+    world = World(compression=True)
+    protocol, transport, session = opened(world, DEFLATE)
+    bomb = compressed(300 << 20)
+    assert len(bomb) < 1 << 20
+    tracemalloc.start()
+    try:
+        protocol.dataReceived(bomb)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert frames_of(transport)[0][1][:2] == (1009).to_bytes(2, "big")
+    assert session.received_messages == []
+    assert peak < 16 << 20
+
+
+def test_small_bombs_count_by_what_they_grow_to() -> None:
+    world = World(compression=True)
+    protocol, transport, session = opened(world, DEFLATE)
+    bomb = compressed(2 << 20)
+    assert len(bomb) < 4096
+    protocol.dataReceived(bomb * 5)
+    assert transport.producerState == "paused"
+    assert len(session.received_messages) == 5
+    protocol, transport, session = opened(world, DEFLATE)
+    protocol.dataReceived(bomb * 16)
+    assert session.ended[0][0] == CloseCode.RATE_LIMIT
+    assert len(session.received_messages) <= 8
+
+
+# deadlines
+
+
+@pytest.mark.parametrize("kind", ["frames that go on", "one frame that dribbles"])
+def test_a_message_that_never_ends_is_closed(kind: str) -> None:
+    world = World(message_timeout=100.0)
+    protocol, _, session = opened(world)
+    protocol.dataReceived(masked(2, b"x", fin=False) if kind.startswith("frames") else masked(2, bytes(200_000))[:100])
+    for _ in range(200):
+        world.clock.advance(1.0)
+        if not session.ended:
+            protocol.dataReceived(masked(0, b"y", fin=False) if kind.startswith("frames") else b"y")
+    code, text = session.ended[0]
+    assert code == CloseCode.POLICY
+    assert "has not ended" in text
+
+
+def test_many_messages_in_fragments_are_none_that_never_ends() -> None:
+    world = World(message_timeout=60.0)
+    protocol, _, session = opened(world)
+    for _ in range(100):
+        protocol.dataReceived(masked(2, b"x", fin=False))
+        world.clock.advance(2.5)
+        # whenever the wheel looks, a message is unfinished
+        session.messages_up += 1
+        protocol.dataReceived(masked(0, b"y") + masked(2, b"z", fin=False))
+        world.clock.advance(2.5)
+        session.messages_up += 1
+        protocol.dataReceived(masked(0, b"y"))
+    assert not session.ended
+
+
+def test_a_client_that_never_reads_costs_a_bounded_amount() -> None:
+    world = World(client_message_rate=0, client_byte_rate=0)
+    protocol, transport, session = opened(world)
+    outbox: Any = transport.producer
+    outbox.pauseProducing()
+    for _ in range(500):
+        protocol.dataReceived(masked(9, bytes(125)) * 100)
+    assert outbox.size <= world.factory.outbox_bytes + 200
+    world.clock.advance(1.0)
+    assert session.ended[0][0] == CloseCode.TOO_SLOW
+
+
+def test_the_request_may_dawdle_for_so_long_whatever_it_sends() -> None:
+    world = World()
+    protocol, transport = world.connect()
+    for byte in (HANDSHAKE * 3)[:30]:
+        protocol.dataReceived(bytes((byte,)))
+        world.clock.advance(1.0)
+    assert status(transport) == 408
+    assert transport.aborted
+    assert refusals(world) == {"header_timeout": 1}
+    protocol.connectionLost(Failure(ConnectionDone()))
+
+
+def test_frames_go_out_as_before() -> None:
+    world = World(compression=True)
+    protocol, transport, _ = opened(world)
+    protocol.deliver([frame(b"plain, since nothing was negotiated")])
+    assert frames_of(transport) == [(2, b"plain, since nothing was negotiated")]
+    assert isinstance(protocol, Protocol)
