@@ -13,7 +13,8 @@ from typing import NamedTuple, Protocol
 
 from icwsgw.config import OPTIONS, GatewayConfig
 from icwsgw.errors import ConfigError
-from icwsgw.observe.logs import get_logger
+from icwsgw.observe.levels import parse_levels
+from icwsgw.observe.logs import change_levels, get_logger
 
 #: Fields of the configuration that a running gateway takes.
 RELOADABLE = frozenset(
@@ -95,6 +96,7 @@ class Reloader:
             _log.error("the changed configuration is not used, the one before stays", reason=error)
         else:
             self._config = change.config
+            change_levels(parse_levels(change.config.log_level), parse_levels(change.config.log_file_level))
             _log.info("configuration read again", changed=",".join(change.taken) or None)
             if change.waiting:
                 _log.warn("changed options need a restart", options=",".join(change.waiting))

@@ -10,21 +10,19 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Mapping
 from typing import Any, cast
 
-from twisted.application.service import MultiService, Service
+from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList
 
 from icwsgw import fastpoll
 from icwsgw._version import __version__
-from icwsgw.addresses import parse_description, tcp_port
 from icwsgw.admin.resource import Admin, AdminSite
 from icwsgw.agent.client import IcAgent
 from icwsgw.agent.transport import Transport
 from icwsgw.checks import configured_tls
 from icwsgw.config import GatewayConfig
-from icwsgw.devnet.tap import DevnetConfig, devnet_service
-from icwsgw.errors import ConfigError
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.identities import IdentityPool, load_or_create_key_file
 from icwsgw.gateway.interfaces import Context
@@ -41,28 +39,47 @@ _log = get_logger("service")
 #: it verifying with mainnet's key. No real one is that fast.
 DEVNET_CALL_LATENCY_MS = 150
 
+#: Seconds that a closing handshake may take when the end is hurried.
+HURRIED_CLOSE = 1.0
+
 _VERIFY = {"auto": None, "on": True, "off": False}
 
 
 class GatewayService(MultiService):
     """The whole gateway.
 
+    :param first_identity: number of the first of its ``config.identities`` identities
+    :param endpoints: sockets that another process has bound, by the address of ``config`` they are for
     :ivar gateway: its clients and canisters
     :ivar agent: its network
     """
 
-    def __init__(self, config: GatewayConfig, reactor: Any) -> None:
+    def __init__(
+        self,
+        config: GatewayConfig,
+        reactor: Any,
+        *,
+        first_identity: int = 0,
+        endpoints: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._config = config
         self._reactor = reactor
         self._listeners: list[ListeningService] = []
         self._stopping: Deferred[None] | None = None
+        self._hurried = False
+        self._dropping: Any = None
         self.metrics = Metrics()
         self.health = Health()
-        identity = load_or_create_key_file(config.key_file, warn=_log.warn)
-        self.identities = IdentityPool([identity])
-        url = self._add_devnet() if config.devnet else config.ic_network_url
-        self._network_url = url
+        key = load_or_create_key_file(config.key_file, warn=_log.warn)
+        self.identities = IdentityPool.derived(key, first_identity, config.identities)
+        if config.devnet:
+            # a tenth of the program, which nobody else needs in memory
+            from icwsgw.devnet.embedded import embedded_devnet
+
+            service, self.replica = embedded_devnet(config, reactor)
+            self._add(service)
+        url = self._network_url = config.ic_network_url
         self.transport = Transport(reactor)
         self.agent = IcAgent(
             reactor,
@@ -83,28 +100,12 @@ class GatewayService(MultiService):
         self.gateway = Gateway(context)
         self.factory = GatewayFactory(self.gateway)
         self._lag = LagSampler(self.metrics, reactor)
-        self._add_listeners()
+        self._add_listeners(endpoints or {})
         self._watch()
 
     # making
 
-    def _add_devnet(self) -> str:
-        """The embedded replica; returns its URL."""
-        config = self._config
-        port = tcp_port(config.devnet_listen)
-        if not port:
-            raise ConfigError(f"--devnet-listen {config.devnet_listen}: needs a TCP port other than 0")
-        devnet = DevnetConfig(listen=config.devnet_listen, call_latency_ms=DEVNET_CALL_LATENCY_MS)
-        service, self.replica = devnet_service(self._reactor, devnet)
-        self._add(service)
-        self.replica.gateway_urls = [_client_url(address, self._tls_wanted) for address in config.gateway_addresses]
-        return f"http://127.0.0.1:{port}"
-
-    @property
-    def _tls_wanted(self) -> bool:
-        return self._config.tls_certificate_pem_path is not None
-
-    def _add_listeners(self) -> None:
+    def _add_listeners(self, endpoints: Mapping[str, Any]) -> None:
         config, metrics, reactor = self._config, self.metrics, self._reactor
         observe = metrics.tls_resolution_time.observe
         tls: ServerTls | None = configured_tls(config, observe_handshake=observe)
@@ -112,7 +113,14 @@ class GatewayService(MultiService):
             admin = Admin(metrics.registry, self.health, self._facts)
             self._add(listening_service(config.prometheus_endpoint, AdminSite(admin, reactor), reactor=reactor))
         for address in config.gateway_addresses:
-            listener = listening_service(address, self.factory, reactor=reactor, tls=tls, observe_handshake=observe)
+            listener = listening_service(
+                address,
+                self.factory,
+                reactor=reactor,
+                tls=tls,
+                observe_handshake=observe,
+                below=endpoints.get(address),
+            )
             self._add(listener)
             self._listeners.append(listener)
 
@@ -154,6 +162,7 @@ class GatewayService(MultiService):
             version=__version__,
             principal=self.identities.primary.principal.text,
             network=self._network_url,
+            identities=len(self.identities),
             polling_interval_ms=round(self._config.polling_interval * 1000),
         )
         self.agent.start()
@@ -170,9 +179,28 @@ class GatewayService(MultiService):
             self._stopping.addErrback(lambda failure: _log.failure("stopping failed", failure))
         return self._stopping
 
+    def hurry(self) -> None:
+        """Bring the end forward, whether it has begun or not: clients go at once, and nobody is waited for long."""
+        self._hurried = True
+        self.gateway.hurry()
+        if self._dropping is not None and self._dropping.active():
+            self._dropping.reset(HURRIED_CLOSE)
+
+    def reload(self, config: GatewayConfig) -> None:
+        """Go on with the lists of ``config``, and look at the certificates."""
+        self._config = config
+        self.gateway.serve(config)
+        self.factory.origins = config.allowed_origins
+        for tls in {id(listener.tls): listener.tls for listener in self._listeners}.values():
+            if tls is not None:
+                tls.reload_if_changed()
+
     async def _stop(self) -> None:
         await _all(*(listener.stopService() for listener in self._listeners))
-        await self.gateway.drain(self._config.drain_window)
+        drained = self.gateway.drain(self._config.drain_window)
+        if self._hurried:
+            self.gateway.hurry()
+        await drained
         await self._connections_end()
         self.factory.stop()
         self.gateway.stop()
@@ -185,24 +213,18 @@ class GatewayService(MultiService):
     async def _connections_end(self) -> None:
         """Give the clients the time of a closing handshake."""
         empty = self.factory.when_empty()
-        late = self._reactor.callLater(min(self._config.close_timeout, 5.0), self.factory.abort_all)
+        patience = HURRIED_CLOSE if self._hurried else min(self._config.close_timeout, 5.0)
+        self._dropping = self._reactor.callLater(patience, self.factory.abort_all)
         await empty
-        if late.active():
-            late.cancel()
-
-
-def _client_url(address: str, tls: bool) -> str:
-    """The URL by which a page on this machine reaches a gateway address."""
-    kind = parse_description(address).kind
-    scheme = "wss" if tls or kind in ("ssl", "tls") else "ws"
-    return f"{scheme}://127.0.0.1:{tcp_port(address) or 8080}"
+        if self._dropping.active():
+            self._dropping.cancel()
 
 
 async def _all(*waits: Any) -> None:
     await DeferredList(waits)
 
 
-def make_gateway_service(config: GatewayConfig, reactor: Any) -> Service:
+def make_gateway_service(config: GatewayConfig, reactor: Any) -> GatewayService:
     """Make the gateway that ``config`` asks for.
 
     :raises ConfigError: a key, a certificate or an address is of no use

@@ -11,12 +11,16 @@ from twisted.python import usage
 
 from icwsgw._version import __version__
 from icwsgw.config import OPTIONS, GatewayConfig
+from icwsgw.descriptors import raise_limit
 from icwsgw.errors import ConfigError
+from icwsgw.notifying import NotifyingService, stop_patience
 from icwsgw.observe.levels import parse_levels
 from icwsgw.observe.logs import ObservedService, get_logger, make_observer
+from icwsgw.observe.notify import Notifier
 from icwsgw.options import Option
+from icwsgw.reloading import Reloader
 from icwsgw.sources import Sourced, describe, load
-from icwsgw.starting import end_well_on_signals, one_line, report_start_errors
+from icwsgw.starting import end_well_on_signals, one_line, reload_on_hangup, report_start_errors
 
 if TYPE_CHECKING:
     from twisted.application.service import MultiService
@@ -89,6 +93,8 @@ class Options(usage.Options):
         given.update((entry.name, self[entry.name]) for entry in _VALUES if self[entry.name] is not None)
         given.update((entry.name, False) for entry in _FLAGS if self[f"no-{entry.name}"])
         given.update((entry.name, True) for entry in _FLAGS if self[entry.name])
+        # read again at SIGHUP, when a daemon has left the directory
+        self._given, self._file = given, self["config"] and self["config"].absolute()
         self.sourced = load(given, os.environ, self["config"])
         if self["check-config"]:
             from icwsgw.checks import check_files
@@ -96,6 +102,13 @@ class Options(usage.Options):
             check_files(self.config)
             print("\n".join(describe(self.sourced)))
             raise SystemExit(0)
+
+    def read_again(self) -> GatewayConfig:
+        """Read the other sources once more.
+
+        :raises ConfigError: they are of no use any more
+        """
+        return load(self._given, os.environ, self._file).config
 
     def opt_version(self) -> None:
         """Display the gateway's version and exit."""
@@ -112,11 +125,8 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
     """Make the gateway's service, with its log, for twistd."""
     from twisted.internet import reactor
 
-    from icwsgw.service import make_gateway_service
-
     config = options.config
     report_start_errors()
-    end_well_on_signals(reactor)
     observer = make_observer(
         parse_levels(config.log_level),
         config.log_format,
@@ -124,10 +134,25 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
         traces=config.data_dir / "traces",
         twistd=options.parent,
     )
+    log = get_logger("service")
     if config.opentelemetry_collector_endpoint:
-        get_logger("service").warn(
-            "this version does not export traces", collector=config.opentelemetry_collector_endpoint
-        )
+        log.warn("this version does not export traces", collector=config.opentelemetry_collector_endpoint)
+    notifier = Notifier.from_environment(reactor)
+    gateway: Any
+    if config.workers > 1:
+        from icwsgw.workers.supervisor import make_supervisor
+
+        gateway = make_supervisor(config, reactor, options.parent)
+    else:
+        from icwsgw.service import make_gateway_service
+
+        if said := raise_limit(config.max_connections):
+            log.warn(said)
+        gateway = make_gateway_service(config, reactor)
+    end_well_on_signals(reactor, gateway.hurry)
+    reload_on_hangup(reactor, Reloader(config, options.read_again, gateway, notifier.reloading))
     root = ObservedService(observer)
-    make_gateway_service(config, reactor).setServiceParent(root)
+    gateway.setServiceParent(root)
+    notifying: Any = NotifyingService(notifier, reactor, stop_patience(config))
+    notifying.setServiceParent(root)
     return root

@@ -32,6 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "starting": {"errors"},
     "descriptors": set(),
     "reloading": LEAVES | OPTIONS | {"observe"},
+    "notifying": LEAVES | OPTIONS | {"observe"},
     "checks": LEAVES | OPTIONS | {"gateway", "server", "observe"},
     "observe": LEAVES,
     "addresses": LEAVES,
@@ -47,8 +48,10 @@ ALLOWED: dict[str, set[str]] = {
     "admin": LEAVES | OPTIONS | {"ic", "core", "agent", "gateway", "observe"},
     "devnet": LEAVES | OPTIONS | {"ic", "core", "agent", "observe"},
 }
-EVERYTHING = {*ALLOWED, "service"}
-ALLOWED["service"] = EVERYTHING
+EVERYTHING = {*ALLOWED, "service", "workers"}
+ALLOWED["service"] = EVERYTHING - {"workers"}
+# the supervisor stands beside the service, of which each of its workers runs one
+ALLOWED["workers"] = EVERYTHING
 ALLOWED["tap"] = EVERYTHING
 
 IMPURE = {

@@ -9,7 +9,10 @@ from twisted.plugin import getPlugins
 from icwsgw import service, tap
 from icwsgw._version import __version__
 from icwsgw.config import OPTIONS
+from icwsgw.errors import ConfigError
+from icwsgw.notifying import NotifyingService
 from icwsgw.tap import Options, makeService
+from icwsgw.workers import supervisor
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +62,21 @@ def test_flags_have_opposites_for_what_the_environment_says(monkeypatch: pytest.
 def test_a_file(tmp_path: Path) -> None:
     (tmp_path / "icws.toml").write_text("polling-interval = 50\n")
     assert parse("--config", "icws.toml").config.polling_interval == 0.05
+
+
+def test_a_file_is_read_again_from_wherever_the_process_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "icws.toml"
+    file.write_text("polling-interval = 50\n")
+    options = parse("--config", "icws.toml", "--denied-canister=aaaaa-aa")
+    monkeypatch.chdir("/")
+    file.write_text("polling-interval = 60\n")
+    again = options.read_again()
+    assert again.polling_interval == 0.06
+    assert again.denied_canisters == ("aaaaa-aa",)
+    assert options.config.polling_interval == 0.05
+    file.write_text("poling-interval = 60\n")
+    with pytest.raises(ConfigError, match="'poling-interval' is not an option"):
+        options.read_again()
 
 
 @pytest.mark.parametrize(
@@ -113,25 +131,37 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"icwsgw {__version__}\n"
 
 
-def test_the_service_brings_its_log_and_a_line_about_traces(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_service_brings_its_log_and_what_should_be_known(monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
     made: list[Any] = []
 
-    def fake(config: Any, reactor: Any) -> Service:
+    class Gateway(MultiService):
+        def hurry(self) -> None: ...
+
+        def reload(self, config: Any) -> None: ...
+
+    def fake(config: Any, *_: Any) -> Service:
         made.append(config)
-        return MultiService()
+        return Gateway()
 
     hooks: list[None] = []
     warned: list[str] = []
     monkeypatch.setattr(service, "make_gateway_service", fake)
     monkeypatch.setattr(tap, "report_start_errors", lambda: hooks.append(None))
-    monkeypatch.setattr(tap, "end_well_on_signals", lambda reactor: hooks.append(None))
+    monkeypatch.setattr(tap, "end_well_on_signals", lambda reactor, hurry: hooks.append(None))
+    monkeypatch.setattr(tap, "reload_on_hangup", lambda reactor, reload: hooks.append(None))
+    monkeypatch.setattr(tap, "raise_limit", lambda connections: "too few files")
+    monkeypatch.setattr(supervisor, "make_supervisor", fake)
     monkeypatch.setattr(tap, "get_logger", lambda name: _Warnings(warned))
-    options = parse("--opentelemetry-collector-endpoint", "grpc://otlp_collector:4317")
+    options = parse("--opentelemetry-collector-endpoint", "grpc://otlp_collector:4317", "--workers", str(workers))
     root = makeService(options)
     assert made == [options.config]
-    assert len(list(root)) == 1
-    assert hooks == [None, None]
-    assert warned == ["this version does not export traces"]
+    gateway, notifying = root
+    assert isinstance(gateway, Gateway)
+    assert isinstance(notifying, NotifyingService)
+    assert hooks == [None, None, None]
+    # a supervisor's workers look to their own files
+    assert warned == ["this version does not export traces", "too few files"][: 3 - workers]
     from twisted.application.service import Application
 
     application = Application("icws")

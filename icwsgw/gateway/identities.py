@@ -30,9 +30,14 @@ class IdentityPool:
             raise ValueError("a gateway needs an identity")
         self._identities = tuple(identities)
 
+    @classmethod
+    def derived(cls, primary: Ed25519Identity, first: int, count: int) -> IdentityPool:
+        """Take ``count`` identities derived from the key file's, from number ``first`` on; number 0 is itself."""
+        return cls([primary.derive(index) for index in range(first, first + count)])
+
     @property
     def primary(self) -> Ed25519Identity:
-        """Identity 0, the one of the key file."""
+        """The first; in a process of its own it is number 0, the key file's."""
         return self._identities[0]
 
     def __len__(self) -> int:

@@ -168,6 +168,21 @@ class Metrics:
         return meter
 
 
+class SupervisorMetrics:
+    """What only the supervisor of several workers knows (``--workers``)."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.workers = Gauge()
+        self.restarts = Gauge()
+        self.declared = [
+            Declared("icws_workers", "Processes that serve clients", "gauge", self.workers),
+            Declared(
+                "icws_worker_restarts_total", "Workers started again after they had died", "counter", self.restarts
+            ),
+        ]
+        registry.register(Exposition(self.declared))
+
+
 class _Call(Protocol):
     def cancel(self) -> object: ...
 

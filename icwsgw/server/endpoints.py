@@ -53,31 +53,56 @@ def make_endpoint(
     tls: ServerTls | None = None,
     *,
     observe_handshake: Callable[[float], None] | None = None,
+    below: Any = None,
 ) -> Listenable:
     """Make the endpoint of an address.
 
     :param address: as :func:`icwsgw.addresses.normalise` takes it
     :param tls: TLS by the PEM paths of the options; laid over plain addresses too, but unix:
+    :param below: endpoint of the socket itself, on which the address's PROXY protocol and TLS are laid, in place of
+        one that binds the address
     :raises ConfigError: when the address or its certificate is of no use
     """
     address = normalise(address)
     try:
-        return _make(reactor, parse_description(address), tls, observe_handshake)
+        return _make(reactor, parse_description(address), tls, observe_handshake, below)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, OSError) as error:
         raise ConfigError(f"address {address!r}: {_plain(error)}") from None
 
 
-def _make(
-    reactor: Any, description: Description, tls: ServerTls | None, observe: Callable[[float], None] | None
-) -> Listenable:
+def socket_endpoint(reactor: Any, address: str) -> Any:
+    """Make the endpoint of an address's socket alone, without its TLS and PROXY protocol.
+
+    :raises ConfigError: when the address is of no use, or has a directory of certificates, which Twisted lays over
+        its sockets itself
+    """
+    address = normalise(address)
+    try:
+        description = _inner(parse_description(address))
+        if _is_directory(description):
+            raise ConfigError(f"address {address!r}: --workers need certificate files, not a directory")
+        return _plain_endpoint(reactor, description)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OSError) as error:
+        raise ConfigError(f"address {address!r}: {_plain(error)}") from None
+
+
+def _inner(description: Description) -> Description:
+    """What stands behind ``haproxy:``, or the description itself."""
     kind, args, options = description
-    if kind == "haproxy":
-        if not args:
-            raise ConfigError("haproxy: needs an address behind it")
-        inner = Description(args[0], args[1:], options)
-        own = _own_tls(inner, tls, observe)
-        return _lay(proxyEndpoint(_plain_endpoint(reactor, inner)), own)
-    return _lay(_plain_endpoint(reactor, description), _own_tls(description, tls, observe))
+    if kind != "haproxy":
+        return description
+    if not args:
+        raise ConfigError("haproxy: needs an address behind it")
+    return Description(args[0], args[1:], options)
+
+
+def _make(
+    reactor: Any, description: Description, tls: ServerTls | None, observe: Callable[[float], None] | None, below: Any
+) -> Listenable:
+    inner = _inner(description)
+    own = _own_tls(inner, tls, observe)
+    endpoint = _plain_endpoint(reactor, inner) if below is None else below
+    return _lay(endpoint if inner is description else proxyEndpoint(endpoint), own)
 
 
 def _own_tls(
@@ -145,14 +170,16 @@ def listening_service(
     reactor: Any,
     tls: ServerTls | None = None,
     observe_handshake: Callable[[float], None] | None = None,
+    below: Any = None,
 ) -> ListeningService:
     """Make a service that listens on an address; a taken port ends the start with a ConfigError.
 
     :param factory: an IProtocolFactory
     :param tls: as in :func:`make_endpoint`
+    :param below: as in :func:`make_endpoint`
     :raises ConfigError: when the address or its certificate is of no use
     """
-    made = make_endpoint(reactor, address, tls, observe_handshake=observe_handshake)
+    made = make_endpoint(reactor, address, tls, observe_handshake=observe_handshake, below=below)
     return ListeningService(normalise(address), made, factory, reactor)
 
 
@@ -207,13 +234,16 @@ class ListeningService(Service):
         port, self.port = self.port, None
         return maybeDeferred(port.stopListening if port is not None else lambda: None)
 
+    def _listening(self) -> None:
+        _log.info("listening", address=self.address, tls=self.tls is not None)
+
     def _listen(self) -> None:
         refusals: list[ConfigError] = []
         starting = True
 
         def listening(port: Any) -> None:
             self.port = port
-            _log.info("listening", address=self.address, tls=self.tls is not None)
+            self._listening()
 
         def failed(failure: Failure) -> None:
             if failure.check(CancelledError):

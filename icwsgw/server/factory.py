@@ -51,6 +51,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
 
     :ivar connections: every open connection, the ones still shaking hands too
     :ivar backlog: outboxes that hold bytes
+    :ivar origins: patterns of the web origins that are welcome from now on; empty: all are
     """
 
     noisy = False
@@ -79,6 +80,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self.close_timeout: float = config.close_timeout
         self.ping_interval: float = config.ping_interval
         self.pong_timeout: float = config.pong_timeout
+        self.origins: tuple[str, ...] = config.allowed_origins
         self._config = config
         self._metrics = context.metrics
         self._repeats = context.repeats
@@ -150,7 +152,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         """Why a sound request is refused all the same, a label of the metric; None when it is welcome."""
         if self.gateway.draining:
             return "draining"
-        origins = self._config.allowed_origins
+        origins = self.origins
         if origins:
             origin = request.headers.get("origin", "").lower()
             if not any(fnmatchcase(origin, pattern.lower()) for pattern in origins):

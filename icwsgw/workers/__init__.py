@@ -1,0 +1,17 @@
+"""Several processes that serve as one gateway: a supervisor and its workers.
+
+    supervisor   binds the listening sockets and accepts nothing itself; starts the workers and hands them the sockets;
+                 serves --prometheus-endpoint for all; passes signals on; starts a worker that died again
+    worker       the service of a single process, on sockets it was given, with identities of its own
+
+A worker is a process of its own, not a fork: it begins with ``python -m icwsgw.workers.process``, reads its orders
+(:mod:`~icwsgw.workers.orders`) from a pipe, and answers on another. When the pipe ends, so does the supervisor's life,
+and the worker ends too. What is said over the pipes is one JSON object a line::
+
+    supervisor -> worker   the orders, as the first line; then
+                           {"do": "report", "number": n}    {"do": "reload", "config": ...}
+                           {"do": "drain"}    {"do": "hurry"}    {"do": "replaced", "canister", "sender", "from"}
+    worker -> supervisor   {"said": "ready"}    {"said": "report", "number": n, ...}
+                           {"said": "deaf"}: it does not accept any more
+                           {"said": "accepted", "canister", "sender"}: a client was accepted by its canister
+"""

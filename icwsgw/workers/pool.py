@@ -1,0 +1,344 @@
+"""The supervisor's workers: started, listened to, started again when they die, drained.
+
+A worker that dies takes its own clients with it and nobody else's. It is started again at once when it had lived for a
+while, and with growing pauses when it had not, so that a fault at the start does not cost a core. A worker that says
+nothing for :data:`SILENCE` seconds hangs, and is killed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessDone, ProcessExitedAlready
+from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
+
+from icwsgw.clock import Clock, Timer
+from icwsgw.observe.health import Finding
+from icwsgw.observe.logs import get_logger
+from icwsgw.workers.aggregate import Aggregate
+from icwsgw.workers.lines import LineSplitter, line_of
+from icwsgw.workers.orders import ANSWERS_FD, ORDERS_FD
+
+#: Seconds between two reports that are asked for without anybody wanting them, and the longest silence.
+REPORT_PERIOD: Final = 5.0
+SILENCE: Final = 30.0
+#: Seconds a process may take from its start to its first word.
+START: Final = 120.0
+#: Seconds that somebody who wants reports waits for them.
+REPORT_PATIENCE: Final = 2.0
+#: Pauses before a worker is started again: none when it had lived for so long, else doubled from the first to the last.
+STEADY: Final = 30.0
+FIRST_PAUSE, LAST_PAUSE = 0.5, 30.0
+#: Seconds between the end that was asked for and the one that is not.
+KILL_AFTER: Final = 10.0
+
+_log = get_logger("workers")
+
+
+class Spawn(Protocol):
+    """Starts a worker's process."""
+
+    def __call__(self, protocol: Worker, /) -> Any:
+        """Start it; gives Twisted's process transport."""
+
+
+class Worker(ProcessProtocol):
+    """One process of a worker, from its start to its end.
+
+    :ivar number: of the worker, from 0; its next process has the same
+    :ivar ready: it serves clients
+    :ivar deaf: it does not accept any more
+    :ivar findings: of its health, as last reported
+    :ivar reported: number of its last report
+    """
+
+    def __init__(self, pool: WorkerPool, number: int, orders: bytes) -> None:
+        self._pool = pool
+        self._orders = orders
+        self._splitter = LineSplitter(self._said)
+        self.number = number
+        self.process: Any = None
+        self.started = pool.clock.seconds()
+        self.heard = self.started
+        self.ready = False
+        self.deaf = False
+        self.reported = 0
+        self.findings: list[Finding] = [Finding("starting", "not ready yet")]
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return int(self.process.pid or 0)
+
+    def tell(self, order: Mapping[str, Any]) -> None:
+        """Send an order; a process that is about to end does not get it."""
+        try:
+            self.process.writeToChild(ORDERS_FD, line_of(order))
+        except KeyError:
+            pass  # its pipe is closed already
+
+    def kill(self) -> None:
+        """End it at once."""
+        try:
+            self.process.signalProcess("KILL")
+        except ProcessExitedAlready:
+            pass
+
+    def connectionMade(self) -> None:  # noqa: N802
+        """Give the process its orders."""
+        self.process = self.transport
+        self.process.writeToChild(ORDERS_FD, self._orders)
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N802, N803
+        """Take what the process says."""
+        if childFD == ANSWERS_FD:
+            self.heard = self._pool.clock.seconds()
+            self._splitter.feed(data)
+        else:
+            self._pool.output(data, self.number)
+
+    def childConnectionLost(self, childFD: int) -> None:  # noqa: N802, N803
+        """Take note of nothing: the end of the process will be told."""
+
+    def processEnded(self, reason: Failure) -> None:  # noqa: N802
+        """Tell the pool."""
+        self._pool.ended(self, reason)
+
+    def _said(self, answer: dict[str, Any]) -> None:
+        what = answer["said"]
+        if what == "ready":
+            self.ready = True
+            _log.info("worker is ready", number=self.number, pid=self.pid)
+        elif what == "report":
+            self.findings = [Finding(*finding) for finding in answer["findings"]]
+            self._pool.reported(self, answer["number"], answer["families"])
+        elif what == "deaf":
+            self.deaf = True
+            self._pool.gone_deaf()
+        elif what == "accepted":
+            self._pool.accepted(self, answer)
+
+
+class WorkerPool:
+    """All workers.
+
+    :param spawn: starts a process
+    :param orders: gives the line of orders of a worker by its number
+    :param count: how many
+    :param output: told (bytes, worker number) that a worker wrote to its standard streams, where these are pipes
+    :ivar workers: the living processes by worker number
+    :ivar metrics: sums of what they count
+    :ivar restarts: how many processes were started beyond the first of each worker
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        spawn: Spawn,
+        orders: Callable[[int], bytes],
+        count: int,
+        output: Callable[[bytes, int], None] = lambda data, number: None,
+    ) -> None:
+        self.clock = clock
+        self.output = output
+        self.count = count
+        self.workers: dict[int, Worker] = {}
+        self.metrics = Aggregate()
+        self.restarts = 0
+        self.draining = False
+        self._spawn = spawn
+        self._orders = orders
+        self._failures = [0] * count
+        self._restarting: dict[int, Timer] = {}
+        self._wanted: list[tuple[int, Deferred[None]]] = []
+        self._number = 0
+        self._empty: Deferred[None] | None = None
+        self._all_deaf: Deferred[None] | None = None
+        self._killing: Timer | None = None
+        self._loop = LoopingCall(self._look)
+        self._loop.clock = clock  # type: ignore[assignment]
+
+    def start(self) -> None:
+        """Start the workers."""
+        for number in range(self.count):
+            self._start(number)
+        self._loop.start(REPORT_PERIOD, now=False)
+
+    @property
+    def ready(self) -> int:
+        """How many workers serve clients, and are content with themselves."""
+        return sum(self._content(worker) for worker in self.workers.values())
+
+    def state(self) -> str | None:
+        """Why the workers as a whole are not ready, or None: half of them have to be."""
+        ready = self.ready
+        if 2 * ready >= self.count and ready:
+            return None
+        reasons = {
+            f"{name}: {reason}"
+            for worker in self.workers.values()
+            for name, reason in worker.findings
+            if reason is not None
+        }
+        return "; ".join([f"{ready} of {self.count} workers are ready", *sorted(reasons)])
+
+    @staticmethod
+    def _content(worker: Worker) -> bool:
+        return worker.ready and all(finding.reason is None for finding in worker.findings)
+
+    def refresh(self) -> Deferred[None]:
+        """Have every worker report; fires when all have, or after :data:`REPORT_PATIENCE` without some."""
+        done: Deferred[None] = Deferred()
+        number = self._ask()
+        late = self.clock.callLater(REPORT_PATIENCE, self._answer, number)
+        done.addBoth(_cancel, late)
+        self._wanted.append((number, done))
+        self._check_reports()
+        return done
+
+    def tell(self, order: Mapping[str, Any]) -> None:
+        """Send an order to all."""
+        for worker in self.workers.values():
+            worker.tell(order)
+
+    # the end
+
+    def drain(self, patience: float) -> tuple[Deferred[None], Deferred[None]]:
+        """Drain all workers, and start none any more.
+
+        :param patience: seconds after which those that are left are killed
+        :return: fires when none accepts any more; fires when all have ended
+        """
+        self.draining = True
+        self._all_deaf, self._empty = Deferred(), Deferred()
+        deaf, empty = self._all_deaf, self._empty
+        for timer in self._restarting.values():
+            timer.cancel()
+        self._restarting.clear()
+        self._killing = self.clock.callLater(patience, self._kill)
+        self.tell({"do": "drain"})
+        self.gone_deaf()
+        self._check_empty()
+        return deaf, empty
+
+    def hurry(self) -> None:
+        """Hurry the drain."""
+        if self._killing is not None and self._killing.active():
+            self._killing.reset(KILL_AFTER)
+            self.tell({"do": "hurry"})
+
+    def _kill(self) -> None:
+        for worker in self.workers.values():
+            _log.error("worker does not end, it is killed", number=worker.number, pid=worker.pid)
+            worker.kill()
+
+    def gone_deaf(self) -> None:
+        """One more worker does not accept any more."""
+        waiting = self._all_deaf
+        if waiting is not None and all(worker.deaf for worker in self.workers.values()):
+            self._all_deaf = None
+            waiting.callback(None)
+
+    # told by workers
+
+    def reported(self, worker: Worker, number: int, families: list[Any]) -> None:
+        """Take a report."""
+        worker.reported = max(worker.reported, number)
+        self.metrics.report(str(worker.number), families)
+        self._check_reports()
+
+    def accepted(self, worker: Worker, answer: Mapping[str, Any]) -> None:
+        """Tell all workers, its own too, that a canister has accepted a client of this one."""
+        order = {"do": "replaced", "canister": answer["canister"], "sender": answer["sender"]}
+        for each in self.workers.values():
+            each.tell({**order, "own": each is worker})
+
+    def ended(self, worker: Worker, reason: Failure) -> None:
+        """A worker's process has ended: start it again."""
+        number = worker.number
+        del self.workers[number]
+        self.metrics.ended(str(number))
+        self._check_reports()
+        self.gone_deaf()
+        if self.draining:
+            if not reason.check(ProcessDone):
+                _log.warn("worker has not ended well", number=number, pid=worker.pid, reason=_plain(reason))
+            self._check_empty()
+            return
+        lived = self.clock.seconds() - worker.started
+        self._failures[number] = 0 if lived >= STEADY else self._failures[number] + 1
+        failures = self._failures[number]
+        pause = min(FIRST_PAUSE * 2 ** (failures - 1), LAST_PAUSE) if failures else 0.0
+        _log.error(
+            "worker has died, its clients have to connect again",
+            number=number,
+            pid=worker.pid,
+            reason=_plain(reason),
+            lived_s=round(lived, 1),
+            next_in_s=pause,
+        )
+        self._restarting[number] = self.clock.callLater(pause, self._restart, number)
+
+    # inside
+
+    def _restart(self, number: int) -> None:
+        del self._restarting[number]
+        self.restarts += 1
+        self._start(number)
+
+    def _start(self, number: int) -> None:
+        worker = Worker(self, number, self._orders(number))
+        self.workers[number] = worker
+        worker.process = self._spawn(worker)
+
+    def _look(self) -> None:
+        now = self.clock.seconds()
+        for worker in list(self.workers.values()):
+            if now - worker.heard > (SILENCE if worker.ready else START):
+                _log.error("worker hangs, it is killed", number=worker.number, pid=worker.pid)
+                worker.kill()
+        self._ask()
+
+    def _ask(self) -> int:
+        self._number += 1
+        self.tell({"do": "report", "number": self._number})
+        return self._number
+
+    def _check_reports(self) -> None:
+        # one that is not ready yet has not begun to read
+        asked = [worker.reported for worker in self.workers.values() if worker.ready]
+        self._answer(min(asked, default=self._number))
+
+    def _answer(self, number: int) -> None:
+        """Answer those that wanted the reports of this number, or of one before."""
+        waiting = self._wanted
+        self._wanted = [each for each in waiting if each[0] > number]
+        for wanted, done in waiting:
+            if wanted <= number:
+                done.callback(None)
+
+    def _check_empty(self) -> None:
+        waiting = self._empty
+        if waiting is not None and not self.workers:
+            self._empty = None
+            if self._killing is not None and self._killing.active():
+                self._killing.cancel()
+            if self._loop.running:
+                self._loop.stop()
+            waiting.callback(None)
+
+
+def _cancel(result: None, timer: Timer) -> None:
+    if timer.active():
+        timer.cancel()
+
+
+def _plain(reason: Failure) -> str:
+    value: Any = reason.value
+    if getattr(value, "signal", None) is not None:
+        return f"signal {value.signal}"
+    return f"status {getattr(value, 'exitCode', None)}"

@@ -1,0 +1,159 @@
+"""Listening sockets of several processes: bound by the supervisor, accepted from by its workers.
+
+The kernel gives a connection to whichever worker accepts first. A worker that dies takes no connection with it that
+it has not accepted, which SO_REUSEPORT would do, and a port stays ours while all workers are being started again.
+
+What is particular to unix sockets is their name: Twisted's own port would set the file's mode anew and remove the file
+when one worker of several stops. So connections are accepted here and handed to the reactor one by one.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReadDescriptor, IStreamServerEndpoint
+from twisted.internet.protocol import Factory, Protocol
+from zope.interface import implementer
+
+from icwsgw.observe.logs import get_logger
+from icwsgw.server.endpoints import ListeningService, make_endpoint, socket_endpoint
+from icwsgw.server.tls import ServerTls
+
+#: Connections accepted in one turn of the reactor, so that other workers get theirs.
+ACCEPTS = 16
+#: Seconds without accepting when the process has no file descriptor left.
+PAUSE = 1.0
+
+_log = get_logger("workers")
+
+
+class HeldSocket(ListeningService):
+    """Binds an address and holds its listening socket without accepting from it.
+
+    :raises ConfigError: at once when the address or its certificate is of no use, later when it is taken
+    """
+
+    def __init__(self, address: str, reactor: Any, tls: ServerTls | None = None) -> None:
+        # the certificate is for workers, who read it themselves; here it is only checked
+        made = make_endpoint(reactor, address, tls)
+        super().__init__(
+            address, made._replace(endpoint=socket_endpoint(reactor, address), tls=None), _Nobody(), reactor
+        )
+
+    @property
+    def family(self) -> int:
+        """The address family of the socket."""
+        with socket.socket(fileno=os.dup(self.port.fileno())) as twin:
+            return int(twin.family)
+
+    def _listening(self) -> None:
+        self.port.stopReading()
+        _log.debug("holding the socket", address=self.address)
+
+
+class _Nobody(Factory):
+    """Nobody is accepted here."""
+
+    noisy = False
+
+    def buildProtocol(self, addr: Any) -> Protocol | None:  # noqa: N802
+        return None
+
+
+@implementer(IStreamServerEndpoint)
+class GivenEndpoint:
+    """Listens on a socket that another process has bound and handed over.
+
+    :param descriptor: of the socket; it is ours from now on
+    """
+
+    def __init__(self, reactor: Any, descriptor: int, family: int) -> None:
+        self._reactor = reactor
+        self._descriptor = descriptor
+        self._family = family
+
+    def listen(self, factory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """Begin to accept."""
+        os.set_blocking(self._descriptor, False)
+        port: Any
+        if self._family == socket.AF_UNIX:
+            port = UnixPort(self._reactor, socket.socket(fileno=self._descriptor), factory)
+            port.startListening()
+        else:
+            # makes a descriptor of its own
+            port = self._reactor.adoptStreamPort(self._descriptor, self._family, factory)
+            os.close(self._descriptor)
+        return succeed(port)
+
+
+@implementer(IListeningPort, IReadDescriptor)
+class UnixPort:
+    """Accepts from a unix socket, and leaves its file alone."""
+
+    def __init__(self, reactor: Any, listening: socket.socket, factory: Any) -> None:
+        self._reactor = reactor
+        self._socket = listening
+        self._factory = factory
+        self._resume: Any = None
+
+    def startListening(self) -> None:  # noqa: N802
+        """Begin to accept."""
+        self._factory.doStart()
+        self._reactor.addReader(self)
+
+    def stopListening(self) -> Deferred[None]:  # noqa: N802
+        """Stop to accept."""
+        if self._socket.fileno() >= 0:
+            self._reactor.removeReader(self)
+            if self._resume is not None:
+                self._resume.cancel()
+                self._resume = None
+            self._socket.close()
+            self._factory.doStop()
+        return succeed(None)
+
+    def getHost(self) -> UNIXAddress:  # noqa: N802
+        """Where it listens."""
+        return UNIXAddress(self._socket.getsockname())
+
+    def fileno(self) -> int:
+        """Give the socket's descriptor."""
+        return self._socket.fileno()
+
+    def logPrefix(self) -> str:  # noqa: N802
+        """Give a name for Twisted's log."""
+        return "UnixPort"
+
+    def connectionLost(self, reason: object) -> None:  # noqa: N802
+        """Stop: the reactor has found the socket unusable, or ends."""
+        self.stopListening()
+
+    def doRead(self) -> None:  # noqa: N802
+        """Accept those who wait, some of them."""
+        for _ in range(ACCEPTS):
+            try:
+                connection, _ = self._socket.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                self._pause(error)
+                return
+            with connection:
+                connection.setblocking(False)
+                self._reactor.adoptStreamConnection(connection.fileno(), socket.AF_UNIX, self._factory)
+
+    def _pause(self, error: OSError) -> None:
+        _log.error("accepting no connections for a while", reason=errno.errorcode.get(error.errno or 0, str(error)))
+        self._reactor.removeReader(self)
+        again: Callable[[], None] = self._go_on
+        self._resume = self._reactor.callLater(PAUSE, again)
+
+    def _go_on(self) -> None:
+        self._resume = None
+        self._reactor.addReader(self)

@@ -1,0 +1,247 @@
+"""The supervisor's application tree: sockets, workers, and the endpoint for people and probes; serves no client.
+
+start   addresses are bound (privileged phase), then the workers start and accept
+stop    not ready; the workers stop to accept, then the sockets close; when the last worker has drained, the rest stops
+
+Clients that connect while all workers are being started wait in the kernel's queue.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.process_collector import ProcessCollector
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.python.failure import Failure
+from twisted.web.server import NOT_DONE_YET
+
+from icwsgw._version import __version__
+from icwsgw.admin.resource import Admin, AdminResource, AdminSite
+from icwsgw.checks import configured_tls
+from icwsgw.config import GatewayConfig
+from icwsgw.gateway.identities import load_or_create_key_file
+from icwsgw.notifying import stop_patience
+from icwsgw.observe.health import Health
+from icwsgw.observe.logs import get_logger, pass_on
+from icwsgw.observe.metrics import SupervisorMetrics
+from icwsgw.server.endpoints import listening_service
+from icwsgw.workers.aggregate import snapshot
+from icwsgw.workers.orders import (
+    ANSWERS_FD,
+    FIRST_SOCKET_FD,
+    ORDERS_FD,
+    GivenSocket,
+    Orders,
+    config_to_json,
+    worker_config,
+)
+from icwsgw.workers.pool import Worker, WorkerPool
+from icwsgw.workers.sockets import HeldSocket
+
+#: Variables that service managers set for the process they have started, which is not the worker.
+_OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
+
+_log = get_logger("workers")
+
+
+class SupervisorService(MultiService):
+    """The gateway as several processes.
+
+    :param twistd: twistd's own options: where its log goes, and which reactor
+    :raises ConfigError: a key, a certificate or an address is of no use
+    """
+
+    def __init__(self, config: GatewayConfig, reactor: Any, twistd: Mapping[str, Any] | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._config = config
+        self._reactor = reactor
+        self._twistd = dict(twistd or {})
+        self._stopping: Deferred[None] | None = None
+        self._principal = load_or_create_key_file(config.key_file, warn=_log.warn).principal
+        self._network_url = config.ic_network_url
+        if config.devnet:
+            from icwsgw.devnet.embedded import embedded_devnet
+
+            self._add(embedded_devnet(config, reactor)[0])
+        tls = configured_tls(config)
+        self.sockets = [HeldSocket(address, reactor, tls) for address in config.gateway_addresses]
+        for held in self.sockets:
+            self._add(held)
+        self._outputs: dict[int, bytes] = {}
+        self.pool = WorkerPool(reactor, self._spawn, self._orders, config.workers, self._output)
+        self._own = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=self._own)
+        metrics = SupervisorMetrics(self._own)
+        metrics.workers.set_function(lambda: self.pool.ready)
+        metrics.restarts.set_function(lambda: self.pool.restarts)
+        self.health = Health()
+        self.health.add("workers", self.pool.state)
+        self.health.add("draining", lambda: "the gateway is shutting down" if self.pool.draining else None)
+        if config.prometheus_endpoint:
+            registry = CollectorRegistry(auto_describe=False)
+            registry.register(self.pool.metrics)
+            admin = Admin(registry, self.health, self._facts)
+            site = AdminSite(admin, reactor)
+            site.resource = FreshAdminResource(admin, self._refresh)
+            self._add(listening_service(config.prometheus_endpoint, site, reactor=reactor))
+
+    def _add(self, service: Any) -> None:
+        service.setServiceParent(self)
+
+    # running
+
+    def startService(self) -> None:  # noqa: N802
+        """Start the workers, when the reactor runs."""
+        super().startService()  # type: ignore[no-untyped-call]
+        _log.info(
+            "gateway starts",
+            version=__version__,
+            principal=self._principal.text,
+            network=self._network_url,
+            workers=self._config.workers,
+            identities=self._config.workers * self._config.identities,
+        )
+        self._reactor.callWhenRunning(self._start_workers)
+
+    def stopService(self) -> Deferred[None]:  # noqa: N802
+        """Drain the workers, then stop."""
+        if self._stopping is None:
+            self._stopping = Deferred.fromCoroutine(self._stop())
+        return self._stopping
+
+    def hurry(self) -> None:
+        """Bring the end forward."""
+        self.pool.hurry()
+
+    def reload(self, config: GatewayConfig) -> None:
+        """Let the workers, those to come as well, go on with ``config``, and look at their certificates."""
+        self._config = config
+        self.pool.tell({"do": "reload", "config": config_to_json(worker_config(config))})
+
+    def _start_workers(self) -> None:
+        if self._stopping is None:
+            self.pool.start()
+
+    async def _stop(self) -> None:
+        deaf, ended = self.pool.drain(stop_patience(self._config))
+        # closing a listening socket shuts it for all processes, so not before they have let go of it
+        await deaf
+        await DeferredList([held.stopService() for held in self.sockets])
+        await ended
+        stopped: Any = super().stopService()  # type: ignore[no-untyped-call]
+        await stopped
+        _log.info("gateway stopped")
+
+    # workers
+
+    def _orders(self, number: int) -> bytes:
+        config = worker_config(self._config)
+        orders = Orders(
+            number,
+            config,
+            tuple(
+                GivenSocket(address, held.family, FIRST_SOCKET_FD + index)
+                for index, (address, held) in enumerate(zip(config.gateway_addresses, self.sockets, strict=True))
+            ),
+            reactor=self._twistd.get("reactor"),
+            syslog=str(self._twistd.get("prefix") or "twistd") if self._twistd.get("syslog") else None,
+        )
+        return orders.to_json().encode() + b"\n"
+
+    def _spawn(self, worker: Worker) -> Any:
+        # a log file is ours alone to write and to rotate; what has none is written to as it is
+        through_us = self._twistd.get("logfile") not in (None, "-") or not self._twistd.get("nodaemon", True)
+        streams: dict[int, int | str] = {0: 0, 1: 1, 2: 2}
+        if through_us and not self._twistd.get("syslog"):
+            streams = {0: 0, 1: "r", 2: "r"}
+        sockets = {FIRST_SOCKET_FD + index: held.port.fileno() for index, held in enumerate(self.sockets)}
+        return self._reactor.spawnProcess(
+            worker,
+            sys.executable,
+            [sys.executable, "-m", "icwsgw.workers.process"],
+            env=worker_environment(os.environ),
+            childFDs={**streams, ORDERS_FD: "w", ANSWERS_FD: "r", **sockets},
+        )
+
+    def _output(self, data: bytes, number: int) -> None:
+        *lines, rest = (self._outputs.pop(number, b"") + data).split(b"\n")
+        for line in lines:
+            pass_on(line.decode(errors="replace"))
+        if rest:
+            self._outputs[number] = rest
+
+    # what people and probes see
+
+    def _refresh(self) -> Deferred[None]:
+        self.pool.metrics.report("supervisor", snapshot(self._own))
+        return self.pool.refresh()
+
+    def _facts(self) -> list[tuple[str, str]]:
+        metrics, pool = self.pool.metrics, self.pool
+        facts = [
+            ("version", __version__),
+            ("principal", self._principal.text),
+            ("network", self._network_url),
+            ("clients", f"{metrics.value('icws_sessions'):.0f}"),
+            ("canisters polled", f"{metrics.value('icws_pollers'):.0f}"),
+        ]
+        for number in range(pool.count):
+            worker = pool.workers.get(number)
+            state = "starting again" if worker is None else f"process {worker.pid}, "
+            if worker is not None:
+                state += "ready" if worker.ready and not worker.deaf else "ending" if worker.deaf else "starting"
+            facts.append((f"worker {number}", state))
+        return facts
+
+
+class FreshAdminResource(AdminResource):
+    """Asks the workers before it answers.
+
+    :param refresh: fires when what is shown is as fresh as it will get
+    """
+
+    def __init__(self, admin: Admin, refresh: Any) -> None:
+        super().__init__(admin)
+        self._refresh = refresh
+
+    def render(self, request: Any) -> Any:
+        """Answer a request, later."""
+        if request.path.startswith(b"/health") and not request.path.startswith(b"/health/ready"):
+            return super().render(request)
+        gone: list[object] = []
+        request.notifyFinish().addErrback(gone.append)
+
+        def answer(_: None) -> None:
+            if not gone:
+                request.write(AdminResource.render(self, request))
+                request.finish()
+
+        def failed(failure: Failure) -> None:
+            _log.failure("a request for metrics or health failed", failure=failure)
+            if not gone:
+                request.processingFailed(failure)
+
+        self._refresh().addCallback(answer).addErrback(failed)
+        return NOT_DONE_YET
+
+
+def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a worker: ours without what is meant for the supervisor; it finds this package."""
+    ours = {name: value for name, value in environment.items() if name not in _OURS}
+    package = str(Path(__file__).resolve().parents[2])
+    ours["PYTHONPATH"] = os.pathsep.join(filter(None, (package, ours.get("PYTHONPATH"))))
+    return ours
+
+
+def make_supervisor(config: GatewayConfig, reactor: Any, twistd: Mapping[str, Any] | None) -> SupervisorService:
+    """Make the supervisor of as many workers as ``config`` asks for.
+
+    :raises ConfigError: a key, a certificate or an address is of no use
+    """
+    return SupervisorService(config, reactor, twistd)

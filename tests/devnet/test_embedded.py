@@ -1,0 +1,34 @@
+from pathlib import Path
+
+import pytest
+from twisted.internet.testing import MemoryReactorClock
+
+from icwsgw.config import GatewayConfig
+from icwsgw.devnet.embedded import embedded_devnet
+from icwsgw.errors import ConfigError
+
+CERTIFICATE = Path("/nonexistent/c.pem")
+
+
+def config(*addresses: str, listen: str = "tcp:4943", tls: bool = False) -> GatewayConfig:
+    path = CERTIFICATE if tls else None
+    return GatewayConfig(
+        gateway_addresses=addresses,
+        devnet_listen=listen,
+        tls_certificate_pem_path=path,
+        tls_certificate_key_pem_path=path,
+    )
+
+
+def test_the_page_is_told_where_the_gateway_is() -> None:
+    reactor = MemoryReactorClock()
+    _, replica = embedded_devnet(config("tcp:8080", "ssl:8443", "unix:/x"), reactor)
+    assert replica.gateway_urls == ["ws://127.0.0.1:8080", "wss://127.0.0.1:8443", "ws://127.0.0.1:8080"]
+    _, replica = embedded_devnet(config("tcp:8080", tls=True), reactor)
+    assert replica.gateway_urls == ["wss://127.0.0.1:8080"]
+
+
+@pytest.mark.parametrize("listen", ["tcp:0", "unix:/x"])
+def test_it_needs_a_port(listen: str) -> None:
+    with pytest.raises(ConfigError, match="needs a TCP port other than 0"):
+        embedded_devnet(config("tcp:8080", listen=listen), MemoryReactorClock())
