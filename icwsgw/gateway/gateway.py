@@ -47,7 +47,7 @@ class Gateway:
     :ivar registry: who is connected and what is polled
     :ivar wheel: looks after connections once in a while
     :ivar draining: no new session is opened any more
-    :ivar announce: told (canister, principal) of each client that its canister has accepted, for other processes; or None
+    :ivar announce: told (canister, principal) of each client that its canister has accepted, for other processes
     """
 
     def __init__(self, context: Context) -> None:
@@ -171,7 +171,12 @@ class Gateway:
         for index in range(len(self.context.identities)):
             poller = self.registry.pollers.get((canister, index))
             older = poller.senders.get(sender) if poller is not None else None
-            if older is not None and older is not by:
+            if older is None or older is by:
+                continue
+            if by is not None and (older.opened_at_ns or 0) > (by.opened_at_ns or 0):
+                # by another queue the canister has told of its opening later than of this one
+                by.end(*_REPLACED)
+            else:
                 older.end(*_REPLACED)
 
     def tell(self, session: ClientSession) -> None:

@@ -21,9 +21,9 @@ from twisted.python.failure import Failure
 
 from icwsgw.clock import Timer
 from icwsgw.core.closing import CloseCode
-from icwsgw.core.cursor import Cursor, LastMessage, Taken
+from icwsgw.core.cursor import Cursor, LastMessage, Message, Taken
 from icwsgw.core.lifeline import Lifeline, Verdict
-from icwsgw.core.messages import BatchFramer
+from icwsgw.core.messages import BatchFramer, message_timestamp
 from icwsgw.core.pacing import Pacing
 from icwsgw.core.session import State
 from icwsgw.core.window import Window
@@ -341,7 +341,10 @@ class Poller:
             count = len(batch.messages)
             if count:
                 del batch.messages[: max(0, self._cursor.next - nonce_of_key(batch.messages[0][2]))]
-            if batch.messages or batch.end_of_queue is not False:
+            if not batch.messages and batch.end_of_queue is False:
+                # the anchor filled the canister's whole page
+                self._poll(now, overlap=False)
+            else:
                 self._take(batch, self._cursor.next, now, count)
             lifeline.anchor = self._cursor.last
         elif verdict is Verdict.NEW or (verdict is Verdict.LOOK and self._resumed):
@@ -453,6 +456,8 @@ class Poller:
                 continue
             frame = framer.frame(key, content)
             if session.outgoing is None:
+                if session.opened_at_ns is None:
+                    session.opened_at_ns = message_timestamp(content) or 0
                 session.outgoing = [frame]
                 touched.append(session)
             else:
@@ -468,14 +473,20 @@ class Poller:
             except Exception:
                 _log.failure("delivering to a client failed", session=session.id)
                 session.end(CloseCode.INTERNAL, "internal error")
+        if unroutable:
+            self._find_replaced(taken.deliver)
+
+    def _find_replaced(self, messages: list[Message]) -> None:
+        """A canister speaks to the newest connection of a principal only: if to one that has left, others are over."""
+        newest = {principal: client_nonce for principal, client_nonce, _, _ in messages}
+        for principal, client_nonce in newest.items():
+            session = self.senders.get(principal)
+            if session is not None and session.client_key != (principal, client_nonce):
+                session.end(CloseCode.REPLACED, "replaced by another connection of the same client")
 
     def _report_gap(self, missing: tuple[int, int]) -> None:
-        _log.debug(
-            "answer begins beyond the message asked for, asking again",
-            want=missing[0],
-            got=missing[1],
-            canister=self.canister.text,
-        )
+        want, got = missing
+        _log.debug("answer begins too late, asking again", want=want, got=got, canister=self.canister.text)
         self._wake_in(MIN_WAKE_GAP)
 
     def _give_up(self) -> None:

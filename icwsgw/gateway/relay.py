@@ -135,10 +135,27 @@ class Relay:
             self._next()
 
     def finish(self, done: Callable[[], None]) -> None:
-        """Open the gate, let all that is queued leave, then call ``done``: the client has left."""
+        """Open the gate, let all that is queued leave, then call ``done``: the client has left.
+
+        A ws_open that is being tried again is given up instead, with all behind it: executed late, it would cost a
+        newer connection of the same client its place at the canister.
+        """
         self._when_idle = done
         self._gated = False
+        if self._retry is not None:
+            self._give_up_open()
         self._next()
+
+    def _give_up_open(self) -> None:
+        envelope = self._current
+        if envelope is None or envelope.method_name != "ws_open":
+            return
+        self._current = None
+        self._queue = None
+        self._queued_bytes = 0
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
 
     def drop(self) -> None:
         """Forget what is queued and under way: the canister does not know this client (any more)."""
@@ -237,6 +254,11 @@ class Relay:
 
     def _again(self, error: IcwsError, retry_after: float | None) -> None:
         context = self._context
+        if self._when_idle is not None and self._current is not None and self._current.method_name == "ws_open":
+            self._call = None
+            self._give_up_open()
+            self._next()
+            return
         context.metrics.relay_retries.inc()
         pause = retry_pause(self._attempt, context.jitter, retry_after)
         _log.debug(

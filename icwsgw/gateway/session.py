@@ -47,6 +47,7 @@ class ClientSession(RelayOwner):
     :ivar state: see :mod:`icwsgw.core.session`
     :ivar outgoing: frames of the batch that the poller is delivering, else None
     :ivar client_key: (principal, nonce), None before ws_open
+    :ivar opened_at_ns: the canister's time of its first message to the client, ns since 1970; 0 if it told none
     """
 
     __slots__ = (
@@ -61,6 +62,7 @@ class ClientSession(RelayOwner):
         "messages_down",
         "messages_up",
         "open_executed",
+        "opened_at_ns",
         "outgoing",
         "poller",
         "relay",
@@ -80,6 +82,7 @@ class ClientSession(RelayOwner):
         self.relay: Relay | None = None
         self.outgoing: list[bytes] | None = None
         self.open_executed = False
+        self.opened_at_ns: int | None = None
         self.messages_up = 0
         self.messages_down = 0
         self.cause: int | None = None
@@ -176,7 +179,6 @@ class ClientSession(RelayOwner):
                 self._refused(envelope, error)
                 return
             self.open_executed = True
-            self._gateway.accepted(self)
         if self.poller is not None:
             self.poller.wake()
 

@@ -24,6 +24,7 @@ class Session:
         self.id = "s-1"
         self.state = State.OPEN
         self.open_executed = True
+        self.opened_at_ns: int | None = None
         self.outgoing: list[bytes] | None = None
         self.frames: list[bytes] = []
         self.ended: list[Any] = []

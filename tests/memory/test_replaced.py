@@ -1,0 +1,100 @@
+"""Two connections of one principal: the one that the canister has dropped ends, whatever the order of the answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from icwsgw.core.closing import CloseCode
+from icwsgw.devnet.canisters import ECHO_ID
+from icwsgw.devnet.faults import Fault
+from icwsgw.devnet.hosting import CdkSettings
+from icwsgw.ic.identity import Ed25519Identity
+from tests.memory.world import MemoryClient, World
+
+SAME = Ed25519Identity(b"\x11" * 32)
+
+
+def registered(world: World, client: MemoryClient) -> bool:
+    return (SAME.principal.raw, client.client_nonce) in world.replica.host(ECHO_ID).ws.clients
+
+
+def test_the_canister_decides_which_connection_is_the_newer_one() -> None:
+    world = World()
+    answer = world.transport.handler
+    slow = [True]
+
+    def handle(method: str, path: str, body: bytes) -> Any:
+        given = answer(method, path, body)
+        if not path.endswith("/call") or not slow:
+            return given
+        slow.clear()
+        late: Deferred[Any] = Deferred()
+        given.addCallback(lambda result: world.clock.callLater(1.0, late.callback, result))
+        return late
+
+    world.transport.handler = handle
+    # executed first, answered last
+    first = world.client(ECHO_ID, SAME)
+    world.until(lambda: registered(world, first))
+    second = world.client(ECHO_ID, SAME)
+    world.until(lambda: second.opened)
+    world.run(2)
+    assert first.close_code == CloseCode.REPLACED
+    assert second.close_code is None
+    second.send(b"still here")
+    world.until(lambda: second.received == [b"still here"])
+
+
+def test_ws_open_of_a_client_that_has_left_is_not_tried_again() -> None:
+    world = World()
+    world.replica.faults.add(Fault(kind="http", status=503, on="call", method="ws_open", count=1, retry_after=2.0))
+    gone = world.client(ECHO_ID, SAME)
+    world.run(0.5)
+    gone.leave()
+    (newer,) = [world.client(ECHO_ID, SAME)]
+    world.until(lambda: newer.opened)
+    world.run(5)
+    assert registered(world, newer)
+    newer.send(b"still here")
+    world.until(lambda: newer.received == [b"still here"])
+
+
+def test_ws_open_of_a_client_that_left_while_it_was_under_way_is_not_tried_again() -> None:
+    world = World()
+    world.replica.faults.add(Fault(kind="hang", on="call", method="ws_open", count=1))
+    gone = world.client(ECHO_ID, SAME)
+    world.run(0.5)
+    gone.leave()
+    world.replica.release()
+    world.run(10)
+    assert world.replica.host(ECHO_ID).ws.clients == []
+    assert world.replica.stats["ws_open"] == 1
+    world.quiet()
+
+
+def test_a_client_whose_place_was_taken_by_one_that_has_left_is_told() -> None:
+    world = World()
+    world.replica.faults.add(Fault(kind="delay", delay=2.0, on="call", method="ws_open", count=1))
+    gone = world.client(ECHO_ID, SAME)
+    world.run(0.5)
+    newer = world.client(ECHO_ID, SAME)
+    world.until(lambda: newer.opened)
+    gone.leave()
+    # the delayed call is executed now, nobody can stop it
+    world.until(lambda: newer.close_code is not None)
+    assert newer.close_code == CloseCode.REPLACED
+    world.run(5)
+    world.quiet()
+
+
+def test_a_canister_that_gives_one_message_at_a_time_is_read_on_behind_the_probe() -> None:
+    world = World(settings=CdkSettings(max_messages=1), polling_interval=1.0)
+    (first,) = world.open()
+    first.send(b"x")
+    world.until(lambda: first.received == [b"x"])
+    first.leave()
+    world.run(2)
+    second = world.client()
+    world.until(lambda: second.opened, 4)

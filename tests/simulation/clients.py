@@ -1,0 +1,192 @@
+"""What a simulated client does: it speaks the SDK's protocol, checks what it gets, and misbehaves when told to."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING
+
+from icwsgw.core.closing import CloseCode
+from icwsgw.ic import cbor
+from icwsgw.ic.envelope import call_content, sign_request
+from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.ic.principal import Principal
+from icwsgw.ic.ws import encode_open_args
+from tests.simulation.links import DirectLink, WireLink
+from tests.simulation.truth import Key, SimSession, _show
+from tests.support.sdk_client import SdkClient
+
+if TYPE_CHECKING:
+    from tests.simulation.world import SimWorld
+
+PROTOCOL_ERRORS = {1002, 1003, 1007, 1008, 1009}
+
+
+class SimClient(SdkClient):
+    """One client, one connection.
+
+    :ivar provoked: close codes that this client has asked for by its conduct
+    :ivar was_slow: it stopped reading once, or reads slowly
+    :ivar close_code: how its connection ended, as it saw it
+    """
+
+    def __init__(
+        self, world: SimWorld, number: int, canister: Principal, identity: Ed25519Identity, opens: bool = True
+    ) -> None:
+        self.random = Random(f"{world.seed} client {number}")
+        super().__init__(canister, identity, None)
+        if not world.plan.trusting and not world.replicas > 1:
+            self._root_key = world.replica.root_key_der
+        self.client_nonce = self.random.getrandbits(64)
+        self.world = world
+        self.number = number
+        self.opens = opens
+        self.provoked: set[int] = set() if opens else {CloseCode.NOT_OPENED}
+        self.was_slow = False
+        self.close_code: int | None = None
+        self.left = False
+        self.session: SimSession | None = None
+        self.count = 0
+        latency = self.random.choice((0.0, 0.01, 0.05))
+        if world.plan.wire:
+            rate = self.random.choice((None, None, None, 2000))
+            self.was_slow = rate is not None
+            self.link: DirectLink | WireLink = WireLink(world, self, latency, rate)
+        else:
+            before = len(world.truth.sessions)
+            self.link = DirectLink(world, self, latency)
+            assert len(world.truth.sessions) == before + 1
+
+    @property
+    def key(self) -> Key:
+        return self.identity.principal.raw, self.client_nonce
+
+    @property
+    def connected(self) -> bool:
+        return self.close_code is None and not self.left
+
+    # the link's side
+
+    def arrived(self, payload: bytes) -> None:
+        """A message came from the gateway."""
+        if self.left or self.provoked or (self.gateway is None and not self.opens):
+            return
+        world = self.world
+        try:
+            answers = self.handle(payload, world.now_ns())
+        except Exception as error:
+            world.truth.fail(f"client {self.number} {_show(self.key)} got a message that is wrong: {error!r}")
+            self.leave(4000)
+            return
+        for answer in answers:
+            self.link.send(answer)
+        if self.closed_by_canister is not None:
+            world.truth.note(f"client {self.number} was closed by its canister: {self.closed_by_canister}")
+            self.leave(4001)
+
+    def ended(self, code: int) -> None:
+        """The connection ended."""
+        if self.close_code is None:
+            self.close_code = code
+            self.world.truth.note(f"client {self.number} saw {code}")
+
+    # what it does
+
+    def envelope(self, method: str, arg: bytes, now_ns: int, ttl: float = 240.0) -> bytes:
+        content = call_content(
+            self.identity.principal, self.canister, method, arg, now_ns + int(ttl * 1e9), self.random.randbytes(16)
+        )
+        body = sign_request(self.identity, content).body
+        return cbor.SELF_DESCRIBE + b"\xa1\x68envelope" + body.removeprefix(cbor.SELF_DESCRIBE)
+
+    def talk(self, count: int, order: str) -> None:
+        """Send messages; ``order`` says what the canister is to do with them."""
+        for _ in range(count):
+            self.count += 1
+            size = self.random.choice((0, 0, 0, 200, 3000))
+            content = f"{order}{self.number}.{self.count} ".encode() + b"." * size
+            payload = self.message_payload(content, self.world.now_ns())
+            self.world.truth.contents[payload] = content
+            self.link.send(payload)
+
+    def leave(self, code: int = 1000) -> None:
+        if self.connected:
+            self.left = True
+            self.link.leave(code)
+
+    def cut(self, silent: bool) -> None:
+        if self.connected:
+            self.left = True
+            if silent:
+                # the gateway finds out by whatever is late first
+                self.provoked |= {CloseCode.TOO_SLOW, CloseCode.NOT_OPENED}
+            self.link.cut(silent)
+
+    def stop_reading(self) -> None:
+        self.was_slow = True
+        self.link.set_reading(False)
+
+    def misbehave(self) -> str:
+        """Send something that ends the session."""
+        now = self.world.now_ns()
+        kind = self.random.choice(
+            ("text", "garbage", "method", "sender", "expired", "future", "canister", "bytes", "long")
+        )
+        provoked = {1006, *PROTOCOL_ERRORS}
+        if kind == "text":
+            self.link.send(b"hello", False)
+        elif kind == "garbage":
+            self.link.send(self.random.randbytes(self.random.randint(1, 60)))
+        elif kind == "method":
+            arg = encode_open_args(self.client_nonce + 1, (self.gateway or Principal(b"\x01")).raw)
+            self.link.send(self.envelope(self.random.choice(("ws_open", "ws_close", "other")), arg, now))
+            provoked |= {CloseCode.WRONG_GATEWAY, CloseCode.OPEN_REFUSED, CloseCode.NOT_OPENED}
+        elif kind == "sender":
+            mine, self.identity = self.identity, Ed25519Identity(self.random.randbytes(32))
+            self.link.send(self.envelope("ws_message", b"", now))
+            self.identity = mine
+        elif kind == "canister":
+            mine_, self.canister = self.canister, Principal(bytes(8) + b"\x01\x01")
+            self.link.send(self.envelope("ws_message", b"", now))
+            self.canister = mine_
+        elif kind in ("expired", "future"):
+            self.link.send(self.envelope("ws_message", b"", now, -10.0 if kind == "expired" else 400.0))
+            provoked.add(CloseCode.EXPIRED)
+        elif kind == "long":
+            self.link.send(bytes(70_000))
+        else:
+            self.link.garbage(self.random.randbytes(self.random.randint(2, 60)))
+        self.provoked = set(range(5000)) if kind == "bytes" else self.provoked | provoked
+        # where the gateway waits for the rest of a frame, its time limit is far off
+        self.world.at_end.append(self.world.clock.callLater(4.0, self.cut, False))
+        return kind
+
+    # what it must have got
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is closed, or open with nothing under way either way."""
+        if not self.connected:
+            return True
+        if not self.opened or self.provoked:
+            return False
+        truth, key = self.world.truth, self.key
+        if key in truth.gone:
+            return False
+        if self.received != truth.queued[key]:
+            return False
+        where, life = truth.opened[key]
+        if life != truth.lives[where]:
+            return False
+        if key in truth.spoilt:
+            return True
+        session = self.session
+        return session is not None and session.accepted == truth.done[key] and self._all_sent(session)
+
+    def _all_sent(self, session: SimSession) -> bool:
+        return len(session.accepted) == self.count
+
+    def check_received(self) -> None:
+        """What came is what was sent to it, without anything missing in between."""
+        queued = self.world.truth.queued.get(self.key, [])
+        if self.received != queued[: len(self.received)]:
+            self.world.truth.fail(f"client {self.number} got other messages than the canister sent to it")

@@ -1,0 +1,322 @@
+"""Connections between a simulated client and the gateway.
+
+A :class:`DirectLink` is the gateway's ``Client`` itself. A :class:`WireLink` is a TCP connection in memory: the
+gateway's protocol on one side, with Twisted's rules for producers and for losing connections, a WebSocket client of a
+few lines on the other. Either may be slow, stop to read, close politely, or be cut with and without a word.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.python.failure import Failure
+
+from icwsgw.core.messages import payload_of
+from icwsgw.core.session import State
+from tests.support.ws_wire import close_frame, handshake, masked
+
+if TYPE_CHECKING:
+    from icwsgw.gateway.session import ClientSession
+    from tests.simulation.clients import SimClient
+    from tests.simulation.world import SimWorld
+
+TRANSPORT_BUFFER = 65536
+
+
+class DirectLink:
+    """A client that is connected to its session without any bytes."""
+
+    wire = False
+
+    def __init__(self, world: SimWorld, owner: SimClient, latency: float) -> None:
+        self.peer = "direct:1"
+        self.wheel_slot = -1
+        self.reading = True
+        self._world = world
+        self.owner = owner
+        self._latency = latency
+        self._paused = False
+        self._inbox: deque[bytes] = deque()
+        self._outbox: deque[tuple[bytes, bool]] = deque()
+        self._over = False
+        self._read_call = False
+        self.session: ClientSession = world.gateway.connect(self)
+        world.gateway.wheel.watch(self, 1.0)
+
+    # the client's side
+
+    def send(self, payload: bytes, binary: bool = True) -> None:
+        self._outbox.append((payload, binary))
+        self._world.clock.callLater(self._latency, self._push)
+
+    def _push(self) -> None:
+        while self._outbox and not self._paused and not self._over:
+            payload, binary = self._outbox.popleft()
+            self.session.received(payload, binary)
+
+    def close(self, code: int, reason: str = "") -> None:
+        """The gateway's close frame (Client.close)."""
+        if self._over:
+            return
+        self._end(code)
+        self._world.clock.callLater(self._latency, self.owner.ended, code)
+
+    def leave(self, code: int = 1000) -> None:
+        """A closing handshake: what was sent before arrives first."""
+        if self._outbox and not self._over:
+            self._world.clock.callLater(0.05, self.leave, code)
+            return
+        self._end(code)
+
+    def cut(self, silent: bool = False) -> None:
+        self._outbox.clear()
+        self._end(1006)
+
+    def garbage(self, data: bytes) -> None:
+        self.send(data)
+
+    def set_reading(self, reading: bool) -> None:
+        self.reading = reading
+        self._schedule()
+
+    def _end(self, code: int) -> None:
+        if not self._over:
+            self._over = True
+            self._world.gateway.wheel.forget(self)
+            self._world.clock.callLater(0, self.session.left, code)
+
+    # the gateway's side
+
+    def deliver(self, frames: list[bytes]) -> None:
+        if not self._over:
+            self._inbox.extend(payload_of(frame) for frame in frames)
+            self._schedule()
+
+    def pause(self) -> None:
+        assert not self._paused
+        self._paused = True
+
+    def resume(self) -> None:
+        assert self._paused
+        self._paused = False
+        self._world.clock.callLater(0, self._push)
+
+    def look(self, now: float) -> float | None:
+        if self._over or self.session.overdue(now):
+            return None
+        return 1.0 if self.session.state < State.OPEN else None
+
+    def _schedule(self) -> None:
+        if self._inbox and self.reading and not self._read_call:
+            self._read_call = True
+            self._world.clock.callLater(self._latency, self._read)
+
+    def _read(self) -> None:
+        self._read_call = False
+        while self._inbox and self.reading and not self._over:
+            self.owner.arrived(self._inbox.popleft())
+
+
+class WireLink:
+    """A TCP connection in memory; the transport of the gateway's protocol, and a client at its other end.
+
+    :param rate: the most bytes that reach the client at a time, None for all there are
+    """
+
+    wire = True
+
+    def __init__(self, world: SimWorld, owner: SimClient, latency: float, rate: int | None) -> None:
+        self.reading = True
+        self.disconnecting = False
+        self._world = world
+        self.owner = owner
+        self._latency = latency
+        self._rate = rate
+        self._to_client = bytearray()
+        self._to_server = bytearray()
+        self._read_buffer = bytearray()
+        self._shaken = False
+        self._producer: Any = None
+        self._producer_paused = False
+        self._server_paused = False
+        self._lost = False
+        self._silent = False
+        self._fin = False
+        self._down_call = False
+        self._up_call = False
+        self._close_sent = False
+        self._over = False
+        self._protocol: Any = world.factory.buildProtocol(self.getPeer())
+        self._protocol.makeConnection(self)
+        self._send_bytes(handshake())
+
+    # the client's side
+
+    def send(self, payload: bytes, binary: bool = True) -> None:
+        if not self._over and not self._close_sent:
+            self._send_bytes(masked(2 if binary else 1, payload))
+
+    def leave(self, code: int = 1000) -> None:
+        if not self._over and not self._close_sent:
+            self._close_sent = True
+            self._send_bytes(close_frame(code))
+
+    def cut(self, silent: bool = False) -> None:
+        """End without a close frame: with a reset, or so that nothing passes any more and nobody is told."""
+        self._over = True
+        if silent:
+            self._silent = True
+        else:
+            self._to_client.clear()
+            self._to_server.clear()
+            self._world.clock.callLater(self._latency, self._lose, ConnectionLost())
+
+    def garbage(self, data: bytes) -> None:
+        self._send_bytes(data)
+
+    def set_reading(self, reading: bool) -> None:
+        self.reading = reading
+        self._pump_down()
+
+    def _send_bytes(self, data: bytes) -> None:
+        if not self._silent and not self._lost:
+            self._to_server += data
+            self._pump_up()
+
+    def _received(self, data: bytes) -> None:
+        buffer = self._read_buffer
+        buffer += data
+        if not self._shaken:
+            end = buffer.find(b"\r\n\r\n")
+            if end < 0:
+                return
+            status = bytes(buffer[9:12])
+            del buffer[: end + 4]
+            if status != b"101":
+                self._finish(int(status))
+                return
+            self._shaken = True
+        while not self._over and len(buffer) >= 2:
+            size, at = buffer[1], 2
+            if size == 126:
+                size, at = int.from_bytes(buffer[2:4], "big"), 4
+            elif size == 127:
+                size, at = int.from_bytes(buffer[2:10], "big"), 10
+            if len(buffer) < max(at, 2) + size:
+                return
+            opcode, payload = buffer[0] & 15, bytes(buffer[at : at + size])
+            assert buffer[0] & 0xF0 == 0x80
+            del buffer[: at + size]
+            if opcode == 2:
+                self.owner.arrived(payload)
+            elif opcode == 9:
+                self._send_bytes(masked(10, payload))
+            elif opcode == 8:
+                if not self._close_sent:
+                    self._close_sent = True
+                    self._send_bytes(close_frame(int.from_bytes(payload[:2], "big") or None))
+                self._finish(int.from_bytes(payload[:2], "big") or 1005)
+
+    def _finish(self, code: int) -> None:
+        if not self._over:
+            self._over = True
+            self.owner.ended(code)
+
+    # pipes
+
+    def _pump_up(self) -> None:
+        if self._to_server and not self._up_call:
+            self._up_call = True
+            self._world.clock.callLater(self._latency, self._up)
+
+    def _up(self) -> None:
+        self._up_call = False
+        if self._lost or self._server_paused or self._silent:
+            return
+        size = len(self._to_server)
+        if size and self._world.network_random.random() < 0.3:
+            size = self._world.network_random.randint(1, size)
+        data = bytes(self._to_server[:size])
+        del self._to_server[:size]
+        if data:
+            self._protocol.dataReceived(data)
+        self._pump_up()
+
+    def _pump_down(self) -> None:
+        if not self._down_call and not self._lost:
+            self._down_call = True
+            self._world.clock.callLater(self._latency, self._down)
+
+    def _down(self) -> None:
+        self._down_call = False
+        if self._lost or self._silent or (not self.reading and self._to_client):
+            return
+        size = len(self._to_client) if self._rate is None else self._rate
+        data = bytes(self._to_client[:size])
+        del self._to_client[:size]
+        if data and not self._over:
+            self._received(data)
+        if self._to_client:
+            self._pump_down()
+        elif self._producer is not None and self._producer_paused:
+            self._producer_paused = False
+            self._producer.resumeProducing()
+            self._pump_down()
+        elif self.disconnecting and self._producer is None:
+            self._lose(ConnectionDone())
+
+    def _lose(self, reason: Exception) -> None:
+        if not self._lost:
+            self._lost = True
+            self._world.lost_transports += 1
+            self._protocol.connectionLost(Failure(reason))
+            self._finish(1006)
+
+    # the transport, as Twisted's
+
+    def write(self, data: bytes) -> None:
+        if self._lost:
+            return
+        self._to_client += data
+        if self._producer is not None and not self._producer_paused and len(self._to_client) > TRANSPORT_BUFFER:
+            self._producer_paused = True
+            self._producer.pauseProducing()
+        self._pump_down()
+
+    def writeSequence(self, data: list[bytes]) -> None:
+        self.write(b"".join(data))
+
+    def loseConnection(self) -> None:
+        self.disconnecting = True
+        self._pump_down()
+
+    def abortConnection(self) -> None:
+        self._world.clock.callLater(0, self._lose, ConnectionAborted())
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        assert self._producer is None
+        self._producer = producer
+
+    def unregisterProducer(self) -> None:
+        self._producer = None
+        if self.disconnecting:
+            self._pump_down()
+
+    def pauseProducing(self) -> None:
+        self._server_paused = True
+
+    def resumeProducing(self) -> None:
+        self._server_paused = False
+        self._pump_up()
+
+    def getPeer(self) -> IPv4Address:
+        return IPv4Address("TCP", "192.0.2.1", 40000)
+
+    def getHost(self) -> IPv4Address:
+        return IPv4Address("TCP", "192.0.2.2", 80)
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        pass

@@ -1,0 +1,377 @@
+"""What really happened, as canisters and sessions saw it, and what must hold of it.
+
+The gateway's promises, checked at each event where that is possible and otherwise when all is quiet:
+
+- A client gets its canister's messages once, in order, with nothing missing, as long as its session lives.
+- A message that a session has taken reaches the canister once and in order, unless the session was closed with a code
+  that says why, or the canister was reset, refused it, or had removed the client.
+- ``ws_close`` comes behind all of that.
+- A session is closed with a code only where something happened that explains it. In a calm world nothing does.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from icwsgw.core.closing import CloseCode
+from icwsgw.core.session import State
+from icwsgw.devnet.canisters import Canister
+from icwsgw.devnet.cdk import WebSocketCdk
+from icwsgw.devnet.cdk_types import WsError
+from icwsgw.devnet.hosting import Host
+from icwsgw.devnet.replica import Replica
+from icwsgw.errors import CanisterRefused, Rejected
+from icwsgw.gateway.session import ClientSession
+from icwsgw.ic.principal import Principal
+from icwsgw.ic.ws import decode_close_args, decode_message_args, decode_open_args, decode_unit_result
+
+if TYPE_CHECKING:
+    from tests.simulation.clients import SimClient
+    from tests.simulation.world import SimWorld
+
+Key = tuple[bytes, int]
+
+#: A fault by which a call is accepted and then not done: nobody but the client could find out.
+UNDONE = frozenset({"trap", "garbage_candid", "cdk_err"})
+
+
+class Violation(AssertionError):
+    """A promise was broken."""
+
+
+class SimSession(ClientSession):
+    """A session that tells the truth what it took and how it ended."""
+
+    __slots__ = ("__weakref__", "accepted", "ended_in", "ended_with", "owner")
+
+    truth: ClassVar[Truth]
+    owner: SimClient
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.accepted: list[bytes] = []
+        self.ended_in = State.INIT
+        self.ended_with: int | None = None
+        client: Any = self.client
+        self.owner = getattr(client, "transport", client).owner
+        self.owner.session = self
+        self.truth.sessions.append(self)
+
+    def received(self, payload: bytes, is_binary: bool) -> None:
+        counts = self.state is not State.CLOSED
+        truth = self.truth
+        truth.messages_in += counts
+        super().received(payload, is_binary)
+        content = truth.contents.get(payload)
+        if content is not None and counts and self.state is not State.CLOSED:
+            self.accepted.append(content)
+
+    def deliver(self, frames: list[bytes]) -> None:
+        self.truth.frames_down += len(frames)
+        super().deliver(frames)
+
+    def _closed(self, before: State, text: str, tells: bool) -> None:
+        super()._closed(before, text, tells)
+        self.ended_in = before
+        self.ended_with = int(self.cause or CloseCode.INTERNAL)
+        self.truth.ended(self, text)
+
+
+class SimCanister(Canister):
+    """Does what the first letter of a message says: echo, broadcast, nothing, kick."""
+
+    truth: Truth
+    canister: Principal
+
+    def on_message(self, client: Principal, message: bytes) -> None:
+        truth = self.truth
+        truth.executed(self.canister, client, message)
+        order = message[:1]
+        if order == b"e":
+            truth.push(self.canister, self.ws, client, message)
+        elif order == b"b":
+            for member in self.ws.clients:
+                truth.push(self.canister, self.ws, Principal(member.principal), message)
+        elif order == b"k":
+            self.ws.close(client)
+
+    def on_close(self, client: Principal) -> None:
+        self.truth.removed(self.canister, client)
+
+
+class SimReplica(Replica):
+    """A replica that tells the truth what it executed."""
+
+    def __init__(self, world: SimWorld, seed: bytes, canisters: list[Principal], **options: Any) -> None:
+        self.truth = world.truth
+
+        def factory(canister: Principal) -> Any:
+            def make(ws: WebSocketCdk) -> Canister:
+                app = SimCanister(ws)
+                app.truth, app.canister = world.truth, canister
+                return app
+
+            return make
+
+        named = {canister.text: (canister, factory(canister)) for canister in canisters}
+        super().__init__(world.clock, world.now_ns, seed, canisters=named, **options)
+        self._tell_refusals()
+
+    def _tell_refusals(self) -> None:
+        """Tell of messages that a fault keeps from the canister for good."""
+        endpoints: Any = self._endpoints
+        admitted, verified, with_fault = endpoints._admitted, endpoints._verified, endpoints._with_fault
+        last: list[Any] = [None]
+
+        def spoil(request: Any, why: str) -> None:
+            content = request.content
+            if content.get("method_name") == "ws_message":
+                args = decode_message_args(content["arg"])
+                self.truth.spoil((args.client_principal, args.client_nonce), why)
+
+        def verify(target: Any, body: bytes) -> Any:
+            last[0] = verified(target, body)
+            return last[0]
+
+        def meet(fault: Any, serve: Any) -> Any:
+            if fault is not None and fault.kind == "http" and fault.status == 400:
+                spoil(last[0], "HTTP 400")
+            return with_fault(fault, serve)
+
+        def admit(target: Any, request: Any, fault: Any) -> Any:
+            try:
+                call = admitted(target, request, fault)
+            except Rejected as error:
+                # 2 is SYS_TRANSIENT: tried again, until it may be refused for good
+                spoil(request, str(error))
+                raise
+            if fault is not None and fault.kind in (*UNDONE, "reject", "stopped"):
+                spoil(request, fault.kind)
+            return call
+
+        endpoints._admitted, endpoints._verified, endpoints._with_fault = admit, verify, meet
+
+    def install(self, canister_id: Principal, factory: Any) -> Host:
+        host = super().install(canister_id, factory)
+        update = host.update
+
+        def told(method: str, caller: Principal, arg: bytes) -> bytes:
+            return self.truth.update(update, host, method, caller, arg)
+
+        host.update = told  # type: ignore[method-assign]
+        return host
+
+
+class Truth:
+    """The record of one world.
+
+    :ivar lives: how many times each canister has begun anew
+    :ivar done: client key -> contents of the messages that the canister took
+    :ivar queued: client key -> contents of the messages that the canister sent
+    :ivar spoilt: client key -> why the canister may not have taken, or may not take, its messages
+    :ivar troubles: what was done to the world, counted
+    """
+
+    def __init__(self, world: SimWorld) -> None:
+        self.world = world
+        self.sessions: list[SimSession] = []
+        self.contents: dict[bytes, bytes] = {}
+        self.messages_in = 0
+        self.frames_down = 0
+        self.lives: Counter[Principal] = Counter()
+        self.reset_at: dict[Principal, float] = {}
+        self.done: defaultdict[Key, list[bytes]] = defaultdict(list)
+        self.queued: defaultdict[Key, list[bytes]] = defaultdict(list)
+        self.opened: dict[Key, tuple[Principal, int]] = {}
+        self.gone: dict[Key, str] = {}
+        self.spoilt: dict[Key, str] = {}
+        self.troubles: Counter[str] = Counter()
+        self.codes: Counter[int] = Counter()
+        self.trace: list[tuple[float, str]] = []
+        self._current: dict[tuple[Principal, bytes], Key] = {}
+        self._method = ""
+        self.failures: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.trace.append((self.world.clock.seconds(), text))
+
+    def fail(self, text: str) -> None:
+        """A promise was broken; raised later, since the gateway would swallow an exception as it should."""
+        self.note(f"VIOLATION {text}")
+        self.failures.append(text)
+
+    def check(self) -> None:
+        """:raises Violation: a promise was broken."""
+        if self.failures:
+            raise Violation(self.failures[0])
+
+    def logged(self, event: dict[str, Any]) -> None:
+        """An observer of the log: a fault of the program is one for us too."""
+        if event.get("log_failure") is not None:
+            failure = event["log_failure"]
+            self.fail(f"logged {event.get('icws_message') or event.get('log_format')}: {failure.getTraceback()}")
+
+    # what canisters tell
+
+    def update(self, update: Any, host: Host, method: str, caller: Principal, arg: bytes) -> bytes:
+        before, self._method = self._method, method
+        key: Key | None = None
+        try:
+            if method == "ws_open":
+                key = (caller.raw, decode_open_args(arg).client_nonce)
+                # what on_close of an older client needs to know comes from before
+            elif method == "ws_message":
+                args = decode_message_args(arg)
+                key = (args.client_principal, args.client_nonce)
+            elif method == "ws_close":
+                key = decode_close_args(arg)
+            try:
+                reply: bytes = update(method, caller, arg)
+            except Rejected as error:
+                if key is not None and method == "ws_message":
+                    self.spoil(key, f"rejected: {error}")
+                raise
+            try:
+                decode_unit_result(reply)
+            except CanisterRefused as error:
+                if key is not None:
+                    self._refused(host.id, method, key, str(error))
+            else:
+                if method == "ws_open" and key is not None:
+                    self.opened[key] = (host.id, self.lives[host.id])
+                    self._current[host.id, key[0]] = key
+                    self.note(f"{host.id.text[:5]} opened {_show(key)}")
+            return reply
+        finally:
+            self._method = before
+
+    def _refused(self, canister: Principal, method: str, key: Key, text: str) -> None:
+        self.note(f"{canister.text[:5]} refused {method} of {_show(key)}: {text}")
+        if method == "ws_open":
+            self.spoil(key, text)
+        elif method == "ws_message" and key not in self.spoilt and key not in self.gone:
+            opened = self.opened.get(key)
+            if opened is not None and opened[1] == self.lives[canister]:
+                self.fail(f"the canister refused a message of {_show(key)}: {text}")
+        elif method == "ws_message" and self.gone.get(key) == "ws_close" and key not in self.spoilt:
+            self.fail(f"a message of {_show(key)} came after its ws_close")
+
+    def executed(self, canister: Principal, client: Principal, message: bytes) -> None:
+        key = self._current[canister, client.raw]
+        self.done[key].append(message)
+
+    def push(self, canister: Principal, ws: WebSocketCdk, client: Principal, message: bytes) -> bool:
+        """Have a canister send a message to a client; whether it is connected there."""
+        try:
+            ws.send(client, message)
+        except WsError:
+            return False
+        self.queued[self._current[canister, client.raw]].append(message)
+        return True
+
+    def removed(self, canister: Principal, client: Principal) -> None:
+        key = self._current[canister, client.raw]
+        why = {"ws_open": "replaced", "ws_close": "ws_close", "ws_message": "kicked"}.get(self._method, "keep-alive")
+        self.gone[key] = why
+        self.note(f"{canister.text[:5]} removed {_show(key)}: {why}")
+
+    def spoil(self, key: Key, why: str) -> None:
+        self.spoilt.setdefault(key, why)
+        self.note(f"spoilt {_show(key)}: {why}")
+
+    def new_life(self, canister: Principal) -> None:
+        self.lives[canister] += 1
+        self.reset_at[canister] = self.world.clock.seconds()
+
+    # what sessions tell
+
+    def ended(self, session: SimSession, text: str) -> None:
+        code = session.ended_with
+        assert code is not None
+        self.codes[code] += 1
+        self.note(f"{session.id} {_show(session.client_key)} ended with {code} {text}")
+        why = self._unexplained(session, code)
+        if why:
+            self.fail(f"session {session.id} was closed with {code} ({text}), but {why}")
+
+    def _unexplained(self, session: SimSession, code: int) -> str:
+        world, owner = self.world, session.owner
+        if code == CloseCode.INTERNAL:
+            return "that is never right"
+        if code in (1000, 1001, 1005, 1006, 4000, 4001) or code in owner.provoked:
+            return ""
+        if code == CloseCode.DRAINING:
+            return "" if world.gateway.draining else "nobody drains"
+        if code == CloseCode.REPLACED:
+            key = session.client_key
+            assert key is not None
+            others = [k for k, (where, _) in self.opened.items() if k[0] == key[0] and where == owner.canister]
+            return "" if any(other != key for other in others) else "it was the principal's only one"
+        if code == CloseCode.TOO_SLOW:
+            return "" if owner.was_slow else "the client kept up"
+        if code == CloseCode.CANISTER_RESET:
+            return "" if self.lives[owner.canister] or self.troubles["lagging"] else "there was no reset"
+        if code in (
+            CloseCode.OPEN_REFUSED,
+            CloseCode.MESSAGE_REFUSED,
+            CloseCode.EXPIRED,
+            CloseCode.CANISTER_SILENT,
+            CloseCode.NOT_OPENED,
+        ):
+            return "" if self.troubles else "the world is calm"
+        return "no client did anything to deserve it"
+
+    # when all is quiet
+
+    def lost(self, session: SimSession) -> str | None:
+        """Why a session's messages need not have reached the canister."""
+        key = session.client_key
+        if key is None:
+            return "never opened"
+        if session.ended_with in (
+            CloseCode.OPEN_REFUSED,
+            CloseCode.MESSAGE_REFUSED,
+            CloseCode.EXPIRED,
+            CloseCode.NOT_OPENED,
+            CloseCode.CANISTER_RESET,
+        ):
+            return f"closed with {session.ended_with}"
+        if key in self.spoilt:
+            return self.spoilt[key]
+        if session.ended_in is State.SETUP and self.troubles:
+            # its ws_open is not tried again, or was answered to nobody
+            return "was not open yet"
+        if self.gone.get(key, "ws_close") != "ws_close":
+            return f"the canister had removed it: {self.gone[key]}"
+        where, life = self.opened.get(key, (None, 0))
+        if where is None:
+            # ws_open never reached the canister: it was refused after the client had left
+            return "not opened" if self.troubles else None
+        if life != self.lives[where]:
+            return "the canister was reset"
+        if self.troubles["gave up"]:
+            return "given up with the drain"
+        return None
+
+    def check_session(self, session: SimSession, final: bool) -> None:
+        """Check a session's way up."""
+        key = session.client_key
+        if key is None:
+            return
+        done, accepted = self.done.get(key, []), session.accepted
+        if done != accepted[: len(done)]:
+            self.fail(f"{_show(key)} sent {_cut(accepted)}, the canister has {_cut(done)}")
+        elif final and len(done) < len(accepted) and not self.lost(session):
+            self.fail(
+                f"{_show(key)} (ended with {session.ended_with}) had {len(accepted)} messages taken, "
+                f"but the canister only has {len(done)}"
+            )
+
+
+def _show(key: Key | None) -> str:
+    return "-" if key is None else f"{Principal(key[0]).text[:5]}/{key[1] & 0xFFFF:x}"
+
+
+def _cut(contents: list[bytes]) -> str:
+    return str([content[:12] for content in contents[-8:]])
