@@ -28,7 +28,7 @@ from icwsgw.agent.routes import Endpoint, Route, Routes
 from icwsgw.agent.trust import NodeKeyCache, NodeKeys, Trust
 from icwsgw.agent.update import run_update
 from icwsgw.agent.url import Url
-from icwsgw.errors import AnswerMalformed, NotReady
+from icwsgw.errors import AnswerMalformed, CertificateInvalid, NotReady, SignatureInvalid
 from icwsgw.ic import bls
 from icwsgw.ic.certificate import Certificate, verify_certificate
 from icwsgw.ic.envelope import SignedRequest, anonymous_request, expiry_after, read_state_content, sign_request
@@ -216,13 +216,22 @@ class IcAgent:
         :raises CertificateInvalid: it does not hold
         :raises NotReady: no root key yet
         """
-        return verify_certificate(
-            certificate,
-            root_key_der=self._trust.require(),
-            canister_id=canister,
-            now_ns=self.now_ns(),
-            cache=self._trust.delegations,
-        )
+        root_key = self._trust.require()
+        try:
+            return verify_certificate(
+                certificate,
+                root_key_der=root_key,
+                canister_id=canister,
+                now_ns=self.now_ns(),
+                cache=self._trust.delegations,
+            )
+        except CertificateInvalid:
+            self._trust.doubt()
+            raise
+
+    def doubt_root_key(self) -> None:
+        """Something that the root key should vouch for did not verify; a test network is asked for its key again."""
+        self._trust.doubt()
 
     # Requests
 
@@ -343,7 +352,13 @@ class IcAgent:
             return self._node_keys.fetch(canister).addCallback(self._checked, answer, request)
 
     def _checked(self, keys: NodeKeys, answer: dict[str, Any], request: SignedRequest) -> bytes:
-        verify_query_response(answer, request.request_id, keys, now_ns=self.now_ns())
+        try:
+            verify_query_response(answer, request.request_id, keys, now_ns=self.now_ns())
+        except UnknownNode:
+            raise
+        except SignatureInvalid:
+            self._trust.doubt()
+            raise
         return _reply(answer)
 
     def _note_date(self, value: bytes | None) -> None:

@@ -1,7 +1,8 @@
 """What the agent trusts: the root key, and through it the nodes' keys.
 
 On mainnet the root key is built in. On a test network it is asked for, once it answers; until then the agent
-is not ready, which is a state and no error: :class:`Trust` asks again with backoff for as long as it takes.
+is not ready, which is a state and no error: :class:`Trust` asks again with backoff for as long as it takes. A test
+network that was made anew has another key: when something does not verify there, it is asked for its key again.
 
 Nodes' keys (for signatures on queries) come from a certificate over ``/subnet``, are kept for
 :data:`NODE_KEYS_AGE` seconds for each subnet, and are asked for once more when an answer is signed by a node
@@ -27,6 +28,9 @@ NODE_KEYS_AGE = 300.0
 NODE_KEYS_REFETCH = 10.0
 """Seconds between fetches for the sake of an unknown node: anyone on the way can make one up."""
 
+DOUBT_INTERVAL = 5.0
+"""Seconds between looks at the root key of a test network whose answers do not verify."""
+
 FIRST_PAUSE, LAST_PAUSE, GROWTH = 0.2, 5.0, 1.6
 """Seconds between attempts to fetch the root key."""
 
@@ -49,8 +53,10 @@ class Trust:
     """
 
     __slots__ = (
+        "_asked",
         "_attempt",
         "_fetch_status",
+        "_fetches",
         "_pause",
         "_reactor",
         "_retry",
@@ -80,6 +86,9 @@ class Trust:
         self._retry: DelayedCall | None = None
         self._running = False
         self._pause = FIRST_PAUSE
+        # a key that was given is not up to the network
+        self._fetches = root_key is None
+        self._asked = 0.0
 
     def start(self) -> None:
         """Begin to fetch the root key, unless it is there; twice is fine."""
@@ -120,8 +129,15 @@ class Trust:
             raise NotReady(f"the network's root key is not known yet{reason}")
         return self.root_key
 
+    def doubt(self) -> None:
+        """Something did not verify: ask a test network for its key again, which may have been made anew."""
+        due = self._asked + DOUBT_INTERVAL
+        if self._fetches and self._running and self._attempt is self._retry is None and self._reactor.seconds() >= due:
+            self._try()
+
     def _try(self) -> None:
         self._retry = None
+        self._asked = self._reactor.seconds()
         attempt = self._attempt = self._fetch_status()
         attempt.addCallback(self._got_status)
         attempt.addErrback(self._failed)
@@ -131,6 +147,8 @@ class Trust:
         key = status.get("root_key")
         if not isinstance(key, bytes) or len(key) != ROOT_KEY_SIZE:
             raise AnswerMalformed("the network's status has no root key")
+        if self.root_key not in (None, key):
+            self.delegations = DelegationCache()
         self.root_key = key
         self.last_failure = None
         waiters, self._waiters = self._waiters, []

@@ -29,6 +29,13 @@ class BatchVerifier:
 
         :raises CertificateInvalid: the batch does not hold, or there is no root key yet to check it by
         """
+        try:
+            self._check(batch)
+        except CertificateInvalid:
+            self._context.network.doubt_root_key()
+            raise
+
+    def _check(self, batch: Batch) -> None:
         if batch.cert != self._raw or self._certificate is None:
             root_key = self._context.network.root_key
             if root_key is None:

@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from icwsgw.agent.trust import LAST_PAUSE, NODE_KEYS_AGE, NODE_KEYS_REFETCH, NodeKeyCache, Trust
+from icwsgw.agent.trust import DOUBT_INTERVAL, LAST_PAUSE, NODE_KEYS_AGE, NODE_KEYS_REFETCH, NodeKeyCache, Trust
 from icwsgw.errors import ConnectFailed, NotReady
 from icwsgw.ic import hashtree
 from icwsgw.ic.certificate import Certificate, Delegation
@@ -181,3 +181,31 @@ def test_a_failed_fetch_fails_all_who_wait():
         with pytest.raises(ConnectFailed):
             result_of(d)
     assert pending(keys.cache.fetch(CANISTER))
+
+
+def test_doubts_fetch_the_key_again_now_and_then(trust, status, clock):
+    trust.start()
+    status.asked.pop().callback({"root_key": KEY})
+    trust.doubt()
+    assert status.asked == []
+    clock.advance(DOUBT_INTERVAL)
+    trust.doubt()
+    trust.doubt()
+    assert len(status.asked) == 1
+    before = trust.delegations
+    status.asked.pop().callback({"root_key": KEY})
+    assert trust.delegations is before
+    clock.advance(DOUBT_INTERVAL)
+    trust.doubt()
+    status.asked.pop().callback({"root_key": b"n" * 133})
+    assert trust.root_key == b"n" * 133
+    assert trust.delegations is not before
+    trust.stop()
+
+
+def test_a_key_that_was_given_is_not_doubted(status, clock):
+    trust = Trust(clock, lambda: 0.5, status, KEY)
+    trust.start()
+    clock.advance(DOUBT_INTERVAL)
+    trust.doubt()
+    assert status.asked == []

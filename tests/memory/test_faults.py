@@ -9,6 +9,7 @@ import pytest
 from icwsgw.core.closing import CloseCode
 from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID
 from icwsgw.devnet.faults import Fault
+from icwsgw.devnet.replica import Replica
 from icwsgw.ic.principal import Principal
 from tests.memory.world import MemoryClient, World
 
@@ -284,3 +285,14 @@ def test_a_deep_queue_is_drained_by_many_queries_in_order(latency: float) -> Non
     assert clients[0].received == [b"%d" % number for number in range(2000)]
     # one query after the other would take 80 round trips
     assert world.clock.seconds() - started < 25 * latency + 1
+
+
+def test_a_test_network_that_was_made_anew_with_another_root_key_is_believed_again() -> None:
+    world = World(verify_batches=True, verify_queries="on")
+    (old,) = world.open()
+    world.replica = Replica(world.clock, world.now_ns, b"another seed")
+    world.until(lambda: old.close_code == CloseCode.CANISTER_RESET, 15)
+    (new,) = world.open()
+    new.send(b"new world")
+    world.until(lambda: new.received == [b"new world"])
+    assert world.agent.root_key == world.replica.root_key_der

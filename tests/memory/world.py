@@ -16,10 +16,12 @@ from twisted.internet.task import Clock
 from icwsgw.agent.client import IcAgent
 from icwsgw.config import GatewayConfig
 from icwsgw.core.messages import payload_of
+from icwsgw.core.spread import Spread
 from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID
 from icwsgw.devnet.hosting import CdkSettings
 from icwsgw.devnet.replica import Replica
 from icwsgw.gateway.gateway import Gateway
+from icwsgw.gateway.identities import IdentityPool
 from icwsgw.gateway.interfaces import Context
 from icwsgw.gateway.session import ClientSession
 from icwsgw.ic.identity import Ed25519Identity
@@ -106,7 +108,7 @@ class World:
 
     def __init__(
         self, *, settings: CdkSettings | None = None, query_latency: float = 0.0, call_latency: float = 0.0,
-        seed: int = 1, start: bool = True, delegation: str = "none", verify: bool = False,
+        seed: int = 1, start: bool = True, delegation: str = "none", verify: bool = False, clients_per_identity: int = 1000,
         **options: Any,
     ) -> None:  # fmt: skip
         self.clock = Clock()
@@ -122,22 +124,23 @@ class World:
             delegation=delegation,
         )
         self.network_is_up = True
-        self.transport = MemoryTransport(self.clock, self.replica.handle, latency=0.001)
+        self.transport = MemoryTransport(self.clock, lambda *request: self.replica.handle(*request), latency=0.001)
         self.agent = IcAgent(
             self.clock, self.transport, "http://127.0.0.1:4943", now_ns=self.now_ns, rng=self.random.random
         )
         self.metrics = Metrics()
         self.config = replace(GatewayConfig(data_dir=Path("/nonexistent")), **options)
+        identity = Ed25519Identity(b"\x07" * 32)
         self.context = Context(
             clock=self.clock,
             network=self.agent,
-            identities=(Ed25519Identity(b"\x07" * 32),),
+            identities=tuple(IdentityPool.derived(identity, 0, self.config.identities)),
             config=self.config,
             metrics=self.metrics,
             now_ns=self.now_ns,
             jitter=self.random.random,
         )
-        self.gateway = Gateway(self.context)
+        self.gateway = Gateway(self.context, Spread(self.config.identities, clients_per_identity))
         if start:
             self.agent.start()
             self.gateway.start()

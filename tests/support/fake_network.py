@@ -77,8 +77,12 @@ class FakeNetwork:
         self.clock_skew_ns: int | None = None
         self.ready = True
         self.root_key: bytes | None = b""
+        self.doubts = 0
         self.calls: list[Request] = []
         self.queries: list[Request] = []
+
+    def doubt_root_key(self) -> None:
+        self.doubts += 1
 
     def call(self, canister: Principal, body: bytes, *, wait: bool, timeout: float) -> Deferred[CallOutcome]:
         self.calls.append(Request(canister, body, wait, timeout))

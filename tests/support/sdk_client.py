@@ -68,9 +68,7 @@ class SdkClient:
     def message_payload(self, content: bytes, now_ns: int, service: bool = False) -> bytes:
         """A ws_message envelope with the next sequence number."""
         self._sequence_out += 1
-        args = MessageArgs(
-            self.identity.principal.raw, self.client_nonce, self._sequence_out, now_ns, service, content
-        )
+        args = MessageArgs(self.identity.principal.raw, self.client_nonce, self._sequence_out, now_ns, service, content)
         return self.envelope("ws_message", encode_message_args(args), now_ns)
 
     def envelope(self, method: str, arg: bytes, now_ns: int, ttl: float = 240.0) -> bytes:
