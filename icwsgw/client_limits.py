@@ -80,7 +80,7 @@ class ClientLimits:
         400,
         count(1),
         "client-message-burst",
-        "Frames of one client at once; one that sends as many again in the same breath is closed with 4108.",
+        "Frames of one client at once; one that sends as many again (256 at least) in a breath is closed with 4108.",
         "Two seconds' worth.",
         group=CLIENTS,
     )

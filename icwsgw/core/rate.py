@@ -7,7 +7,8 @@ For the messages of clients the bucket is read lazily (:class:`ClientRates`): a 
 looks at the clock only when that is used up, so that an ordinary message costs one subtraction and one comparison.
 The tokens gained meanwhile are capped at that moment rather than all along, so that after a quiet time a client may do
 up to two bursts at once instead of one. What it did too much stays as a debt, which it waits out with its socket not
-read (TCP pushes back). Only what one read brings can grow a debt; a debt of more than a burst is a flood.
+read (TCP pushes back). Only what one read brings can grow a debt; a debt of more than a burst, and of more than an
+honest client's read can bring, is a flood.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from typing import NamedTuple
 
 #: Seconds' worth of tokens a client that is pushed back waits for, so that it is not stopped again at each message.
 SLICE = 0.05
+
+#: What one read of 64 KiB may bring of an honest client, whose messages have 300 bytes and more.
+HONEST_FRAMES = 256.0
+HONEST_BYTES = 65_536.0
 
 
 class Rate(NamedTuple):
@@ -87,7 +92,7 @@ class Verdict(NamedTuple):
     :ivar bytes_left: tokens for bytes now
     :ivar pause: seconds for which it is not to be read
     :ivar limit: what it is stopped by, ``frames`` or ``bytes``; empty when it may go on
-    :ivar flood: it owes more than a burst
+    :ivar flood: it owes more than any honest client would
     """
 
     frames_left: float
@@ -120,17 +125,17 @@ class ClientRates:
         :param frames_left: tokens, or a debt below 0, as counted down since the last look
         :param elapsed: seconds since the last look
         """
-        frames, frames_pause, frames_flood = _look(self._frames, frames_left, elapsed)
-        octets, bytes_pause, bytes_flood = _look(self._bytes, bytes_left, elapsed)
+        frames, frames_pause, frames_flood = _look(self._frames, frames_left, elapsed, HONEST_FRAMES)
+        octets, bytes_pause, bytes_flood = _look(self._bytes, bytes_left, elapsed, HONEST_BYTES)
         pause = max(frames_pause, bytes_pause)
         limit = "" if not pause else "frames" if frames_pause >= bytes_pause else "bytes"
         return Verdict(frames, octets, pause, limit, frames_flood or bytes_flood)
 
 
-def _look(rate: Rate | None, left: float, elapsed: float) -> tuple[float, float, bool]:
+def _look(rate: Rate | None, left: float, elapsed: float, honest: float) -> tuple[float, float, bool]:
     if rate is None:
         return inf, 0.0, False
     left = rate.refilled(left, elapsed)
     if left >= 0:
         return left, 0.0, False
-    return left, SLICE - left / rate.per_second, left < -rate.burst
+    return left, SLICE - left / rate.per_second, left < -max(rate.burst, honest)

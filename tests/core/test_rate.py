@@ -5,7 +5,7 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icwsgw.core.rate import SLICE, Bucket, Buckets, ClientRates, Rate
+from icwsgw.core.rate import HONEST_BYTES, HONEST_FRAMES, SLICE, Bucket, Buckets, ClientRates, Rate
 
 RATES = st.builds(Rate, st.floats(0.1, 1000.0), st.floats(1.0, 1000.0))
 GAPS = st.lists(st.floats(0.0, 10.0), max_size=200)
@@ -119,11 +119,11 @@ def test_a_client_within_its_rate_is_never_stopped(rate: Rate, gaps: list[float]
 
 
 @given(RATES, st.integers(1, 2000))
-def test_a_debt_is_waited_out_and_more_than_a_burst_is_a_flood(rate: Rate, frames: int) -> None:
+def test_a_debt_is_waited_out_and_more_than_an_honest_one_is_a_flood(rate: Rate, frames: int) -> None:
     verdict = ClientRates(rate, None).judge(rate.burst - frames, inf, 0.0)
     debt = frames - rate.burst
     assert verdict.bytes_left == inf
-    assert verdict.flood is (debt > rate.burst)
+    assert verdict.flood is (debt > max(rate.burst, HONEST_FRAMES))
     if debt <= 0:
         assert (verdict.pause, verdict.limit) == (0.0, "")
     else:
@@ -136,7 +136,8 @@ def test_the_longer_wait_names_the_limit() -> None:
     assert (rates.first_frames, rates.first_bytes) == (10.0, 1000.0)
     assert rates.judge(-5.0, -100.0, 0.0).limit == "frames"
     assert rates.judge(-1.0, -900.0, 0.0).limit == "bytes"
-    assert rates.judge(1.0, -1001.0, 0.0).flood
+    assert not rates.judge(1.0, -HONEST_BYTES, 0.0).flood
+    assert rates.judge(1.0, -HONEST_BYTES - 1, 0.0).flood
     assert not rates.judge(-5.0, -100.0, 1.0).pause
 
 
