@@ -173,9 +173,19 @@ def payload_of(frame: bytes) -> bytes:
 
 def message_timestamp(content: bytes) -> int | None:
     """The canister's time in a message's content, ns since 1970; None when it is not the CDK's WebsocketMessage."""
+    return message_place(content)[1]
+
+
+def message_place(content: bytes) -> tuple[int | None, int | None]:
+    """A message's number among those to its client, from 1, and the canister's time, ns since 1970.
+
+    :return: None for what a content that is not the CDK's WebsocketMessage does not tell
+    """
     try:
         message = cbor.loads(content)
     except FormatError:
-        return None
-    timestamp = message.get("timestamp") if type(message) is dict else None
-    return timestamp if type(timestamp) is int else None
+        return None, None
+    if type(message) is not dict:
+        return None, None
+    number, timestamp = message.get("sequence_num"), message.get("timestamp")
+    return number if type(number) is int else None, timestamp if type(timestamp) is int else None

@@ -23,7 +23,7 @@ from icwsgw.clock import Timer
 from icwsgw.core.closing import CloseCode
 from icwsgw.core.cursor import Cursor, LastMessage, Message, Taken
 from icwsgw.core.lifeline import Lifeline, Verdict
-from icwsgw.core.messages import BatchFramer, message_timestamp
+from icwsgw.core.messages import BatchFramer
 from icwsgw.core.pacing import Pacing
 from icwsgw.core.session import State
 from icwsgw.core.window import Window
@@ -52,7 +52,7 @@ PHASES = 16
 MAX_AHEAD_BYTES = 16 << 20
 
 
-class _Ask:
+class Ask:
     """One query in flight."""
 
     __slots__ = ("anchor", "deferred", "nonce", "sent")
@@ -84,7 +84,7 @@ class Poller:
         self._clock = context.clock
         self._metrics = context.metrics
         now = context.clock.seconds()
-        self._resumed = cursor is not None
+        self._resumed = cursor is not None  # then no message is delivered before a probe has confirmed the position
         self._cursor = cursor or Cursor()
         self._lifeline = Lifeline(self._cursor.last)
         self._window = Window(context.config.poll_window)
@@ -95,7 +95,7 @@ class Poller:
             from icwsgw.gateway.verification import BatchVerifier
 
             self._verifier = BatchVerifier(context, canister)
-        self._asks: dict[_Ask, None] = {}
+        self._asks: dict[Ask, None] = {}
         self._ahead: dict[int, Batch] = {}
         self._ahead_bytes = 0
         self._probing = False
@@ -242,14 +242,14 @@ class Poller:
         if anchor is not None and not self._probing and (self._resumed or self._lifeline.due(now)):
             self._probing = True
             self._lifeline.sent(now, bool(self.waiting))
-            self._send(_Ask(anchor.nonce, now, anchor), now)
+            self._send(Ask(anchor.nonce, now, anchor), now)
             if self._resumed or anchor.nonce == cursor.next - 1:
                 # the probe's answer holds what is new as well
                 in_flight.add(cursor.next)
         for nonce in self._window.asks(cursor.next, in_flight):
-            self._send(_Ask(nonce, now, None), now)
+            self._send(Ask(nonce, now, None), now)
 
-    def _send(self, ask: _Ask, now: float) -> None:
+    def _send(self, ask: Ask, now: float) -> None:
         self._asks[ask] = None
         self._last_sent = now
         context = self._context
@@ -258,13 +258,13 @@ class Poller:
         ask.deferred = deferred
         deferred.addCallbacks(self._answered, self._failed, callbackArgs=(ask,), errbackArgs=(ask,))
 
-    def _drop(self, ask: _Ask) -> None:
+    def _drop(self, ask: Ask) -> None:
         """Give a query up; its Deferred fails and finds the query forgotten."""
         self._forget(ask)
         if ask.deferred is not None:
             ask.deferred.cancel()
 
-    def _forget(self, ask: _Ask) -> bool:
+    def _forget(self, ask: Ask) -> bool:
         """Take a query out of those in flight; False when it was given up before."""
         if ask not in self._asks:
             return False
@@ -275,7 +275,7 @@ class Poller:
 
     # answers
 
-    def _failed(self, failure: Failure, ask: _Ask) -> None:
+    def _failed(self, failure: Failure, ask: Ask) -> None:
         if not self._forget(ask):
             return
         error = failure.value
@@ -299,7 +299,7 @@ class Poller:
             failures=self._pacing.failures,
         )
 
-    def _answered(self, reply: bytes, ask: _Ask) -> None:
+    def _answered(self, reply: bytes, ask: Ask) -> None:
         if not self._forget(ask):
             return
         now = self._clock.seconds()
@@ -316,7 +316,7 @@ class Poller:
         try:
             if ask.anchor is not None:
                 self._judge(ask, ask.anchor, batch, now)
-            else:
+            elif not (self._resumed and batch.messages):
                 self._take(batch, ask.nonce, now, len(batch.messages))
         except FormatError as error:
             # a message's key has no number
@@ -329,7 +329,7 @@ class Poller:
         self._metrics.query_seconds.observe(took)
         self._pacing.succeeded(now, took)
 
-    def _judge(self, ask: _Ask, anchor: LastMessage, batch: Batch, now: float) -> None:
+    def _judge(self, ask: Ask, anchor: LastMessage, batch: Batch, now: float) -> None:
         """The answer to a probe, or to a look at the start (which alone asks below the anchor)."""
         lifeline = self._lifeline
         if ask.nonce == anchor.nonce:
@@ -357,7 +357,7 @@ class Poller:
                     self._restart(now)
                 return
             self._probing = True
-            self._send(_Ask(0, now, anchor), now)
+            self._send(Ask(0, now, anchor), now)
 
     def _restart(self, now: float) -> None:
         """The canister has begun a new life: its queue starts at 0, and it knows none of the clients it had."""
@@ -456,8 +456,10 @@ class Poller:
                 continue
             frame = framer.frame(key, content)
             if session.outgoing is None:
-                if session.opened_at_ns is None:
-                    session.opened_at_ns = message_timestamp(content) or 0
+                if session.opened_at_ns is None and not session.first_message(content):
+                    self._lifeline.hurry()
+                    unroutable += 1
+                    continue
                 session.outgoing = [frame]
                 touched.append(session)
             else:

@@ -25,9 +25,12 @@ from twisted.python.failure import Failure
 from icwsgw.agent.outcome import CallOutcome
 from icwsgw.clock import Timer
 from icwsgw.core.pacing import retry_pause
-from icwsgw.errors import HttpError, IcwsError, NotReady, Rejected, TransportError
+from icwsgw.errors import FormatError, HttpError, IcwsError, NotReady, Rejected, TransportError
 from icwsgw.gateway.interfaces import Context
+from icwsgw.ic import cbor
 from icwsgw.ic.principal import Principal
+from icwsgw.ic.request_id import request_id
+from icwsgw.observe.levels import DEBUG
 from icwsgw.observe.logs import get_logger
 
 if TYPE_CHECKING:
@@ -50,9 +53,13 @@ class Expired(IcwsError):
 
 
 class RelayOwner:
-    """What a relay tells its session. (A base class rather than a protocol: it is called for every message.)"""
+    """What a relay tells its session. (A base class rather than a protocol: it is called for every message.)
+
+    :ivar id: for logs
+    """
 
     __slots__ = ()
+    id: str = ""
 
     def relayed(self, envelope: ClientEnvelope, outcome: CallOutcome) -> None:
         """The call was accepted or executed; a reject in ``outcome`` is for the owner to judge."""
@@ -82,6 +89,7 @@ class Relay:
         "_current",
         "_full",
         "_gated",
+        "_opened",
         "_owner",
         "_queue",
         "_queued_bytes",
@@ -98,6 +106,7 @@ class Relay:
         self._queue: deque[ClientEnvelope] | None = None
         self._queued_bytes = 0
         self._gated = True
+        self._opened = False
         self._full = False
         self._turning = False
         self._current: ClientEnvelope | None = None
@@ -129,9 +138,12 @@ class Relay:
             self._owner.relay_full()
 
     def release(self) -> None:
-        """Open the gate."""
+        """Open the gate: the canister has spoken to the client, so ws_open need not be tried again."""
         if self._gated:
             self._gated = False
+            self._opened = True
+            if self._retry is not None:
+                self._no_more_opening()
             self._next()
 
     def finish(self, done: Callable[[], None]) -> None:
@@ -142,20 +154,19 @@ class Relay:
         """
         self._when_idle = done
         self._gated = False
-        if self._retry is not None:
-            self._give_up_open()
+        if self._retry is not None and not self._opened:
+            self._no_more_opening()
         self._next()
 
-    def _give_up_open(self) -> None:
-        envelope = self._current
-        if envelope is None or envelope.method_name != "ws_open":
-            return
-        self._current = None
-        self._queue = None
-        self._queued_bytes = 0
+    def _no_more_opening(self) -> None:
+        """Do not try ws_open again; what is queued behind it leaves only if the canister has taken the client."""
+        self._current = self._call = None
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
+        if not self._opened:
+            self._queue = None
+            self._queued_bytes = 0
 
     def drop(self) -> None:
         """Forget what is queued and under way: the canister does not know this client (any more)."""
@@ -216,6 +227,8 @@ class Relay:
             self._fail(Expired(f"the envelope expired before the network took it, after {self._attempt} attempts"))
             return
         self._attempt += 1
+        if _log.level <= DEBUG:
+            self._report("call", envelope, attempt=self._attempt, bytes=len(envelope.body))
         wait = envelope.method_name == "ws_open" or context.config.relay_order == "executed"
         call = context.network.call(self._canister, envelope.body, wait=wait, timeout=context.config.call_timeout)
         # remembered first: a call that has fired already runs on into the next one
@@ -229,6 +242,9 @@ class Relay:
         metrics = self._context.metrics
         metrics.relays.inc(outcome.label)
         metrics.relay_seconds.observe(self._context.clock.seconds() - self._started)
+        if _log.level <= DEBUG:
+            took = self._context.clock.seconds() - self._started
+            self._report("call ended", envelope, outcome=outcome.label, seconds=round(took, 3))
         if outcome.reject is not None and outcome.reject.code == SYS_TRANSIENT and self._attempt < TRANSIENT_ATTEMPTS:
             # The identical envelope may pass later. Not for ever: a certified reject stays what it is.
             self._again(outcome.reject, None)
@@ -249,14 +265,13 @@ class Relay:
         elif isinstance(error, IcwsError):
             self._fail(error)
         else:
-            _log.failure("relaying a call failed", failure=failure)
+            _log.failure("relaying a call failed", failure=failure, session=self._owner.id)
             self._fail(IcwsError("internal error"))
 
     def _again(self, error: IcwsError, retry_after: float | None) -> None:
         context = self._context
-        if self._when_idle is not None and self._current is not None and self._current.method_name == "ws_open":
-            self._call = None
-            self._give_up_open()
+        if not self._gated and self._current is not None and self._current.method_name == "ws_open":
+            self._no_more_opening()
             self._next()
             return
         context.metrics.relay_retries.inc()
@@ -267,6 +282,7 @@ class Relay:
             error=str(error),
             canister=self._canister.text,
             attempt=self._attempt,
+            session=self._owner.id,
         )
         self._call = None
         self._retry = context.clock.callLater(pause, self._try)
@@ -277,3 +293,16 @@ class Relay:
         self._context.metrics.relays.inc(error.cause if not isinstance(error, Rejected) else "rejected")
         self._owner.relay_failed(envelope, error)
         self._next()
+
+    def _report(self, what: str, envelope: ClientEnvelope, **fields: object) -> None:
+        """A line that leads from the session to the call: by its request id, which the IC's own tools show."""
+        call = request_of(envelope.body)
+        _log.debug(what, session=self._owner.id, request=call, method=envelope.method_name, **fields)
+
+
+def request_of(body: bytes) -> str:
+    """The beginning of an envelope's request id, in hex; for logs."""
+    try:
+        return request_id(cbor.loads(body)["content"]).hex()[:16]
+    except (FormatError, TypeError, KeyError, ValueError):
+        return "none"

@@ -30,6 +30,10 @@ class Session:
         self.ended: list[Any] = []
         self.gone = False
 
+    def first_message(self, content: bytes) -> bool:
+        self.opened_at_ns = 0
+        return True
+
     def deliver(self, frames: list[bytes]) -> None:
         self.frames += frames
 

@@ -98,3 +98,42 @@ def test_a_canister_that_gives_one_message_at_a_time_is_read_on_behind_the_probe
     world.run(2)
     second = world.client()
     world.until(lambda: second.opened, 4)
+
+
+def test_a_position_kept_from_an_earlier_poller_is_not_believed_before_it_is_confirmed() -> None:
+    world = World(query_latency=0.02)
+    (first,) = world.open()
+    first.leave()
+    world.run(2)
+    world.replica.reset(ECHO_ID)
+    other = world.replica.host(ECHO_ID).ws
+    # the first probe is answered late, an ordinary query behind it at once; the new queue is as long as the old one was
+    world.replica.faults.add(Fault(kind="delay", delay=1.0, on="query", count=1))
+    gateway = world.context.identities[0].principal
+    other.ws_open(Ed25519Identity(b"\x22" * 32).principal, 7, gateway)
+    second = world.client()
+    world.until(lambda: second.opened, 3)
+    world.run(3)
+    assert second.close_code is None
+    second.send(b"x")
+    world.until(lambda: second.received == [b"x"])
+
+
+def test_a_first_message_that_is_not_the_canisters_first_one_shows_a_reset() -> None:
+    world = World(query_latency=0.02)
+    (old,) = world.open()
+    failing = world.replica.faults.add(Fault(kind="http", status=500, on="query", count=None))
+    world.replica.reset(ECHO_ID)
+    newcomer = world.client()
+    host = world.replica.host(ECHO_ID)
+    world.until(lambda: bool(host.ws.clients))
+    # OpenMessage is number 0 in the new queue, where the old one had a message that was delivered
+    host.ws.send(newcomer.identity.principal, b"second")
+    world.replica.faults.remove(failing)
+    world.until(lambda: old.close_code is not None and (newcomer.opened or newcomer.close_code is not None), 5)
+    assert old.close_code == CloseCode.CANISTER_RESET
+    if newcomer.close_code is None:
+        world.until(lambda: newcomer.received == [b"second"], 5)
+    else:
+        assert newcomer.close_code == CloseCode.CANISTER_RESET
+        assert newcomer.received == []

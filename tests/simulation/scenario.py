@@ -388,7 +388,7 @@ class Scenario:
         """The canisters have been told of everybody."""
         truth = self.world.truth
         untold = sum(count for label, count in self.world.metrics.ws_closes.values.items() if label != "done")
-        if untold or truth.troubles["gave up"] or truth.lives:
+        if untold or truth.troubles["gave up"] or truth.lives or truth.troubles["call cdk_err"]:
             return
         ends = {session.client_key: session.ended_with for session in truth.sessions}
         for host in self.world.replica.hosts:

@@ -157,6 +157,8 @@ class SimReplica(Replica):
         update = host.update
 
         def told(method: str, caller: Principal, arg: bytes) -> bytes:
+            if self.truth.world.replica is not self:
+                raise Rejected(1, "this replica is no more")
             return self.truth.update(update, host, method, caller, arg)
 
         host.update = told  # type: ignore[method-assign]

@@ -23,6 +23,7 @@ from twisted.logger import globalLogPublisher
 
 from icwsgw.agent.client import IcAgent
 from icwsgw.config import GatewayConfig
+from icwsgw.core.spread import Spread
 from icwsgw.devnet.faults import Answer
 from icwsgw.devnet.hosting import CdkSettings
 from icwsgw.errors import ConnectFailed, ConnectionLost
@@ -211,7 +212,7 @@ class SimWorld:
             jitter=random.random,
         )
         SimSession.truth = self.truth
-        self.gateway = Gateway(self.context)
+        self.gateway = Gateway(self.context, Spread(plan.identities, target=3))
         self.factory = GatewayFactory(self.gateway)
         globalLogPublisher.addObserver(self.truth.logged)
         self.agent.start()
