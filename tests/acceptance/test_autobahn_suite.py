@@ -1,0 +1,126 @@
+"""The Autobahn test suite (wstest 0.8.2) against the gateway's WebSocket factory.
+
+The suite runs under Python 2.7 only, from a virtual environment of its own that is made on first use, below
+``ICWS_CACHE`` or the user's cache directory. A missing Python 2.7 fails the test: it is never skipped.
+
+Cases 1 to 7, 9 and 10 run whole (there are none in 8). Of the 216 cases of 12 and 13 (compression), each of which
+sends 1,000 messages, one for each group and for each size runs unless ``ICWS_WSTEST=all``: all of them take 12 minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.processes import ROOT
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.wstest]
+
+SUITE = "autobahntestsuite==0.8.2"
+#: The last one that runs under Python 2.7.
+VIRTUALENV = "virtualenv==20.15.1"
+
+PLAIN = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*"]
+#: group.size: 12 by kinds of content, 13 by what is negotiated; 1 to 10 are lengths, 11 to 18 with fragments
+COMPRESSED = [
+    "12.1.1", "12.1.10", "12.2.14", "12.3.6", "12.4.4", "12.5.8",
+    "13.1.1", "13.2.7", "13.3.12", "13.4.5", "13.5.9", "13.6.14", "13.7.3",
+]  # fmt: skip
+
+GOOD = {"OK", "INFORMATIONAL"}
+#: How the connection ended where the case leaves it open who closes.
+GOOD_CLOSE = {"OK", "INFORMATIONAL"}
+
+
+def python27() -> str:
+    candidates = [shutil.which("python2.7"), *sorted(map(str, Path.home().glob(".pyenv/versions/2.7.*/bin/python2.7")))]
+    for candidate in candidates:
+        if candidate and Path(candidate).exists():
+            return candidate
+    pytest.fail("Python 2.7 is needed for the Autobahn test suite (pyenv install 2.7.18)")
+
+
+@pytest.fixture(scope="session")
+def wstest() -> Path:
+    base = Path(os.environ.get("ICWS_CACHE") or Path.home() / ".cache" / "icwsgw")
+    environment = base / "wstest-0.8.2"
+    program = environment / "bin" / "wstest"
+    if not program.exists():
+        python, boot = python27(), base / "wstest-boot"
+        shutil.rmtree(environment, ignore_errors=True)
+        _run(python, "-m", "pip", "install", "-q", "--target", str(boot), "--upgrade", VIRTUALENV)
+        _run(python, "-m", "virtualenv", "-q", str(environment), PYTHONPATH=str(boot))
+        _run(str(environment / "bin" / "python"), "-m", "pip", "install", "-q", SUITE)
+    return program
+
+
+def _run(*command: str, **variables: str) -> None:
+    done = subprocess.run(
+        command, env={**os.environ, **variables}, capture_output=True, text=True, check=False, timeout=600
+    )
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+
+
+@contextmanager
+def echo_server(*options: str) -> Iterator[int]:
+    command = [sys.executable, "-m", "tests.acceptance.echo_server", *options]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            yield int(server.stdout.readline())
+            assert server.poll() is None, "the server has ended"
+        finally:
+            server.kill()
+
+
+def run_cases(wstest: Path, directory: Path, cases: list[str], *options: str) -> dict[str, dict[str, str]]:
+    """Run cases; what was found of each, by its number."""
+    with echo_server(*options) as port:
+        specification = {
+            "outdir": str(directory / "reports"),
+            "servers": [{"agent": "gateway", "url": f"ws://127.0.0.1:{port}"}],
+            "cases": cases,
+            "exclude-cases": [],
+            "exclude-agent-cases": {},
+        }
+        path = directory / "fuzzingclient.json"
+        path.write_text(json.dumps(specification))
+        log = directory / "wstest.log"
+        with log.open("w") as output:
+            subprocess.run(
+                [str(wstest), "-m", "fuzzingclient", "-s", str(path)],
+                cwd=directory, stdout=output, stderr=subprocess.STDOUT, check=True, timeout=1800,
+            )  # fmt: skip
+    index = directory / "reports" / "index.json"
+    assert index.exists(), log.read_text()[-4000:]
+    found: dict[str, dict[str, str]] = json.loads(index.read_text())["gateway"]
+    return found
+
+
+def failures(found: dict[str, dict[str, str]]) -> dict[str, str]:
+    return {
+        case: f"{result['behavior']}, closing {result['behaviorClose']}"
+        for case, result in found.items()
+        if result["behavior"] not in GOOD or result["behaviorClose"] not in GOOD_CLOSE
+    }
+
+
+def test_the_protocol(wstest: Path, tmp_path: Path) -> None:
+    found = run_cases(wstest, tmp_path, PLAIN)
+    assert failures(found) == {}
+    assert len(found) == 301
+
+
+def test_compression(wstest: Path, tmp_path: Path) -> None:
+    every = os.environ.get("ICWS_WSTEST") == "all"
+    found = run_cases(wstest, tmp_path, ["12.*", "13.*"] if every else COMPRESSED, "--compression")
+    assert failures(found) == {}
+    assert len(found) == (216 if every else len(COMPRESSED))
