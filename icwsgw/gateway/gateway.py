@@ -44,13 +44,14 @@ _REPLACED = (CloseCode.REPLACED, "replaced by a newer connection of the same cli
 class Gateway:
     """One gateway process's clients and canisters.
 
+    :param spread: chooses clients' identities; by default fills one after the other
     :ivar registry: who is connected and what is polled
     :ivar wheel: looks after connections once in a while
     :ivar draining: no new session is opened any more
     :ivar announce: told (canister, principal) of each client that its canister has accepted, for other processes
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, spread: Spread | None = None) -> None:
         self.context = context
         self.registry = Registry(context)
         self.wheel = Wheel(context.clock)
@@ -64,7 +65,7 @@ class Gateway:
         self._drain_call: Timer | None = None
         self._drain_rate = MIN_DRAIN_RATE
         self._deadline: Timer | None = None
-        self._spread = Spread(len(context.identities))
+        self._spread = spread or Spread(len(context.identities))
         self.announce: Callable[[bytes, bytes], None] | None = None
         self._allowed: frozenset[bytes] = frozenset()
         self._denied: frozenset[bytes] = frozenset()

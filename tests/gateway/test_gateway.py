@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from icwsgw.core.closing import CloseCode
-from icwsgw.gateway.gateway import Gateway
+from icwsgw.core.spread import Spread
+from icwsgw.gateway.gateway import HURRY_SECONDS, Gateway
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
 from tests.gateway.test_session import Connection
@@ -20,7 +22,8 @@ OTHER = Principal(b"\x00\x00\x00\x00\x00\x00\x00\x09\x01\x01")
 class World:
     def __init__(self, **options: Any) -> None:
         self.context, self.network, self.clock = make_context(**options)
-        self.gateway = Gateway(self.context)
+        # few to an identity, so that several are used
+        self.gateway = Gateway(self.context, Spread(len(self.context.identities), target=1))
 
     network: FakeNetwork
 
@@ -139,3 +142,63 @@ def test_a_second_drain_waits_for_the_first() -> None:
     world.gateway.drain(1.0).addCallback(lambda _: done.append(2))
     world.clock.pump([1.0] * 10)
     assert done == [1, 2]
+
+
+def test_clients_are_spread_over_identities_and_leave_room_when_they_go() -> None:
+    world = World(identities=3)
+    opened = [world.open() for _ in range(3)]
+    assert [session.identity_index for _, session in opened] == [0, 1, 2]
+    opened[1][1].left(1000)
+    _, early = world.connect()
+    assert early.identity_index != 1, "its canister has not been told yet"
+    world.network.calls[-2].answer(REPLIED_OK)
+    early.left(1000)
+    assert world.open()[1].identity_index == 1
+    stranger = world.gateway.connect(Connection())
+    stranger.left(1000)
+
+
+def test_a_canister_that_is_denied_later_loses_its_clients() -> None:
+    world = World(identities=2)
+    clients = [world.open()[0] for _ in range(4)]
+    other, _ = world.open(OTHER)
+    world.gateway.serve(replace(world.context.config, denied_canisters=(CANISTER.text,)))
+    assert [[code for code, _ in client.closed] for client in clients] == [[CloseCode.CANISTER_NOT_ALLOWED]] * 4
+    assert other.closed == []
+    late, _ = world.connect()
+    assert late.closed[0][0] == CloseCode.CANISTER_NOT_ALLOWED
+    world.gateway.serve(replace(world.context.config, allowed_canisters=(CANISTER.text,)))
+    assert other.closed[0][0] == CloseCode.CANISTER_NOT_ALLOWED
+    assert world.connect()[0].closed == []
+
+
+def test_what_other_processes_hear_and_tell() -> None:
+    world = World(identities=2)
+    heard: list[tuple[bytes, bytes]] = []
+    world.gateway.announce = lambda canister, sender: heard.append((canister, sender))
+    identity = Ed25519Identity(b"\x24" * 32)
+    here, _ = world.open(identity=identity)
+    assert heard == [(CANISTER.raw, identity.principal.raw)], "once, though it was told by two signs"
+    world.gateway.replaced(OTHER.raw, identity.principal.raw)
+    world.gateway.replaced(CANISTER.raw, b"somebody else")
+    assert here.closed == []
+    world.gateway.replaced(CANISTER.raw, identity.principal.raw)
+    assert here.closed[0][0] == CloseCode.REPLACED
+
+
+def test_a_drain_in_a_hurry() -> None:
+    world = World()
+    world.gateway.hurry()  # nothing to hurry yet
+    connections = [world.open()[0] for _ in range(1000)]
+    done: list[None] = []
+    world.gateway.drain(60.0).addCallback(done.append)
+    assert not all(connection.closed for connection in connections)
+    world.gateway.hurry()
+    assert all(connection.closed for connection in connections)
+    world.clock.advance(HURRY_SECONDS - 0.01)
+    assert not done
+    world.clock.advance(0.02)
+    assert done == [None]
+    assert world.context.metrics.ws_closes.values["abandoned"] == 1000
+    world.gateway.hurry()
+    world.gateway.stop()

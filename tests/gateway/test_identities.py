@@ -145,3 +145,12 @@ def test_pool() -> None:
     assert (pool.primary, pool[1], len(pool), list(pool)) == (one, two, 2, [one, two])
     with pytest.raises(ValueError, match="needs an identity"):
         IdentityPool([])
+
+
+def test_pools_of_several_processes_share_no_identity() -> None:
+    key = Ed25519Identity(bytes(32))
+    pools = [IdentityPool.derived(key, first, 3) for first in (0, 3, 6)]
+    assert pools[0].primary is key
+    principals = [identity.principal for pool in pools for identity in pool]
+    assert len(set(principals)) == 9
+    assert pools[1].primary.principal == key.derive(3).principal

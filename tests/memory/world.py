@@ -108,7 +108,8 @@ class World:
 
     def __init__(
         self, *, settings: CdkSettings | None = None, query_latency: float = 0.0, call_latency: float = 0.0,
-        seed: int = 1, start: bool = True, delegation: str = "none", verify: bool = False, clients_per_identity: int = 1000,
+        seed: int = 1, start: bool = True, delegation: str = "none", verify: bool = False,
+        clients_per_identity: int = 1000,
         **options: Any,
     ) -> None:  # fmt: skip
         self.clock = Clock()
