@@ -1,0 +1,85 @@
+"""What connections share: their answers when refused, their bounds, the end of the last one."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+
+from icwsgw.config import GatewayConfig
+from icwsgw.observe.metrics import PUSHBACKS, REFUSALS
+from icwsgw.server import factory as factory_module
+from icwsgw.server.factory import FIRST_MESSAGE_BYTES
+from tests.server.test_protocol import World, lose
+from tests.support.ws_wire import handshake
+
+
+@pytest.mark.parametrize("refusal", sorted(factory_module._ANSWERS))
+def test_each_refusal_has_its_answer_and_its_label(refusal: str) -> None:
+    status, text = World().factory.answer(refusal)
+    assert status in (403, 429, 503)
+    assert text
+    assert refusal in REFUSALS
+
+
+def test_options_become_bounds_of_the_class_and_not_of_each_connection() -> None:
+    world = World(client_message_rate=5, client_message_burst=7, client_byte_rate=0)
+    protocol, _ = world.connect()
+    assert (protocol._frames_left, protocol.maxMessagePayloadSize) == (7, FIRST_MESSAGE_BYTES)
+    assert "maxMessagePayloadSize" not in vars(protocol)
+    assert protocol._bytes_left == inf
+    assert world.factory.rates.first_bytes == inf
+    assert world.factory.max_message_bytes == GatewayConfig().max_message_bytes
+    small = World(max_message_bytes=1024)
+    assert small.connect()[0].maxMessagePayloadSize == 1024
+
+
+@pytest.mark.parametrize("limit", PUSHBACKS)
+def test_push_backs_are_counted(limit: str) -> None:
+    world = World()
+    world.factory.pushed_back(limit)
+    assert world.metrics.pushbacks.values[limit] == 1
+
+
+def test_it_tells_when_the_last_connection_is_gone() -> None:
+    world = World()
+    one, two = world.connect()[0], world.connect()[0]
+    empty = world.factory.when_empty()
+    lose(one)
+    assert not empty.called
+    lose(two)
+    assert empty.called
+    assert world.factory.when_empty().called
+    assert not world.factory.connections
+
+
+def test_what_is_left_is_dropped() -> None:
+    world = World()
+    (_, one), (_, two) = world.connect(), world.connect()
+    world.factory.abort_all()
+    assert (one.aborted, two.aborted) == (True, True)
+
+
+def test_it_stops_looking_after_connections() -> None:
+    world = World()
+    world.factory.stop()
+    world.factory.stop()
+    world.gateway.wheel.stop()
+    assert world.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize(
+    ("offer", "taken"),
+    [
+        ("permessage-deflate; client_no_context_takeover", True),
+        ("permessage-deflate; client_max_window_bits", True),
+        ("permessage-bzip2", False),
+    ],
+)
+def test_offers_of_compression(offer: str, taken: bool) -> None:
+    world = World(compression=True)
+    protocol, transport = world.connect()
+    protocol.dataReceived(handshake(f"Sec-WebSocket-Extensions: {offer}"))
+    head = transport.value().partition(b"\r\n\r\n")[0]
+    assert head.startswith(b"HTTP/1.1 101 ")
+    assert (b"client_no_context_takeover" in head) is taken
