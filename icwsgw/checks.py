@@ -7,6 +7,7 @@ from typing import Any
 from icwsgw.addresses import parse_description
 from icwsgw.config import GatewayConfig
 from icwsgw.gateway.identities import check_key_file
+from icwsgw.observe.collector import load_tracing
 from icwsgw.server.endpoints import make_endpoint
 from icwsgw.server.tls import PemFiles, ServerTls
 
@@ -24,7 +25,7 @@ def configured_tls(config: GatewayConfig, **keywords: Any) -> ServerTls | None:
 
 
 def check_files(config: GatewayConfig) -> None:
-    """Check the addresses, the certificates and the key file.
+    """Check the addresses, the certificates, the key file, and whether what traces need is installed.
 
     :raises ConfigError: at the first that is of no use
     """
@@ -38,3 +39,5 @@ def check_files(config: GatewayConfig) -> None:
         if parse_description(address).kind not in ("systemd", "stdio", "fd"):
             make_endpoint(reactor, address, tls)
     check_key_file(config.key_file)
+    if config.exports_traces:
+        load_tracing()

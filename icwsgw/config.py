@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 from icwsgw.addresses import tcp_port
 from icwsgw.client_limits import CLIENTS, ClientLimits
 from icwsgw.errors import ConfigError
-from icwsgw.observe.levels import parse_levels
+from icwsgw.observe.collector import exports_anything, parse_collector, trace_level
+from icwsgw.observe.levels import LEVELS, parse_levels
 from icwsgw.options import (
     ADDRESS,
     ADDRESSES,
@@ -27,7 +28,6 @@ from icwsgw.options import (
     FILE,
     FLAG,
     OPTIONAL_ADDRESS,
-    OPTIONAL_TEXT,
     ORIGINS,
     URL,
     Kind,
@@ -37,6 +37,7 @@ from icwsgw.options import (
     milliseconds,
     option,
     options_of,
+    ratio,
     seconds,
     size,
 )
@@ -49,7 +50,22 @@ def _levels(text: str) -> str:
     return text.strip()
 
 
+def _collector(text: str) -> str | None:
+    text = text.strip()
+    if text.lower() in ("", "none", "off"):
+        return None
+    parse_collector(text)
+    return text
+
+
+def _trace_level(text: str) -> str:
+    number = trace_level(text)
+    return next(name for name, level in LEVELS.items() if level == number)
+
+
 LOG_LEVELS = Kind("levels", _levels)
+TRACE_LEVEL = Kind("level", _trace_level)
+COLLECTOR = Kind("address", _collector, lambda value: value or "")
 
 # Groups, in the order of the manual
 GROUPS = _MAIN, _PROTOCOL, _TIMES, _BOUNDS, _CLIENTS, _ACCESS, _LOGS = (
@@ -111,9 +127,10 @@ class GatewayConfig(ClientLimits):
     )
     opentelemetry_collector_endpoint: str | None = option(
         None,
-        OPTIONAL_TEXT,
+        COLLECTOR,
         "opentelemetry-collector-endpoint",
-        "OpenTelemetry collector (grpc://host:port); empty for none.",
+        "OpenTelemetry collector of traces: grpc://host:port, or https://host:port for TLS; empty for none; needs "
+        "icwsgw[otel].",
         group=_MAIN,
     )
     data_dir: Path = option(
@@ -345,6 +362,31 @@ class GatewayConfig(ClientLimits):
         group=_LOGS,
         variables=("RUST_LOG_FILE",),
     )
+    trace_level: str = option(
+        "trace",
+        TRACE_LEVEL,
+        "trace-level",
+        "Spans that are exported: trace for all, debug for those of connections, any other level for none.",
+        "The original's.",
+        group=_LOGS,
+        variables=("RUST_LOG_TELEMETRY",),
+    )
+    trace_sampling: float = option(
+        1.0,
+        ratio(),
+        "trace-sampling",
+        "Share of the connections, and of the polls that are exported, that are traced.",
+        "All, as the original; a busy gateway wants less.",
+        group=_LOGS,
+    )
+    trace_idle_polls: bool = option(
+        False,
+        FLAG,
+        "trace-idle-polls",
+        "Export polls that brought no message, too.",
+        "They are ten a second for each canister.",
+        group=_LOGS,
+    )
 
     def __post_init__(self) -> None:
         _check(self)
@@ -353,6 +395,11 @@ class GatewayConfig(ClientLimits):
     def is_mainnet(self) -> bool:
         """Whether the network is the IC itself: root key built in, signatures checked."""
         return _is_mainnet(self.ic_network_url)
+
+    @property
+    def exports_traces(self) -> bool:
+        """Whether there is a collector, and a level at which spans are made."""
+        return self.opentelemetry_collector_endpoint is not None and exports_anything(trace_level(self.trace_level))
 
     @property
     def key_file(self) -> Path:

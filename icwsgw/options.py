@@ -187,6 +187,22 @@ def size(least: int, most: int = 1 << 32) -> Kind:
     return Kind("bytes", parse)
 
 
+def ratio() -> Kind:
+    """A share from 0 to 1; ``25%`` is understood."""
+
+    def parse(text: str) -> float:
+        words = text.strip()
+        try:
+            value = float(words.removesuffix("%")) / (100 if words.endswith("%") else 1)
+        except ValueError:
+            raise ConfigError(f"{text!r} is not a number") from None
+        if not 0 <= value <= 1:
+            raise ConfigError(f"{text!r} is outside 0 to 1")
+        return value
+
+    return Kind("0 to 1", parse)
+
+
 def choice(*values: str) -> Kind:
     """One of a few words."""
 
@@ -220,10 +236,6 @@ def _directory(text: str) -> Path:
 
 def _optional_address(text: str) -> str | None:
     return None if text.strip().lower() in _NONE else addresses.normalise(text)
-
-
-def _optional_text(text: str) -> str | None:
-    return None if text.strip().lower() in _NONE else text.strip()
 
 
 def _url(text: str) -> str:
@@ -281,7 +293,6 @@ FILE = Kind("path", _file, _show_optional)
 DIRECTORY = Kind("path", _directory)
 ADDRESS = Kind("address", addresses.normalise)
 OPTIONAL_ADDRESS = Kind("address", _optional_address, _show_optional)
-OPTIONAL_TEXT = Kind("text", _optional_text, _show_optional)
 URL = Kind("URL", _url)
 ADDRESSES = each(addresses.normalise, "addresses")
 ORIGINS = each(_origin, "origins")

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.threads import deferToThreadPool
 
 from icwsgw import fastpoll
 from icwsgw._version import __version__
@@ -26,6 +27,7 @@ from icwsgw.config import GatewayConfig
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.identities import IdentityPool, load_or_create_key_file
 from icwsgw.gateway.interfaces import Context
+from icwsgw.observe.collector import load_tracing, parse_collector, trace_level
 from icwsgw.observe.health import Health
 from icwsgw.observe.logs import get_logger
 from icwsgw.observe.metrics import LagSampler, Metrics
@@ -88,6 +90,7 @@ class GatewayService(MultiService):
             now_ns=time.time_ns,
             verify_query_signatures=_VERIFY[config.verify_queries],
         )
+        self._make_tracing()
         context = Context(
             clock=reactor,
             network=self.agent,
@@ -96,6 +99,7 @@ class GatewayService(MultiService):
             metrics=self.metrics,
             now_ns=time.time_ns,
             jitter=random.random,
+            tracing=self._tracing,
         )
         self.gateway = Gateway(context)
         self.factory = GatewayFactory(self.gateway)
@@ -104,6 +108,18 @@ class GatewayService(MultiService):
         self._watch()
 
     # making
+
+    def _make_tracing(self) -> None:
+        config = self._config
+        self._tracing: Any = None
+        self._export: Any = None
+        if config.exports_traces:
+            self._tracing = load_tracing().Tracing(
+                self.identities.primary.principal.text,
+                ratio=config.trace_sampling,
+                level=trace_level(config.trace_level),
+                idle_polls=config.trace_idle_polls,
+            )
 
     def _add_listeners(self, endpoints: Mapping[str, Any]) -> None:
         config, metrics, reactor = self._config, self.metrics, self._reactor
@@ -165,12 +181,20 @@ class GatewayService(MultiService):
             identities=len(self.identities),
             polling_interval_ms=round(self._config.polling_interval * 1000),
         )
+        if self._tracing is not None:
+            self._start_export()
         self.agent.start()
         self.gateway.start()
         self.factory.start()
         self._lag.start()
         if self._config.devnet:
             _log.info("demo page of the embedded replica", url=self._network_url + "/")
+
+    def _start_export(self) -> None:
+        endpoint = self._config.opentelemetry_collector_endpoint
+        assert endpoint is not None
+        self._export = load_tracing().Export(self._tracing, parse_collector(endpoint), self._reactor.callFromThread)
+        _log.info("traces are exported", collector=endpoint, sampling=self._config.trace_sampling)
 
     def stopService(self) -> Deferred[None]:  # noqa: N802
         """Drain, then stop all parts."""
@@ -208,6 +232,8 @@ class GatewayService(MultiService):
         await self.agent.stop()
         await self.transport.close()
         await cast(Any, super()).stopService()
+        if self._export is not None:
+            await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._export.close)
         _log.info("gateway stopped")
 
     async def _connections_end(self) -> None:

@@ -14,6 +14,7 @@ from icwsgw.config import OPTIONS, GatewayConfig
 from icwsgw.descriptors import raise_limit
 from icwsgw.errors import ConfigError
 from icwsgw.notifying import NotifyingService, stop_patience
+from icwsgw.observe.collector import load_tracing
 from icwsgw.observe.levels import parse_levels
 from icwsgw.observe.logs import ObservedService, get_logger, make_observer
 from icwsgw.observe.notify import Notifier
@@ -135,8 +136,10 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
         twistd=options.parent,
     )
     log = get_logger("service")
-    if config.opentelemetry_collector_endpoint:
-        log.warn("this version does not export traces", collector=config.opentelemetry_collector_endpoint)
+    if config.exports_traces:
+        load_tracing()
+    elif config.opentelemetry_collector_endpoint:
+        log.info("no traces are exported at this level", level=config.trace_level)
     notifier = Notifier.from_environment(reactor)
     gateway: Any
     if config.workers > 1:

@@ -161,7 +161,7 @@ def test_the_service_brings_its_log_and_what_should_be_known(monkeypatch: pytest
     assert isinstance(notifying, NotifyingService)
     assert hooks == [None, None, None]
     # a supervisor's workers look to their own files
-    assert warned == ["this version does not export traces", "too few files"][: 3 - workers]
+    assert warned == ["too few files"][: 2 - workers]
     from twisted.application.service import Application
 
     application = Application("icws")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from icwsgw.ic.identity import Ed25519Identity
     from icwsgw.ic.principal import Principal
     from icwsgw.observe.metrics import Metrics
+    from icwsgw.observe.tracing import Tracing
 
 
 #: The network's clock is read off a header that counts whole seconds; less than this is no skew.
@@ -77,6 +78,7 @@ class Context:
     :ivar jitter: random numbers in [0, 1)
     :ivar delegations: verified delegations of subnets, for all pollers
     :ivar repeats: bounds the lines of the log that strangers cause
+    :ivar tracing: makes spans; None when nobody collects them
     """
 
     clock: Clock
@@ -88,6 +90,7 @@ class Context:
     jitter: Callable[[], float]
     delegations: DelegationCache = field(default_factory=DelegationCache)
     repeats: Repeats = field(default_factory=Repeats)
+    tracing: Tracing | None = None
 
     def network_ns(self) -> int:
         """The network's time, which is what envelopes expire by: ours, corrected by the skew if it is known."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from icwsgw.core.cursor import Cursor
 from icwsgw.gateway.interfaces import Context
 from icwsgw.gateway.poller import Poller
+from icwsgw.gateway.traced import TracedPoller
 from icwsgw.ic.principal import Principal
 
 if TYPE_CHECKING:
@@ -55,11 +56,16 @@ class Registry:
         place = (canister.raw, session.identity_index)
         poller = self.pollers.get(place)
         if poller is None:
-            poller = Poller(self._context, canister, session.identity_index, self._position(place))
-            self.pollers[place] = poller
+            poller = self.pollers[place] = self._make_poller(canister, session.identity_index, self._position(place))
             poller.start()
         poller.add(session, key)
         return poller
+
+    def _make_poller(self, canister: Principal, identity_index: int, cursor: Cursor | None) -> Poller:
+        tracing = self._context.tracing
+        if tracing is not None and tracing.detailed:
+            return TracedPoller(self._context, canister, identity_index, cursor, tracing)
+        return Poller(self._context, canister, identity_index, cursor)
 
     def remove(self, session: ClientSession) -> None:
         """Forget a session's client key; stops its poller if it was the last."""

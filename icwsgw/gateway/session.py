@@ -16,6 +16,7 @@ from icwsgw.core.session import Effect, Event, State, step
 from icwsgw.errors import CanisterRefused, FormatError, HttpError, IcwsError, Rejected
 from icwsgw.gateway.interfaces import Client, Context
 from icwsgw.gateway.relay import Expired, Relay, RelayOwner
+from icwsgw.gateway.traced import TracedRelay
 from icwsgw.ic.principal import ANONYMOUS, Principal
 from icwsgw.ic.ws import decode_open_args, decode_unit_result
 from icwsgw.observe.logs import get_logger
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from icwsgw.agent.outcome import CallOutcome
     from icwsgw.gateway.gateway import Gateway
     from icwsgw.gateway.poller import Poller
+    from icwsgw.observe.tracing import SessionTrace
 
 _log = get_logger("session")
 
@@ -48,10 +50,13 @@ class ClientSession(RelayOwner):
     :ivar outgoing: frames of the batch that the poller is delivering, else None
     :ivar client_key: (principal, nonce), None before ws_open
     :ivar opened_at_ns: the canister's time of its first message to the client, ns since 1970; 0 if it told none
+    :ivar trace: its spans, if it is traced
     """
 
     __slots__ = (
         "_gateway",
+        "bytes_down",
+        "bytes_up",
         "cause",
         "client",
         "client_key",
@@ -68,6 +73,7 @@ class ClientSession(RelayOwner):
         "relay",
         "started",
         "state",
+        "trace",
     )
 
     def __init__(self, gateway: Gateway, client: Client, session_id: str, identity_index: int) -> None:
@@ -85,6 +91,9 @@ class ClientSession(RelayOwner):
         self.opened_at_ns: int | None = None
         self.messages_up = 0
         self.messages_down = 0
+        self.bytes_up = 0
+        self.bytes_down = 0
+        self.trace: SessionTrace | None = None
         self.cause: int | None = None
         self.started = self.context.clock.seconds()
         self.deadline = self.started + self.context.config.first_message_timeout
@@ -102,6 +111,7 @@ class ClientSession(RelayOwner):
             return
         self.context.metrics.client_messages.inc()
         self.messages_up += 1
+        self.bytes_up += len(payload)
         try:
             if not is_binary:
                 raise Refusal(CloseCode.NOT_BINARY, "messages are binary CBOR, this one was text")
@@ -145,6 +155,8 @@ class ClientSession(RelayOwner):
         elif self.state is not State.OPEN:
             return
         self.messages_down += len(frames)
+        for one in frames:
+            self.bytes_down += len(one)
         self.client.deliver(frames)
 
     def first_message(self, content: bytes) -> bool:
@@ -242,7 +254,10 @@ class ClientSession(RelayOwner):
             raise Refusal(*code)
         self.client_key = key
         self.deadline = self.context.clock.seconds() + self.context.config.open_timeout
-        self.relay = Relay(self.context, canister, self)
+        if self.trace is None:
+            self.relay = Relay(self.context, canister, self)
+        else:
+            self.relay = TracedRelay(self.context, canister, self, self.trace)
         self._step(Event.ENVELOPE, envelope=envelope, canister=canister)
 
     def _message(self, envelope: ClientEnvelope) -> None:
@@ -326,6 +341,16 @@ class ClientSession(RelayOwner):
         metrics.closes.inc(str(cause))
         lasted = self.context.clock.seconds() - self.started
         metrics.connection_duration.observe(lasted)
+        counts = {
+            "up": self.messages_up,
+            "down": self.messages_down,
+            "bytes_up": self.bytes_up,
+            "bytes_down": self.bytes_down,
+        }
+        traced = {}
+        if self.trace is not None:
+            self.trace.ended({"cause": cause, "state": before.name.lower(), **counts})
+            traced = {"trace": self.trace.id}
         if before is State.INIT and not self._worth_a_line(cause):
             return
         _log.info(
@@ -336,8 +361,8 @@ class ClientSession(RelayOwner):
             state=before.name.lower(),
             reason=text or None,
             seconds=round(lasted, 3),
-            up=self.messages_up,
-            down=self.messages_down,
+            **counts,
+            **traced,
         )
 
     def _worth_a_line(self, cause: int) -> bool:

@@ -51,6 +51,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
 
     :ivar connections: every open connection, the ones still shaking hands too
     :ivar backlog: outboxes that hold bytes
+    :ivar tracing: makes spans; None when nobody collects them
     :ivar origins: patterns of the web origins that are welcome from now on; empty: all are
     """
 
@@ -65,6 +66,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self.wheel = gateway.wheel
         self.connections: set[GatewayProtocol] = set()
         self.backlog: set[Outbox] = set()
+        self.tracing = context.tracing
         self.traffic = TrafficStats()
         self.limits = ConnectionLimits(config, self.clock.seconds())
         self.proxies = TrustedProxies(config.trusted_proxies, config.forwarded_header)

@@ -33,6 +33,7 @@ from icwsgw.server.outbox import Outbox
 if TYPE_CHECKING:
     from icwsgw.clock import Timer
     from icwsgw.gateway.session import ClientSession
+    from icwsgw.observe.tracing import ConnectionTrace
     from icwsgw.server.factory import GatewayFactory
 
 _log = get_logger("server")
@@ -97,6 +98,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     _pinged = False
     _reading_paused = False
     _admission: Admission
+    _trace: ConnectionTrace | None = None
     _in_tls = False
     # rates: tokens (the factory's class has them full), when they were counted, until when reading is stopped
     _frames_left = inf
@@ -123,6 +125,8 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         factory.connections.add(self)
         self._in_tls = ISSLTransport.providedBy(transport)
         factory.wheel.watch(self, factory.tls_timeout if self._in_tls else factory.header_timeout)
+        if factory.tracing is not None:
+            self._trace = factory.tracing.connection(admission.host)
         if admission.hopeless:
             assert admission.refusal is not None
             admission.note(admission.refusal, factory.answer(admission.refusal)[1])
@@ -163,6 +167,8 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         factory.wheel.forget(self)
         factory.connections.discard(self)
         self._admission.left()
+        if self._trace is not None:
+            self._trace.lost(self._admission.refusal)
         if self._pushed_back is not None:
             self._pushed_back.cancel()
             self._pushed_back = None
@@ -213,7 +219,10 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         self.http_request_data = self.http_response_data = b""
         self.http_headers: dict[str, str] = {}
         self._outbox = Outbox(self.transport, self.factory, self)
-        self.session = self.factory.gateway.connect(self)
+        session = self.session = self.factory.gateway.connect(self)
+        if self._trace is not None and session.state is not State.CLOSED:
+            session.trace = self._trace.opened(session.id, self._admission.host)
+        _log.debug("client connected", peer=self.peer, session=session.id)
         if self.state == self.STATE_OPEN:
             self.factory.wheel.watch(self, self._next_look(self.factory.clock.seconds()))
 

@@ -138,7 +138,7 @@ def test_it_starts_without_a_replica_says_so_and_ends_at_sigterm(tmp_path: Path)
         assert "\nclients_connected 0.0\n" in metrics
         key = tmp_path / "data" / "key_pair"
         assert stat.S_IMODE(key.stat().st_mode) == 0o600
-        server.wait_for_line("this version does not export traces")
+        server.wait_for_line("traces are exported")
         server.wait_for_line(r"^\S+Z debug ")
     finally:
         status = server.stop()

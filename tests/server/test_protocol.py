@@ -69,7 +69,9 @@ class World:
         wheel = Wheel(self.clock)
         wheel.start()
         self.gateway = SimpleNamespace(
-            context=SimpleNamespace(clock=self.clock, config=config, metrics=self.metrics, repeats=Repeats()),
+            context=SimpleNamespace(
+                clock=self.clock, config=config, metrics=self.metrics, repeats=Repeats(), tracing=None
+            ),
             wheel=wheel,
             draining=False,
             connect=self.connect_session,

@@ -1,0 +1,83 @@
+"""Where traces go and which: forms of the collector's address, levels, and whether OpenTelemetry is installed.
+
+Nothing here needs OpenTelemetry, so that a configuration can be checked, and refused with words, without it.
+
+``grpc://host:port`` is the original's form; the port is 4317 where none is given. ``https://`` is gRPC over TLS.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from icwsgw.errors import ConfigError
+from icwsgw.observe.levels import DEBUG, LEVELS, parse_levels
+
+#: OTLP over gRPC (OpenTelemetry protocol specification, "OTLP/gRPC default port").
+DEFAULT_PORT = 4317
+
+#: Spans of messages and sessions are the original's TRACE spans, those of connections its DEBUG spans.
+TRACE = LEVELS["trace"]
+
+_SCHEMES = {"grpc": False, "http": False, "https": True}
+
+
+class Collector(NamedTuple):
+    """A collector that takes OTLP over gRPC.
+
+    :ivar target: ``host:port``, IPv6 addresses in brackets
+    :ivar secure: whether to speak TLS
+    """
+
+    target: str
+    secure: bool
+
+
+def parse_collector(text: str) -> Collector:
+    """Read ``grpc://host:port``, ``http://host:port`` (the same), or ``https://host:port``.
+
+    :raises ConfigError: none of these
+    """
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise ConfigError(f"{text!r} is not the address of a collector: {error}") from None
+    host = parts.hostname
+    if parts.scheme not in _SCHEMES or not host or port == 0:
+        raise ConfigError(f"{text!r} is not grpc://host:port, http://host:port or https://host:port")
+    if parts.username is not None or parts.path.strip("/") or parts.query or parts.fragment:
+        raise ConfigError(f"{text!r}: a collector has a host and a port, nothing else")
+    shown = f"[{host}]" if ":" in host else host
+    return Collector(f"{shown}:{port or DEFAULT_PORT}", _SCHEMES[parts.scheme])
+
+
+def trace_level(text: str) -> int:
+    """Read one level, for RUST_LOG_TELEMETRY and its option.
+
+    :return: the number of the level
+    :raises ConfigError: not a level
+    """
+    levels = parse_levels(text)
+    if levels.components or "," in text:
+        raise ConfigError(f"{text!r} is not one level: spans have no components")
+    return levels.default
+
+
+def exports_anything(level: int) -> bool:
+    """Whether any span is of this level; as with the original's, none is above debug."""
+    return level <= DEBUG
+
+
+def load_tracing() -> Any:
+    """Import :mod:`icwsgw.observe.tracing`.
+
+    :raises ConfigError: OpenTelemetry is not installed
+    """
+    try:
+        return import_module("icwsgw.observe.tracing")
+    except ImportError as error:
+        raise ConfigError(
+            f"--opentelemetry-collector-endpoint needs OpenTelemetry ({error}): pip install 'icwsgw[otel]'"
+        ) from None

@@ -1,0 +1,208 @@
+"""The spans of a whole world in memory, and that nothing of them is there when nobody collects them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from icwsgw.devnet.canisters import ECHO_ID
+from icwsgw.devnet.faults import Fault
+from icwsgw.errors import ConnectionLost, HttpError
+from icwsgw.gateway.gateway import Gateway
+from icwsgw.gateway.poller import Poller
+from icwsgw.gateway.relay import Relay, RelayOwner
+from icwsgw.gateway.traced import TracedPoller, TracedRelay
+from icwsgw.observe.tracing import Tracing
+from tests.memory.world import MemoryClient, World
+from tests.support.fake_network import CANISTER, REPLIED_OK, envelope, make_context, rejected
+
+
+class TracedWorld(World):
+    """A world whose clients' connections are traced, as the server's are."""
+
+    def __init__(self, *, ratio: float = 1.0, idle_polls: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.exporter = InMemorySpanExporter()
+        self.tracing = Tracing("abcde-fg", ratio=ratio, idle_polls=idle_polls, now_ns=self.now_ns)
+        self.tracing.add(SimpleSpanProcessor(self.exporter))
+        self.gateway.stop()
+        self.context = replace(self.context, tracing=self.tracing)
+        self.gateway = Gateway(self.context)
+        self.gateway.start()
+
+    def connect(self) -> MemoryClient:
+        connection = self.tracing.connection("memory")
+        client = self.client()
+        if connection is not None:
+            assert client.session is not None
+            client.session.trace = connection.opened(client.session.id, "memory")
+        self.until(lambda: client.opened)
+        return client
+
+    def named(self, name: str) -> list[ReadableSpan]:
+        found = [span for span in self.exporter.get_finished_spans() if span.name == name]
+        return sorted(found, key=lambda span: span.start_time or 0)
+
+
+def ident(span: ReadableSpan) -> int:
+    context = span.get_span_context()
+    assert context is not None
+    return context.span_id
+
+
+def facts(span: ReadableSpan) -> dict[str, Any]:
+    return dict(span.attributes or {})
+
+
+def links(span: ReadableSpan) -> list[int]:
+    return [link.context.span_id for link in span.links]
+
+
+def test_a_session_s_messages_and_the_polls_that_brought_them() -> None:
+    world = TracedWorld(query_latency=0.02)
+    client = world.connect()
+    for number in range(3):
+        client.send(b"DIDL\x00\x00%d" % number)
+    world.until(lambda: len(client.received) == 3)
+    client.leave()
+    world.run(3)
+    (session,) = world.named("Client Session")
+    up, down, polls = world.named("Client Message"), world.named("Canister Message"), world.named("Polling Iteration")
+    assert [facts(span)["method"] for span in up] == ["ws_open", "ws_message", "ws_message", "ws_message"]
+    assert [facts(span)["outcome"] for span in up] == ["replied", "accepted", "accepted", "accepted"]
+    assert {span.parent.span_id for span in up + down if span.parent} == {ident(session)}
+    assert [facts(span)["message_key"] for span in down] == client.keys
+    ids = {ident(span): span for span in polls}
+    assert all(link in ids for span in down for link in links(span))
+    assert [links(span) for span in polls] == [[], *([ident(span)] for span in polls[:-1])]
+    assert facts(session)["cause"] == 1000
+    assert facts(session)["canister_id"] == ECHO_ID.text
+    assert (facts(session)["up"], facts(session)["down"]) == (4, 4)
+    relays = world.named("Relay Canister Messages")
+    assert {span.parent.span_id for span in relays if span.parent} == set(ids)
+    # a poll began when its query left
+    assert all((span.end_time or 0) - (span.start_time or 0) >= 20_000_000 for span in polls)
+    numbers = [facts(span)["polling_iteration"] for span in polls]
+    assert numbers == sorted(set(numbers))
+    world.quiet()
+
+
+def test_polls_without_messages_are_kept_where_they_are_asked_for() -> None:
+    few, all_of_them = TracedWorld(), TracedWorld(idle_polls=True)
+    for world in (few, all_of_them):
+        world.connect()
+        world.run(2)
+    assert len(few.named("Polling Iteration")) == 1
+    polls = all_of_them.named("Polling Iteration")
+    assert len(polls) > 15
+    assert {facts(span)["idle_before"] for span in polls} == {0}
+
+
+def test_a_failed_poll_is_kept() -> None:
+    world = TracedWorld()
+    world.connect()
+    world.replica.faults.add(Fault(kind="http", on="query", canister=ECHO_ID, status=500, count=1))
+    world.run(1)
+    failed = [span for span in world.named("Polling Iteration") if not span.status.is_ok and span.status.description]
+    assert [span.status.description for span in failed] == ["http"]
+
+
+def test_what_is_not_sampled_runs_the_plain_way() -> None:
+    world = TracedWorld(ratio=0.0)
+    client = world.connect()
+    assert client.session is not None
+    assert type(client.session.relay) is Relay
+    client.send(b"DIDL\x00\x00")
+    world.until(lambda: client.received)
+    assert world.exporter.get_finished_spans() == ()
+
+
+def test_without_tracing_nothing_is_traced() -> None:
+    world = World()
+    (client,) = world.open()
+    assert client.session is not None
+    assert client.session.trace is None
+    assert type(client.session.relay) is Relay
+    assert [type(poller) for poller in world.gateway.registry.pollers.values()] == [Poller]
+    traced = TracedWorld()
+    traced.connect()
+    assert [type(poller) for poller in traced.gateway.registry.pollers.values()] == [TracedPoller]
+
+
+# the relay alone
+
+
+class Owner(RelayOwner):
+    __slots__ = ("heard", "id")
+
+    def __init__(self) -> None:
+        self.id = "s-1"
+        self.heard: list[str] = []
+
+    def relayed(self, envelope: Any, outcome: Any) -> None:
+        self.heard.append("relayed")
+
+    def relay_failed(self, envelope: Any, error: Any) -> None:
+        self.heard.append("failed")
+
+    def relay_full(self) -> None:
+        self.heard.append("full")
+
+    def relay_drained(self) -> None:
+        self.heard.append("drained")
+
+
+class RelayWorld:
+    def __init__(self, **options: Any) -> None:
+        context, self.network, self.clock = make_context(**options)
+        self.exporter = InMemorySpanExporter()
+        tracing = Tracing("abcde-fg", now_ns=context.now_ns)
+        tracing.add(SimpleSpanProcessor(self.exporter))
+        connection = tracing.connection("memory")
+        assert connection is not None
+        session = connection.opened("s-1", "memory")
+        assert session is not None
+        self.owner = Owner()
+        self.relay = TracedRelay(context, CANISTER, self.owner, session)
+
+    def outcomes(self) -> list[tuple[str, int]]:
+        """(outcome, calls) of each message that is done with."""
+        spans = [span for span in self.exporter.get_finished_spans() if span.name == "Client Message"]
+        return [(facts(span)["outcome"], len(span.events)) for span in spans]
+
+
+def test_every_end_of_a_message_ends_its_span() -> None:
+    world = RelayWorld(relay_queue_messages=3)
+    relay, network = world.relay, world.network
+    relay.open(envelope(0, "ws_open"))
+    network.calls[0].answer(ConnectionLost("gone"))
+    world.clock.advance(60)
+    network.calls[1].answer(REPLIED_OK)
+    for number in range(1, 6):
+        relay.send(envelope(number))
+    relay.release()
+    network.calls[2].answer()
+    network.calls[3].answer(HttpError(403, "no"))
+    network.calls[4].answer(rejected(4, "no"))
+    relay.drop()
+    assert world.outcomes() == [
+        *(("replied", 2), ("accepted", 1), ("http", 1), ("rejected", 1)),
+        *(("dropped", 1), ("dropped", 0)),
+    ]
+    # the owner hears of all that a plain relay tells
+    assert sorted(world.owner.heard) == ["drained", "failed", "full", "relayed", "relayed", "relayed"]
+
+
+def test_a_ws_open_that_is_not_tried_again_ends_all_behind_it() -> None:
+    world = RelayWorld()
+    done: list[None] = []
+    world.relay.open(envelope(0, "ws_open"))
+    world.relay.send(envelope(1))
+    world.network.calls[0].answer(ConnectionLost("gone"))
+    world.relay.finish(lambda: done.append(None))
+    assert done == [None]
+    assert world.outcomes() == [("given up", 1), ("dropped", 0)]
