@@ -1,0 +1,291 @@
+"""Rules, dashboards, scraping: promtool reads the files, they name only what exists, a real Prometheus scrapes."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import yaml
+
+from icwsgw.observe.metrics import Metrics
+from tests.acceptance.conftest import Stack, start_stack
+from tests.acceptance.processes import START_DEADLINE, STOP_DEADLINE, free_port, http_get
+from tests.deploy.tools import DEPLOY, read_yaml, run, tool
+
+pytestmark = pytest.mark.deploy
+
+RULES = DEPLOY / "prometheus" / "rules.yml"
+DASHBOARDS = sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
+
+
+def rules() -> list[dict[str, Any]]:
+    return [rule for group in read_yaml(RULES)["groups"] for rule in group["rules"]]
+
+
+def panels(dashboard: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for panel in dashboard["panels"]:
+        yield panel
+        yield from panels({"panels": panel.get("panels", [])})
+
+
+def queries() -> dict[str, str]:
+    """Every PromQL expression in rules and dashboards, by where it stands."""
+    found = {f"rule {rule.get('alert') or rule['record']}": rule["expr"] for rule in rules()}
+    for path in DASHBOARDS:
+        for panel in panels(json.loads(path.read_text())):
+            for target in panel.get("targets", []):
+                if "expr" in target:
+                    found[f"{path.name}: {panel['title']} {target['refId']}"] = target["expr"]
+    return found
+
+
+# What a query may name
+
+METRICS = Metrics()
+Labels = dict[str, "set[str] | None"]
+
+
+def samples() -> dict[str, Labels]:
+    """Every name that a scrape or a rule gives, with its labels and their values (None: any)."""
+    found: dict[str, Labels] = {"up": {}}
+    for entry in METRICS.declared:
+        labels: Labels = dict.fromkeys(entry.labels)
+        if entry.label:
+            labels[entry.label] = set(entry.meter.values)  # type: ignore[union-attr]
+        found[entry.name] = labels
+        if entry.kind == "histogram":
+            found[f"{entry.name}_bucket"] = {**labels, "le": None}
+            found.update((f"{entry.name}_{part}", labels) for part in ("count", "sum"))
+    for family in METRICS.registry.collect():
+        for sample in family.samples:
+            found.setdefault(sample.name, dict.fromkeys(sample.labels))
+    found.update((rule["record"], {}) for rule in rules() if "record" in rule)
+    return found
+
+
+SAMPLES = samples()
+
+#: What a scrape adds to all.
+EVERYWHERE = {"job", "instance", "worker"}
+WORDS = {
+    *("sum", "min", "max", "count", "by", "rate", "increase", "changes", "histogram_quantile", "time", "and", "le"),
+}
+
+
+def selectors(query: str) -> Iterator[tuple[str, str]]:
+    """The metrics of a query, each with the text between its braces."""
+    bare = re.sub(r"\[[^]]*\]", "", query)
+    bare = re.sub(r"\bby \(([^)]*)\)", "", bare)
+    for match in re.finditer(r"(?<![\w.])([a-zA-Z_:][\w:]*)(?:\{([^}]*)\})?", re.sub(r'"[^"]*"', _hidden, bare)):
+        if match[1] not in WORDS:
+            yield match[1], match[2] or ""
+
+
+def _hidden(match: re.Match[str]) -> str:
+    """Keep a string's text from being taken for names."""
+    return '"' + match[0][1:-1].encode().hex() + '"'
+
+
+@pytest.mark.parametrize("where", queries())
+def test_queries_name_only_what_exists(where: str) -> None:
+    query = queries()[where]
+    found = list(selectors(query))
+    assert found
+    for metric, inside in found:
+        assert metric in SAMPLES, f"{metric} is no metric of the gateway"
+        for label, operator, text in re.findall(r'(\w+)(=~|!~|!=|=)"([0-9a-f]*)"', inside):
+            if label in EVERYWHERE:
+                continue
+            assert label in SAMPLES[metric], f"{metric} has no label {label}"
+            values = SAMPLES[metric][label]
+            words = bytes.fromhex(text).decode()
+            if values is not None:
+                named = set(words.split("|")) if "~" in operator else {words}
+                assert named <= values, f"{metric}: {label} never is {named - values}"
+    labels = {label for names in re.findall(r"\bby \(([^)]*)\)", query) for label in re.split(r",\s*", names)}
+    known = EVERYWHERE.union(*(SAMPLES[metric] for metric, _ in found))
+    assert labels <= known
+
+
+def test_a_name_that_does_not_exist_is_found() -> None:
+    assert list(selectors('sum by (a) (rate(icws_x_total{state="y z"}[5m])) > 0.5')) == [
+        ("icws_x_total", f'state="{b"y z".hex()}"')
+    ]
+
+
+# Rules
+
+
+def test_promtool_takes_the_rules() -> None:
+    said = run(tool("promtool", "prometheus"), "check", "rules", "--lint=all", "--lint-fatal", RULES)
+    assert f"{len(rules())} rules found" in said
+
+
+def test_the_rules_do_what_they_say() -> None:
+    run(tool("promtool", "prometheus"), "test", "rules", RULES.with_name("rules_test.yml"))
+
+
+def test_every_page_is_tested() -> None:
+    tests = read_yaml(RULES.with_name("rules_test.yml"))["tests"]
+    fired = {case["alertname"] for test in tests for case in test.get("alert_rule_test", []) if case["exp_alerts"]}
+    pages = {rule["alert"] for rule in rules() if rule.get("labels", {}).get("severity") == "page"}
+    assert pages
+    assert pages <= fired
+
+
+def test_alerts_say_what_is_the_matter() -> None:
+    for rule in rules():
+        if "alert" in rule:
+            assert set(rule["annotations"]) == {"summary", "description"}
+            assert rule["labels"]["severity"] in ("page", "warn")
+            assert "$labels.instance" in rule["annotations"]["summary"]
+
+
+# Dashboards
+
+
+def test_dashboards_are_what_the_script_makes() -> None:
+    made = runpy.run_path(str(DEPLOY / "grafana" / "make_dashboards.py"))["dashboards"]()
+    assert set(made) == {path.name for path in DASHBOARDS}
+    for path in DASHBOARDS:
+        assert path.read_text() == made[path.name], f"{path.name} is stale: run deploy/grafana/make_dashboards.py"
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.name)
+def test_dashboards_are_well_formed(path: Path) -> None:
+    dashboard = json.loads(path.read_text())
+    shown = list(panels(dashboard))
+    numbers = [panel["id"] for panel in shown]
+    assert len(set(numbers)) == len(numbers)
+    taken = set()
+    for panel in shown:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken, f"{panel['title']} covers another"
+        taken |= cells
+    sources = {variable["name"] for variable in dashboard["templating"]["list"] if variable["type"] == "datasource"}
+    used = set(re.findall(r'"uid": "\$\{(\w+)\}"', path.read_text()))
+    assert used == sources
+
+
+def test_every_metric_of_ours_is_on_the_dashboard() -> None:
+    text = (DEPLOY / "grafana" / "dashboards" / "gateway.json").read_text() + RULES.read_text()
+    missing = {entry.name for entry in METRICS.declared if entry.name.startswith("icws_") and entry.name not in text}
+    assert missing == set(), "show them in deploy/grafana/make_dashboards.py"
+
+
+# The real thing
+
+
+class Prometheus:
+    """A Prometheus in a process, with a configuration of its own."""
+
+    def __init__(self, directory: Path, config: dict[str, Any]) -> None:
+        self.url = f"http://127.0.0.1:{free_port()}"
+        file = directory / "prometheus.yml"
+        file.write_text(yaml.safe_dump(config))
+        run(tool("promtool", "prometheus"), "check", "config", file)
+        self.log = directory / "prometheus.log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(tool("prometheus", "prometheus"), f"--config.file={file}"),
+                    *(f"--storage.tsdb.path={directory}/tsdb", f"--web.listen-address={self.url.partition('//')[2]}"),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def get(self, path: str) -> Any:
+        status, body = http_get(self.url + path)
+        assert status == 200, body
+        return json.loads(body)["data"]
+
+    def ask(self, query: str) -> dict[str, float]:
+        """An instant query: values by instance."""
+        result = self.get(f"/api/v1/query?query={quote(query)}")["result"]
+        return {sample["metric"].get("instance", ""): float(sample["value"][1]) for sample in result}
+
+    def until(self, query: str, value: float) -> None:
+        """Ask until each instance gives the value: scrapes come by themselves."""
+        deadline = time.monotonic() + START_DEADLINE
+        last: object = None
+        while last is None or list(last.values()) != [value]:  # type: ignore[attr-defined]
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, f"{query}: {last}\n{self.log.read_text()}"
+            try:
+                last = self.ask(query)
+            except (OSError, AssertionError):
+                last = None
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_DEADLINE)
+        finally:
+            self.process.kill()
+            self.process.wait()
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[Stack]:
+    directory = tmp_path / "gateway"
+    directory.mkdir()
+    stack = start_stack(directory)
+    yield stack
+    stack.server.kill()
+
+
+@pytest.fixture
+def prometheus(tmp_path: Path, gateway: Stack) -> Iterator[Prometheus]:
+    """Prometheus with the configuration of the compose setups, pointed at a gateway of this machine, and in a hurry."""
+    config = read_yaml(DEPLOY / "compose" / "prometheus" / "prometheus.yml")
+    config["global"] = {"scrape_interval": "250ms", "scrape_timeout": "250ms", "evaluation_interval": "250ms"}
+    config["rule_files"] = [str(RULES)]
+    (job,) = config["scrape_configs"]
+    job["static_configs"] = [{"targets": [gateway.admin.partition("//")[2]]}]
+    prometheus = Prometheus(tmp_path, config)
+    yield prometheus
+    prometheus.stop()
+
+
+def test_prometheus_scrapes_a_gateway(gateway: Stack, prometheus: Prometheus) -> None:
+    prometheus.until('up{job="gateway"}', 1.0)
+    prometheus.until("icws_network_ready", 1.0)
+    target = prometheus.get("/api/v1/targets?state=active")["activeTargets"][0]
+    assert target["lastError"] == ""
+    assert target["labels"] == {"instance": gateway.admin.partition("//")[2], "job": "gateway"}
+    # nothing that a scrape has is refused, and all that is declared has come
+    series = set(prometheus.get("/api/v1/label/__name__/values"))
+    expected = {entry.name for entry in METRICS.declared if entry.kind != "histogram"}
+    expected |= {f"{entry.name}_bucket" for entry in METRICS.declared if entry.kind == "histogram"}
+    # without TLS there is no certificate, and a gauge without a value is not shown
+    assert expected - series <= {"icws_tls_certificate_expiry_seconds"}
+    kinds = {name: found[0]["type"] for name, found in prometheus.get("/api/v1/metadata").items()}
+    assert kinds["icws_query_seconds"] == "histogram"
+    assert kinds["icws_sessions"] == "gauge"
+    # every query of rules and dashboards is answered by it
+    for where, query in queries().items():
+        words = query.replace("$__rate_interval", "1m").replace("$instance", ".*")
+        assert prometheus.ask(words) is not None, where
+
+
+def test_an_alert_fires_when_the_gateway_dies(gateway: Stack, prometheus: Prometheus) -> None:
+    prometheus.until('up{job="gateway"}', 1.0)
+    gateway.server.kill()
+    prometheus.until('count by (instance) (ALERTS{alertname="IcwsDown",alertstate="pending"})', 1.0)
