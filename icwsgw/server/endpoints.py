@@ -100,8 +100,8 @@ def _make(
     reactor: Any, description: Description, tls: ServerTls | None, observe: Callable[[float], None] | None, below: Any
 ) -> Listenable:
     inner = _inner(description)
-    own = _own_tls(inner, tls, observe)
     endpoint = _plain_endpoint(reactor, inner) if below is None else below
+    own = _own_tls(inner, tls, observe)
     return _lay(endpoint if inner is description else proxyEndpoint(endpoint), own)
 
 
