@@ -1,0 +1,1 @@
+"""Measures IC WebSocket gateways: a mock replica, load clients, scenarios, comparisons. See bench/README.md."""

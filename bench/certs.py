@@ -1,0 +1,126 @@
+"""Certificates for the mock replica, written as bytes: a flood of them must cost less than reading them does.
+
+The trees are real ones (interface spec, "Certification") and so are the signatures: whoever verifies a certificate of
+this module against the root key finds it good. What makes them cheap is that the shapes are few and fixed, and that
+calls which are executed in the same turn share a signature, as the calls of a block do on the IC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+from icwsgw.ic import bls, ws
+from icwsgw.ic.cbor import SELF_DESCRIBE, head
+from icwsgw.ic.request_id import leb128
+
+_FORK = b"\x10ic-hashtree-fork"
+_LABELED = b"\x13ic-hashtree-labeled"
+_LEAF = b"\x10ic-hashtree-leaf"
+_STATE_ROOT = b"\x0dic-state-root"
+
+#: The bytes of a tree, and its digest.
+Node = tuple[bytes, bytes]
+
+
+def blob(data: bytes) -> bytes:
+    """A CBOR byte string."""
+    return head(2, len(data)) + data
+
+
+def leaf(value: bytes) -> Node:
+    """A leaf."""
+    return b"\x82\x03" + blob(value), sha256(_LEAF + value).digest()
+
+
+def labeled(label: bytes, below: Node) -> Node:
+    """A label over a tree."""
+    return b"\x83\x02" + blob(label) + below[0], sha256(_LABELED + label + below[1]).digest()
+
+
+def fork(left: Node, right: Node) -> Node:
+    """Two trees."""
+    return b"\x83\x01" + left[0] + right[0], sha256(_FORK + left[1] + right[1]).digest()
+
+
+def pruned(digest: bytes) -> bytes:
+    """The bytes of a tree that is not shown."""
+    return b"\x82\x04\x58\x20" + digest
+
+
+def witnesses(nodes: Sequence[Node]) -> tuple[list[bytes], bytes]:
+    """For each of some neighbouring trees the tree that shows it and prunes the others, and the digest of all."""
+    shown = [node[0] for node in nodes]
+    level = [(node[1], range(at, at + 1)) for at, node in enumerate(nodes)]
+    while len(level) > 1:
+        above = []
+        for at in range(0, len(level) - 1, 2):
+            (left, lefts), (right, rights) = level[at], level[at + 1]
+            pruned_left, pruned_right = pruned(left), pruned(right)
+            for i in lefts:
+                shown[i] = b"\x83\x01" + shown[i] + pruned_right
+            for i in rights:
+                shown[i] = b"\x83\x01" + pruned_left + shown[i]
+            above.append((sha256(_FORK + left + right).digest(), range(lefts.start, rights.stop)))
+        if len(level) % 2:
+            above.append(level[-1])
+        level = above
+    return shown, level[0][0]
+
+
+def _request(reply: bytes) -> Node:
+    return fork(labeled(b"reply", leaf(reply)), labeled(b"status", leaf(b"replied")))
+
+
+_OK = _request(ws.encode_result_ok())
+_UNKNOWN = (b"\x81\x00", sha256(b"\x11ic-hashtree-empty").digest())
+
+
+class Authority:
+    """The subnet's key.
+
+    :param seed: the same seed gives the same key
+    :ivar root_key_der: what ``/api/v2/status`` gives away
+    :ivar signatures: how many were made
+    """
+
+    def __init__(self, seed: bytes) -> None:
+        self._secret = bls.secret_key(sha256(b"icwsgw bench" + seed).digest() * 2)
+        self.root_key_der = bls.der_wrap(bls.public_key(self._secret))
+        self.signatures = 0
+
+    def _signature(self, digest: bytes) -> bytes:
+        self.signatures += 1
+        return bls.sign(self._secret, _STATE_ROOT + digest)
+
+    def _certificate(self, tree: bytes, signature: bytes) -> bytes:
+        return b"%b\xa2\x64tree%b\x69signature%b" % (SELF_DESCRIBE, tree, blob(signature))
+
+    def data(self, canister: bytes, data: bytes, now_ns: int) -> bytes:
+        """The certificate of a canister's certified data."""
+        tree, digest = fork(
+            labeled(b"canister", labeled(canister, labeled(b"certified_data", leaf(data)))),
+            labeled(b"time", leaf(leb128(now_ns))),
+        )
+        return self._certificate(tree, self._signature(digest))
+
+    def calls(self, requests: Sequence[tuple[bytes, bytes]], now_ns: int) -> dict[bytes, bytes]:
+        """The certificates of some calls (request id, reply), by request id; one signature for all."""
+        known = dict(requests)
+        ok = ws.encode_result_ok()
+        order = sorted(known)
+        nodes = [labeled(each, _OK if known[each] == ok else _request(known[each])) for each in order]
+        time, time_digest = labeled(b"time", leaf(leb128(now_ns)))
+        shown, all_digest = witnesses(nodes)
+        label = b"request_status"
+        top_digest = sha256(_FORK + sha256(_LABELED + label + all_digest).digest() + time_digest).digest()
+        signature = self._signature(top_digest)
+        start = b"\x83\x01\x83\x02" + blob(label)
+        return {
+            each: self._certificate(start + tree + time, signature) for each, tree in zip(order, shown, strict=True)
+        }
+
+    def unknown(self, now_ns: int) -> bytes:
+        """The certificate of a state without any call."""
+        tree, digest = fork(labeled(b"request_status", _UNKNOWN), labeled(b"time", leaf(leb128(now_ns))))
+        return self._certificate(tree, self._signature(digest))

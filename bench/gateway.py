@@ -1,0 +1,207 @@
+"""The gateway that is measured: ours, started here; another one, started by a command; or one that runs already."""
+
+from __future__ import annotations
+
+import datetime
+import http.client
+import ipaddress
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.machine import ROOT
+
+START_SECONDS = 60.0
+STOP_SECONDS = 30.0
+
+
+class BenchError(Exception):
+    """The bench cannot go on; the words are for whoever started it."""
+
+
+@dataclass
+class GatewayOptions:
+    """Which gateway, and how it is started.
+
+    :ivar url: of one that runs already, with ``pids``; else it is started
+    :ivar command: of another gateway: {port}, {metrics}, {replica} and {dir} are filled in
+    :ivar python: the interpreter for ours; its environment has twistd
+    :ivar options: more words for ours
+    :ivar twistd: words for twistd, for example a profiler
+    :ivar tls: ours listens with TLS
+    """
+
+    url: str = ""
+    pids: list[int] = field(default_factory=list)
+    command: str = ""
+    python: str = sys.executable
+    options: list[str] = field(default_factory=list)
+    twistd: list[str] = field(default_factory=list)
+    tls: bool = False
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is this checkout's."""
+        return not self.url and not self.command
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nothing uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class GatewayProcess:
+    """A gateway under measurement.
+
+    :ivar url: where clients connect
+    :ivar pids: its processes, without their children
+    :ivar arguments: its command line, for the record
+    """
+
+    def __init__(self, options: GatewayOptions, replica_port: int, folder: Path) -> None:
+        self._options = options
+        self._folder = folder
+        self._log = folder / "gateway.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.pids = list(options.pids)
+        self.url = options.url
+        self.arguments: list[str] = []
+        if not options.url:
+            self._start(replica_port)
+
+    def _start(self, replica_port: int) -> None:
+        port, metrics = free_port(), free_port()
+        replica = f"http://127.0.0.1:{replica_port}"
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(("ICWS_", "RUST_LOG"))}
+        if self._options.command:
+            filled = self._options.command.format(port=port, metrics=metrics, replica=replica, dir=self._folder)
+            self.arguments = shlex.split(filled)
+        else:
+            environment["PYTHONPATH"] = str(ROOT)
+            self.arguments = self._own_arguments(port, metrics, replica)
+        self.url = f"{'wss' if self._options.tls else 'ws'}://127.0.0.1:{port}"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                self.arguments,
+                cwd=self._folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self.pids = [self._process.pid]
+        try:
+            self._wait_until_ready(port, None if self._options.command else metrics)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _own_arguments(self, port: int, metrics: int, replica: str) -> list[str]:
+        options = self._options
+        extra = []
+        if options.tls:
+            certificate, key = make_certificate(self._folder)
+            extra = [f"--tls-certificate-pem-path={certificate}", f"--tls-certificate-key-pem-path={key}"]
+        return [
+            str(Path(options.python).with_name("twistd")),
+            *("-n", "--pidfile=", *options.twistd, "icws"),
+            f"--gateway-address=tcp:{port}:interface=127.0.0.1",
+            f"--ic-network-url={replica}",
+            f"--prometheus-endpoint=tcp:{metrics}:interface=127.0.0.1",
+            f"--data-dir={self._folder / 'data'}",
+            *extra,
+            *options.options,
+        ]
+
+    def _wait_until_ready(self, port: int, metrics: int | None) -> None:
+        assert self._process is not None
+        deadline = time.monotonic() + START_SECONDS
+        while not _ready(port, metrics):
+            if self._process.poll() is not None:
+                raise BenchError(f"the gateway has ended with status {self._process.returncode}:\n{self.log()}")
+            if time.monotonic() > deadline:
+                raise BenchError(f"the gateway is not ready after {START_SECONDS:.0f} s:\n{self.log()}")
+            time.sleep(0.05)
+
+    def log(self) -> str:
+        """The end of what it has printed."""
+        try:
+            return self._log.read_text(errors="replace")[-4000:]
+        except OSError:
+            return ""
+
+    def complaints(self) -> list[str]:
+        """Lines of its log that tell of errors, at most twenty."""
+        words = ("error", "Traceback", "CRITICAL", "panicked")
+        try:
+            lines = self._log.read_text(errors="replace").splitlines()
+        except OSError:
+            return []
+        return [line for line in lines if any(word in line for word in words)][:20]
+
+    def stop(self) -> int | None:
+        """SIGTERM, then wait; SIGKILL where that does not help. The exit status, None of one that ran before."""
+        process = self._process
+        if process is None:
+            return None
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        return process.wait()
+
+
+def _ready(port: int, metrics: int | None) -> bool:
+    """Whether it answers: its readiness where it has one, else the port."""
+    try:
+        if metrics is None:
+            socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+            return True
+        connection = http.client.HTTPConnection("127.0.0.1", metrics, timeout=5.0)
+        try:
+            connection.request("GET", "/health/ready")
+            return connection.getresponse().status == 200
+        finally:
+            connection.close()
+    except OSError:
+        return False
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """A self-signed certificate for 127.0.0.1 and its key (ECDSA P-256), as PEM files."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name: Any = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    today = datetime.datetime.now(datetime.timezone.utc)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(today - datetime.timedelta(days=1))
+        .not_valid_after(today + datetime.timedelta(days=30))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    certificate_path, key_path = folder / "certificate.pem", folder / "key.pem"
+    certificate_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return certificate_path, key_path

@@ -1,0 +1,234 @@
+"""A small event loop for the bench's own processes: epoll, timers, nothing else.
+
+The mock replica and the load clients share the machine with the gateway that is measured, so each microsecond they
+take is one that the gateway cannot have. A read event costs here what epoll and one method call cost. Timers keep
+microseconds, which epoll alone (milliseconds) does not: an open-loop load that sends late would measure itself.
+"""
+
+from __future__ import annotations
+
+import heapq
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+#: One buffer is enough for every socket of a process: what was read is used before the next is read.
+READ_SIZE = 1 << 18
+_FINE = 0.002
+
+
+class Reader(Protocol):
+    """What waits for a file descriptor."""
+
+    def on_readable(self) -> None:
+        """There is something to read, or the other side has gone."""
+
+    def on_writable(self) -> None:
+        """There is room again for what could not be written."""
+
+
+class Timer:
+    """A call to come."""
+
+    __slots__ = ("args", "call", "cancelled", "when")
+
+    def __init__(self, when: float, call: Callable[..., object], args: tuple[Any, ...]) -> None:
+        self.when = when
+        self.call = call
+        self.args = args
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        """Forget it."""
+        self.cancelled = True
+
+    def __lt__(self, other: Timer) -> bool:
+        return self.when < other.when
+
+
+class Loop:
+    """One thread's readers and timers. Times are those of time.monotonic()."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._readers: dict[int, Reader] = {}
+        self._timers: list[Timer] = []
+        self._soon: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._running = False
+        self.buffer = memoryview(bytearray(READ_SIZE))
+
+    def add(self, fd: int, reader: Reader, writable: bool = False) -> None:
+        """Watch a descriptor for reading, and for writing too if asked."""
+        self._readers[fd] = reader
+        self._epoll.register(fd, select.EPOLLIN | (select.EPOLLOUT if writable else 0))
+
+    def change(self, fd: int, *, readable: bool = True, writable: bool = False) -> None:
+        """Watch it for something else."""
+        self._epoll.modify(fd, (select.EPOLLIN if readable else 0) | (select.EPOLLOUT if writable else 0))
+
+    def remove(self, fd: int) -> None:
+        """Watch it no more; before it is closed."""
+        if self._readers.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def call_at(self, when: float, call: Callable[..., object], *args: Any) -> Timer:
+        """Call at a time."""
+        timer = Timer(when, call, args)
+        heapq.heappush(self._timers, timer)
+        return timer
+
+    def call_later(self, delay: float, call: Callable[..., object], *args: Any) -> Timer:
+        """Call after a delay in seconds."""
+        return self.call_at(time.monotonic() + delay, call, *args)
+
+    def call_soon(self, call: Callable[..., object], *args: Any) -> None:
+        """Call when what is readable now has been read."""
+        self._soon.append((call, args))
+
+    def stop(self) -> None:
+        """End :meth:`run` after this turn."""
+        self._running = False
+
+    def run(self) -> None:
+        """Turn until :meth:`stop`."""
+        self._running = True
+        while self._running:
+            self.turn()
+
+    def turn(self, most: float = 60.0) -> None:
+        """Wait for something to do, at most some seconds, and do it."""
+        for fd, event in self._wait(most):
+            reader = self._readers.get(fd)
+            if reader is None:
+                continue
+            if event & select.EPOLLOUT:
+                reader.on_writable()
+            if event & ~select.EPOLLOUT and fd in self._readers:
+                reader.on_readable()
+        soon = self._soon
+        for _ in range(len(soon)):
+            call, args = soon.popleft()
+            call(*args)
+        timers = self._timers
+        if timers:
+            now = time.monotonic()
+            while timers and timers[0].when <= now:
+                timer = heapq.heappop(timers)
+                if not timer.cancelled:
+                    timer.call(*timer.args)
+
+    def _wait(self, most: float) -> list[tuple[int, int]]:
+        if self._soon:
+            return self._epoll.poll(0)
+        while self._timers and self._timers[0].cancelled:
+            heapq.heappop(self._timers)
+        if not self._timers:
+            return self._epoll.poll(most)
+        left = self._timers[0].when - time.monotonic()
+        if left <= 0:
+            return self._epoll.poll(0)
+        if left < _FINE:
+            # select() has microseconds
+            select.select([self._epoll.fileno()], [], [], left)
+            return self._epoll.poll(0)
+        # epoll rounds up to a millisecond: wake before, and wait for the rest finely
+        return self._epoll.poll(min(left - 0.001, most))
+
+
+class Delay:
+    """Calls that all come the same time later, in order: one timer for all of them."""
+
+    __slots__ = ("_delay", "_loop", "_waiting")
+
+    def __init__(self, loop: Loop, delay: float) -> None:
+        self._loop = loop
+        self._delay = delay
+        self._waiting: deque[tuple[float, Callable[..., object], tuple[Any, ...]]] = deque()
+
+    def add(self, call: Callable[..., object], *args: Any) -> None:
+        """Call after the delay; now if there is none."""
+        if not self._delay:
+            call(*args)
+            return
+        self._waiting.append((time.monotonic() + self._delay, call, args))
+        if len(self._waiting) == 1:
+            self._loop.call_at(self._waiting[0][0], self._due)
+
+    def _due(self) -> None:
+        waiting = self._waiting
+        now = time.monotonic()
+        while waiting and waiting[0][0] <= now:
+            _, call, args = waiting[0]
+            try:
+                call(*args)
+            finally:
+                waiting.popleft()
+        if waiting:
+            self._loop.call_at(waiting[0][0], self._due)
+
+
+class Stream:
+    """A TCP socket that neither blocks nor loses what it could not write; subclasses read.
+
+    :ivar closed: no longer watched
+    :ivar reading: whether the socket is read
+    """
+
+    __slots__ = ("_out", "closed", "loop", "reading", "sock")
+
+    def __init__(self, loop: Loop, sock: socket.socket) -> None:
+        self.loop = loop
+        self.sock = sock
+        self.closed = False
+        self.reading = True
+        self._out: bytes | memoryview = b""
+
+    def send(self, data: bytes) -> None:
+        """Write now what the kernel takes, the rest when it can."""
+        if self.closed:
+            return
+        if self._out:
+            self._out = bytes(self._out) + data
+            return
+        try:
+            sent = self.sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            self.lost()
+            return
+        if sent < len(data):
+            self._out = memoryview(data)[sent:]
+            self.loop.change(self.sock.fileno(), readable=self.reading, writable=True)
+
+    def on_writable(self) -> None:
+        """Write the rest."""
+        rest, self._out = self._out, b""
+        if rest:
+            self.send(bytes(rest))
+        if not self._out and not self.closed:
+            self.loop.change(self.sock.fileno(), readable=self.reading)
+
+    def read_on(self, reading: bool) -> None:
+        """Read the socket, or let the kernel's buffers fill."""
+        self.reading = reading
+        self.loop.change(self.sock.fileno(), readable=reading, writable=bool(self._out))
+
+    def on_readable(self) -> None:
+        """Read; the subclass's."""
+        raise NotImplementedError
+
+    def lost(self) -> None:
+        """The connection is gone; the subclass may add to it."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket; twice is fine."""
+        if not self.closed:
+            self.closed = True
+            self._out = b""
+            self.loop.remove(self.sock.fileno())
+            self.sock.close()

@@ -1,0 +1,126 @@
+"""The options of a run: what each scenario does when nothing else is said, and how they are named."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """One run.
+
+    :ivar count: down: messages in all; up: of each client (both with rate 0)
+    :ivar rate: messages (churn: sessions) a second over all clients; 0: as fast as possible, closed loop
+    :ivar size: bytes of an application message
+    :ivar seconds: how long
+    :ivar query_ms: latency of a query
+    :ivar call_ms: latency of a call
+    :ivar calls: "200": calls are answered when executed, with a certificate; "202": when accepted
+    :ivar real: certificates that hold; otherwise fixed bytes
+    :ivar window: echo: messages of a client under way, with rate 0
+    :ivar slow: slow: clients that stop reading
+    :ivar cycles: idle: how often all open and close
+    :ivar concurrency: clients that open at the same time
+    :ivar settle: seconds of calm before anything is measured
+    :ivar stall: seconds without progress after which a run is over
+    """
+
+    scenario: str
+    clients: int = 100
+    canisters: int = 1
+    count: int = 0
+    rate: float = 0.0
+    size: int = 200
+    seconds: float = 10.0
+    query_ms: float = 0.0
+    call_ms: float = 0.0
+    calls: str = "202"
+    real: bool = True
+    max_messages: int = 50
+    window: int = 1
+    slow: int = 0
+    cycles: int = 1
+    concurrency: int = 100
+    settle: float = 1.0
+    stall: float = 8.0
+    open_timeout: float = 120.0
+    close_timeout: float = 15.0
+    keep_alive_timeout: float = 60.0
+    verify_every: int = 0
+    load_processes: int = 1
+    pin: bool = False
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What the replica is told."""
+        return {
+            "query_ms": self.query_ms,
+            "call_ms": self.call_ms,
+            "calls": self.calls,
+            "real": self.real,
+            "echo": self.scenario == "echo",
+            "max_messages": self.max_messages,
+        }
+
+    @property
+    def name(self) -> str:
+        """A name that says what differs from the scenario's defaults."""
+        usual = DEFAULTS[self.scenario]
+        words = [self.scenario]
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name not in ("scenario", "settle", "stall") and value != getattr(usual, each.name):
+                words.append(f"{each.name}={_short(value)}")
+        return ",".join(words)
+
+    def to_json(self) -> dict[str, Any]:
+        """For the record."""
+        return asdict(self)
+
+
+def _short(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+DEFAULTS: dict[str, RunOptions] = {
+    each.scenario: each
+    for each in (
+        RunOptions("idle", clients=1000, cycles=2),
+        RunOptions("down", clients=200, count=20_000),
+        RunOptions("up", clients=100, rate=200.0, count=50),
+        RunOptions("echo", clients=20, rate=100.0),
+        RunOptions("churn", clients=20),
+        RunOptions("many", clients=500, canisters=500),
+        RunOptions("slow", clients=50, slow=1, rate=4000.0, seconds=20.0),
+        RunOptions("storm", clients=1000, query_ms=200.0, call_ms=200.0, stall=70.0),
+    )
+}
+#: (query, call) in ms; those that a scenario runs at when no latency is asked for, as in the lab.
+LATENCIES: dict[str, tuple[tuple[float, float], ...]] = {
+    "idle": ((0, 0),),
+    "down": ((0, 0), (100, 0)),
+    "up": ((0, 0), (0, 100)),
+    "echo": ((0, 0), (20, 0), (100, 0), (20, 100)),
+    "churn": ((0, 0),),
+    "many": ((0, 0), (100, 0)),
+    "slow": ((0, 0),),
+    "storm": ((200, 200),),
+}
+
+
+def scaled(options: RunOptions, scale: float) -> RunOptions:
+    """The same with so many times the clients, messages and seconds; for a quick look."""
+    if scale == 1:
+        return options
+    clients = max(options.slow + 2, round(options.clients * scale))
+    return replace(
+        options,
+        clients=clients,
+        canisters=min(clients, max(1, round(options.canisters * scale))),
+        count=max(1, round(options.count * scale)) if options.count else 0,
+        seconds=max(1.0, options.seconds * scale),
+        settle=min(options.settle, 0.3),
+    )

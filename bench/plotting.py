@@ -1,0 +1,127 @@
+"""Pictures of results as SVG: latencies, CPU and rates of one or several sets side by side.
+
+Needs matplotlib, which is in the extra ``icwsgw[bench]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.compare import figure
+from bench.gateway import BenchError
+from bench.histogram import Histogram
+from bench.results import Result
+
+Sets = Mapping[str, Sequence[Result]]
+
+#: File, title, figures of which a run has one.
+_BARS = (
+    (
+        "cpu",
+        "CPU of the gateway, microseconds for each message, session or poll",
+        (
+            "measures.gateway_us_per_message",
+            "measures.gateway_us_per_cycle",
+            "measures.gateway_us_per_open",
+            "measures.gateway_us_per_poll",
+        ),
+    ),
+    ("rate", "messages a second", ("measures.messages_per_second", "measures.calls_per_second")),
+    (
+        "memory",
+        "bytes for each connection or canister",
+        ("measures.bytes_per_connection", "measures.bytes_per_canister"),
+    ),
+)
+
+
+def plot(sets: Sets, folder: Path) -> list[Path]:
+    """Draw what there is to draw; the files.
+
+    :raises BenchError: matplotlib is missing
+    """
+    try:
+        import matplotlib
+    except ImportError:
+        raise BenchError("plots need matplotlib: pip install icwsgw[bench]") from None
+    matplotlib.use("svg")
+    # text as text, and the same file for the same figures
+    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "icwsgw", "font.size": 9})
+    from matplotlib import pyplot
+
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = [*_latencies(sets, folder, pyplot)]
+    for name, title, paths in _BARS:
+        drawn += _bars(sets, folder / f"{name}.svg", title, paths, pyplot)
+    return drawn
+
+
+def _save(picture: Any, path: Path) -> Path:
+    picture.savefig(path, format="svg", bbox_inches="tight", metadata={"Date": None})
+    return path
+
+
+def _latencies(sets: Sets, folder: Path, pyplot: Any) -> list[Path]:
+    """Latency over percentile, one picture a scenario, the tail spread out."""
+    scenarios: dict[str, list[tuple[str, Result]]] = {}
+    for label, results in sets.items():
+        for result in results:
+            shown = f"{label}: {result['name']}" if len(sets) > 1 else str(result["name"])
+            scenarios.setdefault(result["options"]["scenario"], []).append((shown, result))
+    drawn = []
+    for scenario, runs in scenarios.items():
+        picture, axes = pyplot.subplots(figsize=(7, 4))
+        filled = False
+        for shown, result in runs:
+            histogram = Histogram.from_json(result["latency"])
+            if not histogram.count:
+                continue
+            filled = True
+            points = histogram.curve()
+            # one part in so many is slower
+            axes.plot(
+                [1 / max(1 - share, 0.5 / histogram.count) for share, _ in points],
+                [value / 1e6 for _, value in points],
+                label=shown,
+                drawstyle="steps-pre",
+            )
+        if filled:
+            axes.set_xscale("log")
+            axes.set_xticks([1, 2, 10, 100, 1000, 10_000], ["0", "50 %", "90 %", "99 %", "99.9 %", "99.99 %"])
+            axes.set_xlim(left=1)
+            axes.set_ylim(bottom=0)
+            axes.set_ylabel("ms")
+            axes.set_title(f"{scenario}: {runs[0][1]['latency_of']}")
+            axes.grid(alpha=0.3)
+            axes.legend(fontsize=7)
+            drawn.append(_save(picture, folder / f"latency-{scenario}.svg"))
+        pyplot.close(picture)
+    return drawn
+
+
+def _bars(sets: Sets, path: Path, title: str, paths: Sequence[str], pyplot: Any) -> list[Path]:
+    """A figure of each run, sets side by side."""
+    values: dict[str, dict[str, float]] = {}
+    for label, results in sets.items():
+        for result in results:
+            found = [value for each in paths if (value := figure(result, each)) is not None]
+            if found:
+                values.setdefault(str(result["name"]), {})[label] = found[0]
+    if not values:
+        return []
+    height = 0.8 / len(sets)
+    picture, axes = pyplot.subplots(figsize=(7, 0.8 + 0.35 * len(values) * max(1, len(sets) * 0.6)))
+    names = list(values)[::-1]
+    for at, label in enumerate(sets):
+        places = [row + 0.4 - height * (at + 0.5) for row in range(len(names))]
+        bars = axes.barh(places, [values[name].get(label, 0.0) for name in names], height, label=label)
+        axes.bar_label(bars, fmt="%.4g", fontsize=7, padding=2)
+    axes.set_yticks(range(len(names)), names, fontsize=7)
+    axes.set_title(title)
+    if len(sets) > 1:
+        axes.legend(fontsize=7)
+    saved = _save(picture, path)
+    pyplot.close(picture)
+    return [saved]

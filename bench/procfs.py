@@ -1,0 +1,86 @@
+"""What /proc says of processes and of the machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+_TICK = os.sysconf("SC_CLK_TCK")
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def tree(pids: Iterable[int]) -> list[int]:
+    """The processes and their descendants that live."""
+    found: dict[int, None] = {}
+    todo = list(pids)
+    while todo:
+        pid = todo.pop()
+        if pid in found or not os.path.exists(f"/proc/{pid}/stat"):
+            continue
+        found[pid] = None
+        for thread in _threads(pid):
+            todo += map(int, _read(f"/proc/{pid}/task/{thread}/children").split())
+    return list(found)
+
+
+def _threads(pid: int) -> list[str]:
+    try:
+        return os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []
+
+
+class CpuMeter:
+    """CPU time of some processes and their descendants, in nanoseconds where the kernel counts them, else in ticks.
+
+    A thread that has ended counts with what it was last seen at.
+    """
+
+    def __init__(self, pids: Iterable[int]) -> None:
+        self._pids = list(pids)
+        self._seen: dict[tuple[int, str], float] = {}
+
+    def seconds(self) -> float:
+        """CPU time up to now; only differences mean something."""
+        for pid in tree(self._pids):
+            for thread in _threads(pid):
+                taken = _thread_seconds(pid, thread)
+                if taken is not None:
+                    self._seen[pid, thread] = taken
+        return sum(self._seen.values())
+
+
+def _thread_seconds(pid: int, thread: str) -> float | None:
+    fields = _read(f"/proc/{pid}/task/{thread}/schedstat").split()
+    if fields:
+        return int(fields[0]) / 1e9
+    stat = _read(f"/proc/{pid}/task/{thread}/stat").rpartition(")")[2].split()
+    return (int(stat[11]) + int(stat[12])) / _TICK if len(stat) > 12 else None
+
+
+def memory(pids: Iterable[int]) -> dict[str, int]:
+    """Resident and proportional set size of the processes and their descendants together, in kB."""
+    rss = pss = 0
+    for pid in tree(pids):
+        for line in _read(f"/proc/{pid}/smaps_rollup").splitlines():
+            if line.startswith("Rss:"):
+                rss += int(line.split()[1])
+            elif line.startswith("Pss:"):
+                pss += int(line.split()[1])
+    return {"rss_kb": rss, "pss_kb": pss}
+
+
+def machine_seconds() -> tuple[float, float]:
+    """CPU time of the whole machine: busy and idle, all CPUs together."""
+    line = _read("/proc/stat").partition("\n")[0]
+    fields = [int(field) for field in line.split()[1:]]
+    idle = fields[3] + fields[4]
+    # guest time is part of user time
+    return (sum(fields[:8]) - idle) / _TICK, idle / _TICK

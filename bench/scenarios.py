@@ -1,0 +1,400 @@
+"""What is done to a gateway, and what is measured about it.
+
+Each scenario gets a lab whose processes run and whose replica is as the options say, and returns its measures: plain
+numbers by name. Every outcome also has ``losses`` (messages that did not arrive), ``order_violations``,
+``unexpected_closes`` and ``failed_opens``: a figure is worth nothing where one of them is not 0, unless the scenario
+is about just that.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.histogram import Histogram
+from bench.lab import Lab, Measured
+from bench.options import RunOptions
+
+#: Time to hand a start out to all processes before it.
+_LEAD_NS = 150_000_000
+
+
+@dataclass
+class Outcome:
+    """What a run has shown.
+
+    :ivar cpu: of the part that was measured
+    :ivar latency: what the scenario is about, ns
+    :ivar latency_of: in words
+    """
+
+    measures: dict[str, Any] = field(default_factory=dict)
+    cpu: Measured = field(default_factory=Measured)
+    latency: Histogram = field(default_factory=Histogram)
+    latency_of: str = ""
+    losses: int = 0
+    order_violations: int = 0
+    unexpected_closes: int = 0
+    failed_opens: int = 0
+    reasons: list[str] = field(default_factory=list)
+    replica: dict[str, Any] = field(default_factory=dict)
+
+    def watch(self, shot: dict[str, Any]) -> None:
+        """Take over what load clients complain of."""
+        self.order_violations += shot["order_violations"]
+        self.unexpected_closes += sum(shot["closes"].values()) + sum(shot["canister_closes"].values())
+        self.failed_opens += shot["failed"]
+        self.reasons += shot["reasons"]
+
+    def saw(self, stats: dict[str, Any]) -> None:
+        """Take over what the replica has seen in the measured part."""
+        self.order_violations += stats["events"].get("wrong_sequence", 0)
+        gaps = Histogram.from_json(stats.pop("poll_gaps"))
+        stats.pop("up")
+        stats["poll_gap_ms"] = gaps.summary()
+        seconds = self.cpu.seconds or stats["seconds"]
+        stats["queries_per_second"] = round(stats["queries"] / seconds, 1)
+        self.replica = stats
+
+
+Scenario = Callable[[Lab, RunOptions], Outcome]
+
+
+def _begin(lab: Lab, options: RunOptions, outcome: Outcome) -> None:
+    """Open the clients, over all canisters by turns, and let things calm down."""
+    lab.open(
+        [(index, index % options.canisters) for index in range(options.clients)],
+        concurrency=max(1, options.concurrency // len(lab.loads)),
+        timeout=options.open_timeout,
+    )
+    shot = lab.snapshot()
+    outcome.watch(shot)
+    outcome.measures["opened"] = shot["opened"]
+    outcome.measures["open_ms"] = shot["opening"].summary()
+    time.sleep(options.settle)
+    lab.load("clear")
+    lab.control("clear")
+
+
+def _end(lab: Lab, options: RunOptions, outcome: Outcome) -> None:
+    """Close the clients that are left, and see that the canister hears of it."""
+    before = lab.event("ws_close_ok") + lab.event("ws_close_err")
+    started = time.monotonic()
+    closed = lab.load("close", timeout=options.close_timeout)
+    count = sum(each["closed"] for each in closed)
+
+    def told() -> tuple[int, int]:
+        return lab.event("ws_close_ok") + lab.event("ws_close_err") - before, count
+
+    told_all = lab.wait_until(told, options.stall)
+    outcome.measures["closing"] = {
+        "clients": count,
+        "not_answered": sum(each["late"] for each in closed),
+        "seconds": round(time.monotonic() - started, 3),
+        "canister_told": count if told_all else told()[0],
+    }
+    outcome.watch(lab.snapshot())
+
+
+def _rates(outcome: Outcome, shot: dict[str, Any], pushed: int) -> None:
+    """What a stream of messages to the clients amounts to."""
+    received = shot["received"]
+    seconds = (shot["last_received_ns"] - shot["first_received_ns"]) / 1e9
+    outcome.measures |= {
+        "sent": pushed,
+        "received": received,
+        "messages_per_second": round(received / seconds, 1) if seconds > 0 else None,
+        "bytes_per_message": round(shot["bytes"] / received, 1) if received else None,
+        "gateway_us_per_message": outcome.cpu.gateway_per(received),
+        "verified": shot["verified"],
+    }
+    outcome.latency = shot["latency"]
+    outcome.losses = pushed - received
+
+
+def idle(lab: Lab, options: RunOptions) -> Outcome:
+    """Connections that do nothing: their memory, their opening, their closing."""
+    outcome = Outcome(latency_of="from the connection's start to the canister's first message")
+    cycles = []
+    for _ in range(options.cycles):
+        before = lab.memory()
+        with lab.measure() as opening:
+            lab.open(
+                [(index, index % options.canisters) for index in range(options.clients)],
+                concurrency=max(1, options.concurrency // len(lab.loads)),
+                timeout=options.open_timeout,
+            )
+        shot = lab.snapshot()
+        outcome.latency.merge(shot["opening"])
+        time.sleep(options.settle)
+        lab.control("clear")
+        opened = lab.memory()
+        with lab.measure() as outcome.cpu:
+            time.sleep(options.seconds)
+        stats = lab.control("stats")
+        with lab.measure() as closing:
+            _end(lab, options, outcome)
+        time.sleep(options.settle)
+        after = lab.memory()
+        lab.load("clear")
+        count = shot["opened"]
+        cycles.append({"before": before, "open": opened, "after": after})
+        outcome.measures |= {
+            "opened": count,
+            "opens_per_second": round(count / opening.seconds, 1),
+            "gateway_us_per_open": opening.gateway_per(count),
+            "gateway_us_per_close": closing.gateway_per(count),
+            "bytes_per_connection": _per(opened["rss_kb"] - before["rss_kb"], count),
+            "pss_bytes_per_connection": _per(opened["pss_kb"] - before["pss_kb"], count),
+            "bytes_kept_per_connection": _per(after["rss_kb"] - before["rss_kb"], count),
+            "gateway_idle_percent": round(100 * outcome.cpu.gateway / outcome.cpu.seconds, 2),
+        }
+    outcome.measures["memory"] = cycles
+    outcome.saw(stats)
+    return outcome
+
+
+def _per(kilobytes: int, count: int) -> float | None:
+    return round(kilobytes * 1024 / count, 1) if count else None
+
+
+def down(lab: Lab, options: RunOptions) -> Outcome:
+    """Messages to the clients: at a rate, or all there at once (rate 0)."""
+    outcome = Outcome(latency_of="from the canister's send to the client")
+    _begin(lab, options, outcome)
+    if options.rate:
+        count = max(1, int(options.rate * options.seconds))
+        start = time.monotonic_ns() + _LEAD_NS
+        lab.load("base", base_ns=0)
+        with lab.measure() as outcome.cpu:
+            lab.control("flow", rate=options.rate, count=count, size=options.size, start_ns=start)
+            _wait_received(lab, options, count)
+    else:
+        count = options.count
+        lab.control("push", count=count, size=options.size, hold=True)
+        start = time.monotonic_ns() + _LEAD_NS
+        lab.load("base", base_ns=start)
+        with lab.measure() as outcome.cpu:
+            lab.control("show", at_ns=start)
+            _wait_received(lab, options, count)
+    shot = lab.snapshot()
+    stats = lab.control("stats")
+    _rates(outcome, shot, stats["events"].get("pushed", 0))
+    outcome.losses += stats["events"].get("not_pushed", 0)
+    outcome.saw(stats)
+    _end(lab, options, outcome)
+    return outcome
+
+
+def _wait_received(lab: Lab, options: RunOptions, count: int) -> bool:
+    return lab.wait_until(lambda: (lab.snapshot()["received"], count), options.stall, pause=0.05)
+
+
+def _prepare(lab: Lab, options: RunOptions, rate: float, count: int) -> int:
+    """Sign the load's messages beforehand; how many there are."""
+    loads = len(lab.loads)
+    if rate:
+        shares = [len(range(first, count, loads)) for first in range(loads)]
+        commands = [
+            {"count": share, "rate": rate, "size": options.size, "first": first, "stride": loads}
+            for first, share in enumerate(shares)
+        ]
+    else:
+        commands = [{"count": count, "rate": 0, "size": options.size}] * loads
+    return sum(int(each["prepared"]) for each in lab.load_each("prepare", commands))
+
+
+def up(lab: Lab, options: RunOptions) -> Outcome:
+    """Messages of the clients: at a rate over all of them, or ``count`` of each client at once (rate 0)."""
+    outcome = Outcome(latency_of="from the client's send to the replica")
+    _begin(lab, options, outcome)
+    sent = _prepare(lab, options, options.rate, int(options.rate * options.seconds) if options.rate else options.count)
+    start = time.monotonic_ns() + _LEAD_NS
+    lab.control("base", base_ns=start)
+    with lab.measure() as outcome.cpu:
+        lab.load("send", base_ns=start)
+
+        def executed() -> tuple[int, int]:
+            events = lab.control("stats")["events"]
+            return events.get("ws_message_ok", 0) + events.get("ws_message_err", 0), sent
+
+        lab.wait_until(executed, options.stall)
+    stats = lab.control("stats")
+    accepted = stats["events"].get("ws_message_ok", 0)
+    calls = stats["events"].get("ws_message", 0)
+    seconds = (stats["last_call_ns"] - start) / 1e9
+    outcome.latency = Histogram.from_json(stats["up"])
+    outcome.losses = sent - accepted
+    outcome.measures |= {
+        "sent": sent,
+        "calls": calls,
+        "accepted": accepted,
+        "calls_per_second": round(calls / seconds, 1) if seconds > 0 else None,
+        "gateway_us_per_message": outcome.cpu.gateway_per(calls),
+        "most_calls_in_flight": stats["most_calls_in_flight"],
+    }
+    outcome.saw(stats)
+    _end(lab, options, outcome)
+    return outcome
+
+
+def echo(lab: Lab, options: RunOptions) -> Outcome:
+    """Messages that the canister sends back: at a rate, or each client's next after its echo (rate 0)."""
+    outcome = Outcome(latency_of="from the client's send to its echo")
+    _begin(lab, options, outcome)
+    count = int(options.rate * options.seconds)
+    if options.rate:
+        count = _prepare(lab, options, options.rate, count)
+    start = time.monotonic_ns() + _LEAD_NS
+    lab.control("base", base_ns=start)
+    with lab.measure() as outcome.cpu:
+        if options.rate:
+            lab.load("send", base_ns=start)
+            _wait_received(lab, options, count)
+        else:
+            answers = lab.load("echo", base_ns=start, seconds=options.seconds, size=options.size, window=options.window)
+            del answers
+    shot = lab.snapshot()
+    _rates(outcome, shot, shot["sent"])
+    outcome.saw(lab.control("stats"))
+    _end(lab, options, outcome)
+    return outcome
+
+
+def churn(lab: Lab, options: RunOptions) -> Outcome:
+    """Sessions that open and close: so many in parallel, or so many a second."""
+    outcome = Outcome(latency_of="from the connection's (meant) start to the canister's first message")
+    loads = len(lab.loads)
+    parts = lab.split(range(options.clients))
+    commands = [
+        {
+            "first": first,
+            "stride": loads,
+            "parallel": len(part),
+            "seconds": options.seconds,
+            "canister": lab.first_canister,
+            "rate": options.rate / loads,
+        }
+        for first, part in enumerate(parts)
+    ]
+    with lab.measure() as outcome.cpu:
+        lab.load_each("churn", commands)
+        shot = lab.snapshot()
+        opened = shot["opened"]
+
+        def closed() -> tuple[int, int]:
+            return lab.event("ws_close_ok") + lab.event("ws_close_err"), opened
+
+        lab.wait_until(closed, options.stall)
+    stats = lab.control("stats")
+    told = stats["events"].get("ws_close_ok", 0)
+    outcome.latency = shot["opening"]
+    outcome.losses = opened - told
+    outcome.watch(shot)
+    outcome.measures = {
+        "opened": opened,
+        "opens_per_second": round(opened / options.seconds, 1),
+        "gateway_us_per_cycle": outcome.cpu.gateway_per(opened),
+        "canister_told": told,
+    }
+    outcome.saw(stats)
+    return outcome
+
+
+def many(lab: Lab, options: RunOptions) -> Outcome:
+    """Canisters with idle clients: how regularly each is polled, and what that costs."""
+    outcome = Outcome(latency_of="between two polls of a canister")
+    before = lab.memory()
+    _begin(lab, options, outcome)
+    with lab.measure() as outcome.cpu:
+        time.sleep(options.seconds)
+        stats = lab.control("stats")
+    opened = lab.memory()
+    outcome.latency = Histogram.from_json(stats["poll_gaps"])
+    queries = stats["queries"]
+    outcome.measures |= {
+        "canisters": options.canisters,
+        "polls_per_second": round(queries / outcome.cpu.seconds, 1),
+        "gateway_percent": round(100 * outcome.cpu.gateway / outcome.cpu.seconds, 2),
+        "gateway_us_per_poll": outcome.cpu.gateway_per(queries),
+        "bytes_per_canister": _per(opened["rss_kb"] - before["rss_kb"], options.canisters),
+        "memory": {"before": before, "open": opened},
+    }
+    outcome.saw(stats)
+    _end(lab, options, outcome)
+    return outcome
+
+
+def slow(lab: Lab, options: RunOptions) -> Outcome:
+    """Some clients stop reading: the others must not notice, and the slow ones must end."""
+    outcome = Outcome(latency_of="from the canister's send to a client that reads")
+    healthy = options.clients - options.slow
+    lab.open([(index, 0) for index in range(healthy)], concurrency=options.concurrency)
+    lagging = range(healthy, options.clients)
+    lab.open([(index, 0) for index in lagging], receive_buffer=65536)
+    outcome.watch(lab.snapshot())
+    time.sleep(options.settle)
+    lab.load("clear")
+    lab.control("clear")
+    lab.load("read", indexes=list(lagging), reading=False)
+    lab.load("base", base_ns=0)
+    count = int(options.rate * options.seconds)
+    # the canister sends to its clients by turns, in the order of their opening
+    expected = sum(at % options.clients < healthy for at in range(count))
+    start = time.monotonic_ns() + _LEAD_NS
+    with lab.measure() as outcome.cpu:
+        lab.control("flow", rate=options.rate, count=count, size=options.size, start_ns=start)
+        _wait_received(lab, options, expected)
+    shot = lab.snapshot()
+    _rates(outcome, shot, expected)
+    stats = lab.control("stats")
+    outcome.measures |= {
+        "delivered_percent": round(100 * shot["received"] / expected, 3) if expected else None,
+        "slow_closed": stats["events"].get("ws_close_ok", 0),
+        "memory": lab.memory(),
+    }
+    outcome.watch(shot)
+    outcome.saw(stats)
+    lab.load("clear")
+    lab.load("read", indexes=list(lagging), reading=True)
+    _end(lab, options, closing := Outcome())
+    outcome.measures |= closing.measures
+    outcome.measures["slow_ends"] = closing.reasons
+    return outcome
+
+
+def storm(lab: Lab, options: RunOptions) -> Outcome:
+    """An acknowledgement round: every client is asked at once, and removed if its answer takes 60 s."""
+    outcome = Outcome(latency_of="from the round to a client's AckMessage")
+    _begin(lab, options, outcome)
+    start = time.monotonic_ns() + _LEAD_NS
+    lab.load("base", base_ns=start)
+    clients = outcome.measures["opened"]
+    with lab.measure() as outcome.cpu:
+        lab.control("round", at_ns=start, seconds=options.keep_alive_timeout)
+
+        def answered() -> tuple[int, int]:
+            events = lab.control("stats")["events"]
+            return events.get("keep_alives", 0) + events.get("keep_alive_timeouts", 0), clients
+
+        lab.wait_until(answered, options.stall, pause=0.05)
+    shot = lab.snapshot()
+    stats = lab.control("stats")
+    answers = stats["events"].get("keep_alives", 0)
+    outcome.latency = shot["ack_latency"]
+    outcome.losses = clients - answers
+    outcome.measures |= {
+        "acks_received": shot["acks"],
+        "keep_alives": answers,
+        "keep_alive_timeouts": stats["events"].get("keep_alive_timeouts", 0),
+        "seconds": round((time.monotonic_ns() - start) / 1e9, 3),
+        "gateway_us_per_client": outcome.cpu.gateway_per(clients),
+    }
+    outcome.saw(stats)
+    _end(lab, options, outcome)
+    return outcome
+
+
+SCENARIOS: dict[str, Scenario] = {each.__name__: each for each in (idle, down, up, echo, churn, many, slow, storm)}

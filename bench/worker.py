@@ -1,0 +1,137 @@
+"""The bench's processes: ``python -m bench.worker load`` and ``... replica``.
+
+A load process takes commands as JSON lines on stdin and answers each with one on stdout; the end of stdin ends it. The
+replica prints its port and is then told what to do over HTTP (bench/control.py); the end of stdin ends it too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import resource
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from bench.crowd import Crowd
+from bench.loop import Loop
+from bench.queues import Settings
+from bench.replica import Replica
+
+
+class Lines:
+    """Commands from stdin."""
+
+    def __init__(self, loop: Loop, handle: Callable[[dict[str, Any]], object]) -> None:
+        self._loop = loop
+        self._handle = handle
+        self._data = b""
+        loop.add(0, self)
+
+    def on_readable(self) -> None:
+        """Read commands."""
+        data = os.read(0, 1 << 20)
+        if not data:
+            self._loop.stop()
+            return
+        *lines, self._data = (self._data + data).split(b"\n")
+        for line in lines:
+            self._handle(json.loads(line))
+
+    def on_writable(self) -> None:
+        """Never asked for."""
+
+
+def tell(message: dict[str, Any]) -> None:
+    """Write a line for the coordinator."""
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+class LoadProcess:
+    """One process of clients."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._crowd: Crowd | None = None
+
+    @property
+    def crowd(self) -> Crowd:
+        """The clients; after ``begin``."""
+        assert self._crowd is not None
+        return self._crowd
+
+    def handle(self, command: dict[str, Any]) -> None:
+        """Do as told."""
+        name = command.pop("do")
+        getattr(self, "_do_" + name)(**command)
+
+    def _do_begin(self, url: str, seed: str, root_key: str = "", verify_every: int = 0) -> None:
+        self._crowd = Crowd(self._loop, url, seed, bytes.fromhex(root_key), verify_every)
+        tell({"pid": os.getpid()})
+
+    def _do_open(self, **options: Any) -> None:
+        self.crowd.open(options.pop("clients"), tell, **options)
+
+    def _do_churn(self, **options: Any) -> None:
+        self.crowd.churn(tell, **options)
+
+    def _do_close(self, **options: Any) -> None:
+        self.crowd.close(tell, **options)
+
+    def _do_prepare(self, **options: Any) -> None:
+        self.crowd.prepare(tell, **options)
+
+    def _do_send(self, **options: Any) -> None:
+        self.crowd.send(tell, **options)
+
+    def _do_echo(self, **options: Any) -> None:
+        self.crowd.echo(tell, **options)
+
+    def _do_read(self, indexes: list[int], reading: bool) -> None:
+        self.crowd.read(indexes, reading)
+        tell({})
+
+    def _do_base(self, base_ns: int) -> None:
+        self.crowd.base_ns = base_ns
+        tell({})
+
+    def _do_clear(self) -> None:
+        self.crowd.clear()
+        tell({})
+
+    def _do_snapshot(self) -> None:
+        tell(self.crowd.snapshot())
+
+
+def raise_file_limit() -> None:
+    """As many sockets as the system allows this process."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def main(arguments: list[str]) -> None:
+    """Be one of the processes."""
+    raise_file_limit()
+    loop = Loop()
+    if arguments[0] == "load":
+        Lines(loop, LoadProcess(loop).handle)
+    else:
+        options = json.loads(arguments[1])
+        settings = Settings(**options.get("settings", {}))
+        replica = Replica(loop, (options.get("host", "127.0.0.1"), options.get("port", 0)), settings)
+        tell({"port": replica.port, "pid": os.getpid(), "root_key": replica.authority.root_key_der.hex()})
+        if not options.get("alone"):
+            Lines(loop, lambda _: None)
+    # a collection over tens of thousands of live objects would be a pause in the load
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+    with contextlib.suppress(KeyboardInterrupt):
+        loop.run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
