@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from icwsgw.config import GatewayConfig
 from icwsgw.tap import Options
+from tests.acceptance.conftest import Devnet, start_devnet
 from tests.deploy import tools
+from tests.deploy.fleet import Certificate
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,3 +37,15 @@ def understood(monkeypatch: pytest.MonkeyPatch) -> Callable[..., GatewayConfig]:
         return options.config
 
     return read
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return Certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture(scope="session")
+def devnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Devnet]:
+    devnet = start_devnet(tmp_path_factory.mktemp("devnet"))
+    yield devnet
+    devnet.server.kill()

@@ -165,7 +165,7 @@ def test_dashboards_are_well_formed(path: Path) -> None:
     shown = list(panels(dashboard))
     numbers = [panel["id"] for panel in shown]
     assert len(set(numbers)) == len(numbers)
-    taken = set()
+    taken: set[tuple[int, int]] = set()
     for panel in shown:
         place = panel["gridPos"]
         assert place["x"] + place["w"] <= 24

@@ -108,9 +108,9 @@ def test_the_data_directory_is_given_to_the_gateways_user(tmp_path: Path) -> Non
     key.touch(0o600)
     account = data / "certs/accounts/secret"
     account.touch(0o600)
-    for directory in data.rglob("*"):
-        if directory.is_dir():
-            directory.chmod(0o700)
+    for path in data.rglob("*"):
+        if path.is_dir():
+            path.chmod(0o700)
     bin = tmp_path / "bin"
     for name in ("chown", "chgrp"):
         stub(bin, name)
