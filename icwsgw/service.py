@@ -37,10 +37,6 @@ from icwsgw.server.tls import ServerTls
 
 _log = get_logger("service")
 
-#: The JavaScript SDK fetches the root key without waiting for it; a replica that opens within a few milliseconds finds
-#: it verifying with mainnet's key. No real one is that fast.
-DEVNET_CALL_LATENCY_MS = 150
-
 #: Seconds that a closing handshake may take when the end is hurried.
 HURRIED_CLOSE = 1.0
 
@@ -173,6 +169,7 @@ class GatewayService(MultiService):
     def startService(self) -> None:  # noqa: N802
         """Start all parts."""
         super().startService()  # type: ignore[no-untyped-call]
+        fastpoll.install(self._reactor)
         _log.info(
             "gateway starts",
             version=__version__,
@@ -255,5 +252,4 @@ def make_gateway_service(config: GatewayConfig, reactor: Any) -> GatewayService:
 
     :raises ConfigError: a key, a certificate or an address is of no use
     """
-    fastpoll.install(reactor)
     return GatewayService(config, reactor)
