@@ -131,8 +131,9 @@ class Trust:
 
     def doubt(self) -> None:
         """Something did not verify: ask a test network for its key again, which may have been made anew."""
-        due = self._asked + DOUBT_INTERVAL
-        if self._fetches and self._running and self._attempt is self._retry is None and self._reactor.seconds() >= due:
+        asking = self._attempt is not None or self._retry is not None
+        due = self._reactor.seconds() >= self._asked + DOUBT_INTERVAL
+        if self._fetches and self._running and due and not asking:
             self._try()
 
     def _try(self) -> None:
