@@ -41,11 +41,12 @@ GOOD_CLOSE = {"OK", "INFORMATIONAL"}
 
 
 def python27() -> str:
-    candidates = [shutil.which("python2.7"), *sorted(map(str, Path.home().glob(".pyenv/versions/2.7.*/bin/python2.7")))]
-    for candidate in candidates:
-        if candidate and Path(candidate).exists():
+    versions = sorted(map(str, Path.home().glob(".pyenv/versions/2.7.*/bin/python2.7")))
+    for candidate in (*versions, shutil.which("python2.7")):
+        # pyenv puts programs on the path that only say that the version is not switched on
+        if candidate and subprocess.run([candidate, "-m", "pip", "--version"], capture_output=True).returncode == 0:
             return candidate
-    pytest.fail("Python 2.7 is needed for the Autobahn test suite (pyenv install 2.7.18)")
+    pytest.fail("Python 2.7 with pip is needed for the Autobahn test suite (pyenv install 2.7.18)")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,75 @@
+"""No bytes from outside bring anything out of a decoder but the errors that it documents; see targets.py.
+
+``ICWS_FUZZ_EXAMPLES`` says how many inputs each target gets. Inputs that found something, or that go far, are kept in
+``corpus/<target>`` and run again each time; the atheris target adds to them.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.fuzz.mutations import inputs
+from tests.fuzz.targets import MOST_SECONDS, TARGETS
+
+CORPUS = Path(__file__).parent / "corpus"
+EXAMPLES = int(os.environ.get("ICWS_FUZZ_EXAMPLES", "150"))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_damaged_samples(name: str) -> None:
+    target = TARGETS[name]
+
+    @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
+    @given(st.data())
+    def attack(data: st.DataObject) -> None:
+        target.run(data.draw(inputs(target.samples)))
+
+    attack()
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_valid_samples_and_the_corpus(name: str) -> None:
+    target = TARGETS[name]
+    kept = sorted((CORPUS / name).glob("*")) if (CORPUS / name).exists() else []
+    for data in [*target.samples, *(path.read_bytes() for path in kept)]:
+        started = time.process_time()
+        target.run(data)
+        assert time.process_time() - started < MOST_SECONDS, data[:100]
+
+
+def test_each_folder_of_the_corpus_has_its_target() -> None:
+    assert {path.name for path in CORPUS.iterdir()} <= set(TARGETS)
+
+
+BOMBS = {
+    "nested arrays": b"\x81" * 100_000 + b"\x00",
+    "nested maps": b"\xa1\x61a" * 100_000 + b"\x00",
+    "nested tags": b"\xc6" * 100_000 + b"\x00",
+    "a long array": b"\x9b\x00\x00\x00\xff\xff\xff\xff\xff",
+    "a long text": b"\x7b\x7f\xff\xff\xff\xff\xff\xff\xff",
+    "endless parts": b"\x5f" + b"\x41a" * 50_000,
+    "a vector of nothing": b"DIDL\x01\x6d\x7f\x01\x00\xff\xff\xff\xff\x0f",
+    "a vector of empty records": b"DIDL\x02\x6d\x01\x6c\x00\x01\x00\xff\xff\xff\xff\x0f",
+    "nested options": b"DIDL\x01\x6e\x00\x01\x00" + b"\x01" * 100_000,
+    "a chain of types": b"DIDL\x80\x40" + b"".join(b"\x6e" + bytes((i & 127 | 128, i >> 7)) for i in range(1, 8193)),
+    "nested forks": b"\x83\x01" * 50_000 + b"\x81\x00" * 50_001,
+    "nested labels": b"\x83\x02\x41a" * 50_000 + b"\x81\x00",
+    "a long LEB128": b"DIDL" + b"\x80" * 100_000 + b"\x01",
+    "a long head": b"\x00HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 60_000,
+    "a long chunk extension": b"\x00HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;" + b"a" * 300_000,
+    "small chunks": b"\x00HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 60_000,
+}
+
+
+@pytest.mark.parametrize("what", BOMBS)
+def test_bombs(what: str) -> None:
+    for name, target in TARGETS.items():
+        started = time.process_time()
+        target.run(BOMBS[what])
+        assert time.process_time() - started < MOST_SECONDS, name
