@@ -52,7 +52,7 @@ class WrongMessage(Exception):
     """A message that is not what the protocol says."""
 
 
-def cbor_blob(data: bytes, at: int) -> tuple[int, int]:
+def cbor_blob(data: bytes | bytearray, at: int) -> tuple[int, int]:
     """Where the byte or text string at a place begins and ends."""
     kind = data[at] & 0x1F
     if kind < 24:
@@ -62,7 +62,7 @@ def cbor_blob(data: bytes, at: int) -> tuple[int, int]:
     return start, start + int.from_bytes(data[at + 1 : start], "big")
 
 
-def cbor_number(data: bytes, at: int) -> int:
+def cbor_number(data: bytes | bytearray, at: int) -> int:
     """The number at a place."""
     kind = data[at] & 0x1F
     return kind if kind < 24 else int.from_bytes(data[at + 1 : at + 1 + (1 << (kind - 24))], "big")
@@ -187,17 +187,21 @@ class LoadClient(Stream):
             if not size:
                 self.lost()
                 return
-            data = bytes(buffer[:size])
-            self._take(self._data + data if self._data else data)
+            if self._data:
+                data = self._data + buffer[:size]
+                self._take(data, len(data))
+            else:
+                self._take(buffer, size)
             if not self._tls:
                 return
 
-    def _take(self, data: bytes) -> None:
+    def _take(self, data: bytes | bytearray, size: int) -> None:
+        """Take what is whole; ``data`` may be the loop's buffer, of which only ``size`` bytes are ours."""
         at = 0
         if self.state is State.UPGRADING:
-            end = data.find(b"\r\n\r\n")
+            end = data.find(b"\r\n\r\n", 0, size)
             if end < 0:
-                self._data = data
+                self._data = bytes(data[:size])
                 return
             if not data.startswith(b"HTTP/1.1 101"):
                 self.close_reason = data[: data.find(b"\r\n")].decode("latin-1")
@@ -205,7 +209,6 @@ class LoadClient(Stream):
                 return
             self.state = State.GREETING
             at = end + 4
-        size = len(data)
         while size - at >= 2:
             first, length = data[at], data[at + 1]
             start = at + 2
@@ -224,11 +227,11 @@ class LoadClient(Stream):
                 except (WrongMessage, IcwsError, ValueError, IndexError) as error:
                     self._crowd.wrong(self, str(error))
             else:
-                self._other(first, data[start:at_end])
+                self._other(first, bytes(data[start:at_end]))
             if self.closed:
                 return
             at = at_end
-        self._data = data[at:] if at < size else b""
+        self._data = bytes(data[at:size]) if at < size else b""
 
     def _other(self, first: int, payload: bytes) -> None:
         if first == 0x89:
@@ -242,10 +245,10 @@ class LoadClient(Stream):
         elif first != 0x8A:
             self._crowd.wrong(self, f"unexpected frame {first:#x}")
 
-    def _message(self, data: bytes, at: int, end: int) -> None:
+    def _message(self, data: bytes | bytearray, at: int, end: int) -> None:
         crowd = self._crowd
         if self.state is State.GREETING:
-            gateway = cbor.loads(data[at:end])["gateway_principal"]
+            gateway = cbor.loads(bytes(data[at:end]))["gateway_principal"]
             self.state = State.OPENING
             crowd.gateways[gateway] = crowd.gateways.get(gateway, 0) + 1
             self.send(self.envelopes.open(gateway))
@@ -267,12 +270,12 @@ class LoadClient(Stream):
         flag = data.find(_SERVICE, place, stop) + len(_SERVICE)
         inner, inner_end = cbor_blob(data, flag + 9)
         if crowd.verify_every and number % crowd.verify_every == 0:
-            self._verify(data[at:end])
+            self._verify(bytes(data[at:end]))
         if data[flag] == 0xF4:
             self.received += 1
             crowd.application(self, int.from_bytes(data[inner : inner + STAMP], "big"), end - at)
             return
-        service = ws.decode_service_message(data[inner:inner_end])
+        service = ws.decode_service_message(bytes(data[inner:inner_end]))
         if isinstance(service, ws.OpenMessage) and self.state is State.OPENING:
             self.state = State.OPEN
             crowd.opened(self)

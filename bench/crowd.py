@@ -1,23 +1,17 @@
-"""The clients of one load process, what they do together, and what is counted about them.
-
-Loads are open-loop where they have a rate: each message has a time at which it is meant to leave, the latency counts
-from there, and a gateway that is late does not slow the next message down. A closed loop (rate 0) sends the next when
-the one before has come back, as a patient user does; its latencies say nothing about a load.
-"""
+"""The clients of one load process, and what is counted about them."""
 
 from __future__ import annotations
 
-import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from hashlib import sha256
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from typing import Any
 
 from bench.client import LoadClient, State
 from bench.histogram import Histogram
-from bench.loop import Loop, Timer
+from bench.loop import Loop
+from bench.target import canister_id, parse_target
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
 
@@ -25,44 +19,17 @@ Done = Callable[[dict[str, Any]], object]
 _KEPT_REASONS = 20
 
 
-class Target(NamedTuple):
-    """Where the gateway is."""
-
-    address: tuple[str, int]
-    host: str
-    path: str
-    context: ssl.SSLContext | None
-    loopback: bool
-
-
-def parse_target(url: str) -> Target:
-    """Read a ws:// or wss:// URL; certificates are not checked.
-
-    :raises ValueError: another scheme
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in ("ws", "wss") or not parts.hostname:
-        raise ValueError(f"{url!r} is not a WebSocket URL")
-    context = None
-    if parts.scheme == "wss":
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    address = (parts.hostname, parts.port or (443 if context else 80))
-    return Target(address, parts.netloc, parts.path or "/", context, parts.hostname == "127.0.0.1")
-
-
-def canister_id(number: int) -> Principal:
-    """The bench's canister number so and so; in the range of ids that canisters have."""
-    return Principal(number.to_bytes(8, "big") + b"\1\1")
-
-
 class Crowd:
     """See the module.
 
     :ivar verify_every: verify each n-th message of a session in full; 0: none
     :ivar base_ns: what stamps count from
+    :ivar clients: by index
     :ivar stalled: clients that were told to stop reading; what they get is counted apart
+    :ivar waiting: clients to start: index, number of the canister, when they are meant to (ns; 0: now)
+    :ivar concurrency: how many open at the same time
+    :ivar on_ended: sessions are to close as soon as they are open; called with each that has ended
+    :ivar on_message: called with the client of each application message
     """
 
     def __init__(self, loop: Loop, url: str, seed: str, root_key: bytes | None = None, verify_every: int = 0) -> None:
@@ -75,14 +42,13 @@ class Crowd:
         self.stalled: set[int] = set()
         self._seed = seed
         self._identities: dict[int, Ed25519Identity] = {}
-        self._waiting: deque[tuple[int, int, int]] = deque()
+        self.waiting: deque[tuple[int, int, int]] = deque()
         self._pending: set[LoadClient] = set()
-        self._concurrency = 1
+        self.concurrency = 1
         self._receive_buffer = 0
         self._settled: Callable[[], object] | None = None
-        self._churn: Callable[[LoadClient], object] | None = None
-        self._reply: Callable[[LoadClient], object] | None = None
-        self._prepared: deque[tuple[int, LoadClient, bytes]] = deque()
+        self.on_ended: Callable[[LoadClient], object] | None = None
+        self.on_message: Callable[[LoadClient], object] | None = None
         self.clear()
 
     def clear(self) -> None:
@@ -140,11 +106,11 @@ class Crowd:
         """The canister's OpenMessage has come."""
         self.opened_count += 1
         self.opening.add(time.monotonic_ns() - client.started)
-        if self._churn is not None:
+        if self.on_ended is not None:
             client.hang_up()
             return
         self._pending.discard(client)
-        self._fill()
+        self.fill()
 
     def application(self, client: LoadClient, stamp_ns: int, size: int) -> None:
         """An application message has come."""
@@ -158,8 +124,8 @@ class Crowd:
         self.last_received_ns = now
         if not self.first_received_ns:
             self.first_received_ns = now
-        if self._reply is not None:
-            self._reply(client)
+        if self.on_message is not None:
+            self.on_message(client)
 
     def acknowledged(self, client: LoadClient) -> None:
         """An AckMessage has come, and is about to be answered."""
@@ -191,9 +157,9 @@ class Crowd:
             self.closes[code] = self.closes.get(code, 0) + 1
             self._reason(f"client {client.index} was closed: {code} {client.close_reason}")
         self._pending.discard(client)
-        if self._churn is not None:
-            self._churn(client)
-        self._fill()
+        if self.on_ended is not None:
+            self.on_ended(client)
+        self.fill()
 
     def _reason(self, text: str) -> None:
         if len(self.reasons) < _KEPT_REASONS:
@@ -213,11 +179,12 @@ class Crowd:
         self._pending.add(client)
         client.connect(self._receive_buffer)
 
-    def _fill(self) -> None:
-        while self._waiting and len(self._pending) < self._concurrency:
-            index, canister, started = self._waiting.popleft()
+    def fill(self) -> None:
+        """Start those that wait, as far as the concurrency allows."""
+        while self.waiting and len(self._pending) < self.concurrency:
+            index, canister, started = self.waiting.popleft()
             self._start(index, canister, started or time.monotonic_ns())
-        if not self._waiting and not self._pending and self._settled is not None:
+        if not self.waiting and not self._pending and self._settled is not None:
             settled, self._settled = self._settled, None
             settled()
 
@@ -231,58 +198,12 @@ class Crowd:
         receive_buffer: int = 0,
     ) -> None:
         """Open some clients (index, canister number), so many at a time."""
-        self._waiting.extend((index, canister, 0) for index, canister in clients)
-        self._concurrency = concurrency
+        self.waiting.extend((index, canister, 0) for index, canister in clients)
+        self.concurrency = concurrency
         self._receive_buffer = receive_buffer
-        self._finally(timeout, done)
+        self.when_settled(timeout, done)
 
-    def churn(
-        self,
-        done: Done,
-        *,
-        first: int,
-        parallel: int,
-        seconds: float,
-        canister: int,
-        rate: float = 0.0,
-        stride: int = 1,
-    ) -> None:
-        """Open and close sessions for a while: so many in parallel, or so many a second."""
-        end = time.monotonic_ns() + int(seconds * 1e9)
-        pool = max(2_000, 20 * parallel)
-        number = 0
-
-        def again(_client: LoadClient | None = None) -> None:
-            nonlocal number
-            now = time.monotonic_ns()
-            if now < end:
-                self._waiting.append((first + number % pool * stride, canister, now))
-                number += 1
-
-        def by_rate(at: int, start: int) -> None:
-            while (meant := start + int(at * 1e9 / rate)) <= time.monotonic_ns():
-                self._waiting.append((first + at % pool * stride, canister, meant))
-                at += 1
-            if meant < end:
-                self.loop.call_at(meant / 1e9, by_rate, at, start)
-            self._fill()
-
-        def over(result: dict[str, Any]) -> None:
-            self._churn = None
-            done(result)
-
-        self._concurrency = 100_000 if rate else parallel
-        self._receive_buffer = 0
-        self._churn = (lambda _client: None) if rate else again
-        if rate:
-            by_rate(0, time.monotonic_ns())
-            self.loop.call_at(end / 1e9 + 0.001, self._finally, 30.0, over)
-            return
-        for _ in range(parallel):
-            again()
-        self._finally(seconds + 30.0, over)
-
-    def _finally(self, timeout: float, done: Done) -> None:
+    def when_settled(self, timeout: float, done: Done) -> None:
         """Say so when nothing is pending any more; what is then still pending has failed."""
 
         def settled() -> None:
@@ -290,14 +211,14 @@ class Crowd:
             done({"failed": self.failed})
 
         def late() -> None:
-            self._waiting.clear()
+            self.waiting.clear()
             for client in list(self._pending):
                 client.close_reason = "not done in time"
                 client.lost()
 
         timer = self.loop.call_later(timeout, late)
         self._settled = settled
-        self._fill()
+        self.fill()
 
     def close(self, done: Done, *, code: int = 1000, timeout: float = 15.0) -> None:
         """Close all that are open, and wait for their ends."""
@@ -311,84 +232,7 @@ class Crowd:
             if not client.reading:
                 client.read_on(True)
             client.hang_up(code)
-        self._finally(timeout, over)
-
-    # sending
-
-    def prepare(self, done: Done, *, count: int, rate: float, size: int, first: int = 0, stride: int = 1) -> None:
-        """Sign messages beforehand.
-
-        :param count: with a rate: of all; without: of each client
-        :param first: with a rate: number of the first one, for the turn that several processes take
-        :param stride: how many numbers further the next one is
-        """
-        self._prepared.clear()
-        clients = [client for client in self.clients.values() if client.state is State.OPEN]
-        if rate:
-            for at in range(count):
-                stamp = int((first + at * stride) * 1e9 / rate)
-                client = clients[at % len(clients)]
-                self._prepared.append((stamp, client, client.envelopes.message(stamp, size)))
-        else:
-            for client in clients:
-                frames = b"".join(client.envelopes.message(0, size) for _ in range(count))
-                self._prepared.append((0, client, frames))
-        done({"prepared": count if rate else count * len(clients)})
-
-    def send(self, done: Done, *, base_ns: int) -> None:
-        """Send what was prepared, each at its time after the base."""
-        self.base_ns = base_ns
-        started = time.process_time()
-
-        def due() -> None:
-            now = time.monotonic_ns() - base_ns
-            prepared = self._prepared
-            while prepared and prepared[0][0] <= now:
-                _, client, frames = prepared.popleft()
-                client.send(frames)
-                self.sent += 1
-            if prepared:
-                self.loop.call_at((base_ns + prepared[0][0]) / 1e9, due)
-            else:
-                done({"sent": self.sent, "cpu_s": time.process_time() - started})
-
-        self.loop.call_at(base_ns / 1e9, due)
-
-    def echo(self, done: Done, *, base_ns: int, seconds: float, size: int, window: int = 1) -> None:
-        """A closed loop: each client sends its next message when an echo has come."""
-        self.base_ns = base_ns
-        end = base_ns + int(seconds * 1e9)
-        outstanding = 0
-        timer: list[Timer] = []
-
-        def say(client: LoadClient) -> None:
-            nonlocal outstanding
-            outstanding += 1
-            self.sent += 1
-            client.say(time.monotonic_ns() - base_ns, size)
-
-        def reply(client: LoadClient) -> None:
-            nonlocal outstanding
-            outstanding -= 1
-            if time.monotonic_ns() < end:
-                say(client)
-            elif not outstanding:
-                finish()
-
-        def finish() -> None:
-            if self._reply is not None:
-                self._reply = None
-                timer[0].cancel()
-                done({"sent": self.sent, "outstanding": outstanding})
-
-        def begin() -> None:
-            for client in list(self.clients.values()):
-                for _ in range(window if client.state is State.OPEN else 0):
-                    say(client)
-
-        self._reply = reply
-        timer.append(self.loop.call_at(end / 1e9 + 10.0, finish))
-        self.loop.call_at(base_ns / 1e9, begin)
+        self.when_settled(timeout, over)
 
     def read(self, indexes: Sequence[int], reading: bool) -> None:
         """Let some clients stop or go on reading."""

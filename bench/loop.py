@@ -58,7 +58,8 @@ class Loop:
         self._timers: list[Timer] = []
         self._soon: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._running = False
-        self.buffer = memoryview(bytearray(READ_SIZE))
+        #: what a socket was read into last
+        self.buffer = bytearray(READ_SIZE)
 
     def add(self, fd: int, reader: Reader, writable: bool = False) -> None:
         """Watch a descriptor for reading, and for writing too if asked."""

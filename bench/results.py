@@ -13,7 +13,8 @@ from bench.gateway import GatewayOptions
 from bench.lab import Lab
 from bench.machine import commit, machine, now, software
 from bench.options import RunOptions
-from bench.scenarios import SCENARIOS, Outcome
+from bench.outcome import Outcome
+from bench.scenarios import SCENARIOS
 
 SCHEMA = 1
 FOLDER = Path(__file__).resolve().parent / "results"

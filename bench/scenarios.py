@@ -10,108 +10,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
 
 from bench.histogram import Histogram
-from bench.lab import Lab, Measured
+from bench.lab import Lab
 from bench.options import RunOptions
+from bench.outcome import Outcome, begin, bytes_each, end, rates, wait_received
 
 #: Time to hand a start out to all processes before it.
 _LEAD_NS = 150_000_000
 
 
-@dataclass
-class Outcome:
-    """What a run has shown.
-
-    :ivar cpu: of the part that was measured
-    :ivar latency: what the scenario is about, ns
-    :ivar latency_of: in words
-    """
-
-    measures: dict[str, Any] = field(default_factory=dict)
-    cpu: Measured = field(default_factory=Measured)
-    latency: Histogram = field(default_factory=Histogram)
-    latency_of: str = ""
-    losses: int = 0
-    order_violations: int = 0
-    unexpected_closes: int = 0
-    failed_opens: int = 0
-    reasons: list[str] = field(default_factory=list)
-    replica: dict[str, Any] = field(default_factory=dict)
-
-    def watch(self, shot: dict[str, Any]) -> None:
-        """Take over what load clients complain of."""
-        self.order_violations += shot["order_violations"]
-        self.unexpected_closes += sum(shot["closes"].values()) + sum(shot["canister_closes"].values())
-        self.failed_opens += shot["failed"]
-        self.reasons += shot["reasons"]
-
-    def saw(self, stats: dict[str, Any]) -> None:
-        """Take over what the replica has seen in the measured part."""
-        self.order_violations += stats["events"].get("wrong_sequence", 0)
-        gaps = Histogram.from_json(stats.pop("poll_gaps"))
-        stats.pop("up")
-        stats["poll_gap_ms"] = gaps.summary()
-        seconds = self.cpu.seconds or stats["seconds"]
-        stats["queries_per_second"] = round(stats["queries"] / seconds, 1)
-        self.replica = stats
-
-
 Scenario = Callable[[Lab, RunOptions], Outcome]
-
-
-def _begin(lab: Lab, options: RunOptions, outcome: Outcome) -> None:
-    """Open the clients, over all canisters by turns, and let things calm down."""
-    lab.open(
-        [(index, index % options.canisters) for index in range(options.clients)],
-        concurrency=max(1, options.concurrency // len(lab.loads)),
-        timeout=options.open_timeout,
-    )
-    shot = lab.snapshot()
-    outcome.watch(shot)
-    outcome.measures["opened"] = shot["opened"]
-    outcome.measures["open_ms"] = shot["opening"].summary()
-    time.sleep(options.settle)
-    lab.load("clear")
-    lab.control("clear")
-
-
-def _end(lab: Lab, options: RunOptions, outcome: Outcome) -> None:
-    """Close the clients that are left, and see that the canister hears of it."""
-    before = lab.event("ws_close_ok") + lab.event("ws_close_err")
-    started = time.monotonic()
-    closed = lab.load("close", timeout=options.close_timeout)
-    count = sum(each["closed"] for each in closed)
-
-    def told() -> tuple[int, int]:
-        return lab.event("ws_close_ok") + lab.event("ws_close_err") - before, count
-
-    told_all = lab.wait_until(told, options.stall)
-    outcome.measures["closing"] = {
-        "clients": count,
-        "not_answered": sum(each["late"] for each in closed),
-        "seconds": round(time.monotonic() - started, 3),
-        "canister_told": count if told_all else told()[0],
-    }
-    outcome.watch(lab.snapshot())
-
-
-def _rates(outcome: Outcome, shot: dict[str, Any], pushed: int) -> None:
-    """What a stream of messages to the clients amounts to."""
-    received = shot["received"]
-    seconds = (shot["last_received_ns"] - shot["first_received_ns"]) / 1e9
-    outcome.measures |= {
-        "sent": pushed,
-        "received": received,
-        "messages_per_second": round(received / seconds, 1) if seconds > 0 else None,
-        "bytes_per_message": round(shot["bytes"] / received, 1) if received else None,
-        "gateway_us_per_message": outcome.cpu.gateway_per(received),
-        "verified": shot["verified"],
-    }
-    outcome.latency = shot["latency"]
-    outcome.losses = pushed - received
 
 
 def idle(lab: Lab, options: RunOptions) -> Outcome:
@@ -135,7 +44,7 @@ def idle(lab: Lab, options: RunOptions) -> Outcome:
             time.sleep(options.seconds)
         stats = lab.control("stats")
         with lab.measure() as closing:
-            _end(lab, options, outcome)
+            end(lab, options, outcome)
         time.sleep(options.settle)
         after = lab.memory()
         lab.load("clear")
@@ -146,9 +55,9 @@ def idle(lab: Lab, options: RunOptions) -> Outcome:
             "opens_per_second": round(count / opening.seconds, 1),
             "gateway_us_per_open": opening.gateway_per(count),
             "gateway_us_per_close": closing.gateway_per(count),
-            "bytes_per_connection": _per(opened["rss_kb"] - before["rss_kb"], count),
-            "pss_bytes_per_connection": _per(opened["pss_kb"] - before["pss_kb"], count),
-            "bytes_kept_per_connection": _per(after["rss_kb"] - before["rss_kb"], count),
+            "bytes_per_connection": bytes_each(opened["rss_kb"] - before["rss_kb"], count),
+            "pss_bytes_per_connection": bytes_each(opened["pss_kb"] - before["pss_kb"], count),
+            "bytes_kept_per_connection": bytes_each(after["rss_kb"] - before["rss_kb"], count),
             "gateway_idle_percent": round(100 * outcome.cpu.gateway / outcome.cpu.seconds, 2),
         }
     outcome.measures["memory"] = cycles
@@ -156,21 +65,17 @@ def idle(lab: Lab, options: RunOptions) -> Outcome:
     return outcome
 
 
-def _per(kilobytes: int, count: int) -> float | None:
-    return round(kilobytes * 1024 / count, 1) if count else None
-
-
 def down(lab: Lab, options: RunOptions) -> Outcome:
     """Messages to the clients: at a rate, or all there at once (rate 0)."""
     outcome = Outcome(latency_of="from the canister's send to the client")
-    _begin(lab, options, outcome)
+    begin(lab, options, outcome)
     if options.rate:
         count = max(1, int(options.rate * options.seconds))
         start = time.monotonic_ns() + _LEAD_NS
         lab.load("base", base_ns=0)
         with lab.measure() as outcome.cpu:
             lab.control("flow", rate=options.rate, count=count, size=options.size, start_ns=start)
-            _wait_received(lab, options, count)
+            wait_received(lab, options, count)
     else:
         count = options.count
         lab.control("push", count=count, size=options.size, hold=True)
@@ -178,18 +83,14 @@ def down(lab: Lab, options: RunOptions) -> Outcome:
         lab.load("base", base_ns=start)
         with lab.measure() as outcome.cpu:
             lab.control("show", at_ns=start)
-            _wait_received(lab, options, count)
+            wait_received(lab, options, count)
     shot = lab.snapshot()
     stats = lab.control("stats")
-    _rates(outcome, shot, stats["events"].get("pushed", 0))
+    rates(outcome, shot, stats["events"].get("pushed", 0))
     outcome.losses += stats["events"].get("not_pushed", 0)
     outcome.saw(stats)
-    _end(lab, options, outcome)
+    end(lab, options, outcome)
     return outcome
-
-
-def _wait_received(lab: Lab, options: RunOptions, count: int) -> bool:
-    return lab.wait_until(lambda: (lab.snapshot()["received"], count), options.stall, pause=0.05)
 
 
 def _prepare(lab: Lab, options: RunOptions, rate: float, count: int) -> int:
@@ -209,7 +110,7 @@ def _prepare(lab: Lab, options: RunOptions, rate: float, count: int) -> int:
 def up(lab: Lab, options: RunOptions) -> Outcome:
     """Messages of the clients: at a rate over all of them, or ``count`` of each client at once (rate 0)."""
     outcome = Outcome(latency_of="from the client's send to the replica")
-    _begin(lab, options, outcome)
+    begin(lab, options, outcome)
     sent = _prepare(lab, options, options.rate, int(options.rate * options.seconds) if options.rate else options.count)
     start = time.monotonic_ns() + _LEAD_NS
     lab.control("base", base_ns=start)
@@ -236,14 +137,14 @@ def up(lab: Lab, options: RunOptions) -> Outcome:
         "most_calls_in_flight": stats["most_calls_in_flight"],
     }
     outcome.saw(stats)
-    _end(lab, options, outcome)
+    end(lab, options, outcome)
     return outcome
 
 
 def echo(lab: Lab, options: RunOptions) -> Outcome:
     """Messages that the canister sends back: at a rate, or each client's next after its echo (rate 0)."""
     outcome = Outcome(latency_of="from the client's send to its echo")
-    _begin(lab, options, outcome)
+    begin(lab, options, outcome)
     count = int(options.rate * options.seconds)
     if options.rate:
         count = _prepare(lab, options, options.rate, count)
@@ -252,14 +153,14 @@ def echo(lab: Lab, options: RunOptions) -> Outcome:
     with lab.measure() as outcome.cpu:
         if options.rate:
             lab.load("send", base_ns=start)
-            _wait_received(lab, options, count)
+            wait_received(lab, options, count)
         else:
             answers = lab.load("echo", base_ns=start, seconds=options.seconds, size=options.size, window=options.window)
             del answers
     shot = lab.snapshot()
-    _rates(outcome, shot, shot["sent"])
+    rates(outcome, shot, shot["sent"])
     outcome.saw(lab.control("stats"))
-    _end(lab, options, outcome)
+    end(lab, options, outcome)
     return outcome
 
 
@@ -307,7 +208,7 @@ def many(lab: Lab, options: RunOptions) -> Outcome:
     """Canisters with idle clients: how regularly each is polled, and what that costs."""
     outcome = Outcome(latency_of="between two polls of a canister")
     before = lab.memory()
-    _begin(lab, options, outcome)
+    begin(lab, options, outcome)
     with lab.measure() as outcome.cpu:
         time.sleep(options.seconds)
         stats = lab.control("stats")
@@ -319,11 +220,11 @@ def many(lab: Lab, options: RunOptions) -> Outcome:
         "polls_per_second": round(queries / outcome.cpu.seconds, 1),
         "gateway_percent": round(100 * outcome.cpu.gateway / outcome.cpu.seconds, 2),
         "gateway_us_per_poll": outcome.cpu.gateway_per(queries),
-        "bytes_per_canister": _per(opened["rss_kb"] - before["rss_kb"], options.canisters),
+        "bytes_per_canister": bytes_each(opened["rss_kb"] - before["rss_kb"], options.canisters),
         "memory": {"before": before, "open": opened},
     }
     outcome.saw(stats)
-    _end(lab, options, outcome)
+    end(lab, options, outcome)
     return outcome
 
 
@@ -346,9 +247,9 @@ def slow(lab: Lab, options: RunOptions) -> Outcome:
     start = time.monotonic_ns() + _LEAD_NS
     with lab.measure() as outcome.cpu:
         lab.control("flow", rate=options.rate, count=count, size=options.size, start_ns=start)
-        _wait_received(lab, options, expected)
+        wait_received(lab, options, expected)
     shot = lab.snapshot()
-    _rates(outcome, shot, expected)
+    rates(outcome, shot, expected)
     stats = lab.control("stats")
     outcome.measures |= {
         "delivered_percent": round(100 * shot["received"] / expected, 3) if expected else None,
@@ -359,7 +260,7 @@ def slow(lab: Lab, options: RunOptions) -> Outcome:
     outcome.saw(stats)
     lab.load("clear")
     lab.load("read", indexes=list(lagging), reading=True)
-    _end(lab, options, closing := Outcome())
+    end(lab, options, closing := Outcome())
     outcome.measures |= closing.measures
     outcome.measures["slow_ends"] = closing.reasons
     return outcome
@@ -368,7 +269,7 @@ def slow(lab: Lab, options: RunOptions) -> Outcome:
 def storm(lab: Lab, options: RunOptions) -> Outcome:
     """An acknowledgement round: every client is asked at once, and removed if its answer takes 60 s."""
     outcome = Outcome(latency_of="from the round to a client's AckMessage")
-    _begin(lab, options, outcome)
+    begin(lab, options, outcome)
     start = time.monotonic_ns() + _LEAD_NS
     lab.load("base", base_ns=start)
     clients = outcome.measures["opened"]
@@ -393,7 +294,7 @@ def storm(lab: Lab, options: RunOptions) -> Outcome:
         "gateway_us_per_client": outcome.cpu.gateway_per(clients),
     }
     outcome.saw(stats)
-    _end(lab, options, outcome)
+    end(lab, options, outcome)
     return outcome
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.crowd import Crowd
+from bench.loads import Messages, churn, echo
 from bench.loop import Loop
 from bench.queues import Settings
 from bench.replica import Replica
@@ -70,25 +71,26 @@ class LoadProcess:
 
     def _do_begin(self, url: str, seed: str, root_key: str = "", verify_every: int = 0) -> None:
         self._crowd = Crowd(self._loop, url, seed, bytes.fromhex(root_key), verify_every)
+        self._messages = Messages(self._crowd)
         tell({"pid": os.getpid()})
 
     def _do_open(self, **options: Any) -> None:
         self.crowd.open(options.pop("clients"), tell, **options)
 
     def _do_churn(self, **options: Any) -> None:
-        self.crowd.churn(tell, **options)
+        churn(self.crowd, tell, **options)
 
     def _do_close(self, **options: Any) -> None:
         self.crowd.close(tell, **options)
 
     def _do_prepare(self, **options: Any) -> None:
-        self.crowd.prepare(tell, **options)
+        self._messages.prepare(tell, **options)
 
     def _do_send(self, **options: Any) -> None:
-        self.crowd.send(tell, **options)
+        self._messages.send(tell, **options)
 
     def _do_echo(self, **options: Any) -> None:
-        self.crowd.echo(tell, **options)
+        echo(self.crowd, tell, **options)
 
     def _do_read(self, indexes: list[int], reading: bool) -> None:
         self.crowd.read(indexes, reading)

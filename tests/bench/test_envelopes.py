@@ -5,8 +5,8 @@ import time
 import pytest
 
 from bench.client import cbor_blob, cbor_number
-from bench.crowd import canister_id, parse_target
 from bench.envelopes import Envelopes, close_frame, frame
+from bench.target import canister_id, parse_target
 from icwsgw.core.messages import parse_client_frame
 from icwsgw.ic import cbor, ws
 from icwsgw.ic.envelope import verify_envelope

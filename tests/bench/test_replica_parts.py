@@ -9,9 +9,9 @@ from itertools import pairwise
 import pytest
 
 from bench.certs import Authority
-from bench.crowd import canister_id
 from bench.http import BadRequest, Head, parse_head
 from bench.queues import EMPTY, Canister, Queue, Refused, Settings
+from bench.target import canister_id
 from icwsgw.ic import hashtree, ws
 from icwsgw.ic.certificate import decode_certificate, request_status, verify_batch, verify_certificate
 from icwsgw.ic.identity import Ed25519Identity

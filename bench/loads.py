@@ -1,0 +1,151 @@
+"""What a crowd does.
+
+Loads are open-loop where they have a rate: each message has a time at which it is meant to leave, the latency counts
+from there, and a gateway that is late does not slow the next message down. A closed loop (rate 0) sends the next when
+the one before has come back, as a patient user does; its latencies say nothing about a load.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Any
+
+from bench.client import LoadClient, State
+from bench.crowd import Crowd, Done
+from bench.loop import Timer
+
+#: Identities of sessions that come and go in a closed loop: one is free again when the canister has heard of its end.
+_POOL = 2_000
+_ECHO_SECONDS = 10.0
+_CLOSING_SECONDS = 30.0
+
+
+def churn(
+    crowd: Crowd,
+    done: Done,
+    *,
+    first: int,
+    parallel: int,
+    seconds: float,
+    canister: int,
+    rate: float = 0.0,
+    stride: int = 1,
+) -> None:
+    """Open and close sessions for a while: so many in parallel, or so many a second."""
+    end = time.monotonic_ns() + int(seconds * 1e9)
+    pool = max(_POOL, 20 * parallel)
+    number = 0
+
+    def again(_client: LoadClient | None = None) -> None:
+        nonlocal number
+        now = time.monotonic_ns()
+        if now < end:
+            crowd.waiting.append((first + number % pool * stride, canister, now))
+            number += 1
+
+    def by_rate(at: int, start: int) -> None:
+        while (meant := start + int(at * 1e9 / rate)) <= time.monotonic_ns():
+            crowd.waiting.append((first + at * stride, canister, meant))
+            at += 1
+        if meant < end:
+            crowd.loop.call_at(meant / 1e9, by_rate, at, start)
+        crowd.fill()
+
+    def over(result: dict[str, Any]) -> None:
+        crowd.on_ended = None
+        done(result)
+
+    crowd.concurrency = 100_000 if rate else parallel
+    crowd.on_ended = (lambda _client: None) if rate else again
+    if rate:
+        by_rate(0, time.monotonic_ns())
+        crowd.loop.call_at(end / 1e9 + 0.001, crowd.when_settled, _CLOSING_SECONDS, over)
+        return
+    for _ in range(parallel):
+        again()
+    crowd.when_settled(seconds + _CLOSING_SECONDS, over)
+
+
+class Messages:
+    """Application messages of a crowd, signed before they are sent."""
+
+    def __init__(self, crowd: Crowd) -> None:
+        self._crowd = crowd
+        self._prepared: deque[tuple[int, LoadClient, bytes, int]] = deque()
+
+    def prepare(self, done: Done, *, count: int, rate: float, size: int, first: int = 0, stride: int = 1) -> None:
+        """Sign messages.
+
+        :param count: with a rate: of all; without: of each client
+        :param first: with a rate: number of the first one, for the turn that several processes take
+        :param stride: how many numbers further the next one is
+        """
+        self._prepared.clear()
+        clients = [client for client in self._crowd.clients.values() if client.state is State.OPEN]
+        if rate:
+            for at in range(count if clients else 0):
+                stamp = int((first + at * stride) * 1e9 / rate)
+                client = clients[at % len(clients)]
+                self._prepared.append((stamp, client, client.envelopes.message(stamp, size), 1))
+        else:
+            for client in clients:
+                frames = b"".join(client.envelopes.message(0, size) for _ in range(count))
+                self._prepared.append((0, client, frames, count))
+        done({"prepared": sum(each[3] for each in self._prepared)})
+
+    def send(self, done: Done, *, base_ns: int) -> None:
+        """Send what was prepared, each at its time after the base."""
+        crowd = self._crowd
+        crowd.base_ns = base_ns
+
+        def due() -> None:
+            now = time.monotonic_ns() - base_ns
+            prepared = self._prepared
+            while prepared and prepared[0][0] <= now:
+                _, client, frames, count = prepared.popleft()
+                client.send(frames)
+                crowd.sent += count
+            if prepared:
+                crowd.loop.call_at((base_ns + prepared[0][0]) / 1e9, due)
+            else:
+                done({"sent": crowd.sent})
+
+        crowd.loop.call_at(base_ns / 1e9, due)
+
+
+def echo(crowd: Crowd, done: Done, *, base_ns: int, seconds: float, size: int, window: int = 1) -> None:
+    """A closed loop: each client sends its next message when an echo has come."""
+    crowd.base_ns = base_ns
+    end = base_ns + int(seconds * 1e9)
+    outstanding = 0
+    timer: list[Timer] = []
+
+    def say(client: LoadClient) -> None:
+        nonlocal outstanding
+        outstanding += 1
+        crowd.sent += 1
+        client.say(time.monotonic_ns() - base_ns, size)
+
+    def reply(client: LoadClient) -> None:
+        nonlocal outstanding
+        outstanding -= 1
+        if time.monotonic_ns() < end:
+            say(client)
+        elif not outstanding:
+            finish()
+
+    def finish() -> None:
+        if crowd.on_message is not None:
+            crowd.on_message = None
+            timer[0].cancel()
+            done({"sent": crowd.sent, "outstanding": outstanding})
+
+    def begin() -> None:
+        for client in list(crowd.clients.values()):
+            for _ in range(window if client.state is State.OPEN else 0):
+                say(client)
+
+    crowd.on_message = reply
+    timer.append(crowd.loop.call_at(end / 1e9 + _ECHO_SECONDS, finish))
+    crowd.loop.call_at(base_ns / 1e9, begin)

@@ -1,0 +1,41 @@
+"""Where clients go: the gateway's URL, and the canisters' ids."""
+
+from __future__ import annotations
+
+import ssl
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from icwsgw.ic.principal import Principal
+
+
+class Target(NamedTuple):
+    """Where the gateway is."""
+
+    address: tuple[str, int]
+    host: str
+    path: str
+    context: ssl.SSLContext | None
+    loopback: bool
+
+
+def parse_target(url: str) -> Target:
+    """Read a ws:// or wss:// URL; certificates are not checked.
+
+    :raises ValueError: another scheme
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("ws", "wss") or not parts.hostname:
+        raise ValueError(f"{url!r} is not a WebSocket URL")
+    context = None
+    if parts.scheme == "wss":
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    address = (parts.hostname, parts.port or (443 if context else 80))
+    return Target(address, parts.netloc, parts.path or "/", context, parts.hostname == "127.0.0.1")
+
+
+def canister_id(number: int) -> Principal:
+    """The bench's canister number so and so; in the range of ids that canisters have."""
+    return Principal(number.to_bytes(8, "big") + b"\1\1")
