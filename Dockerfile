@@ -7,7 +7,7 @@ RUN python -m venv /opt/icws
 WORKDIR /source
 # The dependencies change less often than the code, so they have a layer of their own.
 COPY setup.cfg ./
-RUN /opt/icws/bin/python -c "import configparser; c = configparser.ConfigParser(); c.read('setup.cfg'); print(c['options']['install_requires'])" > requirements.txt \
+RUN /opt/icws/bin/python -c "import configparser; c = configparser.ConfigParser(); c.read('setup.cfg'); print(c['options']['install_requires'], c['options.extras_require']['otel'])" > requirements.txt \
     && /opt/icws/bin/pip install --no-cache-dir -r requirements.txt
 COPY . .
 RUN /opt/icws/bin/pip install --no-cache-dir --no-deps . \

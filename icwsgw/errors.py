@@ -93,12 +93,15 @@ class HttpError(IcwsError):
     :ivar status: the status, for example 429
     :ivar detail: plain text for logs and clients, at most 200 characters
     :ivar retry_after: seconds the server asked to wait, or None
+    :ivar edge_id: by which the boundary nodes' operators find the request (x-request-id), or empty; only for logs
     """
 
     cause = "http"
 
-    def __init__(self, status: int, detail: str = "", retry_after: float | None = None) -> None:
-        super().__init__(f"HTTP {status}: {detail}" if detail else f"HTTP {status}")
+    def __init__(self, status: int, detail: str = "", retry_after: float | None = None, edge_id: str = "") -> None:
+        text = f"HTTP {status}: {detail}" if detail else f"HTTP {status}"
+        super().__init__(f"{text} (x-request-id {edge_id})" if edge_id else text)
+        self.edge_id = edge_id
         self.status = status
         self.detail = detail
         self.retry_after = retry_after

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,16 @@ def test_what_is_of_use_passes_and_nothing_is_made(tmp_path: Path) -> None:
     check_files(GatewayConfig(data_dir=tmp_path / "data", gateway_addresses=addresses))
     check_files(GatewayConfig(data_dir=tmp_path / "data", prometheus_endpoint=None))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_traces_need_opentelemetry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = GatewayConfig(data_dir=tmp_path, opentelemetry_collector_endpoint="grpc://collector:4317")
+    check_files(config)
+    monkeypatch.delitem(sys.modules, "icwsgw.observe.tracing")
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    check_files(GatewayConfig(data_dir=tmp_path))
+    with pytest.raises(ConfigError, match=r"pip install 'icwsgw\[otel\]'"):
+        check_files(config)
 
 
 def test_what_is_of_no_use(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import ast
 import configparser
+import subprocess
+import sys
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -117,6 +119,19 @@ def test_pure_packages_know_no_clock_chance_reactor_or_logger(pure: str) -> None
     for path in (PACKAGE / pure).rglob("*.py"):
         asked = {ast.unparse(node) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
         assert asked.isdisjoint({"datetime.now", "datetime.utcnow", "datetime.today", "date.today"}), path
+
+
+def test_one_module_knows_opentelemetry() -> None:
+    """It is an extra: nothing else may import it, or that module by name at run time."""
+    knowing = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in sources()
+        for module, _ in imports(path)
+        if module.partition(".")[0] in ("opentelemetry", "grpc")
+    }
+    assert knowing == {"observe/tracing.py"}
+    code = "import sys, icwsgw.service, icwsgw.tap; sys.exit('opentelemetry' in sys.modules or 'grpc' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 def test_each_source_has_its_test_file() -> None:

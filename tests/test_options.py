@@ -58,6 +58,7 @@ def test_values(kind: Kind, text: str, value: object) -> None:
         (options.seconds(), "-1"),
         (options.seconds(), "soon"),
         (options.seconds(), "nan"),
+        *((options.ratio(), text) for text in ("nan", "-0.1", "101%", "half", "")),
         (options.milliseconds(0.001, 60), "0"),
         (options.count(1), "0"),
         (options.count(), "1.5"),

@@ -90,6 +90,23 @@ def test_levels_of_the_original(environment: dict[str, str], level: str) -> None
     assert load({}, environment).config.log_level == level
 
 
+@pytest.mark.parametrize(
+    ("environment", "level", "exports"),
+    [
+        ({}, "trace", True),
+        ({"RUST_LOG_TELEMETRY": ""}, "trace", True),
+        ({"RUST_LOG_TELEMETRY": "ic_websocket_gateway=debug"}, "debug", True),
+        ({"RUST_LOG_TELEMETRY": "ic_websocket_gateway"}, "trace", True),
+        ({"RUST_LOG_TELEMETRY": "warning"}, "warn", False),
+        ({"RUST_LOG_TELEMETRY": "off"}, "off", False),
+    ],
+)
+def test_level_of_the_original_s_spans(environment: dict[str, str], level: str, exports: bool) -> None:
+    config = load({"opentelemetry-collector-endpoint": "grpc://otlp_collector:4317"}, environment).config
+    assert (config.trace_level, config.exports_traces) == (level, exports)
+    assert not load({}, environment).config.exports_traces
+
+
 def test_devnet_means_its_own_url() -> None:
     def load_devnet(**given: Any) -> GatewayConfig:
         return load({"devnet": True, **{name.replace("_", "-"): value for name, value in given.items()}}, {}).config

@@ -30,6 +30,7 @@ from icwsgw.ic import cbor
 
 _TREE_DEPTH = 128
 _DETAIL = 200
+_MAX_EDGE_ID = 64
 _MAX_RETRY_AFTER = 3600.0
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f]+")
 
@@ -117,12 +118,14 @@ def http_error(answer: Answer, now_s: float) -> HttpError:
     """
     headers = answer.headers
     cause = headers.get(b"x-ic-error-cause", b"").decode("latin-1")
+    edge_id = _UNPRINTABLE.sub("", headers.get(b"x-request-id", b"").decode("latin-1"))[:_MAX_EDGE_ID]
     text = answer.body[: 4 * _DETAIL].decode("utf-8", "replace") if _is_text(headers) else ""
     detail = ": ".join(part for part in (cause, text.strip()) if part)
     return HttpError(
         answer.status,
         _UNPRINTABLE.sub(" ", detail)[:_DETAIL],
         retry_after(headers.get(b"retry-after"), now_s),
+        edge_id,
     )
 
 

@@ -22,6 +22,7 @@ from icwsgw.gateway.relay import SYS_TRANSIENT
 from icwsgw.ic.envelope import call_content, expiry_after, sign_request
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.ws import decode_unit_result, encode_close
+from icwsgw.observe.levels import DEBUG
 from icwsgw.observe.logs import get_logger
 
 _log = get_logger("farewell")
@@ -35,11 +36,18 @@ TTL_SECONDS = 240.0
 
 
 class _Farewell:
-    __slots__ = ("attempt", "call", "canister", "done", "identity_index", "key", "retry", "since")
+    __slots__ = ("attempt", "call", "canister", "done", "identity_index", "key", "retry", "session", "since")
 
     def __init__(
-        self, canister: Principal, identity_index: int, key: tuple[bytes, int], since: float, done: Callable[[], None]
+        self,
+        canister: Principal,
+        identity_index: int,
+        key: tuple[bytes, int],
+        since: float,
+        done: Callable[[], None],
+        session: str,
     ) -> None:
+        self.session = session
         self.canister = canister
         self.identity_index = identity_index
         self.key = key
@@ -62,10 +70,20 @@ class Farewells:
     def __len__(self) -> int:
         return len(self._waiting) + len(self._active) + len(self._resting)
 
-    def say(self, canister: Principal, identity_index: int, key: tuple[bytes, int], done: Callable[[], None]) -> None:
-        """Tell ``canister`` that the client ``key`` has left; ``done`` is called once, however it ends."""
+    def say(
+        self,
+        canister: Principal,
+        identity_index: int,
+        key: tuple[bytes, int],
+        done: Callable[[], None],
+        session: str = "",
+    ) -> None:
+        """Tell ``canister`` that the client ``key`` has left; ``done`` is called once, however it ends.
+
+        :param session: the client's, for logs
+        """
         now = self._context.clock.seconds()
-        self._waiting.append(_Farewell(canister, identity_index, key, now, done))
+        self._waiting.append(_Farewell(canister, identity_index, key, now, done, session))
         self._fill()
 
     def abandon(self) -> None:
@@ -105,6 +123,14 @@ class Farewells:
                 farewell.key[1].to_bytes(8, "big"),
             ),
         )
+        if _log.level <= DEBUG:
+            _log.debug(
+                "call",
+                session=farewell.session,
+                request=request.request_id.hex()[:16],
+                method="ws_close",
+                attempt=farewell.attempt,
+            )
         call = context.network.call(farewell.canister, request.body, wait=True, timeout=context.config.call_timeout)
         farewell.call = call
         call.addCallbacks(self._answered, self._failed, callbackArgs=(farewell,), errbackArgs=(farewell,))
@@ -119,12 +145,20 @@ class Farewells:
                 if outcome.reject.code == SYS_TRANSIENT and self._again(farewell, None):
                     return
                 result = "refused"
-                _log.info("ws_close refused", error=str(outcome.reject), canister=farewell.canister.text)
+                if self._worth_a_line("ws_close refused", farewell):
+                    _log.info(
+                        "ws_close refused",
+                        error=outcome.reject,
+                        canister=farewell.canister.text,
+                        session=farewell.session,
+                    )
             elif outcome.reply is not None:
                 decode_unit_result(outcome.reply)
         except CanisterRefused as error:
             # it has removed the client already, by itself or with its newer connection
-            _log.debug("ws_close was not needed", error=str(error), canister=farewell.canister.text)
+            _log.debug(
+                "ws_close was not needed", error=error, canister=farewell.canister.text, session=farewell.session
+            )
         except FormatError:
             result = "format"
         self._end(farewell, result)
@@ -139,8 +173,18 @@ class Farewells:
             return
         if not isinstance(error, IcwsError):
             _log.failure("ws_close failed", failure=failure)
-        _log.warn("canister was not told that a client left", error=str(error), canister=farewell.canister.text)
+        if self._worth_a_line("ws_close failed", farewell):
+            _log.warn(
+                "canister was not told that a client left",
+                error=error,
+                canister=farewell.canister.text,
+                session=farewell.session,
+            )
         self._end(farewell, error.cause if isinstance(error, IcwsError) else "internal")
+
+    def _worth_a_line(self, what: str, farewell: _Farewell) -> bool:
+        """A canister that is gone may have had thousands of clients."""
+        return self._context.repeats.allows(what, farewell.canister.text, self._context.clock.seconds())
 
     def _again(self, farewell: _Farewell, retry_after: float | None) -> bool:
         """Try again after a pause; False when patience has ended."""

@@ -290,14 +290,10 @@ class Poller:
         overloaded = isinstance(error, HttpError) and error.status in (429, 503)
         retry_after = error.retry_after if isinstance(error, HttpError) else None
         self._pacing.failed(now, overloaded=overloaded, retry_after=retry_after)
-        report = _log.warn if self._pacing.failures == 1 else _log.debug
-        report(
-            "poll failed",
-            error=str(error),
-            cause=cause,
-            canister=self.canister.text,
-            failures=self._pacing.failures,
-        )
+        failures = self._pacing.failures
+        first = failures == 1 and self._context.repeats.allows("poll failed", self.canister.text, now)
+        report = _log.warn if first else _log.debug
+        report("poll failed", error=error, cause=cause, canister=self.canister.text, failures=failures)
 
     def _answered(self, reply: bytes, ask: Ask) -> None:
         if not self._forget(ask):
@@ -322,7 +318,7 @@ class Poller:
             # a message's key has no number
             self._bad(error)
             return
-        if failures:
+        if failures and self._context.repeats.allows("answers again", self.canister.text, now):
             _log.info("canister answers again", canister=self.canister.text, after=failures)
         took = now - ask.sent
         self._metrics.queries.inc("ok")

@@ -279,7 +279,7 @@ class Relay:
         _log.debug(
             "call not taken, trying again",
             seconds=round(pause, 3),
-            error=str(error),
+            error=error,
             canister=self._canister.text,
             attempt=self._attempt,
             session=self._owner.id,
@@ -304,5 +304,5 @@ def request_of(body: bytes) -> str:
     """The beginning of an envelope's request id, in hex; for logs."""
     try:
         return request_id(cbor.loads(body)["content"]).hex()[:16]
-    except (FormatError, TypeError, KeyError, ValueError):
+    except (FormatError, AttributeError, TypeError, KeyError, ValueError):
         return "none"

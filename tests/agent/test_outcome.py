@@ -121,6 +121,14 @@ def test_http_error():
     assert http_error(Answer(400, {b"content-type": b"text/html"}, b"<p>"), NOW).detail == ""
 
 
+def test_an_http_error_is_found_again_by_the_edge_s_id():
+    error = http_error(Answer(500, {b"x-request-id": b"0199\r\n-" + b"a" * 100}, b"no"), NOW)
+    assert error.edge_id == "0199-" + "a" * 59
+    # in the log, but not in what clients are told
+    assert str(error) == f"HTTP 500: no (x-request-id {error.edge_id})"
+    assert error.detail == "no"
+
+
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [

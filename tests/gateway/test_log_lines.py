@@ -1,0 +1,121 @@
+"""What the gateway writes into the log: ids that lead on, values made only when they are read, bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from twisted.logger import globalLogPublisher
+
+from icwsgw.errors import HttpError
+from icwsgw.gateway.farewells import Farewells
+from icwsgw.gateway.poller import Poller
+from icwsgw.gateway.relay import Relay, RelayOwner, request_of
+from icwsgw.ic.envelope import call_content, expiry_after, sign_request
+from icwsgw.ic.request_id import request_id
+from icwsgw.ic.ws import encode_batch
+from icwsgw.observe.levels import DEBUG, INFO, Levels
+from icwsgw.observe.logs import set_levels
+from tests.support.fake_network import CANISTER, IDENTITY, NOW_NS, REPLIED_OK, envelope, make_context, rejected
+
+KEY = (b"\x02" * 29, 77)
+
+
+class Lines:
+    """The lines of our components, as (message, fields)."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, dict[str, Any]]] = []
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        if "icws_message" in event:
+            self.heard.append((event["icws_message"], dict(event["icws_fields"])))
+
+    def of(self, message: str) -> list[dict[str, Any]]:
+        return [fields for heard, fields in self.heard if heard == message]
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    heard = Lines()
+    globalLogPublisher.addObserver(heard)
+    yield heard
+    globalLogPublisher.removeObserver(heard)
+    set_levels(Levels())
+
+
+class Owner(RelayOwner):
+    __slots__ = ("id",)
+
+    def __init__(self) -> None:
+        self.id = "ab-1"
+
+    def relayed(self, envelope: Any, outcome: Any) -> None:
+        pass
+
+
+def test_a_call_is_named_by_its_session_and_its_request_id(lines: Lines) -> None:
+    content = call_content(IDENTITY.principal, CANISTER, "ws_open", b"", expiry_after(NOW_NS, 240), b"n")
+    body = sign_request(IDENTITY, content).body
+    for level in (INFO, DEBUG):
+        set_levels(Levels(level))
+        context, network, _ = make_context()
+        relay = Relay(context, CANISTER, Owner())
+        opening = envelope(0, "ws_open")
+        opening.body = body
+        relay.open(opening)
+        network.calls[0].answer(REPLIED_OK)
+    # nothing at info, one of each at debug
+    (call,), (ended,) = lines.of("call"), lines.of("call ended")
+    assert call["session"] == ended["session"] == "ab-1"
+    assert call["request"] == ended["request"] == request_id(content).hex()[:16]
+    assert (call["method"], call["attempt"], ended["outcome"]) == ("ws_open", 1, "replied")
+
+
+def test_what_has_no_request_id_is_logged_all_the_same() -> None:
+    for body in (b"", b"1", b"\xa0", b"\xa1\x67content\x01", b"\xa1\x67content\xa1\x61a\xf6"):
+        assert isinstance(request_of(body), str)
+
+
+def test_a_ws_close_is_named_by_its_session(lines: Lines) -> None:
+    set_levels(Levels(DEBUG))
+    context, network, _ = make_context()
+    Farewells(context).say(CANISTER, 0, KEY, lambda: None, "ab-1")
+    (call,) = lines.of("call")
+    assert (call["session"], call["method"]) == ("ab-1", "ws_close")
+    assert len(call["request"]) == 16
+    network.calls[0].answer(REPLIED_OK)
+
+
+@pytest.mark.parametrize("end", [HttpError(403, "no", None, "edge-7"), rejected(5, "trapped")])
+def test_a_canister_that_is_gone_costs_few_lines_however_many_clients_it_had(lines: Lines, end: Any) -> None:
+    context, network, _ = make_context()
+    farewells = Farewells(context)
+    for _ in range(100):
+        farewells.say(CANISTER, 0, KEY, lambda: None)
+        network.calls[-1].answer(end)
+    assert len(farewells) == 0
+    assert len(lines.heard) == 10
+    message, fields = lines.heard[0]
+    assert message.startswith(("canister was not told", "ws_close refused"))
+    assert str(fields["error"]) in ("HTTP 403: no (x-request-id edge-7)", "reject 5: trapped")
+
+
+def test_a_canister_that_comes_and_goes_costs_few_lines(lines: Lines) -> None:
+    context, network, clock = make_context()
+    poller = Poller(context, CANISTER, 0, None)
+    poller.start()
+    clock.advance(0)
+    good = True
+    for _ in range(200):
+        good = not good
+        network.queries[-1].answer(encode_batch([], b"", b"", True) if good else HttpError(500))
+        asked = len(network.queries)
+        while len(network.queries) == asked:
+            clock.advance(0.1)
+    failures, recoveries = lines.of("poll failed"), lines.of("canister answers again")
+    assert 10 <= len(failures) <= 10 * (clock.seconds() / 60 + 1)
+    assert 10 <= len(recoveries) <= 10 * (clock.seconds() / 60 + 1)
+    assert len(failures) < 100
+    poller.stop()
