@@ -185,7 +185,11 @@ class Gateway:
         assert session.poller is not None
         assert session.client_key is not None
         self.farewells.say(
-            session.poller.canister, session.identity_index, session.client_key, lambda: self.finished(session)
+            session.poller.canister,
+            session.identity_index,
+            session.client_key,
+            lambda: self.finished(session),
+            session.id,
         )
 
     def finished(self, session: ClientSession) -> None:
