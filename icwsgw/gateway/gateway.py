@@ -180,6 +180,23 @@ class Gateway:
             else:
                 older.end(*_REPLACED)
 
+    def opened_too_late(self, session: ClientSession) -> None:
+        """A client has left whose ws_open was executed: it may have cost another connection of its principal its place.
+
+        Under the session's own identity the queue tells which came first. Under others nothing does, and nobody reads
+        this one's OpenMessage: the other connection is ended, rather than left open and deaf.
+        """
+        if session.poller is None or session.client_key is None:
+            return
+        canister, sender = session.poller.canister.raw, session.client_key[0]
+        for index in range(len(self.context.identities)):
+            poller = self.registry.pollers.get((canister, index))
+            other = poller.senders.get(sender) if poller is not None and index != session.identity_index else None
+            if other is not None:
+                other.end(*_REPLACED)
+        if self.announce is not None:
+            self.announce(canister, sender)
+
     def tell(self, session: ClientSession) -> None:
         """Tell the canister that the client has left."""
         assert session.poller is not None

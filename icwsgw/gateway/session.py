@@ -374,6 +374,8 @@ class ClientSession(RelayOwner):
 
     def _tell(self) -> None:
         """All that the client sent has left: now the canister may hear that it is gone."""
+        if self.open_executed and not self.messages_down:
+            self._gateway.opened_too_late(self)
         self._gateway.tell(self)
 
     def _canister_text(self) -> str | None:

@@ -137,3 +137,19 @@ def test_a_first_message_that_is_not_the_canisters_first_one_shows_a_reset() -> 
     else:
         assert newcomer.close_code == CloseCode.CANISTER_RESET
         assert newcomer.received == []
+
+
+def test_a_place_taken_under_another_identity_by_a_client_that_has_left_is_noticed() -> None:
+    world = World(call_latency=0.3, identities=2, clients_per_identity=1)
+    first = world.client(ECHO_ID, SAME)
+    world.until(lambda: first.opened)
+    second = world.client(ECHO_ID, SAME)
+    assert first.session is not None
+    assert second.session is not None
+    assert first.session.identity_index != second.session.identity_index
+    world.run(0.1)
+    second.leave()
+    world.until(lambda: first.close_code is not None, 2)
+    assert first.close_code == CloseCode.REPLACED
+    world.run(5)
+    world.quiet()
