@@ -198,9 +198,9 @@ TRACES: list[tuple[str, list[Panel]]] = [
         "Slow or failed",
         [
             Panel(
-                "Sessions that took long to open",
+                "Handshakes that took long",
                 "",
-                [(f'{{{_OURS} && name="Client Session" && duration>2s}}', "")],
+                [(f'{{{_OURS} && name="Accept Connection" && duration>2s}}', "")],
                 kind="traces",
                 width=12,
             ),

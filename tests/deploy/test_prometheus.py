@@ -18,7 +18,7 @@ import yaml
 from icwsgw.observe.metrics import Metrics
 from tests.acceptance.conftest import Stack, start_stack
 from tests.acceptance.processes import START_DEADLINE, STOP_DEADLINE, free_port, http_get
-from tests.deploy.tools import DEPLOY, read_yaml, run, tool
+from tests.deploy.tools import DEPLOY, ROOT, read_yaml, run, tool
 
 pytestmark = pytest.mark.deploy
 
@@ -179,6 +179,15 @@ def test_dashboards_are_well_formed(path: Path) -> None:
     sources = {variable["name"] for variable in dashboard["templating"]["list"] if variable["type"] == "datasource"}
     used = set(re.findall(r'"uid": "\$\{(\w+)\}"', path.read_text()))
     assert used == sources
+
+
+def test_traces_are_looked_for_by_spans_that_there_are() -> None:
+    text = (DEPLOY / "grafana" / "dashboards" / "traces.json").read_text()
+    named = set(re.findall(r'name=\\"([^"\\]+)\\"', text))
+    source = (ROOT / "icwsgw" / "observe" / "tracing.py").read_text()
+    assert len(named) >= 4
+    assert {name for name in named if f'"{name}"' not in source} == set()
+    assert '"ic-ws-gw-' in source
 
 
 def test_every_metric_of_ours_is_on_the_dashboard() -> None:
