@@ -13,11 +13,6 @@ from tests.deploy import tools
 from tests.deploy.fleet import Certificate
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Declare the mark that all tests here have."""
-    config.addinivalue_line("markers", "deploy: the files of deploy/, with the programs they are for")
-
-
 @pytest.fixture
 def understood(monkeypatch: pytest.MonkeyPatch) -> Callable[..., GatewayConfig]:
     """Have the gateway read a command line and an environment: ``understood(words, environment)``.
