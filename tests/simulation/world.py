@@ -8,6 +8,7 @@ of the time), all others are made and checked.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
@@ -138,6 +140,19 @@ class Plan:
         )
 
 
+class OrderedClock(Clock):
+    """A Clock that puts each call in its place, where Twisted's sorts all calls at every turn."""
+
+    def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kw: object) -> DelayedCall:
+        at, sort = self.seconds() + delay, super()._sortCalls
+        call = DelayedCall(at, callable, args, kw, self.calls.remove, lambda _: sort(), self.seconds)
+        insort(self.calls, call, key=DelayedCall.getTime)
+        return call
+
+    def _sortCalls(self) -> None:
+        """They are sorted."""
+
+
 class JitterTransport(MemoryTransport):
     """A transport whose messages take their own time each, so that they overtake each other."""
 
@@ -164,7 +179,7 @@ class SimWorld:
         self.plan = plan or Plan.draw(random)
         self.random = Random(f"{seed} steps")
         self.network_random = Random(f"{seed} network")
-        self.clock = Clock()
+        self.clock = OrderedClock()
         self.network = "up"
         self.lost_transports = 0
         self.at_end: list[IDelayedCall] = []
@@ -231,7 +246,6 @@ class SimWorld:
         while True:
             if until is not None and until():
                 return True
-            # advance() sorts the calls after it ran them, so the first is the next
             now = clock.seconds()
             following = min(clock.calls[0].getTime(), end) if clock.calls else end
             clock.advance(max(following - now, 1e-9))
