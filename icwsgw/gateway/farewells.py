@@ -119,8 +119,8 @@ class Farewells:
                 "ws_close",
                 encode_close(*farewell.key),
                 expiry_after(context.network_ns(), TTL_SECONDS),
-                # makes the call of each session its own, whatever the expiry is rounded to
-                farewell.key[1].to_bytes(8, "big"),
+                # makes each call its own, whatever the expiry is rounded to: one that the network has seen is not executed
+                farewell.key[1].to_bytes(8, "big") + context.now_ns().to_bytes(8, "big"),
             ),
         )
         if _log.level <= DEBUG:

@@ -164,3 +164,12 @@ def test_each_is_done_exactly_once_however_it_ends(script: list[str]) -> None:
                 call.answer(ConnectionLost("lost"))
     assert sorted(done) == list(range(said))
     assert (len(farewells), clock.getDelayedCalls()) == (0, [])
+
+
+def test_a_client_key_that_leaves_twice_is_told_twice() -> None:
+    context, network, clock = make_context()
+    farewells = Farewells(context)
+    farewells.say(CANISTER, 0, KEY, lambda: None)
+    clock.advance(1)
+    farewells.say(CANISTER, 0, KEY, lambda: None)
+    assert network.calls[0].body != network.calls[1].body
