@@ -119,7 +119,7 @@ class Farewells:
                 "ws_close",
                 encode_close(*farewell.key),
                 expiry_after(context.network_ns(), TTL_SECONDS),
-                # makes each call its own, whatever the expiry is rounded to: one that the network has seen is not executed
+                # makes each call its own, as the network does not execute one that it has seen
                 farewell.key[1].to_bytes(8, "big") + context.now_ns().to_bytes(8, "big"),
             ),
         )
