@@ -28,6 +28,7 @@ _HELP = {
     "settle": "seconds of calm before anything is measured",
     "stall": "seconds without progress after which a run is given up",
     "verify_every": "verify each n-th message of a session in full (certificate, witness, content)",
+    "linger": "seconds that clients wait for the answer to their close frame; 0: they drop the connection at once",
     "load_processes": "processes of clients",
     "keep_alive_timeout": "storm: seconds that clients have to answer",
 }

@@ -31,7 +31,7 @@ FIGURES: dict[str, bool] = {
     "measures.bytes_kept_per_connection": True,
     "measures.bytes_per_canister": True,
     "measures.seconds": True,
-    "measures.closing.seconds": True,
+    "measures.closing.seconds_until_told": True,
     "cpu.gateway_percent": True,
     "latency_ms.p50": True,
     "latency_ms.p99": True,

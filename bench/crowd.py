@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.client import LoadClient, State
 from bench.histogram import Histogram
-from bench.loop import Loop
+from bench.loop import Delay, Loop
 from bench.target import canister_id, parse_target
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
@@ -23,16 +23,25 @@ class Crowd:
     """See the module.
 
     :ivar verify_every: verify each n-th message of a session in full; 0: none
+    :param linger: seconds that a client waits for the gateway to answer its close frame and end the connection
     :ivar base_ns: what stamps count from
     :ivar clients: by index
     :ivar stalled: clients that were told to stop reading; what they get is counted apart
     :ivar waiting: clients to start: index, number of the canister, when they are meant to (ns; 0: now)
     :ivar concurrency: how many open at the same time
-    :ivar on_ended: sessions are to close as soon as they are open; called with each that has ended
+    :ivar on_opened: sessions are to close as soon as they are open; called for each that is, or that failed
     :ivar on_message: called with the client of each application message
     """
 
-    def __init__(self, loop: Loop, url: str, seed: str, root_key: bytes | None = None, verify_every: int = 0) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        url: str,
+        seed: str,
+        root_key: bytes | None = None,
+        verify_every: int = 0,
+        linger: float = 10.0,
+    ) -> None:
         self.loop = loop
         self.target = parse_target(url)
         self.root_key = root_key
@@ -40,6 +49,8 @@ class Crowd:
         self.base_ns = 0
         self.clients: dict[int, LoadClient] = {}
         self.stalled: set[int] = set()
+        self._lingering = Delay(loop, linger)
+        self._linger = linger
         self._seed = seed
         self._identities: dict[int, Ed25519Identity] = {}
         self.waiting: deque[tuple[int, int, int]] = deque()
@@ -47,7 +58,7 @@ class Crowd:
         self.concurrency = 1
         self._receive_buffer = 0
         self._settled: Callable[[], object] | None = None
-        self.on_ended: Callable[[LoadClient], object] | None = None
+        self.on_opened: Callable[[], object] | None = None
         self.on_message: Callable[[LoadClient], object] | None = None
         self.clear()
 
@@ -63,6 +74,7 @@ class Crowd:
         self.sent = 0
         self.verified = 0
         self.order_violations = 0
+        self.not_answered = 0
         self.opening = Histogram()
         self.latency = Histogram()
         self.ack_latency = Histogram()
@@ -88,6 +100,7 @@ class Crowd:
             "sent": self.sent,
             "verified": self.verified,
             "order_violations": self.order_violations,
+            "not_answered": self.not_answered,
             "opening": self.opening.to_json(),
             "latency": self.latency.to_json(),
             "ack_latency": self.ack_latency.to_json(),
@@ -106,8 +119,10 @@ class Crowd:
         """The canister's OpenMessage has come."""
         self.opened_count += 1
         self.opening.add(time.monotonic_ns() - client.started)
-        if self.on_ended is not None:
-            client.hang_up()
+        if self.on_opened is not None:
+            self.on_opened()
+            self.hang_up(client)
+            self.fill()
             return
         self._pending.discard(client)
         self.fill()
@@ -137,7 +152,7 @@ class Crowd:
     def closed_by_canister(self, client: LoadClient, reason: str) -> None:
         """A CloseMessage has come; the SDK closes with 4001 then."""
         self.canister_closes[reason] = self.canister_closes.get(reason, 0) + 1
-        client.hang_up(4001)
+        self.hang_up(client, 4001)
 
     def wrong(self, client: LoadClient, what: str) -> None:
         """A message out of order, or none at all."""
@@ -157,8 +172,8 @@ class Crowd:
             self.closes[code] = self.closes.get(code, 0) + 1
             self._reason(f"client {client.index} was closed: {code} {client.close_reason}")
         self._pending.discard(client)
-        if self.on_ended is not None:
-            self.on_ended(client)
+        if was < State.OPEN and self.on_opened is not None:
+            self.on_opened()
         self.fill()
 
     def _reason(self, text: str) -> None:
@@ -220,19 +235,27 @@ class Crowd:
         self._settled = settled
         self.fill()
 
-    def close(self, done: Done, *, code: int = 1000, timeout: float = 15.0) -> None:
+    def hang_up(self, client: LoadClient, code: int = 1000) -> None:
+        """Close a session, and end its connection if the gateway does not."""
+        client.hang_up(code)
+        if client.state is State.CLOSING:
+            self._lingering.add(self._give_up, client)
+
+    def _give_up(self, client: LoadClient) -> None:
+        if client.state is not State.ENDED:
+            self.not_answered += 1
+            client.lost()
+
+    def close(self, done: Done, *, code: int = 1000) -> None:
         """Close all that are open, and wait for their ends."""
         left = list(self.clients.values())
         self._pending.update(left)
 
-        def over(result: dict[str, Any]) -> None:
-            done({"closed": len(left), "late": sum(client.close_reason == "not done in time" for client in left)})
-
         for client in left:
             if not client.reading:
                 client.read_on(True)
-            client.hang_up(code)
-        self.when_settled(timeout, over)
+            self.hang_up(client, code)
+        self.when_settled(self._linger + 15.0, lambda _result: done({"closed": len(left)}))
 
     def read(self, indexes: Sequence[int], reading: bool) -> None:
         """Let some clients stop or go on reading."""

@@ -25,7 +25,7 @@ from bench.procfs import CpuMeter, machine_seconds, memory
 _REPLY_SECONDS = 900.0
 _SUMMED = (
     *("open", "opened", "failed", "ended", "received", "received_stalled", "bytes", "acks", "sent", "verified"),
-    "order_violations",
+    *("order_violations", "not_answered"),
 )
 _MERGED = ("opening", "latency", "ack_latency")
 
@@ -159,6 +159,7 @@ class Lab:
         replica_port: int = 0,
         pin: bool = False,
         verify_every: int = 0,
+        linger: float = 10.0,
     ) -> None:
         self._config = config
         self._workers: list[Worker] = []
@@ -170,7 +171,7 @@ class Lab:
         cpus = sorted(os.sched_getaffinity(0))
         gateway_cpu, bench_cpu = (cpus[0], cpus[-1]) if pin and len(cpus) > 1 else (None, None)
         try:
-            self._start(options, load_processes, replica_port, gateway_cpu, bench_cpu, verify_every)
+            self._start(options, load_processes, replica_port, gateway_cpu, bench_cpu, verify_every, linger)
         except BaseException:
             self.stop()
             raise
@@ -183,6 +184,7 @@ class Lab:
         gateway_cpu: int | None,
         bench_cpu: int | None,
         verify_every: int,
+        linger: float,
     ) -> None:
         if replica_port and _listening(replica_port):
             port = replica_port
@@ -199,8 +201,14 @@ class Lab:
         if gateway_cpu is not None:
             for pid in self.gateway.pids:
                 os.sched_setaffinity(pid, {gateway_cpu})
-        seed = f"{self.first_canister}"
-        self.load("begin", url=self.gateway.url, seed=seed, root_key=replica["root_key"], verify_every=verify_every)
+        self.load(
+            "begin",
+            url=self.gateway.url,
+            seed=str(self.first_canister),
+            root_key=replica["root_key"],
+            verify_every=verify_every,
+            linger=linger,
+        )
         self._meters = {
             "gateway": CpuMeter(self.gateway.pids),
             "replica": CpuMeter([replica["pid"]]),

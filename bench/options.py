@@ -22,6 +22,7 @@ class RunOptions:
     :ivar slow: slow: clients that stop reading
     :ivar cycles: idle: how often all open and close
     :ivar concurrency: clients that open at the same time
+    :ivar linger: seconds that clients wait for the answer to their close frame; 0: they drop the connection at once
     :ivar settle: seconds of calm before anything is measured
     :ivar stall: seconds without progress after which a run is over
     """
@@ -45,7 +46,7 @@ class RunOptions:
     settle: float = 1.0
     stall: float = 8.0
     open_timeout: float = 120.0
-    close_timeout: float = 15.0
+    linger: float = 10.0
     keep_alive_timeout: float = 60.0
     verify_every: int = 0
     load_processes: int = 1

@@ -187,6 +187,8 @@ class Replica:
             self.stats.note(method + "_err")
             reply = ws.encode_result_err(str(refused))
         own = method == "ws_close"
+        if own:
+            self.stats.last_close_ns = time.monotonic_ns()
         if connection is None:
             if own:
                 self._remember(request_id(content), reply)

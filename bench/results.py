@@ -36,6 +36,7 @@ def run(options: RunOptions, gateway: GatewayOptions, *, replica_port: int = 0, 
         replica_port=replica_port,
         pin=options.pin,
         verify_every=options.verify_every if options.real else 0,
+        linger=options.linger,
     ) as lab:
         outcome = SCENARIOS[options.scenario](lab, options)
         assert lab.gateway is not None

@@ -199,6 +199,7 @@ def churn(lab: Lab, options: RunOptions) -> Outcome:
         "opens_per_second": round(opened / options.seconds, 1),
         "gateway_us_per_cycle": outcome.cpu.gateway_per(opened),
         "canister_told": told,
+        "not_answered": shot["not_answered"],
     }
     outcome.saw(stats)
     return outcome

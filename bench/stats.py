@@ -31,6 +31,7 @@ class Stats:
         self.gaps = Histogram()
         self.up = Histogram()
         self.last_call_ns = 0
+        self.last_close_ns = 0
         self._last_poll.clear()
         self._since = time.monotonic()
 
@@ -69,4 +70,5 @@ class Stats:
             "poll_gaps": self.gaps.to_json(),
             "up": self.up.to_json(),
             "last_call_ns": self.last_call_ns,
+            "last_close_ns": self.last_close_ns,
         }

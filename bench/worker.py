@@ -69,8 +69,8 @@ class LoadProcess:
         name = command.pop("do")
         getattr(self, "_do_" + name)(**command)
 
-    def _do_begin(self, url: str, seed: str, root_key: str = "", verify_every: int = 0) -> None:
-        self._crowd = Crowd(self._loop, url, seed, bytes.fromhex(root_key), verify_every)
+    def _do_begin(self, url: str, seed: str, root_key: str, verify_every: int, linger: float) -> None:
+        self._crowd = Crowd(self._loop, url, seed, bytes.fromhex(root_key), verify_every, linger)
         self._messages = Messages(self._crowd)
         tell({"pid": os.getpid()})
 

@@ -88,6 +88,7 @@ def test_a_gateway_that_runs_already(tmp_path: Path) -> None:
             where = GatewayOptions(url=gateway.url, pids=gateway.pids)
             for options in (
                 small("churn", clients=2, seconds=0.3, rate=20.0, calls="200"),
+                small("churn", clients=2, seconds=0.2, linger=0.0),
                 small("echo", clients=2, seconds=0.2, rate=0.0, real=False),
                 small("down", clients=2, seconds=0.3, rate=100.0, real=False, pin=True),
                 small("up", clients=2, seconds=0.3, rate=50.0),
