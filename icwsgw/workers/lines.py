@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -62,9 +63,11 @@ class Lines(Protocol):
         self._ended: Callable[[], None] | None = ended
         self._closed: Deferred[None] | None = None
         self._pipes: Any = None
+        self._descriptors: tuple[int, ...] = ()
 
     def open(self, reactor: Any, incoming: int, outgoing: int) -> None:
         """Begin to read and write."""
+        self._descriptors = (incoming, outgoing)
         self._pipes = cast(Any, StandardIO)(self, stdin=incoming, stdout=outgoing, reactor=reactor)
 
     def tell(self, value: Mapping[str, Any]) -> None:
@@ -90,6 +93,10 @@ class Lines(Protocol):
     def connectionLost(self, reason: Any = None) -> None:  # noqa: N802
         """One of the pipes has ended."""
         self._pipes = None
+        # standard streams are what StandardIO was made for, and those it leaves open
+        descriptors, self._descriptors = self._descriptors, ()
+        for descriptor in descriptors:
+            os.close(descriptor)
         ended, self._ended = self._ended, None
         closed, self._closed = self._closed, None
         if ended is not None:

@@ -176,6 +176,7 @@ class Link:
         """Take orders from now on, and say that clients are welcome."""
         self._lines.open(self._reactor, ORDERS_FD, ANSWERS_FD)
         self._lines.tell({"said": "ready"})
+        self._lines.tell({"said": "report", "number": 0, **self._obedience.report()})
         self._lines.dataReceived(rest)
 
     def stop(self) -> None:

@@ -1,0 +1,104 @@
+import json
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse
+
+from icwsgw.observe.metrics import Metrics, SupervisorMetrics
+from icwsgw.workers.aggregate import GREATEST, LEAST, Aggregate, Family, snapshot
+
+
+def report(metrics: Metrics) -> list[Family]:
+    """What comes through the pipe."""
+    families: list[Family] = json.loads(json.dumps(snapshot(metrics.registry)))
+    return families
+
+
+class Sums:
+    def __init__(self) -> None:
+        self.aggregate = Aggregate()
+        self.registry = CollectorRegistry(auto_describe=False)
+        self.registry.register(self.aggregate)
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(name, labels)
+
+
+def test_special_gauges_exist() -> None:
+    names = {entry.name for entry in Metrics().declared if entry.kind == "gauge"}
+    assert names >= LEAST | GREATEST
+
+
+def test_sums() -> None:
+    sums = Sums()
+    workers = [Metrics(), Metrics()]
+    for number, metrics in enumerate(workers):
+        metrics.client_messages.inc(10 + number)
+        metrics.closes.inc("4100", 2)
+        metrics.outbox_bytes.set(5)
+        metrics.query_seconds.observe(0.02)
+        metrics.query_seconds.observe(7.0)
+        metrics.network_ready.set(number)
+        metrics.draining.set(number)
+        metrics.sessions.set_function(lambda: {"open": 3})
+        metrics.tls_certificate_expiry.set(1000.0 + number)
+        sums.aggregate.report(str(number), report(metrics))
+    assert sums.value("icws_client_messages_total") == 21
+    assert sums.value("icws_closes_total", cause="4100") == 4
+    assert sums.value("icws_outbox_bytes") == 10
+    assert sums.value("icws_query_seconds_count") == 4
+    assert sums.value("icws_query_seconds_sum") == 14.04
+    assert sums.value("icws_query_seconds_bucket", le="0.025") == 2
+    assert sums.value("icws_query_seconds_bucket", le="+Inf") == 4
+    assert sums.value("icws_sessions", state="open") == 6
+    assert sums.value("icws_network_ready") == 0
+    assert sums.value("icws_draining") == 1
+    assert sums.value("icws_tls_certificate_expiry_seconds") == 1000
+    for number in "01":
+        assert sums.value("process_resident_memory_bytes", worker=number) is not None
+    assert sums.aggregate.value("icws_sessions") == 6
+    assert sums.aggregate.value("no_such") == 0
+    # the next report replaces the one before
+    workers[0].client_messages.inc()
+    sums.aggregate.report("0", report(workers[0]))
+    assert sums.value("icws_client_messages_total") == 22
+
+
+def test_counts_of_those_that_ended_stay_and_gauges_go() -> None:
+    sums = Sums()
+    for _ in range(2):
+        metrics = Metrics()
+        metrics.client_messages.inc(5)
+        metrics.client_connected_count.inc()
+        metrics.query_seconds.observe(0.02)
+        metrics.outbox_bytes.set(100)
+        sums.aggregate.report("0", report(metrics))
+        sums.aggregate.ended("0")
+    sums.aggregate.ended("0")
+    assert sums.value("icws_client_messages_total") == 10
+    assert sums.value("client_connected_count") == 2
+    assert sums.value("icws_query_seconds_count") == 2
+    assert sums.value("icws_outbox_bytes") is None
+    assert sums.value("process_resident_memory_bytes", worker="0") is None
+    again = Metrics()
+    again.client_messages.inc()
+    sums.aggregate.report("0", report(again))
+    assert sums.value("icws_client_messages_total") == 11
+    assert sums.value("icws_client_messages_total") == 11, "a scrape changes nothing"
+
+
+def test_both_formats_can_be_read() -> None:
+    sums = Sums()
+    supervisor = CollectorRegistry(auto_describe=False)
+    own = SupervisorMetrics(supervisor)
+    own.workers.set(2)
+    own.restarts.set(1)
+    for number in "01":
+        sums.aggregate.report(number, report(Metrics()))
+    sums.aggregate.report("supervisor", snapshot(supervisor))
+    text = generate_latest(sums.registry).decode()
+    assert {family.name for family in parse(text)} >= {"icws_client_messages", "icws_workers", "icws_worker_restarts"}
+    lines = [line.partition(" ")[0] for line in text.splitlines() if not line.startswith("#")]
+    assert len(lines) == len(set(lines)), "no series twice"
+    assert list(parse_openmetrics(openmetrics(sums.registry).decode()))

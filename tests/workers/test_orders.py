@@ -1,0 +1,41 @@
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+from icwsgw.config import OPTIONS, GatewayConfig
+from icwsgw.workers.orders import GivenSocket, Orders, config_from_json, config_to_json, worker_config
+
+CONFIG = GatewayConfig(
+    gateway_addresses=("tcp:8080", "unix:/a, b"),
+    tls_certificate_pem_path=Path("/c.pem"),
+    tls_certificate_key_pem_path=Path("/k.pem"),
+    data_dir=Path("/data"),
+    polling_interval=0.123456789,
+    denied_canisters=("aaaaa-aa",),
+    identities=7,
+    workers=3,
+    devnet=True,
+)
+
+
+def test_orders_come_as_they_were_written() -> None:
+    sockets = (GivenSocket("tcp:8080", int(socket.AF_INET6), 5), GivenSocket("unix:/a, b", int(socket.AF_UNIX), 6))
+    orders = Orders(2, CONFIG, sockets, reactor="poll", syslog="icws")
+    line = orders.to_json()
+    assert "\n" not in line
+    assert Orders.from_json(line) == orders
+    assert Orders.from_json(line.encode()).first_identity == 14
+    assert Orders.from_json(Orders(0, CONFIG, ()).to_json()) == Orders(0, CONFIG, ())
+
+
+def test_every_option_survives() -> None:
+    again = config_from_json(config_to_json(CONFIG))
+    for entry in OPTIONS:
+        before, after = getattr(CONFIG, entry.field), getattr(again, entry.field)
+        assert (type(after), after) == (type(before), before), entry.name
+    assert config_from_json(config_to_json(GatewayConfig())) == GatewayConfig()
+
+
+def test_the_supervisor_keeps_to_itself_what_there_may_be_once_only() -> None:
+    config = worker_config(CONFIG)
+    assert config == replace(CONFIG, workers=1, prometheus_endpoint=None, devnet=False)

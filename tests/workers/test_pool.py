@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from icwsgw.workers.lines import line_of
+from icwsgw.workers.orders import ANSWERS_FD, ORDERS_FD
+from icwsgw.workers.pool import (
+    KILL_AFTER,
+    LAST_PAUSE,
+    REPORT_PATIENCE,
+    REPORT_PERIOD,
+    SILENCE,
+    START,
+    STEADY,
+    Worker,
+    WorkerPool,
+)
+
+
+class Process:
+    """A worker's process as Twisted shows it, and what the process itself would do."""
+
+    def __init__(self, worker: Worker, pid: int) -> None:
+        self.worker = worker
+        self.pid = pid
+        self.orders: list[dict[str, Any]] = []
+        self.signals: list[str] = []
+        self.closed = self.over = False
+        worker.makeConnection(self)  # type: ignore[arg-type]
+
+    def writeToChild(self, descriptor: int, data: bytes) -> None:
+        if self.closed:
+            raise KeyError(descriptor)
+        assert descriptor == ORDERS_FD
+        self.orders.extend(json.loads(line) for line in data.splitlines())
+
+    def signalProcess(self, name: str) -> None:
+        if self.over:
+            raise ProcessExitedAlready
+        self.signals.append(name)
+
+    def say(self, **answer: Any) -> None:
+        self.worker.childDataReceived(ANSWERS_FD, line_of(answer))
+
+    def report(self, number: int | None = None, **findings: str | None) -> None:
+        if number is None:
+            numbers = (order["number"] for order in reversed(self.orders) if order.get("do") == "report")
+            number = next(numbers, 0)
+        families = [["icws_client_messages", "", "counter", [["icws_client_messages_total", {}, 1.0]]]]
+        self.say(said="report", number=number, findings=list(findings.items()), families=families)
+
+    def ready(self) -> Process:
+        self.say(said="ready")
+        self.report(0)
+        return self
+
+    def end(self, status: int = 0, signal: int | None = None) -> None:
+        self.over = True
+        done = status == 0 and signal is None
+        self.worker.childConnectionLost(ANSWERS_FD)
+        self.worker.processEnded(Failure(ProcessDone(0) if done else ProcessTerminated(status, signal)))
+
+    @property
+    def last(self) -> dict[str, Any]:
+        return self.orders[-1]
+
+
+class Pool:
+    def __init__(self, count: int = 2) -> None:
+        self.clock = Clock()
+        self.processes: list[Process] = []
+        self.output: list[tuple[bytes, int]] = []
+        self.pool = WorkerPool(
+            self.clock,
+            self.spawn,
+            lambda number: line_of({"worker": number}),
+            count,
+            lambda data, number: self.output.append((data, number)),
+        )
+        self.pool.start()
+
+    def spawn(self, worker: Worker) -> Process:
+        process = Process(worker, 100 + len(self.processes))
+        self.processes.append(process)
+        return process
+
+    def ready(self) -> Pool:
+        for process in self.processes:
+            process.ready()
+        return self
+
+
+def fired(deferred: Any) -> list[Any]:
+    results: list[Any] = []
+    deferred.addBoth(results.append)
+    return results
+
+
+def test_workers_get_their_orders_and_are_ready_when_they_say_so() -> None:
+    world = Pool()
+    assert [process.orders for process in world.processes] == [[{"worker": 0}], [{"worker": 1}]]
+    assert world.pool.state() == "0 of 2 workers are ready; starting: not ready yet"
+    world.processes[1].ready()
+    assert world.pool.ready == 1
+    assert world.pool.state() is None, "one half is enough"
+    world.processes[1].report(network="not reached")
+    assert world.pool.state() == "0 of 2 workers are ready; network: not reached; starting: not ready yet"
+    world.ready()
+    assert world.pool.ready == 2
+    world.processes[0].worker.childDataReceived(2, b"Traceback")
+    assert world.output == [(b"Traceback", 0)]
+
+
+def test_who_wants_reports_gets_fresh_ones() -> None:
+    world = Pool().ready()
+    one, two = world.processes
+    first, second = fired(world.pool.refresh()), fired(world.pool.refresh())
+    numbers = [order["number"] for order in one.orders[1:]]
+    one.report(numbers[0])
+    two.report(numbers[0])
+    assert (first, second) == ([None], [])
+    one.report(numbers[1])
+    assert not second
+    two.report(numbers[1])
+    assert second == [None]
+    assert not world.clock.getDelayedCalls()[1:], "only the period is left"
+
+
+def test_reports_are_not_waited_for_in_vain() -> None:
+    world = Pool(3)
+    starting, hanging, dying = world.processes
+    hanging.ready()
+    dying.ready()
+    done = fired(world.pool.refresh())
+    dying.end(1)
+    assert not done
+    world.clock.advance(REPORT_PATIENCE)
+    assert done == [None]
+    starting.end(1)
+    hanging.end(1)
+    assert fired(world.pool.refresh()) == [None], "nobody is there"
+
+
+def test_one_that_dies_is_started_again_and_its_counts_stay() -> None:
+    world = Pool().ready()
+    world.clock.advance(STEADY)
+    world.processes[0].end(signal=9)
+    assert world.pool.ready == 1
+    world.clock.advance(0)
+    assert len(world.processes) == 3
+    assert world.processes[2].worker.number == 0
+    assert world.pool.restarts == 1
+    world.processes[2].ready()
+    assert world.pool.ready == 2
+    total = sum(sample.value for family in world.pool.metrics.collect() for sample in family.samples)
+    assert total == 3
+
+
+def test_pauses_grow_while_it_dies_early() -> None:
+    world = Pool(1)
+    pauses = []
+    for _ in range(9):
+        world.processes[-1].end(1)
+        before = world.clock.seconds()
+        count = len(world.processes)
+        while len(world.processes) == count:
+            world.clock.advance(0.5)
+        pauses.append(world.clock.seconds() - before)
+    assert pauses == [0.5, 1, 2, 4, 8, 16, LAST_PAUSE, LAST_PAUSE, LAST_PAUSE]
+    world.processes[-1].ready()
+    while world.clock.seconds() < 1000:
+        world.clock.advance(REPORT_PERIOD)
+        world.processes[-1].report()
+    count = len(world.processes)
+    world.processes[-1].end(1)
+    world.clock.advance(0)
+    assert len(world.processes) == count + 1
+
+
+def test_one_that_hangs_is_killed() -> None:
+    world = Pool()
+    healthy, hanging = (process.ready() for process in world.processes)
+    for _ in range(int(SILENCE / REPORT_PERIOD) + 1):
+        world.clock.advance(REPORT_PERIOD)
+        healthy.report()
+    assert (healthy.signals, hanging.signals) == ([], ["KILL"])
+    hanging.over = True
+    world.clock.advance(REPORT_PERIOD)
+    assert hanging.signals == ["KILL"], "it has exited already"
+
+
+def test_one_that_starts_is_given_time() -> None:
+    world = Pool(1)
+    while world.clock.seconds() <= START:
+        assert not world.processes[0].signals
+        world.clock.advance(REPORT_PERIOD)
+    assert world.processes[0].signals == ["KILL"]
+
+
+def test_acceptances_are_told_to_all_in_one_order() -> None:
+    world = Pool(3).ready()
+    world.processes[1].say(said="accepted", canister="aa", sender="01")
+    order = {"do": "replaced", "canister": "aa", "sender": "01"}
+    assert [process.last for process in world.processes] == [
+        {**order, "own": False},
+        {**order, "own": True},
+        {**order, "own": False},
+    ]
+
+
+def test_a_drain() -> None:
+    world = Pool(3).ready()
+    world.clock.advance(STEADY)
+    world.processes[2].end(1)
+    deaf, ended = map(fired, world.pool.drain(60.0))
+    one, two, _ = world.processes
+    assert one.last == two.last == {"do": "drain"}
+    assert (deaf, ended) == ([], [])
+    one.say(said="deaf")
+    assert not deaf
+    two.say(said="deaf")
+    assert (deaf, ended) == ([None], [])
+    one.end()
+    two.closed = True
+    world.pool.hurry()
+    two.end(1)
+    assert ended == [None]
+    world.clock.advance(LAST_PAUSE)
+    assert len(world.processes) == 3, "none is started any more"
+    assert world.clock.getDelayedCalls() == []
+    world.pool.hurry()
+
+
+def test_a_drain_of_those_that_do_not_end() -> None:
+    world = Pool(1).ready()
+    deaf, ended = map(fired, world.pool.drain(20.0))
+    world.clock.advance(19)
+    assert not world.processes[0].signals
+    world.pool.hurry()
+    assert world.processes[0].last == {"do": "hurry"}
+    world.clock.advance(KILL_AFTER)
+    assert world.processes[0].signals == ["KILL"]
+    world.processes[0].end(signal=9)
+    assert (deaf, ended) == ([None], [None])
+
+
+def test_a_drain_before_anything_has_started() -> None:
+    world = Pool(0)
+    deaf, ended = map(fired, world.pool.drain(60.0))
+    assert (deaf, ended) == ([None], [None])

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ReactorNotRunning
+
+from icwsgw.config import GatewayConfig
+from icwsgw.observe.health import Health
+from icwsgw.observe.metrics import Metrics
+from icwsgw.workers import process
+from icwsgw.workers.orders import Orders, config_to_json
+from icwsgw.workers.process import Link, Obedience, read_orders
+from tests.test_layering import ROOT
+
+CONFIG = GatewayConfig(data_dir=Path("/nonexistent"))
+
+
+class Gateway:
+    def __init__(self) -> None:
+        self.announce: Any = None
+        self.gone: list[tuple[bytes, bytes]] = []
+
+    def replaced(self, canister: bytes, sender: bytes) -> None:
+        self.gone.append((canister, sender))
+
+
+class Service:
+    """A gateway's service, as its worker sees it."""
+
+    def __init__(self) -> None:
+        self.gateway = Gateway()
+        self.metrics = Metrics()
+        self.health = Health()
+        self.health.add("network", lambda: "not reached")
+        self.done: list[Any] = []
+        self.stopped: Deferred[None] = succeed(None)
+
+    def hurry(self) -> None:
+        self.done.append("hurry")
+
+    def reload(self, config: GatewayConfig) -> None:
+        self.done.append(config)
+
+    def stopService(self) -> Deferred[None]:
+        self.done.append("stop")
+        return self.stopped
+
+
+@pytest.fixture
+def levels(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    levels: list[Any] = []
+    monkeypatch.setattr(process, "change_levels", lambda *wanted: levels.append(wanted))
+    return levels
+
+
+def test_orders_are_obeyed(levels: list[Any]) -> None:
+    service, stops, said = Service(), [], []
+    obedience = Obedience(service, lambda: stops.append(None), said.append)
+    obedience.obey({"do": "report", "number": 7})
+    (report,) = said
+    assert (report["said"], report["number"]) == ("report", 7)
+    assert report["findings"] == [["network", "not reached"]]
+    assert any(family[0] == "icws_sessions" for family in report["families"])
+    config = replace(CONFIG, denied_canisters=("aaaaa-aa",), log_level="debug")
+    obedience.obey({"do": "reload", "config": config_to_json(config)})
+    assert service.done == [config]
+    assert levels[0][0].default == 10
+    obedience.obey({"do": "hurry"})
+    assert service.done[1:] == ["hurry"]
+    obedience.obey({"do": "drain"})
+    assert stops == [None]
+
+
+def test_of_two_acceptances_of_a_client_the_later_in_the_supervisors_order_stays() -> None:
+    service, said = Service(), []
+    obedience = Obedience(service, lambda: None, said.append)
+
+    def told(canister: str, own: bool) -> None:
+        obedience.obey({"do": "replaced", "canister": canister, "sender": "05", "own": own})
+
+    told("0a", own=False)
+    assert service.gateway.gone == [(b"\x0a", b"\x05")], "elsewhere, and nothing here"
+    service.gateway.announce(b"\x0a", b"\x05")
+    assert said == [{"said": "accepted", "canister": "0a", "sender": "05"}]
+    told("0a", own=False)
+    assert len(service.gateway.gone) == 1, "ours is on its way, so it is the later one"
+    told("0b", own=False)
+    assert len(service.gateway.gone) == 2
+    told("0a", own=True)
+    told("0a", own=False)
+    assert len(service.gateway.gone) == 3, "ours was before this one"
+    service.gateway.announce(b"\x0a", b"\x05")
+    service.gateway.announce(b"\x0a", b"\x05")
+    told("0a", own=True)
+    told("0a", own=False)
+    assert len(service.gateway.gone) == 3
+    told("0a", own=True)
+    told("0a", own=True)
+
+
+class Reactor:
+    def __init__(self) -> None:
+        self.stops = 0
+
+    def stop(self) -> None:
+        self.stops += 1
+        if self.stops > 1:
+            raise ReactorNotRunning
+
+
+class Lines:
+    def __init__(self, take: Any, ended: Any) -> None:
+        self.said: list[Any] = []
+        self.ended = ended
+        self.dataReceived = self.said.append
+
+    def open(self, *_: Any) -> None:
+        self.said.append("open")
+
+    def tell(self, value: Any) -> None:
+        self.said.append(value["said"])
+
+    def close(self) -> Deferred[None]:
+        self.said.append("close")
+        return succeed(None)
+
+
+@pytest.fixture
+def link(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(process, "Lines", Lines)
+    return Link(Reactor(), Service())
+
+
+def test_a_worker_reports_when_it_begins_and_a_last_time_when_it_has_drained(link: Any) -> None:
+    link.begin(b"rest")
+    assert link._lines.said == ["open", "ready", "report", b"rest"]
+    link._service.stopped = Deferred()
+    link.end()
+    assert link._lines.said[4:] == ["deaf"]
+    link._service.stopped.callback(None)
+    assert link._lines.said[5:] == ["report", "close"]
+
+
+def test_signals(link: Any) -> None:
+    link.signalled()
+    assert (link._reactor.stops, link._service.done) == (1, [])
+    link.signalled()
+    assert (link._reactor.stops, link._service.done) == (1, ["hurry"])
+    link.stop()
+
+
+def test_an_order_that_fails_costs_nothing_else(link: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(process, "_log", _Log(said))
+    link._order({"do": "reload"})
+    assert said == ["an order of the supervisor failed"]
+
+
+class _Log:
+    def __init__(self, said: list[str]) -> None:
+        self.said = said
+
+    def failure(self, message: str, **fields: Any) -> None:
+        self.said.append(message)
+
+    error = failure
+
+
+def test_an_orphan_hurries_and_is_ended_by_the_kernel_at_last(link: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    alarms: list[int] = []
+    monkeypatch.setattr(signal, "alarm", alarms.append)
+    monkeypatch.setattr(process, "_log", _Log([]))
+    link._lines.ended()
+    assert alarms == [process.ORPHAN_SECONDS]
+    assert (link._reactor.stops, link._service.done) == (1, ["hurry"])
+
+
+def test_orders_are_read_to_the_end_of_their_line() -> None:
+    out, into = os.pipe()
+    orders = Orders(1, CONFIG, ())
+    os.write(into, orders.to_json().encode() + b'\n{"do":"report"}\n')
+    assert read_orders(out) == (orders, b'{"do":"report"}\n')
+    os.close(into)
+    with pytest.raises(EOFError):
+        read_orders(out)
+    os.close(out)
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "line"),
+    [
+        ((), "twistd icws: not started as a worker: Bad file descriptor\n"),
+        ((3,), "twistd icws: a worker is started by the gateway itself, see --workers\n"),
+    ],
+)
+def test_people_who_start_it_are_told(descriptors: tuple[int, ...], line: str) -> None:
+    shell = 'exec "$0" -m icwsgw.workers.process' + ("".join(f" {number}</dev/null" for number in descriptors))
+    shell += " 3<&-" if not descriptors else ""
+    done = subprocess.run(
+        ["sh", "-c", shell, sys.executable],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, line)

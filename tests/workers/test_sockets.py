@@ -1,0 +1,193 @@
+import errno
+import os
+import socket
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet import interfaces
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface.verify import verifyObject
+
+from icwsgw.errors import ConfigError
+from icwsgw.server.tls import PemFiles, ServerTls
+from icwsgw.workers.sockets import ACCEPTS, PAUSE, GivenEndpoint, HeldSocket, UnixPort
+from tests.support import pem
+
+
+class Hello(Protocol):
+    def connectionMade(self) -> None:
+        self.transport.write(b"hello")  # type: ignore[call-arg,misc]
+        self.transport.loseConnection()  # type: ignore[misc]
+
+
+class Sockets(TestCase):
+    """Bound by one, accepted from by two others, over the real reactor."""
+
+    async def hold(self, address: str) -> Any:
+        from twisted.internet import reactor
+
+        held: Any = HeldSocket(address, reactor)
+        held.privilegedStartService()
+        held.startService()
+        self.addCleanup(held.stopService)
+        assert held.port not in reactor.getReaders()  # type: ignore[attr-defined]
+        return held
+
+    async def serve(self, held: Any) -> Any:
+        from twisted.internet import reactor
+
+        endpoint = GivenEndpoint(reactor, os.dup(held.port.fileno()), held.family)
+        verifyObject(interfaces.IStreamServerEndpoint, endpoint)
+        return await endpoint.listen(Factory.forProtocol(Hello))
+
+    async def ask(self, family: int, address: Any) -> bytes:
+        from twisted.internet import reactor
+
+        client = socket.socket(family)
+        client.setblocking(False)
+        client.connect(address)
+        got: Deferred[bytes] = Deferred()
+
+        class Reader(Protocol):
+            data = b""
+
+            def dataReceived(self, data: bytes) -> None:
+                self.data += data
+
+            def connectionLost(self, reason: Any = None) -> None:
+                got.callback(self.data)
+
+        reactor.adoptStreamConnection(client.fileno(), family, Factory.forProtocol(Reader))  # type: ignore[attr-defined]
+        client.close()
+        return await got
+
+    async def test_unix(self) -> None:
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        # a short name: a unix socket's path has 108 bytes
+        path = Path(os.path.relpath(directory)) / "s"
+        held = await self.hold(f"unix:{path}:mode=600")
+        assert held.family == socket.AF_UNIX
+        first, second = await self.serve(held), await self.serve(held)
+        verifyObject(interfaces.IListeningPort, first)
+        assert isinstance(first, UnixPort)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert first.getHost().name == str(path).encode()
+        assert await self.ask(socket.AF_UNIX, str(path)) == b"hello"
+        await first.stopListening()
+        await first.stopListening()
+        assert path.exists(), "others accept from it"
+        assert await self.ask(socket.AF_UNIX, str(path)) == b"hello"
+        await second.stopListening()
+        await held.stopService()
+        assert not path.exists()
+
+    async def test_tcp(self) -> None:
+        held = await self.hold("tcp:0:interface=127.0.0.1")
+        assert held.family == socket.AF_INET
+        place = ("127.0.0.1", held.port.getHost().port)
+        first, second = await self.serve(held), await self.serve(held)
+        await first.stopListening()
+        client = socket.create_connection(place, timeout=10)
+        client.close()
+        await second.stopListening()
+        # who connects now waits in the kernel until somebody accepts again
+        waiting = socket.create_connection(place, timeout=10)
+        third = await self.serve(held)
+        waiting.close()
+        await third.stopListening()
+
+
+def test_a_certificate_of_no_use_and_a_directory_of_them_end_the_start(tmp_path: Path) -> None:
+    from twisted.internet import reactor
+
+    with pytest.raises(ConfigError, match="needs privateKey="):
+        HeldSocket("ssl:8443", reactor)
+    for address in (f"tls:{tmp_path}:8443", f"haproxy:tls:{tmp_path}:8443"):
+        with pytest.raises(ConfigError, match="need certificate files, not a directory"):
+            HeldSocket(address, reactor)
+    tls = ServerTls(PemFiles(*pem.server(pem.authority()).write(tmp_path)))
+    for address in ("ssl:0:interface=127.0.0.1", "haproxy:tcp:0:interface=127.0.0.1"):
+        held: Any = HeldSocket(address, reactor, tls)
+        assert held.tls is None, "the workers look after it"
+        held.privilegedStartService()
+        held.stopService()
+
+
+class Reactor(Clock):
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: set[object] = set()
+        self.adopted: list[int] = []
+
+    def addReader(self, reader: object) -> None:
+        self.readers.add(reader)
+
+    def removeReader(self, reader: object) -> None:
+        self.readers.discard(reader)
+
+    def adoptStreamConnection(self, descriptor: int, family: int, factory: object) -> None:
+        assert family == socket.AF_UNIX
+        self.adopted.append(descriptor)
+
+
+class Listening:
+    """A listening socket with so many clients waiting, or with an error."""
+
+    def __init__(self, waiting: int, error: OSError | None = None) -> None:
+        self.waiting = waiting
+        self.error = error
+
+    def accept(self) -> tuple[socket.socket, str]:
+        if self.error is not None:
+            raise self.error
+        if not self.waiting:
+            raise BlockingIOError
+        self.waiting -= 1
+        ours, theirs = socket.socketpair()
+        theirs.close()
+        return ours, ""
+
+    def fileno(self) -> int:
+        return 99
+
+    def close(self) -> None:
+        pass
+
+
+class Accepting(SynchronousTestCase):
+    def port(self, listening: Listening) -> tuple[Reactor, UnixPort]:
+        reactor = Reactor()
+        port = UnixPort(reactor, listening, Factory())  # type: ignore[arg-type]
+        port.startListening()
+        assert (port.fileno(), port.logPrefix(), reactor.readers) == (99, "UnixPort", {port})
+        return reactor, port
+
+    def test_some_in_one_turn(self) -> None:
+        reactor, port = self.port(Listening(ACCEPTS + 3))
+        port.doRead()
+        assert len(reactor.adopted) == ACCEPTS
+        port.doRead()
+        assert len(reactor.adopted) == ACCEPTS + 3
+        port.connectionLost(None)
+        assert not reactor.readers
+
+    def test_a_pause_when_there_is_no_descriptor_left(self) -> None:
+        listening = Listening(1, OSError(errno.EMFILE, "Too many open files"))
+        reactor, port = self.port(listening)
+        port.doRead()
+        assert not reactor.readers
+        listening.error = ConnectionAbortedError()
+        reactor.advance(PAUSE)
+        assert reactor.readers == {port}
+        port.doRead()
+        assert reactor.readers == {port}
+        listening.error = OSError(errno.ENFILE, "")
+        port.doRead()
+        port.stopListening()
+        assert reactor.getDelayedCalls() == []

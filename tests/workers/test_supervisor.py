@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ProcessDone
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
+from twisted.web.test.requesthelper import DummyRequest
+
+from icwsgw.admin.resource import Admin
+from icwsgw.config import GatewayConfig
+from icwsgw.errors import ConfigError
+from icwsgw.observe.health import Health
+from icwsgw.observe.metrics import Metrics
+from icwsgw.workers import supervisor
+from icwsgw.workers.aggregate import snapshot
+from icwsgw.workers.lines import line_of
+from icwsgw.workers.orders import ANSWERS_FD, ORDERS_FD, GivenSocket, Orders
+from icwsgw.workers.supervisor import FreshAdminResource, SupervisorService, make_supervisor, worker_environment
+
+
+class Held(Service):
+    """A socket without a kernel."""
+
+    def __init__(self, address: str, reactor: Any, tls: Any = None) -> None:
+        self.address = address
+        self.family = 2 if address.startswith("tcp") else 1
+        self.port = self
+        self.stopped = 0
+
+    def fileno(self) -> int:
+        return 70 + self.family
+
+    def stopService(self) -> Any:
+        self.stopped += 1
+        return succeed(None)
+
+
+class Reactor(MemoryReactorClock):
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.spawned: list[Any] = []
+
+    def spawnProcess(self, protocol: Any, executable: str, args: Any, env: Any, childFDs: Any) -> Any:  # type: ignore[override]
+        process = Process(len(self.spawned), executable, args, env, childFDs)
+        self.spawned.append(process)
+        process.protocol = protocol
+        protocol.makeConnection(process)
+        return process
+
+
+class Process:
+    def __init__(self, number: int, executable: str, args: list[str], env: dict[str, str], descriptors: Any) -> None:
+        self.pid = 500 + number
+        self.command = (executable, args)
+        self.env = env
+        self.descriptors = descriptors
+        self.told: list[bytes] = []
+        self.protocol: Any = None
+
+    def writeToChild(self, descriptor: int, data: bytes) -> None:
+        assert descriptor == ORDERS_FD
+        self.told.append(data)
+
+    def say(self, **answer: Any) -> None:
+        self.protocol.childDataReceived(ANSWERS_FD, line_of(answer))
+
+    def end(self) -> None:
+        self.protocol.processEnded(Failure(ProcessDone(0)))
+
+
+class World:
+    def __init__(self, tmp_path: Path, twistd: dict[str, Any] | None = None, **options: Any) -> None:
+        self.reactor = Reactor()
+        self.config = replace(
+            GatewayConfig(
+                gateway_addresses=("tcp:8080", "unix:/s"),
+                prometheus_endpoint=None,
+                data_dir=tmp_path,
+                workers=2,
+                identities=3,
+            ),
+            **options,
+        )
+        self.service: Any = make_supervisor(self.config, self.reactor, twistd)
+        self.service.privilegedStartService()
+        self.service.startService()
+        assert isinstance(self.service, SupervisorService)
+        self.reactor.run()
+
+    @property
+    def processes(self) -> list[Process]:
+        return self.reactor.spawned
+
+    def ready(self) -> None:
+        for process in self.processes:
+            metrics = Metrics()
+            metrics.sessions.set_function(lambda: {"open": 4})
+            process.say(said="ready")
+            process.say(said="report", number=0, findings=[], families=snapshot(metrics.registry))
+
+
+@pytest.fixture(autouse=True)
+def sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "HeldSocket", Held)
+
+
+def test_workers_are_started_with_their_orders(tmp_path: Path) -> None:
+    world = World(tmp_path, {"reactor": "poll", "nodaemon": True, "logfile": None})
+    assert (tmp_path / "key_pair").exists()
+    for number, process in enumerate(world.processes):
+        orders = Orders.from_json(process.told[0])
+        assert (orders.worker, orders.first_identity, orders.reactor, orders.syslog) == (
+            number,
+            3 * number,
+            "poll",
+            None,
+        )
+        assert orders.sockets == (GivenSocket("tcp:8080", 2, 5), GivenSocket("unix:/s", 1, 6))
+        assert orders.config == replace(world.config, workers=1)
+        assert process.command == (sys.executable, [sys.executable, "-m", "icwsgw.workers.process"])
+        assert process.descriptors == {0: 0, 1: 1, 2: 2, 3: "w", 4: "r", 5: 72, 6: 71}
+
+
+@pytest.mark.parametrize(
+    ("twistd", "stream", "syslog"),
+    [
+        ({"nodaemon": True, "logfile": "-"}, 1, None),
+        ({"nodaemon": True, "logfile": "icws.log"}, "r", None),
+        ({"nodaemon": False}, "r", None),
+        ({"nodaemon": False, "syslog": True, "prefix": "icws"}, 1, "icws"),
+        ({"nodaemon": True, "syslog": True}, 1, "twistd"),
+    ],
+)
+def test_where_the_log_of_a_worker_goes(
+    tmp_path: Path, twistd: dict[str, Any], stream: object, syslog: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(supervisor, "pass_on", lines.append)
+    world = World(tmp_path, twistd)
+    process = world.processes[0]
+    assert process.descriptors[1] == stream
+    assert Orders.from_json(process.told[0]).syslog == syslog
+    process.protocol.childDataReceived(1, b"one\ntw")
+    world.processes[1].protocol.childDataReceived(1, b"other\n")
+    process.protocol.childDataReceived(1, b"o\n")
+    assert lines == ["one", "other", "two"]
+
+
+def test_the_environment_of_a_worker() -> None:
+    environment = worker_environment(
+        {"NOTIFY_SOCKET": "/n", "WATCHDOG_USEC": "1", "LISTEN_FDS": "1", "HOME": "/root", "PYTHONPATH": "/lib"}
+    )
+    package = str(Path(supervisor.__file__).parents[2])
+    assert environment == {"HOME": "/root", "PYTHONPATH": f"{package}:/lib"}
+    assert worker_environment({})["PYTHONPATH"] == package
+
+
+def test_health_and_the_page(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    service = world.service
+    assert not service.health.ready
+    facts = dict(service._facts())
+    assert facts["worker 0"] == "process 500, starting"
+    world.ready()
+    assert service.health.ready
+    facts = dict(service._facts())
+    assert (facts["worker 1"], facts["clients"]) == ("process 501, ready", "8")
+    world.processes[1].end()
+    assert dict(service._facts())["worker 1"] == "starting again"
+    refreshed: list[None] = []
+    service._refresh().addCallback(refreshed.append)
+    world.processes[0].say(said="report", number=1, findings=[], families=[])
+    assert refreshed == [None]
+    assert service.pool.metrics.value("icws_workers") == 1
+
+
+def test_reload_reaches_the_living_and_those_to_come(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.ready()
+    new = replace(world.config, denied_canisters=("aaaaa-aa",))
+    world.service.reload(new)
+    for process in world.processes:
+        assert b'"do":"reload"' in process.told[-1]
+        assert b"aaaaa-aa" in process.told[-1]
+    world.processes[0].end()
+    world.reactor.advance(60)
+    assert Orders.from_json(world.processes[2].told[0]).config.denied_canisters == ("aaaaa-aa",)
+
+
+def test_the_stop(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.ready()
+    one, two = world.processes
+    done: list[None] = []
+    world.service.stopService().addCallback(done.append)
+    assert not world.service.health.ready
+    one.say(said="deaf")
+    held = world.service.sockets
+    assert [socket.stopped for socket in held] == [0, 0], "the other still has them"
+    two.say(said="deaf")
+    assert [socket.stopped for socket in held] == [1, 1]
+    world.service.hurry()
+    assert b'"do":"hurry"' in two.told[-1]
+    one.end()
+    assert not done
+    two.end()
+    assert done == [None]
+    assert world.service.stopService() is world.service.stopService()
+
+
+def test_a_stop_before_the_reactor_ran(tmp_path: Path) -> None:
+    world = World.__new__(World)
+    world.reactor = Reactor()
+    config = GatewayConfig(data_dir=tmp_path, workers=2, prometheus_endpoint=None)
+    service: Any = SupervisorService(config, world.reactor)
+    service.startService()
+    done: list[None] = []
+    service.stopService().addCallback(done.append)
+    world.reactor.run()
+    assert (done, world.processes) == ([None], [])
+
+
+def test_a_key_of_no_use_ends_the_start(tmp_path: Path) -> None:
+    (tmp_path / "key_pair").write_bytes(b"x")
+    with pytest.raises(ConfigError):
+        World(tmp_path)
+
+
+class Answers:
+    def __init__(self) -> None:
+        self.health = Health()
+        self.refreshed: list[Deferred[None]] = []
+        self.resource = FreshAdminResource(Admin(Metrics().registry, self.health), self.refresh)
+
+    def refresh(self) -> Deferred[None]:
+        self.refreshed.append(Deferred())
+        return self.refreshed[-1]
+
+    def ask(self, path: bytes) -> Any:
+        request: Any = DummyRequest([])
+        request.path, request.method = path, b"GET"
+        request.result = self.resource.render(request)
+        return request
+
+
+def test_answers_wait_for_the_workers() -> None:
+    answers = Answers()
+    request = answers.ask(b"/metrics")
+    assert not request.written
+    answers.refreshed[0].callback(None)
+    assert b"icws_sessions" in b"".join(request.written)
+    assert request.finished == 1
+    assert answers.ask(b"/health/live").result == b"OK\n"
+    assert len(answers.refreshed) == 1, "life is not a matter of workers"
+    ready = answers.ask(b"/health/ready")
+    answers.refreshed[1].callback(None)
+    assert ready.written == [b"ready\n"]
+
+
+def test_who_has_left_gets_no_answer_and_a_fault_is_one() -> None:
+    answers = Answers()
+    gone = answers.ask(b"/metrics")
+    gone.processingFailed(Failure(ConnectionError()))
+    answers.refreshed[0].callback(None)
+    assert not gone.written
+    broken = answers.ask(b"/metrics")
+    failed: list[Any] = []
+    broken.processingFailed = failed.append
+    answers.resource._refresh = lambda: fail(RuntimeError("bug"))
+    answers.refreshed[1].errback(RuntimeError("bug"))
+    assert failed[0].check(RuntimeError)
