@@ -180,6 +180,8 @@ def churn(lab: Lab, options: RunOptions) -> Outcome:
         }
         for first, part in enumerate(parts)
     ]
+    # a replica that was there before has seen other runs
+    lab.control("clear")
     with lab.measure() as outcome.cpu:
         lab.load_each("churn", commands)
         shot = lab.snapshot()
