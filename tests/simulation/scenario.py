@@ -339,6 +339,8 @@ class Scenario:
             for client in world.clients:
                 client.leave()
         registry = world.gateway.registry
+        # it asks for the root key until there is one
+        world.run(30.0, lambda: world.agent.ready)
         world.run(
             FAREWELL_SECONDS,
             lambda: not registry.sessions and not registry.ending and not world.factory.connections,

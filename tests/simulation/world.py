@@ -33,6 +33,8 @@ from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.interfaces import Context
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
+from icwsgw.observe import logs
+from icwsgw.observe.levels import parse_levels
 from icwsgw.observe.metrics import Metrics
 from icwsgw.server.factory import GatewayFactory
 from tests.simulation.truth import SimReplica, SimSession, Truth
@@ -75,9 +77,13 @@ def simulated() -> Iterator[None]:
         modules = (wheel_module, registry_module, factory_module, replica_module, principals_module)
         for module in modules:
             module.set = OrderedSet  # type: ignore[attr-defined]
+        # below errors nothing is looked at, and Twisted keeps all events, with what is in them, until somebody listens
+        levels = logs._wanted
+        logs.set_levels(parse_levels("error"))
         try:
             yield
         finally:
+            logs.set_levels(*levels)
             for module in modules:
                 del module.set  # type: ignore[attr-defined]
 
