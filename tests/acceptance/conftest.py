@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,12 +69,13 @@ def start_devnet(directory: Path, *options: str) -> Devnet:
         raise
 
 
-def start_stack(directory: Path, *options: str, network: str | None = None) -> Stack:
+def start_stack(directory: Path, *options: str, network: str | None = None, twistd: Sequence[str] = ()) -> Stack:
     """Start ``twistd -n icws`` on ports of its own and wait until it is ready.
 
     :param directory: its working directory
     :param options: further command line options
     :param network: the replica to use; None: the embedded one
+    :param twistd: options of twistd itself
     """
     gateway, admin, replica = (free_port() for _ in range(3))
     if network is None:
@@ -82,6 +83,7 @@ def start_stack(directory: Path, *options: str, network: str | None = None) -> S
         options = ("--devnet", f"--devnet-listen={loopback(replica)}", *options)
     server = Server(
         [
+            *twistd,
             "icws",
             f"--ic-network-url={network}",
             f"--gateway-address={loopback(gateway)}",
@@ -110,10 +112,10 @@ def stacks(tmp_path: Path) -> Iterator[Callable[..., Stack]]:
     """Start stacks of a test's own: ``stacks("--option=value", ...)``; they end with the test."""
     started: list[Stack] = []
 
-    def start(*options: str, network: str | None = None) -> Stack:
+    def start(*options: str, network: str | None = None, twistd: Sequence[str] = ()) -> Stack:
         directory = tmp_path / f"stack{len(started)}"
         directory.mkdir()
-        stack = start_stack(directory, *options, network=network)
+        stack = start_stack(directory, *options, network=network, twistd=twistd)
         started.append(stack)
         return stack
 
