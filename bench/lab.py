@@ -34,19 +34,16 @@ class Worker:
     """A process of bench.worker."""
 
     def __init__(self, arguments: Sequence[str], cpu: int | None) -> None:
-        def pin() -> None:
-            if cpu is not None:
-                os.sched_setaffinity(0, {cpu})
-
         self._process = subprocess.Popen(
             [sys.executable, "-m", "bench.worker", *arguments],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            preexec_fn=pin,
         )
         self.pid = self._process.pid
+        if cpu is not None:
+            os.sched_setaffinity(self.pid, {cpu})
         self._selector = selectors.DefaultSelector()
         assert self._process.stdout is not None
         self._selector.register(self._process.stdout, selectors.EVENT_READ)

@@ -43,7 +43,7 @@ def run(options: RunOptions, gateway: GatewayOptions, *, replica_port: int = 0, 
         arguments, complaints = lab.gateway.arguments, lab.gateway.complaints()
     return {
         "schema": SCHEMA,
-        "name": options.name,
+        "name": ",".join([options.name, *(word.removeprefix("--") for word in gateway.options), *_special(gateway)]),
         "label": label,
         "date": date,
         "machine": surroundings,
@@ -59,6 +59,10 @@ def run(options: RunOptions, gateway: GatewayOptions, *, replica_port: int = 0, 
         "options": options.to_json(),
         **_shown(outcome),
     }
+
+
+def _special(gateway: GatewayOptions) -> list[str]:
+    return [word.removeprefix("--") for word in gateway.twistd] + (["tls"] if gateway.tls else [])
 
 
 def _shown(outcome: Outcome) -> Result:

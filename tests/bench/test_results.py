@@ -125,7 +125,9 @@ def test_the_report_says_what_was_missed() -> None:
     good, bad = suite.report([(case, result(cost=15.0))]), suite.report([(case, result(cost=17.0))])
     assert "missed" not in good
     assert "| gateway_us_per_message | 17 | at most 16 | missed |" in bad
-    assert "| - |" in suite.report([(suite.BY_KEY["idle-5000"], result())])
+    assert "losses | 2 | at most 0 | missed |" in suite.report([(case, result(cost=15.0, losses=2))])
+    assert "order_violations" not in good
+    assert "| ms, p50 | 1.004 | - | |" in suite.report([(suite.BY_KEY["idle-5000"], result())])
 
 
 def test_options_of_the_command_line() -> None:

@@ -104,8 +104,25 @@ def test_a_gateway_that_runs_already(tmp_path: Path) -> None:
 
 def test_the_command_line_writes_a_result_and_profiles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     short = ["--clients", "2", "--seconds", "0.1", "--settle", "0"]
-    assert cli.main(["run", "many", "--latency", "5", *short, "--results", str(tmp_path), "--label", "x"]) == 0
+    assert (
+        cli.main(
+            [
+                "run",
+                "many",
+                "--latency",
+                "5",
+                *short,
+                "--results",
+                str(tmp_path),
+                "--label",
+                "x",
+                "--option=--relay-order=executed",
+            ]
+        )
+        == 0
+    )
     (result,) = results.read(tmp_path / "x")
     assert result["options"]["query_ms"] == 5.0
+    assert result["name"] == "many,clients=2,seconds=0.1,query_ms=5,relay-order=executed"
     assert cli.main(["profile", "churn", *short, "--top", "200"]) == 0
     assert "icwsgw/server/protocol.py" in capsys.readouterr().out
