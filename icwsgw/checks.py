@@ -8,7 +8,7 @@ from icwsgw.addresses import parse_description
 from icwsgw.config import GatewayConfig
 from icwsgw.gateway.identities import check_key_file
 from icwsgw.observe.collector import load_tracing
-from icwsgw.server.endpoints import make_endpoint
+from icwsgw.server.endpoints import make_endpoint, socket_endpoint
 from icwsgw.server.tls import PemFiles, ServerTls
 
 
@@ -35,9 +35,12 @@ def check_files(config: GatewayConfig) -> None:
     addresses = list(config.gateway_addresses)
     addresses += [config.prometheus_endpoint] if config.prometheus_endpoint else []
     for address in addresses:
+        kind = parse_description(address).kind
         # What systemd will hand over is not there yet.
-        if parse_description(address).kind not in ("systemd", "stdio", "fd"):
+        if kind not in ("systemd", "stdio", "fd"):
             make_endpoint(reactor, address, tls)
+        if kind != "systemd" and config.workers > 1 and address in config.gateway_addresses:
+            socket_endpoint(reactor, address)
     check_key_file(config.key_file)
     if config.exports_traces:
         load_tracing()

@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,16 @@ def test_traces_need_opentelemetry(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     check_files(GatewayConfig(data_dir=tmp_path))
     with pytest.raises(ConfigError, match=r"pip install 'icwsgw\[otel\]'"):
         check_files(config)
+
+
+def test_what_workers_cannot_share(tmp_path: Path) -> None:
+    addresses = ("tcp:8080", "unix:/s", "systemd:domain=INET:name=icws")
+    check_files(GatewayConfig(data_dir=tmp_path, gateway_addresses=addresses, workers=2))
+    (tmp_path / "localhost.pem").write_bytes(b"")
+    directory = GatewayConfig(data_dir=tmp_path, gateway_addresses=(f"tls:{tmp_path}:8443",))
+    check_files(directory)
+    with pytest.raises(ConfigError, match="--workers need certificate files, not a directory"):
+        check_files(replace(directory, workers=2))
 
 
 def test_what_is_of_no_use(tmp_path: Path) -> None:

@@ -14,7 +14,14 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface.verify import verifyObject
 
 from icwsgw.errors import ConfigError
-from icwsgw.server.endpoints import BACKLOG, Listenable, ListeningService, listening_service, make_endpoint
+from icwsgw.server.endpoints import (
+    BACKLOG,
+    Listenable,
+    ListeningService,
+    listening_service,
+    make_endpoint,
+    socket_endpoint,
+)
 from icwsgw.server.tls import RELOAD_INTERVAL, PemFiles, ServerTls
 from tests.support import pem
 
@@ -252,3 +259,26 @@ def test_made_of_an_address() -> None:
     assert listening.address == "tcp:8080:interface=0.0.0.0"
     listening.startService()
     assert reactor.tcpServers[0][:2] == (8080, factory)
+
+
+def test_the_socket_alone_and_what_is_laid_on_another(tls: ServerTls) -> None:
+    for address in ("tcp:8080", "haproxy:tcp:8080", "ssl:8080"):
+        reactor = MemoryReactorClock()
+        factory = Factory.forProtocol(Protocol)
+        socket_endpoint(reactor, address).listen(factory)
+        assert reactor.tcpServers[0][:2] == (8080, factory), "neither TLS nor the PROXY protocol"
+
+    class Below:
+        factory: Any = None
+
+        def listen(self, factory: Any) -> Deferred[None]:
+            self.factory = factory
+            return succeed(None)
+
+    for address, secured in (("tcp:8080", True), ("unix:/s", False), ("haproxy:tcp:8080", True)):
+        below = Below()
+        make_endpoint(MemoryReactorClock(), address, tls, below=below).endpoint.listen(factory)
+        assert below.factory is not factory or not secured
+        assert isinstance(below.factory, TLSMemoryBIOFactory) == (secured and "haproxy" not in address)
+    with pytest.raises(ConfigError, match="needs an address behind it"):
+        socket_endpoint(MemoryReactorClock(), "haproxy:interface=::1")
