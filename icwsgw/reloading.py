@@ -97,7 +97,7 @@ class Reloader:
         else:
             self._config = change.config
             change_levels(parse_levels(change.config.log_level), parse_levels(change.config.log_file_level))
-            _log.info("configuration read again", changed=",".join(change.taken) or None)
+            _log.info("configuration read again", changed=",".join(change.taken) or "nothing")
             if change.waiting:
                 _log.warn("changed options need a restart", options=",".join(change.waiting))
         # certificates are looked at however the rest went

@@ -221,6 +221,10 @@ class WorkerPool:
         self._restarting.clear()
         self._killing = self.clock.callLater(patience, self._kill)
         self.tell({"do": "drain"})
+        for worker in self.workers.values():
+            if not worker.ready:
+                # nobody is connected to it, and it may take seconds to hear of the drain
+                worker.kill()
         self.gone_deaf()
         self._check_empty()
         return deaf, empty
@@ -265,7 +269,7 @@ class WorkerPool:
         self._check_reports()
         self.gone_deaf()
         if self.draining:
-            if not reason.check(ProcessDone):
+            if worker.ready and not reason.check(ProcessDone):
                 _log.warn("worker has not ended well", number=number, pid=worker.pid, reason=_plain(reason))
             self._check_empty()
             return

@@ -253,3 +253,16 @@ def test_a_drain_before_anything_has_started() -> None:
     world = Pool(0)
     deaf, ended = map(fired, world.pool.drain(60.0))
     assert (deaf, ended) == ([None], [None])
+
+
+def test_a_drain_while_one_is_starting() -> None:
+    world = Pool(2)
+    ready, starting = world.processes
+    ready.ready()
+    deaf, ended = map(fired, world.pool.drain(60.0))
+    assert (ready.signals, starting.signals) == ([], ["KILL"])
+    ready.say(said="deaf")
+    assert not deaf
+    starting.end(signal=9)
+    ready.end()
+    assert (deaf, ended) == ([None], [None])
