@@ -9,6 +9,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import Any, cast
 
+from autobahn import __version__ as autobahn_version
 from autobahn.twisted.websocket import WebSocketServerFactory
 from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
 from autobahn.websocket.protocol import TrafficStats
@@ -28,6 +29,9 @@ from icwsgw.server.protocol import GatewayProtocol
 from icwsgw.server.proxies import TrustedProxies, address_group
 
 _log = get_logger("server")
+
+#: From 26.10.1 on, which needs Python 3.11, Autobahn stops inflating a message at our bound on its size.
+BOUNDS_INFLATION = tuple(int(part) for part in autobahn_version.split(".")[:2]) >= (26, 10)
 
 #: How often outboxes that hold bytes are measured against their bounds.
 BACKLOG_PERIOD = 0.5
@@ -60,6 +64,8 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
     def __init__(self, gateway: Gateway) -> None:
         context = gateway.context
         config = context.config
+        if config.compression and not BOUNDS_INFLATION:
+            _log.warn("this autobahn does not bound what a message inflates to: better without --compression")
         super().__init__(server=f"icwsgw/{__version__}", reactor=context.clock)
         self.gateway = gateway
         self.clock: Clock = context.clock

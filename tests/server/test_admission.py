@@ -18,6 +18,7 @@ from icwsgw.core.messages import frame
 from icwsgw.core.session import State
 from icwsgw.server import factory as factory_module
 from icwsgw.server.endpoints import make_endpoint
+from icwsgw.server.factory import BOUNDS_INFLATION
 from icwsgw.server.limits import MOST_REFUSED
 from icwsgw.server.protocol import GatewayProtocol
 from tests.server.test_protocol import Session, Transport, World, frames_of, lose
@@ -396,6 +397,7 @@ def compressed(payload_size: int, opcode: int = 2) -> bytes:
     return bytes((data[0] | 0x40,)) + data[1:]
 
 
+@pytest.mark.skipif(not BOUNDS_INFLATION, reason="the last autobahn for Python 3.10 inflates without a bound")
 def test_a_bomb_is_defused_before_it_has_grown() -> None:
     world = World(compression=True)
     protocol, transport, session = opened(world, DEFLATE)
