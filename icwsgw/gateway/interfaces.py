@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred
 
@@ -96,7 +96,3 @@ class Context:
         """The network's time, which is what envelopes expire by: ours, corrected by the skew if it is known."""
         skew = self.network.clock_skew_ns or 0
         return self.now_ns() + (skew if abs(skew) > SKEW_NOISE_NS else 0)
-
-
-def quiet(result: Any) -> None:
-    """Ends a Deferred whose failure is expected and told elsewhere, such as that of a request we cancelled."""
