@@ -21,13 +21,14 @@ from twisted.internet.defer import Deferred, fail
 from twisted.web.http_headers import Headers
 
 from icwsgw.agent.connection import Answer
-from icwsgw.agent.interfaces import NetworkTransport, ReactorTime
+from icwsgw.agent.interfaces import NetworkTransport
 from icwsgw.agent.lean import LeanClient
 from icwsgw.agent.outcome import ACCEPTED, CallOutcome, call_outcome, decoded, http_date, http_error, reject_of
 from icwsgw.agent.routes import Endpoint, Route, Routes
 from icwsgw.agent.trust import NodeKeyCache, NodeKeys, Trust
 from icwsgw.agent.update import run_update
 from icwsgw.agent.url import Url
+from icwsgw.clock import Clock
 from icwsgw.errors import AnswerMalformed, CertificateInvalid, NotReady, SignatureInvalid
 from icwsgw.ic import bls
 from icwsgw.ic.certificate import Certificate, verify_certificate
@@ -65,7 +66,7 @@ class IcAgent:
 
     def __init__(
         self,
-        reactor: ReactorTime,
+        reactor: Clock,
         transport: NetworkTransport,
         network_url: str,
         *,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import Protocol
 
-from icwsgw.agent.interfaces import DelayedCall, ReactorTime
+from icwsgw.clock import Clock, Timer
 
 GRAIN = 0.05
 _PER_SECOND = 20
@@ -36,10 +36,10 @@ class Deadlines:
 
     __slots__ = ("_armed", "_buckets", "_reactor", "_timer")
 
-    def __init__(self, reactor: ReactorTime) -> None:
+    def __init__(self, reactor: Clock) -> None:
         self._reactor = reactor
         self._buckets: dict[int, set[Timed]] = {}
-        self._timer: DelayedCall | None = None
+        self._timer: Timer | None = None
         self._armed = 0
 
     def __len__(self) -> int:

@@ -23,7 +23,7 @@ from icwsgw.errors import ConnectFailed, ConnectionLost
 
 if TYPE_CHECKING:
     from icwsgw.agent.deadlines import Deadlines
-    from icwsgw.agent.interfaces import ReactorTime
+    from icwsgw.clock import Clock
 
 
 @implementer(IProtocolFactory)
@@ -78,7 +78,7 @@ class HostPool:
 
     def __init__(
         self,
-        reactor: ReactorTime,
+        reactor: Clock,
         endpoint: Any,
         name: str,
         tls: bool,

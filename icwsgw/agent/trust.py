@@ -17,7 +17,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.python.failure import Failure
 
-from icwsgw.agent.interfaces import DelayedCall, ReactorTime
+from icwsgw.clock import Clock, Timer
 from icwsgw.errors import AnswerMalformed, NotReady
 from icwsgw.ic.certificate import Certificate, DelegationCache, node_keys, subnet_of
 from icwsgw.ic.principal import Principal
@@ -70,7 +70,7 @@ class Trust:
 
     def __init__(
         self,
-        reactor: ReactorTime,
+        reactor: Clock,
         rng: Callable[[], float],
         fetch_status: Callable[[], Deferred[dict[str, Any]]],
         root_key: bytes | None,
@@ -83,7 +83,7 @@ class Trust:
         self.last_failure: str | None = None
         self._waiters: list[Deferred[None]] = []
         self._attempt: Deferred[Any] | None = None
-        self._retry: DelayedCall | None = None
+        self._retry: Timer | None = None
         self._running = False
         self._pause = FIRST_PAUSE
         # a key that was given is not up to the network
@@ -185,9 +185,7 @@ class NodeKeyCache:
 
     __slots__ = ("_fetching", "_reactor", "_read_subnet", "_subnet_of", "_subnets", "_trust")
 
-    def __init__(
-        self, reactor: ReactorTime, trust: Trust, read_subnet: Callable[[Principal], Deferred[Certificate]]
-    ) -> None:
+    def __init__(self, reactor: Clock, trust: Trust, read_subnet: Callable[[Principal], Deferred[Certificate]]) -> None:
         self._reactor = reactor
         self._trust = trust
         self._read_subnet = read_subnet

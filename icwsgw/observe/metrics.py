@@ -9,14 +9,14 @@ Label values are listed here; see :mod:`icwsgw.observe.meters` for what an unlis
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Sequence
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
 
 import twisted
 from icwsgw._version import __version__
+from icwsgw.clock import Clock, Timer
 from icwsgw.observe.meters import Counter, Declared, Exposition, Gauge, Histogram, LabelledCounter, LabelledGauge
 
 # fmt: off
@@ -183,18 +183,6 @@ class SupervisorMetrics:
         registry.register(Exposition(self.declared))
 
 
-class _Call(Protocol):
-    def cancel(self) -> object: ...
-
-
-class _Clock(Protocol):
-    """The part of IReactorTime that is used here."""
-
-    def seconds(self) -> float: ...
-
-    def callLater(self, delay: float, function: Callable[[], None]) -> _Call: ...  # noqa: N802
-
-
 class LagSampler:
     """Measures how late the event loop runs its timers.
 
@@ -202,12 +190,12 @@ class LagSampler:
     :param interval: seconds between samples
     """
 
-    def __init__(self, metrics: Metrics, clock: _Clock, interval: float = 0.25) -> None:
+    def __init__(self, metrics: Metrics, clock: Clock, interval: float = 0.25) -> None:
         self._histogram = metrics.event_loop_lag
         self._clock = clock
         self._interval = interval
         self._due = 0.0
-        self._call: _Call | None = None
+        self._call: Timer | None = None
 
     def start(self) -> None:
         """Begin sampling."""
