@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from icwsgw.agent.connection import Answer
 from icwsgw.agent.response import BodyCollector, ClientRequest, Response
-from icwsgw.agent.transport import CBOR, MAX_BODY
+from icwsgw.agent.transport import MAX_BODY
 from icwsgw.agent.url import Url
 from icwsgw.errors import AnswerTooLarge, ConnectionLost, RequestTimeout
 
@@ -45,16 +45,7 @@ class MemoryTransport:
         self.under_way = 0
         self.closed = False
 
-    def fetch(
-        self,
-        method: bytes,
-        url: Url,
-        body: bytes = b"",
-        *,
-        timeout: float,
-        max_body: int = MAX_BODY,
-        content_type: bytes = CBOR,
-    ) -> Deferred[Answer]:
+    def fetch(self, method: bytes, url: Url, body: bytes = b"", *, timeout: float) -> Deferred[Answer]:
         """As Transport.fetch."""
         request = (method.decode(), url.path.decode(), body)
         self.requests.append(request)
@@ -96,17 +87,17 @@ class MemoryTransport:
                 done.errback(ConnectionLost("cancelled") if result.check(CancelledError) else result)
                 return
             status, headers, content = result
-            if len(content) > max_body:
-                done.errback(AnswerTooLarge(f"the answer is longer than {max_body} bytes"))
+            if len(content) > MAX_BODY:
+                done.errback(AnswerTooLarge(f"the answer is longer than {MAX_BODY} bytes"))
                 return
             done.callback(Answer(status, {n.lower().encode(): v.encode() for n, v in headers.items()}, content))
 
         self._later(ask)
         return done
 
-    def agent(self, timeout: float, max_body: int = MAX_BODY) -> MemoryAgent:
+    def agent(self, timeout: float) -> MemoryAgent:
         """As Transport.agent."""
-        return MemoryAgent(self, timeout, max_body)
+        return MemoryAgent(self, timeout)
 
     def request(self, method: bytes, uri: bytes, headers: Any = None, bodyProducer: Any = None) -> Deferred[Any]:
         """As Transport.request."""
@@ -136,10 +127,9 @@ class MemoryTransport:
 class MemoryAgent:
     """The IAgent's door."""
 
-    def __init__(self, transport: MemoryTransport, timeout: float, max_body: int) -> None:
+    def __init__(self, transport: MemoryTransport, timeout: float) -> None:
         self.transport = transport
         self.timeout = timeout
-        self.max_body = max_body
 
     def request(self, method: bytes, uri: bytes, headers: Any = None, bodyProducer: Any = None) -> Deferred[Any]:
         """Send a request; bodies must be at hand when ``startProducing`` returns."""
@@ -147,7 +137,5 @@ class MemoryAgent:
         if bodyProducer is not None:
             bodyProducer.startProducing(collector)
         request = ClientRequest(method, uri, headers)
-        answer = self.transport.fetch(
-            method, Url.parse(uri.decode()), collector.body(), timeout=self.timeout, max_body=self.max_body
-        )
+        answer = self.transport.fetch(method, Url.parse(uri.decode()), collector.body(), timeout=self.timeout)
         return answer.addCallback(lambda whole: Response(whole, request))
