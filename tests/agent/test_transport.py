@@ -27,7 +27,8 @@ from icwsgw.errors import (
     ConnectionLost,
     RequestTimeout,
 )
-from tests.support.raw_server import RawServer, make_certificate, pem
+from tests.support import pem
+from tests.support.raw_server import RawServer
 
 
 class TransportCase(TestCase):
@@ -515,12 +516,14 @@ class DeadlinesAndCancels(TransportCase):
 class Tls(TransportCase):
     @classmethod
     def setUpClass(cls) -> None:
-        cls.authority = make_certificate([])
-        cls.good = PrivateCertificate.loadPEM(pem(*make_certificate(["localhost", "127.0.0.1"], cls.authority)))
-        cls.other = PrivateCertificate.loadPEM(pem(*make_certificate(["other.example"], cls.authority)))
+        cls.authority = pem.authority()
+        cls.good, cls.other = (
+            PrivateCertificate.loadPEM(made.certificate + made.key)
+            for made in (pem.server(cls.authority, "localhost"), pem.server(cls.authority, "other.example"))
+        )
 
     def make(self, **options) -> Transport:
-        options.setdefault("extra_trust_roots", [Certificate.loadPEM(pem(self.authority[0]))])
+        options.setdefault("extra_trust_roots", [Certificate.loadPEM(self.authority.pem)])
         return Transport(reactor, **options)
 
     def ask(self, server: RawServer, host: str = "localhost"):
