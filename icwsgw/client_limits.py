@@ -13,7 +13,7 @@ from icwsgw.options import PROXIES, choice, count, option, seconds, size
 CLIENTS = "Clients"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ClientLimits:
     """What clients may take. 0 means no limit wherever it is allowed."""
 
@@ -24,6 +24,7 @@ class ClientLimits:
         "Connections of this process.",
         "Half a gigabyte at 10 kB each.",
         group=CLIENTS,
+        example="20000",
     )
     max_pending: int = option(
         5_000,
@@ -32,6 +33,7 @@ class ClientLimits:
         "Connections that have not sent their ws_open yet, those in the TLS and HTTP handshake too; 0 for no limit.",
         "At most 64 KiB each; a reconnecting crowd has fewer at a time.",
         group=CLIENTS,
+        example="1000",
     )
     max_connections_per_ip: int = option(
         0,
@@ -40,9 +42,16 @@ class ClientLimits:
         "Connections from one address (IPv6: one /64); 0 for no limit.",
         "Behind a proxy that is not trusted, and behind carriers' NAT, many clients share one address.",
         group=CLIENTS,
+        example="200",
     )
     max_connections_per_canister: int = option(
-        0, count(), "max-connections-per-canister", "Clients of one canister; 0 for no limit.", group=CLIENTS
+        0,
+        count(),
+        "max-connections-per-canister",
+        "Clients of one canister; 0 for no limit.",
+        "A gateway for one application has all its clients there.",
+        group=CLIENTS,
+        example="10000",
     )
     max_connections_per_principal: int = option(
         0,
@@ -51,6 +60,7 @@ class ClientLimits:
         "Canisters to which one principal may be connected at once; 0 for no limit.",
         "To each canister it has one connection anyhow: a newer one takes the older one's place.",
         group=CLIENTS,
+        example="10",
     )
     accept_rate: int = option(
         0,
@@ -59,6 +69,7 @@ class ClientLimits:
         "New connections a second, twice as many in a burst; 0 for no limit.",
         "The kernel's queue holds what this process cannot take at once.",
         group=CLIENTS,
+        example="200",
     )
     accept_rate_per_ip: int = option(
         0,
@@ -67,6 +78,7 @@ class ClientLimits:
         "New connections a second from one address (IPv6: one /64), five times as many in a burst; 0 for no limit.",
         "As for --max-connections-per-ip.",
         group=CLIENTS,
+        example="20",
     )
     client_message_rate: int = option(
         200,
@@ -75,6 +87,7 @@ class ClientLimits:
         "Frames a second from one client: messages, fragments, pings; beyond, its socket is not read; 0 for no limit.",
         "More than the network takes of one client, whose calls follow each other.",
         group=CLIENTS,
+        example="50",
     )
     client_message_burst: int = option(
         400,
@@ -83,6 +96,7 @@ class ClientLimits:
         "Frames of one client at once; one that sends as many again (256 at least) in a breath is closed with 4108.",
         "Two seconds' worth.",
         group=CLIENTS,
+        example="100",
     )
     client_byte_rate: int = option(
         2 << 20,
@@ -99,6 +113,7 @@ class ClientLimits:
         "Bytes of one client at once.",
         "Four of the longest messages.",
         group=CLIENTS,
+        example="16M",
     )
     message_timeout: float = option(
         120.0,
@@ -107,6 +122,7 @@ class ClientLimits:
         "Time a message may take from its first byte to its last, give or take --ping-interval.",
         "The longest message at 18 kB a second; the slow ones hold memory.",
         group=CLIENTS,
+        example="60s",
     )
     trusted_proxies: tuple[str, ...] = option(
         (),

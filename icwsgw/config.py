@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 from icwsgw.addresses import tcp_port
 from icwsgw.client_limits import CLIENTS, ClientLimits
 from icwsgw.errors import ConfigError
-from icwsgw.observe.collector import exports_anything, parse_collector, trace_level
-from icwsgw.observe.levels import LEVELS, parse_levels
+from icwsgw.log_options import COLLECTOR, LOGS, LogOptions
+from icwsgw.observe.collector import exports_anything, trace_level
 from icwsgw.options import (
     ADDRESS,
     ADDRESSES,
@@ -30,42 +30,18 @@ from icwsgw.options import (
     OPTIONAL_ADDRESS,
     ORIGINS,
     URL,
-    Kind,
     Option,
     choice,
     count,
     milliseconds,
     option,
     options_of,
-    ratio,
     seconds,
     size,
 )
 
 _MAINNET = ("icp0.io", "icp-api.io")
 
-
-def _levels(text: str) -> str:
-    parse_levels(text)
-    return text.strip()
-
-
-def _collector(text: str) -> str | None:
-    text = text.strip()
-    if text.lower() in ("", "none", "off"):
-        return None
-    parse_collector(text)
-    return text
-
-
-def _trace_level(text: str) -> str:
-    number = trace_level(text)
-    return next(name for name, level in LEVELS.items() if level == number)
-
-
-LOG_LEVELS = Kind("levels", _levels)
-TRACE_LEVEL = Kind("level", _trace_level)
-COLLECTOR = Kind("address", _collector, lambda value: value or "")
 
 # Groups, in the order of the manual
 GROUPS = _MAIN, _PROTOCOL, _TIMES, _BOUNDS, _CLIENTS, _ACCESS, _LOGS = (
@@ -75,12 +51,12 @@ GROUPS = _MAIN, _PROTOCOL, _TIMES, _BOUNDS, _CLIENTS, _ACCESS, _LOGS = (
     "Bounds",
     CLIENTS,
     "Access",
-    "Logs and traces",
+    LOGS,
 )
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayConfig(ClientLimits):
+@dataclass(frozen=True)
+class GatewayConfig(ClientLimits, LogOptions):
     """What an operator decided. Durations in seconds, sizes in bytes; paths absolute."""
 
     gateway_addresses: tuple[str, ...] = option(
@@ -106,6 +82,7 @@ class GatewayConfig(ClientLimits):
         "Time between two polls of a canister, start to start.",
         "The original's.",
         group=_MAIN,
+        example="200",
     )
     prometheus_endpoint: str | None = option(
         "tcp:9090",
@@ -120,10 +97,17 @@ class GatewayConfig(ClientLimits):
         FILE,
         "tls-certificate-pem-path",
         "Certificate chain (PEM) that turns plain TCP addresses into TLS; read again when the file changes.",
+        "None: TLS may end at a proxy, and a local gateway needs none.",
         group=_MAIN,
     )
     tls_certificate_key_pem_path: Path | None = option(
-        None, FILE, "tls-certificate-key-pem-path", "Private key (PEM) of that certificate.", group=_MAIN
+        None,
+        FILE,
+        "tls-certificate-key-pem-path",
+        "Private key (PEM) of that certificate.",
+        "None: it goes with the certificate.",
+        group=_MAIN,
+        example="/etc/icws/tls/privkey.pem",
     )
     opentelemetry_collector_endpoint: str | None = option(
         None,
@@ -131,6 +115,7 @@ class GatewayConfig(ClientLimits):
         "opentelemetry-collector-endpoint",
         "OpenTelemetry collector of traces: grpc://host:port, or https://host:port for TLS; empty for none; needs "
         "icwsgw[otel].",
+        "None, as the original: spans cost CPU, and need somebody who looks at them.",
         group=_MAIN,
     )
     data_dir: Path = option(
@@ -149,6 +134,7 @@ class GatewayConfig(ClientLimits):
         "next is used.",
         "A canister's work grows with the square of the clients it has under one principal.",
         group=_MAIN,
+        example="10",
     )
     workers: int = option(
         1,
@@ -157,9 +143,15 @@ class GatewayConfig(ClientLimits):
         "Processes that serve clients, each with its own identities and limits, under one that watches them.",
         "One process is simplest; one for each core is fastest.",
         group=_MAIN,
+        example="4",
     )
     devnet: bool = option(
-        False, FLAG, "devnet", "Run the embedded local replica with its demo canisters in this process.", group=_MAIN
+        False,
+        FLAG,
+        "devnet",
+        "Run the embedded local replica with its demo canisters in this process.",
+        "Off: it is for trying things out; its keys are known to everybody.",
+        group=_MAIN,
     )
     devnet_listen: str = option(
         "tcp:4943:interface=127.0.0.1",
@@ -168,6 +160,7 @@ class GatewayConfig(ClientLimits):
         "Where the embedded replica listens.",
         "Loopback: anybody who reaches it can change its state.",
         group=_MAIN,
+        example="127.0.0.1:4944",
     )
 
     relay_order: str = option(
@@ -185,6 +178,7 @@ class GatewayConfig(ClientLimits):
         "Check the node's signature on every query answer; auto: on mainnet.",
         "Test networks may not sign.",
         group=_PROTOCOL,
+        example="on",
     )
     verify_batches: bool = option(
         False,
@@ -201,6 +195,7 @@ class GatewayConfig(ClientLimits):
         "Queries in flight for one canister at most.",
         "Reaches 10,000 messages a second at 100 ms of latency.",
         group=_PROTOCOL,
+        example="64",
     )
     compression: bool = option(
         False,
@@ -218,6 +213,7 @@ class GatewayConfig(ClientLimits):
         "Time over which sockets are closed when the gateway stops.",
         "Reconnections reach the other gateways spread out.",
         group=_TIMES,
+        example="60",
     )
     canister_grace: float = option(
         60.0,
@@ -226,9 +222,16 @@ class GatewayConfig(ClientLimits):
         "How long a canister may give no good answer before its clients are closed.",
         "An upgrade or a subnet hiccup takes less.",
         group=_TIMES,
+        example="5m",
     )
     query_timeout: float = option(
-        5.0, seconds(0.1, 300.0), "query-timeout", "Deadline of one query.", "The original's.", group=_TIMES
+        5.0,
+        seconds(0.1, 300.0),
+        "query-timeout",
+        "Deadline of one query.",
+        "The original's.",
+        group=_TIMES,
+        example="10",
     )
     call_timeout: float = option(
         30.0,
@@ -237,9 +240,16 @@ class GatewayConfig(ClientLimits):
         "Deadline of one call.",
         "A replica answers a synchronous call within 10 s.",
         group=_TIMES,
+        example="20s",
     )
     tls_handshake_timeout: float = option(
-        10.0, seconds(0.1, 600.0), "tls-handshake-timeout", "TLS handshake.", "The original's.", group=_TIMES
+        10.0,
+        seconds(0.1, 600.0),
+        "tls-handshake-timeout",
+        "TLS handshake.",
+        "The original's.",
+        group=_TIMES,
+        example="5",
     )
     header_timeout: float = option(
         10.0,
@@ -248,6 +258,7 @@ class GatewayConfig(ClientLimits):
         "The HTTP request that opens the WebSocket.",
         "Slow peers may not hold connections.",
         group=_TIMES,
+        example="5",
     )
     first_message_timeout: float = option(
         30.0,
@@ -256,6 +267,7 @@ class GatewayConfig(ClientLimits):
         "From the WebSocket to the client's ws_open.",
         "The SDK sends it at once; a person may have to approve it.",
         group=_TIMES,
+        example="10",
     )
     open_timeout: float = option(
         60.0,
@@ -264,6 +276,7 @@ class GatewayConfig(ClientLimits):
         "From the WebSocket to the canister's first message.",
         "The SDK gives up after 60 s itself.",
         group=_TIMES,
+        example="90",
     )
     ping_interval: float = option(
         25.0,
@@ -272,12 +285,25 @@ class GatewayConfig(ClientLimits):
         "Time between pings to a client; 0 for none.",
         "Proxies cut idle connections after 30 or 60 s.",
         group=_TIMES,
+        example="50",
     )
     pong_timeout: float = option(
-        10.0, seconds(0.1, 3600.0), "pong-timeout", "Time a client has to answer a ping.", group=_TIMES
+        10.0,
+        seconds(0.1, 3600.0),
+        "pong-timeout",
+        "Time a client has to answer a ping.",
+        "Long even for a mobile network; a dead client is gone before its canister misses it.",
+        group=_TIMES,
+        example="20",
     )
     close_timeout: float = option(
-        10.0, seconds(0.1, 600.0), "close-timeout", "Time a client has to answer a close frame.", group=_TIMES
+        10.0,
+        seconds(0.1, 600.0),
+        "close-timeout",
+        "Time a client has to answer a close frame.",
+        "A client that lives answers within a round trip; the rest would hold their descriptors.",
+        group=_TIMES,
+        example="5",
     )
 
     max_message_bytes: int = option(
@@ -287,6 +313,7 @@ class GatewayConfig(ClientLimits):
         "Longest message of a client.",
         "The IC takes 2 MiB in a call; the envelope and CBOR come on top.",
         group=_BOUNDS,
+        example="1M",
     )
     max_answer_bytes: int = option(
         3 << 20,
@@ -303,6 +330,7 @@ class GatewayConfig(ClientLimits):
         "Messages of one client that wait to be relayed; beyond, its socket is not read.",
         "More than a burst of the SDK.",
         group=_BOUNDS,
+        example="50",
     )
     relay_queue_bytes: int = option(
         4 << 20,
@@ -327,65 +355,31 @@ class GatewayConfig(ClientLimits):
         "Time the oldest of them may wait.",
         "The canister expects keep-alives within 60 s.",
         group=_BOUNDS,
+        example="60",
     )
     allowed_origins: tuple[str, ...] = option(
         (),
         ORIGINS,
         "allowed-origin",
         "Origin of web pages that may connect; repeatable; none given: any.",
+        "Any: a gateway for all, as the original; clients prove who they are by signatures, not by cookies.",
         group=_ACCESS,
     )
     allowed_canisters: tuple[str, ...] = option(
-        (), CANISTERS, "allowed-canister", "Canister that clients may open; repeatable; none given: any.", group=_ACCESS
+        (),
+        CANISTERS,
+        "allowed-canister",
+        "Canister that clients may open; repeatable; none given: any.",
+        "Any: a gateway for all, as the original. One for an application of yours should name its canisters.",
+        group=_ACCESS,
     )
     denied_canisters: tuple[str, ...] = option(
-        (), CANISTERS, "denied-canister", "Canister that clients may not open; repeatable.", group=_ACCESS
-    )
-
-    log_level: str = option(
-        "info",
-        LOG_LEVELS,
-        "log-level",
-        "Levels of the log on stdout: a level, or component=level between commas.",
-        group=_LOGS,
-        variables=("RUST_LOG_STDOUT",),
-    )
-    log_format: str = option(
-        "text", choice("text", "json"), "log-format", "Lines of the log on stdout: text, or JSON objects.", group=_LOGS
-    )
-    log_file_level: str = option(
-        "off",
-        LOG_LEVELS,
-        "log-file-level",
-        "Levels of the JSON log in <data-dir>/traces/gateway_<start, ms>.log.",
-        "The original's: no file unless asked for.",
-        group=_LOGS,
-        variables=("RUST_LOG_FILE",),
-    )
-    trace_level: str = option(
-        "trace",
-        TRACE_LEVEL,
-        "trace-level",
-        "Spans that are exported: trace for all, debug for those of connections, any other level for none.",
-        "The original's.",
-        group=_LOGS,
-        variables=("RUST_LOG_TELEMETRY",),
-    )
-    trace_sampling: float = option(
-        1.0,
-        ratio(),
-        "trace-sampling",
-        "Share of the connections, and of the polls that are exported, that are traced.",
-        "All, as the original; a busy gateway wants less.",
-        group=_LOGS,
-    )
-    trace_idle_polls: bool = option(
-        False,
-        FLAG,
-        "trace-idle-polls",
-        "Export polls that brought no message, too.",
-        "They are ten a second for each canister.",
-        group=_LOGS,
+        (),
+        CANISTERS,
+        "denied-canister",
+        "Canister that clients may not open; repeatable.",
+        "None: it is for one that does harm.",
+        group=_ACCESS,
     )
 
     def __post_init__(self) -> None:

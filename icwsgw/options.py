@@ -12,6 +12,7 @@ import dataclasses
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +31,8 @@ _SIZE_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 _NONE = frozenset({"", "none", "off"})
+#: Units of the kinds that measure something, as they stand behind a number.
+_UNITS = {"milliseconds": "ms", "seconds": "s", "bytes": "bytes"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +43,32 @@ class Kind:
     :ivar parse: text -> value; raises ConfigError
     :ivar show: value -> text that ``parse`` would read as the same value
     :ivar repeatable: whether the value is a tuple gathered from several texts
+    :ivar bounds: the least and the most, for people, or an empty string
+    :ivar example: a text that ``parse`` takes, for the manual
     """
 
     unit: str
     parse: Callable[[str], Any]
     show: Callable[[Any], str] = str
     repeatable: bool = False
+    bounds: str = ""
+    example: str = ""
+
+    @property
+    def is_quantity(self) -> bool:
+        """Whether ``unit`` is a unit, which people want to see beside the value."""
+        return self.unit in _UNITS
+
+    def readable(self, value: Any) -> str:
+        """A value as people read it, with its unit: ``100 ms``, ``4 MiB``, ``off``, ``none``."""
+        if isinstance(value, bool):
+            return "on" if value else "off"
+        shown = self.show(value)
+        if self.unit == "bytes":
+            return _readable_size(int(shown))
+        if self.is_quantity and shown.replace(".", "").isdecimal():
+            return f"{shown} {_UNITS[self.unit]}"
+        return shown or "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +82,7 @@ class Option:
     :ivar reason: why the default is what it is, or an empty string
     :ivar group: heading it stands under
     :ivar variables: environment variables that also set it, read leniently (the original's RUST_LOG_*)
+    :ivar example: a text an operator might give it, where that of its kind says little
     """
 
     name: str
@@ -69,6 +93,7 @@ class Option:
     reason: str
     group: str
     variables: tuple[str, ...] = ()
+    example: str = ""
 
     @property
     def variable(self) -> str:
@@ -100,7 +125,9 @@ class Option:
 def _toml_text(value: object, source: str) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, (str, int, float)):
+    if isinstance(value, float):
+        return _plain(value)
+    if isinstance(value, (str, int)):
         return str(value)
     raise ConfigError(f"{source}: {type(value).__name__} is not a value an option takes")
 
@@ -114,9 +141,11 @@ def option(
     *,
     group: str,
     variables: tuple[str, ...] = (),
+    example: str = "",
 ) -> T:
     """Declare a dataclass field that is an option; see :func:`options_of`."""
-    words = {"kind": kind, "name": name, "help": help, "reason": reason, "group": group, "variables": variables}
+    words = {"kind": kind, "name": name, "help": help, "reason": reason, "group": group}
+    words |= {"variables": variables, "example": example}
     field: T = dataclasses.field(default=default, metadata={"option": words})
     return field
 
@@ -134,27 +163,56 @@ def options_of(config: type[Any]) -> tuple[Option, ...]:
 
 
 def _plain(number: float) -> str:
-    return f"{number:g}" if number < 1e6 else str(int(number))
+    """A number in digits that ``float`` reads as the same number, without an exponent."""
+    return f"{Decimal(repr(float(number))):f}".removesuffix(".0")
+
+
+def _readable_size(number: int) -> str:
+    for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if number and number % factor == 0:
+            return f"{number // factor} {unit}"
+    return f"{number} bytes"
+
+
+def _readable_duration(value: float) -> str:
+    for unit, factor in (("h", 3600.0), ("s", 1.0)):
+        if value >= factor and (value % factor == 0 or unit == "s"):
+            return f"{_plain(value / factor)} {unit}"
+    return f"{value * 1000:g} ms" if value else "0"
+
+
+def _durations(name: str, unit: float, least: float, most: float) -> Kind:
+    """A duration whose bare number counts ``unit`` seconds."""
+    bounds = f"{_readable_duration(least)} to {_readable_duration(most)}"
+
+    def parse(text: str) -> float:
+        match = _DURATION.fullmatch(text.strip())
+        if not match:
+            raise ConfigError(f"{text!r} is not a duration")
+        value = float(match[1]) * (_DURATION_UNITS[match[2]] if match[2] else unit)
+        if not least <= value <= most:
+            raise ConfigError(f"{text!r} is outside {bounds}")
+        return value
+
+    def show(value: float) -> str:
+        # the shortest that is read as the same: most are a few digits, a third of a second is not
+        for digits in (6, 15):
+            text = _plain(float(f"{value / unit:.{digits}g}"))
+            if float(text) * unit == value:
+                return text
+        return f"{_plain(value)}s"
+
+    return Kind(name, parse, show, bounds=bounds, example="2m" if least <= 120 <= most else "500ms")
 
 
 def seconds(least: float = 0.0, most: float = 86_400.0) -> Kind:
     """A duration in seconds as float; ``250ms``, ``10s``, ``2m`` and ``1h`` are understood."""
-    return Kind("seconds", lambda text: _duration(text, 1.0, least, most), _plain)
+    return _durations("seconds", 1.0, least, most)
 
 
 def milliseconds(least: float, most: float) -> Kind:
     """A duration whose bare number counts milliseconds (the original's --polling-interval), in seconds."""
-    return Kind("milliseconds", lambda text: _duration(text, 0.001, least, most), lambda value: _plain(value * 1000))
-
-
-def _duration(text: str, unit: float, least: float, most: float) -> float:
-    match = _DURATION.fullmatch(text.strip())
-    if not match:
-        raise ConfigError(f"{text!r} is not a duration")
-    value = float(match[1]) * (_DURATION_UNITS[match[2]] if match[2] else unit)
-    if not least <= value <= most:
-        raise ConfigError(f"{text!r} is outside {_plain(least)} to {_plain(most)} seconds")
-    return value
+    return _durations("milliseconds", 0.001, least, most)
 
 
 def count(least: int = 0, most: int = 10_000_000) -> Kind:
@@ -169,11 +227,12 @@ def count(least: int = 0, most: int = 10_000_000) -> Kind:
             raise ConfigError(f"{text!r} is outside {least} to {most}")
         return value
 
-    return Kind("number", parse)
+    return Kind("number", parse, bounds=f"{least} to {most}", example=str(min(most, max(least, 2))))
 
 
 def size(least: int, most: int = 1 << 32) -> Kind:
     """A number of bytes; ``64K``, ``4MiB`` and ``1G`` are understood."""
+    bounds = f"{_readable_size(least)} to {_readable_size(most)}"
 
     def parse(text: str) -> int:
         match = _SIZE.fullmatch(text.strip())
@@ -181,10 +240,10 @@ def size(least: int, most: int = 1 << 32) -> Kind:
             raise ConfigError(f"{text!r} is not a number of bytes")
         value = int(match[1]) * _SIZE_UNITS[(match[2] or "").upper()]
         if not least <= value <= most:
-            raise ConfigError(f"{text!r} is outside {least} to {most} bytes")
+            raise ConfigError(f"{text!r} is outside {bounds}")
         return value
 
-    return Kind("bytes", parse)
+    return Kind("bytes", parse, bounds=bounds, example="8M")
 
 
 def ratio() -> Kind:
@@ -200,7 +259,7 @@ def ratio() -> Kind:
             raise ConfigError(f"{text!r} is outside 0 to 1")
         return value
 
-    return Kind("0 to 1", parse)
+    return Kind("0 to 1", parse, example="1%")
 
 
 def choice(*values: str) -> Kind:
@@ -212,7 +271,7 @@ def choice(*values: str) -> Kind:
             raise ConfigError(f"{text!r} is none of {', '.join(values)}")
         return word
 
-    return Kind(" | ".join(values), parse)
+    return Kind(" | ".join(values), parse, example=values[-1])
 
 
 def _flag(text: str) -> bool:
@@ -275,26 +334,29 @@ def _proxy(text: str) -> str:
         raise ConfigError(f"{text!r} is not a network such as 10.0.0.0/8: {error}") from None
 
 
-def each(parse: Callable[[str], Any], unit: str) -> Kind:
+def each(parse: Callable[[str], Any], unit: str, example: str) -> Kind:
     """Several values: the option repeated, or one text with commas or blanks between them."""
 
     def parse_all(text: str) -> tuple[Any, ...]:
         return tuple(parse(word) for word in re.split(r"[\s,]+", text.strip()) if word)
 
-    return Kind(unit, parse_all, lambda values: ",".join(str(value) for value in values), repeatable=True)
+    def show(values: tuple[Any, ...]) -> str:
+        return ",".join(str(value) for value in values)
+
+    return Kind(unit, parse_all, show, repeatable=True, example=example)
 
 
 def _show_optional(value: object) -> str:
     return "" if value is None else str(value)
 
 
-FLAG = Kind("true | false", _flag, lambda value: "true" if value else "false")
-FILE = Kind("path", _file, _show_optional)
-DIRECTORY = Kind("path", _directory)
-ADDRESS = Kind("address", addresses.normalise)
-OPTIONAL_ADDRESS = Kind("address", _optional_address, _show_optional)
-URL = Kind("URL", _url)
-ADDRESSES = each(addresses.normalise, "addresses")
-ORIGINS = each(_origin, "origins")
-CANISTERS = each(_principal, "canister ids")
-PROXIES = each(_proxy, "networks")
+FLAG = Kind("true | false", _flag, lambda value: "true" if value else "false", example="true")
+FILE = Kind("path", _file, _show_optional, example="/etc/icws/tls/fullchain.pem")
+DIRECTORY = Kind("path", _directory, example="/var/lib/icws")
+ADDRESS = Kind("address", addresses.normalise, example="127.0.0.1:8081")
+OPTIONAL_ADDRESS = Kind("address", _optional_address, _show_optional, example="127.0.0.1:9090")
+URL = Kind("URL", _url, example="https://icp-api.io")
+ADDRESSES = each(addresses.normalise, "addresses", "0.0.0.0:8080")
+ORIGINS = each(_origin, "origins", "https://app.example.com")
+CANISTERS = each(_principal, "canister ids", "bkyz2-fmaaa-aaaaa-qaaaq-cai")
+PROXIES = each(_proxy, "networks", "10.0.0.0/8")

@@ -7,7 +7,8 @@ some of their own (``ICWS_SERVICE_HOST`` beside a service named icws).
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,12 +60,13 @@ def load(given: Mapping[str, Any], environment: Mapping[str, str], file: Path | 
     return Sourced(GatewayConfig(**values), sources)
 
 
-def describe(sourced: Sourced) -> Iterator[str]:
-    """Yield what would run, one option a line, in the form of a ``--config`` file."""
-    for entry in OPTIONS:
-        shown = entry.kind.show(getattr(sourced.config, entry.field))
-        unit = f" ({entry.kind.unit})" if entry.kind.unit in ("milliseconds", "seconds", "bytes") else ""
-        yield f'{entry.name} = "{shown}"  # {sourced.sources[entry.field]}{unit}'
+def suggestion(name: str, prefix: str = "", known: Iterable[str] = BY_NAME) -> str:
+    """Say which option may have been meant, or nothing.
+
+    :param prefix: written before its name
+    """
+    near = get_close_matches(name, list(known), n=1, cutoff=0.75)
+    return f"; did you mean {prefix}{near[0]}?" if near else ""
 
 
 def _from_environment(entry: Option, environment: Mapping[str, str]) -> tuple[str, str] | None:
@@ -89,7 +91,7 @@ def _read_file(file: Path) -> Iterator[tuple[str, Any]]:
     for key, value in content.items():
         name = key.replace("_", "-")
         if name not in BY_NAME:
-            raise ConfigError(f"{file}: {key!r} is not an option")
+            raise ConfigError(f"{file}: {key!r} is not an option{suggestion(name)}")
         yield name, value
 
 

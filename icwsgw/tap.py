@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,9 @@ from icwsgw.observe.levels import parse_levels
 from icwsgw.observe.logs import ObservedService, get_logger, make_observer
 from icwsgw.observe.notify import Notifier
 from icwsgw.options import Option
+from icwsgw.printing import as_file, describe
 from icwsgw.reloading import Reloader
-from icwsgw.sources import Sourced, describe, load
+from icwsgw.sources import Sourced, load, suggestion
 from icwsgw.starting import end_well_on_signals, one_line, reload_on_hangup, report_start_errors
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ class Options(usage.Options):
     ]
     optFlags = [  # noqa: N815
         ["check-config", None, "Say what would run, and whether its files are of use, then exit."],
+        ["print-config", None, "Print what would run as a --config file, with where each value is from, then exit."],
         *([entry.name, None, _words(entry)] for entry in _FLAGS),
         *([f"no-{entry.name}", None, f"The opposite of --{entry.name}."] for entry in _FLAGS),
     ]
@@ -86,7 +89,12 @@ class Options(usage.Options):
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except (usage.UsageError, ConfigError) as error:
-            raise SystemExit(one_line(error)) from None
+            raise SystemExit(one_line(error) + self._meant(error)) from None
+
+    def _meant(self, error: Exception) -> str:
+        """Say which option a misspelt one may have meant."""
+        found = re.fullmatch(r"option --(\S+) not recognized", str(error))
+        return suggestion(found[1], "--", (name.rstrip("=") for name in self.longOpt)) if found else ""
 
     def postOptions(self) -> None:  # noqa: N802
         """Add the other sources, and check the whole."""
@@ -101,7 +109,9 @@ class Options(usage.Options):
             from icwsgw.checks import check_files
 
             check_files(self.config)
-            print("\n".join(describe(self.sourced)))
+        if self["check-config"] or self["print-config"]:
+            lines = as_file if self["print-config"] else describe
+            print("\n".join(lines(self.sourced)))
             raise SystemExit(0)
 
     def read_again(self) -> GatewayConfig:

@@ -16,14 +16,8 @@ BEGIN, END = "<!-- options: begin -->", "<!-- options: end -->"
 
 def default(entry: Option) -> str:
     """The default as people read it."""
-    if entry.is_flag:
-        return "on" if entry.default else "off"
-    shown = entry.kind.show(entry.default)
-    if entry.kind.unit == "bytes" and int(shown) % 1024 == 0:
-        number = int(shown) // 1024
-        return f"{number // 1024} MiB" if number % 1024 == 0 else f"{number} KiB"
-    units = {"milliseconds": " ms", "seconds": " s"}
-    return f"`{shown}`{units.get(entry.kind.unit, '')}" if shown else "none"
+    shown = entry.kind.readable(entry.default)
+    return shown if shown in ("on", "off", "none") else f"`{shown}`"
 
 
 def table() -> str:

@@ -32,7 +32,7 @@ def test_every_field_is_an_option_that_explains_itself() -> None:
     assert len(BY_NAME) == len(OPTIONS) == len({entry.variable for entry in OPTIONS})
     for entry in OPTIONS:
         assert entry.help.endswith("."), entry.name
-        assert entry.reason == "" or entry.reason.endswith("."), entry.name
+        assert entry.reason.endswith("."), f"{entry.name}: why is this its default?"
         assert entry.name == entry.name.lower()
         assert "_" not in entry.name
 
@@ -41,6 +41,12 @@ def test_every_field_is_an_option_that_explains_itself() -> None:
 def test_every_default_can_be_written_as_text(entry: Any) -> None:
     value = entry.kind.parse(entry.kind.show(entry.default))
     assert value == (entry.default.absolute() if isinstance(entry.default, Path) else entry.default)
+
+
+@pytest.mark.parametrize("entry", OPTIONS, ids=lambda entry: entry.name)
+def test_every_example_is_of_use_and_not_the_default(entry: Any) -> None:
+    value = entry.kind.parse(entry.example or entry.kind.example)
+    assert value != entry.default
 
 
 @pytest.mark.parametrize(

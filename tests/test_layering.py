@@ -24,7 +24,7 @@ PACKAGE = ROOT / "icwsgw"
 
 # What each unit may import from this package, besides itself. OPTIONS are the modules about the operator's words.
 LEAVES = {"errors", "_version", "clock"}
-OPTIONS = {"addresses", "options", "client_limits", "config", "sources"}
+OPTIONS = {"addresses", "options", "client_limits", "log_options", "config", "sources"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "_version": set(),
@@ -40,8 +40,10 @@ ALLOWED: dict[str, set[str]] = {
     "addresses": LEAVES,
     "options": LEAVES | OPTIONS | {"ic"},
     "client_limits": LEAVES | OPTIONS,
+    "log_options": LEAVES | OPTIONS | {"observe"},
     "config": LEAVES | OPTIONS | {"ic", "observe"},
     "sources": LEAVES | OPTIONS | {"observe"},
+    "printing": LEAVES | OPTIONS,
     "ic": LEAVES,
     "core": LEAVES | {"ic"},
     "agent": LEAVES | {"ic", "core", "fastsend", "observe"},

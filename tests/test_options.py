@@ -108,3 +108,41 @@ def test_environment_name() -> None:
     assert make(options.FLAG).variable == "ICWS_SOME_NAME"
     assert make(options.FLAG).is_flag
     assert not make(options.URL).is_flag
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "words"),
+    [
+        (options.seconds(), 10.0, "10 s"),
+        (options.milliseconds(0.001, 60), 0.1, "100 ms"),
+        (options.milliseconds(0.001, 60), 1 / 3, "0.3333333333333333s"),
+        (options.size(0), 4 << 20, "4 MiB"),
+        (options.size(0), 2_162_688, "2112 KiB"),
+        (options.size(0), 1 << 30, "1 GiB"),
+        (options.size(0), 0, "0 bytes"),
+        (options.count(), 50_000, "50000"),
+        (options.FLAG, True, "on"),
+        (options.FLAG, False, "off"),
+        (options.FILE, None, "none"),
+        (options.ADDRESSES, ("tcp:1", "unix:/x"), "tcp:1,unix:/x"),
+        (options.CANISTERS, (), "none"),
+    ],
+)
+def test_values_as_people_read_them(kind: Kind, value: object, words: str) -> None:
+    assert kind.readable(value) == words
+
+
+@pytest.mark.parametrize(
+    ("kind", "bounds"),
+    [
+        (options.seconds(), "0 to 24 h"),
+        (options.seconds(0.1, 300), "100 ms to 300 s"),
+        (options.milliseconds(0.001, 60), "1 ms to 60 s"),
+        (options.count(1, 128), "1 to 128"),
+        (options.size(1 << 10), "1 KiB to 4 GiB"),
+    ],
+)
+def test_bounds_as_people_read_them(kind: Kind, bounds: str) -> None:
+    assert kind.bounds == bounds
+    with pytest.raises(ConfigError, match=f"is outside {bounds}"):
+        kind.parse("9999999999")

@@ -1,11 +1,13 @@
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from icwsgw.config import BY_NAME, GatewayConfig
+from icwsgw.config import OPTIONS, GatewayConfig
 from icwsgw.errors import ConfigError
-from icwsgw.sources import describe, load
+from icwsgw.options import Option
+from icwsgw.sources import load
 
 
 @pytest.fixture
@@ -120,10 +122,50 @@ def test_devnet_means_its_own_url() -> None:
         load_devnet(devnet_listen="unix:/x")
 
 
-def test_what_is_described_would_be_read_as_the_same(file: Path) -> None:
-    sourced = load({"gateway-address": ("tcp:1", "unix:/x"), "devnet": True}, {"ICWS_OUTBOX_BYTES": "8M"})
-    lines = list(describe(sourced))
-    assert len(lines) == len(BY_NAME)
-    assert 'outbox-bytes = "8388608"  # ICWS_OUTBOX_BYTES (bytes)' in lines
-    file.write_text("\n".join(lines))
-    assert load({}, {}, file).config == sourced.config
+@pytest.mark.parametrize("given", list(product([True, False], repeat=3)))
+def test_each_source_outweighs_those_behind_it(file: Path, given: tuple[bool, bool, bool]) -> None:
+    """All eight cases, so each pair of command line, environment, file and default among them."""
+    by_command, by_environment, by_file = given
+    file.write_text("query-timeout = 3\n" if by_file else "")
+    sourced = load(
+        {"query-timeout": 1.0} if by_command else {}, {"ICWS_QUERY_TIMEOUT": "2"} if by_environment else {}, file
+    )
+    expected = [
+        *([(1.0, "command line")] if by_command else []),
+        *([(2.0, "ICWS_QUERY_TIMEOUT")] if by_environment else []),
+        *([(3.0, str(file))] if by_file else []),
+        (5.0, "default"),
+    ]
+    assert (sourced.config.query_timeout, sourced.sources["query_timeout"]) == expected[0]
+
+
+@pytest.mark.parametrize("entry", OPTIONS, ids=lambda entry: entry.name)
+def test_every_option_is_read_from_each_source(file: Path, entry: Option) -> None:
+    text = entry.example or entry.kind.example
+    together = {"TLS": {"ICWS_TLS_CERTIFICATE_PEM_PATH": "c", "ICWS_TLS_CERTIFICATE_KEY_PEM_PATH": "k"}}
+    environment = together["TLS"] if entry.name.startswith("tls-certificate") else {}
+    value = getattr(load({}, {**environment, entry.variable: text}).config, entry.field)
+    assert value == entry.kind.parse(text) != entry.default
+    file.write_text(f'{entry.name} = "{text}"\n')
+    environment.pop(entry.variable, None)
+    assert getattr(load({}, environment, file).config, entry.field) == value
+    assert getattr(load({entry.name: value}, environment).config, entry.field) == value
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("poling-interval", "did you mean polling-interval?"),
+        ("allowed_orgins", "did you mean allowed-origin?"),
+        ("colour", "'colour' is not an option$"),
+    ],
+)
+def test_a_misspelt_key_is_told_what_it_may_have_been(file: Path, key: str, words: str) -> None:
+    file.write_text(f"{key} = 1\n")
+    with pytest.raises(ConfigError, match=words.replace("?", r"\?")):
+        load({}, {}, file)
+
+
+def test_a_float_without_an_exponent(file: Path) -> None:
+    file.write_text("drain-window = 0.00001\n")
+    assert load({}, {}, file).config.drain_window == 0.00001

@@ -82,7 +82,8 @@ def test_a_file_is_read_again_from_wherever_the_process_is(tmp_path: Path, monke
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["--pollinginterval", "1"], "option --pollinginterval not recognized"),
+        (["--pollinginterval", "1"], "option --pollinginterval not recognized; did you mean --polling-interval?"),
+        (["--colour", "red"], "option --colour not recognized"),
         (["--polling-interval"], "option --polling-interval requires argument"),
         (["--polling-interval", "x"], "--polling-interval: 'x' is not a duration"),
         (
@@ -110,13 +111,26 @@ def test_check_config_says_what_would_run(capsys: pytest.CaptureFixture[str], tm
     assert caught.value.code == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(OPTIONS)
-    assert 'polling-interval = "50"  # command line (milliseconds)' in lines
+    assert "polling-interval = 50  # command line; milliseconds" in lines
     assert list(tmp_path.iterdir()) == []
 
 
 def test_check_config_finds_what_would_stop_the_start(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as caught:
         parse("--check-config", "--gateway-address=ssl:8443")
+    assert "needs privateKey=" in str(caught.value.code)
+
+
+def test_print_config_is_a_file_for_config(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = ("--polling-interval=50", "--gateway-address=[::1]:8080", "--devnet", "--print-config")
+    with pytest.raises(SystemExit) as caught:
+        parse(*words)
+    assert caught.value.code == 0
+    printed = capsys.readouterr().out
+    (tmp_path / "icws.toml").write_text(printed)
+    assert parse("--config", "icws.toml").config == parse(*words[:3]).config
+    with pytest.raises(SystemExit) as caught:
+        parse("--print-config", "--check-config", "--gateway-address=ssl:8443")
     assert "needs privateKey=" in str(caught.value.code)
 
 
