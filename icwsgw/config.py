@@ -97,7 +97,7 @@ class GatewayConfig(ClientLimits, LogOptions):
         FILE,
         "tls-certificate-pem-path",
         "Certificate chain (PEM) that turns plain TCP addresses into TLS; read again when the file changes.",
-        "None: TLS may end at a proxy, and a local gateway needs none.",
+        "TLS may end at a proxy, and a local gateway needs none.",
         group=_MAIN,
     )
     tls_certificate_key_pem_path: Path | None = option(
@@ -105,7 +105,7 @@ class GatewayConfig(ClientLimits, LogOptions):
         FILE,
         "tls-certificate-key-pem-path",
         "Private key (PEM) of that certificate.",
-        "None: it goes with the certificate.",
+        "It goes with the certificate.",
         group=_MAIN,
         example="/etc/icws/tls/privkey.pem",
     )
@@ -115,7 +115,7 @@ class GatewayConfig(ClientLimits, LogOptions):
         "opentelemetry-collector-endpoint",
         "OpenTelemetry collector of traces: grpc://host:port, or https://host:port for TLS; empty for none; needs "
         "icwsgw[otel].",
-        "None, as the original: spans cost CPU, and need somebody who looks at them.",
+        "The original's: spans cost CPU, and need somebody who looks at them.",
         group=_MAIN,
     )
     data_dir: Path = option(
@@ -150,7 +150,7 @@ class GatewayConfig(ClientLimits, LogOptions):
         FLAG,
         "devnet",
         "Run the embedded local replica with its demo canisters in this process.",
-        "Off: it is for trying things out; its keys are known to everybody.",
+        "It is for trying things out; its keys are known to everybody.",
         group=_MAIN,
     )
     devnet_listen: str = option(
@@ -362,7 +362,7 @@ class GatewayConfig(ClientLimits, LogOptions):
         ORIGINS,
         "allowed-origin",
         "Origin of web pages that may connect; repeatable; none given: any.",
-        "Any: a gateway for all, as the original; clients prove who they are by signatures, not by cookies.",
+        "A gateway for all, as the original; clients prove who they are by signatures, not by cookies.",
         group=_ACCESS,
     )
     allowed_canisters: tuple[str, ...] = option(
@@ -370,7 +370,7 @@ class GatewayConfig(ClientLimits, LogOptions):
         CANISTERS,
         "allowed-canister",
         "Canister that clients may open; repeatable; none given: any.",
-        "Any: a gateway for all, as the original. One for an application of yours should name its canisters.",
+        "A gateway for all, as the original. One for an application of yours should name its canisters.",
         group=_ACCESS,
     )
     denied_canisters: tuple[str, ...] = option(
@@ -378,7 +378,7 @@ class GatewayConfig(ClientLimits, LogOptions):
         CANISTERS,
         "denied-canister",
         "Canister that clients may not open; repeatable.",
-        "None: it is for one that does harm.",
+        "It is for one that does harm.",
         group=_ACCESS,
     )
 

@@ -28,7 +28,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ).stdout.split("\n")
     source = directory / "source"
     for name in filter(None, listed):
-        if name.startswith(("icwsgw/", "twisted/")) or "/" not in name:
+        if name.startswith(("icwsgw/", "twisted/", "docs/man/")) or "/" not in name:
             if not (ROOT / name).is_file():
                 continue
             (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -54,6 +54,7 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
     }
     assert present - shipped == set()
     assert "twisted/plugins/icws_plugin.py" in shipped
+    assert any(name.endswith(".data/data/share/man/man1/icws.1") for name in shipped)
     assert "twisted/plugins/__init__.py" not in shipped
 
 

@@ -1,0 +1,271 @@
+r"""Writes docs/man/icws.1, the manual page, from the declarations in icwsgw/config.py and icwsgw/core/closing.py.
+
+mdoc(7), as mandoc and groff read it; a sentence is a line of its own there. A test says when the page is stale.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from icwsgw.config import GROUPS, OPTIONS
+from icwsgw.options import Option
+from icwsgw.reloading import RELOADABLE
+
+DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "man" / "icws.1"
+
+#: Changed by hand when the text below is.
+DATE = "November 25, 2026"
+
+HEAD = r"""
+.\" Made by scripts/man_page.py: change that, or the declarations in icwsgw/config.py.
+.Dd @DATE@
+.Dt ICWS 1
+.Os
+.Sh NAME
+.Nm icws
+.Nd WebSocket gateway for canisters of the Internet Computer
+.Sh SYNOPSIS
+.Nm twistd
+.Op Fl \-nodaemon
+.Op Fl \-pidfile Ns = Ns Op Ar file
+.Cm icws
+.Op Ar options
+.Nm twistd
+.Cm icws
+.Fl \-check\-config | Fl \-print\-config | Fl \-version | Fl \-help
+.Op Ar options
+.Sh DESCRIPTION
+.Nm
+takes WebSocket connections of clients that use the IC WebSocket SDK, relays
+their signed messages to canisters of the Internet Computer, and asks those
+canisters for their certified messages many times a second.
+It replaces the Rust program
+.Em ic_websocket_gateway ,
+whose options, key file and protocol it shares.
+.Pp
+It runs under
+.Xr twistd 1 .
+Service managers want
+.Fl \-nodaemon
+and
+.Fl \-pidfile Ns = ,
+which stand before
+.Cm icws
+and keep the process in the foreground without a file of its number.
+.Sh OPTIONS
+Each option is also an environment variable and a key of the file that
+.Fl \-config
+names.
+The command line outweighs the environment, and that the file.
+Durations take the units ms, s, m and h, sizes K, M and G.
+Flags have opposites: the name with
+.Ql no-
+before it.
+.Ss Without serving
+.Bl -tag -width Ds
+.It Fl \-check\-config
+Say what would run and whether its addresses and files are of use, then exit.
+.It Fl \-config Ar file
+Read options by name from a TOML file.
+.br
+.Ev ICWS_CONFIG
+.It Fl \-help
+List all options, then exit.
+.It Fl \-print\-config
+Print what would run as a file for
+.Fl \-config ,
+with where each value comes from, then exit.
+.It Fl \-version
+Show the version, then exit.
+.El
+""".strip()
+
+TAIL = r"""
+.Sh SIGNALS
+.Bl -tag -width Ds
+.It Dv SIGTERM , SIGINT
+Stop: readiness turns 503, nobody is accepted any more, clients are closed with
+code 4100 over
+.Fl \-drain\-window ,
+every canister is told which of its clients left, then the process ends.
+A second one ends all sessions at once and gives canisters two seconds to hear
+of it.
+.It Dv SIGHUP
+Read the options of the file again, and look at the certificates.
+Options that say so are taken at once, others wait for a restart and are named
+in the log.
+What is of no use changes nothing.
+.El
+.Sh ENVIRONMENT
+.Bl -tag -width Ds
+.It Ev ICWS_CONFIG
+The file of
+.Fl \-config .
+.It Ev ICWS_ Ns Ar NAME
+The option
+.Ar name ,
+in upper case with underscores.
+.It Ev RUST_LOG_STDOUT , RUST_LOG_FILE , RUST_LOG_TELEMETRY
+The original's levels; the options of ours outweigh them.
+.It Ev NOTIFY_SOCKET , WATCHDOG_USEC
+Set by
+.Xr systemd 1 :
+it is told when the gateway is ready, reloads or stops, and that it lives.
+.It Ev LISTEN_FDS , LISTEN_PID , LISTEN_FDNAMES
+Set by
+.Xr systemd 1
+for addresses that begin with
+.Ql systemd\&: .
+.El
+.Sh FILES
+.Bl -tag -width Ds
+.It Pa data/key_pair
+The identity of the gateway: an Ed25519 key in PKCS#8 (DER), made at the first
+start with mode 0600.
+One key belongs to one running gateway.
+.It Pa data/traces/gateway_ Ns Ar start Ns Pa .log
+The log in JSON, when
+.Fl \-log\-file\-level
+asks for it;
+.Ar start
+is the time of the start in milliseconds.
+.It Pa twistd.pid
+The process number, unless
+.Fl \-pidfile Ns =
+says otherwise.
+.El
+.Pp
+.Pa data
+is
+.Fl \-data\-dir .
+.Sh EXIT STATUS
+.Bl -tag -width Ds
+.It 0
+Stopped by a signal, or done with what was asked for instead of serving.
+.It 1
+An option, address, key or certificate is of no use, or a port is taken; one
+line on standard error says which.
+.El
+.Sh EXAMPLES
+A gateway for mainnet, its metrics for this machine only:
+.Bd -literal -offset indent
+twistd --nodaemon --pidfile= icws \e
+    --ic-network-url https://icp-api.io \e
+    --prometheus-endpoint tcp:9090:interface=127.0.0.1
+.Ed
+.Pp
+With TLS, four processes, and room for 10,000 clients of one canister:
+.Bd -literal -offset indent
+twistd --nodaemon --pidfile= icws \e
+    --gateway-address tcp:443 --workers 4 --identities 3 \e
+    --tls-certificate-pem-path /etc/icws/tls/fullchain.pem \e
+    --tls-certificate-key-pem-path /etc/icws/tls/privkey.pem \e
+    --ic-network-url https://icp-api.io
+.Ed
+.Pp
+The original's command line, unchanged:
+.Bd -literal -offset indent
+twistd --nodaemon --pidfile= icws --gateway-address 0.0.0.0:8080 \e
+    --ic-network-url http://127.0.0.1:4943 --polling-interval 100
+.Ed
+.Pp
+With a replica and demo canisters inside, to try it:
+.Bd -literal -offset indent
+twistd --nodaemon --pidfile= icws --devnet
+.Ed
+.Pp
+Whether it is ready for clients:
+.Bd -literal -offset indent
+curl --fail http://127.0.0.1:9090/health/ready
+.Ed
+.Pp
+The completion for
+.Nm twistd
+that comes with
+.Xr zsh 1
+knows the options of
+.Nm
+too.
+.Sh DIAGNOSTICS
+Clients are closed with a code and a sentence; the operator's guide says for
+each code what to look at.
+.Sh SEE ALSO
+.Xr twistd 1 ,
+.Xr systemd.service 5
+.Pp
+The operator's guide
+.Pa docs/operations.md ,
+and
+.Pa docs/options.md
+with an example of each option, in the source of the program.
+""".strip()
+
+
+def roff(text: str) -> str:
+    """Escape text for a line that is no macro."""
+    text = text.replace("\\", "\\e").replace("-", "\\-").replace("&lt;", "<").replace("&gt;", ">")
+    return f"\\&{text}" if text.startswith((".", "'")) else text
+
+
+def sentences(text: str) -> Iterator[str]:
+    """A sentence begins a line, and lines are short (mandoc: "new sentence, new line")."""
+    for sentence in re.split(r"(?<=[.;:?]) +", text):
+        for line in textwrap.wrap(sentence, 72, break_on_hyphens=False, break_long_words=False):
+            yield roff(line)
+
+
+def option(entry: Option) -> Iterator[str]:
+    """One option."""
+    name = roff(entry.name)
+    if entry.is_flag:
+        yield f".It Fl \\-{name}"
+    else:
+        yield f".It Fl \\-{name} Ar {argument(entry)}"
+    yield from sentences(entry.help)
+    default = roff(entry.kind.readable(entry.default))
+    yield f"Default: {default}."
+    yield from sentences(entry.reason)
+    if entry.kind.bounds:
+        yield f"From {roff(entry.kind.bounds)}."
+    if entry.field in RELOADABLE:
+        yield "Taken at SIGHUP."
+    yield ".br"
+    yield from (f".Ev {name}" for name in (entry.variable, *entry.variables))
+
+
+def argument(entry: Option) -> str:
+    """What stands for the value."""
+    unit = entry.kind.unit
+    if "|" in unit:
+        return " | Ar ".join(word.strip() for word in unit.split("|"))
+    return {
+        "0 to 1": "share",
+        "addresses": "address",
+        "canister ids": "canister",
+        "origins": "origin",
+        "networks": "network",
+    }.get(unit, unit)
+
+
+def options() -> Iterator[str]:
+    """All options by group."""
+    for group in GROUPS:
+        yield f".Ss {group}"
+        yield ".Bl -tag -width Ds"
+        for entry in OPTIONS:
+            if entry.group == group:
+                yield from option(entry)
+        yield ".El"
+
+
+def page() -> str:
+    """The whole page."""
+    parts: Iterable[str] = (HEAD.replace("@DATE@", DATE), *options(), TAIL)
+    return "\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(page())
