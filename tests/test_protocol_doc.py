@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from types import ModuleType
 
@@ -11,17 +10,13 @@ import pytest
 from icwsgw.core.closing import CloseCode
 from icwsgw.core.messages import parse_client_frame
 from icwsgw.ic import cbor, certificate, hashtree
+from tests.support.scripts import load_script
 from tests.test_layering import ROOT
 
 
 @pytest.fixture(scope="module")
 def made() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("protocol_example", ROOT / "scripts" / "protocol_example.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("protocol_example")
 
 
 def test_the_example_is_what_the_code_makes(made: ModuleType) -> None:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import subprocess
 
 from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID
+from tests.support.scripts import load_script
 from tests.test_layering import ROOT
 
 README = (ROOT / "README.md").read_text()
 
 
 def test_the_options_table_is_what_the_code_declares() -> None:
-    spec = importlib.util.spec_from_file_location("readme_options", ROOT / "scripts" / "readme_options.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script("readme_options")
     assert module.with_table(README) == README, "run scripts/readme_options.py"
 
 
