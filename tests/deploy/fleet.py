@@ -91,8 +91,8 @@ def gateways_of(directory: Path, network: str, address: str) -> list[Gateway]:
     return gateways
 
 
-class Proxy:
-    """HAProxy or nginx in a process."""
+class Program:
+    """HAProxy, nginx or Prometheus in a process; what it says goes to a file."""
 
     def __init__(self, words: list[str], log: Path) -> None:
         self._log = log

@@ -10,7 +10,7 @@ import pytest
 
 from tests.acceptance.conftest import Devnet
 from tests.acceptance.processes import free_port, http_get
-from tests.deploy.fleet import PORTS, Certificate, Gateway, Proxy, Reconnecting, gateways_of, replaced
+from tests.deploy.fleet import PORTS, Certificate, Gateway, Program, Reconnecting, gateways_of, replaced
 from tests.deploy.tools import DEPLOY, run, tool
 from tests.support.raw_client import RawClient
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.deploy
 HAPROXY = DEPLOY / "haproxy" / "haproxy.cfg"
 
 
-class Haproxy(Proxy):
+class Haproxy(Program):
     """The shipped configuration with this machine's ports, and checks in a hurry.
 
     :ivar port: for clients

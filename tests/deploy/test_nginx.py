@@ -10,7 +10,7 @@ import pytest
 
 from tests.acceptance.conftest import Devnet
 from tests.acceptance.processes import free_port
-from tests.deploy.fleet import PORTS, Certificate, Proxy, Reconnecting, gateways_of, replaced
+from tests.deploy.fleet import PORTS, Certificate, Program, Reconnecting, gateways_of, replaced
 from tests.deploy.tools import DEPLOY, run, tool
 from tests.support.raw_client import RawClient
 
@@ -72,7 +72,7 @@ def test_gateways_behind_nginx(tmp_path: Path, devnet: Devnet, certificate: Cert
     changes["    listen [::]:443 ssl;\n"] = ""
     main = nginx_files(tmp_path, certificate, changes)
     words = [tool("nginx", "nginx-light"), "-c", str(main), "-p", str(tmp_path), "-e", "stderr", "-g", "daemon off;"]
-    nginx = Proxy(words, tmp_path / "nginx.log")
+    nginx = Program(words, tmp_path / "nginx.log")
     crowd: list[Reconnecting] = []
     try:
         nginx.until((tmp_path / "nginx.pid").exists)

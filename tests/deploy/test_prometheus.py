@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import runpy
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,8 @@ import yaml
 
 from icwsgw.observe.metrics import Metrics
 from tests.acceptance.conftest import Stack, start_stack
-from tests.acceptance.processes import START_DEADLINE, STOP_DEADLINE, free_port, http_get
+from tests.acceptance.processes import free_port, http_get
+from tests.deploy.fleet import Program
 from tests.deploy.tools import DEPLOY, ROOT, read_yaml, run, tool
 
 pytestmark = pytest.mark.deploy
@@ -199,7 +198,7 @@ def test_every_metric_of_ours_is_on_the_dashboard() -> None:
 # The real thing
 
 
-class Prometheus:
+class Prometheus(Program):
     """A Prometheus in a process, with a configuration of its own."""
 
     def __init__(self, directory: Path, config: dict[str, Any]) -> None:
@@ -207,17 +206,11 @@ class Prometheus:
         file = directory / "prometheus.yml"
         file.write_text(yaml.safe_dump(config))
         run(tool("promtool", "prometheus"), "check", "config", file)
-        self.log = directory / "prometheus.log"
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [
-                    *(tool("prometheus", "prometheus"), f"--config.file={file}"),
-                    *(f"--storage.tsdb.path={directory}/tsdb", f"--web.listen-address={self.url.partition('//')[2]}"),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+        words = [
+            *(tool("prometheus", "prometheus"), f"--config.file={file}"),
+            *(f"--storage.tsdb.path={directory}/tsdb", f"--web.listen-address={self.url.partition('//')[2]}"),
+        ]
+        super().__init__(words, directory / "prometheus.log")
 
     def get(self, path: str) -> Any:
         status, body = http_get(self.url + path)
@@ -229,26 +222,16 @@ class Prometheus:
         result = self.get(f"/api/v1/query?query={quote(query)}")["result"]
         return {sample["metric"].get("instance", ""): float(sample["value"][1]) for sample in result}
 
-    def until(self, query: str, value: float) -> None:
-        """Ask until each instance gives the value: scrapes come by themselves."""
-        deadline = time.monotonic() + START_DEADLINE
-        last: object = None
-        while last is None or list(last.values()) != [value]:  # type: ignore[attr-defined]
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline, f"{query}: {last}\n{self.log.read_text()}"
-            try:
-                last = self.ask(query)
-            except (OSError, AssertionError):
-                last = None
-            time.sleep(0.1)
+    def until_it_says(self, query: str, value: float) -> None:
+        """Ask until the only instance gives the value: scrapes come by themselves."""
+        self.until(lambda: self._says(query, value))
 
-    def stop(self) -> None:
-        self.process.terminate()
+    def _says(self, query: str, value: float) -> bool:
         try:
-            self.process.wait(STOP_DEADLINE)
-        finally:
-            self.process.kill()
-            self.process.wait()
+            return list(self.ask(query).values()) == [value]
+        except (OSError, AssertionError):
+            # it is not up yet
+            return False
 
 
 @pytest.fixture
@@ -274,8 +257,8 @@ def prometheus(tmp_path: Path, gateway: Stack) -> Iterator[Prometheus]:
 
 
 def test_prometheus_scrapes_a_gateway(gateway: Stack, prometheus: Prometheus) -> None:
-    prometheus.until('up{job="gateway"}', 1.0)
-    prometheus.until("icws_network_ready", 1.0)
+    prometheus.until_it_says('up{job="gateway"}', 1.0)
+    prometheus.until_it_says("icws_network_ready", 1.0)
     target = prometheus.get("/api/v1/targets?state=active")["activeTargets"][0]
     assert target["lastError"] == ""
     assert target["labels"] == {"instance": gateway.admin.partition("//")[2], "job": "gateway"}
@@ -295,6 +278,6 @@ def test_prometheus_scrapes_a_gateway(gateway: Stack, prometheus: Prometheus) ->
 
 
 def test_an_alert_fires_when_the_gateway_dies(gateway: Stack, prometheus: Prometheus) -> None:
-    prometheus.until('up{job="gateway"}', 1.0)
+    prometheus.until_it_says('up{job="gateway"}', 1.0)
     gateway.server.kill()
-    prometheus.until('count by (instance) (ALERTS{alertname="IcwsDown",alertstate="pending"})', 1.0)
+    prometheus.until_it_says('count by (instance) (ALERTS{alertname="IcwsDown",alertstate="pending"})', 1.0)
