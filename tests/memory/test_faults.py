@@ -12,30 +12,9 @@ from icwsgw.devnet.faults import Fault
 from icwsgw.devnet.replica import Replica
 from icwsgw.ic.principal import Principal
 from tests.memory.world import MemoryClient, World
+from tests.support.faults import QUERY_FAULTS
 
 OTHER = Principal(b"\x00\x00\x00\x00\x00\x90\x00\x01\x01\x01")
-
-QUERY_FAULTS: list[dict[str, Any]] = [
-    {"kind": "http", "status": 500},
-    {"kind": "http", "status": 503},
-    {"kind": "http", "status": 429},
-    {"kind": "http", "status": 429, "retry_after": 1},
-    {"kind": "http", "status": 400},
-    *({"kind": "reject", "code": code} for code in range(1, 7)),
-    {"kind": "trap"},
-    {"kind": "stopped"},
-    {"kind": "garbage"},
-    {"kind": "garbage_candid"},
-    {"kind": "cdk_err"},
-    {"kind": "half_body"},
-    {"kind": "reset"},
-    {"kind": "delay", "delay": 3.0},
-    {"kind": "duplicate"},
-    {"kind": "overlap"},
-    {"kind": "gap"},
-    {"kind": "lagging", "hide": 5},
-    {"kind": "lagging"},
-]
 
 
 def name_of(fault: dict[str, Any]) -> str:
@@ -209,8 +188,7 @@ def test_a_reset_canister_closes_old_clients_soon_and_opens_new_ones_at_once() -
     newcomer = world.client()
     world.until(lambda: newcomer.opened, 1)
     assert {client.close_code for client in old} == {CloseCode.CANISTER_RESET}
-    newcomer.send(b"new life")
-    world.until(lambda: newcomer.received == [b"new life"])
+    newcomer.echoes(b"new life")
 
 
 def test_a_reset_is_found_although_nobody_new_comes() -> None:
@@ -293,6 +271,5 @@ def test_a_test_network_that_was_made_anew_with_another_root_key_is_believed_aga
     world.replica = Replica(world.clock, world.now_ns, b"another seed")
     world.until(lambda: old.close_code == CloseCode.CANISTER_RESET, 15)
     (new,) = world.open()
-    new.send(b"new world")
-    world.until(lambda: new.received == [b"new world"])
+    new.echoes(b"new world")
     assert world.agent.root_key == world.replica.root_key_der

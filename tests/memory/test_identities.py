@@ -46,8 +46,7 @@ def test_a_newer_connection_under_another_identity_replaces_the_older() -> None:
     assert older.gateway != newer.gateway
     assert older.close_code == CloseCode.REPLACED
     assert newer.close_code is None
-    newer.send(b"still here")
-    world.until(lambda: newer.received == [b"still here"])
+    newer.echoes(b"still here")
 
 
 def test_a_drain_tells_the_canister_under_each_identity() -> None:

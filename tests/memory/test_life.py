@@ -121,8 +121,7 @@ def test_a_second_connection_of_the_same_principal_closes_the_older() -> None:
     world.run(1)
     assert older.close_code == CloseCode.REPLACED
     assert newer.close_code is None
-    newer.send(b"still here")
-    world.until(lambda: newer.received == [b"still here"])
+    newer.echoes(b"still here")
 
 
 def test_a_forged_ws_open_ends_nobodys_session() -> None:
@@ -140,8 +139,7 @@ def test_a_forged_ws_open_ends_nobodys_session() -> None:
     world.run(1)
     assert forger.close_code == CloseCode.OPEN_REFUSED
     assert victim.close_code is None
-    victim.send(b"unharmed")
-    world.until(lambda: victim.received == [b"unharmed"])
+    victim.echoes(b"unharmed")
 
 
 def test_polling_starts_with_the_first_client_and_ends_with_the_last() -> None:
@@ -170,8 +168,7 @@ def test_a_later_client_resumes_where_polling_ended() -> None:
     before = world.metrics.unroutable_messages.value
     (second,) = world.open()
     assert world.metrics.unroutable_messages.value == before
-    second.send(b"y")
-    world.until(lambda: second.received == [b"y"])
+    second.echoes(b"y")
 
 
 def test_acknowledgement_rounds_of_an_hour_lose_nobody() -> None:
@@ -245,8 +242,7 @@ def test_a_clients_fault_costs_that_client_and_tells_it_why(fault: str, code: Cl
     assert client.session is not None
     assert client.close_reason.endswith(f"[{client.session.id}]")
     assert neighbour.close_code is None
-    neighbour.send(b"fine")
-    world.until(lambda: neighbour.received == [b"fine"])
+    neighbour.echoes(b"fine")
 
 
 def test_a_client_that_never_sends_ws_open_is_closed_in_time() -> None:

@@ -43,8 +43,7 @@ def test_the_canister_decides_which_connection_is_the_newer_one() -> None:
     world.run(2)
     assert first.close_code == CloseCode.REPLACED
     assert second.close_code is None
-    second.send(b"still here")
-    world.until(lambda: second.received == [b"still here"])
+    second.echoes(b"still here")
 
 
 def test_ws_open_of_a_client_that_has_left_is_not_tried_again() -> None:
@@ -57,8 +56,7 @@ def test_ws_open_of_a_client_that_has_left_is_not_tried_again() -> None:
     world.until(lambda: newer.opened)
     world.run(5)
     assert registered(world, newer)
-    newer.send(b"still here")
-    world.until(lambda: newer.received == [b"still here"])
+    newer.echoes(b"still here")
 
 
 def test_ws_open_of_a_client_that_left_while_it_was_under_way_is_not_tried_again() -> None:
@@ -92,8 +90,7 @@ def test_a_client_whose_place_was_taken_by_one_that_has_left_is_told() -> None:
 def test_a_canister_that_gives_one_message_at_a_time_is_read_on_behind_the_probe() -> None:
     world = World(settings=CdkSettings(max_messages=1), polling_interval=1.0)
     (first,) = world.open()
-    first.send(b"x")
-    world.until(lambda: first.received == [b"x"])
+    first.echoes(b"x")
     first.leave()
     world.run(2)
     second = world.client()
@@ -115,8 +112,7 @@ def test_a_position_kept_from_an_earlier_poller_is_not_believed_before_it_is_con
     world.until(lambda: second.opened, 3)
     world.run(3)
     assert second.close_code is None
-    second.send(b"x")
-    world.until(lambda: second.received == [b"x"])
+    second.echoes(b"x")
 
 
 def test_a_first_message_that_is_not_the_canisters_first_one_shows_a_reset() -> None:

@@ -28,6 +28,7 @@ from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
 from icwsgw.observe.metrics import Metrics
 from tests.support.memory_transport import MemoryTransport
+from tests.support.pausing import Pausing
 from tests.support.sdk_client import SdkClient
 
 EPOCH_NS = 1_700_000_000_000_000_000
@@ -36,7 +37,7 @@ STEP = 0.005
 __all__ = ["CHAT_ID", "ECHO_ID", "MemoryClient", "World"]
 
 
-class MemoryClient(SdkClient):
+class MemoryClient(Pausing, SdkClient):
     """An SDK client that is connected to a gateway without a socket; it is the gateway's ``Client`` as well.
 
     :ivar close_code: the gateway's close frame
@@ -45,10 +46,10 @@ class MemoryClient(SdkClient):
     def __init__(self, world: World, canister: Principal, identity: Ed25519Identity | None, verify: bool):
         super().__init__(canister, identity, world.replica.root_key_der if verify else None)
         self.peer = "memory"
+        self.waiting_bytes = 0
         self.world = world
         self.close_code: int | None = None
         self.close_reason = ""
-        self.paused = False
         self.automatic = True
         self._inbox: list[bytes] = []
         self.session: ClientSession | None = None
@@ -64,6 +65,12 @@ class MemoryClient(SdkClient):
         assert self.session is not None
         self.session.received(payload, is_binary)
 
+    def echoes(self, content: bytes) -> None:
+        """Send, and let time pass until just that has come back."""
+        already = len(self.received)
+        self.send(content)
+        self.world.until(lambda: self.received[already:] == [content])
+
     def leave(self, code: int = 1000) -> None:
         assert self.session is not None
         self.session.left(code)
@@ -78,14 +85,6 @@ class MemoryClient(SdkClient):
         assert self.close_code is None
         self.close_code, self.close_reason = code, reason
         self.world.clock.callLater(0, self.leave, code)
-
-    def pause(self) -> None:
-        assert not self.paused
-        self.paused = True
-
-    def resume(self) -> None:
-        assert self.paused
-        self.paused = False
 
     def _read(self) -> None:
         inbox, self._inbox = self._inbox, []

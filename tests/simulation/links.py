@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from icwsgw.core.messages import payload_of
 from icwsgw.core.session import State
+from tests.support.pausing import Pausing
 from tests.support.ws_wire import close_frame, handshake, masked
 
 if TYPE_CHECKING:
@@ -26,19 +27,19 @@ if TYPE_CHECKING:
 TRANSPORT_BUFFER = 65536
 
 
-class DirectLink:
+class DirectLink(Pausing):
     """A client that is connected to its session without any bytes."""
 
     wire = False
 
     def __init__(self, world: SimWorld, owner: SimClient, latency: float) -> None:
         self.peer = "direct:1"
+        self.waiting_bytes = 0
         self.wheel_slot = -1
         self.reading = True
         self._world = world
         self.owner = owner
         self._latency = latency
-        self._paused = False
         self._inbox: deque[bytes] = deque()
         self._outbox: deque[tuple[bytes, bool]] = deque()
         self._over = False
@@ -53,7 +54,7 @@ class DirectLink:
         self._world.clock.callLater(self._latency, self._push)
 
     def _push(self) -> None:
-        while self._outbox and not self._paused and not self._over:
+        while self._outbox and not self.paused and not self._over:
             payload, binary = self._outbox.popleft()
             self.session.received(payload, binary)
 
@@ -95,13 +96,8 @@ class DirectLink:
             self._inbox.extend(payload_of(frame) for frame in frames)
             self._schedule()
 
-    def pause(self) -> None:
-        assert not self._paused
-        self._paused = True
-
     def resume(self) -> None:
-        assert self._paused
-        self._paused = False
+        super().resume()
         self._world.clock.callLater(0, self._push)
 
     def look(self, now: float) -> float | None:

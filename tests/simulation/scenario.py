@@ -15,6 +15,7 @@ from icwsgw.ic.principal import Principal
 from tests.simulation.clients import SimClient
 from tests.simulation.truth import Violation, _show
 from tests.simulation.world import CANISTERS, Plan, SimWorld, simulated
+from tests.support.faults import QUERY_FAULTS
 
 #: Virtual seconds within which everything has an end once the world is sound again: time limits of opening, of calls
 #: that hang, of slow readers; retries that had their longest pause.
@@ -24,28 +25,6 @@ FAREWELL_SECONDS = 140.0
 DRAIN_WINDOW = 2.0
 MAX_CLIENTS = 14
 
-QUERY_FAULTS: list[dict[str, Any]] = [
-    {"kind": "http", "status": 500},
-    {"kind": "http", "status": 503},
-    {"kind": "http", "status": 429, "retry_after": 1},
-    {"kind": "http", "status": 400},
-    *({"kind": "reject", "code": code} for code in range(1, 7)),
-    {"kind": "trap"},
-    {"kind": "stopped"},
-    {"kind": "garbage"},
-    {"kind": "garbage_candid"},
-    {"kind": "cdk_err"},
-    {"kind": "hang"},
-    {"kind": "half_body"},
-    {"kind": "reset"},
-    {"kind": "delay", "delay": 0.7},
-    {"kind": "delay", "delay": 4.0},
-    {"kind": "duplicate"},
-    {"kind": "overlap"},
-    {"kind": "gap"},
-    {"kind": "lagging"},
-    {"kind": "lagging", "hide": 3},
-]
 CALL_FAULTS: list[dict[str, Any]] = [
     {"kind": "http", "status": 500},
     {"kind": "http", "status": 503},

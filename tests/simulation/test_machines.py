@@ -31,6 +31,7 @@ from tests.support.fake_network import (
     rejected,
     replied_err,
 )
+from tests.support.pausing import Pausing
 from tests.support.sdk_client import SdkClient
 
 MACHINE = settings(max_examples=60, stateful_step_count=40, deadline=None)
@@ -243,11 +244,11 @@ class PollerMachine(RuleBasedStateMachine):
 class SessionMachine(RuleBasedStateMachine):
     """Sessions of one gateway: whatever happens, each is closed once at most and leaves nothing behind."""
 
-    class Connection:
+    class Connection(Pausing):
         peer = "test:1"
+        waiting_bytes = 0
 
         def __init__(self) -> None:
-            self.paused = False
             self.closed: list[int] = []
             self.after_close = 0
 
@@ -256,14 +257,6 @@ class SessionMachine(RuleBasedStateMachine):
 
         def close(self, code: int, reason: str) -> None:
             self.closed.append(code)
-
-        def pause(self) -> None:
-            assert not self.paused
-            self.paused = True
-
-        def resume(self) -> None:
-            assert self.paused
-            self.paused = False
 
     def __init__(self) -> None:
         super().__init__()

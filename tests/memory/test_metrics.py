@@ -1,0 +1,142 @@
+"""What the metrics say of a whole gateway's doings: the original's seven under their names, and ours beside them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from icwsgw.core.closing import CloseCode
+from icwsgw.devnet.faults import Fault
+from tests.memory.world import CHAT_ID, ECHO_ID, World
+
+
+def value(world: World, name: str, **labels: str) -> float | None:
+    return world.metrics.registry.get_sample_value(name, labels)
+
+
+def test_the_originals_seven() -> None:
+    world = World(query_latency=0.03)
+    stranger = world.client(ECHO_ID)
+    (client, _), (other,) = world.open(2), world.open(1, CHAT_ID)
+    world.run(1)
+    assert value(world, "client_connected_count") == 3
+    assert value(world, "clients_connected") == 3
+    assert value(world, "active_pollers") == value(world, "icws_pollers") == 2
+    assert value(world, "connection_opening_time_count") == 3
+    assert value(world, "connection_duration_count") == 0
+    polls = value(world, "poller_duration_count")
+    assert polls
+    assert polls == value(world, "icws_query_seconds_count")
+    assert (value(world, "poller_duration_sum") or 0) / polls >= 0.03
+    for one in (stranger, client, other):
+        one.leave()
+    world.run(1)
+    assert value(world, "client_connected_count") == 3
+    assert value(world, "clients_connected") == value(world, "active_pollers") == 1
+    # as with the original, not of one that never had a canister
+    assert value(world, "connection_duration_count") == 2
+    assert (value(world, "connection_duration_sum") or 0) > 2
+    # of TLS, which is observed where it ends: tests/server/test_tls.py
+    assert value(world, "tls_resolution_time_count") == 0
+
+
+def test_bytes_and_messages_both_ways_are_those_of_the_sessions() -> None:
+    world = World()
+    clients = world.open(3)
+    for client in clients:
+        client.echoes(b"x" * 1000)
+    sessions = [client.session for client in clients]
+    for name, field in (
+        ("icws_client_messages_total", "messages_up"),
+        ("icws_client_bytes_total", "bytes_up"),
+        ("icws_canister_messages_total", "messages_down"),
+        ("icws_canister_bytes_total", "bytes_down"),
+    ):
+        assert value(world, name) == sum(getattr(session, field) for session in sessions) > 0, name
+    assert (value(world, "icws_client_bytes_total") or 0) > 3000
+
+
+def test_queue_lag_is_seen_and_told_by_canister() -> None:
+    world = World()
+    (client,) = world.open()
+    before = value(world, "icws_queue_lag_seconds_count") or 0
+    world.run(1)
+    client.echoes(b"now")
+    assert value(world, "icws_queue_lag_seconds_count") == before + 1
+    lag = value(world, "icws_canister_queue_lag_seconds", canister=ECHO_ID.text)
+    assert lag is not None
+    assert 0 <= lag < 0.2
+    # nobody reads the queue for a while
+    world.replica.faults.set(Fault.HTTP_503, ECHO_ID)
+    client.send(b"late")
+    world.run(3)
+    world.replica.faults.clear()
+    world.until(lambda: client.received[-1:] == [b"late"], 20)
+    lag = value(world, "icws_canister_queue_lag_seconds", canister=ECHO_ID.text)
+    assert lag is not None
+    assert lag >= 2.5
+    assert (value(world, "icws_query_retries_total") or 0) > 0
+    assert value(world, "icws_canister_sessions", canister=ECHO_ID.text) == 1
+    world.run(61, 0.05)
+    assert value(world, "icws_canister_queue_lag_seconds", canister=ECHO_ID.text) is None
+
+
+def test_polls_that_find_nothing_and_polls_that_are_woken() -> None:
+    world = World()
+    (client,) = world.open()
+    empty, found = (world.metrics.queries.values[word] for word in ("empty", "ok"))
+    client.echoes(b"one")
+    world.run(1)
+    queries, wakes = world.metrics.queries.values, world.metrics.wakes.values
+    assert queries["empty"] > empty
+    assert queries["ok"] > found
+    assert wakes["call"] > 0
+    assert wakes["follow_up"] > 0
+    assert wakes["other"] == 0
+
+
+def test_each_session_has_one_outcome() -> None:
+    world = World(first_message_timeout=5, open_timeout=5, denied_canisters=(CHAT_ID.text,))
+    outcomes: list[str] = []
+
+    def ended(outcome: str, client: Any) -> None:
+        world.until(lambda: client.session.state.name in ("OPEN", "CLOSED"), 20)
+        outcomes.append(outcome)
+        counts = {word: count for word, count in world.metrics.opens.values.items() if count}
+        assert counts == {word: outcomes.count(word) for word in outcomes}
+
+    def silent() -> Any:
+        client = world.client()
+        client.automatic = False
+        return client
+
+    ended("opened", world.client())
+    ended("not_allowed", world.client(CHAT_ID))
+    ended("silent", silent())
+    malformed = silent()
+    world.run(0.1)
+    malformed.send_payload(b"\xff")
+    ended("malformed", malformed)
+    left = silent()
+    # a code of its own choosing is not the gateway's word
+    left.leave(CloseCode.DRAINING)
+    ended("left", left)
+    world.replica.faults.set(Fault.HANG, ECHO_ID)
+    ended("timeout", world.client())
+    world.replica.faults.clear()
+
+
+@pytest.mark.parametrize("fault", [Fault.HTTP_503])
+def test_ws_close_that_is_sent_again_is_counted(fault: Fault) -> None:
+    world = World()
+    (client,) = world.open()
+    world.replica.faults.set(fault, ECHO_ID)
+    client.leave()
+    world.run(1)
+    assert (value(world, "icws_ws_close_retries_total") or 0) >= 1
+    assert value(world, "icws_ws_closes_pending") == 1
+    world.replica.faults.clear()
+    world.run(10)
+    assert value(world, "icws_ws_closes_pending") == 0
+    assert value(world, "icws_ws_close_total", outcome="done") == 1
