@@ -25,9 +25,11 @@ class Pacing:
     :ivar last_good: when the last good answer came, or the start
     :ivar failures: failed polls since then
     :ivar not_before: no poll before this time
+    :ivar last_error: what the last failure was, for people; empty before the first
+    :ivar last_bad: when it was
     """
 
-    __slots__ = ("_interval", "_jitter", "failures", "last_good", "not_before", "rtt")
+    __slots__ = ("_interval", "_jitter", "failures", "last_bad", "last_error", "last_good", "not_before", "rtt")
 
     def __init__(self, interval: float, jitter: Callable[[], float], now: float) -> None:
         self._interval = interval
@@ -35,6 +37,8 @@ class Pacing:
         self.last_good = now
         self.failures = 0
         self.not_before = 0.0
+        self.last_error = ""
+        self.last_bad = now
         #: smoothed round-trip time of good answers in seconds, 0 until the first
         self.rtt = 0.0
 
@@ -45,12 +49,16 @@ class Pacing:
         self.not_before = 0.0
         self.rtt = took if self.rtt == 0.0 else self.rtt + (took - self.rtt) / 8
 
-    def failed(self, now: float, *, overloaded: bool = False, retry_after: float | None = None) -> None:
+    def failed(
+        self, now: float, *, overloaded: bool = False, retry_after: float | None = None, error: str = ""
+    ) -> None:
         """A poll failed; sets when the next may leave.
 
         :param overloaded: the server asked for less (429, 503)
         :param retry_after: seconds the server asked to wait
+        :param error: what it was, for people
         """
+        self.last_bad, self.last_error = now, error
         self.failures += 1
         exponent = self.failures
         if not overloaded and retry_after is None:

@@ -32,6 +32,10 @@ class Client(Protocol):
     #: where it comes from, for logs
     peer: str
 
+    @property
+    def waiting_bytes(self) -> int:
+        """How much it has still to be sent, because it does not read."""
+
     def deliver(self, frames: list[bytes]) -> None:
         """Send whole frames made by :mod:`icwsgw.core.messages`, in order; a slow client's wait in its outbox."""
 

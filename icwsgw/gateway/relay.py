@@ -182,6 +182,16 @@ class Relay:
             call.cancel()
 
     @property
+    def queued(self) -> int:
+        """How many envelopes wait for their turn; the one under way is none of them."""
+        return len(self._queue) if self._queue is not None else 0
+
+    @property
+    def under_way(self) -> bool:
+        """Whether an envelope has been sent and has no outcome yet."""
+        return self._current is not None
+
+    @property
     def idle(self) -> bool:
         """Whether nothing is queued or under way."""
         return self._current is None and not self._queue

@@ -7,6 +7,7 @@ fits a line decides. ``ic_websocket_gateway`` (with or without a ``::module``) m
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from icwsgw.errors import ConfigError
@@ -18,9 +19,8 @@ LEVELS = {"trace": 5, "debug": DEBUG, "info": INFO, "warn": WARN, "error": ERROR
 _SYNONYMS = {"warning": "warn", "none": "off", "fatal": "critical"}
 _ORIGINAL = "ic_websocket_gateway"
 
-DEBUG, INFO, WARN, ERROR, CRITICAL, OFF = (
-    LEVELS[name] for name in ("debug", "info", "warn", "error", "critical", "off")
-)
+#: In place of a component's name: those that are not named.
+EVERYTHING = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,22 @@ class Levels:
             component = component.rpartition(".")[0]
         return self.default
 
+    def overridden(self, levels: Mapping[str, int]) -> Levels:
+        """These levels with others for some components, :data:`EVERYTHING` for those that are not named."""
+        components = {**self.components, **levels}
+        return Levels(components.pop(EVERYTHING, self.default), components)
+
+
+def level_name(number: int) -> str:
+    """A level's name."""
+    return next(name for name, level in LEVELS.items() if level == number)
+
+
+def level_number(word: str) -> int | None:
+    """The level that a word means, or None."""
+    word = word.strip().lower()
+    return LEVELS.get(_SYNONYMS.get(word, word))
+
 
 def parse_levels(text: str) -> Levels:
     """Read a list of directives.
@@ -49,7 +65,7 @@ def parse_levels(text: str) -> Levels:
     components: dict[str, int] = {}
     for directive in filter(None, (part.strip() for part in text.split(","))):
         component, equals, word = directive.rpartition("=")
-        level = _level(word)
+        level = level_number(word)
         if level is None or (equals and not component):
             raise ConfigError(f"{directive!r} is neither a log level ({', '.join(LEVELS)}) nor component=level")
         if equals:
@@ -67,7 +83,7 @@ def from_rust_log(text: str) -> str:
     general, ours = "", ""
     for directive in filter(None, (part.strip() for part in text.split(","))):
         target, equals, word = directive.rpartition("=")
-        level = _level(word)
+        level = level_number(word)
         if directive == _ORIGINAL:
             ours = "trace"
         elif level is not None and not equals:
@@ -76,8 +92,3 @@ def from_rust_log(text: str) -> str:
             ours = word.strip().lower()
     # Ours is one program where EnvFilter knows crates: the directive that names it outweighs the general one.
     return ours or general
-
-
-def _level(word: str) -> int | None:
-    word = word.strip().lower()
-    return LEVELS.get(_SYNONYMS.get(word, word))

@@ -133,6 +133,7 @@ class Logger:
 
 _loggers: dict[str, Logger] = {}
 _wanted: tuple[Levels, ...] = (Levels(),)
+_overrides: dict[str, int] = {}
 _mark: dict[str, object] = {}
 
 
@@ -236,23 +237,55 @@ class LineObserver:
 
 
 class _Sinks:
-    """What :func:`make_observer` has made: the observers of the main log and of the file."""
+    """What :func:`make_observer` has made: the observers of the main log and of the file, and what they were to write.
+
+    ``levels`` is the main log's without :func:`override_levels`.
+    """
 
     main: LineObserver | None = None
     file: LineObserver | None = None
+    levels: Levels = Levels()
 
 
 def change_levels(main: Levels, file: Levels) -> None:
-    """Write other events from now on.
+    """Write other events from now on; what :func:`override_levels` was told stays.
 
     :param file: of the JSON file; where none was begun at the start, none is begun now
     """
+    _Sinks.levels = main
+    if _Sinks.file is not None:
+        _Sinks.file.levels = file
+    _apply_levels()
+
+
+def override_levels(levels: Mapping[str, int]) -> None:
+    """Let components write other levels to the main log than it was made for, until told otherwise.
+
+    :param levels: by component, :data:`~icwsgw.observe.levels.EVERYTHING` for those that are not named; in place of
+        what was told before
+    """
+    _overrides.clear()
+    _overrides.update(levels)
+    _apply_levels()
+
+
+def levels_in_force() -> Levels:
+    """What goes to the main log."""
+    return _Sinks.levels.overridden(_overrides)
+
+
+def components() -> list[str]:
+    """The components that have a logger in this process."""
+    return sorted(_loggers)
+
+
+def _apply_levels() -> None:
+    main = levels_in_force()
     sinks = [main]
     if _Sinks.main is not None:
         _Sinks.main.levels = main
     if _Sinks.file is not None:
-        _Sinks.file.levels = file
-        sinks.append(file)
+        sinks.append(_Sinks.file.levels)
     set_levels(*sinks)
 
 
@@ -299,6 +332,7 @@ def make_observer(
     sinks = [levels]
     observers: list[object] = []
     _Sinks.main = _Sinks.file = None
+    _Sinks.levels = levels
     if not options.get("syslog"):
         _Sinks.main = LineObserver(_main_stream(options), levels, format)
         observers.append(_Sinks.main)

@@ -336,6 +336,11 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
 
     # the session's side, see icwsgw.gateway.interfaces.Client
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes in its outbox."""
+        return self._outbox.size if self._outbox is not None else 0
+
     def deliver(self, frames: list[bytes]) -> None:
         """Send ready frames."""
         if self.state != self.STATE_OPEN or self._outbox is None:

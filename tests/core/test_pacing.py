@@ -78,3 +78,11 @@ def test_a_server_that_asks_for_no_pause_gets_one_all_the_same() -> None:
         pauses.append(paced.not_before - 10.0)
     assert pauses[0] == pytest.approx(0.2)
     assert pauses[-1] == LONGEST_PAUSE
+
+
+def test_the_last_failure_is_remembered() -> None:
+    paced = pacing()
+    assert paced.last_error == ""
+    paced.failed(10.0, error="HTTP 500")
+    paced.succeeded(11.0, 0.1)
+    assert (paced.last_error, paced.last_bad) == ("HTTP 500", 10.0)

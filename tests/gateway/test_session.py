@@ -32,6 +32,7 @@ class Connection:
 
     def __init__(self) -> None:
         self.peer = "192.0.2.1:5"
+        self.waiting_bytes = 0
         self.frames: list[bytes] = []
         self.closed: list[tuple[int, str]] = []
         self.reading = True

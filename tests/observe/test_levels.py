@@ -1,7 +1,20 @@
 import pytest
 
 from icwsgw.errors import ConfigError
-from icwsgw.observe.levels import DEBUG, ERROR, INFO, OFF, WARN, Levels, from_rust_log, parse_levels
+from icwsgw.observe.levels import (
+    DEBUG,
+    ERROR,
+    EVERYTHING,
+    INFO,
+    LEVELS,
+    OFF,
+    WARN,
+    Levels,
+    from_rust_log,
+    level_name,
+    level_number,
+    parse_levels,
+)
 
 
 def test_the_longest_component_that_fits_decides() -> None:
@@ -41,3 +54,18 @@ def test_refusals(wrong: str) -> None:
 def test_filters_of_the_original(given: str, expected: str) -> None:
     assert from_rust_log(given) == expected
     parse_levels(expected)
+
+
+def test_levels_of_some_components_in_place_of_those_configured() -> None:
+    levels = parse_levels("warn,server=debug,relay=error")
+    assert levels.overridden({"server": OFF, "poller": DEBUG}) == Levels(
+        WARN, {"server": OFF, "relay": ERROR, "poller": DEBUG}
+    )
+    assert levels.overridden({EVERYTHING: INFO}) == Levels(INFO, levels.components)
+    assert levels.overridden({}) == levels
+
+
+def test_names_of_levels() -> None:
+    assert {level_name(number) for number in LEVELS.values()} == set(LEVELS)
+    assert level_number(" Warning") == WARN
+    assert level_number("loud") is None

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from icwsgw.observe import logs
-from icwsgw.observe.levels import DEBUG, ERROR, INFO, Levels, parse_levels
+from icwsgw.observe.levels import DEBUG, ERROR, EVERYTHING, INFO, OFF, Levels, parse_levels
 from icwsgw.observe.logs import Fields, LineObserver, ObservedService, get_logger, make_observer, set_levels
 
 
@@ -271,3 +271,27 @@ def test_lines_of_a_marked_process(monkeypatch: pytest.MonkeyPatch) -> None:
     with Listening(Levels()) as log:
         get_logger("gateway").info("session ended", cause=1000)
     assert log.bare == ["info  gateway session ended cause=1000 worker=2"]
+
+
+def test_components_may_be_given_other_levels_for_a_while(capsys: pytest.CaptureFixture[str]) -> None:
+    observer = make_observer(Levels(), "text", twistd={"nodaemon": True})
+    globalLogPublisher.addObserver(observer)  # type: ignore[arg-type]
+    try:
+        logs.override_levels({"gateway": DEBUG, EVERYTHING: ERROR})
+        assert get_logger("gateway").level == DEBUG
+        assert get_logger("relay").level == ERROR
+        assert logs.levels_in_force() == Levels(ERROR, {"gateway": DEBUG})
+        get_logger("gateway").debug("one")
+        get_logger("relay").warn("two")
+        # a reload of the configuration changes what is below
+        logs.change_levels(parse_levels("gateway=off,relay=debug"), Levels())
+        assert get_logger("gateway").level == DEBUG
+        assert get_logger("relay").level == DEBUG
+        logs.override_levels({})
+        assert get_logger("gateway").level == OFF
+        get_logger("gateway").error("three")
+    finally:
+        logs.override_levels({})
+        globalLogPublisher.removeObserver(observer)  # type: ignore[arg-type]
+    assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()] == ["one"]
+    assert "gateway" in logs.components()
