@@ -29,8 +29,9 @@ from icwsgw.gateway.identities import IdentityPool, load_or_create_key_file
 from icwsgw.gateway.interfaces import Context
 from icwsgw.observe.collector import load_tracing, parse_collector, trace_level
 from icwsgw.observe.health import Health
+from icwsgw.observe.lag import LagSampler
 from icwsgw.observe.logs import get_logger
-from icwsgw.observe.metrics import LagSampler, Metrics
+from icwsgw.observe.metrics import Metrics
 from icwsgw.server.endpoints import ListeningService, listening_service
 from icwsgw.server.factory import GatewayFactory
 from icwsgw.server.tls import ServerTls
@@ -99,7 +100,7 @@ class GatewayService(MultiService):
         )
         self.gateway = Gateway(context)
         self.factory = GatewayFactory(self.gateway)
-        self._lag = LagSampler(self.metrics, reactor)
+        self._lag = LagSampler(self.metrics.event_loop_lag, reactor)
         self._add_listeners(endpoints or {})
         self._watch()
 

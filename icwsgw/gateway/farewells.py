@@ -191,6 +191,7 @@ class Farewells:
         context = self._context
         if context.clock.seconds() - farewell.since >= PATIENCE_SECONDS:
             return False
+        context.metrics.ws_close_retries.inc()
         del self._active[farewell]
         self._resting[farewell] = None
         pause = retry_pause(farewell.attempt, context.jitter, retry_after)

@@ -17,6 +17,7 @@ from icwsgw.core.closing import CloseCode
 from icwsgw.core.session import State
 from icwsgw.core.spread import Spread
 from icwsgw.gateway.farewells import Farewells
+from icwsgw.gateway.gauges import watch
 from icwsgw.gateway.interfaces import Client, Context
 from icwsgw.gateway.principals import PrincipalLimit
 from icwsgw.gateway.registry import Registry
@@ -46,6 +47,7 @@ class Gateway:
 
     :param spread: chooses clients' identities; by default fills one after the other
     :ivar registry: who is connected and what is polled
+    :ivar spread: how many clients each identity has
     :ivar wheel: looks after connections once in a while
     :ivar draining: no new session is opened any more
     :ivar announce: told (canister, principal) of each client that its canister has accepted, for other processes
@@ -65,12 +67,12 @@ class Gateway:
         self._drain_call: Timer | None = None
         self._drain_rate = MIN_DRAIN_RATE
         self._deadline: Timer | None = None
-        self._spread = spread or Spread(len(context.identities))
+        self.spread = spread or Spread(len(context.identities))
         self.announce: Callable[[bytes, bytes], None] | None = None
         self._allowed: frozenset[bytes] = frozenset()
         self._denied: frozenset[bytes] = frozenset()
         self.serve(context.config)
-        self._watch_gauges()
+        watch(self)
 
     def start(self) -> None:
         """Begin to look after connections."""
@@ -87,7 +89,7 @@ class Gateway:
     def connect(self, client: Client) -> ClientSession:
         """A client's WebSocket is open: give it a session and greet it."""
         self._serial += 1
-        index = self._spread.take(self.context.jitter())
+        index = self.spread.take(self.context.jitter())
         session = ClientSession(self, client, f"{self._prefix}-{self._serial:x}", index)
         self.registry.sessions.add(session)
         session.greet()
@@ -212,7 +214,7 @@ class Gateway:
     def finished(self, session: ClientSession) -> None:
         """Nothing of the session is left to do."""
         if session in self.registry.sessions or session in self.registry.ending:
-            self._spread.leave(session.identity_index)
+            self.spread.leave(session.identity_index)
         self.registry.sessions.discard(session)
         self.registry.ending.discard(session)
         if self._idle is not None and not self.registry.sessions and not self.registry.ending:
@@ -282,27 +284,6 @@ class Gateway:
         waiting, self._drained = self._drained, []
         for done in waiting:
             done.callback(None)
-
-    # what the metrics ask for
-
-    def _watch_gauges(self) -> None:
-        metrics, registry = self.context.metrics, self.registry
-        metrics.pollers.set_function(lambda: len(registry.pollers))
-        metrics.active_pollers.set_function(lambda: len(registry.pollers))
-        metrics.queries_in_flight.set_function(lambda: sum(p.in_flight for p in registry.pollers.values()))
-        metrics.clients_connected.set_function(lambda: sum(len(p.sessions) for p in registry.pollers.values()))
-        metrics.draining.set_function(lambda: int(self.draining))
-        metrics.sessions.set_function(self._states)
-
-    def _states(self) -> dict[str, int]:
-        setup = sum(len(poller.waiting) for poller in self.registry.pollers.values())
-        registered = sum(len(poller.sessions) for poller in self.registry.pollers.values())
-        return {
-            "init": len(self.registry.sessions) - registered,
-            "setup": setup,
-            "open": registered - setup,
-            "closed": len(self.registry.ending),
-        }
 
 
 def _not_served(canister: Principal) -> tuple[CloseCode, str]:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
@@ -29,7 +28,8 @@ from icwsgw.core.session import State
 from icwsgw.core.window import Window
 from icwsgw.errors import CanisterRefused, CertificateInvalid, FormatError, HttpError, IcwsError
 from icwsgw.gateway.interfaces import Context
-from icwsgw.gateway.queries import PollRequests
+from icwsgw.gateway.lag import QueueLag
+from icwsgw.gateway.queries import Ask, PollRequests
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.ws import Batch, nonce_of_key, parse_get_messages
 from icwsgw.observe.logs import get_logger
@@ -52,19 +52,6 @@ PHASES = 16
 MAX_AHEAD_BYTES = 16 << 20
 
 
-class Ask:
-    """One query in flight."""
-
-    __slots__ = ("anchor", "deferred", "nonce", "sent")
-
-    def __init__(self, nonce: int, sent: float, anchor: LastMessage | None) -> None:
-        self.nonce = nonce
-        self.sent = sent
-        #: for a probe or a look at the start: the message that the life is recognised by
-        self.anchor = anchor
-        self.deferred: Deferred[bytes] | None = None
-
-
 class Poller:
     """Polls one canister for one of our identities.
 
@@ -72,6 +59,9 @@ class Poller:
     :ivar sessions: client key -> session, those whose ws_open has left
     :ivar waiting: of these, the ones to whom the canister has not spoken yet
     :ivar senders: principal -> the session that the canister has accepted last for it
+    :ivar cursor: where it is in the canister's queue
+    :ivar pacing: how the canister answers
+    :ivar lag: how old its messages are when they come
     """
 
     def __init__(self, context: Context, canister: Principal, identity_index: int, cursor: Cursor | None) -> None:
@@ -83,12 +73,13 @@ class Poller:
         self._context = context
         self._clock = context.clock
         self._metrics = context.metrics
+        self.lag = QueueLag(context.metrics.queue_lag)
         now = context.clock.seconds()
         self._resumed = cursor is not None  # then no message is delivered before a probe has confirmed the position
-        self._cursor = cursor or Cursor()
-        self._lifeline = Lifeline(self._cursor.last)
+        self.cursor = cursor or Cursor()
+        self._lifeline = Lifeline(self.cursor.last)
         self._window = Window(context.config.poll_window)
-        self._pacing = Pacing(context.config.polling_interval, context.jitter, now)
+        self.pacing = Pacing(context.config.polling_interval, context.jitter, now)
         self._requests = PollRequests(context.identities[identity_index], canister)
         self._verifier: BatchVerifier | None = None
         if context.config.verify_batches:
@@ -101,7 +92,7 @@ class Poller:
         self._probing = False
         self._last_sent = 0.0
         self._wake_call: Timer | None = None
-        self._wake_is_follow_up = False
+        self._wake_cause = ""
         self._start_call: Timer | None = None
         self._loop = LoopingCall(self._tick)
         self._loop.clock = cast(Any, context.clock)
@@ -115,7 +106,7 @@ class Poller:
         phase = int(self._context.jitter() * PHASES) * interval / PHASES
         delay = (phase - self._clock.seconds()) % interval
         self._start_call = self._clock.callLater(delay, self._start_loop)
-        _log.debug("polling starts", canister=self.canister.text, nonce=self._cursor.next)
+        _log.debug("polling starts", canister=self.canister.text, nonce=self.cursor.next)
 
     def _start_loop(self) -> None:
         self._start_call = None
@@ -137,8 +128,8 @@ class Poller:
             if ask.deferred is not None:
                 ask.deferred.cancel()
         self._ahead.clear()
-        _log.debug("polling ends", canister=self.canister.text, nonce=self._cursor.next)
-        return None if self._cursor.fresh else self._cursor
+        _log.debug("polling ends", canister=self.canister.text, nonce=self.cursor.next)
+        return None if self.cursor.fresh else self.cursor
 
     # clients
 
@@ -169,27 +160,33 @@ class Poller:
         """Queries that wait for their answer."""
         return len(self._asks)
 
+    @property
+    def depth(self) -> int:
+        """Answers that the last drain needed."""
+        return self._window.size
+
     # heartbeat and wakes
 
     def wake(self) -> None:
         """Poll soon: something has probably been queued for one of the clients."""
-        self._wake_in(max(0.0, self._last_sent + MIN_WAKE_GAP - self._clock.seconds()))
+        self._wake_in(max(0.0, self._last_sent + MIN_WAKE_GAP - self._clock.seconds()), "call")
 
-    def _wake_in(self, delay: float, follow_up: bool = False) -> None:
+    def _wake_in(self, delay: float, cause: str) -> None:
         if self._stopped:
             return
         call = self._wake_call
         if call is None:
             self._wake_call = self._clock.callLater(delay, self._woken)
-            self._wake_is_follow_up = follow_up
+            self._wake_cause = cause
         elif call.getTime() > self._clock.seconds() + delay:
             call.reset(delay)
-            self._wake_is_follow_up = follow_up
+            self._wake_cause = cause
 
     def _woken(self) -> None:
         self._wake_call = None
         now = self._clock.seconds()
-        if now >= self._pacing.not_before:
+        if now >= self.pacing.not_before:
+            self._metrics.wakes.inc(self._wake_cause)
             self._poll(now, overlap=True)
 
     def _tick(self) -> None:
@@ -200,11 +197,11 @@ class Poller:
             _log.failure("a poller's tick failed", canister=self.canister.text)
 
     def _beat(self, now: float) -> None:
-        if self._wake_call is not None and self._wake_is_follow_up:
+        if self._wake_call is not None and self._wake_cause == "follow_up":
             # this tick is what the follow-up was for
             self._wake_call.cancel()
             self._wake_call = None
-        pacing = self._pacing
+        pacing = self.pacing
         if pacing.failures and now - pacing.last_good > self._context.config.canister_grace:
             self._give_up()
         elif now >= pacing.not_before and self._may_overlap(now):
@@ -214,7 +211,7 @@ class Poller:
         """Whether this tick adds a query although one for the same number is in flight."""
         if not self._asks:
             return True
-        nonce = self._cursor.next
+        nonce = self.cursor.next
         same = [ask for ask in self._asks if ask.nonce == nonce or ask.anchor is not None]
         if not same:
             return True
@@ -224,16 +221,16 @@ class Poller:
             return True
         oldest = same[0]
         age = now - oldest.sent
-        if age < max(LATE_SECONDS, 3 * self._pacing.rtt):
+        if age < max(LATE_SECONDS, 3 * self.pacing.rtt):
             return False
-        self._pacing.gave_up(age)
+        self.pacing.gave_up(age)
         self._metrics.queries.inc("abandoned")
         self._drop(oldest)
         return True
 
     def _poll(self, now: float, overlap: bool) -> None:
         """Send what the window allows; ``overlap`` asks for the next number even if it is being asked."""
-        cursor = self._cursor
+        cursor = self.cursor
         in_flight = {ask.nonce for ask in self._asks if ask.anchor is None}
         in_flight.update(self._ahead)
         if overlap:
@@ -252,6 +249,8 @@ class Poller:
     def _send(self, ask: Ask, now: float) -> None:
         self._asks[ask] = None
         self._last_sent = now
+        if self.pacing.failures:
+            self._metrics.query_retries.inc()
         context = self._context
         request = self._requests.get(ask.nonce, context.network_ns())
         deferred = context.network.query(self.canister, request, timeout=context.config.query_timeout)
@@ -289,8 +288,8 @@ class Poller:
         self._metrics.queries.inc(cause)
         overloaded = isinstance(error, HttpError) and error.status in (429, 503)
         retry_after = error.retry_after if isinstance(error, HttpError) else None
-        self._pacing.failed(now, overloaded=overloaded, retry_after=retry_after)
-        failures = self._pacing.failures
+        self.pacing.failed(now, overloaded=overloaded, retry_after=retry_after, error=str(error))
+        failures = self.pacing.failures
         first = failures == 1 and self._context.repeats.allows("poll failed", self.canister.text, now)
         report = _log.warn if first else _log.debug
         report("poll failed", error=error, cause=cause, canister=self.canister.text, failures=failures)
@@ -306,7 +305,8 @@ class Poller:
         except (FormatError, CanisterRefused, CertificateInvalid) as error:
             self._bad(error)
             return
-        failures = self._pacing.failures
+        outcome = "ok" if batch.messages else "empty"
+        failures = self.pacing.failures
         if failures:
             self._lifeline.hurry()
         try:
@@ -321,9 +321,9 @@ class Poller:
         if failures and self._context.repeats.allows("answers again", self.canister.text, now):
             _log.info("canister answers again", canister=self.canister.text, after=failures)
         took = now - ask.sent
-        self._metrics.queries.inc("ok")
+        self._metrics.queries.inc(outcome)
         self._metrics.query_seconds.observe(took)
-        self._pacing.succeeded(now, took)
+        self.pacing.succeeded(now, took)
 
     def _judge(self, ask: Ask, anchor: LastMessage, batch: Batch, now: float) -> None:
         """The answer to a probe, or to a look at the start (which alone asks below the anchor)."""
@@ -336,13 +336,13 @@ class Poller:
             self._resumed = False
             count = len(batch.messages)
             if count:
-                del batch.messages[: max(0, self._cursor.next - nonce_of_key(batch.messages[0][2]))]
+                del batch.messages[: max(0, self.cursor.next - nonce_of_key(batch.messages[0][2]))]
             if not batch.messages and batch.end_of_queue is False:
                 # the anchor filled the canister's whole page
                 self._poll(now, overlap=False)
             else:
-                self._take(batch, self._cursor.next, now, count)
-            lifeline.anchor = self._cursor.last
+                self._take(batch, self.cursor.next, now, count)
+            lifeline.anchor = self.cursor.last
         elif verdict is Verdict.NEW or (verdict is Verdict.LOOK and self._resumed):
             # a position kept from an earlier poller needs no proof: nobody has got a message by it yet
             self._restart(now)
@@ -358,7 +358,7 @@ class Poller:
     def _restart(self, now: float) -> None:
         """The canister has begun a new life: its queue starts at 0, and it knows none of the clients it had."""
         resumed, self._resumed = self._resumed, False
-        self._cursor.restart()
+        self.cursor.restart()
         self._lifeline.restart()
         self._ahead.clear()
         self._ahead_bytes = 0
@@ -376,7 +376,7 @@ class Poller:
     def _take(self, batch: Batch, asked: int, now: float, count: int) -> None:
         """Messages asked for from ``asked`` on; ``count`` is how many the canister gave, known ones included."""
         messages = batch.messages
-        cursor = self._cursor
+        cursor = self.cursor
         before = cursor.next
         if messages and asked > before and nonce_of_key(messages[0][2]) > before:
             self._keep(batch)
@@ -402,9 +402,9 @@ class Poller:
         if more or (found and self._ahead):
             self._poll(now, overlap=False)
         elif self._ahead:
-            self._wake_in(MIN_WAKE_GAP)
+            self._wake_in(MIN_WAKE_GAP, "gap")
         elif found:
-            self._wake_in(self._context.config.polling_interval / 2, follow_up=True)
+            self._wake_in(self._context.config.polling_interval / 2, "follow_up")
         elif any(session.open_executed for session in self.waiting.values()):
             # a client's ws_open has been executed, yet the queue holds nothing for it
             self._lifeline.hurry()
@@ -418,7 +418,7 @@ class Poller:
 
     def _catch_up(self, now: float) -> None:
         """Deliver answers that came before their turn."""
-        cursor = self._cursor
+        cursor = self.cursor
         for first in sorted(self._ahead):
             if first > cursor.next or self._stopped:
                 return
@@ -461,6 +461,7 @@ class Poller:
             else:
                 session.outgoing.append(frame)
         metrics.canister_messages.inc(len(taken.deliver) - unroutable)
+        self.lag.look(taken.deliver[-1][3], self._context)
         if unroutable:
             metrics.unroutable_messages.inc(unroutable)
         for session in touched:
@@ -485,7 +486,7 @@ class Poller:
     def _report_gap(self, missing: tuple[int, int]) -> None:
         want, got = missing
         _log.debug("answer begins too late, asking again", want=want, got=got, canister=self.canister.text)
-        self._wake_in(MIN_WAKE_GAP)
+        self._wake_in(MIN_WAKE_GAP, "gap")
 
     def _give_up(self) -> None:
         """No good answer for the whole grace period: the clients are told, and may come back."""

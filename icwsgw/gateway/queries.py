@@ -1,10 +1,13 @@
-"""The signed ws_get_messages requests of one poller, reused while their number and their expiry allow.
+"""The queries of one poller: those in flight, and signed requests, reused while their number and expiry allow.
 
 An idle canister is asked the same question every tick, so it costs no signature (design 3.7).
 """
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
+
+from icwsgw.core.cursor import LastMessage
 from icwsgw.ic.envelope import SignedRequest, expiry_after, query_content, sign_request
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
@@ -16,6 +19,19 @@ _TTL_NS = int(TTL_SECONDS * 1e9)
 #: A request with less time left is signed anew, so that it is still valid wherever it arrives; so is one with more than
 #: it was given: the clock was set back since, or found to be wrong, and replicas would refuse it as too far ahead.
 MIN_LEFT_NS = 90_000_000_000
+
+
+class Ask:
+    """One query in flight."""
+
+    __slots__ = ("anchor", "deferred", "nonce", "sent")
+
+    def __init__(self, nonce: int, sent: float, anchor: LastMessage | None) -> None:
+        self.nonce = nonce
+        self.sent = sent
+        #: for a probe or a look at the start: the message that the life is recognised by
+        self.anchor = anchor
+        self.deferred: Deferred[bytes] | None = None
 
 
 class PollRequests:

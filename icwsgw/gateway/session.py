@@ -111,7 +111,9 @@ class ClientSession(RelayOwner):
             return
         self.context.metrics.client_messages.inc()
         self.messages_up += 1
-        self.bytes_up += len(payload)
+        size = len(payload)
+        self.bytes_up += size
+        self.context.metrics.client_bytes.inc(size)
         try:
             if not is_binary:
                 raise Refusal(CloseCode.NOT_BINARY, "messages are binary CBOR, this one was text")
@@ -155,8 +157,11 @@ class ClientSession(RelayOwner):
         elif self.state is not State.OPEN:
             return
         self.messages_down += len(frames)
+        size = 0
         for one in frames:
-            self.bytes_down += len(one)
+            size += len(one)
+        self.bytes_down += size
+        self.context.metrics.canister_bytes.inc(size)
         self.client.deliver(frames)
 
     def first_message(self, content: bytes) -> bool:
@@ -277,6 +282,7 @@ class ClientSession(RelayOwner):
         took = self.context.clock.seconds() - self.started
         metrics = self.context.metrics
         metrics.opens.inc("opened")
+        metrics.client_connected_count.inc()
         metrics.connection_opening_time.observe(took)
         self._step(Event.CANISTER_SPOKE)
         self._gateway.accepted(self)
@@ -300,8 +306,6 @@ class ClientSession(RelayOwner):
         else:
             self.cause = CloseCode.OPEN_REFUSED if is_open else CloseCode.MESSAGE_REFUSED
             text = f"{envelope.method_name} refused: {_plain(error)}"
-        if is_open:
-            self.context.metrics.opens.inc("refused" if definite else "expired")
         self._step(Event.OPEN_REFUSED if is_open and definite else Event.END, text)
 
     def _step(
@@ -329,9 +333,9 @@ class ClientSession(RelayOwner):
                 assert self.relay is not None
                 self.relay.finish(self._tell)
         if self.state is State.CLOSED and before is not State.CLOSED:
-            self._closed(before, text, Effect.TELL in effects)
+            self._closed(before, text, Effect.TELL in effects, event is Event.CLIENT_LEFT)
 
-    def _closed(self, before: State, text: str, tells: bool) -> None:
+    def _closed(self, before: State, text: str, tells: bool, left: bool) -> None:
         if not tells:
             if self.relay is not None:
                 self.relay.drop()
@@ -340,7 +344,10 @@ class ClientSession(RelayOwner):
         metrics = self.context.metrics
         metrics.closes.inc(str(cause))
         lasted = self.context.clock.seconds() - self.started
-        metrics.connection_duration.observe(lasted)
+        if before is not State.INIT:
+            metrics.connection_duration.observe(lasted)
+        if before is not State.OPEN:
+            metrics.opens.inc("left" if left else _why_not_open(cause, before))
         counts = {
             "up": self.messages_up,
             "down": self.messages_down,
@@ -380,6 +387,31 @@ class ClientSession(RelayOwner):
 
     def _canister_text(self) -> str | None:
         return self.poller.canister.text if self.poller is not None else None
+
+
+#: Outcomes of :attr:`icwsgw.observe.metrics.Metrics.opens` by close code.
+_NOT_OPEN: dict[int, str] = {
+    CloseCode.PROTOCOL_ERROR: "malformed",
+    CloseCode.NOT_BINARY: "malformed",
+    CloseCode.UNDECODABLE: "malformed",
+    CloseCode.TOO_BIG: "malformed",
+    CloseCode.POLICY: "malformed",
+    CloseCode.OVERLOADED: "overloaded",
+    CloseCode.RATE_LIMIT: "overloaded",
+    CloseCode.DRAINING: "draining",
+    CloseCode.OPEN_REFUSED: "refused",
+    CloseCode.EXPIRED: "expired",
+    CloseCode.WRONG_GATEWAY: "wrong_gateway",
+    CloseCode.CANISTER_NOT_ALLOWED: "not_allowed",
+    CloseCode.NOT_OPENED: "timeout",
+}
+
+
+def _why_not_open(cause: int, state: State) -> str:
+    """Why the gateway has ended a session that was never open, a word of the metric."""
+    if cause == CloseCode.NOT_OPENED and state is State.INIT:
+        return "silent"
+    return _NOT_OPEN.get(cause, "failed")
 
 
 def _plain(error: IcwsError) -> str:

@@ -14,7 +14,8 @@ from twisted.python.failure import Failure
 from icwsgw.core.cursor import Cursor, Taken
 from icwsgw.errors import IcwsError
 from icwsgw.gateway.interfaces import Context
-from icwsgw.gateway.poller import Ask, Poller
+from icwsgw.gateway.poller import Poller
+from icwsgw.gateway.queries import Ask
 from icwsgw.gateway.relay import Relay, RelayOwner
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.ws import Batch

@@ -5,13 +5,15 @@ counts several times for each message. Everything here happens in the reactor's 
 The price is paid by the scrape: :class:`Exposition` is a custom collector that reads the plain values.
 
 A label has a fixed set of values, declared with the metric; any other value counts as ``other``, so no
-client, canister or network can grow the scrape.
+client, canister or network can grow the scrape. Where a label names canisters, whose ids clients choose, a
+:class:`Ranking` shows the greatest few and sums up the rest.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from heapq import nsmallest
 
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
@@ -130,13 +132,93 @@ class Histogram:
         self.sum += value
 
 
-Meter = Counter | LabelledCounter | Gauge | LabelledGauge | Histogram
+#: One figure of a row, None where there is none at present.
+Figure = float | None
+
+
+class Ranking:
+    """Rows of figures by canister, asked for at each scrape: the greatest by their first figure, and the rest.
+
+    Canisters are compared by their first figure and, where it is equal, by name, so that the same ones are shown as
+    long as nothing changes.
+
+    :param keep: how many are shown by name
+    """
+
+    __slots__ = ("function", "keep")
+
+    def __init__(self, keep: int) -> None:
+        self.keep = keep
+        self.function: Callable[[], Mapping[str, Sequence[Figure]]] = dict
+
+    def set_function(self, function: Callable[[], Mapping[str, Sequence[Figure]]]) -> None:
+        """Ask ``function`` for the rows by name from now on."""
+        self.function = function
+
+    def column(self, index: int, merge: Callable[[Iterable[float]], float]) -> dict[str, float]:
+        """One figure of each row that is shown, and of the others together as ``other``, if there are any."""
+        rows = self.function()
+        firsts = {name: row[0] or 0 for name, row in rows.items()}
+        return fold({name: row[index] for name, row in rows.items()}, top(firsts, self.keep), merge)
+
+
+def top(values: Mapping[str, float], count: int) -> list[str]:
+    """The names of the ``count`` greatest values; of equal ones the first by name."""
+    return nsmallest(count, values, key=lambda name: (-values[name], name))
+
+
+def fold(
+    values: Mapping[str, Figure], shown: Iterable[str], merge: Callable[[Iterable[float]], float]
+) -> dict[str, float]:
+    """The values of the names that are shown, and those of all others merged into ``other``; None is left out."""
+    names = set(shown)
+    kept = {name: value for name in shown if (value := values.get(name)) is not None}
+    rest = [value for name, value in values.items() if name not in names and value is not None]
+    if rest:
+        kept[OTHER] = merge(rest)
+    return kept
+
+
+class RankedGauge:
+    """One figure of a ranking.
+
+    :param merge: makes one figure of those that are not shown by name
+    """
+
+    __slots__ = ("_index", "_merge", "_ranking")
+
+    def __init__(self, ranking: Ranking, index: int, merge: Callable[[Iterable[float]], float] = sum) -> None:
+        self._ranking = ranking
+        self._index = index
+        self._merge = merge
+
+    @property
+    def values(self) -> dict[str, float]:
+        """The present values."""
+        return self._ranking.column(self._index, self._merge)
+
+
+Meter = Counter | LabelledCounter | Gauge | LabelledGauge | RankedGauge | Histogram
+
+#: How one figure is made of those of several processes.
+MERGES: Mapping[str, Callable[[Iterable[float]], float]] = {"sum": sum, "least": min, "greatest": max}
 
 
 class Declared:
-    """One declared metric: its name and words, its kind for Prometheus, its label and meter."""
+    """One declared metric.
 
-    __slots__ = ("help", "kind", "label", "labels", "meter", "name")
+    :ivar name: as Prometheus knows it
+    :ivar help: what it counts or measures
+    :ivar kind: its type for Prometheus; a gauge's meter may stand for a counter that somebody else counts
+    :ivar label: the label that tells its series apart, if there are several
+    :ivar labels: labels that never change
+    :ivar group: its heading in docs/metrics.md
+    :ivar unit: what it counts; empty where the name says it
+    :ivar advice: what to do when it moves
+    :ivar merge: how it is made of several workers' figures, one of :data:`MERGES`
+    """
+
+    __slots__ = ("advice", "group", "help", "kind", "label", "labels", "merge", "meter", "name", "unit")
 
     def __init__(
         self,
@@ -146,7 +228,16 @@ class Declared:
         meter: Meter,
         label: str = "",
         labels: Mapping[str, str] | None = None,
+        *,
+        group: str = "",
+        unit: str = "",
+        advice: str = "",
+        merge: str = "sum",
     ) -> None:
+        self.group = group
+        self.unit = unit
+        self.advice = advice
+        self.merge = merge
         self.name = name
         self.help = words
         self.kind = kind
@@ -171,7 +262,7 @@ class Declared:
                 metric.add_sample(f"{self.name}_bucket", {"le": bound}, total)
             metric.add_sample(f"{self.name}_count", {}, total)
             metric.add_sample(f"{self.name}_sum", {}, meter.sum)
-        elif isinstance(meter, (LabelledCounter, LabelledGauge)):
+        elif isinstance(meter, (LabelledCounter, LabelledGauge, RankedGauge)):
             for label, value in meter.values.items():
                 metric.add_sample(self.name, {self.label: label}, value)
         elif (single := meter.value) is not None:

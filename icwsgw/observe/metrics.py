@@ -1,217 +1,452 @@
-"""Every metric of the gateway, declared in one place.
+"""Every metric of the gateway, declared in one place; docs/metrics.md is made of it (scripts/metrics_doc.py).
 
-The first seven are the original's, by name (``gateway_metrics.rs``), as totals: it labelled them with client
-keys and canister ids, which clients choose, so that its scrape grows without end. Its histograms were
-summaries; here they are histograms. Everything else is ours, ``icws_*``.
-Label values are listed here; see :mod:`icwsgw.observe.meters` for what an unlisted one becomes.
+Seven are the original's, by name (``gateway_metrics.rs``), as totals: it labelled them with client keys and
+canister ids, which clients choose, so that its scrape grows without end. Its histograms were summaries; here they are
+histograms. Everything else is ours, ``icws_*``.
+
+A declaration has the name, what is counted, the label with its words (:mod:`icwsgw.observe.labels`), what to do when
+it moves, and how the figures of several workers become one.
 """
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
 
 import twisted
 from icwsgw._version import __version__
-from icwsgw.clock import Clock, Timer
-from icwsgw.observe.meters import Counter, Declared, Exposition, Gauge, Histogram, LabelledCounter, LabelledGauge
-
-# fmt: off
-#: ``cause`` of every class in :mod:`icwsgw.errors`.
-CAUSES = (
-    "internal", "config", "format", "signature", "certificate", "transport", "connect", "connection_lost", "timeout",
-    "answer_too_large", "answer_malformed", "http", "rejected", "canister_refused", "not_ready",
+from icwsgw.observe import labels
+from icwsgw.observe.meters import (
+    MERGES,
+    Counter,
+    Declared,
+    Exposition,
+    Gauge,
+    Histogram,
+    LabelledCounter,
+    LabelledGauge,
+    Meter,
+    RankedGauge,
+    Ranking,
 )
-#: Close codes of RFC 6455, of the SDK (4000, 4001) and ours (docs/protocol.md).
-CLOSE_CODES = tuple(str(code) for code in (
-    1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 4000, 4001, *range(4100, 4112),
-))
-STATES = ("init", "setup", "open", "closed")
-OPEN_OUTCOMES = (
-    "opened", "refused", "timeout", "expired", "wrong_gateway", "anonymous", "not_allowed", "left", "failed",
+
+#: Canisters that a scrape shows by name.
+CANISTERS = 20
+#: Canisters that a worker reports by name, so that the greatest of all workers together can be found.
+CANISTERS_OF_A_WORKER = 10 * CANISTERS
+
+_RELOADS = (
+    "icws_reloads_total",
+    "Times the configuration was read again (SIGHUP), by outcome",
+    "outcome",
+    labels.RELOAD_OUTCOMES,
 )
-RELAY_OUTCOMES = ("accepted", "replied", "expired", "abandoned", *CAUSES)
-QUERY_OUTCOMES = ("ok", "empty", *CAUSES)
-REFUSALS = (
-    "connections", "pending", "accept_rate", "connections_per_ip", "accept_rate_per_ip", "connections_per_canister",
-    "connections_per_principal", "origin", "draining", "not_ready", "bad_request", "header_size", "header_timeout",
-    "tls", "tls_timeout",
-)
-PUSHBACKS = ("frames", "bytes")
-WS_CLOSE_OUTCOMES = ("done", "refused", "abandoned", *CAUSES)
-
-#: Seconds. Network round trips: fine where queries and calls live.
-ROUND_TRIP = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 2.0, 3.5, 5.0, 10.0, 30.0)
-OPENING = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.5, 5.0, 10.0, 20.0, 30.0, 60.0)
-HANDSHAKE = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-LIFETIME = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 43200.0, 86400.0)
-LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-# fmt: on
+_RELOADS_ADVICE = "failed: the log has the reason, and the configuration before is still in use."
 
 
-class Metrics:
+class _Declaring:
+    """Declares metrics one after the other, under headings."""
+
+    def __init__(self) -> None:
+        self.declared: list[Declared] = []
+        self._group = ""
+
+    def _under(self, group: str) -> None:
+        self._group = group
+
+    def _declare(self, name: str, words: str, kind: str, meter: Meter, label: str = "", **more: Any) -> None:
+        self.declared.append(Declared(name, words, kind, meter, label, group=self._group, **more))
+
+    def _counter(self, name: str, words: str, **more: Any) -> Counter:
+        meter = Counter()
+        self._declare(name, words, "counter", meter, **more)
+        return meter
+
+    def _counters(self, name: str, words: str, label: str, values: Iterable[str], **more: Any) -> LabelledCounter:
+        meter = LabelledCounter(values)
+        self._declare(name, words, "counter", meter, label, **more)
+        return meter
+
+    def _gauge(self, name: str, words: str, kind: str = "gauge", **more: Any) -> Gauge:
+        meter = Gauge()
+        self._declare(name, words, kind, meter, **more)
+        return meter
+
+    def _gauges(
+        self, name: str, words: str, label: str, values: Iterable[str], kind: str = "gauge", **more: Any
+    ) -> LabelledGauge:
+        meter = LabelledGauge(values)
+        self._declare(name, words, kind, meter, label, **more)
+        return meter
+
+    def _histogram(self, name: str, words: str, bounds: Sequence[float], **more: Any) -> Histogram:
+        meter = Histogram(bounds)
+        self._declare(name, words, "histogram", meter, **more)
+        return meter
+
+
+class Metrics(_Declaring):
     """The meters, and the registry that shows them.
 
     Count with ``metrics.client_messages.inc()``, ``metrics.closes.inc("4104")``,
     ``metrics.query_seconds.observe(0.02)``; let a gauge ask with ``metrics.pollers.set_function(...)``.
+
+    :ivar declared: all of them, in the order of the docs
+    :ivar canisters: the rows of the figures by canister: sessions, queue lag, seconds of a poll, failed polls in a row
     """
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        super().__init__()
         self.registry = CollectorRegistry(auto_describe=False) if registry is None else registry
-        self.declared: list[Declared] = []
-
-        # The original's. The first is a counter there too, without the _total that Prometheus asks of one today.
-        self.client_connected_count = self._counter(
-            "client_connected_count", "Clients that opened their session", "unknown"
-        )
-        self.clients_connected = self._gauge("clients_connected", "Clients connected to a canister at present")
-        self.active_pollers = self._gauge("active_pollers", "Pollers running at present")
-        self.connection_duration = self._histogram("connection_duration", "Seconds a session lasted", LIFETIME)
-        self.tls_resolution_time = self._histogram("tls_resolution_time", "Seconds a TLS handshake took", HANDSHAKE)
-        self.connection_opening_time = self._histogram(
-            "connection_opening_time", "Seconds from the connection to the canister's first message", OPENING
-        )
-        self.poller_duration = self._histogram(
-            "poller_duration", "Seconds a canister took to answer a poll", ROUND_TRIP
-        )
-
-        # Sessions
-        self.sessions = self._labelled_gauge("icws_sessions", "Sessions at present, by state", "state", STATES)
-        self.opens = self._labelled(
-            "icws_opens_total", "Attempts to open a session, by outcome", "outcome", OPEN_OUTCOMES
-        )
-        self.closes = self._labelled("icws_closes_total", "Sessions ended, by close code", "cause", CLOSE_CODES)
-        self.refused_connections = self._labelled(
-            "icws_refused_connections_total", "Connections turned away, by reason", "reason", REFUSALS
-        )
-        self.pushbacks = self._labelled(
-            "icws_client_pushbacks_total",
-            "Clients not read for a while, by the rate they went over",
-            "limit",
-            PUSHBACKS,
-        )
-        self.client_messages = self._counter("icws_client_messages_total", "Messages from clients")
-        self.canister_messages = self._counter("icws_canister_messages_total", "Messages passed on to clients")
-        self.outbox_bytes = self._gauge("icws_outbox_bytes", "Bytes that wait for clients to read them")
-
-        # Towards canisters
-        self.relays = self._labelled(
-            "icws_relays_total", "Client messages relayed, by outcome", "outcome", RELAY_OUTCOMES
-        )
-        self.relay_seconds = self._histogram(
-            "icws_relay_seconds", "Seconds from sending a message to its outcome", ROUND_TRIP
-        )
-        self.relay_retries = self._counter("icws_relay_retries_total", "Messages sent once more after a failure")
-        self.ws_closes = self._labelled(
-            "icws_ws_close_total", "Canisters told that a client left, by outcome", "outcome", WS_CLOSE_OUTCOMES
-        )
-
-        # From canisters
-        self.pollers = self._gauge("icws_pollers", "Pollers running at present")
-        self.queries = self._labelled("icws_queries_total", "Polls, by outcome", "outcome", QUERY_OUTCOMES)
-        self.query_seconds = self._histogram("icws_query_seconds", "Seconds a poll took", ROUND_TRIP)
-        self.queries_in_flight = self._gauge("icws_queries_in_flight", "Polls that wait for their answer")
-        self.duplicates = self._counter("icws_duplicates_total", "Messages that came again and were dropped")
-        self.gaps = self._counter("icws_gaps_total", "Messages that a canister left out")
-        self.resets = self._counter("icws_resets_total", "Canisters that started over")
-        self.unroutable_messages = self._counter(
-            "icws_unroutable_messages_total", "Messages for clients that are not connected"
-        )
-
-        # The process
-        self.network_ready = self._gauge("icws_network_ready", "1 when the network has been reached, else 0")
-        self.draining = self._gauge("icws_draining", "1 while the gateway closes its clients to stop, else 0")
-        self.event_loop_lag = self._histogram(
-            "icws_event_loop_lag_seconds", "Seconds by which a timer of the event loop came late", LAG
-        )
-        self.tls_certificate_expiry = self._gauge(
-            "icws_tls_certificate_expiry_seconds", "When the first certificate in use expires, seconds since 1970"
-        )
-        self.tls_certificate_expiry.set(None)
-        build = Gauge()
-        build.set(1)
-        labels = {"version": __version__, "python": platform.python_version(), "twisted": twisted.__version__}
-        self._declare(Declared("icws_build_info", "What runs", "gauge", build, labels=labels))
-
+        self._of_sessions()
+        self._of_the_way_up()
+        self._of_the_way_down()
+        self._by_canister()
+        self._of_the_network()
+        self._of_the_process()
+        self._originals()
         self.registry.register(Exposition(self.declared))
         ProcessCollector(registry=self.registry)
 
-    def _declare(self, entry: Declared) -> None:
-        self.declared.append(entry)
+    def _of_sessions(self) -> None:
+        self._under("Sessions")
+        self.sessions = self._gauges(
+            "icws_sessions",
+            "Sessions at present, by state: init until ws_open comes, setup until the canister answers it, open, and "
+            "closed while the canister is still to be told",
+            "state",
+            labels.STATES,
+            advice="Many in setup: canisters do not answer, see icws_queue_lag_seconds and icws_queries_total. Many "
+            "closed: canisters do not take ws_close.",
+        )
+        self.opens = self._counters(
+            "icws_opens_total",
+            "Sessions that came to be open, or ended before, by outcome; one for each connection",
+            "outcome",
+            labels.OPEN_OUTCOMES,
+            advice="timeout: the canister did not answer ws_open in time. silent: no ws_open came. refused: by the "
+            "canister or the network, in the log at info. left: the client went before.",
+        )
+        self.closes = self._counters(
+            "icws_closes_total",
+            "Sessions ended, by close code",
+            "cause",
+            labels.CLOSE_CODES,
+            advice="docs/protocol.md tells what each code means and whose doing it is.",
+        )
+        self.refused_connections = self._counters(
+            "icws_refused_connections_total",
+            "Connections turned away, by reason",
+            "reason",
+            labels.REFUSALS,
+            advice="The reason names the option that sets the limit.",
+        )
+        self.pushbacks = self._counters(
+            "icws_client_pushbacks_total",
+            "Clients not read for a while, by the rate they went over",
+            "limit",
+            labels.PUSHBACKS,
+            advice="Clients send more than --client-message-rate or --client-byte-rate allow.",
+        )
+        self.outbox_bytes = self._gauge(
+            "icws_outbox_bytes",
+            "Bytes that wait for clients to read them",
+            advice="Clients read too slowly. It counts towards the memory; --outbox-bytes and --outbox-age bound it.",
+        )
+        self.identities = self._gauge("icws_identities", "Identities that clients may be given")
+        self.identities_in_use = self._gauge("icws_identities_in_use", "Identities that have clients")
+        self.identity_clients_max = self._gauge(
+            "icws_identity_clients_max",
+            "Clients of the identity that has most",
+            merge="greatest",
+            advice="Above 1000 all identities are full; canisters have more work than they need. Raise --identities.",
+        )
 
-    def _counter(self, name: str, words: str, kind: str = "counter") -> Counter:
-        meter = Counter()
-        self._declare(Declared(name, words, kind, meter))
-        return meter
+    def _of_the_way_up(self) -> None:
+        self._under("From clients to canisters")
+        self.client_messages = self._counter("icws_client_messages_total", "Messages from clients")
+        self.client_bytes = self._counter("icws_client_bytes_total", "Bytes of messages from clients")
+        self.relays = self._counters(
+            "icws_relays_total",
+            "Client messages relayed, by outcome",
+            "outcome",
+            labels.RELAY_OUTCOMES,
+            advice="rejected and canister_refused are the canisters' doing, http, connect, timeout the network's. A "
+            "client whose message is lost has to reconnect.",
+        )
+        self.relay_seconds = self._histogram(
+            "icws_relay_seconds", "Seconds from sending a message to its outcome", labels.ROUND_TRIP
+        )
+        self.relay_retries = self._counter(
+            "icws_relay_retries_total",
+            "Messages sent once more after a failure",
+            advice="The network fails or is overloaded; nothing is lost as long as envelopes are valid.",
+        )
+        self.relay_messages = self._gauges(
+            "icws_relay_messages",
+            "Messages of clients at present that wait for their turn, or have been sent and have no outcome yet",
+            "state",
+            labels.RELAY_STATES,
+            advice="Many waiting: clients send faster than the network takes their calls one by one.",
+        )
+        self.ws_closes = self._counters(
+            "icws_ws_close_total", "Canisters told that a client left, by outcome", "outcome", labels.WS_CLOSE_OUTCOMES
+        )
+        self.ws_close_retries = self._counter("icws_ws_close_retries_total", "ws_close sent once more after a failure")
+        self.ws_closes_pending = self._gauge(
+            "icws_ws_closes_pending",
+            "ws_close calls under way or waiting",
+            advice="Canisters do not take ws_close; those not told keep the client until their own keep-alive check.",
+        )
 
-    def _labelled(self, name: str, words: str, label: str, values: Iterable[str]) -> LabelledCounter:
-        meter = LabelledCounter(values)
-        self._declare(Declared(name, words, "counter", meter, label))
-        return meter
+    def _of_the_way_down(self) -> None:
+        self._under("From canisters to clients")
+        self.canister_messages = self._counter("icws_canister_messages_total", "Messages passed on to clients")
+        self.canister_bytes = self._counter(
+            "icws_canister_bytes_total", "Bytes of messages passed on to clients, certificates included"
+        )
+        self.queue_lag = self._histogram(
+            "icws_queue_lag_seconds",
+            "Seconds between the canister's own time of a message and its delivery; the newest message of an answer, "
+            "at most ten times a second for each canister",
+            labels.QUEUE_LAG,
+            advice="One to two seconds are the network's own. More: polls fail, are slow, or the queue is deep. See "
+            "icws_canister_queue_lag_seconds for whose.",
+        )
+        self.pollers = self._gauge("icws_pollers", "Pollers running at present: canisters, by identity")
+        self.queries = self._counters(
+            "icws_queries_total",
+            "Polls, by outcome",
+            "outcome",
+            labels.QUERY_OUTCOMES,
+            advice="http, connect and timeout are the network's doing, rejected, canister_refused and format the "
+            "canister's, certificate and signature somebody's on the way.",
+        )
+        self.query_seconds = self._histogram("icws_query_seconds", "Seconds a good poll took", labels.ROUND_TRIP)
+        self.queries_in_flight = self._gauge("icws_queries_in_flight", "Polls that wait for their answer")
+        self.query_retries = self._counter(
+            "icws_query_retries_total", "Polls sent while the canister's last answer was a bad one"
+        )
+        self.wakes = self._counters(
+            "icws_wakes_total",
+            "Polls that did not wait for the next tick, by what woke the poller: a call was taken, a drain found "
+            "something, an answer left a gap",
+            "cause",
+            labels.WAKES,
+        )
+        self.poll_window_max = self._gauge(
+            "icws_poll_window_max",
+            "Answers that the deepest queue needed for its last drain",
+            merge="greatest",
+            advice="At --poll-window, that canister sends faster than it is read: raise it, or spread its clients.",
+        )
+        self.duplicates = self._counter(
+            "icws_duplicates_total",
+            "Messages that came again and were dropped",
+            advice="Replicas that lag behind, and overlapping polls. Harmless.",
+        )
+        self.gaps = self._counter(
+            "icws_gaps_total",
+            "Messages that a canister left out",
+            advice="They are gone: the canister deleted them before they were read. Their clients reconnect.",
+        )
+        self.resets = self._counter(
+            "icws_resets_total",
+            "Canisters that started over",
+            advice="They were upgraded or reinstalled; their clients were closed with 4105 and reconnect.",
+        )
+        self.unroutable_messages = self._counter(
+            "icws_unroutable_messages_total",
+            "Messages for clients that are not connected",
+            advice="Clients that have just left. Many: a canister was not told with ws_close.",
+        )
 
-    def _gauge(self, name: str, words: str) -> Gauge:
-        meter = Gauge()
-        self._declare(Declared(name, words, "gauge", meter))
-        return meter
+    def _by_canister(self) -> None:
+        self._under("By canister")
+        self.canisters = Ranking(CANISTERS)
+        words = f"of the {CANISTERS} canisters with most open sessions, and of all others together"
+        self._ranked("icws_canister_sessions", f"Open sessions {words}", "sum")
+        self._ranked(
+            "icws_canister_queue_lag_seconds",
+            f"Queue lag at the last delivery of the last minute {words} the longest",
+            "greatest",
+            advice="See icws_queue_lag_seconds.",
+        )
+        self._ranked("icws_canister_query_seconds", f"Seconds a poll takes, smoothed, {words} the longest", "greatest")
+        self._ranked(
+            "icws_canister_failed_polls",
+            f"Failed polls since the last good one {words} the most",
+            "greatest",
+            advice="After --canister-grace without a good answer its clients are closed with 4106.",
+        )
 
-    def _labelled_gauge(self, name: str, words: str, label: str, values: Iterable[str]) -> LabelledGauge:
-        meter = LabelledGauge(values)
-        self._declare(Declared(name, words, "gauge", meter, label))
-        return meter
+    def _ranked(self, name: str, words: str, merge: str, **more: Any) -> None:
+        column = sum(isinstance(entry.meter, RankedGauge) for entry in self.declared)
+        meter = RankedGauge(self.canisters, column, MERGES[merge])
+        self._declare(name, words, "gauge", meter, "canister", merge=merge, **more)
 
-    def _histogram(self, name: str, words: str, bounds: Sequence[float]) -> Histogram:
-        meter = Histogram(bounds)
-        self._declare(Declared(name, words, "histogram", meter))
-        return meter
+    def _of_the_network(self) -> None:
+        self._under("The network")
+        self.network_ready = self._gauge(
+            "icws_network_ready",
+            "1 when the network answers and its root key is known, else 0",
+            merge="least",
+            advice="0: see --ic-network-url, DNS, the firewall, bans by boundary nodes. /health/ready has the reason.",
+        )
+        self.clock_skew = self._gauge(
+            "icws_clock_skew_seconds",
+            "How far the network's clock is ahead of this machine's, to about a second",
+            merge="greatest",
+            advice="Set the machine's clock (NTP). Beyond 30 s either way the gateway is not ready.",
+        )
+        self.root_key_fetches = self._gauges(
+            "icws_root_key_fetches_total",
+            "Times the root key was asked for, by outcome; on mainnet it is built in",
+            "outcome",
+            labels.FETCH_OUTCOMES,
+            "counter",
+        )
+        self.node_key_fetches = self._gauges(
+            "icws_node_key_fetches_total",
+            "Times a subnet's node keys were asked for, by outcome",
+            "outcome",
+            labels.FETCH_OUTCOMES,
+            "counter",
+            advice="failed: answers to polls cannot be checked, so that they count as failed polls.",
+        )
+        self.http_connections = self._gauges(
+            "icws_http_connections",
+            "Connections to the network at present, by state",
+            "state",
+            labels.CONNECTION_STATES,
+        )
+        self.http_waiting = self._gauge(
+            "icws_http_waiting",
+            "Requests that wait for a connection",
+            advice="All 2048 connections to a host are busy, or none can be made.",
+        )
+        self.http_opened = self._gauge(
+            "icws_http_connections_opened_total",
+            "Connections to the network that were made",
+            "counter",
+            advice="Many a second: the other side closes them after each request.",
+        )
+        self.http_failed = self._gauge(
+            "icws_http_connect_failures_total",
+            "Connections to the network that could not be made",
+            "counter",
+            advice="DNS, the firewall, or a ban by a boundary node.",
+        )
+        self.http_resends = self._gauge(
+            "icws_http_resends_total",
+            "Requests sent once more, since the idle connection they went out on was dead",
+            "counter",
+        )
+
+    def _of_the_process(self) -> None:
+        self._under("The process")
+        self.draining = self._gauge(
+            "icws_draining", "1 while the gateway closes its clients to stop, else 0", merge="greatest"
+        )
+        self.event_loop_lag = self._histogram(
+            "icws_event_loop_lag_seconds",
+            "Seconds by which a timer of the event loop came late",
+            labels.LAG,
+            advice="The process has more to do than one core can: more gateways, or more --workers.",
+        )
+        self.tls_certificate_expiry = self._gauge(
+            "icws_tls_certificate_expiry_seconds",
+            "When the first certificate in use expires, seconds since 1970",
+            merge="least",
+            advice="See why it was not renewed. New files are taken without a restart.",
+        )
+        self.tls_certificate_expiry.set(None)
+        self.reloads = self._counters(*_RELOADS, advice=_RELOADS_ADVICE)
+        self.tls_reloads = self._gauges(
+            "icws_tls_reloads_total",
+            "Times changed certificate files were read, by outcome",
+            "outcome",
+            labels.RELOAD_OUTCOMES,
+            "counter",
+            advice="failed: the log has the reason, and the certificate before is still in use.",
+        )
+        self.log_lines = self._gauges(
+            "icws_log_lines_total",
+            "Lines of the main log, by level",
+            "level",
+            labels.LINE_LEVELS,
+            "counter",
+            advice="error: something does not work. critical: a fault of the program.",
+        )
+        self.log_lines_dropped = self._gauges(
+            "icws_log_lines_dropped_total",
+            "Lines that are not in the log: too many like them in a minute, or it could not be written",
+            "reason",
+            labels.LINE_LOSSES,
+            "counter",
+            advice="repeated: the log tells how many of which. unwritable: the disk is full.",
+        )
+        build = Gauge()
+        build.set(1)
+        versions = {"version": __version__, "python": platform.python_version(), "twisted": twisted.__version__}
+        self._declare("icws_build_info", "1; what runs", "gauge", build, labels=versions, merge="greatest")
+
+    def _originals(self) -> None:
+        self._under("The original's")
+        # A counter there too, without the _total that Prometheus asks of one today.
+        self.client_connected_count = Counter()
+        self._declare(
+            "client_connected_count", "Clients that opened their session", "unknown", self.client_connected_count
+        )
+        self.clients_connected = self._gauge(
+            "clients_connected", "Clients whose ws_open has been sent to a canister and that are still here"
+        )
+        self._declare("active_pollers", "Pollers running at present; icws_pollers", "gauge", self.pollers)
+        self.connection_duration = self._histogram(
+            "connection_duration",
+            "Seconds a session lasted, of those whose ws_open was sent to a canister",
+            labels.LIFETIME,
+            unit="seconds",
+        )
+        self.tls_resolution_time = self._histogram(
+            "tls_resolution_time", "Seconds a TLS handshake took", labels.HANDSHAKE, unit="seconds"
+        )
+        self.connection_opening_time = self._histogram(
+            "connection_opening_time",
+            "Seconds from the connection to the canister's first message",
+            labels.OPENING,
+            unit="seconds",
+        )
+        self._declare(
+            "poller_duration",
+            "Seconds a canister took to answer a poll; icws_query_seconds",
+            "histogram",
+            self.query_seconds,
+            unit="seconds",
+        )
 
 
-class SupervisorMetrics:
-    """What only the supervisor of several workers knows (``--workers``)."""
+class SupervisorMetrics(_Declaring):
+    """What only the supervisor of several workers knows (``--workers``); reloads are its own business there."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.workers = Gauge()
-        self.restarts = Gauge()
-        self.declared = [
-            Declared("icws_workers", "Processes that serve clients", "gauge", self.workers),
-            Declared(
-                "icws_worker_restarts_total", "Workers started again after they had died", "counter", self.restarts
-            ),
-        ]
+        super().__init__()
+        self._under("Several workers")
+        self.workers = self._gauge(
+            "icws_workers",
+            "Processes that serve clients",
+            advice="Less than --workers: one has died and is started again, or is not ready; see the log.",
+        )
+        self.restarts = self._gauge(
+            "icws_worker_restarts_total",
+            "Workers started again after they had died",
+            "counter",
+            advice='Look at the lines before "worker has died" in the log, and at the memory limit.',
+        )
+        # a reload is asked of the supervisor; its workers count none
+        self.reloads = self._counters(*_RELOADS, advice=_RELOADS_ADVICE)
         registry.register(Exposition(self.declared))
-
-
-class LagSampler:
-    """Measures how late the event loop runs its timers.
-
-    :param clock: the reactor, or a test's clock
-    :param interval: seconds between samples
-    """
-
-    def __init__(self, metrics: Metrics, clock: Clock, interval: float = 0.25) -> None:
-        self._histogram = metrics.event_loop_lag
-        self._clock = clock
-        self._interval = interval
-        self._due = 0.0
-        self._call: Timer | None = None
-
-    def start(self) -> None:
-        """Begin sampling."""
-        if self._call is None:
-            self._schedule()
-
-    def stop(self) -> None:
-        """End sampling."""
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-
-    def _schedule(self) -> None:
-        self._due = self._clock.seconds() + self._interval
-        self._call = self._clock.callLater(self._interval, self._sample)
-
-    def _sample(self) -> None:
-        self._histogram.observe(max(0.0, self._clock.seconds() - self._due))
-        self._schedule()

@@ -1,8 +1,12 @@
 """Metrics of several processes as those of one.
 
-A worker reports what a scrape of it would show. Counters, histograms and most gauges are summed; a few gauges are no
-amounts and take the least or the greatest; what the operating system says about a process is told apart by a
-``worker`` label, whose values are as many as there are workers.
+A worker reports what a scrape of it would show. How its figures and the others' become one stands with each metric's
+declaration: counters, histograms and most gauges are summed; a few gauges are no amounts and take the least or the
+greatest; what the operating system says about a process is told apart by a ``worker`` label, whose values are as many
+as there are workers.
+
+Of figures by canister a worker reports many more rows than are shown, so that those with the most sessions in all
+workers together are found: exactly as long as no worker has more canisters than it reports, else nearly.
 
 A counter may never fall. So what a worker had counted stays in the sums when it has ended: with its last report, or
 with the last one before it died, since which a few seconds' counts are lost.
@@ -10,22 +14,34 @@ with the last one before it died, since which a few seconds' counts are lost.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from icwsgw.observe.meters import MERGES, OTHER, RankedGauge, fold, top
+from icwsgw.observe.metrics import CANISTERS, Metrics
+
 #: A family as JSON: name, words, type, samples of (name, labels, value).
 Family = list[Any]
 
-#: Gauges that are no amounts.
-LEAST: Final = frozenset({"icws_network_ready", "icws_tls_certificate_expiry_seconds"})
-GREATEST: Final = frozenset({"icws_draining", "icws_build_info"})
-
-_PER_PROCESS = "process_"
+_PER_PROCESS: Final = "process_"
 _Key = tuple[str, tuple[tuple[str, str], ...]]
+
+
+@cache
+def _merges() -> dict[str, Callable[[Iterable[float]], float]]:
+    """How figures of several workers become one, by the metric's name, where they are not summed."""
+    return {entry.name: MERGES[entry.merge] for entry in Metrics().declared if entry.merge != "sum"}
+
+
+@cache
+def _ranked() -> tuple[str, ...]:
+    """The metrics by canister, first the one that decides which canisters are shown."""
+    return tuple(entry.name for entry in Metrics().declared if isinstance(entry.meter, RankedGauge))
 
 
 def snapshot(registry: CollectorRegistry) -> list[Family]:
@@ -76,6 +92,7 @@ class Aggregate(Collector):
                 if name not in sums:
                     sums[name] = _Sum(family)
                 sums[name].add(family, {"worker": worker} if name.startswith(_PER_PROCESS) else {})
+        _cut([sums[name] for name in _ranked() if name in sums])
         for entry in sums.values():
             yield entry.metric()
 
@@ -84,27 +101,36 @@ class Aggregate(Collector):
         return ()
 
 
-class _Sum:
-    """One family, summed."""
+def _cut(families: list[_Sum]) -> None:
+    """Show the canisters with the most sessions in all workers, the others as one."""
+    if not families:
+        return
+    columns = [{labels[0][1]: value for (_, labels), value in family.values.items()} for family in families]
+    others = [column.pop(OTHER, None) for column in columns]
+    shown = top(columns[0], CANISTERS)
+    for family, column, other in zip(families, columns, others, strict=True):
+        cut = fold(column, shown, family.merge)
+        if other is not None:
+            cut[OTHER] = family.merge([other, cut[OTHER]]) if OTHER in cut else other
+        name = family.family[0]
+        family.values = {(name, (("canister", canister),)): value for canister, value in cut.items()}
 
-    __slots__ = ("family", "values")
+
+class _Sum:
+    """One family, summed or merged in its own way."""
+
+    __slots__ = ("family", "merge", "values")
 
     def __init__(self, family: Family) -> None:
         self.family = family
+        self.merge = _merges().get(family[0], sum)
         self.values: dict[_Key, float] = {}
 
     def add(self, family: Family, labels: dict[str, str] | None = None) -> None:
-        name, _, _, samples = family
-        for sample, own, value in samples:
+        for sample, own, value in family[3]:
             key = (sample, tuple(sorted({**own, **(labels or {})}.items())))
-            if key not in self.values:
-                self.values[key] = value
-            elif name in LEAST:
-                self.values[key] = min(self.values[key], value)
-            elif name in GREATEST:
-                self.values[key] = max(self.values[key], value)
-            else:
-                self.values[key] += value
+            known = self.values.get(key)
+            self.values[key] = value if known is None else self.merge((known, value))
 
     def metric(self) -> Metric:
         name, words, kind, _ = self.family

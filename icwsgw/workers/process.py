@@ -23,6 +23,7 @@ from icwsgw.descriptors import raise_limit
 from icwsgw.errors import ConfigError
 from icwsgw.observe.levels import parse_levels
 from icwsgw.observe.logs import change_levels, get_logger, make_observer, mark
+from icwsgw.observe.metrics import CANISTERS_OF_A_WORKER
 from icwsgw.starting import one_line
 from icwsgw.workers.aggregate import snapshot
 from icwsgw.workers.lines import Lines
@@ -153,6 +154,7 @@ def run(orders: Orders, rest: bytes = b"") -> None:
         _log.warn(said)
     endpoints = {given.address: GivenEndpoint(reactor, given.descriptor, given.family) for given in orders.sockets}
     service: Any = GatewayService(config, reactor, first_identity=orders.first_identity, endpoints=endpoints)
+    service.metrics.canisters.keep = CANISTERS_OF_A_WORKER
     link = Link(reactor, service)
     _handle_signals(reactor, link)
     service.privilegedStartService()

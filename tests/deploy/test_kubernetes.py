@@ -12,7 +12,8 @@ import pytest
 from icwsgw.addresses import tcp_port
 from icwsgw.config import GatewayConfig
 from icwsgw.notifying import stop_patience
-from icwsgw.observe.metrics import STATES, Metrics
+from icwsgw.observe.labels import STATES
+from icwsgw.observe.metrics import Metrics
 from tests.deploy.kustomize import Resource, build, find
 from tests.deploy.tools import DEPLOY, ROOT, read_yaml
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from icwsgw.core.closing import CloseCode
 from icwsgw.devnet.faults import Fault
 from tests.memory.world import CHAT_ID, ECHO_ID, World
@@ -17,7 +15,8 @@ def value(world: World, name: str, **labels: str) -> float | None:
 
 def test_the_originals_seven() -> None:
     world = World(query_latency=0.03)
-    stranger = world.client(ECHO_ID)
+    stranger = world.client()
+    stranger.automatic = False
     (client, _), (other,) = world.open(2), world.open(1, CHAT_ID)
     world.run(1)
     assert value(world, "client_connected_count") == 3
@@ -68,7 +67,7 @@ def test_queue_lag_is_seen_and_told_by_canister() -> None:
     assert lag is not None
     assert 0 <= lag < 0.2
     # nobody reads the queue for a while
-    world.replica.faults.set(Fault.HTTP_503, ECHO_ID)
+    world.replica.faults.add(Fault(kind="trap", on="query"))
     client.send(b"late")
     world.run(3)
     world.replica.faults.clear()
@@ -101,7 +100,10 @@ def test_each_session_has_one_outcome() -> None:
     outcomes: list[str] = []
 
     def ended(outcome: str, client: Any) -> None:
-        world.until(lambda: client.session.state.name in ("OPEN", "CLOSED"), 20)
+        # as the wheel does for connections
+        world.until(
+            lambda: client.session.overdue(world.clock.seconds()) or client.session.state.name in ("OPEN", "CLOSED"), 20
+        )
         outcomes.append(outcome)
         counts = {word: count for word, count in world.metrics.opens.values.items() if count}
         assert counts == {word: outcomes.count(word) for word in outcomes}
@@ -122,16 +124,15 @@ def test_each_session_has_one_outcome() -> None:
     # a code of its own choosing is not the gateway's word
     left.leave(CloseCode.DRAINING)
     ended("left", left)
-    world.replica.faults.set(Fault.HANG, ECHO_ID)
+    world.replica.faults.add(Fault(kind="hang", on="call"))
     ended("timeout", world.client())
     world.replica.faults.clear()
 
 
-@pytest.mark.parametrize("fault", [Fault.HTTP_503])
-def test_ws_close_that_is_sent_again_is_counted(fault: Fault) -> None:
+def test_ws_close_that_is_sent_again_is_counted() -> None:
     world = World()
     (client,) = world.open()
-    world.replica.faults.set(fault, ECHO_ID)
+    world.replica.faults.add(Fault(kind="http", status=503, on="call"))
     client.leave()
     world.run(1)
     assert (value(world, "icws_ws_close_retries_total") or 0) >= 1

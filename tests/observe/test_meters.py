@@ -12,6 +12,9 @@ from icwsgw.observe.meters import (
     LabelledCounter,
     LabelledGauge,
     Meter,
+    RankedGauge,
+    Ranking,
+    top,
 )
 
 
@@ -99,3 +102,18 @@ def test_a_name_cannot_be_registered_twice() -> None:
     registry.register(Exposition([Declared("things_total", "Help", "counter", Counter())]))
     with pytest.raises(ValueError, match="Duplicated"):
         registry.register(Exposition([Declared("things_total", "Help", "counter", Counter())]))
+
+
+def test_a_ranking_shows_the_greatest_and_sums_up_the_rest() -> None:
+    ranking = Ranking(2)
+    count, worst = RankedGauge(ranking, 0), RankedGauge(ranking, 1, max)
+    assert scrape("rows", "gauge", count, "canister") == {}
+    ranking.set_function(lambda: {"a": [1, 5.0], "b": [3, None], "c": [2, 0.5], "d": [1, 7.0]})
+    assert scrape("rows", "gauge", count, "canister") == {("rows", "b"): 3, ("rows", "c"): 2, ("rows", OTHER): 2}
+    assert scrape("lag", "gauge", worst, "canister") == {("lag", "c"): 0.5, ("lag", OTHER): 7.0}
+    ranking.keep = 9
+    assert set(count.values) == {"a", "b", "c", "d"}
+
+
+def test_of_equals_the_first_by_name_are_shown() -> None:
+    assert top({"b": 1, "a": 1, "c": 2, "d": 1}, 3) == ["c", "a", "b"]

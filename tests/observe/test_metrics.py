@@ -1,16 +1,12 @@
 import re
 
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
-from twisted.internet.task import Clock
 
-from icwsgw import errors
-from icwsgw.core.closing import CloseCode
-from icwsgw.core.session import State
-from icwsgw.observe import metrics as declared
-from icwsgw.observe.metrics import LagSampler, Metrics
+from icwsgw.observe.meters import MERGES, LabelledCounter, RankedGauge
+from icwsgw.observe.metrics import CANISTERS, CANISTERS_OF_A_WORKER, Metrics, SupervisorMetrics
 
 ORIGINALS = {
     "client_connected_count",
@@ -24,6 +20,8 @@ ORIGINALS = {
 
 
 def test_names_are_the_originals_or_ours() -> None:
+    supervisor = SupervisorMetrics(CollectorRegistry()).declared
+    assert {entry.name for entry in supervisor} & {entry.name for entry in Metrics().declared} == {"icws_reloads_total"}
     names = [entry.name for entry in Metrics().declared]
     assert len(names) == len(set(names))
     assert set(names) >= ORIGINALS
@@ -35,6 +33,9 @@ def test_counters_end_in_total_and_everything_is_explained() -> None:
     for entry in Metrics().declared:
         assert (entry.kind == "counter") == entry.name.endswith("_total"), entry.name
         assert entry.help, entry.name
+        assert entry.group, entry.name
+        assert entry.merge in MERGES, entry.name
+        assert entry.merge == "sum" or entry.kind == "gauge", f"{entry.name}: counts are summed"
 
 
 def test_the_scrape_parses_in_both_formats() -> None:
@@ -56,24 +57,19 @@ def test_two_gateways_in_one_process_count_apart() -> None:
     assert (one.client_messages.value, two.client_messages.value) == (1, 0)
 
 
-def test_label_values_cover_what_the_program_says() -> None:
-    ours = {kind.cause for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "cause")}
-    assert set(declared.CAUSES) == ours
-    assert {str(int(code)) for code in CloseCode} <= set(declared.CLOSE_CODES)
-    assert {state.name.lower() for state in State} == set(declared.STATES)
-
-
-def test_lag_is_what_a_timer_comes_late_by() -> None:
-    clock = Clock()
+def test_a_scrape_is_bounded_whatever_clients_do() -> None:
     metrics = Metrics()
-    sampler = LagSampler(metrics, clock, interval=0.25)
-    sampler.start()
-    sampler.start()
-    assert len(clock.getDelayedCalls()) == 1
-    clock.advance(0.25)
-    clock.advance(0.35)
-    assert metrics.event_loop_lag.count == 2
-    assert abs(metrics.event_loop_lag.sum - 0.1) < 1e-9
-    sampler.stop()
-    sampler.stop()
-    assert clock.getDelayedCalls() == []
+    rows = {f"canister-{number}": [number, 1.0, 1.0, 1] for number in range(5000)}
+    metrics.canisters.set_function(lambda: rows)
+    for word in rows:
+        for entry in metrics.declared:
+            if isinstance(entry.meter, LabelledCounter):
+                entry.meter.inc(word)
+    series = sum(len(family.samples) for family in metrics.registry.collect())
+    assert series < 600
+    for entry in metrics.declared:
+        if isinstance(entry.meter, RankedGauge):
+            assert len(entry.meter.values) == CANISTERS + 1
+    metrics.canisters.keep = CANISTERS_OF_A_WORKER
+    # what a worker's report may weigh, every few seconds
+    assert sum(len(family.samples) for family in metrics.registry.collect()) < 1500

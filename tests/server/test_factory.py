@@ -7,7 +7,7 @@ from math import inf
 import pytest
 
 from icwsgw.config import GatewayConfig
-from icwsgw.observe.metrics import PUSHBACKS, REFUSALS
+from icwsgw.observe.labels import PUSHBACKS, REFUSALS
 from icwsgw.server import factory as factory_module
 from icwsgw.server.factory import FIRST_MESSAGE_BYTES
 from tests.server.test_protocol import World, lose

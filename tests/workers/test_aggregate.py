@@ -5,8 +5,9 @@ from prometheus_client.openmetrics.exposition import generate_latest as openmetr
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from icwsgw.observe.metrics import Metrics, SupervisorMetrics
-from icwsgw.workers.aggregate import GREATEST, LEAST, Aggregate, Family, snapshot
+from icwsgw.observe.meters import OTHER
+from icwsgw.observe.metrics import CANISTERS, CANISTERS_OF_A_WORKER, Metrics, SupervisorMetrics
+from icwsgw.workers.aggregate import Aggregate, Family, snapshot
 
 
 def report(metrics: Metrics) -> list[Family]:
@@ -25,11 +26,6 @@ class Sums:
         return self.registry.get_sample_value(name, labels)
 
 
-def test_special_gauges_exist() -> None:
-    names = {entry.name for entry in Metrics().declared if entry.kind == "gauge"}
-    assert names >= LEAST | GREATEST
-
-
 def test_sums() -> None:
     sums = Sums()
     workers = [Metrics(), Metrics()]
@@ -43,6 +39,8 @@ def test_sums() -> None:
         metrics.draining.set(number)
         metrics.sessions.set_function(lambda: {"open": 3})
         metrics.tls_certificate_expiry.set(1000.0 + number)
+        metrics.identity_clients_max.set(30 + number)
+        metrics.identities.set(2)
         sums.aggregate.report(str(number), report(metrics))
     assert sums.value("icws_client_messages_total") == 21
     assert sums.value("icws_closes_total", cause="4100") == 4
@@ -55,6 +53,8 @@ def test_sums() -> None:
     assert sums.value("icws_network_ready") == 0
     assert sums.value("icws_draining") == 1
     assert sums.value("icws_tls_certificate_expiry_seconds") == 1000
+    assert sums.value("icws_identity_clients_max") == 31
+    assert sums.value("icws_identities") == 4
     for number in "01":
         assert sums.value("process_resident_memory_bytes", worker=number) is not None
     assert sums.aggregate.value("icws_sessions") == 6
@@ -102,3 +102,49 @@ def test_both_formats_can_be_read() -> None:
     lines = [line.partition(" ")[0] for line in text.splitlines() if not line.startswith("#")]
     assert len(lines) == len(set(lines)), "no series twice"
     assert list(parse_openmetrics(openmetrics(sums.registry).decode()))
+
+
+def rows(*canisters: tuple[str, float, float | None]) -> Metrics:
+    """A worker with (canister, sessions, lag)."""
+    metrics = Metrics()
+    metrics.canisters.keep = CANISTERS_OF_A_WORKER
+    metrics.canisters.set_function(lambda: {name: [count, lag, 0.1, 2] for name, count, lag in canisters})
+    return metrics
+
+
+def shown(sums: Sums, name: str) -> dict[str, float]:
+    (family,) = [family for family in sums.registry.collect() if family.name == name]
+    return {sample.labels["canister"]: sample.value for sample in family.samples}
+
+
+def test_canisters_are_ranked_over_all_workers() -> None:
+    sums = Sums()
+    # "spread" is the smallest in each worker and the greatest in all together
+    for number in range(3):
+        own = [(f"own-{number}-{index:02}", 5.0, 1.0) for index in range(CANISTERS)]
+        sums.aggregate.report(str(number), report(rows(*own, ("spread", 4.0, 0.5 + number))))
+    sessions = shown(sums, "icws_canister_sessions")
+    assert len(sessions) == CANISTERS + 1
+    assert sessions["spread"] == 12
+    assert sum(sessions.values()) == 3 * (5 * CANISTERS + 4)
+    lags = shown(sums, "icws_canister_queue_lag_seconds")
+    assert lags["spread"] == 2.5
+    assert lags[OTHER] == 1.0
+    for name in ("icws_canister_query_seconds", "icws_canister_failed_polls"):
+        assert set(shown(sums, name)) == set(sessions)
+    assert shown(sums, "icws_canister_failed_polls")[OTHER] == 2
+
+
+def test_what_a_worker_did_not_name_is_not_lost() -> None:
+    sums = Sums()
+    many = [(f"c-{index:04}", 1.0, None) for index in range(CANISTERS_OF_A_WORKER + 7)]
+    for number in range(2):
+        sums.aggregate.report(str(number), report(rows(*many)))
+    sessions = shown(sums, "icws_canister_sessions")
+    assert len(sessions) == CANISTERS + 1
+    assert sum(sessions.values()) == 2 * (CANISTERS_OF_A_WORKER + 7)
+    assert shown(sums, "icws_canister_queue_lag_seconds") == {}
+    # as long as nobody has a canister, nothing is shown
+    for number in range(2):
+        sums.aggregate.report(str(number), report(rows()))
+    assert shown(sums, "icws_canister_sessions") == {}

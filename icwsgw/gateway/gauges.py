@@ -1,0 +1,72 @@
+"""What the metrics ask a gateway for at each scrape, so that nobody counts it for each message or connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from icwsgw.ic.principal import Principal
+
+if TYPE_CHECKING:
+    from icwsgw.gateway.gateway import Gateway
+    from icwsgw.observe.meters import Figure
+
+
+def watch(gateway: Gateway) -> None:
+    """Let the metrics ask this gateway."""
+    metrics, registry, loads = gateway.context.metrics, gateway.registry, gateway.spread.loads
+    metrics.draining.set_function(lambda: int(gateway.draining))
+    metrics.sessions.set_function(lambda: _states(gateway))
+    metrics.clients_connected.set_function(lambda: sum(len(poller.sessions) for poller in registry.pollers.values()))
+    metrics.identities.set_function(lambda: len(loads))
+    metrics.identities_in_use.set_function(lambda: sum(load > 0 for load in loads))
+    metrics.identity_clients_max.set_function(lambda: max(loads))
+    metrics.relay_messages.set_function(lambda: _relay_messages(gateway))
+    metrics.ws_closes_pending.set_function(lambda: len(gateway.farewells))
+    metrics.pollers.set_function(lambda: len(registry.pollers))
+    metrics.queries_in_flight.set_function(lambda: sum(poller.in_flight for poller in registry.pollers.values()))
+    metrics.poll_window_max.set_function(lambda: max((poller.depth for poller in registry.pollers.values()), default=0))
+    metrics.canisters.set_function(lambda: _canisters(gateway))
+
+
+def _states(gateway: Gateway) -> dict[str, int]:
+    registry = gateway.registry
+    setup = sum(len(poller.waiting) for poller in registry.pollers.values())
+    registered = sum(len(poller.sessions) for poller in registry.pollers.values())
+    return {
+        "init": len(registry.sessions) - registered,
+        "setup": setup,
+        "open": registered - setup,
+        "closed": len(registry.ending),
+    }
+
+
+def _relay_messages(gateway: Gateway) -> dict[str, int]:
+    waiting = sent = 0
+    for sessions in (gateway.registry.sessions, gateway.registry.ending):
+        for session in sessions:
+            if session.relay is not None and not session.relay.idle:
+                waiting += session.relay.queued
+                sent += session.relay.under_way
+    return {"waiting": waiting, "sent": sent}
+
+
+def _canisters(gateway: Gateway) -> dict[str, list[Figure]]:
+    """The rows of :attr:`icwsgw.observe.metrics.Metrics.canisters`.
+
+    A client may name whatever canister it likes, so only those count that have answered one: with an open session.
+    """
+    now = gateway.context.clock.seconds()
+    counts: dict[bytes, int] = {}
+    rest: dict[bytes, list[Figure]] = {}
+    for (canister, _), poller in gateway.registry.pollers.items():
+        sessions = len(poller.sessions) - len(poller.waiting)
+        if not sessions:
+            continue
+        figures: list[Figure] = [poller.lag.latest(now), poller.pacing.rtt or None, poller.pacing.failures]
+        counts[canister] = counts.get(canister, 0) + sessions
+        rest[canister] = list(map(_greater, rest[canister], figures)) if canister in rest else figures
+    return {Principal(canister).text: [count, *rest[canister]] for canister, count in counts.items()}
+
+
+def _greater(one: Figure, other: Figure) -> Figure:
+    return max((figure for figure in (one, other) if figure is not None), default=None)

@@ -1,0 +1,52 @@
+"""The words that may stand in a label of a metric, and the bounds of histograms.
+
+Every label has a list here, so that no client, canister or network can add a series to a scrape; see
+:mod:`icwsgw.observe.meters` for what becomes of a word that is in no list. The one exception are canisters
+(:class:`icwsgw.observe.meters.Ranking`), of which a scrape has so many and no more.
+"""
+
+from __future__ import annotations
+
+# fmt: off
+#: ``cause`` of every class in :mod:`icwsgw.errors`.
+CAUSES = (
+    "internal", "config", "format", "signature", "certificate", "transport", "connect", "connection_lost", "timeout",
+    "answer_too_large", "answer_malformed", "http", "rejected", "canister_refused", "not_ready",
+)
+#: Close codes of RFC 6455, of the SDK (4000, 4001) and ours (docs/protocol.md).
+CLOSE_CODES = tuple(str(code) for code in (
+    1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 4000, 4001, *range(4100, 4112),
+))
+STATES = ("init", "setup", "open", "closed")
+#: One of them for each session, when it is open or has ended without that.
+OPEN_OUTCOMES = (
+    "opened", "refused", "timeout", "silent", "expired", "wrong_gateway", "not_allowed", "overloaded", "malformed",
+    "left", "draining", "failed",
+)
+RELAY_OUTCOMES = ("accepted", "replied", "expired", "abandoned", *CAUSES)
+RELAY_STATES = ("waiting", "sent")
+QUERY_OUTCOMES = ("ok", "empty", "abandoned", *CAUSES)
+REFUSALS = (
+    "connections", "pending", "accept_rate", "connections_per_ip", "accept_rate_per_ip", "connections_per_canister",
+    "connections_per_principal", "origin", "draining", "not_ready", "bad_request", "header_size", "header_timeout",
+    "tls", "tls_timeout",
+)
+PUSHBACKS = ("frames", "bytes")
+WS_CLOSE_OUTCOMES = ("done", "refused", "abandoned", *CAUSES)
+#: Why a poll does not wait for the next tick: a call was taken, a drain found something, an answer left a gap.
+WAKES = ("call", "follow_up", "gap")
+CONNECTION_STATES = ("busy", "idle", "connecting")
+FETCH_OUTCOMES = RELOAD_OUTCOMES = ("ok", "failed")
+LINE_LEVELS = ("debug", "info", "warn", "error", "critical")
+#: Why a line is not in the log: there were too many like it in a minute, or it could not be written.
+LINE_LOSSES = ("repeated", "unwritable")
+
+#: Seconds. Network round trips: fine where queries and calls live.
+ROUND_TRIP = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 2.0, 3.5, 5.0, 10.0, 30.0)
+OPENING = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.5, 5.0, 10.0, 20.0, 30.0, 60.0)
+HANDSHAKE = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+LIFETIME = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 43200.0, 86400.0)
+LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+#: A block of a subnet takes about a second; beyond a minute nobody waits for a message any more.
+QUEUE_LAG = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+# fmt: on

@@ -1,0 +1,41 @@
+"""How late the event loop runs its timers: the one figure that tells that a process has more to do than it can."""
+
+from __future__ import annotations
+
+from icwsgw.clock import Clock, Timer
+from icwsgw.observe.meters import Histogram
+
+
+class LagSampler:
+    """Measures it four times a second.
+
+    :param histogram: takes the seconds
+    :param clock: the reactor, or a test's clock
+    :param interval: seconds between samples
+    """
+
+    def __init__(self, histogram: Histogram, clock: Clock, interval: float = 0.25) -> None:
+        self._histogram = histogram
+        self._clock = clock
+        self._interval = interval
+        self._due = 0.0
+        self._call: Timer | None = None
+
+    def start(self) -> None:
+        """Begin sampling."""
+        if self._call is None:
+            self._schedule()
+
+    def stop(self) -> None:
+        """End sampling."""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def _schedule(self) -> None:
+        self._due = self._clock.seconds() + self._interval
+        self._call = self._clock.callLater(self._interval, self._sample)
+
+    def _sample(self) -> None:
+        self._histogram.observe(max(0.0, self._clock.seconds() - self._due))
+        self._schedule()

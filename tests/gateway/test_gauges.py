@@ -1,0 +1,93 @@
+"""What a scrape asks a gateway for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.ic.principal import Principal
+from icwsgw.observe.meters import OTHER
+from tests.gateway.test_gateway import CANISTER, World
+from tests.gateway.test_gateway import OTHER as OTHER_CANISTER
+from tests.support.fake_network import REPLIED_OK, envelope
+
+
+def by_canister(world: World, column: int) -> dict[str, float]:
+    return world.context.metrics.canisters.column(column, sum)
+
+
+def test_a_canister_counts_when_it_has_answered_a_client() -> None:
+    world = World(identities=2)
+    world.open()
+    world.open()
+    world.open(OTHER_CANISTER)
+    # it may not even exist
+    world.connect(Principal(b"\x01" * 10))
+    assert by_canister(world, 0) == {CANISTER.text: 2, OTHER_CANISTER.text: 1}
+    assert len({session.identity_index for session in world.gateway.registry.sessions}) == 2
+
+
+def test_figures_of_a_canister_are_those_of_its_worst_poller() -> None:
+    world = World(identities=2)
+    sessions = [world.open()[1] for _ in range(2)]
+    pollers = [session.poller for session in sessions]
+    assert len(set(pollers)) == 2
+    assert by_canister(world, 1) == by_canister(world, 2) == {}
+    assert by_canister(world, 3) == {CANISTER.text: 0}
+    for number, poller in enumerate(pollers):
+        for _ in range(number + 1):
+            poller.pacing.failed(0.0)
+        poller.pacing.rtt = 0.1 * number
+    assert by_canister(world, 2) == {CANISTER.text: 0.1}
+    assert by_canister(world, 3) == {CANISTER.text: 2}
+
+
+def test_only_so_many_are_shown_and_the_others_are_not_lost() -> None:
+    world = World()
+    canisters = [Principal(bytes((number, 1, 1))) for number in range(1, 31)]
+    for number, canister in enumerate(canisters):
+        for _ in range(1 + (number < 5)):
+            world.open(canister)
+    shown = by_canister(world, 0)
+    assert len(shown) == 21
+    assert {canister.text for canister in canisters[:5]} <= set(shown)
+    assert (shown[OTHER], sum(shown.values())) == (10, 35)
+    assert list(shown) == list(by_canister(world, 0)), "the same ones at each scrape"
+
+
+def test_identities_and_messages_on_their_way() -> None:
+    world = World(identities=3)
+    metrics = world.context.metrics
+    (_, one), (_, two) = world.open(), world.open()
+    assert (metrics.identities.value, metrics.identities_in_use.value, metrics.identity_clients_max.value) == (3, 2, 1)
+    assert metrics.relay_messages.values == {"waiting": 0, "sent": 0}
+    for session in (one, two):
+        for number in range(3):
+            session.relay.send(envelope(number))
+    assert metrics.relay_messages.values == {"waiting": 4, "sent": 2}
+    # a client that has left keeps what it sent
+    one.left(1000)
+    assert metrics.relay_messages.values == {"waiting": 4, "sent": 2}
+    assert metrics.ws_closes_pending.value == 0
+    finish(world)
+    assert metrics.relay_messages.values == {"waiting": 0, "sent": 0}
+    assert metrics.ws_closes_pending.value == 1
+
+
+def finish(world: World) -> None:
+    """Answer all calls but ws_close."""
+    answered: list[Any] = []
+    while open_calls := [
+        call for call in world.network.calls[2:] if call not in answered and b"ws_close" not in call.body
+    ]:
+        for call in open_calls:
+            answered.append(call)
+            call.answer(REPLIED_OK)
+
+
+def test_the_deepest_queue() -> None:
+    world = World()
+    assert world.context.metrics.poll_window_max.value == 0
+    _, session = world.open(identity=Ed25519Identity(b"\x03" * 32))
+    session.poller._window.size = 4
+    assert world.context.metrics.poll_window_max.value == 4

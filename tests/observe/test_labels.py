@@ -1,0 +1,26 @@
+from icwsgw import errors
+from icwsgw.agent.outcome import OutcomeKind
+from icwsgw.core.closing import CloseCode
+from icwsgw.core.session import State
+from icwsgw.gateway import session
+from icwsgw.gateway.relay import Expired
+from icwsgw.observe import labels as declared
+from icwsgw.observe.levels import LEVELS
+
+
+def test_they_cover_what_the_program_says() -> None:
+    ours = {kind.cause for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "cause")}
+    assert set(declared.CAUSES) == ours
+    assert {str(int(code)) for code in CloseCode} <= set(declared.CLOSE_CODES)
+    assert {state.name.lower() for state in State} == set(declared.STATES)
+    assert {session._why_not_open(int(code), state) for code in CloseCode for state in State} | {
+        "opened",
+        "left",
+    } == set(declared.OPEN_OUTCOMES)
+    assert {kind.value for kind in OutcomeKind} | {Expired.cause} <= set(declared.RELAY_OUTCOMES)
+    assert set(declared.LINE_LEVELS) == set(LEVELS) - {"trace", "off"}
+
+
+def test_bounds_rise() -> None:
+    for bounds in (declared.ROUND_TRIP, declared.OPENING, declared.HANDSHAKE, declared.LIFETIME, declared.QUEUE_LAG):
+        assert list(bounds) == sorted(set(bounds))
