@@ -62,6 +62,7 @@ class Poller:
     :ivar cursor: where it is in the canister's queue
     :ivar pacing: how the canister answers
     :ivar lag: how old its messages are when they come
+    :ivar messages_up: messages of clients for it so far; ``messages_down``: its messages passed on
     """
 
     def __init__(self, context: Context, canister: Principal, identity_index: int, cursor: Cursor | None) -> None:
@@ -70,6 +71,7 @@ class Poller:
         self.sessions: dict[tuple[bytes, int], ClientSession] = {}
         self.waiting: dict[tuple[bytes, int], ClientSession] = {}
         self.senders: dict[bytes, ClientSession] = {}
+        self.messages_up = self.messages_down = 0
         self._context = context
         self._clock = context.clock
         self._metrics = context.metrics
@@ -460,6 +462,7 @@ class Poller:
                 touched.append(session)
             else:
                 session.outgoing.append(frame)
+        self.messages_down += len(taken.deliver) - unroutable
         metrics.canister_messages.inc(len(taken.deliver) - unroutable)
         self.lag.look(taken.deliver[-1][3], self._context)
         if unroutable:

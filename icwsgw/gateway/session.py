@@ -276,6 +276,7 @@ class ClientSession(RelayOwner):
             raise Refusal(CloseCode.PROTOCOL_ERROR, "an envelope is for another canister than ws_open was")
         if envelope.sender != key[0]:
             raise Refusal(CloseCode.PROTOCOL_ERROR, "an envelope has another sender than ws_open had")
+        poller.messages_up += 1
         relay.send(envelope)
 
     def _opened(self) -> None:

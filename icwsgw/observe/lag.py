@@ -19,6 +19,7 @@ class LagSampler:
         self._clock = clock
         self._interval = interval
         self._due = 0.0
+        self._worst = 0.0
         self._call: Timer | None = None
 
     def start(self) -> None:
@@ -32,10 +33,18 @@ class LagSampler:
             self._call.cancel()
             self._call = None
 
+    def take_worst(self) -> float:
+        """The longest delay since this was asked last, in seconds; the one that is just growing counts."""
+        late = self._clock.seconds() - self._due if self._call is not None else 0.0
+        worst, self._worst = max(self._worst, late), 0.0
+        return worst
+
     def _schedule(self) -> None:
         self._due = self._clock.seconds() + self._interval
         self._call = self._clock.callLater(self._interval, self._sample)
 
     def _sample(self) -> None:
-        self._histogram.observe(max(0.0, self._clock.seconds() - self._due))
+        late = max(0.0, self._clock.seconds() - self._due)
+        self._histogram.observe(late)
+        self._worst = max(self._worst, late)
         self._schedule()

@@ -18,3 +18,16 @@ def test_lag_is_what_a_timer_comes_late_by() -> None:
     sampler.stop()
     sampler.stop()
     assert clock.getDelayedCalls() == []
+
+
+def test_the_worst_since_it_was_asked_for() -> None:
+    clock = Clock()
+    sampler = LagSampler(Histogram((1.0,)), clock, interval=0.25)
+    assert sampler.take_worst() == 0
+    sampler.start()
+    for step in (0.25, 0.35, 0.25):
+        clock.advance(step)
+    assert round(sampler.take_worst(), 9) == 0.1
+    assert sampler.take_worst() == 0
+    clock.rightNow += 2.25
+    assert sampler.take_worst() == 2, "the timer has not come yet"
