@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twisted.python import usage
 
@@ -35,8 +35,14 @@ def _words(entry: Option) -> str:
     return f"{entry.help} [default: {default}{unit}] [{entry.variable}]"
 
 
-def _coerce(entry: Option) -> Callable[[str], Any]:
-    return lambda text: entry.parse(text, f"--{entry.name}")
+class _Given(NamedTuple):
+    """A value of the command line; None may be one."""
+
+    value: Any
+
+
+def _coerce(entry: Option) -> Callable[[str], _Given]:
+    return lambda text: _Given(entry.parse(text, f"--{entry.name}"))
 
 
 def _gather(entry: Option) -> Callable[[Options, str], None]:
@@ -99,7 +105,7 @@ class Options(usage.Options):
     def postOptions(self) -> None:  # noqa: N802
         """Add the other sources, and check the whole."""
         given: dict[str, Any] = dict(self.gathered)
-        given.update((entry.name, self[entry.name]) for entry in _VALUES if self[entry.name] is not None)
+        given.update((entry.name, self[entry.name].value) for entry in _VALUES if self[entry.name] is not None)
         given.update((entry.name, False) for entry in _FLAGS if self[f"no-{entry.name}"])
         given.update((entry.name, True) for entry in _FLAGS if self[entry.name])
         # read again at SIGHUP, when a daemon has left the directory
@@ -166,6 +172,6 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
     reload_on_hangup(reactor, Reloader(config, options.read_again, gateway, notifier.reloading))
     root = ObservedService(observer)
     gateway.setServiceParent(root)
-    notifying: Any = NotifyingService(notifier, reactor, stop_patience(config))
+    notifying: Any = NotifyingService(notifier, reactor, lambda: stop_patience(gateway.config))
     notifying.setServiceParent(root)
     return root

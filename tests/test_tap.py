@@ -59,6 +59,14 @@ def test_flags_have_opposites_for_what_the_environment_says(monkeypatch: pytest.
     assert not parse("--no-devnet").config.devnet
 
 
+def test_nothing_on_the_command_line_outweighs_something_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert parse("--prometheus-endpoint=").config.prometheus_endpoint is None
+    monkeypatch.setenv("ICWS_PROMETHEUS_ENDPOINT", "tcp:9000")
+    monkeypatch.setenv("ICWS_OPENTELEMETRY_COLLECTOR_ENDPOINT", "grpc://collector")
+    config = parse("--prometheus-endpoint", "none", "--opentelemetry-collector-endpoint", "").config
+    assert (config.prometheus_endpoint, config.opentelemetry_collector_endpoint) == (None, None)
+
+
 def test_a_file(tmp_path: Path) -> None:
     (tmp_path / "icws.toml").write_text("polling-interval = 50\n")
     assert parse("--config", "icws.toml").config.polling_interval == 0.05
