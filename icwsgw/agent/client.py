@@ -40,8 +40,8 @@ from icwsgw.ic.query_signature import UnknownNode, verify_query_response
 MAINNET_HOSTS = ("icp0.io", "icp-api.io")
 MAX_STATUS = 64 * 1024
 READ_STATE_SECONDS = 240.0
-DATE_INTERVAL = 30.0
-"""Seconds between looks at an answer's Date header, for the clock skew."""
+NOTE_INTERVAL = 10.0
+"""Seconds between two answers that are taken note of: that they came, and their Date header, for the clock skew."""
 
 _HEADERS = Headers({b"Content-Type": [b"application/cbor"]})
 _MAX_CLIENTS = 16
@@ -62,6 +62,8 @@ class IcAgent:
     :raises ValueError: not a URL
     :ivar mainnet: whether this is mainnet
     :ivar clock_skew_ns: how far the network's clock is ahead of ours, to about a second; None until measured
+    :ivar heard: when an answer came last that was no fault of a server (5xx), on the reactor's clock and within
+        :data:`NOTE_INTERVAL`; None before the first
     """
 
     def __init__(
@@ -91,7 +93,8 @@ class IcAgent:
         self._trust = Trust(reactor, rng, self.status, root_key)
         self._node_keys = NodeKeyCache(reactor, self._trust, self._read_subnet)
         self._clients: dict[float, LeanClient] = {}
-        self._next_date = reactor.seconds()
+        self.heard: float | None = None
+        self._next_note = reactor.seconds()
 
     @property
     def ready(self) -> bool:
@@ -107,6 +110,16 @@ class IcAgent:
     def last_failure(self) -> str | None:
         """Why the last attempt to fetch the root key failed, in words; None if it did not."""
         return self._trust.last_failure
+
+    @property
+    def root_key_fetches(self) -> dict[str, int]:
+        """How often the root key was asked for, by outcome."""
+        return self._trust.fetches
+
+    @property
+    def node_key_fetches(self) -> dict[str, int]:
+        """How often nodes' keys were asked for, by outcome."""
+        return self._node_keys.fetches
 
     def start(self) -> None:
         """Begin to fetch the root key, for as long as it takes; never fails."""
@@ -245,8 +258,8 @@ class IcAgent:
     def _posted(
         self, answer: Answer, route: Route, endpoint: Endpoint, canister: Principal, body: bytes, timeout: float
     ) -> Answer | Deferred[Answer]:
-        if self.reactor.seconds() >= self._next_date:
-            self._note_date(answer.headers.get(b"date"))
+        if self.reactor.seconds() >= self._next_note:
+            self._note(answer)
         if answer.status != 404:
             self._settle(route, endpoint)
             return answer
@@ -306,8 +319,8 @@ class IcAgent:
         return body.addCallback(then, response, *args)
 
     def _got_status(self, body: bytes, response: Any) -> dict[str, Any]:
-        if self.reactor.seconds() >= self._next_date:
-            self._note_date(_answer(response, b"").headers.get(b"date"))
+        if self.reactor.seconds() >= self._next_note:
+            self._note(_answer(response, b""))
         if response.code != 200:
             raise self.http_error(_answer(response, body))
         if len(body) > MAX_STATUS:
@@ -332,8 +345,8 @@ class IcAgent:
         timeout: float,
     ) -> bytes | Deferred[bytes]:
         code = response.code
-        if self.reactor.seconds() >= self._next_date:
-            self._note_date(_answer(response, b"").headers.get(b"date"))
+        if self.reactor.seconds() >= self._next_note:
+            self._note(_answer(response, b""))
         if code != 200:
             if code == 404:
                 older = self._routes.older(Route.QUERY, canister, endpoint.version)
@@ -362,8 +375,12 @@ class IcAgent:
             raise
         return _reply(answer)
 
-    def _note_date(self, value: bytes | None) -> None:
-        self._next_date = self.reactor.seconds() + DATE_INTERVAL
+    def _note(self, answer: Answer) -> None:
+        now = self.reactor.seconds()
+        self._next_note = now + NOTE_INTERVAL
+        if answer.status < 500:
+            self.heard = now
+        value = answer.headers.get(b"date")
         date = None if value is None else http_date(value)
         if date is not None:
             # The header has whole seconds, rounded down: half a second is the best guess for the rest.

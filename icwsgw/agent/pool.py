@@ -26,6 +26,22 @@ if TYPE_CHECKING:
     from icwsgw.clock import Clock
 
 
+class PoolCounts:
+    """What has happened to the connections of all hosts; it outlives their pools.
+
+    :ivar opened: connections that were made
+    :ivar failed: connections that could not be made
+    :ivar resent: requests sent once more, since the kept connection they went out on was dead
+    """
+
+    __slots__ = ("failed", "opened", "resent")
+
+    def __init__(self) -> None:
+        self.opened = 0
+        self.failed = 0
+        self.resent = 0
+
+
 @implementer(IProtocolFactory)
 class _Connections:
     """Makes connections without a line in the log for each, as twisted's own factories write."""
@@ -56,6 +72,7 @@ class HostPool:
     :param deadlines: the deadlines of the requests
     :param max_connections: connections at a time, in the making and closing ones included
     :param max_waiting: requests that may wait for a connection; more are refused at once
+    :param counts: shared by the pools of all hosts
     """
 
     __slots__ = (
@@ -63,6 +80,7 @@ class HostPool:
         "_closed",
         "_connecting",
         "_connections",
+        "_counts",
         "_endpoint",
         "_factory",
         "_idle",
@@ -85,7 +103,9 @@ class HostPool:
         deadlines: Deadlines,
         max_connections: int,
         max_waiting: int,
+        counts: PoolCounts | None = None,
     ) -> None:
+        self._counts = counts or PoolCounts()
         self._reactor = reactor
         self._endpoint = endpoint
         self.name = name
@@ -112,6 +132,11 @@ class HostPool:
     def idle(self) -> int:
         """Connections that wait for a request."""
         return len(self._idle)
+
+    @property
+    def connecting(self) -> int:
+        """Connections in the making."""
+        return len(self._connecting)
 
     @property
     def waiting(self) -> int:
@@ -144,6 +169,7 @@ class HostPool:
         if self._closed:
             exchange.fail(ConnectionLost("the transport is closed"))
             return
+        self._counts.resent += 1
         self._waiting[exchange] = None
         self._waiting.move_to_end(exchange, last=False)
         self._connect_more()
@@ -227,12 +253,15 @@ class HostPool:
     def _connected(self, connection: HttpConnection, key: int) -> None:
         self._connecting.pop(key, None)
         self._connections.add(connection)
+        self._counts.opened += 1
         self.release(connection)
 
     def _not_connected(self, reason: Failure, key: int) -> None:
         self._connecting.pop(key, None)
-        if not isinstance(reason.value, CancelledError) and self._waiting:
-            oldest = self._waiting.popitem(last=False)[0]
-            oldest.fail(ConnectFailed(f"no connection to {self.name}: {explain(reason)}"))
+        if not isinstance(reason.value, CancelledError):
+            self._counts.failed += 1
+            if self._waiting:
+                oldest = self._waiting.popitem(last=False)[0]
+                oldest.fail(ConnectFailed(f"no connection to {self.name}: {explain(reason)}"))
         self._connect_more()
         self._note_empty()

@@ -29,7 +29,7 @@ from zope.interface import implementer
 from icwsgw.agent.connection import Answer, Exchange
 from icwsgw.agent.deadlines import Deadlines
 from icwsgw.agent.interfaces import DelayedCall, HttpAgent, NetworkTransport, ReactorTime
-from icwsgw.agent.pool import HostPool
+from icwsgw.agent.pool import HostPool, PoolCounts
 from icwsgw.agent.response import BodyCollector, BytesProducer, ClientRequest, Response
 from icwsgw.agent.url import Url
 from icwsgw.errors import ConnectFailed
@@ -89,6 +89,7 @@ class Transport:
     :param connect_timeout: seconds for one attempt to connect
     :param idle_timeout: seconds a connection may be idle
     :param endpoint_factory: makes the endpoint for a URL's host, instead of TCP and TLS (for tests)
+    :ivar counts: what has happened to connections so far
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class Transport:
         self._endpoint_factory = endpoint_factory or self._endpoint
         self._deadlines = Deadlines(reactor)
         self._pools: dict[tuple[str, str, int], HostPool] = {}
+        self.counts = PoolCounts()
         self._sweeper: DelayedCall | None = None
         self._urls: dict[bytes, Url] = {}
         self._closed = False
@@ -194,8 +196,23 @@ class Transport:
 
     @property
     def connections(self) -> dict[str, int]:
-        """How many connections are up, by "host:port": for metrics."""
+        """How many connections are up, by "host:port"."""
         return {pool.name: pool.established for pool in self._pools.values()}
+
+    @property
+    def states(self) -> dict[str, int]:
+        """How many connections carry a request or are closing (busy), wait for one (idle), or are in the making."""
+        idle = sum(pool.idle for pool in self._pools.values())
+        return {
+            "busy": sum(pool.established for pool in self._pools.values()) - idle,
+            "idle": idle,
+            "connecting": sum(pool.connecting for pool in self._pools.values()),
+        }
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for a connection."""
+        return sum(pool.waiting for pool in self._pools.values())
 
     def url(self, uri: bytes) -> Url:
         """Parse a URL, or find it parsed.
@@ -234,6 +251,7 @@ class Transport:
             self._deadlines,
             self._max_connections,
             self._max_waiting,
+            self.counts,
         )
         self._pools[url.origin] = pool
         if self._sweeper is None:

@@ -50,6 +50,7 @@ class Trust:
     :ivar root_key: the key in DER, or None as long as it is not known
     :ivar delegations: delegations verified under the root key
     :ivar last_failure: why the last attempt failed, in words, or None
+    :ivar fetches: how many attempts went which way, "ok" or "failed"
     """
 
     __slots__ = (
@@ -64,6 +65,7 @@ class Trust:
         "_running",
         "_waiters",
         "delegations",
+        "fetches",
         "last_failure",
         "root_key",
     )
@@ -81,6 +83,7 @@ class Trust:
         self.root_key = root_key
         self.delegations = DelegationCache()
         self.last_failure: str | None = None
+        self.fetches = {"ok": 0, "failed": 0}
         self._waiters: list[Deferred[None]] = []
         self._attempt: Deferred[Any] | None = None
         self._retry: Timer | None = None
@@ -152,6 +155,7 @@ class Trust:
             self.delegations = DelegationCache()
         self.root_key = key
         self.last_failure = None
+        self.fetches["ok"] += 1
         waiters, self._waiters = self._waiters, []
         for waiter in tuple(waiters):
             if not waiter.called:
@@ -161,6 +165,7 @@ class Trust:
         self._attempt = None
         if not isinstance(reason.value, CancelledError):
             self.last_failure = str(reason.value) or type(reason.value).__name__
+            self.fetches["failed"] += 1
         if self._running:
             # Between half and all of the pause, so that many gateways do not come back as one.
             self._retry = self._reactor.callLater(self._pause * (0.5 + 0.5 * self._rng()), self._try)
@@ -181,9 +186,10 @@ class NodeKeyCache:
     :param reactor: source of time
     :param trust: for the root key
     :param read_subnet: reads and verifies the certificate over ``/subnet`` at a canister's subnet
+    :ivar fetches: how many went which way, "ok" or "failed"
     """
 
-    __slots__ = ("_fetching", "_reactor", "_read_subnet", "_subnet_of", "_subnets", "_trust")
+    __slots__ = ("_fetching", "_reactor", "_read_subnet", "_subnet_of", "_subnets", "_trust", "fetches")
 
     def __init__(self, reactor: Clock, trust: Trust, read_subnet: Callable[[Principal], Deferred[Certificate]]) -> None:
         self._reactor = reactor
@@ -192,6 +198,7 @@ class NodeKeyCache:
         self._subnet_of: dict[bytes, bytes] = {}
         self._subnets: dict[bytes, _Subnet] = {}
         self._fetching: dict[bytes, list[Deferred[NodeKeys]]] = {}
+        self.fetches = {"ok": 0, "failed": 0}
 
     def get(self, canister: Principal) -> NodeKeys | None:
         """Give the keys if they are at hand and fresh."""
@@ -235,12 +242,14 @@ class NodeKeyCache:
         return keys
 
     def _fetched(self, keys: NodeKeys, canister: Principal) -> None:
+        self.fetches["ok"] += 1
         for waiter in tuple(self._fetching.pop(canister.raw, ())):
             # One may have been cancelled by what another did.
             if not waiter.called:
                 waiter.callback(keys)
 
     def _not_fetched(self, reason: Failure, canister: Principal) -> None:
+        self.fetches["failed"] += 1
         for waiter in tuple(self._fetching.pop(canister.raw, ())):
             if not waiter.called:
                 waiter.errback(reason)

@@ -28,7 +28,7 @@ RELAY_STATES = ("waiting", "sent")
 QUERY_OUTCOMES = ("ok", "empty", "abandoned", *CAUSES)
 REFUSALS = (
     "connections", "pending", "accept_rate", "connections_per_ip", "accept_rate_per_ip", "connections_per_canister",
-    "connections_per_principal", "origin", "draining", "not_ready", "bad_request", "header_size", "header_timeout",
+    "connections_per_principal", "origin", "draining", "bad_request", "header_size", "header_timeout",
     "tls", "tls_timeout",
 )
 PUSHBACKS = ("frames", "bytes")

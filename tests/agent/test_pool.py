@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from icwsgw.agent.connection import Answer, Exchange
 from icwsgw.agent.deadlines import Deadlines
-from icwsgw.agent.pool import HostPool
+from icwsgw.agent.pool import HostPool, PoolCounts
 from icwsgw.errors import ConnectFailed, ConnectionLost, RequestTimeout
 from tests.agent.test_connection import Wire
 
@@ -47,7 +47,10 @@ class Rig:
         self.clock = Clock()
         self.endpoint = Endpoint()
         self.deadlines = Deadlines(self.clock)
-        self.pool = HostPool(self.clock, self.endpoint, "host:80", False, self.deadlines, connections, waiting)
+        self.counts = PoolCounts()
+        self.pool = HostPool(
+            self.clock, self.endpoint, "host:80", False, self.deadlines, connections, waiting, self.counts
+        )
         self.ends: dict[bytes, object] = {}
 
     def ask(self, name: bytes, timeout: float = 10.0) -> Exchange:
@@ -108,6 +111,7 @@ def test_a_failed_attempt_fails_the_oldest():
     rig.endpoint.fail()
     assert isinstance(rig.ends[b"a"], ConnectFailed)
     assert b"b" not in rig.ends
+    assert (rig.counts.opened, rig.counts.failed, rig.pool.connecting) == (0, 1, 1)
     rig.endpoint.succeed().dataReceived(OK)
     assert isinstance(rig.ends[b"b"], Answer)
 
@@ -142,6 +146,7 @@ def test_dead_idle_connections_are_not_tried_in_turn():
     assert len(rig.endpoint.attempts) == 1
     three = rig.endpoint.succeed()
     assert three.transport.value() == b"c"
+    assert (rig.counts.opened, rig.counts.resent) == (3, 1)
     three.connectionLost(Failure(ConnectionDone()))
     assert isinstance(rig.ends[b"c"], ConnectionLost)
 

@@ -79,6 +79,7 @@ def test_it_is_asked_for_as_long_as_it_takes(trust, status, clock):
     status.asked.pop().callback({"root_key": KEY})
     assert trust.require() == KEY
     assert trust.last_failure is None
+    assert trust.fetches == {"ok": 1, "failed": 30}
 
 
 def test_backoff_with_jitter(clock, status):
@@ -154,6 +155,7 @@ def test_node_keys_are_fetched_once():
     assert canister == CANISTER
     reading.callback(certificate({b"n": b"key"}))
     assert result_of(one) == result_of(two) == {b"n": b"key"}
+    assert keys.cache.fetches == {"ok": 1, "failed": 0}
     assert keys.cache.get(CANISTER) == {b"n": b"key"}
     assert keys.cache.get(NEIGHBOUR) is None
     keys.clock.advance(NODE_KEYS_AGE + 1)
@@ -180,6 +182,7 @@ def test_a_failed_fetch_fails_all_who_wait():
     for d in (one, two):
         with pytest.raises(ConnectFailed):
             result_of(d)
+    assert keys.cache.fetches == {"ok": 0, "failed": 1}
     assert pending(keys.cache.fetch(CANISTER))
 
 

@@ -1,0 +1,133 @@
+"""Whether the network can be reached, and whether this machine's clock agrees with its clock.
+
+Answers to polls and calls show both, and an idle gateway asks for the network's status now and then. What is found is
+a state for /health/ready and a line in the log when it changes; nothing is stopped or closed for it.
+
+Clocks: the network takes a request that expires within five and a half minutes (facts 1.4), and clients sign theirs
+by their own clocks. The gateway reckons with the network's time where it signs or judges an expiry; certificates, node
+signatures and TLS it checks by its own clock. So a clock that is wrong by more than :data:`MAX_SKEW` seconds has to be
+set.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from icwsgw.agent.client import NOTE_INTERVAL
+from icwsgw.clock import Clock, Timer
+from icwsgw.observe.logs import get_logger
+
+#: Seconds between two looks.
+PERIOD = 5.0
+#: Seconds without an answer after which the network is asked for its status.
+QUIET = NOTE_INTERVAL + PERIOD
+#: Seconds without an answer after which the network counts as out of reach.
+PATIENCE = 30.0
+#: Seconds that this machine's clock may be wrong.
+MAX_SKEW = 30.0
+
+STATUS_TIMEOUT = 5.0
+
+_log = get_logger("agent")
+
+
+class Agent(Protocol):
+    """What is asked of :class:`icwsgw.agent.client.IcAgent`."""
+
+    heard: float | None
+    clock_skew_ns: int | None
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a root key."""
+
+    @property
+    def last_failure(self) -> str | None:
+        """Why there is none."""
+
+    def status(self, *, timeout: float = ...) -> Deferred[dict[str, Any]]:
+        """Ask the network for its status."""
+
+
+class Reach:
+    """Looks whether the network answers.
+
+    :param url: of the network, for people
+    """
+
+    def __init__(self, clock: Clock, agent: Agent, url: str) -> None:
+        self._clock = clock
+        self._agent = agent
+        self._url = url
+        self._failure: str | None = None
+        self._asking: Deferred[Any] | None = None
+        self._timer: Timer | None = None
+        self._said: dict[str, str | None] = {}
+
+    def start(self) -> None:
+        """Begin to look."""
+        if self._timer is None:
+            self._look()
+
+    def stop(self) -> None:
+        """End it."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        asking, self._asking = self._asking, None
+        if asking is not None:
+            asking.cancel()
+
+    def network(self) -> str | None:
+        """Why the network cannot be used, in plain words, or None."""
+        agent = self._agent
+        why = self._failure or agent.last_failure
+        because = f": {why}" if why else ""
+        if agent.heard is None:
+            return f"{self._url} has not been reached{because}"
+        silent = self._clock.seconds() - agent.heard
+        if silent > PATIENCE:
+            return f"{self._url} has not answered for {silent:.0f} s{because}"
+        if not agent.ready:
+            return f"the root key of {self._url} is not known{because}"
+        return None
+
+    def clock(self) -> str | None:
+        """Why this machine's clock is of no use, in plain words, or None."""
+        skew = (self._agent.clock_skew_ns or 0) / 1e9
+        if abs(skew) <= MAX_SKEW:
+            return None
+        wrong = f"{abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} the network's"
+        return f"this machine's clock is {wrong}, more than {MAX_SKEW:.0f} s: set it"
+
+    def _look(self) -> None:
+        self._timer = self._clock.callLater(PERIOD, self._look)
+        heard = self._agent.heard
+        now = self._clock.seconds()
+        if self._asking is None and (heard is None or now - heard >= QUIET):
+            asking = self._asking = self._agent.status(timeout=STATUS_TIMEOUT)
+            asking.addCallbacks(self._answered, self._failed)
+        self._report("network", self.network(), "the network answers again")
+        self._report("clock", self.clock(), "this machine's clock is right again")
+
+    def _answered(self, _: object) -> None:
+        self._asking = None
+        self._failure = None
+
+    def _failed(self, reason: Failure) -> None:
+        # None: it was cancelled by stop()
+        if self._asking is not None:
+            self._asking = None
+            self._failure = str(reason.value) or type(reason.value).__name__
+
+    def _report(self, what: str, reason: str | None, well: str) -> None:
+        """Write a line when a state has changed; the words of a reason may change with each look."""
+        before = self._said.get(what)
+        self._said[what] = reason
+        if reason is not None and before is None:
+            _log.warn(reason)
+        elif reason is None and before is not None:
+            _log.info(well)

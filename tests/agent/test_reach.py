@@ -1,0 +1,178 @@
+"""Readiness as far as the network goes: it answers, its root key is known, and the clocks agree."""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import globalLogPublisher
+
+from icwsgw.agent.reach import MAX_SKEW, PATIENCE, PERIOD, QUIET, Reach
+from icwsgw.errors import ConnectFailed
+from tests.agent.test_client import Rig
+
+URL = "http://127.0.0.1:4943"
+
+
+class World(Rig):
+    """An agent before a replica whose Date header a test may shift, and a reach."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(ready=False, **options)
+        self.shift = 0.0
+        self.up = True
+        replica = self.handler
+
+        def handler(method: str, path: str, body: bytes) -> Any:
+            if not self.up:
+                raise ConnectFailed("nobody there")
+            return maybeDeferred(replica, method, path, body).addCallback(self._dated)
+
+        self.handler = handler
+        self.reach = Reach(self.clock, self.agent, URL)
+        self._replicas = set(self.clock.getDelayedCalls())
+
+    def timers(self) -> list[Any]:
+        """Those that are not the replica's."""
+        return [call for call in self.clock.getDelayedCalls() if call not in self._replicas]
+
+    def _dated(self, answer: Any) -> Any:
+        status, headers, content = answer
+        return status, {**headers, "Date": formatdate(self.net.now_ns() / 1e9 + self.shift, usegmt=True)}, content
+
+    def run(self, seconds: float) -> None:
+        self.clock.pump([0.5] * int(seconds * 2))
+
+
+def test_ready_when_the_network_has_answered() -> None:
+    world = World()
+    assert world.reach.network() == f"{URL} has not been reached"
+    world.agent.start()
+    world.reach.start()
+    world.reach.start()
+    assert world.reach.network() is None
+    assert world.reach.clock() is None
+    world.reach.stop()
+    world.reach.stop()
+    world.agent.stop()
+    assert world.timers() == []
+
+
+def test_an_idle_gateway_asks_now_and_then() -> None:
+    world = World()
+    world.agent.start()
+    world.reach.start()
+    world.transport.requests.clear()
+    world.run(120)
+    asked = len(world.transport.requests)
+    assert 120 / (QUIET + PERIOD) - 1 <= asked <= 120 / QUIET + 1
+    assert {path for _, path, _ in world.transport.requests} == {"/api/v2/status"}
+    assert world.reach.network() is None
+
+
+def test_a_network_that_is_gone_is_named_with_the_reason_and_comes_back() -> None:
+    world = World()
+    world.agent.start()
+    world.reach.start()
+    world.up = False
+    world.run(PATIENCE)
+    assert world.reach.network() is None
+    world.run(10)
+    reason = world.reach.network()
+    assert reason is not None
+    assert reason.startswith(f"{URL} has not answered for ")
+    assert reason.endswith("nobody there")
+    world.up = True
+    world.run(PERIOD)
+    assert world.reach.network() is None
+
+
+@pytest.mark.parametrize("status", [500, 502, 503])
+def test_a_gateway_of_the_network_that_has_no_replica_is_no_network(status: int) -> None:
+    world = World()
+    world.agent.start()
+    world.reach.start()
+    world.answer(status)
+    world.run(PATIENCE + 15)
+    reason = world.reach.network()
+    assert reason is not None
+    assert f"HTTP {status}" in reason
+    # a refusal is an answer
+    world.answer(400)
+    world.run(15)
+    assert world.reach.network() is None
+
+
+def test_without_a_root_key_it_is_not_ready() -> None:
+    world = World()
+    world.answer(200, b"\xa0")
+    world.agent.start()
+    world.reach.start()
+    assert world.reach.network() == f"the root key of {URL} is not known: the network's status has no root key"
+
+
+def test_mainnet_has_its_root_key_and_is_asked_all_the_same() -> None:
+    world = World(root_key=b"\x01" * 133)
+    world.up = False
+    world.agent.start()
+    assert world.agent.ready
+    world.reach.start()
+    assert world.reach.network() == f"{URL} has not been reached: nobody there"
+    world.up = True
+    world.run(PERIOD)
+    assert world.reach.network() is None
+
+
+@pytest.mark.parametrize(("shift", "words"), [(95.0, "s behind the network's"), (-95.0, "s ahead of the network's")])
+def test_a_clock_that_is_wrong(shift: float, words: str) -> None:
+    world = World()
+    world.shift = shift
+    world.agent.start()
+    world.reach.start()
+    reason = world.reach.clock()
+    assert reason is not None
+    assert words in reason
+    assert reason.endswith("more than 30 s: set it")
+    world.shift = MAX_SKEW - 2
+    world.run(60)
+    assert world.reach.clock() is None
+
+
+def test_changes_are_lines_in_the_log() -> None:
+    heard: list[str] = []
+
+    def hear(event: Any) -> None:
+        if "icws_message" in event:
+            heard.append(event["icws_message"])
+
+    globalLogPublisher.addObserver(hear)
+    try:
+        world = World()
+        world.agent.start()
+        world.reach.start()
+        world.run(60)
+        assert heard == []
+        world.up = False
+        world.shift = -95.0
+        world.run(180)
+        world.up = True
+        world.run(60)
+        world.shift = 0.0
+        world.run(60)
+    finally:
+        globalLogPublisher.removeObserver(hear)
+    first, *rest = heard
+    assert first.startswith(f"{URL} has not answered for")
+    assert set(rest[:2]) == {"the network answers again", next(line for line in rest if "ahead of" in line)}
+    assert rest[2:] == ["this machine's clock is right again"]
+
+
+def test_stopping_while_asking() -> None:
+    world = World(root_key=b"\x01" * 133)
+    world.handler = lambda *request: Deferred()
+    world.reach.start()
+    world.reach.stop()
+    assert world.reach.network() == f"{URL} has not been reached"
+    assert world.timers() == []
