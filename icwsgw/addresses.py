@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from enum import Enum
 from typing import NamedTuple
 
 from icwsgw.errors import ConfigError
@@ -112,6 +113,41 @@ def tcp_port(text: str) -> int | None:
         return None
     port = description.args[0] if description.args else description.options.get("port", "")
     return int(port) if port.isdecimal() else None
+
+
+class Reach(Enum):
+    """From where an address can be reached."""
+
+    UNIX = "programs of this machine that may open the socket's file"
+    LOOPBACK = "programs of this machine"
+    ANYWHERE = "other machines, as far as is known"
+
+
+def reach(text: str) -> Reach:
+    """Say from where an endpoint string lets itself be reached; what is not known is anywhere."""
+    kind, args, options = parse_description(text)
+    path = args[0] if args else options.get("address", "")
+    if kind == "unix" and path and not path.startswith("\0"):
+        return Reach.UNIX
+    if kind in ("tcp", "tcp6", "ssl", "tls"):
+        # what stands in its place without its name is something else in the other types
+        interface = options.get("interface") or (args[1] if kind == "tcp" and len(args) > 1 else "")
+        if interface == "localhost":
+            return Reach.LOOPBACK
+        try:
+            return Reach.LOOPBACK if ipaddress.ip_address(interface).is_loopback else Reach.ANYWHERE
+        except ValueError:
+            pass
+    return Reach.ANYWHERE
+
+
+def private(text: str) -> str:
+    """An endpoint string whose unix socket, if it is one, only its owner may open, unless it says otherwise."""
+    description = parse_description(text)
+    if description.kind == "unix" and "mode" not in description.options and len(description.args) < 2:
+        description.options["mode"] = "600"
+        return str(description)
+    return text
 
 
 def _port(digits: str, text: str) -> int:

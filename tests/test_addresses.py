@@ -3,7 +3,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import endpoints
 
-from icwsgw.addresses import Description, normalise, parse_description, quote, tcp_port
+from icwsgw.addresses import (
+    Description,
+    Reach,
+    normalise,
+    parse_description,
+    private,
+    quote,
+    reach,
+    tcp_port,
+)
 from icwsgw.errors import ConfigError
 
 
@@ -84,3 +93,44 @@ def test_quoting_hides_every_word_from_twisted(word: str) -> None:
 )
 def test_tcp_port(text: str, port: int | None) -> None:
     assert tcp_port(text) == port
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("unix:/run/icws/admin.sock", Reach.UNIX),
+        ("unix:/run/icws/admin.sock:mode=660", Reach.UNIX),
+        ("unix:address=/run/s", Reach.UNIX),
+        ("unix:\0abstract", Reach.ANYWHERE),
+        ("127.0.0.1:9091", Reach.LOOPBACK),
+        ("127.8.9.1:9091", Reach.LOOPBACK),
+        ("localhost:9091", Reach.LOOPBACK),
+        ("[::1]:9091", Reach.LOOPBACK),
+        ("tcp:9091:127.0.0.1", Reach.LOOPBACK),
+        ("ssl:9091:interface=127.0.0.1:privateKey=k", Reach.LOOPBACK),
+        ("9091", Reach.ANYWHERE),
+        ("0.0.0.0:9091", Reach.ANYWHERE),
+        ("[::]:9091", Reach.ANYWHERE),
+        ("10.0.0.1:9091", Reach.ANYWHERE),
+        ("host.example:9091", Reach.ANYWHERE),
+        ("ssl:9091:127.0.0.1", Reach.ANYWHERE),
+        ("systemd:domain=INET:index=0", Reach.ANYWHERE),
+        ("haproxy:tcp:9091:interface=127.0.0.1", Reach.ANYWHERE),
+    ],
+)
+def test_from_where_an_address_can_be_reached(address: str, expected: Reach) -> None:
+    assert reach(normalise(address)) is expected
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("unix:/run/s", "unix:/run/s:mode=600"),
+        (r"unix:/run/a\:b", r"unix:/run/a\:b:mode=600"),
+        ("unix:/run/s:mode=660", "unix:/run/s:mode=660"),
+        ("unix:/run/s:660", "unix:/run/s:660"),
+        ("tcp:9091", "tcp:9091"),
+    ],
+)
+def test_unix_sockets_that_are_their_owners_alone(address: str, expected: str) -> None:
+    assert private(address) == expected

@@ -71,6 +71,7 @@ class Gateway:
         self.announce: Callable[[bytes, bytes], None] | None = None
         self._allowed: frozenset[bytes] = frozenset()
         self._denied: frozenset[bytes] = frozenset()
+        self._denied_at_run_time: frozenset[bytes] = frozenset()
         self.serve(context.config)
         watch(self)
 
@@ -98,21 +99,43 @@ class Gateway:
         return session
 
     def serve(self, config: GatewayConfig) -> None:
-        """Serve the canisters that ``config`` allows, from now on; clients of all others are closed."""
+        """Serve the canisters that ``config`` allows, from now on; clients of all others are closed.
+
+        What :meth:`deny` was told stays.
+        """
         self._allowed = frozenset(Principal.from_text(text).raw for text in config.allowed_canisters)
         self._denied = frozenset(Principal.from_text(text).raw for text in config.denied_canisters)
+        self._close_unserved()
+
+    def deny(self, canisters: frozenset[bytes]) -> int:
+        """Do not serve these canisters, besides what the configuration says, until told otherwise.
+
+        :param canisters: ids; in place of those denied so before
+        :return: how many clients this has closed
+        """
+        self._denied_at_run_time = canisters
+        return self._close_unserved()
+
+    def _close_unserved(self) -> int:
+        closed = 0
         for poller in list(self.registry.pollers.values()):
-            if self._serves(poller.canister):
+            if self.serves(poller.canister):
                 continue
             for session in list(poller.sessions.values()):
                 session.end(*_not_served(poller.canister))
+                closed += 1
+        return closed
 
-    def _serves(self, canister: Principal) -> bool:
-        return canister.raw not in self._denied and (not self._allowed or canister.raw in self._allowed)
+    def serves(self, canister: Principal) -> bool:
+        """Whether clients may open sessions with a canister."""
+        raw = canister.raw
+        if raw in self._denied or raw in self._denied_at_run_time:
+            return False
+        return not self._allowed or raw in self._allowed
 
     def admit(self, canister: Principal, key: tuple[bytes, int], identity_index: int) -> tuple[CloseCode, str] | None:
         """Whether a client may open a session with a canister; the close code and the reason if not."""
-        if not self._serves(canister):
+        if not self.serves(canister):
             return _not_served(canister)
         limit = self.context.config.max_connections_per_canister
         if limit and self.registry.count(canister) >= limit:

@@ -202,3 +202,17 @@ def test_a_drain_in_a_hurry() -> None:
     assert world.context.metrics.ws_closes.values["abandoned"] == 1000
     world.gateway.hurry()
     world.gateway.stop()
+
+
+def test_what_is_denied_at_run_time_is_denied_besides_the_lists_and_whatever_they_become() -> None:
+    world = World(identities=2)
+    clients = [world.open()[0] for _ in range(3)]
+    other, _ = world.open(OTHER)
+    assert world.gateway.deny(frozenset({CANISTER.raw})) == 3
+    assert [[code for code, _ in client.closed] for client in clients] == [[CloseCode.CANISTER_NOT_ALLOWED]] * 3
+    world.gateway.serve(replace(world.context.config, allowed_canisters=(CANISTER.text, OTHER.text)))
+    assert not world.gateway.serves(CANISTER)
+    assert world.connect()[0].closed[0][0] == CloseCode.CANISTER_NOT_ALLOWED
+    assert other.closed == []
+    assert world.gateway.deny(frozenset()) == 0
+    assert world.connect()[0].closed == []
