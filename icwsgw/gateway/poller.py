@@ -1,10 +1,9 @@
 """One canister's way down: polls ws_get_messages and hands each message to its client.
 
-A LoopingCall is the heartbeat. Its tick returns nothing and starts a *drain*: queries leave from the cursor's number,
-several at once while the queue is deep, until an answer says that the queue ends. Ticks overlap where a query takes
-longer than the interval, so a slow or hanging query delays nobody: the next one is already under way (design 3.2).
-Between ticks :meth:`Poller.wake` polls at once: when a call of one of its clients has been executed, and shortly after
-a drain that found something.
+Each tick of the heartbeat starts a *drain*: queries leave from the cursor's number, several at once while the queue is
+deep, until an answer says that the queue ends. Ticks overlap where a query takes longer than the interval, so a slow or
+hanging query delays nobody: the next one is already under way (design 3.2). Between ticks :meth:`Poller.wake` polls at
+once: when a call of one of its clients has been executed, and shortly after a drain that found something.
 
 What may go wrong costs one poll: transport errors, rejects, traps, answers that do not decode. Only a canister that
 has given no good answer for the grace period loses its clients, with the reason (design 3.10). Duplicates, gaps and
@@ -13,20 +12,19 @@ resets are the cursor's and the lifeline's to tell.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
-from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from icwsgw.clock import Timer
 from icwsgw.core.closing import CloseCode
-from icwsgw.core.cursor import Cursor, LastMessage, Message, Taken
+from icwsgw.core.cursor import Cursor, LastMessage, Taken
 from icwsgw.core.lifeline import Lifeline, Verdict
-from icwsgw.core.messages import BatchFramer
 from icwsgw.core.pacing import Pacing
 from icwsgw.core.session import State
 from icwsgw.core.window import Window
 from icwsgw.errors import CanisterRefused, CertificateInvalid, FormatError, HttpError, IcwsError
+from icwsgw.gateway.audience import Audience
+from icwsgw.gateway.heartbeat import FOLLOW_UP, Heartbeat
 from icwsgw.gateway.interfaces import Context
 from icwsgw.gateway.lag import QueueLag
 from icwsgw.gateway.queries import Ask, PollRequests
@@ -35,7 +33,6 @@ from icwsgw.ic.ws import Batch, nonce_of_key, parse_get_messages
 from icwsgw.observe.logs import get_logger
 
 if TYPE_CHECKING:
-    from icwsgw.gateway.session import ClientSession
     from icwsgw.gateway.verification import BatchVerifier
 
 _log = get_logger("poller")
@@ -46,35 +43,25 @@ MAX_OVERLAP = 10
 LATE_SECONDS = 1.0
 #: Wakes do not come closer together than this, so that many calls executed at once share a poll.
 MIN_WAKE_GAP = 0.01
-#: First ticks fall on so many instants of an interval: pollers that share an instant share a turn of the reactor.
-PHASES = 16
 #: Answers beyond a number that is still missing are kept up to this many bytes, further ones are asked for again.
 MAX_AHEAD_BYTES = 16 << 20
 
 
-class Poller:
+class Poller(Audience):
     """Polls one canister for one of our identities.
 
     :ivar canister: the canister
-    :ivar sessions: client key -> session, those whose ws_open has left
-    :ivar waiting: of these, the ones to whom the canister has not spoken yet
-    :ivar senders: principal -> the session that the canister has accepted last for it
     :ivar cursor: where it is in the canister's queue
     :ivar pacing: how the canister answers
     :ivar lag: how old its messages are when they come
-    :ivar messages_up: messages of clients for it so far; ``messages_down``: its messages passed on
     """
 
     def __init__(self, context: Context, canister: Principal, identity_index: int, cursor: Cursor | None) -> None:
+        super().__init__(context.metrics)
         self.canister = canister
         self.identity_index = identity_index
-        self.sessions: dict[tuple[bytes, int], ClientSession] = {}
-        self.waiting: dict[tuple[bytes, int], ClientSession] = {}
-        self.senders: dict[bytes, ClientSession] = {}
-        self.messages_up = self.messages_down = 0
         self._context = context
         self._clock = context.clock
-        self._metrics = context.metrics
         self.lag = QueueLag(context.metrics.queue_lag)
         now = context.clock.seconds()
         self._resumed = cursor is not None  # then no message is delivered before a probe has confirmed the position
@@ -93,38 +80,23 @@ class Poller:
         self._ahead_bytes = 0
         self._probing = False
         self._last_sent = 0.0
-        self._wake_call: Timer | None = None
-        self._wake_cause = ""
-        self._start_call: Timer | None = None
-        self._loop = LoopingCall(self._tick)
-        self._loop.clock = cast(Any, context.clock)
+        interval = context.config.polling_interval
+        self._heartbeat = Heartbeat(context.clock, interval, self._tick, self._woken, canister.text)
         self._stopped = False
 
     # life
 
     def start(self) -> None:
-        """Begin the heartbeat, on one of a few instants of the interval."""
-        interval = self._context.config.polling_interval
-        phase = int(self._context.jitter() * PHASES) * interval / PHASES
-        delay = (phase - self._clock.seconds()) % interval
-        self._start_call = self._clock.callLater(delay, self._start_loop)
+        """Begin the heartbeat."""
+        self._heartbeat.start(self._context.jitter())
         _log.debug("polling starts", canister=self.canister.text, nonce=self.cursor.next)
-
-    def _start_loop(self) -> None:
-        self._start_call = None
-        self._loop.start(self._context.config.polling_interval, now=True)
 
     def stop(self) -> Cursor | None:
         """End all polling; returns the position, which a later poller may resume, if there is one."""
         if self._stopped:
             return None
         self._stopped = True
-        if self._loop.running:
-            self._loop.stop()
-        for call in (self._start_call, self._wake_call):
-            if call is not None:
-                call.cancel()
-        self._start_call = self._wake_call = None
+        self._heartbeat.stop()
         asks, self._asks = self._asks, {}
         for ask in asks:
             if ask.deferred is not None:
@@ -132,30 +104,6 @@ class Poller:
         self._ahead.clear()
         _log.debug("polling ends", canister=self.canister.text, nonce=self.cursor.next)
         return None if self.cursor.fresh else self.cursor
-
-    # clients
-
-    def add(self, session: ClientSession, key: tuple[bytes, int]) -> None:
-        """A client's ws_open is about to leave."""
-        self.sessions[key] = self.waiting[key] = session
-
-    def remove(self, session: ClientSession, key: tuple[bytes, int]) -> None:
-        """The session has ended."""
-        self.sessions.pop(key, None)
-        self.waiting.pop(key, None)
-        if self.senders.get(key[0]) is session:
-            del self.senders[key[0]]
-
-    def accepted(self, session: ClientSession, key: tuple[bytes, int]) -> ClientSession | None:
-        """The canister has accepted the client; returns the session that this one replaces, if any.
-
-        Only now: a forged ws_open, which no canister executes, must not end anybody's session.
-        """
-        if session.state is State.OPEN:
-            self.waiting.pop(key, None)
-        older = self.senders.get(key[0])
-        self.senders[key[0]] = session
-        return older if older is not session else None
 
     @property
     def in_flight(self) -> int:
@@ -171,38 +119,14 @@ class Poller:
 
     def wake(self) -> None:
         """Poll soon: something has probably been queued for one of the clients."""
-        self._wake_in(max(0.0, self._last_sent + MIN_WAKE_GAP - self._clock.seconds()), "call")
+        self._heartbeat.wake_in(max(0.0, self._last_sent + MIN_WAKE_GAP - self._clock.seconds()), "call")
 
-    def _wake_in(self, delay: float, cause: str) -> None:
-        if self._stopped:
-            return
-        call = self._wake_call
-        if call is None:
-            self._wake_call = self._clock.callLater(delay, self._woken)
-            self._wake_cause = cause
-        elif call.getTime() > self._clock.seconds() + delay:
-            call.reset(delay)
-            self._wake_cause = cause
-
-    def _woken(self) -> None:
-        self._wake_call = None
-        now = self._clock.seconds()
+    def _woken(self, now: float, cause: str) -> None:
         if now >= self.pacing.not_before:
-            self._metrics.wakes.inc(self._wake_cause)
+            self._metrics.wakes.inc(cause)
             self._poll(now, overlap=True)
 
-    def _tick(self) -> None:
-        try:
-            self._beat(self._clock.seconds())
-        except Exception:
-            # an exception that leaves a tick would end the heartbeat
-            _log.failure("a poller's tick failed", canister=self.canister.text)
-
-    def _beat(self, now: float) -> None:
-        if self._wake_call is not None and self._wake_cause == "follow_up":
-            # this tick is what the follow-up was for
-            self._wake_call.cancel()
-            self._wake_call = None
+    def _tick(self, now: float) -> None:
         pacing = self.pacing
         if pacing.failures and now - pacing.last_good > self._context.config.canister_grace:
             self._give_up()
@@ -404,9 +328,9 @@ class Poller:
         if more or (found and self._ahead):
             self._poll(now, overlap=False)
         elif self._ahead:
-            self._wake_in(MIN_WAKE_GAP, "gap")
+            self._heartbeat.wake_in(MIN_WAKE_GAP, "gap")
         elif found:
-            self._wake_in(self._context.config.polling_interval / 2, "follow_up")
+            self._heartbeat.wake_in(self._context.config.polling_interval / 2, FOLLOW_UP)
         elif any(session.open_executed for session in self.waiting.values()):
             # a client's ws_open has been executed, yet the queue holds nothing for it
             self._lifeline.hurry()
@@ -443,53 +367,14 @@ class Poller:
             )
         if not taken.deliver:
             return
-        framer = BatchFramer(batch.cert, batch.tree)
-        sessions = self.sessions
-        touched: list[ClientSession] = []
-        unroutable = 0
-        for principal, client_nonce, key, content in taken.deliver:
-            session = sessions.get((principal, client_nonce))
-            if session is None:
-                unroutable += 1
-                continue
-            frame = framer.frame(key, content)
-            if session.outgoing is None:
-                if session.opened_at_ns is None and not session.first_message(content):
-                    self._lifeline.hurry()
-                    unroutable += 1
-                    continue
-                session.outgoing = [frame]
-                touched.append(session)
-            else:
-                session.outgoing.append(frame)
-        self.messages_down += len(taken.deliver) - unroutable
-        metrics.canister_messages.inc(len(taken.deliver) - unroutable)
+        if not self.hand_out(batch, taken.deliver):
+            self._lifeline.hurry()
         self.lag.look(taken.deliver[-1][3], self._context)
-        if unroutable:
-            metrics.unroutable_messages.inc(unroutable)
-        for session in touched:
-            frames, session.outgoing = session.outgoing, None
-            assert frames is not None
-            try:
-                session.deliver(frames)
-            except Exception:
-                _log.failure("delivering to a client failed", session=session.id)
-                session.end(CloseCode.INTERNAL, "internal error")
-        if unroutable:
-            self._find_replaced(taken.deliver)
-
-    def _find_replaced(self, messages: list[Message]) -> None:
-        """A canister speaks to the newest connection of a principal only: if to one that has left, others are over."""
-        newest = {principal: client_nonce for principal, client_nonce, _, _ in messages}
-        for principal, client_nonce in newest.items():
-            session = self.senders.get(principal)
-            if session is not None and session.client_key != (principal, client_nonce):
-                session.end(CloseCode.REPLACED, "replaced by another connection of the same client")
 
     def _report_gap(self, missing: tuple[int, int]) -> None:
         want, got = missing
         _log.debug("answer begins too late, asking again", want=want, got=got, canister=self.canister.text)
-        self._wake_in(MIN_WAKE_GAP, "gap")
+        self._heartbeat.wake_in(MIN_WAKE_GAP, "gap")
 
     def _give_up(self) -> None:
         """No good answer for the whole grace period: the clients are told, and may come back."""

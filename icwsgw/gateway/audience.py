@@ -1,0 +1,107 @@
+"""The clients of one canister under one identity, and how its messages reach them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from icwsgw.core.closing import CloseCode
+from icwsgw.core.cursor import Message
+from icwsgw.core.messages import BatchFramer
+from icwsgw.core.session import State
+from icwsgw.ic.ws import Batch
+from icwsgw.observe.logs import get_logger
+
+if TYPE_CHECKING:
+    from icwsgw.gateway.session import ClientSession
+    from icwsgw.observe.metrics import Metrics
+
+_log = get_logger("poller")
+
+
+class Audience:
+    """Whom a canister speaks to.
+
+    :ivar sessions: client key -> session, those whose ws_open has left
+    :ivar waiting: of these, the ones to whom the canister has not spoken yet
+    :ivar senders: principal -> the session that the canister has accepted last for it
+    :ivar messages_up: messages of clients for it so far; ``messages_down``: its messages passed on
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.sessions: dict[tuple[bytes, int], ClientSession] = {}
+        self.waiting: dict[tuple[bytes, int], ClientSession] = {}
+        self.senders: dict[bytes, ClientSession] = {}
+        self.messages_up = self.messages_down = 0
+        self._metrics = metrics
+
+    def add(self, session: ClientSession, key: tuple[bytes, int]) -> None:
+        """A client's ws_open is about to leave."""
+        self.sessions[key] = self.waiting[key] = session
+
+    def remove(self, session: ClientSession, key: tuple[bytes, int]) -> None:
+        """The session has ended."""
+        self.sessions.pop(key, None)
+        self.waiting.pop(key, None)
+        if self.senders.get(key[0]) is session:
+            del self.senders[key[0]]
+
+    def accepted(self, session: ClientSession, key: tuple[bytes, int]) -> ClientSession | None:
+        """The canister has accepted the client; returns the session that this one replaces, if any.
+
+        Only now: a forged ws_open, which no canister executes, must not end anybody's session.
+        """
+        if session.state is State.OPEN:
+            self.waiting.pop(key, None)
+        older = self.senders.get(key[0])
+        self.senders[key[0]] = session
+        return older if older is not session else None
+
+    def hand_out(self, batch: Batch, messages: list[Message]) -> bool:
+        """Give messages of a batch, in order, to those they are for, in one piece to each.
+
+        :return: False when a client's first message was not the canister's first one to it: the queue is another one
+        """
+        framer = BatchFramer(batch.cert, batch.tree)
+        sessions = self.sessions
+        touched: list[ClientSession] = []
+        unroutable = 0
+        in_place = True
+        for principal, client_nonce, key, content in messages:
+            session = sessions.get((principal, client_nonce))
+            if session is None:
+                unroutable += 1
+                continue
+            frame = framer.frame(key, content)
+            if session.outgoing is None:
+                if session.opened_at_ns is None and not session.first_message(content):
+                    in_place = False
+                    unroutable += 1
+                    continue
+                session.outgoing = [frame]
+                touched.append(session)
+            else:
+                session.outgoing.append(frame)
+        self.messages_down += len(messages) - unroutable
+        self._metrics.canister_messages.inc(len(messages) - unroutable)
+        if unroutable:
+            self._metrics.unroutable_messages.inc(unroutable)
+        for session in touched:
+            frames, session.outgoing = session.outgoing, None
+            assert frames is not None
+            try:
+                session.deliver(frames)
+            except Exception:
+                _log.failure("delivering to a client failed", session=session.id)
+                session.end(CloseCode.INTERNAL, "internal error")
+        if unroutable:
+            self._find_replaced(messages)
+        return in_place
+
+    def _find_replaced(self, messages: Iterable[Message]) -> None:
+        """A canister speaks to the newest connection of a principal only: if to one that has left, others are over."""
+        newest = {principal: client_nonce for principal, client_nonce, _, _ in messages}
+        for principal, client_nonce in newest.items():
+            session = self.senders.get(principal)
+            if session is not None and session.client_key != (principal, client_nonce):
+                session.end(CloseCode.REPLACED, "replaced by another connection of the same client")

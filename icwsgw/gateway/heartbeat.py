@@ -1,0 +1,118 @@
+"""When a poller acts: at the ticks of a LoopingCall, and between them when it is woken.
+
+A LoopingCall whose function returned a Deferred would skip ticks while it waits, so a tick returns nothing
+(design 3.2). What is asked for between ticks is one timer at most, the soonest wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from twisted.internet.task import LoopingCall
+
+from icwsgw.clock import Clock, Timer
+from icwsgw.observe.logs import get_logger
+
+_log = get_logger("poller")
+
+#: First ticks fall on so many instants of an interval: pollers that share an instant share a turn of the reactor.
+PHASES = 16
+#: The cause of a wake in whose place a tick will do as well.
+FOLLOW_UP = "follow_up"
+
+
+class Heartbeat:
+    """Ticks and wakes of one poller.
+
+    :param interval: seconds between two ticks
+    :param tick: told the time at each
+    :param woken: told the time and the cause when a wake is due
+    :param of: the canister, for logs
+    """
+
+    __slots__ = (
+        "_cause",
+        "_clock",
+        "_interval",
+        "_loop",
+        "_of",
+        "_start_call",
+        "_stopped",
+        "_tick",
+        "_wake",
+        "_woken",
+    )
+
+    def __init__(
+        self,
+        clock: Clock,
+        interval: float,
+        tick: Callable[[float], None],
+        woken: Callable[[float, str], None],
+        of: str,
+    ) -> None:
+        self._clock = clock
+        self._interval = interval
+        self._tick = tick
+        self._woken = woken
+        self._wake: Timer | None = None
+        self._cause = ""
+        self._start_call: Timer | None = None
+        self._loop = LoopingCall(self._beat)
+        self._loop.clock = cast(Any, clock)
+        self._stopped = False
+        self._of = of
+
+    def start(self, phase: float) -> None:
+        """Begin to beat, on one of a few instants of the interval.
+
+        :param phase: which of them, in [0, 1)
+        """
+        instant = int(phase * PHASES) * self._interval / PHASES
+        delay = (instant - self._clock.seconds()) % self._interval
+        self._start_call = self._clock.callLater(delay, self._start_loop)
+
+    def _start_loop(self) -> None:
+        self._start_call = None
+        self._loop.start(self._interval, now=True)
+
+    def stop(self) -> None:
+        """Neither beat nor wake any more."""
+        self._stopped = True
+        if self._loop.running:
+            self._loop.stop()
+        for call in (self._start_call, self._wake):
+            if call is not None:
+                call.cancel()
+        self._start_call = self._wake = None
+
+    def wake_in(self, delay: float, cause: str) -> None:
+        """Wake after ``delay`` seconds, or sooner if that is asked for as well.
+
+        :param cause: a word of the metric of wakes
+        """
+        if self._stopped:
+            return
+        call = self._wake
+        if call is None:
+            self._wake = self._clock.callLater(delay, self._wake_up)
+            self._cause = cause
+        elif call.getTime() > self._clock.seconds() + delay:
+            call.reset(delay)
+            self._cause = cause
+
+    def _wake_up(self) -> None:
+        self._wake = None
+        self._woken(self._clock.seconds(), self._cause)
+
+    def _beat(self) -> None:
+        if self._wake is not None and self._cause == FOLLOW_UP:
+            # this tick is what the follow-up was for
+            self._wake.cancel()
+            self._wake = None
+        try:
+            self._tick(self._clock.seconds())
+        except Exception:
+            # an exception that leaves a tick would end the heartbeat
+            _log.failure("a poller's tick failed", canister=self._of)

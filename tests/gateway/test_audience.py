@@ -1,0 +1,95 @@
+"""Who gets which message of a batch. (With a poller around it: test_poller.py.)"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from icwsgw.core.closing import CloseCode
+from icwsgw.core.session import State
+from icwsgw.gateway.audience import Audience
+from icwsgw.ic.ws import encode_batch, parse_get_messages
+from icwsgw.observe.metrics import Metrics
+
+ANNA, BERT = (b"\x01" * 29, 1), (b"\x02" * 29, 2)
+
+
+class Session:
+    """What an audience sees of a session."""
+
+    def __init__(self, key: tuple[bytes, int]) -> None:
+        self.id = "s"
+        self.client_key = key
+        self.state = State.OPEN
+        self.opened_at_ns: int | None = None
+        self.outgoing: list[bytes] | None = None
+        self.pieces: list[int] = []
+        self.ended: list[int] = []
+        self.first = True
+        self.fails = False
+
+    def first_message(self, content: bytes) -> bool:
+        self.opened_at_ns = 0
+        return self.first
+
+    def deliver(self, frames: list[bytes]) -> None:
+        if self.fails:
+            raise ZeroDivisionError
+        self.pieces.append(len(frames))
+
+    def end(self, code: int, text: str) -> None:
+        self.ended.append(code)
+
+
+def make(*keys: tuple[bytes, int]) -> tuple[Any, list[Session]]:
+    audience: Any = Audience(Metrics())
+    sessions = [Session(key) for key in keys]
+    for session in sessions:
+        audience.add(session, session.client_key)
+    return audience, sessions
+
+
+def hand_out(audience: Audience, *keys: tuple[bytes, int]) -> bool:
+    messages = [(*key, b"gw_%020d" % number, b"x") for number, key in enumerate(keys)]
+    batch = parse_get_messages(encode_batch(messages, b"cert", b"tree", True))
+    return audience.hand_out(batch, batch.messages)
+
+
+def test_each_gets_its_messages_in_one_piece() -> None:
+    audience, (anna, bert) = make(ANNA, BERT)
+    assert hand_out(audience, ANNA, BERT, ANNA, ANNA)
+    assert (anna.pieces, bert.pieces) == ([3], [1])
+
+
+def test_a_fault_of_ours_with_one_is_that_ones_alone() -> None:
+    audience, (anna, bert) = make(ANNA, BERT)
+    anna.fails = True
+    assert hand_out(audience, ANNA, BERT)
+    assert (anna.ended, bert.ended, bert.pieces) == ([CloseCode.INTERNAL], [], [1])
+
+
+def test_a_first_message_out_of_place_is_not_delivered_and_told() -> None:
+    audience, (anna, bert) = make(ANNA, BERT)
+    anna.first = False
+    assert not hand_out(audience, ANNA, BERT)
+    assert (anna.pieces, bert.pieces) == ([], [1])
+
+
+def test_whoever_is_accepted_replaces_an_older_one() -> None:
+    newer = (ANNA[0], 9)
+    audience, (anna, again) = make(ANNA, newer)
+    assert audience.accepted(anna, ANNA) is None
+    assert audience.accepted(anna, ANNA) is None
+    assert audience.accepted(again, newer) is anna
+    assert audience.waiting == {}
+    audience.remove(anna, ANNA)
+    assert audience.senders == {ANNA[0]: again}
+    audience.remove(again, newer)
+    assert (audience.senders, audience.sessions) == ({}, {})
+
+
+def test_messages_to_a_connection_that_has_left_show_that_another_is_over() -> None:
+    audience, (anna,) = make(ANNA)
+    audience.accepted(anna, ANNA)
+    assert hand_out(audience, (ANNA[0], 77))
+    assert anna.ended == [CloseCode.REPLACED]
+    assert hand_out(audience, (BERT[0], 5))
