@@ -9,8 +9,10 @@ the cursor delivers by number alone:
     number >  next    a gap: deliver nothing beyond it, ask again
 
 A gap that stays is real: the canister has deleted messages older than its acknowledgement interval. After
-``GAP_ASKS`` answers over at least ``GAP_SECONDS`` the cursor jumps over it and reports what is missing. A cursor that
-has not seen a message yet (``fresh``) takes the first one as its start, whatever its number: older ones are gone.
+``GAP_ASKS`` answers over at least ``GAP_SECONDS``, each to a question that was asked when the one before was known, the
+cursor jumps over it and reports what is missing. (Queries that were in flight together may all have met one faulty
+replica in its one bad moment, and come back whenever they like: they are one piece of evidence, not three.) A cursor
+that has not seen a message yet (``fresh``) takes the first one as its start, whatever its number: older ones are gone.
 """
 
 from __future__ import annotations
@@ -88,7 +90,7 @@ class Cursor:
     :ivar last: the last delivered message, None while fresh
     """
 
-    __slots__ = ("_gap_asks", "_gap_since", "fresh", "last", "next")
+    __slots__ = ("_gap_asks", "_gap_last", "_gap_since", "fresh", "last", "next")
 
     def __init__(self) -> None:
         self.next = 0
@@ -96,6 +98,7 @@ class Cursor:
         self.last: LastMessage | None = None
         self._gap_asks = 0
         self._gap_since = 0.0
+        self._gap_last = 0.0
 
     def restart(self) -> None:
         """Begin again at number 0: the queue is a new one."""
@@ -104,10 +107,11 @@ class Cursor:
         self.last = None
         self._gap_asks = 0
 
-    def take(self, messages: list[Message], now: float) -> Taken:
+    def take(self, messages: list[Message], now: float, asked: float) -> Taken:
         """Sort an answer's messages into delivered, known and out of reach; moves ``next``.
 
         :param now: seconds, on any clock that only goes forward
+        :param asked: when the question was asked, on the same clock
         """
         taken = Taken()
         deliver = taken.deliver
@@ -122,7 +126,7 @@ class Cursor:
             elif self.fresh and not deliver:
                 deliver.append(message)
                 expected = nonce + 1
-            elif not deliver and self._gap_stays(now):
+            elif not deliver and self._gap_stays(now, asked):
                 taken.lost = (expected, nonce)
                 deliver.append(message)
                 expected = nonce + 1
@@ -136,9 +140,12 @@ class Cursor:
             self.last = LastMessage(expected - 1, deliver[-1][3])
         return taken
 
-    def _gap_stays(self, now: float) -> bool:
+    def _gap_stays(self, now: float, asked: float) -> bool:
         """Count one more answer that begins beyond ``next``; True when it is time to believe it."""
         if self._gap_asks == 0:
             self._gap_since = now
+        elif asked < self._gap_last:
+            return False
+        self._gap_last = now
         self._gap_asks += 1
         return self._gap_asks >= GAP_ASKS and now - self._gap_since >= GAP_SECONDS

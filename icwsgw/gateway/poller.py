@@ -76,7 +76,7 @@ class Poller(Audience):
 
             self._verifier = BatchVerifier(context, canister)
         self._asks: dict[Ask, None] = {}
-        self._ahead: dict[int, Batch] = {}
+        self._ahead: dict[int, tuple[Batch, float]] = {}  # with the time of the question
         self._ahead_bytes = 0
         self._probing = False
         self._last_sent = 0.0
@@ -239,7 +239,7 @@ class Poller(Audience):
             if ask.anchor is not None:
                 self._judge(ask, ask.anchor, batch, now)
             elif not (self._resumed and batch.messages):
-                self._take(batch, ask.nonce, now, len(batch.messages))
+                self._take(batch, ask, ask.nonce, now, len(batch.messages))
         except FormatError as error:
             # a message's key has no number
             self._bad(error)
@@ -267,7 +267,7 @@ class Poller(Audience):
                 # the anchor filled the canister's whole page
                 self._poll(now, overlap=False)
             else:
-                self._take(batch, self.cursor.next, now, count)
+                self._take(batch, ask, self.cursor.next, now, count)
             lifeline.anchor = self.cursor.last
         elif verdict is Verdict.NEW or (verdict is Verdict.LOOK and self._resumed):
             # a position kept from an earlier poller needs no proof: nobody has got a message by it yet
@@ -299,17 +299,17 @@ class Poller(Audience):
         if not self._stopped:
             self._poll(now, overlap=True)
 
-    def _take(self, batch: Batch, asked: int, now: float, count: int) -> None:
+    def _take(self, batch: Batch, ask: Ask, asked: int, now: float, count: int) -> None:
         """Messages asked for from ``asked`` on; ``count`` is how many the canister gave, known ones included."""
         messages = batch.messages
         cursor = self.cursor
         before = cursor.next
         if messages and asked > before and nonce_of_key(messages[0][2]) > before:
-            self._keep(batch)
+            self._keep(batch, ask.sent)
             return
         found = False
         if messages:
-            taken = cursor.take(messages, now)
+            taken = cursor.take(messages, now, ask.sent)
             found = bool(taken.deliver)
             if self._lifeline.anchor is None:
                 self._lifeline.begin(cursor.last, now)
@@ -335,11 +335,11 @@ class Poller(Audience):
             # a client's ws_open has been executed, yet the queue holds nothing for it
             self._lifeline.hurry()
 
-    def _keep(self, batch: Batch) -> None:
+    def _keep(self, batch: Batch, asked: float) -> None:
         first = nonce_of_key(batch.messages[0][2])
         size = len(batch.cert) + len(batch.tree) + sum(len(message[3]) for message in batch.messages)
         if first not in self._ahead and self._ahead_bytes + size <= MAX_AHEAD_BYTES:
-            self._ahead[first] = batch
+            self._ahead[first] = batch, asked
             self._ahead_bytes += size
 
     def _catch_up(self, now: float) -> None:
@@ -348,9 +348,9 @@ class Poller(Audience):
         for first in sorted(self._ahead):
             if first > cursor.next or self._stopped:
                 return
-            batch = self._ahead.pop(first)
+            batch, asked = self._ahead.pop(first)
             self._ahead_bytes -= len(batch.cert) + len(batch.tree) + sum(len(message[3]) for message in batch.messages)
-            self._deliver(batch, cursor.take(batch.messages, now))
+            self._deliver(batch, cursor.take(batch.messages, now, asked))
 
     def _deliver(self, batch: Batch, taken: Taken) -> None:
         metrics = self._metrics

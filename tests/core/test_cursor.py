@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icwsgw.core.cursor import GAP_ASKS, GAP_SECONDS, KEEP_BYTES, Cursor, LastMessage, Message
+from icwsgw.core.cursor import GAP_ASKS, GAP_SECONDS, KEEP_BYTES, Cursor, LastMessage, Message, Taken
 from icwsgw.errors import FormatError
 from icwsgw.ic import cbor
 
@@ -19,79 +19,95 @@ def page(*nonces: int) -> list[Message]:
     return [message(nonce) for nonce in nonces]
 
 
+def take(cursor: Cursor, messages: list[Message], now: float, asked: float | None = None) -> Taken:
+    """Take an answer that came at once, or to a question of then."""
+    return cursor.take(messages, now, now if asked is None else asked)
+
+
 def nonces(messages: list[Message]) -> list[int]:
     return [int(key[-20:]) for _, _, key, _ in messages]
 
 
 def test_a_queue_read_from_its_start() -> None:
     cursor = Cursor()
-    assert nonces(cursor.take(page(0, 1, 2), 0).deliver) == [0, 1, 2]
+    assert nonces(take(cursor, page(0, 1, 2), 0).deliver) == [0, 1, 2]
     assert cursor.next == 3
-    assert nonces(cursor.take(page(3), 0).deliver) == [3]
-    assert nonces(cursor.take([], 0).deliver) == []
+    assert nonces(take(cursor, page(3), 0).deliver) == [3]
+    assert nonces(take(cursor, [], 0).deliver) == []
     assert cursor.next == 4
 
 
 def test_a_fresh_cursor_takes_the_first_message_there_is() -> None:
     cursor = Cursor()
-    taken = cursor.take(page(40, 41), 0)
+    taken = take(cursor, page(40, 41), 0)
     assert (nonces(taken.deliver), taken.missing, taken.lost) == ([40, 41], None, None)
     assert (cursor.next, cursor.fresh) == (42, False)
 
 
 def test_duplicates_are_skipped_wherever_they_stand() -> None:
     cursor = Cursor()
-    cursor.take(page(0, 1), 0)
-    taken = cursor.take(page(0, 1, 2, 2, 3), 0)
+    take(cursor, page(0, 1), 0)
+    taken = take(cursor, page(0, 1, 2, 2, 3), 0)
     assert (nonces(taken.deliver), taken.duplicates) == ([2, 3], 3)
-    assert cursor.take(page(0, 1, 2, 3), 0).duplicates == 4
+    assert take(cursor, page(0, 1, 2, 3), 0).duplicates == 4
     assert cursor.next == 4
 
 
 def test_a_gap_stops_the_delivery_until_it_is_filled() -> None:
     cursor = Cursor()
-    cursor.take(page(0), 0)
-    taken = cursor.take(page(1, 3, 4), 0)
+    take(cursor, page(0), 0)
+    taken = take(cursor, page(1, 3, 4), 0)
     assert (nonces(taken.deliver), taken.missing) == ([1], (2, 3))
-    taken = cursor.take(page(3), 0)
+    taken = take(cursor, page(3), 0)
     assert (nonces(taken.deliver), taken.missing) == ([], (2, 3))
-    assert nonces(cursor.take(page(2, 3), 0).deliver) == [2, 3]
+    assert nonces(take(cursor, page(2, 3), 0).deliver) == [2, 3]
 
 
 def test_a_gap_that_stays_is_given_up_after_a_while_and_reported() -> None:
     cursor = Cursor()
-    cursor.take(page(0), 0)
+    take(cursor, page(0), 0)
     for attempt in range(GAP_ASKS + 2):
-        assert cursor.take(page(5, 6), attempt * 0.01).missing == (1, 5)
-    taken = cursor.take(page(5, 6), GAP_SECONDS)
+        assert take(cursor, page(5, 6), attempt * 0.01).missing == (1, 5)
+    taken = take(cursor, page(5, 6), GAP_SECONDS)
     assert (nonces(taken.deliver), taken.lost, taken.missing) == ([5, 6], (1, 5), None)
     assert cursor.next == 7
 
 
 def test_time_alone_does_not_make_a_gap_believed() -> None:
     cursor = Cursor()
-    cursor.take(page(0), 0)
-    assert cursor.take(page(5), 0).missing == (1, 5)
-    assert cursor.take(page(5), 100).missing == (1, 5)
-    assert cursor.take(page(5), 200).lost == (1, 5)
+    take(cursor, page(0), 0)
+    assert take(cursor, page(5), 0).missing == (1, 5)
+    assert take(cursor, page(5), 100).missing == (1, 5)
+    assert take(cursor, page(5), 200).lost == (1, 5)
+
+
+def test_answers_of_queries_in_flight_together_are_one_piece_of_evidence() -> None:
+    cursor = Cursor()
+    take(cursor, page(0), 0)
+    for at in (2.0, 2.7, 3.4, 3.4):
+        # all of them were asked before the first one came
+        assert take(cursor, page(5), at, asked=1.0).missing == (1, 5)
+    assert take(cursor, page(5), 3.5, asked=2.0).missing == (1, 5)
+    assert take(cursor, page(5), 3.6, asked=3.4).missing == (1, 5)
+    assert take(cursor, page(5), 3.7, asked=3.5).lost == (1, 5)
 
 
 def test_a_good_answer_in_between_starts_the_count_again() -> None:
     cursor = Cursor()
-    cursor.take(page(0), 0)
-    cursor.take(page(5), 0)
-    cursor.take(page(5), 10)
-    cursor.take(page(1), 11)
-    assert cursor.take(page(5), 12).missing == (2, 5)
-    assert cursor.take(page(5), 13).missing == (2, 5)
+    take(cursor, page(0), 0)
+    take(cursor, page(5), 0)
+    take(cursor, page(5), 10)
+    take(cursor, page(1), 11)
+    assert take(cursor, page(5), 12).missing == (2, 5)
+    assert take(cursor, page(5), 13).missing == (2, 5)
 
 
 def test_a_restart_forgets_all() -> None:
     cursor = Cursor()
-    cursor.take(page(0, 1), 0)
+    take(cursor, page(0, 1), 0)
     cursor.restart()
     assert (cursor.next, cursor.fresh, cursor.last) == (0, True, None)
-    assert nonces(cursor.take(page(0), 0).deliver) == [0]
+    assert nonces(take(cursor, page(0), 0).deliver) == [0]
 
 
 @given(st.integers(1, 60), st.data())
@@ -107,9 +123,9 @@ def test_exactly_once_and_in_order_under_any_answers(length: int, data: st.DataO
             answer.insert(data.draw(st.integers(0, len(answer))), data.draw(st.sampled_from(answer)))
         if delivered == [] and (not answer or answer[0] != 0):
             continue
-        delivered += nonces(cursor.take(page(*answer), 0).deliver)
+        delivered += nonces(take(cursor, page(*answer), 0).deliver)
     while cursor.next < length:
-        delivered += nonces(cursor.take(page(*range(cursor.next, min(length, cursor.next + 10))), 0).deliver)
+        delivered += nonces(take(cursor, page(*range(cursor.next, min(length, cursor.next + 10))), 0).deliver)
     assert delivered == list(range(length))
 
 
@@ -125,11 +141,11 @@ def test_the_last_message_is_recognised_short_or_long() -> None:
 
 def test_a_key_without_a_number_is_refused_and_changes_nothing() -> None:
     cursor = Cursor()
-    cursor.take(page(0, 1), 0)
+    take(cursor, page(0, 1), 0)
     with pytest.raises(FormatError):
-        cursor.take([message(2), (b"client", 1, b"no number", b"")], 0)
+        take(cursor, [message(2), (b"client", 1, b"no number", b"")], 0)
     assert cursor.next == 2
-    assert nonces(cursor.take(page(2, 3), 0).deliver) == [2, 3]
+    assert nonces(take(cursor, page(2, 3), 0).deliver) == [2, 3]
 
 
 @given(st.integers(0, 10**19), st.integers(1, 40), st.integers(0, 40), st.data())
@@ -142,7 +158,7 @@ def test_a_gap_loses_what_is_in_it_and_nothing_else(start: int, before: int, mis
     now = 0.0
     while cursor.next <= queue[-1]:
         size = data.draw(st.integers(1, 12))
-        taken = cursor.take(page(*[n for n in queue if n >= cursor.next][:size]), now)
+        taken = take(cursor, page(*[n for n in queue if n >= cursor.next][:size]), now)
         delivered += nonces(taken.deliver)
         lost += [taken.lost] if taken.lost is not None else []
         now += data.draw(st.floats(0.05, 0.6))

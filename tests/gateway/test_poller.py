@@ -217,6 +217,37 @@ def test_a_gap_is_asked_for_again_at_once() -> None:
     assert len(session.frames) == 3
 
 
+def test_many_bad_answers_to_queries_of_one_moment_do_not_make_a_gap() -> None:
+    _, session, network, clock = make()
+    network.queries[0].answer(reply(0, 1))
+    clock.pump([INTERVAL] * 8)
+    slow = [query for query in network.queries if not query.deferred.called and query.asked == 1]
+    assert len(slow) >= 5
+    # all of them met the same faulty replica, whose answers come one after the other
+    for query in slow:
+        query.answer(reply(2, 1))
+        clock.advance(0.4)
+    assert len(session.frames) == 1
+    for query in network.queries:
+        if not query.deferred.called and query.asked == 1:
+            query.answer(reply(1, 2))
+    assert len(session.frames) == 3
+
+
+@pytest.mark.parametrize("took", [0.0, 0.5, 2.0])
+def test_a_gap_is_believed_after_questions_that_followed_each_other(took: float) -> None:
+    _, session, network, clock = make()
+    network.queries[0].answer(reply(0, 1))
+    sent: list[float] = []
+    while len(session.frames) < 2:
+        clock.advance(0.05)
+        sent += [clock.seconds()] * (len(network.queries) - len(sent))
+        for query, at in zip(network.queries, sent, strict=True):
+            if not query.deferred.called and not query.cancelled and clock.seconds() - at >= took:
+                query.answer(reply(5, 1) if query.asked > 0 else reply(0, 1))
+        assert clock.seconds() < 1.5 + 4 * took
+
+
 def test_a_reset_ends_the_old_sessions_and_starts_at_the_beginning() -> None:
     poller, session, network, clock = make()
     newcomer = Session()
