@@ -2,9 +2,17 @@
 
 Failures of a poll: the first ``STEADY_FAILURES`` keep the beat, since most are over by the next tick and a late
 message costs more than a wasted query. After that the pause grows, with jitter so that the pollers of one network do
-not return together. A server that says it is overloaded (429, 503) is believed at once, and its Retry-After is
-honoured where it is longer than our own pause: "0", or a date that a wrong clock has put into the past, must not make
-a failing request come back at once for ever.
+not return together.
+
+A server that says it is overloaded (429, 503, or any status with Retry-After) is believed at once, and no poll leaves
+before the pause is over, whatever good answers to older queries still come. Retry-After is honoured where it is longer
+than our own pause: "0", or a date that a wrong clock has put into the past, must not make a failing request come back
+at once for ever. Jitter makes such a pause longer, never shorter. A pause that was asked for is no silence of the
+canister, up to ``LONGEST_RETRY_AFTER``.
+
+Boundary nodes bound queries by address, by subnet and by canister, and all of it is 429. So what one canister's poller
+hears concerns that canister; what the pollers of two canisters hear at the same time concerns the host, and then all
+pause (:class:`HostPause`).
 """
 
 from __future__ import annotations
@@ -24,19 +32,39 @@ class Pacing:
 
     :ivar last_good: when the last good answer came, or the start
     :ivar failures: failed polls since then
+    :ivar excused: seconds since then in which nobody was to poll
     :ivar not_before: no poll before this time
+    :ivar held_until: the server has asked for no poll before this time
+    :ivar host_until: up to when the host's own pause is known here
     :ivar last_error: what the last failure was, for people; empty before the first
     :ivar last_bad: when it was
     """
 
-    __slots__ = ("_interval", "_jitter", "failures", "last_bad", "last_error", "last_good", "not_before", "rtt")
+    __slots__ = (
+        "_holds",
+        "_interval",
+        "_jitter",
+        "excused",
+        "failures",
+        "held_until",
+        "host_until",
+        "last_bad",
+        "last_error",
+        "last_good",
+        "not_before",
+        "rtt",
+    )
 
     def __init__(self, interval: float, jitter: Callable[[], float], now: float) -> None:
         self._interval = interval
         self._jitter = jitter
+        self._holds = 0
         self.last_good = now
         self.failures = 0
+        self.excused = 0.0
         self.not_before = 0.0
+        self.held_until = 0.0
+        self.host_until = 0.0
         self.last_error = ""
         self.last_bad = now
         #: smoothed round-trip time of good answers in seconds, 0 until the first
@@ -46,7 +74,10 @@ class Pacing:
         """A good answer came after ``took`` seconds."""
         self.last_good = now
         self.failures = 0
-        self.not_before = 0.0
+        self.excused = 0.0
+        self.not_before = self.held_until
+        if self._holds and now - took >= self.held_until:
+            self._holds = 0
         self.rtt = took if self.rtt == 0.0 else self.rtt + (took - self.rtt) / 8
 
     def failed(
@@ -60,15 +91,30 @@ class Pacing:
         """
         self.last_bad, self.last_error = now, error
         self.failures += 1
-        exponent = self.failures
-        if not overloaded and retry_after is None:
-            exponent -= STEADY_FAILURES
-        if exponent <= 0:
-            return
-        pause = min(self._interval * 2.0 ** min(exponent, 16), LONGEST_PAUSE) * (0.5 + self._jitter() / 2)
-        if retry_after is not None:
-            pause = max(pause, min(retry_after, LONGEST_RETRY_AFTER))
-        self.not_before = max(self.not_before, now + pause)
+        if overloaded or retry_after is not None:
+            if now >= self.held_until:
+                # one more that was asked after the last pause; those in flight together are one word
+                self._holds += 1
+            pause = self._pause(self._holds)
+            self._hold(now, pause if not retry_after else max(pause, _asked(retry_after, self._jitter)))
+        elif self.failures > STEADY_FAILURES:
+            self.not_before = max(self.not_before, now + self._pause(self.failures - STEADY_FAILURES))
+
+    def join(self, now: float, until: float) -> None:
+        """The host has asked for a pause that this poller has not been told of itself."""
+        self.host_until = until
+        if until > now:
+            self._hold(now, _asked(until - now, self._jitter))
+
+    def _pause(self, exponent: int) -> float:
+        return min(self._interval * 2.0 ** min(exponent, 16), LONGEST_PAUSE) * (0.5 + self._jitter() / 2)
+
+    def _hold(self, now: float, pause: float) -> None:
+        until = now + pause
+        if until > self.held_until:
+            self.excused = min(self.excused + until - max(now, self.held_until), LONGEST_RETRY_AFTER)
+            self.held_until = until
+            self.not_before = max(self.not_before, until)
 
     def gave_up(self, age: float) -> None:
         """A poll was abandoned after ``age`` seconds without an answer: it counts as a round trip at least as long."""
@@ -83,4 +129,31 @@ def retry_pause(attempt: int, jitter: Callable[[], float], retry_after: float | 
     :param retry_after: what the server asked for, if it did
     """
     pause = min(RETRY_FIRST * 2.0 ** min(attempt - 1, 16), RETRY_LONGEST) * (0.5 + jitter() / 2)
-    return pause if retry_after is None else max(pause, min(retry_after, LONGEST_RETRY_AFTER))
+    return pause if not retry_after else max(pause, _asked(retry_after, jitter))
+
+
+def _asked(seconds: float, jitter: Callable[[], float]) -> float:
+    """A pause that was asked for, and up to a quarter more, or a second: all who hear of it must not return at once."""
+    seconds = min(seconds, LONGEST_RETRY_AFTER)
+    return seconds + jitter() * max(seconds / 4, 1.0)
+
+
+class HostPause:
+    """What the pollers of one network have been asked for together.
+
+    :ivar until: no poller polls before this time
+    """
+
+    __slots__ = ("_canister", "_until", "until")
+
+    def __init__(self) -> None:
+        self._canister = b""
+        self._until = 0.0
+        self.until = 0.0
+
+    def told(self, canister: bytes, now: float, until: float) -> None:
+        """A canister's poller was asked to pause until some time: the second one of two that pause speaks for all."""
+        if canister != self._canister and self._until > now:
+            self.until = max(self.until, min(until, self._until))
+        if until >= self._until:
+            self._canister, self._until = canister, until

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from twisted.internet.defer import Deferred
 
 from icwsgw.clock import Clock
+from icwsgw.core.pacing import HostPause
 from icwsgw.ic.certificate import DelegationCache
 from icwsgw.observe.repeats import Repeats
 
@@ -82,6 +83,7 @@ class Context:
     :ivar jitter: random numbers in [0, 1)
     :ivar delegations: verified delegations of subnets, for all pollers
     :ivar repeats: bounds the lines of the log that strangers cause
+    :ivar host_pause: what the network has asked of all pollers
     :ivar tracing: makes spans; None when nobody collects them
     """
 
@@ -94,6 +96,7 @@ class Context:
     jitter: Callable[[], float]
     delegations: DelegationCache = field(default_factory=DelegationCache)
     repeats: Repeats = field(default_factory=Repeats)
+    host_pause: HostPause = field(default_factory=HostPause)
     tracing: Tracing | None = None
 
     def network_ns(self) -> int:

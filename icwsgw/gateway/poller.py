@@ -127,8 +127,10 @@ class Poller(Audience):
             self._poll(now, overlap=True)
 
     def _tick(self, now: float) -> None:
-        pacing = self.pacing
-        if pacing.failures and now - pacing.last_good > self._context.config.canister_grace:
+        pacing, asked = self.pacing, self._context.host_pause
+        if asked.until > pacing.host_until:
+            pacing.join(now, asked.until)
+        if pacing.failures and now - pacing.last_good - pacing.excused > self._context.config.canister_grace:
             self._give_up()
         elif now >= pacing.not_before and self._may_overlap(now):
             self._poll(now, overlap=True)
@@ -156,6 +158,8 @@ class Poller(Audience):
 
     def _poll(self, now: float, overlap: bool) -> None:
         """Send what the window allows; ``overlap`` asks for the next number even if it is being asked."""
+        if now < self.pacing.held_until:
+            return
         cursor = self.cursor
         in_flight = {ask.nonce for ask in self._asks if ask.anchor is None}
         in_flight.update(self._ahead)
@@ -215,6 +219,8 @@ class Poller(Audience):
         overloaded = isinstance(error, HttpError) and error.status in (429, 503)
         retry_after = error.retry_after if isinstance(error, HttpError) else None
         self.pacing.failed(now, overloaded=overloaded, retry_after=retry_after, error=str(error))
+        if retry_after or (isinstance(error, HttpError) and error.status == 429):
+            self._context.host_pause.told(self.canister.raw, now, self.pacing.held_until)
         failures = self.pacing.failures
         first = failures == 1 and self._context.repeats.allows("poll failed", self.canister.text, now)
         report = _log.warn if first else _log.debug
@@ -272,7 +278,7 @@ class Poller(Audience):
         elif verdict is Verdict.NEW or (verdict is Verdict.LOOK and self._resumed):
             # a position kept from an earlier poller needs no proof: nobody has got a message by it yet
             self._restart(now)
-        elif verdict is Verdict.LOOK:
+        elif verdict is Verdict.LOOK and now >= self.pacing.held_until:
             if anchor.nonce == 0:
                 # the probe was the look at the start
                 if lifeline.looked(anchor, [], self.waiting, now) is Verdict.NEW:

@@ -9,6 +9,7 @@ from icwsgw.core.pacing import (
     LONGEST_RETRY_AFTER,
     RETRY_LONGEST,
     STEADY_FAILURES,
+    HostPause,
     Pacing,
     retry_pause,
 )
@@ -37,16 +38,85 @@ def test_an_overloaded_server_is_believed_at_once() -> None:
     paced.failed(10.0, overloaded=True)
     assert paced.not_before == pytest.approx(10.2)
     paced.failed(10.0, overloaded=True, retry_after=7.0)
-    assert paced.not_before == 17.0
+    assert paced.not_before == 10.0 + 7.0 * 1.25
     paced.failed(10.0, retry_after=1e9)
-    assert paced.not_before == 10.0 + LONGEST_RETRY_AFTER
+    assert paced.not_before == 10.0 + LONGEST_RETRY_AFTER * 1.25
 
 
-def test_one_good_answer_ends_it() -> None:
+def test_one_good_answer_ends_a_pause_of_our_own() -> None:
     paced = pacing()
-    paced.failed(10.0, overloaded=True)
+    for _ in range(40):
+        paced.failed(10.0)
+    assert paced.not_before > 11.0
     paced.succeeded(11.0, 0.5)
     assert (paced.failures, paced.not_before, paced.last_good, paced.rtt) == (0, 0.0, 11.0, 0.5)
+
+
+def test_no_good_answer_ends_a_pause_that_was_asked_for() -> None:
+    paced = pacing()
+    paced.failed(10.0, overloaded=True, retry_after=4.0)
+    paced.succeeded(11.0, 2.0)
+    assert (paced.failures, paced.not_before) == (0, 15.0)
+    assert paced.held_until == 15.0
+
+
+def test_jitter_only_makes_a_pause_longer_that_was_asked_for() -> None:
+    for retry_after, longest in [(1.0, 2.0), (3.0, 4.0), (8.0, 10.0), (60.0, 75.0)]:
+        for jitter in (0.0, 0.5, 0.999):
+            paced = Pacing(0.1, lambda jitter=jitter: jitter, 0.0)
+            paced.failed(10.0, retry_after=retry_after)
+            assert paced.not_before == pytest.approx(10.0 + retry_after + jitter * (longest - retry_after))
+
+
+def test_answers_in_flight_together_are_one_word_of_an_overloaded_server() -> None:
+    paced = pacing()
+    for at in (10.0, 10.01, 10.02):
+        paced.failed(at, overloaded=True)
+    assert paced.not_before == pytest.approx(10.22)
+    paced.failed(10.3, overloaded=True)
+    assert paced.not_before == pytest.approx(10.7)
+    # an answer to a query from before the pause does not make the next one short again
+    paced.succeeded(10.8, 1.0)
+    paced.failed(10.9, overloaded=True)
+    assert paced.not_before == pytest.approx(11.7)
+    paced.succeeded(12.0, 0.1)
+    paced.failed(12.1, overloaded=True)
+    assert paced.not_before == pytest.approx(12.3)
+
+
+def test_a_pause_that_was_asked_for_is_no_silence_of_the_canister() -> None:
+    paced = pacing()
+    paced.failed(10.0, retry_after=40.0)
+    assert paced.excused == 50.0
+    paced.failed(12.0, retry_after=8.0)
+    assert paced.excused == 50.0
+    for at in (70.0, 130.0):
+        paced.failed(at, retry_after=40.0)
+        assert paced.excused == LONGEST_RETRY_AFTER
+    paced.succeeded(200.0, 0.1)
+    assert paced.excused == 0.0
+
+
+def test_two_canisters_that_are_asked_to_pause_speak_for_the_host() -> None:
+    host = HostPause()
+    host.told(b"a", 10.0, 14.0)
+    host.told(b"a", 11.0, 15.0)
+    assert host.until == 0.0
+    host.told(b"b", 12.0, 13.0)
+    assert host.until == 13.0
+    host.told(b"b", 13.0, 18.0)
+    assert host.until == 15.0
+    host.told(b"c", 20.0, 25.0)
+    assert host.until == 15.0
+
+
+def test_who_joins_a_pause_of_the_host_waits_as_long_and_a_little_more() -> None:
+    paced = pacing()
+    paced.join(10.0, 18.0)
+    assert (paced.not_before, paced.host_until, paced.failures) == (20.0, 18.0, 0)
+    paced = pacing()
+    paced.join(10.0, 9.0)
+    assert (paced.not_before, paced.host_until) == (0.0, 9.0)
 
 
 def test_round_trips_are_smoothed_and_abandoned_polls_count() -> None:
@@ -66,18 +136,19 @@ def test_retries_never_hurry_and_never_wait_for_ever(attempt: int, jitter: float
     pause = retry_pause(attempt, lambda: jitter)
     assert 0.04 < pause <= RETRY_LONGEST
     assert retry_pause(attempt, lambda: jitter, 0.0) == pause
-    assert retry_pause(attempt, lambda: jitter, 3.0) == max(3.0, pause)
-    assert retry_pause(attempt, lambda: jitter, 1e9) == LONGEST_RETRY_AFTER
+    assert max(3.0, pause) <= retry_pause(attempt, lambda: jitter, 3.0) <= max(4.0, pause)
+    assert LONGEST_RETRY_AFTER <= retry_pause(attempt, lambda: jitter, 1e9) <= 1.25 * LONGEST_RETRY_AFTER
 
 
 def test_a_server_that_asks_for_no_pause_gets_one_all_the_same() -> None:
     paced = pacing()
-    pauses = []
+    now, pauses = 10.0, []
     for _ in range(10):
-        paced.failed(10.0, overloaded=True, retry_after=0.0)
-        pauses.append(paced.not_before - 10.0)
+        paced.failed(now, overloaded=True, retry_after=0.0)
+        pauses.append(paced.not_before - now)
+        now = paced.not_before
     assert pauses[0] == pytest.approx(0.2)
-    assert pauses[-1] == LONGEST_PAUSE
+    assert pauses[-1] == pytest.approx(LONGEST_PAUSE)
 
 
 def test_the_last_failure_is_remembered() -> None:

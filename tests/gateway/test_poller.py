@@ -11,6 +11,7 @@ from icwsgw.core.session import State
 from icwsgw.errors import ConnectionLost, HttpError, Rejected
 from icwsgw.gateway.poller import MAX_OVERLAP, Poller
 from icwsgw.ic import cbor
+from icwsgw.ic.principal import Principal
 from icwsgw.ic.ws import encode_batch, encode_batch_err
 from tests.support.fake_network import CANISTER, FakeNetwork, make_context
 
@@ -195,6 +196,56 @@ def test_an_overloaded_network_is_given_its_pause() -> None:
     assert len(network.queries) == 1
     clock.pump([INTERVAL] * 2)
     assert len(network.queries) > 1
+
+
+def test_a_pause_that_was_asked_for_holds_whatever_older_queries_bring() -> None:
+    poller, session, network, clock = make(poll_window=8)
+    network.queries[0].answer(reply(0, 50, end=False))
+    pages = [query for query in network.queries if not query.deferred.called]
+    clock.pump([INTERVAL] * 3)
+    pages[0].answer(HttpError(429, "", 3.0))
+    # another one, which left before, is answered well: a whole page, and there is more
+    again = next(query for query in network.queries if not query.deferred.called and query.asked == 50)
+    sent = len(network.queries)
+    again.answer(reply(50, 50, end=False))
+    assert len(session.frames) == 100
+    poller.wake()
+    clock.pump([INTERVAL] * 29)
+    assert len(network.queries) == sent
+    clock.pump([INTERVAL] * 2)
+    assert len(network.queries) > sent
+
+
+def test_a_long_pause_that_was_asked_for_is_no_silence_of_the_canister() -> None:
+    _, session, network, clock = make(canister_grace=5.0)
+    network.queries[0].answer(reply(0, 1))
+    clock.advance(INTERVAL)
+    network.queries[-1].answer(HttpError(503, "", 20.0))
+    clock.pump([INTERVAL] * 202)
+    network.queries[-1].answer(Rejected(5, "trapped"))
+    clock.pump([INTERVAL] * 45)
+    assert session.ended == []
+    clock.pump([INTERVAL] * 10)
+    assert {code for code, _ in session.ended} == {4106}
+
+
+@pytest.mark.parametrize(("told", "paused"), [(1, False), (2, True)])
+@pytest.mark.parametrize("error", [HttpError(429, "", 4.0), HttpError(503, "", 4.0)])
+def test_what_two_canisters_are_asked_for_is_meant_for_all(told: int, paused: bool, error: HttpError) -> None:
+    context, network, clock = make_context()
+    canisters = [Principal(bytes((0, 0, 0, 0, 0, 0, 0, number, 1, 1))) for number in range(3)]
+    for canister in canisters:
+        poller = Poller(context, canister, 0, None)
+        poller.add(Session(), KEY)  # type: ignore[arg-type]
+        poller.start()
+    clock.advance(0)
+    for query in list(network.queries):
+        query.answer(error if query.canister in canisters[:told] else EMPTY)
+    network.queries.clear()
+    clock.advance(INTERVAL)
+    assert (canisters[2] not in {query.canister for query in network.queries}) is paused
+    clock.pump([INTERVAL] * 60)
+    assert {query.canister for query in network.queries} == set(canisters)
 
 
 def test_patience_ends_with_a_reason() -> None:
