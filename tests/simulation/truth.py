@@ -71,8 +71,8 @@ class SimSession(ClientSession):
         self.truth.frames_down += len(frames)
         super().deliver(frames)
 
-    def _closed(self, before: State, text: str, tells: bool) -> None:
-        super()._closed(before, text, tells)
+    def _closed(self, before: State, text: str, tells: bool, left: bool) -> None:
+        super()._closed(before, text, tells, left)
         self.ended_in = before
         self.ended_with = int(self.cause or CloseCode.INTERNAL)
         self.truth.ended(self, text)
