@@ -172,7 +172,7 @@ def test_a_later_client_resumes_where_polling_ended() -> None:
 
 
 def test_acknowledgement_rounds_of_an_hour_lose_nobody() -> None:
-    world = World()
+    world = World(polling_interval=1.0)
     clients = world.open(3)
     world.run(3700, step=0.05)
     assert [client.acks for client in clients] == [12, 12, 12]
