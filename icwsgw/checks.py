@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from icwsgw.addresses import parse_description
+from icwsgw.admin.access import TokenFile
 from icwsgw.config import GatewayConfig
 from icwsgw.gateway.identities import check_key_file
 from icwsgw.observe.collector import load_tracing
@@ -42,5 +43,9 @@ def check_files(config: GatewayConfig) -> None:
         if kind != "systemd" and config.workers > 1 and address in config.gateway_addresses:
             socket_endpoint(reactor, address)
     check_key_file(config.key_file)
+    if config.admin_endpoint and parse_description(config.admin_endpoint).kind != "systemd":
+        make_endpoint(reactor, config.admin_endpoint)
+    if config.admin_token_file is not None:
+        TokenFile(config.admin_token_file)
     if config.exports_traces:
         load_tracing()

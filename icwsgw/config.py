@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from icwsgw.addresses import tcp_port
+from icwsgw.addresses import Reach, reach, tcp_port
 from icwsgw.client_limits import CLIENTS, ClientLimits
 from icwsgw.errors import ConfigError
 from icwsgw.log_options import COLLECTOR, LOGS, LogOptions
@@ -91,6 +91,25 @@ class GatewayConfig(ClientLimits, LogOptions):
         "Where metrics, health and the status page are served: IP:port or an endpoint string; empty for none.",
         "The port the original documents.",
         group=_MAIN,
+    )
+    admin_endpoint: str | None = option(
+        None,
+        OPTIONAL_ADDRESS,
+        "admin-endpoint",
+        "Where the admin API (docs/admin-api.md, icwsctl) is served: an endpoint string or IP:port; a unix socket is "
+        "its owner's alone unless it has a mode=; empty for none.",
+        "Whoever reaches it can close clients and end the gateway.",
+        group=_MAIN,
+        example="unix:/run/icws/admin.sock",
+    )
+    admin_token_file: Path | None = option(
+        None,
+        FILE,
+        "admin-token-file",
+        "File with the token that callers of the admin API have to send; needed where other machines may reach it.",
+        "A unix socket is guarded by its mode, loopback by being on this machine.",
+        group=_MAIN,
+        example="/etc/icws/admin-token",
     )
     tls_certificate_pem_path: Path | None = option(
         None,
@@ -419,6 +438,11 @@ def _check(config: GatewayConfig) -> None:
         raise ConfigError("--tls-certificate-pem-path and --tls-certificate-key-pem-path go together")
     if both := set(config.allowed_canisters) & set(config.denied_canisters):
         raise ConfigError(f"canister {min(both)} is both in --allowed-canister and in --denied-canister")
+    if config.admin_token_file is None and config.admin_endpoint and reach(config.admin_endpoint) is Reach.ANYWHERE:
+        raise ConfigError(
+            f"--admin-endpoint {config.admin_endpoint}: other machines may reach it, so it needs --admin-token-file; "
+            "or use a unix socket, or interface=127.0.0.1"
+        )
     _in_order(config, "first_message_timeout", "open_timeout")
     if config.ping_interval:
         _in_order(config, "pong_timeout", "ping_interval")
@@ -426,6 +450,7 @@ def _check(config: GatewayConfig) -> None:
         _in_order(config, "max_message_bytes", queue)
     listening = [*config.gateway_addresses]
     listening += [config.prometheus_endpoint] if config.prometheus_endpoint else []
+    listening += [config.admin_endpoint] if config.admin_endpoint else []
     listening += [config.devnet_listen] if config.devnet else []
     for address in listening:
         if listening.count(address) > 1 and tcp_port(address) != 0:

@@ -43,21 +43,27 @@ def report_start_errors(program: str = PROGRAM) -> None:
     sys.excepthook = report
 
 
+def stop(reactor: Any) -> bool:
+    """Let the reactor stop, and with it the services; False when it is doing so already."""
+    try:
+        reactor.stop()
+    except ReactorNotRunning:
+        return False
+    return True
+
+
 def end_well_on_signals(reactor: Any, hurry: Callable[[], None] | None = None) -> None:
     """Let SIGTERM or SIGINT stop the reactor, and with it the services, and then the process with status 0.
 
     :param hurry: called for each such signal that comes while the services are stopping already
     """
 
-    def stop() -> None:
-        try:
-            reactor.stop()
-        except ReactorNotRunning:
-            if hurry is not None:
-                hurry()
+    def signalled() -> None:
+        if not stop(reactor) and hurry is not None:
+            hurry()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        reactor.callFromThread(stop)
+        reactor.callFromThread(signalled)
 
     # Once it runs: the reactor puts its own handlers in place when it starts.
     for number in (signal.SIGTERM, signal.SIGINT):

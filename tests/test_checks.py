@@ -54,6 +54,10 @@ def test_what_is_of_no_use(tmp_path: Path) -> None:
         check_files(
             GatewayConfig(data_dir=tmp_path, tls_certificate_pem_path=missing, tls_certificate_key_pem_path=missing)
         )
+    with pytest.raises(ConfigError, match="colour is not known"):
+        check_files(GatewayConfig(data_dir=tmp_path, admin_endpoint="tcp:1:interface=127.0.0.1:colour=red"))
+    with pytest.raises(ConfigError, match="cannot read the admin token file"):
+        check_files(GatewayConfig(data_dir=tmp_path, admin_endpoint="tcp:1", admin_token_file=missing))
     (tmp_path / "key_pair").write_bytes(b"nonsense")
     with pytest.raises(ConfigError, match="is not an Ed25519 key"):
         check_files(GatewayConfig(data_dir=tmp_path))

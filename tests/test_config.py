@@ -58,6 +58,12 @@ def test_every_example_is_of_use_and_not_the_default(entry: Any) -> None:
         ({"allowed_canisters": ("aaaaa-aa",), "denied_canisters": ("aaaaa-aa",)}, "aaaaa-aa is both"),
         ({"first_message_timeout": 61.0}, r"--first-message-timeout \(61\) may not be above --open-timeout \(60\)"),
         ({"pong_timeout": 26.0}, "--pong-timeout"),
+        ({"admin_endpoint": "tcp:9091"}, "--admin-endpoint tcp:9091: other machines may reach it"),
+        ({"admin_endpoint": "tcp:9090"}, "--admin-token-file"),
+        (
+            {"admin_endpoint": "unix:/s", "gateway_addresses": ("unix:/s",)},
+            "address unix:/s is used twice",
+        ),
         ({"outbox_bytes": 1 << 20}, "--max-message-bytes"),
         ({"relay_queue_bytes": 1 << 20}, "--relay-queue-bytes"),
         ({"gateway_addresses": ("tcp:1", "tcp:1")}, "tcp:1 is used twice"),

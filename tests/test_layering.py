@@ -35,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "descriptors": set(),
     "reloading": LEAVES | OPTIONS | {"observe"},
     "notifying": LEAVES | OPTIONS | {"observe"},
-    "checks": LEAVES | OPTIONS | {"gateway", "server", "observe"},
+    "checks": LEAVES | OPTIONS | {"admin", "gateway", "server", "observe"},
     "observe": LEAVES,
     "addresses": LEAVES,
     "options": LEAVES | OPTIONS | {"ic"},

@@ -7,7 +7,7 @@ import pytest
 from twisted.internet.error import CannotListenError, ReactorNotRunning
 
 from icwsgw.errors import ConfigError
-from icwsgw.starting import end_well_on_signals, one_line, reload_on_hangup, report_start_errors
+from icwsgw.starting import end_well_on_signals, one_line, reload_on_hangup, report_start_errors, stop
 
 
 def test_one_line() -> None:
@@ -57,6 +57,12 @@ def restored() -> Iterator[None]:
     yield
     for number, handler in zip(numbers, before, strict=True):
         signal.signal(number, handler)
+
+
+def test_a_reactor_is_stopped_once() -> None:
+    reactor = Reactor()
+    assert stop(reactor)
+    assert not stop(reactor)
 
 
 @pytest.mark.usefixtures("restored")

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from icwsgw.admin.control import NO_OVERRIDES, Overrides
 from icwsgw.config import OPTIONS, GatewayConfig
 from icwsgw.options import DIRECTORY, FILE
 
@@ -39,6 +40,7 @@ class Orders:
     :ivar worker: its number, from 0
     :ivar reactor: name as for twistd's --reactor, or None
     :ivar syslog: prefix of its lines in syslog; None: they go to standard output
+    :ivar overrides: what was changed at run time
     """
 
     worker: int
@@ -46,6 +48,7 @@ class Orders:
     sockets: tuple[GivenSocket, ...]
     reactor: str | None = None
     syslog: str | None = None
+    overrides: Overrides = NO_OVERRIDES
 
     @property
     def first_identity(self) -> int:
@@ -56,19 +59,23 @@ class Orders:
         """Write one line."""
         sockets = [asdict(given) for given in self.sockets]
         fields = {"worker": self.worker, "reactor": self.reactor, "syslog": self.syslog, "sockets": sockets}
-        return json.dumps({**fields, "config": config_to_json(self.config)})
+        overrides = self.overrides.to_json()
+        return json.dumps({**fields, "overrides": overrides, "config": config_to_json(self.config)})
 
     @classmethod
     def from_json(cls, line: str | bytes) -> Orders:
         """Read what :meth:`to_json` wrote."""
         fields = json.loads(line)
         sockets = tuple(GivenSocket(**given) for given in fields.pop("sockets"))
-        return cls(config=config_from_json(fields.pop("config")), sockets=sockets, **fields)
+        overrides = Overrides.from_json(fields.pop("overrides"))
+        return cls(config=config_from_json(fields.pop("config")), sockets=sockets, overrides=overrides, **fields)
 
 
 def worker_config(config: GatewayConfig) -> GatewayConfig:
     """What of the operator's configuration a worker runs: the rest is the supervisor's."""
-    return replace(config, workers=1, prometheus_endpoint=None, devnet=False)
+    return replace(
+        config, workers=1, prometheus_endpoint=None, admin_endpoint=None, admin_token_file=None, devnet=False
+    )
 
 
 def config_to_json(config: GatewayConfig) -> dict[str, Any]:

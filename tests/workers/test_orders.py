@@ -2,6 +2,7 @@ import socket
 from dataclasses import replace
 from pathlib import Path
 
+from icwsgw.admin.control import Overrides
 from icwsgw.config import OPTIONS, GatewayConfig
 from icwsgw.workers.orders import GivenSocket, Orders, config_from_json, config_to_json, worker_config
 
@@ -15,12 +16,15 @@ CONFIG = GatewayConfig(
     identities=7,
     workers=3,
     devnet=True,
+    admin_endpoint="tcp:9091",
+    admin_token_file=Path("/token"),
 )
 
 
 def test_orders_come_as_they_were_written() -> None:
     sockets = (GivenSocket("tcp:8080", int(socket.AF_INET6), 5), GivenSocket("unix:/a, b", int(socket.AF_UNIX), 6))
-    orders = Orders(2, CONFIG, sockets, reactor="poll", syslog="icws")
+    overrides = Overrides(("aaaaa-aa",), {"relay": 10})
+    orders = Orders(2, CONFIG, sockets, reactor="poll", syslog="icws", overrides=overrides)
     line = orders.to_json()
     assert "\n" not in line
     assert Orders.from_json(line) == orders
@@ -38,4 +42,5 @@ def test_every_option_survives() -> None:
 
 def test_the_supervisor_keeps_to_itself_what_there_may_be_once_only() -> None:
     config = worker_config(CONFIG)
-    assert config == replace(CONFIG, workers=1, prometheus_endpoint=None, devnet=False)
+    nowhere = {"prometheus_endpoint": None, "admin_endpoint": None, "admin_token_file": None}
+    assert config == replace(CONFIG, workers=1, devnet=False, **nowhere)

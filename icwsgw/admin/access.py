@@ -1,0 +1,163 @@
+"""Who may use the admin API.
+
+    where it listens   without --admin-token-file        with it
+    -----------------  --------------------------------  ---------------
+    unix socket        who may open the socket's file    the token
+    loopback           programs of this machine          the token
+    anywhere else      nobody: the gateway does not run  the token
+
+Web pages are a danger on loopback: a browser sends what any page tells it to, to this machine too, and a page whose
+name is made to mean 127.0.0.1 (DNS rebinding) may even read the answer. So without a token a request with an Origin, or
+whose Host is not this machine, is refused, and whatever changes something has to be JSON, which no form sends.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from icwsgw.addresses import Reach, reach
+from icwsgw.config import GatewayConfig
+from icwsgw.errors import ConfigError
+from icwsgw.observe.logs import get_logger
+
+#: Characters of the shortest token that is taken: 16 of hex digits are 64 bits.
+MIN_TOKEN = 16
+MAX_TOKEN = 4096
+
+_log = get_logger("admin")
+
+_PORT = re.compile(r":\d{1,5}\Z")
+
+
+class Refused(Exception):
+    """A request that is not done.
+
+    :ivar status: of HTTP
+    :ivar text: plain words
+    """
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+
+
+class Caller(NamedTuple):
+    """What a request says about who sends it.
+
+    :ivar headers: values of headers by their names in lower case; of one sent twice, all between commas
+    """
+
+    method: str
+    headers: Mapping[str, str]
+
+
+class TokenFile:
+    """The secret that callers have to know, as a file has it; blanks around it do not count.
+
+    :raises ConfigError: the file cannot be read, or has no token of use in it
+    """
+
+    def __init__(self, path: Path, warn: Callable[..., object] = lambda message, **fields: None) -> None:
+        self._path = path
+        self._warn = warn
+        self._token = self._read()
+
+    def read_again(self) -> None:
+        """Take what the file has now; what it had before stays if that is of no use, and an error line says why."""
+        try:
+            self._token = self._read()
+        except ConfigError as error:
+            _log.error("the admin token stays what it was", reason=error)
+
+    def fits(self, word: str) -> bool:
+        """Whether this is the token; takes as long whether it nearly is or not."""
+        return hmac.compare_digest(word.encode("utf-8", "replace"), self._token)
+
+    def _read(self) -> bytes:
+        path = self._path
+        try:
+            with path.open("rb") as file:
+                mode = os.fstat(file.fileno()).st_mode
+                token = file.read(MAX_TOKEN + 1).strip()
+        except OSError as error:
+            raise ConfigError(f"cannot read the admin token file {path}: {error.strerror}") from None
+        if not MIN_TOKEN <= len(token) <= MAX_TOKEN:
+            raise ConfigError(f"the token in {path} has {len(token)} characters, not {MIN_TOKEN} to {MAX_TOKEN}")
+        if not token.isascii() or len(token.split()) != 1:
+            raise ConfigError(f"the token in {path} is not one word of ASCII characters")
+        if mode & 0o077:
+            self._warn("others on this machine may read the admin token", path=path, mode=f"{mode & 0o777:o}")
+        return token
+
+
+class Access:
+    """Judges requests before they are read.
+
+    :param reach: from where the endpoint can be reached
+    :param token: what callers have to know; required where ``reach`` is anywhere
+    """
+
+    def __init__(self, reach: Reach, token: TokenFile | None) -> None:
+        if reach is Reach.ANYWHERE and token is None:
+            raise ConfigError("an admin endpoint that other machines may reach needs a token")
+        self._reach = reach
+        self._token = token
+
+    def read_again(self) -> None:
+        """Look at the token file."""
+        if self._token is not None:
+            self._token.read_again()
+
+    def check(self, caller: Caller) -> None:
+        """Let a request pass.
+
+        :raises Refused: with 401 or 403; with 415 where something is to be changed by what is not JSON
+        """
+        headers = caller.headers
+        if self._token is not None:
+            scheme, _, word = headers.get("authorization", "").partition(" ")
+            if not word:
+                raise Refused(401, "a token is needed: Authorization: Bearer ...")
+            if scheme.lower() != "bearer" or not self._token.fits(word.strip()):
+                raise Refused(401, "this is not the token")
+        elif self._reach is Reach.LOOPBACK:
+            if "origin" in headers:
+                raise Refused(403, "web pages may not use this")
+            if not is_this_machine(headers.get("host", "")):
+                raise Refused(403, "the Host of the request is not this machine: say 127.0.0.1, [::1] or localhost")
+        if caller.method not in ("GET", "HEAD"):
+            kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+            if kind != "application/json":
+                raise Refused(415, "Content-Type: application/json is needed")
+
+
+def admin_access(config: GatewayConfig) -> Access:
+    """Make the access to the admin endpoint of a configuration.
+
+    :raises ConfigError: the token file is of no use
+    """
+    assert config.admin_endpoint is not None
+    file = config.admin_token_file
+    return Access(reach(config.admin_endpoint), TokenFile(file, _log.warn) if file is not None else None)
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether a Host header means a loopback address by itself, or by the one name that nobody else can have."""
+    name = _PORT.sub("", host.strip().lower())
+    if name == "localhost":
+        return True
+    if name.startswith("[") and name.endswith("]"):
+        name = name[1:-1]
+    elif ":" in name:
+        return False
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

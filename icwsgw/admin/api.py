@@ -1,0 +1,306 @@
+"""The admin API: what is there, and what is done about each request. HTTP itself is :mod:`icwsgw.admin.site`'s.
+
+    GET  /v1/status                 what the status page shows
+    GET  /v1/sessions               ?canister= &principal= &state= &limit=
+    GET  /v1/sessions/<id>
+    GET  /v1/canisters              ?canister= &limit=
+    POST /v1/kick                   {"session": id} | {"canister": id, "principal": text}, "code": 1008 | 4100
+    POST /v1/drain                  {"window": seconds}
+    GET  /v1/deny
+    POST /v1/deny, POST /v1/allow   {"canister": id}
+    GET  /v1/log-levels
+    PUT  /v1/log-levels             {component: level, ...}, "reset": true
+
+Everything holds for all processes of a gateway (``--workers``). A process that does not answer within two seconds is
+named in the answer (``missing_workers``); what was to be changed it still learns when it comes to it, or when it is
+started again.
+
+What is denied, and which levels are set, stays when the configuration is read again: SIGHUP is also how a renewed
+certificate is announced, and must not let in again whom somebody has just shut out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import unquote
+
+from twisted.internet.defer import Deferred
+
+from icwsgw.admin.access import Refused
+from icwsgw.admin.control import Answer, Overrides, Question
+from icwsgw.admin.parameters import DEFAULT_LIMIT, read_body, read_levels, read_query
+from icwsgw.config import GatewayConfig
+from icwsgw.core.closing import CloseCode
+from icwsgw.observe.levels import EVERYTHING, level_name, parse_levels
+from icwsgw.observe.logs import get_logger
+
+#: Canisters that can be denied at run time, and components whose levels can be set.
+MAX_DENIED = 10_000
+MAX_LEVELS = 100
+
+_log = get_logger("admin")
+
+
+class Replies(NamedTuple):
+    """What the processes that serve clients have answered.
+
+    :ivar given: answers by the number of the worker; a gateway of one process is number 0
+    :ivar missing: numbers of those that have not answered
+    """
+
+    given: dict[int, Answer]
+    missing: list[int]
+
+
+class Service(Protocol):
+    """A gateway, of one process or of several."""
+
+    overrides: Overrides
+
+    @property
+    def config(self) -> GatewayConfig:
+        """The configuration that runs."""
+
+    @property
+    def draining(self) -> bool:
+        """Whether it is about to end."""
+
+    def ask(self, question: Question) -> Deferred[Replies]:
+        """Ask the processes that serve clients; see :mod:`icwsgw.admin.control`."""
+
+    def override(self, overrides: Overrides) -> Deferred[Replies]:
+        """Let all of them go on with these, those to come as well."""
+
+    def tell_status(self) -> Deferred[dict[str, Any]]:
+        """What the status page shows."""
+
+    def drain(self, window: float) -> None:
+        """Begin to end, as by SIGTERM.
+
+        :param window: seconds over which clients are closed
+        """
+
+
+class Request(NamedTuple):
+    """What is asked of the API.
+
+    :ivar path: as sent, without the query
+    :ivar by: who asks, for the log
+    """
+
+    method: str
+    path: str
+    query: str
+    body: bytes
+    by: str
+
+
+class Done(NamedTuple):
+    """The answer to a request.
+
+    :ivar document: for JSON
+    :ivar then: to be called when the answer has left
+    """
+
+    document: dict[str, Any]
+    status: int = 200
+    then: Callable[[], None] | None = None
+
+
+class NotAllowed(Refused):
+    """A method that a path does not have.
+
+    :ivar allow: those that it has
+    """
+
+    def __init__(self, allow: Iterable[str]) -> None:
+        self.allow = ", ".join(sorted(allow))
+        super().__init__(405, f"there is {self.allow} here")
+
+
+_Handler = Callable[[Request], Awaitable[Done]]
+
+
+class Api:
+    """Answers requests that may be made."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._routes: dict[str, dict[str, _Handler]] = {
+            "/v1/status": {"GET": self._status},
+            "/v1/sessions": {"GET": self._sessions},
+            "/v1/canisters": {"GET": self._canisters},
+            "/v1/kick": {"POST": self._kick},
+            "/v1/drain": {"POST": self._drain},
+            "/v1/deny": {"GET": self._denied, "POST": self._deny},
+            "/v1/allow": {"POST": self._allow},
+            "/v1/log-levels": {"GET": self._levels, "PUT": self._set_levels},
+        }
+
+    async def answer(self, request: Request) -> Done:
+        """Answer a request.
+
+        :raises Refused: it is not understood, or cannot be done
+        """
+        path = request.path.rstrip("/")
+        handlers = self._routes.get(path)
+        if handlers is None and path.startswith("/v1/sessions/"):
+            handlers = {"GET": self._session}
+        if handlers is None:
+            raise Refused(404, f"there is no {path[:64] or '/'} here; there is: {', '.join(self._routes)}")
+        method = "GET" if request.method == "HEAD" else request.method
+        if method not in handlers:
+            raise NotAllowed([*handlers, *(["HEAD"] if "GET" in handlers else [])])
+        return await handlers[method](request)
+
+    # looking
+
+    async def _status(self, request: Request) -> Done:
+        read_query(request.query)
+        return Done(await self._service.tell_status())
+
+    async def _sessions(self, request: Request) -> Done:
+        only = read_query(request.query, "canister", "principal", "state", "limit")
+        limit = only.setdefault("limit", DEFAULT_LIMIT)
+        rows, more, missing = await self._rows({"what": "sessions", **only})
+        return Done({"sessions": rows[:limit], "more": more or len(rows) > limit, "missing_workers": missing})
+
+    async def _session(self, request: Request) -> Done:
+        read_query(request.query)
+        session = unquote(request.path.rstrip("/").rpartition("/")[2])
+        rows, _, missing = await self._rows({"what": "sessions", "id": session})
+        if not rows:
+            raise Refused(404, _no_session(session, missing))
+        return Done(rows[0])
+
+    async def _canisters(self, request: Request) -> Done:
+        only = read_query(request.query, "canister", "limit")
+        limit = only.setdefault("limit", DEFAULT_LIMIT)
+        rows, more, missing = await self._rows({"what": "canisters", **only})
+        merged: dict[str, dict[str, Any]] = {}
+        for row in rows:
+            pollers = [{"worker": row["worker"], **poller} for poller in row["pollers"]]
+            found = merged.setdefault(row["canister"], {"canister": row["canister"], "sessions": 0, "pollers": []})
+            found["sessions"] += row["sessions"]
+            found["pollers"] += pollers
+        canisters = sorted(merged.values(), key=lambda row: (-row["sessions"], row["canister"]))
+        more = more or len(canisters) > limit
+        return Done({"canisters": canisters[:limit], "more": more, "missing_workers": missing})
+
+    async def _rows(self, question: Question) -> tuple[list[dict[str, Any]], bool, list[int]]:
+        """The rows of all processes, each with its worker; whether there are more; who has not answered."""
+        replies = await self._service.ask(question)
+        rows = [{"worker": worker, **row} for worker, answer in sorted(replies.given.items()) for row in answer["rows"]]
+        return rows, any(answer["more"] for answer in replies.given.values()), replies.missing
+
+    # doing
+
+    async def _kick(self, request: Request) -> Done:
+        words = read_body(request.body, "session", "canister", "principal", "code")
+        code = words.pop("code", int(CloseCode.POLICY))
+        session = words.pop("session", None)
+        if (session is None) == (not words):
+            raise Refused(400, "say which: either session, or canister or principal or both of these")
+        only = words if session is None else {"id": session}
+        replies = await self._service.ask({"what": "kick", "code": code, **only})
+        closed = sum(answer["closed"] for answer in replies.given.values())
+        if session is not None and not closed:
+            raise Refused(404, _no_session(session, replies.missing))
+        _log.info("admin closes clients", by=request.by, closed=closed, code=code, session=session, **words)
+        return Done({"closed": closed, "missing_workers": replies.missing})
+
+    async def _drain(self, request: Request) -> Done:
+        service = self._service
+        window = read_body(request.body, "window").get("window", service.config.drain_window)
+        if service.draining:
+            raise Refused(409, "the gateway is draining already; SIGTERM ends it at once")
+        _log.info("admin drains the gateway", by=request.by, window_s=window)
+        return Done({"draining": True, "window": window}, 202, lambda: service.drain(window))
+
+    async def _denied(self, request: Request) -> Done:
+        read_query(request.query)
+        return Done(
+            {"denied": list(self._service.overrides.denied), "configured": list(self._service.config.denied_canisters)}
+        )
+
+    async def _deny(self, request: Request) -> Done:
+        canister, denied = self._canister(request)
+        changed = canister not in denied
+        if changed and len(denied) >= MAX_DENIED:
+            raise Refused(409, f"{MAX_DENIED} canisters are denied at run time, no more can be: use --denied-canister")
+        replies = await self._override(denied=(*denied, *([canister] if changed else [])))
+        closed = sum(answer["closed"] for answer in replies.given.values())
+        _log.info("admin denies a canister", by=request.by, canister=canister, closed=closed)
+        document = {"canister": canister, "denied": True, "changed": changed, "closed": closed}
+        return Done({**document, "missing_workers": replies.missing})
+
+    async def _allow(self, request: Request) -> Done:
+        canister, denied = self._canister(request)
+        config = self._service.config
+        configured = canister in config.denied_canisters
+        if canister not in denied and configured:
+            raise Refused(409, f"{canister} is denied by the configuration (--denied-canister): change it, then reload")
+        changed, missing = canister in denied, []
+        if changed:
+            replies = await self._override(denied=tuple(each for each in denied if each != canister))
+            missing = replies.missing
+            _log.info("admin denies a canister no longer", by=request.by, canister=canister)
+        served = not configured and (not config.allowed_canisters or canister in config.allowed_canisters)
+        return Done({"canister": canister, "served": served, "changed": changed, "missing_workers": missing})
+
+    def _canister(self, request: Request) -> tuple[str, tuple[str, ...]]:
+        """The canister that is meant, and those that are denied now."""
+        canister: str | None = read_body(request.body, "canister").get("canister")
+        if canister is None:
+            raise Refused(400, "say which canister")
+        return canister, self._service.overrides.denied
+
+    async def _levels(self, request: Request) -> Done:
+        read_query(request.query)
+        return self._levels_now(await self._service.ask({"what": "levels"}))
+
+    async def _set_levels(self, request: Request) -> Done:
+        reset, words = read_levels(request.body)
+        levels: dict[str, int] = {} if reset else dict(self._service.overrides.levels)
+        for component, level in words.items():
+            if level is None:
+                levels.pop(component, None)
+            else:
+                levels[component] = level
+        if len(levels) > MAX_LEVELS:
+            raise Refused(409, f"levels of {MAX_LEVELS} components can be set, no more")
+        # before, in case that this very line is not wanted any more
+        _log.info("admin sets levels of the log", by=request.by, levels=_directives(levels) or "the configuration's")
+        return self._levels_now(await self._override(levels=levels))
+
+    def _levels_now(self, replies: Replies) -> Done:
+        service = self._service
+        in_force = parse_levels(service.config.log_level).overridden(service.overrides.levels)
+        known = {component for answer in replies.given.values() for component in answer["components"]}
+        return Done(
+            {
+                "levels": {EVERYTHING: level_name(in_force.default), **_names(in_force.components)},
+                "overrides": _names(service.overrides.levels),
+                "configured": service.config.log_level,
+                "components": sorted(known),
+                "missing_workers": replies.missing,
+            }
+        )
+
+    async def _override(self, **changes: Any) -> Replies:
+        return await self._service.override(replace(self._service.overrides, **changes))
+
+
+def _no_session(session: str, missing: list[int]) -> str:
+    text = f"there is no session {session[:64]!r}"
+    return f"{text}; not all workers have answered" if missing else text
+
+
+def _names(levels: Mapping[str, int]) -> dict[str, str]:
+    return {component: level_name(level) for component, level in sorted(levels.items())}
+
+
+def _directives(levels: Mapping[str, int]) -> str:
+    return ",".join(f"{component}={name}" for component, name in _names(levels).items())

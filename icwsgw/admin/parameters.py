@@ -1,0 +1,156 @@
+"""What callers of the admin API say, read and checked: query parameters and JSON bodies.
+
+Whatever is not understood is refused with 400 and plain words, a name that means nothing as well: who misspells
+``canister`` must not get, or close, the sessions of all canisters.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+from icwsgw.admin.access import Refused
+from icwsgw.admin.control import KICK_CODES
+from icwsgw.config import BY_NAME
+from icwsgw.core.session import State
+from icwsgw.errors import ConfigError, FormatError
+from icwsgw.ic.principal import Principal
+from icwsgw.observe.levels import EVERYTHING, LEVELS, level_number
+
+#: Rows of a list, unless fewer or more are asked for.
+DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
+#: Query parameters that are read at all.
+MAX_FIELDS = 16
+MAX_TEXT = 64
+
+_COMPONENT = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
+
+
+def read_query(text: str, *names: str) -> dict[str, Any]:
+    """Read the query of a URL, of which only these names are understood.
+
+    :raises Refused: with 400
+    """
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text), max_num_fields=MAX_FIELDS)
+    except ValueError as error:
+        raise Refused(400, f"the query is not understood: {error}") from None
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise Refused(400, "a parameter stands twice in the query")
+    return _read(values, names)
+
+
+def read_body(body: bytes, *names: str) -> dict[str, Any]:
+    """Read a JSON object, of which only these names are understood; no body means an empty one.
+
+    :raises Refused: with 400
+    """
+    return _read(read_object(body), names)
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """Read a JSON object.
+
+    :raises Refused: with 400
+    """
+    try:
+        value = json.loads(body) if body.strip() else {}
+    except (ValueError, RecursionError):
+        raise Refused(400, "the body is not JSON") from None
+    if not isinstance(value, dict):
+        raise Refused(400, "the body is not a JSON object")
+    return value
+
+
+def read_levels(body: bytes) -> tuple[bool, dict[str, int | None]]:
+    """Read levels by component; None for those that are to be the configuration's again.
+
+    :return: whether all are to be the configuration's again first; what to set then
+    :raises Refused: with 400
+    """
+    values = read_object(body)
+    reset = values.pop("reset", False)
+    if not isinstance(reset, bool):
+        raise Refused(400, "reset is true or false")
+    if not values and not reset:
+        raise Refused(400, 'nothing is asked for: say {"component": "level"} or {"reset": true}')
+    levels: dict[str, int | None] = {}
+    for component, word in values.items():
+        if component != EVERYTHING and not (len(component) <= MAX_TEXT and _COMPONENT.fullmatch(component)):
+            raise Refused(400, f"{component[:MAX_TEXT]!r} is no component's name, nor {EVERYTHING} for all others")
+        number = level_number(word) if isinstance(word, str) else None
+        if number is None and word is not None:
+            raise Refused(400, f"{component}: a level is one of {', '.join(LEVELS)}, or null for the configuration's")
+        levels[component] = number
+    return reset, levels
+
+
+def _read(values: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    for name in values:
+        if name not in names:
+            known = ", ".join(names) or "nothing"
+            raise Refused(400, f"{name[:MAX_TEXT]!r} means nothing here; there is {known}")
+    return {name: _READERS[name](value) for name, value in values.items()}
+
+
+def _text(name: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT:
+            raise Refused(400, f"{name} is text of 1 to {MAX_TEXT} characters")
+        return value
+
+    return read
+
+
+def _principal(name: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        try:
+            return Principal.from_text(_text(name)(value)).text
+        except FormatError as error:
+            raise Refused(400, f"{name}: {error}") from None
+
+    return read
+
+
+def _state(value: Any) -> str:
+    names = [state.name.lower() for state in State]
+    if value not in names:
+        raise Refused(400, f"state is one of {', '.join(names)}")
+    return str(value)
+
+
+def _limit(value: Any) -> int:
+    if not (isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value) and 1 <= int(value) <= MAX_LIMIT):
+        raise Refused(400, f"limit is a number from 1 to {MAX_LIMIT}")
+    return int(value)
+
+
+def _code(value: Any) -> int:
+    if not isinstance(value, int) or value not in KICK_CODES:
+        raise Refused(400, f"code is one of {', '.join(str(int(code)) for code in KICK_CODES)}")
+    return int(value)
+
+
+def _window(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise Refused(400, "window is a number of seconds")
+    try:
+        window: float = BY_NAME["drain-window"].kind.parse(f"{value:f}")
+    except (ConfigError, OverflowError) as error:
+        raise Refused(400, f"window: {error}") from None
+    return window
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "canister": _principal("canister"),
+    "principal": _principal("principal"),
+    "session": _text("session"),
+    "state": _state,
+    "limit": _limit,
+    "code": _code,
+    "window": _window,
+}

@@ -1,0 +1,325 @@
+"""The admin API's answers: over a whole gateway in memory, and over workers of which some do not answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, succeed
+
+from icwsgw.admin import api as api_module
+from icwsgw.admin.access import Refused
+from icwsgw.admin.api import Api, Done, NotAllowed, Replies, Request
+from icwsgw.admin.control import NO_OVERRIDES, Control, Overrides, Question
+from icwsgw.config import GatewayConfig
+from icwsgw.core.closing import CloseCode
+from icwsgw.observe.logs import override_levels
+from tests.memory.world import CHAT_ID, ECHO_ID, World
+
+
+class Alone:
+    """A gateway of one process."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.control = Control(world.gateway)
+        self.overrides = NO_OVERRIDES
+        self.config: GatewayConfig = world.config
+        self.draining = False
+        self.drains: list[float] = []
+
+    def ask(self, question: Question) -> Deferred[Replies]:
+        return succeed(Replies({0: self.control.answer(question)}, []))
+
+    def override(self, overrides: Overrides) -> Deferred[Replies]:
+        self.overrides = overrides
+        return self.ask({"what": "override", "overrides": overrides.to_json()})
+
+    def tell_status(self) -> Deferred[dict[str, Any]]:
+        return succeed({"ready": True})
+
+    def drain(self, window: float) -> None:
+        self.draining = True
+        self.drains.append(window)
+        self.world.gateway.drain(window)
+
+
+class Workers(Alone):
+    """Several processes, of which the last does not answer."""
+
+    def __init__(self, *worlds: World) -> None:
+        super().__init__(worlds[0])
+        self.controls = [Control(world.gateway) for world in worlds]
+        self.questions: list[Question] = []
+
+    def ask(self, question: Question) -> Deferred[Replies]:
+        self.questions.append(question)
+        answers = {number: control.answer(question) for number, control in enumerate(self.controls)}
+        return succeed(Replies(answers, [len(answers)]))
+
+
+class Log:
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, dict[str, Any]]] = []
+
+    def info(self, message: str, **fields: Any) -> None:
+        self.lines.append((message, {name: value for name, value in fields.items() if value is not None}))
+
+
+@pytest.fixture(autouse=True)
+def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
+    log = Log()
+    monkeypatch.setattr(api_module, "_log", log)
+    yield log
+    override_levels({})
+
+
+@pytest.fixture
+def world() -> World:
+    return World(drain_window=3.0)
+
+
+def done(service: Alone, method: str, target: str, body: Any = None) -> Done:
+    path, _, query = target.partition("?")
+    content = b"" if body is None else json.dumps(body).encode()
+    results: list[Any] = []
+    request = Request(method, path, query, content, "uid 0, process 1")
+    Deferred.fromCoroutine(Api(service).answer(request)).addBoth(results.append)
+    (result,) = results
+    if not isinstance(result, Done):
+        result.raiseException()
+    json.dumps(result.document)
+    assert isinstance(result, Done)
+    return result
+
+
+def get(service: Alone, target: str) -> dict[str, Any]:
+    return done(service, "GET", target).document
+
+
+def post(service: Alone, target: str, **body: Any) -> dict[str, Any]:
+    return done(service, "POST", target, body).document
+
+
+def refused(service: Alone, method: str, target: str, body: Any = None) -> tuple[int, str]:
+    with pytest.raises(Refused) as caught:
+        done(service, method, target, body)
+    return caught.value.status, caught.value.text
+
+
+# looking
+
+
+def test_sessions_and_one_of_them(world: World) -> None:
+    service = Alone(world)
+    clients = world.open(3)
+    (chatter,) = world.open(canister=CHAT_ID)
+    document = get(service, "/v1/sessions")
+    assert (len(document["sessions"]), document["more"], document["missing_workers"]) == (4, False, [])
+    assert document["sessions"][0]["worker"] == 0
+    document = get(service, "/v1/sessions/?limit=2")
+    assert (len(document["sessions"]), document["more"]) == (2, True)
+    document = get(service, f"/v1/sessions?canister={CHAT_ID.text}&state=open")
+    assert [row["id"] for row in document["sessions"]] == [chatter.session.id]
+    assert chatter.session is not None
+    assert get(service, f"/v1/sessions/{chatter.session.id}")["canister"] == CHAT_ID.text
+    assert clients[0].session is not None
+    quoted = clients[0].session.id.replace("-", "%2d")
+    assert get(service, f"/v1/sessions/{quoted}")["id"] == clients[0].session.id
+    assert refused(service, "GET", "/v1/sessions/nobody") == (404, "there is no session 'nobody'")
+
+
+def test_canisters_of_several_workers_are_put_together(world: World) -> None:
+    other = World(seed=2)
+    service = Workers(world, other)
+    world.open(2)
+    other.open()
+    other.open(3, canister=CHAT_ID)
+    document = get(service, "/v1/canisters")
+    found = [(row["canister"], row["sessions"]) for row in document["canisters"]]
+    assert sorted(found) == sorted([(ECHO_ID.text, 3), (CHAT_ID.text, 3)])
+    (echo,) = get(service, f"/v1/canisters?canister={ECHO_ID.text}")["canisters"]
+    assert [(poller["worker"], poller["sessions"]) for poller in echo["pollers"]] == [(0, 2), (1, 1)]
+    assert document["missing_workers"] == [2]
+    document = get(service, "/v1/canisters?limit=1")
+    assert (len(document["canisters"]), document["more"]) == (1, True)
+    document = get(service, "/v1/sessions?limit=5")
+    assert (len(document["sessions"]), document["more"]) == (5, True)
+    assert {row["worker"] for row in get(service, "/v1/sessions")["sessions"]} == {0, 1}
+    status, text = refused(service, "GET", "/v1/sessions/nobody")
+    assert (status, text) == (404, "there is no session 'nobody'; not all workers have answered")
+
+
+def test_the_status(world: World) -> None:
+    assert get(Alone(world), "/v1/status") == {"ready": True}
+
+
+@pytest.mark.parametrize("path", ["/", "", "/v1", "/v2/sessions", "/v1/session", "/v1/sessionsx", "//v1/sessions"])
+def test_what_is_not_there(world: World, path: str) -> None:
+    status, text = refused(Alone(world), "GET", path)
+    assert status == 404
+    assert "/v1/status, /v1/sessions, /v1/canisters, /v1/kick" in text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("POST", "/v1/sessions", "GET, HEAD"),
+        ("DELETE", "/v1/sessions/x", "GET, HEAD"),
+        ("GET", "/v1/kick", "POST"),
+        ("HEAD", "/v1/drain", "POST"),
+        ("PUT", "/v1/deny", "GET, HEAD, POST"),
+        ("OPTIONS", "/v1/log-levels", "GET, HEAD, PUT"),
+    ],
+)
+def test_methods_that_are_not_there(world: World, method: str, path: str, allow: str) -> None:
+    with pytest.raises(NotAllowed) as caught:
+        done(Alone(world), method, path)
+    assert (caught.value.status, caught.value.allow) == (405, allow)
+
+
+# doing
+
+
+def test_a_kick(world: World, log: Log) -> None:
+    service = Alone(world)
+    one, two = world.open(2)
+    assert one.session is not None
+    session = one.session.id
+    assert post(service, "/v1/kick", session=session) == {"closed": 1, "missing_workers": []}
+    assert log.lines == [
+        ("admin closes clients", {"by": "uid 0, process 1", "closed": 1, "code": 1008, "session": session})
+    ]
+    assert (one.close_code, two.close_code) == (CloseCode.POLICY, None)
+    world.run(1)
+    assert world.replica.stats["ws_close"] == 1
+    assert refused(service, "POST", "/v1/kick", {"session": session})[0] == 404
+    assert post(service, "/v1/kick", canister=ECHO_ID.text, code=4100)["closed"] == 1
+    assert post(service, "/v1/kick", canister=ECHO_ID.text)["closed"] == 0
+    assert two.close_code == CloseCode.DRAINING
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"code": 1008}, {"session": "x", "canister": ECHO_ID.text}, {"session": "x", "principal": "aaaaa-aa"}]
+)
+def test_a_kick_says_whom(world: World, body: dict[str, Any]) -> None:
+    world.open()
+    assert refused(Alone(world), "POST", "/v1/kick", body)[0] == 400
+
+
+def test_a_kick_reaches_all_workers(world: World) -> None:
+    other = World(seed=2)
+    service = Workers(world, other)
+    world.open(2)
+    other.open()
+    assert post(service, "/v1/kick", canister=ECHO_ID.text) == {"closed": 3, "missing_workers": [2]}
+
+
+def test_a_drain_is_begun_when_its_answer_has_left(world: World, log: Log) -> None:
+    service = Alone(world)
+    clients = world.open(2)
+    answer = done(service, "POST", "/v1/drain", {"window": 0.5})
+    assert (answer.status, answer.document) == (202, {"draining": True, "window": 0.5})
+    assert not service.draining
+    assert answer.then is not None
+    answer.then()
+    world.run(1)
+    assert service.drains == [0.5]
+    assert [client.close_code for client in clients] == [CloseCode.DRAINING] * 2
+    assert log.lines == [("admin drains the gateway", {"by": "uid 0, process 1", "window_s": 0.5})]
+    assert refused(service, "POST", "/v1/drain")[0] == 409
+    world.quiet()
+
+
+def test_a_drain_takes_the_window_of_the_configuration(world: World) -> None:
+    assert done(Alone(world), "POST", "/v1/drain").document["window"] == 3.0
+
+
+def test_a_canister_is_denied_and_allowed_again(world: World, log: Log) -> None:
+    service = Alone(world)
+    clients = world.open(2)
+    echo = ECHO_ID.text
+    document = post(service, "/v1/deny", canister=echo)
+    assert document == {"canister": echo, "denied": True, "changed": True, "closed": 2, "missing_workers": []}
+    assert [client.close_code for client in clients] == [CloseCode.CANISTER_NOT_ALLOWED] * 2
+    assert not post(service, "/v1/deny", canister=echo)["changed"]
+    assert get(service, "/v1/deny") == {"denied": [echo], "configured": []}
+    # a reload of the configuration leaves it denied
+    world.gateway.serve(world.config)
+    late = world.client()
+    world.until(lambda: late.close_code == CloseCode.CANISTER_NOT_ALLOWED)
+    assert post(service, "/v1/allow", canister=echo) == {
+        "canister": echo,
+        "served": True,
+        "changed": True,
+        "missing_workers": [],
+    }
+    assert not post(service, "/v1/allow", canister=echo)["changed"]
+    assert get(service, "/v1/deny")["denied"] == []
+    world.open()
+    assert [message for message, _ in log.lines] == [
+        "admin denies a canister",
+        "admin denies a canister",
+        "admin denies a canister no longer",
+    ]
+    for path in ("/v1/deny", "/v1/allow"):
+        assert refused(service, "POST", path, {})[0] == 400
+
+
+def test_what_the_configuration_denies_is_not_allowed_here(world: World) -> None:
+    service = Alone(world)
+    echo = ECHO_ID.text
+    service.config = replace(world.config, denied_canisters=(echo,))
+    assert refused(service, "POST", "/v1/allow", {"canister": echo})[0] == 409
+    assert get(service, "/v1/deny") == {"denied": [], "configured": [echo]}
+    assert post(service, "/v1/deny", canister=echo)["changed"]
+    document = post(service, "/v1/allow", canister=echo)
+    assert (document["changed"], document["served"]) == (True, False)
+    service.config = replace(world.config, allowed_canisters=(CHAT_ID.text,))
+    assert not post(service, "/v1/allow", canister=echo)["served"]
+
+
+def test_there_is_room_for_so_many(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_module, "MAX_DENIED", 1)
+    monkeypatch.setattr(api_module, "MAX_LEVELS", 1)
+    service = Alone(world)
+    post(service, "/v1/deny", canister=CHAT_ID.text)
+    assert refused(service, "POST", "/v1/deny", {"canister": ECHO_ID.text})[0] == 409
+    assert not post(service, "/v1/deny", canister=CHAT_ID.text)["changed"]
+    assert refused(service, "PUT", "/v1/log-levels", {"relay": "info", "session": "info"})[0] == 409
+    assert service.overrides.levels == {}
+
+
+def test_levels(world: World, log: Log) -> None:
+    service = Alone(world)
+    service.config = replace(world.config, log_level="warn,relay=error")
+    document = get(service, "/v1/log-levels")
+    assert document["levels"] == {"*": "warn", "relay": "error"}
+    assert (document["overrides"], document["configured"]) == ({}, "warn,relay=error")
+    assert {"gateway", "relay", "session"} <= set(document["components"])
+    document = done(service, "PUT", "/v1/log-levels", {"session": "debug", "*": "error"}).document
+    assert document["levels"] == {"*": "error", "relay": "error", "session": "debug"}
+    assert document["overrides"] == {"*": "error", "session": "debug"}
+    assert log.lines[-1] == (
+        "admin sets levels of the log",
+        {"by": "uid 0, process 1", "levels": "*=error,session=debug"},
+    )
+    document = done(service, "PUT", "/v1/log-levels", {"*": None, "relay": "trace"}).document
+    assert document["overrides"] == {"relay": "trace", "session": "debug"}
+    document = done(service, "PUT", "/v1/log-levels", {"reset": True}).document
+    assert document["levels"] == {"*": "warn", "relay": "error"}
+    assert log.lines[-1][1]["levels"] == "the configuration's"
+
+
+def test_what_is_changed_is_told_whole_to_all_workers(world: World) -> None:
+    service = Workers(world)
+    post(service, "/v1/deny", canister=CHAT_ID.text)
+    done(service, "PUT", "/v1/log-levels", {"session": "debug"})
+    overrides = [question["overrides"] for question in service.questions]
+    assert overrides == [
+        {"denied": [CHAT_ID.text], "levels": {}},
+        {"denied": [CHAT_ID.text], "levels": {"session": 10}},
+    ]

@@ -1,0 +1,118 @@
+"""Query parameters and bodies: what is understood, and that all else is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from icwsgw.admin.access import Refused
+from icwsgw.admin.parameters import MAX_FIELDS, MAX_LIMIT, read_body, read_levels, read_query
+from icwsgw.observe.levels import DEBUG, OFF, WARN
+
+CANISTER = "bkyz2-fmaaa-aaaaa-qaaaq-cai"
+
+
+def test_queries() -> None:
+    assert read_query("") == {}
+    assert read_query(f"canister={CANISTER}&state=open&limit=1000", "canister", "state", "limit") == {
+        "canister": CANISTER,
+        "state": "open",
+        "limit": MAX_LIMIT,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("canistr=x", "'canistr' means nothing here; there is canister, limit"),
+        ("canister", "not understood"),
+        ("canister=", "1 to 64 characters"),
+        ("canister=aaaaa", "canister: "),
+        (f"canister={CANISTER.upper()}", "is written"),
+        (f"canister={CANISTER}&canister={CANISTER}", "stands twice"),
+        ("&".join(f"a{number}=1" for number in range(MAX_FIELDS + 1)), "not understood"),
+        ("limit=0", "from 1 to 1000"),
+        ("limit=1001", "from 1 to 1000"),
+        ("limit=-1", "from 1 to 1000"),
+        ("limit=١", "from 1 to 1000"),
+        ("limit=" + "9" * 5000, "from 1 to 1000"),
+    ],
+)
+def test_queries_that_are_refused(text: str, words: str) -> None:
+    with pytest.raises(Refused, match=words) as refused:
+        read_query(text, "canister", "limit")
+    assert refused.value.status == 400
+
+
+def test_a_state_that_is_none() -> None:
+    with pytest.raises(Refused, match="state is one of init, setup, open, closed"):
+        read_query("state=OPEN", "state")
+
+
+def test_bodies() -> None:
+    assert read_body(b"") == {}
+    assert read_body(b' {"code": 4100, "session": "ab12-3"}', "code", "session") == {"code": 4100, "session": "ab12-3"}
+    assert read_body(b'{"window": 0}', "window") == {"window": 0.0}
+    assert read_body(b'{"window": 2.5}', "window") == {"window": 2.5}
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"{", "not JSON"),
+        (b"\xff", "not JSON"),
+        (b"[" * 16_000, "not JSON"),
+        (b"1" * 5000, "not JSON"),
+        (b"[]", "not a JSON object"),
+        (b"null", "not a JSON object"),
+        (b'{"sesion": "x"}', "means nothing here"),
+        (b'{"session": 1}', "session is text"),
+        (b'{"session": ""}', "session is text"),
+        (b'{"session": "%s"}' % (b"x" * 65), "session is text"),
+        (b'{"code": 1000}', "code is one of 1008, 4100"),
+        (b'{"code": "1008"}', "code is one of"),
+        (b'{"code": [1008]}', "code is one of"),
+        (b'{"code": 1008.0}', "code is one of"),
+        (b'{"code": true}', "code is one of"),
+        (b'{"window": "10"}', "number of seconds"),
+        (b'{"window": true}', "number of seconds"),
+        (b'{"window": -1}', "window: "),
+        (b'{"window": 3601}', "outside 0 to 1 h"),
+        (b'{"window": NaN}', "window: "),
+        (b'{"window": 1e999}', "window: "),
+        (b'{"window": 1%s}' % (b"0" * 400), "window: "),
+    ],
+)
+def test_bodies_that_are_refused(body: bytes, words: str) -> None:
+    with pytest.raises(Refused, match=words) as refused:
+        read_body(body, "session", "code", "window")
+    assert refused.value.status == 400
+
+
+def test_levels() -> None:
+    assert read_levels(b'{"gateway": "debug", "server.tls": "WARNING", "*": "off", "relay": null}') == (
+        False,
+        {"gateway": DEBUG, "server.tls": WARN, "*": OFF, "relay": None},
+    )
+    assert read_levels(b'{"reset": true}') == (True, {})
+    assert read_levels(b'{"reset": true, "relay": "debug"}') == (True, {"relay": DEBUG})
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "nothing is asked for"),
+        (b'{"reset": false}', "nothing is asked for"),
+        (b'{"reset": 1}', "reset is true or false"),
+        (b'{"gateway": "loud"}', "gateway: a level is one of trace, debug"),
+        (b'{"gateway": 10}', "a level is one of"),
+        (b'{"gateway debug": "info"}', "no component's name"),
+        (b'{"": "info"}', "no component's name"),
+        (b'{".a": "info"}', "no component's name"),
+        (b'{"a\\nb": "info"}', "no component's name"),
+        (b'{"%s": "info"}' % (b"x" * 65), "no component's name"),
+    ],
+)
+def test_levels_that_are_refused(body: bytes, words: str) -> None:
+    with pytest.raises(Refused, match=words) as refused:
+        read_levels(body)
+    assert refused.value.status == 400
