@@ -65,6 +65,9 @@ class Reloads(Protocol):
     def reload(self, config: GatewayConfig) -> None:
         """Go on with ``config``, which differs from the one before in :data:`RELOADABLE` only; look at certificates."""
 
+    def reloaded(self, ok: bool) -> None:
+        """The configuration was read again, or was of no use (then :meth:`reload` gets the one before)."""
+
 
 class Reloader:
     """Reloads when it is called.
@@ -93,9 +96,11 @@ class Reloader:
         try:
             change = compare(self._config, self._read())
         except ConfigError as error:
+            self._target.reloaded(False)
             _log.error("the changed configuration is not used, the one before stays", reason=error)
         else:
             self._config = change.config
+            self._target.reloaded(True)
             change_levels(parse_levels(change.config.log_level), parse_levels(change.config.log_file_level))
             _log.info("configuration read again", changed=",".join(change.taken) or "nothing")
             if change.waiting:

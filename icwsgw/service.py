@@ -21,6 +21,7 @@ from icwsgw import fastpoll
 from icwsgw._version import __version__
 from icwsgw.admin.resource import Admin, AdminSite
 from icwsgw.agent.client import IcAgent
+from icwsgw.agent.reach import Reach
 from icwsgw.agent.transport import Transport
 from icwsgw.checks import configured_tls
 from icwsgw.config import GatewayConfig
@@ -29,8 +30,9 @@ from icwsgw.gateway.identities import IdentityPool, load_or_create_key_file
 from icwsgw.gateway.interfaces import Context
 from icwsgw.observe.collector import load_tracing, parse_collector, trace_level
 from icwsgw.observe.health import Health
+from icwsgw.observe.labels import RELOAD_OUTCOMES
 from icwsgw.observe.lag import LagSampler
-from icwsgw.observe.logs import get_logger
+from icwsgw.observe.logs import get_logger, lines_unwritable, lines_written
 from icwsgw.observe.metrics import Metrics
 from icwsgw.server.endpoints import ListeningService, listening_service
 from icwsgw.server.factory import GatewayFactory
@@ -87,6 +89,7 @@ class GatewayService(MultiService):
             now_ns=time.time_ns,
             verify_query_signatures=_VERIFY[config.verify_queries],
         )
+        self.reach = Reach(reactor, self.agent, url)
         self._make_tracing()
         context = Context(
             clock=reactor,
@@ -138,9 +141,24 @@ class GatewayService(MultiService):
             self._listeners.append(listener)
 
     def _watch(self) -> None:
-        self.metrics.network_ready.set_function(lambda: int(self.agent.ready))
-        self.metrics.tls_certificate_expiry.set_function(self._tls_expiry)
-        self.health.add("network", lambda: None if self.agent.ready else f"{self._network_url} has not been reached")
+        metrics, agent, transport = self.metrics, self.agent, self.transport
+        metrics.network_ready.set_function(lambda: int(self.reach.network() is None))
+        metrics.clock_skew.set_function(lambda: None if agent.clock_skew_ns is None else agent.clock_skew_ns / 1e9)
+        metrics.root_key_fetches.set_function(lambda: agent.root_key_fetches)
+        metrics.node_key_fetches.set_function(lambda: agent.node_key_fetches)
+        metrics.http_connections.set_function(lambda: transport.states)
+        metrics.http_waiting.set_function(lambda: transport.waiting)
+        metrics.http_opened.set_function(lambda: transport.counts.opened)
+        metrics.http_failed.set_function(lambda: transport.counts.failed)
+        metrics.http_resends.set_function(lambda: transport.counts.resent)
+        metrics.tls_certificate_expiry.set_function(self._tls_expiry)
+        metrics.tls_reloads.set_function(self._tls_reloads)
+        metrics.log_lines.set_function(lambda: lines_written.values)
+        metrics.log_lines_dropped.set_function(
+            lambda: {"repeated": self.gateway.context.repeats.left_out, "unwritable": lines_unwritable.value}
+        )
+        self.health.add("network", self.reach.network)
+        self.health.add("clock", self.reach.clock)
         self.health.add("draining", lambda: "the gateway is shutting down" if self.gateway.draining else None)
         self.health.add("listening", self._listening)
 
@@ -151,9 +169,15 @@ class GatewayService(MultiService):
         deaf = [listener.address for listener in self._listeners if listener.port is None]
         return f"not listening on {', '.join(deaf)}" if deaf else None
 
+    def _certificates(self) -> list[ServerTls]:
+        return list({id(listener.tls): listener.tls for listener in self._listeners if listener.tls}.values())
+
     def _tls_expiry(self) -> float | None:
-        ends = [listener.tls.not_after for listener in self._listeners if listener.tls is not None]
-        return min(ends) if ends else None
+        return min((tls.not_after for tls in self._certificates()), default=None)
+
+    def _tls_reloads(self) -> dict[str, int]:
+        certificates = self._certificates()
+        return {outcome: sum(tls.reloads[outcome] for tls in certificates) for outcome in RELOAD_OUTCOMES}
 
     def _facts(self) -> list[tuple[str, str]]:
         registry = self.gateway.registry
@@ -182,6 +206,7 @@ class GatewayService(MultiService):
         if self._tracing is not None:
             self._start_export()
         self.agent.start()
+        self.reach.start()
         self.gateway.start()
         self.factory.start()
         self._lag.start()
@@ -213,9 +238,12 @@ class GatewayService(MultiService):
         self._config = config
         self.gateway.serve(config)
         self.factory.origins = config.allowed_origins
-        for tls in {id(listener.tls): listener.tls for listener in self._listeners}.values():
-            if tls is not None:
-                tls.reload_if_changed()
+        for tls in self._certificates():
+            tls.reload_if_changed()
+
+    def reloaded(self, ok: bool) -> None:
+        """Count that the configuration was read again, or could not be."""
+        self.metrics.reloads.inc("ok" if ok else "failed")
 
     async def _stop(self) -> None:
         await _all(*(listener.stopService() for listener in self._listeners))
@@ -227,6 +255,7 @@ class GatewayService(MultiService):
         self.factory.stop()
         self.gateway.stop()
         self._lag.stop()
+        self.reach.stop()
         await self.agent.stop()
         await self.transport.close()
         await cast(Any, super()).stopService()

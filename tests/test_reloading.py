@@ -34,6 +34,10 @@ class Target:
     def __init__(self) -> None:
         self.configs: list[GatewayConfig] = []
         self.broken = False
+        self.outcomes: list[bool] = []
+
+    def reloaded(self, ok: bool) -> None:
+        self.outcomes.append(ok)
 
     def reload(self, config: GatewayConfig) -> None:
         self.configs.append(config)
@@ -91,3 +95,4 @@ def test_a_reload(log: Log) -> None:
     assert target.configs[-1].allowed_origins == ("https://b.example",)
     assert log.lines[-1][:2] == ("failure", "reloading failed")
     assert states == [True, False] * 3
+    assert target.outcomes == [True, False, True]

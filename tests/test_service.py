@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import tempfile
+import time
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import treq
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.endpoints import TCP4ClientEndpoint, UNIXClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
 from twisted.trial.unittest import TestCase
+from twisted.web.client import Agent, FileBodyProducer
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgentEndpointFactory
+from zope.interface import implementer
 
 from icwsgw.config import GatewayConfig
 from icwsgw.errors import ConfigError
 from icwsgw.service import GatewayService
+from tests.acceptance.processes import free_port
 from tests.support.ws_wire import handshake, read_frames
 
 LOOPBACK = "tcp:0:interface=127.0.0.1"
@@ -49,6 +58,25 @@ class Client(Protocol):
         self.waits.append((size, wait))
         self.dataReceived(b"")
         return wait
+
+
+@implementer(IAgentEndpointFactory)
+class Socket:
+    """Reaches a unix socket."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def endpointForURI(self, uri: Any) -> UNIXClientEndpoint:
+        return UNIXClientEndpoint(reactor, self.path)
+
+
+class Stoppable:
+    def __init__(self) -> None:
+        self.stopped: Deferred[None] = Deferred()
+
+    def stop(self) -> None:
+        self.stopped.callback(None)
 
 
 class Service(TestCase):
@@ -109,6 +137,75 @@ class Service(TestCase):
             await stopping
 
         return Deferred.fromCoroutine(scenario())
+
+    def test_the_admin_api_on_a_socket_of_its_own(self) -> Deferred[None]:
+        async def scenario() -> None:
+            folder = tempfile.TemporaryDirectory()
+            self.addCleanup(folder.cleanup)
+            path = Path(folder.name) / "admin"
+            service = self.make(admin_endpoint=f"unix:{path}", denied_canisters=("aaaaa-aa",))
+            self.start(service)
+            assert path.stat().st_mode & 0o777 == 0o600
+            agent = Agent.usingEndpointFactory(reactor, Socket(str(path)))
+
+            async def ask(method: bytes, target: str, body: bytes | None = None) -> tuple[int, Any]:
+                headers = Headers({"content-type": ["application/json"]})
+                content = FileBodyProducer(BytesIO(body)) if body is not None else None
+                response = await agent.request(method, f"http://gateway{target}".encode(), headers, content)
+                return response.code, json.loads(await treq.content(response))
+
+            status, document = await ask(b"GET", "/v1/status")
+            assert (status, document["ready"]) == (200, False)
+            assert await ask(b"GET", "/v1/deny") == (200, {"denied": [], "configured": ["aaaaa-aa"]})
+            status, document = await ask(b"GET", "/v1/sessions?limit=5")
+            assert (status, document["sessions"]) == (200, [])
+            # what ends the process is begun when the answer has been read
+            service._reactor = stoppable = Stoppable()
+            status, document = await ask(b"POST", "/v1/drain", b'{"window": 7}')
+            assert (status, document) == (202, {"draining": True, "window": 7.0})
+            await stoppable.stopped
+            assert service.config.drain_window == 7.0
+            service._reactor = reactor
+
+        return Deferred.fromCoroutine(scenario())
+
+    def test_a_clock_that_is_wrong_makes_it_not_ready(self) -> Deferred[None]:
+        async def scenario() -> None:
+            # the replica's answers have the machine's time, of which the gateway is told another
+            port = free_port()
+            service = self.make(
+                devnet=True,
+                devnet_listen=f"tcp:{port}:interface=127.0.0.1",
+                ic_network_url=f"http://127.0.0.1:{port}",
+            )
+            service.agent.now_ns = lambda: time.time_ns() + 95 * 10**9
+            self.start(service)
+            _, admin = self.ports(service)
+            await service.agent.when_ready()
+            status, reasons = await self._get(admin, "/health/ready")
+            assert status == 503
+            assert re.fullmatch(
+                r"clock: this machine's clock is 9\d s ahead of the network's, more than 30 s: set it\n", reasons
+            )
+            _, text = await self._get(admin, "/metrics")
+            assert float(re.findall(r"^icws_clock_skew_seconds (.*)$", text, re.MULTILINE)[0]) < -90
+            assert "\nicws_network_ready 1.0\n" in text
+            assert 'icws_root_key_fetches_total{outcome="ok"} 1.0' in text
+            assert "\nicws_http_connections_opened_total 1.0\n" in text
+            assert 'icws_http_connections{state="idle"} 1.0' in text
+            service.agent.clock_skew_ns = -29 * 10**9
+            assert (await self._get(admin, "/health/ready"))[0] == 200
+            await service.stopService()
+
+        return Deferred.fromCoroutine(scenario())
+
+    def test_reloads_are_counted(self) -> None:
+        service = self.make(prometheus_endpoint=None)
+        service.reloaded(True)
+        service.reloaded(False)
+        for outcome in ("ok", "failed"):
+            assert service.metrics.registry.get_sample_value("icws_reloads_total", {"outcome": outcome}) == 1
+            assert service.metrics.registry.get_sample_value("icws_tls_reloads_total", {"outcome": outcome}) == 0
 
     def test_stopping_what_had_no_clients(self) -> Deferred[None]:
         service = self.make()

@@ -106,8 +106,9 @@ class Reach:
     def _look(self) -> None:
         self._timer = self._clock.callLater(PERIOD, self._look)
         heard = self._agent.heard
-        now = self._clock.seconds()
-        if self._asking is None and (heard is None or now - heard >= QUIET):
+        quiet = heard is None or self._clock.seconds() - heard >= QUIET
+        # without a root key the agent asks for the status by itself, in order to get it
+        if quiet and self._agent.ready and self._asking is None:
             asking = self._asking = self._agent.status(timeout=STATUS_TIMEOUT)
             asking.addCallbacks(self._answered, self._failed)
         self._report("network", self.network(), "the network answers again")

@@ -35,7 +35,9 @@ from twisted.python.failure import Failure
 from twisted.python.logfile import LogFile
 from zope.interface import implementer
 
+from icwsgw.observe.labels import LINE_LEVELS
 from icwsgw.observe.levels import CRITICAL, DEBUG, ERROR, INFO, OFF, WARN, Levels
+from icwsgw.observe.meters import Counter, LabelledCounter
 
 _NAMESPACE = "icwsgw."
 _OURS = {DEBUG: LogLevel.debug, INFO: LogLevel.info, WARN: LogLevel.warn, ERROR: LogLevel.error}
@@ -187,6 +189,11 @@ def _iso(stamp: float) -> str:
 FORMATS: dict[str, Callable[[float, str, str, LogEvent, str, str], str]] = {"text": text_line, "json": json_line}
 
 
+#: Lines of this process's main log by level (none are counted where it is syslog), and those that could not be written.
+lines_written = LabelledCounter(LINE_LEVELS)
+lines_unwritable = Counter()
+
+
 @implementer(ILogObserver)
 class LineObserver:
     """Writes events as lines.
@@ -194,11 +201,13 @@ class LineObserver:
     :param stream: takes ``write(str)`` and ``flush()``
     :param levels: which events
     :param format: ``text`` or ``json``
+    :param counts: whether its lines are those of :data:`lines_written`
     :ivar levels: which events, from now on
     """
 
-    def __init__(self, stream: TextIO | LogFile, levels: Levels, format: str = "text") -> None:
+    def __init__(self, stream: TextIO | LogFile, levels: Levels, format: str = "text", counts: bool = False) -> None:
         self._stream = stream
+        self._counts = counts
         self.levels = levels
         self._format = FORMATS[format]
 
@@ -227,13 +236,18 @@ class LineObserver:
         if isinstance(failure, Failure):
             # The text of a legacy event has the traceback in it as well.
             text = text.partition("\n")[0] or failure.getErrorMessage()
+        if self._counts:
+            lines_written.inc(name)
         line = self._format(event.get("log_time", 0.0), name, component, event, text, traceback)
         self.write(line)
 
     def write(self, line: str) -> None:
-        """Write a ready line."""
-        self._stream.write(line + "\n")
-        self._stream.flush()
+        """Write a ready line; one that cannot be written (a full disk) is counted and lost, clients go on."""
+        try:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+        except OSError:
+            lines_unwritable.inc()
 
 
 class _Sinks:
@@ -334,7 +348,7 @@ def make_observer(
     _Sinks.main = _Sinks.file = None
     _Sinks.levels = levels
     if not options.get("syslog"):
-        _Sinks.main = LineObserver(_main_stream(options), levels, format)
+        _Sinks.main = LineObserver(_main_stream(options), levels, format, counts=True)
         observers.append(_Sinks.main)
     if file_levels is not None and traces is not None and _wants_any(file_levels):
         traces.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -16,12 +16,14 @@ class Repeats:
 
     :param most: lines a minute for one reason and peer
     :param keys: pairs of reason and peer that are told apart; further peers count together
+    :ivar left_out: lines that were not to be written so far
     """
 
-    __slots__ = ("_keys", "_most", "_seen")
+    __slots__ = ("_keys", "_most", "_seen", "left_out")
 
     def __init__(self, most: int = 10, keys: int = 1024) -> None:
         self._most = most
+        self.left_out = 0
         self._keys = keys
         # (reason, peer) -> [start of its minute, lines so far]; oldest first
         self._seen: dict[tuple[str, str], list[float]] = {}
@@ -40,7 +42,10 @@ class Repeats:
             if entry is None:
                 entry = self._seen[key] = [now, 0]
         entry[1] += 1
-        return entry[1] <= self._most
+        if entry[1] <= self._most:
+            return True
+        self.left_out += 1
+        return False
 
     def ended(self, now: float) -> list[tuple[str, str, int]]:
         """Forget the pairs whose minute is over; (reason, peer, lines left out) of those that had too many."""

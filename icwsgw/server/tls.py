@@ -128,6 +128,7 @@ class ServerTls:
     :param clock: seconds, for the duration of handshakes
     :param observe_handshake: told how many seconds each finished handshake took
     :raises ConfigError: as :func:`load`
+    :ivar reloads: how often changed files were read, by outcome
     """
 
     def __init__(
@@ -140,6 +141,7 @@ class ServerTls:
         self.files = files
         self._clock = clock
         self._observe = observe_handshake
+        self.reloads = {"ok": 0, "failed": 0}
         self._tried = self._signature()
         self._loaded = self._load()
         if self.not_after < time.time():
@@ -167,8 +169,10 @@ class ServerTls:
         try:
             self._loaded = self._load()
         except ConfigError as error:
+            self.reloads["failed"] += 1
             _log.error("the changed TLS certificate is not used, the one before stays", reason=error)
             return False
+        self.reloads["ok"] += 1
         _log.info("the TLS certificate was read again", certificate=self.files.certificate)
         return True
 

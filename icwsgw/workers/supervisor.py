@@ -77,9 +77,9 @@ class SupervisorService(MultiService):
         self.pool = WorkerPool(reactor, self._spawn, self._orders, config.workers, self._output)
         self._own = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._own)
-        metrics = SupervisorMetrics(self._own)
-        metrics.workers.set_function(lambda: self.pool.ready)
-        metrics.restarts.set_function(lambda: self.pool.restarts)
+        self.metrics = SupervisorMetrics(self._own)
+        self.metrics.workers.set_function(lambda: self.pool.ready)
+        self.metrics.restarts.set_function(lambda: self.pool.restarts)
         self.health = Health()
         self.health.add("workers", self.pool.state)
         self.health.add("draining", lambda: "the gateway is shutting down" if self.pool.draining else None)
@@ -123,6 +123,10 @@ class SupervisorService(MultiService):
         """Let the workers, those to come as well, go on with ``config``, and look at their certificates."""
         self._config = config
         self.pool.tell({"do": "reload", "config": config_to_json(worker_config(config))})
+
+    def reloaded(self, ok: bool) -> None:
+        """Count that the configuration was read again, or could not be."""
+        self.metrics.reloads.inc("ok" if ok else "failed")
 
     def _start_workers(self) -> None:
         if self._stopping is None:

@@ -12,8 +12,10 @@ from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from icwsgw.observe import logs
+from icwsgw.observe.labels import LINE_LEVELS
 from icwsgw.observe.levels import DEBUG, ERROR, EVERYTHING, INFO, OFF, Levels, parse_levels
 from icwsgw.observe.logs import Fields, LineObserver, ObservedService, get_logger, make_observer, set_levels
+from icwsgw.observe.meters import Counter, LabelledCounter
 
 
 @pytest.fixture(autouse=True)
@@ -295,3 +297,38 @@ def test_components_may_be_given_other_levels_for_a_while(capsys: pytest.Capture
         globalLogPublisher.removeObserver(observer)  # type: ignore[arg-type]
     assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()] == ["one"]
     assert "gateway" in logs.components()
+
+
+class FullDisk(io.StringIO):
+    def flush(self) -> None:
+        raise OSError(28, "No space left on device")
+
+
+def test_a_line_that_cannot_be_written_is_counted_and_disturbs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "lines_unwritable", Counter())
+    observer = LineObserver(FullDisk(), Levels())
+    set_levels(Levels())
+    globalLogPublisher.addObserver(observer)
+    try:
+        with Listening(Levels()) as other:
+            get_logger("gateway").info("one")
+            get_logger("gateway").info("two")
+    finally:
+        globalLogPublisher.removeObserver(observer)
+    assert len(other.lines) == 2, "and no line about the line"
+    assert logs.lines_unwritable.value == 2
+
+
+def test_lines_of_the_main_log_are_counted_by_level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "lines_written", LabelledCounter(LINE_LEVELS))
+    observer: Any = make_observer(Levels(), "text", file_levels=Levels(DEBUG), traces=tmp_path)
+    globalLogPublisher.addObserver(observer)
+    try:
+        get_logger("gateway").debug("to the file only")
+        get_logger("gateway").info("one")
+        get_logger("gateway").error("two")
+        Logger(namespace="twisted.x").critical("three")
+    finally:
+        globalLogPublisher.removeObserver(observer)
+    counts = {level: count for level, count in logs.lines_written.values.items() if count}
+    assert counts == {"info": 1, "error": 1, "critical": 1}

@@ -16,6 +16,7 @@ def test_so_many_a_minute_then_a_count() -> None:
     assert repeats.allows("origin", "192.0.2.1", WINDOW)
     assert repeats.ended(WINDOW + 1.0) == []
     assert len(repeats) == 1
+    assert repeats.left_out == 7
 
 
 def test_many_peers_count_together() -> None:

@@ -152,3 +152,4 @@ def test_renewal(tmp_path: Path, signer: pem.Authority) -> None:
     replace(certificate, b"nonsense")
     assert not tls.reload_if_changed()
     assert serial(handshake(tls)) == after
+    assert tls.reloads == {"ok": 1, "failed": 3}
