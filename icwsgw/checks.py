@@ -7,7 +7,8 @@ from typing import Any
 from icwsgw.addresses import parse_description
 from icwsgw.admin.access import TokenFile
 from icwsgw.config import GatewayConfig
-from icwsgw.gateway.identities import check_key_file
+from icwsgw.errors import ConfigError
+from icwsgw.gateway.identities import IdentityPool, check_key_file
 from icwsgw.observe.collector import load_tracing
 from icwsgw.server.endpoints import make_endpoint, socket_endpoint
 from icwsgw.server.tls import PemFiles, ServerTls
@@ -49,3 +50,15 @@ def check_files(config: GatewayConfig) -> None:
         TokenFile(config.admin_token_file)
     if config.exports_traces:
         load_tracing()
+
+
+def principals(config: GatewayConfig) -> list[str]:
+    """The principals under which canisters know this gateway, those of worker 0 first (``--print-principal``).
+
+    :raises ConfigError: the key file is of no use, or there is none yet
+    """
+    key = check_key_file(config.key_file)
+    if key is None:
+        raise ConfigError(f"there is no key file {config.key_file} yet: the first start makes it")
+    pool = IdentityPool.derived(key, 0, config.workers * config.identities)
+    return [identity.principal.text for identity in pool]

@@ -75,6 +75,7 @@ class Options(usage.Options):
     optFlags = [  # noqa: N815
         ["check-config", None, "Say what would run, and whether its files are of use, then exit."],
         ["print-config", None, "Print what would run as a --config file, with where each value is from, then exit."],
+        ["print-principal", None, "Print the principals that the key file makes for these options, then exit."],
         *([entry.name, None, _words(entry)] for entry in _FLAGS),
         *([f"no-{entry.name}", None, f"The opposite of --{entry.name}."] for entry in _FLAGS),
     ]
@@ -115,6 +116,11 @@ class Options(usage.Options):
             from icwsgw.checks import check_files
 
             check_files(self.config)
+        if self["print-principal"]:
+            from icwsgw.checks import principals
+
+            print("\n".join(principals(self.config)))
+            raise SystemExit(0)
         if self["check-config"] or self["print-config"]:
             lines = as_file if self["print-config"] else describe
             print("\n".join(lines(self.sourced)))

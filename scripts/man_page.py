@@ -35,8 +35,11 @@ HEAD = r"""
 .Op Ar options
 .Nm twistd
 .Cm icws
-.Fl \-check\-config | Fl \-print\-config | Fl \-version | Fl \-help
+.Fl \-check\-config | Fl \-print\-config | Fl \-print\-principal
 .Op Ar options
+.Nm twistd
+.Cm icws
+.Fl \-version | Fl \-help
 .Sh DESCRIPTION
 .Nm
 takes WebSocket connections of clients that use the IC WebSocket SDK, relays
@@ -78,6 +81,12 @@ List all options, then exit.
 Print what would run as a file for
 .Fl \-config ,
 with where each value comes from, then exit.
+.It Fl \-print\-principal
+Print the principals that the key file makes for
+.Fl \-workers
+and
+.Fl \-identities ,
+then exit.
 .It Fl \-version
 Show the version, then exit.
 .El

@@ -82,7 +82,7 @@ def test_the_manual_names_every_option_with_its_variable(manual: ModuleType) -> 
         assert f"\n.Ev {entry.variable}\n" in page
     flags = re.findall(r"\.It Fl -(\S+)$", page, re.M)
     assert set(flags) == {entry.name for entry in OPTIONS if entry.is_flag} | {
-        *("check-config", "help", "print-config", "version")
+        *("check-config", "help", "print-config", "print-principal", "version")
     }
     # the commands it shows are understood
     for command in re.findall(r"^(twistd .*?)^\.Ed", page.replace(" \\e\n", " "), re.M | re.S):

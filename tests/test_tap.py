@@ -10,6 +10,7 @@ from icwsgw import service, tap
 from icwsgw._version import __version__
 from icwsgw.config import OPTIONS
 from icwsgw.errors import ConfigError
+from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.notifying import NotifyingService
 from icwsgw.tap import Options, makeService
 from icwsgw.workers import supervisor
@@ -140,6 +141,21 @@ def test_print_config_is_a_file_for_config(capsys: pytest.CaptureFixture[str], t
     with pytest.raises(SystemExit) as caught:
         parse("--print-config", "--check-config", "--gateway-address=ssl:8443")
     assert "needs privateKey=" in str(caught.value.code)
+
+
+def test_print_principal(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse("--print-principal")
+    assert (
+        caught.value.code == f"twistd icws: there is no key file {tmp_path}/data/key_pair yet: the first start makes it"
+    )
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "key_pair").write_bytes(Ed25519Identity(b"\x01" * 32).to_pkcs8_der())
+    with pytest.raises(SystemExit) as caught:
+        parse("--print-principal", "--workers=2", "--identities=2")
+    assert caught.value.code == 0
+    primary = Ed25519Identity(b"\x01" * 32)
+    assert capsys.readouterr().out.split() == [primary.derive(index).principal.text for index in range(4)]
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
