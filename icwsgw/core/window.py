@@ -31,6 +31,11 @@ class Window:
         self.page = DEFAULT_PAGE
         self.size = 1
 
+    @property
+    def deep(self) -> bool:
+        """Whether the queue holds more than a page, so that several answers are likely to come together."""
+        return self.size > 1 or self._pages > 0
+
     def asks(self, next_nonce: int, in_flight: Container[int]) -> list[int]:
         """The numbers to ask from now, nearest first: those of the window that nobody has asked yet."""
         deeper = self._pages - self.size

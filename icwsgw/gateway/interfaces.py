@@ -37,8 +37,11 @@ class Client(Protocol):
     def waiting_bytes(self) -> int:
         """How much it has still to be sent, because it does not read."""
 
-    def deliver(self, frames: list[bytes]) -> None:
-        """Send whole frames made by :mod:`icwsgw.core.messages`, in order; a slow client's wait in its outbox."""
+    def deliver(self, frames: list[bytes], more: bool = False) -> None:
+        """Send whole frames made by :mod:`icwsgw.core.messages`, in order; a slow client's wait in its outbox.
+
+        :param more: others are likely to follow at once, they may be sent together
+        """
 
     def close(self, code: int, reason: str) -> None:
         """End the connection with a closing handshake, after what is already queued."""

@@ -373,7 +373,7 @@ class Poller(Audience):
             )
         if not taken.deliver:
             return
-        if not self.hand_out(batch, taken.deliver):
+        if not self.hand_out(batch, taken.deliver, self._window.deep):
             self._lifeline.hurry()
         self.lag.look(taken.deliver[-1][3], self._context)
 

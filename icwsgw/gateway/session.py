@@ -150,8 +150,8 @@ class ClientSession(RelayOwner):
 
     # from the poller
 
-    def deliver(self, frames: list[bytes]) -> None:
-        """Frames of the canister's messages to this client, in order."""
+    def deliver(self, frames: list[bytes], more: bool = False) -> None:
+        """Frames of the canister's messages to this client, in order; ``more`` may come at once, from a deep queue."""
         if self.state is State.SETUP:
             self._opened()
         elif self.state is not State.OPEN:
@@ -162,7 +162,7 @@ class ClientSession(RelayOwner):
             size += len(one)
         self.bytes_down += size
         self.context.metrics.canister_bytes.inc(size)
-        self.client.deliver(frames)
+        self.client.deliver(frames, more)
 
     def first_message(self, content: bytes) -> bool:
         """Look at the canister's first message to this client; False when there was an earlier one, which is lost.

@@ -72,6 +72,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self.wheel = gateway.wheel
         self.connections: set[GatewayProtocol] = set()
         self.backlog: set[Outbox] = set()
+        self._held: list[Outbox] = []
         self.tracing = context.tracing
         self.traffic = TrafficStats()
         self.limits = ConnectionLimits(config, self.clock.seconds())
@@ -142,6 +143,18 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
     def seconds(self) -> float:
         """The time, for outboxes."""
         return self.clock.seconds()
+
+    def hold(self, outbox: Outbox) -> None:
+        """Have an outbox send what it holds at the end of this turn of the reactor."""
+        if not self._held:
+            # timers that are due run before the reactor waits for sockets again
+            self.clock.callLater(0, self._release)
+        self._held.append(outbox)
+
+    def _release(self) -> None:
+        held, self._held = self._held, []
+        for outbox in held:
+            outbox.release()
 
     def when_empty(self) -> Deferred[None]:
         """Fires when no connection is left."""

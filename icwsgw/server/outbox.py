@@ -3,6 +3,10 @@
 As long as the client keeps up, bytes go straight to its socket and nothing is kept here. When the transport says that
 its own buffer is full (64 KiB in Twisted), frames wait here until it says that they may come. The poller never waits;
 an outbox over its bound, or with a frame older than its bound, ends the session with 4104 (design 3.10, 6).
+
+While a canister's queue is deep, several answers come in one turn of the reactor, each with a message or two for a
+client. What they bring is held until the end of that turn and sent at once: a system call for a message is a third of
+its cost.
 """
 
 from __future__ import annotations
@@ -24,6 +28,9 @@ class Backlog(Protocol):
     #: the most bytes that one may hold
     outbox_bytes: int
 
+    def hold(self, outbox: Outbox) -> None:
+        """Call the outbox's ``release`` at the end of this turn of the reactor."""
+
     def seconds(self) -> float:
         """The time."""
 
@@ -38,22 +45,33 @@ class Outbox:
         frame that has to come next
     """
 
-    __slots__ = ("_backlog", "_paused", "_queue", "_transport", "full", "owner", "size")
+    __slots__ = ("_backlog", "_held", "_paused", "_queue", "_transport", "full", "owner", "size")
 
     def __init__(self, transport: Any, backlog: Backlog, owner: Any) -> None:
         self._transport = transport
         self._backlog = backlog
         self._paused = False
+        self._held: list[bytes] | None = None
         self._queue: deque[tuple[float, bytes]] | None = None
         self.owner = owner
         self.size = 0
         self.full = False
         transport.registerProducer(self, True)
 
-    def send(self, data: bytes) -> None:
-        """Send bytes, or keep them until the transport takes more."""
+    def send(self, data: bytes, more: bool = False) -> None:
+        """Send bytes, or keep them until the transport takes more.
+
+        :param more: further bytes are likely to come in this turn of the reactor, wait for them
+        """
+        if self._held is not None:
+            self._held.append(data)
+            return
         if not self._paused:
-            send_now(self._transport, data)
+            if more:
+                self._held = [data]
+                self._backlog.hold(self)
+            else:
+                send_now(self._transport, data)
             return
         if self.full:
             return
@@ -65,12 +83,19 @@ class Outbox:
         if self.size > self._backlog.outbox_bytes:
             self.full = True
 
+    def release(self) -> None:
+        """Send what was held."""
+        held, self._held = self._held, None
+        if held is not None:
+            self.send(b"".join(held))
+
     def age(self, now: float) -> float:
         """Seconds for which the oldest frame has waited."""
         return now - self._queue[0][0] if self._queue else 0.0
 
     def flush(self) -> None:
         """Hand all to the transport at once: a close frame comes next."""
+        self.release()
         queue = self._queue
         self.clear()
         if queue:
@@ -78,7 +103,7 @@ class Outbox:
 
     def clear(self) -> None:
         """Forget what waits."""
-        self._queue = None
+        self._queue = self._held = None
         self.size = 0
         self.full = False
         self._backlog.backlog.discard(self)

@@ -341,15 +341,15 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         """Bytes in its outbox."""
         return self._outbox.size if self._outbox is not None else 0
 
-    def deliver(self, frames: list[bytes]) -> None:
-        """Send ready frames."""
+    def deliver(self, frames: list[bytes], more: bool = False) -> None:
+        """Send ready frames; with ``more`` at the end of this turn of the reactor, together with what else comes."""
         if self.state != self.STATE_OPEN or self._outbox is None:
             return
         if self._perMessageCompress is not None:
             for frame in frames:
                 self.sendMessage(payload_of(frame), True)
         else:
-            self._outbox.send(frames[0] if len(frames) == 1 else b"".join(frames))
+            self._outbox.send(frames[0] if len(frames) == 1 else b"".join(frames), more)
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         """What Autobahn sends: handshakes, pongs, close frames, compressed messages; in order with our frames."""

@@ -15,6 +15,17 @@ def test_at_rest_one_poll_at_a_time() -> None:
     assert window.size == 1
 
 
+def test_it_is_deep_from_the_first_full_page_until_a_drain_needs_no_more_than_one() -> None:
+    window = Window(8)
+    assert not window.deep
+    window.answered(50, False)
+    assert window.deep
+    window.answered(50, True)
+    assert window.deep
+    window.answered(3, True)
+    assert not window.deep
+
+
 def test_it_doubles_while_pages_come_back_full() -> None:
     window = Window(8)
     sizes = []

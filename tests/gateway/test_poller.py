@@ -35,7 +35,7 @@ class Session:
         self.opened_at_ns = 0
         return True
 
-    def deliver(self, frames: list[bytes]) -> None:
+    def deliver(self, frames: list[bytes], more: bool = False) -> None:
         self.frames += frames
 
     def end(self, code: int, text: str) -> None:

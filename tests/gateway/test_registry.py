@@ -23,7 +23,7 @@ class Session:
         self.open_executed = False
         self.outgoing = None
 
-    def deliver(self, frames: list[bytes]) -> None:
+    def deliver(self, frames: list[bytes], more: bool = False) -> None:
         pass
 
 

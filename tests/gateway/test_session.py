@@ -37,7 +37,7 @@ class Connection:
         self.closed: list[tuple[int, str]] = []
         self.reading = True
 
-    def deliver(self, frames: list[bytes]) -> None:
+    def deliver(self, frames: list[bytes], more: bool = False) -> None:
         self.frames += frames
 
     def close(self, code: int, reason: str) -> None:

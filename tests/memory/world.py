@@ -77,7 +77,7 @@ class MemoryClient(Pausing, SdkClient):
 
     # the gateway's side
 
-    def deliver(self, frames: list[bytes]) -> None:
+    def deliver(self, frames: list[bytes], more: bool = False) -> None:
         self._inbox.extend(payload_of(frame) for frame in frames)
         self.world.clock.callLater(0, self._read)
 

@@ -39,9 +39,18 @@ class Backlog:
         self.backlog: set[Outbox] = set()
         self.outbox_bytes = most
         self.now = 0.0
+        self.held: list[Outbox] = []
 
     def seconds(self) -> float:
         return self.now
+
+    def hold(self, outbox: Outbox) -> None:
+        self.held.append(outbox)
+
+    def end_of_turn(self) -> None:
+        held, self.held = self.held, []
+        for outbox in held:
+            outbox.release()
 
 
 def make(room: int = 10, most: int = 1000) -> tuple[Outbox, Transport, Backlog]:
@@ -146,19 +155,59 @@ def test_a_transport_that_is_gone_already_is_sent_nothing() -> None:
     assert backlog.backlog == set()
 
 
-@given(st.lists(st.one_of(st.integers(1, 40), st.sampled_from(["drain", "flush"])), max_size=80))
-def test_never_more_than_the_bound_and_one_message_waits_and_what_left_is_a_beginning(script: list[Any]) -> None:
-    outbox, transport, _ = make(room=30, most=100)
+def test_what_a_deep_queue_brings_in_a_turn_leaves_together_and_in_order() -> None:
+    outbox, transport, backlog = make(room=100)
+    outbox.send(b"a")
+    outbox.send(b"b", more=True)
+    outbox.send(b"c", more=True)
+    outbox.send(b"pong")
+    assert transport.written == [b"a"]
+    backlog.end_of_turn()
+    outbox.send(b"d")
+    assert transport.written == [b"a", b"bcpong", b"d"]
+    assert (backlog.held, outbox.size) == ([], 0)
+
+
+@pytest.mark.parametrize("ending", [Outbox.clear, Outbox.flush, Outbox.stopProducing])
+def test_an_outbox_that_ends_while_it_holds_bytes(ending: Callable[[Outbox], None]) -> None:
+    outbox, transport, backlog = make()
+    outbox.send(b"held", more=True)
+    ending(outbox)
+    backlog.end_of_turn()
+    assert transport.written == ([b"held"] if ending is Outbox.flush else [])
+
+
+def test_a_client_that_is_behind_gets_what_was_held_in_its_turn() -> None:
+    outbox, transport, backlog = make(room=3)
+    outbox.send(b"held", more=True)
+    backlog.end_of_turn()
+    outbox.send(b"later", more=True)
+    assert backlog.held == []
+    assert outbox.size == 5
+    transport.drain()
+    assert transport.written == [b"held", b"later"]
+
+
+_STEPS = st.one_of(st.integers(1, 40), st.sampled_from(["drain", "flush", "turn"]))
+
+
+@given(st.lists(st.tuples(_STEPS, st.booleans()), max_size=80))
+def test_never_more_than_the_bound_and_one_message_waits_and_what_left_is_a_beginning(
+    script: list[tuple[Any, bool]],
+) -> None:
+    outbox, transport, backlog = make(room=30, most=100)
     sent = b""
-    for step in script:
+    for step, more in script:
         if step == "drain":
             transport.drain()
+        elif step == "turn":
+            backlog.end_of_turn()
         elif step == "flush":
             outbox.flush()
             break
         else:
             data = bytes((len(sent) + n) % 251 for n in range(step))
-            outbox.send(data)
+            outbox.send(data, more)
             sent += data
         assert outbox.size <= 100 + 40
     assert sent.startswith(b"".join(transport.written))

@@ -345,6 +345,24 @@ def test_a_reader_that_catches_up_gets_everything_in_order() -> None:
     assert not session.ended
 
 
+def test_messages_of_a_deep_queue_share_a_write() -> None:
+    world = World()
+    protocol, transport, _ = world.open()
+    other, other_transport, _ = world.open()
+    for number in range(3):
+        protocol.deliver([frame(b"%d" % number)], more=True)
+        other.deliver([frame(b"%d" % number)], more=True)
+    assert transport.value() == other_transport.value() == b""
+    world.clock.advance(0)
+    for one in (transport, other_transport):
+        assert [payload for _, payload in frames_of(one)] == [b"0", b"1", b"2"]
+    protocol.deliver([frame(b"last")], more=True)
+    protocol.close(CloseCode.DRAINING, "bye")
+    assert [opcode for opcode, _ in frames_of(transport)] == [2, 8]
+    world.clock.advance(0)
+    assert frames_of(transport) == []
+
+
 def test_the_last_messages_come_before_the_close_frame_though_the_client_is_behind() -> None:
     protocol, transport, _ = World().open()
     transport.producer.pauseProducing()

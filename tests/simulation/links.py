@@ -91,7 +91,7 @@ class DirectLink(Pausing):
 
     # the gateway's side
 
-    def deliver(self, frames: list[bytes]) -> None:
+    def deliver(self, frames: list[bytes], more: bool = False) -> None:
         if not self._over:
             self._inbox.extend(payload_of(frame) for frame in frames)
             self._schedule()

@@ -165,7 +165,7 @@ class PollerMachine(RuleBasedStateMachine):
             self.opened_at_ns = 0
             return True
 
-        def deliver(self, frames: list[bytes]) -> None:
+        def deliver(self, frames: list[bytes], more: bool = False) -> None:
             self.got += frames
 
         def end(self, code: int, text: str) -> None:
@@ -252,7 +252,7 @@ class SessionMachine(RuleBasedStateMachine):
             self.closed: list[int] = []
             self.after_close = 0
 
-        def deliver(self, frames: list[bytes]) -> None:
+        def deliver(self, frames: list[bytes], more: bool = False) -> None:
             self.after_close += bool(self.closed)
 
         def close(self, code: int, reason: str) -> None:

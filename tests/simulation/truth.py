@@ -67,9 +67,9 @@ class SimSession(ClientSession):
         if content is not None and counts and self.state is not State.CLOSED:
             self.accepted.append(content)
 
-    def deliver(self, frames: list[bytes]) -> None:
+    def deliver(self, frames: list[bytes], more: bool = False) -> None:
         self.truth.frames_down += len(frames)
-        super().deliver(frames)
+        super().deliver(frames, more)
 
     def _closed(self, before: State, text: str, tells: bool, left: bool) -> None:
         super()._closed(before, text, tells, left)
