@@ -50,6 +50,8 @@ ALLOWED: dict[str, set[str]] = {
     "gateway": LEAVES | OPTIONS | {"ic", "core", "agent", "observe"},
     "server": LEAVES | OPTIONS | {"ic", "core", "gateway", "fastsend", "observe"},
     "admin": LEAVES | OPTIONS | {"ic", "core", "agent", "gateway", "observe"},
+    # no Twisted below it, so that it starts at once
+    "ctl": LEAVES | {"addresses"},
     "devnet": LEAVES | OPTIONS | {"ic", "core", "agent", "observe"},
 }
 EVERYTHING = {*ALLOWED, "service", "workers"}
@@ -133,6 +135,11 @@ def test_one_module_knows_opentelemetry() -> None:
     }
     assert knowing == {"observe/tracing.py"}
     code = "import sys, icwsgw.service, icwsgw.tap; sys.exit('opentelemetry' in sys.modules or 'grpc' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_the_command_line_of_the_admin_api_loads_no_reactor() -> None:
+    code = "import sys, icwsgw.ctl.commands; sys.exit('twisted' in sys.modules or 'cbor2' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 

@@ -1,0 +1,211 @@
+"""The commands of ``icwsctl``.
+
+Exit status 0: done. 1: the gateway has refused, cannot be reached, or not all of its workers have answered that they
+did what was to be done. 2: the command line is wrong. Whatever goes wrong is one line on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from icwsgw._version import __version__
+from icwsgw.ctl import tables
+from icwsgw.ctl.client import Failed, Gateway
+from icwsgw.errors import ConfigError
+
+PROGRAM = "icwsctl"
+
+#: The close codes of kick.
+_POLICY, _DRAINING = 1008, 4100
+
+_Document = dict[str, Any]
+_Words = argparse.Namespace
+
+
+def _status(gateway: Gateway, words: _Words) -> _Document:
+    return gateway.get("status")
+
+
+def _sessions(gateway: Gateway, words: _Words) -> _Document:
+    return gateway.get(
+        "sessions", canister=words.canister, principal=words.principal, state=words.state, limit=words.limit
+    )
+
+
+def _session(gateway: Gateway, words: _Words) -> _Document:
+    return gateway.get("sessions", words.session)
+
+
+def _canisters(gateway: Gateway, words: _Words) -> _Document:
+    return gateway.get("canisters", canister=words.canister, limit=words.limit)
+
+
+def _kick(gateway: Gateway, words: _Words) -> _Document:
+    code = _DRAINING if words.reconnect else _POLICY
+    return gateway.post("kick", session=words.session, canister=words.canister, principal=words.principal, code=code)
+
+
+def _drain(gateway: Gateway, words: _Words) -> _Document:
+    return gateway.post("drain", window=words.window)
+
+
+def _deny(gateway: Gateway, words: _Words) -> _Document:
+    return gateway.get("deny") if words.canister is None else gateway.post("deny", canister=words.canister)
+
+
+def _allow(gateway: Gateway, words: _Words) -> _Document:
+    return gateway.post("allow", canister=words.canister)
+
+
+def _log_level(gateway: Gateway, words: _Words) -> _Document:
+    if words.reset:
+        body = {"reset": True} if words.component is None else {words.component: None}
+        return gateway.put("log-levels", body=body)
+    if words.component is None:
+        return gateway.get("log-levels")
+    return gateway.put("log-levels", body={words.component: words.level})
+
+
+# what is shown of an answer
+
+
+def _show_closed(document: Mapping[str, Any]) -> str:
+    return f"{document['closed']} closed"
+
+
+def _show_drain(document: Mapping[str, Any]) -> str:
+    return f"draining, over {document['window']:g} s"
+
+
+def _show_deny(document: Mapping[str, Any]) -> str:
+    if "canister" in document:
+        how = "denied" if document["changed"] else "was denied already"
+        return f"{document['canister']} {how}, {document['closed']} closed"
+    rows = [[canister, "configured"] for canister in document["configured"]]
+    rows += [[canister, "at run time"] for canister in document["denied"]]
+    return tables.table(["CANISTER", "DENIED"], rows) if rows else "no canister is denied"
+
+
+def _show_allow(document: Mapping[str, Any]) -> str:
+    how = "not denied at run time any more" if document["changed"] else "was not denied at run time"
+    served = "" if document["served"] else "; the configuration does not let it be served"
+    return f"{document['canister']} {how}{served}"
+
+
+_Command = tuple[Callable[[Gateway, _Words], _Document], Callable[[Mapping[str, Any]], str], str]
+_COMMANDS: dict[str, _Command] = {
+    "status": (_status, tables.status, "whether it is ready, and what it has to do"),
+    "sessions": (_sessions, tables.sessions, "list sessions"),
+    "session": (_session, lambda document: tables.pairs(document.items()), "show one session"),
+    "canisters": (_canisters, tables.canisters, "list canisters, a line for each poller"),
+    "kick": (_kick, _show_closed, "close clients"),
+    "drain": (_drain, _show_drain, "let all clients go, then end, as by SIGTERM"),
+    "deny": (_deny, _show_deny, "deny a canister until it is allowed, or the gateway ends; without one, list them"),
+    "allow": (_allow, _show_allow, "take a deny back"),
+    "log-level": (_log_level, tables.levels, "show levels of the log, or set one"),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, without the usage around it."""
+        self.exit(2, f"{PROGRAM}: {tables.clean(message)}; see {self.prog} --help\n")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of the command line."""
+    common = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
+    common.add_argument(
+        "--endpoint",
+        help="unix:PATH, HOST:PORT, or as the gateway's --admin-endpoint has it [ICWS_ADMIN_ENDPOINT]",
+    )
+    common.add_argument("--token-file", type=Path, help="file with the gateway's token [ICWS_ADMIN_TOKEN_FILE]")
+    common.add_argument("--json", action="store_true", help="give answers as the gateway gives them")
+    parser = _Parser(PROGRAM, description="Asks a running gateway, and tells it what to do.", parents=[common])
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    added = {
+        name: commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", parents=[common])
+        for name, (_, _, help) in _COMMANDS.items()
+    }
+    for name in ("sessions", "canisters", "kick"):
+        added[name].add_argument("--canister", help="only of this canister" if name != "canisters" else "only this one")
+    for name in ("sessions", "kick"):
+        added[name].add_argument("--principal", help="only of this client")
+    added["sessions"].add_argument("--state", choices=["init", "setup", "open", "closed"])
+    for name in ("sessions", "canisters"):
+        added[name].add_argument("--limit", type=int, help="at most so many, 1000 at most [default: 100]")
+    added["session"].add_argument("session", help="as the log and close reasons have it")
+    added["kick"].add_argument("session", nargs="?", help="as the log and close reasons have it")
+    added["kick"].add_argument("--reconnect", action="store_true", help="with 4100, which asks clients to come again")
+    added["drain"].add_argument("--window", type=float, help="seconds over which clients are closed")
+    added["deny"].add_argument("canister", nargs="?")
+    added["allow"].add_argument("canister")
+    added["log-level"].add_argument("component", nargs="?", help="or * for those that are not named")
+    added["log-level"].add_argument("level", nargs="?")
+    added["log-level"].add_argument("--reset", action="store_true", help="the configuration's again")
+    return parser
+
+
+def _check(parser: argparse.ArgumentParser, words: _Words) -> None:
+    """Refuse what the parser cannot."""
+    if words.command == "kick":
+        by_others = words.canister is not None or words.principal is not None
+        if (words.session is None) is not by_others:
+            parser.error("kick: say either a session, or --canister or --principal or both of these")
+    given = words.command == "log-level" and (words.component is not None, words.level is not None, words.reset)
+    if given not in (False, (False, False, False), (True, True, False), (True, False, True), (False, False, True)):
+        parser.error("log-level: say COMPONENT LEVEL, COMPONENT --reset, or --reset")
+
+
+def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Do what the command line says; the exit status."""
+    parser = make_parser()
+    words = parser.parse_args(arguments)
+    _check(parser, words)
+    endpoint = getattr(words, "endpoint", environment.get("ICWS_ADMIN_ENDPOINT", ""))
+    if not endpoint:
+        parser.error("say --endpoint, or set ICWS_ADMIN_ENDPOINT: where is the gateway's admin endpoint?")
+    file = getattr(words, "token_file", environment.get("ICWS_ADMIN_TOKEN_FILE") or None)
+    ask, show, _ = _COMMANDS[words.command]
+    try:
+        document = ask(Gateway(endpoint, None if file is None else Path(file)), words)
+    except (Failed, ConfigError) as error:
+        print(f"{PROGRAM}: {tables.clean(error)}", file=sys.stderr)
+        return 1
+    print(json.dumps(document) if getattr(words, "json", False) else show(document))
+    missing = document.get("missing_workers")
+    if missing:
+        numbers = ", ".join(map(str, missing))
+        print(f"{PROGRAM}: not all workers have answered, without: {numbers}", file=sys.stderr)
+    return int(bool(missing) and _changes(words))
+
+
+def _changes(words: _Words) -> bool:
+    if words.command == "log-level":
+        return words.reset or words.component is not None
+    return words.command in ("kick", "allow", "deny")
+
+
+def main() -> None:
+    """Be the program."""
+    try:
+        status = run(sys.argv[1:], os.environ)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # whoever read along has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except KeyboardInterrupt:
+        status = 130
+    raise SystemExit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""Answers of the admin API as people read them: aligned columns, times and sizes with units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+_NONE = "-"
+
+
+def clean(value: object) -> str:
+    """A value as text that neither ends a line nor moves a terminal's cursor: some are a stranger's words."""
+    text = _NONE if value is None else str(value)
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds with their units, two of them at most."""
+    if seconds is None:
+        return _NONE
+    if seconds < 10:
+        return f"{seconds:.1f}s"
+    parts: list[str] = []
+    rest = int(seconds)
+    for unit, length in (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, rest = divmod(rest, length)
+        if count or parts:
+            parts.append(f"{count}{unit}")
+    return "".join(parts[:2])
+
+
+def size(count: float | None) -> str:
+    """Bytes by powers of 1024."""
+    if count is None:
+        return _NONE
+    number, unit = float(count), "B"
+    for larger in ("K", "M", "G", "T"):
+        if number < 1000:
+            break
+        number, unit = number / 1024, larger
+    return f"{number:.0f}{unit}" if unit == "B" or number >= 100 else f"{number:.1f}{unit}"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Columns below their names; those whose names end in > are numbers and stand to the right."""
+    cells = [[name.rstrip(">") for name in head], *([clean(value) for value in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    lines = []
+    for row in cells:
+        columns = [
+            text.rjust(width) if name.endswith(">") else text.ljust(width)
+            for name, text, width in zip(head, row, widths, strict=True)
+        ]
+        lines.append("  ".join(columns).rstrip())
+    return "\n".join(lines)
+
+
+def sessions(document: Mapping[str, Any]) -> str:
+    """GET /v1/sessions."""
+    head = ["SESSION", "STATE", "W>", "AGE>", "UP>", "DOWN>", "OUTBOX>", "QUEUE>", "PEER", "CANISTER", "PRINCIPAL"]
+    return _list(document, "sessions", table(head, map(_session, document["sessions"])))
+
+
+def _session(row: Mapping[str, Any]) -> list[object]:
+    up = f"{row['messages_up']}/{size(row['bytes_up'])}"
+    down = f"{row['messages_down']}/{size(row['bytes_down'])}"
+    waits = size(row["outbox_bytes"]), row["relay_queue"]
+    start = row["id"], row["state"], row["worker"], duration(row["age_s"])
+    return [*start, up, down, *waits, row["peer"], row["canister"], row["principal"]]
+
+
+def canisters(document: Mapping[str, Any]) -> str:
+    """GET /v1/canisters: a line for each poller."""
+    head = ["CANISTER", "W>", "SESSIONS>", "NEXT>", "ASKED>", "ANSWERED>", "FAILED>", "LAST-ERROR"]
+    rows = []
+    for canister in document["canisters"]:
+        for poller in canister["pollers"]:
+            error = poller["last_error"]
+            rows.append(
+                [
+                    canister["canister"],
+                    poller["worker"],
+                    poller["sessions"],
+                    poller["next_message"],
+                    poller["in_flight"],
+                    duration(poller["last_good_s"]),
+                    poller["failures"],
+                    None if error is None else f"{duration(poller['last_error_s'])} ago: {error}",
+                ]
+            )
+    return _list(document, "canisters", table(head, rows))
+
+
+def _list(document: Mapping[str, Any], what: str, text: str) -> str:
+    if not document[what]:
+        return f"no {what}"
+    return f"{text}\nthere are more {what}: use --limit or say which" if document["more"] else text
+
+
+def pairs(values: Iterable[tuple[str, object]]) -> str:
+    """Names and values, one pair a line."""
+    listed = [(name, clean(value)) for name, value in values]
+    width = max((len(name) for name, _ in listed), default=0)
+    return "\n".join(f"{name.ljust(width)}  {value}" for name, value in listed)
+
+
+def levels(document: Mapping[str, Any]) -> str:
+    """GET and PUT /v1/log-levels."""
+    overrides = document["overrides"]
+    rows = [
+        [component, level, "set at run time" if component in overrides else "configured"]
+        for component, level in document["levels"].items()
+    ]
+    return f"{table(['COMPONENT', 'LEVEL', 'FROM'], rows)}\ncomponents: {', '.join(document['components'])}"
+
+
+def status(document: Mapping[str, Any]) -> str:
+    """GET /v1/status, the part of it that fits a terminal."""
+    trouble = [f"{found['name']}: {found['reason']}" for found in document["findings"] if found["reason"]]
+    state = "draining" if document["draining"] else "ready" if document["ready"] else "not ready"
+    totals = document["totals"]
+    lines = pairs(
+        [
+            ("state", "; ".join([state, *trouble])),
+            ("version", document["version"]),
+            ("running for", duration(document["now"] - document["started"])),
+            ("network", document["network"]),
+            ("principal", document["principal"]),
+            ("sessions", ", ".join(f"{count:.0f} {name}" for name, count in document["sessions"].items())),
+            ("canisters", document["canister_count"]),
+            ("messages", f"{totals['up']:.0f} up, {totals['down']:.0f} down"),
+            ("certificate", _certificate(document["tls_expires"], document["now"])),
+        ]
+    )
+    head = ["WORKER>", "PROCESS>", "STATE", "SESSIONS>", "MEMORY>", "STARTED-AGAIN>"]
+    workers = [
+        [row["worker"], row["pid"], row["state"], row["sessions"], size(row["memory"]), row["restarts"]]
+        for row in document["workers"]
+    ]
+    return f"{lines}\n\n{table(head, workers)}"
+
+
+def _certificate(expires: float | None, now: float) -> str:
+    if expires is None:
+        return "none"
+    left = expires - now
+    return f"valid for {duration(left)}" if left > 0 else "expired"

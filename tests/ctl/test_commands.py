@@ -1,0 +1,182 @@
+"""The command line of icwsctl: what is asked for, what is shown, and how it ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from icwsgw.ctl import commands
+from icwsgw.ctl.client import Failed
+from icwsgw.ctl.commands import run
+
+WHERE = {"ICWS_ADMIN_ENDPOINT": "unix:/run/icws/admin.sock"}
+CANISTER = "bkyz2-fmaaa-aaaaa-qaaaq-cai"
+
+
+class Fake:
+    """A gateway that takes note of what it is asked."""
+
+    made: list[tuple[str, Path | None]]
+    asked: list[Any]
+    document: dict[str, Any] | Exception
+
+    def __init__(self, endpoint: str, token_file: Path | None) -> None:
+        self.made.append((endpoint, token_file))
+
+    def _answer(self, *asked: Any) -> dict[str, Any]:
+        self.asked.append(asked)
+        if isinstance(self.document, Exception):
+            raise self.document
+        return self.document
+
+    def get(self, *path: str, **query: Any) -> dict[str, Any]:
+        return self._answer("GET", *path, {name: value for name, value in query.items() if value is not None})
+
+    def post(self, *path: str, **body: Any) -> dict[str, Any]:
+        return self._answer("POST", *path, {name: value for name, value in body.items() if value is not None})
+
+    def put(self, *path: str, body: dict[str, Any]) -> dict[str, Any]:
+        return self._answer("PUT", *path, body)
+
+
+@pytest.fixture(autouse=True)
+def fake(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
+    monkeypatch.setattr(commands, "Gateway", Fake)
+    Fake.made, Fake.asked, Fake.document = [], [], {}
+    return Fake
+
+
+@pytest.mark.parametrize(
+    ("line", "asked"),
+    [
+        ("status", ("GET", "status", {})),
+        ("sessions", ("GET", "sessions", {})),
+        (
+            f"sessions --canister {CANISTER} --principal 2vxsx-fae --state open --limit 5",
+            ("GET", "sessions", {"canister": CANISTER, "principal": "2vxsx-fae", "state": "open", "limit": 5}),
+        ),
+        ("session ab12-3", ("GET", "sessions", "ab12-3", {})),
+        (f"canisters --canister {CANISTER}", ("GET", "canisters", {"canister": CANISTER})),
+        ("kick ab12-3", ("POST", "kick", {"session": "ab12-3", "code": 1008})),
+        (
+            f"kick --canister {CANISTER} --principal 2vxsx-fae --reconnect",
+            ("POST", "kick", {"canister": CANISTER, "principal": "2vxsx-fae", "code": 4100}),
+        ),
+        ("drain", ("POST", "drain", {})),
+        ("drain --window 2.5", ("POST", "drain", {"window": 2.5})),
+        ("deny", ("GET", "deny", {})),
+        (f"deny {CANISTER}", ("POST", "deny", {"canister": CANISTER})),
+        (f"allow {CANISTER}", ("POST", "allow", {"canister": CANISTER})),
+        ("log-level", ("GET", "log-levels", {})),
+        ("log-level relay debug", ("PUT", "log-levels", {"relay": "debug"})),
+        ("log-level * warn", ("PUT", "log-levels", {"*": "warn"})),
+        ("log-level relay --reset", ("PUT", "log-levels", {"relay": None})),
+        ("log-level --reset", ("PUT", "log-levels", {"reset": True})),
+    ],
+)
+def test_what_is_asked(fake: type[Fake], line: str, asked: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    fake.document = {"some": ["thing"]}
+    assert run([*line.split(), "--json"], WHERE) == 0
+    assert fake.asked == [asked]
+    out = capsys.readouterr().out
+    assert json.loads(out) == {"some": ["thing"]}
+    assert out.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("", "COMMAND"),
+        ("dance", "invalid choice"),
+        ("kick", "kick: say either a session"),
+        (f"kick ab12-3 --canister {CANISTER}", "kick: say either a session"),
+        ("allow", "canister"),
+        ("sessions --state shut", "invalid choice"),
+        ("sessions --limit many", "invalid int"),
+        ("log-level relay", "log-level: say COMPONENT LEVEL"),
+        ("log-level relay debug --reset", "log-level: say COMPONENT LEVEL"),
+    ],
+)
+def test_wrong_command_lines(fake: type[Fake], line: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(line.split(), WHERE)
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert words in said
+    assert said.startswith("icwsctl: ")
+    assert said.count("\n") == 1
+    assert fake.asked == []
+
+
+def test_where_the_gateway_is(fake: type[Fake], capsys: pytest.CaptureFixture[str]) -> None:
+    environment = {**WHERE, "ICWS_ADMIN_TOKEN_FILE": "/t"}
+    run(["deny", "--json"], environment)
+    run(["--endpoint", "9091", "--token-file", "/u", "deny", "--json"], environment)
+    run(["deny", "--endpoint=9092", "--token-file=/v", "--json"], environment)
+    run(["--json", "deny"], {**WHERE, "ICWS_ADMIN_TOKEN_FILE": ""})
+    assert fake.made == [
+        ("unix:/run/icws/admin.sock", Path("/t")),
+        ("9091", Path("/u")),
+        ("9092", Path("/v")),
+        ("unix:/run/icws/admin.sock", None),
+    ]
+    with pytest.raises(SystemExit) as ended:
+        run(["deny"], {})
+    assert ended.value.code == 2
+    assert "say --endpoint, or set ICWS_ADMIN_ENDPOINT" in capsys.readouterr().err
+
+
+def test_what_fails_is_a_line(fake: type[Fake], capsys: pytest.CaptureFixture[str]) -> None:
+    fake.document = Failed("there is no session\n'x'\x1b[2J")
+    assert run(["session", "x"], WHERE) == 1
+    assert capsys.readouterr() == ("", "icwsctl: there is no session\\n'x'\\x1b[2J\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "document", "text"),
+    [
+        ("kick ab12-3", {"closed": 1}, "1 closed"),
+        ("drain", {"draining": True, "window": 10.0}, "draining, over 10 s"),
+        (f"deny {CANISTER}", {"canister": CANISTER, "changed": True, "closed": 3}, f"{CANISTER} denied, 3 closed"),
+        (
+            f"deny {CANISTER}",
+            {"canister": CANISTER, "changed": False, "closed": 0},
+            f"{CANISTER} was denied already, 0 closed",
+        ),
+        ("deny", {"denied": [], "configured": []}, "no canister is denied"),
+        (
+            "deny",
+            {"denied": ["b"], "configured": ["a"]},
+            "CANISTER  DENIED\na         configured\nb         at run time",
+        ),
+        (
+            f"allow {CANISTER}",
+            {"canister": CANISTER, "changed": True, "served": True},
+            f"{CANISTER} not denied at run time any more",
+        ),
+        (
+            f"allow {CANISTER}",
+            {"canister": CANISTER, "changed": False, "served": False},
+            f"{CANISTER} was not denied at run time; the configuration does not let it be served",
+        ),
+        ("session ab12-3", {"id": "ab12-3", "peer": None}, "id    ab12-3\npeer  -"),
+    ],
+)
+def test_what_people_see(
+    fake: type[Fake], line: str, document: dict[str, Any], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.document = document
+    assert run(line.split(), WHERE) == 0
+    assert capsys.readouterr() == (f"{text}\n", "")
+
+
+@pytest.mark.parametrize(("line", "status"), [("kick x", 1), ("sessions", 0), ("log-level relay debug", 1)])
+def test_workers_that_have_not_answered(
+    fake: type[Fake], line: str, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.document = {"closed": 1, "missing_workers": [1, 3]}
+    assert run([*line.split(), "--json"], WHERE) == status
+    assert capsys.readouterr().err == "icwsctl: not all workers have answered, without: 1, 3\n"

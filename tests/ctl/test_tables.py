@@ -1,0 +1,133 @@
+"""Answers as people read them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from icwsgw.ctl import tables
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, "-"), (0, "0.0s"), (1.26, "1.3s"), (59.9, "59s"), (60, "1m0s"), (3_725, "1h2m"), (90_061, "1d1h")],
+)
+def test_durations(seconds: float | None, text: str) -> None:
+    assert tables.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(None, "-"), (0, "0B"), (999, "999B"), (1024, "1.0K"), (204_800, "200K"), (1 << 20, "1.0M"), (5 << 40, "5.0T")],
+)
+def test_sizes(count: int | None, text: str) -> None:
+    assert tables.size(count) == text
+
+
+def test_columns_are_aligned() -> None:
+    assert tables.table(["NAME", "COUNT>", "MORE"], [["a", 7, None], ["long", 1234, "x"]]) == (
+        "NAME  COUNT  MORE\na         7  -\nlong   1234  x"
+    )
+
+
+def test_strangers_words_cannot_move_the_cursor() -> None:
+    assert tables.clean("a\x1b[2Jb\nc") == "a\\x1b[2Jb\\nc"
+    assert tables.clean("größer") == "größer"
+
+
+ROW: dict[str, Any] = {
+    "worker": 1,
+    "id": "ab12-3",
+    "state": "open",
+    "canister": "bkyz2-fmaaa-aaaaa-qaaaq-cai",
+    "principal": "2vxsx-fae",
+    "client_nonce": "7",
+    "peer": "192.0.2.1:5",
+    "gateway_principal": "aaaaa-aa",
+    "age_s": 61.5,
+    "messages_up": 3,
+    "messages_down": 4,
+    "bytes_up": 2048,
+    "bytes_down": 10,
+    "outbox_bytes": 0,
+    "relay_queue": 2,
+}
+
+
+def test_sessions() -> None:
+    text = tables.sessions({"sessions": [ROW], "more": True})
+    head, row, more = text.splitlines()
+    assert head.split()[:2] == ["SESSION", "STATE"]
+    assert row.split() == [
+        *("ab12-3", "open", "1", "1m1s", "3/2.0K", "4/10B", "0B", "2"),
+        *("192.0.2.1:5", "bkyz2-fmaaa-aaaaa-qaaaq-cai", "2vxsx-fae"),
+    ]
+    assert more.startswith("there are more sessions")
+    assert tables.sessions({"sessions": [], "more": False}) == "no sessions"
+
+
+def test_canisters() -> None:
+    poller = {
+        "worker": 0,
+        "gateway_principal": "aaaaa-aa",
+        "sessions": 2,
+        "next_message": 17,
+        "in_flight": 1,
+        "last_good_s": 0.04,
+        "failures": 3,
+        "last_error": "HTTP 500: \x1b[31m",
+        "last_error_s": 2.0,
+    }
+    quiet = {**poller, "worker": 1, "last_error": None, "last_error_s": None}
+    row = {"canister": "bkyz2-fmaaa-aaaaa-qaaaq-cai", "sessions": 4, "pollers": [poller, quiet]}
+    _, one, two = tables.canisters({"canisters": [row], "more": False}).splitlines()
+    assert one.split(maxsplit=7)[1:] == ["0", "2", "17", "1", "0.0s", "3", "2.0s ago: HTTP 500: \\x1b[31m"]
+    assert two.split()[-1] == "-"
+
+
+def test_levels() -> None:
+    document = {
+        "levels": {"*": "info", "relay": "debug"},
+        "overrides": {"relay": "debug"},
+        "configured": "info",
+        "components": ["gateway", "relay"],
+    }
+    assert tables.levels(document).splitlines()[1:] == [
+        "*          info   configured",
+        "relay      debug  set at run time",
+        "components: gateway, relay",
+    ]
+
+
+def test_the_status() -> None:
+    document = {
+        "now": 1000.0,
+        "started": 900.0,
+        "version": "1.0",
+        "network": "https://icp-api.io",
+        "principal": "2vxsx-fae",
+        "ready": False,
+        "draining": False,
+        "findings": [{"name": "network", "reason": "not reached"}, {"name": "listening", "reason": None}],
+        "sessions": {"init": 0, "open": 5},
+        "canister_count": 2,
+        "totals": {"up": 10, "down": 20},
+        "tls_expires": 87_400.0,
+        "workers": [{"worker": 0, "pid": 7, "state": "serving", "sessions": 5, "memory": 1 << 26, "restarts": 0}],
+    }
+    text = tables.status(document)
+    for line in (
+        "state        not ready; network: not reached",
+        "running for  1m40s",
+        "sessions     0 init, 5 open",
+        "messages     10 up, 20 down",
+        "certificate  valid for 1d0h",
+    ):
+        assert line in text.splitlines()
+    assert text.splitlines()[-1].split() == ["0", "7", "serving", "5", "64.0M", "0"]
+    text = tables.status({**document, "ready": True, "findings": [], "tls_expires": None})
+    assert "state        ready" in text
+    assert "certificate  none" in text
+    assert "draining" in tables.status({**document, "draining": True, "tls_expires": 1.0})
+    assert "certificate  expired" in tables.status({**document, "tls_expires": 1.0})
