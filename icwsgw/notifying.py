@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
@@ -21,10 +22,10 @@ def stop_patience(config: GatewayConfig) -> float:
 class NotifyingService(Service):
     """Says ready when everything before it has started and the reactor runs, and stopping when the stop begins.
 
-    :param patience: seconds that the stop may take, for the manager to know
+    :param patience: gives the seconds that the stop may take, for the manager to know; asked when it begins
     """
 
-    def __init__(self, notifier: Notifier, reactor: Any, patience: float) -> None:
+    def __init__(self, notifier: Notifier, reactor: Any, patience: Callable[[], float]) -> None:
         self._notifier = notifier
         self._reactor = reactor
         self._patience = patience
@@ -37,7 +38,7 @@ class NotifyingService(Service):
     def stopService(self) -> None:  # noqa: N802
         """Say stopping; the manager's watchdog goes on being fed, since the drain takes its time."""
         super().stopService()  # type: ignore[no-untyped-call]
-        self._notifier.stopping(self._patience, "draining")
+        self._notifier.stopping(self._patience(), "draining")
 
     def _ready(self) -> None:
         if self.running:

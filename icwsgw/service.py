@@ -11,15 +11,22 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.threads import deferToThreadPool
 
 from icwsgw import fastpoll
 from icwsgw._version import __version__
+from icwsgw.addresses import private
+from icwsgw.admin.access import Access, admin_access
+from icwsgw.admin.api import Api, Replies
+from icwsgw.admin.control import NO_OVERRIDES, Control, Overrides, Question
 from icwsgw.admin.resource import Admin, AdminSite
+from icwsgw.admin.site import ApiSite
+from icwsgw.admin.status import Status
 from icwsgw.agent.client import IcAgent
 from icwsgw.agent.reach import Reach
 from icwsgw.agent.transport import Transport
@@ -34,9 +41,11 @@ from icwsgw.observe.labels import RELOAD_OUTCOMES
 from icwsgw.observe.lag import LagSampler
 from icwsgw.observe.logs import get_logger, lines_unwritable, lines_written
 from icwsgw.observe.metrics import Metrics
+from icwsgw.observe.recent import Recent
 from icwsgw.server.endpoints import ListeningService, listening_service
 from icwsgw.server.factory import GatewayFactory
 from icwsgw.server.tls import ServerTls
+from icwsgw.starting import stop
 
 _log = get_logger("service")
 
@@ -51,8 +60,12 @@ class GatewayService(MultiService):
 
     :param first_identity: number of the first of its ``config.identities`` identities
     :param endpoints: sockets that another process has bound, by the address of ``config`` they are for
+    :param recent: the last warnings and errors, for the status page
     :ivar gateway: its clients and canisters
+    :ivar status: what the status page shows
     :ivar agent: its network
+    :ivar control: answers the admin API's questions
+    :ivar overrides: what was changed by the admin API
     """
 
     def __init__(
@@ -62,6 +75,7 @@ class GatewayService(MultiService):
         *,
         first_identity: int = 0,
         endpoints: Mapping[str, Any] | None = None,
+        recent: Recent | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._config = config
@@ -102,8 +116,20 @@ class GatewayService(MultiService):
             tracing=self._tracing,
         )
         self.gateway = Gateway(context)
+        self.control = Control(self.gateway)
+        self.overrides = NO_OVERRIDES
+        self._access: Access | None = None
         self.factory = GatewayFactory(self.gateway)
         self._lag = LagSampler(self.metrics.event_loop_lag, reactor)
+        self.status = Status(
+            self.gateway,
+            self.health,
+            self._lag,
+            recent=recent,
+            connections=lambda: len(self.factory.connections),
+            first_identity=first_identity,
+            worker=first_identity // config.identities,
+        )
         self._add_listeners(endpoints or {})
         self._watch()
 
@@ -126,8 +152,12 @@ class GatewayService(MultiService):
         observe = metrics.tls_resolution_time.observe
         tls: ServerTls | None = configured_tls(config, observe_handshake=observe)
         if config.prometheus_endpoint:
-            admin = Admin(metrics.registry, self.health, self._facts)
+            admin = Admin(metrics.registry, self.health, self.status.document)
             self._add(listening_service(config.prometheus_endpoint, AdminSite(admin, reactor), reactor=reactor))
+        if config.admin_endpoint:
+            self._access = admin_access(config)
+            site = ApiSite(Api(self), self._access, reactor)
+            self._add(listening_service(private(config.admin_endpoint), site, reactor=reactor))
         for address in config.gateway_addresses:
             listener = listening_service(
                 address,
@@ -179,16 +209,6 @@ class GatewayService(MultiService):
         certificates = self._certificates()
         return {outcome: sum(tls.reloads[outcome] for tls in certificates) for outcome in RELOAD_OUTCOMES}
 
-    def _facts(self) -> list[tuple[str, str]]:
-        registry = self.gateway.registry
-        return [
-            ("version", __version__),
-            ("principal", self.identities.primary.principal.text),
-            ("network", self._network_url),
-            ("clients", str(len(registry.sessions))),
-            ("canisters polled", str(len(registry.pollers))),
-        ]
-
     # running
 
     def startService(self) -> None:  # noqa: N802
@@ -210,6 +230,7 @@ class GatewayService(MultiService):
         self.gateway.start()
         self.factory.start()
         self._lag.start()
+        self.status.start()
         if self._config.devnet:
             _log.info("demo page of the embedded replica", url=self._network_url + "/")
 
@@ -234,8 +255,10 @@ class GatewayService(MultiService):
             self._dropping.reset(HURRIED_CLOSE)
 
     def reload(self, config: GatewayConfig) -> None:
-        """Go on with the lists of ``config``, and look at the certificates."""
+        """Go on with the lists of ``config``, and look at the certificates and at the admin token."""
         self._config = config
+        if self._access is not None:
+            self._access.read_again()
         self.gateway.serve(config)
         self.factory.origins = config.allowed_origins
         for tls in self._certificates():
@@ -244,6 +267,42 @@ class GatewayService(MultiService):
     def reloaded(self, ok: bool) -> None:
         """Count that the configuration was read again, or could not be."""
         self.metrics.reloads.inc("ok" if ok else "failed")
+
+    # what the admin API asks for, see icwsgw.admin.api.Service
+
+    @property
+    def config(self) -> GatewayConfig:
+        """The configuration that runs."""
+        return self._config
+
+    @property
+    def draining(self) -> bool:
+        """Whether the end has begun."""
+        return self._stopping is not None
+
+    def ask(self, question: Question) -> Deferred[Replies]:
+        """Answer a question at once: this is the only process."""
+        return succeed(Replies({0: self.control.answer(question)}, []))
+
+    def override(self, overrides: Overrides) -> Deferred[Replies]:
+        """Go on with these."""
+        self.overrides = overrides
+        return self.ask({"what": "override", "overrides": overrides.to_json()})
+
+    def tell_status(self) -> Deferred[dict[str, Any]]:
+        """What the status page shows."""
+        return succeed(self.status.document())
+
+    def drain_over(self, window: float) -> None:
+        """Take so many seconds to let clients go, when the end comes."""
+        self._config = replace(self._config, drain_window=window)
+
+    def drain(self, window: float) -> None:
+        """Begin to end, as by SIGTERM."""
+        self.drain_over(window)
+        stop(self._reactor)
+
+    # the end
 
     async def _stop(self) -> None:
         await _all(*(listener.stopService() for listener in self._listeners))
@@ -254,6 +313,7 @@ class GatewayService(MultiService):
         await self._connections_end()
         self.factory.stop()
         self.gateway.stop()
+        self.status.stop()
         self._lag.stop()
         self.reach.stop()
         await self.agent.stop()
@@ -277,9 +337,10 @@ async def _all(*waits: Any) -> None:
     await DeferredList(waits)
 
 
-def make_gateway_service(config: GatewayConfig, reactor: Any) -> GatewayService:
+def make_gateway_service(config: GatewayConfig, reactor: Any, recent: Recent | None = None) -> GatewayService:
     """Make the gateway that ``config`` asks for.
 
+    :param recent: what has been logged, for the status page
     :raises ConfigError: a key, a certificate or an address is of no use
     """
-    return GatewayService(config, reactor)
+    return GatewayService(config, reactor, recent=recent)

@@ -19,6 +19,7 @@ from icwsgw.observe.collector import load_tracing
 from icwsgw.observe.levels import parse_levels
 from icwsgw.observe.logs import ObservedService, get_logger, make_observer
 from icwsgw.observe.notify import Notifier
+from icwsgw.observe.recent import Recent
 from icwsgw.options import Option
 from icwsgw.printing import as_file, describe
 from icwsgw.reloading import Reloader
@@ -157,6 +158,7 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
         traces=config.data_dir / "traces",
         twistd=options.parent,
     )
+    recent = Recent().listen()
     log = get_logger("service")
     if config.exports_traces:
         load_tracing()
@@ -167,13 +169,13 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
     if config.workers > 1:
         from icwsgw.workers.supervisor import make_supervisor
 
-        gateway = make_supervisor(config, reactor, options.parent)
+        gateway = make_supervisor(config, reactor, options.parent, recent)
     else:
         from icwsgw.service import make_gateway_service
 
         if said := raise_limit(config.max_connections):
             log.warn(said)
-        gateway = make_gateway_service(config, reactor)
+        gateway = make_gateway_service(config, reactor, recent)
     end_well_on_signals(reactor, gateway.hurry)
     reload_on_hangup(reactor, Reloader(config, options.read_again, gateway, notifier.reloading))
     root = ObservedService(observer)

@@ -29,7 +29,7 @@ class Reactor:
 
 def test_ready_when_the_reactor_runs_and_stopping_when_the_stop_begins() -> None:
     notifier, reactor = Notifier(), Reactor()
-    service: Any = NotifyingService(notifier, reactor, 40.0)  # type: ignore[arg-type]
+    service: Any = NotifyingService(notifier, reactor, lambda: 40.0)  # type: ignore[arg-type]
     service.startService()
     assert notifier.said == []
     (run,) = reactor.calls

@@ -4,7 +4,8 @@
     /health/live    200 as long as the event loop runs
     /health/ready   200, or 503 with a reason a line
     /health         as /health/live (the original's exporter answers it so)
-    /               a page for browsers; the metrics for everybody else
+    /               the status page for browsers (icwsgw.admin.page); the metrics for everybody else
+    /status.json    what the page is made of (icwsgw.admin.status)
 
 The original's exporter shows its metrics on every path, so scrapers set up for it keep working: any other path
 gives the metrics as well, unless the client asks for HTML.
@@ -12,8 +13,8 @@ gives the metrics as well, unless the client asks for HTML.
 
 from __future__ import annotations
 
-import html
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -22,23 +23,31 @@ from twisted.web.resource import IResource
 from twisted.web.server import Site
 from zope.interface import implementer
 
+from icwsgw.admin.page import POLICY, page
 from icwsgw.observe.health import Health
 
 _TEXT = b"text/plain; charset=utf-8"
+_HTML = b"text/html; charset=utf-8"
+_JSON = b"application/json"
+
+_HEADERS = {
+    b"cache-control": b"no-store",
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"no-referrer",
+    b"content-security-policy": POLICY.encode("ascii"),
+}
 
 
 class Admin:
     """The answers, apart from HTTP: a path and an Accept header in, status, content type and body out.
 
-    :param facts: asked for each page: (name, value) pairs for people, for example the gateway's principal
+    :param document: gives the status document, asked for when somebody looks
     """
 
-    def __init__(
-        self, registry: CollectorRegistry, health: Health, facts: Callable[[], Iterable[tuple[str, str]]] = tuple
-    ) -> None:
+    def __init__(self, registry: CollectorRegistry, health: Health, document: Callable[[], Mapping[str, Any]]) -> None:
         self._registry = registry
         self._health = health
-        self._facts = facts
+        self._document = document
 
     def answer(self, path: str, accept: str) -> tuple[int, bytes, bytes]:
         """Answer a GET request."""
@@ -47,32 +56,26 @@ class Admin:
             return 200, _TEXT, b"OK\n"
         if path == "/health/ready":
             return self._ready()
+        if path == "/status.json":
+            return 200, _JSON, json.dumps(self._document(), separators=(",", ":")).encode()
         if path == "/metrics" or "text/html" not in accept:
             encode, content_type = choose_encoder(accept)
             return 200, content_type.encode("ascii"), encode(self._registry)
         if path:
-            return 404, _TEXT, b"There is /metrics, /health/live, /health/ready and / here.\n"
-        return 200, b"text/html; charset=utf-8", self._page().encode()
+            return 404, _TEXT, b"There is /metrics, /status.json, /health/live, /health/ready and / here.\n"
+        return 200, _HTML, page(self._document()).encode()
+
+    @staticmethod
+    def shows_status(path: str, accept: str) -> bool:
+        """Whether the answer to a GET request is made of the status document."""
+        path = path.rstrip("/")
+        return path == "/status.json" or (not path and "text/html" in accept)
 
     def _ready(self) -> tuple[int, bytes, bytes]:
         reasons = [f"{name}: {reason}" for name, reason in self._health.findings() if reason is not None]
         if reasons:
             return 503, _TEXT, ("\n".join(reasons) + "\n").encode()
         return 200, _TEXT, b"ready\n"
-
-    def _page(self) -> str:
-        findings = self._health.findings()
-        ready = all(reason is None for _, reason in findings)
-        rows = [("state", "ready" if ready else "not ready")]
-        rows += [(name, reason or "fine") for name, reason in findings]
-        rows += self._facts()
-        table = "".join(f"<tr><th>{html.escape(name)}<td>{html.escape(value)}\n" for name, value in rows)
-        return (
-            '<!DOCTYPE html>\n<html lang="en"><meta charset="utf-8"><title>IC WebSocket Gateway</title>\n'
-            "<style>body{font:16px/1.5 sans-serif;margin:2em}th{text-align:left;padding-right:2em}</style>\n"
-            f"<h1>IC WebSocket Gateway</h1>\n<table>\n{table}</table>\n"
-            '<p><a href="/metrics">metrics</a> <a href="/health/live">live</a> <a href="/health/ready">ready</a>\n'
-        )
 
 
 @implementer(IResource)
@@ -93,21 +96,28 @@ class AdminResource:
         """Refuse: a leaf has no children."""
         raise ValueError("the admin resource is a leaf")
 
+    def shows_status(self, request: Any) -> bool:
+        """Whether the status document will be asked for to answer a request."""
+        return self._admin.shows_status(*_asked(request))
+
     def render(self, request: Any) -> bytes:
         """Answer a request."""
         if request.method not in (b"GET", b"HEAD"):
             request.setResponseCode(405)
             request.setHeader(b"allow", b"GET, HEAD")
             return b""
-        accept = request.getHeader(b"accept") or b""
-        status, content_type, body = self._admin.answer(
-            request.path.decode("ascii", "replace"), accept.decode("ascii", "replace")
-        )
+        status, content_type, body = self._admin.answer(*_asked(request))
         request.setResponseCode(status)
         request.setHeader(b"content-type", content_type)
-        request.setHeader(b"cache-control", b"no-store")
-        request.setHeader(b"x-content-type-options", b"nosniff")
+        for name, value in _HEADERS.items():
+            request.setHeader(name, value)
         return b"" if request.method == b"HEAD" else body
+
+
+def _asked(request: Any) -> tuple[str, str]:
+    """The path and the Accept header."""
+    accept = request.getHeader(b"accept") or b""
+    return request.path.decode("ascii", "replace"), accept.decode("ascii", "replace")
 
 
 class AdminSite(Site):

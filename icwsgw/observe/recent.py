@@ -7,12 +7,13 @@ repeats itself ten times a second does not push out all others; fifty entries ar
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from icwsgw.observe.logs import Fields
 
 #: Entries, and the characters of each of their texts.
 KEEP: Final = 50
@@ -35,25 +36,25 @@ class Recent:
 
     def listen(self) -> Recent:
         """Take note of all that is logged in this process from now on."""
-        globalLogPublisher.addObserver(self)
+        globalLogPublisher.addObserver(cast(Any, self))
         return self
 
     def __call__(self, event: LogEvent) -> None:
         """Take note of one event, if it is a warning or an error."""
-        level = _LEVELS.get(event.get("log_level"))  # type: ignore[arg-type]
+        level = _LEVELS.get(event.get("log_level"))
         if level is None:
             return
         component = str(event.get("log_namespace") or "twisted").removeprefix("icwsgw.")
-        fields = event.get("icws_fields")
+        fields = Fields(event.get("icws_fields") or {})
+        worker = fields.pop("worker", None)
         failure = event.get("log_failure")
         message = event.get("icws_message")
         text = message if isinstance(message, str) else formatEvent(event)
         text = text.strip().partition("\n")[0] or (failure.getErrorMessage() if isinstance(failure, Failure) else "")
-        details = str(fields).strip() if fields else ""
+        details = str(fields).strip()
         if isinstance(failure, Failure):
-            details = f"{details} {failure.type.__name__}: {failure.getErrorMessage()}".strip()
-        canister = str(fields.get("canister", "")) if isinstance(fields, Mapping) else ""
-        key = (component, text[:MAX_TEXT], canister)
+            details = f"{details} {type(failure.value).__name__}: {failure.getErrorMessage()}".strip()
+        key = (component, text[:MAX_TEXT], str(fields.get("canister", "")))
         at = float(event.get("log_time", 0.0))
         before = self._entries.pop(key, None)
         self._entries[key] = {
@@ -64,6 +65,7 @@ class Recent:
             "component": component,
             "text": text[:MAX_TEXT],
             "details": details[:MAX_TEXT],
+            "workers": [] if worker is None else [worker],
         }
         if len(self._entries) > self._keep:
             self._entries.popitem(last=False)
@@ -72,6 +74,7 @@ class Recent:
         """Give the entries, the latest first.
 
         Each has ``at`` and ``first`` (seconds since 1970), ``count``, ``level``, ``component``, ``text`` and
-        ``details``, which are those of the last time.
+        ``details``, which are those of the last time, and ``workers``, the numbers of the processes it was seen in
+        where there are several.
         """
         return [dict(entry) for entry in reversed(self._entries.values())]

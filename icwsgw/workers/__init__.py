@@ -9,9 +9,11 @@ A worker is a process of its own, not a fork: it begins with ``python -m icwsgw.
 and the worker ends too. What is said over the pipes is one JSON object a line::
 
     supervisor -> worker   the orders, as the first line; then
-                           {"do": "report", "number": n}    {"do": "reload", "config": ...}
-                           {"do": "drain"}    {"do": "hurry"}    {"do": "replaced", "canister", "sender", "from"}
+                           {"do": "report", "number": n, "status": wanted}    {"do": "reload", "config": ...}
+                           {"do": "drain", "window": seconds}    {"do": "hurry"}
+                           {"do": "replaced", "canister", "sender", "own"}    {"do": "ask", "number": n, "what": {...}}
     worker -> supervisor   {"said": "ready"}    {"said": "report", "number": n, ...}
+                           {"said": "answer", "number": n, "answer": {...}}: null where it has failed
                            {"said": "deaf"}: it does not accept any more
                            {"said": "accepted", "canister", "sender"}: a client was accepted by its canister
 """

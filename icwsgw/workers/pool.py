@@ -16,12 +16,15 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
+from icwsgw.admin.api import Replies
 from icwsgw.clock import Clock, Timer
 from icwsgw.observe.health import Finding
 from icwsgw.observe.logs import get_logger
 from icwsgw.workers.aggregate import Aggregate
 from icwsgw.workers.lines import LineSplitter, line_of
 from icwsgw.workers.orders import ANSWERS_FD, ORDERS_FD
+from icwsgw.workers.questions import Questions
+from icwsgw.workers.status import Statuses
 
 #: Seconds between two reports that are asked for without anybody wanting them, and the longest silence.
 REPORT_PERIOD: Final = 5.0
@@ -115,12 +118,14 @@ class Worker(ProcessProtocol):
             _log.info("worker is ready", number=self.number, pid=self.pid)
         elif what == "report":
             self.findings = [Finding(*finding) for finding in answer["findings"]]
-            self._pool.reported(self, answer["number"], answer["families"])
+            self._pool.reported(self, answer["number"], answer["families"], answer.get("status"))
         elif what == "deaf":
             self.deaf = True
             self._pool.gone_deaf()
         elif what == "accepted":
             self._pool.accepted(self, answer)
+        elif what == "answer":
+            self._pool.questions.answered(self.number, answer["number"], answer["answer"])
 
 
 class WorkerPool:
@@ -132,7 +137,9 @@ class WorkerPool:
     :param output: told (bytes, worker number) that a worker wrote to its standard streams, where these are pipes
     :ivar workers: the living processes by worker number
     :ivar metrics: sums of what they count
-    :ivar restarts: how many processes were started beyond the first of each worker
+    :ivar statuses: what the status page shows of each
+    :ivar restarted: how many processes were started beyond the first, by worker number
+    :ivar questions: those that were put to workers, see :meth:`ask`
     """
 
     def __init__(
@@ -148,8 +155,10 @@ class WorkerPool:
         self.count = count
         self.workers: dict[int, Worker] = {}
         self.metrics = Aggregate()
-        self.restarts = 0
+        self.statuses = Statuses()
+        self.restarted = [0] * count
         self.draining = False
+        self.questions = Questions(clock)
         self._spawn = spawn
         self._orders = orders
         self._failures = [0] * count
@@ -173,6 +182,11 @@ class WorkerPool:
         """How many workers serve clients, and are content with themselves."""
         return sum(self._content(worker) for worker in self.workers.values())
 
+    @property
+    def restarts(self) -> int:
+        """How many processes were started beyond the first of each worker."""
+        return sum(self.restarted)
+
     def state(self) -> str | None:
         """Why the workers as a whole are not ready, or None: half of them have to be."""
         ready = self.ready
@@ -190,15 +204,24 @@ class WorkerPool:
     def _content(worker: Worker) -> bool:
         return worker.ready and all(finding.reason is None for finding in worker.findings)
 
-    def refresh(self) -> Deferred[None]:
-        """Have every worker report; fires when all have, or after :data:`REPORT_PATIENCE` without some."""
+    def refresh(self, status: bool = False) -> Deferred[None]:
+        """Have every worker report; fires when all have, or after :data:`REPORT_PATIENCE` without some.
+
+        :param status: what the status page shows, too
+        """
         done: Deferred[None] = Deferred()
-        number = self._ask()
+        number = self._ask(status)
         late = self.clock.callLater(REPORT_PATIENCE, self._answer, number)
         done.addBoth(_cancel, late)
         self._wanted.append((number, done))
         self._check_reports()
         return done
+
+    def ask(self, what: Mapping[str, Any]) -> Deferred[Replies]:
+        """Put a question to all; see :mod:`icwsgw.admin.control` for what may be asked."""
+        tells = {number: worker.tell for number, worker in self.workers.items()}
+        ready = {number for number, worker in self.workers.items() if worker.ready}
+        return self.questions.ask(what, self.count, tells, ready)
 
     def tell(self, order: Mapping[str, Any]) -> None:
         """Send an order to all."""
@@ -207,9 +230,10 @@ class WorkerPool:
 
     # the end
 
-    def drain(self, patience: float) -> tuple[Deferred[None], Deferred[None]]:
+    def drain(self, window: float, patience: float) -> tuple[Deferred[None], Deferred[None]]:
         """Drain all workers, and start none any more.
 
+        :param window: seconds over which clients are closed
         :param patience: seconds after which those that are left are killed
         :return: fires when none accepts any more; fires when all have ended
         """
@@ -220,7 +244,7 @@ class WorkerPool:
             timer.cancel()
         self._restarting.clear()
         self._killing = self.clock.callLater(patience, self._kill)
-        self.tell({"do": "drain"})
+        self.tell({"do": "drain", "window": window})
         for worker in self.workers.values():
             if not worker.ready:
                 # nobody is connected to it, and it may take seconds to hear of the drain
@@ -249,10 +273,12 @@ class WorkerPool:
 
     # told by workers
 
-    def reported(self, worker: Worker, number: int, families: list[Any]) -> None:
+    def reported(self, worker: Worker, number: int, families: list[Any], status: dict[str, Any] | None = None) -> None:
         """Take a report."""
         worker.reported = max(worker.reported, number)
         self.metrics.report(str(worker.number), families)
+        if status is not None:
+            self.statuses.report(worker.number, status)
         self._check_reports()
 
     def accepted(self, worker: Worker, answer: Mapping[str, Any]) -> None:
@@ -266,6 +292,8 @@ class WorkerPool:
         number = worker.number
         del self.workers[number]
         self.metrics.ended(str(number))
+        self.statuses.ended(number)
+        self.questions.lost(number)
         self._check_reports()
         self.gone_deaf()
         if self.draining:
@@ -291,7 +319,7 @@ class WorkerPool:
 
     def _restart(self, number: int) -> None:
         del self._restarting[number]
-        self.restarts += 1
+        self.restarted[number] += 1
         self._start(number)
 
     def _start(self, number: int) -> None:
@@ -305,11 +333,11 @@ class WorkerPool:
             if now - worker.heard > (SILENCE if worker.ready else START):
                 _log.error("worker hangs, it is killed", number=worker.number, pid=worker.pid)
                 worker.kill()
-        self._ask()
+        self._ask(status=True)
 
-    def _ask(self) -> int:
+    def _ask(self, status: bool) -> int:
         self._number += 1
-        self.tell({"do": "report", "number": self._number})
+        self.tell({"do": "report", "number": self._number, "status": status})
         return self._number
 
     def _check_reports(self) -> None:

@@ -24,6 +24,7 @@ from icwsgw.errors import ConfigError
 from icwsgw.observe.levels import parse_levels
 from icwsgw.observe.logs import change_levels, get_logger, make_observer, mark
 from icwsgw.observe.metrics import CANISTERS_OF_A_WORKER
+from icwsgw.observe.recent import Recent
 from icwsgw.starting import one_line
 from icwsgw.workers.aggregate import snapshot
 from icwsgw.workers.lines import Lines
@@ -57,24 +58,39 @@ class Obedience:
         service = self._service
         what = order["do"]
         if what == "report":
-            self._answer({"said": "report", "number": order["number"], **self.report()})
+            self._answer({"said": "report", "number": order["number"], **self.report(bool(order.get("status")))})
         elif what == "replaced":
             self._replaced(order["canister"], order["sender"], bool(order["own"]))
         elif what == "reload":
             config: GatewayConfig = config_from_json(order["config"])
             change_levels(parse_levels(config.log_level), parse_levels(config.log_file_level))
             service.reload(config)
+        elif what == "ask":
+            self._answer({"said": "answer", "number": order["number"], "answer": self._asked(order["what"])})
         elif what == "drain":
+            service.drain_over(order["window"])
             self._stop()
         elif what == "hurry":
             service.hurry()
 
-    def report(self) -> dict[str, Any]:
-        """Everything that the supervisor shows of this worker."""
+    def report(self, status: bool = True) -> dict[str, Any]:
+        """Everything that the supervisor shows of this worker.
+
+        :param status: what the status page shows, too
+        """
         return {
+            **({"status": self._service.status.document()} if status else {}),
             "findings": [list(finding) for finding in self._service.health.findings()],
             "families": snapshot(self._service.metrics.registry),
         }
+
+    def _asked(self, what: Mapping[str, Any]) -> dict[str, Any] | None:
+        try:
+            answer: dict[str, Any] = self._service.control.answer(what)
+        except Exception:
+            _log.failure("a question of the supervisor failed", what=what.get("what"))
+            return None
+        return answer
 
     def _accepted(self, canister: bytes, sender: bytes) -> None:
         key = canister.hex(), sender.hex()
@@ -149,13 +165,17 @@ def run(orders: Orders, rest: bytes = b"") -> None:
         traces=config.data_dir / "traces",
         twistd={} if orders.syslog is None else {"syslog": True, "prefix": orders.syslog},
     )
+    recent = Recent().listen()
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
     if said := raise_limit(config.max_connections):
         _log.warn(said)
     endpoints = {given.address: GivenEndpoint(reactor, given.descriptor, given.family) for given in orders.sockets}
-    service: Any = GatewayService(config, reactor, first_identity=orders.first_identity, endpoints=endpoints)
+    service: Any = GatewayService(
+        config, reactor, first_identity=orders.first_identity, endpoints=endpoints, recent=recent
+    )
     service.metrics.canisters.keep = CANISTERS_OF_A_WORKER
     link = Link(reactor, service)
+    service.override(orders.overrides)
     _handle_signals(reactor, link)
     service.privilegedStartService()
     service.startService()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,22 @@ from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET
 
 from icwsgw._version import __version__
+from icwsgw.addresses import private
+from icwsgw.admin.access import Access, admin_access
+from icwsgw.admin.api import Api, Replies
+from icwsgw.admin.control import NO_OVERRIDES, Overrides, Question
 from icwsgw.admin.resource import Admin, AdminResource, AdminSite
+from icwsgw.admin.site import ApiSite
 from icwsgw.checks import configured_tls
 from icwsgw.config import GatewayConfig
 from icwsgw.gateway.identities import load_or_create_key_file
 from icwsgw.notifying import stop_patience
 from icwsgw.observe.health import Health
-from icwsgw.observe.logs import get_logger, pass_on
+from icwsgw.observe.logs import get_logger, override_levels, pass_on
 from icwsgw.observe.metrics import SupervisorMetrics
+from icwsgw.observe.recent import Recent
 from icwsgw.server.endpoints import listening_service
+from icwsgw.starting import stop
 from icwsgw.workers.aggregate import snapshot
 from icwsgw.workers.orders import (
     ANSWERS_FD,
@@ -43,6 +51,7 @@ from icwsgw.workers.orders import (
 )
 from icwsgw.workers.pool import Worker, WorkerPool
 from icwsgw.workers.sockets import HeldSocket
+from icwsgw.workers.status import GatewayStatus
 
 #: Variables that service managers set for the process they have started, which is not the worker.
 _OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
@@ -54,10 +63,17 @@ class SupervisorService(MultiService):
     """The gateway as several processes.
 
     :param twistd: twistd's own options: where its log goes, and which reactor
+    :param recent: the last warnings and errors, for the status page
     :raises ConfigError: a key, a certificate or an address is of no use
     """
 
-    def __init__(self, config: GatewayConfig, reactor: Any, twistd: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        config: GatewayConfig,
+        reactor: Any,
+        twistd: Mapping[str, Any] | None = None,
+        recent: Recent | None = None,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._config = config
         self._reactor = reactor
@@ -83,13 +99,20 @@ class SupervisorService(MultiService):
         self.health = Health()
         self.health.add("workers", self.pool.state)
         self.health.add("draining", lambda: "the gateway is shutting down" if self.pool.draining else None)
+        self.status = GatewayStatus(self.pool, self.health, self._principal.text, lambda: self._config, recent=recent)
         if config.prometheus_endpoint:
             registry = CollectorRegistry(auto_describe=False)
             registry.register(self.pool.metrics)
-            admin = Admin(registry, self.health, self._facts)
+            admin = Admin(registry, self.health, self.status.document)
             site = AdminSite(admin, reactor)
             site.resource = FreshAdminResource(admin, self._refresh)
             self._add(listening_service(config.prometheus_endpoint, site, reactor=reactor))
+        self.overrides = NO_OVERRIDES
+        self._access: Access | None = None
+        if config.admin_endpoint:
+            self._access = admin_access(config)
+            api = ApiSite(Api(self), self._access, reactor)
+            self._add(listening_service(private(config.admin_endpoint), api, reactor=reactor))
 
     def _add(self, service: Any) -> None:
         service.setServiceParent(self)
@@ -122,6 +145,8 @@ class SupervisorService(MultiService):
     def reload(self, config: GatewayConfig) -> None:
         """Let the workers, those to come as well, go on with ``config``, and look at their certificates."""
         self._config = config
+        if self._access is not None:
+            self._access.read_again()
         self.pool.tell({"do": "reload", "config": config_to_json(worker_config(config))})
 
     def reloaded(self, ok: bool) -> None:
@@ -133,7 +158,7 @@ class SupervisorService(MultiService):
             self.pool.start()
 
     async def _stop(self) -> None:
-        deaf, ended = self.pool.drain(stop_patience(self._config))
+        deaf, ended = self.pool.drain(self._config.drain_window, stop_patience(self._config))
         # closing a listening socket shuts it for all processes, so not before they have let go of it
         await deaf
         await DeferredList([held.stopService() for held in self.sockets])
@@ -141,6 +166,37 @@ class SupervisorService(MultiService):
         stopped: Any = super().stopService()  # type: ignore[no-untyped-call]
         await stopped
         _log.info("gateway stopped")
+
+    # what the admin API asks for, see icwsgw.admin.api.Service
+
+    @property
+    def config(self) -> GatewayConfig:
+        """The configuration that runs."""
+        return self._config
+
+    @property
+    def draining(self) -> bool:
+        """Whether the end has begun."""
+        return self._stopping is not None
+
+    def ask(self, question: Question) -> Deferred[Replies]:
+        """Ask all workers."""
+        return self.pool.ask(question)
+
+    def override(self, overrides: Overrides) -> Deferred[Replies]:
+        """Let the workers, those to come as well, go on with these, and so does our own log."""
+        self.overrides = overrides
+        override_levels(overrides.levels)
+        return self.ask({"what": "override", "overrides": overrides.to_json()})
+
+    def tell_status(self) -> Deferred[dict[str, Any]]:
+        """What the status page shows, as fresh as it will get."""
+        return self._refresh(True).addCallback(lambda _: self.status.document())
+
+    def drain(self, window: float) -> None:
+        """Begin to end, as by SIGTERM."""
+        self._config = replace(self._config, drain_window=window)
+        stop(self._reactor)
 
     # workers
 
@@ -155,6 +211,7 @@ class SupervisorService(MultiService):
             ),
             reactor=self._twistd.get("reactor"),
             syslog=str(self._twistd.get("prefix") or "twistd") if self._twistd.get("syslog") else None,
+            overrides=self.overrides,
         )
         return orders.to_json().encode() + b"\n"
 
@@ -182,32 +239,15 @@ class SupervisorService(MultiService):
 
     # what people and probes see
 
-    def _refresh(self) -> Deferred[None]:
+    def _refresh(self, status: bool) -> Deferred[None]:
         self.pool.metrics.report("supervisor", snapshot(self._own))
-        return self.pool.refresh()
-
-    def _facts(self) -> list[tuple[str, str]]:
-        metrics, pool = self.pool.metrics, self.pool
-        facts = [
-            ("version", __version__),
-            ("principal", self._principal.text),
-            ("network", self._network_url),
-            ("clients", f"{metrics.value('icws_sessions'):.0f}"),
-            ("canisters polled", f"{metrics.value('icws_pollers'):.0f}"),
-        ]
-        for number in range(pool.count):
-            worker = pool.workers.get(number)
-            state = "starting again" if worker is None else f"process {worker.pid}, "
-            if worker is not None:
-                state += "ready" if worker.ready and not worker.deaf else "ending" if worker.deaf else "starting"
-            facts.append((f"worker {number}", state))
-        return facts
+        return self.pool.refresh(status)
 
 
 class FreshAdminResource(AdminResource):
     """Asks the workers before it answers.
 
-    :param refresh: fires when what is shown is as fresh as it will get
+    :param refresh: told whether it is the status that is shown; fires when that is as fresh as it will get
     """
 
     def __init__(self, admin: Admin, refresh: Any) -> None:
@@ -231,7 +271,7 @@ class FreshAdminResource(AdminResource):
             if not gone:
                 request.processingFailed(failure)
 
-        self._refresh().addCallback(answer).addErrback(failed)
+        self._refresh(self.shows_status(request)).addCallback(answer).addErrback(failed)
         return NOT_DONE_YET
 
 
@@ -243,9 +283,12 @@ def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return ours
 
 
-def make_supervisor(config: GatewayConfig, reactor: Any, twistd: Mapping[str, Any] | None) -> SupervisorService:
+def make_supervisor(
+    config: GatewayConfig, reactor: Any, twistd: Mapping[str, Any] | None, recent: Recent | None = None
+) -> SupervisorService:
     """Make the supervisor of as many workers as ``config`` asks for.
 
+    :param recent: what has been logged, for the status page
     :raises ConfigError: a key, a certificate or an address is of no use
     """
-    return SupervisorService(config, reactor, twistd)
+    return SupervisorService(config, reactor, twistd, recent)

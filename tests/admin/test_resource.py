@@ -1,3 +1,6 @@
+import json
+from typing import Any
+
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
@@ -9,6 +12,7 @@ from zope.interface.verify import verifyObject
 from icwsgw.admin.resource import Admin, AdminResource, AdminSite
 from icwsgw.observe.health import Health
 from icwsgw.observe.metrics import Metrics
+from tests.admin.documents import document
 
 BROWSER = "text/html,application/xhtml+xml,*/*;q=0.8"
 PROMETHEUS = (
@@ -23,9 +27,14 @@ class Site:
     def __init__(self) -> None:
         self.health = Health()
         self.metrics = Metrics()
-        self.admin = Admin(self.metrics.registry, self.health, lambda: [("principal", "<aaaaa-aa>")])
+        self.admin = Admin(self.metrics.registry, self.health, self.document)
         self.clock = Clock()
         self.site = AdminSite(self.admin, self.clock)
+
+    def document(self) -> dict[str, Any]:
+        findings = self.health.findings()
+        rows = [{"name": finding.name, "reason": finding.reason} for finding in findings]
+        return document(ready=self.health.ready, findings=rows, network="http://<r>")
 
     def request(self, method: str, path: str, accept: str = "") -> tuple[int, dict[str, str], bytes]:
         transport = StringTransport()
@@ -67,12 +76,25 @@ def test_browsers_get_a_page_at_the_root_and_metrics_where_they_are(site: Site) 
     site.health.add("network", lambda: "http://r & co has not been reached")
     status, headers, body = site.request("GET", "/", BROWSER)
     assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
-    assert b"not ready" in body
+    assert b"Not ready" in body
     assert b"http://r &amp; co" in body
-    assert b"&lt;aaaaa-aa&gt;" in body
-    assert b"<aaaaa-aa>" not in body
+    assert b"http://&lt;r&gt;" in body
+    assert b"<r>" not in body
+    policy = headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
     assert site.request("GET", "/metrics", BROWSER)[1]["content-type"].startswith("text/plain")
     assert site.request("GET", "/favicon.ico", BROWSER)[0] == 404
+
+
+def test_the_status_for_programs(site: Site) -> None:
+    for path in ("/status.json", "/status.json/"):
+        status, headers, body = site.request("GET", path, BROWSER)
+        assert (status, headers["content-type"]) == (200, "application/json")
+        assert json.loads(body) == site.document()
+    assert site.admin.shows_status("/", BROWSER)
+    assert site.admin.shows_status("/status.json", "")
+    assert not site.admin.shows_status("/", PROMETHEUS)
+    assert not site.admin.shows_status("/metrics", BROWSER)
 
 
 def test_live_and_ready(site: Site) -> None:

@@ -7,7 +7,7 @@ from twisted.logger import ILogObserver, Logger, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
-from icwsgw.observe.logs import get_logger
+from icwsgw.observe.logs import Fields, get_logger
 from icwsgw.observe.recent import MAX_TEXT, Recent
 
 
@@ -27,7 +27,7 @@ def test_warnings_and_errors_are_kept_the_latest_first(recent: Recent) -> None:
     newest, older = recent.entries()
     assert (newest["level"], newest["component"]) == ("error", "poller")
     assert (newest["text"], newest["details"], newest["count"]) == ("canister does not answer", "clients=3", 1)
-    assert older["details"] == 'canister=a-b error="timed out"'
+    assert (older["details"], older["workers"]) == ('canister=a-b error="timed out"', [])
     assert 1e9 < older["first"] == older["at"] <= newest["at"]
 
 
@@ -38,13 +38,13 @@ def test_what_comes_again_is_one_entry_for_each_canister(recent: Recent) -> None
             "log_namespace": "icwsgw.poller",
             "log_time": 100.0 + number,
             "icws_message": "poll failed",
-            "icws_fields": {"canister": "ab"[number % 2], "failures": number},
+            "icws_fields": Fields(canister="ab"[number % 2], failures=number, worker=3),
         }
         recent(event)
     (one, other) = recent.entries()
     assert (one["count"], one["first"], one["at"]) == (3, 100.0, 104.0)
     assert (other["count"], other["first"], other["at"]) == (2, 101.0, 103.0)
-    assert "4" in one["details"], "the last time's"
+    assert (one["details"], one["workers"]) == ("canister=a failures=4", [3]), "the last time's"
 
 
 def test_the_number_of_entries_and_their_length_are_bounded(recent: Recent) -> None:

@@ -7,6 +7,7 @@ from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTer
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from icwsgw.admin.api import Replies
 from icwsgw.workers.lines import line_of
 from icwsgw.workers.orders import ANSWERS_FD, ORDERS_FD
 from icwsgw.workers.pool import (
@@ -20,6 +21,7 @@ from icwsgw.workers.pool import (
     Worker,
     WorkerPool,
 )
+from icwsgw.workers.questions import PATIENCE
 
 
 class Process:
@@ -47,12 +49,13 @@ class Process:
     def say(self, **answer: Any) -> None:
         self.worker.childDataReceived(ANSWERS_FD, line_of(answer))
 
-    def report(self, number: int | None = None, **findings: str | None) -> None:
+    def report(self, number: int | None = None, status: dict[str, Any] | None = None, **findings: str | None) -> None:
         if number is None:
             numbers = (order["number"] for order in reversed(self.orders) if order.get("do") == "report")
             number = next(numbers, 0)
         families = [["icws_client_messages", "", "counter", [["icws_client_messages_total", {}, 1.0]]]]
-        self.say(said="report", number=number, findings=list(findings.items()), families=families)
+        more = {} if status is None else {"status": status}
+        self.say(said="report", number=number, findings=list(findings.items()), families=families, **more)
 
     def ready(self) -> Process:
         self.say(said="ready")
@@ -217,9 +220,9 @@ def test_a_drain() -> None:
     world = Pool(3).ready()
     world.clock.advance(STEADY)
     world.processes[2].end(1)
-    deaf, ended = map(fired, world.pool.drain(60.0))
+    deaf, ended = map(fired, world.pool.drain(9.0, 60.0))
     one, two, _ = world.processes
-    assert one.last == two.last == {"do": "drain"}
+    assert one.last == two.last == {"do": "drain", "window": 9.0}
     assert (deaf, ended) == ([], [])
     one.say(said="deaf")
     assert not deaf
@@ -238,7 +241,7 @@ def test_a_drain() -> None:
 
 def test_a_drain_of_those_that_do_not_end() -> None:
     world = Pool(1).ready()
-    deaf, ended = map(fired, world.pool.drain(20.0))
+    deaf, ended = map(fired, world.pool.drain(9.0, 20.0))
     world.clock.advance(19)
     assert not world.processes[0].signals
     world.pool.hurry()
@@ -251,7 +254,7 @@ def test_a_drain_of_those_that_do_not_end() -> None:
 
 def test_a_drain_before_anything_has_started() -> None:
     world = Pool(0)
-    deaf, ended = map(fired, world.pool.drain(60.0))
+    deaf, ended = map(fired, world.pool.drain(9.0, 60.0))
     assert (deaf, ended) == ([None], [None])
 
 
@@ -259,10 +262,50 @@ def test_a_drain_while_one_is_starting() -> None:
     world = Pool(2)
     ready, starting = world.processes
     ready.ready()
-    deaf, ended = map(fired, world.pool.drain(60.0))
+    deaf, ended = map(fired, world.pool.drain(9.0, 60.0))
     assert (ready.signals, starting.signals) == ([], ["KILL"])
     ready.say(said="deaf")
     assert not deaf
     starting.end(signal=9)
     ready.end()
     assert (deaf, ended) == ([None], [None])
+
+
+def test_the_status_comes_with_reports_that_want_it() -> None:
+    world = Pool().ready()
+    fired(world.pool.refresh())
+    assert world.processes[0].last == {"do": "report", "number": 1, "status": False}
+    fired(world.pool.refresh(status=True))
+    assert world.processes[0].last == {"do": "report", "number": 2, "status": True}
+    world.clock.advance(REPORT_PERIOD)
+    assert world.processes[0].last == {"do": "report", "number": 3, "status": True}
+    world.processes[0].report(status={"totals": {"up": 5}})
+    world.processes[0].report()
+    assert world.pool.statuses.latest == {0: {"totals": {"up": 5}}}, "a report without one leaves it"
+    world.processes[0].end()
+    assert world.pool.statuses.latest == {}
+    assert world.pool.statuses.parts()[0]["totals"] == {"up": 5}
+    world.clock.advance(1)
+    assert world.pool.restarted == [1, 0]
+
+
+def test_questions_are_answered_by_those_who_serve() -> None:
+    world = Pool(3)
+    one, two, starting = world.processes
+    one.ready()
+    two.ready()
+    done = fired(world.pool.ask({"what": "levels"}))
+    assert [process.last["do"] for process in world.processes] == ["ask"] * 3
+    one.say(said="answer", number=one.last["number"], answer={"components": []})
+    starting.say(said="answer", number=one.last["number"], answer={"components": []})
+    assert done == []
+    two.end(1)
+    assert done == [Replies({0: {"components": []}}, [1, 2])]
+
+
+def test_a_question_does_not_wait_for_a_worker_that_hangs() -> None:
+    world = Pool().ready()
+    done = fired(world.pool.ask({"what": "levels"}))
+    world.processes[1].say(said="answer", number=1, answer=None)
+    world.clock.advance(PATIENCE)
+    assert done == [Replies({}, [0, 1])]

@@ -40,8 +40,21 @@ class Service:
         self.metrics = Metrics()
         self.health = Health()
         self.health.add("network", lambda: "not reached")
+        self.status = self
+        self.control = self
         self.done: list[Any] = []
         self.stopped: Deferred[None] = succeed(None)
+
+    def document(self) -> dict[str, Any]:
+        return {"now": 1}
+
+    def answer(self, question: dict[str, Any]) -> dict[str, Any]:
+        if question["what"] == "bug":
+            raise RuntimeError("bug")
+        return {"asked": question["what"]}
+
+    def drain_over(self, window: float) -> None:
+        self.done.append(window)
 
     def hurry(self) -> None:
         self.done.append("hurry")
@@ -69,14 +82,32 @@ def test_orders_are_obeyed(levels: list[Any]) -> None:
     assert (report["said"], report["number"]) == ("report", 7)
     assert report["findings"] == [["network", "not reached"]]
     assert any(family[0] == "icws_sessions" for family in report["families"])
+    assert "status" not in report
+    obedience.obey({"do": "report", "number": 8, "status": True})
+    assert said[1]["status"] == {"now": 1}
     config = replace(CONFIG, denied_canisters=("aaaaa-aa",), log_level="debug")
     obedience.obey({"do": "reload", "config": config_to_json(config)})
     assert service.done == [config]
     assert levels[0][0].default == 10
     obedience.obey({"do": "hurry"})
     assert service.done[1:] == ["hurry"]
-    obedience.obey({"do": "drain"})
+    obedience.obey({"do": "drain", "window": 3.5})
+    assert service.done[2:] == [3.5]
     assert stops == [None]
+
+
+def test_questions_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[str] = []
+    monkeypatch.setattr(process, "_log", _Log(failures))
+    said: list[Any] = []
+    obedience = Obedience(Service(), lambda: None, said.append)
+    obedience.obey({"do": "ask", "number": 5, "what": {"what": "levels"}})
+    obedience.obey({"do": "ask", "number": 6, "what": {"what": "bug"}})
+    assert said == [
+        {"said": "answer", "number": 5, "answer": {"asked": "levels"}},
+        {"said": "answer", "number": 6, "answer": None},
+    ]
+    assert failures == ["a question of the supervisor failed"]
 
 
 def test_of_two_acceptances_of_a_client_the_later_in_the_supervisors_order_stays() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,15 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.web.test.requesthelper import DummyRequest
 
+from icwsgw.admin.access import Caller, Refused
+from icwsgw.admin.api import Replies
+from icwsgw.admin.control import Overrides
 from icwsgw.admin.resource import Admin
 from icwsgw.config import GatewayConfig
 from icwsgw.errors import ConfigError
+from icwsgw.notifying import stop_patience
 from icwsgw.observe.health import Health
+from icwsgw.observe.logs import get_logger, override_levels
 from icwsgw.observe.metrics import Metrics
 from icwsgw.workers import supervisor
 from icwsgw.workers.aggregate import snapshot
@@ -162,20 +168,23 @@ def test_the_environment_of_a_worker() -> None:
     assert worker_environment({})["PYTHONPATH"] == package
 
 
-def test_health_and_the_page(tmp_path: Path) -> None:
+def test_health_and_the_status(tmp_path: Path) -> None:
     world = World(tmp_path)
     service = world.service
     assert not service.health.ready
-    facts = dict(service._facts())
-    assert facts["worker 0"] == "process 500, starting"
+    assert [row["state"] for row in service.status.document()["workers"]] == ["starting", "starting"]
     world.ready()
     assert service.health.ready
-    facts = dict(service._facts())
-    assert (facts["worker 1"], facts["clients"]) == ("process 501, ready", "8")
+    status = service.status.document()
+    assert (status["ready"], status["draining"], status["principal"]) == (True, False, service._principal.text)
+    assert [(row["worker"], row["state"], row["pid"]) for row in status["workers"]] == [
+        (0, "serving", 500),
+        (1, "serving", 501),
+    ]
     world.processes[1].end()
-    assert dict(service._facts())["worker 1"] == "starting again"
+    assert service.status.document()["workers"][1]["state"] == "is started again"
     refreshed: list[None] = []
-    service._refresh().addCallback(refreshed.append)
+    service._refresh(False).addCallback(refreshed.append)
     world.processes[0].say(said="report", number=1, findings=[], families=[])
     assert refreshed == [None]
     assert service.pool.metrics.value("icws_workers") == 1
@@ -192,6 +201,72 @@ def test_reload_reaches_the_living_and_those_to_come(tmp_path: Path) -> None:
     world.processes[0].end()
     world.reactor.advance(60)
     assert Orders.from_json(world.processes[2].told[0]).config.denied_canisters == ("aaaaa-aa",)
+
+
+def test_what_the_admin_changes_reaches_the_living_and_those_to_come(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.ready()
+    overrides = Overrides(("aaaaa-aa",), {"relay": 10})
+    replies: list[Replies] = []
+    try:
+        world.service.override(overrides).addCallback(replies.append)
+        assert get_logger("relay").level == 10, "in the supervisor as well"
+    finally:
+        override_levels({})
+    question = {"what": "override", "overrides": {"denied": ["aaaaa-aa"], "levels": {"relay": 10}}}
+    for process in world.processes:
+        assert json.loads(process.told[-1]) == {"do": "ask", "number": 1, "what": question}
+    world.processes[1].say(said="answer", number=1, answer={"closed": 2, "components": []})
+    world.processes[0].end()
+    assert replies == [Replies({1: {"closed": 2, "components": []}}, [0])]
+    world.reactor.advance(60)
+    assert Orders.from_json(world.processes[2].told[0]).overrides == overrides
+
+
+def test_a_drain_by_the_admin(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.ready()
+    stops: list[None] = []
+    world.reactor.stop = lambda: stops.append(None)  # type: ignore[method-assign]
+    world.service.drain(77.0)
+    assert (stops, world.service.draining) == ([None], False)
+    world.service.stopService()
+    assert world.service.draining
+    for process in world.processes:
+        assert json.loads(process.told[-1]) == {"do": "drain", "window": 77.0}
+    patience = stop_patience(replace(world.config, drain_window=77.0))
+    assert patience in [call.getTime() for call in world.reactor.getDelayedCalls()], "none is killed before"
+
+
+def test_the_status_is_fresh(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.ready()
+    told: list[dict[str, Any]] = []
+    world.service.tell_status().addCallback(told.append)
+    assert told == []
+    for process in world.processes:
+        process.say(said="report", number=1, findings=[], families=[])
+    assert len(told[0]["workers"]) == 2
+
+
+@pytest.mark.parametrize("reload", [False, True])
+def test_the_admin_endpoint(tmp_path: Path, reload: bool) -> None:
+    token = tmp_path / "token"
+    token.write_text("0123456789abcdef")
+    token.chmod(0o600)
+    world = World(tmp_path, admin_endpoint="tcp:9091", admin_token_file=token)
+    ((port, site, _, _),) = world.reactor.tcpServers
+    assert port == 9091
+    for process in world.processes:
+        assert Orders.from_json(process.told[0]).config.admin_endpoint is None
+    caller = Caller("GET", {"authorization": "Bearer fedcba9876543210"})
+    token.write_text("fedcba9876543210")
+    if reload:
+        world.service.reload(world.config)
+        site.access.check(caller)
+    else:
+        with pytest.raises(Refused):
+            site.access.check(caller)
 
 
 def test_the_stop(tmp_path: Path) -> None:
@@ -237,14 +312,17 @@ class Answers:
     def __init__(self) -> None:
         self.health = Health()
         self.refreshed: list[Deferred[None]] = []
-        self.resource = FreshAdminResource(Admin(Metrics().registry, self.health), self.refresh)
+        self.shown: list[bool] = []
+        self.resource = FreshAdminResource(Admin(Metrics().registry, self.health, lambda: {"now": 1}), self.refresh)
 
-    def refresh(self) -> Deferred[None]:
+    def refresh(self, status: bool) -> Deferred[None]:
+        self.shown.append(status)
         self.refreshed.append(Deferred())
         return self.refreshed[-1]
 
-    def ask(self, path: bytes) -> Any:
+    def ask(self, path: bytes, accept: str = "") -> Any:
         request: Any = DummyRequest([])
+        request.requestHeaders.setRawHeaders(b"accept", [accept])
         request.path, request.method = path, b"GET"
         request.result = self.resource.render(request)
         return request
@@ -264,6 +342,16 @@ def test_answers_wait_for_the_workers() -> None:
     assert ready.written == [b"ready\n"]
 
 
+def test_only_those_who_look_at_the_status_ask_workers_for_it() -> None:
+    answers = Answers()
+    status = answers.ask(b"/status.json")
+    for path, accept in ((b"/", "text/html"), (b"/", "*/*"), (b"/metrics", "text/html"), (b"/health/ready", "")):
+        answers.ask(path, accept)
+    assert answers.shown == [True, True, False, False, False]
+    answers.refreshed[0].callback(None)
+    assert status.written == [b'{"now":1}']
+
+
 def test_who_has_left_gets_no_answer_and_a_fault_is_one() -> None:
     answers = Answers()
     gone = answers.ask(b"/metrics")
@@ -273,6 +361,6 @@ def test_who_has_left_gets_no_answer_and_a_fault_is_one() -> None:
     broken = answers.ask(b"/metrics")
     failed: list[Any] = []
     broken.processingFailed = failed.append
-    answers.resource._refresh = lambda: fail(RuntimeError("bug"))
+    answers.resource._refresh = lambda status: fail(RuntimeError("bug"))
     answers.refreshed[1].errback(RuntimeError("bug"))
     assert failed[0].check(RuntimeError)

@@ -1,23 +1,11 @@
-// The demo page in a real browser (Debian's Chromium, driven by playwright-core).
-import { chromium } from "playwright-core";
+// The demo page in a real browser.
+import { fits, newPage, withBrowser } from "./browser.mjs";
 import { main } from "./report.mjs";
 
-await main(async ({ url, gateway, executable, screenshots, deadLink }) => {
-  const browser = await chromium.launch({
-    executablePath: executable,
-    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-  });
-  try {
+await main(async ({ url, gateway, executable, screenshots, deadLink }) =>
+  withBrowser(executable, async (browser) => {
     const visit = async (address, options) => {
-      const context = await browser.newContext(options);
-      const page = await context.newPage();
-      page.setDefaultTimeout(30_000);
-      const complaints = [];
-      page.on("pageerror", (error) => complaints.push(String(error)));
-      page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
-      page.on("request", (request) => {
-        if (!request.url().startsWith(url) && !request.url().startsWith("data:")) complaints.push(`asked for ${request.url()}`);
-      });
+      const { page, complaints } = await newPage(browser, url, options);
       await page.goto(address);
       await page.waitForSelector("body[data-ready=yes]");
       return { page, complaints };
@@ -39,7 +27,7 @@ await main(async ({ url, gateway, executable, screenshots, deadLink }) => {
     await page.click("#burst");
     await count(page, "#chat li.mine", 31);
     const texts = await page.$$eval("#chat li.mine", (items) => items.map((item) => item.firstChild.textContent));
-    const wide = await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth);
+    const wide = await fits(page);
     await page.screenshot({ path: `${screenshots}/desk.png` });
     const facts = Object.fromEntries(
       await Promise.all(
@@ -63,7 +51,7 @@ await main(async ({ url, gateway, executable, screenshots, deadLink }) => {
     await phone.page.fill("#text", "hello from a phone");
     await phone.page.click("#send");
     await count(phone.page, "#chat li.mine", 1);
-    const narrow = await phone.page.evaluate(() => document.documentElement.scrollWidth <= innerWidth);
+    const narrow = await fits(phone.page);
     await phone.page.screenshot({ path: `${screenshots}/phone.png`, fullPage: true });
 
     // Where no gateway is: a plain word, and the page is of use again.
@@ -74,7 +62,5 @@ await main(async ({ url, gateway, executable, screenshots, deadLink }) => {
     const again = await lost.page.isEnabled("#open");
 
     return { texts, facts, unverified, closed, wide, narrow, trouble, again, complaints: [...complaints, ...phone.complaints] };
-  } finally {
-    await browser.close();
-  }
-});
+  }),
+);

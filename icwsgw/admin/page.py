@@ -1,0 +1,323 @@
+"""The status page: a status document (:mod:`icwsgw.admin.status`) as HTML.
+
+One page without anything from outside: style and script stand in it, and the policy that goes with it
+(:data:`POLICY`) allows just these two by their hashes. The page is complete as it comes, so that it can be read
+without a script. The script asks for the page again and again and takes over the parts that have changed: those
+marked ``data-live``, by their ids. So there is one place that makes HTML of what strangers may have chosen, canister
+errors and log lines, and it escapes everything.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from html import escape
+from importlib.resources import files
+from typing import Any, Final
+
+from icwsgw.admin import words
+from icwsgw.admin.tiles import tiles
+
+_STATIC = files("icwsgw.admin") / "static"
+STYLE: Final = (_STATIC / "status.css").read_text("utf-8")
+SCRIPT: Final = (_STATIC / "status.js").read_text("utf-8")
+
+#: Seconds until a browser without scripts loads the page again.
+RELOAD: Final = 5
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+#: Content-Security-Policy of the page.
+POLICY: Final = "; ".join(
+    (
+        "default-src 'none'",
+        f"style-src 'sha256-{_hash(STYLE)}'",
+        f"script-src 'sha256-{_hash(SCRIPT)}'",
+        "connect-src 'self'",
+        "img-src data:",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+#: A page that was loaded from another release is loaded anew by its script.
+_RELEASE: Final = _hash(STYLE + SCRIPT)[:12]
+
+Row = Mapping[str, Any]
+
+
+def page(status: Row) -> str:
+    """Make the whole page of a status document."""
+    name, word, _ = _state(status)
+    workers = len(status["workers"]) > 1
+    live = [
+        ("tiles", "tiles", tiles(status)),
+        ("canisters", "card", _canisters(status)),
+        ("errors", "card", _errors(status)),
+        ("closes", "card half", _closes(status)),
+        ("failures", "card half", _failures(status)),
+        ("totals", "card half", _totals(status)),
+        ("about", "card half", _about(status)),
+        *([("workers", "card", _workers(status))] if workers else []),
+        ("identities", "card", _identities(status, workers)),
+    ]
+    sections = "".join(
+        f'<section id="{key}" class="{kind}" data-live>{content}</section>\n' for key, kind, content in live
+    )
+    return (
+        f'<!doctype html>\n<html lang="en" data-release="{_RELEASE}">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<title>{word} – IC WebSocket Gateway</title>\n"
+        '<link rel="icon" href="data:,">\n'
+        f'<noscript><meta http-equiv="refresh" content="{RELOAD}"></noscript>\n'
+        f"<style>{STYLE}</style>\n</head>\n<body>\n"
+        f'<header><h1>IC WebSocket Gateway</h1><p id="heard" class="soft" data-live>{_heard(status)}</p></header>\n'
+        "<main>\n"
+        '<section id="silence" class="state bad" role="alert" hidden><h2>No answer</h2>'
+        "<p>The gateway cannot be reached. Below is what it said last.</p></section>\n"
+        f'<section id="state" class="state {name}" role="status" data-live>{_verdict(status)}</section>\n'
+        f"{sections}</main>\n"
+        '<footer class="soft"><p><a href="metrics">metrics</a> <a href="status.json">status.json</a> '
+        '<a href="health/ready">health/ready</a> <a href="health/live">health/live</a></p></footer>\n'
+        f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
+    )
+
+
+# the state in a second
+
+
+def _state(status: Row) -> tuple[str, str, list[str]]:
+    """A class of the style sheet, the word for it, and the reasons."""
+    reasons = [f"{each['name']}: {each['reason']}" for each in status["findings"] if each["reason"] is not None]
+    if status["draining"]:
+        return "wait", "Shutting down", [reason for reason in reasons if not reason.startswith("draining: ")]
+    if not status["ready"]:
+        return "bad", "Not ready", reasons
+    return "good", "Ready", []
+
+
+def _verdict(status: Row) -> str:
+    name, word, reasons = _state(status)
+    listed = "".join(f"<li>{escape(reason)}</li>" for reason in reasons)
+    said = {
+        "good": f"<p>Serves clients of canisters on {escape(status['network'])}</p>",
+        "wait": "<p>Takes no new clients; those it has are sent elsewhere.</p>",
+        "bad": "",
+    }[name]
+    trouble = sum(row["trouble"] for row in status["canisters"])
+    if trouble and name == "good":
+        said += f'<p class="trouble">{trouble} of its canisters {"does" if trouble == 1 else "do"} not answer.</p>'
+    return f"<h2>{word}</h2>{said}" + (f"<ul>{listed}</ul>" if listed else "")
+
+
+def _heard(status: Row) -> str:
+    up = words.span(status["now"] - status["started"])
+    return f"{escape(status['version'])}, up {up}, as of {_time(status['now'], '%H:%M:%S UTC')}"
+
+
+# lists
+
+
+def _canisters(status: Row) -> str:
+    rows, count = status["canisters"], status["canister_count"]
+    more = count - len(rows)
+    note = f"<p class='soft'>and {words.count(more)} more with fewer clients</p>" if more > 0 else ""
+    return f"<h2>Canisters {_number(count)}</h2>" + (
+        _table(
+            ("Canister", "Clients", "Up", "Down", "Message lag", "Round trip", "Last answer", "Last error"),
+            [_canister_cells(row) for row in rows],
+            ["bad" if row["trouble"] else "" for row in rows],
+            "canisters",
+        )
+        + note
+        if rows
+        else "<p class='soft'>No canister has clients here.</p>"
+    )
+
+
+def _canister_cells(row: Row) -> list[str]:
+    waiting = f" <small>({row['waiting']} opening)</small>" if row["waiting"] else ""
+    error = ""
+    if row["last_error"]:
+        error = f"{escape(row['last_error'])} <small>{words.ago(row['error_ago'])}</small>"
+    answered = "never" if row["answered_ago"] is None else words.ago(row["answered_ago"])
+    if row["failures"]:
+        answered += f" <small>({words.count(row['failures'])} failed since)</small>"
+    return [
+        f"<code>{escape(row['canister'])}</code>",
+        words.count(row["sessions"]) + waiting,
+        f"{words.rate(row['up'])}/s",
+        f"{words.rate(row['down'])}/s",
+        _maybe(row["lag"]),
+        _maybe(row["round_trip"]),
+        answered,
+        error or "–",
+    ]
+
+
+def _errors(status: Row) -> str:
+    entries = status["errors"]
+    if not entries:
+        return "<h2>Warnings and errors</h2><p class='soft'>None.</p>"
+    items = "".join(
+        f'<li class="{escape(entry["level"])}"><p><strong>{escape(entry["level"])}</strong> '
+        f"{escape(entry['component'])}: {escape(entry['text'])}"
+        + (f" <b>× {words.count(entry['count'])}</b>" if entry["count"] > 1 else "")
+        + f" <small>{_ago(entry['at'], status['now'])}{_workers_of(entry)}</small></p>"
+        + (f"<code>{escape(entry['details'])}</code>" if entry["details"] else "")
+        + "</li>"
+        for entry in entries
+    )
+    return f"<h2>Warnings and errors {_number(len(entries))}</h2><ol class='log'>{items}</ol>"
+
+
+def _workers_of(entry: Row) -> str:
+    numbers = ", ".join(str(number) for number in entry["workers"])
+    return f", {'worker' if len(entry['workers']) == 1 else 'workers'} {escape(numbers)}" if numbers else ""
+
+
+def _closes(status: Row) -> str:
+    closes = sorted(status["closes"].items(), key=lambda each: (-each[1], each[0]))
+    if not closes:
+        return "<h2>Closed clients</h2><p class='soft'>None.</p>"
+    rows = [[words.count(n), escape(code), escape(words.CLOSES.get(code, ""))] for code, n in closes]
+    return f"<h2>Closed clients {_number(sum(n for _, n in closes))}</h2>" + _table(
+        ("Count", "Code", "Meaning"), rows, kind="words"
+    )
+
+
+def _failures(status: Row) -> str:
+    rows = [
+        [words.count(n), escape(words.FAILURES.get(kind, kind)), escape(why.replace("_", " "))]
+        for kind, whys in status["failures"].items()
+        for why, n in sorted(whys.items(), key=lambda each: (-each[1], each[0]))
+    ]
+    if not rows:
+        return "<h2>Failures</h2><p class='soft'>None.</p>"
+    return "<h2>Failures</h2>" + _table(("Count", "What", "Why"), rows, kind="words")
+
+
+def _totals(status: Row) -> str:
+    totals = status["totals"]
+
+    def number(name: str) -> str:
+        return words.count(totals.get(name, 0))
+
+    def volume(name: str) -> str:
+        return f"{number(name)} <small>{words.size(totals.get('bytes_' + name, 0))}</small>"
+
+    return "<h2>Since the start</h2>" + _facts(
+        (
+            ("Sessions opened", number("opened")),
+            ("Messages up", volume("up")),
+            ("Messages down", volume("down")),
+            ("Calls sent again", number("call_retries")),
+            ("Polls", number("polls")),
+            ("Canister resets", number("resets")),
+            ("Messages left out by canisters", number("gaps")),
+            ("Messages for clients that had left", number("unroutable")),
+            ("Clients slowed down", number("pushbacks")),
+        )
+    )
+
+
+def _about(status: Row) -> str:
+    expires = status["tls_expires"]
+    left = None if expires is None else expires - status["now"]
+    certificate = [] if left is None else [("Certificate", f"{words.span(left)} left" if left > 0 else "has expired")]
+    return "<h2>About</h2>" + _facts(
+        (
+            ("Gateway", escape(status["version"])),
+            ("Python", escape(status["python"])),
+            ("Twisted, Autobahn", f"{escape(status['twisted'])}, {escape(status['autobahn'])}"),
+            ("Network", escape(status["network"])),
+            ("Polling interval", f"{status['polling_interval_ms']} ms"),
+            ("Started", _time(status["started"], "%Y-%m-%d %H:%M:%S UTC")),
+            *certificate,
+            ("Connections", words.count(status["connections"])),
+            ("Not read by clients yet", words.size(status["outbox_bytes"])),
+        )
+    )
+
+
+def _workers(status: Row) -> str:
+    rows = [
+        [
+            str(row["worker"]),
+            escape(row["state"]),
+            str(row["pid"] or "–"),
+            "–" if row["started"] is None else words.span(status["now"] - row["started"]),
+            words.count(row["restarts"]),
+            words.count(row["sessions"]),
+            "–" if row["cpu"] is None else f"{100 * row['cpu']:.0f} %",
+            "–" if row["memory"] is None else words.size(row["memory"]),
+        ]
+        for row in status["workers"]
+    ]
+    classes = ["" if row["state"] == "serving" else "bad" for row in status["workers"]]
+    heads = ("Worker", "State", "Process", "Up", "Restarts", "Clients", "CPU", "Memory")
+    return f"<h2>Workers {_number(len(rows))}</h2>" + _table(heads, rows, classes)
+
+
+def _identities(status: Row, workers: bool) -> str:
+    rows = [
+        [str(row["number"]), f"<code>{escape(row['principal'])}</code>"]
+        + ([str(row["worker"])] if workers else [])
+        + [words.count(row["sessions"])]
+        for row in status["identities"]
+    ]
+    heads = ("Number", "Principal", *(("Worker",) if workers else ()), "Clients")
+    return f"<h2>Identities {_number(len(rows))}</h2>" + _table(heads, rows, kind="identities")
+
+
+# pieces
+
+
+def _number(count: float) -> str:
+    return f"<small>{words.count(count)}</small>"
+
+
+def _maybe(value: float | None) -> str:
+    return "–" if value is None else words.seconds(value)
+
+
+def _time(at: float, form: str) -> str:
+    when = datetime.fromtimestamp(at, timezone.utc)
+    return f'<time datetime="{when.isoformat(timespec="seconds")}">{when.strftime(form)}</time>'
+
+
+def _ago(at: float, now: float) -> str:
+    when = datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="seconds")
+    return f'<time datetime="{when}" title="{when}">{words.ago(now - at)}</time>'
+
+
+def _facts(facts: Iterable[tuple[str, str]]) -> str:
+    """Names, and values that are HTML already."""
+    return "<dl>" + "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts) + "</dl>"
+
+
+def _table(heads: Iterable[str], rows: Iterable[list[str]], classes: Iterable[str] = (), kind: str = "") -> str:
+    """A table of cells that are HTML already.
+
+    On a phone its rows become blocks, which costs a table its meaning for those who listen to it unless roles say it.
+    """
+    heads, rows, marks = list(heads), list(rows), list(classes)
+    head = "".join(f'<th scope="col" role="columnheader">{name}</th>' for name in heads)
+    body = []
+    for at, cells in enumerate(rows):
+        mark = f' class="{marks[at]}"' if marks and marks[at] else ""
+        first, *others = zip(heads, cells, strict=True)
+        named = f'<th scope="row" role="rowheader" data-name="{first[0]}">{first[1]}</th>'
+        named += "".join(f'<td role="cell" data-name="{name}">{cell}</td>' for name, cell in others)
+        body.append(f'<tr role="row"{mark}>{named}</tr>')
+    name = f' class="{kind}"' if kind else ""
+    return (
+        f'<table role="table"{name}><thead role="rowgroup"><tr role="row">{head}</tr></thead>'
+        f'<tbody role="rowgroup">{"".join(body)}</tbody></table>'
+    )

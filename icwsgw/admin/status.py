@@ -1,0 +1,319 @@
+"""The state of one gateway process as a document: what the status page shows, /status.json gives, and workers report.
+
+Nothing is counted for it on the way of a message. Every five seconds a few plain counters are read and their
+differences become the curves of :mod:`icwsgw.admin.history`; everything else is asked for when somebody looks.
+Lists have bounds, so that a document of a thousand canisters costs no more than one of fifty, and some 30 kB.
+
+    now, started           seconds since 1970
+    version, python, twisted, autobahn
+    network, polling_interval_ms, principal, tls_expires (seconds since 1970, or null)
+    ready, draining, findings: [{name, reason}]
+    sessions: {init, setup, open, closed}    connections    in_flight (polls)    outbox_bytes
+    totals: counts since the start
+    closes: {code: count}    failures: {polls, calls, opens, connections: {why: count}}, without zeros
+    history: see icwsgw.admin.history
+    canisters: [{canister, sessions, waiting, in_flight, up, down (a second), lag, round_trip, answered_ago,
+               failures, trouble, last_error, error_ago}] (seconds; null where there is none)    canister_count
+    identities: [{number, principal, worker, sessions}]    workers: [{worker, pid, state, started, restarts, sessions,
+               memory (bytes), cpu (cores)}]
+    errors: see icwsgw.observe.recent
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from heapq import nsmallest
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, cast
+
+from twisted.internet.task import LoopingCall
+
+from icwsgw._version import __version__
+from icwsgw.admin.history import INTERVAL, History
+from icwsgw.clock import Timer
+from icwsgw.gateway.gateway import Gateway
+from icwsgw.gateway.poller import Poller
+from icwsgw.ic.principal import Principal
+from icwsgw.observe.health import Health
+from icwsgw.observe.lag import LagSampler
+from icwsgw.observe.meters import LabelledCounter
+from icwsgw.observe.recent import Recent
+
+Document = dict[str, Any]
+
+#: Canisters and identities that are listed.
+CANISTERS: Final = 50
+IDENTITIES: Final = 100
+#: A canister that fails and has given no good answer for so many seconds is in trouble, and listed first.
+TROUBLE: Final = 5.0
+#: Characters of a canister's last error.
+MAX_ERROR: Final = 200
+
+#: The curves. All are sums over processes, but those in ``GREATEST``.
+SERIES: Final = ("clients", "up", "down", "polls", "failed", "lag", "loop_lag", "cpu", "memory")
+
+_GOOD_POLLS = ("ok", "empty")
+_GOOD_CALLS = ("accepted", "replied")
+
+
+def versions() -> Document:
+    """What runs."""
+    return {
+        "version": __version__,
+        "python": platform.python_version(),
+        "twisted": version("twisted"),
+        "autobahn": version("autobahn"),
+    }
+
+
+class Status:
+    """Looks at one process, and tells.
+
+    :param lag: measures the event loop's delays
+    :param recent: what was logged; None: nothing is listed
+    :param connections: how many there are, those without a session too
+    :param first_identity: number of the first of the gateway's identities
+    :param worker: number of this process
+    :param now: seconds since 1970
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        health: Health,
+        lag: LagSampler,
+        *,
+        recent: Recent | None = None,
+        connections: Callable[[], int] = lambda: 0,
+        first_identity: int = 0,
+        worker: int = 0,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._gateway = gateway
+        self._health = health
+        self._loop_lag = lag
+        self._recent = recent
+        self._connections = connections
+        self._first_identity = first_identity
+        self._worker = worker
+        self._now = now
+        self._started = now()
+        self._history = History(SERIES)
+        # what the last sample has read
+        self._sampled = 0.0
+        self._counts: dict[str, float] = {}
+        self._canister_counts: dict[bytes, tuple[int, int]] = {}
+        self._rates: dict[bytes, tuple[float, float]] = {}
+        self._begin: Timer | None = None
+        self._sampling = LoopingCall(self._sample)
+        self._sampling.clock = cast(Any, gateway.context.clock)
+
+    def start(self) -> None:
+        """Begin to take samples, where slots of the history begin."""
+        self._read(self._gateway.context.clock.seconds())
+        delay = -self._now() % INTERVAL
+        self._begin = self._gateway.context.clock.callLater(delay, self._start_sampling)
+
+    def _start_sampling(self) -> None:
+        self._begin = None
+        self._sampling.start(INTERVAL, now=True)
+
+    def stop(self) -> None:
+        """Take no more."""
+        if self._begin is not None:
+            self._begin.cancel()
+            self._begin = None
+        if self._sampling.running:
+            self._sampling.stop()
+
+    # samples
+
+    def _sample(self) -> None:
+        now = self._gateway.context.clock.seconds()
+        before, took = self._counts, now - self._sampled
+        if took < INTERVAL / 4:
+            # right behind the start: a rate of so short a time says nothing
+            return
+        counts = self._read(now)
+        rise = {name: counts[name] - before[name] for name in counts}
+        answers = rise["lags"]
+        self._history.add(
+            self._now(),
+            {
+                "clients": len(self._gateway.registry.sessions),
+                "lag": round(rise["lag_seconds"] / answers, 4) if answers else None,
+                "loop_lag": round(self._loop_lag.take_worst(), 4),
+                "memory": resident_bytes(),
+                **{name: round(rise[name] / took, 3) for name in ("up", "down", "polls", "failed", "cpu")},
+            },
+        )
+
+    def _read(self, now: float) -> dict[str, float]:
+        metrics = self._gateway.context.metrics
+        polls = metrics.queries.values
+        took, self._sampled = now - self._sampled, now
+        self._counts = {
+            "up": metrics.client_messages.value,
+            "down": metrics.canister_messages.value,
+            "polls": sum(polls.values()),
+            "failed": _failed(metrics.queries, _GOOD_POLLS),
+            "lags": metrics.queue_lag.count,
+            "lag_seconds": metrics.queue_lag.sum,
+            "cpu": time.process_time(),
+        }
+        self._read_canisters(took)
+        return self._counts
+
+    def _read_canisters(self, took: float) -> None:
+        before, self._canister_counts, self._rates = self._canister_counts, {}, {}
+        for (canister, _), poller in self._gateway.registry.pollers.items():
+            up, down = self._canister_counts.get(canister, (0, 0))
+            self._canister_counts[canister] = up + poller.messages_up, down + poller.messages_down
+        for canister, (up, down) in self._canister_counts.items():
+            # a poller that has ended took its counts along
+            up_before, down_before = before.get(canister, (up, down))
+            self._rates[canister] = max(0, up - up_before) / took, max(0, down - down_before) / took
+
+    # the document
+
+    def document(self) -> Document:
+        """What is so at present; values as JSON has them."""
+        gateway, metrics = self._gateway, self._gateway.context.metrics
+        config = gateway.context.config
+        findings = self._health.findings()
+        rows, count = self._canisters()
+        sessions = dict(metrics.sessions.values)
+        return {
+            "now": self._now(),
+            "started": self._started,
+            **versions(),
+            "network": config.ic_network_url,
+            "polling_interval_ms": round(config.polling_interval * 1000),
+            "principal": gateway.context.identities[0].principal.text,
+            "tls_expires": metrics.tls_certificate_expiry.value,
+            "ready": all(finding.reason is None for finding in findings),
+            "draining": gateway.draining,
+            "findings": [{"name": finding.name, "reason": finding.reason} for finding in findings],
+            "sessions": sessions,
+            "connections": self._connections(),
+            "in_flight": sum(poller.in_flight for poller in gateway.registry.pollers.values()),
+            "outbox_bytes": metrics.outbox_bytes.value or 0,
+            "totals": self._totals(),
+            "closes": _nonzero(metrics.closes),
+            "failures": {
+                "polls": _nonzero(metrics.queries, _GOOD_POLLS),
+                "calls": _nonzero(metrics.relays, _GOOD_CALLS),
+                "opens": _nonzero(metrics.opens, ("opened",)),
+                "connections": _nonzero(metrics.refused_connections),
+            },
+            "history": self._history.document(),
+            "canisters": rows,
+            "canister_count": count,
+            "identities": self._identities(),
+            "workers": [
+                {
+                    "worker": self._worker,
+                    "pid": os.getpid(),
+                    "state": "draining" if gateway.draining else "serving",
+                    "started": self._started,
+                    "restarts": 0,
+                    "sessions": len(gateway.registry.sessions),
+                    "memory": resident_bytes(),
+                    "cpu": self._history.last("cpu"),
+                }
+            ],
+            "errors": self._recent.entries() if self._recent is not None else [],
+        }
+
+    def _totals(self) -> dict[str, float]:
+        metrics = self._gateway.context.metrics
+        return {
+            "opened": metrics.opens.values["opened"],
+            "closed": sum(metrics.closes.values.values()),
+            "refused": sum(metrics.refused_connections.values.values()),
+            "pushbacks": sum(metrics.pushbacks.values.values()),
+            "up": metrics.client_messages.value,
+            "down": metrics.canister_messages.value,
+            "bytes_up": metrics.client_bytes.value,
+            "bytes_down": metrics.canister_bytes.value,
+            "calls": sum(metrics.relays.values.values()),
+            "failed_calls": _failed(metrics.relays, _GOOD_CALLS),
+            "call_retries": metrics.relay_retries.value,
+            "polls": sum(metrics.queries.values.values()),
+            "failed_polls": _failed(metrics.queries, _GOOD_POLLS),
+            "duplicates": metrics.duplicates.value,
+            "gaps": metrics.gaps.value,
+            "resets": metrics.resets.value,
+            "unroutable": metrics.unroutable_messages.value,
+        }
+
+    def _canisters(self) -> tuple[list[Document], int]:
+        now = self._gateway.context.clock.seconds()
+        pollers: dict[bytes, list[Poller]] = {}
+        for (canister, _), poller in self._gateway.registry.pollers.items():
+            pollers.setdefault(canister, []).append(poller)
+
+        def place(canister: bytes) -> tuple[bool, int, bytes]:
+            own = pollers[canister]
+            return not _trouble(own, now), -sum(len(each.sessions) for each in own), canister
+
+        shown = nsmallest(CANISTERS, pollers, key=place)
+        return [self._canister(canister, pollers[canister], now) for canister in shown], len(pollers)
+
+    def _canister(self, canister: bytes, pollers: list[Poller], now: float) -> Document:
+        up, down = self._rates.get(canister, (0.0, 0.0))
+        pacings = [poller.pacing for poller in pollers]
+        lags = [lag for poller in pollers if (lag := poller.lag.latest(now)) is not None]
+        bad = max((pacing for pacing in pacings if pacing.last_error), key=lambda each: each.last_bad, default=None)
+        return {
+            "canister": Principal(canister).text,
+            "sessions": sum(len(poller.sessions) for poller in pollers),
+            "waiting": sum(len(poller.waiting) for poller in pollers),
+            "in_flight": sum(poller.in_flight for poller in pollers),
+            "up": round(up, 2),
+            "down": round(down, 2),
+            "lag": round(max(lags), 3) if lags else None,
+            "round_trip": round(max(pacing.rtt for pacing in pacings), 4) or None,
+            # the identity that is worst off; one that has never had an answer has no round trip
+            "answered_ago": max((round(now - pacing.last_good, 1) for pacing in pacings if pacing.rtt), default=None),
+            "failures": max(pacing.failures for pacing in pacings),
+            "trouble": _trouble(pollers, now),
+            "last_error": bad.last_error[:MAX_ERROR] if bad is not None else None,
+            "error_ago": round(now - bad.last_bad, 1) if bad is not None else None,
+        }
+
+    def _identities(self) -> list[Document]:
+        loads = self._gateway.spread.loads
+        return [
+            {
+                "number": self._first_identity + index,
+                "principal": identity.principal.text,
+                "worker": self._worker,
+                "sessions": loads[index],
+            }
+            for index, identity in enumerate(self._gateway.context.identities[:IDENTITIES])
+        ]
+
+
+def resident_bytes() -> int | None:
+    """The memory of this process, where the system tells (Linux)."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _trouble(pollers: list[Poller], now: float) -> bool:
+    return any(poller.pacing.failures and now - poller.pacing.last_good > TROUBLE for poller in pollers)
+
+
+def _failed(counter: LabelledCounter, good: tuple[str, ...]) -> float:
+    return sum(count for label, count in counter.values.items() if label not in good)
+
+
+def _nonzero(counter: LabelledCounter, good: tuple[str, ...] = ()) -> Mapping[str, float]:
+    return {label: count for label, count in counter.values.items() if count and label not in good}

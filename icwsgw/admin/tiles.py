@@ -1,0 +1,99 @@
+"""The figures at the head of the status page, each with the curve of its last ten minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from icwsgw.admin import words
+from icwsgw.admin.sparkline import sparkline
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One figure.
+
+    :ivar title: what it is
+    :ivar series: its curve, by name in the history
+    :ivar show: writes a value
+    :ivar floor: the curve's height at least
+    """
+
+    title: str
+    series: str
+    show: Callable[[float], str]
+    floor: float
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f} %"
+
+
+def _a_second(value: float) -> str:
+    return f"{words.rate(value)}/s"
+
+
+TILES: Final = (
+    Tile("Clients", "clients", words.count, 4),
+    Tile("Messages up", "up", _a_second, 2),
+    Tile("Messages down", "down", _a_second, 2),
+    Tile("Message lag", "lag", words.seconds, 0.1),
+    Tile("Polls", "polls", _a_second, 2),
+    Tile("Event loop lag", "loop_lag", words.seconds, 0.02),
+    Tile("CPU", "cpu", _percent, 0.1),
+    Tile("Memory", "memory", words.size, 1),
+)
+
+
+def tiles(status: Mapping[str, Any]) -> str:
+    """Draw all of them."""
+    return "<h2 class='unseen'>At a glance</h2>" + "".join(_tile(tile, status) for tile in TILES)
+
+
+def _tile(tile: Tile, status: Mapping[str, Any]) -> str:
+    series = status["history"]["series"].get(tile.series, [])
+    values = [value for value in series if value is not None]
+    latest = _latest(tile, status, series)
+    greatest = f"max {tile.show(max(values))}" if values else "no figures yet"
+    figure = _figure(tile.show(latest)) if latest is not None else "–"
+    return (
+        f'<div class="tile"><h3>{tile.title}</h3><p class="figure">{figure}</p>'
+        f'<p class="note">{_note(tile, status)}</p>'
+        f"{sparkline(series, tile.floor, f'{tile.title} in the last ten minutes: {greatest}')}"
+        f'<p class="scale"><span>10 min</span><span>{greatest}</span></p></div>'
+    )
+
+
+def _latest(tile: Tile, status: Mapping[str, Any], series: list[float | None]) -> float | None:
+    """The figure itself; how many clients there are is known at any time."""
+    if tile.series == "clients":
+        return float(sum(count for state, count in status["sessions"].items() if state != "closed"))
+    return series[-1] if series else None
+
+
+def _figure(text: str) -> str:
+    """A figure with its unit made small."""
+    for at, character in enumerate(text):
+        if character not in "0123456789.,-":
+            return f"{text[:at]}<small>{text[at:]}</small>"
+    return text
+
+
+def _note(tile: Tile, status: Mapping[str, Any]) -> str:
+    """A word more."""
+    sessions, totals = status["sessions"], status["totals"]
+    if tile.series == "clients":
+        opening = sessions.get("init", 0) + sessions.get("setup", 0)
+        return f"{words.count(sessions.get('open', 0))} open, {words.count(opening)} opening"
+    if tile.series == "polls":
+        failed = status["history"]["series"].get("failed", [])
+        return f"{_a_second((failed[-1] if failed else None) or 0)} failed"
+    return {
+        "up": f"{words.count(totals.get('failed_calls', 0))} failed so far",
+        "down": f"{words.count(totals.get('unroutable', 0))} for clients gone",
+        "lag": "canister to client",
+        "loop_lag": "worst of 5 s",
+        "cpu": "of one core",
+        "memory": "of all workers" if len(status["workers"]) > 1 else "resident",
+    }[tile.series]
