@@ -59,8 +59,16 @@ GATEWAY: list[tuple[str, list[Panel]]] = [
         [
             Panel("Clients", "short", [(f"sum(clients_connected{{{ON}}})", "")], "Open sessions.", "stat", 3),
             Panel("Canisters polled", "short", [(f"sum(icws_pollers{{{ON}}})", "")], "", "stat", 3),
-            Panel("Gateways ready", "short", [(f"sum(icws_network_ready{{{ON}}})", "")], "Network reached.", "stat", 3),
-            Panel("Draining", "short", [(f"sum(icws_draining{{{ON}}})", "")], "", "stat", 3),
+            Panel("Gateways ready", "short", [(f"sum(icws_network_ready{{{ON}}})", "")], "Network reached.", "stat", 2),
+            Panel("Draining", "short", [(f"sum(icws_draining{{{ON}}})", "")], "", "stat", 2),
+            Panel(
+                "Message age",
+                "s",
+                [(f"max(icws:queue_lag_seconds:p99_5m{{{ON}}})", "")],
+                "At delivery, by the canister's clock; all but a hundredth, the worst gateway.",
+                "stat",
+                3,
+            ),
             Panel("To clients", "msg/s", [(f"sum(rate(icws_canister_messages_total{{{ON}}}[5m]))", "")], "", "stat", 3),
             Panel("From clients", "msg/s", [(f"sum(rate(icws_client_messages_total{{{ON}}}[5m]))", "")], "", "stat", 3),
             Panel(
@@ -77,7 +85,7 @@ GATEWAY: list[tuple[str, list[Panel]]] = [
                 [(f"min(icws_tls_certificate_expiry_seconds{{{ON}}}) - time()", "")],
                 "Until the first expires.",
                 "stat",
-                3,
+                2,
             ),
         ],
     ),
@@ -117,6 +125,57 @@ GATEWAY: list[tuple[str, list[Panel]]] = [
                 [(rate("icws_client_pushbacks_total", "limit"), "{{limit}}")],
                 "By the rate they went over.",
             ),
+            Panel(
+                "Identities",
+                "short",
+                [
+                    (f"sum by (instance) (icws_identities_in_use{{{ON}}})", "in use {{instance}}"),
+                    (f"sum by (instance) (icws_identities{{{ON}}})", "held {{instance}}"),
+                ],
+                "They are filled one after the other.",
+                width=12,
+            ),
+            Panel(
+                "Clients of the fullest identity",
+                "short",
+                [(f"max by (instance) (icws_identity_clients_max{{{ON}}})", "{{instance}}")],
+                "1000 before the next is used; more when all are full.",
+                width=12,
+            ),
+        ],
+    ),
+    (
+        "By canister",
+        [
+            Panel(
+                "Clients",
+                "short",
+                [(f"sum by (canister) (icws_canister_sessions{{{ON}}})", "{{canister}}")],
+                "The canisters with most open sessions, and the others together.",
+                width=12,
+                stack=True,
+            ),
+            Panel(
+                "Age of messages at delivery",
+                "s",
+                [(f"max by (canister) (icws_canister_queue_lag_seconds{{{ON}}})", "{{canister}}")],
+                "By the canister's clock. A second or two are the network's own.",
+                width=12,
+            ),
+            Panel(
+                "How long a poll takes",
+                "s",
+                [(f"max by (canister) (icws_canister_query_seconds{{{ON}}})", "{{canister}}")],
+                "Smoothed.",
+                width=12,
+            ),
+            Panel(
+                "Failed polls in a row",
+                "short",
+                [(f"max by (canister) (icws_canister_failed_polls{{{ON}}})", "{{canister}}")],
+                "Until --canister-grace has passed; then its clients are closed with 4106.",
+                width=12,
+            ),
         ],
     ),
     (
@@ -125,10 +184,27 @@ GATEWAY: list[tuple[str, list[Panel]]] = [
             Panel(
                 "Messages", "msg/s", [(rate("icws_canister_messages_total", "instance"), "{{instance}}")], stack=True
             ),
+            Panel("Age of messages at delivery", "s", quantiles("icws_queue_lag_seconds"), "By the canister's clock."),
+            Panel("Bytes", "Bps", [(rate("icws_canister_bytes_total", "instance"), "{{instance}}")], stack=True),
             Panel("Polls by outcome", "ops", [(rate("icws_queries_total", "outcome"), "{{outcome}}")]),
             Panel("How long a poll takes", "s", quantiles("icws_query_seconds")),
             Panel(
                 "Polls in flight", "short", [(f"sum by (instance) (icws_queries_in_flight{{{ON}}})", "{{instance}}")]
+            ),
+            Panel(
+                "Polls out of turn",
+                "ops",
+                [
+                    (rate("icws_wakes_total", "cause"), "{{cause}}"),
+                    (rate("icws_query_retries_total", "job"), "after a failure"),
+                ],
+                "By what woke the poller before its next tick.",
+            ),
+            Panel(
+                "Answers for the deepest queue",
+                "short",
+                [(f"max by (instance) (icws_poll_window_max{{{ON}}})", "{{instance}}")],
+                "At --poll-window, that canister sends faster than it is read.",
             ),
             Panel(
                 "Bytes that wait for clients",
@@ -151,13 +227,76 @@ GATEWAY: list[tuple[str, list[Panel]]] = [
         "From clients to canisters",
         [
             Panel("Messages", "msg/s", [(rate("icws_client_messages_total", "instance"), "{{instance}}")], stack=True),
+            Panel("Bytes", "Bps", [(rate("icws_client_bytes_total", "instance"), "{{instance}}")], stack=True),
             Panel("Relays by outcome", "ops", [(rate("icws_relays_total", "outcome"), "{{outcome}}")]),
             Panel("How long a relay takes", "s", quantiles("icws_relay_seconds")),
-            Panel("Sent once more", "ops", [(rate("icws_relay_retries_total", "instance"), "{{instance}}")], width=12),
+            Panel(
+                "Messages on their way",
+                "short",
+                [(f"sum by (state) (icws_relay_messages{{{ON}}})", "{{state}}")],
+                "A client's next message waits until its last one is taken.",
+            ),
+            Panel(
+                "Sent once more",
+                "ops",
+                [
+                    (rate("icws_relay_retries_total", "instance"), "messages {{instance}}"),
+                    (rate("icws_ws_close_retries_total", "instance"), "ws_close {{instance}}"),
+                ],
+            ),
             Panel(
                 "Canisters told that a client left",
                 "ops",
                 [(rate("icws_ws_close_total", "outcome"), "{{outcome}}")],
+                width=12,
+            ),
+            Panel(
+                "Canisters still to be told",
+                "short",
+                [(f"sum by (instance) (icws_ws_closes_pending{{{ON}}})", "{{instance}}")],
+                width=12,
+            ),
+        ],
+    ),
+    (
+        "The network",
+        [
+            Panel(
+                "Connections",
+                "short",
+                [
+                    (f"sum by (state) (icws_http_connections{{{ON}}})", "{{state}}"),
+                    (f"sum(icws_http_waiting{{{ON}}})", "requests that wait for one"),
+                ],
+            ),
+            Panel(
+                "What happens to connections",
+                "ops",
+                [
+                    (rate("icws_http_connections_opened_total", "instance"), "opened {{instance}}"),
+                    (rate("icws_http_connect_failures_total", "instance"), "failed {{instance}}"),
+                    (rate("icws_http_resends_total", "instance"), "dead, sent again {{instance}}"),
+                ],
+            ),
+            Panel(
+                "Clock skew",
+                "s",
+                [(f"max by (instance) (abs(icws_clock_skew_seconds{{{ON}}}))", "{{instance}}")],
+                "Beyond 30 s a gateway is not ready.",
+            ),
+            Panel(
+                "Keys asked for",
+                "ops",
+                [
+                    (rate("icws_root_key_fetches_total", "outcome"), "root key {{outcome}}"),
+                    (rate("icws_node_key_fetches_total", "outcome"), "nodes' keys {{outcome}}"),
+                ],
+                width=12,
+            ),
+            Panel(
+                "Network reached",
+                "short",
+                [(f"min by (instance) (icws_network_ready{{{ON}}})", "{{instance}}")],
                 width=12,
             ),
         ],
@@ -175,7 +314,32 @@ GATEWAY: list[tuple[str, list[Panel]]] = [
                 [(quantile(0.99, "icws_event_loop_lag_seconds", "instance"), "p99 {{instance}}")],
                 "A loop that is late has more to do than one core can.",
             ),
-            Panel("File descriptors", "short", [(f"process_open_fds{{{ON}}}", "{{instance}}")], width=12),
+            Panel("File descriptors", "short", [(f"process_open_fds{{{ON}}}", "{{instance}}")]),
+            Panel("Lines of the log", "ops", [(rate("icws_log_lines_total", "level"), "{{level}}")], stack=True),
+            Panel(
+                "Lines left out of the log",
+                "ops",
+                [(rate("icws_log_lines_dropped_total", "reason"), "{{reason}}")],
+                "Too many alike in a minute, or the disk is full.",
+            ),
+            Panel(
+                "Reloads",
+                "short",
+                [
+                    (f"sum by (outcome) (increase(icws_reloads_total{{{ON}}}[5m]))", "configuration {{outcome}}"),
+                    (f"sum by (outcome) (increase(icws_tls_reloads_total{{{ON}}}[5m]))", "certificate {{outcome}}"),
+                ],
+                "In five minutes.",
+            ),
+            Panel(
+                "Workers",
+                "short",
+                [
+                    (f"sum by (instance) (icws_workers{{{ON}}})", "ready {{instance}}"),
+                    (f"sum by (instance) (increase(icws_worker_restarts_total{{{ON}}}[5m]))", "restarted {{instance}}"),
+                ],
+                "Where there are several (--workers).",
+            ),
             Panel(
                 "Versions",
                 "short",
@@ -185,7 +349,6 @@ GATEWAY: list[tuple[str, list[Panel]]] = [
                         "{{version}}, Python {{python}}, Twisted {{twisted}}",
                     )
                 ],
-                width=12,
             ),
         ],
     ),

@@ -40,7 +40,13 @@ from icwsgw.observe.levels import CRITICAL, DEBUG, ERROR, INFO, OFF, WARN, Level
 from icwsgw.observe.meters import Counter, LabelledCounter
 
 _NAMESPACE = "icwsgw."
-_OURS = {DEBUG: LogLevel.debug, INFO: LogLevel.info, WARN: LogLevel.warn, ERROR: LogLevel.error}
+_OURS = {
+    DEBUG: LogLevel.debug,
+    INFO: LogLevel.info,
+    WARN: LogLevel.warn,
+    ERROR: LogLevel.error,
+    CRITICAL: LogLevel.critical,
+}
 _NUMBERS = {"debug": DEBUG, "info": INFO, "warn": WARN, "error": ERROR, "critical": CRITICAL}
 _FACTORIES = ("Starting factory", "Stopping factory")
 _RESERVED = frozenset({"time", "level", "component", "message", "traceback"})
@@ -116,8 +122,8 @@ class Logger:
 
     def failure(self, message: str, /, failure: Failure | None = None, **fields: object) -> None:
         """Log a fault of the program with its traceback; without ``failure``, the exception being handled."""
-        if self.level <= ERROR:
-            self._emit(ERROR, message, fields, failure or Failure())
+        if self.level <= CRITICAL:
+            self._emit(CRITICAL, message, fields, failure or Failure())
 
     def _emit(self, level: int, message: str, fields: Mapping[str, object], failure: Failure | None = None) -> None:
         event: LogEvent = {

@@ -12,8 +12,10 @@ from urllib.parse import quote
 
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry
 
-from icwsgw.observe.metrics import Metrics
+from icwsgw.observe.meters import RankedGauge
+from icwsgw.observe.metrics import Metrics, SupervisorMetrics
 from tests.acceptance.conftest import Stack, start_stack
 from tests.acceptance.processes import free_port, http_get
 from tests.deploy.fleet import Program
@@ -49,15 +51,19 @@ def queries() -> dict[str, str]:
 # What a query may name
 
 METRICS = Metrics()
+DECLARED = {entry.name: entry for entry in SupervisorMetrics(CollectorRegistry()).declared}
+DECLARED.update((entry.name, entry) for entry in METRICS.declared)
 Labels = dict[str, "set[str] | None"]
 
 
 def samples() -> dict[str, Labels]:
     """Every name that a scrape or a rule gives, with its labels and their values (None: any)."""
     found: dict[str, Labels] = {"up": {}}
-    for entry in METRICS.declared:
+    for entry in DECLARED.values():
         labels: Labels = dict.fromkeys(entry.labels)
-        if entry.label:
+        if isinstance(entry.meter, RankedGauge):
+            labels[entry.label] = None
+        elif entry.label:
             labels[entry.label] = set(entry.meter.values)  # type: ignore[union-attr]
         found[entry.name] = labels
         if entry.kind == "histogram":
@@ -75,7 +81,21 @@ SAMPLES = samples()
 #: What a scrape adds to all.
 EVERYWHERE = {"job", "instance", "worker"}
 WORDS = {
-    *("sum", "min", "max", "count", "by", "rate", "increase", "changes", "histogram_quantile", "time", "and", "le"),
+    *(
+        "sum",
+        "min",
+        "max",
+        "count",
+        "abs",
+        "by",
+        "rate",
+        "increase",
+        "changes",
+        "histogram_quantile",
+        "time",
+        "and",
+        "le",
+    ),
 }
 
 
@@ -143,9 +163,17 @@ def test_every_page_is_tested() -> None:
 def test_alerts_say_what_is_the_matter() -> None:
     for rule in rules():
         if "alert" in rule:
-            assert set(rule["annotations"]) == {"summary", "description"}
+            assert set(rule["annotations"]) == {"summary", "description", "runbook"}
             assert rule["labels"]["severity"] in ("page", "warn")
             assert "$labels.instance" in rule["annotations"]["summary"]
+
+
+def test_each_alert_has_its_section_in_the_guide() -> None:
+    alerts = [rule for rule in rules() if "alert" in rule]
+    headings = re.findall(r"^### (Icws\w+)$", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
+    assert headings == [rule["alert"] for rule in alerts]
+    for rule in alerts:
+        assert rule["annotations"]["runbook"] == f"docs/operations.md#{rule['alert'].lower()}"
 
 
 # Dashboards
@@ -191,7 +219,7 @@ def test_traces_are_looked_for_by_spans_that_there_are() -> None:
 
 def test_every_metric_of_ours_is_on_the_dashboard() -> None:
     text = (DEPLOY / "grafana" / "dashboards" / "gateway.json").read_text() + RULES.read_text()
-    missing = {entry.name for entry in METRICS.declared if entry.name.startswith("icws_") and entry.name not in text}
+    missing = {name for name in DECLARED if name.startswith("icws_") and not re.search(rf"\b{name}(_bucket)?\b", text)}
     assert missing == set(), "show them in deploy/grafana/make_dashboards.py"
 
 
@@ -266,8 +294,9 @@ def test_prometheus_scrapes_a_gateway(gateway: Stack, prometheus: Prometheus) ->
     series = set(prometheus.get("/api/v1/label/__name__/values"))
     expected = {entry.name for entry in METRICS.declared if entry.kind != "histogram"}
     expected |= {f"{entry.name}_bucket" for entry in METRICS.declared if entry.kind == "histogram"}
-    # without TLS there is no certificate, and a gauge without a value is not shown
-    assert expected - series <= {"icws_tls_certificate_expiry_seconds"}
+    # without TLS there is no certificate, without clients no canister; a gauge without a value is not shown
+    unseen = {entry.name for entry in METRICS.declared if isinstance(entry.meter, RankedGauge)}
+    assert expected - series <= {"icws_tls_certificate_expiry_seconds", *unseen}
     kinds = {name: found[0]["type"] for name, found in prometheus.get("/api/v1/metadata").items()}
     assert kinds["icws_query_seconds"] == "histogram"
     assert kinds["icws_sessions"] == "gauge"

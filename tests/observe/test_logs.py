@@ -124,7 +124,7 @@ def test_traceback_of_a_failure() -> None:
 
     with Listening(Levels()) as text:
         fail()
-    assert text.bare[0] == "error gateway a fault client=1"
+    assert text.bare[0] == "critical gateway a fault client=1"
     assert text.lines[-1] == "    builtins.RuntimeError: boom"
     with Listening(Levels(), "json") as as_json:
         fail()
