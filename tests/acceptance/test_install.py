@@ -54,6 +54,9 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
     }
     assert present - shipped == set()
     assert "twisted/plugins/icws_plugin.py" in shipped
+    with zipfile.ZipFile(wheel) as files:
+        (name,) = (name for name in shipped if name.endswith(".dist-info/entry_points.txt"))
+        assert "icwsctl = icwsgw.ctl.commands:main" in files.read(name).decode()
     assert any(name.endswith(".data/data/share/man/man1/icws.1") for name in shipped)
     assert "twisted/plugins/__init__.py" not in shipped
 

@@ -89,7 +89,8 @@ def test_the_gateway_understands_the_environment(understood: Read, name: str) ->
     unit = settings(name)
     example = read_environment((UNITS / "icws.env").read_text())
     given = dict(value.split("=", 1) for value in unit["Environment"])
-    given = {key: value.replace("%S", "/var/lib").replace("%i", "8081") for key, value in given.items()}
+    for specifier, meaning in (("%S", "/var/lib"), ("%t", "/run"), ("%i", "8081")):
+        given = {key: value.replace(specifier, meaning) for key, value in given.items()}
     (command,) = unit["ExecStart"]
     words = command.split()
     assert words[1:] == ["--nodaemon", "--pidfile=", "icws"]
@@ -97,6 +98,9 @@ def test_the_gateway_understands_the_environment(understood: Read, name: str) ->
     assert config.is_mainnet
     state = unit["StateDirectory"][0].replace("%i", "8081")
     assert str(config.data_dir) == f"/var/lib/{state}"
+    runtime = unit["RuntimeDirectory"][0].replace("%i", "8081")
+    assert config.admin_endpoint == f"unix:/run/{runtime}/admin.sock"
+    assert config.admin_token_file is None
     if "@" in name:
         assert config.gateway_addresses == ("haproxy:tcp:8081:interface=127.0.0.1",)
         assert config.prometheus_endpoint == "tcp:18081:interface=127.0.0.1"
