@@ -4,7 +4,8 @@ Components log through :func:`get_logger`; a line below the wanted level costs o
 through Twisted's publisher like all others, so ``--logger`` and trial see them too. What Twisted, Autobahn and
 their kin say at info ("Starting factory ...") counts as debug here.
 
-Fields are values, never payloads or keys: bytes appear as their length, and nothing a peer sent can break a line.
+Fields are values, never payloads or keys: bytes appear as their length, and nothing a peer sent can break a line or
+make it endless.
 
 twistd takes an observer from the ``ILogObserver`` component of the application, but a plugin's ``makeService``
 returns only a service. :class:`ObservedService` sets the component at the moment twistd hangs it into the
@@ -67,14 +68,17 @@ class Fields(dict[str, Any]):
 _PLAIN = re.compile(r"[!#-<>-~]+")
 
 
+#: Characters of a value: a reason may be a canister's words, or a method's name that a client made up.
+MAX_VALUE = 500
+
+
 def _shown(value: object) -> str:
-    if type(value) is str:
-        return value
     if isinstance(value, (bytes, bytearray, memoryview)):
         return f"<{len(value)} bytes>"
     if isinstance(value, float):
         return f"{value:.6g}"
-    return str(value)
+    text = str(value)
+    return text if len(text) <= MAX_VALUE else f"{text[:MAX_VALUE]}... ({len(text)} characters)"
 
 
 def _quoted(text: str) -> str:
@@ -181,7 +185,7 @@ def json_line(stamp: float, level: str, component: str, event: LogEvent, message
     """Write an event as one JSON object."""
     record: dict[str, Any] = {"time": _iso(stamp), "level": level, "component": component, "message": message}
     for key, value in event.get("icws_fields", {}).items():
-        plain = value if value is None or isinstance(value, (bool, int, float, str)) else _shown(value)
+        plain = value if value is None or isinstance(value, (bool, int, float)) else _shown(value)
         record[f"{key}_" if key in _RESERVED else key] = plain
     if traceback:
         record["traceback"] = traceback

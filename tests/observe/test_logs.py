@@ -86,6 +86,15 @@ def test_nothing_a_peer_sent_breaks_a_line() -> None:
     ]
 
 
+@pytest.mark.parametrize("format", ["text", "json"])
+def test_nothing_a_peer_sent_makes_a_line_endless(format: str) -> None:
+    with Listening(Levels(), format) as log:
+        get_logger("server").info("left", reason="x" * 100_000, error=ValueError("y" * 100_000))
+    (line,) = log.lines
+    assert len(line) < 3 * logs.MAX_VALUE
+    assert line.count("(100000 characters)") == 2
+
+
 def test_levels_by_component() -> None:
     with Listening(Levels(INFO, {"server": DEBUG, "agent": ERROR})) as log:
         for component in ("server", "server.tls", "agent", "gateway"):

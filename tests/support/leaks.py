@@ -1,0 +1,27 @@
+"""Whether bytes that nobody may see stand in a text, in whatever form a careless line would give them."""
+
+from __future__ import annotations
+
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Iterator, Mapping
+
+
+def forms(secret: bytes) -> Iterator[bytes]:
+    """The bytes as they are, in hex, as Python shows them, and in base64 wherever they may begin in what is encoded."""
+    yield secret
+    yield secret.hex().encode()
+    yield secret.hex().upper().encode()
+    yield repr(secret)[2:-1].encode()
+    yield ", ".join(map(str, secret)).encode()
+    for encode in (b64encode, urlsafe_b64encode):
+        for before in range(3):
+            # without the characters that depend on what stands before and behind
+            yield encode(bytes(before) + secret)[4:-4]
+
+
+def assert_none_of(secrets: Mapping[str, bytes], text: bytes) -> None:
+    """Fail with the name of a secret that stands in ``text``; of long ones a part is looked for."""
+    for what, secret in secrets.items():
+        assert len(secret) >= 12, f"{what} is too short to be told from chance"
+        for form in forms(secret[:16]):
+            assert form not in text, what
