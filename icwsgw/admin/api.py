@@ -208,7 +208,7 @@ class Api:
         closed = sum(answer["closed"] for answer in replies.given.values())
         if session is not None and not closed:
             raise Refused(404, _no_session(session, replies.missing))
-        _log.info("admin closes clients", by=request.by, closed=closed, code=code, session=session, **words)
+        _log.info("clients closed", by=request.by, closed=closed, code=code, session=session, **words)
         return Done({"closed": closed, "missing_workers": replies.missing})
 
     async def _drain(self, request: Request) -> Done:
@@ -216,7 +216,7 @@ class Api:
         window = read_body(request.body, "window").get("window", service.config.drain_window)
         if service.draining:
             raise Refused(409, "the gateway is draining already; SIGTERM ends it at once")
-        _log.info("admin drains the gateway", by=request.by, window_s=window)
+        _log.info("drain asked for", by=request.by, window_s=window)
         return Done({"draining": True, "window": window}, 202, lambda: service.drain(window))
 
     async def _denied(self, request: Request) -> Done:
@@ -232,7 +232,7 @@ class Api:
             raise Refused(409, f"{MAX_DENIED} canisters are denied at run time, no more can be: use --denied-canister")
         replies = await self._override(denied=(*denied, *([canister] if changed else [])))
         closed = sum(answer["closed"] for answer in replies.given.values())
-        _log.info("admin denies a canister", by=request.by, canister=canister, closed=closed)
+        _log.info("canister denied", by=request.by, canister=canister, closed=closed)
         document = {"canister": canister, "denied": True, "changed": changed, "closed": closed}
         return Done({**document, "missing_workers": replies.missing})
 
@@ -246,7 +246,7 @@ class Api:
         if changed:
             replies = await self._override(denied=tuple(each for each in denied if each != canister))
             missing = replies.missing
-            _log.info("admin denies a canister no longer", by=request.by, canister=canister)
+            _log.info("canister denied no longer", by=request.by, canister=canister)
         served = not configured and (not config.allowed_canisters or canister in config.allowed_canisters)
         return Done({"canister": canister, "served": served, "changed": changed, "missing_workers": missing})
 
@@ -272,7 +272,7 @@ class Api:
         if len(levels) > MAX_LEVELS:
             raise Refused(409, f"levels of {MAX_LEVELS} components can be set, no more")
         # before, in case that this very line is not wanted any more
-        _log.info("admin sets levels of the log", by=request.by, levels=_directives(levels) or "the configuration's")
+        _log.info("log levels set", by=request.by, levels=_directives(levels) or "the configuration's")
         return self._levels_now(await self._override(levels=levels))
 
     def _levels_now(self, replies: Replies) -> Done:

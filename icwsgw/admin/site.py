@@ -182,7 +182,7 @@ class ApiSite(http.HTTPFactory):
         now = self.clock.seconds()
         self._repeats.ended(now)
         if self._repeats.allows(refusal.text, by.rpartition(":")[0], now):
-            _log.warn("admin request refused", by=by, status=refusal.status, reason=refusal.text)
+            _log.warn("request refused", by=by, status=refusal.status, reason=refusal.text)
 
 
 def peer_of(transport: Any) -> str:

@@ -113,5 +113,5 @@ def test_operators_tell_a_running_gateway_what_to_do(
     assert stack.server.wait() == 0, stack.server.output
     assert clients_of(devnet, devnet.echo) == 0
     assert not path.exists()
-    assert re.search(r"admin drains the gateway by=\"uid \d+, process \d+\" window_s=0.5", stack.server.output)
+    assert re.search(r"admin drain asked for by=\"uid \d+, process \d+\" window_s=0.5", stack.server.output)
     assert "Traceback" not in stack.server.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,7 @@ from icwsgw.config import GatewayConfig
 from icwsgw.core.closing import CloseCode
 from icwsgw.observe.logs import override_levels
 from tests.memory.world import CHAT_ID, ECHO_ID, World
+from tests.test_layering import ROOT
 
 
 class Alone:
@@ -190,9 +192,7 @@ def test_a_kick(world: World, log: Log) -> None:
     assert one.session is not None
     session = one.session.id
     assert post(service, "/v1/kick", session=session) == {"closed": 1, "missing_workers": []}
-    assert log.lines == [
-        ("admin closes clients", {"by": "uid 0, process 1", "closed": 1, "code": 1008, "session": session})
-    ]
+    assert log.lines == [("clients closed", {"by": "uid 0, process 1", "closed": 1, "code": 1008, "session": session})]
     assert (one.close_code, two.close_code) == (CloseCode.POLICY, None)
     world.run(1)
     assert world.replica.stats["ws_close"] == 1
@@ -229,7 +229,7 @@ def test_a_drain_is_begun_when_its_answer_has_left(world: World, log: Log) -> No
     world.run(1)
     assert service.drains == [0.5]
     assert [client.close_code for client in clients] == [CloseCode.DRAINING] * 2
-    assert log.lines == [("admin drains the gateway", {"by": "uid 0, process 1", "window_s": 0.5})]
+    assert log.lines == [("drain asked for", {"by": "uid 0, process 1", "window_s": 0.5})]
     assert refused(service, "POST", "/v1/drain")[0] == 409
     world.quiet()
 
@@ -261,9 +261,9 @@ def test_a_canister_is_denied_and_allowed_again(world: World, log: Log) -> None:
     assert get(service, "/v1/deny")["denied"] == []
     world.open()
     assert [message for message, _ in log.lines] == [
-        "admin denies a canister",
-        "admin denies a canister",
-        "admin denies a canister no longer",
+        "canister denied",
+        "canister denied",
+        "canister denied no longer",
     ]
     for path in ("/v1/deny", "/v1/allow"):
         assert refused(service, "POST", path, {})[0] == 400
@@ -304,7 +304,7 @@ def test_levels(world: World, log: Log) -> None:
     assert document["levels"] == {"*": "error", "relay": "error", "session": "debug"}
     assert document["overrides"] == {"*": "error", "session": "debug"}
     assert log.lines[-1] == (
-        "admin sets levels of the log",
+        "log levels set",
         {"by": "uid 0, process 1", "levels": "*=error,session=debug"},
     )
     document = done(service, "PUT", "/v1/log-levels", {"*": None, "relay": "trace"}).document
@@ -323,3 +323,18 @@ def test_what_is_changed_is_told_whole_to_all_workers(world: World) -> None:
         {"denied": [CHAT_ID.text], "levels": {}},
         {"denied": [CHAT_ID.text], "levels": {"session": 10}},
     ]
+
+
+def test_each_path_is_documented() -> None:
+    document = (ROOT / "docs" / "admin-api.md").read_text()
+    listed = re.findall(
+        r"^    (GET|POST|PUT) +(/v1/\S+?),?(?: +POST (/v1/\S+))?(?: |$)", api_module.__doc__ or "", re.M
+    )
+    paths = {f"{method} {path}" for method, *paths in listed for path in paths if path}
+    assert len(paths) == 11
+    for each in paths:
+        assert f"**`{each}`**" in document, each
+    served = {
+        f"{method} {path}" for path, handlers in Api(Alone(World(start=False)))._routes.items() for method in handlers
+    }
+    assert paths == served | {"GET /v1/sessions/<id>"}

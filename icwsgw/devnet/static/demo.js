@@ -9,7 +9,7 @@ const MEANINGS = {
   1003: "messages must be binary",
   1006: "the connection broke off: is the gateway running there?",
   1007: "the gateway could not decode a message",
-  1008: "a message did not end",
+  1008: "a message did not end, or the operator closed the client",
   1009: "the message was too big",
   1011: "something failed inside the gateway",
   1013: "the gateway is overloaded: try later",
