@@ -106,7 +106,7 @@ class Exchange:
 
     def timed_out(self) -> None:
         """Run out of time: a busy connection is given up, as its late answer would be taken for the next one's."""
-        if self.connection is None and self.pool.established == 0:
+        if self.connection is None and self.pool.established == 0 and not self.retried:
             error: IcwsError = ConnectFailed(f"no connection to {self.pool.name} in time")
         elif self.connection is None:
             error = RequestTimeout(f"no free connection to {self.pool.name} in time")

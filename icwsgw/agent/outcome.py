@@ -50,16 +50,24 @@ class CallOutcome:
     :ivar kind: accepted (end unknown), replied, or rejected
     :ivar reply: the Candid reply when ``kind`` is REPLIED, else None
     :ivar reject: the reject when ``kind`` is REJECTED, else None
+    :ivar certified: the reject is the call's certified end; otherwise only this sending of it was not taken
     """
 
-    __slots__ = ("kind", "label", "reject", "reply")
+    __slots__ = ("certified", "kind", "label", "reject", "reply")
 
-    def __init__(self, kind: OutcomeKind, reply: bytes | None = None, reject: Rejected | None = None) -> None:
+    def __init__(
+        self,
+        kind: OutcomeKind,
+        reply: bytes | None = None,
+        reject: Rejected | None = None,
+        certified: bool = False,
+    ) -> None:
         self.kind = kind
         # Enum's own .value is a call in Python, and this is counted for each message
         self.label: str = kind._value_
         self.reply = reply
         self.reject = reject
+        self.certified = certified
 
     def __repr__(self) -> str:
         if self.reject is not None:
@@ -187,7 +195,7 @@ def _from_status(fields: Mapping[bytes, bytes]) -> CallOutcome:
             fields[b"reject_message"].decode("utf-8", "replace"),
             None if error_code is None else error_code.decode("ascii"),
         )
-        return CallOutcome(OutcomeKind.REJECTED, reject=reject)
+        return CallOutcome(OutcomeKind.REJECTED, reject=reject, certified=True)
     # "done": executed, and the reply is forgotten. "received", "processing": under way.
     return ACCEPTED
 

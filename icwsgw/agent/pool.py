@@ -262,6 +262,8 @@ class HostPool:
             self._counts.failed += 1
             if self._waiting:
                 oldest = self._waiting.popitem(last=False)[0]
-                oldest.fail(ConnectFailed(f"no connection to {self.name}: {explain(reason)}"))
+                # one that was sent before, on a connection that turned out to be dead, may have arrived
+                kind = ConnectionLost if oldest.retried else ConnectFailed
+                oldest.fail(kind(f"no connection to {self.name}: {explain(reason)}"))
         self._connect_more()
         self._note_empty()

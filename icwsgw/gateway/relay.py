@@ -4,7 +4,8 @@ The IC promises no order among calls, and the CDK drops a client at the first wr
 envelope of a client leaves only when the former has been accepted (default) or executed (``--relay-order``); ws_open
 always waits for its execution (design 3.4). Sending the identical envelope again is harmless, so a call whose answer
 was lost, or that met an overloaded or failing replica, is sent again with growing pauses as long as the envelope is
-valid.
+valid. One that is refused after an attempt whose answer was lost may have been executed all the same, and only its
+sender may ask the IC what became of it (facts 1.5): its outcome is unknown, and the next one leaves.
 
     ws_open | gate | ws_message ws_message ... | ws_close
 
@@ -25,7 +26,7 @@ from twisted.python.failure import Failure
 from icwsgw.agent.outcome import CallOutcome
 from icwsgw.clock import Timer
 from icwsgw.core.pacing import retry_pause
-from icwsgw.errors import FormatError, HttpError, IcwsError, NotReady, Rejected, TransportError
+from icwsgw.errors import ConnectFailed, FormatError, HttpError, IcwsError, NotReady, TransportError
 from icwsgw.gateway.interfaces import Context
 from icwsgw.ic import cbor
 from icwsgw.ic.principal import Principal
@@ -66,7 +67,11 @@ class RelayOwner:
         raise NotImplementedError
 
     def relay_failed(self, envelope: ClientEnvelope, error: IcwsError) -> None:
-        """The call was refused for good, or its envelope expired while it was being tried again."""
+        """The call was refused for good, or its envelope expired undelivered."""
+        raise NotImplementedError
+
+    def relay_unknown(self, envelope: ClientEnvelope, error: IcwsError) -> None:
+        """The same, but after an attempt whose answer was lost: it may have been executed."""
         raise NotImplementedError
 
     def relay_full(self) -> None:
@@ -87,6 +92,7 @@ class Relay:
         "_canister",
         "_context",
         "_current",
+        "_doubtful",
         "_full",
         "_gated",
         "_opened",
@@ -113,6 +119,7 @@ class Relay:
         self._call: Deferred[CallOutcome] | None = None
         self._retry: Timer | None = None
         self._attempt = 0
+        self._doubtful = False  # an attempt at the current call may have arrived although it was not answered
         self._started = 0.0
         self._when_idle: Callable[[], None] | None = None
 
@@ -225,6 +232,7 @@ class Relay:
     def _launch(self, envelope: ClientEnvelope) -> None:
         self._current = envelope
         self._attempt = 0
+        self._doubtful = False
         self._started = self._context.clock.seconds()
         self._try()
 
@@ -259,6 +267,9 @@ class Relay:
             # The identical envelope may pass later. Not for ever: a certified reject stays what it is.
             self._again(outcome.reject, None)
             return
+        if outcome.reject is not None and self._doubtful and not outcome.certified:
+            self._fail(outcome.reject)
+            return
         self._current = None
         self._call = None
         self._owner.relayed(envelope, outcome)
@@ -268,6 +279,8 @@ class Relay:
         if self._current is None:
             return
         error = failure.value
+        if _may_have_arrived(error):
+            self._doubtful = True
         if isinstance(error, HttpError) and error.retryable:
             self._again(error, error.retry_after)
         elif (isinstance(error, TransportError) and error.retryable) or isinstance(error, NotReady):
@@ -300,14 +313,25 @@ class Relay:
     def _fail(self, error: IcwsError) -> None:
         envelope, self._current, self._call = self._current, None, None
         assert envelope is not None
-        self._context.metrics.relays.inc(error.cause if not isinstance(error, Rejected) else "rejected")
-        self._owner.relay_failed(envelope, error)
+        if self._doubtful:
+            self._context.metrics.relays.inc("unknown")
+            self._owner.relay_unknown(envelope, error)
+        else:
+            self._context.metrics.relays.inc(error.cause)
+            self._owner.relay_failed(envelope, error)
         self._next()
 
     def _report(self, what: str, envelope: ClientEnvelope, **fields: object) -> None:
         """A line that leads from the session to the call: by its request id, which the IC's own tools show."""
         call = request_of(envelope.body)
         _log.debug(what, session=self._owner.id, request=call, method=envelope.method_name, **fields)
+
+
+def _may_have_arrived(error: BaseException | None) -> bool:
+    """Whether a call that failed may have been taken: a proxy's 5xx may stand for a replica's answer that was lost."""
+    if isinstance(error, HttpError):
+        return error.status >= 500
+    return isinstance(error, TransportError) and not isinstance(error, ConnectFailed)
 
 
 def request_of(body: bytes) -> str:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from icwsgw.clock import Timer
 from icwsgw.core.closing import CloseCode, close_reason
 from icwsgw.core.messages import ClientEnvelope, frame, handshake, message_place, parse_client_frame
 from icwsgw.core.session import Effect, Event, State, step
-from icwsgw.errors import CanisterRefused, FormatError, HttpError, IcwsError, Rejected
+from icwsgw.errors import CanisterRefused, FormatError, IcwsError
 from icwsgw.gateway.interfaces import Client, Context
-from icwsgw.gateway.relay import Expired, Relay, RelayOwner
+from icwsgw.gateway.reasons import reason_of, why_not_open
+from icwsgw.gateway.relay import Relay, RelayOwner
 from icwsgw.gateway.traced import TracedRelay
 from icwsgw.ic.principal import ANONYMOUS, Principal
 from icwsgw.ic.ws import decode_open_args, decode_unit_result
@@ -31,6 +33,9 @@ _log = get_logger("session")
 
 #: What the HTTP handler of a replica takes: five minutes and half a minute of drift (facts 1.4).
 MAX_EXPIRY_AHEAD_NS = 330_000_000_000
+
+#: A ws_open of unknown outcome has so many seconds to show that it was executed, by the canister's first message.
+DOUBT_SECONDS = 5.0
 
 
 class Refusal(Exception):
@@ -54,6 +59,7 @@ class ClientSession(RelayOwner):
     """
 
     __slots__ = (
+        "_doubt",
         "_gateway",
         "bytes_down",
         "bytes_up",
@@ -94,6 +100,7 @@ class ClientSession(RelayOwner):
         self.bytes_up = 0
         self.bytes_down = 0
         self.trace: SessionTrace | None = None
+        self._doubt: Timer | None = None
         self.cause: int | None = None
         self.started = self.context.clock.seconds()
         self.deadline = self.started + self.context.config.first_message_timeout
@@ -205,8 +212,12 @@ class ClientSession(RelayOwner):
         if is_open:
             try:
                 decode_unit_result(outcome.reply)
-            except (CanisterRefused, FormatError) as error:
+            except CanisterRefused as error:
                 self._refused(envelope, error)
+                return
+            except FormatError as error:
+                self.open_executed = True
+                self._doubted(CloseCode.OPEN_REFUSED, f"the canister's answer to ws_open does not decode: {error}")
                 return
             self.open_executed = True
         if self.poller is not None:
@@ -215,6 +226,23 @@ class ClientSession(RelayOwner):
     def relay_failed(self, envelope: ClientEnvelope, error: IcwsError) -> None:
         """A call was refused or came to nothing; see :class:`RelayOwner`."""
         self._refused(envelope, error)
+
+    def relay_unknown(self, envelope: ClientEnvelope, error: IcwsError) -> None:
+        """A call may have been executed, or not; see :class:`RelayOwner`.
+
+        Messages go on: if the canister has not got this one, it will say so by the sequence number of the next.
+        """
+        if envelope.method_name == "ws_open":
+            self._doubted(*reason_of(envelope, error))
+            return
+        _log.info(
+            "a message may not have reached its canister, nobody can tell",
+            error=error,
+            canister=self._canister_text(),
+            session=self.id,
+        )
+        if self.poller is not None:
+            self.poller.wake()
 
     def relay_full(self) -> None:
         """Push back on the client."""
@@ -280,6 +308,7 @@ class ClientSession(RelayOwner):
         relay.send(envelope)
 
     def _opened(self) -> None:
+        self._doubt_no_more()
         took = self.context.clock.seconds() - self.started
         metrics = self.context.metrics
         metrics.opens.inc("opened")
@@ -294,20 +323,30 @@ class ClientSession(RelayOwner):
         if is_open and self.messages_down:
             # the canister has spoken to the client, so it has it: this is about a repetition, the first answer was lost
             return
-        # an envelope that expired may have been executed all the same, its answer lost
-        definite = not isinstance(error, Expired)
         if self.state is State.CLOSED:
-            if is_open and definite and self.relay is not None:
+            if is_open and self.relay is not None:
                 # the client has left, and the canister never had it: nobody to tell
                 self.relay.drop()
                 self._gateway.finished(self)
             return
-        if not definite:
-            self.cause, text = CloseCode.EXPIRED, f"{envelope.method_name}: {error}"
-        else:
-            self.cause = CloseCode.OPEN_REFUSED if is_open else CloseCode.MESSAGE_REFUSED
-            text = f"{envelope.method_name} refused: {_plain(error)}"
-        self._step(Event.OPEN_REFUSED if is_open and definite else Event.END, text)
+        self.cause, text = reason_of(envelope, error)
+        self._step(Event.OPEN_REFUSED if is_open else Event.END, text)
+
+    def _doubted(self, code: CloseCode, text: str) -> None:
+        """It is not known whether ws_open was executed. If it was, the canister's first message is there already."""
+        if self.state is State.SETUP:
+            self._doubt = self.context.clock.callLater(DOUBT_SECONDS, self._doubt_ends, code, text)
+        if self.poller is not None:
+            self.poller.wake()
+
+    def _doubt_ends(self, code: CloseCode, text: str) -> None:
+        self._doubt = None
+        self.end(code, text)
+
+    def _doubt_no_more(self) -> None:
+        doubt, self._doubt = self._doubt, None
+        if doubt is not None:
+            doubt.cancel()
 
     def _step(
         self, event: Event, text: str = "", envelope: ClientEnvelope | None = None, canister: Principal | None = None
@@ -337,6 +376,7 @@ class ClientSession(RelayOwner):
             self._closed(before, text, Effect.TELL in effects, event is Event.CLIENT_LEFT)
 
     def _closed(self, before: State, text: str, tells: bool, left: bool) -> None:
+        self._doubt_no_more()
         if not tells:
             if self.relay is not None:
                 self.relay.drop()
@@ -348,7 +388,7 @@ class ClientSession(RelayOwner):
         if before is not State.INIT:
             metrics.connection_duration.observe(lasted)
         if before is not State.OPEN:
-            metrics.opens.inc("left" if left else _why_not_open(cause, before))
+            metrics.opens.inc("left" if left else why_not_open(cause, before))
         counts = {
             "up": self.messages_up,
             "down": self.messages_down,
@@ -388,38 +428,3 @@ class ClientSession(RelayOwner):
 
     def _canister_text(self) -> str | None:
         return self.poller.canister.text if self.poller is not None else None
-
-
-#: Outcomes of :attr:`icwsgw.observe.metrics.Metrics.opens` by close code.
-_NOT_OPEN: dict[int, str] = {
-    CloseCode.PROTOCOL_ERROR: "malformed",
-    CloseCode.NOT_BINARY: "malformed",
-    CloseCode.UNDECODABLE: "malformed",
-    CloseCode.TOO_BIG: "malformed",
-    CloseCode.POLICY: "malformed",
-    CloseCode.OVERLOADED: "overloaded",
-    CloseCode.RATE_LIMIT: "overloaded",
-    CloseCode.DRAINING: "draining",
-    CloseCode.OPEN_REFUSED: "refused",
-    CloseCode.EXPIRED: "expired",
-    CloseCode.WRONG_GATEWAY: "wrong_gateway",
-    CloseCode.CANISTER_NOT_ALLOWED: "not_allowed",
-    CloseCode.NOT_OPENED: "timeout",
-}
-
-
-def _why_not_open(cause: int, state: State) -> str:
-    """Why the gateway has ended a session that was never open, a word of the metric."""
-    if cause == CloseCode.NOT_OPENED and state is State.INIT:
-        return "silent"
-    return _NOT_OPEN.get(cause, "failed")
-
-
-def _plain(error: IcwsError) -> str:
-    """An error in words for a client: what the IC or the canister said, without our machinery around it."""
-    if isinstance(error, Rejected):
-        code = f" {error.error_code}" if error.error_code else ""
-        return f"reject {error.code}{code}: {error.message}"
-    if isinstance(error, HttpError):
-        return f"HTTP {error.status} {error.detail}".rstrip()
-    return str(error)

@@ -102,6 +102,10 @@ class _TracedOwner(RelayOwner):
         self._relay.ended(envelope, error.cause, True)
         self._owner.relay_failed(envelope, error)
 
+    def relay_unknown(self, envelope: ClientEnvelope, error: IcwsError) -> None:
+        self._relay.ended(envelope, "unknown", True)
+        self._owner.relay_unknown(envelope, error)
+
     def relay_full(self) -> None:
         self._owner.relay_full()
 

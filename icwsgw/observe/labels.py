@@ -23,7 +23,8 @@ OPEN_OUTCOMES = (
     "opened", "refused", "timeout", "silent", "expired", "wrong_gateway", "not_allowed", "overloaded", "malformed",
     "left", "draining", "failed",
 )
-RELAY_OUTCOMES = ("accepted", "replied", "expired", "abandoned", *CAUSES)
+#: unknown: refused, or expired, after an attempt whose answer was lost; it may have been executed.
+RELAY_OUTCOMES = ("accepted", "replied", "expired", "unknown", "abandoned", *CAUSES)
 RELAY_STATES = ("waiting", "sent")
 QUERY_OUTCOMES = ("ok", "empty", "abandoned", *CAUSES)
 REFUSALS = (

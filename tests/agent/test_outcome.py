@@ -51,7 +51,7 @@ def test_certified_reject():
     outcome = call_outcome(
         answer({b"status": b"rejected", b"reject_code": b"\x04", b"reject_message": b"no", b"error_code": b"IC0406"})
     )
-    assert outcome.kind is OutcomeKind.REJECTED
+    assert (outcome.kind, outcome.certified) == (OutcomeKind.REJECTED, True)
     assert (outcome.reject.code, outcome.reject.message, outcome.reject.error_code) == (4, "no", "IC0406")
 
 
@@ -68,7 +68,7 @@ def test_refused_before_execution():
     body = cbor.dumps_tagged(
         {"status": "non_replicated_rejection", "reject_code": 3, "reject_message": "gone", "error_code": "IC0301"}
     )
-    assert call_outcome(body).reject.code == 3
+    assert (call_outcome(body).reject.code, call_outcome(body).certified) == (3, False)
     body = cbor.dumps({"reject_code": 5, "reject_message": "trap"})
     assert call_outcome(body).reject.error_code is None
 

@@ -151,6 +151,22 @@ def test_dead_idle_connections_are_not_tried_in_turn():
     assert isinstance(rig.ends[b"c"], ConnectionLost)
 
 
+def test_what_was_sent_once_is_not_said_to_have_met_no_connection():
+    for attempt_fails in (True, False):
+        rig = Rig()
+        rig.ask(b"a")
+        one = rig.endpoint.succeed()
+        one.dataReceived(OK)
+        rig.ask(b"b", 1.0)
+        # it may have arrived before the connection ended
+        one.connectionLost(Failure(ConnectionDone()))
+        if attempt_fails:
+            rig.endpoint.fail()
+        else:
+            rig.clock.advance(1.1)
+        assert isinstance(rig.ends[b"b"], ConnectionLost if attempt_fails else RequestTimeout)
+
+
 def test_no_second_attempt_for_one_cancelled():
     rig = Rig()
     rig.ask(b"a")

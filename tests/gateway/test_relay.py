@@ -12,7 +12,16 @@ from twisted.internet.task import Clock
 
 from icwsgw.agent.outcome import ACCEPTED, CallOutcome
 from icwsgw.core.messages import ClientEnvelope
-from icwsgw.errors import ConnectionLost, HttpError, IcwsError, NotReady, RequestTimeout
+from icwsgw.errors import (
+    AnswerMalformed,
+    AnswerTooLarge,
+    ConnectFailed,
+    ConnectionLost,
+    HttpError,
+    IcwsError,
+    NotReady,
+    RequestTimeout,
+)
 from icwsgw.gateway.relay import TRANSIENT_ATTEMPTS, Expired, Relay, RelayOwner
 from tests.support.fake_network import CANISTER, REPLIED_OK, FakeNetwork, envelope, make_context, rejected
 
@@ -28,6 +37,9 @@ class Owner(RelayOwner):
 
     def relay_failed(self, envelope: ClientEnvelope, error: IcwsError) -> None:
         self.events.append((envelope.body, error))
+
+    def relay_unknown(self, envelope: ClientEnvelope, error: IcwsError) -> None:
+        self.events.append((envelope.body, "unknown", error))
 
     def relay_full(self) -> None:
         self.events.append("full")
@@ -114,7 +126,7 @@ def test_trying_again_ends_with_the_envelopes_life() -> None:
     relay.send(envelope(1, ttl=20))
     relay.send(envelope(2))
     while not owner.events:
-        network.calls[-1].answer(ConnectionLost("lost"))
+        network.calls[-1].answer(ConnectFailed("down"))
         clock.advance(5)
     body, error = owner.events[0]
     assert body == b"1"
@@ -131,6 +143,76 @@ def test_a_refusal_is_final_and_told(error: IcwsError) -> None:
     network.calls[0].answer(error)
     assert owner.events == [(b"1", error)]
     assert bodies(network) == [b"1", b"2"]
+
+
+UNANSWERED = [
+    ConnectionLost("lost"),
+    RequestTimeout("late"),
+    AnswerMalformed("garbage"),
+    HttpError(500),
+    HttpError(502),
+    HttpError(504),
+]
+UNTAKEN = [ConnectFailed("down"), NotReady("no root key"), HttpError(429), HttpError(408)]
+
+
+@pytest.mark.parametrize("refusal", [HttpError(400, "expired"), HttpError(403), rejected(5, "stopped")])
+@pytest.mark.parametrize("lost", UNANSWERED, ids=repr)
+def test_a_refusal_after_an_attempt_whose_answer_was_lost_proves_nothing(lost: IcwsError, refusal: Any) -> None:
+    relay, owner, network, clock = opened()
+    relay.send(envelope(1))
+    relay.send(envelope(2))
+    network.calls[0].answer(lost)
+    clock.advance(5)
+    network.calls[1].answer(HttpError(429))
+    clock.advance(5)
+    network.calls[2].answer(refusal)
+    ((body, what, error),) = owner.events
+    assert (body, what) == (b"1", "unknown")
+    assert error in (refusal, getattr(refusal, "reject", None))
+    assert bodies(network) == [b"1", b"1", b"1", b"2"]
+    # the doubt was about that one alone
+    network.calls[3].answer(HttpError(400))
+    assert len(owner.events[1]) == 2
+
+
+@pytest.mark.parametrize("untaken", UNTAKEN, ids=repr)
+def test_a_refusal_after_attempts_that_were_not_taken_is_one(untaken: IcwsError) -> None:
+    relay, owner, network, clock = opened()
+    relay.send(envelope(1))
+    network.calls[0].answer(untaken)
+    clock.advance(5)
+    network.calls[1].answer(HttpError(400))
+    assert [type(error) for _, error in owner.events] == [HttpError]
+
+
+def test_a_certified_reject_is_the_end_whatever_was_lost_before() -> None:
+    relay, owner, network, clock = opened()
+    relay.send(envelope(1))
+    network.calls[0].answer(ConnectionLost("lost"))
+    clock.advance(5)
+    outcome = rejected(5, "trapped", certified=True)
+    network.calls[1].answer(outcome)
+    assert owner.events == [(b"1", outcome)]
+
+
+def test_an_envelope_that_expires_after_a_lost_answer_is_not_known_to_be_undelivered() -> None:
+    relay, owner, network, clock = opened()
+    relay.send(envelope(1, ttl=20))
+    network.calls[0].answer(ConnectionLost("lost"))
+    while not owner.events:
+        clock.advance(5)
+        if not owner.events:
+            network.calls[-1].answer(ConnectFailed("down"))
+    assert owner.events[0][1] == "unknown"
+    assert isinstance(owner.events[0][2], Expired)
+
+
+def test_an_answer_that_is_too_long_was_given_to_a_call_that_was_taken() -> None:
+    relay, owner, network, _ = opened()
+    relay.send(envelope(1))
+    network.calls[0].answer(AnswerTooLarge("4 MB"))
+    assert owner.events[0][1] == "unknown"
 
 
 def test_a_fault_of_ours_is_told_without_its_insides() -> None:

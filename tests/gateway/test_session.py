@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
+from icwsgw.agent.outcome import CallOutcome, OutcomeKind
 from icwsgw.core.closing import CloseCode
 from icwsgw.core.messages import frame, handshake
 from icwsgw.core.session import State
-from icwsgw.errors import ConnectionLost, HttpError
+from icwsgw.errors import ConnectFailed, ConnectionLost, HttpError
 from icwsgw.gateway.gateway import Gateway
-from icwsgw.gateway.session import ClientSession
+from icwsgw.gateway.session import DOUBT_SECONDS, ClientSession
 from icwsgw.ic.principal import Principal
 from tests.support.fake_network import (
     CANISTER,
@@ -150,6 +151,87 @@ def test_an_ws_open_that_expired_may_have_been_executed_so_the_canister_is_told(
             world.network.calls[-1].answer(ConnectionLost("lost"))
         world.clock.advance(5)
     assert world.connection.closed[0][0] == CloseCode.EXPIRED
+    assert world.methods()[-1] == "ws_close"
+
+
+@pytest.mark.parametrize("refusal", [HttpError(400, "stale"), rejected(5, "stopped")])
+def test_a_message_that_may_have_been_executed_ends_nothing(refusal: Any) -> None:
+    world = World().open()
+    world.receive(world.sdk.message_payload(b"1", world.now_ns()))
+    world.receive(world.sdk.message_payload(b"2", world.now_ns()))
+    world.network.calls[-1].answer(ConnectionLost("lost"))
+    world.clock.advance(5)
+    world.network.calls[-1].answer(refusal)
+    assert world.connection.closed == []
+    assert world.methods() == ["ws_open", *["ws_message"] * 3]
+    assert world.network.calls[-1].body != world.network.calls[-2].body
+    assert world.context.metrics.relays.values["unknown"] == 1
+
+
+def test_a_message_that_expires_undelivered_ends_the_session_in_plain_words() -> None:
+    world = World().open()
+    world.receive(world.sdk.message_payload(b"1", world.now_ns()))
+    while not world.connection.closed:
+        world.network.calls[-1].answer(ConnectFailed("down"))
+        world.clock.advance(5)
+    ((code, reason),) = world.connection.closed
+    assert code == CloseCode.EXPIRED
+    assert reason.startswith("ws_message: the envelope expired before the network took it")
+
+
+GARBAGE = CallOutcome(OutcomeKind.REPLIED, b"no Candid")
+DOUBTS = [(GARBAGE,), (ConnectionLost("lost"), HttpError(400, "stale")), (HttpError(502), rejected(5, "stopped"))]
+
+
+def doubtful(answers: tuple[Any, ...]) -> World:
+    """A session whose ws_open has such answers."""
+    world = World().setup()
+    for answer in answers[:-1]:
+        world.network.calls[-1].answer(answer)
+        world.clock.advance(1)
+    world.network.calls[-1].answer(answers[-1])
+    return world
+
+
+@pytest.mark.parametrize("answers", DOUBTS)
+def test_a_ws_open_that_may_have_been_executed_is_waited_for_and_then_taken_back(answers: tuple[Any, ...]) -> None:
+    world = doubtful(answers)
+    assert world.connection.closed == []
+    world.clock.advance(DOUBT_SECONDS)
+    ((code, reason),) = world.connection.closed
+    assert code == CloseCode.OPEN_REFUSED
+    assert "ws_open" in reason
+    # the canister may have the client
+    assert world.methods()[-1] == "ws_close"
+    world.network.calls[-1].answer(REPLIED_OK)
+    world.session.left(code)
+    assert not world.gateway.registry.ending
+
+
+@pytest.mark.parametrize("answers", DOUBTS)
+def test_a_ws_open_that_may_have_been_executed_opens_with_the_canisters_first_message(answers: tuple[Any, ...]) -> None:
+    world = doubtful(answers)
+    world.clock.advance(DOUBT_SECONDS / 2)
+    world.session.deliver([b"first frame"])
+    world.clock.advance(DOUBT_SECONDS)
+    assert (world.session.state, world.connection.closed) == (State.OPEN, [])
+
+
+@pytest.mark.parametrize("answers", DOUBTS)
+def test_a_client_that_leaves_in_doubt_leaves_nothing_behind(answers: tuple[Any, ...]) -> None:
+    world = doubtful(answers)
+    world.session.left(1006)
+    assert world.methods()[-1] == "ws_close"
+    world.network.calls[-1].answer(REPLIED_OK)
+    assert not world.gateway.registry.ending
+    assert world.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("answers", DOUBTS)
+def test_doubt_about_a_client_that_has_left_is_told_to_the_canister(answers: tuple[Any, ...]) -> None:
+    world = World().setup()
+    world.session.left(1006)
+    world.network.calls[-1].answer(answers[0])
     assert world.methods()[-1] == "ws_close"
 
 

@@ -2,7 +2,7 @@ from icwsgw import errors
 from icwsgw.agent.outcome import OutcomeKind
 from icwsgw.core.closing import CloseCode
 from icwsgw.core.session import State
-from icwsgw.gateway import session
+from icwsgw.gateway.reasons import why_not_open
 from icwsgw.gateway.relay import Expired
 from icwsgw.observe import labels as declared
 from icwsgw.observe.levels import LEVELS
@@ -13,7 +13,7 @@ def test_they_cover_what_the_program_says() -> None:
     assert set(declared.CAUSES) == ours
     assert {str(int(code)) for code in CloseCode} <= set(declared.CLOSE_CODES)
     assert {state.name.lower() for state in State} == set(declared.STATES)
-    assert {session._why_not_open(int(code), state) for code in CloseCode for state in State} | {
+    assert {why_not_open(int(code), state) for code in CloseCode for state in State} | {
         "opened",
         "left",
     } == set(declared.OPEN_OUTCOMES)

@@ -56,6 +56,9 @@ class RelayMachine(RuleBasedStateMachine):
         def relay_failed(self, envelope: ClientEnvelope, error: IcwsError) -> None:
             self.ends.append(int(envelope.body))
 
+        def relay_unknown(self, envelope: ClientEnvelope, error: IcwsError) -> None:
+            self.ends.append(int(envelope.body))
+
         def relay_full(self) -> None:
             assert not self.full
             self.full = True

@@ -32,8 +32,8 @@ def replied_err(text: str) -> CallOutcome:
     return CallOutcome(OutcomeKind.REPLIED, encode_result_err(text))
 
 
-def rejected(code: int, message: str) -> CallOutcome:
-    return CallOutcome(OutcomeKind.REJECTED, reject=Rejected(code, message))
+def rejected(code: int, message: str, certified: bool = False) -> CallOutcome:
+    return CallOutcome(OutcomeKind.REJECTED, reject=Rejected(code, message), certified=certified)
 
 
 class Request:

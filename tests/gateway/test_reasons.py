@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pytest
+
+from icwsgw.core.closing import CloseCode
+from icwsgw.core.session import State
+from icwsgw.errors import HttpError, IcwsError, Rejected, RequestTimeout
+from icwsgw.gateway.reasons import reason_of, why_not_open
+from icwsgw.gateway.relay import Expired
+from tests.support.fake_network import envelope
+
+
+@pytest.mark.parametrize(
+    ("method", "error", "code", "text"),
+    [
+        ("ws_open", Rejected(4, "no", "IC0406"), CloseCode.OPEN_REFUSED, "ws_open refused: reject 4 IC0406: no"),
+        ("ws_message", Rejected(5, "no"), CloseCode.MESSAGE_REFUSED, "ws_message refused: reject 5: no"),
+        ("ws_message", HttpError(400, "bad"), CloseCode.MESSAGE_REFUSED, "ws_message refused: HTTP 400 bad"),
+        ("ws_message", HttpError(413), CloseCode.MESSAGE_REFUSED, "ws_message refused: HTTP 413"),
+        ("ws_open", Expired("it expired"), CloseCode.EXPIRED, "ws_open: it expired"),
+        ("ws_message", RequestTimeout("late"), CloseCode.MESSAGE_REFUSED, "ws_message refused: late"),
+    ],
+)
+def test_what_a_client_is_told(method: str, error: IcwsError, code: CloseCode, text: str) -> None:
+    assert reason_of(envelope(1, method), error) == (code, text)
+
+
+def test_what_the_metric_is_told() -> None:
+    assert why_not_open(CloseCode.NOT_OPENED, State.INIT) == "silent"
+    assert why_not_open(CloseCode.NOT_OPENED, State.SETUP) == "timeout"
+    assert why_not_open(1234, State.SETUP) == "failed"
