@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from icwsgw.core.closing import CloseCode
 from icwsgw.core.cursor import Cursor, LastMessage, Taken
+from icwsgw.core.foresight import Foresight
 from icwsgw.core.lifeline import Lifeline, Verdict
 from icwsgw.core.pacing import Pacing
 from icwsgw.core.session import State
@@ -68,6 +69,7 @@ class Poller(Audience):
         self.cursor = cursor or Cursor()
         self._lifeline = Lifeline(self.cursor.last)
         self._window = Window(context.config.poll_window)
+        self._foresight = Foresight(context.config.polling_interval)
         self.pacing = Pacing(context.config.polling_interval, context.jitter, now)
         self._requests = PollRequests(context.identities[identity_index], canister)
         self._verifier: BatchVerifier | None = None
@@ -121,10 +123,29 @@ class Poller(Audience):
         """Poll soon: something has probably been queued for one of the clients."""
         self._heartbeat.wake_in(max(0.0, self._last_sent + MIN_WAKE_GAP - self._clock.seconds()), "call")
 
+    def executed(self, sent: float) -> None:
+        """A call that one of the clients sent at ``sent`` has been executed."""
+        self._foresight.executed(self._clock.seconds() - sent)
+        self.wake()
+
+    def taken(self, sent: float) -> None:
+        """A call that one of the clients sent at ``sent`` has been taken: poll when it is likely to be executed."""
+        now = self._clock.seconds()
+        if self._foresight.accepted(sent, now):
+            self._plan(now)
+
+    def _plan(self, now: float) -> None:
+        planned = self._foresight.planned
+        if planned:
+            self._heartbeat.wake_in(max(0.0, planned[0] - now), "foreseen")
+
     def _woken(self, now: float, cause: str) -> None:
         if now >= self.pacing.not_before:
             self._metrics.wakes.inc(cause)
             self._poll(now, overlap=True)
+        else:
+            self._foresight.polled(now)
+        self._plan(now)
 
     def _tick(self, now: float) -> None:
         pacing, asked = self.pacing, self._context.host_pause
@@ -134,6 +155,7 @@ class Poller(Audience):
             self._give_up()
         elif now >= pacing.not_before and self._may_overlap(now):
             self._poll(now, overlap=True)
+        self._plan(now)
 
     def _may_overlap(self, now: float) -> bool:
         """Whether this tick adds a query although one for the same number is in flight."""
@@ -158,6 +180,7 @@ class Poller(Audience):
 
     def _poll(self, now: float, overlap: bool) -> None:
         """Send what the window allows; ``overlap`` asks for the next number even if it is being asked."""
+        foreseen = bool(self._foresight.planned) and self._foresight.polled(now)
         if now < self.pacing.held_until:
             return
         cursor = self.cursor
@@ -174,7 +197,9 @@ class Poller(Audience):
                 # the probe's answer holds what is new as well
                 in_flight.add(cursor.next)
         for nonce in self._window.asks(cursor.next, in_flight):
-            self._send(Ask(nonce, now, None), now)
+            ask = Ask(nonce, now, None)
+            ask.foreseen = foreseen and nonce == cursor.next
+            self._send(ask, now)
 
     def _send(self, ask: Ask, now: float) -> None:
         self._asks[ask] = None
@@ -327,6 +352,8 @@ class Poller(Audience):
         if not found and asked != before:
             # about the past, or beyond the end: nothing to learn about the queue's depth
             return
+        if ask.foreseen:
+            self._foresight.found(found)
         # one that brought nothing new must not be followed by the next at once: it may be the same again
         more = self._window.answered(count if found else 0, batch.end_of_queue)
         if self._stopped:

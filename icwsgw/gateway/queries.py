@@ -24,7 +24,7 @@ MIN_LEFT_NS = 90_000_000_000
 class Ask:
     """One query in flight."""
 
-    __slots__ = ("anchor", "deferred", "nonce", "sent")
+    __slots__ = ("anchor", "deferred", "foreseen", "nonce", "sent")
 
     def __init__(self, nonce: int, sent: float, anchor: LastMessage | None) -> None:
         self.nonce = nonce
@@ -32,6 +32,8 @@ class Ask:
         #: for a probe or a look at the start: the message that the life is recognised by
         self.anchor = anchor
         self.deferred: Deferred[bytes] | None = None
+        #: sent when a client's call was expected to have been executed
+        self.foreseen = False
 
 
 class PollRequests:

@@ -84,7 +84,10 @@ class RelayOwner:
 
 
 class Relay:
-    """The queue of one client's envelopes and the call under way."""
+    """The queue of one client's envelopes and the call under way.
+
+    :ivar sent: when the call under way, or the last one, left (again)
+    """
 
     __slots__ = (
         "_attempt",
@@ -103,6 +106,7 @@ class Relay:
         "_started",
         "_turning",
         "_when_idle",
+        "sent",
     )
 
     def __init__(self, context: Context, canister: Principal, owner: RelayOwner) -> None:
@@ -120,7 +124,7 @@ class Relay:
         self._retry: Timer | None = None
         self._attempt = 0
         self._doubtful = False  # an attempt at the current call may have arrived although it was not answered
-        self._started = 0.0
+        self._started = self.sent = 0.0
         self._when_idle: Callable[[], None] | None = None
 
     def open(self, envelope: ClientEnvelope) -> None:
@@ -233,7 +237,11 @@ class Relay:
         self._current = envelope
         self._attempt = 0
         self._doubtful = False
-        self._started = self._context.clock.seconds()
+        self._started = self.sent = self._context.clock.seconds()
+        self._try()
+
+    def _try_again(self) -> None:
+        self.sent = self._context.clock.seconds()
         self._try()
 
     def _try(self) -> None:
@@ -308,7 +316,7 @@ class Relay:
             session=self._owner.id,
         )
         self._call = None
-        self._retry = context.clock.callLater(pause, self._try)
+        self._retry = context.clock.callLater(pause, self._try_again)
 
     def _fail(self, error: IcwsError) -> None:
         envelope, self._current, self._call = self._current, None, None

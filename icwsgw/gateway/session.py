@@ -205,9 +205,12 @@ class ClientSession(RelayOwner):
             self._refused(envelope, outcome.reject)
             return
         if outcome.reply is None:
-            # accepted, its end is unknown: the canister's first message will tell
-            if is_open and self.poller is not None:
-                self.poller.wake()
+            # accepted, its end is unknown: the canister's messages will tell
+            if self.poller is not None and self.relay is not None:
+                if is_open:
+                    self.poller.wake()
+                else:
+                    self.poller.taken(self.relay.sent)
             return
         if is_open:
             try:
@@ -220,8 +223,8 @@ class ClientSession(RelayOwner):
                 self._doubted(CloseCode.OPEN_REFUSED, f"the canister's answer to ws_open does not decode: {error}")
                 return
             self.open_executed = True
-        if self.poller is not None:
-            self.poller.wake()
+        if self.poller is not None and self.relay is not None:
+            self.poller.executed(self.relay.sent)
 
     def relay_failed(self, envelope: ClientEnvelope, error: IcwsError) -> None:
         """A call was refused or came to nothing; see :class:`RelayOwner`."""

@@ -35,7 +35,7 @@ REFUSALS = (
 PUSHBACKS = ("frames", "bytes")
 WS_CLOSE_OUTCOMES = ("done", "refused", "abandoned", *CAUSES)
 #: Why a poll does not wait for the next tick: a call was taken, a drain found something, an answer left a gap.
-WAKES = ("call", "follow_up", "gap")
+WAKES = ("call", "foreseen", "follow_up", "gap")
 CONNECTION_STATES = ("busy", "idle", "connecting")
 FETCH_OUTCOMES = RELOAD_OUTCOMES = ("ok", "failed")
 LINE_LEVELS = ("debug", "info", "warn", "error", "critical")

@@ -233,8 +233,8 @@ class Metrics(_Declaring):
         )
         self.wakes = self._counters(
             "icws_wakes_total",
-            "Polls that did not wait for the next tick, by what woke the poller: a call was taken, a drain found "
-            "something, an answer left a gap",
+            "Polls that did not wait for the next tick, by what woke the poller: a call was executed, or is "
+            "foreseen to be, a drain found something, an answer left a gap",
             "cause",
             labels.WAKES,
         )

@@ -103,7 +103,11 @@ class Outbox:
 
     def clear(self) -> None:
         """Forget what waits."""
-        self._queue = self._held = None
+        self._held = None
+        self._emptied()
+
+    def _emptied(self) -> None:
+        self._queue = None
         self.size = 0
         self.full = False
         self._backlog.backlog.discard(self)
@@ -125,7 +129,7 @@ class Outbox:
             self.size -= len(data)
             self._transport.write(data)
         if not queue:
-            self.clear()
+            self._emptied()
 
     def stopProducing(self) -> None:  # noqa: N802
         """The connection is lost."""

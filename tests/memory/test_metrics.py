@@ -85,12 +85,18 @@ def test_polls_that_find_nothing_and_polls_that_are_woken() -> None:
     world = World()
     (client,) = world.open()
     empty, found = (world.metrics.queries.values[word] for word in ("empty", "ok"))
-    client.echoes(b"one")
+    for number in range(20):
+        client.echoes(b"%d" % number)
+        world.run(0.06)
+    # what a tick finds, not a foreseen poll, is followed by another poll half an interval later
+    world.replica.faults.add(Fault(kind="trap", on="query", count=1))
+    client.send(b"late")
     world.run(1)
     queries, wakes = world.metrics.queries.values, world.metrics.wakes.values
     assert queries["empty"] > empty
     assert queries["ok"] > found
     assert wakes["call"] > 0
+    assert wakes["foreseen"] > 0
     assert wakes["follow_up"] > 0
     assert wakes["other"] == 0
 
