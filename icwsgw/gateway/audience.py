@@ -57,9 +57,10 @@ class Audience:
         self.senders[key[0]] = session
         return older if older is not session else None
 
-    def hand_out(self, batch: Batch, messages: list[Message]) -> bool:
+    def hand_out(self, batch: Batch, messages: list[Message], more: bool = False) -> bool:
         """Give messages of a batch, in order, to those they are for, in one piece to each.
 
+        :param more: others are likely to follow at once
         :return: False when a client's first message was not the canister's first one to it: the queue is another one
         """
         framer = BatchFramer(batch.cert, batch.tree)
@@ -90,7 +91,7 @@ class Audience:
             frames, session.outgoing = session.outgoing, None
             assert frames is not None
             try:
-                session.deliver(frames)
+                session.deliver(frames, more)
             except Exception:
                 _log.failure("delivering to a client failed", session=session.id)
                 session.end(CloseCode.INTERNAL, "internal error")
