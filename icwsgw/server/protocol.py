@@ -413,8 +413,10 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         if self.session.overdue(now) or self._never_ends(now):
             return None
         if self._heard or self._reading_paused or self._pushed_back is not None:
+            # the time that the pong was given counts towards the interval
+            since = self.factory.pong_timeout if self._pinged else 0.0
             self._heard = self._pinged = False
-            return self._next_look(now)
+            return self._next_look(now, since)
         if self._pinged:
             _log.debug("no pong came", session=self.session.id, peer=self.peer)
             self.transport.abortConnection()
@@ -439,8 +441,9 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
             return True
         return False
 
-    def _next_look(self, now: float) -> float:
-        delay = self.factory.ping_interval or 60.0
+    def _next_look(self, now: float, since: float = 0.0) -> float:
+        """The delay of the next visit, ``since`` seconds after a ping."""
+        delay = max(1.0, (self.factory.ping_interval or 60.0) - since)
         session = self.session
         if session is not None and session.deadline > now and session.state < State.OPEN:
             delay = min(delay, session.deadline - now)

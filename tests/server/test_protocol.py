@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -226,6 +227,22 @@ def test_pings_are_answered_and_silent_clients_are_pinged() -> None:
     assert not transport.aborted
     world.clock.pump([1.0] * 45)
     assert transport.aborted
+
+
+def test_a_client_that_only_answers_pings_gets_one_each_interval() -> None:
+    """Not each interval and the time for a pong: proxies that cut idle connections count from the last byte."""
+    world = World()
+    protocol, transport, _ = world.open()
+    pinged = []
+    for second in range(1, 121):
+        world.clock.advance(1.0)
+        if frames_of(transport):
+            pinged.append(second)
+            transport.clear()
+            protocol.dataReceived(masked(10, b""))
+    gaps = [after - before for before, after in pairwise(pinged)]
+    assert len(gaps) >= 3
+    assert all(25 <= gap <= 27 for gap in gaps), gaps
 
 
 def test_a_client_that_never_opens_its_session_is_closed() -> None:
