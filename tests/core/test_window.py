@@ -104,7 +104,7 @@ def test_an_empty_answer_is_the_end_whatever_the_canister_says() -> None:
     assert window.page == DEFAULT_PAGE
 
 
-@given(st.integers(1, 500), st.integers(1, 60), st.integers(1, 64), st.data())
+@given(st.integers(1, 200), st.integers(1, 60), st.integers(1, 64), st.data())
 def test_steady_paging_asks_nothing_twice_in_whatever_order_the_answers_come(
     depth: int, page: int, limit: int, data: st.DataObject
 ) -> None:
