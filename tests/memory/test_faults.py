@@ -24,7 +24,7 @@ def name_of(fault: dict[str, Any]) -> str:
 class Traffic:
     """Clients that send numbered messages all the time, and bystanders on another canister."""
 
-    def __init__(self, world: World, count: int = 5) -> None:
+    def __init__(self, world: World, count: int = 3) -> None:
         self.world = world
         self.clients = world.open(count)
         self.bystander = world.open(1, OTHER)[0]

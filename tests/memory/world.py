@@ -11,8 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.task import Clock
-
 from icwsgw.agent.client import IcAgent
 from icwsgw.config import GatewayConfig
 from icwsgw.core.messages import payload_of
@@ -28,6 +26,7 @@ from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
 from icwsgw.observe.metrics import Metrics
 from tests.support.memory_transport import MemoryTransport
+from tests.support.ordered_clock import OrderedClock
 from tests.support.pausing import Pausing
 from tests.support.sdk_client import SdkClient
 
@@ -111,7 +110,7 @@ class World:
         clients_per_identity: int = 1000,
         **options: Any,
     ) -> None:  # fmt: skip
-        self.clock = Clock()
+        self.clock = OrderedClock()
         self.verify = verify
         self.random = random.Random(seed)
         self.replica = Replica(

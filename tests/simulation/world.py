@@ -8,7 +8,6 @@ of the time), all others are made and checked.
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,7 +16,6 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
@@ -39,6 +37,7 @@ from icwsgw.observe.metrics import Metrics
 from icwsgw.server.factory import GatewayFactory
 from tests.simulation.truth import SimReplica, SimSession, Truth
 from tests.support.memory_transport import MemoryTransport
+from tests.support.ordered_clock import OrderedClock
 
 if TYPE_CHECKING:
     from tests.simulation.clients import SimClient
@@ -144,19 +143,6 @@ class Plan:
             signed_queries=random.random() < 0.1,
             canister_grace=random.choice((8.0, 15.0)),
         )
-
-
-class OrderedClock(Clock):
-    """A Clock that puts each call in its place, where Twisted's sorts all calls at every turn."""
-
-    def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kw: object) -> DelayedCall:
-        at, sort = self.seconds() + delay, super()._sortCalls
-        call = DelayedCall(at, callable, args, kw, self.calls.remove, lambda _: sort(), self.seconds)
-        insort(self.calls, call, key=DelayedCall.getTime)
-        return call
-
-    def _sortCalls(self) -> None:
-        """They are sorted."""
 
 
 class JitterTransport(MemoryTransport):

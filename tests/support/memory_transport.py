@@ -8,6 +8,7 @@ with reaches the caller as it is, so a test can have a ``ConnectionLost`` come o
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Union
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
@@ -24,6 +25,11 @@ from icwsgw.errors import AnswerTooLarge, ConnectionLost, RequestTimeout
 
 Reply = tuple[int, dict[str, str], bytes]
 Handler = Callable[[str, str, bytes], Union[Reply, "Deferred[Reply]"]]
+
+
+@lru_cache
+def _parsed(uri: bytes) -> Url:
+    return Url.parse(uri.decode())
 
 
 @implementer(IAgent)
@@ -137,5 +143,5 @@ class MemoryAgent:
         if bodyProducer is not None:
             bodyProducer.startProducing(collector)
         request = ClientRequest(method, uri, headers)
-        answer = self.transport.fetch(method, Url.parse(uri.decode()), collector.body(), timeout=self.timeout)
+        answer = self.transport.fetch(method, _parsed(uri), collector.body(), timeout=self.timeout)
         return answer.addCallback(lambda whole: Response(whole, request))

@@ -21,7 +21,9 @@ def masked(opcode: int, payload: bytes, fin: bool = True) -> bytes:
         head = b"\xfe" + size.to_bytes(2, "big")
     else:
         head = b"\xff" + size.to_bytes(8, "big")
-    body = bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
+    # all bytes at once, as two long numbers
+    over = (mask * (size // 4 + 1))[:size]
+    body = (int.from_bytes(payload, "big") ^ int.from_bytes(over, "big")).to_bytes(size, "big")
     return bytes((opcode | (0x80 if fin else 0),)) + head + mask + body
 
 
