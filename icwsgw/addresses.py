@@ -150,6 +150,13 @@ def private(text: str) -> str:
     return text
 
 
+def open_to_all(text: str) -> bool:
+    """Whether the mode of an endpoint string's unix socket lets every user of this machine open it."""
+    kind, args, options = parse_description(text)
+    mode = options.get("mode") or (args[1] if len(args) > 1 else "")
+    return kind == "unix" and mode.isdecimal() and int(mode[-1]) & 2 != 0
+
+
 def _port(digits: str, text: str) -> int:
     port = int(digits)
     if port > 65535:

@@ -7,6 +7,7 @@ from icwsgw.addresses import (
     Description,
     Reach,
     normalise,
+    open_to_all,
     parse_description,
     private,
     quote,
@@ -120,6 +121,21 @@ def test_tcp_port(text: str, port: int | None) -> None:
 )
 def test_from_where_an_address_can_be_reached(address: str, expected: Reach) -> None:
     assert reach(normalise(address)) is expected
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("unix:/run/s", False),
+        ("unix:/run/s:mode=660", False),
+        ("unix:/run/s:mode=664", False),
+        ("unix:/run/s:mode=666", True),
+        ("unix:/run/s:622", True),
+        ("tcp:9091:interface=127.0.0.1", False),
+    ],
+)
+def test_unix_sockets_that_everybody_may_open(address: str, expected: bool) -> None:
+    assert open_to_all(address) is expected
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from icwsgw.addresses import Reach, reach
+from icwsgw.addresses import Reach, open_to_all, reach
 from icwsgw.config import GatewayConfig
 from icwsgw.errors import ConfigError
 from icwsgw.observe.logs import get_logger
@@ -145,6 +145,8 @@ def admin_access(config: GatewayConfig) -> Access:
     """
     assert config.admin_endpoint is not None
     file = config.admin_token_file
+    if file is None and open_to_all(config.admin_endpoint):
+        _log.warn("every user of this machine may use the admin endpoint", address=config.admin_endpoint)
     return Access(reach(config.admin_endpoint), TokenFile(file, _log.warn) if file is not None else None)
 
 

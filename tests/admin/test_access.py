@@ -171,8 +171,16 @@ def test_a_new_token_is_taken_at_a_reload_and_one_of_no_use_is_not(
     Access(Reach.UNIX, None).read_again()
 
 
-def test_the_access_of_a_configuration(tmp_path: Path) -> None:
-    config = GatewayConfig(data_dir=tmp_path, admin_endpoint="unix:/run/s")
-    assert refusal(admin_access(config)) is None
+def test_the_access_of_a_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    warned: list[str] = []
+
+    class Log:
+        def warn(self, message: str, **fields: Any) -> None:
+            warned.append(fields["address"])
+
+    monkeypatch.setattr(access, "_log", Log())
+    for address in ("unix:/run/s", "unix:/run/s:mode=660", "unix:/run/s:mode=666"):
+        assert refusal(admin_access(GatewayConfig(data_dir=tmp_path, admin_endpoint=address))) is None
+    assert warned == ["unix:/run/s:mode=666"]
     config = GatewayConfig(data_dir=tmp_path, admin_endpoint="tcp:9091", admin_token_file=token_file(tmp_path))
     assert refusal(admin_access(config)) == 401
