@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icwsgw.core.foresight import GRID, MOST, RARELY, Foresight
+from icwsgw.core.foresight import GRID, MOST, RARELY, SAMPLES, Foresight
 
 INTERVAL = 0.1
 
@@ -47,17 +47,24 @@ def test_calls_that_end_together_share_a_poll() -> None:
 def test_nothing_is_foreseen_where_executions_take_now_this_long_now_that() -> None:
     foresight = Foresight(INTERVAL)
     for number in range(40):
-        foresight.executed(1.5 + number % 2)
+        foresight.executed(1.5 + number % 8 / 8)
     assert not foresight.accepted(1.0, 1.01)
 
 
-def test_a_single_slow_execution_is_no_measure_yet() -> None:
+def test_slow_ones_among_them_are_no_measure() -> None:
     foresight = Foresight(INTERVAL)
-    foresight.executed(0.1)
-    assert not foresight.accepted(1.0, 1.01)
-    foresight = Foresight(INTERVAL)
-    foresight.executed(0.002)
-    assert foresight.accepted(1.0, 1.01)
+    for number in range(40):
+        foresight.executed(0.1 + (number % 3) * 0.2)
+    assert foresight.accepted(7.0, 7.001)
+    assert 7.1 <= foresight.planned[0] <= 7.101 + INTERVAL / GRID
+
+
+def test_a_network_that_becomes_slower_is_noticed() -> None:
+    foresight = steady(0.05)
+    for _ in range(SAMPLES):
+        foresight.executed(0.4)
+    assert foresight.accepted(7.0, 7.001)
+    assert 7.4 <= foresight.planned[0] <= 7.401 + INTERVAL / GRID
 
 
 def test_polls_that_find_nothing_become_rare_and_come_back_when_they_do() -> None:
