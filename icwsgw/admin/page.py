@@ -133,7 +133,7 @@ def _canisters(status: Row) -> str:
             ("Canister", "Clients", "Up", "Down", "Message lag", "Round trip", "Last answer", "Last error"),
             [_canister_cells(row) for row in rows],
             ["bad" if row["trouble"] else "" for row in rows],
-            "canisters",
+            "canisters cards",
         )
         + note
         if rows
@@ -157,7 +157,7 @@ def _canister_cells(row: Row) -> list[str]:
         _maybe(row["lag"]),
         _maybe(row["round_trip"]),
         answered,
-        error or "–",
+        error,
     ]
 
 
@@ -262,7 +262,7 @@ def _workers(status: Row) -> str:
     ]
     classes = ["" if row["state"] == "serving" else "bad" for row in status["workers"]]
     heads = ("Worker", "State", "Process", "Up", "Restarts", "Clients", "CPU", "Memory")
-    return f"<h2>Workers {_number(len(rows))}</h2>" + _table(heads, rows, classes)
+    return f"<h2>Workers {_number(len(rows))}</h2>" + _table(heads, rows, classes, "cards")
 
 
 def _identities(status: Row, workers: bool) -> str:
@@ -305,7 +305,8 @@ def _facts(facts: Iterable[tuple[str, str]]) -> str:
 def _table(heads: Iterable[str], rows: Iterable[list[str]], classes: Iterable[str] = (), kind: str = "") -> str:
     """A table of cells that are HTML already.
 
-    On a phone its rows become blocks, which costs a table its meaning for those who listen to it unless roles say it.
+    On a phone the rows of ``cards`` become blocks, which would cost them their meaning for those who listen to the
+    page if roles did not say it.
     """
     heads, rows, marks = list(heads), list(rows), list(classes)
     head = "".join(f'<th scope="col" role="columnheader">{name}</th>' for name in heads)

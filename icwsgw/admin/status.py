@@ -25,6 +25,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping
+from functools import cache
 from heapq import nsmallest
 from importlib.metadata import version
 from pathlib import Path
@@ -60,7 +61,8 @@ _GOOD_POLLS = ("ok", "empty")
 _GOOD_CALLS = ("accepted", "replied")
 
 
-def versions() -> Document:
+@cache
+def versions() -> Mapping[str, str]:
     """What runs."""
     return {
         "version": __version__,
@@ -155,7 +157,7 @@ class Status:
     def _read(self, now: float) -> dict[str, float]:
         metrics = self._gateway.context.metrics
         polls = metrics.queries.values
-        took, self._sampled = now - self._sampled, now
+        took, self._sampled = max(now - self._sampled, 0.001), now
         self._counts = {
             "up": metrics.client_messages.value,
             "down": metrics.canister_messages.value,
@@ -254,14 +256,14 @@ class Status:
     def _canisters(self) -> tuple[list[Document], int]:
         now = self._gateway.context.clock.seconds()
         pollers: dict[bytes, list[Poller]] = {}
+        # the negative number of clients: more of them come first
+        places: dict[bytes, int] = {}
+        fine: dict[bytes, bool] = {}
         for (canister, _), poller in self._gateway.registry.pollers.items():
             pollers.setdefault(canister, []).append(poller)
-
-        def place(canister: bytes) -> tuple[bool, int, bytes]:
-            own = pollers[canister]
-            return not _trouble(own, now), -sum(len(each.sessions) for each in own), canister
-
-        shown = nsmallest(CANISTERS, pollers, key=place)
+            places[canister] = places.get(canister, 0) - len(poller.sessions)
+            fine[canister] = fine.get(canister, True) and not _in_trouble(poller, now)
+        shown = nsmallest(CANISTERS, pollers, key=lambda canister: (fine[canister], places[canister], canister))
         return [self._canister(canister, pollers[canister], now) for canister in shown], len(pollers)
 
     def _canister(self, canister: bytes, pollers: list[Poller], now: float) -> Document:
@@ -281,7 +283,7 @@ class Status:
             # the identity that is worst off; one that has never had an answer has no round trip
             "answered_ago": max((round(now - pacing.last_good, 1) for pacing in pacings if pacing.rtt), default=None),
             "failures": max(pacing.failures for pacing in pacings),
-            "trouble": _trouble(pollers, now),
+            "trouble": any(_in_trouble(poller, now) for poller in pollers),
             "last_error": bad.last_error[:MAX_ERROR] if bad is not None else None,
             "error_ago": round(now - bad.last_bad, 1) if bad is not None else None,
         }
@@ -307,8 +309,9 @@ def resident_bytes() -> int | None:
         return None
 
 
-def _trouble(pollers: list[Poller], now: float) -> bool:
-    return any(poller.pacing.failures and now - poller.pacing.last_good > TROUBLE for poller in pollers)
+def _in_trouble(poller: Poller, now: float) -> bool:
+    pacing = poller.pacing
+    return pacing.failures > 0 and now - pacing.last_good > TROUBLE
 
 
 def _failed(counter: LabelledCounter, good: tuple[str, ...]) -> float:

@@ -85,7 +85,7 @@ def _note(tile: Tile, status: Mapping[str, Any]) -> str:
     sessions, totals = status["sessions"], status["totals"]
     if tile.series == "clients":
         opening = sessions.get("init", 0) + sessions.get("setup", 0)
-        return f"{words.count(sessions.get('open', 0))} open, {words.count(opening)} opening"
+        return f"{words.count(opening)} opening"
     if tile.series == "polls":
         failed = status["history"]["series"].get("failed", [])
         return f"{_a_second((failed[-1] if failed else None) or 0)} failed"

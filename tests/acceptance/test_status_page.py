@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from icwsgw.admin.page import page
 from icwsgw.ic.principal import Principal
 from tests.acceptance.conftest import Stack
 from tests.acceptance.crowd import connect, echoes, leave
 from tests.acceptance.processes import run_node
 from tests.acceptance.test_demo_page import chromium
+from tests.admin.documents import crowded
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.sdk]
 
 OTHER = Principal(b"\x00\x00\x00\x00\x00\x90\x00\x01\x01\x01").text
 
 
-def test_a_person_watches_the_gateway(stacks: Callable[..., Stack]) -> None:
+def test_a_person_watches_the_gateway(stacks: Callable[..., Stack], tmp_path: Path) -> None:
     stack = stacks()
+    tight = tmp_path / "crowded.html"
+    tight.write_text(page(crowded()))
     crowd = [connect(stack), connect(stack), connect(stack, canister=OTHER)]
     for client in crowd:
         echoes(client)
@@ -33,14 +38,20 @@ def test_a_person_watches_the_gateway(stacks: Callable[..., Stack]) -> None:
 
     result = run_node(
         "status.mjs",
-        {"url": f"{stack.admin}/", "executable": chromium(), "before": "3", "after": "6"},
+        {
+            "url": f"{stack.admin}/",
+            "crowded": tight.as_uri(),
+            "executable": chromium(),
+            "before": "3",
+            "after": "6",
+        },
         on_event=act,
     )[-1]
     first, second = result["first"], result["second"]
     assert (first["state"], first["title"], first["wide"]) == ("Ready", "Ready – IC WebSocket Gateway", True)
     assert first["canisters"] == [[stack.echo, "2"], [OTHER, "1"]]
     assert result["still"] == {"clients": "3", "canisters": 2}, "without a script"
-    assert result["narrow"], "the page is wider than a phone"
+    assert result["room"] == {"360": True, "800": True, "1200": True}, "nothing has to be scrolled sideways"
     assert second["canisters"] == [[stack.echo, "6"]]
     assert "the connection broke off" in second["closes"]
     assert result["curve"].startswith("M"), "a curve has begun"

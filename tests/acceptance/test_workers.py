@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -87,6 +88,13 @@ def test_two_workers_are_one_gateway(pair: tuple[Devnet, Stack]) -> None:
         assert (sample(stack, f'process_resident_memory_bytes{{worker="{process}"}}') or 0) > 1e6
     page = http_get(f"{stack.admin}/")[1].decode()
     assert "# TYPE icws_worker_restarts_total counter" in page
+    status = json.loads(http_get(f"{stack.admin}/status.json")[1])
+    assert status["sessions"]["open"] == count
+    assert [(row["canister"], row["sessions"]) for row in status["canisters"]] == [(stack.echo, count)]
+    assert {row["worker"]: row["pid"] for row in status["workers"]} == workers_of(stack)
+    assert {row["worker"]: row["principal"] for row in status["identities"]} == {
+        number: principal.text for number, principal in principals_of(stack).items()
+    }
 
     stack.server.process.send_signal(signal.SIGTERM)
     codes = [ends(client) for clients in found.values() for client in clients]

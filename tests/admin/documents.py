@@ -109,3 +109,28 @@ def document(**values: Any) -> dict[str, Any]:
     }
     assert set(values) <= set(whole)
     return {**whole, **values}
+
+
+def crowded() -> dict[str, Any]:
+    """One with the longest of everything: whatever it is shown on must have room for it."""
+    wide = "x" * 200
+    whole = document(
+        network=f"https://{wide}",
+        ready=False,
+        findings=[{"name": "network", "reason": wide}],
+        closes={"1000": 10**12, "other": 1},
+        failures={"polls": {"answer_malformed": 10**9}, "connections": {"connections_per_principal": 10**9}},
+        canisters=[
+            canister(f"{'aaaaa-' * 10}{n}", sessions=10**6, waiting=10**6, up=1e6, down=1e6, lag=1e5, round_trip=60.0,
+                     answered_ago=1e6, failures=10**6, trouble=True, last_error=wide, error_ago=1e6)
+            for n in range(3)
+        ],
+        canister_count=10**6,
+        errors=[entry(text=wide, details=wide, count=10**9, workers=list(range(64)))],
+    )  # fmt: skip
+    whole["history"]["series"] = {name: [1e9] * SLOTS for name in SERIES}
+    whole["totals"] = dict.fromkeys(whole["totals"], 10**15)
+    (worker,) = whole["workers"]
+    whole["workers"] = [{**worker, "state": wide, "sessions": 10**6}, {**worker, "worker": 1, "pid": 4 << 20}]
+    whole["identities"] = [{"number": 10**4, "principal": "aaaaa-" * 10 + "aaa", "worker": 63, "sessions": 10**6}]
+    return whole

@@ -102,7 +102,7 @@ def test_what_the_parts_say() -> None:
         "Canisters 60 Canister Clients Up Down Message lag Round trip Last answer Last error bad-one 1"
     )
     assert "never (61 failed since) HTTP 503 4 s ago" in said
-    assert "good 1,200 (3 opening) 0.5/s 20/s 1.2 s 20 ms just now –" in said
+    assert "good 1,200 (3 opening) 0.5/s 20/s 1.2 s 20 ms just now" in said
     assert said.endswith("and 58 more with fewer clients")
     assert reader.said("errors") == (
         "Warnings and errors 2 error poller: out of luck × 1,234 1 min ago canister=a-b "

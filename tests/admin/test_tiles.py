@@ -37,7 +37,7 @@ def test_what_they_say() -> None:
     }
     seen = texts(tiles(document(history={"interval": 5.0, "end": 0, "series": series})))
     assert seen == {
-        "Clients": ["12", "10 open, 2 opening", "10 min", "max 12,345"],
+        "Clients": ["12", "2 opening", "10 min", "max 12,345"],
         "Messages up": ["0.4/s", "5 failed so far", "10 min", "max 0.4/s"],
         "Messages down": ["1,234/s", "10 for clients gone", "10 min", "max 1,234/s"],
         "Message lag": ["–", "canister to client", "10 min", "max 250 ms"],
@@ -50,7 +50,7 @@ def test_what_they_say() -> None:
 
 def test_before_the_first_sample() -> None:
     seen = texts(tiles(document(history={"interval": 5.0, "end": 0, "series": {}})))
-    assert seen["Clients"] == ["12", "10 open, 2 opening", "10 min", "no figures yet"]
+    assert seen["Clients"] == ["12", "2 opening", "10 min", "no figures yet"]
     assert seen["Polls"] == ["–", "0/s failed", "10 min", "no figures yet"]
 
 

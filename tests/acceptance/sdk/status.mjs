@@ -2,7 +2,7 @@
 import { fits, newPage, withBrowser } from "./browser.mjs";
 import { emit, main } from "./report.mjs";
 
-await main(async ({ url, executable, before, after }) =>
+await main(async ({ url, crowded, executable, before, after }) =>
   withBrowser(executable, async (browser) => {
     const text = (page, selector) => page.textContent(selector);
     const says = (page, selector, words) =>
@@ -22,9 +22,15 @@ await main(async ({ url, executable, before, after }) =>
     });
     await phone.page.goto(url);
     const still = { clients: await text(phone.page, clients), canisters: await phone.page.locator("#canisters tbody tr").count() };
-    const narrow = await newPage(browser, url, { viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true });
-    await narrow.page.goto(url);
-    const narrowFits = await fits(narrow.page);
+    // with the longest of everything
+    const room = {};
+    for (const width of [360, 800, 1200]) {
+      const { page: tight } = await newPage(browser, crowded, { viewport: { width, height: 740 }, isMobile: width === 360, javaScriptEnabled: true });
+      await tight.goto(crowded);
+      // on a phone not even within a part
+      room[width] = (await fits(tight)) && (await tight.$$eval(width === 360 ? ".card" : "main", (parts) => parts.every((part) => part.scrollWidth <= part.clientWidth)));
+      await tight.close();
+    }
     emit({ event: "step", name: "seen" });
 
     await says(page, clients, after);
@@ -37,10 +43,10 @@ await main(async ({ url, executable, before, after }) =>
     const silence = { words: await text(page, "#silence h2"), title: await page.title(), state: await page.isVisible("#state") };
     return {
       policy: answer.headers()["content-security-policy"],
-      first, still, second, mark, silence, narrow: narrowFits,
+      first, still, room, second, mark, silence,
       curve: await curve.jsonValue(),
       // that the gateway is gone is what the browser has to complain of
-      complaints: [...complaints, ...narrow.complaints].filter((words) => !/ERR_CONNECTION_|ERR_EMPTY_RESPONSE/.test(words)),
+      complaints: complaints.filter((words) => !/ERR_CONNECTION_|ERR_EMPTY_RESPONSE/.test(words)),
     };
   }),
 );
