@@ -77,6 +77,8 @@ def test_lists_and_levels(workers: int, tmp_path: Path, stacks: Callable[..., St
     echoes(stays)
     file.unlink()
     reload(stack, "reason=.cannot read .*icws.toml: No such file or directory")
+    eventually(lambda: sample(stack, 'icws_reloads_total{outcome="failed"}') == 2, "two of no use")
+    assert sample(stack, 'icws_reloads_total{outcome="ok"}') == 1
     assert stack.server.stop() == 0, stack.server.output
     assert "Traceback" not in stack.server.output
 
@@ -105,6 +107,7 @@ def test_certificates(workers: int, tmp_path: Path, stacks: Callable[..., Stack]
     certificate.write_bytes(renewed.certificate)
     key.write_bytes(renewed.key)
     reload(stack, "the TLS certificate was read again", workers)
+    assert sample(stack, 'icws_tls_reloads_total{outcome="ok"}') == workers
     newer = ssl.create_default_context(cadata=other.pem.decode())
     for _ in range(5):
         assert RawClient(int(stack.gateway.rpartition(":")[2]), tls=newer).shake().status == 101
