@@ -3,11 +3,13 @@
 A canister that is not told keeps the client until its own keep-alive check, and counts it in every acknowledgement
 round. So a ws_close that met a failing network is signed anew and sent again, until the patience given here ends. The
 canister's ``Err`` (it does not know the client any more) is as good as its ``Ok``.
+
+Canisters share the calls that may be under way (:mod:`icwsgw.core.shares`), so that one whose calls hang does not hold
+up what others are to hear. A farewell that waits for its next attempt takes no place.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
@@ -16,6 +18,7 @@ from twisted.python.failure import Failure
 from icwsgw.agent.outcome import CallOutcome
 from icwsgw.clock import Timer
 from icwsgw.core.pacing import retry_pause
+from icwsgw.core.shares import Shares
 from icwsgw.errors import CanisterRefused, FormatError, HttpError, IcwsError, NotReady, TransportError
 from icwsgw.gateway.interfaces import Context
 from icwsgw.gateway.relay import SYS_TRANSIENT
@@ -27,19 +30,32 @@ from icwsgw.observe.logs import get_logger
 
 _log = get_logger("farewell")
 
-#: Calls in flight at once; the rest waits. Enough for a drain, little beside the relays of living clients. One that
-#: waits for its next attempt is not in flight, so that a failing canister does not hold up the others.
-MAX_IN_FLIGHT = 64
+#: Calls in flight at once, of which one canister may have half. Where a call takes two seconds, 128 tell 64 canisters'
+#: clients a second; beside the relays of living clients it is little.
+MAX_IN_FLIGHT = 256
 #: A canister that has not taken the call after this long will have to find out by itself.
 PATIENCE_SECONDS = 120.0
 TTL_SECONDS = 240.0
 
 
 class _Farewell:
-    __slots__ = ("attempt", "call", "canister", "done", "identity_index", "key", "retry", "session", "since")
+    __slots__ = (
+        "_owner",
+        "attempt",
+        "call",
+        "canister",
+        "done",
+        "identity_index",
+        "key",
+        "lane",
+        "retry",
+        "session",
+        "since",
+    )
 
     def __init__(
         self,
+        owner: Farewells,
         canister: Principal,
         identity_index: int,
         key: tuple[bytes, int],
@@ -47,8 +63,10 @@ class _Farewell:
         done: Callable[[], None],
         session: str,
     ) -> None:
+        self._owner = owner
         self.session = session
         self.canister = canister
+        self.lane = owner.shares.lane(canister.raw)
         self.identity_index = identity_index
         self.key = key
         self.since = since
@@ -57,18 +75,25 @@ class _Farewell:
         self.call: Deferred[CallOutcome] | None = None
         self.retry: Timer | None = None
 
+    def granted(self) -> None:
+        """There is a place for its call (:class:`icwsgw.core.shares.Waiter`)."""
+        self._owner.send(self)
+
 
 class Farewells:
-    """The ws_close calls under way."""
+    """The ws_close calls under way.
+
+    :ivar shares: how many of them, by canister
+    """
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._waiting: deque[_Farewell] = deque()
-        self._active: dict[_Farewell, None] = {}
-        self._resting: dict[_Farewell, None] = {}
+        self.shares = Shares(MAX_IN_FLIGHT)
+        self._all: dict[_Farewell, None] = {}
+        self._abandoned = False
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._active) + len(self._resting)
+        return len(self._all)
 
     def say(
         self,
@@ -83,31 +108,37 @@ class Farewells:
         :param session: the client's, for logs
         """
         now = self._context.clock.seconds()
-        self._waiting.append(_Farewell(canister, identity_index, key, now, done, session))
-        self._fill()
+        farewell = _Farewell(self, canister, identity_index, key, now, done, session)
+        self._all[farewell] = None
+        if self._abandoned:
+            self._end(farewell, "abandoned")
+        else:
+            self._try(farewell)
 
     def abandon(self) -> None:
-        """Stop telling; those not told are counted and logged."""
-        left = [*self._active, *self._resting, *self._waiting]
-        self._waiting.clear()
-        self._resting.clear()
+        """Stop telling, now and from now on; those not told are counted, and logged as far as they are known."""
+        self._abandoned = True
+        left = list(self._all)
         if left:
             _log.warn("canisters were not told that a client left", count=len(left))
         for farewell in left:
             if farewell.retry is not None:
                 farewell.retry.cancel()
                 farewell.retry = None
+            call = farewell.call
+            if call is None:
+                farewell.lane.forget(farewell)
             self._end(farewell, "abandoned")
-            if farewell.call is not None:
-                farewell.call.cancel()
-
-    def _fill(self) -> None:
-        while self._waiting and len(self._active) < MAX_IN_FLIGHT:
-            farewell = self._waiting.popleft()
-            self._active[farewell] = None
-            self._try(farewell)
+            if call is not None:
+                call.cancel()
 
     def _try(self, farewell: _Farewell) -> None:
+        farewell.retry = None
+        if farewell.lane.enter(farewell):
+            self.send(farewell)
+
+    def send(self, farewell: _Farewell) -> None:
+        """Start the call of one that has its place."""
         context = self._context
         identity = context.identities[farewell.identity_index]
         farewell.attempt += 1
@@ -132,12 +163,14 @@ class Farewells:
                 attempt=farewell.attempt,
             )
         call = context.network.call(farewell.canister, request.body, wait=True, timeout=context.config.call_timeout)
+        # remembered first: it may have fired already
         farewell.call = call
         call.addCallbacks(self._answered, self._failed, callbackArgs=(farewell,), errbackArgs=(farewell,))
 
     def _answered(self, outcome: CallOutcome, farewell: _Farewell) -> None:
         farewell.call = None
-        if farewell not in self._active:
+        farewell.lane.leave()
+        if farewell not in self._all:
             return
         result = "done"
         try:
@@ -165,7 +198,8 @@ class Farewells:
 
     def _failed(self, failure: Failure, farewell: _Farewell) -> None:
         farewell.call = None
-        if farewell not in self._active:
+        farewell.lane.leave()
+        if farewell not in self._all:
             return
         error = failure.value
         retryable = isinstance(error, NotReady) or (isinstance(error, (HttpError, TransportError)) and error.retryable)
@@ -192,21 +226,12 @@ class Farewells:
         if context.clock.seconds() - farewell.since >= PATIENCE_SECONDS:
             return False
         context.metrics.ws_close_retries.inc()
-        del self._active[farewell]
-        self._resting[farewell] = None
         pause = retry_pause(farewell.attempt, context.jitter, retry_after)
-        farewell.retry = context.clock.callLater(pause, self._rested, farewell)
-        self._fill()
+        farewell.retry = context.clock.callLater(pause, self._try, farewell)
         return True
 
-    def _rested(self, farewell: _Farewell) -> None:
-        farewell.retry = None
-        del self._resting[farewell]
-        self._waiting.append(farewell)
-        self._fill()
-
     def _end(self, farewell: _Farewell, result: str) -> None:
-        self._active.pop(farewell, None)
-        self._context.metrics.ws_closes.inc(result)
-        farewell.done()
-        self._fill()
+        if farewell in self._all:
+            del self._all[farewell]
+            self._context.metrics.ws_closes.inc(result)
+            farewell.done()

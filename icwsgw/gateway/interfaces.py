@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 
 from icwsgw.clock import Clock
 from icwsgw.core.pacing import HostPause
+from icwsgw.core.shares import Shares
 from icwsgw.ic.certificate import DelegationCache
 from icwsgw.observe.repeats import Repeats
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from icwsgw.observe.tracing import Tracing
 
 
+#: Calls of clients under way at once, of which one canister may have half; queries and farewells have the transport's
+#: other connections.
+MAX_CALLS = 1536
 #: The network's clock is read off a header that counts whole seconds; less than this is no skew.
 SKEW_NOISE_NS = 2_500_000_000
 
@@ -86,6 +90,7 @@ class Context:
     :ivar jitter: random numbers in [0, 1)
     :ivar delegations: verified delegations of subnets, for all pollers
     :ivar repeats: bounds the lines of the log that strangers cause
+    :ivar calls: the calls of clients under way, by canister
     :ivar host_pause: what the network has asked of all pollers
     :ivar tracing: makes spans; None when nobody collects them
     """
@@ -99,6 +104,7 @@ class Context:
     jitter: Callable[[], float]
     delegations: DelegationCache = field(default_factory=DelegationCache)
     repeats: Repeats = field(default_factory=Repeats)
+    calls: Shares = field(default_factory=lambda: Shares(MAX_CALLS))
     host_pause: HostPause = field(default_factory=HostPause)
     tracing: Tracing | None = None
 

@@ -7,6 +7,8 @@ was lost, or that met an overloaded or failing replica, is sent again with growi
 valid. One that is refused after an attempt whose answer was lost may have been executed all the same, and only its
 sender may ask the IC what became of it (facts 1.5): its outcome is unknown, and the next one leaves.
 
+Canisters share the calls that may be under way (:mod:`icwsgw.core.shares`): where those of one hang, others' go on.
+
     ws_open | gate | ws_message ws_message ... | ws_close
 
 The gate opens with the canister's first message to the client, or when the client has left and ws_open is done: what
@@ -98,6 +100,7 @@ class Relay:
         "_doubtful",
         "_full",
         "_gated",
+        "_lane",
         "_opened",
         "_owner",
         "_queue",
@@ -105,6 +108,7 @@ class Relay:
         "_retry",
         "_started",
         "_turning",
+        "_waiting",
         "_when_idle",
         "sent",
     )
@@ -112,6 +116,7 @@ class Relay:
     def __init__(self, context: Context, canister: Principal, owner: RelayOwner) -> None:
         self._context = context
         self._canister = canister
+        self._lane = context.calls.lane(canister.raw)
         self._owner = owner
         self._queue: deque[ClientEnvelope] | None = None
         self._queued_bytes = 0
@@ -119,6 +124,7 @@ class Relay:
         self._opened = False
         self._full = False
         self._turning = False
+        self._waiting = False  # for a place in the lane
         self._current: ClientEnvelope | None = None
         self._call: Deferred[CallOutcome] | None = None
         self._retry: Timer | None = None
@@ -153,7 +159,7 @@ class Relay:
         if self._gated:
             self._gated = False
             self._opened = True
-            if self._retry is not None:
+            if self._retry is not None or self._waiting:
                 self._no_more_opening()
             self._next()
 
@@ -165,16 +171,14 @@ class Relay:
         """
         self._when_idle = done
         self._gated = False
-        if self._retry is not None and not self._opened:
+        if (self._retry is not None or self._waiting) and not self._opened:
             self._no_more_opening()
         self._next()
 
     def _no_more_opening(self) -> None:
         """Do not try ws_open again; what is queued behind it leaves only if the canister has taken the client."""
         self._current = self._call = None
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
+        self._rest()
         if not self._opened:
             self._queue = None
             self._queued_bytes = 0
@@ -185,12 +189,19 @@ class Relay:
         self._queued_bytes = 0
         self._current = None
         self._when_idle = None
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
+        self._rest()
         call, self._call = self._call, None
         if call is not None:
             call.cancel()
+
+    def _rest(self) -> None:
+        """Neither wait for the next attempt nor for a place."""
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        if self._waiting:
+            self._waiting = False
+            self._lane.forget(self)
 
     @property
     def queued(self) -> int:
@@ -246,10 +257,22 @@ class Relay:
 
     def _try(self) -> None:
         self._retry = None
+        if self._lane.enter(self):
+            self._submit()
+        else:
+            self._waiting = True
+
+    def granted(self) -> None:
+        """There is a place for the call (:class:`icwsgw.core.shares.Waiter`)."""
+        self._waiting = False
+        self._submit()
+
+    def _submit(self) -> None:
         envelope = self._current
         assert envelope is not None
         context = self._context
         if envelope.ingress_expiry - context.network_ns() < MIN_LIFE_NS:
+            self._lane.leave()
             self._fail(Expired(f"the envelope expired before the network took it, after {self._attempt} attempts"))
             return
         self._attempt += 1
@@ -262,6 +285,7 @@ class Relay:
         call.addCallbacks(self._answered, self._failed)
 
     def _answered(self, outcome: CallOutcome) -> None:
+        self._lane.leave()
         envelope = self._current
         if envelope is None:
             return
@@ -284,6 +308,7 @@ class Relay:
         self._next()
 
     def _failed(self, failure: Failure) -> None:
+        self._lane.leave()
         if self._current is None:
             return
         error = failure.value

@@ -77,11 +77,11 @@ class TracedRelay(Relay):
         if self.idle:
             self._forget()
 
-    def _try(self) -> None:
+    def _submit(self) -> None:
         span = self._spans.get(self._current) if self._current is not None else None
         if span is not None:
             span.attempt(self._attempt + 1)
-        super()._try()
+        super()._submit()
 
 
 class _TracedOwner(RelayOwner):

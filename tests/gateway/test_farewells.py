@@ -77,6 +77,7 @@ def test_few_at_a_time() -> None:
     for number in range(3 * MAX_IN_FLIGHT):
         farewells.say(CANISTER, 0, (KEY[0], number), lambda number=number: done.append(number))
     answered = 0
+    assert len(network.calls) == MAX_IN_FLIGHT // 2
     while answered < len(network.calls):
         assert len(network.calls) - answered <= MAX_IN_FLIGHT
         network.calls[answered].answer(REPLIED_OK)
@@ -97,6 +98,36 @@ def test_abandoning_ends_all_once() -> None:
     assert clock.getDelayedCalls() == []
     assert all(call.cancelled for call in network.calls[1:])
     assert context.metrics.ws_closes.values["abandoned"] == MAX_IN_FLIGHT + 5
+
+
+def test_a_canister_whose_calls_hang_does_not_hold_up_the_others() -> None:
+    context, network, _ = make_context()
+    farewells = Farewells(context)
+    done: list[int] = []
+    for canister in (CANISTER, *(Principal(bytes((9, number, 1, 1))) for number in range(20))):
+        for number in range(2 * MAX_IN_FLIGHT):
+            farewells.say(canister, 0, (KEY[0], number), lambda: None)
+    hanging = len(network.calls)
+    assert hanging <= MAX_IN_FLIGHT + 21
+    other = Principal(b"\x00\x00\x00\x00\x00\x00\x00\x08\x01\x01")
+    for number in range(100):
+        farewells.say(other, 0, (KEY[0], number), lambda number=number: done.append(number))
+    answered = hanging
+    while answered < len(network.calls):
+        network.calls[answered].answer(REPLIED_OK)
+        answered += 1
+    assert done == list(range(100))
+
+
+def test_after_it_was_abandoned_nobody_is_told_any_more() -> None:
+    context, network, clock = make_context()
+    farewells = Farewells(context)
+    farewells.abandon()
+    done: list[int] = []
+    farewells.say(CANISTER, 0, KEY, lambda: done.append(1))
+    assert (done, len(farewells)) == ([1], 0)
+    assert (network.calls, clock.getDelayedCalls()) == ([], [])
+    assert context.metrics.ws_closes.values["abandoned"] == 1
 
 
 def test_a_failing_canister_does_not_hold_up_the_others() -> None:

@@ -22,7 +22,9 @@ from icwsgw.errors import (
     NotReady,
     RequestTimeout,
 )
+from icwsgw.gateway.interfaces import MAX_CALLS
 from icwsgw.gateway.relay import TRANSIENT_ATTEMPTS, Expired, Relay, RelayOwner
+from icwsgw.ic.principal import Principal
 from tests.support.fake_network import CANISTER, REPLIED_OK, FakeNetwork, envelope, make_context, rejected
 
 
@@ -269,6 +271,70 @@ def test_finish_of_an_idle_relay_is_done_at_once() -> None:
     done: list[str] = []
     relay.finish(lambda: done.append("done"))
     assert done == ["done"]
+
+
+def stuck(**options: Any) -> tuple[list[Relay], FakeNetwork, Clock, Any]:
+    """Relays of a canister that has all the calls it may, which hang; none is left for one more."""
+    context, network, clock = make_context(**options)
+    shares = context.calls
+    relays = []
+    while len(network.calls) == len(relays):
+        relays.append(Relay(context, CANISTER, Owner()))
+        relays[-1].open(envelope(len(relays) - 1, "ws_open"))
+        assert len(relays) <= shares.limit
+    return relays, network, clock, context
+
+
+def test_a_canister_whose_calls_hang_leaves_room_for_others() -> None:
+    _relays, network, _, context = stuck()
+    assert len(network.calls) == MAX_CALLS // 2
+    network.calls.clear()
+    owner = Owner()
+    other = Relay(context, Principal(b"\x08\x01\x01"), owner)
+    other.open(envelope(9999, "ws_open"))
+    network.calls[0].answer(REPLIED_OK)
+    assert len(owner.events) == 1
+
+
+def test_whoever_waits_for_a_place_gets_it_when_a_call_has_ended_however_it_ended() -> None:
+    for end in ("answer", "error", "drop"):
+        relays, network, _, context = stuck()
+        if end == "answer":
+            network.calls[0].answer(REPLIED_OK)
+        elif end == "error":
+            network.calls[0].answer(HttpError(400))
+        else:
+            relays[0].drop()
+        assert bodies(network)[-1] == b"%d" % (len(relays) - 1)
+        for relay in relays:
+            relay.drop()
+        assert context.calls.busy == 0
+
+
+def test_a_place_that_comes_too_late_is_given_back() -> None:
+    relays, network, clock, context = stuck()
+    owner = Owner()
+    late, later = Relay(context, CANISTER, owner), Relay(context, CANISTER, Owner())
+    late.open(envelope(1, "ws_open", ttl=20))
+    later.open(envelope(2, "ws_open"))
+    relays[-1].drop()
+    clock.advance(30)
+    network.calls[0].answer(REPLIED_OK)
+    assert isinstance(owner.events[0][1], Expired)
+    assert bodies(network)[-1] == b"2"
+
+
+def test_a_ws_open_that_waits_for_a_place_is_not_sent_when_its_client_has_left() -> None:
+    relays, network, _, context = stuck()
+    done: list[str] = []
+    relays[-1].finish(lambda: done.append("done"))
+    assert done == ["done"]
+    sent = len(network.calls)
+    network.calls[0].answer(REPLIED_OK)
+    assert len(network.calls) == sent
+    for relay in relays:
+        relay.drop()
+    assert (context.calls.busy, len(context.calls.line)) == (0, 0)
 
 
 def test_drop_forgets_all_and_leaves_no_timer() -> None:

@@ -1,0 +1,127 @@
+"""Who may have how many calls under way, so that no canister can hold up the others.
+
+A call that hangs keeps its connection for as long as a call may take, and one canister may have thousands of clients.
+So calls are counted by canister, in a *lane* each, and a lane may have one more as long as it has fewer under way than
+all lanes together have left of the limit. A canister alone may take half of all; the next one, while the first hangs,
+half of what is left; and one that has nothing under way may always begin. What finds no room waits in its lane, and
+the lanes take turns.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+
+class Waiter(Protocol):
+    """What waits in a lane."""
+
+    def granted(self) -> None:
+        """It has its place now."""
+
+
+class Lane:
+    """The calls of one canister; lives as long as somebody holds it.
+
+    :ivar busy: how many are under way
+    """
+
+    __slots__ = ("__weakref__", "_shares", "_waiting", "busy")
+
+    def __init__(self, shares: Shares) -> None:
+        self._shares = shares
+        self._waiting: OrderedDict[Waiter, None] | None = None
+        self.busy = 0
+
+    def enter(self, waiter: Waiter) -> bool:
+        """Begin a call, which :meth:`leave` ends; where there is no room, ``waiter.granted`` tells when it has begun.
+
+        :return: whether it has begun
+        """
+        shares = self._shares
+        if self.busy and (self._waiting or self.busy >= shares.limit - shares.busy):
+            if self._waiting is None:
+                self._waiting = OrderedDict()
+            self._waiting[waiter] = None
+            shares.line[self] = None
+            return False
+        self.busy += 1
+        shares.busy += 1
+        return True
+
+    def leave(self) -> None:
+        """A call has ended."""
+        shares = self._shares
+        self.busy -= 1
+        shares.busy -= 1
+        if shares.line:
+            shares.grant()
+
+    def forget(self, waiter: Waiter) -> None:
+        """Do not wait any more."""
+        if self._waiting is not None:
+            self._waiting.pop(waiter, None)
+            if not self._waiting:
+                self._shares.line.pop(self, None)
+
+    @property
+    def waits(self) -> bool:
+        """Whether somebody waits for a place."""
+        return bool(self._waiting)
+
+    def next(self) -> Waiter | None:
+        """Let the first one that waits begin, if there is room."""
+        shares, waiting = self._shares, self._waiting
+        if not waiting or (self.busy and self.busy >= shares.limit - shares.busy):
+            return None
+        waiter, _ = waiting.popitem(last=False)
+        self.busy += 1
+        shares.busy += 1
+        return waiter
+
+
+class Shares:
+    """All lanes.
+
+    :param limit: calls under way in all, but for one that each lane may always have
+    :ivar busy: how many are under way
+    :ivar line: lanes in which somebody waits, the next one first
+    """
+
+    __slots__ = ("_granting", "_lanes", "busy", "limit", "line")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.busy = 0
+        self.line: OrderedDict[Lane, None] = OrderedDict()
+        self._lanes: WeakValueDictionary[bytes, Lane] = WeakValueDictionary()
+        self._granting = False
+
+    def lane(self, canister: bytes) -> Lane:
+        """The lane of a canister."""
+        lane = self._lanes.get(canister)
+        if lane is None:
+            lane = self._lanes[canister] = Lane(self)
+        return lane
+
+    def grant(self) -> None:
+        """There is room again: let begin what may, each lane in turn."""
+        if self._granting:
+            return  # a call has ended in its own beginning; the loop below goes on
+        self._granting = True
+        try:
+            more = True
+            while more:
+                more = False
+                for lane in list(self.line):
+                    waiter = lane.next()
+                    if waiter is None:
+                        continue
+                    self.line.pop(lane, None)
+                    if lane.waits:
+                        self.line[lane] = None
+                    more = True
+                    waiter.granted()
+        finally:
+            self._granting = False
