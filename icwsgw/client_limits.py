@@ -130,8 +130,7 @@ class ClientLimits:
         "trusted-proxy",
         "Address or network of proxies whose word on the client's address is believed, or unix for unix: sockets; "
         "repeatable.",
-        "Anybody can write such a header. A haproxy: address believes everybody who reaches it unless this is "
-        "given.",
+        "Anybody can write such a header. A haproxy: address believes everybody who reaches it unless this is given.",
         group=CLIENTS,
     )
     forwarded_header: str = option(

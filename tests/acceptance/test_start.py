@@ -55,7 +55,7 @@ def taken() -> Iterator[int]:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["--polling-intervall", "100"], "option --polling-intervall not recognized"),
+        (["--polling-intervall", "100"], "option --polling-intervall not recognized; did you mean --polling-interval?"),
         (["--polling-interval", "soon"], "--polling-interval: 'soon' is not a duration"),
         (["--gateway-address", "http:80:x"], "address 'http:80:x': Unknown endpoint type: 'http'"),
         (
@@ -132,7 +132,8 @@ def test_it_starts_without_a_replica_says_so_and_ends_at_sigterm(tmp_path: Path)
     try:
         server.wait_until_ready(f"http://127.0.0.1:{admin}/health/live")
         status, body = http_get(f"http://127.0.0.1:{admin}/health/ready")
-        assert (status, body) == (503, f"network: http://127.0.0.1:{nobody} has not been reached\n".encode())
+        assert status == 503
+        assert body.startswith(f"network: http://127.0.0.1:{nobody} has not been reached".encode())
         metrics = http_get(f"http://127.0.0.1:{admin}/")[1].decode()
         assert "\nicws_network_ready 0.0\n" in metrics
         assert "\nclients_connected 0.0\n" in metrics
