@@ -57,7 +57,10 @@ class Fields(dict[str, Any]):
     """The ``key=value`` part of a line."""
 
     def __str__(self) -> str:
-        return "".join(f" {key}={_quoted(_shown(value))}" for key, value in self.items())
+        # most values are numbers and ids
+        return "".join(
+            f" {key}={value if type(value) is int else _quoted(_shown(value))}" for key, value in self.items()
+        )
 
     # Other observers format events through str.format, which asks for this.
     def __format__(self, specification: str) -> str:

@@ -83,6 +83,10 @@ class Outbox:
         if self.size > self._backlog.outbox_bytes:
             self.full = True
 
+    def begin(self, data: bytes) -> None:
+        """Hold the connection's first bytes until :meth:`release`, which the caller sees to."""
+        self._held = [data]
+
     def release(self) -> None:
         """Send what was held."""
         held, self._held = self._held, None

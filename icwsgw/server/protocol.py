@@ -94,6 +94,9 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     wheel_slot = -1
 
     _outbox: Outbox | None = None
+    # the answer to the handshake, from when it is made until it leaves with the greeting
+    _answering = False
+    _answer = b""
     _heard = False
     _pinged = False
     _reading_paused = False
@@ -212,14 +215,24 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
             status, text = factory.answer(refusal)
             raise ConnectionDeny(status, text)
 
+    def succeedHandshake(self, res: Any) -> None:
+        """The client is admitted: the answer leaves together with the greeting that follows."""
+        self._answering = True
+        super().succeedHandshake(res)
+
     def onOpen(self) -> None:
         """The WebSocket is open."""
         self._heard = False
         # what the handshake leaves behind would stay for as long as the connection
         self.http_request_data = self.http_response_data = b""
         self.http_headers: dict[str, str] = {}
-        self._outbox = Outbox(self.transport, self.factory, self)
-        session = self.session = self.factory.gateway.connect(self)
+        outbox = self._outbox = Outbox(self.transport, self.factory, self)
+        outbox.begin(self._answer)
+        self._answer = b""
+        try:
+            session = self.session = self.factory.gateway.connect(self)
+        finally:
+            outbox.release()
         if self._trace is not None and session.state is not State.CLOSED:
             session.trace = self._trace.opened(session.id, self._admission.host)
         _log.debug("client connected", peer=self.peer, session=session.id)
@@ -308,6 +321,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
 
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:
         """Refuse the HTTP request."""
+        self._answering = False
         self._admission.note(self._admission.refusal or "bad_request", reason, code)
         super().failHandshake(reason, code, responseHeaders)
 
@@ -355,6 +369,8 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         """What Autobahn sends: handshakes, pongs, close frames, compressed messages; in order with our frames."""
         if self._outbox is not None:
             self._outbox.send(data)
+        elif self._answering:
+            self._answer += data
         else:
             send_now(self.transport, data)
 

@@ -406,3 +406,23 @@ def test_compression_only_where_it_is_asked_for_and_without_context() -> None:
         protocol.dataReceived(handshake(offer))
         assert (b"permessage-deflate" in transport.value().partition(b"\r\n\r\n")[0]) is compression
         lose(protocol)
+
+
+def test_the_greeting_leaves_with_the_answer_to_the_handshake() -> None:
+    world = World()
+    protocol, transport = world.connect()
+    written: list[bytes] = []
+    transport.write = written.append  # type: ignore[method-assign, assignment]
+    protocol.dataReceived(handshake())
+    (both,) = written
+    head, _, rest = both.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101 ")
+    assert read_frames(rest) == [(2, b"greeting")]
+
+
+def test_a_handshake_that_fails_at_its_last_step_is_answered_at_once() -> None:
+    world = World(compression=True)
+    protocol, transport = world.connect()
+    protocol.dataReceived(handshake("Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=99"))
+    assert transport.value().startswith(b"HTTP/1.1 400 ")
+    assert not world.sessions
