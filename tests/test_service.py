@@ -127,6 +127,9 @@ class Service(TestCase):
             assert "network: http://127.0.0.1:9 has not been reached" in reasons
             status, text = await self._get(admin, "/metrics")
             assert 'icws_sessions{state="init"} 1.0' in text
+            status, text = await self._get(admin, "/status.json")
+            seen = json.loads(text)
+            assert (status, seen["ready"], seen["connections"], seen["sessions"]["init"]) == (200, False, 1, 1)
             stopping = service.stopService()
             assert service.stopService() is stopping
             await client.at_least(len(data) + 4)
