@@ -50,7 +50,8 @@ class Gateway:
     :ivar spread: how many clients each identity has
     :ivar wheel: looks after connections once in a while
     :ivar draining: no new session is opened any more
-    :ivar announce: told (canister, principal) of each client that its canister has accepted, for other processes
+    :ivar announce: told of each client that its canister has accepted, for other processes: (canister, principal, time
+        of it by the canister in ns, or 0)
     """
 
     def __init__(self, context: Context, spread: Spread | None = None) -> None:
@@ -68,7 +69,7 @@ class Gateway:
         self._drain_rate = MIN_DRAIN_RATE
         self._deadline: Timer | None = None
         self.spread = spread or Spread(len(context.identities))
-        self.announce: Callable[[bytes, bytes], None] | None = None
+        self.announce: Callable[[bytes, bytes, int], None] | None = None
         self._allowed: frozenset[bytes] = frozenset()
         self._denied: frozenset[bytes] = frozenset()
         self._denied_at_run_time: frozenset[bytes] = frozenset()
@@ -183,27 +184,43 @@ class Gateway:
         if older is not None:
             older.end(*_REPLACED)
         if news:
-            self.replaced(canister, sender, session)
+            self._end_others(canister, sender, session)
             if self.announce is not None:
-                self.announce(canister, sender)
+                self.announce(canister, sender, session.opened_at_ns or 0)
         if session in self.registry.sessions and not self.principals.add(sender, session):
             session.end(*self._one_too_many())
 
-    def replaced(self, canister: bytes, sender: bytes, by: ClientSession | None = None) -> None:
-        """The canister has accepted a connection of ``sender``: its others, under whatever identity, are over.
+    def _senders(self, canister: bytes, sender: bytes) -> list[ClientSession]:
+        """The sessions of a principal that a canister has accepted, under whatever identities."""
+        pollers = (self.registry.pollers.get((canister, index)) for index in range(len(self.context.identities)))
+        found = (poller.senders.get(sender) for poller in pollers if poller is not None)
+        return [session for session in found if session is not None]
 
-        :param by: the accepted session; None when it is another process's
-        """
-        for index in range(len(self.context.identities)):
-            poller = self.registry.pollers.get((canister, index))
-            older = poller.senders.get(sender) if poller is not None else None
-            if older is None or older is by:
+    def _end_others(self, canister: bytes, sender: bytes, by: ClientSession) -> None:
+        """The canister has accepted a connection of ``sender``: of those under other identities the newest stays."""
+        for other in self._senders(canister, sender):
+            if other is by:
                 continue
-            if by is not None and (older.opened_at_ns or 0) > (by.opened_at_ns or 0):
+            if (other.opened_at_ns or 0) > (by.opened_at_ns or 0):
                 # by another queue the canister has told of its opening later than of this one
                 by.end(*_REPLACED)
             else:
-                older.end(*_REPLACED)
+                other.end(*_REPLACED)
+
+    def replaced_elsewhere(self, canister: bytes, sender: bytes, at_ns: int, later: bool) -> None:
+        """A canister has accepted a connection of ``sender`` in another process: one that is older here is over.
+
+        :param at_ns: the canister's time of it, ns since 1970; 0 if it told none
+        :param later: whether it is the later one for whoever orders what processes announce; where times do not tell
+        """
+        for ours in self._senders(canister, sender):
+            mine = ours.opened_at_ns or 0
+            told = bool(mine and at_ns) and mine != at_ns
+            if (at_ns > mine) if told else later:
+                ours.end(*_REPLACED)
+            elif told and self.announce is not None:
+                # there they have heard of ours too early, when theirs was not accepted yet
+                self.announce(canister, sender, mine)
 
     def opened_too_late(self, session: ClientSession) -> None:
         """A client has left whose ws_open was executed: it may have cost another connection of its principal its place.
@@ -214,13 +231,11 @@ class Gateway:
         if session.poller is None or session.client_key is None:
             return
         canister, sender = session.poller.canister.raw, session.client_key[0]
-        for index in range(len(self.context.identities)):
-            poller = self.registry.pollers.get((canister, index))
-            other = poller.senders.get(sender) if poller is not None and index != session.identity_index else None
-            if other is not None:
+        for other in self._senders(canister, sender):
+            if other.identity_index != session.identity_index:
                 other.end(*_REPLACED)
         if self.announce is not None:
-            self.announce(canister, sender)
+            self.announce(canister, sender, 0)
 
     def tell(self, session: ClientSession) -> None:
         """Tell the canister that the client has left."""

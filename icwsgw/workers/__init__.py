@@ -11,9 +11,11 @@ and the worker ends too. What is said over the pipes is one JSON object a line::
     supervisor -> worker   the orders, as the first line; then
                            {"do": "report", "number": n, "status": wanted}    {"do": "reload", "config": ...}
                            {"do": "drain", "window": seconds}    {"do": "hurry"}
-                           {"do": "replaced", "canister", "sender", "own"}    {"do": "ask", "number": n, "what": {...}}
+                           {"do": "replaced", "canister", "sender", "at", "own"}
+                           {"do": "ask", "number": n, "what": {...}}
     worker -> supervisor   {"said": "ready"}    {"said": "report", "number": n, ...}
                            {"said": "answer", "number": n, "answer": {...}}: null where it has failed
                            {"said": "deaf"}: it does not accept any more
-                           {"said": "accepted", "canister", "sender"}: a client was accepted by its canister
+                           {"said": "accepted", "canister", "sender", "at"}: a client was accepted by its canister,
+                           at this time of the canister's (ns, 0 if it is not known)
 """

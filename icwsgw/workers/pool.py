@@ -283,7 +283,7 @@ class WorkerPool:
 
     def accepted(self, worker: Worker, answer: Mapping[str, Any]) -> None:
         """Tell all workers, its own too, that a canister has accepted a client of this one."""
-        order = {"do": "replaced", "canister": answer["canister"], "sender": answer["sender"]}
+        order = {"do": "replaced", **{name: answer[name] for name in ("canister", "sender", "at")}}
         for each in self.workers.values():
             each.tell({**order, "own": each is worker})
 

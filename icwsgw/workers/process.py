@@ -60,7 +60,7 @@ class Obedience:
         if what == "report":
             self._answer({"said": "report", "number": order["number"], **self.report(bool(order.get("status")))})
         elif what == "replaced":
-            self._replaced(order["canister"], order["sender"], bool(order["own"]))
+            self._replaced(order["canister"], order["sender"], order["at"], bool(order["own"]))
         elif what == "reload":
             config: GatewayConfig = config_from_json(order["config"])
             change_levels(parse_levels(config.log_level), parse_levels(config.log_file_level))
@@ -92,24 +92,26 @@ class Obedience:
             return None
         return answer
 
-    def _accepted(self, canister: bytes, sender: bytes) -> None:
+    def _accepted(self, canister: bytes, sender: bytes, at_ns: int) -> None:
         key = canister.hex(), sender.hex()
         self._announced[key] = self._announced.get(key, 0) + 1
-        self._answer({"said": "accepted", "canister": key[0], "sender": key[1]})
+        self._answer({"said": "accepted", "canister": key[0], "sender": key[1], "at": at_ns})
 
-    def _replaced(self, canister: str, sender: str, own: bool) -> None:
+    def _replaced(self, canister: str, sender: str, at_ns: int, own: bool) -> None:
         """A canister has accepted a client, here (``own``) or in another worker.
 
-        The supervisor puts acceptances into one order and tells them to all. So one of another worker's that comes
-        before our own of the same client has come back is the older one.
+        Where the canister's times do not tell which is the older one, an order does: the supervisor puts acceptances
+        into one and tells them to all. So another worker's that comes before our own has come back is the older one.
         """
         key = canister, sender
         if own:
             left = self._announced.pop(key, 1) - 1
             if left:
                 self._announced[key] = left
-        elif key not in self._announced:
-            self._service.gateway.replaced(bytes.fromhex(canister), bytes.fromhex(sender))
+        else:
+            later = key not in self._announced
+            gateway = self._service.gateway
+            gateway.replaced_elsewhere(bytes.fromhex(canister), bytes.fromhex(sender), at_ns, later)
 
 
 def read_orders(descriptor: int) -> tuple[Orders, bytes]:

@@ -36,8 +36,12 @@ class World:
         session.received(sdk.open_payload(NOW_NS), True)
         return connection, session
 
-    def open(self, canister: Principal = CANISTER, identity: Ed25519Identity | None = None) -> Any:
+    def open(
+        self, canister: Principal = CANISTER, identity: Ed25519Identity | None = None, at_ns: int | None = None
+    ) -> Any:
+        """A client to whom the canister has spoken, at its time ``at_ns``."""
         connection, session = self.connect(canister, identity)
+        session.opened_at_ns = at_ns
         self.network.calls[-1].answer(REPLIED_OK)
         session.deliver([b"open"])
         return connection, session
@@ -174,16 +178,31 @@ def test_a_canister_that_is_denied_later_loses_its_clients() -> None:
 
 def test_what_other_processes_hear_and_tell() -> None:
     world = World(identities=2)
-    heard: list[tuple[bytes, bytes]] = []
-    world.gateway.announce = lambda canister, sender: heard.append((canister, sender))
+    heard: list[tuple[bytes, bytes, int]] = []
+    world.gateway.announce = lambda *what: heard.append(what)
     identity = Ed25519Identity(b"\x24" * 32)
-    here, _ = world.open(identity=identity)
-    assert heard == [(CANISTER.raw, identity.principal.raw)], "once, though it was told by two signs"
-    world.gateway.replaced(OTHER.raw, identity.principal.raw)
-    world.gateway.replaced(CANISTER.raw, b"somebody else")
-    assert here.closed == []
-    world.gateway.replaced(CANISTER.raw, identity.principal.raw)
+    sender = identity.principal.raw
+    here, _ = world.open(identity=identity, at_ns=70)
+    assert heard == [(CANISTER.raw, sender, 70)], "once, though it was told by two signs"
+    world.gateway.replaced_elsewhere(OTHER.raw, sender, 80, True)
+    world.gateway.replaced_elsewhere(CANISTER.raw, b"somebody else", 80, True)
+    world.gateway.replaced_elsewhere(CANISTER.raw, sender, 70, False)
+    assert (here.closed, len(heard)) == ([], 1)
+    world.gateway.replaced_elsewhere(CANISTER.raw, sender, 60, True)
+    assert here.closed == [], "that one came late, but is the older one"
+    assert heard[1:] == [(CANISTER.raw, sender, 70)], "it is told once more of the newer one"
+    world.gateway.replaced_elsewhere(CANISTER.raw, sender, 80, False)
     assert here.closed[0][0] == CloseCode.REPLACED
+
+
+@pytest.mark.parametrize("at_ns", [0, None, 70])
+def test_where_the_canisters_times_do_not_tell_an_order_does(at_ns: int | None) -> None:
+    world = World()
+    identity = Ed25519Identity(b"\x24" * 32)
+    here, _ = world.open(identity=identity, at_ns=at_ns)
+    for later in (False, True):
+        world.gateway.replaced_elsewhere(CANISTER.raw, identity.principal.raw, 70 if at_ns else 0, later)
+        assert bool(here.closed) is later
 
 
 def test_a_drain_in_a_hurry() -> None:

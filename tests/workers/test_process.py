@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ReactorNotRunning
 
 from icwsgw.config import GatewayConfig
+from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.observe.health import Health
 from icwsgw.observe.metrics import Metrics
 from icwsgw.workers import process
 from icwsgw.workers.orders import Orders, config_to_json
 from icwsgw.workers.process import Link, Obedience, read_orders
+from tests.gateway.test_gateway import World as GatewayWorld
 from tests.test_layering import ROOT
 
 CONFIG = GatewayConfig(data_dir=Path("/nonexistent"))
@@ -26,17 +30,17 @@ CONFIG = GatewayConfig(data_dir=Path("/nonexistent"))
 class Gateway:
     def __init__(self) -> None:
         self.announce: Any = None
-        self.gone: list[tuple[bytes, bytes]] = []
+        self.told: list[tuple[bytes, bytes, int, bool]] = []
 
-    def replaced(self, canister: bytes, sender: bytes) -> None:
-        self.gone.append((canister, sender))
+    def replaced_elsewhere(self, canister: bytes, sender: bytes, at_ns: int, later: bool) -> None:
+        self.told.append((canister, sender, at_ns, later))
 
 
 class Service:
     """A gateway's service, as its worker sees it."""
 
     def __init__(self) -> None:
-        self.gateway = Gateway()
+        self.gateway: Any = Gateway()
         self.metrics = Metrics()
         self.health = Health()
         self.health.add("network", lambda: "not reached")
@@ -110,31 +114,88 @@ def test_questions_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     assert failures == ["a question of the supervisor failed"]
 
 
-def test_of_two_acceptances_of_a_client_the_later_in_the_supervisors_order_stays() -> None:
+def test_acceptances_elsewhere_are_told_with_their_time_and_their_place_in_the_supervisors_order() -> None:
     service, said = Service(), []
     obedience = Obedience(service, lambda: None, said.append)
+    gateway = service.gateway
 
-    def told(canister: str, own: bool) -> None:
-        obedience.obey({"do": "replaced", "canister": canister, "sender": "05", "own": own})
+    def told(canister: str, own: bool) -> bool | None:
+        before = len(gateway.told)
+        obedience.obey({"do": "replaced", "canister": canister, "sender": "05", "at": 70, "own": own})
+        if len(gateway.told) == before:
+            return None
+        *what, later = gateway.told[-1]
+        assert what == [bytes.fromhex(canister), b"\x05", 70]
+        return later
 
-    told("0a", own=False)
-    assert service.gateway.gone == [(b"\x0a", b"\x05")], "elsewhere, and nothing here"
-    service.gateway.announce(b"\x0a", b"\x05")
-    assert said == [{"said": "accepted", "canister": "0a", "sender": "05"}]
-    told("0a", own=False)
-    assert len(service.gateway.gone) == 1, "ours is on its way, so it is the later one"
-    told("0b", own=False)
-    assert len(service.gateway.gone) == 2
-    told("0a", own=True)
-    told("0a", own=False)
-    assert len(service.gateway.gone) == 3, "ours was before this one"
-    service.gateway.announce(b"\x0a", b"\x05")
-    service.gateway.announce(b"\x0a", b"\x05")
-    told("0a", own=True)
-    told("0a", own=False)
-    assert len(service.gateway.gone) == 3
-    told("0a", own=True)
-    told("0a", own=True)
+    assert told("0a", own=False) is True
+    gateway.announce(b"\x0a", b"\x05", 60)
+    assert said == [{"said": "accepted", "canister": "0a", "sender": "05", "at": 60}]
+    assert told("0a", own=False) is False, "ours is on its way, so it is the later one"
+    assert told("0b", own=False) is True
+    assert told("0a", own=True) is None
+    assert told("0a", own=False) is True, "ours was before this one"
+    gateway.announce(b"\x0a", b"\x05", 60)
+    gateway.announce(b"\x0a", b"\x05", 60)
+    assert told("0a", own=True) is None
+    assert told("0a", own=False) is False
+    assert told("0a", own=True) is None
+    assert told("0a", own=True) is None
+    assert told("0a", own=False) is True
+
+
+class Together:
+    """Workers with a gateway each, and a supervisor whose pipes take their time."""
+
+    def __init__(self, count: int) -> None:
+        self.worlds = [GatewayWorld() for _ in range(count)]
+        self.up: list[list[dict[str, Any]]] = [[] for _ in range(count)]
+        self.down: list[list[dict[str, Any]]] = [[] for _ in range(count)]
+        self.workers = []
+        for world, up in zip(self.worlds, self.up, strict=True):
+            service = Service()
+            service.gateway = world.gateway
+            self.workers.append(Obedience(service, lambda: None, up.append))
+
+    def pump(self, which: int) -> bool:
+        """One line passes, if there is one in this pipe."""
+        count = len(self.workers)
+        if which < count and self.up[which]:
+            answer = self.up[which].pop(0)
+            for number, pipe in enumerate(self.down):
+                what = {name: answer[name] for name in ("canister", "sender", "at")}
+                pipe.append({"do": "replaced", **what, "own": number == which})
+        elif which >= count and self.down[which - count]:
+            self.workers[which - count].obey(self.down[which - count].pop(0))
+        else:
+            return False
+        return True
+
+
+@given(
+    st.permutations([10, 20, 30]),
+    st.booleans(),
+    st.lists(st.one_of(st.just("accept"), st.integers(0, 5)), max_size=40),
+)
+def test_of_a_clients_connections_in_several_workers_the_canisters_newest_stays(
+    times: list[int], known: bool, script: list[Any]
+) -> None:
+    together = Together(3)
+    identity = Ed25519Identity(b"\x24" * 32)
+    left = list(enumerate(times))
+    connections: dict[int, Any] = {}
+    for step in [*script, *["accept"] * 3]:
+        if step == "accept" and left:
+            worker, at = left.pop()
+            connections[at], _ = together.worlds[worker].open(identity=identity, at_ns=at if known else 0)
+        elif isinstance(step, int):
+            together.pump(step)
+    while any(together.pump(which) for which in range(6)):
+        pass
+    stay = [at for at, connection in connections.items() if not connection.closed]
+    assert len(stay) == 1
+    if known:
+        assert stay == [30]
 
 
 class Reactor:
