@@ -123,16 +123,6 @@ class WebSocketCdk:
                 timer.cancel()
         self._ack_timer = self._keep_alive_timer = None
 
-    def wipe(self) -> None:
-        """Forget everything, after telling the application that each client is gone."""
-        for key in list(self._clients):
-            self._remove(key, None)
-        self._current.clear()
-        self._gateways.clear()
-        self._gateways_to_remove.clear()
-        self._tree = MerkleMap()
-        self._changed()
-
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Undo what was done inside when it ends with an exception, as the IC does for a message that traps."""

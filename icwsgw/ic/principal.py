@@ -110,4 +110,3 @@ class Principal:
 
 
 ANONYMOUS: Final = Principal(b"\x04")
-MANAGEMENT_CANISTER: Final = Principal(b"")

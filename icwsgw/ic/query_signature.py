@@ -13,9 +13,9 @@ from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 
 from icwsgw.errors import SignatureInvalid
+from icwsgw.ic.request_id import IC_RESPONSE_SEPARATOR
 from icwsgw.ic.request_id import request_id as hash_of_map
 
-_SEPARATOR = b"\x0bic-response"
 _ED25519_DER_PREFIX = bytes.fromhex("302a300506032b6570032100")
 _SECOND = 1_000_000_000
 
@@ -43,7 +43,7 @@ def signed_message(response: Mapping[str, Any], request_id: bytes, timestamp: in
                 signed["error_code"] = response["error_code"]
         else:
             raise SignatureInvalid("the query's answer has no status that could be signed")
-        return _SEPARATOR + hash_of_map(signed)
+        return IC_RESPONSE_SEPARATOR + hash_of_map(signed)
     except (KeyError, TypeError, ValueError) as error:
         raise SignatureInvalid("the query's answer is malformed") from error
 

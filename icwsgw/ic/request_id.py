@@ -21,7 +21,6 @@ from icwsgw.ic.principal import Principal
 IC_REQUEST_SEPARATOR: Final = b"\x0aic-request"
 IC_REQUEST_AUTH_DELEGATION_SEPARATOR: Final = b"\x1aic-request-auth-delegation"
 IC_RESPONSE_SEPARATOR: Final = b"\x0bic-response"
-IC_SENDER_INFO_SEPARATOR: Final = b"\x0eic-sender-info"
 
 _MAX_DEPTH: Final = 32
 _NAMES: Final = {

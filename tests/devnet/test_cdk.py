@@ -191,15 +191,6 @@ def test_the_application_closes_with_its_reason(bench: Bench) -> None:
     assert refused(bench.cdk.send, ALICE, b"") == expected
 
 
-def test_wiping_tells_the_application_and_nobody_else(bench: Bench) -> None:
-    bench.cdk.ws_open(ALICE, 0, HERE)
-    bench.cdk.ws_open(BOB, 0, HERE)
-    bench.cdk.wipe()
-    assert bench.cdk.clients == []
-    assert bench.cdk.gateways == []
-    assert [who for what, who, _ in bench.app.log if what == "close"] == [ALICE, BOB]
-
-
 # -- the queue ----------------------------------------------------------------------------------------------------
 
 

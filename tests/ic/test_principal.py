@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icwsgw.errors import FormatError
-from icwsgw.ic.principal import ANONYMOUS, MANAGEMENT_CANISTER, Principal
+from icwsgw.ic.principal import ANONYMOUS, Principal
 from tests.support.strategies import principals
 
 # Known to everybody on the IC: ledger, NNS registry, the spec's example, the root subnet.
@@ -27,11 +27,10 @@ def test_known_principals(text: str, raw: str) -> None:
     assert str(Principal(bytes.fromhex(raw))) == text
 
 
-def test_constants() -> None:
+def test_the_anonymous_one() -> None:
     assert ANONYMOUS.text == "2vxsx-fae"
     assert ANONYMOUS.is_anonymous
-    assert MANAGEMENT_CANISTER.text == "aaaaa-aa"
-    assert not MANAGEMENT_CANISTER.is_anonymous
+    assert not Principal(b"").is_anonymous
 
 
 @pytest.mark.parametrize(
