@@ -52,6 +52,7 @@ def merge(parts: Sequence[Mapping[str, Any]]) -> Document:
         "canisters": canisters,
         "canister_count": count,
         "identities": sorted(lists["identities"], key=lambda row: row["number"])[:IDENTITIES],
+        "identity_count": _of(parts, "identity_count", sum) or 0,
         "workers": sorted(lists["workers"], key=lambda row: row["worker"]),
         "errors": _errors(parts),
     }

@@ -273,7 +273,10 @@ def _identities(status: Row, workers: bool) -> str:
         for row in status["identities"]
     ]
     heads = ("Number", "Principal", *(("Worker",) if workers else ()), "Clients")
-    return f"<h2>Identities {_number(len(rows))}</h2>" + _table(heads, rows, kind="identities")
+    more = status["identity_count"] - len(rows)
+    return f"<h2>Identities {_number(status['identity_count'])}</h2>{_table(heads, rows, kind='identities')}" + (
+        f"<p class='soft'>and {words.count(more)} more</p>" if more > 0 else ""
+    )
 
 
 # pieces

@@ -14,8 +14,8 @@ Lists have bounds, so that a document of a thousand canisters costs no more than
     history: see icwsgw.admin.history
     canisters: [{canister, sessions, waiting, in_flight, up, down (a second), lag, round_trip, answered_ago,
                failures, trouble, last_error, error_ago}] (seconds; null where there is none)    canister_count
-    identities: [{number, principal, worker, sessions}]    workers: [{worker, pid, state, started, restarts, sessions,
-               memory (bytes), cpu (cores)}]
+    identities: [{number, principal, worker, sessions}]    identity_count
+    workers: [{worker, pid, state, started, restarts, sessions, memory (bytes), cpu (cores)}]
     errors: see icwsgw.observe.recent
 """
 
@@ -216,6 +216,7 @@ class Status:
             "canisters": rows,
             "canister_count": count,
             "identities": self._identities(),
+            "identity_count": len(gateway.context.identities),
             "workers": [
                 {
                     "worker": self._worker,

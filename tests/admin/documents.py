@@ -93,6 +93,7 @@ def document(**values: Any) -> dict[str, Any]:
         "canisters": [canister("aaaaa-aa", sessions=11)],
         "canister_count": 1,
         "identities": [{"number": 0, "principal": "2vxsx-fae", "worker": 0, "sessions": 12}],
+        "identity_count": 1,
         "workers": [
             {
                 "worker": 0,

@@ -26,7 +26,7 @@ def test_counts_add_up() -> None:
     assert whole["closes"] == {"1000": 7, "4104": 1}
     assert whole["failures"] == {"polls": {"timeout": 3}, "opens": {"left": 1}}
     assert whole["sessions"] == {"init": 2, "setup": 2, "open": 20, "closed": 0}
-    assert (whole["connections"], whole["outbox_bytes"]) == (7, 2000)
+    assert (whole["connections"], whole["outbox_bytes"], whole["identity_count"]) == (7, 2000, 2)
 
 
 def test_canisters_by_id() -> None:

@@ -117,6 +117,12 @@ def test_what_the_parts_say() -> None:
     assert "workers" not in reader.ids
 
 
+def test_lists_say_how_many_they_leave_out() -> None:
+    reader = Reader(page(document(identity_count=2000)))
+    assert reader.said("identities").startswith("Identities 2,000 ")
+    assert reader.said("identities").endswith(" and 1,999 more")
+
+
 def test_nothing_yet() -> None:
     empty = document(
         closes={}, failures={"polls": {}}, errors=[], canisters=[], canister_count=0, history=History(SERIES).document()

@@ -76,6 +76,7 @@ def test_clients_canisters_and_counts() -> None:
     assert canister["answered_ago"] <= 0.2
     assert (canister["last_error"], canister["trouble"], canister["failures"]) == (None, False, 0)
     assert [(row["number"], row["worker"], row["sessions"]) for row in seen["identities"]] == [(4, 2, 4), (5, 2, 0)]
+    assert seen["identity_count"] == 2
     assert seen["identities"][1]["principal"] == world.context.identities[1].principal.text
     assert seen["principal"] == world.context.identities[0].principal.text
     (worker,) = seen["workers"]
