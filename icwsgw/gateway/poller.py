@@ -165,7 +165,8 @@ class Poller(Audience):
         same = [ask for ask in self._asks if ask.nonce == nonce or ask.anchor is not None]
         if not same:
             return True
-        if now - same[-1].sent < 0.9 * self._context.config.polling_interval:
+        # one that left just now will do; a tick that came late is no reason to leave out the next
+        if now - same[-1].sent < 0.5 * self._context.config.polling_interval:
             return False
         if len(same) < MAX_OVERLAP:
             return True

@@ -154,6 +154,24 @@ def test_ticks_overlap_where_queries_are_slow() -> None:
     assert len(session.frames) == 2
 
 
+def test_a_late_tick_does_not_cost_the_next_one() -> None:
+    _, _, network, clock = make()
+    clock.advance(INTERVAL * 1.4)
+    assert len(network.queries) == 2
+    clock.advance(INTERVAL * 0.6)
+    assert len(network.queries) == 3
+
+
+def test_a_tick_leaves_out_its_query_when_another_left_just_before() -> None:
+    poller, _, network, clock = make()
+    clock.advance(INTERVAL * 0.7)
+    poller.wake()
+    clock.advance(0)
+    assert len(network.queries) == 2
+    clock.advance(INTERVAL * 0.3)
+    assert len(network.queries) == 2
+
+
 def test_hanging_queries_are_bounded_and_the_oldest_makes_room() -> None:
     poller, _, network, clock = make()
     for _ in range(60):
