@@ -14,6 +14,7 @@ from icwsgw.errors import CertificateInvalid, FormatError
 from icwsgw.ic import cbor, hashtree
 from icwsgw.ic.hashtree import Found, Missing, Tree
 from icwsgw.ic.principal import Principal
+from icwsgw.ic.request_id import leb128
 
 _STATE_ROOT = b"\x0dic-state-root"
 # The tree's levels, and the map around it.
@@ -141,13 +142,3 @@ def natural(value: bytes) -> int:
                 return number
             break
     raise CertificateInvalid("a number in the certificate is malformed")
-
-
-def leb128(number: int) -> bytes:
-    """Return an unsigned LEB128 number, as ``/time`` has it."""
-    out = bytearray()
-    while number >= 0x80:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)

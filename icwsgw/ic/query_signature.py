@@ -13,10 +13,10 @@ from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 
 from icwsgw.errors import SignatureInvalid
+from icwsgw.ic.identity import ED25519_DER_PREFIX
 from icwsgw.ic.request_id import IC_RESPONSE_SEPARATOR
 from icwsgw.ic.request_id import request_id as hash_of_map
 
-_ED25519_DER_PREFIX = bytes.fromhex("302a300506032b6570032100")
 _SECOND = 1_000_000_000
 
 MAX_AGE_NS = 5 * 60 * _SECOND
@@ -98,10 +98,10 @@ def _verify_one(
     key = node_keys.get(node)
     if key is None:
         raise UnknownNode(f"no key of node {node.hex()}")
-    if len(key) != len(_ED25519_DER_PREFIX) + 32 or not key.startswith(_ED25519_DER_PREFIX):
+    if len(key) != len(ED25519_DER_PREFIX) + 32 or not key.startswith(ED25519_DER_PREFIX):
         raise SignatureInvalid("the node's key is not Ed25519")
     message = signed_message(response, request_id, timestamp)
     try:
-        VerifyKey(key[len(_ED25519_DER_PREFIX) :]).verify(message, signature)
+        VerifyKey(key[len(ED25519_DER_PREFIX) :]).verify(message, signature)
     except (BadSignatureError, ValueError, TypeError):
         raise SignatureInvalid("a node's signature on the query's answer does not verify") from None

@@ -25,6 +25,7 @@ from icwsgw.ic.certificate import (
 )
 from icwsgw.ic.hashtree import Found, Tree, from_mapping, leaf, witness
 from icwsgw.ic.principal import Principal
+from icwsgw.ic.request_id import leb128
 from tests.support.certificates import (
     C224OD,
     CANISTER,
@@ -44,7 +45,6 @@ from tests.support.certificates import (
     bare,
     canister,
     delegate,
-    leb128,
     read_state_answer,
     sign_as_root,
     sign_as_subnet,

@@ -17,11 +17,11 @@ from icwsgw.ic.certificate_format import (
     build_certificate,
     build_delegation,
     decode_certificate,
-    leb128,
     natural,
     signed_message,
 )
 from icwsgw.ic.hashtree import EMPTY, Found, from_mapping
+from icwsgw.ic.request_id import leb128
 from tests.support.certificates import CANISTER, NOW, RANGES, SUBNET, SUBNET_KEY_DER, VECTORS, bare, read_state_answer
 
 

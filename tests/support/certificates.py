@@ -19,6 +19,7 @@ from icwsgw.ic.certificate import (
 )
 from icwsgw.ic.hashtree import Tree, from_mapping
 from icwsgw.ic.principal import Principal
+from icwsgw.ic.request_id import leb128
 
 VECTORS = Path(__file__).parent.parent / "vectors" / "certificates"
 SECOND = 1_000_000_000
@@ -80,14 +81,6 @@ def sign_as_root(message: bytes) -> bytes:
 
 def sign_as_subnet(message: bytes) -> bytes:
     return bls.sign(SUBNET_SECRET, message)
-
-
-def leb128(number: int) -> bytes:
-    out = bytearray()
-    while number > 127:
-        out.append(number % 128 + 128)
-        number //= 128
-    return bytes([*out, number])
 
 
 def state(time_ns: int = NOW, **rest: Any) -> Tree:
