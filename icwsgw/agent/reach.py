@@ -111,7 +111,9 @@ class Reach:
         if quiet and self._agent.ready and self._asking is None:
             asking = self._asking = self._agent.status(timeout=STATUS_TIMEOUT)
             asking.addCallbacks(self._answered, self._failed)
-        self._report("network", self.network(), "the network answers again")
+        if heard is not None or self._failure or self._agent.last_failure:
+            # at the start the first answer is still on its way
+            self._report("network", self.network(), "the network answers again")
         self._report("clock", self.clock(), "this machine's clock is right again")
 
     def _answered(self, _: object) -> None:

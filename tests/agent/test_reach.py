@@ -60,6 +60,24 @@ def test_ready_when_the_network_has_answered() -> None:
     assert world.timers() == []
 
 
+def test_a_start_is_not_reported_as_a_failure() -> None:
+    lines: list[str] = []
+
+    def observe(event: Any) -> None:
+        if str(event.get("log_namespace")).endswith("agent") and event["log_level"].name != "debug":
+            lines.append(event["icws_message"])
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        world = World()
+        world.reach.start()
+        world.agent.start()
+        world.run(PERIOD * 2)
+    finally:
+        globalLogPublisher.removeObserver(observe)
+    assert lines == []
+
+
 def test_an_idle_gateway_asks_now_and_then() -> None:
     world = World()
     world.agent.start()
