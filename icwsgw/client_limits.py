@@ -6,11 +6,17 @@ Part of :class:`icwsgw.config.GatewayConfig`, in a module of its own by its leng
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from icwsgw.options import PROXIES, choice, count, option, seconds, size
 
 #: The heading in the manual.
 CLIENTS = "Clients"
+
+
+#: Bounds on what all clients take together: of several workers each has its share. The others are about one client or
+#: address, which may meet the same worker again and again, and count in each.
+SHARED = ("max_connections", "max_pending", "max_connections_per_canister", "accept_rate")
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,7 @@ class ClientLimits:
         50_000,
         count(1),
         "max-connections",
-        "Connections of this process.",
+        "Connections in all.",
         "Half a gigabyte at 10 kB each.",
         group=CLIENTS,
         example="20000",
@@ -39,7 +45,7 @@ class ClientLimits:
         0,
         count(),
         "max-connections-per-ip",
-        "Connections from one address (IPv6: one /64); 0 for no limit.",
+        "Connections from one address (IPv6: one /64), to each of several workers; 0 for no limit.",
         "Behind a proxy that is not trusted, and behind carriers' NAT, many clients share one address.",
         group=CLIENTS,
         example="200",
@@ -57,7 +63,7 @@ class ClientLimits:
         0,
         count(),
         "max-connections-per-principal",
-        "Canisters to which one principal may be connected at once; 0 for no limit.",
+        "Canisters to which one principal may be connected at once, by each of several workers; 0 for no limit.",
         "To each canister it has one connection anyhow: a newer one takes the older one's place.",
         group=CLIENTS,
         example="10",
@@ -75,7 +81,8 @@ class ClientLimits:
         0,
         count(),
         "accept-rate-per-ip",
-        "New connections a second from one address (IPv6: one /64), five times as many in a burst; 0 for no limit.",
+        "New connections a second from one address (IPv6: one /64), five times as many in a burst, to each of several "
+        "workers; 0 for no limit.",
         "As for --max-connections-per-ip.",
         group=CLIENTS,
         example="20",
@@ -141,3 +148,7 @@ class ClientLimits:
         "Only one: the other may have come from the client.",
         group=CLIENTS,
     )
+
+    def share(self, workers: int) -> dict[str, Any]:
+        """The bounds that are divided among several workers: one worker's share, rounded up; no bound stays none."""
+        return {name: -(-getattr(self, name) // workers) for name in SHARED}

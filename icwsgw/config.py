@@ -159,7 +159,8 @@ class GatewayConfig(ClientLimits, LogOptions):
         1,
         count(1, 128),
         "workers",
-        "Processes that serve clients, each with its own identities and limits, under one that watches them.",
+        "Processes that serve clients under one that watches them, each with its own identities and its share of what "
+        "is bounded for all.",
         "One process is simplest; one for each core is fastest.",
         group=_MAIN,
         example="4",

@@ -72,9 +72,15 @@ class Orders:
 
 
 def worker_config(config: GatewayConfig) -> GatewayConfig:
-    """What of the operator's configuration a worker runs: the rest is the supervisor's."""
+    """What of the operator's configuration a worker runs: its share of what is for all, nothing of the supervisor's."""
     return replace(
-        config, workers=1, prometheus_endpoint=None, admin_endpoint=None, admin_token_file=None, devnet=False
+        config,
+        **config.share(config.workers),
+        workers=1,
+        prometheus_endpoint=None,
+        admin_endpoint=None,
+        admin_token_file=None,
+        devnet=False,
     )
 
 

@@ -43,4 +43,18 @@ def test_every_option_survives() -> None:
 def test_the_supervisor_keeps_to_itself_what_there_may_be_once_only() -> None:
     config = worker_config(CONFIG)
     nowhere = {"prometheus_endpoint": None, "admin_endpoint": None, "admin_token_file": None}
-    assert config == replace(CONFIG, workers=1, devnet=False, **nowhere)
+    assert config == replace(CONFIG, **CONFIG.share(3), workers=1, devnet=False, **nowhere)
+
+
+def test_what_is_bounded_for_all_is_divided_and_what_is_for_one_address_is_not() -> None:
+    limits = {"max_connections": 100, "max_pending": 7, "accept_rate": 2, "max_connections_per_canister": 3}
+    each = {"max_connections_per_ip": 5, "max_connections_per_principal": 5, "accept_rate_per_ip": 5}
+    config = worker_config(replace(CONFIG, **limits, **each))
+    assert {name: getattr(config, name) for name in (*limits, *each)} == {
+        "max_connections": 34,
+        "max_pending": 3,
+        "accept_rate": 1,
+        "max_connections_per_canister": 1,
+        **each,
+    }
+    assert worker_config(replace(CONFIG, max_pending=0)).max_pending == 0
