@@ -108,7 +108,7 @@ class HttpError(IcwsError):
 
     @property
     def retryable(self) -> bool:
-        """Whether the same request may succeed later: 408, 429 and 5xx (facts of the boundary nodes)."""
+        """Whether the same request may succeed later: 408, 429 and 5xx, as boundary nodes and replicas use them."""
         return self.status in (408, 429) or self.status >= 500
 
 

@@ -12,7 +12,7 @@ answer                                                outcome
 4xx, 5xx                                              :class:`~icwsgw.errors.HttpError`
 ====================================================  ================================================
 
-The certificate is read, not verified: nobody downstream acts on a relayed call's reply (design 3.5).
+The certificate is read, not verified: nobody downstream acts on a relayed call's reply (decision 0007).
 The gateway's own calls are verified, in :mod:`icwsgw.agent.client`.
 """
 

@@ -6,7 +6,7 @@ network that was made anew has another key: when something does not verify there
 
 Nodes' keys (for signatures on queries) come from a certificate over ``/subnet``, are kept for
 :data:`NODE_KEYS_AGE` seconds for each subnet, and are asked for once more when an answer is signed by a node
-that is not among them, as nodes come and go (facts 1.7).
+that is not among them, as nodes come and go (IC interface specification, "Request: Query call").
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Where a poller stands in its canister's queue, and what an answer changes about it.
 
-The CDK numbers a gateway's messages from 0; the number is the tail of each message's key (facts 3). A poller asks
-"from nonce n on". Answers come from any replica of the subnet, out of order, twice, or from one that lags behind, so
-the cursor delivers by number alone:
+The CDK numbers a gateway's messages from 0; the number is the tail of each message's key (docs/protocol.md). A poller
+asks "from nonce n on". Answers come from any replica of the subnet, out of order, twice, or from one that lags behind,
+so the cursor delivers by number alone:
 
     number == next    deliver, next += 1
     number <  next    a duplicate: skip

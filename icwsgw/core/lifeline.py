@@ -3,8 +3,8 @@
 A canister that is upgraded or reinstalled loses the CDK's state: its queue starts again at number 0 while the poller
 asks from n. Its answers then are empty for ever, or, once the new queue has grown beyond n, go on as if nothing had
 happened. The certificate cannot tell (it is always fresh), and an empty answer proves nothing, because a replica may
-lag behind the one that gave the last message (design 3.9). A *probe* asks from the *anchor*, a delivered message that
-belongs to this life for sure: the newest one when the last probe found its own anchor in place.
+lag behind the one that gave the last message. A *probe* asks from the *anchor*, a delivered message that belongs to
+this life for sure: the newest one when the last probe found its own anchor in place.
 
     the same message there            the same life; the newest message becomes the anchor
     another message there             a new life

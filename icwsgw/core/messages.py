@@ -5,11 +5,11 @@
     gateway -> client   CBOR, no tag              {key: text, content: bytes, cert: bytes, tree: bytes}
 
 An envelope is relayed as the very bytes that the client sent: its request id covers fields that this version may not
-know, and decoding and encoding again would be free to change them (facts 1.2). So the way up decodes once, to see
+know, and decoding and encoding again would be free to change them (decision 0002). So the way up decodes once, to see
 whose call it is, and then cuts the envelope's bytes out.
 
 The way down builds whole WebSocket frames, header included: a message is joined once, from parts most of which are
-shared by its batch, and written as it is (design 3.6).
+shared by its batch, and written as it is (decision 0013).
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _principal(content: Mapping[str, Any], name: str) -> bytes:
 
 
 def _check_delegations(envelope: Mapping[str, Any]) -> None:
-    """Refuses early what no replica would take: a delegation for queries only cannot sign a call (facts 1.2)."""
+    """Refuses early what no replica would take: a delegation for queries only cannot sign a call."""
     delegations = envelope.get("sender_delegation")
     if not delegations:
         return

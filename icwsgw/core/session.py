@@ -15,7 +15,7 @@ from wherever: the client left, or it is told to.
     any     CANISTER_GONE    CLOSED   as END, but there is no canister (or no such life of it) to tell
 
 Only what changes a session's life passes through the table. An ordinary message of an open session, in either
-direction, costs no event and no effect: callers look at ``state`` and go on (design 3.12).
+direction, costs no event and no effect: callers look at ``state`` and go on (decision 0013).
 
 What the effects mean, in the order they are written: REGISTER and UNREGISTER are about the client key at the
 canister's poller; RELAY sends the envelope at hand; RELEASE opens the gate that held envelopes back; CLOSE ends the

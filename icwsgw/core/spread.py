@@ -1,10 +1,10 @@
 """Which of the gateway's identities a new client gets.
 
 A canister keeps one queue for each gateway principal, and its work for a queue grows with the square of the clients in
-it (facts 3), so no identity should have more than about a thousand clients of one canister. But a client is told its
-gateway principal in the handshake, before anybody knows which canister it wants. So clients of all canisters count
-together, and identities are filled one after the other: each to :data:`TARGET` clients, first fit. Then no identity
-has more clients of any canister than the target; canisters with few clients are polled under few identities; and when
+it (decision 0018), so no identity should have more than about a thousand clients of one canister. But a client is told
+its gateway principal in the handshake, before anybody knows which canister it wants. So clients of all canisters count
+together, and identities are filled one after the other: each to :data:`TARGET` clients, first fit. Then no identity has
+more clients of any canister than the target; canisters with few clients are polled under few identities; and when
 clients leave, the lower identities fill up again and the upper ones fall idle.
 
 When all are full, of two identities chosen by chance the one with fewer clients is taken: nearly as even as taking the

@@ -2,7 +2,7 @@
 
 A canister answers at most a page of messages (50 unless its owner chose another number), so one poll at a time moves
 page / round-trip-time messages a second. Asking past the end of a queue is harmless, so while the queue is deep the
-window asks for n, n + page, n + 2 page ... at once (design 3.3).
+window asks for n, n + page, n + 2 page ... at once (decision 0004).
 
 A drain begins with as many polls as the last one needed pages: a queue that fills at a steady rate is read in one
 round trip, without a poll too many. Where it turns out to be deeper, each further full page doubles what is in flight,
