@@ -1,9 +1,9 @@
 """Which endpoint versions this network has, and their URLs.
 
-The newer versions of query, read_state and synchronous call differ from the older ones only in where a
-delegation keeps its canister ranges (see :mod:`icwsgw.ic.certificate`). A network without one answers 404. The next older version is
-asked then, and remembered once it has answered otherwise: a canister or a proxy that says 404 to everything
-must not push us down. The asynchronous call has one version and is never gone.
+The newer versions of query, read_state and synchronous call differ from the older ones only in where a delegation keeps
+its canister ranges (see :mod:`icwsgw.ic.certificate`). A network without one answers 404. The next older version is
+asked then, and remembered once it has answered otherwise: a canister or a proxy that says 404 to everything must not
+push us down. The asynchronous call has one version and is never gone.
 """
 
 from __future__ import annotations
