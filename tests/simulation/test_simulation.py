@@ -17,7 +17,7 @@ from tests.simulation.truth import Violation
 RUNS = int(os.environ.get("ICWS_SIM_RUNS", "1000"))
 FIRST = int(os.environ.get("ICWS_SIM_SEED", str(sys.version_info.minor * 10_000)))
 STEPS = int(os.environ.get("ICWS_SIM_STEPS", "25"))
-BLOCK = 50
+BLOCK = 25
 
 
 @pytest.mark.parametrize("first", range(FIRST, FIRST + RUNS, BLOCK))

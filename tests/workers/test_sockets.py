@@ -28,6 +28,10 @@ class Hello(Protocol):
 class Sockets(TestCase):
     """Bound by one, accepted from by two others, over the real reactor."""
 
+    @pytest.fixture(autouse=True)
+    def _place(self, tmp_path: Path) -> None:
+        self.directory = tmp_path
+
     async def hold(self, address: str) -> Any:
         from twisted.internet import reactor
 
@@ -67,10 +71,7 @@ class Sockets(TestCase):
         return await got
 
     async def test_unix(self) -> None:
-        directory = Path(self.mktemp())
-        directory.mkdir()
-        # a short name: a unix socket's path has 108 bytes
-        path = Path(os.path.relpath(directory)) / "s"
+        path = self.directory / "s"
         held = await self.hold(f"unix:{path}:mode=600")
         assert held.family == socket.AF_UNIX
         first, second = await self.serve(held), await self.serve(held)
