@@ -51,6 +51,9 @@ MAX_AHEAD_BYTES = 16 << 20
 class Poller(Audience):
     """Polls one canister for one of our identities.
 
+    Steps of their own for the sake of :mod:`icwsgw.gateway.traced`, which puts spans around them: :meth:`_answered` and
+    :meth:`_failed` (a query's end), :meth:`_bad` (it cost a poll), :meth:`_deliver` (it brought messages).
+
     :ivar canister: the canister
     :ivar cursor: where it is in the canister's queue
     :ivar pacing: how the canister answers

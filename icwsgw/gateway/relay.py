@@ -88,6 +88,9 @@ class RelayOwner:
 class Relay:
     """The queue of one client's envelopes and the call under way.
 
+    Steps of their own for the sake of :mod:`icwsgw.gateway.traced`, which puts spans around them: :meth:`_submit` (an
+    attempt leaves) and :meth:`_no_more_opening` (ws_open is given up).
+
     :ivar sent: when the call under way, or the last one, left (again)
     """
 
