@@ -221,7 +221,7 @@ class GatewayConfig(ClientLimits, LogOptions):
         False,
         FLAG,
         "compression",
-        "Offer permessage-deflate to clients.",
+        "Take permessage-deflate where clients offer it; needs Python 3.11.",
         "Certificates and hashes do not compress, decompression bombs do harm.",
         group=_PROTOCOL,
     )

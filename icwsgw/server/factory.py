@@ -30,7 +30,8 @@ from icwsgw.server.proxies import TrustedProxies, address_group
 
 _log = get_logger("server")
 
-#: From 26.10.1 on, which needs Python 3.11, Autobahn stops inflating a message at our bound on its size.
+#: From 26.10.1 on, which needs Python 3.11, Autobahn stops inflating a message at our bound on its size. An older one
+#: would let 300 MB out of a message of 300 kB, so nothing is compressed with it.
 BOUNDS_INFLATION = tuple(int(part) for part in autobahn_version.split(".")[:2]) >= (26, 10)
 
 #: How often outboxes that hold bytes are measured against their bounds.
@@ -64,8 +65,13 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
     def __init__(self, gateway: Gateway) -> None:
         context = gateway.context
         config = context.config
-        if config.compression and not BOUNDS_INFLATION:
-            _log.warn("this autobahn does not bound what a message inflates to: better without --compression")
+        compression = config.compression and BOUNDS_INFLATION
+        if config.compression and not compression:
+            _log.warn(
+                "--compression is off: this autobahn does not bound what a message inflates to; 26.10 and later do, "
+                "with Python 3.11",
+                autobahn=autobahn_version,
+            )
         super().__init__(server=f"icwsgw/{__version__}", reactor=context.clock)
         self.gateway = gateway
         self.clock: Clock = context.clock
@@ -113,7 +119,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             # origins are ours to judge, in refusal()
             allowNullOrigin=True,
             tcpNoDelay=True,
-            perMessageCompressionAccept=_accept_deflate if config.compression else None,
+            perMessageCompressionAccept=_accept_deflate if compression else None,
         )
         # Autobahn copies its options into every connection unless the class has them: so give them to the class.
         options = {name: getattr(self, name) for name in GatewayProtocol.CONFIG_ATTRS}

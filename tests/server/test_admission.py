@@ -397,7 +397,7 @@ def compressed(payload_size: int, opcode: int = 2) -> bytes:
     return bytes((data[0] | 0x40,)) + data[1:]
 
 
-@pytest.mark.skipif(not BOUNDS_INFLATION, reason="the last autobahn for Python 3.10 inflates without a bound")
+@pytest.mark.skipif(not BOUNDS_INFLATION, reason="nothing is compressed where nothing bounds it")
 def test_a_bomb_is_defused_before_it_has_grown() -> None:
     world = World(compression=True)
     protocol, transport, session = opened(world, DEFLATE)
@@ -414,6 +414,7 @@ def test_a_bomb_is_defused_before_it_has_grown() -> None:
     assert peak < 16 << 20
 
 
+@pytest.mark.skipif(not BOUNDS_INFLATION, reason="nothing is compressed where nothing bounds it")
 def test_small_bombs_count_by_what_they_grow_to() -> None:
     world = World(compression=True)
     protocol, transport, session = opened(world, DEFLATE)

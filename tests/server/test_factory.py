@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import inf
+from types import SimpleNamespace
 
 import pytest
 
@@ -82,4 +83,20 @@ def test_offers_of_compression(offer: str, taken: bool) -> None:
     protocol.dataReceived(handshake(f"Sec-WebSocket-Extensions: {offer}"))
     head = transport.value().partition(b"\r\n\r\n")[0]
     assert head.startswith(b"HTTP/1.1 101 ")
-    assert (b"client_no_context_takeover" in head) is taken
+    assert (b"client_no_context_takeover" in head) is (taken and factory_module.BOUNDS_INFLATION)
+
+
+def test_nothing_is_compressed_where_a_bomb_would_not_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(factory_module, "BOUNDS_INFLATION", False)
+    said: list[str] = []
+    monkeypatch.setattr(factory_module, "_log", SimpleNamespace(warn=lambda text, **_: said.append(text)))
+    World(compression=False)
+    assert said == []
+    world = World(compression=True)
+    protocol, transport = world.connect()
+    protocol.dataReceived(handshake("Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover"))
+    head = transport.value().partition(b"\r\n\r\n")[0]
+    assert head.startswith(b"HTTP/1.1 101 ")
+    assert b"permessage-deflate" not in head
+    (words,) = said
+    assert words.startswith("--compression is off: ")
