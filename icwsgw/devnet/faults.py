@@ -37,6 +37,7 @@ from random import Random
 from typing import Any
 
 from icwsgw.devnet.cdk_types import Page
+from icwsgw.devnet.hosting import stopped, trapped
 from icwsgw.errors import ConnectionLost, FormatError, Rejected
 from icwsgw.ic.principal import Principal
 
@@ -155,10 +156,9 @@ class Fault:
         if self.kind == "reject":
             return Rejected(self.code, self.message, self.error_code)
         if self.kind == "stopped":
-            return Rejected(5, f"Canister {canister} is stopped", "IC0508")
+            return stopped(canister)
         if self.kind == "trap":
-            text = f"Error from Canister {canister}: Canister called `ic0.trap` with message: '{self.message}'."
-            return Rejected(5, text, "IC0503")
+            return trapped(canister, self.message)
         return None
 
 

@@ -28,6 +28,16 @@ Certifier = Callable[[Principal], bytes]
 """Makes the certificate of a canister's certified data."""
 
 
+def stopped(canister: Principal) -> Rejected:
+    """Make the reject of a canister that is stopped."""
+    return Rejected(5, f"Canister {canister} is stopped", "IC0508")
+
+
+def trapped(canister: Principal, text: str) -> Rejected:
+    """Make the reject of a canister that trapped."""
+    return Rejected(5, f"Error from Canister {canister}: Canister called `ic0.trap` with message: '{text}'.", "IC0503")
+
+
 class CdkSettings:
     """How each canister's CDK is set up; times in ms, defaults those of the CDK.
 
@@ -120,7 +130,7 @@ class Host:
         :raises Rejected: it is stopped
         """
         if not self.running:
-            raise Rejected(5, f"Canister {self.id} is stopped", "IC0508")
+            raise stopped(self.id)
 
     def update(self, method: str, caller: Principal, arg: bytes) -> bytes:
         """Run an update method and return its reply; what it did is undone when it does not reply.
@@ -132,7 +142,7 @@ class Host:
             with self.ws.transaction():
                 return self._checked(self._update(method, caller, arg))
         except Trap as trap:
-            raise self._trapped(str(trap)) from trap
+            raise trapped(self.id, str(trap)) from trap
         except MethodNotFound:
             raise self._no_method("update", method) from None
 
@@ -183,7 +193,7 @@ class Host:
             tree = self.ws.witness(messages[0].key, messages[-1].key)
             return self._checked(_batch(messages, certify(self.id), tree, page.is_end_of_queue))
         except Trap as trap:
-            raise self._trapped(str(trap)) from trap
+            raise trapped(self.id, str(trap)) from trap
         except MethodNotFound:
             raise self._no_method("query", method) from None
 
@@ -196,11 +206,6 @@ class Host:
                 "IC0504",
             )
         return reply
-
-    def _trapped(self, text: str) -> Rejected:
-        return Rejected(
-            5, f"Error from Canister {self.id}: Canister called `ic0.trap` with message: '{text}'.", "IC0503"
-        )
 
     def _no_method(self, kind: str, method: str) -> Rejected:
         return Rejected(5, f"Error from Canister {self.id}: Canister has no {kind} method '{method[:100]}'.", "IC0536")

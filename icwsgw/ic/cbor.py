@@ -12,7 +12,7 @@ well-formed (RFC 8949, appendix C), not what they hold: text may be no UTF-8, an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any, Final
 
@@ -67,6 +67,12 @@ def loads(data: bytes, *, max_depth: int = 32) -> Any:
     if stream.tell() != size:
         raise FormatError("CBOR: bytes after the end")
     return value
+
+
+def optional(fields: Mapping[str, Any], name: str) -> Any:
+    """Give a field of a decoded map; None where it is absent, null, or undefined as JavaScript has it."""
+    value = fields.get(name)
+    return None if value is UNDEFINED else value
 
 
 def dumps(value: Any) -> bytes:

@@ -161,7 +161,7 @@ def verify_envelope(body: bytes, now_ns: int, *, max_ttl_ns: int = MAX_INGRESS_T
         raise FormatError("an envelope without content")
     sender = _check_content(content)
     public_key, signature, delegations = (
-        _optional(envelope, name) for name in ("sender_pubkey", "sender_sig", "sender_delegation")
+        cbor.optional(envelope, name) for name in ("sender_pubkey", "sender_sig", "sender_delegation")
     )
     kind = content["request_type"]
     # An anonymous query or read_state tells nobody anything new, however old it is.
@@ -195,7 +195,7 @@ def _check_content(content: dict[str, Any]) -> Principal:
         raise FormatError("a request without sender")
     if type(expiry) is not int or not 0 <= expiry < 1 << 64:
         raise FormatError("a request without ingress_expiry")
-    nonce = _optional(content, "nonce")
+    nonce = cbor.optional(content, "nonce")
     if nonce is not None and (not isinstance(nonce, bytes) or len(nonce) > MAX_NONCE):
         raise FormatError(f"nonce is not bytes, at most {MAX_NONCE} of them")
     if kind == "read_state":
@@ -231,8 +231,3 @@ def _check_expiry(expiry_ns: int, now_ns: int, max_ttl_ns: int) -> None:
 def _utc(time_ns: int) -> str:
     seconds, nanoseconds = divmod(time_ns, SECOND_NS)
     return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%d %H:%M:%S}.{nanoseconds:09} UTC"
-
-
-def _optional(fields: dict[str, Any], name: str) -> Any:
-    value = fields.get(name)
-    return None if value is cbor.UNDEFINED else value

@@ -23,7 +23,7 @@ from nacl.bindings import crypto_sign_open
 from nacl.exceptions import BadSignatureError
 
 from icwsgw.errors import FormatError, SignatureInvalid
-from icwsgw.ic.cbor import UNDEFINED
+from icwsgw.ic.cbor import optional
 from icwsgw.ic.identity import ED25519_DER_PREFIX
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.request_id import IC_REQUEST_AUTH_DELEGATION_SEPARATOR, request_id
@@ -103,7 +103,7 @@ def verify_delegations(sender_public_key: bytes, delegations: Sequence[Any], now
         verify_signature(key, IC_REQUEST_AUTH_DELEGATION_SEPARATOR + request_id(delegation), signature)
         if delegation["expiration"] < now_ns:
             raise SignatureInvalid("a delegation has expired")
-        own = _optional(delegation, "targets")
+        own = optional(delegation, "targets")
         if own is not None:
             targets = frozenset(own) if targets is None else targets.intersection(own)
         queries_only = queries_only or delegation.get("permissions") == "queries"
@@ -120,14 +120,14 @@ def _signed_delegation(signed: Any) -> tuple[dict[str, Any], bytes]:
     delegation, signature = signed.get("delegation"), signed.get("signature")
     if not isinstance(delegation, dict) or not isinstance(signature, bytes):
         raise FormatError("a delegation without its fields")
-    expiration, permissions = delegation.get("expiration"), _optional(delegation, "permissions")
+    expiration, permissions = delegation.get("expiration"), optional(delegation, "permissions")
     if not isinstance(delegation.get("pubkey"), bytes):
         raise FormatError("a delegation without a public key")
     if type(expiration) is not int or not 0 <= expiration < 1 << 64:
         raise FormatError("a delegation without an expiration")
     if permissions not in (None, "queries", "all"):
         raise FormatError("a delegation with unknown permissions")
-    targets = _optional(delegation, "targets")
+    targets = optional(delegation, "targets")
     if targets is not None:
         if not isinstance(targets, list) or not all(isinstance(t, bytes) for t in targets):
             raise FormatError("a delegation's targets are not a list of principals")
@@ -136,8 +136,3 @@ def _signed_delegation(signed: Any) -> tuple[dict[str, Any], bytes]:
         for target in targets:
             Principal(target)
     return delegation, signature
-
-
-def _optional(fields: Mapping[str, Any], name: str) -> Any:
-    value = fields.get(name)
-    return None if value is UNDEFINED else value

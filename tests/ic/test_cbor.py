@@ -19,6 +19,7 @@ from icwsgw.ic.cbor import (
     item_end,
     loads,
     map_spans,
+    optional,
 )
 from tests.support.strategies import TEXTS, cbor_values, damaged
 
@@ -395,3 +396,8 @@ def test_map_spans_of_damaged_data_stay_inside(data: st.DataObject, value: dict[
     for start, end in spans.values():
         assert 0 < start < end <= len(hurt)
         assert item_end(hurt, start) == end
+
+
+@pytest.mark.parametrize(("data", "value"), [("a0", None), ("a16161f6", None), ("a16161f7", None), ("a1616100", 0)])
+def test_a_field_that_is_not_there_can_be_written_in_three_ways(data: str, value: Any) -> None:
+    assert optional(loads(bytes.fromhex(data)), "a") == value
