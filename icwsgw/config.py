@@ -31,6 +31,7 @@ from icwsgw.options import (
     ORIGINS,
     URL,
     Option,
+    automatic,
     choice,
     count,
     milliseconds,
@@ -41,6 +42,10 @@ from icwsgw.options import (
 )
 
 _MAINNET = ("icp0.io", "icp-api.io")
+
+#: Queries a second on mainnet. Its boundary nodes take 300 requests a second from one address, 600 at once, before they
+#: ban it in their firewall (ic-boundary's bouncer).
+MAINNET_BUDGET = 250
 
 
 # Groups, in the order of the manual
@@ -216,6 +221,15 @@ class GatewayConfig(ClientLimits, LogOptions):
         "Reaches 10,000 messages a second at 100 ms of latency.",
         group=_PROTOCOL,
         example="64",
+    )
+    query_budget: int | None = option(
+        None,
+        automatic(count(0, 1_000_000)),
+        "query-budget",
+        f"Queries a second to the network, of all workers; 0 for no bound; auto: {MAINNET_BUDGET} on mainnet.",
+        "Beyond 300 requests a second boundary nodes ban an address, and all gateways behind it, for minutes.",
+        group=_PROTOCOL,
+        example="100",
     )
     compression: bool = option(
         False,
@@ -409,6 +423,13 @@ class GatewayConfig(ClientLimits, LogOptions):
     def is_mainnet(self) -> bool:
         """Whether the network is the IC itself: root key built in, signatures checked."""
         return _is_mainnet(self.ic_network_url)
+
+    @property
+    def queries_per_second(self) -> int | None:
+        """The budget of queries to the network; None for no bound."""
+        if self.query_budget is None:
+            return MAINNET_BUDGET if self.is_mainnet else None
+        return self.query_budget or None
 
     @property
     def exports_traces(self) -> bool:

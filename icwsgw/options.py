@@ -230,6 +230,18 @@ def count(least: int = 0, most: int = 10_000_000) -> Kind:
     return Kind("number", parse, bounds=f"{least} to {most}", example=str(min(most, max(least, 2))))
 
 
+def automatic(kind: Kind) -> Kind:
+    """That kind, or the word auto, whose value is None: the gateway chooses."""
+
+    def parse(text: str) -> Any:
+        return None if text.strip().lower() == "auto" else kind.parse(text)
+
+    def show(value: Any) -> str:
+        return "auto" if value is None else kind.show(value)
+
+    return dataclasses.replace(kind, unit=f"{kind.unit} | auto", parse=parse, show=show)
+
+
 def size(least: int, most: int = 1 << 32) -> Kind:
     """A number of bytes; ``64K``, ``4MiB`` and ``1G`` are understood."""
     bounds = f"{_readable_size(least)} to {_readable_size(most)}"

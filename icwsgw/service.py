@@ -32,6 +32,7 @@ from icwsgw.agent.reach import Reach
 from icwsgw.agent.transport import Transport
 from icwsgw.checks import configured_tls
 from icwsgw.config import GatewayConfig
+from icwsgw.core.budget import Budget
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.identities import IdentityPool, load_or_create_key_file
 from icwsgw.gateway.interfaces import Context
@@ -105,6 +106,7 @@ class GatewayService(MultiService):
         )
         self.reach = Reach(reactor, self.agent, url)
         self._make_tracing()
+        budget = config.queries_per_second
         context = Context(
             clock=reactor,
             network=self.agent,
@@ -113,6 +115,7 @@ class GatewayService(MultiService):
             metrics=self.metrics,
             now_ns=time.time_ns,
             jitter=random.random,
+            budget=None if budget is None else Budget(budget, config.polling_interval),
             tracing=self._tracing,
         )
         self.gateway = Gateway(context)

@@ -1,10 +1,11 @@
 import dataclasses
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from icwsgw.config import BY_NAME, GROUPS, OPTIONS, GatewayConfig
+from icwsgw.config import BY_NAME, GROUPS, MAINNET_BUDGET, OPTIONS, GatewayConfig
 from icwsgw.errors import ConfigError
 
 DEFAULTS: dict[str, Any] = {
@@ -95,6 +96,14 @@ def test_what_does_not_contradict() -> None:
 )
 def test_mainnet(url: str, mainnet: bool) -> None:
     assert GatewayConfig(ic_network_url=url).is_mainnet is mainnet
+
+
+def test_queries_are_budgeted_where_boundary_nodes_ban() -> None:
+    mainnet = GatewayConfig(ic_network_url="https://icp-api.io")
+    assert mainnet.queries_per_second == MAINNET_BUDGET
+    assert replace(mainnet, query_budget=0).queries_per_second is None
+    assert GatewayConfig().queries_per_second is None
+    assert GatewayConfig(query_budget=5).queries_per_second == 5
 
 
 def test_key_file() -> None:

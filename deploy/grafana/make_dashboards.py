@@ -207,6 +207,18 @@ GATEWAY: list[tuple[str, list[Panel]]] = [
                 "At --poll-window, that canister sends faster than it is read.",
             ),
             Panel(
+                "Polls held back by the query budget",
+                "ops",
+                [(rate("icws_queries_held_total", "kind"), "{{kind}}")],
+                "beat: there are more canisters than --query-budget has regular polls for.",
+            ),
+            Panel(
+                "Time between regular polls of a canister",
+                "s",
+                [(f"max by (instance) (icws_poll_interval_seconds{{{ON}}})", "{{instance}}")],
+                "Above --polling-interval, messages come later by that.",
+            ),
+            Panel(
                 "Bytes that wait for clients",
                 "bytes",
                 [(f"sum by (instance) (icws_outbox_bytes{{{ON}}})", "{{instance}}")],

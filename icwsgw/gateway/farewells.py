@@ -162,6 +162,8 @@ class Farewells:
                 method="ws_close",
                 attempt=farewell.attempt,
             )
+        if context.budget is not None:
+            context.budget.charge(context.clock.seconds())
         call = context.network.call(farewell.canister, request.body, wait=True, timeout=context.config.call_timeout)
         # remembered first: it may have fired already
         farewell.call = call

@@ -26,6 +26,12 @@ def watch(gateway: Gateway) -> None:
     metrics.queries_in_flight.set_function(lambda: sum(poller.in_flight for poller in registry.pollers.values()))
     metrics.poll_window_max.set_function(lambda: max((poller.depth for poller in registry.pollers.values()), default=0))
     metrics.canisters.set_function(lambda: _canisters(gateway))
+    budget, interval = gateway.context.budget, gateway.context.config.polling_interval
+    metrics.poll_interval.set_function(lambda: interval if budget is None else budget.interval)
+    if budget is not None:
+        metrics.queries_held.set_function(
+            lambda: {"beat": budget.held_beats, "wake": budget.held_wakes, "window": budget.held_queries}
+        )
 
 
 def _states(gateway: Gateway) -> dict[str, int]:

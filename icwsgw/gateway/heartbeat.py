@@ -12,6 +12,7 @@ from typing import Any, cast
 from twisted.internet.task import LoopingCall
 
 from icwsgw.clock import Clock, Timer
+from icwsgw.core.budget import Turns
 from icwsgw.observe.logs import get_logger
 
 _log = get_logger("poller")
@@ -40,6 +41,7 @@ class Heartbeat:
         "_start_call",
         "_stopped",
         "_tick",
+        "_turns",
         "_wake",
         "_woken",
     )
@@ -56,6 +58,7 @@ class Heartbeat:
         self._interval = interval
         self._tick = tick
         self._woken = woken
+        self._turns: Turns | None = None
         self._wake: Timer | None = None
         self._cause = ""
         self._start_call: Timer | None = None
@@ -64,11 +67,13 @@ class Heartbeat:
         self._stopped = False
         self._of = of
 
-    def start(self, phase: float) -> None:
+    def start(self, phase: float, turns: Turns | None = None) -> None:
         """Begin to beat, on one of a few instants of the interval.
 
         :param phase: which of them, in [0, 1)
+        :param turns: says which ticks there are; None: all
         """
+        self._turns = turns
         instant = int(phase * PHASES) * self._interval / PHASES
         delay = (instant - self._clock.seconds()) % self._interval
         self._start_call = self._clock.callLater(delay, self._start_loop)
@@ -107,12 +112,15 @@ class Heartbeat:
         self._woken(self._clock.seconds(), self._cause)
 
     def _beat(self) -> None:
+        now = self._clock.seconds()
+        if self._turns is not None and not self._turns.beat(now):
+            return
         if self._wake is not None and self._cause == FOLLOW_UP:
             # this tick is what the follow-up was for
             self._wake.cancel()
             self._wake = None
         try:
-            self._tick(self._clock.seconds())
+            self._tick(now)
         except Exception:
             # an exception that leaves a tick would end the heartbeat
             _log.failure("a poller's tick failed", canister=self._of)

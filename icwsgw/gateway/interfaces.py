@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from twisted.internet.defer import Deferred
 
 from icwsgw.clock import Clock
+from icwsgw.core.budget import Budget
 from icwsgw.core.pacing import HostPause
 from icwsgw.core.shares import Shares
 from icwsgw.ic.certificate import DelegationCache
@@ -92,6 +93,7 @@ class Context:
     :ivar repeats: bounds the lines of the log that strangers cause
     :ivar calls: the calls of clients under way, by canister
     :ivar host_pause: what the network has asked of all pollers
+    :ivar budget: of queries, for all pollers; None: they may send as many as they like
     :ivar tracing: makes spans; None when nobody collects them
     """
 
@@ -106,6 +108,7 @@ class Context:
     repeats: Repeats = field(default_factory=Repeats)
     calls: Shares = field(default_factory=lambda: Shares(MAX_CALLS))
     host_pause: HostPause = field(default_factory=HostPause)
+    budget: Budget | None = None
     tracing: Tracing | None = None
 
     def network_ns(self) -> int:

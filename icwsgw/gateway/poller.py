@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from twisted.python.failure import Failure
 
+from icwsgw.core.budget import Turns
 from icwsgw.core.closing import CloseCode
 from icwsgw.core.cursor import Cursor, LastMessage, Taken
 from icwsgw.core.foresight import Foresight
@@ -87,13 +88,17 @@ class Poller(Audience):
         self._last_sent = 0.0
         interval = context.config.polling_interval
         self._heartbeat = Heartbeat(context.clock, interval, self._tick, self._woken, canister.text)
+        self._turns: Turns | None = None  # where queries are not budgeted
         self._stopped = False
 
     # life
 
     def start(self) -> None:
         """Begin the heartbeat."""
-        self._heartbeat.start(self._context.jitter())
+        budget = self._context.budget
+        if budget is not None:
+            self._turns = budget.join(self._clock.seconds())
+        self._heartbeat.start(self._context.jitter(), self._turns)
         _log.debug("polling starts", canister=self.canister.text, nonce=self.cursor.next)
 
     def stop(self) -> Cursor | None:
@@ -102,6 +107,8 @@ class Poller(Audience):
             return None
         self._stopped = True
         self._heartbeat.stop()
+        if self._turns is not None:
+            self._turns.budget.leave()
         asks, self._asks = self._asks, {}
         for ask in asks:
             if ask.deferred is not None:
@@ -143,7 +150,7 @@ class Poller(Audience):
             self._heartbeat.wake_in(max(0.0, planned[0] - now), "foreseen")
 
     def _woken(self, now: float, cause: str) -> None:
-        if now >= self.pacing.not_before:
+        if now >= self.pacing.not_before and (self._turns is None or self._has_slot(self._turns, now, cause)):
             self._metrics.wakes.inc(cause)
             self._poll(now, overlap=True)
         else:
@@ -154,7 +161,7 @@ class Poller(Audience):
         pacing, asked = self.pacing, self._context.host_pause
         if asked.until > pacing.host_until:
             pacing.join(now, asked.until)
-        if pacing.failures and now - pacing.last_good - pacing.excused > self._context.config.canister_grace:
+        if pacing.failures and now - pacing.last_good - pacing.excused > self._grace():
             self._give_up()
         elif now >= pacing.not_before and self._may_overlap(now):
             self._poll(now, overlap=True)
@@ -193,17 +200,62 @@ class Poller(Audience):
         if overlap:
             in_flight.discard(cursor.next)
         anchor = self._lifeline.anchor
-        if anchor is not None and not self._probing and (self._resumed or self._lifeline.due(now)):
+        probes = not self._probing and anchor is not None and (self._resumed or self._lifeline.due(now))
+        if anchor is not None and probes:
             self._probing = True
             self._lifeline.sent(now, bool(self.waiting))
             self._send(Ask(anchor.nonce, now, anchor), now)
             if self._resumed or anchor.nonce == cursor.next - 1:
                 # the probe's answer holds what is new as well
                 in_flight.add(cursor.next)
-        for nonce in self._window.asks(cursor.next, in_flight):
+        asks = self._window.asks(cursor.next, in_flight)
+        if self._turns is not None:
+            asks = self._affordable(self._turns, asks, now, overlap, probes)
+        for nonce in asks:
             ask = Ask(nonce, now, None)
             ask.foreseen = foreseen and nonce == cursor.next
             self._send(ask, now)
+
+    # within the budget of queries
+
+    def _has_slot(self, turns: Turns, now: float, cause: str) -> bool:
+        """Whether a wake may poll now; otherwise it waits for its slot, or the next beat does what it was for."""
+        pause = turns.wake(now)
+        if pause == 0.0:
+            return True
+        if pause is not None:
+            self._heartbeat.wake_in(pause, cause)
+        self._held(now)
+        return False
+
+    def _affordable(self, turns: Turns, asks: list[int], now: float, paid: bool, probes: bool) -> list[int]:
+        """Those of the asks that may leave now. A beat or a wake has paid for one query, be it the probe."""
+        if probes:
+            if paid and self.cursor.next not in asks:
+                paid = False
+            else:
+                turns.budget.charge(now)
+        wanted = len(asks) - paid
+        if wanted <= 0:
+            return asks
+        taken = turns.budget.extras(now, wanted)
+        if taken < wanted:
+            self._held(now)
+            if not taken and not paid and not self._asks:
+                # nothing else would go on with the drain before the next beat
+                self._heartbeat.wake_in(0.0, FOLLOW_UP)
+        return asks[: paid + taken]
+
+    def _held(self, now: float) -> None:
+        if self._context.repeats.allows("query budget", self.canister.text, now):
+            _log.info("polls wait for the query budget", canister=self.canister.text)
+
+    def _grace(self) -> float:
+        """How long no good answer may come: a few beats at least, however far apart they are."""
+        grace = self._context.config.canister_grace
+        return grace if self._turns is None else max(grace, 3 * self._turns.budget.interval)
+
+    # queries
 
     def _send(self, ask: Ask, now: float) -> None:
         self._asks[ask] = None
@@ -417,6 +469,6 @@ class Poller(Audience):
         """No good answer for the whole grace period: the clients are told, and may come back."""
         sessions = list(self.sessions.values())
         _log.error("canister does not answer", canister=self.canister.text, clients=len(sessions))
-        grace = self._context.config.canister_grace
+        grace = self._grace()
         for session in sessions:
             session.end(CloseCode.CANISTER_SILENT, f"the canister has given no good answer for {grace:.0f} s")

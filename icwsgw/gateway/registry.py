@@ -16,9 +16,12 @@ from icwsgw.gateway.interfaces import Context
 from icwsgw.gateway.poller import Poller
 from icwsgw.gateway.traced import TracedPoller
 from icwsgw.ic.principal import Principal
+from icwsgw.observe.logs import get_logger
 
 if TYPE_CHECKING:
     from icwsgw.gateway.session import ClientSession
+
+_log = get_logger("gateway")
 
 #: The CDK forgets a gateway without clients after an acknowledgement interval (300 s) and numbers anew.
 KEEP_SECONDS = 300.0
@@ -39,6 +42,7 @@ class Registry:
         self.sessions: set[ClientSession] = set()
         self.ending: set[ClientSession] = set()
         self.pollers: dict[tuple[bytes, int], Poller] = {}
+        self._stretched = False
         self._positions: OrderedDict[tuple[bytes, int], tuple[float, Cursor]] = OrderedDict()
 
     def find(self, canister: Principal, identity_index: int, key: tuple[bytes, int]) -> ClientSession | None:
@@ -58,6 +62,7 @@ class Registry:
         if poller is None:
             poller = self.pollers[place] = self._make_poller(canister, session.identity_index, self._position(place))
             poller.start()
+            self._watch_budget()
         poller.add(session, key)
         return poller
 
@@ -66,6 +71,21 @@ class Registry:
         if tracing is not None and tracing.detailed:
             return TracedPoller(self._context, canister, identity_index, cursor, tracing)
         return Poller(self._context, canister, identity_index, cursor)
+
+    def _watch_budget(self) -> None:
+        """Say it when there are too many pollers for the budget of queries, and when there are not any more."""
+        budget = self._context.budget
+        if budget is None or budget.stretched is self._stretched:
+            return
+        self._stretched = budget.stretched
+        if self._context.repeats.allows("query budget", "", self._context.clock.seconds()):
+            _log.info(
+                "canisters are polled less often than --polling-interval, see --query-budget"
+                if budget.stretched
+                else "canisters are polled at --polling-interval again",
+                pollers=budget.pollers,
+                queries_per_second=budget.per_second,
+            )
 
     def remove(self, session: ClientSession) -> None:
         """Forget a session's client key; stops its poller if it was the last."""
@@ -79,6 +99,7 @@ class Registry:
         if self.pollers.get(place) is poller:
             del self.pollers[place]
             cursor = poller.stop()
+            self._watch_budget()
             if cursor is not None:
                 self._keep(place, cursor)
 

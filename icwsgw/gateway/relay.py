@@ -282,6 +282,8 @@ class Relay:
         if _log.level <= DEBUG:
             self._report("call", envelope, attempt=self._attempt, bytes=len(envelope.body))
         wait = envelope.method_name == "ws_open" or context.config.relay_order == "executed"
+        if context.budget is not None:
+            context.budget.charge(self.sent)
         call = context.network.call(self._canister, envelope.body, wait=wait, timeout=context.config.call_timeout)
         # remembered first: a call that has fired already runs on into the next one
         self._call = call

@@ -36,6 +36,8 @@ PUSHBACKS = ("frames", "bytes")
 WS_CLOSE_OUTCOMES = ("done", "refused", "abandoned", *CAUSES)
 #: Why a poll does not wait for the next tick: a call was taken, a drain found something, an answer left a gap.
 WAKES = ("call", "foreseen", "follow_up", "gap")
+#: What the budget of queries holds back: a tick, a wake, a query for a deep queue.
+HELD = ("beat", "wake", "window")
 CONNECTION_STATES = ("busy", "idle", "connecting")
 FETCH_OUTCOMES = RELOAD_OUTCOMES = ("ok", "failed")
 LINE_LEVELS = ("debug", "info", "warn", "error", "critical")

@@ -238,6 +238,22 @@ class Metrics(_Declaring):
             "cause",
             labels.WAKES,
         )
+        self.poll_interval = self._gauge(
+            "icws_poll_interval_seconds",
+            "Seconds between two regular polls of a canister",
+            merge="greatest",
+            advice="Above --polling-interval there are more canisters than --query-budget has polls for: messages come "
+            "later. More addresses (gateways on other hosts) have more budget.",
+        )
+        self.queries_held = self._gauges(
+            "icws_queries_held_total",
+            "Polls that --query-budget did not let leave at once: a beat that has to be further from the one before, "
+            "a wake that waits, a further answer of a deep queue",
+            "kind",
+            labels.HELD,
+            "counter",
+            advice="See icws_poll_interval_seconds. Only wake and window: canisters have bursts, which take longer.",
+        )
         self.poll_window_max = self._gauge(
             "icws_poll_window_max",
             "Answers that the deepest queue needed for its last drain",

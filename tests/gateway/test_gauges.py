@@ -91,3 +91,17 @@ def test_the_deepest_queue() -> None:
     _, session = world.open(identity=Ed25519Identity(b"\x03" * 32))
     session.poller._window.size = 4
     assert world.context.metrics.poll_window_max.value == 4
+
+
+def test_what_the_budget_of_queries_holds_back() -> None:
+    plain = World().context.metrics
+    assert plain.poll_interval.value == 0.1
+    assert set(plain.queries_held.values.values()) == {0}
+    world = World(query_budget=10)
+    metrics, budget = world.context.metrics, world.context.budget
+    assert budget is not None
+    budget.held_beats, budget.held_wakes, budget.held_queries = 3, 2, 1
+    assert metrics.queries_held.values == {"beat": 3, "wake": 2, "window": 1}
+    world.open()
+    world.open()
+    assert metrics.poll_interval.value == budget.interval > 0.1

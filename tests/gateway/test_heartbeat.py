@@ -4,11 +4,12 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
+from icwsgw.core.budget import Budget, Turns
 from icwsgw.gateway.heartbeat import FOLLOW_UP, PHASES, Heartbeat
 
 
 class Acts:
-    def __init__(self, phase: float = 0.0) -> None:
+    def __init__(self, phase: float = 0.0, turns: Turns | None = None) -> None:
         self.clock = Clock()
         self.clock.advance(10.0)
         self.ticks: list[float] = []
@@ -16,7 +17,7 @@ class Acts:
         self.heartbeat = Heartbeat(
             self.clock, 1.0, self.ticks.append, lambda now, cause: self.wakes.append((now, cause)), "canister"
         )
-        self.heartbeat.start(phase)
+        self.heartbeat.start(phase, turns)
         self.clock.advance(0)
 
     def pass_(self, seconds: float) -> None:
@@ -48,6 +49,23 @@ def test_a_tick_takes_the_place_of_a_follow_up_and_of_no_other_wake() -> None:
     acts.heartbeat.wake_in(0.5, "call")
     acts.pass_(1.0)
     assert acts.wakes == [(12.25, "call")]
+
+
+def test_a_tick_that_is_not_its_turn_is_none_and_leaves_follow_ups_alone() -> None:
+    class EachThird(Turns):
+        def beat(self, now: float) -> bool:
+            return now % 3 == 0
+
+    acts = Acts(0.0, EachThird(Budget(1.0, 1.0), 0.0))
+    acts.pass_(5.5)
+    assert acts.ticks == [12.0, 15.0]
+    acts.heartbeat.wake_in(2.0, FOLLOW_UP)
+    acts.pass_(2.0)
+    assert acts.wakes == [(17.5, FOLLOW_UP)]
+    acts.heartbeat.wake_in(2.0, FOLLOW_UP)
+    acts.pass_(3.0)
+    assert acts.ticks == [12.0, 15.0, 18.0]
+    assert len(acts.wakes) == 1
 
 
 def test_after_the_end_there_is_neither_and_no_timer() -> None:

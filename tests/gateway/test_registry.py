@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
 
 from icwsgw.core.session import State
 from icwsgw.gateway.registry import KEEP_SECONDS, Registry
@@ -77,6 +78,21 @@ def test_a_position_is_kept_for_as_long_as_the_canister_keeps_its_own() -> None:
         enter(registry, Session(2))
         clock.advance(0.1)
         assert network.queries[-1].asked == asked
+
+
+def test_it_is_said_once_when_there_are_too_many_canisters_for_the_budget() -> None:
+    registry, _, _ = make(query_budget=20)
+    heard: list[Any] = []
+    globalLogPublisher.addObserver(heard.append)
+    sessions = [enter(registry, Session(number), Principal(bytes([number, 1, 1]))) for number in range(4)]
+    for session in sessions:
+        registry.remove(session)
+    globalLogPublisher.removeObserver(heard.append)
+    said = [(event["icws_message"], event["icws_fields"]) for event in heard if "icws_message" in event]
+    said = [(text, fields) for text, fields in said if "polled" in text]
+    words = ("canisters are polled less often than --polling-interval", "canisters are polled at --polling-interval")
+    assert [text.startswith(start) for (text, _), start in zip(said, words, strict=True)] == [True, True]
+    assert [fields["pollers"] for _, fields in said] == [2, 1]
 
 
 def test_stopping_stops_all() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from icwsgw.agent.client import IcAgent
 from icwsgw.config import GatewayConfig
+from icwsgw.core.budget import Budget
 from icwsgw.core.messages import payload_of
 from icwsgw.core.spread import Spread
 from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID
@@ -130,6 +131,7 @@ class World:
         self.metrics = Metrics()
         self.config = replace(GatewayConfig(data_dir=Path("/nonexistent")), **options)
         identity = Ed25519Identity(b"\x07" * 32)
+        per_second = self.config.queries_per_second
         self.context = Context(
             clock=self.clock,
             network=self.agent,
@@ -138,6 +140,7 @@ class World:
             metrics=self.metrics,
             now_ns=self.now_ns,
             jitter=self.random.random,
+            budget=Budget(per_second, self.config.polling_interval) if per_second else None,
         )
         self.gateway = Gateway(self.context, Spread(self.config.identities, clients_per_identity))
         if start:

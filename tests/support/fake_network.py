@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 
 from icwsgw.agent.outcome import ACCEPTED, CallOutcome, OutcomeKind
 from icwsgw.config import GatewayConfig
+from icwsgw.core.budget import Budget
 from icwsgw.core.messages import ClientEnvelope
 from icwsgw.errors import Rejected
 from icwsgw.gateway.interfaces import Context
@@ -96,14 +97,17 @@ class FakeNetwork:
 def make_context(identities: int = 1, **options: Any) -> tuple[Context, FakeNetwork, Clock]:
     """A context over a fake network and a clock."""
     clock, network = Clock(), FakeNetwork()
+    config = replace(GatewayConfig(data_dir=Path("/nonexistent")), **options)
+    per_second = config.queries_per_second
     context = Context(
         clock=clock,
         network=network,
         identities=tuple(IDENTITY.derive(index) for index in range(identities)),
-        config=replace(GatewayConfig(data_dir=Path("/nonexistent")), **options),
+        config=config,
         metrics=Metrics(),
         now_ns=lambda: NOW_NS + int(clock.seconds() * 1e9),
         jitter=lambda: 0.0,
+        budget=Budget(per_second, config.polling_interval) if per_second else None,
     )
     return context, network, clock
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from icwsgw.admin.control import Overrides
-from icwsgw.config import OPTIONS, GatewayConfig
+from icwsgw.config import MAINNET_BUDGET, OPTIONS, GatewayConfig
 from icwsgw.workers.orders import GivenSocket, Orders, config_from_json, config_to_json, worker_config
 
 CONFIG = GatewayConfig(
@@ -43,7 +43,19 @@ def test_every_option_survives() -> None:
 def test_the_supervisor_keeps_to_itself_what_there_may_be_once_only() -> None:
     config = worker_config(CONFIG)
     nowhere = {"prometheus_endpoint": None, "admin_endpoint": None, "admin_token_file": None}
-    assert config == replace(CONFIG, **CONFIG.share(3), workers=1, devnet=False, **nowhere)
+    assert config == replace(CONFIG, **CONFIG.share(3), workers=1, devnet=False, query_budget=0, **nowhere)
+
+
+def test_workers_share_the_budget_of_queries() -> None:
+    def share(**options: object) -> int | None:
+        return worker_config(replace(CONFIG, **options)).queries_per_second  # type: ignore[arg-type]
+
+    assert share() is None
+    assert share(query_budget=100) == 33
+    assert share(query_budget=2) == 1
+    assert share(query_budget=0) is None
+    assert share(ic_network_url="https://icp0.io") == MAINNET_BUDGET // 3
+    assert share(ic_network_url="https://icp0.io", query_budget=0) is None
 
 
 def test_what_is_bounded_for_all_is_divided_and_what_is_for_one_address_is_not() -> None:

@@ -1,0 +1,123 @@
+"""Many canisters share a small budget of queries (icwsgw/core/budget.py)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from icwsgw.core.budget import RESERVE
+from icwsgw.devnet.canisters import ECHO_ID
+from icwsgw.devnet.hosting import CdkSettings
+from icwsgw.ic.principal import Principal
+from tests.memory.world import MemoryClient, World
+
+BUDGET = 20
+OTHERS = [Principal(bytes(7) + bytes([number, 1, 1])) for number in range(100, 139)]
+
+
+class Crowd(World):
+    """A client on each of 40 canisters.
+
+    :ivar sent: times of queries, by canister
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(query_budget=BUDGET, **options)
+        self.sent: dict[bytes, list[float]] = {}
+        query = self.agent.query
+
+        def recording(canister: Principal, request: Any, *, timeout: float) -> Any:
+            self.sent.setdefault(canister.raw, []).append(self.clock.seconds())
+            return query(canister, request, timeout=timeout)
+
+        self.agent.query = recording  # type: ignore[method-assign]
+        self.clients = [self.client(canister) for canister in [ECHO_ID, *OTHERS]]
+        self.until(lambda: all(client.opened for client in self.clients), seconds=30)
+
+    def rest(self, seconds: float) -> list[float]:
+        """Let time pass; the times of all queries of it."""
+        self.sent.clear()
+        self.run(seconds, step=0.02)
+        return sorted(time for times in self.sent.values() for time in times)
+
+    def leave(self) -> None:
+        for client in self.clients:
+            client.leave()
+        self.run(30, step=0.02)
+        self.quiet()
+
+
+def test_idle_canisters_take_turns() -> None:
+    world = Crowd()
+    budget = world.context.budget
+    assert budget is not None
+    times = world.rest(48)
+    beats = BUDGET * (1 - RESERVE)
+    counts = [len(times) for times in world.sent.values()]
+    assert len(counts) == 40
+    assert beats * 48 * 0.95 < len(times) <= BUDGET * 49
+    assert min(counts) >= 48 * beats / 40 - 2
+    # a few of them are probes, which come besides
+    assert max(counts) <= 48 * beats / 40 * 1.4
+    gaps = [later - sooner for each in world.sent.values() for sooner, later in pairwise(each)]
+    assert max(gaps) < budget.interval + 0.3
+    assert world.metrics.poll_interval.value == budget.interval == 40 / beats
+    assert world.metrics.queries_held.values["beat"] > 0
+    world.leave()
+    assert not budget.stretched
+
+
+def test_never_are_there_more_queries_than_the_budget_and_its_burst() -> None:
+    world = Crowd()
+    for client in world.clients[::3]:
+        client.send(b"hello")
+    times = world.rest(20)
+    for first in range(0, len(times), 7):
+        for seconds in (1, 5):
+            within = sum(times[first] <= time < times[first] + seconds for time in times)
+            # a burst of extras, and what ticks shift
+            assert within <= BUDGET * seconds + BUDGET * RESERVE + 4
+    world.leave()
+
+
+def test_who_waits_for_an_answer_does_not_wait_for_a_beat() -> None:
+    world = Crowd()
+    world.rest(10)
+    waits = []
+    for client in world.clients[:10]:
+        sent = world.clock.seconds()
+        client.echoes(b"hello")
+        waits.append(world.clock.seconds() - sent)
+        world.run(1, step=0.02)
+    # a beat comes each 2.7 s
+    assert max(waits) < 0.5
+    world.leave()
+
+
+def test_a_deep_queue_drains_and_everybody_keeps_turns() -> None:
+    world = Crowd(settings=CdkSettings(max_messages=10))
+    reader: MemoryClient = world.clients[0]
+    cdk = world.replica.host(ECHO_ID).ws
+    for number in range(600):
+        cdk.send(reader.identity.principal, b"%d" % number)
+    started = world.clock.seconds()
+    world.sent.clear()
+    world.until(lambda: len(reader.received) == 600, seconds=60, step=0.02)
+    assert reader.received == [b"%d" % number for number in range(600)]
+    took = world.clock.seconds() - started
+    # 60 pages, by its own beats alone it would be 160 s
+    assert took < 60 / (BUDGET * RESERVE) + 3
+    others = [len(times) for raw, times in world.sent.items() if raw != ECHO_ID.raw]
+    assert len(others) == 39
+    assert min(others) >= int(took * BUDGET * (1 - RESERVE) / 40) - 1
+    world.leave()
+
+
+def test_nobody_notices_a_budget_that_suffices() -> None:
+    world = World(query_budget=100)
+    (client,) = world.open()
+    for number in range(20):
+        client.echoes(b"%d" % number)
+    world.run(5)
+    assert set(world.metrics.queries_held.values.values()) == {0}
+    assert world.metrics.poll_interval.value == 0.1
