@@ -131,4 +131,5 @@ def test_visits_come_when_they_were_asked_for(wishes: list[tuple[float, float]])
     clock.pump([0.5] * 1500)
     for item, due in items:
         (seen,) = item.seen
-        assert max(0.0, due) - 0.01 <= seen <= max(0.0, due) + 2.01 + 5.0 * (due < 0)
+        # a second for the slot, one for a tick that comes late, and what the clock moves by
+        assert max(0.0, due) - 0.01 <= seen <= max(0.0, due) + 2.51 + 5.0 * (due < 0)
