@@ -1,0 +1,113 @@
+"""Makes the pictures of the status page in docs/images anew: a gateway of two workers under some load, in Chromium.
+
+    PYTHONPATH=. .venv/bin/python scripts/screenshots.py [seconds]
+
+The load runs for so many seconds first (660 unless told, for curves of their full length): a few dozen clients of
+several canisters, of which one fails for a while. It needs what the tests with a browser need, see README.md, and
+Pillow, which comes with matplotlib.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from PIL import Image
+
+from icwsgw.ic.principal import Principal
+from tests.acceptance.conftest import Stack, start_stack
+from tests.acceptance.crowd import connect, echoes, leave
+from tests.acceptance.processes import ROOT, http_post_json, run_node
+from tests.support.raw_client import RawSdkClient
+
+IMAGES = ROOT / "docs" / "images"
+#: Clients of each canister.
+CROWDS = (14, 9, 6, 3, 1)
+
+
+def canister(number: int) -> str:
+    """One of the replica's canisters; those it does not know yet echo."""
+    return Principal(b"\x00\x00\x00\x00\x00\x90" + bytes((number,)) + b"\x01\x01\x01").text
+
+
+class Load:
+    """Clients that talk more and less, come and go, until :meth:`stop`."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._over = threading.Event()
+        self._threads = [
+            threading.Thread(
+                target=self._live, args=(canister(number), random.Random(100 * number + each)), daemon=True
+            )
+            for number, count in enumerate(CROWDS)
+            for each in range(count)
+        ]
+
+    def start(self) -> None:
+        """Let them begin, one after the other."""
+        for thread in self._threads:
+            thread.start()
+            time.sleep(0.2)
+
+    def stop(self) -> None:
+        """Let them end."""
+        self._over.set()
+
+    def _live(self, canister_id: str, chance: random.Random) -> None:
+        # those that are still there at the end find the gateway gone
+        with contextlib.suppress(AssertionError, OSError):
+            while not self._over.is_set():
+                client = connect(self._stack, canister=canister_id)
+                self._talk(client, time.monotonic() + chance.uniform(60, 400), chance)
+                leave(client)
+                self._over.wait(chance.uniform(0, 60))
+
+    def _talk(self, client: RawSdkClient, end: float, chance: random.Random) -> None:
+        while time.monotonic() < end and not self._over.is_set():
+            echoes(client)
+            busy = 1.2 + math.sin(time.monotonic() / 40) + 0.4 * math.sin(time.monotonic() / 11)
+            self._over.wait(chance.expovariate(0.5 * max(0.1, busy)))
+
+
+def main(seconds: float) -> None:
+    """Run the load, then take the pictures."""
+    executable = shutil.which("chromium")
+    assert executable is not None, "chromium is needed (Debian: apt-get install chromium)"
+    IMAGES.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as directory:
+        stack = start_stack(Path(directory), "--workers=2", "--identities=2")
+        try:
+            load = Load(stack)
+            load.start()
+            config = {"query_latency_ms": 60, "call_latency_ms": 900, "call_jitter_ms": 400}
+            http_post_json(f"{stack.network}/_/config", config)
+            time.sleep(max(0.0, seconds - 30))
+            fault = {"kind": "http", "status": 503, "on": "query", "canister": canister(3), "count": 10_000}
+            http_post_json(f"{stack.network}/_/faults", fault)
+            time.sleep(20)
+            shots = [
+                {"path": "status-page.png", "width": 1200, "height": 1160},
+                {"path": "status-page-phone.png", "width": 360, "height": 740, "phone": True, "dark": True},
+            ]
+            for shot in shots:
+                shot["path"] = str(IMAGES / str(shot["path"]))
+            run_node("screenshots.mjs", {"url": f"{stack.admin}/", "executable": executable, "shots": shots})
+            for shot in shots:
+                # flat colours: 256 are enough, and a third of the bytes
+                picture = Image.open(str(shot["path"])).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+                picture.save(str(shot["path"]), optimize=True)
+            load.stop()
+        finally:
+            stack.server.kill()
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]) if len(sys.argv) > 1 else 660.0)
