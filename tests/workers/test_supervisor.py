@@ -27,7 +27,7 @@ from icwsgw.observe.metrics import Metrics
 from icwsgw.workers import supervisor
 from icwsgw.workers.aggregate import snapshot
 from icwsgw.workers.lines import line_of
-from icwsgw.workers.orders import ANSWERS_FD, ORDERS_FD, GivenSocket, Orders
+from icwsgw.workers.orders import ANSWERS_FD, ORDERS_FD, GivenSocket, Orders, worker_config
 from icwsgw.workers.supervisor import FreshAdminResource, SupervisorService, make_supervisor, worker_environment
 
 
@@ -129,7 +129,7 @@ def test_workers_are_started_with_their_orders(tmp_path: Path) -> None:
             None,
         )
         assert orders.sockets == (GivenSocket("tcp:8080", 2, 5), GivenSocket("unix:/s", 1, 6))
-        assert orders.config == replace(world.config, workers=1)
+        assert orders.config == worker_config(world.config)
         assert process.command == (sys.executable, [sys.executable, "-m", "icwsgw.workers.process"])
         assert process.descriptors == {0: 0, 1: 1, 2: 2, 3: "w", 4: "r", 5: 72, 6: 71}
 
