@@ -8,7 +8,6 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from icwsgw.core.closing import CloseCode
 from icwsgw.devnet.faults import Fault
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
@@ -45,6 +44,19 @@ CALL_FAULTS: list[dict[str, Any]] = [
     {"kind": "delay", "delay": 0.7},
     {"kind": "delay", "delay": 4.0},
 ]
+#: A call that is executed and whose answer is lost; and what becomes of it when it is sent again.
+LOST: list[dict[str, Any]] = [
+    {"kind": "reset", "after": True},
+    {"kind": "half_body"},
+]
+AGAIN: list[dict[str, Any]] = [
+    {"kind": "http", "status": 400},
+    {"kind": "http", "status": 503, "retry_after": 2},
+    {"kind": "http", "status": 502},
+    {"kind": "reject", "code": 5},
+    {"kind": "reset", "after": True},
+    {"kind": "hang"},
+]
 
 
 class Scenario:
@@ -74,6 +86,9 @@ class Scenario:
         ]
         harm: list[tuple[float, Callable[[], str | None]]] = [
             (6, self.fault),
+            (1.5, self.lost_and_refused),
+            (0.7, self.asked_to_wait),
+            (0.5, self.calls_hang),
             (4, self.repair),
             (0.5, self.reset),
             (0.5, self.stop_canister),
@@ -212,6 +227,32 @@ class Scenario:
         self.world.replica.faults.add(Fault(on=on, **options))
         return f"fault on {on}: {options}"
 
+    def lost_and_refused(self) -> str:
+        """Answers to calls that were executed are lost, and then something happens to the repetitions."""
+        method = self.random.choice(("ws_open", "ws_message", None))
+        canister = self.random.choice((None, *CANISTERS))
+        lost, again = self.random.choice(LOST), self.random.choice(AGAIN)
+        for options, count in ((lost, self.random.choice((1, 2))), (again, self.random.choice((1, 3)))):
+            self.world.replica.faults.add(Fault(on="call", method=method, canister=canister, count=count, **options))
+            self.world.truth.troubles[f"call {options['kind']}"] += 1
+        return f"answers to {method or 'calls'} are lost, then {again}"
+
+    def asked_to_wait(self) -> str:
+        canister = self.random.choice((None, *CANISTERS))
+        seconds, status = self.random.choice((1, 3, 20)), self.random.choice((429, 429, 503))
+        on, count = self.random.choice(("query", "query", "call")), self.random.choice((1, 2, 10))
+        self.world.replica.faults.add(
+            Fault(kind="http", status=status, retry_after=seconds, on=on, canister=canister, count=count)
+        )
+        self.world.truth.troubles[f"{on} http"] += 1
+        return f"{on} of {canister} answered with {status}, Retry-After {seconds}"
+
+    def calls_hang(self) -> str:
+        canister = self.random.choice(CANISTERS)
+        self.world.truth.troubles["call hang"] += 1
+        self.world.replica.faults.add(Fault(kind="hang", on="call", canister=canister))
+        return f"all calls of {canister.text[:5]} hang"
+
     def repair(self) -> str | None:
         faults = list(self.world.replica.faults)
         if not faults:
@@ -341,6 +382,8 @@ class Scenario:
             "connections": len(factory.connections),
             "outboxes": len(factory.backlog),
             "requests": world.transport.under_way,
+            "places of calls": world.context.calls.busy + gateway.farewells.shares.busy,
+            "waiting for places": len(world.context.calls.line) + len(gateway.farewells.shares.line),
             "transports": sum(client.link.wire for client in world.clients) - world.lost_transports,
             "sessions without an end": sum(session.ended_with is None for session in truth.sessions),
             "pollers in metrics": metrics.pollers.value,
@@ -371,11 +414,9 @@ class Scenario:
         untold = sum(count for label, count in self.world.metrics.ws_closes.values.items() if label != "done")
         if untold or truth.troubles["gave up"] or truth.lives or truth.troubles["call cdk_err"]:
             return
-        ends = {session.client_key: session.ended_with for session in truth.sessions}
         for host in self.world.replica.hosts:
             for key in host.ws.clients:
-                if ends.get((key.principal, key.nonce)) != CloseCode.OPEN_REFUSED:
-                    truth.fail(f"{host.id.text[:5]} was not told that {_show((key.principal, key.nonce))} left")
+                truth.fail(f"{host.id.text[:5]} was not told that {_show((key.principal, key.nonce))} left")
 
 
 def run_scenario(seed: int, steps: int, *, leaks: bool = False) -> Scenario:

@@ -21,7 +21,9 @@ from icwsgw.devnet.cdk import WebSocketCdk
 from icwsgw.devnet.cdk_types import WsError
 from icwsgw.devnet.hosting import Host
 from icwsgw.devnet.replica import Replica
-from icwsgw.errors import CanisterRefused, Rejected
+from icwsgw.errors import CanisterRefused, HttpError, Rejected
+from icwsgw.gateway.poller import Poller
+from icwsgw.gateway.queries import Ask
 from icwsgw.gateway.session import ClientSession
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.ws import decode_close_args, decode_message_args, decode_open_args, decode_unit_result
@@ -76,6 +78,23 @@ class SimSession(ClientSession):
         self.ended_in = before
         self.ended_with = int(self.cause or CloseCode.INTERNAL)
         self.truth.ended(self, text)
+
+
+class SimPoller(Poller):
+    """A poller that tells when it does not wait as long as it was asked to."""
+
+    truth: ClassVar[Truth]
+    asked_until = 0.0
+
+    def _bad(self, error: BaseException | None) -> None:
+        if isinstance(error, HttpError) and error.retry_after:
+            self.asked_until = max(self.asked_until, self._clock.seconds() + min(error.retry_after, 60.0))
+        super()._bad(error)
+
+    def _send(self, ask: Ask, now: float) -> None:
+        if now < self.asked_until - 1e-6:
+            self.truth.fail(f"{self.canister.text[:5]} was polled {self.asked_until - now:.3f} s before it was allowed")
+        super()._send(ask, now)
 
 
 class SimCanister(Canister):
@@ -364,11 +383,24 @@ class Truth:
         done, accepted = self.done.get(key, []), session.accepted
         if done != accepted[: len(done)]:
             self.fail(f"{_show(key)} sent {_cut(accepted)}, the canister has {_cut(done)}")
+        elif final and self._needlessly(session):
+            self.fail(f"{_show(key)} ended with {session.ended_with}, but the canister has all of its messages")
         elif final and len(done) < len(accepted) and not self.lost(session):
             self.fail(
                 f"{_show(key)} (ended with {session.ended_with}) had {len(accepted)} messages taken, "
                 f"but the canister only has {len(done)}"
             )
+
+    def _needlessly(self, session: SimSession) -> bool:
+        """Whether a session was ended for a message although every message of it was executed."""
+        key, owner = session.client_key, session.owner
+        return (
+            session.ended_with in (CloseCode.MESSAGE_REFUSED, CloseCode.EXPIRED)
+            and key is not None
+            and session.ended_in is State.OPEN
+            and session.ended_with not in owner.provoked
+            and self.done.get(key, []) == session.accepted
+        )
 
 
 def _show(key: Key | None) -> str:

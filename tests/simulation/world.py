@@ -23,6 +23,7 @@ from twisted.logger import globalLogPublisher
 
 from icwsgw.agent.client import IcAgent
 from icwsgw.config import GatewayConfig
+from icwsgw.core.shares import Shares
 from icwsgw.core.spread import Spread
 from icwsgw.devnet.faults import Answer
 from icwsgw.devnet.hosting import CdkSettings
@@ -35,7 +36,7 @@ from icwsgw.observe import logs
 from icwsgw.observe.levels import parse_levels
 from icwsgw.observe.metrics import Metrics
 from icwsgw.server.factory import GatewayFactory
-from tests.simulation.truth import SimReplica, SimSession, Truth
+from tests.simulation.truth import SimPoller, SimReplica, SimSession, Truth
 from tests.support.memory_transport import MemoryTransport
 from tests.support.ordered_clock import OrderedClock
 
@@ -72,7 +73,9 @@ def simulated() -> Iterator[None]:
     import icwsgw.gateway.wheel as wheel_module
     import icwsgw.server.factory as factory_module
 
-    with mock.patch.object(gateway_module, "ClientSession", SimSession):
+    sessions = mock.patch.object(gateway_module, "ClientSession", SimSession)
+    pollers = mock.patch.object(registry_module, "Poller", SimPoller)
+    with sessions, pollers:
         modules = (wheel_module, registry_module, factory_module, replica_module, principals_module)
         for module in modules:
             module.set = OrderedSet  # type: ignore[attr-defined]
@@ -94,6 +97,7 @@ class Plan:
     :ivar calm: no faults are injected, so nothing may go wrong
     :ivar wire: clients come through Autobahn
     :ivar trusting: certificates are not signed and not verified
+    :ivar calls: how many may be under way at once
     """
 
     calm: bool
@@ -115,6 +119,7 @@ class Plan:
     legacy_api: bool
     signed_queries: bool
     canister_grace: float
+    calls: int
 
     @classmethod
     def draw(cls, random: Random) -> Plan:
@@ -142,6 +147,7 @@ class Plan:
             legacy_api=random.random() < 0.1,
             signed_queries=random.random() < 0.1,
             canister_grace=random.choice((8.0, 15.0)),
+            calls=random.choice((4, 20, 1000)),
         )
 
 
@@ -217,9 +223,11 @@ class SimWorld:
             metrics=self.metrics,
             now_ns=self.now_ns,
             jitter=random.random,
+            calls=Shares(plan.calls),
         )
-        SimSession.truth = self.truth
+        SimSession.truth = SimPoller.truth = self.truth
         self.gateway = Gateway(self.context, Spread(plan.identities, target=3))
+        self.gateway.farewells.shares.limit = plan.calls
         self.factory = GatewayFactory(self.gateway)
         globalLogPublisher.addObserver(self.truth.logged)
         self.agent.start()
