@@ -150,7 +150,8 @@ class Poller(Audience):
             self._heartbeat.wake_in(max(0.0, planned[0] - now), "foreseen")
 
     def _woken(self, now: float, cause: str) -> None:
-        if now >= self.pacing.not_before and (self._turns is None or self._has_slot(self._turns, now, cause)):
+        allowed = now >= self.pacing.not_before and self._may_overlap(now, 0.0)
+        if allowed and (self._turns is None or self._has_slot(self._turns, now, cause)):
             self._metrics.wakes.inc(cause)
             self._poll(now, overlap=True)
         else:
@@ -163,20 +164,23 @@ class Poller(Audience):
             pacing.join(now, asked.until)
         if pacing.failures and now - pacing.last_good - pacing.excused > self._grace():
             self._give_up()
-        elif now >= pacing.not_before and self._may_overlap(now):
+        elif now >= pacing.not_before and self._may_overlap(now, 0.5 * self._context.config.polling_interval):
             self._poll(now, overlap=True)
         self._plan(now)
 
-    def _may_overlap(self, now: float) -> bool:
-        """Whether this tick adds a query although one for the same number is in flight."""
+    def _may_overlap(self, now: float, gap: float) -> bool:
+        """Whether a query may be added although one for the same number is in flight.
+
+        :param gap: seconds since the last one; one that left just now will do for a tick, and a tick that came late is
+            no reason to leave out the next
+        """
         if not self._asks:
             return True
         nonce = self.cursor.next
         same = [ask for ask in self._asks if ask.nonce == nonce or ask.anchor is not None]
         if not same:
             return True
-        # one that left just now will do; a tick that came late is no reason to leave out the next
-        if now - same[-1].sent < 0.5 * self._context.config.polling_interval:
+        if now - same[-1].sent < gap:
             return False
         if len(same) < MAX_OVERLAP:
             return True

@@ -27,7 +27,7 @@ from twisted.python.failure import Failure
 
 from icwsgw.agent.outcome import CallOutcome
 from icwsgw.clock import Timer
-from icwsgw.core.pacing import retry_pause
+from icwsgw.core.pacing import LONGEST_RETRY_AFTER, retry_pause
 from icwsgw.errors import ConnectFailed, FormatError, HttpError, IcwsError, NotReady, TransportError
 from icwsgw.gateway.interfaces import Context
 from icwsgw.ic import cbor
@@ -335,8 +335,16 @@ class Relay:
             self._no_more_opening()
             self._next()
             return
-        context.metrics.relay_retries.inc()
         pause = retry_pause(self._attempt, context.jitter, retry_after)
+        if retry_after and self._current is not None:
+            left = (self._current.ingress_expiry - context.network_ns() - MIN_LIFE_NS) / 1e9
+            asked = min(retry_after, LONGEST_RETRY_AFTER)
+            if left < asked:
+                self._fail(Expired(f"the network asks to wait {asked:.0f} s, the envelope expires in {left:.0f} s"))
+                return
+            # it must not expire by the jitter that is added to what was asked for
+            pause = min(pause, max(asked, left - 1.0))
+        context.metrics.relay_retries.inc()
         _log.debug(
             "call not taken, trying again",
             seconds=round(pause, 3),

@@ -183,6 +183,16 @@ def test_hanging_queries_are_bounded_and_the_oldest_makes_room() -> None:
     assert len(waits) == poller.in_flight
 
 
+def test_wakes_do_not_add_to_hanging_queries_without_bound() -> None:
+    poller, _, network, clock = make()
+    for _ in range(400):
+        poller.wake()
+        clock.advance(0.02)
+        assert poller.in_flight <= MAX_OVERLAP
+    # the newest are still fresh, whoever asked for them
+    assert not network.queries[-1].cancelled
+
+
 def test_slow_but_living_queries_are_not_given_up_for_ever() -> None:
     _, session, network, clock = make()
     sent: list[float] = []

@@ -210,6 +210,28 @@ def test_an_envelope_that_expires_after_a_lost_answer_is_not_known_to_be_undeliv
     assert isinstance(owner.events[0][2], Expired)
 
 
+def test_an_envelope_that_will_have_expired_when_it_may_be_sent_again_is_given_up_at_once() -> None:
+    relay, owner, network, _ = opened()
+    relay.send(envelope(1, ttl=20))
+    relay.send(envelope(2))
+    network.calls[0].answer(HttpError(429, "", 30.0))
+    ((body, error),) = owner.events
+    assert body == b"1"
+    assert isinstance(error, Expired)
+    assert "30 s" in str(error)
+    assert bodies(network) == [b"1", b"2"]
+
+
+def test_the_jitter_of_a_pause_does_not_let_an_envelope_expire() -> None:
+    context, network, clock = make_context()
+    object.__setattr__(context, "jitter", lambda: 0.999)
+    relay = Relay(context, CANISTER, Owner())
+    relay.open(envelope(1, "ws_open", ttl=21))
+    network.calls[0].answer(HttpError(429, "", 20.0))
+    clock.pump([0.1] * 202)
+    assert len(network.calls) == 2
+
+
 def test_an_answer_that_is_too_long_was_given_to_a_call_that_was_taken() -> None:
     relay, owner, network, _ = opened()
     relay.send(envelope(1))
