@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
-from bench import compare, profiling, results, suite, worker
+from bench import axes, compare, profiling, results, suite, sweep, tables, worker
 from bench.gateway import BenchError, GatewayOptions
 from bench.options import DEFAULTS, LATENCIES, RunOptions, scaled
 
@@ -31,6 +31,7 @@ _HELP = {
     "linger": "seconds that clients wait for the answer to their close frame; 0: they drop the connection at once",
     "load_processes": "processes of clients",
     "keep_alive_timeout": "storm: seconds that clients have to answer",
+    "rounds": "storm: acknowledgement rounds, one after the other",
 }
 
 
@@ -51,6 +52,11 @@ def _parser() -> argparse.ArgumentParser:
     _gateway_options(run)
     _output_options(run)
     run.add_argument("--repeat", type=int, default=1, help="run everything so many times")
+    run.add_argument(
+        "--find-largest",
+        action="store_true",
+        help="storm: how many clients live through it, from --clients on, to within a tenth",
+    )
 
     whole = commands.add_parser("suite", help="the table of targets")
     whole.add_argument("cases", nargs="*", help="beginnings of cases' names; default: all")
@@ -59,6 +65,18 @@ def _parser() -> argparse.ArgumentParser:
     whole.add_argument("--repeat", type=int, default=1, help="run everything so many times")
     _gateway_options(whole)
     _output_options(whole)
+
+    growth = commands.add_parser("sweep", help="how cost grows with connections, canisters, messages, latency")
+    growth.add_argument("axes", nargs="*", help=f"of {', '.join(axes.BY_KEY)}; default: all")
+    growth.add_argument("--list", action="store_true", help="name the steps")
+    growth.add_argument("--most", type=float, help="no step beyond this number, for a quick look")
+    growth.add_argument("--seconds", type=float, help="length of each step's measured part")
+    growth.add_argument("--repeat", type=int, default=1, help="run everything so many times")
+    _gateway_options(growth)
+    _output_options(growth)
+
+    shown = commands.add_parser("tables", help="results as Markdown, sweeps by axis, sets side by side")
+    shown.add_argument("sets", nargs="+", type=Path, help="results or folders of results")
 
     two = commands.add_parser("compare", help="ratios of two results or folders of results")
     two.add_argument("a", type=Path)
@@ -159,6 +177,8 @@ def _folder(args: argparse.Namespace) -> Path:
 
 def _run(args: argparse.Namespace) -> int:
     gateway = _gateway(args)
+    if args.find_largest:
+        return _find_largest(args, gateway)
     runs = [
         (_options(scenario, latency, args), gateway)
         for _ in range(args.repeat)
@@ -167,6 +187,27 @@ def _run(args: argparse.Namespace) -> int:
     ]
     done = results.run_all(runs, _folder(args), replica_port=args.replica_port, label=args.label)
     return 0 if len(done) == len(runs) else 1
+
+
+def _find_largest(args: argparse.Namespace, gateway: GatewayOptions) -> int:
+    if args.scenarios != ["storm"]:
+        raise ValueError("--find-largest is for storm alone")
+    for latency in args.latency or LATENCIES["storm"]:
+        options = _options("storm", latency, args)
+
+        def survive(clients: int, options: RunOptions = options) -> bool:
+            (result,) = results.run_all(
+                [(replace(options, clients=clients), gateway)],
+                _folder(args),
+                replica_port=args.replica_port,
+                label=args.label,
+            )
+            return not any(result[name] for name in results.FAULTS)
+
+        most = sweep.fitting(replace(options, clients=1 << 30), 1, sweep.descriptors()).clients
+        found = sweep.largest(survive, options.clients, most)
+        print(f"queries of {latency[0]:g} ms, calls of {latency[1]:g} ms: {found:,} clients, {options.rounds} rounds")
+    return 0
 
 
 def _suite(args: argparse.Namespace) -> int:
@@ -187,6 +228,30 @@ def _suite(args: argparse.Namespace) -> int:
         )
         done.append((case, result))
     print(suite.report(done))
+    return 0
+
+
+def _sweep(args: argparse.Namespace) -> int:
+    gateway = _gateway(args)
+    steps = list(sweep.steps(sweep.choose(args.axes), ours=gateway.ours, most=args.most))
+    if args.list:
+        for step in steps:
+            print(f"{step.axis.key:12}{step.at:>8g} {step.axis.unit}, {step.workers} worker{'s' * (step.workers > 1)}")
+        return 0
+    done = sweep.sweep(
+        steps * args.repeat,
+        gateway,
+        _folder(args),
+        seconds=args.seconds,
+        replica_port=args.replica_port,
+        label=args.label,
+    )
+    print(tables.tables({args.label: done}))
+    return 0
+
+
+def _tables(args: argparse.Namespace) -> int:
+    print(tables.tables({where.name: results.read(where) for where in args.sets}))
     return 0
 
 
@@ -226,6 +291,8 @@ def _replica(args: argparse.Namespace) -> int:
 _COMMANDS = {
     "run": _run,
     "suite": _suite,
+    "sweep": _sweep,
+    "tables": _tables,
     "compare": _compare,
     "profile": _profile,
     "plot": _plot,

@@ -23,6 +23,7 @@ class RunOptions:
     :ivar cycles: idle: how often all open and close
     :ivar concurrency: clients that open at the same time
     :ivar linger: seconds that clients wait for the answer to their close frame; 0: they drop the connection at once
+    :ivar rounds: storm: acknowledgement rounds, each after the one before is over
     :ivar settle: seconds of calm before anything is measured
     :ivar stall: seconds without progress after which a run is over
     """
@@ -48,6 +49,7 @@ class RunOptions:
     open_timeout: float = 120.0
     linger: float = 10.0
     keep_alive_timeout: float = 60.0
+    rounds: int = 1
     verify_every: int = 0
     load_processes: int = 1
     pin: bool = False
@@ -96,7 +98,7 @@ DEFAULTS: dict[str, RunOptions] = {
         RunOptions("churn", clients=20),
         RunOptions("many", clients=500, canisters=500),
         RunOptions("slow", clients=50, slow=1, rate=4000.0, seconds=20.0),
-        RunOptions("storm", clients=1000, query_ms=200.0, call_ms=200.0, stall=70.0),
+        RunOptions("storm", clients=1000, query_ms=200.0, call_ms=200.0, stall=70.0, rounds=3),
     )
 }
 #: (query, call) in ms; those that a scenario runs at when no latency is asked for, as in the lab.

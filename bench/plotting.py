@@ -1,20 +1,20 @@
-"""Pictures of results as SVG: latencies, CPU and rates of one or several sets side by side.
+"""Pictures of results as SVG: sweeps; latencies, CPU and rates of all other runs; sets side by side.
 
 Needs matplotlib, which is in the extra ``icwsgw[bench]``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.axes import AXES, Axis
 from bench.compare import figure
 from bench.gateway import BenchError
 from bench.histogram import Histogram
 from bench.results import Result
-
-Sets = Mapping[str, Sequence[Result]]
+from bench.tables import Sets, middle, places
 
 #: File, title, figures of which a run has one.
 _BARS = (
@@ -52,10 +52,57 @@ def plot(sets: Sets, folder: Path) -> list[Path]:
     from matplotlib import pyplot
 
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = [*_latencies(sets, folder, pyplot)]
+    drawn = [path for axis in AXES for path in _sweep(sets, axis, folder, pyplot)]
+    # a sweep's runs would fill the other pictures
+    single = {label: [result for result in results if "sweep" not in result] for label, results in sets.items()}
+    single = {label: results for label, results in single.items() if results}
+    drawn += _latencies(single, folder, pyplot)
     for name, title, paths in _BARS:
-        drawn += _bars(sets, folder / f"{name}.svg", title, paths, pyplot)
+        drawn += _bars(single, folder / f"{name}.svg", title, paths, pyplot)
     return drawn
+
+
+def _sweep(sets: Sets, axis: Axis, folder: Path, pyplot: Any) -> list[Path]:
+    """An axis: its charts side by side, a line for each set and number of workers."""
+    found = places(sets, axis)
+    if not found:
+        return []
+    lines = list(dict.fromkeys((name, workers) for _, name, workers in found))
+    names = {name for name, _ in lines}
+    picture, charts = pyplot.subplots(1, len(axis.charts), figsize=(4 * len(axis.charts), 3), squeeze=False)
+    for axes, chart in zip(charts[0], axis.charts, strict=True):
+        for name, workers in lines:
+            points = [
+                (at, value * chart.figure.factor)
+                for (at, set_name, count), results in found.items()
+                if (set_name, count) == (name, workers)
+                and at >= chart.least
+                and (value := middle(results, chart.figure.path)) is not None
+            ]
+            words = [name] if len(names) > 1 else []
+            words += [f"{workers} worker{'s' * (workers > 1)}"] if len(lines) > len(names) else []
+            xs, ys = [at for at, _ in points], [value for _, value in points]
+            axes.plot(xs, ys, marker="o", markersize=3, label=", ".join(words))
+        if axis.field != "query_ms":
+            axes.set_xscale("log")
+            axes.minorticks_off()
+        marks = sorted({at for at, _, _ in found if at >= chart.least})
+        axes.set_xticks(marks, [f"{at:,g}" for at in marks], fontsize=7)
+        axes.margins(y=0.1)
+        if chart.logarithmic:
+            axes.set_yscale("log")
+        else:
+            axes.set_ylim(bottom=0)
+        axes.set_xlabel(axis.unit)
+        axes.set_title(chart.figure.title, fontsize=9)
+        axes.grid(alpha=0.3)
+        if len(lines) > 1:
+            axes.legend(fontsize=7)
+    picture.suptitle(axis.title, fontsize=10)
+    picture.tight_layout()
+    saved = _save(picture, folder / f"sweep-{axis.key}.svg")
+    pyplot.close(picture)
+    return [saved]
 
 
 def _save(picture: Any, path: Path) -> Path:

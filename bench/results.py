@@ -21,6 +21,9 @@ FOLDER = Path(__file__).resolve().parent / "results"
 
 Result = dict[str, Any]
 
+#: What has to be 0 for a run's figures to count.
+FAULTS = ("losses", "order_violations", "unexpected_closes", "failed_opens")
+
 
 def run(options: RunOptions, gateway: GatewayOptions, *, replica_port: int = 0, label: str = "") -> Result:
     """Run a scenario in processes of its own.
@@ -131,11 +134,7 @@ def line(result: Result) -> str:
     words.append(f"gateway {cpu['gateway_percent']:g} % of a core")
     if result["replica"]:
         words.append(f", {result['replica']['queries_per_second']:g} queries/s")
-    words += [
-        f", {name.replace('_', ' ')} {result[name]}!"
-        for name in ("losses", "order_violations", "unexpected_closes", "failed_opens")
-        if result[name]
-    ]
+    words += [f", {name.replace('_', ' ')} {result[name]}!" for name in FAULTS if result[name]]
     return " ".join(words).replace(" ,", ",")
 
 
@@ -147,8 +146,13 @@ def run_all(
     for options, gateway in runs:
         result = run(options, gateway, replica_port=replica_port, label=label)
         write(result, folder)
-        print(line(result), file=sys.stderr)
-        for reason in [*result["reasons"][:3], *result["gateway"]["complaints"][:3]]:
-            print(f"    {reason}", file=sys.stderr)
+        tell(result)
         results.append(result)
     return results
+
+
+def tell(result: Result) -> None:
+    """Say on standard error what a run has shown."""
+    print(line(result), file=sys.stderr)
+    for reason in [*result["reasons"][:3], *result["gateway"]["complaints"][:3]]:
+        print(f"    {reason}", file=sys.stderr)

@@ -270,33 +270,44 @@ def slow(lab: Lab, options: RunOptions) -> Outcome:
 
 
 def storm(lab: Lab, options: RunOptions) -> Outcome:
-    """An acknowledgement round: every client is asked at once, and removed if its answer takes 60 s."""
-    outcome = Outcome(latency_of="from the round to a client's AckMessage")
+    """Acknowledgement rounds: every client is asked at once, and removed if its answer takes 60 s."""
+    outcome = Outcome(latency_of="from a round to a client's AckMessage")
     begin(lab, options, outcome)
-    start = time.monotonic_ns() + _LEAD_NS
-    lab.load("base", base_ns=start)
-    clients = outcome.measures["opened"]
+    clients = survivors = outcome.measures["opened"]
+    rounds: list[dict[str, float]] = []
+    asked = 0
     with lab.measure() as outcome.cpu:
-        lab.control("round", at_ns=start, seconds=options.keep_alive_timeout)
+        while survivors and len(rounds) < options.rounds:
+            asked += survivors
+            start = time.monotonic_ns() + _LEAD_NS
+            lab.load("base", base_ns=start)
+            lab.control("round", at_ns=start, seconds=options.keep_alive_timeout)
 
-        def answered() -> tuple[int, int]:
-            events = lab.control("stats")["events"]
-            return events.get("keep_alives", 0) + events.get("keep_alive_timeouts", 0), clients
+            def judged(asked: int = asked) -> tuple[int, int]:
+                events = lab.control("stats")["events"]
+                return events.get("keep_alives", 0) + events.get("keep_alive_timeouts", 0), asked
 
-        lab.wait_until(answered, options.stall, pause=0.05)
+            whole = lab.wait_until(judged, options.stall, pause=0.05)
+            removed = lab.event("keep_alive_timeouts")
+            survivors = clients - removed if whole else lab.snapshot()["open"]
+            rounds.append({"seconds": round((time.monotonic_ns() - start) / 1e9, 3), "survivors": survivors})
     shot = lab.snapshot()
     stats = lab.control("stats")
     answers = stats["events"].get("keep_alives", 0)
     outcome.latency = shot["ack_latency"]
-    outcome.losses = clients - answers
+    outcome.losses = asked - answers
+    outcome.watch(shot)
     outcome.measures |= {
         "acks_received": shot["acks"],
         "keep_alives": answers,
         "keep_alive_timeouts": stats["events"].get("keep_alive_timeouts", 0),
-        "seconds": round((time.monotonic_ns() - start) / 1e9, 3),
-        "gateway_us_per_client": outcome.cpu.gateway_per(clients),
+        "rounds": rounds,
+        "survivors": survivors,
+        "seconds": max((each["seconds"] for each in rounds), default=0.0),
+        "gateway_us_per_client": outcome.cpu.gateway_per(asked),
     }
     outcome.saw(stats)
+    lab.load("clear")
     end(lab, options, outcome)
     return outcome
 

@@ -148,7 +148,7 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "storm-1000",
-        "acknowledgement round of 1,000 clients",
+        "three acknowledgement rounds of 1,000 clients",
         _run("storm"),
         (Target("measures.keep_alive_timeouts", 0), *_NONE_LOST),
     ),

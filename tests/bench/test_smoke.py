@@ -43,7 +43,10 @@ SCENARIOS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "churn": ({"clients": 4, "seconds": 0.4}, ("gateway_us_per_cycle", "opens_per_second")),
     "many": ({"clients": 6, "canisters": 6, "seconds": 0.5}, ("bytes_per_canister", "polls_per_second")),
     "slow": ({"clients": 5, "rate": 100.0, "seconds": 0.5}, ("delivered_percent", "slow_closed", "slow_ends")),
-    "storm": ({"clients": 8, "query_ms": 20.0, "call_ms": 20.0}, ("keep_alive_timeouts", "gateway_us_per_client")),
+    "storm": (
+        {"clients": 8, "rounds": 2, "query_ms": 20.0, "call_ms": 20.0},
+        ("keep_alive_timeouts", "gateway_us_per_client", "survivors"),
+    ),
 }
 
 
@@ -76,6 +79,9 @@ def test_scenario(scenario: str) -> None:
     assert result["gateway"]["complaints"] == []
     if scenario == "down":
         assert result["measures"]["verified"] > 0
+    if scenario == "storm":
+        assert [each["survivors"] for each in result["measures"]["rounds"]] == [8, 8]
+        assert result["measures"]["keep_alives"] == 16
 
 
 def test_a_gateway_that_runs_already(tmp_path: Path) -> None:
