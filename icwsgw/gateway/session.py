@@ -219,7 +219,6 @@ class ClientSession(RelayOwner):
                 self._refused(envelope, error)
                 return
             except FormatError as error:
-                self.open_executed = True
                 self._doubted(CloseCode.OPEN_REFUSED, f"the canister's answer to ws_open does not decode: {error}")
                 return
             self.open_executed = True

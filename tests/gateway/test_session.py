@@ -208,6 +208,15 @@ def test_a_ws_open_that_may_have_been_executed_is_waited_for_and_then_taken_back
     assert not world.gateway.registry.ending
 
 
+def test_a_ws_open_in_doubt_costs_no_other_connection_its_place() -> None:
+    world = doubtful(DOUBTS[0])
+    told: list[Any] = []
+    world.gateway.announce = lambda *what: told.append(what)
+    world.clock.advance(DOUBT_SECONDS)
+    assert world.connection.closed
+    assert told == []
+
+
 @pytest.mark.parametrize("answers", DOUBTS)
 def test_a_ws_open_that_may_have_been_executed_opens_with_the_canisters_first_message(answers: tuple[Any, ...]) -> None:
     world = doubtful(answers)

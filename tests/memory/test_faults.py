@@ -164,6 +164,77 @@ def test_a_refused_message_ends_the_session_because_its_sequence_is_broken() -> 
     assert world.replica.stats["ws_close"] == 1
 
 
+REFUSALS: list[dict[str, Any]] = [{"kind": "http", "status": 400}, {"kind": "stopped"}, {"kind": "reject", "code": 4}]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=name_of)
+def test_a_message_whose_answer_was_lost_and_whose_repetition_is_refused_was_executed_all_the_same(
+    refusal: dict[str, Any],
+) -> None:
+    world = World(call_latency=0.02)
+    traffic = Traffic(world, 1)
+    traffic.go(0.5)
+    lost = {"kind": "reset", "after": True}
+    for fault in (lost, refusal):
+        world.replica.faults.add(Fault(on="call", canister=ECHO_ID, method="ws_message", count=1, **fault))
+    traffic.go(2)
+    traffic.check()
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=name_of)
+def test_a_ws_open_whose_answer_was_lost_and_whose_repetition_is_refused_opens(refusal: dict[str, Any]) -> None:
+    world = World(query_latency=0.3)
+    for fault in ({"kind": "reset", "after": True}, refusal):
+        world.replica.faults.add(Fault(on="call", method="ws_open", count=1, **fault))
+    client = world.client()
+    world.until(lambda: client.opened, 2)
+    client.echoes(b"x")
+
+
+def test_a_ws_open_that_the_canister_may_have_taken_is_taken_back_when_its_client_is_refused() -> None:
+    world = World()
+    for kind in ("query", "call"):
+        # it is executed, but nobody can know
+        world.replica.faults.add(Fault(kind="garbage", on=kind, count=None, method="ws_get_messages"))
+    world.replica.faults.add(Fault(kind="reset", after=True, on="call", method="ws_open", count=1))
+    world.replica.faults.add(Fault(kind="http", status=400, on="call", method="ws_open", count=1))
+    client = world.client()
+    world.until(lambda: client.close_code is not None, 8)
+    assert client.close_code == CloseCode.OPEN_REFUSED
+    world.until(lambda: not world.replica.host(ECHO_ID).ws.clients, 1)
+    world.replica.faults.clear()
+    world.run(1)
+    world.quiet()
+
+
+def test_canisters_that_do_not_answer_ws_close_do_not_keep_others_from_hearing_it() -> None:
+    world = World()
+    world.replica.faults.add(Fault(kind="hang", on="call", canister=ECHO_ID, method="ws_close", count=None))
+    for client in world.open(150):
+        client.leave()
+    (other,) = world.open(1, CHAT_ID)
+    other.leave()
+    world.until(lambda: not world.replica.host(CHAT_ID).ws.clients, 1)
+
+
+def test_a_network_that_asks_all_to_wait_is_left_alone_and_nothing_is_lost() -> None:
+    world = World(query_latency=0.02)
+    traffic = Traffic(world, 2)
+    (third,) = world.open(1, CHAT_ID)
+    traffic.go(0.5)
+    asked = [
+        world.replica.faults.add(Fault(kind="http", status=429, retry_after=2, on="query", canister=canister, count=1))
+        for canister in (ECHO_ID, OTHER)
+    ]
+    traffic.go(0.5)
+    assert [fault.hits for fault in asked] == [1, 1]
+    before = len(world.transport.requests)
+    world.run(1.3)
+    assert not any("/query" in path for _, path, _ in world.transport.requests[before:])
+    traffic.check()
+    assert third.close_code is None
+
+
 def test_ws_close_is_told_although_the_network_fails_for_a_while() -> None:
     world = World()
     (client,) = world.open()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections import Counter
+
 import pytest
 
 from icwsgw.core.closing import CloseCode
@@ -255,6 +258,36 @@ def test_a_client_that_never_sends_ws_open_is_closed_in_time() -> None:
     world.run(30)
     assert client.session.overdue(world.clock.seconds())
     assert client.close_code == CloseCode.NOT_OPENED
+
+
+def test_however_many_come_and_go_nothing_grows() -> None:
+    world = World()
+
+    def come_and_go(rounds: int) -> tuple[Counter[str], int, int]:
+        """Objects of the gateway's, timers and series after so many clients on two canisters."""
+        for number in range(rounds):
+            (client,) = world.open(1, (ECHO_ID, CHAT_ID)[number % 2])
+            if number % 3 == 0:
+                client.send_payload(b"garbage")
+            else:
+                client.send(b"x")
+                world.run(0.02)
+                client.leave()
+            world.until(lambda: not world.gateway.registry.ending and not world.gateway.registry.sessions)
+        del client
+        world.run(1)
+        world.quiet()
+        gc.collect()
+        kinds = Counter(
+            type(each).__qualname__
+            for each in gc.get_objects()
+            if type(each).__module__.startswith(("icwsgw.gateway", "icwsgw.core", "icwsgw.agent"))
+        )
+        series = sum(len(family.samples) for family in world.metrics.registry.collect())
+        return kinds, len(world.clock.getDelayedCalls()), series
+
+    first = come_and_go(12)
+    assert come_and_go(60) == first
 
 
 def test_draining_closes_everybody_and_tells_every_canister() -> None:
