@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     whole.add_argument("--list", action="store_true", help="name the cases")
     whole.add_argument("--scale", type=float, default=1.0, help="clients, messages and seconds times this")
     whole.add_argument("--repeat", type=int, default=1, help="run everything so many times")
+    whole.add_argument("--linger", type=float, help=_HELP["linger"])
     _gateway_options(whole)
     _output_options(whole)
 
@@ -72,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     growth.add_argument("--most", type=float, help="no step beyond this number, for a quick look")
     growth.add_argument("--seconds", type=float, help="length of each step's measured part")
     growth.add_argument("--repeat", type=int, default=1, help="run everything so many times")
+    growth.add_argument("--linger", type=float, help=_HELP["linger"])
     _gateway_options(growth)
     _output_options(growth)
 
@@ -220,8 +222,11 @@ def _suite(args: argparse.Namespace) -> int:
     done = []
     for case in cases * args.repeat:
         own = replace(gateway, options=[*gateway.options, *case.gateway]) if gateway.ours else gateway
+        options = scaled(case.options, args.scale)
+        if args.linger is not None:
+            options = replace(options, linger=args.linger)
         (result,) = results.run_all(
-            [(scaled(case.options, args.scale), own)],
+            [(options, own)],
             _folder(args),
             replica_port=args.replica_port,
             label=args.label,
@@ -243,6 +248,7 @@ def _sweep(args: argparse.Namespace) -> int:
         gateway,
         _folder(args),
         seconds=args.seconds,
+        linger=args.linger,
         replica_port=args.replica_port,
         label=args.label,
     )

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+#: Options that change how a run is made, not what it shows.
+_NOT_NAMED = ("scenario", "settle", "stall", "linger")
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -73,7 +76,7 @@ class RunOptions:
         words = [self.scenario]
         for each in fields(self):
             value = getattr(self, each.name)
-            if each.name not in ("scenario", "settle", "stall") and value != getattr(usual, each.name):
+            if each.name not in _NOT_NAMED and value != getattr(usual, each.name):
                 words.append(f"{each.name}={_short(value)}")
         return ",".join(words)
 

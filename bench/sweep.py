@@ -77,18 +77,22 @@ def sweep(
     folder: Path,
     *,
     seconds: float | None = None,
+    linger: float | None = None,
     replica_port: int = 0,
     label: str = "",
 ) -> list[Result]:
     """Run the steps one after the other; each is written and told when it is done.
 
     :param seconds: how long each one is, instead of its own time, where it is not a number of messages
+    :param linger: see :class:`bench.options.RunOptions`
     """
     done = []
     for step in chosen:
         options = fitting(step.axis.options(step.at), step.workers, descriptors())
         if seconds is not None and not options.count:
             options = replace(options, seconds=seconds)
+        if linger is not None:
+            options = replace(options, linger=linger)
         own = gateway
         if step.workers > 1:
             own = replace(gateway, options=[*gateway.options, f"--workers={step.workers}"])
