@@ -281,7 +281,7 @@ def test_however_many_come_and_go_nothing_grows() -> None:
         kinds = Counter(
             type(each).__qualname__
             for each in gc.get_objects()
-            if type(each).__module__.startswith(("icwsgw.gateway", "icwsgw.core", "icwsgw.agent"))
+            if str(type(each).__module__).startswith(("icwsgw.gateway", "icwsgw.core", "icwsgw.agent"))
         )
         series = sum(len(family.samples) for family in world.metrics.registry.collect())
         return kinds, len(world.clock.getDelayedCalls()), series

@@ -34,6 +34,8 @@ await main(async ({ url, crowded, executable, before, after }) =>
     emit({ event: "step", name: "seen" });
 
     await says(page, clients, after);
+    // a session counts from its first byte on: wait until none is still opening
+    await page.waitForFunction(() => !document.querySelector("#canisters tbody").textContent.includes("opening"));
     const second = { canisters: await canisters(page), closes: await text(page, "#closes") };
     const curve = await page.waitForFunction(() => document.querySelector("#tiles .spark .line")?.getAttribute("d"));
     const mark = await page.evaluate(() => window.mark);
