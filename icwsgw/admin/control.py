@@ -25,15 +25,13 @@ from icwsgw.core.session import State
 from icwsgw.gateway.facts import canister_rows, find_session, find_sessions, session_row, session_rows
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.session import ClientSession
+from icwsgw.gateway.slices import in_slices
 from icwsgw.ic.principal import Principal
 from icwsgw.observe.logs import components, override_levels
 
 #: A question, an answer.
 Question = Mapping[str, Any]
 Answer = dict[str, Any]
-
-#: Sessions that are ended in one turn of the reactor: ten milliseconds or so.
-SLICE = 100
 
 #: The codes that a client may be closed with, and the words that go with them.
 KICK_CODES = {
@@ -116,15 +114,9 @@ class Control:
             canister, principal = _principal(question, "canister"), _principal(question, "principal")
             found = list(find_sessions(self._gateway, canister=canister, principal=principal))
         living = [session for session in found if session.state is not State.CLOSED]
-        self._end(living, CloseCode(question["code"]))
+        code = CloseCode(question["code"])
+        in_slices(self._gateway.context.clock, living, lambda session: session.end(code, KICK_CODES[code]))
         return len(living)
-
-    def _end(self, sessions: list[ClientSession], code: CloseCode) -> None:
-        """End some of the sessions, and the rest in the turns to come: others have to be served meanwhile."""
-        for session in sessions[:SLICE]:
-            session.end(code, KICK_CODES[code])
-        if rest := sessions[SLICE:]:
-            self._gateway.context.clock.callLater(0, self._end, rest, code)
 
 
 def _principal(question: Question, name: str) -> Principal | None:

@@ -22,6 +22,7 @@ from icwsgw.gateway.interfaces import Client, Context
 from icwsgw.gateway.principals import PrincipalLimit
 from icwsgw.gateway.registry import Registry
 from icwsgw.gateway.session import ClientSession
+from icwsgw.gateway.slices import in_slices
 from icwsgw.gateway.wheel import Wheel
 from icwsgw.ic.principal import Principal
 from icwsgw.observe.logs import get_logger
@@ -120,12 +121,14 @@ class Gateway:
     def _close_unserved(self) -> int:
         closed = 0
         for poller in list(self.registry.pollers.values()):
-            if self.serves(poller.canister):
-                continue
-            for session in list(poller.sessions.values()):
-                session.end(*_not_served(poller.canister))
-                closed += 1
+            if not self.serves(poller.canister):
+                closed += len(poller.sessions)
+                self._close_all(poller)
         return closed
+
+    def _close_all(self, poller: Poller) -> None:
+        cause = _not_served(poller.canister)
+        in_slices(self.context.clock, list(poller.sessions.values()), lambda session: session.end(*cause))
 
     def serves(self, canister: Principal) -> bool:
         """Whether clients may open sessions with a canister."""

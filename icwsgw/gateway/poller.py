@@ -30,6 +30,7 @@ from icwsgw.gateway.heartbeat import FOLLOW_UP, Heartbeat
 from icwsgw.gateway.interfaces import Context
 from icwsgw.gateway.lag import QueueLag
 from icwsgw.gateway.queries import Ask, PollRequests
+from icwsgw.gateway.slices import in_slices
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.ws import Batch, nonce_of_key, parse_get_messages
 from icwsgw.observe.logs import get_logger
@@ -85,6 +86,7 @@ class Poller(Audience):
         self._ahead: dict[int, tuple[Batch, float]] = {}  # with the time of the question
         self._ahead_bytes = 0
         self._probing = False
+        self._giving_up = False
         self._last_sent = 0.0
         interval = context.config.polling_interval
         self._heartbeat = Heartbeat(context.clock, interval, self._tick, self._woken, canister.text)
@@ -385,8 +387,7 @@ class Poller(Audience):
             self._metrics.resets.inc()
             gone = [session for session in self.sessions.values() if session.state is State.OPEN]
             _log.warn("canister was reset", canister=self.canister.text, clients=len(gone))
-            for session in gone:
-                session.canister_gone()
+            in_slices(self._clock, gone, lambda session: session.canister_gone())
         if not self._stopped:
             self._poll(now, overlap=True)
 
@@ -471,8 +472,13 @@ class Poller(Audience):
 
     def _give_up(self) -> None:
         """No good answer for the whole grace period: the clients are told, and may come back."""
+        if self._giving_up:
+            return
+        self._giving_up = True
         sessions = list(self.sessions.values())
         _log.error("canister does not answer", canister=self.canister.text, clients=len(sessions))
-        grace = self._grace()
-        for session in sessions:
-            session.end(CloseCode.CANISTER_SILENT, f"the canister has given no good answer for {grace:.0f} s")
+        words = f"the canister has given no good answer for {self._grace():.0f} s"
+        in_slices(self._clock, sessions, lambda session: session.end(CloseCode.CANISTER_SILENT, words), self._given_up)
+
+    def _given_up(self) -> None:
+        self._giving_up = False

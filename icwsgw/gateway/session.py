@@ -186,6 +186,8 @@ class ClientSession(RelayOwner):
 
     def canister_gone(self) -> None:
         """The canister was reset: it does not know this client any more."""
+        if self.state is State.CLOSED:
+            return
         self.cause = CloseCode.CANISTER_RESET
         self._step(Event.CANISTER_GONE, "the canister was reset (upgraded or reinstalled), please reconnect")
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from icwsgw.admin.control import NO_OVERRIDES, SLICE, Control, Overrides
+from icwsgw.admin.control import NO_OVERRIDES, Control, Overrides
 from icwsgw.core.closing import CloseCode
+from icwsgw.gateway.slices import SLICE
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.observe.levels import DEBUG, INFO
 from icwsgw.observe.logs import get_logger
