@@ -12,6 +12,7 @@ from pathlib import Path
 from bench import axes, compare, profiling, results, suite, sweep, tables, worker
 from bench.gateway import BenchError, GatewayOptions
 from bench.options import DEFAULTS, LATENCIES, RunOptions, scaled
+from bench.queues import RETAIN
 
 _HELP = {
     "clients": "clients (churn: sessions in parallel)",
@@ -169,7 +170,10 @@ def _options(scenario: str, latency: tuple[float, float], args: argparse.Namespa
         given["real"] = args.certificates == "real"
     if scenario == "slow" and given.get("rate") == 0:
         raise ValueError("slow needs a rate")
-    return replace(options, **given)
+    options = replace(options, **given)
+    if scenario == "down" and options.rate == 0 and options.count > RETAIN * options.canisters:
+        raise ValueError(f"a canister of the mock replica keeps {RETAIN:,} messages: a smaller --count")
+    return options
 
 
 def _folder(args: argparse.Namespace) -> Path:

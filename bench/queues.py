@@ -34,6 +34,10 @@ class Refused(Exception):
     """The CDK's Err."""
 
 
+#: Messages that a queue keeps.
+RETAIN = 200_000
+
+
 @dataclass(slots=True)
 class Settings:
     """How the canisters behave that are made from now on.
@@ -45,7 +49,7 @@ class Settings:
     """
 
     max_messages: int = 50
-    retain: int = 200_000
+    retain: int = RETAIN
     real: bool = False
     echo: bool = True
 

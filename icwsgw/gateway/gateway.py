@@ -62,7 +62,7 @@ class Gateway:
         self.farewells = Farewells(context)
         self.principals = PrincipalLimit(context.config.max_connections_per_principal)
         self.draining = False
-        self._prefix = token_hex(2)
+        self._prefix = token_hex(3)
         self._serial = 0
         self._idle: Deferred[None] | None = None
         self._drained: list[Deferred[None]] = []

@@ -20,7 +20,7 @@ import cbor2
 
 from icwsgw.errors import FormatError
 
-SELF_DESCRIBE: Final = b"\xd9\xd9\xf7"
+SELF_DESCRIBE: Final[bytes] = b"\xd9\xd9\xf7"
 
 UNDEFINED: Final = cbor2.undefined
 """What JavaScript writes for a field that is not there."""

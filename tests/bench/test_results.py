@@ -143,6 +143,7 @@ def test_options_of_the_command_line() -> None:
     ("words", "said"),
     [
         (["run", "slow", "--rate", "0"], "slow needs a rate"),
+        (["run", "down", "--count", "1000000"], "keeps 200,000 messages"),
         (["run", "down", "--gateway", "ws://127.0.0.1:1"], "--gateway needs --pid"),
         (["run", "down", "--latency", "0", "--gateway", "ws://127.0.0.1:1", "--pid", "1"], "needs --replica-port"),
         (["profile", "down", "--command", "true"], "only our own"),
