@@ -49,6 +49,8 @@ MAX_HEADER_LINES = 128
 
 #: Seconds for which a client that floods gets to see its close frame; what it sends meanwhile is dropped unread.
 FLOOD_LINGER = 2.0
+#: Seconds between two reads of it, 64 KiB at most each: one that blocks in its own flood comes to read the close frame.
+FLOOD_SIP = 0.01
 
 _REASONS = {
     400: "Bad Request",
@@ -269,8 +271,11 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
 
     def _over(self) -> bool:
         """The client has used up its tokens: stop reading until it has some, or end it; whether it is at its end."""
-        if self._flooded or self.state == self.STATE_CONNECTING:
-            return self._flooded
+        if self._flooded:
+            self._sip()
+            return True
+        if self.state == self.STATE_CONNECTING:
+            return False
         factory, session = self.factory, self.session
         now = factory.clock.seconds()
         verdict = factory.rates.judge(self._frames_left, self._bytes_left, now - self._looked)
@@ -295,6 +300,13 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
             if not self._reading_paused:
                 self.transport.pauseProducing()
         return False
+
+    def _sip(self) -> None:
+        """Something was dropped: take more of it only after a while, since reading costs too."""
+        if self._pushed_back is None:
+            self._pushed_back = self.factory.clock.callLater(FLOOD_SIP, self._read_again)
+            if not self._reading_paused:
+                self.transport.pauseProducing()
 
     def _read_again(self) -> None:
         self._pushed_back = None

@@ -20,7 +20,7 @@ from icwsgw.server import factory as factory_module
 from icwsgw.server.endpoints import make_endpoint
 from icwsgw.server.factory import BOUNDS_INFLATION
 from icwsgw.server.limits import MOST_REFUSED
-from icwsgw.server.protocol import GatewayProtocol
+from icwsgw.server.protocol import FLOOD_SIP, GatewayProtocol
 from tests.server.test_protocol import Session, Transport, World, frames_of, lose
 from tests.support.ws_wire import HANDSHAKE, handshake, masked
 
@@ -306,6 +306,21 @@ def test_a_flood_of_frames_is_closed_and_what_follows_is_dropped(flood: bytes, w
     world.clock.pump([1.0] * 4)
     assert transport.aborted
     lose(protocol)
+
+
+def test_what_follows_a_flood_is_read_in_sips() -> None:
+    world = World()
+    protocol, transport, _ = opened(world)
+    protocol.dataReceived(masked(9, b"") * 2000)
+    for _ in range(20):
+        assert transport.producerState == "producing"
+        protocol.dataReceived(masked(9, b"") * 2000)
+        assert transport.producerState == "paused"
+        world.clock.advance(FLOOD_SIP)
+    world.clock.pump([1.0] * 4)
+    assert transport.aborted
+    lose(protocol)
+    assert [call for call in world.clock.getDelayedCalls() if call.func == protocol._read_again] == []
 
 
 def test_it_is_paused_once_for_both_reasons() -> None:
