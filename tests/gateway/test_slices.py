@@ -1,0 +1,34 @@
+"""Many sessions, a few a turn; tests/memory/test_many.py has what they are for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+
+from icwsgw.gateway.slices import SLICE, in_slices
+
+
+@pytest.mark.parametrize("count", [0, 1, SLICE, SLICE + 1, 3 * SLICE])
+def test_each_once_and_the_first_at_once(count: int) -> None:
+    clock = Clock()
+    sessions: list[Any] = list(range(count))
+    seen: list[Any] = []
+    ends: list[int] = []
+    in_slices(clock, sessions, seen.append, lambda: ends.append(len(seen)))
+    assert seen == sessions[:SLICE]
+    clock.advance(0)
+    assert seen == sessions
+    assert ends == [count]
+    assert clock.getDelayedCalls() == []
+
+
+def test_others_have_their_turn_between_slices() -> None:
+    clock = Clock()
+    seen: list[Any] = []
+    sessions: list[Any] = list(range(SLICE + 1))
+    clock.callLater(0, seen.append, "another")
+    in_slices(clock, sessions, seen.append)
+    clock.advance(0)
+    assert seen == [*sessions[:SLICE], "another", SLICE]
