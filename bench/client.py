@@ -35,6 +35,9 @@ _CONTENT = b"\x67content"
 _SEQUENCE = b"\x6csequence_num"
 _SERVICE = b"\x72is_service_message"
 
+#: Linux (linux/in.h); the socket module has it from 3.12 on.
+_IP_BIND_ADDRESS_NO_PORT = 24
+
 
 class State(IntEnum):
     """Where a session is."""
@@ -116,7 +119,9 @@ class LoadClient(Stream):
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         if target.loopback:
-            # 28,000 ports for each source address are not enough for everybody
+            # 28,000 ports for each source address are not enough for everybody, nor with those of the last run in
+            # TIME_WAIT: let the kernel choose when it knows the gateway's port, which was another then
+            sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
             sock.bind((f"127.0.0.{2 + self.index // 20_000 % 250}", 0))
         with contextlib.suppress(BlockingIOError):
             sock.connect(target.address)

@@ -5,6 +5,7 @@ Needs matplotlib, which is in the extra ``icwsgw[bench]``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from bench.gateway import BenchError
 from bench.histogram import Histogram
 from bench.results import Result
 from bench.tables import Sets, middle, places
+
+#: Room that a label of an axis takes, as a share of the axis.
+LABEL_SHARE = 0.09
 
 #: File, title, figures of which a run has one.
 _BARS = (
@@ -87,7 +91,7 @@ def _sweep(sets: Sets, axis: Axis, folder: Path, pyplot: Any) -> list[Path]:
             axes.set_xscale("log")
             axes.minorticks_off()
         marks = sorted({at for at, _, _ in found if at >= chart.least})
-        axes.set_xticks(marks, [f"{at:,g}" for at in marks], fontsize=7)
+        axes.set_xticks(marks, tick_labels(marks, logarithmic=axis.field != "query_ms"), fontsize=7)
         axes.margins(y=0.1)
         if chart.logarithmic:
             axes.set_yscale("log")
@@ -103,6 +107,17 @@ def _sweep(sets: Sets, axis: Axis, folder: Path, pyplot: Any) -> list[Path]:
     saved = _save(picture, folder / f"sweep-{axis.key}.svg")
     pyplot.close(picture)
     return [saved]
+
+
+def tick_labels(marks: list[float], *, logarithmic: bool) -> list[str]:
+    """A label for each mark of an axis, empty where it would stand in the one before."""
+    spots = [math.log(mark) for mark in marks] if logarithmic else marks
+    labels, last = [], -math.inf
+    for mark, spot in zip(marks, spots, strict=True):
+        fits = spot - last >= LABEL_SHARE * (spots[-1] - spots[0])
+        labels.append(f"{mark:,g}" if fits else "")
+        last = spot if fits else last
+    return labels
 
 
 def _save(picture: Any, path: Path) -> Path:
