@@ -1,14 +1,14 @@
-r"""Writes docs/man/icws.1, the manual page, from the declarations in icwsgw/config.py and icwsgw/core/closing.py.
+r"""Writes docs/man/icws.1, the gateway's manual page, from the declarations in icwsgw/config.py.
 
-mdoc(7), as mandoc and groff read it; a sentence is a line of its own there. A test says when the page is stale.
+A test says when the page is stale. scripts/man_page_ctl.py writes icwsctl's.
 """
 
 from __future__ import annotations
 
-import re
-import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from mdoc import roff, sentences
 
 from icwsgw.config import GROUPS, OPTIONS
 from icwsgw.options import Option
@@ -202,6 +202,7 @@ too.
 Clients are closed with a code and a sentence; the operator's guide says for
 each code what to look at.
 .Sh SEE ALSO
+.Xr icwsctl 1 ,
 .Xr twistd 1 ,
 .Xr systemd.service 5
 .Pp
@@ -211,19 +212,6 @@ and
 .Pa docs/options.md
 with an example of each option, in the source of the program.
 """.strip()
-
-
-def roff(text: str) -> str:
-    """Escape text for a line that is no macro."""
-    text = text.replace("\\", "\\e").replace("-", "\\-").replace("&lt;", "<").replace("&gt;", ">")
-    return f"\\&{text}" if text.startswith((".", "'")) else text
-
-
-def sentences(text: str) -> Iterator[str]:
-    """A sentence begins a line, and lines are short (mandoc: "new sentence, new line")."""
-    for sentence in re.split(r"(?<=[.;:?]) +", text):
-        for line in textwrap.wrap(sentence, 72, break_on_hyphens=False, break_long_words=False):
-            yield roff(line)
 
 
 def option(entry: Option) -> Iterator[str]:

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from icwsgw._version import __version__
 from icwsgw.ctl import tables
@@ -98,17 +98,65 @@ def _show_allow(document: Mapping[str, Any]) -> str:
     return f"{document['canister']} {how}{served}"
 
 
-_Command = tuple[Callable[[Gateway, _Words], _Document], Callable[[Mapping[str, Any]], str], str]
+class _Command(NamedTuple):
+    """A command: how the gateway is asked, how its answer is shown, a line about it, and what else is to be known."""
+
+    ask: Callable[[Gateway, _Words], _Document]
+    show: Callable[[Mapping[str, Any]], str]
+    help: str
+    more: str = ""
+
+    @property
+    def description(self) -> str:
+        """Sentences."""
+        return f"{self.help[0].upper()}{self.help[1:]}. {self.more}".strip()
+
+
 _COMMANDS: dict[str, _Command] = {
-    "status": (_status, tables.status, "whether it is ready, and what it has to do"),
-    "sessions": (_sessions, tables.sessions, "list sessions"),
-    "session": (_session, lambda document: tables.pairs(document.items()), "show one session"),
-    "canisters": (_canisters, tables.canisters, "list canisters, a line for each poller"),
-    "kick": (_kick, _show_closed, "close clients"),
-    "drain": (_drain, _show_drain, "let all clients go, then end, as by SIGTERM"),
-    "deny": (_deny, _show_deny, "deny a canister until it is allowed, or the gateway ends; without one, list them"),
-    "allow": (_allow, _show_allow, "take a deny back"),
-    "log-level": (_log_level, tables.levels, "show levels of the log, or set one"),
+    "status": _Command(_status, tables.status, "show whether it is ready, and what it has to do"),
+    "sessions": _Command(
+        _sessions,
+        tables.sessions,
+        "list sessions",
+        "W is the worker, UP and DOWN are messages and bytes from and to the client, OUTBOX bytes wait for it to read"
+        " them, QUEUE messages for their turn to the network.",
+    ),
+    "session": _Command(_session, lambda document: tables.pairs(document.items()), "show one session"),
+    "canisters": _Command(
+        _canisters,
+        tables.canisters,
+        "list canisters, a line for each poller",
+        "NEXT is the number of the message it asks for, ASKED queries are in flight, ANSWERED is the age of the last"
+        " good answer, FAILED counts failures in a row.",
+    ),
+    "kick": _Command(
+        _kick,
+        _show_closed,
+        "close clients",
+        "Say either a session, or a canister, a principal or both. They get code 1008 and may connect again at once.",
+    ),
+    "drain": _Command(
+        _drain,
+        _show_drain,
+        "let all clients go, then end, as by SIGTERM",
+        "A service manager that restarts whatever ends starts the gateway again: to end it for good, stop its service.",
+    ),
+    "deny": _Command(
+        _deny,
+        _show_deny,
+        "deny a canister, or list those that are denied",
+        "Its clients are closed with code 4110 and new ones refused, until it is allowed or the gateway ends.",
+    ),
+    "allow": _Command(
+        _allow, _show_allow, "take a deny back", "What the configuration denies can be allowed only there."
+    ),
+    "log-level": _Command(
+        _log_level,
+        tables.levels,
+        "show levels of the log, or set one",
+        "Levels are trace, debug, info, warn, error, critical and off; what is set stays until it is reset or the"
+        " gateway ends.",
+    ),
 }
 
 
@@ -123,7 +171,7 @@ def make_parser() -> argparse.ArgumentParser:
     common = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument(
         "--endpoint",
-        help="unix:PATH, HOST:PORT, or as the gateway's --admin-endpoint has it [ICWS_ADMIN_ENDPOINT]",
+        help="where it is: unix:PATH, HOST:PORT, or as the gateway's --admin-endpoint has it [ICWS_ADMIN_ENDPOINT]",
     )
     common.add_argument("--token-file", type=Path, help="file with the gateway's token [ICWS_ADMIN_TOKEN_FILE]")
     common.add_argument("--json", action="store_true", help="give answers as the gateway gives them")
@@ -131,25 +179,33 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     added = {
-        name: commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", parents=[common])
-        for name, (_, _, help) in _COMMANDS.items()
+        name: commands.add_parser(name, help=command.help, description=command.description, parents=[common])
+        for name, command in _COMMANDS.items()
     }
     for name in ("sessions", "canisters", "kick"):
         added[name].add_argument("--canister", help="only of this canister" if name != "canisters" else "only this one")
     for name in ("sessions", "kick"):
         added[name].add_argument("--principal", help="only of this client")
-    added["sessions"].add_argument("--state", choices=["init", "setup", "open", "closed"])
+    added["sessions"].add_argument(
+        "--state",
+        choices=["init", "setup", "open", "closed"],
+        help="only in this state; closed: the canister has still to be told",
+    )
     for name in ("sessions", "canisters"):
         added[name].add_argument("--limit", type=int, help="at most so many, 1000 at most [default: 100]")
     added["session"].add_argument("session", help="as the log and close reasons have it")
     added["kick"].add_argument("session", nargs="?", help="as the log and close reasons have it")
     added["kick"].add_argument("--reconnect", action="store_true", help="with 4100, which asks clients to come again")
-    added["drain"].add_argument("--window", type=float, help="seconds over which clients are closed")
-    added["deny"].add_argument("canister", nargs="?")
-    added["allow"].add_argument("canister")
-    added["log-level"].add_argument("component", nargs="?", help="or * for those that are not named")
-    added["log-level"].add_argument("level", nargs="?")
-    added["log-level"].add_argument("--reset", action="store_true", help="the configuration's again")
+    added["drain"].add_argument(
+        "--window", type=float, help="seconds over which clients are closed [default: the gateway's --drain-window]"
+    )
+    added["deny"].add_argument("canister", nargs="?", help="without it, those that are denied are listed")
+    added["allow"].add_argument("canister", help="one that was denied at run time")
+    added["log-level"].add_argument("component", nargs="?", help="whose level; * for those that are not named")
+    added["log-level"].add_argument("level", nargs="?", help="the lowest that is written")
+    added["log-level"].add_argument(
+        "--reset", action="store_true", help="the configuration's again, of the component or of all"
+    )
     return parser
 
 
@@ -173,13 +229,13 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     if not endpoint:
         parser.error("say --endpoint, or set ICWS_ADMIN_ENDPOINT: where is the gateway's admin endpoint?")
     file = getattr(words, "token_file", environment.get("ICWS_ADMIN_TOKEN_FILE") or None)
-    ask, show, _ = _COMMANDS[words.command]
+    command = _COMMANDS[words.command]
     try:
-        document = ask(Gateway(endpoint, None if file is None else Path(file)), words)
+        document = command.ask(Gateway(endpoint, None if file is None else Path(file)), words)
     except (Failed, ConfigError) as error:
         print(f"{PROGRAM}: {tables.clean(error)}", file=sys.stderr)
         return 1
-    print(json.dumps(document) if getattr(words, "json", False) else show(document))
+    print(json.dumps(document) if getattr(words, "json", False) else command.show(document))
     missing = document.get("missing_workers")
     if missing:
         numbers = ", ".join(map(str, missing))

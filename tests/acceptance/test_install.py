@@ -57,7 +57,8 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as files:
         (name,) = (name for name in shipped if name.endswith(".dist-info/entry_points.txt"))
         assert "icwsctl = icwsgw.ctl.commands:main" in files.read(name).decode()
-    assert any(name.endswith(".data/data/share/man/man1/icws.1") for name in shipped)
+    for page in ("icws.1", "icwsctl.1"):
+        assert any(name.endswith(f".data/data/share/man/man1/{page}") for name in shipped)
     assert "twisted/plugins/__init__.py" not in shipped
 
 

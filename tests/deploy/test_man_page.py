@@ -1,4 +1,4 @@
-"""The manual page, read by mandoc."""
+"""The manual pages, read by mandoc."""
 
 from __future__ import annotations
 
@@ -8,15 +8,23 @@ from tests.deploy.tools import ROOT, run, tool
 
 pytestmark = pytest.mark.deploy
 
-PAGE = ROOT / "docs" / "man" / "icws.1"
+PAGES = ROOT / "docs" / "man"
 
 
-def test_mandoc_has_nothing_to_say() -> None:
+@pytest.mark.parametrize("name", ["icws.1", "icwsctl.1"])
+def test_mandoc_has_nothing_to_say(name: str) -> None:
     # warnings, not its style: that wants the manuals that are referred to installed on this machine
-    assert run(tool("mandoc", "mandoc"), "-T", "lint", "-W", "warning", PAGE) == ""
+    assert run(tool("mandoc", "mandoc"), "-T", "lint", "-W", "warning", PAGES / name) == ""
 
 
-def test_it_reads_as_a_manual() -> None:
-    text = run(tool("mandoc", "mandoc"), "-T", "markdown", PAGE).replace("&#45;", "-")
-    assert "**--gateway-address** *address*" in text
-    assert "# SIGNALS" in text
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("icws.1", ("**--gateway-address** *address*", "# SIGNALS")),
+        ("icwsctl.1", ("**log-level**\n\\[*component*]\n\\[*level*]\n\\[**--reset**]", "# COMMANDS")),
+    ],
+)
+def test_it_reads_as_a_manual(name: str, parts: tuple[str, ...]) -> None:
+    text = run(tool("mandoc", "mandoc"), "-T", "markdown", PAGES / name).replace("&#45;", "-")
+    for part in parts:
+        assert part in text
