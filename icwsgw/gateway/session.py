@@ -356,7 +356,8 @@ class ClientSession(RelayOwner):
         self, event: Event, text: str = "", envelope: ClientEnvelope | None = None, canister: Principal | None = None
     ) -> None:
         before = self.state
-        self.state, effects = step(before, event)
+        after, effects = step(before, event)
+        self.state = after
         for effect in effects:
             if effect is Effect.REGISTER:
                 assert canister is not None
@@ -376,7 +377,8 @@ class ClientSession(RelayOwner):
             elif effect is Effect.TELL:
                 assert self.relay is not None
                 self.relay.finish(self._tell)
-        if self.state is State.CLOSED and before is not State.CLOSED:
+        # an effect may have ended the session: a call that leaves may have expired at once, and that was its own step
+        if after is State.CLOSED and before is not State.CLOSED:
             self._closed(before, text, Effect.TELL in effects, event is Event.CLIENT_LEFT)
 
     def _closed(self, before: State, text: str, tells: bool, left: bool) -> None:

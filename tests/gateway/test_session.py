@@ -343,3 +343,31 @@ def test_a_ws_open_refused_when_the_canister_has_spoken_already_changes_nothing(
     world.network.calls[-1].answer(REPLIED_OK)
     assert not world.gateway.registry.ending
     assert world.context.metrics.closes.values["1000"] == 1
+
+
+def test_a_message_that_expired_behind_the_gate_ends_the_session_once_and_the_canister_is_told() -> None:
+    world = World().setup()
+    world.network.calls[-1].answer(REPLIED_OK)
+    stale = world.sdk.envelope("ws_message", b"", world.now_ns(), ttl=2.0)
+    world.receive(stale)
+    world.receive(world.sdk.message_payload(b"still valid", world.now_ns()))
+    world.clock.advance(3)
+    # the canister's first message opens the gate
+    world.session.deliver([b"first frame"])
+    assert [code for code, _ in world.connection.closed] == [CloseCode.EXPIRED]
+    assert world.context.metrics.closes.values["4102"] == 1
+    assert world.session in world.gateway.registry.ending
+    assert world.methods() == ["ws_open", "ws_message"]
+    world.network.calls[-1].answer()
+    assert world.methods()[-1] == "ws_close"
+    world.network.calls[-1].answer(REPLIED_OK)
+    assert not world.gateway.registry.ending
+
+
+def test_a_ws_open_about_to_expire_is_one_end_of_one_session() -> None:
+    world = World()
+    world.receive(world.sdk.open_payload(world.now_ns(), ttl=0.3))
+    assert [code for code, _ in world.connection.closed] == [CloseCode.EXPIRED]
+    assert world.methods() == []
+    assert world.context.metrics.closes.values["4102"] == 1
+    assert sum(world.context.metrics.opens.values.values()) == 1
