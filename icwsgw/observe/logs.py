@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, TextIO
 
 from twisted.application.service import MultiService
 from twisted.logger import (
@@ -202,24 +202,22 @@ def _iso(stamp: float) -> str:
 FORMATS: dict[str, Callable[[float, str, str, LogEvent, str, str], str]] = {"text": text_line, "json": json_line}
 
 
-#: Lines of this process's main log by level (none are counted where it is syslog), and those that could not be written.
+#: Lines of this process's main log by level, and those that could not be written.
 lines_written = LabelledCounter(LINE_LEVELS)
 lines_unwritable = Counter()
 
 
 @implementer(ILogObserver)
-class LineObserver:
-    """Writes events as lines.
+class Lines:
+    """Makes lines of events; a subclass says where they are written.
 
-    :param stream: takes ``write(str)`` and ``flush()``
     :param levels: which events
     :param format: ``text`` or ``json``
     :param counts: whether its lines are those of :data:`lines_written`
     :ivar levels: which events, from now on
     """
 
-    def __init__(self, stream: TextIO | LogFile, levels: Levels, format: str = "text", counts: bool = False) -> None:
-        self._stream = stream
+    def __init__(self, levels: Levels, format: str, counts: bool) -> None:
         self._counts = counts
         self.levels = levels
         self._format = FORMATS[format]
@@ -252,9 +250,27 @@ class LineObserver:
         if self._counts:
             lines_written.inc(name)
         line = self._format(event.get("log_time", 0.0), name, component, event, text, traceback)
-        self.write(line)
+        self.write(line, name)
 
-    def write(self, line: str) -> None:
+    def write(self, line: str, level: str = "info") -> None:
+        """Write a ready line.
+
+        :param level: by name
+        """
+        raise NotImplementedError
+
+
+class LineObserver(Lines):
+    """Writes events as lines to a stream.
+
+    :param stream: takes ``write(str)`` and ``flush()``
+    """
+
+    def __init__(self, stream: TextIO | LogFile, levels: Levels, format: str = "text", counts: bool = False) -> None:
+        super().__init__(levels, format, counts)
+        self._stream = stream
+
+    def write(self, line: str, level: str = "info") -> None:
         """Write a ready line; one that cannot be written (a full disk) is counted and lost, clients go on."""
         try:
             self._stream.write(line + "\n")
@@ -269,7 +285,7 @@ class _Sinks:
     ``levels`` is the main log's without :func:`override_levels`.
     """
 
-    main: LineObserver | None = None
+    main: Lines | None = None
     file: LineObserver | None = None
     levels: Levels = Levels()
 
@@ -325,13 +341,13 @@ def pass_on(line: str) -> None:
 class ObservedService(MultiService):
     """The root of the service tree: brings the log observer into the application that twistd makes for it."""
 
-    def __init__(self, observer: object | None) -> None:
+    def __init__(self, observer: object) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._observer = observer
 
     def setServiceParent(self, parent: Any) -> Any:  # noqa: N802
         """Join an application, and set its observer."""
-        if self._observer is not None and hasattr(parent, "setComponent"):
+        if hasattr(parent, "setComponent"):
             parent.setComponent(ILogObserver, self._observer)
         return super().setServiceParent(parent)  # type: ignore[no-untyped-call]
 
@@ -344,25 +360,29 @@ def make_observer(
     traces: Path | None = None,
     twistd: Mapping[str, Any] | None = None,
     now: Callable[[], float] = time.time,
-) -> object | None:
+) -> object:
     """Make the observer that an operator's options ask for, and let the loggers pass what it wants.
 
     :param levels: what goes to the main log
     :param format: its lines, ``text`` or ``json``
     :param file_levels: what goes to a JSON file as well; None or all ``off``: no such file
     :param traces: directory of that file, made where needed
-    :param twistd: twistd's own options: ``--logfile`` is obeyed; with ``--syslog`` the main log is twistd's
-    :return: an ILogObserver, or None where twistd's own shall be used
+    :param twistd: twistd's own options: ``--logfile``, ``--syslog`` and ``--prefix`` are obeyed
+    :return: an ILogObserver
     :raises OSError: when a file cannot be opened
     """
     options = twistd or {}
     sinks = [levels]
     observers: list[object] = []
-    _Sinks.main = _Sinks.file = None
+    _Sinks.file = None
     _Sinks.levels = levels
-    if not options.get("syslog"):
+    if options.get("syslog"):
+        from icwsgw.observe.syslog import SyslogObserver
+
+        _Sinks.main = SyslogObserver(options.get("prefix") or "twistd", levels, format)
+    else:
         _Sinks.main = LineObserver(_main_stream(options), levels, format, counts=True)
-        observers.append(_Sinks.main)
+    observers.append(_Sinks.main)
     if file_levels is not None and traces is not None and _wants_any(file_levels):
         traces.mkdir(mode=0o700, parents=True, exist_ok=True)
         stream = (traces / f"gateway_{int(now() * 1000)}.log").open("a", encoding="utf-8")
@@ -370,14 +390,6 @@ def make_observer(
         _Sinks.file = LineObserver(stream, file_levels, "json")
         observers.append(_Sinks.file)
     set_levels(*sinks)
-    if not observers:
-        return None
-    if options.get("syslog"):
-        from twisted.logger import LegacyLogObserverWrapper
-        from twisted.python.syslog import SyslogObserver
-
-        syslog = SyslogObserver(options.get("prefix") or "twisted")
-        observers.append(LegacyLogObserverWrapper(cast(Any, syslog.emit)))
     return observers[0] if len(observers) == 1 else LogPublisher(*observers)  # type: ignore[arg-type]
 
 

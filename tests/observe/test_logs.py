@@ -183,10 +183,6 @@ def test_an_application_takes_the_observer_of_its_service() -> None:
     assert application.getComponent(ILogObserver) is observer
     assert list(IServiceCollection(application)) == [service]
 
-    plain = Application("icws")
-    ObservedService(None).setServiceParent(plain)
-    assert plain.getComponent(ILogObserver) is None
-
 
 def test_main_log_goes_where_twistd_was_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     event = {"log_level": LogLevel.info, "log_namespace": "icwsgw.gateway", "log_time": 0.0, "icws_message": "hello"}
@@ -198,7 +194,6 @@ def test_main_log_goes_where_twistd_was_told(tmp_path: Path, capsys: pytest.Capt
     observer = make_observer(Levels(), "text", twistd={"logfile": str(file), "nodaemon": True})
     observer(dict(event))
     assert file.read_text() == "1970-01-01T00:00:00.000Z info  gateway hello\n"
-    assert make_observer(Levels(), "text", twistd={"syslog": True}) is None
 
 
 def test_a_file_beside_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -218,27 +213,6 @@ def test_a_file_beside_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().out.count("\n") == 1
     lines = (traces / "gateway_1700000000123.log").read_text().splitlines()
     assert [json.loads(line)["message"] for line in lines] == ["small", "big"]
-
-
-def test_syslog_stays_with_twistd_and_the_file_still_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from twisted.python import syslog
-
-    heard: list[dict[str, Any]] = []
-
-    class FakeSyslog:
-        def __init__(self, prefix: str) -> None:
-            assert prefix == "icws"
-
-        def emit(self, event: dict[str, Any]) -> None:
-            heard.append(event)
-
-    monkeypatch.setattr(syslog, "SyslogObserver", FakeSyslog)
-    observer: Any = make_observer(
-        Levels(), "text", file_levels=Levels(), traces=tmp_path, twistd={"syslog": True, "prefix": "icws"}
-    )
-    observer({"log_level": LogLevel.info, "log_namespace": "icwsgw.x", "log_time": 1.0, "icws_message": "m"})
-    assert len(heard) == 1
-    assert len(list(tmp_path.glob("gateway_*.log"))) == 1
 
 
 def test_formats_are_the_choices_of_the_option() -> None:
@@ -271,8 +245,6 @@ def test_a_file_is_not_begun_later(capsys: pytest.CaptureFixture[str]) -> None:
     make_observer(Levels(ERROR), "text", file_levels=parse_levels("off"))
     logs.change_levels(Levels(ERROR), Levels(DEBUG))
     assert get_logger("gateway").level == ERROR
-    make_observer(Levels(), "text", twistd={"syslog": True, "prefix": "x"})
-    logs.pass_on("lost: it has its own syslog")
     assert capsys.readouterr().out == ""
 
 
