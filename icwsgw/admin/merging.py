@@ -31,7 +31,7 @@ def merge(parts: Sequence[Mapping[str, Any]]) -> Document:
     :param parts: those of living processes, and what remains of ended ones
     """
     lists = {name: [entry for part in parts for entry in part.get(name, ())] for name in ("identities", "workers")}
-    canisters, count = _canisters(parts)
+    canisters, count, exact = _canisters(parts)
     whole: Document = {
         "now": _of(parts, "now", max),
         "started": _of(parts, "started", min),
@@ -51,6 +51,7 @@ def merge(parts: Sequence[Mapping[str, Any]]) -> Document:
         "history": merge_histories([part["history"] for part in parts if "history" in part], _GREATEST),
         "canisters": canisters,
         "canister_count": count,
+        "canister_count_exact": exact,
         "identities": sorted(lists["identities"], key=lambda row: row["number"])[:IDENTITIES],
         "identity_count": _of(parts, "identity_count", sum) or 0,
         "workers": sorted(lists["workers"], key=lambda row: row["worker"]),
@@ -111,15 +112,19 @@ def _findings(parts: Sequence[Mapping[str, Any]]) -> list[Document]:
     return [{"name": name, "reason": reason} for name, reason in reasons.items()]
 
 
-def _canisters(parts: Sequence[Mapping[str, Any]]) -> tuple[list[Document], int]:
-    """The rows by id, and how many canisters there are: at least, for those that are listed nowhere may be the same."""
+def _canisters(parts: Sequence[Mapping[str, Any]]) -> tuple[list[Document], int, bool]:
+    """The rows by id, how many canisters there are, and whether that is exact.
+
+    It is the least number where processes have more than they list: what one of them leaves out may be another's.
+    """
     rows: dict[str, Document] = {}
     for part in parts:
         for row in part.get("canisters", ()):
             name = row["canister"]
             rows[name] = _canister(rows[name], row) if name in rows else dict(row)
-    count = max([len(rows), *(part.get("canister_count", 0) for part in parts)])
-    return nsmallest(CANISTERS, rows.values(), key=_place), count
+    counts = [part["canister_count"] for part in parts if part.get("canister_count")]
+    exact = len(counts) <= 1 or all(part.get("canister_count", 0) <= len(part.get("canisters", ())) for part in parts)
+    return nsmallest(CANISTERS, rows.values(), key=_place), max([len(rows), *counts]), exact
 
 
 def _place(row: Mapping[str, Any]) -> tuple[bool, int, str]:

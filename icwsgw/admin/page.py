@@ -127,8 +127,9 @@ def _heard(status: Row) -> str:
 def _canisters(status: Row) -> str:
     rows, count = status["canisters"], status["canister_count"]
     more = count - len(rows)
-    note = f"<p class='soft'>and {words.count(more)} more with fewer clients</p>" if more > 0 else ""
-    return f"<h2>Canisters {_number(count)}</h2>" + (
+    least = "" if status["canister_count_exact"] else "at least "
+    note = f"<p class='soft'>and {least}{words.count(more)} more with fewer clients</p>" if more > 0 else ""
+    return f"<h2>Canisters {least}{_number(count)}</h2>" + (
         _table(
             ("Canister", "Clients", "Up", "Down", "Message lag", "Round trip", "Last answer", "Last error"),
             [_canister_cells(row) for row in rows],

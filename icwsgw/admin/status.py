@@ -13,7 +13,9 @@ Lists have bounds, so that a document of a thousand canisters costs no more than
     closes: {code: count}    failures: {polls, calls, opens, connections: {why: count}}, without zeros
     history: see icwsgw.admin.history
     canisters: [{canister, sessions, waiting, in_flight, up, down (a second), lag, round_trip, answered_ago,
-               failures, trouble, last_error, error_ago}] (seconds; null where there is none)    canister_count
+               failures, trouble, last_error, error_ago}] (seconds; null where there is none)
+    canister_count, canister_count_exact (false: at least so many, and rows without the clients of workers whose
+               fifty they are not among)
     identities: [{number, principal, worker, sessions}]    identity_count
     workers: [{worker, pid, state, started, restarts, sessions, memory (bytes), cpu (cores)}]
     errors: see icwsgw.observe.recent
@@ -215,6 +217,7 @@ class Status:
             "history": self._history.document(),
             "canisters": rows,
             "canister_count": count,
+            "canister_count_exact": True,
             "identities": self._identities(),
             "identity_count": len(gateway.context.identities),
             "workers": [

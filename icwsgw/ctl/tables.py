@@ -127,7 +127,7 @@ def status(document: Mapping[str, Any]) -> str:
             ("network", document["network"]),
             ("principal", document["principal"]),
             ("sessions", ", ".join(f"{count:.0f} {name}" for name, count in document["sessions"].items())),
-            ("canisters", document["canister_count"]),
+            ("canisters", f"{'' if document['canister_count_exact'] else 'at least '}{document['canister_count']}"),
             ("messages", f"{totals['up']:.0f} up, {totals['down']:.0f} down"),
             ("certificate", _certificate(document["tls_expires"], document["now"])),
         ]

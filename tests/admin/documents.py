@@ -92,6 +92,7 @@ def document(**values: Any) -> dict[str, Any]:
         },
         "canisters": [canister("aaaaa-aa", sessions=11)],
         "canister_count": 1,
+        "canister_count_exact": True,
         "identities": [{"number": 0, "principal": "2vxsx-fae", "worker": 0, "sessions": 12}],
         "identity_count": 1,
         "workers": [
@@ -127,6 +128,7 @@ def crowded() -> dict[str, Any]:
             for n in range(3)
         ],
         canister_count=10**6,
+        canister_count_exact=False,
         errors=[entry(text=wide, details=wide, count=10**9, workers=list(range(64)))],
     )  # fmt: skip
     whole["history"]["series"] = {name: [1e9] * SLOTS for name in SERIES}

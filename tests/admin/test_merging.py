@@ -54,10 +54,13 @@ def test_canisters_by_id() -> None:
     assert (a["lag"], a["round_trip"], a["answered_ago"]) == (0.2, 0.3, 4.0)
     assert (a["last_error"], a["error_ago"]) == ("new", 1.0)
     assert (b["last_error"], b["error_ago"]) == (None, None)
-    assert whole["canister_count"] == 3
+    assert (whole["canister_count"], whole["canister_count_exact"]) == (3, True)
     many = [document(canisters=[canister(f"{part}{n}") for n in range(CANISTERS)], canister_count=80) for part in "xy"]
     whole = merge(many)
     assert (len(whole["canisters"]), whole["canister_count"]) == (CANISTERS, 100)
+    assert not whole["canister_count_exact"], "the thirty that each leaves out may be the same"
+    alone = merge([many[0], remains(many[1])])
+    assert (alone["canister_count"], alone["canister_count_exact"]) == (80, True)
 
 
 def test_histories_by_time_lags_by_the_greatest() -> None:

@@ -104,6 +104,9 @@ def test_what_the_parts_say() -> None:
     assert "never (61 failed since) HTTP 503 4 s ago" in said
     assert "good 1,200 (3 opening) 0.5/s 20/s 1.2 s 20 ms just now" in said
     assert said.endswith("and 58 more with fewer clients")
+    least = Reader(page(document(canisters=rows, canister_count=60, canister_count_exact=False))).said("canisters")
+    assert least.startswith("Canisters at least 60 Canister")
+    assert least.endswith("and at least 58 more with fewer clients")
     assert reader.said("errors") == (
         "Warnings and errors 2 error poller: out of luck × 1,234 1 min ago canister=a-b "
         "warn poller: poll failed 1 min ago , workers 0, 2"

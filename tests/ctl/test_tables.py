@@ -112,6 +112,7 @@ def test_the_status() -> None:
         "findings": [{"name": "network", "reason": "not reached"}, {"name": "listening", "reason": None}],
         "sessions": {"init": 0, "open": 5},
         "canister_count": 2,
+        "canister_count_exact": True,
         "totals": {"up": 10, "down": 20},
         "tls_expires": 87_400.0,
         "workers": [{"worker": 0, "pid": 7, "state": "serving", "sessions": 5, "memory": 1 << 26, "restarts": 0}],
