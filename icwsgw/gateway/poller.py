@@ -48,6 +48,9 @@ LATE_SECONDS = 1.0
 MIN_WAKE_GAP = 0.01
 #: Answers beyond a number that is still missing are kept up to this many bytes, further ones are asked for again.
 MAX_AHEAD_BYTES = 16 << 20
+#: Messages, and bytes of frames, that one answer is good for; what is beyond is asked for again. Each frame has the
+#: answer's certificate and tree in it: 3 MiB could stand for gigabytes.
+MAX_BATCH_MESSAGES, MAX_BATCH_BYTES = 2_000, 4 << 20
 
 
 class Poller(Audience):
@@ -319,6 +322,7 @@ class Poller(Audience):
         now = self._clock.seconds()
         try:
             batch = parse_get_messages(reply)
+            batch.cut(MAX_BATCH_MESSAGES, MAX_BATCH_BYTES)
             if self._verifier is not None and batch.messages:
                 self._verifier.check(batch)
         except (FormatError, CanisterRefused, CertificateInvalid) as error:

@@ -507,3 +507,36 @@ def test_a_new_life_is_read_from_its_start_in_whatever_order_its_pages_come() ->
     for query in reversed(pages):
         query.answer(reply(query.asked, 50, life=2, end=False))
     assert len(session.frames) == 400
+
+
+def test_an_answer_whose_frames_would_be_huge_is_taken_a_piece_at_a_time() -> None:
+    _, session, network, clock = make()
+    rows = [(*KEY, b"gw_%020d" % nonce, cbor.dumps({"timestamp": nonce})) for nonce in range(50)]
+    certificate = bytes(1 << 20)
+    most = 0
+    for _ in range(100):
+        for query in [query for query in network.queries if not query.deferred.called]:
+            before = sum(map(len, session.frames))
+            query.answer(encode_batch(rows[query.asked :], certificate, b"tree", True))
+            most = max(most, sum(map(len, session.frames)) - before)
+        clock.advance(INTERVAL / 10)
+    assert [frame.count(b"gw_") for frame in session.frames] == [1] * 50
+    assert [int(frame[frame.index(b"gw_") + 3 :][:20]) for frame in session.frames] == list(range(50))
+    assert most <= 5 << 20
+
+
+@pytest.mark.parametrize("number", [(1 << 63) - 1, 1 << 63, (1 << 64) - 1, 10**20 - 1])
+def test_numbers_that_no_canister_counts_up_to_cost_polls_and_in_the_end_the_clients(number: int) -> None:
+    _, session, network, clock = make(canister_grace=5.0)
+    row = (*KEY, b"gw_%020d" % number, cbor.dumps({"timestamp": 1}))
+    for _ in range(100):
+        for query in network.queries[-3:]:
+            if not query.deferred.called:
+                query.answer(encode_batch([row], b"cert", b"tree", False))
+        clock.advance(INTERVAL)
+    if number < 1 << 63:
+        assert len(session.frames) == 1
+        assert not session.ended
+    else:
+        assert session.frames == []
+        assert session.ended[0][0] == 4106

@@ -20,6 +20,11 @@ from icwsgw.ic.principal import MAX_LENGTH
 from icwsgw.ic.ws.client import CLIENT_KEY, LIMITS
 from icwsgw.ic.ws.heads import Heads, same_type
 
+#: Messages in one answer: with the CDK's keys and contents no more fit into its 3 MiB. Reading as many takes 30 ms.
+MAX_MESSAGES = 16_384
+#: Numbers of messages: a canister counts up from 0, so there is room above all that can be met for "from there on".
+MAX_NONCE = (1 << 63) - 1
+
 #: One message for a client: principal and nonce of its client key, key (UTF-8 of the text), content.
 Message = tuple[bytes, int, bytes, bytes]
 
@@ -51,6 +56,17 @@ class Batch:
         self.cert = cert
         self.tree = tree
         self.end_of_queue = end_of_queue
+
+    def cut(self, most_messages: int, most_bytes: int) -> None:
+        """Drop messages at the end that are too many; at least one stays, and those dropped have to be asked for again.
+
+        :param most_bytes: of all messages to clients, each of which comes with certificate and tree
+        """
+        shared = len(self.cert) + len(self.tree)
+        most = min(most_messages, max(1, most_bytes // (shared + 1)))
+        if len(self.messages) > most:
+            del self.messages[most:]
+            self.end_of_queue = False
 
 
 _ABSENT, _PLAIN, _OPTIONAL, _OTHER = range(4)  # forms of is_end_of_queue; _OTHER: not readable by offsets
@@ -107,6 +123,8 @@ def _parse_known(reply: bytes, pos: int, form: int) -> Batch:
     count, pos = _length(reply, pos + 1)
     if count > size:
         raise FormatError(f"ws_get_messages: {count} messages announced in {size} bytes")
+    if count > MAX_MESSAGES:
+        raise FormatError(f"ws_get_messages: {count} messages in one answer, at most {MAX_MESSAGES} are read")
     messages: list[Message] = []
     append = messages.append
     from_bytes = int.from_bytes
@@ -201,15 +219,17 @@ def _parse_other(reply: bytes) -> Batch:
 def nonce_of_key(key: bytes) -> int:
     """The nonce in a message's key, gateway principal . "_" . digits (the CDK writes 20 of them).
 
-    :raises FormatError: no such number at the end
+    :raises FormatError: no such number at the end, or none that a canister counts up to
     """
     digits = key[-20:]
-    if digits.isdigit() and key[-21:-20] == b"_":
-        return int(digits)
-    digits = key[key.rfind(b"_") + 1 :]
-    if not digits.isdigit() or len(digits) > 20 or len(digits) == len(key):
-        raise FormatError(f"message key {key[:100]!r} does not end in a nonce")
-    return int(digits)
+    if not digits.isdigit() or key[-21:-20] != b"_":
+        digits = key[key.rfind(b"_") + 1 :]
+        if not digits.isdigit() or len(digits) > 20 or len(digits) == len(key):
+            raise FormatError(f"message key {key[:100]!r} does not end in a nonce")
+    nonce = int(digits)
+    if nonce > MAX_NONCE:
+        raise FormatError(f"message key {key[:100]!r} ends in a nonce beyond {MAX_NONCE}")
+    return nonce
 
 
 def decode_get_args(arg: bytes) -> int:

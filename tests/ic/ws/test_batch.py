@@ -236,7 +236,7 @@ def test_principals_are_bounded() -> None:
 
 def test_nonces_of_keys() -> None:
     assert ws.nonce_of_key(b"aaaaa-aa_00000000000000000042") == 42
-    assert ws.nonce_of_key(b"aaaaa-aa_18446744073709551615") == (1 << 64) - 1
+    assert ws.nonce_of_key(b"aaaaa-aa_09223372036854775807") == (1 << 63) - 1
     assert ws.nonce_of_key(b"aaaaa-aa_7") == 7
     assert ws.nonce_of_key(b"_7") == 7
 
@@ -246,11 +246,37 @@ def test_nonces_of_keys() -> None:
     [
         *(b"", b"_", b"7", b"aaaaa-aa", b"a_", b"a_x", b"a_-1", b"a_+1", b"a_ 1", b"a_1_", b"a_1 ", b"a_\xd9\xa1"),
         *(b"a_100000000000000000000", b"00000000000000000000000000000042", b"a_" + b"9" * 5000),
+        *(b"a_09223372036854775808", b"a_18446744073709551615", b"a_99999999999999999999"),
     ],
 )
 def test_keys_without_a_nonce(key: bytes) -> None:
     with pytest.raises(FormatError):
         ws.nonce_of_key(key)
+
+
+def test_an_answer_of_more_messages_than_can_be_meant_is_refused() -> None:
+    row = (b"", 0, b"_1", b"")
+    assert (
+        len(ws.parse_get_messages(ws.encode_batch([row] * batch.MAX_MESSAGES, b"", b"", False)).messages)
+        == batch.MAX_MESSAGES
+    )
+    with pytest.raises(FormatError, match="16385 messages"):
+        ws.parse_get_messages(ws.encode_batch([row] * (batch.MAX_MESSAGES + 1), b"", b"", False))
+
+
+@pytest.mark.parametrize(
+    ("shared", "most_messages", "most_bytes", "left"),
+    [(0, 10, 5, 5), (0, 3, 1000, 3), (99, 10, 300, 3), (500, 10, 300, 1), (0, 5, 5, 5), (0, 100, 100, 5)],
+)
+def test_a_batch_is_cut_to_what_its_frames_may_take(
+    shared: int, most_messages: int, most_bytes: int, left: int
+) -> None:
+    rows = [(b"", 0, b"_%d" % number, b"") for number in range(5)]
+    for end in (True, False, None):
+        answer = ws.Batch(list(rows), bytes(shared // 2), bytes(shared - shared // 2), end)
+        answer.cut(most_messages, most_bytes)
+        assert answer.messages == rows[:left]
+        assert answer.end_of_queue is (end if left == 5 else False)
 
 
 @given(nonces)
