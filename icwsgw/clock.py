@@ -1,12 +1,19 @@
 """Time as the whole program takes it: the reactor, or a ``task.Clock`` under which hours pass in milliseconds.
 
 Protocols in place of zope's IReactorTime and IDelayedCall, which type checkers cannot follow.
+
+Twisted's reactors take their time from the wall clock, which somebody may set: an hour back, and every timer waits an
+hour longer; forward, and everything is late at once. :func:`only_forward` gives a reactor the system's monotonic
+clock instead. What needs the date asks :mod:`time` for it.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
+
+from twisted.internet.base import ReactorBase
 
 
 class Timer(Protocol):
@@ -33,3 +40,21 @@ class Clock(Protocol):
 
     def callLater(self, delay: float, callable: Callable[..., Any], /, *args: Any, **kw: Any) -> Any:  # noqa: N802
         """Call after some seconds; gives a :class:`Timer`."""
+
+
+def only_forward(reactor: Any, seconds: Callable[[], float] = time.monotonic) -> None:
+    """Let a reactor take its time from a clock that nobody sets; calls that are still to come keep their distance.
+
+    :param reactor: left as it is unless it is one of Twisted's own
+    :param seconds: the clock
+    """
+    if not isinstance(reactor, ReactorBase):
+        return
+    ahead = reactor.seconds() - seconds()
+    # for type checkers methods are not to be replaced
+    changed: Any = reactor
+    changed.seconds = seconds
+    # the cancelled ones too: they are in the same heap
+    for call in (*changed._pendingTimedCalls, *changed._newTimedCalls):
+        call.time -= ahead
+        call.seconds = seconds

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from twisted.python import usage
 
 from icwsgw._version import __version__
+from icwsgw.clock import only_forward
 from icwsgw.config import OPTIONS, GatewayConfig
 from icwsgw.descriptors import raise_limit
 from icwsgw.errors import ConfigError
@@ -149,6 +150,7 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
     """Make the gateway's service, with its log, for twistd."""
     from twisted.internet import reactor
 
+    only_forward(reactor)
     config = options.config
     report_start_errors()
     observer = make_observer(

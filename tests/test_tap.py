@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 from typing import Any
 
@@ -192,12 +193,15 @@ def test_the_service_brings_its_log_and_what_should_be_known(monkeypatch: pytest
     monkeypatch.setattr(supervisor, "make_supervisor", fake)
     monkeypatch.setattr(tap, "get_logger", lambda name: _Warnings(warned))
     options = parse("--opentelemetry-collector-endpoint", "grpc://otlp_collector:4317", "--workers", str(workers))
+    from twisted.internet import reactor
+
     root = makeService(options)
     assert made == [options.config]
     gateway, notifying = root
     assert isinstance(gateway, Gateway)
     assert isinstance(notifying, NotifyingService)
     assert hooks == [None, None, None]
+    assert reactor.seconds is time.monotonic  # type: ignore[attr-defined]
     # a supervisor's workers look to their own files
     assert warned == ["too few files"][: 2 - workers]
     from twisted.application.service import Application

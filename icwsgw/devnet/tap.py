@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from icwsgw.addresses import normalise
+from icwsgw.clock import only_forward
 from icwsgw.devnet.cdk import ACK_INTERVAL_MS, MAX_RETURNED_MESSAGES
 from icwsgw.devnet.hosting import CdkSettings
 from icwsgw.devnet.replica import Replica
@@ -189,6 +190,7 @@ def makeService(options: Options) -> DevnetService:  # noqa: N802
     """Return the service that ``twistd`` runs."""
     from twisted.internet import reactor
 
+    only_forward(reactor)
     report_start_errors(PROGRAM)
     end_well_on_signals(reactor)
     return devnet_service(reactor, options.config())[0]

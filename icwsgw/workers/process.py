@@ -18,6 +18,7 @@ from typing import Any
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import globalLogBeginner
 
+from icwsgw.clock import only_forward
 from icwsgw.config import GatewayConfig
 from icwsgw.descriptors import raise_limit
 from icwsgw.errors import ConfigError
@@ -158,6 +159,7 @@ def run(orders: Orders, rest: bytes = b"") -> None:
     from icwsgw.service import GatewayService
 
     reactor: Any = installed
+    only_forward(reactor)
     config = orders.config
     mark(worker=orders.worker)
     observer: Any = make_observer(

@@ -286,6 +286,21 @@ def test_orders_are_read_to_the_end_of_their_line() -> None:
     os.close(out)
 
 
+def test_a_worker_begins_by_taking_its_time_from_a_clock_that_nobody_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    from twisted.internet import reactor
+
+    class Begun(Exception):
+        pass
+
+    def only_forward(given: object) -> None:
+        assert given is reactor
+        raise Begun
+
+    monkeypatch.setattr(process, "only_forward", only_forward)
+    with pytest.raises(Begun):
+        process.run(Orders(0, CONFIG, ()))
+
+
 @pytest.mark.parametrize(
     ("descriptors", "line"),
     [
