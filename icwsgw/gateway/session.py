@@ -405,7 +405,9 @@ class ClientSession(RelayOwner):
         if self.trace is not None:
             self.trace.ended({"cause": cause, "state": before.name.lower(), **counts})
             traced = {"trace": self.trace.id}
-        if before is State.INIT and not self._worth_a_line(cause):
+        # a client that leaves chooses its code itself, and could choose another one each time
+        known = before is State.OPEN or self.open_executed
+        if not known and not self._worth_a_line("left" if left else f"closed with {cause}"):
             return
         _log.info(
             "session ended",
@@ -419,12 +421,12 @@ class ClientSession(RelayOwner):
             **traced,
         )
 
-    def _worth_a_line(self, cause: int) -> bool:
-        """A stranger that never opens a session may fill neither the log nor the disk."""
+    def _worth_a_line(self, what: str) -> bool:
+        """A stranger, whose ws_open no canister has executed, may fill neither the log nor the disk."""
         context = self.context
         peer = self.client.peer
         host = peer.rpartition(":")[0] if peer.startswith("[") or peer.count(":") == 1 else peer
-        return context.repeats.allows(f"closed with {cause}", host, context.clock.seconds())
+        return context.repeats.allows(what, host, context.clock.seconds())
 
     def _tell(self) -> None:
         """All that the client sent has left: now the canister may hear that it is gone."""

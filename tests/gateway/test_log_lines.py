@@ -8,18 +8,41 @@ from typing import Any
 import pytest
 from twisted.logger import globalLogPublisher
 
+from icwsgw.core.session import State
 from icwsgw.errors import HttpError
 from icwsgw.gateway.farewells import Farewells
+from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.poller import Poller
 from icwsgw.gateway.relay import Relay, RelayOwner, request_of
 from icwsgw.ic.envelope import call_content, expiry_after, sign_request
+from icwsgw.ic.principal import Principal
 from icwsgw.ic.request_id import request_id
 from icwsgw.ic.ws import encode_batch
 from icwsgw.observe.levels import DEBUG, INFO, Levels
 from icwsgw.observe.logs import set_levels
 from tests.support.fake_network import CANISTER, IDENTITY, NOW_NS, REPLIED_OK, envelope, make_context, rejected
+from tests.support.sdk_client import SdkClient
 
 KEY = (b"\x02" * 29, 77)
+
+
+class Stranger:
+    """A client whose ws_open no canister will execute."""
+
+    peer = "192.0.2.1:5"
+    waiting_bytes = 0
+
+    def deliver(self, frames: list[bytes], more: bool = False) -> None:
+        pass
+
+    def close(self, code: int, reason: str) -> None:
+        pass
+
+    def pause(self) -> None:
+        pass
+
+    def resume(self) -> None:
+        pass
 
 
 class Lines:
@@ -119,3 +142,39 @@ def test_a_canister_that_comes_and_goes_costs_few_lines(lines: Lines) -> None:
     assert 10 <= len(recoveries) <= 10 * (clock.seconds() / 60 + 1)
     assert len(failures) < 100
     poller.stop()
+
+
+def test_forged_opens_cost_few_lines(lines: Lines) -> None:
+    context, network, _ = make_context()
+    gateway = Gateway(context)
+    for number in range(100):
+        session = gateway.connect(Stranger())
+        sdk = SdkClient(Principal(b"%02d" % number + b"\x01"))
+        sdk.gateway = IDENTITY.principal
+        session.received(sdk.open_payload(NOW_NS), True)
+        network.calls[-1].answer(HttpError(400, "invalid signature"))
+        assert session.state is State.CLOSED
+    assert len(lines.of("session ended")) == 10
+    assert context.repeats.left_out == 90
+
+
+def test_strangers_that_leave_cost_few_lines_whatever_codes_they_choose(lines: Lines) -> None:
+    context, _, _ = make_context()
+    gateway = Gateway(context)
+    for code in range(3000, 3100):
+        gateway.connect(Stranger()).left(code)
+    assert len(lines.of("session ended")) == 10
+    assert len(context.repeats) == 1
+
+
+def test_each_client_that_a_canister_has_taken_has_its_line(lines: Lines) -> None:
+    context, network, _ = make_context()
+    gateway = Gateway(context)
+    for _ in range(100):
+        session = gateway.connect(Stranger())
+        sdk = SdkClient(CANISTER)
+        sdk.gateway = IDENTITY.principal
+        session.received(sdk.open_payload(NOW_NS), True)
+        network.calls[-1].answer(REPLIED_OK)
+        session.left(1000)
+    assert len(lines.of("session ended")) == 100
