@@ -159,9 +159,8 @@ class ClientSession(RelayOwner):
 
     def deliver(self, frames: list[bytes], more: bool = False) -> None:
         """Frames of the canister's messages to this client, in order; ``more`` may come at once, from a deep queue."""
-        if self.state is State.SETUP:
-            self._opened()
-        elif self.state is not State.OPEN:
+        state = self.state
+        if state is not State.OPEN and state is not State.SETUP:
             return
         self.messages_down += len(frames)
         size = 0
@@ -169,6 +168,9 @@ class ClientSession(RelayOwner):
             size += len(one)
         self.bytes_down += size
         self.context.metrics.canister_bytes.inc(size)
+        if state is State.SETUP:
+            # counted by now: it may turn out to be the older connection, and is none that the canister never spoke to
+            self._opened()
         self.client.deliver(frames, more)
 
     def first_message(self, content: bytes) -> bool:
