@@ -258,9 +258,8 @@ class Gateway:
             self.spread.leave(session.identity_index)
         self.registry.sessions.discard(session)
         self.registry.ending.discard(session)
-        if self._idle is not None and not self.registry.sessions and not self.registry.ending:
-            idle, self._idle = self._idle, None
-            idle.callback(None)
+        if self._idle is not None:
+            self._note_idle()
 
     # the end
 
@@ -271,6 +270,9 @@ class Gateway:
             least five), after which those not told are given up
         """
         done: Deferred[None] = Deferred()
+        if self.draining and self._idle is None:
+            done.callback(None)
+            return done
         self._drained.append(done)
         if self.draining:
             return done
@@ -281,10 +283,8 @@ class Gateway:
         self._deadline = self.context.clock.callLater(window + max(window, 5.0), self._give_up_drain)
         self._idle = Deferred()
         self._idle.addCallback(self._end_drain)
-        if not registry.sessions and not registry.ending:
-            self._idle.callback(None)
-        else:
-            self._drain_some()
+        self._drain_some()
+        self._note_idle()
         return done
 
     def hurry(self) -> None:
@@ -298,6 +298,12 @@ class Gateway:
         self._deadline = self.context.clock.callLater(HURRY_SECONDS, self._give_up_drain)
         self._drain_rate = max(MIN_DRAIN_RATE, len(self.registry.sessions) / DRAIN_PERIOD)
         self._drain_some()
+
+    def _note_idle(self) -> None:
+        """End the drain if nobody is left."""
+        if self._idle is not None and not self.registry.sessions and not self.registry.ending:
+            idle, self._idle = self._idle, None
+            idle.callback(None)
 
     def _drain_some(self) -> None:
         self._drain_call = None

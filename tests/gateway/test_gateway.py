@@ -235,3 +235,33 @@ def test_what_is_denied_at_run_time_is_denied_besides_the_lists_and_whatever_the
     assert other.closed == []
     assert world.gateway.deny(frozenset()) == 0
     assert world.connect()[0].closed == []
+
+
+def test_a_connection_that_turns_out_to_be_the_older_one_does_not_take_the_newer_one_along() -> None:
+    world = World(identities=2)
+    heard: list[int] = []
+    world.gateway.announce = lambda canister, sender, at_ns: heard.append(at_ns)
+    identity = Ed25519Identity(b"\x25" * 32)
+    older, session = world.connect(identity=identity)
+    world.network.calls[-1].answer(REPLIED_OK)
+    newer, _ = world.open(identity=identity, at_ns=80)
+    # its own queue tells of it later, though it was opened first
+    session.opened_at_ns = 70
+    session.deliver([b"open"])
+    assert older.closed[0][0] == CloseCode.REPLACED
+    assert newer.closed == []
+    assert 0 not in heard, "other processes are not told of a client that had left"
+
+
+def test_a_drain_of_nobody_is_over_at_once_and_stays_so() -> None:
+    world = World()
+    done: list[int] = []
+    world.gateway.drain(5.0).addCallback(lambda _: done.append(1))
+    assert done == [1]
+    late, _ = world.connect()
+    assert late.closed[0][0] == CloseCode.DRAINING
+    world.gateway.hurry()
+    world.gateway.drain(5.0).addCallback(lambda _: done.append(2))
+    assert done == [1, 2]
+    world.gateway.stop()
+    assert world.clock.getDelayedCalls() == []
