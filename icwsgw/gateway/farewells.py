@@ -125,9 +125,10 @@ class Farewells:
             if farewell.retry is not None:
                 farewell.retry.cancel()
                 farewell.retry = None
+            # all of them before a call is cancelled, which would make room for the next that waits
+            farewell.lane.forget(farewell)
+        for farewell in left:
             call = farewell.call
-            if call is None:
-                farewell.lane.forget(farewell)
             self._end(farewell, "abandoned")
             if call is not None:
                 call.cancel()

@@ -204,3 +204,18 @@ def test_a_client_key_that_leaves_twice_is_told_twice() -> None:
     clock.advance(1)
     farewells.say(CANISTER, 0, KEY, lambda: None)
     assert network.calls[0].body != network.calls[1].body
+
+
+def test_giving_up_sends_no_more() -> None:
+    context, network, clock = make_context()
+    done: list[int] = []
+    farewells = Farewells(context)
+    for number in range(2 * MAX_IN_FLIGHT):
+        farewells.say(CANISTER, 0, (KEY[0], number), lambda number=number: done.append(number))
+    sent = len(network.calls)
+    assert sent < MAX_IN_FLIGHT
+    farewells.abandon()
+    assert len(network.calls) == sent, "a call that is cancelled makes room for none that waits"
+    assert sorted(done) == list(range(2 * MAX_IN_FLIGHT))
+    assert (farewells.shares.busy, len(farewells.shares.line)) == (0, 0)
+    assert clock.getDelayedCalls() == []
