@@ -45,12 +45,13 @@ class Outbox:
         frame that has to come next
     """
 
-    __slots__ = ("_backlog", "_held", "_paused", "_queue", "_transport", "full", "owner", "size")
+    __slots__ = ("_backlog", "_held", "_paused", "_queue", "_ready", "_transport", "full", "owner", "size")
 
     def __init__(self, transport: Any, backlog: Backlog, owner: Any) -> None:
         self._transport = transport
         self._backlog = backlog
         self._paused = False
+        self._ready = False  # the transport wants more, but was given nothing since it was too much
         self._held: list[bytes] | None = None
         self._queue: deque[tuple[float, bytes]] | None = None
         self.owner = owner
@@ -114,6 +115,8 @@ class Outbox:
         self._queue = None
         self.size = 0
         self.full = False
+        if self._ready:
+            self._ready = self._paused = False
         self._backlog.backlog.discard(self)
 
     # IPushProducer; the names are Twisted's
@@ -125,6 +128,8 @@ class Outbox:
     def resumeProducing(self) -> None:  # noqa: N802
         """The transport's buffer is empty."""
         if self.full:
+            # it does not ask a second time
+            self._ready = True
             return
         self._paused = False
         queue = self._queue
@@ -138,4 +143,5 @@ class Outbox:
     def stopProducing(self) -> None:  # noqa: N802
         """The connection is lost."""
         self._paused = True
+        self._ready = False
         self.clear()

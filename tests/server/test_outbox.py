@@ -211,3 +211,32 @@ def test_never_more_than_the_bound_and_one_message_waits_and_what_left_is_a_begi
             sent += data
         assert outbox.size <= 100 + 40
     assert sent.startswith(b"".join(transport.written))
+
+
+@pytest.mark.parametrize("end", ["clear", "flush"])
+def test_a_close_frame_leaves_although_the_transport_was_ready_before_anybody_saw_that_it_was_too_much(
+    end: str,
+) -> None:
+    outbox, transport, _ = make(most=10)
+    outbox.send(b"x" * 11)
+    outbox.send(b"y" * 5)
+    outbox.send(b"z" * 6)
+    assert outbox.full
+    # it does not ask again: it has said that it is ready
+    transport.drain()
+    transport.room = 100
+    getattr(outbox, end)()
+    outbox.send(b"close frame")
+    assert transport.written == [b"x" * 11, *([b"y" * 5 + b"z" * 6] if end == "flush" else []), b"close frame"]
+
+
+def test_a_close_frame_waits_for_a_transport_that_is_full_again() -> None:
+    outbox, transport, _ = make(most=12)
+    outbox.send(b"x" * 11)
+    outbox.send(b"y" * 13)
+    transport.drain()
+    outbox.flush()
+    outbox.send(b"close frame")
+    assert transport.written == [b"x" * 11, b"y" * 13]
+    transport.drain()
+    assert transport.written[2:] == [b"close frame"]
