@@ -301,31 +301,39 @@ class WorkerPool:
                 _log.warn("worker has not ended well", number=number, pid=worker.pid, reason=_plain(reason))
             self._check_empty()
             return
-        lived = self.clock.seconds() - worker.started
-        self._failures[number] = 0 if lived >= STEADY else self._failures[number] + 1
-        failures = self._failures[number]
-        pause = min(FIRST_PAUSE * 2 ** (failures - 1), LAST_PAUSE) if failures else 0.0
-        _log.error(
-            "worker has died, its clients have to connect again",
-            number=number,
-            pid=worker.pid,
-            reason=_plain(reason),
-            lived_s=round(lived, 1),
-            next_in_s=pause,
-        )
-        self._restarting[number] = self.clock.callLater(pause, self._restart, number)
+        words = "worker has died, its clients have to connect again"
+        self._start_later(number, worker.started, words, pid=worker.pid, reason=_plain(reason))
 
     # inside
 
+    def _start_later(self, number: int, started: float, words: str, **fields: object) -> None:
+        """Say why a worker has no process, and start it again.
+
+        :param started: when its last process was
+        """
+        lived = self.clock.seconds() - started
+        self._failures[number] = 0 if lived >= STEADY else self._failures[number] + 1
+        failures = self._failures[number]
+        pause = min(FIRST_PAUSE * 2 ** (failures - 1), LAST_PAUSE) if failures else 0.0
+        _log.error(words, number=number, **fields, lived_s=round(lived, 1), next_in_s=pause)
+        self._restarting[number] = self.clock.callLater(pause, self._restart, number)
+
     def _restart(self, number: int) -> None:
         del self._restarting[number]
-        self.restarted[number] += 1
-        self._start(number)
+        self.restarted[number] += self._start(number)
 
-    def _start(self, number: int) -> None:
+    def _start(self, number: int) -> bool:
+        """Start a worker's process, or see to it that it is tried again; whether there is one."""
         worker = Worker(self, number, self._orders(number))
         self.workers[number] = worker
-        worker.process = self._spawn(worker)
+        try:
+            worker.process = self._spawn(worker)
+        except OSError as error:
+            # no memory or no process to be had, which may pass
+            del self.workers[number]
+            self._start_later(number, worker.started, "worker cannot be started", reason=error)
+            return False
+        return True
 
     def _look(self) -> None:
         now = self.clock.seconds()

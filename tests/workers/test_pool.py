@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 from typing import Any
 
@@ -309,3 +310,42 @@ def test_a_question_does_not_wait_for_a_worker_that_hangs() -> None:
     world.processes[1].say(said="answer", number=1, answer=None)
     world.clock.advance(PATIENCE)
     assert done == [Replies({}, [0, 1])]
+
+
+def test_a_process_that_cannot_be_started_is_tried_again() -> None:
+    world = Pool().ready()
+    spawn, refusals = world.spawn, [OSError(errno.ENOMEM, "Cannot allocate memory")] * 2
+
+    def refuse(worker: Worker) -> Process:
+        if refusals:
+            raise refusals.pop()
+        return spawn(worker)
+
+    world.pool._spawn = refuse
+    world.clock.advance(STEADY)
+    world.processes[1].end(signal=9)
+    world.clock.advance(0)
+    assert list(world.pool.workers) == [0]
+    assert world.pool.state() is None
+    world.clock.pump([0.5] * 6)
+    assert not refusals
+    world.processes[2].ready()
+    assert world.pool.ready == 2
+    assert world.pool.restarts == 1
+
+
+def test_a_drain_ends_although_a_process_could_not_be_started() -> None:
+    world = Pool().ready()
+    world.clock.advance(STEADY)
+
+    def refuse(worker: Worker) -> Process:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    world.pool._spawn = refuse
+    world.processes[1].end(signal=9)
+    world.clock.advance(0)
+    deaf, ended = map(fired, world.pool.drain(5.0, 30.0))
+    world.processes[0].say(said="deaf")
+    world.processes[0].end()
+    assert (deaf, ended) == ([None], [None])
+    assert world.clock.getDelayedCalls() == []
