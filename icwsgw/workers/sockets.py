@@ -146,7 +146,12 @@ class UnixPort:
                 return
             with connection:
                 connection.setblocking(False)
-                self._reactor.adoptStreamConnection(connection.fileno(), socket.AF_UNIX, self._factory)
+                try:
+                    # takes a descriptor of its own, and accepting may have taken the last one
+                    self._reactor.adoptStreamConnection(connection.fileno(), socket.AF_UNIX, self._factory)
+                except OSError as error:
+                    self._pause(error)
+                    return
 
     def _pause(self, error: OSError) -> None:
         _log.error("accepting no connections for a while", reason=errno.errorcode.get(error.errno or 0, str(error)))

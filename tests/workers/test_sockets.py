@@ -125,6 +125,7 @@ class Reactor(Clock):
         super().__init__()
         self.readers: set[object] = set()
         self.adopted: list[int] = []
+        self.full = False
 
     def addReader(self, reader: object) -> None:
         self.readers.add(reader)
@@ -134,6 +135,8 @@ class Reactor(Clock):
 
     def adoptStreamConnection(self, descriptor: int, family: int, factory: object) -> None:
         assert family == socket.AF_UNIX
+        if self.full:
+            raise OSError(errno.EMFILE, "Too many open files")
         self.adopted.append(descriptor)
 
 
@@ -192,3 +195,14 @@ class Accepting(SynchronousTestCase):
         port.doRead()
         port.stopListening()
         assert reactor.getDelayedCalls() == []
+
+    def test_a_pause_when_accepting_has_taken_the_last_descriptor(self) -> None:
+        reactor, port = self.port(Listening(3))
+        reactor.full = True
+        port.doRead()
+        assert not reactor.readers
+        reactor.full = False
+        reactor.advance(PAUSE)
+        assert reactor.readers == {port}
+        port.doRead()
+        assert len(reactor.adopted) == 2
