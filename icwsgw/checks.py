@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 from icwsgw.addresses import parse_description
@@ -43,13 +45,21 @@ def check_files(config: GatewayConfig) -> None:
             make_endpoint(reactor, address, tls)
         if kind != "systemd" and config.workers > 1 and address in config.gateway_addresses:
             socket_endpoint(reactor, address)
-    check_key_file(config.key_file)
+    if check_key_file(config.key_file) is None:
+        _check_room(config.key_file)
     if config.admin_endpoint and parse_description(config.admin_endpoint).kind != "systemd":
         make_endpoint(reactor, config.admin_endpoint)
     if config.admin_token_file is not None:
         TokenFile(config.admin_token_file)
     if config.exports_traces:
         load_tracing()
+
+
+def _check_room(path: Path) -> None:
+    """Check whether a file, and the directories above it that are missing, could be made."""
+    place = next(each for each in path.parents if each.exists())
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise ConfigError(f"cannot make key file {path}: this user may not write to {place}")
 
 
 def principals(config: GatewayConfig) -> list[str]:

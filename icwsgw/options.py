@@ -188,7 +188,7 @@ def _durations(name: str, unit: float, least: float, most: float) -> Kind:
     def parse(text: str) -> float:
         match = _DURATION.fullmatch(text.strip())
         if not match:
-            raise ConfigError(f"{text!r} is not a duration")
+            raise ConfigError(f"{text!r} is not a duration such as 250ms, 10s, 2m or 1h")
         value = float(match[1]) * (_DURATION_UNITS[match[2]] if match[2] else unit)
         if not least <= value <= most:
             raise ConfigError(f"{text!r} is outside {bounds}")
@@ -249,7 +249,7 @@ def size(least: int, most: int = 1 << 32) -> Kind:
     def parse(text: str) -> int:
         match = _SIZE.fullmatch(text.strip())
         if not match:
-            raise ConfigError(f"{text!r} is not a number of bytes")
+            raise ConfigError(f"{text!r} is not a number of bytes such as 65536, 64K, 8M or 1G")
         value = int(match[1]) * _SIZE_UNITS[(match[2] or "").upper()]
         if not least <= value <= most:
             raise ConfigError(f"{text!r} is outside {bounds}")

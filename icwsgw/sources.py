@@ -1,11 +1,13 @@
 """Where option values come from: the command line outweighs the environment, that the file, that the default.
 
 Unknown keys of the ``--config`` file are refused. Unknown ``ICWS_`` variables are not: container platforms set
-some of their own (``ICWS_SERVICE_HOST`` beside a service named icws).
+some of their own (``ICWS_SERVICE_HOST`` beside a service named icws). Those that look like a misspelt option are told
+(:func:`doubts`).
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
@@ -22,6 +24,10 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+#: What Kubernetes sets beside a service.
+_OF_A_SERVICE = re.compile(r"_SERVICE_(HOST|PORT)|_PORT(_\d+_(TCP|UDP).*)?$")
 
 
 class Sourced(NamedTuple):
@@ -67,6 +73,18 @@ def suggestion(name: str, prefix: str = "", known: Iterable[str] = BY_NAME) -> s
     """
     near = get_close_matches(name, list(known), n=1, cutoff=0.75)
     return f"; did you mean {prefix}{near[0]}?" if near else ""
+
+
+def doubts(environment: Mapping[str, str]) -> list[str]:
+    """Say which variables set nothing and may have been meant to, a line each."""
+    known = {"ICWS_CONFIG", *(entry.variable for entry in OPTIONS)}
+    lines = []
+    for name in sorted(environment):
+        if name.startswith("ICWS_") and name not in known:
+            meant = suggestion(name[5:], "ICWS_", (other[5:] for other in known))
+            if meant and not _OF_A_SERVICE.search(name):
+                lines.append(f"{name} in the environment is not an option{meant}")
+    return lines
 
 
 def _from_environment(entry: Option, environment: Mapping[str, str]) -> tuple[str, str] | None:

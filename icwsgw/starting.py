@@ -25,8 +25,8 @@ from icwsgw.errors import ConfigError
 PROGRAM = "twistd icws"
 
 
-def one_line(error: BaseException, program: str = PROGRAM) -> str:
-    """Write an error for the operator on one line."""
+def one_line(error: BaseException | str, program: str = PROGRAM) -> str:
+    """Write an error, or a doubt, for the operator on one line."""
     return f"{program}: {' '.join(str(error).split())}"
 
 

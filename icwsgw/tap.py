@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,7 +25,7 @@ from icwsgw.observe.recent import Recent
 from icwsgw.options import Option
 from icwsgw.printing import as_file, describe
 from icwsgw.reloading import Reloader
-from icwsgw.sources import Sourced, load, suggestion
+from icwsgw.sources import Sourced, doubts, load, suggestion
 from icwsgw.starting import end_well_on_signals, one_line, reload_on_hangup, report_start_errors
 
 if TYPE_CHECKING:
@@ -105,6 +106,11 @@ class Options(usage.Options):
         found = re.fullmatch(r"option --(\S+) not recognized", str(error))
         return suggestion(found[1], "--", (name.rstrip("=") for name in self.longOpt)) if found else ""
 
+    def parseArgs(self, *words: str) -> None:  # noqa: N802
+        """Refuse words that are no options, of which there are none."""
+        if words:
+            raise usage.UsageError(f"{words[0]!r} is no option: options begin with --, and flags take no value")
+
     def postOptions(self) -> None:  # noqa: N802
         """Add the other sources, and check the whole."""
         given: dict[str, Any] = dict(self.gathered)
@@ -118,6 +124,8 @@ class Options(usage.Options):
             from icwsgw.checks import check_files
 
             check_files(self.config)
+            for doubt in doubts(os.environ):
+                print(one_line(doubt), file=sys.stderr)
         if self["print-principal"]:
             from icwsgw.checks import principals
 
@@ -153,15 +161,20 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
     only_forward(reactor)
     config = options.config
     report_start_errors()
-    observer = make_observer(
-        parse_levels(config.log_level),
-        config.log_format,
-        file_levels=parse_levels(config.log_file_level),
-        traces=config.data_dir / "traces",
-        twistd=options.parent,
-    )
+    try:
+        observer = make_observer(
+            parse_levels(config.log_level),
+            config.log_format,
+            file_levels=parse_levels(config.log_file_level),
+            traces=config.data_dir / "traces",
+            twistd=options.parent,
+        )
+    except OSError as error:
+        raise ConfigError(f"cannot write the log {error.filename}: {error.strerror}") from None
     recent = Recent().listen()
     log = get_logger("service")
+    for doubt in doubts(os.environ):
+        log.warn(doubt)
     if config.exports_traces:
         load_tracing()
     elif config.opentelemetry_collector_endpoint:

@@ -1,3 +1,4 @@
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,14 @@ def test_what_is_of_use_passes_and_nothing_is_made(tmp_path: Path) -> None:
     check_files(GatewayConfig(data_dir=tmp_path / "data", gateway_addresses=addresses))
     check_files(GatewayConfig(data_dir=tmp_path / "data", prometheus_endpoint=None))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_file_that_could_not_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(ConfigError, match=f"cannot make key file .*: this user may not write to {tmp_path}$"):
+        check_files(GatewayConfig(data_dir=tmp_path / "some" / "data"))
+    (tmp_path / "some").mkdir()
+    check_files(GatewayConfig(data_dir=tmp_path / "some" / "data"))
 
 
 def test_traces_need_opentelemetry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

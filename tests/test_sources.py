@@ -7,7 +7,7 @@ import pytest
 from icwsgw.config import OPTIONS, GatewayConfig
 from icwsgw.errors import ConfigError
 from icwsgw.options import Option
-from icwsgw.sources import load
+from icwsgw.sources import doubts, load
 
 
 @pytest.fixture
@@ -169,3 +169,25 @@ def test_a_misspelt_key_is_told_what_it_may_have_been(file: Path, key: str, word
 def test_a_float_without_an_exponent(file: Path) -> None:
     file.write_text("drain-window = 0.00001\n")
     assert load({}, {}, file).config.drain_window == 0.00001
+
+
+def test_variables_that_look_misspelt_are_told() -> None:
+    environment = {
+        "ICWS_WORKRES": "3",
+        "ICWS_WORKERS": "3",
+        "ICWS_CONFIG": "x",
+        "ICWS_MAX_CONECTIONS": "1",
+        "WORKRES": "1",
+        # of other programs, and what Kubernetes sets beside services named icws and icws-workers
+        "ICWS_IMAGE": "icws",
+        "ICWS_TLS_DIR": "/etc/icws/tls",
+        "ICWS_SERVICE_HOST": "10.0.0.1",
+        "ICWS_SERVICE_PORT_CLIENTS": "8080",
+        "ICWS_PORT": "tcp://10.0.0.1:8080",
+        "ICWS_PORT_8080_TCP_ADDR": "10.0.0.1",
+        "ICWS_WORKERS_PORT": "tcp://10.0.0.1:8080",
+    }
+    assert doubts(environment) == [
+        "ICWS_MAX_CONECTIONS in the environment is not an option; did you mean ICWS_MAX_CONNECTIONS?",
+        "ICWS_WORKRES in the environment is not an option; did you mean ICWS_WORKERS?",
+    ]

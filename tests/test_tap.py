@@ -95,13 +95,15 @@ def test_a_file_is_read_again_from_wherever_the_process_is(tmp_path: Path, monke
         (["--pollinginterval", "1"], "option --pollinginterval not recognized; did you mean --polling-interval?"),
         (["--colour", "red"], "option --colour not recognized"),
         (["--polling-interval"], "option --polling-interval requires argument"),
-        (["--polling-interval", "x"], "--polling-interval: 'x' is not a duration"),
+        (["--polling-interval", "x"], "--polling-interval: 'x' is not a duration such as 250ms, 10s, 2m or 1h"),
+        (["--outbox-bytes", "4q"], "--outbox-bytes: '4q' is not a number of bytes such as 65536, 64K, 8M or 1G"),
         (
             ["--gateway-address", "1.2.3.4:99999"],
             "--gateway-address: address '1.2.3.4:99999': port 99999 is above 65535",
         ),
         (["--devnet=no"], "option --devnet must not have an argument"),
-        (["more"], "Wrong number of arguments."),
+        (["more"], "'more' is no option: options begin with --, and flags take no value"),
+        (["--compression", "yes"], "'yes' is no option: options begin with --, and flags take no value"),
         (["--config", "missing.toml"], "cannot read missing.toml: No such file or directory"),
         (
             ["--tls-certificate-pem-path", "c"],
@@ -192,6 +194,7 @@ def test_the_service_brings_its_log_and_what_should_be_known(monkeypatch: pytest
     monkeypatch.setattr(tap, "raise_limit", lambda connections: "too few files")
     monkeypatch.setattr(supervisor, "make_supervisor", fake)
     monkeypatch.setattr(tap, "get_logger", lambda name: _Warnings(warned))
+    monkeypatch.setenv("ICWS_WORKRES", "3")
     options = parse("--opentelemetry-collector-endpoint", "grpc://otlp_collector:4317", "--workers", str(workers))
     from twisted.internet import reactor
 
@@ -203,12 +206,32 @@ def test_the_service_brings_its_log_and_what_should_be_known(monkeypatch: pytest
     assert hooks == [None, None, None]
     assert reactor.seconds is time.monotonic  # type: ignore[attr-defined]
     # a supervisor's workers look to their own files
-    assert warned == ["too few files"][: 2 - workers]
+    doubt = "ICWS_WORKRES in the environment is not an option; did you mean ICWS_WORKERS?"
+    assert warned == [doubt, "too few files"][: 3 - workers]
     from twisted.application.service import Application
 
     application = Application("icws")
     root.setServiceParent(application)
     assert application.getComponent(ILogObserver) is not None
+
+
+def test_a_log_that_cannot_be_written_ends_the_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tap, "report_start_errors", lambda: None)
+    (tmp_path / "file").touch()
+    options = parse("--log-file-level", "info", "--data-dir", "file")
+    with pytest.raises(ConfigError, match=f"^cannot write the log {tmp_path}/file/traces: Not a directory$"):
+        makeService(options)
+
+
+def test_check_config_tells_of_variables_that_look_misspelt(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ICWS_WORKRES", "3")
+    with pytest.raises(SystemExit) as caught:
+        parse("--check-config")
+    assert caught.value.code == 0
+    said = capsys.readouterr().err
+    assert said == "twistd icws: ICWS_WORKRES in the environment is not an option; did you mean ICWS_WORKERS?\n"
 
 
 class _Warnings:

@@ -138,8 +138,11 @@ def _code(value: Any) -> int:
 def _window(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise Refused(400, "window is a number of seconds")
+    kind = BY_NAME["drain-window"].kind
+    if value < 0:
+        raise Refused(400, f"window: {value:g} is outside {kind.bounds}")
     try:
-        window: float = BY_NAME["drain-window"].kind.parse(f"{value:f}")
+        window: float = kind.parse(f"{value:f}")
     except (ConfigError, OverflowError) as error:
         raise Refused(400, f"window: {error}") from None
     return window

@@ -114,7 +114,7 @@ class Gateway:
             answer = response.read(MAX_ANSWER)
         except (OSError, http.client.HTTPException) as error:
             words = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or "no answer"
-            raise Failed(f"{self._endpoint}: {words}") from None
+            raise Failed(f"cannot reach {self._endpoint}: {words}") from None
         finally:
             asked.close()
         return _document(response.status, answer)

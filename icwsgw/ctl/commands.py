@@ -227,7 +227,7 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     _check(parser, words)
     endpoint = getattr(words, "endpoint", environment.get("ICWS_ADMIN_ENDPOINT", ""))
     if not endpoint:
-        parser.error("say --endpoint, or set ICWS_ADMIN_ENDPOINT: where is the gateway's admin endpoint?")
+        parser.error("say where the gateway's admin endpoint is: --endpoint, or ICWS_ADMIN_ENDPOINT in the environment")
     file = getattr(words, "token_file", environment.get("ICWS_ADMIN_TOKEN_FILE") or None)
     command = _COMMANDS[words.command]
     try:

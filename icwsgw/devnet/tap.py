@@ -167,6 +167,11 @@ class Options(usage.Options):
         except (usage.UsageError, ValueError) as error:
             raise SystemExit(one_line(error, PROGRAM)) from None
 
+    def parseArgs(self, *words: str) -> None:  # noqa: N802
+        """Refuse words that are no options, of which there are none."""
+        if words:
+            raise usage.UsageError(f"{words[0]!r} is no option: options begin with --, and flags take no value")
+
     def config(self) -> DevnetConfig:
         """Return the options as a configuration.
 

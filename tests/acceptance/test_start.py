@@ -56,7 +56,7 @@ def taken() -> Iterator[int]:
     ("words", "line"),
     [
         (["--polling-intervall", "100"], "option --polling-intervall not recognized; did you mean --polling-interval?"),
-        (["--polling-interval", "soon"], "--polling-interval: 'soon' is not a duration"),
+        (["--polling-interval", "soon"], "--polling-interval: 'soon' is not a duration such as 250ms, 10s, 2m or 1h"),
         (["--gateway-address", "http:80:x"], "address 'http:80:x': Unknown endpoint type: 'http'"),
         (
             ["--tls-certificate-pem-path", "c", "--tls-certificate-key-pem-path", "k"],

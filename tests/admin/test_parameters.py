@@ -75,7 +75,7 @@ def test_bodies() -> None:
         (b'{"code": true}', "code is one of"),
         (b'{"window": "10"}', "number of seconds"),
         (b'{"window": true}', "number of seconds"),
-        (b'{"window": -1}', "window: "),
+        (b'{"window": -1}', "window: -1 is outside 0 to 1 h"),
         (b'{"window": 3601}', "outside 0 to 1 h"),
         (b'{"window": NaN}', "window: "),
         (b'{"window": 1e999}', "window: "),

@@ -126,7 +126,7 @@ def test_where_the_gateway_is(fake: type[Fake], capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit) as ended:
         run(["deny"], {})
     assert ended.value.code == 2
-    assert "say --endpoint, or set ICWS_ADMIN_ENDPOINT" in capsys.readouterr().err
+    assert "say where the gateway's admin endpoint is: --endpoint" in capsys.readouterr().err
 
 
 def test_what_fails_is_a_line(fake: type[Fake], capsys: pytest.CaptureFixture[str]) -> None:

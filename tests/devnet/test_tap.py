@@ -53,6 +53,7 @@ def test_every_option() -> None:
         "--query-latency=-1",
         "--call-latency=nan",
         "--unknown",
+        "word",
     ],
 )
 def test_what_is_wrong_is_said_before_anything_starts(argument: str) -> None:
