@@ -39,15 +39,16 @@ _TEXT_CHUNK: Final = -5
 _INDEFINITE: Final = {2: _BYTES_CHUNK, 3: _TEXT_CHUNK, 4: _ARRAY_ITEM, 5: _MAP_KEY}
 
 
-def loads(data: bytes, *, max_depth: int = 32) -> Any:
+def loads(data: bytes, *, max_depth: int = 32, max_items: int = MAX_ITEMS) -> Any:
     """Decode one CBOR item that takes up the whole of ``data``.
 
     :param max_depth: how deep containers may nest
+    :param max_items: how many items there may be, those in containers too; what is shorter is not counted
     :returns: int, bytes, str, list, dict, bool, None, float, UNDEFINED or cbor2's CBORSimpleValue
     :raises FormatError: not well-formed, trailing bytes, or more than this module allows
     """
     size = len(data)
-    if size > MAX_ITEMS and item_end(data, 0) != size:
+    if size > max_items and item_end(data, 0, max_items) != size:
         raise FormatError("CBOR: bytes after the end")
     stream = BytesIO(data)
     if data.startswith(SELF_DESCRIBE):
@@ -112,17 +113,17 @@ def head(major: int, argument: int) -> bytes:
     return bytes((top | 27,)) + argument.to_bytes(8, "big")
 
 
-def item_end(data: bytes, start: int = 0) -> int:
+def item_end(data: bytes, start: int = 0, max_items: int = MAX_ITEMS) -> int:
     """Find where the item that begins at ``start`` ends, without decoding it.
 
     :returns: offset of the first byte after the item
-    :raises FormatError: the item is not well-formed, is cut, or holds more than MAX_ITEMS items
+    :raises FormatError: the item is not well-formed, is cut, or holds more than ``max_items`` items
     """
     end = len(data)
     position = start
     outer: list[int] = []
     wanted = 1
-    for _ in range(MAX_ITEMS):
+    for _ in range(max_items):
         if position >= end:
             raise FormatError("CBOR: cut short")
         if data[position] == _BREAK:
@@ -154,7 +155,7 @@ def item_end(data: bytes, start: int = 0) -> int:
             if not outer:
                 return position
             wanted = outer.pop()
-    raise FormatError(f"CBOR: more than {MAX_ITEMS} items")
+    raise FormatError(f"CBOR: more than {max_items} items")
 
 
 def map_spans(data: bytes, start: int = 0) -> dict[str, tuple[int, int]]:

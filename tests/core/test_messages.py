@@ -8,10 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icwsgw.core.messages import (
+    MAX_CLIENT_ITEMS,
+    MAX_CONTENT_ITEMS,
     BatchFramer,
     frame,
     frame_header,
     handshake,
+    message_place,
     message_timestamp,
     parse_client_frame,
     payload_of,
@@ -198,3 +201,19 @@ def test_a_damaged_frame_is_refused_or_what_it_says_is_what_is_relayed(
     )
     assert (content["method_name"], content["ingress_expiry"]) == (parsed.method_name, parsed.ingress_expiry)
     assert cbor.loads(payload, max_depth=50)["envelope"] == cbor.loads(parsed.body, max_depth=50)
+
+
+def test_items_are_counted_before_they_are_made() -> None:
+    targets: list[bytes] = [b"canister"] * 1000
+    chain = [{"delegation": {"pubkey": b"", "expiration": 1, "targets": targets}, "signature": b""}]
+    parse_client_frame(client_frame({**envelope(), "sender_delegation": chain}))
+    for count in (MAX_CLIENT_ITEMS, 60_000, 1_000_000):
+        for extra in ({"x": [0] * count}, {"x": {str(number): 0 for number in range(count // 2)}}):
+            with pytest.raises(FormatError, match="more than 2048 items"):
+                parse_client_frame(client_frame({**envelope(), **extra}))
+
+
+def test_a_content_of_too_many_items_is_not_the_cdks() -> None:
+    content = {"sequence_num": 1, "timestamp": 2, "content": bytes(100_000)}
+    assert message_place(cbor2.dumps(content)) == (1, 2)
+    assert message_place(cbor2.dumps({**content, "content": [0] * MAX_CONTENT_ITEMS})) == (None, None)

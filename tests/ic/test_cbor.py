@@ -401,3 +401,14 @@ def test_map_spans_of_damaged_data_stay_inside(data: st.DataObject, value: dict[
 @pytest.mark.parametrize(("data", "value"), [("a0", None), ("a16161f6", None), ("a16161f7", None), ("a1616100", 0)])
 def test_a_field_that_is_not_there_can_be_written_in_three_ways(data: str, value: Any) -> None:
     assert optional(loads(bytes.fromhex(data)), "a") == value
+
+
+def test_a_caller_may_ask_for_fewer_items() -> None:
+    for value in ([0] * 99, {str(number): b"" for number in range(49)}, [[]] * 99):
+        assert loads(dumps(value), max_items=100) == value
+        with pytest.raises(FormatError, match="more than 50 items"):
+            loads(dumps(value), max_items=50)
+    # few items, however long
+    assert loads(dumps([bytes(10_000)]), max_items=2) == [bytes(10_000)]
+    with pytest.raises(FormatError):
+        loads(dumps([bytes(10_000)]) + b"\0", max_items=2)

@@ -7,8 +7,9 @@ from typing import Any
 from icwsgw.ic.candid import DEFAULT_LIMITS, Nat64, PrincipalType, Record
 from icwsgw.ic.principal import Principal
 
-#: For all that comes from clients and canisters here: more than 2,000 messages in one answer, and at worst 40 ms.
-LIMITS = DEFAULT_LIMITS._replace(depth=30, values=20_000)
+#: For all that comes from clients and canisters here: more than 2,000 messages in one answer, and at worst 40 ms. A
+#: table of types has some twenty items here, and those of an application's own type where a message carries one.
+LIMITS = DEFAULT_LIMITS._replace(depth=30, values=20_000, table_items=2_000)
 CLIENT_KEY = Record({"client_principal": PrincipalType, "client_nonce": Nat64})
 
 

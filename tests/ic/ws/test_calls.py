@@ -22,6 +22,7 @@ from icwsgw.ic.candid import (
     decode_as,
     encode,
 )
+from icwsgw.ic.candid.leb import write_unsigned
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.ws import calls
 
@@ -170,3 +171,12 @@ def test_other_forms_of_good_news(kind: Type, value: object) -> None:
 def test_not_results(reply: bytes) -> None:
     with pytest.raises(FormatError):
         ws.decode_unit_result(reply)
+
+
+def test_a_huge_type_table_is_refused_before_it_is_read() -> None:
+    for items in (2_000, 20_000, 60_000):
+        # so many optional types of which the first is the argument's
+        table = b"\x6e\x7f" * items
+        arg = b"DIDL" + write_unsigned(items) + table + b"\x01\x00\x00"
+        with pytest.raises(FormatError, match="table is too large"):
+            ws.decode_open_args(arg)
