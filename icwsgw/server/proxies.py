@@ -18,8 +18,9 @@ from typing import Any
 
 UNIX = "unix"
 
-# A value of Forwarded's parameters is a token or a quoted string (RFC 7239, section 4).
-_FOR = re.compile(r'\s*for\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s";,]*))\s*', re.IGNORECASE)
+# A value of Forwarded's parameters is a token or a quoted string (RFC 7239, section 4). Blanks around it are stripped
+# before: with a second run of blanks in the pattern, a client's thousands of them would be tried in all pairs.
+_FOR = re.compile(r'for\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s";,]*))', re.IGNORECASE)
 _PORT = re.compile(r"\[(.*)\](?::[\w.-]+)?|([^:]+):[\w.-]+")
 
 
@@ -114,7 +115,7 @@ class TrustedProxies:
             return value.split(",")
         hops = []
         for element in _split(value, ","):
-            found = [match for pair in _split(element, ";") if (match := _FOR.fullmatch(pair))]
+            found = [match for pair in _split(element, ";") if (match := _FOR.fullmatch(pair.strip()))]
             quoted, token = found[0].groups() if len(found) == 1 else (None, "")
             hops.append(token if quoted is None else re.sub(r"\\(.)", r"\1", quoted))
         return hops
@@ -132,17 +133,17 @@ def _hop_address(text: str) -> IPv4Address | IPv6Address | None:
 
 def _split(text: str, separator: str) -> list[str]:
     """Cut at separators outside of quoted strings."""
-    parts = [""]
+    parts = []
+    start = 0
     quoted = escaped = False
-    for character in text:
-        if character == separator and not quoted:
-            parts.append("")
-            continue
-        parts[-1] += character
+    for at, character in enumerate(text):
         if escaped:
             escaped = False
-        elif character == "\\" and quoted:
-            escaped = True
         elif character == '"':
             quoted = not quoted
-    return parts
+        elif character == "\\":
+            escaped = quoted
+        elif character == separator and not quoted:
+            parts.append(text[start:at])
+            start = at + 1
+    return [*parts, text[start:]]
