@@ -44,6 +44,7 @@ NOTE_INTERVAL = 10.0
 """Seconds between two answers that are taken note of: that they came, and their Date header, for the clock skew."""
 
 _HEADERS = Headers({b"Content-Type": [b"application/cbor"]})
+_NO_HEADERS = Headers()
 _MAX_CLIENTS = 16
 _SECOND = 1_000_000_000
 
@@ -141,7 +142,7 @@ class IcAgent:
 
         :returns: its CBOR map; fails with HttpError or TransportError
         """
-        asked: Deferred[Any] = self._client(timeout).get(str(self._routes.status), allow_redirects=False)
+        asked: Deferred[Any] = self._client(timeout).request("GET", self._routes.status, headers=_NO_HEADERS, data=b"")
         return asked.addCallback(self._with_body, self._got_status)
 
     def query(self, canister: Principal, request: SignedRequest, *, timeout: float) -> Deferred[bytes]:

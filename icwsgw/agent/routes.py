@@ -66,7 +66,7 @@ class Routes:
         self._level: dict[Route, int] = dict.fromkeys(Route, 0)
         self._current: dict[Route, int | None] = {route: route.versions[0] for route in Route}
         self._endpoints: dict[tuple[bytes, Route, int], Endpoint] = {}
-        self.status = base.join(b"/api/v2/status")
+        self.status = FixedUrl.of(base.join(b"/api/v2/status"))
 
     def version(self, route: Route) -> int | None:
         """Give the version in use, or None if the network has none that we know."""

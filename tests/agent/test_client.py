@@ -44,14 +44,18 @@ CLOSE = ws.encode_close(identity(3).principal.raw, 4)
 class Rig:
     """An agent before a replica; a test may get between them."""
 
-    def __init__(self, ready: bool = True, net: dict[str, Any] | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        ready: bool = True,
+        net: dict[str, Any] | None = None,
+        url: str = "http://127.0.0.1:4943",
+        **options: Any,
+    ) -> None:
         self.net = Net(**(net or {}))
         self.clock = self.net.clock
         self.handler: Callable[[str, str, bytes], Any] = self.net.handle
         self.transport = MemoryTransport(self.clock, lambda *request: self.handler(*request))
-        self.agent = IcAgent(
-            self.clock, self.transport, "http://127.0.0.1:4943", now_ns=self.net.now_ns, rng=lambda: 0.5, **options
-        )
+        self.agent = IcAgent(self.clock, self.transport, url, now_ns=self.net.now_ns, rng=lambda: 0.5, **options)
         if ready:
             self.agent.start()
             assert self.agent.ready
@@ -133,6 +137,15 @@ def test_not_ready_until_the_replica_is_there():
     assert result_of(ready) is None
     assert rig.agent.root_key == rig.net.replica.root_key_der
     assert result_of(rig.agent.stop()) is None
+
+
+# a container's name may have an underscore, which is no name of IDNA
+@pytest.mark.parametrize("url", ["http://[::1]:4943", "http://ic_replica:4943"])
+def test_any_host_that_a_url_names_is_asked(url):
+    rig = Rig(url=url)
+    assert rig.agent.ready
+    assert result_of(rig.query())
+    assert result_of(rig.call()).kind is OutcomeKind.REPLIED
 
 
 def test_status():
