@@ -88,7 +88,7 @@ class Poller(Audience):
         self._asks: dict[Ask, None] = {}
         self._ahead: dict[int, tuple[Batch, float]] = {}  # with the time of the question
         self._ahead_bytes = 0
-        self._probing = False
+        self._probing: Ask | None = None  # the newest probe in flight, or look at the start
         self._giving_up = False
         self._last_sent = 0.0
         interval = context.config.polling_interval
@@ -190,13 +190,15 @@ class Poller(Audience):
         if len(same) < MAX_OVERLAP:
             return True
         oldest = same[0]
-        age = now - oldest.sent
-        if age < max(LATE_SECONDS, 3 * self.pacing.rtt):
+        if not self._late(oldest, now):
             return False
-        self.pacing.gave_up(age)
+        self.pacing.gave_up(now - oldest.sent)
         self._metrics.queries.inc("abandoned")
         self._drop(oldest)
         return True
+
+    def _late(self, ask: Ask, now: float) -> bool:
+        return now - ask.sent >= max(LATE_SECONDS, 3 * self.pacing.rtt)
 
     def _poll(self, now: float, overlap: bool) -> None:
         """Send what the window allows; ``overlap`` asks for the next number even if it is being asked."""
@@ -209,11 +211,16 @@ class Poller(Audience):
         if overlap:
             in_flight.discard(cursor.next)
         anchor = self._lifeline.anchor
-        probes = not self._probing and anchor is not None and (self._resumed or self._lifeline.due(now))
+        probing = self._probing
+        probes = (
+            anchor is not None
+            and (self._resumed or self._lifeline.due(now))
+            # one that hangs must not hold up the next
+            and (probing is None or self._late(probing, now))
+        )
         if anchor is not None and probes:
-            self._probing = True
             self._lifeline.sent(now, bool(self.waiting))
-            self._send(Ask(anchor.nonce, now, anchor), now)
+            self._probe(anchor.nonce, anchor, now)
             if self._resumed or anchor.nonce == cursor.next - 1:
                 # the probe's answer holds what is new as well
                 in_flight.add(cursor.next)
@@ -266,6 +273,10 @@ class Poller(Audience):
 
     # queries
 
+    def _probe(self, nonce: int, anchor: LastMessage, now: float) -> None:
+        self._probing = ask = Ask(nonce, now, anchor)
+        self._send(ask, now)
+
     def _send(self, ask: Ask, now: float) -> None:
         self._asks[ask] = None
         self._last_sent = now
@@ -288,8 +299,8 @@ class Poller(Audience):
         if ask not in self._asks:
             return False
         del self._asks[ask]
-        if ask.anchor is not None:
-            self._probing = False
+        if ask is self._probing:
+            self._probing = None
         return True
 
     # answers
@@ -375,8 +386,7 @@ class Poller(Audience):
                 if lifeline.looked(anchor, [], self.waiting, now) is Verdict.NEW:
                     self._restart(now)
                 return
-            self._probing = True
-            self._send(Ask(0, now, anchor), now)
+            self._probe(0, anchor, now)
 
     def _restart(self, now: float) -> None:
         """The canister has begun a new life: its queue starts at 0, and it knows none of the clients it had."""

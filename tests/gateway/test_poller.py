@@ -540,3 +540,30 @@ def test_numbers_that_no_canister_counts_up_to_cost_polls_and_in_the_end_the_cli
     else:
         assert session.frames == []
         assert session.ended[0][0] == 4106
+
+
+@pytest.mark.parametrize("resumed", [True, False])
+def test_a_hanging_probe_does_not_hold_up_the_next_one(resumed: bool) -> None:
+    poller, session, network, clock = make()
+    network.queries[0].answer(reply(0, 7))
+    if resumed:
+        kept = poller.stop()
+        poller, session, network, clock = make(kept)
+    session.frames.clear()
+    probes = []
+    for _ in range(40):
+        clock.advance(INTERVAL)
+        for query in network.queries:
+            if query.asked == 6 and query not in probes:
+                probes.append(query)
+            elif query.asked != 6 and not query.deferred.called:
+                query.answer(reply(7, 2) if resumed else EMPTY)
+    assert 2 <= len(probes) <= 4
+    assert session.frames == []
+    assert not probes[0].cancelled, "it may only be slow"
+    probes[1].answer(reply(6, 3))
+    assert len(session.frames) == 2
+    # what the first one says comes too late to matter
+    probes[0].answer(reply(6, 1))
+    assert (poller.cursor.next, len(session.frames)) == (9, 2)
+    poller.stop()
