@@ -23,7 +23,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.internet.task import LoopingCall
-from twisted.protocols.haproxy import proxyEndpoint
+from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper, HAProxyWrappingFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -102,7 +102,7 @@ def _make(
     inner = _inner(description)
     endpoint = _plain_endpoint(reactor, inner) if below is None else below
     own = _own_tls(inner, tls, observe)
-    return _lay(endpoint if inner is description else proxyEndpoint(endpoint), own)
+    return _lay(endpoint if inner is description else _ProxiedEndpoint(endpoint), own)
 
 
 def _own_tls(
@@ -160,6 +160,38 @@ class _TlsEndpoint:
         listening: Deferred[IListeningPort] = self._endpoint.listen(
             TLSMemoryBIOFactory(cast(Any, self._tls), False, factory)
         )
+        return listening
+
+
+class _ProxyHeader(HAProxyProtocolWrapper):
+    """Reads the PROXY header; Twisted's parser trips over ports and addresses that are none, which is no fault here."""
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        """Bytes of the header, or behind it."""
+        try:
+            super().dataReceived(data)
+        except ValueError:
+            if self._proxyInfo is not None:
+                raise
+            self.loseConnection()  # type: ignore[no-untyped-call]
+
+
+class _ProxyHeaders(HAProxyWrappingFactory):
+    protocol = _ProxyHeader  # type: ignore[assignment]
+    noisy = False
+
+
+@implementer(IStreamServerEndpoint)
+class _ProxiedEndpoint:
+    """Lays the PROXY protocol over what another endpoint accepts."""
+
+    def __init__(self, endpoint: Any) -> None:
+        self._endpoint = endpoint
+
+    def listen(self, factory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """Listen on the endpoint below."""
+        headers = cast(Any, _ProxyHeaders)(factory)
+        listening: Deferred[IListeningPort] = self._endpoint.listen(headers)
         return listening
 
 

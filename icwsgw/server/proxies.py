@@ -16,6 +16,8 @@ from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
+from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
+
 UNIX = "unix"
 
 # A value of Forwarded's parameters is a token or a quoted string (RFC 7239, section 4). Blanks around it are stripped
@@ -55,8 +57,7 @@ def socket_host(transport: Any) -> tuple[str, bool]:
     """The host at the other end of the socket itself, and whether the PROXY protocol is spoken on it."""
     spoken = False
     while True:
-        # Twisted's wrapper has no public name
-        spoken = spoken or type(transport).__module__.startswith("twisted.protocols.haproxy")
+        spoken = spoken or isinstance(transport, HAProxyProtocolWrapper)
         below = getattr(transport, "transport", None)
         if below is None or not hasattr(below, "getPeer"):
             return host_of(transport.getPeer()), spoken

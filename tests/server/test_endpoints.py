@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from twisted.internet import interfaces
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory, Protocol
@@ -282,3 +283,38 @@ def test_the_socket_alone_and_what_is_laid_on_another(tls: ServerTls) -> None:
         assert isinstance(below.factory, TLSMemoryBIOFactory) == (secured and "haproxy" not in address)
     with pytest.raises(ConfigError, match="needs an address behind it"):
         socket_endpoint(MemoryReactorClock(), "haproxy:interface=x")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"PROXY TCP4 192.0.2.7 127.0.0.1 x 8080\r\n",
+        b"PROXY TCP4 192.0.2.7 127.0.0.1  8080\r\n",
+        b"PROXY TCP4 192.0.2.7 127.0.0.1 " + b"9" * 5000 + b" 8080\r\n",
+        b"PROXY TCP6 \xff \xff 1 2\r\n",
+        b"PROXY TCP4\r\n",
+        b"GET / HTTP/1.1\r\n",
+    ],
+)
+def test_a_proxy_header_that_is_none_ends_the_connection(header: bytes) -> None:
+    reactor = MemoryReactorClock()
+    make_endpoint(reactor, "haproxy:tcp:8080").endpoint.listen(Factory.forProtocol(Protocol))
+    outer: Any = reactor.tcpServers[0][1].buildProtocol(IPv4Address("TCP", "10.0.0.1", 1))
+    transport = StringTransport(peerAddress=IPv4Address("TCP", "10.0.0.1", 1))
+    outer.makeConnection(transport)
+    outer.dataReceived(header)
+    assert transport.disconnecting
+
+
+def test_a_fault_behind_the_proxy_header_is_nobodys_but_ours() -> None:
+    class Faulty(Protocol):
+        def dataReceived(self, data: bytes) -> None:
+            int("x")
+
+    reactor = MemoryReactorClock()
+    make_endpoint(reactor, "haproxy:tcp:8080").endpoint.listen(Factory.forProtocol(Faulty))
+    outer: Any = reactor.tcpServers[0][1].buildProtocol(IPv4Address("TCP", "10.0.0.1", 1))
+    outer.makeConnection(StringTransport(peerAddress=IPv4Address("TCP", "10.0.0.1", 1)))
+    for data in (b"PROXY TCP4 192.0.2.7 127.0.0.1 5555 8080\r\nx", b"x"):
+        with pytest.raises(ValueError, match="int"):
+            outer.dataReceived(data)
