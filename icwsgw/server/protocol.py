@@ -28,6 +28,7 @@ from icwsgw.fastsend import send_now
 from icwsgw.observe.logs import get_logger
 from icwsgw.server.admission import Admission
 from icwsgw.server.frames import read_binary_frame
+from icwsgw.server.heads import readable
 from icwsgw.server.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -43,8 +44,9 @@ _PING = b"\x89\x00"
 _NO_STATUS = 1005
 _ABNORMAL = 1006
 
-#: Bounds of the HTTP request that opens a WebSocket; browsers with all their cookies stay below.
-MAX_HEADER_BYTES = 8192
+#: Bounds of the HTTP request that opens a WebSocket; browsers with all their cookies stay below. Proxies and Node take
+#: as many bytes by default.
+MAX_HEADER_BYTES = 16_384
 MAX_HEADER_LINES = 128
 
 #: Seconds for which a client that floods gets to see its close frame; what it sends meanwhile is dropped unread.
@@ -91,6 +93,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     factory: GatewayFactory
     transport: Any
     peer: str
+    data: bytes
     log = _AutobahnLog()
     session: ClientSession | None = None
     wheel_slot = -1
@@ -204,7 +207,8 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         elif end >= 0 and self.data.count(b"\r\n", 0, end) > MAX_HEADER_LINES:
             admission.refusal = "header_size"
             self.failHandshake(f"the request's header has more than {MAX_HEADER_LINES} lines", 431)
-        else:
+        elif end >= 0:
+            self.data = readable(self.data, end, any_origin=not self.factory.origins)
             super().processHandshake()
 
     def onConnect(self, request: ConnectionRequest) -> None:

@@ -261,7 +261,7 @@ HTTP_REFUSALS: list[tuple[bytes, int, str]] = [
     (b"POST / HTTP/1.1\r\nHost: x\r\n\r\n", 405, "bad_request"),
     (b"nonsense\r\n\r\n", 400, "bad_request"),
     (HANDSHAKE.replace(b"13", b"8") + b"\r\n", 400, "bad_request"),
-    (HANDSHAKE + b"X: " + b"y" * 9000, 431, "header_size"),
+    (HANDSHAKE + b"X: " + b"y" * 17_000, 431, "header_size"),
     (HANDSHAKE + b"X: y\r\n" * 200 + b"\r\n", 431, "header_size"),
 ]
 
@@ -278,6 +278,21 @@ def test_bad_requests_get_their_http_status_in_whole(data: bytes, status: int, l
     assert not world.sessions
     assert world.metrics.refused_connections.values[label] == 1
     lose(protocol)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["Origin: my app"],
+        ["Origin:"],
+        ["Origin: http://a.example:99999"],
+        ["Origin: http://a.example", "Origin: http://b.example"],
+        ["Sec-WebSocket-Extensions: permessage-deflate", "Sec-WebSocket-Extensions: x-other; a=1"],
+        ["Cookie: " + "c" * 12_000],
+    ],
+)
+def test_requests_that_the_original_takes_are_taken(lines: list[str]) -> None:
+    World().open(*lines)
 
 
 def test_a_request_that_dawdles_gets_408() -> None:
