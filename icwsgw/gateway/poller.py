@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from twisted.python.failure import Failure
 
+from icwsgw.core.ahead import Ahead
 from icwsgw.core.budget import Turns
 from icwsgw.core.closing import CloseCode
 from icwsgw.core.cursor import Cursor, LastMessage, Taken
@@ -46,8 +47,6 @@ MAX_OVERLAP = 10
 LATE_SECONDS = 1.0
 #: Wakes do not come closer together than this, so that many calls executed at once share a poll.
 MIN_WAKE_GAP = 0.01
-#: Answers beyond a number that is still missing are kept up to this many bytes, further ones are asked for again.
-MAX_AHEAD_BYTES = 16 << 20
 #: Messages, and bytes of frames, that one answer is good for; what is beyond is asked for again. Each frame has the
 #: answer's certificate and tree in it: 3 MiB could stand for gigabytes.
 MAX_BATCH_MESSAGES, MAX_BATCH_BYTES = 2_000, 4 << 20
@@ -86,8 +85,7 @@ class Poller(Audience):
 
             self._verifier = BatchVerifier(context, canister)
         self._asks: dict[Ask, None] = {}
-        self._ahead: dict[int, tuple[Batch, float]] = {}  # with the time of the question
-        self._ahead_bytes = 0
+        self._ahead = Ahead()
         self._probing: Ask | None = None  # the newest probe in flight, or look at the start
         self._giving_up = False
         self._last_sent = 0.0
@@ -207,7 +205,7 @@ class Poller(Audience):
             return
         cursor = self.cursor
         in_flight = {ask.nonce for ask in self._asks if ask.anchor is None}
-        in_flight.update(self._ahead)
+        in_flight.update(self._ahead.kept)
         if overlap:
             in_flight.discard(cursor.next)
         anchor = self._lifeline.anchor
@@ -394,7 +392,6 @@ class Poller(Audience):
         self.cursor.restart()
         self._lifeline.restart()
         self._ahead.clear()
-        self._ahead_bytes = 0
         for ask in list(self._asks):
             self._drop(ask)
         if not resumed:
@@ -411,7 +408,7 @@ class Poller(Audience):
         cursor = self.cursor
         before = cursor.next
         if messages and asked > before and nonce_of_key(messages[0][2]) > before:
-            self._keep(batch, ask.sent)
+            self._ahead.keep(batch, ask.sent)
             return
         found = False
         if messages:
@@ -422,7 +419,7 @@ class Poller(Audience):
             self._deliver(batch, taken)
             if taken.missing is not None:
                 self._report_gap(taken.missing)
-            if found and self._ahead:
+            if found and self._ahead.kept:
                 self._catch_up(now)
         if not found and asked != before:
             # about the past, or beyond the end: nothing to learn about the queue's depth
@@ -433,9 +430,9 @@ class Poller(Audience):
         more = self._window.answered(count if found else 0, batch.end_of_queue)
         if self._stopped:
             return
-        if more or (found and self._ahead):
+        if more or (found and self._ahead.kept):
             self._poll(now, overlap=False)
-        elif self._ahead:
+        elif self._ahead.kept:
             self._heartbeat.wake_in(MIN_WAKE_GAP, "gap")
         elif found:
             self._heartbeat.wake_in(self._context.config.polling_interval / 2, FOLLOW_UP)
@@ -443,21 +440,11 @@ class Poller(Audience):
             # a client's ws_open has been executed, yet the queue holds nothing for it
             self._lifeline.hurry()
 
-    def _keep(self, batch: Batch, asked: float) -> None:
-        first = nonce_of_key(batch.messages[0][2])
-        size = len(batch.cert) + len(batch.tree) + sum(len(message[3]) for message in batch.messages)
-        if first not in self._ahead and self._ahead_bytes + size <= MAX_AHEAD_BYTES:
-            self._ahead[first] = batch, asked
-            self._ahead_bytes += size
-
     def _catch_up(self, now: float) -> None:
         """Deliver answers that came before their turn."""
         cursor = self.cursor
-        for first in sorted(self._ahead):
-            if first > cursor.next or self._stopped:
-                return
-            batch, asked = self._ahead.pop(first)
-            self._ahead_bytes -= len(batch.cert) + len(batch.tree) + sum(len(message[3]) for message in batch.messages)
+        while not self._stopped and (kept := self._ahead.take(cursor.next)) is not None:
+            batch, asked = kept
             self._deliver(batch, cursor.take(batch.messages, now, asked))
 
     def _deliver(self, batch: Batch, taken: Taken) -> None:

@@ -481,14 +481,14 @@ def test_what_came_before_its_turn_is_neither_asked_for_again_nor_counted_twice(
     first, *rest = network.queries[answered:]
     for query in rest:
         query.answer(reply(query.asked, 50, end=False))
-    behind = poller._ahead_bytes
+    behind = poller._ahead.size
     assert behind > 0
     before = len(network.queries)
     clock.pump([INTERVAL] * 5)
     again = network.queries[before:]
     assert {query.asked for query in again if query.asked >= first.asked} == {first.asked}
     again[0].answer(reply(first.asked, 50, end=False))
-    assert (poller._ahead, poller._ahead_bytes) == ({}, 0)
+    assert (poller._ahead.kept, poller._ahead.size) == ({}, 0)
     assert len(session.frames) == 50 * (answered + 1 + len(rest))
 
 
