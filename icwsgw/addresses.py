@@ -3,7 +3,7 @@
 An endpoint string is a list of words between colons, a type first; ``name=value`` words are named; a
 backslash takes the next character literally (Twisted, ``twisted.internet.endpoints.serverFromString``).
 The original takes ``IP:port`` only (``TcpListener::bind`` in its ``ws_listener.rs``), so ``0.0.0.0:8080``,
-``[::]:8080``, ``localhost:8080``, ``:8080`` and a bare ``8080`` are understood as TCP.
+``[::]:8080``, ``:::8080``, ``localhost:8080``, ``:8080`` and a bare ``8080`` are understood as TCP.
 
 Nothing here touches a socket; :mod:`icwsgw.server.endpoints` makes endpoints of these strings.
 """
@@ -21,7 +21,8 @@ from icwsgw.errors import ConfigError
 ENDPOINT_TYPES = frozenset({"tcp", "tcp6", "ssl", "tls", "unix", "systemd", "haproxy", "stdio", "fd", "onion"})
 
 _PORT = re.compile(r":?(\d{1,5})")
-_HOST_PORT = re.compile(r"([A-Za-z0-9.-]+):(\d{1,5})")
+# a container's name may have an underscore
+_HOST_PORT = re.compile(r"([A-Za-z0-9._-]+):(\d{1,5})")
 _BRACKETS = re.compile(r"\[(.*)\]:(\d{1,5})")
 
 
@@ -75,7 +76,7 @@ def parse_description(text: str) -> Description:
 def normalise(text: str) -> str:
     """Turn an address as operators write it into a server endpoint string.
 
-    :param text: an endpoint string, ``IP:port``, ``[IPv6]:port``, ``host:port``, ``:port`` or a port
+    :param text: an endpoint string, ``IP:port``, ``[IPv6]:port``, ``IPv6:port``, ``host:port``, ``:port`` or a port
     :return: an endpoint string; ``tcp:...`` for the short forms
     :raises ConfigError: when it is none of these, or the port is above 65535
     """
@@ -85,12 +86,14 @@ def normalise(text: str) -> str:
     if match := _PORT.fullmatch(text):
         return f"tcp:{_port(match[1], text)}"
     if match := _BRACKETS.fullmatch(text):
-        try:
-            host = ipaddress.IPv6Address(match[1])
-        except ValueError:
-            raise ConfigError(f"address {text!r}: {match[1]!r} is not an IPv6 address") from None
-        return f"tcp6:{_port(match[2], text)}:interface={quote(str(host))}"
+        host = _ipv6(match[1])
+        if host is None:
+            raise ConfigError(f"address {text!r}: {match[1]!r} is not an IPv6 address")
+        return f"tcp6:{_port(match[2], text)}:interface={quote(host)}"
     kind, _, rest = text.partition(":")
+    before, _, port = text.rpartition(":")
+    if kind not in ENDPOINT_TYPES and port.isdecimal() and (host := _ipv6(before)):
+        return f"tcp6:{_port(port, text)}:interface={quote(host)}"
     if kind not in ENDPOINT_TYPES and (match := _HOST_PORT.fullmatch(text)):
         return f"tcp:{_port(match[2], text)}:interface={match[1]}"
     if not rest or not kind.isalnum():
@@ -155,6 +158,13 @@ def open_to_all(text: str) -> bool:
     kind, args, options = parse_description(text)
     mode = options.get("mode") or (args[1] if len(args) > 1 else "")
     return kind == "unix" and mode.isdecimal() and int(mode[-1]) & 2 != 0
+
+
+def _ipv6(text: str) -> str | None:
+    try:
+        return str(ipaddress.IPv6Address(text))
+    except ValueError:
+        return None
 
 
 def _port(digits: str, text: str) -> int:

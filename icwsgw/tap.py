@@ -148,6 +148,10 @@ class Options(usage.Options):
         print(f"icwsgw {__version__}")
         raise SystemExit(0)
 
+    # the original's short forms
+    opt_h = usage.Options.opt_help
+    opt_V = opt_version  # noqa: N815
+
 
 for _entry in OPTIONS:
     if _entry.kind.repeatable:

@@ -166,10 +166,17 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     for entry in OPTIONS:
         assert f"--{entry.name}" in text
     assert "[default: 100 milliseconds]" in text
-    with pytest.raises(SystemExit) as caught:
-        parse("--version")
-    assert caught.value.code == 0
-    assert capsys.readouterr().out == f"icwsgw {__version__}\n"
+    # the original has short forms too
+    for word in ("--version", "-V"):
+        with pytest.raises(SystemExit) as caught:
+            parse(word)
+        assert caught.value.code == 0
+        assert capsys.readouterr().out == f"icwsgw {__version__}\n"
+    for word in ("--help", "-h"):
+        with pytest.raises(SystemExit) as caught:
+            parse(word)
+        assert not caught.value.code
+        assert "--gateway-address" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("workers", [1, 2])
