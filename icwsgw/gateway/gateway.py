@@ -22,7 +22,7 @@ from icwsgw.gateway.interfaces import Client, Context
 from icwsgw.gateway.principals import PrincipalLimit
 from icwsgw.gateway.registry import Registry
 from icwsgw.gateway.session import ClientSession
-from icwsgw.gateway.slices import in_slices
+from icwsgw.gateway.slices import in_slices, one_by_one
 from icwsgw.gateway.wheel import Wheel
 from icwsgw.ic.principal import Principal
 from icwsgw.observe.logs import get_logger
@@ -308,19 +308,18 @@ class Gateway:
     def _drain_some(self) -> None:
         self._drain_call = None
         sessions = self.registry.sessions
-        for session in list(sessions)[: max(1, int(self._drain_rate * DRAIN_PERIOD))]:
-            session.end(*_DRAINING)
+        some = list(sessions)[: max(1, int(self._drain_rate * DRAIN_PERIOD))]
+        one_by_one(some, lambda session: session.end(*_DRAINING))
         if sessions and self._idle is not None:
             self._drain_call = self.context.clock.callLater(DRAIN_PERIOD, self._drain_some)
 
     def _give_up_drain(self) -> None:
-        for session in list(self.registry.sessions):
-            session.end(*_DRAINING)
+        one_by_one(list(self.registry.sessions), lambda session: session.end(*_DRAINING))
         for session in list(self.registry.ending):
             if session.relay is not None:
                 session.relay.drop()
         self.farewells.abandon()
-        for session in list(self.registry.ending):
+        for session in [*self.registry.sessions, *self.registry.ending]:
             self.finished(session)
 
     def _end_drain(self, _: None) -> None:

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from icwsgw.clock import Clock
+from icwsgw.observe.logs import get_logger
 
 if TYPE_CHECKING:
     from icwsgw.gateway.session import ClientSession
 
 #: Sessions that are ended in one turn: ten milliseconds or so.
 SLICE = 100
+
+_log = get_logger("gateway")
+
+
+def one_by_one(sessions: Iterable[ClientSession], act: Callable[[ClientSession], object]) -> None:
+    """Do something for each session; a fault of ours with one of them costs the others nothing."""
+    for session in sessions:
+        try:
+            act(session)
+        except Exception:
+            _log.failure("a session could not be dealt with", session=session.id)
 
 
 def in_slices(
@@ -25,8 +37,7 @@ def in_slices(
     :param act: has to bear a session that has ended since
     :param done: called after the last one
     """
-    for session in sessions[:SLICE]:
-        act(session)
+    one_by_one(sessions[:SLICE], act)
     if rest := sessions[SLICE:]:
         clock.callLater(0, in_slices, clock, rest, act, done)
     elif done is not None:

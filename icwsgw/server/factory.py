@@ -160,7 +160,11 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
     def _release(self) -> None:
         held, self._held = self._held, []
         for outbox in held:
-            outbox.release()
+            try:
+                outbox.release()
+            except Exception:
+                _log.failure("sending to a client failed", peer=outbox.owner.peer)
+                outbox.owner.transport.abortConnection()
 
     def when_empty(self) -> Deferred[None]:
         """Fires when no connection is left."""
@@ -226,7 +230,11 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
                 text = f"too slow: a message has waited for {outbox.age(now):.0f} s to be read"
             else:
                 continue
-            session.end(CloseCode.TOO_SLOW, text)
+            try:
+                session.end(CloseCode.TOO_SLOW, text)
+            except Exception:
+                # it would end this care of all
+                _log.failure("closing a slow client failed", session=session.id)
 
 
 def _rate(per_second: int, burst: int) -> Rate | None:

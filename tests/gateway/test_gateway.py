@@ -265,3 +265,24 @@ def test_a_drain_of_nobody_is_over_at_once_and_stays_so() -> None:
     assert done == [1, 2]
     world.gateway.stop()
     assert world.clock.getDelayedCalls() == []
+
+
+def test_a_fault_with_one_client_does_not_hold_the_drain_up() -> None:
+    world = World()
+
+    class Broken(Connection):
+        def close(self, code: int, reason: str) -> None:
+            raise RuntimeError("a fault of ours")
+
+    clients = []
+    for number in range(30):
+        connection = Broken() if number == 7 else Connection()
+        world.gateway.connect(connection)
+        clients.append(connection)
+    done: list[None] = []
+    world.gateway.drain(0.1).addCallback(done.append)
+    world.clock.pump([0.05] * 10)
+    assert sum(bool(client.closed) for client in clients) == 29
+    world.clock.pump([1.0] * 10)
+    assert done == [None]
+    assert world.clock.getDelayedCalls() == []

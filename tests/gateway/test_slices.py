@@ -32,3 +32,24 @@ def test_others_have_their_turn_between_slices() -> None:
     in_slices(clock, sessions, seen.append)
     clock.advance(0)
     assert seen == [*sessions[:SLICE], "another", SLICE]
+
+
+def test_a_fault_with_one_costs_the_others_nothing() -> None:
+    clock = Clock()
+    seen: list[Any] = []
+    ends: list[int] = []
+
+    def act(session: Any) -> None:
+        if session.id in ("0", str(SLICE)):
+            raise RuntimeError("a fault of ours")
+        seen.append(session.id)
+
+    in_slices(clock, [Numbered(number) for number in range(SLICE + 2)], act, lambda: ends.append(1))
+    clock.advance(0)
+    assert seen == [str(number) for number in range(SLICE + 2) if number not in (0, SLICE)]
+    assert ends == [1]
+
+
+class Numbered:
+    def __init__(self, number: int) -> None:
+        self.id = str(number)

@@ -100,3 +100,30 @@ def test_nothing_is_compressed_where_a_bomb_would_not_be_stopped(monkeypatch: py
     assert b"permessage-deflate" not in head
     (words,) = said
     assert words.startswith("--compression is off: ")
+
+
+def test_a_fault_with_one_client_costs_the_others_nothing() -> None:
+    world = World(outbox_age=1.0)
+    clients = [world.open() for _ in range(3)]
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    # at the end of a turn
+    for protocol, _, _ in clients:
+        protocol.deliver([b"a frame"], True)
+    clients[1][1].write = fail  # type: ignore[method-assign,assignment]
+    world.clock.advance(0)
+    assert [transport.value() for _, transport, _ in clients] == [b"a frame", b"", b"a frame"]
+    assert [transport.aborted for _, transport, _ in clients] == [False, True, False]
+    # when slow readers are looked for
+    for protocol, transport, _ in clients:
+        transport.producer.pauseProducing()
+        protocol.deliver([b"another"])
+    for _, _, session in clients:
+        session.end = fail  # type: ignore[method-assign]
+    world.clock.pump([0.5] * 5)
+    clients[2][2].end = lambda *_: ended.append(1)  # type: ignore[method-assign,assignment]
+    ended: list[int] = []
+    world.clock.advance(0.5)
+    assert ended == [1]
