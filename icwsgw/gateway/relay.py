@@ -268,6 +268,7 @@ class Relay:
     def granted(self) -> None:
         """There is a place for the call (:class:`icwsgw.core.shares.Waiter`)."""
         self._waiting = False
+        self.sent = self._context.clock.seconds()
         self._submit()
 
     def _submit(self) -> None:

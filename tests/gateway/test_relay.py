@@ -469,3 +469,15 @@ def test_retry_after_nothing_is_no_invitation_to_hammer() -> None:
             network.calls[-1].answer(HttpError(429, "", 0.0))
         clock.advance(0.1)
     assert len(network.calls) < 40
+
+
+def test_a_call_that_waited_for_its_place_left_when_it_got_it() -> None:
+    _, network, clock, context = stuck()
+    late = Relay(context, CANISTER, Owner())
+    late.open(envelope(1, "ws_open"))
+    clock.advance(7.0)
+    # the last of the relays that are stuck waits before it
+    network.calls[0].answer(REPLIED_OK)
+    network.calls[1].answer(REPLIED_OK)
+    assert bodies(network)[-1] == b"1"
+    assert late.sent == 7.0
