@@ -14,17 +14,24 @@ gives the metrics as well, unless the client asks for HTML.
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
+from twisted.internet.protocol import connectionDone
+from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
-from twisted.web.server import Site
+from twisted.web.server import Request, Site
 from zope.interface import implementer
 
 from icwsgw.admin.page import POLICY, page
 from icwsgw.observe.health import Health
+
+#: Connections at once, and bytes of a request's body that are read past.
+MAX_CONNECTIONS = 256
+MAX_IGNORED = 64 << 10
 
 _TEXT = b"text/plain; charset=utf-8"
 _HTML = b"text/html; charset=utf-8"
@@ -120,12 +127,101 @@ def _asked(request: Any) -> tuple[str, str]:
     return request.path.decode("ascii", "replace"), accept.decode("ascii", "replace")
 
 
+class AdminRequest(Request):
+    """One request. What it carries is not read: nothing is asked for here by a body."""
+
+    _carried = 0
+
+    def gotLength(self, length: int | None) -> None:  # noqa: N802
+        """Make no temporary file for a body, however long it is said to be."""
+        super().gotLength(0)  # type: ignore[no-untyped-call]
+
+    def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
+        """Forget a piece of the body; there may not be much of it."""
+        self._carried += len(data)
+        if self._carried > MAX_IGNORED:
+            channel: Any = self.channel
+            channel.transport.abortConnection()
+
+    def process(self) -> None:
+        """Answer, in a turn of the event loop in which nobody else is answered."""
+        channel: Any = self.channel
+        channel.site.take_turn(self)
+
+    def answer(self) -> None:
+        """Answer now, if somebody still waits."""
+        if self.channel is not None:
+            super().process()  # type: ignore[no-untyped-call]
+
+
+class AdminChannel(HTTPChannel):
+    """One connection."""
+
+    site: Any
+
+    def connectionMade(self) -> None:  # noqa: N802
+        """Make room for it."""
+        super().connectionMade()  # type: ignore[no-untyped-call]
+        self.site.came(self)
+
+    def requestDone(self, request: Any) -> None:  # noqa: N802
+        """It has been of use."""
+        self.site.used(self)
+        super().requestDone(request)  # type: ignore[no-untyped-call]
+
+    def connectionLost(self, reason: Any = connectionDone) -> None:  # noqa: N802
+        """Forget it."""
+        self.site.connections.pop(self, None)
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+
+
 class AdminSite(Site):
-    """An HTTP server for :class:`AdminResource` without an access log."""
+    """An HTTP server for :class:`AdminResource` without an access log.
+
+    An answer takes milliseconds to make, and a connection may bring a thousand requests at once: so one is answered in
+    a turn of the event loop, and clients are served between two. Of too many connections the one that was longest of
+    no use is dropped, so that slow ones keep no probe out.
+
+    :ivar connections: those that are open, the one that was longest of no use first
+    """
+
+    protocol = AdminChannel  # type: ignore[assignment]
+    requestFactory = AdminRequest  # noqa: N815
 
     def __init__(self, admin: Admin, reactor: Any = None) -> None:
         super().__init__(AdminResource(admin), reactor=reactor, timeout=30)  # type: ignore[no-untyped-call]
         self.displayTracebacks = False
+        self.connections: dict[AdminChannel, None] = {}
+        self._turn_taken = False
+        self._waiting: deque[AdminRequest] = deque()
 
     def log(self, request: Any) -> None:
         """Log nothing: probes come every few seconds."""
+
+    def came(self, channel: AdminChannel) -> None:
+        """A connection has begun."""
+        self.connections[channel] = None
+        if len(self.connections) > MAX_CONNECTIONS:
+            idle: Any = next(iter(self.connections))
+            del self.connections[idle]
+            idle.transport.abortConnection()
+
+    def used(self, channel: AdminChannel) -> None:
+        """A connection has had an answer."""
+        if channel in self.connections:
+            del self.connections[channel]
+            self.connections[channel] = None
+
+    def take_turn(self, request: AdminRequest) -> None:
+        """Answer a request, at once if none has been answered in this turn."""
+        self._waiting.append(request)
+        if not self._turn_taken:
+            self._answer_one()
+
+    def _answer_one(self) -> None:
+        self._turn_taken = bool(self._waiting)
+        if self._waiting:
+            request = self._waiting.popleft()
+            clock: Any = self.reactor
+            clock.callLater(0, self._answer_one)
+            request.answer()

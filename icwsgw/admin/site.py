@@ -41,6 +41,10 @@ class ApiHttpRequest(http.Request):
     channel: Any
     _length = 0
 
+    def gotLength(self, length: int | None) -> None:  # noqa: N802
+        """Make no temporary file for a body, however long it is said to be."""
+        super().gotLength(0)  # type: ignore[no-untyped-call]
+
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
         """Take a piece of the body, while there is not too much of it."""
         self._length += len(data)

@@ -4,12 +4,14 @@ from typing import Any
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from zope.interface.verify import verifyObject
 
-from icwsgw.admin.resource import Admin, AdminResource, AdminSite
+from icwsgw.admin.resource import MAX_CONNECTIONS, Admin, AdminResource, AdminSite
 from icwsgw.observe.health import Health
 from icwsgw.observe.metrics import Metrics
 from tests.admin.documents import document
@@ -47,6 +49,7 @@ class Site:
             *([f"Accept: {accept}"] if accept else []),
         ]
         protocol.dataReceived(("\r\n".join(lines) + "\r\n\r\n").encode())
+        self.clock.advance(0)
         head, _, body = transport.value().partition(b"\r\n\r\n")
         status, *headers = head.decode().split("\r\n")
         pairs = (header.split(": ", 1) for header in headers)
@@ -130,3 +133,98 @@ def test_silent_peers_are_dropped(site: Site) -> None:
     protocol.makeConnection(transport)
     site.clock.advance(31)
     assert transport.disconnecting
+
+
+class Peer(StringTransport):
+    """The other end of a connection that may be dropped."""
+
+    aborted = False
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+
+
+GET = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class Turns:
+    """A reactor's turns; what is asked for in one comes in the next."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def callLater(self, delay: float, call: Any) -> None:
+        assert delay == 0
+        self.calls.append(call)
+
+    def turn(self) -> None:
+        calls, self.calls = self.calls, []
+        for call in calls:
+            call()
+
+
+def connect(site: Site) -> tuple[Any, Peer]:
+    protocol, peer = site.site.buildProtocol(None), Peer()
+    protocol.makeConnection(peer)
+    return protocol, peer
+
+
+def answers(peer: Peer) -> int:
+    return peer.value().count(b"HTTP/1.1 200 OK")
+
+
+def test_one_request_is_answered_in_a_turn_of_the_event_loop(site: Site) -> None:
+    reactor: Any = Turns()
+    first, peer = connect(site)
+    second, other = connect(site)
+    site.site.reactor = reactor
+    first.dataReceived(GET * 20)
+    second.dataReceived(GET)
+    assert (answers(peer), answers(other)) == (1, 0)
+    for turn in range(1, 21):
+        reactor.turn()
+        assert answers(peer) + answers(other) == 1 + turn
+        assert answers(other) == (turn > 1)
+    reactor.turn()
+    assert reactor.calls == []
+    first.dataReceived(GET)
+    assert answers(peer) == 21
+
+
+def test_who_has_gone_needs_no_answer(site: Site) -> None:
+    first, peer = connect(site)
+    second, _ = connect(site)
+    third, other = connect(site)
+    for protocol in (first, second, third):
+        protocol.dataReceived(GET)
+    second.connectionLost(Failure(ConnectionDone()))
+    site.clock.advance(0)
+    site.clock.advance(0)
+    assert (answers(peer), answers(other)) == (1, 1)
+    assert list(site.site.connections) == [first, third]
+
+
+@pytest.mark.parametrize("head", [b"Content-Length: 100000000000", b"Transfer-Encoding: chunked"])
+def test_a_body_is_not_kept_and_may_not_be_long(site: Site, head: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.TemporaryFile", None)
+    protocol, peer = connect(site)
+    protocol.dataReceived(b"GET /metrics HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n\r\n")
+    piece = bytes(16 << 10)
+    for _ in range(4):
+        assert not peer.aborted
+        protocol.dataReceived(b"4000\r\n" + piece + b"\r\n" if b"chunked" in head else piece)
+    protocol.dataReceived(b"1\r\nx\r\n")
+    assert peer.aborted
+
+
+def test_slow_connections_keep_nobody_out(site: Site) -> None:
+    probe, of_probe = connect(site)
+    slow = [connect(site) for _ in range(MAX_CONNECTIONS - 1)]
+    for protocol, _ in slow:
+        protocol.dataReceived(b"GET / HT")
+    probe.dataReceived(GET)
+    _, newest = connect(site)
+    assert [peer.aborted for _, peer in slow] == [True] + [False] * (MAX_CONNECTIONS - 2)
+    assert not of_probe.aborted
+    assert not newest.aborted
+    assert len(site.site.connections) == MAX_CONNECTIONS
