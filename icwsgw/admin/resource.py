@@ -66,7 +66,11 @@ class Admin:
         if path == "/status.json":
             return 200, _JSON, json.dumps(self._document(), separators=(",", ":")).encode()
         if path == "/metrics" or "text/html" not in accept:
-            encode, content_type = choose_encoder(accept)
+            try:
+                encode, content_type = choose_encoder(accept)
+            except (TypeError, ValueError):
+                # the library trips over a version that is no number
+                encode, content_type = choose_encoder("")
             return 200, content_type.encode("ascii"), encode(self._registry)
         if path:
             return 404, _TEXT, b"There is /metrics, /status.json, /health/live, /health/ready and / here.\n"

@@ -135,6 +135,14 @@ def test_silent_peers_are_dropped(site: Site) -> None:
     assert transport.disconnecting
 
 
+@pytest.mark.parametrize("version", ["x", "1.x", "", "1", ";;=", "1.0.0.0", "-1", "\xb2"])
+def test_an_accept_header_of_no_use_gets_metrics_all_the_same(site: Site, version: str) -> None:
+    for kind in ("application/openmetrics-text", "text/plain"):
+        status, _, body = site.request("GET", "/metrics", f"{kind};version={version}")
+        assert status == 200
+        assert b"icws_" in body
+
+
 class Peer(StringTransport):
     """The other end of a connection that may be dropped."""
 
