@@ -9,16 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.defer import Deferred
 
-from icwsgw.clock import Clock, Timer
-
 if TYPE_CHECKING:
     from icwsgw.agent.connection import Answer
     from icwsgw.agent.url import Url
-
-
-# The transport's names for the two.
-ReactorTime = Clock
-DelayedCall = Timer
 
 
 class HttpAgent(Protocol):

@@ -28,10 +28,11 @@ from zope.interface import implementer
 
 from icwsgw.agent.connection import Answer, Exchange
 from icwsgw.agent.deadlines import Deadlines
-from icwsgw.agent.interfaces import DelayedCall, HttpAgent, NetworkTransport, ReactorTime
+from icwsgw.agent.interfaces import HttpAgent, NetworkTransport
 from icwsgw.agent.pool import HostPool, PoolCounts
 from icwsgw.agent.response import BodyCollector, BytesProducer, ClientRequest, Response
 from icwsgw.agent.url import Url
+from icwsgw.clock import Clock, Timer
 from icwsgw.errors import ConnectFailed
 
 __all__ = ["CBOR", "MAX_BODY", "Answer", "NetworkTransport", "Transport", "Url"]
@@ -94,7 +95,7 @@ class Transport:
 
     def __init__(
         self,
-        reactor: ReactorTime,
+        reactor: Clock,
         *,
         extra_trust_roots: Sequence[Certificate] = (),
         max_connections: int = MAX_CONNECTIONS,
@@ -113,7 +114,7 @@ class Transport:
         self._deadlines = Deadlines(reactor)
         self._pools: dict[tuple[str, str, int], HostPool] = {}
         self.counts = PoolCounts()
-        self._sweeper: DelayedCall | None = None
+        self._sweeper: Timer | None = None
         self._urls: dict[bytes, Url] = {}
         self._closed = False
         self._all_gone = False
@@ -181,7 +182,7 @@ class Transport:
         for pool in self._pools.values():
             pool.abort()
 
-    def _gone(self, _: object, force: DelayedCall) -> None:
+    def _gone(self, _: object, force: Timer) -> None:
         if force.active():
             force.cancel()
         self._deadlines.clear()

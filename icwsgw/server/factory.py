@@ -102,12 +102,17 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self._gone: Deferred[None] | None = None
         self._backlog_loop = LoopingCall(self._check_backlog)
         self._backlog_loop.clock = cast(Any, context.clock)
+        self.protocol = self._make_protocol(config.max_message_bytes, compression)
+        self._metrics.outbox_bytes.set_function(lambda: sum(outbox.size for outbox in self.backlog))
+
+    def _make_protocol(self, max_message_bytes: int, compression: bool) -> type[GatewayProtocol]:
+        """Set Autobahn's options, and make the class of connections that have them."""
         self.setProtocolOptions(
             webStatus=False,
             versions=[13],
             utf8validateIncoming=True,
-            # until there is a session, see GatewayProtocol.onMessage
-            maxMessagePayloadSize=min(config.max_message_bytes, FIRST_MESSAGE_BYTES),
+            # until there is a session, see GatewayProtocol._maybe_opened
+            maxMessagePayloadSize=min(max_message_bytes, FIRST_MESSAGE_BYTES),
             maxFramePayloadSize=0,
             # a broken client gets a close frame that says why
             failByDrop=False,
@@ -124,7 +129,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         # Autobahn copies its options into every connection unless the class has them: so give them to the class.
         options = {name: getattr(self, name) for name in GatewayProtocol.CONFIG_ATTRS}
         accept = options.pop("perMessageCompressionAccept")
-        self.protocol = type(
+        return type(
             "Connection",
             (GatewayProtocol,),
             {
@@ -135,7 +140,6 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
                 "_bytes_left": self.rates.first_bytes,
             },
         )
-        self._metrics.outbox_bytes.set_function(lambda: sum(outbox.size for outbox in self.backlog))
 
     def start(self) -> None:
         """Begin to look after slow readers."""
