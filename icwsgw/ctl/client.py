@@ -117,6 +117,8 @@ class Gateway:
             raise Failed(f"cannot reach {self._endpoint}: {words}") from None
         finally:
             asked.close()
+        if response.status == 401 and self._token_file is None:
+            raise Failed("the gateway wants a token: --token-file, or ICWS_ADMIN_TOKEN_FILE in the environment")
         return _document(response.status, answer)
 
 

@@ -136,7 +136,7 @@ class Metrics(_Declaring):
             "Sessions ended, by close code",
             "cause",
             labels.CLOSE_CODES,
-            advice="docs/protocol.md tells what each code means and whose doing it is.",
+            advice="docs/operations.md tells whose doing each code is, and what to do.",
         )
         self.refused_connections = self._counters(
             "icws_refused_connections_total",
@@ -163,7 +163,8 @@ class Metrics(_Declaring):
             "icws_identity_clients_max",
             "Clients of the identity that has most",
             merge="greatest",
-            advice="Above 1000 all identities are full; canisters have more work than they need. Raise --identities.",
+            advice="Above 1000 all identities are full. If most of these clients are one canister's, it has more work"
+            " than it needs: raise --identities.",
         )
 
     def _of_the_way_up(self) -> None:
