@@ -26,8 +26,9 @@ RUN groupadd --gid 10001 icws \
 USER icws
 VOLUME /ic-ws-gateway/data
 EXPOSE 8080 9090
-# Set ICWS_HEALTH_URL along with --prometheus-endpoint.
-ENV ICWS_HEALTH_URL=http://127.0.0.1:9090/health/live
+# One of these has to answer: ours, and where the original's code has its metrics. Set it for other addresses of
+# --prometheus-endpoint.
+ENV ICWS_HEALTH_URL="http://127.0.0.1:9090/health/live http://127.0.0.1:9000/health/live"
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s \
-    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen(os.environ['ICWS_HEALTH_URL'], timeout=4)"]
+    CMD python -m icwsgw.healthcheck $ICWS_HEALTH_URL
 ENTRYPOINT ["twistd", "--nodaemon", "--pidfile=", "icws"]

@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "fastsend": set(),
     "starting": {"errors"},
     "descriptors": set(),
+    "healthcheck": set(),
     "reloading": LEAVES | OPTIONS | {"observe"},
     "notifying": LEAVES | OPTIONS | {"observe"},
     "checks": LEAVES | OPTIONS | {"admin", "gateway", "server", "observe"},
