@@ -85,6 +85,8 @@ class Poller(Audience):
 
             self._verifier = BatchVerifier(context, canister)
         self._asks: dict[Ask, None] = {}
+        # the window's, the next number's over and over, and a probe's; more are about the past
+        self._most_asks = context.config.poll_window + MAX_OVERLAP + 1
         self._ahead = Ahead()
         self._probing: Ask | None = None  # the newest probe in flight, or look at the start
         self._giving_up = False
@@ -276,6 +278,8 @@ class Poller(Audience):
         self._send(ask, now)
 
     def _send(self, ask: Ask, now: float) -> None:
+        if len(self._asks) >= self._most_asks:
+            self._make_room()
         self._asks[ask] = None
         self._last_sent = now
         if self.pacing.failures:
@@ -285,6 +289,12 @@ class Poller(Audience):
         deferred = context.network.query(self.canister, request, timeout=context.config.query_timeout)
         ask.deferred = deferred
         deferred.addCallbacks(self._answered, self._failed, callbackArgs=(ask,), errbackArgs=(ask,))
+
+    def _make_room(self) -> None:
+        """Give up the query that matters least: the oldest about what has been delivered since, else the oldest."""
+        past = (ask for ask in self._asks if ask.anchor is None and ask.nonce < self.cursor.next)
+        self._metrics.queries.inc("abandoned")
+        self._drop(next(past, None) or next(iter(self._asks)))
 
     def _drop(self, ask: Ask) -> None:
         """Give a query up; its Deferred fails and finds the query forgotten."""

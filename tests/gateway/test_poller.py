@@ -84,6 +84,23 @@ def test_every_tick_asks_and_an_idle_queue_is_asked_the_same_question() -> None:
     assert session.frames == []
 
 
+def test_queries_about_the_past_make_room() -> None:
+    poller, session, network, clock = make(poll_window=4)
+    bound = 4 + MAX_OVERLAP + 1
+    for number in range(8):
+        for _ in range(MAX_OVERLAP):
+            clock.advance(INTERVAL)
+            assert poller.in_flight <= bound
+        # of all that ask for this number only the newest is answered
+        assert network.queries[-1].asked == number
+        network.queries[-1].answer(reply(number, 1))
+    assert len(session.frames) == 8
+    clock.advance(INTERVAL)
+    assert network.queries[-1].asked == 8
+    assert not network.queries[-1].cancelled
+    assert sum(not (query.deferred.called or query.cancelled) for query in network.queries) == poller.in_flight
+
+
 def test_messages_are_delivered_and_the_next_query_is_soon() -> None:
     _, session, network, clock = make()
     network.queries[0].answer(reply(0, 3))
