@@ -33,7 +33,7 @@ def without_reason(close: object) -> object:
     return {name: close[name] for name in ("code", "wasClean")}
 
 
-@pytest.mark.parametrize("key", ["ed25519", "secp256k1"])
+@pytest.mark.parametrize("key", ["ed25519", "secp256k1", "delegation"])
 def test_a_message_is_echoed(stack: Stack, key: str) -> None:
     result = scenario("echo", stack, key=key)
     assert str(result["answer"]).endswith("hello from JavaScript")

@@ -1,10 +1,17 @@
 // One client of the SDK (ic-websocket-js), with its callbacks turned into promises.
 import "./globals.mjs";
 import { Actor, HttpAgent } from "@dfinity/agent";
-import { Ed25519KeyIdentity } from "@dfinity/identity";
+import { DelegationChain, DelegationIdentity, Ed25519KeyIdentity } from "@dfinity/identity";
 import { IcWebSocket, createWsConfig, generateRandomIdentity } from "ic-websocket-js";
 import { canisterInterface } from "./canister.mjs";
 import { Inbox, deferred, within } from "./report.mjs";
+
+/** What Internet Identity gives a page: a key of the session's, to which the person's key has delegated. */
+export async function delegated() {
+  const [person, session] = [Ed25519KeyIdentity.generate(), Ed25519KeyIdentity.generate()];
+  const until = new Date(Date.now() + 3_600_000);
+  return DelegationIdentity.fromDelegation(session, await DelegationChain.create(person, session.getPublicKey(), until));
+}
 
 export class Client {
   /**

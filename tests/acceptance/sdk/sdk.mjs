@@ -1,5 +1,5 @@
 // Scenarios of the real SDK: `node sdk.mjs '{"scenario": NAME, "gateway": ..., "network": ..., ...}'`.
-import { Client } from "./client.mjs";
+import { Client, delegated } from "./client.mjs";
 import { emit, main, within } from "./report.mjs";
 
 const numbered = (from, count, mark) => Array.from({ length: count }, (_, i) => `${mark} ${from + i}`);
@@ -7,7 +7,8 @@ const numbered = (from, count, mark) => Array.from({ length: count }, (_, i) => 
 const scenarios = {
   /** Opens, has one message echoed, closes. */
   async echo(options) {
-    const client = await Client.open(options);
+    const identity = options.key === "delegation" ? await delegated() : undefined;
+    const client = await Client.open({ ...options, identity });
     const [answer] = await client.echo(["hello from JavaScript"]);
     const close = await client.close();
     return { answer, close, errors: client.errors };
