@@ -75,6 +75,16 @@ def suggestion(name: str, prefix: str = "", known: Iterable[str] = BY_NAME) -> s
     return f"; did you mean {prefix}{near[0]}?" if near else ""
 
 
+def meant(error: Exception, options: Iterable[str]) -> str:
+    """Say which option a misspelt one on the command line may have meant, or nothing.
+
+    :param error: of the command line
+    :param options: its options, with ``=`` behind those that take a value
+    """
+    found = re.fullmatch(r"option --(\S+) not recognized", str(error))
+    return suggestion(found[1], "--", (name.rstrip("=") for name in options)) if found else ""
+
+
 def doubts(environment: Mapping[str, str]) -> list[str]:
     """Say which variables set nothing and may have been meant to, a line each."""
     known = {"ICWS_CONFIG", *(entry.variable for entry in OPTIONS)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +24,7 @@ from icwsgw.observe.recent import Recent
 from icwsgw.options import Option
 from icwsgw.printing import as_file, describe
 from icwsgw.reloading import Reloader
-from icwsgw.sources import Sourced, doubts, load, suggestion
+from icwsgw.sources import Sourced, doubts, load, meant
 from icwsgw.starting import end_well_on_signals, one_line, reload_on_hangup, report_start_errors
 
 if TYPE_CHECKING:
@@ -99,12 +98,7 @@ class Options(usage.Options):
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except (usage.UsageError, ConfigError) as error:
-            raise SystemExit(one_line(error) + self._meant(error)) from None
-
-    def _meant(self, error: Exception) -> str:
-        """Say which option a misspelt one may have meant."""
-        found = re.fullmatch(r"option --(\S+) not recognized", str(error))
-        return suggestion(found[1], "--", (name.rstrip("=") for name in self.longOpt)) if found else ""
+            raise SystemExit(one_line(error) + meant(error, self.longOpt)) from None
 
     def parseArgs(self, *words: str) -> None:  # noqa: N802
         """Refuse words that are no options, of which there are none."""

@@ -41,7 +41,7 @@ def test_traces_need_opentelemetry(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.delitem(sys.modules, "icwsgw.observe.tracing")
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     check_files(GatewayConfig(data_dir=tmp_path))
-    with pytest.raises(ConfigError, match=r"pip install 'icwsgw\[otel\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[otel\]'"):
         check_files(config)
 
 

@@ -181,6 +181,8 @@ def test_variables_that_look_misspelt_are_told() -> None:
         # of other programs, and what Kubernetes sets beside services named icws and icws-workers
         "ICWS_IMAGE": "icws",
         "ICWS_TLS_DIR": "/etc/icws/tls",
+        "ICWS_TLS_GROUP": "icws",
+        "ICWS_HEALTH_URL": "http://127.0.0.1:9090/health/live",
         "ICWS_SERVICE_HOST": "10.0.0.1",
         "ICWS_SERVICE_PORT_CLIENTS": "8080",
         "ICWS_PORT": "tcp://10.0.0.1:8080",

@@ -6,6 +6,7 @@ never for anything of value.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from icwsgw.devnet.replica import Replica
 from icwsgw.devnet.resource import ReplicaSite
 from icwsgw.devnet.state_tree import DELEGATIONS
 from icwsgw.errors import ConfigError
+from icwsgw.sources import meant
 from icwsgw.starting import end_well_on_signals, one_line, report_start_errors
 
 PROGRAM = "twistd icws-devnet"
@@ -114,18 +116,27 @@ def devnet_service(
     return service, replica
 
 
-def _whole(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError("a whole number above 0 is expected")
-    return number
+def _number(name: str, read: Callable[[str], float], least: float, what: str) -> Callable[[str], float]:
+    """Make the reader of an option that is a number; its errors name it."""
+
+    def parse(text: str) -> float:
+        try:
+            number = read(text)
+        except ValueError:
+            number = math.nan
+        if not least <= number < 1e9:
+            raise ConfigError(f"--{name}: {text!r} is not {what}")
+        return number
+
+    return parse
 
 
-def _milliseconds(text: str) -> float:
-    number = float(text)
-    if not 0 <= number < 1e9:
-        raise ValueError("a number of milliseconds, at least 0, is expected")
-    return number
+def _whole(name: str) -> Callable[[str], float]:
+    return _number(name, int, 1, "a whole number above 0")
+
+
+def _milliseconds(name: str) -> Callable[[str], float]:
+    return _number(name, float, 0, "a number of milliseconds, at least 0")
 
 
 class Options(usage.Options):
@@ -137,24 +148,30 @@ class Options(usage.Options):
         ["listen", "l", DevnetConfig.listen, "Where to listen: a Twisted server endpoint."],
         ["seed", None, DevnetConfig.seed, "What the replica's keys are made of; another seed, another root key."],
         ["delegation", None, "none", f"How the root key delegates to the subnet: {', '.join(DELEGATIONS)}."],
-        ["ack-interval", None, ACK_INTERVAL_MS, "Milliseconds between two acknowledgement rounds.", _whole],
+        [
+            "ack-interval",
+            None,
+            ACK_INTERVAL_MS,
+            "Milliseconds between two acknowledgement rounds.",
+            _whole("ack-interval"),
+        ],
         [
             "keep-alive-timeout",
             None,
             None,
             "Milliseconds after a round until clients that were silent are removed. "
             "[default: 60000, or half the interval where that is less]",
-            _whole,
+            _whole("keep-alive-timeout"),
         ],
-        ["max-messages", None, MAX_RETURNED_MESSAGES, "Messages a poll returns at most.", _whole],
-        ["query-latency", None, 0.0, "Milliseconds until a query is answered.", _milliseconds],
-        ["call-latency", None, 0.0, "Milliseconds until a call is executed.", _milliseconds],
+        ["max-messages", None, MAX_RETURNED_MESSAGES, "Messages a poll returns at most.", _whole("max-messages")],
+        ["query-latency", None, 0.0, "Milliseconds until a query is answered.", _milliseconds("query-latency")],
+        ["call-latency", None, 0.0, "Milliseconds until a call is executed.", _milliseconds("call-latency")],
         [
             "call-jitter",
             None,
             0.0,
             "Up to so many milliseconds more, at random: order is lost.",
-            _milliseconds,
+            _milliseconds("call-jitter"),
         ],
     ]
     optFlags = [["legacy-api", None, "Be an older replica: without v4 calls, v3 queries and v3 reads."]]  # noqa: N815
@@ -164,8 +181,8 @@ class Options(usage.Options):
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call]
             self.config()
-        except (usage.UsageError, ValueError) as error:
-            raise SystemExit(one_line(error, PROGRAM)) from None
+        except (usage.UsageError, ConfigError, ValueError) as error:
+            raise SystemExit(one_line(error, PROGRAM) + meant(error, self.longOpt)) from None
 
     def parseArgs(self, *words: str) -> None:  # noqa: N802
         """Refuse words that are no options, of which there are none."""

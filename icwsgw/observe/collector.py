@@ -79,5 +79,6 @@ def load_tracing() -> Any:
         return import_module("icwsgw.observe.tracing")
     except ImportError as error:
         raise ConfigError(
-            f"--opentelemetry-collector-endpoint needs OpenTelemetry ({error}): pip install 'icwsgw[otel]'"
+            f"--opentelemetry-collector-endpoint needs OpenTelemetry ({error}): install the extra 'otel', in a clone by"
+            " pip install '.[otel]'"
         ) from None

@@ -61,6 +61,20 @@ def test_what_is_wrong_is_said_before_anything_starts(argument: str) -> None:
         parsed(argument)
 
 
+@pytest.mark.parametrize(
+    ("argument", "line"),
+    [
+        ("--ack-interval=x", "--ack-interval: 'x' is not a whole number above 0"),
+        ("--call-jitter=-1", "--call-jitter: '-1' is not a number of milliseconds, at least 0"),
+        ("--lsten=x", "option --lsten not recognized; did you mean --listen?"),
+    ],
+)
+def test_what_is_wrong_is_named(argument: str, line: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parsed(argument)
+    assert caught.value.code == f"twistd icws-devnet: {line}"
+
+
 @pytest.mark.parametrize("listen", ["nonsense", "tcp:x", "other:1:x", "tcp:99999999"])
 def test_an_address_that_is_none(listen: str) -> None:
     with pytest.raises(ConfigError, match="address"):
