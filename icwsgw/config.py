@@ -350,11 +350,11 @@ class GatewayConfig(ClientLimits, LogOptions):
         example="1M",
     )
     max_answer_bytes: int = option(
-        3 << 20,
+        (3 << 20) + (64 << 10),
         size(64 << 10),
         "max-answer-bytes",
         "Longest answer of the network.",
-        "The IC limits a query's answer to 2 MiB (3 MiB with certificate and signature).",
+        "A canister answers 3 MiB at most; signatures, certificate and CBOR come on top.",
         group=_BOUNDS,
     )
     relay_queue_messages: int = option(

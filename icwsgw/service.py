@@ -96,7 +96,7 @@ class GatewayService(MultiService):
             service, self.replica = embedded_devnet(config, reactor)
             self._add(service)
         url = self._network_url = config.ic_network_url
-        self.transport = Transport(reactor)
+        self.transport = Transport(reactor, max_body=config.max_answer_bytes)
         self.agent = IcAgent(
             reactor,
             self.transport,

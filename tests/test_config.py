@@ -1,4 +1,5 @@
 import dataclasses
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ import pytest
 
 from icwsgw.config import BY_NAME, GROUPS, MAINNET_BUDGET, OPTIONS, GatewayConfig
 from icwsgw.errors import ConfigError
+from tests.test_layering import PACKAGE
 
 DEFAULTS: dict[str, Any] = {
     "gateway_addresses": ("tcp:8080",),
@@ -14,7 +16,7 @@ DEFAULTS: dict[str, Any] = {
     "polling_interval": 0.1,
     "prometheus_endpoint": "tcp:9090",
     "max_message_bytes": 2 * 1024 * 1024 + 64 * 1024,
-    "max_answer_bytes": 3 * 1024 * 1024,
+    "max_answer_bytes": 3 * 1024 * 1024 + 64 * 1024,
     "outbox_bytes": 4 * 1024 * 1024,
     "max_connections": 50_000,
     "relay_order": "accepted",
@@ -104,6 +106,13 @@ def test_queries_are_budgeted_where_boundary_nodes_ban() -> None:
     assert replace(mainnet, query_budget=0).queries_per_second is None
     assert GatewayConfig().queries_per_second is None
     assert GatewayConfig(query_budget=5).queries_per_second == 5
+
+
+def test_every_option_is_used_somewhere() -> None:
+    declared = {path for path in PACKAGE.glob("*.py") if " option(" in path.read_text()}
+    used = {word for path in set(PACKAGE.rglob("*.py")) - declared for word in re.findall(r"\w+", path.read_text())}
+    assert declared
+    assert {entry.field for entry in OPTIONS} - used == set()
 
 
 def test_key_file() -> None:

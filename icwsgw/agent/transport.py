@@ -89,6 +89,7 @@ class Transport:
     :param max_waiting: requests that may wait for a connection to one host
     :param connect_timeout: seconds for one attempt to connect
     :param idle_timeout: seconds a connection may be idle
+    :param max_body: bytes of an answer's body, where a request does not say
     :param endpoint_factory: makes the endpoint for a URL's host, instead of TCP and TLS (for tests)
     :ivar counts: what has happened to connections so far
     """
@@ -102,6 +103,7 @@ class Transport:
         max_waiting: int = MAX_WAITING,
         connect_timeout: float = CONNECT_TIMEOUT,
         idle_timeout: float = IDLE_TIMEOUT,
+        max_body: int = MAX_BODY,
         endpoint_factory: Callable[[Url], Any] | None = None,
     ) -> None:
         self._reactor = reactor
@@ -110,6 +112,7 @@ class Transport:
         self._max_waiting = max_waiting
         self._connect_timeout = connect_timeout
         self._idle_timeout = idle_timeout
+        self._max_body = max_body
         self._endpoint_factory = endpoint_factory or self._endpoint
         self._deadlines = Deadlines(reactor)
         self._pools: dict[tuple[str, str, int], HostPool] = {}
@@ -128,7 +131,7 @@ class Transport:
         body: bytes = b"",
         *,
         timeout: float,
-        max_body: int = MAX_BODY,
+        max_body: int | None = None,
         content_type: bytes = CBOR,
     ) -> Deferred[Answer]:
         """Send one request and wait for its whole answer.
@@ -137,20 +140,21 @@ class Transport:
 
         :param method: upper case, for example b"POST"
         :param timeout: seconds for all of it
-        :param max_body: bytes of the answer's body
+        :param max_body: bytes of the answer's body; None: the transport's bound
         :param content_type: of the request's body; no header if empty
         :returns: Deferred :class:`Answer` of any status; fails with a :class:`~icwsgw.errors.TransportError`
         """
         head = url.head(method, content_type if body else b"")
-        return self.submit(url, b"%b%d\r\n\r\n%b" % (head, len(body), body), method == b"HEAD", timeout, max_body)
+        most = self._max_body if max_body is None else max_body
+        return self.submit(url, b"%b%d\r\n\r\n%b" % (head, len(body), body), method == b"HEAD", timeout, most)
 
-    def agent(self, timeout: float, max_body: int = MAX_BODY) -> HttpAgent:
+    def agent(self, timeout: float, max_body: int | None = None) -> HttpAgent:
         """Give an IAgent over the same connections.
 
         :param timeout: seconds for all of a request
-        :param max_body: bytes of an answer's body
+        :param max_body: bytes of an answer's body; None: the transport's bound
         """
-        return _LimitedAgent(self, timeout, max_body)
+        return _LimitedAgent(self, timeout, self._max_body if max_body is None else max_body)
 
     def request(
         self,
@@ -159,7 +163,7 @@ class Transport:
         headers: Headers | None = None,
         bodyProducer: Any = None,
     ) -> Deferred[Any]:
-        """Send a request as IAgent: 30 s, :data:`MAX_BODY`."""
+        """Send a request as IAgent, which may take 30 s."""
         return self._default.request(method, uri, headers, bodyProducer)
 
     def close(self) -> Deferred[None]:

@@ -333,6 +333,18 @@ class RudeServers(TransportCase):
         yield self.assertFailure(self.get(server, max_body=1_000_000), AnswerTooLarge)
 
     @inlineCallbacks
+    def test_both_doors_keep_the_transports_own_bound(self):
+        server = self.serve(lambda c, h, b: c.answer(b"x" * 1001))
+        transport = Transport(reactor, max_body=1000)
+        self.addCleanup(transport.close)
+        url = self.url(server)
+        yield self.assertFailure(transport.fetch(b"GET", url, timeout=10.0), AnswerTooLarge)
+        yield self.assertFailure(transport.request(b"GET", str(url).encode()), AnswerTooLarge)
+        yield self.assertFailure(transport.agent(5.0).request(b"GET", str(url).encode()), AnswerTooLarge)
+        answer = yield transport.fetch(b"GET", url, timeout=10.0, max_body=1001)
+        self.assertEqual(len(answer.body), 1001)
+
+    @inlineCallbacks
     def test_a_body_just_as_long_as_allowed(self):
         server = self.serve(lambda c, h, b: c.answer(b"x" * 1000))
         answer = yield self.get(server, max_body=1000)
