@@ -43,9 +43,14 @@ READ_STATE_SECONDS = 240.0
 NOTE_INTERVAL = 10.0
 """Seconds between two answers that are taken note of: that they came, and their Date header, for the clock skew."""
 
+SKEW_STEP_NS = 2_500_000_000
+"""A Date that differs from the clock skew so far by more than this is believed when it is the third in a row: by one of
+a machine whose clock is wrong all clients' envelopes would look expired."""
+
 _HEADERS = Headers({b"Content-Type": [b"application/cbor"]})
 _NO_HEADERS = Headers()
 _MAX_CLIENTS = 16
+_WITNESSES = 3
 _SECOND = 1_000_000_000
 
 
@@ -96,6 +101,8 @@ class IcAgent:
         self._clients: dict[float, LeanClient] = {}
         self.heard: float | None = None
         self._next_note = reactor.seconds()
+        self._odd_skew_ns = 0
+        self._odd_in_a_row = 0
 
     @property
     def ready(self) -> bool:
@@ -385,7 +392,20 @@ class IcAgent:
         date = None if value is None else http_date(value)
         if date is not None:
             # The header has whole seconds, rounded down: half a second is the best guess for the rest.
-            self.clock_skew_ns = int((date + 0.5) * _SECOND) - self.now_ns()
+            self._note_skew(int((date + 0.5) * _SECOND) - self.now_ns())
+
+    def _note_skew(self, skew_ns: int) -> None:
+        if self.clock_skew_ns is not None and abs(skew_ns - self.clock_skew_ns) > SKEW_STEP_NS:
+            if not self._odd_in_a_row or abs(skew_ns - self._odd_skew_ns) > SKEW_STEP_NS:
+                self._odd_skew_ns = skew_ns
+                self._odd_in_a_row = 0
+            self._odd_in_a_row += 1
+            if self._odd_in_a_row < _WITNESSES:
+                # ask the very next answer
+                self._next_note = self.reactor.seconds()
+                return
+        self._odd_in_a_row = 0
+        self.clock_skew_ns = skew_ns
 
 
 def is_mainnet(url: Url) -> bool:
