@@ -14,7 +14,7 @@ from typing import Protocol
 from icwsgw.clock import Clock, Timer
 
 GRAIN = 0.05
-_PER_SECOND = 20
+_PER_SECOND = round(1 / GRAIN)
 _ROUNDING = 1e-6
 
 

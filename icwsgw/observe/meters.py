@@ -73,10 +73,6 @@ class Gauge:
         """Raise it."""
         self._value = (self._value or 0) + amount
 
-    def dec(self, amount: float = 1) -> None:
-        """Lower it."""
-        self._value = (self._value or 0) - amount
-
     def set_function(self, function: Callable[[], float | None]) -> None:
         """Ask ``function`` at each scrape from now on."""
         self.function = function
