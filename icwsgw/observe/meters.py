@@ -69,10 +69,6 @@ class Gauge:
         """Set it."""
         self._value = value
 
-    def inc(self, amount: float = 1) -> None:
-        """Raise it."""
-        self._value = (self._value or 0) + amount
-
     def set_function(self, function: Callable[[], float | None]) -> None:
         """Ask ``function`` at each scrape from now on."""
         self.function = function
