@@ -30,13 +30,18 @@ def one_line(error: BaseException | str, program: str = PROGRAM) -> str:
     return f"{program}: {' '.join(str(error).split())}"
 
 
-def report_start_errors(program: str = PROGRAM) -> None:
-    """Print a ConfigError or a taken port that ends this process as a line; every other exception as before."""
+def report_start_errors(program: str = PROGRAM, *, log: Callable[[str], object] | None = None) -> None:
+    """Print a ConfigError or a taken port that ends this process as a line; every other exception as before.
+
+    :param log: takes it too; for a daemon, whose standard error is nobody's, and whose parent refers to the log
+    """
     before = sys.excepthook
 
     def report(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         if isinstance(error, (ConfigError, CannotListenError)):
             print(one_line(error, program), file=sys.__stderr__)
+            if log is not None:
+                log(str(error))
         else:
             before(kind, error, traceback)
 

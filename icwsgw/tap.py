@@ -158,19 +158,20 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
 
     only_forward(reactor)
     config = options.config
-    report_start_errors()
+    twistd: dict[str, Any] = options.parent or {}
+    log = get_logger("service")
+    report_start_errors(log=None if twistd.get("nodaemon", True) else log.error)
     try:
         observer = make_observer(
             parse_levels(config.log_level),
             config.log_format,
             file_levels=parse_levels(config.log_file_level),
             traces=config.data_dir / "traces",
-            twistd=options.parent,
+            twistd=twistd,
         )
     except OSError as error:
         raise ConfigError(f"cannot write the log {error.filename}: {error.strerror}") from None
     recent = Recent().listen()
-    log = get_logger("service")
     for doubt in doubts(os.environ):
         log.warn(doubt)
     if config.exports_traces:

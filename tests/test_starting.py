@@ -32,6 +32,16 @@ def test_operators_errors_are_a_line_and_others_as_before(
     assert others == [ValueError]
 
 
+def test_a_daemons_error_is_in_its_log_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(sys, "__stderr__", sys.stderr)
+    logged: list[str] = []
+    report_start_errors(log=logged.append)
+    sys.excepthook(ConfigError, ConfigError("no key"), None)
+    assert logged == ["no key"]
+    assert capsys.readouterr().err == "twistd icws: no key\n"
+
+
 class Reactor:
     """The part of a reactor that signals meet."""
 

@@ -195,7 +195,7 @@ def test_the_service_brings_its_log_and_what_should_be_known(monkeypatch: pytest
     hooks: list[None] = []
     warned: list[str] = []
     monkeypatch.setattr(service, "make_gateway_service", fake)
-    monkeypatch.setattr(tap, "report_start_errors", lambda: hooks.append(None))
+    monkeypatch.setattr(tap, "report_start_errors", lambda log: hooks.append(log))
     monkeypatch.setattr(tap, "end_well_on_signals", lambda reactor, hurry: hooks.append(None))
     monkeypatch.setattr(tap, "reload_on_hangup", lambda reactor, reload: hooks.append(None))
     monkeypatch.setattr(tap, "raise_limit", lambda connections: "too few files")
@@ -223,7 +223,7 @@ def test_the_service_brings_its_log_and_what_should_be_known(monkeypatch: pytest
 
 
 def test_a_log_that_cannot_be_written_ends_the_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(tap, "report_start_errors", lambda: None)
+    monkeypatch.setattr(tap, "report_start_errors", lambda log: None)
     (tmp_path / "file").touch()
     options = parse("--log-file-level", "info", "--data-dir", "file")
     with pytest.raises(ConfigError, match=f"^cannot write the log {tmp_path}/file/traces: Not a directory$"):
