@@ -273,7 +273,12 @@ class LineObserver(Lines):
     def write(self, line: str, level: str = "info") -> None:
         """Write a ready line; one that cannot be written (a full disk) is counted and lost, clients go on."""
         try:
-            self._stream.write(line + "\n")
+            try:
+                self._stream.write(line + "\n")
+            except UnicodeEncodeError as error:
+                # a terminal, or a locale, of another encoding than UTF-8
+                plain = line.encode(error.encoding, "backslashreplace").decode(error.encoding)
+                self._stream.write(plain + "\n")
             self._stream.flush()
         except OSError:
             lines_unwritable.inc()

@@ -313,3 +313,12 @@ def test_lines_of_the_main_log_are_counted_by_level(tmp_path: Path, monkeypatch:
         globalLogPublisher.removeObserver(observer)
     counts = {level: count for level, count in logs.lines_written.values.items() if count}
     assert counts == {"info": 1, "error": 1, "critical": 1}
+
+
+def test_a_stream_of_another_encoding_gets_what_it_cannot_write_escaped() -> None:
+    raw = io.BytesIO()
+    observer = logs.LineObserver(io.TextIOWrapper(raw, encoding="latin-1"), Levels())
+    # what another process has written goes the same way
+    observer.write("reason=zażółć")
+    observer.write("the next one")
+    assert raw.getvalue() == b"reason=za\\u017c\xf3\\u0142\\u0107\nthe next one\n"
