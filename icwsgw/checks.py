@@ -41,7 +41,7 @@ def check_files(config: GatewayConfig) -> None:
     for address in addresses:
         kind = parse_description(address).kind
         # What systemd will hand over is not there yet.
-        if kind not in ("systemd", "stdio", "fd"):
+        if kind != "systemd":
             make_endpoint(reactor, address, tls)
         if kind != "systemd" and config.workers > 1 and address in config.gateway_addresses:
             socket_endpoint(reactor, address)

@@ -58,6 +58,8 @@ def test_what_workers_cannot_share(tmp_path: Path) -> None:
 def test_what_is_of_no_use(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="colour is not known"):
         check_files(GatewayConfig(data_dir=tmp_path, prometheus_endpoint="tcp:1:colour=red"))
+    with pytest.raises(ConfigError, match="Unknown endpoint type: 'fd'"):
+        check_files(GatewayConfig(data_dir=tmp_path, gateway_addresses=("fd:domain=INET:index=0",)))
     missing = tmp_path / "missing.pem"
     with pytest.raises(ConfigError, match=r"missing\.pem: No such file"):
         check_files(

@@ -140,6 +140,9 @@ def _plain_endpoint(reactor: Any, description: Description) -> Any:
         options = {"backlog": str(BACKLOG), **options}
         if unknown := set(options) - {"port", "interface", "backlog"}:
             raise ConfigError(f"address {str(description)!r}: {min(unknown)} is not known")
+    for name, digits, what in (("mode", "01234567", "octal, such as 660"), ("backlog", "0123456789", "a number")):
+        if name in options and not (options[name] and set(options[name]) <= set(digits)):
+            raise ConfigError(f"address {str(description)!r}: {name}={options[name]} is not {what}")
     return serverFromString(reactor, str(Description(kind, args, options)))
 
 

@@ -154,8 +154,9 @@ def test_a_proxys_header_tells_the_client_and_comes_before_tls(tls: ServerTls) -
         ("haproxy:unknown:1", "Unknown endpoint type"),
         ("systemd:domain=INET:index=7", "systemd has handed over no such socket"),
         ("systemd:domain=INET", "descriptor index or name"),
-        ("unix:/x:mode=rwx", "invalid literal"),
-        ("tcp6:8080:backlog=many", "invalid literal"),
+        ("unix:/x:mode=rwx", "mode=rwx is not octal, such as 660"),
+        ("unix:/x:mode=", r"mode= is not octal"),
+        ("tcp6:8080:backlog=many", "backlog=many is not a number"),
     ],
 )
 def test_refusals(address: str, words: str) -> None:
