@@ -240,3 +240,56 @@ def test_a_close_frame_waits_for_a_transport_that_is_full_again() -> None:
     assert transport.written == [b"x" * 11, b"y" * 13]
     transport.drain()
     assert transport.written[2:] == [b"close frame"]
+
+
+class Once(Transport):
+    """Asks for more only if it has said that it is full, as Twisted's do."""
+
+    asked_to_wait = False
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+        self.buffered += len(data)
+        if self.buffered > self.room and not self.asked_to_wait:
+            self.asked_to_wait = True
+            self.producer.pauseProducing()
+
+    def drain(self) -> None:
+        self.buffered = 0
+        if self.asked_to_wait:
+            self.asked_to_wait = False
+            self.producer.resumeProducing()
+
+
+@given(
+    st.lists(st.one_of(st.binary(min_size=1, max_size=12), st.sampled_from(["drain", "more", "turn"])), max_size=60),
+    st.sampled_from(["clear", "flush"]),
+    st.integers(0, 40),
+)
+def test_whatever_happens_a_close_frame_leaves_in_the_end_and_nothing_is_out_of_order(
+    script: list[bytes | str], end: str, most: int
+) -> None:
+    transport, backlog = Once(10), Backlog(most)
+    outbox = Outbox(transport, backlog, None)
+    sent = b""
+    for step in script:
+        if step == "drain":
+            transport.drain()
+        elif step == "turn":
+            backlog.end_of_turn()
+        elif not outbox.full:
+            data = step if isinstance(step, bytes) else b"with others"
+            outbox.send(data, step == "more")
+            sent += data
+    getattr(outbox, end)()
+    # a close frame is small, and the bound is not
+    backlog.outbox_bytes = 1000
+    outbox.send(b"the end")
+    for _ in range(len(script) + 2):
+        transport.drain()
+    backlog.end_of_turn()
+    written = b"".join(transport.written)
+    assert written.endswith(b"the end")
+    assert sent.startswith(written[:-7])
+    assert end == "clear" or written[:-7] == sent
+    assert not backlog.backlog
