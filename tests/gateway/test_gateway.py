@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from icwsgw.core.closing import CloseCode
 from icwsgw.core.spread import Spread
@@ -286,3 +288,22 @@ def test_a_fault_with_one_client_does_not_hold_the_drain_up() -> None:
     world.clock.pump([1.0] * 10)
     assert done == [None]
     assert world.clock.getDelayedCalls() == []
+
+
+@given(st.permutations(range(5)), st.lists(st.booleans(), min_size=5, max_size=5))
+def test_of_connections_under_several_identities_the_newest_is_left_in_whatever_order_they_are_told(
+    order: list[int], executed: list[bool]
+) -> None:
+    world = World(identities=5)
+    identity = Ed25519Identity(b"\x26" * 32)
+    clients = [world.connect(identity=identity) for _ in range(5)]
+    for call, done in zip(list(world.network.calls), executed, strict=True):
+        if done:
+            call.answer(REPLIED_OK)
+    for number in order:
+        connection, session = clients[number]
+        session.opened_at_ns = 70 + number
+        session.deliver([b"open"])
+        told = order[: order.index(number) + 1]
+        assert bool(connection.closed) is (number < max(told))
+    assert [[code for code, _ in connection.closed] for connection, _ in clients] == [[4109]] * 4 + [[]]
