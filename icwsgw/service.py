@@ -8,6 +8,7 @@ stop    ready turns 503 and accepting ends; clients are drained and their canist
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Mapping
@@ -30,6 +31,8 @@ from icwsgw.admin.status import Status
 from icwsgw.agent.client import IcAgent
 from icwsgw.agent.reach import Reach
 from icwsgw.agent.transport import Transport
+from icwsgw.agent.tunnel import Proxy, proxy_for
+from icwsgw.agent.url import Url
 from icwsgw.checks import configured_tls
 from icwsgw.config import GatewayConfig
 from icwsgw.core.budget import Budget
@@ -96,7 +99,7 @@ class GatewayService(MultiService):
             service, self.replica = embedded_devnet(config, reactor)
             self._add(service)
         url = self._network_url = config.ic_network_url
-        self.transport = Transport(reactor, max_body=config.max_answer_bytes)
+        self.transport = Transport(reactor, max_body=config.max_answer_bytes, proxy=_proxy_to(url))
         self.agent = IcAgent(
             reactor,
             self.transport,
@@ -338,6 +341,18 @@ class GatewayService(MultiService):
 
 async def _all(*waits: Any) -> None:
     await DeferredList(waits)
+
+
+def _proxy_to(network: str) -> Proxy | None:
+    """The proxy that the environment names for the network, if any; the log says so."""
+    try:
+        proxy = proxy_for(Url.parse(network), os.environ)
+    except ValueError as error:
+        _log.warn("the environment's proxy is not used", reason=str(error))
+        return None
+    if proxy is not None:
+        _log.info("the network is reached through a proxy", proxy=str(proxy))
+    return proxy
 
 
 def make_gateway_service(config: GatewayConfig, reactor: Any, recent: Recent | None = None) -> GatewayService:

@@ -23,10 +23,12 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
+from icwsgw.agent.url import Url
 from icwsgw.config import GatewayConfig
-from icwsgw.errors import ConfigError
+from icwsgw.errors import ConfigError, ConnectFailed
 from icwsgw.service import GatewayService
 from tests.acceptance.processes import free_port
+from tests.support.raw_server import RawServer
 from tests.support.ws_wire import handshake, read_frames
 
 LOOPBACK = "tcp:0:interface=127.0.0.1"
@@ -214,6 +216,27 @@ class Service(TestCase):
         service = self.make()
         self.start(service)
         return service.stopService()
+
+    def test_the_environment_names_a_proxy_to_the_network(self) -> Deferred[None]:
+        async def scenario() -> None:
+            heads: list[bytes] = []
+
+            def refuse(connection: Any, head: bytes, body: bytes) -> None:
+                heads.append(head)
+                connection.end()
+
+            server = RawServer(refuse)
+            # what is not understood is not used
+            for scheme in ("http", "socks5"):
+                self.patch(os, "environ", {"https_proxy": f"{scheme}://127.0.0.1:{server.port}"})
+                service = self.make(ic_network_url="https://127.0.0.1:1")
+                with self.assertRaises(ConnectFailed):
+                    await service.transport.fetch(b"GET", Url.parse("https://127.0.0.1:1/"), timeout=10.0)
+                await service.transport.close()
+            assert [head.split(b"\r\n")[0] for head in heads] == [b"CONNECT 127.0.0.1:1 HTTP/1.1"]
+            await server.stop()
+
+        return Deferred.fromCoroutine(scenario())
 
     def test_a_taken_port_ends_the_start(self) -> None:
         first = self.make(prometheus_endpoint=None)

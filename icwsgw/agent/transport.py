@@ -31,6 +31,7 @@ from icwsgw.agent.deadlines import Deadlines
 from icwsgw.agent.interfaces import HttpAgent, NetworkTransport
 from icwsgw.agent.pool import HostPool, PoolCounts
 from icwsgw.agent.response import BodyCollector, BytesProducer, ClientRequest, Response
+from icwsgw.agent.tunnel import Proxy, TunnelEndpoint
 from icwsgw.agent.url import Url
 from icwsgw.clock import Clock, Timer
 from icwsgw.errors import ConnectFailed
@@ -90,6 +91,7 @@ class Transport:
     :param connect_timeout: seconds for one attempt to connect
     :param idle_timeout: seconds a connection may be idle
     :param max_body: bytes of an answer's body, where a request does not say
+    :param proxy: the way to https hosts, if not directly
     :param endpoint_factory: makes the endpoint for a URL's host, instead of TCP and TLS (for tests)
     :ivar counts: what has happened to connections so far
     """
@@ -104,9 +106,11 @@ class Transport:
         connect_timeout: float = CONNECT_TIMEOUT,
         idle_timeout: float = IDLE_TIMEOUT,
         max_body: int = MAX_BODY,
+        proxy: Proxy | None = None,
         endpoint_factory: Callable[[Url], Any] | None = None,
     ) -> None:
         self._reactor = reactor
+        self._proxy = proxy
         self._trust = _PlatformAnd(extra_trust_roots) if extra_trust_roots else None
         self._max_connections = max_connections
         self._max_waiting = max_waiting
@@ -274,21 +278,29 @@ class Transport:
             self._sweeper = self._reactor.callLater(self._idle_timeout / 4, self._sweep)
 
     def _endpoint(self, url: Url) -> Any:
-        reactor: Any = self._reactor
-        host, port, timeout = url.host, url.port, self._connect_timeout
+        if url.scheme != "https":
+            return self._tcp(url.host, url.port)
         endpoint: Any
-        if isIPAddress(host):
-            endpoint = TCP4ClientEndpoint(reactor, host, port, timeout)
-        elif isIPv6Address(host):
-            endpoint = cast(Any, TCP6ClientEndpoint)(reactor, host, port, timeout)
+        if self._proxy is None:
+            endpoint = self._tcp(url.host, url.port)
         else:
-            endpoint = HostnameEndpoint(reactor, host, port, timeout)
-        if url.scheme == "https":
-            trust = cast(Any, self._trust)
-            # No ALPN: HTTP/1.1 is what a server speaks without, and Twisted servers that do not set it refuse any.
-            options = optionsForClientTLS(host, trustRoot=trust)
-            endpoint = wrapClientTLS(cast(Any, options), endpoint)
-        return endpoint
+            proxy = self._proxy
+            endpoint = self._tcp(proxy.host, proxy.port)
+            target = f"[{url.host}]:{url.port}" if ":" in url.host else f"{url.host}:{url.port}"
+            endpoint = TunnelEndpoint(self._reactor, endpoint, proxy, target, self._connect_timeout)
+        trust = cast(Any, self._trust)
+        # No ALPN: HTTP/1.1 is what a server speaks without, and Twisted servers that do not set it refuse any.
+        options = optionsForClientTLS(url.host, trustRoot=trust)
+        return wrapClientTLS(cast(Any, options), endpoint)
+
+    def _tcp(self, host: str, port: int) -> Any:
+        reactor: Any = self._reactor
+        timeout = self._connect_timeout
+        if isIPAddress(host):
+            return TCP4ClientEndpoint(reactor, host, port, timeout)
+        if isIPv6Address(host):
+            return cast(Any, TCP6ClientEndpoint)(reactor, host, port, timeout)
+        return HostnameEndpoint(reactor, host, port, timeout)
 
 
 @implementer(IAgent)
