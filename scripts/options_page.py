@@ -30,8 +30,12 @@ twistd icws --config icws.toml                        # which --config names, or
 ```
 
 The command line outweighs the environment, the environment the file. An option on the command line or in the file that
-does not exist stops the start with a line that says what may have been meant. An unknown `ICWS_` variable is left
-alone, since container platforms make some of their own, and an empty one counts as not set.
+does not exist stops the start with a line that says what may have been meant. An unknown `ICWS_` variable stops
+nothing, since container platforms make some of their own; one that looks like a misspelt option is told in the log. An
+empty one counts as not set.
+
+`twistd` by itself goes to the background and writes `twistd.log` and `twistd.pid` where it was started; `--nodaemon
+--pidfile=` before `icws` keeps it in the foreground, its log on stdout.
 
 * **Durations** are numbers of the unit that the option names, or carry their own: `250ms`, `10s`, `2m`, `1h`.
 * **Sizes** are bytes, or powers of 1024: `64K`, `4M` (also `4MiB`), `1G`.
@@ -57,7 +61,7 @@ A running gateway takes some options anew at SIGHUP; those say so. The rest wait
 
 #: What the options of a group have in common.
 GROUP_WORDS = {
-    "Main": "Where to listen, which network, how many processes. The first seven are the original's.",
+    "Main": "Where to listen, which network, how many processes. Seven are the original's: the first four, TLS and traces.",
     "Protocol": "How messages travel between clients and canisters. The defaults suit mainnet.",
     "Time limits": "How long anything may take. A client that misses one is closed with a code that says which; "
     "[protocol.md](protocol.md) has the codes.",
