@@ -61,14 +61,14 @@ A running gateway takes some options anew at SIGHUP; those say so. The rest wait
 
 #: What the options of a group have in common.
 GROUP_WORDS = {
-    "Main": "Where to listen, which network, how many processes. Seven are the original's: the first four, those of TLS "
-    "and the collector.",
+    "Main": "Where to listen, which network, how many processes. Seven are the original's: the first four, those of "
+    "TLS and the collector.",
     "Protocol": "How messages travel between clients and canisters. The defaults suit mainnet.",
     "Time limits": "How long anything may take. A client that misses one is closed with a code that says which; "
     "[protocol.md](protocol.md) has the codes.",
     "Bounds": "Sizes of messages and of what may wait. Each of these queues has an answer to being full.",
-    "Clients": "What clients and strangers may take. With `--workers` each has its share of what is for all, and counts "
-    "one address's and one principal's itself. 0 is no limit where it is allowed.",
+    "Clients": "What clients and strangers may take. With `--workers` each has its share of what is for all, and "
+    "counts one address's and one principal's itself. 0 is no limit where it is allowed.",
     "Access": "Who may connect to what. All three lists are taken anew at SIGHUP, and clients of a canister that is "
     "denied from then on are closed with 4110.",
     "Logs and traces": "What is written where. [tracing.md](tracing.md) says how to read it.",
