@@ -407,7 +407,8 @@ class Poller(Audience):
         if not resumed:
             self._metrics.resets.inc()
             gone = [session for session in self.sessions.values() if session.state is State.OPEN]
-            _log.warn("canister was reset", canister=self.canister.text, clients=len(gone))
+            if self._context.repeats.allows("reset", self.canister.text, now):
+                _log.warn("canister was reset", canister=self.canister.text, clients=len(gone))
             in_slices(self._clock, gone, lambda session: session.canister_gone())
         if not self._stopped:
             self._poll(now, overlap=True)
@@ -464,12 +465,9 @@ class Poller(Audience):
         if taken.lost is not None:
             first, beyond = taken.lost
             metrics.gaps.inc(beyond - first)
-            _log.error(
-                "messages are gone from the canister's queue",
-                first=first,
-                last=beyond - 1,
-                canister=self.canister.text,
-            )
+            if self._context.repeats.allows("gap", self.canister.text, self._clock.seconds()):
+                words = "messages are gone from the canister's queue"
+                _log.error(words, first=first, last=beyond - 1, canister=self.canister.text)
         if not taken.deliver:
             return
         if not self.hand_out(batch, taken.deliver, self._window.deep):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from icwsgw.core.session import State
 from icwsgw.errors import HttpError
 from icwsgw.gateway.farewells import Farewells
 from icwsgw.gateway.gateway import Gateway
+from icwsgw.gateway.interfaces import Context
 from icwsgw.gateway.poller import Poller
 from icwsgw.gateway.relay import Relay, RelayOwner, request_of
 from icwsgw.ic.envelope import call_content, expiry_after, sign_request
@@ -178,3 +180,36 @@ def test_each_client_that_a_canister_has_taken_has_its_line(lines: Lines) -> Non
         network.calls[-1].answer(REPLIED_OK)
         session.left(1000)
     assert len(lines.of("session ended")) == 100
+
+
+def hostile(answer: Any, seconds: float) -> Context:
+    """A canister that answers each question so, with a client that it has taken."""
+    context, network, clock = make_context()
+    poller = Poller(context, CANISTER, 0, None)
+    session = Gateway(context).connect(Stranger())
+    session.state, session.opened_at_ns = State.OPEN, 0
+    poller.add(session, KEY)
+    poller.start()
+    while clock.seconds() < seconds:
+        for query in [query for query in network.queries if not query.deferred.called]:
+            query.answer(answer(query.asked))
+        clock.advance(0.1)
+    poller.stop()
+    return context
+
+
+def test_a_canister_that_seems_to_be_reset_all_the_time_costs_few_lines(lines: Lines) -> None:
+    lives = count()
+
+    def answer(asked: int) -> bytes:
+        return encode_batch([(*KEY, b"g_%020d" % max(0, asked - 1), b"%d" % next(lives))], b"", b"", True)
+
+    context = hostile(answer, 50)
+    assert context.metrics.resets.value > 20
+    assert len(lines.of("canister was reset")) == 10
+
+
+def test_a_canister_whose_messages_are_always_gone_costs_few_lines(lines: Lines) -> None:
+    context = hostile(lambda asked: encode_batch([(*KEY, b"g_%020d" % (asked + 5), b"")], b"", b"", True), 50)
+    assert context.metrics.gaps.value > 100
+    assert len(lines.of("messages are gone from the canister's queue")) == 10
