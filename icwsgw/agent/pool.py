@@ -84,6 +84,7 @@ class HostPool:
         "_endpoint",
         "_factory",
         "_idle",
+        "_making",
         "_max_connections",
         "_max_waiting",
         "_reactor",
@@ -119,6 +120,7 @@ class HostPool:
         self._connecting: dict[int, Deferred[HttpConnection]] = {}
         self._waiting: OrderedDict[Exchange, None] = OrderedDict()
         self._closed = False
+        self._making = False
         #: heads of answers that are known, by their bytes
         self.heads: dict[bytes, KnownHead] = {}
         self.emptied: Deferred[None] | None = None
@@ -240,15 +242,21 @@ class HostPool:
             done.callback(None)
 
     def _connect_more(self) -> None:
-        while (
-            len(self._waiting) > len(self._connecting)
-            and len(self._connections) + len(self._connecting) < self._max_connections
-            and not self._closed
-        ):
-            key = self._attempts = self._attempts + 1
-            attempt: Deferred[HttpConnection] = self._endpoint.connect(self._factory)
-            self._connecting[key] = attempt
-            attempt.addCallbacks(self._connected, self._not_connected, callbackArgs=(key,), errbackArgs=(key,))
+        if self._making:
+            return  # an attempt has failed at once; the loop below goes on
+        self._making = True
+        try:
+            while (
+                len(self._waiting) > len(self._connecting)
+                and len(self._connections) + len(self._connecting) < self._max_connections
+                and not self._closed
+            ):
+                key = self._attempts = self._attempts + 1
+                attempt: Deferred[HttpConnection] = self._endpoint.connect(self._factory)
+                self._connecting[key] = attempt
+                attempt.addCallbacks(self._connected, self._not_connected, callbackArgs=(key,), errbackArgs=(key,))
+        finally:
+            self._making = False
 
     def _connected(self, connection: HttpConnection, key: int) -> None:
         self._connecting.pop(key, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionDone, ConnectionRefusedError
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -238,3 +238,17 @@ def test_a_new_connection_goes_when_the_pool_has_closed():
     late.makeConnection(Wire())
     rig.pool.release(late)
     assert late.transport.disconnecting
+
+
+def test_attempts_that_fail_at_once_fail_all_who_wait_however_many():
+    rig = Rig(connections=1, waiting=5000)
+    for number in range(3000):
+        rig.ask(b"%d" % number)
+    assert len(rig.endpoint.attempts) == 1
+    failing = rig.endpoint.attempts[0][1]
+    rig.endpoint.connect = lambda factory: fail(ConnectionRefusedError())
+    failing.errback(ConnectionRefusedError())
+    assert len(rig.ends) == 3000
+    assert all(isinstance(end, ConnectFailed) for end in rig.ends.values())
+    assert (rig.pool.connecting, rig.pool.waiting, rig.pool.empty) == (0, 0, True)
+    assert rig.counts.failed == 3000
