@@ -5,7 +5,9 @@ round. So a ws_close that met a failing network is signed anew and sent again, u
 canister's ``Err`` (it does not know the client any more) is as good as its ``Ok``.
 
 Canisters share the calls that may be under way (:mod:`icwsgw.core.shares`), so that one whose calls hang does not hold
-up what others are to hear. A farewell that waits for its next attempt takes no place.
+up what others are to hear. A farewell that waits for its next attempt takes no place. One that has waited for its
+place until the canister must have found out by itself is not sent any more. There are as many as there may be clients,
+so that all can leave at once; of more, the oldest is given up, which is most likely that of a canister that hangs.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ _log = get_logger("farewell")
 MAX_IN_FLIGHT = 256
 #: A canister that has not taken the call after this long will have to find out by itself.
 PATIENCE_SECONDS = 120.0
+#: The CDK's own check finds a client that is gone within five minutes and one more (facts 3): later there is no need.
+FOUND_OUT_SECONDS = 360.0
 TTL_SECONDS = 240.0
 
 
@@ -77,7 +81,7 @@ class _Farewell:
 
     def granted(self) -> None:
         """There is a place for its call (:class:`icwsgw.core.shares.Waiter`)."""
-        self._owner.send(self)
+        self._owner.granted(self)
 
 
 class Farewells:
@@ -107,7 +111,10 @@ class Farewells:
 
         :param session: the client's, for logs
         """
-        now = self._context.clock.seconds()
+        context = self._context
+        now = context.clock.seconds()
+        if len(self._all) >= context.config.max_connections:
+            self._give_up(next(iter(self._all)))
         farewell = _Farewell(self, canister, identity_index, key, now, done, session)
         self._all[farewell] = None
         if self._abandoned:
@@ -121,17 +128,38 @@ class Farewells:
         left = list(self._all)
         if left:
             _log.warn("canisters were not told that a client left", count=len(left))
+        # before a call is cancelled, which would make room for the next that waits
         for farewell in left:
-            if farewell.retry is not None:
-                farewell.retry.cancel()
-                farewell.retry = None
-            # all of them before a call is cancelled, which would make room for the next that waits
             farewell.lane.forget(farewell)
         for farewell in left:
-            call = farewell.call
-            self._end(farewell, "abandoned")
-            if call is not None:
-                call.cancel()
+            self._drop(farewell)
+
+    def _give_up(self, farewell: _Farewell) -> None:
+        if self._worth_a_line("ws_close given up", farewell):
+            _log.warn(
+                "canister was not told that a client left, too many wait for that or it waited too long",
+                canister=farewell.canister.text,
+                session=farewell.session,
+            )
+        self._drop(farewell)
+
+    def _drop(self, farewell: _Farewell) -> None:
+        if farewell.retry is not None:
+            farewell.retry.cancel()
+            farewell.retry = None
+        farewell.lane.forget(farewell)
+        call = farewell.call
+        self._end(farewell, "abandoned")
+        if call is not None:
+            call.cancel()
+
+    def granted(self, farewell: _Farewell) -> None:
+        """One that has waited has its place."""
+        if self._context.clock.seconds() - farewell.since < FOUND_OUT_SECONDS:
+            self.send(farewell)
+        else:
+            farewell.lane.leave()
+            self._give_up(farewell)
 
     def _try(self, farewell: _Farewell) -> None:
         farewell.retry = None

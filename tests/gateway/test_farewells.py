@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icwsgw.errors import ConnectionLost, HttpError
-from icwsgw.gateway.farewells import MAX_IN_FLIGHT, PATIENCE_SECONDS, Farewells
+from icwsgw.gateway.farewells import FOUND_OUT_SECONDS, MAX_IN_FLIGHT, PATIENCE_SECONDS, Farewells
 from icwsgw.ic.envelope import verify_envelope
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.ws import decode_close_args
@@ -219,3 +219,34 @@ def test_giving_up_sends_no_more() -> None:
     assert sorted(done) == list(range(2 * MAX_IN_FLIGHT))
     assert (farewells.shares.busy, len(farewells.shares.line)) == (0, 0)
     assert clock.getDelayedCalls() == []
+
+
+def test_one_that_has_waited_until_its_canister_must_have_found_out_is_not_sent_any_more() -> None:
+    context, network, clock = make_context()
+    done: list[int] = []
+    farewells = Farewells(context)
+    for number in range(MAX_IN_FLIGHT):
+        farewells.say(CANISTER, 0, (KEY[0], number), lambda number=number: done.append(number))
+    hanging = list(network.calls)
+    clock.advance(FOUND_OUT_SECONDS)
+    farewells.say(CANISTER, 0, (KEY[0], 9999), lambda: done.append(9999))
+    hanging[0].answer(REPLIED_OK)
+    # all that waited as long are over, and the place is for who came later
+    assert sorted(done) == [0, *range(len(hanging), MAX_IN_FLIGHT)]
+    assert len(network.calls) == len(hanging) + 1
+    assert decode_close_args(network.calls[-1].content["arg"]) == (KEY[0], 9999)
+    assert context.metrics.ws_closes.values["abandoned"] == MAX_IN_FLIGHT - len(hanging)
+    assert farewells.shares.busy == len(hanging)
+
+
+def test_of_too_many_the_oldest_is_given_up() -> None:
+    context, network, _ = make_context(max_connections=200)
+    done: list[int] = []
+    farewells = Farewells(context)
+    for number in range(300):
+        farewells.say(CANISTER, 0, (KEY[0], number), lambda number=number: done.append(number))
+        assert len(farewells) <= 200
+    assert done == list(range(100))
+    assert context.metrics.ws_closes.values["abandoned"] == 100
+    assert sum(call.cancelled for call in network.calls) == 100
+    assert farewells.shares.busy == MAX_IN_FLIGHT // 2
