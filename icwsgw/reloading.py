@@ -98,6 +98,10 @@ class Reloader:
         except ConfigError as error:
             self._target.reloaded(False)
             _log.error("the changed configuration is not used, the one before stays", reason=error)
+        except Exception:
+            # the service manager waits for the end
+            self._target.reloaded(False)
+            _log.failure("reading the configuration again failed, the one before stays")
         else:
             self._config = change.config
             self._target.reloaded(True)

@@ -96,3 +96,16 @@ def test_a_reload(log: Log) -> None:
     assert log.lines[-1][:2] == ("failure", "reloading failed")
     assert states == [True, False] * 3
     assert target.outcomes == [True, False, True]
+
+
+def test_a_fault_of_ours_in_reading_ends_the_reload_as_a_file_of_no_use_does(log: Log) -> None:
+    target, states = Target(), list[bool]()
+
+    def read() -> GatewayConfig:
+        raise RuntimeError("bug")
+
+    Reloader(CONFIG, read, target, states.append)()
+    assert (target.outcomes, target.configs, states) == ([False], [CONFIG], [True, False])
+    assert [(level, message) for level, message, _ in log.lines] == [
+        ("failure", "reading the configuration again failed, the one before stays")
+    ]
