@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from icwsgw.gateway.wheel import SLOTS, Wheel
+from icwsgw.gateway.wheel import SLICE, SLOTS, Wheel
 
 
 class Item:
@@ -133,3 +134,55 @@ def test_visits_come_when_they_were_asked_for(wishes: list[tuple[float, float]])
         (seen,) = item.seen
         # a second for the slot, one for a tick that comes late, and what the clock moves by
         assert max(0.0, due) - 0.01 <= seen <= max(0.0, due) + 2.51 + 5.0 * (due < 0)
+
+
+def test_many_that_are_due_together_are_visited_a_slice_a_turn() -> None:
+    class Turns(Clock):
+        """A clock that keeps what is asked for at once for the next turn, as a reactor does."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.next: list[tuple[Any, Any]] = []
+
+        def callLater(self, delay: float, call: Any, *args: Any, **options: Any) -> Any:
+            if delay:
+                return super().callLater(delay, call, *args, **options)
+            self.next.append((call, args))
+            return None
+
+        def turn(self) -> None:
+            calls, self.next = self.next, []
+            for call, args in calls:
+                call(*args)
+
+    clock = Turns()
+    wheel = Wheel(clock)
+    wheel.start()
+    items = [Item(clock, 5.0) for _ in range(2 * SLICE + 50)]
+    for item in items:
+        wheel.watch(item, 0.5)
+
+    def seen() -> int:
+        return sum(len(item.seen) for item in items)
+
+    clock.advance(1)
+    assert seen() == SLICE
+    # one that stands behind is put off, and one is gone
+    left = [item for item in items if not item.seen]
+    wheel.watch(left[0], 20)
+    wheel.forget(left[1])
+    clock.turn()
+    assert seen() == 2 * SLICE
+    # the next second begins before the last ones are visited
+    clock.advance(1)
+    clock.turn()
+    assert seen() == len(items) - 2
+    assert clock.next == []
+    assert len(wheel) == len(items) - 1
+    while not clock.next:
+        clock.advance(1)
+    before = seen()
+    wheel.stop()
+    clock.turn()
+    assert clock.next == []
+    assert seen() == before
