@@ -98,30 +98,9 @@ class GatewayService(MultiService):
 
             service, self.replica = embedded_devnet(config, reactor)
             self._add(service)
-        url = self._network_url = config.ic_network_url
-        self.transport = Transport(reactor, max_body=config.max_answer_bytes, proxy=_proxy_to(url))
-        self.agent = IcAgent(
-            reactor,
-            self.transport,
-            url,
-            now_ns=time.time_ns,
-            verify_query_signatures=_VERIFY[config.verify_queries],
-        )
-        self.reach = Reach(reactor, self.agent, url)
+        self._make_network()
         self._make_tracing()
-        budget = config.queries_per_second
-        context = Context(
-            clock=reactor,
-            network=self.agent,
-            identities=tuple(self.identities),
-            config=config,
-            metrics=self.metrics,
-            now_ns=time.time_ns,
-            jitter=random.random,
-            budget=None if budget is None else Budget(budget, config.polling_interval),
-            tracing=self._tracing,
-        )
-        self.gateway = Gateway(context)
+        self.gateway = Gateway(self._make_context())
         self.control = Control(self.gateway)
         self.overrides = NO_OVERRIDES
         self._access: Access | None = None
@@ -140,6 +119,34 @@ class GatewayService(MultiService):
         self._watch()
 
     # making
+
+    def _make_network(self) -> None:
+        config, reactor = self._config, self._reactor
+        url = self._network_url = config.ic_network_url
+        self.transport = Transport(reactor, max_body=config.max_answer_bytes, proxy=_proxy_to(url))
+        self.agent = IcAgent(
+            reactor,
+            self.transport,
+            url,
+            now_ns=time.time_ns,
+            verify_query_signatures=_VERIFY[config.verify_queries],
+        )
+        self.reach = Reach(reactor, self.agent, url)
+
+    def _make_context(self) -> Context:
+        config = self._config
+        budget = config.queries_per_second
+        return Context(
+            clock=self._reactor,
+            network=self.agent,
+            identities=tuple(self.identities),
+            config=config,
+            metrics=self.metrics,
+            now_ns=time.time_ns,
+            jitter=random.random,
+            budget=None if budget is None else Budget(budget, config.polling_interval),
+            tracing=self._tracing,
+        )
 
     def _make_tracing(self) -> None:
         config = self._config
