@@ -17,6 +17,7 @@ from zope.interface.verify import verifyObject
 from icwsgw.errors import ConfigError
 from icwsgw.server.endpoints import (
     BACKLOG,
+    MOST_ACCEPTS,
     Listenable,
     ListeningService,
     listening_service,
@@ -319,3 +320,36 @@ def test_a_fault_behind_the_proxy_header_is_nobodys_but_ours() -> None:
     for data in (b"PROXY TCP4 192.0.2.7 127.0.0.1 5555 8080\r\nx", b"x"):
         with pytest.raises(ValueError, match="int"):
             outer.dataReceived(data)
+
+
+def test_a_crowd_is_taken_a_few_a_turn() -> None:
+    """Twisted takes a hundred at once, and twenty more each time that there are as many."""
+
+    class Crowded:
+        numberAccepts = 100
+        turns: list[int]
+
+        def doRead(self) -> None:
+            self.turns.append(self.numberAccepts)
+            self.numberAccepts += 20
+
+        def stopListening(self) -> None:
+            pass
+
+    port: Any = Crowded()
+    port.turns = []
+
+    class Below:
+        def listen(self, factory: Any) -> Deferred[Any]:
+            return succeed(port)
+
+    reactor = MemoryReactorClock()
+    service = listening_service("tcp:0", Factory(), reactor=reactor, below=Below())
+    service.startService()
+    for _ in range(5):
+        service.port.doRead()
+    assert port.turns == [MOST_ACCEPTS] * 5
+    # fewer when there are fewer
+    port.numberAccepts = 3
+    service.port.doRead()
+    assert port.turns[-1] == 3
