@@ -96,9 +96,16 @@ class Options(usage.Options):
     def parseOptions(self, options: list[str] | None = None) -> None:  # noqa: N802
         """Read the command line; :exc:`SystemExit` with a line for stderr when it is wrong."""
         try:
-            super().parseOptions(options)  # type: ignore[no-untyped-call]
+            try:
+                super().parseOptions(options)  # type: ignore[no-untyped-call]
+            finally:
+                print(end="", flush=True)
         except (usage.UsageError, ConfigError) as error:
             raise SystemExit(one_line(error) + meant(error, self.longOpt)) from None
+        except BrokenPipeError:
+            # a pager or head has seen enough of --help; nothing is left to be written at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(1) from None
 
     def parseArgs(self, *words: str) -> None:  # noqa: N802
         """Refuse words that are no options, of which there are none."""

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -159,6 +162,27 @@ def test_print_principal(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> 
     assert caught.value.code == 0
     primary = Ed25519Identity(b"\x01" * 32)
     assert capsys.readouterr().out.split() == [primary.derive(index).principal.text for index in range(4)]
+
+
+@pytest.mark.parametrize("word", ["--help", "--print-config", "--version"])
+def test_who_has_read_enough_is_told_nothing(word: str, tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from icwsgw.tap import Options; Options().parseOptions(sys.argv[1:])",
+            word,
+        ],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        cwd=Path(tap.__file__).parents[1],
+        env={**os.environ, "ICWS_DATA_DIR": str(tmp_path)},
+    )
+    os.close(writing)
+    assert ended.returncode == 1
+    assert b"Broken" not in ended.stderr
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
