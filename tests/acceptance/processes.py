@@ -80,7 +80,12 @@ class Server:
 
     def __init__(self, arguments: Sequence[str], cwd: Path, environment: Mapping[str, str] | None = None) -> None:
         twistd = Path(sys.executable).with_name("twistd")
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ICWS_", "RUST_LOG"))}
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            # what is said to this machine's programs is not meant for a gateway under test
+            if not name.startswith(("ICWS_", "RUST_LOG")) and not name.lower().endswith("_proxy")
+        }
         inherited["PYTHONPATH"] = str(ROOT)
         inherited["PYTHONUNBUFFERED"] = "1"
         self.arguments = list(arguments)
