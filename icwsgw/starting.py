@@ -12,6 +12,7 @@ success. A second signal means that the end takes too long for whoever sent it.
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from collections.abc import Callable
@@ -78,3 +79,17 @@ def end_well_on_signals(reactor: Any, hurry: Callable[[], None] | None = None) -
 def reload_on_hangup(reactor: Any, reload: Callable[[], None]) -> None:
     """Let SIGHUP call ``reload`` in the reactor's thread."""
     reactor.callWhenRunning(signal.signal, signal.SIGHUP, lambda number, frame: reactor.callFromThread(reload))
+
+
+def settle(reactor: Any) -> None:
+    """Once the reactor runs, take what the program is made of out of the garbage collector's sight.
+
+    It would look through all of it each time that many connections have come or gone: 30 to 60 ms in which nobody is
+    served.
+    """
+    reactor.callWhenRunning(_settle)
+
+
+def _settle() -> None:
+    gc.collect()
+    gc.freeze()

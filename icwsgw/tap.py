@@ -25,7 +25,7 @@ from icwsgw.options import Option
 from icwsgw.printing import as_file, describe
 from icwsgw.reloading import Reloader
 from icwsgw.sources import Sourced, doubts, load, meant
-from icwsgw.starting import end_well_on_signals, one_line, reload_on_hangup, report_start_errors
+from icwsgw.starting import end_well_on_signals, one_line, reload_on_hangup, report_start_errors, settle
 
 if TYPE_CHECKING:
     from twisted.application.service import MultiService
@@ -198,6 +198,7 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
             log.warn(said)
         gateway = make_gateway_service(config, reactor, recent)
     end_well_on_signals(reactor, gateway.hurry)
+    settle(reactor)
     reload_on_hangup(reactor, Reloader(config, options.read_again, gateway, notifier.reloading))
     root = ObservedService(observer)
     gateway.setServiceParent(root)

@@ -1,3 +1,4 @@
+import gc
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -7,7 +8,7 @@ import pytest
 from twisted.internet.error import CannotListenError, ReactorNotRunning
 
 from icwsgw.errors import ConfigError
-from icwsgw.starting import end_well_on_signals, one_line, reload_on_hangup, report_start_errors, stop
+from icwsgw.starting import end_well_on_signals, one_line, reload_on_hangup, report_start_errors, settle, stop
 
 
 def test_one_line() -> None:
@@ -103,3 +104,11 @@ def test_hangup_reloads() -> None:
     reload_on_hangup(Reactor(), lambda: reloads.append(None))
     signal.raise_signal(signal.SIGHUP)
     assert reloads == [None]
+
+
+def test_what_the_program_is_made_of_is_not_looked_through_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(gc, "collect", lambda: done.append("collect"))
+    monkeypatch.setattr(gc, "freeze", lambda: done.append("freeze"))
+    settle(Reactor())
+    assert done == ["collect", "freeze"], "rubbish must not be kept for ever"

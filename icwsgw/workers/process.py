@@ -26,7 +26,7 @@ from icwsgw.observe.levels import parse_levels
 from icwsgw.observe.logs import change_levels, get_logger, make_observer, mark
 from icwsgw.observe.metrics import CANISTERS_OF_A_WORKER
 from icwsgw.observe.recent import Recent
-from icwsgw.starting import one_line
+from icwsgw.starting import one_line, settle
 from icwsgw.workers.aggregate import snapshot
 from icwsgw.workers.lines import Lines
 from icwsgw.workers.orders import ANSWERS_FD, ORDERS_FD, Orders, config_from_json
@@ -185,6 +185,7 @@ def run(orders: Orders, rest: bytes = b"") -> None:
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", link.end)
     link.begin(rest)
+    settle(reactor)
     reactor.run()
 
 
