@@ -180,22 +180,31 @@ class Relay:
 
     def _no_more_opening(self) -> None:
         """Do not try ws_open again; what is queued behind it leaves only if the canister has taken the client."""
+        if self._current is not None:
+            # if the canister has spoken to the client, it was executed, whatever became of its answer
+            self._context.metrics.relays.inc("unknown" if self._opened else "abandoned")
         self._current = self._call = None
         self._rest()
         if not self._opened:
-            self._queue = None
-            self._queued_bytes = 0
+            self._forget_queue()
 
     def drop(self) -> None:
         """Forget what is queued and under way: the canister does not know this client (any more)."""
-        self._queue = None
-        self._queued_bytes = 0
-        self._current = None
+        self._forget_queue()
+        if self._current is not None:
+            self._context.metrics.relays.inc("abandoned")
+            self._current = None
         self._when_idle = None
         self._rest()
         call, self._call = self._call, None
         if call is not None:
             call.cancel()
+
+    def _forget_queue(self) -> None:
+        queue, self._queue = self._queue, None
+        self._queued_bytes = 0
+        if queue:
+            self._context.metrics.relays.inc("abandoned", len(queue))
 
     def _rest(self) -> None:
         """Neither wait for the next attempt nor for a place."""

@@ -177,7 +177,8 @@ class Metrics(_Declaring):
             "outcome",
             labels.RELAY_OUTCOMES,
             advice="rejected and canister_refused are the canisters' doing, http, connect, timeout the network's. A "
-            "client whose message is lost has to reconnect.",
+            "client whose message is lost has to reconnect. abandoned: its canister was reset or had not taken the "
+            "client, or a drain had no more time.",
         )
         self.relay_seconds = self._histogram(
             "icws_relay_seconds", "Seconds from sending a message to its outcome", labels.ROUND_TRIP

@@ -22,7 +22,7 @@ from icwsgw.errors import (
     NotReady,
     RequestTimeout,
 )
-from icwsgw.gateway.interfaces import MAX_CALLS
+from icwsgw.gateway.interfaces import MAX_CALLS, Context
 from icwsgw.gateway.relay import TRANSIENT_ATTEMPTS, Expired, Relay, RelayOwner
 from icwsgw.ic.principal import Principal
 from tests.support.fake_network import CANISTER, REPLIED_OK, FakeNetwork, envelope, make_context, rejected
@@ -481,3 +481,41 @@ def test_a_call_that_waited_for_its_place_left_when_it_got_it() -> None:
     network.calls[1].answer(REPLIED_OK)
     assert bodies(network)[-1] == b"1"
     assert late.sent == 7.0
+
+
+def outcomes(context: Context) -> dict[str, float]:
+    return {label: count for label, count in context.metrics.relays.values.items() if count}
+
+
+def test_what_is_dropped_is_counted() -> None:
+    context, network, clock = make_context()
+    relay = Relay(context, CANISTER, Owner())
+    relay.open(envelope(0, "ws_open"))
+    network.calls[0].answer(REPLIED_OK)
+    relay.release()
+    for number in range(1, 4):
+        relay.send(envelope(number))
+    relay.drop()
+    assert outcomes(context) == {"replied": 1, "abandoned": 3}
+    relay.drop()
+    assert outcomes(context) == {"replied": 1, "abandoned": 3}
+    assert clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_a_ws_open_that_is_not_tried_again_is_counted_with_what_goes_with_it(opened: bool) -> None:
+    context, network, _ = make_context()
+    relay = Relay(context, CANISTER, Owner())
+    relay.open(envelope(0, "ws_open"))
+    relay.send(envelope(1))
+    relay.send(envelope(2))
+    network.calls[0].answer(ConnectionLost("lost"))
+    if opened:
+        # the canister has spoken, so it was executed
+        relay.release()
+        network.calls[1].answer(REPLIED_OK)
+        network.calls[2].answer(REPLIED_OK)
+        assert outcomes(context) == {"unknown": 1, "replied": 2}
+    else:
+        relay.finish(lambda: None)
+        assert outcomes(context) == {"abandoned": 3}
