@@ -22,6 +22,7 @@ from icwsgw.gateway.traced import TracedRelay
 from icwsgw.ic.principal import ANONYMOUS, Principal
 from icwsgw.ic.ws import decode_open_args, decode_unit_result
 from icwsgw.observe.logs import get_logger
+from icwsgw.observe.peers import address_group
 
 if TYPE_CHECKING:
     from icwsgw.agent.outcome import CallOutcome
@@ -428,7 +429,7 @@ class ClientSession(RelayOwner):
         context = self.context
         peer = self.client.peer
         host = peer.rpartition(":")[0] if peer.startswith("[") or peer.count(":") == 1 else peer
-        return context.repeats.allows(what, host, context.clock.seconds())
+        return context.repeats.allows(what, address_group(host.strip("[]")) or host, context.clock.seconds())
 
     def _tell(self) -> None:
         """All that the client sent has left: now the canister may hear that it is gone."""

@@ -23,10 +23,11 @@ from icwsgw.core.closing import CloseCode
 from icwsgw.core.rate import ClientRates, Rate
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.observe.logs import get_logger
+from icwsgw.observe.peers import address_group
 from icwsgw.server.limits import ConnectionLimits
 from icwsgw.server.outbox import Outbox
 from icwsgw.server.protocol import GatewayProtocol
-from icwsgw.server.proxies import TrustedProxies, address_group
+from icwsgw.server.proxies import TrustedProxies
 
 _log = get_logger("server")
 

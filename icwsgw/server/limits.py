@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from icwsgw.client_limits import ClientLimits
 from icwsgw.core.rate import Bucket, Buckets, Rate
-from icwsgw.server.proxies import address_group
+from icwsgw.observe.peers import address_group
 
 #: Connections that wait to be told that they are too many.
 MOST_REFUSED = 256

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Any
 
 from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
+
+from icwsgw.observe.peers import parse_ip
 
 UNIX = "unix"
 
@@ -29,28 +31,6 @@ _PORT = re.compile(r"\[(.*)\](?::[\w.-]+)?|([^:]+):[\w.-]+")
 def host_of(address: Any) -> str:
     """The host of a Twisted address; ``unix`` for what has none."""
     return getattr(address, "host", "") or UNIX
-
-
-def parse_ip(text: str) -> IPv4Address | IPv6Address | None:
-    """An IP address, with its zone cut off and an IPv4 one mapped into IPv6 as IPv4; None when it is none."""
-    try:
-        address = ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address
-
-
-def address_group(host: str) -> str | None:
-    """The unit that a limit by address counts: an IPv4 address, or the /64 of an IPv6 one, which is one subscriber.
-
-    None for what is no IP address, such as a unix socket: nothing is known of who is there.
-    """
-    address = parse_ip(host)
-    if isinstance(address, IPv6Address):
-        return str(IPv6Address(int(address) >> 64 << 64)) + "/64"
-    return None if address is None else str(address)
 
 
 def socket_host(transport: Any) -> tuple[str, bool]:

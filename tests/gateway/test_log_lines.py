@@ -169,6 +169,18 @@ def test_strangers_that_leave_cost_few_lines_whatever_codes_they_choose(lines: L
     assert len(context.repeats) == 1
 
 
+def test_a_subscriber_of_many_addresses_is_one_stranger(lines: Lines) -> None:
+    context, _, _ = make_context()
+    gateway = Gateway(context)
+    for number in range(50):
+        for peer in (f"[2001:db8::{number:x}]:5", f"2001:db8::{number:x}"):
+            stranger = Stranger()
+            stranger.peer = peer
+            gateway.connect(stranger).left(1006)
+    assert len(lines.of("session ended")) == 10
+    assert len(context.repeats) == 1
+
+
 def test_each_client_that_a_canister_has_taken_has_its_line(lines: Lines) -> None:
     context, network, _ = make_context()
     gateway = Gateway(context)

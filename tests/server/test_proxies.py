@@ -10,37 +10,14 @@ from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 
+from icwsgw.observe.peers import parse_ip
 from icwsgw.server.endpoints import make_endpoint
-from icwsgw.server.proxies import TrustedProxies, address_group, host_of, parse_ip, socket_host
-
-
-@pytest.mark.parametrize(
-    ("host", "group"),
-    [
-        ("192.0.2.1", "192.0.2.1"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
-        ("fe80::1%eth0", "fe80::/64"),
-        ("unix", None),
-        ("", None),
-    ],
-)
-def test_address_groups(host: str, group: str | None) -> None:
-    assert address_group(host) == group
-
-
-@given(st.ip_addresses())
-def test_every_address_has_a_group_that_is_one_with_its_own(address: Any) -> None:
-    group = address_group(str(address))
-    assert group is not None
-    assert address_group(group.removesuffix("/64")) == group
+from icwsgw.server.proxies import TrustedProxies, host_of, socket_host
 
 
 def test_hosts_of_addresses() -> None:
     assert host_of(IPv4Address("TCP", "192.0.2.1", 1)) == "192.0.2.1"
     assert host_of(UNIXAddress(b"/run/x")) == "unix"
-    assert parse_ip("not one") is None
 
 
 TRUSTED = ("10.0.0.0/8", "2001:db8:ffff::/48", "unix")

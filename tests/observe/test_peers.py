@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icwsgw.observe.peers import address_group, parse_ip
+
+
+@pytest.mark.parametrize(
+    ("host", "group"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("unix", None),
+        ("", None),
+    ],
+)
+def test_address_groups(host: str, group: str | None) -> None:
+    assert address_group(host) == group
+
+
+@given(st.ip_addresses())
+def test_every_address_has_a_group_that_is_one_with_its_own(address: Any) -> None:
+    group = address_group(str(address))
+    assert group is not None
+    assert address_group(group.removesuffix("/64")) == group
+
+
+def test_what_is_no_address() -> None:
+    for text in ("not one", "", "[::1]", "1.2.3", "%"):
+        assert parse_ip(text) is None
