@@ -16,7 +16,7 @@ CLIENTS = "Clients"
 
 #: Bounds on what all clients take together: of several workers each has its share. The others are about one client or
 #: address, which may meet the same worker again and again, and count in each.
-SHARED = ("max_connections", "max_pending", "max_connections_per_canister", "accept_rate")
+SHARED = ("max_connections", "max_pending", "max_connections_per_canister", "accept_rate", "max_waiting_bytes")
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,16 @@ class ClientLimits:
         "At most 64 KiB each; a reconnecting crowd has fewer at a time.",
         group=CLIENTS,
         example="1000",
+    )
+    max_waiting_bytes: int = option(
+        512 << 20,
+        size(1 << 20),
+        "max-waiting-bytes",
+        "Bytes of all clients together that may wait to be relayed, and as many to be read by clients; beyond, one "
+        "whose messages wait is not read, and is closed with 4104 when more than 64 KiB wait for it.",
+        "A hundred clients at their own bounds; more of them at a time are an attack, or a network that hangs.",
+        group=CLIENTS,
+        example="1G",
     )
     max_connections_per_ip: int = option(
         0,

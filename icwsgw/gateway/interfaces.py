@@ -82,6 +82,18 @@ class Network(Protocol):
         """The outcome of a call; see :meth:`icwsgw.agent.client.IcAgent.call`."""
 
 
+class Waiting:
+    """How much waits in the queues of all clients together.
+
+    :ivar octets: bytes of envelopes
+    """
+
+    __slots__ = ("octets",)
+
+    def __init__(self) -> None:
+        self.octets = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What the parts of one gateway share.
@@ -92,6 +104,7 @@ class Context:
     :ivar delegations: verified delegations of subnets, for all pollers
     :ivar repeats: bounds the lines of the log that strangers cause
     :ivar calls: the calls of clients under way, by canister
+    :ivar waiting: what waits to be relayed
     :ivar host_pause: what the network has asked of all pollers
     :ivar budget: of queries, for all pollers; None: they may send as many as they like
     :ivar tracing: makes spans; None when nobody collects them
@@ -107,6 +120,7 @@ class Context:
     delegations: DelegationCache = field(default_factory=DelegationCache)
     repeats: Repeats = field(default_factory=Repeats)
     calls: Shares = field(default_factory=lambda: Shares(MAX_CALLS))
+    waiting: Waiting = field(default_factory=Waiting)
     host_pause: HostPause = field(default_factory=HostPause)
     budget: Budget | None = None
     tracing: Tracing | None = None

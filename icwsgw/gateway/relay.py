@@ -12,8 +12,9 @@ Canisters share the calls that may be under way (:mod:`icwsgw.core.shares`): whe
     ws_open | gate | ws_message ws_message ... | ws_close
 
 The gate opens with the canister's first message to the client, or when the client has left and ws_open is done: what
-a client sent before it left still arrives, and ws_close comes last. The queue is bounded; a client that fills it is
-not read from until it has drained (TCP pushes back), so nothing is dropped.
+a client sent before it left still arrives, and ws_close comes last. The queue is bounded, and all clients' queues
+together are; a client that fills them is not read from until its own has drained (TCP pushes back), so nothing is
+dropped.
 """
 
 from __future__ import annotations
@@ -150,9 +151,12 @@ class Relay:
             queue = self._queue = deque()
         queue.append(envelope)
         self._queued_bytes += len(envelope.body)
+        self._context.waiting.octets += len(envelope.body)
         config = self._context.config
         if not self._full and (
-            len(queue) >= config.relay_queue_messages or self._queued_bytes >= config.relay_queue_bytes
+            len(queue) >= config.relay_queue_messages
+            or self._queued_bytes >= config.relay_queue_bytes
+            or self._context.waiting.octets > config.max_waiting_bytes
         ):
             self._full = True
             self._owner.relay_full()
@@ -202,6 +206,7 @@ class Relay:
 
     def _forget_queue(self) -> None:
         queue, self._queue = self._queue, None
+        self._context.waiting.octets -= self._queued_bytes
         self._queued_bytes = 0
         if queue:
             self._context.metrics.relays.inc("abandoned", len(queue))
@@ -239,6 +244,7 @@ class Relay:
             while self._current is None and not self._gated and self._queue:
                 envelope = self._queue.popleft()
                 self._queued_bytes -= len(envelope.body)
+                self._context.waiting.octets -= len(envelope.body)
                 if self._full and self._has_room(len(self._queue)):
                     self._full = False
                     self._owner.relay_drained()
@@ -254,7 +260,12 @@ class Relay:
 
     def _has_room(self, queued: int) -> bool:
         config = self._context.config
-        return 2 * queued <= config.relay_queue_messages and 2 * self._queued_bytes <= config.relay_queue_bytes
+        return not queued or (
+            2 * queued <= config.relay_queue_messages
+            and 2 * self._queued_bytes <= config.relay_queue_bytes
+            # when too much waits in all, each may have one message that waits
+            and self._context.waiting.octets <= config.max_waiting_bytes
+        )
 
     def _launch(self, envelope: ClientEnvelope) -> None:
         self._current = envelope

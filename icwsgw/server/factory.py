@@ -91,6 +91,8 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self.max_message_bytes: int = config.max_message_bytes
         self.message_timeout: float = config.message_timeout
         self.outbox_bytes: int = config.outbox_bytes
+        self.backlog_bytes = 0
+        self.most_backlog_bytes: int = config.max_waiting_bytes
         self.tls_timeout: float = config.tls_handshake_timeout
         self.header_timeout: float = config.header_timeout
         self.close_timeout: float = config.close_timeout
@@ -104,7 +106,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self._backlog_loop = LoopingCall(self._check_backlog)
         self._backlog_loop.clock = cast(Any, context.clock)
         self.protocol = self._make_protocol(config.max_message_bytes, compression)
-        self._metrics.outbox_bytes.set_function(lambda: sum(outbox.size for outbox in self.backlog))
+        self._metrics.outbox_bytes.set_function(lambda: self.backlog_bytes)
 
     def _make_protocol(self, max_message_bytes: int, compression: bool) -> type[GatewayProtocol]:
         """Set Autobahn's options, and make the class of connections that have them."""

@@ -2,7 +2,8 @@
 
 As long as the client keeps up, bytes go straight to its socket and nothing is kept here. When the transport says that
 its own buffer is full (64 KiB in Twisted), frames wait here until it says that they may come. The poller never waits;
-an outbox over its bound, or with a frame older than its bound, ends the session with 4104 (design 3.10, 6).
+an outbox over its bound, or with a frame older than its bound, ends the session with 4104 (design 3.10, 6); so does one
+that is far from empty while all of them together are over theirs.
 
 While a canister's queue is deep, several answers come in one turn of the reactor, each with a message or two for a
 client. What they bring is held until the end of that turn and sent at once: a system call for a message is a third of
@@ -19,6 +20,9 @@ from zope.interface import implementer
 
 from icwsgw.fastsend import send_now
 
+#: Bytes that may wait for a client where too much waits for all of them: what Twisted's own buffer takes.
+CROWDED_BYTES = 64 << 10
+
 
 class Backlog(Protocol):
     """Who keeps the list of outboxes with something in them."""
@@ -27,6 +31,9 @@ class Backlog(Protocol):
     backlog: set[Outbox]
     #: the most bytes that one may hold
     outbox_bytes: int
+    #: bytes that all of them hold, and the most they may
+    backlog_bytes: int
+    most_backlog_bytes: int
 
     def hold(self, outbox: Outbox) -> None:
         """Call the outbox's ``release`` at the end of this turn of the reactor."""
@@ -81,7 +88,11 @@ class Outbox:
             self._backlog.backlog.add(self)
         self._queue.append((self._backlog.seconds(), data))
         self.size += len(data)
-        if self.size > self._backlog.outbox_bytes:
+        backlog = self._backlog
+        backlog.backlog_bytes += len(data)
+        if self.size > backlog.outbox_bytes or (
+            backlog.backlog_bytes > backlog.most_backlog_bytes and self.size > CROWDED_BYTES
+        ):
             self.full = True
 
     def begin(self, data: bytes) -> None:
@@ -113,6 +124,7 @@ class Outbox:
 
     def _emptied(self) -> None:
         self._queue = None
+        self._backlog.backlog_bytes -= self.size
         self.size = 0
         self.full = False
         if self._ready:
@@ -136,6 +148,7 @@ class Outbox:
         while queue and not self._paused:
             _, data = queue.popleft()
             self.size -= len(data)
+            self._backlog.backlog_bytes -= len(data)
             self._transport.write(data)
         if not queue:
             self._emptied()

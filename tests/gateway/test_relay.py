@@ -274,6 +274,32 @@ def test_a_full_queue_pushes_back_by_count_and_by_bytes() -> None:
         assert [body.rstrip(b"\x00") for body in bodies(network)] == [b"%d" % number for number in range(11)]
 
 
+def test_when_all_wait_too_much_each_may_have_one_waiting() -> None:
+    first, owner, network, _ = opened(max_waiting_bytes=1 << 20)
+    other_owner = Owner()
+    other = Relay(first._context, CANISTER, other_owner)
+    other.open(envelope(0, "ws_open"))
+    other.release()
+    network.calls[-1].answer(REPLIED_OK)
+    waiting = first._context.waiting
+    for number in range(4):
+        first.send(envelope(number, size=400_000))
+    assert waiting.octets > 1 << 20
+    assert owner.events[-1] == "full"
+    other.send(envelope(10))
+    assert "full" not in other_owner.events
+    other.send(envelope(11))
+    assert other_owner.events[-1] == "full"
+    calls = len(network.calls)
+    network.calls[calls - 1].answer()
+    assert other_owner.events[-2:].count("drained") == 1
+    other.send(envelope(12))
+    assert other_owner.events[-1] == "full"
+    first.drop()
+    other.drop()
+    assert waiting.octets == 0
+
+
 def test_finish_lets_everything_leave_and_then_says_so() -> None:
     relay, _, network, _ = make()
     done: list[str] = []

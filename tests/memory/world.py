@@ -181,3 +181,4 @@ class World:
         assert not registry.ending
         assert not registry.pollers
         assert len(self.gateway.farewells) == 0
+        assert self.context.waiting.octets == 0

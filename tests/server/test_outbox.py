@@ -38,6 +38,8 @@ class Backlog:
     def __init__(self, most: int = 1000) -> None:
         self.backlog: set[Outbox] = set()
         self.outbox_bytes = most
+        self.backlog_bytes = 0
+        self.most_backlog_bytes = 1 << 30
         self.now = 0.0
         self.held: list[Outbox] = []
 
@@ -293,3 +295,25 @@ def test_whatever_happens_a_close_frame_leaves_in_the_end_and_nothing_is_out_of_
     assert sent.startswith(written[:-7])
     assert end == "clear" or written[:-7] == sent
     assert not backlog.backlog
+
+
+def test_all_together_are_bounded() -> None:
+    backlog = Backlog(1 << 20)
+    backlog.most_backlog_bytes = 300_000
+    outboxes = [Outbox(transport, backlog, None) for transport in (Transport(0), Transport(0), Transport(0))]
+    for outbox, size in zip(outboxes, (200_000, 60_000, 60_000), strict=True):
+        outbox.pauseProducing()
+        outbox.send(bytes(size))
+    assert backlog.backlog_bytes == 320_000
+    # too much in all: whoever has little goes on, whoever has more does not
+    outboxes[1].send(bytes(100))
+    assert not outboxes[1].full
+    outboxes[0].send(b"x")
+    assert outboxes[0].full
+    outboxes[0].clear()
+    assert backlog.backlog_bytes == 120_100
+    outboxes[1].send(bytes(100_000))
+    assert not outboxes[1].full
+    outboxes[1].stopProducing()
+    outboxes[2].flush()
+    assert backlog.backlog_bytes == 0

@@ -389,6 +389,7 @@ class Scenario:
             "pollers in metrics": metrics.pollers.value,
             "queries in metrics": metrics.queries_in_flight.value,
             "outbox bytes in metrics": metrics.outbox_bytes.value,
+            "bytes that wait to be relayed": world.context.waiting.octets,
             "sessions in metrics": sum(metrics.sessions.values.values()),
         }
         for what, number in remains.items():

@@ -59,12 +59,19 @@ def test_workers_share_the_budget_of_queries() -> None:
 
 
 def test_what_is_bounded_for_all_is_divided_and_what_is_for_one_address_is_not() -> None:
-    limits = {"max_connections": 100, "max_pending": 7, "accept_rate": 2, "max_connections_per_canister": 3}
+    limits = {
+        "max_connections": 100,
+        "max_pending": 7,
+        "accept_rate": 2,
+        "max_connections_per_canister": 3,
+        "max_waiting_bytes": 9 << 20,
+    }
     each = {"max_connections_per_ip": 5, "max_connections_per_principal": 5, "accept_rate_per_ip": 5}
     config = worker_config(replace(CONFIG, **limits, **each))
     assert {name: getattr(config, name) for name in (*limits, *each)} == {
         "max_connections": 34,
         "max_pending": 3,
+        "max_waiting_bytes": 3 << 20,
         "accept_rate": 1,
         "max_connections_per_canister": 1,
         **each,
