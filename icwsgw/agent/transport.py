@@ -35,6 +35,7 @@ from icwsgw.agent.tunnel import Proxy, TunnelEndpoint
 from icwsgw.agent.url import Url
 from icwsgw.clock import Clock, Timer
 from icwsgw.errors import ConnectFailed
+from icwsgw.observe.peers import bracketed
 
 __all__ = ["CBOR", "MAX_BODY", "Answer", "NetworkTransport", "Transport", "Url"]
 
@@ -286,7 +287,7 @@ class Transport:
         else:
             proxy = self._proxy
             endpoint = self._tcp(proxy.host, proxy.port)
-            target = f"[{url.host}]:{url.port}" if ":" in url.host else f"{url.host}:{url.port}"
+            target = f"{bracketed(url.host)}:{url.port}"
             endpoint = TunnelEndpoint(self._reactor, endpoint, proxy, target, self._connect_timeout)
         trust = cast(Any, self._trust)
         # No ALPN: HTTP/1.1 is what a server speaks without, and Twisted servers that do not set it refuse any.

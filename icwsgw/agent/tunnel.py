@@ -21,6 +21,7 @@ from zope.interface import implementer
 from icwsgw.agent.url import Url
 from icwsgw.clock import Clock
 from icwsgw.errors import ConnectFailed
+from icwsgw.observe.peers import bracketed
 
 MAX_ANSWER = 16_384
 """Bytes of the proxy's answer to CONNECT."""
@@ -42,7 +43,7 @@ class Proxy(NamedTuple):
 
     def __str__(self) -> str:
         """Where it is; not the password."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"{bracketed(self.host)}:{self.port}"
 
 
 def proxy_for(url: Url, environment: Mapping[str, str]) -> Proxy | None:

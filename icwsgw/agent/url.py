@@ -10,6 +10,7 @@ import re
 from urllib.parse import urlsplit
 
 from icwsgw._version import __version__
+from icwsgw.observe.peers import bracketed
 
 _UNSAFE_PATH = re.compile(rb"[\x00-\x20\x7f-\xff]")
 _UNSAFE_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -47,7 +48,7 @@ class Url:
         self.port = port
         self.path = path
         self.origin = (scheme, host, port)
-        shown = f"[{host}]" if ":" in host else host
+        shown = bracketed(host)
         self._netloc = (shown if port == _DEFAULT_PORTS[scheme] else f"{shown}:{port}").encode("ascii")
         self._heads: dict[tuple[bytes, bytes], bytes] = {}
 

@@ -193,8 +193,7 @@ class Poller(Audience):
         if not self._late(oldest, now):
             return False
         self.pacing.gave_up(now - oldest.sent)
-        self._metrics.queries.inc("abandoned")
-        self._drop(oldest)
+        self._abandon(oldest)
         return True
 
     def _late(self, ask: Ask, now: float) -> bool:
@@ -293,8 +292,11 @@ class Poller(Audience):
     def _make_room(self) -> None:
         """Give up the query that matters least: the oldest about what has been delivered since, else the oldest."""
         past = (ask for ask in self._asks if ask.anchor is None and ask.nonce < self.cursor.next)
+        self._abandon(next(past, None) or next(iter(self._asks)))
+
+    def _abandon(self, ask: Ask) -> None:
         self._metrics.queries.inc("abandoned")
-        self._drop(next(past, None) or next(iter(self._asks)))
+        self._drop(ask)
 
     def _drop(self, ask: Ask) -> None:
         """Give a query up; its Deferred fails and finds the query forgotten."""

@@ -11,7 +11,7 @@ from icwsgw.observe.logs import get_logger
 if TYPE_CHECKING:
     from icwsgw.gateway.session import ClientSession
 
-#: Sessions that are ended in one turn: ten milliseconds or so.
+#: Sessions, or connections, that are dealt with in one turn: ten milliseconds or so.
 SLICE = 100
 
 _log = get_logger("gateway")

@@ -14,13 +14,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
 from icwsgw.clock import Clock
+from icwsgw.gateway.slices import SLICE
 from icwsgw.observe.logs import get_logger
 
 PERIOD = 1.0
 SLOTS = 128
-#: Visits in one turn of the event loop. Thousands of strangers that came together run out of time together, and ending
-#: one takes a tenth of a millisecond or two: others are served between.
-SLICE = 100
 #: A visit may be early by this much: sums of floats are not exact.
 TOLERANCE = 0.001
 
@@ -83,7 +81,7 @@ class Wheel:
         self._visit(self._position)
 
     def _visit(self, slot: int) -> None:
-        """Visit what is due in a slot, the first slice now."""
+        """Visit what is due in a slot, the first slice now: strangers that came together run out of time together."""
         due = self._slots[slot]
         if not due:
             return

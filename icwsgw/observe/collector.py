@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from icwsgw.errors import ConfigError
 from icwsgw.observe.levels import DEBUG, LEVELS, parse_levels
+from icwsgw.observe.peers import bracketed
 
 #: OTLP over gRPC (OpenTelemetry protocol specification, "OTLP/gRPC default port").
 DEFAULT_PORT = 4317
@@ -49,7 +50,7 @@ def parse_collector(text: str) -> Collector:
         raise ConfigError(f"{text!r} is not grpc://host:port, http://host:port or https://host:port")
     if parts.username is not None or parts.path.strip("/") or parts.query or parts.fragment:
         raise ConfigError(f"{text!r}: a collector has a host and a port, nothing else")
-    shown = f"[{host}]" if ":" in host else host
+    shown = bracketed(host)
     return Collector(f"{shown}:{port or DEFAULT_PORT}", _SCHEMES[parts.scheme])
 
 

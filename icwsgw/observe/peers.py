@@ -1,8 +1,13 @@
-"""Who counts as one peer, where peers are counted: for limits by address, and for lines of the log."""
+"""How peers are written, and who counts as one, where they are counted: for limits by address, for lines of the log."""
 
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
+
+
+def bracketed(host: str) -> str:
+    """Write a host as it stands before a port: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def parse_ip(text: str) -> IPv4Address | IPv6Address | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from icwsgw.observe.peers import bracketed
 from icwsgw.server.limits import MOST_REFUSED
 from icwsgw.server.proxies import host_of, socket_host
 
@@ -85,8 +86,7 @@ class Admission:
     def _locate(self, address: Any) -> None:
         port = getattr(address, "port", None)
         self.host = host_of(address)
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        self.peer = self.host if port is None else f"{host}:{port}"
+        self.peer = self.host if port is None else f"{bracketed(self.host)}:{port}"
 
     def _look_at(self, transport: Any) -> None:
         proxies = self._factory.proxies

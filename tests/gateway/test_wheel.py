@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from icwsgw.gateway.wheel import SLICE, SLOTS, Wheel
+from icwsgw.gateway.slices import SLICE
+from icwsgw.gateway.wheel import SLOTS, Wheel
 
 
 class Item:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icwsgw.observe.peers import address_group, parse_ip
+from icwsgw.observe.peers import address_group, bracketed, parse_ip
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,10 @@ def test_every_address_has_a_group_that_is_one_with_its_own(address: Any) -> Non
 def test_what_is_no_address() -> None:
     for text in ("not one", "", "[::1]", "1.2.3", "%"):
         assert parse_ip(text) is None
+
+
+@pytest.mark.parametrize(
+    ("host", "written"), [("::1", "[::1]"), ("192.0.2.1", "192.0.2.1"), ("a.example", "a.example")]
+)
+def test_addresses_with_colons_are_bracketed(host: str, written: str) -> None:
+    assert bracketed(host) == written
