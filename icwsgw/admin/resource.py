@@ -26,6 +26,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 from zope.interface import implementer
 
+from icwsgw.admin.bodies import BoundedBody
 from icwsgw.admin.page import POLICY, page
 from icwsgw.observe.health import Health
 
@@ -131,26 +132,14 @@ def _asked(request: Any) -> tuple[str, str]:
     return request.path.decode("ascii", "replace"), accept.decode("ascii", "replace")
 
 
-class AdminRequest(Request):
-    """One request. What it carries is not read: nothing is asked for here by a body."""
+class AdminRequest(BoundedBody, Request):
+    """One request. What it carries is not kept: nothing is asked for here by a body."""
 
-    _carried = 0
-
-    def gotLength(self, length: int | None) -> None:  # noqa: N802
-        """Make no temporary file for a body, however long it is said to be."""
-        super().gotLength(0)  # type: ignore[no-untyped-call]
-
-    def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
-        """Forget a piece of the body; there may not be much of it."""
-        self._carried += len(data)
-        if self._carried > MAX_IGNORED:
-            channel: Any = self.channel
-            channel.transport.abortConnection()
+    most_read = MAX_IGNORED
 
     def process(self) -> None:
         """Answer, in a turn of the event loop in which nobody else is answered."""
-        channel: Any = self.channel
-        channel.site.take_turn(self)
+        self.channel.site.take_turn(self)
 
     def answer(self) -> None:
         """Answer now, if somebody still waits."""

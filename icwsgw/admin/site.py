@@ -21,6 +21,7 @@ from twisted.web import http
 from icwsgw.admin.access import Access, Caller, Refused
 from icwsgw.admin.api import Api, Done, NotAllowed
 from icwsgw.admin.api import Request as ApiRequest
+from icwsgw.admin.bodies import BoundedBody
 from icwsgw.clock import Timer
 from icwsgw.observe.logs import get_logger
 from icwsgw.observe.repeats import Repeats
@@ -35,23 +36,11 @@ PATIENCE = 30.0
 _log = get_logger("admin")
 
 
-class ApiHttpRequest(http.Request):
+class ApiHttpRequest(BoundedBody):
     """One request."""
 
-    channel: Any
-    _length = 0
-
-    def gotLength(self, length: int | None) -> None:  # noqa: N802
-        """Make no temporary file for a body, however long it is said to be."""
-        super().gotLength(0)  # type: ignore[no-untyped-call]
-
-    def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
-        """Take a piece of the body, while there is not too much of it."""
-        self._length += len(data)
-        if self._length > MAX_IGNORED:
-            self.channel.transport.abortConnection()
-        elif self._length <= MAX_BODY:
-            super().handleContentChunk(data)  # type: ignore[no-untyped-call]
+    most_kept = MAX_BODY
+    most_read = MAX_IGNORED
 
     def process(self) -> None:
         """Answer: all of it has come."""
@@ -71,7 +60,7 @@ class ApiHttpRequest(http.Request):
         except Refused as refusal:
             site.refused(by, refusal)
             raise
-        if self._length > MAX_BODY:
+        if self.carried > MAX_BODY:
             raise Refused(413, f"a body has at most {MAX_BODY} bytes")
         body: Any = self.content
         path, _, query = self.uri.decode("latin-1").partition("?")
