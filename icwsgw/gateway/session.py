@@ -14,12 +14,13 @@ from icwsgw.clock import Timer
 from icwsgw.core.closing import CloseCode, close_reason
 from icwsgw.core.messages import ClientEnvelope, frame, handshake, message_place, parse_client_frame
 from icwsgw.core.session import Effect, Event, State, step
-from icwsgw.errors import CanisterRefused, FormatError, IcwsError
+from icwsgw.errors import CanisterRefused, FormatError, IcwsError, SignatureInvalid
 from icwsgw.gateway.interfaces import Client, Context
 from icwsgw.gateway.reasons import reason_of, why_not_open
 from icwsgw.gateway.relay import Relay, RelayOwner
 from icwsgw.gateway.traced import TracedRelay
 from icwsgw.ic.principal import ANONYMOUS, Principal
+from icwsgw.ic.proof import prove_call
 from icwsgw.ic.ws import decode_open_args, decode_unit_result
 from icwsgw.observe.logs import get_logger
 from icwsgw.observe.peers import address_group
@@ -292,6 +293,7 @@ class ClientSession(RelayOwner):
         code = self._gateway.admit(canister, key, self.identity_index)
         if code is not None:
             raise Refusal(*code)
+        self._prove(envelope)
         self.client_key = key
         self.deadline = self.context.clock.seconds() + self.context.config.open_timeout
         if self.trace is None:
@@ -299,6 +301,16 @@ class ClientSession(RelayOwner):
         else:
             self.relay = TracedRelay(self.context, canister, self, self.trace)
         self._step(Event.ENVELOPE, envelope=envelope, canister=canister)
+
+    def _prove(self, envelope: ClientEnvelope) -> None:
+        """Refuse a ws_open that no replica would take, so that it costs the network nothing (decision 0035)."""
+        signatures = self.context.metrics.open_signatures
+        try:
+            proof = prove_call(envelope.body, self.context.network_ns())
+        except SignatureInvalid as error:
+            signatures.inc("wrong")
+            raise Refusal(CloseCode.OPEN_REFUSED, f"ws_open refused: {error}") from None
+        signatures.inc(proof.value)
 
     def _message(self, envelope: ClientEnvelope) -> None:
         poller, key, relay = self.poller, self.client_key, self.relay

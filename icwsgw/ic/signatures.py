@@ -33,6 +33,11 @@ MAX_TARGETS: Final = 1000
 _MAX_KEY: Final = 256
 """Bytes of a DER key that is worth parsing; one on these curves has 56 to 91, all parameters written out 250."""
 _ECDSA: Final = ec.ECDSA(SHA256())
+_ECDSA_DER_PREFIXES: Final = (
+    bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107034200") + b"\x04",
+    bytes.fromhex("3056301006072a8648ce3d020106052b8104000a034200") + b"\x04",
+)
+"""What a P-256 and a secp256k1 key begin with as agents write them (RFC 5480); 64 bytes of the point follow."""
 
 
 class Chain(NamedTuple):
@@ -80,6 +85,27 @@ def _ecdsa_key(der_public_key: bytes) -> ec.EllipticCurvePublicKey:
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, (ec.SECP256R1, ec.SECP256K1)):
         raise SignatureInvalid("a public key of a kind that is not verified here")
     return key
+
+
+def is_verifiable(der_public_key: bytes) -> bool:
+    """Whether :func:`verify_signature` can judge signatures of this key.
+
+    It can for Ed25519, P-256 and secp256k1 keys in the form that agents write. It cannot for canister signatures
+    (Internet Identity), COSE keys (WebAuthn, RSA), or unusual encodings of a point.
+    """
+    if der_public_key[:12] == ED25519_DER_PREFIX:
+        return len(der_public_key) == 44
+    return any(len(der_public_key) == len(p) + 64 and der_public_key.startswith(p) for p in _ECDSA_DER_PREFIXES)
+
+
+@lru_cache(maxsize=1024)
+def verify_link(der_public_key: bytes, delegation_hash: bytes, signature: bytes) -> None:
+    """Verify the signature of one delegation; one that held is remembered, since clients use it for days.
+
+    :param delegation_hash: 32 bytes
+    :raises SignatureInvalid: see :func:`verify_signature`
+    """
+    verify_signature(der_public_key, IC_REQUEST_AUTH_DELEGATION_SEPARATOR + delegation_hash, signature)
 
 
 def verify_delegations(sender_public_key: bytes, delegations: Sequence[Any], now_ns: int) -> Chain:

@@ -23,6 +23,8 @@ OPEN_OUTCOMES = (
     "opened", "refused", "timeout", "silent", "expired", "wrong_gateway", "not_allowed", "overloaded", "malformed",
     "left", "draining", "failed",
 )
+#: unknown: a key of a kind that is not checked here (canister signatures, WebAuthn).
+OPEN_SIGNATURES = ("holds", "unknown", "wrong")
 #: unknown: refused, or expired, after an attempt whose answer was lost; it may have been executed.
 RELAY_OUTCOMES = ("accepted", "replied", "expired", "unknown", "abandoned", *CAUSES)
 RELAY_STATES = ("waiting", "sent")

@@ -131,6 +131,13 @@ class Metrics(_Declaring):
             advice="timeout: the canister did not answer ws_open in time. silent: no ws_open came. refused: by the "
             "canister or the network, in the log at info. left: the client went before.",
         )
+        self.open_signatures = self._counters(
+            "icws_open_signatures_total",
+            "ws_open checked before it was relayed: the signatures hold, are wrong, or are the replica's to judge",
+            "result",
+            labels.OPEN_SIGNATURES,
+            advice="Many wrong: somebody sends forged ws_open, which are refused with 4101 and never leave.",
+        )
         self.closes = self._counters(
             "icws_closes_total",
             "Sessions ended, by close code",

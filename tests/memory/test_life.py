@@ -365,3 +365,20 @@ def test_a_lying_replica_is_not_believed() -> None:
     host.ws.certified_data = honest  # type: ignore[method-assign]
     world.replica._canister_changed(host)
     world.until(lambda: client.received == [b"x"])
+
+
+def test_a_forged_ws_open_never_leaves() -> None:
+    world = World()
+    forger = world.client()
+    forger.automatic = False
+    world.run(0.1)
+    payload = forger.open_payload(world.now_ns())
+    before = len(world.transport.requests)
+    signature = cbor.loads(payload)["envelope"]["sender_sig"]
+    forger.send_payload(payload.replace(signature, bytes(64)))
+    world.run(1)
+    assert forger.close_code == CloseCode.OPEN_REFUSED
+    assert "wrong Ed25519 signature" in forger.close_reason
+    assert len(world.transport.requests) == before
+    assert world.metrics.open_signatures.values["wrong"] == 1
+    assert not world.gateway.registry.pollers
