@@ -189,12 +189,13 @@ class GatewayConfig(ClientLimits, LogOptions):
     )
 
     relay_order: str = option(
-        "accepted",
-        choice("accepted", "executed"),
+        "executed",
+        choice("executed", "accepted"),
         "relay-order",
-        "A client's next message leaves when the one before was accepted, or when it was executed.",
-        "The IC promises no order; accepted is faster, executed safest.",
+        "A client's next message leaves when the one before was executed, or as soon as it was accepted.",
+        "The IC may execute accepted calls in another order, and a canister ends a client at the first wrong one.",
         group=_PROTOCOL,
+        example="accepted",
     )
     verify_queries: str = option(
         "auto",

@@ -82,7 +82,7 @@ def test_queue_lag_is_seen_and_told_by_canister() -> None:
 
 
 def test_polls_that_find_nothing_and_polls_that_are_woken() -> None:
-    world = World()
+    world = World(relay_order="accepted")
     (client,) = world.open()
     empty, found = (world.metrics.queries.values[word] for word in ("empty", "ok"))
     for number in range(20):

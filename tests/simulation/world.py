@@ -123,7 +123,7 @@ class Plan:
 
     @classmethod
     def draw(cls, random: Random) -> Plan:
-        order = random.choice(("accepted", "accepted", "executed"))
+        order = random.choice(("executed", "executed", "accepted"))
         trusting = random.random() < 0.93
         window = random.choice((1, 4, 32))
         return cls(
