@@ -12,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import pytest
 import treq
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -25,7 +26,11 @@ from zope.interface import implementer
 
 from icwsgw.agent.url import Url
 from icwsgw.config import GatewayConfig
-from icwsgw.errors import ConfigError, ConnectFailed
+from icwsgw.core.network_time import WITNESSES, Kind
+from icwsgw.devnet.canisters import ECHO_ID
+from icwsgw.errors import ConfigError, ConnectFailed, HttpError
+from icwsgw.ic.envelope import query_content, sign_request
+from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.service import GatewayService
 from tests.acceptance.processes import free_port
 from tests.support.raw_server import RawServer
@@ -187,6 +192,14 @@ class Service(TestCase):
             self.start(service)
             _, admin = self.ports(service)
             await service.agent.when_ready()
+            assert (await self._get(admin, "/health/ready"))[0] == 200
+            # by its own time no replica takes what it signs, and each says what time it has
+            identity = Ed25519Identity(b"\x01" * 32)
+            while not service.agent.time.skew_ns:
+                expiry = service.agent.network_ns() + 240 * 10**9
+                content = query_content(identity.principal, ECHO_ID, "ws_get_messages", b"", expiry)
+                with pytest.raises(HttpError, match="ingress_expiry not within"):
+                    await service.agent.query(ECHO_ID, sign_request(identity, content), timeout=5.0)
             status, reasons = await self._get(admin, "/health/ready")
             assert status == 503
             assert re.fullmatch(
@@ -198,7 +211,9 @@ class Service(TestCase):
             assert 'icws_root_key_fetches_total{outcome="ok"} 1.0' in text
             assert "\nicws_http_connections_opened_total 1.0\n" in text
             assert 'icws_http_connections{state="idle"} 1.0' in text
-            service.agent.clock_skew_ns = -29 * 10**9
+            for _ in range(WITNESSES):
+                at = service.agent.now_ns()
+                service.agent.time.take(Kind.REFUSED, at - 29 * 10**9, reactor.seconds(), at)
             assert (await self._get(admin, "/health/ready"))[0] == 200
             await service.stopService()
 

@@ -23,12 +23,14 @@ from twisted.web.http_headers import Headers
 from icwsgw.agent.connection import Answer
 from icwsgw.agent.interfaces import NetworkTransport
 from icwsgw.agent.lean import LeanClient
-from icwsgw.agent.outcome import ACCEPTED, CallOutcome, call_outcome, decoded, http_date, http_error, reject_of
+from icwsgw.agent.outcome import ACCEPTED, CallOutcome, call_outcome, decoded, http_error, reject_of
 from icwsgw.agent.routes import Endpoint, Route, Routes
 from icwsgw.agent.trust import NodeKeyCache, NodeKeys, Trust
 from icwsgw.agent.update import run_update
 from icwsgw.agent.url import Url
+from icwsgw.agent.witness import TimeWitness
 from icwsgw.clock import Clock
+from icwsgw.core.network_time import NetworkTime
 from icwsgw.errors import AnswerMalformed, CertificateInvalid, NotReady, SignatureInvalid
 from icwsgw.ic import bls
 from icwsgw.ic.certificate import Certificate, verify_certificate
@@ -40,17 +42,11 @@ from icwsgw.ic.query_signature import UnknownNode, verify_query_response
 MAINNET_HOSTS = ("icp0.io", "icp-api.io")
 MAX_STATUS = 64 * 1024
 READ_STATE_SECONDS = 240.0
-NOTE_INTERVAL = 10.0
-"""Seconds between two answers that are taken note of: that they came, and their Date header, for the clock skew."""
-
-SKEW_STEP_NS = 2_500_000_000
-"""A Date that differs from the clock skew so far by more than this is believed when it is the third in a row: by one of
-a machine whose clock is wrong all clients' envelopes would look expired."""
+TIME_TIMEOUT = 5.0
 
 _HEADERS = Headers({b"Content-Type": [b"application/cbor"]})
 _NO_HEADERS = Headers()
 _MAX_CLIENTS = 16
-_WITNESSES = 3
 _SECOND = 1_000_000_000
 
 
@@ -67,9 +63,7 @@ class IcAgent:
     :param verify_query_signatures: check node signatures on queries; None: on mainnet only
     :raises ValueError: not a URL
     :ivar mainnet: whether this is mainnet
-    :ivar clock_skew_ns: how far the network's clock is ahead of ours, to about a second; None until measured
-    :ivar heard: when an answer came last that was no fault of a server (5xx), on the reactor's clock and within
-        :data:`NOTE_INTERVAL`; None before the first
+    :ivar witness: hears what time the network has
     """
 
     def __init__(
@@ -92,17 +86,13 @@ class IcAgent:
         self.mainnet = is_mainnet(base)
         if root_key is None and self.mainnet:
             root_key = bls.MAINNET_ROOT_KEY_DER
-        self.clock_skew_ns: int | None = None
         self.verify_query_signatures = self.mainnet if verify_query_signatures is None else verify_query_signatures
         self._transport = transport
         self._routes = Routes(base)
         self._trust = Trust(reactor, rng, self.status, root_key)
         self._node_keys = NodeKeyCache(reactor, self._trust, self._read_subnet)
         self._clients: dict[float, LeanClient] = {}
-        self.heard: float | None = None
-        self._next_note = reactor.seconds()
-        self._odd_skew_ns = 0
-        self._odd_in_a_row = 0
+        self.witness = TimeWitness(reactor, lambda: self.now_ns(), self._read_time)
 
     @property
     def ready(self) -> bool:
@@ -118,6 +108,25 @@ class IcAgent:
     def last_failure(self) -> str | None:
         """Why the last attempt to fetch the root key failed, in words; None if it did not."""
         return self._trust.last_failure
+
+    @property
+    def heard(self) -> float | None:
+        """When an answer came last; see :class:`icwsgw.agent.witness.TimeWitness`."""
+        return self.witness.heard
+
+    @property
+    def time(self) -> NetworkTime:
+        """What time the network has."""
+        return self.witness.time
+
+    @property
+    def clock_skew_ns(self) -> int | None:
+        """How far the network's clock is ahead of ours, to about a second; None until measured."""
+        return self.time.measured_ns
+
+    def network_ns(self) -> int:
+        """The network's time as far as it is known, ns since 1970."""
+        return self.witness.network_ns()
 
     @property
     def root_key_fetches(self) -> dict[str, int]:
@@ -136,6 +145,7 @@ class IcAgent:
     def stop(self) -> Deferred[None]:
         """Stop what :meth:`start` began; fires when all is quiet (at once). Requests under way go on."""
         self._trust.stop()
+        self.witness.stop()
         done: Deferred[None] = Deferred()
         done.callback(None)
         return done
@@ -209,12 +219,9 @@ class IcAgent:
             except NotReady:
                 return fail()
         sender = ANONYMOUS if identity is None else identity.principal
-        content = read_state_content(sender, paths, expiry_after(self.now_ns(), READ_STATE_SECONDS))
+        content = read_state_content(sender, paths, expiry_after(self.network_ns(), READ_STATE_SECONDS))
         request = anonymous_request(content) if identity is None else sign_request(identity, content)
-        endpoint = self._routes.endpoint(Route.READ_STATE, canister)
-        assert endpoint is not None
-        answer = self._post(Route.READ_STATE, endpoint, canister, request.body, timeout)
-        return answer.addCallback(self._got_state, canister)
+        return self._state(canister, request, timeout).addCallback(self.verified, canister)
 
     # For icwsgw.agent.update
 
@@ -229,8 +236,11 @@ class IcAgent:
         return self._post(route, endpoint, canister, body, timeout)
 
     def http_error(self, answer: Answer) -> Exception:
-        """Make the error for an answer that is not 2xx."""
-        return http_error(answer, self.now_ns() / _SECOND)
+        """Make the error for an answer that is not 2xx; one that refuses an expiry tells the replica's time as well."""
+        error = http_error(answer, self.network_ns() / _SECOND)
+        if answer.status == 400:
+            self.witness.note_refusal(error.detail)
+        return error
 
     def verified(self, certificate: bytes, canister: Principal) -> Certificate:
         """Verify a certificate for a canister.
@@ -244,7 +254,7 @@ class IcAgent:
                 certificate,
                 root_key_der=root_key,
                 canister_id=canister,
-                now_ns=self.now_ns(),
+                now_ns=self.network_ns(),
                 cache=self._trust.delegations,
             )
         except CertificateInvalid:
@@ -266,8 +276,8 @@ class IcAgent:
     def _posted(
         self, answer: Answer, route: Route, endpoint: Endpoint, canister: Principal, body: bytes, timeout: float
     ) -> Answer | Deferred[Answer]:
-        if self.reactor.seconds() >= self._next_note:
-            self._note(answer)
+        if self.reactor.seconds() >= self.witness.due:
+            self.witness.note(answer, canister)
         if answer.status != 404:
             self._settle(route, endpoint)
             return answer
@@ -301,13 +311,19 @@ class IcAgent:
         if endpoint.version != self._routes.version(route):
             self._routes.settle(route, endpoint.version)
 
-    def _got_state(self, answer: Answer, canister: Principal) -> Certificate:
+    def _state(self, canister: Principal, request: SignedRequest, timeout: float) -> Deferred[bytes]:
+        endpoint = self._routes.endpoint(Route.READ_STATE, canister)
+        assert endpoint is not None
+        answer = self._post(Route.READ_STATE, endpoint, canister, request.body, timeout)
+        return answer.addCallback(self._got_state)
+
+    def _got_state(self, answer: Answer) -> bytes:
         if answer.status != 200:
             raise self.http_error(answer)
         certificate = decoded(answer.body).get("certificate")
         if not isinstance(certificate, bytes):
             raise AnswerMalformed("read_state answered without a certificate")
-        return self.verified(certificate, canister)
+        return certificate
 
     def _read_subnet(self, canister: Principal) -> Deferred[Certificate]:
         return self.read_state(canister, [[b"subnet"]], timeout=5.0)
@@ -327,8 +343,8 @@ class IcAgent:
         return body.addCallback(then, response, *args)
 
     def _got_status(self, body: bytes, response: Any) -> dict[str, Any]:
-        if self.reactor.seconds() >= self._next_note:
-            self._note(_answer(response, b""))
+        if self.reactor.seconds() >= self.witness.due:
+            self.witness.note_status(response.code)
         if response.code != 200:
             raise self.http_error(_answer(response, body))
         if len(body) > MAX_STATUS:
@@ -353,8 +369,8 @@ class IcAgent:
         timeout: float,
     ) -> bytes | Deferred[bytes]:
         code = response.code
-        if self.reactor.seconds() >= self._next_note:
-            self._note(_answer(response, b""))
+        if self.reactor.seconds() >= self.witness.due:
+            self.witness.note(_answer(response, b""), canister, request.ingress_expiry)
         if code != 200:
             if code == 404:
                 older = self._routes.older(Route.QUERY, canister, endpoint.version)
@@ -375,37 +391,25 @@ class IcAgent:
 
     def _checked(self, keys: NodeKeys, answer: dict[str, Any], request: SignedRequest) -> bytes:
         try:
-            verify_query_response(answer, request.request_id, keys, now_ns=self.now_ns())
+            verify_query_response(answer, request.request_id, keys, now_ns=self.network_ns())
         except UnknownNode:
             raise
         except SignatureInvalid:
             self._trust.doubt()
             raise
+        if self.reactor.seconds() >= self.witness.signed_due:
+            self.witness.note_signed(min(entry["timestamp"] for entry in answer["signatures"]))
         return _reply(answer)
 
-    def _note(self, answer: Answer) -> None:
-        now = self.reactor.seconds()
-        self._next_note = now + NOTE_INTERVAL
-        if answer.status < 500:
-            self.heard = now
-        value = answer.headers.get(b"date")
-        date = None if value is None else http_date(value)
-        if date is not None:
-            # The header has whole seconds, rounded down: half a second is the best guess for the rest.
-            self._note_skew(int((date + 0.5) * _SECOND) - self.now_ns())
+    def _read_time(self, canister: Principal) -> Deferred[int]:
+        content = read_state_content(ANONYMOUS, [[b"time"]], expiry_after(self.network_ns(), READ_STATE_SECONDS))
+        return self._state(canister, anonymous_request(content), TIME_TIMEOUT).addCallback(self._time_in, canister)
 
-    def _note_skew(self, skew_ns: int) -> None:
-        if self.clock_skew_ns is not None and abs(skew_ns - self.clock_skew_ns) > SKEW_STEP_NS:
-            if not self._odd_in_a_row or abs(skew_ns - self._odd_skew_ns) > SKEW_STEP_NS:
-                self._odd_skew_ns = skew_ns
-                self._odd_in_a_row = 0
-            self._odd_in_a_row += 1
-            if self._odd_in_a_row < _WITNESSES:
-                # ask the very next answer
-                self._next_note = self.reactor.seconds()
-                return
-        self._odd_in_a_row = 0
-        self.clock_skew_ns = skew_ns
+    def _time_in(self, certificate: bytes, canister: Principal) -> int:
+        """The time of a certificate that verifies, however old it seems: its age is the question."""
+        key, cache = self._trust.require(), self._trust.delegations
+        verified = verify_certificate(certificate, root_key_der=key, canister_id=canister, now_ns=None, cache=cache)
+        return verified.time_ns
 
 
 def is_mainnet(url: Url) -> bool:

@@ -4,9 +4,9 @@ Answers to polls and calls show both, and an idle gateway asks for the network's
 a state for /health/ready and a line in the log when it changes; nothing is stopped or closed for it.
 
 Clocks: the network takes a request that expires within five and a half minutes (facts 1.4), and clients sign theirs
-by their own clocks. The gateway reckons with the network's time where it signs or judges an expiry; certificates, node
-signatures and TLS it checks by its own clock. So a clock that is wrong by more than :data:`MAX_SKEW` seconds has to be
-set.
+by their own clocks. The gateway reckons with the network's time (:mod:`icwsgw.core.network_time`) where it signs,
+judges an expiry or checks the age of a certificate or a node's signature; TLS it checks by its own clock. So a clock
+that is wrong by more than :data:`MAX_SKEW` seconds has to be set.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from icwsgw.agent.client import NOTE_INTERVAL
+from icwsgw.agent.witness import NOTE_INTERVAL
 from icwsgw.clock import Clock, Timer
+from icwsgw.core.network_time import NetworkTime
 from icwsgw.observe.logs import get_logger
 
 #: Seconds between two looks.
@@ -37,8 +38,13 @@ _log = get_logger("agent")
 class Agent(Protocol):
     """What is asked of :class:`icwsgw.agent.client.IcAgent`."""
 
-    heard: float | None
-    clock_skew_ns: int | None
+    @property
+    def heard(self) -> float | None:
+        """When an answer came last, by the reactor's clock."""
+
+    @property
+    def time(self) -> NetworkTime:
+        """What time the network has."""
 
     @property
     def ready(self) -> bool:
@@ -96,12 +102,19 @@ class Reach:
         return None
 
     def clock(self) -> str | None:
-        """Why this machine's clock is of no use, in plain words, or None."""
-        skew = (self._agent.clock_skew_ns or 0) / 1e9
+        """Why this machine's clock is of no use, in plain words, or None. Dates alone do not decide it."""
+        skew = self._agent.time.skew_ns / 1e9
         if abs(skew) <= MAX_SKEW:
             return None
-        wrong = f"{abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} the network's"
-        return f"this machine's clock is {wrong}, more than {MAX_SKEW:.0f} s: set it"
+        return f"this machine's clock is {_apart(skew)} the network's, more than {MAX_SKEW:.0f} s: set it"
+
+    def _dispute(self) -> str | None:
+        """That the Date headers contradict this machine's clock and nothing has told which is right, or None."""
+        time = self._agent.time
+        if not time.disputed or time.rival_ns is None:
+            return None
+        apart = _apart((time.rival_ns - time.skew_ns) / 1e9)
+        return f"this machine's clock is {apart} the Date headers of the network's answers, one of them is wrong"
 
     def _look(self) -> None:
         self._timer = self._clock.callLater(PERIOD, self._look)
@@ -115,6 +128,7 @@ class Reach:
             # at the start the first answer is still on its way
             self._report("network", self.network(), "the network answers again")
         self._report("clock", self.clock(), "this machine's clock is right again")
+        self._report("dates", self._dispute(), "this machine's clock and the network's Date headers are reconciled")
 
     def _answered(self, _: object) -> None:
         self._asking = None
@@ -134,3 +148,7 @@ class Reach:
             _log.warn(reason)
         elif reason is None and before is not None:
             _log.info(well)
+
+
+def _apart(skew: float) -> str:
+    return f"{abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'}"

@@ -65,7 +65,7 @@ async def run_update(
     """Make a call and give its certified reply; see :meth:`icwsgw.agent.client.IcAgent.update`."""
     deadline = _Deadline(agent, min(timeout, LIFE))
     content = call_content(
-        identity.principal, canister, method, arg, expiry_after(agent.now_ns(), LIFE), agent.random_bytes(16)
+        identity.principal, canister, method, arg, expiry_after(agent.network_ns(), LIFE), agent.random_bytes(16)
     )
     request = sign_request(identity, content)
     encoded = await _submit(agent, canister, request, deadline)

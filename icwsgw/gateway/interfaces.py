@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 
 from icwsgw.clock import Clock
 from icwsgw.core.budget import Budget
+from icwsgw.core.network_time import NetworkTime
 from icwsgw.core.pacing import HostPause
 from icwsgw.core.shares import Shares
 from icwsgw.ic.certificate import DelegationCache
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 #: Calls of clients under way at once, of which one canister may have half; queries and farewells have the transport's
 #: other connections.
 MAX_CALLS = 1536
-#: The network's clock is read off a header that counts whole seconds; less than this is no skew.
-SKEW_NOISE_NS = 2_500_000_000
 
 
 class Client(Protocol):
@@ -61,8 +60,9 @@ class Client(Protocol):
 class Network(Protocol):
     """The Internet Computer, as :class:`icwsgw.agent.client.IcAgent` gives it."""
 
-    #: how far the network's clock is ahead of ours in ns, None until measured
-    clock_skew_ns: int | None
+    @property
+    def time(self) -> NetworkTime:
+        """What time the network has."""
 
     @property
     def ready(self) -> bool:
@@ -126,6 +126,13 @@ class Context:
     tracing: Tracing | None = None
 
     def network_ns(self) -> int:
-        """The network's time, which is what envelopes expire by: ours, corrected by the skew if it is known."""
-        skew = self.network.clock_skew_ns or 0
-        return self.now_ns() + (skew if abs(skew) > SKEW_NOISE_NS else 0)
+        """The network's time as it is reckoned: what we sign expires by it."""
+        return self.network.time.now_ns(self.clock.seconds(), self.now_ns())
+
+    def earliest_network_ns(self) -> int:
+        """A time that the network's clock has passed for certain."""
+        return self.network.time.earliest_ns(self.clock.seconds(), self.now_ns())
+
+    def latest_network_ns(self) -> int:
+        """A time that the network's clock has not passed for certain."""
+        return self.network.time.latest_ns(self.clock.seconds(), self.now_ns())

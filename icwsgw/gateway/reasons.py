@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from icwsgw.core.closing import CloseCode
+from icwsgw.core.network_time import LONGEST_LIFE_NS, refuses_expiry, replica_time
 from icwsgw.core.session import State
 from icwsgw.errors import HttpError, IcwsError, Rejected
 from icwsgw.gateway.relay import Expired
@@ -37,11 +38,37 @@ def why_not_open(cause: int, state: State) -> str:
     return _NOT_OPEN.get(cause, "failed")
 
 
+def wrong_expiry(now_ns: int, expiry_ns: int) -> str | None:
+    """Why a replica does not take an envelope, in words; None where it does.
+
+    :param now_ns: the replica's time, ns since 1970
+    """
+    ahead = expiry_ns - now_ns
+    if ahead <= 0:
+        return f"the envelope expired {-ahead / 1e9:.1f} s ago: is the client's clock right?"
+    if ahead > LONGEST_LIFE_NS:
+        return f"the envelope expires in {ahead / 1e9:.0f} s, at most 330 are allowed: is the client's clock right?"
+    return None
+
+
+def _refused_expiry(envelope: ClientEnvelope, error: IcwsError) -> str | None:
+    """The same where a replica has refused it: by the replica's own clock, or in its words."""
+    words = error.detail if isinstance(error, HttpError) else error.message if isinstance(error, Rejected) else ""
+    if not refuses_expiry(words):
+        return None
+    now_ns = replica_time(words)
+    text = None if now_ns is None else wrong_expiry(now_ns, envelope.ingress_expiry)
+    return text or f"{envelope.method_name} refused: {_plain(error)}"
+
+
 def reason_of(envelope: ClientEnvelope, error: IcwsError) -> tuple[CloseCode, str]:
     """The close code and the words for a call that was refused, or never taken."""
     method = envelope.method_name
     if isinstance(error, Expired):
         return CloseCode.EXPIRED, f"{method}: {error}"
+    expiry = _refused_expiry(envelope, error)
+    if expiry is not None:
+        return CloseCode.EXPIRED, expiry
     code = CloseCode.OPEN_REFUSED if method == "ws_open" else CloseCode.MESSAGE_REFUSED
     return code, f"{method} refused: {_plain(error)}"
 

@@ -28,6 +28,7 @@ from twisted.python.failure import Failure
 
 from icwsgw.agent.outcome import CallOutcome
 from icwsgw.clock import Timer
+from icwsgw.core.network_time import LONGEST_LIFE_NS
 from icwsgw.core.pacing import LONGEST_RETRY_AFTER, retry_pause
 from icwsgw.errors import ConnectFailed, FormatError, HttpError, IcwsError, NotReady, TransportError
 from icwsgw.gateway.interfaces import Context
@@ -295,7 +296,9 @@ class Relay:
         envelope = self._current
         assert envelope is not None
         context = self._context
-        if envelope.ingress_expiry - context.network_ns() < MIN_LIFE_NS:
+        # an envelope that was valid once has expired after its longest life, whatever time the network has
+        old = self._attempt and context.clock.seconds() - self._started > LONGEST_LIFE_NS / 1e9
+        if old or envelope.ingress_expiry - context.earliest_network_ns() < MIN_LIFE_NS:
             self._lane.leave()
             self._fail(Expired(f"the envelope expired before the network took it, after {self._attempt} attempts"))
             return
@@ -359,8 +362,9 @@ class Relay:
         pause = retry_pause(self._attempt, context.jitter, retry_after)
         if retry_after and self._current is not None:
             left = (self._current.ingress_expiry - context.network_ns() - MIN_LIFE_NS) / 1e9
+            most = (self._current.ingress_expiry - context.earliest_network_ns() - MIN_LIFE_NS) / 1e9
             asked = min(retry_after, LONGEST_RETRY_AFTER)
-            if left < asked:
+            if most < asked:
                 self._fail(Expired(f"the network asks to wait {asked:.0f} s, the envelope expires in {left:.0f} s"))
                 return
             # it must not expire by the jitter that is added to what was asked for

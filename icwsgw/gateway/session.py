@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from icwsgw.clock import Timer
 from icwsgw.core.closing import CloseCode, close_reason
 from icwsgw.core.messages import ClientEnvelope, frame, handshake, message_place, parse_client_frame
+from icwsgw.core.network_time import LONGEST_LIFE_NS
 from icwsgw.core.session import Effect, Event, State, step
 from icwsgw.errors import CanisterRefused, FormatError, IcwsError, SignatureInvalid
 from icwsgw.gateway.interfaces import Client, Context
-from icwsgw.gateway.reasons import reason_of, why_not_open
+from icwsgw.gateway.reasons import reason_of, why_not_open, wrong_expiry
 from icwsgw.gateway.relay import Relay, RelayOwner
 from icwsgw.gateway.traced import TracedRelay
 from icwsgw.ic.principal import ANONYMOUS, Principal
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from icwsgw.observe.tracing import SessionTrace
 
 _log = get_logger("session")
-
-#: What the HTTP handler of a replica takes: five minutes and half a minute of drift (facts 1.4).
-MAX_EXPIRY_AHEAD_NS = 330_000_000_000
 
 #: A ws_open of unknown outcome has so many seconds to show that it was executed, by the canister's first message.
 DOUBT_SECONDS = 5.0
@@ -265,14 +263,13 @@ class ClientSession(RelayOwner):
     # inside
 
     def _check_expiry(self, envelope: ClientEnvelope) -> None:
-        ahead = envelope.ingress_expiry - self.context.network_ns()
-        if ahead <= 0:
-            text = f"the envelope expired {-ahead / 1e9:.1f} s ago: is the client's clock right?"
-        elif ahead > MAX_EXPIRY_AHEAD_NS:
-            text = f"the envelope expires in {ahead / 1e9:.0f} s, at most 330 are allowed: is the client's clock right?"
-        else:
+        """Refuse what no replica would take. Where it is not certain, a replica decides."""
+        context, expiry = self.context, envelope.ingress_expiry
+        if context.earliest_network_ns() < expiry <= context.latest_network_ns() + LONGEST_LIFE_NS:
             return
-        raise Refusal(CloseCode.EXPIRED, text)
+        text = wrong_expiry(context.network_ns(), expiry)
+        if text is not None:
+            raise Refusal(CloseCode.EXPIRED, text)
 
     def _open(self, envelope: ClientEnvelope) -> None:
         if envelope.method_name != "ws_open":

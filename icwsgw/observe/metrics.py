@@ -324,7 +324,7 @@ class Metrics(_Declaring):
         )
         self.clock_skew = self._gauge(
             "icws_clock_skew_seconds",
-            "How far the network's clock is ahead of this machine's, to about a second",
+            "How far the network's clock is ahead of this machine's, to about a second, once anything confirms it",
             merge="greatest",
             advice="Set the machine's clock (NTP). Beyond 30 s either way the gateway is not ready.",
         )

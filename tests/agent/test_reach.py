@@ -10,8 +10,11 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import globalLogPublisher
 
 from icwsgw.agent.reach import MAX_SKEW, PATIENCE, PERIOD, QUIET, Reach
+from icwsgw.core.network_time import WITNESSES, Kind
+from icwsgw.devnet.canisters import ECHO_ID
 from icwsgw.errors import ConnectFailed
 from tests.agent.test_client import Rig
+from tests.support.devnet import result_of
 
 URL = "http://127.0.0.1:4943"
 
@@ -41,6 +44,19 @@ class World(Rig):
     def _dated(self, answer: Any) -> Any:
         status, headers, content = answer
         return status, {**headers, "Date": formatdate(self.net.now_ns() / 1e9 + self.shift, usegmt=True)}, content
+
+    def judge(self, ahead: float) -> None:
+        """Let replicas tell their time."""
+        self._tell(Kind.REFUSED, ahead, WITNESSES)
+
+    def dates(self, ahead: float, count: int) -> None:
+        """Let Date headers tell a time."""
+        self._tell(Kind.DATE, ahead, count)
+
+    def _tell(self, kind: Kind, ahead: float, count: int) -> None:
+        now_ns = self.net.now_ns()
+        for _ in range(count):
+            self.agent.time.take(kind, now_ns + int(ahead * 1e9), self.clock.seconds(), now_ns)
 
     def run(self, seconds: float) -> None:
         self.clock.pump([0.5] * int(seconds * 2))
@@ -143,18 +159,28 @@ def test_mainnet_has_its_root_key_and_is_asked_all_the_same() -> None:
     assert world.reach.network() is None
 
 
-@pytest.mark.parametrize(("shift", "words"), [(95.0, "s behind the network's"), (-95.0, "s ahead of the network's")])
-def test_a_clock_that_is_wrong(shift: float, words: str) -> None:
+@pytest.mark.parametrize(("ahead", "words"), [(95, "95 s behind the network's"), (-95, "95 s ahead of the network's")])
+def test_a_clock_that_is_wrong(ahead: int, words: str) -> None:
     world = World()
-    world.shift = shift
     world.agent.start()
     world.reach.start()
-    reason = world.reach.clock()
-    assert reason is not None
-    assert words in reason
-    assert reason.endswith("more than 30 s: set it")
-    world.shift = MAX_SKEW - 2
+    world.judge(ahead)
+    assert world.reach.clock() == f"this machine's clock is {words}, more than 30 s: set it"
+    world.judge(MAX_SKEW - 2)
+    assert world.reach.clock() is None
+
+
+def test_dates_alone_make_nobody_unready() -> None:
+    world = World()
+    world.shift = 3600.0
+    world.agent.start()
+    world.reach.start()
     world.run(60)
+    assert world.reach.clock() is None
+    world.answer(202, Date=formatdate(world.net.now_ns() / 1e9 + 3600, usegmt=True))
+    for _ in range(WITNESSES):
+        result_of(world.agent.call(ECHO_ID, b"", wait=False, timeout=5.0))
+    assert world.agent.time.disputed
     assert world.reach.clock() is None
 
 
@@ -173,18 +199,28 @@ def test_changes_are_lines_in_the_log() -> None:
         world.run(60)
         assert heard == []
         world.up = False
-        world.shift = -95.0
         world.run(180)
         world.up = True
         world.run(60)
-        world.shift = 0.0
+        world.judge(-95)
+        world.run(60)
+        world.judge(0)
+        world.run(60)
+        world.dates(3600, WITNESSES)
+        world.run(60)
+        world.dates(0, 1)
         world.run(60)
     finally:
         globalLogPublisher.removeObserver(hear)
     first, *rest = heard
     assert first.startswith(f"{URL} has not answered for")
-    assert set(rest[:2]) == {"the network answers again", next(line for line in rest if "ahead of" in line)}
-    assert rest[2:] == ["this machine's clock is right again"]
+    assert rest == [
+        "the network answers again",
+        "this machine's clock is 95 s ahead of the network's, more than 30 s: set it",
+        "this machine's clock is right again",
+        "this machine's clock is 3600 s behind the Date headers of the network's answers, one of them is wrong",
+        "this machine's clock and the network's Date headers are reconciled",
+    ]
 
 
 def test_stopping_while_asking() -> None:

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 from icwsgw.agent.transport import MAX_CONNECTIONS
+from icwsgw.core.network_time import STEP_NS
 from icwsgw.gateway.farewells import MAX_IN_FLIGHT
-from icwsgw.gateway.interfaces import MAX_CALLS, SKEW_NOISE_NS
-from tests.support.fake_network import NOW_NS, make_context
+from icwsgw.gateway.interfaces import MAX_CALLS
+from tests.support.fake_network import NOW_NS, make_context, set_skew
 
 
 def test_calls_that_hang_leave_connections_for_queries() -> None:
@@ -11,14 +12,14 @@ def test_calls_that_hang_leave_connections_for_queries() -> None:
 
 
 def test_the_networks_time_is_ours_unless_the_skew_is_real() -> None:
-    context, network, _ = make_context()
     for skew, shift in [
-        (None, 0),
         (0, 0),
-        (SKEW_NOISE_NS, 0),
-        (-SKEW_NOISE_NS, 0),
-        (SKEW_NOISE_NS + 1, SKEW_NOISE_NS + 1),
-        (-10 * SKEW_NOISE_NS, -10 * SKEW_NOISE_NS),
+        (STEP_NS, 0),
+        (-STEP_NS, 0),
+        (STEP_NS + 1, STEP_NS + 1),
+        (-10 * STEP_NS, -10 * STEP_NS),
     ]:
-        network.clock_skew_ns = skew
+        context, _, _ = make_context()
+        set_skew(context, skew)
         assert context.network_ns() == NOW_NS + shift
+        assert context.earliest_network_ns() <= NOW_NS + skew <= context.latest_network_ns()

@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 
 from icwsgw.agent.outcome import ACCEPTED, CallOutcome
 from icwsgw.core.messages import ClientEnvelope
+from icwsgw.core.network_time import NetworkTime
 from icwsgw.errors import (
     AnswerMalformed,
     AnswerTooLarge,
@@ -232,6 +233,20 @@ def test_the_jitter_of_a_pause_does_not_let_an_envelope_expire() -> None:
     assert len(network.calls) == 2
 
 
+def test_an_envelope_is_not_tried_for_longer_than_any_may_live_whatever_the_time_is() -> None:
+    context, network, clock = make_context()
+    network.time = NetworkTime()
+    relay, owner = Relay(context, CANISTER, ended := Owner()), ended
+    relay.open(envelope(1, "ws_open", ttl=-3600))
+    while not owner.events:
+        assert clock.seconds() < 400
+        if not network.calls[-1].deferred.called:
+            network.calls[-1].answer(ConnectFailed("down"))
+        clock.advance(0.5)
+    assert clock.seconds() > 330
+    assert isinstance(owner.events[0][1], Expired)
+
+
 def test_an_answer_that_is_too_long_was_given_to_a_call_that_was_taken() -> None:
     relay, owner, network, _ = opened()
     relay.send(envelope(1))
@@ -433,7 +448,7 @@ def test_envelopes_that_expire_together_end_one_by_one_however_many() -> None:
     relay.send(envelope(0, ttl=20))
     for number in range(1, 3000):
         relay.send(envelope(number, ttl=1))
-    clock.advance(2)
+    clock.advance(4)
     relay.finish(lambda: done.append("done"))
     network.calls[0].answer()
     assert done == ["done"]

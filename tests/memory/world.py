@@ -7,9 +7,12 @@ pass in milliseconds of the machine's time.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from twisted.internet.defer import maybeDeferred
 
 from icwsgw.agent.client import IcAgent
 from icwsgw.config import GatewayConfig
@@ -103,6 +106,7 @@ class World:
     """Everything, and the clock.
 
     :ivar replica: with its faults and its control
+    :ivar headers: gives the headers that the network adds to an answer, by the request's method; None: it adds none
     """
 
     def __init__(
@@ -124,7 +128,8 @@ class World:
             delegation=delegation,
         )
         self.network_is_up = True
-        self.transport = MemoryTransport(self.clock, lambda *request: self.replica.handle(*request), latency=0.001)
+        self.headers: Callable[[str], dict[str, str]] | None = None
+        self.transport = MemoryTransport(self.clock, self._handle, latency=0.001)
         self.agent = IcAgent(
             self.clock, self.transport, "http://127.0.0.1:4943", now_ns=self.now_ns, rng=self.random.random
         )
@@ -147,6 +152,15 @@ class World:
             self.agent.start()
             self.gateway.start()
             self.run(0.1)
+
+    def _handle(self, method: str, path: str, body: bytes) -> Any:
+        answer = maybeDeferred(self.replica.handle, method, path, body)
+        return answer if self.headers is None else answer.addCallback(self._with_headers, method)
+
+    def _with_headers(self, answer: Any, method: str) -> Any:
+        assert self.headers is not None
+        status, headers, content = answer
+        return status, {**headers, **self.headers(method)}, content
 
     def now_ns(self) -> int:
         return EPOCH_NS + int(self.clock.seconds() * 1e9)

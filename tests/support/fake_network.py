@@ -13,6 +13,7 @@ from icwsgw.agent.outcome import ACCEPTED, CallOutcome, OutcomeKind
 from icwsgw.config import GatewayConfig
 from icwsgw.core.budget import Budget
 from icwsgw.core.messages import ClientEnvelope
+from icwsgw.core.network_time import WITNESSES, Kind, NetworkTime
 from icwsgw.errors import Rejected
 from icwsgw.gateway.interfaces import Context
 from icwsgw.ic import cbor
@@ -75,7 +76,7 @@ class FakeNetwork:
     """See :class:`icwsgw.gateway.interfaces.Network`."""
 
     def __init__(self) -> None:
-        self.clock_skew_ns: int | None = None
+        self.time = NetworkTime()
         self.ready = True
         self.root_key: bytes | None = b""
         self.doubts = 0
@@ -109,7 +110,15 @@ def make_context(identities: int = 1, **options: Any) -> tuple[Context, FakeNetw
         jitter=lambda: 0.0,
         budget=Budget(per_second, config.polling_interval) if per_second else None,
     )
+    network.time.take(Kind.DATE, NOW_NS, 0.0, NOW_NS)
     return context, network, clock
+
+
+def set_skew(context: Context, skew_ns: int) -> None:
+    """Let the network's replicas tell a time of theirs that is ahead of ours."""
+    now_ns = context.now_ns()
+    for _ in range(WITNESSES):
+        context.network.time.take(Kind.REFUSED, now_ns + skew_ns, context.clock.seconds(), now_ns)
 
 
 def envelope(number: int, method: str = "ws_message", size: int = 0, ttl: float = 240.0) -> ClientEnvelope:

@@ -1,0 +1,239 @@
+"""What the network's answers tell of the time, and what they may not."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icwsgw.core.network_time import (
+    JUMP_NS,
+    LONGEST_LIFE_NS,
+    SECOND_NS,
+    STEP_NS,
+    WITNESSES,
+    Kind,
+    NetworkTime,
+    refuses_expiry,
+    replica_time,
+)
+
+NOW = 1_700_000_000 * SECOND_NS
+YEAR = 365 * 24 * 3600
+OURS = 240
+"""Seconds that a request of ours is given."""
+
+
+class Script:
+    """A machine and a clock; answers are a kind and the network's time as it tells it, in seconds ahead of ours."""
+
+    def __init__(self) -> None:
+        self.time = NetworkTime()
+        self.seconds = 100.0
+        self.wall = NOW
+
+    def hear(self, kind: Kind, *ahead: float) -> Script:
+        for seconds in ahead:
+            self.seconds += 0.1
+            self.wall += SECOND_NS // 10
+            self.time.take(kind, self.wall + int(seconds * SECOND_NS), self.seconds, self.wall)
+        return self
+
+    @property
+    def skew(self) -> float:
+        return self.time.skew_ns / SECOND_NS
+
+    def enclosed(self) -> tuple[float, float]:
+        earliest, latest = (
+            ask(self.seconds, self.wall) - self.wall for ask in (self.time.earliest_ns, self.time.latest_ns)
+        )
+        return earliest / SECOND_NS, latest / SECOND_NS
+
+
+def test_before_the_first_evidence_the_network_judges_everything() -> None:
+    script = Script()
+    assert script.time.now_ns(script.seconds, NOW) == NOW
+    assert not script.time.known
+    earliest, latest = script.enclosed()
+    assert earliest < -100 * YEAR
+    assert latest > 100 * YEAR
+
+
+def test_a_date_that_agrees_with_our_clock_confirms_it() -> None:
+    script = Script().hear(Kind.DATE, 0.7)
+    assert script.time.known
+    assert script.skew == 0
+    assert script.time.measured_ns == 0.7 * SECOND_NS
+    assert script.enclosed() == (-1.8, 3.2)
+
+
+@pytest.mark.parametrize("count", [1, 2, WITNESSES, 100])
+def test_dates_alone_change_nothing_however_many_they_are(count: int) -> None:
+    script = Script().hear(Kind.DATE, *[3600.0] * count)
+    assert script.skew == 0
+    assert script.time.disputed is (count >= WITNESSES)
+    assert script.time.eager is (count < WITNESSES)
+    assert not script.time.known
+    script.hear(Kind.ACCEPTED, OURS)
+    assert not script.time.disputed, "a request of ours that was taken proves them wrong"
+    assert script.skew == 0
+    script.hear(Kind.DATE, 3600.0)
+    assert not script.time.eager
+
+
+def test_a_first_date_that_is_wrong_is_forgotten_with_the_next() -> None:
+    script = Script().hear(Kind.DATE, 3600.0)
+    assert script.time.eager
+    script.hear(Kind.DATE, 0.0)
+    assert script.enclosed() == (-2.5, 2.5)
+    assert script.time.rival_ns is None
+
+
+@pytest.mark.parametrize("ahead", [60.0, -60.0])
+def test_where_clock_and_date_disagree_nobody_is_refused_who_is_in_time_by_either(ahead: float) -> None:
+    script = Script().hear(Kind.DATE, 0.0, *[ahead] * 5)
+    assert script.time.disputed
+    assert script.enclosed() == (min(-2.5, ahead - 2.5), max(2.5, ahead + 2.5))
+
+
+@pytest.mark.parametrize("ahead", [600.0, -600.0, YEAR])
+def test_a_refusal_is_believed_the_third_time(ahead: float) -> None:
+    script = Script().hear(Kind.ACCEPTED, OURS).hear(Kind.REFUSED, ahead, ahead + 1)
+    assert script.skew == 0
+    assert script.time.eager
+    script.hear(Kind.REFUSED, ahead)
+    assert script.skew == ahead
+    assert script.time.now_ns(script.seconds, script.wall) == script.wall + ahead * SECOND_NS
+    assert script.enclosed() == (ahead - 2.5, ahead + 2.5)
+    assert script.time.measured_ns == ahead * SECOND_NS
+
+
+def test_dates_that_agree_with_a_refusal_are_witnesses_too() -> None:
+    script = Script().hear(Kind.DATE, 600.0).hear(Kind.REFUSED, 600.2)
+    assert script.skew == 0, "one machine may have given both"
+    script.hear(Kind.DATE, 600.0).hear(Kind.REFUSED, 600.2)
+    assert script.skew == 600.0
+
+
+def test_one_machine_whose_clock_is_wrong_changes_nothing() -> None:
+    script = Script().hear(Kind.DATE, 0.0)
+    for _ in range(50):
+        script.hear(Kind.DATE, 600.0).hear(Kind.REFUSED, 600.0).hear(Kind.ACCEPTED, OURS).hear(Kind.DATE, 0.0)
+        script.hear(Kind.SIGNED, 600.0).hear(Kind.SIGNED, -1.0)
+        # refusals that do not agree with each other
+        script.hear(Kind.REFUSED, 600.0, 1200.0, 600.0).hear(Kind.ACCEPTED, OURS)
+        assert script.skew == 0
+
+
+def test_a_certificate_proves_that_it_is_not_earlier() -> None:
+    assert Script().hear(Kind.CERTIFIED, 45.0).skew == 45.0
+    script = Script().hear(Kind.CERTIFIED, -45.0)
+    assert script.skew == 0, "but any certificate may be old"
+    script.hear(Kind.CERTIFIED, -45.0, -45.0)
+    assert script.skew == -45.0
+
+
+def test_the_certified_time_ends_a_dispute_either_way() -> None:
+    assert Script().hear(Kind.DATE, 60.0, 60.0, 60.0).hear(Kind.CERTIFIED, 59.0).skew == 60.0
+    assert Script().hear(Kind.DATE, -60.0, -60.0, -60.0).hear(Kind.CERTIFIED, -61.0).skew == -60.0
+    for ahead in (60.0, -60.0):
+        script = Script().hear(Kind.DATE, ahead, ahead, ahead).hear(Kind.CERTIFIED, -1.0)
+        assert script.skew == 0
+        assert not script.time.disputed
+        script.hear(Kind.DATE, ahead, ahead, ahead)
+        assert not script.time.disputed, "it was refuted"
+        assert script.enclosed()[1] < 60.0
+
+
+def test_a_node_that_lags_or_an_answer_that_was_kept_is_no_earlier_time() -> None:
+    script = Script().hear(Kind.DATE, 0.0).hear(Kind.SIGNED, *[-100.0] * 10)
+    assert script.skew == 0
+    assert not script.time.eager
+    assert script.hear(Kind.SIGNED, *[45.0] * 3).skew == 45.0
+
+
+def test_what_is_in_time_by_both_ends_no_contradiction() -> None:
+    script = Script().hear(Kind.SIGNED, 60.0).hear(Kind.ACCEPTED, OURS)
+    assert script.time.eager
+    assert script.hear(Kind.SIGNED, 60.0).hear(Kind.ACCEPTED, OURS).hear(Kind.SIGNED, 60.0).skew == 60.0
+
+
+def test_a_skew_that_has_gone_is_gone() -> None:
+    script = Script().hear(Kind.REFUSED, 600.0, 600.0, 600.0)
+    script.hear(Kind.ACCEPTED, 600 + OURS).hear(Kind.REFUSED, 0.5, 0.5, 0.5)
+    assert script.skew == 0
+
+
+@pytest.mark.parametrize("jump", [JUMP_NS + 1, -JUMP_NS - 1, 600 * SECOND_NS])
+def test_a_clock_that_is_set_makes_all_evidence_void(jump: int) -> None:
+    script = Script().hear(Kind.REFUSED, 600.0, 600.0, 600.0)
+    script.wall += jump
+    assert script.time.now_ns(script.seconds, script.wall) == script.wall
+    assert script.enclosed()[0] < -100 * YEAR
+    assert script.time.measured_ns is None
+
+
+def test_a_clock_that_is_slewed_does_not() -> None:
+    script = Script().hear(Kind.REFUSED, 600.0, 600.0, 600.0)
+    script.wall += JUMP_NS // 2
+    script.hear(Kind.ACCEPTED, 600 + OURS)
+    script.wall += JUMP_NS // 2 + 1
+    assert script.time.now_ns(script.seconds, script.wall) != script.wall
+
+
+Evidence = st.tuples(st.sampled_from(list(Kind)), st.integers(-700, 700).map(float))
+
+
+@given(st.lists(Evidence, max_size=30))
+def test_evidence_that_is_true_leaves_our_own_right_clock_alone(others: list[tuple[Kind, float]]) -> None:
+    """Whatever Dates say: as long as judges tell the truth within their bounds, a right clock is believed."""
+    script = Script()
+    for kind, ahead in others:
+        if kind is Kind.ACCEPTED:
+            script.hear(kind, ahead % (LONGEST_LIFE_NS / SECOND_NS))
+        elif kind is Kind.DATE:
+            script.hear(kind, ahead)
+        else:
+            script.hear(kind, -(abs(ahead) % (kind.above_ns / SECOND_NS)))
+        assert script.skew == 0
+        earliest, latest = script.enclosed()
+        assert earliest <= 0 <= latest
+
+
+# The words that icp-js-core reads the time out of, from its e2e/node/basic/syncTime.test.ts.
+AGENTS_VECTOR = (
+    "Invalid request expiry: Specified ingress_expiry not within expected range: "
+    "Minimum allowed expiry: 2025-05-01 23:55:18.005285297 UTC, "
+    "Maximum allowed expiry: 2025-05-02 00:00:48.005285297 UTC, Provided expiry: 2025-05-01 12:38:00 UTC"
+)
+
+
+def test_the_replicas_words() -> None:
+    assert refuses_expiry(AGENTS_VECTOR)
+    told = replica_time(AGENTS_VECTOR)
+    moment = datetime(2025, 5, 1, 23, 55, 18, tzinfo=timezone.utc)
+    assert told == int(moment.timestamp()) * SECOND_NS + 5_285_297
+    # as older replicas have it
+    lines = AGENTS_VECTOR.replace(", ", ",\n").replace(": M", ":\nM")
+    assert replica_time(lines) == told
+    assert replica_time(AGENTS_VECTOR.replace(".005285297", "")) == told - 5_285_297
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "",
+        "Minimum allowed expiry: 2025-05-01 23:55:18.005285297 UTC",
+        "Specified ingress_expiry not within expected range: soon",
+        "Specified ingress_expiry not within expected range: Minimum allowed expiry: 2025-13-41 23:55:18 UTC",
+        "Specified ingress_expiry not within expected range: Minimum allowed expiry: 9999999999ns",
+    ],
+)
+def test_words_that_tell_no_time(words: str) -> None:
+    assert replica_time(words) is None
+
+
+def test_a_step_is_less_than_a_lag() -> None:
+    assert STEP_NS < Kind.CERTIFIED.above_ns < Kind.SIGNED.above_ns
