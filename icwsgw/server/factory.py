@@ -6,6 +6,7 @@ and the bounds that Autobahn is to keep.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any, cast
 
@@ -13,7 +14,6 @@ from autobahn import __version__ as autobahn_version
 from autobahn.twisted.websocket import WebSocketServerFactory
 from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
 from autobahn.websocket.protocol import TrafficStats
-from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
@@ -186,13 +186,16 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
 
     # asked by connections
 
-    def refusal(self, request: ConnectionRequest) -> str | None:
-        """Why a sound request is refused all the same, a label of the metric; None when it is welcome."""
+    def refusal(self, headers: Mapping[str, str]) -> str | None:
+        """Why a sound request is refused all the same, a label of the metric; None when it is welcome.
+
+        :param headers: of the request, names in lower case
+        """
         if self.gateway.draining:
             return "draining"
         origins = self.origins
         if origins:
-            origin = request.headers.get("origin", "").lower()
+            origin = headers.get("origin", "").lower()
             if not any(fnmatchcase(origin, pattern.lower()) for pattern in origins):
                 return "origin"
         return None

@@ -11,6 +11,7 @@ Its deadlines (handshake, ping, pong, closing handshake) are looked after by the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from icwsgw.fastsend import send_now
 from icwsgw.observe.logs import get_logger
 from icwsgw.server.admission import Admission
 from icwsgw.server.frames import read_binary_frame
-from icwsgw.server.heads import readable
+from icwsgw.server.heads import HeadRefused, cut_head, for_autobahn, read_head
 from icwsgw.server.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -41,13 +42,9 @@ _log = get_logger("server")
 
 _OPEN = WebSocketServerProtocol.STATE_OPEN
 _PING = b"\x89\x00"
+_NO_HEADERS: Mapping[str, str] = {}
 _NO_STATUS = 1005
 _ABNORMAL = 1006
-
-#: Bounds of the HTTP request that opens a WebSocket; browsers with all their cookies stay below. Proxies and Node take
-#: as many bytes by default.
-MAX_HEADER_BYTES = 16_384
-MAX_HEADER_LINES = 128
 
 #: Seconds for which a client that floods gets to see its close frame; what it sends meanwhile is dropped unread.
 FLOOD_LINGER = 2.0
@@ -102,6 +99,8 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     # the answer to the handshake, from when it is made until it leaves with the greeting
     _answering = False
     _answer = b""
+    # of the request, from when it is read until the client is admitted
+    _headers = _NO_HEADERS
     _heard = False
     _pinged = False
     _reading_paused = False
@@ -200,23 +199,25 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         if admission.proxied:
             admission.arrived(self.transport)
             self.peer = admission.peer
-        end = self.data.find(b"\r\n\r\n")
-        if (len(self.data) if end < 0 else end) > MAX_HEADER_BYTES:
-            admission.refusal = "header_size"
-            self.failHandshake(f"the request's header is longer than {MAX_HEADER_BYTES} bytes", 431)
-        elif end >= 0 and self.data.count(b"\r\n", 0, end) > MAX_HEADER_LINES:
-            admission.refusal = "header_size"
-            self.failHandshake(f"the request's header has more than {MAX_HEADER_LINES} lines", 431)
-        elif end >= 0:
-            self.data = readable(self.data, end, any_origin=not self.factory.origins)
+        try:
+            cut = cut_head(self.data)
+            request = None if cut is None else read_head(cut.head)
+        except HeadRefused as refused:
+            admission.refusal = refused.label
+            self.failHandshake(str(refused), refused.status)
+            return
+        if cut is not None and request is not None:
+            self._headers = request.joined()
+            self.data = for_autobahn(request, any_origin=not self.factory.origins) + cut.rest
             super().processHandshake()
 
     def onConnect(self, request: ConnectionRequest) -> None:
         """The HTTP handshake is sound: admit the client or not."""
         admission, factory = self._admission, self.factory
-        admission.requested(request.headers)
+        headers, self._headers = self._headers, _NO_HEADERS
+        admission.requested(headers)
         self.peer = admission.peer
-        refusal = admission.refusal = admission.refusal or factory.refusal(request)
+        refusal = admission.refusal = admission.refusal or factory.refusal(headers)
         if refusal is not None:
             status, text = factory.answer(refusal)
             raise ConnectionDeny(status, text)
@@ -386,7 +387,8 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         if self._outbox is not None:
             self._outbox.send(data)
         elif self._answering:
-            self._answer += data
+            # the token in the case that RFC 6455 (4.2.2) gives it
+            self._answer += data.replace(b"\r\nUpgrade: WebSocket\r\n", b"\r\nUpgrade: websocket\r\n", 1)
         else:
             send_now(self.transport, data)
 

@@ -19,8 +19,10 @@ from typing import Any
 from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
 
 from icwsgw.observe.peers import parse_ip
+from icwsgw.server.extensions import split_outside_quotes
 
 UNIX = "unix"
+_BLANKS = " \t"
 
 # A value of Forwarded's parameters is a token or a quoted string (RFC 7239, section 4). Blanks around it are stripped
 # before: with a second run of blanks in the pattern, a client's thousands of them would be tried in all pairs.
@@ -95,8 +97,9 @@ class TrustedProxies:
         if not self._forwarded:
             return value.split(",")
         hops = []
-        for element in _split(value, ","):
-            found = [match for pair in _split(element, ";") if (match := _FOR.fullmatch(pair.strip()))]
+        for element in split_outside_quotes(value, ","):
+            pairs = split_outside_quotes(element, ";")
+            found = [match for pair in pairs if (match := _FOR.fullmatch(pair.strip(_BLANKS)))]
             quoted, token = found[0].groups() if len(found) == 1 else (None, "")
             hops.append(token if quoted is None else re.sub(r"\\(.)", r"\1", quoted))
         return hops
@@ -104,27 +107,9 @@ class TrustedProxies:
 
 def _hop_address(text: str) -> IPv4Address | IPv6Address | None:
     """An address with or without a port, IPv6 in brackets where it has one."""
-    text = text.strip()
+    text = text.strip(_BLANKS)
     if match := _PORT.fullmatch(text):
         if match[1] is not None:
             return parse_ip(match[1])
         return parse_ip(match[2])
     return parse_ip(text)
-
-
-def _split(text: str, separator: str) -> list[str]:
-    """Cut at separators outside of quoted strings."""
-    parts = []
-    start = 0
-    quoted = escaped = False
-    for at, character in enumerate(text):
-        if escaped:
-            escaped = False
-        elif character == '"':
-            quoted = not quoted
-        elif character == "\\":
-            escaped = quoted
-        elif character == separator and not quoted:
-            parts.append(text[start:at])
-            start = at + 1
-    return [*parts, text[start:]]

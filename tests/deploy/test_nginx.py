@@ -10,9 +10,10 @@ import pytest
 
 from tests.acceptance.conftest import Devnet
 from tests.acceptance.processes import free_port
-from tests.deploy.fleet import PORTS, Certificate, Program, Reconnecting, gateways_of, replaced
+from tests.deploy.fleet import PORTS, Certificate, Gateway, Program, Reconnecting, gateways_of, replaced
 from tests.deploy.tools import DEPLOY, run, tool
 from tests.support.raw_client import RawClient
+from tests.support.ws_wire import HANDSHAKE
 
 pytestmark = pytest.mark.deploy
 
@@ -97,3 +98,30 @@ def test_gateways_behind_nginx(tmp_path: Path, devnet: Devnet, certificate: Cert
             gateway.server.kill()
     for client in crowd:
         client.check()
+
+
+def test_no_client_behind_nginx_chooses_its_address(tmp_path: Path, devnet: Devnet, certificate: Certificate) -> None:
+    """A byte that Python takes for the end of a line begins no X-Forwarded-For: all are one address, with its bound."""
+    gateway = Gateway(tmp_path / "gateway", devnet.network, "{}", "--max-connections-per-ip=3")
+    port = free_port()
+    changes = {f"127.0.0.1:{shipped} ": f"127.0.0.1:{gateway.port} " for shipped, _ in PORTS}
+    changes["listen 443 ssl"] = f"listen 127.0.0.1:{port} ssl"
+    changes["    listen [::]:443 ssl;\n"] = ""
+    main = nginx_files(tmp_path, certificate, changes)
+    words = [tool("nginx", "nginx-light"), "-c", str(main), "-p", str(tmp_path), "-e", "stderr", "-g", "daemon off;"]
+    nginx = Program(words, tmp_path / "nginx.log")
+    clients: list[RawClient] = []
+    try:
+        gateway.wait()
+        nginx.until((tmp_path / "nginx.pid").exists)
+        for number in range(8):
+            client = RawClient(port, tls=certificate.trust)
+            clients.append(client)
+            client.socket.sendall(HANDSHAKE + b"X-A: b\x85X-Forwarded-For: 10.9.8.%d\r\n\r\n" % number)
+            client.answer()
+        assert [client.status for client in clients] == [101] * 3 + [429] * 5
+    finally:
+        for client in clients:
+            client.close()
+        nginx.stop()
+        gateway.server.kill()

@@ -86,6 +86,18 @@ def test_an_address_is_a_subscriber_and_what_has_none_is_not_counted() -> None:
     assert refusals(world) == {"connections_per_ip": 2}
 
 
+@pytest.mark.parametrize("splitter", [b"\x85", b"\x0b", b"\x0c", b"\x1c", b"\x1d", b"\x1e"])
+def test_a_byte_within_a_value_begins_no_header(splitter: bytes) -> None:
+    world = World(max_connections_per_ip=1, trusted_proxies=("10.0.0.0/8",))
+    found = []
+    for number in range(3):
+        protocol, transport = world.connect("10.0.0.1")
+        lines = b"X-A: b" + splitter + b"X-Forwarded-For: 10.9.8.%d" % number, b"X-Forwarded-For: 198.51.100.1"
+        protocol.dataReceived(HANDSHAKE + b"\r\n".join(lines) + b"\r\n\r\n")
+        found.append(status(transport))
+    assert found == ([101, 429, 429] if splitter == b"\x85" else [400] * 3)
+
+
 @pytest.mark.parametrize(
     ("header", "name"), [("x-forwarded-for", "X-Forwarded-For: {}"), ("forwarded", "Forwarded: for={}")]
 )

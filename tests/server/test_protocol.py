@@ -22,6 +22,7 @@ from icwsgw.core.session import State
 from icwsgw.gateway.wheel import Wheel
 from icwsgw.observe.metrics import Metrics
 from icwsgw.observe.repeats import Repeats
+from icwsgw.server import protocol as protocol_module
 from icwsgw.server.factory import BOUNDS_INFLATION, GatewayFactory
 from icwsgw.server.protocol import GatewayProtocol
 from tests.support.ws_wire import HANDSHAKE, close_frame, handshake, masked, read_frames
@@ -263,6 +264,9 @@ HTTP_REFUSALS: list[tuple[bytes, int, str]] = [
     (HANDSHAKE.replace(b"13", b"8") + b"\r\n", 400, "bad_request"),
     (HANDSHAKE + b"X: " + b"y" * 17_000, 431, "header_size"),
     (HANDSHAKE + b"X: y\r\n" * 200 + b"\r\n", 431, "header_size"),
+    (HANDSHAKE + b"X: y\x0bOrigin: z\r\n\r\n", 400, "bad_request"),
+    (HANDSHAKE + b"X: y\r\n Origin: z\r\n\r\n", 400, "bad_request"),
+    (HANDSHAKE.replace(b"\r\n", b"\n") + b"\n", 400, "bad_request"),
 ]
 
 
@@ -289,6 +293,9 @@ def test_bad_requests_get_their_http_status_in_whole(data: bytes, status: int, l
         ["Origin: http://a.example", "Origin: http://b.example"],
         ["Sec-WebSocket-Extensions: permessage-deflate", "Sec-WebSocket-Extensions: x-other; a=1"],
         ["Cookie: " + "c" * 12_000],
+        ["Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=8"],
+        ["Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover; client_no_context_takeover;"],
+        ["X-Name: Åsa"],
     ],
 )
 def test_requests_that_the_original_takes_are_taken(lines: list[str]) -> None:
@@ -434,12 +441,16 @@ def test_the_greeting_leaves_with_the_answer_to_the_handshake() -> None:
     (both,) = written
     head, _, rest = both.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 101 ")
+    assert b"\r\nUpgrade: websocket\r\n" in head + b"\r\n"
     assert read_frames(rest) == [(2, b"greeting")]
 
 
-def test_a_handshake_that_fails_at_its_last_step_is_answered_at_once() -> None:
+def test_a_handshake_that_fails_at_its_last_step_is_answered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    # an offer that our own reader would not have let through
+    offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=99"
+    monkeypatch.setattr(protocol_module, "for_autobahn", lambda head, any_origin: handshake(offer))
     world = World(compression=True)
     protocol, transport = world.connect()
-    protocol.dataReceived(handshake("Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=99"))
+    protocol.dataReceived(handshake())
     assert transport.value().startswith(b"HTTP/1.1 400 ")
     assert not world.sessions
