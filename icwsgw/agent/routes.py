@@ -20,9 +20,12 @@ _MAX_CANISTERS = 4096
 
 
 class Route(Enum):
-    """What is asked of a canister's subnet, with its versions, newest first."""
+    """What is asked of a canister's subnet, with its versions in the order in which they are tried.
 
-    QUERY = ("query", (3, 2))
+    Clients get the delegation that comes with a query as it is, and most of their agents read only the form of v2.
+    """
+
+    QUERY = ("query", (2, 3))
     READ_STATE = ("read_state", (3, 2))
     SYNC_CALL = ("call", (4, 3))
     CALL = ("call", (2,))
@@ -32,7 +35,7 @@ class Route(Enum):
 
     @property
     def versions(self) -> Sequence[int]:
-        """The versions there are, newest first."""
+        """The versions there are, in the order in which they are tried."""
         versions: Sequence[int] = self.value[1]
         return versions
 

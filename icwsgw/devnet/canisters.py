@@ -11,7 +11,8 @@ canister    id                           what it does
                                          it, and tells who joins, who leaves and how many there are
 ==========  ===========================  ==========================================================================
 
-Any other id that is asked for becomes an echo canister at that moment, so that load tests can use many.
+The two are in different subnets. With ``--echo-any`` any other id that is asked for becomes an echo canister at that
+moment, so that load tests can use many.
 """
 
 from __future__ import annotations

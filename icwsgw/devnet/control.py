@@ -2,7 +2,7 @@
 
 ::
 
-    GET  /_/info      {root_key, canisters: {name: id}, gateway_urls, subnet_id}
+    GET  /_/info      {root_key, canisters: {name: id}, gateway_urls, subnets: [{id, type, nodes, canister_ranges}]}
     GET  /_/stats     {name: count}, with the faults that are on and what the canisters hold
     POST /_/faults    {kind, on?, canister?, method?, count?, rate?, skip?, ...} or a list of them, or {clear: true}
     POST /_/config    {query_latency_ms?, call_latency_ms?, call_jitter_ms?}
@@ -59,7 +59,15 @@ def _answer(status: int, value: Any) -> Answer:
 def _info(replica: Replica) -> Any:
     return {
         "root_key": replica.root_key_der.hex(),
-        "subnet_id": replica.state.subnet_id.text,
+        "subnets": [
+            {
+                "id": subnet.id.text,
+                "type": subnet.kind,
+                "nodes": [node.key.principal.text for node in subnet.nodes],
+                "canister_ranges": [[first.text, last.text] for first, last in subnet.ranges],
+            }
+            for subnet in replica.topology.subnets
+        ],
         "canisters": {name: canister_id.text for name, canister_id in replica.names.items()},
         "gateway_urls": replica.gateway_urls,
     }
@@ -69,7 +77,7 @@ def _stats(replica: Replica) -> Any:
     return {
         **replica.stats,
         "calls_known": len(replica.ingress),
-        "signatures": replica.state.signatures,
+        "signatures": replica.topology.signatures,
         "faults": [{"kind": fault.kind, "hits": fault.hits, "left": fault.count} for fault in replica.faults],
         "canisters": {
             host.id.text: {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +15,8 @@ from icwsgw.devnet.faults import Answer, Dropped, Fault
 from icwsgw.devnet.hosting import Host, PageFilter
 from icwsgw.devnet.ingress import Call
 from icwsgw.devnet.reading import check_paths
+from icwsgw.devnet.state_tree import StateTree
+from icwsgw.devnet.topology import FLAT, NO_RANGES, Node, Ranged
 from icwsgw.errors import FormatError, Rejected, SignatureInvalid
 from icwsgw.ic import cbor, ws
 from icwsgw.ic.envelope import VerifiedRequest, verify_envelope
@@ -27,8 +30,7 @@ SYNC_CALL_TIMEOUT = 10.0
 #: Bytes of an envelope; ingress of application subnets may have 2 MiB, which leaves room for the envelope.
 MAX_BODY = (2 << 20) + (64 << 10)
 _CBOR = {"Content-Type": "application/cbor"}
-_CALLS = ("v2", "v3", "v4")
-_QUERIES = ("v2", "v3")
+_VERSIONS = {"call": ("v2", "v3", "v4"), "query": ("v2", "v3"), "read_state": ("v2", "v3")}
 _METHODS = frozenset(("ws_open", "ws_close", "ws_message", "ws_get_messages"))
 
 
@@ -49,6 +51,14 @@ class _Target(NamedTuple):
     version: str
     canister: Principal | None
     on: str
+    state: StateTree
+    node: Node
+
+    def shown(self) -> Ranged:
+        """Return which canister ranges the delegation of an answer shows."""
+        if self.version == ("v3" if self.on == "call" else "v2"):
+            return FLAT
+        return NO_RANGES if self.canister is None else Ranged(False, self.canister)
 
 
 @lru_cache(maxsize=1024)
@@ -100,22 +110,29 @@ class Endpoints:
         if len(parts) != 5 or parts[0] != "api" or parts[2] not in ("canister", "subnet"):
             raise _Refused(404, "no such endpoint")
         version, on = parts[1], parts[4]
-        versions = {"call": _CALLS, "query": _QUERIES, "read_state": _QUERIES}.get(on, ())
-        if version not in (versions[:-1] if self._replica.legacy_api else versions):
+        if version not in self._versions(on):
             raise _Refused(404, "no such endpoint")
         try:
             principal = _principal(parts[3])
         except FormatError as error:
             raise _Refused(400, str(error), "malformed_request") from error
-        if parts[2] == "canister":
-            if not self._replica.state.covers(principal):
-                raise _Refused(400, f"canister {principal} is not on this network", "canister_not_found")
-            return _Target(version, principal, on)
-        if on != "read_state":
+        kind = parts[2]
+        if kind == "subnet" and on != "read_state":
             raise _Refused(404, "no such endpoint")
-        if principal != self._replica.state.subnet_id:
-            raise _Refused(400, f"subnet {principal} is not on this network", "subnet_not_found")
-        return _Target(version, None, on)
+        try:
+            state = self._replica.state_of(principal)
+        except KeyError:
+            state = None
+        if state is None or (kind == "subnet") != (state.subnet.id == principal):
+            raise _Refused(400, f"{kind} {principal} is not on this network", f"{kind}_not_found")
+        node = self._replica.some_node(state.subnet)
+        return _Target(version, principal if kind == "canister" else None, on, state, node)
+
+    def _versions(self, on: str) -> Sequence[str]:
+        versions = _VERSIONS.get(on, ())
+        if self._replica.legacy_api:
+            return versions[:-1]
+        return versions[1:] if self._replica.v2_gone and on != "call" else versions
 
     def _verified(self, target: _Target, body: bytes) -> VerifiedRequest:
         try:
@@ -195,7 +212,7 @@ class Endpoints:
             answer = {"status": "rejected", "reject_code": reject.code, "reject_message": reject.message}
             if reject.error_code is not None:
                 answer["error_code"] = reject.error_code
-        now, node = self._replica.now_ns(), self._replica.state.node
+        now, node = self._replica.now_ns(), target.node.key
         signature = node.sign(signed_message(answer, request.request_id, now))
         answer["signatures"] = [{"timestamp": now, "signature": signature, "identity": node.principal.raw}]
         return 200, dict(_CBOR), cbor.dumps_tagged(answer)
@@ -215,7 +232,9 @@ class Endpoints:
             content["method_name"],
             request.sender,
             content["arg"],
-            lambda canister: self._replica.state.data_certificate(canister, self._replica.now_ns()),
+            lambda canister: target.state.data_certificate(
+                canister, self._replica.now_ns(), target.node, target.shown()
+            ),
             self._page_filter(host, request.sender),
         )
 
@@ -250,7 +269,7 @@ class Endpoints:
             self._replica.ingress.accept(call)
         if target.version == "v2":
             return succeed((202, dict(_CBOR), b""))
-        return self._replica.ingress.wait(call, SYNC_CALL_TIMEOUT).addCallback(self._call_answer, call)
+        return self._replica.ingress.wait(call, SYNC_CALL_TIMEOUT).addCallback(self._call_answer, target, call)
 
     def _admitted(self, target: _Target, request: VerifiedRequest, fault: Fault | None) -> Call:
         canister = target.canister
@@ -273,12 +292,13 @@ class Endpoints:
             self._replica.stats["calls_executed"] += 1
             return host.update(content["method_name"], sender, content["arg"])
 
-        return Call(request.request_id, sender, canister, content["ingress_expiry"], execute)
+        return Call(target.state, request.request_id, sender, canister, content["ingress_expiry"], execute)
 
-    def _call_answer(self, done: bool, call: Call) -> Answer:
+    def _call_answer(self, done: bool, target: _Target, call: Call) -> Answer:
         if not done:
             return 202, dict(_CBOR), b""
-        certificate = self._replica.state.certificate([(b"request_status", call.request_id)], self._replica.now_ns())
+        paths = [(b"request_status", call.request_id)]
+        certificate = target.state.certificate(paths, self._replica.now_ns(), target.node, target.shown())
         return 200, dict(_CBOR), cbor.dumps_tagged({"status": "replied", "certificate": certificate})
 
     # -- state ----------------------------------------------------------------------------------------------------
@@ -287,12 +307,11 @@ class Endpoints:
         refusal = check_paths(request.content["paths"], request.sender, target.canister, self._replica.ingress)
         if refusal is not None:
             return _Refused(*refusal).answer
-        if target.canister is not None:
-            try:
+        if target.canister is not None and self._replica.echo_any:
+            with suppress(KeyError):
                 self._replica.host(target.canister)
-            except KeyError:
-                return _Refused(400, f"canister {target.canister} not found", "canister_not_found").answer
-        certificate = self._replica.state.certificate(request.content["paths"], self._replica.now_ns())
+        paths = request.content["paths"]
+        certificate = target.state.certificate(paths, self._replica.now_ns(), target.node, target.shown())
         return 200, dict(_CBOR), cbor.dumps_tagged({"certificate": certificate})
 
 

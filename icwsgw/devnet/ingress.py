@@ -29,15 +29,23 @@ Execute = Callable[[], bytes]
 class Call:
     """One call by its request id.
 
+    :ivar state: of the subnet that executes it
     :ivar sender: who may read its status
     :ivar done: whether it was executed
     """
 
-    __slots__ = ("canister", "done", "execute", "expiry_ns", "request_id", "sender", "waiters")
+    __slots__ = ("canister", "done", "execute", "expiry_ns", "request_id", "sender", "state", "waiters")
 
     def __init__(
-        self, request_id: bytes, sender: Principal, canister: Principal, expiry_ns: int, execute: Execute
+        self,
+        state: StateTree,
+        request_id: bytes,
+        sender: Principal,
+        canister: Principal,
+        expiry_ns: int,
+        execute: Execute,
     ) -> None:
+        self.state = state
         self.request_id = request_id
         self.sender = sender
         self.canister = canister
@@ -48,7 +56,7 @@ class Call:
 
 
 class Ingress:
-    """All calls the replica knows.
+    """All calls that the network knows.
 
     :param latency: seconds between acceptance and execution
     :param jitter: up to so many seconds more, at random; then order is lost
@@ -58,7 +66,6 @@ class Ingress:
         self,
         clock: Clock,
         now_ns: Callable[[], int],
-        state: StateTree,
         random: Random,
         *,
         latency: float = 0.0,
@@ -66,7 +73,6 @@ class Ingress:
     ) -> None:
         self._clock = clock
         self._now_ns = now_ns
-        self._state = state
         self.latency = latency
         self.jitter = jitter
         self._random = random
@@ -90,14 +96,14 @@ class Ingress:
         if self.jitter:
             self._run_later(self.latency + self.jitter * self._random.random(), call)
         elif self.latency or self._queue:
-            self._state.set_request(call.request_id, {b"status": b"received"})
+            call.state.set_request(call.request_id, {b"status": b"received"})
             self._queue.append((self._clock.seconds() + self.latency, call))
             self._arm()
         else:
             self._run([call])
 
     def _run_later(self, delay: float, call: Call) -> None:
-        self._state.set_request(call.request_id, {b"status": b"received"})
+        call.state.set_request(call.request_id, {b"status": b"received"})
 
         def run() -> None:
             self._timers.discard(timer)
@@ -132,7 +138,7 @@ class Ingress:
                 if reject.error_code is not None:
                     fields[b"error_code"] = reject.error_code.encode()
             call.done = True
-            self._state.set_request(call.request_id, fields)
+            call.state.set_request(call.request_id, fields)
         # Answered after all of them ran: one signature serves the whole block.
         for call in calls:
             waiters, call.waiters = call.waiters, []
@@ -167,7 +173,7 @@ class Ingress:
         now = self._now_ns()
         for call in [call for call in self._calls.values() if call.done and call.expiry_ns + _KEEP_NS < now]:
             del self._calls[call.request_id]
-            self._state.remove_request(call.request_id)
+            call.state.remove_request(call.request_id)
 
     def close(self) -> None:
         """Forget what was not executed."""

@@ -2,8 +2,9 @@
 
 The IC only fixes how a tree hashes and that its labels are in order, not its shape. This one is a crit-bit tree: a fork
 stands at the first bit in which its two sides differ. Its shape depends on the keys alone, an insertion or a removal
-touches one path, and digests are computed when somebody asks, for the touched paths only: a queue that grows by one
-message costs a handful of hashes, whatever its length.
+makes one path anew, and digests are computed when somebody asks, for the new nodes only: a queue that grows by one
+message costs a handful of hashes, whatever its length. Nodes never change, so a copy of a map is free: this is how the
+states of older blocks are kept.
 
 Bits are counted nine to a byte, the first saying whether the byte exists at all, so that a key comes before every
 longer key that starts with it and the order is that of bytes.
@@ -50,9 +51,6 @@ class _Fork:
         if self._digest is None:
             self._digest = sha256(_FORK + self.left.digest() + self.right.digest()).digest()
         return self._digest
-
-    def touch(self) -> None:
-        self._digest = None
 
 
 _Node: TypeAlias = Union[_Leaf, "_Fork"]
@@ -126,58 +124,53 @@ class MerkleMap:
             node = node.right if _is_set(key, node.bit) else node.left
         return node
 
+    def copy(self) -> MerkleMap:
+        """Return a map that stays as this one is now; it costs nothing, since nodes are never changed."""
+        copy = MerkleMap()
+        copy._root, copy._size = self._root, self._size
+        return copy
+
     def put(self, key: bytes, subtree: Tree) -> None:
         """Set what is under `key`."""
+        new: _Node = _Leaf(key, subtree)
         nearest = self._nearest(key)
         if nearest is None:
-            self._root, self._size = _Leaf(key, subtree), 1
+            self._root, self._size = new, 1
             return
-        if nearest.key == key:
-            self._touch(key)
-            nearest.subtree = subtree
-            nearest._digest = None
-            return
-        bit = _first_difference(nearest.key, key)
-        above: _Fork | None = None
+        path: list[tuple[_Fork, bool]] = []
         node = self._root
-        while isinstance(node, _Fork) and node.bit < bit:
-            node.touch()
-            above, node = node, node.right if _is_set(key, node.bit) else node.left
-        assert node is not None
-        new = _Leaf(key, subtree)
-        fork = _Fork(bit, node, new) if _is_set(key, bit) else _Fork(bit, new, node)
-        self._hang(above, node, fork)
-        self._size += 1
+        if nearest.key == key:
+            self._descend(key, path)
+        else:
+            bit = _first_difference(nearest.key, key)
+            while isinstance(node, _Fork) and node.bit < bit:
+                right = _is_set(key, node.bit)
+                path.append((node, right))
+                node = node.right if right else node.left
+            assert node is not None
+            new = _Fork(bit, node, new) if _is_set(key, bit) else _Fork(bit, new, node)
+            self._size += 1
+        self._root = _rebuilt(path, new)
 
-    def _touch(self, key: bytes) -> None:
+    def _descend(self, key: bytes, path: list[tuple[_Fork, bool]]) -> None:
         node = self._root
         while isinstance(node, _Fork):
-            node.touch()
-            node = node.right if _is_set(key, node.bit) else node.left
-
-    def _hang(self, above: _Fork | None, old: _Node, new: _Node) -> None:
-        if above is None:
-            self._root = new
-        elif above.left is old:
-            above.left = new
-        else:
-            above.right = new
+            right = _is_set(key, node.bit)
+            path.append((node, right))
+            node = node.right if right else node.left
 
     def remove(self, key: bytes) -> bool:
         """Remove `key`; return whether it was there."""
         nearest = self._nearest(key)
         if nearest is None or nearest.key != key:
             return False
-        grand: _Fork | None = None
-        above: _Fork | None = None
-        node = self._root
-        while isinstance(node, _Fork):
-            node.touch()
-            grand, above, node = above, node, node.right if _is_set(key, node.bit) else node.left
-        if above is None:
-            self._root = None
+        path: list[tuple[_Fork, bool]] = []
+        self._descend(key, path)
+        if path:
+            above, right = path.pop()
+            self._root = _rebuilt(path, above.left if right else above.right)
         else:
-            self._hang(grand, above, above.right if above.left is nearest else above.left)
+            self._root = None
         self._size -= 1
         return True
 
@@ -226,6 +219,13 @@ class MerkleMap:
                     keep[neighbour] = pruned(reconstruct(subtree))
         keep.update(shown)
         return _select(self._root, sorted(keep), keep)
+
+
+def _rebuilt(path: list[tuple[_Fork, bool]], node: _Node) -> _Node:
+    """Return the forks of a path, from the root down, with another node at its end."""
+    for above, right in reversed(path):
+        node = _Fork(above.bit, above.left, node) if right else _Fork(above.bit, node, above.right)
+    return node
 
 
 def _whole(node: _Node) -> Tree:

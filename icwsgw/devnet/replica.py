@@ -3,7 +3,8 @@
 :meth:`Replica.handle` takes a request's method, path and body and gives its answer, so that a gateway and the replica
 can be joined over HTTP or in memory; time comes from a clock, so that hours of acknowledgement rounds take
 milliseconds under ``task.Clock`` (advanced in steps, or a timer sees a later time than the one it was set for).
-Endpoints, in all versions that are served anywhere today::
+Endpoints, in all versions that are served anywhere today, each with the form of delegation that belongs to it
+(:mod:`icwsgw.devnet.topology`)::
 
     GET  /api/v2/status
     POST /api/v{2,3,4}/canister/<id>/call          2: asynchronous, 3 and 4: answered with a certificate within 10 s
@@ -33,6 +34,8 @@ from icwsgw.devnet.hosting import CdkSettings, Host
 from icwsgw.devnet.ingress import Ingress
 from icwsgw.devnet.push import Pushes
 from icwsgw.devnet.state_tree import StateTree
+from icwsgw.devnet.topology import BY_VERSION, NODES, Node, Sign, Subnet, Topology
+from icwsgw.ic import bls
 from icwsgw.ic.principal import Principal
 
 #: Canisters made because somebody asked for them: some 10 kB each.
@@ -40,17 +43,21 @@ MAX_CANISTERS = 20_000
 
 
 class Replica:
-    """One subnet with one node.
+    """A network of subnets, each with several nodes that share its state.
 
     :param clock: a reactor or ``task.Clock``
-    :param now_ns: the time of the subnet, ns since 1970
+    :param now_ns: the time of the network, ns since 1970
     :param seed: all keys, and all chance, come from it
-    :param delegation: none, legacy or sharded; see :mod:`icwsgw.devnet.state_tree`
+    :param delegation: how the network is laid out, one of :data:`icwsgw.devnet.topology.DELEGATIONS`
+    :param nodes: of each subnet
+    :param sign: makes BLS signatures
     :param settings: how the canisters' CDK is set up
     :param query_latency: seconds an answer to a query takes; half of them pass before the state is read
     :param call_latency: seconds from the arrival of a call to its execution
     :param call_jitter: seconds, see :class:`~icwsgw.devnet.ingress.Ingress`
     :param legacy_api: an older replica: 404 for v4 calls and v3 queries and reads
+    :param v2_gone: a later network: 404 for v2 queries and reads
+    :param echo_any: an id that no canister has becomes an echo canister when it is asked for
     :param canisters: name to id and application; the demo canisters unless given
     :ivar faults: the switches, see :mod:`icwsgw.devnet.faults`
     :ivar stats: what was asked for, by name
@@ -64,22 +71,30 @@ class Replica:
         now_ns: Callable[[], int],
         seed: bytes = b"",
         *,
-        delegation: str = "none",
+        delegation: str = BY_VERSION,
+        nodes: int = NODES,
+        sign: Sign = bls.sign,
         settings: CdkSettings | None = None,
         query_latency: float = 0.0,
         call_latency: float = 0.0,
         call_jitter: float = 0.0,
         legacy_api: bool = False,
+        v2_gone: bool = False,
+        echo_any: bool = False,
         canisters: Mapping[str, tuple[Principal, CanisterFactory]] = DEMO_CANISTERS,
     ) -> None:
         self.clock = clock
         self.now_ns = now_ns
         self.query_latency = query_latency
         self.legacy_api = legacy_api
-        self.state = StateTree(seed, delegation)
+        self.v2_gone = v2_gone
+        self.echo_any = echo_any
+        self.topology = Topology(seed, delegation, nodes, sign)
+        self._states = {subnet.id: StateTree(self.topology, subnet) for subnet in self.topology.subnets}
         random = Random(seed)
         self.faults = Faults(random.getrandbits(64))
-        self.ingress = Ingress(clock, now_ns, self.state, random, latency=call_latency, jitter=call_jitter)
+        self.ingress = Ingress(clock, now_ns, random, latency=call_latency, jitter=call_jitter)
+        self._choice = Random(seed + b" nodes")
         self.pushes = Pushes(clock)
         self.stats: Counter[str] = Counter()
         self.gateway_urls: list[str] = []
@@ -94,31 +109,52 @@ class Replica:
     @property
     def root_key_der(self) -> bytes:
         """The root key, 133 bytes of DER."""
-        return self.state.root_key_der
+        return self.topology.root_key_der
+
+    def state_of(self, place: Principal) -> StateTree:
+        """Return the state of the subnet with a canister, or of the subnet itself.
+
+        :raises KeyError: no subnet has it in its ranges, or the id is of another form
+        """
+        state = self._states.get(place)
+        if state is None:
+            subnet = self.topology.find(place)
+            if subnet is None:
+                raise KeyError(place)
+            state = self._states[subnet.id]
+        return state
+
+    def some_node(self, subnet: Subnet) -> Node:
+        """Return the node to which a boundary node sends a request: any."""
+        return subnet.nodes[self._choice.randrange(len(subnet.nodes))]
 
     # -- canisters ------------------------------------------------------------------------------------------------
 
     def install(self, canister_id: Principal, factory: CanisterFactory) -> Host:
-        """Put an application under an id, in place of what is there."""
+        """Put an application under an id, in place of what is there.
+
+        :raises KeyError: no subnet may have it
+        """
         old = self._hosts.get(canister_id)
         if old is not None:
             old.close()
+        self.state_of(canister_id)
         host = Host(canister_id, factory, self.clock, self.now_ns, self._settings, self._canister_changed)
         self._hosts[canister_id] = host
         self._canister_changed(host)
         return host
 
     def _canister_changed(self, host: Host) -> None:
-        self.state.canister_changed(host.id, host.state)
+        self.state_of(host.id).canister_changed(host.id, host.state)
 
     def host(self, canister_id: Principal) -> Host:
-        """Return a canister, made on demand.
+        """Return a canister, made on demand where that is asked for.
 
-        :raises KeyError: no canister has such an id, or there are too many
+        :raises KeyError: there is none, or there are too many
         """
         host = self._hosts.get(canister_id)
         if host is None:
-            if not self.state.covers(canister_id) or len(self._hosts) >= MAX_CANISTERS:
+            if not self.echo_any or self.topology.find(canister_id) is None or len(self._hosts) >= MAX_CANISTERS:
                 raise KeyError(canister_id)
             host = self.install(canister_id, EchoCanister)
         return host

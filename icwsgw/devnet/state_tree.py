@@ -1,165 +1,193 @@
-"""The certified state of the devnet's only subnet: keys, state tree, certificates (interface spec, "Certification").
+"""The certified state of one subnet: state tree, blocks, certificates (interface spec, "Certification").
 
 ::
 
+    /api_boundary_nodes/<node>/domain, ipv4_address, ipv6_address
     /canister/<id>/certified_data, controllers, module_hash
-    /canister_ranges/<subnet>/<first id>              every canister id, in one shard
+    /canister_ranges/<subnet>/<first id of a shard>
     /request_status/<id>/status, reply | reject_code, reject_message, error_code
-    /subnet/<subnet>/public_key, canister_ranges, node/<node>/public_key
+    /subnet/<subnet>/public_key, type, canister_ranges; of the own subnet node/<node>/public_key
     /time
 
-A real subnet certifies its state once a block. Here a block is made when a certificate is asked for and something has
-changed, or the last one is older than the granularity of time; until then all certificates are witnesses of the same
-state under the same signature (a signature costs 0.2 ms).
-
-By default the subnet signs with the root key and is named by it, as a local replica's system subnet; then certificates
-have no delegation. Otherwise the root key delegates to a subnet key, canister ranges in the form asked for.
+A real subnet certifies its state once a block. Unless blocks come at intervals (:mod:`icwsgw.devnet.consensus`), a
+block is made here when a certificate is asked for and something has changed, or the last one is older than the
+granularity of time; until then all certificates are witnesses of the same state under the same signature (a signature
+costs 0.2 ms).
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
 
 from icwsgw.devnet.merkle import MerkleMap
-from icwsgw.ic import bls, cbor, hashtree
-from icwsgw.ic.certificate import Delegation, build_certificate, build_delegation
+from icwsgw.devnet.topology import FLAT, Node, Ranged, Subnet, Topology
+from icwsgw.ic import hashtree
+from icwsgw.ic.certificate import build_certificate
 from icwsgw.ic.hashtree import Tree
-from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.request_id import leb128
 
-#: How the subnet's key comes from the root key.
-DELEGATIONS = ("none", "legacy", "sharded")
-#: Every id of the form that canisters have (eight bytes and 01 01) lies between.
-FIRST_CANISTER = Principal(bytes(8) + b"\1\1")
-LAST_CANISTER = Principal(b"\xff" * 8 + b"\1\1")
-
-TIME_GRANULARITY_NS = 1_000_000_000
-_RENEW_DELEGATION_NS = 24 * 3600 * 1_000_000_000
+TIME_GRANULARITY_NS: Final = 1_000_000_000
 
 Path = Sequence[bytes]
+_MAPS: Final = ((b"canister",), (b"request_status",))
+#: The API boundary nodes that the state names; nothing listens there.
+_BOUNDARY_NODES: Final = hashtree.from_mapping(
+    {
+        Principal.self_authenticating(b"icws-devnet boundary node").raw: {
+            b"domain": b"boundary.devnet.invalid",
+            b"ipv4_address": b"127.0.0.1",
+            b"ipv6_address": b"::1",
+        }
+    }
+)
+
+
+_Fixed = tuple[Tree, Tree]
+"""A part of the state that does not change, whole and pruned."""
+
+
+class Block:
+    """The state of a subnet at one height, and its signature once somebody asked for it.
+
+    :ivar height: how many blocks came before
+    :ivar time_ns: ns since 1970
+    """
+
+    __slots__ = ("_canisters", "_requests", "_signature", "_signed", "height", "time_ns")
+
+    def __init__(self, height: int, time_ns: int, canisters: MerkleMap, requests: MerkleMap) -> None:
+        self.height = height
+        self.time_ns = time_ns
+        self._canisters = canisters
+        self._requests = requests
+        self._signed = b""
+        self._signature = b""
+
+    def witness(self, paths: Iterable[Path], fixed: Mapping[bytes, _Fixed]) -> Tree:
+        """Return the state tree pruned to some paths.
+
+        :param fixed: the parts that are the same in all blocks
+        """
+        wanted = [tuple(path) for path in paths]
+        keep = [path[:1] if path[:1] in _MAPS else path for path in wanted]
+        heads = {path[0] for path in wanted if path}
+        parts = {
+            b"canister": _below(self._canisters, b"canister", wanted),
+            b"request_status": _below(self._requests, b"request_status", wanted),
+            b"time": hashtree.leaf(leb128(self.time_ns)),
+        }
+        for label, (tree, hidden) in fixed.items():
+            parts[label] = tree if label in heads else hidden
+        return hashtree.witness(hashtree.label_map(sorted(parts.items())), keep)
+
+    def signature(self, message: bytes, sign: Callable[[bytes], bytes]) -> bytes:
+        """Return the subnet's signature; the message is the same for all witnesses of the block."""
+        if message != self._signed:
+            self._signed, self._signature = message, sign(message)
+        return self._signature
+
+    def status(self, request_id: bytes) -> Tree | None:
+        """Return what stands under ``/request_status/<id>``."""
+        return self._requests.get(request_id)
 
 
 class StateTree:
-    """Keys and state of the subnet.
+    """The state of a subnet.
 
-    :param seed: all keys come from it; the same seed gives the same root key
-    :param delegation: one of :data:`DELEGATIONS`
-    :ivar root_key_der: 133 bytes, what ``/api/v2/status`` gives away
-    :ivar subnet_id: who signs
-    :ivar node: the key of the only node, for signatures of query answers
-    :ivar signatures: how many BLS signatures were made
+    :ivar height: of the newest block
     """
 
-    def __init__(self, seed: bytes, delegation: str = "none") -> None:
-        if delegation not in DELEGATIONS:
-            raise ValueError(f"delegation is one of {', '.join(DELEGATIONS)}")
-        self._form = delegation
-        self._root_secret = bls.secret_key(hashlib.sha512(b"icws-devnet root" + seed).digest())
-        self._secret = self._root_secret
-        if delegation != "none":
-            self._secret = bls.secret_key(hashlib.sha512(b"icws-devnet subnet" + seed).digest())
-        self.root_key_der = bls.der_wrap(bls.public_key(self._root_secret))
-        self._key_der = bls.der_wrap(bls.public_key(self._secret))
-        self.subnet_id = Principal.self_authenticating(self._key_der)
-        self.node = Ed25519Identity(hashlib.sha256(b"icws-devnet node" + seed).digest())
-        self.signatures = 0
+    def __init__(self, topology: Topology, subnet: Subnet) -> None:
+        self._topology = topology
+        self.subnet = subnet
         self._canisters = MerkleMap()
         self._requests = MerkleMap()
         self._stale: dict[Principal, Callable[[], Tree]] = {}
-        ranges = cbor.dumps_tagged([[FIRST_CANISTER.raw, LAST_CANISTER.raw]])
-        self._ranges = hashtree.from_mapping({self.subnet_id.raw: {FIRST_CANISTER.raw: ranges}})
-        self._subnets = hashtree.from_mapping(
-            {
-                self.subnet_id.raw: {
-                    b"canister_ranges": ranges,
-                    b"node": {self.node.principal.raw: {b"public_key": self.node.public_key_der}},
-                    b"public_key": self._key_der,
-                }
+        fixed = {b"api_boundary_nodes": _BOUNDARY_NODES, b"canister_ranges": topology.canister_ranges}
+        self._fixed = {
+            ranges: {
+                label: (tree, hashtree.pruned(hashtree.reconstruct(tree)))
+                for label, tree in {**fixed, b"subnet": topology.subnets_tree(subnet, ranges=ranges)}.items()
             }
-        )
-        self._time_ns: int | None = None
-        self._signed = b""
-        self._signature = b""
-        self._delegation: Delegation | None = None
-        self._delegation_time_ns = 0
-
-    @staticmethod
-    def covers(canister_id: Principal) -> bool:
-        """Return whether the subnet may have this canister: an opaque id in its range."""
-        return FIRST_CANISTER <= canister_id <= LAST_CANISTER and canister_id.raw[-1] == 1
+            for ranges in (False, True)
+        }
+        self._block: Block | None = None
+        self.height = 0
 
     # -- state ----------------------------------------------------------------------------------------------------
 
     def canister_changed(self, canister_id: Principal, render: Callable[[], Tree]) -> None:
         """Note that what stands under ``/canister/<id>`` is to be rendered anew for the next block."""
         self._stale[canister_id] = render
-        self._time_ns = None
+        self._block = None
 
     def set_request(self, request_id: bytes, fields: dict[bytes, bytes]) -> None:
         """Set the status of a request."""
         self._requests.put(request_id, hashtree.from_mapping(fields))
-        self._time_ns = None
+        self._block = None
 
     def remove_request(self, request_id: bytes) -> None:
         """Forget a request."""
         if self._requests.remove(request_id):
-            self._time_ns = None
+            self._block = None
 
-    # -- certificates ---------------------------------------------------------------------------------------------
-
-    def certificate(self, paths: Iterable[Path], now_ns: int) -> bytes:
-        """Return the certificate that shows some paths, or proves their absence, and the time."""
-        return build_certificate(self.witness([*paths, (b"time",)], now_ns), self._sign, self.delegation(now_ns))
-
-    def data_certificate(self, canister_id: Principal, now_ns: int) -> bytes:
-        """Return the certificate that a canister gets in a query."""
-        return self.certificate([(b"canister", canister_id.raw, b"certified_data")], now_ns)
-
-    def witness(self, paths: Iterable[Path], now_ns: int) -> Tree:
-        """Return the state tree pruned to some paths."""
+    def new_block(self, now_ns: int) -> Block:
+        """Make a block of what there is now."""
         for canister_id, render in self._stale.items():
             self._canisters.put(canister_id.raw, render())
         self._stale.clear()
-        age = None if self._time_ns is None else now_ns - self._time_ns
-        if age is None or not 0 <= age < TIME_GRANULARITY_NS:
-            self._time_ns = now_ns
-        wanted = [tuple(path) for path in paths]
-        keep = [path[:1] if path[:1] in ((b"canister",), (b"request_status",)) else path for path in wanted]
-        top = hashtree.label_map(
-            [
-                (b"canister", _below(self._canisters, b"canister", wanted)),
-                (b"canister_ranges", self._ranges),
-                (b"request_status", _below(self._requests, b"request_status", wanted)),
-                (b"subnet", self._subnets),
-                (b"time", hashtree.leaf(leb128(self._time_ns or 0))),
-            ]
-        )
-        return hashtree.witness(top, keep)
+        self.height += 1
+        return Block(self.height, now_ns, self._canisters.copy(), self._requests.copy())
+
+    def block(self, now_ns: int) -> Block:
+        """Return the newest block, made now where the last one is not of this state or of this second."""
+        block = self._block
+        if block is None or not 0 <= now_ns - block.time_ns < TIME_GRANULARITY_NS:
+            block = self._block = self.new_block(now_ns)
+        return block
+
+    # -- certificates ---------------------------------------------------------------------------------------------
+
+    def certificate(
+        self,
+        paths: Iterable[Path],
+        now_ns: int,
+        node: Node | None = None,
+        shown: Ranged = FLAT,
+        *,
+        block: Block | None = None,
+    ) -> bytes:
+        """Return the certificate that shows some paths, or proves their absence, and the time.
+
+        :param now_ns: decides which delegation the node has
+        :param node: None: the first
+        :param shown: which canister ranges the delegation shows; and without FLAT, those of other subnets than the
+            root are pruned under ``/subnet``, as newer endpoints do
+        :param block: None: the newest
+        """
+        if block is None:
+            block = self.block(now_ns)
+        tree = block.witness([*paths, (b"time",)], self._fixed[shown.flat])
+        delegation = self._topology.delegation(self.subnet, node or self.subnet.nodes[0], shown, now_ns)
+        return build_certificate(tree, lambda message: block.signature(message, self._sign), delegation)
+
+    def data_certificate(
+        self,
+        canister_id: Principal,
+        now_ns: int,
+        node: Node | None = None,
+        shown: Ranged = FLAT,
+        *,
+        block: Block | None = None,
+    ) -> bytes:
+        """Return the certificate that a canister gets in a query."""
+        path = (b"canister", canister_id.raw, b"certified_data")
+        return self.certificate([path], now_ns, node, shown, block=block)
 
     def _sign(self, message: bytes) -> bytes:
-        if message != self._signed:
-            self._signed = message
-            self._signature = bls.sign(self._secret, message)
-            self.signatures += 1
-        return self._signature
-
-    def delegation(self, now_ns: int) -> Delegation | None:
-        """Return the root key's delegation to the subnet, or None where the root key signs itself."""
-        if self._form == "none":
-            return None
-        if self._delegation is None or not 0 <= now_ns - self._delegation_time_ns < _RENEW_DELEGATION_NS:
-            self._delegation_time_ns = now_ns
-            self._delegation = build_delegation(
-                subnet_id=self.subnet_id,
-                subnet_key_der=self._key_der,
-                ranges=[(FIRST_CANISTER, LAST_CANISTER)],
-                time_ns=now_ns,
-                sign=lambda message: bls.sign(self._root_secret, message),
-                sharded=self._form == "sharded",
-            )
-        return self._delegation
+        return self._topology.sign(self.subnet, message)
 
 
 def _below(level: MerkleMap, label: bytes, paths: Sequence[tuple[bytes, ...]]) -> Tree:

@@ -23,7 +23,7 @@ from icwsgw.devnet.cdk import ACK_INTERVAL_MS, MAX_RETURNED_MESSAGES
 from icwsgw.devnet.hosting import CdkSettings
 from icwsgw.devnet.replica import Replica
 from icwsgw.devnet.resource import ReplicaSite
-from icwsgw.devnet.state_tree import DELEGATIONS
+from icwsgw.devnet.topology import BY_VERSION, DELEGATIONS, MAX_NODES, NODES
 from icwsgw.errors import ConfigError
 from icwsgw.sources import meant
 from icwsgw.starting import end_well_on_signals, one_line, report_start_errors
@@ -42,7 +42,8 @@ class DevnetConfig:
 
     listen: str = "tcp:4943:interface=127.0.0.1"
     seed: str = "icws-devnet"
-    delegation: str = "none"
+    delegation: str = BY_VERSION
+    nodes: int = NODES
     ack_interval_ms: int = ACK_INTERVAL_MS
     keep_alive_timeout_ms: int | None = None
     max_messages: int = MAX_RETURNED_MESSAGES
@@ -50,11 +51,15 @@ class DevnetConfig:
     call_latency_ms: float = 0.0
     call_jitter_ms: float = 0.0
     legacy_api: bool = False
+    v2_gone: bool = False
+    echo_any: bool = False
 
     def __post_init__(self) -> None:
         self.settings()
         if self.delegation not in DELEGATIONS:
             raise ValueError(f"delegation is one of {', '.join(DELEGATIONS)}")
+        if not 1 <= self.nodes <= MAX_NODES:
+            raise ValueError(f"a subnet has 1 to {MAX_NODES} nodes")
         if min(self.query_latency_ms, self.call_latency_ms, self.call_jitter_ms) < 0:
             raise ValueError("a latency is at least 0")
 
@@ -99,11 +104,14 @@ def devnet_service(
         now_ns,
         config.seed.encode(),
         delegation=config.delegation,
+        nodes=config.nodes,
         settings=config.settings(),
         query_latency=config.query_latency_ms / 1000,
         call_latency=config.call_latency_ms / 1000,
         call_jitter=config.call_jitter_ms / 1000,
         legacy_api=config.legacy_api,
+        v2_gone=config.v2_gone,
+        echo_any=config.echo_any,
     )
     service = DevnetService(replica)
     site: Any = ReplicaSite(replica)
@@ -147,7 +155,15 @@ class Options(usage.Options):
     optParameters = [  # noqa: N815
         ["listen", "l", DevnetConfig.listen, "Where to listen: a Twisted server endpoint."],
         ["seed", None, DevnetConfig.seed, "What the replica's keys are made of; another seed, another root key."],
-        ["delegation", None, "none", f"How the root key delegates to the subnet: {', '.join(DELEGATIONS)}."],
+        [
+            "delegation",
+            None,
+            BY_VERSION,
+            f"How the network is laid out: {', '.join(DELEGATIONS)}. The first as the public network: a root subnet "
+            "and two others, whose delegations have the form that the endpoint's version asks for. The others have a "
+            "single subnet: it signs with the root key, as a local replica does, or has a delegation in one form.",
+        ],
+        ["nodes", None, NODES, "Nodes of each subnet.", _whole("nodes")],
         [
             "ack-interval",
             None,
@@ -174,7 +190,11 @@ class Options(usage.Options):
             _milliseconds("call-jitter"),
         ],
     ]
-    optFlags = [["legacy-api", None, "Be an older replica: without v4 calls, v3 queries and v3 reads."]]  # noqa: N815
+    optFlags = [  # noqa: N815
+        ["legacy-api", None, "Be an older replica: without v4 calls, v3 queries and v3 reads."],
+        ["v2-gone", None, "Be a later network: without v2 queries and v2 reads."],
+        ["echo-any", None, "Make an echo canister of any id that is asked for; otherwise there are two canisters."],
+    ]
 
     def parseOptions(self, options: list[str] | None = None) -> None:  # noqa: N802
         """Read the command line; :exc:`SystemExit` with a line for stderr when it is wrong."""
@@ -198,6 +218,7 @@ class Options(usage.Options):
             listen=self["listen"],
             seed=self["seed"],
             delegation=self["delegation"],
+            nodes=int(self["nodes"]),
             ack_interval_ms=self["ack-interval"],
             keep_alive_timeout_ms=self["keep-alive-timeout"],
             max_messages=self["max-messages"],
@@ -205,6 +226,8 @@ class Options(usage.Options):
             call_latency_ms=self["call-latency"],
             call_jitter_ms=self["call-jitter"],
             legacy_api=bool(self["legacy-api"]),
+            v2_gone=bool(self["v2-gone"]),
+            echo_any=bool(self["echo-any"]),
         )
 
 

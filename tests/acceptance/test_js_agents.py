@@ -22,9 +22,12 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.sdk]
 @pytest.mark.parametrize(
     ("library", "options"),
     [
+        ("dfinity", []),
         ("dfinity", ["--delegation=none"]),
         ("dfinity", ["--delegation=legacy"]),
         ("dfinity", ["--legacy-api"]),
+        ("icp", []),
+        ("icp", ["--v2-gone"]),
         ("icp", ["--delegation=none"]),
         ("icp", ["--delegation=legacy"]),
         ("icp", ["--delegation=sharded"]),

@@ -10,7 +10,7 @@ import pytest
 
 from icwsgw.admin.page import page
 from icwsgw.ic.principal import Principal
-from tests.acceptance.conftest import Stack
+from tests.acceptance.conftest import Devnet, Stack
 from tests.acceptance.crowd import connect, echoes, leave
 from tests.acceptance.processes import run_node
 from tests.acceptance.test_demo_page import chromium
@@ -21,8 +21,10 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.sdk]
 OTHER = Principal(b"\x00\x00\x00\x00\x00\x90\x00\x01\x01\x01").text
 
 
-def test_a_person_watches_the_gateway(stacks: Callable[..., Stack], tmp_path: Path) -> None:
-    stack = stacks()
+def test_a_person_watches_the_gateway(
+    stacks: Callable[..., Stack], devnets: Callable[..., Devnet], tmp_path: Path
+) -> None:
+    stack = stacks(network=devnets("--echo-any").network)
     tight = tmp_path / "crowded.html"
     tight.write_text(page(crowded()))
     crowd = [connect(stack), connect(stack), connect(stack, canister=OTHER)]

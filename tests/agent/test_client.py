@@ -167,7 +167,7 @@ def test_status():
 def test_query():
     rig = Rig()
     assert ws.parse_get_messages(result_of(rig.query())).messages == []
-    assert rig.paths == ["/api/v3/canister/C/query"]
+    assert rig.paths == ["/api/v2/canister/C/query"]
 
 
 def test_query_rejected():
@@ -218,10 +218,10 @@ def test_query_too_late_and_lost():
 
 def test_query_falls_back_once_and_remembers():
     rig = Rig()
-    rig.only("v2/query", "v2/call")
+    rig.only("v3/query", "v2/call")
     result_of(rig.query())
     result_of(rig.query())
-    assert rig.paths == [f"/api/{v}/canister/C/query" for v in ("v3", "v2", "v2")]
+    assert rig.paths == [f"/api/{v}/canister/C/query" for v in ("v2", "v3", "v3")]
 
 
 def test_query_404_everywhere_is_not_remembered():
@@ -231,7 +231,7 @@ def test_query_404_everywhere_is_not_remembered():
         result_of(rig.query())
     rig.handler = rig.net.handle
     result_of(rig.query())
-    assert rig.paths == [f"/api/{v}/canister/C/query" for v in ("v3", "v2", "v3")]
+    assert rig.paths == [f"/api/{v}/canister/C/query" for v in ("v2", "v3", "v2")]
 
 
 class TestQuerySignatures:

@@ -15,11 +15,11 @@ def make() -> Routes:
     return Routes(Url.parse("http://h:1"))
 
 
-def test_newest_first():
+def test_what_is_asked_first():
     r = make()
     assert str(r.status) == f"{BASE}/v2/status"
     for route, path in {
-        Route.QUERY: "v3/canister/{}/query",
+        Route.QUERY: "v2/canister/{}/query",
         Route.READ_STATE: "v3/canister/{}/read_state",
         Route.SYNC_CALL: "v4/canister/{}/call",
         Route.CALL: "v2/canister/{}/call",
@@ -41,7 +41,7 @@ def test_older_and_settled():
     r.settle(Route.SYNC_CALL, None)
     assert r.endpoint(Route.SYNC_CALL, CANISTER) is None
     assert r.version(Route.SYNC_CALL) is None
-    assert r.endpoint(Route.QUERY, CANISTER).version == 3
+    assert r.endpoint(Route.QUERY, CANISTER).version == 2
 
 
 def test_the_number_of_urls_is_bounded(monkeypatch):

@@ -8,10 +8,11 @@ import pytest
 
 from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID
 from icwsgw.devnet.endpoints import MAX_BODY
-from icwsgw.devnet.state_tree import DELEGATIONS
-from icwsgw.errors import SignatureInvalid
+from icwsgw.devnet.topology import DELEGATIONS
+from icwsgw.errors import Rejected, SignatureInvalid
 from icwsgw.ic import cbor, envelope, ws
 from icwsgw.ic.certificate import node_keys
+from icwsgw.ic.hashtree import ABSENT
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.query_signature import verify_query_response
 from tests.support.devnet import GATEWAY, Net, identity, pending, result_of
@@ -47,7 +48,7 @@ def test_a_session_under_every_delegation(delegation: str) -> None:
 @pytest.mark.parametrize("version", ["v2", "v3"])
 def test_query_answers_are_signed_by_the_node(version: str) -> None:
     net = Net()
-    keys = node_keys(net.read_state(None, [(b"subnet",)]), net.replica.state.subnet_id)
+    keys = node_keys(net.read_state(None, [(b"subnet",)]), net.replica.state_of(ECHO_ID).subnet.id)
     for method in ("ws_get_messages", "absent"):
         content = envelope.query_content(GATEWAY.principal, ECHO_ID, method, POLL, net.now_ns() + 10**11)
         request = net.signed(GATEWAY, content)
@@ -57,8 +58,29 @@ def test_query_answers_are_signed_by_the_node(version: str) -> None:
             verify_query_response(fields, b"x" * 32, keys, now_ns=net.now_ns())
 
 
-def test_any_canister_id_is_an_echo_canister() -> None:
+def test_an_id_that_no_canister_has_is_refused_by_its_subnet() -> None:
     net = Net()
+    absent = Principal((12345).to_bytes(8, "big") + b"\1\1")
+    for ask in (net.query, net.call):
+        with pytest.raises(Rejected) as raised:
+            ask(ALICE, "ws_get_messages", POLL, absent)
+        reject = raised.value
+        assert (reject.code, reject.error_code) == (3, "IC0301")
+        assert reject.message == f"Canister {absent} not found"
+    certificate = net.read_state(None, [(b"canister", absent.raw, b"module_hash")], absent)
+    assert certificate.lookup([b"canister", absent.raw, b"module_hash"]) is ABSENT
+
+
+def test_an_id_in_nobodys_range_is_refused_by_the_boundary() -> None:
+    net = Net(echo_any=True)
+    nobodys = Principal(b"\xff" * 8 + b"\1\1")
+    status, headers, text = answered(net, "POST", f"/api/v2/canister/{nobodys}/query", b"")
+    assert (status, headers["x-ic-error-cause"]) == (400, "canister_not_found")
+    assert "not on this network" in text
+
+
+def test_where_it_is_asked_for_any_canister_id_is_an_echo_canister() -> None:
+    net = Net(echo_any=True)
     other = Principal((12345).to_bytes(8, "big") + b"\1\1")
     net.open(ALICE, canister=other)
     net.say(ALICE, 1, b"x", canister=other)
@@ -93,6 +115,15 @@ def test_an_older_replica_lacks_the_newest_versions() -> None:
         assert answered(net, "POST", path)[0] == 404
     assert net.call(ALICE, "ws_open", OPEN, version="v3") == ws.encode_result_ok()
     assert result_of(net.ask(GATEWAY, "ws_get_messages", POLL, version="v2"))[0] == 200
+
+
+def test_a_later_network_lacks_the_oldest_versions() -> None:
+    net = Net(v2_gone=True)
+    for path in (f"/api/v2/canister/{ECHO_ID}/query", f"/api/v2/canister/{ECHO_ID}/read_state"):
+        assert answered(net, "POST", path)[0] == 404
+    assert net.call(ALICE, "ws_open", OPEN, version="v3") == ws.encode_result_ok()
+    assert result_of(net.submit(net.call_request(ALICE, "ws_open", OPEN), version="v2"))[0] == 202
+    assert result_of(net.ask(GATEWAY, "ws_get_messages", POLL, version="v3"))[0] == 200
 
 
 def content(net: Net, **changes: Any) -> dict[str, Any]:

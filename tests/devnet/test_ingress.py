@@ -53,7 +53,7 @@ def test_a_synchronous_call_is_accepted_after_ten_seconds() -> None:
 
 
 def test_calls_are_executed_in_order_and_certified_together() -> None:
-    net = Net(call_latency=1.0)
+    net = Net(call_latency=1.0, delegation="none")
     net.submit(net.call_request(ALICE, "ws_open", OPEN), version="v2")
     requests = [net.call_request(ALICE, "ws_message", message(net, number)) for number in range(1, 21)]
     answers = [net.submit(request) for request in requests]
@@ -61,7 +61,7 @@ def test_calls_are_executed_in_order_and_certified_together() -> None:
     for request, answer in zip(requests, answers, strict=True):
         ws.decode_unit_result(net.outcome(result_of(answer), request))
     assert net.heard(1) == [b"%d" % number for number in range(1, 21)]
-    assert net.replica.state.signatures == 1
+    assert net.replica.topology.signatures == 1
 
 
 def test_with_jitter_order_is_lost() -> None:

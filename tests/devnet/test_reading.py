@@ -28,7 +28,7 @@ def test_anybody_may_read_the_time_the_subnet_and_a_canisters_own() -> None:
     net.open(ALICE)
     paths = [(b"time",), (b"subnet",), (b"canister", ECHO_ID.raw, b"certified_data")]
     certificate = net.read_state(None, [*paths, (b"canister", ECHO_ID.raw, b"controllers")])
-    assert len(node_keys(certificate, net.replica.state.subnet_id)) == 1
+    assert len(node_keys(certificate, net.replica.state_of(ECHO_ID).subnet.id)) == 4
     assert certified_data(certificate, ECHO_ID) == net.replica.host(ECHO_ID).ws.certified_data()
     controllers = certificate.lookup([b"canister", ECHO_ID.raw, b"controllers"])
     assert isinstance(controllers, Found)
@@ -95,7 +95,7 @@ def test_the_status_of_a_call_is_for_its_sender() -> None:
 
 def test_the_subnets_endpoint_knows_no_canisters() -> None:
     net = Net()
-    at = f"subnet/{net.replica.state.subnet_id}"
+    at = f"subnet/{net.replica.state_of(ECHO_ID).subnet.id}"
     assert asked(net, [(b"subnet",)], at=at) == 200
     assert asked(net, [(b"canister", ECHO_ID.raw, b"module_hash")], at=at) == 400
     assert asked(net, [(b"request_status", b"r" * 32)], at=at) == 400

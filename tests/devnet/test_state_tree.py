@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from icwsgw.devnet.canisters import ECHO_ID
-from icwsgw.devnet.state_tree import DELEGATIONS, FIRST_CANISTER, LAST_CANISTER, StateTree
+from icwsgw.devnet.state_tree import StateTree
+from icwsgw.devnet.topology import BY_VERSION, DELEGATIONS, FIRST_CANISTER, FLAT, LAST_CANISTER, Ranged, Topology
 from icwsgw.errors import CertificateInvalid
 from icwsgw.ic import bls, cbor, hashtree, ws
 from icwsgw.ic.certificate import decode_certificate, node_keys, subnet_of, verify_certificate
@@ -23,20 +24,29 @@ def canister(data: bytes) -> Any:
     return lambda: hashtree.from_mapping({b"certified_data": data, b"module_hash": b"m"})
 
 
+def make(seed: bytes = b"seed", form: str = "none") -> StateTree:
+    topology = Topology(seed, form)
+    subnet = topology.find(ECHO_ID)
+    assert subnet is not None
+    return StateTree(topology, subnet)
+
+
 @pytest.fixture(params=DELEGATIONS)
 def tree(request: pytest.FixtureRequest) -> StateTree:
-    tree = StateTree(b"seed", request.param)
+    tree = make(form=request.param)
     tree.canister_changed(ECHO_ID, canister(b"data"))
     return tree
 
 
 def test_certificates_verify_under_every_delegation(tree: StateTree) -> None:
     raw = tree.data_certificate(ECHO_ID, START_NS)
-    certificate = verify_certificate(raw, root_key_der=tree.root_key_der, canister_id=ECHO_ID, now_ns=START_NS)
+    certificate = verify_certificate(
+        raw, root_key_der=tree._topology.root_key_der, canister_id=ECHO_ID, now_ns=START_NS
+    )
     assert certificate.time_ns == START_NS
     assert certificate.lookup([b"canister", ECHO_ID.raw, b"certified_data"]) == Found(b"data")
     assert certificate.lookup([b"canister", ECHO_ID.raw, b"module_hash"]) is UNKNOWN
-    assert subnet_of(certificate, tree.root_key_der) == tree.subnet_id
+    assert subnet_of(certificate, tree._topology.root_key_der) == tree.subnet.id
 
 
 @pytest.mark.parametrize("form", ["none", "sharded"])
@@ -44,11 +54,11 @@ def test_the_oracle_agrees(form: str) -> None:
     # It has mainnet's root key built in and no BLS at hand, and does not know legacy ranges: what it decides here is
     # the digest, the delegation's key and whether the ranges cover the canister; the signature is checked as it says.
     oracle = pytest.importorskip("icp_certificate.certificate")
-    tree = StateTree(b"seed", form)
+    tree = make(form=form)
     tree.canister_changed(ECHO_ID, canister(b"data"))
     raw = cbor.loads(tree.data_certificate(ECHO_ID, START_NS), max_depth=64)
     found = oracle.Certificate(raw).verify_cert(ECHO_ID.raw, backend="return_materials")
-    key = bls.der_unwrap(tree.root_key_der) if form == "none" else found["bls_public_key"]
+    key = bls.der_unwrap(tree._topology.root_key_der) if form == "none" else found["bls_public_key"]
     assert bls.verify(key, found["signature"], found["message"])
     assert oracle.Certificate(raw).lookup_time() == START_NS
     if form == "sharded":
@@ -57,30 +67,24 @@ def test_the_oracle_agrees(form: str) -> None:
 
 
 def test_ids_outside_the_subnet_are_not_covered() -> None:
-    tree = StateTree(b"seed", "sharded")
+    tree = make(form="sharded")
     raw = tree.certificate([], START_NS)
     stranger = Principal(LAST_CANISTER.raw + b"\0")
-    assert not tree.covers(stranger)
-    assert tree.covers(FIRST_CANISTER)
+    assert tree._topology.find(stranger) is None
+    assert tree._topology.find(FIRST_CANISTER) is tree.subnet
     with pytest.raises(CertificateInvalid, match="may not speak for"):
-        verify_certificate(raw, root_key_der=tree.root_key_der, canister_id=stranger, now_ns=START_NS)
+        verify_certificate(raw, root_key_der=tree._topology.root_key_der, canister_id=stranger, now_ns=START_NS)
 
 
-def test_only_the_seed_makes_the_keys() -> None:
-    assert StateTree(b"a").root_key_der == StateTree(b"a").root_key_der
-    assert StateTree(b"a").root_key_der != StateTree(b"b").root_key_der
-    assert StateTree(b"a").root_key_der == StateTree(b"a", "legacy").root_key_der
-    assert StateTree(b"a").subnet_id != StateTree(b"a", "legacy").subnet_id
-    with pytest.raises(ValueError, match="delegation is one of"):
-        StateTree(b"a", "other")
-
-
-def test_the_node_is_named_with_its_key(tree: StateTree) -> None:
+def test_a_subnet_shows_its_own_nodes_and_everybodys_key(tree: StateTree) -> None:
     certificate = decode_certificate(tree.certificate([(b"subnet",)], START_NS))
-    assert node_keys(certificate, tree.subnet_id) == {tree.node.principal.raw: tree.node.public_key_der}
-    ranges = certificate.lookup([b"subnet", tree.subnet_id.raw, b"canister_ranges"])
-    assert isinstance(ranges, Found)
-    assert cbor.loads(ranges.value) == [[FIRST_CANISTER.raw, LAST_CANISTER.raw]]
+    keys = {node.key.principal.raw: node.key.public_key_der for node in tree.subnet.nodes}
+    assert node_keys(certificate, tree.subnet.id) == keys
+    assert len(keys) == 4
+    for other in tree._topology.subnets:
+        assert certificate.lookup([b"subnet", other.id.raw, b"public_key"]) == Found(other.key_der)
+        if other is not tree.subnet:
+            assert certificate.lookup([b"subnet", other.id.raw, b"node"]) is ABSENT
 
 
 def test_absence_is_proved(tree: StateTree) -> None:
@@ -103,23 +107,23 @@ def test_absence_is_proved(tree: StateTree) -> None:
 
 
 def test_one_signature_for_one_state_within_a_second() -> None:
-    tree = StateTree(b"seed")
+    tree = make()
     tree.canister_changed(ECHO_ID, canister(b"1"))
     first = tree.data_certificate(ECHO_ID, START_NS)
     assert tree.data_certificate(ECHO_ID, START_NS + SECOND // 2) == first
     assert decode_certificate(tree.certificate([(b"subnet",)], START_NS + 1)).signature in first
-    assert tree.signatures == 1
+    assert tree._topology.signatures == 1
     later = tree.data_certificate(ECHO_ID, START_NS + SECOND)
     assert decode_certificate(later).time_ns == START_NS + SECOND
     tree.canister_changed(ECHO_ID, canister(b"2"))
     changed = decode_certificate(tree.data_certificate(ECHO_ID, START_NS + SECOND + 1))
     assert changed.time_ns == START_NS + SECOND + 1
     assert changed.lookup([b"canister", ECHO_ID.raw, b"certified_data"]) == Found(b"2")
-    assert tree.signatures == 3
+    assert tree._topology.signatures == 3
 
 
 def test_requests_come_and_go() -> None:
-    tree = StateTree(b"seed")
+    tree = make()
     tree.set_request(b"r" * 32, {b"status": b"replied", b"reply": b"x"})
     tree.remove_request(b"r" * 32)
     tree.remove_request(b"r" * 32)
@@ -128,17 +132,41 @@ def test_requests_come_and_go() -> None:
 
 
 def test_whole_levels_can_be_shown() -> None:
-    tree = StateTree(b"seed")
+    tree = make()
     tree.canister_changed(ECHO_ID, canister(b"1"))
     certificate = decode_certificate(tree.certificate([(b"canister",), (b"time",)], START_NS))
     assert certificate.lookup([b"canister", ECHO_ID.raw, b"module_hash"]) == Found(b"m")
 
 
-def test_delegations_are_renewed_daily() -> None:
-    tree = StateTree(b"seed", "sharded")
-    first = tree.delegation(START_NS)
-    assert tree.delegation(START_NS + 3600 * SECOND) is first
-    assert tree.delegation(START_NS + 25 * 3600 * SECOND) != first
+def test_newer_endpoints_prune_the_flat_ranges_of_all_but_the_root() -> None:
+    tree = make(form=BY_VERSION)
+    shown = [tree.certificate([(b"subnet",)], START_NS, shown=each) for each in (FLAT, Ranged(False, ECHO_ID))]
+    old, new = map(decode_certificate, shown)
+    assert hashtree.reconstruct(old.tree) == hashtree.reconstruct(new.tree)
+    for subnet in tree._topology.subnets:
+        path = [b"subnet", subnet.id.raw, b"canister_ranges"]
+        assert old.lookup(path) == Found(subnet.encoded_ranges)
+        expected = Found(subnet.encoded_ranges) if subnet is tree._topology.root else UNKNOWN
+        assert new.lookup(path) == expected
+
+
+def test_an_older_block_stays_as_it_was() -> None:
+    tree = make()
+    tree.canister_changed(ECHO_ID, canister(b"1"))
+    block = tree.new_block(START_NS)
+    tree.canister_changed(ECHO_ID, canister(b"2"))
+    tree.set_request(b"r" * 32, {b"status": b"received"})
+    newer = tree.new_block(START_NS + 1)
+    assert (block.height, newer.height) == (1, 2)
+    paths = [(b"canister", ECHO_ID.raw, b"certified_data"), (b"request_status", b"r" * 32)]
+    seen = []
+    for each in (block, newer):
+        raw = tree.certificate(paths, START_NS, block=each)
+        root = tree._topology.root_key_der
+        certificate = verify_certificate(raw, root_key_der=root, canister_id=ECHO_ID, now_ns=START_NS)
+        status = certificate.lookup([b"request_status", b"r" * 32, b"status"])
+        seen.append((certificate.time_ns, certificate.lookup(paths[0]), status))
+    assert seen == [(START_NS, Found(b"1"), ABSENT), (START_NS + 1, Found(b"2"), Found(b"received"))]
 
 
 def test_the_oracle_reads_the_outcome_of_a_call() -> None:

@@ -39,13 +39,32 @@ def test_every_option() -> None:
         "--call-latency=20",
         "--call-jitter=30",
         "--legacy-api",
-    ) == DevnetConfig("tcp:1:interface=127.0.0.1", "s", "sharded", 3000, 1000, 7, 10.5, 20, 30, True)
+        "--nodes=13",
+        "--v2-gone",
+        "--echo-any",
+    ) == DevnetConfig(
+        listen="tcp:1:interface=127.0.0.1",
+        seed="s",
+        delegation="sharded",
+        nodes=13,
+        ack_interval_ms=3000,
+        keep_alive_timeout_ms=1000,
+        max_messages=7,
+        query_latency_ms=10.5,
+        call_latency_ms=20,
+        call_jitter_ms=30,
+        legacy_api=True,
+        v2_gone=True,
+        echo_any=True,
+    )
 
 
 @pytest.mark.parametrize(
     "argument",
     [
         "--delegation=other",
+        "--nodes=0",
+        "--nodes=101",
         "--ack-interval=0",
         "--ack-interval=x",
         "--keep-alive-timeout=300000",

@@ -341,7 +341,7 @@ def test_denied_and_not_allowed_canisters() -> None:
     assert first.close_code is None
 
 
-@pytest.mark.parametrize("delegation", ["none", "sharded", "legacy"])
+@pytest.mark.parametrize("delegation", ["by-version", "none", "sharded", "legacy"])
 def test_verified_batches_are_delivered(delegation: str) -> None:
     world = World(verify=True, verify_batches=True, verify_queries="on", delegation=delegation)
     (client,) = world.open()

@@ -22,6 +22,7 @@ from icwsgw.core.spread import Spread
 from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID
 from icwsgw.devnet.hosting import CdkSettings
 from icwsgw.devnet.replica import Replica
+from icwsgw.devnet.topology import BY_VERSION
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.identities import IdentityPool
 from icwsgw.gateway.interfaces import Context
@@ -111,8 +112,8 @@ class World:
 
     def __init__(
         self, *, settings: CdkSettings | None = None, query_latency: float = 0.0, call_latency: float = 0.0,
-        seed: int = 1, start: bool = True, delegation: str = "none", verify: bool = False,
-        clients_per_identity: int = 1000,
+        seed: int = 1, start: bool = True, delegation: str = BY_VERSION, verify: bool = False,
+        clients_per_identity: int = 1000, echo_any: bool = True,
         **options: Any,
     ) -> None:  # fmt: skip
         self.clock = OrderedClock()
@@ -126,6 +127,7 @@ class World:
             query_latency=query_latency,
             call_latency=call_latency,
             delegation=delegation,
+            echo_any=echo_any,
         )
         self.network_is_up = True
         self.headers: Callable[[str], dict[str, str]] | None = None

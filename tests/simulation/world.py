@@ -27,9 +27,11 @@ from icwsgw.core.shares import Shares
 from icwsgw.core.spread import Spread
 from icwsgw.devnet.faults import Answer
 from icwsgw.devnet.hosting import CdkSettings
+from icwsgw.devnet.topology import BY_VERSION, DELEGATIONS
 from icwsgw.errors import ConnectFailed, ConnectionLost
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.interfaces import Context
+from icwsgw.ic import bls
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
 from icwsgw.observe import logs
@@ -143,12 +145,16 @@ class Plan:
             page={1: 50, 4: 10, 32: random.choice((1, 3, 50))}[window],
             ack_interval=random.choice((40.0, 100.0, 300.0)),
             network_jitter=random.choice((0.0, 0.0, 0.01, 0.2)),
-            delegation="none" if trusting else random.choice(("none", "legacy", "sharded")),
+            delegation=random.choice((BY_VERSION, *DELEGATIONS)),
             legacy_api=random.random() < 0.1,
             signed_queries=random.random() < 0.1,
             canister_grace=random.choice((8.0, 15.0)),
             calls=random.choice((4, 20, 1000)),
         )
+
+
+def _no_signature(secret: int, message: bytes) -> bytes:
+    return bytes(48)
 
 
 class JitterTransport(MemoryTransport):
@@ -257,7 +263,7 @@ class SimWorld:
     def _new_replica(self) -> SimReplica:
         plan = self.plan
         self.replicas += 1
-        replica = SimReplica(
+        return SimReplica(
             self,
             f"{self.seed} {self.replicas}".encode(),
             CANISTERS[: plan.canisters],
@@ -267,10 +273,8 @@ class SimWorld:
             call_latency=plan.call_latency,
             call_jitter=plan.call_jitter,
             legacy_api=plan.legacy_api,
+            sign=_no_signature if plan.trusting else bls.sign,
         )
-        if plan.trusting:
-            replica.state._sign = lambda message: bytes(48)  # type: ignore[method-assign]
-        return replica
 
     def restart_replica(self) -> None:
         """The replica's process dies; another one, with other keys and no memory, takes its place."""
