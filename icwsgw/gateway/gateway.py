@@ -258,6 +258,8 @@ class Gateway:
             self.spread.leave(session.identity_index)
         self.registry.sessions.discard(session)
         self.registry.ending.discard(session)
+        # each holds the other: without this they, and the client's connection, would wait for the collector
+        session.relay = None
         if self._idle is not None:
             self._note_idle()
 

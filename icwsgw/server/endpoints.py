@@ -20,11 +20,11 @@ from typing import Any, NamedTuple, cast
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
+from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.internet.task import LoopingCall
 from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper, HAProxyWrappingFactory
-from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -39,6 +39,7 @@ BACKLOG = 4096
 #: more, 400 at last; each costs a tenth of a millisecond, with TLS three.
 MOST_ACCEPTS = 25
 
+_DONE = Failure(ConnectionDone())
 _TLS_OPTIONS = frozenset({"privateKey", "certKey", "extraCertChain"})
 _log = get_logger("server")
 
@@ -153,6 +154,34 @@ def _lay(endpoint: Any, tls: ServerTls | None) -> Listenable:
     return Listenable(endpoint if tls is None else _TlsEndpoint(endpoint, tls), tls)
 
 
+class _TlsTransport(BufferingTLSTransport):
+    """Twisted's TLS transport, without the cycles that would keep an ended connection until a full collection."""
+
+    def connectionLost(self, reason: Failure = _DONE) -> None:  # noqa: N802
+        """The connection is gone."""
+        aggregator = self._aggregator
+        super().connectionLost(reason)
+        self._producer = None
+        # up to Twisted 25 it holds this object's own method
+        aggregator._write = _ignore  # type: ignore[union-attr]
+
+    def _tlsShutdownFinished(self, reason: Failure | None) -> None:  # noqa: N802
+        # the traceback has the frame that has the failure
+        if reason is not None:
+            reason.tb = None
+            if reason.value is not None:
+                reason.value.__traceback__ = None
+        super()._tlsShutdownFinished(reason)  # type: ignore[no-untyped-call]
+
+
+def _ignore(data: bytes) -> None:
+    pass
+
+
+class _TlsTransports(TLSMemoryBIOFactory):
+    protocol = _TlsTransport
+
+
 @implementer(IStreamServerEndpoint)
 class _TlsEndpoint:
     """Lays TLS over what another endpoint accepts."""
@@ -164,7 +193,7 @@ class _TlsEndpoint:
     def listen(self, factory: IProtocolFactory) -> Deferred[IListeningPort]:
         """Listen on the endpoint below."""
         listening: Deferred[IListeningPort] = self._endpoint.listen(
-            TLSMemoryBIOFactory(cast(Any, self._tls), False, factory)
+            _TlsTransports(cast(Any, self._tls), False, factory)
         )
         return listening
 

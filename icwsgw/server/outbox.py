@@ -154,7 +154,9 @@ class Outbox:
             self._emptied()
 
     def stopProducing(self) -> None:  # noqa: N802
-        """The connection is lost."""
+        """The connection is lost: nothing more is taken, and nothing of it is held (decision 0033)."""
         self._paused = True
         self._ready = False
         self.clear()
+        self.full = True
+        self.owner = self._transport = None

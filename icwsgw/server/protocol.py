@@ -30,6 +30,7 @@ from icwsgw.observe.logs import get_logger
 from icwsgw.server.admission import Admission
 from icwsgw.server.frames import read_binary_frame
 from icwsgw.server.heads import HeadRefused, cut_head, for_autobahn, read_head
+from icwsgw.server.held import NO_LOG, let_go
 from icwsgw.server.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -65,17 +66,6 @@ _REASONS = {
 }
 
 
-class _AutobahnLog:
-    """Autobahn logs each step of each connection and builds the arguments first; what matters is logged by us."""
-
-    def __getattr__(self, name: str) -> Any:
-        return self._nothing
-
-    @staticmethod
-    def _nothing(*args: Any, **kwargs: Any) -> None:
-        pass
-
-
 @implementer(IHandshakeListener)
 class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     """One client's connection. The factory makes a subclass with the protocol's options as class attributes.
@@ -91,7 +81,9 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     transport: Any
     peer: str
     data: bytes
-    log = _AutobahnLog()
+    http_headers: dict[str, str]
+    current_frame: Any
+    log = NO_LOG
     session: ClientSession | None = None
     wheel_slot = -1
 
@@ -184,9 +176,12 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         if self._outbox is not None:
             self._outbox.stopProducing()
             self._outbox = None
-        WebSocketProtocol._connectionLost(self, reason)
-        factory.countConnections -= 1
-        factory.connection_ended()
+        try:
+            WebSocketProtocol._connectionLost(self, reason)
+        finally:
+            factory.countConnections -= 1
+            let_go(self)
+            factory.connection_ended()
 
     def _onOpen(self) -> None:
         self.onOpen()
@@ -232,7 +227,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         self._heard = False
         # what the handshake leaves behind would stay for as long as the connection
         self.http_request_data = self.http_response_data = b""
-        self.http_headers: dict[str, str] = {}
+        self.http_headers = {}
         outbox = self._outbox = Outbox(self.transport, self.factory, self)
         outbox.begin(self._answer)
         self._answer = b""
