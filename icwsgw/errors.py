@@ -87,6 +87,9 @@ class AnswerMalformed(TransportError):
     cause = "answer_malformed"
 
 
+_PASSING = frozenset({404, 408, 421, 425, 429})
+
+
 class HttpError(IcwsError):
     """An HTTP status outside 2xx.
 
@@ -108,8 +111,13 @@ class HttpError(IcwsError):
 
     @property
     def retryable(self) -> bool:
-        """Whether the same request may succeed later: 408, 429 and 5xx, as boundary nodes and replicas use them."""
-        return self.status in (408, 429) or self.status >= 500
+        """Whether the same request may succeed later.
+
+        408, 429 and 5xx are what boundary nodes and replicas answer when they cannot help now. Redirects, 404, 421 and
+        425 come from what stands before them (a proxy that is set up anew, another host's page) and pass as well:
+        each request is idempotent, and the paths are right.
+        """
+        return self.status in _PASSING or self.status >= 500 or 300 <= self.status < 400
 
 
 class Rejected(IcwsError):

@@ -144,6 +144,8 @@ class GatewayService(MultiService):
             metrics=self.metrics,
             now_ns=time.time_ns,
             jitter=random.random,
+            delegations=self.agent.delegations,
+            readable=self.agent.readable,
             budget=None if budget is None else Budget(budget, config.polling_interval),
             tracing=self._tracing,
         )
@@ -189,6 +191,14 @@ class GatewayService(MultiService):
         metrics.clock_skew.set_function(lambda: None if agent.clock_skew_ns is None else agent.clock_skew_ns / 1e9)
         metrics.root_key_fetches.set_function(lambda: agent.root_key_fetches)
         metrics.node_key_fetches.set_function(lambda: agent.node_key_fetches)
+        cache, readable = agent.delegations, agent.readable
+        metrics.unverifiable_canisters.set_function(readable.unreadable)
+        metrics.certificates_replaced.set_function(lambda: readable.replaced)
+        metrics.delegations.set_function(lambda: len(cache))
+        metrics.delegation_lookups.set_function(lambda: {"hit": cache.hits, "miss": cache.misses})
+        metrics.delegation_fetches.set_function(lambda: readable.fetches)
+        metrics.api_versions.set_function(lambda: {name: uses or 0 for name, uses in agent.api_versions.items()})
+        metrics.api_version_changes.set_function(lambda: agent.api_version_changes)
         metrics.http_connections.set_function(lambda: transport.states)
         metrics.http_waiting.set_function(lambda: transport.waiting)
         metrics.http_opened.set_function(lambda: transport.counts.opened)
@@ -200,6 +210,8 @@ class GatewayService(MultiService):
         metrics.log_lines_dropped.set_function(
             lambda: {"repeated": self.gateway.context.repeats.left_out, "unwritable": lines_unwritable.value}
         )
+        self.health.add_concern(readable.concern)
+        self.health.add_concern(self._order_concern)
         self.health.add("network", self.reach.network)
         self.health.add("clock", self.reach.clock)
         self.health.add("draining", lambda: "the gateway is shutting down" if self.gateway.draining else None)
@@ -207,6 +219,11 @@ class GatewayService(MultiService):
 
     def _add(self, service: Any) -> None:
         service.setServiceParent(self)
+
+    def _order_concern(self) -> str | None:
+        if self.agent.api_versions["sync_call"] is not None or self._config.relay_order != "executed":
+            return None
+        return "the network has no synchronous call: clients' messages leave in accepted order"
 
     def _listening(self) -> str | None:
         deaf = [listener.address for listener in self._listeners if listener.port is None]

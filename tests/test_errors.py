@@ -18,7 +18,12 @@ def test_each_failure_has_a_cause_of_its_own() -> None:
 
 @pytest.mark.parametrize(
     ("status", "retryable"),
-    [(400, False), (403, False), (404, False), (408, True), (413, False), (429, True), (500, True), (503, True)],
+    [
+        *((status, False) for status in (400, 401, 403, 405, 409, 410, 413, 415)),
+        # what a proxy says that is being set up, and a host that was asked by another's connection
+        *((status, True) for status in (301, 302, 307, 308, 404, 421, 425)),
+        *((status, True) for status in (408, 429, 500, 502, 503, 504)),
+    ],
 )
 def test_which_statuses_are_worth_another_try(status: int, retryable: bool) -> None:
     assert HttpError(status).retryable is retryable

@@ -41,6 +41,7 @@ def merge(parts: Sequence[Mapping[str, Any]]) -> Document:
         "ready": all(part["ready"] for part in parts if "ready" in part),
         "draining": any(part.get("draining", False) for part in parts),
         "findings": _findings(parts),
+        "concerns": list(dict.fromkeys(concern for part in parts for concern in part.get("concerns", ()))),
         "sessions": _sums(part.get("sessions", {}) for part in parts),
         "connections": _of(parts, "connections", sum) or 0,
         "in_flight": _of(parts, "in_flight", sum) or 0,

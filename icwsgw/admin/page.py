@@ -110,6 +110,7 @@ def _verdict(status: Row) -> str:
         "wait": "<p>Takes no new clients; those it has are sent elsewhere.</p>",
         "bad": "",
     }[name]
+    listed += "".join(f'<li class="trouble">{escape(concern)}</li>' for concern in status["concerns"])
     trouble = sum(row["trouble"] for row in status["canisters"])
     if trouble and name == "good":
         said += f'<p class="trouble">{trouble} of its canisters {"does" if trouble == 1 else "do"} not answer.</p>'

@@ -7,7 +7,7 @@ Lists have bounds, so that a document of a thousand canisters costs no more than
     now, started           seconds since 1970
     version, python, twisted, autobahn
     network, polling_interval_ms, principal, tls_expires (seconds since 1970, or null)
-    ready, draining, findings: [{name, reason}]
+    ready, draining, findings: [{name, reason}], concerns: [what is not well although it is ready]
     sessions: {init, setup, open, closed}    connections    in_flight (polls)    outbox_bytes
     totals: counts since the start
     closes: {code: count}    failures: {polls, calls, opens, connections: {why: count}}, without zeros
@@ -202,6 +202,7 @@ class Status:
             "ready": all(finding.reason is None for finding in findings),
             "draining": gateway.draining,
             "findings": [{"name": finding.name, "reason": finding.reason} for finding in findings],
+            "concerns": self._health.concerns(),
             "sessions": sessions,
             "connections": self._connections(),
             "in_flight": sum(poller.in_flight for poller in gateway.registry.pollers.values()),

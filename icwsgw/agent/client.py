@@ -24,7 +24,8 @@ from icwsgw.agent.connection import Answer
 from icwsgw.agent.interfaces import NetworkTransport
 from icwsgw.agent.lean import LeanClient
 from icwsgw.agent.outcome import ACCEPTED, CallOutcome, call_outcome, decoded, http_error, reject_of
-from icwsgw.agent.routes import Endpoint, Route, Routes
+from icwsgw.agent.readable import TIMEOUT, Readable
+from icwsgw.agent.routes import Change, Endpoint, Route, Routes
 from icwsgw.agent.trust import NodeKeyCache, NodeKeys, Trust
 from icwsgw.agent.update import run_update
 from icwsgw.agent.url import Url
@@ -38,11 +39,14 @@ from icwsgw.ic.envelope import SignedRequest, anonymous_request, expiry_after, r
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import ANONYMOUS, Principal
 from icwsgw.ic.query_signature import UnknownNode, verify_query_response
+from icwsgw.observe.logs import get_logger
 
 MAINNET_HOSTS = ("icp0.io", "icp-api.io")
 MAX_STATUS = 64 * 1024
 READ_STATE_SECONDS = 240.0
 TIME_TIMEOUT = 5.0
+
+_log = get_logger("agent")
 
 _HEADERS = Headers({b"Content-Type": [b"application/cbor"]})
 _NO_HEADERS = Headers()
@@ -64,6 +68,8 @@ class IcAgent:
     :raises ValueError: not a URL
     :ivar mainnet: whether this is mainnet
     :ivar witness: hears what time the network has
+    :ivar delegations: those of subnets that verified
+    :ivar readable: makes certificates readable for all clients
     """
 
     def __init__(
@@ -91,6 +97,8 @@ class IcAgent:
         self._routes = Routes(base)
         self._trust = Trust(reactor, rng, self.status, root_key)
         self._node_keys = NodeKeyCache(reactor, self._trust, self._read_subnet)
+        self.delegations = self._trust.delegations
+        self.readable = Readable(reactor, now_ns, lambda: self._trust.root_key, self.delegations, self._read_delegation)
         self._clients: dict[float, LeanClient] = {}
         self.witness = TimeWitness(reactor, lambda: self.now_ns(), self._read_time)
 
@@ -138,6 +146,16 @@ class IcAgent:
         """How often nodes' keys were asked for, by outcome."""
         return self._node_keys.fetches
 
+    @property
+    def api_versions(self) -> dict[str, int | None]:
+        """The API version that each route is asked by, by the route's name; None where all of them are gone."""
+        return {route.label: self._routes.versions.uses(route) for route in Route}
+
+    @property
+    def api_version_changes(self) -> dict[str, int]:
+        """How often a version has gone or come back, by the route's name."""
+        return {route.label: count for route, count in self._routes.versions.changes.items()}
+
     def start(self) -> None:
         """Begin to fetch the root key, for as long as it takes; never fails."""
         self._trust.start()
@@ -168,9 +186,8 @@ class IcAgent:
         :param timeout: seconds for all of it (each of two, where an older endpoint has to be tried)
         :returns: the reply's Candid; fails with Rejected, HttpError, TransportError, SignatureInvalid or NotReady
         """
-        endpoint = self._routes.endpoint(Route.QUERY, canister)
-        assert endpoint is not None
-        return self._query_at(endpoint, canister, request, timeout)
+        endpoints = self._routes.endpoints(Route.QUERY, canister, self.reactor.seconds())
+        return self._query_at(endpoints, canister, request, timeout)
 
     def call(self, canister: Principal, body: bytes, *, wait: bool, timeout: float) -> Deferred[CallOutcome]:
         """Relay a ready call envelope.
@@ -180,12 +197,9 @@ class IcAgent:
         :param timeout: seconds for all of it
         :returns: what became of it as far as the answer tells; fails with HttpError or TransportError
         """
-        route = Route.SYNC_CALL if wait else Route.CALL
-        endpoint = self._routes.endpoint(route, canister)
-        if endpoint is None:
-            return self.submit(canister, body, wait=wait, timeout=timeout).addCallback(self._to_outcome)
-        answer = self._transport.fetch(b"POST", endpoint.url, body, timeout=timeout)
-        return answer.addCallback(self._called, route, endpoint, canister, body, timeout)
+        endpoints = self._call_endpoints(canister, wait)
+        answer = self._transport.fetch(b"POST", endpoints[0].url, body, timeout=timeout)
+        return answer.addCallback(self._called, endpoints, body, timeout)
 
     def update(
         self, identity: Ed25519Identity, canister: Principal, method: str, arg: bytes, *, timeout: float
@@ -213,6 +227,16 @@ class IcAgent:
         :param identity: who asks; None: anonymous
         :returns: the verified certificate; fails with HttpError, TransportError, CertificateInvalid or NotReady
         """
+        return self._read(Route.READ_STATE, canister, paths, timeout, identity)
+
+    def _read(
+        self,
+        route: Route,
+        canister: Principal,
+        paths: Sequence[Sequence[bytes]],
+        timeout: float,
+        identity: Ed25519Identity | None = None,
+    ) -> Deferred[Certificate]:
         if not self.ready:
             try:
                 self._trust.require()
@@ -221,19 +245,18 @@ class IcAgent:
         sender = ANONYMOUS if identity is None else identity.principal
         content = read_state_content(sender, paths, expiry_after(self.network_ns(), READ_STATE_SECONDS))
         request = anonymous_request(content) if identity is None else sign_request(identity, content)
-        return self._state(canister, request, timeout).addCallback(self.verified, canister)
+        return self._state(canister, request, timeout, route).addCallback(self.verified, canister)
 
     # For icwsgw.agent.update
 
     def submit(self, canister: Principal, body: bytes, *, wait: bool, timeout: float) -> Deferred[Answer]:
-        """Send a call envelope; the answer of any status, from the newest endpoint there is."""
-        route = Route.SYNC_CALL if wait else Route.CALL
-        endpoint = self._routes.endpoint(route, canister)
-        if endpoint is None:
-            route = Route.CALL
-            endpoint = self._routes.endpoint(route, canister)
-            assert endpoint is not None
-        return self._post(route, endpoint, canister, body, timeout)
+        """Send a call envelope of our own, whose end can be read where the answer does not tell it.
+
+        :returns: the answer, of any status
+        """
+        now = self.reactor.seconds()
+        endpoints = self._routes.endpoints(Route.SYNC_CALL, canister, now) if wait else ()
+        return self._post(endpoints + self._routes.endpoints(Route.CALL, canister, now), body, timeout)
 
     def http_error(self, answer: Answer) -> Exception:
         """Make the error for an answer that is not 2xx; one that refuses an expiry tells the replica's time as well."""
@@ -267,32 +290,35 @@ class IcAgent:
 
     # Requests
 
-    def _post(
-        self, route: Route, endpoint: Endpoint, canister: Principal, body: bytes, timeout: float
-    ) -> Deferred[Answer]:
-        answer = self._transport.fetch(b"POST", endpoint.url, body, timeout=timeout)
-        return answer.addCallback(self._posted, route, endpoint, canister, body, timeout)
+    def _call_endpoints(self, canister: Principal, wait: bool) -> tuple[Endpoint, ...]:
+        now = self.reactor.seconds()
+        endpoints = self._routes.endpoints(Route.SYNC_CALL, canister, now) if wait else ()
+        if not endpoints or self._routes.versions.uses(endpoints[0].route) is None:
+            # there is no synchronous call, as far as we know, which a look at it may prove wrong
+            endpoints += self._routes.endpoints(Route.CALL, canister, now)
+        return endpoints
+
+    def _post(self, endpoints: tuple[Endpoint, ...], body: bytes, timeout: float) -> Deferred[Answer]:
+        """Ask endpoints one after the other, as long as they answer 404."""
+        answer = self._transport.fetch(b"POST", endpoints[0].url, body, timeout=timeout)
+        return answer.addCallback(self._posted, endpoints, body, timeout)
 
     def _posted(
-        self, answer: Answer, route: Route, endpoint: Endpoint, canister: Principal, body: bytes, timeout: float
+        self, answer: Answer, endpoints: tuple[Endpoint, ...], body: bytes, timeout: float
     ) -> Answer | Deferred[Answer]:
         if self.reactor.seconds() >= self.witness.due:
-            self.witness.note(answer, canister)
-        if answer.status != 404:
-            self._settle(route, endpoint)
-            return answer
-        older = self._routes.older(route, canister, endpoint.version)
-        if older is not None:
-            return self._post(route, older, canister, body, timeout)
-        if route is Route.SYNC_CALL:
-            accepted = self.submit(canister, body, wait=False, timeout=timeout)
-            return accepted.addCallback(self._only_asynchronous)
+            self.witness.note(answer, endpoints[0].canister)
+        status = answer.status
+        if status == 404 or not self._routes.versions.settled:
+            self._learn(endpoints[0], status, answer.body)
+            if status == 404 and len(endpoints) > 1:
+                return self._post(endpoints[1:], body, timeout)
         return answer
 
     def _called(
-        self, answer: Answer, route: Route, endpoint: Endpoint, canister: Principal, body: bytes, timeout: float
+        self, answer: Answer, endpoints: tuple[Endpoint, ...], body: bytes, timeout: float
     ) -> CallOutcome | Deferred[CallOutcome]:
-        posted = self._posted(answer, route, endpoint, canister, body, timeout)
+        posted = self._posted(answer, endpoints, body, timeout)
         return posted.addCallback(self._to_outcome) if isinstance(posted, Deferred) else self._to_outcome(posted)
 
     def _to_outcome(self, answer: Answer) -> CallOutcome:
@@ -302,19 +328,17 @@ class IcAgent:
             return call_outcome(answer.body)
         raise self.http_error(answer)
 
-    def _only_asynchronous(self, answer: Answer) -> Answer:
-        if answer.status != 404:
-            self._routes.settle(Route.SYNC_CALL, None)
-        return answer
+    def _learn(self, endpoint: Endpoint, status: int, body: bytes) -> None:
+        """Take note of what an answer says about the versions of the network's endpoints."""
+        change = self._routes.versions.answered(endpoint.route, endpoint.version, status, body, self.reactor.seconds())
+        if change is not None:
+            _report(change)
 
-    def _settle(self, route: Route, endpoint: Endpoint) -> None:
-        if endpoint.version != self._routes.version(route):
-            self._routes.settle(route, endpoint.version)
-
-    def _state(self, canister: Principal, request: SignedRequest, timeout: float) -> Deferred[bytes]:
-        endpoint = self._routes.endpoint(Route.READ_STATE, canister)
-        assert endpoint is not None
-        answer = self._post(Route.READ_STATE, endpoint, canister, request.body, timeout)
+    def _state(
+        self, canister: Principal, request: SignedRequest, timeout: float, route: Route = Route.READ_STATE
+    ) -> Deferred[bytes]:
+        endpoints = self._routes.endpoints(route, canister, self.reactor.seconds())
+        answer = self._post(endpoints, request.body, timeout)
         return answer.addCallback(self._got_state)
 
     def _got_state(self, answer: Answer) -> bytes:
@@ -327,6 +351,9 @@ class IcAgent:
 
     def _read_subnet(self, canister: Principal) -> Deferred[Certificate]:
         return self.read_state(canister, [[b"subnet"]], timeout=5.0)
+
+    def _read_delegation(self, canister: Principal) -> Deferred[Certificate]:
+        return self._read(Route.DELEGATION, canister, [[b"time"]], TIMEOUT)
 
     # Through treq
 
@@ -352,18 +379,18 @@ class IcAgent:
         return decoded(body)
 
     def _query_at(
-        self, endpoint: Endpoint, canister: Principal, request: SignedRequest, timeout: float
+        self, endpoints: tuple[Endpoint, ...], canister: Principal, request: SignedRequest, timeout: float
     ) -> Deferred[bytes]:
         asked: Deferred[Any] = self._client(timeout).request(
-            "POST", endpoint.fixed, headers=_HEADERS, data=request.body
+            "POST", endpoints[0].fixed, headers=_HEADERS, data=request.body
         )
-        return asked.addCallback(self._with_body, self._got_query, endpoint, canister, request, timeout)
+        return asked.addCallback(self._with_body, self._got_query, endpoints, canister, request, timeout)
 
     def _got_query(
         self,
         body: bytes,
         response: Any,
-        endpoint: Endpoint,
+        endpoints: tuple[Endpoint, ...],
         canister: Principal,
         request: SignedRequest,
         timeout: float,
@@ -371,13 +398,12 @@ class IcAgent:
         code = response.code
         if self.reactor.seconds() >= self.witness.due:
             self.witness.note(_answer(response, b""), canister, request.ingress_expiry)
+        if code == 404 or not self._routes.versions.settled:
+            self._learn(endpoints[0], code, body)
         if code != 200:
-            if code == 404:
-                older = self._routes.older(Route.QUERY, canister, endpoint.version)
-                if older is not None:
-                    return self._query_at(older, canister, request, timeout)
+            if code == 404 and len(endpoints) > 1:
+                return self._query_at(endpoints[1:], canister, request, timeout)
             raise self.http_error(_answer(response, body))
-        self._settle(Route.QUERY, endpoint)
         answer = decoded(body)
         if not self.verify_query_signatures:
             return _reply(answer)
@@ -415,6 +441,21 @@ class IcAgent:
 def is_mainnet(url: Url) -> bool:
     """Say whether a URL leads to mainnet: icp0.io, icp-api.io and what is below them."""
     return any(url.host == host or url.host.endswith("." + host) for host in MAINNET_HOSTS)
+
+
+def _report(change: Change) -> None:
+    route, uses = change.route.label, change.uses
+    if change.present:
+        _log.info("an API version is there again", route=route, version=change.version, uses=uses)
+    elif uses is not None:
+        _log.warn("an API version is gone, the next is used", route=route, version=change.version, uses=uses)
+    elif change.route is Route.SYNC_CALL:
+        _log.error(
+            "the network has no synchronous call: how a client's call ends is not known, and its next message leaves "
+            "when the one before was accepted, whatever --relay-order says"
+        )
+    else:
+        _log.warn("an API version is gone", route=route, version=change.version)
 
 
 def _reply(answer: dict[str, Any]) -> bytes:

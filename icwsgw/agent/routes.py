@@ -1,57 +1,34 @@
-"""Which endpoint versions this network has, and their URLs.
-
-The newer versions of query, read_state and synchronous call differ from the older ones only in where a delegation keeps
-its canister ranges (see :mod:`icwsgw.ic.certificate`). A network without one answers 404. The next older version is
-asked then, and remembered once it has answered otherwise: a canister or a proxy that says 404 to everything must not
-push us down. The asynchronous call has one version and is never gone.
-"""
+"""The URLs of a network's endpoints, and which of them a request asks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from enum import Enum
-
 from icwsgw.agent.lean import FixedUrl
 from icwsgw.agent.url import Url
+from icwsgw.agent.versions import Change, Route, Versions
 from icwsgw.ic.principal import Principal
+
+__all__ = ["Change", "Endpoint", "Route", "Routes"]
 
 _MAX_CANISTERS = 4096
 """Canisters whose URLs are kept: clients choose canisters, so their number must not grow without end."""
 
 
-class Route(Enum):
-    """What is asked of a canister's subnet, with its versions in the order in which they are tried.
-
-    Clients get the delegation that comes with a query as it is, and most of their agents read only the form of v2.
-    """
-
-    QUERY = ("query", (2, 3))
-    READ_STATE = ("read_state", (3, 2))
-    SYNC_CALL = ("call", (4, 3))
-    CALL = ("call", (2,))
-
-    # Enum's own hashes the name in Python, several times a request.
-    __hash__ = object.__hash__
-
-    @property
-    def versions(self) -> Sequence[int]:
-        """The versions there are, in the order in which they are tried."""
-        versions: Sequence[int] = self.value[1]
-        return versions
-
-
 class Endpoint:
     """One endpoint of one canister.
 
+    :ivar canister: whose subnet it asks
+    :ivar route: what it answers
     :ivar version: its API version
     :ivar url: for the transport
     :ivar fixed: for treq
     """
 
-    __slots__ = ("fixed", "url", "version")
+    __slots__ = ("canister", "fixed", "route", "url", "version")
 
-    def __init__(self, url: Url, version: int) -> None:
+    def __init__(self, canister: Principal, url: Url, route: Route, version: int) -> None:
+        self.canister = canister
         self.url = url
+        self.route = route
         self.version = version
         self.fixed = FixedUrl.of(url)
 
@@ -60,42 +37,33 @@ class Routes:
     """The endpoints of one network.
 
     :param base: the network's URL
+    :ivar versions: what is known of their versions
+    :ivar status: of the network
     """
 
-    __slots__ = ("_base", "_current", "_endpoints", "_level", "status")
+    __slots__ = ("_base", "_endpoints", "status", "versions")
 
     def __init__(self, base: Url) -> None:
         self._base = base
-        self._level: dict[Route, int] = dict.fromkeys(Route, 0)
-        self._current: dict[Route, int | None] = {route: route.versions[0] for route in Route}
-        self._endpoints: dict[tuple[bytes, Route, int], Endpoint] = {}
+        self._endpoints: dict[tuple[bytes, Route, tuple[int, ...]], tuple[Endpoint, ...]] = {}
+        self.versions = Versions()
         self.status = FixedUrl.of(base.join(b"/api/v2/status"))
 
-    def version(self, route: Route) -> int | None:
-        """Give the version in use, or None if the network has none that we know."""
-        return self._current[route]
+    def endpoints(self, route: Route, canister: Principal, now: float) -> tuple[Endpoint, ...]:
+        """Give the endpoints that a request asks one after the other, as long as they answer 404.
 
-    def endpoint(self, route: Route, canister: Principal) -> Endpoint | None:
-        """Give the endpoint to ask first, or None if the network has none."""
-        return self._at(route, canister, self._level[route])
-
-    def older(self, route: Route, canister: Principal, version: int) -> Endpoint | None:
-        """Give the endpoint to ask after ``version`` has answered 404, or None if there is no older one."""
-        return self._at(route, canister, route.versions.index(version) + 1)
-
-    def settle(self, route: Route, version: int | None) -> None:
-        """Remember that ``version`` is there and the newer ones are not; None: none of them is."""
-        self._level[route] = len(route.versions) if version is None else route.versions.index(version)
-        self._current[route] = version
-
-    def _at(self, route: Route, canister: Principal, level: int) -> Endpoint | None:
-        key = (canister.raw, route, level)
-        endpoint = self._endpoints.get(key)
-        if endpoint is None and level < len(route.versions):
-            version = route.versions[level]
-            path = f"/api/v{version}/canister/{canister.text}/{route.value[0]}".encode("ascii")
-            endpoint = Endpoint(self._base.join(path), version)
+        :param now: seconds
+        :returns: none for a synchronous call to a network that has none
+        """
+        order = self.versions.order(route, now)
+        key = (canister.raw, route, order)
+        found = self._endpoints.get(key)
+        if found is None:
             if len(self._endpoints) >= _MAX_CANISTERS * len(Route):
                 self._endpoints.clear()
-            self._endpoints[key] = endpoint
-        return endpoint
+            found = self._endpoints[key] = tuple(self._make(route, canister, version) for version in order)
+        return found
+
+    def _make(self, route: Route, canister: Principal, version: int) -> Endpoint:
+        path = f"/api/v{version}/canister/{canister.text}/{route.value[0]}".encode("ascii")
+        return Endpoint(canister, self._base.join(path), route, version)

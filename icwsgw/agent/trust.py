@@ -151,8 +151,6 @@ class Trust:
         key = status.get("root_key")
         if not isinstance(key, bytes) or len(key) != ROOT_KEY_SIZE:
             raise AnswerMalformed("the network's status has no root key")
-        if self.root_key not in (None, key):
-            self.delegations = DelegationCache()
         self.root_key = key
         self.last_failure = None
         self.fetches["ok"] += 1

@@ -117,6 +117,7 @@ def levels(document: Mapping[str, Any]) -> str:
 def status(document: Mapping[str, Any]) -> str:
     """GET /v1/status, the part of it that fits a terminal."""
     trouble = [f"{found['name']}: {found['reason']}" for found in document["findings"] if found["reason"]]
+    trouble += document.get("concerns", [])
     state = "draining" if document["draining"] else "ready" if document["ready"] else "not ready"
     totals = document["totals"]
     lines = pairs(

@@ -19,6 +19,7 @@ from icwsgw.observe.repeats import Repeats
 if TYPE_CHECKING:
     from icwsgw.agent.outcome import CallOutcome
     from icwsgw.config import GatewayConfig
+    from icwsgw.gateway.incoming import Readable
     from icwsgw.ic.envelope import SignedRequest
     from icwsgw.ic.identity import Ed25519Identity
     from icwsgw.ic.principal import Principal
@@ -107,6 +108,7 @@ class Context:
     :ivar waiting: what waits to be relayed
     :ivar host_pause: what the network has asked of all pollers
     :ivar budget: of queries, for all pollers; None: they may send as many as they like
+    :ivar readable: makes certificates readable for all clients; None: they reach clients as they are
     :ivar tracing: makes spans; None when nobody collects them
     """
 
@@ -123,6 +125,7 @@ class Context:
     waiting: Waiting = field(default_factory=Waiting)
     host_pause: HostPause = field(default_factory=HostPause)
     budget: Budget | None = None
+    readable: Readable | None = None
     tracing: Tracing | None = None
 
     def network_ns(self) -> int:

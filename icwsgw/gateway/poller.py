@@ -12,8 +12,6 @@ resets are the cursor's and the lifeline's to tell.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from twisted.python.failure import Failure
 
 from icwsgw.core.ahead import Ahead
@@ -28,6 +26,7 @@ from icwsgw.core.window import Window
 from icwsgw.errors import CanisterRefused, CertificateInvalid, FormatError, HttpError, IcwsError
 from icwsgw.gateway.audience import Audience
 from icwsgw.gateway.heartbeat import FOLLOW_UP, Heartbeat
+from icwsgw.gateway.incoming import Incoming
 from icwsgw.gateway.interfaces import Context
 from icwsgw.gateway.lag import QueueLag
 from icwsgw.gateway.queries import Ask, PollRequests
@@ -35,9 +34,6 @@ from icwsgw.gateway.slices import in_slices
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.ws import Batch, nonce_of_key, parse_get_messages
 from icwsgw.observe.logs import get_logger
-
-if TYPE_CHECKING:
-    from icwsgw.gateway.verification import BatchVerifier
 
 _log = get_logger("poller")
 
@@ -79,11 +75,7 @@ class Poller(Audience):
         self._foresight = Foresight(context.config.polling_interval)
         self.pacing = Pacing(context.config.polling_interval, context.jitter, now)
         self._requests = PollRequests(context.identities[identity_index], canister)
-        self._verifier: BatchVerifier | None = None
-        if context.config.verify_batches:
-            from icwsgw.gateway.verification import BatchVerifier
-
-            self._verifier = BatchVerifier(context, canister)
+        self._incoming = Incoming(context, canister, self.wake)
         self._asks: dict[Ask, None] = {}
         # the window's, the next number's over and over, and a probe's; more are about the past
         self._most_asks = context.config.poll_window + MAX_OVERLAP + 1
@@ -344,8 +336,9 @@ class Poller(Audience):
         try:
             batch = parse_get_messages(reply)
             batch.cut(MAX_BATCH_MESSAGES, MAX_BATCH_BYTES)
-            if self._verifier is not None and batch.messages:
-                self._verifier.check(batch)
+            if batch.messages and not self._incoming.accept(batch):
+                self._metrics.queries.inc("abandoned")
+                return
         except (FormatError, CanisterRefused, CertificateInvalid) as error:
             self._bad(error)
             return

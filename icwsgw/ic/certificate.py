@@ -6,9 +6,13 @@ root subnet that names the subnet's key and the canisters it may speak for. Thes
 ``/canister_ranges/<subnet>/<first canister of the shard>`` (answers of the v3/v4 endpoints) or in
 ``/subnet/<subnet>/canister_ranges`` (older ones). There is one level of delegation, no more.
 
-Subnets renew delegations about once a week while certificates are minutes old at most, so both have an age limit
-of their own, and verified delegations are cached by their bytes: one pairing (1.5 ms) a certificate instead of two.
-Times are nanoseconds since 1970.
+A certificate without a delegation is signed by the root subnet, which may speak for its own canisters alone: see
+:func:`root_ranges_cover`.
+
+Each replica of a subnet fetches a delegation of its own from the root subnet every five minutes (dfinity/ic,
+``nns_delegation_manager``), so a subnet of 13 nodes has 13 of them at a time, and more by shards. Agents take them for
+30 days. They are cached by their bytes: one pairing (1.5 ms) a certificate instead of two. Times are nanoseconds since
+1970.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ from icwsgw.ic.certificate_format import (
     signed_message,
 )
 from icwsgw.ic.certified import RequestStatus, certified_data, check_messages, node_keys, request_status, subnet_of
-from icwsgw.ic.hashtree import EMPTY, Found, Missing, Tree
+from icwsgw.ic.hashtree import Found, Missing
 from icwsgw.ic.principal import Principal
 
 __all__ = [
@@ -39,6 +43,7 @@ __all__ = [
     "Delegation",
     "DelegationCache",
     "RequestStatus",
+    "TrustedDelegation",
     "build_certificate",
     "build_delegation",
     "certified_data",
@@ -47,55 +52,91 @@ __all__ = [
     "decode_certificate",
     "node_keys",
     "request_status",
+    "root_ranges_cover",
     "signed_message",
     "subnet_of",
     "verify_batch",
     "verify_certificate",
+    "verify_delegation",
 ]
 
 _SECOND = 1_000_000_000
 #: The ingress expiry window, which agents take as the limit too.
 MAX_AGE_NS = 5 * 60 * _SECOND
-#: As the JavaScript agent has it; renewal is about weekly.
+#: As the JavaScript agents have it.
 MAX_DELEGATION_AGE_NS = 30 * 24 * 3600 * _SECOND
 #: How far ahead of our clock a certificate may be.
 MAX_FUTURE_NS = 5 * 60 * _SECOND
 
 
-class _TrustedDelegation(NamedTuple):
-    """A delegation whose signature was verified."""
+#: Canister ranges: from the first to the last id of each pair, both included.
+Ranges = tuple[tuple[bytes, bytes], ...]
 
-    certificate: Certificate
+
+class TrustedDelegation(NamedTuple):
+    """What a delegation whose signature was verified says.
+
+    :ivar time_ns: when the root subnet said it
+    :ivar public_key: the subnet's, 96 bytes
+    :ivar subnet_id: the subnet
+    :ivar flat: the ranges in the form that every agent reads, or None where they are not shown
+    :ivar shards: the ranges by shard, with the shards' labels in order; None where no shards are shown
+    """
+
+    time_ns: int
     public_key: bytes
     subnet_id: bytes
+    flat: Ranges | None
+    shards: tuple[tuple[bytes, Ranges], ...] | None
+
+    def covers(self, canister_id: bytes) -> bool:
+        """Return whether the subnet may speak for a canister, as agents decide it; no ranges hold none."""
+        if self.shards is None:
+            return self.flat is not None and _in_ranges(self.flat, canister_id)
+        last: Ranges = ()
+        for first, ranges in self.shards:
+            if first > canister_id:
+                break
+            last = ranges
+        return _in_ranges(last, canister_id)
+
+    def shows_flat(self, canister_id: bytes) -> bool:
+        """Return whether agents that know the flat form alone find the canister in it."""
+        return self.flat is not None and _in_ranges(self.flat, canister_id)
 
 
 class DelegationCache:
     """The delegations that verified, by root key, subnet and bytes; the least recently used leave first.
 
-    :param max_entries: bound; a subnet has one delegation at a time for each shard of its canister ranges
+    :param max_entries: bound; 40 subnets of 13 nodes have 520 delegations at a time, each in two forms
+    :ivar hits: how often one was here
+    :ivar misses: how often not, which costs a pairing
     """
 
-    __slots__ = ("_entries", "_max_entries")
+    __slots__ = ("_entries", "_max_entries", "hits", "misses")
 
-    def __init__(self, max_entries: int = 256) -> None:
+    def __init__(self, max_entries: int = 1100) -> None:
         if max_entries < 1:
             raise ValueError("a cache holds at least one entry")
         self._max_entries = max_entries
-        self._entries: OrderedDict[tuple[bytes, Delegation], _TrustedDelegation] = OrderedDict()
+        self._entries: OrderedDict[tuple[bytes, Delegation], TrustedDelegation] = OrderedDict()
+        self.hits = self.misses = 0
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get(self, root_key_der: bytes, delegation: Delegation) -> _TrustedDelegation | None:
+    def get(self, root_key_der: bytes, delegation: Delegation) -> TrustedDelegation | None:
         """Return the verified delegation, if it is here."""
         key = (root_key_der, delegation)
         entry = self._entries.get(key)
-        if entry is not None:
+        if entry is None:
+            self.misses += 1
+        else:
+            self.hits += 1
             self._entries.move_to_end(key)
         return entry
 
-    def put(self, root_key_der: bytes, delegation: Delegation, trusted: _TrustedDelegation) -> None:
+    def put(self, root_key_der: bytes, delegation: Delegation, trusted: TrustedDelegation) -> None:
         """Keep a verified delegation."""
         self._entries[(root_key_der, delegation)] = trusted
         if len(self._entries) > self._max_entries:
@@ -132,14 +173,21 @@ def verify_certificate(
         check_age(certificate, now_ns, max_age_ns, max_future_ns)
         key = bls.der_unwrap(root_key_der)
         if certificate.delegation is not None:
-            trusted = _verify_delegation(
-                certificate.delegation, root_key_der, key, now_ns, max_delegation_age_ns, max_future_ns, cache
+            trusted = verify_delegation(
+                certificate.delegation,
+                root_key_der=root_key_der,
+                now_ns=now_ns,
+                max_age_ns=max_delegation_age_ns,
+                max_future_ns=max_future_ns,
+                cache=cache,
             )
             if subnet_id is not None and subnet_id.raw != trusted.subnet_id:
                 raise CertificateInvalid(f"the certificate is of another subnet than {subnet_id}")
-            if canister_id is not None and not _covers(trusted, canister_id.raw):
+            if canister_id is not None and not trusted.covers(canister_id.raw):
                 raise CertificateInvalid(f"the subnet may not speak for canister {canister_id}")
             key = trusted.public_key
+        elif canister_id is not None and root_ranges_cover(certificate, root_key_der, canister_id) is False:
+            raise CertificateInvalid(f"the root subnet may not speak for canister {canister_id}")
         if not bls.verify(key, certificate.signature, signed_message(certificate.tree)):
             raise CertificateInvalid("the certificate's signature does not verify")
     except FormatError as error:
@@ -158,7 +206,10 @@ def check_age(
 
     :raises CertificateInvalid: too old, too far ahead, or without a time
     """
-    time_ns = certificate.time_ns
+    _check_time(certificate.time_ns, now_ns, max_age_ns, max_future_ns, what)
+
+
+def _check_time(time_ns: int, now_ns: int | None, max_age_ns: int, max_future_ns: int, what: str) -> None:
     if now_ns is None:
         return
     if time_ns < now_ns - max_age_ns:
@@ -167,58 +218,89 @@ def check_age(
         raise CertificateInvalid(f"{what} is {(time_ns - now_ns) // _SECOND} s ahead of this machine's clock")
 
 
-def _verify_delegation(
+def verify_delegation(
     delegation: Delegation,
+    *,
     root_key_der: bytes,
-    root_key: bytes,
     now_ns: int | None,
-    max_age_ns: int,
-    max_future_ns: int,
-    cache: DelegationCache | None,
-) -> _TrustedDelegation:
+    max_age_ns: int = MAX_DELEGATION_AGE_NS,
+    max_future_ns: int = MAX_FUTURE_NS,
+    cache: DelegationCache | None = None,
+) -> TrustedDelegation:
+    """Return what a delegation says, once it is known to be the root subnet's word.
+
+    :param now_ns: the time now; None leaves its age unchecked
+    :param cache: keeps verified delegations
+    :raises CertificateInvalid: with the reason
+    :raises FormatError: its bytes are no certificate, or the ranges are none
+    """
     trusted = cache.get(root_key_der, delegation) if cache is not None else None
-    certificate = trusted.certificate if trusted is not None else decode_certificate(delegation.certificate)
-    check_age(certificate, now_ns, max_age_ns, max_future_ns, "the delegation")
     if trusted is not None:
+        _check_time(trusted.time_ns, now_ns, max_age_ns, max_future_ns, "the delegation")
         return trusted
+    certificate = decode_certificate(delegation.certificate)
+    check_age(certificate, now_ns, max_age_ns, max_future_ns, "the delegation")
     if certificate.delegation is not None:
         raise CertificateInvalid("the delegation is itself delegated")
-    if not bls.verify(root_key, certificate.signature, signed_message(certificate.tree)):
+    if not bls.verify(bls.der_unwrap(root_key_der), certificate.signature, signed_message(certificate.tree)):
         raise CertificateInvalid("the delegation's signature does not verify")
     key_der = certificate.lookup((b"subnet", delegation.subnet_id, b"public_key"))
     if not isinstance(key_der, Found):
         raise CertificateInvalid("the delegation does not name the subnet's key")
-    trusted = _TrustedDelegation(certificate, bls.der_unwrap(key_der.value), delegation.subnet_id)
+    flat, shards = ranges_of(certificate, delegation.subnet_id)
+    trusted = TrustedDelegation(certificate.time_ns, bls.der_unwrap(key_der.value), delegation.subnet_id, flat, shards)
     if cache is not None:
         cache.put(root_key_der, delegation, trusted)
     return trusted
 
 
-def _covers(trusted: _TrustedDelegation, canister_id: bytes) -> bool:
-    """Return whether the delegation's canister ranges hold a canister; no ranges hold none."""
-    tree = trusted.certificate.tree
-    shards = hashtree.lookup_subtree(tree, (b"canister_ranges", trusted.subnet_id))
-    if isinstance(shards, Missing):
-        ranges = hashtree.lookup(tree, (b"subnet", trusted.subnet_id, b"canister_ranges"))
-        return isinstance(ranges, Found) and _in_ranges(ranges.value, canister_id)
-    last: Tree = EMPTY
-    for first, shard in hashtree.children(shards):
-        if first > canister_id:
-            break
-        last = shard
-    return last[0] == 3 and _in_ranges(last[1], canister_id)
+def root_ranges_cover(certificate: Certificate, root_key_der: bytes, canister_id: Principal) -> bool | None:
+    """Return whether a certificate says that a canister is the root subnet's; None where it does not tell.
+
+    Answers to read_state of ``/subnet`` show the root subnet's ranges; a data certificate and the status of a request
+    do not (dfinity/agent-rs, ``fetch_subnet_by_canister``).
+
+    :param certificate: verified, or to be verified, and without a delegation
+    :param root_key_der: whose hash is the root subnet's id
+    :raises FormatError: the ranges are none
+    """
+    root = Principal.self_authenticating(root_key_der).raw
+    flat, shards = ranges_of(certificate, root)
+    if flat is None and shards is None:
+        return None
+    return TrustedDelegation(0, b"", root, flat, shards).covers(canister_id.raw)
 
 
-def _in_ranges(encoded: bytes, canister_id: bytes) -> bool:
+def ranges_of(
+    certificate: Certificate, subnet_id: bytes
+) -> tuple[Ranges | None, tuple[tuple[bytes, Ranges], ...] | None]:
+    """Return the canister ranges of a subnet that a certificate shows: in the flat form, and by shard.
+
+    A shard that is pruned, or holds no ranges, holds no canister.
+
+    :raises FormatError: what should be ranges is not
+    """
+    found = certificate.lookup((b"subnet", subnet_id, b"canister_ranges"))
+    flat = _ranges(found.value) if isinstance(found, Found) else None
+    below = hashtree.lookup_subtree(certificate.tree, (b"canister_ranges", subnet_id))
+    if isinstance(below, Missing):
+        return flat, None
+    shown = hashtree.children(below)
+    return flat, tuple((first, _ranges(shard[1]) if shard[0] == 3 else ()) for first, shard in shown)
+
+
+def _ranges(encoded: bytes) -> Ranges:
     ranges = cbor.loads(encoded)
     if not isinstance(ranges, list):
         raise FormatError("canister ranges: not a list")
-    inside = False
     for pair in ranges:
         if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(bound, bytes) for bound in pair):
             raise FormatError("canister ranges: not pairs of principals")
-        inside = inside or pair[0] <= canister_id <= pair[1]
-    return inside
+    return tuple((low, high) for low, high in ranges)
+
+
+def _in_ranges(ranges: Ranges, canister_id: bytes) -> bool:
+    return any(low <= canister_id <= high for low, high in ranges)
 
 
 def verify_batch(

@@ -296,6 +296,27 @@ def _balanced(items: Sequence[tuple[bytes, Tree]], start: int, end: int) -> Tree
     return (1, _balanced(items, start, middle), _balanced(items, middle, end))
 
 
+def merge(one: Tree, other: Tree) -> Tree:
+    """Return the tree that shows what either of two witnesses of one tree shows; the digest stays.
+
+    :raises FormatError: they are not of one tree
+    """
+    if reconstruct(one) != reconstruct(other):
+        raise FormatError("hash tree: two witnesses of different trees")
+    return _merge(one, other)
+
+
+def _merge(one: Tree, other: Tree) -> Tree:
+    if one[0] == 4 or one == other:
+        return other
+    if one[0] == 1 and other[0] == 1:
+        return (1, _merge(one[1], other[1]), _merge(one[2], other[2]))
+    if one[0] == 2 and other[0] == 2:
+        return (2, one[1], _merge(one[2], other[2]))
+    # equal digests: other is pruned here
+    return one
+
+
 Branch: TypeAlias = Mapping[bytes, Union[bytes, "Branch"]]
 
 

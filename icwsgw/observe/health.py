@@ -24,6 +24,7 @@ class Health:
 
     def __init__(self) -> None:
         self._checks: dict[str, Check] = {}
+        self._concerns: list[Check] = []
 
     def add(self, name: str, check: Check) -> None:
         """Have ``check`` asked at each probe under ``name``; the same name again replaces it."""
@@ -32,6 +33,14 @@ class Health:
     def findings(self) -> list[Finding]:
         """Ask all checks."""
         return [Finding(name, _ask(check)) for name, check in self._checks.items()]
+
+    def add_concern(self, check: Check) -> None:
+        """Have ``check`` asked for what an operator should know although the gateway is ready."""
+        self._concerns.append(check)
+
+    def concerns(self) -> list[str]:
+        """What an operator should know, each in a sentence."""
+        return [concern for check in self._concerns if (concern := _ask(check)) is not None]
 
     @property
     def ready(self) -> bool:

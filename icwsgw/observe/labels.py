@@ -40,6 +40,9 @@ WS_CLOSE_OUTCOMES = ("done", "refused", "abandoned", *CAUSES)
 WAKES = ("call", "foreseen", "follow_up", "gap")
 #: What the budget of queries holds back: a tick, a wake, a query for a deep queue.
 HELD = ("beat", "wake", "window")
+#: What the network is asked by version (:class:`icwsgw.agent.versions.Route`).
+ROUTES = ("query", "read_state", "delegation", "sync_call", "call")
+LOOKUPS = ("hit", "miss")
 CONNECTION_STATES = ("busy", "idle", "connecting")
 FETCH_OUTCOMES = RELOAD_OUTCOMES = ("ok", "failed")
 LINE_LEVELS = ("debug", "info", "warn", "error", "critical")

@@ -11,7 +11,6 @@ it moves, and how the figures of several workers become one.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -20,19 +19,16 @@ from prometheus_client.process_collector import ProcessCollector
 import twisted
 from icwsgw._version import __version__
 from icwsgw.observe import labels
+from icwsgw.observe.declaring import Declaring
 from icwsgw.observe.meters import (
     MERGES,
     Counter,
-    Declared,
     Exposition,
     Gauge,
-    Histogram,
-    LabelledCounter,
-    LabelledGauge,
-    Meter,
     RankedGauge,
     Ranking,
 )
+from icwsgw.observe.network_metrics import NetworkMetrics
 
 #: Canisters that a scrape shows by name.
 CANISTERS = 20
@@ -48,48 +44,7 @@ _RELOADS = (
 _RELOADS_ADVICE = "failed: the log has the reason, and the configuration before is still in use."
 
 
-class _Declaring:
-    """Declares metrics one after the other, under headings."""
-
-    def __init__(self) -> None:
-        self.declared: list[Declared] = []
-        self._group = ""
-
-    def _under(self, group: str) -> None:
-        self._group = group
-
-    def _declare(self, name: str, words: str, kind: str, meter: Meter, label: str = "", **more: Any) -> None:
-        self.declared.append(Declared(name, words, kind, meter, label, group=self._group, **more))
-
-    def _counter(self, name: str, words: str, **more: Any) -> Counter:
-        meter = Counter()
-        self._declare(name, words, "counter", meter, **more)
-        return meter
-
-    def _counters(self, name: str, words: str, label: str, values: Iterable[str], **more: Any) -> LabelledCounter:
-        meter = LabelledCounter(values)
-        self._declare(name, words, "counter", meter, label, **more)
-        return meter
-
-    def _gauge(self, name: str, words: str, kind: str = "gauge", **more: Any) -> Gauge:
-        meter = Gauge()
-        self._declare(name, words, kind, meter, **more)
-        return meter
-
-    def _gauges(
-        self, name: str, words: str, label: str, values: Iterable[str], kind: str = "gauge", **more: Any
-    ) -> LabelledGauge:
-        meter = LabelledGauge(values)
-        self._declare(name, words, kind, meter, label, **more)
-        return meter
-
-    def _histogram(self, name: str, words: str, bounds: Sequence[float], **more: Any) -> Histogram:
-        meter = Histogram(bounds)
-        self._declare(name, words, "histogram", meter, **more)
-        return meter
-
-
-class Metrics(_Declaring):
+class Metrics(NetworkMetrics):
     """The meters, and the registry that shows them.
 
     Count with ``metrics.client_messages.inc()``, ``metrics.closes.inc("4104")``,
@@ -314,64 +269,6 @@ class Metrics(_Declaring):
         meter = RankedGauge(self.canisters, column, MERGES[merge])
         self._declare(name, words, "gauge", meter, "canister", merge=merge, **more)
 
-    def _of_the_network(self) -> None:
-        self._under("The network")
-        self.network_ready = self._gauge(
-            "icws_network_ready",
-            "1 when the network answers and its root key is known, else 0",
-            merge="least",
-            advice="0: see --ic-network-url, DNS, the firewall, bans by boundary nodes. /health/ready has the reason.",
-        )
-        self.clock_skew = self._gauge(
-            "icws_clock_skew_seconds",
-            "How far the network's clock is ahead of this machine's, to about a second, once anything confirms it",
-            merge="greatest",
-            advice="Set the machine's clock (NTP). Beyond 30 s either way the gateway is not ready.",
-        )
-        self.root_key_fetches = self._gauges(
-            "icws_root_key_fetches_total",
-            "Times the root key was asked for, by outcome; on mainnet it is built in",
-            "outcome",
-            labels.FETCH_OUTCOMES,
-            "counter",
-        )
-        self.node_key_fetches = self._gauges(
-            "icws_node_key_fetches_total",
-            "Times a subnet's node keys were asked for, by outcome",
-            "outcome",
-            labels.FETCH_OUTCOMES,
-            "counter",
-            advice="failed: answers to polls cannot be checked, so that they count as failed polls.",
-        )
-        self.http_connections = self._gauges(
-            "icws_http_connections",
-            "Connections to the network at present, by state",
-            "state",
-            labels.CONNECTION_STATES,
-        )
-        self.http_waiting = self._gauge(
-            "icws_http_waiting",
-            "Requests that wait for a connection",
-            advice="All 2048 connections to a host are busy, or none can be made.",
-        )
-        self.http_opened = self._gauge(
-            "icws_http_connections_opened_total",
-            "Connections to the network that were made",
-            "counter",
-            advice="Many a second: the other side closes them after each request.",
-        )
-        self.http_failed = self._gauge(
-            "icws_http_connect_failures_total",
-            "Connections to the network that could not be made",
-            "counter",
-            advice="DNS, the firewall, or a ban by a boundary node.",
-        )
-        self.http_resends = self._gauge(
-            "icws_http_resends_total",
-            "Requests sent once more, since the idle connection they went out on was dead",
-            "counter",
-        )
-
     def _of_the_process(self) -> None:
         self._under("The process")
         self.draining = self._gauge(
@@ -455,7 +352,7 @@ class Metrics(_Declaring):
         )
 
 
-class SupervisorMetrics(_Declaring):
+class SupervisorMetrics(Declaring):
     """What only the supervisor of several workers knows (``--workers``); reloads are its own business there."""
 
     def __init__(self, registry: CollectorRegistry) -> None:

@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from icwsgw.errors import CertificateInvalid, FormatError, SignatureInvalid
-from icwsgw.ic import bls, candid, cbor, certificate, envelope, hashtree, signatures, ws
+from icwsgw.ic import bls, candid, cbor, certificate, delegations, envelope, hashtree, signatures, ws
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import ANONYMOUS, Principal
 from icwsgw.ic.request_id import request_id
 from tests.acceptance.processes import NodeFailed, Oracle
+from tests.support.certificates import IVG37, read_state_answer
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.sdk]
 
@@ -329,6 +330,64 @@ def test_certificates(oracle: Oracle, delegated: str) -> None:
             oracle.ask("certificate", certificate=data.hex(), **changed)
         with pytest.raises(CertificateInvalid):
             certificate.verify_certificate(data, root_key_der=key, canister_id=canister, now_ns=now_ns)
+
+
+def test_the_agent_of_the_sdk_verifies_a_certificate_by_the_delegation_that_stands_in_the_place_of_another(
+    oracle: Oracle,
+) -> None:
+    """Mainnet's own certificates: of 2025 with shards, which this agent cannot read, and of 2022 with flat ranges."""
+    sharded, flat = (read_state_answer(name) for name in ("ivg37_time.bin", "ivg37_delegated_v2.bin"))
+    older = delegations.delegation_of(flat)
+    newer = delegations.delegation_of(sharded)
+    assert older is not None
+    assert newer is not None
+    now_ns = certificate.decode_certificate(older.certificate).time_ns
+    kept = delegations.FlatDelegations(certificate.DelegationCache())
+    kept.keep(bls.MAINNET_ROOT_KEY_DER, older, now_ns)
+    shown = delegations.read_delegation(newer)
+    place = kept.in_place_of(bls.MAINNET_ROOT_KEY_DER, newer, shown, IVG37.raw, now_ns)
+    assert place is not None
+    changed = delegations.with_delegation(sharded, place)
+    request = {"rootKey": bls.MAINNET_ROOT_KEY_DER.hex(), "canister": IVG37.text, "labels": [b"time".hex()]}
+    time = certificate.decode_certificate(sharded).lookup((b"time",))
+    assert isinstance(time, hashtree.Found)
+    with pytest.raises(NodeFailed):
+        oracle.ask("oldCertificate", certificate=sharded.hex(), **request)
+    assert oracle.ask("oldCertificate", certificate=changed.hex(), **request) == time.value.hex()
+
+
+def test_both_agents_verify_the_delegation_that_shows_both_forms(oracle: Oracle) -> None:
+    now_ns = time.time_ns()
+    subnet_key = bls.der_wrap(bls.public_key(SUBNET_KEY))
+    subnet = Principal.self_authenticating(subnet_key)
+    ranges = cbor.dumps([[b"\0" * 8 + b"\1\1", b"\0\0\0\0\0\xff\xff\xff\1\1"]])
+    root = hashtree.from_mapping(
+        {
+            b"canister_ranges": {subnet.raw: {b"\0" * 8 + b"\1\1": ranges, b"\1" * 10: cbor.dumps([])}},
+            b"subnet": {subnet.raw: {b"canister_ranges": ranges, b"public_key": subnet_key}},
+            b"time": _leb(now_ns),
+        }
+    )
+    key = (b"subnet", subnet.raw, b"public_key")
+    paths = ((b"subnet", subnet.raw, b"canister_ranges"), (b"canister_ranges", subnet.raw, b"\0" * 8 + b"\1\1"))
+    flat, sharded = (
+        certificate.Delegation(
+            subnet.raw,
+            certificate.build_certificate(hashtree.witness(root, [(b"time",), key, path]), signer(ROOT_KEY)),
+        )
+        for path in paths
+    )
+    state = hashtree.from_mapping({b"time": _leb(now_ns)})
+    request = {"canister": CANISTER.text, "labels": [b"time".hex()]}
+    request["rootKey"] = bls.der_wrap(bls.public_key(ROOT_KEY)).hex()
+    for delegation, old_agent in ((flat, True), (sharded, False), (delegations.merged(flat, sharded), True)):
+        made = certificate.build_certificate(state, signer(SUBNET_KEY), delegation).hex()
+        assert oracle.ask("certificate", certificate=made, **request)["value"] == _leb(now_ns).hex()
+        if old_agent:
+            assert oracle.ask("oldCertificate", certificate=made, **request) == _leb(now_ns).hex()
+        else:
+            with pytest.raises(NodeFailed):
+                oracle.ask("oldCertificate", certificate=made, **request)
 
 
 def test_an_envelope_signed_by_the_library_s_key_is_verified_here(oracle: Oracle) -> None:

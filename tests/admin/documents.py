@@ -60,6 +60,7 @@ def document(**values: Any) -> dict[str, Any]:
         "ready": True,
         "draining": False,
         "findings": [{"name": "network", "reason": None}],
+        "concerns": [],
         "sessions": {"init": 1, "setup": 1, "open": 10, "closed": 0},
         "connections": 12,
         "in_flight": 3,

@@ -79,10 +79,12 @@ def test_lines_by_time_and_the_rest() -> None:
         errors=[entry(at=5.0, text=f"{n}") for n in range(60)], draining=True, tls_expires=40.0, now=6.0, started=2.0
     )
     other["findings"] = [{"name": "network", "reason": "gone"}]
+    one["concerns"], other["concerns"] = ["a", "b"], ["b", "c"]
     other["workers"][0]["worker"] = -1
     whole = merge([one, other, {}])
     assert [line["at"] for line in whole["errors"]] == [9.0, *[5.0] * 49]
     assert whole["findings"] == [{"name": "network", "reason": "gone"}, {"name": "listening", "reason": "deaf"}]
+    assert whole["concerns"] == ["a", "b", "c"]
     assert (whole["ready"], whole["draining"], whole["tls_expires"]) == (False, True, 40.0)
     assert (whole["now"], whole["started"]) == (6.0, 1.0)
     assert [row["worker"] for row in whole["workers"]] == [-1, 0]

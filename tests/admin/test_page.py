@@ -85,6 +85,9 @@ def test_the_state_can_be_read_in_a_second() -> None:
         "Shutting down Takes no new clients; those it has are sent elsewhere. network: not reached"
     )
     assert ending.title.startswith("Shutting down")
+    worried = Reader(page(document(concerns=["clients <cannot> verify"])))
+    assert worried.said("state").startswith("Ready")
+    assert worried.said("state").endswith("clients <cannot> verify")
     troubled = [canister("a", trouble=True), canister("b"), canister("c", trouble=True)]
     assert Reader(page(document(canisters=troubled))).said("state").endswith("2 of its canisters do not answer.")
     assert ready.said("heard") == "1.0, up 1 h 6 min, as of 22:13:20 UTC"

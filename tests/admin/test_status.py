@@ -171,11 +171,14 @@ def test_readiness_the_end_and_what_was_logged() -> None:
     assert world.look()["ready"] is True
     world.health.add("network", lambda: "not reached")
     world.health.add("listening", lambda: None)
+    world.health.add_concern(lambda: "clients cannot verify")
+    world.health.add_concern(lambda: None)
     world.open(1)
     world.recent({"log_level": None})
     seen = world.look()
     assert (seen["ready"], seen["draining"], seen["errors"]) == (False, False, [])
     assert seen["findings"] == [{"name": "network", "reason": "not reached"}, {"name": "listening", "reason": None}]
+    assert seen["concerns"] == ["clients cannot verify"]
     world.gateway.drain(1)
     seen = world.look()
     assert (seen["draining"], seen["workers"][0]["state"]) == (True, "draining")

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from icwsgw.agent.client import IcAgent, is_mainnet
 from icwsgw.agent.outcome import OutcomeKind
-from icwsgw.agent.routes import Route
 from icwsgw.agent.transport import Transport
 from icwsgw.agent.url import Url
+from icwsgw.agent.versions import LOOK_AGAIN, SPAN
 from icwsgw.devnet.canisters import ECHO_ID
 from icwsgw.devnet.replica import Replica
 from icwsgw.devnet.resource import ReplicaSite
@@ -39,6 +41,22 @@ from tests.support.memory_transport import MemoryTransport, Reply
 
 POLL = ws.encode_get_messages(0)
 CLOSE = ws.encode_close(identity(3).principal.raw, 4)
+
+
+@contextmanager
+def logged() -> Iterator[list[str]]:
+    """The messages that the log takes meanwhile."""
+    lines: list[str] = []
+
+    def hear(event: Any) -> None:
+        if "icws_message" in event:
+            lines.append(event["icws_message"])
+
+    globalLogPublisher.addObserver(hear)
+    try:
+        yield lines
+    finally:
+        globalLogPublisher.removeObserver(hear)
 
 
 class Rig:
@@ -216,22 +234,43 @@ def test_query_too_late_and_lost():
         result_of(rig.query())
 
 
-def test_query_falls_back_once_and_remembers():
+def test_a_query_goes_on_where_v2_is_gone_and_leaves_it_out_when_that_is_certain():
     rig = Rig()
     rig.only("v3/query", "v2/call")
+    for _ in range(3):
+        result_of(rig.query())
+        rig.clock.advance(SPAN / 2)
+    result_of(rig.query())
+    assert [path.split("/")[2] for path in rig.paths] == ["v2", "v3"] * 3 + ["v3"]
+    assert rig.agent.api_versions == {"query": 3, "read_state": 3, "delegation": 2, "sync_call": 4, "call": 2}
+    assert rig.agent.api_version_changes["query"] == 1
+    rig.clock.advance(LOOK_AGAIN)
+    rig.handler = rig.net.handle
     result_of(rig.query())
     result_of(rig.query())
-    assert rig.paths == [f"/api/{v}/canister/C/query" for v in ("v2", "v3", "v3")]
+    assert [path.split("/")[2] for path in rig.paths[-2:]] == ["v2", "v2"]
+    assert rig.agent.api_versions["query"] == 2
+
+
+def test_a_query_without_v3_never_needs_it():
+    rig = Rig()
+    rig.only("v2/query")
+    for _ in range(20):
+        result_of(rig.query())
+        rig.clock.advance(SPAN)
+    assert {path.split("/")[2] for path in rig.paths} == {"v2"}
 
 
 def test_query_404_everywhere_is_not_remembered():
     rig = Rig()
     rig.answer(404, b"no such canister")
-    with pytest.raises(HttpError, match="no such canister"):
-        result_of(rig.query())
+    for _ in range(5):
+        with pytest.raises(HttpError, match="no such canister"):
+            result_of(rig.query())
+        rig.clock.advance(SPAN)
     rig.handler = rig.net.handle
     result_of(rig.query())
-    assert rig.paths == [f"/api/{v}/canister/C/query" for v in ("v2", "v3", "v2")]
+    assert [path.split("/")[2] for path in rig.paths] == ["v2", "v3"] * 5 + ["v2"]
 
 
 class TestQuerySignatures:
@@ -326,28 +365,67 @@ def test_call_malformed():
         result_of(rig.call())
 
 
-@pytest.mark.parametrize(
-    ("has", "kind", "tried"),
-    [
-        (["v3/call"], OutcomeKind.REPLIED, ["v4", "v3", "v3"]),
-        (["v2/call"], OutcomeKind.ACCEPTED, ["v4", "v3", "v2", "v2"]),
-    ],
-)
-def test_call_falls_back_and_remembers(has, kind, tried):
+def test_a_call_goes_on_where_v4_is_gone():
     rig = Rig()
-    rig.only(*has)
-    assert result_of(rig.call()).kind is kind
-    assert result_of(rig.call()).kind is kind
-    assert rig.paths == [f"/api/{v}/canister/C/call" for v in tried]
+    rig.only("v3/call")
+    for _ in range(2):
+        assert result_of(rig.call()).kind is OutcomeKind.REPLIED
+    assert rig.paths == [f"/api/{v}/canister/C/call" for v in ("v4", "v3") * 2]
+
+
+def test_a_synchronous_call_becomes_an_asynchronous_one_only_when_it_is_certain_and_never_unsaid():
+    rig = Rig()
+    rig.only("v2/call", "v2/query")
+    with logged() as lines:
+        for _ in range(3):
+            with pytest.raises(HttpError) as caught:
+                result_of(rig.call())
+            assert caught.value.retryable
+            result_of(rig.query())
+            rig.clock.advance(SPAN / 2)
+        assert result_of(rig.call()).kind is OutcomeKind.ACCEPTED
+    assert [path.split("/")[2] for path in rig.paths if path.endswith("call")] == ["v4", "v3"] * 3 + ["v2"]
+    assert rig.agent.api_versions["sync_call"] is None
+    assert "whatever --relay-order says" in str(lines)
+    # it is looked for again, by a call that loses nothing by it
+    rig.clock.advance(LOOK_AGAIN)
+    assert result_of(rig.call()).kind is OutcomeKind.ACCEPTED
+    rig.handler = rig.net.handle
+    rig.clock.advance(LOOK_AGAIN)
+    assert result_of(rig.call()).kind is OutcomeKind.REPLIED
+    assert result_of(rig.call()).kind is OutcomeKind.REPLIED
+    assert [path.split("/")[2] for path in rig.paths][-5:] == ["v4", "v3", "v2", "v4", "v4"]
+
+
+def test_two_404s_while_a_client_opens_leave_the_synchronous_call_on():
+    rig = Rig()
+    left = [2]
+
+    def handler(method: str, path: str, body: bytes) -> Any:
+        if path.endswith("/call") and left[0]:
+            left[0] -= 1
+            return (404, {}, b"")
+        return rig.net.handle(method, path, body)
+
+    rig.handler = handler
+    with pytest.raises(HttpError) as caught:
+        result_of(rig.call())
+    assert caught.value.retryable
+    rig.clock.advance(SPAN)
+    for _ in range(3):
+        assert result_of(rig.call()).kind is OutcomeKind.REPLIED
+    assert rig.agent.api_versions["sync_call"] == 4
 
 
 def test_call_404_everywhere():
     rig = Rig()
     rig.only()
-    with pytest.raises(HttpError):
-        result_of(rig.call())
-    assert len(rig.paths) == 3
-    assert rig.agent._routes.version(Route.SYNC_CALL) == 4
+    for _ in range(5):
+        with pytest.raises(HttpError):
+            result_of(rig.call())
+        rig.clock.advance(SPAN)
+    assert [path.split("/")[2] for path in rig.paths] == ["v4", "v3"] * 5
+    assert rig.agent.api_versions["sync_call"] == 4
 
 
 def test_call_can_be_cancelled():

@@ -1,10 +1,11 @@
-"""Endpoint versions: newest first, older ones remembered."""
+"""The URLs of endpoints, and their order."""
 
 from __future__ import annotations
 
 from icwsgw.agent import routes
 from icwsgw.agent.routes import Route, Routes
 from icwsgw.agent.url import Url
+from icwsgw.agent.versions import SPAN
 from icwsgw.ic.principal import Principal
 
 CANISTER = Principal(b"\x80\x00\x00\x00\x00\x10\x00\x01\x01\x01")
@@ -15,38 +16,37 @@ def make() -> Routes:
     return Routes(Url.parse("http://h:1"))
 
 
-def test_what_is_asked_first():
+def test_the_urls_in_the_order_of_the_versions():
     r = make()
     assert str(r.status) == f"{BASE}/v2/status"
-    for route, path in {
-        Route.QUERY: "v2/canister/{}/query",
-        Route.READ_STATE: "v3/canister/{}/read_state",
-        Route.SYNC_CALL: "v4/canister/{}/call",
-        Route.CALL: "v2/canister/{}/call",
+    for route, paths in {
+        Route.QUERY: ["v2/canister/{}/query", "v3/canister/{}/query"],
+        Route.READ_STATE: ["v3/canister/{}/read_state", "v2/canister/{}/read_state"],
+        Route.DELEGATION: ["v2/canister/{}/read_state"],
+        Route.SYNC_CALL: ["v4/canister/{}/call", "v3/canister/{}/call"],
+        Route.CALL: ["v2/canister/{}/call"],
     }.items():
-        endpoint = r.endpoint(route, CANISTER)
-        assert str(endpoint.url) == endpoint.fixed.to_text() == f"{BASE}/{path.format(CANISTER.text)}"
-        assert r.endpoint(route, CANISTER) is endpoint
+        endpoints = r.endpoints(route, CANISTER, 0.0)
+        urls = [f"{BASE}/{path.format(CANISTER.text)}" for path in paths]
+        assert [str(endpoint.url) for endpoint in endpoints] == urls
+        assert [endpoint.fixed.to_text() for endpoint in endpoints] == urls
+        assert [endpoint.version for endpoint in endpoints] == list(route.versions)
+        assert {endpoint.route for endpoint in endpoints} == {route}
+        assert r.endpoints(route, CANISTER, 0.0) is endpoints
 
 
-def test_older_and_settled():
+def test_what_is_learnt_of_versions_changes_the_order():
     r = make()
-    older = r.older(Route.SYNC_CALL, CANISTER, 4)
-    assert older.version == 3
-    assert r.older(Route.SYNC_CALL, CANISTER, 3) is None
-    assert r.endpoint(Route.SYNC_CALL, CANISTER).version == 4
-    r.settle(Route.SYNC_CALL, 3)
-    assert r.endpoint(Route.SYNC_CALL, CANISTER) is older
-    assert r.version(Route.SYNC_CALL) == 3
-    r.settle(Route.SYNC_CALL, None)
-    assert r.endpoint(Route.SYNC_CALL, CANISTER) is None
-    assert r.version(Route.SYNC_CALL) is None
-    assert r.endpoint(Route.QUERY, CANISTER).version == 2
+    assert [each.version for each in r.endpoints(Route.QUERY, CANISTER, 0.0)] == [2, 3]
+    for now in (0.0, 1.0, SPAN):
+        r.versions.answered(Route.QUERY, 2, 404, b"", now)
+        r.versions.answered(Route.QUERY, 3, 200, b"", now)
+    assert [each.version for each in r.endpoints(Route.QUERY, CANISTER, SPAN)] == [3, 2]
 
 
 def test_the_number_of_urls_is_bounded(monkeypatch):
     monkeypatch.setattr(routes, "_MAX_CANISTERS", 2)
     r = make()
     for n in range(100):
-        r.endpoint(Route.QUERY, Principal(bytes([n])))
-    assert len(r._endpoints) <= 8
+        r.endpoints(Route.QUERY, Principal(bytes([n])), 0.0)
+    assert len(r._endpoints) <= 10

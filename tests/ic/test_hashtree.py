@@ -32,6 +32,7 @@ from icwsgw.ic.hashtree import (
     list_labels,
     lookup,
     lookup_subtree,
+    merge,
     pruned,
     reconstruct,
     to_cbor,
@@ -439,3 +440,55 @@ def test_size_is_bounded() -> None:
     assert decode(encode(wide), max_nodes=201) == wide
     with pytest.raises(FormatError, match="too many nodes"):
         decode(encode(wide), max_nodes=200)
+
+
+# -- merging witnesses
+
+
+@given(BRANCHES, st.lists(PATHS, max_size=4), st.lists(PATHS, max_size=4), PATHS)
+def test_two_witnesses_merged_say_what_either_says(
+    branch: hashtree.Branch, one: list[tuple[bytes, ...]], other: list[tuple[bytes, ...]], path: tuple[bytes, ...]
+) -> None:
+    tree = from_mapping(branch)
+    first, second = witness(tree, one), witness(tree, other)
+    both = merge(first, second)
+    assert both == merge(second, first)
+    assert reconstruct(both) == reconstruct(tree)
+    for partial in (first, second):
+        said = lookup(partial, path)
+        if said is not UNKNOWN:
+            assert lookup(both, path) == said
+        assert merge(both, partial) == both
+    assert merge(both, tree) == tree
+
+
+@given(BRANCHES, st.lists(PATHS, max_size=3), st.lists(PATHS, max_size=3))
+def test_what_is_merged_shows_no_more_than_both(
+    branch: hashtree.Branch, one: list[tuple[bytes, ...]], other: list[tuple[bytes, ...]]
+) -> None:
+    tree = from_mapping(branch)
+    first, second = witness(tree, one), witness(tree, other)
+
+    def pruned_parts(node: Tree) -> set[bytes]:
+        if node[0] == 1:
+            return pruned_parts(node[1]) | pruned_parts(node[2])
+        if node[0] == 2:
+            return pruned_parts(node[2])
+        return {node[1]} if node[0] == 4 else set()
+
+    assert pruned_parts(merge(first, second)) <= pruned_parts(first) | pruned_parts(second)
+
+
+@given(ANY_TREE, ANY_TREE)
+def test_different_trees_are_not_merged(one: Tree, other: Tree) -> None:
+    if reconstruct(one) == reconstruct(other):
+        assert reconstruct(merge(one, other)) == reconstruct(one)
+        return
+    with pytest.raises(FormatError, match="different trees"):
+        merge(one, other)
+
+
+def test_the_spec_s_example_is_whole_again() -> None:
+    partial = decode(SPEC_PRUNED_CBOR)
+    assert merge(partial, SPEC_TREE) == merge(SPEC_TREE, partial) == SPEC_TREE
+    assert merge(partial, witness(SPEC_TREE, [(b"b",)])) != partial

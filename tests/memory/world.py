@@ -148,6 +148,8 @@ class World:
             now_ns=self.now_ns,
             jitter=self.random.random,
             budget=Budget(per_second, self.config.polling_interval) if per_second else None,
+            delegations=self.agent.delegations,
+            readable=self.agent.readable,
         )
         self.gateway = Gateway(self.context, Spread(self.config.identities, clients_per_identity))
         if start:

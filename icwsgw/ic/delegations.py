@@ -1,0 +1,210 @@
+"""Delegations that every agent can read, in the place of those that not every agent can.
+
+A subnet signs the tree of a certificate, and not the delegation beside it. So another delegation of the same subnet to
+the same key may stand there: agents verify it as they verify any. Which forms of canister ranges there are stands in
+:mod:`icwsgw.ic.certificate`; @dfinity/agent up to 3.4.3 reads the flat one alone.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import NamedTuple
+
+from icwsgw.errors import CertificateInvalid, FormatError
+from icwsgw.ic import bls, cbor, hashtree
+from icwsgw.ic.certificate import (
+    MAX_DELEGATION_AGE_NS,
+    DelegationCache,
+    TrustedDelegation,
+    ranges_of,
+    verify_delegation,
+)
+from icwsgw.ic.certificate_format import Certificate, Delegation, decode_certificate
+from icwsgw.ic.hashtree import Found
+
+_KEY = b"\x6adelegation"
+#: Items in a delegation: a map of two fields; there may be others some day.
+_MAX_ITEMS = 64
+#: Bytes of a delegation; that of a subnet of a hundred canister ranges has 5,000.
+MAX_SIZE = 32 << 10
+_MAX_MERGED = 1100
+#: Bytes that may follow a delegation, where it is not the last field.
+_REST = 32 << 10
+
+
+def _span(certificate: bytes) -> tuple[int, int] | None:
+    """Find the value of ``delegation`` by its key alone: the tree before it may have any size.
+
+    Somebody who has these bytes in a tree or a signature finds a certificate of their own unchanged, or broken.
+    """
+    key = certificate.rfind(_KEY)
+    if key < 0:
+        return None
+    start = key + len(_KEY)
+    if len(certificate) - start > MAX_SIZE + _REST:
+        raise FormatError("certificate: the delegation is too long")
+    return start, cbor.item_end(certificate, start, _MAX_ITEMS)
+
+
+def tail_of(certificate: bytes) -> bytes:
+    """Return the bytes from the key of the delegation on, which replicas write last; empty if there is no such key."""
+    key = certificate.rfind(_KEY)
+    return certificate[key:] if key >= 0 else b""
+
+
+def delegation_of(certificate: bytes) -> Delegation | None:
+    """Return the delegation in a certificate's bytes, found without decoding the rest; None if there is none.
+
+    :raises FormatError: what should be a delegation is not
+    """
+    span = _span(certificate)
+    if span is None:
+        return None
+    fields = cbor.loads(certificate[span[0] : span[1]])
+    if fields is None:
+        return None
+    subnet_id = fields.get("subnet_id") if isinstance(fields, dict) else None
+    inner = fields.get("certificate") if isinstance(fields, dict) else None
+    if not isinstance(subnet_id, bytes) or not isinstance(inner, bytes):
+        raise FormatError("certificate: malformed delegation")
+    if len(inner) > MAX_SIZE:
+        raise FormatError("certificate: the delegation is too long")
+    return Delegation(subnet_id, inner)
+
+
+def with_delegation(certificate: bytes, delegation: Delegation) -> bytes:
+    """Return a certificate's bytes with another delegation; all else stays as it is.
+
+    :raises FormatError: a certificate without a delegation
+    """
+    span = _span(certificate)
+    if span is None:
+        raise FormatError("certificate: no delegation")
+    fields = {"subnet_id": delegation.subnet_id, "certificate": delegation.certificate}
+    return certificate[: span[0]] + cbor.dumps(fields) + certificate[span[1] :]
+
+
+class Shown(NamedTuple):
+    """What a delegation shows, read and not verified.
+
+    :ivar public_key: the subnet's key, in DER; None if it does not show one
+    :ivar flat: whether it has the ranges in the form that every agent reads
+    """
+
+    public_key: bytes | None
+    flat: bool
+
+
+def read_delegation(delegation: Delegation) -> Shown:
+    """Read what a delegation shows.
+
+    :raises FormatError: its bytes are no certificate, or the ranges are none
+    """
+    certificate = decode_certificate(delegation.certificate)
+    key = certificate.lookup((b"subnet", delegation.subnet_id, b"public_key"))
+    flat, _ = ranges_of(certificate, delegation.subnet_id)
+    return Shown(key.value if isinstance(key, Found) else None, flat is not None)
+
+
+def merged(one: Delegation, other: Delegation) -> Delegation:
+    """Return the delegation that shows the ranges in the forms of both.
+
+    :raises FormatError: these are not two witnesses of one signed tree
+    """
+    first, second = decode_certificate(one.certificate), decode_certificate(other.certificate)
+    if one.subnet_id != other.subnet_id or first.signature != second.signature:
+        raise FormatError("two delegations that are not one")
+    tree = hashtree.merge(first.tree, second.tree)
+    return Delegation(one.subnet_id, _encoded(Certificate(tree, first.signature)))
+
+
+def _encoded(certificate: Certificate) -> bytes:
+    """Return the CBOR of a certificate without a delegation."""
+    rest = cbor.dumps({"signature": certificate.signature})
+    return b"".join((cbor.SELF_DESCRIBE, b"\xa2\x64tree", hashtree.to_cbor(certificate.tree), rest[1:]))
+
+
+class _Kept(NamedTuple):
+    delegation: Delegation
+    trusted: TrustedDelegation
+
+
+class FlatDelegations:
+    """The last verified delegation of each subnet in the form that every agent reads.
+
+    :param cache: keeps what was verified
+    :param max_subnets: bound; the least recently used leaves first
+    """
+
+    __slots__ = ("_cache", "_kept", "_max_subnets", "_merged")
+
+    def __init__(self, cache: DelegationCache, max_subnets: int = 256) -> None:
+        self._cache = cache
+        self._max_subnets = max_subnets
+        self._kept: OrderedDict[tuple[bytes, bytes], _Kept] = OrderedDict()
+        # what became of two delegations, so that they are decoded once; None: they are not one
+        self._merged: OrderedDict[tuple[Delegation, Delegation], _Kept | None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def time_of(self, root_key_der: bytes, subnet_id: bytes) -> int | None:
+        """Return the time of a subnet's kept delegation in ns, or None if there is none."""
+        kept = self._kept.get((root_key_der, subnet_id))
+        return None if kept is None else kept.trusted.time_ns
+
+    def keep(self, root_key_der: bytes, delegation: Delegation, now_ns: int) -> None:
+        """Verify a delegation and keep it, unless a newer one is kept.
+
+        :raises CertificateInvalid: it does not verify, or shows no flat ranges
+        """
+        try:
+            trusted = verify_delegation(delegation, root_key_der=root_key_der, now_ns=now_ns, cache=self._cache)
+        except FormatError as error:
+            raise CertificateInvalid(str(error)) from error
+        if trusted.flat is None:
+            raise CertificateInvalid("the delegation shows no flat canister ranges")
+        key = (root_key_der, delegation.subnet_id)
+        before = self._kept.get(key)
+        if before is None or before.trusted.time_ns <= trusted.time_ns:
+            self._kept[key] = _Kept(delegation, trusted)
+            self._kept.move_to_end(key)
+            if len(self._kept) > self._max_subnets:
+                self._kept.popitem(last=False)
+
+    def in_place_of(
+        self, root_key_der: bytes, delegation: Delegation, shown: Shown, canister_id: bytes, now_ns: int
+    ) -> Delegation | None:
+        """Return the delegation that may stand where another one is: of the same subnet and key, and not too old.
+
+        Where both are witnesses of one tree, it shows the forms of both.
+
+        :param shown: what the other one shows
+        :param canister_id: which it has to cover
+        """
+        key = (root_key_der, delegation.subnet_id)
+        kept = self._kept.get(key)
+        if kept is None or shown.public_key is None:
+            return None
+        trusted = kept.trusted
+        if now_ns - trusted.time_ns > MAX_DELEGATION_AGE_NS:
+            del self._kept[key]
+            return None
+        if bls.der_wrap(trusted.public_key) != shown.public_key or not trusted.shows_flat(canister_id):
+            return None
+        self._kept.move_to_end(key)
+        both = self._both(root_key_der, kept.delegation, delegation, now_ns)
+        return both.delegation if both is not None and both.trusted.covers(canister_id) else kept.delegation
+
+    def _both(self, root_key_der: bytes, one: Delegation, other: Delegation, now_ns: int) -> _Kept | None:
+        pair = (one, other)
+        if pair not in self._merged:
+            try:
+                both = merged(one, other)
+                trusted = verify_delegation(both, root_key_der=root_key_der, now_ns=now_ns, cache=self._cache)
+                self._merged[pair] = _Kept(both, trusted)
+            except (FormatError, CertificateInvalid):
+                self._merged[pair] = None
+            if len(self._merged) > _MAX_MERGED:
+                self._merged.popitem(last=False)
+        return self._merged[pair]

@@ -1,0 +1,49 @@
+"""How metrics are declared: one after the other, under headings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from icwsgw.observe.meters import Counter, Declared, Gauge, Histogram, LabelledCounter, LabelledGauge, Meter
+
+
+class Declaring:
+    """Declares metrics one after the other, under headings."""
+
+    def __init__(self) -> None:
+        self.declared: list[Declared] = []
+        self._group = ""
+
+    def _under(self, group: str) -> None:
+        self._group = group
+
+    def _declare(self, name: str, words: str, kind: str, meter: Meter, label: str = "", **more: Any) -> None:
+        self.declared.append(Declared(name, words, kind, meter, label, group=self._group, **more))
+
+    def _counter(self, name: str, words: str, **more: Any) -> Counter:
+        meter = Counter()
+        self._declare(name, words, "counter", meter, **more)
+        return meter
+
+    def _counters(self, name: str, words: str, label: str, values: Iterable[str], **more: Any) -> LabelledCounter:
+        meter = LabelledCounter(values)
+        self._declare(name, words, "counter", meter, label, **more)
+        return meter
+
+    def _gauge(self, name: str, words: str, kind: str = "gauge", **more: Any) -> Gauge:
+        meter = Gauge()
+        self._declare(name, words, kind, meter, **more)
+        return meter
+
+    def _gauges(
+        self, name: str, words: str, label: str, values: Iterable[str], kind: str = "gauge", **more: Any
+    ) -> LabelledGauge:
+        meter = LabelledGauge(values)
+        self._declare(name, words, kind, meter, label, **more)
+        return meter
+
+    def _histogram(self, name: str, words: str, bounds: Sequence[float], **more: Any) -> Histogram:
+        meter = Histogram(bounds)
+        self._declare(name, words, "histogram", meter, **more)
+        return meter

@@ -1,0 +1,189 @@
+"""The table of API versions: scripts of answers, and what is asked next."""
+
+from __future__ import annotations
+
+import pytest
+
+from icwsgw.agent.versions import LOOK_AGAIN, MISSES, SPAN, Change, Route, Versions
+
+#: Statuses that say nothing of whether the endpoint is there.
+SILENT = (301, 307, 308, 405, 408, 421, 425, 429, 500, 502, 503, 504)
+#: Statuses that only the endpoint itself gives.
+PROOFS = (200, 202, 400, 403, 413)
+
+
+class Script:
+    """Versions, and a clock."""
+
+    def __init__(self) -> None:
+        self.versions = Versions()
+        self.now = 100.0
+        self.changes: list[Change] = []
+
+    def hear(self, route: Route, version: int, status: int, body: bytes = b"") -> None:
+        change = self.versions.answered(route, version, status, body, self.now)
+        if change is not None:
+            self.changes.append(change)
+
+    def ask(self, route: Route, has: set[tuple[Route, int]]) -> list[int]:
+        """Make a request as the agent does; gives the versions that were asked."""
+        asked = []
+        for version in self.versions.order(route, self.now):
+            asked.append(version)
+            there = (route, version) in has
+            self.hear(route, version, 200 if there else 404)
+            if there:
+                break
+        return asked
+
+    def lose(self, route: Route, version: int, others: Route = Route.CALL) -> None:
+        """Give all the evidence there has to be."""
+        for _ in range(MISSES - 1):
+            self.hear(route, version, 404)
+        self.hear(others, others.versions[-1], 200)
+        self.now += SPAN
+        self.hear(route, version, 404)
+
+
+def test_a_query_is_asked_by_the_version_whose_delegation_every_agent_reads():
+    versions = Versions()
+    assert versions.order(Route.QUERY, 0.0) == (2, 3)
+    assert versions.order(Route.DELEGATION, 0.0) == (2,)
+    assert versions.order(Route.SYNC_CALL, 0.0) == (4, 3)
+    assert versions.settled
+
+
+def test_a_network_without_a_version_is_found_out_once():
+    script = Script()
+    has = {(Route.QUERY, 3), (Route.SYNC_CALL, 4)}
+    for _ in range(int(SPAN)):
+        assert script.ask(Route.QUERY, has) == [2, 3]
+        script.now += 1.0
+    assert script.changes == []
+    assert script.versions.state(Route.QUERY, 2) == "doubted"
+    assert script.ask(Route.QUERY, has) == [2, 3]
+    assert script.changes == [Change(Route.QUERY, 2, False, 3)]
+    assert script.ask(Route.QUERY, has) == [3]
+    assert script.versions.uses(Route.QUERY) == 3
+    assert script.versions.changes[Route.QUERY] == 1
+    assert not script.versions.settled
+
+
+def test_two_404s_on_the_synchronous_call_change_nothing():
+    script = Script()
+    for _ in range(2):
+        for version in (4, 3):
+            script.hear(Route.SYNC_CALL, version, 404)
+        script.hear(Route.QUERY, 2, 200)
+        script.now += SPAN
+    assert script.versions.order(Route.SYNC_CALL, script.now) == (4, 3)
+    script.hear(Route.SYNC_CALL, 4, 200)
+    script.hear(Route.SYNC_CALL, 3, 202)
+    assert script.versions.settled
+    assert script.changes == []
+
+
+def test_many_404s_in_a_moment_change_nothing():
+    script = Script()
+    for _ in range(1000):
+        script.hear(Route.SYNC_CALL, 4, 404)
+        script.hear(Route.QUERY, 2, 200)
+    script.now += SPAN - 0.1
+    script.hear(Route.SYNC_CALL, 4, 404)
+    assert script.changes == []
+
+
+def test_404s_for_all_that_is_asked_change_nothing():
+    script = Script()
+    for _ in range(50):
+        for route in Route:
+            for version in route.versions:
+                script.hear(route, version, 404)
+        script.now += 7.0
+    assert script.changes == []
+    assert script.versions.order(Route.SYNC_CALL, script.now) == (4, 3)
+
+
+@pytest.mark.parametrize("status", SILENT)
+def test_an_answer_of_something_in_front_is_no_evidence_for_others(status):
+    script = Script()
+    for _ in range(10):
+        script.hear(Route.SYNC_CALL, 4, 404)
+        script.hear(Route.QUERY, 2, status)
+        script.now += SPAN
+    assert script.changes == []
+
+
+@pytest.mark.parametrize("status", PROOFS)
+def test_an_answer_of_the_version_itself_ends_all_doubt(status):
+    script = Script()
+    for _ in range(20):
+        script.hear(Route.QUERY, 2, 404)
+        script.hear(Route.QUERY, 3, 200)
+        script.now += SPAN
+        script.hear(Route.QUERY, 2, status)
+        assert script.versions.settled
+    assert script.changes == []
+
+
+def test_a_path_that_read_state_refuses_is_no_missing_version():
+    script = Script()
+    script.hear(Route.QUERY, 2, 404)
+    for _ in range(10):
+        script.hear(Route.READ_STATE, 3, 404, b"Invalid path requested.")
+        script.hear(Route.DELEGATION, 2, 404, b"Invalid path requested.")
+        script.now += SPAN
+    assert script.changes == []
+    assert script.versions.state(Route.READ_STATE, 3) == "present"
+    # for a query these are only words
+    for _ in range(MISSES):
+        script.hear(Route.QUERY, 2, 404, b"Invalid path requested.")
+    assert script.versions.state(Route.QUERY, 2) == "missing"
+
+
+def test_a_missing_version_is_looked_at_once_a_minute_and_comes_back():
+    script = Script()
+    script.lose(Route.QUERY, 2)
+    assert script.versions.order(Route.QUERY, script.now) == (3, 2)
+    script.now += LOOK_AGAIN
+    assert script.versions.order(Route.QUERY, script.now) == (2, 3)
+    assert script.versions.order(Route.QUERY, script.now) == (3, 2), "one look"
+    script.hear(Route.QUERY, 2, 404)
+    script.now += LOOK_AGAIN - 1
+    assert script.versions.order(Route.QUERY, script.now) == (3, 2)
+    script.now += 1
+    assert script.ask(Route.QUERY, {(Route.QUERY, 2)}) == [2]
+    assert script.changes[1:] == [Change(Route.QUERY, 2, True, 2)]
+    assert script.versions.order(Route.QUERY, script.now) == (2, 3)
+    assert script.versions.settled
+    assert script.versions.changes[Route.QUERY] == 2
+
+
+def test_where_the_synchronous_call_is_gone_only_looks_ask_for_it():
+    script = Script()
+    script.lose(Route.SYNC_CALL, 4)
+    assert script.versions.order(Route.SYNC_CALL, script.now) == (3, 4)
+    script.lose(Route.SYNC_CALL, 3)
+    assert script.changes == [Change(Route.SYNC_CALL, 4, False, 3), Change(Route.SYNC_CALL, 3, False, None)]
+    assert script.versions.uses(Route.SYNC_CALL) is None
+    assert script.versions.order(Route.SYNC_CALL, script.now) == ()
+    script.now += LOOK_AGAIN
+    assert script.ask(Route.SYNC_CALL, set()) == [4, 3]
+    assert script.versions.order(Route.SYNC_CALL, script.now) == ()
+    script.now += LOOK_AGAIN
+    assert script.ask(Route.SYNC_CALL, {(Route.SYNC_CALL, 3)}) == [4, 3]
+    assert script.versions.order(Route.SYNC_CALL, script.now) == (3, 4)
+
+
+def test_where_all_versions_of_a_query_are_gone_all_are_asked():
+    script = Script()
+    script.lose(Route.QUERY, 2)
+    script.lose(Route.QUERY, 3)
+    assert script.versions.uses(Route.QUERY) is None
+    assert script.ask(Route.QUERY, set()) == [2, 3]
+    assert script.ask(Route.QUERY, {(Route.QUERY, 3)}) == [2, 3]
+    assert script.versions.uses(Route.QUERY) == 3
+
+
+def test_every_route_has_a_name_for_logs_and_metrics():
+    assert [route.label for route in Route] == ["query", "read_state", "delegation", "sync_call", "call"]

@@ -1,0 +1,126 @@
+"""Clients get certificates that every agent can verify, whatever versions the network has.
+
+The devnet gives delegations as mainnet does: flat by v2, a shard by v3 (dfinity/ic,
+``rs/http_endpoints/public/src/query.rs`` and ``read_state/canister.rs``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cbor2
+import pytest
+from twisted.internet.defer import Deferred, succeed
+
+from icwsgw.agent.versions import SPAN
+from icwsgw.ic.certificate import decode_certificate, verify_certificate
+from icwsgw.ic.delegations import read_delegation
+from tests.memory.world import ECHO_ID, World
+
+
+class Network(World):
+    """A world whose network loses versions.
+
+    :ivar gone: ends of paths that answer 404
+    :ivar asked: ends of the paths that were asked
+    """
+
+    def __init__(self, *gone: str, **options: Any) -> None:
+        self.gone = gone
+        self.asked: list[str] = []
+        super().__init__(start=False, verify=True, verify_batches=True, **options)
+        answer = self.transport.handler
+
+        def handle(method: str, path: str, body: bytes) -> Deferred[Any]:
+            kind = "/".join([path.split("/")[2], path.split("/")[-1]])
+            self.asked.append(kind)
+            return succeed((404, {}, b"")) if kind in self.gone else answer(method, path, body)
+
+        self.transport.handler = handle
+        self.agent.start()
+        self.gateway.start()
+        self.run(0.1)
+
+    def exchange(self, messages: int = 30) -> bool:
+        """Open a client, send it messages and have them back.
+
+        :returns: whether agents that know the flat form alone can verify all that it got
+        """
+        client = self.client()
+        certificates: list[bytes] = []
+        handle = client.handle
+
+        def look(payload: bytes, now_ns: int) -> Any:
+            fields = cbor2.loads(payload)
+            if "cert" in fields:
+                certificates.append(fields["cert"])
+            return handle(payload, now_ns)
+
+        client.handle = look  # type: ignore[method-assign]
+        self.until(lambda: client.opened)
+        wanted = [b"%d" % number for number in range(messages)]
+        for content in wanted:
+            client.send(content)
+        self.until(lambda: client.received == wanted, 60)
+        assert client.close_code is None
+        assert len(certificates) > messages
+        forms = [self.flat(data) for data in set(certificates)]
+        return all(forms)
+
+    def flat(self, data: bytes) -> bool:
+        root_key = self.replica.root_key_der
+        verify_certificate(data, root_key_der=root_key, canister_id=ECHO_ID, now_ns=self.now_ns())
+        delegation = decode_certificate(data).delegation
+        assert delegation is not None
+        return read_delegation(delegation).flat
+
+
+def test_where_v2_is_there_certificates_reach_clients_as_they_are() -> None:
+    world = Network()
+    assert world.exchange()
+    assert world.agent.readable.replaced == 0
+    assert {kind for kind in world.asked if kind.endswith("query")} == {"v2/query"}
+    assert "v2/read_state" not in world.asked
+
+
+def test_the_day_v2_queries_are_gone() -> None:
+    world = Network()
+    assert world.exchange()
+    world.gone = ("v2/query",)
+    for _ in range(3):
+        assert world.exchange()
+        world.run(SPAN / 2, 0.1)
+    assert world.agent.readable.replaced > 0
+    assert "v2/read_state" not in world.asked, "what was kept is enough"
+    assert world.agent.api_versions["query"] == 3
+
+
+def test_a_network_that_never_had_v2_queries_is_asked_for_a_delegation() -> None:
+    world = Network("v2/query")
+    assert world.exchange()
+    assert world.agent.readable.fetches == {"ok": 1, "failed": 0}
+    assert world.asked.count("v2/read_state") == 1
+    assert world.agent.readable.concern() is None
+
+
+def test_when_nothing_gives_the_older_form_clients_that_read_the_newer_are_served() -> None:
+    world = Network("v2/query", "v2/read_state")
+    assert not world.exchange()
+    assert "1 canister" in str(world.agent.readable.concern())
+    world.gone = ("v2/query",)
+    world.run(60, 0.1)
+    assert world.exchange()
+    # what was kept lasts as long as it verifies
+    world.gone = ("v2/query", "v2/read_state")
+    world.run(900, 1.0)
+    assert world.exchange()
+    assert world.agent.readable.concern() is None
+
+
+@pytest.mark.parametrize("delegation", ["none", "legacy"])
+def test_other_networks_are_left_alone(delegation: str) -> None:
+    world = World(delegation=delegation, verify=True)
+    (client,) = world.open()
+    client.echoes(b"there and back")
+    assert world.agent.readable.replaced == 0
+    assert world.agent.readable.concern() is None
