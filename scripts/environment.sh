@@ -18,7 +18,8 @@ find_python() {
 }
 
 # prepare_venv FOLDER PYTHON [EXTRA,...]: create the environment where it is missing, install where setup.cfg has
-# changed since. The project is installed in place, so that its sources are what runs.
+# changed since. The project is installed in place, so that its sources are what runs. With LOWEST=yes its
+# dependencies are the lowest versions that setup.cfg allows.
 prepare_venv() {
     local folder=$1 python=$2 extras=${3:+[$3]} stamp
     stamp="$folder/.installed${3:+-${3//,/-}}"
@@ -30,7 +31,12 @@ prepare_venv() {
         "$python" -m venv "$folder" || fail "$python cannot make virtual environments (Debian: apt-get install python3-venv)"
     fi
     echo "installing into $folder"
-    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".$extras"
+    local constraints=()
+    if [ "${LOWEST:-no}" = yes ]; then
+        "$folder/bin/python" scripts/lowest.py >"$folder/lowest.txt"
+        constraints=(--constraint "$folder/lowest.txt")
+    fi
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "${constraints[@]}" --editable ".$extras"
     # An editable install leaves out twisted.plugins, which other packages share; twistd looks along the path.
     pwd >"$("$folder/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/icwsgw-checkout.pth"
     touch "$stamp"
