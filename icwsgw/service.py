@@ -43,7 +43,7 @@ from icwsgw.observe.collector import load_tracing, parse_collector, trace_level
 from icwsgw.observe.health import Health
 from icwsgw.observe.labels import RELOAD_OUTCOMES
 from icwsgw.observe.lag import LagSampler
-from icwsgw.observe.logs import get_logger, lines_unwritable, lines_written
+from icwsgw.observe.logs import get_logger, lines_lost, lines_written
 from icwsgw.observe.metrics import Metrics
 from icwsgw.observe.recent import Recent
 from icwsgw.server.endpoints import ListeningService, listening_service
@@ -208,7 +208,7 @@ class GatewayService(MultiService):
         metrics.tls_reloads.set_function(self._tls_reloads)
         metrics.log_lines.set_function(lambda: lines_written.values)
         metrics.log_lines_dropped.set_function(
-            lambda: {"repeated": self.gateway.context.repeats.left_out, "unwritable": lines_unwritable.value}
+            lambda: {"repeated": self.gateway.context.repeats.left_out, **lines_lost()}
         )
         self.health.add_concern(readable.concern)
         self.health.add_concern(self._order_concern)

@@ -23,12 +23,13 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "icwsgw"
 
 # What each unit may import from this package, besides itself. OPTIONS are the modules about the operator's words.
-LEAVES = {"errors", "_version", "clock"}
+LEAVES = {"errors", "_version", "clock", "directories"}
 OPTIONS = {"addresses", "options", "client_limits", "log_options", "config", "sources"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "_version": set(),
     "clock": set(),
+    "directories": set(),
     "fastpoll": set(),
     "fastsend": set(),
     "starting": {"errors"},

@@ -1,7 +1,7 @@
 """What ``--prometheus-endpoint`` serves: metrics, health for probes, and a page for people.
 
     /metrics        Prometheus text, or OpenMetrics when asked for
-    /health/live    200 as long as the event loop runs
+    /health/live    200 as long as the event loop runs and, of several workers, one answers; else 503 with the reason
     /health/ready   200, or 503 with a reason a line
     /health         as /health/live (the original's exporter answers it so)
     /               the status page for browsers (icwsgw.admin.page); the metrics for everybody else
@@ -34,6 +34,7 @@ from icwsgw.observe.health import Health
 MAX_CONNECTIONS = 256
 MAX_IGNORED = 64 << 10
 
+_LIVE = ("/health", "/health/live")
 _TEXT = b"text/plain; charset=utf-8"
 _HTML = b"text/html; charset=utf-8"
 _JSON = b"application/json"
@@ -50,9 +51,17 @@ class Admin:
     """The answers, apart from HTTP: a path and an Accept header in, status, content type and body out.
 
     :param document: gives the status document, asked for when somebody looks
+    :param stuck: why restarting the gateway would help, or None; that the event loop runs is proved by an answer
     """
 
-    def __init__(self, registry: CollectorRegistry, health: Health, document: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        health: Health,
+        document: Callable[[], Mapping[str, Any]],
+        stuck: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self._stuck = stuck
         self._registry = registry
         self._health = health
         self._document = document
@@ -60,8 +69,9 @@ class Admin:
     def answer(self, path: str, accept: str) -> tuple[int, bytes, bytes]:
         """Answer a GET request."""
         path = path.rstrip("/")
-        if path in ("/health", "/health/live"):
-            return 200, _TEXT, b"OK\n"
+        if path in _LIVE:
+            reason = self._stuck()
+            return (200, _TEXT, b"OK\n") if reason is None else (503, _TEXT, f"{reason}\n".encode())
         if path == "/health/ready":
             return self._ready()
         if path == "/status.json":
@@ -76,6 +86,11 @@ class Admin:
         if path:
             return 404, _TEXT, b"There is /metrics, /status.json, /health/live, /health/ready and / here.\n"
         return 200, _HTML, page(self._document()).encode()
+
+    @staticmethod
+    def is_probe(path: str) -> bool:
+        """Whether a request asks for health, which is answered from what is known already."""
+        return path.rstrip("/") in (*_LIVE, "/health/ready")
 
     @staticmethod
     def shows_status(path: str, accept: str) -> bool:
@@ -111,6 +126,10 @@ class AdminResource:
     def shows_status(self, request: Any) -> bool:
         """Whether the status document will be asked for to answer a request."""
         return self._admin.shows_status(*_asked(request))
+
+    def is_probe(self, request: Any) -> bool:
+        """Whether a request asks for health."""
+        return self._admin.is_probe(_asked(request)[0])
 
     def render(self, request: Any) -> bytes:
         """Answer a request."""

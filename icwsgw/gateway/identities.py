@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from icwsgw.directories import make_private_directory
 from icwsgw.errors import ConfigError, FormatError
 from icwsgw.ic.identity import Ed25519Identity
 
@@ -116,7 +117,7 @@ def _read(path: Path, warn: Callable[[str], None]) -> bytes | None:
 def _create(path: Path, data: bytes) -> None:
     temporary = None
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(path.parent)
         descriptor, temporary = tempfile.mkstemp(prefix=".key_pair-", dir=path.parent)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)

@@ -46,8 +46,8 @@ LOOKUPS = ("hit", "miss")
 CONNECTION_STATES = ("busy", "idle", "connecting")
 FETCH_OUTCOMES = RELOAD_OUTCOMES = ("ok", "failed")
 LINE_LEVELS = ("debug", "info", "warn", "error", "critical")
-#: Why a line is not in the log: there were too many like it in a minute, or it could not be written.
-LINE_LOSSES = ("repeated", "unwritable")
+#: Why a line is not in the log: there were too many like it in a minute, nobody read the log, or writing has failed.
+LINE_LOSSES = ("repeated", "unread", "unwritable")
 
 #: Seconds. Network round trips: fine where queries and calls live.
 ROUND_TRIP = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 2.0, 3.5, 5.0, 10.0, 30.0)

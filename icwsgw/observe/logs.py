@@ -15,6 +15,7 @@ application, which is before twistd starts its log.
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import time
@@ -36,9 +37,11 @@ from twisted.python.failure import Failure
 from twisted.python.logfile import LogFile
 from zope.interface import implementer
 
+from icwsgw.directories import make_private_directory
 from icwsgw.observe.labels import LINE_LEVELS
 from icwsgw.observe.levels import CRITICAL, DEBUG, ERROR, INFO, OFF, WARN, Levels
-from icwsgw.observe.meters import Counter, LabelledCounter
+from icwsgw.observe.meters import LabelledCounter
+from icwsgw.observe.writer import Line, Writer, to_stream
 
 _NAMESPACE = "icwsgw."
 _OURS = {
@@ -202,23 +205,24 @@ def _iso(stamp: float) -> str:
 FORMATS: dict[str, Callable[[float, str, str, LogEvent, str, str], str]] = {"text": text_line, "json": json_line}
 
 
-#: Lines of this process's main log by level, and those that could not be written.
+#: Lines of this process's main log by level.
 lines_written = LabelledCounter(LINE_LEVELS)
-lines_unwritable = Counter()
 
 
 @implementer(ILogObserver)
-class Lines:
-    """Makes lines of events; a subclass says where they are written.
+class LineObserver:
+    """Makes lines of events.
 
+    :param put: takes the lines; does not block, see :mod:`icwsgw.observe.writer`
     :param levels: which events
     :param format: ``text`` or ``json``
     :param counts: whether its lines are those of :data:`lines_written`
     :ivar levels: which events, from now on
     """
 
-    def __init__(self, levels: Levels, format: str, counts: bool) -> None:
+    def __init__(self, put: Callable[[Line], None], levels: Levels, format: str = "text", counts: bool = False) -> None:
         self._counts = counts
+        self._put = put
         self.levels = levels
         self._format = FORMATS[format]
 
@@ -257,31 +261,7 @@ class Lines:
 
         :param level: by name
         """
-        raise NotImplementedError
-
-
-class LineObserver(Lines):
-    """Writes events as lines to a stream.
-
-    :param stream: takes ``write(str)`` and ``flush()``
-    """
-
-    def __init__(self, stream: TextIO | LogFile, levels: Levels, format: str = "text", counts: bool = False) -> None:
-        super().__init__(levels, format, counts)
-        self._stream = stream
-
-    def write(self, line: str, level: str = "info") -> None:
-        """Write a ready line; one that cannot be written (a full disk) is counted and lost, clients go on."""
-        try:
-            try:
-                self._stream.write(line + "\n")
-            except UnicodeEncodeError as error:
-                # a terminal, or a locale, of another encoding than UTF-8
-                plain = line.encode(error.encoding, "backslashreplace").decode(error.encoding)
-                self._stream.write(plain + "\n")
-            self._stream.flush()
-        except OSError:
-            lines_unwritable.inc()
+        self._put(Line(line, level))
 
 
 class _Sinks:
@@ -290,8 +270,9 @@ class _Sinks:
     ``levels`` is the main log's without :func:`override_levels`.
     """
 
-    main: Lines | None = None
+    main: LineObserver | None = None
     file: LineObserver | None = None
+    writers: tuple[Writer, ...] = ()
     levels: Levels = Levels()
 
 
@@ -381,19 +362,18 @@ def make_observer(
     observers: list[object] = []
     _Sinks.file = None
     _Sinks.levels = levels
-    if options.get("syslog"):
-        from icwsgw.observe.syslog import SyslogObserver
-
-        _Sinks.main = SyslogObserver(options.get("prefix") or "twistd", levels, format)
-    else:
-        _Sinks.main = LineObserver(_main_stream(options), levels, format, counts=True)
+    write = _to_main(options, format)
+    writers = [Writer(write, _notice(format))]
+    _Sinks.main = LineObserver(writers[0].put, levels, format, counts=True)
     observers.append(_Sinks.main)
     if file_levels is not None and traces is not None and _wants_any(file_levels):
-        traces.mkdir(mode=0o700, parents=True, exist_ok=True)
-        stream = (traces / f"gateway_{int(now() * 1000)}.log").open("a", encoding="utf-8")
+        make_private_directory(traces)
+        stream = _open_log(traces / f"gateway_{int(now() * 1000)}.log")
         sinks.append(file_levels)
-        _Sinks.file = LineObserver(stream, file_levels, "json")
+        writers.append(Writer(to_stream(stream), _notice("json")))
+        _Sinks.file = LineObserver(writers[1].put, file_levels, "json")
         observers.append(_Sinks.file)
+    _Sinks.writers = tuple(writers)
     set_levels(*sinks)
     return observers[0] if len(observers) == 1 else LogPublisher(*observers)  # type: ignore[arg-type]
 
@@ -402,10 +382,39 @@ def _wants_any(levels: Levels) -> bool:
     return min((levels.default, *levels.components.values())) < OFF
 
 
-def _main_stream(options: Mapping[str, Any]) -> TextIO | LogFile:
+def lines_lost() -> dict[str, int]:
+    """How many lines of this process were not written, by the reason in the metric.
+
+    :return: ``unread``: the log was not read, or its disk hangs; ``unwritable``: writing has failed
+    """
+    return {
+        "unread": sum(writer.dropped for writer in _Sinks.writers),
+        "unwritable": sum(writer.failed for writer in _Sinks.writers),
+    }
+
+
+def _notice(format: str) -> Callable[[int], Line]:
+    """Make the line that says that others were dropped."""
+
+    def notice(count: int) -> Line:
+        fields = {"icws_fields": Fields(count=count, **_mark)}
+        text = "lines were dropped: the log was not read, or not written, for a while"
+        return Line(FORMATS[format](time.time(), "warn", "log", fields, text, ""), "warn")
+
+    return notice
+
+
+def _to_main(options: Mapping[str, Any], format: str) -> Callable[[Line], None]:
+    if options.get("syslog"):
+        from icwsgw.observe.syslog import to_syslog
+
+        return to_syslog(options.get("prefix") or "twistd", format)
     name = options.get("logfile")
     if name == "-" or (not name and options.get("nodaemon", True)):
         # twistd replaces sys.stdout by its log, so the stream itself is kept here.
-        return sys.stdout
-    file: LogFile = LogFile.fromFullPath(name or "twistd.log")
-    return file
+        return to_stream(sys.stdout)
+    return to_stream(LogFile.fromFullPath(name or "twistd.log"))
+
+
+def _open_log(path: Path) -> TextIO:
+    return open(path, "a", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o640))

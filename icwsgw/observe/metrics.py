@@ -42,6 +42,16 @@ _RELOADS = (
     labels.RELOAD_OUTCOMES,
 )
 _RELOADS_ADVICE = "failed: the log has the reason, and the configuration before is still in use."
+_LOST = (
+    "icws_log_lines_dropped_total",
+    "Lines that are not in the log, by reason",
+    "reason",
+    labels.LINE_LOSSES,
+)
+_LOST_ADVICE = (
+    "repeated: too many alike in a minute, the log tells how many of which. "
+    "unread: whatever reads the log has stopped, or its disk hangs. unwritable: the disk is full."
+)
 
 
 class Metrics(NetworkMetrics):
@@ -304,14 +314,7 @@ class Metrics(NetworkMetrics):
             "counter",
             advice="error: something does not work. critical: a fault of the program.",
         )
-        self.log_lines_dropped = self._gauges(
-            "icws_log_lines_dropped_total",
-            "Lines that are not in the log: too many like them in a minute, or it could not be written",
-            "reason",
-            labels.LINE_LOSSES,
-            "counter",
-            advice="repeated: the log tells how many of which. unwritable: the disk is full.",
-        )
+        self.log_lines_dropped = self._gauges(*_LOST, "counter", advice=_LOST_ADVICE)
         build = Gauge()
         build.set(1)
         versions = {"version": __version__, "python": platform.python_version(), "twisted": twisted.__version__}
@@ -371,4 +374,8 @@ class SupervisorMetrics(Declaring):
         )
         # a reload is asked of the supervisor; its workers count none
         self.reloads = self._counters(*_RELOADS, advice=_RELOADS_ADVICE)
+        # the supervisor writes lines too: its own, and those of its workers where there is a log file
+        self.log_lines_dropped = self._gauges(*_LOST, "counter", advice=_LOST_ADVICE)
+        # the supervisor writes lines too: its own, and those of its workers where there is a log file
+        self.log_lines_dropped = self._gauges(*_LOST, "counter", advice=_LOST_ADVICE)
         registry.register(Exposition(self.declared))

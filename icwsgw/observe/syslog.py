@@ -7,10 +7,10 @@ info, and whatever --log-level says of it; this one writes the lines that anothe
 from __future__ import annotations
 
 import syslog
+from collections.abc import Callable
 from typing import Final
 
-from icwsgw.observe.levels import Levels
-from icwsgw.observe.logs import Lines
+from icwsgw.observe.writer import Line
 
 _PRIORITIES: Final = {
     "debug": syslog.LOG_DEBUG,
@@ -21,23 +21,22 @@ _PRIORITIES: Final = {
 }
 
 
-class SyslogObserver(Lines):
-    """Writes events to syslog, with the number of the process; each line of a traceback by itself.
+def to_syslog(prefix: str, format: str) -> Callable[[Line], None]:
+    """Give a function that writes lines to syslog, with the number of the process; a traceback's lines one by one.
+
+    It blocks while the system's logger is stopped, and whether a line has arrived is not known.
 
     :param prefix: what the lines begin with, of twistd's ``--prefix``
-    :param levels: which events
     :param format: ``text`` or ``json``
     """
+    # syslog has a time of its own, which stands before
+    timed = format == "text"
+    syslog.openlog(prefix, syslog.LOG_PID, syslog.LOG_USER)
 
-    def __init__(self, prefix: str, levels: Levels, format: str) -> None:
-        super().__init__(levels, format, counts=True)
-        # syslog has a time of its own, which stands before
-        self._timed = format == "text"
-        syslog.openlog(prefix, syslog.LOG_PID, syslog.LOG_USER)
-
-    def write(self, line: str, level: str = "info") -> None:
-        """Write a ready line; whether it has arrived is not known."""
-        priority = _PRIORITIES.get(level, syslog.LOG_INFO)
-        text = line.partition(" ")[2] if self._timed else line
+    def write(line: Line) -> None:
+        priority = _PRIORITIES.get(line.level, syslog.LOG_INFO)
+        text = line.text.partition(" ")[2] if timed else line.text
         for part in text.split("\n"):
             syslog.syslog(priority, part)
+
+    return write

@@ -9,11 +9,13 @@ A worker is a process of its own, not a fork: it begins with ``python -m icwsgw.
 and the worker ends too. What is said over the pipes is one JSON object a line::
 
     supervisor -> worker   the orders, as the first line; then
+                           {"do": "say"}: whether it is well
                            {"do": "report", "number": n, "status": wanted}    {"do": "reload", "config": ...}
                            {"do": "drain", "window": seconds}    {"do": "hurry"}
                            {"do": "replaced", "canister", "sender", "at", "own"}
                            {"do": "ask", "number": n, "what": {...}}
-    worker -> supervisor   {"said": "ready"}    {"said": "report", "number": n, ...}
+    worker -> supervisor   {"said": "ready"}    {"said": "well", "findings": ...}
+                           {"said": "report", "number": n, ...}
                            {"said": "answer", "number": n, "answer": {...}}: null where it has failed
                            {"said": "deaf"}: it does not accept any more
                            {"said": "accepted", "canister", "sender", "at"}: a client was accepted by its canister,

@@ -1,8 +1,12 @@
 """The supervisor's workers: started, listened to, started again when they die, drained.
 
 A worker that dies takes its own clients with it and nobody else's. It is started again at once when it had lived for a
-while, and with growing pauses when it had not, so that a fault at the start does not cost a core. A worker that says
-nothing for :data:`SILENCE` seconds hangs, and is killed.
+while, and with growing pauses when it had not, so that a fault at the start does not cost a core.
+
+A worker is asked at every look, each :data:`LOOK_PERIOD` seconds, whether it is well. One that has not answered until
+the next look is silent: nobody waits for it, and it is not counted as ready. One that has left three questions
+unanswered hangs, and is killed. What counts are looks and not seconds: a machine that slept, or a supervisor that was
+stopped, must not take all its workers for dead.
 """
 
 from __future__ import annotations
@@ -26,9 +30,12 @@ from icwsgw.workers.orders import ANSWERS_FD, ORDERS_FD
 from icwsgw.workers.questions import Questions
 from icwsgw.workers.status import Statuses
 
-#: Seconds between two reports that are asked for without anybody wanting them, and the longest silence.
-REPORT_PERIOD: Final = 5.0
-SILENCE: Final = 30.0
+#: Seconds between two looks at the workers, and looks between two reports that nobody has asked for.
+LOOK_PERIOD: Final = 2.0
+REPORT_EVERY: Final = 3
+#: Looks since a worker's last word, this one included: from when on it is silent, is of no use to anybody, and hangs.
+#: At the last it is killed, 6 to 8 seconds after it began to hang.
+SILENT, USELESS, HANGS = 2, 3, 4
 #: Seconds a process may take from its start to its first word.
 START: Final = 120.0
 #: Seconds that somebody who wants reports waits for them.
@@ -57,6 +64,8 @@ class Worker(ProcessProtocol):
     :ivar deaf: it does not accept any more
     :ivar findings: of its health, as last reported
     :ivar reported: number of its last report
+    :ivar unanswered: looks since it last said something
+    :ivar killed: when it was killed since it hangs, None if it was not
     """
 
     def __init__(self, pool: WorkerPool, number: int, orders: bytes) -> None:
@@ -66,11 +75,17 @@ class Worker(ProcessProtocol):
         self.number = number
         self.process: Any = None
         self.started = pool.clock.seconds()
-        self.heard = self.started
+        self.unanswered = 0
+        self.killed: float | None = None
         self.ready = False
         self.deaf = False
         self.reported = 0
         self.findings: list[Finding] = [Finding("starting", "not ready yet")]
+
+    @property
+    def silent(self) -> bool:
+        """Whether it serves clients but does not answer, so that it is of no use to wait for it."""
+        return self.ready and self.unanswered >= SILENT
 
     @property
     def pid(self) -> int:
@@ -99,7 +114,7 @@ class Worker(ProcessProtocol):
     def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N802, N803
         """Take what the process says."""
         if childFD == ANSWERS_FD:
-            self.heard = self._pool.clock.seconds()
+            self.unanswered = 0
             self._splitter.feed(data)
         else:
             self._pool.output(data, self.number)
@@ -113,7 +128,9 @@ class Worker(ProcessProtocol):
 
     def _said(self, answer: dict[str, Any]) -> None:
         what = answer["said"]
-        if what == "ready":
+        if what == "well":
+            self.findings = [Finding(*finding) for finding in answer["findings"]]
+        elif what == "ready":
             self.ready = True
             _log.info("worker is ready", number=self.number, pid=self.pid)
         elif what == "report":
@@ -165,6 +182,7 @@ class WorkerPool:
         self._restarting: dict[int, Timer] = {}
         self._wanted: list[tuple[int, Deferred[None]]] = []
         self._number = 0
+        self._looks = 0
         self._empty: Deferred[None] | None = None
         self._all_deaf: Deferred[None] | None = None
         self._killing: Timer | None = None
@@ -175,7 +193,7 @@ class WorkerPool:
         """Start the workers."""
         for number in range(self.count):
             self._start(number)
-        self._loop.start(REPORT_PERIOD, now=False)
+        self._loop.start(LOOK_PERIOD, now=False)
 
     @property
     def ready(self) -> int:
@@ -198,11 +216,29 @@ class WorkerPool:
             for name, reason in worker.findings
             if reason is not None
         }
+        reasons |= {"silent: it does not answer" for worker in self.workers.values() if worker.silent}
         return "; ".join([f"{ready} of {self.count} workers are ready", *sorted(reasons)])
+
+    def stuck(self) -> str | None:
+        """Why restarting the whole gateway would help, or None.
+
+        A worker that hangs is replaced, and costs its own clients only. That does not help where all hang, or where one
+        that was killed does not end (a hung disk), whose place nobody can take.
+        """
+        if self.draining:
+            return None
+        now = self.clock.seconds()
+        workers = self.workers.values()
+        stay = [w.number for w in workers if w.killed is not None and now - w.killed > KILL_AFTER]
+        if stay:
+            return f"worker {stay[0]} hangs, and does not end though it was killed"
+        if workers and all(worker.ready and worker.unanswered >= USELESS for worker in workers):
+            return "no worker answers"
+        return None
 
     @staticmethod
     def _content(worker: Worker) -> bool:
-        return worker.ready and all(finding.reason is None for finding in worker.findings)
+        return worker.ready and not worker.silent and all(finding.reason is None for finding in worker.findings)
 
     def refresh(self, status: bool = False) -> Deferred[None]:
         """Have every worker report; fires when all have, or after :data:`REPORT_PATIENCE` without some.
@@ -220,7 +256,7 @@ class WorkerPool:
     def ask(self, what: Mapping[str, Any]) -> Deferred[Replies]:
         """Put a question to all; see :mod:`icwsgw.admin.control` for what may be asked."""
         tells = {number: worker.tell for number, worker in self.workers.items()}
-        ready = {number for number, worker in self.workers.items() if worker.ready}
+        ready = {number for number, worker in self.workers.items() if worker.ready and not worker.silent}
         return self.questions.ask(what, self.count, tells, ready)
 
     def tell(self, order: Mapping[str, Any]) -> None:
@@ -337,11 +373,21 @@ class WorkerPool:
 
     def _look(self) -> None:
         now = self.clock.seconds()
+        self._looks += 1
         for worker in list(self.workers.values()):
-            if now - worker.heard > (SILENCE if worker.ready else START):
+            worker.unanswered += 1
+            hangs = worker.unanswered >= HANGS if worker.ready else now - worker.started > START
+            if hangs and worker.killed is None:
                 _log.error("worker hangs, it is killed", number=worker.number, pid=worker.pid)
+                worker.killed = now
                 worker.kill()
-        self._ask(status=True)
+            if worker.silent:
+                self.questions.lost(worker.number)
+        self._check_reports()
+        if self._looks % REPORT_EVERY:
+            self.tell({"do": "say"})
+        else:
+            self._ask(status=True)
 
     def _ask(self, status: bool) -> int:
         self._number += 1
@@ -350,7 +396,7 @@ class WorkerPool:
 
     def _check_reports(self) -> None:
         # one that is not ready yet has not begun to read
-        asked = [worker.reported for worker in self.workers.values() if worker.ready]
+        asked = [worker.reported for worker in self.workers.values() if worker.ready and not worker.silent]
         self._answer(min(asked, default=self._number))
 
     def _answer(self, number: int) -> None:

@@ -58,7 +58,9 @@ class Obedience:
         """Do one thing."""
         service = self._service
         what = order["do"]
-        if what == "report":
+        if what == "say":
+            self._answer({"said": "well", "findings": self._findings()})
+        elif what == "report":
             self._answer({"said": "report", "number": order["number"], **self.report(bool(order.get("status")))})
         elif what == "replaced":
             self._replaced(order["canister"], order["sender"], order["at"], bool(order["own"]))
@@ -81,9 +83,12 @@ class Obedience:
         """
         return {
             **({"status": self._service.status.document()} if status else {}),
-            "findings": [list(finding) for finding in self._service.health.findings()],
+            "findings": self._findings(),
             "families": snapshot(self._service.metrics.registry),
         }
+
+    def _findings(self) -> list[list[Any]]:
+        return [list(finding) for finding in self._service.health.findings()]
 
     def _asked(self, what: Mapping[str, Any]) -> dict[str, Any] | None:
         try:

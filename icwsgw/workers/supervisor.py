@@ -34,7 +34,7 @@ from icwsgw.config import GatewayConfig
 from icwsgw.gateway.identities import load_or_create_key_file
 from icwsgw.notifying import stop_patience
 from icwsgw.observe.health import Health
-from icwsgw.observe.logs import get_logger, override_levels, pass_on
+from icwsgw.observe.logs import get_logger, lines_lost, override_levels, pass_on
 from icwsgw.observe.metrics import SupervisorMetrics
 from icwsgw.observe.recent import Recent
 from icwsgw.server.endpoints import listening_service
@@ -96,6 +96,7 @@ class SupervisorService(MultiService):
         self.metrics = SupervisorMetrics(self._own)
         self.metrics.workers.set_function(lambda: self.pool.ready)
         self.metrics.restarts.set_function(lambda: self.pool.restarts)
+        self.metrics.log_lines_dropped.set_function(lines_lost)
         self.health = Health()
         self.health.add("workers", self.pool.state)
         self.health.add("draining", lambda: "the gateway is shutting down" if self.pool.draining else None)
@@ -103,7 +104,7 @@ class SupervisorService(MultiService):
         if config.prometheus_endpoint:
             registry = CollectorRegistry(auto_describe=False)
             registry.register(self.pool.metrics)
-            admin = Admin(registry, self.health, self.status.document)
+            admin = Admin(registry, self.health, self.status.document, self.pool.stuck)
             site = AdminSite(admin, reactor)
             site.resource = FreshAdminResource(admin, self._refresh)
             self._add(listening_service(config.prometheus_endpoint, site, reactor=reactor))
@@ -245,7 +246,7 @@ class SupervisorService(MultiService):
 
 
 class FreshAdminResource(AdminResource):
-    """Asks the workers before it answers.
+    """Asks the workers before it answers; a probe is answered at once from what they have said last.
 
     :param refresh: told whether it is the status that is shown; fires when that is as fresh as it will get
     """
@@ -256,7 +257,7 @@ class FreshAdminResource(AdminResource):
 
     def render(self, request: Any) -> Any:
         """Answer a request, later."""
-        if request.path.startswith(b"/health") and not request.path.startswith(b"/health/ready"):
+        if self.is_probe(request):
             return super().render(request)
         gone: list[object] = []
         request.notifyFinish().addErrback(gone.append)

@@ -138,6 +138,23 @@ def test_kill_9_of_a_worker_costs_its_own_clients_only(pair: tuple[Devnet, Stack
     assert stack.server.stop() == 0, stack.server.output
 
 
+def test_a_worker_that_hangs_costs_its_own_clients_and_is_replaced(pair: tuple[Devnet, Stack]) -> None:
+    _, stack = pair
+    found = crowds(stack, 2)
+    before = workers_of(stack)
+    kept = found[principals_of(stack)[1]]
+    os.kill(before[0], signal.SIGSTOP)
+    stack.server.wait_for_line("worker hangs, it is killed number=0")
+    assert http_get(f"{stack.admin}/health/live") == (200, b"OK\n")
+    assert http_get(f"{stack.admin}/health/ready") == (200, b"ready\n")
+    for client in kept[:3]:
+        echoes(client)
+    eventually(lambda: all_ready(stack), "the worker is back")
+    assert workers_of(stack)[0] != before[0]
+    leave(*kept)
+    assert stack.server.stop() == 0, stack.server.output
+
+
 def test_workers_do_not_outlive_their_supervisor(pair: tuple[Devnet, Stack]) -> None:
     devnet, stack = pair
     found = crowds(stack, 2)

@@ -29,7 +29,8 @@ class Site:
     def __init__(self) -> None:
         self.health = Health()
         self.metrics = Metrics()
-        self.admin = Admin(self.metrics.registry, self.health, self.document)
+        self.stuck: str | None = None
+        self.admin = Admin(self.metrics.registry, self.health, self.document, lambda: self.stuck)
         self.clock = Clock()
         self.site = AdminSite(self.admin, self.clock)
 
@@ -236,3 +237,10 @@ def test_slow_connections_keep_nobody_out(site: Site) -> None:
     assert not of_probe.aborted
     assert not newest.aborted
     assert len(site.site.connections) == MAX_CONNECTIONS
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health", "/health/live/"])
+def test_live_fails_where_a_restart_would_help(site: Site, path: str) -> None:
+    assert site.request("GET", path)[::2] == (200, b"OK\n")
+    site.stuck = "no worker answers"
+    assert site.request("GET", path)[::2] == (503, b"no worker answers\n")

@@ -17,6 +17,7 @@ from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.request_id import request_id
 from icwsgw.observe.levels import LEVELS, Levels
 from icwsgw.observe.logs import LineObserver, set_levels
+from icwsgw.observe.writer import to_stream
 from tests.memory.world import CHAT_ID, ECHO_ID, MemoryClient, World
 from tests.support.faults import QUERY_FAULTS
 from tests.support.leaks import assert_none_of
@@ -40,7 +41,7 @@ class Log:
 def log() -> Iterator[Log]:
     log = Log()
     levels = Levels(LEVELS["trace"])
-    observers = [LineObserver(log.text, levels, "text"), LineObserver(log.json, levels, "json")]
+    observers = [LineObserver(to_stream(log.text), levels, "text"), LineObserver(to_stream(log.json), levels, "json")]
     set_levels(levels)
     for observer in observers:
         globalLogPublisher.addObserver(observer)

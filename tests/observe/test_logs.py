@@ -15,7 +15,8 @@ from icwsgw.observe import logs
 from icwsgw.observe.labels import LINE_LEVELS
 from icwsgw.observe.levels import DEBUG, ERROR, EVERYTHING, INFO, OFF, Levels, parse_levels
 from icwsgw.observe.logs import Fields, LineObserver, ObservedService, get_logger, make_observer, set_levels
-from icwsgw.observe.meters import Counter, LabelledCounter
+from icwsgw.observe.meters import LabelledCounter
+from icwsgw.observe.writer import flush, to_stream
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +30,7 @@ class Listening:
 
     def __init__(self, levels: Levels, format: str = "text") -> None:
         self.stream = io.StringIO()
-        self.observer = LineObserver(self.stream, levels, format)
+        self.observer = LineObserver(to_stream(self.stream), levels, format)
         set_levels(levels)
 
     def __enter__(self) -> "Listening":
@@ -175,7 +176,7 @@ def test_other_observers_can_format_our_events() -> None:
 
 
 def test_an_application_takes_the_observer_of_its_service() -> None:
-    observer = LineObserver(io.StringIO(), Levels())
+    observer = LineObserver(to_stream(io.StringIO()), Levels())
     verifyObject(ILogObserver, observer)
     application = Application("icws")
     service = ObservedService(observer)
@@ -189,10 +190,12 @@ def test_main_log_goes_where_twistd_was_told(tmp_path: Path, capsys: pytest.Capt
     for options in (None, {"logfile": "-", "nodaemon": True}, {"logfile": None, "nodaemon": True}):
         observer: Any = make_observer(Levels(), "text", twistd=options)
         observer(dict(event))
+        assert flush(30)
         assert capsys.readouterr().out == "1970-01-01T00:00:00.000Z info  gateway hello\n"
     file = tmp_path / "gateway.log"
     observer = make_observer(Levels(), "text", twistd={"logfile": str(file), "nodaemon": True})
     observer(dict(event))
+    assert flush(30)
     assert file.read_text() == "1970-01-01T00:00:00.000Z info  gateway hello\n"
 
 
@@ -210,6 +213,7 @@ def test_a_file_beside_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         get_logger("gateway").info("big")
     finally:
         globalLogPublisher.removeObserver(observer)
+    assert flush(30)
     assert capsys.readouterr().out.count("\n") == 1
     lines = (traces / "gateway_1700000000123.log").read_text().splitlines()
     assert [json.loads(line)["message"] for line in lines] == ["small", "big"]
@@ -234,6 +238,7 @@ def test_levels_change_while_it_runs(tmp_path: Path, capsys: pytest.CaptureFixtu
         logs.pass_on("a line of another process")
     finally:
         globalLogPublisher.removeObserver(observer)  # type: ignore[arg-type]
+    assert flush(30)
     out = capsys.readouterr().out.splitlines()
     assert [line.partition(" ")[2] for line in out[:1]] == ["debug gateway two"]
     assert out[1:] == ["a line of another process"]
@@ -276,28 +281,9 @@ def test_components_may_be_given_other_levels_for_a_while(capsys: pytest.Capture
     finally:
         logs.override_levels({})
         globalLogPublisher.removeObserver(observer)  # type: ignore[arg-type]
+    assert flush(30)
     assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()] == ["one"]
     assert "gateway" in logs.components()
-
-
-class FullDisk(io.StringIO):
-    def flush(self) -> None:
-        raise OSError(28, "No space left on device")
-
-
-def test_a_line_that_cannot_be_written_is_counted_and_disturbs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "lines_unwritable", Counter())
-    observer = LineObserver(FullDisk(), Levels())
-    set_levels(Levels())
-    globalLogPublisher.addObserver(observer)
-    try:
-        with Listening(Levels()) as other:
-            get_logger("gateway").info("one")
-            get_logger("gateway").info("two")
-    finally:
-        globalLogPublisher.removeObserver(observer)
-    assert len(other.lines) == 2, "and no line about the line"
-    assert logs.lines_unwritable.value == 2
 
 
 def test_lines_of_the_main_log_are_counted_by_level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,12 +299,3 @@ def test_lines_of_the_main_log_are_counted_by_level(tmp_path: Path, monkeypatch:
         globalLogPublisher.removeObserver(observer)
     counts = {level: count for level, count in logs.lines_written.values.items() if count}
     assert counts == {"info": 1, "error": 1, "critical": 1}
-
-
-def test_a_stream_of_another_encoding_gets_what_it_cannot_write_escaped() -> None:
-    raw = io.BytesIO()
-    observer = logs.LineObserver(io.TextIOWrapper(raw, encoding="latin-1"), Levels())
-    # what another process has written goes the same way
-    observer.write("reason=zażółć")
-    observer.write("the next one")
-    assert raw.getvalue() == b"reason=za\\u017c\xf3\\u0142\\u0107\nthe next one\n"

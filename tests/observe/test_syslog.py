@@ -15,6 +15,7 @@ from icwsgw.observe.labels import LINE_LEVELS
 from icwsgw.observe.levels import DEBUG, ERROR, Levels
 from icwsgw.observe.logs import change_levels, get_logger, make_observer
 from icwsgw.observe.meters import LabelledCounter
+from icwsgw.observe.writer import flush
 
 Said = list[tuple[int, str]]
 
@@ -41,6 +42,7 @@ def test_lines_have_priorities_and_are_counted(said: Said) -> None:
     observer(event(LogLevel.warn, "two"))
     observer(event(LogLevel.error, "three"))
     observer(event(LogLevel.critical, "four"))
+    assert flush(30)
     assert said == [
         (syslog.LOG_INFO, "info  x one canister=a-b"),
         (syslog.LOG_WARNING, "warn  x two"),
@@ -61,6 +63,7 @@ def test_a_traceback_is_one_event_and_several_lines(said: Said) -> None:
             get_logger("x").failure("a fault")
     finally:
         globalLogPublisher.removeObserver(observer)
+    assert flush(30)
     assert said[1] == (syslog.LOG_CRIT, "critical x a fault")
     assert said[-1] == (syslog.LOG_CRIT, "    builtins.ValueError: oh")
     assert all("\n" not in text for _, text in said)
@@ -73,6 +76,7 @@ def test_levels_change_and_the_file_comes_as_well(said: Said, tmp_path: Path) ->
     change_levels(Levels(ERROR), Levels(DEBUG))
     observer(event(LogLevel.info, "two"))
     change_levels(Levels(), Levels())
+    assert flush(30)
     (line,) = [text for priority, text in said if priority >= 0]
     assert json.loads(line)["message"] == "one"
     (file,) = tmp_path.glob("gateway_*.log")

@@ -12,11 +12,13 @@ from icwsgw.admin.api import Replies
 from icwsgw.workers.lines import line_of
 from icwsgw.workers.orders import ANSWERS_FD, ORDERS_FD
 from icwsgw.workers.pool import (
+    FIRST_PAUSE,
+    HANGS,
     KILL_AFTER,
     LAST_PAUSE,
+    LOOK_PERIOD,
+    REPORT_EVERY,
     REPORT_PATIENCE,
-    REPORT_PERIOD,
-    SILENCE,
     START,
     STEADY,
     Worker,
@@ -178,7 +180,7 @@ def test_pauses_grow_while_it_dies_early() -> None:
     assert pauses == [0.5, 1, 2, 4, 8, 16, LAST_PAUSE, LAST_PAUSE, LAST_PAUSE]
     world.processes[-1].ready()
     while world.clock.seconds() < 1000:
-        world.clock.advance(REPORT_PERIOD)
+        world.clock.advance(LOOK_PERIOD)
         world.processes[-1].report()
     count = len(world.processes)
     world.processes[-1].end(1)
@@ -186,23 +188,93 @@ def test_pauses_grow_while_it_dies_early() -> None:
     assert len(world.processes) == count + 1
 
 
-def test_one_that_hangs_is_killed() -> None:
+def test_one_that_hangs_is_killed_within_ten_seconds_and_costs_its_share_only() -> None:
     world = Pool()
     healthy, hanging = (process.ready() for process in world.processes)
-    for _ in range(int(SILENCE / REPORT_PERIOD) + 1):
-        world.clock.advance(REPORT_PERIOD)
+    while not hanging.signals:
+        assert world.pool.state() is None, "half of them serve"
+        world.clock.advance(LOOK_PERIOD)
         healthy.report()
-    assert (healthy.signals, hanging.signals) == ([], ["KILL"])
-    hanging.over = True
-    world.clock.advance(REPORT_PERIOD)
-    assert hanging.signals == ["KILL"], "it has exited already"
+    assert world.clock.seconds() == HANGS * LOOK_PERIOD <= 8
+    assert healthy.signals == []
+    world.clock.advance(LOOK_PERIOD)
+    healthy.report()
+    assert hanging.signals == ["KILL"], "once"
+    hanging.end(signal=9)
+    world.clock.advance(FIRST_PAUSE)
+    assert len(world.processes) == 3
+    assert world.pool.stuck() is None
+
+
+def test_nobody_waits_for_a_silent_one() -> None:
+    world = Pool()
+    healthy, hanging = (process.ready() for process in world.processes)
+    waiting = fired(world.pool.refresh())
+    asked = fired(world.pool.ask({"what": "levels"}))
+    for _ in range(2):
+        healthy.report()
+        healthy.say(said="answer", number=1, answer={})
+        assert (waiting, asked) == ([], [])
+        world.clock.advance(LOOK_PERIOD / 2.5)
+    world.clock.advance(LOOK_PERIOD)
+    healthy.report()
+    world.clock.advance(LOOK_PERIOD)
+    assert world.pool.ready == 1
+    done = fired(world.pool.refresh())
+    healthy.report()
+    assert done == [None], "at once"
+    replies = fired(world.pool.ask({"what": "levels"}))
+    healthy.say(said="answer", number=2, answer={})
+    assert replies == [Replies({0: {}}, [1])]
+    hanging.say(said="well", findings=[])
+    assert world.pool.ready == 2, "it only was slow"
+
+
+def test_a_pause_of_the_whole_machine_kills_nobody() -> None:
+    world = Pool().ready()
+    world.clock.advance(1000 * LOOK_PERIOD)
+    assert [process.signals for process in world.processes] == [[], []]
+    assert world.pool.stuck() is None
+
+
+def test_the_gateway_is_stuck_when_no_worker_answers_or_one_cannot_be_ended() -> None:
+    world = Pool()
+    first, second = (process.ready() for process in world.processes)
+    for _ in range(HANGS - 1):
+        assert world.pool.stuck() is None
+        world.clock.advance(LOOK_PERIOD)
+    assert world.pool.stuck() == "no worker answers"
+    assert world.pool.state() == "0 of 2 workers are ready; silent: it does not answer"
+    first.report()
+    assert world.pool.stuck() is None
+    world.clock.advance(LOOK_PERIOD)
+    assert second.signals == ["KILL"]
+    for _ in range(int(KILL_AFTER / LOOK_PERIOD) + 1):
+        first.report()
+        assert world.pool.stuck() is None
+        world.clock.advance(LOOK_PERIOD)
+    assert world.pool.stuck() == "worker 1 hangs, and does not end though it was killed"
+    second.end(signal=9)
+    first.report()
+    assert world.pool.stuck() is None
+
+
+def test_workers_say_between_reports_how_they_are() -> None:
+    world = Pool(1).ready()
+    asked = []
+    for _ in range(2 * REPORT_EVERY):
+        world.clock.advance(LOOK_PERIOD)
+        asked.append(world.processes[0].last["do"])
+        world.processes[0].say(said="well", findings=[["network", "not reached"]])
+        assert world.pool.ready == 0
+    assert asked == ["say", "say", "report"] * 2
 
 
 def test_one_that_starts_is_given_time() -> None:
     world = Pool(1)
     while world.clock.seconds() <= START:
         assert not world.processes[0].signals
-        world.clock.advance(REPORT_PERIOD)
+        world.clock.advance(LOOK_PERIOD)
     assert world.processes[0].signals == ["KILL"]
 
 
@@ -278,7 +350,7 @@ def test_the_status_comes_with_reports_that_want_it() -> None:
     assert world.processes[0].last == {"do": "report", "number": 1, "status": False}
     fired(world.pool.refresh(status=True))
     assert world.processes[0].last == {"do": "report", "number": 2, "status": True}
-    world.clock.advance(REPORT_PERIOD)
+    world.clock.pump([LOOK_PERIOD] * REPORT_EVERY)
     assert world.processes[0].last == {"do": "report", "number": 3, "status": True}
     world.processes[0].report(status={"totals": {"up": 5}})
     world.processes[0].report()
@@ -329,6 +401,7 @@ def test_a_process_that_cannot_be_started_is_tried_again() -> None:
     assert world.pool.state() is None
     world.clock.pump([0.5] * 6)
     assert not refusals
+    world.processes[0].report()
     world.processes[2].ready()
     assert world.pool.ready == 2
     assert world.pool.restarts == 1

@@ -335,11 +335,9 @@ def test_answers_wait_for_the_workers() -> None:
     answers.refreshed[0].callback(None)
     assert b"icws_sessions" in b"".join(request.written)
     assert request.finished == 1
-    assert answers.ask(b"/health/live").result == b"OK\n"
-    assert len(answers.refreshed) == 1, "life is not a matter of workers"
-    ready = answers.ask(b"/health/ready")
-    answers.refreshed[1].callback(None)
-    assert ready.written == [b"ready\n"]
+    for path, text in ((b"/health/live", b"OK\n"), (b"/health", b"OK\n"), (b"/health/ready", b"ready\n")):
+        assert answers.ask(path).result == text
+    assert len(answers.refreshed) == 1, "probes wait for nobody"
 
 
 def test_only_those_who_look_at_the_status_ask_workers_for_it() -> None:
@@ -347,7 +345,7 @@ def test_only_those_who_look_at_the_status_ask_workers_for_it() -> None:
     status = answers.ask(b"/status.json")
     for path, accept in ((b"/", "text/html"), (b"/", "*/*"), (b"/metrics", "text/html"), (b"/health/ready", "")):
         answers.ask(path, accept)
-    assert answers.shown == [True, True, False, False, False]
+    assert answers.shown == [True, True, False, False]
     answers.refreshed[0].callback(None)
     assert status.written == [b'{"now":1}']
 
