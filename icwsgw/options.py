@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from icwsgw import addresses
+from icwsgw import addresses, origins
 from icwsgw.errors import ConfigError
 from icwsgw.ic.principal import Principal
 
@@ -323,13 +323,6 @@ def _url(text: str) -> str:
     return text.rstrip("/")
 
 
-def _origin(text: str) -> str:
-    parts = urlsplit(text)
-    if text != "null" and (not parts.scheme or not parts.netloc or parts.path not in ("", "/") or parts.query):
-        raise ConfigError(f"{text!r} is not an origin such as https://app.example")
-    return text.rstrip("/").lower()
-
-
 def _principal(text: str) -> str:
     try:
         return Principal.from_text(text).text
@@ -369,6 +362,6 @@ ADDRESS = Kind("address", addresses.normalise, example="127.0.0.1:8081")
 OPTIONAL_ADDRESS = Kind("address", _optional_address, _show_optional, example="127.0.0.1:9090")
 URL = Kind("URL", _url, example="https://icp-api.io")
 ADDRESSES = each(addresses.normalise, "addresses", "0.0.0.0:8080")
-ORIGINS = each(_origin, "origins", "https://app.example.com")
+ORIGINS = each(origins.canonical, "origins", "https://app.example.com")
 CANISTERS = each(_principal, "canister ids", "bkyz2-fmaaa-aaaaa-qaaaq-cai")
 PROXIES = each(_proxy, "networks", "10.0.0.0/8")

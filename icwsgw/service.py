@@ -46,6 +46,7 @@ from icwsgw.observe.lag import LagSampler
 from icwsgw.observe.logs import get_logger, lines_lost, lines_written
 from icwsgw.observe.metrics import Metrics
 from icwsgw.observe.recent import Recent
+from icwsgw.origins import Origins
 from icwsgw.server.endpoints import ListeningService, listening_service
 from icwsgw.server.factory import GatewayFactory
 from icwsgw.server.tls import ServerTls
@@ -290,7 +291,7 @@ class GatewayService(MultiService):
         if self._access is not None:
             self._access.read_again()
         self.gateway.serve(config)
-        self.factory.origins = config.allowed_origins
+        self.factory.origins = Origins(config.allowed_origins)
         for tls in self._certificates():
             tls.reload_if_changed()
 

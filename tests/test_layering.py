@@ -24,7 +24,7 @@ PACKAGE = ROOT / "icwsgw"
 
 # What each unit may import from this package, besides itself. OPTIONS are the modules about the operator's words.
 LEAVES = {"errors", "_version", "clock", "directories"}
-OPTIONS = {"addresses", "options", "client_limits", "log_options", "config", "sources"}
+OPTIONS = {"addresses", "origins", "options", "client_limits", "log_options", "config", "sources"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "_version": set(),
@@ -40,6 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "checks": LEAVES | OPTIONS | {"admin", "gateway", "server", "observe"},
     "observe": LEAVES,
     "addresses": LEAVES,
+    "origins": LEAVES,
     "options": LEAVES | OPTIONS | {"ic"},
     "client_limits": LEAVES | OPTIONS,
     "log_options": LEAVES | OPTIONS | {"observe"},

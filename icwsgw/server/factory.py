@@ -7,7 +7,6 @@ and the bounds that Autobahn is to keep.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 from typing import Any, cast
 
 from autobahn import __version__ as autobahn_version
@@ -24,6 +23,7 @@ from icwsgw.core.rate import ClientRates, Rate
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.observe.logs import get_logger
 from icwsgw.observe.peers import address_group
+from icwsgw.origins import Origins
 from icwsgw.server.limits import ConnectionLimits
 from icwsgw.server.outbox import Outbox
 from icwsgw.server.protocol import GatewayProtocol
@@ -58,7 +58,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
     :ivar connections: every open connection, the ones still shaking hands too
     :ivar backlog: outboxes that hold bytes
     :ivar tracing: makes spans; None when nobody collects them
-    :ivar origins: patterns of the web origins that are welcome from now on; empty: all are
+    :ivar origins: the web origins that are welcome from now on
     """
 
     noisy = False
@@ -98,7 +98,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self.close_timeout: float = config.close_timeout
         self.ping_interval: float = config.ping_interval
         self.pong_timeout: float = config.pong_timeout
-        self.origins: tuple[str, ...] = config.allowed_origins
+        self.origins = Origins(config.allowed_origins)
         self._config = config
         self._metrics = context.metrics
         self._repeats = context.repeats
@@ -193,12 +193,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         """
         if self.gateway.draining:
             return "draining"
-        origins = self.origins
-        if origins:
-            origin = headers.get("origin", "").lower()
-            if not any(fnmatchcase(origin, pattern.lower()) for pattern in origins):
-                return "origin"
-        return None
+        return None if self.origins.admits(headers.get("origin", "")) else "origin"
 
     def answer(self, refusal: str) -> tuple[int, str]:
         """The HTTP status and words of a refusal."""

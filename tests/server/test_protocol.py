@@ -319,6 +319,9 @@ def test_origins() -> None:
         ("https://app.example", True),
         ("https://a.good.example", True),
         ("https://evil.example", False),
+        ("https://evil.com/.good.example", False),
+        ("https://evil.com\\.good.example", False),
+        ("https://app.example:443", True),
         ("null", False),
         (None, False),
     ]:
@@ -326,7 +329,7 @@ def test_origins() -> None:
         protocol.dataReceived(handshake(*([f"Origin: {origin}"] if origin else [])))
         assert transport.value().startswith(b"HTTP/1.1 101 " if admitted else b"HTTP/1.1 403 ")
         lose(protocol)
-    assert world.metrics.refused_connections.values["origin"] == 3
+    assert world.metrics.refused_connections.values["origin"] == 5
 
 
 def test_connection_limits_and_draining_answer_with_a_status() -> None:

@@ -26,6 +26,7 @@ from icwsgw.core.closing import CloseCode
 from icwsgw.devnet.canisters import ECHO_ID
 from icwsgw.gateway.relay import Relay
 from icwsgw.gateway.session import ClientSession
+from icwsgw.origins import Origins
 from icwsgw.server.admission import Admission
 from icwsgw.server.endpoints import make_endpoint
 from icwsgw.server.factory import GatewayFactory
@@ -267,10 +268,10 @@ def a_late_request(front: Front) -> None:
 
 def refused(front: Front) -> None:
     client = front.secure(front.connect())
-    front.factory.origins = ("https://app.example",)
+    front.factory.origins = Origins(("https://app.example",))
     front.send(client, handshake("Origin: https://other.example", "x: " + "y" * 8000))
     front.until(lambda: b"403" in front.read(client), "refused")
-    front.factory.origins = ()
+    front.factory.origins = Origins(())
     client.close()
 
 
