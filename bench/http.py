@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from itertools import count
 from typing import NamedTuple
 
 from bench.loop import Loop, Stream
 
 MAX_HEAD = 16 << 10
 _HEADS = 4096
+_NUMBERS = count()
 
 
 class Head(NamedTuple):
@@ -113,8 +115,9 @@ class Connection(Stream):
             self._handle(self, head, data[end + 4 : stop])
 
     def answer(self, data: bytes) -> None:
-        """Answer the request that was handled."""
-        self.send(data)
+        """Answer the request that was handled, with a header that is new each time, as public gateways have it."""
+        first, rest = data.split(b"\r\n", 1)
+        self.send(b"%b\r\nx-request-id: %032x\r\n%b" % (first, next(_NUMBERS), rest))
         if self._close:
             self.close()
             return

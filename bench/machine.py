@@ -13,7 +13,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = (
-    *("Twisted", "autobahn", "treq", "cbor2", "httptools", "PyNaCl", "cryptography", "pyOpenSSL"),
+    *("Twisted", "autobahn", "treq", "cbor2", "PyNaCl", "cryptography", "pyOpenSSL"),
     *("service-identity", "prometheus-client", "pyblst", "uvloop"),
 )
 _ASK = """

@@ -1,12 +1,11 @@
 """One keep-alive HTTP/1.1 connection and one request on its way.
 
-A connection carries one request at a time (no pipelining). httptools parses; what it does not do is done here:
+A connection carries one request at a time (no pipelining). :class:`~icwsgw.agent.answers.AnswerReader` reads; what
+depends on the connection is done here:
 
-- An answer is given out after ``feed_data`` has returned, never from inside the parser, so that bytes behind
-  the answer are seen before the connection can be used again: they mean a server that counts wrongly, and
+- Bytes that nobody has asked for, or behind an answer, end the connection: they mean a server that counts wrongly, and
   taking them for the start of the next answer would give one request another's data.
 - A body without length ends with the connection; that end counts only if it is an orderly one.
-- llhttp bounds neither head, trailers nor chunk extensions: reads that bring no body are summed up and bounded.
 - Answers to HEAD have no body although they tell a length: they end with their head, and with the connection.
 
 A connection that was reused and ends before any byte of its answer was most likely closed by the server while
@@ -16,9 +15,8 @@ of this package may be repeated (queries, reads, and calls with identical envelo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHandshakeListener, IProtocol
@@ -26,51 +24,21 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from icwsgw.agent.answers import Answer, AnswerReader
 from icwsgw.errors import (
     AnswerMalformed,
-    AnswerTooLarge,
     ConnectFailed,
     ConnectionLost,
     IcwsError,
     RequestTimeout,
+    TransportError,
 )
 from icwsgw.fastsend import send_now
 
 if TYPE_CHECKING:
     from icwsgw.agent.pool import HostPool
 
-MAX_HEAD = 64 * 1024
-"""Bytes of head, trailers and chunk framing an answer may have beyond one read: real heads have about 1 KiB."""
-
-
-MAX_HEADS = 64
-"""Heads a pool remembers: they differ by length of body and, where there is a Date, by second."""
-
-
-class Answer(NamedTuple):
-    """An HTTP answer, whole.
-
-    :ivar status: HTTP status
-    :ivar headers: names in lower case; a repeated header's values are joined by ", "
-    :ivar body: the whole body
-    """
-
-    status: int
-    headers: dict[bytes, bytes]
-    body: bytes
-
-
-class KnownHead(NamedTuple):
-    """What a head says that the parser has read before: status, headers, length of the body.
-
-    Parsing a head costs more than all else about a small answer, and a server says the same in each of the hundreds
-    of answers it gives a second. Only heads of whole answers with a Content-Length on a connection that stays open
-    are kept, and only the very same bytes are recognised.
-    """
-
-    status: int
-    headers: dict[bytes, bytes]
-    length: int
+__all__ = ["Answer", "Exchange", "HttpConnection", "explain"]
 
 
 class Exchange:
@@ -136,21 +104,11 @@ class HttpConnection:
 
     __slots__ = (
         "__weakref__",
-        "_body",
-        "_complete",
         "_exchange",
-        "_extra",
         "_handshaken",
-        "_has_body_end",
-        "_head_done",
-        "_headers",
-        "_keep",
-        "_parser",
         "_pool",
-        "_quiet",
+        "_reader",
         "_received",
-        "_size",
-        "_status",
         "closing",
         "idle_since",
         "maybe_stale",
@@ -159,33 +117,22 @@ class HttpConnection:
 
     def __init__(self, pool: HostPool, tls: bool) -> None:
         self._pool = pool
-        self._parser: Any = HttpResponseParser(self)
+        self._reader = AnswerReader(pool.heads)
         self._exchange: Exchange | None = None
         self._handshaken = not tls
+        self._received = False
         self.maybe_stale = False
         self.closing = False
         self.idle_since = 0.0
         self.transport: Any = None
-        self._reset()
-
-    def _reset(self) -> None:
-        self._headers: dict[bytes, bytes] = {}
-        self._body: list[bytes] = []
-        self._size = 0
-        self._quiet = 0
-        self._received = False
-        self._head_done = False
-        self._status = 0
-        self._keep = False
-        self._has_body_end = False
-        self._complete = False
-        self._extra = False
 
     # The pool's side
 
     def send(self, exchange: Exchange) -> None:
         """Send a request; the connection must be idle."""
         self._exchange = exchange
+        self._received = False
+        self._reader.begin(exchange.is_head, exchange.max_body)
         exchange.connection = self
         send_now(self.transport, exchange.data)
 
@@ -227,62 +174,36 @@ class HttpConnection:
         self._handshaken = True
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
-        """Parse what came."""
+        """Read what came."""
         exchange = self._exchange
-        if exchange is not None and not self._received:
-            end = data.find(b"\r\n\r\n") + 4
-            known = self._pool.heads.get(data[:end])
-            if known is not None and len(data) - end == known.length <= exchange.max_body and not exchange.is_head:
-                self._exchange = None
-                exchange.connection = None
-                self._pool.release(self)
-                exchange.succeed(Answer(known.status, known.headers, data[end:]))
-                return
         if exchange is None:
             # Nothing was asked: usually a 408 before the server closes. Or the leftovers after abandon().
             if not self.closing:
                 self._pool.discard(self)
                 self._abort()
             return
-        is_first, self._received = not self._received, True
-        size = self._size
+        self._received = True
         try:
-            self._parser.feed_data(data)
-        except HttpParserUpgrade:
-            self.fail(AnswerMalformed(f"{self._pool.name} wants to change the protocol"))
-            return
-        except HttpParserError as error:
-            if not self._complete:
-                if self._size > exchange.max_body:
-                    self.fail(AnswerTooLarge(f"the answer is longer than {exchange.max_body} bytes"))
-                else:
-                    self.fail(AnswerMalformed(f"not HTTP from {self._pool.name}: {error}"))
-                return
-            self._extra = True
-        if self._complete:
-            if is_first:
-                self._remember_head(data)
-            self._finish(exchange)
-        elif self._size == size:
-            self._quiet += len(data)
-            if self._quiet > MAX_HEAD:
-                self.fail(AnswerMalformed(f"head or framing longer than {MAX_HEAD} bytes from {self._pool.name}"))
+            answer = self._reader.feed(data)
+        except AnswerMalformed as error:
+            self.fail(AnswerMalformed(f"not HTTP from {self._pool.name}: {error}"))
+        except TransportError as error:
+            self.fail(error)
         else:
-            self._quiet = 0
+            if answer is not None:
+                self._finish(exchange, answer)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         """Give the request under way its end."""
         exchange = self._exchange
         self._exchange = None
         self.closing = True
-        self._parser = None
         if exchange is None:
             self._pool.lost(self)
             return
         exchange.connection = None
-        ends_here = self._head_done and not self._has_body_end and not self._complete
-        if ends_here and isinstance(reason.value, ConnectionDone):
-            answer = Answer(self._status, self._headers, b"".join(self._body))
+        answer = self._reader.end() if isinstance(reason.value, ConnectionDone) else None
+        if answer is not None:
             self._pool.lost(self)
             exchange.succeed(answer)
         elif not self._received and self.maybe_stale and not exchange.retried:
@@ -297,96 +218,21 @@ class HttpConnection:
                 got = "in the middle of" if self._received else "before"
                 exchange.fail(ConnectionLost(f"{self._pool.name} closed the connection {got} the answer"))
 
-    def _remember_head(self, data: bytes) -> None:
-        """Keep the head of an answer that came whole and plain in one read: the next one is likely to be the same."""
-        end = data.find(b"\r\n\r\n") + 4
-        length = len(data) - end
-        headers = self._headers
-        if (
-            self._keep
-            and not self._extra
-            and headers.get(b"content-length") == b"%d" % length == b"%d" % self._size
-            and headers.keys().isdisjoint((b"transfer-encoding", b"content-encoding", b"trailer"))
-        ):
-            heads = self._pool.heads
-            if len(heads) >= MAX_HEADS:
-                heads.clear()
-            heads[data[:end]] = KnownHead(self._status, headers, length)
-
-    def _finish(self, exchange: Exchange) -> None:
-        answer = Answer(self._status, self._headers, b"".join(self._body))
+    def _finish(self, exchange: Exchange, answer: Answer) -> None:
         self._exchange = None
         exchange.connection = None
-        if self._extra or not self._keep:
-            self._pool.discard(self)
-            self.close()
-        else:
-            self._reset()
+        if self._reader.keep:
             # Before the caller hears of the answer, so that its next request finds this connection.
             self._pool.release(self)
-        if b"content-encoding" in answer.headers and answer.headers[b"content-encoding"].lower() != b"identity":
+        else:
+            self._pool.discard(self)
+            self.close()
+        coding = answer.headers.get(b"content-encoding")
+        if coding and coding.lower() != b"identity":
             # Not asked for. Decoding it would give bodies without a bound.
             exchange.fail(AnswerMalformed(f"an encoded answer from {self._pool.name}"))
         else:
             exchange.succeed(answer)
-
-    # The parser's side
-
-    def on_message_begin(self) -> None:
-        """See whether this is the answer, or one too many."""
-        if self._complete:
-            self._extra = True
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header or trailer."""
-        if self._complete:
-            return
-        name = name.lower()
-        headers = self._headers
-        if name in headers:
-            value = headers[name] + b", " + value
-        headers[name] = value
-
-    def on_headers_complete(self) -> None:
-        """Refuse early what will be too long."""
-        if self._complete:
-            return
-        exchange = self._exchange
-        status = self._parser.get_status_code()
-        if exchange is None or status < 200:
-            return
-        self._head_done = True
-        self._status = status
-        headers = self._headers
-        if exchange.is_head:
-            self._complete = True
-        elif b"transfer-encoding" in headers:
-            # A coding other than chunked at the end makes the body end with the connection (RFC 9112, 6.3).
-            self._has_body_end = headers[b"transfer-encoding"].lower().endswith(b"chunked")
-        elif (length := headers.get(b"content-length")) is not None:
-            self._has_body_end = True
-            if length.isdigit() and int(length) > exchange.max_body:
-                self._size = int(length)
-                raise ValueError("too long")
-
-    def on_body(self, data: bytes) -> None:
-        """Take a piece of the body."""
-        exchange = self._exchange
-        if self._complete or exchange is None:
-            return
-        self._size += len(data)
-        if self._size > exchange.max_body:
-            raise ValueError("too long")
-        self._body.append(data)
-
-    def on_message_complete(self) -> None:
-        """Note the end of the answer; an interim one (1xx) is forgotten and the wait goes on."""
-        if not self._head_done:
-            self._headers = {}
-        elif not self._complete:
-            self._complete = True
-            # llhttp knows this only here; a moment later it has begun to forget.
-            self._keep = self._parser.should_keep_alive()
 
 
 def explain(reason: Failure) -> str:

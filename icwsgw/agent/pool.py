@@ -18,7 +18,8 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from icwsgw.agent.connection import Exchange, HttpConnection, KnownHead, explain
+from icwsgw.agent.answers import KnownHeads
+from icwsgw.agent.connection import Exchange, HttpConnection, explain
 from icwsgw.errors import ConnectFailed, ConnectionLost
 
 if TYPE_CHECKING:
@@ -121,8 +122,7 @@ class HostPool:
         self._waiting: OrderedDict[Exchange, None] = OrderedDict()
         self._closed = False
         self._making = False
-        #: heads of answers that are known, by their bytes
-        self.heads: dict[bytes, KnownHead] = {}
+        self.heads = KnownHeads()
         self.emptied: Deferred[None] | None = None
 
     @property

@@ -274,8 +274,18 @@ class RudeServers(TransportCase):
 
     @inlineCallbacks
     def test_length_and_chunks(self):
-        text = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
-        yield self.assertFailure(self.get(self.serve(lambda c, h, b: c.send(text))), AnswerMalformed)
+        text = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+        server = self.serve(lambda c, h, b: c.send(text))
+        for _ in range(2):
+            answer = yield self.get(server)
+            self.assertEqual((answer.status, answer.body), (200, b"ok"))
+        self.assertEqual(len(server.connections), 2)
+
+    @inlineCallbacks
+    def test_an_empty_encoding_is_none(self):
+        server = self.serve(lambda c, h, b: c.answer(b"good", headers="Content-Encoding:\r\n"))
+        answer = yield self.get(server)
+        self.assertEqual(answer.body, b"good")
 
     @inlineCallbacks
     def test_bytes_behind_the_answer_never_reach_the_next_request(self):

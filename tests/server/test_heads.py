@@ -63,7 +63,7 @@ def only_h11_takes(data: bytes) -> bool:
     end = re.search(rb"\n\r?\n", data)
     head = data if end is None else data[: end.end()]
     return (
-        re.search(rb"\n[ \t]|[\x01-\x08\x0a-\x1f]", head.replace(b"\r\n", b"")) is not None
+        re.search(rb"\n[ \t]|[\x01-\x08\x0a-\x1f\x7f]", head.replace(b"\r\n", b"")) is not None
         or re.search(rb"\r\n[ \t]", head) is not None
     )
 
