@@ -15,7 +15,7 @@ An update that traps leaves no trace: what a method does to the state is undone 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 
@@ -42,6 +42,34 @@ MESSAGES_TO_DELETE = 5
 
 _MS = 1_000_000
 _LABEL = b"websocket"
+
+
+def _page(queue: Sequence[Output], skip: int, count: int) -> Page:
+    start = max(skip, 0)
+    end = min(start + count, len(queue))
+    return Page([queue[at] for at in range(start, end)], start + count >= len(queue))
+
+
+class QueueView:
+    """What a poll sees of a canister's queues in one state, which stays as it is."""
+
+    __slots__ = ("_max_messages", "_queues", "_tree")
+
+    def __init__(
+        self, queues: dict[Principal, tuple[int, tuple[Output, ...]]], tree: MerkleMap, max_messages: int
+    ) -> None:
+        self._queues = queues
+        self._tree = tree
+        self._max_messages = max_messages
+
+    def ws_get_messages(self, caller: Principal, nonce: int) -> Page:
+        """Return a gateway's messages, see :meth:`WebSocketCdk.ws_get_messages`."""
+        first, queue = self._queues.get(caller, (0, ()))
+        return _page(queue, nonce - first, self._max_messages)
+
+    def witness(self, first: bytes, last: bytes) -> bytes:
+        """Return the CBOR of the tree that shows the messages first..last and prunes the others."""
+        return hashtree.encode(hashtree.labeled(_LABEL, self._tree.range_witness(first, last)))
 
 
 class _Client:
@@ -171,6 +199,14 @@ class WebSocketCdk:
         """Return the CBOR of the tree that shows the messages first..last and prunes the others."""
         return hashtree.encode(hashtree.labeled(_LABEL, self._tree.range_witness(first, last)))
 
+    def view(self) -> QueueView:
+        """Return what polls see now, for later."""
+        queues = {
+            principal: (entry.next_nonce - len(entry.queue), tuple(entry.queue))
+            for principal, entry in self._gateways.items()
+        }
+        return QueueView(queues, self._tree.copy(), self.max_messages)
+
     # -- methods of the canister ----------------------------------------------------------------------------------
 
     def ws_open(self, caller: Principal, client_nonce: int, gateway: Principal) -> None:
@@ -247,13 +283,7 @@ class WebSocketCdk:
         if gateway is None or not gateway.queue:
             return Page([], True)
         queue = gateway.queue
-        start = max(nonce - (gateway.next_nonce - len(queue)), 0)
-        end = start + self.max_messages
-        if end >= len(queue):
-            end, is_end = len(queue), True
-        else:
-            is_end = False
-        return Page([queue[at] for at in range(start, end)], is_end)
+        return _page(queue, nonce - (gateway.next_nonce - len(queue)), self.max_messages)
 
     def send(self, client: Principal, message: bytes) -> None:
         """Send an application message (Candid bytes) to a client.

@@ -2,10 +2,12 @@
 
 ::
 
-    GET  /_/info      {root_key, canisters: {name: id}, gateway_urls, subnets: [{id, type, nodes, canister_ranges}]}
+    GET  /_/info      {root_key, canisters: {name: id}, gateway_urls,
+                       subnets: [{id, type, nodes, canister_ranges}]}
     GET  /_/stats     {name: count}, with the faults that are on and what the canisters hold
     POST /_/faults    {kind, on?, canister?, method?, count?, rate?, skip?, ...} or a list of them, or {clear: true}
-    POST /_/config    {query_latency_ms?, call_latency_ms?, call_jitter_ms?}
+    POST /_/config    {query_latency_ms?, call_latency_ms?, call_jitter_ms?,
+                       block_interval_ms?, gossip_ms?, lag_blocks?, v2_gone?: true | false}
     POST /_/push      {canister: id | "*", clients?: n | "all", count?, size?, text?, rate?}, or {stop: true}
     POST /_/reset     {canister: id | "*"}
     POST /_/stop      {canister: id | "*"}
@@ -23,6 +25,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from icwsgw.devnet.cdk_types import WsError
+from icwsgw.devnet.consensus import Pace
 from icwsgw.devnet.faults import Answer, Fault
 from icwsgw.errors import FormatError
 from icwsgw.ic.principal import Principal
@@ -77,6 +80,7 @@ def _stats(replica: Replica) -> Any:
     return {
         **replica.stats,
         "calls_known": len(replica.ingress),
+        "heights": {state.subnet.id.text: replica.ingress.height(state) for state in replica.states},
         "signatures": replica.topology.signatures,
         "faults": [{"kind": fault.kind, "hits": fault.hits, "left": fault.count} for fault in replica.faults],
         "canisters": {
@@ -104,12 +108,24 @@ def _faults(replica: Replica, value: Any) -> Any:
 
 
 def _config(replica: Replica, value: Any) -> Any:
-    known = ("query_latency_ms", "call_latency_ms", "call_jitter_ms")
-    for name, milliseconds in _object(value).items():
-        if name not in known:
-            raise ValueError(f"there are {', '.join(known)}")
-        if type(milliseconds) not in (int, float) or milliseconds < 0:
+    numbers = ("query_latency_ms", "call_latency_ms", "call_jitter_ms", "block_interval_ms", "gossip_ms", "lag_blocks")
+    for name, given in _object(value).items():
+        if name == "v2_gone":
+            if type(given) is not bool:
+                raise ValueError(f"{name} is true or false")
+        elif name not in numbers:
+            raise ValueError(f"there are {', '.join(numbers)}, v2_gone")
+        elif type(given) not in (int, float) or given < 0:
             raise ValueError(f"{name} is a number, at least 0")
+    pace = replica.ingress.pace
+    new = Pace(
+        value.get("block_interval_ms", pace.interval * 1000) / 1000,
+        value.get("gossip_ms", pace.gossip * 1000) / 1000,
+        int(value.get("lag_blocks", pace.lag)),
+    )
+    if new != pace:
+        replica.set_pace(new)
+    replica.v2_gone = value.get("v2_gone", replica.v2_gone)
     replica.query_latency = value.get("query_latency_ms", replica.query_latency * 1000) / 1000
     replica.ingress.latency = value.get("call_latency_ms", replica.ingress.latency * 1000) / 1000
     replica.ingress.jitter = value.get("call_jitter_ms", replica.ingress.jitter * 1000) / 1000

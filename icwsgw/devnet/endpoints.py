@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from twisted.internet.defer import Deferred, succeed
 
 from icwsgw._version import __version__
+from icwsgw.devnet.calls import Call
+from icwsgw.devnet.cdk import QueueView, WebSocketCdk
 from icwsgw.devnet.cdk_types import Page
 from icwsgw.devnet.faults import Answer, Dropped, Fault
 from icwsgw.devnet.hosting import Host, PageFilter
-from icwsgw.devnet.ingress import Call
 from icwsgw.devnet.reading import check_paths
-from icwsgw.devnet.state_tree import StateTree
+from icwsgw.devnet.state_tree import Block, StateTree
 from icwsgw.devnet.topology import FLAT, NO_RANGES, Node, Ranged
 from icwsgw.errors import FormatError, Rejected, SignatureInvalid
 from icwsgw.ic import cbor, ws
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 SYNC_CALL_TIMEOUT = 10.0
 #: Bytes of an envelope; ingress of application subnets may have 2 MiB, which leaves room for the envelope.
 MAX_BODY = (2 << 20) + (64 << 10)
+_TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 _CBOR = {"Content-Type": "application/cbor"}
 _VERSIONS = {"call": ("v2", "v3", "v4"), "query": ("v2", "v3"), "read_state": ("v2", "v3")}
 _METHODS = frozenset(("ws_open", "ws_close", "ws_message", "ws_get_messages"))
@@ -212,9 +214,10 @@ class Endpoints:
             answer = {"status": "rejected", "reject_code": reject.code, "reject_message": reject.message}
             if reject.error_code is not None:
                 answer["error_code"] = reject.error_code
-        now, node = self._replica.now_ns(), target.node.key
-        signature = node.sign(signed_message(answer, request.request_id, now))
-        answer["signatures"] = [{"timestamp": now, "signature": signature, "identity": node.principal.raw}]
+        block = self._replica.ingress.certified(target.state, target.node)
+        time, node = self._replica.now_ns() if block is None else block.time_ns, target.node.key
+        signature = node.sign(signed_message(answer, request.request_id, time))
+        answer["signatures"] = [{"timestamp": time, "signature": signature, "identity": node.principal.raw}]
         return 200, dict(_CBOR), cbor.dumps_tagged(answer)
 
     def _query_reply(self, target: _Target, request: VerifiedRequest, fault: Fault | None) -> bytes:
@@ -227,23 +230,27 @@ class Endpoints:
         if fault is not None and fault.kind == "cdk_err":
             return ws.encode_batch_err(fault.message)
         host = self._host_or_reject(target.canister)
+        block = self._replica.ingress.certified(target.state, target.node)
+        view = None if block is None else block.views.get(target.canister)
+        if view is None and block is not None:
+            raise _not_found(target.canister)
         content = request.content
         return host.query(
             content["method_name"],
             request.sender,
             content["arg"],
             lambda canister: target.state.data_certificate(
-                canister, self._replica.now_ns(), target.node, target.shown()
+                canister, self._replica.now_ns(), target.node, target.shown(), block=block
             ),
-            self._page_filter(host, request.sender),
+            self._page_filter(host.id, view or host.ws, request.sender),
+            view,
         )
 
-    def _page_filter(self, host: Host, caller: Principal) -> PageFilter:
+    def _page_filter(self, canister: Principal, queues: WebSocketCdk | QueueView, caller: Principal) -> PageFilter:
         def change(page: Page, nonce: int) -> Page:
             if self._replica.faults.has_page_faults():
-                page = self._replica.faults.change_page(
-                    host.id, page, host.ws.ws_get_messages(caller, max(nonce - 1, 0))
-                )
+                early = queues.ws_get_messages(caller, max(nonce - 1, 0))
+                page = self._replica.faults.change_page(canister, page, early)
             self._replica.stats["messages_out"] += len(page.messages)
             return page
 
@@ -253,23 +260,38 @@ class Endpoints:
         try:
             return self._replica.host(canister)
         except KeyError:
-            raise Rejected(3, f"Canister {canister} not found", "IC0301") from None
+            raise _not_found(canister) from None
 
     # -- calls ----------------------------------------------------------------------------------------------------
 
     def _call(self, target: _Target, request: VerifiedRequest, fault: Fault | None) -> Deferred[Answer]:
-        call = self._replica.ingress.get(request.request_id)
-        if call is not None:
+        ingress = self._replica.ingress
+        known = ingress.get(request.request_id)
+        if known is not None:
             self._replica.stats["calls_again"] += 1
-        else:
-            try:
-                call = self._admitted(target, request, fault)
-            except Rejected as reject:
-                return succeed(_not_replicated(reject))
-            self._replica.ingress.accept(call)
+        try:
+            # A call that is known is looked at like a new one (dfinity/ic, call.rs): its canister may have stopped.
+            call = self._admitted(target, request, fault)
+        except Rejected as reject:
+            return succeed(_not_taken(reject, target.version))
+        if known is not None:
+            call = known
         if target.version == "v2":
-            return succeed((202, dict(_CBOR), b""))
-        return self._replica.ingress.wait(call, SYNC_CALL_TIMEOUT).addCallback(self._call_answer, target, call)
+            ingress.accept(call, target.node)
+            return succeed((202, {}, b""))
+        if known is not None and self._block(target).status(call.request_id) is not None:
+            return succeed(self._call_answer(True, target, call))
+        again = target.node.number in call.awaited_at
+        ingress.accept(call, target.node)
+        if again:
+            return succeed(_accepted("Duplicate request. Message is already being tracked and executed."))
+        waiting = ingress.wait(call, SYNC_CALL_TIMEOUT, target.node)
+        return waiting.addCallback(self._call_answer, target, call)
+
+    def _block(self, target: _Target) -> Block:
+        """Return the newest certified state that a node has."""
+        block = self._replica.ingress.certified(target.state, target.node)
+        return target.state.block(self._replica.now_ns()) if block is None else block
 
     def _admitted(self, target: _Target, request: VerifiedRequest, fault: Fault | None) -> Call:
         canister = target.canister
@@ -296,9 +318,8 @@ class Endpoints:
 
     def _call_answer(self, done: bool, target: _Target, call: Call) -> Answer:
         if not done:
-            return 202, dict(_CBOR), b""
-        paths = [(b"request_status", call.request_id)]
-        certificate = target.state.certificate(paths, self._replica.now_ns(), target.node, target.shown())
+            return _accepted("Message did not complete execution and certification within the replica defined timeout.")
+        certificate = self._certificate(target, [(b"request_status", call.request_id)])
         return 200, dict(_CBOR), cbor.dumps_tagged({"status": "replied", "certificate": certificate})
 
     # -- state ----------------------------------------------------------------------------------------------------
@@ -311,19 +332,30 @@ class Endpoints:
             with suppress(KeyError):
                 self._replica.host(target.canister)
         paths = request.content["paths"]
-        certificate = target.state.certificate(paths, self._replica.now_ns(), target.node, target.shown())
+        certificate = self._certificate(target, paths)
         return 200, dict(_CBOR), cbor.dumps_tagged({"certificate": certificate})
 
+    def _certificate(self, target: _Target, paths: Sequence[Sequence[bytes]]) -> bytes:
+        now = self._replica.now_ns()
+        return target.state.certificate(paths, now, target.node, target.shown(), block=self._block(target))
 
-def _not_replicated(reject: Rejected) -> Answer:
-    fields = {
-        "status": "non_replicated_rejection",
-        "reject_code": reject.code,
-        "reject_message": reject.message,
-    }
+
+def _not_found(canister: Principal) -> Rejected:
+    return Rejected(3, f"Canister {canister} not found", "IC0301")
+
+
+def _not_taken(reject: Rejected, version: str) -> Answer:
+    """Return the answer to a call that is not taken; the asynchronous one has no status."""
+    fields: dict[str, Any] = {"reject_code": reject.code, "reject_message": reject.message}
+    if version != "v2":
+        fields["status"] = "non_replicated_rejection"
     if reject.error_code is not None:
         fields["error_code"] = reject.error_code
     return 200, dict(_CBOR), cbor.dumps_tagged(fields)
+
+
+def _accepted(why: str) -> Answer:
+    return 202, dict(_TEXT), why.encode()
 
 
 def _drop_halfway(answer: Answer) -> Answer:

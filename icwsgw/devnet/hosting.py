@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from icwsgw.clock import Clock
 from icwsgw.devnet.canisters import Canister, CanisterFactory, MethodNotFound, module_hash
-from icwsgw.devnet.cdk import ACK_INTERVAL_MS, KEEP_ALIVE_TIMEOUT_MS, MAX_RETURNED_MESSAGES, WebSocketCdk
+from icwsgw.devnet.cdk import ACK_INTERVAL_MS, KEEP_ALIVE_TIMEOUT_MS, MAX_RETURNED_MESSAGES, QueueView, WebSocketCdk
 from icwsgw.devnet.cdk_types import ClientKey, Output, Page, Trap, WsError
 from icwsgw.errors import FormatError, Rejected
 from icwsgw.ic import cbor, hashtree, ws
@@ -170,12 +170,19 @@ class Host:
         return ws.encode_result_ok()
 
     def query(
-        self, method: str, caller: Principal, arg: bytes, certify: Certifier, page_filter: PageFilter | None = None
+        self,
+        method: str,
+        caller: Principal,
+        arg: bytes,
+        certify: Certifier,
+        page_filter: PageFilter | None = None,
+        view: QueueView | None = None,
     ) -> bytes:
         """Run a query method and return its reply.
 
         :param certify: gives the data certificate
         :param page_filter: a fault to be put on the answer of ws_get_messages
+        :param view: the queues in an older state; the application's own methods see the newest in any case
         :raises Rejected: as :meth:`update`
         """
         self.check_running()
@@ -183,14 +190,15 @@ class Host:
             if method != "ws_get_messages":
                 return self._checked(self.app.query(method, caller, arg))
             nonce = _decoded(ws.decode_get_args, arg)
-            page = self.ws.ws_get_messages(caller, nonce)
+            queues = self.ws if view is None else view
+            page = queues.ws_get_messages(caller, nonce)
             messages: Sequence[Output] = page.messages
             if page_filter is not None:
                 page = page_filter(page, nonce)
                 messages = page.messages
             if not messages:
                 return _batch((), b"", b"", page.is_end_of_queue)
-            tree = self.ws.witness(messages[0].key, messages[-1].key)
+            tree = queues.witness(messages[0].key, messages[-1].key)
             return self._checked(_batch(messages, certify(self.id), tree, page.is_end_of_queue))
         except Trap as trap:
             raise trapped(self.id, str(trap)) from trap

@@ -1,64 +1,34 @@
 """Calls on their way: accepted, executed after a while, remembered until their envelope has expired.
 
-A call is known by its request id: the same envelope again is the same call, whatever became of it. Calls are executed
-in the order of their arrival, ``latency`` seconds after it, or with ``jitter`` in any order, as the IC allows itself.
+A call is known by its request id: the same envelope again is the same call, whatever became of it. Where blocks are
+made (:mod:`icwsgw.devnet.consensus`), calls wait for one. Otherwise they are executed in the order of their arrival,
+``latency`` seconds after it, or with ``jitter`` in any order, as the IC allows itself.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from random import Random
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from icwsgw.clock import Clock, Timer
-from icwsgw.devnet.state_tree import StateTree
-from icwsgw.errors import Rejected
-from icwsgw.ic.principal import Principal
-from icwsgw.ic.request_id import leb128
+from icwsgw.devnet.calls import Call
+from icwsgw.devnet.consensus import Consensus, Pace
+from icwsgw.devnet.state_tree import Block, StateTree
+from icwsgw.devnet.topology import Node
 
 #: Requests are swept out when they have expired for a while, at most this often.
 _SWEEP_S = 10.0
 _KEEP_NS = 60 * 1_000_000_000
 
-Execute = Callable[[], bytes]
-"""Runs the call: the reply, or raises Rejected."""
-
-
-class Call:
-    """One call by its request id.
-
-    :ivar state: of the subnet that executes it
-    :ivar sender: who may read its status
-    :ivar done: whether it was executed
-    """
-
-    __slots__ = ("canister", "done", "execute", "expiry_ns", "request_id", "sender", "state", "waiters")
-
-    def __init__(
-        self,
-        state: StateTree,
-        request_id: bytes,
-        sender: Principal,
-        canister: Principal,
-        expiry_ns: int,
-        execute: Execute,
-    ) -> None:
-        self.state = state
-        self.request_id = request_id
-        self.sender = sender
-        self.canister = canister
-        self.expiry_ns = expiry_ns
-        self.execute = execute
-        self.done = False
-        self.waiters: list[Deferred[None]] = []
-
 
 class Ingress:
     """All calls that the network knows.
 
-    :param latency: seconds between acceptance and execution
+    :param states: of all subnets
+    :param latency: seconds between acceptance and execution, without blocks
     :param jitter: up to so many seconds more, at random; then order is lost
     """
 
@@ -67,6 +37,7 @@ class Ingress:
         clock: Clock,
         now_ns: Callable[[], int],
         random: Random,
+        states: Iterable[StateTree] = (),
         *,
         latency: float = 0.0,
         jitter: float = 0.0,
@@ -75,25 +46,59 @@ class Ingress:
         self._now_ns = now_ns
         self.latency = latency
         self.jitter = jitter
+        self.pace = Pace()
         self._random = random
         self._calls: dict[bytes, Call] = {}
         self._queue: deque[tuple[float, Call]] = deque()
         self._timer: Timer | None = None
         self._timers: set[Timer] = set()
         self._swept = clock.seconds()
+        self._subnets = {
+            state.subnet.id: Consensus(clock, now_ns, state, self.pace, Random(f"{number} {random.random()}"))
+            for number, state in enumerate(states)
+        }
 
     def __len__(self) -> int:
         return len(self._calls)
+
+    def set_pace(self, pace: Pace) -> None:
+        """Change how blocks are made; with an interval of 0 there are none, and what waits for one is executed."""
+        self.pace.interval, self.pace.gossip, self.pace.lag = pace.interval, pace.gossip, pace.lag
+        for subnet in self._subnets.values():
+            if pace.interval and not subnet.running:
+                subnet.start()
+            elif not pace.interval and subnet.running:
+                self._run(subnet.stop())
 
     def get(self, request_id: bytes) -> Call | None:
         """Return a call, if it is known."""
         return self._calls.get(request_id)
 
-    def accept(self, call: Call) -> None:
-        """Take a call that is not known yet; it is executed at once where there is no latency."""
+    def certified(self, state: StateTree, node: Node) -> Block | None:
+        """Return the certified block that a node has; None: there are no blocks, the state as it is."""
+        subnet = self._subnets[state.subnet.id]
+        return subnet.block_at(node) if subnet.running else None
+
+    def height(self, state: StateTree) -> int:
+        """Return the height of the newest certified state."""
+        subnet = self._subnets[state.subnet.id]
+        return subnet.height if subnet.running else state.height
+
+    # -- acceptance -----------------------------------------------------------------------------------------------
+
+    def accept(self, call: Call, node: Node) -> None:
+        """Take a call, new or again, at a node; it is executed at once where there is neither latency nor blocks."""
+        subnet = self._subnets[call.state.subnet.id]
+        known = self._calls.get(call.request_id)
+        if known is not None:
+            if subnet.running and not known.done:
+                subnet.submit(known, node)
+            return
         self._sweep()
         self._calls[call.request_id] = call
-        if self.jitter:
+        if subnet.running:
+            subnet.submit(call, node)
+        elif self.jitter:
             self._run_later(self.latency + self.jitter * self._random.random(), call)
         elif self.latency or self._queue:
             call.state.set_request(call.request_id, {b"status": b"received"})
@@ -127,53 +132,33 @@ class Ingress:
 
     def _run(self, calls: list[Call]) -> None:
         for call in calls:
-            try:
-                fields = {b"status": b"replied", b"reply": call.execute()}
-            except Rejected as reject:
-                fields = {
-                    b"status": b"rejected",
-                    b"reject_code": leb128(reject.code),
-                    b"reject_message": reject.message.encode(),
-                }
-                if reject.error_code is not None:
-                    fields[b"error_code"] = reject.error_code.encode()
-            call.done = True
-            call.state.set_request(call.request_id, fields)
+            call.run()
         # Answered after all of them ran: one signature serves the whole block.
         for call in calls:
-            waiters, call.waiters = call.waiters, []
-            for waiter in waiters:
-                waiter.callback(None)
+            for node in call.awaited_at:
+                call.tell(node)
 
-    def wait(self, call: Call, timeout: float) -> Deferred[bool]:
-        """Return whether the call was executed within a time, in seconds."""
-        waiter: Deferred[None] = Deferred()
-        result: Deferred[bool] = Deferred(lambda _: finish(False))
-
-        def finish(done: bool) -> None:
-            if timer.active():
-                timer.cancel()
-            if waiter in call.waiters:
-                call.waiters.remove(waiter)
-            if not result.called:
-                result.callback(done)
-
-        if call.done:
-            result.callback(True)
-            return result
-        timer = self._clock.callLater(timeout, finish, False)
-        waiter.addCallback(lambda _: finish(True))
-        call.waiters.append(waiter)
-        return result
+    def wait(self, call: Call, timeout: float, node: Node) -> Deferred[bool]:
+        """Return whether a node's certified state tells of the call's end within a time, in seconds."""
+        subnet = self._subnets[call.state.subnet.id]
+        if subnet.is_known(call, node) if subnet.running else call.done:
+            return succeed(True)
+        if subnet.running:
+            subnet.awaited(call)
+        return call.wait(self._clock, timeout, node.number)
 
     def _sweep(self) -> None:
         if self._clock.seconds() - self._swept < _SWEEP_S:
             return
         self._swept = self._clock.seconds()
         now = self._now_ns()
-        for call in [call for call in self._calls.values() if call.done and call.expiry_ns + _KEEP_NS < now]:
+        for call in [call for call in self._calls.values() if call.expiry_ns + _KEEP_NS < now and self._is_over(call)]:
             del self._calls[call.request_id]
             call.state.remove_request(call.request_id)
+
+    def _is_over(self, call: Call) -> bool:
+        # What has expired is in no block; without blocks it is executed when its latency has passed.
+        return call.done or self._subnets[call.state.subnet.id].running
 
     def close(self) -> None:
         """Forget what was not executed."""
@@ -183,3 +168,5 @@ class Ingress:
         self._timer = None
         self._timers.clear()
         self._queue.clear()
+        for subnet in self._subnets.values():
+            subnet.stop()

@@ -28,6 +28,7 @@ from twisted.internet.defer import Deferred, succeed
 from icwsgw.clock import Clock
 from icwsgw.devnet import control
 from icwsgw.devnet.canisters import DEMO_CANISTERS, CanisterFactory, EchoCanister
+from icwsgw.devnet.consensus import Pace
 from icwsgw.devnet.endpoints import Endpoints
 from icwsgw.devnet.faults import Answer, Dropped, Faults
 from icwsgw.devnet.hosting import CdkSettings, Host
@@ -55,6 +56,7 @@ class Replica:
     :param query_latency: seconds an answer to a query takes; half of them pass before the state is read
     :param call_latency: seconds from the arrival of a call to its execution
     :param call_jitter: seconds, see :class:`~icwsgw.devnet.ingress.Ingress`
+    :param pace: how blocks are made; None: there are none
     :param legacy_api: an older replica: 404 for v4 calls and v3 queries and reads
     :param v2_gone: a later network: 404 for v2 queries and reads
     :param echo_any: an id that no canister has becomes an echo canister when it is asked for
@@ -78,6 +80,7 @@ class Replica:
         query_latency: float = 0.0,
         call_latency: float = 0.0,
         call_jitter: float = 0.0,
+        pace: Pace | None = None,
         legacy_api: bool = False,
         v2_gone: bool = False,
         echo_any: bool = False,
@@ -90,10 +93,13 @@ class Replica:
         self.v2_gone = v2_gone
         self.echo_any = echo_any
         self.topology = Topology(seed, delegation, nodes, sign)
-        self._states = {subnet.id: StateTree(self.topology, subnet) for subnet in self.topology.subnets}
+        self._states = {
+            subnet.id: StateTree(self.topology, subnet, lambda canister: self._hosts[canister].ws.view())
+            for subnet in self.topology.subnets
+        }
         random = Random(seed)
         self.faults = Faults(random.getrandbits(64))
-        self.ingress = Ingress(clock, now_ns, random, latency=call_latency, jitter=call_jitter)
+        self.ingress = Ingress(clock, now_ns, random, self._states.values(), latency=call_latency, jitter=call_jitter)
         self._choice = Random(seed + b" nodes")
         self.pushes = Pushes(clock)
         self.stats: Counter[str] = Counter()
@@ -105,6 +111,7 @@ class Replica:
         self._endpoints = Endpoints(self)
         for canister_id, factory in canisters.values():
             self.install(canister_id, factory)
+        self.set_pace(pace or Pace())
 
     @property
     def root_key_der(self) -> bytes:
@@ -123,6 +130,18 @@ class Replica:
                 raise KeyError(place)
             state = self._states[subnet.id]
         return state
+
+    def set_pace(self, pace: Pace) -> None:
+        """Change how blocks are made, see :mod:`icwsgw.devnet.consensus`."""
+        for host in self._hosts.values():
+            # Blocks keep what older states are asked for from their beginning on.
+            self._canister_changed(host)
+        self.ingress.set_pace(pace)
+
+    @property
+    def states(self) -> list[StateTree]:
+        """The states of all subnets."""
+        return list(self._states.values())
 
     def some_node(self, subnet: Subnet) -> Node:
         """Return the node to which a boundary node sends a request: any."""

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
+from icwsgw.devnet.cdk import QueueView
 from icwsgw.devnet.merkle import MerkleMap
 from icwsgw.devnet.topology import FLAT, Node, Ranged, Subnet, Topology
 from icwsgw.ic import hashtree
@@ -53,12 +54,21 @@ class Block:
 
     :ivar height: how many blocks came before
     :ivar time_ns: ns since 1970
+    :ivar views: the queues of the canisters, where somebody wants older blocks to be asked
     """
 
-    __slots__ = ("_canisters", "_requests", "_signature", "_signed", "height", "time_ns")
+    __slots__ = ("_canisters", "_requests", "_signature", "_signed", "height", "time_ns", "views")
 
-    def __init__(self, height: int, time_ns: int, canisters: MerkleMap, requests: MerkleMap) -> None:
+    def __init__(
+        self,
+        height: int,
+        time_ns: int,
+        canisters: MerkleMap,
+        requests: MerkleMap,
+        views: Mapping[Principal, QueueView],
+    ) -> None:
         self.height = height
+        self.views = views
         self.time_ns = time_ns
         self._canisters = canisters
         self._requests = requests
@@ -96,10 +106,15 @@ class Block:
 class StateTree:
     """The state of a subnet.
 
+    :param view: makes what older blocks keep of a canister's queues
     :ivar height: of the newest block
     """
 
-    def __init__(self, topology: Topology, subnet: Subnet) -> None:
+    def __init__(
+        self, topology: Topology, subnet: Subnet, view: Callable[[Principal], QueueView] | None = None
+    ) -> None:
+        self._view = view
+        self._views: dict[Principal, QueueView] = {}
         self._topology = topology
         self.subnet = subnet
         self._canisters = MerkleMap()
@@ -133,13 +148,18 @@ class StateTree:
         if self._requests.remove(request_id):
             self._block = None
 
-    def new_block(self, now_ns: int) -> Block:
-        """Make a block of what there is now."""
+    def new_block(self, now_ns: int, *, keep_views: bool = False) -> Block:
+        """Make a block of what there is now.
+
+        :param keep_views: whether the block is to be asked when there are newer ones
+        """
         for canister_id, render in self._stale.items():
             self._canisters.put(canister_id.raw, render())
+        if keep_views and self._view is not None and self._stale:
+            self._views = {**self._views, **{each: self._view(each) for each in self._stale}}
         self._stale.clear()
         self.height += 1
-        return Block(self.height, now_ns, self._canisters.copy(), self._requests.copy())
+        return Block(self.height, now_ns, self._canisters.copy(), self._requests.copy(), self._views)
 
     def block(self, now_ns: int) -> Block:
         """Return the newest block, made now where the last one is not of this state or of this second."""

@@ -20,6 +20,7 @@ from twisted.python import usage
 from icwsgw.addresses import normalise
 from icwsgw.clock import only_forward
 from icwsgw.devnet.cdk import ACK_INTERVAL_MS, MAX_RETURNED_MESSAGES
+from icwsgw.devnet.consensus import MAX_LAG, Pace
 from icwsgw.devnet.hosting import CdkSettings
 from icwsgw.devnet.replica import Replica
 from icwsgw.devnet.resource import ReplicaSite
@@ -50,18 +51,28 @@ class DevnetConfig:
     query_latency_ms: float = 0.0
     call_latency_ms: float = 0.0
     call_jitter_ms: float = 0.0
+    block_interval_ms: float = 0.0
+    gossip_ms: float = 0.0
+    lag_blocks: int = 0
     legacy_api: bool = False
     v2_gone: bool = False
     echo_any: bool = False
 
     def __post_init__(self) -> None:
         self.settings()
+        self.pace()
+        if not self.block_interval_ms and (self.gossip_ms or self.lag_blocks):
+            raise ValueError("gossip and lag need a block interval")
         if self.delegation not in DELEGATIONS:
             raise ValueError(f"delegation is one of {', '.join(DELEGATIONS)}")
         if not 1 <= self.nodes <= MAX_NODES:
             raise ValueError(f"a subnet has 1 to {MAX_NODES} nodes")
         if min(self.query_latency_ms, self.call_latency_ms, self.call_jitter_ms) < 0:
             raise ValueError("a latency is at least 0")
+
+    def pace(self) -> Pace:
+        """Return how blocks are made."""
+        return Pace(self.block_interval_ms / 1000, self.gossip_ms / 1000, self.lag_blocks)
 
     def settings(self) -> CdkSettings:
         """Return the settings of the canisters' CDK."""
@@ -109,6 +120,7 @@ def devnet_service(
         query_latency=config.query_latency_ms / 1000,
         call_latency=config.call_latency_ms / 1000,
         call_jitter=config.call_jitter_ms / 1000,
+        pace=config.pace(),
         legacy_api=config.legacy_api,
         v2_gone=config.v2_gone,
         echo_any=config.echo_any,
@@ -189,6 +201,29 @@ class Options(usage.Options):
             "Up to so many milliseconds more, at random: order is lost.",
             _milliseconds("call-jitter"),
         ],
+        [
+            "block-interval",
+            None,
+            0.0,
+            "Milliseconds between two blocks, as the public network makes them: each by another node, of the calls "
+            "that have come to it, in the order in which they came, certified with the next one. 0: there are no "
+            "blocks, and calls are executed in the order of their arrival when --call-latency has passed.",
+            _milliseconds("block-interval"),
+        ],
+        [
+            "gossip",
+            None,
+            0.0,
+            "Up to so many milliseconds until a call is known to all nodes.",
+            _milliseconds("gossip"),
+        ],
+        [
+            "lag",
+            None,
+            0,
+            f"Blocks that nodes may be behind, at most {MAX_LAG}.",
+            _number("lag", int, 0, "a whole number"),
+        ],
     ]
     optFlags = [  # noqa: N815
         ["legacy-api", None, "Be an older replica: without v4 calls, v3 queries and v3 reads."],
@@ -225,6 +260,9 @@ class Options(usage.Options):
             query_latency_ms=self["query-latency"],
             call_latency_ms=self["call-latency"],
             call_jitter_ms=self["call-jitter"],
+            block_interval_ms=self["block-interval"],
+            gossip_ms=self["gossip"],
+            lag_blocks=int(self["lag"]),
             legacy_api=bool(self["legacy-api"]),
             v2_gone=bool(self["v2-gone"]),
             echo_any=bool(self["echo-any"]),

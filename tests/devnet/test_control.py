@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID
+from icwsgw.devnet.consensus import Pace
 from icwsgw.errors import CanisterRefused, Rejected
 from icwsgw.ic import ws
 from tests.support.devnet import GATEWAY, Net, identity, pending, result_of
@@ -81,7 +82,25 @@ def test_config() -> None:
     assert (replica.query_latency, replica.ingress.latency, replica.ingress.jitter) == (0.2, 1.0005, 0.005)
     done(net, "config", {"call_latency_ms": 0})
     assert (replica.query_latency, replica.ingress.latency) == (0.2, 0)
-    mistakes: list[Any] = [{"other": 1}, {"query_latency_ms": -1}, {"query_latency_ms": "1"}, []]
+    done(net, "config", {"block_interval_ms": 400, "gossip_ms": 200, "lag_blocks": 3, "v2_gone": True})
+    assert replica.ingress.pace == Pace(0.4, 0.2, 3)
+    assert replica.v2_gone
+    answer = net.submit(net.call_request(ALICE, "ws_open", ws.encode_open_args(0, GATEWAY.principal.raw)))
+    assert pending(answer)
+    net.advance(4, 0.1)
+    assert not pending(answer)
+    assert max(get(net, "stats")["heights"].values()) >= 9
+    done(net, "config", {"block_interval_ms": 0, "v2_gone": False})
+    assert (replica.ingress.pace, replica.v2_gone) == (Pace(0.0, 0.2, 3), False)
+    mistakes: list[Any] = [
+        {"other": 1},
+        {"query_latency_ms": -1},
+        {"query_latency_ms": "1"},
+        {"v2_gone": 1},
+        {"lag_blocks": 51},
+        {"block_interval_ms": True},
+        [],
+    ]
     for wrong in mistakes:
         assert post(net, "config", wrong)[0] == 400
 

@@ -163,12 +163,26 @@ def test_a_call_to_a_stopped_canister_is_rejected_before_it_is_accepted() -> Non
     for version in ("v2", "v3", "v4"):
         request = net.call_request(ALICE, "ws_open", OPEN)
         fields = cbor.loads(result_of(net.submit(request, version=version))[2])
+        status = {} if version == "v2" else {"status": "non_replicated_rejection"}
         assert fields == {
-            "status": "non_replicated_rejection",
+            **status,
             "reject_code": 5,
             "reject_message": f"Canister {ECHO_ID} is stopped",
             "error_code": "IC0508",
         }
+
+
+def test_a_known_call_is_looked_at_like_a_new_one() -> None:
+    net = Net()
+    request = net.call_request(ALICE, "ws_open", OPEN)
+    assert net.outcome(result_of(net.submit(request)), request) == ws.encode_result_ok()
+    net.replica.stop(ECHO_ID)
+    fields = cbor.loads(result_of(net.submit(request))[2])
+    assert (fields["status"], fields["error_code"]) == ("non_replicated_rejection", "IC0508")
+    net.replica.start(ECHO_ID)
+    assert net.outcome(result_of(net.submit(request)), request) == ws.encode_result_ok()
+    net.advance(241)
+    assert result_of(net.submit(request))[0] == 400
 
 
 def test_a_query_takes_its_time_half_before_and_half_after_it_reads() -> None:

@@ -20,9 +20,10 @@ from icwsgw.core.budget import Budget
 from icwsgw.core.messages import payload_of
 from icwsgw.core.spread import Spread
 from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID
+from icwsgw.devnet.consensus import Pace
 from icwsgw.devnet.hosting import CdkSettings
 from icwsgw.devnet.replica import Replica
-from icwsgw.devnet.topology import BY_VERSION
+from icwsgw.devnet.topology import BY_VERSION, NODES
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.identities import IdentityPool
 from icwsgw.gateway.interfaces import Context
@@ -113,7 +114,7 @@ class World:
     def __init__(
         self, *, settings: CdkSettings | None = None, query_latency: float = 0.0, call_latency: float = 0.0,
         seed: int = 1, start: bool = True, delegation: str = BY_VERSION, verify: bool = False,
-        clients_per_identity: int = 1000, echo_any: bool = True,
+        clients_per_identity: int = 1000, echo_any: bool = True, pace: Pace | None = None, nodes: int = NODES,
         **options: Any,
     ) -> None:  # fmt: skip
         self.clock = OrderedClock()
@@ -128,6 +129,8 @@ class World:
             call_latency=call_latency,
             delegation=delegation,
             echo_any=echo_any,
+            pace=pace,
+            nodes=nodes,
         )
         self.network_is_up = True
         self.headers: Callable[[str], dict[str, str]] | None = None
