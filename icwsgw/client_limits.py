@@ -36,7 +36,8 @@ class ClientLimits:
         5_000,
         count(),
         "max-pending",
-        "Connections that have not sent their ws_open yet, those in the TLS and HTTP handshake too; 0 for no limit.",
+        "Connections that have not sent their ws_open yet, those in the TLS and HTTP handshake too; 0 for no limit. "
+        "For one beyond, the address with most of them (an IPv6 /64) loses its oldest.",
         "At most 64 KiB each; a reconnecting crowd has fewer at a time.",
         group=CLIENTS,
         example="1000",

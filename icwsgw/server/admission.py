@@ -9,10 +9,10 @@ by an HTTP header with the request.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from icwsgw.observe.peers import bracketed
+from icwsgw.observe.peers import address_group, bracketed
 from icwsgw.server.limits import MOST_REFUSED
 from icwsgw.server.proxies import host_of, socket_host
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 class Admission:
     """A connection as the limits see it.
 
+    :param crowded_out: called when it has to go, before it has its session, to make room for others
     :ivar host: of the client, as far as it is known
     :ivar peer: the same with its port, for logs
     :ivar refusal: why it will be refused, a label of the metric; None when it is welcome so far
@@ -30,10 +31,14 @@ class Admission:
     :ivar proxied: its address will come by the PROXY protocol
     """
 
-    __slots__ = ("_counted", "_factory", "_group", "_placed", "host", "peer", "pending", "proxied", "refusal")
+    __slots__ = (
+        *("_counted", "_crowded_out", "_factory", "_group", "_placed"),
+        *("host", "peer", "pending", "proxied", "refusal"),
+    )
 
-    def __init__(self, factory: GatewayFactory, transport: Any) -> None:
+    def __init__(self, factory: GatewayFactory, transport: Any, crowded_out: Callable[[], None]) -> None:
         self._factory = factory
+        self._crowded_out: Callable[[], None] | None = crowded_out
         self._group: str | None = None
         self._placed = False
         self.proxied = False
@@ -45,7 +50,10 @@ class Admission:
             self._look_at(transport)
         if self.refusal is not None:
             self._uncount()
+            self._crowded_out = None
             factory.limits.refused += 1
+        else:
+            self._wait()
 
     @property
     def hopeless(self) -> bool:
@@ -69,8 +77,7 @@ class Admission:
 
     def opened(self) -> None:
         """It has its session."""
-        self.pending = False
-        self._factory.limits.opened()
+        self._wait_no_more()
 
     def left(self) -> None:
         """It is gone."""
@@ -101,10 +108,36 @@ class Admission:
 
     def _place(self) -> None:
         self._placed = True
-        self._group, self.refusal = self._factory.limits.place(self.host, self._factory.clock.seconds())
+        limits = self._factory.limits
+        self._group, self.refusal = limits.place(self.host, self._factory.clock.seconds())
+        if self in limits.waiting:
+            limits.waiting.move(self, self._crowd)
+
+    @property
+    def _crowd(self) -> str:
+        """Those it waits among: of its address, or of the proxy that has not told the address yet."""
+        return address_group(self.host) or self.host
+
+    def _wait(self) -> None:
+        oldest = self._factory.limits.waiting.enter(self, self._crowd)
+        if isinstance(oldest, Admission):
+            oldest.crowd_out()
+
+    def _wait_no_more(self) -> None:
+        self.pending = False
+        self._crowded_out = None
+        self._factory.limits.waiting.leave(self)
+
+    def crowd_out(self) -> None:
+        """Let it go, to make room for others: it has been taken out of the room already."""
+        crowded_out = self._crowded_out
+        self._wait_no_more()
+        if crowded_out is not None:
+            crowded_out()
 
     def _uncount(self) -> None:
         if self._counted:
-            self._factory.limits.leave(self._group, self.pending)
+            self._factory.limits.leave(self._group)
+            self._wait_no_more()
             self._group = None
-            self._counted = self.pending = False
+            self._counted = False

@@ -4,12 +4,18 @@ A connection is counted when it is accepted; by its address when that is known, 
 request has come (:mod:`icwsgw.server.proxies`). One that is too many is told so by an HTTP status, which takes a
 handshake: it waits for that outside of these counts, and only so many may wait; the rest are dropped unanswered, before
 a TLS handshake.
+
+Those without a session wait in a room (:mod:`icwsgw.core.waiting`) that takes newcomers also when it is full: the
+address with most in it loses its oldest, so that strangers of one address who stay silent keep nobody else out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from icwsgw.client_limits import ClientLimits
 from icwsgw.core.rate import Bucket, Buckets, Rate
+from icwsgw.core.waiting import WaitingRoom
 from icwsgw.observe.peers import address_group
 
 #: Connections that wait to be told that they are too many.
@@ -26,11 +32,11 @@ class ConnectionLimits:
     :param limits: the options
     :param now: the time, seconds
     :ivar total: connections, without those refused at once
-    :ivar pending: those of them without a session
+    :ivar waiting: those of them without a session
     :ivar refused: connections that wait to be told so
     """
 
-    __slots__ = ("_accepts", "_accepts_by_group", "_by_group", "_limits", "pending", "refused", "total")
+    __slots__ = ("_accepts", "_accepts_by_group", "_by_group", "_limits", "refused", "total", "waiting")
 
     def __init__(self, limits: ClientLimits, now: float) -> None:
         self._limits = limits
@@ -39,7 +45,7 @@ class ConnectionLimits:
         self._accepts = Bucket(Rate(rate, rate * BURST_SECONDS), now) if rate else None
         self._accepts_by_group = Buckets(Rate(by_ip, by_ip * BURST_SECONDS_PER_IP)) if by_ip else None
         self.total = 0
-        self.pending = 0
+        self.waiting: WaitingRoom[Hashable] = WaitingRoom(limits.max_pending)
         self.refused = 0
 
     def enter(self, now: float) -> str | None:
@@ -47,12 +53,9 @@ class ConnectionLimits:
         limits = self._limits
         if self.total >= limits.max_connections:
             return "connections"
-        if limits.max_pending and self.pending >= limits.max_pending:
-            return "pending"
         if self._accepts is not None and not self._accepts.take(now):
             return "accept_rate"
         self.total += 1
-        self.pending += 1
         return None
 
     def place(self, host: str, now: float) -> tuple[str | None, str | None]:
@@ -76,14 +79,9 @@ class ConnectionLimits:
         self._by_group[group] = count + 1
         return group, None
 
-    def opened(self) -> None:
-        """A connection has its session."""
-        self.pending -= 1
-
-    def leave(self, group: str | None, pending: bool) -> None:
+    def leave(self, group: str | None) -> None:
         """A counted connection has ended, or turned out to be one too many."""
         self.total -= 1
-        self.pending -= pending
         if group is not None:
             count = self._by_group[group] - 1
             if count:

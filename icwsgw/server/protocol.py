@@ -119,7 +119,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         WebSocketProtocol._connectionMade(self)
         factory.countConnections += 1
         self.trafficStats = factory.traffic
-        admission = self._admission = Admission(factory, transport)
+        admission = self._admission = Admission(factory, transport, self._crowded_out)
         self.peer = admission.peer
         factory.connections.add(self)
         self._in_tls = ISSLTransport.providedBy(transport)
@@ -268,6 +268,22 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         if self.session is not None and self.session.state is not State.INIT and self.state == _OPEN:
             self._admission.opened()
             self.maxMessagePayloadSize = self.factory.max_message_bytes
+
+    def _crowded_out(self) -> None:
+        """Too many wait to open their session, most of them from here: go, to make room for others."""
+        admission = self._admission
+        status, text = self.factory.answer("pending")
+        if self.state == self.STATE_CONNECTING and not self._in_tls:
+            admission.refusal = "pending"
+            self.failHandshake(text, status)
+            self.factory.wheel.watch(self, FLOOD_LINGER)
+            return
+        admission.note("pending", text)
+        if self.session is not None and self.state == _OPEN:
+            self.session.end(CloseCode.OVERLOADED, text)
+        else:
+            self._in_tls = False
+            self.transport.abortConnection()
 
     def _over(self) -> bool:
         """The client has used up its tokens: stop reading until it has some, or end it; whether it is at its end."""

@@ -173,15 +173,54 @@ def test_a_proxy_behind_a_proxy() -> None:
 
 def test_strangers_are_bounded_until_their_ws_open_is_taken() -> None:
     world = World(max_pending=2)
-    _, _, session = world.open()
-    world.open()
-    third, transport = accept(world, tcp("192.0.2.3"))
-    assert status(transport) == 503
-    lose(third)
-    session.client.dataReceived(masked(2, b"ws_open"))
-    assert world.factory.limits.pending == 1
-    assert status(accept(world, tcp("192.0.2.3"))[1]) == 101
+    _, first_transport, first = world.open()
+    _, second_transport, second = world.open()
+    _, transport = accept(world, tcp("192.0.2.3"))
+    assert status(transport) == 101
+    assert [code for code, _ in first.ended] == [CloseCode.OVERLOADED], "the oldest of the address with most of them"
+    assert b"too many clients are connecting" in first_transport.value()
+    second.client.dataReceived(masked(2, b"ws_open"))
+    assert len(world.factory.limits.waiting) == 1
+    assert status(accept(world, tcp("192.0.2.4"))[1]) == 101
+    assert not second_transport.disconnecting
     assert refusals(world) == {"pending": 1}
+
+
+def test_silent_strangers_of_one_address_keep_nobody_out() -> None:
+    world = World(max_pending=200)
+    silent = [world.connect("2001:db8::1") for _ in range(200)]
+    admitted = [accept(world, tcp(f"192.0.2.{number}"))[1] for number in range(40)]
+    assert [status(transport) for transport in admitted] == [101] * 40
+    silent += [world.connect(f"2001:db8::{number:x}") for number in range(1000)]
+    assert not any(transport.disconnecting or transport.aborted for transport in admitted)
+    told = [transport for _, transport in silent if transport.value()]
+    assert {status(transport) for transport in told} == {503}
+    assert len(told) == 1200 - 160
+    assert refusals(world) == {"pending": 1200 - 160}
+    for protocol, _ in silent:
+        lose(protocol)
+    assert len(world.factory.limits.waiting) == 40
+
+
+def test_who_is_crowded_out_in_a_tls_handshake_is_dropped() -> None:
+    world = World(max_pending=1)
+    first, transport = world.connect()
+    first._in_tls = True
+    accept(world, tcp("192.0.2.3"))
+    assert transport.aborted
+    assert refusals(world) == {"pending": 1}
+    lose(first)
+
+
+def test_behind_a_proxy_strangers_are_told_apart_when_it_has_named_them() -> None:
+    world = World(max_pending=3, trusted_proxies=("10.0.0.1",))
+    many = [accept(world, tcp("10.0.0.1"), "X-Forwarded-For: 198.51.100.1") for _ in range(2)]
+    one = accept(world, tcp("10.0.0.1"), "X-Forwarded-For: 198.51.100.2")[1]
+    new = accept(world, tcp("10.0.0.1"), "X-Forwarded-For: 198.51.100.3")[1]
+    assert [status(transport) for transport in (one, new)] == [101, 101]
+    assert b"too many clients" in many[0][1].value()
+    assert b"too many clients" not in many[1][1].value()
+    assert b"too many clients" not in one.value()
 
 
 def test_how_fast_connections_may_come() -> None:
@@ -411,7 +450,7 @@ def test_a_stranger_gets_room_by_its_ws_open_only() -> None:
     protocol.dataReceived(masked(2, b"rubbish"))
     protocol.dataReceived(masked(2, bytes(65_537)))
     assert frames_of(transport)[0][1][:2] == (1009).to_bytes(2, "big")
-    assert world.factory.limits.pending == 1
+    assert len(world.factory.limits.waiting) == 1
 
 
 def compressed(payload_size: int, opcode: int = 2) -> bytes:

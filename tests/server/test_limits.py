@@ -9,19 +9,16 @@ from icwsgw.server.limits import ConnectionLimits
 
 def test_connections_in_all_and_pending() -> None:
     limits = ConnectionLimits(ClientLimits(max_connections=3, max_pending=2), 0.0)
-    assert [limits.enter(0.0) for _ in range(3)] == [None, None, "pending"]
-    limits.opened()
-    assert [limits.enter(0.0) for _ in range(2)] == [None, "connections"]
-    assert (limits.total, limits.pending) == (3, 2)
-    limits.leave(None, False)
-    assert limits.enter(0.0) == "pending"
-    limits.leave(None, True)
+    assert [limits.enter(0.0) for _ in range(4)] == [None, None, None, "connections"]
+    assert [limits.waiting.enter(name, "192.0.2.1") for name in "abc"] == [None, None, "a"]
+    assert (limits.total, len(limits.waiting)) == (3, 2)
+    limits.leave(None)
     assert limits.enter(0.0) is None
 
 
 def test_no_bound_on_the_pending() -> None:
     limits = ConnectionLimits(ClientLimits(max_pending=0), 0.0)
-    assert not any(limits.enter(0.0) for _ in range(20_000))
+    assert not any(limits.waiting.enter(number, "192.0.2.1") for number in range(20_000))
 
 
 def test_how_fast_they_come() -> None:
@@ -45,27 +42,24 @@ def test_one_address_and_one_subscriber() -> None:
     assert limits.place("2001:db8:0:1::1", 0.0)[1] is None
     assert all(limits.place("unix", 0.0) == (None, None) for _ in range(5))
     limits.enter(0.0)
-    limits.leave("192.0.2.1", True)
+    limits.leave("192.0.2.1")
     assert limits.place("192.0.2.1", 0.0)[1] is None
 
 
-@given(st.lists(st.tuples(st.sampled_from(["192.0.2.1", "192.0.2.2", "2001:db8::1", "unix"]), st.booleans())))
-def test_after_all_have_left_nothing_is_left(visits: list[tuple[str, bool]]) -> None:
-    limits = ConnectionLimits(ClientLimits(max_connections=10, max_pending=5, max_connections_per_ip=3), 0.0)
-    inside: list[tuple[str | None, bool]] = []
-    for host, opens in visits:
+@given(st.lists(st.sampled_from(["192.0.2.1", "192.0.2.2", "2001:db8::1", "unix"])))
+def test_after_all_have_left_nothing_is_left(hosts: list[str]) -> None:
+    limits = ConnectionLimits(ClientLimits(max_connections=10, max_connections_per_ip=3), 0.0)
+    inside: list[str | None] = []
+    for host in hosts:
         if limits.enter(0.0) is not None:
             continue
         group, refusal = limits.place(host, 0.0)
         if refusal is not None:
-            limits.leave(group, True)
+            limits.leave(group)
             continue
-        if opens:
-            limits.opened()
-        inside.append((group, not opens))
+        inside.append(group)
         assert limits.total == len(inside) <= 10
-        assert limits.pending == sum(pending for _, pending in inside) <= 5
-    for group, pending in inside:
-        limits.leave(group, pending)
-    assert (limits.total, limits.pending, limits.refused) == (0, 0, 0)
+    for group in inside:
+        limits.leave(group)
+    assert (limits.total, len(limits.waiting), limits.refused) == (0, 0, 0)
     assert limits._by_group == {}
