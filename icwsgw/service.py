@@ -36,6 +36,7 @@ from icwsgw.agent.url import Url
 from icwsgw.checks import configured_tls
 from icwsgw.config import GatewayConfig
 from icwsgw.core.budget import Budget
+from icwsgw.descriptors import make_room
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.identities import IdentityPool, load_or_create_key_file
 from icwsgw.gateway.interfaces import Context
@@ -83,6 +84,16 @@ class GatewayService(MultiService):
         recent: Recent | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        room = make_room(config.max_connections)
+        if room.connections < config.max_connections:
+            _log.info(
+                "fewer clients are taken than --max-connections says, since so few files may be open",
+                clients=room.connections,
+                max_connections=config.max_connections,
+                files=room.files,
+            )
+            config = replace(config, max_connections=room.connections)
+        self._room = room
         self._config = config
         self._reactor = reactor
         self._listeners: list[ListeningService] = []
@@ -105,7 +116,7 @@ class GatewayService(MultiService):
         self.control = Control(self.gateway)
         self.overrides = NO_OVERRIDES
         self._access: Access | None = None
-        self.factory = GatewayFactory(self.gateway)
+        self.factory = GatewayFactory(self.gateway, self._room.refused)
         self._lag = LagSampler(self.metrics.event_loop_lag, reactor)
         self.status = Status(
             self.gateway,
@@ -124,7 +135,12 @@ class GatewayService(MultiService):
     def _make_network(self) -> None:
         config, reactor = self._config, self._reactor
         url = self._network_url = config.ic_network_url
-        self.transport = Transport(reactor, max_body=config.max_answer_bytes, proxy=_proxy_to(url))
+        self.transport = Transport(
+            reactor,
+            max_connections=self._room.network,
+            max_body=config.max_answer_bytes,
+            proxy=_proxy_to(url),
+        )
         self.agent = IcAgent(
             reactor,
             self.transport,

@@ -13,7 +13,6 @@ from twisted.python import usage
 from icwsgw._version import __version__
 from icwsgw.clock import only_forward
 from icwsgw.config import OPTIONS, GatewayConfig
-from icwsgw.descriptors import raise_limit
 from icwsgw.errors import ConfigError
 from icwsgw.notifying import NotifyingService, stop_patience
 from icwsgw.observe.collector import load_tracing
@@ -194,8 +193,6 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
     else:
         from icwsgw.service import make_gateway_service
 
-        if said := raise_limit(config.max_connections):
-            log.warn(said)
         gateway = make_gateway_service(config, reactor, recent)
     end_well_on_signals(reactor, gateway.hurry)
     settle(reactor)

@@ -2,7 +2,11 @@ import resource
 
 import pytest
 
-from icwsgw.descriptors import RESERVE, raise_limit
+from icwsgw.admin import resource as admin
+from icwsgw.admin import site
+from icwsgw.agent import transport
+from icwsgw.descriptors import NETWORK, OTHERS, REFUSED, Room, make_room, share
+from icwsgw.server import endpoints
 
 INFINITY = resource.RLIM_INFINITY
 
@@ -24,37 +28,48 @@ class Limits:
 
 
 def test_what_fits_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    limits = Limits(monkeypatch, 5000, 6000)
-    assert raise_limit(5000 - RESERVE) is None
-    assert limits.now == (5000, 6000)
-    assert raise_limit(0) is None
+    kernel = Limits(monkeypatch, 5000, 6000)
+    assert make_room(5000 - NETWORK - OTHERS) == Room(5000, 5000 - NETWORK - OTHERS, NETWORK)
+    assert kernel.now == (5000, 6000)
     Limits(monkeypatch, INFINITY, INFINITY)
-    assert raise_limit(10**6) is None
+    assert make_room(10**6) == Room(None, 10**6, NETWORK)
 
 
 @pytest.mark.parametrize("hard", [INFINITY, 1 << 20])
 def test_raised_to_what_is_needed(monkeypatch: pytest.MonkeyPatch, hard: int) -> None:
-    limits = Limits(monkeypatch, 1024, hard)
-    assert raise_limit(50_000) is None
-    assert limits.now == (50_000 + RESERVE, hard)
+    kernel = Limits(monkeypatch, 1024, hard)
+    wanted = 50_000 + NETWORK + OTHERS
+    assert make_room(50_000) == Room(wanted, 50_000, NETWORK)
+    assert kernel.now == (wanted, hard)
 
 
-def test_raised_as_far_as_allowed_with_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    limits = Limits(monkeypatch, 1024, 4096)
-    said = raise_limit(50_000)
-    assert said == "4096 files may be open, --max-connections 50000 needs 51024: raise the limit (LimitNOFILE=)"
-    assert limits.now == (4096, 4096)
+def test_raised_as_far_as_allowed_and_the_clients_follow(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = Limits(monkeypatch, 1024, 20_000)
+    assert make_room(50_000) == Room(20_000, 17_312, 2048)
+    assert kernel.now == (20_000, 20_000)
 
 
 def test_the_kernel_may_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
     Limits(monkeypatch, 1024, INFINITY, refuse=True)
-    said = raise_limit(50_000)
-    assert said is not None
-    assert said.startswith("1024 files may be open")
+    assert make_room(50_000) == Room(1024, 384, 128, 204)
 
 
 def test_the_real_limit() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    assert raise_limit(1) is None or hard < RESERVE + 1
-    assert resource.getrlimit(resource.RLIMIT_NOFILE)[1] == hard
-    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] in (soft, RESERVE + 1)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    room = make_room(1)
+    assert (room.connections, resource.getrlimit(resource.RLIMIT_NOFILE)[1]) == (1, hard)
+
+
+@pytest.mark.parametrize("files", [8, 64, 256, 1024, 4096, 20_000, 52_000])
+def test_all_shares_together_fit(files: int) -> None:
+    for connections in (1, 100, 50_000):
+        room = share(files, connections)
+        assert 1 <= room.connections <= connections
+        assert room.connections + room.network + min(OTHERS, files // 2) <= files
+    assert share(None, 7) == Room(None, 7, NETWORK)
+
+
+def test_what_is_reckoned_with_is_what_is_taken() -> None:
+    assert transport.MAX_CONNECTIONS == NETWORK
+    named = admin.MAX_CONNECTIONS + site.MAX_CONNECTIONS + REFUSED + endpoints.MOST_ACCEPTS
+    assert named + 64 < OTHERS

@@ -51,7 +51,7 @@ ALLOWED: dict[str, set[str]] = {
     "core": LEAVES | {"ic"},
     "agent": LEAVES | {"ic", "core", "fastsend", "observe"},
     "gateway": LEAVES | OPTIONS | {"ic", "core", "agent", "observe"},
-    "server": LEAVES | OPTIONS | {"ic", "core", "gateway", "fastsend", "observe"},
+    "server": LEAVES | OPTIONS | {"ic", "core", "gateway", "descriptors", "fastsend", "observe"},
     "admin": LEAVES | OPTIONS | {"ic", "core", "agent", "gateway", "observe"},
     # no Twisted below it, so that it starts at once
     "ctl": LEAVES | {"addresses"},

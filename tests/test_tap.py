@@ -222,7 +222,6 @@ def test_the_service_brings_its_log_and_what_should_be_known(monkeypatch: pytest
     monkeypatch.setattr(tap, "report_start_errors", lambda log: hooks.append(log))
     monkeypatch.setattr(tap, "end_well_on_signals", lambda reactor, hurry: hooks.append(None))
     monkeypatch.setattr(tap, "reload_on_hangup", lambda reactor, reload: hooks.append(None))
-    monkeypatch.setattr(tap, "raise_limit", lambda connections: "too few files")
     monkeypatch.setattr(supervisor, "make_supervisor", fake)
     monkeypatch.setattr(tap, "get_logger", lambda name: _Warnings(warned))
     monkeypatch.setenv("ICWS_WORKRES", "3")
@@ -238,7 +237,7 @@ def test_the_service_brings_its_log_and_what_should_be_known(monkeypatch: pytest
     assert reactor.seconds is time.monotonic  # type: ignore[attr-defined]
     # a supervisor's workers look to their own files
     doubt = "ICWS_WORKRES in the environment is not an option; did you mean ICWS_WORKERS?"
-    assert warned == [doubt, "too few files"][: 3 - workers]
+    assert warned == [doubt]
     from twisted.application.service import Application
 
     application = Application("icws")

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from icwsgw.observe.peers import address_group, bracketed
-from icwsgw.server.limits import MOST_REFUSED
 from icwsgw.server.proxies import host_of, socket_host
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ class Admission:
     @property
     def hopeless(self) -> bool:
         """It is refused, and too many others wait already to be told so."""
-        return not self._counted and self._factory.limits.refused > MOST_REFUSED
+        return not self._counted and self._factory.limits.refused > self._factory.limits.most_refused
 
     def arrived(self, transport: Any) -> None:
         """First bytes have come, so that the PROXY header is known (only where :attr:`proxied`)."""

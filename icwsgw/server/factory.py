@@ -20,6 +20,7 @@ from icwsgw._version import __version__
 from icwsgw.clock import Clock
 from icwsgw.core.closing import CloseCode
 from icwsgw.core.rate import ClientRates, Rate
+from icwsgw.descriptors import REFUSED
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.observe.logs import get_logger
 from icwsgw.observe.peers import address_group
@@ -55,6 +56,7 @@ _ANSWERS = {
 class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
     """The WebSocket server's factory.
 
+    :param most_refused: connections that may wait to be told that they are too many
     :ivar connections: every open connection, the ones still shaking hands too
     :ivar backlog: outboxes that hold bytes
     :ivar tracing: makes spans; None when nobody collects them
@@ -63,7 +65,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
 
     noisy = False
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, most_refused: int = REFUSED) -> None:
         context = gateway.context
         config = context.config
         compression = config.compression and BOUNDS_INFLATION
@@ -82,7 +84,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self._held: list[Outbox] = []
         self.tracing = context.tracing
         self.traffic = TrafficStats()
-        self.limits = ConnectionLimits(config, self.clock.seconds())
+        self.limits = ConnectionLimits(config, self.clock.seconds(), most_refused)
         self.proxies = TrustedProxies(config.trusted_proxies, config.forwarded_header)
         self.rates = ClientRates(
             _rate(config.client_message_rate, config.client_message_burst),

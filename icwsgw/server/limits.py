@@ -16,10 +16,8 @@ from collections.abc import Hashable
 from icwsgw.client_limits import ClientLimits
 from icwsgw.core.rate import Bucket, Buckets, Rate
 from icwsgw.core.waiting import WaitingRoom
+from icwsgw.descriptors import REFUSED
 from icwsgw.observe.peers import address_group
-
-#: Connections that wait to be told that they are too many.
-MOST_REFUSED = 256
 
 #: What a second's worth of new connections is multiplied with: how many may come at once.
 BURST_SECONDS = 2
@@ -31,14 +29,15 @@ class ConnectionLimits:
 
     :param limits: the options
     :param now: the time, seconds
+    :param most_refused: connections that may wait to be told that they are too many
     :ivar total: connections, without those refused at once
     :ivar waiting: those of them without a session
     :ivar refused: connections that wait to be told so
     """
 
-    __slots__ = ("_accepts", "_accepts_by_group", "_by_group", "_limits", "refused", "total", "waiting")
+    __slots__ = ("_accepts", "_accepts_by_group", "_by_group", "_limits", "most_refused", "refused", "total", "waiting")
 
-    def __init__(self, limits: ClientLimits, now: float) -> None:
+    def __init__(self, limits: ClientLimits, now: float, most_refused: int = REFUSED) -> None:
         self._limits = limits
         self._by_group: dict[str, int] = {}
         rate, by_ip = limits.accept_rate, limits.accept_rate_per_ip
@@ -47,6 +46,7 @@ class ConnectionLimits:
         self.total = 0
         self.waiting: WaitingRoom[Hashable] = WaitingRoom(limits.max_pending)
         self.refused = 0
+        self.most_refused = most_refused
 
     def enter(self, now: float) -> str | None:
         """Count a new connection, unless it is one too many: then the reason, a label of the metric."""

@@ -20,7 +20,6 @@ from twisted.logger import globalLogBeginner
 
 from icwsgw.clock import only_forward
 from icwsgw.config import GatewayConfig
-from icwsgw.descriptors import raise_limit
 from icwsgw.errors import ConfigError
 from icwsgw.observe.levels import parse_levels
 from icwsgw.observe.logs import change_levels, get_logger, make_observer, mark
@@ -176,8 +175,6 @@ def run(orders: Orders, rest: bytes = b"") -> None:
     )
     recent = Recent().listen()
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
-    if said := raise_limit(config.max_connections):
-        _log.warn(said)
     endpoints = {given.address: GivenEndpoint(reactor, given.descriptor, given.family) for given in orders.sockets}
     service: Any = GatewayService(
         config, reactor, first_identity=orders.first_identity, endpoints=endpoints, recent=recent

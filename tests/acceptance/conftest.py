@@ -69,13 +69,20 @@ def start_devnet(directory: Path, *options: str) -> Devnet:
         raise
 
 
-def start_stack(directory: Path, *options: str, network: str | None = None, twistd: Sequence[str] = ()) -> Stack:
+def start_stack(
+    directory: Path,
+    *options: str,
+    network: str | None = None,
+    twistd: Sequence[str] = (),
+    files: int | None = None,
+) -> Stack:
     """Start ``twistd -n icws`` on ports of its own and wait until it is ready.
 
     :param directory: its working directory
     :param options: further command line options
     :param network: the replica to use; None: the embedded one
     :param twistd: options of twistd itself
+    :param files: how many it may have open, None for as many as the tests
     """
     gateway, admin, replica = (free_port() for _ in range(3))
     if network is None:
@@ -92,6 +99,7 @@ def start_stack(directory: Path, *options: str, network: str | None = None, twis
             *options,
         ],
         cwd=directory,
+        files=files,
     )
     try:
         server.wait_until_ready(f"http://127.0.0.1:{admin}/health/ready")
@@ -112,10 +120,10 @@ def stacks(tmp_path: Path) -> Iterator[Callable[..., Stack]]:
     """Start stacks of a test's own: ``stacks("--option=value", ...)``; they end with the test."""
     started: list[Stack] = []
 
-    def start(*options: str, network: str | None = None, twistd: Sequence[str] = ()) -> Stack:
+    def start(*options: str, network: str | None = None, twistd: Sequence[str] = (), files: int | None = None) -> Stack:
         directory = tmp_path / f"stack{len(started)}"
         directory.mkdir()
-        stack = start_stack(directory, *options, network=network, twistd=twistd)
+        stack = start_stack(directory, *options, network=network, twistd=twistd, files=files)
         started.append(stack)
         return stack
 

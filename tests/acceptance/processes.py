@@ -78,7 +78,16 @@ class Server:
     :ivar lines: what it has printed so far, stdout and stderr together
     """
 
-    def __init__(self, arguments: Sequence[str], cwd: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        cwd: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        files: int | None = None,
+    ) -> None:
+        # the hard limit of open files as well: the gateway raises the soft one
+        limited = ["sh", "-c", f'ulimit -n {files} && exec "$@"', "sh"] if files is not None else []
         twistd = Path(sys.executable).with_name("twistd")
         inherited = {
             name: value
@@ -92,7 +101,7 @@ class Server:
         self.lines: list[str] = []
         self._news = threading.Condition()
         self.process = subprocess.Popen(
-            [str(twistd), "-n", "--pidfile=", *arguments],
+            [*limited, str(twistd), "-n", "--pidfile=", *arguments],
             cwd=cwd,
             env={**inherited, **(environment or {})},
             stdin=subprocess.DEVNULL,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import ssl
 import threading
 import time
@@ -16,6 +17,7 @@ from icwsgw.core.closing import CloseCode
 from icwsgw.ic.principal import Principal
 from icwsgw.server.factory import BOUNDS_INFLATION
 from tests.acceptance.conftest import Stack, loopback, start_stack
+from tests.acceptance.crowd import eventually
 from tests.acceptance.processes import free_port, http_get
 from tests.support import pem
 from tests.support.raw_client import RawClient, RawSdkClient
@@ -309,3 +311,16 @@ def test_connections_in_all_and_how_fast(stacks: Stacks) -> None:
     assert refused(stack, "pending") == 1
     assert neighbour(stack).opened
     assert all(member.opened for member in members)
+
+
+def test_strangers_who_take_all_descriptors_leave_metrics_and_probes_alone(stacks: Stacks) -> None:
+    stack = stacks(files=300)
+    stack.server.wait_for_line("fewer clients are taken than --max-connections says.* clients=113 ")
+    strangers = [socket.create_connection(("127.0.0.1", port_of(stack))) for _ in range(500)]
+    for _ in range(3):
+        assert http_get(f"{stack.admin}/health/live")[0] == 200
+        assert http_get(f"{stack.admin}/health/ready")[0] == 200
+        assert http_get(f"{stack.admin}/metrics")[0] == 200
+    for stranger in strangers:
+        stranger.close()
+    eventually(lambda: neighbour(stack).opened, "there is room again")

@@ -16,10 +16,10 @@ from twisted.python.failure import Failure
 from icwsgw.core.closing import CloseCode
 from icwsgw.core.messages import frame
 from icwsgw.core.session import State
+from icwsgw.descriptors import REFUSED
 from icwsgw.server import factory as factory_module
 from icwsgw.server.endpoints import make_endpoint
 from icwsgw.server.factory import BOUNDS_INFLATION
-from icwsgw.server.limits import MOST_REFUSED
 from icwsgw.server.protocol import FLOOD_SIP, GatewayProtocol
 from tests.server.test_protocol import Session, Transport, World, frames_of, lose
 from tests.support.ws_wire import HANDSHAKE, handshake, masked
@@ -237,7 +237,7 @@ def test_how_fast_connections_may_come() -> None:
 def test_refused_connections_do_not_pile_up() -> None:
     world = World(max_connections=1)
     inside, _ = world.connect()
-    waiting = [world.connect() for _ in range(MOST_REFUSED)]
+    waiting = [world.connect() for _ in range(REFUSED)]
     assert not any(transport.aborted for _, transport in waiting)
     late, transport = world.connect()
     assert transport.aborted
