@@ -23,13 +23,14 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "icwsgw"
 
 # What each unit may import from this package, besides itself. OPTIONS are the modules about the operator's words.
-LEAVES = {"errors", "_version", "clock", "directories"}
+LEAVES = {"errors", "_version", "clock", "directories", "visible"}
 OPTIONS = {"addresses", "origins", "options", "client_limits", "log_options", "config", "sources"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "_version": set(),
     "clock": set(),
     "directories": set(),
+    "visible": set(),
     "fastpoll": set(),
     "fastsend": set(),
     "starting": {"errors"},

@@ -25,6 +25,7 @@ from icwsgw.admin.bodies import BoundedBody
 from icwsgw.clock import Timer
 from icwsgw.observe.logs import get_logger
 from icwsgw.observe.repeats import Repeats
+from icwsgw.visible import visible
 
 MAX_BODY = 16 << 10
 #: Bytes of a body that is too long that are read, and forgotten, to let its sender see the answer.
@@ -90,7 +91,7 @@ class ApiHttpRequest(BoundedBody):
         if self._disconnected:
             return
         request: Any = self
-        body = json.dumps(document, ensure_ascii=False).encode() + b"\n"
+        body = visible(json.dumps(document, ensure_ascii=False)).encode() + b"\n"
         request.setResponseCode(status)
         request.setHeader(b"content-type", b"application/json")
         request.setHeader(b"cache-control", b"no-store")

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from icwsgw.visible import is_visible
+
 MAX_REASON_BYTES = 123
 
 
@@ -42,12 +44,12 @@ class CloseCode(IntEnum):
 def close_reason(text: str, session_id: str) -> str:
     """The reason for a close frame: ``text`` cut so that it and the session id fit.
 
-    :param text: a plain sentence; control characters become spaces
+    :param text: a plain sentence; characters that are not plainly seen become spaces
     :param session_id: the session's id, ASCII
     :return: text whose UTF-8 form has at most 123 bytes and ends in the session id in brackets
     """
     tail = f" [{session_id}]".encode()
-    clean = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    clean = " ".join("".join(c if is_visible(c) else " " for c in text).split())
     room = MAX_REASON_BYTES - len(tail)
     raw = clean.encode()
     if len(raw) > room:

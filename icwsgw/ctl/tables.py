@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from icwsgw.visible import visible
+
 _NONE = "-"
 
 
 def clean(value: object) -> str:
     """A value as text that neither ends a line nor moves a terminal's cursor: some are a stranger's words."""
-    text = _NONE if value is None else str(value)
-    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return _NONE if value is None else visible(str(value))
 
 
 def duration(seconds: float | None) -> str:

@@ -5,7 +5,7 @@ through Twisted's publisher like all others, so ``--logger`` and trial see them 
 their kin say at info ("Starting factory ...") counts as debug here.
 
 Fields are values, never payloads or keys: bytes appear as their length, and nothing a peer sent can break a line or
-make it endless.
+make it endless or drive a terminal (:mod:`icwsgw.visible`).
 
 twistd takes an observer from the ``ILogObserver`` component of the application, but a plugin's ``makeService``
 returns only a service. :class:`ObservedService` sets the component at the moment twistd hangs it into the
@@ -42,6 +42,7 @@ from icwsgw.observe.labels import LINE_LEVELS
 from icwsgw.observe.levels import CRITICAL, DEBUG, ERROR, INFO, OFF, WARN, Levels
 from icwsgw.observe.meters import LabelledCounter
 from icwsgw.observe.writer import Line, Writer, to_stream
+from icwsgw.visible import is_visible, visible
 
 _NAMESPACE = "icwsgw."
 _OURS = {
@@ -88,14 +89,9 @@ def _shown(value: object) -> str:
 
 
 def _quoted(text: str) -> str:
-    if _PLAIN.fullmatch(text) or (text and text.isprintable() and not any(character in ' "=' for character in text)):
+    if _PLAIN.fullmatch(text) or (text and is_visible(text) and not any(character in ' "=' for character in text)):
         return text
-    return json.dumps(text, ensure_ascii=False)
-
-
-def _one_line(text: str) -> str:
-    """Escape what would end a line or move a terminal's cursor."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return visible(json.dumps(text, ensure_ascii=False))
 
 
 class Logger:
@@ -183,8 +179,8 @@ def _lowest(component: str) -> int:
 def text_line(stamp: float, level: str, component: str, event: LogEvent, message: str, traceback: str) -> str:
     """Write an event as text; its traceback, if any, indented below it."""
     fields = event.get("icws_fields", "")
-    line = f"{_iso(stamp)} {level:<5} {component} {_one_line(message)}{fields}"
-    return line + "".join(f"\n    {_one_line(part)}" for part in traceback.splitlines())
+    line = f"{_iso(stamp)} {level:<5} {component} {visible(message)}{fields}"
+    return line + "".join(f"\n    {visible(part)}" for part in traceback.splitlines())
 
 
 def json_line(stamp: float, level: str, component: str, event: LogEvent, message: str, traceback: str) -> str:
@@ -195,7 +191,7 @@ def json_line(stamp: float, level: str, component: str, event: LogEvent, message
         record[f"{key}_" if key in _RESERVED else key] = plain
     if traceback:
         record["traceback"] = traceback
-    return json.dumps(record, ensure_ascii=False)
+    return visible(json.dumps(record, ensure_ascii=False))
 
 
 def _iso(stamp: float) -> str:
@@ -321,7 +317,7 @@ def _apply_levels() -> None:
 def pass_on(line: str) -> None:
     """Write the line of another process's log, as it is, to the main log."""
     if _Sinks.main is not None:
-        _Sinks.main.write(line)
+        _Sinks.main.write(visible(line))
 
 
 class ObservedService(MultiService):

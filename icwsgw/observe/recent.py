@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from icwsgw.observe.logs import Fields
+from icwsgw.visible import visible
 
 #: Entries, and the characters of each of their texts.
 KEEP: Final = 50
@@ -54,6 +55,7 @@ class Recent:
         details = str(fields).strip()
         if isinstance(failure, Failure):
             details = f"{details} {type(failure.value).__name__}: {failure.getErrorMessage()}".strip()
+        text, details = visible(text), visible(details)
         key = (component, text[:MAX_TEXT], str(fields.get("canister", "")))
         at = float(event.get("log_time", 0.0))
         before = self._entries.pop(key, None)

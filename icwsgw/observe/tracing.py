@@ -42,6 +42,7 @@ from icwsgw._version import __version__
 from icwsgw.observe.collector import TRACE, Collector
 from icwsgw.observe.logs import get_logger
 from icwsgw.observe.repeats import Repeats
+from icwsgw.visible import visible
 
 #: Spans that wait for the collector.
 QUEUE = 8192
@@ -186,7 +187,7 @@ class SessionTrace:
 
     def client_message(self, method: str, size: int) -> MessageTrace:
         """A message of the client has come, with an envelope of ``size`` bytes."""
-        span = self._tracing.start("Client Message", self._within, {"method": method, "bytes": size})
+        span = self._tracing.start("Client Message", self._within, {"method": visible(method), "bytes": size})
         return MessageTrace(self._tracing, span)
 
     def canister_message(self, key: str, canister: str, size: int, brought_by: SpanContext | None) -> MessageTrace:

@@ -32,6 +32,7 @@ from icwsgw.server.frames import read_binary_frame
 from icwsgw.server.heads import HeadRefused, cut_head, for_autobahn, read_head
 from icwsgw.server.held import NO_LOG, let_go
 from icwsgw.server.outbox import Outbox
+from icwsgw.visible import visible
 
 if TYPE_CHECKING:
     from icwsgw.clock import Timer
@@ -355,7 +356,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
 
     def sendHttpErrorResponse(self, code: int, reason: str, responseHeaders: Any = None) -> None:
         """Answer the HTTP request with an error, completely."""
-        body = f"{reason}\n".encode()
+        body = f"{visible(reason)}\n".encode()
         head = [
             f"HTTP/1.1 {code} {_REASONS.get(code, 'Error')}",
             "Content-Type: text/plain; charset=utf-8",

@@ -132,7 +132,7 @@ def test_where_the_gateway_is(fake: type[Fake], capsys: pytest.CaptureFixture[st
 def test_what_fails_is_a_line(fake: type[Fake], capsys: pytest.CaptureFixture[str]) -> None:
     fake.document = Failed("there is no session\n'x'\x1b[2J")
     assert run(["session", "x"], WHERE) == 1
-    assert capsys.readouterr() == ("", "icwsctl: there is no session\\n'x'\\x1b[2J\n")
+    assert capsys.readouterr() == ("", "icwsctl: there is no session\\n'x'\\u001b[2J\n")
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_columns_are_aligned() -> None:
 
 
 def test_strangers_words_cannot_move_the_cursor() -> None:
-    assert tables.clean("a\x1b[2Jb\nc") == "a\\x1b[2Jb\\nc"
+    assert tables.clean("a\x1b[2Jb\nc") == "a\\u001b[2Jb\\nc"
     assert tables.clean("größer") == "größer"
 
 
@@ -82,7 +82,7 @@ def test_canisters() -> None:
     quiet = {**poller, "worker": 1, "last_error": None, "last_error_s": None}
     row = {"canister": "bkyz2-fmaaa-aaaaa-qaaaq-cai", "sessions": 4, "pollers": [poller, quiet]}
     _, one, two = tables.canisters({"canisters": [row], "more": False}).splitlines()
-    assert one.split(maxsplit=7)[1:] == ["0", "2", "17", "1", "0.0s", "3", "2.0s ago: HTTP 500: \\x1b[31m"]
+    assert one.split(maxsplit=7)[1:] == ["0", "2", "17", "1", "0.0s", "3", "2.0s ago: HTTP 500: \\u001b[31m"]
     assert two.split()[-1] == "-"
 
 

@@ -17,6 +17,7 @@ from icwsgw.observe.levels import DEBUG, ERROR, EVERYTHING, INFO, OFF, Levels, p
 from icwsgw.observe.logs import Fields, LineObserver, ObservedService, get_logger, make_observer, set_levels
 from icwsgw.observe.meters import LabelledCounter
 from icwsgw.observe.writer import flush, to_stream
+from icwsgw.visible import visible
 
 
 @pytest.fixture(autouse=True)
@@ -79,11 +80,30 @@ def test_json_keeps_plain_values_and_moves_reserved_names() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "character", ["\x1b", "\x7f", "\x85", "\x9b", "\u2028", "\u202e", "\u2066", "\u200b", "\ufeff"]
+)
+@pytest.mark.parametrize("format", ["text", "json"])
+def test_no_terminal_obeys_what_a_peer_sent(character: str, format: str) -> None:
+    with Listening(Levels(), format) as log:
+        get_logger("server").info(f"left{character}", reason=f"a{character}b c", word=f"a{character}b")
+        try:
+            raise ValueError(f"oh{character}no")
+        except ValueError:
+            get_logger("server").failure(f"a fault{character}")
+        log.observer.write(visible(f"of another process{character}"))
+    written = log.stream.getvalue()
+    assert character not in written
+    assert f"\\u{ord(character):04x}" in written
+    if format == "json":
+        assert json.loads(log.lines[0])["word"] == f"a{character}b"
+
+
 def test_nothing_a_peer_sent_breaks_a_line() -> None:
     with Listening(Levels()) as log:
         get_logger("server").info("left\nfake\x1b[31m", reason='a "b"\nc', empty="", payload=b"secret")
     assert log.bare == [
-        'info  server left\\nfake\\x1b[31m reason="a \\"b\\"\\nc" empty="" payload="<6 bytes>"',
+        'info  server left\\nfake\\u001b[31m reason="a \\"b\\"\\nc" empty="" payload="<6 bytes>"',
     ]
 
 

@@ -457,3 +457,23 @@ def test_a_handshake_that_fails_at_its_last_step_is_answered_at_once(monkeypatch
     protocol.dataReceived(handshake())
     assert transport.value().startswith(b"HTTP/1.1 400 ")
     assert not world.sessions
+
+
+@pytest.mark.parametrize("line", ["Sec-WebSocket-Version: \x9b31m", "Upgrade: \x9b0;title", "Host: a:\x9b"])
+def test_an_answer_repeats_nothing_that_a_terminal_obeys(line: str) -> None:
+    world = World()
+    protocol, transport = world.connect()
+    name = line.partition(":")[0].encode()
+    head = b"\r\n".join(each for each in HANDSHAKE[:-4].split(b"\r\n") if not each.startswith(name))
+    protocol.dataReceived(head + b"\r\n" + line.encode("latin-1") + b"\r\n\r\n")
+    body = transport.value().partition(b"\r\n\r\n")[2].decode()
+    assert name.decode() in body
+    assert body.removesuffix("\n").isprintable(), body
+    lose(protocol)
+
+
+def test_the_reason_of_a_refusal_is_written_visibly() -> None:
+    protocol, transport = World().connect()
+    protocol.failHandshake("no\x9b31m \u2028\u202e\u200b")
+    assert transport.value().endswith(b"\r\n\r\nno\\u009b31m \\u2028\\u202e\\u200b\n")
+    lose(protocol)
