@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from icwsgw.options import PROXIES, choice, count, option, seconds, size
+from icwsgw.options import PROXIES, automatic, choice, count, option, seconds, size
 
 #: The heading in the manual.
 CLIENTS = "Clients"
@@ -97,6 +97,16 @@ class ClientLimits:
         "As for --max-connections-per-ip.",
         group=CLIENTS,
         example="20",
+    )
+    open_rate: int | None = option(
+        None,
+        automatic(count(0, 1_000_000)),
+        "open-rate",
+        "ws_open a second to the network, of all workers; beyond, they wait, and addresses take turns; 0 for no bound; "
+        "auto: half of --query-budget.",
+        "Strangers send them; who is connected comes first.",
+        group=CLIENTS,
+        example="50",
     )
     client_message_rate: int = option(
         200,

@@ -43,8 +43,8 @@ from icwsgw.options import (
 
 _MAINNET = ("icp0.io", "icp-api.io")
 
-#: Queries a second on mainnet. Its boundary nodes take 300 requests a second from one address, 600 at once, before they
-#: ban it in their firewall (ic-boundary's bouncer).
+#: Requests a second on mainnet. Its boundary nodes take 300 a second from one address, 600 at once, before they ban it
+#: in their firewall (ic-boundary's bouncer).
 MAINNET_BUDGET = 250
 
 
@@ -227,7 +227,8 @@ class GatewayConfig(ClientLimits, LogOptions):
         None,
         automatic(count(0, 1_000_000)),
         "query-budget",
-        f"Queries a second to the network, of all workers; 0 for no bound; auto: {MAINNET_BUDGET} on mainnet.",
+        "Requests a second to the network, of all workers: polls, clients' messages, ws_open and ws_close have a share "
+        f"each; 0 for no bound; auto: {MAINNET_BUDGET} on mainnet.",
         "Beyond 300 requests a second boundary nodes ban an address, and all gateways behind it, for minutes.",
         group=_PROTOCOL,
         example="100",
@@ -427,10 +428,18 @@ class GatewayConfig(ClientLimits, LogOptions):
 
     @property
     def queries_per_second(self) -> int | None:
-        """The budget of queries to the network; None for no bound."""
+        """The budget of requests to the network; None for no bound."""
         if self.query_budget is None:
             return MAINNET_BUDGET if self.is_mainnet else None
         return self.query_budget or None
+
+    @property
+    def opens_per_second(self) -> float | None:
+        """The bound on ws_open to the network; None for no bound."""
+        if self.open_rate is None:
+            budget = self.queries_per_second
+            return None if budget is None else budget / 2
+        return self.open_rate or None
 
     @property
     def exports_traces(self) -> bool:

@@ -152,7 +152,6 @@ class GatewayService(MultiService):
 
     def _make_context(self) -> Context:
         config = self._config
-        budget = config.queries_per_second
         return Context(
             clock=self._reactor,
             network=self.agent,
@@ -161,9 +160,9 @@ class GatewayService(MultiService):
             metrics=self.metrics,
             now_ns=time.time_ns,
             jitter=random.random,
+            budget=Budget(config.queries_per_second, config.polling_interval, config.opens_per_second),
             delegations=self.agent.delegations,
             readable=self.agent.readable,
-            budget=None if budget is None else Budget(budget, config.polling_interval),
             tracing=self._tracing,
         )
 

@@ -1,158 +1,381 @@
-"""A bound on the queries a second to one network, shared by all pollers of a process so that each gets its turns.
+"""One bound on the requests a second to one network, shared by all that a process sends there (decision 0034).
 
 Boundary nodes take so many requests a second from one address and then ban it for minutes, which looks like a network
-that is gone. So the queries are budgeted:
+that is gone. So there is one budget, and each kind of traffic has a share of it that no other can take:
 
-beats    The heartbeats of all pollers come first. Together they take at most three quarters of the budget: each beat
-         books the poller's next one, an interval later or where the last booking ends. So where there are too many
-         pollers, all of them take turns, evenly spread. A poller's ticks stay where they are; :meth:`Turns.beat`
-         says which of them are beats.
-extras   Wake-ups, follow-ups and the further queries of a deep queue share what the beats leave, a quarter at least:
-         a queue that is deep, or a client that waits, is worth more than one more look at an idle canister. A wake is
-         given the next free slot and keeps it, unless the poller's own beat comes before that. A deep queue asks for
-         what is free at that moment.
-calls    Messages of clients are never held back here. They count as extras, up to a debt of one burst.
+BEAT     6/16  the heartbeats of all pollers
+EXTRA    2/16  wake-ups, follow-ups, the further queries of a deep queue, reads of state
+CALL     5/16  messages of clients, each sending of one counted
+CLOSE    1/16  ws_close
+OPEN     2/16  ws_open, which strangers send; besides, they have a rate of their own
 
-Both are the generic cell rate algorithm (ITU-T I.371): one number, the time of the next free slot, is the whole queue.
+A share is a token bucket of one second. A kind whose own is used up borrows from one that is at least half full and in
+which nobody waits (ws_open: three quarters), so that nothing is left unused, and whoever comes back to its share finds
+half a second's worth of it.
+
+Beats are not asked for but booked: each beat books the poller's next one, an interval later or where the last booking
+ends. So where there are too many pollers all of them take turns, evenly spread. Together they take three quarters of
+the budget at most, and a quarter as long as calls wait. *Newcomers*, canisters that have not spoken to
+any client yet, book in a queue of their own, which is short: they are whatever strangers have named.
+
+Calls, ws_close and ws_open that find no token wait in a line each, in which canisters (ws_open: addresses) take turns.
+Callers bound what may wait; the line of ws_open has a bound here, since more than can leave in time need not wait. One
+address may have half of it, the next one half of what is left, and so on.
+
 Times are in seconds, of one clock.
 """
 
 from __future__ import annotations
 
-#: The part of the budget that heartbeats leave to others.
-RESERVE = 0.25
-#: Seconds' worth of extras that may leave at once after a quiet time.
+from collections.abc import Hashable
+from enum import IntEnum
+from typing import Protocol
+
+from icwsgw.core.lines import Line
+
+
+class Traffic(IntEnum):
+    """What leaves towards the network."""
+
+    BEAT = 0
+    EXTRA = 1
+    CALL = 2
+    CLOSE = 3
+    OPEN = 4
+
+
+#: Sixteenths of the budget that nobody else can take, by kind.
+SHARES = (6, 2, 5, 1, 2)
+#: The part that beats take at most while no call waits.
+MOST_BEATS = 0.75
+#: The same while calls wait, or beats owe: less than their share, so that they pay back.
+HELD_BEATS = 0.25
+#: Seconds' worth of its share that a kind may send at once after a quiet time.
 BURST_SECONDS = 1.0
+#: Beats a second of all newcomers together: where there is no budget, and as a part of it.
+NEWCOMER_BEATS, NEWCOMER_PART = 50.0, 1 / 16
+#: Seconds' worth of ws_open that may wait: half of what a client waits for.
+OPEN_LINE_SECONDS = 30.0
+LEAST_OPEN_LINE = 32
+#: Who waits is looked at so often at least: what others leave cannot be foreseen.
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.001, 0.05
+
+#: Kinds that may have to wait, those that go first before the others.
+WAITING = (Traffic.CALL, Traffic.CLOSE, Traffic.OPEN)
+_NEVER = float("-inf")
+
+
+class Waiter(Hashable, Protocol):
+    """What waits in a line."""
+
+    def departs(self) -> None:
+        """It may leave now."""
+
+
+class _Bucket:
+    """The tokens of one kind.
+
+    :ivar lends_from: the level from which on others may take of it
+    """
+
+    __slots__ = ("depth", "lends_from", "lends_late", "level", "line", "rate", "stamp")
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+        self.depth = max(1.0, rate * BURST_SECONDS)
+        self.level = self.depth
+        self.lends_from = max(1.0, self.depth / 2)
+        self.lends_late = max(1.0, self.depth * 3 / 4)
+        self.stamp = 0.0
+        self.line: Line[Waiter] = Line()
+
+    def refill(self, now: float) -> float:
+        level = self.level + (now - self.stamp) * self.rate
+        if level > self.depth:
+            level = self.depth
+        self.level = level
+        self.stamp = now
+        return level
+
+
+class _Bookings:
+    """The beats of some pollers, one after the other.
+
+    :ivar pollers: how many there are
+    """
+
+    __slots__ = ("_booked", "gap", "pollers", "tick")
+
+    def __init__(self, gap: float, tick: float) -> None:
+        self.gap = gap
+        self.tick = tick
+        self.pollers = 0
+        self._booked = _NEVER
+
+    @property
+    def interval(self) -> float:
+        return max(self.tick, self.pollers * self.gap)
+
+    def book(self, soonest: float) -> float:
+        booked = self._booked
+        if booked <= soonest:
+            self._booked = soonest + self.gap
+            return soonest
+        self._booked = booked + self.gap
+        booked -= self.tick
+        return booked if booked > soonest else soonest
+
+    def leave(self) -> None:
+        self.pollers -= 1
+        self._booked -= self.gap
 
 
 class Budget:
-    """What the queries of one process to its network may be.
+    """What one process may send to its network.
 
-    :param per_second: queries a second, more than 0
+    :param per_second: requests a second, more than 0; None for no bound
     :param interval: the polling interval
-    :ivar interval: seconds between two beats of each poller, on average
-    :ivar pollers: how many there are
+    :param opens: ws_open a second, more than 0; None for no bound of their own
     :ivar slack: how long before its time a beat may be: the tick nearest to it counts
     :ivar tick: the polling interval
+    :ivar sent: requests that have left, by kind
+    :ivar held: times that one had to wait, by kind
     :ivar held_beats: ticks that were no beats because there are too many pollers
     :ivar held_wakes: wakes that had to wait for a slot, or for a beat
     :ivar held_queries: queries for deep queues that did not leave at once
     """
 
     __slots__ = (
-        "_beat_gap",
-        "_booked",
-        "_free",
-        "_gap",
+        "_base_gap",
+        "_buckets",
+        "_most_opens",
+        "_own_opens",
+        "_regular",
+        "held",
         "held_beats",
         "held_queries",
         "held_wakes",
-        "interval",
+        "newcomers",
         "per_second",
-        "pollers",
+        "sent",
         "slack",
         "tick",
     )
 
-    def __init__(self, per_second: float, interval: float) -> None:
+    def __init__(self, per_second: float | None, interval: float, opens: float | None = None) -> None:
         self.per_second = per_second
-        self.pollers = 0
         self.held_beats = self.held_wakes = self.held_queries = 0
+        self.sent, self.held = [0] * len(SHARES), [0] * len(SHARES)
         self.tick = interval
         self.slack = interval / 2
-        #: where the bookings of beats end, and how far apart they are
-        self._booked = float("-inf")
-        self._beat_gap = 1 / (per_second * (1 - RESERVE))
-        #: from when on the next extra is free, and how much later the one after it
-        self._free = float("-inf")
-        self._share()
+        self._buckets = tuple(_Bucket((per_second or 0.0) * share / sum(SHARES)) for share in SHARES)
+        self._own_opens = None if opens is None else _Bucket(opens)
+        most = opens if opens is not None else per_second or 0.0
+        self._most_opens = max(LEAST_OPEN_LINE, int(most * OPEN_LINE_SECONDS))
+        self._base_gap = 0.0 if per_second is None else 1 / (per_second * MOST_BEATS)
+        self._regular = _Bookings(self._base_gap, interval)
+        newcomers = NEWCOMER_BEATS if per_second is None else min(NEWCOMER_BEATS, per_second * NEWCOMER_PART)
+        self.newcomers = _Bookings(1 / newcomers, interval)
+
+    # beats
+
+    @property
+    def pollers(self) -> int:
+        """How many there are, newcomers included."""
+        return self._regular.pollers + self.newcomers.pollers
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two beats of a poller that is no newcomer, on average, while no call waits."""
+        return max(self.tick, self._regular.pollers * self._base_gap)
 
     @property
     def stretched(self) -> bool:
         """Whether pollers beat less often than they are meant to."""
         return self.interval > self.tick
 
-    def join(self, now: float) -> Turns:
+    def join(self, now: float, newcomer: bool = False) -> Turns:
         """A poller begins."""
-        self.pollers += 1
-        self._share()
-        return Turns(self, self.book(now))
+        bookings = self.newcomers if newcomer else self._regular
+        bookings.pollers += 1
+        return Turns(self, bookings, bookings.book(now))
 
-    def leave(self) -> None:
+    def accept(self, turns: Turns, now: float) -> None:
+        """A canister is no newcomer any more."""
+        if turns.bookings is self.newcomers:
+            self.newcomers.leave()
+            turns.bookings = self._regular
+            self._regular.pollers += 1
+            turns.due = self._regular.book(now)
+
+    def leave(self, turns: Turns) -> None:
         """A poller ends, what it has booked is free."""
-        self.pollers -= 1
-        self._booked -= self._beat_gap
-        self._share()
+        turns.bookings.leave()
 
-    def book(self, soonest: float) -> float:
-        """Book a beat; when it is."""
-        booked = self._booked
-        if booked <= soonest:
-            self._booked = soonest + self._beat_gap
-            return soonest
-        self._booked = booked + self._beat_gap
-        booked -= self.tick
-        return booked if booked > soonest else soonest
+    # what leaves at once
 
-    def _share(self) -> None:
-        self.interval = max(self.tick, self.pollers * self._beat_gap)
-        self._gap = 1 / (self.per_second - self.pollers / self.interval)
+    def take(self, kind: Traffic, now: float) -> bool:
+        """Take a token for a request that leaves now; whether there is one."""
+        if kind is Traffic.OPEN and self._own_opens is not None and self._own_opens.refill(now) < 1:
+            return False
+        if self.per_second is not None:
+            bucket = self._buckets[kind]
+            if bucket.refill(now) < 1:
+                lender = self._lender(kind, now)
+                if lender is None:
+                    return False
+                bucket = lender
+            bucket.level -= 1
+        if kind is Traffic.OPEN and self._own_opens is not None:
+            self._own_opens.level -= 1
+        self.sent[kind] += 1
+        return True
+
+    def _lender(self, kind: Traffic, now: float) -> _Bucket | None:
+        late = kind is Traffic.OPEN
+        if kind is not Traffic.BEAT and self._buckets[Traffic.BEAT].refill(now) < 0:
+            # beats have borrowed more than there was
+            return None
+        for other, bucket in enumerate(self._buckets):
+            if other == kind or bucket.line:
+                continue
+            if bucket.refill(now) >= (bucket.lends_late if late else bucket.lends_from):
+                return bucket
+        return None
+
+    def charge(self, kind: Traffic, now: float) -> None:
+        """Count a request that leaves in any case; the kind owes it, a burst at most."""
+        self.sent[kind] += 1
+        if self.per_second is None:
+            return
+        bucket = self._buckets[kind]
+        if bucket.refill(now) < 1:
+            bucket = self._lender(kind, now) or bucket
+        bucket.level = max(bucket.level - 1, -bucket.depth)
+        if kind is Traffic.BEAT:
+            self._pace_beats()
 
     def extras(self, now: float, wanted: int) -> int:
-        """Take up to ``wanted`` extras that are free now; how many."""
-        free = self._earliest(now)
-        taken = min(wanted, int((now - free) / self._gap) + 1) if free <= now else 0
-        self._free = free + taken * self._gap
+        """Take up to ``wanted`` further queries that may leave now; how many."""
+        taken = 0
+        while taken < wanted and self.take(Traffic.EXTRA, now):
+            taken += 1
         self.held_queries += wanted - taken
         return taken
 
     def slot(self, now: float, before: float) -> float | None:
         """Take the next free extra, if it comes before the time ``before``; when it is free."""
-        free = self._earliest(now)
-        if free <= now:
-            self._free = free + self._gap
+        if self.take(Traffic.EXTRA, now):
             return now
         self.held_wakes += 1
+        bucket = self._buckets[Traffic.EXTRA]
+        free = now + (1 - bucket.level) / bucket.rate
         if free >= before:
             return None
-        self._free = free + self._gap
+        bucket.level -= 1
+        self.sent[Traffic.EXTRA] += 1
         return free
 
-    def charge(self, now: float, count: int = 1) -> None:
-        """Count what left unasked, as far as the debt stays within a burst."""
-        free = self._earliest(now)
-        self._free = max(free, min(free + count * self._gap, now + BURST_SECONDS))
+    # what may have to wait
 
-    def _earliest(self, now: float) -> float:
-        return max(self._free, now - BURST_SECONDS)
+    def goes(self, kind: Traffic, now: float) -> bool:
+        """Take a token for a call that leaves now, unless others of its kind wait; whether it does."""
+        return not self._buckets[kind].line and self.take(kind, now)
+
+    def wait(self, kind: Traffic, flow: Hashable, waiter: Waiter) -> None:
+        """Let a call wait until :meth:`next` returns it.
+
+        :param flow: who takes turns with others of the kind
+        """
+        self.held[kind] += 1
+        self._buckets[kind].line.add(flow, waiter)
+        self._pace_beats()
+
+    def forget(self, kind: Traffic, flow: Hashable, waiter: Waiter) -> None:
+        """Do not let it wait any more."""
+        self._buckets[kind].line.remove(flow, waiter)
+
+    def has_room(self, flow: Hashable) -> bool:
+        """Whether a ws_open may join its line: as long as fewer of its flow wait than there is room left."""
+        line = self._buckets[Traffic.OPEN].line
+        return not line or line.count(flow) < self._most_opens - len(line)
+
+    def next(self, now: float) -> Waiter | None:
+        """The next one that may leave now, calls first and ws_open last."""
+        for kind in WAITING:
+            line = self._buckets[kind].line
+            if line and self.take(kind, now):
+                return line.pop()
+        return None
+
+    def pause(self, now: float) -> float | None:
+        """Seconds until the line is worth a look; None: nobody waits."""
+        soonest: float | None = None
+        for kind in WAITING:
+            bucket = self._buckets[kind]
+            if not bucket.line:
+                continue
+            pause = (1 - bucket.refill(now)) / bucket.rate if self.per_second is not None else 0.0
+            if kind is Traffic.OPEN and self._own_opens is not None:
+                own = self._own_opens
+                pause = max(pause, (1 - own.refill(now)) / own.rate)
+            soonest = pause if soonest is None else min(soonest, pause)
+        return None if soonest is None else min(max(soonest, SHORTEST_PAUSE), LONGEST_PAUSE)
+
+    def waiting(self, kind: Traffic) -> int:
+        """How many wait."""
+        return len(self._buckets[kind].line)
+
+    def _pace_beats(self) -> None:
+        """Let beats have what calls leave, but pay back what they have borrowed."""
+        if self.per_second is None:
+            return
+        bucket, regular = self._buckets[Traffic.BEAT], self._regular
+        owes = bucket.level < (-bucket.depth / 2 if regular.gap == self._base_gap else 0.0)
+        held = owes or bool(self._buckets[Traffic.CALL].line)
+        regular.gap = 1 / (self.per_second * HELD_BEATS) if held else self._base_gap
 
 
 class Turns:
     """The turns of one poller.
 
     :ivar due: when its next beat is
+    :ivar bookings: where it books: with newcomers, or with the others
     """
 
-    __slots__ = ("_slot", "budget", "due")
+    __slots__ = ("_slot", "bookings", "budget", "due")
 
-    def __init__(self, budget: Budget, due: float) -> None:
+    def __init__(self, budget: Budget, bookings: _Bookings, due: float) -> None:
         self.budget = budget
+        self.bookings = bookings
         self.due = due
         #: the time of a wake that has been paid for
         self._slot: float | None = None
 
+    @property
+    def newcomer(self) -> bool:
+        """Whether its canister has not spoken to any client yet."""
+        return self.bookings is self.budget.newcomers
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two of its beats, on average."""
+        return self.bookings.interval
+
     def beat(self, now: float) -> bool:
         """Whether this tick is a beat."""
-        budget = self.budget
+        budget, bookings = self.budget, self.bookings
         due, slack = self.due, budget.slack
         if due > now + slack:
             budget.held_beats += 1
-            if due > now + budget.interval:
+            longest = now + bookings.interval
+            if due > longest:
                 # others have left since it was booked
-                self.due = now + budget.interval
+                self.due = longest
             return False
         # a late one does not delay the next one, unless it is later than the tick after it
-        self.due = budget.book((due if due > now - slack else now - slack) + budget.tick)
+        self.due = bookings.book((due if due > now - slack else now - slack) + budget.tick)
+        budget.charge(Traffic.BEAT, now)
         return True
 
     def wake(self, now: float) -> float | None:

@@ -5,11 +5,14 @@ So calls are counted by canister, in a *lane* each, and a lane may have one more
 all lanes together have left of the limit. A canister alone may take half of all; the next one, while the first hangs,
 half of what is left; and one that has nothing under way may always begin. What finds no room waits in its lane, and
 the lanes take turns.
+
+Other things are shared in the same way: queries in flight by canister, what strangers have begun by their address.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Hashable
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -39,16 +42,32 @@ class Lane:
 
         :return: whether it has begun
         """
+        if self.try_enter():
+            return True
+        if self._waiting is None:
+            self._waiting = OrderedDict()
+        self._waiting[waiter] = None
+        self._shares.line[self] = None
+        return False
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more may begin."""
         shares = self._shares
-        if self.busy and (self._waiting or self.busy >= shares.limit - shares.busy):
-            if self._waiting is None:
-                self._waiting = OrderedDict()
-            self._waiting[waiter] = None
-            shares.line[self] = None
+        return self.busy < shares.least or not (self._waiting or self.busy >= shares.limit - shares.busy)
+
+    def try_enter(self) -> bool:
+        """Begin a call if there is room for it; whether it has begun."""
+        shares = self._shares
+        if self.busy >= shares.least and (self._waiting or self.busy >= shares.limit - shares.busy):
             return False
-        self.busy += 1
-        shares.busy += 1
+        self.take()
         return True
+
+    def take(self) -> None:
+        """Begin a call, room or not."""
+        self.busy += 1
+        self._shares.busy += 1
 
     def leave(self) -> None:
         """A call has ended."""
@@ -73,7 +92,7 @@ class Lane:
     def next(self) -> Waiter | None:
         """Let the first one that waits begin, if there is room."""
         shares, waiting = self._shares, self._waiting
-        if not waiting or (self.busy and self.busy >= shares.limit - shares.busy):
+        if not waiting or (self.busy >= shares.least and self.busy >= shares.limit - shares.busy):
             return None
         waiter, _ = waiting.popitem(last=False)
         self.busy += 1
@@ -84,25 +103,27 @@ class Lane:
 class Shares:
     """All lanes.
 
-    :param limit: calls under way in all, but for one that each lane may always have
+    :param limit: calls under way in all, but for those that each lane may always have
+    :param least: how many each lane may always have
     :ivar busy: how many are under way
     :ivar line: lanes in which somebody waits, the next one first
     """
 
-    __slots__ = ("_granting", "_lanes", "busy", "limit", "line")
+    __slots__ = ("_granting", "_lanes", "busy", "least", "limit", "line")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, least: int = 1) -> None:
         self.limit = limit
+        self.least = least
         self.busy = 0
         self.line: OrderedDict[Lane, None] = OrderedDict()
-        self._lanes: WeakValueDictionary[bytes, Lane] = WeakValueDictionary()
+        self._lanes: WeakValueDictionary[Hashable, Lane] = WeakValueDictionary()
         self._granting = False
 
-    def lane(self, canister: bytes) -> Lane:
-        """The lane of a canister."""
-        lane = self._lanes.get(canister)
+    def lane(self, party: Hashable) -> Lane:
+        """The lane of a canister, or of whatever else shares are counted by."""
+        lane = self._lanes.get(party)
         if lane is None:
-            lane = self._lanes[canister] = Lane(self)
+            lane = self._lanes[party] = Lane(self)
         return lane
 
     def grant(self) -> None:

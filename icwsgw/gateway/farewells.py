@@ -22,6 +22,7 @@ from icwsgw.clock import Timer
 from icwsgw.core.pacing import retry_pause
 from icwsgw.core.shares import Shares
 from icwsgw.errors import CanisterRefused, FormatError, HttpError, IcwsError, NotReady, TransportError
+from icwsgw.gateway.departures import Exit
 from icwsgw.gateway.interfaces import Context
 from icwsgw.gateway.relay import SYS_TRANSIENT
 from icwsgw.ic.envelope import call_content, expiry_after, sign_request
@@ -70,7 +71,7 @@ class _Farewell:
         self._owner = owner
         self.session = session
         self.canister = canister
-        self.lane = owner.shares.lane(canister.raw)
+        self.lane = owner.exit_for(canister)
         self.identity_index = identity_index
         self.key = key
         self.since = since
@@ -98,6 +99,10 @@ class Farewells:
 
     def __len__(self) -> int:
         return len(self._all)
+
+    def exit_for(self, canister: Principal) -> Exit:
+        """Where those for a canister leave."""
+        return self._context.departures.closing(canister.raw, self.shares)
 
     def say(
         self,
@@ -191,8 +196,6 @@ class Farewells:
                 method="ws_close",
                 attempt=farewell.attempt,
             )
-        if context.budget is not None:
-            context.budget.charge(context.clock.seconds())
         call = context.network.call(farewell.canister, request.body, wait=True, timeout=context.config.call_timeout)
         # remembered first: it may have fired already
         farewell.call = call

@@ -137,8 +137,13 @@ class Gateway:
             return False
         return not self._allowed or raw in self._allowed
 
-    def admit(self, canister: Principal, key: tuple[bytes, int], identity_index: int) -> tuple[CloseCode, str] | None:
-        """Whether a client may open a session with a canister; the close code and the reason if not."""
+    def admit(
+        self, canister: Principal, key: tuple[bytes, int], identity_index: int, group: str
+    ) -> tuple[CloseCode, str] | None:
+        """Whether a client may open a session with a canister; the close code and the reason if not.
+
+        :param group: whose address the client has
+        """
         if not self.serves(canister):
             return _not_served(canister)
         limit = self.context.config.max_connections_per_canister
@@ -149,6 +154,17 @@ class Gateway:
             return self._one_too_many()
         if self.registry.find(canister, identity_index, key) is not None:
             return CloseCode.OPEN_REFUSED, "ws_open refused: this client key has an open session"
+        return self._crowded(canister, identity_index, group)
+
+    def _crowded(self, canister: Principal, identity_index: int, group: str) -> tuple[CloseCode, str] | None:
+        """What strangers have begun is bounded, and shared by their addresses (decision 0034)."""
+        refused = self.context.metrics.refused_connections
+        if not self.registry.has_room(canister, identity_index, group):
+            refused.inc("newcomers")
+            return CloseCode.OVERLOADED, "too many canisters have not spoken yet, please try again later"
+        if not self.context.budget.has_room(group):
+            refused.inc("opens")
+            return CloseCode.OVERLOADED, "too many clients are opening at once, please try again later"
         return None
 
     def _replaces(self, canister: Principal, sender: bytes) -> bool:
@@ -183,6 +199,7 @@ class Gateway:
             return
         canister, sender = session.poller.canister.raw, session.client_key[0]
         news = session.poller.senders.get(sender) is not session
+        self.registry.spoke(session.poller.canister)
         older = session.poller.accepted(session, session.client_key)
         if older is not None:
             older.end(*_REPLACED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from icwsgw.core.budget import WAITING, Traffic
 from icwsgw.ic.principal import Principal
 
 if TYPE_CHECKING:
@@ -26,12 +27,15 @@ def watch(gateway: Gateway) -> None:
     metrics.queries_in_flight.set_function(lambda: sum(poller.in_flight for poller in registry.pollers.values()))
     metrics.poll_window_max.set_function(lambda: max((poller.depth for poller in registry.pollers.values()), default=0))
     metrics.canisters.set_function(lambda: _canisters(gateway))
-    budget, interval = gateway.context.budget, gateway.context.config.polling_interval
-    metrics.poll_interval.set_function(lambda: interval if budget is None else budget.interval)
-    if budget is not None:
-        metrics.queries_held.set_function(
-            lambda: {"beat": budget.held_beats, "wake": budget.held_wakes, "window": budget.held_queries}
-        )
+    budget = gateway.context.budget
+    metrics.poll_interval.set_function(lambda: budget.interval)
+    metrics.newcomers.set_function(lambda: gateway.context.newcomers.busy)
+    metrics.network_requests.set_function(lambda: {kind.name.lower(): budget.sent[kind] for kind in Traffic})
+    metrics.calls_held.set_function(lambda: {kind.name.lower(): budget.held[kind] for kind in WAITING})
+    metrics.calls_waiting.set_function(lambda: {kind.name.lower(): budget.waiting(kind) for kind in WAITING})
+    metrics.queries_held.set_function(
+        lambda: {"beat": budget.held_beats, "wake": budget.held_wakes, "window": budget.held_queries}
+    )
 
 
 def _states(gateway: Gateway) -> dict[str, int]:

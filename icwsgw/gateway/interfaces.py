@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from twisted.internet.defer import Deferred
 
@@ -13,6 +13,7 @@ from icwsgw.core.budget import Budget
 from icwsgw.core.network_time import NetworkTime
 from icwsgw.core.pacing import HostPause
 from icwsgw.core.shares import Shares
+from icwsgw.gateway.departures import Departures
 from icwsgw.ic.certificate import DelegationCache
 from icwsgw.observe.repeats import Repeats
 
@@ -27,9 +28,13 @@ if TYPE_CHECKING:
     from icwsgw.observe.tracing import Tracing
 
 
-#: Calls of clients under way at once, of which one canister may have half; queries and farewells have the transport's
-#: other connections.
-MAX_CALLS = 1536
+#: Messages of clients under way at once, of which one canister may have half. ws_open, ws_close and queries have the
+#: transport's other connections.
+MAX_CALLS = 1024
+#: Queries in flight at once by canister, each of which may always have a few; and those about newcomers by address.
+MAX_QUERIES, LEAST_QUERIES, MAX_NEWCOMERS_QUERIES = 512, 3, 64
+#: Canisters that have not spoken to any client lately and are polled all the same, of which one address may name half.
+MAX_NEWCOMERS = 2_000
 
 
 class Client(Protocol):
@@ -105,9 +110,13 @@ class Context:
     :ivar delegations: verified delegations of subnets, for all pollers
     :ivar repeats: bounds the lines of the log that strangers cause
     :ivar calls: the calls of clients under way, by canister
+    :ivar queries: queries in flight, by canister
+    :ivar newcomers_queries: queries in flight about newcomers, by address
+    :ivar newcomers: canisters that strangers have named, by address
     :ivar waiting: what waits to be relayed
     :ivar host_pause: what the network has asked of all pollers
-    :ivar budget: of queries, for all pollers; None: they may send as many as they like
+    :ivar budget: of all that leaves for the network; by default there is no bound
+    :ivar departures: where calls leave
     :ivar readable: makes certificates readable for all clients; None: they reach clients as they are
     :ivar tracing: makes spans; None when nobody collects them
     """
@@ -124,9 +133,18 @@ class Context:
     calls: Shares = field(default_factory=lambda: Shares(MAX_CALLS))
     waiting: Waiting = field(default_factory=Waiting)
     host_pause: HostPause = field(default_factory=HostPause)
-    budget: Budget | None = None
+    budget: Budget = cast(Budget, None)  # noqa: RUF009 - made below
     readable: Readable | None = None
     tracing: Tracing | None = None
+    queries: Shares = field(default_factory=lambda: Shares(MAX_QUERIES, LEAST_QUERIES))
+    newcomers_queries: Shares = field(default_factory=lambda: Shares(MAX_NEWCOMERS_QUERIES))
+    newcomers: Shares = field(default_factory=lambda: Shares(MAX_NEWCOMERS))
+    departures: Departures = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.budget is None:
+            object.__setattr__(self, "budget", Budget(None, self.config.polling_interval))
+        object.__setattr__(self, "departures", Departures(self.clock, self.budget, self.calls))
 
     def network_ns(self) -> int:
         """The network's time as it is reckoned: what we sign expires by it."""

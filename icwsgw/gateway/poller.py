@@ -15,7 +15,6 @@ from __future__ import annotations
 from twisted.python.failure import Failure
 
 from icwsgw.core.ahead import Ahead
-from icwsgw.core.budget import Turns
 from icwsgw.core.closing import CloseCode
 from icwsgw.core.cursor import Cursor, LastMessage, Taken
 from icwsgw.core.foresight import Foresight
@@ -24,6 +23,7 @@ from icwsgw.core.pacing import Pacing
 from icwsgw.core.session import State
 from icwsgw.core.window import Window
 from icwsgw.errors import CanisterRefused, CertificateInvalid, FormatError, HttpError, IcwsError
+from icwsgw.gateway.allowance import MAX_OVERLAP, Allowance
 from icwsgw.gateway.audience import Audience
 from icwsgw.gateway.heartbeat import FOLLOW_UP, Heartbeat
 from icwsgw.gateway.incoming import Incoming
@@ -37,8 +37,6 @@ from icwsgw.observe.logs import get_logger
 
 _log = get_logger("poller")
 
-#: Queries for one and the same number in flight at once; beyond that the oldest is given up if it is late.
-MAX_OVERLAP = 10
 #: A query is late after this time, or three usual round trips if they take longer.
 LATE_SECONDS = 1.0
 #: Wakes do not come closer together than this, so that many calls executed at once share a poll.
@@ -57,10 +55,18 @@ class Poller(Audience):
     :ivar canister: the canister
     :ivar cursor: where it is in the canister's queue
     :ivar pacing: how the canister answers
+    :ivar allowance: what it may send
     :ivar lag: how old its messages are when they come
     """
 
-    def __init__(self, context: Context, canister: Principal, identity_index: int, cursor: Cursor | None) -> None:
+    def __init__(
+        self,
+        context: Context,
+        canister: Principal,
+        identity_index: int,
+        cursor: Cursor | None,
+        allowance: Allowance | None = None,
+    ) -> None:
         super().__init__(context.metrics)
         self.canister = canister
         self.identity_index = identity_index
@@ -85,17 +91,14 @@ class Poller(Audience):
         self._last_sent = 0.0
         interval = context.config.polling_interval
         self._heartbeat = Heartbeat(context.clock, interval, self._tick, self._woken, canister.text)
-        self._turns: Turns | None = None  # where queries are not budgeted
+        self.allowance = allowance or Allowance(context, canister.raw)
         self._stopped = False
 
     # life
 
     def start(self) -> None:
         """Begin the heartbeat."""
-        budget = self._context.budget
-        if budget is not None:
-            self._turns = budget.join(self._clock.seconds())
-        self._heartbeat.start(self._context.jitter(), self._turns)
+        self._heartbeat.start(self._context.jitter(), self.allowance.turns)
         _log.debug("polling starts", canister=self.canister.text, nonce=self.cursor.next)
 
     def stop(self) -> Cursor | None:
@@ -104,10 +107,10 @@ class Poller(Audience):
             return None
         self._stopped = True
         self._heartbeat.stop()
-        if self._turns is not None:
-            self._turns.budget.leave()
+        self.allowance.end()
         asks, self._asks = self._asks, {}
         for ask in asks:
+            ask.leave()
             if ask.deferred is not None:
                 ask.deferred.cancel()
         self._ahead.clear()
@@ -128,6 +131,7 @@ class Poller(Audience):
 
     def wake(self) -> None:
         """Poll soon: something has probably been queued for one of the clients."""
+        self.allowance.expect()
         self._heartbeat.wake_in(max(0.0, self._last_sent + MIN_WAKE_GAP - self._clock.seconds()), "call")
 
     def executed(self, sent: float) -> None:
@@ -148,7 +152,7 @@ class Poller(Audience):
 
     def _woken(self, now: float, cause: str) -> None:
         allowed = now >= self.pacing.not_before and self._may_overlap(now, 0.0)
-        if allowed and (self._turns is None or self._has_slot(self._turns, now, cause)):
+        if allowed and self._has_slot(now, cause):
             self._metrics.wakes.inc(cause)
             self._poll(now, overlap=True)
         else:
@@ -179,7 +183,7 @@ class Poller(Audience):
             return True
         if now - same[-1].sent < gap:
             return False
-        if len(same) < MAX_OVERLAP:
+        if len(same) < self.allowance.overlap:
             return True
         oldest = same[0]
         if not self._late(oldest, now):
@@ -194,7 +198,7 @@ class Poller(Audience):
     def _poll(self, now: float, overlap: bool) -> None:
         """Send what the window allows; ``overlap`` asks for the next number even if it is being asked."""
         foreseen = bool(self._foresight.planned) and self._foresight.polled(now)
-        if now < self.pacing.held_until:
+        if now < self.pacing.held_until or not self.allowance.room:
             return
         cursor = self.cursor
         in_flight = {ask.nonce for ask in self._asks if ask.anchor is None}
@@ -216,18 +220,18 @@ class Poller(Audience):
                 # the probe's answer holds what is new as well
                 in_flight.add(cursor.next)
         asks = self._window.asks(cursor.next, in_flight)
-        if self._turns is not None:
-            asks = self._affordable(self._turns, asks, now, overlap, probes)
-        for nonce in asks:
+        for nonce in self._affordable(asks, now, overlap, probes):
+            if not self.allowance.room:
+                break
             ask = Ask(nonce, now, None)
             ask.foreseen = foreseen and nonce == cursor.next
             self._send(ask, now)
 
     # within the budget of queries
 
-    def _has_slot(self, turns: Turns, now: float, cause: str) -> bool:
+    def _has_slot(self, now: float, cause: str) -> bool:
         """Whether a wake may poll now; otherwise it waits for its slot, or the next beat does what it was for."""
-        pause = turns.wake(now)
+        pause = self.allowance.turns.wake(now)
         if pause == 0.0:
             return True
         if pause is not None:
@@ -235,23 +239,20 @@ class Poller(Audience):
         self._held(now)
         return False
 
-    def _affordable(self, turns: Turns, asks: list[int], now: float, paid: bool, probes: bool) -> list[int]:
+    def _affordable(self, asks: list[int], now: float, paid: bool, probes: bool) -> list[int]:
         """Those of the asks that may leave now. A beat or a wake has paid for one query, be it the probe."""
         if probes:
             if paid and self.cursor.next not in asks:
                 paid = False
             else:
-                turns.budget.charge(now)
-        wanted = len(asks) - paid
-        if wanted <= 0:
-            return asks
-        taken = turns.budget.extras(now, wanted)
-        if taken < wanted:
+                self.allowance.charge(now)
+        given = self.allowance.affordable(asks, paid, now)
+        if len(given) < len(asks):
             self._held(now)
-            if not taken and not paid and not self._asks:
+            if not given and not self._asks:
                 # nothing else would go on with the drain before the next beat
                 self._heartbeat.wake_in(0.0, FOLLOW_UP)
-        return asks[: paid + taken]
+        return given
 
     def _held(self, now: float) -> None:
         if self._context.repeats.allows("query budget", self.canister.text, now):
@@ -260,7 +261,7 @@ class Poller(Audience):
     def _grace(self) -> float:
         """How long no good answer may come: a few beats at least, however far apart they are."""
         grace = self._context.config.canister_grace
-        return grace if self._turns is None else max(grace, 3 * self._turns.budget.interval)
+        return max(grace, 3 * self.allowance.turns.interval)
 
     # queries
 
@@ -272,6 +273,7 @@ class Poller(Audience):
         if len(self._asks) >= self._most_asks:
             self._make_room()
         self._asks[ask] = None
+        ask.take(self.allowance.lane)
         self._last_sent = now
         if self.pacing.failures:
             self._metrics.query_retries.inc()
@@ -301,6 +303,7 @@ class Poller(Audience):
         if ask not in self._asks:
             return False
         del self._asks[ask]
+        ask.leave()
         if ask is self._probing:
             self._probing = None
         return True
@@ -442,6 +445,8 @@ class Poller(Audience):
             self._heartbeat.wake_in(MIN_WAKE_GAP, "gap")
         elif found:
             self._heartbeat.wake_in(self._context.config.polling_interval / 2, FOLLOW_UP)
+        elif self.waiting and (pause := self.allowance.look_again()) is not None:
+            self._heartbeat.wake_in(pause, FOLLOW_UP)
         elif any(session.open_executed for session in self.waiting.values()):
             # a client's ws_open has been executed, yet the queue holds nothing for it
             self._lifeline.hurry()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 
 from icwsgw.core.cursor import LastMessage
+from icwsgw.core.shares import Lane
 from icwsgw.ic.envelope import SignedRequest, expiry_after, query_content, sign_request
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
@@ -24,7 +25,7 @@ MIN_LEFT_NS = 90_000_000_000
 class Ask:
     """One query in flight."""
 
-    __slots__ = ("anchor", "deferred", "foreseen", "nonce", "sent")
+    __slots__ = ("_lane", "anchor", "deferred", "foreseen", "nonce", "sent")
 
     def __init__(self, nonce: int, sent: float, anchor: LastMessage | None) -> None:
         self.nonce = nonce
@@ -32,8 +33,21 @@ class Ask:
         #: for a probe or a look at the start: the message that the life is recognised by
         self.anchor = anchor
         self.deferred: Deferred[bytes] | None = None
+        #: its place among the queries in flight
+        self._lane: Lane | None = None
         #: sent when a client's call was expected to have been executed
         self.foreseen = False
+
+    def take(self, lane: Lane) -> None:
+        """It leaves, and takes a place."""
+        lane.take()
+        self._lane = lane
+
+    def leave(self) -> None:
+        """It has ended, or is given up."""
+        lane, self._lane = self._lane, None
+        if lane is not None:
+            lane.leave()
 
 
 class PollRequests:

@@ -12,6 +12,8 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from icwsgw.core.cursor import Cursor
+from icwsgw.core.shares import Lane
+from icwsgw.gateway.allowance import Allowance
 from icwsgw.gateway.interfaces import Context
 from icwsgw.gateway.poller import Poller
 from icwsgw.gateway.traced import TracedPoller
@@ -43,6 +45,7 @@ class Registry:
         self.ending: set[ClientSession] = set()
         self.pollers: dict[tuple[bytes, int], Poller] = {}
         self._stretched = False
+        self._spoken: OrderedDict[bytes, float] = OrderedDict()
         self._positions: OrderedDict[tuple[bytes, int], tuple[float, Cursor]] = OrderedDict()
 
     def find(self, canister: Principal, identity_index: int, key: tuple[bytes, int]) -> ClientSession | None:
@@ -60,22 +63,62 @@ class Registry:
         place = (canister.raw, session.identity_index)
         poller = self.pollers.get(place)
         if poller is None:
-            poller = self.pollers[place] = self._make_poller(canister, session.identity_index, self._position(place))
+            poller = self.pollers[place] = self._make_poller(canister, session)
             poller.start()
             self._watch_budget()
         poller.add(session, key)
         return poller
 
-    def _make_poller(self, canister: Principal, identity_index: int, cursor: Cursor | None) -> Poller:
+    def is_newcomer(self, canister: Principal) -> bool:
+        """Whether a canister has not spoken to any client lately: strangers may have made it up."""
+        spoken = self._spoken.get(canister.raw)
+        if spoken is None:
+            return True
+        if self._context.clock.seconds() - spoken < KEEP_SECONDS:
+            return False
+        pollers = (self.pollers.get((canister.raw, index)) for index in range(len(self._context.identities)))
+        return all(poller is None or poller.allowance.newcomer or not poller.senders for poller in pollers)
+
+    def has_room(self, canister: Principal, identity_index: int, group: str) -> bool:
+        """Whether a client of an address may have a canister polled that is not polled yet."""
+        if (canister.raw, identity_index) in self.pollers or not self.is_newcomer(canister):
+            return True
+        return self._context.newcomers.lane(group).has_room
+
+    def spoke(self, canister: Principal) -> None:
+        """A canister has accepted a client: it is no newcomer, under whatever identity."""
+        spoken = self._spoken
+        spoken[canister.raw] = self._context.clock.seconds()
+        spoken.move_to_end(canister.raw)
+        while len(spoken) > KEEP_POSITIONS:
+            spoken.popitem(last=False)
+        for index in range(len(self._context.identities)):
+            poller = self.pollers.get((canister.raw, index))
+            if poller is not None:
+                poller.allowance.settle()
+        self._context.departures.settle(canister.raw)
+
+    def _place_of_newcomer(self, canister: Principal, group: str) -> Lane | None:
+        """The place of a newcomer's poller among those of its address; None where the canister is none."""
+        if not self.is_newcomer(canister):
+            return None
+        lane = self._context.newcomers.lane(group)
+        lane.take()
+        return lane
+
+    def _make_poller(self, canister: Principal, session: ClientSession) -> Poller:
+        index, group = session.identity_index, session.group
+        cursor = self._position((canister.raw, index))
+        allowance = Allowance(self._context, canister.raw, self._place_of_newcomer(canister, group), group)
         tracing = self._context.tracing
         if tracing is not None and tracing.detailed:
-            return TracedPoller(self._context, canister, identity_index, cursor, tracing)
-        return Poller(self._context, canister, identity_index, cursor)
+            return TracedPoller(self._context, canister, index, cursor, tracing, allowance)
+        return Poller(self._context, canister, index, cursor, allowance)
 
     def _watch_budget(self) -> None:
         """Say it when there are too many pollers for the budget of queries, and when there are not any more."""
         budget = self._context.budget
-        if budget is None or budget.stretched is self._stretched:
+        if budget.stretched is self._stretched:
             return
         self._stretched = budget.stretched
         if self._context.repeats.allows("query budget", "", self._context.clock.seconds()):

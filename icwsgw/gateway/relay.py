@@ -7,7 +7,8 @@ was lost, or that met an overloaded or failing replica, is sent again with growi
 valid. One that is refused after an attempt whose answer was lost may have been executed all the same, and only its
 sender may ask the IC what became of it (facts 1.5): its outcome is unknown, and the next one leaves.
 
-Canisters share the calls that may be under way (:mod:`icwsgw.core.shares`): where those of one hang, others' go on.
+Each attempt leaves by an exit (:mod:`icwsgw.gateway.departures`): canisters share the calls that may be under way, and
+all that leaves is bounded.
 
     ws_open | gate | ws_message ws_message ... | ws_close
 
@@ -31,6 +32,7 @@ from icwsgw.clock import Timer
 from icwsgw.core.network_time import LONGEST_LIFE_NS
 from icwsgw.core.pacing import LONGEST_RETRY_AFTER, retry_pause
 from icwsgw.errors import ConnectFailed, FormatError, HttpError, IcwsError, NotReady, TransportError
+from icwsgw.gateway.departures import Exit
 from icwsgw.gateway.interfaces import Context
 from icwsgw.ic import cbor
 from icwsgw.ic.principal import Principal
@@ -106,7 +108,9 @@ class Relay:
         "_full",
         "_gated",
         "_lane",
+        "_messages",
         "_opened",
+        "_opening",
         "_owner",
         "_queue",
         "_queued_bytes",
@@ -118,10 +122,12 @@ class Relay:
         "sent",
     )
 
-    def __init__(self, context: Context, canister: Principal, owner: RelayOwner) -> None:
+    def __init__(self, context: Context, canister: Principal, owner: RelayOwner, opening: Exit | None = None) -> None:
         self._context = context
         self._canister = canister
-        self._lane = context.calls.lane(canister.raw)
+        self._messages = context.departures.messages(canister.raw)
+        self._opening = opening
+        self._lane = self._messages  # or that of ws_open, while it is under way
         self._owner = owner
         self._queue: deque[ClientEnvelope] | None = None
         self._queued_bytes = 0
@@ -140,11 +146,14 @@ class Relay:
 
     def open(self, envelope: ClientEnvelope) -> None:
         """Send ws_open; what follows waits at the gate."""
+        if self._opening is not None:
+            self._lane, self._opening = self._opening, None
         self._launch(envelope)
 
     def send(self, envelope: ClientEnvelope) -> None:
         """Send an envelope when its turn comes."""
         if self._current is None and not self._gated and not self._queue:
+            self._lane = self._messages
             self._launch(envelope)
             return
         queue = self._queue
@@ -249,6 +258,7 @@ class Relay:
                 if self._full and self._has_room(len(self._queue)):
                     self._full = False
                     self._owner.relay_drained()
+                self._lane = self._messages
                 self._launch(envelope)
         finally:
             self._turning = False
@@ -306,8 +316,6 @@ class Relay:
         if _log.level <= DEBUG:
             self._report("call", envelope, attempt=self._attempt, bytes=len(envelope.body))
         wait = envelope.method_name == "ws_open" or context.config.relay_order == "executed"
-        if context.budget is not None:
-            context.budget.charge(self.sent)
         call = context.network.call(self._canister, envelope.body, wait=wait, timeout=context.config.call_timeout)
         # remembered first: a call that has fired already runs on into the next one
         self._call = call

@@ -21,7 +21,7 @@ from icwsgw.gateway.reasons import reason_of, why_not_open, wrong_expiry
 from icwsgw.gateway.relay import Relay, RelayOwner
 from icwsgw.gateway.traced import TracedRelay
 from icwsgw.ic.principal import ANONYMOUS, Principal
-from icwsgw.ic.proof import prove_call
+from icwsgw.ic.proof import Proof, prove_call
 from icwsgw.ic.ws import decode_open_args, decode_unit_result
 from icwsgw.observe.logs import get_logger
 from icwsgw.observe.peers import address_group
@@ -287,27 +287,30 @@ class ClientSession(RelayOwner):
             )
         key = (envelope.sender, args.client_nonce)
         canister = Principal(envelope.canister_id)
-        code = self._gateway.admit(canister, key, self.identity_index)
+        code = self._gateway.admit(canister, key, self.identity_index, self.group)
         if code is not None:
             raise Refusal(*code)
-        self._prove(envelope)
+        proof = self._prove(envelope)
         self.client_key = key
         self.deadline = self.context.clock.seconds() + self.context.config.open_timeout
+        newcomer = self._gateway.registry.is_newcomer(canister)
+        opening = self.context.departures.opening(canister.raw, self.group, newcomer, proof is Proof.HOLDS)
         if self.trace is None:
-            self.relay = Relay(self.context, canister, self)
+            self.relay = Relay(self.context, canister, self, opening)
         else:
-            self.relay = TracedRelay(self.context, canister, self, self.trace)
+            self.relay = TracedRelay(self.context, canister, self, self.trace, opening)
         self._step(Event.ENVELOPE, envelope=envelope, canister=canister)
 
-    def _prove(self, envelope: ClientEnvelope) -> None:
+    def _prove(self, envelope: ClientEnvelope) -> Proof:
         """Refuse a ws_open that no replica would take, so that it costs the network nothing (decision 0035)."""
         signatures = self.context.metrics.open_signatures
         try:
-            proof = prove_call(envelope.body, self.context.network_ns())
+            proof = prove_call(envelope.body, self.context.earliest_network_ns())
         except SignatureInvalid as error:
             signatures.inc("wrong")
             raise Refusal(CloseCode.OPEN_REFUSED, f"ws_open refused: {error}") from None
         signatures.inc(proof.value)
+        return proof
 
     def _message(self, envelope: ClientEnvelope) -> None:
         poller, key, relay = self.poller, self.client_key, self.relay
@@ -436,9 +439,14 @@ class ClientSession(RelayOwner):
     def _worth_a_line(self, what: str) -> bool:
         """A stranger, whose ws_open no canister has executed, may fill neither the log nor the disk."""
         context = self.context
+        return context.repeats.allows(what, self.group, context.clock.seconds())
+
+    @property
+    def group(self) -> str:
+        """Whose address the client has, as limits by address count it."""
         peer = self.client.peer
         host = peer.rpartition(":")[0] if peer.startswith("[") or peer.count(":") == 1 else peer
-        return context.repeats.allows(what, address_group(host.strip("[]")) or host, context.clock.seconds())
+        return address_group(host.strip("[]")) or host
 
     def _tell(self) -> None:
         """All that the client sent has left: now the canister may hear that it is gone."""

@@ -13,6 +13,8 @@ from twisted.python.failure import Failure
 
 from icwsgw.core.cursor import Cursor, Taken
 from icwsgw.errors import IcwsError
+from icwsgw.gateway.allowance import Allowance
+from icwsgw.gateway.departures import Exit
 from icwsgw.gateway.interfaces import Context
 from icwsgw.gateway.poller import Poller
 from icwsgw.gateway.queries import Ask
@@ -34,8 +36,15 @@ class TracedRelay(Relay):
 
     __slots__ = ("_session", "_spans")
 
-    def __init__(self, context: Context, canister: Principal, owner: RelayOwner, session: SessionTrace) -> None:
-        super().__init__(context, canister, _TracedOwner(owner, self))
+    def __init__(
+        self,
+        context: Context,
+        canister: Principal,
+        owner: RelayOwner,
+        session: SessionTrace,
+        opening: Exit | None = None,
+    ) -> None:
+        super().__init__(context, canister, _TracedOwner(owner, self), opening)
         self._session = session
         self._spans: dict[ClientEnvelope, MessageTrace] = {}
         session.canister(canister.text)
@@ -117,9 +126,15 @@ class TracedPoller(Poller):
     """A poller whose queries are polling iterations, where they bring something or fail."""
 
     def __init__(
-        self, context: Context, canister: Principal, identity_index: int, cursor: Cursor | None, tracing: Tracing
+        self,
+        context: Context,
+        canister: Principal,
+        identity_index: int,
+        cursor: Cursor | None,
+        tracing: Tracing,
+        allowance: Allowance | None = None,
     ) -> None:
-        super().__init__(context, canister, identity_index, cursor)
+        super().__init__(context, canister, identity_index, cursor, allowance)
         self._traces: PollTraces = tracing.polls(canister.text)
         # the query whose end is being dealt with, and its iteration if it is kept
         self._ended: Ask | None = None

@@ -31,8 +31,8 @@ RELAY_STATES = ("waiting", "sent")
 QUERY_OUTCOMES = ("ok", "empty", "abandoned", *CAUSES)
 REFUSALS = (
     "connections", "pending", "accept_rate", "connections_per_ip", "accept_rate_per_ip", "connections_per_canister",
-    "connections_per_principal", "origin", "draining", "bad_request", "header_size", "header_timeout",
-    "tls", "tls_timeout",
+    "connections_per_principal", "newcomers", "opens", "origin", "draining", "bad_request", "header_size",
+    "header_timeout", "tls", "tls_timeout",
 )
 PUSHBACKS = ("frames", "bytes")
 WS_CLOSE_OUTCOMES = ("done", "refused", "abandoned", *CAUSES)
@@ -43,6 +43,9 @@ HELD = ("beat", "wake", "window")
 #: What the network is asked by version (:class:`icwsgw.agent.versions.Route`).
 ROUTES = ("query", "read_state", "delegation", "sync_call", "call")
 LOOKUPS = ("hit", "miss")
+#: What leaves for the network, by the share of the budget it has; the kinds of which calls may wait.
+TRAFFIC = ("beat", "extra", "call", "close", "open")
+CALLS = ("call", "close", "open")
 CONNECTION_STATES = ("busy", "idle", "connecting")
 FETCH_OUTCOMES = RELOAD_OUTCOMES = ("ok", "failed")
 LINE_LEVELS = ("debug", "info", "warn", "error", "critical")

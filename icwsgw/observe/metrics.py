@@ -167,6 +167,22 @@ class Metrics(NetworkMetrics):
             labels.RELAY_STATES,
             advice="Many waiting: clients send faster than the network takes their calls one by one.",
         )
+        self.calls_held = self._gauges(
+            "icws_calls_held_total",
+            "Calls that waited for the budget of requests, by kind: messages of clients, ws_close, ws_open",
+            "kind",
+            labels.CALLS,
+            "counter",
+            advice="Clients send more than --query-budget lets leave; nothing is lost, it comes later. open alone: "
+            "strangers open faster than --open-rate, or a crowd reconnects.",
+        )
+        self.calls_waiting = self._gauges(
+            "icws_calls_waiting",
+            "Calls at present that wait for the budget of requests, by kind",
+            "kind",
+            labels.CALLS,
+            advice="See icws_calls_held_total.",
+        )
         self.ws_closes = self._counters(
             "icws_ws_close_total", "Canisters told that a client left, by outcome", "outcome", labels.WS_CLOSE_OUTCOMES
         )
@@ -227,6 +243,17 @@ class Metrics(NetworkMetrics):
             labels.HELD,
             "counter",
             advice="See icws_poll_interval_seconds. Only wake and window: canisters have bursts, which take longer.",
+        )
+        self.queries_crowded = self._counter(
+            "icws_queries_crowded_total",
+            "Polls left out because the canister, or the address that named it, has its part of queries in flight",
+            advice="Canisters hang; others are polled all the same.",
+        )
+        self.newcomers = self._gauge(
+            "icws_newcomers",
+            "Canisters polled that have not spoken to any client lately",
+            advice="Hundreds: strangers name canisters that do not exist, or a crowd has just reconnected. They have a "
+            "small part of polls and connections.",
         )
         self.poll_window_max = self._gauge(
             "icws_poll_window_max",

@@ -11,6 +11,15 @@ class NetworkMetrics(Declaring):
 
     def _of_the_network(self) -> None:
         self._under("The network")
+        self.network_requests = self._gauges(
+            "icws_network_requests_total",
+            "Requests that --query-budget counts, by kind: beat (regular polls), extra (all other polls), call "
+            "(messages of clients), close (ws_close), open (ws_open)",
+            "kind",
+            labels.TRAFFIC,
+            "counter",
+            advice="All together stay below the budget. Each kind has a share that no other can take.",
+        )
         self.network_ready = self._gauge(
             "icws_network_ready",
             "1 when the network answers and its root key is known, else 0",

@@ -73,12 +73,13 @@ class Orders:
 
 def worker_config(config: GatewayConfig) -> GatewayConfig:
     """What of the operator's configuration a worker runs: its share of what is for all, nothing of the supervisor's."""
-    budget = config.queries_per_second
+    budget, opens = config.queries_per_second, config.opens_per_second
     return replace(
         config,
         **config.share(config.workers),
         workers=1,
         query_budget=0 if budget is None else max(1, budget // config.workers),
+        open_rate=0 if opens is None else max(1, int(opens / config.workers)),
         prometheus_endpoint=None,
         admin_endpoint=None,
         admin_token_file=None,

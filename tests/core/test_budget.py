@@ -7,24 +7,65 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icwsgw.core.budget import BURST_SECONDS, RESERVE, Budget, Turns
+from icwsgw.core.budget import (
+    BURST_SECONDS,
+    MOST_BEATS,
+    NEWCOMER_BEATS,
+    SHARES,
+    WAITING,
+    Budget,
+    Traffic,
+    Turns,
+)
 
 INTERVAL = 0.1
+BEAT, EXTRA, CALL, CLOSE, OPEN = Traffic
 
 
-def joined(budget: Budget, count: int, now: float = 0.0) -> list[Turns]:
-    return [budget.join(now) for _ in range(count)]
+class Waiter:
+    def departs(self) -> None:
+        raise AssertionError("the caller's to do")
 
 
-def beats(turns: list[Turns], seconds: float, interval: float = INTERVAL) -> list[list[float]]:
+def joined(budget: Budget, count: int, now: float = 0.0, newcomer: bool = False) -> list[Turns]:
+    return [budget.join(now, newcomer) for _ in range(count)]
+
+
+def beats(turns: list[Turns], seconds: float, interval: float = INTERVAL, start: float = 0.0) -> list[list[float]]:
     """The times at which each polls whose ticks are spread over the interval."""
     times: list[list[float]] = [[] for _ in turns]
     for tick in range(round(seconds / interval)):
         for index, turn in enumerate(turns):
-            now = (tick + index / len(turns)) * interval
+            now = start + (tick + index / len(turns)) * interval
             if turn.beat(now):
                 times[index].append(now)
     return times
+
+
+def share(budget: float, kind: Traffic) -> float:
+    return budget * SHARES[kind] / sum(SHARES)
+
+
+def flood(budget: Budget, kinds: list[Traffic], seconds: float, start: float = 100.0) -> dict[Traffic, int]:
+    """Let so many of each kind want to leave that never all can; how many did."""
+    sent = dict.fromkeys(kinds, 0)
+    flow = 0
+    for step in range(round(seconds * 1000)):
+        now = start + step / 1000
+        for kind in kinds:
+            if kind in WAITING:
+                while budget.waiting(kind) < 3:
+                    flow += 1
+                    budget.wait(kind, flow, Waiter())
+            elif budget.take(kind, now):
+                sent[kind] += 1
+        before = list(budget.sent)
+        while budget.next(now) is not None:
+            pass
+        for kind in kinds:
+            if kind in WAITING:
+                sent[kind] += budget.sent[kind] - before[kind]
+    return sent
 
 
 def test_every_tick_is_a_beat_where_the_budget_suffices() -> None:
@@ -33,6 +74,7 @@ def test_every_tick_is_a_beat_where_the_budget_suffices() -> None:
     assert not budget.stretched
     assert [len(times) for times in beats(turns, 5)] == [50] * 7
     assert budget.held_beats == 0
+    assert budget.sent[BEAT] == 350
 
 
 @pytest.mark.parametrize("late", [0.0, 0.02, 0.08])
@@ -41,13 +83,24 @@ def test_a_late_tick_costs_no_beat(late: float) -> None:
     assert all(turn.beat(tick * INTERVAL + (late if tick % 3 else 0.0)) for tick in range(60))
 
 
+def test_without_a_budget_every_tick_is_a_beat_and_all_leaves() -> None:
+    budget = Budget(None, INTERVAL)
+    turns = joined(budget, 500)
+    assert {len(times) for times in beats(turns, 2)} == {20}
+    assert all(budget.take(kind, 1.0) for kind in Traffic for _ in range(1000))
+    assert budget.extras(1.0, 32) == 32
+    assert budget.slot(1.0, 1.0) == 1.0
+    assert budget.pause(1.0) is None
+
+
 def test_too_many_pollers_beat_less_often_each_as_often_as_the_others() -> None:
     budget = Budget(200, INTERVAL)
     turns = joined(budget, 500)
     assert budget.stretched
     assert budget.interval == pytest.approx(500 / 150)
     times = beats(turns, 100)
-    assert {len(each) for each in times} <= {29, 30, 31}
+    assert max(map(len, times)) - min(map(len, times)) <= 2
+    assert sum(map(len, times)) == pytest.approx(100 * 200 * MOST_BEATS, rel=0.05)
     gaps = [later - sooner for each in times for sooner, later in pairwise(each)]
     assert max(gaps) < budget.interval + 2 * INTERVAL
     assert min(gaps) > budget.interval - 2 * INTERVAL
@@ -68,104 +121,257 @@ def test_who_stays_beats_more_often_when_others_leave() -> None:
     turns = joined(budget, 75)
     assert budget.interval == pytest.approx(10)
     assert turns[74].due > 9
-    for _ in range(74):
-        budget.leave()
+    for turn in turns[:74]:
+        budget.leave(turn)
     times = beats(turns[74:], 10)[0]
     assert times[0] < 0.2
     assert len(times) > 70
 
 
-def test_extras_get_what_beats_leave() -> None:
-    budget = Budget(100, INTERVAL)
-    joined(budget, 4)  # 40 beats a second
-    assert budget.extras(10.0, 1000) == 61  # a second's worth, and the one that was free
+def test_beats_give_way_to_calls_that_wait_and_come_back() -> None:
+    budget = Budget(160, INTERVAL)
+    turns = joined(budget, 100)
+
+    def rate(seconds: float, start: float, calls: bool) -> float:
+        count = 0
+        for tick in range(round(seconds / INTERVAL)):
+            for index, turn in enumerate(turns):
+                now = start + (tick + index / 100) * INTERVAL
+                count += turn.beat(now)
+                if calls:
+                    while budget.waiting(CALL) < 2:
+                        budget.wait(CALL, now, Waiter())
+                while budget.next(now) is not None:
+                    pass
+        return count / seconds
+
+    assert rate(10, 0.0, False) == pytest.approx(160 * MOST_BEATS, rel=0.1)
+    rate(5, 10.0, True)
+    assert rate(20, 15.0, True) <= share(160, BEAT)
+    assert budget.stretched
+    budget_calls = budget.sent[CALL]
+    rate(5, 35.0, True)
+    # calls have all that beats and their own share leave
+    assert (budget.sent[CALL] - budget_calls) / 5 >= share(160, CALL) * 1.5
+    while budget.next(100.0) is not None:
+        pass
+    rate(5, 101.0, False)
+    assert rate(10, 106.0, False) == pytest.approx(160 * MOST_BEATS, rel=0.1)
+
+
+def test_newcomers_have_few_beats_however_many_there_are() -> None:
+    for per_second, most in ((None, NEWCOMER_BEATS), (160, 10)):
+        budget = Budget(per_second, INTERVAL)
+        known = joined(budget, 3)
+        strangers = joined(budget, 1000, newcomer=True)
+        count = sum(map(len, beats(strangers, 30)))
+        assert count <= most * 30 * 1.01 + 2
+        assert all(len(times) == 50 for times in beats(known, 5, start=30.0))
+
+
+def test_a_newcomer_that_is_accepted_beats_like_all_others() -> None:
+    budget = Budget(None, INTERVAL)
+    strangers = joined(budget, 1000, newcomer=True)
+    assert strangers[999].due > 19
+    assert strangers[999].newcomer
+    budget.accept(strangers[999], 1.0)
+    budget.accept(strangers[999], 1.0)
+    assert not strangers[999].newcomer
+    assert len(beats(strangers[999:], 5, start=1.0)[0]) == 50
+    assert (budget.pollers, budget.newcomers.pollers) == (1000, 999)
+    for turn in strangers:
+        budget.leave(turn)
+    assert budget.pollers == 0
+
+
+def test_each_kind_has_all_that_the_others_leave() -> None:
+    for kind in (EXTRA, CALL, CLOSE):
+        budget = Budget(160, INTERVAL)
+        flood(budget, [kind], 3)
+        assert flood(budget, [kind], 10, start=103.0)[kind] == pytest.approx(1600, rel=0.02)
+
+
+def test_strangers_opens_have_what_is_left_and_a_rate_of_their_own() -> None:
+    budget = Budget(160, INTERVAL)
+    flood(budget, [OPEN], 3)
+    assert flood(budget, [OPEN], 10, start=103.0)[OPEN] == pytest.approx(1600, rel=0.02)
+    bounded = Budget(160, INTERVAL, opens=30)
+    assert flood(bounded, [OPEN], 10)[OPEN] == pytest.approx(330, abs=3)
+    unbounded = Budget(None, INTERVAL, opens=30)
+    assert flood(unbounded, [OPEN], 10)[OPEN] == pytest.approx(330, abs=3)
+
+
+def test_when_all_want_all_each_has_its_share() -> None:
+    budget = Budget(160, INTERVAL)
+    kinds = [EXTRA, CALL, CLOSE, OPEN]
+    flood(budget, kinds, 3)
+    sent = flood(budget, kinds, 20, start=103.0)
+    assert sum(sent.values()) <= 160 * 20 + 2
+    for kind in kinds:
+        assert sent[kind] >= share(160, kind) * 20 * 0.98
+    # what beats leave goes to messages and polls, not to strangers
+    assert sent[OPEN] <= share(160, OPEN) * 20 * 1.1
+
+
+def test_who_comes_back_to_its_share_finds_half_a_seconds_worth() -> None:
+    budget = Budget(160, INTERVAL)
+    flood(budget, [EXTRA], 20)
+    taken = 0
+    while budget.take(CALL, 120.0):
+        taken += 1
+    assert taken >= share(160, CALL) * BURST_SECONDS / 2 - 1
+
+
+def test_canisters_take_turns_and_who_gives_up_costs_nothing() -> None:
+    budget = Budget(16, INTERVAL)
+    while budget.take(CALL, 100.0):
+        pass
+    flows: dict[int, int] = {}
+    waiters = {}
+    for number in range(60):
+        # one canister has twenty waiters for each of another one
+        flow = number % 20 // 19
+        waiters[number] = waiter = Waiter()
+        flows[id(waiter)] = flow
+        budget.wait(CALL, flow, waiter)
+    budget.forget(CALL, 0, waiters[0])
+    budget.forget(CALL, 0, waiters[0])
+    assert budget.waiting(CALL) == 59
+    order = []
+    now = 100.0
+    while budget.waiting(CALL):
+        pause = budget.pause(now)
+        assert pause is not None
+        assert pause > 0
+        now += pause
+        while (waiter := budget.next(now)) is not None:
+            order.append(flows[id(waiter)])
+    assert order[:6] in ([0, 1] * 3, [1, 0] * 3)
+    assert len(order) == 59
+    assert budget.held[CALL] == 60
+
+
+def test_messages_leave_before_ws_close_and_ws_open() -> None:
+    budget = Budget(160, INTERVAL)
+    for kind in (OPEN, CLOSE, CALL):
+        budget.wait(kind, 0, Waiter())
+    before = list(budget.sent)
+    order = []
+    while budget.next(100.0) is not None:
+        order.append(next(kind for kind in WAITING if budget.sent[kind] > before[kind]))
+        before = list(budget.sent)
+    assert order == [CALL, CLOSE, OPEN]
+
+
+def test_nobody_overtakes_who_waits() -> None:
+    budget = Budget(160, INTERVAL)
+    budget.wait(CALL, 0, Waiter())
+    assert not budget.goes(CALL, 100.0)
+    assert budget.goes(CLOSE, 100.0)
+    assert budget.next(100.0) is not None
+    assert budget.goes(CALL, 100.0)
+
+
+def test_the_line_of_ws_open_has_a_bound_that_one_address_cannot_use_up() -> None:
+    budget = Budget(None, INTERVAL, opens=10)
+    while budget.take(OPEN, 0.0):
+        pass
+    counts = {"a": 0, "b": 0, "c": 0}
+    for address in counts:
+        while budget.has_room(address):
+            budget.wait(OPEN, address, Waiter())
+            counts[address] += 1
+    assert counts["a"] == 150
+    assert counts["b"] == pytest.approx(75, abs=1)
+    assert counts["c"] == pytest.approx(38, abs=1)
+
+
+def test_a_deep_queue_takes_what_is_free() -> None:
+    budget = Budget(160, INTERVAL)
+    first = budget.extras(10.0, 1000)
+    assert share(160, EXTRA) <= first <= 160
     assert budget.extras(10.0, 5) == 0
-    assert budget.extras(11.0, 1000) == pytest.approx(60, abs=1)
-    assert budget.held_queries == 1000 - 61 + 5 + 1000 - 60
-
-
-def test_extras_have_a_quarter_however_many_pollers_there_are() -> None:
-    budget = Budget(100, INTERVAL)
-    joined(budget, 1000)
-    taken = sum(budget.extras(step / 100, 3) for step in range(1000))
-    assert taken == pytest.approx(10 * 100 * RESERVE + 100 * RESERVE * BURST_SECONDS, abs=2)
+    assert budget.held_queries == 1000 - first + 5
 
 
 def test_wakes_get_one_slot_after_the_other_in_their_order() -> None:
-    budget = Budget(8, INTERVAL)
-    turns = joined(budget, 60)  # a beat each ten seconds, two extras a second
+    budget = Budget(16, INTERVAL)
+    turns = joined(budget, 60)
     now = 100.0
     for turn in turns:
         turn.due = now + 10
     budget.extras(now, 1000)
     pauses = [turn.wake(now) for turn in turns[:4]]
-    assert pauses == pytest.approx([0.5, 1.0, 1.5, 2.0])
-    assert budget.extras(now + 1, 1) == 0, "a deep queue does not overtake them"
+    assert pauses == pytest.approx([0.5, 1.0, 1.5, 2.0], abs=0.5)
+    assert all(later > sooner for sooner, later in pairwise(pause for pause in pauses if pause is not None))
     # asking again neither costs another slot nor loses the one there is
-    assert turns[1].wake(now + 0.6) == pytest.approx(0.4)
-    assert [turn.wake(now + 2.0) for turn in turns[:4]] == [0.0] * 4
-    assert turns[0].wake(now + 2.0) == pytest.approx(0.5)
+    assert turns[1].wake(now) == pauses[1]
+    assert [turn.wake(now + 3.0) for turn in turns[:4]] == [0.0] * 4
 
 
 def test_a_wake_gives_way_to_the_beat_that_comes_before_its_slot() -> None:
-    budget = Budget(8, INTERVAL)
+    budget = Budget(16, INTERVAL)
     turns = joined(budget, 60)
     budget.extras(100.0, 1000)
-    turns[0].due = 100.4
+    slot = budget.slot(100.0, 200.0)
+    assert slot is not None
+    turns[0].due = slot
     assert turns[0].wake(100.0) is None
-    assert turns[1].wake(100.0) is None, "due already"
-    turns[2].due = 100.6
-    assert turns[2].wake(100.0) == pytest.approx(0.5), "the slot is still there"
+    turns[1].due = 200.0
+    assert turns[1].wake(100.0) == pytest.approx(slot - 100.0 + 0.5), "the next slot is still there"
 
 
-def test_calls_count_but_their_debt_is_bounded() -> None:
-    budget = Budget(100, INTERVAL)
-    budget.join(0.0)
+def test_what_leaves_in_any_case_is_owed_but_not_for_ever() -> None:
+    budget = Budget(160, INTERVAL)
     for _ in range(10_000):
-        budget.charge(50.0)
-    assert budget.extras(50.0, 1) == 0
-    assert budget.extras(50.0 + BURST_SECONDS, 10) == 1
-    assert budget.extras(51.0 + BURST_SECONDS, 100) == pytest.approx(90, abs=1)
+        budget.charge(EXTRA, 50.0)
+    assert not budget.take(EXTRA, 50.0)
+    assert budget.take(EXTRA, 50.0 + 3 * BURST_SECONDS)
 
 
-def test_a_charge_takes_no_slot_back() -> None:
-    budget = Budget(8, INTERVAL)
-    turns = joined(budget, 60)
-    for turn in turns:
-        turn.due = 200.0
-    budget.extras(100.0, 1000)
-    pauses = [turn.wake(100.0) for turn in turns[:9]]
-    budget.charge(100.0, 3)
-    after = turns[9].wake(100.0)
-    assert after is not None
-    assert after > max(pause for pause in pauses if pause is not None)
-
-
-@given(
-    st.integers(1, 400),
-    st.integers(0, 200),
-    st.lists(
-        st.tuples(st.sampled_from(["beat", "wake", "deep", "call"]), st.integers(0, 199), st.floats(0, 0.05)),
-        max_size=400,
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from(["beat", "wake", "deep", "call", "close", "open", "forget"]),
+        st.integers(0, 199),
+        st.floats(0, 0.05),
     ),
+    max_size=400,
 )
+
+
+@given(st.integers(1, 400), st.integers(0, 200), EVENTS)
 def test_no_order_of_events_sends_more_than_the_budget(per_second: int, pollers: int, events: list[Any]) -> None:
-    budget = Budget(per_second, INTERVAL)
+    budget = Budget(per_second, INTERVAL, opens=per_second / 2)
     turns = joined(budget, pollers)
-    now, extras, asked = 1000.0, 0, 0
+    now = 1000.0
     for turn in turns:
-        turn.due = now + 1000.0
+        turn.due = now
+    waiters: list[tuple[Traffic, int, Waiter]] = []
+    entered = 0
     for what, index, pause in events:
         now += pause
         turn = turns[index % pollers] if pollers else None
         if what == "deep":
-            asked = 1 + index % 32
-            taken = budget.extras(now, asked)
-            assert 0 <= taken <= asked
-            extras += taken
-        elif what == "call":
-            budget.charge(now)
+            assert 0 <= budget.extras(now, 1 + index % 32) <= 1 + index % 32
+        elif what in ("call", "close", "open"):
+            kind = Traffic[what.upper()]
+            entered += 1
+            if not budget.goes(kind, now):
+                waiters.append((kind, index, Waiter()))
+                budget.wait(*waiters[-1])
+        elif what == "forget" and waiters:
+            before = sum(budget.waiting(kind) for kind in WAITING)
+            budget.forget(*waiters.pop(index % len(waiters)))
+            entered -= before - sum(budget.waiting(kind) for kind in WAITING)
         elif turn is not None and what == "wake":
-            extras += turn.wake(now) == 0.0
-    rate = per_second - pollers / budget.interval
-    assert extras <= rate * (now - 1000.0 + BURST_SECONDS) + 1 + 1e-6
+            turn.wake(now)
+        elif turn is not None and what == "beat":
+            turn.beat(now)
+        while budget.next(now) is not None:
+            pass
+    # all buckets full, the debts they may have, and what beats had booked when calls came
+    depths = sum(max(1.0, share(per_second, kind) * BURST_SECONDS) for kind in Traffic)
+    debts = max(1.0, share(per_second, BEAT)) + pollers
+    assert sum(budget.sent) <= per_second * (now - 1000.0) + depths + debts + 1e-6
+    # and nothing is lost
+    assert entered == sum(budget.sent[kind] + budget.waiting(kind) for kind in WAITING)

@@ -56,7 +56,7 @@ def test_a_tick_that_is_not_its_turn_is_none_and_leaves_follow_ups_alone() -> No
         def beat(self, now: float) -> bool:
             return now % 3 == 0
 
-    acts = Acts(0.0, EachThird(Budget(1.0, 1.0), 0.0))
+    acts = Acts(0.0, EachThird(Budget(1.0, 1.0), Budget(1.0, 1.0).newcomers, 0.0))
     acts.pass_(5.5)
     assert acts.ticks == [12.0, 15.0]
     acts.heartbeat.wake_in(2.0, FOLLOW_UP)

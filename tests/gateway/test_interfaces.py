@@ -2,13 +2,15 @@ from __future__ import annotations
 
 from icwsgw.agent.transport import MAX_CONNECTIONS
 from icwsgw.core.network_time import STEP_NS
+from icwsgw.gateway.departures import MAX_NEWCOMERS_OPENS, MAX_OPENS
 from icwsgw.gateway.farewells import MAX_IN_FLIGHT
-from icwsgw.gateway.interfaces import MAX_CALLS
+from icwsgw.gateway.interfaces import MAX_CALLS, MAX_NEWCOMERS_QUERIES, MAX_QUERIES
 from tests.support.fake_network import NOW_NS, make_context, set_skew
 
 
 def test_calls_that_hang_leave_connections_for_queries() -> None:
-    assert MAX_CALLS + MAX_IN_FLIGHT + 200 < MAX_CONNECTIONS
+    calls = MAX_CALLS + MAX_OPENS + MAX_NEWCOMERS_OPENS + MAX_IN_FLIGHT
+    assert calls + MAX_QUERIES + MAX_NEWCOMERS_QUERIES <= MAX_CONNECTIONS
 
 
 def test_the_networks_time_is_ours_unless_the_skew_is_real() -> None:

@@ -19,6 +19,7 @@ class Session:
     def __init__(self, number: int, identity_index: int = 0) -> None:
         self.client_key = (b"\x01" * 29, number)
         self.identity_index = identity_index
+        self.group = "192.0.2.1"
         self.poller: Any = None
         self.state = State.SETUP
         self.open_executed = False
@@ -84,7 +85,10 @@ def test_it_is_said_once_when_there_are_too_many_canisters_for_the_budget() -> N
     registry, _, _ = make(query_budget=20)
     heard: list[Any] = []
     globalLogPublisher.addObserver(heard.append)
-    sessions = [enter(registry, Session(number), Principal(bytes([number, 1, 1]))) for number in range(4)]
+    canisters = [Principal(bytes([number, 1, 1])) for number in range(4)]
+    for canister in canisters:
+        registry.spoke(canister)
+    sessions = [enter(registry, Session(number), canister) for number, canister in enumerate(canisters)]
     for session in sessions:
         registry.remove(session)
     globalLogPublisher.removeObserver(heard.append)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from icwsgw.core.budget import RESERVE
+from icwsgw.core.budget import BURST_SECONDS, MOST_BEATS
 from icwsgw.devnet.canisters import ECHO_ID
 from icwsgw.devnet.hosting import CdkSettings
 from icwsgw.ic.principal import Principal
@@ -52,7 +52,7 @@ def test_idle_canisters_take_turns() -> None:
     budget = world.context.budget
     assert budget is not None
     times = world.rest(48)
-    beats = BUDGET * (1 - RESERVE)
+    beats = BUDGET * MOST_BEATS
     counts = [len(times) for times in world.sent.values()]
     assert len(counts) == 40
     assert beats * 48 * 0.95 < len(times) <= BUDGET * 49
@@ -75,8 +75,8 @@ def test_never_are_there_more_queries_than_the_budget_and_its_burst() -> None:
     for first in range(0, len(times), 7):
         for seconds in (1, 5):
             within = sum(times[first] <= time < times[first] + seconds for time in times)
-            # a burst of extras, and what ticks shift
-            assert within <= BUDGET * seconds + BUDGET * RESERVE + 4
+            # a burst, and what ticks shift
+            assert within <= BUDGET * seconds + BUDGET * BURST_SECONDS + 4
     world.leave()
 
 
@@ -106,10 +106,10 @@ def test_a_deep_queue_drains_and_everybody_keeps_turns() -> None:
     assert reader.received == [b"%d" % number for number in range(600)]
     took = world.clock.seconds() - started
     # 60 pages, by its own beats alone it would be 160 s
-    assert took < 60 / (BUDGET * RESERVE) + 3
+    assert took < 60 / (BUDGET * (1 - MOST_BEATS)) + 3
     others = [len(times) for raw, times in world.sent.items() if raw != ECHO_ID.raw]
     assert len(others) == 39
-    assert min(others) >= int(took * BUDGET * (1 - RESERVE) / 40) - 1
+    assert min(others) >= int(took * BUDGET * MOST_BEATS / 40) - 1
     world.leave()
 
 

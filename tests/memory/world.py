@@ -141,7 +141,6 @@ class World:
         self.metrics = Metrics()
         self.config = replace(GatewayConfig(data_dir=Path("/nonexistent")), **options)
         identity = Ed25519Identity(b"\x07" * 32)
-        per_second = self.config.queries_per_second
         self.context = Context(
             clock=self.clock,
             network=self.agent,
@@ -150,7 +149,7 @@ class World:
             metrics=self.metrics,
             now_ns=self.now_ns,
             jitter=self.random.random,
-            budget=Budget(per_second, self.config.polling_interval) if per_second else None,
+            budget=Budget(self.config.queries_per_second, self.config.polling_interval, self.config.opens_per_second),
             delegations=self.agent.delegations,
             readable=self.agent.readable,
         )

@@ -99,7 +99,6 @@ def make_context(identities: int = 1, **options: Any) -> tuple[Context, FakeNetw
     """A context over a fake network and a clock."""
     clock, network = Clock(), FakeNetwork()
     config = replace(GatewayConfig(data_dir=Path("/nonexistent")), **options)
-    per_second = config.queries_per_second
     context = Context(
         clock=clock,
         network=network,
@@ -108,7 +107,7 @@ def make_context(identities: int = 1, **options: Any) -> tuple[Context, FakeNetw
         metrics=Metrics(),
         now_ns=lambda: NOW_NS + int(clock.seconds() * 1e9),
         jitter=lambda: 0.0,
-        budget=Budget(per_second, config.polling_interval) if per_second else None,
+        budget=Budget(config.queries_per_second, config.polling_interval, config.opens_per_second),
     )
     network.time.take(Kind.DATE, NOW_NS, 0.0, NOW_NS)
     return context, network, clock

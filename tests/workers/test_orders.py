@@ -43,7 +43,7 @@ def test_every_option_survives() -> None:
 def test_the_supervisor_keeps_to_itself_what_there_may_be_once_only() -> None:
     config = worker_config(CONFIG)
     nowhere = {"prometheus_endpoint": None, "admin_endpoint": None, "admin_token_file": None}
-    assert config == replace(CONFIG, **CONFIG.share(3), workers=1, devnet=False, query_budget=0, **nowhere)
+    assert config == replace(CONFIG, **CONFIG.share(3), workers=1, devnet=False, query_budget=0, open_rate=0, **nowhere)
 
 
 def test_workers_share_the_budget_of_queries() -> None:

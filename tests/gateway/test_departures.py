@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import gc
+
+import pytest
+from twisted.internet.task import Clock
+
+from icwsgw.core.budget import Budget, Traffic
+from icwsgw.core.shares import Shares
+from icwsgw.gateway.departures import MAX_NEWCOMERS_OPENS, MAX_OPENS_OF_NEWCOMER, Departures, Exit
+
+CANISTER, OTHER = b"one", b"two"
+
+
+class Call:
+    def __init__(self, world: World, exit: Exit) -> None:
+        self.world = world
+        self.exit = exit
+        self.left = exit.enter(self)
+
+    def granted(self) -> None:
+        assert not self.left
+        self.left = True
+
+    def ends(self) -> None:
+        assert self.left
+        self.exit.leave()
+
+
+class World:
+    def __init__(self, per_second: float | None = None, opens: float | None = None, places: int = 1000) -> None:
+        self.clock = Clock()
+        self.budget = Budget(per_second, 0.1, opens)
+        self.calls = Shares(places)
+        self.departures = Departures(self.clock, self.budget, self.calls)
+
+    def call(self, canister: bytes = CANISTER) -> Call:
+        return Call(self, self.departures.messages(canister))
+
+    def open(self, canister: bytes = CANISTER, group: str = "a", newcomer: bool = True, proved: bool = True) -> Call:
+        return Call(self, self.departures.opening(canister, group, newcomer, proved))
+
+    def run(self, seconds: float) -> None:
+        self.clock.pump([0.01] * round(seconds * 100))
+
+
+def test_while_nothing_waits_there_is_no_timer_and_no_ticket() -> None:
+    world = World(per_second=1600)
+    calls = [world.call() for _ in range(500)]
+    assert all(call.left for call in calls)
+    assert not world.clock.getDelayedCalls()
+    assert world.budget.sent[Traffic.CALL] == 500
+    for call in calls:
+        call.ends()
+    assert world.calls.busy == 0
+
+
+def test_what_the_budget_holds_back_leaves_in_its_order_and_nothing_is_lost() -> None:
+    world = World(per_second=160, places=10_000)
+    calls = [world.call() for _ in range(600)]
+    at_once = sum(call.left for call in calls)
+    assert 50 <= at_once <= 160
+    assert [call.left for call in calls] == [True] * at_once + [False] * (600 - at_once)
+    assert world.departures.budget.waiting(Traffic.CALL) == 600 - at_once
+    world.run(1)
+    then = sum(call.left for call in calls)
+    assert then <= at_once + 160
+    assert [call.left for call in calls] == [True] * then + [False] * (600 - then)
+    world.run(10)
+    assert all(call.left for call in calls)
+    assert not world.clock.getDelayedCalls()
+
+
+def test_canisters_take_turns_for_the_budget() -> None:
+    world = World(per_second=160)
+    many = [world.call() for _ in range(900)]
+    few = [world.call(OTHER) for _ in range(20)]
+    assert not any(call.left for call in few)
+    world.run(1.5)
+    assert all(call.left for call in few)
+    assert not all(call.left for call in many)
+
+
+def test_who_gives_up_waits_for_nothing_and_gives_its_place_back() -> None:
+    world = World(per_second=16, places=40)
+    calls = [world.call() for _ in range(60)]
+    waiting = [call for call in calls if not call.left]
+    assert world.calls.line
+    for call in waiting:
+        call.exit.forget(call)
+        call.exit.forget(call)
+    assert world.budget.waiting(Traffic.CALL) == 0
+    for call in calls:
+        if call not in waiting:
+            call.ends()
+    assert (world.calls.busy, len(world.calls.line)) == (0, 0)
+    world.run(1)
+    assert not world.clock.getDelayedCalls()
+
+
+def test_a_newcomer_has_few_places_and_one_address_half_of_all() -> None:
+    world = World()
+    calls = [world.open() for _ in range(200)]
+    assert sum(call.left for call in calls) == MAX_OPENS_OF_NEWCOMER // 2
+    assert world.open(OTHER).left
+    calls += [world.open(b"made up %d" % number) for number in range(500)]
+    assert world.open(b"unlucky").left is False, "the address has its half"
+    assert world.open(b"elsewhere", "b").left
+    busy = world.departures._by_address
+    assert busy.lane("a").busy <= MAX_NEWCOMERS_OPENS // 2
+    assert world.open(b"known", newcomer=False).left
+
+
+def test_what_waits_for_a_newcomer_moves_over_when_it_speaks() -> None:
+    world = World()
+    calls = [world.open(group="ab"[number % 2]) for number in range(40)]
+    bystander = world.open(OTHER)
+    assert sum(call.left for call in calls) < 20
+    world.departures.settle(CANISTER)
+    assert all(call.left for call in calls)
+    assert world.departures.opens.busy == 40
+    assert world.departures._by_address.busy == 1
+    assert world.departures._by_newcomer.busy == 1
+    world.departures.settle(CANISTER)
+    later = world.open(newcomer=False)
+    for call in [*calls, bystander, later]:
+        call.ends()
+    for shares in (world.departures.opens, world.departures._by_address, world.departures._by_newcomer):
+        assert (shares.busy, len(shares.line)) == (0, 0)
+
+
+@pytest.mark.parametrize("given_up", [0, 3])
+def test_what_waits_for_a_token_moves_over_too(given_up: int) -> None:
+    world = World(opens=2)
+    calls = [world.open() for _ in range(12)]
+    assert sum(call.left for call in calls) == 2
+    for call in calls[2 : 2 + given_up]:
+        call.exit.forget(call)
+    world.departures.settle(CANISTER)
+    world.run(10)
+    left = [call for call in calls if call.left]
+    assert len(left) == 12 - given_up
+    for call in left:
+        call.ends()
+    assert (world.departures.opens.busy, world.departures._by_address.busy) == (0, 0)
+
+
+def test_addresses_take_turns_and_of_one_those_whose_signatures_hold() -> None:
+    world = World(opens=10)
+    while world.open(newcomer=False, group="x").left:
+        pass
+    forged = [world.open(newcomer=False, proved=False) for _ in range(40)]
+    honest = [world.open(newcomer=False) for _ in range(5)]
+    other = [world.open(newcomer=False, group="b") for _ in range(5)]
+    world.run(2)
+    assert all(call.left for call in [*honest, *other])
+    assert not all(call.left for call in forged)
+
+
+def test_exits_that_nobody_holds_are_forgotten() -> None:
+    world = World()
+    for number in range(100):
+        call = world.open(b"%d" % number)
+        call.ends()
+    del call
+    gc.collect()
+    assert len(world.departures._exits) == 0
+    assert len(world.departures._newcomers) == 0

@@ -1,0 +1,103 @@
+"""What strangers name and send costs nobody else (decision 0034)."""
+
+from __future__ import annotations
+
+from icwsgw.core.budget import BURST_SECONDS, Traffic
+from icwsgw.core.closing import CloseCode
+from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID
+from icwsgw.devnet.faults import Fault
+from icwsgw.ic.principal import Principal
+from tests.memory.world import MemoryClient, World
+
+
+def made_up(number: int) -> Principal:
+    return Principal(number.to_bytes(8, "big") + b"\x02\x01")
+
+
+def stranger(world: World, canister: Principal, address: str = "192.0.2.66:5") -> MemoryClient:
+    client = MemoryClient(world, canister, None, False)
+    client.peer = address
+    return client.connect()
+
+
+def polls(world: World, canister: Principal, seconds: float) -> float:
+    before = len(world.transport.requests)
+    world.run(seconds, step=0.01)
+    path = f"/canister/{canister.text}/query"
+    return sum(request[1].endswith(path) for request in world.transport.requests[before:]) / seconds
+
+
+def test_silent_canisters_of_strangers_take_no_beats_of_others() -> None:
+    world = World()
+    world.replica.faults.add(Fault(kind="hang", on="call", count=None, canister=made_up(0)))
+    (honest,) = world.open()
+    for number in range(300):
+        canister = made_up(number)
+        world.replica.faults.add(Fault(kind="hang", on="call", canister=canister, count=None))
+        stranger(world, canister)
+    world.run(2, step=0.02)
+    before = world.context.budget.sent[Traffic.BEAT]
+    assert polls(world, ECHO_ID, 5) >= 9
+    assert (world.context.budget.sent[Traffic.BEAT] - before) / 5 <= 65
+    assert world.metrics.newcomers.value == 300
+    honest.echoes(b"hello")
+    # a canister that nobody has opened yet opens too, from another address
+    late = stranger(world, CHAT_ID, "198.51.100.1:5")
+    world.until(lambda: late.opened, seconds=2)
+    assert world.metrics.newcomers.value == 300
+
+
+def test_one_address_may_not_name_canisters_without_end() -> None:
+    world = World(polling_interval=10.0)
+    strangers = [stranger(world, made_up(number)) for number in range(1100)]
+    world.run(0.1, step=0.05)
+    closed = [client for client in strangers if client.close_code == CloseCode.OVERLOADED]
+    assert len(closed) >= 90
+    assert "not spoken yet" in closed[0].close_reason
+    assert world.metrics.refused_connections.values["newcomers"] == len(closed)
+    other = stranger(world, CHAT_ID, "198.51.100.1:5")
+    world.until(lambda: other.opened, seconds=20)
+
+
+def test_forged_and_valid_opens_of_strangers_leave_at_their_rate_and_honest_ones_get_in() -> None:
+    world = World(query_budget=160, open_rate=10)
+    (honest,) = world.open()
+    attackers = [stranger(world, ECHO_ID) for _ in range(100)]
+    world.run(0.2)
+    before = world.context.budget.sent[Traffic.OPEN]
+    world.run(3)
+    assert world.context.budget.sent[Traffic.OPEN] - before <= 10 * 3 + 1
+    friend = stranger(world, ECHO_ID, "198.51.100.1:5")
+    world.until(lambda: friend.opened, seconds=1)
+    assert not all(client.opened for client in attackers)
+    honest.echoes(b"in between")
+    world.until(lambda: all(client.opened for client in attackers), seconds=15)
+    assert {client.close_code for client in attackers} == {None}
+
+
+def test_messages_beyond_the_budget_wait_and_arrive_in_order() -> None:
+    world = World(query_budget=64, client_message_rate=0, client_byte_rate=0)
+    clients = world.open(20)
+    (quiet,) = world.open(1, CHAT_ID)
+    world.run(5)
+    started, sent = world.clock.seconds(), sum(world.context.budget.sent)
+    for client in clients:
+        for number in range(20):
+            client.send(b"%d" % number)
+    # another canister's client does not stand behind four hundred messages
+    quiet.send(b"quick")
+    world.until(lambda: world.replica.host(CHAT_ID).ws is not None and world.context.budget.waiting(Traffic.CALL) < 400)
+    world.until(lambda: all(len(client.received) == 20 for client in clients), seconds=60)
+    seconds = world.clock.seconds() - started
+    assert sum(world.context.budget.sent) - sent <= 64 * (seconds + BURST_SECONDS) + 30
+    assert seconds > 3
+    for client in clients:
+        assert client.received == [b"%d" % number for number in range(20)]
+        assert client.close_code is None
+    assert world.context.budget.held[Traffic.CALL] > 0
+
+
+def test_a_crowd_of_one_address_gets_in_when_its_canister_has_spoken() -> None:
+    world = World(call_latency=0.2)
+    crowd = [stranger(world, ECHO_ID) for _ in range(200)]
+    world.until(lambda: all(client.opened for client in crowd), seconds=3)
