@@ -26,7 +26,7 @@ from typing import Any
 
 from icwsgw.agent.connection import Answer
 from icwsgw.errors import AnswerMalformed, FormatError, HttpError, Rejected
-from icwsgw.ic import cbor
+from icwsgw.ic.fields import ANSWER, CERTIFICATE, loads_known
 
 _TREE_DEPTH = 128
 _DETAIL = 200
@@ -100,7 +100,7 @@ def decoded(body: bytes) -> dict[str, Any]:
     :raises AnswerMalformed: not one
     """
     try:
-        answer = cbor.loads(body)
+        answer = loads_known(body, ANSWER)
     except FormatError as error:
         raise AnswerMalformed(str(error)) from None
     if not isinstance(answer, dict):
@@ -168,7 +168,7 @@ def _is_text(headers: Mapping[bytes, bytes]) -> bool:
 def _from_certificate(certificate: bytes) -> CallOutcome:
     """Read the one request's status out of a call answer's certificate, without verifying anything."""
     try:
-        content = cbor.loads(certificate, max_depth=_TREE_DEPTH)
+        content = loads_known(certificate, CERTIFICATE, max_depth=_TREE_DEPTH)
     except FormatError as error:
         raise AnswerMalformed(f"certificate: {error}") from None
     tree = content.get("tree") if isinstance(content, dict) else None

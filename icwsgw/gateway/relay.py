@@ -34,7 +34,7 @@ from icwsgw.core.pacing import LONGEST_RETRY_AFTER, retry_pause
 from icwsgw.errors import ConnectFailed, FormatError, HttpError, IcwsError, NotReady, TransportError
 from icwsgw.gateway.departures import Exit
 from icwsgw.gateway.interfaces import Context
-from icwsgw.ic import cbor
+from icwsgw.ic.fields import ENVELOPE, loads_known
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.request_id import request_id
 from icwsgw.observe.levels import DEBUG
@@ -416,6 +416,6 @@ def _may_have_arrived(error: BaseException | None) -> bool:
 def request_of(body: bytes) -> str:
     """The beginning of an envelope's request id, in hex; for logs."""
     try:
-        return request_id(cbor.loads(body)["content"]).hex()[:16]
+        return request_id(loads_known(body, ENVELOPE)["content"]).hex()[:16]
     except (FormatError, AttributeError, TypeError, KeyError, ValueError):
         return "none"

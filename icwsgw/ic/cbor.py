@@ -119,11 +119,23 @@ def item_end(data: bytes, start: int = 0, max_items: int = MAX_ITEMS) -> int:
     :returns: offset of the first byte after the item
     :raises FormatError: the item is not well-formed, is cut, or holds more than ``max_items`` items
     """
+    end, left = walk(data, start, max_items)
+    if left < 0:
+        raise FormatError(f"CBOR: more than {max_items} items")
+    return end
+
+
+def walk(data: bytes, start: int, max_items: int) -> tuple[int, int]:
+    """Find where the item that begins at ``start`` ends, and how many more items might have been in it.
+
+    :returns: offset of the first byte after the item; what is left of ``max_items``, -1 if it holds more
+    :raises FormatError: the item is not well-formed, or is cut
+    """
     end = len(data)
     position = start
     outer: list[int] = []
     wanted = 1
-    for _ in range(max_items):
+    for left in range(max_items - 1, -1, -1):
         if position >= end:
             raise FormatError("CBOR: cut short")
         if data[position] == _BREAK:
@@ -153,9 +165,20 @@ def item_end(data: bytes, start: int = 0, max_items: int = MAX_ITEMS) -> int:
                 wanted = argument if major == 4 else 2 * argument if major == 5 else 1
         while not wanted:
             if not outer:
-                return position
+                return position, left
             wanted = outer.pop()
-    raise FormatError(f"CBOR: more than {max_items} items")
+    return position, -1
+
+
+def container_head(data: bytes, position: int) -> tuple[int, int]:
+    """Read the head of a list or map: how many items or pairs (-1: until a break), and where the first begins."""
+    _, count, position = _read_head(data, position)
+    return count, position
+
+
+def is_break(data: bytes, position: int) -> bool:
+    """Tell whether a container of indefinite length ends here."""
+    return position < len(data) and data[position] == _BREAK
 
 
 def map_spans(data: bytes, start: int = 0) -> dict[str, tuple[int, int]]:

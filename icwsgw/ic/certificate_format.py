@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from icwsgw.errors import CertificateInvalid, FormatError
 from icwsgw.ic import cbor, hashtree
+from icwsgw.ic.fields import CERTIFICATE, loads_known
 from icwsgw.ic.hashtree import Found, Missing, Tree
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.request_id import leb128
@@ -69,7 +70,7 @@ def decode_certificate(data: bytes) -> Certificate:
     """
     if len(data) > hashtree.MAX_SIZE:
         raise FormatError(f"certificate: {len(data)} bytes")
-    fields = cbor.loads(data, max_depth=_CBOR_DEPTH)
+    fields = loads_known(data, CERTIFICATE, max_depth=_CBOR_DEPTH)
     if not isinstance(fields, dict):
         raise FormatError("certificate: not a map")
     signature = fields.get("signature")

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from icwsgw.errors import FormatError, SignatureInvalid
 from icwsgw.ic import cbor
+from icwsgw.ic.fields import ENVELOPE, loads_known
 from icwsgw.ic.principal import ANONYMOUS, Principal
 from icwsgw.ic.request_id import IC_REQUEST_SEPARATOR, request_id
 from icwsgw.ic.signatures import verify_delegations, verify_signature
@@ -155,7 +156,7 @@ def verify_envelope(body: bytes, now_ns: int, *, max_ttl_ns: int = MAX_INGRESS_T
     :raises FormatError: not an envelope
     :raises SignatureInvalid: wrong signature, delegation, sender or expiry
     """
-    envelope = cbor.loads(body)
+    envelope = loads_known(body, ENVELOPE)
     content = envelope.get("content") if isinstance(envelope, dict) else None
     if not isinstance(content, dict):
         raise FormatError("an envelope without content")

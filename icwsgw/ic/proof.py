@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from icwsgw.errors import FormatError, SignatureInvalid
 from icwsgw.ic import cbor
+from icwsgw.ic.fields import ENVELOPE, loads_known
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.request_id import IC_REQUEST_SEPARATOR, request_id
 from icwsgw.ic.signatures import MAX_DELEGATIONS, is_verifiable, verify_link, verify_signature
@@ -47,7 +48,11 @@ def prove_call(body: bytes, now_ns: int) -> Proof:
     :raises SignatureInvalid: a wrong signature or none, a wrong sender, a delegation that has expired or does not
         allow this call
     """
-    envelope = cbor.loads(body)
+    try:
+        envelope, readable = cbor.loads(body), True
+    except FormatError:
+        # a field that is not known, and not even readable; where it stands, nobody can tell
+        envelope, readable = loads_known(body, ENVELOPE), False
     content = envelope["content"]
     public_key, signature, delegations = (
         cbor.optional(envelope, name) for name in ("sender_pubkey", "sender_sig", "sender_delegation")
@@ -66,7 +71,7 @@ def prove_call(body: bytes, now_ns: int) -> Proof:
         raise SignatureInvalid("a cycle in the delegations")
     try:
         # a replica hashes what it knows; whoever adds to that may have signed either
-        known = content.keys() <= _CONTENT and all(link.keys() <= _DELEGATION for link, _ in links)
+        known = readable and content.keys() <= _CONTENT and all(link.keys() <= _DELEGATION for link, _ in links)
         return _verify(keys, links, content, signature) if known else Proof.UNKNOWN
     except FormatError:
         return Proof.UNKNOWN

@@ -47,6 +47,18 @@ def test_replied():
     assert (outcome.kind, outcome.reply, outcome.reject) == (OutcomeKind.REPLIED, b"DIDL\0\0", None)
 
 
+@pytest.mark.parametrize("unknown", [b"\xc1\x01", b"\xa1\x01\x02", b"\x81" * 40 + b"\x80", cbor.dumps([0] * 70_000)])
+def test_unknown_fields_do_not_hide_the_outcome(unknown):
+    """In the answer, and in the certificate within it."""
+    plain = answer({b"status": b"replied", b"reply": b"DIDL\0\0"})
+    certificate = cbor.loads(plain)["certificate"].removeprefix(cbor.SELF_DESCRIBE)
+    inner = bytes((certificate[0] + 1,)) + certificate[1:] + b"\x63new" + unknown
+    body = b"\xa3\x63new" + unknown + b"\x66status\x67replied\x6bcertificate" + cbor.dumps(inner)
+    outcome = call_outcome(body)
+    assert (outcome.kind, outcome.reply) == (OutcomeKind.REPLIED, b"DIDL\0\0")
+    assert decoded(b"\xa2\x68root_key\x41k\x01" + unknown)["root_key"] == b"k"
+
+
 def test_certified_reject():
     outcome = call_outcome(
         answer({b"status": b"rejected", b"reject_code": b"\x04", b"reject_message": b"no", b"error_code": b"IC0406"})

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icwsgw.core.messages import (
-    MAX_CLIENT_ITEMS,
+    MAX_CLIENT_SKIPPED,
     MAX_CONTENT_ITEMS,
     BatchFramer,
     frame,
@@ -21,6 +21,7 @@ from icwsgw.core.messages import (
 )
 from icwsgw.errors import FormatError
 from icwsgw.ic import cbor
+from icwsgw.ic.fields import ENVELOPE, loads_known
 from tests.support.strategies import cbor_values, damaged
 from tests.support.ws_wire import read_frames
 
@@ -193,27 +194,93 @@ def test_a_damaged_frame_is_refused_or_what_it_says_is_what_is_relayed(
     except FormatError:
         return
     assert parsed.body.removeprefix(cbor.SELF_DESCRIBE) in payload
-    content = cbor.loads(parsed.body, max_depth=50)["content"]
+    content = loads_known(parsed.body, ENVELOPE, max_depth=50)["content"]
     assert (content["sender"], content["canister_id"], content["arg"]) == (
         parsed.sender,
         parsed.canister_id,
         parsed.arg,
     )
     assert (content["method_name"], content["ingress_expiry"]) == (parsed.method_name, parsed.ingress_expiry)
-    assert cbor.loads(payload, max_depth=50)["envelope"] == cbor.loads(parsed.body, max_depth=50)
+    shape = {"envelope": ENVELOPE}
+    again = loads_known(payload, shape, max_depth=50)["envelope"]["content"]
+    assert {name: again[name] for name in CONTENT if name in again} == {
+        name: content[name] for name in CONTENT if name in content
+    }
 
 
 def test_items_are_counted_before_they_are_made() -> None:
     targets: list[bytes] = [b"canister"] * 1000
     chain = [{"delegation": {"pubkey": b"", "expiration": 1, "targets": targets}, "signature": b""}]
     parse_client_frame(client_frame({**envelope(), "sender_delegation": chain}))
-    for count in (MAX_CLIENT_ITEMS, 60_000, 1_000_000):
+    for count in (MAX_CLIENT_SKIPPED, 60_000, 1_000_000):
         for extra in ({"x": [0] * count}, {"x": {str(number): 0 for number in range(count // 2)}}):
-            with pytest.raises(FormatError, match="more than 2048 items"):
+            with pytest.raises(FormatError, match="more than 16384 items in fields that are not known"):
                 parse_client_frame(client_frame({**envelope(), **extra}))
+        for known in ({"arg": [0] * count}, {"sender": {str(number): 0 for number in range(count // 2)}}):
+            with pytest.raises(FormatError, match="more than 2048 items"):
+                parse_client_frame(client_frame(envelope(**known)))
+
+
+UNKNOWN = [
+    cbor2.CBORTag(37, b"x" * 16),
+    cbor2.CBORTag(1, 1),
+    {1: 2, -1: [3]},
+    [0] * 10_000,
+    b"\x81" * 40 + b"\x80",
+]
+
+
+def with_unknown(value: Any, place: str) -> tuple[bytes, bytes]:
+    """A client's frame with a field that nobody knows in one place; and its envelope."""
+    field = b"\x61x" + (value if isinstance(value, bytes) else cbor2.dumps(value))
+    delegation = {"pubkey": b"k", "expiration": 1}
+
+    def made(name: str, fields: dict[str, Any]) -> bytes:
+        body = b"".join(cbor2.dumps(key) + (v if isinstance(v, bytes) else cbor2.dumps(v)) for key, v in fields.items())
+        extra = name == place
+        return bytes((0xA0 | len(fields) + extra,)) + body + (field if extra else b"")
+
+    content = made("content", {key: cbor2.dumps(each) for key, each in CONTENT.items()})
+    link = {key: cbor2.dumps(each) for key, each in delegation.items()}
+    entry = made("entry", {"delegation": made("delegation", link), "signature": cbor2.dumps(b"s")})
+    inner = made(
+        "envelope",
+        {"content": content, "sender_pubkey": cbor2.dumps(b"k"), "sender_delegation": b"\x81" + entry},
+    )
+    return made("frame", {"envelope": inner}), inner
+
+
+@pytest.mark.parametrize("place", ["frame", "envelope", "content", "entry", "delegation"])
+@pytest.mark.parametrize("value", UNKNOWN, ids=["tag", "time", "integer keys", "many items", "nesting"])
+def test_an_unknown_field_may_hold_anything_and_is_relayed_as_it_came(value: Any, place: str) -> None:
+    payload, inner = with_unknown(value, place)
+    parsed = parse_client_frame(payload)
+    assert parsed.body == cbor.SELF_DESCRIBE + inner
+    assert (parsed.sender, parsed.canister_id, parsed.arg, parsed.method_name, parsed.ingress_expiry) == tuple(
+        CONTENT[key] for key in ("sender", "canister_id", "arg", "method_name", "ingress_expiry")
+    )
+
+
+def test_an_integer_key_may_stand_beside_the_envelope() -> None:
+    inner = cbor2.dumps(envelope())
+    assert parse_client_frame(b"\xa2\x01\x02\x68envelope" + inner).body == cbor.SELF_DESCRIBE + inner
+
+
+@pytest.mark.parametrize("name", ["sender", "arg", "ingress_expiry"])
+def test_a_known_field_is_read_strictly(name: str) -> None:
+    for value in (cbor2.CBORTag(37, CONTENT[name]), {1: 2}):
+        with pytest.raises(FormatError):
+            parse_client_frame(client_frame(envelope(**{name: value})))
+    twice = cbor2.dumps(name) + cbor2.dumps(CONTENT[name])
+    content = cbor2.dumps({**CONTENT, "x": cbor2.CBORTag(1, 1)})
+    doubled = bytes((content[0] + 1,)) + content[1:] + twice
+    with pytest.raises(FormatError, match="twice"):
+        parse_client_frame(b"\xa1\x68envelope\xa1\x67content" + doubled)
 
 
 def test_a_content_of_too_many_items_is_not_the_cdks() -> None:
     content = {"sequence_num": 1, "timestamp": 2, "content": bytes(100_000)}
     assert message_place(cbor2.dumps(content)) == (1, 2)
-    assert message_place(cbor2.dumps({**content, "content": [0] * MAX_CONTENT_ITEMS})) == (None, None)
+    assert message_place(cbor2.dumps({**content, "content": [0] * MAX_CONTENT_ITEMS})) == (1, 2)
+    assert message_place(cbor2.dumps({**content, "content": [0] * MAX_CLIENT_SKIPPED})) == (None, None)
+    assert message_place(cbor2.dumps({**content, "timestamp": [0] * MAX_CONTENT_ITEMS})) == (None, None)
