@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from icwsgw.agent.answers import Answer, AnswerReader
+from icwsgw.agent.silence import end_when_silent
 from icwsgw.errors import (
     AnswerMalformed,
     ConnectFailed,
@@ -80,6 +81,8 @@ class Exchange:
             error = RequestTimeout(f"no free connection to {self.pool.name} in time")
         else:
             error = RequestTimeout(f"no whole answer from {self.pool.name} in time")
+            if self.connection.silent:
+                self.pool.timed_out(self.connection)
         self._let_go()
         self.fail(error)
 
@@ -136,6 +139,20 @@ class HttpConnection:
         exchange.connection = self
         send_now(self.transport, exchange.data)
 
+    @property
+    def silent(self) -> bool:
+        """It was used before, and has not answered its request with a single byte."""
+        return self.maybe_stale and self._exchange is not None and not self._received
+
+    def move(self) -> None:
+        """End a silent connection, and send its request on another one unless that was done before."""
+        exchange = self._exchange
+        if exchange is not None and not exchange.retried:
+            self.abandon()
+            exchange.connection = None
+            exchange.retried = True
+            self._pool.again(exchange)
+
     def abandon(self) -> None:
         """End at once, dropping the request under way without a word to its caller."""
         self._exchange = None
@@ -165,6 +182,7 @@ class HttpConnection:
         """Take the transport; requests are small and wait for their answers, so Nagle only delays them."""
         self.transport = transport
         transport.setTcpNoDelay(True)
+        end_when_silent(transport, self._pool.silence)
 
     def connectionMade(self) -> None:  # noqa: N802
         """Part of IProtocol; everything is done in makeConnection."""
@@ -209,6 +227,8 @@ class HttpConnection:
         elif not self._received and self.maybe_stale and not exchange.retried:
             exchange.retried = True
             self._pool.lost(self)
+            if not isinstance(reason.value, ConnectionDone):
+                self._pool.drop_unheard()
             self._pool.again(exchange)
         else:
             self._pool.lost(self)

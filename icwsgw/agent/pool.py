@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from icwsgw.agent.answers import KnownHeads
 from icwsgw.agent.connection import Exchange, HttpConnection, explain
+from icwsgw.agent.silence import SILENCE
 from icwsgw.errors import ConnectFailed, ConnectionLost
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class HostPool:
     :param max_connections: connections at a time, in the making and closing ones included
     :param max_waiting: requests that may wait for a connection; more are refused at once
     :param counts: shared by the pools of all hosts
+    :param silence: seconds without an acknowledgement after which a connection has ended
     """
 
     __slots__ = (
@@ -84,16 +86,19 @@ class HostPool:
         "_counts",
         "_endpoint",
         "_factory",
+        "_heard",
         "_idle",
         "_making",
         "_max_connections",
         "_max_waiting",
         "_reactor",
+        "_unanswered",
         "_waiting",
         "deadlines",
         "emptied",
         "heads",
         "name",
+        "silence",
     )
 
     def __init__(
@@ -106,6 +111,7 @@ class HostPool:
         max_connections: int,
         max_waiting: int,
         counts: PoolCounts | None = None,
+        silence: float = SILENCE,
     ) -> None:
         self._counts = counts or PoolCounts()
         self._reactor = reactor
@@ -122,6 +128,10 @@ class HostPool:
         self._waiting: OrderedDict[Exchange, None] = OrderedDict()
         self._closed = False
         self._making = False
+        self.silence = silence
+        # when an answer came last, and how many requests have run out of time since without a byte
+        self._heard = reactor.seconds()
+        self._unanswered = 0
         self.heads = KnownHeads()
         self.emptied: Deferred[None] | None = None
 
@@ -183,9 +193,37 @@ class HostPool:
         elif self._closed:
             connection.close()
         else:
-            connection.idle_since = self._reactor.seconds()
+            connection.idle_since = self._heard = self._reactor.seconds()
             connection.maybe_stale = True
+            self._unanswered = 0
             self._idle.append(connection)
+
+    def timed_out(self, connection: HttpConnection) -> None:
+        """Take note that a request got no byte in time on a connection that was used before.
+
+        When the second one in a row does, and nothing at all has come from this host since the request left, all such
+        connections are taken for dead: a middlebox may have forgotten them. Requests on them go once more, on new ones
+        (those of this package may be repeated).
+        """
+        if self._heard > connection.idle_since:
+            return
+        self._unanswered += 1
+        if self._unanswered >= 2:
+            self._unanswered = 0
+            self.drop_unheard()
+            for other in list(self._connections):
+                if other is not connection and other.silent:
+                    other.move()
+
+    def drop_unheard(self) -> None:
+        """End the idle connections on which nothing has come for as long as silence may last: one has died of it."""
+        before = self._reactor.seconds() - self.silence
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            if connection.idle_since < before:
+                connection.abandon()
+            else:
+                self._idle.append(connection)
 
     def discard(self, connection: HttpConnection) -> None:
         """Do not use a connection any more; it is closing, since now."""

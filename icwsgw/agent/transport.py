@@ -31,6 +31,7 @@ from icwsgw.agent.deadlines import Deadlines
 from icwsgw.agent.interfaces import HttpAgent, NetworkTransport
 from icwsgw.agent.pool import HostPool, PoolCounts
 from icwsgw.agent.response import BodyCollector, BytesProducer, ClientRequest, Response
+from icwsgw.agent.silence import SILENCE
 from icwsgw.agent.tunnel import Proxy, TunnelEndpoint
 from icwsgw.agent.url import Url
 from icwsgw.clock import Clock, Timer
@@ -54,8 +55,9 @@ MAX_WAITING = 16_384
 CONNECT_TIMEOUT = 10.0
 """Seconds for one attempt to connect (the request's own deadline counts too)."""
 
-IDLE_TIMEOUT = 60.0
-"""Seconds a connection may be idle: less than what servers and middleboxes usually allow."""
+IDLE_TIMEOUT = 7.0
+"""Seconds a connection may be idle, and a quarter more until that is seen: less than the 10 s that the network's
+gateways (ic-gateway by ic-bn-lib) wait for the next head on it."""
 
 CLOSE_TIMEOUT = 1.0
 """Seconds that :meth:`Transport.close` waits for orderly ends before it aborts."""
@@ -91,6 +93,7 @@ class Transport:
     :param max_waiting: requests that may wait for a connection to one host
     :param connect_timeout: seconds for one attempt to connect
     :param idle_timeout: seconds a connection may be idle
+    :param silence: seconds without an acknowledgement after which a connection has ended
     :param max_body: bytes of an answer's body, where a request does not say
     :param proxy: the way to https hosts, if not directly
     :param endpoint_factory: makes the endpoint for a URL's host, instead of TCP and TLS (for tests)
@@ -106,6 +109,7 @@ class Transport:
         max_waiting: int = MAX_WAITING,
         connect_timeout: float = CONNECT_TIMEOUT,
         idle_timeout: float = IDLE_TIMEOUT,
+        silence: float = SILENCE,
         max_body: int = MAX_BODY,
         proxy: Proxy | None = None,
         endpoint_factory: Callable[[Url], Any] | None = None,
@@ -117,6 +121,7 @@ class Transport:
         self._max_waiting = max_waiting
         self._connect_timeout = connect_timeout
         self._idle_timeout = idle_timeout
+        self._silence = silence
         self._max_body = max_body
         self._endpoint_factory = endpoint_factory or self._endpoint
         self._deadlines = Deadlines(reactor)
@@ -262,6 +267,7 @@ class Transport:
             self._max_connections,
             self._max_waiting,
             self.counts,
+            self._silence,
         )
         self._pools[url.origin] = pool
         if self._sweeper is None:

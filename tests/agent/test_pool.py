@@ -6,6 +6,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionDone, ConnectionRefusedError
+from twisted.internet.error import ConnectionLost as Lost
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
@@ -252,3 +253,86 @@ def test_attempts_that_fail_at_once_fail_all_who_wait_however_many():
     assert all(isinstance(end, ConnectFailed) for end in rig.ends.values())
     assert (rig.pool.connecting, rig.pool.waiting, rig.pool.empty) == (0, 0, True)
     assert rig.counts.failed == 3000
+
+
+def used(rig: Rig, *names: bytes) -> list[Any]:
+    """Connections that have answered one request each."""
+    for name in names:
+        rig.ask(name)
+    connections = [rig.endpoint.succeed() for _ in names]
+    for connection in connections:
+        connection.dataReceived(OK)
+    return connections
+
+
+def test_a_death_without_a_word_ends_the_idle_ones_that_are_as_old():
+    rig = Rig(connections=5)
+    old, fresh, dead = used(rig, b"a", b"b", b"c")
+    rig.ask(b"d")
+    rig.clock.advance(1.0)
+    rig.ask(b"e", 100.0)
+    fresh.dataReceived(OK)
+    rig.clock.advance(2.5)
+    # the last one used takes the next request
+    assert dead.transport.value() == b"cd"
+    dead.connectionLost(Failure(Lost()))
+    assert old.transport.aborted
+    assert not fresh.transport.aborted
+    rig.endpoint.succeed().dataReceived(OK)
+    assert isinstance(rig.ends[b"d"], Answer)
+    assert rig.counts.resent == 1
+
+
+def test_an_orderly_end_says_nothing_of_the_others():
+    rig = Rig(connections=3)
+    other, ended = used(rig, b"a", b"b")
+    rig.clock.advance(5.0)
+    rig.ask(b"c")
+    ended.connectionLost(Failure(ConnectionDone()))
+    assert not other.transport.aborted
+
+
+def test_two_requests_without_a_byte_move_the_others():
+    """As behind a proxy that acknowledges for a peer that is gone."""
+    rig = Rig(connections=9, waiting=9)
+    used(rig, b"a", b"b", b"c", b"d")
+    for name, timeout in ((b"poll 1", 5.0), (b"poll 2", 5.0), (b"call", 30.0)):
+        rig.clock.advance(0.01)
+        rig.ask(name, timeout)
+    rig.clock.advance(5.2)
+    assert isinstance(rig.ends[b"poll 1"], RequestTimeout)
+    assert isinstance(rig.ends[b"poll 2"], RequestTimeout)
+    assert all(connection.transport.aborted for connection in rig.endpoint.up)
+    assert b"call" not in rig.ends
+    again = rig.endpoint.succeed()
+    assert again.transport.value() == b"call"
+    again.dataReceived(OK)
+    assert isinstance(rig.ends[b"call"], Answer)
+
+
+def test_one_request_without_a_byte_moves_nothing():
+    rig = Rig(connections=9, waiting=9)
+    used(rig, b"a", b"b", b"c")
+    rig.ask(b"poll", 1.0)
+    rig.ask(b"call", 30.0)
+    rig.clock.advance(1.1)
+    assert isinstance(rig.ends[b"poll"], RequestTimeout)
+    assert sum(connection.transport.aborted for connection in rig.endpoint.up) == 1
+    assert (rig.pool.idle, b"call" in rig.ends) == (1, False)
+
+
+def test_requests_without_a_byte_move_nothing_while_others_are_answered():
+    rig = Rig(connections=9, waiting=9)
+    used(rig, b"a", b"b", b"c", b"d")
+    rig.ask(b"answered")
+    answered = rig.endpoint.up[3]
+    assert answered.transport.value() == b"danswered"
+    for name, timeout in ((b"poll 1", 1.0), (b"poll 2", 1.0), (b"call", 30.0)):
+        rig.ask(name, timeout)
+    rig.clock.advance(0.5)
+    answered.dataReceived(OK)
+    rig.clock.advance(0.6)
+    assert isinstance(rig.ends[b"poll 1"], RequestTimeout)
+    assert isinstance(rig.ends[b"poll 2"], RequestTimeout)
+    assert sum(connection.transport.aborted for connection in rig.endpoint.up) == 2
+    assert (rig.pool.idle, b"call" in rig.ends) == (1, False)

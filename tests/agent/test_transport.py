@@ -19,7 +19,7 @@ from twisted.web.server import NOT_DONE_YET, Site
 from zope.interface.verify import verifyObject
 
 from icwsgw.agent.response import BytesProducer
-from icwsgw.agent.transport import Transport, Url
+from icwsgw.agent.transport import IDLE_TIMEOUT, Transport, Url
 from icwsgw.errors import (
     AnswerMalformed,
     AnswerTooLarge,
@@ -430,6 +430,10 @@ class KeptConnections(TransportCase):
             yield server.an_end()
         answer = yield self.post(server, b"again")
         self.assertEqual(answer.body, b"again")
+
+    def test_idle_connections_end_before_the_networks_gateways_end_them(self):
+        # ic-bn-lib: http1_header_read_timeout, 10 s; the sweep comes after a quarter of the time-out
+        self.assertLess(IDLE_TIMEOUT * 1.25, 10.0)
 
     @inlineCallbacks
     def test_the_bound_of_connections(self):
