@@ -172,3 +172,39 @@ def _port(digits: str, text: str) -> int:
     if port > 65535:
         raise ConfigError(f"address {text!r}: port {port} is above 65535")
     return port
+
+
+_PORT_BEHIND = re.compile(r":\d{1,5}\Z", re.ASCII)
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether a Host header means a loopback address by itself, or by the one name that nobody else can have."""
+    name = _PORT_BEHIND.sub("", host.strip().lower())
+    if name == "localhost":
+        return True
+    if name.startswith("[") and name.endswith("]"):
+        name = name[1:-1]
+    elif ":" in name:
+        return False
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an IP address means this machine alone; False for what is none."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return bool((getattr(address, "ipv4_mapped", None) or address).is_loopback)
+
+
+def is_page_of(origin: str, host: str) -> bool:
+    """Whether a web origin is the page's that the server itself serves: one of the request's own Host.
+
+    :param origin: the Origin header
+    :param host: the Host header
+    """
+    return origin.lower() in (f"http://{host.lower()}", f"https://{host.lower()}")

@@ -14,14 +14,12 @@ whose Host is not this machine, is refused, and whatever changes something has t
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import os
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from icwsgw.addresses import Reach, open_to_all, reach
+from icwsgw.addresses import Reach, is_this_machine, open_to_all, reach
 from icwsgw.config import GatewayConfig
 from icwsgw.errors import ConfigError
 from icwsgw.observe.logs import get_logger
@@ -31,8 +29,6 @@ MIN_TOKEN = 16
 MAX_TOKEN = 4096
 
 _log = get_logger("admin")
-
-_PORT = re.compile(r":\d{1,5}\Z")
 
 
 class Refused(Exception):
@@ -148,18 +144,3 @@ def admin_access(config: GatewayConfig) -> Access:
     if file is None and open_to_all(config.admin_endpoint):
         _log.warn("every user of this machine may use the admin endpoint", address=config.admin_endpoint)
     return Access(reach(config.admin_endpoint), TokenFile(file, _log.warn) if file is not None else None)
-
-
-def is_this_machine(host: str) -> bool:
-    """Whether a Host header means a loopback address by itself, or by the one name that nobody else can have."""
-    name = _PORT.sub("", host.strip().lower())
-    if name == "localhost":
-        return True
-    if name.startswith("[") and name.endswith("]"):
-        name = name[1:-1]
-    elif ":" in name:
-        return False
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False

@@ -26,6 +26,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 from zope.interface import implementer
 
+from icwsgw.addresses import is_loopback, is_page_of, is_this_machine
 from icwsgw.admin.bodies import BoundedBody
 from icwsgw.admin.page import POLICY, page
 from icwsgw.observe.health import Health
@@ -131,8 +132,29 @@ class AdminResource:
         """Whether a request asks for health."""
         return self._admin.is_probe(_asked(request)[0])
 
+    def refuses(self, request: Any) -> bool:
+        """Refuse, and answer, a web page that reaches this machine by a name made to mean it (DNS rebinding).
+
+        A request that comes over loopback names this machine in its Host. Probes may say what they like, and who comes
+        from another machine may know this one by any name.
+        """
+        if self.is_probe(request):
+            return False
+        host, origin = request.getHeader(b"host"), request.getHeader(b"origin")
+        name = (host or b"").decode("latin-1")
+        local = is_loopback(getattr(request.getHost(), "host", ""))
+        if (local and host is not None and not is_this_machine(name)) or (
+            origin is not None and not is_page_of(origin.decode("latin-1"), name)
+        ):
+            request.setResponseCode(403)
+            request.setHeader(b"content-type", _TEXT)
+            return True
+        return False
+
     def render(self, request: Any) -> bytes:
         """Answer a request."""
+        if self.refuses(request):
+            return b"web pages of others may not use this; on this machine say 127.0.0.1, [::1] or localhost\n"
         if request.method not in (b"GET", b"HEAD"):
             request.setResponseCode(405)
             request.setHeader(b"allow", b"GET, HEAD")

@@ -36,6 +36,12 @@ if TYPE_CHECKING:
 
 _JSON = "application/json"
 
+#: The longest latency, and the most messages, characters of one, and messages a second, that may be asked for.
+_MOST_MS = 3_600_000
+_MOST_LAG = 1000
+_MOST = 1_000_000
+_MOST_SIZE = 2 << 20
+
 
 def answer(replica: Replica, method: str, parts: list[str], body: bytes) -> Answer:
     """Answer a request below ``/_/``."""
@@ -49,7 +55,12 @@ def answer(replica: Replica, method: str, parts: list[str], body: bytes) -> Answ
     if method != "POST":
         return _answer(405, {"error": "POST only"})
     try:
-        value = json.loads(body or b"{}")
+        value = json.loads(body or b"{}", parse_constant=_refuse_constant, parse_float=_finite)
+    except RecursionError:
+        return _answer(400, {"error": "nested too deeply"})
+    except ValueError as error:
+        return _answer(400, {"error": f"no JSON: {error}"})
+    try:
         return _answer(200, _DO[name](replica, value))
     except (ValueError, FormatError, KeyError, WsError) as error:
         return _answer(400, {"error": f"{type(error).__name__}: {error}"})
@@ -115,8 +126,10 @@ def _config(replica: Replica, value: Any) -> Any:
                 raise ValueError(f"{name} is true or false")
         elif name not in numbers:
             raise ValueError(f"there are {', '.join(numbers)}, v2_gone")
-        elif type(given) not in (int, float) or given < 0:
-            raise ValueError(f"{name} is a number, at least 0")
+        elif name == "lag_blocks":
+            _number(given, name, _MOST_LAG)
+        elif type(given) not in (int, float) or not 0 <= given <= _MOST_MS:
+            raise ValueError(f"{name} is a number from 0 to {_MOST_MS}")
     pace = replica.ingress.pace
     new = Pace(
         value.get("block_interval_ms", pace.interval * 1000) / 1000,
@@ -142,9 +155,9 @@ def _push(replica: Replica, value: Any) -> Any:
         _hosts(replica, value),
         clients=None if clients == "all" else _number(clients, "clients"),
         count=_number(value.get("count", 1), "count"),
-        size=_number(value.get("size", 0), "size"),
-        text=str(value.get("text", "")),
-        rate=float(value["rate"]) if value.get("rate") else None,
+        size=_number(value.get("size", 0), "size", _MOST_SIZE),
+        text=_text(value.get("text", "")),
+        rate=_rate(value.get("rate")),
     )
     return {"sent": push.sent, "left": push.left}
 
@@ -181,10 +194,36 @@ def _object(value: Any) -> dict[str, Any]:
     return value
 
 
-def _number(value: Any, name: str) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError(f"{name} is a whole number, at least 0")
+def _number(value: Any, name: str, most: int = _MOST) -> int:
+    if type(value) is not int or not 0 <= value <= most:
+        raise ValueError(f"{name} is a whole number from 0 to {most}")
     return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > _MOST_SIZE:
+        raise ValueError(f"text is a text of at most {_MOST_SIZE} characters")
+    return value
+
+
+def _rate(value: Any) -> float | None:
+    if value is None:
+        return None
+    if type(value) not in (int, float) or not 0 <= value <= _MOST:
+        raise ValueError(f"rate is a number from 0 to {_MOST}")
+    return float(value) or None
+
+
+def _refuse_constant(name: str) -> None:
+    # Python's JSON knows three words that JSON (RFC 8259, section 6) does not
+    raise ValueError(f"{name} is no number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError(f"{text} is too large")
+    return number
 
 
 _READ: dict[str, Callable[[Replica], Any]] = {"info": _info, "stats": _stats}

@@ -2,7 +2,8 @@
 
 The API may be used by any page, as a real replica's. The control interface changes things, so it answers loopback
 addresses only, and takes JSON bodies only when they say so: a browser asks first before it sends that to another
-origin, and is not allowed to.
+origin, and is not allowed to. A page whose name is made to mean 127.0.0.1 (DNS rebinding) is told by its Host, other
+pages by their Origin.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from twisted.web.http import Request as HttpRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
+from icwsgw.addresses import is_page_of, is_this_machine
 from icwsgw.devnet.faults import Answer, Dropped
 from icwsgw.devnet.replica import Replica
 
@@ -155,6 +157,12 @@ def _is_local(address: IAddress) -> bool:
 def _control_refusal(request: Request, method: str) -> Answer | None:
     if not _is_local(request.getClientAddress()):
         return _text(403, "the control interface is for this machine only")
+    host, origin = request.getHeader("host") or "", request.getHeader("origin")
+    if not is_this_machine(host):
+        return _text(403, "the Host of the request is not this machine: say 127.0.0.1, [::1] or localhost")
+    # what the page needs to know is no secret; what changes something is for the demo page and programs
+    if origin is not None and request.path != b"/_/info" and not is_page_of(origin, host):
+        return _text(403, "pages of others may not use this")
     if method == "POST":
         kind = (request.getHeader("content-type") or "").partition(";")[0].strip().lower()
         if kind != "application/json":

@@ -257,7 +257,7 @@ class FreshAdminResource(AdminResource):
 
     def render(self, request: Any) -> Any:
         """Answer a request, later."""
-        if self.is_probe(request):
+        if self.is_probe(request) or self.refuses(request):
             return super().render(request)
         gone: list[object] = []
         request.notifyFinish().addErrback(gone.append)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from icwsgw.addresses import Reach
+from icwsgw.addresses import Reach, is_this_machine
 from icwsgw.admin import access
-from icwsgw.admin.access import MAX_TOKEN, Access, Caller, Refused, TokenFile, admin_access, is_this_machine
+from icwsgw.admin.access import MAX_TOKEN, Access, Caller, Refused, TokenFile, admin_access
 from icwsgw.config import GatewayConfig
 from icwsgw.errors import ConfigError
 

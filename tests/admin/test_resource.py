@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
+from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -39,13 +40,16 @@ class Site:
         rows = [{"name": finding.name, "reason": finding.reason} for finding in findings]
         return document(ready=self.health.ready, findings=rows, network="http://<r>")
 
-    def request(self, method: str, path: str, accept: str = "") -> tuple[int, dict[str, str], bytes]:
-        transport = StringTransport()
+    def request(
+        self, method: str, path: str, accept: str = "", *more: str, at: str = "192.0.2.1", host: str | None = "x"
+    ) -> tuple[int, dict[str, str], bytes]:
+        transport = StringTransport(hostAddress=IPv4Address("TCP", at, 9090))
         protocol = self.site.buildProtocol(None)
         protocol.makeConnection(transport)
         lines = [
             f"{method} {path} HTTP/1.1",
-            "Host: x",
+            *([f"Host: {host}"] if host is not None else []),
+            *more,
             "Connection: close",
             *([f"Accept: {accept}"] if accept else []),
         ]
@@ -244,3 +248,23 @@ def test_live_fails_where_a_restart_would_help(site: Site, path: str) -> None:
     assert site.request("GET", path)[::2] == (200, b"OK\n")
     site.stuck = "no worker answers"
     assert site.request("GET", path)[::2] == (503, b"no worker answers\n")
+
+
+@pytest.mark.parametrize("path", ["/", "/status.json", "/metrics", "/anything"])
+def test_a_page_that_rebinds_its_name_reads_nothing(site: Site, path: str) -> None:
+    def status(*headers: str, **where: str) -> int:
+        return site.request("GET", path, "", *headers, **where)[0]
+
+    assert status(at="127.0.0.1", host="rebound.example:9090") == 403
+    assert status(at="127.0.0.1", host="127.0.0.1.rebound.example") == 403
+    for host in ("127.0.0.1:9090", "localhost", "LOCALHOST:9090", "127.1.2.3"):
+        assert status(at="127.0.0.1", host=host) == 200
+    assert status(at="192.0.2.1", host="gateway.internal:9090") == 200, "Prometheus may know it by any name"
+    assert status("Origin: https://evil.example", at="192.0.2.1", host="gateway.internal") == 403
+    assert status("Origin: null", at="127.0.0.1", host="localhost") == 403
+    assert status("Origin: http://localhost:9090", at="127.0.0.1", host="localhost:9090") == 200
+
+
+def test_probes_may_call_this_machine_what_they_like(site: Site) -> None:
+    for path in ("/health", "/health/live", "/health/ready"):
+        assert site.request("GET", path, at="127.0.0.1", host="gateway.internal")[0] == 200

@@ -144,3 +144,45 @@ def test_what_it_does_not_understand() -> None:
     assert result_of(net.handle("GET", "/_/reset"))[0] == 405
     assert result_of(net.handle("POST", "/_/reset", b"no JSON"))[0] == 400
     assert result_of(net.handle("POST", "/_/reset", b'{"canister": "aaaaa-aa"}'))[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("config", b'{"query_latency_ms": NaN}'),
+        ("config", b'{"call_latency_ms": Infinity}'),
+        ("config", b'{"call_jitter_ms": 1e999}'),
+        ("config", b'{"query_latency_ms": -1}'),
+        ("config", b'{"query_latency_ms": true}'),
+        ("config", b'{"block_interval_ms": NaN}'),
+        ("config", b'{"gossip_ms": 1e300}'),
+        ("config", b'{"lag_blocks": 1.5}'),
+        ("config", b'{"lag_blocks": 99999999999}'),
+        ("config", b'{"query_latency_ms": ' + b"9" * 400 + b"}"),
+        ("config", b'{"query_latency_ms": ' + b"9" * 5000 + b"}"),
+        ("config", b'{"query_latency_ms": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+        ("config", b"[" * 100_000),
+        ("config", b"[]"),
+        ("config", b"\xff"),
+        ("faults", b'{"kind": "delay", "delay": NaN}'),
+        ("faults", b'{"kind": [[]]}'),
+        ("faults", b"[[[{}]]]"),
+        ("push", b'{"canister": "*", "rate": [1]}'),
+        ("push", b'{"canister": "*", "rate": -1}'),
+        ("push", b'{"canister": "*", "rate": "1"}'),
+        ("push", b'{"canister": "*", "size": 99999999999}'),
+        ("push", b'{"canister": "*", "count": 99999999999}'),
+        ("push", b'{"canister": "*", "text": [[]]}'),
+        ("push", b'{"canister": [["*"]]}'),
+        ("close", b'{"canister": {}, "client": []}'),
+    ],
+)
+def test_bad_values_are_refused_and_change_nothing(name: str, body: bytes) -> None:
+    net = Net()
+    net.open(ALICE)
+    before = (net.replica.query_latency, net.replica.ingress.latency, net.replica.ingress.jitter)
+    status, _, answer = result_of(net.handle("POST", f"/_/{name}", body))
+    assert status == 400, answer
+    assert json.loads(answer)["error"]
+    assert (net.replica.query_latency, net.replica.ingress.latency, net.replica.ingress.jitter) == before
+    assert len(net.replica.faults) == 0

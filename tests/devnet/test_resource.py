@@ -197,6 +197,33 @@ def turn() -> Deferred[None]:
 
 
 class LocalTest(SynchronousTestCase):
+    @inlineCallbacks
+    def test_pages_of_others_do_not_reach_the_control(self) -> Test:
+        own = self.url.removeprefix("http://")
+        for path, headers, expected in [
+            ("config", {"Host": "rebound.example"}, 403),
+            ("config", {"Host": f"rebound.example:{self.port.getHost().port}"}, 403),
+            ("config", {"Host": "127.0.0.1.rebound.example"}, 403),
+            ("config", {"Origin": "https://evil.example"}, 403),
+            ("config", {"Origin": "http://127.0.0.1:1"}, 403),
+            ("config", {"Origin": "null"}, 403),
+            ("config", {"Origin": f"http://{own}"}, 200),
+            ("config", {"Host": own}, 200),
+            ("config", {}, 200),
+        ]:
+            answer = yield self.client.request(
+                "POST",
+                f"{self.url}/_/{path}",
+                data=b'{"query_latency_ms": 1}',
+                headers={"Content-Type": "application/json", **headers},
+            )
+            yield answer.content()
+            self.assertEqual(answer.code, expected, headers)
+        for headers, expected in [({"Origin": "https://app.example"}, 200), ({"Host": "rebound.example"}, 403)]:
+            answer = yield self.client.request("GET", f"{self.url}/_/info", headers=headers)
+            yield answer.content()
+            self.assertEqual(answer.code, expected, headers)
+
     def test_who_is_this_machine(self) -> None:
         here: list[Any] = [IPv4Address("TCP", host, 1) for host in ("127.0.0.1", "127.8.8.8")]
         here += [IPv6Address("TCP", host, 1) for host in ("::1", "::ffff:127.0.0.1")]
