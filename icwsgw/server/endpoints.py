@@ -23,7 +23,6 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.internet.task import LoopingCall
-from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper, HAProxyWrappingFactory
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -31,6 +30,7 @@ from zope.interface import implementer
 from icwsgw.addresses import Description, normalise, parse_description
 from icwsgw.errors import ConfigError
 from icwsgw.observe.logs import get_logger
+from icwsgw.server.proxy_header import ProxyHeaders
 from icwsgw.server.tls import RELOAD_INTERVAL, PemFiles, ServerTls
 
 #: Connections the kernel accepts ahead of us: Twisted's 50 is one reconnecting crowd too few.
@@ -198,24 +198,6 @@ class _TlsEndpoint:
         return listening
 
 
-class _ProxyHeader(HAProxyProtocolWrapper):
-    """Reads the PROXY header; Twisted's parser trips over ports and addresses that are none, which is no fault here."""
-
-    def dataReceived(self, data: bytes) -> None:  # noqa: N802
-        """Bytes of the header, or behind it."""
-        try:
-            super().dataReceived(data)
-        except ValueError:
-            if self._proxyInfo is not None:
-                raise
-            self.loseConnection()  # type: ignore[no-untyped-call]
-
-
-class _ProxyHeaders(HAProxyWrappingFactory):
-    protocol = _ProxyHeader  # type: ignore[assignment]
-    noisy = False
-
-
 @implementer(IStreamServerEndpoint)
 class _ProxiedEndpoint:
     """Lays the PROXY protocol over what another endpoint accepts."""
@@ -225,7 +207,11 @@ class _ProxiedEndpoint:
 
     def listen(self, factory: IProtocolFactory) -> Deferred[IListeningPort]:
         """Listen on the endpoint below."""
-        headers = cast(Any, _ProxyHeaders)(factory)
+        headers = cast(Any, ProxyHeaders)(factory)
+        inner: Any = factory
+        while hasattr(inner, "wrappedFactory"):
+            inner = inner.wrappedFactory
+        headers.refused = getattr(inner, "no_proxy_header", None)
         listening: Deferred[IListeningPort] = self._endpoint.listen(headers)
         return listening
 

@@ -23,12 +23,12 @@ from icwsgw.core.rate import ClientRates, Rate
 from icwsgw.descriptors import REFUSED
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.observe.logs import get_logger
-from icwsgw.observe.peers import address_group
+from icwsgw.observe.peers import address_group, bracketed
 from icwsgw.origins import Origins
 from icwsgw.server.limits import ConnectionLimits
 from icwsgw.server.outbox import Outbox
 from icwsgw.server.protocol import GatewayProtocol
-from icwsgw.server.proxies import TrustedProxies
+from icwsgw.server.proxies import TrustedProxies, host_of
 
 _log = get_logger("server")
 
@@ -211,6 +211,14 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self._metrics.refused_connections.inc(refusal)
         if self._repeats.allows(refusal, address_group(host) or host, self.clock.seconds()):
             _log.info("connection refused", reason=text, status=status, peer=peer)
+
+    def no_proxy_header(self, address: Any, reason: str) -> None:
+        """Take note of a connection to a ``haproxy:`` address that does not begin with a PROXY header.
+
+        :param address: of the socket
+        """
+        host, port = host_of(address), getattr(address, "port", None)
+        self.refused(host, host if port is None else f"{bracketed(host)}:{port}", "proxy_header", reason, None)
 
     def pushed_back(self, limit: str) -> None:
         """Take note of a client that is not read for a while since it sends too much."""

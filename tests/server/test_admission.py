@@ -151,6 +151,30 @@ def test_the_proxy_protocol_tells_the_client_on_its_endpoints_only() -> None:
     assert status(transport) == 400
 
 
+@pytest.mark.parametrize("header", [b"PROXY UNKNOWN\r\n", b"PROXY UNKNOWN ffff::1 ffff::2 65535 65535\r\n", V2_LOCAL])
+@pytest.mark.parametrize("trusted", [(), ("10.0.0.0/8",)])
+def test_a_header_without_an_address_means_the_sockets_own(header: bytes, trusted: tuple[str, ...]) -> None:
+    world = World(max_connections_per_ip=1, trusted_proxies=trusted)
+    _, transport = accept(world, tcp("192.0.2.9"), proxy=header)
+    assert status(transport) == 101
+    assert status(accept(world, tcp("192.0.2.9"), proxy=header)[1]) == 429
+
+
+@pytest.mark.parametrize("header", [b"GET / HTTP/1.1\r\n\r\n", b"PROXY TCP4 x\x9b y 1 2\r\n", b"\r\n\r\n\0\r\nQUIX"])
+def test_a_connection_without_a_proxy_header_leaves_a_trace(header: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    log = Lines(monkeypatch, factory_module)
+    for number in range(20):
+        protocol, transport = accept(world, IPv4Address("TCP", "10.0.0.1", number), proxy=header)
+        assert transport.disconnecting
+        lose(protocol)
+    assert refusals(world) == {"proxy_header": 20}
+    assert len(log.lines) == 10
+    assert log.lines[1]["peer"] == "10.0.0.1:1"
+    assert "PROXY header" in log.lines[0]["reason"]
+    assert world.factory.limits.total == 0
+
+
 def test_where_proxies_are_listed_the_proxy_header_of_others_is_not_believed() -> None:
     world = World(max_connections_per_ip=1, trusted_proxies=("10.0.0.0/8",))
     inside = [accept(world, tcp("10.0.0.1"), proxy=V1 % b"192.0.2.%d" % n) for n in range(2)]
