@@ -84,6 +84,11 @@ def _ecdsa_key(der_public_key: bytes) -> ec.EllipticCurvePublicKey:
         raise SignatureInvalid("a public key of a kind that is not verified here") from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, (ec.SECP256R1, ec.SECP256K1)):
         raise SignatureInvalid("a public key of a kind that is not verified here")
+    numbers = key.public_numbers()
+    # X9.62's hybrid form (06, 07) is outside of RFC 5480, section 2.2, though the library reads it
+    point = numbers.x.to_bytes(32, "big") + numbers.y.to_bytes(32, "big")
+    if der_public_key.endswith(point) and der_public_key[-65] != 4:
+        raise SignatureInvalid("a public key whose point is in hybrid form")
     return key
 
 

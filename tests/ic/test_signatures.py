@@ -119,6 +119,19 @@ def test_compressed_points_are_keys_too(kind: str) -> None:
     verify_signature(b"\x30" + bytes([len(body)]) + body, b"message", SIGNERS[kind][1](b"message"))
 
 
+@pytest.mark.parametrize("form", [6, 7])
+@pytest.mark.parametrize("scalar", [12345, 12346, 12347, 12348])
+@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP256K1()], ids=lambda curve: str(curve.name))
+def test_points_in_hybrid_form_are_no_keys(curve: ec.EllipticCurve, scalar: int, form: int) -> None:
+    private = ec.derive_private_key(scalar, curve)
+    key = _spki(private)
+    r, s = decode_dss_signature(private.sign(b"message", ec.ECDSA(SHA256())))
+    signature = r.to_bytes(32, "big") + s.to_bytes(32, "big")
+    verify_signature(key, b"message", signature)
+    with pytest.raises(SignatureInvalid):
+        verify_signature(key[:-65] + bytes([form]) + key[-64:], b"message", signature)
+
+
 def delegate(signer: Ed25519Identity, to: bytes, expiration: int = NOW + 1, **fields: Any) -> dict[str, Any]:
     """Make one signed link of a chain."""
     delegation = {"pubkey": to, "expiration": expiration, **fields}
