@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, succeed
 
 from icwsgw._version import __version__
+from icwsgw.devnet.admission import CBOR_TYPE, TEXT, Refused, Target, boundary_error, target_of
 from icwsgw.devnet.calls import Call
 from icwsgw.devnet.cdk import QueueView, WebSocketCdk
 from icwsgw.devnet.cdk_types import Page
 from icwsgw.devnet.faults import Answer, Dropped, Fault
 from icwsgw.devnet.hosting import Host, PageFilter
-from icwsgw.devnet.reading import check_paths
-from icwsgw.devnet.state_tree import Block, StateTree
-from icwsgw.devnet.topology import FLAT, NO_RANGES, Node, Ranged
+from icwsgw.devnet.reading import Reader, check_paths
+from icwsgw.devnet.state_tree import Block
 from icwsgw.errors import FormatError, Rejected, SignatureInvalid
 from icwsgw.ic import cbor, ws
 from icwsgw.ic.envelope import VerifiedRequest, verify_envelope
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.query_signature import signed_message
+from icwsgw.ic.verifier import Verifier
 
 if TYPE_CHECKING:
     from icwsgw.devnet.replica import Replica
@@ -30,43 +32,10 @@ if TYPE_CHECKING:
 SYNC_CALL_TIMEOUT = 10.0
 #: Bytes of an envelope; ingress of application subnets may have 2 MiB, which leaves room for the envelope.
 MAX_BODY = (2 << 20) + (64 << 10)
-_TEXT = {"Content-Type": "text/plain; charset=utf-8"}
-_CBOR = {"Content-Type": "application/cbor"}
-_VERSIONS = {"call": ("v2", "v3", "v4"), "query": ("v2", "v3"), "read_state": ("v2", "v3")}
+_CBOR = {"Content-Type": CBOR_TYPE}
+#: A replica gives the SHA-256 of its binary.
+_IMPL_HASH = hashlib.sha256(f"icwsgw {__version__} devnet".encode()).hexdigest()
 _METHODS = frozenset(("ws_open", "ws_close", "ws_message", "ws_get_messages"))
-
-
-class _Refused(Exception):
-    """An HTTP status in place of an answer."""
-
-    def __init__(self, status: int, text: str, cause: str | None = None) -> None:
-        super().__init__(text)
-        headers = {"Content-Type": "text/plain; charset=utf-8"}
-        if cause is not None:
-            headers["x-ic-error-cause"] = cause
-        self.answer: Answer = (status, headers, text.encode())
-
-
-class _Target(NamedTuple):
-    """Where a request goes."""
-
-    version: str
-    canister: Principal | None
-    on: str
-    state: StateTree
-    node: Node
-
-    def shown(self) -> Ranged:
-        """Return which canister ranges the delegation of an answer shows."""
-        if self.version == ("v3" if self.on == "call" else "v2"):
-            return FLAT
-        return NO_RANGES if self.canister is None else Ranged(False, self.canister)
-
-
-@lru_cache(maxsize=1024)
-def _principal(text: str) -> Principal:
-    """Read an id in a URL; the same few come with every request."""
-    return Principal.from_text(text)
 
 
 class Endpoints:
@@ -74,87 +43,77 @@ class Endpoints:
 
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
+        self._verifier = Verifier(replica.root_key_der)
 
-    def answer(self, method: str, parts: list[str], body: bytes) -> Deferred[Answer]:
+    def answer(self, method: str, parts: list[str], body: bytes, content_type: str = CBOR_TYPE) -> Deferred[Answer]:
         """Answer a request; see :meth:`icwsgw.devnet.replica.Replica.handle`.
 
         :param parts: of the path
         """
         try:
-            return self._serve(method, parts, body)
-        except _Refused as refused:
+            answer = self._serve(method, parts, body, content_type)
+        except Refused as refused:
             self._replica.stats[f"http:{refused.answer[0]}"] += 1
-            return succeed(refused.answer)
+            answer = succeed(refused.answer)
+        return answer.addCallback(self._at_the_edge) if self._replica.edge_headers else answer
 
-    def _serve(self, method: str, parts: list[str], body: bytes) -> Deferred[Answer]:
+    def _at_the_edge(self, answer: Answer) -> Answer:
+        """Change an answer's headers as the gateway before the boundary nodes does (dfinity/ic-gateway)."""
+        status, headers, body = answer
+        kept = {name: value for name, value in headers.items() if not name.startswith("x-ic-")}
+        kept["x-request-id"] = self._replica.new_request_id()
+        return status, kept, body
+
+    def _serve(self, method: str, parts: list[str], body: bytes, content_type: str) -> Deferred[Answer]:
         if parts == ["api", "v2", "status"]:
             if method not in ("GET", "HEAD"):
-                raise _Refused(405, "GET only")
+                raise Refused(405, "GET only")
             self._replica.stats["status"] += 1
-            return self._with_fault(self._replica.faults.meet("status", None, None), lambda: succeed(self._status()))
-        target = self._target(parts)
+            return self._with_fault(
+                self._replica.faults.meet("status", None, None, None), lambda: succeed(self._status())
+            )
+        target = target_of(self._replica, parts)
         if method != "POST":
-            raise _Refused(405, "POST only")
+            raise Refused(405, "POST only")
         if len(body) > MAX_BODY:
-            raise _Refused(413, f"more than {MAX_BODY} bytes", "payload_too_large")
+            raise Refused(413, f"more than {MAX_BODY} bytes", "payload_too_large")
         self._replica.stats[target.on] += 1
+        if content_type.lower() != CBOR_TYPE:
+            raise Refused(400, f"Unexpected content-type, expected {CBOR_TYPE}.")
         request = self._verified(target, body)
         name = request.content.get("method_name")
         self._replica.stats[name if name in _METHODS else f"{target.on}:other"] += 1
-        fault = self._replica.faults.meet(target.on, target.canister, name)
+        fault = self._replica.faults.meet(target.on, target.canister, name, target.state.subnet.id)
         if target.on == "query":
             return self._with_fault(fault, lambda: self._query(target, request, fault))
         if target.on == "call":
             return self._with_fault(fault, lambda: self._call(target, request, fault))
         return self._with_fault(fault, lambda: succeed(self._read_state(target, request)))
 
-    def _target(self, parts: list[str]) -> _Target:
-        if len(parts) != 5 or parts[0] != "api" or parts[2] not in ("canister", "subnet"):
-            raise _Refused(404, "no such endpoint")
-        version, on = parts[1], parts[4]
-        if version not in self._versions(on):
-            raise _Refused(404, "no such endpoint")
+    def _verified(self, target: Target, body: bytes) -> VerifiedRequest:
         try:
-            principal = _principal(parts[3])
+            request = verify_envelope(body, self._replica.now_ns(), verifier=self._verifier)
         except FormatError as error:
-            raise _Refused(400, str(error), "malformed_request") from error
-        kind = parts[2]
-        if kind == "subnet" and on != "read_state":
-            raise _Refused(404, "no such endpoint")
-        try:
-            state = self._replica.state_of(principal)
-        except KeyError:
-            state = None
-        if state is None or (kind == "subnet") != (state.subnet.id == principal):
-            raise _Refused(400, f"{kind} {principal} is not on this network", f"{kind}_not_found")
-        node = self._replica.some_node(state.subnet)
-        return _Target(version, principal if kind == "canister" else None, on, state, node)
-
-    def _versions(self, on: str) -> Sequence[str]:
-        versions = _VERSIONS.get(on, ())
-        if self._replica.legacy_api:
-            return versions[:-1]
-        return versions[1:] if self._replica.v2_gone and on != "call" else versions
-
-    def _verified(self, target: _Target, body: bytes) -> VerifiedRequest:
-        try:
-            request = verify_envelope(body, self._replica.now_ns())
-        except FormatError as error:
-            raise _Refused(400, str(error), "unable_to_parse_cbor") from error
+            raise Refused(400, str(error), "unable_to_parse_cbor") from error
         except SignatureInvalid as error:
             self._replica.stats["invalid_envelopes"] += 1
-            raise _Refused(400, str(error), "invalid_signature") from error
+            raise Refused(400, str(error)) from error
         content = request.content
         if content["request_type"] != target.on:
-            raise _Refused(400, f"a {content['request_type']} at the endpoint for {target.on}", "malformed_request")
-        if target.on != "read_state" and content["canister_id"] != (target.canister or request.sender).raw:
-            raise _Refused(400, "canister_id is not the one in the URL", "canister_id_mismatch")
+            raise Refused(400, f"a {content['request_type']} at the endpoint for {target.on}", "malformed_request")
+        if target.on != "read_state" and target.canister is not None and content["canister_id"] != target.canister.raw:
+            asked = Principal(content["canister_id"])
+            raise Refused(
+                400, f"Specified CanisterId {asked} does not match effective canister id in URL {target.canister}"
+            )
         return request
 
     def _status(self) -> Answer:
         fields = {
             "ic_api_version": "0.50.0",
             "impl_version": f"icwsgw {__version__} devnet",
+            "impl_hash": _IMPL_HASH,
+            "certified_height": max(map(self._replica.ingress.height, self._replica.states)),
             "replica_health_status": "healthy",
             "root_key": self._replica.root_key_der,
         }
@@ -169,6 +128,12 @@ class Endpoints:
         self._replica.stats[f"fault:{fault.kind}"] += 1
         if fault.kind == "delay":
             return self._later(fault.delay).addCallback(lambda _: serve())
+        if fault.kind == "unavailable":
+            return succeed(boundary_error(fault.status, fault.cause or "no_healthy_nodes", fault.message))
+        if fault.kind == "date":
+            return serve().addCallback(self._dated, fault.offset)
+        if fault.kind == "cached":
+            return serve().addCallback(self._cached, fault.age)
         if fault.kind == "http":
             headers = {"Content-Type": "text/plain; charset=utf-8"}
             if fault.retry_after is not None:
@@ -188,6 +153,15 @@ class Endpoints:
             return serve().addCallback(_drop) if fault.after else _fail(Dropped())
         return serve()
 
+    def _dated(self, answer: Answer, offset: float) -> Answer:
+        status, headers, body = answer
+        date = formatdate(self._replica.now_ns() / 1e9 + offset, usegmt=True)
+        return status, {**headers, "Date": date}, body
+
+    def _cached(self, answer: Answer, age: float) -> Answer:
+        status, headers, body = self._dated(answer, -age)
+        return status, {**headers, "Age": str(int(age)), "Via": "1.1 cache"}, body
+
     def _later(self, delay: float) -> Deferred[None]:
         later: Deferred[None] = Deferred(lambda _: timer.cancel())
         timer = self._replica.clock.callLater(delay, later.callback, None)
@@ -195,7 +169,7 @@ class Endpoints:
 
     # -- queries --------------------------------------------------------------------------------------------------
 
-    def _query(self, target: _Target, request: VerifiedRequest, fault: Fault | None) -> Deferred[Answer]:
+    def _query(self, target: Target, request: VerifiedRequest, fault: Fault | None) -> Deferred[Answer]:
         half = self._replica.query_latency / 2
         if not half:
             return succeed(self._query_answer(target, request, fault))
@@ -206,7 +180,7 @@ class Endpoints:
 
         return answer.addCallback(hold)
 
-    def _query_answer(self, target: _Target, request: VerifiedRequest, fault: Fault | None) -> Answer:
+    def _query_answer(self, target: Target, request: VerifiedRequest, fault: Fault | None) -> Answer:
         answer: dict[str, Any]
         try:
             answer = {"status": "replied", "reply": {"arg": self._query_reply(target, request, fault)}}
@@ -220,7 +194,7 @@ class Endpoints:
         answer["signatures"] = [{"timestamp": time, "signature": signature, "identity": node.principal.raw}]
         return 200, dict(_CBOR), cbor.dumps_tagged(answer)
 
-    def _query_reply(self, target: _Target, request: VerifiedRequest, fault: Fault | None) -> bytes:
+    def _query_reply(self, target: Target, request: VerifiedRequest, fault: Fault | None) -> bytes:
         assert target.canister is not None
         reject = fault.reject(target.canister) if fault is not None else None
         if reject is not None:
@@ -264,7 +238,7 @@ class Endpoints:
 
     # -- calls ----------------------------------------------------------------------------------------------------
 
-    def _call(self, target: _Target, request: VerifiedRequest, fault: Fault | None) -> Deferred[Answer]:
+    def _call(self, target: Target, request: VerifiedRequest, fault: Fault | None) -> Deferred[Answer]:
         ingress = self._replica.ingress
         known = ingress.get(request.request_id)
         if known is not None:
@@ -288,12 +262,12 @@ class Endpoints:
         waiting = ingress.wait(call, SYNC_CALL_TIMEOUT, target.node)
         return waiting.addCallback(self._call_answer, target, call)
 
-    def _block(self, target: _Target) -> Block:
+    def _block(self, target: Target) -> Block:
         """Return the newest certified state that a node has."""
         block = self._replica.ingress.certified(target.state, target.node)
         return target.state.block(self._replica.now_ns()) if block is None else block
 
-    def _admitted(self, target: _Target, request: VerifiedRequest, fault: Fault | None) -> Call:
+    def _admitted(self, target: Target, request: VerifiedRequest, fault: Fault | None) -> Call:
         canister = target.canister
         assert canister is not None
         reject = fault.reject(canister) if fault is not None else None
@@ -316,7 +290,7 @@ class Endpoints:
 
         return Call(target.state, request.request_id, sender, canister, content["ingress_expiry"], execute)
 
-    def _call_answer(self, done: bool, target: _Target, call: Call) -> Answer:
+    def _call_answer(self, done: bool, target: Target, call: Call) -> Answer:
         if not done:
             return _accepted("Message did not complete execution and certification within the replica defined timeout.")
         certificate = self._certificate(target, [(b"request_status", call.request_id)])
@@ -324,10 +298,19 @@ class Endpoints:
 
     # -- state ----------------------------------------------------------------------------------------------------
 
-    def _read_state(self, target: _Target, request: VerifiedRequest) -> Answer:
-        refusal = check_paths(request.content["paths"], request.sender, target.canister, self._replica.ingress)
+    def _read_state(self, target: Target, request: VerifiedRequest) -> Answer:
+        reader = Reader(
+            request.sender,
+            request.targets,
+            target.canister or target.state.subnet.id,
+            target.canister is not None,
+            target.state.subnet.id,
+            target.version,
+            self._replica.topology.root.id,
+        )
+        refusal = check_paths(request.content["paths"], reader, self._replica.ingress)
         if refusal is not None:
-            return _Refused(*refusal).answer
+            return Refused(*refusal).answer
         if target.canister is not None and self._replica.echo_any:
             with suppress(KeyError):
                 self._replica.host(target.canister)
@@ -335,7 +318,7 @@ class Endpoints:
         certificate = self._certificate(target, paths)
         return 200, dict(_CBOR), cbor.dumps_tagged({"certificate": certificate})
 
-    def _certificate(self, target: _Target, paths: Sequence[Sequence[bytes]]) -> bytes:
+    def _certificate(self, target: Target, paths: Sequence[Sequence[bytes]]) -> bytes:
         now = self._replica.now_ns()
         return target.state.certificate(paths, now, target.node, target.shown(), block=self._block(target))
 
@@ -355,7 +338,7 @@ def _not_taken(reject: Rejected, version: str) -> Answer:
 
 
 def _accepted(why: str) -> Answer:
-    return 202, dict(_TEXT), why.encode()
+    return 202, dict(TEXT), why.encode()
 
 
 def _drop_halfway(answer: Answer) -> Answer:

@@ -2,13 +2,18 @@
 
 A fault says what happens (``kind``), to which requests (``on``, ``canister``, ``method``), and how often: the first
 ``count`` of them (None: all), after leaving ``skip`` alone, each with probability ``rate``. The first fault that fits a
-request is the one it meets. Chance comes from a seed, so that a run can be repeated.
+request is the one it meets; ``canister`` and ``subnet`` are ids. Chance comes from a seed, so that a run can be
+repeated.
 
 ===============  =======================================================================================================
 kind             what happens
 ===============  =======================================================================================================
 delay            the request is held for ``delay`` seconds, then served; later ones overtake it
 http             HTTP ``status`` with ``message``, ``retry_after`` and ``x-ic-error-cause: <cause>`` where given
+unavailable      a boundary node's ``status`` (503) with ``cause`` (``no_healthy_nodes``, or ``replica_error``), as
+                 while a ``subnet`` is upgraded
+date             the answer's Date is off by ``offset`` seconds
+cached           the answer comes from a cache, ``age`` seconds old: by its Date, Age and Via
 reject           a reject with ``code``, ``message``, ``error_code``; of a call: before execution, or in the certified
                  state with ``certified``
 trap             reject 5 IC0503; of a call: certified, and nothing done
@@ -50,6 +55,9 @@ KINDS = PAGE_KINDS | frozenset(
     (
         "delay",
         "http",
+        "unavailable",
+        "date",
+        "cached",
         "reject",
         "trap",
         "stopped",
@@ -90,6 +98,7 @@ class Fault:
     kind: str
     on: str | None = None
     canister: Principal | None = None
+    subnet: Principal | None = None
     method: str | None = None
     count: int | None = None
     rate: float = 1.0
@@ -101,6 +110,8 @@ class Fault:
     error_code: str | None = None
     cause: str | None = None
     retry_after: float | None = None
+    offset: float = 600.0
+    age: float = 600.0
     certified: bool = False
     after: bool = False
     hide: int | None = None
@@ -115,8 +126,13 @@ class Fault:
             raise ValueError(f"{self.kind} is a fault of queries")
         if self.kind in _CANISTER_KINDS and self.on not in (None, "query", "call"):
             raise ValueError(f"{self.kind} is a fault of queries and calls")
-        if not 0 <= self.rate <= 1 or self.delay < 0 or self.skip < 0 or (self.count is not None and self.count < 1):
-            raise ValueError("rate is 0 to 1, delay and skip at least 0, count at least 1")
+        if (
+            not 0 <= self.rate <= 1
+            or min(self.delay, self.age) < 0
+            or self.skip < 0
+            or (self.count is not None and self.count < 1)
+        ):
+            raise ValueError("rate is 0 to 1, delay, age and skip at least 0, count at least 1")
         if not 100 <= self.status <= 599:
             raise ValueError("status is an HTTP status")
 
@@ -135,15 +151,21 @@ class Fault:
         for name, given in value.items():
             if given is not None and not isinstance(given, _JSON_TYPES[name]):
                 raise ValueError(f"{name} has the wrong type")
-        if value.get("canister") is not None:
-            try:
-                value = {**value, "canister": Principal.from_text(value["canister"])}
-            except FormatError as error:
-                raise ValueError(str(error)) from error
+        for name in ("canister", "subnet"):
+            if value.get(name) is not None:
+                try:
+                    value = {**value, name: Principal.from_text(value[name])}
+                except FormatError as error:
+                    raise ValueError(str(error)) from error
         return cls(**value)
 
-    def fits(self, on: str, canister: Principal | None, method: str | None) -> bool:
-        """Return whether a request is one of those meant."""
+    def fits(self, on: str, canister: Principal | None, method: str | None, subnet: Principal | None = None) -> bool:
+        """Return whether a request is one of those meant.
+
+        :param subnet: where it goes
+        """
+        if self.subnet is not None and self.subnet != subnet:
+            return False
         if self.on is not None:
             if self.on != on:
                 return False
@@ -166,6 +188,7 @@ _JSON_TYPES: dict[str, type | tuple[type, ...]] = {
     "kind": str,
     "on": str,
     "canister": str,
+    "subnet": str,
     "method": str,
     "count": int,
     "rate": (int, float),
@@ -177,6 +200,8 @@ _JSON_TYPES: dict[str, type | tuple[type, ...]] = {
     "error_code": str,
     "cause": str,
     "retry_after": (int, float),
+    "offset": (int, float),
+    "age": (int, float),
     "certified": bool,
     "after": bool,
     "hide": int,
@@ -217,10 +242,12 @@ class Faults:
         """Return bytes that are neither CBOR nor Candid."""
         return b"\xff" + self._random.randbytes(GARBAGE_SIZE - 1)
 
-    def meet(self, on: str, canister: Principal | None, method: str | None) -> Fault | None:
+    def meet(
+        self, on: str, canister: Principal | None, method: str | None, subnet: Principal | None = None
+    ) -> Fault | None:
         """Return the fault that a request meets, or None."""
         for fault in self._faults:
-            if fault.kind not in PAGE_KINDS and fault.fits(on, canister, method) and self._strikes(fault):
+            if fault.kind not in PAGE_KINDS and fault.fits(on, canister, method, subnet) and self._strikes(fault):
                 return fault
         return None
 

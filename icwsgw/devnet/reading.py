@@ -1,78 +1,120 @@
-"""Who may read what of the state (interface spec, "Request: Read state")."""
+"""Who may read what of the state (dfinity/ic, ``rs/http_endpoints/public/src/read_state.rs``)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from icwsgw.devnet.ingress import Ingress
 from icwsgw.errors import FormatError
 from icwsgw.ic.principal import Principal
 
-#: Status, text, cause of a refusal.
-Refusal = tuple[int, str, str]
+#: Status and text of a refusal.
+Refusal = tuple[int, str]
+Path = Sequence[bytes]
 
 _REQUEST_FIELDS = frozenset((b"status", b"reply", b"reject_code", b"reject_message", b"error_code"))
-_CANISTER_FIELDS = frozenset((b"certified_data", b"controllers", b"module_hash"))
-_SUBNET_FIELDS = frozenset((b"public_key", b"canister_ranges", b"node"))
+_CANISTER_FIELDS = frozenset((b"controllers", b"module_hash"))
+_SUBNET_FIELDS = frozenset((b"public_key", b"type", b"node"))
+_NODE_FIELDS = frozenset((b"domain", b"ipv4_address", b"ipv6_address"))
+_NO_SUCH_PATH: Refusal = (404, "Invalid path requested.")
 
 
-def check_paths(
-    paths: Sequence[Sequence[bytes]], sender: Principal, canister: Principal | None, ingress: Ingress
-) -> Refusal | None:
+class Reader(NamedTuple):
+    """Who reads, and where.
+
+    :ivar sender: of the request
+    :ivar targets: canisters that the sender's delegations allow; None: any
+    :ivar place: the id in the URL
+    :ivar canister: whether that is a canister's endpoint, not a subnet's
+    :ivar subnet: whose state is read
+    :ivar version: of the endpoint
+    :ivar root: the id of the root subnet
+    """
+
+    sender: Principal
+    targets: frozenset[bytes] | None
+    place: Principal
+    canister: bool
+    subnet: Principal
+    version: str
+    root: Principal
+
+
+def check_paths(paths: Sequence[Path], reader: Reader, ingress: Ingress) -> Refusal | None:
     """Return why a read_state request is refused, or None.
 
-    :param canister: the effective canister id; None at the subnet's endpoint
     :param ingress: knows whose calls are whose
     """
-    requests: set[bytes] = set()
+    request: bytes | None = None
     for path in paths:
         head, rest = (path[0], path[1:]) if path else (b"", path)
-        if head in (b"time", b"subnet", b"canister_ranges"):
-            if not _is_public(head, rest):
-                return _invalid(path)
-        elif head == b"canister" and canister is not None and rest:
-            if not _is_canister_path(rest) or not _same(rest[0], canister):
-                return _invalid(path)
-        elif head == b"request_status" and canister is not None and rest:
-            if len(rest[0]) != 32 or len(rest) > 2 or (len(rest) == 2 and rest[1] not in _REQUEST_FIELDS):
-                return _invalid(path)
-            requests.add(rest[0])
-        else:
-            return _invalid(path)
-    if len(requests) > 1:
-        return 400, "the status of one request at a time", "malformed_request"
-    for request_id in requests:
-        call = ingress.get(request_id)
-        if call is not None and (call.sender != sender or call.canister != canister):
-            return 403, "the status of a call is for its sender, at the call's canister", "forbidden"
+        refusal: Refusal | None = _NO_SUCH_PATH
+        if head == b"time" and not rest:
+            refusal = None
+        elif head == b"canister" and reader.canister:
+            refusal = _canister(rest, reader)
+        elif head == b"api_boundary_nodes":
+            refusal = None if len(rest) < 2 or (len(rest) == 2 and rest[1] in _NODE_FIELDS) else _NO_SUCH_PATH
+        elif head == b"subnet":
+            refusal = _subnet(rest, reader)
+        elif head == b"canister_ranges" and not reader.canister:
+            refusal = None if len(rest) == 1 else _NO_SUCH_PATH
+        elif head == b"request_status" and (reader.canister or reader.version == "v3"):
+            refusal = _request(rest, request, reader, ingress)
+            request = rest[0] if rest else None
+        if refusal is not None:
+            return refusal
     return None
 
 
-def _is_public(head: bytes, rest: Sequence[bytes]) -> bool:
-    if head == b"time":
-        return not rest
-    if head == b"canister_ranges":
-        return len(rest) <= 2
-    if len(rest) <= 1:
-        return True
-    if rest[1] == b"node":
-        return len(rest) <= 3 or (len(rest) == 4 and rest[3] == b"public_key")
-    return len(rest) == 2 and rest[1] in _SUBNET_FIELDS
+def _canister(rest: Path, reader: Reader) -> Refusal | None:
+    if len(rest) == 2 and rest[1] in _CANISTER_FIELDS:
+        return _own(rest[0], reader)
+    if len(rest) == 3 and rest[1] == b"metadata":
+        try:
+            rest[2].decode()
+        except UnicodeDecodeError as error:
+            return 400, f"Could not parse the custom section name: {error}."
+        return _own(rest[0], reader)
+    return _NO_SUCH_PATH
 
 
-def _is_canister_path(rest: Sequence[bytes]) -> bool:
-    if len(rest) == 3:
-        return rest[1] == b"metadata"
-    return len(rest) == 2 and rest[1] in _CANISTER_FIELDS
+def _subnet(rest: Path, reader: Reader) -> Refusal | None:
+    if len(rest) < 2 or (len(rest) == 2 and rest[1] in _SUBNET_FIELDS):
+        return None
+    if len(rest) == 2 and rest[1] == b"canister_ranges":
+        return None if reader.version == "v2" or rest[0] == reader.root.raw else _NO_SUCH_PATH
+    if len(rest) == 2 and rest[1] == b"metrics" and not reader.canister:
+        return _own(rest[0], reader)
+    if rest[1] == b"node" and (len(rest) == 3 or (len(rest) == 4 and rest[3] == b"public_key")):
+        return None
+    return _NO_SUCH_PATH
 
 
-def _same(raw: bytes, canister: Principal) -> bool:
+def _request(rest: Path, before: bytes | None, reader: Reader, ingress: Ingress) -> Refusal | None:
+    if not rest or len(rest) > 2 or (len(rest) == 2 and rest[1] not in _REQUEST_FIELDS):
+        return _NO_SUCH_PATH
+    if len(rest[0]) != 32:
+        return 400, "Invalid request id in paths. Maybe the request ID is not of 32 bytes in length?!"
+    if before is not None and before != rest[0]:
+        shown = f"{before.hex()} and {rest[0].hex()}"
+        return 400, f"More than one non-unique request ID exists in request_status paths: {shown}."
+    call = ingress.get(rest[0])
+    if call is None or call.state.subnet.id != reader.subnet:
+        return None
+    if call.sender != reader.sender:
+        return 403, "The user tries to access Request ID not signed by the caller."
+    if reader.targets is not None and call.canister.raw not in reader.targets:
+        return 403, ("The user tries to access request IDs for canisters not belonging to sender delegation targets.")
+    return None
+
+
+def _own(raw: bytes, reader: Reader) -> Refusal | None:
     try:
-        return Principal(raw) == canister
-    except FormatError:
-        return False
-
-
-def _invalid(path: Sequence[bytes]) -> Refusal:
-    shown = "/".join(label[:32].decode("ascii", "replace") for label in path[:4])
-    return 400, f"invalid path /{shown}", "malformed_request"
+        asked = Principal(raw)
+    except FormatError as error:
+        return 400, f"Could not parse principal ID: {error}."
+    if asked != reader.place:
+        return 400, f"Effective principal id in URL {reader.place} does not match requested principal id: {asked}."
+    return None

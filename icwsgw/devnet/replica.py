@@ -13,8 +13,8 @@ Endpoints, in all versions that are served anywhere today, each with the form of
     POST /api/v{2,3}/subnet/<id>/read_state
 
 Envelopes are checked as the specification asks, answers carry certificates and node signatures that agents verify.
-Beside the real thing's paths, ``/canister/<id>/certified_data`` may be read. ``/_/`` is for tests and the demo page,
-see :mod:`icwsgw.devnet.control`. Everything is in memory and gone with the process.
+``/_/`` is for tests and the demo page, see :mod:`icwsgw.devnet.control`. Everything is in memory and gone with the
+process.
 """
 
 from __future__ import annotations
@@ -60,6 +60,8 @@ class Replica:
     :param legacy_api: an older replica: 404 for v4 calls and v3 queries and reads
     :param v2_gone: a later network: 404 for v2 queries and reads
     :param echo_any: an id that no canister has becomes an echo canister when it is asked for
+    :param edge_headers: a fresh ``x-request-id`` in each answer and no ``x-ic-*``, as what stands before the boundary
+        nodes of the public network has it; None: where the network is laid out as that
     :param canisters: name to id and application; the demo canisters unless given
     :ivar faults: the switches, see :mod:`icwsgw.devnet.faults`
     :ivar stats: what was asked for, by name
@@ -84,6 +86,7 @@ class Replica:
         legacy_api: bool = False,
         v2_gone: bool = False,
         echo_any: bool = False,
+        edge_headers: bool | None = None,
         canisters: Mapping[str, tuple[Principal, CanisterFactory]] = DEMO_CANISTERS,
     ) -> None:
         self.clock = clock
@@ -92,6 +95,7 @@ class Replica:
         self.legacy_api = legacy_api
         self.v2_gone = v2_gone
         self.echo_any = echo_any
+        self.edge_headers = delegation == BY_VERSION if edge_headers is None else edge_headers
         self.topology = Topology(seed, delegation, nodes, sign)
         self._states = {
             subnet.id: StateTree(self.topology, subnet, lambda canister: self._hosts[canister].ws.view())
@@ -101,6 +105,7 @@ class Replica:
         self.faults = Faults(random.getrandbits(64))
         self.ingress = Ingress(clock, now_ns, random, self._states.values(), latency=call_latency, jitter=call_jitter)
         self._choice = Random(seed + b" nodes")
+        self._request_ids = Random(seed + b" requests")
         self.pushes = Pushes(clock)
         self.stats: Counter[str] = Counter()
         self.gateway_urls: list[str] = []
@@ -220,13 +225,21 @@ class Replica:
 
     # -- HTTP -----------------------------------------------------------------------------------------------------
 
-    def handle(self, method: str, path: str, body: bytes = b"") -> Deferred[Answer]:
+    def new_request_id(self) -> str:
+        """Return a UUID of version 7 (RFC 9562, 5.7), by which the edge names a request."""
+        digits = f"{self.now_ns() // 1_000_000 & (1 << 48) - 1:012x}{self._request_ids.getrandbits(74):019x}"
+        return f"{digits[:8]}-{digits[8:12]}-7{digits[13:16]}-{8 | int(digits[12]) & 3:x}{digits[16:19]}-{digits[19:]}"
+
+    def handle(
+        self, method: str, path: str, body: bytes = b"", content_type: str = "application/cbor"
+    ) -> Deferred[Answer]:
         """Answer a request.
 
+        :param content_type: the request's
         :returns: status, headers, body; fails with :class:`~icwsgw.devnet.faults.Dropped` where the connection is to
             end
         """
         parts = path.partition("?")[0].strip("/").split("/")
         if parts[0] == "_":
             return succeed(control.answer(self, method, parts[1:], body))
-        return self._endpoints.answer(method, parts, body)
+        return self._endpoints.answer(method, parts, body, content_type)

@@ -46,7 +46,7 @@ _PAGE_HEADERS = {
 }
 _CORS = {
     "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "Retry-After, Date, x-ic-error-cause",
+    "Access-Control-Expose-Headers": "Retry-After, Date, x-request-id, x-ic-error-cause",
 }
 _PREFLIGHT = {
     **_CORS,
@@ -89,7 +89,9 @@ class ReplicaResource(Resource):
     def _answer(self, request: Request, method: str, path: str, headers: dict[str, str]) -> None:
         content = request.content
         body = content.read() if content is not None else b""
-        answer: Deferred[Answer] = maybeDeferred(self._replica.handle, method, path, body)
+        answer: Deferred[Answer] = maybeDeferred(
+            self._replica.handle, method, path, body, request.getHeader("content-type") or ""
+        )
         left = False
 
         def leave(_: Failure) -> None:

@@ -2,8 +2,8 @@
 
 An envelope is the CBOR map ``{content, sender_pubkey, sender_sig, sender_delegation}`` behind the self-describe tag;
 the anonymous sender has the content alone (IC interface specification, sections "HTTPS Interface" and
-"Authentication"). Fields of the content that are not known here are kept and are part of the request id; the signature
-inside ``sender_info`` is not verified.
+"Authentication"). A replica reads the fields that it knows and leaves the others out of the request id (dfinity/ic,
+``rs/types/types/src/messages/http.rs``), and so does :func:`verify_envelope`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from icwsgw.ic.fields import ENVELOPE, loads_known
 from icwsgw.ic.principal import ANONYMOUS, Principal
 from icwsgw.ic.request_id import IC_REQUEST_SEPARATOR, request_id
 from icwsgw.ic.signatures import verify_delegations, verify_signature
+from icwsgw.ic.verifier import Verifier
 
 SECOND_NS: Final = 1_000_000_000
 MAX_INGRESS_TTL_NS: Final = 330 * SECOND_NS
@@ -27,6 +28,10 @@ MAX_PATHS: Final = 1000
 MAX_LABELS: Final = 127
 
 _REQUEST_TYPES: Final = ("call", "query", "read_state")
+_COMMON: Final = ("request_type", "sender", "ingress_expiry", "nonce")
+_METHOD: Final = (*_COMMON, "canister_id", "method_name", "arg", "sender_info")
+_HASHED: Final = {"call": _METHOD, "query": _METHOD, "read_state": (*_COMMON, "paths")}
+"""The fields that a replica knows, by request type."""
 
 
 class Signer(Protocol):
@@ -147,12 +152,15 @@ def anonymous_request(content: dict[str, Any]) -> SignedRequest:
     return SignedRequest(cbor.dumps_tagged({"content": content}), request_id(content), content["ingress_expiry"])
 
 
-def verify_envelope(body: bytes, now_ns: int, *, max_ttl_ns: int = MAX_INGRESS_TTL_NS) -> VerifiedRequest:
+def verify_envelope(
+    body: bytes, now_ns: int, *, max_ttl_ns: int = MAX_INGRESS_TTL_NS, verifier: Verifier | None = None
+) -> VerifiedRequest:
     """Check an envelope as a replica does.
 
     :param body: CBOR of the envelope, with or without its tag
     :param now_ns: the replica's time, ns since 1970
     :param max_ttl_ns: how far ahead the expiry may lie
+    :param verifier: verifies signatures of all kinds, and ``sender_info``; None: Ed25519 and ECDSA only
     :raises FormatError: not an envelope
     :raises SignatureInvalid: wrong signature, delegation, sender or expiry
     """
@@ -168,7 +176,10 @@ def verify_envelope(body: bytes, now_ns: int, *, max_ttl_ns: int = MAX_INGRESS_T
     # An anonymous query or read_state tells nobody anything new, however old it is.
     if kind == "call" or not sender.is_anonymous:
         _check_expiry(content["ingress_expiry"], now_ns, max_ttl_ns)
-    identifier = request_id(content)
+    identifier = request_id({name: content[name] for name in _HASHED[kind] if name in content})
+    sender_info = cbor.optional(content, "sender_info")
+    if verifier is not None and sender_info is not None and kind != "read_state":
+        verifier.verify_sender_info(sender_info, public_key if isinstance(public_key, bytes) else None)
     if sender.is_anonymous:
         if public_key is not None or signature is not None or delegations is not None:
             raise SignatureInvalid("the anonymous sender with a key or a signature")
@@ -179,12 +190,13 @@ def verify_envelope(body: bytes, now_ns: int, *, max_ttl_ns: int = MAX_INGRESS_T
         raise SignatureInvalid("the sender is not the principal of sender_pubkey")
     if delegations is not None and not isinstance(delegations, list):
         raise FormatError("sender_delegation is not a list")
-    chain = verify_delegations(public_key, delegations or (), now_ns)
+    verify = verify_signature if verifier is None else verifier
+    chain = verify_delegations(public_key, delegations or (), now_ns, verify)
     if chain.queries_only and kind == "call":
         raise SignatureInvalid("a delegation that allows queries only")
     if chain.targets is not None and kind != "read_state" and content["canister_id"] not in chain.targets:
         raise SignatureInvalid("the canister is not among the delegation's targets")
-    verify_signature(chain.public_key, IC_REQUEST_SEPARATOR + identifier, signature)
+    verify(chain.public_key, IC_REQUEST_SEPARATOR + identifier, signature)
     return VerifiedRequest(content, sender, identifier, chain.targets)
 
 

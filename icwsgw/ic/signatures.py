@@ -1,7 +1,7 @@
 """Signatures of senders: Ed25519, ECDSA on P-256 and on secp256k1, and delegation chains.
 
 Public keys come as DER SubjectPublicKeyInfo; ECDSA signatures are the 64 bytes ``r . s`` over SHA-256 (IC interface
-specification, section "Signatures"). WebAuthn and canister signatures are not verified here: the replica does that.
+specification, section "Signatures"). WebAuthn and canister signatures are for :mod:`icwsgw.ic.verifier`.
 
 A delegation chain goes from ``sender_pubkey`` (whose principal is the sender) to the session key that signs the
 request; each link is signed by the key before it over ``"\\x1Aic-request-auth-delegation" . hash(delegation)``
@@ -10,7 +10,7 @@ request; each link is signed by the key before it over ``"\\x1Aic-request-auth-d
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -38,6 +38,10 @@ _ECDSA_DER_PREFIXES: Final = (
     bytes.fromhex("3056301006072a8648ce3d020106052b8104000a034200") + b"\x04",
 )
 """What a P-256 and a secp256k1 key begin with as agents write them (RFC 5480); 64 bytes of the point follow."""
+
+
+#: Fields of a delegation; others are no part of what is signed.
+_HASHED: Final[tuple[str, ...]] = ("pubkey", "expiration", "targets", "permissions")
 
 
 class Chain(NamedTuple):
@@ -113,12 +117,18 @@ def verify_link(der_public_key: bytes, delegation_hash: bytes, signature: bytes)
     verify_signature(der_public_key, IC_REQUEST_AUTH_DELEGATION_SEPARATOR + delegation_hash, signature)
 
 
-def verify_delegations(sender_public_key: bytes, delegations: Sequence[Any], now_ns: int) -> Chain:
+def verify_delegations(
+    sender_public_key: bytes,
+    delegations: Sequence[Any],
+    now_ns: int,
+    verify: Callable[[bytes, bytes, bytes], None] = verify_signature,
+) -> Chain:
     """Verify a chain of delegations that begins at the sender's key.
 
     :param sender_public_key: DER
     :param delegations: decoded ``sender_delegation``: maps of ``delegation`` and ``signature``; empty: no delegation
     :param now_ns: time in ns since 1970
+    :param verify: verifies a signature, with a key in DER, over a message
     :returns: the key that has to have signed the request, and what it may do
     :raises FormatError: not delegations
     :raises SignatureInvalid: a wrong signature, an expired link, a cycle, or too many links
@@ -131,7 +141,8 @@ def verify_delegations(sender_public_key: bytes, delegations: Sequence[Any], now
     queries_only = False
     for signed in delegations:
         delegation, signature = _signed_delegation(signed)
-        verify_signature(key, IC_REQUEST_AUTH_DELEGATION_SEPARATOR + request_id(delegation), signature)
+        known = {name: delegation[name] for name in _HASHED if name in delegation}
+        verify(key, IC_REQUEST_AUTH_DELEGATION_SEPARATOR + request_id(known), signature)
         if delegation["expiration"] < now_ns:
             raise SignatureInvalid("a delegation has expired")
         own = optional(delegation, "targets")

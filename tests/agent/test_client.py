@@ -442,7 +442,7 @@ def test_read_state():
     rig = Rig()
     certificate = result_of(rig.agent.read_state(ECHO_ID, [[b"time"]], timeout=5))
     assert certificate.time_ns == rig.net.now_ns()
-    path = (b"canister", ECHO_ID.raw, b"certified_data")
+    path = (b"canister", ECHO_ID.raw, b"module_hash")
     certificate = result_of(rig.agent.read_state(ECHO_ID, [path], timeout=5, identity=GATEWAY))
     assert isinstance(certificate.lookup(path), Found)
     rig.only("v2/read_state")

@@ -92,6 +92,8 @@ def test_a_call_again_while_it_is_under_way() -> None:
     again = [net.submit(request) for _ in range(8)]
     waiting = [first, *(each for each in again if pending(each))]
     at_once = [result_of(each) for each in again if not pending(each)]
+    for _, headers, _ in at_once:
+        del headers["x-request-id"]
     # The node that has it already answers at once, the other waits like the first.
     assert len(at_once) == 7
     words = b"Duplicate request. Message is already being tracked and executed."

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import pytest
 
 from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID
+from icwsgw.devnet.consensus import Pace
 from icwsgw.devnet.endpoints import MAX_BODY
 from icwsgw.devnet.topology import DELEGATIONS
 from icwsgw.errors import Rejected, SignatureInvalid
@@ -35,6 +37,11 @@ def test_the_status_names_the_root_key() -> None:
     status, _, fields = answered(net, "GET", "/api/v2/status")
     assert (status, fields["replica_health_status"]) == (200, "healthy")
     assert fields["root_key"] == net.replica.root_key_der
+    assert len(bytes.fromhex(fields["impl_hash"])) == 32
+    assert type(fields["certified_height"]) is int
+    net = Net(pace=Pace(1.0))
+    net.advance(10, 1.0)
+    assert answered(net, "GET", "/api/v2/status")[2]["certified_height"] == 10
 
 
 @pytest.mark.parametrize("delegation", DELEGATIONS)
@@ -75,8 +82,34 @@ def test_an_id_in_nobodys_range_is_refused_by_the_boundary() -> None:
     net = Net(echo_any=True)
     nobodys = Principal(b"\xff" * 8 + b"\1\1")
     status, headers, text = answered(net, "POST", f"/api/v2/canister/{nobodys}/query", b"")
-    assert (status, headers["x-ic-error-cause"]) == (400, "canister_not_found")
+    assert (status, text.split("\n")[0]) == (400, "error: canister_not_found")
     assert "not on this network" in text
+    assert "x-ic-error-cause" not in headers
+
+
+def test_headers_are_those_of_the_edge() -> None:
+    net = Net()
+    ids = []
+    for _ in range(100):
+        headers = answered(net, "GET", "/api/v2/status")[1]
+        assert set(headers) == {"Content-Type", "x-request-id"}
+        ids.append(uuid.UUID(headers["x-request-id"]))
+    assert len(set(ids)) == 100
+    assert {(each.version, each.variant) for each in ids} == {(7, uuid.RFC_4122)}
+    bare = Net(delegation="none")
+    path = f"/api/v2/canister/{ALICE.principal}/query"
+    assert answered(bare, "POST", path)[1]["x-ic-error-cause"] == "canister_not_found"
+    assert set(answered(bare, "GET", "/api/v2/status")[1]) == {"Content-Type"}
+    assert "x-request-id" in answered(Net(delegation="none", edge_headers=True), "GET", "/api/v2/status")[1]
+
+
+@pytest.mark.parametrize("kind", ["", "text/plain", "application/cbor; charset=utf-8", "application/json"])
+def test_bodies_say_that_they_are_cbor(kind: str) -> None:
+    net = Net()
+    body = net.call_request(ALICE, "ws_open", OPEN).body
+    status, _, text = result_of(net.replica.handle("POST", CALL, body, kind))
+    assert (status, text) == (400, b"Unexpected content-type, expected application/cbor.")
+    assert result_of(net.replica.handle("POST", CALL, body, "Application/CBOR"))[0] == 200
 
 
 def test_where_it_is_asked_for_any_canister_id_is_an_echo_canister() -> None:
@@ -147,7 +180,7 @@ def test_envelopes_are_checked() -> None:
     }
     for what, body in wrong.items():
         status, headers, _ = answered(net, "POST", CALL, body)
-        assert (status, bool(headers["x-ic-error-cause"])) == (400, True), what
+        assert (status, headers["Content-Type"]) == (400, "text/plain; charset=utf-8"), what
     assert net.replica.stats["http:400"] == len(wrong)
     assert net.replica.stats["invalid_envelopes"] == 4
     assert answered(net, "POST", CALL, good)[0] == 200

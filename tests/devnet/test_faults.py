@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
@@ -142,13 +143,47 @@ def test_delay(net: Net) -> None:
     assert result_of(late)[0] == 200
 
 
-def test_http(net: Net) -> None:
+def test_http() -> None:
+    net = Net(edge_headers=False)
     add(net, "http", status=429, message="slow down", retry_after=7, cause="rate_limited")
     assert result_of(net.ask(GATEWAY, "ws_get_messages", POLL)) == (
         429,
         {"Content-Type": "text/plain; charset=utf-8", "Retry-After": "7", "x-ic-error-cause": "rate_limited"},
         b"slow down",
     )
+
+
+def test_a_subnet_is_unavailable_while_the_others_answer(net: Net) -> None:
+    own = net.replica.state_of(ECHO_ID).subnet.id
+    done = net.handle("POST", "/_/faults", b'{"kind": "unavailable", "subnet": "%s"}' % own.text.encode())
+    assert result_of(done)[0] == 200
+    for version in ("v2", "v3"):
+        status, _, body = result_of(net.ask(GATEWAY, "ws_get_messages", POLL, version=version))
+        assert (status, body.split(b"\n")[0]) == (503, b"error: no_healthy_nodes")
+    assert result_of(net.submit(net.call_request(ALICE, "ws_open", OPEN)))[0] == 503
+    assert result_of(net.ask(GATEWAY, "ws_get_messages", POLL, CHAT_ID))[0] == 200
+    assert result_of(net.handle("GET", "/api/v2/status"))[0] == 200
+    net.replica.faults.clear()
+    add(net, "unavailable", cause="replica_error", status=502, canister=CHAT_ID)
+    assert result_of(net.ask(GATEWAY, "ws_get_messages", POLL))[0] == 200
+    status, _, body = result_of(net.ask(GATEWAY, "ws_get_messages", POLL, CHAT_ID))
+    assert (status, body.split(b"\n")[0]) == (502, b"error: replica_error")
+
+
+def test_dates_are_off(net: Net) -> None:
+    add(net, "date", offset=-600, count=1)
+    status, headers, _ = result_of(net.ask(GATEWAY, "ws_get_messages", POLL))
+    assert status == 200
+    assert parsedate_to_datetime(headers["Date"]).timestamp() == net.now_ns() // 10**9 - 600
+    assert "Date" not in result_of(net.ask(GATEWAY, "ws_get_messages", POLL))[1]
+
+
+def test_answers_from_a_cache_say_so(net: Net) -> None:
+    add(net, "cached", on="status", age=90)
+    status, headers, body = result_of(net.handle("GET", "/api/v2/status"))
+    assert (status, headers["Age"], headers["Via"]) == (200, "90", "1.1 cache")
+    assert parsedate_to_datetime(headers["Date"]).timestamp() == net.now_ns() // 10**9 - 90
+    assert cbor.loads(body)["root_key"] == net.replica.root_key_der
 
 
 @pytest.mark.parametrize("code", [1, 2, 3, 4, 5])

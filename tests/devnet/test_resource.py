@@ -61,7 +61,7 @@ class ResourceTest(TestCase):
         return envelope.sign_request(ALICE, content)
 
     @inlineCallbacks
-    def ask(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json") -> Test:
+    def ask(self, method: str, path: str, body: bytes | None = None, kind: str = "application/cbor") -> Test:
         """The answer's status, its headers and its whole body."""
         answer = yield self.client.request(method, self.url + path, data=body, headers={"Content-Type": kind})
         return answer.code, answer.headers, (yield answer.content())
