@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from icwsgw.addresses import Reach, reach, tcp_port
 from icwsgw.client_limits import CLIENTS, ClientLimits
 from icwsgw.errors import ConfigError
+from icwsgw.ic.networks import AUTO, FETCH, Network, network_of
 from icwsgw.log_options import COLLECTOR, LOGS, LogOptions
 from icwsgw.observe.collector import exports_anything, trace_level
 from icwsgw.options import (
@@ -29,6 +29,7 @@ from icwsgw.options import (
     FLAG,
     OPTIONAL_ADDRESS,
     ORIGINS,
+    ROOT_KEY,
     URL,
     Option,
     automatic,
@@ -40,8 +41,6 @@ from icwsgw.options import (
     seconds,
     size,
 )
-
-_MAINNET = ("icp0.io", "icp-api.io")
 
 #: Requests a second on mainnet. Its boundary nodes take 300 a second from one address, 600 at once, before they ban it
 #: in their firewall (ic-boundary's bouncer).
@@ -76,9 +75,19 @@ class GatewayConfig(ClientLimits, LogOptions):
         "http://127.0.0.1:4943",
         URL,
         "ic-network-url",
-        "The IC network; https://icp0.io and https://icp-api.io mean mainnet.",
+        "The IC network; icp0.io, icp-api.io, ic0.app, icp.net and all names below them mean mainnet.",
         "Where a local replica listens.",
         group=_MAIN,
+    )
+    root_key: str = option(
+        AUTO,
+        ROOT_KEY,
+        "root-key",
+        "The network's root key: mainnet, fetch (ask the network), the key's DER in hex, or a file with it; auto: "
+        "mainnet if the URL says so, else fetch.",
+        "Whoever is in between could name a key of their own, so mainnet's is built in.",
+        group=_MAIN,
+        example="mainnet",
     )
     polling_interval: float = option(
         0.1,
@@ -228,7 +237,8 @@ class GatewayConfig(ClientLimits, LogOptions):
         automatic(count(0, 1_000_000)),
         "query-budget",
         "Requests a second to the network, of all workers: polls, clients' messages, ws_open and ws_close have a share "
-        f"each; 0 for no bound; auto: {MAINNET_BUDGET} on mainnet.",
+        f"each; 0 for no bound; auto: {MAINNET_BUDGET} on mainnet and on public networks that are asked for their root "
+        "key.",
         "Beyond 300 requests a second boundary nodes ban an address, and all gateways behind it, for minutes.",
         group=_PROTOCOL,
         example="100",
@@ -422,15 +432,20 @@ class GatewayConfig(ClientLimits, LogOptions):
         _check(self)
 
     @property
+    def network(self) -> Network:
+        """The network, with its root key if that is known."""
+        return network_of(self.ic_network_url, self.root_key)
+
+    @property
     def is_mainnet(self) -> bool:
-        """Whether the network is the IC itself: root key built in, signatures checked."""
-        return _is_mainnet(self.ic_network_url)
+        """Whether the network is the IC itself, by its root key: signatures are checked, queries budgeted."""
+        return self.network.mainnet
 
     @property
     def queries_per_second(self) -> int | None:
         """The budget of requests to the network; None for no bound."""
         if self.query_budget is None:
-            return MAINNET_BUDGET if self.is_mainnet else None
+            return MAINNET_BUDGET if self.network.may_be_mainnet else None
         return self.query_budget or None
 
     @property
@@ -456,12 +471,6 @@ OPTIONS: tuple[Option, ...] = tuple(sorted(options_of(GatewayConfig), key=lambda
 BY_NAME: dict[str, Option] = {entry.name: entry for entry in OPTIONS}
 
 
-def _is_mainnet(url: str) -> bool:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    return parts.scheme == "https" and any(host == name or host.endswith("." + name) for name in _MAINNET)
-
-
 def _check(config: GatewayConfig) -> None:
     """Refuse values that contradict each other."""
     if not config.gateway_addresses:
@@ -475,15 +484,15 @@ def _check(config: GatewayConfig) -> None:
             f"--admin-endpoint {config.admin_endpoint}: other machines may reach it, so it needs --admin-token-file; "
             "or use a unix socket, or interface=127.0.0.1"
         )
+    if config.devnet and config.root_key not in (AUTO, FETCH):
+        raise ConfigError("--devnet has a root key of its own: leave out --root-key")
     _in_order(config, "first_message_timeout", "open_timeout")
     if config.ping_interval:
         _in_order(config, "pong_timeout", "ping_interval")
     for queue in ("relay_queue_bytes", "outbox_bytes"):
         _in_order(config, "max_message_bytes", queue)
-    listening = [*config.gateway_addresses]
-    listening += [config.prometheus_endpoint] if config.prometheus_endpoint else []
-    listening += [config.admin_endpoint] if config.admin_endpoint else []
-    listening += [config.devnet_listen] if config.devnet else []
+    others = (config.prometheus_endpoint, config.admin_endpoint, config.devnet_listen if config.devnet else None)
+    listening = [*config.gateway_addresses, *filter(None, others)]
     for address in listening:
         if listening.count(address) > 1 and tcp_port(address) != 0:
             raise ConfigError(f"address {address} is used twice")

@@ -19,7 +19,8 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from icwsgw import addresses, origins
-from icwsgw.errors import ConfigError
+from icwsgw.errors import ConfigError, FormatError
+from icwsgw.ic.networks import AUTO, FETCH, MAINNET, key_of
 from icwsgw.ic.principal import Principal
 
 T = TypeVar("T")
@@ -28,6 +29,8 @@ _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|m|min|h)?")
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _SIZE = re.compile(r"(\d+)\s*(?:([KMG])(?:i?B)?|B)?", re.IGNORECASE)
 _SIZE_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+#: A key in hex that is not whole is no name of a file.
+_HEX = re.compile(r"(?:0x)?[0-9a-fA-F]{64,}")
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 _NONE = frozenset({"", "none", "off"})
@@ -323,6 +326,25 @@ def _url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _root_key(text: str) -> str:
+    text = text.strip()
+    if text.lower() in (AUTO, MAINNET, FETCH):
+        return text.lower()
+    try:
+        return key_of(text.encode()).hex()
+    except FormatError as error:
+        if _HEX.fullmatch(text):
+            raise ConfigError(str(error)) from None
+    try:
+        return key_of(Path(text).read_bytes()).hex()
+    except OSError as error:
+        raise ConfigError(
+            f"{text!r} is not auto, mainnet, fetch, a key in hex, or a file that can be read: {error.strerror}"
+        ) from None
+    except FormatError as error:
+        raise ConfigError(f"{text}: {error}") from None
+
+
 def _principal(text: str) -> str:
     try:
         return Principal.from_text(text).text
@@ -360,6 +382,7 @@ FILE = Kind("path", _file, _show_optional, example="/etc/icws/tls/fullchain.pem"
 DIRECTORY = Kind("path", _directory, example="/var/lib/icws")
 ADDRESS = Kind("address", addresses.normalise, example="127.0.0.1:8081")
 OPTIONAL_ADDRESS = Kind("address", _optional_address, _show_optional, example="127.0.0.1:9090")
+ROOT_KEY = Kind("auto | mainnet | fetch | hex | path", _root_key, example="mainnet")
 URL = Kind("URL", _url, example="https://icp-api.io")
 ADDRESSES = each(addresses.normalise, "addresses", "0.0.0.0:8080")
 ORIGINS = each(origins.canonical, "origins", "https://app.example.com")

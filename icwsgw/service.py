@@ -29,6 +29,7 @@ from icwsgw.admin.resource import Admin, AdminSite
 from icwsgw.admin.site import ApiSite
 from icwsgw.admin.status import Status
 from icwsgw.agent.client import IcAgent
+from icwsgw.agent.local import LocalNetworks
 from icwsgw.agent.reach import Reach
 from icwsgw.agent.transport import Transport
 from icwsgw.agent.tunnel import Proxy, proxy_for
@@ -146,9 +147,10 @@ class GatewayService(MultiService):
             self.transport,
             url,
             now_ns=time.time_ns,
+            root_key=config.network.root_key,
             verify_query_signatures=_VERIFY[config.verify_queries],
         )
-        self.reach = Reach(reactor, self.agent, url)
+        self.reach = Reach(reactor, self.agent, url, LocalNetworks(self.transport, url).look)
 
     def _make_context(self) -> Context:
         config = self._config
@@ -226,6 +228,7 @@ class GatewayService(MultiService):
         metrics.log_lines_dropped.set_function(
             lambda: {"repeated": self.gateway.context.repeats.left_out, **lines_lost()}
         )
+        self.health.add_concern(lambda: None if agent.mainnet else self._config.network.concern)
         self.health.add_concern(readable.concern)
         self.health.add_concern(self._order_concern)
         self.health.add("network", self.reach.network)

@@ -124,7 +124,7 @@ class Options(usage.Options):
             from icwsgw.checks import check_files
 
             check_files(self.config)
-            for doubt in doubts(os.environ):
+            for doubt in _doubts(self.config):
                 print(one_line(doubt), file=sys.stderr)
         if self["print-principal"]:
             from icwsgw.checks import principals
@@ -158,6 +158,12 @@ for _entry in OPTIONS:
         setattr(Options, "opt_" + _entry.name.replace("-", "_"), _gather(_entry))
 
 
+def _doubts(config: GatewayConfig) -> list[str]:
+    """What the operator may not have meant, each in a sentence."""
+    concern = config.network.concern
+    return [*doubts(os.environ), *([concern] if concern else [])]
+
+
 def makeService(options: Options) -> MultiService:  # noqa: N802
     """Make the gateway's service, with its log, for twistd."""
     from twisted.internet import reactor
@@ -178,7 +184,7 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
     except OSError as error:
         raise ConfigError(f"cannot write the log {error.filename}: {error.strerror}") from None
     recent = Recent().listen()
-    for doubt in doubts(os.environ):
+    for doubt in _doubts(config):
         log.warn(doubt)
     if config.exports_traces:
         load_tracing()

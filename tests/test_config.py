@@ -8,6 +8,8 @@ import pytest
 
 from icwsgw.config import BY_NAME, GROUPS, MAINNET_BUDGET, OPTIONS, GatewayConfig
 from icwsgw.errors import ConfigError
+from icwsgw.ic.bls import MAINNET_ROOT_KEY_DER
+from tests.support.certificates import ROOT_KEY_DER
 from tests.test_layering import PACKAGE
 
 DEFAULTS: dict[str, Any] = {
@@ -90,7 +92,9 @@ def test_what_does_not_contradict() -> None:
         ("https://icp0.io", True),
         ("https://icp-api.io", True),
         ("https://some.icp0.io", True),
-        ("http://icp0.io", False),
+        ("http://icp0.io", True),
+        ("https://ic0.app", True),
+        ("https://icp.net", True),
         ("https://icp0.io.example", False),
         ("https://noticp0.io", False),
         ("http://127.0.0.1:4943", False),
@@ -105,7 +109,21 @@ def test_queries_are_budgeted_where_boundary_nodes_ban() -> None:
     assert mainnet.queries_per_second == MAINNET_BUDGET
     assert replace(mainnet, query_budget=0).queries_per_second is None
     assert GatewayConfig().queries_per_second is None
+    # it follows the key, not the name; what may turn out to be mainnet is treated as such
+    public = GatewayConfig(ic_network_url="https://bn.example")
+    assert public.queries_per_second == replace(public, root_key="mainnet").queries_per_second == MAINNET_BUDGET
+    assert replace(public, root_key=ROOT_KEY_DER.hex()).queries_per_second is None
+    assert replace(mainnet, root_key=ROOT_KEY_DER.hex()).queries_per_second is None
     assert GatewayConfig(query_budget=5).queries_per_second == 5
+
+
+def test_the_root_key() -> None:
+    config = GatewayConfig(ic_network_url="https://bn.example", root_key="mainnet")
+    assert config.is_mainnet
+    assert config.network.root_key == MAINNET_ROOT_KEY_DER
+    assert GatewayConfig().network.root_key is None
+    with pytest.raises(ConfigError, match="--devnet has a root key of its own"):
+        GatewayConfig(devnet=True, root_key="mainnet")
 
 
 def test_every_option_is_used_somewhere() -> None:

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +7,7 @@ import pytest
 from icwsgw import options
 from icwsgw.errors import ConfigError
 from icwsgw.options import Kind, Option
+from tests.support.certificates import ROOT_KEY_DER
 
 
 def make(kind: Kind, default: Any = None) -> Option:
@@ -150,3 +152,34 @@ def test_bounds_as_people_read_them(kind: Kind, bounds: str) -> None:
     assert kind.bounds == bounds
     with pytest.raises(ConfigError, match=f"is outside {bounds}"):
         kind.parse("9999999999")
+
+
+def test_a_root_key_is_a_word_hex_or_a_file(tmp_path: Path) -> None:
+    key = ROOT_KEY_DER.hex()
+    for word in ("auto", "mainnet", "fetch"):
+        assert options.ROOT_KEY.parse(f" {word.upper()} ") == word
+    assert options.ROOT_KEY.parse("0x" + key.upper()) == key
+    for name, data in (("der", ROOT_KEY_DER), ("hex", key.encode() + b"\n")):
+        file = tmp_path / name
+        file.write_bytes(data)
+        assert options.ROOT_KEY.parse(str(file)) == key
+        # workers and --print-config have the key, not the file
+        assert options.ROOT_KEY.parse(options.ROOT_KEY.show(key)) == key
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "/nonexistent/key",
+            "'/nonexistent/key' is not auto, mainnet, fetch, a key in hex, or a file that can be read",
+        ),
+        ("", "'' is not auto"),
+        ("ab" * 133, "root key: not the DER of a BLS12-381 public key"),
+        ("ab" * 60, "root key: not the DER of a BLS12-381 public key"),
+        (__file__, "root key: not the DER"),
+    ],
+)
+def test_what_is_no_root_key(text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        options.ROOT_KEY.parse(text)

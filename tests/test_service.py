@@ -115,6 +115,14 @@ class Service(TestCase):
         response = await treq.get(f"http://127.0.0.1:{port}{path}", persistent=False)
         return response.code, await response.text()
 
+    def test_a_fetched_root_key_of_a_public_network_is_a_concern(self) -> None:
+        service = self.make(ic_network_url="https://bn.example")
+        (concern,) = service.status.document()["concerns"]
+        self.assertIn("the root key of https://bn.example is taken from that network itself", concern)
+        known = self.make(ic_network_url="https://bn.example", root_key="mainnet")
+        self.assertEqual(known.status.document()["concerns"], [])
+        self.assertTrue(known.agent.verify_query_signatures)
+
     def test_it_serves_and_stops(self) -> Deferred[None]:
         async def scenario() -> None:
             service = self.make()

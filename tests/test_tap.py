@@ -264,6 +264,25 @@ def test_check_config_tells_of_variables_that_look_misspelt(
     assert said == "twistd icws: ICWS_WORKRES in the environment is not an option; did you mean ICWS_WORKERS?\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--ic-network-url=https://bn.example"], True),
+        (["--ic-network-url=https://icp0.io", "--root-key=fetch"], True),
+        (["--ic-network-url=https://bn.example", "--root-key=mainnet"], False),
+        (["--ic-network-url=https://icp0.io"], False),
+        ([], False),
+    ],
+)
+def test_check_config_tells_of_a_root_key_that_comes_off_the_wire(
+    capsys: pytest.CaptureFixture[str], words: list[str], said: bool
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse("--check-config", *words)
+    assert caught.value.code == 0
+    assert ("say --root-key" in capsys.readouterr().err) is said
+
+
 class _Warnings:
     def __init__(self, heard: list[str]) -> None:
         self._heard = heard

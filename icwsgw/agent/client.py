@@ -41,7 +41,6 @@ from icwsgw.ic.principal import ANONYMOUS, Principal
 from icwsgw.ic.query_signature import UnknownNode, verify_query_response
 from icwsgw.observe.logs import get_logger
 
-MAINNET_HOSTS = ("icp0.io", "icp-api.io")
 MAX_STATUS = 64 * 1024
 READ_STATE_SECONDS = 240.0
 TIME_TIMEOUT = 5.0
@@ -63,10 +62,9 @@ class IcAgent:
     :param now_ns: the wall clock, ns since 1970
     :param rng: random numbers in [0, 1), for jitter
     :param random_bytes: for the nonces of updates
-    :param root_key: the network's root key in DER if it is known; mainnet's is built in
-    :param verify_query_signatures: check node signatures on queries; None: on mainnet only
+    :param root_key: the network's root key in DER; None: the network is asked for it
+    :param verify_query_signatures: check node signatures on queries; None: where the root key is mainnet's
     :raises ValueError: not a URL
-    :ivar mainnet: whether this is mainnet
     :ivar witness: hears what time the network has
     :ivar delegations: those of subnets that verified
     :ivar readable: makes certificates readable for all clients
@@ -89,10 +87,7 @@ class IcAgent:
         self.rng = rng
         self.random_bytes = random_bytes
         base = Url.parse(network_url)
-        self.mainnet = is_mainnet(base)
-        if root_key is None and self.mainnet:
-            root_key = bls.MAINNET_ROOT_KEY_DER
-        self.verify_query_signatures = self.mainnet if verify_query_signatures is None else verify_query_signatures
+        self._verify_queries = verify_query_signatures
         self._transport = transport
         self._routes = Routes(base)
         self._trust = Trust(reactor, rng, self.status, root_key)
@@ -106,6 +101,16 @@ class IcAgent:
     def ready(self) -> bool:
         """Whether there is a root key to trust."""
         return self._trust.root_key is not None
+
+    @property
+    def mainnet(self) -> bool:
+        """Whether the network has mainnet's root key, wherever that comes from."""
+        return self._trust.root_key == bls.MAINNET_ROOT_KEY_DER
+
+    @property
+    def verify_query_signatures(self) -> bool:
+        """Whether nodes' signatures on queries are checked."""
+        return self.mainnet if self._verify_queries is None else self._verify_queries
 
     @property
     def root_key(self) -> bytes | None:
@@ -436,11 +441,6 @@ class IcAgent:
         key, cache = self._trust.require(), self._trust.delegations
         verified = verify_certificate(certificate, root_key_der=key, canister_id=canister, now_ns=None, cache=cache)
         return verified.time_ns
-
-
-def is_mainnet(url: Url) -> bool:
-    """Say whether a URL leads to mainnet: icp0.io, icp-api.io and what is below them."""
-    return any(url.host == host or url.host.endswith("." + host) for host in MAINNET_HOSTS)
 
 
 def _report(change: Change) -> None:

@@ -11,6 +11,7 @@ that is wrong by more than :data:`MAX_SKEW` seconds has to be set.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -62,9 +63,16 @@ class Reach:
     """Looks whether the network answers.
 
     :param url: of the network, for people
+    :param elsewhere: looks for other networks, and says in a sentence what there is; None: nothing is looked for
     """
 
-    def __init__(self, clock: Clock, agent: Agent, url: str) -> None:
+    def __init__(
+        self, clock: Clock, agent: Agent, url: str, elsewhere: Callable[[], Deferred[str]] | None = None
+    ) -> None:
+        self._elsewhere = elsewhere
+        self._others = ""
+        self._looking: Deferred[Any] | None = None
+        self._next_look = clock.seconds()
         self._clock = clock
         self._agent = agent
         self._url = url
@@ -84,14 +92,16 @@ class Reach:
             self._timer.cancel()
             self._timer = None
         asking, self._asking = self._asking, None
-        if asking is not None:
-            asking.cancel()
+        looking, self._looking = self._looking, None
+        for each in (asking, looking):
+            if each is not None:
+                each.cancel()
 
     def network(self) -> str | None:
         """Why the network cannot be used, in plain words, or None."""
         agent = self._agent
         why = self._failure or agent.last_failure
-        because = f": {why}" if why else ""
+        because = (f": {why}" if why else "") + (f"; {self._others}" if self._others else "")
         if agent.heard is None:
             return f"{self._url} has not been reached{because}"
         silent = self._clock.seconds() - agent.heard
@@ -124,11 +134,28 @@ class Reach:
         if quiet and self._agent.ready and self._asking is None:
             asking = self._asking = self._agent.status(timeout=STATUS_TIMEOUT)
             asking.addCallbacks(self._answered, self._failed)
+        if self.network() is None:
+            self._others = ""
+        elif self._elsewhere is not None and (heard is not None or self._failure or self._agent.last_failure):
+            self._look_elsewhere(self._elsewhere)
         if heard is not None or self._failure or self._agent.last_failure:
             # at the start the first answer is still on its way
             self._report("network", self.network(), "the network answers again")
         self._report("clock", self.clock(), "this machine's clock is right again")
         self._report("dates", self._dispute(), "this machine's clock and the network's Date headers are reconciled")
+
+    def _look_elsewhere(self, elsewhere: Callable[[], Deferred[str]]) -> None:
+        now = self._clock.seconds()
+        if self._looking is None and now >= self._next_look:
+            self._next_look = now + PATIENCE
+            looking = self._looking = elsewhere()
+            looking.addCallbacks(self._looked, lambda _: None)
+
+    def _looked(self, others: str) -> None:
+        self._looking = None
+        if others and others != self._others:
+            _log.info("the network does not answer", url=self._url, others=others)
+        self._others = others
 
     def _answered(self, _: object) -> None:
         self._asking = None

@@ -58,6 +58,14 @@ def der_unwrap(der: bytes) -> bytes:
     return der[len(_DER_PREFIX) :]
 
 
+def check_public_key(public_key: bytes) -> None:
+    """Check that 96 bytes are a public key.
+
+    :raises ValueError: they are not
+    """
+    _key_point(public_key)
+
+
 @lru_cache(maxsize=64)
 def _key_point(public_key: bytes) -> Any:
     """Return the point of a key; the few keys a gateway meets are decoded once (0.1 ms).

@@ -14,10 +14,9 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import TestCase
 
-from icwsgw.agent.client import IcAgent, is_mainnet
+from icwsgw.agent.client import IcAgent
 from icwsgw.agent.outcome import OutcomeKind
 from icwsgw.agent.transport import Transport
-from icwsgw.agent.url import Url
 from icwsgw.agent.versions import LOOK_AGAIN, SPAN
 from icwsgw.devnet.canisters import ECHO_ID
 from icwsgw.devnet.replica import Replica
@@ -57,6 +56,11 @@ def logged() -> Iterator[list[str]]:
         yield lines
     finally:
         globalLogPublisher.removeObserver(hear)
+
+
+def mainnet_status(method: str, path: str, body: bytes) -> Any:
+    assert path == "/api/v2/status"
+    return (200, {}, cbor.dumps({"root_key": bls.MAINNET_ROOT_KEY_DER}))
 
 
 class Rig:
@@ -114,20 +118,21 @@ class Rig:
         return [path.replace(ECHO_ID.text, "C") for _, path, _ in self.transport.requests]
 
 
-def test_mainnet_by_host():
-    for url in ("https://icp0.io", "https://icp-api.io/", "https://abc.icp0.io", "http://ICP0.IO"):
-        assert is_mainnet(Url.parse(url))
-    for url in ("http://127.0.0.1:4943", "https://icp0.io.example", "https://noticp0.io", "http://localhost"):
-        assert not is_mainnet(Url.parse(url))
-
-
-def test_mainnet_has_its_key_and_checks_signatures():
-    agent = IcAgent(Clock(), MemoryTransport(Clock(), Net().handle), "https://icp-api.io", now_ns=lambda: 0)
+@pytest.mark.parametrize("url", ["https://icp-api.io", "https://bn.example"])
+def test_what_goes_by_the_root_key_follows_it_whatever_the_name(url):
+    key = bls.MAINNET_ROOT_KEY_DER
+    agent = IcAgent(Clock(), MemoryTransport(Clock(), Net().handle), url, now_ns=lambda: 0, root_key=key)
     assert agent.ready
     assert agent.root_key == bls.MAINNET_ROOT_KEY_DER
     assert agent.mainnet
     assert agent.verify_query_signatures
     assert not Rig().agent.verify_query_signatures
+    # a key that was fetched is mainnet's if it is that
+    agent = IcAgent(Clock(), MemoryTransport(Clock(), mainnet_status), url, now_ns=lambda: 0)
+    assert not agent.mainnet
+    agent.start()
+    assert agent.mainnet
+    assert agent.verify_query_signatures
 
 
 def test_a_wrong_url():

@@ -13,7 +13,7 @@ from icwsgw.agent.reach import MAX_SKEW, PATIENCE, PERIOD, QUIET, Reach
 from icwsgw.core.network_time import WITNESSES, Kind
 from icwsgw.devnet.canisters import ECHO_ID
 from icwsgw.errors import ConnectFailed
-from tests.agent.test_client import Rig
+from tests.agent.test_client import Rig, logged
 from tests.support.devnet import result_of
 
 URL = "http://127.0.0.1:4943"
@@ -34,8 +34,13 @@ class World(Rig):
             return maybeDeferred(replica, method, path, body).addCallback(self._dated)
 
         self.handler = handler
-        self.reach = Reach(self.clock, self.agent, URL)
+        self.looks: list[Deferred[str]] = []
+        self.reach = Reach(self.clock, self.agent, URL, self.look)
         self._replicas = set(self.clock.getDelayedCalls())
+
+    def look(self) -> Deferred[str]:
+        self.looks.append(Deferred())
+        return self.looks[-1]
 
     def timers(self) -> list[Any]:
         """Those that are not the replica's."""
@@ -230,3 +235,40 @@ def test_stopping_while_asking() -> None:
     world.reach.stop()
     assert world.reach.network() == f"{URL} has not been reached"
     assert world.timers() == []
+
+
+def test_where_nothing_answers_other_networks_are_looked_for_and_named() -> None:
+    world = World()
+    world.up = False
+    world.agent.start()
+    world.reach.start()
+    world.run(3 * PERIOD)
+    assert len(world.looks) == 1
+    with logged() as lines:
+        world.looks.pop().callback("dfx's answers")
+    assert lines == ["the network does not answer"]
+    assert str(world.reach.network()) == f"{URL} has not been reached: nobody there; dfx's answers"
+    world.run(PATIENCE)
+    assert len(world.looks) == 1, "it is looked again after a while"
+    world.looks.pop().callback("")
+    assert str(world.reach.network()) == f"{URL} has not been reached: nobody there"
+    world.run(PATIENCE + PERIOD)
+    world.looks.pop().callback("dfx's answers")
+    world.up = True
+    world.run(60)
+    assert world.reach.network() is None
+    world.up = False
+    world.run(PATIENCE + QUIET + PERIOD)
+    assert "dfx's answers" not in str(world.reach.network())
+    world.run(PATIENCE)
+    assert len(world.looks) == 1
+    world.reach.stop()
+    world.agent.stop()
+
+
+def test_a_network_that_answers_makes_nobody_look() -> None:
+    world = World()
+    world.agent.start()
+    world.reach.start()
+    world.run(120)
+    assert world.looks == []
