@@ -25,6 +25,7 @@ from icwsgw.agent.interfaces import NetworkTransport
 from icwsgw.agent.lean import LeanClient
 from icwsgw.agent.outcome import ACCEPTED, CallOutcome, call_outcome, decoded, http_error, reject_of
 from icwsgw.agent.readable import TIMEOUT, Readable
+from icwsgw.agent.root_subnet import RootSubnet
 from icwsgw.agent.routes import Change, Endpoint, Route, Routes
 from icwsgw.agent.trust import NodeKeyCache, NodeKeys, Trust
 from icwsgw.agent.update import run_update
@@ -67,6 +68,7 @@ class IcAgent:
     :raises ValueError: not a URL
     :ivar witness: hears what time the network has
     :ivar delegations: those of subnets that verified
+    :ivar root_subnet: which canisters are the root subnet's
     :ivar readable: makes certificates readable for all clients
     """
 
@@ -94,6 +96,7 @@ class IcAgent:
         self._node_keys = NodeKeyCache(reactor, self._trust, self._read_subnet)
         self.delegations = self._trust.delegations
         self.readable = Readable(reactor, now_ns, lambda: self._trust.root_key, self.delegations, self._read_delegation)
+        self.root_subnet = RootSubnet(lambda: self._trust.root_key, self._read_subnet)
         self._clients: dict[float, LeanClient] = {}
         self.witness = TimeWitness(reactor, lambda: self.now_ns(), self._read_time)
 

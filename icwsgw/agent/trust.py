@@ -18,8 +18,8 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.python.failure import Failure
 
 from icwsgw.clock import Clock, Timer
-from icwsgw.errors import AnswerMalformed, NotReady
-from icwsgw.ic.certificate import Certificate, DelegationCache, node_keys, subnet_of
+from icwsgw.errors import AnswerMalformed, CertificateInvalid, NotReady
+from icwsgw.ic.certificate import Certificate, DelegationCache, node_keys, root_ranges_cover, subnet_of
 from icwsgw.ic.principal import Principal
 
 NODE_KEYS_AGE = 300.0
@@ -231,7 +231,10 @@ class NodeKeyCache:
         return None if subnet_id is None else self._subnets.get(subnet_id)
 
     def _got(self, certificate: Certificate, canister: Principal) -> NodeKeys:
-        subnet_id = subnet_of(certificate, self._trust.require())
+        root_key = self._trust.require()
+        if certificate.delegation is None and root_ranges_cover(certificate, root_key, canister) is None:
+            raise CertificateInvalid("the root subnet does not show its canister ranges")
+        subnet_id = subnet_of(certificate, root_key)
         keys = node_keys(certificate, subnet_id)
         if len(self._subnet_of) >= _MAX_CANISTERS:
             self._subnet_of.clear()

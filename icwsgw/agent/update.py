@@ -70,7 +70,8 @@ async def run_update(
     request = sign_request(identity, content)
     encoded = await _submit(agent, canister, request, deadline)
     if encoded is not None:
-        end = _end_of(agent.verified(encoded, canister), request)
+        certificate = await agent.root_subnet.check(agent.verified(encoded, canister), canister)
+        end = _end_of(certificate, request)
         if end is not None:
             return end
     paths = [[b"request_status", request.request_id]]
@@ -79,9 +80,8 @@ async def run_update(
         await deadline.pause(deadline.left(pause))
         pause = min(pause * POLL_GROWTH, MAX_POLL_PAUSE)
         try:
-            certificate = await agent.read_state(
-                canister, paths, timeout=deadline.left(READ_TIMEOUT), identity=identity
-            )
+            read = agent.read_state(canister, paths, timeout=deadline.left(READ_TIMEOUT), identity=identity)
+            certificate = await agent.root_subnet.check(await read, canister)
         except (TransportError, HttpError) as error:
             if not error.retryable:
                 raise

@@ -49,8 +49,8 @@ class Incoming:
         :returns: False if it has to be asked for again, since it is not known yet which certificate that is
         :raises CertificateInvalid: it does not hold
         """
-        if self._verifier is not None:
-            self._verifier.check(batch)
+        if self._verifier is not None and not self._verifier.check(batch, self._again):
+            return False
         if self._readable is None:
             return True
         if batch.cert != self._given:

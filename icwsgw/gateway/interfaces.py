@@ -63,12 +63,26 @@ class Client(Protocol):
         """Read again."""
 
 
+class RootSubnet(Protocol):
+    """See :class:`icwsgw.agent.root_subnet.RootSubnet`."""
+
+    def holds(self, canister: Principal) -> bool | None:
+        """Whether a canister is the root subnet's, or None if that is not known."""
+
+    def ask(self, canister: Principal) -> Deferred[bool]:
+        """Find it out."""
+
+
 class Network(Protocol):
     """The Internet Computer, as :class:`icwsgw.agent.client.IcAgent` gives it."""
 
     @property
     def time(self) -> NetworkTime:
         """What time the network has."""
+
+    @property
+    def root_subnet(self) -> RootSubnet:
+        """Which canisters are the root subnet's."""
 
     @property
     def ready(self) -> bool:

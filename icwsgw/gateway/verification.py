@@ -6,11 +6,18 @@ of step, at the price of a BLS pairing for each new certificate (facts 1.9).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from twisted.python.failure import Failure
+
 from icwsgw.errors import CertificateInvalid
 from icwsgw.gateway.interfaces import Context
 from icwsgw.ic.certificate import Certificate, check_age, check_messages, verify_certificate
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.ws import Batch
+from icwsgw.observe.logs import get_logger
+
+_log = get_logger("poller")
 
 
 class BatchVerifier:
@@ -24,9 +31,12 @@ class BatchVerifier:
         self._raw: bytes | None = None
         self._certificate: Certificate | None = None
 
-    def check(self, batch: Batch) -> None:
+    def check(self, batch: Batch, again: Callable[[], None]) -> bool:
         """Check certificate, tree and contents.
 
+        :param again: called when asking for the batch again is worth it, if it cannot be judged yet
+        :returns: False if it cannot: it is not known yet whether the canister is the root subnet's, whose certificate
+            it has
         :raises CertificateInvalid: the batch does not hold, or there is no root key yet to check it by
         """
         try:
@@ -34,6 +44,23 @@ class BatchVerifier:
         except CertificateInvalid:
             self._context.network.doubt_root_key()
             raise
+        if self._certificate is None or self._certificate.delegation is not None:
+            return True
+        return self._is_root_s(again)
+
+    def _is_root_s(self, again: Callable[[], None]) -> bool:
+        root_subnet = self._context.network.root_subnet
+        holds = root_subnet.holds(self._canister)
+        if holds is None:
+            root_subnet.ask(self._canister).addCallbacks(lambda _: again(), self._unknown)
+            return False
+        if not holds:
+            raise CertificateInvalid(f"a certificate of the root subnet, whose canister {self._canister} is not")
+        return True
+
+    def _unknown(self, reason: Failure) -> None:
+        # the next poll asks again
+        _log.debug("it is not known whose a canister is", error=reason.value, canister=self._canister.text)
 
     def _check(self, batch: Batch) -> None:
         if batch.cert != self._raw or self._certificate is None:

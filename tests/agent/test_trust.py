@@ -9,10 +9,11 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from icwsgw.agent.trust import DOUBT_INTERVAL, LAST_PAUSE, NODE_KEYS_AGE, NODE_KEYS_REFETCH, NodeKeyCache, Trust
-from icwsgw.errors import ConnectFailed, NotReady
-from icwsgw.ic import hashtree
+from icwsgw.errors import CertificateInvalid, ConnectFailed, NotReady
+from icwsgw.ic import cbor, hashtree
 from icwsgw.ic.certificate import Certificate, Delegation
 from icwsgw.ic.principal import Principal
+from tests.support.certificates import ROOT_KEY_DER
 from tests.support.devnet import pending, result_of
 
 KEY = b"k" * 133
@@ -212,3 +213,22 @@ def test_a_key_that_was_given_is_not_doubted(status, clock):
     clock.advance(DOUBT_INTERVAL)
     trust.doubt()
     assert status.asked == []
+
+
+@pytest.mark.parametrize("ranges", [False, True])
+def test_node_keys_of_the_root_subnet_need_its_canister_ranges(ranges):
+    clock = Clock()
+    root = Principal.self_authenticating(ROOT_KEY_DER)
+    subnet = {b"node": {b"n": {b"public_key": b"k"}}}
+    if ranges:
+        subnet[b"canister_ranges"] = cbor.dumps([[CANISTER.raw, CANISTER.raw]])
+    read = Certificate(hashtree.from_mapping({b"subnet": {root.raw: subnet}}), b"s" * 48)
+    asked: Deferred[Certificate] = Deferred()
+    keys = NodeKeyCache(clock, Trust(clock, lambda: 0.5, Status(clock), ROOT_KEY_DER), lambda _: asked)
+    fetching = keys.fetch(CANISTER)
+    asked.callback(read)
+    if ranges:
+        assert result_of(fetching) == {b"n": b"k"}
+    else:
+        with pytest.raises(CertificateInvalid, match="does not show its canister ranges"):
+            result_of(fetching)

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
+from icwsgw.agent import root_subnet
+from icwsgw.agent.root_subnet import RootSubnet
 from icwsgw.devnet.canisters import ECHO_ID
 from icwsgw.errors import (
     AnswerMalformed,
@@ -186,3 +188,22 @@ def test_cancelled():
     with pytest.raises(CancelledError):
         result_of(d)
     assert rig.clock.getDelayedCalls() == before
+
+
+def test_an_answer_of_the_root_subnet_needs_its_canister_ranges():
+    rig = Rig(net={"delegation": "none"})
+    assert ended(rig, update(rig)).startswith(b"DIDL")
+    assert ended(rig, update(rig)).startswith(b"DIDL")
+    assert [path.split("/")[-1] for path in rig.paths] == ["call", "read_state", "call"], "asked once"
+
+
+def test_an_answer_of_the_root_subnet_for_another_s_canister_is_not_believed(monkeypatch):
+    rig = Rig(net={"delegation": "none"})
+    monkeypatch.setattr(root_subnet, "root_ranges_cover", lambda *_: None)
+    monkeypatch.setattr(root_subnet.bls, "MAINNET_ROOT_KEY_DER", rig.agent.root_key)
+    with pytest.raises(CertificateInvalid, match="does not show its canister ranges"):
+        ended(rig, update(rig))
+    monkeypatch.undo()
+    monkeypatch.setattr(RootSubnet, "holds", lambda *_: False)
+    with pytest.raises(CertificateInvalid, match="whose canister"):
+        ended(rig, update(rig))

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from icwsgw.agent.root_subnet import RootSubnet
 from icwsgw.devnet.canisters import ECHO_ID
 from icwsgw.errors import CertificateInvalid
 from icwsgw.gateway import verification
 from icwsgw.gateway.verification import BatchVerifier
 from icwsgw.ic.ws import Batch
 from tests.memory.world import World
+
+
+def again() -> None:
+    raise AssertionError("not needed")
 
 
 def batch_of(world: World) -> Batch:
@@ -32,8 +37,8 @@ def test_a_true_batch_passes_and_its_certificate_is_paired_once(monkeypatch: pyt
     verify = verification.verify_certificate
     monkeypatch.setattr(verification, "verify_certificate", lambda *a, **k: pairings.append(1) or verify(*a, **k))
     verifier = BatchVerifier(world.context, ECHO_ID)
-    verifier.check(batch)
-    verifier.check(batch)
+    verifier.check(batch, again)
+    verifier.check(batch, again)
     assert len(pairings) == 1
 
 
@@ -51,7 +56,7 @@ def test_a_changed_batch_does_not_pass() -> None:
         Batch(batch.messages, batch.cert, b"", True),
     ):
         with pytest.raises(CertificateInvalid):
-            verifier.check(changed)
+            verifier.check(changed, again)
 
 
 def test_a_certificate_that_was_good_grows_old() -> None:
@@ -59,10 +64,10 @@ def test_a_certificate_that_was_good_grows_old() -> None:
     world.open(1)
     verifier = BatchVerifier(world.context, ECHO_ID)
     batch = batch_of(world)
-    verifier.check(batch)
+    verifier.check(batch, again)
     world.clock.advance(3600)
     with pytest.raises(CertificateInvalid):
-        verifier.check(batch)
+        verifier.check(batch, again)
 
 
 def test_without_a_root_key_nothing_is_believed() -> None:
@@ -71,4 +76,33 @@ def test_without_a_root_key_nothing_is_believed() -> None:
     batch = batch_of(world)
     fresh = World(start=False)
     with pytest.raises(CertificateInvalid, match="no root key"):
-        BatchVerifier(fresh.context, ECHO_ID).check(batch)
+        BatchVerifier(fresh.context, ECHO_ID).check(batch, again)
+
+
+def test_a_certificate_of_the_root_subnet_waits_until_it_is_known_whose_the_canister_is() -> None:
+    world = World(delegation="none")
+    world.open(1)
+    batch = batch_of(world)
+    verifier = BatchVerifier(world.context, ECHO_ID)
+    woken: list[int] = []
+    assert not verifier.check(batch, lambda: woken.append(1))
+    world.run(0.1)
+    assert woken == [1]
+    assert verifier.check(batch, again)
+
+
+def test_a_certificate_of_the_root_subnet_is_none_of_another_s_canister(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(delegation="none")
+    world.open(1)
+    batch = batch_of(world)
+    monkeypatch.setattr(RootSubnet, "holds", lambda *_: False)
+    with pytest.raises(CertificateInvalid, match="of the root subnet"):
+        BatchVerifier(world.context, ECHO_ID).check(batch, again)
+
+
+def test_clients_of_a_root_subnet_s_canister_are_served() -> None:
+    world = World(delegation="none", verify=True, verify_batches=True)
+    (client,) = world.open(1)
+    client.echoes(b"there and back")
+    failed = {label: count for label, count in world.metrics.queries.values.items() if count}
+    assert set(failed) <= {"ok", "empty", "abandoned"}

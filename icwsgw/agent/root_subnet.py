@@ -1,0 +1,110 @@
+"""Whether a canister is one of the root subnet's: only then may a certificate without a delegation speak for it.
+
+A certificate that the root key has signed itself verifies for any canister. Agents take it so (dfinity/agent-rs,
+``check_delegation``), but where they fetch node keys they ask that the root subnet's canister ranges, which read_state
+of ``/subnet`` shows, hold the canister (``fetch_subnet_by_canister``; interface spec, "Request: Query call"). The same
+is asked here of all that has no delegation: otherwise one node of the root subnet, and a boundary node that sends
+requests there, could answer for every canister.
+
+Networks that show no ranges (old local replicas) are believed, but not one with mainnet's root key.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
+
+from icwsgw.errors import CertificateInvalid, NotReady
+from icwsgw.ic import bls
+from icwsgw.ic.certificate import Certificate, root_ranges_cover
+from icwsgw.ic.principal import Principal
+
+#: Canisters that are remembered: clients choose them.
+MAX_CANISTERS = 4096
+
+
+class RootSubnet:
+    """What is known of the canisters of the root subnet.
+
+    :param root_key: gives the root key in DER, or None as long as it is not known
+    :param read_subnet: reads and verifies the certificate over ``/subnet`` at a canister's subnet
+    """
+
+    __slots__ = ("_asking", "_known", "_read_subnet", "_root_key")
+
+    def __init__(
+        self, root_key: Callable[[], bytes | None], read_subnet: Callable[[Principal], Deferred[Certificate]]
+    ) -> None:
+        self._root_key = root_key
+        self._read_subnet = read_subnet
+        self._known: OrderedDict[tuple[bytes | None, bytes], bool] = OrderedDict()
+        self._asking: dict[bytes, list[Deferred[bool]]] = {}
+
+    def holds(self, canister: Principal) -> bool | None:
+        """Whether a canister is the root subnet's, or None if that is not known."""
+        return self._known.get((self._root_key(), canister.raw))
+
+    def ask(self, canister: Principal) -> Deferred[bool]:
+        """Find out whether a canister is the root subnet's; requests for one canister at a time are one.
+
+        :returns: it; fails as reading the state does
+        """
+        known = self.holds(canister)
+        if known is not None:
+            return succeed(known)
+        waiter: Deferred[bool] = Deferred()
+        waiters = self._asking.get(canister.raw)
+        if waiters is not None:
+            waiters.append(waiter)
+            return waiter
+        self._asking[canister.raw] = [waiter]
+        try:
+            reading = self._read_subnet(canister)
+        except NotReady:
+            reading = fail()
+        found = reading.addCallback(self._found, canister)
+        found.addCallbacks(self._tell, self._fail, callbackArgs=(canister,), errbackArgs=(canister,))
+        return waiter
+
+    def check(self, certificate: Certificate, canister: Principal) -> Deferred[Certificate]:
+        """Check a verified certificate: with a delegation it is fine, without one the canister is to be the root's.
+
+        :returns: the certificate; fails with CertificateInvalid, or as reading the state does
+        """
+        if certificate.delegation is not None:
+            return succeed(certificate)
+        return self.ask(canister).addCallback(_checked, certificate, canister)
+
+    def _found(self, certificate: Certificate, canister: Principal) -> bool:
+        root_key = self._root_key()
+        holds = False
+        if certificate.delegation is None and root_key is not None:
+            # one whose ranges do not hold the canister has not verified
+            holds = (
+                root_ranges_cover(certificate, root_key, canister) is not None or root_key != bls.MAINNET_ROOT_KEY_DER
+            )
+            if not holds:
+                raise CertificateInvalid("the root subnet does not show its canister ranges")
+        self._known[root_key, canister.raw] = holds
+        if len(self._known) > MAX_CANISTERS:
+            self._known.popitem(last=False)
+        return holds
+
+    def _tell(self, holds: bool, canister: Principal) -> None:
+        for waiter in self._asking.pop(canister.raw, ()):
+            if not waiter.called:
+                waiter.callback(holds)
+
+    def _fail(self, reason: Failure, canister: Principal) -> None:
+        for waiter in self._asking.pop(canister.raw, ()):
+            if not waiter.called:
+                waiter.errback(reason)
+
+
+def _checked(holds: bool, certificate: Certificate, canister: Principal) -> Certificate:
+    if not holds:
+        raise CertificateInvalid(f"a certificate of the root subnet, whose canister {canister} is not")
+    return certificate

@@ -1,0 +1,149 @@
+"""Certificates without a delegation speak for the root subnet's canisters alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cbor2
+import pytest
+from twisted.internet.defer import Deferred
+
+from icwsgw.agent import root_subnet
+from icwsgw.agent.root_subnet import RootSubnet
+from icwsgw.errors import CertificateInvalid, HttpError, NotReady
+from icwsgw.ic.bls import MAINNET_ROOT_KEY_DER
+from icwsgw.ic.certificate import Certificate, build_certificate, decode_certificate, root_ranges_cover
+from icwsgw.ic.hashtree import from_mapping
+from icwsgw.ic.principal import Principal
+from icwsgw.ic.request_id import leb128
+from tests.support.certificates import (
+    CANISTER,
+    IVG37,
+    NOW,
+    RANGES,
+    ROOT_KEY_DER,
+    RYJL3,
+    bare,
+    canister,
+    delegate,
+    sign_as_root,
+    sign_as_subnet,
+    state,
+    verify,
+)
+from tests.support.devnet import pending, result_of
+
+ROOT = Principal.self_authenticating(ROOT_KEY_DER)
+
+
+def root_certificate(form: str) -> bytes:
+    """The root subnet's own certificate, with its ranges in one form or none."""
+    ranges = cbor2.dumps([[low.raw, high.raw] for low, high in RANGES])
+    mapping: dict[bytes, Any] = {b"time": leb128(NOW), b"subnet": {ROOT.raw: {b"public_key": ROOT_KEY_DER}}}
+    if form == "flat":
+        mapping[b"subnet"][ROOT.raw][b"canister_ranges"] = ranges
+    elif form == "sharded":
+        mapping[b"canister_ranges"] = {ROOT.raw: {RANGES[0][0].raw: ranges}}
+    return build_certificate(from_mapping(mapping), sign_as_root)
+
+
+class Rig:
+    def __init__(self, key: bytes | None = ROOT_KEY_DER) -> None:
+        self.key = key
+        self.asked: list[Deferred[Certificate]] = []
+        self.root = RootSubnet(lambda: self.key, self.read)
+
+    def read(self, canister_id: Principal) -> Deferred[Certificate]:
+        if self.key is None:
+            raise NotReady("no key")
+        self.asked.append(Deferred())
+        return self.asked[-1]
+
+    def answer(self, data: bytes) -> None:
+        self.asked.pop(0).callback(decode_certificate(data))
+
+
+def test_mainnet_s_root_subnet_shows_its_ranges() -> None:
+    """A vector of dfinity/icp-js-core: its agent asks the same of it."""
+    certificate = decode_certificate(bare("root_subnet.bin"))
+    assert root_ranges_cover(certificate, MAINNET_ROOT_KEY_DER, RYJL3) is True
+    assert root_ranges_cover(certificate, MAINNET_ROOT_KEY_DER, IVG37) is False
+    assert root_ranges_cover(certificate, ROOT_KEY_DER, RYJL3) is None
+
+
+@pytest.mark.parametrize("form", ["flat", "sharded"])
+def test_ranges_that_are_shown_have_to_hold_the_canister(form: str) -> None:
+    data = root_certificate(form)
+    assert verify(data, CANISTER).delegation is None
+    with pytest.raises(CertificateInvalid, match="the root subnet may not speak for"):
+        verify(data, canister(250))
+
+
+@pytest.mark.parametrize("form", ["flat", "sharded"])
+def test_a_canister_of_the_root_subnet(form: str) -> None:
+    rig = Rig()
+    assert rig.root.holds(CANISTER) is None
+    certificate = decode_certificate(build_certificate(state(), sign_as_root))
+    checks = [rig.root.check(certificate, CANISTER) for _ in range(3)]
+    assert len(rig.asked) == 1, "one request for all"
+    rig.answer(root_certificate(form))
+    assert [result_of(check) for check in checks] == [certificate] * 3
+    assert rig.root.holds(CANISTER) is True
+    assert result_of(rig.root.check(certificate, CANISTER)) is certificate
+    assert rig.asked == []
+
+
+def test_a_canister_of_another_subnet() -> None:
+    rig = Rig()
+    delegated = build_certificate(state(), sign_as_subnet, delegate())
+    assert result_of(rig.root.check(decode_certificate(delegated), CANISTER)).delegation is not None
+    assert rig.asked == []
+    lie = decode_certificate(build_certificate(state(), sign_as_root))
+    check = rig.root.check(lie, CANISTER)
+    rig.answer(delegated)
+    with pytest.raises(CertificateInvalid, match="whose canister"):
+        result_of(check)
+    assert rig.root.holds(CANISTER) is False
+
+
+def test_where_no_ranges_are_shown_a_test_network_is_believed_and_mainnet_is_not() -> None:
+    data = build_certificate(state(), sign_as_root)
+    for key, believed in ((ROOT_KEY_DER, True), (MAINNET_ROOT_KEY_DER, False)):
+        rig = Rig(key)
+        check = rig.root.check(decode_certificate(data), CANISTER)
+        rig.answer(data)
+        if believed:
+            assert result_of(check).delegation is None
+        else:
+            with pytest.raises(CertificateInvalid, match="does not show"):
+                result_of(check)
+            assert rig.root.holds(CANISTER) is None
+
+
+def test_what_fails_is_asked_again() -> None:
+    rig = Rig()
+    check = rig.root.ask(CANISTER)
+    assert pending(check)
+    rig.asked.pop().errback(HttpError(503))
+    with pytest.raises(HttpError):
+        result_of(check)
+    rig.key = None
+    with pytest.raises(NotReady):
+        result_of(rig.root.ask(CANISTER))
+    rig.key = ROOT_KEY_DER
+    check = rig.root.ask(CANISTER)
+    rig.answer(root_certificate("flat"))
+    assert result_of(check) is True
+
+
+def test_another_root_key_knows_nothing_of_it_and_canisters_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(root_subnet, "MAX_CANISTERS", 3)
+    rig = Rig()
+    for number in range(100, 106):
+        check = rig.root.ask(canister(number))
+        rig.answer(root_certificate("flat"))
+        assert result_of(check) is True
+    assert rig.root.holds(canister(105)) is True
+    assert rig.root.holds(canister(100)) is None
+    rig.key = MAINNET_ROOT_KEY_DER
+    assert rig.root.holds(canister(105)) is None
