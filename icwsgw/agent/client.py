@@ -327,6 +327,8 @@ class IcAgent:
         self, answer: Answer, endpoints: tuple[Endpoint, ...], body: bytes, timeout: float
     ) -> CallOutcome | Deferred[CallOutcome]:
         posted = self._posted(answer, endpoints, body, timeout)
+        if answer.status == 200 and (not self._routes.versions.settled or not len(self.readable.flat)):
+            self.readable.offer(answer.body)
         return posted.addCallback(self._to_outcome) if isinstance(posted, Deferred) else self._to_outcome(posted)
 
     def _to_outcome(self, answer: Answer) -> CallOutcome:

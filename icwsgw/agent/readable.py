@@ -1,9 +1,10 @@
 """Certificates that clients can verify: what is done where the network's own have a delegation that many cannot read.
 
 A query by v2 brings a delegation that every agent reads. Where that version is gone, the delegation in each new
-certificate is replaced by another verified one of the same subnet (:mod:`icwsgw.ic.delegations`): one that is kept, or
-one that read_state v2 gives. Each delegation is looked at once, each certificate once for each canister, and one of the
-right form is found by its bytes alone. Decision 0028 says what is left when all fails.
+certificate is replaced by another verified one of the same subnet (:mod:`icwsgw.ic.delegations`): one that is kept, one
+that came with the answer to a call, or one that read_state v2 gives. Each delegation is looked at once, each certificate
+once for each canister, and one of the right form is found by its bytes alone. Decision 0028 says what is left when all
+fails.
 """
 
 from __future__ import annotations
@@ -121,6 +122,22 @@ class Readable:
                 self._fine.popitem(last=False)
             return certificate
         return self._replaced(canister, certificate, delegation, shown, again)
+
+    def offer(self, data: bytes) -> None:
+        """Keep the delegation in an answer to a call (v3 has the older form), if none of its subnet is kept.
+
+        :param data: the answer, or any bytes with a certificate in them
+        """
+        root_key = self._root_key()
+        try:
+            delegation = delegation_of(data)
+            if delegation is None or root_key is None or self.flat.time_of(root_key, delegation.subnet_id) is not None:
+                return
+            if delegation not in self._known:
+                self._read(delegation)
+        except FormatError:
+            # what it means for the call is for others to say
+            return
 
     def _read(self, delegation: Delegation) -> Shown:
         self.looks += 1

@@ -3,7 +3,8 @@
 The versions of query, read_state and call differ in where a delegation has its canister ranges (dfinity/ic,
 ``NNSDelegationReader``): query and read_state v2 and call v3 show ``/subnet/<subnet>/canister_ranges``, which every
 agent reads; query and read_state v3 and call v4 show one shard of ``/canister_ranges/<subnet>``, which @dfinity/agent
-up to 3.4.3 cannot read. A query's delegation reaches clients in ``data_certificate``, so v2 is asked first.
+up to 3.4.3 cannot read. A query's delegation reaches clients in ``data_certificate``, so v2 is asked first. Call v3 is
+asked before v4 since its answer has the older form too, for :mod:`icwsgw.agent.readable`.
 
 A path that a network does not have answers 404. So does a proxy that is being set up, for a moment and for every path.
 Each version of each route is in one of these states:
@@ -58,7 +59,7 @@ class Route(Enum):
     QUERY = ("query", (2, 3))
     READ_STATE = ("read_state", (3, 2))
     DELEGATION = ("read_state", (2,))
-    SYNC_CALL = ("call", (4, 3))
+    SYNC_CALL = ("call", (3, 4))
     CALL = ("call", (2,))
 
     # Enum's own hashes the name in Python, several times a request.

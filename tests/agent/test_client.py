@@ -247,7 +247,7 @@ def test_a_query_goes_on_where_v2_is_gone_and_leaves_it_out_when_that_is_certain
         rig.clock.advance(SPAN / 2)
     result_of(rig.query())
     assert [path.split("/")[2] for path in rig.paths] == ["v2", "v3"] * 3 + ["v3"]
-    assert rig.agent.api_versions == {"query": 3, "read_state": 3, "delegation": 2, "sync_call": 4, "call": 2}
+    assert rig.agent.api_versions == {"query": 3, "read_state": 3, "delegation": 2, "sync_call": 3, "call": 2}
     assert rig.agent.api_version_changes["query"] == 1
     rig.clock.advance(LOOK_AGAIN)
     rig.handler = rig.net.handle
@@ -345,7 +345,7 @@ def test_call_replied():
     assert outcome.kind is OutcomeKind.REPLIED
     with pytest.raises(CanisterRefused):
         ws.decode_unit_result(outcome.reply)
-    assert rig.paths == ["/api/v4/canister/C/call"]
+    assert rig.paths == ["/api/v3/canister/C/call"]
 
 
 def test_call_rejected():
@@ -370,12 +370,12 @@ def test_call_malformed():
         result_of(rig.call())
 
 
-def test_a_call_goes_on_where_v4_is_gone():
+def test_a_call_goes_on_where_v3_is_gone():
     rig = Rig()
-    rig.only("v3/call")
+    rig.only("v4/call")
     for _ in range(2):
         assert result_of(rig.call()).kind is OutcomeKind.REPLIED
-    assert rig.paths == [f"/api/{v}/canister/C/call" for v in ("v4", "v3") * 2]
+    assert rig.paths == [f"/api/{v}/canister/C/call" for v in ("v3", "v4") * 2]
 
 
 def test_a_synchronous_call_becomes_an_asynchronous_one_only_when_it_is_certain_and_never_unsaid():
@@ -389,7 +389,7 @@ def test_a_synchronous_call_becomes_an_asynchronous_one_only_when_it_is_certain_
             result_of(rig.query())
             rig.clock.advance(SPAN / 2)
         assert result_of(rig.call()).kind is OutcomeKind.ACCEPTED
-    assert [path.split("/")[2] for path in rig.paths if path.endswith("call")] == ["v4", "v3"] * 3 + ["v2"]
+    assert [path.split("/")[2] for path in rig.paths if path.endswith("call")] == ["v3", "v4"] * 3 + ["v2"]
     assert rig.agent.api_versions["sync_call"] is None
     assert "whatever --relay-order says" in str(lines)
     # it is looked for again, by a call that loses nothing by it
@@ -399,7 +399,7 @@ def test_a_synchronous_call_becomes_an_asynchronous_one_only_when_it_is_certain_
     rig.clock.advance(LOOK_AGAIN)
     assert result_of(rig.call()).kind is OutcomeKind.REPLIED
     assert result_of(rig.call()).kind is OutcomeKind.REPLIED
-    assert [path.split("/")[2] for path in rig.paths][-5:] == ["v4", "v3", "v2", "v4", "v4"]
+    assert [path.split("/")[2] for path in rig.paths][-5:] == ["v3", "v4", "v2", "v3", "v3"]
 
 
 def test_two_404s_while_a_client_opens_leave_the_synchronous_call_on():
@@ -419,7 +419,7 @@ def test_two_404s_while_a_client_opens_leave_the_synchronous_call_on():
     rig.clock.advance(SPAN)
     for _ in range(3):
         assert result_of(rig.call()).kind is OutcomeKind.REPLIED
-    assert rig.agent.api_versions["sync_call"] == 4
+    assert rig.agent.api_versions["sync_call"] == 3
 
 
 def test_call_404_everywhere():
@@ -429,8 +429,8 @@ def test_call_404_everywhere():
         with pytest.raises(HttpError):
             result_of(rig.call())
         rig.clock.advance(SPAN)
-    assert [path.split("/")[2] for path in rig.paths] == ["v4", "v3"] * 5
-    assert rig.agent.api_versions["sync_call"] == 4
+    assert [path.split("/")[2] for path in rig.paths] == ["v3", "v4"] * 5
+    assert rig.agent.api_versions["sync_call"] == 3
 
 
 def test_call_can_be_cancelled():

@@ -197,3 +197,24 @@ def test_all_is_bounded(monkeypatch) -> None:
         rig.look(certificate(delegate(NOW + number, sharded=True)))
     assert len(rig.readable._known) == len(rig.readable._fine) == 10
     assert MAX_KNOWN >= 40 * 13 * 2
+
+
+def test_the_delegation_in_the_answer_to_a_call_is_kept_where_there_is_none() -> None:
+    rig = Rig()
+    rig.readable.offer(b"status and " + certificate(FLAT))
+    assert rig.form(rig.look(certificate(SHARDED))) == FLAT
+    assert rig.asked == []
+    misses = rig.cache.misses
+    for number in range(5):
+        rig.readable.offer(certificate(delegate(NOW + number, sharded=False)))
+    assert rig.cache.misses == misses, "one is enough"
+
+
+@pytest.mark.parametrize("data", [b"", b"\x6adelegation", certificate(None), certificate(SHARDED)])
+def test_an_answer_that_has_none_offers_none(data: bytes) -> None:
+    rig = Rig()
+    rig.readable.offer(data)
+    rig.key = None
+    rig.readable.offer(certificate(FLAT))
+    rig.key = ROOT_KEY_DER
+    assert len(rig.readable.flat) == 0

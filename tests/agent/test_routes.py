@@ -23,7 +23,7 @@ def test_the_urls_in_the_order_of_the_versions():
         Route.QUERY: ["v2/canister/{}/query", "v3/canister/{}/query"],
         Route.READ_STATE: ["v3/canister/{}/read_state", "v2/canister/{}/read_state"],
         Route.DELEGATION: ["v2/canister/{}/read_state"],
-        Route.SYNC_CALL: ["v4/canister/{}/call", "v3/canister/{}/call"],
+        Route.SYNC_CALL: ["v3/canister/{}/call", "v4/canister/{}/call"],
         Route.CALL: ["v2/canister/{}/call"],
     }.items():
         endpoints = r.endpoints(route, CANISTER, 0.0)

@@ -51,7 +51,7 @@ def first(rig: Rig, *replies: Any) -> None:
 def test_certified_at_once():
     rig = Rig()
     assert ended(rig, update(rig)).startswith(b"DIDL")
-    assert rig.paths == ["/api/v4/canister/C/call"]
+    assert rig.paths == ["/api/v3/canister/C/call"]
 
 
 def test_certified_reject():
@@ -65,7 +65,7 @@ def test_polled_where_the_call_is_asynchronous():
     rig = Rig()
     rig.only("v2/call", "v3/read_state")
     assert ended(rig, update(rig)).startswith(b"DIDL")
-    assert rig.paths[:3] == [f"/api/{v}/canister/C/call" for v in ("v4", "v3", "v2")]
+    assert rig.paths[:3] == [f"/api/{v}/canister/C/call" for v in ("v3", "v4", "v2")]
     assert rig.paths[3].endswith("/read_state")
 
 

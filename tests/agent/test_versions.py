@@ -49,7 +49,7 @@ def test_a_query_is_asked_by_the_version_whose_delegation_every_agent_reads():
     versions = Versions()
     assert versions.order(Route.QUERY, 0.0) == (2, 3)
     assert versions.order(Route.DELEGATION, 0.0) == (2,)
-    assert versions.order(Route.SYNC_CALL, 0.0) == (4, 3)
+    assert versions.order(Route.SYNC_CALL, 0.0) == (3, 4)
     assert versions.settled
 
 
@@ -76,7 +76,7 @@ def test_two_404s_on_the_synchronous_call_change_nothing():
             script.hear(Route.SYNC_CALL, version, 404)
         script.hear(Route.QUERY, 2, 200)
         script.now += SPAN
-    assert script.versions.order(Route.SYNC_CALL, script.now) == (4, 3)
+    assert script.versions.order(Route.SYNC_CALL, script.now) == (3, 4)
     script.hear(Route.SYNC_CALL, 4, 200)
     script.hear(Route.SYNC_CALL, 3, 202)
     assert script.versions.settled
@@ -101,7 +101,7 @@ def test_404s_for_all_that_is_asked_change_nothing():
                 script.hear(route, version, 404)
         script.now += 7.0
     assert script.changes == []
-    assert script.versions.order(Route.SYNC_CALL, script.now) == (4, 3)
+    assert script.versions.order(Route.SYNC_CALL, script.now) == (3, 4)
 
 
 @pytest.mark.parametrize("status", SILENT)
@@ -161,18 +161,18 @@ def test_a_missing_version_is_looked_at_once_a_minute_and_comes_back():
 
 def test_where_the_synchronous_call_is_gone_only_looks_ask_for_it():
     script = Script()
-    script.lose(Route.SYNC_CALL, 4)
-    assert script.versions.order(Route.SYNC_CALL, script.now) == (3, 4)
     script.lose(Route.SYNC_CALL, 3)
-    assert script.changes == [Change(Route.SYNC_CALL, 4, False, 3), Change(Route.SYNC_CALL, 3, False, None)]
+    assert script.versions.order(Route.SYNC_CALL, script.now) == (4, 3)
+    script.lose(Route.SYNC_CALL, 4)
+    assert script.changes == [Change(Route.SYNC_CALL, 3, False, 4), Change(Route.SYNC_CALL, 4, False, None)]
     assert script.versions.uses(Route.SYNC_CALL) is None
     assert script.versions.order(Route.SYNC_CALL, script.now) == ()
     script.now += LOOK_AGAIN
-    assert script.ask(Route.SYNC_CALL, set()) == [4, 3]
+    assert script.ask(Route.SYNC_CALL, set()) == [3, 4]
     assert script.versions.order(Route.SYNC_CALL, script.now) == ()
     script.now += LOOK_AGAIN
-    assert script.ask(Route.SYNC_CALL, {(Route.SYNC_CALL, 3)}) == [4, 3]
-    assert script.versions.order(Route.SYNC_CALL, script.now) == (3, 4)
+    assert script.ask(Route.SYNC_CALL, {(Route.SYNC_CALL, 4)}) == [3, 4]
+    assert script.versions.order(Route.SYNC_CALL, script.now) == (4, 3)
 
 
 def test_where_all_versions_of_a_query_are_gone_all_are_asked():

@@ -95,8 +95,14 @@ def test_the_day_v2_queries_are_gone() -> None:
     assert world.agent.api_versions["query"] == 3
 
 
-def test_a_network_that_never_had_v2_queries_is_asked_for_a_delegation() -> None:
-    world = Network("v2/query")
+def test_a_network_that_never_had_v2_gives_one_with_the_answer_to_ws_open() -> None:
+    world = Network("v2/query", "v2/read_state")
+    assert world.exchange()
+    assert world.agent.readable.concern() is None
+
+
+def test_a_network_that_has_read_state_v2_alone_is_asked_for_a_delegation() -> None:
+    world = Network("v2/query", "v3/call")
     assert world.exchange()
     assert world.agent.readable.fetches == {"ok": 1, "failed": 0}
     assert world.asked.count("v2/read_state") == 1
@@ -104,14 +110,14 @@ def test_a_network_that_never_had_v2_queries_is_asked_for_a_delegation() -> None
 
 
 def test_when_nothing_gives_the_older_form_clients_that_read_the_newer_are_served() -> None:
-    world = Network("v2/query", "v2/read_state")
+    world = Network("v2/query", "v2/read_state", "v3/call")
     assert not world.exchange()
     assert "1 canister" in str(world.agent.readable.concern())
-    world.gone = ("v2/query",)
+    world.gone = ("v2/query", "v3/call")
     world.run(60, 0.1)
     assert world.exchange()
     # what was kept lasts as long as it verifies
-    world.gone = ("v2/query", "v2/read_state")
+    world.gone = ("v2/query", "v2/read_state", "v3/call")
     world.run(900, 1.0)
     assert world.exchange()
     assert world.agent.readable.concern() is None
