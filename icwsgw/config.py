@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from icwsgw.access_options import ACCESS, AccessOptions
 from icwsgw.addresses import Reach, reach, tcp_port
 from icwsgw.client_limits import CLIENTS, ClientLimits
 from icwsgw.errors import ConfigError
@@ -23,12 +24,10 @@ from icwsgw.observe.collector import exports_anything, trace_level
 from icwsgw.options import (
     ADDRESS,
     ADDRESSES,
-    CANISTERS,
     DIRECTORY,
     FILE,
     FLAG,
     OPTIONAL_ADDRESS,
-    ORIGINS,
     ROOT_KEY,
     URL,
     Option,
@@ -54,13 +53,13 @@ GROUPS = _MAIN, _PROTOCOL, _TIMES, _BOUNDS, _CLIENTS, _ACCESS, _LOGS = (
     "Time limits",
     "Bounds",
     CLIENTS,
-    "Access",
+    ACCESS,
     LOGS,
 )
 
 
 @dataclass(frozen=True)
-class GatewayConfig(ClientLimits, LogOptions):
+class GatewayConfig(ClientLimits, AccessOptions, LogOptions):
     """What an operator decided. Durations in seconds, sizes in bytes; paths absolute."""
 
     gateway_addresses: tuple[str, ...] = option(
@@ -402,30 +401,6 @@ class GatewayConfig(ClientLimits, LogOptions):
         "The canister expects keep-alives within 60 s.",
         group=_BOUNDS,
         example="60",
-    )
-    allowed_origins: tuple[str, ...] = option(
-        (),
-        ORIGINS,
-        "allowed-origin",
-        "Origin of web pages that may connect; repeatable; none given: any.",
-        "A gateway for all, as the original; clients prove who they are by signatures, not by cookies.",
-        group=_ACCESS,
-    )
-    allowed_canisters: tuple[str, ...] = option(
-        (),
-        CANISTERS,
-        "allowed-canister",
-        "Canister that clients may open; repeatable; none given: any.",
-        "A gateway for all, as the original. One for an application of yours should name its canisters.",
-        group=_ACCESS,
-    )
-    denied_canisters: tuple[str, ...] = option(
-        (),
-        CANISTERS,
-        "denied-canister",
-        "Canister that clients may not open; repeatable.",
-        "It is for one that does harm.",
-        group=_ACCESS,
     )
 
     def __post_init__(self) -> None:

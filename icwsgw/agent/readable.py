@@ -2,9 +2,9 @@
 
 A query by v2 brings a delegation that every agent reads. Where that version is gone, the delegation in each new
 certificate is replaced by another verified one of the same subnet (:mod:`icwsgw.ic.delegations`): one that is kept, one
-that came with the answer to a call, or one that read_state v2 gives. Each delegation is looked at once, each certificate
-once for each canister, and one of the right form is found by its bytes alone. Decision 0028 says what is left when all
-fails.
+that came with the answer to a call, or one that read_state v2 gives. Each delegation is looked at once, so is each
+certificate for each canister, and one of the right form is found by its bytes alone. Decision 0028 says what is left
+when all fails.
 """
 
 from __future__ import annotations
