@@ -1,20 +1,26 @@
 # IC WebSocket Gateway. Takes the original's arguments:
 #   docker run -p 8080:8080 -v icws-data:/ic-ws-gateway/data IMAGE --ic-network-url http://host.docker.internal:4943
 ARG PYTHON=3.12
+# Pin it: --build-arg BASE=python:3.12-slim@sha256:... (docker buildx imagetools inspect python:3.12-slim)
+ARG BASE=python:${PYTHON}-slim
 
-FROM python:${PYTHON}-slim AS build
-RUN python -m venv /opt/icws
+FROM ${BASE} AS build
+RUN python -m venv /opt/icws && python -m venv /opt/build
 WORKDIR /source
-# The dependencies change less often than the code, so they have a layer of their own.
-COPY setup.cfg ./
-RUN /opt/icws/bin/python -c "import configparser; c = configparser.ConfigParser(); c.read('setup.cfg'); print(c['options']['install_requires'], c['options.extras_require']['otel'])" > requirements.txt \
-    && /opt/icws/bin/pip install --no-cache-dir -r requirements.txt
+# The dependencies change less often than the code, so they have a layer of their own. Each has its version and hashes.
+COPY requirements ./requirements
+RUN /opt/icws/bin/pip install --no-cache-dir --require-hashes -r requirements/image.txt \
+    && /opt/build/bin/pip install --no-cache-dir --require-hashes -r requirements/build.txt
 COPY . .
-RUN /opt/icws/bin/pip install --no-cache-dir --no-deps . \
+RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /tmp/wheel . \
+    && /opt/icws/bin/pip install --no-cache-dir --no-deps /tmp/wheel/*.whl \
+    # What the image is made of, in CycloneDX's form.
+    && /opt/build/bin/cyclonedx-py environment --output-reproducible --output-format JSON \
+        --output-file /opt/icws/share/icwsgw.cdx.json /opt/icws \
     # twistd keeps a list of its plugins beside them, where the gateway's user may not write.
     && /opt/icws/bin/twistd --help > /dev/null
 
-FROM python:${PYTHON}-slim
+FROM ${BASE}
 ENV PATH=/opt/icws/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 # The original's working directory, so that volumes and paths of its compose files fit. A directory mounted from the
 # host must belong to user 10001: the key is made in it.

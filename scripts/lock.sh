@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Writes requirements/*.txt anew: every dependency in its version and with its hashes, for the image and for CI, on all
+# Pythons that are supported. With --upgrade to the newest versions that setup.cfg allows, without it to those that are
+# locked already. Needs uv (pip install uv).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+lock() { # file, source, options of uv...
+    local file=$1 source=$2
+    shift 2
+    uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-annotate \
+        --no-emit-index-url --output-file "requirements/$file" "$@" "$source"
+}
+
+mkdir -p requirements
+lock image.txt setup.py --extra otel "$@"
+lock ci.txt setup.py --extra test --extra lint "$@"
+lock build.txt requirements/build.in "$@"
