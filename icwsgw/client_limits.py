@@ -36,7 +36,7 @@ class ClientLimits:
         5_000,
         count(),
         "max-pending",
-        "Connections that have not sent their ws_open yet, those in the TLS and HTTP handshake too; 0 for no limit. "
+        "Connections to which no canister has spoken yet, those in the TLS and HTTP handshake too; 0 for no limit. "
         "For one beyond, the address with most of them (an IPv6 /64) loses its oldest.",
         "At most 64 KiB each; a reconnecting crowd has fewer at a time.",
         group=CLIENTS,
@@ -46,8 +46,9 @@ class ClientLimits:
         512 << 20,
         size(1 << 20),
         "max-waiting-bytes",
-        "Bytes of all clients together that may wait to be relayed, and as many to be read by clients; beyond, one "
-        "whose messages wait is not read, and is closed with 4104 when more than 64 KiB wait for it.",
+        "Bytes of all clients together that may wait to be relayed, as many to be read by clients, and as many in "
+        "messages that are not whole yet; beyond, one whose messages wait or go on is not read, one for which more "
+        "than 64 KiB wait is closed with 4104, and the clients of the oldest unfinished messages with 1008.",
         "A hundred clients at their own bounds; more of them at a time are an attack, or a network that hangs.",
         group=CLIENTS,
         example="1G",

@@ -34,7 +34,7 @@ REFUSALS = (
     "connections_per_principal", "newcomers", "opens", "origin", "draining", "bad_request", "header_size",
     "header_timeout", "proxy_header", "tls", "tls_timeout",
 )
-PUSHBACKS = ("frames", "bytes")
+PUSHBACKS = ("frames", "bytes", "unfinished")
 WS_CLOSE_OUTCOMES = ("done", "refused", "abandoned", *CAUSES)
 #: Why a poll does not wait for the next tick: a call was taken, a drain found something, an answer left a gap.
 WAKES = ("call", "foreseen", "follow_up", "gap")

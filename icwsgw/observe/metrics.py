@@ -119,15 +119,26 @@ class Metrics(NetworkMetrics):
         )
         self.pushbacks = self._counters(
             "icws_client_pushbacks_total",
-            "Clients not read for a while, by the rate they went over",
+            "Clients not read for a while, by the rate they went over, or since too much is unfinished",
             "limit",
             labels.PUSHBACKS,
-            advice="Clients send more than --client-message-rate or --client-byte-rate allow.",
+            advice="Clients send more than --client-message-rate or --client-byte-rate allow. unfinished: the messages "
+            "of all clients that are not whole yet take more than --max-waiting-bytes.",
         )
         self.outbox_bytes = self._gauge(
             "icws_outbox_bytes",
             "Bytes that wait for clients to read them",
             advice="Clients read too slowly. It counts towards the memory; --outbox-bytes and --outbox-age bound it.",
+        )
+        self.unfinished_bytes = self._gauge(
+            "icws_unfinished_bytes",
+            "Bytes of clients' messages that are not whole yet",
+            advice="It counts towards the memory; --max-waiting-bytes bounds it.",
+        )
+        self.unfinished_messages = self._gauge(
+            "icws_unfinished_messages",
+            "Clients' messages of which a part has come and the rest has not",
+            advice="More than a few at a time are slow clients, or an attack.",
         )
         self.identities = self._gauge("icws_identities", "Identities that clients may be given")
         self.identities_in_use = self._gauge("icws_identities_in_use", "Identities that have clients")

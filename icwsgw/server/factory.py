@@ -25,6 +25,7 @@ from icwsgw.gateway.gateway import Gateway
 from icwsgw.observe.logs import get_logger
 from icwsgw.observe.peers import address_group, bracketed
 from icwsgw.origins import Origins
+from icwsgw.server.held import Unfinished
 from icwsgw.server.limits import ConnectionLimits
 from icwsgw.server.outbox import Outbox
 from icwsgw.server.protocol import GatewayProtocol
@@ -39,7 +40,7 @@ BOUNDS_INFLATION = tuple(int(part) for part in autobahn_version.split(".")[:2]) 
 #: How often outboxes that hold bytes are measured against their bounds.
 BACKLOG_PERIOD = 0.5
 
-#: The longest message of a client that has no session yet: ws_open, whose delegations are the longest part of it.
+#: The longest message of a client whose canister has not spoken yet: ws_open with its delegations.
 FIRST_MESSAGE_BYTES = 64 << 10
 
 _ANSWERS = {
@@ -95,6 +96,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self.outbox_bytes: int = config.outbox_bytes
         self.backlog_bytes = 0
         self.most_backlog_bytes: int = config.max_waiting_bytes
+        self.unfinished = Unfinished(config.max_waiting_bytes)
         self.tls_timeout: float = config.tls_handshake_timeout
         self.header_timeout: float = config.header_timeout
         self.close_timeout: float = config.close_timeout
@@ -109,6 +111,8 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self._backlog_loop.clock = cast(Any, context.clock)
         self.protocol = self._make_protocol(config.max_message_bytes, compression)
         self._metrics.outbox_bytes.set_function(lambda: self.backlog_bytes)
+        self._metrics.unfinished_bytes.set_function(lambda: self.unfinished.octets)
+        self._metrics.unfinished_messages.set_function(lambda: len(self.unfinished))
 
     def _make_protocol(self, max_message_bytes: int, compression: bool) -> type[GatewayProtocol]:
         """Set Autobahn's options, and make the class of connections that have them."""
@@ -116,7 +120,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             webStatus=False,
             versions=[13],
             utf8validateIncoming=True,
-            # until there is a session, see GatewayProtocol._maybe_opened
+            # until the canister has spoken, see GatewayProtocol._maybe_opened
             maxMessagePayloadSize=min(max_message_bytes, FIRST_MESSAGE_BYTES),
             maxFramePayloadSize=0,
             # a broken client gets a close frame that says why
@@ -232,6 +236,10 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
 
     def _check_backlog(self) -> None:
         now = self.clock.seconds()
+        try:
+            self.unfinished.look()
+        except Exception:
+            _log.failure("giving up an unfinished message failed")
         for refusal, host, count in self._repeats.ended(now):
             _log.info("more of the same within a minute, not shown one by one", reason=refusal, peer=host, count=count)
         config = self._config

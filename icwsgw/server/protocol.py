@@ -32,6 +32,7 @@ from icwsgw.server.frames import read_binary_frame
 from icwsgw.server.heads import HeadRefused, cut_head, for_autobahn, read_head
 from icwsgw.server.held import NO_LOG, let_go
 from icwsgw.server.outbox import Outbox
+from icwsgw.server.reading import CROWD, RATE, RELAY, Reading
 from icwsgw.visible import visible
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ _REASONS = {
 
 
 @implementer(IHandshakeListener)
-class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
+class GatewayProtocol(Reading, WebSocketServerProtocol):  # type: ignore[misc]
     """One client's connection. The factory makes a subclass with the protocol's options as class attributes.
 
     Its rates (:mod:`icwsgw.core.rate`) are counted down here, frame by frame and read by read; :meth:`_over` looks at
@@ -83,7 +84,6 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     peer: str
     data: bytes
     http_headers: dict[str, str]
-    current_frame: Any
     log = NO_LOG
     session: ClientSession | None = None
     wheel_slot = -1
@@ -96,7 +96,6 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     _headers = _NO_HEADERS
     _heard = False
     _pinged = False
-    _reading_paused = False
     _admission: Admission
     _trace: ConnectionTrace | None = None
     _in_tls = False
@@ -160,6 +159,8 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
                 if not data:
                     return
         self._dataReceived(data)
+        if self._held or self.inside_message or self.current_frame is not None or self.data:
+            self._count_held()
 
     def connectionLost(self, reason: Any = None) -> None:
         """The connection is gone."""
@@ -177,6 +178,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         if self._outbox is not None:
             self._outbox.stopProducing()
             self._outbox = None
+        self._drop_unfinished()
         try:
             WebSocketProtocol._connectionLost(self, reason)
         finally:
@@ -261,12 +263,10 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
             except Exception:
                 _log.failure("a client's message failed", session=self.session.id)
                 self.session.end(CloseCode.INTERNAL, "internal error")
-            if self._admission.pending:
-                self._maybe_opened()
 
     def _maybe_opened(self) -> None:
-        """If the client's ws_open has been taken, it is not among the strangers any more."""
-        if self.session is not None and self.session.state is not State.INIT and self.state == _OPEN:
+        """If its canister has spoken to the client, it is not among the strangers any more."""
+        if self.session is not None and self.session.state is State.OPEN:
             self._admission.opened()
             self.maxMessagePayloadSize = self.factory.max_message_bytes
 
@@ -314,21 +314,18 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         else:
             self._pushed_back = factory.clock.callLater(verdict.pause, self._read_again)
             factory.pushed_back(verdict.limit)
-            if not self._reading_paused:
-                self.transport.pauseProducing()
+            self._stop_reading(RATE)
         return False
 
     def _sip(self) -> None:
         """Something was dropped: take more of it only after a while, since reading costs too."""
         if self._pushed_back is None:
             self._pushed_back = self.factory.clock.callLater(FLOOD_SIP, self._read_again)
-            if not self._reading_paused:
-                self.transport.pauseProducing()
+            self._stop_reading(RATE)
 
     def _read_again(self) -> None:
         self._pushed_back = None
-        if not self._reading_paused:
-            self.transport.resumeProducing()
+        self._start_reading(RATE)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """The WebSocket has ended, whoever ended it."""
@@ -341,6 +338,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         if self.state == self.STATE_OPEN:
             if self._outbox is not None:
                 self._outbox.flush()
+            self._drop_unfinished()
             session, self.session = self.session, None
             if session is not None:
                 session.left(code or _NO_STATUS)
@@ -374,6 +372,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         """The client broke the WebSocket protocol, or sent too much: Autobahn closes, the session should know why."""
         if self.session is not None and self.session.cause is None:
             self.session.cause = code
+        self._drop_unfinished()
         super()._fail_connection(code, reason)
         self.factory.wheel.watch(self, self.factory.close_timeout)
 
@@ -388,6 +387,8 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         """Send ready frames; with ``more`` at the end of this turn of the reactor, together with what else comes."""
         if self.state != self.STATE_OPEN or self._outbox is None:
             return
+        if self._admission.pending:
+            self._maybe_opened()
         if self._perMessageCompress is not None:
             for frame in frames:
                 self.sendMessage(payload_of(frame), True)
@@ -420,24 +421,11 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
                 self._outbox.flush()
         if self._pushed_back is not None:
             self._pushed_back.cancel()
-            self._read_again()
-        self.resume()
+            self._pushed_back = None
+        self._start_reading(RELAY | RATE | CROWD)
+        self._drop_unfinished()
         self.sendCloseFrame(code=code, reasonUtf8=reason.encode(), isReply=False)
         self.factory.wheel.watch(self, self.factory.close_timeout)
-
-    def pause(self) -> None:
-        """Stop reading: the client's messages leave more slowly than they come."""
-        if not self._reading_paused:
-            self._reading_paused = True
-            if self._pushed_back is None:
-                self.transport.pauseProducing()
-
-    def resume(self) -> None:
-        """Read again."""
-        if self._reading_paused:
-            self._reading_paused = False
-            if self._pushed_back is None:
-                self.transport.resumeProducing()
 
     # the wheel's side
 
@@ -458,7 +446,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
             return None
         if self.session.overdue(now) or self._never_ends(now):
             return None
-        if self._heard or self._reading_paused or self._pushed_back is not None:
+        if self._heard or self._stopped:
             # the time that the pong was given counts towards the interval
             since = self.factory.pong_timeout if self._pinged else 0.0
             self._heard = self._pinged = False
@@ -477,7 +465,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     def _never_ends(self, now: float) -> bool:
         """End the session if a message of its client has been unfinished for too long; whether it did."""
         session = self.session
-        if session is None or self._reading_paused or not (self.inside_message or self.current_frame is not None):
+        if session is None or self._stopped & ~RATE or not (self.inside_message or self.current_frame is not None):
             self._unfinished = None
             return False
         if self._unfinished is None or self._unfinished[0] != session.messages_up:

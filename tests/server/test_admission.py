@@ -22,7 +22,7 @@ from icwsgw.server.endpoints import make_endpoint
 from icwsgw.server.factory import BOUNDS_INFLATION
 from icwsgw.server.protocol import FLOOD_SIP, GatewayProtocol
 from tests.server.test_protocol import Session, Transport, World, frames_of, lose
-from tests.support.ws_wire import HANDSHAKE, handshake, masked
+from tests.support.ws_wire import HANDSHAKE, handshake, masked, read_frames
 
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover; server_no_context_takeover"
 
@@ -195,19 +195,53 @@ def test_a_proxy_behind_a_proxy() -> None:
 # numbers and speed
 
 
-def test_strangers_are_bounded_until_their_ws_open_is_taken() -> None:
+def test_strangers_are_bounded_until_their_canister_has_spoken() -> None:
+    """Whoever has merely sent a ws_open, to a canister whose call hangs, is a stranger still."""
     world = World(max_pending=2)
-    _, first_transport, first = world.open()
-    _, second_transport, second = world.open()
-    _, transport = accept(world, tcp("192.0.2.3"))
-    assert status(transport) == 101
-    assert [code for code, _ in first.ended] == [CloseCode.OVERLOADED], "the oldest of the address with most of them"
-    assert b"too many clients are connecting" in first_transport.value()
-    second.client.dataReceived(masked(2, b"ws_open"))
+    protocol, _ = accept(world, tcp("192.0.2.1"))
+    session = world.sessions[-1]
+    _, second = accept(world, tcp("192.0.2.1"))
+    protocol.dataReceived(masked(2, b"ws_open"))
+    session.state = State.SETUP
+    protocol.dataReceived(masked(2, b"held back until the session is open"))
+    assert len(world.factory.limits.waiting) == 2
+    session.state = State.OPEN
+    protocol.deliver([frame(b"the canister's first message")])
     assert len(world.factory.limits.waiting) == 1
+    assert status(accept(world, tcp("192.0.2.3"))[1]) == 101
     assert status(accept(world, tcp("192.0.2.4"))[1]) == 101
-    assert not second_transport.disconnecting
+    # whoever is no stranger any more is not among those who make room
+    assert [bool(each.ended) for each in world.sessions] == [False, True, False, False]
+    assert b"too many clients are connecting" in second.value()
     assert refusals(world) == {"pending": 1}
+    protocol.dataReceived(masked(2, bytes(100_000)))
+    assert session.received_messages[-1] == (bytes(100_000), True)
+
+
+@pytest.mark.parametrize("state", [State.INIT, State.SETUP])
+def test_a_strangers_message_has_at_most_64_kib(state: State) -> None:
+    world = World(max_pending=2)
+    protocol, transport = accept(world, tcp("192.0.2.1"))
+    world.sessions[-1].state = state
+    protocol.dataReceived(masked(2, b"ws_open"))
+    transport.clear()
+    protocol.dataReceived(masked(2, bytes((64 << 10) + 1))[:20])
+    assert read_frames(transport.value())[0][1][:2] == (1009).to_bytes(2, "big")
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_whoever_leaves_in_whatever_state_gives_its_place_back(state: State) -> None:
+    world = World(max_pending=1)
+    for _ in range(3):
+        protocol, transport = accept(world, tcp("192.0.2.1"))
+        assert status(transport) == 101
+        world.sessions[-1].state = state
+        protocol.dataReceived(masked(2, b"ws_open"))
+        if state is State.OPEN:
+            protocol.deliver([frame(b"the canister's first message")])
+        lose(protocol)
+        limits = world.factory.limits
+        assert (limits.total, len(limits.waiting), limits.refused) == (0, 0, 0)
 
 
 def test_silent_strangers_of_one_address_keep_nobody_out() -> None:
@@ -300,7 +334,7 @@ def test_repeated_lines_are_counted_instead(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def opened(world: World, *headers: str) -> tuple[GatewayProtocol, Transport, Session]:
-    """A client whose ws_open has been taken."""
+    """A client to which its canister has spoken."""
     protocol, transport = world.connect()
     protocol.dataReceived(handshake(*headers))
     assert status(transport) == 101
@@ -308,6 +342,8 @@ def opened(world: World, *headers: str) -> tuple[GatewayProtocol, Transport, Ses
     session = world.sessions[-1]
     session.state = State.OPEN
     protocol.dataReceived(masked(2, b"ws_open"))
+    protocol.deliver([frame(b"the canister's first message")])
+    transport.clear()
     session.received_messages.clear()
     return protocol, transport, session
 
