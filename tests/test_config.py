@@ -19,7 +19,7 @@ DEFAULTS: dict[str, Any] = {
     "prometheus_endpoint": "tcp:9090",
     "max_message_bytes": 2 * 1024 * 1024 + 64 * 1024,
     "max_answer_bytes": 3 * 1024 * 1024 + 64 * 1024,
-    "outbox_bytes": 4 * 1024 * 1024,
+    "outbox_bytes": 32 * 1024 * 1024,
     "max_connections": 50_000,
     "relay_order": "executed",
     "open_timeout": 60.0,

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 
 from icwsgw.clock import Timer
 from icwsgw.core.closing import CloseCode
+from icwsgw.core.replays import Replays
 from icwsgw.core.session import State
 from icwsgw.core.spread import Spread
 from icwsgw.gateway.farewells import Farewells
@@ -50,6 +51,7 @@ class Gateway:
     :ivar registry: who is connected and what is polled
     :ivar spread: how many clients each identity has
     :ivar wheel: looks after connections once in a while
+    :ivar replays: every ws_open that was relayed, while it is valid
     :ivar draining: no new session is opened any more
     :ivar announce: told of each client that its canister has accepted, for other processes: (canister, principal, time
         of it by the canister in ns, or 0)
@@ -61,6 +63,7 @@ class Gateway:
         self.wheel = Wheel(context.clock)
         self.farewells = Farewells(context)
         self.principals = PrincipalLimit(context.config.max_connections_per_principal)
+        self.replays = Replays(context.clock.seconds())
         self.draining = False
         self._prefix = token_hex(3)
         self._serial = 0

@@ -20,8 +20,10 @@ from icwsgw.gateway.interfaces import Client, Context
 from icwsgw.gateway.reasons import reason_of, why_not_open, wrong_expiry
 from icwsgw.gateway.relay import Relay, RelayOwner
 from icwsgw.gateway.traced import TracedRelay
+from icwsgw.ic import cbor
 from icwsgw.ic.principal import ANONYMOUS, Principal
 from icwsgw.ic.proof import Proof, prove_call
+from icwsgw.ic.request_id import request_id
 from icwsgw.ic.ws import decode_open_args, decode_unit_result
 from icwsgw.observe.logs import get_logger
 from icwsgw.observe.peers import address_group
@@ -291,6 +293,10 @@ class ClientSession(RelayOwner):
         if code is not None:
             raise Refusal(*code)
         proof = self._prove(envelope)
+        call = request_id(cbor.loads(envelope.body)["content"])
+        if self._gateway.replays.repeated(call, self.context.clock.seconds()):
+            # the network would tell of the first one's success, and it would cost another session its place
+            raise Refusal(CloseCode.OPEN_REFUSED, "ws_open refused: this very call was relayed before, sign a new one")
         self.client_key = key
         self.deadline = self.context.clock.seconds() + self.context.config.open_timeout
         newcomer = self._gateway.registry.is_newcomer(canister)

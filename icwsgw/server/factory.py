@@ -250,7 +250,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             if outbox.full:
                 text = f"too slow: {outbox.size >> 10} KiB wait to be read"
             elif outbox.age(now) > config.outbox_age:
-                text = f"too slow: a message has waited for {outbox.age(now):.0f} s to be read"
+                text = f"too slow: nothing has been read for {outbox.age(now):.0f} s"
             else:
                 continue
             try:

@@ -2,8 +2,10 @@
 
 As long as the client keeps up, bytes go straight to its socket and nothing is kept here. When the transport says that
 its own buffer is full (64 KiB in Twisted), frames wait here until it says that they may come. The poller never waits;
-an outbox over its bound, or with a frame older than its bound, ends the session with 4104 (design 3.10, 6); so does one
-that is far from empty while all of them together are over theirs.
+an outbox over its bound, or of which nothing has left for too long, ends the session with 4104 (design 3.10, 6); so
+does one that is far from empty while all of them together are over theirs. A client that reads is not slow, however
+long a burst takes it (decision 0033): bytes are handed over 64 KiB at a time, so that a transport that asks for more
+shows that some have left.
 
 While a canister's queue is deep, several answers come in one turn of the reactor, each with a message or two for a
 client. What they bring is held until the end of that turn and sent at once: a system call for a message is a third of
@@ -22,6 +24,8 @@ from icwsgw.fastsend import send_now
 
 #: Bytes that may wait for a client where too much waits for all of them: what Twisted's own buffer takes.
 CROWDED_BYTES = 64 << 10
+#: Bytes that are handed to the transport at a time, so that it tells how they leave.
+PIECE = 64 << 10
 
 
 class Backlog(Protocol):
@@ -52,7 +56,7 @@ class Outbox:
         frame that has to come next
     """
 
-    __slots__ = ("_backlog", "_held", "_paused", "_queue", "_ready", "_transport", "full", "owner", "size")
+    __slots__ = ("_backlog", "_held", "_left", "_paused", "_queue", "_ready", "_transport", "full", "owner", "size")
 
     def __init__(self, transport: Any, backlog: Backlog, owner: Any) -> None:
         self._transport = transport
@@ -60,7 +64,8 @@ class Outbox:
         self._paused = False
         self._ready = False  # the transport wants more, but was given nothing since it was too much
         self._held: list[bytes] | None = None
-        self._queue: deque[tuple[float, bytes]] | None = None
+        self._queue: deque[tuple[float, bytes | memoryview]] | None = None
+        self._left = 0.0  # when some of it has last left
         self.owner = owner
         self.size = 0
         self.full = False
@@ -78,18 +83,28 @@ class Outbox:
             if more:
                 self._held = [data]
                 self._backlog.hold(self)
-            else:
+                return
+            if len(data) <= PIECE:
                 send_now(self._transport, data)
-            return
+                return
+            at = 0
+            while at < len(data) and not self._paused:
+                send_now(self._transport, data[at : at + PIECE])
+                at += PIECE
+            if at >= len(data):
+                return
+            waiting: bytes | memoryview = memoryview(data)[at:]
+        else:
+            waiting = data
         if self.full:
             return
         if self._queue is None:
             self._queue = deque()
             self._backlog.backlog.add(self)
-        self._queue.append((self._backlog.seconds(), data))
-        self.size += len(data)
+        self._queue.append((self._backlog.seconds(), waiting))
+        self.size += len(waiting)
         backlog = self._backlog
-        backlog.backlog_bytes += len(data)
+        backlog.backlog_bytes += len(waiting)
         if self.size > backlog.outbox_bytes or (
             backlog.backlog_bytes > backlog.most_backlog_bytes and self.size > CROWDED_BYTES
         ):
@@ -106,8 +121,8 @@ class Outbox:
             self.send(b"".join(held))
 
     def age(self, now: float) -> float:
-        """Seconds for which the oldest frame has waited."""
-        return now - self._queue[0][0] if self._queue else 0.0
+        """Seconds for which the oldest frame has waited, and nothing has left."""
+        return now - max(self._queue[0][0], self._left) if self._queue else 0.0
 
     def flush(self) -> None:
         """Hand all to the transport at once: a close frame comes next."""
@@ -145,11 +160,16 @@ class Outbox:
             return
         self._paused = False
         queue = self._queue
+        if queue:
+            self._left = self._backlog.seconds()
         while queue and not self._paused:
-            _, data = queue.popleft()
+            since, data = queue.popleft()
+            if len(data) > PIECE:
+                queue.appendleft((since, memoryview(data)[PIECE:]))
+                data = data[:PIECE]
             self.size -= len(data)
             self._backlog.backlog_bytes -= len(data)
-            self._transport.write(data)
+            self._transport.write(bytes(data))
         if not queue:
             self._emptied()
 

@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.selectreactor import SelectReactor
 
-from icwsgw.server.outbox import Outbox
+from icwsgw.core.messages import frame as framed
+from icwsgw.server.outbox import PIECE, Outbox
+from tests.server.test_released import Front
 
 
 class Transport:
@@ -317,3 +320,102 @@ def test_all_together_are_bounded() -> None:
     outboxes[1].stopProducing()
     outboxes[2].flush()
     assert backlog.backlog_bytes == 0
+
+
+BURST = 22 << 20
+#: 20 Mbit/s.
+BYTES_A_SECOND = 2_500_000
+
+
+class Line(Transport):
+    """A transport that sends so much a second, and asks for more when its buffer is empty, as Twisted's do."""
+
+    paused = False
+
+    def write(self, data: bytes) -> None:
+        assert isinstance(data, bytes)
+        assert len(data) <= PIECE
+        self.written.append(data)
+        self.buffered += len(data)
+        if self.buffered > self.room and not self.paused:
+            self.paused = True
+            self.producer.pauseProducing()
+
+    def leave(self, size: int) -> None:
+        while size and self.buffered:
+            leaving = min(size, self.buffered)
+            self.buffered -= leaving
+            size -= leaving
+            if not self.buffered and self.paused:
+                self.paused = False
+                self.producer.resumeProducing()
+
+
+@pytest.mark.parametrize("frame", [1000, 70_000, 4 << 20])
+def test_a_client_that_reads_is_not_slow_however_long_a_burst_takes_it(frame: int) -> None:
+    transport, backlog = Line(64 << 10), Backlog(32 << 20)
+    outbox = Outbox(transport, backlog, None)
+    frames = [bytes((number % 251,)) * frame for number in range(BURST // frame)]
+    for data in frames:
+        outbox.send(data)
+    oldest = 0.0
+    while outbox.size:
+        backlog.now += 0.1
+        transport.leave(BYTES_A_SECOND // 10)
+        oldest = max(oldest, outbox.age(backlog.now))
+    assert backlog.now > 8
+    assert oldest < 0.3
+    assert not outbox.full
+    assert b"".join(transport.written) == b"".join(frames)
+    assert (backlog.backlog_bytes, backlog.backlog) == (0, set())
+
+
+def test_age_counts_from_when_nothing_has_left() -> None:
+    transport, backlog = Line(64 << 10), Backlog(1 << 30)
+    outbox = Outbox(transport, backlog, None)
+    outbox.send(bytes(BURST))
+    for _ in range(5):
+        backlog.now += 10.0
+        assert outbox.age(backlog.now) == 10.0
+        # as long as it takes the client to read what the transport holds
+        transport.leave(transport.buffered)
+        assert outbox.age(backlog.now) == 0.0
+    backlog.now += 25.0
+    outbox.send(b"later")
+    assert outbox.age(backlog.now) == 25.0
+    # what comes after all has been read is as old as it is
+    while outbox.size:
+        transport.leave(1 << 20)
+    backlog.now += 100.0
+    outbox.send(bytes(1 << 20))
+    assert outbox.age(backlog.now) == 0.0
+    backlog.now += 3.0
+    assert outbox.age(backlog.now) == 3.0
+
+
+def test_a_burst_reaches_a_client_at_20_mbit_over_a_real_socket() -> None:
+    """The gateway's clock is the test's: half a second of it passes with each half second's worth of bytes."""
+    front = Front(SelectReactor(), None, False, outbox_age=2.0)
+    client = front.open()
+    (connection,) = front.factory.connections
+    frames = [framed(bytes((number,)) * 220_000) for number in range(100)]
+    connection.deliver(frames)
+    assert connection.waiting_bytes > BURST // 2
+    received, due = bytearray(), 0
+
+    def goes_on() -> bool:
+        nonlocal due
+        if len(received) >= due:
+            due = min(due + BYTES_A_SECOND // 2, sum(map(len, frames)))
+            front.world.clock.advance(0.5)
+        received.extend(front.read(client))
+        return len(received) >= sum(map(len, frames))
+
+    front.until(goes_on, "the whole burst")
+    assert bytes(received) == b"".join(frames)
+    assert front.world.clock.seconds() > 8
+    assert connection.state == connection.STATE_OPEN
+    assert front.factory.backlog_bytes == 0
+    client.close()
+    front.until(lambda: not front.factory.connections, "the end")
+    front.stop()

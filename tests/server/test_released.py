@@ -81,7 +81,7 @@ class Front:
         self.tls, self.proxied = tls, proxied
 
     def until(self, condition: Callable[[], object], what: str) -> None:
-        for _ in range(5000):
+        for _ in range(20_000):
             if condition():
                 return
             self.reactor.iterate(0.002)

@@ -1,0 +1,101 @@
+"""A ws_open that somebody has seen and sends again: nobody is touched by it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from icwsgw.core.closing import CloseCode
+from icwsgw.devnet.canisters import ECHO_ID
+from icwsgw.ic import cbor
+from icwsgw.ic.identity import Ed25519Identity
+from tests.memory.world import MemoryClient, World
+
+SAME = Ed25519Identity(b"\x41" * 32)
+
+
+class Seen(MemoryClient):
+    """A client whose first message somebody else sees."""
+
+    first: bytes | None = None
+
+    def send_payload(self, payload: bytes, is_binary: bool = True) -> None:
+        if self.first is None:
+            self.first = payload
+        super().send_payload(payload, is_binary)
+
+
+class Silent(MemoryClient):
+    """Does nothing by itself."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world, ECHO_ID, None, False)
+        self.automatic = False
+
+
+def again(payload: bytes, change: str) -> bytes:
+    """The same call in another form: request ids do not tell them apart."""
+    message: dict[str, Any] = cbor.loads(payload)
+    if change == "order":
+        message["envelope"]["content"] = dict(reversed(message["envelope"]["content"].items()))
+    return payload if change == "none" else cbor.dumps(message)
+
+
+@pytest.mark.parametrize("change", ["none", "order"])
+@pytest.mark.parametrize("older_is_here", [False, True])
+def test_a_replayed_ws_open_is_refused_and_ends_nobodys_session(change: str, older_is_here: bool) -> None:
+    world = World(identities=2, clients_per_identity=1)
+    announced: list[Any] = []
+    older = Seen(world, ECHO_ID, SAME, False).connect()
+    world.until(lambda: older.opened)
+    assert isinstance(older, Seen)
+    assert older.first is not None
+    if not older_is_here:
+        living = world.client(ECHO_ID, SAME)
+        world.until(lambda: living.opened)
+        world.run(1)
+        assert older.close_code == CloseCode.REPLACED
+    else:
+        living = older
+    world.gateway.announce = lambda *what: announced.append(what)
+    for _ in range(3):
+        stranger = Silent(world).connect()
+        world.run(0.1)
+        stranger.send_payload(again(older.first, change))
+        world.run(1)
+        refused = stranger.close_code
+        if refused is None:
+            stranger.leave()
+        world.run(2)
+        assert living.close_code is None
+        # another identity may be the one whose turn it is
+        assert refused in ((CloseCode.OPEN_REFUSED,) if living is not older else CloseCode)
+    assert announced == []
+    living.echoes(b"still here")
+
+
+def test_another_process_refuses_it_since_it_has_other_identities() -> None:
+    here, there = World(), World()
+    client = Seen(here, ECHO_ID, SAME, False).connect()
+    here.until(lambda: client.opened)
+    object.__setattr__(there.context, "identities", (Ed25519Identity(b"\x99" * 32),))
+    announced: list[Any] = []
+    there.gateway.announce = lambda *what: announced.append(what)
+    stranger = Silent(there).connect()
+    assert isinstance(client, Seen)
+    assert client.first is not None
+    stranger.send_payload(client.first)
+    there.run(2)
+    assert stranger.close_code == CloseCode.WRONG_GATEWAY
+    assert announced == []
+    assert not there.replica.host(ECHO_ID).ws.clients
+
+
+def test_a_client_may_open_again_with_a_call_of_its_own() -> None:
+    world = World()
+    for _ in range(3):
+        client = world.client(ECHO_ID, SAME)
+        world.until(lambda client=client: client.opened)  # type: ignore[misc]
+        client.leave()
+        world.run(1)
