@@ -130,7 +130,7 @@ def test_where_each_value_comes_from(tmp_path: Path) -> None:
         f"call-timeout = 20  # file {tmp_path}/icws?.toml; seconds",
         'log-level = "debug"  # environment RUST_LOG_STDOUT',
         'ic-network-url = "http://127.0.0.1:4943"  # --devnet',
-        "outbox-bytes = 4194304  # default; bytes",
+        "outbox-bytes = 33554432  # default; bytes",
         "max-connections = 50000  # default",
         "# -- Time limits --",
     ):

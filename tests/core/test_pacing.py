@@ -157,3 +157,29 @@ def test_the_last_failure_is_remembered() -> None:
     paced.failed(10.0, error="HTTP 500")
     paced.succeeded(11.0, 0.1)
     assert (paced.last_error, paced.last_bad) == ("HTTP 500", 10.0)
+
+
+@pytest.mark.parametrize(("second", "until"), [(10.0, 22.5), (2.0, 15.0)])
+def test_of_two_pauses_that_overlap_the_longer_one_counts(second: float, until: float) -> None:
+    """A query that was in flight is told of a pause of its own, while the first one lasts."""
+    paced = pacing()
+    paced.failed(10.0, overloaded=True, retry_after=4.0)
+    assert paced.held_until == 15.0
+    paced.failed(10.0, overloaded=True, retry_after=second)
+    assert (paced.held_until, paced.not_before) == (until, until)
+    # each second is excused once
+    assert paced.excused == until - 10.0
+    paced.succeeded(11.0, 0.5)
+    assert paced.not_before == until
+
+
+@pytest.mark.parametrize(("second", "until"), [(20.0, 15.0), (12.0, 12.0)])
+def test_a_hosts_pause_grows_with_a_longer_one_that_overlaps(second: float, until: float) -> None:
+    host = HostPause()
+    host.told(b"one", 10.0, 15.0)
+    assert host.until == 0.0
+    host.told(b"two", 11.0, second)
+    assert host.until == until
+    # a third, of which the second is the other witness
+    host.told(b"three", 11.5, 30.0)
+    assert host.until == max(until, min(30.0, max(second, 15.0)))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from math import inf
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -145,3 +146,24 @@ def test_no_limit_is_no_limit() -> None:
     rates = ClientRates(None, None)
     assert (rates.first_frames, rates.first_bytes) == (inf, inf)
     assert rates.judge(-1e12, -1e12, 0.0) == (inf, inf, 0.0, "", False)
+
+
+@pytest.mark.parametrize("rate", [Rate(2.0, 3.0), Rate(0.5, 1.0), Rate(10.0, 50.0)])
+@pytest.mark.parametrize("refusals", [1, 7, 200])
+def test_refusals_take_nothing_and_gain_nothing(rate: Rate, refusals: int) -> None:
+    """However often it is refused meanwhile, there is a token again when one has been gained, and one alone."""
+    bucket = Bucket(rate, 0.0)
+    while bucket.take(0.0):
+        pass
+    whole = (1 - bucket.level) / rate.per_second
+    for number in range(refusals):
+        assert not bucket.take(whole * 0.99 * number / refusals)
+    assert bucket.take(whole * 1.001)
+    assert not bucket.take(whole * 1.001)
+
+
+def test_refusals_of_a_key_take_nothing_and_gain_nothing() -> None:
+    buckets = Buckets(Rate(1.0, 2.0))
+    assert [buckets.take("a", 0.0) for _ in range(4)] == [True, True, False, False]
+    assert [buckets.take("a", 0.1 * number) for number in range(1, 10)] == [False] * 9
+    assert [buckets.take("a", 1.001) for _ in range(2)] == [True, False]

@@ -106,3 +106,20 @@ def test_clients_of_a_root_subnet_s_canister_are_served() -> None:
     client.echoes(b"there and back")
     failed = {label: count for label, count in world.metrics.queries.values.items() if count}
     assert set(failed) <= {"ok", "empty", "abandoned"}
+
+
+def test_a_bad_certificate_is_bad_each_time_it_comes_and_a_good_one_stays_good() -> None:
+    """A verifier that took note of the bytes before it had judged them would let them pass the second time."""
+    world = World()
+    world.open(2)
+    verifier = BatchVerifier(world.context, ECHO_ID)
+    batch = batch_of(world)
+    bad = Batch(batch.messages, batch.cert[:-1] + bytes((batch.cert[-1] ^ 1,)), batch.tree, True)
+    for _ in range(3):
+        with pytest.raises(CertificateInvalid):
+            verifier.check(bad, again)
+    for _ in range(2):
+        verifier.check(batch, again)
+        for _ in range(2):
+            with pytest.raises(CertificateInvalid):
+                verifier.check(bad, again)

@@ -58,3 +58,19 @@ def test_a_drain_tells_the_canister_under_each_identity() -> None:
     assert [client.close_code for client in clients] == [CloseCode.DRAINING] * 6
     assert not world.replica.host(ECHO_ID).ws.clients
     assert world.metrics.ws_closes.values["done"] == 6
+
+
+def test_whoever_leaves_before_its_ws_open_gives_its_place_back() -> None:
+    world = World(identities=2, clients_per_identity=2)
+    for _ in range(5):
+        strangers = [world.client() for _ in range(3)]
+        for stranger in strangers:
+            stranger.automatic = False
+        assert world.gateway.spread.loads == [2, 1]
+        for stranger in strangers:
+            stranger.leave(1001)
+        world.run(1)
+        assert world.gateway.spread.loads == [0, 0]
+    # so that honest ones still fill the first identity first
+    clients = world.open(2)
+    assert len({client.gateway for client in clients}) == 1

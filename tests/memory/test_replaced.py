@@ -149,3 +149,18 @@ def test_a_place_taken_under_another_identity_by_a_client_that_has_left_is_notic
     assert first.close_code == CloseCode.REPLACED
     world.run(5)
     world.quiet()
+
+
+def test_after_each_opening_the_newest_connection_lives_and_it_alone() -> None:
+    """Under one identity and under several: looked at after each, not only in the end."""
+    for identities in (1, 3):
+        world = World(identities=identities, clients_per_identity=1)
+        clients: list[MemoryClient] = []
+        for _ in range(6):
+            clients.append(world.client(ECHO_ID, SAME))
+            world.until(lambda: clients[-1].opened)  # noqa: B023
+            world.run(1)
+            assert [client.close_code for client in clients[:-1]] == [CloseCode.REPLACED] * (len(clients) - 1)
+            assert clients[-1].close_code is None
+            clients[-1].echoes(b"the newest")
+            assert sum(world.gateway.spread.loads) == 1

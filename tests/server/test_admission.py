@@ -292,6 +292,22 @@ def test_how_fast_connections_may_come() -> None:
     assert refusals(world) == {"accept_rate_per_ip": 1}
 
 
+@pytest.mark.parametrize("option", ["accept_rate", "accept_rate_per_ip"])
+def test_after_a_burst_that_a_rate_refused_the_counts_are_those_of_who_is_there(option: str) -> None:
+    world = World(**{option: 1}, max_connections=8, max_pending=8)
+    limits = world.factory.limits
+    found = [accept(world, tcp("192.0.2.1")) for _ in range(60)]
+    admitted = [each for each in found if status(each[1]) == 101]
+    assert 2 <= len(admitted) <= 5
+    # those that are refused wait for their answer outside of the counts
+    assert (limits.total, len(limits.waiting), limits.refused) == (len(admitted), len(admitted), 60 - len(admitted))
+    for protocol, _ in found:
+        lose(protocol)
+    assert (limits.total, len(limits.waiting), limits.refused) == (0, 0, 0)
+    world.clock.advance(60.0)
+    assert status(accept(world, tcp("192.0.2.1"))[1]) == 101
+
+
 def test_refused_connections_do_not_pile_up() -> None:
     world = World(max_connections=1)
     inside, _ = world.connect()
@@ -588,7 +604,7 @@ def test_many_messages_in_fragments_are_none_that_never_ends() -> None:
 
 
 def test_a_client_that_never_reads_costs_a_bounded_amount() -> None:
-    world = World(client_message_rate=0, client_byte_rate=0)
+    world = World(client_message_rate=0, client_byte_rate=0, outbox_bytes=4 << 20)
     protocol, transport, session = opened(world)
     outbox: Any = transport.producer
     outbox.pauseProducing()

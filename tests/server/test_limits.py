@@ -63,3 +63,23 @@ def test_after_all_have_left_nothing_is_left(hosts: list[str]) -> None:
         limits.leave(group)
     assert (limits.total, len(limits.waiting), limits.refused) == (0, 0, 0)
     assert limits._by_group == {}
+
+
+def test_what_the_rates_refuse_is_not_counted_as_there() -> None:
+    """One burst would make the gateway refuse all for good."""
+    limits = ConnectionLimits(ClientLimits(max_connections=6, accept_rate=1), 0.0)
+    assert [limits.enter(0.0) for _ in range(50)] == [None] * 2 + ["accept_rate"] * 48
+    assert limits.total == 2
+    for second in range(1, 5):
+        assert limits.enter(float(second)) is None
+    assert limits.enter(5.0) == "connections"
+    for _ in range(6):
+        limits.leave(None)
+    assert limits.total == 0
+
+
+def test_what_an_addresss_rate_refuses_does_not_count_for_its_number() -> None:
+    limits = ConnectionLimits(ClientLimits(max_connections_per_ip=7, accept_rate_per_ip=1), 0.0)
+    assert [limits.place("192.0.2.1", 0.0)[1] for _ in range(50)] == [None] * 5 + ["accept_rate_per_ip"] * 45
+    assert [limits.place("192.0.2.1", 10.0)[1] for _ in range(2)] == [None] * 2
+    assert limits.place("192.0.2.1", 10.0) == (None, "connections_per_ip")

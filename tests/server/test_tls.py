@@ -153,3 +153,24 @@ def test_renewal(tmp_path: Path, signer: pem.Authority) -> None:
     assert not tls.reload_if_changed()
     assert serial(handshake(tls)) == after
     assert tls.reloads == {"ok": 1, "failed": 3}
+
+
+def test_files_of_no_use_are_reported_once_however_often_they_are_looked_at(
+    tmp_path: Path, signer: pem.Authority
+) -> None:
+    first, second = pem.server(signer), pem.server(signer)
+    certificate, key = first.write(tmp_path)
+    tls = ServerTls(PemFiles(certificate, key))
+    for number, content in enumerate((b"nonsense", b"other nonsense"), 1):
+        replace(certificate, content)
+        for _ in range(3):
+            assert not tls.reload_if_changed()
+            assert tls.reloads == {"ok": 0, "failed": number}
+    assert serial(handshake(tls)) == serial(handshake(tls))
+    # and what is of use again is taken, though it was refused before
+    replace(certificate, second.certificate)
+    replace(key, second.key)
+    assert tls.reload_if_changed()
+    for _ in range(3):
+        assert not tls.reload_if_changed()
+    assert tls.reloads == {"ok": 1, "failed": 2}
