@@ -20,6 +20,7 @@ from icwsgw.client_limits import CLIENTS, ClientLimits
 from icwsgw.errors import ConfigError
 from icwsgw.ic.networks import AUTO, FETCH, Network, network_of
 from icwsgw.log_options import COLLECTOR, LOGS, LogOptions
+from icwsgw.network_options import TIMES, NetworkOptions
 from icwsgw.observe.collector import exports_anything, trace_level
 from icwsgw.options import (
     ADDRESS,
@@ -50,7 +51,7 @@ MAINNET_BUDGET = 250
 GROUPS = _MAIN, _PROTOCOL, _TIMES, _BOUNDS, _CLIENTS, _ACCESS, _LOGS = (
     "Main",
     "Protocol",
-    "Time limits",
+    TIMES,
     "Bounds",
     CLIENTS,
     ACCESS,
@@ -59,7 +60,7 @@ GROUPS = _MAIN, _PROTOCOL, _TIMES, _BOUNDS, _CLIENTS, _ACCESS, _LOGS = (
 
 
 @dataclass(frozen=True)
-class GatewayConfig(ClientLimits, AccessOptions, LogOptions):
+class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
     """What an operator decided. Durations in seconds, sizes in bytes; paths absolute."""
 
     gateway_addresses: tuple[str, ...] = option(
@@ -259,33 +260,6 @@ class GatewayConfig(ClientLimits, AccessOptions, LogOptions):
         "Reconnections reach the other gateways spread out.",
         group=_TIMES,
         example="60",
-    )
-    canister_grace: float = option(
-        60.0,
-        seconds(0.0),
-        "canister-grace",
-        "How long a canister may give no good answer before its clients are closed.",
-        "An upgrade or a subnet hiccup takes less.",
-        group=_TIMES,
-        example="5m",
-    )
-    query_timeout: float = option(
-        5.0,
-        seconds(0.1, 300.0),
-        "query-timeout",
-        "Deadline of one query.",
-        "The original's.",
-        group=_TIMES,
-        example="10",
-    )
-    call_timeout: float = option(
-        30.0,
-        seconds(0.1, 300.0),
-        "call-timeout",
-        "Deadline of one call.",
-        "A replica answers a synchronous call within 10 s.",
-        group=_TIMES,
-        example="20s",
     )
     tls_handshake_timeout: float = option(
         10.0,

@@ -95,18 +95,27 @@ class HttpError(IcwsError):
 
     :ivar status: the status, for example 429
     :ivar detail: plain text for logs and clients, at most 200 characters
+    :ivar word: the network's word for the cause, for example "no_healthy_nodes", or empty; see icwsgw.core.outages
     :ivar retry_after: seconds the server asked to wait, or None
     :ivar edge_id: by which the boundary nodes' operators find the request (x-request-id), or empty; only for logs
     """
 
     cause = "http"
 
-    def __init__(self, status: int, detail: str = "", retry_after: float | None = None, edge_id: str = "") -> None:
+    def __init__(
+        self,
+        status: int,
+        detail: str = "",
+        retry_after: float | None = None,
+        edge_id: str = "",
+        word: str = "",
+    ) -> None:
         text = f"HTTP {status}: {detail}" if detail else f"HTTP {status}"
         super().__init__(f"{text} (x-request-id {edge_id})" if edge_id else text)
         self.edge_id = edge_id
         self.status = status
         self.detail = detail
+        self.word = word
         self.retry_after = retry_after
 
     @property
@@ -115,9 +124,15 @@ class HttpError(IcwsError):
 
         408, 429 and 5xx are what boundary nodes and replicas answer when they cannot help now. Redirects, 404, 421 and
         425 come from what stands before them (a proxy that is set up anew, another host's page) and pass as well:
-        each request is idempotent, and the paths are right.
+        each request is idempotent, and the paths are right. So may what a boundary node's policy forbids; another 403
+        is a replica's, of a signature that is wrong.
         """
-        return self.status in _PASSING or self.status >= 500 or 300 <= self.status < 400
+        return self.status in _PASSING or self.status >= 500 or 300 <= self.status < 400 or self.forbidden
+
+    @property
+    def forbidden(self) -> bool:
+        """Whether a boundary node's policy of the moment refuses it."""
+        return self.status == 403 and self.word == "forbidden"
 
 
 class Rejected(IcwsError):

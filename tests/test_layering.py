@@ -24,7 +24,7 @@ PACKAGE = ROOT / "icwsgw"
 
 # What each unit may import from this package, besides itself. OPTIONS are the modules about the operator's words.
 LEAVES = {"errors", "_version", "clock", "directories", "visible"}
-OPTIONS = {"addresses", "origins", "options", "client_limits", "access_options", "log_options"}
+OPTIONS = {"addresses", "origins", "options", "client_limits", "access_options", "network_options", "log_options"}
 OPTIONS |= {"config", "sources"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
@@ -46,6 +46,7 @@ ALLOWED: dict[str, set[str]] = {
     "options": LEAVES | OPTIONS | {"ic"},
     "client_limits": LEAVES | OPTIONS,
     "access_options": LEAVES | OPTIONS,
+    "network_options": LEAVES | OPTIONS,
     "log_options": LEAVES | OPTIONS | {"observe"},
     "config": LEAVES | OPTIONS | {"ic", "observe"},
     "sources": LEAVES | OPTIONS | {"observe"},

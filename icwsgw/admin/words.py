@@ -34,6 +34,7 @@ CLOSES: Final[Mapping[str, str]] = {
     "4109": "replaced by a newer connection of the same client",
     "4110": "this gateway does not serve the canister",
     "4111": "the network refused a message for good",
+    "4112": "a message of the canister could not be read",
     "other": "another code",
 }
 

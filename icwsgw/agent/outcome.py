@@ -25,6 +25,7 @@ from enum import Enum
 from typing import Any
 
 from icwsgw.agent.connection import Answer
+from icwsgw.core.outages import cause_of
 from icwsgw.errors import AnswerMalformed, FormatError, HttpError, Rejected
 from icwsgw.ic.fields import ANSWER, CERTIFICATE, loads_known
 
@@ -125,15 +126,17 @@ def http_error(answer: Answer, now_s: float) -> HttpError:
     :param now_s: seconds since 1970, for a Retry-After that is a date
     """
     headers = answer.headers
-    cause = headers.get(b"x-ic-error-cause", b"").decode("latin-1")
+    header = headers.get(b"x-ic-error-cause", b"").decode("latin-1")
     edge_id = _UNPRINTABLE.sub("", headers.get(b"x-request-id", b"").decode("latin-1"))[:_MAX_EDGE_ID]
-    text = answer.body[: 4 * _DETAIL].decode("utf-8", "replace") if _is_text(headers) else ""
-    detail = ": ".join(part for part in (cause, text.strip()) if part)
+    text = answer.body[: 10 * _DETAIL].decode("utf-8", "replace") if _is_text(headers) else ""
+    word, said = cause_of(header, text)
+    detail = said if word in said[: len(word) + 10] else f"{word}: {said}" if said else word
     return HttpError(
         answer.status,
         _UNPRINTABLE.sub(" ", detail)[:_DETAIL],
         retry_after(headers.get(b"retry-after"), now_s),
         edge_id,
+        word,
     )
 
 

@@ -107,6 +107,11 @@ class Cursor:
         self.last = None
         self._gap_asks = 0
 
+    def skip(self, beyond: int) -> None:
+        """Go on from a number although messages before it have not been seen."""
+        self.next = beyond
+        self._gap_asks = 0
+
     def take(self, messages: list[Message], now: float, asked: float) -> Taken:
         """Sort an answer's messages into delivered, known and out of reach; moves ``next``.
 

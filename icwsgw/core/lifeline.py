@@ -16,6 +16,8 @@ this life for sure: the newest one when the last probe found its own anchor in p
                                       probes over ``ABSENT_SECONDS``, none of them contradicted, has lost its state and
                                       not merely fallen behind.
 
+What shows a new life is proven before it is believed (:mod:`icwsgw.gateway.proof`): one altered byte looks like one.
+
 At rest the anchor is the last message, and a probe takes the place of an ordinary poll: looking regularly costs no
 query, only the decoding of one message more. In a busy queue it is one query more every one and a half.
 """

@@ -26,8 +26,8 @@ minute; hence the upper ends. A judge's word against the reckoning is believed w
 (:data:`WITNESSES`; Dates that agree with it count), so that one machine with a wrong clock changes nothing.
 
 While a Date and the reckoning disagree and no judge has spoken, nobody knows. Then, and before the first evidence, the
-network judges clients' envelopes: :meth:`NetworkTime.earliest_ns` and :meth:`NetworkTime.latest_ns` enclose its time,
-and only what is refused at both ends is refused here. A wall clock that has been set makes all evidence void.
+network judges clients' envelopes: :meth:`NetworkTime.enclosed_ns` encloses its time, and only what is refused at both
+ends is refused here. A wall clock that has been set makes all evidence void.
 
 Sources: interface specification, "Authentication" (ingress_expiry); dfinity/ic rs/validator/src/ingress_validation.rs
 (the words of a refusal); RFC 9110, 6.6.1 (Date); RFC 9111, 5.1 (Age); decision 0031.
@@ -155,10 +155,10 @@ class NetworkTime:
         self._look_at_clock(seconds, wall_ns)
         return wall_ns + self._low_ns
 
-    def latest_ns(self, seconds: float, wall_ns: int) -> int:
-        """The network's time is not later than this for certain."""
+    def enclosed_ns(self, seconds: float, wall_ns: int) -> tuple[int, int]:
+        """The same, and a time than which the network's is not later for certain."""
         self._look_at_clock(seconds, wall_ns)
-        return wall_ns + self._high_ns
+        return wall_ns + self._low_ns, wall_ns + self._high_ns
 
     # evidence
 

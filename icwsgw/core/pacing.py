@@ -10,6 +10,9 @@ than our own pause: "0", or a date that a wrong clock has put into the past, mus
 at once for ever. Jitter makes such a pause longer, never shorter. A pause that was asked for is no silence of the
 canister, up to ``LONGEST_RETRY_AFTER``.
 
+Silence is reckoned by who is silent (:mod:`icwsgw.core.outages`), each for itself: the time from one failure to the
+next is the former's. A good answer ends both.
+
 Boundary nodes bound queries by address, by subnet and by canister, and all of it is 429. So what one canister's poller
 hears concerns that canister; what the pollers of two canisters hear at the same time concerns the host, and then all
 pause (:class:`HostPause`).
@@ -18,6 +21,8 @@ pause (:class:`HostPause`).
 from __future__ import annotations
 
 from collections.abc import Callable
+
+from icwsgw.core.outages import Side
 
 STEADY_FAILURES = 30
 LONGEST_PAUSE = 5.0
@@ -32,7 +37,7 @@ class Pacing:
 
     :ivar last_good: when the last good answer came, or the start
     :ivar failures: failed polls since then
-    :ivar excused: seconds since then in which nobody was to poll
+    :ivar excused: seconds since then in which the host had all pollers pause
     :ivar not_before: no poll before this time
     :ivar held_until: the server has asked for no poll before this time
     :ivar host_until: up to when the host's own pause is known here
@@ -44,6 +49,9 @@ class Pacing:
         "_holds",
         "_interval",
         "_jitter",
+        "_marked",
+        "_side",
+        "_silent",
         "excused",
         "failures",
         "held_until",
@@ -59,6 +67,9 @@ class Pacing:
         self._interval = interval
         self._jitter = jitter
         self._holds = 0
+        self._side = Side.CANISTER
+        self._marked = now
+        self._silent = dict.fromkeys(Side, 0.0)
         self.last_good = now
         self.failures = 0
         self.excused = 0.0
@@ -73,7 +84,9 @@ class Pacing:
     def succeeded(self, now: float, took: float) -> None:
         """A good answer came after ``took`` seconds."""
         self.last_good = now
-        self.failures = 0
+        if self.failures:
+            self.failures = 0
+            self._silent = dict.fromkeys(Side, 0.0)
         self.excused = 0.0
         self.not_before = self.held_until
         if self._holds and now - took >= self.held_until:
@@ -81,14 +94,27 @@ class Pacing:
         self.rtt = took if self.rtt == 0.0 else self.rtt + (took - self.rtt) / 8
 
     def failed(
-        self, now: float, *, overloaded: bool = False, retry_after: float | None = None, error: str = ""
+        self,
+        now: float,
+        *,
+        overloaded: bool = False,
+        retry_after: float | None = None,
+        error: str = "",
+        side: Side = Side.CANISTER,
     ) -> None:
         """A poll failed; sets when the next may leave.
 
         :param overloaded: the server asked for less (429, 503)
         :param retry_after: seconds the server asked to wait
         :param error: what it was, for people
+        :param side: whose silence it is
         """
+        if self.failures:
+            self._silent[self._side] += now - self._marked
+        else:
+            # nothing else is known of the time since the last good answer
+            self._silent[side] += now - self.last_good
+        self._marked, self._side = now, side
         self.last_bad, self.last_error = now, error
         self.failures += 1
         if overloaded or retry_after is not None:
@@ -100,11 +126,20 @@ class Pacing:
         elif self.failures > STEADY_FAILURES:
             self.not_before = max(self.not_before, now + self._pause(self.failures - STEADY_FAILURES))
 
+    def silence(self, side: Side, now: float) -> float:
+        """Seconds that a side has given no good answer for."""
+        if not self.failures:
+            return 0.0
+        seconds = self._silent[side] + (now - self._marked if side is self._side else 0.0)
+        return max(0.0, seconds - self.excused)
+
     def join(self, now: float, until: float) -> None:
         """The host has asked for a pause that this poller has not been told of itself."""
         self.host_until = until
         if until > now:
+            held = self.held_until
             self._hold(now, _asked(until - now, self._jitter))
+            self.excused = min(self.excused + self.held_until - max(now, held), LONGEST_RETRY_AFTER)
 
     def _pause(self, exponent: int) -> float:
         return min(self._interval * 2.0 ** min(exponent, 16), LONGEST_PAUSE) * (0.5 + self._jitter() / 2)
@@ -112,7 +147,6 @@ class Pacing:
     def _hold(self, now: float, pause: float) -> None:
         until = now + pause
         if until > self.held_until:
-            self.excused = min(self.excused + until - max(now, self.held_until), LONGEST_RETRY_AFTER)
             self.held_until = until
             self.not_before = max(self.not_before, until)
 

@@ -27,10 +27,11 @@ reset            the connection ends without an answer; with ``after``, once the
 duplicate        an answer to ws_get_messages with its first message twice
 overlap          the same, beginning one nonce early: with a message that was delivered before
 gap              the same, without its first message, where there are two at least
+altered          the same, with one altered byte in the content of its first message
 lagging          the same, from a replica that has not seen the newest ``hide`` messages (None: any at all)
 ===============  =======================================================================================================
 
-The last four wait for an answer that has messages. A canister that is reset or stopped for good is no fault of a
+The last five wait for an answer that has messages. A canister that is reset or stopped for good is no fault of a
 request: see :meth:`icwsgw.devnet.replica.Replica.reset` and :meth:`~icwsgw.devnet.replica.Replica.stop`.
 """
 
@@ -50,7 +51,7 @@ from icwsgw.ic.principal import Principal
 Answer = tuple[int, dict[str, str], bytes]
 
 REQUESTS = ("query", "call", "read_state", "status")
-PAGE_KINDS = frozenset(("duplicate", "overlap", "gap", "lagging"))
+PAGE_KINDS = frozenset(("duplicate", "overlap", "gap", "altered", "lagging"))
 KINDS = PAGE_KINDS | frozenset(
     (
         "delay",
@@ -285,6 +286,10 @@ def _changed(fault: Fault, page: Page, early: Page) -> Page:
     messages = page.messages
     if fault.kind == "gap":
         return Page(messages[1:], page.is_end_of_queue)
+    if fault.kind == "altered":
+        first = messages[0]
+        content = bytes([first.content[0] ^ 1]) + first.content[1:]
+        return Page([first._replace(content=content), *messages[1:]], page.is_end_of_queue)
     if fault.kind == "lagging":
         hide = len(messages) if fault.hide is None else fault.hide
         return Page(messages[: max(len(messages) - hide, 0)], True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from icwsgw.clock import Clock
 from icwsgw.core.closing import CloseCode
 from icwsgw.core.cursor import Message
 from icwsgw.core.messages import BatchFramer
 from icwsgw.core.session import State
+from icwsgw.gateway.slices import in_slices
 from icwsgw.ic.ws import Batch
 from icwsgw.observe.logs import get_logger
 
@@ -24,6 +26,8 @@ class Audience:
 
     :ivar sessions: client key -> session, those whose ws_open has left
     :ivar waiting: of these, the ones to whom the canister has not spoken yet
+    :ivar closing: all sessions are being closed
+    :ivar suspects: sessions that may have missed messages which were left out: their next message tells
     :ivar senders: principal -> the session that the canister has accepted last for it
     :ivar messages_up: messages of clients for it so far; ``messages_down``: its messages passed on
     """
@@ -31,6 +35,8 @@ class Audience:
     def __init__(self, metrics: Metrics) -> None:
         self.sessions: dict[tuple[bytes, int], ClientSession] = {}
         self.waiting: dict[tuple[bytes, int], ClientSession] = {}
+        self.suspects: set[ClientSession] = set()
+        self.closing = False
         self.senders: dict[bytes, ClientSession] = {}
         self.messages_up = self.messages_down = 0
         self._metrics = metrics
@@ -43,6 +49,7 @@ class Audience:
         """The session has ended."""
         self.sessions.pop(key, None)
         self.waiting.pop(key, None)
+        self.suspects.discard(session)
         if self.senders.get(key[0]) is session:
             del self.senders[key[0]]
 
@@ -75,6 +82,9 @@ class Audience:
                 continue
             frame = framer.frame(key, content)
             if session.outgoing is None:
+                if session in self.suspects and self._has_missed(session, content):
+                    unroutable += 1
+                    continue
                 if session.opened_at_ns is None and not session.first_message(content):
                     in_place = False
                     unroutable += 1
@@ -98,6 +108,24 @@ class Audience:
         if unroutable:
             self._find_replaced(messages)
         return in_place
+
+    def close_all(self, clock: Clock, code: CloseCode, words: str) -> None:
+        """Close all sessions of now, a few a turn."""
+        self.closing = True
+        in_slices(clock, list(self.sessions.values()), lambda session: session.end(code, words), self._closed_all)
+
+    def _closed_all(self) -> None:
+        self.closing = False
+
+    def left_out(self) -> int:
+        """Messages of the canister are left out, nobody knows to whom; gives how many clients may be meant."""
+        self.suspects.update(self.sessions.values())
+        return len(self.suspects)
+
+    def _has_missed(self, session: ClientSession, content: bytes) -> bool:
+        """Whether the next message to a suspect shows that it has missed some; it is closed then."""
+        self.suspects.discard(session)
+        return session.has_missed(content)
 
     def _find_replaced(self, messages: Iterable[Message]) -> None:
         """A canister speaks to the newest connection of a principal only: if to one that has left, others are over."""

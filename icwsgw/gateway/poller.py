@@ -6,7 +6,8 @@ hanging query delays nobody: the next one is already under way (design 3.2). Bet
 once: when a call of one of its clients has been executed, and shortly after a drain that found something.
 
 What may go wrong costs one poll: transport errors, rejects, traps, answers that do not decode. Only a canister that
-has given no good answer for the grace period loses its clients, with the reason (design 3.10). Duplicates, gaps and
+has given no good answer for its grace period, or that the network has not reached for the network's, loses its clients,
+with the reason (decision 0038). Duplicates, gaps and
 resets are the cursor's and the lifeline's to tell.
 """
 
@@ -21,14 +22,18 @@ from icwsgw.core.foresight import Foresight
 from icwsgw.core.lifeline import Lifeline, Verdict
 from icwsgw.core.pacing import Pacing
 from icwsgw.core.session import State
+from icwsgw.core.skipping import too_large
 from icwsgw.core.window import Window
-from icwsgw.errors import CanisterRefused, CertificateInvalid, FormatError, HttpError, IcwsError
+from icwsgw.errors import CanisterRefused, CertificateInvalid, FormatError, IcwsError
 from icwsgw.gateway.allowance import MAX_OVERLAP, Allowance
 from icwsgw.gateway.audience import Audience
 from icwsgw.gateway.heartbeat import FOLLOW_UP, Heartbeat
 from icwsgw.gateway.incoming import Incoming
 from icwsgw.gateway.interfaces import Context
 from icwsgw.gateway.lag import QueueLag
+from icwsgw.gateway.oversize import Oversize
+from icwsgw.gateway.patience import Patience
+from icwsgw.gateway.proof import LifeProof
 from icwsgw.gateway.queries import Ask, PollRequests
 from icwsgw.gateway.slices import in_slices
 from icwsgw.ic.principal import Principal
@@ -80,6 +85,9 @@ class Poller(Audience):
         self._window = Window(context.config.poll_window)
         self._foresight = Foresight(context.config.polling_interval)
         self.pacing = Pacing(context.config.polling_interval, context.jitter, now)
+        self._patience = Patience(context, self.pacing)
+        self._oversize = Oversize(context, canister.text)
+        self._proof = LifeProof(context, canister)
         self._requests = PollRequests(context.identities[identity_index], canister)
         self._incoming = Incoming(context, canister, self.wake)
         self._asks: dict[Ask, None] = {}
@@ -87,7 +95,6 @@ class Poller(Audience):
         self._most_asks = context.config.poll_window + MAX_OVERLAP + 1
         self._ahead = Ahead()
         self._probing: Ask | None = None  # the newest probe in flight, or look at the start
-        self._giving_up = False
         self._last_sent = 0.0
         interval = context.config.polling_interval
         self._heartbeat = Heartbeat(context.clock, interval, self._tick, self._woken, canister.text)
@@ -163,8 +170,14 @@ class Poller(Audience):
         pacing, asked = self.pacing, self._context.host_pause
         if asked.until > pacing.host_until:
             pacing.join(now, asked.until)
-        if pacing.failures and now - pacing.last_good - pacing.excused > self._grace():
-            self._give_up()
+        side = self._patience.ended(now, self.allowance.turns.interval) if pacing.failures else None
+        if side is not None:
+            if not self.closing:
+                # no good answer for a whole grace period: the clients are told, and may come back
+                words = self._patience.report(
+                    side, self.allowance.turns.interval, self.canister.text, len(self.sessions)
+                )
+                self.close_all(self._clock, CloseCode.CANISTER_SILENT, words)
         elif now >= pacing.not_before and self._may_overlap(now, 0.5 * self._context.config.polling_interval):
             self._poll(now, overlap=True)
         self._plan(now)
@@ -219,7 +232,9 @@ class Poller(Audience):
             if self._resumed or anchor.nonce == cursor.next - 1:
                 # the probe's answer holds what is new as well
                 in_flight.add(cursor.next)
-        asks = self._window.asks(cursor.next, in_flight)
+        asks = self._oversize.asks(in_flight)
+        if asks is None:
+            asks = self._window.asks(cursor.next, in_flight)
         for nonce in self._affordable(asks, now, overlap, probes):
             if not self.allowance.room:
                 break
@@ -257,11 +272,6 @@ class Poller(Audience):
     def _held(self, now: float) -> None:
         if self._context.repeats.allows("query budget", self.canister.text, now):
             _log.info("polls wait for the query budget", canister=self.canister.text)
-
-    def _grace(self) -> float:
-        """How long no good answer may come: a few beats at least, however far apart they are."""
-        grace = self._context.config.canister_grace
-        return max(grace, 3 * self.allowance.turns.interval)
 
     # queries
 
@@ -316,21 +326,26 @@ class Poller(Audience):
         error = failure.value
         if not isinstance(error, IcwsError):
             _log.failure("polling failed", failure=failure, canister=self.canister.text)
+        if ask.anchor is not None and too_large(error):
+            # more than that there are messages from the anchor on cannot be told: the newest serves better
+            self._metrics.queries.inc("rejected")
+            self._resumed, self._lifeline.anchor = False, self.cursor.last
+            return
+        beyond = self._oversize.failed(error, ask, self.cursor, self._clock.seconds())
         self._bad(error)
+        self._leave_out(beyond)
+
+    def _leave_out(self, beyond: int | None) -> None:
+        """Go on behind pages that are too large; while their end is sought, each answer asks for the next at once."""
+        if beyond is not None:
+            self._oversize.lost(self.cursor.next, beyond, self.left_out())
+            self.cursor.skip(beyond)
+            self._ahead.clear()
+        if beyond is not None or self._oversize.search.seeking:
+            self._heartbeat.wake_in(MIN_WAKE_GAP, "gap")
 
     def _bad(self, error: BaseException | None) -> None:
-        now = self._clock.seconds()
-        cause = error.cause if isinstance(error, IcwsError) else "internal"
-        self._metrics.queries.inc(cause)
-        overloaded = isinstance(error, HttpError) and error.status in (429, 503)
-        retry_after = error.retry_after if isinstance(error, HttpError) else None
-        self.pacing.failed(now, overloaded=overloaded, retry_after=retry_after, error=str(error))
-        if retry_after or (isinstance(error, HttpError) and error.status == 429):
-            self._context.host_pause.told(self.canister.raw, now, self.pacing.held_until)
-        failures = self.pacing.failures
-        first = failures == 1 and self._context.repeats.allows("poll failed", self.canister.text, now)
-        report = _log.warn if first else _log.debug
-        report("poll failed", error=error, cause=cause, canister=self.canister.text, failures=failures)
+        self._patience.failed(error, self._clock.seconds(), self.canister)
 
     def _answered(self, reply: bytes, ask: Ask) -> None:
         if not self._forget(ask):
@@ -352,10 +367,13 @@ class Poller(Audience):
         try:
             if ask.anchor is not None:
                 self._judge(ask, ask.anchor, batch, now)
+            elif self._oversize.search.seeking and ask.nonce > self.cursor.next:
+                self._leave_out(self._oversize.fitted(ask))
             elif not (self._resumed and batch.messages):
+                self._oversize.fitted(ask)
                 self._take(batch, ask, ask.nonce, now, len(batch.messages))
-        except FormatError as error:
-            # a message's key has no number
+        except (FormatError, CertificateInvalid) as error:
+            # a message's key has no number, or what shows a new life does not hold
             self._bad(error)
             return
         if failures and self._context.repeats.allows("answers again", self.canister.text, now):
@@ -372,7 +390,12 @@ class Poller(Audience):
             verdict = lifeline.probed(anchor, batch.messages, now)
         else:
             verdict = lifeline.looked(anchor, batch.messages, self.waiting, now)
+        doubtful = verdict is Verdict.NEW and not self._resumed and bool(batch.messages)
+        if doubtful and not self._proof.holds(batch, now, ask.sent):
+            lifeline.hurry()
+            return
         if verdict is Verdict.SAME:
+            self._proof.contradicted()
             self._resumed = False
             count = len(batch.messages)
             if count:
@@ -397,6 +420,8 @@ class Poller(Audience):
     def _restart(self, now: float) -> None:
         """The canister has begun a new life: its queue starts at 0, and it knows none of the clients it had."""
         resumed, self._resumed = self._resumed, False
+        self._proof.contradicted()
+        self._oversize.search.restart()
         self.cursor.restart()
         self._lifeline.restart()
         self._ahead.clear()
@@ -427,7 +452,9 @@ class Poller(Audience):
                 self._lifeline.begin(cursor.last, now)
             self._deliver(batch, taken)
             if taken.missing is not None:
-                self._report_gap(taken.missing)
+                want, got = taken.missing
+                _log.debug("answer begins too late, asking again", want=want, got=got, canister=self.canister.text)
+                self._heartbeat.wake_in(MIN_WAKE_GAP, "gap")
             if found and self._ahead.kept:
                 self._catch_up(now)
         if not found and asked != before:
@@ -463,31 +490,10 @@ class Poller(Audience):
         if taken.duplicates:
             metrics.duplicates.inc(taken.duplicates)
         if taken.lost is not None:
-            first, beyond = taken.lost
-            metrics.gaps.inc(beyond - first)
-            if self._context.repeats.allows("gap", self.canister.text, self._clock.seconds()):
-                words = "messages are gone from the canister's queue"
-                _log.error(words, first=first, last=beyond - 1, canister=self.canister.text)
+            self.left_out()
+            self._oversize.gone(*taken.lost, self._clock.seconds())
         if not taken.deliver:
             return
         if not self.hand_out(batch, taken.deliver, self._window.deep):
             self._lifeline.hurry()
         self.lag.look(taken.deliver[-1][3], self._context)
-
-    def _report_gap(self, missing: tuple[int, int]) -> None:
-        want, got = missing
-        _log.debug("answer begins too late, asking again", want=want, got=got, canister=self.canister.text)
-        self._heartbeat.wake_in(MIN_WAKE_GAP, "gap")
-
-    def _give_up(self) -> None:
-        """No good answer for the whole grace period: the clients are told, and may come back."""
-        if self._giving_up:
-            return
-        self._giving_up = True
-        sessions = list(self.sessions.values())
-        _log.error("canister does not answer", canister=self.canister.text, clients=len(sessions))
-        words = f"the canister has given no good answer for {self._grace():.0f} s"
-        in_slices(self._clock, sessions, lambda session: session.end(CloseCode.CANISTER_SILENT, words), self._given_up)
-
-    def _given_up(self) -> None:
-        self._giving_up = False

@@ -51,6 +51,8 @@ MIN_LIFE_NS = 500_000_000
 #: The reject code that invites to try again, and how often it is believed.
 SYS_TRANSIENT = 2
 TRANSIENT_ATTEMPTS = 4
+#: How often a call is sent that a boundary node's policy forbids: for a quarter of a minute.
+FORBIDDEN_ATTEMPTS = 10
 
 
 class Expired(IcwsError):
@@ -351,7 +353,9 @@ class Relay:
         error = failure.value
         if _may_have_arrived(error):
             self._doubtful = True
-        if isinstance(error, HttpError) and error.retryable:
+        if isinstance(error, HttpError) and error.forbidden and self._attempt >= FORBIDDEN_ATTEMPTS:
+            self._fail(error)
+        elif isinstance(error, HttpError) and error.retryable:
             self._again(error, error.retry_after)
         elif (isinstance(error, TransportError) and error.retryable) or isinstance(error, NotReady):
             self._again(error, None)

@@ -188,6 +188,14 @@ class ClientSession(RelayOwner):
         self.end(CloseCode.CANISTER_RESET, "the canister was reset (upgraded or reinstalled), please reconnect")
         return False
 
+    def has_missed(self, content: bytes) -> bool:
+        """Whether the canister's next message to this client comes after one that it has not got; then it is closed."""
+        number, _ = message_place(content)
+        if number is None or number <= self.messages_down + 1:
+            return False
+        self.end(CloseCode.MESSAGES_MISSED, "a message of the canister could not be read, please reconnect")
+        return True
+
     def canister_gone(self) -> None:
         """The canister was reset: it does not know this client any more."""
         if self.state is State.CLOSED:
@@ -267,7 +275,8 @@ class ClientSession(RelayOwner):
     def _check_expiry(self, envelope: ClientEnvelope) -> None:
         """Refuse what no replica would take. Where it is not certain, a replica decides."""
         context, expiry = self.context, envelope.ingress_expiry
-        if context.earliest_network_ns() < expiry <= context.latest_network_ns() + LONGEST_LIFE_NS:
+        earliest, latest = context.enclosed_network_ns()
+        if earliest < expiry <= latest + LONGEST_LIFE_NS:
             return
         text = wrong_expiry(context.network_ns(), expiry)
         if text is not None:

@@ -15,7 +15,7 @@ CAUSES = (
 )
 #: Close codes of RFC 6455, of the SDK (4000, 4001) and ours (docs/protocol.md).
 CLOSE_CODES = tuple(str(code) for code in (
-    1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 4000, 4001, *range(4100, 4112),
+    1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 4000, 4001, *range(4100, 4113),
 ))
 STATES = ("init", "setup", "open", "closed")
 #: One of them for each session, when it is open or has ended without that.

@@ -174,3 +174,21 @@ def test_decoded_and_reject_of():
 def test_repr():
     assert "accepted" in repr(ACCEPTED)
     assert "IC0503" in repr(call_outcome(cbor.dumps({"reject_code": 5, "reject_message": "t", "error_code": "IC0503"})))
+
+
+def test_the_networks_word_for_the_cause_is_read_from_header_and_body():
+    def error(status, body, **headers):
+        return http_error(Answer(status, {name.encode(): value.encode() for name, value in headers.items()}, body), 0.0)
+
+    body = b"error: forbidden\ndetails: Request is forbidden according to currently active policy, it might work later."
+    forbidden = error(403, body)
+    assert (forbidden.word, forbidden.forbidden, forbidden.retryable) == ("forbidden", True, True)
+    assert forbidden.detail.startswith("error: forbidden details: Request is forbidden")
+    wrong = error(403, b"Failed to authenticate request due to: Invalid signature")
+    assert (wrong.word, wrong.forbidden, wrong.retryable) == ("", False, False)
+    assert error(503, b"down", **{"x-ic-error-cause": "none"}).detail == "down"
+    assert error(503, b"down", **{"x-ic-error-cause": "replica_error"}).detail == "replica_error: down"
+    # ic-gateway's own, which is no text/plain
+    json = b'{\n  "error_type": "subnet_updating",\n  "description": "It upgrades.",\n  "details": null\n}'
+    updating = error(503, json, **{"content-type": "application/json"})
+    assert (updating.word, updating.detail) == ("subnet_updating", "subnet_updating: It upgrades.")

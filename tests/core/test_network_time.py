@@ -46,10 +46,9 @@ class Script:
         return self.time.skew_ns / SECOND_NS
 
     def enclosed(self) -> tuple[float, float]:
-        earliest, latest = (
-            ask(self.seconds, self.wall) - self.wall for ask in (self.time.earliest_ns, self.time.latest_ns)
-        )
-        return earliest / SECOND_NS, latest / SECOND_NS
+        earliest, latest = self.time.enclosed_ns(self.seconds, self.wall)
+        assert earliest == self.time.earliest_ns(self.seconds, self.wall)
+        return (earliest - self.wall) / SECOND_NS, (latest - self.wall) / SECOND_NS
 
 
 def test_before_the_first_evidence_the_network_judges_everything() -> None:

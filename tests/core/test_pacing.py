@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from icwsgw.core.outages import Side
 from icwsgw.core.pacing import (
     LONGEST_PAUSE,
     LONGEST_RETRY_AFTER,
@@ -84,15 +85,32 @@ def test_answers_in_flight_together_are_one_word_of_an_overloaded_server() -> No
     assert paced.not_before == pytest.approx(12.3)
 
 
-def test_a_pause_that_was_asked_for_is_no_silence_of_the_canister() -> None:
+def test_each_sides_silence_is_reckoned_for_itself() -> None:
     paced = pacing()
-    paced.failed(10.0, retry_after=40.0)
-    assert paced.excused == 50.0
-    paced.failed(12.0, retry_after=8.0)
-    assert paced.excused == 50.0
+    assert paced.silence(Side.CANISTER, 100.0) == 0.0
+    paced.succeeded(10.0, 0.1)
+    # nothing is known of the first ten seconds but what ended them
+    paced.failed(20.0, side=Side.NETWORK)
+    paced.failed(25.0, side=Side.CANISTER)
+    paced.failed(27.0, side=Side.CANISTER)
+    paced.failed(30.0, side=Side.NETWORK)
+    assert paced.silence(Side.NETWORK, 31.0) == 10.0 + 5.0 + 1.0
+    assert paced.silence(Side.CANISTER, 31.0) == 5.0
+    paced.succeeded(32.0, 0.1)
+    paced.failed(33.0, side=Side.CANISTER)
+    assert paced.silence(Side.NETWORK, 34.0) == 0.0
+    assert paced.silence(Side.CANISTER, 34.0) == 2.0
+
+
+def test_a_pause_of_all_pollers_is_no_silence() -> None:
+    paced = pacing()
+    paced.join(10.0, 30.0)
+    paused = paced.held_until - 10.0
+    paced.failed(40.0, side=Side.CANISTER)
+    assert paced.silence(Side.CANISTER, 40.0) == 40.0 - paused
     for at in (70.0, 130.0):
-        paced.failed(at, retry_after=40.0)
-        assert paced.excused == LONGEST_RETRY_AFTER
+        paced.join(at, at + 40.0)
+    assert paced.excused == LONGEST_RETRY_AFTER
     paced.succeeded(200.0, 0.1)
     assert paced.excused == 0.0
 

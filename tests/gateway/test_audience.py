@@ -25,7 +25,15 @@ class Session:
         self.pieces: list[int] = []
         self.ended: list[int] = []
         self.first = True
+        self.missed = False
+        self.asked = 0
         self.fails = False
+
+    def has_missed(self, content: bytes) -> bool:
+        self.asked += 1
+        if self.missed:
+            self.end(CloseCode.MESSAGES_MISSED, "missed")
+        return self.missed
 
     def first_message(self, content: bytes) -> bool:
         self.opened_at_ns = 0
@@ -65,6 +73,22 @@ def test_a_fault_of_ours_with_one_is_that_ones_alone() -> None:
     anna.fails = True
     assert hand_out(audience, ANNA, BERT)
     assert (anna.ended, bert.ended, bert.pieces) == ([CloseCode.INTERNAL], [], [1])
+
+
+def test_who_may_have_missed_a_message_is_looked_at_once() -> None:
+    audience, (anna, bert) = make(ANNA, BERT)
+    hand_out(audience, ANNA, BERT)
+    assert (anna.asked, bert.asked) == (0, 0)
+    assert audience.left_out() == 2
+    anna.missed = True
+    hand_out(audience, ANNA, BERT)
+    hand_out(audience, BERT, BERT)
+    assert (anna.asked, bert.asked) == (1, 1)
+    assert (anna.ended, bert.ended) == ([CloseCode.MESSAGES_MISSED], [])
+    assert (anna.pieces, bert.pieces) == ([1], [1, 1, 2])
+    audience.left_out()
+    audience.remove(bert, BERT)
+    assert bert not in audience.suspects
 
 
 def test_a_first_message_out_of_place_is_not_delivered_and_told() -> None:

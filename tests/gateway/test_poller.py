@@ -31,6 +31,9 @@ class Session:
         self.ended: list[Any] = []
         self.gone = False
 
+    def has_missed(self, content: bytes) -> bool:
+        return False
+
     def first_message(self, content: bytes) -> bool:
         self.opened_at_ns = 0
         return True

@@ -27,6 +27,7 @@ const MEANINGS = {
   4109: "a newer connection of yours took its place",
   4110: "this gateway does not serve that canister",
   4111: "the network refused a message",
+  4112: "a message of the canister could not be read",
 };
 const ROWS = 200;
 

@@ -1,0 +1,67 @@
+"""Pages that are too large to be given: finds the first that fits, and says what is lost (icwsgw.core.skipping)."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from icwsgw.core.cursor import Cursor
+from icwsgw.core.skipping import Skipping, too_large
+from icwsgw.gateway.interfaces import Context
+from icwsgw.gateway.queries import Ask
+from icwsgw.observe.logs import get_logger
+
+_log = get_logger("poller")
+
+
+class Oversize:
+    """The search of one poller.
+
+    :param canister: its id, for the log
+    """
+
+    __slots__ = ("_canister", "_context", "search")
+
+    def __init__(self, context: Context, canister: str) -> None:
+        self._context = context
+        self._canister = canister
+        self.search = Skipping()
+
+    def asks(self, in_flight: Container[int]) -> list[int] | None:
+        """The number to ask for in a search, unless it is being asked for; None: there is no search."""
+        if not self.search.seeking:
+            return None
+        number = self.search.ask()
+        return [] if number in in_flight else [number]
+
+    def failed(self, error: BaseException | None, ask: Ask, cursor: Cursor, now: float) -> int | None:
+        """A poll failed; gives the number to go on from, if that ends a search."""
+        if ask.anchor is not None or not too_large(error):
+            return None
+        before = self.search.seeking
+        self.search.refused(ask.nonce, cursor.next, now, ask.sent)
+        if self.search.seeking and not before:
+            _log.warn("a page of the canister's messages is too large", canister=self._canister, first=cursor.next)
+        return self.search.found()
+
+    def fitted(self, ask: Ask) -> int | None:
+        """A page came; gives the number to go on from, if that ends a search."""
+        return self.search.fitted(ask.nonce) if ask.anchor is None else None
+
+    def gone(self, first: int, beyond: int, now: float) -> None:
+        """The canister has deleted messages before they were read."""
+        context = self._context
+        context.metrics.gaps.inc(beyond - first)
+        if context.repeats.allows("gap", self._canister, now):
+            words = "messages are gone from the canister's queue"
+            _log.error(words, first=first, last=beyond - 1, canister=self._canister)
+
+    def lost(self, first: int, beyond: int, clients: int) -> None:
+        """Messages have been given up."""
+        self._context.metrics.gaps.inc(beyond - first)
+        _log.error(
+            "messages are in no page that the IC gives, they are left out",
+            first=first,
+            last=beyond - 1,
+            canister=self._canister,
+            clients=clients,
+        )

@@ -1,0 +1,38 @@
+"""A new life of a canister is believed when it is proven."""
+
+from __future__ import annotations
+
+from icwsgw.core.closing import CloseCode
+from icwsgw.devnet.canisters import ECHO_ID
+from icwsgw.devnet.faults import Fault
+from tests.memory.world import World
+
+
+def test_an_altered_byte_is_no_new_life() -> None:
+    """At rest the answers that have messages are those to probes: one node that lies in each of them for a minute."""
+    world = World()
+    clients = world.open(3)
+    for client in clients:
+        client.echoes(b"x")
+    world.run(2)
+    fault = world.replica.faults.add(Fault(kind="altered", on="query"))
+    world.run(30)
+    assert fault.hits > 5
+    world.replica.faults.remove(fault)
+    for client in clients:
+        client.echoes(b"y")
+    assert [client.close_code for client in clients] == [None] * 3
+    assert world.metrics.resets.value == 0
+    assert world.metrics.queries.values["certificate"] == fault.hits
+
+
+def test_a_new_life_is_found_as_fast_as_ever_and_proven() -> None:
+    world = World()
+    clients = world.open(3)
+    clients[0].echoes(b"x")
+    world.replica.reset(ECHO_ID)
+    new = world.client()
+    world.until(lambda: new.opened, 5)
+    world.until(lambda: all(client.close_code is not None for client in clients), 5)
+    assert {client.close_code for client in clients} == {CloseCode.CANISTER_RESET}
+    new.echoes(b"y")

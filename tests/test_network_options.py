@@ -1,0 +1,19 @@
+"""How long the network and canisters are waited for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from icwsgw.config import OPTIONS, GatewayConfig
+from icwsgw.network_options import TIMES
+
+
+def test_the_networks_grace_outlasts_a_subnets_upgrade_and_the_canisters_does_not() -> None:
+    config = GatewayConfig(data_dir=Path("/nonexistent"))
+    assert config.network_grace >= 600.0
+    assert config.canister_grace == 60.0
+
+
+def test_they_stand_among_the_time_limits() -> None:
+    times = {entry.name for entry in OPTIONS if entry.group == TIMES}
+    assert {"canister-grace", "network-grace", "query-timeout", "call-timeout", "drain-window"} <= times
