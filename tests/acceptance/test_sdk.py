@@ -123,3 +123,19 @@ def test_over_tls(stacks: Callable[..., Stack], tmp_path: Path) -> None:
     # Without the authority's certificate the connection is refused: it was TLS, and checked.
     with pytest.raises(NodeFailed, match="1006"):
         run_node("sdk.mjs", options)
+
+
+def test_bursts_on_a_network_that_has_no_v2_queries_and_reads_any_more(
+    devnets: Callable[..., Devnet], stacks: Callable[..., Stack]
+) -> None:
+    """What v3 gives has a delegation that the SDK's agent cannot read: the gateway puts another in its place."""
+    stack = stacks("--verify-batches", network=devnets("--v2-gone").network)
+    result = scenario("bursts", stack, count=60, burst=30)
+    answers = result["answers"]
+    assert isinstance(answers, list)
+    assert [answer.rsplit(" ", 1)[1] for answer in answers] == [str(number) for number in range(60)]
+    assert without_reason(result["close"]) == NORMAL
+    assert result["errors"] == []
+    metrics = http_get(f"{stack.admin}/metrics")[1].decode()
+    assert 'icws_unverifiable_canisters 0.0' in metrics
+    assert 'icws_certificates_replaced_total 0.0' not in metrics

@@ -1,0 +1,56 @@
+"""What proxies answer for a moment costs a client nothing: the identical call is sent again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, succeed
+
+from tests.memory.world import World
+
+
+class Passing(World):
+    """A world before whose network stands something that answers calls itself, so many times.
+
+    :ivar left: how often it still does
+    """
+
+    def __init__(self, status: int, **options: Any) -> None:
+        self.status = status
+        self.left = 0
+        super().__init__(verify=True, **options)
+        answer = self.transport.handler
+
+        def handle(method: str, path: str, body: bytes) -> Deferred[Any]:
+            if path.endswith("/call") and self.left:
+                self.left -= 1
+                return succeed((self.status, {"Content-Type": "text/html"}, b"<html>"))
+            return answer(method, path, body)
+
+        self.transport.handler = handle
+
+
+@pytest.mark.parametrize("order", ["executed", "accepted"])
+@pytest.mark.parametrize("status", [404, 421, 425, 307, 308])
+def test_passing_answers_to_calls(status: int, order: str) -> None:
+    world = Passing(status, relay_order=order)
+    world.left = 2
+    (client,) = world.open()
+    for number in range(5):
+        world.left = 2
+        client.echoes(b"%d" % number)
+    assert client.close_code is None
+    assert world.agent.api_versions["sync_call"] == 3, "executed stays executed"
+    calls = world.metrics.relays.values
+    assert calls["http"] == calls["unknown"] == 0
+
+
+def test_two_404s_while_a_client_opens_leave_refusals_where_they_were() -> None:
+    world = Passing(404)
+    world.left = 2
+    world.open()
+    late = world.client()
+    world.until(lambda: late.opened)
+    assert world.metrics.relays.values["accepted"] == 0
+    assert world.metrics.relays.values["replied"] == 2
