@@ -311,6 +311,31 @@ GATEWAY: list[tuple[str, list[Panel]]] = [
                 [(f"min by (instance) (icws_network_ready{{{ON}}})", "{{instance}}")],
                 width=12,
             ),
+            Panel(
+                "Canisters whose clients cannot verify",
+                "short",
+                [(f"sum by (instance) (icws_unverifiable_canisters{{{ON}}})", "{{instance}}")],
+                "The network gives no delegation that their agents read.",
+            ),
+            Panel(
+                "API versions",
+                "short",
+                [
+                    (f"min by (route) (icws_api_version{{{ON}}})", "{{route}}"),
+                    (rate("icws_api_version_changes_total", "route"), "changes a second {{route}}"),
+                ],
+                "0: the network has none. Queries by 3: delegations are replaced.",
+            ),
+            Panel(
+                "Delegations",
+                "ops",
+                [
+                    (rate("icws_certificates_replaced_total", "instance"), "replaced {{instance}}"),
+                    (rate("icws_delegation_fetches_total", "outcome"), "asked for {{outcome}}"),
+                    (rate("icws_delegation_lookups_total", "outcome"), "looked up {{outcome}}"),
+                ],
+            ),
+            Panel("Delegations in memory", "short", [(f"icws_delegations{{{ON}}}", "{{instance}}")]),
         ],
     ),
     (

@@ -137,5 +137,5 @@ def test_bursts_on_a_network_that_has_no_v2_queries_and_reads_any_more(
     assert without_reason(result["close"]) == NORMAL
     assert result["errors"] == []
     metrics = http_get(f"{stack.admin}/metrics")[1].decode()
-    assert 'icws_unverifiable_canisters 0.0' in metrics
-    assert 'icws_certificates_replaced_total 0.0' not in metrics
+    assert "icws_unverifiable_canisters 0.0" in metrics
+    assert "icws_certificates_replaced_total 0.0" not in metrics
