@@ -139,3 +139,14 @@ def test_bursts_on_a_network_that_has_no_v2_queries_and_reads_any_more(
     metrics = http_get(f"{stack.admin}/metrics")[1].decode()
     assert "icws_unverifiable_canisters 0.0" in metrics
     assert "icws_certificates_replaced_total 0.0" not in metrics
+
+
+@pytest.mark.parametrize("network", [(), ("--v2-gone",)])
+def test_20_clients_with_all_checks_on(
+    devnets: Callable[..., Devnet], stacks: Callable[..., Stack], network: tuple[str, ...]
+) -> None:
+    stack = stacks("--verify-queries=on", "--verify-batches", network=devnets(*network).network)
+    result = scenario("many", stack, clients=20, messages=10)
+    assert result["ordered"] == [True] * 20
+    assert [without_reason(close) for close in result["closes"]] == [NORMAL] * 20  # type: ignore[attr-defined]
+    assert result["errors"] == []
