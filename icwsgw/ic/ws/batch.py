@@ -17,7 +17,7 @@ from icwsgw.errors import CanisterRefused, FormatError
 from icwsgw.ic.candid import Blob, Bool, Nat64, Opt, Record, Text, Type, Variant, Vec, decode_as, encode, encode_head
 from icwsgw.ic.candid.leb import read_unsigned, write_unsigned
 from icwsgw.ic.principal import MAX_LENGTH
-from icwsgw.ic.ws.client import CLIENT_KEY, LIMITS
+from icwsgw.ic.ws.client import CLIENT_KEY, LIMITS, SMALL
 from icwsgw.ic.ws.heads import Heads, same_type
 
 #: Messages in one answer: with the CDK's keys and contents no more fit into its 3 MiB. Reading as many takes 30 ms.
@@ -239,7 +239,7 @@ def decode_get_args(arg: bytes) -> int:
     """
     if arg.startswith(_GET_ARGS_HEAD) and len(arg) == len(_GET_ARGS_HEAD) + 8:
         return int.from_bytes(arg[-8:], "little")
-    (values,) = decode_as(arg, [_GET_ARGS], limits=LIMITS)
+    (values,) = decode_as(arg, [_GET_ARGS], limits=SMALL)
     nonce: int = values["nonce"]
     return nonce
 

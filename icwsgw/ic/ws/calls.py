@@ -25,7 +25,7 @@ from icwsgw.ic.candid import (
 )
 from icwsgw.ic.candid.leb import read_unsigned
 from icwsgw.ic.principal import MAX_LENGTH, Principal
-from icwsgw.ic.ws.client import CLIENT_KEY, LIMITS, client_key, read_client_key
+from icwsgw.ic.ws.client import CLIENT_KEY, SMALL, client_key, read_client_key
 from icwsgw.ic.ws.heads import Heads, same_type
 
 _OPEN_ARGS = Record({"client_nonce": Nat64, "gateway_principal": PrincipalType})
@@ -86,7 +86,7 @@ def decode_open_args(arg: bytes) -> OpenArgs:
         end = start + 2 + arg[start + 1]
         if arg[start] == 1 and end - start - 2 <= MAX_LENGTH and len(arg) == end + 8:
             return OpenArgs(int.from_bytes(arg[end:], "little"), arg[start + 2 : end])
-    (values,) = decode_as(arg, [_OPEN_ARGS], limits=LIMITS)
+    (values,) = decode_as(arg, [_OPEN_ARGS], limits=SMALL)
     return OpenArgs(values["client_nonce"], values["gateway_principal"].raw)
 
 
@@ -111,7 +111,7 @@ def decode_close_args(arg: bytes) -> CloseArgs:
 
     :raises FormatError: not such an argument
     """
-    (values,) = decode_as(arg, [_CLOSE_ARGS], limits=LIMITS)
+    (values,) = decode_as(arg, [_CLOSE_ARGS], limits=SMALL)
     return CloseArgs(*read_client_key(values))
 
 
@@ -123,7 +123,7 @@ def decode_unit_result(reply: bytes) -> None:
     """
     if reply == _UNIT_OK:
         return
-    (result,) = decode_as(reply, [_ANY_RESULT], limits=LIMITS)
+    (result,) = decode_as(reply, [_ANY_RESULT], limits=SMALL)
     if "Err" in result:
         raise CanisterRefused(result["Err"])
 
@@ -166,7 +166,7 @@ def decode_message_args(arg: bytes) -> MessageArgs:
         found = _usual_message(arg, pos)
         if found is not None:
             return found
-    (values,) = decode_as(arg, [_MESSAGE_ARGS], limits=LIMITS)
+    (values,) = decode_as(arg, [_MESSAGE_ARGS], limits=SMALL)
     msg = values["msg"]
     principal, nonce = read_client_key(msg)
     return MessageArgs(

@@ -10,6 +10,9 @@ from icwsgw.ic.principal import Principal
 #: For all that comes from clients and canisters here: more than 2,000 messages in one answer, and at worst 40 ms. A
 #: table of types has some twenty items here, and those of an application's own type where a message carries one.
 LIMITS = DEFAULT_LIMITS._replace(depth=30, values=20_000, table_items=2_000)
+#: For what has a dozen values: arguments of calls, which strangers write, and results without a page. A type table of
+#: some hundred bytes can describe a value of any number of parts that take no byte; a thousand of them cost 0.3 ms.
+SMALL = LIMITS._replace(values=1_000, table_items=1_000)
 CLIENT_KEY = Record({"client_principal": PrincipalType, "client_nonce": Nat64})
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from icwsgw.ic.candid import Nat64, Null, Record, Variant, decode_as, encode_head, encode_values
-from icwsgw.ic.ws.client import CLIENT_KEY, LIMITS, client_key, read_client_key
+from icwsgw.ic.ws.client import CLIENT_KEY, SMALL, client_key, read_client_key
 
 
 class OpenMessage(NamedTuple):
@@ -71,7 +71,7 @@ def decode_service_message(content: bytes) -> ServiceMessage:
 
     :raises FormatError: not such a content
     """
-    (variant,) = decode_as(content, [_SERVICE_CONTENT], limits=LIMITS)
+    (variant,) = decode_as(content, [_SERVICE_CONTENT], limits=SMALL)
     ((tag, record),) = variant.items()
     if tag == "OpenMessage":
         return OpenMessage(*read_client_key(record))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -180,3 +182,24 @@ def test_a_huge_type_table_is_refused_before_it_is_read() -> None:
         arg = b"DIDL" + write_unsigned(items) + table + b"\x01\x00\x00"
         with pytest.raises(FormatError, match="table is too large"):
             ws.decode_open_args(arg)
+
+
+def doubled(levels: int) -> bytes:
+    """A message whose one value has 2 ** levels parts that take no byte: records of two of the next."""
+    out = [b"DIDL", write_unsigned(levels)]
+    for level in range(1, levels + 1):
+        part = bytes((level,)) if level < levels else b"\x7f"
+        out.append(b"\x6c\x02\x00%b\x01%b" % (part, part))
+    return b"".join((*out, b"\x01\x00"))
+
+
+@pytest.mark.parametrize(
+    "decode", [ws.decode_open_args, ws.decode_close_args, ws.decode_message_args, ws.decode_get_args]
+)
+def test_a_small_type_table_that_stands_for_a_great_deal_is_refused_early(decode: Callable[[bytes], object]) -> None:
+    # what is passed over is metered as far as a thousand parts, and then the message is refused
+    with pytest.raises(FormatError, match="is missing"):
+        decode(doubled(8))
+    for levels in (10, 16, 20):
+        with pytest.raises(FormatError, match="more values than the limit"):
+            decode(doubled(levels))
