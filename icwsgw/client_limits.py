@@ -42,6 +42,16 @@ class ClientLimits:
         group=CLIENTS,
         example="1000",
     )
+    relay_queue_time: float = option(
+        10.0,
+        seconds(0.1, 300.0),
+        "relay-queue-time",
+        "How long the messages of one client that wait to be relayed may take, by what its calls have taken so far; "
+        "beyond, its socket is not read.",
+        "A keep-alive behind them has to be executed within the 60 s that a canister waits for it.",
+        group=CLIENTS,
+        example="20",
+    )
     max_waiting_bytes: int = option(
         512 << 20,
         size(1 << 20),

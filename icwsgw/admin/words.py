@@ -33,8 +33,9 @@ CLOSES: Final[Mapping[str, str]] = {
     "4108": "the client sent a flood of messages",
     "4109": "replaced by a newer connection of the same client",
     "4110": "this gateway does not serve the canister",
-    "4111": "the network refused a message for good",
+    "4111": "the network or the canister refused a message for good",
     "4112": "a message of the canister could not be read",
+    "4113": "the client sent faster than the canister executes",
     "other": "another code",
 }
 

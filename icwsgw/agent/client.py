@@ -23,7 +23,7 @@ from twisted.web.http_headers import Headers
 from icwsgw.agent.connection import Answer
 from icwsgw.agent.interfaces import NetworkTransport
 from icwsgw.agent.lean import LeanClient
-from icwsgw.agent.outcome import ACCEPTED, CallOutcome, call_outcome, decoded, http_error, reject_of
+from icwsgw.agent.outcome import ACCEPTED, UNDER_WAY, CallOutcome, call_outcome, decoded, http_error, reject_of
 from icwsgw.agent.readable import TIMEOUT, Readable
 from icwsgw.agent.root_subnet import RootSubnet
 from icwsgw.agent.routes import Change, Endpoint, Route, Routes
@@ -326,14 +326,20 @@ class IcAgent:
     def _called(
         self, answer: Answer, endpoints: tuple[Endpoint, ...], body: bytes, timeout: float
     ) -> CallOutcome | Deferred[CallOutcome]:
-        posted = self._posted(answer, endpoints, body, timeout)
+        posted = self._posted(answer, endpoints[:1], body, timeout)
+        if isinstance(posted, Deferred):
+            return posted.addCallback(self._to_outcome, endpoints[0])
+        if answer.status == 404 and len(endpoints) > 1:
+            older = self._transport.fetch(b"POST", endpoints[1].url, body, timeout=timeout)
+            return older.addCallback(self._called, endpoints[1:], body, timeout)
         if answer.status == 200 and (not self._routes.versions.settled or not len(self.readable.flat)):
             self.readable.offer(answer.body)
-        return posted.addCallback(self._to_outcome) if isinstance(posted, Deferred) else self._to_outcome(posted)
+        return self._to_outcome(posted, endpoints[0])
 
-    def _to_outcome(self, answer: Answer) -> CallOutcome:
+    def _to_outcome(self, answer: Answer, endpoint: Endpoint) -> CallOutcome:
         if answer.status == 202:
-            return ACCEPTED
+            # of a synchronous call: not executed within 10 s, or a repetition of one that is under way
+            return UNDER_WAY if endpoint.route is Route.SYNC_CALL else ACCEPTED
         if answer.status == 200:
             return call_outcome(answer.body)
         raise self.http_error(answer)

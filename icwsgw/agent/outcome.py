@@ -2,18 +2,22 @@
 
 A call's answer comes in one of these shapes (interface spec, "Request: Call" and "Synchronous call"):
 
-====================================================  ================================================
+====================================================  =====================================================
 answer                                                outcome
-====================================================  ================================================
-202, empty                                            accepted; its end is not known (yet)
-200 ``status: replied`` with a certificate            replied, or a certified reject found inside it
+====================================================  =====================================================
+202 of the asynchronous call (v2)                     accepted
+202 of the synchronous call (v3, v4)                  under way: not executed within 10 s, or a repetition
+                                                      ("Duplicate request") of a call that is under way
+200 ``status: replied`` with a certificate            replied, or a certified reject found inside it; done; or
+                                                      under way where it says received or processing, or nothing
 200 ``status: non_replicated_rejection``              rejected before it was executed
 200 from v2, a map with ``reject_code``               the same
 4xx, 5xx                                              :class:`~icwsgw.errors.HttpError`
-====================================================  ================================================
+====================================================  =====================================================
 
-The certificate is read, not verified: nobody downstream acts on a relayed call's reply (decision 0007).
-The gateway's own calls are verified, in :mod:`icwsgw.agent.client`.
+The certificate is read, not verified: it decides when the same client's next call leaves, and whether its session goes
+on, and who could forge it could as well not deliver the call (decision 0030). The gateway's own calls are verified, in
+:mod:`icwsgw.agent.client`.
 """
 
 from __future__ import annotations
@@ -25,6 +29,8 @@ from enum import Enum
 from typing import Any
 
 from icwsgw.agent.connection import Answer
+from icwsgw.core.calls import ACCEPTED as NOT_WAITED_FOR
+from icwsgw.core.calls import ENDED, SYS_TRANSIENT, TAKEN, Heard
 from icwsgw.core.outages import cause_of
 from icwsgw.errors import AnswerMalformed, FormatError, HttpError, Rejected
 from icwsgw.ic.fields import ANSWER, CERTIFICATE, loads_known
@@ -40,21 +46,25 @@ class OutcomeKind(Enum):
     """How far a call came."""
 
     ACCEPTED = "accepted"
+    UNDER_WAY = "under_way"
     REPLIED = "replied"
     REJECTED = "rejected"
+    DONE = "done"
 
 
 class CallOutcome:
     """The end of a relayed call as far as its answer tells.
 
     :ivar label: ``kind`` as metrics count it
-    :ivar kind: accepted (end unknown), replied, or rejected
+    :ivar kind: accepted (nobody waits for the end), under way, replied, rejected, or done (executed, the reply is
+        forgotten)
     :ivar reply: the Candid reply when ``kind`` is REPLIED, else None
     :ivar reject: the reject when ``kind`` is REJECTED, else None
     :ivar certified: the reject is the call's certified end; otherwise only this sending of it was not taken
+    :ivar heard: what it means for the call, see :mod:`icwsgw.core.calls`
     """
 
-    __slots__ = ("certified", "kind", "label", "reject", "reply")
+    __slots__ = ("certified", "heard", "kind", "label", "reject", "reply")
 
     def __init__(
         self,
@@ -69,6 +79,14 @@ class CallOutcome:
         self.reply = reply
         self.reject = reject
         self.certified = certified
+        if kind is OutcomeKind.UNDER_WAY:
+            self.heard = TAKEN
+        elif kind is OutcomeKind.ACCEPTED:
+            self.heard = NOT_WAITED_FOR
+        elif reject is None or certified:
+            self.heard = ENDED
+        else:
+            self.heard = Heard(transient=reject.code == SYS_TRANSIENT)
 
     def __repr__(self) -> str:
         if self.reject is not None:
@@ -77,6 +95,8 @@ class CallOutcome:
 
 
 ACCEPTED = CallOutcome(OutcomeKind.ACCEPTED)
+UNDER_WAY = CallOutcome(OutcomeKind.UNDER_WAY)
+DONE = CallOutcome(OutcomeKind.DONE)
 
 
 def call_outcome(body: bytes) -> CallOutcome:
@@ -85,7 +105,7 @@ def call_outcome(body: bytes) -> CallOutcome:
     :raises AnswerMalformed: not such an answer
     """
     if not body:
-        return ACCEPTED
+        return UNDER_WAY
     answer = decoded(body)
     certificate = answer.get("certificate")
     if answer.get("status") == "replied" and isinstance(certificate, bytes):
@@ -184,7 +204,7 @@ def _from_certificate(certificate: bytes) -> CallOutcome:
                         return _from_status(fields)
     except (TypeError, ValueError, IndexError, KeyError, UnicodeDecodeError):
         raise AnswerMalformed("a call's certificate has a malformed tree") from None
-    return ACCEPTED
+    return UNDER_WAY
 
 
 def _from_status(fields: Mapping[bytes, bytes]) -> CallOutcome:
@@ -199,8 +219,8 @@ def _from_status(fields: Mapping[bytes, bytes]) -> CallOutcome:
             None if error_code is None else error_code.decode("ascii"),
         )
         return CallOutcome(OutcomeKind.REJECTED, reject=reject, certified=True)
-    # "done": executed, and the reply is forgotten. "received", "processing": under way.
-    return ACCEPTED
+    # "received", "processing", or what a later version of the IC may say of a call that has no end yet
+    return DONE if status == b"done" else UNDER_WAY
 
 
 def _children(tree: Any) -> Iterator[tuple[bytes, Any]]:

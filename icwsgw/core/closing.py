@@ -1,6 +1,6 @@
 """Close codes towards clients, and the reasons that go with them.
 
-The codes are the gateway's part of the protocol (docs/protocol.md). 1000 to 1015 are RFC 6455's; 4100 to 4112 are
+The codes are the gateway's part of the protocol (docs/protocol.md). 1000 to 1015 are RFC 6455's; 4100 to 4113 are
 ours; 4000 and 4001 belong to the JavaScript SDK and are only ever echoed. A reason is one plain sentence with the
 session's id behind it, so that a user's report leads to the session's lines in the log. A close frame has room for
 123 bytes of it (RFC 6455, section 5.5).
@@ -40,6 +40,7 @@ class CloseCode(IntEnum):
     CANISTER_NOT_ALLOWED = 4110
     MESSAGE_REFUSED = 4111
     MESSAGES_MISSED = 4112
+    TOO_FAST = 4113
 
 
 def close_reason(text: str, session_id: str) -> str:

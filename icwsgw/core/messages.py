@@ -20,6 +20,7 @@ from typing import Any
 from icwsgw.errors import FormatError
 from icwsgw.ic import cbor
 from icwsgw.ic.fields import ENVELOPE, field_span, loads_known
+from icwsgw.ic.ws import AckMessage, decode_service_message
 
 _TAG = cbor.SELF_DESCRIBE
 _ENVELOPE_PREFIXES = (_TAG + b"\xa1\x68envelope", b"\xa1\x68envelope")
@@ -182,6 +183,23 @@ def payload_of(frame: bytes) -> bytes:
     """The payload of a frame made here, for a connection that compresses."""
     size = frame[1]
     return frame[2 if size < 126 else 4 if size == 126 else 10 :]
+
+
+_SERVICE = b"\x72is_service_message\xf5"
+
+
+def is_acknowledgement(frame: bytes) -> bool:
+    """Say whether a frame of the canister's is an AckMessage, which the client has to answer with a keep-alive."""
+    if _SERVICE not in frame:
+        return False
+    try:
+        content = cbor.loads(payload_of(frame))["content"]
+        message = cbor.loads(content, max_items=MAX_CONTENT_ITEMS)
+        return message["is_service_message"] is True and isinstance(
+            decode_service_message(message["content"]), AckMessage
+        )
+    except (FormatError, TypeError, KeyError):
+        return False
 
 
 def message_timestamp(content: bytes) -> int | None:

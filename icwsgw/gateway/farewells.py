@@ -19,12 +19,12 @@ from twisted.python.failure import Failure
 
 from icwsgw.agent.outcome import CallOutcome
 from icwsgw.clock import Timer
+from icwsgw.core.calls import SYS_TRANSIENT
 from icwsgw.core.pacing import retry_pause
 from icwsgw.core.shares import Shares
 from icwsgw.errors import CanisterRefused, FormatError, HttpError, IcwsError, NotReady, TransportError
 from icwsgw.gateway.departures import Exit
 from icwsgw.gateway.interfaces import Context
-from icwsgw.gateway.relay import SYS_TRANSIENT
 from icwsgw.ic.envelope import call_content, expiry_after, sign_request
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.ws import decode_unit_result, encode_close

@@ -11,20 +11,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from icwsgw.clock import Timer
+from icwsgw.core.calls import may_have_kept_state
 from icwsgw.core.closing import CloseCode, close_reason
 from icwsgw.core.messages import ClientEnvelope, frame, handshake, message_place, parse_client_frame
 from icwsgw.core.network_time import LONGEST_LIFE_NS
 from icwsgw.core.session import Effect, Event, State, step
 from icwsgw.errors import CanisterRefused, FormatError, IcwsError, SignatureInvalid
 from icwsgw.gateway.interfaces import Client, Context
+from icwsgw.gateway.opening import Refusal, open_args
 from icwsgw.gateway.reasons import reason_of, why_not_open, wrong_expiry
 from icwsgw.gateway.relay import Relay, RelayOwner
+from icwsgw.gateway.stream import Stream, StreamOwner
 from icwsgw.gateway.traced import TracedRelay
 from icwsgw.ic import cbor
-from icwsgw.ic.principal import ANONYMOUS, Principal
+from icwsgw.ic.principal import Principal
 from icwsgw.ic.proof import Proof, prove_call
 from icwsgw.ic.request_id import request_id
-from icwsgw.ic.ws import decode_open_args, decode_unit_result
+from icwsgw.ic.ws import decode_unit_result
 from icwsgw.observe.logs import get_logger
 from icwsgw.observe.peers import address_group
 
@@ -36,24 +39,17 @@ if TYPE_CHECKING:
 
 _log = get_logger("session")
 
-#: A ws_open of unknown outcome has so many seconds to show that it was executed, by the canister's first message.
+#: A ws_open of unknown outcome has so many seconds to show that it was executed, by the canister's first message; and
+#: a client whose message the canister has refused, to hear what the canister had queued for it.
 DOUBT_SECONDS = 5.0
 
 
-class Refusal(Exception):
-    """A client's fault: the close code and the words that end its session."""
-
-    def __init__(self, code: CloseCode, text: str) -> None:
-        super().__init__(text)
-        self.code = code
-        self.text = text
-
-
-class ClientSession(RelayOwner):
+class ClientSession(RelayOwner, StreamOwner):
     """One client at one canister, from its handshake to its ws_close.
 
     :ivar id: for logs and close reasons
     :ivar state: see :mod:`icwsgw.core.session`
+    :ivar stream: its messages before they come to the relay, None before ws_open
     :ivar outgoing: frames of the batch that the poller is delivering, else None
     :ivar client_key: (principal, nonce), None before ws_open
     :ivar opened_at_ns: the canister's time of its first message to the client, ns since 1970; 0 if it told none
@@ -81,6 +77,7 @@ class ClientSession(RelayOwner):
         "relay",
         "started",
         "state",
+        "stream",
         "trace",
     )
 
@@ -94,6 +91,7 @@ class ClientSession(RelayOwner):
         self.client_key: tuple[bytes, int] | None = None
         self.poller: Poller | None = None
         self.relay: Relay | None = None
+        self.stream: Stream | None = None
         self.outgoing: list[bytes] | None = None
         self.open_executed = False
         self.opened_at_ns: int | None = None
@@ -173,6 +171,9 @@ class ClientSession(RelayOwner):
         if state is State.SETUP:
             # counted by now: it may turn out to be the older connection, and is none that the canister never spoke to
             self._opened()
+        stream = self.stream
+        if stream is not None and stream.watch is not None:
+            stream.delivered(frames)
         self.client.deliver(frames, more)
 
     def first_message(self, content: bytes) -> bool:
@@ -215,33 +216,57 @@ class ClientSession(RelayOwner):
     def relayed(self, envelope: ClientEnvelope, outcome: CallOutcome) -> None:
         """A call was taken; see :class:`RelayOwner`."""
         is_open = envelope.method_name == "ws_open"
-        if outcome.reject is not None:
-            self._refused(envelope, outcome.reject)
+        reject = outcome.reject
+        if reject is not None:
+            if not may_have_kept_state(reject.code, reject.error_code):
+                self._refused(envelope, reject)
+            elif is_open:
+                self._doubted(*reason_of(envelope, reject))
+            else:
+                self._undecided("the canister rejected a message, the next number decides", reject)
             return
-        if outcome.reply is None:
+        poller, relay, stream = self.poller, self.relay, self.stream
+        if stream is not None and stream.watch is not None:
+            stream.executed(envelope)
+        if outcome.heard.executed:
+            if is_open:
+                self._opened_with(outcome.reply)
+            if poller is not None and relay is not None:
+                poller.executed(relay.sent)
+        elif poller is not None and relay is not None:
             # accepted, its end is unknown: the canister's messages will tell
-            if self.poller is not None and self.relay is not None:
-                if is_open:
-                    self.poller.wake()
-                else:
-                    self.poller.taken(self.relay.sent)
-            return
-        if is_open:
-            try:
-                decode_unit_result(outcome.reply)
-            except CanisterRefused as error:
-                self._refused(envelope, error)
-                return
-            except FormatError as error:
-                self._doubted(CloseCode.OPEN_REFUSED, f"the canister's answer to ws_open does not decode: {error}")
-                return
+            if is_open:
+                poller.wake()
+            else:
+                poller.taken(relay.sent)
+
+    def _opened_with(self, reply: bytes | None) -> None:
+        """ws_open was executed; where its reply does not say how it ended, the canister's first message will."""
+        try:
+            if reply is None:
+                raise FormatError("it is forgotten")
+            decode_unit_result(reply)
+        except FormatError as error:
+            self._doubted(CloseCode.OPEN_REFUSED, f"the canister's answer to ws_open does not decode: {error}")
+        else:
             self.open_executed = True
-        if self.poller is not None and self.relay is not None:
-            self.poller.executed(self.relay.sent)
 
     def relay_failed(self, envelope: ClientEnvelope, error: IcwsError) -> None:
         """A call was refused or came to nothing; see :class:`RelayOwner`."""
-        self._refused(envelope, error)
+        if isinstance(error, CanisterRefused) and envelope.method_name != "ws_open":
+            self._dismissed(envelope, error)
+        else:
+            self._refused(envelope, error)
+
+    def _dismissed(self, envelope: ClientEnvelope, error: CanisterRefused) -> None:
+        """The canister does not know the client any more; what it had queued for it, a close message, comes first."""
+        if self.state is State.OPEN and self._doubt is None:
+            _log.info("the canister refused a message", error=error, canister=self._canister_text(), session=self.id)
+            self._doubt = self.context.clock.callLater(DOUBT_SECONDS, self._doubt_ends, *reason_of(envelope, error))
+            if self.poller is not None:
+                self.poller.wake()
+        if self.relay is not None and self.state is not State.CLOSED:
+            self.relay.drop()
 
     def relay_unknown(self, envelope: ClientEnvelope, error: IcwsError) -> None:
         """A call may have been executed, or not; see :class:`RelayOwner`.
@@ -251,12 +276,13 @@ class ClientSession(RelayOwner):
         if envelope.method_name == "ws_open":
             self._doubted(*reason_of(envelope, error))
             return
-        _log.info(
-            "a message may not have reached its canister, nobody can tell",
-            error=error,
-            canister=self._canister_text(),
-            session=self.id,
-        )
+        self._undecided("a message may not have reached its canister, nobody can tell", error)
+
+    def _undecided(self, what: str, error: IcwsError) -> None:
+        """The session goes on: the canister will say so by the sequence number of the next message if it cannot."""
+        context, canister = self.context, self._canister_text()
+        if context.repeats.allows(what, canister or "", context.clock.seconds()):
+            _log.info(what, error=error, canister=canister, session=self.id)
         if self.poller is not None:
             self.poller.wake()
 
@@ -264,6 +290,8 @@ class ClientSession(RelayOwner):
         """Push back on the client."""
         if self.state is not State.CLOSED:
             self.client.pause()
+            if self.stream is not None:
+                self.stream.fell_behind()
 
     def relay_drained(self) -> None:
         """Read from the client again."""
@@ -279,23 +307,13 @@ class ClientSession(RelayOwner):
         if earliest < expiry <= latest + LONGEST_LIFE_NS:
             return
         text = wrong_expiry(context.network_ns(), expiry)
+        if text is not None and self.stream is not None and self.stream.behind:
+            raise Refusal(CloseCode.TOO_FAST, f"{self.stream.why_late()}: this one expired on its way")
         if text is not None:
             raise Refusal(CloseCode.EXPIRED, text)
 
     def _open(self, envelope: ClientEnvelope) -> None:
-        if envelope.method_name != "ws_open":
-            raise Refusal(CloseCode.PROTOCOL_ERROR, f"the first envelope calls {envelope.method_name!r}, not ws_open")
-        try:
-            args = decode_open_args(envelope.arg)
-        except FormatError as error:
-            raise Refusal(CloseCode.UNDECODABLE, f"the argument of ws_open does not decode: {error}") from None
-        if envelope.sender == ANONYMOUS.raw:
-            raise Refusal(CloseCode.OPEN_REFUSED, "ws_open refused: the anonymous principal cannot open a WebSocket")
-        if args.gateway_principal != self.context.identities[self.identity_index].principal.raw:
-            raise Refusal(
-                CloseCode.WRONG_GATEWAY,
-                "ws_open names another gateway principal than this connection's handshake message",
-            )
+        args = open_args(envelope, self.context.identities[self.identity_index].principal.raw)
         key = (envelope.sender, args.client_nonce)
         canister = Principal(envelope.canister_id)
         code = self._gateway.admit(canister, key, self.identity_index, self.group)
@@ -314,6 +332,7 @@ class ClientSession(RelayOwner):
             self.relay = Relay(self.context, canister, self, opening)
         else:
             self.relay = TracedRelay(self.context, canister, self, self.trace, opening)
+        self.stream = Stream(self.context, self.relay, self)
         self._step(Event.ENVELOPE, envelope=envelope, canister=canister)
 
     def _prove(self, envelope: ClientEnvelope) -> Proof:
@@ -328,10 +347,10 @@ class ClientSession(RelayOwner):
         return proof
 
     def _message(self, envelope: ClientEnvelope) -> None:
-        poller, key, relay = self.poller, self.client_key, self.relay
+        poller, key, stream = self.poller, self.client_key, self.stream
         assert poller is not None
         assert key is not None
-        assert relay is not None
+        assert stream is not None
         if envelope.method_name != "ws_message":
             raise Refusal(CloseCode.PROTOCOL_ERROR, f"an envelope calls {envelope.method_name!r}, not ws_message")
         if envelope.canister_id != poller.canister.raw:
@@ -339,7 +358,9 @@ class ClientSession(RelayOwner):
         if envelope.sender != key[0]:
             raise Refusal(CloseCode.PROTOCOL_ERROR, "an envelope has another sender than ws_open had")
         poller.messages_up += 1
-        relay.send(envelope)
+        if self._doubt is not None:
+            return  # the canister refuses what follows, and the client is about to be told
+        stream.take(envelope)
 
     def _opened(self) -> None:
         self._doubt_no_more()
@@ -364,6 +385,8 @@ class ClientSession(RelayOwner):
                 self._gateway.finished(self)
             return
         self.cause, text = reason_of(envelope, error)
+        if self.cause == CloseCode.EXPIRED and self.stream is not None and self.stream.behind:
+            self.cause, text = CloseCode.TOO_FAST, f"{self.stream.why_late()}: one expired while it waited"
         self._step(Event.OPEN_REFUSED if is_open else Event.END, text)
 
     def _doubted(self, code: CloseCode, text: str) -> None:
@@ -406,6 +429,8 @@ class ClientSession(RelayOwner):
                 self.client.close(self.cause, close_reason(text, self.id))
             elif effect is Effect.TELL:
                 assert self.relay is not None
+                if self.stream is not None:
+                    self.stream.finish()
                 self.relay.finish(self._tell)
         # an effect may have ended the session: a call that leaves may have expired at once, and that was its own step
         if after is State.CLOSED and before is not State.CLOSED:
@@ -416,6 +441,8 @@ class ClientSession(RelayOwner):
         if not tells:
             if self.relay is not None:
                 self.relay.drop()
+            if self.stream is not None:
+                self.stream.stop()
             self._gateway.finished(self)
         cause = int(self.cause or CloseCode.INTERNAL)
         metrics = self.context.metrics

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from twisted.python.failure import Failure
 
+from icwsgw.core.calls import Gate
 from icwsgw.core.cursor import Cursor, Taken
 from icwsgw.errors import IcwsError
 from icwsgw.gateway.allowance import Allowance
@@ -82,14 +83,14 @@ class TracedRelay(Relay):
         envelope = self._current
         super()._no_more_opening()
         if envelope is not None:
-            self.ended(envelope, "given up", not self._opened)
+            self.ended(envelope, "given up", self._call.gate is not Gate.OPEN)
         if self.idle:
             self._forget()
 
     def _submit(self) -> None:
         span = self._spans.get(self._current) if self._current is not None else None
         if span is not None:
-            span.attempt(self._attempt + 1)
+            span.attempt(self._call.attempts + 1)
         super()._submit()
 
 

@@ -15,7 +15,7 @@ CAUSES = (
 )
 #: Close codes of RFC 6455, of the SDK (4000, 4001) and ours (docs/protocol.md).
 CLOSE_CODES = tuple(str(code) for code in (
-    1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 4000, 4001, *range(4100, 4113),
+    1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 4000, 4001, *range(4100, 4114),
 ))
 STATES = ("init", "setup", "open", "closed")
 #: One of them for each session, when it is open or has ended without that.
@@ -26,7 +26,9 @@ OPEN_OUTCOMES = (
 #: unknown: a key of a kind that is not checked here (canister signatures, WebAuthn).
 OPEN_SIGNATURES = ("holds", "unknown", "wrong")
 #: unknown: refused, or expired, after an attempt whose answer was lost; it may have been executed.
-RELAY_OUTCOMES = ("accepted", "replied", "expired", "unknown", "abandoned", *CAUSES)
+#: done: executed, the reply is forgotten; under_way is none of a call's end.
+RELAY_OUTCOMES = ("accepted", "replied", "done", "expired", "unknown", "abandoned", *CAUSES)
+OUT_OF_TURN = ("came", "missed")
 RELAY_STATES = ("waiting", "sent")
 QUERY_OUTCOMES = ("ok", "empty", "abandoned", *CAUSES)
 REFUSALS = (

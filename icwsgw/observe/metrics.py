@@ -171,6 +171,19 @@ class Metrics(NetworkMetrics):
             "Messages sent once more after a failure",
             advice="The network fails or is overloaded; nothing is lost as long as envelopes are valid.",
         )
+        self.relay_reposts = self._counter(
+            "icws_relay_reposts_total",
+            "Messages posted again although the network has them, to learn their end",
+            advice="Calls take longer than ten seconds, or answers are lost.",
+        )
+        self.relay_out_of_turn = self._counters(
+            "icws_relay_out_of_turn_total",
+            "Messages that came before one with a lower sequence number, by whether that one came within a second",
+            "outcome",
+            labels.OUT_OF_TURN,
+            advice="Clients put frames on the wire in the wrong order; held, nothing happens. missed: the canister is "
+            "likely to end the session.",
+        )
         self.relay_messages = self._gauges(
             "icws_relay_messages",
             "Messages of clients at present that wait for their turn, or have been sent and have no outcome yet",

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from icwsgw.agent.connection import Answer
 from icwsgw.agent.outcome import (
     ACCEPTED,
+    UNDER_WAY,
     CallOutcome,
     OutcomeKind,
     call_outcome,
@@ -67,13 +68,21 @@ def test_certified_reject():
     assert (outcome.reject.code, outcome.reject.message, outcome.reject.error_code) == (4, "no", "IC0406")
 
 
-@pytest.mark.parametrize("fields", [{b"status": b"processing"}, {b"status": b"received"}, {b"status": b"done"}])
+@pytest.mark.parametrize("fields", [{b"status": b"processing"}, {b"status": b"received"}, {b"status": b"unheard-of"}])
 def test_not_at_its_end(fields):
-    assert call_outcome(answer(fields)) is ACCEPTED
+    outcome = call_outcome(answer(fields))
+    assert outcome is UNDER_WAY
+    assert outcome.heard.taken
+    assert not outcome.heard.end
+
+
+def test_executed_and_forgotten():
+    outcome = call_outcome(answer({b"status": b"done"}))
+    assert (outcome.kind, outcome.reply, outcome.heard.executed) == (OutcomeKind.DONE, None, True)
 
 
 def test_a_certificate_that_does_not_know_the_request():
-    assert call_outcome(answer(None)) is ACCEPTED
+    assert call_outcome(answer(None)) is UNDER_WAY
 
 
 def test_refused_before_execution():
@@ -85,8 +94,17 @@ def test_refused_before_execution():
     assert call_outcome(body).reject.error_code is None
 
 
-def test_empty_is_accepted():
-    assert call_outcome(b"") is ACCEPTED
+def test_empty_says_nothing_of_the_end():
+    assert call_outcome(b"") is UNDER_WAY
+
+
+@pytest.mark.parametrize(
+    ("body", "transient"),
+    [({"reject_code": 2, "reject_message": "busy"}, True), ({"reject_code": 3, "reject_message": "gone"}, False)],
+)
+def test_a_reject_before_execution_ends_nothing(body, transient):
+    heard = call_outcome(cbor.dumps(body)).heard
+    assert (heard.end, heard.executed, heard.transient) == (False, False, transient)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from icwsgw.core.messages import (
     frame,
     frame_header,
     handshake,
+    is_acknowledgement,
     message_place,
     message_timestamp,
     parse_client_frame,
@@ -22,6 +23,7 @@ from icwsgw.core.messages import (
 from icwsgw.errors import FormatError
 from icwsgw.ic import cbor
 from icwsgw.ic.fields import ENVELOPE, loads_known
+from icwsgw.ic.ws import AckMessage, KeepAliveMessage, OpenMessage, encode_service_message
 from tests.support.strategies import cbor_values, damaged
 from tests.support.ws_wire import read_frames
 
@@ -284,3 +286,38 @@ def test_a_content_of_too_many_items_is_not_the_cdks() -> None:
     assert message_place(cbor2.dumps({**content, "content": [0] * MAX_CONTENT_ITEMS})) == (1, 2)
     assert message_place(cbor2.dumps({**content, "content": [0] * MAX_CLIENT_SKIPPED})) == (None, None)
     assert message_place(cbor2.dumps({**content, "timestamp": [0] * MAX_CONTENT_ITEMS})) == (None, None)
+
+
+def canister_frame(content: bytes) -> bytes:
+    return BatchFramer(b"certificate", b"tree").frame(b"key", content)
+
+
+def test_acknowledgements_are_told_from_other_messages() -> None:
+    def content(service: bool, inner: bytes) -> bytes:
+        message = {
+            "client_key": {"client_principal": b"p", "client_nonce": 1},
+            "sequence_num": 1,
+            "timestamp": 2,
+            "is_service_message": service,
+            "content": inner,
+        }
+        return cbor2.dumps(cbor2.CBORTag(55799, message))
+
+    ack = encode_service_message(AckMessage(7))
+    assert is_acknowledgement(canister_frame(content(True, ack)))
+    for other in (
+        content(False, ack),
+        content(True, encode_service_message(OpenMessage(b"p", 1))),
+        content(True, encode_service_message(KeepAliveMessage(7))),
+        content(True, b"garbage"),
+        b"\x72is_service_message\xf5",
+        cbor2.dumps({"is_service_message": True}),
+    ):
+        assert not is_acknowledgement(canister_frame(other))
+    assert not is_acknowledgement(b"first frame")
+    assert not is_acknowledgement(b"\x72is_service_message\xf5")
+
+
+@given(st.binary(max_size=200))
+def test_any_frame_may_be_looked_at(noise: bytes) -> None:
+    is_acknowledgement(frame(noise + b"\x72is_service_message\xf5" + noise))

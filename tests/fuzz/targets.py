@@ -87,6 +87,10 @@ def _arguments(data: bytes) -> None:
         ws.decode_service_message(data)
     with contextlib.suppress(FormatError, CanisterRefused):
         ws.decode_unit_result(data)
+    head = ws.usual_message_head(data)
+    if head:
+        assert ws.message_number(head, data) == ws.decode_message_args(data).sequence_num
+    ws.is_open_of_version_0_1(data)
 
 
 def _client_frame(data: bytes) -> None:

@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 
-from icwsgw.agent.outcome import ACCEPTED, CallOutcome
+from icwsgw.agent.outcome import ACCEPTED, UNDER_WAY, CallOutcome
+from icwsgw.core.calls import REFUSED_REPETITIONS, REPOST_SECONDS, TRANSIENT_ATTEMPTS
 from icwsgw.core.messages import ClientEnvelope
 from icwsgw.core.network_time import NetworkTime
 from icwsgw.errors import (
     AnswerMalformed,
     AnswerTooLarge,
+    CanisterRefused,
     ConnectFailed,
     ConnectionLost,
     HttpError,
@@ -24,9 +26,9 @@ from icwsgw.errors import (
     RequestTimeout,
 )
 from icwsgw.gateway.interfaces import MAX_CALLS, Context
-from icwsgw.gateway.relay import TRANSIENT_ATTEMPTS, Expired, Relay, RelayOwner
+from icwsgw.gateway.relay import Expired, Relay, RelayOwner
 from icwsgw.ic.principal import Principal
-from tests.support.fake_network import CANISTER, REPLIED_OK, FakeNetwork, envelope, make_context, rejected
+from tests.support.fake_network import CANISTER, REPLIED_OK, FakeNetwork, envelope, make_context, rejected, replied_err
 
 
 class Owner(RelayOwner):
@@ -169,14 +171,123 @@ def test_a_refusal_after_an_attempt_whose_answer_was_lost_proves_nothing(lost: I
     clock.advance(5)
     network.calls[1].answer(HttpError(429))
     clock.advance(5)
-    network.calls[2].answer(refusal)
+    # it is asked for a few times more: whoever posts the envelope gets the certificate
+    for number in range(2, 2 + REFUSED_REPETITIONS):
+        assert owner.events == []
+        network.calls[number].answer(refusal)
+        clock.advance(REPOST_SECONDS)
     ((body, what, error),) = owner.events
     assert (body, what) == (b"1", "unknown")
     assert error in (refusal, getattr(refusal, "reject", None))
-    assert bodies(network) == [b"1", b"1", b"1", b"2"]
+    assert bodies(network) == [*[b"1"] * (2 + REFUSED_REPETITIONS), b"2"]
     # the doubt was about that one alone
-    network.calls[3].answer(HttpError(400))
+    network.calls[-1].answer(HttpError(400))
     assert len(owner.events[1]) == 2
+
+
+@pytest.mark.parametrize("refusal", [HttpError(403), rejected(5, "stopped")])
+def test_a_refusal_of_a_repetition_does_not_hide_the_end_that_the_next_one_brings(refusal: Any) -> None:
+    relay, owner, network, clock = opened()
+    relay.send(envelope(1))
+    network.calls[0].answer(ConnectionLost("lost"))
+    clock.advance(5)
+    network.calls[1].answer(refusal)
+    clock.advance(REPOST_SECONDS)
+    network.calls[2].answer(REPLIED_OK)
+    assert owner.events == [(b"1", REPLIED_OK)]
+
+
+def test_a_call_under_way_is_posted_again_about_once_a_second_and_the_next_waits() -> None:
+    relay, owner, network, clock = opened()
+    relay.send(envelope(1))
+    relay.send(envelope(2))
+    for _ in range(30):
+        network.calls[-1].answer(UNDER_WAY)
+        sent = len(network.calls)
+        clock.advance(0.7)
+        assert len(network.calls) == sent
+        clock.advance(0.3)
+        assert len(network.calls) == sent + 1
+    assert bodies(network) == [b"1"] * 31
+    assert owner.events == []
+    network.calls[-1].answer(REPLIED_OK)
+    assert owner.events == [(b"1", REPLIED_OK)]
+    assert bodies(network)[-1] == b"2"
+
+
+def test_a_lost_answer_is_found_again() -> None:
+    """What would have been unknown is not: the repetition brings 202 ("Duplicate request"), then the certificate."""
+    context, network, clock = make_context()
+    owner = Owner()
+    relay = Relay(context, CANISTER, owner)
+    relay.open(envelope(0, "ws_open"))
+    network.calls[0].answer(ConnectionLost("lost"))
+    clock.advance(1)
+    network.calls[1].answer(UNDER_WAY)
+    clock.advance(REPOST_SECONDS)
+    network.calls[2].answer(REPLIED_OK)
+    assert owner.events == [(b"0", REPLIED_OK)]
+    assert outcomes(context) == {"replied": 1}
+    assert context.metrics.relay_reposts.value == 1
+
+
+def test_a_call_under_way_whose_envelope_expires_is_unknown() -> None:
+    relay, owner, network, clock = opened()
+    relay.send(envelope(1, ttl=20))
+    relay.send(envelope(2))
+    while not owner.events:
+        network.calls[-1].answer(UNDER_WAY)
+        clock.advance(REPOST_SECONDS)
+    ((body, what, error),) = owner.events
+    assert (body, what, type(error)) == (b"1", "unknown", Expired)
+    assert len(network.calls) <= 30
+    assert bodies(network)[-1] == b"2"
+
+
+def test_a_ws_open_that_the_network_has_is_not_given_up_when_its_client_leaves() -> None:
+    relay, _, network, clock = make()
+    done: list[str] = []
+    relay.open(envelope(0, "ws_open"))
+    relay.send(envelope(1))
+    network.calls[0].answer(UNDER_WAY)
+    relay.finish(lambda: done.append("done"))
+    assert done == []
+    clock.advance(REPOST_SECONDS)
+    network.calls[1].answer(REPLIED_OK)
+    network.calls[2].answer(REPLIED_OK)
+    assert (done, bodies(network)) == (["done"], [b"0", b"0", b"1"])
+    assert clock.getDelayedCalls() == []
+
+
+def test_what_the_canister_answers_with_err_is_no_success() -> None:
+    context, network, _ = make_context()
+    owner = Owner()
+    relay = Relay(context, CANISTER, owner)
+    relay.open(envelope(0, "ws_open"))
+    network.calls[0].answer(REPLIED_OK)
+    relay.release()
+    relay.send(envelope(1))
+    network.calls[1].answer(replied_err("wrong number"))
+    assert isinstance(owner.events[1][1], CanisterRefused)
+    assert outcomes(context) == {"replied": 1, "canister_refused": 1}
+
+
+def test_what_waits_is_bounded_in_time() -> None:
+    relay, owner, network, clock = make(relay_queue_time=10.0)
+    relay.open(envelope(0, "ws_open"))
+    clock.advance(2.0)
+    network.calls[0].answer(REPLIED_OK)
+    relay.release()
+    owner.events.clear()
+    for number in range(1, 7):
+        assert owner.events == []
+        relay.send(envelope(number))
+    assert owner.events == ["full"]
+    for _ in range(3):
+        clock.advance(2.0)
+        network.calls[-1].answer(REPLIED_OK)
+    assert [event for event in owner.events if isinstance(event, str)] == ["full", "drained"]
+    assert relay.queued == 2
 
 
 @pytest.mark.parametrize("untaken", UNTAKEN, ids=repr)
@@ -248,9 +359,11 @@ def test_an_envelope_is_not_tried_for_longer_than_any_may_live_whatever_the_time
 
 
 def test_an_answer_that_is_too_long_was_given_to_a_call_that_was_taken() -> None:
-    relay, owner, network, _ = opened()
+    relay, owner, network, clock = opened()
     relay.send(envelope(1))
-    network.calls[0].answer(AnswerTooLarge("4 MB"))
+    for _ in range(REFUSED_REPETITIONS):
+        network.calls[-1].answer(AnswerTooLarge("4 MB"))
+        clock.advance(REPOST_SECONDS)
     assert owner.events[0][1] == "unknown"
 
 
@@ -270,7 +383,7 @@ def test_transient_rejects_are_tried_again_but_not_for_ever() -> None:
         assert owner.events == []
         clock.advance(5)
     network.calls[-1].answer(rejected(2, "busy"))
-    assert owner.events[0][1].reject.message == "busy"
+    assert owner.events[0][1].message == "busy"
     assert len(network.calls) == TRANSIENT_ATTEMPTS
 
 

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
-from icwsgw.agent.outcome import CallOutcome, OutcomeKind
+from icwsgw.agent.outcome import DONE, CallOutcome, OutcomeKind
+from icwsgw.core.calls import REFUSED_REPETITIONS, REPOST_SECONDS
 from icwsgw.core.closing import CloseCode
 from icwsgw.core.messages import frame, handshake
 from icwsgw.core.session import State
-from icwsgw.errors import ConnectFailed, ConnectionLost, HttpError
+from icwsgw.errors import ConnectFailed, ConnectionLost, HttpError, Rejected
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.session import DOUBT_SECONDS, ClientSession
 from icwsgw.ic.principal import Principal
@@ -162,9 +163,11 @@ def test_a_message_that_may_have_been_executed_ends_nothing(refusal: Any) -> Non
     world.receive(world.sdk.message_payload(b"2", world.now_ns()))
     world.network.calls[-1].answer(ConnectionLost("lost"))
     world.clock.advance(5)
-    world.network.calls[-1].answer(refusal)
+    for _ in range(REFUSED_REPETITIONS):
+        world.network.calls[-1].answer(refusal)
+        world.clock.advance(REPOST_SECONDS)
     assert world.connection.closed == []
-    assert world.methods() == ["ws_open", *["ws_message"] * 3]
+    assert world.methods() == ["ws_open", *["ws_message"] * (2 + REFUSED_REPETITIONS)]
     assert world.network.calls[-1].body != world.network.calls[-2].body
     assert world.context.metrics.relays.values["unknown"] == 1
 
@@ -181,7 +184,14 @@ def test_a_message_that_expires_undelivered_ends_the_session_in_plain_words() ->
 
 
 GARBAGE = CallOutcome(OutcomeKind.REPLIED, b"no Candid")
-DOUBTS = [(GARBAGE,), (ConnectionLost("lost"), HttpError(400, "stale")), (HttpError(502), rejected(5, "stopped"))]
+DOUBTS = [
+    (GARBAGE,),
+    (DONE,),
+    # with Motoko's CDK a trap of the application's on_open comes so, after the client was taken
+    (rejected(4, "trapped", certified=True),),
+    (ConnectionLost("lost"), *[HttpError(400, "stale")] * REFUSED_REPETITIONS),
+    (HttpError(502), *[rejected(5, "stopped")] * REFUSED_REPETITIONS),
+]
 
 
 def doubtful(answers: tuple[Any, ...]) -> World:
@@ -372,3 +382,83 @@ def test_a_ws_open_about_to_expire_is_one_end_of_one_session() -> None:
     assert world.methods() == []
     assert world.context.metrics.closes.values["4102"] == 1
     assert sum(world.context.metrics.opens.values.values()) == 1
+
+
+# what is certified about a message decides
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        (rejected(5, "IC0503: trapped", certified=True), "reject 5: IC0503: trapped"),
+        (rejected(3, "no such canister", certified=True), "reject 3: no such canister"),
+    ],
+)
+def test_what_is_certified_against_a_message_is_told_at_once(outcome: CallOutcome, words: str) -> None:
+    world = World().open()
+    world.receive(world.sdk.message_payload(b"1", world.now_ns()))
+    world.network.calls[-1].answer(outcome)
+    ((code, reason),) = world.connection.closed
+    assert code == CloseCode.MESSAGE_REFUSED
+    assert reason.startswith(f"ws_message refused: {words}")
+    assert world.methods()[-1] == "ws_close"
+    counted = world.context.metrics.relays.values
+    assert (counted["replied"], counted["rejected"]) == (1, 1)
+
+
+def test_a_client_whose_message_the_canister_refuses_hears_what_was_queued_for_it_and_then_why() -> None:
+    world = World().open()
+    for _ in range(3):
+        world.receive(world.sdk.message_payload(b"1", world.now_ns()))
+    world.network.calls[-1].answer(replied_err("Expected incoming sequence number 2 but got 3"))
+    # counted at once, and what follows would be refused as well
+    counted = world.context.metrics.relays.values
+    assert (counted["canister_refused"], counted["abandoned"]) == (1, 2)
+    assert world.connection.closed == []
+    world.receive(world.sdk.message_payload(b"2", world.now_ns()))
+    world.session.deliver([b"the canister's close message"])
+    assert world.connection.frames[-1] == b"the canister's close message"
+    assert world.methods() == ["ws_open", "ws_message"]
+    world.clock.advance(DOUBT_SECONDS)
+    ((code, reason),) = world.connection.closed
+    assert code == CloseCode.MESSAGE_REFUSED
+    assert reason.startswith("ws_message refused: Expected incoming sequence number 2 but got 3")
+    assert world.methods()[-1] == "ws_close"
+
+
+def test_a_client_that_hears_the_canisters_close_message_leaves_by_itself() -> None:
+    world = World().open()
+    world.receive(world.sdk.message_payload(b"1", world.now_ns()))
+    world.network.calls[-1].answer(replied_err("no open connection"))
+    world.session.left(4001)
+    world.network.calls[-1].answer(REPLIED_OK)
+    assert (world.connection.closed, world.clock.getDelayedCalls()) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "reject",
+    [
+        CallOutcome(OutcomeKind.REJECTED, reject=Rejected(4, "the handler trapped", "IC0406"), certified=True),
+        CallOutcome(OutcomeKind.REJECTED, reject=Rejected(5, "did not reply", "IC0506"), certified=True),
+    ],
+)
+def test_where_the_number_may_have_been_taken_the_next_message_decides(reject: CallOutcome) -> None:
+    for last, closed in ((REPLIED_OK, 0), (replied_err("wrong number"), 1)):
+        world = World().open()
+        world.receive(world.sdk.message_payload(b"1", world.now_ns()))
+        world.receive(world.sdk.message_payload(b"2", world.now_ns()))
+        world.network.calls[-1].answer(reject)
+        assert world.connection.closed == []
+        world.network.calls[-1].answer(last)
+        world.clock.advance(DOUBT_SECONDS)
+        assert len(world.connection.closed) == closed
+
+
+def test_a_client_of_version_0_1_is_told_which_version_it_needs() -> None:
+    world = World()
+    # IDL.encode([IDL.Record({client_nonce: IDL.Nat64})], [{client_nonce: 42n}]) of @dfinity/candid
+    arg = bytes.fromhex("4449444c016c01bbd1eacd0e7801002a00000000000000")
+    world.receive(world.sdk.envelope("ws_open", arg, world.now_ns()))
+    ((code, reason),) = world.connection.closed
+    assert code == CloseCode.OPEN_REFUSED
+    assert reason.startswith("use ic-websocket-js 0.3 or later [")

@@ -197,7 +197,7 @@ def test_a_ws_open_that_the_canister_may_have_taken_is_taken_back_when_its_clien
         # it is executed, but nobody can know
         world.replica.faults.add(Fault(kind="garbage", on=kind, count=None, method="ws_get_messages"))
     world.replica.faults.add(Fault(kind="reset", after=True, on="call", method="ws_open", count=1))
-    world.replica.faults.add(Fault(kind="http", status=400, on="call", method="ws_open", count=1))
+    world.replica.faults.add(Fault(kind="http", status=400, on="call", method="ws_open", count=3))
     client = world.client()
     world.until(lambda: client.close_code is not None, 8)
     assert client.close_code == CloseCode.OPEN_REFUSED

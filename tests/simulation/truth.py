@@ -333,6 +333,10 @@ class Truth:
             return "" if owner.was_slow else "the client kept up"
         if code == CloseCode.CANISTER_RESET:
             return "" if self.lives[owner.canister] or self.troubles["lagging"] else "there was no reset"
+        if code == CloseCode.MESSAGE_REFUSED and session.client_key in self.gone:
+            return ""
+        if code == CloseCode.TOO_FAST:
+            return "" if owner.count > 5 else "the client hardly sent anything"
         if code in (
             CloseCode.OPEN_REFUSED,
             CloseCode.MESSAGE_REFUSED,
@@ -356,6 +360,7 @@ class Truth:
             CloseCode.EXPIRED,
             CloseCode.NOT_OPENED,
             CloseCode.CANISTER_RESET,
+            CloseCode.TOO_FAST,
         ):
             return f"closed with {session.ended_with}"
         if key in self.spoilt:

@@ -26,8 +26,9 @@ const MEANINGS = {
   4108: "too many messages",
   4109: "a newer connection of yours took its place",
   4110: "this gateway does not serve that canister",
-  4111: "the network refused a message",
+  4111: "the network or the canister refused a message",
   4112: "a message of the canister could not be read",
+  4113: "messages come faster than the canister executes them",
 };
 const ROWS = 200;
 

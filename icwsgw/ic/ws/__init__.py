@@ -17,6 +17,7 @@ from icwsgw.ic.ws.batch import (
     parse_get_messages,
 )
 from icwsgw.ic.ws.calls import (
+    UNIT_OK,
     CloseArgs,
     MessageArgs,
     OpenArgs,
@@ -29,6 +30,10 @@ from icwsgw.ic.ws.calls import (
     encode_open_args,
     encode_result_err,
     encode_result_ok,
+    is_open_of_version_0_1,
+    is_service_message,
+    message_number,
+    usual_message_head,
 )
 from icwsgw.ic.ws.service import (
     CLOSE_REASONS,
@@ -43,6 +48,7 @@ from icwsgw.ic.ws.service import (
 
 __all__ = [
     "CLOSE_REASONS",
+    "UNIT_OK",
     "AckMessage",
     "Batch",
     "CloseArgs",
@@ -68,6 +74,10 @@ __all__ = [
     "encode_result_err",
     "encode_result_ok",
     "encode_service_message",
+    "is_open_of_version_0_1",
+    "is_service_message",
+    "message_number",
     "nonce_of_key",
     "parse_get_messages",
+    "usual_message_head",
 ]

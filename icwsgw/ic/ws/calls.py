@@ -121,7 +121,7 @@ def decode_unit_result(reply: bytes) -> None:
     :raises CanisterRefused: the canister answered ``Err``
     :raises FormatError: not such an answer
     """
-    if reply == _UNIT_OK:
+    if reply == UNIT_OK:
         return
     (result,) = decode_as(reply, [_ANY_RESULT], limits=SMALL)
     if "Err" in result:
@@ -174,6 +174,40 @@ def decode_message_args(arg: bytes) -> MessageArgs:
     )
 
 
+def usual_message_head(arg: bytes) -> bytes:
+    """Give the head of an argument of ``ws_message`` as the SDK makes it, behind which :func:`message_number` reads.
+
+    A client's messages all have the same head, so it is looked for once a session.
+
+    :return: empty where the argument has another shape, or none at all
+    """
+    try:
+        pos, form = _message_heads.find(arg)
+        return arg[:pos] if form == _USUAL and _usual_message(arg, pos) is not None else b""
+    except FormatError:
+        return b""
+
+
+def message_number(head: bytes, arg: bytes) -> int | None:
+    """Read the sequence number of a message by its offset; None where the argument has another head, or is cut short.
+
+    :param head: from :func:`usual_message_head`, not empty
+    """
+    end = len(head) + 8
+    return int.from_bytes(arg[end - 8 : end], "little") if len(arg) > end and arg.startswith(head) else None
+
+
+def is_service_message(arg: bytes) -> bool:
+    """Say whether an argument with a usual head is that of a service message: a keep-alive."""
+    return arg[-2:] == b"\x01\x00"
+
+
+def is_open_of_version_0_1(arg: bytes) -> bool:
+    """Say whether an argument of ``ws_open`` is what ic-websocket-js 0.1.x sends: a nonce and no gateway principal."""
+    return len(arg) == len(_OLD_OPEN_HEAD) + 8 and arg.startswith(_OLD_OPEN_HEAD)
+
+
+_OLD_OPEN_HEAD = encode_head([Record({"client_nonce": Nat64})])
 _USUAL, _OTHER = range(2)
 
 
@@ -211,12 +245,13 @@ def _usual_message(arg: bytes, pos: int) -> MessageArgs | None:
     )
 
 
-_UNIT_OK = encode([_UNIT_RESULT], [{"Ok": None}])
+UNIT_OK = encode([_UNIT_RESULT], [{"Ok": None}])
+"""``Ok`` as the Rust CDK and we encode it."""
 
 
 def encode_result_ok() -> bytes:
     """The answer ``Ok`` of ``ws_open``, ``ws_close`` and ``ws_message``."""
-    return _UNIT_OK
+    return UNIT_OK
 
 
 def encode_result_err(text: str) -> bytes:

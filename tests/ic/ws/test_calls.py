@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -28,8 +30,11 @@ from icwsgw.ic.candid.leb import write_unsigned
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.ws import calls
 
+VECTORS = Path(__file__).resolve().parents[2] / "vectors" / "cdk"
+
 principals = st.binary(max_size=29)
 nonces = st.integers(0, (1 << 64) - 1)
+messages = st.builds(ws.MessageArgs, principals, nonces, nonces, nonces, st.booleans(), st.binary(max_size=300))
 
 
 @given(nonces, principals)
@@ -203,3 +208,61 @@ def test_a_small_type_table_that_stands_for_a_great_deal_is_refused_early(decode
     for levels in (10, 16, 20):
         with pytest.raises(FormatError, match="more values than the limit"):
             decode(doubled(levels))
+
+
+# reading the number by its offset
+
+
+SDK_MESSAGE = bytes.fromhex(json.loads((VECTORS / "javascript.json").read_text())["message"])
+
+
+def test_the_number_of_a_message_as_the_sdk_makes_it_is_read_by_its_offset() -> None:
+    head = ws.usual_message_head(SDK_MESSAGE)
+    assert head
+    assert SDK_MESSAGE.startswith(head)
+    assert ws.message_number(head, SDK_MESSAGE) == ws.decode_message_args(SDK_MESSAGE).sequence_num
+    assert not ws.is_service_message(SDK_MESSAGE)
+
+
+@given(messages)
+def test_the_number_is_that_of_the_general_decoder(message: ws.MessageArgs) -> None:
+    arg = ws.encode_message_args(message)
+    head = ws.usual_message_head(arg)
+    assert head
+    assert ws.message_number(head, arg) == message.sequence_num
+    assert ws.is_service_message(arg) is message.is_service_message
+
+
+@given(messages, st.data())
+def test_a_damaged_message_has_the_number_that_the_general_decoder_reads_or_none(
+    message: ws.MessageArgs, data: st.DataObject
+) -> None:
+    arg = bytearray(ws.encode_message_args(message))
+    arg[data.draw(st.integers(0, len(arg) - 1))] = data.draw(st.integers(0, 255))
+    arg = arg[: data.draw(st.integers(0, len(arg)))]
+    head = ws.usual_message_head(bytes(arg))
+    if head:
+        assert ws.message_number(head, bytes(arg)) == ws.decode_message_args(bytes(arg)).sequence_num
+
+
+@pytest.mark.parametrize("arg", [b"", b"DIDL", b"DIDL\0\0", b"DIDL\0\1\x78" + bytes(8), SDK_MESSAGE[:40], b"x" * 5000])
+def test_other_shapes_have_no_number(arg: bytes) -> None:
+    assert ws.usual_message_head(arg) == b""
+    assert ws.message_number(ws.usual_message_head(SDK_MESSAGE), arg) is None
+
+
+def test_a_message_without_the_second_argument_has_another_head() -> None:
+    message = ws.decode_message_args(SDK_MESSAGE)
+    arg = ws.encode_message_args(message, extra=())
+    assert ws.usual_message_head(arg) == b""
+    assert ws.message_number(ws.usual_message_head(SDK_MESSAGE), arg) is None
+
+
+def test_version_0_1_sends_a_nonce_and_no_gateway() -> None:
+    # IDL.encode([IDL.Record({client_nonce: IDL.Nat64})], [{client_nonce: 42n}]) of @dfinity/candid, as 0.1.2 does
+    old = bytes.fromhex("4449444c016c01bbd1eacd0e7801002a00000000000000")
+    assert ws.is_open_of_version_0_1(old)
+    with pytest.raises(FormatError):
+        ws.decode_open_args(old)
+    assert not ws.is_open_of_version_0_1(old[:-1])
+    assert not ws.is_open_of_version_0_1(ws.encode_open_args(42, b"\x04"))

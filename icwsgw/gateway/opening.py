@@ -1,0 +1,45 @@
+"""A client's first envelope: what of ws_open is looked at before the client is admitted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from icwsgw.core.closing import CloseCode
+from icwsgw.errors import FormatError
+from icwsgw.ic.principal import ANONYMOUS
+from icwsgw.ic.ws import OpenArgs, decode_open_args, is_open_of_version_0_1
+
+if TYPE_CHECKING:
+    from icwsgw.core.messages import ClientEnvelope
+
+
+class Refusal(Exception):
+    """A client's fault: the close code and the words that end its session."""
+
+    def __init__(self, code: CloseCode, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+def open_args(envelope: ClientEnvelope, gateway_principal: bytes) -> OpenArgs:
+    """Read the argument of a client's first envelope.
+
+    :param gateway_principal: what its connection's handshake message named
+    :raises Refusal: it is not that of a ws_open which can be relayed
+    """
+    if envelope.method_name != "ws_open":
+        raise Refusal(CloseCode.PROTOCOL_ERROR, f"the first envelope calls {envelope.method_name!r}, not ws_open")
+    try:
+        args = decode_open_args(envelope.arg)
+    except FormatError as error:
+        if is_open_of_version_0_1(envelope.arg):
+            raise Refusal(CloseCode.OPEN_REFUSED, "use ic-websocket-js 0.3 or later") from None
+        raise Refusal(CloseCode.UNDECODABLE, f"the argument of ws_open does not decode: {error}") from None
+    if envelope.sender == ANONYMOUS.raw:
+        raise Refusal(CloseCode.OPEN_REFUSED, "ws_open refused: the anonymous principal cannot open a WebSocket")
+    if args.gateway_principal != gateway_principal:
+        raise Refusal(
+            CloseCode.WRONG_GATEWAY, "ws_open names another gateway principal than this connection's handshake message"
+        )
+    return args

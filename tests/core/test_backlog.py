@@ -1,0 +1,79 @@
+"""A client's queue and its bounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icwsgw.core.backlog import Backlog
+
+
+@dataclass
+class Item:
+    body: bytes
+
+
+def filled(*sizes: int) -> Backlog[Item]:
+    backlog: Backlog[Item] = Backlog()
+    for size in sizes:
+        assert backlog.add(Item(bytes(size))) == size
+    return backlog
+
+
+def test_first_in_first_out_and_counted() -> None:
+    backlog = filled(1, 2, 3)
+    assert (len(backlog), backlog.octets) == (3, 6)
+    assert [len(backlog.pop().body) for _ in range(3)] == [1, 2, 3]
+    assert (len(backlog), backlog.octets) == (0, 0)
+    with pytest.raises(IndexError):
+        backlog.pop()
+    assert filled(5, 6).clear() == 2
+
+
+@pytest.mark.parametrize(
+    ("count", "took", "full"),
+    [(5, 1.9, False), (5, 2.0, True), (1, 60.0, False), (2, 60.0, True), (9, 0.0, False), (10, 0.0, True)],
+)
+def test_what_waits_is_bounded_in_time_though_one_may_always_wait(count: int, took: float, full: bool) -> None:
+    backlog = filled(*[10] * count)
+    if took:
+        backlog.measured(took)
+    assert backlog.too_much(10, 1000, 10.0) is full
+
+
+def test_a_full_queue_has_room_when_half_has_drained() -> None:
+    backlog = filled(*[10] * 5)
+    backlog.measured(2.0)
+    room = []
+    while len(backlog):
+        room.append(backlog.has_room(100, 1000, 10.0))
+        backlog.pop()
+    assert room == [False, False, False, True, True]
+    slow = filled(10)
+    slow.measured(100.0)
+    assert slow.has_room(100, 1000, 10.0)
+
+
+def test_durations_are_averaged_and_a_single_slow_call_does_not_decide() -> None:
+    backlog = filled(1)
+    for _ in range(20):
+        backlog.measured(1.0)
+    backlog.measured(5.0)
+    assert backlog.took == 2.0
+    assert (backlog.wait(False), backlog.wait(True)) == (2.0, 4.0)
+
+
+@given(st.lists(st.one_of(st.integers(0, 100), st.none()), max_size=200))
+def test_octets_are_those_of_what_is_queued(steps: list[int | None]) -> None:
+    backlog: Backlog[Item] = Backlog()
+    shadow: list[int] = []
+    for step in steps:
+        if step is not None:
+            backlog.add(Item(bytes(step)))
+            shadow.append(step)
+        elif shadow:
+            assert len(backlog.pop().body) == shadow.pop(0)
+        assert (len(backlog), backlog.octets) == (len(shadow), sum(shadow))

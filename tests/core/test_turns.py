@@ -1,0 +1,65 @@
+"""Envelopes ahead of their turn."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icwsgw.core.turns import MOST_HELD, MOST_HELD_BYTES, Turns
+
+
+def taken(turns: Turns[int], *numbers: int, size: int = 1) -> list[list[int]]:
+    return [list(turns.take(number, number, size)) for number in numbers]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "gone"),
+    [
+        ([1, 2, 3], [[1], [2], [3]]),
+        ([2, 1, 3], [[], [1, 2], [3]]),
+        ([1, 4, 3, 2, 5], [[1], [], [], [2, 3, 4], [5]]),
+        ([1, 1, 0], [[1], [1], [0]]),
+        # far ahead: the canister decides, and what was held goes before it
+        ([2, 1000], [[], [2, 1000]]),
+        # twice the same number ahead
+        ([3, 3, 4], [[], [3, 3], [4]]),
+    ],
+)
+def test_what_goes_when(numbers: list[int], gone: list[list[int]]) -> None:
+    assert taken(Turns(), *numbers) == gone
+
+
+def test_what_is_held_goes_when_the_missing_one_does_not_come() -> None:
+    turns: Turns[int] = Turns()
+    assert taken(turns, 1, 5, 3) == [[1], [], []]
+    assert list(turns.release()) == [3, 5]
+    assert list(turns.release()) == []
+    # the missing ones come after all, and the next one in turn
+    assert taken(turns, 2, 4, 6) == [[2], [4], [6]]
+
+
+def test_what_is_held_is_bounded_in_number_and_bytes() -> None:
+    turns: Turns[int] = Turns()
+    assert taken(turns, *range(2, MOST_HELD + 2)) == [[]] * MOST_HELD
+    assert len(turns) == MOST_HELD
+    assert [list(turns.take(MOST_HELD + 2, MOST_HELD + 2, 1))] == [list(range(2, MOST_HELD + 3))]
+    turns = Turns()
+    assert taken(turns, 2, 3, size=MOST_HELD_BYTES // 2) == [[], []]
+    assert taken(turns, 4) == [[2, 3, 4]]
+
+
+@given(st.permutations(range(1, 16)))
+def test_any_order_of_few_becomes_theirs(numbers: list[int]) -> None:
+    assert [number for gone in taken(Turns(), *numbers) for number in gone] == sorted(numbers)
+
+
+@given(st.lists(st.one_of(st.integers(0, 40), st.just((1 << 64) - 1), st.none()), max_size=100))
+def test_nothing_is_lost_or_doubled(script: list[int | None]) -> None:
+    turns: Turns[int] = Turns()
+    gone: list[int] = []
+    for number in script:
+        gone += turns.release() if number is None else turns.take(number, number, 1)
+        assert len(turns) <= MOST_HELD
+    gone += turns.release()
+    assert sorted(gone) == sorted(number for number in script if number is not None)
