@@ -45,11 +45,12 @@ class Window:
         wanted = range(next_nonce, next_nonce + min(room, self._limit) * self.page, self.page)
         return [nonce for nonce in wanted if nonce not in in_flight]
 
-    def answered(self, count: int, end: bool | None) -> bool:
+    def answered(self, count: int, end: bool | None, useful: bool = True) -> bool:
         """Take note of an answer that moved the cursor, or found its end.
 
         :param count: messages in it
         :param end: the canister's own word on whether the queue ends here; None when it says nothing
+        :param useful: a message of it has reached a client; for others the window does not grow
         :return: whether more is waiting
         """
         if end is None or not count:
@@ -57,7 +58,10 @@ class Window:
             end = count < self.page
         if not end:
             self.page = count
-            self._pages += 1
+            if useful:
+                self._pages += 1
+            else:
+                self._pages, self.size = 0, 1
             return True
         self.size = max(1, min(self._pages + (count > 0), self._limit))
         self._pages = 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from icwsgw.core.budget import Traffic, Turns
 from icwsgw.core.shares import Lane
+from icwsgw.core.waste import Waste
 from icwsgw.gateway.interfaces import Context
 
 #: After a ws_open was taken, a newcomer that says nothing is looked at so often, each time after twice the pause.
@@ -27,13 +28,15 @@ class Allowance:
     :ivar turns: its beats and wakes
     """
 
-    __slots__ = ("_canister", "_context", "_looks", "_place", "lane", "turns")
+    __slots__ = ("_canister", "_context", "_down", "_looks", "_lost", "_place", "_waste", "lane", "turns")
 
     def __init__(self, context: Context, canister: bytes, place: Lane | None = None, group: str = "") -> None:
         self._context = context
         self._canister = canister
         self._place = place
         self._looks = 0
+        self._waste = Waste()
+        self._down = self._lost = 0
         self.lane = context.queries.lane(canister) if place is None else context.newcomers_queries.lane(group)
         self.turns: Turns = context.budget.join(context.clock.seconds(), place is not None)
 
@@ -82,6 +85,22 @@ class Allowance:
             return None
         self._looks -= 1
         return float(self._context.config.polling_interval * 2 ** (NEWCOMER_LOOKS - self._looks - 1))
+
+    def answered(self, down: int, lost: int, now: float, seconds: float) -> None:
+        """Note what an answer has taken.
+
+        :param down: messages passed on so far; ``lost``: messages for nobody
+        :param seconds: of work
+        """
+        new = lost - self._lost
+        if new:
+            self._waste.spent(now, seconds * new / (new + down - self._down))
+            self._lost = lost
+        self._down = down
+
+    def rest(self, now: float) -> float:
+        """Seconds until it may go on with a queue whose messages are for nobody."""
+        return self._waste.pause(now)
 
     def charge(self, now: float) -> None:
         """Count a probe."""

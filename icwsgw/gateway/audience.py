@@ -29,7 +29,8 @@ class Audience:
     :ivar closing: all sessions are being closed
     :ivar suspects: sessions that may have missed messages which were left out: their next message tells
     :ivar senders: principal -> the session that the canister has accepted last for it
-    :ivar messages_up: messages of clients for it so far; ``messages_down``: its messages passed on
+    :ivar messages_up: messages of clients for it so far; ``messages_down``: its messages passed on;
+        ``messages_lost``: those for nobody who is connected
     """
 
     def __init__(self, metrics: Metrics) -> None:
@@ -38,7 +39,7 @@ class Audience:
         self.suspects: set[ClientSession] = set()
         self.closing = False
         self.senders: dict[bytes, ClientSession] = {}
-        self.messages_up = self.messages_down = 0
+        self.messages_up = self.messages_down = self.messages_lost = 0
         self._metrics = metrics
 
     def add(self, session: ClientSession, key: tuple[bytes, int]) -> None:
@@ -96,6 +97,7 @@ class Audience:
         self.messages_down += len(messages) - unroutable
         self._metrics.canister_messages.inc(len(messages) - unroutable)
         if unroutable:
+            self.messages_lost += unroutable
             self._metrics.unroutable_messages.inc(unroutable)
         for session in touched:
             frames, session.outgoing = session.outgoing, None

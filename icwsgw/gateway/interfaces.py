@@ -13,6 +13,7 @@ from icwsgw.core.budget import Budget
 from icwsgw.core.network_time import NetworkTime
 from icwsgw.core.pacing import HostPause
 from icwsgw.core.shares import Shares
+from icwsgw.gateway.answers import Answers
 from icwsgw.gateway.departures import Departures
 from icwsgw.ic.certificate import DelegationCache
 from icwsgw.observe.repeats import Repeats
@@ -131,6 +132,7 @@ class Context:
     :ivar host_pause: what the network has asked of all pollers
     :ivar budget: of all that leaves for the network; by default there is no bound
     :ivar departures: where calls leave
+    :ivar answers: when answers to polls are dealt with
     :ivar readable: makes certificates readable for all clients; None: they reach clients as they are
     :ivar tracing: makes spans; None when nobody collects them
     """
@@ -154,10 +156,12 @@ class Context:
     newcomers_queries: Shares = field(default_factory=lambda: Shares(MAX_NEWCOMERS_QUERIES))
     newcomers: Shares = field(default_factory=lambda: Shares(MAX_NEWCOMERS))
     departures: Departures = field(init=False)
+    answers: Answers = field(init=False)
 
     def __post_init__(self) -> None:
         if self.budget is None:
             object.__setattr__(self, "budget", Budget(None, self.config.polling_interval))
+        object.__setattr__(self, "answers", Answers(self.clock))
         object.__setattr__(self, "departures", Departures(self.clock, self.budget, self.calls))
 
     def network_ns(self) -> int:

@@ -54,7 +54,7 @@ MAX_BATCH_MESSAGES, MAX_BATCH_BYTES = 2_000, 4 << 20
 class Poller(Audience):
     """Polls one canister for one of our identities.
 
-    Steps of their own for the sake of :mod:`icwsgw.gateway.traced`, which puts spans around them: :meth:`_answered` and
+    Steps of their own for the sake of :mod:`icwsgw.gateway.traced`, which puts spans around them: :meth:`answered` and
     :meth:`_failed` (a query's end), :meth:`_bad` (it cost a poll), :meth:`_deliver` (it brought messages).
 
     :ivar canister: the canister
@@ -65,16 +65,11 @@ class Poller(Audience):
     """
 
     def __init__(
-        self,
-        context: Context,
-        canister: Principal,
-        identity_index: int,
-        cursor: Cursor | None,
-        allowance: Allowance | None = None,
+        self, context: Context, canister: Principal, index: int, cursor: Cursor | None, allowed: Allowance | None = None
     ) -> None:
         super().__init__(context.metrics)
         self.canister = canister
-        self.identity_index = identity_index
+        self.identity_index = index
         self._context = context
         self._clock = context.clock
         self.lag = QueueLag(context.metrics.queue_lag)
@@ -88,7 +83,7 @@ class Poller(Audience):
         self._patience = Patience(context, self.pacing)
         self._oversize = Oversize(context, canister.text)
         self._proof = LifeProof(context, canister)
-        self._requests = PollRequests(context.identities[identity_index], canister)
+        self._requests = PollRequests(context.identities[index], canister)
         self._incoming = Incoming(context, canister, self.wake)
         self._asks: dict[Ask, None] = {}
         # the window's, the next number's over and over, and a probe's; more are about the past
@@ -98,7 +93,7 @@ class Poller(Audience):
         self._last_sent = 0.0
         interval = context.config.polling_interval
         self._heartbeat = Heartbeat(context.clock, interval, self._tick, self._woken, canister.text)
-        self.allowance = allowance or Allowance(context, canister.raw)
+        self.allowance = allowed or Allowance(context, canister.raw)
         self._stopped = False
 
     # life
@@ -291,7 +286,7 @@ class Poller(Audience):
         request = self._requests.get(ask.nonce, context.network_ns())
         deferred = context.network.query(self.canister, request, timeout=context.config.query_timeout)
         ask.deferred = deferred
-        deferred.addCallbacks(self._answered, self._failed, callbackArgs=(ask,), errbackArgs=(ask,))
+        deferred.addCallbacks(context.answers.arrived, self._failed, callbackArgs=(ask, self), errbackArgs=(ask,))
 
     def _make_room(self) -> None:
         """Give up the query that matters least: the oldest about what has been delivered since, else the oldest."""
@@ -347,7 +342,8 @@ class Poller(Audience):
     def _bad(self, error: BaseException | None) -> None:
         self._patience.failed(error, self._clock.seconds(), self.canister)
 
-    def _answered(self, reply: bytes, ask: Ask) -> None:
+    def answered(self, reply: bytes, ask: Ask) -> None:
+        """Deal with an answer."""
         if not self._forget(ask):
             return
         now = self._clock.seconds()
@@ -444,7 +440,7 @@ class Poller(Audience):
         if messages and asked > before and nonce_of_key(messages[0][2]) > before:
             self._ahead.keep(batch, ask.sent)
             return
-        found = False
+        found, reached = False, self.messages_down
         if messages:
             taken = cursor.take(messages, now, ask.sent)
             found = bool(taken.deliver)
@@ -463,10 +459,13 @@ class Poller(Audience):
         if ask.foreseen:
             self._foresight.found(found)
         # one that brought nothing new must not be followed by the next at once: it may be the same again
-        more = self._window.answered(count if found else 0, batch.end_of_queue)
+        useful = self.messages_down > reached
+        more = self._window.answered(count if found else 0, batch.end_of_queue, useful)
         if self._stopped:
             return
-        if more or (found and self._ahead.kept):
+        if more and not useful and (rest := self.allowance.rest(now)):
+            self._heartbeat.wake_in(rest, FOLLOW_UP)
+        elif more or (found and self._ahead.kept):
             self._poll(now, overlap=False)
         elif self._ahead.kept:
             self._heartbeat.wake_in(MIN_WAKE_GAP, "gap")

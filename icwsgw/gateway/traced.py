@@ -141,10 +141,11 @@ class TracedPoller(Poller):
         self._ended: Ask | None = None
         self._kept: PollTrace | None = None
 
-    def _answered(self, reply: bytes, ask: Ask) -> None:
+    def answered(self, reply: bytes, ask: Ask) -> None:
+        """Deal with an answer."""
         outer = self._begin(ask)
         try:
-            super()._answered(reply, ask)
+            super().answered(reply, ask)
         finally:
             self._end(outer)
 

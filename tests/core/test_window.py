@@ -134,3 +134,17 @@ def test_steady_paging_asks_nothing_twice_in_whatever_order_the_answers_come(
             more = window.answered(count, nonce >= depth)
     assert nonce == depth
     assert len(set(asked)) == len(asked)
+
+
+def test_it_does_not_grow_for_messages_that_reach_no_client() -> None:
+    window = Window(32)
+    for _ in range(10):
+        assert window.answered(50, False, useful=False)
+        assert len(window.asks(1, ())) == 1
+    assert not window.deep
+    assert window.answered(50, False)
+    assert len(window.asks(1, ())) == 1
+    assert window.answered(50, False)
+    assert len(window.asks(1, ())) == 2
+    assert window.answered(50, False, useful=False)
+    assert len(window.asks(1, ())) == 1

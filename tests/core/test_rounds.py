@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icwsgw.core.rounds import QUANTUM, Rounds
+
+
+def test_pieces_are_done_at_once_as_long_as_there_is_time() -> None:
+    rounds: Rounds[str, int] = Rounds()
+    now = 10.0
+    done = 0
+    while rounds.at_once(now):
+        rounds.did(now, now + QUANTUM / 5)
+        now += QUANTUM / 5
+        done += 1
+    assert 5 <= done <= 6
+    # time that others had comes back, a quantum at most
+    rounds.at_once(now + 100)
+    rounds.did(now + 100, now + 100 + 3 * QUANTUM)
+    now += 100 + 3 * QUANTUM
+    for part in range(1, 8):
+        assert not rounds.at_once(now + part * QUANTUM / 4)
+    assert rounds.at_once(now + 2.5 * QUANTUM)
+
+
+def test_nothing_overtakes_what_waits() -> None:
+    rounds: Rounds[str, int] = Rounds()
+    rounds.add("a", 1)
+    assert not rounds.at_once(1000.0)
+    assert rounds.next() == ("a", 1)
+    rounds.took("a", 0.0)
+    assert rounds.at_once(1000.0)
+    with pytest.raises(KeyError):
+        rounds.next()
+
+
+def serve(rounds: Rounds[str, int], takes: dict[str, float], seconds: float) -> Counter[str]:
+    """Keep all lanes full and do pieces; seconds by party."""
+    spent: Counter[str] = Counter()
+    while sum(spent.values()) < seconds:
+        party, piece = rounds.next()
+        rounds.add(party, piece)
+        spent[party] += takes[party]
+        rounds.took(party, takes[party])
+    return spent
+
+
+def test_parties_have_the_same_time_however_long_their_pieces_take() -> None:
+    rounds: Rounds[str, int] = Rounds()
+    takes = {"small": QUANTUM / 50, "page": QUANTUM / 5, "huge": QUANTUM * 7}
+    for party in takes:
+        for piece in range(3):
+            rounds.add(party, piece)
+    spent = serve(rounds, takes, QUANTUM * 3000)
+    for party in takes:
+        assert spent[party] == pytest.approx(QUANTUM * 1000, rel=0.03)
+
+
+def test_who_comes_waits_for_a_turn_of_each_other_at_most() -> None:
+    rounds: Rounds[str, int] = Rounds()
+    takes = {f"hog {number}": QUANTUM / 5 for number in range(4)}
+    for party in takes:
+        for piece in range(100):
+            rounds.add(party, piece)
+    serve(rounds, takes, QUANTUM * 10)
+    rounds.add("late", 0)
+    waited = 0.0
+    while (party := rounds.next()[0]) != "late":
+        rounds.took(party, takes[party])
+        waited += takes[party]
+    assert waited <= QUANTUM * (len(takes) + 1)
+
+
+@given(st.lists(st.one_of(st.tuples(st.sampled_from("abc"), st.integers()), st.floats(0, 0.01)), max_size=100))
+def test_each_piece_is_done_once_and_each_party_keeps_its_order(events: list[tuple[str, int] | float]) -> None:
+    rounds: Rounds[str, int] = Rounds()
+    given_: dict[str, list[int]] = {party: [] for party in "abc"}
+    done: dict[str, list[int]] = {party: [] for party in "abc"}
+    for event in [*events, *[0.001] * len(events)]:
+        if isinstance(event, tuple):
+            rounds.add(*event)
+            given_[event[0]].append(event[1])
+        elif rounds.waiting:
+            party, piece = rounds.next()
+            done[party].append(piece)
+            rounds.took(party, event)
+    assert rounds.waiting == 0
+    assert done == given_
