@@ -195,8 +195,8 @@ class NodeFailed(AssertionError):
     """A Node script that ended with an error; the message holds all it said."""
 
 
-def node_modules() -> Path:
-    """Install the SDK's packages where they are missing or older than the lock file; their folder.
+def node_modules(folder: Path = SDK) -> Path:
+    """Install the packages of a folder's lock file where they are missing or older; return node_modules.
 
     Missing Node or npm is a failure, never a reason to skip.
     """
@@ -205,12 +205,12 @@ def node_modules() -> Path:
             raise AssertionError(
                 f"{tool} is needed for the JavaScript SDK's tests (Debian: apt-get install nodejs npm)"
             )
-    installed = SDK / "node_modules" / ".package-lock.json"
-    lock = SDK / "package-lock.json"
+    installed = folder / "node_modules" / ".package-lock.json"
+    lock = folder / "package-lock.json"
     if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
         done = subprocess.run(
             ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-            cwd=SDK,
+            cwd=folder,
             capture_output=True,
             text=True,
             timeout=600,

@@ -1,25 +1,41 @@
 // One client of the SDK (ic-websocket-js), with its callbacks turned into promises.
 import "./globals.mjs";
-import { Actor, HttpAgent } from "@dfinity/agent";
-import { DelegationChain, DelegationIdentity, Ed25519KeyIdentity } from "@dfinity/identity";
-import { IcWebSocket, createWsConfig, generateRandomIdentity } from "ic-websocket-js";
+import { createRequire } from "node:module";
 import { canisterInterface } from "./canister.mjs";
-import { Inbox, deferred, within } from "./report.mjs";
+import { Inbox, deferred, params, within } from "./report.mjs";
+
+// The SDK beside this file, as ES modules, or the release in versions/<sdk> with its own agent, as CommonJS.
+const load = params.sdk
+  ? createRequire(new URL(`./versions/${params.sdk}/package.json`, import.meta.url))
+  : (name) => import(name);
+const { Actor, HttpAgent } = await load("@dfinity/agent");
+const { DelegationChain, DelegationIdentity, ECDSAKeyIdentity, Ed25519KeyIdentity } = await load("@dfinity/identity");
+const sdk = await load("ic-websocket-js");
+const { createWsConfig, generateRandomIdentity } = sdk;
+const IcWebSocket = sdk.IcWebSocket ?? sdk.default; // before 0.5 it is the default export
 
 /** What Internet Identity gives a page: a key of the session's, to which the person's key has delegated. */
-export async function delegated() {
-  const [person, session] = [Ed25519KeyIdentity.generate(), Ed25519KeyIdentity.generate()];
+export async function delegated(session = Ed25519KeyIdentity.generate()) {
+  const person = Ed25519KeyIdentity.generate();
   const until = new Date(Date.now() + 3_600_000);
   return DelegationIdentity.fromDelegation(session, await DelegationChain.create(person, session.getPublicKey(), until));
 }
 
+/** A new identity, by the kind of its key. "webcrypto": what a browser holds after Internet Identity's login. */
+const identities = {
+  ed25519: async () => Ed25519KeyIdentity.generate(),
+  secp256k1: async () => generateRandomIdentity(),
+  delegation: () => delegated(),
+  webcrypto: async () => delegated(await ECDSAKeyIdentity.generate()),
+};
+
 export class Client {
   /**
    * @param {object} options gateway, network, canister: where to; ackMs: the canister's acknowledgement interval;
-   *   key: "ed25519" or "secp256k1"; identity: one to use in place of a new one
+   *   identity: who it is
    */
-  constructor({ gateway, network, canister, ackMs, key = "ed25519", identity }) {
-    this.identity = identity ?? (key === "secp256k1" ? generateRandomIdentity() : Ed25519KeyIdentity.generate());
+  constructor({ gateway, network, canister, ackMs, identity }) {
+    this.identity = identity;
     this.inbox = new Inbox();
     this.errors = [];
     const opened = deferred();
@@ -27,7 +43,7 @@ export class Client {
     this.opened = opened.promise;
     this.closed = closed.promise;
     this.opened.catch(() => undefined);
-    const agent = HttpAgent.createSync({ host: network, identity: this.identity });
+    const agent = new HttpAgent({ host: network, identity: this.identity });
     this.socket = new IcWebSocket(
       gateway,
       undefined,
@@ -56,8 +72,9 @@ export class Client {
     };
   }
 
-  static async open(options) {
-    const client = new Client(options);
+  /** @param {object} options see the constructor; key: what kind of identity to make where none is given */
+  static async open({ key = "ed25519", ...options }) {
+    const client = new Client({ identity: await identities[key](), ...options });
     await within(30_000, "open", client.opened);
     return client;
   }

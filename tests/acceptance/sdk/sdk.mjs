@@ -1,5 +1,5 @@
 // Scenarios of the real SDK: `node sdk.mjs '{"scenario": NAME, "gateway": ..., "network": ..., ...}'`.
-import { Client, delegated } from "./client.mjs";
+import { Client } from "./client.mjs";
 import { emit, main, within } from "./report.mjs";
 
 const numbered = (from, count, mark) => Array.from({ length: count }, (_, i) => `${mark} ${from + i}`);
@@ -7,8 +7,7 @@ const numbered = (from, count, mark) => Array.from({ length: count }, (_, i) => 
 const scenarios = {
   /** Opens, has one message echoed, closes. */
   async echo(options) {
-    const identity = options.key === "delegation" ? await delegated() : undefined;
-    const client = await Client.open({ ...options, identity });
+    const client = await Client.open(options);
     const [answer] = await client.echo(["hello from JavaScript"]);
     const close = await client.close();
     return { answer, close, errors: client.errors };
@@ -23,6 +22,13 @@ const scenarios = {
     }
     const close = await client.close();
     return { answers, close, errors: client.errors };
+  },
+
+  /** The same with an identity of each of `keys`, one client after the other. */
+  async identities({ keys, ...options }) {
+    const results = {};
+    for (const key of keys) results[key] = await scenarios.bursts({ ...options, key });
+    return { results };
   },
 
   /** Lives through `rounds` acknowledgements: each answers with a keep-alive, messages go on in between. */

@@ -1,0 +1,65 @@
+"""Each release of the JavaScript SDK that speaks today's protocol, with the agents it was published for.
+
+The releases are the network's real clients: most pages keep the one they were built with. Each runs in the forms of
+network that there are: delegations by endpoint version (the public network), flat ones only (an older replica), and
+sharded ones only (the day the older endpoints are gone). The SDK verifies every message it receives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.acceptance.conftest import Devnet, Stack, start_devnet, start_stack
+from tests.acceptance.processes import SDK, node_modules, run_node
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.sdk]
+
+VERSIONS = sorted(path.parent.name for path in (SDK / "versions").glob("sdk-*/package.json"))
+
+#: Options of the replica by the form of the network.
+NETWORKS = {
+    "by-version": ("--delegation=by-version",),
+    "flat only": ("--delegation=legacy",),
+    "v2 gone": ("--delegation=by-version", "--v2-gone"),
+}
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A gateway that verifies all it can, with a replica of one form behind it."""
+    devnet: Devnet = start_devnet(tmp_path_factory.mktemp("devnet"), *NETWORKS[request.param])
+    try:
+        options = ("--verify-queries=on", "--verify-batches")
+        stack = start_stack(tmp_path_factory.mktemp("gateway"), *options, network=devnet.network)
+        try:
+            yield stack
+        finally:
+            stack.server.kill()
+    finally:
+        devnet.server.kill()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_it_opens_and_exchanges_100_messages_each_way(network: Stack, version: str) -> None:
+    node_modules(SDK / "versions" / version)
+    options = {"scenario": "identities", "sdk": version, "keys": ["ed25519", "webcrypto"], "count": 100, "burst": 30}
+    results = run_node("sdk.mjs", {**options, **network.places})[-1]["results"]
+    assert set(results) == {"ed25519", "webcrypto"}
+    for key, result in results.items():
+        numbers = [int(answer.rsplit(" ", 1)[1]) for answer in result["answers"]]
+        assert numbers == list(range(100)), key
+        assert (result["close"]["code"], result["close"]["wasClean"], result["errors"]) == (1000, True, []), key
+
+
+def test_20_clients_live_through_bursts_of_30_where_blocks_decide_the_order(
+    devnets: Callable[..., Devnet], stacks: Callable[..., Stack]
+) -> None:
+    blocks = ("--nodes=13", "--block-interval=1000", "--gossip=300")
+    stack = stacks("--verify-queries=on", "--verify-batches", network=devnets(*blocks).network)
+    options = {"scenario": "many", "clients": 20, "messages": 30, **stack.places}
+    result = run_node("sdk.mjs", options, timeout=400)[-1]
+    assert result["ordered"] == [True] * 20
+    assert [close["code"] for close in result["closes"]] == [1000] * 20
+    assert result["errors"] == []
