@@ -95,8 +95,8 @@ class IcAgent:
         self._trust = Trust(reactor, rng, self.status, root_key)
         self._node_keys = NodeKeyCache(reactor, self._trust, self._read_subnet)
         self.delegations = self._trust.delegations
-        self.readable = Readable(reactor, now_ns, lambda: self._trust.root_key, self.delegations, self._read_delegation)
-        self.root_subnet = RootSubnet(lambda: self._trust.root_key, self._read_subnet)
+        self.readable = Readable(reactor, self.network_ns, self._root_key, self.delegations, self._read_delegation)
+        self.root_subnet = RootSubnet(self._root_key, self._read_subnet)
         self._clients: dict[float, LeanClient] = {}
         self.witness = TimeWitness(reactor, lambda: self.now_ns(), self._read_time)
 
@@ -367,6 +367,9 @@ class IcAgent:
 
     def _read_subnet(self, canister: Principal) -> Deferred[Certificate]:
         return self.read_state(canister, [[b"subnet"]], timeout=5.0)
+
+    def _root_key(self) -> bytes | None:
+        return self._trust.root_key
 
     def _read_delegation(self, canister: Principal) -> Deferred[Certificate]:
         return self._read(Route.DELEGATION, canister, [[b"time"]], TIMEOUT)

@@ -44,7 +44,7 @@ class Readable:
     """Makes certificates readable for all clients.
 
     :param clock: seconds
-    :param now_ns: the wall clock
+    :param now_ns: the network's time, which delegations are of
     :param root_key: gives the root key in DER, or None as long as it is not known
     :param cache: verified delegations
     :param fetch: reads the state of a canister's subnet by v2, and verifies it
