@@ -30,6 +30,7 @@ from icwsgw.sources import meant
 from icwsgw.starting import end_well_on_signals, one_line, report_start_errors
 
 PROGRAM = "twistd icws-devnet"
+_EDGE_HEADERS = {"auto": None, "on": True, "off": False}
 
 _log = Logger()
 
@@ -57,10 +58,13 @@ class DevnetConfig:
     legacy_api: bool = False
     v2_gone: bool = False
     echo_any: bool = False
+    edge_headers: str = "auto"
 
     def __post_init__(self) -> None:
         self.settings()
         self.pace()
+        if self.edge_headers not in _EDGE_HEADERS:
+            raise ValueError(f"edge headers are one of {', '.join(_EDGE_HEADERS)}")
         if not self.block_interval_ms and (self.gossip_ms or self.lag_blocks):
             raise ValueError("gossip and lag need a block interval")
         if self.delegation not in DELEGATIONS:
@@ -124,6 +128,7 @@ def devnet_service(
         legacy_api=config.legacy_api,
         v2_gone=config.v2_gone,
         echo_any=config.echo_any,
+        edge_headers=_EDGE_HEADERS[config.edge_headers],
     )
     service = DevnetService(replica)
     site: Any = ReplicaSite(replica)
@@ -174,6 +179,13 @@ class Options(usage.Options):
             f"How the network is laid out: {', '.join(DELEGATIONS)}. The first as the public network: a root subnet "
             "and two others, whose delegations have the form that the endpoint's version asks for. The others have a "
             "single subnet: it signs with the root key, as a local replica does, or has a delegation in one form.",
+        ],
+        [
+            "edge-headers",
+            None,
+            "auto",
+            "Whether each answer has a fresh x-request-id and none has x-ic-*, as on the public network: "
+            f"{', '.join(_EDGE_HEADERS)}. auto: with --delegation {BY_VERSION}.",
         ],
         ["nodes", None, NODES, "Nodes of each subnet.", _whole("nodes")],
         [
@@ -266,6 +278,7 @@ class Options(usage.Options):
             legacy_api=bool(self["legacy-api"]),
             v2_gone=bool(self["v2-gone"]),
             echo_any=bool(self["echo-any"]),
+            edge_headers=self["edge-headers"],
         )
 
 

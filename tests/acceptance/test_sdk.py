@@ -74,6 +74,17 @@ def test_20_clients_at_once(stack: Stack) -> None:
     assert result["errors"] == []
 
 
+def test_20_clients_live_through_bursts_where_calls_are_ordered_as_on_the_public_network(
+    devnets: Callable[..., Devnet], stacks: Callable[..., Stack]
+) -> None:
+    """Blocks of changing makers take calls in the order of arrival there; nodes lag. Relaying waits for execution."""
+    network = devnets("--nodes=13", "--block-interval=300", "--gossip=150", "--lag=5").network
+    result = scenario("many", stacks(network=network), clients=20, messages=10)
+    assert result["ordered"] == [True] * 20
+    assert [without_reason(close) for close in result["closes"]] == [NORMAL] * 20  # type: ignore[attr-defined]
+    assert result["errors"] == []
+
+
 def test_20_clients_in_the_chat_room_hear_each_other_in_one_order(stack: Stack) -> None:
     result = scenario("chat", stack, canister=stack.chat, clients=20)
     heard = result["heard"]

@@ -40,6 +40,7 @@ def test_every_option() -> None:
         "--call-jitter=30",
         "--legacy-api",
         "--nodes=13",
+        "--edge-headers=off",
         "--block-interval=400",
         "--gossip=200",
         "--lag=10",
@@ -56,6 +57,7 @@ def test_every_option() -> None:
         query_latency_ms=10.5,
         call_latency_ms=20,
         call_jitter_ms=30,
+        edge_headers="off",
         block_interval_ms=400,
         gossip_ms=200,
         lag_blocks=10,
@@ -70,6 +72,7 @@ def test_every_option() -> None:
     [
         "--delegation=other",
         "--nodes=0",
+        "--edge-headers=maybe",
         "--gossip=1",
         "--lag=51",
         "--lag=x",
