@@ -32,6 +32,7 @@ class Reading:
     transport: Any
     state: int
     STATE_OPEN: int
+    STATE_CONNECTING: int
     session: ClientSession | None = None
     failedByMe: bool  # noqa: N815
     inside_message = False
@@ -58,6 +59,9 @@ class Reading:
     def _count_held(self) -> None:
         """Put what is held of an unfinished message into the account of all."""
         session, unfinished = self.session, self.factory.unfinished
+        if self.state == self.STATE_CONNECTING:
+            # A part of the HTTP request, which has a bound of its own.
+            return
         if session is None or self.state != self.STATE_OPEN:
             self._drop_unfinished()
             return

@@ -11,7 +11,7 @@ from icwsgw.server.held import PIECE_BYTES
 from icwsgw.server.outbox import CROWDED_BYTES
 from icwsgw.server.reading import CROWD, RATE, RELAY
 from tests.server.test_protocol import World, frames_of, lose
-from tests.support.ws_wire import close_frame, masked
+from tests.support.ws_wire import HANDSHAKE, close_frame, handshake, masked
 
 BIG = 300_000
 
@@ -148,3 +148,18 @@ def test_each_end_settles_the_account(end: str) -> None:
         protocol.dataReceived(masked(2, b"not a continuation"))
     assert (world.factory.unfinished.octets, len(world.factory.unfinished)) == (0, 0)
     assert not protocol.message_data
+
+
+@pytest.mark.parametrize("cut", [1, 72, len(HANDSHAKE) - 1])
+def test_a_request_that_comes_in_pieces_costs_no_message(cut: int) -> None:
+    world = World()
+    protocol, _ = world.connect()
+    request = handshake()
+    protocol.dataReceived(request[:cut])
+    protocol.dataReceived(request[cut:])
+    session = world.sessions[-1]
+    for at in (1, 5, 200):
+        message = masked(2, b"%d" % at + bytes(400))
+        protocol.dataReceived(message[:at])
+        protocol.dataReceived(message[at:])
+    assert [payload[:3].rstrip(b"\0") for payload, _ in session.received_messages] == [b"1", b"5", b"200"]
