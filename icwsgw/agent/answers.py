@@ -49,7 +49,7 @@ _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]+)[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?
 class Answer(NamedTuple):
     """An HTTP answer, whole.
 
-    :ivar status: HTTP status
+    :ivar status: HTTP status; 200 for 203, which says that a proxy changed a 200 on the way (RFC 9110, section 15.3.4)
     :ivar headers: names in lower case; a repeated header's values are joined by ", "
     :ivar body: the whole body
     """
@@ -81,7 +81,7 @@ _DONE = State.DONE
 class Head(NamedTuple):
     """What a head says.
 
-    :ivar status: HTTP status
+    :ivar status: as of :class:`Answer`
     :ivar headers: as of :class:`Answer`
     :ivar body: the state that follows the head where there is a body
     :ivar length: bytes of the body, in state LENGTH
@@ -210,7 +210,7 @@ def _head(first: bytes, headers: dict[bytes, bytes]) -> Head:
     match = _STATUS_LINE.fullmatch(first)
     if match is None:
         raise AnswerMalformed("a status line that is none")
-    modern, status = match[1] == b"1", int(match[2])
+    modern, status = match[1] == b"1", 200 if match[2] == b"203" else int(match[2])
     coding, length = headers.get(b"transfer-encoding"), headers.get(b"content-length")
     keep = _keeps(headers.get(b"connection"), modern)
     if status < 200 or status in (204, 304):

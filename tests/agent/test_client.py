@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import TestCase
+from twisted.web.server import Request
 
 from icwsgw.agent.client import IcAgent
 from icwsgw.agent.outcome import OutcomeKind
@@ -34,7 +35,7 @@ from icwsgw.errors import (
 )
 from icwsgw.ic import bls, cbor, ws
 from icwsgw.ic.certificate import Found
-from icwsgw.ic.envelope import SignedRequest, query_content, sign_request
+from icwsgw.ic.envelope import SignedRequest, call_content, query_content, sign_request
 from tests.support.devnet import GATEWAY, Net, identity, pending, result_of
 from tests.support.memory_transport import MemoryTransport, Reply
 
@@ -468,6 +469,20 @@ def test_read_state_does_not_believe():
         result_of(rig.agent.read_state(ECHO_ID, [[b"time"]], timeout=5))
 
 
+class Transformed(Request):
+    """As a transforming proxy passes an answer on (RFC 9110, section 7.7)."""
+
+    def setResponseCode(self, code: int, message: bytes | None = None) -> None:
+        """Say that it was changed."""
+        super().setResponseCode(203 if code == 200 else code)
+
+    def write(self, data: bytes) -> None:
+        """Send, with another status if nobody has set one."""
+        if not self.startedWriting:
+            self.setResponseCode(self.code)
+        super().write(data)
+
+
 class OverLoopback(TestCase):
     """All of it once through sockets, treq, our transport and twisted.web's server."""
 
@@ -475,8 +490,17 @@ class OverLoopback(TestCase):
 
     @inlineCallbacks
     def test_everything(self):
+        yield self.everything(Request)
+
+    @inlineCallbacks
+    def test_everything_through_a_proxy_that_changes_answers(self):
+        yield self.everything(Transformed)
+
+    @inlineCallbacks
+    def everything(self, request_factory: type[Request]):
         replica = Replica(reactor, time.time_ns, b"loopback")
         site = ReplicaSite(replica)
+        site.requestFactory = request_factory
         port = reactor.listenTCP(0, site, interface="127.0.0.1")
         transport = Transport(reactor)
         url = f"http://127.0.0.1:{port.getHost().port}"
@@ -489,6 +513,12 @@ class OverLoopback(TestCase):
             )
             reply = yield agent.query(ECHO_ID, sign_request(GATEWAY, content), timeout=5.0)
             self.assertEqual(ws.parse_get_messages(reply).messages, [])
+            state = yield agent.read_state(ECHO_ID, [[b"time"]], timeout=5.0)
+            self.assertIsInstance(state.lookup((b"time",)), Found)
+            expiry = time.time_ns() + 60 * 10**9
+            call = call_content(GATEWAY.principal, ECHO_ID, "ws_close", CLOSE, expiry, b"c")
+            outcome = yield agent.call(ECHO_ID, sign_request(GATEWAY, call).body, wait=True, timeout=15.0)
+            self.assertIs(outcome.kind, OutcomeKind.REPLIED)
             reply = yield agent.update(GATEWAY, ECHO_ID, "ws_close", CLOSE, timeout=10.0)
             self.assertRaises(CanisterRefused, ws.decode_unit_result, reply)
             self.assertLess(abs(agent.clock_skew_ns), 5e9)
