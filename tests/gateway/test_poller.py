@@ -587,3 +587,83 @@ def test_a_hanging_probe_does_not_hold_up_the_next_one(resumed: bool) -> None:
     probes[0].answer(reply(6, 1))
     assert (poller.cursor.next, len(session.frames)) == (9, 2)
     poller.stop()
+
+
+def test_a_reset_forgets_the_answers_that_came_before_their_turn() -> None:
+    poller, session, network, clock = make(poll_window=8)
+    network.queries[0].answer(reply(0, 50, end=False))
+    while len(network.queries) < 8:
+        for query in [query for query in network.queries if not query.deferred.called]:
+            query.answer(reply(query.asked, 50, end=False))
+    # the next page hangs; those behind it come, and are kept
+    missing, *rest = [query for query in network.queries if not query.deferred.called]
+    for query in rest:
+        query.answer(reply(query.asked, 50, end=False))
+    assert poller._ahead.size > 0
+    session.frames.clear()
+    # a probe finds another message in the anchor's place, while they are kept
+    while not session.gone:
+        assert clock.seconds() < 5
+        assert poller._ahead.size > 0
+        clock.advance(INTERVAL)
+        for query in list(network.queries):
+            if not query.deferred.called and query.asked < missing.asked:
+                query.answer(reply(query.asked, 1, life=2))
+    assert (poller._ahead.kept, poller._ahead.size) == ({}, 0)
+    # the new life is as long as the old one: all of it is asked for and delivered, nothing of the old one is
+    pages: set[int] = set()
+    while len(pages) < 10:
+        open_ = [query for query in network.queries if not query.deferred.called]
+        assert open_
+        for query in open_:
+            pages.add(query.asked)
+            query.answer(reply(query.asked, 50, life=2, end=False))
+    lives = [b"timestamp\x19" + (2000 + nonce).to_bytes(2, "big") for nonce in range(500)]
+    assert len(session.frames) >= 500
+    assert all(life in frame for life, frame in zip(lives, session.frames, strict=False))
+
+
+def test_a_position_that_is_resumed_and_found_reset_can_be_resumed_again() -> None:
+    poller, _, network, _ = make()
+    network.queries[0].answer(reply(0, 7))
+    kept = poller.stop()
+    # the canister was reset meanwhile: the second poller reads the new life
+    poller, session, network, clock = make(kept)
+    network.queries[0].answer(reply(6, 2, life=2))
+    clock.advance(INTERVAL)
+    assert asked(network)[1] == 0
+    network.queries[1].answer(reply(0, 3, life=2))
+    assert len(session.frames) == 3
+    kept = poller.stop()
+    assert kept is not None
+    assert kept.next == 3
+    # the third one looks for what the second one has delivered last, and goes on behind it
+    poller, session, network, clock = make(kept)
+    assert asked(network) == [2]
+    network.queries[0].answer(reply(2, 3, life=2))
+    assert len(session.frames) == 2
+    kept = poller.stop()
+    assert kept is not None
+    assert kept.next == 5
+    # and the fourth one finds another reset
+    poller, session, network, clock = make(kept)
+    assert asked(network) == [4]
+    network.queries[0].answer(reply(4, 1, life=3))
+    clock.advance(INTERVAL)
+    assert asked(network)[1] == 0
+    network.queries[1].answer(reply(0, 1, life=3))
+    assert len(session.frames) == 1
+    assert not session.gone
+    poller.stop()
+
+
+def test_a_position_that_was_reset_before_anything_came_is_not_kept() -> None:
+    poller, _, network, _ = make()
+    network.queries[0].answer(reply(0, 7))
+    poller, session, network, clock = make(poller.stop())
+    network.queries[0].answer(EMPTY)
+    clock.advance(INTERVAL)
+    assert asked(network)[1] == 0
+    network.queries[1].answer(EMPTY)
+    assert poller.stop() is None
+    assert session.frames == []
