@@ -5,9 +5,9 @@ byte strings as keys, bounded depth and number of items, and of all tags only th
 wherever it stands, as serde_cbor does) and bignums of at most 32 bytes (agents in JavaScript write BigInt so).
 Everything that is wrong is one exception, :class:`~icwsgw.errors.FormatError`.
 
-``item_end`` and ``map_spans`` find items in the bytes without decoding them, so that an envelope can be relayed as it
-came. They keep their own stack and can neither recurse nor read outside the data. They check that items are
-well-formed (RFC 8949, appendix C), not what they hold: text may be no UTF-8, any tag may stand.
+``item_end`` finds an item's end in the bytes without decoding it, so that an envelope can be relayed as it came. It
+keeps its own stack and can neither recurse nor read outside the data. It checks that items are well-formed (RFC 8949,
+appendix C), not what they hold: text may be no UTF-8, any tag may stand.
 """
 
 from __future__ import annotations
@@ -179,36 +179,6 @@ def container_head(data: bytes, position: int) -> tuple[int, int]:
 def is_break(data: bytes, position: int) -> bool:
     """Tell whether a container of indefinite length ends here."""
     return position < len(data) and data[position] == _BREAK
-
-
-def map_spans(data: bytes, start: int = 0) -> dict[str, tuple[int, int]]:
-    """Find the values of a map with text keys, without decoding them.
-
-    Self-describe tags before the map are skipped. What follows the map is not looked at.
-
-    :returns: for each key the offsets (start, end) of its value in ``data``
-    :raises FormatError: not such a map, not well-formed, or a key twice
-    """
-    position = start
-    while data.startswith(SELF_DESCRIBE, position):
-        position += 3
-    if position >= len(data) or data[position] >> 5 != 5:
-        raise FormatError("CBOR: not a map")
-    spans: dict[str, tuple[int, int]] = {}
-    _, count, position = _read_head(data, position)
-    while count:
-        if count < 0 and position < len(data) and data[position] == _BREAK:
-            break
-        if position >= len(data) or data[position] >> 5 != 3:
-            raise FormatError("CBOR: a map's key is not text")
-        value = item_end(data, position)
-        key = loads(data[position:value])
-        if key in spans:
-            raise FormatError("CBOR: a map's key comes twice")
-        position = item_end(data, value)
-        spans[key] = (value, position)
-        count -= 1
-    return spans
 
 
 def _read_head(data: bytes, position: int) -> tuple[int, int, int]:

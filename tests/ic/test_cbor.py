@@ -18,10 +18,9 @@ from icwsgw.ic.cbor import (
     head,
     item_end,
     loads,
-    map_spans,
     optional,
 )
-from tests.support.strategies import TEXTS, cbor_values, damaged
+from tests.support.strategies import cbor_values, damaged
 
 # RFC 8949, appendix A: what may be read.
 READABLE: list[tuple[str, Any]] = [
@@ -338,64 +337,6 @@ def test_any_bytes_read_or_are_refused(data: bytes) -> None:
     if read:
         assert _ends(data) == len(data)
         assert _reads(dumps(value)) == (True, value) or value != value or "nan" in repr(value)
-
-
-@given(st.dictionaries(TEXTS, cbor_values(), max_size=6), st.binary(max_size=4), st.booleans())
-def test_map_spans(value: dict[str, Any], before: bytes, tagged: bool) -> None:
-    data = before + (dumps_tagged(value) if tagged else dumps(value)) + b"\xff"
-    spans = map_spans(data, len(before))
-    assert {key: loads(data[start:end]) for key, (start, end) in spans.items()} == value
-
-
-def test_map_spans_of_other_forms_of_a_map() -> None:
-    indefinite = bytes.fromhex("bf6161016162820203ff")
-    assert map_spans(indefinite) == {"a": (3, 4), "b": (6, 9)}
-    long_heads = bytes.fromhex("b90001" + "780161" + "1b0000000000000001")
-    assert map_spans(SELF_DESCRIBE * 2 + long_heads) == {"a": (12, 21)}
-    chunks = bytes.fromhex("a1" + "7f61616162ff" + "f6")
-    assert map_spans(chunks) == {"ab": (7, 8)}
-
-
-@pytest.mark.parametrize(
-    "encoded",
-    [
-        "",
-        "d9d9f7",
-        "80",
-        "a1",
-        "a16161",
-        "a1616181",
-        "bf",
-        "bf616101",
-        "bf6161ff",
-        "a2616101616102",
-        "a2616101780161" + "02",
-        "a10001",
-        "a1410001",
-        "a161ff01",
-        "a1ff",
-        "b8",
-        "bc",
-        "bd00",
-        "bbffffffffffffffff616101",
-        "d864a0",
-    ],
-)
-def test_map_spans_refuses(encoded: str) -> None:
-    with pytest.raises(FormatError):
-        map_spans(bytes.fromhex(encoded))
-
-
-@given(st.data(), st.dictionaries(TEXTS, cbor_values(), max_size=4))
-def test_map_spans_of_damaged_data_stay_inside(data: st.DataObject, value: dict[str, Any]) -> None:
-    hurt = data.draw(damaged(dumps_tagged(value)))
-    try:
-        spans = map_spans(hurt)
-    except FormatError:
-        return
-    for start, end in spans.values():
-        assert 0 < start < end <= len(hurt)
-        assert item_end(hurt, start) == end
 
 
 @pytest.mark.parametrize(("data", "value"), [("a0", None), ("a16161f6", None), ("a16161f7", None), ("a1616100", 0)])
