@@ -19,7 +19,8 @@ class RunOptions:
     :ivar seconds: how long
     :ivar query_ms: latency of a query
     :ivar call_ms: latency of a call
-    :ivar calls: "200": calls are answered when executed, with a certificate; "202": when accepted
+    :ivar calls: "200": calls are answered when executed, with a certificate; "202": when accepted,
+        for ``--relay-order=accepted``: a gateway that waits for execution would post them again
     :ivar real: certificates that hold; otherwise fixed bytes
     :ivar window: echo: messages of a client under way, with rate 0
     :ivar slow: slow: clients that stop reading
@@ -40,7 +41,7 @@ class RunOptions:
     seconds: float = 10.0
     query_ms: float = 0.0
     call_ms: float = 0.0
-    calls: str = "202"
+    calls: str = "200"
     real: bool = True
     max_messages: int = 50
     window: int = 1

@@ -253,6 +253,8 @@ GATEWAY: list[tuple[str, list[Panel]]] = [
                 "ops",
                 [
                     (rate("icws_relay_retries_total", "instance"), "messages {{instance}}"),
+                    (rate("icws_relay_reposts_total", "instance"), "messages under way {{instance}}"),
+                    (rate("icws_relay_out_of_turn_total", "outcome"), "out of turn, the missing one {{outcome}}"),
                     (rate("icws_ws_close_retries_total", "instance"), "ws_close {{instance}}"),
                 ],
             ),
