@@ -7,6 +7,9 @@ window asks for n, n + page, n + 2 page ... at once (decision 0004).
 A drain begins with as many polls as the last one needed pages: a queue that fills at a steady rate is read in one
 round trip, without a poll too many. Where it turns out to be deeper, each further full page doubles what is in flight,
 up to the limit. At rest the window is 1, and an idle canister gets one query a tick.
+
+Pages that reach no client let it grow to :data:`USELESS_PAGES` only: an endless queue for nobody must not be read at
+full speed, and messages of clients may be behind those of clients that have left.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Container
 
 DEFAULT_PAGE = 50
+#: Polls in flight while pages reach no client, a power of 2.
+USELESS_PAGES = 4
 
 
 class Window:
@@ -50,7 +55,7 @@ class Window:
 
         :param count: messages in it
         :param end: the canister's own word on whether the queue ends here; None when it says nothing
-        :param useful: a message of it has reached a client; for others the window does not grow
+        :param useful: a message of it has reached a client
         :return: whether more is waiting
         """
         if end is None or not count:
@@ -61,7 +66,7 @@ class Window:
             if useful:
                 self._pages += 1
             else:
-                self._pages, self.size = 0, 1
+                self._pages, self.size = min(self._pages + 1, USELESS_PAGES.bit_length()), 1
             return True
         self.size = max(1, min(self._pages + (count > 0), self._limit))
         self._pages = 0
