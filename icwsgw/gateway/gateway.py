@@ -279,7 +279,7 @@ class Gateway:
         self.registry.sessions.discard(session)
         self.registry.ending.discard(session)
         # each holds the other: without this they, and the client's connection, would wait for the collector
-        session.relay = None
+        session.relay = session.stream = None
         if self._idle is not None:
             self._note_idle()
 

@@ -16,7 +16,7 @@ def test_quantiles_are_in_ms() -> None:
 
 def test_each_attack_runs_and_harms_nobody() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "bench.attack", "--seconds", "1", "--honest", "5", "--together"],
+        [sys.executable, "-m", "bench.attack", "--seconds", "4", "--honest", "5", "--together"],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,

@@ -185,10 +185,15 @@ def test_of_two_pauses_that_overlap_the_longer_one_counts(second: float, until: 
     assert paced.held_until == 15.0
     paced.failed(10.0, overloaded=True, retry_after=second)
     assert (paced.held_until, paced.not_before) == (until, until)
-    # each second is excused once
-    assert paced.excused == until - 10.0
     paced.succeeded(11.0, 0.5)
     assert paced.not_before == until
+
+
+def test_each_second_of_pauses_of_the_host_that_overlap_is_excused_once() -> None:
+    paced = pacing()
+    for now, until in ((10.0, 15.0), (11.0, 22.0), (12.0, 14.0)):
+        paced.join(now, until)
+        assert paced.excused == paced.held_until - 10.0
 
 
 @pytest.mark.parametrize(("second", "until"), [(20.0, 15.0), (12.0, 12.0)])
