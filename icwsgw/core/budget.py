@@ -18,7 +18,8 @@ ends. So where there are too many pollers all of them take turns, evenly spread.
 the budget at most, and a quarter as long as calls wait. *Newcomers*, canisters that have not spoken to
 any client yet, book in a queue of their own, which is short: they are whatever strangers have named.
 
-Calls, ws_close and ws_open that find no token wait in a line each, in which canisters (ws_open: addresses) take turns.
+Calls, ws_close and ws_open that find no token wait in a line each, in which canisters (ws_open: addresses) take turns,
+and of one canister its clients: who has not sent lately goes first.
 Callers bound what may wait; the line of ws_open has a bound here, since more than can leave in time need not wait. One
 address may have half of it, the next one half of what is left, and so on.
 
@@ -282,13 +283,14 @@ class Budget:
         """Take a token for a call that leaves now, unless others of its kind wait; whether it does."""
         return not self._buckets[kind].line and self.take(kind, now)
 
-    def wait(self, kind: Traffic, flow: Hashable, waiter: Waiter) -> None:
+    def wait(self, kind: Traffic, flow: Hashable, waiter: Waiter, rank: float = 0.0) -> None:
         """Let a call wait until :meth:`next` returns it.
 
         :param flow: who takes turns with others of the kind
+        :param rank: of those of its flow the one with the lowest goes first
         """
         self.held[kind] += 1
-        self._buckets[kind].line.add(flow, waiter)
+        self._buckets[kind].line.add(flow, waiter, rank)
         self._pace_beats()
 
     def forget(self, kind: Traffic, flow: Hashable, waiter: Waiter) -> None:

@@ -3,8 +3,8 @@
 A call that hangs keeps its connection for as long as a call may take, and one canister may have thousands of clients.
 So calls are counted by canister, in a *lane* each, and a lane may have one more as long as it has fewer under way than
 all lanes together have left of the limit. A canister alone may take half of all; the next one, while the first hangs,
-half of what is left; and one that has nothing under way may always begin. What finds no room waits in its lane, and
-the lanes take turns.
+half of what is left; and one that has nothing under way may always begin. What finds no room waits in its lane, by rank
+(:mod:`icwsgw.core.lines`), and the lanes take turns.
 
 Other things are shared in the same way: queries in flight by canister, what strangers have begun by their address.
 """
@@ -16,8 +16,10 @@ from collections.abc import Hashable
 from typing import Protocol
 from weakref import WeakValueDictionary
 
+from icwsgw.core.lines import Ranked
 
-class Waiter(Protocol):
+
+class Waiter(Hashable, Protocol):
     """What waits in a lane."""
 
     def granted(self) -> None:
@@ -34,19 +36,21 @@ class Lane:
 
     def __init__(self, shares: Shares) -> None:
         self._shares = shares
-        self._waiting: OrderedDict[Waiter, None] | None = None
+        # None while nobody waits
+        self._waiting: Ranked[Waiter] | None = None
         self.busy = 0
 
-    def enter(self, waiter: Waiter) -> bool:
+    def enter(self, waiter: Waiter, rank: float = 0.0) -> bool:
         """Begin a call, which :meth:`leave` ends; where there is no room, ``waiter.granted`` tells when it has begun.
 
+        :param rank: of those that wait here the one with the lowest begins first
         :return: whether it has begun
         """
         if self.try_enter():
             return True
         if self._waiting is None:
-            self._waiting = OrderedDict()
-        self._waiting[waiter] = None
+            self._waiting = Ranked()
+        self._waiting.add(waiter, rank)
         self._shares.line[self] = None
         return False
 
@@ -80,21 +84,24 @@ class Lane:
     def forget(self, waiter: Waiter) -> None:
         """Do not wait any more."""
         if self._waiting is not None:
-            self._waiting.pop(waiter, None)
+            self._waiting.remove(waiter)
             if not self._waiting:
+                self._waiting = None
                 self._shares.line.pop(self, None)
 
     @property
     def waits(self) -> bool:
         """Whether somebody waits for a place."""
-        return bool(self._waiting)
+        return self._waiting is not None
 
     def next(self) -> Waiter | None:
         """Let the first one that waits begin, if there is room."""
         shares, waiting = self._shares, self._waiting
         if not waiting or (self.busy >= shares.least and self.busy >= shares.limit - shares.busy):
             return None
-        waiter, _ = waiting.popitem(last=False)
+        waiter = waiting.pop()
+        if not waiting:
+            self._waiting = None
         self.busy += 1
         shares.busy += 1
         return waiter

@@ -5,6 +5,8 @@ Places are shared by canister (:mod:`icwsgw.core.shares`, decision 0025), tokens
 and ``granted`` of the waiter when both are there. While nothing has to wait there is neither a timer nor an
 object for a call.
 
+Where messages of one canister wait, its clients take turns: who has not sent lately goes first.
+
 ws_open is a stranger's. Those to canisters that have spoken lately share places by canister; those to newcomers a few
 places by canister, and by address, so that canisters that do not exist or hang hold up nobody else's. When a newcomer
 speaks, what waits for it moves over to the others.
@@ -13,6 +15,7 @@ speaks, what waits for it moves over to the others.
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import Protocol
 from weakref import WeakSet, WeakValueDictionary
 
 from icwsgw.clock import Clock, Timer
@@ -22,6 +25,15 @@ from icwsgw.core.shares import Waiter as PlaceWaiter
 
 #: ws_open under way at once: to canisters that have spoken, by canister; to newcomers, by address and by canister.
 MAX_OPENS, MAX_NEWCOMERS_OPENS, MAX_OPENS_OF_NEWCOMER = 128, 64, 16
+
+
+class Caller(PlaceWaiter, Protocol):
+    """What leaves by an exit.
+
+    :ivar sent: when it left last, seconds; those that left earlier go before it
+    """
+
+    sent: float
 
 
 class Departures:
@@ -131,10 +143,10 @@ class Exit:
         self._flow = flow
         self._lanes = lanes
         self._busy = 0
-        self._tickets: dict[PlaceWaiter, _Ticket] | None = None
+        self._tickets: dict[Caller, _Ticket] | None = None
         self.newcomer: _Newcomer | None = None
 
-    def enter(self, waiter: PlaceWaiter) -> bool:
+    def enter(self, waiter: Caller) -> bool:
         """Begin a call, which :meth:`leave` ends; ``waiter.granted`` tells when it has begun, if not now.
 
         :return: whether it has begun
@@ -148,12 +160,14 @@ class Exit:
             self._busy += 1
             if self._budget.goes(self._kind, self._clock.seconds()):
                 return True
-        ticket = _Ticket(self, waiter, taken)
+        # strangers who come once each would keep out those whose ws_open has to be sent again
+        rank = waiter.sent if self._kind is Traffic.CALL else 0.0
+        ticket = _Ticket(self, waiter, taken, rank)
         if self._tickets is None:
             self._tickets = {}
         self._tickets[waiter] = ticket
         if taken < len(self._lanes):
-            self._lanes[taken].enter(ticket)
+            self._lanes[taken].enter(ticket, ticket.rank)
         else:
             self._wait(ticket)
         return False
@@ -164,7 +178,7 @@ class Exit:
         for lane in self._lanes:
             lane.leave()
 
-    def forget(self, waiter: PlaceWaiter) -> None:
+    def forget(self, waiter: Caller) -> None:
         """Do not wait any more."""
         ticket = self._tickets.pop(waiter, None) if self._tickets else None
         if ticket is None:
@@ -198,7 +212,7 @@ class Exit:
     def go_on(self, ticket: _Ticket) -> None:
         """One that waits may take the places from its next on."""
         while ticket.taken < len(self._lanes):
-            if not self._lanes[ticket.taken].enter(ticket):
+            if not self._lanes[ticket.taken].enter(ticket, ticket.rank):
                 return
             ticket.taken += 1
         self._busy += 1
@@ -214,7 +228,7 @@ class Exit:
         ticket.waiter.granted()
 
     def _wait(self, ticket: _Ticket) -> None:
-        self._budget.wait(self._kind, self._flow, ticket)
+        self._budget.wait(self._kind, self._flow, ticket, ticket.rank)
         self._departures.watch()
 
 
@@ -231,14 +245,16 @@ class _Ticket:
     """One call that waits, for a place or for a token.
 
     :ivar taken: how many of its exit's lanes it has a place in
+    :ivar rank: the lowest goes first, of those that wait with it
     """
 
-    __slots__ = ("_exit", "taken", "waiter")
+    __slots__ = ("_exit", "rank", "taken", "waiter")
 
-    def __init__(self, exit: Exit, waiter: PlaceWaiter, taken: int) -> None:
+    def __init__(self, exit: Exit, waiter: Caller, taken: int, rank: float) -> None:
         self._exit = exit
         self.waiter = waiter
         self.taken = taken
+        self.rank = rank
 
     def granted(self) -> None:
         """There is a place (:class:`icwsgw.core.shares.Waiter`)."""

@@ -44,6 +44,11 @@ TTL_SECONDS = 240.0
 
 
 class _Farewell:
+    """One ws_close.
+
+    :ivar sent: none has left before (:class:`icwsgw.gateway.departures.Caller`)
+    """
+
     __slots__ = (
         "_owner",
         "attempt",
@@ -54,6 +59,7 @@ class _Farewell:
         "key",
         "lane",
         "retry",
+        "sent",
         "session",
         "since",
     )
@@ -75,6 +81,7 @@ class _Farewell:
         self.identity_index = identity_index
         self.key = key
         self.since = since
+        self.sent = 0.0
         self.done = done
         self.attempt = 0
         self.call: Deferred[CallOutcome] | None = None

@@ -105,7 +105,7 @@ class Relay:
     Steps of their own for the sake of :mod:`icwsgw.gateway.traced`, which puts spans around them: :meth:`_submit` (an
     attempt leaves) and :meth:`_no_more_opening` (ws_open is given up).
 
-    :ivar sent: when the call under way, or the last one, left (again)
+    :ivar sent: when the call under way, or the last one, left (again); while one waits, when the one before did
     """
 
     __slots__ = (
@@ -281,15 +281,16 @@ class Relay:
     def _launch(self, envelope: ClientEnvelope) -> None:
         self._current = envelope
         self._call.launch()
-        self._started = self.sent = self._context.clock.seconds()
+        self._started = now = self._context.clock.seconds()
         if self._lane.enter(self):
+            self.sent = now
             self._submit()
 
     def _pause_over(self) -> None:
         self._pause = None
-        self.sent = self._context.clock.seconds()
         self._call.step(CallEvent.PAUSE_OVER)
         if self._lane.enter(self):
+            self.sent = self._context.clock.seconds()
             self._submit()
 
     def granted(self) -> None:

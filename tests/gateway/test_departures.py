@@ -13,8 +13,9 @@ CANISTER, OTHER = b"one", b"two"
 
 
 class Call:
-    def __init__(self, world: World, exit: Exit) -> None:
+    def __init__(self, world: World, exit: Exit, sent: float = 0.0) -> None:
         self.world = world
+        self.sent = sent
         self.exit = exit
         self.left = exit.enter(self)
 
@@ -34,8 +35,8 @@ class World:
         self.calls = Shares(places)
         self.departures = Departures(self.clock, self.budget, self.calls)
 
-    def call(self, canister: bytes = CANISTER) -> Call:
-        return Call(self, self.departures.messages(canister))
+    def call(self, canister: bytes = CANISTER, sent: float = 0.0) -> Call:
+        return Call(self, self.departures.messages(canister), sent)
 
     def open(self, canister: bytes = CANISTER, group: str = "a", newcomer: bool = True, proved: bool = True) -> Call:
         return Call(self, self.departures.opening(canister, group, newcomer, proved))
@@ -79,6 +80,37 @@ def test_canisters_take_turns_for_the_budget() -> None:
     world.run(1.5)
     assert all(call.left for call in few)
     assert not all(call.left for call in many)
+
+
+@pytest.mark.parametrize("per_second", [160, None])
+def test_of_one_canister_who_has_not_sent_lately_goes_first(per_second: float | None) -> None:
+    # tokens are short, or places
+    world = World(per_second=per_second, places=20)
+    at_once = [world.call(sent=100.0) for _ in range(900 if per_second else 60)]
+    late = [world.call(sent=100.0), world.call(sent=90.0), world.call(sent=95.0), world.call(sent=100.0)]
+    order: list[Call] = []
+    for _ in range(2000):
+        for call in [call for call in [*at_once, *late] if call.left and call not in order]:
+            order.append(call)
+            call.ends()
+        world.run(0.01)
+    places = [order.index(call) for call in late]
+    assert places[1] < places[2] < 200
+    assert places[0] == len(order) - 2
+    assert places[3] == len(order) - 1
+    assert world.calls.busy == 0
+
+
+def test_a_ws_open_that_is_sent_again_is_not_overtaken_by_new_ones() -> None:
+    world = World(opens=10)
+    exit = world.departures.opening(CANISTER, "a", False, True)
+    while Call(world, exit).left:
+        pass
+    again = Call(world, exit, sent=100.0)
+    new = [Call(world, exit) for _ in range(50)]
+    world.run(2)
+    assert again.left
+    assert not all(call.left for call in new)
 
 
 def test_who_gives_up_waits_for_nothing_and_gives_its_place_back() -> None:

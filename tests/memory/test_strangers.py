@@ -97,6 +97,28 @@ def test_messages_beyond_the_budget_wait_and_arrive_in_order() -> None:
     assert world.context.budget.held[Traffic.CALL] > 0
 
 
+def test_a_client_that_sends_little_does_not_stand_behind_those_that_flood() -> None:
+    world = World(query_budget=64, client_message_rate=0, client_byte_rate=0)
+    *floods, quiet = world.open(21)
+    world.run(5)
+    for client in floods:
+        for number in range(100):
+            client.send(b"%d" % number)
+    took = []
+    for number in range(8):
+        world.run(1.5)
+        assert world.context.budget.waiting(Traffic.CALL) >= 15
+        started = world.clock.seconds()
+        quiet.echoes(b"%d" % number)
+        took.append(world.clock.seconds() - started)
+    # behind twenty others it would be 0.4 s
+    assert max(took) <= 0.2
+    for client in floods:
+        assert client.received == [b"%d" % number for number in range(len(client.received))]
+    counts = [len(client.received) for client in floods]
+    assert max(counts) - min(counts) <= 3
+
+
 def test_a_crowd_of_one_address_gets_in_when_its_canister_has_spoken() -> None:
     world = World(call_latency=0.2)
     crowd = [stranger(world, ECHO_ID) for _ in range(200)]
