@@ -142,6 +142,24 @@ GATEWAY: list[tuple[str, list[Panel]]] = [
                 "1000 before the next is used; more when all are full.",
                 width=12,
             ),
+            Panel(
+                "Signatures of ws_open checked before it leaves",
+                "ops",
+                [(rate("icws_open_signatures_total", "result"), "{{result}}")],
+                "wrong: forged ws_opens, refused with 4101. unknown: keys that the replica judges.",
+            ),
+            Panel(
+                "Bytes of unfinished messages",
+                "bytes",
+                [(f"sum by (instance) (icws_unfinished_bytes{{{ON}}})", "{{instance}}")],
+                "What clients have sent of messages that are not whole yet. --max-waiting-bytes bounds them.",
+            ),
+            Panel(
+                "Unfinished messages",
+                "short",
+                [(f"sum by (instance) (icws_unfinished_messages{{{ON}}})", "{{instance}}")],
+                "More than a few at a time are slow clients, or an attack.",
+            ),
         ],
     ),
     (
@@ -213,6 +231,18 @@ GATEWAY: list[tuple[str, list[Panel]]] = [
                 "beat: there are more canisters than --query-budget has regular polls for.",
             ),
             Panel(
+                "Canisters that have not spoken to any client lately",
+                "short",
+                [(f"sum by (instance) (icws_newcomers{{{ON}}})", "{{instance}}")],
+                "They share a small part of polls and connections.",
+            ),
+            Panel(
+                "Polls left out",
+                "ops",
+                [(rate("icws_queries_crowded_total", "instance"), "{{instance}}")],
+                "Their canister, or the address that named it, has its part of queries in flight.",
+            ),
+            Panel(
                 "Time between regular polls of a canister",
                 "s",
                 [(f"max by (instance) (icws_poll_interval_seconds{{{ON}}})", "{{instance}}")],
@@ -259,6 +289,20 @@ GATEWAY: list[tuple[str, list[Panel]]] = [
                 ],
             ),
             Panel(
+                "Calls held back by the query budget",
+                "ops",
+                [(rate("icws_calls_held_total", "kind"), "{{kind}}")],
+                "open alone: strangers open faster than --open-rate, or a crowd reconnects.",
+                width=12,
+            ),
+            Panel(
+                "Calls that wait for the query budget",
+                "short",
+                [(f"sum by (kind) (icws_calls_waiting{{{ON}}})", "{{kind}}")],
+                "At present.",
+                width=12,
+            ),
+            Panel(
                 "Canisters told that a client left",
                 "ops",
                 [(rate("icws_ws_close_total", "outcome"), "{{outcome}}")],
@@ -275,6 +319,14 @@ GATEWAY: list[tuple[str, list[Panel]]] = [
     (
         "The network",
         [
+            Panel(
+                "Requests by kind",
+                "ops",
+                [(rate("icws_network_requests_total", "kind"), "{{kind}}")],
+                "All that --query-budget counts.",
+                width=24,
+                stack=True,
+            ),
             Panel(
                 "Connections",
                 "short",
