@@ -36,7 +36,7 @@ from icwsgw.agent.tunnel import Proxy, proxy_for
 from icwsgw.agent.url import Url
 from icwsgw.checks import configured_tls
 from icwsgw.config import GatewayConfig
-from icwsgw.core.budget import Budget
+from icwsgw.core.budget import Budget, Traffic
 from icwsgw.descriptors import make_room
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.identities import IdentityPool, load_or_create_key_file
@@ -136,11 +136,18 @@ class GatewayService(MultiService):
     def _make_network(self) -> None:
         config, reactor = self._config, self._reactor
         url = self._network_url = config.ic_network_url
+        budget = Budget(config.queries_per_second, config.polling_interval, config.opens_per_second)
+        self._budget = budget
+
+        def charge() -> None:
+            budget.charge(Traffic.OWN, reactor.seconds())
+
         self.transport = Transport(
             reactor,
             max_connections=self._room.network,
             max_body=config.max_answer_bytes,
             proxy=_proxy_to(url),
+            charge=charge,
         )
         self.agent = IcAgent(
             reactor,
@@ -149,6 +156,7 @@ class GatewayService(MultiService):
             now_ns=time.time_ns,
             root_key=config.network.root_key,
             verify_query_signatures=_VERIFY[config.verify_queries],
+            charge=charge,
         )
         self.reach = Reach(reactor, self.agent, url, LocalNetworks(self.transport, url).look)
 
@@ -162,7 +170,7 @@ class GatewayService(MultiService):
             metrics=self.metrics,
             now_ns=time.time_ns,
             jitter=random.random,
-            budget=Budget(config.queries_per_second, config.polling_interval, config.opens_per_second),
+            budget=self._budget,
             delegations=self.agent.delegations,
             readable=self.agent.readable,
             tracing=self._tracing,

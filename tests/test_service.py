@@ -26,6 +26,7 @@ from zope.interface import implementer
 
 from icwsgw.agent.url import Url
 from icwsgw.config import GatewayConfig
+from icwsgw.core.budget import Traffic
 from icwsgw.core.network_time import WITNESSES, Kind
 from icwsgw.devnet.canisters import ECHO_ID
 from icwsgw.errors import ConfigError, ConnectFailed, HttpError
@@ -142,6 +143,11 @@ class Service(TestCase):
             assert "network: http://127.0.0.1:9 has not been reached" in reasons
             status, text = await self._get(admin, "/metrics")
             assert 'icws_sessions{state="init"} 1.0' in text
+            asked = service.gateway.context.budget.sent[Traffic.OWN]
+            assert asked >= 1, "the status"
+            assert f'icws_network_requests_total{{kind="own"}} {asked:.1f}' in text
+            service.transport.counts.charge()
+            assert service.gateway.context.budget.sent[Traffic.OWN] == asked + 1
             status, text = await self._get(admin, "/status.json")
             seen = json.loads(text)
             assert (status, seen["ready"], seen["connections"], seen["sessions"]["init"]) == (200, False, 1, 1)

@@ -65,6 +65,8 @@ class IcAgent:
     :param random_bytes: for the nonces of updates
     :param root_key: the network's root key in DER; None: the network is asked for it
     :param verify_query_signatures: check node signatures on queries; None: where the root key is mainnet's
+    :param charge: called for each request that leaves besides the queries and calls asked for: the agent's own, and
+        those that go to an older endpoint after a 404 (decision 0034)
     :raises ValueError: not a URL
     :ivar witness: hears what time the network has
     :ivar delegations: those of subnets that verified
@@ -83,6 +85,7 @@ class IcAgent:
         random_bytes: Callable[[int], bytes] = os.urandom,
         root_key: bytes | None = None,
         verify_query_signatures: bool | None = None,
+        charge: Callable[[], None] = lambda: None,
     ) -> None:
         self.reactor = reactor
         self.now_ns = now_ns
@@ -90,6 +93,7 @@ class IcAgent:
         self.random_bytes = random_bytes
         base = Url.parse(network_url)
         self._verify_queries = verify_query_signatures
+        self._charge = charge
         self._transport = transport
         self._routes = Routes(base)
         self._trust = Trust(reactor, rng, self.status, root_key)
@@ -185,6 +189,7 @@ class IcAgent:
 
         :returns: its CBOR map; fails with HttpError or TransportError
         """
+        self._charge()
         asked: Deferred[Any] = self._client(timeout).request("GET", self._routes.status, headers=_NO_HEADERS, data=b"")
         return asked.addCallback(self._with_body, self._got_status)
 
@@ -308,6 +313,7 @@ class IcAgent:
 
     def _post(self, endpoints: tuple[Endpoint, ...], body: bytes, timeout: float) -> Deferred[Answer]:
         """Ask endpoints one after the other, as long as they answer 404."""
+        self._charge()
         answer = self._transport.fetch(b"POST", endpoints[0].url, body, timeout=timeout)
         return answer.addCallback(self._posted, endpoints, body, timeout)
 
@@ -330,6 +336,7 @@ class IcAgent:
         if isinstance(posted, Deferred):
             return posted.addCallback(self._to_outcome, endpoints[0])
         if answer.status == 404 and len(endpoints) > 1:
+            self._charge()
             older = self._transport.fetch(b"POST", endpoints[1].url, body, timeout=timeout)
             return older.addCallback(self._called, endpoints[1:], body, timeout)
         if answer.status == 200 and (not self._routes.versions.settled or not len(self.readable.flat)):
@@ -421,6 +428,7 @@ class IcAgent:
             self._learn(endpoints[0], code, body)
         if code != 200:
             if code == 404 and len(endpoints) > 1:
+                self._charge()
                 return self._query_at(endpoints[1:], canister, request, timeout)
             raise self.http_error(_answer(response, body))
         answer = decoded(body)

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -34,11 +35,13 @@ class PoolCounts:
     :ivar opened: connections that were made
     :ivar failed: connections that could not be made
     :ivar resent: requests sent once more, since the kept connection they went out on was dead
+    :ivar charge: called for each of these (decision 0034)
     """
 
-    __slots__ = ("failed", "opened", "resent")
+    __slots__ = ("charge", "failed", "opened", "resent")
 
-    def __init__(self) -> None:
+    def __init__(self, charge: Callable[[], None] = lambda: None) -> None:
+        self.charge = charge
         self.opened = 0
         self.failed = 0
         self.resent = 0
@@ -182,6 +185,7 @@ class HostPool:
             exchange.fail(ConnectionLost("the transport is closed"))
             return
         self._counts.resent += 1
+        self._counts.charge()
         self._waiting[exchange] = None
         self._waiting.move_to_end(exchange, last=False)
         self._connect_more()

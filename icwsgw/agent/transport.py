@@ -97,6 +97,7 @@ class Transport:
     :param max_body: bytes of an answer's body, where a request does not say
     :param proxy: the way to https hosts, if not directly
     :param endpoint_factory: makes the endpoint for a URL's host, instead of TCP and TLS (for tests)
+    :param charge: called for each request that is sent once more
     :ivar counts: what has happened to connections so far
     """
 
@@ -113,6 +114,7 @@ class Transport:
         max_body: int = MAX_BODY,
         proxy: Proxy | None = None,
         endpoint_factory: Callable[[Url], Any] | None = None,
+        charge: Callable[[], None] = lambda: None,
     ) -> None:
         self._reactor = reactor
         self._proxy = proxy
@@ -126,7 +128,7 @@ class Transport:
         self._endpoint_factory = endpoint_factory or self._endpoint
         self._deadlines = Deadlines(reactor)
         self._pools: dict[tuple[str, str, int], HostPool] = {}
-        self.counts = PoolCounts()
+        self.counts = PoolCounts(charge)
         self._sweeper: Timer | None = None
         self._urls: dict[bytes, Url] = {}
         self._closed = False

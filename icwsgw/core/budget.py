@@ -8,6 +8,10 @@ EXTRA    2/16  wake-ups, follow-ups, the further queries of a deep queue, reads 
 CALL     5/16  messages of clients, each sending of one counted
 CLOSE    1/16  ws_close
 OPEN     2/16  ws_open, which strangers send; besides, they have a rate of their own
+OWN      -     the agent's own: status, keys, delegations, time, and what is sent again at once to another endpoint
+
+What is the agent's own is rare and leaves in any case: it is charged to whichever share has most left, so that others
+wait for it.
 
 A share is a token bucket of one second. A kind whose own is used up borrows from one that is at least half full and in
 which nobody waits (ws_open: three quarters), so that nothing is left unused, and whoever comes back to its share finds
@@ -43,9 +47,10 @@ class Traffic(IntEnum):
     CALL = 2
     CLOSE = 3
     OPEN = 4
+    OWN = 5
 
 
-#: Sixteenths of the budget that nobody else can take, by kind.
+#: Sixteenths of the budget that nobody else can take, by kind; OWN has none.
 SHARES = (6, 2, 5, 1, 2)
 #: The part that beats take at most while no call waits.
 MOST_BEATS = 0.75
@@ -166,7 +171,7 @@ class Budget:
     def __init__(self, per_second: float | None, interval: float, opens: float | None = None) -> None:
         self.per_second = per_second
         self.held_beats = self.held_wakes = self.held_queries = 0
-        self.sent, self.held = [0] * len(SHARES), [0] * len(SHARES)
+        self.sent, self.held = [0] * len(Traffic), [0] * len(Traffic)
         self.tick = interval
         self.slack = interval / 2
         self._buckets = tuple(_Bucket((per_second or 0.0) * share / sum(SHARES)) for share in SHARES)
@@ -245,15 +250,21 @@ class Budget:
         return None
 
     def charge(self, kind: Traffic, now: float) -> None:
-        """Count a request that leaves in any case; the kind owes it, a burst at most."""
+        """Count a request that leaves in any case; the kind owes it, a burst at most.
+
+        What is OWN is owed by the share that has most left.
+        """
         self.sent[kind] += 1
         if self.per_second is None:
             return
-        bucket = self._buckets[kind]
-        if bucket.refill(now) < 1:
-            bucket = self._lender(kind, now) or bucket
+        if kind is Traffic.OWN:
+            bucket = max(self._buckets, key=lambda each: each.refill(now) / each.depth)
+        else:
+            bucket = self._buckets[kind]
+            if bucket.refill(now) < 1:
+                bucket = self._lender(kind, now) or bucket
         bucket.level = max(bucket.level - 1, -bucket.depth)
-        if kind is Traffic.BEAT:
+        if kind is Traffic.BEAT or kind is Traffic.OWN:
             self._pace_beats()
 
     def extras(self, now: float, wanted: int) -> int:

@@ -46,7 +46,7 @@ HELD = ("beat", "wake", "window")
 ROUTES = ("query", "read_state", "delegation", "sync_call", "call")
 LOOKUPS = ("hit", "miss")
 #: What leaves for the network, by the share of the budget it has; the kinds of which calls may wait.
-TRAFFIC = ("beat", "extra", "call", "close", "open")
+TRAFFIC = ("beat", "extra", "call", "close", "open", "own")
 CALLS = ("call", "close", "open")
 CONNECTION_STATES = ("busy", "idle", "connecting")
 FETCH_OUTCOMES = RELOAD_OUTCOMES = ("ok", "failed")

@@ -14,11 +14,13 @@ class NetworkMetrics(Declaring):
         self.network_requests = self._gauges(
             "icws_network_requests_total",
             "Requests that --query-budget counts, by kind: beat (regular polls), extra (all other polls), call "
-            "(messages of clients), close (ws_close), open (ws_open)",
+            "(messages of clients), close (ws_close), open (ws_open), own (status, keys, delegations, time, and what "
+            "is sent again on another connection or to an older endpoint)",
             "kind",
             labels.TRAFFIC,
             "counter",
-            advice="All together stay below the budget. Each kind has a share that no other can take.",
+            advice="All together stay below the budget. Each kind but own has a share that no other can take; own is "
+            "rare, and others wait for it.",
         )
         self.network_ready = self._gauge(
             "icws_network_ready",

@@ -258,6 +258,26 @@ def test_a_query_goes_on_where_v2_is_gone_and_leaves_it_out_when_that_is_certain
     assert rig.agent.api_versions["query"] == 2
 
 
+def test_what_leaves_besides_queries_and_calls_is_charged():
+    charged = []
+    rig = Rig(ready=False, charge=lambda: charged.append(rig.transport.requests[-1:]))
+    rig.agent.start()
+    assert (len(charged), len(rig.transport.requests)) == (1, 1), "the status"
+    result_of(rig.query())
+    assert result_of(rig.call()).kind is OutcomeKind.REPLIED
+    assert len(charged) == 1
+    rig.only("v3/query", "v4/call", "v3/read_state", "v2/call")
+    result_of(rig.query())
+    result_of(rig.call())
+    # one more for each 404
+    assert len(charged) == 3
+    before = len(rig.transport.requests)
+    result_of(rig.agent.read_state(ECHO_ID, [[b"time"]], timeout=5.0))
+    assert len(charged) - 3 == len(rig.transport.requests) - before >= 1
+    own = len(rig.transport.requests) - 4
+    assert len(charged) == own, "all but the two queries and the two calls"
+
+
 def test_a_query_without_v3_never_needs_it():
     rig = Rig()
     rig.only("v2/query")

@@ -48,11 +48,15 @@ class Rig:
         self.clock = Clock()
         self.endpoint = Endpoint()
         self.deadlines = Deadlines(self.clock)
-        self.counts = PoolCounts()
+        self.charged = 0
+        self.counts = PoolCounts(self.charge)
         self.pool = HostPool(
             self.clock, self.endpoint, "host:80", False, self.deadlines, connections, waiting, self.counts
         )
         self.ends: dict[bytes, object] = {}
+
+    def charge(self) -> None:
+        self.charged += 1
 
     def ask(self, name: bytes, timeout: float = 10.0) -> Exchange:
         exchange = Exchange(self.pool, name, False, 100)
@@ -147,7 +151,7 @@ def test_dead_idle_connections_are_not_tried_in_turn():
     assert len(rig.endpoint.attempts) == 1
     three = rig.endpoint.succeed()
     assert three.transport.value() == b"c"
-    assert (rig.counts.opened, rig.counts.resent) == (3, 1)
+    assert (rig.counts.opened, rig.counts.resent, rig.charged) == (3, 1, 1)
     three.connectionLost(Failure(ConnectionDone()))
     assert isinstance(rig.ends[b"c"], ConnectionLost)
 

@@ -19,7 +19,7 @@ from icwsgw.core.budget import (
 )
 
 INTERVAL = 0.1
-BEAT, EXTRA, CALL, CLOSE, OPEN = Traffic
+BEAT, EXTRA, CALL, CLOSE, OPEN, OWN = Traffic
 
 
 class Waiter:
@@ -40,6 +40,9 @@ def beats(turns: list[Turns], seconds: float, interval: float = INTERVAL, start:
             if turn.beat(now):
                 times[index].append(now)
     return times
+
+
+SHARED = tuple(Traffic)[: len(SHARES)]
 
 
 def share(budget: float, kind: Traffic) -> float:
@@ -329,9 +332,30 @@ def test_what_leaves_in_any_case_is_owed_but_not_for_ever() -> None:
     assert budget.take(EXTRA, 50.0 + 3 * BURST_SECONDS)
 
 
+def test_what_is_the_agents_own_leaves_at_once_and_others_wait_for_it() -> None:
+    budget = Budget(160, INTERVAL)
+    flood(budget, [EXTRA, CALL, CLOSE, OPEN], 3)
+    before = list(budget.sent)
+    for step in range(10_000):
+        now = 103.0 + step / 1000
+        if step % 20 == 0:
+            budget.charge(OWN, now)
+        for kind in WAITING:
+            while budget.waiting(kind) < 3:
+                budget.wait(kind, step, Waiter())
+        budget.take(EXTRA, now)
+        while budget.next(now) is not None:
+            pass
+    sent = [after - earlier for after, earlier in zip(budget.sent, before, strict=True)]
+    assert sent[OWN] == 500
+    assert 160 * 10 * 0.97 <= sum(sent) <= 160 * 10 + 2
+    # each kind has less by about its part
+    assert all(sent[kind] >= share(160, kind) * 10 * 0.6 for kind in (EXTRA, CALL, CLOSE, OPEN))
+
+
 EVENTS = st.lists(
     st.tuples(
-        st.sampled_from(["beat", "wake", "deep", "call", "close", "open", "forget"]),
+        st.sampled_from(["beat", "wake", "deep", "call", "close", "open", "forget", "own"]),
         st.integers(0, 199),
         st.floats(0, 0.05),
     ),
@@ -353,6 +377,10 @@ def test_no_order_of_events_sends_more_than_the_budget(per_second: int, pollers:
         turn = turns[index % pollers] if pollers else None
         if what == "deep":
             assert 0 <= budget.extras(now, 1 + index % 32) <= 1 + index % 32
+        elif what == "own":
+            # the agent's own are few
+            if budget.sent[OWN] <= per_second * (now - 1000.0) / 2:
+                budget.charge(OWN, now)
         elif what in ("call", "close", "open"):
             kind = Traffic[what.upper()]
             entered += 1
@@ -370,7 +398,7 @@ def test_no_order_of_events_sends_more_than_the_budget(per_second: int, pollers:
         while budget.next(now) is not None:
             pass
     # all buckets full, the debts they may have, and what beats had booked when calls came
-    depths = sum(max(1.0, share(per_second, kind) * BURST_SECONDS) for kind in Traffic)
+    depths = sum(max(1.0, share(per_second, kind) * BURST_SECONDS) for kind in SHARED)
     debts = max(1.0, share(per_second, BEAT)) + pollers
     assert sum(budget.sent) <= per_second * (now - 1000.0) + depths + debts + 1e-6
     # and nothing is lost

@@ -16,7 +16,7 @@ from twisted.internet.defer import maybeDeferred
 
 from icwsgw.agent.client import IcAgent
 from icwsgw.config import GatewayConfig
-from icwsgw.core.budget import Budget
+from icwsgw.core.budget import Budget, Traffic
 from icwsgw.core.messages import payload_of
 from icwsgw.core.spread import Spread
 from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID
@@ -135,11 +135,17 @@ class World:
         self.network_is_up = True
         self.headers: Callable[[str], dict[str, str]] | None = None
         self.transport = MemoryTransport(self.clock, self._handle, latency=0.001)
+        self.config = replace(GatewayConfig(data_dir=Path("/nonexistent")), **options)
+        budget = Budget(self.config.queries_per_second, self.config.polling_interval, self.config.opens_per_second)
         self.agent = IcAgent(
-            self.clock, self.transport, "http://127.0.0.1:4943", now_ns=self.now_ns, rng=self.random.random
+            self.clock,
+            self.transport,
+            "http://127.0.0.1:4943",
+            now_ns=self.now_ns,
+            rng=self.random.random,
+            charge=lambda: budget.charge(Traffic.OWN, self.clock.seconds()),
         )
         self.metrics = Metrics()
-        self.config = replace(GatewayConfig(data_dir=Path("/nonexistent")), **options)
         identity = Ed25519Identity(b"\x07" * 32)
         self.context = Context(
             clock=self.clock,
@@ -149,7 +155,7 @@ class World:
             metrics=self.metrics,
             now_ns=self.now_ns,
             jitter=self.random.random,
-            budget=Budget(self.config.queries_per_second, self.config.polling_interval, self.config.opens_per_second),
+            budget=budget,
             delegations=self.agent.delegations,
             readable=self.agent.readable,
         )
