@@ -2,31 +2,27 @@
 
     python -m bench.attack                      # each attack by itself, some 10 s each
     python -m bench.attack forged endless       # these
-    python -m bench.attack --together --seconds 300 --honest 100
+    python -m bench.attack --together --seconds 300 --honest 100 --option=--max-pending=300
 
-Replica, gateway, attackers and honest clients are processes of their own. Honest clients come from addresses of their
-own (127.0.1.*), attackers from others; they keep sessions open on which they echo, and open and close further ones.
-Further attacks are functions in :data:`ATTACKS`: they get an :class:`Attacker` and run until they are cancelled.
-
-The replica is the bench's, with canisters that misbehave by the first byte of their id (:class:`HostileReplica`).
+Replica, gateway, attackers (:mod:`bench.attackers`) and honest clients are processes of their own. Honest clients come
+from addresses of their own (127.0.1.*), attackers from others; they keep sessions open on which they echo, and open and
+close further ones. The replica is the bench's, with canisters that misbehave by the first byte of their id
+(:class:`HostileReplica`).
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
-import secrets
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from bench.envelopes import Envelopes
+from bench.attackers import ATTACKS, ENDLESS, HANGING, SILENT, Closed, Session, run_attackers
 from bench.gateway import GatewayOptions, GatewayProcess, free_port
 from bench.http import Connection, Head, response
 from bench.loop import Loop
@@ -34,21 +30,8 @@ from bench.procfs import CpuMeter, memory
 from bench.queues import Client, Settings
 from bench.replica import Replica
 from bench.target import canister_id
-from icwsgw.ic import cbor
-from icwsgw.ic.identity import Ed25519Identity
-from icwsgw.ic.principal import Principal
 
-SILENT, HANGING, ENDLESS = b"\x51", b"\x52", b"\x53"
-_UPGRADE = (
-    b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
 _ACCEPTED = response(b"", b"202 Accepted")
-
-
-def named(mood: bytes, number: int) -> Principal:
-    """A canister that misbehaves."""
-    return Principal(mood + number.to_bytes(7, "big") + b"\x01\x01")
 
 
 class HostileReplica(Replica):
@@ -114,194 +97,6 @@ async def counts(port: int) -> dict[str, int]:
     return made
 
 
-class Closed(Exception):
-    """The gateway has ended the session."""
-
-
-class Session:
-    """One client, as the SDK is.
-
-    :ivar gateway: the principal that the gateway has named
-    """
-
-    def __init__(self, port: int, address: str, canister: Principal) -> None:
-        self._port = port
-        self._address = address
-        self.envelopes = Envelopes(Ed25519Identity(secrets.token_bytes(32)), canister)
-        self.gateway = b""
-
-    async def connect(self) -> Session:
-        """Shake hands, and hear the gateway's principal."""
-        self._reader, self._writer = await asyncio.open_connection(
-            "127.0.0.1", self._port, local_addr=(self._address, 0)
-        )
-        self._writer.write(_UPGRADE)
-        head = await self._reader.readuntil(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 101"):
-            raise Closed(head.split(b"\r\n")[0].decode())
-        self.gateway = cbor.loads(await self.hear())["gateway_principal"]
-        return self
-
-    def write(self, data: bytes) -> None:
-        """Send bytes as they are."""
-        self._writer.write(data)
-
-    async def hear(self) -> bytes:
-        """The payload of the next message."""
-        while True:
-            first, second = await self._reader.readexactly(2)
-            size = second & 0x7F
-            if size > 125:
-                size = int.from_bytes(await self._reader.readexactly(2 if size == 126 else 8), "big")
-            payload = await self._reader.readexactly(size)
-            if first & 0x0F == 8:
-                raise Closed(f"{int.from_bytes(payload[:2], 'big')} {payload[2:].decode()}")
-            if first & 0x0F == 2:
-                return payload
-
-    async def open(self) -> Session:
-        """Open the session; returns when the canister has spoken."""
-        self.write(self.envelopes.open(self.gateway))
-        await self.hear()
-        return self
-
-    async def echo(self) -> None:
-        """Send a message, and wait until it is back."""
-        stamp = time.time_ns()
-        self.write(self.envelopes.message(stamp, 20))
-        while stamp.to_bytes(8, "big") not in await self.hear():
-            pass
-
-    def close(self) -> None:
-        """Go."""
-        if hasattr(self, "_writer"):
-            self._writer.transport.abort()
-
-
-class Attacker:
-    """What an attack works with: connections from addresses of its own.
-
-    :ivar port: the gateway's
-    :ivar pause: seconds between two steps of an attack
-    """
-
-    def __init__(self, port: int, addresses: int = 1) -> None:
-        self.port = port
-        self._addresses = addresses
-        self._number = 0
-        self.held: list[Session] = []
-
-    async def session(self, canister: Principal) -> Session:
-        """A connected client, not open."""
-        self._number += 1
-        session = Session(self.port, f"127.0.2.{1 + self._number % self._addresses}", canister)
-        await session.connect()
-        return session
-
-    async def forever(self, parallel: int, step: Callable[[int], Awaitable[None]]) -> None:
-        """Take steps, so many side by side."""
-
-        async def one(lane: int) -> None:
-            number = lane
-            while True:
-                with contextlib.suppress(Closed, OSError, asyncio.IncompleteReadError):
-                    await step(number)
-                number += parallel
-
-        await asyncio.gather(*(one(lane) for lane in range(parallel)))
-
-
-async def forged(attacker: Attacker) -> None:
-    """ws_open with wrong signatures, as fast as they go."""
-
-    async def step(number: int) -> None:
-        session = await attacker.session(canister_id(number % 5))
-        envelope = bytearray(session.envelopes.open(session.gateway))
-        envelope[-8] ^= 1  # masked, within the signature or the key
-        session.write(bytes(envelope))
-        try:
-            await asyncio.wait_for(session.hear(), 5)
-        finally:
-            session.close()
-
-    await attacker.forever(64, step)
-
-
-async def opens(attacker: Attacker) -> None:
-    """ws_open with good signatures of new keys, as fast as they go."""
-
-    async def step(number: int) -> None:
-        session = await attacker.session(canister_id(number % 5))
-        try:
-            await asyncio.wait_for(session.open(), 5)
-        finally:
-            session.close()
-
-    await attacker.forever(64, step)
-
-
-async def _hold(attacker: Attacker, mood: bytes, count: int) -> None:
-    async def step(number: int) -> None:
-        session = await attacker.session(named(mood, number % count))
-        attacker.held.append(session)
-        session.write(session.envelopes.open(session.gateway))
-        if len(attacker.held) > count:
-            await session.hear()
-
-    await attacker.forever(16, step)
-
-
-async def silent(attacker: Attacker) -> None:
-    """1,000 canisters that take ws_open and say nothing."""
-    await _hold(attacker, SILENT, 1000)
-
-
-async def hanging(attacker: Attacker) -> None:
-    """260 canisters that answer neither calls nor queries."""
-    await _hold(attacker, HANGING, 260)
-
-
-async def endless(attacker: Attacker) -> None:
-    """A canister whose queue never ends, all of it for nobody, with one client that has opened."""
-    session = await attacker.session(named(ENDLESS, 1))
-    await session.open()
-    while True:
-        await session.hear()
-
-
-async def messages(attacker: Attacker) -> None:
-    """20 opened clients that send as fast as they are read."""
-
-    async def one(number: int) -> None:
-        session = await attacker.session(canister_id(number % 5))
-        await session.open()
-        while True:
-            session.write(session.envelopes.message(time.time_ns(), 20))
-            await session.hear()
-
-    await asyncio.gather(*(one(number) for number in range(20)))
-
-
-#: By name; the mixed attack runs all of them.
-ATTACKS: dict[str, Callable[[Attacker], Awaitable[None]]] = {
-    "forged": forged,
-    "opens": opens,
-    "silent": silent,
-    "hanging": hanging,
-    "endless": endless,
-    "messages": messages,
-}
-
-
-def run_attackers(names: list[str], port: int) -> None:
-    """Attack until killed."""
-
-    async def attack() -> None:
-        await asyncio.gather(*(ATTACKS[name](Attacker(port)) for name in names))
-
-    asyncio.run(attack())
-
-
 class Honest:
     """Clients on five canisters that echo, and open and close further sessions.
 
@@ -310,9 +105,10 @@ class Honest:
     :ivar closed: why sessions ended that nobody wanted to end
     """
 
-    def __init__(self, port: int, clients: int) -> None:
+    def __init__(self, port: int, clients: int, pause: float) -> None:
         self._port = port
         self._clients = clients
+        self._pause = pause
         self._tasks: list[asyncio.Task[None]] = []
         self.clear()
 
@@ -337,7 +133,7 @@ class Honest:
                 started = time.perf_counter()
                 await session.echo()
                 self.echoes.append(time.perf_counter() - started)
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(self._pause)
         except (Closed, OSError, asyncio.IncompleteReadError) as error:
             self.closed.append(str(error) or type(error).__name__)
 
@@ -376,6 +172,8 @@ async def measure(honest: Honest, seconds: float, replica: int, pids: list[int])
         "echo p99": round(quantile(honest.echoes, 0.99), 1),
         "open p50": round(quantile(honest.opens, 0.5), 1),
         "open p99": round(quantile(honest.opens, 0.99), 1),
+        "echoes": len(honest.echoes),
+        "opens": len(honest.opens),
         "closed": len(honest.closed),
         "calls/s": round((after["call"] - before["call"]) / took),
         "queries/s": round((after["query"] - before["query"]) / took),
@@ -383,6 +181,17 @@ async def measure(honest: Honest, seconds: float, replica: int, pids: list[int])
         "rss MB": round(memory(pids)["rss_kb"] / 1e3),
         "why": sorted(set(honest.closed))[:3],
     }
+
+
+def _end(attackers: subprocess.Popen[bytes]) -> bytes:
+    """End the attackers; gives what they have said."""
+    attackers.terminate()
+    try:
+        return attackers.communicate(timeout=10)[0]
+    except subprocess.TimeoutExpired:
+        attackers.kill()
+        attackers.wait()
+        return b"{}"
 
 
 async def run(options: argparse.Namespace) -> None:
@@ -397,18 +206,18 @@ async def run(options: argparse.Namespace) -> None:
         with tempfile.TemporaryDirectory() as folder:
             gateway = GatewayProcess(GatewayOptions(options=options.option), port, Path(folder))
             gateway_port = int(gateway.url.rpartition(":")[2].strip("/"))
-            honest = Honest(gateway_port, options.honest)
+            honest = Honest(gateway_port, options.honest, options.pause)
             await honest.start()
             await asyncio.sleep(2)
             print(json.dumps({"attack": "none", **await measure(honest, options.seconds, port, gateway.pids)}))
             groups = [options.attacks] if options.together else [[name] for name in options.attacks]
             for names in groups:
-                attackers = subprocess.Popen([*me, "--be-attackers", str(gateway_port), *names])
+                command = [*me, "--be-attackers", str(gateway_port), *names]
+                attackers = subprocess.Popen(command, stdout=subprocess.PIPE)
                 await asyncio.sleep(3)
                 result = await measure(honest, options.seconds, port, gateway.pids)
-                attackers.kill()
-                attackers.wait()
-                print(json.dumps({"attack": "+".join(names), **result}), flush=True)
+                steps = json.loads(_end(attackers))
+                print(json.dumps({"attack": "+".join(names), **result, "steps": steps}), flush=True)
                 await asyncio.sleep(3)
             result = await measure(honest, min(10.0, options.seconds), port, gateway.pids)
             print(json.dumps({"attack": "after", **result}))
@@ -431,6 +240,7 @@ def main() -> None:
     parser.add_argument("--together", action="store_true", help="all at once instead of one after the other")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each measurement")
     parser.add_argument("--honest", type=int, default=20, help="clients that echo")
+    parser.add_argument("--pause", type=float, default=1.0, help="seconds from an echo to the next message")
     parser.add_argument("--option", action="append", default=[], help="of the gateway, as --option=--query-budget=250")
     parser.add_argument("--be-replica", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--be-attackers", type=int, help=argparse.SUPPRESS)

@@ -1,0 +1,349 @@
+"""Attackers on a gateway: what strangers, clients and canisters may do, as fast as it goes.
+
+An attack is a function in :data:`ATTACKS`: it gets an :class:`Attacker` and runs until it is cancelled. Each is one of
+the kinds that docs/security.md names. All come from addresses 127.0.2.*.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import secrets
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from bench.envelopes import Envelopes
+from bench.target import canister_id
+from icwsgw.ic import cbor
+from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.ic.principal import Principal
+
+#: First bytes of canisters that misbehave; see :class:`bench.attack.HostileReplica`.
+SILENT, HANGING, ENDLESS = b"\x51", b"\x52", b"\x53"
+_UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+)
+# A first fragment that announces as much as the longest message may have.
+_HALF = b"\x02\xff" + (2_090_000).to_bytes(8, "big") + bytes(4)
+_HALF_BYTES = 2_000_000
+
+
+def named(mood: bytes, number: int) -> Principal:
+    """A canister that misbehaves."""
+    return Principal(mood + number.to_bytes(7, "big") + b"\x01\x01")
+
+
+class Closed(Exception):
+    """The gateway has ended the session."""
+
+
+class Session:
+    """One client, as the SDK is.
+
+    :ivar gateway: the principal that the gateway has named
+    """
+
+    def __init__(self, port: int, address: str, canister: Principal) -> None:
+        self._port = port
+        self._address = address
+        self.envelopes = Envelopes(Ed25519Identity(secrets.token_bytes(32)), canister)
+        self.gateway = b""
+
+    async def connect(self, headers: bytes = b"") -> Session:
+        """Shake hands, and hear the gateway's principal.
+
+        :param headers: further lines of the request
+        """
+        self._reader, self._writer = await asyncio.open_connection(
+            "127.0.0.1", self._port, local_addr=(self._address, 0)
+        )
+        self._writer.write(_UPGRADE + headers + b"\r\n")
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        if not head.startswith(b"HTTP/1.1 101"):
+            raise Closed(head.split(b"\r\n")[0].decode())
+        self.gateway = cbor.loads(await self.hear())["gateway_principal"]
+        return self
+
+    def write(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        self._writer.write(data)
+
+    async def drain(self) -> None:
+        """Wait until what was written has left."""
+        await self._writer.drain()
+
+    async def hear(self) -> bytes:
+        """The payload of the next message."""
+        while True:
+            first, second = await self._reader.readexactly(2)
+            size = second & 0x7F
+            if size > 125:
+                size = int.from_bytes(await self._reader.readexactly(2 if size == 126 else 8), "big")
+            payload = await self._reader.readexactly(size)
+            if first & 0x0F == 8:
+                raise Closed(f"{int.from_bytes(payload[:2], 'big')} {payload[2:].decode()}")
+            if first & 0x0F == 2:
+                return payload
+
+    async def open(self) -> Session:
+        """Open the session; returns when the canister has spoken."""
+        self.write(self.envelopes.open(self.gateway))
+        await self.hear()
+        return self
+
+    async def echo(self) -> None:
+        """Send a message, and wait until it is back."""
+        stamp = time.time_ns()
+        self.write(self.envelopes.message(stamp, 20))
+        while stamp.to_bytes(8, "big") not in await self.hear():
+            pass
+
+    def close(self) -> None:
+        """Go."""
+        if hasattr(self, "_writer"):
+            self._writer.transport.abort()
+
+
+class Attacker:
+    """What an attack works with: connections from addresses of its own.
+
+    :ivar port: the gateway's
+    :ivar steps: how often the attack has done what it does
+    """
+
+    def __init__(self, port: int, addresses: int = 1) -> None:
+        self.port = port
+        self.steps = 0
+        self._addresses = addresses
+        self._number = 0
+
+    @property
+    def address(self) -> str:
+        """The next one to come from."""
+        self._number += 1
+        return f"127.0.2.{1 + self._number % self._addresses}"
+
+    async def session(self, canister: Principal, headers: bytes = b"") -> Session:
+        """A connected client, not open."""
+        return await Session(self.port, self.address, canister).connect(headers)
+
+    async def forever(self, parallel: int, step: Callable[[int], Awaitable[None]], pause: float = 0.0) -> None:
+        """Take steps, so many side by side; one that the gateway ends is followed by the next.
+
+        :param pause: seconds between two steps
+        """
+
+        async def one(lane: int) -> None:
+            number = lane
+            while True:
+                with contextlib.suppress(Closed, OSError, asyncio.IncompleteReadError, asyncio.TimeoutError):
+                    await step(number)
+                self.steps += 1
+                number += parallel
+                await asyncio.sleep(pause)
+
+        await asyncio.gather(*(one(lane) for lane in range(parallel)))
+
+    async def hold(self, count: int, step: Callable[[int], Awaitable[Session]]) -> None:
+        """Keep so many sessions, and make those anew that the gateway ends.
+
+        :param step: makes one
+        """
+
+        async def one(lane: int) -> None:
+            session: Session | None = None
+            try:
+                session = await step(lane)
+                while True:
+                    await session.hear()
+            finally:
+                if session is not None:
+                    session.close()
+
+        await self.forever(count, one, 1.0)
+
+
+async def addresses(attacker: Attacker) -> None:
+    """1, 8: headers hidden behind bytes that split lines, and what terminals obey."""
+    headers = (
+        b"X-A: b\x85X-Forwarded-For: 10.9.8.7\r\n"
+        b"Cookie: a=b\x85Origin: https://app.example\r\n"
+        b"User-Agent: \xc2\x9b31m\xe2\x80\xae\xe2\x80\xa8\r\n"
+    )
+
+    async def step(number: int) -> None:
+        session = await attacker.session(canister_id(number % 5), headers if number % 2 else b"X-A: b\x0bB: c\r\n")
+        session.write(b"\x88\x83\0\0\0\0\x03\xe8\x9b")
+        try:
+            await asyncio.wait_for(session.hear(), 5)
+        finally:
+            session.close()
+
+    await attacker.forever(8, step)
+
+
+async def halves(attacker: Attacker) -> None:
+    """2: opened clients that send 2 MB of a message and go."""
+
+    async def step(number: int) -> None:
+        session = await attacker.session(canister_id(number % 5))
+        try:
+            await asyncio.wait_for(session.open(), 30)
+            session.write(_HALF + bytes(_HALF_BYTES))
+            await asyncio.wait_for(session.drain(), 5)
+        finally:
+            session.close()
+
+    await attacker.forever(16, step)
+
+
+async def held(attacker: Attacker) -> None:
+    """3: 100 opened clients that keep 2 MB of an unfinished message, 100 strangers with 64 KiB of one."""
+
+    async def step(lane: int) -> Session:
+        session = await attacker.session(canister_id(lane % 5) if lane % 2 else named(HANGING, lane % 20))
+        if lane % 2:
+            await asyncio.wait_for(session.open(), 30)
+        else:
+            session.write(session.envelopes.open(session.gateway))
+        session.write(_HALF + bytes(_HALF_BYTES if lane % 2 else 60_000))
+        return session
+
+    await attacker.hold(200, step)
+
+
+async def forged(attacker: Attacker) -> None:
+    """4: ws_open with wrong signatures, as fast as they go."""
+
+    async def step(number: int) -> None:
+        session = await attacker.session(canister_id(number % 5))
+        envelope = bytearray(session.envelopes.open(session.gateway))
+        envelope[-8] ^= 1  # masked, within the signature or the key
+        session.write(bytes(envelope))
+        try:
+            await asyncio.wait_for(session.hear(), 5)
+        finally:
+            session.close()
+
+    await attacker.forever(64, step)
+
+
+async def opens(attacker: Attacker) -> None:
+    """4: ws_open with good signatures of new keys, as fast as they go."""
+
+    async def step(number: int) -> None:
+        session = await attacker.session(canister_id(number % 5))
+        try:
+            await asyncio.wait_for(session.open(), 5)
+        finally:
+            session.close()
+
+    await attacker.forever(64, step)
+
+
+async def messages(attacker: Attacker) -> None:
+    """4: 20 opened clients that send as fast as they are read."""
+
+    async def step(number: int) -> None:
+        session = await attacker.session(canister_id(number % 5))
+        try:
+            await session.open()
+            while True:
+                session.write(session.envelopes.message(time.time_ns(), 20))
+                await session.hear()
+                attacker.steps += 1
+        finally:
+            session.close()
+
+    await attacker.forever(20, step)
+
+
+async def _name(attacker: Attacker, mood: bytes, count: int) -> None:
+    async def step(lane: int) -> Session:
+        session = await attacker.session(named(mood, lane))
+        session.write(session.envelopes.open(session.gateway))
+        return session
+
+    await attacker.hold(count, step)
+
+
+async def silent(attacker: Attacker) -> None:
+    """5: 1,000 canisters that take ws_open and say nothing."""
+    await _name(attacker, SILENT, 1000)
+
+
+async def hanging(attacker: Attacker) -> None:
+    """5: 260 canisters that answer neither calls nor queries."""
+    await _name(attacker, HANGING, 260)
+
+
+async def endless(attacker: Attacker) -> None:
+    """6: a canister whose queue never ends, all of it for nobody, with one client that has opened."""
+
+    async def step(lane: int) -> Session:
+        return await (await attacker.session(named(ENDLESS, 1))).open()
+
+    await attacker.hold(1, step)
+
+
+async def replays(attacker: Attacker) -> None:
+    """7: the ws_open of somebody who is connected, again and again."""
+    victim = await (await attacker.session(canister_id(0))).open()
+    sent = victim.envelopes.open(victim.gateway)
+
+    async def step(number: int) -> None:
+        session = await attacker.session(canister_id(0))
+        session.write(sent)
+        try:
+            await asyncio.wait_for(session.hear(), 5)
+        finally:
+            session.close()
+
+    await attacker.forever(8, step)
+
+
+async def crowd(attacker: Attacker) -> None:
+    """9, 10: 500 connections of one address that say nothing, each made anew when the gateway ends it."""
+
+    async def step(number: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", attacker.port, local_addr=(attacker.address, 0))
+        try:
+            await reader.read(1000)
+        finally:
+            writer.transport.abort()
+
+    await attacker.forever(500, step, 0.5)
+
+
+#: By name; the mixed attack runs all of them.
+ATTACKS: dict[str, Callable[[Attacker], Awaitable[None]]] = {
+    attack.__name__: attack
+    for attack in (addresses, halves, held, forged, opens, messages, silent, hanging, endless, replays, crowd)
+}
+
+
+def run_attackers(names: list[str], port: int) -> None:
+    """Attack until SIGTERM; then say on stdout how many steps each attack has taken."""
+    attackers = {name: Attacker(port) for name in names}
+
+    async def attack() -> None:
+        async def one(name: str) -> None:
+            while True:
+                with contextlib.suppress(Closed, OSError, asyncio.IncompleteReadError):
+                    await ATTACKS[name](attackers[name])
+                await asyncio.sleep(1.0)
+
+        running: list[asyncio.Task[Any]] = [asyncio.create_task(one(name)) for name in names]
+        ended = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+        await ended.wait()
+        print(json.dumps({name: attacker.steps for name, attacker in attackers.items()}), flush=True)
+        for task in running:
+            task.cancel()
+
+    with contextlib.suppress(asyncio.CancelledError):
+        asyncio.run(attack())
