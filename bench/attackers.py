@@ -1,7 +1,7 @@
 """Attackers on a gateway: what strangers, clients and canisters may do, as fast as it goes.
 
 An attack is a function in :data:`ATTACKS`: it gets an :class:`Attacker` and runs until it is cancelled. Each is one of
-the kinds that docs/security.md names. All come from addresses 127.0.2.*.
+the kinds that docs/security.md names, and comes from twenty addresses of its own, "crowd" from one.
 """
 
 from __future__ import annotations
@@ -111,13 +111,16 @@ class Session:
 class Attacker:
     """What an attack works with: connections from addresses of its own.
 
+    :param net: its addresses are 127.0.NET.*
+    :param addresses: how many
     :ivar port: the gateway's
     :ivar steps: how often the attack has done what it does
     """
 
-    def __init__(self, port: int, addresses: int = 1) -> None:
+    def __init__(self, port: int, net: int, addresses: int = 20) -> None:
         self.port = port
         self.steps = 0
+        self._net = net
         self._addresses = addresses
         self._number = 0
 
@@ -125,7 +128,7 @@ class Attacker:
     def address(self) -> str:
         """The next one to come from."""
         self._number += 1
-        return f"127.0.2.{1 + self._number % self._addresses}"
+        return f"127.0.{self._net}.{1 + self._number % self._addresses}"
 
     async def session(self, canister: Principal, headers: bytes = b"") -> Session:
         """A connected client, not open."""
@@ -328,7 +331,8 @@ ATTACKS: dict[str, Callable[[Attacker], Awaitable[None]]] = {
 
 def run_attackers(names: list[str], port: int) -> None:
     """Attack until SIGTERM; then say on stdout how many steps each attack has taken."""
-    attackers = {name: Attacker(port) for name in names}
+    nets = {name: 2 + number for number, name in enumerate(ATTACKS)}
+    attackers = {name: Attacker(port, nets[name], 1 if name == "crowd" else 20) for name in names}
 
     async def attack() -> None:
         async def one(name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -12,12 +13,13 @@ from tests.support.guide import broken_links, prose
 from tests.test_layering import ROOT
 
 DOCUMENTS = [
-    ROOT / "docs" / name for name in ("features.md", "scaling.md", "options.md", "tracing.md", "reliability.md")
+    ROOT / "docs" / name
+    for name in ("features.md", "scaling.md", "options.md", "tracing.md", "reliability.md", "security.md")
 ]
 OURS = {f"--{name.rstrip('=')}" for name in Options().longOpt}
 
 
-@pytest.mark.parametrize("document", [*DOCUMENTS, ROOT / "README.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize("document", [*DOCUMENTS, ROOT / "README.md", ROOT / "SECURITY.md"], ids=lambda path: path.name)
 def test_every_link_leads_somewhere(document: Path) -> None:
     assert broken_links(document) == []
 
@@ -25,9 +27,38 @@ def test_every_link_leads_somewhere(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_path_and_option_exists(document: Path) -> None:
     spans = re.findall(r"`([^`\n]+)`", prose(document.read_text()))
-    named = {span for span in spans if re.match(r"(?:deploy|docs|tests|scripts|bench|icwsgw)/\S*$", span)}
+    named = {
+        span.partition("::")[0] for span in spans if re.match(r"(?:deploy|docs|tests|scripts|bench|icwsgw)/\S*$", span)
+    }
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
     assert {word for span in spans for word in re.findall(r"^--[a-z][a-z-]*[a-z]\b(?!-)", span)} <= OURS
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_test_that_is_named_exists(document: Path) -> None:
+    named = re.findall(r"`(tests/\S+?\.py)::(\S+?)`", prose(document.read_text()))
+    assert [f"{path}::{name}" for path, name in named if name not in names_of(ROOT / path)] == []
+    assert named or document.name != "security.md"
+
+
+def names_of(path: Path) -> set[str]:
+    """The tests of a file, those of a class as CLASS::TEST."""
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef):
+            found.add(node.name)
+        elif isinstance(node, ast.ClassDef):
+            found |= {f"{node.name}::{method.name}" for method in node.body if isinstance(method, ast.FunctionDef)}
+    return {name for name in found if name.rpartition("::")[2].startswith("test_")}
+
+
+def test_each_row_on_security_names_its_tests_or_says_that_there_are_none() -> None:
+    text = (ROOT / "docs" / "security.md").read_text()
+    rows = [row.split(" | ") for row in re.findall(r"^\| (.*) \|$", text, re.M)]
+    assert len(rows) > 30
+    for row in rows:
+        assert len(row) == 4, row
+        assert row[3] in ("test", "none") or row[3].startswith("`tests/"), row
 
 
 def test_every_feature_is_described_or_tested() -> None:
