@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from icwsgw.clock import Clock
@@ -28,6 +28,8 @@ class Audience:
     :ivar waiting: of these, the ones to whom the canister has not spoken yet
     :ivar closing: all sessions are being closed
     :ivar suspects: sessions that may have missed messages which were left out: their next message tells
+    :ivar undecided: sessions of which nobody knows yet whether the canister has replaced them, and who is to be told of
+        the canister's next message to them (:mod:`icwsgw.gateway.rivals`)
     :ivar senders: principal -> the session that the canister has accepted last for it
     :ivar messages_up: messages of clients for it so far; ``messages_down``: its messages passed on;
         ``messages_lost``: those for nobody who is connected
@@ -37,6 +39,7 @@ class Audience:
         self.sessions: dict[tuple[bytes, int], ClientSession] = {}
         self.waiting: dict[tuple[bytes, int], ClientSession] = {}
         self.suspects: set[ClientSession] = set()
+        self.undecided: dict[ClientSession, Callable[[ClientSession, bytes], None]] = {}
         self.closing = False
         self.senders: dict[bytes, ClientSession] = {}
         self.messages_up = self.messages_down = self.messages_lost = 0
@@ -51,6 +54,7 @@ class Audience:
         self.sessions.pop(key, None)
         self.waiting.pop(key, None)
         self.suspects.discard(session)
+        self.undecided.pop(session, None)
         if self.senders.get(key[0]) is session:
             del self.senders[key[0]]
 
@@ -72,7 +76,7 @@ class Audience:
         :return: False when a client's first message was not the canister's first one to it: the queue is another one
         """
         framer = BatchFramer(batch.cert, batch.tree)
-        sessions = self.sessions
+        sessions, undecided = self.sessions, self.undecided
         touched: list[ClientSession] = []
         unroutable = 0
         in_place = True
@@ -81,6 +85,8 @@ class Audience:
             if session is None:
                 unroutable += 1
                 continue
+            if undecided and session in undecided:
+                undecided[session](session, content)
             frame = framer.frame(key, content)
             if session.outgoing is None:
                 if session in self.suspects and self._has_missed(session, content):

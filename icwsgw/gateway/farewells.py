@@ -62,6 +62,7 @@ class _Farewell:
         "sent",
         "session",
         "since",
+        "unknown",
     )
 
     def __init__(
@@ -73,6 +74,7 @@ class _Farewell:
         since: float,
         done: Callable[[], None],
         session: str,
+        unknown: Callable[[], None] | None,
     ) -> None:
         self._owner = owner
         self.session = session
@@ -83,6 +85,7 @@ class _Farewell:
         self.since = since
         self.sent = 0.0
         self.done = done
+        self.unknown = unknown
         self.attempt = 0
         self.call: Deferred[CallOutcome] | None = None
         self.retry: Timer | None = None
@@ -118,16 +121,19 @@ class Farewells:
         key: tuple[bytes, int],
         done: Callable[[], None],
         session: str = "",
+        unknown: Callable[[], None] | None = None,
     ) -> None:
         """Tell ``canister`` that the client ``key`` has left; ``done`` is called once, however it ends.
 
         :param session: the client's, for logs
+        :param unknown: called, before ``done``, when the canister says that it did not know the client any more; not
+            where an earlier attempt may have been what removed it
         """
         context = self._context
         now = context.clock.seconds()
         if len(self._all) >= context.config.max_connections:
             self._give_up(next(iter(self._all)))
-        farewell = _Farewell(self, canister, identity_index, key, now, done, session)
+        farewell = _Farewell(self, canister, identity_index, key, now, done, session, unknown)
         self._all[farewell] = None
         if self._abandoned:
             self._end(farewell, "abandoned")
@@ -233,6 +239,8 @@ class Farewells:
             _log.debug(
                 "ws_close was not needed", error=error, canister=farewell.canister.text, session=farewell.session
             )
+            if farewell.attempt == 1 and farewell.unknown is not None:
+                farewell.unknown()
         except FormatError:
             result = "format"
         self._end(farewell, result)

@@ -22,6 +22,7 @@ from icwsgw.gateway.gauges import watch
 from icwsgw.gateway.interfaces import Client, Context
 from icwsgw.gateway.principals import PrincipalLimit
 from icwsgw.gateway.registry import Registry
+from icwsgw.gateway.rivals import REPLACED, Rivals
 from icwsgw.gateway.session import ClientSession
 from icwsgw.gateway.slices import in_slices, one_by_one
 from icwsgw.gateway.wheel import Wheel
@@ -41,7 +42,6 @@ DRAIN_PERIOD = 0.05
 HURRY_SECONDS = 2.0
 
 _DRAINING = (CloseCode.DRAINING, "the gateway is shutting down, please reconnect")
-_REPLACED = (CloseCode.REPLACED, "replaced by a newer connection of the same client")
 
 
 class Gateway:
@@ -51,6 +51,7 @@ class Gateway:
     :ivar registry: who is connected and what is polled
     :ivar spread: how many clients each identity has
     :ivar wheel: looks after connections once in a while
+    :ivar rivals: which of several connections of one principal lives
     :ivar replays: every ws_open that was relayed, while it is valid
     :ivar draining: no new session is opened any more
     :ivar announce: told of each client that its canister has accepted, for other processes: (canister, principal, time
@@ -63,6 +64,7 @@ class Gateway:
         self.wheel = Wheel(context.clock)
         self.farewells = Farewells(context)
         self.principals = PrincipalLimit(context.config.max_connections_per_principal)
+        self.rivals = Rivals(self.registry, len(context.identities), self._announce)
         self.replays = Replays(context.clock.seconds())
         self.draining = False
         self._prefix = token_hex(3)
@@ -205,60 +207,20 @@ class Gateway:
         self.registry.spoke(session.poller.canister)
         older = session.poller.accepted(session, session.client_key)
         if older is not None:
-            older.end(*_REPLACED)
+            older.end(*REPLACED)
         if news:
-            self._end_others(canister, sender, session)
-            if self.announce is not None:
-                self.announce(canister, sender, session.opened_at_ns or 0)
+            self.rivals.accepted(session)
+            self._announce(canister, sender, session.opened_at_ns or 0)
         if session in self.registry.sessions and not self.principals.add(sender, session):
             session.end(*self._one_too_many())
 
-    def _senders(self, canister: bytes, sender: bytes) -> list[ClientSession]:
-        """The sessions of a principal that a canister has accepted, under whatever identities."""
-        pollers = (self.registry.pollers.get((canister, index)) for index in range(len(self.context.identities)))
-        found = (poller.senders.get(sender) for poller in pollers if poller is not None)
-        return [session for session in found if session is not None]
-
-    def _end_others(self, canister: bytes, sender: bytes, by: ClientSession) -> None:
-        """The canister has accepted a connection of ``sender``: of those under other identities the newest stays."""
-        for other in self._senders(canister, sender):
-            if other is by:
-                continue
-            if (other.opened_at_ns or 0) > (by.opened_at_ns or 0):
-                # by another queue the canister has told of its opening later than of this one
-                by.end(*_REPLACED)
-            else:
-                other.end(*_REPLACED)
-
     def replaced_elsewhere(self, canister: bytes, sender: bytes, at_ns: int, later: bool) -> None:
-        """A canister has accepted a connection of ``sender`` in another process: one that is older here is over.
+        """A canister has accepted a connection in another process, see :meth:`Rivals.accepted_elsewhere`."""
+        self.rivals.accepted_elsewhere(canister, sender, at_ns, later)
 
-        :param at_ns: the canister's time of it, ns since 1970; 0 if it told none
-        :param later: whether it is the later one for whoever orders what processes announce; where times do not tell
-        """
-        for ours in self._senders(canister, sender):
-            mine = ours.opened_at_ns or 0
-            told = bool(mine and at_ns) and mine != at_ns
-            if (at_ns > mine) if told else later:
-                ours.end(*_REPLACED)
-            elif told and self.announce is not None:
-                # there they have heard of ours too early, when theirs was not accepted yet
-                self.announce(canister, sender, mine)
-
-    def opened_too_late(self, session: ClientSession) -> None:
-        """A client has left whose ws_open was executed: it may have cost another connection of its principal its place.
-
-        Under the session's own identity the queue tells which came first. Under others nothing does, and nobody reads
-        this one's OpenMessage: the other connection is ended, rather than left open and deaf.
-        """
-        if session.poller is None or session.client_key is None:
-            return
-        canister, sender = session.poller.canister.raw, session.client_key[0]
-        for other in self._senders(canister, sender):
-            if other.identity_index != session.identity_index:
-                other.end(*_REPLACED)
+    def _announce(self, canister: bytes, sender: bytes, at_ns: int) -> None:
         if self.announce is not None:
-            self.announce(canister, sender, 0)
+            self.announce(canister, sender, at_ns)
 
     def tell(self, session: ClientSession) -> None:
         """Tell the canister that the client has left."""
@@ -268,12 +230,18 @@ class Gateway:
             session.poller.canister,
             session.identity_index,
             session.client_key,
-            lambda: self.finished(session),
+            lambda: self._told(session),
             session.id,
+            lambda: self.rivals.unknown(session),
         )
+
+    def _told(self, session: ClientSession) -> None:
+        self.rivals.gone(session)
+        self.finished(session)
 
     def finished(self, session: ClientSession) -> None:
         """Nothing of the session is left to do."""
+        self.rivals.forget(session)
         if session in self.registry.sessions or session in self.registry.ending:
             self.spread.leave(session.identity_index)
         self.registry.sessions.discard(session)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from icwsgw.core.closing import CloseCode
-from icwsgw.errors import FormatError
+from icwsgw.errors import FormatError, SignatureInvalid
 from icwsgw.ic.principal import ANONYMOUS
+from icwsgw.ic.proof import Proof, prove_call
 from icwsgw.ic.ws import OpenArgs, decode_open_args, is_open_of_version_0_1
 
 if TYPE_CHECKING:
     from icwsgw.core.messages import ClientEnvelope
+    from icwsgw.gateway.interfaces import Context
 
 
 class Refusal(Exception):
@@ -43,3 +45,20 @@ def open_args(envelope: ClientEnvelope, gateway_principal: bytes) -> OpenArgs:
             CloseCode.WRONG_GATEWAY, "ws_open names another gateway principal than this connection's handshake message"
         )
     return args
+
+
+def prove(envelope: ClientEnvelope, context: Context) -> Proof:
+    """Look at the signature of a ws_open, so that one that no replica would take costs the network nothing.
+
+    See decision 0035.
+
+    :raises Refusal: it does not hold
+    """
+    signatures = context.metrics.open_signatures
+    try:
+        proof = prove_call(envelope.body, context.earliest_network_ns())
+    except SignatureInvalid as error:
+        signatures.inc("wrong")
+        raise Refusal(CloseCode.OPEN_REFUSED, f"ws_open refused: {error}") from None
+    signatures.inc(proof.value)
+    return proof

@@ -16,20 +16,21 @@ from icwsgw.core.closing import CloseCode, close_reason
 from icwsgw.core.messages import ClientEnvelope, frame, handshake, message_place, parse_client_frame
 from icwsgw.core.network_time import LONGEST_LIFE_NS
 from icwsgw.core.session import Effect, Event, State, step
-from icwsgw.errors import CanisterRefused, FormatError, IcwsError, SignatureInvalid
+from icwsgw.errors import CanisterRefused, FormatError, IcwsError
 from icwsgw.gateway.interfaces import Client, Context
-from icwsgw.gateway.opening import Refusal, open_args
+from icwsgw.gateway.opening import Refusal, open_args, prove
 from icwsgw.gateway.reasons import reason_of, why_not_open, wrong_expiry
 from icwsgw.gateway.relay import Relay, RelayOwner
+from icwsgw.gateway.rivals import REPLACED
 from icwsgw.gateway.stream import Stream, StreamOwner
 from icwsgw.gateway.traced import TracedRelay
 from icwsgw.ic import cbor
 from icwsgw.ic.principal import Principal
-from icwsgw.ic.proof import Proof, prove_call
+from icwsgw.ic.proof import Proof
 from icwsgw.ic.request_id import request_id
 from icwsgw.ic.ws import decode_unit_result
 from icwsgw.observe.logs import get_logger
-from icwsgw.observe.peers import address_group
+from icwsgw.observe.peers import peer_group
 
 if TYPE_CHECKING:
     from icwsgw.agent.outcome import CallOutcome
@@ -53,6 +54,7 @@ class ClientSession(RelayOwner, StreamOwner):
     :ivar outgoing: frames of the batch that the poller is delivering, else None
     :ivar client_key: (principal, nonce), None before ws_open
     :ivar opened_at_ns: the canister's time of its first message to the client, ns since 1970; 0 if it told none
+    :ivar confirmed: the canister has taken a message of the client, so in a later block than the one that opened it
     :ivar trace: its spans, if it is traced
     """
 
@@ -64,6 +66,7 @@ class ClientSession(RelayOwner, StreamOwner):
         "cause",
         "client",
         "client_key",
+        "confirmed",
         "context",
         "deadline",
         "id",
@@ -95,6 +98,7 @@ class ClientSession(RelayOwner, StreamOwner):
         self.outgoing: list[bytes] | None = None
         self.open_executed = False
         self.opened_at_ns: int | None = None
+        self.confirmed = False
         self.messages_up = 0
         self.messages_down = 0
         self.bytes_up = 0
@@ -231,6 +235,10 @@ class ClientSession(RelayOwner, StreamOwner):
         if outcome.heard.executed:
             if is_open:
                 self._opened_with(outcome.reply)
+            elif outcome.reply is not None:
+                self.confirmed = True
+                if poller is not None and self in poller.undecided:
+                    self._gateway.rivals.known(self)
             if poller is not None and relay is not None:
                 poller.executed(relay.sent)
         elif poller is not None and relay is not None:
@@ -260,13 +268,23 @@ class ClientSession(RelayOwner, StreamOwner):
 
     def _dismissed(self, envelope: ClientEnvelope, error: CanisterRefused) -> None:
         """The canister does not know the client any more; what it had queued for it, a close message, comes first."""
-        if self.state is State.OPEN and self._doubt is None:
-            _log.info("the canister refused a message", error=error, canister=self._canister_text(), session=self.id)
-            self._doubt = self.context.clock.callLater(DOUBT_SECONDS, self._doubt_ends, *reason_of(envelope, error))
-            if self.poller is not None:
-                self.poller.wake()
         if self.relay is not None and self.state is not State.CLOSED:
             self.relay.drop()
+        if self.state is not State.OPEN or self._doubt is not None:
+            return
+        _log.info("the canister refused a message", error=error, canister=self._canister_text(), session=self.id)
+        poller = self.poller
+        if poller is not None and self in poller.undecided:
+            self.end(*REPLACED)
+            return
+        self._doubt = self.context.clock.callLater(DOUBT_SECONDS, self._doubt_ends, *reason_of(envelope, error))
+        if poller is not None:
+            poller.wake()
+
+    @property
+    def dismissed(self) -> bool:
+        """Whether the canister has refused a message, as it does not know the client."""
+        return self.state is State.OPEN and self._doubt is not None
 
     def relay_unknown(self, envelope: ClientEnvelope, error: IcwsError) -> None:
         """A call may have been executed, or not; see :class:`RelayOwner`.
@@ -319,7 +337,7 @@ class ClientSession(RelayOwner, StreamOwner):
         code = self._gateway.admit(canister, key, self.identity_index, self.group)
         if code is not None:
             raise Refusal(*code)
-        proof = self._prove(envelope)
+        proof = prove(envelope, self.context)
         call = request_id(cbor.loads(envelope.body)["content"])
         if self._gateway.replays.repeated(call, self.context.clock.seconds()):
             # the network would tell of the first one's success, and it would cost another session its place
@@ -334,17 +352,6 @@ class ClientSession(RelayOwner, StreamOwner):
             self.relay = TracedRelay(self.context, canister, self, self.trace, opening)
         self.stream = Stream(self.context, self.relay, self)
         self._step(Event.ENVELOPE, envelope=envelope, canister=canister)
-
-    def _prove(self, envelope: ClientEnvelope) -> Proof:
-        """Refuse a ws_open that no replica would take, so that it costs the network nothing (decision 0035)."""
-        signatures = self.context.metrics.open_signatures
-        try:
-            proof = prove_call(envelope.body, self.context.earliest_network_ns())
-        except SignatureInvalid as error:
-            signatures.inc("wrong")
-            raise Refusal(CloseCode.OPEN_REFUSED, f"ws_open refused: {error}") from None
-        signatures.inc(proof.value)
-        return proof
 
     def _message(self, envelope: ClientEnvelope) -> None:
         poller, key, stream = self.poller, self.client_key, self.stream
@@ -452,16 +459,10 @@ class ClientSession(RelayOwner, StreamOwner):
             metrics.connection_duration.observe(lasted)
         if before is not State.OPEN:
             metrics.opens.inc("left" if left else why_not_open(cause, before))
-        counts = {
-            "up": self.messages_up,
-            "down": self.messages_down,
-            "bytes_up": self.bytes_up,
-            "bytes_down": self.bytes_down,
-        }
-        traced = {}
+        counts = {"up": self.messages_up, "down": self.messages_down}
+        counts |= {"bytes_up": self.bytes_up, "bytes_down": self.bytes_down}
         if self.trace is not None:
             self.trace.ended({"cause": cause, "state": before.name.lower(), **counts})
-            traced = {"trace": self.trace.id}
         # a client that leaves chooses its code itself, and could choose another one each time
         known = before is State.OPEN or self.open_executed
         if not known and not self._worth_a_line("left" if left else f"closed with {cause}"):
@@ -475,7 +476,7 @@ class ClientSession(RelayOwner, StreamOwner):
             reason=text or None,
             seconds=round(lasted, 3),
             **counts,
-            **traced,
+            **({} if self.trace is None else {"trace": self.trace.id}),
         )
 
     def _worth_a_line(self, what: str) -> bool:
@@ -486,14 +487,12 @@ class ClientSession(RelayOwner, StreamOwner):
     @property
     def group(self) -> str:
         """Whose address the client has, as limits by address count it."""
-        peer = self.client.peer
-        host = peer.rpartition(":")[0] if peer.startswith("[") or peer.count(":") == 1 else peer
-        return address_group(host.strip("[]")) or host
+        return peer_group(self.client.peer)
 
     def _tell(self) -> None:
         """All that the client sent has left: now the canister may hear that it is gone."""
         if self.open_executed and not self.messages_down:
-            self._gateway.opened_too_late(self)
+            self._gateway.rivals.opened_too_late(self)
         self._gateway.tell(self)
 
     def _canister_text(self) -> str | None:

@@ -30,3 +30,9 @@ def address_group(host: str) -> str | None:
     if isinstance(address, IPv6Address):
         return str(IPv6Address(int(address) >> 64 << 64)) + "/64"
     return None if address is None else str(address)
+
+
+def peer_group(peer: str) -> str:
+    """The unit that a limit by address counts, of a peer with or without a port; what is no IP address is its own."""
+    host = peer.rpartition(":")[0] if peer.startswith("[") or peer.count(":") == 1 else peer
+    return address_group(host.strip("[]")) or host

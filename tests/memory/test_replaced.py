@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from twisted.internet.defer import Deferred
 
 from icwsgw.core.closing import CloseCode
 from icwsgw.devnet.canisters import ECHO_ID
+from icwsgw.devnet.consensus import Pace
 from icwsgw.devnet.faults import Fault
 from icwsgw.devnet.hosting import CdkSettings
 from icwsgw.ic.identity import Ed25519Identity
 from tests.memory.world import MemoryClient, World
 
+BLOCKS = Pace(1.0, 0.0)
 SAME = Ed25519Identity(b"\x11" * 32)
 
 
@@ -164,3 +167,91 @@ def test_after_each_opening_the_newest_connection_lives_and_it_alone() -> None:
             assert clients[-1].close_code is None
             clients[-1].echoes(b"the newest")
             assert sum(world.gateway.spread.loads) == 1
+
+
+def opened_in_one_block(slow: int, **options: Any) -> tuple[World, MemoryClient, MemoryClient]:
+    """Two connections of one principal, under identities of their own, whose ws_opens the same block executes.
+
+    :param slow: the identity whose queue is read late, so that its opening is heard of last
+    :return: the world, the connection that the canister knows, and the one that it has dropped
+    """
+    world = World(identities=2, clients_per_identity=1, pace=BLOCKS, **options)
+    handle, caller = world.transport.handler, world.context.identities[slow].principal.raw
+
+    def late(method: str, path: str, body: bytes) -> Any:
+        given = handle(method, path, body)
+        if not path.endswith("/query") or caller not in body or all(client.opened for client in clients):
+            return given
+        answer: Deferred[Any] = Deferred()
+        given.addCallback(lambda result: world.clock.callLater(0.5, answer.callback, result))
+        return answer
+
+    world.transport.handler = late
+    clients = [world.client(ECHO_ID, SAME) for _ in range(2)]
+    world.until(lambda: all(client.opened for client in clients), 5)
+    assert {client.session.identity_index for client in clients if client.session} == {0, 1}
+    known, dropped = sorted(clients, key=lambda client: not registered(world, client))
+    assert registered(world, known)
+    assert not registered(world, dropped)
+    return world, known, dropped
+
+
+def alone(world: World, known: MemoryClient) -> None:
+    """One connection is left, and nothing of what was undecided."""
+    assert known.close_code is None
+    known.echoes(b"still here")
+    assert len(world.gateway.rivals) == 0
+    assert sum(world.gateway.spread.loads) == 1
+
+
+@pytest.mark.parametrize("slow", [0, 1])
+@pytest.mark.parametrize("sign", ["push", "sends", "refused", "leaves", "round"])
+def test_of_two_that_one_block_opened_the_one_that_the_canister_knows_lives(slow: int, sign: str) -> None:
+    world, known, dropped = opened_in_one_block(slow, settings=CdkSettings(ack_interval_ms=20_000))
+    assert (known.close_code, dropped.close_code) == (None, None)
+    if sign == "push":
+        world.replica.host(ECHO_ID).ws.send(SAME.principal, b"news")
+    elif sign == "sends":
+        known.send(b"x")
+    elif sign == "refused":
+        dropped.send(b"x")
+    elif sign == "leaves":
+        dropped.leave()
+    else:
+        world.run(20)
+    world.run(5)
+    if sign != "leaves":
+        assert dropped.close_code == CloseCode.REPLACED
+        assert dropped.close_reason.startswith("replaced by a newer connection of the same client")
+    alone(world, known)
+
+
+@pytest.mark.parametrize("slow", [0, 1])
+def test_of_two_that_one_block_opened_none_is_left_deaf_when_the_one_that_the_canister_knows_leaves(slow: int) -> None:
+    world, known, dropped = opened_in_one_block(slow)
+    known.leave()
+    world.run(5)
+    assert dropped.close_code == CloseCode.REPLACED
+    assert len(world.gateway.rivals) == 0
+    world.run(5)
+    world.quiet()
+
+
+@pytest.mark.parametrize("slow", [0, 1])
+def test_an_answer_to_ws_close_that_a_first_attempt_may_have_caused_is_no_sign(slow: int) -> None:
+    world, known, dropped = opened_in_one_block(slow)
+    world.replica.faults.add(Fault(kind="http", status=503, on="call", method="ws_close", count=1))
+    dropped.leave()
+    world.run(10)
+    assert known.close_code == CloseCode.REPLACED
+    world.quiet()
+
+
+@pytest.mark.parametrize("slow", [0, 1])
+def test_a_third_connection_replaces_two_of_which_nothing_was_decided(slow: int) -> None:
+    world, known, dropped = opened_in_one_block(slow)
+    third = world.client(ECHO_ID, SAME)
+    world.until(lambda: third.opened, 5)
+    world.run(3)
+    assert [known.close_code, dropped.close_code] == [CloseCode.REPLACED] * 2
+    alone(world, third)

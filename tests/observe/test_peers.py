@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icwsgw.observe.peers import address_group, bracketed, parse_ip
+from icwsgw.observe.peers import address_group, bracketed, parse_ip, peer_group
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,18 @@ def test_what_is_no_address() -> None:
 )
 def test_addresses_with_colons_are_bracketed(host: str, written: str) -> None:
     assert bracketed(host) == written
+
+
+@pytest.mark.parametrize(
+    ("peer", "group"),
+    [
+        ("192.0.2.1:4000", "192.0.2.1"),
+        ("192.0.2.1", "192.0.2.1"),
+        ("[2001:db8::1]:4000", "2001:db8::/64"),
+        ("2001:db8::1", "2001:db8::/64"),
+        ("[::ffff:192.0.2.1]:4000", "192.0.2.1"),
+        ("unix", "unix"),
+    ],
+)
+def test_the_group_of_a_peer(peer: str, group: str) -> None:
+    assert peer_group(peer) == group
