@@ -171,7 +171,7 @@ class SimClient(SdkClient):
             return False
         truth, key = self.world.truth, self.key
         if key in truth.gone:
-            return False
+            return truth.may_be_undecided(key)
         if self.received != truth.queued[key]:
             return False
         where, life = truth.opened[key]

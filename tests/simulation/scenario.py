@@ -17,7 +17,7 @@ from tests.simulation.world import CANISTERS, Plan, SimWorld, simulated
 from tests.support.faults import QUERY_FAULTS
 
 #: Virtual seconds within which everything has an end once the world is sound again: time limits of opening, of calls
-#: that hang, of slow readers; retries that had their longest pause.
+#: that hang, of slow readers; retries that had their longest pause. Calls that wait for one another come on top.
 SETTLE_SECONDS = 90.0
 #: ws_close is tried for two minutes.
 FAREWELL_SECONDS = 140.0
@@ -114,6 +114,7 @@ class Scenario:
                 break
         self.heal()
         self.settle("after the faults")
+        world.truth.patient = False
         for client in world.clients:
             if client.connected and client.opened and not client.provoked:
                 client.talk(1, "e")
@@ -316,13 +317,24 @@ class Scenario:
 
     def settle(self, when: str) -> None:
         world = self.world
-        if not world.run(SETTLE_SECONDS, lambda: all(client.settled for client in world.clients)):
+        if not world.run(
+            SETTLE_SECONDS + self._seconds_of_calls(), lambda: all(client.settled for client in world.clients)
+        ):
             for client in world.clients:
                 if not client.settled:
                     world.truth.fail(
                         f"client {client.number} {_show(client.key)} is stuck {when}: {self._state(client)}"
                     )
         self._check_all(final=False)
+
+    def _seconds_of_calls(self) -> float:
+        """How long the calls that wait may take: a client's one after another, all of them in so many places."""
+        plan, truth = self.world.plan, self.world.truth
+        # one more is its ws_open, or an acknowledgement
+        waiting = [client.count - len(truth.done[client.key]) + 1 for client in self.world.clients if client.connected]
+        # a canister may have half of the places
+        places = max(1, plan.calls // 2)
+        return plan.slowest_call * (max(waiting, default=0) + sum(waiting) / places)
 
     def _state(self, client: SimClient) -> str:
         truth, key, session = self.world.truth, client.key, client.session
@@ -379,6 +391,7 @@ class Scenario:
             "pollers": len(registry.pollers),
             "farewells": len(gateway.farewells),
             "watched connections": len(gateway.wheel),
+            "undecided rivals": len(gateway.rivals),
             "connections": len(factory.connections),
             "outboxes": len(factory.backlog),
             "requests": world.transport.under_way,

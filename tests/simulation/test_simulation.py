@@ -32,7 +32,7 @@ def test_scenarios(first: int) -> None:
 
 #: (seed, steps) of scenarios that have found something; what it was has its own tests in tests/memory.
 FOUND = [(58, 40), (94, 40), (122, 40), (178, 40), (266, 40), (275, 40), (452, 25), (523, 25), (1352, 40), (1433, 40)]
-FOUND.append((201631, 25))
+FOUND += [(201631, 25), (130406, 25), (501401, 25)]
 
 
 @pytest.mark.parametrize(("seed", "steps"), FOUND)

@@ -191,6 +191,8 @@ class Truth:
     :ivar done: client key -> contents of the messages that the canister took
     :ivar queued: client key -> contents of the messages that the canister sent
     :ivar spoilt: client key -> why the canister may not have taken, or may not take, its messages
+    :ivar opened_at: client key -> when the canister took it
+    :ivar patient: a client need not be told yet that another took its place in the block that opened it
     :ivar troubles: what was done to the world, counted
     """
 
@@ -205,6 +207,8 @@ class Truth:
         self.done: defaultdict[Key, list[bytes]] = defaultdict(list)
         self.queued: defaultdict[Key, list[bytes]] = defaultdict(list)
         self.opened: dict[Key, tuple[Principal, int]] = {}
+        self.opened_at: dict[Key, float] = {}
+        self.patient = True
         self.gone: dict[Key, str] = {}
         self.spoilt: dict[Key, str] = {}
         self.troubles: Counter[str] = Counter()
@@ -261,6 +265,7 @@ class Truth:
             else:
                 if method == "ws_open" and key is not None:
                     self.opened[key] = (host.id, self.lives[host.id])
+                    self.opened_at[key] = self.world.clock.seconds()
                     self._current[host.id, key[0]] = key
                     self.note(f"{host.id.text[:5]} opened {_show(key)}")
             return reply
@@ -296,6 +301,14 @@ class Truth:
         why = {"ws_open": "replaced", "ws_close": "ws_close", "ws_message": "kicked"}.get(self._method, "keep-alive")
         self.gone[key] = why
         self.note(f"{canister.text[:5]} removed {_show(key)}: {why}")
+
+    def may_be_undecided(self, key: Key) -> bool:
+        """Whether nothing but what a canister says or takes later tells that it has replaced a client."""
+        if not self.patient or self.gone.get(key) != "replaced":
+            return False
+        at, where = self.opened_at[key], self.opened[key][0]
+        rivals = [other for other, since in self.opened_at.items() if since == at and other[0] == key[0]]
+        return any(other != key and self.opened[other][0] == where for other in rivals)
 
     def spoil(self, key: Key, why: str) -> None:
         self.spoilt.setdefault(key, why)

@@ -25,6 +25,7 @@ from icwsgw.agent.client import IcAgent
 from icwsgw.config import GatewayConfig
 from icwsgw.core.shares import Shares
 from icwsgw.core.spread import Spread
+from icwsgw.devnet.consensus import Pace
 from icwsgw.devnet.faults import Answer
 from icwsgw.devnet.hosting import CdkSettings
 from icwsgw.devnet.topology import BY_VERSION, DELEGATIONS
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from tests.simulation.clients import SimClient
 
 EPOCH_NS = 1_700_000_000_000_000_000
+#: How blocks are made: in half of the worlds not at all.
+BLOCKS = (Pace(), Pace(), Pace(0.4, 0.2, 3), Pace(1.0, 0.3), Pace(1.0, 0.3, 2), Pace(0.05, 0.1, 50))
 CANISTERS = [Principal(bytes((0, 0, 0, 0, 0, 0x5E, 0, number, 1, 1))) for number in range(3)]
 
 
@@ -100,6 +103,8 @@ class Plan:
     :ivar wire: clients come through Autobahn
     :ivar trusting: certificates are not signed and not verified
     :ivar calls: how many may be under way at once
+    :ivar blocks: how the replica's blocks are made; nodes may lag behind them
+    :ivar v2_gone: the replica answers queries and reads of the newest version only
     """
 
     calm: bool
@@ -122,6 +127,16 @@ class Plan:
     signed_queries: bool
     canister_grace: float
     calls: int
+    blocks: Pace
+    v2_gone: bool
+
+    @property
+    def slowest_call(self) -> float:
+        """Seconds from the sending of a call until its certificate is here, at most, where nothing fails."""
+        blocks = self.blocks
+        # a maker to which the gossip comes too late leaves it to the next block; the one behind that certifies it
+        on_chain = blocks.gossip + (3 + blocks.lag) * blocks.interval
+        return self.call_latency + self.call_jitter + on_chain + 2 * self.network_jitter + 0.1
 
     @classmethod
     def draw(cls, random: Random) -> Plan:
@@ -150,6 +165,9 @@ class Plan:
             signed_queries=random.random() < 0.1,
             canister_grace=random.choice((8.0, 15.0)),
             calls=random.choice((4, 20, 1000)),
+            # blocks order calls as they like: only waiting for execution keeps the order
+            blocks=random.choice(BLOCKS) if order == "executed" else Pace(),
+            v2_gone=random.random() < 0.2,
         )
 
 
@@ -282,6 +300,8 @@ class SimWorld:
             call_latency=plan.call_latency,
             call_jitter=plan.call_jitter,
             legacy_api=plan.legacy_api,
+            v2_gone=plan.v2_gone and not plan.legacy_api,
+            pace=replace(plan.blocks),
             sign=_no_signature if plan.trusting else bls.sign,
         )
 
