@@ -136,7 +136,7 @@ def test_options_of_the_command_line() -> None:
     assert args.latency == [(0.0, 0.0), (100.0, 20.0)]
     options = cli._options("down", args.latency[1], args)
     assert (options.clients, options.rate, options.real) == (7, 2.5, False)
-    assert (options.query_ms, options.call_ms, options.calls) == (100.0, 20.0, "202")
+    assert (options.query_ms, options.call_ms, options.calls) == (100.0, 20.0, "200")
 
 
 @pytest.mark.parametrize(
