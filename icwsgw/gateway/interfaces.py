@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from twisted.internet.defer import Deferred
 
@@ -13,6 +13,7 @@ from icwsgw.core.budget import Budget
 from icwsgw.core.network_time import NetworkTime
 from icwsgw.core.pacing import HostPause
 from icwsgw.core.shares import Shares
+from icwsgw.core.suspects import Suspects
 from icwsgw.gateway.answers import Answers
 from icwsgw.gateway.departures import Departures
 from icwsgw.ic.certificate import DelegationCache
@@ -127,6 +128,7 @@ class Context:
     :ivar calls: the calls of clients under way, by canister
     :ivar queries: queries in flight, by canister
     :ivar newcomers_queries: queries in flight about newcomers, by address
+    :ivar suspects: addresses from which forged ws_opens come
     :ivar newcomers: canisters that strangers have named, by address
     :ivar waiting: what waits to be relayed
     :ivar host_pause: what the network has asked of all pollers
@@ -155,6 +157,7 @@ class Context:
     queries: Shares = field(default_factory=lambda: Shares(MAX_QUERIES, LEAST_QUERIES))
     newcomers_queries: Shares = field(default_factory=lambda: Shares(MAX_NEWCOMERS_QUERIES))
     newcomers: Shares = field(default_factory=lambda: Shares(MAX_NEWCOMERS))
+    suspects: Suspects[Any] = field(default_factory=Suspects)
     departures: Departures = field(init=False)
     answers: Answers = field(init=False)
 

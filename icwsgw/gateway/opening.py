@@ -47,11 +47,12 @@ def open_args(envelope: ClientEnvelope, gateway_principal: bytes) -> OpenArgs:
     return args
 
 
-def prove(envelope: ClientEnvelope, context: Context) -> Proof:
+def prove(envelope: ClientEnvelope, context: Context, group: str) -> Proof:
     """Look at the signature of a ws_open, so that one that no replica would take costs the network nothing.
 
     See decision 0035.
 
+    :param group: whose address it comes from; wrong signatures slow it down
     :raises Refusal: it does not hold
     """
     signatures = context.metrics.open_signatures
@@ -59,6 +60,7 @@ def prove(envelope: ClientEnvelope, context: Context) -> Proof:
         proof = prove_call(envelope.body, context.earliest_network_ns())
     except SignatureInvalid as error:
         signatures.inc("wrong")
+        context.suspects.forged(group, context.clock.seconds())
         raise Refusal(CloseCode.OPEN_REFUSED, f"ws_open refused: {error}") from None
     signatures.inc(proof.value)
     return proof

@@ -337,13 +337,13 @@ class ClientSession(RelayOwner, StreamOwner):
         code = self._gateway.admit(canister, key, self.identity_index, self.group)
         if code is not None:
             raise Refusal(*code)
-        proof = prove(envelope, self.context)
-        call = request_id(cbor.loads(envelope.body)["content"])
-        if self._gateway.replays.repeated(call, self.context.clock.seconds()):
+        proof = prove(envelope, self.context, self.group)
+        now = self.context.clock.seconds()
+        if self._gateway.replays.repeated(request_id(cbor.loads(envelope.body)["content"]), now):
             # the network would tell of the first one's success, and it would cost another session its place
             raise Refusal(CloseCode.OPEN_REFUSED, "ws_open refused: this very call was relayed before, sign a new one")
         self.client_key = key
-        self.deadline = self.context.clock.seconds() + self.context.config.open_timeout
+        self.deadline = now + self.context.config.open_timeout
         newcomer = self._gateway.registry.is_newcomer(canister)
         opening = self.context.departures.opening(canister.raw, self.group, newcomer, proof is Proof.HOLDS)
         if self.trace is None:

@@ -110,15 +110,15 @@ class Admission:
         limits = self._factory.limits
         self._group, self.refusal = limits.place(self.host, self._factory.clock.seconds())
         if self in limits.waiting:
-            limits.waiting.move(self, self._crowd)
+            limits.waiting.move(self, self.crowd)
 
     @property
-    def _crowd(self) -> str:
+    def crowd(self) -> str:
         """Those it waits among: of its address, or of the proxy that has not told the address yet."""
         return address_group(self.host) or self.host
 
     def _wait(self) -> None:
-        oldest = self._factory.limits.waiting.enter(self, self._crowd)
+        oldest = self._factory.limits.waiting.enter(self, self.crowd)
         if isinstance(oldest, Admission):
             oldest.crowd_out()
 

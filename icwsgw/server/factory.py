@@ -30,6 +30,7 @@ from icwsgw.server.limits import ConnectionLimits
 from icwsgw.server.outbox import Outbox
 from icwsgw.server.protocol import GatewayProtocol
 from icwsgw.server.proxies import TrustedProxies, host_of
+from icwsgw.server.turnstile import Turnstile
 
 _log = get_logger("server")
 
@@ -86,6 +87,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self.tracing = context.tracing
         self.traffic = TrafficStats()
         self.limits = ConnectionLimits(config, self.clock.seconds(), most_refused)
+        self.turnstile = Turnstile(self.clock, context.suspects)
         self.proxies = TrustedProxies(config.trusted_proxies, config.forwarded_header)
         self.rates = ClientRates(
             _rate(config.client_message_rate, config.client_message_burst),

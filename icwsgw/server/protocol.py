@@ -33,9 +33,12 @@ from icwsgw.server.heads import HeadRefused, cut_head, for_autobahn, read_head
 from icwsgw.server.held import NO_LOG, let_go
 from icwsgw.server.outbox import Outbox
 from icwsgw.server.reading import CROWD, RATE, RELAY, Reading
+from icwsgw.server.turnstile import Passing
 from icwsgw.visible import visible
 
 if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
     from icwsgw.clock import Timer
     from icwsgw.gateway.session import ClientSession
     from icwsgw.observe.tracing import ConnectionTrace
@@ -69,7 +72,7 @@ _REASONS = {
 
 
 @implementer(IHandshakeListener)
-class GatewayProtocol(Reading, WebSocketServerProtocol):  # type: ignore[misc]
+class GatewayProtocol(Reading, Passing, WebSocketServerProtocol):  # type: ignore[misc]
     """One client's connection. The factory makes a subclass with the protocol's options as class attributes.
 
     Its rates (:mod:`icwsgw.core.rate`) are counted down here, frame by frame and read by read; :meth:`_over` looks at
@@ -167,6 +170,7 @@ class GatewayProtocol(Reading, WebSocketServerProtocol):  # type: ignore[misc]
         factory = self.factory
         factory.wheel.forget(self)
         factory.connections.discard(self)
+        self._wait_no_more()
         self._admission.left()
         if self._trace is not None:
             self._trace.lost(self._admission.refusal)
@@ -193,6 +197,8 @@ class GatewayProtocol(Reading, WebSocketServerProtocol):  # type: ignore[misc]
 
     def processHandshake(self) -> None:
         """The HTTP request is coming in: bound it before it is read."""
+        if self._waits_at_turnstile():
+            return
         admission = self._admission
         if admission.proxied:
             admission.arrived(self.transport)
@@ -209,7 +215,7 @@ class GatewayProtocol(Reading, WebSocketServerProtocol):  # type: ignore[misc]
             self.data = for_autobahn(request, any_origin=not self.factory.origins) + cut.rest
             super().processHandshake()
 
-    def onConnect(self, request: ConnectionRequest) -> None:
+    def onConnect(self, request: ConnectionRequest) -> Deferred[None] | None:
         """The HTTP handshake is sound: admit the client or not."""
         admission, factory = self._admission, self.factory
         headers, self._headers = self._headers, _NO_HEADERS
@@ -219,6 +225,7 @@ class GatewayProtocol(Reading, WebSocketServerProtocol):  # type: ignore[misc]
         if refusal is not None:
             status, text = factory.answer(refusal)
             raise ConnectionDeny(status, text)
+        return self._pass_turnstile()
 
     def succeedHandshake(self, res: Any) -> None:
         """The client is admitted: the answer leaves together with the greeting that follows."""
@@ -273,6 +280,7 @@ class GatewayProtocol(Reading, WebSocketServerProtocol):  # type: ignore[misc]
     def _crowded_out(self) -> None:
         """Too many wait to open their session, most of them from here: go, to make room for others."""
         admission = self._admission
+        self._wait_no_more()
         status, text = self.factory.answer("pending")
         if self.state == self.STATE_CONNECTING and not self._in_tls:
             admission.refusal = "pending"
@@ -436,6 +444,8 @@ class GatewayProtocol(Reading, WebSocketServerProtocol):  # type: ignore[misc]
             self._in_tls = False
             self.transport.abortConnection()
             return None
+        if self._turn is not None:
+            return self._never_passes()
         if self.state == self.STATE_CONNECTING:
             self._admission.refusal = "header_timeout"
             self.failHandshake("the request's header did not come in time", 408)

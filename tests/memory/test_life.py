@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from icwsgw.core.closing import CloseCode
+from icwsgw.core.suspects import FORGED
 from icwsgw.devnet.faults import Fault
 from icwsgw.devnet.hosting import CdkSettings
 from icwsgw.ic import cbor
@@ -382,3 +383,18 @@ def test_a_forged_ws_open_never_leaves() -> None:
     assert len(world.transport.requests) == before
     assert world.metrics.open_signatures.values["wrong"] == 1
     assert not world.gateway.registry.pollers
+    group = forger.session.group
+    assert len(world.context.suspects) == 1
+    for _ in range(FORGED):
+        assert world.context.suspects.admits(group, world.clock.seconds()), "one alone slows nobody"
+    for _ in range(FORGED - 1):
+        forger = world.client()
+        forger.automatic = False
+        world.run(0.1)
+        payload = forger.open_payload(world.now_ns())
+        forger.send_payload(payload.replace(cbor.loads(payload)["envelope"]["sender_sig"], bytes(64)))
+    assert world.context.suspects.admits(group, world.clock.seconds())
+    assert not world.context.suspects.admits(group, world.clock.seconds())
+    # whose signatures hold is no suspect
+    world.open(FORGED + 1)
+    assert world.metrics.open_signatures.values["wrong"] == FORGED

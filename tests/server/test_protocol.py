@@ -19,6 +19,7 @@ from icwsgw.config import GatewayConfig
 from icwsgw.core.closing import CloseCode
 from icwsgw.core.messages import frame
 from icwsgw.core.session import State
+from icwsgw.core.suspects import Suspects
 from icwsgw.gateway.wheel import Wheel
 from icwsgw.observe.metrics import Metrics
 from icwsgw.observe.repeats import Repeats
@@ -72,7 +73,12 @@ class World:
         wheel.start()
         self.gateway = SimpleNamespace(
             context=SimpleNamespace(
-                clock=self.clock, config=config, metrics=self.metrics, repeats=Repeats(), tracing=None
+                clock=self.clock,
+                config=config,
+                metrics=self.metrics,
+                repeats=Repeats(),
+                tracing=None,
+                suspects=Suspects(),
             ),
             wheel=wheel,
             draining=False,
