@@ -53,7 +53,7 @@ def names_of(path: Path) -> set[str]:
 
 
 def test_each_row_on_security_names_its_tests_or_says_that_there_are_none() -> None:
-    text = (ROOT / "docs" / "security.md").read_text()
+    text = (ROOT / "docs" / "security.md").read_text().partition("\n## All of them at once\n")[0]
     rows = [row.split(" | ") for row in re.findall(r"^\| (.*) \|$", text, re.M)]
     assert len(rows) > 30
     for row in rows:

@@ -9,7 +9,7 @@
     IN_FLIGHT  ENDED        IDLE       tell the owner the outcome; next
     IN_FLIGHT  NOT_TAKEN    RETRYING   send it again after a pause that grows
     IN_FLIGHT  LOST         RETRYING   the same; the call may have been taken
-    IN_FLIGHT  TAKEN        REPOSTING  send it again after about a second, to learn its end
+    IN_FLIGHT  TAKEN        REPOSTING  send it again after a second or so, to learn its end
     IN_FLIGHT  DOUBTED      REPOSTING  the same: a repetition was refused, which says nothing of the first attempt
     IN_FLIGHT  REFUSED      IDLE       tell the owner that the call failed; next
     IN_FLIGHT  UNRESOLVED   IDLE       tell the owner that the end of the call is unknown; next
@@ -38,6 +38,8 @@ TRANSIENT_ATTEMPTS = 4
 REFUSED_REPETITIONS = 3
 #: Seconds between two postings of a call that the network has, before jitter of a quarter either way.
 REPOST_SECONDS = 1.0
+#: The longest, of a ws_open: they are as long as it has taken so far.
+LONGEST_REPOST_SECONDS = 10.0
 
 
 class CallState(IntEnum):
@@ -274,10 +276,11 @@ def may_have_kept_state(code: int, error_code: str | None) -> bool:
     return code == 4 or error_code == "IC0506"
 
 
-def repost_pause(jitter: Callable[[], float], retry_after: float | None = None) -> float:
+def repost_pause(jitter: Callable[[], float], retry_after: float | None = None, took: float = 0.0) -> float:
     """Seconds until a call that the network has is posted again.
 
     :param jitter: a random number in [0, 1)
     :param retry_after: what the server asked for, if it did
+    :param took: seconds since a call was first sent that is worth less the longer it takes; 0 for others
     """
-    return max(REPOST_SECONDS * (0.75 + jitter() / 2), retry_after or 0.0)
+    return max(min(max(took, REPOST_SECONDS), LONGEST_REPOST_SECONDS) * (0.75 + jitter() / 2), retry_after or 0.0)

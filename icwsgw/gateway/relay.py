@@ -375,7 +375,13 @@ class Relay:
             self._next()
             return
         reposts = event is CallEvent.TAKEN or event is CallEvent.DOUBTED
-        pause = (repost_pause if reposts else self._retry_pause)(context.jitter, retry_after)
+        if reposts:
+            # a session's first message tells it sooner; canisters that never answer would cost a call a second each
+            slow = envelope.method_name == "ws_open" and event is CallEvent.TAKEN
+            took = context.clock.seconds() - self._started if slow else 0.0
+            pause = repost_pause(context.jitter, retry_after, took)
+        else:
+            pause = retry_pause(call.attempts, context.jitter, retry_after)
         if retry_after:
             left = (envelope.ingress_expiry - context.network_ns() - MIN_LIFE_NS) / 1e9
             most = (envelope.ingress_expiry - context.earliest_network_ns() - MIN_LIFE_NS) / 1e9
@@ -400,9 +406,6 @@ class Relay:
         )
         self._request = None
         self._pause = context.clock.callLater(pause, self._pause_over)
-
-    def _retry_pause(self, jitter: Callable[[], float], retry_after: float | None) -> float:
-        return retry_pause(self._call.attempts, jitter, retry_after)
 
     def _end(self, event: CallEvent, error: IcwsError) -> None:
         """The call has come to nothing, or to nothing that is known."""

@@ -175,3 +175,9 @@ def test_only_an_explicit_reject_may_have_kept_the_number(code: int, error_code:
 def test_repostings_come_about_once_a_second_or_as_asked() -> None:
     assert [repost_pause(lambda: 0.0), repost_pause(lambda: 0.5), repost_pause(lambda: 1.0)] == [0.75, 1.0, 1.25]
     assert repost_pause(lambda: 0.0, 7.0) == 7.0
+
+
+def test_repostings_of_ws_open_come_as_far_apart_as_it_has_taken() -> None:
+    """The longer its end is to come, the less often it is asked for; it is known no later than after twice the time."""
+    assert [repost_pause(lambda: 0.5, took=took) for took in (0.0, 0.5, 4.0, 60.0)] == [1.0, 1.0, 4.0, 10.0]
+    assert repost_pause(lambda: 0.5, 30.0, took=4.0) == 30.0

@@ -259,6 +259,20 @@ def test_a_ws_open_that_the_network_has_is_not_given_up_when_its_client_leaves()
     assert clock.getDelayedCalls() == []
 
 
+def test_a_ws_open_whose_end_does_not_come_costs_few_calls() -> None:
+    """A stranger names a canister that never answers, and leaves: its ws_open is valid for minutes."""
+    relay, _, network, clock = make()
+    relay.open(envelope(0, "ws_open", ttl=240))
+    network.calls[0].answer(UNDER_WAY)
+    relay.finish(lambda: None)
+    for _ in range(2400):
+        clock.advance(0.1)
+        if not network.calls[-1].deferred.called:
+            network.calls[-1].answer(UNDER_WAY)
+    assert 20 <= len(network.calls) <= 40
+    assert set(bodies(network)) == {b"0"}
+
+
 def test_what_the_canister_answers_with_err_is_no_success() -> None:
     context, network, _ = make_context()
     owner = Owner()
