@@ -274,7 +274,7 @@ class Truth:
 
     def _refused(self, canister: Principal, method: str, key: Key, text: str) -> None:
         self.note(f"{canister.text[:5]} refused {method} of {_show(key)}: {text}")
-        if method == "ws_open":
+        if method == "ws_open" or (method == "ws_message" and self.world.plan.disordered):
             self.spoil(key, text)
         elif method == "ws_message" and key not in self.spoilt and key not in self.gone:
             opened = self.opened.get(key)

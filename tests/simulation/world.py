@@ -131,6 +131,11 @@ class Plan:
     v2_gone: bool
 
     @property
+    def disordered(self) -> bool:
+        """Whether a canister may get a client's calls in another order than they left: blocks order as they like."""
+        return self.relay_order == "accepted" and self.blocks.interval > 0
+
+    @property
     def slowest_call(self) -> float:
         """Seconds from the sending of a call until its certificate is here, at most, where nothing fails."""
         blocks = self.blocks
@@ -165,8 +170,7 @@ class Plan:
             signed_queries=random.random() < 0.1,
             canister_grace=random.choice((8.0, 15.0)),
             calls=random.choice((4, 20, 1000)),
-            # blocks order calls as they like: only waiting for execution keeps the order
-            blocks=random.choice(BLOCKS) if order == "executed" else Pace(),
+            blocks=random.choice(BLOCKS),
             v2_gone=random.random() < 0.2,
         )
 
