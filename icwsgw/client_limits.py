@@ -27,7 +27,8 @@ class ClientLimits:
         50_000,
         count(1),
         "max-connections",
-        "Connections in all.",
+        "Connections in all. For one beyond, the address with most of those to which no canister has spoken yet loses "
+        "its oldest, if it has more of them than the newcomer's.",
         "Half a gigabyte at 10 kB each.",
         group=CLIENTS,
         example="20000",

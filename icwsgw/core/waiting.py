@@ -3,6 +3,10 @@
 A bound that refuses who comes lets a few that stay silent keep all others out. So the room always takes the newcomer,
 and the largest group loses its oldest member: whoever fills the room pushes out its own, and of groups that are equal
 the one that has been so large for longest loses one.
+
+Where another bound is met than the room's, and members may leave for it as well, :meth:`WaitingRoom.outnumbers` says
+whether one does: only a group with more members than the newcomer's would have. Otherwise a crowd that has one member
+each would push out one another, and none of them would ever be done.
 """
 
 from __future__ import annotations
@@ -36,13 +40,18 @@ class WaitingRoom(Generic[T]):
     def __contains__(self, member: T) -> bool:
         return member in self._group_of
 
-    def enter(self, member: T, group: str) -> T | None:
+    def outnumbers(self, group: str) -> bool:
+        """Whether some group has more members than this one would have with a newcomer."""
+        return self._largest > len(self._groups.get(group, ())) + 1
+
+    def enter(self, member: T, group: str, full: bool = False) -> T | None:
         """Take a newcomer.
 
+        :param full: somebody has to leave in any case
         :return: who has to leave for it and has been removed, if any; it is not told
         """
         self._add(member, group)
-        if not self._most or len(self._group_of) <= self._most:
+        if not full and (not self._most or len(self._group_of) <= self._most):
             return None
         first = next(iter(self._by_size[self._largest]))
         oldest = next(iter(self._groups[first]))

@@ -43,7 +43,7 @@ class Admission:
         self.proxied = False
         self.host = self.peer = ""
         self._locate(transport.getPeer())
-        self.refusal = factory.limits.enter(factory.clock.seconds())
+        self.refusal = factory.limits.enter(factory.clock.seconds(), self.crowd)
         self._counted = self.pending = self.refusal is None
         if self._counted:
             self._look_at(transport)
@@ -118,7 +118,8 @@ class Admission:
         return address_group(self.host) or self.host
 
     def _wait(self) -> None:
-        oldest = self._factory.limits.waiting.enter(self, self.crowd)
+        limits = self._factory.limits
+        oldest = limits.waiting.enter(self, self.crowd, full=limits.overfull)
         if isinstance(oldest, Admission):
             oldest.crowd_out()
 
@@ -128,9 +129,14 @@ class Admission:
         self._factory.limits.waiting.leave(self)
 
     def crowd_out(self) -> None:
-        """Let it go, to make room for others: it has been taken out of the room already."""
+        """Let it go, to make room for others: it has been taken out of the room already.
+
+        Like one that is refused at once, it waits for its answer outside of the counts: one that takes its time to
+        leave would hold a place all the same.
+        """
         crowded_out = self._crowded_out
-        self._wait_no_more()
+        self._uncount()
+        self._factory.limits.refused += 1
         if crowded_out is not None:
             crowded_out()
 

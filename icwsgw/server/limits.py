@@ -6,7 +6,8 @@ handshake: it waits for that outside of these counts, and only so many may wait;
 a TLS handshake.
 
 Those without a session wait in a room (:mod:`icwsgw.core.waiting`) that takes newcomers also when it is full: the
-address with most in it loses its oldest, so that strangers of one address who stay silent keep nobody else out.
+address with most in it loses its oldest, so that strangers of one address who stay silent keep nobody else out. It
+loses one as well where all connections are taken, if it has more in the room than the newcomer's address.
 """
 
 from __future__ import annotations
@@ -48,10 +49,18 @@ class ConnectionLimits:
         self.refused = 0
         self.most_refused = most_refused
 
-    def enter(self, now: float) -> str | None:
-        """Count a new connection, unless it is one too many: then the reason, a label of the metric."""
+    @property
+    def overfull(self) -> bool:
+        """Whether a newcomer was counted for whom one of those in the waiting room has to go."""
+        return self.total > self._limits.max_connections
+
+    def enter(self, now: float, crowd: str) -> str | None:
+        """Count a new connection, unless it is one too many: then the reason, a label of the metric.
+
+        :param crowd: those it would wait among, as far as its address is known
+        """
         limits = self._limits
-        if self.total >= limits.max_connections:
+        if self.total >= limits.max_connections and not self.waiting.outnumbers(crowd):
             return "connections"
         if self._accepts is not None and not self._accepts.take(now):
             return "accept_rate"

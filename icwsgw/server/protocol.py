@@ -282,6 +282,11 @@ class GatewayProtocol(Reading, Passing, WebSocketServerProtocol):  # type: ignor
         admission = self._admission
         self._wait_no_more()
         status, text = self.factory.answer("pending")
+        if admission.hopeless:
+            admission.note("pending", text)
+            self._in_tls = False
+            self.transport.abortConnection()
+            return
         if self.state == self.STATE_CONNECTING and not self._in_tls:
             admission.refusal = "pending"
             self.failHandshake(text, status)

@@ -75,6 +75,7 @@ def start_stack(
     network: str | None = None,
     twistd: Sequence[str] = (),
     files: int | None = None,
+    umask: int = -1,
 ) -> Stack:
     """Start ``twistd -n icws`` on ports of its own and wait until it is ready.
 
@@ -83,6 +84,7 @@ def start_stack(
     :param network: the replica to use; None: the embedded one
     :param twistd: options of twistd itself
     :param files: how many it may have open, None for as many as the tests
+    :param umask: its umask, -1 for that of the tests
     """
     gateway, admin, replica = (free_port() for _ in range(3))
     if network is None:
@@ -100,6 +102,7 @@ def start_stack(
         ],
         cwd=directory,
         files=files,
+        umask=umask,
     )
     try:
         server.wait_until_ready(f"http://127.0.0.1:{admin}/health/ready")

@@ -85,6 +85,7 @@ class Server:
         environment: Mapping[str, str] | None = None,
         *,
         files: int | None = None,
+        umask: int = -1,
     ) -> None:
         # the hard limit of open files as well: the gateway raises the soft one
         limited = ["sh", "-c", f'ulimit -n {files} && exec "$@"', "sh"] if files is not None else []
@@ -103,6 +104,7 @@ class Server:
         self.process = subprocess.Popen(
             [*limited, str(twistd), "-n", "--pidfile=", *arguments],
             cwd=cwd,
+            umask=umask,
             env={**inherited, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

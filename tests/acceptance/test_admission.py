@@ -313,6 +313,21 @@ def test_connections_in_all_and_how_fast(stacks: Stacks) -> None:
     assert all(member.opened for member in members)
 
 
+@pytest.mark.parametrize("pending", [0, 30, 5_000])
+def test_silent_strangers_of_one_address_do_not_take_all_connections(stacks: Stacks, pending: int) -> None:
+    stack = stacks("--max-connections=30", f"--max-pending={pending}")
+    member = neighbour(stack)
+    place = ("127.0.0.1", port_of(stack))
+    strangers = [socket.create_connection(place, source_address=("127.0.0.2", 0)) for _ in range(100)]
+    others = [neighbour(stack) for _ in range(15)]
+    assert all(other.opened for other in others)
+    assert refused(stack, "pending") >= 15
+    member.say(b"DIDL\x00\x00")
+    member.until(lambda: member.received == [b"DIDL\x00\x00"])
+    for stranger in strangers:
+        stranger.close()
+
+
 def test_strangers_who_take_all_descriptors_leave_metrics_and_probes_alone(stacks: Stacks) -> None:
     stack = stacks(files=300)
     stack.server.wait_for_line("fewer clients are taken than --max-connections says.* clients=113 ")

@@ -205,3 +205,17 @@ def test_unix_socket(tmp_path: Path, stacks: Callable[..., Stack]) -> None:
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         client.settimeout(10)
         assert client.recv(1000).startswith(b"HTTP/1.1 ")
+
+
+def test_what_it_makes_is_its_users_alone_whatever_the_umask(tmp_path: Path) -> None:
+    """Traces have requests of clients in them, and the directory the gateway's key."""
+    stack = start_stack(tmp_path, "--log-file-level=trace", umask=0)
+    try:
+        data = tmp_path / "data"
+        made = {path: stat.S_IMODE(path.stat().st_mode) for path in [data, *data.rglob("*")]}
+        assert data / "traces" in made
+        assert any(path.parent.name == "traces" for path in made), "a trace file"
+        assert {mode for path, mode in made.items() if path.is_dir()} == {0o700}
+        assert all(not mode & 0o022 for mode in made.values()), "others change nothing"
+    finally:
+        stack.server.kill()

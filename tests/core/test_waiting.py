@@ -48,6 +48,16 @@ def test_a_member_of_which_more_is_known_changes_its_group() -> None:
     assert len(room) == 0
 
 
+def test_who_would_have_as_many_does_not_make_others_leave() -> None:
+    room: WaitingRoom[int] = WaitingRoom(0)
+    assert not room.outnumbers("a")
+    for member, group in enumerate("aab"):
+        room.enter(member, group)
+    assert [room.outnumbers(group) for group in "abc"] == [False, False, True]
+    assert room.enter(3, "c", full=True) == 0
+    assert [room.outnumbers(group) for group in "abcd"] == [False] * 4
+
+
 def test_without_a_bound_nobody_leaves() -> None:
     room: WaitingRoom[int] = WaitingRoom(0)
     assert {room.enter(number, "a") for number in range(1000)} == {None}

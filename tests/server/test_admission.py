@@ -253,11 +253,60 @@ def test_silent_strangers_of_one_address_keep_nobody_out() -> None:
     assert not any(transport.disconnecting or transport.aborted for transport in admitted)
     told = [transport for _, transport in silent if transport.value()]
     assert {status(transport) for transport in told} == {503}
-    assert len(told) == 1200 - 160
+    assert len(told) == REFUSED
     assert refusals(world) == {"pending": 1200 - 160}
+    # who was told keeps no place and is not waited for, and no more than that wait for their answer at a time
+    assert (world.factory.limits.total, world.factory.limits.refused) == (200, 1200 - 160)
+    assert [transport.aborted for _, transport in silent].count(True) == 1200 - 160 - REFUSED
     for protocol, _ in silent:
         lose(protocol)
-    assert len(world.factory.limits.waiting) == 40
+    limits = world.factory.limits
+    assert (limits.total, len(limits.waiting), limits.refused) == (40, 40, 0)
+
+
+@pytest.mark.parametrize("max_pending", [0, 50, 5_000])
+def test_silent_strangers_do_not_fill_the_total_either(max_pending: int) -> None:
+    """Whether --max-pending is no bound, the same as --max-connections, or more."""
+    world = World(max_connections=50, max_pending=max_pending)
+    members = [world.open()[0] for _ in range(10)]
+    for member in members:
+        member.deliver([frame(b"the canister's first message")])
+    silent = [world.connect("2001:db8::1") for _ in range(200)]
+    assert world.factory.limits.total == 50
+    admitted = [accept(world, tcp(f"192.0.2.{number}"))[1] for number in range(20)]
+    assert [status(transport) for transport in admitted] == [101] * 20
+    limits = world.factory.limits
+    assert (limits.total, len(limits.waiting)) == (50, 40)
+    # nobody whose canister has spoken went for them
+    assert not any(session.ended for session in world.sessions[:10])
+    for protocol, _ in silent:
+        lose(protocol)
+    assert (limits.total, len(limits.waiting), limits.refused) == (30, 20, 0)
+
+
+def test_where_all_connections_are_taken_a_crowd_does_not_push_out_one_another() -> None:
+    world = World(max_connections=5)
+    first = [accept(world, tcp(f"192.0.2.{number}"))[1] for number in range(5)]
+    late = [accept(world, tcp(f"198.51.100.{number}"))[1] for number in range(20)]
+    assert [status(transport) for transport in first] == [101] * 5
+    assert not any(session.ended for session in world.sessions)
+    assert [status(transport) for transport in late] == [503] * 20
+    assert refusals(world) == {"connections": 20}
+    # two of one address make room for one of another, which is then no worse off than anybody
+    world = World(max_connections=5)
+    for number in (1, 1, 2, 3, 4):
+        accept(world, tcp(f"192.0.2.{number}"))
+    assert [status(accept(world, tcp(f"198.51.100.{number}"))[1]) for number in range(3)] == [101, 503, 503]
+    assert [bool(session.ended) for session in world.sessions] == [True] + [False] * 5
+
+
+def test_who_is_crowded_out_and_stays_holds_no_place() -> None:
+    world = World(max_connections=20, max_pending=10)
+    for _ in range(100):
+        accept(world, tcp("192.0.2.1"))
+    # their closing handshakes are not done
+    assert (world.factory.limits.total, world.factory.limits.refused) == (10, 90)
+    assert status(accept(world, tcp("192.0.2.2"))[1]) == 101
 
 
 def test_who_is_crowded_out_in_a_tls_handshake_is_dropped() -> None:
