@@ -17,13 +17,22 @@ find_python() {
     fail "Python 3.10 to 3.13 is needed (Debian: apt-get install python3 python3-venv)"
 }
 
-# prepare_venv FOLDER PYTHON [EXTRA,...]: create the environment where it is missing, install where setup.cfg has
-# changed since. The project is installed in place, so that its sources are what runs. With LOWEST=yes its
-# dependencies are the lowest versions that setup.cfg allows.
+# Whether the lock files, which are for CPython on Linux, fit an interpreter.
+lock_fits() { # PYTHON
+    "$1" -c 'import sys; sys.exit((sys.platform, sys.implementation.name) != ("linux", "cpython"))'
+}
+
+# prepare_venv FOLDER PYTHON [EXTRA,... [LOCK]]: create the environment where it is missing, install where setup.cfg has
+# changed since. The project is installed in place, so that its sources are what runs. Its dependencies are the versions
+# of the file LOCK, with their hashes; without one the newest, or with LOWEST=yes the lowest, that setup.cfg allows.
 prepare_venv() {
-    local folder=$1 python=$2 extras=${3:+[$3]} stamp
+    local folder=$1 python=$2 extras=${3:+[$3]} lock=${4:-} stamp how file stale=no
     stamp="$folder/.installed${3:+-${3//,/-}}"
-    if [ "$stamp" -nt setup.cfg ] && [ "$stamp" -nt pyproject.toml ] && [ "$stamp" -nt setup.py ]; then
+    how="lock=$lock lowest=${LOWEST:-no}"
+    for file in setup.cfg pyproject.toml setup.py $lock; do
+        [ "$stamp" -nt "$file" ] || stale=yes
+    done
+    if [ $stale = no ] && [ "$(cat "$stamp")" = "$how" ]; then
         return
     fi
     if ! [ -x "$folder/bin/python" ]; then
@@ -31,13 +40,20 @@ prepare_venv() {
         "$python" -m venv "$folder" || fail "$python cannot make virtual environments (Debian: apt-get install python3-venv)"
     fi
     echo "installing into $folder"
-    local constraints=()
-    if [ "${LOWEST:-no}" = yes ]; then
-        "$folder/bin/python" scripts/lowest.py >"$folder/lowest.txt"
-        constraints=(--constraint "$folder/lowest.txt")
+    local pip=("$folder/bin/python" -m pip --quiet --disable-pip-version-check) constraints=()
+    if [ -n "$lock" ]; then
+        "${pip[@]}" install --require-hashes --requirement "$lock" ||
+            fail "$lock cannot be installed here. LOCKED=no takes the newest versions that setup.cfg allows."
+        "${pip[@]}" install --no-deps --no-build-isolation --editable .
+        "${pip[@]}" check || fail "$lock has not all that setup.cfg asks for: run scripts/lock.sh"
+    else
+        if [ "${LOWEST:-no}" = yes ]; then
+            "$folder/bin/python" scripts/lowest.py >"$folder/lowest.txt"
+            constraints=(--constraint "$folder/lowest.txt")
+        fi
+        "${pip[@]}" install "${constraints[@]}" --editable ".$extras"
     fi
-    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "${constraints[@]}" --editable ".$extras"
     # An editable install leaves out twisted.plugins, which other packages share; twistd looks along the path.
     pwd >"$("$folder/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/icwsgw-checkout.pth"
-    touch "$stamp"
+    echo "$how" >"$stamp"
 }

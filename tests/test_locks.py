@@ -48,6 +48,17 @@ def test_an_alpha_has_an_upper_bound() -> None:
     assert "0.4" not in pyblst.specifier
 
 
+def test_ci_builds_the_package_with_what_is_locked() -> None:
+    """Its environment is made with --no-build-isolation: pip would fetch another setuptools, without a hash."""
+    text = (ROOT / "requirements" / "ci.txt").read_text()
+    markers = [marker for package, _, marker, _ in _PINNED.findall(text) if package == "setuptools"]
+    assert len(markers) == 1
+    assert "python" not in markers[0].replace("platform_python_implementation", ""), "for every version of Python"
+    script = (ROOT / "scripts" / "environment.sh").read_text()
+    assert "--require-hashes" in script
+    assert "--no-build-isolation" in script
+
+
 def test_the_image_is_made_of_them() -> None:
     text = (ROOT / "Dockerfile").read_text()
     assert text.count("--require-hashes -r requirements/") == 2
