@@ -147,3 +147,86 @@ def test_the_gateway_knows_clients_by_the_proxy_header(
         haproxy.stop()
         for gateway in gateways:
             gateway.server.kill()
+
+
+CHECKED = """
+global
+    log stdout format raw daemon notice
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+frontend observe
+    mode http
+    bind 127.0.0.1:{observe}
+    stats enable
+    stats uri /stats
+listen gateways
+    bind 127.0.0.1:{port}
+    bind [::1]:{port} v6only
+    {check}
+    server icws 127.0.0.1:{gateway} check inter 50ms check-send-proxy {sends}
+"""
+
+TCP_CHECK = ""
+HTTP_CHECK = (
+    "option httpchk\n    http-check send meth GET uri / ver HTTP/1.1 hdr Host icws\n    http-check expect status 426"
+)
+
+
+@pytest.mark.parametrize(
+    ("sends", "check"),
+    [
+        # checks of these say PROXY UNKNOWN and LOCAL: there is no client
+        ("send-proxy", TCP_CHECK),
+        ("send-proxy", HTTP_CHECK),
+        ("send-proxy-v2", TCP_CHECK),
+        ("send-proxy-v2", HTTP_CHECK),
+        # with fields behind the addresses
+        ("send-proxy-v2 proxy-v2-options crc32c,ssl,authority,unique-id", HTTP_CHECK),
+    ],
+)
+def test_both_versions_of_the_proxy_header_and_checks_without_a_client(
+    tmp_path: Path, devnet: Devnet, sends: str, check: str
+) -> None:
+    gateway = Gateway(tmp_path / "gateway", devnet.network, "haproxy:{}", "--max-connections-per-ip=1")
+    port, observe = free_port(), free_port()
+    config = tmp_path / "haproxy.cfg"
+    config.write_text(CHECKED.format(port=port, observe=observe, gateway=gateway.port, check=check, sends=sends))
+    haproxy = None
+    try:
+        gateway.wait()
+        haproxy = Program([tool("haproxy", "haproxy"), "-db", "-f", str(config)], tmp_path / "haproxy.log")
+
+        def checks() -> tuple[str, str]:
+            try:
+                _, body = http_get(f"http://127.0.0.1:{observe}/stats;csv")
+            except OSError:
+                return "", ""
+            rows = [line.split(",") for line in body.decode().splitlines()]
+            row = next(row for row in rows if row[:2] == ["gateways", "icws"])
+            return row[rows[0].index("status")], row[rows[0].index("check_status")].removeprefix("* ")
+
+        # of the last check that was done; an asterisk says that the next one is under way
+        haproxy.until(lambda: checks()[1] in ("L4OK", "L7OK"))
+        assert checks() == ("UP", "L7OK" if check else "L4OK")
+        kept = []
+
+        def status(host: str, source: str) -> int:
+            client = RawClient(port, host, source=source)
+            kept.append(client)
+            return client.shake().status
+
+        # one connection for each address: the header's, not the proxy's
+        assert [status("127.0.0.1", f"127.0.0.{n}") for n in (5, 6, 5, 7)] == [101, 101, 429, 101]
+        assert [status("::1", "::1") for _ in range(2)] == [101, 429]
+        assert checks()[0] == "UP"
+        assert gateway.metric('icws_refused_connections_total{reason="proxy_header"}') == 0
+        assert gateway.metric('icws_refused_connections_total{reason="connections_per_ip"}') == 2
+        for client in kept:
+            client.close()
+    finally:
+        if haproxy is not None:
+            haproxy.stop()
+        gateway.server.kill()

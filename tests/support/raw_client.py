@@ -18,11 +18,15 @@ DEADLINE = 60.0
 class RawClient:
     """One connection.
 
+    :param source: the address it comes from, None for any
     :ivar status: of the answer to the handshake, 0 before
     """
 
-    def __init__(self, port: int, host: str = "127.0.0.1", *, tls: ssl.SSLContext | None = None) -> None:
-        plain = socket.create_connection((host, port), timeout=DEADLINE)
+    def __init__(
+        self, port: int, host: str = "127.0.0.1", *, tls: ssl.SSLContext | None = None, source: str | None = None
+    ) -> None:
+        origin = None if source is None else (source, 0)
+        plain = socket.create_connection((host, port), timeout=DEADLINE, source_address=origin)
         self.socket: Any = plain if tls is None else tls.wrap_socket(plain, server_hostname="localhost")
         self.status = 0
         self.head = b""
