@@ -51,6 +51,7 @@ class _Farewell:
 
     __slots__ = (
         "_owner",
+        "answered",
         "attempt",
         "call",
         "canister",
@@ -62,7 +63,6 @@ class _Farewell:
         "sent",
         "session",
         "since",
-        "unknown",
     )
 
     def __init__(
@@ -74,7 +74,7 @@ class _Farewell:
         since: float,
         done: Callable[[], None],
         session: str,
-        unknown: Callable[[], None] | None,
+        answered: Callable[[bool], None] | None,
     ) -> None:
         self._owner = owner
         self.session = session
@@ -85,7 +85,7 @@ class _Farewell:
         self.since = since
         self.sent = 0.0
         self.done = done
-        self.unknown = unknown
+        self.answered = answered
         self.attempt = 0
         self.call: Deferred[CallOutcome] | None = None
         self.retry: Timer | None = None
@@ -121,19 +121,19 @@ class Farewells:
         key: tuple[bytes, int],
         done: Callable[[], None],
         session: str = "",
-        unknown: Callable[[], None] | None = None,
+        answered: Callable[[bool], None] | None = None,
     ) -> None:
         """Tell ``canister`` that the client ``key`` has left; ``done`` is called once, however it ends.
 
         :param session: the client's, for logs
-        :param unknown: called, before ``done``, when the canister says that it did not know the client any more; not
-            where an earlier attempt may have been what removed it
+        :param answered: told, before ``done``, whether the canister still knew the client; nothing is told where an
+            earlier attempt may have been what removed it
         """
         context = self._context
         now = context.clock.seconds()
         if len(self._all) >= context.config.max_connections:
             self._give_up(next(iter(self._all)))
-        farewell = _Farewell(self, canister, identity_index, key, now, done, session, unknown)
+        farewell = _Farewell(self, canister, identity_index, key, now, done, session, answered)
         self._all[farewell] = None
         if self._abandoned:
             self._end(farewell, "abandoned")
@@ -234,13 +234,15 @@ class Farewells:
                     )
             elif outcome.reply is not None:
                 decode_unit_result(outcome.reply)
+                if farewell.answered is not None:
+                    farewell.answered(True)
         except CanisterRefused as error:
             # it has removed the client already, by itself or with its newer connection
             _log.debug(
                 "ws_close was not needed", error=error, canister=farewell.canister.text, session=farewell.session
             )
-            if farewell.attempt == 1 and farewell.unknown is not None:
-                farewell.unknown()
+            if farewell.attempt == 1 and farewell.answered is not None:
+                farewell.answered(False)
         except FormatError:
             result = "format"
         self._end(farewell, result)

@@ -128,9 +128,23 @@ class Rivals:
                 other.end(*REPLACED)
         self._announce(*key, session.opened_at_ns)
 
-    def unknown(self, session: ClientSession) -> None:
-        """The canister did not know a connection that has left: it may be another one that lives."""
-        self.forget(session)
+    def others(self, session: ClientSession) -> list[ClientSession]:
+        """The living connections of a session's principal, under other identities."""
+        found = self._senders(_key(session))
+        return [other for other in found if other.identity_index != session.identity_index]
+
+    def answered(self, session: ClientSession, known: bool, older: list[ClientSession]) -> None:
+        """The canister has answered the ws_close of a connection.
+
+        :param known: whether it knew the connection until then; if not, it may be another one that lives
+        :param older: those that had been accepted when the ws_close was sent
+        """
+        if not known:
+            self.forget(session)
+        elif not session.messages_down:
+            # it left before anybody had heard of its opening, by which the canister has dropped these
+            for other in older:
+                other.end(*REPLACED)
 
     def gone(self, session: ClientSession) -> None:
         """The canister has forgotten a connection that has left; if that is the one it knew, the others are deaf."""

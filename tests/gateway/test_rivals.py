@@ -117,7 +117,7 @@ def test_when_the_known_one_leaves_the_others_are_told_here_and_elsewhere() -> N
 def test_when_the_dropped_one_leaves_the_other_stays() -> None:
     world = Rivals(70, 70)
     left = world.pairs[0][1]
-    world.gateway.rivals.unknown(left)
+    world.gateway.rivals.answered(left, False, [])
     world.gateway.rivals.gone(left)
     assert world.living == [0, 1]
 

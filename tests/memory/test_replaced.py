@@ -255,3 +255,18 @@ def test_a_third_connection_replaces_two_of_which_nothing_was_decided(slow: int)
     world.run(3)
     assert [known.close_code, dropped.close_code] == [CloseCode.REPLACED] * 2
     alone(world, third)
+
+
+@pytest.mark.parametrize("order", ["accepted", "executed"])
+def test_a_place_taken_by_a_client_that_left_and_whose_ws_open_nobody_knew_the_end_of_is_noticed(order: str) -> None:
+    world = World(identities=2, clients_per_identity=1, relay_order=order)
+    first = world.client(ECHO_ID, SAME)
+    world.until(lambda: first.opened, 5)
+    # executed, and the answer is lost
+    world.replica.faults.add(Fault(kind="reset", after=True, on="call", method="ws_open", count=1))
+    second = world.client(ECHO_ID, SAME)
+    world.until(lambda: bool(world.replica.stats["ws_open"] == 2), 1)
+    second.leave()
+    world.run(10)
+    assert first.close_code == CloseCode.REPLACED
+    world.quiet()
