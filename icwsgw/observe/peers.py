@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final
+
+#: Addresses whose groups are remembered: each connection asks several times, and many have an address in common.
+REMEMBERED: Final = 1024
 
 
 def bracketed(host: str) -> str:
@@ -21,6 +26,7 @@ def parse_ip(text: str) -> IPv4Address | IPv6Address | None:
     return address
 
 
+@lru_cache(REMEMBERED)
 def address_group(host: str) -> str | None:
     """The unit that a limit by address counts: an IPv4 address, or the /64 of an IPv6 one, which is one subscriber.
 

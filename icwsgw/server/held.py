@@ -113,6 +113,9 @@ class _NoLog:
     def _nothing(*args: Any, **kwargs: Any) -> None:
         pass
 
+    # what it calls often is found without __getattr__
+    trace = debug = info = warn = error = _nothing
+
 
 NO_LOG = _NoLog()
 
