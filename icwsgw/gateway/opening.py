@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from icwsgw.core.closing import CloseCode
 from icwsgw.errors import FormatError, SignatureInvalid
 from icwsgw.ic.principal import ANONYMOUS
-from icwsgw.ic.proof import Proof, prove_call
+from icwsgw.ic.proof import Proven, prove_call
 from icwsgw.ic.ws import OpenArgs, decode_open_args, is_open_of_version_0_1
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def open_args(envelope: ClientEnvelope, gateway_principal: bytes) -> OpenArgs:
     return args
 
 
-def prove(envelope: ClientEnvelope, context: Context, group: str) -> Proof:
+def prove(envelope: ClientEnvelope, context: Context, group: str) -> Proven:
     """Look at the signature of a ws_open, so that one that no replica would take costs the network nothing.
 
     See decision 0035.
@@ -57,10 +57,10 @@ def prove(envelope: ClientEnvelope, context: Context, group: str) -> Proof:
     """
     signatures = context.metrics.open_signatures
     try:
-        proof = prove_call(envelope.body, context.earliest_network_ns())
+        proven = prove_call(envelope.body, context.earliest_network_ns())
     except SignatureInvalid as error:
         signatures.inc("wrong")
         context.suspects.forged(group, context.clock.seconds())
         raise Refusal(CloseCode.OPEN_REFUSED, f"ws_open refused: {error}") from None
-    signatures.inc(proof.value)
-    return proof
+    signatures.inc(proven.proof.value)
+    return proven

@@ -24,10 +24,8 @@ from icwsgw.gateway.relay import Relay, RelayOwner
 from icwsgw.gateway.rivals import REPLACED
 from icwsgw.gateway.stream import Stream, StreamOwner
 from icwsgw.gateway.traced import TracedRelay
-from icwsgw.ic import cbor
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.proof import Proof
-from icwsgw.ic.request_id import request_id
 from icwsgw.ic.ws import decode_unit_result
 from icwsgw.observe.logs import get_logger
 from icwsgw.observe.peers import peer_group
@@ -334,18 +332,19 @@ class ClientSession(RelayOwner, StreamOwner):
         args = open_args(envelope, self.context.identities[self.identity_index].principal.raw)
         key = (envelope.sender, args.client_nonce)
         canister = Principal(envelope.canister_id)
-        code = self._gateway.admit(canister, key, self.identity_index, self.group)
+        group = self.group
+        code = self._gateway.admit(canister, key, self.identity_index, group)
         if code is not None:
             raise Refusal(*code)
-        proof = prove(envelope, self.context, self.group)
+        proven = prove(envelope, self.context, group)
         now = self.context.clock.seconds()
-        if self._gateway.replays.repeated(request_id(cbor.loads(envelope.body)["content"]), now):
+        if self._gateway.replays.repeated(proven.request, now):
             # the network would tell of the first one's success, and it would cost another session its place
             raise Refusal(CloseCode.OPEN_REFUSED, "ws_open refused: this very call was relayed before, sign a new one")
         self.client_key = key
         self.deadline = now + self.context.config.open_timeout
         newcomer = self._gateway.registry.is_newcomer(canister)
-        opening = self.context.departures.opening(canister.raw, self.group, newcomer, proof is Proof.HOLDS)
+        opening = self.context.departures.opening(canister.raw, group, newcomer, proven.proof is Proof.HOLDS)
         if self.trace is None:
             self.relay = Relay(self.context, canister, self, opening)
         else:

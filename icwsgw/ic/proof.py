@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Any, Final
+from hashlib import sha256
+from typing import Any, Final, NamedTuple
 
 from icwsgw.errors import FormatError, SignatureInvalid
 from icwsgw.ic import cbor
@@ -38,7 +39,18 @@ class Proof(Enum):
     UNKNOWN = "unknown"
 
 
-def prove_call(body: bytes, now_ns: int) -> Proof:
+class Proven(NamedTuple):
+    """A call that no gateway may refuse for its signatures.
+
+    :ivar proof: what is known of them
+    :ivar request: 32 bytes by which the call is known: its request id; where its content has no hash, another one
+    """
+
+    proof: Proof
+    request: bytes
+
+
+def prove_call(body: bytes, now_ns: int) -> Proven:
     """Check the signatures of a call's envelope as far as they can be checked without the network.
 
     The request's own signature comes first, so that a made-up one costs one verification however long its chain is.
@@ -70,22 +82,21 @@ def prove_call(body: bytes, now_ns: int) -> Proof:
     if len(set(keys)) < len(keys):
         raise SignatureInvalid("a cycle in the delegations")
     try:
-        # a replica hashes what it knows; whoever adds to that may have signed either
-        known = readable and content.keys() <= _CONTENT and all(link.keys() <= _DELEGATION for link, _ in links)
-        return _verify(keys, links, content, signature) if known else Proof.UNKNOWN
+        request = request_id(content)
     except FormatError:
-        return Proof.UNKNOWN
+        return Proven(Proof.UNKNOWN, sha256(body).digest())
+    # a replica hashes what it knows; whoever adds to that may have signed either
+    known = readable and content.keys() <= _CONTENT and all(link.keys() <= _DELEGATION for link, _ in links)
+    try:
+        return Proven(_verify(keys, links, request, signature) if known else Proof.UNKNOWN, request)
+    except FormatError:
+        return Proven(Proof.UNKNOWN, request)
 
 
-def _verify(
-    keys: Sequence[bytes],
-    links: Sequence[tuple[Mapping[str, Any], bytes]],
-    content: Mapping[str, Any],
-    signature: bytes,
-) -> Proof:
+def _verify(keys: Sequence[bytes], links: Sequence[_Link], request: bytes, signature: bytes) -> Proof:
     proof = Proof.HOLDS
     if is_verifiable(keys[-1]):
-        verify_signature(keys[-1], IC_REQUEST_SEPARATOR + request_id(content), signature)
+        verify_signature(keys[-1], IC_REQUEST_SEPARATOR + request, signature)
     else:
         proof = Proof.UNKNOWN
     for key, (delegation, link_signature) in zip(keys, links, strict=False):

@@ -121,6 +121,26 @@ def test_an_executed_ws_open_wakes_the_poller_and_the_first_message_opens() -> N
     assert world.methods() == ["ws_open", "ws_message"]
 
 
+@pytest.mark.parametrize("value", [b"\xf5", b"\xa1\x01\x02"], ids=["without a hash", "not readable"])
+def test_a_ws_open_with_a_field_that_is_not_known_is_relayed_once(value: bytes) -> None:
+    """What it holds is for the replica to judge; a repetition is refused all the same."""
+    world = World()
+    payload = world.sdk.open_payload(world.now_ns())
+    head = b"\x67content"
+    at = payload.index(head) + len(head)
+    assert payload[at] == 0xA7, "a map of seven fields"
+    payload = payload[:at] + b"\xa8\x69something" + value + payload[at + 1 :]
+    world.receive(payload)
+    assert len(world.network.calls) == 1
+    world.session.left(1001)
+    other = Connection()
+    world.gateway.connect(other).received(payload, True)
+    assert len(world.network.calls) == 1
+    ((code, reason),) = other.closed
+    assert code == CloseCode.OPEN_REFUSED
+    assert "relayed before" in reason
+
+
 def test_a_refused_ws_open_is_told_in_words_and_nobody_else_is() -> None:
     for outcome, words in [
         (rejected(4, "not you"), "ws_open refused: reject 4: not you"),

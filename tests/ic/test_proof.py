@@ -44,7 +44,7 @@ def envelope(
 
 
 def prove(fields: dict[str, Any], now_ns: int = NOW) -> Proof:
-    return prove_call(cbor.dumps_tagged(fields), now_ns)
+    return prove_call(cbor.dumps_tagged(fields), now_ns).proof
 
 
 def no_proof(bits: bytes) -> bytes:
@@ -54,7 +54,7 @@ def no_proof(bits: bytes) -> bytes:
 @pytest.mark.parametrize("vector", CALLS, ids=lambda vector: vector["name"])
 def test_calls_of_javascript_agents_hold_and_damaged_ones_do_not(vector: dict[str, str]) -> None:
     now, body = int(VECTORS["now_ns"]), bytes.fromhex(vector["body"])
-    assert prove_call(body, now) is Proof.HOLDS
+    assert prove_call(body, now).proof is Proof.HOLDS
     signature = cbor.loads(body)["sender_sig"]
     with pytest.raises(SignatureInvalid):
         prove_call(body.replace(signature, signature[:-1] + bytes([signature[-1] ^ 1])), now)
@@ -65,7 +65,7 @@ def test_calls_of_icp_py_core_hold(kind: str) -> None:
     identity = Identity(privkey="5a" * 32, type=kind)
     content = call_content(Principal(identity.sender().bytes), CANISTER, "ws_open", b"DIDL\x00\x00", EXPIRY, b"nonce")
     _, body = sign_with_icp_py_core(content, identity)
-    assert prove_call(bytes(body), NOW) is Proof.HOLDS
+    assert prove_call(bytes(body), NOW).proof is Proof.HOLDS
 
 
 @pytest.mark.parametrize("kind", SIGNERS)
@@ -146,7 +146,9 @@ def test_fields_that_are_not_known_are_for_the_replica_to_judge() -> None:
     chain = [delegate(ALICE, BOB.public_key_der, something_new=1)]
     assert prove(envelope(sign=no_proof, chain=chain)) is Proof.UNKNOWN
     body = cbor.dumps_tagged(envelope(sign=no_proof, sender_info=15))
-    assert prove_call(body.replace(b"\x6bsender_info\x0f", b"\x6bsender_info\xf5"), NOW) is Proof.UNKNOWN, "no hash"
+    assert prove_call(body.replace(b"\x6bsender_info\x0f", b"\x6bsender_info\xf5"), NOW).proof is Proof.UNKNOWN, (
+        "no hash"
+    )
 
 
 @settings(max_examples=300)
@@ -160,4 +162,4 @@ def test_it_never_refuses_what_the_devnets_replica_takes(data: st.DataObject) ->
     except (FormatError, SignatureInvalid):
         return
     if verified.content["request_type"] == "call" and not verified.sender.is_anonymous:
-        assert prove_call(bytes(body), NOW) in (Proof.HOLDS, Proof.UNKNOWN)
+        assert prove_call(bytes(body), NOW).proof in (Proof.HOLDS, Proof.UNKNOWN)
