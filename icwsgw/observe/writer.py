@@ -26,6 +26,9 @@ MOST_WAITING: Final = 1 << 20
 OVERHEAD: Final = 64
 #: Seconds that the end of the process waits for lines to be written.
 LAST_WORDS: Final = 1.0
+#: Seconds that the thread rests after it has written all lines. Those that come meanwhile wake nobody: a wake-up for
+#: each costs more than the line itself, since two threads then want the interpreter.
+REST: Final = 0.02
 
 
 class Line(NamedTuple):
@@ -57,7 +60,10 @@ class Writer:
         _writers.add(self)
 
     def _begin(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
+        lock = threading.Lock()
+        self._changed = threading.Condition(lock)
+        # on which the thread waits while it rests
+        self._hurried = threading.Condition(lock)
         self._lines: deque[Line] = deque()
         self._waiting = 0
         self._untold = 0
@@ -77,6 +83,8 @@ class Writer:
             self._add(line)
             if self._thread is not None:
                 self._changed.notify_all()
+                if 2 * self._waiting > self._most:
+                    self._hurried.notify_all()
                 return
             thread = threading.Thread(target=self._run, name="log writer", daemon=True)
             try:
@@ -99,6 +107,7 @@ class Writer:
                 left = deadline - time.monotonic()
                 if left <= 0 or self._thread is None:
                     return False
+                self._hurried.notify_all()
                 self._changed.wait(left)
             return True
 
@@ -113,9 +122,12 @@ class Writer:
     def _run(self) -> None:
         # signals are the main thread's, which may be waiting for one
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        changed = self._changed
+        changed, hurried = self._changed, self._hurried
         while True:
             with changed:
+                if not self._lines and not self._untold:
+                    changed.notify_all()
+                    hurried.wait(REST)
                 while not self._lines:
                     if self._untold:
                         self._tell()

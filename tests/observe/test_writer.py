@@ -104,6 +104,26 @@ def test_a_line_that_cannot_be_written_is_counted_and_the_next_one_tried(sink: S
     assert (sink.lines, writer.failed) == (["two"], 1)
 
 
+def test_a_line_that_comes_while_the_thread_rests_wakes_it_only_in_a_hurry(
+    sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "REST", 1e6)
+    sink.open.set()
+    mine = Writer(sink, notice, most=4 * (1 + OVERHEAD))
+    mine.put(line("0"))
+    assert mine.flush(PATIENCE), "it rests now"
+    mine.put(line("1"))
+    mine.put(line("2"))
+    assert sink.lines == ["0"]
+    sink.entered.clear()
+    mine.put(line("3"))
+    assert sink.entered.wait(PATIENCE), "the buffer is more than half full"
+    assert mine.flush(PATIENCE)
+    mine.put(line("4"))
+    assert mine.flush(PATIENCE), "who waits for all lines does not wait for the end of a rest"
+    assert sink.lines == ["0", "1", "2", "3", "4"]
+
+
 def test_without_a_thread_to_be_had_lines_are_written_in_place(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
     def start(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
