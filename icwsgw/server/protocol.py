@@ -95,7 +95,7 @@ class GatewayProtocol(Reading, Passing, WebSocketServerProtocol):  # type: ignor
     # the answer to the handshake, from when it is made until it leaves with the greeting
     _answering = False
     _answer = b""
-    # of the request, from when it is read until the client is admitted
+    # of the request, where they decide, from when it is read until the client is admitted
     _headers = _NO_HEADERS
     _heard = False
     _pinged = False
@@ -211,7 +211,8 @@ class GatewayProtocol(Reading, Passing, WebSocketServerProtocol):  # type: ignor
             self.failHandshake(str(refused), refused.status)
             return
         if cut is not None and request is not None:
-            self._headers = request.joined()
+            if self.factory.origins or self.factory.proxies:
+                self._headers = request.joined()
             self.data = for_autobahn(request, any_origin=not self.factory.origins) + cut.rest
             super().processHandshake()
 
