@@ -38,6 +38,8 @@ _log = get_logger("server")
 #: would let 300 MB out of a message of 300 kB, so nothing is compressed with it.
 BOUNDS_INFLATION = tuple(int(part) for part in autobahn_version.split(".")[:2]) >= (26, 10)
 
+#: Seconds for which outboxes hold bytes at most while answers of canisters wait for their round.
+HOLD_SECONDS = 0.02
 #: How often outboxes that hold bytes are measured against their bounds.
 BACKLOG_PERIOD = 0.5
 
@@ -84,6 +86,8 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self.connections: set[GatewayProtocol] = set()
         self.backlog: set[Outbox] = set()
         self._held: list[Outbox] = []
+        self._held_until = 0.0
+        self._answers = context.answers
         self.tracing = context.tracing
         self.traffic = TrafficStats()
         self.limits = ConnectionLimits(config, self.clock.seconds(), most_refused)
@@ -166,13 +170,18 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         return self.clock.seconds()
 
     def hold(self, outbox: Outbox) -> None:
-        """Have an outbox send what it holds at the end of this turn of the reactor."""
+        """Have an outbox send what it holds at the end of this turn of the reactor, or of the rounds that follow it."""
         if not self._held:
+            self._held_until = self.clock.seconds() + HOLD_SECONDS
             # timers that are due run before the reactor waits for sockets again
             self.clock.callLater(0, self._release)
         self._held.append(outbox)
 
     def _release(self) -> None:
+        if self._answers.waiting and self.clock.seconds() < self._held_until:
+            # the next round brings more for the same clients: a system call for each message costs as much as the rest
+            self.clock.callLater(0, self._release)
+            return
         held, self._held = self._held, []
         for outbox in held:
             try:

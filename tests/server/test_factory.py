@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from math import inf
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from icwsgw.config import GatewayConfig
 from icwsgw.observe.labels import PUSHBACKS, REFUSALS
 from icwsgw.server import factory as factory_module
-from icwsgw.server.factory import FIRST_MESSAGE_BYTES
+from icwsgw.server.factory import FIRST_MESSAGE_BYTES, HOLD_SECONDS
 from tests.server.test_protocol import World, lose
 from tests.support.ws_wire import handshake
 
@@ -127,3 +128,64 @@ def test_a_fault_with_one_client_costs_the_others_nothing() -> None:
     ended: list[int] = []
     world.clock.advance(0.5)
     assert ended == [1]
+
+
+class Held:
+    """An outbox, as far as the factory knows it."""
+
+    def __init__(self) -> None:
+        self.released = 0
+
+    def release(self) -> None:
+        self.released += 1
+
+
+class Turns:
+    """A clock whose timers fire once in a turn, as a reactor's do that are due at once."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.timers: list[Any] = []
+
+    def seconds(self) -> float:
+        return self.now
+
+    def callLater(self, delay: float, call: Any) -> None:
+        assert delay == 0
+        self.timers.append(call)
+
+    def turn(self, seconds: float = 0.0) -> None:
+        self.now += seconds
+        timers, self.timers = self.timers, []
+        for call in timers:
+            call()
+
+
+@pytest.mark.parametrize("rounds", [1, 5, 1000])
+def test_what_is_held_leaves_after_the_rounds_that_may_add_to_it(rounds: int) -> None:
+    """With the last answer that waits, and not later than a few rounds take."""
+    factory = World().factory
+    clock: Any = Turns()
+    answers: Any = SimpleNamespace(waiting=rounds)
+    factory.clock, factory._answers = clock, answers
+    outbox: Any = Held()
+    factory.hold(outbox)
+    turns = 0
+    while not outbox.released:
+        clock.turn(0.001)
+        turns += 1
+        answers.waiting = max(0, answers.waiting - 1)
+    assert turns == min(rounds + 1, 20)
+    assert clock.seconds() <= HOLD_SECONDS + 0.001
+    assert outbox.released == 1
+    assert clock.timers == []
+
+
+def test_what_is_held_leaves_in_the_same_turn_where_no_answer_waits() -> None:
+    factory = World().factory
+    clock: Any = Turns()
+    factory.clock = clock
+    outbox: Any = Held()
+    factory.hold(outbox)
+    clock.turn()
+    assert outbox.released == 1

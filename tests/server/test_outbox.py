@@ -173,6 +173,20 @@ def test_what_a_deep_queue_brings_in_a_turn_leaves_together_and_in_order() -> No
     assert (backlog.held, outbox.size) == ([], 0)
 
 
+def test_no_more_is_held_than_is_handed_over_at_a_time() -> None:
+    outbox, transport, backlog = make(room=10 * PIECE)
+    half = PIECE // 2
+    for letter in (b"a", b"b", b"c", b"d", b"e"):
+        outbox.send(letter * half, more=True)
+    assert [(data[:1], len(data)) for data in transport.written] == [(b"a", PIECE), (b"c", PIECE)]
+    outbox.send(b"f" * (half + 1))
+    backlog.end_of_turn()
+    assert (
+        b"".join(transport.written) == b"".join(letter * half for letter in (b"a", b"b", b"c", b"d", b"e", b"f")) + b"f"
+    )
+    assert (backlog.held, outbox.size) == ([], 0)
+
+
 @pytest.mark.parametrize("ending", [Outbox.clear, Outbox.flush, Outbox.stopProducing])
 def test_an_outbox_that_ends_while_it_holds_bytes(ending: Callable[[Outbox], None]) -> None:
     outbox, transport, backlog = make()

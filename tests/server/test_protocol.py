@@ -77,6 +77,7 @@ class World:
                 config=config,
                 metrics=self.metrics,
                 repeats=Repeats(),
+                answers=SimpleNamespace(waiting=0),
                 tracing=None,
                 suspects=Suspects(),
             ),
