@@ -265,6 +265,8 @@ class Truth:
             else:
                 if method == "ws_open" and key is not None:
                     self.opened[key] = (host.id, self.lives[host.id])
+                    # its call may have been sent again to another replica, which knew nothing of what had been
+                    self.gone.pop(key, None)
                     self.opened_at[key] = self.world.clock.seconds()
                     self._current[host.id, key[0]] = key
                     self.note(f"{host.id.text[:5]} opened {_show(key)}")
