@@ -18,7 +18,7 @@ from collections.abc import Container
 
 DEFAULT_PAGE = 50
 #: Polls in flight while pages reach no client, a power of 2.
-USELESS_PAGES = 8
+USELESS_PAGES = 16
 
 
 class Window:
