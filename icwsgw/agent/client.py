@@ -52,6 +52,7 @@ _HEADERS = Headers({b"Content-Type": [b"application/cbor"]})
 _NO_HEADERS = Headers()
 _MAX_CLIENTS = 16
 _SECOND = 1_000_000_000
+_SYNC_CALL, _CALL = Route.SYNC_CALL, Route.CALL
 
 
 class IcAgent:
@@ -69,6 +70,7 @@ class IcAgent:
         those that go to an older endpoint after a 404 (decision 0034)
     :raises ValueError: not a URL
     :ivar witness: hears what time the network has
+    :ivar time: what time the network has
     :ivar delegations: those of subnets that verified
     :ivar root_subnet: which canisters are the root subnet's
     :ivar readable: makes certificates readable for all clients
@@ -103,6 +105,7 @@ class IcAgent:
         self.root_subnet = RootSubnet(self._root_key, self._read_subnet)
         self._clients: dict[float, LeanClient] = {}
         self.witness = TimeWitness(reactor, lambda: self.now_ns(), self._read_time)
+        self.time: NetworkTime = self.witness.time
 
     @property
     def ready(self) -> bool:
@@ -133,11 +136,6 @@ class IcAgent:
     def heard(self) -> float | None:
         """When an answer came last; see :class:`icwsgw.agent.witness.TimeWitness`."""
         return self.witness.heard
-
-    @property
-    def time(self) -> NetworkTime:
-        """What time the network has."""
-        return self.witness.time
 
     @property
     def clock_skew_ns(self) -> int | None:
@@ -304,11 +302,14 @@ class IcAgent:
     # Requests
 
     def _call_endpoints(self, canister: Principal, wait: bool) -> tuple[Endpoint, ...]:
+        routes = self._routes
+        if routes.versions.settled:
+            return routes.endpoints(_SYNC_CALL if wait else _CALL, canister, 0.0)
         now = self.reactor.seconds()
-        endpoints = self._routes.endpoints(Route.SYNC_CALL, canister, now) if wait else ()
-        if not endpoints or self._routes.versions.uses(endpoints[0].route) is None:
+        endpoints = routes.endpoints(Route.SYNC_CALL, canister, now) if wait else ()
+        if not endpoints or routes.versions.uses(endpoints[0].route) is None:
             # there is no synchronous call, as far as we know, which a look at it may prove wrong
-            endpoints += self._routes.endpoints(Route.CALL, canister, now)
+            endpoints += routes.endpoints(Route.CALL, canister, now)
         return endpoints
 
     def _post(self, endpoints: tuple[Endpoint, ...], body: bytes, timeout: float) -> Deferred[Answer]:
@@ -320,28 +321,29 @@ class IcAgent:
     def _posted(
         self, answer: Answer, endpoints: tuple[Endpoint, ...], body: bytes, timeout: float
     ) -> Answer | Deferred[Answer]:
-        if self.reactor.seconds() >= self.witness.due:
-            self.witness.note(answer, endpoints[0].canister)
-        status = answer.status
-        if status == 404 or not self._routes.versions.settled:
-            self._learn(endpoints[0], status, answer.body)
-            if status == 404 and len(endpoints) > 1:
-                return self._post(endpoints[1:], body, timeout)
+        self._note(answer, endpoints[0])
+        if answer.status == 404 and len(endpoints) > 1:
+            return self._post(endpoints[1:], body, timeout)
         return answer
+
+    def _note(self, answer: Answer, endpoint: Endpoint) -> None:
+        if self.reactor.seconds() >= self.witness.due:
+            self.witness.note(answer, endpoint.canister)
+        if answer.status == 404 or not self._routes.versions.settled:
+            self._learn(endpoint, answer.status, answer.body)
 
     def _called(
         self, answer: Answer, endpoints: tuple[Endpoint, ...], body: bytes, timeout: float
     ) -> CallOutcome | Deferred[CallOutcome]:
-        posted = self._posted(answer, endpoints[:1], body, timeout)
-        if isinstance(posted, Deferred):
-            return posted.addCallback(self._to_outcome, endpoints[0])
+        endpoint = endpoints[0]
+        self._note(answer, endpoint)
         if answer.status == 404 and len(endpoints) > 1:
             self._charge()
             older = self._transport.fetch(b"POST", endpoints[1].url, body, timeout=timeout)
             return older.addCallback(self._called, endpoints[1:], body, timeout)
         if answer.status == 200 and (not self._routes.versions.settled or not len(self.readable.flat)):
             self.readable.offer(answer.body)
-        return self._to_outcome(posted, endpoints[0])
+        return self._to_outcome(answer, endpoint)
 
     def _to_outcome(self, answer: Answer, endpoint: Endpoint) -> CallOutcome:
         if answer.status == 202:

@@ -55,7 +55,8 @@ class Routes:
         :param now: seconds
         :returns: none for a synchronous call to a network that has none
         """
-        order = self.versions.order(route, now)
+        versions = self.versions
+        order = versions.orders[route] if versions.settled else versions.order(route, now)
         key = (canister.raw, route, order)
         found = self._endpoints.get(key)
         if found is None:

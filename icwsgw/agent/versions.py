@@ -106,13 +106,14 @@ class Versions:
     """The table of one network.
 
     :ivar settled: all versions are present: nothing that answers could say changes anything
+    :ivar orders: by route, what :meth:`order` gives where it is settled
     """
 
-    __slots__ = ("_changes", "_entries", "_orders", "_proved", "settled")
+    __slots__ = ("_changes", "_entries", "_proved", "orders", "settled")
 
     def __init__(self) -> None:
         self._entries = {route: {version: _Entry() for version in route.versions} for route in Route}
-        self._orders: dict[Route, tuple[int, ...]] = {route: tuple(route.versions) for route in Route}
+        self.orders: dict[Route, tuple[int, ...]] = {route: tuple(route.versions) for route in Route}
         self._proved: dict[tuple[Route, int], float] = {}
         self._changes = dict.fromkeys(Route, 0)
         self.settled = True
@@ -123,7 +124,7 @@ class Versions:
 
     def uses(self, route: Route) -> int | None:
         """Give the version that is asked first, or None if all are missing."""
-        first = self._orders[route][0]
+        first = self.orders[route][0]
         return None if self._entries[route][first].state is _MISSING else first
 
     @property
@@ -137,7 +138,7 @@ class Versions:
         :returns: none for a synchronous call to a network that has none; the caller has another way
         """
         if self.settled:
-            return self._orders[route]
+            return self.orders[route]
         entries = self._entries[route]
         due = [v for v in route.versions if entries[v].state is _MISSING and now - entries[v].looked >= LOOK_AGAIN]
         for version in due:
@@ -146,7 +147,7 @@ class Versions:
             return tuple(sorted(route.versions, key=lambda v: entries[v].state is _MISSING and v not in due))
         if route is Route.SYNC_CALL and self.uses(route) is None:
             return ()
-        return self._orders[route]
+        return self.orders[route]
 
     def answered(self, route: Route, version: int, status: int, body: bytes, now: float) -> Change | None:
         """Take note of the answer that a version has given.
@@ -185,7 +186,7 @@ class Versions:
 
     def _changed(self, route: Route, version: int, present: bool) -> Change:
         entries = self._entries[route]
-        self._orders[route] = tuple(sorted(route.versions, key=lambda each: entries[each].state is _MISSING))
+        self.orders[route] = tuple(sorted(route.versions, key=lambda each: entries[each].state is _MISSING))
         self._changes[route] += 1
         self._settle()
         return Change(route, version, present, self.uses(route))

@@ -90,7 +90,8 @@ class Backlog(Generic[T]):
 
     def too_much(self, messages: int, octets: int, seconds: float) -> bool:
         """Whether a bound is reached; one item may wait whatever it takes."""
-        queued = len(self)
+        queue = self.queue
+        queued = len(queue) if queue is not None else 0
         return queued >= messages or self.octets >= octets or (queued > 1 and queued * self.took >= seconds)
 
     def has_room(self, messages: int, octets: int, seconds: float) -> bool:

@@ -69,6 +69,8 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.001, 0.05
 #: Kinds that may have to wait, those that go first before the others.
 WAITING = (Traffic.CALL, Traffic.CLOSE, Traffic.OPEN)
 _NEVER = float("-inf")
+# looking a member up in its class costs as much as a call
+_OPEN = Traffic.OPEN
 
 
 class Waiter(Hashable, Protocol):
@@ -222,7 +224,7 @@ class Budget:
 
     def take(self, kind: Traffic, now: float) -> bool:
         """Take a token for a request that leaves now; whether there is one."""
-        if kind is Traffic.OPEN and self._own_opens is not None and self._own_opens.refill(now) < 1:
+        if kind is _OPEN and self._own_opens is not None and self._own_opens.refill(now) < 1:
             return False
         if self.per_second is not None:
             bucket = self._buckets[kind]
@@ -232,7 +234,7 @@ class Budget:
                     return False
                 bucket = lender
             bucket.level -= 1
-        if kind is Traffic.OPEN and self._own_opens is not None:
+        if kind is _OPEN and self._own_opens is not None:
             self._own_opens.level -= 1
         self.sent[kind] += 1
         return True
@@ -243,7 +245,7 @@ class Budget:
             # beats have borrowed more than there was
             return None
         for other, bucket in enumerate(self._buckets):
-            if other == kind or bucket.line:
+            if other == kind or bucket.line.size:
                 continue
             if bucket.refill(now) >= (bucket.lends_late if late else bucket.lends_from):
                 return bucket
@@ -292,7 +294,12 @@ class Budget:
 
     def goes(self, kind: Traffic, now: float) -> bool:
         """Take a token for a call that leaves now, unless others of its kind wait; whether it does."""
-        return not self._buckets[kind].line and self.take(kind, now)
+        if self._buckets[kind].line.size:
+            return False
+        if self.per_second is None and kind is not _OPEN:
+            self.sent[kind] += 1
+            return True
+        return self.take(kind, now)
 
     def wait(self, kind: Traffic, flow: Hashable, waiter: Waiter, rank: float = 0.0) -> None:
         """Let a call wait until :meth:`next` returns it.

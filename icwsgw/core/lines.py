@@ -65,30 +65,33 @@ class Ranked(Generic[W]):
 
 
 class Line(Generic[W]):
-    """Waiters by flow; each waiter is at most once in it."""
+    """Waiters by flow; each waiter is at most once in it.
 
-    __slots__ = ("_flows", "_size")
+    :ivar size: how many wait; read for each call that leaves, where ``len`` would cost a call
+    """
+
+    __slots__ = ("_flows", "size")
 
     def __init__(self) -> None:
         self._flows: OrderedDict[Hashable, Ranked[W]] = OrderedDict()
-        self._size = 0
+        self.size = 0
 
     def __len__(self) -> int:
-        return self._size
+        return self.size
 
     def add(self, flow: Hashable, waiter: W, rank: float = 0.0) -> None:
         """Let a waiter wait among those of its flow."""
         waiters = self._flows.get(flow)
         if waiters is None:
             waiters = self._flows[flow] = Ranked()
-        self._size += waiters.add(waiter, rank)
+        self.size += waiters.add(waiter, rank)
 
     def remove(self, flow: Hashable, waiter: W) -> bool:
         """Do not let it wait any more; whether it did."""
         waiters = self._flows.get(flow)
         if waiters is None or not waiters.remove(waiter):
             return False
-        self._size -= 1
+        self.size -= 1
         if not waiters:
             del self._flows[flow]
         return True
@@ -100,7 +103,7 @@ class Line(Generic[W]):
         """
         flow, waiters = self._flows.popitem(last=False)
         waiter = waiters.pop()
-        self._size -= 1
+        self.size -= 1
         if waiters:
             self._flows[flow] = waiters
         return waiter

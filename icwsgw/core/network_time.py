@@ -152,12 +152,17 @@ class NetworkTime:
 
     def earliest_ns(self, seconds: float, wall_ns: int) -> int:
         """The network's time is not earlier than this for certain: what expires before it has expired."""
-        self._look_at_clock(seconds, wall_ns)
+        # as _look_at_clock does, without a call: each message is asked about
+        base = self._base_ns
+        if base is not None and not -JUMP_NS <= wall_ns - int(seconds * SECOND_NS) - base <= JUMP_NS:
+            self._look_at_clock(seconds, wall_ns)
         return wall_ns + self._low_ns
 
     def enclosed_ns(self, seconds: float, wall_ns: int) -> tuple[int, int]:
         """The same, and a time than which the network's is not later for certain."""
-        self._look_at_clock(seconds, wall_ns)
+        base = self._base_ns
+        if base is not None and not -JUMP_NS <= wall_ns - int(seconds * SECOND_NS) - base <= JUMP_NS:
+            self._look_at_clock(seconds, wall_ns)
         return wall_ns + self._low_ns, wall_ns + self._high_ns
 
     # evidence
