@@ -43,7 +43,8 @@ class Proven(NamedTuple):
     """A call that no gateway may refuse for its signatures.
 
     :ivar proof: what is known of them
-    :ivar request: 32 bytes by which the call is known: its request id; where its content has no hash, another one
+    :ivar request: 32 bytes by which the call is known: its request id, of the fields that a replica knows; where its
+        content has no hash, another one
     """
 
     proof: Proof
@@ -81,12 +82,13 @@ def prove_call(body: bytes, now_ns: int) -> Proven:
     keys = [public_key, *(link[0]["pubkey"] for link in links)]
     if len(set(keys)) < len(keys):
         raise SignatureInvalid("a cycle in the delegations")
+    # a replica hashes what it knows; whoever adds to that may have signed either
+    usual = content.keys() <= _CONTENT
     try:
-        request = request_id(content)
+        request = request_id(content if usual else {name: content[name] for name in content.keys() & _CONTENT})
     except FormatError:
         return Proven(Proof.UNKNOWN, sha256(body).digest())
-    # a replica hashes what it knows; whoever adds to that may have signed either
-    known = readable and content.keys() <= _CONTENT and all(link.keys() <= _DELEGATION for link, _ in links)
+    known = readable and usual and all(link.keys() <= _DELEGATION for link, _ in links)
     try:
         return Proven(_verify(keys, links, request, signature) if known else Proof.UNKNOWN, request)
     except FormatError:

@@ -39,10 +39,13 @@ def again(payload: bytes, change: str) -> bytes:
     message: dict[str, Any] = cbor.loads(payload)
     if change == "order":
         message["envelope"]["content"] = dict(reversed(message["envelope"]["content"].items()))
+    elif change == "unknown field":
+        # the replica leaves it out of the request id
+        message["envelope"]["content"]["memo"] = 1
     return payload if change == "none" else cbor.dumps(message)
 
 
-@pytest.mark.parametrize("change", ["none", "order"])
+@pytest.mark.parametrize("change", ["none", "order", "unknown field"])
 @pytest.mark.parametrize("older_is_here", [False, True])
 def test_a_replayed_ws_open_is_refused_and_ends_nobodys_session(change: str, older_is_here: bool) -> None:
     world = World(identities=2, clients_per_identity=1)
