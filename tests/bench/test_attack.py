@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from bench.attack import ATTACKS, quantile
 from bench.machine import ROOT
 
@@ -14,6 +16,7 @@ def test_quantiles_are_in_ms() -> None:
     assert quantile([0.001, 0.002, 0.003], 0.99) == 3.0
 
 
+@pytest.mark.acceptance
 def test_each_attack_runs_and_harms_nobody() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "bench.attack", "--seconds", "4", "--honest", "5", "--together"],
@@ -21,7 +24,7 @@ def test_each_attack_runs_and_harms_nobody() -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=True,
     )
     lines = [json.loads(line) for line in done.stdout.splitlines()]
