@@ -23,13 +23,14 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "icwsgw"
 
 # What each unit may import from this package, besides itself. OPTIONS are the modules about the operator's words.
-LEAVES = {"errors", "_version", "clock", "directories", "visible"}
+LEAVES = {"errors", "_version", "clock", "close_codes", "directories", "visible"}
 OPTIONS = {"addresses", "origins", "options", "client_limits", "access_options", "network_options", "log_options"}
 OPTIONS |= {"config", "sources"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "_version": set(),
     "clock": set(),
+    "close_codes": set(),
     "directories": set(),
     "visible": set(),
     "fastpoll": set(),

@@ -1,41 +1,15 @@
-"""Figures, times and codes as people read them."""
+"""Formats figures, times and close codes for people."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
 
-#: What became of a client, by close code; docs/protocol.md has what a client does about it.
+from icwsgw.close_codes import CLOSE_CODES
+
+#: What happened to a client, by close code as a metrics label.
 CLOSES: Final[Mapping[str, str]] = {
-    "1000": "closed normally",
-    "1001": "the client went away (a page was left), or the gateway shut down",
-    "1002": "the client broke the protocol",
-    "1003": "the client sent text instead of binary",
-    "1005": "the client closed without a code",
-    "1006": "the connection broke off",
-    "1007": "the client sent what is no envelope",
-    "1008": "a message took too long, or the operator closed the client",
-    "1009": "the client sent too long a message",
-    "1010": "the client missed an extension",
-    "1011": "a fault of the gateway: the log has a traceback",
-    "1012": "the client's side restarts",
-    "1013": "the canister or the principal has all the connections it gets",
-    "4000": "the SDK gave up",
-    "4001": "the canister closed the connection",
-    "4100": "the gateway shut down, or the operator asked to reconnect",
-    "4101": "the canister or the network refused ws_open",
-    "4102": "the client's clock is wrong, or its call came too late",
-    "4103": "the client named another gateway",
-    "4104": "the client did not read its messages",
-    "4105": "the canister was reset (upgraded or reinstalled)",
-    "4106": "the canister did not answer any more",
-    "4107": "not opened in time",
-    "4108": "the client sent a flood of messages",
-    "4109": "replaced by a newer connection of the same client",
-    "4110": "this gateway does not serve the canister",
-    "4111": "the network or the canister refused a message for good",
-    "4112": "a message of the canister could not be read",
-    "4113": "the client sent faster than the canister executes",
+    **{str(int(info.code)): info.summary for info in CLOSE_CODES},
     "other": "another code",
 }
 

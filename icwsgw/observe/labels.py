@@ -7,16 +7,16 @@ Every label has a list here, so that no client, canister or network can add a se
 
 from __future__ import annotations
 
+from icwsgw import close_codes
+
 # fmt: off
 #: ``cause`` of every class in :mod:`icwsgw.errors`.
 CAUSES = (
     "internal", "config", "format", "signature", "certificate", "transport", "connect", "connection_lost", "timeout",
     "answer_too_large", "answer_malformed", "http", "rejected", "canister_refused", "not_ready",
 )
-#: Close codes of RFC 6455, of the SDK (4000, 4001) and ours (docs/protocol.md).
-CLOSE_CODES = tuple(str(code) for code in (
-    1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 4000, 4001, *range(4100, 4114),
-))
+#: Every close code that is known; "other" stands for the rest.
+CLOSE_CODES = tuple(str(int(info.code)) for info in close_codes.CLOSE_CODES)
 STATES = ("init", "setup", "open", "closed")
 #: One of them for each session, when it is open or has ended without that.
 OPEN_OUTCOMES = (

@@ -1,35 +1,8 @@
 // The page: draws what the session tells it. The protocol is in client.js, the formats are in formats.js.
 import { hex, principalText } from "./formats.js";
+import { CLOSE_CODES } from "./close_codes.js";
 import { Identity, Session } from "./client.js";
 
-const MEANINGS = {
-  1000: "closed as you asked",
-  1001: "the gateway is going away",
-  1002: "the gateway saw a protocol error",
-  1003: "messages must be binary",
-  1006: "the connection broke off: is the gateway running there?",
-  1007: "the gateway could not decode a message",
-  1008: "a message did not end, or the operator closed the client",
-  1009: "the message was too big",
-  1011: "something failed inside the gateway",
-  1013: "the gateway is overloaded: try later",
-  4000: "this page gave up",
-  4001: "the canister closed the connection",
-  4100: "the gateway is draining: connect again",
-  4101: "the canister, or the network, refused to open",
-  4102: "the request had expired: check this device’s clock",
-  4103: "another gateway was named when opening",
-  4104: "messages were read too slowly",
-  4105: "the canister was reset: connect again",
-  4106: "the canister does not answer",
-  4107: "the connection was not opened in time",
-  4108: "too many messages",
-  4109: "a newer connection of yours took its place",
-  4110: "this gateway does not serve that canister",
-  4111: "the network or the canister refused a message",
-  4112: "a message of the canister could not be read",
-  4113: "messages come faster than the canister executes them",
-};
 const ROWS = 200;
 
 const the = (id) => document.getElementById(id);
@@ -111,7 +84,7 @@ const draw = {
   },
 
   closed({ code, reason, gaveUp }) {
-    const words = [MEANINGS[code] ?? "", reason, gaveUp ?? ""].filter(Boolean).join("; ");
+    const words = [CLOSE_CODES[code] ?? "", reason, gaveUp ?? ""].filter(Boolean).join("; ");
     put("state", `closed, ${code}`);
     if (code !== 1000) the("state").dataset.trouble = "yes";
     note(`closed with ${code}: ${words}`);

@@ -1,0 +1,60 @@
+"""Writes docs/close-codes.md and the demo page's table from icwsgw/close_codes.py.
+
+A test says when one of them is stale.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from icwsgw.close_codes import CLOSE_CODES, CloseCode, CloseCodeInfo
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENT = ROOT / "docs" / "close-codes.md"
+SCRIPT = ROOT / "icwsgw" / "devnet" / "static" / "close_codes.js"
+
+HEAD = """\
+# Close codes
+
+Made by `scripts/close_codes.py` from `icwsgw/close_codes.py`. A close frame carries one of these codes and a reason:
+one plain sentence with the session id in brackets. The gateway's log has the same id. The
+[operator's guide](operations.md#by-close-code) says what an operator looks at for each code.
+
+## Codes of the gateway
+"""
+
+COLUMNS = "\n| code | name | when | whose | what a client should do |\n|---|---|---|---|---|\n"
+
+FOOT = """
+## Other codes
+
+The gateway never sends these. They stand in its log and metrics when a client sends them, or when no close frame came.
+"""
+
+
+def row(info: CloseCodeInfo) -> str:
+    """One line of the table."""
+    name = info.code.name if isinstance(info.code, CloseCode) else ""
+    cells = [str(int(info.code)), f"`{name}`" if name else "", info.when, info.fault.value, info.action]
+    return f"| {' | '.join(cells)} |".replace("|  |", "| |")
+
+
+def page() -> str:
+    """docs/close-codes.md."""
+    ours = [row(info) for info in CLOSE_CODES if isinstance(info.code, CloseCode)]
+    others = [row(info) for info in CLOSE_CODES if not isinstance(info.code, CloseCode)]
+    return f"{HEAD}{COLUMNS}" + "\n".join(ours) + f"\n{FOOT}{COLUMNS}" + "\n".join(others) + "\n"
+
+
+def script() -> str:
+    """The module that the demo page imports."""
+    entries = "".join(f"  {int(info.code)}: {json.dumps(info.message)},\n" for info in CLOSE_CODES)
+    return (
+        f"// Made by scripts/close_codes.py from icwsgw/close_codes.py.\nexport const CLOSE_CODES = {{\n{entries}}};\n"
+    )
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(page())
+    SCRIPT.write_text(script())
