@@ -3,9 +3,16 @@
 Everything runs in one process over one virtual clock, and all chance comes from one seed: a scenario that fails can
 be run again. ``python -m tests.simulation --seed N`` does that and prints what happened.
 
-- :mod:`~tests.simulation.world`: the gateway, its replica, the network between them, the clock
+- :mod:`~tests.simulation.plan`: what the world is like, each field drawn from the seed
+- :mod:`~tests.simulation.script`: a scenario as data: the plan and the steps, each with a seed of its own
+- :mod:`~tests.simulation.scenario`: takes the steps, lets the world come to rest, ends it
+- :mod:`~tests.simulation.shrink`: the fewest steps that still fail, as a program
+- :mod:`~tests.simulation.world`: the replica, the network, the clock, and the gateway's processes
+- :mod:`~tests.simulation.process`: one process of the gateway
 - :mod:`~tests.simulation.links`: how a client is connected: to a session directly, or by bytes through Autobahn
 - :mod:`~tests.simulation.clients`: what clients do
 - :mod:`~tests.simulation.truth`: what really happened, as the canisters and sessions saw it, and the invariants
-- :mod:`~tests.simulation.scenario`: what happens when, drawn from the seed
+- :mod:`~tests.simulation.subject`: what the simulation knows of, in subjects: their steps, and what is checked of them
+- :mod:`~tests.simulation.conduct`: clients come, talk and go
+- :mod:`~tests.simulation.harm`: faults of the network and of canisters
 """

@@ -16,6 +16,7 @@ from tests.simulation.truth import Key, SimSession, _show
 from tests.support.sdk_client import SdkClient
 
 if TYPE_CHECKING:
+    from tests.simulation.process import SimProcess
     from tests.simulation.world import SimWorld
 
 PROTOCOL_ERRORS = {1002, 1003, 1007, 1008, 1009}
@@ -24,13 +25,21 @@ PROTOCOL_ERRORS = {1002, 1003, 1007, 1008, 1009}
 class SimClient(SdkClient):
     """One client, one connection.
 
+    :ivar number: of the step by which it came
+    :ivar process: the process of the gateway that serves it
     :ivar provoked: close codes that this client has asked for by its conduct
     :ivar was_slow: it stopped reading once, or reads slowly
     :ivar close_code: how its connection ended, as it saw it
     """
 
     def __init__(
-        self, world: SimWorld, number: int, canister: Principal, identity: Ed25519Identity, opens: bool = True
+        self,
+        world: SimWorld,
+        number: int,
+        canister: Principal,
+        identity: Ed25519Identity,
+        opens: bool = True,
+        process: SimProcess | None = None,
     ) -> None:
         self.random = Random(f"{world.seed} client {number}")
         super().__init__(canister, identity, None)
@@ -38,6 +47,7 @@ class SimClient(SdkClient):
             self._root_key = world.replica.root_key_der
         self.client_nonce = self.random.getrandbits(64)
         self.world = world
+        self.process = process or world.processes[0]
         self.number = number
         self.opens = opens
         self.provoked: set[int] = set() if opens else {CloseCode.NOT_OPENED}
@@ -63,6 +73,11 @@ class SimClient(SdkClient):
     @property
     def connected(self) -> bool:
         return self.close_code is None and not self.left
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is connected and has done nothing wrong."""
+        return self.connected and not self.provoked
 
     # the link's side
 
@@ -98,11 +113,11 @@ class SimClient(SdkClient):
         body = sign_request(self.identity, content).body
         return cbor.SELF_DESCRIBE + b"\xa1\x68envelope" + body.removeprefix(cbor.SELF_DESCRIBE)
 
-    def talk(self, count: int, order: str) -> None:
+    def talk(self, count: int, order: str, random: Random) -> None:
         """Send messages; ``order`` says what the canister is to do with them."""
         for _ in range(count):
             self.count += 1
-            size = self.random.choice((0, 0, 0, 200, 3000))
+            size = random.choice((0, 0, 0, 200, 3000))
             content = f"{order}{self.number}.{self.count} ".encode() + b"." * size
             payload = self.message_payload(content, self.world.now_ns())
             self.world.truth.contents[payload] = content
@@ -125,23 +140,21 @@ class SimClient(SdkClient):
         self.was_slow = True
         self.link.set_reading(False)
 
-    def misbehave(self) -> str:
+    def misbehave(self, random: Random) -> str:
         """Send something that ends the session."""
         now = self.world.now_ns()
-        kind = self.random.choice(
-            ("text", "garbage", "method", "sender", "expired", "future", "canister", "bytes", "long")
-        )
+        kind = random.choice(("text", "garbage", "method", "sender", "expired", "future", "canister", "bytes", "long"))
         provoked = {1006, *PROTOCOL_ERRORS}
         if kind == "text":
             self.link.send(b"hello", False)
         elif kind == "garbage":
-            self.link.send(self.random.randbytes(self.random.randint(1, 60)))
+            self.link.send(random.randbytes(random.randint(1, 60)))
         elif kind == "method":
             arg = encode_open_args(self.client_nonce + 1, (self.gateway or Principal(b"\x01")).raw)
-            self.link.send(self.envelope(self.random.choice(("ws_open", "ws_close", "other")), arg, now))
+            self.link.send(self.envelope(random.choice(("ws_open", "ws_close", "other")), arg, now))
             provoked |= {CloseCode.WRONG_GATEWAY, CloseCode.OPEN_REFUSED, CloseCode.NOT_OPENED}
         elif kind == "sender":
-            mine, self.identity = self.identity, Ed25519Identity(self.random.randbytes(32))
+            mine, self.identity = self.identity, Ed25519Identity(random.randbytes(32))
             self.link.send(self.envelope("ws_message", b"", now))
             self.identity = mine
         elif kind == "canister":
@@ -154,7 +167,7 @@ class SimClient(SdkClient):
         elif kind == "long":
             self.link.send(bytes(70_000))
         else:
-            self.link.garbage(self.random.randbytes(self.random.randint(2, 60)))
+            self.link.garbage(random.randbytes(random.randint(2, 60)))
         self.provoked = set(range(5000)) if kind == "bytes" else self.provoked | provoked
         # where the gateway waits for the rest of a frame, its time limit is far off
         self.world.at_end.append(self.world.clock.callLater(4.0, self.cut, False))

@@ -44,8 +44,8 @@ class DirectLink(Pausing):
         self._outbox: deque[tuple[bytes, bool]] = deque()
         self._over = False
         self._read_call = False
-        self.session: ClientSession = world.gateway.connect(self)
-        world.gateway.wheel.watch(self, 1.0)
+        self.session: ClientSession = owner.process.gateway.connect(self)
+        owner.process.gateway.wheel.watch(self, 1.0)
 
     # the client's side
 
@@ -86,7 +86,7 @@ class DirectLink(Pausing):
     def _end(self, code: int) -> None:
         if not self._over:
             self._over = True
-            self._world.gateway.wheel.forget(self)
+            self.owner.process.gateway.wheel.forget(self)
             self._world.clock.callLater(0, self.session.left, code)
 
     # the gateway's side
@@ -145,7 +145,7 @@ class WireLink:
         self._up_call = False
         self._close_sent = False
         self._over = False
-        self._protocol: Any = world.factory.buildProtocol(self.getPeer())
+        self._protocol: Any = owner.process.factory.buildProtocol(self.getPeer())
         self._protocol.makeConnection(self)
         self._send_bytes(handshake())
 

@@ -30,6 +30,7 @@ from icwsgw.ic.ws import decode_close_args, decode_message_args, decode_open_arg
 
 if TYPE_CHECKING:
     from tests.simulation.clients import SimClient
+    from tests.simulation.scenario import Scenario
     from tests.simulation.world import SimWorld
 
 Key = tuple[bytes, int]
@@ -39,7 +40,16 @@ UNDONE = frozenset({"trap", "garbage_candid", "cdk_err"})
 
 
 class Violation(AssertionError):
-    """A promise was broken."""
+    """A promise was broken.
+
+    :ivar words: which
+    :ivar scenario: in which
+    """
+
+    def __init__(self, words: str) -> None:
+        super().__init__(words)
+        self.words = words
+        self.scenario: Scenario | None = None
 
 
 class SimSession(ClientSession):
@@ -332,13 +342,13 @@ class Truth:
             self.fail(f"session {session.id} was closed with {code} ({text}), but {why}")
 
     def _unexplained(self, session: SimSession, code: int) -> str:
-        world, owner = self.world, session.owner
+        owner = session.owner
         if code == CloseCode.INTERNAL:
             return "that is never right"
         if code in (1000, 1001, 1005, 1006, 4000, 4001) or code in owner.provoked:
             return ""
         if code == CloseCode.DRAINING:
-            return "" if world.gateway.draining else "nobody drains"
+            return "" if owner.process.gateway.draining else "nobody drains"
         if code == CloseCode.REPLACED:
             key = session.client_key
             assert key is not None

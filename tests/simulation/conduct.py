@@ -1,0 +1,120 @@
+"""What clients and canisters do of their own accord: the steps of a calm world."""
+
+from __future__ import annotations
+
+from random import Random
+
+from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.ic.principal import Principal
+from tests.simulation.clients import SimClient
+from tests.simulation.script import Chance
+from tests.simulation.subject import Subject
+from tests.simulation.truth import _show
+from tests.simulation.world import CANISTERS
+
+MAX_CLIENTS = 14
+#: Those that come again and again, on several connections.
+REGULARS = [Ed25519Identity(bytes((9, number)) * 16) for number in range(6)]
+
+
+class Conduct(Subject):
+    """Clients come, talk, go, are cut off, and misbehave."""
+
+    name = "client"
+    steps = {
+        "connect": 4,
+        "talk": 10,
+        "push": 3,
+        "leave": 2,
+        "cut": 1.5,
+        "reconnect": 1,
+        "stop_reading": 0.7,
+        "misbehave": 0.7,
+        "kick": 0.4,
+        "read_again": 1.0,
+    }
+
+    def heal(self) -> None:
+        """Let everybody read."""
+        for client in self.world.clients:
+            client.link.set_reading(True)
+
+    def connect(self, chance: Chance) -> str | None:
+        identity = chance.choice(REGULARS) if chance.random() < 0.3 else _stranger(chance)
+        return self._connect(chance, chance.choice(CANISTERS[: self.world.plan.canisters]), identity)
+
+    def _connect(self, chance: Chance, canister: Principal, identity: Ed25519Identity) -> str | None:
+        world = self.world
+        if sum(client.connected for client in world.clients) >= MAX_CLIENTS:
+            return None
+        client = SimClient(world, chance.number, canister, identity, opens=chance.random() < 0.95)
+        world.clients.append(client)
+        return f"client {client.number} {_show(client.key)} connects to {canister.text[:5]}"
+
+    def talk(self, chance: Chance) -> str | None:
+        # before the session is open as well: what comes then has to wait
+        client = self.pick(chance, is_open=chance.random() < 0.9)
+        if client is None or client.gateway is None:
+            return None
+        count, order = chance.choice((1, 1, 2, 5, 20)), chance.choice("eeeenb")
+        client.talk(count, order, chance)
+        return f"client {client.number} sends {count} {order}"
+
+    def push(self, chance: Chance) -> str | None:
+        client = self.pick(chance)
+        if client is None or not self.world.replica.host(client.canister).running:
+            return None
+        host, count = self.world.replica.host(client.canister), chance.choice((1, 10, 120))
+        for number in range(count):
+            self.truth.push(client.canister, host.ws, client.identity.principal, b"p%d" % number + b"." * 300)
+        return f"{client.canister.text[:5]} sends {count} to client {client.number}"
+
+    def kick(self, chance: Chance) -> str | None:
+        client = self.pick(chance)
+        if client is None:
+            return None
+        client.talk(1, "k", chance)
+        return f"client {client.number} asks to be closed"
+
+    def leave(self, chance: Chance) -> str | None:
+        client = self.pick(chance, is_open=chance.random() < 0.7)
+        if client is None:
+            return None
+        client.leave()
+        return f"client {client.number} leaves"
+
+    def cut(self, chance: Chance) -> str | None:
+        client = self.pick(chance, is_open=chance.random() < 0.7)
+        if client is None:
+            return None
+        client.cut(silent=chance.random() < 0.5)
+        return f"client {client.number} is cut"
+
+    def reconnect(self, chance: Chance) -> str | None:
+        client = self.pick(chance, is_open=False)
+        if client is None:
+            return None
+        if chance.random() < 0.5:
+            client.cut(silent=chance.random() < 0.5)
+        return self._connect(chance, client.canister, client.identity)
+
+    def stop_reading(self, chance: Chance) -> str | None:
+        client = self.pick(chance)
+        if client is None:
+            return None
+        client.stop_reading()
+        return f"client {client.number} stops reading"
+
+    def read_again(self, chance: Chance) -> str | None:
+        self.heal()
+        return None
+
+    def misbehave(self, chance: Chance) -> str | None:
+        client = self.pick(chance, is_open=False)
+        if client is None:
+            return None
+        return f"client {client.number} misbehaves: {client.misbehave(chance)}"
+
+
+def _stranger(random: Random) -> Ed25519Identity:
+    return Ed25519Identity(random.randbytes(32))

@@ -1,0 +1,136 @@
+"""What a world is like: every field of a plan is drawn from the seed alone, by a generator of its own.
+
+So a new field changes no other one, and the shrinker may put the simplest value in the place of any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+from icwsgw.config import GatewayConfig
+from icwsgw.devnet.consensus import Pace
+from icwsgw.devnet.topology import BY_VERSION, DELEGATIONS
+
+#: How blocks are made: in half of the worlds not at all.
+BLOCKS = (Pace(), Pace(), Pace(0.4, 0.2, 3), Pace(1.0, 0.3), Pace(1.0, 0.3, 2), Pace(0.05, 0.1, 50))
+MAX_CANISTERS = 3
+
+
+def drawn(draw: Callable[[Random, Any], Any], *simple: Any) -> Any:
+    """A field.
+
+    :param draw: gives its value by a generator of chance and the fields above it
+    :param simple: values to try in its place when a failure is shrunk, the simplest one first
+    """
+    return field(metadata={"draw": draw, "simple": simple})
+
+
+def one_of(*values: Any) -> Callable[[Random, Any], Any]:
+    """Any of them."""
+    return lambda random, _: random.choice(values)
+
+
+def chance(share: float) -> Callable[[Random, Any], bool]:
+    """True in so many of all worlds."""
+    return lambda random, _: random.random() < share
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a world is like, drawn from its seed.
+
+    :ivar calm: no faults are injected, so nothing may go wrong
+    :ivar wire: clients come through Autobahn
+    :ivar trusting: certificates are not signed and not verified
+    :ivar calls: how many may be under way at once
+    :ivar blocks: how the replica's blocks are made; nodes may lag behind them
+    :ivar v2_gone: the replica answers queries and reads of the newest version only
+    :ivar ending: how the scenario ends: all clients leave, or the gateway drains
+    """
+
+    calm: bool = drawn(chance(0.3), True)
+    wire: bool = drawn(chance(0.6), False)
+    trusting: bool = drawn(chance(0.93), True)
+    identities: int = drawn(one_of(1, 1, 1, 2, 3), 1)
+    canisters: int = drawn(one_of(1, 2, 3), 1)
+    polling_interval: float = drawn(one_of(0.05, 0.1, 0.1, 0.3, 1.0), 0.1)
+    poll_window: int = drawn(one_of(1, 4, 32), 1)
+    relay_order: str = drawn(one_of("executed", "executed", "accepted"), "executed")
+    relay_queue: int = drawn(one_of(2, 10, 100), 100)
+    query_latency: float = drawn(one_of(0.0, 0.02, 0.1, 0.4), 0.0)
+    call_latency: float = drawn(one_of(0.0, 0.02, 0.3, 1.5), 0.0)
+    # the IC promises no order; only waiting for execution keeps it then
+    call_jitter: float = drawn(lambda r, p: r.choice((0.0, 0.2)) if p.relay_order == "executed" else 0.0, 0.0)
+    page: int = drawn(lambda r, p: {1: 50, 4: 10, 32: r.choice((1, 3, 50))}[p.poll_window], 50)
+    ack_interval: float = drawn(one_of(40.0, 100.0, 300.0), 300.0)
+    network_jitter: float = drawn(one_of(0.0, 0.0, 0.01, 0.2), 0.0)
+    delegation: str = drawn(one_of(BY_VERSION, *DELEGATIONS), BY_VERSION)
+    legacy_api: bool = drawn(chance(0.1), False)
+    signed_queries: bool = drawn(chance(0.1), False)
+    canister_grace: float = drawn(one_of(8.0, 15.0), 15.0)
+    calls: int = drawn(one_of(4, 20, 1000), 1000)
+    blocks: Pace = drawn(one_of(*BLOCKS), BLOCKS[0])  # noqa: RUF009 - a field like the others
+    v2_gone: bool = drawn(chance(0.2), False)
+    ending: str = drawn(one_of("leave", "drain"), "leave")
+
+    @property
+    def disordered(self) -> bool:
+        """Whether a canister may get a client's calls in another order than they left: blocks order as they like."""
+        return self.relay_order == "accepted" and self.blocks.interval > 0
+
+    @property
+    def possible(self) -> bool:
+        """Whether its fields go together, as they do when they are drawn."""
+        return self.relay_order == "executed" or not self.call_jitter
+
+    @property
+    def slowest_call(self) -> float:
+        """Seconds from the sending of a call until its certificate is here, at most, where nothing fails."""
+        blocks = self.blocks
+        # a maker to which the gossip comes too late leaves it to the next block; the one behind that certifies it
+        on_chain = blocks.gossip + (3 + blocks.lag) * blocks.interval
+        return self.call_latency + self.call_jitter + on_chain + 2 * self.network_jitter + 0.1
+
+    def config(self) -> GatewayConfig:
+        """How the gateway is configured in such a world."""
+        return replace(
+            GatewayConfig(data_dir=Path("/nonexistent")),
+            polling_interval=self.polling_interval,
+            poll_window=self.poll_window,
+            relay_order=self.relay_order,
+            relay_queue_messages=self.relay_queue,
+            verify_batches=not self.trusting,
+            canister_grace=self.canister_grace,
+            first_message_timeout=6.0,
+            open_timeout=12.0,
+            query_timeout=3.0,
+            call_timeout=12.0,
+            ping_interval=5.0,
+            pong_timeout=3.0,
+            close_timeout=3.0,
+            max_message_bytes=1 << 16,
+            outbox_age=8.0,
+        )
+
+    @classmethod
+    def draw(cls, seed: int) -> Plan:
+        """Draw one."""
+        values = SimpleNamespace()
+        for each in fields(cls):
+            setattr(values, each.name, each.metadata["draw"](Random(f"{seed} {each.name}"), values))
+        return cls(**vars(values))
+
+    @classmethod
+    def simplest(cls) -> Plan:
+        """The one to which a plan is shrunk where nothing of it matters."""
+        return cls(**{each.name: each.metadata["simple"][0] for each in fields(cls)})
+
+    def differences(self) -> dict[str, Any]:
+        """What differs from the simplest one."""
+        simple = vars(self.simplest())
+        return {name: value for name, value in vars(self).items() if value != simple[name]}

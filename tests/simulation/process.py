@@ -1,0 +1,131 @@
+"""One process of the gateway: agent, gateway and factory over a network, with a wall clock of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.task import Clock
+
+from icwsgw.agent.client import IcAgent
+from icwsgw.core.shares import Shares
+from icwsgw.core.spread import Spread
+from icwsgw.gateway.gateway import Gateway
+from icwsgw.gateway.interfaces import Context
+from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.observe.metrics import Metrics
+from icwsgw.server.factory import GatewayFactory
+from tests.support.memory_transport import MemoryTransport
+
+if TYPE_CHECKING:
+    from tests.simulation.world import SimWorld
+
+
+class _KeylessAgent(IcAgent):
+    """An agent that gives nobody a root key to verify by, where nothing is signed: a second answer has to do."""
+
+    @property
+    def root_key(self) -> bytes | None:
+        return None
+
+
+class JitterTransport(MemoryTransport):
+    """A transport whose messages take their own time each, so that they overtake each other."""
+
+    def __init__(self, clock: Clock, handler: Any, jitter: float, random: Random) -> None:
+        super().__init__(clock, handler, latency=0.001)
+        self._jitter = jitter
+        self._random = random
+
+    def _later(self, call: Callable[..., object], *args: Any) -> None:
+        self.requests.clear()
+        self.clock.callLater(self.latency + self._jitter * self._random.random(), call, *args)
+
+
+class SimProcess:
+    """A process that serves clients.
+
+    :ivar number: among its world's processes
+    :ivar wall_offset: seconds that this machine's wall clock is ahead of the true time
+    """
+
+    def __init__(self, world: SimWorld, number: int) -> None:
+        plan = world.plan
+        self.world = world
+        self.number = number
+        self.wall_offset = 0.0
+        random = Random(f"{world.seed} process {number}")
+        clock = world.clock
+        self.transport = JitterTransport(clock, world.handle, plan.network_jitter, world.network_random)
+        agent = _KeylessAgent if plan.trusting else IcAgent
+        self.agent = agent(
+            clock,
+            self.transport,
+            "http://127.0.0.1:4943",
+            now_ns=self.now_ns,
+            rng=random.random,
+            random_bytes=random.randbytes,
+            verify_query_signatures=plan.signed_queries and not plan.trusting,
+        )
+        self.metrics = Metrics()
+        first = number * plan.identities
+        self.config = plan.config()
+        self.context = Context(
+            clock=clock,
+            network=self.agent,
+            identities=tuple(Ed25519Identity(bytes((7, first + each)) * 16) for each in range(plan.identities)),
+            config=self.config,
+            metrics=self.metrics,
+            now_ns=self.now_ns,
+            jitter=random.random,
+            calls=Shares(plan.calls),
+        )
+        self.gateway = Gateway(self.context, Spread(plan.identities, target=3))
+        self.gateway.farewells.shares.limit = plan.calls
+        self.factory = GatewayFactory(self.gateway)
+
+    def now_ns(self) -> int:
+        """What this machine's wall clock says."""
+        return self.world.now_ns() + round(self.wall_offset * 1e9)
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self.agent.start()
+        self.gateway.start()
+        self.factory.start()
+
+    def stop(self) -> None:
+        """Stop all parts."""
+        self.factory.stop()
+        self.gateway.stop()
+        self.agent.stop()
+
+    @property
+    def empty(self) -> bool:
+        """Whether nobody is connected, and nothing is left to be told of those who were."""
+        registry = self.gateway.registry
+        return not registry.sessions and not registry.ending and not self.factory.connections
+
+    def remains(self) -> dict[str, float]:
+        """What must be zero when everybody has left."""
+        gateway, registry, factory, metrics = self.gateway, self.gateway.registry, self.factory, self.metrics
+        calls, farewells = self.context.calls, gateway.farewells.shares
+        return {
+            "sessions": len(registry.sessions),
+            "ending sessions": len(registry.ending),
+            "pollers": len(registry.pollers),
+            "farewells": len(gateway.farewells),
+            "watched connections": len(gateway.wheel),
+            "undecided rivals": len(gateway.rivals),
+            "connections": len(factory.connections),
+            "outboxes": len(factory.backlog),
+            "requests": self.transport.under_way,
+            "places of calls": calls.busy + farewells.busy,
+            "waiting for places": len(calls.line) + len(farewells.line),
+            "pollers in metrics": metrics.pollers.value,
+            "queries in metrics": metrics.queries_in_flight.value,
+            "outbox bytes in metrics": metrics.outbox_bytes.value,
+            "bytes that wait to be relayed": self.context.waiting.octets,
+            "sessions in metrics": sum(metrics.sessions.values.values()),
+        }

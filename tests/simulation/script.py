@@ -1,0 +1,85 @@
+"""A scenario as data: what the world is like, and the steps that are taken in it.
+
+Each step has a seed of its own and a number that it keeps, and draws whatever it needs from these: one that is left out
+changes none of the others. A client has the number of the step by which it came.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+from zlib import crc32
+
+from tests.simulation.plan import Plan
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step.
+
+    :ivar number: which one it was when the steps were drawn
+    :ivar kind: subject and name: ``clients.talk``
+    :ivar seed: of what it draws
+    :ivar pause: seconds until the next one
+    """
+
+    number: int
+    kind: str
+    seed: int
+    pause: float
+
+
+@dataclass(frozen=True)
+class Script:
+    """One scenario.
+
+    :ivar seed: of the world's own chance: the network's and the replica's
+    """
+
+    seed: int
+    plan: Plan
+    steps: tuple[Step, ...]
+
+
+class Chance(random.Random):
+    """What one step draws from.
+
+    :ivar number: of the step
+    """
+
+    number = 0
+
+    @classmethod
+    def of(cls, step: Step) -> Chance:
+        """Make a step's."""
+        made = cls(step.seed)
+        made.number = step.number
+        return made
+
+    def pick(self, numbered: Iterable[tuple[int, _T]]) -> _T | None:
+        """Any of some things with lasting numbers; while it is there, another one that has gone does not matter."""
+        salt = self.getrandbits(32)
+        found = max(((crc32(b"%d %d" % (salt, number)), number, thing) for number, thing in numbered), default=None)
+        return None if found is None else found[2]
+
+
+def draw_script(seed: int, count: int, weights: Mapping[str, float], plan: Plan) -> Script:
+    """Draw so many steps.
+
+    :param weights: how often each kind of step is taken
+    """
+    # each world has some kinds more often and others hardly ever: faults that need one another meet sooner so
+    often = {kind: random.Random(f"{seed} {kind}").choice((0.3, 1.0, 1.0, 3.0)) for kind in weights}
+    kinds: Sequence[str] = list(weights)
+    by = [weights[kind] * often[kind] for kind in kinds]
+    drawn = random.Random(f"{seed} steps")
+    steps = []
+    for number in range(count):
+        own = random.Random(f"{seed} step {number}")
+        (kind,) = drawn.choices(kinds, by)
+        steps.append(Step(number, kind, own.getrandbits(32), round(own.expovariate(1 / 0.15), 3)))
+    return Script(seed, plan, tuple(steps))

@@ -1,0 +1,68 @@
+"""What the simulation knows of: one subject is some kinds of steps, their end, and what is checked of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from tests.simulation.plan import Plan
+from tests.simulation.script import Chance
+
+if TYPE_CHECKING:
+    from tests.simulation.clients import SimClient
+    from tests.simulation.scenario import Scenario
+
+
+class Subject:
+    """One subject, in one scenario.
+
+    A kind of step is a method that takes a :class:`Chance` and gives the words for the trace, or None where there was
+    nothing to do.
+
+    :ivar name: of it, in the kinds of steps
+    :ivar steps: how often each of its methods is called, beside those of other subjects
+    """
+
+    name: ClassVar[str]
+    steps: ClassVar[Mapping[str, float]] = {}
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.world = scenario.world
+        self.truth = scenario.world.truth
+
+    @classmethod
+    def wanted(cls, plan: Plan) -> bool:
+        """Whether it is part of such a world."""
+        return True
+
+    def stepped(self) -> None:
+        """A step has been taken and its pause has passed: check what holds at any time."""
+
+    def heal(self) -> None:
+        """End whatever it has done to the world."""
+
+    def patience(self) -> float:
+        """Seconds that clients may wait for what it did, after it has been healed."""
+        return 0.0
+
+    def settled(self) -> bool:
+        """Whether all that it watches has come to rest."""
+        return True
+
+    def checked(self) -> None:
+        """All is at rest: check what holds then."""
+
+    def finished(self) -> None:
+        """Everybody has left: check that nothing has remained."""
+
+    # for steps
+
+    def pick(self, chance: Chance, *, is_open: bool = True) -> SimClient | None:
+        """A client that is connected and has done nothing wrong."""
+        return chance.pick(numbered(c for c in self.world.clients if c.usable and (c.opened or not is_open)))
+
+
+def numbered(clients: Iterable[SimClient]) -> Iterable[tuple[int, SimClient]]:
+    """Clients as :meth:`Chance.pick` takes them."""
+    return ((client.number, client) for client in clients)
