@@ -226,14 +226,14 @@ class Gateway:
         """Tell the canister that the client has left."""
         assert session.poller is not None
         assert session.client_key is not None
-        older = self.rivals.others(session)
+        others = self.rivals.others(session, self.context.network_ns())
         self.farewells.say(
             session.poller.canister,
             session.identity_index,
             session.client_key,
             lambda: self._told(session),
             session.id,
-            lambda known: self.rivals.answered(session, known, older),
+            lambda known: self.rivals.answered(session, known, others),
         )
 
     def _told(self, session: ClientSession) -> None:

@@ -12,15 +12,19 @@ which connection the canister knows, so both stay, *undecided*, until something 
 - its answer to ``ws_close``, when one of them leaves.
 
 Until then neither misses anything: the first message of the canister to their principal is a sign already.
+
+A connection that leaves before its first message is heard of by its answer to ``ws_close`` alone: if the canister knew
+it, those that it had opened before are deaf. They may wait for their own first messages still.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from icwsgw.core.closing import CloseCode
 from icwsgw.core.messages import message_place
+from icwsgw.core.session import State
 
 if TYPE_CHECKING:
     from icwsgw.gateway.registry import Registry
@@ -30,6 +34,19 @@ if TYPE_CHECKING:
 REPLACED = (CloseCode.REPLACED, "replaced by a newer connection of the same client")
 
 _Key = tuple[bytes, bytes]
+
+
+class Others(NamedTuple):
+    """The other connections of a principal when the ``ws_close`` of one is sent.
+
+    :ivar opened: those whose ``ws_open`` had been executed
+    :ivar opening: those of which that was not known
+    :ivar at_ns: the network's time as it was reckoned
+    """
+
+    opened: list[ClientSession]
+    opening: list[ClientSession]
+    at_ns: int
 
 
 class Rivals:
@@ -45,9 +62,11 @@ class Rivals:
         self._identities = identities
         self._announce = announce
         self._undecided: dict[_Key, dict[ClientSession, None]] = {}
+        # connections without their first message, and until when they must have been opened to be deaf by now
+        self._outlived: dict[ClientSession, int] = {}
 
     def __len__(self) -> int:
-        return len(self._undecided)
+        return len(self._undecided) + len(self._outlived)
 
     # openings
 
@@ -55,6 +74,9 @@ class Rivals:
         """A canister has accepted a connection: of those of its principal under other identities the newest lives."""
         key = _key(session)
         mine = session.opened_at_ns or 0
+        if self._outlived and mine <= self._outlived.pop(session, -1):
+            session.end(*REPLACED)
+            return
         for other in self._senders(key):
             theirs = other.opened_at_ns or 0
             if other is session:
@@ -128,23 +150,36 @@ class Rivals:
                 other.end(*REPLACED)
         self._announce(*key, session.opened_at_ns)
 
-    def others(self, session: ClientSession) -> list[ClientSession]:
-        """The living connections of a session's principal, under other identities."""
-        found = self._senders(_key(session))
-        return [other for other in found if other.identity_index != session.identity_index]
+    def others(self, session: ClientSession, network_ns: int) -> Others:
+        """The living connections of a session's principal, under other identities, as its ``ws_close`` is sent.
 
-    def answered(self, session: ClientSession, known: bool, older: list[ClientSession]) -> None:
+        :param network_ns: the network's time
+        """
+        key = _key(session)
+        opened = [other for other in self._senders(key) if other.identity_index != session.identity_index]
+        opening: list[ClientSession] = []
+        if not session.messages_down:
+            for other in self._waiting(key, session.identity_index):
+                (opened if other.open_executed else opening).append(other)
+        return Others(opened, opening, network_ns)
+
+    def answered(self, session: ClientSession, known: bool, others: Others) -> None:
         """The canister has answered the ws_close of a connection.
 
         :param known: whether it knew the connection until then; if not, it may be another one that lives
-        :param older: those that had been accepted when the ws_close was sent
+        :param others: those that there were when the ws_close was sent
         """
         if not known:
             self.forget(session)
         elif not session.messages_down:
             # it left before anybody had heard of its opening, by which the canister has dropped these
-            for other in older:
+            for other in others.opened:
                 other.end(*REPLACED)
+            for other in others.opening:
+                if other.state is State.SETUP:
+                    self._outlived[other] = others.at_ns
+                elif (other.opened_at_ns or 0) <= others.at_ns:
+                    other.end(*REPLACED)
 
     def gone(self, session: ClientSession) -> None:
         """The canister has forgotten a connection that has left; if that is the one it knew, the others are deaf."""
@@ -161,6 +196,7 @@ class Rivals:
 
     def forget(self, session: ClientSession) -> None:
         """A session is over."""
+        self._outlived.pop(session, None)
         if not self._undecided or session.client_key is None or session.poller is None:
             return
         key = _key(session)
@@ -178,6 +214,14 @@ class Rivals:
         pollers = (self._registry.pollers.get((canister, index)) for index in range(self._identities))
         found = (poller.senders.get(sender) for poller in pollers if poller is not None)
         return [session for session in found if session is not None]
+
+    def _waiting(self, key: _Key, but: int) -> list[ClientSession]:
+        """The sessions of a principal that wait for the canister's first message, under other identities than one."""
+        canister, sender = key
+        indices = [index for index in range(self._identities) if index != but]
+        pollers = (self._registry.pollers.get((canister, index)) for index in indices)
+        waiting = (poller.waiting.items() for poller in pollers if poller is not None)
+        return [session for each in waiting for (principal, _), session in each if principal == sender]
 
     def _leave_open(self, key: _Key, session: ClientSession) -> bool:
         """Wait for a sign; False where that is done already."""

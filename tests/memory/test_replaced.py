@@ -270,3 +270,45 @@ def test_a_place_taken_by_a_client_that_left_and_whose_ws_open_nobody_knew_the_e
     world.run(10)
     assert first.close_code == CloseCode.REPLACED
     world.quiet()
+
+
+def test_a_place_taken_by_a_client_that_left_from_one_that_waits_for_its_first_message_is_noticed() -> None:
+    world = World(identities=2, clients_per_identity=1, query_latency=0.5)
+    first, second = (world.client(ECHO_ID, SAME) for _ in range(2))
+    world.until(lambda: bool(world.replica.stats["ws_open"] == 2), 1)
+    assert registered(world, second)
+    assert not first.opened
+    second.leave()
+    world.run(5)
+    assert first.close_code == CloseCode.REPLACED
+    world.quiet()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_the_same_where_it_is_heard_late_that_the_older_one_was_opened(late: bool) -> None:
+    world = World(identities=2, clients_per_identity=1, query_latency=0.5)
+    world.replica.faults.add(Fault(kind="reset", after=True, on="call", method="ws_open", count=1))
+    if late:
+        world.replica.faults.add(Fault(kind="delay", delay=2.0, on="query"))
+    first = world.client(ECHO_ID, SAME)
+    world.until(lambda: bool(world.replica.stats["ws_open"] == 1), 1)
+    second = world.client(ECHO_ID, SAME)
+    world.until(lambda: registered(world, second), 1)
+    second.leave()
+    world.run(8)
+    assert first.close_code == CloseCode.REPLACED
+    world.quiet()
+
+
+@pytest.mark.parametrize("when", [0.0, 0.25, 0.5])
+def test_who_comes_while_a_client_of_the_same_principal_leaves_unheard_lives(when: float) -> None:
+    world = World(identities=2, clients_per_identity=1, query_latency=0.5, call_latency=0.2)
+    gone = world.client(ECHO_ID, SAME)
+    world.until(lambda: registered(world, gone), 1)
+    gone.leave()
+    world.run(when)
+    newer = world.client(ECHO_ID, SAME)
+    world.until(lambda: newer.opened, 5)
+    world.run(5)
+    assert newer.close_code is None
+    newer.echoes(b"still here")

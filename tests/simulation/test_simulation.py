@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 
 import pytest
 
-from tests.simulation.scenario import draw, run_scenario
+from tests.simulation.plan import Plan
+from tests.simulation.scenario import draw, run_scenario, run_script
+from tests.simulation.script import Script, Step
 from tests.simulation.shrink import Shrinker, failure_of
 from tests.simulation.truth import Violation
 
@@ -44,6 +47,28 @@ def _shrink(seed: int) -> str:
     script = draw(seed, STEPS)
     failure = failure_of(script)
     return "" if failure is None else Shrinker(script, failure, SHRINK).shrink().as_python()
+
+
+#: Scenarios that have found something, shrunk; what it was has its own tests in tests/memory.
+FOUND = [
+    # a client waits for its first message while another one of its principal takes its place and leaves
+    Script(
+        76,
+        replace(Plan.simplest(), identities=3),
+        (
+            Step(11, "client.connect", 864571980, 0.0),
+            Step(12, "client.connect", 959747069, 0.0),
+            Step(13, "client.connect", 3389151614, 0.0),
+            Step(14, "client.reconnect", 1076116961, 0.075),
+            Step(15, "client.misbehave", 2686913821, 0.0),
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize("script", FOUND, ids=lambda script: script.seed)
+def test_found_before(script: Script) -> None:
+    run_script(script)
 
 
 def test_a_seed_gives_the_same_run_each_time() -> None:
