@@ -1,0 +1,178 @@
+"""The command: ``python -m tests.mutation [--sample N --seed S] [package | file | module] ...``."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import pickle
+import sys
+import time
+from collections.abc import Iterable
+from datetime import date
+from pathlib import Path
+
+from tests.mutation.mutants import Mutant, mutants_of, selected
+from tests.mutation.records import Figures, Result, Results, equivalents, figures
+from tests.mutation.runner import Seen, Session, collect
+
+ROOT = Path(__file__).resolve().parents[2]
+KEPT = ROOT / ".mutation"
+# The tests of each package: its mirror, and what else judges it.
+TESTS = {
+    "core": ["tests/core"],
+    "ic": ["tests/ic"],
+    "agent": ["tests/agent"],
+    "gateway": ["tests/gateway"],
+    "server": ["tests/server"],
+    "workers": ["tests/workers"],
+}
+
+
+def sources(name: str) -> tuple[str, list[Path]]:
+    """A package and the files of it that are meant: ``core``, ``core/lines`` or ``icwsgw/core/lines.py``."""
+    name = name.removeprefix("icwsgw").strip("/.").removesuffix(".py").replace(".", "/")
+    package = name.partition("/")[0]
+    if package not in TESTS:
+        raise SystemExit(f"{name}: one of {', '.join(TESTS)}, or a module of them")
+    path = ROOT / "icwsgw" / name
+    found = sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+    if not all(file.exists() for file in found):
+        raise SystemExit(f"no {path}")
+    return package, found
+
+
+def dotted(file: Path) -> str:
+    """The module of a file."""
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def state(paths: Iterable[str]) -> str:
+    """A digest of all files below these paths."""
+    whole = hashlib.sha256()
+    for path in paths:
+        for file in sorted((ROOT / path).rglob("*.py")):
+            whole.update(str(file.relative_to(ROOT)).encode() + file.read_bytes())
+    return whole.hexdigest()[:16]
+
+
+class Run:
+    """Mutants of one package, and the tests that judge them."""
+
+    def __init__(self, package: str, files: list[Path], chosen: argparse.Namespace) -> None:
+        self.package = package
+        self._chosen = chosen
+        self._results = Results(KEPT / f"{package}.jsonl")
+        self._files = {dotted(file): str(file.relative_to(ROOT)) for file in files}
+        made: list[Mutant] = []
+        for file in files:
+            made += mutants_of(dotted(file), file.read_text())
+        self._all = made
+        self.mutants = selected(made, chosen.sample, chosen.seed)
+        self.tests = list(TESTS[package])
+        self._state = state([*self.tests, "tests/support"])
+
+    def due(self) -> list[Mutant]:
+        """What is to be found out."""
+        if self._chosen.again:
+            return [mutant for mutant in self.mutants if self._is_open(mutant)]
+        return [mutant for mutant in self.mutants if self._results.is_due(mutant, self._state)]
+
+    def _is_open(self, mutant: Mutant) -> bool:
+        result = self._results.of(mutant)
+        return result is None or not result.noticed
+
+    def run(self) -> None:
+        """Judge what is due."""
+        due = self.due()
+        print(f"{self.package}: {len(self._all)} mutants, {len(self.mutants)} chosen, {len(due)} to judge", flush=True)
+        if due:
+            collect(self.tests, lambda session: self._judge(session, due))
+
+    def _judge(self, session: Session, due: list[Mutant]) -> None:
+        seen = self._seen(session)
+        failed = set(seen.failed)
+        if failed:
+            print(f"left out, for they fail without an error: {sorted(failed)}")
+        start = shown = time.monotonic()
+        for done, mutant in enumerate(due, 1):
+            file = self._files[mutant.module]
+            tests = [test for test in session.tests_for(mutant, file, seen) if test not in failed]
+            verdict = session.judge(mutant, tests, seen.seconds)
+            if verdict.status == "broken":
+                # as Python would: it cannot be run, so that nothing has to notice it
+                print(f"cannot be made: {mutant.module} {mutant.function}: {mutant.change}: {verdict.by}", flush=True)
+                continue
+            how = (mutant.digest, self._state, verdict.status, verdict.by, round(verdict.seconds, 3))
+            self._results.add(Result(*mutant.key, *how))
+            if time.monotonic() - shown > 10 or done == len(due):
+                shown = time.monotonic()
+                pace = (shown - start) / done
+                left = pace * (len(due) - done)
+                print(
+                    f"  {done} of {len(due)}, {pace:.2f} s each, {left / 60:.0f} min left: {self.figures()}", flush=True
+                )
+
+    def _seen(self, session: Session) -> Seen:
+        """What the tests execute: from the last run, where nothing has changed."""
+        kept = KEPT / f"{self.package}-lines.pickle"
+        now = state([f"icwsgw/{self.package}", *self.tests, "tests/support"])
+        if kept.exists():
+            then, seen = pickle.loads(kept.read_bytes())
+            if then == now:
+                return seen  # type: ignore[no-any-return]
+        print("  running the tests on the original", flush=True)
+        seen = session.learn(ROOT, (ROOT / "icwsgw" / self.package).rglob("*.py"))
+        KEPT.mkdir(exist_ok=True)
+        kept.write_bytes(pickle.dumps((now, seen)))
+        return seen
+
+    def figures(self) -> str:
+        """Its figures in a line."""
+        return words(figures(self.mutants, self._results, equivalents()), self._chosen.sample is not None)
+
+    def survivors(self) -> list[tuple[Mutant, Result]]:
+        """What no test notices and nobody has judged equivalent."""
+        judged = equivalents()
+        found = [(mutant, self._results.of(mutant)) for mutant in self.mutants if mutant.key not in judged]
+        return [(mutant, result) for mutant, result in found if result is not None and not result.noticed]
+
+    def modules(self) -> dict[str, Figures]:
+        """The figures of each module."""
+        judged = equivalents()
+        return {
+            module: figures([each for each in self.mutants if each.module == module], self._results, judged)
+            for module in self._files
+        }
+
+
+def words(count: Figures, sampled: bool) -> str:
+    """Figures in words."""
+    low, high = count.interval()
+    interval = f" (95 % confidence: {low:.1%} to {high:.1%})" if sampled else ""
+    return f"{count.killed} of {count.counted} killed, {count.share:.1%}{interval}, {count.equivalent} equivalent"
+
+
+def main() -> None:
+    """Make mutants, judge them, and say which survived."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=main.__doc__)
+    parser.add_argument("names", nargs="*", default=list(TESTS), help="packages or modules: core, core/lines")
+    parser.add_argument("--sample", type=int, help="so many mutants of each, taken at random")
+    parser.add_argument("--seed", type=int, default=1, help="of the sample")
+    parser.add_argument("--again", action="store_true", help="judge all survivors again")
+    parser.add_argument("--report", action="store_true", help="run nothing: tell what is known")
+    chosen = parser.parse_args()
+    for name in chosen.names or TESTS:
+        run = Run(*sources(name), chosen)
+        if not chosen.report:
+            run.run()
+        print(f"\n{name}, {date.today()}: {run.figures()}")
+        for module, count in run.modules().items():
+            if count.counted:
+                print(f"  {module}: {words(count, False)}")
+        for mutant, result in run.survivors():
+            print(f"{mutant.module}:{mutant.lines.start} {mutant.function}: {mutant.change}  [{result.status}]")
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    main()

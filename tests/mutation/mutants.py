@@ -1,0 +1,236 @@
+"""Makes mutants of a source, with mutmut's operators and three of our own."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import libcst as cst
+from libcst import matchers as m
+from libcst.metadata import CodeRange, MetadataWrapper, ParentNodeProvider, PositionProvider
+from mutmut.mutation.file_mutation import (
+    NEVER_MUTATE_FUNCTION_NAMES,
+    MutationVisitor,
+    OuterFunctionProvider,
+    deep_replace,
+)
+from mutmut.mutation.mutators import mutation_operators, operator_string
+from mutmut.mutation.pragma_handling import IgnoredCode
+
+# What may decorate a function whose code can be exchanged all the same.
+DECORATORS = {"property", "classmethod", "staticmethod", "cache", "lru_cache", "cached_property", "override"}
+# A change shorter than this says too little alone: its line is named with it.
+SHORT = 20
+LEVELS = {"debug", "info", "warn", "warning", "error", "failure", "critical", "exception"}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One small error in a function."""
+
+    module: str
+    function: str  # its qualified name: Class.method
+    change: str  # the source before and after, on one line: what names it, whatever moves around it
+    digest: str  # of the whole function, so that a result is forgotten when the function changes
+    lines: range  # those of which a test has to execute one, to be able to notice it
+    source: str  # the function with the error, in its class if it has one
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What it is known by, also when lines have moved."""
+        return self.module, self.function, self.change
+
+
+def without_statement(node: cst.SimpleStatementLine) -> Iterator[cst.SimpleStatementLine]:
+    """``self.timer.cancel()`` becomes ``pass``: mutmut leaves out arguments, but no statements."""
+    if m.matches(node, m.SimpleStatementLine(body=[m.Expr(value=m.Call() | m.Await())])):
+        yield node.with_changes(body=[cst.Pass()])
+
+
+def negated_condition(node: cst.If | cst.While) -> Iterator[cst.CSTNode]:
+    """``if waiting:`` becomes ``if not (waiting):``, where no operator stands that mutmut exchanges."""
+    if isinstance(node.test, cst.Name | cst.Attribute | cst.Call | cst.Subscript | cst.NamedExpr):
+        test = node.test.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
+        space = cst.SimpleWhitespace(" ")
+        negated = cst.UnaryOperation(operator=cst.Not(whitespace_after=space), expression=test)
+        changes: dict[str, Any] = {"test": negated}
+        if isinstance(node, cst.If):
+            changes["whitespace_before_test"] = space
+        else:
+            changes["whitespace_after_while"] = space
+        yield node.with_changes(**changes)
+
+
+def none_returned(node: cst.Return) -> Iterator[cst.Return]:
+    """``return found`` becomes ``return None``."""
+    if node.value is not None and not m.matches(node.value, m.Name("None")):
+        yield node.with_changes(value=cst.Name("None"), whitespace_after_return=cst.SimpleWhitespace(" "))
+
+
+def damaged_string(node: cst.BaseString) -> Iterable[cst.BaseString]:
+    """The first of mutmut's damages, to strings that a program reads: words for people hold a space."""
+    if isinstance(node, cst.SimpleString) and b" " not in _raw(node):
+        yield from list(operator_string(node))[:1]
+
+
+def _raw(node: cst.SimpleString) -> bytes:
+    return node.raw_value.encode()
+
+
+OWN_OPERATORS = [
+    (cst.SimpleStatementLine, without_statement),
+    (cst.If, negated_condition),
+    (cst.While, negated_condition),
+    (cst.Return, none_returned),
+    (cst.BaseString, damaged_string),
+]
+OPERATORS = [(kind, made) for kind, made in mutation_operators if made is not operator_string] + OWN_OPERATORS
+
+
+class _Visitor(MutationVisitor):
+    """mutmut's visitor, which also goes into properties and cached functions, and leaves the log alone."""
+
+    METADATA_DEPENDENCIES = (PositionProvider, OuterFunctionProvider)
+
+    def __init__(self) -> None:
+        super().__init__(OPERATORS, IgnoredCode(set(), set(), set()))
+
+    def _skip_node_and_children(self, node: cst.CSTNode) -> bool:
+        if isinstance(node, cst.FunctionDef) and node.decorators:
+            return node.name.value in NEVER_MUTATE_FUNCTION_NAMES or not _is_exchangeable(node)
+        if isinstance(node, cst.Call) and (_is_log(node) or m.matches(node.func, m.Name("cast"))):
+            return True
+        if isinstance(node, cst.SimpleStatementLine) and m.matches(node.body[0], m.Expr(value=m.Call())):
+            return _is_log(cst.ensure_type(cst.ensure_type(node.body[0], cst.Expr).value, cst.Call))
+        if isinstance(node, cst.If) and m.matches(node.test, m.Name("TYPE_CHECKING")):
+            return True
+        return bool(super()._skip_node_and_children(node))
+
+
+def _is_exchangeable(function: cst.FunctionDef) -> bool:
+    for each in function.decorators:
+        decorator = each.decorator.func if isinstance(each.decorator, cst.Call) else each.decorator
+        if not (isinstance(decorator, cst.Name) and decorator.value in DECORATORS):
+            return False
+    return True
+
+
+def _is_log(call: cst.Call) -> bool:
+    if not isinstance(call.func, cst.Attribute) or call.func.attr.value not in LEVELS:
+        return False
+    of = call.func.value
+    name = of.attr.value if isinstance(of, cst.Attribute) else of.value if isinstance(of, cst.Name) else ""
+    return "log" in name
+
+
+def mutants_of(module: str, source: str) -> list[Mutant]:
+    """All mutants of a module, in the order of its lines.
+
+    :param module: its dotted name
+    :param source: its text
+    """
+    wrapper = MetadataWrapper(cst.parse_module(source))
+    visitor = _Visitor()
+    tree = wrapper.visit(visitor)
+    positions = wrapper.resolve(PositionProvider)
+    parents = wrapper.resolve(ParentNodeProvider)
+    owners = _owners(wrapper.module)
+    lines = source.splitlines()
+    made: list[Mutant] = []
+    seen: Counter[tuple[str, str]] = Counter()
+    digests: dict[str, str] = {}
+    for mutation in visitor.mutations:
+        function = mutation.contained_by_top_level_function
+        if not isinstance(function, cst.FunctionDef) or function not in owners:
+            continue
+        owner = owners[function]
+        name = f"{owner}.{function.name.value}" if owner else function.name.value
+        if name not in digests:
+            digests[name] = hashlib.sha256(tree.code_for_node(function).encode()).hexdigest()[:16]
+        changed = deep_replace(function, mutation.original_node, mutation.mutated_node)
+        before = _one_line(tree.code_for_node(_head(mutation.original_node)))
+        after = _one_line(tree.code_for_node(_head(mutation.mutated_node)))
+        if before == after:
+            continue
+        place: CodeRange = positions[mutation.original_node]
+        change = f"{before} -> {after}"
+        line = lines[place.start.line - 1].strip()
+        if len(before) <= SHORT and before != line:
+            change = f"{line} | {change}"
+        seen[name, change] += 1
+        if seen[name, change] > 1:
+            change += f" #{seen[name, change]}"
+        made.append(
+            Mutant(
+                module=module,
+                function=name,
+                change=change,
+                digest=digests[name],
+                lines=_lines(mutation.original_node, function, positions, parents),
+                source=_alone(tree, owner, cst.ensure_type(changed, cst.FunctionDef)),
+            )
+        )
+    return made
+
+
+def _lines(
+    node: cst.CSTNode,
+    function: cst.FunctionDef,
+    positions: Mapping[cst.CSTNode, CodeRange],
+    parents: Mapping[cst.CSTNode, cst.CSTNode],
+) -> range:
+    """The lines of the statement that a node is part of; of the whole function where it is a parameter's default."""
+    while node is not function and not isinstance(node, cst.SimpleStatementLine | cst.BaseCompoundStatement):
+        if isinstance(node, cst.SimpleStatementSuite):
+            break
+        node = parents[node]
+    place = positions[node]
+    first, last = place.start.line, place.end.line
+    if node is not function and isinstance(node, cst.BaseCompoundStatement):
+        # what it governs does not count
+        last = max(first, positions[node.body].start.line - 1)
+    return range(first, last + 1)
+
+
+def _owners(module: cst.Module) -> dict[cst.FunctionDef, str]:
+    owners: dict[cst.FunctionDef, str] = {}
+    for node in module.body:
+        if isinstance(node, cst.FunctionDef):
+            owners[node] = ""
+        elif isinstance(node, cst.ClassDef) and isinstance(node.body, cst.IndentedBlock):
+            owners.update({inner: node.name.value for inner in node.body.body if isinstance(inner, cst.FunctionDef)})
+    return owners
+
+
+def _head(node: cst.CSTNode) -> cst.CSTNode:
+    """A compound statement without what it governs: its condition is what was changed."""
+    if isinstance(node, cst.If):
+        return node.with_changes(body=cst.SimpleStatementSuite([cst.Pass()]), orelse=None, leading_lines=[])
+    if isinstance(node, cst.While):
+        return node.with_changes(body=cst.SimpleStatementSuite([cst.Pass()]), orelse=None, leading_lines=[])
+    if isinstance(node, cst.SimpleStatementLine):
+        return node.with_changes(leading_lines=[], trailing_whitespace=cst.TrailingWhitespace())
+    return node
+
+
+def _one_line(code: str) -> str:
+    return " ".join(code.split())
+
+
+def _alone(tree: cst.Module, owner: str, function: cst.FunctionDef) -> str:
+    """The function as a source of its own: undecorated, and in a class of the same name, for names it mangles."""
+    bare = function.with_changes(decorators=[], leading_lines=[], lines_after_decorators=[])
+    if not owner:
+        return tree.code_for_node(bare)
+    return tree.code_for_node(cst.ClassDef(name=cst.Name(owner), body=cst.IndentedBlock([bare])))
+
+
+def selected(mutants: Sequence[Mutant], sample: int | None, seed: int) -> list[Mutant]:
+    """A random sample of so many, or all of them."""
+    if sample is None or sample >= len(mutants):
+        return list(mutants)
+    return random.Random(seed).sample(list(mutants), sample)

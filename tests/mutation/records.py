@@ -1,0 +1,136 @@
+"""What is known of each mutant: results from run to run, and the survivors that were judged equivalent."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tests.mutation.mutants import Mutant
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+EQUIVALENT = Path(__file__).with_name("equivalent.toml")
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one mutant fared."""
+
+    module: str
+    function: str
+    change: str
+    digest: str
+    tests: str  # the state of the tests; a survivor is tried again when they have changed
+    status: str  # killed, timeout, survived, uncovered
+    by: str  # the test that noticed it
+    seconds: float
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """As the mutant's."""
+        return self.module, self.function, self.change
+
+    @property
+    def noticed(self) -> bool:
+        """Whether some test failed because of it."""
+        return self.status in ("killed", "timeout")
+
+
+class Results:
+    """The results of a package, in a file to which each one is added as it comes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._by_key: dict[tuple[str, str, str], Result] = {}
+        if path.exists():
+            for line in path.read_text().splitlines():
+                try:
+                    result = Result(**json.loads(line))
+                except (ValueError, TypeError):
+                    # the last line of a run that was cut off
+                    continue
+                self._by_key[result.key] = result
+
+    def add(self, result: Result) -> None:
+        """Keep a result, on disk too."""
+        self._by_key[result.key] = result
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a") as file:
+            file.write(json.dumps(asdict(result)) + "\n")
+
+    def of(self, mutant: Mutant) -> Result | None:
+        """What is known of a mutant of this very function, if anything."""
+        result = self._by_key.get(mutant.key)
+        return result if result is not None and result.digest == mutant.digest else None
+
+    def is_due(self, mutant: Mutant, tests: str) -> bool:
+        """Whether a run has something to find out: what was killed stays killed while its function stays as it is."""
+        result = self.of(mutant)
+        return result is None or (not result.noticed and result.tests != tests)
+
+
+def equivalents(path: Path = EQUIVALENT) -> dict[tuple[str, str, str], str]:
+    """The mutants that were judged to mean the same as the original, each with the reason.
+
+    The file has a table for each module, in it one for each function, in it changes with reasons.
+
+    :raises ValueError: a mutant without a reason
+    """
+    judged: dict[tuple[str, str, str], str] = {}
+    for module, functions in tomllib.loads(path.read_text()).items():
+        for function, changes in functions.items():
+            for change, reason in changes.items():
+                if not isinstance(reason, str) or len(reason) < 10:
+                    raise ValueError(f"{module} {function} {change}: no reason")
+                judged[module, function, change] = reason
+    return judged
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The count of a package or a module."""
+
+    killed: int
+    survived: int
+    equivalent: int
+
+    @property
+    def counted(self) -> int:
+        """All that tests could notice."""
+        return self.killed + self.survived
+
+    @property
+    def share(self) -> float:
+        """The part of them that tests noticed, 0 to 1."""
+        return self.killed / self.counted if self.counted else 1.0
+
+    def interval(self) -> tuple[float, float]:
+        """Where the share of all mutants lies, with 95 % confidence, if these are a sample (Wilson's interval)."""
+        n, z = self.counted, 1.959964
+        if not n:
+            return 0.0, 1.0
+        middle = (self.share + z * z / (2 * n)) / (1 + z * z / n)
+        half = z / (1 + z * z / n) * math.sqrt(self.share * (1 - self.share) / n + z * z / (4 * n * n))
+        return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def figures(mutants: Iterable[Mutant], results: Results, judged: dict[tuple[str, str, str], str]) -> Figures:
+    """Count what is known of these mutants; what has not been run is left out."""
+    count: Counter[str] = Counter()
+    for mutant in mutants:
+        result = results.of(mutant)
+        if result is None:
+            continue
+        if result.noticed:
+            count["killed"] += 1
+        else:
+            count["equivalent" if mutant.key in judged else "survived"] += 1
+    return Figures(count["killed"], count["survived"], count["equivalent"])

@@ -1,0 +1,208 @@
+"""Runs the tests against each mutant, in a process forked from one that has imported and collected everything.
+
+A run of pytest collects the tests once. A first child runs them all on the original and notes which test executes which
+line, and how long it takes. Then, for each mutant, a child exchanges the function and runs the tests that execute the
+changed line, the fastest first, until one fails.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from _pytest.runner import runtestprotocol
+from hypothesis import settings
+
+from tests.mutation.exchange import exchange
+from tests.mutation.mutants import Mutant
+
+# Seconds of CPU that the tests of one mutant may take: the fastest are run first, a later one rarely notices.
+PATIENCE = 30.0
+# Bytes that a mutant's process may hold: an error may allocate without end.
+MEMORY = 4 << 30
+_KILLED, _SURVIVED, _BROKEN = 10, 11, 12
+
+
+@dataclass
+class Seen:
+    """What a run of all tests on the original has shown."""
+
+    tests_of: dict[tuple[str, int], set[str]] = field(default_factory=dict)  # by file and line
+    seconds: dict[str, float] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a mutant fared: killed, timeout, survived, uncovered or broken, and by which test."""
+
+    status: str
+    by: str
+    seconds: float
+
+
+class Session:
+    """A plugin of pytest that collects, and hands the collected tests to a function instead of running them."""
+
+    def __init__(self, work: Callable[[Session], None]) -> None:
+        self._work = work
+        self.items: dict[str, pytest.Item] = {}
+        self.error: BaseException | None = None
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Do the work, in the place of the tests' run."""
+        if session.testsfailed:
+            raise session.Interrupted("tests cannot be collected")
+        self.items = {item.nodeid: item for item in session.items}
+        gc.collect()
+        gc.freeze()
+        try:
+            self._work(self)
+        except BaseException as error:
+            self.error = error
+        return True
+
+    def learn(self, root: Path, files: Iterable[Path]) -> Seen:
+        """Run all tests on the original, in a child, and see which lines of these files each executes."""
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(reading)
+            _quiet()
+            with os.fdopen(writing, "wb") as out:
+                pickle.dump(self._learnt(root, {str(file) for file in files}), out)
+            os._exit(0)
+        os.close(writing)
+        with os.fdopen(reading, "rb") as into:
+            found = into.read()
+        os.waitpid(child, 0)
+        seen: Seen = pickle.loads(found)
+        return seen
+
+    def _learnt(self, root: Path, files: set[str]) -> Seen:
+        import coverage
+
+        os.environ["COVERAGE_CORE"] = "ctrace"
+        measured = coverage.Coverage(data_file=None, config_file=False, include=sorted(files))
+        seen = Seen()
+        measured.start()
+        items = list(self.items.values())
+        for item, after in zip(items, [*items[1:], None], strict=True):
+            measured.switch_context(item.nodeid)
+            start = time.process_time()
+            if not _passes(item, after):
+                seen.failed.append(item.nodeid)
+            seen.seconds[item.nodeid] = time.process_time() - start
+            measured.switch_context("")
+        measured.stop()
+        data = measured.get_data()
+        for file in data.measured_files():
+            for line, tests in data.contexts_by_lineno(file).items():
+                seen.tests_of[str(Path(file).relative_to(root)), line] = set(tests) - {""}
+        return seen
+
+    def tests_for(self, mutant: Mutant, file: str, seen: Seen) -> list[str]:
+        """The tests that execute a changed line, the fastest first."""
+        tests: set[str] = set()
+        for line in mutant.lines:
+            tests |= seen.tests_of.get((file, line), set())
+        return sorted((test for test in tests if test in self.items), key=lambda test: (seen.seconds[test], test))
+
+    def judge(self, mutant: Mutant, tests: list[str], seconds: dict[str, float]) -> Verdict:
+        """Run tests against a mutant, in a child."""
+        if not tests:
+            return Verdict("uncovered", "", 0.0)
+        reading, writing = os.pipe()
+        start = time.monotonic()
+        child = os.fork()
+        if child == 0:
+            os.close(reading)
+            try:
+                code = self._judged(mutant, tests, seconds, writing)
+            except BaseException:
+                code = _KILLED
+            os._exit(code)
+        os.close(writing)
+        with os.fdopen(reading) as into:
+            by = into.read().splitlines()
+        _, status = os.waitpid(child, 0)
+        taken = time.monotonic() - start
+        last = by[-1] if by else ""
+        code = os.waitstatus_to_exitcode(status)
+        if code == _SURVIVED:
+            return Verdict("survived", "", taken)
+        if code == _BROKEN:
+            return Verdict("broken", last, taken)
+        return Verdict("killed" if code == _KILLED else "timeout", last, taken)
+
+    def _judged(self, mutant: Mutant, tests: list[str], seconds: dict[str, float], out: int) -> int:
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        _quiet()
+        try:
+            exchange(mutant)
+        except Exception as error:
+            os.write(out, f"{error!r}\n".encode())
+            return _BROKEN
+        spent = 0.0
+        chosen = []
+        for test in tests:
+            spent += seconds[test]
+            if chosen and spent > PATIENCE:
+                break
+            chosen.append(test)
+        for test, after in zip(chosen, [*chosen[1:], None], strict=True):
+            os.write(out, f"{test}\n".encode())
+            # processor time, which does not depend on what else the machine does; and real time, for waits
+            signal.setitimer(signal.ITIMER_VIRTUAL, 2 + 10 * seconds[test])
+            signal.setitimer(signal.ITIMER_REAL, 20 + 20 * seconds[test])
+            if not _passes(self.items[test], self.items[after] if after else None):
+                return _KILLED
+        return _SURVIVED
+
+
+def _passes(item: pytest.Item, after: pytest.Item | None) -> bool:
+    return not any(report.failed for report in runtestprotocol(item, log=False, nextitem=after))
+
+
+def _quiet() -> None:
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
+
+
+def collect(tests: list[str], work: Callable[[Session], None]) -> None:
+    """Collect these tests with pytest and do the work with them.
+
+    :raises RuntimeError: they cannot be collected
+    """
+    settings.register_profile("mutation", deadline=None, max_examples=30, derandomize=True, database=None)
+    session = Session(work)
+    quiet = ["-q", "--no-header", "--no-summary", "-s", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist"]
+    os.environ["HYPOTHESIS_PROFILE"] = "mutation"
+    code: Any = pytest.main([*quiet, *tests], plugins=[session, _Profile()])
+    sys.stdout.flush()
+    if session.error is not None:
+        raise session.error
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        raise RuntimeError(f"pytest ended with {code}")
+
+
+class _Profile:
+    """Few examples, the same each time: the conftest of the tests has loaded its own profile."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self) -> None:
+        settings.load_profile("mutation")

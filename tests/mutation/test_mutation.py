@@ -1,0 +1,301 @@
+"""The command for mutation testing: the mutants it makes, how they get into the process, what is remembered of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+pytest.importorskip("mutmut", reason="needs the extra: mutation")
+
+from tests.mutation.__main__ import dotted, sources
+from tests.mutation.exchange import exchange
+from tests.mutation.mutants import Mutant, mutants_of, selected
+from tests.mutation.records import Figures, Result, Results, equivalents, figures
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = '''\
+from __future__ import annotations
+
+from functools import lru_cache
+
+LIMIT = 3
+
+
+class Base:
+    def name(self) -> str:
+        return "base"
+
+
+class Counter(Base):
+    __slots__ = ("__count", "_log")
+
+    def __init__(self, log) -> None:
+        self.__count = 0
+        self._log = log
+
+    def add(self, step: int = 2) -> int:
+        """Add."""
+        if self.__count > LIMIT:
+            self.reset()
+        self.__count += step
+        self._log.info("it has grown", by=step)
+        return self.__count
+
+    def reset(self) -> None:
+        self.__count = 0
+
+    @property
+    def full(self) -> bool:
+        return self.__count >= LIMIT
+
+    @classmethod
+    def made(cls) -> Counter:
+        return cls(None)
+
+    def name(self) -> str:
+        return super().name() + "!"
+
+
+@lru_cache(maxsize=8)
+def twice(number: int) -> int:
+    return number * 2
+
+
+def refuse(word):
+    if word:
+        raise ValueError("words are not wanted")
+    return word == "key"
+'''
+
+
+def changes(function: str) -> list[str]:
+    return [mutant.change for mutant in mutants_of("planted", SOURCE) if mutant.function == function]
+
+
+@pytest.fixture
+def planted(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    module = ModuleType("planted")
+    module.__file__ = "planted.py"
+    monkeypatch.setitem(sys.modules, "planted", module)
+    exec(compile(SOURCE, "planted.py", "exec", dont_inherit=True), vars(module))
+    return module
+
+
+def mutant(function: str, part: str) -> Mutant:
+    found = [each for each in mutants_of("planted", SOURCE) if each.function == function and part in each.change]
+    assert len(found) == 1, [each.change for each in found]
+    return found[0]
+
+
+def test_operators_of_mutmut_and_our_own() -> None:
+    made = changes("Counter.add")
+    assert "if self.__count > LIMIT: | > LIMIT -> >= LIMIT" in made
+    assert any("-> self.__count = step" in c for c in made)
+    assert "self.reset() -> pass" in made
+    assert any(change.endswith("| 2 -> 3") for change in made)
+    assert any(change.endswith("return self.__count -> return None") for change in made)
+
+
+def test_what_is_said_to_people_is_left_alone() -> None:
+    assert not [change for change in changes("Counter.add") if "_log" in change]
+    assert [change for change in changes("refuse") if '"words' in change] == [
+        'ValueError("words are not wanted") -> ValueError(None)'
+    ]
+    assert any('"key" -> "XXkeyXX"' in change for change in changes("refuse"))
+
+
+def test_conditions_without_an_operator_are_negated() -> None:
+    assert any("if not (word): pass" in change for change in changes("refuse"))
+
+
+def test_properties_class_methods_and_cached_functions_have_mutants() -> None:
+    assert changes("Counter.full")
+    assert changes("Counter.made")
+    assert changes("twice")
+
+
+def test_a_name_survives_moved_lines() -> None:
+    before = {each.key for each in mutants_of("planted", SOURCE)}
+    after = mutants_of("planted", SOURCE.replace("LIMIT = 3", "# more\n\nLIMIT = 3"))
+    assert {each.key for each in after} == before
+    assert len(after) == len(before)
+
+
+def test_the_digest_is_that_of_the_function() -> None:
+    changed = mutants_of("planted", SOURCE.replace("return number * 2", "return 2 * number"))
+    before = {each.function: each.digest for each in mutants_of("planted", SOURCE)}
+    assert {each.function for each in changed if each.digest != before[each.function]} == {"twice"}
+
+
+def test_lines_are_those_of_the_statement() -> None:
+    lines = SOURCE.splitlines()
+    condition = mutant("Counter.add", "> LIMIT -> ")
+    assert [lines[number - 1].strip() for number in condition.lines] == ["if self.__count > LIMIT:"]
+    default = mutant("Counter.add", "| 2 -> 3")
+    assert "self.__count += step" in [lines[number - 1].strip() for number in default.lines]
+
+
+def test_who_holds_the_function_has_the_mutant(planted: ModuleType) -> None:
+    counter = planted.Counter(_Log())
+    held = counter.add
+    exchange(mutant("Counter.add", "| 2 -> 3"))
+    assert held() == 3
+
+
+def test_mangled_names_properties_and_super(planted: ModuleType) -> None:
+    counter = planted.Counter(_Log())
+    counter.add(3)
+    assert counter.full
+    exchange(mutant("Counter.full", ">= LIMIT -> > LIMIT"))
+    assert not counter.full
+    exchange(mutant("Counter.name", "XX!XX"))
+    assert counter.name() == "baseXX!XX"
+    exchange(mutant("Counter.name", "-> return None"))
+    assert planted.Counter(_Log()).name() is None
+
+
+def test_what_a_cached_function_remembers_is_forgotten(planted: ModuleType) -> None:
+    assert planted.twice(3) == 6
+    exchange(mutant("twice", "| 2 -> 3"))
+    assert planted.twice(3) == 9
+
+
+def test_every_mutant_of_it_can_be_made(planted: ModuleType) -> None:
+    for each in mutants_of("planted", SOURCE):
+        exchange(each)
+
+
+def test_a_sample_is_the_same_for_the_same_seed() -> None:
+    made = mutants_of("planted", SOURCE)
+    assert selected(made, 5, 1) == selected(made, 5, 1)
+    assert selected(made, 5, 1) != selected(made, 5, 2)
+    assert len(set(selected(made, 5, 1))) == 5
+    assert selected(made, 500, 1) == made
+
+
+def result(of: Mutant, status: str, tests: str = "t") -> Result:
+    return Result(*of.key, of.digest, tests, status, "", 0.1)
+
+
+def test_what_was_killed_is_not_judged_again_while_its_function_stays(tmp_path: Path) -> None:
+    killed, survived, unknown, *_ = mutants_of("planted", SOURCE)
+    results = Results(tmp_path / "results")
+    results.add(result(killed, "killed"))
+    results.add(result(survived, "survived"))
+    again = Results(tmp_path / "results")
+    assert not again.is_due(killed, "other tests")
+    assert not again.is_due(survived, "t")
+    assert again.is_due(survived, "other tests")
+    assert again.is_due(unknown, "t")
+    changed = mutants_of("planted", SOURCE.replace('"base"', '"base"  # another'))
+    assert again.is_due(next(each for each in changed if each.key[1] == killed.function), "t")
+
+
+def test_a_run_that_was_cut_off_costs_one_result(tmp_path: Path) -> None:
+    first, second, *_ = mutants_of("planted", SOURCE)
+    results = Results(tmp_path / "results")
+    results.add(result(first, "killed"))
+    results.add(result(second, "killed"))
+    whole = (tmp_path / "results").read_text()
+    (tmp_path / "results").write_text(whole[:-20])
+    again = Results(tmp_path / "results")
+    assert not again.is_due(first, "t")
+    assert again.is_due(second, "t")
+
+
+def test_figures_leave_out_what_is_equivalent(tmp_path: Path) -> None:
+    made = mutants_of("planted", SOURCE)
+    results = Results(tmp_path / "results")
+    for each, status in zip(made, ["killed", "timeout", "survived", "uncovered", "survived"], strict=False):
+        results.add(result(each, status))
+    count = figures(made, results, {made[2].key: "it means the same"})
+    assert count == Figures(killed=2, survived=2, equivalent=1)
+    assert count.share == 0.5
+
+
+def test_the_interval_is_wilsons() -> None:
+    # the example of the binomial proportion confidence interval with 90 of 100
+    low, high = Figures(90, 10, 0).interval()
+    assert low == pytest.approx(0.8256, abs=1e-4)
+    assert high == pytest.approx(0.9448, abs=1e-4)
+
+
+def test_each_judged_mutant_has_a_reason_and_still_exists() -> None:
+    judged = equivalents()
+    gone = []
+    for module in sorted({key[0] for key in judged}):
+        file = ROOT.joinpath(*module.split(".")).with_suffix(".py")
+        there = {each.key for each in mutants_of(module, file.read_text())} if file.exists() else set()
+        gone += [key for key in judged if key[0] == module and key not in there]
+    assert gone == []
+
+
+def test_a_judgement_without_a_reason_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "e.toml").write_text('["icwsgw.core.x"."f"]\n"1 -> 2" = ""\n')
+    with pytest.raises(ValueError, match="no reason"):
+        equivalents(tmp_path / "e.toml")
+
+
+def test_names_of_packages_and_modules() -> None:
+    package, files = sources("icwsgw/core/lines.py")
+    assert (package, [dotted(file) for file in files]) == ("core", ["icwsgw.core.lines"])
+    assert sources("core/lines") == sources("icwsgw.core.lines")
+    assert len(sources("ic")[1]) > 20
+    with pytest.raises(SystemExit):
+        sources("devnet")
+    with pytest.raises(SystemExit):
+        sources("core/nothing")
+
+
+def test_the_command_finds_what_is_tested_and_what_is_not(tmp_path: Path) -> None:
+    (tmp_path / "icwsgw" / "core").mkdir(parents=True)
+    (tmp_path / "tests" / "core").mkdir(parents=True)
+    (tmp_path / "icwsgw" / "__init__.py").touch()
+    (tmp_path / "icwsgw" / "core" / "__init__.py").touch()
+    (tmp_path / "icwsgw" / "core" / "small.py").write_text(
+        "def larger(a, b):\n    return a if a > b else b\n\n\ndef unused():\n    return 1\n"
+        "\n\ndef endless(n):\n    while n > 0:\n        n -= 1\n    return n\n"
+    )
+    (tmp_path / "tests" / "__init__.py").touch()
+    (tmp_path / "tests" / "mutation").symlink_to(ROOT / "tests" / "mutation")
+    (tmp_path / "tests" / "core" / "test_small.py").write_text(
+        "from icwsgw.core.small import endless, larger\n\n\n"
+        "def test_larger():\n    assert larger(1, 2) == 2\n    assert larger(2, 1) == 2\n\n\n"
+        "def test_endless():\n    assert endless(3) == 0\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", _COMMAND, str(tmp_path)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stderr
+    survivors = [line for line in run.stdout.splitlines() if line.startswith("icwsgw.core.small:")]
+    assert {line.split(": ", 1)[1] for line in survivors} == {
+        "return a if a > b else b | > b -> >= b  [survived]",
+        "return 1 -> return None  [uncovered]",
+        "return 1 | 1 -> 2  [uncovered]",
+    }
+
+
+_COMMAND = """
+import sys
+from pathlib import Path
+import tests.mutation.__main__ as command
+command.ROOT = Path(sys.argv[1])
+command.KEPT = command.ROOT / ".mutation"
+sys.argv[1:] = ["core"]
+command.main()
+"""
+
+
+class _Log:
+    def info(self, *words: object, **fields: object) -> None:
+        pass
