@@ -16,7 +16,7 @@ from typing import Any
 from tests.simulation.scenario import run_scenario
 
 #: CPU seconds after which a scenario counts as one that never ends; the longest of clean code takes a few.
-ENDLESS = 90.0
+ENDLESS = 45.0
 
 
 def steps_of(seed: int) -> int:
