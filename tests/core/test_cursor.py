@@ -45,6 +45,15 @@ def test_a_fresh_cursor_takes_the_first_message_there_is() -> None:
     assert (cursor.next, cursor.fresh) == (42, False)
 
 
+def test_the_last_message_is_kept_with_its_number() -> None:
+    cursor = Cursor()
+    for pages in ([0, 1, 2], [3], [3, 4], []):
+        take(cursor, page(*pages), 0)
+        assert cursor.last is not None
+        assert cursor.last.nonce == cursor.next - 1
+        assert cursor.last.is_same(b"content %d" % cursor.last.nonce)
+
+
 def test_duplicates_are_skipped_wherever_they_stand() -> None:
     cursor = Cursor()
     take(cursor, page(0, 1), 0)
@@ -72,6 +81,26 @@ def test_a_gap_that_stays_is_given_up_after_a_while_and_reported() -> None:
     taken = take(cursor, page(5, 6), GAP_SECONDS)
     assert (nonces(taken.deliver), taken.lost, taken.missing) == ([5, 6], (1, 5), None)
     assert cursor.next == 7
+
+
+def test_a_gap_is_timed_from_the_first_answer_that_had_it() -> None:
+    cursor = Cursor()
+    take(cursor, page(0), 1000.0)
+    for later in (0.0, 0.1, 0.5, GAP_SECONDS - 0.01):
+        assert take(cursor, page(5), 1000.0 + later).missing == (1, 5)
+    assert take(cursor, page(5), 1000.0 + GAP_SECONDS).lost == (1, 5)
+
+
+def test_what_is_skipped_is_no_gap_and_a_gap_behind_it_is_a_new_one() -> None:
+    cursor = Cursor()
+    take(cursor, page(0), 0)
+    for attempt in range(GAP_ASKS - 1):
+        assert take(cursor, page(9), attempt).missing == (1, 9)
+    cursor.skip(4)
+    assert cursor.next == 4
+    for attempt in range(GAP_ASKS - 1):
+        assert take(cursor, page(9), 10 + attempt).missing == (4, 9)
+    assert nonces(take(cursor, page(4, 5), 20).deliver) == [4, 5]
 
 
 def test_time_alone_does_not_make_a_gap_believed() -> None:

@@ -37,6 +37,34 @@ def test_of_one_flow_the_lowest_rank_goes_first() -> None:
     assert [line.pop() for _ in range(5)] == ["new", "other", "sparse", "busy", "busy too"]
 
 
+def test_who_has_no_rank_goes_before_all_that_have_been_served() -> None:
+    line: Line[str] = Line()
+    line.add("a", "served", 0.5)
+    line.add("a", "new")
+    assert [line.pop(), line.pop()] == ["new", "served"]
+    ranked: Ranked[str] = Ranked()
+    ranked.add("served", 0.5)
+    ranked.add("new")
+    assert [ranked.pop(), ranked.pop()] == ["new", "served"]
+
+
+def test_many_that_leave_are_not_held_and_the_others_keep_their_order() -> None:
+    ranked: Ranked[int] = Ranked()
+    for waiter in range(200):
+        ranked.add(waiter, float(waiter * 37 % 200))
+    left = list(range(200))
+    for waiter in range(0, 200, 2):
+        ranked.remove(waiter)
+        ranked.remove(waiter)
+        left.remove(waiter)
+    for waiter in range(1, 101, 2):
+        ranked.remove(waiter)
+        left.remove(waiter)
+        assert len(ranked._heap) <= 2 * len(left) + 20
+    ranked.add(0, 1000.0)
+    assert [ranked.pop() for _ in range(51)] == [*sorted(left, key=lambda waiter: waiter * 37 % 200), 0]
+
+
 @given(st.lists(st.one_of(st.tuples(st.integers(0, 9), st.integers(0, 3)), st.none(), st.integers(0, 9)), max_size=300))
 def test_ranked_is_a_sorted_list(events: list[tuple[int, int] | int | None]) -> None:
     ranked: Ranked[int] = Ranked()

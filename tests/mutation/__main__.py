@@ -8,15 +8,19 @@ import pickle
 import sys
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+from tests.mutation.checked import refused
 from tests.mutation.mutants import Mutant, mutants_of, selected
 from tests.mutation.records import Figures, Result, Results, equivalents, figures
 from tests.mutation.runner import Seen, Session, collect
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / ".mutation"
+# What is noted of a survivor that mypy has nothing against.
+TYPED = "mypy takes it"
 # The tests of each package: its mirror, and what else judges it.
 TESTS = {
     "core": ["tests/core"],
@@ -87,6 +91,7 @@ class Run:
         print(f"{self.package}: {len(self._all)} mutants, {len(self.mutants)} chosen, {len(due)} to judge", flush=True)
         if due:
             collect(self.tests, lambda session: self._judge(session, due))
+        self._ask_mypy()
 
     def _judge(self, session: Session, due: list[Mutant]) -> None:
         seen = self._seen(session)
@@ -97,7 +102,7 @@ class Run:
         for done, mutant in enumerate(due, 1):
             file = self._files[mutant.module]
             tests = [test for test in session.tests_for(mutant, file, seen) if test not in failed]
-            verdict = session.judge(mutant, tests, seen.seconds)
+            verdict = session.judge(mutant, tests, seen.seconds, self._chosen.patience)
             if verdict.status == "broken":
                 # as Python would: it cannot be run, so that nothing has to notice it
                 print(f"cannot be made: {mutant.module} {mutant.function}: {mutant.change}: {verdict.by}", flush=True)
@@ -111,6 +116,20 @@ class Run:
                 print(
                     f"  {done} of {len(due)}, {pace:.2f} s each, {left / 60:.0f} min left: {self.figures()}", flush=True
                 )
+
+    def _ask_mypy(self) -> None:
+        """Take those for noticed that mypy refuses, which a change has to pass as well."""
+        survivors: dict[str, list[Mutant]] = {}
+        for mutant, result in self.survivors():
+            if result.by != TYPED:
+                survivors.setdefault(mutant.module, []).append(mutant)
+        for module, mutants in survivors.items():
+            wrong = {mutant.key for mutant in refused(ROOT, ROOT / self._files[module], mutants, KEPT / "mypy")}
+            for mutant in mutants:
+                result = self._results.of(mutant)
+                if result is not None:
+                    how = {"status": "types", "by": "mypy"} if mutant.key in wrong else {"by": TYPED}
+                    self._results.add(replace(result, **how))
 
     def _seen(self, session: Session) -> Seen:
         """What the tests execute: from the last run, where nothing has changed."""
@@ -159,6 +178,8 @@ def main() -> None:
     parser.add_argument("--sample", type=int, help="so many mutants of each, taken at random")
     parser.add_argument("--seed", type=int, default=1, help="of the sample")
     parser.add_argument("--again", action="store_true", help="judge all survivors again")
+    help = "seconds of tests for a mutant, the fastest first (default 30); few find most, and --again tries the rest"
+    parser.add_argument("--patience", type=float, default=30.0, help=help)
     parser.add_argument("--report", action="store_true", help="run nothing: tell what is known")
     chosen = parser.parse_args()
     for name in chosen.names or TESTS:

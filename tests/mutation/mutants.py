@@ -18,7 +18,7 @@ from mutmut.mutation.file_mutation import (
     OuterFunctionProvider,
     deep_replace,
 )
-from mutmut.mutation.mutators import mutation_operators, operator_string
+from mutmut.mutation.mutators import mutation_operators, operator_arg_removal, operator_string
 from mutmut.mutation.pragma_handling import IgnoredCode
 
 # What may decorate a function whose code can be exchanged all the same.
@@ -71,14 +71,30 @@ def none_returned(node: cst.Return) -> Iterator[cst.Return]:
         yield node.with_changes(value=cst.Name("None"), whitespace_after_return=cst.SimpleWhitespace(" "))
 
 
+def arguments_changed(node: cst.Call) -> Iterator[cst.Call]:
+    """mutmut's: each argument becomes None, or is left out; but for words for people."""
+    words = [_is_prose(arg.value) for arg in node.args]
+    for mutated in operator_arg_removal(node):
+        if len(mutated.args) < len(node.args):
+            changed = next((i for i, arg in enumerate(mutated.args) if arg is not node.args[i]), len(mutated.args))
+        else:
+            changed = next(i for i, arg in enumerate(mutated.args) if arg is not node.args[i])
+        if not words[changed]:
+            yield mutated
+
+
 def damaged_string(node: cst.BaseString) -> Iterable[cst.BaseString]:
     """The first of mutmut's damages, to strings that a program reads: words for people hold a space."""
-    if isinstance(node, cst.SimpleString) and b" " not in _raw(node):
+    if isinstance(node, cst.SimpleString) and not _is_prose(node):
         yield from list(operator_string(node))[:1]
 
 
-def _raw(node: cst.SimpleString) -> bytes:
-    return node.raw_value.encode()
+def _is_prose(node: cst.BaseExpression) -> bool:
+    if isinstance(node, cst.SimpleString):
+        return " " in node.raw_value
+    if isinstance(node, cst.FormattedString):
+        return any(isinstance(part, cst.FormattedStringText) and " " in part.value for part in node.parts)
+    return isinstance(node, cst.ConcatenatedString) and (_is_prose(node.left) or _is_prose(node.right))
 
 
 OWN_OPERATORS = [
@@ -86,9 +102,11 @@ OWN_OPERATORS = [
     (cst.If, negated_condition),
     (cst.While, negated_condition),
     (cst.Return, none_returned),
+    (cst.Call, arguments_changed),
     (cst.BaseString, damaged_string),
 ]
-OPERATORS = [(kind, made) for kind, made in mutation_operators if made is not operator_string] + OWN_OPERATORS
+REPLACED = (operator_string, operator_arg_removal)
+OPERATORS = [*((kind, made) for kind, made in mutation_operators if made not in REPLACED), *OWN_OPERATORS]
 
 
 class _Visitor(MutationVisitor):

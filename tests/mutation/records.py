@@ -29,7 +29,7 @@ class Result:
     change: str
     digest: str
     tests: str  # the state of the tests; a survivor is tried again when they have changed
-    status: str  # killed, timeout, survived, uncovered
+    status: str  # killed, timeout, types, survived, uncovered
     by: str  # the test that noticed it
     seconds: float
 
@@ -40,8 +40,8 @@ class Result:
 
     @property
     def noticed(self) -> bool:
-        """Whether some test failed because of it."""
-        return self.status in ("killed", "timeout")
+        """Whether a test failed because of it, or did not end, or mypy refuses it."""
+        return self.status in ("killed", "timeout", "types")
 
 
 class Results:

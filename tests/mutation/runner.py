@@ -14,20 +14,22 @@ import resource
 import signal
 import sys
 import time
+import unittest
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import pytest
 from _pytest.runner import runtestprotocol
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from tests.mutation.exchange import exchange
 from tests.mutation.mutants import Mutant
 
-# Seconds of CPU that the tests of one mutant may take: the fastest are run first, a later one rarely notices.
-PATIENCE = 30.0
+# Seconds of the processor that a test may take, and ten times what it takes for the original.
+GRACE = 0.5
 # Bytes that a mutant's process may hold: an error may allocate without end.
 MEMORY = 4 << 30
 _KILLED, _SURVIVED, _BROKEN = 10, 11, 12
@@ -48,7 +50,7 @@ class Verdict:
 
     status: str
     by: str
-    seconds: float
+    seconds: float  # of the processor
 
 
 class Session:
@@ -57,6 +59,7 @@ class Session:
     def __init__(self, work: Callable[[Session], None]) -> None:
         self._work = work
         self.items: dict[str, pytest.Item] = {}
+        self._judging = False
         self.error: BaseException | None = None
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -71,6 +74,14 @@ class Session:
         except BaseException as error:
             self.error = error
         return True
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[Any]) -> None:
+        """End a mutant's process at the first failure, which nobody wants to see described: that costs most."""
+        if not self._judging or call.excinfo is None or item.get_closest_marker("xfail") is not None:
+            return
+        if not isinstance(call.excinfo.value, (pytest.skip.Exception, pytest.xfail.Exception, unittest.SkipTest)):
+            os._exit(_KILLED)
 
     def learn(self, root: Path, files: Iterable[Path]) -> Seen:
         """Run all tests on the original, in a child, and see which lines of these files each executes."""
@@ -118,25 +129,27 @@ class Session:
             tests |= seen.tests_of.get((file, line), set())
         return sorted((test for test in tests if test in self.items), key=lambda test: (seen.seconds[test], test))
 
-    def judge(self, mutant: Mutant, tests: list[str], seconds: dict[str, float]) -> Verdict:
-        """Run tests against a mutant, in a child."""
+    def judge(self, mutant: Mutant, tests: list[str], seconds: dict[str, float], patience: float) -> Verdict:
+        """Run tests against a mutant, in a child.
+
+        :param patience: seconds of the processor, as the original takes them, after which no further test is begun
+        """
         if not tests:
             return Verdict("uncovered", "", 0.0)
         reading, writing = os.pipe()
-        start = time.monotonic()
         child = os.fork()
         if child == 0:
             os.close(reading)
             try:
-                code = self._judged(mutant, tests, seconds, writing)
+                code = self._judged(mutant, _within(tests, seconds, patience), seconds, writing)
             except BaseException:
                 code = _KILLED
             os._exit(code)
         os.close(writing)
         with os.fdopen(reading) as into:
             by = into.read().splitlines()
-        _, status = os.waitpid(child, 0)
-        taken = time.monotonic() - start
+        _, status, used = os.wait4(child, 0)
+        taken = used.ru_utime + used.ru_stime
         last = by[-1] if by else ""
         code = os.waitstatus_to_exitcode(status)
         if code == _SURVIVED:
@@ -154,21 +167,20 @@ class Session:
         except Exception as error:
             os.write(out, f"{error!r}\n".encode())
             return _BROKEN
-        spent = 0.0
-        chosen = []
-        for test in tests:
-            spent += seconds[test]
-            if chosen and spent > PATIENCE:
-                break
-            chosen.append(test)
-        for test, after in zip(chosen, [*chosen[1:], None], strict=True):
+        self._judging = True
+        for test, after in zip(tests, [*tests[1:], None], strict=True):
             os.write(out, f"{test}\n".encode())
             # processor time, which does not depend on what else the machine does; and real time, for waits
-            signal.setitimer(signal.ITIMER_VIRTUAL, 2 + 10 * seconds[test])
+            signal.setitimer(signal.ITIMER_VIRTUAL, GRACE + 10 * seconds[test])
             signal.setitimer(signal.ITIMER_REAL, 20 + 20 * seconds[test])
             if not _passes(self.items[test], self.items[after] if after else None):
                 return _KILLED
         return _SURVIVED
+
+
+def _within(tests: list[str], seconds: dict[str, float], patience: float) -> list[str]:
+    begun = list(accumulate((seconds[test] for test in tests), initial=0.0))
+    return [test for test, start in zip(tests, begun, strict=False) if start <= patience]
 
 
 def _passes(item: pytest.Item, after: pytest.Item | None) -> bool:
@@ -188,10 +200,12 @@ def collect(tests: list[str], work: Callable[[Session], None]) -> None:
 
     :raises RuntimeError: they cannot be collected
     """
-    settings.register_profile("mutation", deadline=None, max_examples=30, derandomize=True, database=None)
+    found_is_enough = (Phase.explicit, Phase.reuse, Phase.generate)
+    settings.register_profile(
+        "mutation", deadline=None, max_examples=30, derandomize=True, database=None, phases=found_is_enough
+    )
     session = Session(work)
     quiet = ["-q", "--no-header", "--no-summary", "-s", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist"]
-    os.environ["HYPOTHESIS_PROFILE"] = "mutation"
     code: Any = pytest.main([*quiet, *tests], plugins=[session, _Profile()])
     sys.stdout.flush()
     if session.error is not None:
