@@ -1,0 +1,68 @@
+"""Counts costs: ``python -m tests.costs``.
+
+Prints each figure beside its bound, and ends with 1 if one is out of it. With ``--write`` the figures become the bounds
+of this version of Python (bounds.json) and, where it is the version that documents show, the tables of
+docs/performance.md. ``--of OPERATION`` prints which functions an operation calls, and how often.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+
+from tests.costs.measuring import counted, figures
+from tests.costs.operations import OPERATIONS, TIMES
+from tests.costs.table import PAGE, SHOWN, Bounds, judge, page_with, running
+
+
+def main() -> int:
+    """Run the command; its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.costs", description="Count costs.")
+    parser.add_argument("--json", action="store_true", help="print the figures for programs")
+    parser.add_argument("--write", action="store_true", help="make the figures the bounds")
+    parser.add_argument(
+        "--of", choices=OPERATIONS, metavar="OPERATION", help=f"show its functions; one of: {'; '.join(OPERATIONS)}"
+    )
+    options = parser.parse_args()
+    if options.of:
+        show(options.of)
+        return 0
+    found = figures()
+    if options.json:
+        print(json.dumps(found))
+        return 0
+    bounds = Bounds()
+    if options.write:
+        bounds.write(running(), found)
+        if running() == SHOWN:
+            PAGE.write_text(page_with(found, PAGE.read_text()))
+    column, loose = bounds.column(running())
+    sound = True
+    for name, row in found.items():
+        for kind, figure in row.items():
+            bound = column.get(name, {}).get(kind)
+            if bound is None:
+                sound = False
+                print(f"! {name}, {kind}: {figure:g}, which has no bound: --write it down")
+                continue
+            verdict = judge(kind, figure, bound, loose)
+            sound = sound and verdict.sound
+            print(f"{' ' if verdict.sound else '!'} {name}, {kind}: {verdict.words}")
+    return 0 if sound else 1
+
+
+def show(operation: str) -> None:
+    """Print the functions and the system calls of an operation, and how often each is called on average."""
+    calls = counted(operation)
+    for code, times in calls.functions.most_common():
+        path = os.path.relpath(code.co_filename) if "site-packages" not in code.co_filename else code.co_filename
+        place = path.partition("site-packages/")[2] or path
+        print(f"{times / TIMES:8.1f}  {place}:{code.co_firstlineno} {code.co_name}")
+    for name, times in calls.asked.most_common():
+        print(f"{times / TIMES:8.1f}  {name} (system call)")
+    print(f"{sum(calls.functions.values()) / TIMES:8.1f}  functions in all")
+
+
+sys.exit(main())

@@ -1,0 +1,136 @@
+"""Counts all operations, and the bytes that a connection holds in each of its states."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+from unittest.mock import patch
+
+from twisted.internet import tcp
+
+from tests.costs.counting import Counted
+from tests.costs.harness import Harness
+from tests.costs.operations import CROWD, EXECUTED, HALF, OPERATIONS, TIMES
+from tests.costs.table import Figures
+
+#: How often an operation is done before it is counted: what it makes once is there then.
+_WARM = 3
+
+
+def counted(name: str) -> Counted:
+    """Count the calls of an operation, done :data:`TIMES` times."""
+    options, operation = OPERATIONS[name]
+    counted = Counted()
+    with built(options) as harness:
+        client = harness.client()
+        client.open()
+        harness.rest()
+        for _ in range(_WARM):
+            operation(harness, client, nullcontext)
+        for _ in range(TIMES):
+            operation(harness, client, lambda: harness.meter.calls(counted))
+    assert not counted.unknown, f"which of these are system calls? {counted.unknown}"
+    return counted
+
+
+def peaks(name: str) -> list[int]:
+    """The peaks of an operation, done :data:`TIMES` times."""
+    options, operation = OPERATIONS[name]
+    found: list[int] = []
+    # the 64 KiB that Twisted has for each read would be all there is to see
+    with patch.object(tcp.Connection, "bufferSize", 4096), built(options) as harness:
+        meter = harness.meter
+
+        @contextmanager
+        def peak() -> Iterator[None]:
+            meter.peak = 0
+            yield
+            found[-1] = max(found[-1], meter.peak)
+
+        client = harness.client()
+        client.open()
+        harness.rest()
+        with meter.memory():
+            for _ in range(_WARM):
+                operation(harness, client, nullcontext)
+            for _ in range(TIMES):
+                found.append(0)
+                operation(harness, client, peak)
+    return found
+
+
+def figures() -> Figures:
+    """Count everything."""
+    found: Figures = {}
+    for name in OPERATIONS:
+        calls = counted(name)
+        found[name] = {
+            "calls": sum(calls.functions.values()) / TIMES,
+            "system": sum(calls.asked.values()) / TIMES,
+            "bytes": round(sum(peaks(name)) / TIMES),
+        }
+    return {**found, **{state: {"bytes": size} for state, size in held().items()}}
+
+
+def held() -> dict[str, int]:
+    """Bytes that a connection holds, by state: what the gateway has more than before, by connection."""
+    found: dict[str, int] = {}
+    with built(EXECUTED) as harness:
+        for _ in range(_WARM):
+            harness.client().open()
+            harness.rest()
+        with harness.meter.memory():
+            for state in states(harness):
+                found[state] = round(harness.meter.held / CROWD)
+    return found
+
+
+def states(harness: Harness) -> Iterator[str]:
+    """Bring a crowd from one state to the next."""
+    crowd = [harness.client() for _ in range(CROWD)]
+    yield "that has connected and is silent"
+    for client in crowd:
+        client.shake()
+    yield "that has been greeted, before ws_open"
+    for client in crowd:
+        client.ask_to_open()
+    yield "that waits for the answer to ws_open"
+    for _ in crowd:
+        assert harness.network.answer() == "call"
+        harness.turn()
+    harness.poll()
+    for client in crowd:
+        client.read()
+        assert client.opened
+    _let_idle_connections_end(harness)
+    yield "that is open and idle"
+    for client in crowd:
+        client.send_half(HALF)
+    yield f"that is open, with half of a message of {HALF} bytes"
+    for client in crowd:
+        client.hang_up()
+        assert harness.network.answer() == "call"
+        harness.turn()
+    _let_idle_connections_end(harness)
+    yield "that has been closed"
+
+
+def _let_idle_connections_end(harness: Harness) -> None:
+    """Those to the network that are not needed any more."""
+    for _ in range(100):
+        harness.poll()
+
+
+@contextmanager
+def built(options: dict[str, Any]) -> Iterator[Harness]:
+    """Build a gateway, and clear it away; what was before leaves no garbage to be collected meanwhile."""
+    gc.collect()
+    gc.disable()
+    harness = Harness(**options)
+    try:
+        yield harness
+    finally:
+        harness.close()
+        gc.enable()
