@@ -188,15 +188,6 @@ class ResourceTest(TestCase):
         _, _, body = yield self.ask("POST", f"/api/v2/canister/{ECHO_ID}/read_state", request.body)
         self.assertEqual(decode_certificate(cbor.loads(body)["certificate"]).time_ns, START_NS)
 
-
-def turn() -> Deferred[None]:
-    """One turn of the reactor."""
-    passed: Deferred[None] = Deferred()
-    reactor.callLater(0, passed.callback, None)
-    return passed
-
-
-class LocalTest(SynchronousTestCase):
     @inlineCallbacks
     def test_pages_of_others_do_not_reach_the_control(self) -> Test:
         own = self.url.removeprefix("http://")
@@ -224,6 +215,15 @@ class LocalTest(SynchronousTestCase):
             yield answer.content()
             self.assertEqual(answer.code, expected, headers)
 
+
+def turn() -> Deferred[None]:
+    """One turn of the reactor."""
+    passed: Deferred[None] = Deferred()
+    reactor.callLater(0, passed.callback, None)
+    return passed
+
+
+class LocalTest(SynchronousTestCase):
     def test_who_is_this_machine(self) -> None:
         here: list[Any] = [IPv4Address("TCP", host, 1) for host in ("127.0.0.1", "127.8.8.8")]
         here += [IPv6Address("TCP", host, 1) for host in ("::1", "::ffff:127.0.0.1")]
