@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from icwsgw.options import CANISTERS, ORIGINS, option
-
-#: The heading in the manual.
-ACCESS = "Access"
+from icwsgw.options import CANISTERS, CONNECTIONS, MOST_USED, ORIGINS, option
 
 
 @dataclass(frozen=True)
@@ -22,22 +19,22 @@ class AccessOptions:
         ORIGINS,
         "allowed-origin",
         "Origin of web pages that may connect; repeatable; none given: any.",
-        "A gateway for all, as the original; clients prove who they are by signatures, not by cookies.",
-        group=ACCESS,
+        "As in the Rust gateway. Clients authenticate by signatures, not by cookies.",
+        group=MOST_USED,
     )
     allowed_canisters: tuple[str, ...] = option(
         (),
         CANISTERS,
         "allowed-canister",
         "Canister that clients may open; repeatable; none given: any.",
-        "A gateway for all, as the original. One for an application of yours should name its canisters.",
-        group=ACCESS,
+        "As in the Rust gateway. A gateway for one application should name its canisters.",
+        group=MOST_USED,
     )
     denied_canisters: tuple[str, ...] = option(
         (),
         CANISTERS,
         "denied-canister",
         "Canister that clients may not open; repeatable.",
-        "It is for one that does harm.",
-        group=ACCESS,
+        "For a canister that does harm.",
+        group=CONNECTIONS,
     )

@@ -8,11 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from icwsgw.options import PROXIES, automatic, choice, count, option, seconds, size
-
-#: The heading in the manual.
-CLIENTS = "Clients"
-
+from icwsgw.options import (
+    CONNECTIONS,
+    MOST_USED,
+    PROXIES,
+    QUEUES,
+    TIMES,
+    automatic,
+    choice,
+    count,
+    option,
+    seconds,
+    size,
+)
 
 #: Bounds on what all clients take together: of several workers each has its share. The others are about one client or
 #: address, which may meet the same worker again and again, and count in each.
@@ -27,159 +35,162 @@ class ClientLimits:
         50_000,
         count(1),
         "max-connections",
-        "Connections in all. For one beyond, the address with most of those to which no canister has spoken yet loses "
-        "its oldest, if it has more of them than the newcomer's.",
+        "Maximum number of connections. When it is reached, a new connection evicts the oldest unauthenticated "
+        "connection of the address that has the most of them, if that is more than the new connection's address has.",
         "Half a gigabyte at 10 kB each.",
-        group=CLIENTS,
+        group=CONNECTIONS,
         example="20000",
     )
     max_pending: int = option(
         5_000,
         count(),
         "max-pending",
-        "Connections to which no canister has spoken yet, those in the TLS and HTTP handshake too; 0 for no limit. "
-        "For one beyond, the address with most of them (an IPv6 /64) loses its oldest.",
-        "At most 64 KiB each; a reconnecting crowd has fewer at a time.",
-        group=CLIENTS,
+        "Maximum number of unauthenticated connections (no canister has answered yet), including TLS and HTTP "
+        "handshakes; 0 for no limit. When it is reached, the address (IPv6: /64) with the most of them loses its "
+        "oldest.",
+        "At most 64 KiB each. A reconnecting crowd has fewer at a time.",
+        group=CONNECTIONS,
         example="1000",
     )
     relay_queue_time: float = option(
         10.0,
         seconds(0.1, 300.0),
         "relay-queue-time",
-        "How long the messages of one client that wait to be relayed may take, by what its calls have taken so far; "
-        "beyond, its socket is not read.",
-        "A keep-alive behind them has to be executed within the 60 s that a canister waits for it.",
-        group=CLIENTS,
+        "Maximum estimated time in one client's relay queue, by the duration of its calls so far. Beyond it, the "
+        "client's socket is not read.",
+        "A keep-alive in that queue must be executed within the 60 s that a canister waits for it.",
+        group=TIMES,
         example="20",
     )
     max_waiting_bytes: int = option(
         512 << 20,
         size(1 << 20),
         "max-waiting-bytes",
-        "Bytes of all clients together that may wait to be relayed, as many to be read by clients, and as many in "
-        "messages that are not whole yet; beyond, one whose messages wait or go on is not read, one for which more "
-        "than 64 KiB wait is closed with 4104, and the clients of the oldest unfinished messages with 1008.",
-        "A hundred clients at their own bounds; more of them at a time are an attack, or a network that hangs.",
-        group=CLIENTS,
+        "Maximum bytes of all clients together in relay queues, as many in outboxes, and as many in incomplete "
+        "messages. Beyond it, clients with waiting or incomplete messages are not read, clients with more than 64 KiB "
+        "in their outbox are closed with 4104, and the oldest incomplete messages with 1008.",
+        "A hundred clients at their own limits. More at a time are an attack, or a network that hangs.",
+        group=QUEUES,
         example="1G",
     )
     max_connections_per_ip: int = option(
         0,
         count(),
         "max-connections-per-ip",
-        "Connections from one address (IPv6: one /64), to each of several workers; 0 for no limit.",
-        "Behind a proxy that is not trusted, and behind carriers' NAT, many clients share one address.",
-        group=CLIENTS,
+        "Maximum number of connections from one address (IPv6: /64), in each worker; 0 for no limit.",
+        "Many clients share an address behind an untrusted proxy or a carrier's NAT.",
+        group=CONNECTIONS,
         example="200",
     )
     max_connections_per_canister: int = option(
         0,
         count(),
         "max-connections-per-canister",
-        "Clients of one canister; 0 for no limit.",
+        "Maximum number of clients of one canister; 0 for no limit.",
         "A gateway for one application has all its clients there.",
-        group=CLIENTS,
+        group=CONNECTIONS,
         example="10000",
     )
     max_connections_per_principal: int = option(
         0,
         count(),
         "max-connections-per-principal",
-        "Canisters to which one principal may be connected at once, by each of several workers; 0 for no limit.",
-        "To each canister it has one connection anyhow: a newer one takes the older one's place.",
-        group=CLIENTS,
+        "Maximum number of canisters to which one principal is connected, in each worker; 0 for no limit.",
+        "It has one connection to each canister anyway: a newer one replaces the older one.",
+        group=CONNECTIONS,
         example="10",
     )
     accept_rate: int = option(
         0,
         count(),
         "accept-rate",
-        "New connections a second, twice as many in a burst; 0 for no limit.",
-        "The kernel's queue holds what this process cannot take at once.",
-        group=CLIENTS,
+        "Limit on new connections per second; the burst is twice as many; 0 for no limit.",
+        "The kernel's queue holds what the process cannot accept at once.",
+        group=CONNECTIONS,
         example="200",
     )
     accept_rate_per_ip: int = option(
         0,
         count(),
         "accept-rate-per-ip",
-        "New connections a second from one address (IPv6: one /64), five times as many in a burst, to each of several "
-        "workers; 0 for no limit.",
-        "As for --max-connections-per-ip.",
-        group=CLIENTS,
+        "Limit on new connections per second from one address (IPv6: /64), in each worker; the burst is five times as "
+        "many; 0 for no limit.",
+        "See --max-connections-per-ip.",
+        group=CONNECTIONS,
         example="20",
     )
     open_rate: int | None = option(
         None,
         automatic(count(0, 1_000_000)),
         "open-rate",
-        "ws_open a second to the network, of all workers; beyond, they wait, and addresses take turns; 0 for no bound; "
-        "auto: half of --query-budget.",
-        "Strangers send them; who is connected comes first.",
-        group=CLIENTS,
+        "Limit on ws_open calls per second to the network, for all workers together. Beyond it they wait, and "
+        "addresses take turns. 0: no limit; auto: half of --query-budget.",
+        "Anybody can send ws_open; connected clients come first.",
+        group=CONNECTIONS,
         example="50",
     )
     client_message_rate: int = option(
         200,
         count(),
         "client-message-rate",
-        "Frames a second from one client: messages, fragments, pings; beyond, its socket is not read; 0 for no limit.",
-        "More than the network takes of one client, whose calls follow each other.",
-        group=CLIENTS,
+        "Limit on frames per second from one client (messages, fragments, pings). Beyond it, the client's socket is "
+        "not read; 0 for no limit.",
+        "More than the network accepts from one client, whose calls follow each other.",
+        group=QUEUES,
         example="50",
     )
     client_message_burst: int = option(
         400,
         count(1),
         "client-message-burst",
-        "Frames of one client at once; one that sends as many again (256 at least) in a breath is closed with 4108.",
+        "Frames that one client may send at once. A client that sends as many again (at least 256) at once is closed "
+        "with 4108.",
         "Two seconds' worth.",
-        group=CLIENTS,
+        group=QUEUES,
         example="100",
     )
     client_byte_rate: int = option(
         2 << 20,
         size(0),
         "client-byte-rate",
-        "Bytes a second from one client, inflated ones too; beyond, its socket is not read; 0 for no limit.",
-        "The longest message each second: a subnet takes about two.",
-        group=CLIENTS,
+        "Limit on bytes per second from one client, after decompression. Beyond it, the client's socket is not read; "
+        "0 for no limit.",
+        "One message of maximum size per second; a subnet accepts about two.",
+        group=QUEUES,
     )
     client_byte_burst: int = option(
         8 << 20,
         size(64 << 10),
         "client-byte-burst",
-        "Bytes of one client at once.",
-        "Four of the longest messages.",
-        group=CLIENTS,
+        "Bytes that one client may send at once.",
+        "Four messages of maximum size.",
+        group=QUEUES,
         example="16M",
     )
     message_timeout: float = option(
         120.0,
         seconds(1.0, 3600.0),
         "message-timeout",
-        "Time a message may take from its first byte to its last, give or take --ping-interval.",
-        "The longest message at 18 kB a second; the slow ones hold memory.",
-        group=CLIENTS,
+        "Time from the first to the last byte of a message, accurate to --ping-interval.",
+        "The longest message at 18 kB per second. Slow messages hold memory.",
+        group=TIMES,
         example="60s",
     )
     trusted_proxies: tuple[str, ...] = option(
         (),
         PROXIES,
         "trusted-proxy",
-        "Address or network of proxies whose word on the client's address is believed, or unix for unix: sockets; "
-        "repeatable.",
-        "Anybody can write such a header. A haproxy: address believes everybody who reaches it unless this is given.",
-        group=CLIENTS,
+        "Address or network of proxies that may name the client's address, or unix for unix: sockets; repeatable.",
+        "Anybody can write such a header. Without this option, a haproxy: address trusts everybody who reaches it.",
+        group=MOST_USED,
     )
     forwarded_header: str = option(
         "x-forwarded-for",
         choice("x-forwarded-for", "forwarded"),
         "forwarded-header",
         "Header in which trusted proxies name the client.",
-        "Only one: the other may have come from the client.",
-        group=CLIENTS,
+        "Only one is read: the other one may come from the client.",
+        group=CONNECTIONS,
     )
 
     def share(self, workers: int) -> dict[str, Any]:

@@ -14,22 +14,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from icwsgw.access_options import ACCESS, AccessOptions
+from icwsgw.access_options import AccessOptions
 from icwsgw.addresses import Reach, reach, tcp_port
-from icwsgw.client_limits import CLIENTS, ClientLimits
+from icwsgw.client_limits import ClientLimits
 from icwsgw.errors import ConfigError
 from icwsgw.ic.networks import AUTO, FETCH, Network, network_of
-from icwsgw.log_options import COLLECTOR, LOGS, LogOptions
-from icwsgw.network_options import TIMES, NetworkOptions
+from icwsgw.log_options import COLLECTOR, LogOptions
+from icwsgw.network_options import NetworkOptions
 from icwsgw.observe.collector import exports_anything, trace_level
 from icwsgw.options import (
     ADDRESS,
     ADDRESSES,
+    ADMIN,
+    CONNECTIONS,
     DIRECTORY,
     FILE,
     FLAG,
+    GROUPS,
+    LOGS,
+    MOST_USED,
+    NETWORK,
     OPTIONAL_ADDRESS,
+    QUEUES,
     ROOT_KEY,
+    TIMES,
     URL,
     Option,
     automatic,
@@ -47,15 +55,23 @@ from icwsgw.options import (
 MAINNET_BUDGET = 250
 
 
-# Groups, in the order of the manual
-GROUPS = _MAIN, _PROTOCOL, _TIMES, _BOUNDS, _CLIENTS, _ACCESS, _LOGS = (
-    "Main",
-    "Protocol",
-    TIMES,
-    "Bounds",
-    CLIENTS,
-    ACCESS,
-    LOGS,
+#: The options that people change first, in the order of the documentation.
+MOST_USED_NAMES = (
+    "gateway-address",
+    "ic-network-url",
+    "data-dir",
+    "tls-certificate-pem-path",
+    "tls-certificate-key-pem-path",
+    "prometheus-endpoint",
+    "admin-endpoint",
+    "devnet",
+    "workers",
+    "identities",
+    "polling-interval",
+    "trusted-proxy",
+    "allowed-canister",
+    "allowed-origin",
+    "log-level",
 )
 
 
@@ -67,133 +83,134 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
         ("tcp:8080",),
         ADDRESSES,
         "gateway-address",
-        "Where WebSocket clients connect: IP:port or a Twisted server endpoint string; repeatable.",
-        "The original's port.",
-        group=_MAIN,
+        "Address for WebSocket clients: IP:port or a Twisted server endpoint string; repeatable.",
+        "The port of the Rust gateway.",
+        group=MOST_USED,
     )
     ic_network_url: str = option(
         "http://127.0.0.1:4943",
         URL,
         "ic-network-url",
-        "The IC network; icp0.io, icp-api.io, ic0.app, icp.net and all names below them mean mainnet.",
-        "Where a local replica listens.",
-        group=_MAIN,
+        "URL of the IC network. icp0.io, icp-api.io, ic0.app, icp.net and all names below them mean mainnet.",
+        "A local replica listens there.",
+        group=MOST_USED,
     )
     root_key: str = option(
         AUTO,
         ROOT_KEY,
         "root-key",
-        "The network's root key: mainnet, fetch (ask the network), the key's DER in hex, or a file with it; auto: "
-        "mainnet if the URL says so, else fetch.",
-        "Whoever is in between could name a key of their own, so mainnet's is built in.",
-        group=_MAIN,
+        "Root key of the network: mainnet, fetch (ask the network), the DER key in hex, or a file that holds it; "
+        "auto: mainnet if the URL is mainnet's, else fetch.",
+        "An attacker on the path could supply another key, so mainnet's key is built in.",
+        group=NETWORK,
         example="mainnet",
     )
     polling_interval: float = option(
         0.1,
         milliseconds(0.001, 60.0),
         "polling-interval",
-        "Time between two polls of a canister, start to start.",
-        "The original's.",
-        group=_MAIN,
+        "Time between the starts of two polls of a canister.",
+        "As in the Rust gateway.",
+        group=MOST_USED,
         example="200",
     )
     prometheus_endpoint: str | None = option(
         "tcp:9090",
         OPTIONAL_ADDRESS,
         "prometheus-endpoint",
-        "Where metrics, health and the status page are served: IP:port or an endpoint string; empty for none.",
-        "The port the original documents.",
-        group=_MAIN,
+        "Address of metrics, health checks and the status page: IP:port or an endpoint string; empty for none.",
+        "The port that the Rust gateway documents.",
+        group=MOST_USED,
     )
     admin_endpoint: str | None = option(
         None,
         OPTIONAL_ADDRESS,
         "admin-endpoint",
-        "Where the admin API (docs/admin-api.md, icwsctl) is served: an endpoint string or IP:port; a unix socket is "
-        "its owner's alone unless it has a mode=; empty for none.",
-        "Whoever reaches it can close clients and end the gateway.",
-        group=_MAIN,
+        "Address of the admin API (docs/admin-api.md, icwsctl): an endpoint string or IP:port; empty for none. A unix "
+        "socket without mode= is accessible to its owner only.",
+        "Whoever reaches it can close clients and stop the gateway.",
+        group=MOST_USED,
         example="unix:/run/icws/admin.sock",
     )
     admin_token_file: Path | None = option(
         None,
         FILE,
         "admin-token-file",
-        "File with the token that callers of the admin API have to send; needed where other machines may reach it.",
-        "A unix socket is guarded by its mode, loopback by being on this machine.",
-        group=_MAIN,
+        "File with the token that callers of the admin API must send. Required if other machines may reach the API.",
+        "File mode protects a unix socket; loopback is reachable from this machine only.",
+        group=ADMIN,
         example="/etc/icws/admin-token",
     )
     tls_certificate_pem_path: Path | None = option(
         None,
         FILE,
         "tls-certificate-pem-path",
-        "Certificate chain (PEM) that turns plain TCP addresses into TLS; read again when the file changes.",
-        "TLS may end at a proxy, and a local gateway needs none.",
-        group=_MAIN,
+        "Certificate chain (PEM). Turns plain TCP addresses into TLS. The gateway reads it again when the file "
+        "changes.",
+        "A proxy may terminate TLS, and a local gateway needs none.",
+        group=MOST_USED,
     )
     tls_certificate_key_pem_path: Path | None = option(
         None,
         FILE,
         "tls-certificate-key-pem-path",
-        "Private key (PEM) of that certificate.",
-        "It goes with the certificate.",
-        group=_MAIN,
+        "Private key (PEM) of the certificate.",
+        "Set it together with the certificate.",
+        group=MOST_USED,
         example="/etc/icws/tls/privkey.pem",
     )
     opentelemetry_collector_endpoint: str | None = option(
         None,
         COLLECTOR,
         "opentelemetry-collector-endpoint",
-        "OpenTelemetry collector of traces: grpc://host:port, or https://host:port for TLS; empty for none; needs "
+        "OpenTelemetry collector for traces: grpc://host:port, or https://host:port for TLS; empty for none. Needs "
         "icwsgw[otel].",
-        "The original's: spans cost CPU, and need somebody who looks at them.",
-        group=_MAIN,
+        "As in the Rust gateway. Spans cost CPU and need a reader.",
+        group=LOGS,
     )
     data_dir: Path = option(
         Path("data"),
         DIRECTORY,
         "data-dir",
         "Directory of the key file key_pair and of traces/.",
-        "The original's, relative to the working directory.",
-        group=_MAIN,
+        "As in the Rust gateway, relative to the working directory.",
+        group=MOST_USED,
     )
     identities: int = option(
         1,
         count(1, 1000),
         "identities",
-        "Gateway principals of each process, all derived from the key file; each serves about 1,000 clients, then the "
+        "Gateway principals of each process, derived from the key file. Each serves about 1,000 clients before the "
         "next is used.",
-        "A canister's work grows with the square of the clients it has under one principal.",
-        group=_MAIN,
+        "A canister's work grows with the square of the clients under one principal.",
+        group=MOST_USED,
         example="10",
     )
     workers: int = option(
         1,
         count(1, 128),
         "workers",
-        "Processes that serve clients under one that watches them, each with its own identities and its share of what "
-        "is bounded for all.",
-        "One process is simplest; one for each core is fastest.",
-        group=_MAIN,
+        "Number of processes that serve clients, with one supervisor. Each has its own identities and its share of "
+        "the limits on all clients.",
+        "One process is simplest; one per core is fastest.",
+        group=MOST_USED,
         example="4",
     )
     devnet: bool = option(
         False,
         FLAG,
         "devnet",
-        "Run the embedded local replica with its demo canisters in this process.",
-        "It is for trying things out; its keys are known to everybody.",
-        group=_MAIN,
+        "Run the embedded local replica and its demo canisters in this process.",
+        "For trials only: its keys are public.",
+        group=MOST_USED,
     )
     devnet_listen: str = option(
         "tcp:4943:interface=127.0.0.1",
         ADDRESS,
         "devnet-listen",
-        "Where the embedded replica listens.",
+        "Address of the embedded replica.",
         "Loopback: anybody who reaches it can change its state.",
-        group=_MAIN,
+        group=ADMIN,
         example="127.0.0.1:4944",
     )
 
@@ -201,100 +218,101 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
         "executed",
         choice("executed", "accepted"),
         "relay-order",
-        "A client's next message leaves when the one before was executed, or as soon as it was accepted.",
-        "The IC may execute accepted calls in another order, and a canister ends a client at the first wrong one.",
-        group=_PROTOCOL,
+        "When a client's next message leaves: after the previous one was executed, or as soon as it was accepted.",
+        "The IC may execute accepted calls in another order, and a canister ends a session at the first wrong "
+        "sequence number.",
+        group=NETWORK,
         example="accepted",
     )
     verify_queries: str = option(
         "auto",
         choice("auto", "on", "off"),
         "verify-queries",
-        "Check the node's signature on every query answer; auto: on mainnet.",
+        "Verify the node signature of every query answer; auto: on mainnet.",
         "Test networks may not sign.",
-        group=_PROTOCOL,
+        group=NETWORK,
         example="on",
     )
     verify_batches: bool = option(
         False,
         FLAG,
         "verify-batches",
-        "Check the certificate of every batch of messages before it is passed on.",
-        "Clients check it themselves.",
-        group=_PROTOCOL,
+        "Verify the certificate of every page of messages before delivery.",
+        "Clients verify it themselves.",
+        group=NETWORK,
     )
     poll_window: int = option(
         32,
         count(1, 1024),
         "poll-window",
-        "Queries in flight for one canister at most.",
-        "Reaches 10,000 messages a second at 100 ms of latency.",
-        group=_PROTOCOL,
+        "Maximum number of queries in flight for one canister.",
+        "Enough for 10,000 messages per second at 100 ms latency.",
+        group=NETWORK,
         example="64",
     )
     query_budget: int | None = option(
         None,
         automatic(count(0, 1_000_000)),
         "query-budget",
-        "Requests a second to the network, of all workers: polls, clients' messages, ws_open and ws_close have a share "
-        f"each; 0 for no bound; auto: {MAINNET_BUDGET} on mainnet and on public networks that are asked for their root "
-        "key.",
-        "Beyond 300 requests a second boundary nodes ban an address, and all gateways behind it, for minutes.",
-        group=_PROTOCOL,
+        "Limit on requests per second to the network, for all workers together. Polls, messages, ws_open and "
+        f"ws_close have a share each. 0: no limit; auto: {MAINNET_BUDGET} on mainnet and on public networks that are "
+        "asked for their root key.",
+        "Above 300 requests per second, boundary nodes ban the address for minutes, and every gateway behind it.",
+        group=NETWORK,
         example="100",
     )
     compression: bool = option(
         False,
         FLAG,
         "compression",
-        "Take permessage-deflate where clients offer it; needs Python 3.11.",
-        "Certificates and hashes do not compress, decompression bombs do harm.",
-        group=_PROTOCOL,
+        "Accept permessage-deflate from clients that offer it; needs Python 3.11.",
+        "Certificates and hashes do not compress, and decompression bombs do harm.",
+        group=CONNECTIONS,
     )
 
     drain_window: float = option(
         10.0,
         seconds(0.0, 3600.0),
         "drain-window",
-        "Time over which sockets are closed when the gateway stops.",
-        "Reconnections reach the other gateways spread out.",
-        group=_TIMES,
+        "Time over which clients are closed when the gateway stops.",
+        "Spreads their reconnections to other gateways.",
+        group=TIMES,
         example="60",
     )
     tls_handshake_timeout: float = option(
         10.0,
         seconds(0.1, 600.0),
         "tls-handshake-timeout",
-        "TLS handshake.",
-        "The original's.",
-        group=_TIMES,
+        "Timeout of the TLS handshake.",
+        "As in the Rust gateway.",
+        group=TIMES,
         example="5",
     )
     header_timeout: float = option(
         10.0,
         seconds(0.1, 600.0),
         "header-timeout",
-        "The HTTP request that opens the WebSocket.",
-        "Slow peers may not hold connections.",
-        group=_TIMES,
+        "Timeout of the HTTP request that opens the WebSocket.",
+        "Slow peers must not hold connections.",
+        group=TIMES,
         example="5",
     )
     first_message_timeout: float = option(
         30.0,
         seconds(0.1, 3600.0),
         "first-message-timeout",
-        "From the WebSocket to the client's ws_open.",
-        "The SDK sends it at once; a person may have to approve it.",
-        group=_TIMES,
+        "Timeout from the WebSocket handshake to the client's ws_open.",
+        "The SDK sends it at once, but a person may have to approve it.",
+        group=TIMES,
         example="10",
     )
     open_timeout: float = option(
         60.0,
         seconds(0.1, 3600.0),
         "open-timeout",
-        "From the WebSocket to the canister's first message.",
-        "The SDK gives up after 60 s itself.",
-        group=_TIMES,
+        "Timeout from the WebSocket handshake to the canister's first message.",
+        "The SDK gives up after 60 s as well.",
+        group=TIMES,
         example="90",
     )
     ping_interval: float = option(
@@ -303,25 +321,25 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
         "ping-interval",
         "Time between pings to a client; 0 for none.",
         "Proxies cut idle connections after 30 or 60 s.",
-        group=_TIMES,
+        group=TIMES,
         example="50",
     )
     pong_timeout: float = option(
         10.0,
         seconds(0.1, 3600.0),
         "pong-timeout",
-        "Time a client has to answer a ping.",
-        "Long even for a mobile network; a dead client is gone before its canister misses it.",
-        group=_TIMES,
+        "Time that a client has to answer a ping.",
+        "Long even for a mobile network. A dead client is removed before its canister misses it.",
+        group=TIMES,
         example="20",
     )
     close_timeout: float = option(
         10.0,
         seconds(0.1, 600.0),
         "close-timeout",
-        "Time a client has to answer a close frame.",
-        "A client that lives answers within a round trip; the rest would hold their descriptors.",
-        group=_TIMES,
+        "Time that a client has to answer a close frame.",
+        "A live client answers within a round trip; others would hold file descriptors.",
+        group=TIMES,
         example="5",
     )
 
@@ -329,51 +347,51 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
         (2 << 20) + (64 << 10),
         size(1 << 10),
         "max-message-bytes",
-        "Longest message of a client.",
-        "The IC takes 2 MiB in a call; the envelope and CBOR come on top.",
-        group=_BOUNDS,
+        "Maximum size of a client's message.",
+        "The IC accepts 2 MiB in a call; the envelope and CBOR are added to that.",
+        group=QUEUES,
         example="1M",
     )
     max_answer_bytes: int = option(
         (3 << 20) + (64 << 10),
         size(64 << 10),
         "max-answer-bytes",
-        "Longest answer of the network.",
-        "A canister answers 3 MiB at most; signatures, certificate and CBOR come on top.",
-        group=_BOUNDS,
+        "Maximum size of an answer from the network.",
+        "A canister returns at most 3 MiB; signatures, certificate and CBOR are added to that.",
+        group=NETWORK,
     )
     relay_queue_messages: int = option(
         100,
         count(1),
         "relay-queue-messages",
-        "Messages of one client that wait to be relayed; beyond, its socket is not read.",
+        "Maximum number of messages in one client's relay queue. Beyond it, the client's socket is not read.",
         "More than a burst of the SDK.",
-        group=_BOUNDS,
+        group=QUEUES,
         example="50",
     )
     relay_queue_bytes: int = option(
         4 << 20,
         size(64 << 10),
         "relay-queue-bytes",
-        "Bytes of one client that wait to be relayed.",
-        "Two of the longest messages.",
-        group=_BOUNDS,
+        "Maximum bytes in one client's relay queue.",
+        "Two messages of maximum size.",
+        group=QUEUES,
     )
     outbox_bytes: int = option(
         32 << 20,
         size(64 << 10),
         "outbox-bytes",
-        "Bytes that wait for one client to read them; beyond, it is closed with 4104.",
-        "A burst of 32 MB is read within 13 s at 20 Mbit/s. --max-waiting-bytes bounds all together.",
-        group=_BOUNDS,
+        "Maximum bytes in one client's outbox. Beyond it, the client is closed with 4104.",
+        "At 20 Mbit/s a client reads a burst of 32 MB within 13 s. --max-waiting-bytes limits all clients together.",
+        group=QUEUES,
     )
     outbox_age: float = option(
         30.0,
         seconds(0.1, 3600.0),
         "outbox-age",
-        "Time for which they may wait while the client reads nothing at all.",
+        "How long messages may wait in the outbox while the client reads nothing at all.",
         "The canister expects keep-alives within 60 s.",
-        group=_BOUNDS,
+        group=TIMES,
         example="60",
     )
 
@@ -416,7 +434,11 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
         return self.data_dir / "key_pair"
 
 
-OPTIONS: tuple[Option, ...] = tuple(sorted(options_of(GatewayConfig), key=lambda entry: GROUPS.index(entry.group)))
+def _place(entry: Option) -> tuple[int, int]:
+    return GROUPS.index(entry.group), MOST_USED_NAMES.index(entry.name) if entry.group == MOST_USED else 0
+
+
+OPTIONS: tuple[Option, ...] = tuple(sorted(options_of(GatewayConfig), key=_place))
 BY_NAME: dict[str, Option] = {entry.name: entry for entry in OPTIONS}
 
 

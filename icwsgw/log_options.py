@@ -9,10 +9,7 @@ from dataclasses import dataclass
 
 from icwsgw.observe.collector import parse_collector, trace_level
 from icwsgw.observe.levels import LEVELS, parse_levels
-from icwsgw.options import FLAG, Kind, choice, option, ratio
-
-#: The heading in the manual.
-LOGS = "Logs and traces"
+from icwsgw.options import FLAG, LOGS, MOST_USED, Kind, choice, option, ratio
 
 
 def _levels(text: str) -> str:
@@ -46,25 +43,25 @@ class LogOptions:
         "info",
         LOG_LEVELS,
         "log-level",
-        "Levels of the log on stdout: a level, or component=level between commas.",
-        "The original's: a line when a session ends, and what an operator should know.",
-        group=LOGS,
+        "Log level on stdout: one level, or component=level pairs separated by commas.",
+        "As in the Rust gateway: one line when a session ends, and what an operator should know.",
+        group=MOST_USED,
         variables=("RUST_LOG_STDOUT",),
     )
     log_format: str = option(
         "text",
         choice("text", "json"),
         "log-format",
-        "Lines of the log on stdout: text, or JSON objects.",
-        "Text is for people; JSON is for whatever collects the logs of several gateways.",
+        "Format of the log on stdout: text, or JSON objects.",
+        "Text for people; JSON for log collectors.",
         group=LOGS,
     )
     log_file_level: str = option(
         "off",
         LOG_LEVELS,
         "log-file-level",
-        "Levels of the JSON log in <data-dir>/traces/gateway_<start, ms>.log.",
-        "The original's: no file unless asked for.",
+        "Log level of the JSON file <data-dir>/traces/gateway_<start, ms>.log.",
+        "As in the Rust gateway: no file by default.",
         group=LOGS,
         variables=("RUST_LOG_FILE",),
     )
@@ -72,8 +69,8 @@ class LogOptions:
         "trace",
         TRACE_LEVEL,
         "trace-level",
-        "Spans that are exported: trace for all, debug for those of connections, any other level for none.",
-        "The original's.",
+        "Exported spans: trace for all, debug for those of connections, any other level for none.",
+        "As in the Rust gateway.",
         group=LOGS,
         variables=("RUST_LOG_TELEMETRY",),
     )
@@ -81,15 +78,15 @@ class LogOptions:
         1.0,
         ratio(),
         "trace-sampling",
-        "Share of the connections, and of the polls that are exported, that are traced.",
-        "All, as the original; a busy gateway wants less.",
+        "Share of connections, and of exported polls, that are traced.",
+        "All, as in the Rust gateway; a busy gateway needs less.",
         group=LOGS,
     )
     trace_idle_polls: bool = option(
         False,
         FLAG,
         "trace-idle-polls",
-        "Export polls that brought no message, too.",
-        "They are ten a second for each canister.",
+        "Export also polls that returned no message.",
+        "There are ten per second for each canister.",
         group=LOGS,
     )

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from icwsgw.options import option, seconds
-
-TIMES = "Time limits"
+from icwsgw.options import NETWORK, option, seconds
 
 
 @dataclass(frozen=True)
@@ -17,35 +15,36 @@ class NetworkOptions:
         60.0,
         seconds(0.0),
         "canister-grace",
-        "How long a canister may give no good answer before its clients are closed.",
-        "A canister's upgrade takes less. What the network answers in its place does not count.",
-        group=TIMES,
+        "How long a canister may give no valid answer before its clients are closed. Failures of the network do not "
+        "count.",
+        "A canister's upgrade is shorter.",
+        group=NETWORK,
         example="5m",
     )
     network_grace: float = option(
         600.0,
         seconds(0.0),
         "network-grace",
-        "How long the network may give no answer about a canister before its clients are closed.",
-        "A subnet's upgrade takes minutes, and the canister knows its clients afterwards.",
-        group=TIMES,
+        "How long the network may fail to reach a canister before the canister's clients are closed.",
+        "A subnet's upgrade takes minutes, and the canister still knows its clients afterwards.",
+        group=NETWORK,
         example="30m",
     )
     query_timeout: float = option(
         5.0,
         seconds(0.1, 300.0),
         "query-timeout",
-        "Deadline of one query.",
-        "The original's.",
-        group=TIMES,
+        "Timeout of one query.",
+        "As in the Rust gateway.",
+        group=NETWORK,
         example="10",
     )
     call_timeout: float = option(
         30.0,
         seconds(0.1, 300.0),
         "call-timeout",
-        "Deadline of one call.",
+        "Timeout of one call.",
         "A replica answers a synchronous call within 10 s.",
-        group=TIMES,
+        group=NETWORK,
         example="20s",
     )

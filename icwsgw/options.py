@@ -25,6 +25,17 @@ from icwsgw.ic.principal import Principal
 
 T = TypeVar("T")
 
+#: Headings of the documentation and of ``--help``, in this order: what people change first, then by subject.
+GROUPS = MOST_USED, NETWORK, CONNECTIONS, TIMES, QUEUES, LOGS, ADMIN = (
+    "Most used",
+    "Network",
+    "Connections",
+    "Timeouts of clients",
+    "Messages and queues",
+    "Logs and traces",
+    "Administration",
+)
+
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|m|min|h)?")
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _SIZE = re.compile(r"(\d+)\s*(?:([KMG])(?:i?B)?|B)?", re.IGNORECASE)
@@ -81,7 +92,7 @@ class Option:
     :ivar name: as on the command line, without the dashes; also the key in the file
     :ivar field: the attribute of the configuration
     :ivar default: the value without any word of the operator
-    :ivar help: what it does, one sentence
+    :ivar help: what it does
     :ivar reason: why the default is what it is, or an empty string
     :ivar group: heading it stands under
     :ivar variables: environment variables that also set it, read leniently (the original's RUST_LOG_*)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from icwsgw._version import __version__
 from icwsgw.config import OPTIONS
 from icwsgw.errors import ConfigError
-from icwsgw.options import Option
+from icwsgw.options import GROUPS, Option
 from icwsgw.sources import Sourced
 
 # What TOML and every Kind read as one and the same number.
@@ -51,6 +51,38 @@ def as_file(sourced: Sourced) -> Iterator[str]:
             entry.help, _WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False
         )
         yield _line(entry, sourced)
+
+
+def option_words(entry: Option) -> str:
+    """What an option does, its default and its environment variable, for ``--help``."""
+    default = entry.kind.show(entry.default) or "none"
+    unit = f" {entry.kind.unit}" if entry.kind.unit in ("milliseconds", "seconds", "bytes") else ""
+    return f"{entry.help} [default: {default}{unit}] [{entry.variable}]"
+
+
+def usage_lines(introduction: str, commands: Mapping[str, str], width: int) -> Iterator[str]:
+    """Yield the lines of ``--help``.
+
+    :param commands: what is no option of the gateway, with its explanation
+    :param width: columns of the terminal
+    """
+    yield introduction
+    for group in ("General", *GROUPS):
+        yield from ("", f"{group}:")
+        if group == "General":
+            rows = list(commands.items())
+        else:
+            entries = [entry for entry in OPTIONS if entry.group == group]
+            rows = [(f"{entry.name}{'' if entry.is_flag else '='}", option_words(entry)) for entry in entries]
+        for name, words in rows:
+            yield f"  --{name}"
+            yield from textwrap.wrap(
+                words, width, initial_indent=" " * 8, subsequent_indent=" " * 8, break_on_hyphens=False
+            )
+    yield from (
+        "",
+        "--no-NAME is the opposite of a flag --NAME. man icws and docs/options.md give reasons and examples.",
+    )
 
 
 def _line(entry: Option, sourced: Sourced) -> str:

@@ -49,7 +49,8 @@ def compare(running: GatewayConfig, new: GatewayConfig) -> Change:
 
     :raises ConfigError: when the two do not go together
     """
-    changed = [entry for entry in OPTIONS if getattr(running, entry.field) != getattr(new, entry.field)]
+    differing = (entry for entry in OPTIONS if getattr(running, entry.field) != getattr(new, entry.field))
+    changed = sorted(differing, key=lambda entry: entry.name)
     taken = [entry for entry in changed if entry.field in RELOADABLE]
     config = replace(running, **{entry.field: getattr(new, entry.field) for entry in taken})
     return Change(

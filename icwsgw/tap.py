@@ -21,19 +21,13 @@ from icwsgw.observe.logs import ObservedService, get_logger, make_observer
 from icwsgw.observe.notify import Notifier
 from icwsgw.observe.recent import Recent
 from icwsgw.options import Option
-from icwsgw.printing import as_file, describe
+from icwsgw.printing import as_file, describe, option_words, usage_lines
 from icwsgw.reloading import Reloader
 from icwsgw.sources import Sourced, doubts, load, meant
 from icwsgw.starting import end_well_on_signals, one_line, reload_on_hangup, report_start_errors, settle
 
 if TYPE_CHECKING:
     from twisted.application.service import MultiService
-
-
-def _words(entry: Option) -> str:
-    default = entry.kind.show(entry.default) or "none"
-    unit = f" {entry.kind.unit}" if entry.kind.unit in ("milliseconds", "seconds", "bytes") else ""
-    return f"{entry.help} [default: {default}{unit}] [{entry.variable}]"
 
 
 class _Given(NamedTuple):
@@ -52,9 +46,19 @@ def _gather(entry: Option) -> Callable[[Options, str], None]:
     def gather(self: Options, text: str) -> None:
         self.gathered[entry.name] = self.gathered.get(entry.name, ()) + entry.parse(text, f"--{entry.name}")
 
-    gather.__doc__ = _words(entry)
+    gather.__doc__ = option_words(entry)
     return gather
 
+
+#: What is no option of the gateway itself.
+_COMMANDS = {
+    "config=": "Read options from a TOML file. [ICWS_CONFIG]",
+    "check-config": "Check options, addresses and files, print the effective configuration, then exit.",
+    "print-config": "Print the effective configuration as a --config file, with the source of each value, then exit.",
+    "print-principal": "Print the principals of the key file for these options, then exit.",
+    "version": "Print the version, then exit.",
+    "help": "Print this text, then exit.",
+}
 
 _VALUES = [entry for entry in OPTIONS if not entry.is_flag and not entry.kind.repeatable]
 _FLAGS = [entry for entry in OPTIONS if entry.is_flag]
@@ -67,17 +71,15 @@ class Options(usage.Options):
     """
 
     synopsis = "[options]"
-    longdesc = "Every option is also an environment variable, named behind it, and a key of the --config file."
+    longdesc = "Each option is also an environment variable (ICWS_ and the name) and a key of the --config file."
 
     optParameters = [  # noqa: N815
-        ["config", None, None, "TOML file with options by name. [ICWS_CONFIG]", Path],
-        *([entry.name, None, None, _words(entry), _coerce(entry)] for entry in _VALUES),
+        ["config", None, None, _COMMANDS["config="], Path],
+        *([entry.name, None, None, option_words(entry), _coerce(entry)] for entry in _VALUES),
     ]
     optFlags = [  # noqa: N815
-        ["check-config", None, "Say what would run, and whether its files are of use, then exit."],
-        ["print-config", None, "Print what would run as a --config file, with where each value is from, then exit."],
-        ["print-principal", None, "Print the principals that the key file makes for these options, then exit."],
-        *([entry.name, None, _words(entry)] for entry in _FLAGS),
+        *([name, None, _COMMANDS[name]] for name in ("check-config", "print-config", "print-principal")),
+        *([entry.name, None, option_words(entry)] for entry in _FLAGS),
         *([f"no-{entry.name}", None, f"The opposite of --{entry.name}."] for entry in _FLAGS),
     ]
 
@@ -85,6 +87,10 @@ class Options(usage.Options):
         self.gathered: dict[str, tuple[Any, ...]] = {}
         self.sourced: Sourced | None = None
         super().__init__()  # type: ignore[no-untyped-call]
+
+    def getUsage(self, width: int | None = None) -> str:  # noqa: N802
+        """The text of ``--help``: the options that people change first come first, the others follow by subject."""
+        return "\n".join(usage_lines(self.longdesc, _COMMANDS, width or 80)) + "\n"
 
     @property
     def config(self) -> GatewayConfig:

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from mdoc import roff, sentences
 
-from icwsgw.config import GROUPS, OPTIONS
-from icwsgw.options import Option
+from icwsgw.config import OPTIONS
+from icwsgw.options import GROUPS, Option
 from icwsgw.reloading import RELOADABLE
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "man" / "icws.1"
 
 #: Changed by hand when the text below is.
-DATE = "November 25, 2026"
+DATE = "November 29, 2026"
 
 HEAD = r"""
 .\" Made by scripts/man_page.py: change that, or the declarations in icwsgw/config.py.
@@ -42,27 +42,27 @@ HEAD = r"""
 .Fl \-version | Fl \-help
 .Sh DESCRIPTION
 .Nm
-takes WebSocket connections of clients that use the IC WebSocket SDK, relays
-their signed messages to canisters of the Internet Computer, and asks those
-canisters for their certified messages many times a second.
-It replaces the Rust program
-.Em ic_websocket_gateway ,
-whose options, key file and protocol it shares.
+gives canisters of the Internet Computer WebSockets.
+It accepts connections of clients that use the IC WebSocket SDK, relays their
+signed messages to canisters, and polls the canisters for certified messages.
+It is a drop-in replacement for the Rust program
+.Em ic_websocket_gateway
+with the same options, key file and protocol.
 .Pp
 It runs under
 .Xr twistd 1 .
-Service managers want
+Under a service manager, put
 .Fl \-nodaemon
 and
-.Fl \-pidfile Ns = ,
-which stand before
-.Cm icws
-and keep the process in the foreground without a file of its number.
+.Fl \-pidfile Ns =
+before
+.Cm icws :
+they keep the process in the foreground without a pid file.
 .Sh OPTIONS
 Each option is also an environment variable and a key of the file that
 .Fl \-config
 names.
-The command line outweighs the environment, and that the file.
+Precedence: command line, environment, file, default.
 Durations take the units ms, s, m and h, sizes K, M and G.
 Flags have opposites: the name with
 .Ql no-
@@ -70,19 +70,20 @@ before it.
 .Ss Without serving
 .Bl -tag -width Ds
 .It Fl \-check\-config
-Say what would run and whether its addresses and files are of use, then exit.
+Check options, addresses and files, print the effective configuration, then
+exit.
 .It Fl \-config Ar file
-Read options by name from a TOML file.
+Read options from a TOML file.
 .br
 .Ev ICWS_CONFIG
 .It Fl \-help
 List all options, then exit.
 .It Fl \-print\-config
-Print what would run as a file for
+Print the effective configuration as a file for
 .Fl \-config ,
-with where each value comes from, then exit.
+with the source of each value, then exit.
 .It Fl \-print\-principal
-Print the principals that the key file makes for
+Print the principals of the key file for
 .Fl \-workers
 and
 .Fl \-identities ,
@@ -96,17 +97,16 @@ TAIL = r"""
 .Sh SIGNALS
 .Bl -tag -width Ds
 .It Dv SIGTERM , SIGINT
-Stop: readiness turns 503, nobody is accepted any more, clients are closed with
-code 4100 over
+Drain and stop: readiness turns 503, the gateway stops accepting, closes clients
+with code 4100 over
 .Fl \-drain\-window ,
-every canister is told which of its clients left, then the process ends.
-A second one ends all sessions at once and gives canisters two seconds to hear
-of it.
+sends ws_close to canisters, then exits.
+A second signal closes all sessions at once and gives ws_close two seconds.
 .It Dv SIGHUP
-Read the options of the file again, and look at the certificates.
-Options that say so are taken at once, others wait for a restart and are named
-in the log.
-What is of no use changes nothing.
+Read the configuration file and the certificates again.
+Options that say so are reloaded; others need a restart and are named in the
+log.
+An invalid file is ignored and logged as one error.
 .El
 .Sh ENVIRONMENT
 .Bl -tag -width Ds
@@ -118,11 +118,11 @@ The option
 .Ar name ,
 in upper case with underscores.
 .It Ev RUST_LOG_STDOUT , RUST_LOG_FILE , RUST_LOG_TELEMETRY
-The original's levels; the options of ours outweigh them.
+Log levels in the form of the Rust gateway; the options take precedence.
 .It Ev NOTIFY_SOCKET , WATCHDOG_USEC
 Set by
 .Xr systemd 1 :
-it is told when the gateway is ready, reloads or stops, and that it lives.
+the gateway reports that it is ready, reloads, stops, and is alive.
 .It Ev LISTEN_FDS , LISTEN_PID , LISTEN_FDNAMES
 Set by
 .Xr systemd 1
@@ -134,7 +134,7 @@ for addresses that begin with
 .It Pa data/key_pair
 The identity of the gateway: an Ed25519 key in PKCS#8 (DER), made at the first
 start with mode 0600.
-One key belongs to one running gateway.
+Use one key for one running gateway only.
 .It Pa data/traces/gateway_ Ns Ar start Ns Pa .log
 The log in JSON, when
 .Fl \-log\-file\-level
@@ -153,9 +153,10 @@ is
 .Sh EXIT STATUS
 .Bl -tag -width Ds
 .It 0
-Stopped by a signal, or done with what was asked for instead of serving.
+Stopped by a signal, or finished with a command such as
+.Fl \-check\-config .
 .It 1
-An option, address, key or certificate is of no use, or a port is taken; one
+An option, address, key or certificate is invalid, or a port is in use; one
 line on standard error says which.
 .El
 .Sh EXAMPLES
@@ -175,18 +176,18 @@ twistd --nodaemon --pidfile= icws \e
     --ic-network-url https://icp-api.io
 .Ed
 .Pp
-The original's command line, unchanged:
+The command line of the Rust gateway, unchanged:
 .Bd -literal -offset indent
 twistd --nodaemon --pidfile= icws --gateway-address 0.0.0.0:8080 \e
     --ic-network-url http://127.0.0.1:4943 --polling-interval 100
 .Ed
 .Pp
-With a replica and demo canisters inside, to try it:
+A trial with an embedded replica and demo canisters:
 .Bd -literal -offset indent
 twistd --nodaemon --pidfile= icws --devnet
 .Ed
 .Pp
-Whether it is ready for clients:
+Check whether it is ready for clients:
 .Bd -literal -offset indent
 curl --fail http://127.0.0.1:9090/health/ready
 .Ed
@@ -199,8 +200,8 @@ knows the options of
 .Nm
 too.
 .Sh DIAGNOSTICS
-Clients are closed with a code and a sentence; the operator's guide says for
-each code what to look at.
+The gateway closes clients with a code and a sentence; the operator's guide says
+for each code what to check.
 .Sh SEE ALSO
 .Xr icwsctl 1 ,
 .Xr twistd 1 ,
@@ -210,7 +211,7 @@ The operator's guide
 .Pa docs/operations.md ,
 and
 .Pa docs/options.md
-with an example of each option, in the source of the program.
+with an example of each option, in the source repository.
 """.strip()
 
 
@@ -228,7 +229,7 @@ def option(entry: Option) -> Iterator[str]:
     if entry.kind.bounds:
         yield f"From {roff(entry.kind.bounds)}."
     if entry.field in RELOADABLE:
-        yield "Taken at SIGHUP."
+        yield "Reloaded at SIGHUP."
     yield ".br"
     yield from (f".Ev {name}" for name in (entry.variable, *entry.variables))
 

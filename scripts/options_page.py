@@ -1,6 +1,6 @@
 """Writes docs/options.md, the reference of all options, from their declarations in icwsgw/config.py.
 
-A test says when the page is stale.
+A test fails when the page is stale.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from icwsgw.config import GROUPS, OPTIONS
-from icwsgw.options import Option
+from icwsgw.config import OPTIONS
+from icwsgw.options import GROUPS, Option
 from icwsgw.reloading import RELOADABLE
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "options.md"
@@ -17,61 +17,59 @@ DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "options.md"
 HEAD = """\
 # Options of `twistd icws`
 
-Made by `scripts/options_page.py` from the declarations in the code; the [README](../README.md#options) has them as one
-table, `man icws` as a manual page, `twistd icws --help` where no documents are.
+Made by `scripts/options_page.py` from the declarations in the code. The 15 options that people change first come
+first, the others follow by subject. `man icws` and `twistd icws --help` have the same text.
 
-Every option can be given in three places:
+An option can stand in three places:
 
 ```sh
 twistd icws --polling-interval 200                    # on the command line
 ICWS_POLLING_INTERVAL=200 twistd icws                 # in the environment: ICWS_ and the name
 echo 'polling-interval = 200' > icws.toml             # in a TOML file
-twistd icws --config icws.toml                        # which --config names, or ICWS_CONFIG
+twistd icws --config icws.toml                        # that --config or ICWS_CONFIG names
 ```
 
-The command line outweighs the environment, the environment the file. An option on the command line or in the file that
-does not exist stops the start with a line that says what may have been meant. An unknown `ICWS_` variable stops
-nothing, since container platforms make some of their own; one that looks like a misspelt option is told in the log. An
-empty one counts as not set.
+Precedence: command line, environment, file, default. An unknown option on the command line or in the file stops the
+start with one line that suggests the likely name. An unknown `ICWS_` variable does not stop the start, because
+container platforms set such variables; one that looks like a misspelt option is logged. An empty variable counts as
+unset.
 
-`twistd` by itself goes to the background and writes `twistd.log` and `twistd.pid` where it was started; `--nodaemon
---pidfile=` before `icws` keeps it in the foreground, its log on stdout.
+`twistd` daemonizes by default and writes `twistd.log` and `twistd.pid` in the current directory. `--nodaemon
+--pidfile=` before `icws` keeps it in the foreground with its log on stdout.
 
-* **Durations** are numbers of the unit that the option names, or carry their own: `250ms`, `10s`, `2m`, `1h`.
+* **Durations** are numbers in the unit that the option names, or carry a unit: `250ms`, `10s`, `2m`, `1h`.
 * **Sizes** are bytes, or powers of 1024: `64K`, `4M` (also `4MiB`), `1G`.
-* **Flags** stand alone on the command line; `--no-` before the name is their opposite. Elsewhere they are `true` or
-  `false` (also `yes`, `on`, `1`, and so on).
-* **What may be repeated** is repeated on the command line, a list in the file, and in the environment one text with
-  commas or blanks between the values.
+* **Flags** take no value on the command line; `--no-` before the name is the opposite. In the environment and in the
+  file they are `true` or `false` (also `yes`, `on`, `1` and so on).
+* **Repeatable options** are repeated on the command line. In the file they are a list, in the environment one text
+  with commas or spaces between the values.
 * **Paths** are relative to the directory in which the gateway starts.
-* **Nothing** is an empty text, `none` or `off`, where the default is *none*.
+* **None** is an empty text, `none` or `off`, if the default is *none*.
 
-`--check-config` says what would run, looks at addresses, certificates and the key file without starting anything, and
-ends with status 1 and a line when something is of no use. `--print-config` prints the whole configuration as a file
-that `--config` takes, with where each value comes from:
+`--check-config` checks options, addresses, certificates and the key file, and prints the effective configuration. It
+starts nothing. If something is invalid it prints one line and exits with status 1. `--print-config` prints the
+effective configuration as a file for `--config`, with the source of each value:
 
 ```console
-$ twistd icws --polling-interval 200 --print-config | grep -A1 'between two polls'
-# Time between two polls of a canister, start to start.
+$ twistd icws --polling-interval 200 --print-config | grep -A1 'between the starts'
+# Time between the starts of two polls of a canister.
 polling-interval = 200  # command line; milliseconds
 ```
 
-A running gateway takes some options anew at SIGHUP; those say so. The rest wait for a restart, and the log names them.
+SIGHUP reloads some options; they say so. The others need a restart, and the log names them.
 """
 
 #: What the options of a group have in common.
 GROUP_WORDS = {
-    "Main": "Where to listen, which network, how many processes. Seven are the original's: the first four, those of "
-    "TLS and the collector.",
-    "Protocol": "How messages travel between clients and canisters. The defaults suit mainnet.",
-    "Time limits": "How long anything may take. A client that misses one is closed with a code that says which; "
-    "[protocol.md](protocol.md) has the codes.",
-    "Bounds": "Sizes of messages and of what may wait. Each of these queues has an answer to being full.",
-    "Clients": "What clients and strangers may take. With `--workers` each has its share of what is for all, and "
-    "counts one address's and one principal's itself. 0 is no limit where it is allowed.",
-    "Access": "Who may connect to what. All three lists are taken anew at SIGHUP, and clients of a canister that is "
-    "denied from then on are closed with 4110.",
-    "Logs and traces": "What is written where. [tracing.md](tracing.md) says how to read it.",
+    "Most used": "What people change first.",
+    "Network": "How the gateway talks to the Internet Computer. The defaults suit mainnet.",
+    "Connections": "How many clients may connect, how fast, and to which canisters. With `--workers`, each worker has "
+    "its share of the limits on all clients, and counts addresses and principals by itself.",
+    "Timeouts of clients": "A client that misses a timeout is closed with a code that says which one "
+    "([close codes](close-codes.md)).",
+    "Messages and queues": "Sizes, rates and queue lengths. Each queue says what happens when it is full.",
+    "Logs and traces": "What is written and where. [tracing.md](tracing.md) explains how to read it.",
+    "Administration": "The admin API and the embedded replica.",
 }
 
 
@@ -106,7 +104,7 @@ def section(entry: Option) -> Iterator[str]:
     others = "".join(f"; also the original's `{name}`" for name in entry.variables)
     yield f"* Environment: `{entry.variable}`{others}"
     if entry.field in RELOADABLE:
-        yield "* Taken at SIGHUP"
+        yield "* Reloaded at SIGHUP"
 
 
 def page() -> str:

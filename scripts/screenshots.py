@@ -1,10 +1,11 @@
-"""Makes the pictures of the status page in docs/images anew: a gateway of two workers under some load, in Chromium.
+"""Makes the pictures in docs/images anew: the demo page, and the status page of two workers under some load.
 
-    PYTHONPATH=. .venv/bin/python scripts/screenshots.py [seconds]
+    PYTHONPATH=. .venv/bin/python scripts/screenshots.py demo
+    PYTHONPATH=. .venv/bin/python scripts/screenshots.py status [seconds]
 
-The load runs for so many seconds first (660 unless told, for curves of their full length): a few dozen clients of
-several canisters, of which one fails for a while. It needs what the tests with a browser need, see README.md, and
-Pillow, which comes with matplotlib.
+The load runs for so many seconds first (660 by default, for curves of their full length): a few dozen clients of
+several canisters, of which one fails for a while. The script needs what the tests with a browser need, and Pillow,
+which comes with matplotlib.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from pathlib import Path
 from PIL import Image
 
 from icwsgw.ic.principal import Principal
-from tests.acceptance.conftest import Stack, start_stack
+from tests.acceptance.conftest import Stack, start_devnet, start_stack
 from tests.acceptance.crowd import connect, echoes, leave
-from tests.acceptance.processes import ROOT, http_post_json, run_node
+from tests.acceptance.processes import ROOT, free_port, http_post_json, run_node
 from tests.support.raw_client import RawSdkClient
 
 IMAGES = ROOT / "docs" / "images"
@@ -77,11 +78,37 @@ class Load:
             self._over.wait(chance.expovariate(0.5 * max(0.1, busy)))
 
 
-def main(seconds: float) -> None:
-    """Run the load, then take the pictures."""
+def chromium() -> str:
+    """The browser."""
     executable = shutil.which("chromium")
     assert executable is not None, "chromium is needed (Debian: apt-get install chromium)"
-    IMAGES.mkdir(exist_ok=True)
+    return executable
+
+
+def shrink(source: Path, target: Path) -> None:
+    """Save with 256 colours, which are enough for flat ones, in a third of the bytes."""
+    picture = Image.open(source).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    picture.save(target, optimize=True)
+
+
+def demo() -> None:
+    """Talk to the echo canister on the demo page, as its test does."""
+    with tempfile.TemporaryDirectory() as directory:
+        devnet = start_devnet(Path(directory), "--ack-interval=4000")
+        stack = start_stack(Path(directory), network=devnet.network)
+        try:
+            parameters = {"url": stack.network, "gateway": stack.gateway, "screenshots": directory}
+            dead = f"ws://127.0.0.1:{free_port()}"
+            run_node("page.mjs", {**parameters, "executable": chromium(), "deadLink": dead})
+            shrink(Path(directory) / "desk.png", IMAGES / "demo.png")
+        finally:
+            stack.server.kill()
+            devnet.server.kill()
+
+
+def status(seconds: float) -> None:
+    """Run the load, then take the pictures."""
+    executable = chromium()
     with tempfile.TemporaryDirectory() as directory:
         stack = start_stack(Path(directory), "--workers=2", "--identities=2")
         try:
@@ -101,13 +128,14 @@ def main(seconds: float) -> None:
                 shot["path"] = str(IMAGES / str(shot["path"]))
             run_node("screenshots.mjs", {"url": f"{stack.admin}/", "executable": executable, "shots": shots})
             for shot in shots:
-                # flat colours: 256 are enough, and a third of the bytes
-                picture = Image.open(str(shot["path"])).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-                picture.save(str(shot["path"]), optimize=True)
+                shrink(Path(str(shot["path"])), Path(str(shot["path"])))
             load.stop()
         finally:
             stack.server.kill()
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 660.0)
+    if sys.argv[1] == "demo":
+        demo()
+    else:
+        status(float(sys.argv[2]) if len(sys.argv) > 2 else 660.0)

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from icwsgw.client_limits import CLIENTS, ClientLimits
+from icwsgw.client_limits import ClientLimits
 from icwsgw.config import BY_NAME, GatewayConfig
 from icwsgw.errors import ConfigError
+from icwsgw.options import CONNECTIONS
 
 
 def test_the_defaults_let_the_sdks_bursts_pass_and_keep_addresses_free() -> None:
@@ -15,7 +16,7 @@ def test_the_defaults_let_the_sdks_bursts_pass_and_keep_addresses_free() -> None
 
 
 def test_they_are_options_of_the_gateway() -> None:
-    assert BY_NAME["max-pending"].group == CLIENTS
+    assert BY_NAME["max-pending"].group == CONNECTIONS
     assert GatewayConfig(max_pending=7).max_pending == 7
 
 

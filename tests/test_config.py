@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from icwsgw.config import BY_NAME, GROUPS, MAINNET_BUDGET, OPTIONS, GatewayConfig
+from icwsgw.config import BY_NAME, MAINNET_BUDGET, MOST_USED_NAMES, OPTIONS, GatewayConfig
 from icwsgw.errors import ConfigError
 from icwsgw.ic.bls import MAINNET_ROOT_KEY_DER
+from icwsgw.options import GROUPS, MOST_USED
 from tests.support.certificates import ROOT_KEY_DER
 from tests.test_layering import PACKAGE
 
@@ -29,6 +30,11 @@ DEFAULTS: dict[str, Any] = {
 def test_defaults_are_those_of_the_documents() -> None:
     config = GatewayConfig()
     assert {name: getattr(config, name) for name in DEFAULTS} == DEFAULTS
+
+
+def test_the_options_that_people_change_first_come_first() -> None:
+    assert tuple(entry.name for entry in OPTIONS[:15]) == MOST_USED_NAMES
+    assert {entry.name for entry in OPTIONS if entry.group == MOST_USED} == set(MOST_USED_NAMES)
 
 
 def test_every_field_is_an_option_that_explains_itself() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from icwsgw.config import OPTIONS, GatewayConfig
-from icwsgw.network_options import TIMES
+from icwsgw.options import NETWORK
 
 
 def test_the_networks_grace_outlasts_a_subnets_upgrade_and_the_canisters_does_not() -> None:
@@ -14,6 +14,6 @@ def test_the_networks_grace_outlasts_a_subnets_upgrade_and_the_canisters_does_no
     assert config.canister_grace == 60.0
 
 
-def test_they_stand_among_the_time_limits() -> None:
-    times = {entry.name for entry in OPTIONS if entry.group == TIMES}
-    assert {"canister-grace", "network-grace", "query-timeout", "call-timeout", "drain-window"} <= times
+def test_they_stand_among_the_options_of_the_network() -> None:
+    found = {entry.name for entry in OPTIONS if entry.group == NETWORK}
+    assert {"canister-grace", "network-grace", "query-timeout", "call-timeout", "root-key"} <= found

@@ -9,8 +9,8 @@ from types import ModuleType
 
 import pytest
 
-from icwsgw.config import GROUPS, OPTIONS
-from icwsgw.options import Option
+from icwsgw.config import OPTIONS
+from icwsgw.options import GROUPS, Option
 from icwsgw.sources import load
 from icwsgw.tap import Options
 from tests.support.scripts import load_script

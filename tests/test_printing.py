@@ -132,7 +132,7 @@ def test_where_each_value_comes_from(tmp_path: Path) -> None:
         'ic-network-url = "http://127.0.0.1:4943"  # --devnet',
         "outbox-bytes = 33554432  # default; bytes",
         "max-connections = 50000  # default",
-        "# -- Time limits --",
+        "# -- Timeouts of clients --",
     ):
         assert line in lines
     assert lines[0].startswith("# The effective configuration of icwsgw ")

@@ -1,4 +1,4 @@
-"""The README against the code: its options table, its commands and the places it points at."""
+"""The README and build.md against the code: what they tell people to run, and the places that they name."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ import re
 import subprocess
 
 from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID
-from tests.support.scripts import load_script
 from tests.test_layering import ROOT
 
 README = (ROOT / "README.md").read_text()
+BUILD = (ROOT / "docs" / "build.md").read_text()
 
 
-def test_the_options_table_is_what_the_code_declares() -> None:
-    module = load_script("readme_options")
-    assert module.with_table(README) == README, "run scripts/readme_options.py"
+def test_it_is_short() -> None:
+    assert len(README.splitlines()) <= 120
 
 
 def test_the_two_commands_are_programs() -> None:
-    for command in ("run", "check", ".ci/run"):
+    for command in ("run", "check", ".ci/run", "scripts/site.sh"):
         assert os.access(ROOT / command, os.X_OK), command
         subprocess.run(["bash", "-n", str(ROOT / command)], check=True)
     assert "\n./run\n" in README
@@ -27,7 +26,7 @@ def test_the_two_commands_are_programs() -> None:
 
 
 def test_links_inside_the_repository_lead_somewhere() -> None:
-    documents = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    documents = [*ROOT.glob("*.md"), ROOT / "changes" / "README.md", *(ROOT / "docs").rglob("*.md")]
     broken = [
         f"{document.relative_to(ROOT)}: {target}"
         for document in documents
@@ -38,5 +37,6 @@ def test_links_inside_the_repository_lead_somewhere() -> None:
 
 
 def test_the_demo_canisters_are_the_ones_that_run() -> None:
-    assert f"| echo | `{ECHO_ID}` |" in README
-    assert f"| chat | `{CHAT_ID}` |" in README
+    assert f"`{ECHO_ID}`" in BUILD
+    assert f"`{CHAT_ID}`" in BUILD
+    assert f'"{ECHO_ID}"' in README
