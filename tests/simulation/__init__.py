@@ -11,6 +11,10 @@ be run again. ``python -m tests.simulation --seed N`` does that and prints what 
 - :mod:`~tests.simulation.process`: one process of the gateway
 - :mod:`~tests.simulation.links`: how a client is connected: to a session directly, or by bytes through Autobahn
 - :mod:`~tests.simulation.clients`: what clients do
+- :mod:`~tests.simulation.limits`: the bounds that the gateway is given, most of them small
+- :mod:`~tests.simulation.traffic`: what the gateway asks of the network, against the bounds on it
+- :mod:`~tests.simulation.accounts`: what the gateway counts, against what there is
+- :mod:`~tests.simulation.expectations`: who may be closed with which code, and by when what has to end
 - :mod:`~tests.simulation.truth`: what really happened, as the canisters and sessions saw it, and the invariants
 - :mod:`~tests.simulation.subject`: what the simulation knows of, in subjects: their steps, and what is checked of them
 - :mod:`~tests.simulation.conduct`: clients come, talk and go

@@ -11,6 +11,7 @@ from icwsgw.ic.envelope import call_content, sign_request
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.ws import encode_open_args
+from tests.simulation.expectations import bad_reason
 from tests.simulation.links import DirectLink, WireLink
 from tests.simulation.truth import Key, SimSession, _show
 from tests.support.sdk_client import SdkClient
@@ -56,6 +57,8 @@ class SimClient(SdkClient):
         self.left = False
         self.session: SimSession | None = None
         self.count = 0
+        #: when the first of its envelopes expires, by the clock
+        self.earliest_expiry = float("inf")
         latency = self.random.choice((0.0, 0.01, 0.05))
         if world.plan.wire:
             rate = self.random.choice((None, None, None, 2000))
@@ -98,6 +101,17 @@ class SimClient(SdkClient):
             world.truth.note(f"client {self.number} was closed by its canister: {self.closed_by_canister}")
             self.leave(4001)
 
+    def told(self, code: int, reason: str) -> None:
+        """The gateway's close frame came."""
+        session, truth = self.session, self.world.truth
+        if session is None or code < 4100:
+            return
+        why = bad_reason(session, code, reason)
+        if why:
+            truth.fail(f"client {self.number}: {why}")
+        if session.ended_with not in (None, code):
+            truth.fail(f"client {self.number} was told {code}, its session ended with {session.ended_with}")
+
     def ended(self, code: int) -> None:
         """The connection ended."""
         if self.close_code is None:
@@ -107,6 +121,7 @@ class SimClient(SdkClient):
     # what it does
 
     def envelope(self, method: str, arg: bytes, now_ns: int, ttl: float = 240.0) -> bytes:
+        self.earliest_expiry = min(self.earliest_expiry, self.world.clock.seconds() + ttl)
         content = call_content(
             self.identity.principal, self.canister, method, arg, now_ns + int(ttl * 1e9), self.random.randbytes(16)
         )
@@ -133,7 +148,7 @@ class SimClient(SdkClient):
             self.left = True
             if silent:
                 # the gateway finds out by whatever is late first
-                self.provoked |= {CloseCode.TOO_SLOW, CloseCode.NOT_OPENED}
+                self.provoked |= {CloseCode.TOO_SLOW, CloseCode.NOT_OPENED, CloseCode.POLICY}
             self.link.cut(silent)
 
     def stop_reading(self) -> None:
@@ -146,20 +161,25 @@ class SimClient(SdkClient):
         kind = random.choice(("text", "garbage", "method", "sender", "expired", "future", "canister", "bytes", "long"))
         provoked = {1006, *PROTOCOL_ERRORS}
         if kind == "text":
-            self.link.send(b"hello", False)
+            self._send_wrong(b"hello", kind, False)
         elif kind == "garbage":
-            self.link.send(random.randbytes(random.randint(1, 60)))
+            self._send_wrong(random.randbytes(random.randint(1, 60)), kind)
         elif kind == "method":
             arg = encode_open_args(self.client_nonce + 1, (self.gateway or Principal(b"\x01")).raw)
-            self.link.send(self.envelope(random.choice(("ws_open", "ws_close", "other")), arg, now))
+            method = random.choice(("ws_open", "ws_close", "other"))
+            wrong = self.envelope(method, arg, now)
+            if method == "ws_open":
+                self.link.send(wrong)
+            else:
+                self._send_wrong(wrong, "wrong method")
             provoked |= {CloseCode.WRONG_GATEWAY, CloseCode.OPEN_REFUSED, CloseCode.NOT_OPENED}
         elif kind == "sender":
             mine, self.identity = self.identity, Ed25519Identity(random.randbytes(32))
-            self.link.send(self.envelope("ws_message", b"", now))
+            self._send_wrong(self.envelope("ws_message", b"", now), kind)
             self.identity = mine
         elif kind == "canister":
             mine_, self.canister = self.canister, Principal(bytes(8) + b"\x01\x01")
-            self.link.send(self.envelope("ws_message", b"", now))
+            self._send_wrong(self.envelope("ws_message", b"", now), kind)
             self.canister = mine_
         elif kind in ("expired", "future"):
             self.link.send(self.envelope("ws_message", b"", now, -10.0 if kind == "expired" else 400.0))
@@ -172,6 +192,10 @@ class SimClient(SdkClient):
         # where the gateway waits for the rest of a frame, its time limit is far off
         self.world.at_end.append(self.world.clock.callLater(4.0, self.cut, False))
         return kind
+
+    def _send_wrong(self, payload: bytes, what: str, binary: bool = True) -> None:
+        self.world.truth.wrong[payload] = what
+        self.link.send(payload, binary)
 
     # what it must have got
 

@@ -8,6 +8,7 @@ few lines on the other. Either may be slow, stop to read, close politely, or be 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.address import IPv4Address
@@ -16,6 +17,7 @@ from twisted.python.failure import Failure
 
 from icwsgw.core.messages import payload_of
 from icwsgw.core.session import State
+from tests.simulation.expectations import WHEEL
 from tests.support.pausing import Pausing
 from tests.support.ws_wire import close_frame, handshake, masked
 
@@ -31,6 +33,9 @@ class DirectLink(Pausing):
     """A client that is connected to its session without any bytes."""
 
     wire = False
+    half_since: float | None = None
+    waiting = (0, 0.0)
+    frames_up = 0
 
     def __init__(self, world: SimWorld, owner: SimClient, latency: float) -> None:
         self.peer = "direct:1"
@@ -47,6 +52,9 @@ class DirectLink(Pausing):
         self.session: ClientSession = owner.process.gateway.connect(self)
         owner.process.gateway.wheel.watch(self, 1.0)
 
+    def session_ended(self) -> None:
+        """The gateway has ended the session; nothing is left to be done here."""
+
     # the client's side
 
     def send(self, payload: bytes, binary: bool = True) -> None:
@@ -62,6 +70,7 @@ class DirectLink(Pausing):
         """The gateway's close frame (Client.close)."""
         if self._over:
             return
+        self.owner.told(code, reason)
         self._end(code)
         self._world.clock.callLater(self._latency, self.owner.ended, code)
 
@@ -145,14 +154,54 @@ class WireLink:
         self._up_call = False
         self._close_sent = False
         self._over = False
+        #: when the client last took something, or nothing waited for it; when it was last heard
+        self._read_at = self._heard_at = world.clock.seconds()
+        self._behind_since = 0.0
+        self._ended_at: float | None = None
+        self.half_since: float | None = None
+        self.frames_up = 0
+        self.aborted = False
         self._protocol: Any = owner.process.factory.buildProtocol(self.getPeer())
         self._protocol.makeConnection(self)
         self._send_bytes(handshake())
+
+    # what the world looks at
+
+    @property
+    def waiting(self) -> tuple[int, float]:
+        """Bytes that the gateway holds for the client, and seconds for which the client has read nothing."""
+        outbox = self._protocol._outbox
+        return 0 if outbox is None else outbox.size, self._world.clock.seconds() - self._read_at
+
+    def session_ended(self) -> None:
+        """The gateway has ended the session."""
+        self._ended_at = self._world.clock.seconds()
+
+    def overdue(self, now: float) -> Iterator[tuple[str, float]]:
+        """What the gateway should have done about this connection: words, and seconds by which it is late."""
+        config, protocol = self.owner.process.config, self._protocol
+        if self._lost:
+            return
+        if self._silent and not self._server_paused and config.ping_interval:
+            most = 2 * config.ping_interval + config.pong_timeout + config.close_timeout + 3 * WHEEL
+            yield "has been silent", now - self._heard_at - most
+        if self._ended_at is not None:
+            yield "has outlived its session", now - self._ended_at - config.close_timeout - WHEEL - self._latency
+        outbox = protocol._outbox
+        if outbox is None or not outbox.size or self._ended_at is not None:
+            self._behind_since = now
+        else:
+            # looked at each half second there, each second here
+            yield "has read nothing", now - max(self._behind_since, self._read_at) - config.outbox_age - 2.1
+        if self.half_since is not None and not self._server_paused and protocol.session is not None:
+            most = config.message_timeout + 2 * config.ping_interval + 2 * WHEEL
+            yield "has had half a message under way", now - self.half_since - most
 
     # the client's side
 
     def send(self, payload: bytes, binary: bool = True) -> None:
         if not self._over and not self._close_sent:
+            self.frames_up += 1
             self._send_bytes(masked(2 if binary else 1, payload))
 
     def leave(self, code: int = 1000) -> None:
@@ -211,6 +260,8 @@ class WireLink:
             elif opcode == 9:
                 self._send_bytes(masked(10, payload))
             elif opcode == 8:
+                if payload[:2] and not self._close_sent:
+                    self.owner.told(int.from_bytes(payload[:2], "big"), payload[2:].decode())
                 if not self._close_sent:
                     self._close_sent = True
                     self._send_bytes(close_frame(int.from_bytes(payload[:2], "big") or None))
@@ -238,6 +289,7 @@ class WireLink:
         data = bytes(self._to_server[:size])
         del self._to_server[:size]
         if data:
+            self._heard_at = self._world.clock.seconds()
             self._protocol.dataReceived(data)
         self._pump_up()
 
@@ -253,6 +305,7 @@ class WireLink:
         size = len(self._to_client) if self._rate is None else self._rate
         data = bytes(self._to_client[:size])
         del self._to_client[:size]
+        self._read_at = self._world.clock.seconds()
         if data and not self._over:
             self._received(data)
         if self._to_client:
@@ -276,6 +329,8 @@ class WireLink:
     def write(self, data: bytes) -> None:
         if self._lost:
             return
+        if not self._to_client:
+            self._read_at = self._world.clock.seconds()
         self._to_client += data
         if self._producer is not None and not self._producer_paused and len(self._to_client) > TRANSPORT_BUFFER:
             self._producer_paused = True
@@ -290,6 +345,7 @@ class WireLink:
         self._pump_down()
 
     def abortConnection(self) -> None:
+        self.aborted = True
         self._world.clock.callLater(0, self._lose, ConnectionAborted())
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
@@ -306,6 +362,7 @@ class WireLink:
 
     def resumeProducing(self) -> None:
         self._server_paused = False
+        self._heard_at = self._world.clock.seconds()
         self._pump_up()
 
     def getPeer(self) -> IPv4Address:

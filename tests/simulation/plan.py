@@ -5,8 +5,7 @@ So a new field changes no other one, and the shrinker may put the simplest value
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -15,33 +14,16 @@ from typing import Any
 from icwsgw.config import GatewayConfig
 from icwsgw.devnet.consensus import Pace
 from icwsgw.devnet.topology import BY_VERSION, DELEGATIONS
+from tests.simulation.drawing import chance, drawn, one_of
+from tests.simulation.limits import Bounds
 
 #: How blocks are made: in half of the worlds not at all.
 BLOCKS = (Pace(), Pace(), Pace(0.4, 0.2, 3), Pace(1.0, 0.3), Pace(1.0, 0.3, 2), Pace(0.05, 0.1, 50))
 MAX_CANISTERS = 3
 
 
-def drawn(draw: Callable[[Random, Any], Any], *simple: Any) -> Any:
-    """A field.
-
-    :param draw: gives its value by a generator of chance and the fields above it
-    :param simple: values to try in its place when a failure is shrunk, the simplest one first
-    """
-    return field(metadata={"draw": draw, "simple": simple})
-
-
-def one_of(*values: Any) -> Callable[[Random, Any], Any]:
-    """Any of them."""
-    return lambda random, _: random.choice(values)
-
-
-def chance(share: float) -> Callable[[Random, Any], bool]:
-    """True in so many of all worlds."""
-    return lambda random, _: random.random() < share
-
-
 @dataclass(frozen=True)
-class Plan:
+class Plan(Bounds):
     """What a world is like, drawn from its seed.
 
     :ivar calm: no faults are injected, so nothing may go wrong
@@ -115,6 +97,7 @@ class Plan:
             close_timeout=3.0,
             max_message_bytes=1 << 16,
             outbox_age=8.0,
+            **self.bounds,
         )
 
     @classmethod

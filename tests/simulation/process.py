@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.task import Clock
 
-from icwsgw.agent.client import IcAgent
+from icwsgw.core.budget import Budget, Traffic
 from icwsgw.core.shares import Shares
 from icwsgw.core.spread import Spread
 from icwsgw.gateway.gateway import Gateway
@@ -16,13 +16,14 @@ from icwsgw.gateway.interfaces import Context
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.observe.metrics import Metrics
 from icwsgw.server.factory import GatewayFactory
+from tests.simulation.traffic import SimAgent
 from tests.support.memory_transport import MemoryTransport
 
 if TYPE_CHECKING:
     from tests.simulation.world import SimWorld
 
 
-class _KeylessAgent(IcAgent):
+class _KeylessAgent(SimAgent):
     """An agent that gives nobody a root key to verify by, where nothing is signed: a second answer has to do."""
 
     @property
@@ -58,8 +59,10 @@ class SimProcess:
         random = Random(f"{world.seed} process {number}")
         clock = world.clock
         self.transport = JitterTransport(clock, world.handle, plan.network_jitter, world.network_random)
-        agent = _KeylessAgent if plan.trusting else IcAgent
+        self.budget = budget = Budget(plan.query_budget, plan.polling_interval, plan.opens_per_second)
+        agent = _KeylessAgent if plan.trusting else SimAgent
         self.agent = agent(
+            self,
             clock,
             self.transport,
             "http://127.0.0.1:4943",
@@ -67,6 +70,7 @@ class SimProcess:
             rng=random.random,
             random_bytes=random.randbytes,
             verify_query_signatures=plan.signed_queries and not plan.trusting,
+            charge=lambda: budget.charge(Traffic.OWN, clock.seconds()),
         )
         self.metrics = Metrics()
         first = number * plan.identities
@@ -80,6 +84,7 @@ class SimProcess:
             now_ns=self.now_ns,
             jitter=random.random,
             calls=Shares(plan.calls),
+            budget=budget,
         )
         self.gateway = Gateway(self.context, Spread(plan.identities, target=3))
         self.gateway.farewells.shares.limit = plan.calls

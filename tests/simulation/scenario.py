@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 
+from tests.simulation.accounts import Accounts, Deadlines
 from tests.simulation.clients import SimClient
 from tests.simulation.conduct import Conduct
 from tests.simulation.harm import Harm
@@ -22,7 +23,7 @@ FAREWELL_SECONDS = 140.0
 DRAIN_WINDOW = 2.0
 
 #: All that the simulation knows of; each says in which worlds it takes part.
-SUBJECTS: tuple[type[Subject], ...] = (Conduct, Harm)
+SUBJECTS: tuple[type[Subject], ...] = (Conduct, Harm, Accounts, Deadlines)
 
 
 def draw(seed: int, count: int) -> Script:

@@ -27,6 +27,7 @@ from icwsgw.gateway.queries import Ask
 from icwsgw.gateway.session import ClientSession
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.ws import decode_close_args, decode_message_args, decode_open_args, decode_unit_result
+from tests.simulation.expectations import AT_ONCE, unexplained
 
 if TYPE_CHECKING:
     from tests.simulation.clients import SimClient
@@ -55,7 +56,7 @@ class Violation(AssertionError):
 class SimSession(ClientSession):
     """A session that tells the truth what it took and how it ended."""
 
-    __slots__ = ("__weakref__", "accepted", "ended_in", "ended_with", "owner")
+    __slots__ = ("__weakref__", "accepted", "ended_in", "ended_with", "owner", "registered", "waited")
 
     truth: ClassVar[Truth]
     owner: SimClient
@@ -65,6 +66,8 @@ class SimSession(ClientSession):
         self.accepted: list[bytes] = []
         self.ended_in = State.INIT
         self.ended_with: int | None = None
+        self.registered = 0.0
+        self.waited = (0, 0.0)
         client: Any = self.client
         self.owner = getattr(client, "transport", client).owner
         self.owner.session = self
@@ -74,10 +77,20 @@ class SimSession(ClientSession):
         counts = self.state is not State.CLOSED
         truth = self.truth
         truth.messages_in += counts
+        before = self.state
         super().received(payload, is_binary)
+        if before is State.INIT and self.state is not State.INIT:
+            self.registered = self.context.clock.seconds()
+        wrong = AT_ONCE.get(truth.wrong.get(payload, ""))
+        if wrong is not None and counts and self.cause != wrong:
+            truth.fail(f"session {self.id} got {truth.wrong[payload]}, its end was {self.cause} and not {wrong}")
         content = truth.contents.get(payload)
         if content is not None and counts and self.state is not State.CLOSED:
             self.accepted.append(content)
+
+    def end(self, code: CloseCode, text: str) -> None:
+        self.waited = self.owner.link.waiting
+        super().end(code, text)
 
     def deliver(self, frames: list[bytes], more: bool = False) -> None:
         self.truth.frames_down += len(frames)
@@ -197,6 +210,8 @@ class SimReplica(Replica):
 class Truth:
     """The record of one world.
 
+    :ivar contents: payload -> content, of the messages that clients send
+    :ivar wrong: payload -> what is wrong with it
     :ivar lives: how many times each canister has begun anew
     :ivar done: client key -> contents of the messages that the canister took
     :ivar queued: client key -> contents of the messages that the canister sent
@@ -210,6 +225,7 @@ class Truth:
         self.world = world
         self.sessions: list[SimSession] = []
         self.contents: dict[bytes, bytes] = {}
+        self.wrong: dict[bytes, str] = {}
         self.messages_in = 0
         self.frames_down = 0
         self.lives: Counter[Principal] = Counter()
@@ -336,41 +352,11 @@ class Truth:
         code = session.ended_with
         assert code is not None
         self.codes[code] += 1
+        session.owner.link.session_ended()
         self.note(f"{session.id} {_show(session.client_key)} ended with {code} {text}")
-        why = self._unexplained(session, code)
+        why = unexplained(self.world, session, code)
         if why:
             self.fail(f"session {session.id} was closed with {code} ({text}), but {why}")
-
-    def _unexplained(self, session: SimSession, code: int) -> str:
-        owner = session.owner
-        if code == CloseCode.INTERNAL:
-            return "that is never right"
-        if code in (1000, 1001, 1005, 1006, 4000, 4001) or code in owner.provoked:
-            return ""
-        if code == CloseCode.DRAINING:
-            return "" if owner.process.gateway.draining else "nobody drains"
-        if code == CloseCode.REPLACED:
-            key = session.client_key
-            assert key is not None
-            others = [k for k, (where, _) in self.opened.items() if k[0] == key[0] and where == owner.canister]
-            return "" if any(other != key for other in others) else "it was the principal's only one"
-        if code == CloseCode.TOO_SLOW:
-            return "" if owner.was_slow else "the client kept up"
-        if code == CloseCode.CANISTER_RESET:
-            return "" if self.lives[owner.canister] or self.troubles["lagging"] else "there was no reset"
-        if code == CloseCode.MESSAGE_REFUSED and session.client_key in self.gone:
-            return ""
-        if code == CloseCode.TOO_FAST:
-            return "" if owner.count > 5 else "the client hardly sent anything"
-        if code in (
-            CloseCode.OPEN_REFUSED,
-            CloseCode.MESSAGE_REFUSED,
-            CloseCode.EXPIRED,
-            CloseCode.CANISTER_SILENT,
-            CloseCode.NOT_OPENED,
-        ):
-            return "" if self.troubles else "the world is calm"
-        return "no client did anything to deserve it"
 
     # when all is quiet
 

@@ -1,0 +1,271 @@
+"""What the gateway counts, counted once more from what there is, at every step; and that nothing is left at the end.
+
+Each account has two sides, the number that a part of the gateway keeps and the things that it stands for. Where the
+two differ something was not given back, or given back twice, long before a bound is met.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from icwsgw.core.budget import WAITING, Traffic
+from icwsgw.core.session import State
+from icwsgw.core.shares import Shares
+from tests.simulation.expectations import overdue
+from tests.simulation.subject import Subject
+
+if TYPE_CHECKING:
+    from tests.simulation.process import SimProcess
+    from tests.simulation.scenario import Scenario
+    from tests.simulation.world import SimWorld
+
+#: Whose timers may run while nobody is connected: the parts that look after things for as long as the gateway runs.
+STANDING = (
+    "LoopingCall",
+    "Trust.",
+    "RootSubnet.",
+    "TimeWitness.",
+    "Readable.",
+    "NodeKey",
+    "Transport._sweep",
+    "Deadlines.",
+    # what the world itself has planned
+    "tests.",
+    "Replica.",
+    "WebSocketCdk.",
+    "Consensus",
+    "devnet.",
+)
+
+
+def differences(process: SimProcess) -> Iterator[str]:
+    """The accounts that do not agree with what they stand for."""
+    for what, counted, there in (*_sessions(process), *_pollers(process), *_calls(process), *_connections(process)):
+        if counted != there:
+            yield f"{what}: {counted} counted, {there} there"
+
+
+def _sessions(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
+    gateway = process.gateway
+    registry, context = gateway.registry, gateway.context
+    living = [
+        session
+        for session in process.world.truth.sessions
+        if session.owner.process is process and session.state is not State.CLOSED
+    ]
+    states = Counter(session.state for session in living)
+    ending = registry.ending
+    loads = Counter(session.identity_index for session in (*registry.sessions, *ending))
+    yield "living sessions", len(registry.sessions), len(living)
+    yield "clients of identities", gateway.spread.loads, [loads[index] for index in range(len(gateway.spread.loads))]
+    yield (
+        "sessions in metrics",
+        {name: count for name, count in process.metrics.sessions.values.items() if count},
+        {
+            name: count
+            for name, count in (
+                ("init", states[State.INIT]),
+                ("setup", states[State.SETUP]),
+                ("open", states[State.OPEN]),
+                ("closed", len(ending)),
+            )
+            if count
+        },
+    )
+    queues = [session.relay.backlog for session in (*registry.sessions, *ending) if session.relay is not None]
+    yield (
+        "bytes that wait to be relayed",
+        [context.waiting.octets, *(queue.octets for queue in queues)],
+        [
+            sum(len(envelope.body) for queue in queues for envelope in queue.queue or ()),
+            *(sum(len(envelope.body) for envelope in queue.queue or ()) for queue in queues),
+        ],
+    )
+    principals = gateway.principals
+    if principals.most:
+        accepted = Counter(
+            session.client_key[0] for session in living if session.state is State.OPEN and session.client_key
+        )
+        counted = {key: len(sessions) for key, sessions in principals._sessions.items()}
+        yield "sessions of principals", counted, dict(accepted)
+    undecided = [session for rivals in gateway.rivals._undecided.values() for session in rivals]
+    yield "rivals that are over", [s.id for s in undecided if s not in living and s not in ending], []
+    for session in living:
+        if session.state is State.OPEN:
+            yield f"timers of the open session {session.id}", session._doubt is not None, session.dismissed
+
+
+def _pollers(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
+    registry, context = process.gateway.registry, process.gateway.context
+    budget, pollers = context.budget, list(registry.pollers.values())
+    registered = [session for poller in pollers for session in poller.sessions.values()]
+    yield (
+        "registered sessions",
+        len(registered),
+        sum(session.state in (State.SETUP, State.OPEN) for session in registry.sessions),
+    )
+    newcomers = sum(poller.allowance.newcomer for poller in pollers)
+    yield "pollers of the budget", budget.pollers, len(pollers)
+    yield "newcomers", (budget.newcomers.pollers, context.newcomers.busy), (newcomers, newcomers)
+    asks = [ask for poller in pollers for ask in poller._asks]
+    yield "queries in flight", context.queries.busy + context.newcomers_queries.busy, len(asks)
+    under_way = process.agent.under_way["query"] + context.answers.waiting
+    yield "queries at the network", len(asks), under_way
+    for poller in pollers:
+        who = f"of {poller.canister.text[:5]}/{poller.identity_index}"
+        setup = {key for key, session in poller.sessions.items() if session.state is State.SETUP}
+        yield f"waiting clients {who}", set(poller.waiting), setup
+        yield f"clients without a session {who}", [s.id for s in poller.senders.values() if s.poller is not poller], []
+        for side in (poller.suspects, poller.undecided):
+            yield f"sessions that are over {who}", [s.id for s in side if s.client_key not in poller.sessions], []
+
+
+def _calls(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
+    gateway = process.gateway
+    context = gateway.context
+    departures, budget, under_way = context.departures, context.budget, process.agent.under_way
+    # a call has its place while it waits for its token
+    for kind, name, places in (
+        (Traffic.CALL, "ws_message", context.calls),
+        (Traffic.CLOSE, "ws_close", gateway.farewells.shares),
+    ):
+        yield f"places of {name}", places.busy, under_way[name] + budget.waiting(kind)
+    lanes = departures.opens, departures._by_address
+    held = under_way["ws_open"] + budget.waiting(Traffic.OPEN)
+    # one that waits for the second of its two places has the first
+    first = sum(lane._waiting is not None and len(lane._waiting) for lane in departures._by_address.line)
+    yield "places of ws_open", sum(places.busy for places in lanes), held
+    yield "first places of newcomers", departures._by_newcomer.busy, departures._by_address.busy + first
+    for places in (context.calls, gateway.farewells.shares, *lanes, departures._by_newcomer, context.newcomers):
+        yield "places by lane", places.busy, sum(lane.busy for lane in places._lanes.values())
+        yield (
+            "lanes in line",
+            sorted(map(id, places.line)),
+            sorted(id(one) for one in places._lanes.values() if one.waits),
+        )
+    for kind in WAITING:
+        line = budget._buckets[kind].line
+        yield f"line of {kind.name}", line.size, sum(len(flow) for flow in line._flows.values())
+    if any(budget.waiting(kind) for kind in WAITING):
+        yield "a look at the lines is planned", departures._timer is not None, True
+
+
+def _connections(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
+    factory = process.factory
+    connections: list[Any] = list(factory.connections)
+    limits, unfinished = factory.limits, factory.unfinished
+    admissions = [connection._admission for connection in connections]
+    counted = [admission for admission in admissions if admission._counted]
+    groups = Counter(admission._group for admission in counted if admission._group is not None)
+    yield "connections", limits.total, len(counted)
+    yield "refused connections", limits.refused, len(connections) - len(counted)
+    yield "connections by address", limits._by_group, dict(groups)
+    waiting = [admission for admission in counted if admission.pending]
+    yield "connections without a session", len(limits.waiting), len(waiting)
+    boxes = [connection._outbox for connection in connections if connection._outbox is not None]
+    yield (
+        "bytes in outboxes",
+        [factory.backlog_bytes, *(box.size for box in boxes)],
+        [sum(box.size for box in boxes), *(sum(len(data) for _, data in box._queue or ()) for box in boxes)],
+    )
+    yield "outboxes with bytes", {id(box) for box in factory.backlog}, {id(box) for box in boxes if box._queue}
+    held = {id(connection): connection._held for connection in connections if connection._held}
+    yield "bytes of unfinished messages", unfinished.octets, sum(held.values())
+    yield "unfinished messages", {id(holder): octets for holder, octets in unfinished._held.items()}, held
+    unwatched = [
+        connection.peer
+        for connection in connections
+        if connection.wheel_slot < 0 and connection.state == connection.STATE_OPEN and not connection.transport.aborted
+    ]
+    yield "connections that nobody looks after", unwatched, []
+
+
+def remains(process: SimProcess) -> Iterator[str]:
+    """What is left when everybody has gone."""
+    gateway, context, factory = process.gateway, process.gateway.context, process.factory
+    departures, budget = context.departures, context.budget
+    places: dict[str, Shares] = {
+        "calls": context.calls,
+        "ws_close": gateway.farewells.shares,
+        "ws_open": departures.opens,
+        "ws_open by address": departures._by_address,
+        "ws_open by newcomer": departures._by_newcomer,
+        "queries": context.queries,
+        "queries about newcomers": context.newcomers_queries,
+        "newcomers": context.newcomers,
+    }
+    left: dict[str, Any] = {f"places of {name}": shares.busy for name, shares in places.items()}
+    left |= {f"lanes of {name}": len(shares.line) for name, shares in places.items()}
+    left |= {f"calls that wait, {kind.name}": budget.waiting(kind) for kind in WAITING}
+    left |= {
+        "clients of identities": sum(gateway.spread.loads),
+        "pollers of the budget": budget.pollers,
+        "principals": len(gateway.principals),
+        "counted connections": factory.limits.total,
+        "refused connections": factory.limits.refused,
+        "addresses": len(factory.limits._by_group),
+        "connections without a session": len(factory.limits.waiting),
+        "unfinished messages": len(factory.unfinished),
+        "bytes of unfinished messages": factory.unfinished.octets,
+        "bytes in outboxes": factory.backlog_bytes,
+        "bytes that wait to be relayed": context.waiting.octets,
+        "answers that wait": context.answers.waiting,
+        "connections at the turnstile": context.suspects.waiting,
+        "requests at the network": sum(process.agent.under_way.values()),
+    }
+    for what, number in left.items():
+        if number:
+            yield f"{what} remain: {number}"
+
+
+def timers(world: SimWorld) -> list[str]:
+    """The timers that run although nobody is connected, and that are nobody's who runs for good."""
+    found = []
+    for call in world.clock.getDelayedCalls():
+        function = call.func
+        owner = getattr(function, "__self__", None)
+        module = getattr(function, "__module__", None) or type(owner).__module__
+        name = f"{module}.{getattr(function, '__qualname__', type(function).__qualname__)}"
+        if not any(standing in name for standing in STANDING):
+            found.append(name)
+    return found
+
+
+class Accounts(Subject):
+    """Checks them."""
+
+    name = "accounts"
+
+    def stepped(self) -> None:
+        for process in self.world.processes:
+            for difference in differences(process):
+                self.truth.fail(difference)
+
+    checked = stepped
+
+    def finished(self) -> None:
+        for process in self.world.processes:
+            for left in remains(process):
+                self.truth.fail(left)
+        for timer in timers(self.world):
+            self.truth.fail(f"a timer remains: {timer}")
+
+
+class Deadlines(Subject):
+    """Looks once a second whether everything has ended that should have."""
+
+    name = "deadlines"
+
+    def __init__(self, scenario: Scenario) -> None:
+        super().__init__(scenario)
+        self._call = self.world.clock.callLater(1.0, self._look)
+
+    def _look(self) -> None:
+        self._call = self.world.clock.callLater(1.0, self._look)
+        for late in overdue(self.world):
+            self.truth.fail(late)
+
+    def finished(self) -> None:
+        self._call.cancel()

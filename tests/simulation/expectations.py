@@ -1,0 +1,251 @@
+"""Who may be closed with which code, and by when: a model of the protocol's description, not of the gateway's code.
+
+``docs/protocol.md`` says for each close code what has happened; :func:`unexplained` looks whether it has, in what
+canisters, clients, links and the network did. :func:`overdue` tells what should have ended by now: the gateway's
+deadlines, each with what it may be late by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from icwsgw.core.closing import MAX_REASON_BYTES, CloseCode
+from icwsgw.core.session import State
+
+if TYPE_CHECKING:
+    from tests.simulation.truth import SimSession
+    from tests.simulation.world import SimWorld
+
+#: Seconds by which a visit of the wheel may be late: its slots are a second wide.
+WHEEL = 2.1
+#: What sums of floats may be off by.
+EPSILON = 0.002
+#: Nobody asks to wait longer: an envelope with less life than that may be given up before its end.
+LONGEST_ASKED = 65.0
+#: Seconds within which a reset is found where the canister answers.
+RESET_FOUND = 5.0
+#: Frames that no honest client sends in one read.
+FLOOD_FRAMES = 256
+
+#: What a client that sends one of these is closed with, at once.
+AT_ONCE: dict[str, int] = {
+    "text": CloseCode.NOT_BINARY,
+    "garbage": CloseCode.UNDECODABLE,
+    "sender": CloseCode.PROTOCOL_ERROR,
+    "canister": CloseCode.PROTOCOL_ERROR,
+    "wrong method": CloseCode.PROTOCOL_ERROR,
+}
+
+#: Close codes by which a client says itself that it leaves.
+OWN_CODES = frozenset((1000, 1001, 1005, 4000, 4001))
+
+
+def unexplained(world: SimWorld, session: SimSession, code: int) -> str:
+    """Why a session must not have been closed with a code; empty where it may."""
+    if code == CloseCode.INTERNAL:
+        return "that is never right"
+    if code in session.owner.provoked:
+        return ""
+    if code in OWN_CODES:
+        return "" if session.owner.left else "the client had not left"
+    rule = RULES.get(code)
+    return "no client did anything to deserve it" if rule is None else rule(world, session)
+
+
+def _abnormal(world: SimWorld, session: SimSession) -> str:
+    owner = session.owner
+    return "" if owner.left or owner.was_slow or owner.provoked else "the connection was sound"
+
+
+def _draining(world: SimWorld, session: SimSession) -> str:
+    return "" if session.owner.process.gateway.draining else "nobody drains"
+
+
+def _replaced(world: SimWorld, session: SimSession) -> str:
+    truth, key = world.truth, session.client_key
+    if key is None:
+        return "it had named no client key"
+    others = [
+        other
+        for other, (where, _) in truth.opened.items()
+        if other != key and other[0] == key[0] and where == session.owner.canister
+    ]
+    if not others:
+        return "it was the principal's only one"
+    mine = truth.opened_at.get(key)
+    newest = max(truth.opened_at[other] for other in others)
+    if mine is None or newest >= mine:
+        return ""
+    # of one that left before anybody heard of its opening, nobody knows when that was: others may be deaf since
+    unheard = [
+        other
+        for other in truth.sessions
+        if other.ended_in is State.SETUP
+        and other.client_key in others
+        and other.identity_index != session.identity_index
+    ]
+    return "" if unheard else f"it was the newest, opened {mine - newest:.3f} s after the others"
+
+
+def _too_slow(world: SimWorld, session: SimSession) -> str:
+    owner, bounds = session.owner, world.plan
+    if not owner.link.wire:
+        return "nothing can wait for it"
+    waiting, age = session.waited
+    if waiting > min(bounds.outbox_bytes, 1 << 16 if bounds.crowded else bounds.outbox_bytes) - EPSILON:
+        return ""
+    if not owner.was_slow:
+        return f"the client kept up, {waiting} bytes waited"
+    if age >= session.owner.process.config.outbox_age - EPSILON:
+        return ""
+    return f"{waiting} bytes waited, and it had read something {age:.2f} s before"
+
+
+def _reset(world: SimWorld, session: SimSession) -> str:
+    truth, canister = world.truth, session.owner.canister
+    if truth.troubles["lagging"]:
+        return ""
+    at = truth.reset_at.get(canister)
+    if at is None:
+        return "there was no reset"
+    late = session.started - at
+    # who comes before it is found may have missed its first messages
+    return "" if late <= RESET_FOUND else f"the reset was {late:.2f} s before it connected"
+
+
+def _too_fast(world: SimWorld, session: SimSession) -> str:
+    return "" if session.owner.count > 5 else "the client hardly sent anything"
+
+
+def _not_opened(world: SimWorld, session: SimSession) -> str:
+    config, owner = session.owner.process.config, session.owner
+    lasted = world.clock.seconds() - session.started
+    if session.client_key is None:
+        if lasted < config.first_message_timeout - EPSILON:
+            return f"it had {config.first_message_timeout} s for its ws_open, not {lasted:.2f}"
+        return "" if owner.provoked or owner.was_slow else "it had sent ws_open"
+    lasted = world.clock.seconds() - session.registered
+    if lasted < config.open_timeout - EPSILON:
+        return f"its canister had {config.open_timeout} s, not {lasted:.2f}"
+    return "" if world.truth.troubles or world.plan.opens_per_second else "the world is calm"
+
+
+def _open_refused(world: SimWorld, session: SimSession) -> str:
+    return (
+        ""
+        if ("ws_open", session.client_key) in session.owner.process.agent.bad
+        else "nothing was said against its ws_open"
+    )
+
+
+def _message_refused(world: SimWorld, session: SimSession) -> str:
+    key = session.client_key
+    if ("ws_message", key) in session.owner.process.agent.bad or key in world.truth.gone or key in world.truth.spoilt:
+        return ""
+    return "no message of it was refused"
+
+
+def _expired(world: SimWorld, session: SimSession) -> str:
+    left = session.owner.earliest_expiry - world.clock.seconds()
+    return "" if left < LONGEST_ASKED else f"its first envelope to expire had {left:.0f} s left"
+
+
+def _silent(world: SimWorld, session: SimSession) -> str:
+    if session.poller is None:
+        return "it had no canister"
+    since = session.owner.process.agent.silent_since(session.poller.canister, session.poller.identity_index)
+    silence = world.clock.seconds() - since
+    grace = min(session.owner.process.config.canister_grace, session.owner.process.config.network_grace)
+    return "" if silence >= grace - EPSILON else f"the canister had given a good answer {silence:.2f} s before"
+
+
+def _too_many(world: SimWorld, session: SimSession) -> str:
+    bounds, owner = world.plan, session.owner
+    if bounds.refuses:
+        return ""
+    most = bounds.max_connections_per_canister
+    others = [
+        other
+        for other in world.truth.sessions
+        if other is not session and other.state in (State.SETUP, State.OPEN) and other.owner.canister == owner.canister
+    ]
+    if most and len(others) >= most:
+        return ""
+    most = bounds.max_connections_per_principal
+    mine = owner.identity.principal.raw
+    accepted = [
+        other
+        for other in world.truth.sessions
+        if other is not session
+        and other.state is State.OPEN
+        and other.client_key is not None
+        and other.client_key[0] == mine
+    ]
+    if most and len(accepted) >= most:
+        return ""
+    return "there was room"
+
+
+def _policy(world: SimWorld, session: SimSession) -> str:
+    since = session.owner.link.half_since
+    if since is None:
+        return "all of its messages were whole"
+    bounds = world.plan
+    took = world.clock.seconds() - since
+    if took >= bounds.message_timeout - EPSILON or bounds.crowded:
+        return ""
+    return f"its message had {bounds.message_timeout} s, not {took:.2f}"
+
+
+def _flood(world: SimWorld, session: SimSession) -> str:
+    return "" if session.owner.link.frames_up > FLOOD_FRAMES else "the client hardly sent anything"
+
+
+RULES: dict[int, Callable[[Any, Any], str]] = {
+    1006: _abnormal,
+    CloseCode.POLICY: _policy,
+    CloseCode.OVERLOADED: _too_many,
+    CloseCode.DRAINING: _draining,
+    CloseCode.OPEN_REFUSED: _open_refused,
+    CloseCode.EXPIRED: _expired,
+    CloseCode.TOO_SLOW: _too_slow,
+    CloseCode.CANISTER_RESET: _reset,
+    CloseCode.CANISTER_SILENT: _silent,
+    CloseCode.NOT_OPENED: _not_opened,
+    CloseCode.RATE_LIMIT: _flood,
+    CloseCode.REPLACED: _replaced,
+    CloseCode.MESSAGE_REFUSED: _message_refused,
+    CloseCode.TOO_FAST: _too_fast,
+}
+
+
+def bad_reason(session: SimSession, code: int, reason: str) -> str:
+    """What is wrong with the words of a close frame; empty where nothing is."""
+    if not reason.endswith(f" [{session.id}]"):
+        return f"the reason of {code} does not end in the session's id: {reason!r}"
+    if len(reason.encode()) > MAX_REASON_BYTES:
+        return f"the reason of {code} is too long: {reason!r}"
+    return "" if reason[: -len(session.id) - 3].strip() else f"{code} has no reason"
+
+
+def overdue(world: SimWorld) -> Iterator[str]:
+    """What should have ended by now."""
+    now = world.clock.seconds()
+    for session in world.truth.sessions:
+        if session.state is State.CLOSED:
+            continue
+        config = session.owner.process.config
+        # a client that is asked for a pong is looked at when that is due
+        late = now - session.started - config.first_message_timeout - config.pong_timeout - WHEEL
+        if session.state is State.INIT and late > 0 and not session.owner.process.gateway.draining:
+            yield f"session {session.id} has had {late:.1f} s too long for its ws_open"
+        if session.state is State.SETUP:
+            late = now - session.registered - config.open_timeout - config.pong_timeout - WHEEL
+            if late > 0:
+                yield f"session {session.id} has had {late:.1f} s too long to open"
+    for client in world.clients:
+        if client.link.wire:
+            for what, late in client.link.overdue(now):
+                if late > 0:
+                    yield f"client {client.number} {what} for {late:.1f} s too long"

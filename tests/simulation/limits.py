@@ -1,0 +1,86 @@
+"""The bounds of a simulated gateway: most of them so small that they are met all the time.
+
+They are what an operator would have set. In a third of the worlds all are as wide as by default, so that other things
+can be told from them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from random import Random
+from typing import Any
+
+from icwsgw.config import GatewayConfig
+from tests.simulation.drawing import chance, drawn
+
+_DEFAULTS = {each.name: each.default for each in fields(GatewayConfig)}
+
+
+def _narrow(name: str, share: float, *values: Any) -> Any:
+    """A bound that is small in a share of the worlds with narrow bounds, and as by default in all others."""
+    wide = _DEFAULTS[name]
+
+    def draw(random: Random, plan: Any) -> Any:
+        value = random.choice(values)
+        return value if plan.narrow and random.random() < share else wide
+
+    return drawn(draw, wide)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What the gateway may be asked for, and may ask for; the names are those of its options. 0 or None: no bound.
+
+    :ivar narrow: some of them are small
+    :ivar addresses: from how many addresses clients come
+    """
+
+    narrow: bool = drawn(chance(0.65), False)
+    addresses: int = drawn(lambda r, p: r.choice((1, 3, 5)), 1)
+    max_connections: int = _narrow("max_connections", 0.2, 4, 8, 12)
+    max_pending: int = _narrow("max_pending", 0.2, 2, 4)
+    max_connections_per_ip: int = _narrow("max_connections_per_ip", 0.2, 2, 5)
+    max_connections_per_canister: int = _narrow("max_connections_per_canister", 0.2, 1, 3, 6)
+    max_connections_per_principal: int = _narrow("max_connections_per_principal", 0.2, 1, 2)
+    accept_rate: int = _narrow("accept_rate", 0.15, 1, 3, 10)
+    accept_rate_per_ip: int = _narrow("accept_rate_per_ip", 0.15, 1, 2)
+    query_budget: int | None = _narrow("query_budget", 0.4, 20, 40, 120)
+    open_rate: int | None = _narrow("open_rate", 0.3, 3, 5, 20)
+    client_message_rate: int = _narrow("client_message_rate", 0.2, 5, 20)
+    client_message_burst: int = drawn(lambda r, p: min(400, 2 * p.client_message_rate), 400)
+    client_byte_rate: int = _narrow("client_byte_rate", 0.15, 20_000, 100_000)
+    client_byte_burst: int = drawn(lambda r, p: 8 << 20 if p.client_byte_rate > 1 << 20 else 1 << 17, 8 << 20)
+    outbox_bytes: int = _narrow("outbox_bytes", 0.2, 1 << 16, 1 << 18)
+    max_waiting_bytes: int = _narrow("max_waiting_bytes", 0.15, 20_000, 200_000)
+    relay_queue_time: float = _narrow("relay_queue_time", 0.3, 0.5, 3.0)
+    relay_queue_bytes: int = _narrow("relay_queue_bytes", 0.2, 1 << 16)
+    message_timeout: float = _narrow("message_timeout", 0.5, 3.0, 8.0)
+    network_grace: float = _narrow("network_grace", 0.4, 20.0, 40.0)
+
+    @property
+    def bounds(self) -> dict[str, Any]:
+        """The gateway's options."""
+        return {each.name: getattr(self, each.name) for each in fields(Bounds) if each.name in _DEFAULTS}
+
+    @property
+    def opens_per_second(self) -> float | None:
+        """How many ws_open may leave, by the description of the options."""
+        if self.open_rate is not None:
+            return self.open_rate or None
+        return None if self.query_budget is None else self.query_budget / 2
+
+    @property
+    def crowded(self) -> bool:
+        """Whether what waits for all clients together is bounded so that it is met."""
+        return self.max_waiting_bytes < 1 << 20
+
+    @property
+    def refuses(self) -> bool:
+        """Whether clients may be refused, or put out, because there are too many."""
+        return bool(
+            self.max_connections < 1000
+            or self.max_pending < 1000
+            or self.max_connections_per_ip
+            or self.accept_rate
+            or self.accept_rate_per_ip
+        )

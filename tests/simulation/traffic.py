@@ -1,0 +1,236 @@
+"""What the gateway asks of the network: counted where it leaves, against the bounds that it has been given.
+
+- Requests a second stay within the budget, ``ws_open`` within its rate, whatever the gateway's own counts say.
+- No call is sent while the identical one is under way, and no client has two calls under way.
+- A call that was not taken comes again after a pause that grows, and not before it was allowed to.
+- A canister has no more calls under way than its share.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+
+from icwsgw.agent.client import IcAgent
+from icwsgw.agent.outcome import CallOutcome
+from icwsgw.errors import CanisterRefused, FormatError, HttpError, IcwsError, TransportError
+from icwsgw.ic import cbor
+from icwsgw.ic.envelope import SignedRequest
+from icwsgw.ic.principal import Principal
+from icwsgw.ic.ws import UNIT_OK, decode_close_args, decode_message_args, decode_open_args, parse_get_messages
+
+if TYPE_CHECKING:
+    from tests.simulation.process import SimProcess
+
+#: Seconds: what sums of floats may be off by.
+EPSILON = 1e-6
+
+
+class Meter:
+    """A leaky bucket of the simulation's own: tells when more has come than a rate allows.
+
+    :param per_second: the rate
+    :param burst: what may come at once
+    """
+
+    def __init__(self, per_second: float, burst: float) -> None:
+        self.per_second = per_second
+        self.burst = burst
+        self.level = self.highest = 0.0
+        self._stamp = 0.0
+
+    def count(self, now: float) -> bool:
+        """Whether one that comes now is within the rate."""
+        self.level = max(0.0, self.level - (now - self._stamp) * self.per_second) + 1
+        self._stamp = now
+        self.highest = max(self.highest, self.level)
+        return self.level <= self.burst + EPSILON
+
+
+class _Call:
+    """One call of the gateway: its envelope, however often it leaves."""
+
+    __slots__ = ("attempts", "canister", "done", "key", "method", "not_before", "taken", "under_way", "why")
+
+    def __init__(self, method: str, canister: Principal, key: tuple[bytes, int] | None) -> None:
+        self.method = method
+        self.canister = canister
+        self.key = key
+        self.attempts = 0
+        self.under_way = False
+        self.done = self.taken = False
+        self.not_before = 0.0
+        self.why = ""
+
+
+class SimAgent(IcAgent):
+    """An agent that tells what is asked of it.
+
+    :ivar under_way: requests without an answer, by method; ``query`` for all polls
+    """
+
+    def __init__(self, process: SimProcess, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._process = process
+        self._world = process.world
+        self.under_way: Counter[str] = Counter()
+        self._by_client: Counter[Any] = Counter()
+        self._by_canister: Counter[Any] = Counter()
+        self._calls: dict[bytes, _Call] = {}
+        #: calls of clients that were not simply executed: (method, client key)
+        self.bad: set[tuple[str, Any]] = set()
+        self._senders: dict[bytes, bytes] = {}
+        self._farewells: dict[Any, _Call] = {}
+        self._good: dict[tuple[bytes, bytes], float] = {}
+        bounds = process.world.plan
+        # a second's worth of each share at once, and what beats owe
+        budget = bounds.query_budget
+        self._all = None if budget is None else Meter(budget, 2.0 * budget + 5)
+        opens = bounds.opens_per_second
+        self._opens = None if opens is None else Meter(opens, max(1.0, opens))
+
+    # queries
+
+    def query(self, canister: Principal, request: SignedRequest, *, timeout: float) -> Deferred[bytes]:
+        self._count("query")
+        self.under_way["query"] += 1
+        sender = self._senders.get(request.body)
+        if sender is None:
+            sender = self._senders[request.body] = cbor.loads(request.body)["content"]["sender"]
+        place = canister.raw, sender
+        self._good.setdefault(place, self.reactor.seconds())
+
+        def ended(result: Any) -> Any:
+            self.under_way["query"] -= 1
+            if isinstance(result, bytes) and _is_good(result):
+                self._good[place] = self.reactor.seconds()
+            return result
+
+        return super().query(canister, request, timeout=timeout).addBoth(ended)
+
+    def silent_since(self, canister: Principal, index: int) -> float:
+        """When a canister gave its last good answer to one of our identities, or was first asked."""
+        sender = self._process.context.identities[index].principal.raw
+        return self._good.get((canister.raw, sender), 0.0)
+
+    # calls
+
+    def call(self, canister: Principal, body: bytes, *, wait: bool, timeout: float) -> Deferred[CallOutcome]:
+        world, now = self._world, self.reactor.seconds()
+        call = self._calls.get(body)
+        if call is None:
+            call = _read(canister, body)
+            if call.method == "ws_close":
+                # signed anew each time
+                call = self._farewells.setdefault(call.key, call)
+            self._calls[body] = call
+        method, truth = call.method, world.truth
+        self._count(method)
+        if call.under_way:
+            truth.fail(f"an identical {method} left while the first was under way")
+        if call.done:
+            truth.fail(f"a {method} left again after its end was told")
+        if now < call.not_before - EPSILON:
+            truth.fail(f"a {method} was sent again {call.not_before - now:.3f} s too early, {call.why}")
+        call.under_way = True
+        call.attempts += 1
+        self.under_way[method] += 1
+        place = method, canister.raw
+        self._by_canister[place] += 1
+        self._share(method, canister)
+        if method in ("ws_open", "ws_message"):
+            self._by_client[call.key] += 1
+            if self._by_client[call.key] > 1:
+                truth.fail(f"a client has {self._by_client[call.key]} calls under way")
+        if method == "ws_open" and self._opens is not None and not self._opens.count(now):
+            truth.fail(f"more ws_open left than {self._opens.per_second} a second")
+
+        def ended(result: Any) -> Any:
+            call.under_way = False
+            self.under_way[method] -= 1
+            self._by_canister[place] -= 1
+            if method in ("ws_open", "ws_message"):
+                self._by_client[call.key] -= 1
+            self._again(call, result)
+            return result
+
+        return super().call(canister, body, wait=wait, timeout=timeout).addBoth(ended)
+
+    def _again(self, call: _Call, result: Any) -> None:
+        """When it may come again at the earliest."""
+        now = self.reactor.seconds()
+        if not isinstance(result, CallOutcome) or not result.heard.end or result.reply != UNIT_OK:
+            self.bad.add((call.method, call.key))
+        if isinstance(result, CallOutcome):
+            if result.heard.end:
+                call.done = True
+            elif result.heard.taken:
+                call.taken = True
+                call.not_before, call.why = now + 0.75, "since the network has it"
+            else:
+                call.not_before, call.why = now + _pause(call.attempts), f"after {call.attempts} attempts"
+            return
+        error = result.value
+        if not isinstance(error, IcwsError):
+            return  # given up
+        asked = min(error.retry_after or 0.0, 60.0) if isinstance(error, HttpError) else 0.0
+        pause = _pause(call.attempts)
+        passing = isinstance(error, TransportError) or (isinstance(error, HttpError) and error.retryable)
+        if call.taken or asked or not passing:
+            # asked for, or asked after: that has a beat of its own
+            pause = min(pause, 0.75)
+        call.not_before = now + max(asked, pause)
+        call.why = f"after {call.attempts} attempts, asked to wait {asked:.0f} s"
+
+    def _count(self, what: str) -> None:
+        if self._all is not None and not self._all.count(self.reactor.seconds()):
+            self._world.truth.fail(f"more left than {self._all.per_second} requests a second: a {what}")
+
+    def _share(self, method: str, canister: Principal) -> None:
+        world = self._world
+        if method == "ws_open":
+            most = 128
+        else:
+            most = world.plan.calls
+        busy, mine = self.under_way[method], self._by_canister[method, canister.raw]
+        # the first of each canister goes in any case; beyond, as long as a canister has fewer than all leave
+        others = sum(1 for (name, _), count in self._by_canister.items() if name == method and count)
+        if mine > 1 and busy > most + others:
+            world.truth.fail(f"{busy} {method} are under way, {most} may be")
+        if mine > 1 and mine > (most + 1) // 2 + 1:
+            world.truth.fail(f"{canister.text[:5]} has {mine} {method} under way, half of {most} is its share")
+
+
+def _pause(attempts: int) -> float:
+    """The shortest pause after so many attempts."""
+    return min(0.1 * 2.0 ** (attempts - 1), 5.0) / 2
+
+
+def _is_good(reply: bytes) -> bool:
+    """Whether an answer to a poll is one."""
+    try:
+        parse_get_messages(reply)
+    except (FormatError, CanisterRefused):
+        return False
+    return True
+
+
+def _read(canister: Principal, body: bytes) -> _Call:
+    content = cbor.loads(body)["content"]
+    method, sender = content["method_name"], content["sender"]
+    key: tuple[bytes, int] | None = None
+    if method == "ws_open":
+        key = sender, decode_open_args(content["arg"]).client_nonce
+    elif method == "ws_message":
+        try:
+            args = decode_message_args(content["arg"])
+        except FormatError:
+            # what a client that misbehaves sends
+            key = sender, -1
+        else:
+            key = sender, args.client_nonce
+    elif method == "ws_close":
+        key = decode_close_args(content["arg"])
+    return _Call(method, canister, key)
