@@ -47,6 +47,16 @@ def test_it_holds_no_more_than_its_bound(entries: list[tuple[int, int, int]]) ->
             assert store.size == sum(size for _, _, size in store.kept.values())
 
 
+def test_certificate_tree_and_contents_count_up_to_the_last_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "MAX_BYTES", 28)
+    store = Ahead()
+    store.keep(batch(0, count=2, size=10), 0.0)
+    assert store.size == len(b"cert") + len(b"tree") + 20 == 28
+    assert first_of(store.take(0)) == 0
+    store.keep(batch(0, count=3, size=7), 0.0)
+    assert store.take(0) is None
+
+
 def test_the_first_answer_for_a_number_stays_with_the_time_of_its_question() -> None:
     store = Ahead()
     store.keep(batch(5), 1.0)

@@ -30,7 +30,39 @@ def test_first_in_first_out_and_counted() -> None:
     assert (len(backlog), backlog.octets) == (0, 0)
     with pytest.raises(IndexError):
         backlog.pop()
+    assert not backlog.full
     assert filled(5, 6).clear() == 2
+    backlog = filled(5, 6)
+    backlog.clear()
+    assert (len(backlog), backlog.octets) == (0, 0)
+
+
+def test_bounds_are_reached_by_the_last_item_and_the_last_byte() -> None:
+    assert not filled().too_much(1, 1, 1.0)
+    assert filled(1).too_much(1, 100, 1.0)
+    assert not filled(50, 49).too_much(10, 100, 1.0)
+    assert filled(50, 50).too_much(10, 100, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "took", "room"),
+    [
+        # (10 messages, 100 bytes, 10 s): half of each is room, a little more is none
+        ((1,) * 5, 0.0, True),
+        ((1,) * 6, 0.0, False),
+        ((25, 25), 0.0, True),
+        ((25, 26), 0.0, False),
+        ((51,), 0.0, False),
+        ((1, 1), 2.5, True),
+        ((1, 1), 2.6, False),
+        ((1,), 1000.0, True),
+        ((), 1000.0, True),
+    ],
+)
+def test_half_of_each_bound_is_room(sizes: tuple[int, ...], took: float, room: bool) -> None:
+    backlog = filled(*sizes)
+    backlog.measured(took)
+    assert backlog.has_room(10, 100, 10.0) is room
 
 
 @pytest.mark.parametrize(
