@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from icwsgw.core.budget import (
     BURST_SECONDS,
     HELD_BEATS,
+    LONGEST_PAUSE,
     MOST_BEATS,
     NEWCOMER_BEATS,
     SHARES,
@@ -287,6 +288,89 @@ def test_beats_pay_back_what_the_agents_own_has_taken() -> None:
     assert turns[0].interval == pytest.approx(100 / (160 * HELD_BEATS))
 
 
+def test_beats_are_held_from_half_a_second_of_debt_until_it_is_paid() -> None:
+    budget = Budget(160, INTERVAL)
+    turn = joined(budget, 100)[0]
+    free, held = 100 / (160 * MOST_BEATS), 100 / (160 * HELD_BEATS)
+    # a second's worth of their own, what the others lend, and half a second's worth of debt
+    for _ in range(60 + 11 + 26 + 6 + 11 + 30):
+        budget.charge(BEAT, 100.0)
+    assert turn.interval == pytest.approx(free)
+    budget.charge(BEAT, 100.0)
+    assert turn.interval == pytest.approx(held)
+    budget.charge(BEAT, 100.5)
+    assert turn.interval == pytest.approx(held), "they still owe one"
+    budget.charge(BEAT, 100.0 + 32.5 / 60)
+    assert turn.interval == pytest.approx(free)
+
+
+def test_beats_are_held_while_a_call_waits() -> None:
+    budget = Budget(160, INTERVAL)
+    turn = joined(budget, 100)[0]
+    crowd(budget, CLOSE, OPEN)
+    assert turn.interval == pytest.approx(100 / (160 * MOST_BEATS))
+    crowd(budget, CALL)
+    assert turn.interval == pytest.approx(100 / (160 * HELD_BEATS))
+    assert budget.next(100.0) is not None
+    budget.charge(BEAT, 100.0)
+    assert turn.interval == pytest.approx(100 / (160 * MOST_BEATS))
+
+
+def test_who_waits_is_looked_at_when_the_next_token_is_there() -> None:
+    budget = Budget(160, INTERVAL)
+    tokens(budget, CALL, 100.0)
+    crowd(budget, CALL)
+    assert budget.pause(100.0) == pytest.approx(1 / 50)
+    assert budget.pause(100.01) == pytest.approx(1 / 100)
+    later = Budget(160, INTERVAL)
+    tokens(later, CLOSE, 100.0)
+    crowd(later, CLOSE)
+    assert later.pause(100.0) == LONGEST_PAUSE
+    assert later.pause(100.08) == pytest.approx(0.02)
+
+
+def test_ws_open_waits_for_its_own_rate_too() -> None:
+    budget = Budget(None, INTERVAL, opens=40)
+    tokens(budget, OPEN, 100.0)
+    crowd(budget, OPEN)
+    assert budget.pause(100.0) == pytest.approx(1 / 40)
+    assert budget.pause(100.01) == pytest.approx(0.015)
+    both = Budget(160, INTERVAL, opens=40)
+    tokens(both, CALL, 100.0)
+    tokens(both, OPEN, 100.0)
+    crowd(both, CALL)
+    assert both.pause(100.0) == pytest.approx(1 / 50), "a call does not wait for ws_open's rate"
+
+
+def test_of_one_canister_the_lowest_rank_leaves_first_and_no_rank_before_all() -> None:
+    budget = Budget(160, INTERVAL)
+    late, early, new = Waiter(), Waiter(), Waiter()
+    budget.wait(CALL, 0, late, 2.0)
+    budget.wait(CALL, 0, early, 1.0)
+    budget.wait(CALL, 0, new)
+    assert [budget.next(100.0) for _ in range(4)] == [new, early, late, None]
+
+
+def test_a_beat_books_the_next_one_from_its_own_time_if_it_is_not_too_late() -> None:
+    turn = Budget(100, INTERVAL).join(0.0)
+    assert turn.beat(0.0)
+    assert turn.due == pytest.approx(0.1)
+    assert turn.beat(0.06), "early, by less than half a tick"
+    assert turn.due == pytest.approx(0.2)
+    assert turn.beat(0.24)
+    assert turn.due == pytest.approx(0.3)
+    assert turn.beat(10.0), "much too late"
+    assert turn.due == pytest.approx(10.05)
+
+
+def test_ticks_that_are_no_beats_are_counted() -> None:
+    budget = Budget(10, 1.0)
+    turn = joined(budget, 75)[0]
+    turn.due = 2.5
+    assert [turn.beat(now) for now in (0.5, 1.0, 1.5, 2.0)] == [False, False, False, True]
+    assert budget.held_beats == 3
+
+
 def test_a_call_leaves_at_once_while_there_are_tokens() -> None:
     budget = Budget(160, INTERVAL)
     count = 0
@@ -436,6 +520,19 @@ def test_slots_follow_each_other_at_the_rate_of_the_share_and_are_counted() -> N
     assert budget.slot(100.0, 100.2) is None
     assert budget.slot(100.0, 100.2001) == pytest.approx(100.2)
     assert budget.held_wakes == 5
+
+
+def test_a_slot_is_used_once() -> None:
+    budget = Budget(160, INTERVAL)
+    turn = budget.join(0.0)
+    turn.due = 200.0
+    budget.extras(100.0, 1000)
+    pause = turn.wake(100.0)
+    assert pause is not None
+    assert turn.wake(100.0 + pause) == 0.0
+    again = turn.wake(100.0)
+    assert again is not None
+    assert again > pause
 
 
 def test_a_wake_gives_way_to_the_beat_that_comes_before_its_slot() -> None:
