@@ -181,3 +181,7 @@ def test_repostings_of_ws_open_come_as_far_apart_as_it_has_taken() -> None:
     """The longer its end is to come, the less often it is asked for; it is known no later than after twice the time."""
     assert [repost_pause(lambda: 0.5, took=took) for took in (0.0, 0.5, 4.0, 60.0)] == [1.0, 1.0, 4.0, 10.0]
     assert repost_pause(lambda: 0.5, 30.0, took=4.0) == 30.0
+
+
+def test_a_call_that_was_never_sent_has_no_attempts() -> None:
+    assert (Call().attempts, Call().refused) == (0, 0)

@@ -21,6 +21,15 @@ def test_short_reasons_stay_as_they_are_and_long_ones_say_that_they_were_cut() -
     assert close_reason("ä" * 500, "a-1").endswith("ä... [a-1]")
 
 
+def test_a_reason_that_fits_just_so_is_not_cut_and_a_cut_one_fills_the_frame() -> None:
+    fits = "x" * (MAX_REASON_BYTES - len(" [a-1]"))
+    assert close_reason(fits, "a-1") == f"{fits} [a-1]"
+    assert close_reason(fits + "x", "a-1") == f"{fits[:-3]}... [a-1]"
+    # neither half a character nor a blank before the dots
+    assert close_reason("x" + "ä" * 500, "a-1") == "x" + "ä" * 56 + "... [a-1]"
+    assert close_reason("x" * 113 + " " + "y" * 50, "a-1") == "x" * 113 + "... [a-1]"
+
+
 def test_our_codes_are_in_the_private_range_and_not_the_sdks() -> None:
     ours = [code for code in CloseCode if code >= 4000]
     assert all(4100 <= code <= 4113 for code in ours)

@@ -59,12 +59,36 @@ def test_slow_ones_among_them_are_no_measure() -> None:
     assert 7.1 <= foresight.planned[0] <= 7.101 + INTERVAL / GRID
 
 
+def test_the_fastest_quarter_counts_if_it_agrees_within_a_quarter_of_the_interval() -> None:
+    def foresees(fast: int, quarter: float) -> float | None:
+        foresight = Foresight(0.5)
+        for number in range(SAMPLES):
+            foresight.executed(1.0 if number < fast else quarter)
+        return foresight.planned[0] if foresight.accepted(8.0, 8.0) else None
+
+    assert foresees(4, 1.125) == 9.125
+    assert foresees(5, 1.125) == 9.0
+    assert foresees(4, 1.126) is None
+
+
 def test_a_network_that_becomes_slower_is_noticed() -> None:
     foresight = steady(0.05)
     for _ in range(SAMPLES):
         foresight.executed(0.4)
     assert foresight.accepted(7.0, 7.001)
     assert 7.4 <= foresight.planned[0] <= 7.401 + INTERVAL / GRID
+
+
+def test_after_eleven_polls_for_nothing_each_sixteenth_call_is_planned_for() -> None:
+    foresight = steady()
+    planned = []
+    for number in range(11 + 3 * RARELY):
+        now = float(number)
+        planned.append(foresight.accepted(now, now))
+        if planned[-1]:
+            foresight.polled(now + 0.5)
+            foresight.found(False)
+    assert planned == [True] * 11 + ([False] * (RARELY - 1) + [True]) * 3
 
 
 def test_polls_that_find_nothing_become_rare_and_come_back_when_they_do() -> None:

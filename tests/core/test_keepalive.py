@@ -37,3 +37,21 @@ def test_one_that_has_come_is_judged_by_the_queue_before_it() -> None:
     watch.came(52.0, 7.0)
     assert watch.verdict(55.0) == 5.0
     assert watch.verdict(60.0) == 0.0
+
+
+def test_the_first_keep_alive_that_comes_is_the_one_that_counts() -> None:
+    watch = KeepAliveWatch()
+    watch.acknowledged(0.0)
+    watch.came(52.0, 7.0)
+    watch.came(53.0, 100.0)
+    assert watch.verdict(55.0) == 5.0
+
+
+def test_a_keep_alive_is_in_time_up_to_the_last_moment() -> None:
+    watch = KeepAliveWatch()
+    watch.acknowledged(0.0)
+    assert watch.verdict(KEEP_ALIVE_SECONDS - MARGIN - 0.5) == 0.5
+    watch.came(50.0, 10.0)
+    assert watch.verdict(55.0) == 5.0
+    assert watch.verdict(60.0 - 1e-6) == 0.001
+    assert watch.verdict(60.0) == 0.0

@@ -77,6 +77,48 @@ def test_an_empty_queue_is_believed_after_time_and_probes() -> None:
     assert first <= ABSENT_SECONDS + WAITING_PROBE_SECONDS
 
 
+def test_absence_is_counted_from_the_first_empty_answer() -> None:
+    lifeline = Lifeline(ANCHOR)
+    verdicts = []
+    for now in (1000.0, 1000.5, 1001.0, 1000.0 + ABSENT_SECONDS - 0.01, 1000.0 + ABSENT_SECONDS):
+        lifeline.probed(ANCHOR, [], now)
+        verdicts.append(lifeline.looked(ANCHOR, [], {}, now))
+    assert verdicts == [Verdict.UNSURE] * 4 + [Verdict.NEW]
+    # as many probes as are needed, after more than the time
+    late = Lifeline(ANCHOR)
+    for attempt in range(ABSENT_PROBES):
+        late.probed(ANCHOR, [], 1000.0 + attempt)
+        verdict = late.looked(ANCHOR, [], {}, 1000.0 + attempt)
+        assert (verdict is Verdict.NEW) is (attempt == ABSENT_PROBES - 1)
+
+
+def test_any_message_ends_the_absence() -> None:
+    for found in ("by a probe", "at the start", "by a restart"):
+        lifeline = Lifeline(ANCHOR)
+        for attempt in range(ABSENT_PROBES):
+            lifeline.probed(ANCHOR, [], attempt * 10.0)
+        if found == "by a probe":
+            assert lifeline.probed(ANCHOR, [message(7, 700)], 50.0) is Verdict.SAME
+        elif found == "at the start":
+            assert lifeline.looked(ANCHOR, [message(0, 50)], {}, 50.0) is Verdict.UNSURE
+        else:
+            lifeline.restart()
+            lifeline.begin(ANCHOR, 50.0)
+        lifeline.sent(50.0, False)
+        assert not lifeline.due(50.0 + PROBE_SECONDS - 0.01), found
+        # and the time begins anew
+        for attempt in range(ABSENT_PROBES):
+            lifeline.probed(ANCHOR, [], 60.0 + attempt / 10)
+            assert lifeline.looked(ANCHOR, [], {}, 60.0 + attempt / 10) is Verdict.UNSURE
+
+
+def test_what_is_newer_proves_a_new_life_up_to_the_anchors_own_number() -> None:
+    lifeline = Lifeline(ANCHOR)
+    lifeline.probed(ANCHOR, [], 0)
+    assert lifeline.looked(ANCHOR, [message(7, 701, life=2)], {}, 0) is Verdict.NEW
+    assert lifeline.looked(ANCHOR, [message(0, 700, life=2)], {}, 0) is Verdict.UNSURE, "not newer"
+
+
 def test_few_probes_are_not_believed_however_long_they_take() -> None:
     lifeline = Lifeline(ANCHOR)
     for attempt in range(ABSENT_PROBES - 1):
@@ -114,6 +156,7 @@ def test_when_probes_are_due() -> None:
     lifeline.sent(20, False)
     lifeline.hurry()
     assert lifeline.due(20)
+    assert lifeline.due(0.0)
     lifeline.restart()
     assert not lifeline.due(20)
 

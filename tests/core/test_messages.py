@@ -142,6 +142,16 @@ def test_frames_of_all_lengths(size: int) -> None:
     assert frame(payload).startswith(frame_header(size))
 
 
+def test_a_frames_length_has_its_shortest_form() -> None:
+    # a receiver may refuse any other (RFC 6455, section 5.2)
+    assert [len(frame_header(size)) for size in (0, 125, 126, 65_535, 65_536)] == [2, 2, 4, 4, 10]
+
+
+def test_an_expiry_may_be_any_number_of_64_bits() -> None:
+    for expiry in (0, 1, (1 << 64) - 1):
+        assert parse_client_frame(client_frame(envelope(ingress_expiry=expiry))).ingress_expiry == expiry
+
+
 @given(st.text(max_size=90), st.binary(max_size=400), st.binary(max_size=2000), st.binary(max_size=70_000))
 def test_a_batchs_frames_are_the_maps_that_the_sdk_reads(key: str, content: bytes, cert: bytes, tree: bytes) -> None:
     made = BatchFramer(cert, tree).frame(key.encode(), content)

@@ -68,6 +68,52 @@ def test_a_date_that_agrees_with_our_clock_confirms_it() -> None:
     assert script.enclosed() == (-1.8, 3.2)
 
 
+def test_nothing_is_in_doubt_at_first() -> None:
+    assert not NetworkTime().eager
+    assert not NetworkTime().disputed
+
+
+def test_what_is_measured_is_what_tells_the_time() -> None:
+    script = Script().hear(Kind.DATE, 0.75).hear(Kind.ACCEPTED, OURS).hear(Kind.SIGNED, -50.0)
+    assert script.time.measured_ns == 0.75 * SECOND_NS
+    script.hear(Kind.REFUSED, 1.0)
+    assert script.time.measured_ns == SECOND_NS
+
+
+def test_the_narrowest_evidence_bounds_the_networks_time_the_latest_of_those_alike() -> None:
+    assert Script().hear(Kind.DATE, 0.0, 1.0).enclosed() == (-1.5, 3.5)
+    assert Script().hear(Kind.DATE, 1.0).hear(Kind.ACCEPTED, 100.0).enclosed() == (-1.5, 3.5)
+    assert Script().hear(Kind.ACCEPTED, 100.0).enclosed() == (-230.0, 100.0)
+    assert Script().hear(Kind.ACCEPTED, 100.0).hear(Kind.DATE, 1.0).enclosed() == (-1.5, 3.5)
+
+
+@pytest.mark.parametrize("ahead", [2.5, -2.5])
+def test_a_step_is_still_agreement(ahead: float) -> None:
+    script = Script().hear(Kind.DATE, ahead)
+    assert script.time.known
+    assert script.time.rival_ns is None
+
+
+def test_refusals_agree_where_all_of_them_overlap() -> None:
+    # 597.5 to 602.5, 601.5 to 606.5: the third meets the second alone
+    assert Script().hear(Kind.REFUSED, 600.0, 604.0, 608.0).skew == 0
+    assert Script().hear(Kind.REFUSED, 604.0, 600.0, 596.0).skew == 0
+    assert Script().hear(Kind.REFUSED, 600.0, 604.0, 602.0).skew == 602.0
+    assert Script().hear(Kind.REFUSED, 600.0, 604.0, 599.5).skew == 599.5
+    # that they touch is enough
+    assert Script().hear(Kind.REFUSED, 600.0, 605.0, 602.5).skew == 602.5
+    assert Script().hear(Kind.REFUSED, 605.0, 600.0, 602.5).skew == 602.5
+
+
+def test_a_judgement_settles_what_was_in_doubt() -> None:
+    script = Script().hear(Kind.DATE, -60.0).hear(Kind.REFUSED, 600.0, 600.0, 600.0)
+    assert script.skew == 600.0
+    assert not script.time.eager
+    assert script.time.rival_ns is None
+    # within a step our own clock is right
+    assert script.hear(Kind.REFUSED, 2.5, 2.5, 2.5).skew == 0
+
+
 @pytest.mark.parametrize("count", [1, 2, WITNESSES, 100])
 def test_dates_alone_change_nothing_however_many_they_are(count: int) -> None:
     script = Script().hear(Kind.DATE, *[3600.0] * count)
@@ -174,6 +220,44 @@ def test_a_clock_that_is_set_makes_all_evidence_void(jump: int) -> None:
     assert script.time.measured_ns is None
 
 
+@pytest.mark.parametrize("jump", [JUMP_NS + 1, -JUMP_NS - 1, 600 * SECOND_NS, -100_300_000_000, -200_600_000_000])
+@pytest.mark.parametrize("asked", ["earliest", "enclosed"])
+def test_whatever_is_asked_first_notices_that_the_clock_was_set(jump: int, asked: str) -> None:
+    script = Script().hear(Kind.REFUSED, 600.0, 600.0, 600.0)
+    script.wall += jump
+    if asked == "earliest":
+        assert script.time.earliest_ns(script.seconds, script.wall) < script.wall - 100 * YEAR * SECOND_NS
+    else:
+        low, high = script.time.enclosed_ns(script.seconds, script.wall)
+        assert low < script.wall - 100 * YEAR * SECOND_NS
+        assert high > script.wall + 100 * YEAR * SECOND_NS
+
+
+def test_evidence_that_comes_after_the_clock_was_set_is_judged_by_the_new_one() -> None:
+    script = Script().hear(Kind.REFUSED, 600.0, 600.0, 600.0)
+    script.wall += 600 * SECOND_NS
+    script.hear(Kind.DATE, 0.0)
+    assert script.skew == 0
+    assert script.time.known
+    assert script.time.rival_ns is None
+
+
+@pytest.mark.parametrize("jump", [JUMP_NS, -JUMP_NS])
+def test_as_much_as_a_jump_may_be_is_none(jump: int) -> None:
+    script = Script().hear(Kind.REFUSED, 600.0, 600.0, 600.0)
+    script.wall += jump
+    assert script.time.now_ns(script.seconds, script.wall) == script.wall + 600 * SECOND_NS
+    assert script.enclosed() == (597.5, 602.5)
+
+
+def test_evidence_holds_however_long_nothing_is_heard() -> None:
+    script = Script().hear(Kind.REFUSED, 600.0, 600.0, 600.0)
+    script.seconds += 86_400
+    script.wall += 86_400 * SECOND_NS
+    assert script.enclosed() == (597.5, 602.5)
+    assert script.skew == 600.0
+
+
 def test_a_clock_that_is_slewed_does_not() -> None:
     script = Script().hear(Kind.REFUSED, 600.0, 600.0, 600.0)
     script.wall += JUMP_NS // 2
@@ -218,6 +302,7 @@ def test_the_replicas_words() -> None:
     lines = AGENTS_VECTOR.replace(", ", ",\n").replace(": M", ":\nM")
     assert replica_time(lines) == told
     assert replica_time(AGENTS_VECTOR.replace(".005285297", "")) == told - 5_285_297
+    assert replica_time(AGENTS_VECTOR.replace(".005285297", ".5")) == told - 5_285_297 + 500_000_000
 
 
 @pytest.mark.parametrize(
