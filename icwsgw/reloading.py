@@ -98,16 +98,16 @@ class Reloader:
             change = compare(self._config, self._read())
         except ConfigError as error:
             self._target.reloaded(False)
-            _log.error("the changed configuration is not used, the one before stays", reason=error)
+            _log.error("invalid configuration ignored", reason=error)
         except Exception:
             # the service manager waits for the end
             self._target.reloaded(False)
-            _log.failure("reading the configuration again failed, the one before stays")
+            _log.failure("reloading the configuration failed, the previous one stays in use")
         else:
             self._config = change.config
             self._target.reloaded(True)
             change_levels(parse_levels(change.config.log_level), parse_levels(change.config.log_file_level))
-            _log.info("configuration read again", changed=",".join(change.taken) or "nothing")
+            _log.info("configuration reloaded", changed=",".join(change.taken) or "nothing")
             if change.waiting:
                 _log.warn("changed options need a restart", options=",".join(change.waiting))
         # certificates are looked at however the rest went

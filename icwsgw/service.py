@@ -88,7 +88,7 @@ class GatewayService(MultiService):
         room = make_room(config.max_connections)
         if room.connections < config.max_connections:
             _log.info(
-                "fewer clients are taken than --max-connections says, since so few files may be open",
+                "connection limit lowered: too few open files allowed",
                 clients=room.connections,
                 max_connections=config.max_connections,
                 files=room.files,

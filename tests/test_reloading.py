@@ -107,5 +107,5 @@ def test_a_fault_of_ours_in_reading_ends_the_reload_as_a_file_of_no_use_does(log
     Reloader(CONFIG, read, target, states.append)()
     assert (target.outcomes, target.configs, states) == ([False], [CONFIG], [True, False])
     assert [(level, message) for level, message, _ in log.lines] == [
-        ("failure", "reading the configuration again failed, the one before stays")
+        ("failure", "reloading the configuration failed, the previous one stays in use")
     ]

@@ -70,7 +70,7 @@ class TokenFile:
         try:
             self._token = self._read()
         except ConfigError as error:
-            _log.error("the admin token stays what it was", reason=error)
+            _log.error("invalid admin token file ignored", reason=error)
 
     def fits(self, word: str) -> bool:
         """Whether this is the token; takes as long whether it nearly is or not."""
@@ -120,18 +120,18 @@ class Access:
         if self._token is not None:
             scheme, _, word = headers.get("authorization", "").partition(" ")
             if not word:
-                raise Refused(401, "a token is needed: Authorization: Bearer ...")
+                raise Refused(401, "token required: Authorization: Bearer ...")
             if scheme.lower() != "bearer" or not self._token.fits(word.strip()):
-                raise Refused(401, "this is not the token")
+                raise Refused(401, "wrong token")
         elif self._reach is Reach.LOOPBACK:
             if "origin" in headers:
-                raise Refused(403, "web pages may not use this")
+                raise Refused(403, "requests from web pages are not allowed")
             if not is_this_machine(headers.get("host", "")):
-                raise Refused(403, "the Host of the request is not this machine: say 127.0.0.1, [::1] or localhost")
+                raise Refused(403, "the request's Host is not this machine: use 127.0.0.1, [::1] or localhost")
         if caller.method not in ("GET", "HEAD"):
             kind = headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind != "application/json":
-                raise Refused(415, "Content-Type: application/json is needed")
+                raise Refused(415, "Content-Type must be application/json")
 
 
 def admin_access(config: GatewayConfig) -> Access:
@@ -142,5 +142,5 @@ def admin_access(config: GatewayConfig) -> Access:
     assert config.admin_endpoint is not None
     file = config.admin_token_file
     if file is None and open_to_all(config.admin_endpoint):
-        _log.warn("every user of this machine may use the admin endpoint", address=config.admin_endpoint)
+        _log.warn("every local user can use the admin endpoint", address=config.admin_endpoint)
     return Access(reach(config.admin_endpoint), TokenFile(file, _log.warn) if file is not None else None)

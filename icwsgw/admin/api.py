@@ -202,7 +202,7 @@ class Api:
         code = words.pop("code", int(CloseCode.POLICY))
         session = words.pop("session", None)
         if (session is None) == (not words):
-            raise Refused(400, "say which: either session, or canister or principal or both of these")
+            raise Refused(400, "name a session, or a canister, a principal or both")
         only = words if session is None else {"id": session}
         replies = await self._service.ask({"what": "kick", "code": code, **only})
         closed = sum(answer["closed"] for answer in replies.given.values())
@@ -215,8 +215,8 @@ class Api:
         service = self._service
         window = read_body(request.body, "window").get("window", service.config.drain_window)
         if service.draining:
-            raise Refused(409, "the gateway is draining already; SIGTERM ends it at once")
-        _log.info("drain asked for", by=request.by, window_s=window)
+            raise Refused(409, "the gateway is already draining; SIGTERM stops it at once")
+        _log.info("drain requested", by=request.by, window_s=window)
         return Done({"draining": True, "window": window}, 202, lambda: service.drain(window))
 
     async def _denied(self, request: Request) -> Done:
@@ -246,7 +246,7 @@ class Api:
         if changed:
             replies = await self._override(denied=tuple(each for each in denied if each != canister))
             missing = replies.missing
-            _log.info("canister denied no longer", by=request.by, canister=canister)
+            _log.info("canister allowed again", by=request.by, canister=canister)
         served = not configured and (not config.allowed_canisters or canister in config.allowed_canisters)
         return Done({"canister": canister, "served": served, "changed": changed, "missing_workers": missing})
 

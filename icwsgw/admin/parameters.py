@@ -37,10 +37,10 @@ def read_query(text: str, *names: str) -> dict[str, Any]:
     try:
         pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text), max_num_fields=MAX_FIELDS)
     except ValueError as error:
-        raise Refused(400, f"the query is not understood: {error}") from None
+        raise Refused(400, f"invalid query: {error}") from None
     values = dict(pairs)
     if len(values) != len(pairs):
-        raise Refused(400, "a parameter stands twice in the query")
+        raise Refused(400, "duplicate query parameter")
     return _read(values, names)
 
 

@@ -85,7 +85,7 @@ class Admin:
                 encode, content_type = choose_encoder("")
             return 200, content_type.encode("ascii"), encode(self._registry)
         if path:
-            return 404, _TEXT, b"There is /metrics, /status.json, /health/live, /health/ready and / here.\n"
+            return 404, _TEXT, b"Available: /metrics, /status.json, /health/live, /health/ready and /.\n"
         return 200, _HTML, page(self._document()).encode()
 
     @staticmethod
@@ -154,7 +154,7 @@ class AdminResource:
     def render(self, request: Any) -> bytes:
         """Answer a request."""
         if self.refuses(request):
-            return b"web pages of others may not use this; on this machine say 127.0.0.1, [::1] or localhost\n"
+            return b"requests from other web pages are not allowed; use 127.0.0.1, [::1] or localhost\n"
         if request.method not in (b"GET", b"HEAD"):
             request.setResponseCode(405)
             request.setHeader(b"allow", b"GET, HEAD")

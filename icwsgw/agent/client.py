@@ -470,16 +470,16 @@ class IcAgent:
 def _report(change: Change) -> None:
     route, uses = change.route.label, change.uses
     if change.present:
-        _log.info("an API version is there again", route=route, version=change.version, uses=uses)
+        _log.info("API version available again", route=route, version=change.version, uses=uses)
     elif uses is not None:
-        _log.warn("an API version is gone, the next is used", route=route, version=change.version, uses=uses)
+        _log.warn("API version unavailable, using the next", route=route, version=change.version, uses=uses)
     elif change.route is Route.SYNC_CALL:
         _log.error(
-            "the network has no synchronous call: how a client's call ends is not known, and its next message leaves "
-            "when the one before was accepted, whatever --relay-order says"
+            "the network has no synchronous calls: the outcome of calls is unknown, and messages leave when the "
+            "previous one was accepted, whatever --relay-order says"
         )
     else:
-        _log.warn("an API version is gone", route=route, version=change.version)
+        _log.warn("API version unavailable", route=route, version=change.version)
 
 
 def _reply(answer: dict[str, Any]) -> bytes:

@@ -84,7 +84,7 @@ class Readable:
             self._unreadable.popitem(last=False)
         if not self._unreadable and self._warned:
             self._warned = False
-            _log.info("certificates are again of a form that every client can verify")
+            _log.info("every client can verify certificates again")
         return len(self._unreadable)
 
     def concern(self) -> str | None:
@@ -196,7 +196,7 @@ class Readable:
             self._unreadable.popitem(last=False)
         if not self._warned:
             self._warned = True
-            _log.warn("clients may be unable to verify what they get", canister=canister.text, reason=self._failure)
+            _log.warn("clients may be unable to verify certificates", canister=canister.text, reason=self._failure)
         return certificate
 
     def _ask(self, canister: Principal, subnet: bytes) -> None:

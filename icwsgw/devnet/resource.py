@@ -161,10 +161,10 @@ def _control_refusal(request: Request, method: str) -> Answer | None:
         return _text(403, "the control interface is for this machine only")
     host, origin = request.getHeader("host") or "", request.getHeader("origin")
     if not is_this_machine(host):
-        return _text(403, "the Host of the request is not this machine: say 127.0.0.1, [::1] or localhost")
+        return _text(403, "the request's Host is not this machine: use 127.0.0.1, [::1] or localhost")
     # what the page needs to know is no secret; what changes something is for the demo page and programs
     if origin is not None and request.path != b"/_/info" and not is_page_of(origin, host):
-        return _text(403, "pages of others may not use this")
+        return _text(403, "requests from other web pages are not allowed")
     if method == "POST":
         kind = (request.getHeader("content-type") or "").partition(";")[0].strip().lower()
         if kind != "application/json":

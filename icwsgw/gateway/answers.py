@@ -57,7 +57,7 @@ class Answers:
             try:
                 poller.answered(reply, ask)
             except Exception:
-                _log.failure("an answer could not be dealt with", canister=poller.canister.text)
+                _log.failure("handling a poll answer failed", canister=poller.canister.text)
             now = clock.seconds()
             rounds.took(poller, now - ended)
             poller.allowance.answered(poller.messages_down, poller.messages_lost, now, now - ended)

@@ -145,7 +145,7 @@ class Farewells:
         self._abandoned = True
         left = list(self._all)
         if left:
-            _log.warn("canisters were not told that a client left", count=len(left))
+            _log.warn("ws_close calls abandoned", count=len(left))
         # before a call is cancelled, which would make room for the next that waits
         for farewell in left:
             farewell.lane.forget(farewell)
@@ -155,7 +155,7 @@ class Farewells:
     def _give_up(self, farewell: _Farewell) -> None:
         if self._worth_a_line("ws_close given up", farewell):
             _log.warn(
-                "canister was not told that a client left, too many wait for that or it waited too long",
+                "ws_close dropped: queue full or expired",
                 canister=farewell.canister.text,
                 session=farewell.session,
             )
@@ -260,7 +260,7 @@ class Farewells:
             _log.failure("ws_close failed", failure=failure)
         if self._worth_a_line("ws_close failed", farewell):
             _log.warn(
-                "canister was not told that a client left",
+                "ws_close not delivered",
                 error=error,
                 canister=farewell.canister.text,
                 session=farewell.session,

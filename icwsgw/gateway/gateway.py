@@ -282,7 +282,7 @@ class Gateway:
         """End the drain soon: all clients at once, and :data:`HURRY_SECONDS` for their canisters to hear of it."""
         if self._idle is None:
             return  # not draining, or done
-        _log.info("draining in a hurry", clients=len(self.registry.sessions))
+        _log.info("draining at once", clients=len(self.registry.sessions))
         for call in (self._drain_call, self._deadline):
             if call is not None and call.active():
                 call.cancel()

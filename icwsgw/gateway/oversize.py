@@ -59,7 +59,7 @@ class Oversize:
         """Messages have been given up."""
         self._context.metrics.gaps.inc(beyond - first)
         _log.error(
-            "messages are in no page that the IC gives, they are left out",
+            "messages skipped: no page with them is small enough",
             first=first,
             last=beyond - 1,
             canister=self._canister,

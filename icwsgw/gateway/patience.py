@@ -58,6 +58,6 @@ class Patience:
         grace = self.grace(side, interval)
         if side is Side.CANISTER:
             _log.error("canister does not answer", canister=canister, clients=clients)
-            return f"the canister has given no good answer for {grace:.0f} s"
+            return f"the canister gave no valid answer for {grace:.0f} s"
         _log.error("the network does not reach the canister", canister=canister, clients=clients)
         return f"the network has not reached the canister for {grace:.0f} s"

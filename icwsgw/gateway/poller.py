@@ -449,7 +449,7 @@ class Poller(Audience):
             self._deliver(batch, taken)
             if taken.missing is not None:
                 want, got = taken.missing
-                _log.debug("answer begins too late, asking again", want=want, got=got, canister=self.canister.text)
+                _log.debug("answer starts too late, asking again", want=want, got=got, canister=self.canister.text)
                 self._heartbeat.wake_in(MIN_WAKE_GAP, "gap")
             if found and self._ahead.kept:
                 self._catch_up(now)

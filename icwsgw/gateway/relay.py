@@ -397,7 +397,7 @@ class Relay:
         call.step(event)
         (context.metrics.relay_reposts if reposts else context.metrics.relay_retries).inc()
         _log.debug(
-            "call under way, asking for its end" if reposts else "call not taken, trying again",
+            "call in progress, resubmitting to get its outcome" if reposts else "call not accepted, retrying",
             seconds=round(pause, 3),
             error=error,
             canister=self._canister.text,

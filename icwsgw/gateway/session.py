@@ -152,7 +152,7 @@ class ClientSession(RelayOwner, StreamOwner):
         if now < self.deadline or self.state >= State.OPEN:
             return False
         if self.state is State.INIT:
-            self.end(CloseCode.NOT_OPENED, "no ws_open came in time")
+            self.end(CloseCode.NOT_OPENED, "no ws_open received in time")
         else:
             self.end(CloseCode.NOT_OPENED, "the canister did not answer ws_open in time")
         return True

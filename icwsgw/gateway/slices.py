@@ -23,7 +23,7 @@ def one_by_one(sessions: Iterable[ClientSession], act: Callable[[ClientSession],
         try:
             act(session)
         except Exception:
-            _log.failure("a session could not be dealt with", session=session.id)
+            _log.failure("handling a session failed", session=session.id)
 
 
 def in_slices(

@@ -60,7 +60,7 @@ class BatchVerifier:
 
     def _unknown(self, reason: Failure) -> None:
         # the next poll asks again
-        _log.debug("it is not known whose a canister is", error=reason.value, canister=self._canister.text)
+        _log.debug("subnet of the canister unknown", error=reason.value, canister=self._canister.text)
 
     def _check(self, batch: Batch) -> None:
         if batch.cert != self._raw or self._certificate is None:

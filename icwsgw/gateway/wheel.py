@@ -101,7 +101,7 @@ class Wheel:
                 delay = item.look(now)
             except Exception:
                 # a fault in one connection's care must not stop the care of all others
-                _log.failure("looking after a connection failed")
+                _log.failure("connection timer failed")
                 delay = PERIOD
             if delay is not None and item.wheel_slot < 0:
                 self.watch(item, delay)

@@ -58,7 +58,7 @@ class Notifier:
         pid = environment.pop("WATCHDOG_PID", "")
         watched = usec.isdecimal() and pid in ("", str(os.getpid()))
         if address and address[0] not in "/@":
-            _log.warn("$NOTIFY_SOCKET is of no use", address=address)
+            _log.warn("$NOTIFY_SOCKET is invalid", address=address)
             address = ""
         return cls(clock, address, int(usec) / 1e6 if watched else 0.0)
 
@@ -113,7 +113,7 @@ class Notifier:
         except OSError as error:
             # The next one may come through; one line says that some did not.
             if not self._complained:
-                _log.warn("the service manager cannot be told", reason=error.strerror or str(error))
+                _log.warn("notifying the service manager failed", reason=error.strerror or str(error))
             self._complained = True
 
 

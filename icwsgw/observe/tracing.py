@@ -380,4 +380,4 @@ class Complaints(logging.Handler):
             self._call_from_thread(self._tell, text, before)
 
     def _tell(self, text: str, before: int) -> None:
-        _log.warn("traces do not get through", collector=self._collector, reason=text, left_out=before)
+        _log.warn("exporting traces failed", collector=self._collector, reason=text, left_out=before)

@@ -273,7 +273,7 @@ class ListeningService(Service):
             self._listen()
         if self._reloading is not None and not self._reloading.running:
             self._reloading.start(RELOAD_INTERVAL, now=False).addErrback(
-                lambda failure: _log.failure("looking after the TLS certificate failed", failure)
+                lambda failure: _log.failure("checking the TLS certificate failed", failure)
             )
 
     def stopService(self) -> Deferred[None]:  # noqa: N802

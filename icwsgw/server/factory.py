@@ -47,12 +47,12 @@ BACKLOG_PERIOD = 0.5
 FIRST_MESSAGE_BYTES = 64 << 10
 
 _ANSWERS = {
-    "connections": (503, "this gateway has all the connections it takes, try again later"),
-    "pending": (503, "too many clients are connecting to this gateway, try again"),
-    "accept_rate": (503, "too many clients are connecting to this gateway, try again"),
+    "connections": (503, "connection limit reached, try again later"),
+    "pending": (503, "too many clients are connecting, try again"),
+    "accept_rate": (503, "too many clients are connecting, try again"),
     "connections_per_ip": (429, "too many connections from this address"),
     "accept_rate_per_ip": (429, "too many new connections from this address, try again later"),
-    "origin": (403, "this origin may not use this gateway"),
+    "origin": (403, "origin not allowed"),
     "draining": (503, "this gateway is shutting down, try again"),
 }
 
@@ -250,9 +250,9 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         try:
             self.unfinished.look()
         except Exception:
-            _log.failure("giving up an unfinished message failed")
+            _log.failure("dropping an incomplete message failed")
         for refusal, host, count in self._repeats.ended(now):
-            _log.info("more of the same within a minute, not shown one by one", reason=refusal, peer=host, count=count)
+            _log.info("similar lines suppressed in the last minute", reason=refusal, peer=host, count=count)
         config = self._config
         for outbox in list(self.backlog):
             session = outbox.owner.session

@@ -105,7 +105,7 @@ def cut_head(data: bytes) -> CutHead | None:
         raise HeadRefused(f"the request's header is longer than {MAX_HEADER_BYTES} bytes", 431, "header_size")
     if end < 0:
         if b"\n\n" in data:
-            raise HeadRefused("the request's lines end with LF alone, not with CRLF")
+            raise HeadRefused("the request's lines end with LF instead of CRLF")
         return None
     if data.count(b"\r\n", start, end) > MAX_HEADER_LINES:
         raise HeadRefused(f"the request's header has more than {MAX_HEADER_LINES} lines", 431, "header_size")
@@ -123,7 +123,7 @@ def read_head(head: bytes) -> RequestHead:
     if parts is None:
         if _CONTROL.search(first) is not None:
             raise HeadRefused("the request line has a control character in it")
-        raise HeadRefused("the request line is not of the form METHOD TARGET HTTP/1.1, with single blanks")
+        raise HeadRefused("the request line is not of the form METHOD TARGET HTTP/1.1, with single spaces")
     headers = []
     for line in lines:
         name, colon, value = line.partition(b":")

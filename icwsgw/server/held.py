@@ -81,7 +81,7 @@ class Unfinished:
                     break
                 if octets > least:
                     self.count(holder, 0)
-                    holder.give_up("too many messages are unfinished, this is one of the oldest")
+                    holder.give_up("too many incomplete messages, this is one of the oldest")
         held_off, self._held_off = self._held_off, set()
         for holder in held_off:
             holder.read_on()

@@ -269,7 +269,7 @@ class GatewayProtocol(Reading, Passing, WebSocketServerProtocol):  # type: ignor
             try:
                 self.session.received(payload, isBinary)
             except Exception:
-                _log.failure("a client's message failed", session=self.session.id)
+                _log.failure("handling handling a client's message failed", session=self.session.id)
                 self.session.end(CloseCode.INTERNAL, "internal error")
 
     def _maybe_opened(self) -> None:
@@ -446,7 +446,7 @@ class GatewayProtocol(Reading, Passing, WebSocketServerProtocol):  # type: ignor
     def look(self, now: float) -> float | None:
         """Do what is due; see :class:`icwsgw.gateway.wheel.Watched`."""
         if self.state == self.STATE_CONNECTING and self._in_tls:
-            self._admission.note("tls_timeout", "the TLS handshake was not done in time")
+            self._admission.note("tls_timeout", "the TLS handshake timed out")
             self._in_tls = False
             self.transport.abortConnection()
             return None
@@ -468,7 +468,7 @@ class GatewayProtocol(Reading, Passing, WebSocketServerProtocol):  # type: ignor
             self._heard = self._pinged = False
             return self._next_look(now, since)
         if self._pinged:
-            _log.debug("no pong came", session=self.session.id, peer=self.peer)
+            _log.debug("no pong received", session=self.session.id, peer=self.peer)
             self.transport.abortConnection()
             return None
         if not self.factory.ping_interval:
@@ -487,7 +487,7 @@ class GatewayProtocol(Reading, Passing, WebSocketServerProtocol):  # type: ignor
         if self._unfinished is None or self._unfinished[0] != session.messages_up:
             self._unfinished = (session.messages_up, now)
         elif now - self._unfinished[1] > self.factory.message_timeout:
-            session.end(CloseCode.POLICY, f"a message has not ended for {now - self._unfinished[1]:.0f} s")
+            session.end(CloseCode.POLICY, f"a message is incomplete after {now - self._unfinished[1]:.0f} s")
             return True
         return False
 

@@ -170,10 +170,10 @@ class ServerTls:
             self._loaded = self._load()
         except ConfigError as error:
             self.reloads["failed"] += 1
-            _log.error("the changed TLS certificate is not used, the one before stays", reason=error)
+            _log.error("invalid TLS certificate ignored", reason=error)
             return False
         self.reloads["ok"] += 1
-        _log.info("the TLS certificate was read again", certificate=self.files.certificate)
+        _log.info("TLS certificate reloaded", certificate=self.files.certificate)
         return True
 
     def _load(self) -> Loaded:

@@ -39,7 +39,7 @@ class LineSplitter:
             try:
                 value = json.loads(line)
             except ValueError:
-                _log.error("a line between supervisor and worker is no JSON", line=line)
+                _log.error("invalid line between supervisor and worker", line=line)
                 continue
             self._take(value)
         if rest:

@@ -297,7 +297,7 @@ class WorkerPool:
 
     def _kill(self) -> None:
         for worker in self.workers.values():
-            _log.error("worker does not end, it is killed", number=worker.number, pid=worker.pid)
+            _log.error("worker does not stop, killing it", number=worker.number, pid=worker.pid)
             worker.kill()
 
     def gone_deaf(self) -> None:
@@ -334,7 +334,7 @@ class WorkerPool:
         self.gone_deaf()
         if self.draining:
             if worker.ready and not reason.check(ProcessDone):
-                _log.warn("worker has not ended well", number=number, pid=worker.pid, reason=_plain(reason))
+                _log.warn("worker ended unexpectedly", number=number, pid=worker.pid, reason=_plain(reason))
             self._check_empty()
             return
         words = "worker has died, its clients have to connect again"
@@ -378,7 +378,7 @@ class WorkerPool:
             worker.unanswered += 1
             hangs = worker.unanswered >= HANGS if worker.ready else now - worker.started > START
             if hangs and worker.killed is None:
-                _log.error("worker hangs, it is killed", number=worker.number, pid=worker.pid)
+                _log.error("worker hangs, killing it", number=worker.number, pid=worker.pid)
                 worker.killed = now
                 worker.kill()
             if worker.silent:

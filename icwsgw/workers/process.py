@@ -93,7 +93,7 @@ class Obedience:
         try:
             answer: dict[str, Any] = self._service.control.answer(what)
         except Exception:
-            _log.failure("a question of the supervisor failed", what=what.get("what"))
+            _log.failure("answering the supervisor failed", what=what.get("what"))
             return None
         return answer
 
@@ -235,11 +235,11 @@ class Link:
         try:
             self._obedience.obey(order)
         except Exception:
-            _log.failure("an order of the supervisor failed", order=order.get("do"))
+            _log.failure("executing executing an order of the supervisor failed", order=order.get("do"))
 
     def _orphaned(self) -> None:
         signal.alarm(ORPHAN_SECONDS)
-        _log.error("the supervisor is gone, this worker ends")
+        _log.error("supervisor gone, stopping this worker")
         self.stop()
         self._service.hurry()
 

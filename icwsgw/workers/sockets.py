@@ -154,7 +154,7 @@ class UnixPort:
                     return
 
     def _pause(self, error: OSError) -> None:
-        _log.error("accepting no connections for a while", reason=errno.errorcode.get(error.errno or 0, str(error)))
+        _log.error("accepting paused", reason=errno.errorcode.get(error.errno or 0, str(error)))
         self._reactor.removeReader(self)
         again: Callable[[], None] = self._go_on
         self._resume = self._reactor.callLater(PAUSE, again)

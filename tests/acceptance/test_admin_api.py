@@ -98,7 +98,7 @@ def test_operators_tell_a_running_gateway_what_to_do(
     os.kill(before[1], signal.SIGKILL)
     eventually(lambda: workers_of(stack)[1] != before[1] and all_ready(stack), "another process")
     stack.server.process.send_signal(signal.SIGHUP)
-    stack.server.wait_for_line("configuration read again")
+    stack.server.wait_for_line("configuration reloaded")
     assert refused_by(stack) == {0, 1}
     assert ctl.json("allow", devnet.echo)["served"]
     again = [client for each in crowds(stack, 1).values() for client in each]
@@ -113,5 +113,5 @@ def test_operators_tell_a_running_gateway_what_to_do(
     assert stack.server.wait() == 0, stack.server.output
     assert clients_of(devnet, devnet.echo) == 0
     assert not path.exists()
-    assert re.search(r"admin drain asked for by=\"uid \d+, process \d+\" window_s=0.5", stack.server.output)
+    assert re.search(r"admin drain requested by=\"uid \d+, process \d+\" window_s=0.5", stack.server.output)
     assert "Traceback" not in stack.server.output

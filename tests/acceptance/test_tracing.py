@@ -103,12 +103,12 @@ def test_a_collector_that_is_away_costs_a_line(stacks: Callable[..., Stack]) -> 
     gone.stop()
     stack = stacks(f"--opentelemetry-collector-endpoint=grpc://127.0.0.1:{gone.port}")
     client = Recorder(stack).open()
-    stack.server.wait_for_line(r"warn  tracing traces do not get through .*UNAVAILABLE")
+    stack.server.wait_for_line(r"warn  tracing exporting traces failed .*UNAVAILABLE")
     client.say(SECRET)
     client.until(lambda: client.received)
     client.leave()
     assert stack.server.stop() == 0, stack.server.output
-    assert stack.server.output.count("traces do not get through") <= 3
+    assert stack.server.output.count("exporting traces failed") <= 3
     assert "Traceback" not in stack.server.output
 
 

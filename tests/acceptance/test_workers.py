@@ -144,7 +144,7 @@ def test_a_worker_that_hangs_costs_its_own_clients_and_is_replaced(pair: tuple[D
     before = workers_of(stack)
     kept = found[principals_of(stack)[1]]
     os.kill(before[0], signal.SIGSTOP)
-    stack.server.wait_for_line("worker hangs, it is killed number=0")
+    stack.server.wait_for_line("worker hangs, killing it number=0")
     assert http_get(f"{stack.admin}/health/live") == (200, b"OK\n")
     assert http_get(f"{stack.admin}/health/ready") == (200, b"ready\n")
     for client in kept[:3]:

@@ -166,7 +166,7 @@ def test_a_new_token_is_taken_at_a_reload_and_one_of_no_use_is_not(
     assert refusal(to, authorization=f"Bearer {TOKEN.upper()}") is None
     path.write_text("")
     to.read_again()
-    assert errors == ["the admin token stays what it was"]
+    assert errors == ["invalid admin token file ignored"]
     assert refusal(to, authorization=f"Bearer {TOKEN.upper()}") is None
     Access(Reach.UNIX, None).read_again()
 

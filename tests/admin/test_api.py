@@ -229,7 +229,7 @@ def test_a_drain_is_begun_when_its_answer_has_left(world: World, log: Log) -> No
     world.run(1)
     assert service.drains == [0.5]
     assert [client.close_code for client in clients] == [CloseCode.DRAINING] * 2
-    assert log.lines == [("drain asked for", {"by": "uid 0, process 1", "window_s": 0.5})]
+    assert log.lines == [("drain requested", {"by": "uid 0, process 1", "window_s": 0.5})]
     assert refused(service, "POST", "/v1/drain")[0] == 409
     world.quiet()
 
@@ -263,7 +263,7 @@ def test_a_canister_is_denied_and_allowed_again(world: World, log: Log) -> None:
     assert [message for message, _ in log.lines] == [
         "canister denied",
         "canister denied",
-        "canister denied no longer",
+        "canister allowed again",
     ]
     for path in ("/v1/deny", "/v1/allow"):
         assert refused(service, "POST", path, {})[0] == 400

@@ -151,9 +151,9 @@ def test_who_may_not_is_told_and_noted_not_too_often(log: Log) -> None:
     server = Server()
     for _ in range(30):
         status, _, body = server.request("GET", "/", origin="https://evil.example")
-        assert (status, json.loads(body)) == (403, {"error": "web pages may not use this"})
+        assert (status, json.loads(body)) == (403, {"error": "requests from web pages are not allowed"})
     assert server.api.asked == []
-    assert log.lines == [("request refused", "web pages may not use this")] * 10
+    assert log.lines == [("request refused", "requests from web pages are not allowed")] * 10
     server.clock.advance(61)
     server.request("GET", "/", origin="https://evil.example")
     assert len(log.lines) == 11

@@ -129,11 +129,11 @@ def test_requests(server: tuple[Any, str], tmp_path: Path) -> None:
 
 def test_a_token_that_is_missing_is_asked_for(server: tuple[Any, str], tmp_path: Path) -> None:
     made, endpoint = server
-    made.answer = (401, b'{"error": "this is not the token"}')
+    made.answer = (401, b'{"error": "wrong token"}')
     with pytest.raises(Failed, match=r"^the gateway wants a token: --token-file, or ICWS_ADMIN_TOKEN_FILE"):
         Gateway(endpoint).get("status")
     (tmp_path / "token").write_text("0123456789abcdef")
-    with pytest.raises(Failed, match=r"^this is not the token$"):
+    with pytest.raises(Failed, match=r"^wrong token$"):
         Gateway(endpoint, tmp_path / "token").get("status")
 
 

@@ -123,7 +123,7 @@ def test_a_canister_that_is_gone_costs_few_lines_however_many_clients_it_had(lin
     assert len(farewells) == 0
     assert len(lines.heard) == 10
     message, fields = lines.heard[0]
-    assert message.startswith(("canister was not told", "ws_close refused"))
+    assert message.startswith(("ws_close not delivered", "ws_close refused"))
     assert str(fields["error"]) in ("HTTP 403: no (x-request-id edge-7)", "reject 5: trapped")
 
 

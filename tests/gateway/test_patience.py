@@ -47,5 +47,5 @@ def test_beats_that_are_far_apart_make_it_longer() -> None:
 
 def test_words() -> None:
     patience, _ = make()
-    assert patience.report(Side.CANISTER, 0.1, "aaaaa-aa", 3) == "the canister has given no good answer for 60 s"
+    assert patience.report(Side.CANISTER, 0.1, "aaaaa-aa", 3) == "the canister gave no valid answer for 60 s"
     assert patience.report(Side.NETWORK, 0.1, "aaaaa-aa", 3) == "the network has not reached the canister for 600 s"

@@ -381,7 +381,7 @@ def test_repeated_lines_are_counted_instead(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(log.lines) == 20
     assert log.lines[0] == {
         "message": "connection refused",
-        "reason": "this origin may not use this gateway",
+        "reason": "origin not allowed",
         "status": 403,
         "peer": "192.0.2.1:40000",
     }
@@ -634,7 +634,7 @@ def test_a_message_that_never_ends_is_closed(kind: str) -> None:
             protocol.dataReceived(masked(0, b"y", fin=False) if kind.startswith("frames") else b"y")
     code, text = session.ended[0]
     assert code == CloseCode.POLICY
-    assert "has not ended" in text
+    assert "is incomplete" in text
 
 
 def test_many_messages_in_fragments_are_none_that_never_ends() -> None:

@@ -217,7 +217,7 @@ def test_bounds_count_what_the_reader_takes_for_a_line() -> None:
 
 
 def test_lines_of_lf_alone_are_not_waited_for() -> None:
-    with pytest.raises(HeadRefused, match="LF alone"):
+    with pytest.raises(HeadRefused, match="LF instead of CRLF"):
         cut_head(HANDSHAKE.replace(b"\r\n", b"\n") + b"\n")
 
 

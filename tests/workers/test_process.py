@@ -111,7 +111,7 @@ def test_questions_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
         {"said": "answer", "number": 5, "answer": {"asked": "levels"}},
         {"said": "answer", "number": 6, "answer": None},
     ]
-    assert failures == ["a question of the supervisor failed"]
+    assert failures == ["answering the supervisor failed"]
 
 
 def test_acceptances_elsewhere_are_told_with_their_time_and_their_place_in_the_supervisors_order() -> None:
@@ -253,7 +253,7 @@ def test_an_order_that_fails_costs_nothing_else(link: Any, monkeypatch: pytest.M
     said: list[str] = []
     monkeypatch.setattr(process, "_log", _Log(said))
     link._order({"do": "reload"})
-    assert said == ["an order of the supervisor failed"]
+    assert said == ["executing executing an order of the supervisor failed"]
 
 
 class _Log:
