@@ -44,6 +44,45 @@ def test_an_overloaded_server_is_believed_at_once() -> None:
     assert paced.not_before == 10.0 + LONGEST_RETRY_AFTER * 1.25
 
 
+def test_pauses_are_half_as_long_at_least() -> None:
+    paced = Pacing(0.1, lambda: 0.0, 0.0)
+    paced.failed(10.0, overloaded=True)
+    assert paced.not_before == pytest.approx(10.1)
+    assert paced.last_error == ""
+    assert [retry_pause(attempt, lambda: 0.0) for attempt in (1, 2, 3)] == [0.05, 0.1, 0.2]
+    assert [retry_pause(attempt, lambda: 1.0) for attempt in (1, 2, 3)] == [0.1, 0.2, 0.4]
+
+
+def test_what_was_asked_when_the_pause_was_over_ends_its_growth() -> None:
+    paced = pacing()
+    paced.failed(10.0, overloaded=True, retry_after=7.0)
+    assert paced.held_until == 18.75
+    paced.succeeded(19.25, 0.5)
+    paced.failed(20.0, overloaded=True)
+    assert paced.held_until == pytest.approx(20.2)
+
+
+def test_a_poll_that_is_given_up_is_a_round_trip_of_that_length_at_least() -> None:
+    paced = pacing()
+    paced.succeeded(1.0, 0.5)
+    paced.gave_up(0.1)
+    assert paced.rtt == 0.5
+    paced.gave_up(2.5)
+    assert paced.rtt == 1.0
+
+
+def test_a_pause_of_the_host_that_is_over_holds_nobody() -> None:
+    paced = pacing()
+    assert paced.host_until == 0.0
+    paced.join(10.0, 10.0)
+    assert (paced.not_before, paced.held_until) == (0.0, 0.0)
+    host = HostPause()
+    host.told(b"a", 0.5, 20.0)
+    assert host.until == 0.0, "one alone speaks for itself"
+    host.told(b"b", 20.0, 30.0)
+    assert host.until == 0.0, "the first one's pause is over"
+
+
 def test_one_good_answer_ends_a_pause_of_our_own() -> None:
     paced = pacing()
     for _ in range(40):

@@ -38,3 +38,13 @@ def test_their_number_is_bounded_and_the_latest_are_kept(most: int, count: int) 
         assert len(replays) <= 2 * most
     for number in range(max(0, count - most), count):
         assert replays.repeated(b"%d" % number, 0.0)
+
+
+def test_what_has_had_its_time_twice_is_forgotten_and_not_earlier() -> None:
+    replays = Replays(0.0, seconds=10.0)
+    assert not replays.repeated(b"a", 0.0)
+    assert not replays.repeated(b"a", 20.0)
+    replays = Replays(0.0, seconds=10.0)
+    assert not replays.repeated(b"a", 0.0)
+    assert not replays.repeated(b"b", 10.0)
+    assert replays.repeated(b"b", 20.0)

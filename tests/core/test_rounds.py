@@ -90,3 +90,50 @@ def test_each_piece_is_done_once_and_each_party_keeps_its_order(events: list[tup
             rounds.took(party, event)
     assert rounds.waiting == 0
     assert done == given_
+
+
+def test_a_quantum_is_used_up_by_just_a_quantum() -> None:
+    rounds: Rounds[str, int] = Rounds(1.0)
+    assert rounds.at_once(0.0)
+    rounds.did(0.0, 1.0)
+    assert not rounds.at_once(1.0)
+    assert rounds.at_once(1.5)
+
+
+def test_two_parties_share_alike_when_one_has_owed() -> None:
+    rounds: Rounds[str, int] = Rounds(1.0)
+    for party in ("a", "b"):
+        for piece in range(10):
+            rounds.add(party, piece)
+    order = []
+    for _ in range(7):
+        party, _ = rounds.next()
+        order.append(party)
+        rounds.took(party, 3.0 if party == "a" else 0.5)
+    # six pieces of half a second for one of three
+    assert order == ["a", "b", "b", "b", "b", "b", "b"]
+
+
+def test_a_turn_lasts_as_long_as_the_quantum() -> None:
+    rounds: Rounds[str, int] = Rounds(1.0)
+    for party in ("a", "b"):
+        for piece in range(4):
+            rounds.add(party, piece)
+    order = []
+    for _ in range(6):
+        party, _ = rounds.next()
+        order.append(party)
+        rounds.took(party, 0.5)
+    assert order == ["a", "a", "b", "b", "a", "a"]
+
+
+def test_what_was_owed_is_forgotten_when_nothing_waits() -> None:
+    rounds: Rounds[str, int] = Rounds(1.0)
+    rounds.add("a", 1)
+    rounds.add("b", 1)
+    for seconds in (5.0, 0.1):
+        party, _ = rounds.next()
+        rounds.took(party, seconds)
+    rounds.add("a", 2)
+    rounds.add("b", 2)
+    assert [rounds.next()[0], rounds.next()[0]] == ["a", "b"]

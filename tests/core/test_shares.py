@@ -122,3 +122,67 @@ def test_whatever_begins_and_ends(script: list[tuple[str, int, int]]) -> None:
     for call in calls:
         call.end()
     assert (shares.busy, len(shares.line)) == (0, 0)
+
+
+class Waiter:
+    def granted(self) -> None:
+        raise AssertionError("not in this test")
+
+
+def test_what_is_taken_without_room_counts_like_any_other() -> None:
+    shares = Shares(4)
+    lane = shares.lane(b"a")
+    rooms = []
+    for taken in range(1, 5):
+        rooms.append(lane.has_room)
+        lane.take()
+        assert (lane.busy, shares.busy) == (taken, taken)
+    # two of four, as it leaves as many to others
+    assert rooms == [True, True, False, False]
+    assert not lane.try_enter()
+    other = shares.lane(b"b")
+    assert other.has_room, "the first one always begins"
+    other.take()
+    assert not other.has_room
+
+
+def test_nobody_overtakes_those_that_wait_in_a_lane() -> None:
+    shares = Shares(6)
+    lane, other = shares.lane(b"a"), shares.lane(b"b")
+    for _ in range(3):
+        assert lane.try_enter()
+    waiter = Waiter()
+    assert not lane.enter(waiter)
+    lane.busy -= 1
+    assert not lane.has_room
+    assert not lane.try_enter()
+    lane.forget(waiter)
+    assert lane.has_room
+    assert not lane.waits
+    assert not shares.line
+    assert other.has_room
+
+
+def test_a_call_of_another_lane_that_ends_gives_no_more_than_the_share() -> None:
+    for limit, share in ((4, 2), (1, 1)):
+        shares = Shares(limit)
+        calls, began = flood(shares.lane(b"a"), 5)
+        others, _ = flood(shares.lane(b"b"), 1)
+        others[0].end()
+        assert (len(began), calls[0].lane.busy) == (share, share)
+
+
+def test_of_those_that_wait_in_a_lane_the_lowest_rank_begins_first() -> None:
+    shares = Shares(1)
+    lane = shares.lane(b"a")
+    assert lane.try_enter()
+    late, early, new = Waiter(), Waiter(), Waiter()
+    assert not lane.enter(late, 2.0)
+    assert not lane.enter(early, 1.0)
+    assert not lane.enter(new)
+    order = []
+    for _ in range(3):
+        lane.busy -= 1
+        shares.busy -= 1
+        order.append(lane.next())
+    assert order == [new, early, late]

@@ -101,3 +101,52 @@ def test_nobody_is_lost_or_admitted_twice(events: list[tuple[str, str, int, floa
         del inside[waiter]
     assert not inside
     assert suspects.waiting == 0
+
+
+def test_the_clock_may_begin_at_nothing() -> None:
+    suspects = suspect(now=0.0)
+    assert [suspects.admits("a", 0.0) for _ in range(2)] == [True, False]
+
+
+def test_turns_come_just_so_often() -> None:
+    suspects = suspect()
+    assert suspects.admits("a", 100.0)
+    assert suspects.admits("a", 100.0 + 1 / RATE)
+    suspects.wait("a", "waiter")
+    assert suspects.turns(100.0 + 1 / RATE + 1 / RATE) == ["waiter"]
+
+
+def test_a_wrong_signature_counts_to_the_end_of_its_memory_and_no_longer() -> None:
+    suspects = suspect()
+    assert [suspects.admits("a", 100.0 + MEMORY) for _ in range(2)] == [True, False]
+    # all of it is forgotten then, the first ones too
+    later = 100.0 + MEMORY + 0.1
+    for _ in range(FORGED - 1):
+        suspects.forged("a", later)
+    assert all(suspects.admits("a", later) for _ in range(10))
+    suspects.forged("a", later)
+    assert [suspects.admits("a", later) for _ in range(2)] == [True, False]
+
+
+def test_the_one_that_has_been_quiet_for_longest_is_forgotten_for_a_new_one() -> None:
+    suspects = suspect("again")
+    for number in range(MOST - 1):
+        suspects.forged(str(number), 100.0)
+    suspects.forged("again", 101.0)
+    for _ in range(FORGED):
+        suspects.forged("new", 101.0)
+    assert len(suspects) == MOST
+    for group in ("again", "new"):
+        assert [suspects.admits(group, 101.0) for _ in range(2)] == [True, False], group
+
+
+def test_where_all_that_are_remembered_wait_a_new_one_is_not_slowed_down() -> None:
+    suspects: Suspects[Any] = Suspects()
+    for number in range(MOST):
+        for _ in range(FORGED):
+            suspects.forged(str(number), 100.0)
+        suspects.wait(str(number), number)
+    for _ in range(FORGED):
+        suspects.forged("new", 100.0)
+    assert len(suspects) == MOST
+    assert all(suspects.admits("new", 100.0) for _ in range(10))

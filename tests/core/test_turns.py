@@ -63,3 +63,27 @@ def test_nothing_is_lost_or_doubled(script: list[int | None]) -> None:
         assert len(turns) <= MOST_HELD
     gone += turns.release()
     assert sorted(gone) == sorted(number for number in script if number is not None)
+
+
+def test_the_next_in_turn_is_the_one_behind_all_that_has_gone() -> None:
+    turns: Turns[int] = Turns()
+    assert taken(turns, 5, 3, 3) == [[], [], [3, 5, 3]]
+    # 6 is the next: 7 waits for it, and 4 comes too late for any turn
+    assert taken(turns, 7, 4, 6) == [[], [4], [6, 7]]
+    turns = Turns()
+    assert taken(turns, 2, 2, 4, 3) == [[], [2, 2], [], [3, 4]]
+    turns = Turns()
+    assert taken(turns, 3) == [[]]
+    assert list(turns.release()) == [3]
+    assert taken(turns, 5, 4) == [[], [4, 5]]
+
+
+def test_bytes_that_have_gone_make_room_for_as_many() -> None:
+    half = MOST_HELD_BYTES // 2
+    turns: Turns[int] = Turns()
+    for first in (1, 4):
+        assert taken(turns, first + 1, first + 2, size=half) == [[], []]
+        assert taken(turns, first, size=half) == [[first, first + 1, first + 2]]
+    assert taken(turns, 8, 9, size=half) == [[], []]
+    assert list(turns.release()) == [8, 9]
+    assert taken(turns, 11, 12, size=half) == [[], []]
