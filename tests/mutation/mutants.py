@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import libcst as cst
@@ -14,6 +15,7 @@ from libcst import matchers as m
 from libcst.metadata import CodeRange, MetadataWrapper, ParentNodeProvider, PositionProvider
 from mutmut.mutation.file_mutation import (
     NEVER_MUTATE_FUNCTION_NAMES,
+    Mutation,
     MutationVisitor,
     OuterFunctionProvider,
     deep_replace,
@@ -37,7 +39,12 @@ class Mutant:
     change: str  # the source before and after, on one line: what names it, whatever moves around it
     digest: str  # of the whole function, so that a result is forgotten when the function changes
     lines: range  # those of which a test has to execute one, to be able to notice it
-    source: str  # the function with the error, in its class if it has one
+    _make: Callable[[], str] = field(compare=False, repr=False)
+
+    @property
+    def source(self) -> str:
+        """The function with the error, in its class if it has one; made when it is needed."""
+        return self._make()
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -169,7 +176,6 @@ def mutants_of(module: str, source: str) -> list[Mutant]:
         name = f"{owner}.{function.name.value}" if owner else function.name.value
         if name not in digests:
             digests[name] = hashlib.sha256(tree.code_for_node(function).encode()).hexdigest()[:16]
-        changed = deep_replace(function, mutation.original_node, mutation.mutated_node)
         before = _one_line(tree.code_for_node(_head(mutation.original_node)))
         after = _one_line(tree.code_for_node(_head(mutation.mutated_node)))
         if before == after:
@@ -189,7 +195,7 @@ def mutants_of(module: str, source: str) -> list[Mutant]:
                 change=change,
                 digest=digests[name],
                 lines=_lines(mutation.original_node, function, positions, parents),
-                source=_alone(tree, owner, cst.ensure_type(changed, cst.FunctionDef)),
+                _make=partial(_alone, tree, owner, function, mutation),
             )
         )
     return made
@@ -239,9 +245,12 @@ def _one_line(code: str) -> str:
     return " ".join(code.split())
 
 
-def _alone(tree: cst.Module, owner: str, function: cst.FunctionDef) -> str:
+def _alone(tree: cst.Module, owner: str, function: cst.FunctionDef, mutation: Mutation) -> str:
     """The function as a source of its own: undecorated, and in a class of the same name, for names it mangles."""
-    bare = function.with_changes(decorators=[], leading_lines=[], lines_after_decorators=[])
+    changed = deep_replace(function, mutation.original_node, mutation.mutated_node)
+    bare = cst.ensure_type(changed, cst.FunctionDef).with_changes(
+        decorators=[], leading_lines=[], lines_after_decorators=[]
+    )
     if not owner:
         return tree.code_for_node(bare)
     return tree.code_for_node(cst.ClassDef(name=cst.Name(owner), body=cst.IndentedBlock([bare])))
