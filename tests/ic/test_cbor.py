@@ -353,3 +353,16 @@ def test_a_caller_may_ask_for_fewer_items() -> None:
     assert loads(dumps([bytes(10_000)]), max_items=2) == [bytes(10_000)]
     with pytest.raises(FormatError):
         loads(dumps([bytes(10_000)]) + b"\0", max_items=2)
+
+
+@pytest.mark.parametrize("value", [[0] * 9, [[[]] * 4] * 2, {"a": 1, "b": [2], "c": [3, 4]}])
+def test_items_are_counted_to_the_last_one(value: Any) -> None:
+    def items(of: Any) -> int:
+        if isinstance(of, dict):
+            return 1 + sum(items(key) + items(each) for key, each in of.items())
+        return 1 + sum(items(each) for each in of) if isinstance(of, list) else 1
+
+    data = dumps(value)
+    assert item_end(data, 0, items(value)) == len(data)
+    with pytest.raises(FormatError, match="more than"):
+        item_end(data, 0, items(value) - 1)

@@ -342,3 +342,9 @@ def test_paths_of_other_types(paths: Any) -> None:
 def test_other_envelopes(envelope: Any) -> None:
     with pytest.raises(FormatError):
         verify_envelope(cbor.dumps_tagged(envelope), NOW)
+
+
+@pytest.mark.parametrize("paths", [[[b"time"]] * MAX_PATHS, [[b""] * MAX_LABELS], [[]], []])
+def test_as_many_paths_and_labels_as_replicas_take(paths: Any) -> None:
+    content = {**read_state_content(ANONYMOUS, [], EXPIRY), "paths": paths}
+    verify_envelope(cbor.dumps_tagged({"content": content}), NOW)

@@ -492,3 +492,19 @@ def test_the_spec_s_example_is_whole_again() -> None:
     partial = decode(SPEC_PRUNED_CBOR)
     assert merge(partial, SPEC_TREE) == merge(SPEC_TREE, partial) == SPEC_TREE
     assert merge(partial, witness(SPEC_TREE, [(b"b",)])) != partial
+
+
+def test_a_witness_of_absence_shows_its_two_neighbours_and_no_others() -> None:
+    letters = [bytes([letter]) for letter in b"abcdefghijklmnopqrstuvwxyz"]
+    tree = from_mapping(dict.fromkeys(letters, b"value"))
+
+    def shown(node: Tree) -> list[bytes]:
+        if node[0] == 1:
+            return shown(node[1]) + shown(node[2])
+        return [node[1]] if node[0] == 2 else []
+
+    for missing, neighbours in [(b"m5", [b"m", b"n"]), (b"A", [b"a"]), (b"zz", [b"z"])]:
+        partial = witness(tree, [(missing,)])
+        assert shown(partial) == neighbours
+        assert lookup(partial, [missing]) is ABSENT
+        assert reconstruct(partial) == reconstruct(tree)

@@ -121,3 +121,14 @@ def test_other_types_are_never_equal_and_have_no_order() -> None:
 
 def test_repr_shows_the_text() -> None:
     assert repr(ANONYMOUS) == "Principal(2vxsx-fae)"
+
+
+def test_every_letter_may_end_a_text() -> None:
+    ends = set()
+    for number in range(256):
+        for raw in (bytes([number]), bytes([number, 0, 0, 0])):
+            text = Principal(raw).text
+            assert text == icp_principal.Principal(raw).to_str()
+            assert Principal.from_text(text).raw == raw
+            ends.add(text[-1])
+    assert ends >= set("xae")

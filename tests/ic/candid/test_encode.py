@@ -184,3 +184,46 @@ def test_values_are_not_nested_without_bound() -> None:
         value = Some(value)
     with pytest.raises(FormatError, match="deeply"):
         encode([kind], [value])
+
+
+def _nested(kind: str, levels: int) -> tuple[Type, Any]:
+    own = Recursive()
+    value: Any = None
+    if kind == "opt":
+        own.define(Opt(own))
+        for _ in range(levels):
+            value = Some(value)
+    elif kind == "vec":
+        own.define(Vec(own))
+        value = []
+        for _ in range(levels):
+            value = [value]
+    elif kind == "record":
+        own.define(Record({"a": Opt(own)}))
+        value = {}
+        for _ in range(levels // 2):
+            value = {"a": value}
+    else:
+        own.define(Variant({"end": Null, "more": own}))
+        value = {"end": None}
+        for _ in range(levels):
+            value = {"more": value}
+    return own, value
+
+
+@pytest.mark.parametrize("kind", ["opt", "vec", "record", "variant"])
+def test_values_of_every_kind_are_nested_so_deep_and_no_deeper(kind: str) -> None:
+    type_, value = _nested(kind, 98)
+    assert encode([type_], [value])
+    for levels in (102, 2000):
+        type_, value = _nested(kind, levels)
+        with pytest.raises(FormatError, match="deeply"):
+            encode([type_], [value])
+
+
+def test_an_opt_may_be_nested_99_times() -> None:
+    type_, value = _nested("opt", 99)
+    assert encode([type_], [value])
+    type_, value = _nested("opt", 100)
+    with pytest.raises(FormatError, match="deeply"):
+        encode([type_], [value])

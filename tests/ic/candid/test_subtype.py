@@ -77,3 +77,11 @@ def test_deep_types_need_no_recursion_and_large_ones_are_refused() -> None:
     wide = t.Tuple(*[t.Vec(t.Nat) for _ in range(2000)])
     with pytest.raises(FormatError, match="too large"):
         is_subtype(wide, t.Tuple(*[t.Vec(t.Nat) for _ in range(2000)]), 1000)
+
+
+def test_each_part_is_compared_though_the_same_type_is_expected_of_several() -> None:
+    expected = t.Vec(t.Text)
+    wide = t.Record({"a": expected, "b": expected})
+    assert is_subtype(t.Record({"a": t.Vec(t.Text), "b": t.Vec(t.Text)}), wide, 100)
+    assert not is_subtype(t.Record({"a": t.Vec(t.Text), "b": t.Vec(t.Nat)}), wide, 100)
+    assert not is_subtype(t.Record({"a": t.Vec(t.Nat), "b": t.Vec(t.Text)}), wide, 100)
