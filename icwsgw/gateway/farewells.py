@@ -1,8 +1,8 @@
 """Tells canisters with ws_close that a client has left, and sees to it that they hear it.
 
 A canister that is not told keeps the client until its own keep-alive check, and counts it in every acknowledgement
-round. So a ws_close that met a failing network is signed anew and sent again, until the patience given here ends. The
-canister's ``Err`` (it does not know the client any more) is as good as its ``Ok``.
+round. So a ws_close that met a failing network, or was signed for a wrong time, is signed anew and sent again, until the
+patience given here ends. The canister's ``Err`` (it does not know the client any more) is as good as its ``Ok``.
 
 Canisters share the calls that may be under way (:mod:`icwsgw.core.shares`), so that one whose calls hang does not hold
 up what others are to hear. A farewell that waits for its next attempt takes no place. One that has waited for its
@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from icwsgw.agent.outcome import CallOutcome
 from icwsgw.clock import Timer
 from icwsgw.core.calls import SYS_TRANSIENT
+from icwsgw.core.network_time import refuses_expiry
 from icwsgw.core.pacing import retry_pause
 from icwsgw.core.shares import Shares
 from icwsgw.errors import CanisterRefused, FormatError, HttpError, IcwsError, NotReady, TransportError
@@ -253,8 +254,7 @@ class Farewells:
         if farewell not in self._all:
             return
         error = failure.value
-        retryable = isinstance(error, NotReady) or (isinstance(error, (HttpError, TransportError)) and error.retryable)
-        if retryable and self._again(farewell, error.retry_after if isinstance(error, HttpError) else None):
+        if _passing(error) and self._again(farewell, error.retry_after if isinstance(error, HttpError) else None):
             return
         if not isinstance(error, IcwsError):
             _log.failure("ws_close failed", failure=failure)
@@ -286,3 +286,11 @@ class Farewells:
             del self._all[farewell]
             self._context.metrics.ws_closes.inc(result)
             farewell.done()
+
+
+def _passing(error: BaseException | None) -> bool:
+    """Whether a call that failed so may be taken later."""
+    if isinstance(error, HttpError):
+        # a replica that refuses an expiry says what time it has, so the next one is signed for a better time
+        return error.retryable or refuses_expiry(error.detail)
+    return isinstance(error, NotReady) or (isinstance(error, TransportError) and error.retryable)

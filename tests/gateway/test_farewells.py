@@ -70,6 +70,26 @@ def test_a_refusal_of_the_http_layer_is_final() -> None:
     assert clock.getDelayedCalls() == []
 
 
+def test_one_that_was_signed_by_a_wrong_clock_is_signed_anew() -> None:
+    """The refusal has told the network's time: a gateway whose clock was set still tells the canister."""
+    context, network, clock = make_context()
+    done: list[int] = []
+    Farewells(context).say(CANISTER, 0, KEY, lambda: done.append(1))
+    words = (
+        "Invalid request expiry: Specified ingress_expiry not within expected range: Minimum allowed expiry: "
+        "2023-11-14 22:23:20.000000000 UTC, Maximum allowed expiry: 2023-11-14 22:28:50.000000000 UTC"
+    )
+    for _ in range(3):
+        network.calls[-1].answer(HttpError(400, words))
+        assert done == []
+        clock.advance(5)
+    assert len({call.body for call in network.calls}) == 4
+    network.calls[-1].answer(REPLIED_OK)
+    assert done == [1]
+    assert (context.metrics.ws_closes.values["done"], sum(context.metrics.ws_closes.values.values())) == (1, 1)
+    assert clock.getDelayedCalls() == []
+
+
 def test_few_at_a_time() -> None:
     context, network, _ = make_context()
     done: list[int] = []

@@ -39,7 +39,11 @@ def main() -> int:
             show(error.scenario)
             print(error)
             return 1
-        except Exception:
+        except Exception as error:
+            failed += 1
+            if options.keep_going:
+                print(f"seed {seed} broke the simulation: {error!r}", flush=True)
+                continue
             traceback.print_exc()
             print(f"seed {seed} broke the simulation")
             return shrink(draw(seed, options.steps), options.shrink_seconds) if options.shrink else 2

@@ -20,18 +20,26 @@ if TYPE_CHECKING:
     from tests.simulation.process import SimProcess
     from tests.simulation.world import SimWorld
 
+#: Where all clients' pages come from.
+ORIGIN = "https://app.example"
 PROTOCOL_ERRORS = {1002, 1003, 1007, 1008, 1009}
 
 
 class SimClient(SdkClient):
     """One client, one connection.
 
+    :cvar origin: where its page comes from
     :ivar number: of the step by which it came
     :ivar process: the process of the gateway that serves it
     :ivar provoked: close codes that this client has asked for by its conduct
+    :ivar doomed: close codes that the operator has given it
+    :ivar clock_offset: seconds that its clock is ahead
+    :ivar welcome: whether pages of its origin were welcome when it connected; None: that changed meanwhile
     :ivar was_slow: it stopped reading once, or reads slowly
     :ivar close_code: how its connection ended, as it saw it
     """
+
+    origin = ORIGIN
 
     def __init__(
         self,
@@ -52,6 +60,9 @@ class SimClient(SdkClient):
         self.number = number
         self.opens = opens
         self.provoked: set[int] = set() if opens else {CloseCode.NOT_OPENED}
+        self.doomed: set[int] = set()
+        self.clock_offset = self.random.choice((0.0, 0.0, -55.0, 55.0)) if world.plan.clocks else 0.0
+        self.welcome: bool | None = not world.origins or ORIGIN in world.origins
         self.was_slow = False
         self.close_code: int | None = None
         self.left = False
@@ -82,6 +93,20 @@ class SimClient(SdkClient):
         """Whether it is connected and has done nothing wrong."""
         return self.connected and not self.provoked
 
+    @property
+    def living(self) -> bool:
+        """Whether its session has not ended."""
+        return self.session is not None and self.session.ended_with is None
+
+    @property
+    def registered(self) -> bool:
+        """Whether its session waits for its canister, or is open."""
+        return self.session is not None and self.living and self.session.client_key is not None
+
+    def now_ns(self) -> int:
+        """What its clock says."""
+        return self.world.now_ns() + round(self.clock_offset * 1e9)
+
     # the link's side
 
     def arrived(self, payload: bytes) -> None:
@@ -90,7 +115,7 @@ class SimClient(SdkClient):
             return
         world = self.world
         try:
-            answers = self.handle(payload, world.now_ns())
+            answers = self.handle(payload, self.now_ns())
         except Exception as error:
             world.truth.fail(f"client {self.number} {_show(self.key)} got a message that is wrong: {error!r}")
             self.leave(4000)
@@ -134,7 +159,7 @@ class SimClient(SdkClient):
             self.count += 1
             size = random.choice((0, 0, 0, 200, 3000))
             content = f"{order}{self.number}.{self.count} ".encode() + b"." * size
-            payload = self.message_payload(content, self.world.now_ns())
+            payload = self.message_payload(content, self.now_ns())
             self.world.truth.contents[payload] = content
             self.link.send(payload)
 

@@ -45,7 +45,7 @@ def unexplained(world: SimWorld, session: SimSession, code: int) -> str:
     """Why a session must not have been closed with a code; empty where it may."""
     if code == CloseCode.INTERNAL:
         return "that is never right"
-    if code in session.owner.provoked:
+    if code in session.owner.provoked or code in session.owner.doomed:
         return ""
     if code in OWN_CODES:
         return "" if session.owner.left else "the client had not left"
@@ -56,6 +56,10 @@ def unexplained(world: SimWorld, session: SimSession, code: int) -> str:
 def _abnormal(world: SimWorld, session: SimSession) -> str:
     owner = session.owner
     return "" if owner.left or owner.was_slow or owner.provoked else "the connection was sound"
+
+
+def _not_allowed(world: SimWorld, session: SimSession) -> str:
+    return "" if session.owner.canister in world.unserved else "its canister is served"
 
 
 def _draining(world: SimWorld, session: SimSession) -> str:
@@ -206,6 +210,7 @@ RULES: dict[int, Callable[[Any, Any], str]] = {
     1006: _abnormal,
     CloseCode.POLICY: _policy,
     CloseCode.OVERLOADED: _too_many,
+    CloseCode.CANISTER_NOT_ALLOWED: _not_allowed,
     CloseCode.DRAINING: _draining,
     CloseCode.OPEN_REFUSED: _open_refused,
     CloseCode.EXPIRED: _expired,

@@ -50,7 +50,8 @@ class DirectLink(Pausing):
         self._over = False
         self._read_call = False
         self.session: ClientSession = owner.process.gateway.connect(self)
-        owner.process.gateway.wheel.watch(self, 1.0)
+        if not self._over:
+            owner.process.gateway.wheel.watch(self, 1.0)
 
     def session_ended(self) -> None:
         """The gateway has ended the session; nothing is left to be done here."""
@@ -96,7 +97,11 @@ class DirectLink(Pausing):
         if not self._over:
             self._over = True
             self.owner.process.gateway.wheel.forget(self)
-            self._world.clock.callLater(0, self.session.left, code)
+            # the gateway may close it while it connects
+            self._world.clock.callLater(0, self._left, code)
+
+    def _left(self, code: int) -> None:
+        self.session.left(code)
 
     # the gateway's side
 
@@ -163,7 +168,7 @@ class WireLink:
         self.aborted = False
         self._protocol: Any = owner.process.factory.buildProtocol(self.getPeer())
         self._protocol.makeConnection(self)
-        self._send_bytes(handshake())
+        self._send_bytes(handshake(f"Origin: {owner.origin}") if world.plan.operations else handshake())
 
     # what the world looks at
 

@@ -32,7 +32,10 @@ class Plan(Bounds):
     :ivar calls: how many may be under way at once
     :ivar blocks: how the replica's blocks are made; nodes may lag behind them
     :ivar v2_gone: the replica answers queries and reads of the newest version only
-    :ivar ending: how the scenario ends: all clients leave, or the gateway drains
+    :ivar ending: how the scenario ends: all clients leave, or the gateway drains, perhaps in a hurry; busy: while
+        faults and clients go on
+    :ivar clocks: clocks and Dates are wrong, :mod:`tests.simulation.clocks`
+    :ivar operations: an operator is at work, :mod:`tests.simulation.operations`
     """
 
     calm: bool = drawn(chance(0.3), True)
@@ -58,7 +61,9 @@ class Plan(Bounds):
     calls: int = drawn(one_of(4, 20, 1000), 1000)
     blocks: Pace = drawn(one_of(*BLOCKS), BLOCKS[0])  # noqa: RUF009 - a field like the others
     v2_gone: bool = drawn(chance(0.2), False)
-    ending: str = drawn(one_of("leave", "drain"), "leave")
+    ending: str = drawn(one_of("leave", "leave", "drain", "hurry", "busy", "busy hurry"), "leave", "drain", "busy")
+    clocks: bool = drawn(chance(0.25), False)
+    operations: bool = drawn(chance(0.25), False)
 
     @property
     def disordered(self) -> bool:
@@ -97,6 +102,7 @@ class Plan(Bounds):
             close_timeout=3.0,
             max_message_bytes=1 << 16,
             outbox_age=8.0,
+            log_level="error",
             **self.bounds,
         )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.task import Clock
 
+from icwsgw.config import GatewayConfig
 from icwsgw.core.budget import Budget, Traffic
 from icwsgw.core.shares import Shares
 from icwsgw.core.spread import Spread
@@ -15,6 +16,7 @@ from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.interfaces import Context
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.observe.metrics import Metrics
+from icwsgw.origins import Origins
 from icwsgw.server.factory import GatewayFactory
 from tests.simulation.traffic import SimAgent
 from tests.support.memory_transport import MemoryTransport
@@ -49,6 +51,7 @@ class SimProcess:
 
     :ivar number: among its world's processes
     :ivar wall_offset: seconds that this machine's wall clock is ahead of the true time
+    :ivar reloaded_ok: whether each reload was of use
     """
 
     def __init__(self, world: SimWorld, number: int) -> None:
@@ -56,6 +59,7 @@ class SimProcess:
         self.world = world
         self.number = number
         self.wall_offset = 0.0
+        self.reloaded_ok: list[bool] = []
         random = Random(f"{world.seed} process {number}")
         clock = world.clock
         self.transport = JitterTransport(clock, world.handle, plan.network_jitter, world.network_random)
@@ -105,6 +109,16 @@ class SimProcess:
         self.factory.stop()
         self.gateway.stop()
         self.agent.stop()
+
+    def reload(self, config: GatewayConfig) -> None:
+        """As GatewayService.reload."""
+        self.config = config
+        self.gateway.serve(config)
+        self.factory.origins = Origins(config.allowed_origins)
+
+    def reloaded(self, ok: bool) -> None:
+        """As GatewayService.reloaded."""
+        self.reloaded_ok.append(ok)
 
     @property
     def empty(self) -> bool:

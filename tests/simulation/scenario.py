@@ -7,8 +7,11 @@ import weakref
 
 from tests.simulation.accounts import Accounts, Deadlines
 from tests.simulation.clients import SimClient
+from tests.simulation.clocks import Clocks
 from tests.simulation.conduct import Conduct
+from tests.simulation.draining import drain
 from tests.simulation.harm import Harm
+from tests.simulation.operations import Operations
 from tests.simulation.plan import Plan
 from tests.simulation.script import Chance, Script, Step, draw_script
 from tests.simulation.subject import Subject
@@ -20,10 +23,9 @@ from tests.simulation.world import SimWorld, simulated
 SETTLE_SECONDS = 90.0
 #: ws_close is tried for two minutes.
 FAREWELL_SECONDS = 140.0
-DRAIN_WINDOW = 2.0
 
 #: All that the simulation knows of; each says in which worlds it takes part.
-SUBJECTS: tuple[type[Subject], ...] = (Conduct, Harm, Accounts, Deadlines)
+SUBJECTS: tuple[type[Subject], ...] = (Conduct, Harm, Accounts, Deadlines, Clocks, Operations)
 
 
 def draw(seed: int, count: int) -> Script:
@@ -58,6 +60,12 @@ class Scenario:
             self._take(step)
             if world.gateway.draining:
                 break
+        if not self.script.plan.ending.startswith("busy"):
+            self._rest()
+        self.end()
+
+    def _rest(self) -> None:
+        world = self.world
         self.heal()
         self.settle("after the faults")
         world.truth.patient = False
@@ -65,7 +73,6 @@ class Scenario:
             if client.connected and client.opened and not client.provoked:
                 client.talk(1, "e", client.random)
         self.settle("with one message each")
-        self.end()
 
     def _take(self, step: Step) -> None:
         world = self.world
@@ -136,29 +143,21 @@ class Scenario:
 
     def end(self) -> None:
         """All leave, or are made to; nothing may remain."""
-        world, truth = self.world, self.world.truth
-        if self.script.plan.ending == "drain":
-            truth.note("drain")
-            started = world.clock.seconds()
-            drained: list[None] = []
-            for process in world.processes:
-                process.gateway.drain(DRAIN_WINDOW).addCallback(drained.append)
-            world.run(DRAIN_WINDOW + 6.0, lambda: len(drained) == len(world.processes))
-            if len(drained) < len(world.processes):
-                truth.fail("the drain has no end")
-            if world.clock.seconds() - started >= DRAIN_WINDOW + 4.99:
-                truth.troubles["gave up"] += 1
-        else:
-            truth.note("all leave")
+        world = self.world
+        if self.script.plan.ending == "leave":
+            world.truth.note("all leave")
             for client in world.clients:
                 client.leave()
+        else:
+            drain(self)
+            self.heal()
         # it asks for the root key until there is one
         world.run(30.0, lambda: all(process.agent.ready for process in world.processes))
         world.run(FAREWELL_SECONDS, lambda: all(process.empty for process in world.processes))
         world.run(1.0)
         self._check_all(final=True)
         self._check_remains()
-        truth.check()
+        world.truth.check()
 
     def _check_remains(self) -> None:
         world, truth = self.world, self.world.truth
@@ -199,6 +198,8 @@ class Scenario:
             for label, count in process.metrics.ws_closes.values.items()
             if label != "done"
         )
+        if untold and not truth.troubles:
+            truth.fail(f"{untold} canisters were not told that a client left, and nothing has kept them from it")
         if untold or truth.troubles["gave up"] or truth.lives or truth.troubles["call cdk_err"]:
             return
         for host in self.world.replica.hosts:

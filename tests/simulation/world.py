@@ -92,6 +92,9 @@ class SimWorld:
     """Everything.
 
     :ivar network: up, refused or lost
+    :ivar headers: what all answers have besides
+    :ivar unserved: canisters that the gateway does not serve
+    :ivar origins: web origins that are welcome, all where there are none
     :ivar truth: what really happened
     :ivar processes: of the gateway
     """
@@ -102,6 +105,9 @@ class SimWorld:
         self.network_random = Random(f"{seed} network")
         self.clock = OrderedClock()
         self.network = "up"
+        self.headers: Callable[[], dict[str, str]] = dict
+        self.unserved: set[Principal] = set()
+        self.origins: tuple[str, ...] = ()
         self.lost_transports = 0
         self.at_end: list[IDelayedCall] = []
         self.clients: list[SimClient] = []
@@ -184,7 +190,8 @@ class SimWorld:
         def arrived(answer: Answer) -> Answer:
             if self.network != "up" or replica is not self.replica:
                 raise ConnectionLost("the network went away")
-            return answer
+            status, headers, content = answer
+            return status, {**headers, **self.headers()}, content
 
         return replica.handle(method, path, body).addCallback(arrived)
 

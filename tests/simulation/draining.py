@@ -1,0 +1,64 @@
+"""The end by a drain: at rest or in the midst of everything, perhaps hurried, while other clients come."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING
+
+from icwsgw.gateway.gateway import HURRY_SECONDS
+from icwsgw.ic.identity import Ed25519Identity
+from tests.simulation.clients import SimClient
+from tests.simulation.world import CANISTERS
+
+if TYPE_CHECKING:
+    from tests.simulation.scenario import Scenario
+
+#: ``--drain-window``, and of one that somebody hurries.
+WINDOW, LONG_WINDOW = 2.0, 30.0
+#: Canisters may take as long as the window to hear of their clients, and at least this.
+PATIENCE = 5.0
+#: Numbers of clients that come during the drain, apart from those of steps.
+LATE_CLIENTS = 1_000_000
+
+
+def drain(scenario: Scenario) -> None:
+    """Drain all processes, and check that it has an end in time and that all clients are told."""
+    world, truth, ending = scenario.world, scenario.world.truth, scenario.script.plan.ending
+    random = Random(f"{world.seed} drain")
+    hurried = ending.endswith("hurry")
+    window = LONG_WINDOW if hurried else WINDOW
+    latest = window + max(window, PATIENCE)
+    truth.note(f"drain over {window} s")
+    started = world.clock.seconds()
+    there = [client for client in world.clients if client.connected and client.living]
+    drained: list[None] = []
+    for process in world.processes:
+        process.gateway.drain(window).addCallback(drained.append)
+
+    def done() -> bool:
+        return len(drained) == len(world.processes)
+
+    if ending.startswith("busy"):
+        for number in range(3):
+            canister = CANISTERS[number % world.plan.canisters]
+            process = random.choice(world.processes)
+            stranger = Ed25519Identity(random.randbytes(32))
+            there.append(SimClient(world, LATE_CLIENTS + number, canister, stranger, process=process))
+            world.clients.append(there[-1])
+            world.run(random.choice((0.0, 0.1, 1.0)))
+        world.network = random.choice(("up", world.network, "lost"))
+    if hurried:
+        world.run(random.choice((0.0, 0.02, 0.5, 3.0)), done)
+        truth.note("hurry")
+        for process in world.processes:
+            process.gateway.hurry()
+        latest = world.clock.seconds() - started + HURRY_SECONDS
+    world.run(latest - (world.clock.seconds() - started) + 0.1, done)
+    if not done():
+        truth.fail("the drain has no end")
+    if world.clock.seconds() - started >= latest - 0.01:
+        truth.troubles["gave up"] += 1
+    for client in there:
+        if client.living:
+            truth.fail(f"client {client.number} was not closed by the drain")
+    truth.check()
