@@ -23,7 +23,9 @@ CERTIFIED  ``/time`` of a verified certificate           2.5 s less and     a ju
 
 A state's time lags behind the clocks of the nodes that serve it, and an answer to a query may have been kept for a
 minute; hence the upper ends. A judge's word against the reckoning is believed when it is the third in a row that agrees
-(:data:`WITNESSES`; Dates that agree with it count), so that one machine with a wrong clock changes nothing.
+(:data:`WITNESSES`; Dates that agree with it count). Where it contradicts what a replica has taken, and no clock has
+been set since, it has to be the twelfth (:data:`MANY_WITNESSES`, decision 0046). So one machine with a wrong clock
+changes nothing, though of many answers three of its own come in a row now and then.
 
 While a Date and the reckoning disagree and no judge has spoken, nobody knows. Then, and before the first evidence, the
 network judges clients' envelopes: :meth:`NetworkTime.enclosed_ns` encloses its time, and only what is refused at both
@@ -52,6 +54,7 @@ LONGEST_LIFE_NS = 330 * SECOND_NS
 """How far ahead an expiry may lie: five minutes, and half a minute for clocks that differ."""
 
 WITNESSES = 3
+MANY_WITNESSES = 12
 JUMP_NS = 5 * SECOND_NS
 """The wall clock has been set when it differs from the monotonic one by this more than it did."""
 
@@ -108,6 +111,7 @@ class NetworkTime:
         "_refuted_ns",
         "_rival_count",
         "_support",
+        "_taken",
         "measured_ns",
         "rival_ns",
         "skew_ns",
@@ -126,6 +130,7 @@ class NetworkTime:
         self._support: tuple[int, int] | None = None
         self._against: tuple[int, int] | None = None
         self._against_count = 0
+        self._taken: tuple[int, int] | None = None
         self._low_ns, self._high_ns = -_NOBODY_KNOWS, _NOBODY_KNOWS
 
     # asking
@@ -188,6 +193,8 @@ class NetworkTime:
         self._enclose()
 
     def _agrees(self, kind: Kind, told: int, interval: tuple[int, int]) -> None:
+        if kind is Kind.ACCEPTED:
+            self._taken = interval
         if kind is Kind.DATE:
             self.rival_ns, self._rival_count = None, 0
         else:
@@ -222,7 +229,9 @@ class NetworkTime:
             witnesses += self._rival_count
             told = rival
         proven = kind is Kind.CERTIFIED and self.skew_ns < interval[0]
-        if proven or witnesses >= WITNESSES:
+        # what a replica has taken shows that this machine's clock is not to blame, unless it were that replica's
+        doubtful = self._taken is not None and not _overlap(self._taken, interval)
+        if proven or witnesses >= (MANY_WITNESSES if doubtful else WITNESSES):
             self._forget()
             # within a step of this machine's clock it is this machine's clock that is right
             self.skew_ns = told if abs(told) > STEP_NS else 0

@@ -1,8 +1,8 @@
 """Tells canisters with ws_close that a client has left, and sees to it that they hear it.
 
 A canister that is not told keeps the client until its own keep-alive check, and counts it in every acknowledgement
-round. So a ws_close that met a failing network, or was signed for a wrong time, is signed anew and sent again, until the
-patience given here ends. The canister's ``Err`` (it does not know the client any more) is as good as its ``Ok``.
+round. So a ws_close that met a failing network, or was signed for a wrong time, is signed anew and sent again, until
+the patience given here ends. The canister's ``Err`` (it does not know the client any more) is as good as its ``Ok``.
 
 Canisters share the calls that may be under way (:mod:`icwsgw.core.shares`), so that one whose calls hang does not hold
 up what others are to hear. A farewell that waits for its next attempt takes no place. One that has waited for its

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from icwsgw.core.network_time import (
     JUMP_NS,
     LONGEST_LIFE_NS,
+    MANY_WITNESSES,
     SECOND_NS,
     STEP_NS,
     WITNESSES,
@@ -145,7 +146,7 @@ def test_where_clock_and_date_disagree_nobody_is_refused_who_is_in_time_by_eithe
 
 @pytest.mark.parametrize("ahead", [600.0, -600.0, YEAR])
 def test_a_refusal_is_believed_the_third_time(ahead: float) -> None:
-    script = Script().hear(Kind.ACCEPTED, OURS).hear(Kind.REFUSED, ahead, ahead + 1)
+    script = Script().hear(Kind.REFUSED, ahead, ahead + 1)
     assert script.skew == 0
     assert script.time.eager
     script.hear(Kind.REFUSED, ahead)
@@ -153,6 +154,20 @@ def test_a_refusal_is_believed_the_third_time(ahead: float) -> None:
     assert script.time.now_ns(script.seconds, script.wall) == script.wall + ahead * SECOND_NS
     assert script.enclosed() == (ahead - 2.5, ahead + 2.5)
     assert script.time.measured_ns == ahead * SECOND_NS
+
+
+@pytest.mark.parametrize("ahead", [600.0, -600.0, YEAR])
+def test_where_a_replica_has_taken_ours_it_takes_many_refusals_in_a_row(ahead: float) -> None:
+    """Of a subnet's machines one has a wrong clock; its refusals come three in a row now and then."""
+    script = Script().hear(Kind.ACCEPTED, OURS)
+    for count in range(1, MANY_WITNESSES):
+        script.hear(Kind.REFUSED, *[ahead] * count).hear(Kind.ACCEPTED, OURS)
+        assert script.skew == 0
+    script.hear(Kind.REFUSED, *[ahead] * (MANY_WITNESSES - 1))
+    assert script.skew == 0
+    assert script.hear(Kind.REFUSED, ahead).skew == ahead
+    # that was wrong: nothing of ours has been taken by this reckoning, so it ends soon
+    assert script.hear(Kind.REFUSED, *[0.5] * WITNESSES).skew == 0
 
 
 def test_dates_that_agree_with_a_refusal_are_witnesses_too() -> None:
@@ -207,7 +222,7 @@ def test_what_is_in_time_by_both_ends_no_contradiction() -> None:
 
 def test_a_skew_that_has_gone_is_gone() -> None:
     script = Script().hear(Kind.REFUSED, 600.0, 600.0, 600.0)
-    script.hear(Kind.ACCEPTED, 600 + OURS).hear(Kind.REFUSED, 0.5, 0.5, 0.5)
+    script.hear(Kind.ACCEPTED, 600 + OURS).hear(Kind.REFUSED, *[0.5] * MANY_WITNESSES)
     assert script.skew == 0
 
 

@@ -145,14 +145,12 @@ class SimCanister(Canister):
 class SimReplica(Replica):
     """A replica that tells the truth what it executed.
 
-    :ivar wrong_node: a node whose clock is wrong, where queries are answered; it gets two in a row at most, as three
-        agreeing refusals are taken for the truth
+    :ivar wrong_node: a node whose clock is wrong, where queries are answered
     :ivar wrong_by: by so many seconds
     """
 
     wrong_node: int | None = None
     wrong_by = 0.0
-    _wrong_in_a_row = 0
 
     def __init__(self, world: SimWorld, seed: bytes, canisters: list[Principal], **options: Any) -> None:
         self.truth = world.truth
@@ -183,9 +181,7 @@ class SimReplica(Replica):
 
         def verify(target: Any, body: bytes) -> Any:
             right = self.now_ns
-            hit = target.on == "query" and target.node.number == self.wrong_node and self._wrong_in_a_row < 2
-            if target.on == "query":
-                self._wrong_in_a_row = self._wrong_in_a_row + 1 if hit else 0
+            hit = target.on == "query" and target.node.number == self.wrong_node
             if hit:
                 self.now_ns = lambda: right() + round(self.wrong_by * 1e9)
             try:
