@@ -70,11 +70,12 @@ class SimClient(SdkClient):
         self.count = 0
         #: when the first of its envelopes expires, by the clock
         self.earliest_expiry = float("inf")
+        self.link: DirectLink | WireLink
         latency = self.random.choice((0.0, 0.01, 0.05))
         if world.plan.wire:
             rate = self.random.choice((None, None, None, 2000))
             self.was_slow = rate is not None
-            self.link: DirectLink | WireLink = WireLink(world, self, latency, rate)
+            self.link = WireLink(world, self, latency, rate)
         else:
             before = len(world.truth.sessions)
             self.link = DirectLink(world, self, latency)
@@ -146,7 +147,7 @@ class SimClient(SdkClient):
     # what it does
 
     def envelope(self, method: str, arg: bytes, now_ns: int, ttl: float = 240.0) -> bytes:
-        self.earliest_expiry = min(self.earliest_expiry, self.world.clock.seconds() + ttl)
+        self.earliest_expiry = min(self.earliest_expiry, self.world.clock.seconds() + self.clock_offset + ttl)
         content = call_content(
             self.identity.principal, self.canister, method, arg, now_ns + int(ttl * 1e9), self.random.randbytes(16)
         )

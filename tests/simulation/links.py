@@ -44,6 +44,7 @@ class DirectLink(Pausing):
         self.reading = True
         self._world = world
         self.owner = owner
+        owner.link = self
         self._latency = latency
         self._inbox: deque[bytes] = deque()
         self._outbox: deque[tuple[bytes, bool]] = deque()

@@ -205,9 +205,10 @@ class Operations(Subject):
             if client.session is not None and client.session.ended_with is None:
                 self.truth.fail(f"{_show(client.key)} was to be closed with {code}, and is not")
         for client in self.world.clients:
-            if client.close_code is not None and client.link.wire and client.welcome is (client.close_code == 403):
-                words = "turned away" if client.welcome else "let in"
-                self.truth.fail(f"client {client.number} was {words}, as its origin is not")
+            if client.welcome and client.close_code == 403:
+                self.truth.fail(f"client {client.number} was turned away, but its origin is welcome")
+            elif client.welcome is False and client.link.wire and client.session is not None:
+                self.truth.fail(f"client {client.number} was let in, but its origin is not welcome")
         for process in self.world.processes:
             for poller in process.gateway.registry.pollers.values():
                 waits = [each for each in self._due if each[1].canister == poller.canister]
