@@ -165,6 +165,8 @@ class Shrinker:
                 plan = replace(self.script.plan, **{each.name: value})
                 if plan.possible:
                     yield plan
+                if value == getattr(self.script.plan, each.name):
+                    break
 
     def _shorter_pauses(self) -> None:
         for at, step in enumerate(self.script.steps):
