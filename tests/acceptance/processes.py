@@ -7,6 +7,9 @@ whole output.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import hashlib
 import json
 import os
 import random
@@ -21,7 +24,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,23 +37,42 @@ START_DEADLINE = 60.0
 STOP_DEADLINE = 30.0
 """Seconds a server may take to end after SIGTERM: more than the gateway's own drain window in these tests."""
 
-_chosen: set[int] = set()
+#: Below the range that outgoing connections are given.
+_PORTS = range(20_000, 32_000)
+_LOCKS = Path(tempfile.gettempdir()) / f"icwsgw-tests-{os.getuid()}"
+# Not of the module random's own generator: pytest-randomly sets that to the same state in each process of tests.
+_dice = random.SystemRandom()
+# open files, each the lock of a port that this process has given out
+_chosen: dict[int, int] = {}
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nothing uses, below the range that outgoing connections are given."""
+    """A TCP port of 127.0.0.1 that nothing uses, and that no other process of tests is given while this one lives."""
+    _LOCKS.mkdir(mode=0o700, exist_ok=True)
     while True:
-        port = random.randrange(20_000, 32_000)
+        port = _dice.choice(_PORTS)
         if port in _chosen:
             continue
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
+        lock = os.open(_LOCKS / str(port), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        _chosen.add(port)
+        except OSError:
+            os.close(lock)
+            continue
+        _chosen[port] = lock
         return port
+
+
+@contextlib.contextmanager
+def alone(what: str) -> Iterator[None]:
+    """Hold a lock among all processes of tests on this machine, for what they share, such as installed packages."""
+    _LOCKS.mkdir(mode=0o700, exist_ok=True)
+    with (_LOCKS / hashlib.sha256(what.encode()).hexdigest()[:16]).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def http_get(url: str, timeout: float = 10.0) -> tuple[int, bytes]:
@@ -207,6 +229,11 @@ def node_modules(folder: Path = SDK) -> Path:
             raise AssertionError(
                 f"{tool} is needed for the JavaScript SDK's tests (Debian: apt-get install nodejs npm)"
             )
+    with alone(str(folder)):
+        return _node_modules(folder)
+
+
+def _node_modules(folder: Path) -> Path:
     installed = folder / "node_modules" / ".package-lock.json"
     lock = folder / "package-lock.json"
     if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:

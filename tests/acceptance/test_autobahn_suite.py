@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from icwsgw.server.factory import BOUNDS_INFLATION
-from tests.acceptance.processes import ROOT
+from tests.acceptance.processes import ROOT, alone
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.wstest]
 
@@ -55,12 +55,13 @@ def wstest() -> Path:
     base = Path(os.environ.get("ICWS_CACHE") or Path.home() / ".cache" / "icwsgw")
     environment = base / "wstest-0.8.2"
     program = environment / "bin" / "wstest"
-    if not program.exists():
-        python, boot = python27(), base / "wstest-boot"
-        shutil.rmtree(environment, ignore_errors=True)
-        _run(python, "-m", "pip", "install", "-q", "--target", str(boot), "--upgrade", VIRTUALENV)
-        _run(python, "-m", "virtualenv", "-q", str(environment), PYTHONPATH=str(boot))
-        _run(str(environment / "bin" / "python"), "-m", "pip", "install", "-q", SUITE)
+    with alone(str(environment)):
+        if not program.exists():
+            python, boot = python27(), base / "wstest-boot"
+            shutil.rmtree(environment, ignore_errors=True)
+            _run(python, "-m", "pip", "install", "-q", "--target", str(boot), "--upgrade", VIRTUALENV)
+            _run(python, "-m", "virtualenv", "-q", str(environment), PYTHONPATH=str(boot))
+            _run(str(environment / "bin" / "python"), "-m", "pip", "install", "-q", SUITE)
     return program
 
 
