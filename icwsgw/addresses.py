@@ -182,12 +182,11 @@ def is_this_machine(host: str) -> bool:
     name = _PORT_BEHIND.sub("", host.strip().lower())
     if name == "localhost":
         return True
-    if name.startswith("[") and name.endswith("]"):
-        name = name[1:-1]
-    elif ":" in name:
-        return False
     try:
-        return ipaddress.ip_address(name).is_loopback
+        if name.startswith("[") and name.endswith("]"):
+            # a zone, which may hold anything, has no place in a URL's host (RFC 3986, section 3.2.2)
+            return "%" not in name and ipaddress.IPv6Address(name[1:-1]).is_loopback
+        return ipaddress.IPv4Address(name).is_loopback
     except ValueError:
         return False
 
