@@ -58,12 +58,25 @@ def read_object(body: bytes) -> dict[str, Any]:
     :raises Refused: with 400
     """
     try:
-        value = json.loads(body) if body.strip() else {}
+        value = json.loads(body, object_pairs_hook=_once, parse_constant=_no_number) if body.strip() else {}
     except (ValueError, RecursionError):
         raise Refused(400, "the body is not JSON") from None
     if not isinstance(value, dict):
         raise Refused(400, "the body is not a JSON object")
     return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in values:
+            raise Refused(400, f"{name[:MAX_TEXT]!r} stands twice in the body")
+        values[name] = value
+    return values
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no number of JSON")
 
 
 def read_levels(body: bytes) -> tuple[bool, dict[str, int | None]]:
