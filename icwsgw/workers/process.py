@@ -119,10 +119,15 @@ class Obedience:
             gateway.replaced_elsewhere(bytes.fromhex(canister), bytes.fromhex(sender), at_ns, later)
 
 
+class NotOrders(ValueError):
+    """What should be a worker's orders is something else: somebody has started the program by hand."""
+
+
 def read_orders(descriptor: int) -> tuple[Orders, bytes]:
     """Read the first line, and whatever has come behind it.
 
     :raises EOFError: the supervisor has gone
+    :raises NotOrders: the line is none of a supervisor
     """
     data = b""
     while b"\n" not in data:
@@ -131,14 +136,17 @@ def read_orders(descriptor: int) -> tuple[Orders, bytes]:
             raise EOFError
         data += more
     line, _, rest = data.partition(b"\n")
-    return Orders.from_json(line), rest
+    try:
+        return Orders.from_json(line), rest
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise NotOrders(str(error)) from None
 
 
 def main() -> None:
     """Be a worker."""
     try:
         orders, rest = read_orders(ORDERS_FD)
-    except EOFError:
+    except (EOFError, NotOrders):
         raise SystemExit("twistd icws: a worker is started by the gateway itself, see --workers") from None
     except OSError as error:
         raise SystemExit(f"twistd icws: not started as a worker: {error.strerror}") from None
