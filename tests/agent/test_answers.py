@@ -24,6 +24,8 @@ from icwsgw.agent.answers import (
 from icwsgw.errors import AnswerMalformed, AnswerTooLarge, TransportError
 
 MOST = 10_000
+#: Control characters that no head may have, though h11 takes some of them in the text behind a status.
+CONTROL = re.compile(rb"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f]")
 
 
 def read(
@@ -450,7 +452,12 @@ def test_however_it_is_cut_it_says_the_same(data: bytes, cuts: list[int], ends: 
 @given(answers(), CUTS, st.booleans())
 @example(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", [], False)
 def test_what_h11_and_we_read_says_the_same(data: bytes, cuts: list[int], ends: bool) -> None:
-    ours, theirs = by_us(data, cuts, ends), by_h11(data, ends)
+    agrees_with_h11(data, by_us(data, cuts, ends), ends)
+
+
+def agrees_with_h11(data: bytes, ours: Answer | None, ends: bool) -> None:
+    """Hold what we read of bytes to what h11 does; also for tests/fuzz."""
+    theirs = by_h11(data, ends)
     if ours is not None and theirs is not None:
         assert (ours.status, ours.body) == (plain(theirs.status), theirs.body)
         joined = {name: re.sub(rb"[ \t]+", b" ", value) for name, value in theirs.headers.items()}
@@ -462,12 +469,17 @@ def test_what_h11_and_we_read_says_the_same(data: bytes, cuts: list[int], ends: 
 
 @given(answers(), CUTS)
 def test_what_llhttp_reads_we_read_alike(data: bytes, cuts: list[int]) -> None:
-    theirs, ours = ByLlhttp(data), by_us(data, cuts, False)
+    agrees_with_llhttp(data, by_us(data, cuts, False))
+
+
+def agrees_with_llhttp(data: bytes, ours: Answer | None) -> None:
+    """Hold what we read of bytes to what llhttp does; also for tests/fuzz."""
+    theirs = ByLlhttp(data)
     if theirs.done and ours is not None:
         assert (ours.status, ours.body) == (plain(theirs.status), theirs.body)
     elif theirs.done:
         # on purpose: control characters, more in a chunk's size or a trailer than there may be
-        assert by_h11(data, False) is None, data
+        assert by_h11(data, False) is None or CONTROL.search(data.partition(b"\r\n\r\n")[0]), data
 
 
 @pytest.mark.parametrize("name", TAKEN)

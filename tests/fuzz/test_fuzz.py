@@ -1,29 +1,29 @@
 """No bytes from outside bring anything out of a decoder but the errors that it documents; see targets.py.
 
 ``ICWS_FUZZ_EXAMPLES`` says how many inputs each target gets. Inputs that found something, or that go far, are kept in
-``corpus/<target>`` and run again each time; the atheris target adds to them.
+``corpus/<target>`` and run again each time; ``python -m tests.fuzz`` adds to them.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.fuzz import corpus
 from tests.fuzz.mutations import inputs
-from tests.fuzz.targets import MOST_SECONDS, TARGETS
+from tests.fuzz.targets import MODULES, MOST_SECONDS, every
 
-CORPUS = Path(__file__).parent / "corpus"
+NAMES = [name for names in MODULES.values() for name in names]
 EXAMPLES = int(os.environ.get("ICWS_FUZZ_EXAMPLES", "150"))
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", NAMES)
 def test_damaged_samples(name: str) -> None:
-    target = TARGETS[name]
+    target = every()[name]
 
     @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
     @given(st.data())
@@ -33,18 +33,19 @@ def test_damaged_samples(name: str) -> None:
     attack()
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", NAMES)
 def test_valid_samples_and_the_corpus(name: str) -> None:
-    target = TARGETS[name]
-    kept = sorted((CORPUS / name).glob("*")) if (CORPUS / name).exists() else []
-    for data in [*target.samples, *(path.read_bytes() for path in kept)]:
+    target = every()[name]
+    for data in [*target.samples, *(path.read_bytes() for path in corpus.kept(name))]:
         started = time.process_time()
         target.run(data)
         assert time.process_time() - started < MOST_SECONDS, data[:100]
 
 
 def test_each_folder_of_the_corpus_has_its_target() -> None:
-    assert {path.name for path in CORPUS.iterdir()} <= set(TARGETS)
+    assert {path.name for path in corpus.FOLDER.iterdir()} <= set(NAMES)
+    assert list(every()) == NAMES
+    assert sum(path.stat().st_size for name in NAMES for path in corpus.kept(name)) < 1 << 20
 
 
 BOMBS = {
@@ -69,7 +70,7 @@ BOMBS = {
 
 @pytest.mark.parametrize("what", BOMBS)
 def test_bombs(what: str) -> None:
-    for name, target in TARGETS.items():
+    for name, target in every().items():
         started = time.process_time()
         target.run(BOMBS[what])
         assert time.process_time() - started < MOST_SECONDS, name
