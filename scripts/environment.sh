@@ -8,13 +8,13 @@ fail() { # words...: say what is missing and how to get it
 # The interpreter to use: $PYTHON, or the newest of those the project supports.
 find_python() {
     local name
-    for name in ${PYTHON:-python3.13 python3.12 python3.11 python3.10 python3}; do
-        if "$name" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' 2>/dev/null; then
+    for name in ${PYTHON:-python3.14 python3.13 python3.12 python3.11 python3.10 python3}; do
+        if "$name" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 15))' 2>/dev/null; then
             command -v "$name"
             return
         fi
     done
-    fail "Python 3.10 to 3.13 is needed (Debian: apt-get install python3 python3-venv)"
+    fail "Python 3.10 to 3.14 is needed (Debian: apt-get install python3 python3-venv)"
 }
 
 # Whether the lock files, which are for CPython on Linux, fit an interpreter.
