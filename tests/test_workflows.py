@@ -1,0 +1,65 @@
+"""The workflow files: what they run is here, what they use is pinned, and every supported Python is in them."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.test_layering import ROOT
+
+FILES = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+def jobs(name: str) -> dict[str, Any]:
+    read = yaml.safe_load((ROOT / ".github" / "workflows" / name).read_text())
+    found: dict[str, Any] = read["jobs"]
+    return found
+
+
+def steps(job: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = job["steps"]
+    return found
+
+
+def commands(job: dict[str, Any]) -> list[str]:
+    return [step["run"] for step in steps(job) if "run" in step]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_actions_are_pinned_by_commit_and_jobs_have_bounds(file: Any) -> None:
+    for name, job in jobs(file.name).items():
+        assert job["timeout-minutes"] <= 360, name
+        assert job["permissions"] == {"contents": "read"}, name
+        for step in steps(job):
+            if "uses" in step:
+                assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", step["uses"]), step
+    pins = re.findall(r"uses: (\S+)@(\w+) # v", file.read_text())
+    assert len(pins) == file.read_text().count("uses: "), "the version stands behind its commit"
+
+
+def test_a_change_is_checked_by_ci_run() -> None:
+    assert ".ci/run" in commands(jobs("check.yml")["check"])
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def test_all_supported_pythons_are_run_with_the_lowest_and_the_newest_versions() -> None:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    supported = re.findall(r"Python :: (3\.\d+)", parser["metadata"]["classifiers"])
+    job = jobs("scheduled.yml")["versions"]
+    matrix = job["strategy"]["matrix"]
+    assert matrix == {"python": supported, "dependencies": ["lowest", "newest"]}
+    assert "continue-on-error" not in job
+    assert any("./check" in command for command in commands(job))
+
+
+@pytest.mark.parametrize("module", ["tests.fuzz", "tests.mutation"])
+def test_what_takes_long_is_run_each_week(module: str) -> None:
+    said = [command for job in jobs("scheduled.yml").values() for command in commands(job)]
+    assert any(f"python -m {module}" in command for command in said)
+    assert (ROOT / module.replace(".", "/") / "__main__.py").exists()
