@@ -124,3 +124,32 @@ def test_what_is_too_large() -> None:
     assert too_large(Rejected(5, "payload size (3200000) cannot be larger than 3145728.", "IC0504"))
     for other in (Rejected(5, "trapped", "IC0503"), HttpError(413), None):
         assert not too_large(other)
+
+
+def test_refusals_are_believed_after_three_over_half_a_second() -> None:
+    search = Skipping()
+    seeking = []
+    for now in (1000.0, 1000.1, 1000.2, 1000.3, 1000.0 + SECONDS):
+        search.refused(N, N, now, now)
+        seeking.append(search.seeking)
+    assert seeking == [False, False, False, False, True]
+    # a new queue begins to count anew
+    search.restart()
+    seeking = []
+    for now in (2000.0, 2001.0, 2002.0):
+        search.refused(N, N, now, now)
+        seeking.append(search.seeking)
+    assert seeking == [False, False, True]
+
+
+def test_it_looks_as_far_as_said_and_then_begins_again() -> None:
+    first = 5 * FARTHEST
+    search = Skipping()
+    for now in range(REFUSALS):
+        search.refused(first, first, float(now), float(now))
+    asked = []
+    while search.seeking:
+        asked.append(search.ask() - first)
+        search.refused(search.ask(), first, 10.0, 10.0)
+    assert asked == [1 << power for power in range(FARTHEST.bit_length())]
+    assert search.first is None

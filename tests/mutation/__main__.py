@@ -155,6 +155,12 @@ class Run:
         found = [(mutant, self._results.of(mutant)) for mutant in self.mutants if mutant.key not in judged]
         return [(mutant, result) for mutant, result in found if result is not None and not result.noticed]
 
+    def misjudged(self) -> list[tuple[Mutant, Result]]:
+        """What was judged equivalent, and yet a test notices it."""
+        judged = equivalents()
+        found = [(mutant, self._results.of(mutant)) for mutant in self.mutants if mutant.key in judged]
+        return [(mutant, result) for mutant, result in found if result is not None and result.noticed]
+
     def modules(self) -> dict[str, Figures]:
         """The figures of each module."""
         judged = equivalents()
@@ -190,6 +196,8 @@ def main() -> None:
         for module, count in run.modules().items():
             if count.counted:
                 print(f"  {module}: {words(count, False)}")
+        for mutant, result in run.misjudged():
+            print(f"not equivalent, for {result.by} notices it: {mutant.module} {mutant.function}: {mutant.change}")
         for mutant, result in run.survivors():
             print(f"{mutant.module}:{mutant.lines.start} {mutant.function}: {mutant.change}  [{result.status}]")
 
