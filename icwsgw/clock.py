@@ -22,8 +22,7 @@ class Timer(Protocol):
     def active(self) -> int | bool:
         """Whether it has neither happened nor been cancelled."""
 
-    def cancel(self) -> None:
-        """Call it off."""
+    def cancel(self) -> None: ...
 
     def reset(self, secondsFromNow: float, /) -> None:  # noqa: N803
         """Put it off, or bring it forward, to so many seconds from now."""

@@ -31,7 +31,6 @@ class NotifyingService(Service):
         self._patience = patience
 
     def startService(self) -> None:  # noqa: N802
-        """Say ready."""
         super().startService()  # type: ignore[no-untyped-call]
         self._reactor.callWhenRunning(self._ready)
 

@@ -230,7 +230,7 @@ def milliseconds(least: float, most: float) -> Kind:
 
 
 def count(least: int = 0, most: int = 10_000_000) -> Kind:
-    """A whole number."""
+    """A kind for whole numbers within bounds."""
 
     def parse(text: str) -> int:
         try:
@@ -289,7 +289,7 @@ def ratio() -> Kind:
 
 
 def choice(*values: str) -> Kind:
-    """One of a few words."""
+    """A kind for one of several words."""
 
     def parse(text: str) -> str:
         word = text.strip().lower()

@@ -92,7 +92,6 @@ class Reloader:
         self._notify = notify
 
     def __call__(self) -> None:
-        """Reload."""
         self._notify(True)
         try:
             change = compare(self._config, self._read())

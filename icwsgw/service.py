@@ -269,7 +269,6 @@ class GatewayService(MultiService):
     # running
 
     def startService(self) -> None:  # noqa: N802
-        """Start all parts."""
         super().startService()  # type: ignore[no-untyped-call]
         fastpoll.install(self._reactor)
         _log.info(
@@ -329,7 +328,6 @@ class GatewayService(MultiService):
 
     @property
     def config(self) -> GatewayConfig:
-        """The configuration that runs."""
         return self._config
 
     @property
@@ -342,7 +340,6 @@ class GatewayService(MultiService):
         return succeed(Replies({0: self.control.answer(question)}, []))
 
     def override(self, overrides: Overrides) -> Deferred[Replies]:
-        """Go on with these."""
         self.overrides = overrides
         return self.ask({"what": "override", "overrides": overrides.to_json()})
 

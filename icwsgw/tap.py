@@ -94,7 +94,7 @@ class Options(usage.Options):
 
     @property
     def config(self) -> GatewayConfig:
-        """What the operator decided."""
+        """The effective configuration."""
         assert self.sourced is not None, "the command line has not been read"
         return self.sourced.config
 

@@ -190,7 +190,7 @@ def test_setup_cfg_ships_every_data_file() -> None:
     }
     missing = []
     for path in PACKAGE.rglob("*"):
-        if path.is_dir() or path.suffix in (".py", ".pyc") or path.name.startswith("."):
+        if path.is_dir() or path.suffix in (".py", ".pyc") or path.name.startswith(".") or path.name == "ruff.toml":
             continue
         holder = next(folder for folder in path.parents if (folder / "__init__.py").exists())
         package = ".".join(holder.relative_to(ROOT).parts)

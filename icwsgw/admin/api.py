@@ -60,8 +60,7 @@ class Service(Protocol):
     overrides: Overrides
 
     @property
-    def config(self) -> GatewayConfig:
-        """The configuration that runs."""
+    def config(self) -> GatewayConfig: ...
 
     @property
     def draining(self) -> bool:

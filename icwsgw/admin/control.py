@@ -57,7 +57,6 @@ class Overrides:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Overrides:
-        """Read what :meth:`to_json` gave."""
         return cls(tuple(value["denied"]), dict(value["levels"]))
 
 
@@ -71,7 +70,6 @@ class Control:
         self._gateway = gateway
 
     def answer(self, question: Question) -> Answer:
-        """Answer, or do it."""
         what = question["what"]
         if what == "sessions":
             return self._sessions(question)

@@ -68,7 +68,6 @@ class Admin:
         self._document = document
 
     def answer(self, path: str, accept: str) -> tuple[int, bytes, bytes]:
-        """Answer a GET request."""
         path = path.rstrip("/")
         if path in _LIVE:
             reason = self._stuck()
@@ -152,7 +151,6 @@ class AdminResource:
         return False
 
     def render(self, request: Any) -> bytes:
-        """Answer a request."""
         if self.refuses(request):
             return b"requests from other web pages are not allowed; use 127.0.0.1, [::1] or localhost\n"
         if request.method not in (b"GET", b"HEAD"):
@@ -189,12 +187,11 @@ class AdminRequest(BoundedBody, Request):
 
 
 class AdminChannel(HTTPChannel):
-    """One connection."""
+    """One connection to the endpoint."""
 
     site: Any
 
     def connectionMade(self) -> None:  # noqa: N802
-        """Make room for it."""
         super().connectionMade()  # type: ignore[no-untyped-call]
         self.site.came(self)
 
@@ -204,7 +201,6 @@ class AdminChannel(HTTPChannel):
         super().requestDone(request)  # type: ignore[no-untyped-call]
 
     def connectionLost(self, reason: Any = connectionDone) -> None:  # noqa: N802
-        """Forget it."""
         self.site.connections.pop(self, None)
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
@@ -233,7 +229,6 @@ class AdminSite(Site):
         """Log nothing: probes come every few seconds."""
 
     def came(self, channel: AdminChannel) -> None:
-        """A connection has begun."""
         self.connections[channel] = None
         if len(self.connections) > MAX_CONNECTIONS:
             idle: Any = next(iter(self.connections))

@@ -38,7 +38,7 @@ _log = get_logger("admin")
 
 
 class ApiHttpRequest(BoundedBody):
-    """One request."""
+    """One request of the admin API."""
 
     most_kept = MAX_BODY
     most_read = MAX_IGNORED

@@ -65,7 +65,7 @@ _GOOD_CALLS = ("accepted", "replied")
 
 @cache
 def versions() -> Mapping[str, str]:
-    """What runs."""
+    """The versions of Python, Twisted and Autobahn."""
     return {
         "version": __version__,
         "python": platform.python_version(),
@@ -127,7 +127,6 @@ class Status:
         self._sampling.start(INTERVAL, now=True)
 
     def stop(self) -> None:
-        """Take no more."""
         if self._begin is not None:
             self._begin.cancel()
             self._begin = None

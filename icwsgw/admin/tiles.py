@@ -47,7 +47,7 @@ TILES: Final = (
 
 
 def tiles(status: Mapping[str, Any]) -> str:
-    """Draw all of them."""
+    """Render all tiles."""
     return "<h2 class='unseen'>At a glance</h2>" + "".join(_tile(tile, status) for tile in TILES)
 
 
@@ -81,7 +81,7 @@ def _figure(text: str) -> str:
 
 
 def _note(tile: Tile, status: Mapping[str, Any]) -> str:
-    """A word more."""
+    """A remark below the figure, or an empty string."""
     sessions, totals = status["sessions"], status["totals"]
     if tile.series == "clients":
         opening = sessions.get("init", 0) + sessions.get("setup", 0)

@@ -96,7 +96,6 @@ class Gateway:
         return self._request("POST", _target(path), given)
 
     def put(self, *path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Set something; see :meth:`get`."""
         return self._request("PUT", _target(path), body)
 
     def _request(self, method: str, target: str, body: dict[str, Any] | None) -> dict[str, Any]:

@@ -210,7 +210,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _check(parser: argparse.ArgumentParser, words: _Words) -> None:
-    """Refuse what the parser cannot."""
+    """Check what the argument parser cannot."""
     if words.command == "kick":
         by_others = words.canister is not None or words.principal is not None
         if (words.session is None) is not by_others:
@@ -250,7 +250,7 @@ def _changes(words: _Words) -> bool:
 
 
 def main() -> None:
-    """Be the program."""
+    """Run ``icwsctl`` and return its exit status."""
     try:
         status = run(sys.argv[1:], os.environ)
         sys.stdout.flush()

@@ -31,7 +31,7 @@ def duration(seconds: float | None) -> str:
 
 
 def size(count: float | None) -> str:
-    """Bytes by powers of 1024."""
+    """Bytes with a unit, by powers of 1024."""
     if count is None:
         return _NONE
     number, unit = float(count), "B"
@@ -57,7 +57,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def sessions(document: Mapping[str, Any]) -> str:
-    """GET /v1/sessions."""
+    """The answer to ``GET /v1/sessions`` as a table."""
     head = ["SESSION", "STATE", "W>", "AGE>", "UP>", "DOWN>", "OUTBOX>", "QUEUE>", "PEER", "CANISTER", "PRINCIPAL"]
     return _list(document, "sessions", table(head, map(_session, document["sessions"])))
 
@@ -106,7 +106,7 @@ def pairs(values: Iterable[tuple[str, object]]) -> str:
 
 
 def levels(document: Mapping[str, Any]) -> str:
-    """GET and PUT /v1/log-levels."""
+    """The answer to ``GET`` or ``PUT /v1/log-levels`` as a table."""
     overrides = document["overrides"]
     rows = [
         [component, level, "set at run time" if component in overrides else "configured"]

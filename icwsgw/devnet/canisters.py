@@ -96,7 +96,6 @@ class EchoCanister(Canister):
     """Sends back what it gets."""
 
     def on_message(self, client: Principal, message: bytes) -> None:
-        """Send it back."""
         self.ws.send(client, message)
 
 
@@ -109,7 +108,6 @@ class ChatCanister(Canister):
     """One room; who is in it is who is connected."""
 
     def on_open(self, client: Principal) -> None:
-        """Tell the room."""
         self._say(f"* {short(client)} joined, {self._count()} here")
 
     def on_message(self, client: Principal, message: bytes) -> None:
@@ -121,7 +119,6 @@ class ChatCanister(Canister):
         self._say(f"{short(client)}: {text}")
 
     def on_close(self, client: Principal) -> None:
-        """Tell those that stay."""
         self._say(f"* {short(client)} left, {self._count()} here")
 
     def query(self, method: str, caller: Principal, arg: bytes) -> bytes:

@@ -140,7 +140,6 @@ class WebSocketCdk:
     # -- life -----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin the acknowledgement rounds."""
         self.stop()
         self._ack_timer = self._clock.callLater(self._ack_interval_ms / 1000, self._ack_round)
 

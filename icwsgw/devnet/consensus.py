@@ -101,7 +101,6 @@ class Consensus:
 
     @property
     def running(self) -> bool:
-        """Whether blocks are made."""
         return self._timer is not None
 
     @property

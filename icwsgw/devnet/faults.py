@@ -236,7 +236,6 @@ class Faults:
             self._faults.remove(fault)
 
     def clear(self) -> None:
-        """Switch all off."""
         self._faults.clear()
 
     def garbage(self) -> bytes:

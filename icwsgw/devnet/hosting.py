@@ -117,7 +117,6 @@ class Host:
         self._changed(self)
 
     def close(self) -> None:
-        """Stop the timers."""
         self.ws.stop()
 
     def state(self) -> Tree:

@@ -94,7 +94,6 @@ class Pushes:
             self._timers.add(timer)
 
     def stop(self) -> None:
-        """End all pushes."""
         for timer in self._timers:
             if timer.active():
                 timer.cancel()

@@ -185,7 +185,6 @@ class Replica:
 
     @property
     def hosts(self) -> list[Host]:
-        """All canisters there are."""
         return list(self._hosts.values())
 
     def reset(self, canister_id: Principal) -> None:

@@ -144,7 +144,6 @@ class StateTree:
         self._block = None
 
     def remove_request(self, request_id: bytes) -> None:
-        """Forget a request."""
         if self._requests.remove(request_id):
             self._block = None
 

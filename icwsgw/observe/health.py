@@ -31,7 +31,6 @@ class Health:
         self._checks[name] = check
 
     def findings(self) -> list[Finding]:
-        """Ask all checks."""
         return [Finding(name, _ask(check)) for name, check in self._checks.items()]
 
     def add_concern(self, check: Check) -> None:

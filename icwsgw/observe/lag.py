@@ -23,12 +23,10 @@ class LagSampler:
         self._call: Timer | None = None
 
     def start(self) -> None:
-        """Begin sampling."""
         if self._call is None:
             self._schedule()
 
     def stop(self) -> None:
-        """End sampling."""
         if self._call is not None:
             self._call.cancel()
             self._call = None

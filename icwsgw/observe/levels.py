@@ -46,7 +46,7 @@ class Levels:
 
 
 def level_name(number: int) -> str:
-    """A level's name."""
+    """The name of a level number."""
     return next(name for name, level in LEVELS.items() if level == number)
 
 

@@ -30,7 +30,6 @@ class Counter:
         self.value: float = 0
 
     def inc(self, amount: float = 1) -> None:
-        """Count."""
         self.value += amount
 
 
@@ -62,11 +61,9 @@ class Gauge:
 
     @property
     def value(self) -> float | None:
-        """The present value."""
         return self._value if self.function is None else self.function()
 
     def set(self, value: float | None) -> None:
-        """Set it."""
         self._value = value
 
     def set_function(self, function: Callable[[], float | None]) -> None:
@@ -115,11 +112,9 @@ class Histogram:
 
     @property
     def count(self) -> int:
-        """Observations so far."""
         return sum(self.counts)
 
     def observe(self, value: float) -> None:
-        """Take one observation."""
         self.counts[bisect_left(self._bounds, value)] += 1
         self.sum += value
 
@@ -186,7 +181,6 @@ class RankedGauge:
 
     @property
     def values(self) -> dict[str, float]:
-        """The present values."""
         return self._ranking.column(self._index, self._merge)
 
 

@@ -89,7 +89,7 @@ class Notifier:
         self._send("STOPPING=1", f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}" if seconds else "", _status(status))
 
     def close(self) -> None:
-        """Fall silent."""
+        """Close the socket to the service manager."""
         if self._call is not None:
             self._call.cancel()
             self._call = None

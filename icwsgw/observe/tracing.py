@@ -131,7 +131,7 @@ class Tracing:
 
 
 class ConnectionTrace:
-    """One client's connection."""
+    """The span of one client's connection."""
 
     __slots__ = ("_accept", "_handler", "_tracing")
 
@@ -205,13 +205,12 @@ class SessionTrace:
         return MessageTrace(self._tracing, span)
 
     def ended(self, facts: dict[str, AttributeValue]) -> None:
-        """The session is closed."""
         self._span.set_attributes(facts)
         self._span.end(self._tracing.now_ns())
 
 
 class MessageTrace:
-    """One message, either way."""
+    """The span of one message, in either direction."""
 
     __slots__ = ("_span", "_tracing")
 
@@ -224,7 +223,6 @@ class MessageTrace:
         self._span.add_event("call", {"attempt": number}, self._tracing.now_ns())
 
     def ended(self, outcome: str | None = None, *, failed: bool = False) -> None:
-        """It is done with."""
         if outcome is not None:
             self._span.set_attribute("outcome", outcome)
         if failed:

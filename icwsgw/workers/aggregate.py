@@ -81,7 +81,6 @@ class Aggregate(Collector):
         )
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the sums."""
         sums: dict[str, _Sum] = {}
         for name, ended in self._ended.items():
             sums[name] = _Sum(ended.family)

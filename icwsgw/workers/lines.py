@@ -29,7 +29,6 @@ class LineSplitter:
         self._parts: list[bytes] = []
 
     def feed(self, data: bytes) -> None:
-        """Take what has come."""
         *ends, rest = data.split(b"\n")
         for end in ends:
             line = b"".join([*self._parts, end])
@@ -87,7 +86,6 @@ class Lines(Protocol):
         return closed
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
-        """Take what has come."""
         self._splitter.feed(data)
 
     def connectionLost(self, reason: Any = None) -> None:  # noqa: N802

@@ -56,7 +56,6 @@ class Orders:
         return self.worker * self.config.identities
 
     def to_json(self) -> str:
-        """Write one line."""
         sockets = [asdict(given) for given in self.sockets]
         fields = {"worker": self.worker, "reactor": self.reactor, "syslog": self.syslog, "sockets": sockets}
         overrides = self.overrides.to_json()
@@ -64,7 +63,6 @@ class Orders:
 
     @classmethod
     def from_json(cls, line: str | bytes) -> Orders:
-        """Read what :meth:`to_json` wrote."""
         fields = json.loads(line)
         sockets = tuple(GivenSocket(**given) for given in fields.pop("sockets"))
         overrides = Overrides.from_json(fields.pop("overrides"))

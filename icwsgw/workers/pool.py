@@ -89,7 +89,6 @@ class Worker(ProcessProtocol):
 
     @property
     def pid(self) -> int:
-        """The process's number."""
         return int(self.process.pid or 0)
 
     def tell(self, order: Mapping[str, Any]) -> None:
@@ -100,7 +99,6 @@ class Worker(ProcessProtocol):
             pass  # its pipe is closed already
 
     def kill(self) -> None:
-        """End it at once."""
         try:
             self.process.signalProcess("KILL")
         except ProcessExitedAlready:
@@ -123,7 +121,6 @@ class Worker(ProcessProtocol):
         """Take note of nothing: the end of the process will be told."""
 
     def processEnded(self, reason: Failure) -> None:  # noqa: N802
-        """Tell the pool."""
         self._pool.ended(self, reason)
 
     def _said(self, answer: dict[str, Any]) -> None:
@@ -190,7 +187,6 @@ class WorkerPool:
         self._loop.clock = clock  # type: ignore[assignment]
 
     def start(self) -> None:
-        """Start the workers."""
         for number in range(self.count):
             self._start(number)
         self._loop.start(LOOK_PERIOD, now=False)
@@ -290,7 +286,6 @@ class WorkerPool:
         return deaf, empty
 
     def hurry(self) -> None:
-        """Hurry the drain."""
         if self._killing is not None and self._killing.active():
             self._killing.reset(KILL_AFTER)
             self.tell({"do": "hurry"})
@@ -310,7 +305,6 @@ class WorkerPool:
     # told by workers
 
     def reported(self, worker: Worker, number: int, families: list[Any], status: dict[str, Any] | None = None) -> None:
-        """Take a report."""
         worker.reported = max(worker.reported, number)
         self.metrics.report(str(worker.number), families)
         if status is not None:

@@ -54,7 +54,6 @@ class Obedience:
         service.gateway.announce = self._accepted
 
     def obey(self, order: Mapping[str, Any]) -> None:
-        """Do one thing."""
         service = self._service
         what = order["do"]
         if what == "say":
@@ -143,7 +142,7 @@ def read_orders(descriptor: int) -> tuple[Orders, bytes]:
 
 
 def main() -> None:
-    """Be a worker."""
+    """Run a worker process until it is told to stop."""
     try:
         orders, rest = read_orders(ORDERS_FD)
     except (EOFError, NotOrders):
@@ -217,7 +216,6 @@ class Link:
         self._lines.dataReceived(rest)
 
     def stop(self) -> None:
-        """Begin to end."""
         if not self._stopping:
             self._stopping = True
             try:

@@ -34,7 +34,7 @@ class _Question:
 
 
 class Questions:
-    """The questions under way."""
+    """The questions to workers that have no answer yet."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -58,7 +58,7 @@ class HeldSocket(ListeningService):
 
 
 class _Nobody(Factory):
-    """Nobody is accepted here."""
+    """Accepts no connections: the supervisor only holds the socket."""
 
     noisy = False
 
@@ -79,7 +79,7 @@ class GivenEndpoint:
         self._family = family
 
     def listen(self, factory: IProtocolFactory) -> Deferred[IListeningPort]:
-        """Begin to accept."""
+        """Start accepting connections."""
         os.set_blocking(self._descriptor, False)
         port: Any
         if self._family == socket.AF_UNIX:
@@ -103,12 +103,12 @@ class UnixPort:
         self._resume: Any = None
 
     def startListening(self) -> None:  # noqa: N802
-        """Begin to accept."""
+        """Start accepting connections."""
         self._factory.doStart()
         self._reactor.addReader(self)
 
     def stopListening(self) -> Deferred[None]:  # noqa: N802
-        """Stop to accept."""
+        """Stop accepting connections."""
         if self._socket.fileno() >= 0:
             self._reactor.removeReader(self)
             if self._resume is not None:
@@ -119,11 +119,9 @@ class UnixPort:
         return succeed(None)
 
     def getHost(self) -> UNIXAddress:  # noqa: N802
-        """Where it listens."""
         return UNIXAddress(self._socket.getsockname())
 
     def fileno(self) -> int:
-        """Give the socket's descriptor."""
         return self._socket.fileno()
 
     def logPrefix(self) -> str:  # noqa: N802

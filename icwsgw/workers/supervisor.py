@@ -140,7 +140,6 @@ class SupervisorService(MultiService):
         return self._stopping
 
     def hurry(self) -> None:
-        """Bring the end forward."""
         self.pool.hurry()
 
     def reload(self, config: GatewayConfig) -> None:
@@ -172,7 +171,6 @@ class SupervisorService(MultiService):
 
     @property
     def config(self) -> GatewayConfig:
-        """The configuration that runs."""
         return self._config
 
     @property
@@ -181,7 +179,6 @@ class SupervisorService(MultiService):
         return self._stopping is not None
 
     def ask(self, question: Question) -> Deferred[Replies]:
-        """Ask all workers."""
         return self.pool.ask(question)
 
     def override(self, overrides: Overrides) -> Deferred[Replies]:
@@ -256,7 +253,6 @@ class FreshAdminResource(AdminResource):
         self._refresh = refresh
 
     def render(self, request: Any) -> Any:
-        """Answer a request, later."""
         if self.is_probe(request) or self.refuses(request):
             return super().render(request)
         gone: list[object] = []
