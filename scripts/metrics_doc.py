@@ -20,29 +20,27 @@ DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "metrics.md"
 HEAD = f"""\
 # Metrics
 
-Made by `scripts/metrics_doc.py` from the declarations in
-[icwsgw/observe/metrics.py](../icwsgw/observe/metrics.py). `--prometheus-endpoint` serves them under `/metrics`, as
-Prometheus text or as OpenMetrics, and under any other path for clients that do not ask for HTML, as the original's
-exporter did. Rules and dashboards for them are in [deploy/](../deploy/README.md); what to do when an alert fires is in
-[operations.md](operations.md).
+Made by `scripts/metrics_doc.py` from the declarations in [icwsgw/observe/metrics.py](../icwsgw/observe/metrics.py).
+`--prometheus-endpoint` serves them under `/metrics`, as Prometheus text or as OpenMetrics, and under any other path
+for clients that do not ask for HTML, as the Rust gateway does. [deploy/](../deploy/README.md) has rules and
+dashboards; [operations.md](operations.md) says what to do when an alert fires.
 
-**Series.** A gateway has some 400, however many clients and canisters it has. Labels have the values listed here; what
-else the program may say counts as `{OTHER}`. Nothing that a client chooses becomes a label, with one exception: the
-figures by canister. A canister's id is whatever a client names, so only canisters count that have answered one, with a
-session that is open at present; the {CANISTERS} with the most sessions are shown, the rest together as `{OTHER}`.
-Which ones those are changes over time, and each that was ever shown stays a series in Prometheus's memory for some
-hours. Somebody who runs many canisters, and clients that come and go, can make that {CANISTERS} new series at each
-scrape for each of these figures; where strangers may connect to any canister and this is too much, drop
-`icws_canister_.*` with a `metric_relabel_configs` rule.
+**Series.** A gateway has some 400, however many clients and canisters it has. Labels have the values listed here; all
+others count as `{OTHER}`. Nothing that a client chooses becomes a label, with one exception: figures by canister.
+Clients choose canister ids, so only canisters that have answered a client with a currently open session are listed:
+the {CANISTERS} with the most sessions, the rest together as `{OTHER}`. The list changes over time, and Prometheus
+keeps each series for some hours. Somebody who runs many canisters and clients can cause {CANISTERS} new series per
+scrape and figure. If anybody may connect to any canister and this is too much, drop `icws_canister_.*` with a
+`metric_relabel_configs` rule.
 
-**Several workers** (`--workers`) are shown as one gateway. Figures are summed unless their entry says otherwise: the
-least or the greatest of all workers. A worker that has died takes its gauges with it; its counts stay, without those
-of its last seconds, so that no counter falls. Each worker reports its first {CANISTERS_OF_A_WORKER} canisters, and
-those with the most sessions in all workers together are shown. Figures of the operating system about a process carry a
-`worker` label.
+**Several workers** (`--workers`) look like one gateway. Figures are summed unless their entry says otherwise: the
+least or the greatest of all workers. When a worker dies, its gauges disappear; its counts stay, without those of its
+last seconds, so no counter falls. Each worker reports its first {CANISTERS_OF_A_WORKER} canisters; those with the
+most sessions in all workers together are shown. The operating system's figures about a process carry a `worker`
+label.
 
-**Costs.** Counters are plain numbers, and most gauges are asked for at the scrape: a scrape of a gateway with 10,000
-clients takes some milliseconds.
+**Costs.** Counters are plain numbers, and most gauges are computed at the scrape: with 10,000 clients a scrape takes
+some milliseconds.
 """
 
 PROCESS = """\

@@ -20,7 +20,7 @@ def numbers(text: str) -> list[float]:
 
 
 def beside() -> list[list[str]]:
-    return rows(PAGE.partition("## Beside the original")[2].partition("\n## ")[0])[1:]
+    return rows(PAGE.partition("## Beside the Rust gateway")[2].partition("\n## ")[0])[1:]
 
 
 def test_ratios_are_about_what_the_figures_are() -> None:

@@ -14,13 +14,13 @@ class NetworkMetrics(Declaring):
         self.network_requests = self._gauges(
             "icws_network_requests_total",
             "Requests that --query-budget counts, by kind: beat (regular polls), extra (all other polls), call "
-            "(messages of clients), close (ws_close), open (ws_open), own (status, keys, delegations, time, and what "
-            "is sent again on another connection or to an older endpoint)",
+            "(messages of clients), close (ws_close), open (ws_open), own (status, keys, delegations, time, and "
+            "requests sent again on another connection or to an older endpoint)",
             "kind",
             labels.TRAFFIC,
             "counter",
-            advice="All together stay below the budget. Each kind but own has a share that no other can take; own is "
-            "rare, and others wait for it.",
+            advice="Together they stay below the budget. Each kind but own has a guaranteed share; own is rare, and "
+            "the others wait for it.",
         )
         self.network_ready = self._gauge(
             "icws_network_ready",
@@ -30,71 +30,71 @@ class NetworkMetrics(Declaring):
         )
         self.clock_skew = self._gauge(
             "icws_clock_skew_seconds",
-            "How far the network's clock is ahead of this machine's, to about a second, once anything confirms it",
+            "How far the network's clock is ahead of this machine's, accurate to about a second, once confirmed",
             merge="greatest",
             advice="Set the machine's clock (NTP). Beyond 30 s either way the gateway is not ready.",
         )
         self.root_key_fetches = self._gauges(
             "icws_root_key_fetches_total",
-            "Times the root key was asked for, by outcome; on mainnet it is built in",
+            "Requests for the root key, by outcome; mainnet's is built in",
             "outcome",
             labels.FETCH_OUTCOMES,
             "counter",
         )
         self.node_key_fetches = self._gauges(
             "icws_node_key_fetches_total",
-            "Times a subnet's node keys were asked for, by outcome",
+            "Requests for a subnet's node keys, by outcome",
             "outcome",
             labels.FETCH_OUTCOMES,
             "counter",
-            advice="failed: answers to polls cannot be checked, so that they count as failed polls.",
+            advice="failed: the gateway cannot verify answers to polls, which count as failed.",
         )
         self.api_versions = self._gauges(
             "icws_api_version",
-            "API version that the network is asked by, by what is asked; 0 where it has none",
+            "API version in use, by kind of request; 0 if the network has none",
             "route",
             labels.ROUTES,
             merge="least",
             advice="query 3: clients get another delegation in their certificates, see icws_unverifiable_canisters. "
-            "sync_call 0: --relay-order executed cannot be kept, and refusals of ws_open come late.",
+            "sync_call 0: --relay-order executed is not possible, and refusals of ws_open are late.",
         )
         self.api_version_changes = self._gauges(
             "icws_api_version_changes_total",
-            "API versions that went missing (404 again and again, while others answered) or came back",
+            "API versions that disappeared (repeated 404 while others answered) or came back",
             "route",
             labels.ROUTES,
             "counter",
-            advice="Many: a proxy before the network answers 404 now and then.",
+            advice="Many: a proxy in front of the network sometimes answers 404.",
         )
         self.unverifiable_canisters = self._gauge(
             "icws_unverifiable_canisters",
             "Canisters whose last certificates have a delegation that @dfinity/agent up to 3.4.3 cannot verify",
-            advice="Their clients end with Certificate validation failed (4000). The network has neither query v2 nor "
-            "read_state v2 any more, or a proxy before it hides them: see icws_api_version. Clients have to use "
+            advice="Their clients close with Certificate validation failed (4000). The network no longer has query v2 "
+            "or read_state v2, or a proxy in front of it hides them: see icws_api_version. Clients have to use "
             "@icp-sdk/core.",
         )
         self.certificates_replaced = self._gauge(
             "icws_certificates_replaced_total",
             "Certificates whose delegation was replaced by one that every client can verify",
             "counter",
-            advice="The network answers queries by v3 alone. Harmless, as long as icws_unverifiable_canisters is 0.",
+            advice="The network answers queries by v3 only. Harmless while icws_unverifiable_canisters is 0.",
         )
         self.delegations = self._gauge(
             "icws_delegations",
-            "Verified delegations of subnets in memory, of 1,100 at most",
+            "Verified subnet delegations in memory, at most 1,100",
             advice="Each node of a subnet has its own, renewed every five minutes.",
         )
         self.delegation_lookups = self._gauges(
             "icws_delegation_lookups_total",
-            "Times a delegation was found verified (hit), or had to be verified (miss, 1.5 ms)",
+            "Look-ups of delegations: already verified (hit), or to be verified (miss, 1.5 ms)",
             "outcome",
             labels.LOOKUPS,
             "counter",
-            advice="As many misses as hits: more subnets than there is room for.",
+            advice="As many misses as hits: more subnets than the cache holds.",
         )
         self.delegation_fetches = self._gauges(
             "icws_delegation_fetches_total",
-            "Times a delegation that every client can verify was asked for (read_state v2), by outcome",
+            "Requests for a delegation that every client can verify (read_state v2), by outcome",
             "outcome",
             labels.FETCH_OUTCOMES,
             "counter",
@@ -102,29 +102,29 @@ class NetworkMetrics(Declaring):
         )
         self.http_connections = self._gauges(
             "icws_http_connections",
-            "Connections to the network at present, by state",
+            "Current connections to the network, by state",
             "state",
             labels.CONNECTION_STATES,
         )
         self.http_waiting = self._gauge(
             "icws_http_waiting",
             "Requests that wait for a connection",
-            advice="All 2048 connections to a host are busy, or none can be made.",
+            advice="All 2048 connections to a host are busy, or connecting fails.",
         )
         self.http_opened = self._gauge(
             "icws_http_connections_opened_total",
-            "Connections to the network that were made",
+            "Connections made to the network",
             "counter",
-            advice="Many a second: the other side closes them after each request.",
+            advice="Many per second: the other side closes them after each request.",
         )
         self.http_failed = self._gauge(
             "icws_http_connect_failures_total",
-            "Connections to the network that could not be made",
+            "Failed connections to the network",
             "counter",
             advice="DNS, the firewall, or a ban by a boundary node.",
         )
         self.http_resends = self._gauge(
             "icws_http_resends_total",
-            "Requests sent once more, since the idle connection they went out on was dead",
+            "Requests sent again because the idle connection was dead",
             "counter",
         )

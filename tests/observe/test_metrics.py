@@ -25,6 +25,8 @@ def test_names_are_the_originals_or_ours() -> None:
         "icws_reloads_total",
         "icws_log_lines_dropped_total",
     }
+    names = [entry.name for entry in supervisor]
+    assert len(names) == len(set(names)), "a scrape with one family twice is refused"
     names = [entry.name for entry in Metrics().declared]
     assert len(names) == len(set(names))
     assert set(names) >= ORIGINALS
