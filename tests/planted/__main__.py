@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,7 +33,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from tests.planted.hunt import Tree, by_simulation, by_suite, now
+from tests.planted.hunt import Tree, by_simulation, by_suite, fail_clean, now
 from tests.planted.patches import HERE, PACKAGES, ROOT, DoesNotApply, Planted, all_patches, make
 
 RESULTS = ROOT / ".planted" / "results.json"
@@ -54,6 +55,7 @@ def main() -> int:
     parser.add_argument("--make", nargs=2, metavar=("NAME", "REASON"))
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if options.make:
         return make_patch(*options.make)
     planted = [each for each in all_patches() if _chosen(each.name, options.names)]
@@ -92,9 +94,18 @@ class Results:
         """Remember a result."""
         with self._lock:
             self._known[by][planted.name] = result | {"patch": _digest(planted)}
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(self._known, indent=1, sort_keys=True)
-            self._path.write_text(text + "\n", encoding="utf-8")
+            self._save()
+
+    def _save(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(self._known, indent=1, sort_keys=True)
+        self._path.write_text(text + "\n", encoding="utf-8")
+
+    def forget(self, by: str, planted: Planted) -> None:
+        """Look again the next time."""
+        with self._lock:
+            self._known[by].pop(planted.name, None)
+            self._save()
 
 
 def _digest(planted: Planted) -> str:
@@ -113,31 +124,54 @@ def hunt(planted: list[Planted], results: Results, options: argparse.Namespace) 
 
     wanted = [each for each in planted if is_open(each)]
     print(f"{len(wanted)} of {len(planted)} to look for, by the {options.by}", flush=True)
-    if not wanted:
-        return
-    look = by_simulation if options.by == "simulation" else by_suite
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="icwsgw-planted-")))
         clean = Tree(folder / "clean")
+        stack.callback(clean.close)
         trees: SimpleQueue[Tree] = SimpleQueue()
         for number in range(options.jobs):
-            trees.put(Tree(folder / f"tree-{number}"))
+            tree = Tree(folder / f"tree-{number}")
+            stack.callback(tree.close)
+            trees.put(tree)
 
         def one(each: Planted) -> None:
             tree = trees.get()
             try:
-                result = look(each, tree, clean, options.minutes) | {"minutes": options.minutes}
+                if options.by == "simulation":
+                    result = by_simulation(each, tree, clean, options.minutes)
+                else:
+                    result = by_suite(each, tree, options.minutes)
             except DoesNotApply as error:
                 print(f"{each.name}: does not apply: {error}", flush=True)
                 return
             finally:
                 trees.put(tree)
-            results.put(options.by, each, result)
+            results.put(options.by, each, result | {"minutes": options.minutes})
             word = "found" if result["found"] else "MISSED"
             print(f"{now()} {each.name}: {word}, {result['seconds']} s, {result['by']}", flush=True)
 
-        with ThreadPoolExecutor(options.jobs) as pool:
-            list(pool.map(one, wanted))
+        if options.jobs == 1:
+            # in this thread, so that an end of this process ends the one that it has started
+            for each in wanted:
+                one(each)
+        else:
+            with ThreadPoolExecutor(options.jobs) as pool:
+                list(pool.map(one, wanted))
+        if options.by == "suite":
+            _look_at_clean(planted, results, clean)
+
+
+def _look_at_clean(planted: list[Planted], results: Results, clean: Tree) -> None:
+    """Take back what was found by tests that fail without an error as well; each is looked at once."""
+    known = [(each, results.get("suite", each) or {}) for each in planted]
+    open_ones = [(each, result) for each, result in known if "test" in result and not result.get("clean")]
+    alarms = fail_clean(sorted({result["test"] for _, result in open_ones}), clean)
+    for each, result in open_ones:
+        if result["test"] in alarms:
+            print(f"!! {result['test']} fails on clean code as well, so it has not found {each.name}", flush=True)
+            results.forget("suite", each)
+        else:
+            results.put("suite", each, result | {"clean": True})
 
 
 def table(planted: list[Planted], results: Results) -> None:

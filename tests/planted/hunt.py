@@ -9,7 +9,6 @@ import importlib.util
 import json
 import os
 import re
-import resource
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.planted.patches import ROOT, Planted
+from tests.planted.patches import HERE, ROOT, Planted
 
 #: Seeds that neither CI nor anybody else runs.
 FIRST_SEED = 3_000_000
@@ -45,8 +44,16 @@ class Tree:
         self.place = place
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(ROOT, place, ignore=_NOT_COPIED, symlinks=True)
-        self._env = {name: value for name, value in os.environ.items() if not name.startswith("ICWS_")}
-        self._env |= {"PYTHONPATH": str(place), "PYTHONHASHSEED": "0"}
+        env = {name: value for name, value in os.environ.items() if not name.startswith("ICWS_")}
+        env |= {"PYTHONPATH": str(place), "PYTHONHASHSEED": "0"}
+        self._warm = subprocess.Popen(
+            [sys.executable, str(HERE / "warm.py")],
+            cwd=place,
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
     def plant(self, planted: Planted) -> None:
         """Put the error in.
@@ -67,34 +74,27 @@ class Tree:
             for old in (module.parent / "__pycache__").glob(f"{module.stem}.{version}.pyc"):
                 old.unlink()
 
-    def run(self, *arguments: str, seconds: float) -> tuple[int | None, str]:
+    def run(self, *arguments: str, seconds: float) -> tuple[int | None, str, float]:
         """Run Python in the copy.
 
-        :param seconds: of CPU time, after which it is killed; ten times as many by the clock
-        :return: its exit status, None when it was killed; and what it wrote
+        :param arguments: ``-m``, a module, and its own
+        :param seconds: of CPU time, after which it is killed; by the clock it may take ten times as long
+        :return: its exit status, None when it was killed; what it wrote; the CPU time that it took
         """
-        limit = int(seconds) + 1
+        output = self.place.with_name(f"{self.place.name}.out")
+        order = {"cwd": str(self.place), "arguments": arguments, "seconds": seconds, "output": str(output)}
+        assert self._warm.stdin is not None
+        assert self._warm.stdout is not None
+        self._warm.stdin.write(json.dumps(order) + "\n")
+        self._warm.stdin.flush()
+        ended = json.loads(self._warm.stdout.readline())
+        text = output.read_text(encoding="utf-8", errors="replace")
+        return (ended["status"] if ended["status"] >= 0 else None), text, ended["seconds"]
 
-        def bound() -> None:
-            resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
-
-        command = [sys.executable, *arguments]
-        try:
-            done = subprocess.run(
-                command,
-                cwd=self.place,
-                env=self._env,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=10 * seconds + 60,
-                preexec_fn=bound,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as late:
-            return None, (late.stdout or b"").decode(errors="replace")
-        status = done.returncode if done.returncode >= 0 else None
-        return status, done.stdout.decode(errors="replace")
+    def close(self) -> None:
+        """End the process that runs here."""
+        self._warm.terminate()
+        self._warm.wait()
 
 
 def by_simulation(planted: Planted, tree: Tree, clean: Tree, minutes: float, first: int = FIRST_SEED) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def by_simulation(planted: Planted, tree: Tree, clean: Tree, minutes: float, fir
     tree.plant(planted)
     try:
         while left > 0:
-            status, text = tree.run("-m", "tests.planted.search", str(first), str(left), seconds=left + 180)
+            status, text, _ = tree.run("-m", "tests.planted.search", str(first), str(left), seconds=left + 180)
             told = _told(text)
             if told is None:
                 words = "the simulation does not even start" if status else f"it died: {text[-300:]}"
@@ -117,7 +117,7 @@ def by_simulation(planted: Planted, tree: Tree, clean: Tree, minutes: float, fir
             if "seed" not in told:
                 return _result(False, "", spent, scenarios)
             seed, words = told["seed"], _short(told["words"])
-            _, text = clean.run("-m", "tests.planted.search", str(seed), "0.001", seconds=300)
+            _, text, _ = clean.run("-m", "tests.planted.search", str(seed), "0.001", seconds=300)
             again = _told(text)
             if again is not None and "seed" not in again:
                 found = _result(True, f"seed {seed}: {words}", spent, scenarios)
@@ -167,42 +167,51 @@ def _has_tests(path: Path) -> bool:
     return path.is_file() or any(path.glob("test_*.py"))
 
 
-def by_suite(planted: Planted, tree: Tree, clean: Tree, minutes: float) -> dict[str, Any]:
-    """Run the suite until a test fails, stage by stage, for so many minutes of CPU time in all.
-
-    :return: as :func:`by_simulation`; ``scenarios`` is the number of stages
-    """
-    left, spent = 60 * minutes, 0.0
-    options = ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", MARKERS, "--no-header", "--tb=line"]
+def _pytest(*options: str) -> list[str]:
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", MARKERS, "--no-header", "--tb=line", *options]
     if importlib.util.find_spec("pytest_randomly") is not None:
-        options += ["-p", "no:randomly"]
+        command += ["-p", "no:randomly"]
+    return command
+
+
+def by_suite(planted: Planted, tree: Tree, minutes: float) -> dict[str, Any]:
+    """Run the suite until a test fails, stage by stage; no stage begins after so many minutes of CPU time.
+
+    :return: as :func:`by_simulation`; ``scenarios`` is the number of stages, ``test`` the one that failed, which
+        :func:`fail_clean` is still to look at
+    """
+    left, spent, number = 60 * minutes, 0.0, 0
     tree.plant(planted)
     try:
         for number, targets in enumerate(stages_of(planted), 1):
             if left <= 0:
                 break
-            before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            status, text = tree.run(*options, *targets, seconds=left)
-            after = resource.getrusage(resource.RUSAGE_CHILDREN)
-            took = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            # what is killed hangs
+            status, text, took = tree.run(*_pytest("-x"), *targets, seconds=60 if number == 1 else 900)
             spent, left = spent + took, left - took
             if status in (0, 5):
                 continue
-            failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - (.*))?$", text, re.MULTILINE)
-            if failed is None:
-                # killed, or broken while tests were collected
-                if status is None and left <= 0:
-                    break
-                words = "hangs" if status is None else _short(text[-300:])
-                return _result(True, f"{' '.join(targets)[:80]}: {words}", spent, number)
-            test, words = failed[1], _short(failed[2] or "")
-            again, _ = clean.run(*options, test, seconds=300)
-            if again == 0:
-                return _result(True, f"{test}: {words}", spent, number)
-            print(f"!! {test} fails on clean code as well", flush=True)
+            failed = _FAILED.search(text)
+            if failed is not None:
+                found = _result(True, f"{failed[1]}: {_short(failed[2] or '')}", spent, number)
+                return found | {"test": failed[1]}
+            # or broken while tests were collected
+            words = "hangs" if status is None else _short(text[-300:])
+            return _result(True, f"{' '.join(targets)[:80]}: {words}", spent, number)
         return _result(False, "", spent, number)
     finally:
         tree.clean(planted)
+
+
+_FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - (.*))?$", re.MULTILINE)
+
+
+def fail_clean(tests: list[str], clean: Tree) -> set[str]:
+    """Run tests without any error, and give those that fail all the same."""
+    if not tests:
+        return set()
+    _, text, _ = clean.run(*_pytest(), *tests, seconds=1800)
+    return {failed[1] for failed in _FAILED.finditer(text)}
 
 
 def now() -> str:
