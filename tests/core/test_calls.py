@@ -67,6 +67,11 @@ def run(call: Call, *heard: Heard) -> list[str]:
         ([LOST, REFUSED, ENDED], ["LOST", "DOUBTED", "ENDED"]),
         ([TAKEN, REFUSED, REFUSED, REFUSED], ["TAKEN", "DOUBTED", "DOUBTED", "UNRESOLVED"]),
         ([TAKEN, REFUSED, TAKEN, REFUSED, ENDED], ["TAKEN", "DOUBTED", "TAKEN", "DOUBTED", "ENDED"]),
+        # three in all, but not in a row
+        (
+            [TAKEN, REFUSED, REFUSED, TAKEN, REFUSED, REFUSED, ENDED],
+            ["TAKEN", "DOUBTED", "DOUBTED", "TAKEN", "DOUBTED", "DOUBTED", "ENDED"],
+        ),
         # the network that has it may be busy when asked for its end
         ([TAKEN, BUSY, LOST, ENDED], ["TAKEN", "TAKEN", "TAKEN", "ENDED"]),
         ([Heard(arrived=True), ENDED], ["DOUBTED", "ENDED"]),
@@ -185,3 +190,10 @@ def test_repostings_of_ws_open_come_as_far_apart_as_it_has_taken() -> None:
 
 def test_a_call_that_was_never_sent_has_no_attempts() -> None:
     assert (Call().attempts, Call().refused) == (0, 0)
+
+
+def test_a_call_that_is_given_up_while_it_pauses_leaves_no_pause() -> None:
+    for before in (CallState.RETRYING, CallState.REPOSTING):
+        assert TABLE[before, CallEvent.GIVEN_UP] == (CallState.IDLE, (CallEffect.CANCEL_PAUSE,))
+    assert TABLE[CallState.WAITING, CallEvent.GIVEN_UP] == (CallState.IDLE, (CallEffect.FORGET_PLACE,))
+    assert TABLE[CallState.IN_FLIGHT, CallEvent.GIVEN_UP] == (CallState.IDLE, (CallEffect.CANCEL_CALL,))

@@ -167,3 +167,14 @@ def test_refusals_of_a_key_take_nothing_and_gain_nothing() -> None:
     assert [buckets.take("a", 0.0) for _ in range(4)] == [True, True, False, False]
     assert [buckets.take("a", 0.1 * number) for number in range(1, 10)] == [False] * 9
     assert [buckets.take("a", 1.001) for _ in range(2)] == [True, False]
+
+
+@pytest.mark.parametrize("pauses", [[100.0], [1.0] * 30, [100.0, 0.0, 100.0]])
+def test_a_bucket_that_is_full_gains_nothing(pauses: list[float]) -> None:
+    rate = Rate(2.0, 5.0)
+    level = rate.burst
+    for pause in pauses:
+        level = rate.refilled(level, pause)
+    assert level == rate.burst
+    bucket = Bucket(rate, 0.0)
+    assert [bucket.take(sum(pauses)) for _ in range(6)] == [True] * 5 + [False]

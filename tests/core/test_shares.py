@@ -186,3 +186,18 @@ def test_of_those_that_wait_in_a_lane_the_lowest_rank_begins_first() -> None:
         shares.busy -= 1
         order.append(lane.next())
     assert order == [new, early, late]
+
+
+def test_a_lane_whose_last_waiter_has_gone_is_in_no_line() -> None:
+    shares = Shares(2)
+    lane = shares.lane(b"1")
+    hanging = Call(lane, [])
+    waiting = [Call(lane, []), Call(lane, [])]
+    waiting[0].end()
+    assert list(shares.line) == [lane]
+    waiting[1].end()
+    assert len(shares.line) == 0
+    hanging.end()
+    del lane, hanging, waiting
+    gc.collect()
+    assert len(shares._lanes) == 0

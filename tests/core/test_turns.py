@@ -87,3 +87,12 @@ def test_bytes_that_have_gone_make_room_for_as_many() -> None:
     assert taken(turns, 8, 9, size=half) == [[], []]
     assert list(turns.release()) == [8, 9]
     assert taken(turns, 11, 12, size=half) == [[], []]
+
+
+def test_what_has_gone_takes_no_room() -> None:
+    """A client whose frames cross all day long may hold as much the last time as the first."""
+    turns: Turns[int] = Turns()
+    for first in range(1, 20, 4):
+        assert taken(turns, first, first + 2, size=MOST_HELD_BYTES // 2) == [[first], []]
+        assert list(turns.release()) == [first + 2]
+        assert taken(turns, first + 3) == [[first + 3]]

@@ -270,3 +270,15 @@ def test_of_too_many_the_oldest_is_given_up() -> None:
     assert context.metrics.ws_closes.values["abandoned"] == 100
     assert sum(call.cancelled for call in network.calls) == 100
     assert farewells.shares.busy == MAX_IN_FLIGHT // 2
+
+
+def test_patience_begins_when_the_client_leaves_and_not_with_the_gateway() -> None:
+    context, network, clock = make_context()
+    clock.advance(10 * PATIENCE_SECONDS)
+    done: list[float] = []
+    Farewells(context).say(CANISTER, 0, KEY, lambda: done.append(clock.seconds()))
+    network.calls[-1].answer(ConnectionLost("lost"))
+    clock.advance(5)
+    assert (len(network.calls), done) == (2, [])
+    network.calls[-1].answer(REPLIED_OK)
+    assert done

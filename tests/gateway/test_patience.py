@@ -6,7 +6,9 @@ import pytest
 
 from icwsgw.core.outages import Side
 from icwsgw.core.pacing import Pacing
+from icwsgw.errors import HttpError
 from icwsgw.gateway.patience import Patience
+from icwsgw.ic.principal import Principal
 from tests.support.fake_network import make_context
 
 
@@ -37,6 +39,17 @@ def test_an_outage_of_the_network_does_not_use_up_the_canisters() -> None:
     pacing.failed(400.0, side=Side.CANISTER)
     assert patience.ended(429.0, 0.1) is None
     assert patience.ended(431.0, 0.1) is Side.CANISTER
+
+
+@pytest.mark.parametrize(
+    ("status", "retry_after", "pauses"), [(429, None, True), (503, None, True), (500, None, False), (500, 3.0, True)]
+)
+def test_who_says_that_it_is_overloaded_is_left_alone_at_once(
+    status: int, retry_after: float | None, pauses: bool
+) -> None:
+    patience, pacing = make()
+    patience.failed(HttpError(status, "busy", retry_after), 10.0, Principal(b"\x01"))
+    assert (pacing.held_until > 10.0) is pauses
 
 
 def test_beats_that_are_far_apart_make_it_longer() -> None:

@@ -30,8 +30,10 @@ class Session:
         self.frames: list[bytes] = []
         self.ended: list[Any] = []
         self.gone = False
+        self.asked_whether_it_missed = 0
 
     def has_missed(self, content: bytes) -> bool:
+        self.asked_whether_it_missed += 1
         return False
 
     def first_message(self, content: bytes) -> bool:
@@ -381,6 +383,7 @@ def test_a_gap_is_believed_after_questions_that_followed_each_other(took: float)
             if not query.deferred.called and not query.cancelled and clock.seconds() - at >= took:
                 query.answer(reply(5, 1) if query.asked > 0 else reply(0, 1))
         assert clock.seconds() < 1.5 + 4 * took
+    assert session.asked_whether_it_missed == 1, "some of what is gone may have been for it"
 
 
 def test_a_reset_ends_the_old_sessions_and_starts_at_the_beginning() -> None:

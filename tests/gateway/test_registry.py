@@ -105,3 +105,13 @@ def test_stopping_stops_all() -> None:
     enter(registry, Session(2), OTHER)
     registry.stop()
     assert clock.getDelayedCalls() == []
+
+
+def test_a_canister_that_has_spoken_is_no_newcomer_under_any_identity() -> None:
+    registry, _, _ = make(identities=3)
+    pollers = [enter(registry, Session(index, identity_index=index)).poller for index in range(3)]
+    stranger = enter(registry, Session(9), OTHER).poller
+    assert all(poller.allowance.newcomer for poller in pollers)
+    registry.spoke(CANISTER)
+    assert not any(poller.allowance.newcomer for poller in pollers)
+    assert stranger.allowance.newcomer

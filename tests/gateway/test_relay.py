@@ -687,3 +687,13 @@ def test_a_ws_open_that_is_not_tried_again_is_counted_with_what_goes_with_it(ope
     else:
         relay.finish(lambda: None)
         assert outcomes(context) == {"abandoned": 3}
+
+
+def test_how_long_a_call_takes_is_counted_from_its_turn_however_often_it_is_posted() -> None:
+    relay, _, network, clock = opened()
+    relay.send(envelope(1))
+    for _ in range(5):
+        network.calls[-1].answer(UNDER_WAY)
+        clock.advance(2 * REPOST_SECONDS)
+    network.calls[-1].answer(REPLIED_OK)
+    assert relay.backlog.took == pytest.approx(10 * REPOST_SECONDS)

@@ -326,6 +326,24 @@ def test_deadlines() -> None:
     assert not world.session.overdue(1e9)
 
 
+def test_the_canister_has_its_whole_time_however_late_ws_open_came() -> None:
+    world = World()
+    world.clock.advance(25)
+    world.setup()
+    assert not world.session.overdue(25 + 59.0)
+    assert world.session.overdue(25 + 60.0)
+
+
+def test_what_is_held_when_the_canister_is_reset_never_leaves() -> None:
+    world = World().open()
+    world.sdk.message_payload(b"the one that is missing", world.now_ns())
+    world.receive(world.sdk.message_payload(b"ahead of its turn", world.now_ns()))
+    world.session.canister_gone()
+    world.clock.advance(5)
+    assert world.methods() == ["ws_open"]
+    assert world.connection.closed[0][0] == CloseCode.CANISTER_RESET
+
+
 def test_a_clients_reading_is_stopped_while_its_queue_is_full() -> None:
     world = World(relay_queue_messages=3).open()
     for _ in range(5):

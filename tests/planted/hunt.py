@@ -55,16 +55,20 @@ class Tree:
             text=True,
         )
 
+        # of the module that has an error in it now
+        self._before = ""
+
     def plant(self, planted: Planted) -> None:
         """Put the error in.
 
-        :raises DoesNotApply: it does not apply any more
+        :raises DoesNotApply: the module has changed where the error is
         """
-        self._write(planted, planted.planted_in(ROOT))
+        self._before = (self.place / planted.path).read_text(encoding="utf-8")
+        self._write(planted, planted.apply(self._before))
 
     def clean(self, planted: Planted) -> None:
         """Take it out again."""
-        self._write(planted, (ROOT / planted.path).read_text(encoding="utf-8"))
+        self._write(planted, self._before)
 
     def _write(self, planted: Planted, text: str) -> None:
         module = self.place / planted.path
