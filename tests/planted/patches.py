@@ -57,8 +57,8 @@ class Planted:
         lines = text.splitlines()
         # from the end, so that the numbers of the lines before stay right
         for hunk in reversed(self.hunks):
-            at = _find(lines, hunk)
-            lines[at : at + len(hunk.old)] = hunk.new
+            at, size, new = _find(lines, hunk)
+            lines[at : at + size] = new
         return "\n".join(lines) + "\n"
 
     def planted_in(self, root: Path) -> str:
@@ -72,14 +72,26 @@ class Planted:
         return self.apply(module.read_text(encoding="utf-8"))
 
 
-def _find(lines: list[str], hunk: Hunk) -> int:
-    size = len(hunk.old)
-    places = [at for at in range(len(lines) - size + 1) if tuple(lines[at : at + size]) == hunk.old]
-    if not places:
-        raise DoesNotApply(f"the lines at {hunk.line} are not there")
-    if len(places) > 1:
-        raise DoesNotApply(f"the lines at {hunk.line} are there {len(places)} times")
-    return places[0]
+def _find(lines: list[str], hunk: Hunk) -> tuple[int, int, tuple[str, ...]]:
+    """Give where a hunk applies, how many lines it replaces there, and with what.
+
+    Where the lines around the change have changed, fewer of them have to fit, as long as there is one such place.
+    """
+    old, new = hunk.old, hunk.new
+    above = next((at for at, (one, other) in enumerate(zip(old, new, strict=False)) if one != other), len(new))
+    below = next((at for at, (one, other) in enumerate(zip(old[::-1], new[::-1], strict=False)) if one != other), 0)
+    for dropped in range(CONTEXT + 1):
+        for top in range(dropped + 1):
+            bottom = dropped - top
+            if top > above or bottom > below or top + bottom >= len(old):
+                continue
+            part = old[top : len(old) - bottom]
+            places = [at for at in range(len(lines) - len(part) + 1) if tuple(lines[at : at + len(part)]) == part]
+            if len(places) == 1:
+                return places[0], len(part), new[top : len(new) - bottom]
+            if len(places) > 1 and not dropped:
+                raise DoesNotApply(f"the lines at {hunk.line} are there {len(places)} times")
+    raise DoesNotApply(f"the lines at {hunk.line} are not there")
 
 
 def read(path: Path) -> Planted:

@@ -70,8 +70,17 @@ def test_a_patch_whose_place_is_gone_or_not_the_only_one_does_not_apply(tmp_path
     planted = read(path)
     with pytest.raises(DoesNotApply, match="not there"):
         planted.apply("a\nc\n")
+    with pytest.raises(DoesNotApply, match="not there"):
+        planted.apply("a\ne\nc\n")
     with pytest.raises(DoesNotApply, match="2 times"):
         planted.apply("a\nb\nc\na\nb\nc\n")
+
+
+@pytest.mark.parametrize("near", ["x\nb\nc\n", "a\nb\nx\n", "x\nb\nx\n", "a\nb\n"])
+def test_a_change_nearby_does_not_matter(tmp_path: Path, near: str) -> None:
+    path = tmp_path / "one.patch"
+    path.write_text(make("Why.", "icwsgw/core/x.py", "a\nb\nc\n", "a\nd\nc\n"), encoding="utf-8")
+    assert read(path).apply(near) == near.replace("b", "d")
 
 
 @pytest.mark.parametrize("text", ["", "Why.\n", "--- a/x\n+++ b/y\n@@ -1 +1 @@\n-a\n+b\n", "--- a/x\n+++ b/x\n"])
