@@ -1,4 +1,4 @@
-# IC WebSocket Gateway. Takes the original's arguments:
+# IC WebSocket Gateway. Takes the Rust gateway's arguments:
 #   docker run -p 8080:8080 -v icws-data:/ic-ws-gateway/data IMAGE --ic-network-url http://host.docker.internal:4943
 ARG PYTHON=3.12
 # Pin it: --build-arg BASE=python:3.12-slim@sha256:... (docker buildx imagetools inspect python:3.12-slim)
@@ -22,7 +22,7 @@ RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --whe
 
 FROM ${BASE}
 ENV PATH=/opt/icws/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-# The original's working directory, so that volumes and paths of its compose files fit. A directory mounted from the
+# The Rust gateway's working directory, so that volumes and paths of its compose files fit. A directory mounted from the
 # host must belong to user 10001: the key is made in it.
 WORKDIR /ic-ws-gateway
 COPY --from=build /opt/icws /opt/icws
@@ -32,7 +32,7 @@ RUN groupadd --gid 10001 icws \
 USER icws
 VOLUME /ic-ws-gateway/data
 EXPOSE 8080 9090
-# One of these has to answer: ours, and where the original's code has its metrics. Set it for other addresses of
+# One of these has to answer: ours, and where the Rust gateway has its metrics. Set it for other addresses of
 # --prometheus-endpoint.
 ENV ICWS_HEALTH_URL="http://127.0.0.1:9090/health/live http://127.0.0.1:9000/health/live"
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s \

@@ -1,6 +1,6 @@
-"""The options about who may connect, and to what.
+"""Options for access: who may connect, and to which canisters.
 
-Part of :class:`icwsgw.config.GatewayConfig`, in a module of its own by its length.
+Part of :class:`icwsgw.config.GatewayConfig`, in its own module because of its length.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``--check-config``: whether what the configuration names is there and of use, without starting anything."""
+"""``--check-config``: checks the addresses and files of the configuration without starting anything."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The options that bound what clients and strangers may take: connections, rates, sizes.
+"""Options that limit clients and unauthenticated peers: connections, rates, sizes.
 
-Part of :class:`icwsgw.config.GatewayConfig`, in a module of its own by its length.
+Part of :class:`icwsgw.config.GatewayConfig`, in its own module because of its length.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Time as the whole program takes it: the reactor, or a ``task.Clock`` under which hours pass in milliseconds.
+"""The clock of the whole program: the reactor, or a ``task.Clock`` in tests.
 
 Protocols in place of zope's IReactorTime and IDelayedCall, which type checkers cannot follow.
 

@@ -1,4 +1,4 @@
-"""How many files the process may have open: each client's connection is one.
+"""Raises the limit on open files: each client's connection is one.
 
 The soft limit that shells and service managers give (1,024 is common) is there for programs that use select; the
 hard limit is what the administrator allows. So the soft one is raised as far as the configuration needs it. Where that

@@ -1,4 +1,4 @@
-"""Directories of the gateway's own: its key and its logs are nobody else's business."""
+"""Private directories for the key and the logs."""
 
 from __future__ import annotations
 

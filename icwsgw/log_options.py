@@ -1,6 +1,6 @@
-"""The options about what is written: log lines, the log file, spans.
+"""Options for logs and traces.
 
-Part of :class:`icwsgw.config.GatewayConfig`, in a module of its own by its length.
+Part of :class:`icwsgw.config.GatewayConfig`, in its own module because of its length.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Options that say how long the network and canisters are waited for; part of :class:`icwsgw.config.GatewayConfig`."""
+"""Options for timeouts of the network and canisters; part of :class:`icwsgw.config.GatewayConfig`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tells the service manager of the start and the stop; as the last of the services it starts last and stops first."""
+"""Notifies the service manager of the start and the stop; as the last service it starts last and stops first."""
 
 from __future__ import annotations
 

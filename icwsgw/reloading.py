@@ -1,8 +1,7 @@
-"""SIGHUP: read the configuration once more and let the running gateway take what it can take while it runs.
+"""SIGHUP: reads the configuration again and applies what a running gateway can apply.
 
-What can be taken: the lists of canisters and origins, the log levels, the drain window, and certificates, which are
-looked at in any case. What else has changed is named in the log and waits for a restart. A configuration that is of
-no use changes nothing; one error line says why.
+This covers the lists of canisters and origins, the log levels, the drain window, and certificates. Other changes are
+logged and need a restart. An invalid configuration is ignored and logged as one error.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Where option values come from: the command line outweighs the environment, that the file, that the default.
+"""Sources of option values. Precedence: command line, environment, file, default.
 
 Unknown keys of the ``--config`` file are refused. Unknown ``ICWS_`` variables are not: container platforms set
-some of their own (``ICWS_SERVICE_HOST`` beside a service named icws). Those that look like a misspelt option are told
+some of their own (``ICWS_SERVICE_HOST`` beside a service named icws). Those that look like a misspelt option are logged
 (:func:`doubts`).
 """
 

@@ -1,4 +1,4 @@
-"""How the process starts and ends, as those see it who run it.
+"""Start and end of the process as an operator sees them.
 
 A start that fails is one line on stderr for the operator and exit status 1, no traceback. twistd lets what
 ``makeService`` and the services raise end the process, after it has removed its pid file and, as a daemon, told

@@ -1,4 +1,4 @@
-"""One rule for text that somebody else made up and a person, a terminal or a log collector reads.
+"""Escapes text of others before a person, a terminal or a log collector reads it.
 
 A terminal obeys controls (U+0000 to U+001F, U+007F, U+0080 to U+009F), viewers break lines at U+2028 and U+2029, text
 with directional controls is shown in another order than it has (Trojan Source, CVE-2021-42574), and characters without

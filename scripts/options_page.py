@@ -101,7 +101,7 @@ def section(entry: Option) -> Iterator[str]:
     value = value.replace(" | ", "`, `")
     yield f"* Value: {value}" + (f", {entry.kind.bounds}" if entry.kind.bounds else "")
     yield f"* Example: `{command(entry)}`, `{assignment(entry)}`"
-    others = "".join(f"; also the original's `{name}`" for name in entry.variables)
+    others = "".join(f"; also the Rust gateway's `{name}`" for name in entry.variables)
     yield f"* Environment: `{entry.variable}`{others}"
     if entry.field in RELOADABLE:
         yield "* Reloaded at SIGHUP"

@@ -1,1 +1,1 @@
-"""The HTTP endpoint for people and probes."""
+"""The HTTP endpoints for operators and probes."""

@@ -1,4 +1,4 @@
-"""Requests whose bodies are bounded as they come, whatever length they were announced with."""
+"""Requests with limited bodies, whatever length they announce."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the admin API asks of a process that serves clients: questions and answers as plain values.
+"""Answers the admin API's questions about one process, as plain values.
 
 The same object answers in a gateway of one process and in each worker of several, where question and answer travel
 over a pipe (:mod:`icwsgw.workers`); so both are what JSON has.

@@ -1,4 +1,4 @@
-"""Ten minutes of a few figures, a value each five seconds: what the status page's small curves are made of.
+"""Ten minutes of a few figures, one value every five seconds, for the status page's curves.
 
 Time is cut into slots, the same ones in every process, so that the histories of several processes can be put together
 slot by slot. A slot in which a process could not look (it was not running, or its event loop was blocked) has no

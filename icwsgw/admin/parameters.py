@@ -1,4 +1,4 @@
-"""What callers of the admin API say, read and checked: query parameters and JSON bodies.
+"""Reads and checks the query parameters and JSON bodies of the admin API.
 
 Whatever is not understood is refused with 400 and plain words, a name that means nothing as well: who misspells
 ``canister`` must not get, or close, the sessions of all canisters.

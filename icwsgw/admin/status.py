@@ -1,4 +1,4 @@
-"""The state of one gateway process as a document: what the status page shows, /status.json gives, and workers report.
+"""The state of one process as a document, for the status page, /status.json and workers' reports.
 
 Nothing is counted for it on the way of a message. Every five seconds a few plain counters are read and their
 differences become the curves of :mod:`icwsgw.admin.history`; everything else is asked for when somebody looks.

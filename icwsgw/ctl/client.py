@@ -1,4 +1,4 @@
-"""The way to a gateway's admin endpoint, and one request there."""
+"""A client of the admin API: one request to one endpoint."""
 
 from __future__ import annotations
 

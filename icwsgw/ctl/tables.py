@@ -1,4 +1,4 @@
-"""Answers of the admin API as people read them: aligned columns, times and sizes with units."""
+"""Formats answers of the admin API: aligned columns, times and sizes with units."""
 
 from __future__ import annotations
 

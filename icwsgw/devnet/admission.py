@@ -1,4 +1,4 @@
-"""A request's way in: which endpoint it means, which subnet and node it goes to, and how it is refused.
+"""Admits a request: finds its endpoint, subnet and node, or refuses it.
 
 A boundary node refuses what it can: no such endpoint, an id on no subnet, bytes that are no CBOR; it names a cause in
 ``x-ic-error-cause`` and in the text (dfinity/ic, ``rs/boundary_node/ic_boundary/src/errors.rs``). All else is refused

@@ -1,4 +1,4 @@
-"""One call: its execution, and those who wait to be told of it."""
+"""One call: its execution, and the requests that wait for its outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the WebSocket CDK does inside a canister, check by check and message by message.
+"""The behaviour of the WebSocket CDK inside a canister, check by check.
 
 Behaviour after omnia-network/ic-websocket-cdk-rs 0.4.1 (``lib.rs``, ``state.rs``, ``timers.rs``, ``types.rs``,
 ``errors.rs``): the order of the checks, the texts of the errors, who is told what when a client is removed.

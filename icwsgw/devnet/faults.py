@@ -1,4 +1,4 @@
-"""A switch for each way in which a replica or a canister can fail a gateway.
+"""Fault injection: every way in which a replica or a canister can fail.
 
 A fault says what happens (``kind``), to which requests (``on``, ``canister``, ``method``), and how often: the first
 ``count`` of them (None: all), after leaving ``skip`` alone, each with probability ``rate``. The first fault that fits a

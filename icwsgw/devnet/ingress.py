@@ -1,4 +1,4 @@
-"""Calls on their way: accepted, executed after a while, remembered until their envelope has expired.
+"""Calls in progress: accepted, executed after a while, remembered until their envelope expires.
 
 A call is known by its request id: the same envelope again is the same call, whatever became of it. Where blocks are
 made (:mod:`icwsgw.devnet.consensus`), calls wait for one. Otherwise they are executed in the order of their arrival,

@@ -1,4 +1,4 @@
-"""Messages from canisters that nobody asked for: the load on the way down."""
+"""Unsolicited messages from canisters: load on the way down."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What an operator sees: metrics, logs, health."""
+"""Observability: metrics, logs, health, traces."""

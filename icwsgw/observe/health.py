@@ -1,4 +1,4 @@
-"""Whether this gateway should get new clients: named checks, asked when a probe comes.
+"""Readiness: named checks that run when a probe asks.
 
 Live means that the event loop runs, and an answer proves it. Ready means that every check is content.
 """

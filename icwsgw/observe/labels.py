@@ -1,4 +1,4 @@
-"""The words that may stand in a label of a metric, and the bounds of histograms.
+"""The values of metric labels, and the buckets of histograms.
 
 Every label has a list here, so that no client, canister or network can add a series to a scrape; see
 :mod:`icwsgw.observe.meters` for what becomes of a word that is in no list. The one exception are canisters

@@ -1,4 +1,4 @@
-"""How late the event loop runs its timers: the one figure that tells that a process has more to do than it can."""
+"""Event loop lag: how late timers run, which shows that a process is overloaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which log lines are wanted, as text: ``info``, or ``warn,gateway=debug,server=error``.
+"""Log levels as text: ``info``, or ``warn,gateway=debug,server=error``.
 
 The grammar is the part of tracing-subscriber's EnvFilter that operators of the original use in RUST_LOG_STDOUT
 and RUST_LOG_FILE: directives between commas, each a level or ``component=level``; the longest component that

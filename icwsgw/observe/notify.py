@@ -1,4 +1,4 @@
-"""Tells the service manager how the gateway is: ready, reloading, stopping, and alive (systemd's ``Type=notify``).
+"""Notifies the service manager: ready, reloading, stopping, alive (systemd's ``Type=notify``).
 
 The protocol (sd_notify(3)) is lines ``NAME=value`` in a datagram to the unix socket that ``$NOTIFY_SOCKET`` names, a
 path or, after ``@``, a name in Linux' abstract namespace. Where the variable is not set, nothing is sent.

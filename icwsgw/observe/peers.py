@@ -1,4 +1,4 @@
-"""How peers are written, and who counts as one, where they are counted: for limits by address, for lines of the log."""
+"""How peers are written and grouped, for limits by address and for log lines."""
 
 from __future__ import annotations
 

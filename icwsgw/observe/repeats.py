@@ -1,4 +1,4 @@
-"""Lines of the log that strangers can cause are bounded: so many a minute for each reason and peer, then a count.
+"""Log rate limit: so many lines a minute for each reason and peer, then a count.
 
 A peer that is refused a thousand times a second must not write a thousand lines a second, nor hide other peers'
 lines. :class:`Repeats` says which lines to write and, once their minute is over, how many were left out.

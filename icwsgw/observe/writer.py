@@ -1,4 +1,4 @@
-"""Writes log lines from a thread of its own, so that a log that nobody reads stops nobody.
+"""Writes log lines from a thread, so that a log that nobody reads does not block the event loop.
 
 A pipe whose reader has stopped, a stopped journald or syslog, and a hung disk all make ``write`` block for as long as
 they like. No file can be made non-blocking instead: ``O_NONBLOCK`` belongs to the open file and not to the process, so

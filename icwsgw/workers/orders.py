@@ -1,4 +1,4 @@
-"""What a worker is told when it begins: its number, configuration, sockets and log; as JSON, since it comes by a pipe.
+"""A worker's start parameters: its number, configuration, sockets and log, as JSON over a pipe.
 
 Worker ``w`` of a gateway with ``k`` identities a process signs with the identities ``w * k`` to ``w * k + k - 1``, so
 that no two workers have the same queue at any canister, and a worker that is started again takes its own up.

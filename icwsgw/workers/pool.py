@@ -1,4 +1,4 @@
-"""The supervisor's workers: started, listened to, started again when they die, drained.
+"""The supervisor's workers: starts, watches, restarts and drains them.
 
 A worker that dies takes its own clients with it and nobody else's. It is started again at once when it had lived for a
 while, and with growing pauses when it had not, so that a fault at the start does not cost a core.

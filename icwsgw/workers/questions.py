@@ -1,4 +1,4 @@
-"""Questions that the supervisor puts to its workers, each with one answer or none.
+"""Requests from the supervisor to its workers, each with one answer or none.
 
 A worker may hang, die, or not be there yet; whoever asks gets what there is after :data:`PATIENCE` seconds at the
 latest, and is told who has not answered. A question is put to a worker that is still starting as well, which does what

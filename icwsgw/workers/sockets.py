@@ -1,4 +1,4 @@
-"""Listening sockets of several processes: bound by the supervisor, accepted from by its workers.
+"""Listening sockets of several processes: the supervisor binds them, its workers accept from them.
 
 The kernel gives a connection to whichever worker accepts first. A worker that dies takes no connection with it that
 it has not accepted, which SO_REUSEPORT would do, and a port stays ours while all workers are being started again.
