@@ -97,6 +97,7 @@ class HttpError(IcwsError):
     :ivar detail: plain text for logs and clients, at most 200 characters
     :ivar word: the network's word for the cause, for example "no_healthy_nodes", or empty; see icwsgw.core.outages
     :ivar retry_after: seconds the server asked to wait, or None
+    :ivar resent: the request was sent before, and may have been taken then
     :ivar edge_id: by which the boundary nodes' operators find the request (x-request-id), or empty; only for logs
     """
 
@@ -109,6 +110,7 @@ class HttpError(IcwsError):
         retry_after: float | None = None,
         edge_id: str = "",
         word: str = "",
+        resent: bool = False,
     ) -> None:
         text = f"HTTP {status}: {detail}" if detail else f"HTTP {status}"
         super().__init__(f"{text} (x-request-id {edge_id})" if edge_id else text)
@@ -116,6 +118,7 @@ class HttpError(IcwsError):
         self.status = status
         self.detail = detail
         self.word = word
+        self.resent = resent
         self.retry_after = retry_after
 
     @property

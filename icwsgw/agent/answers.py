@@ -52,11 +52,13 @@ class Answer(NamedTuple):
     :ivar status: HTTP status; 200 for 203, which says that a proxy changed a 200 on the way (RFC 9110, section 15.3.4)
     :ivar headers: names in lower case; a repeated header's values are joined by ", "
     :ivar body: the whole body
+    :ivar resent: the request was sent before, on a connection that ended without an answer: it may have been taken then
     """
 
     status: int
     headers: dict[bytes, bytes]
     body: bytes
+    resent: bool = False
 
 
 class State(IntEnum):

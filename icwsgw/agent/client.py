@@ -350,7 +350,7 @@ class IcAgent:
             # of a synchronous call: not executed within 10 s, or a repetition of one that is under way
             return UNDER_WAY if endpoint.route is Route.SYNC_CALL else ACCEPTED
         if answer.status == 200:
-            return call_outcome(answer.body)
+            return call_outcome(answer.body, answer.resent)
         raise self.http_error(answer)
 
     def _learn(self, endpoint: Endpoint, status: int, body: bytes) -> None:

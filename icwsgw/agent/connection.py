@@ -63,7 +63,7 @@ class Exchange:
         if deferred is not None:
             self.deferred = None
             self.pool.deadlines.discard(self)
-            deferred.callback(answer)
+            deferred.callback(answer._replace(resent=True) if self.retried else answer)
 
     def fail(self, error: IcwsError) -> None:
         """Give the failure out, once."""

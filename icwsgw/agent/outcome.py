@@ -72,6 +72,7 @@ class CallOutcome:
         reply: bytes | None = None,
         reject: Rejected | None = None,
         certified: bool = False,
+        resent: bool = False,
     ) -> None:
         self.kind = kind
         # Enum's own .value is a call in Python, and this is counted for each message
@@ -86,7 +87,7 @@ class CallOutcome:
         elif reject is None or certified:
             self.heard = ENDED
         else:
-            self.heard = Heard(transient=reject.code == SYS_TRANSIENT)
+            self.heard = Heard(transient=reject.code == SYS_TRANSIENT, arrived=resent)
 
     def __repr__(self) -> str:
         if self.reject is not None:
@@ -99,9 +100,10 @@ UNDER_WAY = CallOutcome(OutcomeKind.UNDER_WAY)
 DONE = CallOutcome(OutcomeKind.DONE)
 
 
-def call_outcome(body: bytes) -> CallOutcome:
+def call_outcome(body: bytes, resent: bool = False) -> CallOutcome:
     """Read the body of a call's answer with status 200.
 
+    :param resent: the call was sent before and may have been taken then, whatever is said of its repetition
     :raises AnswerMalformed: not such an answer
     """
     if not body:
@@ -111,7 +113,7 @@ def call_outcome(body: bytes) -> CallOutcome:
     if answer.get("status") == "replied" and isinstance(certificate, bytes):
         return _from_certificate(certificate)
     if "reject_code" in answer:
-        return CallOutcome(OutcomeKind.REJECTED, reject=reject_of(answer))
+        return CallOutcome(OutcomeKind.REJECTED, reject=reject_of(answer), resent=resent)
     raise AnswerMalformed("a call's answer has neither a certificate nor a reject")
 
 
@@ -157,6 +159,7 @@ def http_error(answer: Answer, now_s: float) -> HttpError:
         retry_after(headers.get(b"retry-after"), now_s),
         edge_id,
         word,
+        answer.resent,
     )
 
 

@@ -114,7 +114,7 @@ class Response:
     version = (b"HTTP", 1, 1)
 
     def __init__(self, answer: Answer, request: ClientRequest) -> None:
-        self.code, self._raw_headers, self.body = answer
+        self.code, self._raw_headers, self.body, _ = answer
         self.length = len(self.body)
         self.request = request
         self.previousResponse: Any = None

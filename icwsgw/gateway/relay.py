@@ -454,7 +454,7 @@ def _heard(error: IcwsError, attempts: int) -> Heard:
     """
     if isinstance(error, HttpError):
         over = error.forbidden and attempts >= FORBIDDEN_ATTEMPTS
-        return Heard(arrived=error.status >= 500, again=error.retryable and not over)
+        return Heard(arrived=error.status >= 500 or error.resent, again=error.retryable and not over)
     if isinstance(error, TransportError):
         return Heard(arrived=not isinstance(error, ConnectFailed), again=error.retryable)
     return Heard(again=isinstance(error, NotReady))

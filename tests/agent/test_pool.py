@@ -156,6 +156,18 @@ def test_dead_idle_connections_are_not_tried_in_turn():
     assert isinstance(rig.ends[b"c"], ConnectionLost)
 
 
+def test_an_answer_to_what_was_sent_twice_says_so():
+    rig = Rig(connections=1)
+    rig.ask(b"a")
+    one = rig.endpoint.succeed()
+    one.dataReceived(OK)
+    assert not rig.ends[b"a"].resent
+    rig.ask(b"b")
+    one.connectionLost(Failure(ConnectionDone()))
+    rig.endpoint.succeed().dataReceived(OK)
+    assert rig.ends[b"b"].resent
+
+
 def test_what_was_sent_once_is_not_said_to_have_met_no_connection():
     for attempt_fails in (True, False):
         rig = Rig()

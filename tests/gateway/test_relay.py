@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 
-from icwsgw.agent.outcome import ACCEPTED, UNDER_WAY, CallOutcome
+from icwsgw.agent.outcome import ACCEPTED, UNDER_WAY, CallOutcome, call_outcome
 from icwsgw.core.calls import REFUSED_REPETITIONS, REPOST_SECONDS, TRANSIENT_ATTEMPTS
 from icwsgw.core.messages import ClientEnvelope
 from icwsgw.core.network_time import NetworkTime
@@ -27,6 +27,7 @@ from icwsgw.errors import (
 )
 from icwsgw.gateway.interfaces import MAX_CALLS, Context
 from icwsgw.gateway.relay import Expired, Relay, RelayOwner
+from icwsgw.ic import cbor
 from icwsgw.ic.principal import Principal
 from tests.support.fake_network import CANISTER, REPLIED_OK, FakeNetwork, envelope, make_context, rejected, replied_err
 
@@ -183,6 +184,20 @@ def test_a_refusal_after_an_attempt_whose_answer_was_lost_proves_nothing(lost: I
     # the doubt was about that one alone
     network.calls[-1].answer(HttpError(400))
     assert len(owner.events[1]) == 2
+
+
+RESENT_REJECT = call_outcome(cbor.dumps({"reject_code": 5, "reject_message": "stopped"}), resent=True)
+
+
+@pytest.mark.parametrize("refusal", [HttpError(400, "no", resent=True), RESENT_REJECT], ids=repr)
+def test_a_refusal_of_what_the_transport_has_sent_twice_proves_nothing(refusal: Any) -> None:
+    relay, owner, network, clock = opened()
+    relay.send(envelope(1))
+    network.calls[0].answer(refusal)
+    clock.advance(REPOST_SECONDS * 2)
+    assert bodies(network) == [b"1", b"1"]
+    network.calls[1].answer(REPLIED_OK)
+    assert owner.events == [(b"1", REPLIED_OK)]
 
 
 @pytest.mark.parametrize("refusal", [HttpError(403), rejected(5, "stopped")])

@@ -22,6 +22,12 @@ BLOCKS = (Pace(), Pace(), Pace(0.4, 0.2, 3), Pace(1.0, 0.3), Pace(1.0, 0.3, 2), 
 MAX_CANISTERS = 3
 
 
+def _upstream(random: Random, plan: Any) -> int:
+    """A few are enough where queries come back soon."""
+    few = plan.query_latency < 0.1 and plan.identities * plan.canisters < 4
+    return random.choice((0, 0, 2048, 6 if few else 30))
+
+
 @dataclass(frozen=True)
 class Plan(Bounds):
     """What a world is like, drawn from its seed.
@@ -32,6 +38,7 @@ class Plan(Bounds):
     :ivar calls: how many may be under way at once
     :ivar blocks: how the replica's blocks are made; nodes may lag behind them
     :ivar v2_gone: the replica answers queries and reads of the newest version only
+    :ivar upstream: connections to the network there may be; 0: requests go there without any
     :ivar ending: how the scenario ends: all clients leave, or the gateway drains, perhaps in a hurry; busy: while
         faults and clients go on
     :ivar clocks: clocks and Dates are wrong, :mod:`tests.simulation.clocks`
@@ -61,6 +68,7 @@ class Plan(Bounds):
     calls: int = drawn(one_of(4, 20, 1000), 1000)
     blocks: Pace = drawn(one_of(*BLOCKS), BLOCKS[0])  # noqa: RUF009 - a field like the others
     v2_gone: bool = drawn(chance(0.2), False)
+    upstream: int = drawn(_upstream, 0)
     ending: str = drawn(one_of("leave", "leave", "drain", "hurry", "busy", "busy hurry"), "leave", "drain", "busy")
     clocks: bool = drawn(chance(0.25), False)
     operations: bool = drawn(chance(0.25), False)

@@ -19,6 +19,7 @@ from icwsgw.observe.metrics import Metrics
 from icwsgw.origins import Origins
 from icwsgw.server.factory import GatewayFactory
 from tests.simulation.traffic import SimAgent
+from tests.simulation.upstream import WireTransport
 from tests.support.memory_transport import MemoryTransport
 
 if TYPE_CHECKING:
@@ -62,8 +63,17 @@ class SimProcess:
         self.reloaded_ok: list[bool] = []
         random = Random(f"{world.seed} process {number}")
         clock = world.clock
-        self.transport = JitterTransport(clock, world.handle, plan.network_jitter, world.network_random)
         self.budget = budget = Budget(plan.query_budget, plan.polling_interval, plan.opens_per_second)
+
+        def charge() -> None:
+            budget.charge(Traffic.OWN, clock.seconds())
+
+        self.transport: JitterTransport | WireTransport
+        if plan.upstream:
+            upstream = Random(f"{world.seed} upstream {number}")
+            self.transport = WireTransport(world, plan.upstream, plan.network_jitter, upstream, charge)
+        else:
+            self.transport = JitterTransport(clock, world.handle, plan.network_jitter, world.network_random)
         agent = _KeylessAgent if plan.trusting else SimAgent
         self.agent = agent(
             self,
@@ -74,7 +84,7 @@ class SimProcess:
             rng=random.random,
             random_bytes=random.randbytes,
             verify_query_signatures=plan.signed_queries and not plan.trusting,
-            charge=lambda: budget.charge(Traffic.OWN, clock.seconds()),
+            charge=charge,
         )
         self.metrics = Metrics()
         first = number * plan.identities
@@ -109,6 +119,7 @@ class SimProcess:
         self.factory.stop()
         self.gateway.stop()
         self.agent.stop()
+        self.transport.close()
 
     def reload(self, config: GatewayConfig) -> None:
         """As GatewayService.reload."""

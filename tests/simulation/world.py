@@ -202,5 +202,7 @@ class SimWorld:
                 call.cancel()
         for process in self.processes:
             process.stop()
+        # connections to the network end in order, or are ended after a second
+        self.run(1.5)
         self.replica.close()
         globalLogPublisher.removeObserver(self.truth.logged)

@@ -1,0 +1,269 @@
+"""Connections to the network as bytes: the gateway's real transport over TCP in memory, and a server behind it.
+
+The server keeps connections for a while and ends them when it likes, also while a request is on its way; it answers
+with a length, in chunks, or up to its end, in pieces of any size, and now and then asks for the end of a connection.
+What it takes is the world's to answer, as with the transport that has no bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import (
+    ConnectionAborted,
+    ConnectionDone,
+    ConnectionLost,
+    ConnectionRefusedError,
+    TimeoutError,
+)
+from twisted.python.failure import Failure
+
+from icwsgw.agent.transport import CONNECT_TIMEOUT, IDLE_TIMEOUT, Transport
+from icwsgw.devnet.faults import Dropped
+
+if TYPE_CHECKING:
+    from tests.simulation.world import SimWorld
+
+#: Seconds for which the server keeps a connection on which nothing is under way.
+KEPT = (0.5, 3.0, 10.0, 60.0)
+#: How late the sweep of idle connections may be: a quarter of their time.
+SWEEP = IDLE_TIMEOUT / 4
+
+
+class WireTransport(Transport):
+    """The gateway's transport, over connections in memory.
+
+    :param jitter: seconds that what is sent takes longer, at most
+    """
+
+    def __init__(self, world: SimWorld, most: int, jitter: float, random: Random, charge: Any) -> None:
+        self.world = world
+        self.server = Server(world, jitter, random, most)
+        super().__init__(world.clock, max_connections=most, endpoint_factory=lambda url: self.server, charge=charge)
+
+    @property
+    def under_way(self) -> int:
+        """Requests without an end."""
+        return self.states["busy"] + self.waiting
+
+
+class Server:
+    """The server, as an endpoint to connect to.
+
+    :param most: connections that a client may have
+    """
+
+    def __init__(self, world: SimWorld, jitter: float, random: Random, most: int) -> None:
+        self.world = world
+        self.random = random
+        self.kept = random.choice(KEPT)
+        self.most = most
+        self.connections: dict[Connection, None] = {}
+        self._jitter = jitter
+
+    def later(self, call: Any, *arguments: Any) -> None:
+        """After the time that bytes take."""
+        self.world.clock.callLater(0.001 + self._jitter * self.random.random(), call, *arguments)
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        """As an endpoint."""
+        timer: list[Any] = []
+        done: Deferred[Any] = Deferred(lambda _: [each.cancel() for each in timer if each.active()])
+
+        def arrive() -> None:
+            if done.called:
+                return
+            network = self.world.network
+            if network == "refused":
+                for each in timer:
+                    each.cancel()
+                done.errback(ConnectionRefusedError())
+            elif network != "lost":
+                for each in timer:
+                    each.cancel()
+                if len(self.connections) >= self.most:
+                    self.world.truth.fail(f"{len(self.connections) + 1} connections to the network, {self.most} may be")
+                connection = Connection(self, factory.buildProtocol(None))
+                self.connections[connection] = None
+                connection.begin()
+                done.callback(connection.protocol)
+
+        timer.append(self.world.clock.callLater(CONNECT_TIMEOUT, lambda: done.errback(TimeoutError())))
+        self.later(arrive)
+        return done
+
+    def overdue(self, now: float) -> Iterator[str]:
+        """Connections that should have been ended."""
+        for connection in self.connections:
+            late = now - connection.idle_since - IDLE_TIMEOUT - SWEEP - 0.5
+            if not connection.busy and not connection.ending and late > 0:
+                yield f"a connection to the network is idle for {late:.1f} s too long"
+
+
+class Connection:
+    """One connection: the transport of the gateway's protocol, and the server at its other end."""
+
+    disconnecting = False
+
+    def __init__(self, server: Server, protocol: Any) -> None:
+        self.protocol = protocol
+        self.busy = False
+        self.ending = False
+        self.idle_since = server.world.clock.seconds()
+        self._server = server
+        self._random = server.random
+        self._received = bytearray()
+        # what is on its way to the gateway, and whether the end comes behind it
+        self._sent = bytearray()
+        self._end: Exception | None = None
+        self._pumping = False
+        self._lost = False
+        self._timer: Any = None
+        self._answer: Deferred[Any] | None = None
+
+    def begin(self) -> None:
+        """It is up."""
+        self.protocol.makeConnection(self)
+        self._rest()
+
+    # the server
+
+    def _rest(self) -> None:
+        self.busy = False
+        self.idle_since = self._server.world.clock.seconds()
+        self._timer = self._server.world.clock.callLater(self._server.kept, self._idle_too_long)
+
+    def _idle_too_long(self) -> None:
+        self._timer = None
+        self.ending = True
+        self._finish(ConnectionDone())
+
+    def _arrived(self, data: bytes) -> None:
+        if self._lost or self.ending:
+            # a request that the end of the connection crosses
+            return
+        if self._server.world.network != "up":
+            if self._server.world.network == "refused":
+                self._lose(ConnectionLost())
+            return
+        self._received += data
+        head, found, rest = bytes(self._received).partition(b"\r\n\r\n")
+        if not found:
+            return
+        lines = head.decode().split("\r\n")
+        method, path, _ = lines[0].split(" ")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+        size = int(headers.get("content-length", "0"))
+        if len(rest) < size:
+            return
+        if self.busy:
+            self._server.world.truth.fail("a request left on a connection that carries one")
+        self._received.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.busy = True
+        answer = self._answer = maybeDeferred(self._server.world.handle, method, path, rest[:size])
+        answer.addCallbacks(self._write, self._drop, callbackArgs=(method,))
+
+    def _write(self, answer: Any, method: str) -> None:
+        status, headers, body = answer
+        self._answer = None
+        if self._lost:
+            return
+        chance = self._random.random()
+        head = [f"HTTP/1.1 {status} Whatever", *(f"{name}: {value}" for name, value in headers.items())]
+        goes = chance < 0.05
+        if method == "HEAD":
+            body = b""
+        if 0.2 < chance < 0.4:
+            head.append("Transfer-Encoding: chunked")
+            at = self._random.randint(0, len(body))
+            pieces = [piece for piece in (body[:at], body[at:]) if piece]
+            body = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+        elif chance >= 0.03:
+            head.append(f"Content-Length: {len(body)}")
+        # else the end of the connection is the end of the body
+        if goes:
+            head.append("Connection: close")
+        self._send(("\r\n".join(head) + "\r\n\r\n").encode() + body)
+        if goes:
+            self.ending = True
+            self._finish(ConnectionDone())
+        else:
+            self._rest()
+
+    def _drop(self, failure: Failure) -> None:
+        self._answer = None
+        if self._lost:
+            return
+        error = failure.value
+        self.ending = True
+        if isinstance(error, Dropped) and error.status is not None:
+            head = [f"HTTP/1.1 {error.status} Whatever", f"Content-Length: {max(len(error.body), 1)}"]
+            head += [f"{name}: {value}" for name, value in error.headers.items()]
+            self._send(("\r\n".join(head) + "\r\n\r\n").encode() + error.body[: len(error.body) // 2])
+        self._finish(ConnectionLost())
+
+    def _send(self, data: bytes) -> None:
+        self._sent += data
+        self._pump()
+
+    def _finish(self, error: Exception) -> None:
+        self._end = error
+        self._pump()
+
+    def _pump(self) -> None:
+        if not self._pumping and not self._lost:
+            self._pumping = True
+            self._server.later(self._pass_on)
+
+    def _pass_on(self) -> None:
+        self._pumping = False
+        if self._lost or self._server.world.network == "lost":
+            return
+        size = len(self._sent)
+        if size and self._random.random() < 0.2:
+            size = self._random.randint(1, size)
+        data = bytes(self._sent[:size])
+        del self._sent[:size]
+        if data:
+            self.protocol.dataReceived(data)
+        if self._sent:
+            self._pump()
+        elif self._end is not None:
+            self._lose(self._end)
+
+    def _lose(self, error: Exception) -> None:
+        if self._lost:
+            return
+        self._lost = True
+        self._server.connections.pop(self, None)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._answer is not None:
+            self._answer.addErrback(lambda _: None)
+            self._answer.cancel()
+        self.protocol.connectionLost(Failure(error))
+
+    # the transport, as Twisted's
+
+    def write(self, data: bytes) -> None:
+        if not self._lost and not self.disconnecting:
+            self._server.later(self._arrived, data)
+
+    def loseConnection(self) -> None:
+        self.disconnecting = True
+        self.ending = True
+        self._server.later(self._lose, ConnectionDone())
+
+    def abortConnection(self) -> None:
+        self.ending = True
+        self._server.world.clock.callLater(0, self._lose, ConnectionAborted())
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        pass
