@@ -71,6 +71,10 @@ class SimClient(SdkClient):
         #: when the first of its envelopes expires, by the clock
         self.earliest_expiry = float("inf")
         self.link: DirectLink | WireLink
+        #: where it comes from, and whom it is counted with
+        place = self.random.randrange(world.plan.addresses)
+        mine = f"2001:db8:0:{place}::{number + 1:x}" if place % 2 else f"192.0.2.{place}"
+        self.address, self.group = mine, f"2001:db8:0:{place}" if place % 2 else mine
         latency = self.random.choice((0.0, 0.01, 0.05))
         if world.plan.wire:
             rate = self.random.choice((None, None, None, 2000))

@@ -47,6 +47,8 @@ def unexplained(world: SimWorld, session: SimSession, code: int) -> str:
         return "that is never right"
     if code in session.owner.provoked or code in session.owner.doomed:
         return ""
+    if code == CloseCode.OVERLOADED and session.owner.link in doors(world):
+        return ""
     if code in OWN_CODES:
         return "" if session.owner.left else "the client had not left"
     rule = RULES.get(code)
@@ -160,14 +162,15 @@ def _silent(world: SimWorld, session: SimSession) -> str:
         return "it had no canister"
     since = session.owner.process.agent.silent_since(session.poller.canister, session.poller.identity_index)
     silence = world.clock.seconds() - since
-    grace = min(session.owner.process.config.canister_grace, session.owner.process.config.network_grace)
+    config, agent = session.owner.process.config, session.owner.process.agent
+    grace = min(config.canister_grace, config.network_grace)
+    if agent.only_the_network(session.poller.canister, session.poller.identity_index):
+        grace = config.network_grace
     return "" if silence >= grace - EPSILON else f"the canister had given a good answer {silence:.2f} s before"
 
 
 def _too_many(world: SimWorld, session: SimSession) -> str:
     bounds, owner = world.plan, session.owner
-    if bounds.refuses:
-        return ""
     most = bounds.max_connections_per_canister
     others = [
         other
@@ -204,6 +207,11 @@ def _policy(world: SimWorld, session: SimSession) -> str:
 
 def _flood(world: SimWorld, session: SimSession) -> str:
     return "" if session.owner.link.frames_up > FLOOD_FRAMES else "the client hardly sent anything"
+
+
+def doors(world: SimWorld) -> set[Any]:
+    """The connections that had to make room for others."""
+    return {link for process in world.processes for link in process.door.crowded_out}
 
 
 RULES: dict[int, Callable[[Any, Any], str]] = {

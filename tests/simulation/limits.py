@@ -84,3 +84,91 @@ class Bounds:
             or self.accept_rate
             or self.accept_rate_per_ip
         )
+
+
+class _Tokens:
+    """A token bucket, by its description: so many a second, and a burst."""
+
+    def __init__(self, per_second: float, burst: float, now: float) -> None:
+        self._per_second = per_second
+        self._burst = burst
+        self._level = burst
+        self._stamp = now
+
+    def take(self, now: float) -> bool:
+        self._level = min(self._burst, self._level + (now - self._stamp) * self._per_second)
+        self._stamp = now
+        if self._level < 1:
+            return False
+        self._level -= 1
+        return True
+
+
+class Door:
+    """Who may come in, by the description of the options (docs/options.md, decision 0016): a model, not the code.
+
+    :ivar inside: connections that count, with the groups of their addresses
+    :ivar strangers: those of them to which no canister has spoken, the oldest first
+    :ivar crowded_out: those that had to make room
+    """
+
+    def __init__(self, bounds: Bounds, now: float) -> None:
+        self._bounds = bounds
+        self.inside: dict[Any, str] = {}
+        self.strangers: dict[Any, str] = {}
+        self.crowded_out: set[Any] = set()
+        self._resized: dict[str, int] = {}
+        self._changes = 0
+        self._tokens = _Tokens(bounds.accept_rate, 2 * bounds.accept_rate, now)
+        self._tokens_of: dict[str, _Tokens] = {}
+
+    def arrives(self, link: Any, group: str, now: float) -> int:
+        """A connection comes; the status that its request is to be answered with."""
+        bounds = self._bounds
+        full = len(self.inside) >= bounds.max_connections
+        if full and self._largest()[0] <= self._count(group) + 1:
+            return 503
+        if bounds.accept_rate and not self._tokens.take(now):
+            return 503
+        rate = bounds.accept_rate_per_ip
+        if rate:
+            tokens = self._tokens_of.setdefault(group, _Tokens(rate, 5 * rate, now))
+            if not tokens.take(now):
+                return 429
+        most = bounds.max_connections_per_ip
+        if most and sum(other == group for other in self.inside.values()) >= most:
+            return 429
+        self.inside[link] = group
+        self.strangers[link] = group
+        self._resize(group)
+        if full or (bounds.max_pending and len(self.strangers) > bounds.max_pending):
+            oldest = next(each for each, of in self.strangers.items() if of == self._largest()[1])
+            self.crowded_out.add(oldest)
+            self.left(oldest)
+        return 101
+
+    def opened(self, link: Any) -> None:
+        """Its canister has spoken."""
+        group = self.strangers.pop(link, None)
+        if group is not None:
+            self._resize(group)
+
+    def left(self, link: Any) -> None:
+        """It has gone."""
+        self.inside.pop(link, None)
+        self.opened(link)
+
+    def _resize(self, group: str) -> None:
+        self._changes += 1
+        self._resized[group] = self._changes
+
+    def _count(self, group: str) -> int:
+        return sum(other == group for other in self.strangers.values())
+
+    def _largest(self) -> tuple[int, str]:
+        """The group with most strangers; of those as large the one that has been so for longest."""
+        counts = {group: self._count(group) for group in set(self.strangers.values())}
+        if not counts:
+            return 0, ""
+        most = max(counts.values())
+        return most, min((group for group in counts if counts[group] == most), key=lambda group: self._resized[group])

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
@@ -167,6 +167,8 @@ class WireLink:
         self.half_since: float | None = None
         self.frames_up = 0
         self.aborted = False
+        self._address = owner.address
+        self._expected = owner.process.door.arrives(self, owner.group, world.clock.seconds())
         self._protocol: Any = owner.process.factory.buildProtocol(self.getPeer())
         self._protocol.makeConnection(self)
         self._send_bytes(handshake(f"Origin: {owner.origin}") if world.plan.operations else handshake())
@@ -246,6 +248,7 @@ class WireLink:
                 return
             status = bytes(buffer[9:12])
             del buffer[: end + 4]
+            self._answered(int(status))
             if status != b"101":
                 self._finish(int(status))
                 return
@@ -272,6 +275,13 @@ class WireLink:
                     self._close_sent = True
                     self._send_bytes(close_frame(int.from_bytes(payload[:2], "big") or None))
                 self._finish(int.from_bytes(payload[:2], "big") or 1005)
+
+    def _answered(self, status: int) -> None:
+        """The request has its answer."""
+        process = self.owner.process
+        may = {self._expected} | ({503} if self in process.door.crowded_out or process.gateway.draining else set())
+        if status not in may and status not in self.owner.provoked:
+            self._world.truth.fail(f"client {self.owner.number} was answered {status}, not {self._expected}")
 
     def _finish(self, code: int) -> None:
         if not self._over:
@@ -327,6 +337,7 @@ class WireLink:
         if not self._lost:
             self._lost = True
             self._world.lost_transports += 1
+            self.owner.process.door.left(self)
             self._protocol.connectionLost(Failure(reason))
             self._finish(1006)
 
@@ -371,8 +382,9 @@ class WireLink:
         self._heard_at = self._world.clock.seconds()
         self._pump_up()
 
-    def getPeer(self) -> IPv4Address:
-        return IPv4Address("TCP", "192.0.2.1", 40000)
+    def getPeer(self) -> IPv4Address | IPv6Address:
+        kind = IPv6Address if ":" in self._address else IPv4Address
+        return kind("TCP", self._address, 40000)
 
     def getHost(self) -> IPv4Address:
         return IPv4Address("TCP", "192.0.2.2", 80)

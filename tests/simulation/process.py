@@ -18,6 +18,7 @@ from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.observe.metrics import Metrics
 from icwsgw.origins import Origins
 from icwsgw.server.factory import GatewayFactory
+from tests.simulation.limits import Door
 from tests.simulation.traffic import SimAgent
 from tests.simulation.upstream import WireTransport
 from tests.support.memory_transport import MemoryTransport
@@ -103,6 +104,7 @@ class SimProcess:
         self.gateway = Gateway(self.context, Spread(plan.identities, target=3))
         self.gateway.farewells.shares.limit = plan.calls
         self.factory = GatewayFactory(self.gateway)
+        self.door = Door(plan, clock.seconds())
 
     def now_ns(self) -> int:
         """What this machine's wall clock says."""

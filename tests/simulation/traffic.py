@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 
 from icwsgw.agent.client import IcAgent
 from icwsgw.agent.outcome import CallOutcome
-from icwsgw.errors import CanisterRefused, FormatError, HttpError, IcwsError, TransportError
+from icwsgw.errors import CanisterRefused, FormatError, HttpError, IcwsError, NotReady, TransportError
 from icwsgw.ic import cbor
 from icwsgw.ic.envelope import SignedRequest
 from icwsgw.ic.principal import Principal
@@ -81,6 +81,7 @@ class SimAgent(IcAgent):
         self._calls: dict[bytes, _Call] = {}
         #: calls of clients that were not simply executed: (method, client key)
         self.bad: set[tuple[str, Any]] = set()
+        self._canisters: set[tuple[bytes, bytes]] = set()
         self._senders: dict[bytes, bytes] = {}
         self._farewells: dict[Any, _Call] = {}
         self._good: dict[tuple[bytes, bytes], float] = {}
@@ -96,6 +97,7 @@ class SimAgent(IcAgent):
     def query(self, canister: Principal, request: SignedRequest, *, timeout: float) -> Deferred[bytes]:
         self._count("query")
         self.under_way["query"] += 1
+        began = self.reactor.seconds()
         sender = self._senders.get(request.body)
         if sender is None:
             sender = self._senders[request.body] = cbor.loads(request.body)["content"]["sender"]
@@ -104,8 +106,13 @@ class SimAgent(IcAgent):
 
         def ended(result: Any) -> Any:
             self.under_way["query"] -= 1
+            self._late("a query", began, timeout)
             if isinstance(result, bytes) and _is_good(result):
                 self._good[place] = self.reactor.seconds()
+                self._canisters.discard(place)
+            elif isinstance(result, bytes) or not isinstance(result.value, (TransportError, HttpError, NotReady)):
+                # the canister's own word, or words that are none
+                self._canisters.add(place)
             return result
 
         return super().query(canister, request, timeout=timeout).addBoth(ended)
@@ -114,6 +121,10 @@ class SimAgent(IcAgent):
         """When a canister gave its last good answer to one of our identities, or was first asked."""
         sender = self._process.context.identities[index].principal.raw
         return self._good.get((canister.raw, sender), 0.0)
+
+    def only_the_network(self, canister: Principal, index: int) -> bool:
+        """Whether nothing bad has come since then but what the network says in a canister's place."""
+        return (canister.raw, self._process.context.identities[index].principal.raw) not in self._canisters
 
     # calls
 
@@ -126,7 +137,7 @@ class SimAgent(IcAgent):
                 # signed anew each time
                 call = self._farewells.setdefault(call.key, call)
             self._calls[body] = call
-        method, truth = call.method, world.truth
+        method, truth, began = call.method, world.truth, now
         self._count(method)
         if call.under_way:
             truth.fail(f"an identical {method} left while the first was under way")
@@ -149,6 +160,7 @@ class SimAgent(IcAgent):
 
         def ended(result: Any) -> Any:
             call.under_way = False
+            self._late(f"a {method}", began, timeout)
             self.under_way[method] -= 1
             self._by_canister[place] -= 1
             if method in ("ws_open", "ws_message"):
@@ -170,7 +182,7 @@ class SimAgent(IcAgent):
                 call.taken = True
                 call.not_before, call.why = now + 0.75, "since the network has it"
             else:
-                call.not_before, call.why = now + _pause(call.attempts), f"after {call.attempts} attempts"
+                call.not_before, call.why = now + min(_pause(call.attempts), 0.75), "after a refusal"
             return
         error = result.value
         if not isinstance(error, IcwsError):
@@ -183,6 +195,12 @@ class SimAgent(IcAgent):
             pause = min(pause, 0.75)
         call.not_before = now + max(asked, pause)
         call.why = f"after {call.attempts} attempts, asked to wait {asked:.0f} s"
+
+    def _late(self, what: str, began: float, timeout: float) -> None:
+        """Each of two versions of an endpoint may have its time; keys and delegations that are missing have theirs."""
+        late = self.reactor.seconds() - began - 2 * timeout - 1.0
+        if late > 0 and self._world.plan.trusting:
+            self._world.truth.fail(f"{what} had {timeout} s, and ended {late:.1f} s later than that twice")
 
     def _count(self, what: str) -> None:
         if self._all is not None and not self._all.count(self.reactor.seconds()):

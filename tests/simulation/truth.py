@@ -95,6 +95,8 @@ class SimSession(ClientSession):
     def deliver(self, frames: list[bytes], more: bool = False) -> None:
         self.truth.frames_down += len(frames)
         super().deliver(frames, more)
+        if self.state is State.OPEN:
+            self.owner.process.door.opened(self.owner.link)
 
     def _closed(self, before: State, text: str, tells: bool, left: bool) -> None:
         super()._closed(before, text, tells, left)
