@@ -280,6 +280,8 @@ class WireLink:
         """The request has its answer."""
         process = self.owner.process
         may = {self._expected} | ({503} if self in process.door.crowded_out or process.gateway.draining else set())
+        if not self.owner.welcome:
+            may.add(403)
         if status not in may and status not in self.owner.provoked:
             self._world.truth.fail(f"client {self.owner.number} was answered {status}, not {self._expected}")
 

@@ -47,7 +47,7 @@ class WireTransport(Transport):
     @property
     def under_way(self) -> int:
         """Requests without an end."""
-        return self.states["busy"] + self.waiting
+        return len(self._deadlines)
 
 
 class Server:
