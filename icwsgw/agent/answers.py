@@ -7,9 +7,8 @@ Read is what the original's library (hyper) reads, and what clients are told to 
 folded headers, a blank behind a chunk's size, equal Content-Lengths more than once, Transfer-Encoding beside a
 Content-Length (the latter says nothing then, and the connection is not used again). What remains ambiguous is refused.
 
-Most of an answer's cost is its head, and a server says nearly the same in each of the hundreds of answers it gives a
-second. :class:`KnownHeads` remembers heads, for answers that differ in nothing, and lines of heads, for those that
-differ in one (an ``x-request-id``, say) and not in the others.
+Most of an answer's cost is its head, and a server's heads are nearly the same. :class:`KnownHeads` remembers heads, and
+lines of heads, for those that differ in one of them (an ``x-request-id``, say).
 """
 
 from __future__ import annotations
@@ -51,8 +50,7 @@ class Answer(NamedTuple):
 
     :ivar status: HTTP status; 200 for 203, which says that a proxy changed a 200 on the way (RFC 9110, section 15.3.4)
     :ivar headers: names in lower case; a repeated header's values are joined by ", "
-    :ivar body: the whole body
-    :ivar resent: the request was sent before, on a connection that ended without an answer: it may have been taken then
+    :ivar resent: the request was sent before, on a connection that ended without an answer: it may have been taken
     """
 
     status: int
