@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
@@ -135,11 +136,15 @@ def main(arguments: list[str]) -> int:
     broken: list[str] = []
     left = given.minutes * 60
     try:
-        while left >= 1 and len(broken) < len(names):
+        while left > 0 and len(broken) < len(names):
             name = ledger.least([name for name in names if name not in broken])
             seconds = min(SLICE, left)
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
             executions, well, said = fuzz(name, targets[name], seconds)
-            left -= seconds
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            # what breaks at once has not used its time
+            seconds = min(seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+            left -= max(seconds, 1)
             ledger.add(name, seconds, executions)
             print(f"{name}: {executions:,} inputs in {seconds:.0f} s", flush=True)
             if not well:
