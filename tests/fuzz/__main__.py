@@ -1,9 +1,9 @@
 """Fuzz the readers of bytes from outside, guided by coverage (needs the extra ``fuzz``: atheris).
 
-    python -m tests.fuzz [TARGET ...] [--minutes 60]
+    python -m tests.fuzz [TARGET ...] [--minutes 60] [--slice 120]
 
-The minutes are of CPU time and shared: the target that has been fuzzed least is next, two of them at a time, over all
-runs on this machine.
+The minutes are of CPU time and shared: the target that has been fuzzed least is next, a slice at a time, over all runs
+on this machine.
 So a run may be stopped (^C) and another begun at any time; what was found so far is in ``.fuzz``. At the end, what
 is worth keeping is put into ``tests/fuzz/corpus``. What breaks a target is put there at once, test_fuzz.py runs it from
 then on, and the target is not fuzzed any more until that is mended. Exits with 1 if anything is broken.
@@ -127,6 +127,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser("python -m tests.fuzz", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(NAMES)}; default: all")
     parser.add_argument("--minutes", type=float, default=60.0, help="for all of them together; default: 60")
+    parser.add_argument("--slice", type=float, default=SLICE, help=f"seconds for one at a time; default: {SLICE}")
     given = parser.parse_args(arguments)
     names = given.targets or NAMES
     if unknown := set(names) - set(NAMES):
@@ -138,7 +139,7 @@ def main(arguments: list[str]) -> int:
     try:
         while left > 0 and len(broken) < len(names):
             name = ledger.least([name for name in names if name not in broken])
-            seconds = min(SLICE, left)
+            seconds = min(given.slice, left)
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
             executions, well, said = fuzz(name, targets[name], seconds)
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
