@@ -59,7 +59,7 @@ def test_20_clients_live_through_bursts_of_30_where_blocks_decide_the_order(
     blocks = ("--nodes=13", "--block-interval=1000", "--gossip=300")
     stack = stacks("--verify-queries=on", "--verify-batches", network=devnets(*blocks).network)
     options = {"scenario": "many", "clients": 20, "messages": 30, **stack.places}
-    result = run_node("sdk.mjs", options, timeout=400)[-1]
+    result = run_node("sdk.mjs", options, timeout=900)[-1]
     assert result["ordered"] == [True] * 20
     assert [close["code"] for close in result["closes"]] == [1000] * 20
     assert result["errors"] == []
