@@ -171,9 +171,9 @@ def test_ranges_are_in_order_apart_and_of_somebody_else_each() -> None:
         assert one != other or int.from_bytes(last[:8], "big") + 1 == int.from_bytes(following[:8], "big")
     for each in topology.subnets:
         assert list(each.ranges) == sorted(each.ranges, key=lambda pair: pair[0].raw)
-        for first, last in each.ranges:
-            assert topology.find(first) is each
-            assert topology.find(last) is each
+        for least, most in each.ranges:
+            assert topology.find(least) is each
+            assert topology.find(most) is each
         assert sum(len(cbor.loads(shard)) for shard in each.shards.values()) == len(each.ranges)
         assert max(len(cbor.loads(shard)) for shard in each.shards.values()) <= 5
 

@@ -1,3 +1,5 @@
+from functools import partial
+
 from icwsgw.observe.health import Finding, Health
 
 
@@ -6,7 +8,7 @@ def test_ready_when_every_check_is_content() -> None:
     assert health.ready
     reasons: dict[str, str | None] = {"network": "not reached", "draining": None}
     for name in reasons:
-        health.add(name, lambda name=name: reasons[name])
+        health.add(name, partial(reasons.__getitem__, name))
     assert health.findings() == [Finding("network", "not reached"), Finding("draining", None)]
     assert not health.ready
     reasons["network"] = None

@@ -2,7 +2,7 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from twisted.application.service import Application, IServiceCollection
@@ -35,11 +35,11 @@ class Listening:
         set_levels(levels)
 
     def __enter__(self) -> "Listening":
-        globalLogPublisher.addObserver(self.observer)
+        globalLogPublisher.addObserver(cast(ILogObserver, self.observer))
         return self
 
     def __exit__(self, *_: object) -> None:
-        globalLogPublisher.removeObserver(self.observer)
+        globalLogPublisher.removeObserver(cast(ILogObserver, self.observer))
 
     @property
     def lines(self) -> list[str]:
@@ -186,11 +186,12 @@ def test_other_observers_can_format_our_events() -> None:
     from twisted.logger import formatEvent
 
     seen: list[dict[str, Any]] = []
-    globalLogPublisher.addObserver(seen.append)
+    observer = cast(ILogObserver, seen.append)
+    globalLogPublisher.addObserver(observer)
     try:
         get_logger("gateway").info("opened {x}", client="a b")
     finally:
-        globalLogPublisher.removeObserver(seen.append)
+        globalLogPublisher.removeObserver(observer)
     assert formatEvent(seen[0]) == 'opened {x} client="a b"'
     assert f"{Fields(a=1)}" == " a=1"
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from twisted.logger import ILogObserver, Logger, LogLevel, globalLogPublisher
@@ -15,7 +15,7 @@ from icwsgw.observe.recent import MAX_TEXT, Recent
 def recent() -> Any:
     recent = Recent(keep=3).listen()
     yield recent
-    globalLogPublisher.removeObserver(recent)
+    globalLogPublisher.removeObserver(cast(ILogObserver, recent))
 
 
 def test_warnings_and_errors_are_kept_the_latest_first(recent: Recent) -> None:

@@ -38,7 +38,7 @@ def _values(pairs: Any) -> dict[str, Any]:
     return {pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in pairs}
 
 
-class Collector(TraceServiceServicer):  # type: ignore[misc]
+class Collector(TraceServiceServicer):
     """Listens from the start; :meth:`stop` ends it.
 
     :ivar spans: in order of arrival
