@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -222,6 +223,24 @@ def test_query_http_errors(status, retryable):
         result_of(rig.query())
     assert (caught.value.status, caught.value.retryable, caught.value.retry_after) == (status, retryable, 3.0)
     assert caught.value.detail == "a_cause: because"
+
+
+def test_a_retry_after_that_is_a_date_is_compared_with_the_networks_time():
+    rig = Rig()
+    moment = formatdate(rig.net.now_ns() // 10**9 + 30, usegmt=True)
+    rig.handler = lambda *_: (429, {"Retry-After": moment}, b"")
+    with pytest.raises(HttpError) as error:
+        result_of(rig.agent.query(ECHO_ID, rig.poll(), timeout=5))
+    assert error.value.retry_after == pytest.approx(30, abs=2)
+
+
+def test_a_certificate_that_does_not_verify_has_a_test_networks_root_key_asked_for_again():
+    rig = Rig()
+    rig.clock.advance(60)
+    rig.transport.requests.clear()
+    with pytest.raises(CertificateInvalid):
+        rig.agent.verified(b"none", ECHO_ID)
+    assert [path for _, path, _ in rig.transport.requests] == ["/api/v2/status"]
 
 
 def test_query_too_late_and_lost():

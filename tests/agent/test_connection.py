@@ -159,3 +159,26 @@ def test_what_an_openssl_error_says():
     error = SslError([("SSL routines", "", "certificate verify failed")])
     assert explain(Failure(error)) == "certificate verify failed"
     assert explain(Failure(OSError())) == "OSError"
+
+
+def test_a_connection_that_has_answered_before_is_silent_until_it_answers_again() -> None:
+    rig = Rig()
+    assert not rig.connection.silent, "it was never used before"
+    rig.connection.dataReceived(GOOD[0][0])
+    assert not rig.connection.silent, "nothing is asked"
+    rig.ask(b"second")
+    assert rig.connection.silent
+    rig.connection.dataReceived(GOOD[0][0][:1])
+    assert not rig.connection.silent
+
+
+def test_a_request_that_is_cancelled_ends_its_connection() -> None:
+    rig = Rig()
+    exchange = Exchange(rig.pool, b"second", False, 1000)
+    deferred = exchange.deferred
+    assert deferred is not None
+    deferred.addErrback(lambda _: None)
+    rig.connection.dataReceived(GOOD[0][0])
+    rig.connection.send(exchange)
+    deferred.cancel()
+    assert rig.wire.aborted

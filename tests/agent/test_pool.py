@@ -352,3 +352,36 @@ def test_requests_without_a_byte_move_nothing_while_others_are_answered():
     assert isinstance(rig.ends[b"poll 2"], RequestTimeout)
     assert sum(connection.transport.aborted for connection in rig.endpoint.up) == 2
     assert (rig.pool.idle, b"call" in rig.ends) == (1, False)
+
+
+def test_one_that_is_cancelled_while_it_waits_never_leaves():
+    rig = Rig(connections=1)
+    rig.ask(b"a")
+    rig.ask(b"b").deferred.cancel()
+    rig.ask(b"c")
+    assert rig.pool.waiting == 2
+    connection = rig.endpoint.succeed()
+    connection.dataReceived(OK)
+    assert connection.transport.value() == b"ac"
+
+
+def test_one_that_is_sent_again_goes_before_all_that_wait():
+    rig = Rig(connections=1)
+    rig.ask(b"a")
+    connection = rig.endpoint.succeed()
+    connection.dataReceived(OK)
+    for name in (b"b", b"c", b"d"):
+        rig.ask(name)
+    connection.connectionLost(Failure(ConnectionDone()))
+    assert rig.endpoint.succeed().transport.value() == b"b"
+
+
+def test_a_connection_that_ends_makes_room_for_those_that_wait():
+    rig = Rig(connections=1)
+    rig.ask(b"a")
+    rig.ask(b"b")
+    connection = rig.endpoint.succeed()
+    connection.dataReceived(OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    assert rig.endpoint.attempts == []
+    connection.connectionLost(Failure(ConnectionDone()))
+    assert rig.endpoint.succeed().transport.value() == b"b"

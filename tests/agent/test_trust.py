@@ -184,7 +184,9 @@ def test_a_failed_fetch_fails_all_who_wait():
         with pytest.raises(ConnectFailed):
             result_of(d)
     assert keys.cache.fetches == {"ok": 0, "failed": 1}
-    assert pending(keys.cache.fetch(CANISTER))
+    again = keys.cache.fetch(CANISTER)
+    keys.asked.pop()[1].callback(certificate({b"n": b"key"}))
+    assert result_of(again) == {b"n": b"key"}
 
 
 def test_doubts_fetch_the_key_again_now_and_then(trust, status, clock):
@@ -199,6 +201,8 @@ def test_doubts_fetch_the_key_again_now_and_then(trust, status, clock):
     before = trust.delegations
     status.asked.pop().callback({"root_key": KEY})
     assert trust.delegations is before
+    trust.doubt()
+    assert status.asked == [], "it has just been asked for"
     clock.advance(DOUBT_INTERVAL)
     trust.doubt()
     status.asked.pop().callback({"root_key": b"n" * 133})

@@ -106,3 +106,15 @@ def test_one_that_fails_does_not_end_the_round() -> None:
     while world.answers.waiting:
         world.clock.advance(0)
     assert [ask for _, ask in world.done] == [0, 1, 2]
+
+
+def test_one_busy_moment_is_dealt_with_like_the_other() -> None:
+    world = World(QUANTUM)
+    for moment in range(3):
+        for ask in range(4):
+            arrival: Any = (moment, ask)
+            world.answers.arrived(b"", arrival, world.pollers[0])
+        assert world.answers.waiting
+        world.clock.advance(0)
+        assert not world.answers.waiting
+    assert [ask for _, ask in world.done] == [(moment, ask) for moment in range(3) for ask in range(4)]

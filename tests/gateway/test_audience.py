@@ -117,3 +117,11 @@ def test_messages_to_a_connection_that_has_left_show_that_another_is_over() -> N
     assert hand_out(audience, (ANNA[0], 77))
     assert anna.ended == [CloseCode.REPLACED]
     assert hand_out(audience, (BERT[0], 5))
+
+
+def test_who_leaves_before_the_canister_has_spoken_waits_for_nothing() -> None:
+    audience, (anna, bert) = make(ANNA, BERT)
+    audience.remove(anna, ANNA)
+    assert list(audience.waiting.values()) == [bert]
+    audience.remove(bert, BERT)
+    assert (audience.waiting, audience.sessions) == ({}, {})

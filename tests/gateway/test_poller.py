@@ -413,6 +413,7 @@ def test_stopping_cancels_and_leaves_no_timer_and_keeps_the_position() -> None:
     assert cursor.next == 7
     assert all(query.cancelled for query in network.queries if not query.deferred.called)
     assert clock.getDelayedCalls() == []
+    assert poller._context.queries.busy == 0
     assert poller.stop() is None
 
 

@@ -115,3 +115,12 @@ def test_a_canister_that_has_spoken_is_no_newcomer_under_any_identity() -> None:
     registry.spoke(CANISTER)
     assert not any(poller.allowance.newcomer for poller in pollers)
     assert stranger.allowance.newcomer
+
+
+def test_a_poller_all_of_whose_clients_are_closed_stops_with_the_last() -> None:
+    registry, _, clock = make()
+    session = enter(registry, Session(1))
+    session.poller.closing = True
+    registry.remove(session)
+    assert not registry.pollers
+    assert clock.getDelayedCalls() == []

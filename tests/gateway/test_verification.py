@@ -123,3 +123,36 @@ def test_a_bad_certificate_is_bad_each_time_it_comes_and_a_good_one_stays_good()
         for _ in range(2):
             with pytest.raises(CertificateInvalid):
                 verifier.check(bad, again)
+
+
+def test_what_does_not_verify_puts_the_root_key_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    world.open(1)
+    batch = batch_of(world)
+    doubts: list[int] = []
+    monkeypatch.setattr(world.context.network, "doubt_root_key", lambda: doubts.append(1))
+    verifier = BatchVerifier(world.context, ECHO_ID)
+    verifier.check(batch, again)
+    assert doubts == []
+    with pytest.raises(CertificateInvalid):
+        verifier.check(Batch(batch.messages, b"", batch.tree, True), again)
+    assert doubts == [1]
+
+
+def test_age_is_judged_by_the_networks_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by this machine's, which may be an hour wrong."""
+    world = World()
+    world.open(1)
+    batch = batch_of(world)
+    asked: list[int] = []
+    verify = verification.verify_certificate
+
+    def spy(*args: object, now_ns: int, **options: object) -> object:
+        asked.append(now_ns)
+        return verify(*args, now_ns=now_ns, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(verification, "verify_certificate", spy)
+    world.context.network.time.skew_ns = 3600 * 10**9
+    with pytest.raises(CertificateInvalid):
+        BatchVerifier(world.context, ECHO_ID).check(batch, again)
+    assert asked == [world.context.now_ns() + 3600 * 10**9]

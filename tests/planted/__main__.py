@@ -59,6 +59,8 @@ def main() -> int:
     if options.make:
         return make_patch(*options.make)
     planted = [each for each in all_patches() if _chosen(each.name, options.names)]
+    # in the order in which they are named
+    planted.sort(key=lambda each: options.names.index(each.name) if each.name in options.names else 0)
     if options.check or options.rebase:
         return check(planted, options.rebase)
     results = Results(options.results)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from icwsgw.config import GatewayConfig
+from icwsgw.core.closing import CloseCode
 from icwsgw.observe.labels import PUSHBACKS, REFUSALS
 from icwsgw.server import factory as factory_module
 from icwsgw.server.factory import FIRST_MESSAGE_BYTES, HOLD_SECONDS
@@ -189,3 +190,25 @@ def test_what_is_held_leaves_in_the_same_turn_where_no_answer_waits() -> None:
     factory.hold(outbox)
     clock.turn()
     assert outbox.released == 1
+
+
+def test_no_handshake_is_accepted_while_the_gateway_drains() -> None:
+    world = World()
+    protocol, transport = world.connect()
+    world.gateway.draining = True
+    protocol.dataReceived(handshake())
+    assert transport.value().startswith(b"HTTP/1.1 503 ")
+    assert world.sessions == []
+    assert world.metrics.refused_connections.values["draining"] == 1
+
+
+def test_one_whose_session_has_ended_hides_no_slow_reader() -> None:
+    world = World(outbox_age=1.0)
+    clients = [world.open() for _ in range(3)]
+    for protocol, transport, _ in clients:
+        transport.producer.pauseProducing()
+        protocol.deliver([b"a frame"])
+    for number in (0, 1):
+        clients[number][0].session = None
+    world.clock.pump([0.5] * 5)
+    assert [code for code, _ in clients[2][2].ended] == [CloseCode.TOO_SLOW]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from icwsgw.server.held import GONE, NO_LOG
+from icwsgw.server.held import GONE, NO_LOG, Unfinished
 from tests.server.test_protocol import World, lose
 from tests.support.ws_wire import masked
 
@@ -32,3 +32,27 @@ def test_an_ended_connection_holds_no_byte_of_an_unfinished_message(half: bytes)
 def test_what_stands_in_for_autobahns_log_takes_anything() -> None:
     NO_LOG.debug("{a}", a=1)
     NO_LOG.whatever()
+
+
+class Holder:
+    def hold_off(self) -> None:
+        """Not in this test."""
+
+    read_on = hold_off
+
+    def give_up(self, text: str) -> None:
+        raise AssertionError(text)
+
+
+def test_what_a_message_held_until_it_was_whole_is_credited() -> None:
+    account = Unfinished(1000)
+    holders = [Holder() for _ in range(3)]
+    for _ in range(10):
+        for holder in holders:
+            assert not account.count(holder, 100)
+            assert not account.count(holder, 300)
+        assert (account.octets, len(account)) == (900, 3)
+        account.look()
+        for holder in holders:
+            account.count(holder, 0)
+        assert (account.octets, len(account)) == (0, 0)

@@ -485,3 +485,27 @@ def test_the_reason_of_a_refusal_is_written_visibly() -> None:
     protocol.failHandshake("no\x9b31m \u2028\u202e\u200b")
     assert transport.value().endswith(b"\r\n\r\nno\\u009b31m \\u2028\\u202e\\u200b\n")
     lose(protocol)
+
+
+def test_ordinary_frames_count_like_all_others() -> None:
+    world = World(client_message_rate=5, client_message_burst=5)
+    protocol, transport, session = world.open()
+    for _ in range(5):
+        protocol.dataReceived(masked(2, b"one"))
+    assert transport.producerState == "producing"
+    protocol.dataReceived(masked(2, b"one"))
+    assert transport.producerState == "paused"
+    protocol.dataReceived(masked(2, b"one") * 1000)
+    assert [code for code, _ in session.ended] == [CloseCode.RATE_LIMIT]
+
+
+def test_a_client_that_is_not_read_is_not_asked_for_a_pong() -> None:
+    world = World(ping_interval=25.0, pong_timeout=10.0)
+    protocol, transport, _ = world.open()
+    protocol.pause()
+    world.clock.pump([1.0] * 120)
+    assert not transport.aborted
+    assert transport.value() == b""
+    protocol.resume()
+    world.clock.pump([1.0] * 120)
+    assert transport.aborted, "it is read, and says nothing"

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.testing import StringTransport
 from twisted.protocols.haproxy._v1parser import V1Parser
 from twisted.protocols.haproxy._v2parser import V2Parser
 
-from icwsgw.server.proxy_header import MOST_V1, MOST_V2, Header, read_header
+from icwsgw.server.proxy_header import MOST_V1, MOST_V2, Header, ProxyHeaders, read_header
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 BODY4 = bytes([192, 0, 2, 1, 10, 0, 0, 1, 0, 80, 1, 187])
@@ -119,3 +121,27 @@ def test_nothing_but_a_header_or_a_refusal(data: bytes) -> None:
         except ValueError:
             continue
         assert header is None or header.length <= len(prefix + data)
+
+
+class Inner(Protocol):
+    def __init__(self) -> None:
+        self.received = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+
+
+@pytest.mark.parametrize(
+    "header", [b"PROXY TCP4 192.0.2.9 10.0.0.1 4711 443\r\n", v2(0x21, 0x11, bytes([192, 0, 2, 9]) + BODY4[4:])]
+)
+def test_a_header_may_come_byte_by_byte_with_what_follows(header: bytes) -> None:
+    inner = Inner()
+    wrapping = ProxyHeaders(Factory.forProtocol(lambda: inner))
+    refused: list[str] = []
+    wrapping.refused = lambda _, reason: refused.append(reason)
+    protocol = wrapping.buildProtocol(None)
+    protocol.makeConnection(StringTransport())
+    for byte in header + b"GET /":
+        protocol.dataReceived(bytes((byte,)))
+    assert (inner.received, refused) == (b"GET /", [])
+    assert protocol.getPeer().host == "192.0.2.9"
