@@ -25,7 +25,7 @@ HEAD = r"""
 .Os
 .Sh NAME
 .Nm icwsctl
-.Nd ask a running WebSocket gateway, and tell it what to do
+.Nd inspect and control a running WebSocket gateway
 .Sh SYNOPSIS
 .Nm
 .Op Ar options
@@ -38,19 +38,17 @@ HEAD = r"""
 .Fl \-help
 .Sh DESCRIPTION
 .Nm
-speaks to the admin endpoint of a gateway that was started with
+talks to the admin endpoint of a gateway that was started with
 .Fl \-admin\-endpoint ;
 see
 .Xr icws 1 .
-It shows what the gateway has to do at present, closes clients, denies
-canisters, sets levels of the log and lets the gateway drain.
-Of a gateway with several workers it asks all of them, and its answers are
-about all.
+It shows sessions and canisters, closes clients, denies canisters, sets log
+levels and drains the gateway.
+With several workers, each answer covers all of them.
 .Pp
-What is changed is a line of component admin in the gateway's log, with who did
-it.
+The component admin logs each change, with who made it.
 .Sh OPTIONS
-They stand before or behind the command.
+Options may stand before or after the command.
 .Bl -tag -width Ds
 """.strip()
 
@@ -58,65 +56,65 @@ TAIL = r"""
 .Sh ENVIRONMENT
 .Bl -tag -width Ds
 .It Ev ICWS_ADMIN_ENDPOINT
-Where the gateway is, unless
+The admin endpoint, unless
 .Fl \-endpoint
-says it; the gateway itself reads the same variable.
+is given; the gateway reads the same variable.
 .It Ev ICWS_ADMIN_TOKEN_FILE
 The file with the token, unless
 .Fl \-token\-file
-says it.
+is given.
 .El
 .Sh EXIT STATUS
 .Bl -tag -width Ds
 .It 0
 Done.
 .It 1
-The gateway has refused or cannot be reached, or not all of its workers have
-answered that they did what was to be done.
+The gateway refused or cannot be reached, or not all of its workers have
+confirmed the change.
 .It 2
 The command line is wrong.
 .El
 .Sh EXAMPLES
-Where the gateway of this machine is, for all that follow:
+Set the admin endpoint of this machine for the examples below:
 .Bd -literal -offset indent
 export ICWS_ADMIN_ENDPOINT=unix:/run/icws/admin.sock
 icwsctl status
 .Ed
 .Pp
-Who is connected to a canister, and the end of one of them:
+List the clients of a canister, and close one of them:
 .Bd -literal -offset indent
 icwsctl sessions --canister bkyz2-fmaaa-aaaaa-qaaaq-cai
 icwsctl kick 8a50-1
 .Ed
 .Pp
-A canister that does harm, until the gateway ends:
+Deny a canister until the gateway stops:
 .Bd -literal -offset indent
 icwsctl deny bkyz2-fmaaa-aaaaa-qaaaq-cai
 .Ed
 .Pp
-What the relay does, in the log, and quiet again:
+Log what the relay does, then go back to the configured level:
 .Bd -literal -offset indent
 icwsctl log-level relay debug
 icwsctl log-level relay --reset
 .Ed
 .Pp
-A gateway on another machine:
+Ask a gateway on another machine:
 .Bd -literal -offset indent
 icwsctl --endpoint https://gateway.example:9091 \e
     --token-file /etc/icws/admin-token status
 .Ed
 .Pp
-For a program:
+Print JSON for a program:
 .Bd -literal -offset indent
 icwsctl --json canisters --limit 1000
 .Ed
 .Sh DIAGNOSTICS
-Whatever goes wrong is one line on standard error.
+Each error is one line on standard error.
 .Sh SEE ALSO
 .Xr icws 1
 .Pp
 .Pa docs/admin-api.md
-in the source of the program has each answer as JSON, and who may ask.
+in the source repository documents the JSON answers and the access rules.
 """.strip()
 
 

@@ -108,54 +108,51 @@ class _Command(NamedTuple):
 
     @property
     def description(self) -> str:
-        """Sentences."""
         return f"{self.help[0].upper()}{self.help[1:]}. {self.more}".strip()
 
 
 _COMMANDS: dict[str, _Command] = {
-    "status": _Command(_status, tables.status, "show whether it is ready, and what it has to do"),
+    "status": _Command(_status, tables.status, "show readiness and load"),
     "sessions": _Command(
         _sessions,
         tables.sessions,
         "list sessions",
-        "W is the worker, UP and DOWN are messages and bytes from and to the client, OUTBOX bytes wait for it to read"
-        " them, QUEUE messages for their turn to the network.",
+        "W is the worker. UP and DOWN are messages and bytes from and to the client. OUTBOX is the bytes that wait for"
+        " the client to read them, QUEUE the messages that wait to be relayed.",
     ),
     "session": _Command(_session, lambda document: tables.pairs(document.items()), "show one session"),
     "canisters": _Command(
         _canisters,
         tables.canisters,
-        "list canisters, a line for each poller",
-        "NEXT is the number of the message it asks for, ASKED queries are in flight, ANSWERED is the age of the last"
-        " good answer, FAILED counts failures in a row.",
+        "list canisters, one line for each poller",
+        "NEXT is the number of the next message, ASKED the number of queries in flight, ANSWERED the age of the last"
+        " valid answer, FAILED the number of failures in a row.",
     ),
     "kick": _Command(
         _kick,
         _show_closed,
         "close clients",
-        "Say either a session, or a canister, a principal or both. They get code 1008 and may connect again at once.",
+        "Name a session, or a canister, a principal or both. The clients get code 1008 and may reconnect at once.",
     ),
     "drain": _Command(
         _drain,
         _show_drain,
-        "let all clients go, then end, as by SIGTERM",
-        "A service manager that restarts whatever ends starts the gateway again: to end it for good, stop its service.",
+        "drain and stop, as SIGTERM does",
+        "A service manager with Restart=always starts the gateway again: to stop it for good, stop its service.",
     ),
     "deny": _Command(
         _deny,
         _show_deny,
-        "deny a canister, or list those that are denied",
-        "Its clients are closed with code 4110 and new ones refused, until it is allowed or the gateway ends.",
+        "deny a canister, or list denied canisters",
+        "Closes its clients with code 4110 and refuses new ones, until it is allowed or the gateway stops.",
     ),
-    "allow": _Command(
-        _allow, _show_allow, "take a deny back", "What the configuration denies can be allowed only there."
-    ),
+    "allow": _Command(_allow, _show_allow, "undo a deny", "What the configuration denies can be allowed only there."),
     "log-level": _Command(
         _log_level,
         tables.levels,
-        "show levels of the log, or set one",
-        "Levels are trace, debug, info, warn, error, critical and off; what is set stays until it is reset or the"
-        " gateway ends.",
+        "show log levels, or set one",
+        "Levels are trace, debug, info, warn, error, critical and off. A level lasts until it is reset or the gateway"
+        " stops.",
     ),
 }
 
@@ -171,11 +168,11 @@ def make_parser() -> argparse.ArgumentParser:
     common = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument(
         "--endpoint",
-        help="where it is: unix:PATH, HOST:PORT, or as the gateway's --admin-endpoint has it [ICWS_ADMIN_ENDPOINT]",
+        help="the admin endpoint: unix:PATH, HOST:PORT, or the value of --admin-endpoint [ICWS_ADMIN_ENDPOINT]",
     )
     common.add_argument("--token-file", type=Path, help="file with the gateway's token [ICWS_ADMIN_TOKEN_FILE]")
-    common.add_argument("--json", action="store_true", help="give answers as the gateway gives them")
-    parser = _Parser(PROGRAM, description="Asks a running gateway, and tells it what to do.", parents=[common])
+    common.add_argument("--json", action="store_true", help="print the gateway's JSON")
+    parser = _Parser(PROGRAM, description="Inspects and controls a running gateway.", parents=[common])
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     added = {
@@ -183,28 +180,28 @@ def make_parser() -> argparse.ArgumentParser:
         for name, command in _COMMANDS.items()
     }
     for name in ("sessions", "canisters", "kick"):
-        added[name].add_argument("--canister", help="only of this canister" if name != "canisters" else "only this one")
+        added[name].add_argument("--canister", help="only this canister")
     for name in ("sessions", "kick"):
         added[name].add_argument("--principal", help="only of this client")
     added["sessions"].add_argument(
         "--state",
         choices=["init", "setup", "open", "closed"],
-        help="only in this state; closed: the canister has still to be told",
+        help="only in this state; closed: ws_close is still to be sent",
     )
     for name in ("sessions", "canisters"):
-        added[name].add_argument("--limit", type=int, help="at most so many, 1000 at most [default: 100]")
-    added["session"].add_argument("session", help="as the log and close reasons have it")
-    added["kick"].add_argument("session", nargs="?", help="as the log and close reasons have it")
-    added["kick"].add_argument("--reconnect", action="store_true", help="with 4100, which asks clients to come again")
+        added[name].add_argument("--limit", type=int, help="number of rows, at most 1000 [default: 100]")
+    added["session"].add_argument("session", help="session id, from the log or a close reason")
+    added["kick"].add_argument("session", nargs="?", help="session id, from the log or a close reason")
+    added["kick"].add_argument("--reconnect", action="store_true", help="with 4100, which asks clients to reconnect")
     added["drain"].add_argument(
         "--window", type=float, help="seconds over which clients are closed [default: the gateway's --drain-window]"
     )
-    added["deny"].add_argument("canister", nargs="?", help="without it, those that are denied are listed")
-    added["allow"].add_argument("canister", help="one that was denied at run time")
-    added["log-level"].add_argument("component", nargs="?", help="whose level; * for those that are not named")
-    added["log-level"].add_argument("level", nargs="?", help="the lowest that is written")
+    added["deny"].add_argument("canister", nargs="?", help="canister id; without it, list denied canisters")
+    added["allow"].add_argument("canister", help="canister id that was denied at run time")
+    added["log-level"].add_argument("component", nargs="?", help="component of the log; * for all others")
+    added["log-level"].add_argument("level", nargs="?", help="lowest level that is logged")
     added["log-level"].add_argument(
-        "--reset", action="store_true", help="the configuration's again, of the component or of all"
+        "--reset", action="store_true", help="use the configuration's level again, for the component or for all"
     )
     return parser
 

@@ -170,8 +170,8 @@ class Options(usage.Options):
     synopsis = "[options]"
     longdesc = "A local replica with demo canisters, in memory; its keys are no secret. See http://127.0.0.1:4943/."
     optParameters = [  # noqa: N815
-        ["listen", "l", DevnetConfig.listen, "Where to listen: a Twisted server endpoint."],
-        ["seed", None, DevnetConfig.seed, "What the replica's keys are made of; another seed, another root key."],
+        ["listen", "l", DevnetConfig.listen, "Address to listen on: a Twisted server endpoint string."],
+        ["seed", None, DevnetConfig.seed, "Seed of the replica's keys, including the root key."],
         [
             "delegation",
             None,
@@ -199,34 +199,40 @@ class Options(usage.Options):
             "keep-alive-timeout",
             None,
             None,
-            "Milliseconds after a round until clients that were silent are removed. "
-            "[default: 60000, or half the interval where that is less]",
+            "Milliseconds after a round until clients without a keep-alive are removed. "
+            "[default: 60000, or half the interval if that is less]",
             _whole("keep-alive-timeout"),
         ],
-        ["max-messages", None, MAX_RETURNED_MESSAGES, "Messages a poll returns at most.", _whole("max-messages")],
+        [
+            "max-messages",
+            None,
+            MAX_RETURNED_MESSAGES,
+            "Maximum number of messages in a poll's answer.",
+            _whole("max-messages"),
+        ],
         ["query-latency", None, 0.0, "Milliseconds until a query is answered.", _milliseconds("query-latency")],
         ["call-latency", None, 0.0, "Milliseconds until a call is executed.", _milliseconds("call-latency")],
         [
             "call-jitter",
             None,
             0.0,
-            "Up to so many milliseconds more, at random: order is lost.",
+            "Random extra milliseconds, at most; calls lose their order.",
             _milliseconds("call-jitter"),
         ],
         [
             "block-interval",
             None,
             0.0,
-            "Milliseconds between two blocks, as the public network makes them: each by another node, of the calls "
-            "that have come to it, in the order in which they came, certified with the next one. 0: there are no "
-            "blocks, and calls are executed in the order of their arrival when --call-latency has passed.",
+            "Milliseconds between two blocks, as on the public network: each block comes from another node and has the "
+            "calls that this node knows, in the order of their arrival there; the next block certifies it. 0: no "
+            "blocks, calls are executed in the order of their arrival after --call-latency.",
             _milliseconds("block-interval"),
         ],
         [
             "gossip",
             None,
             0.0,
-            "Up to so many milliseconds until a call is known to all nodes.",
+            "Maximum milliseconds until all nodes know a call.",
             _milliseconds("gossip"),
         ],
         [
@@ -238,9 +244,9 @@ class Options(usage.Options):
         ],
     ]
     optFlags = [  # noqa: N815
-        ["legacy-api", None, "Be an older replica: without v4 calls, v3 queries and v3 reads."],
-        ["v2-gone", None, "Be a later network: without v2 queries and v2 reads."],
-        ["echo-any", None, "Make an echo canister of any id that is asked for; otherwise there are two canisters."],
+        ["legacy-api", None, "Behave as an older replica: no v4 calls, v3 queries and v3 reads."],
+        ["v2-gone", None, "Behave as a later network: no v2 queries and v2 reads."],
+        ["echo-any", None, "Every canister id is an echo canister; otherwise there are two canisters."],
     ]
 
     def parseOptions(self, options: list[str] | None = None) -> None:  # noqa: N802

@@ -49,7 +49,7 @@ def test_every_command_and_argument_says_what_it_does(manual: ModuleType) -> Non
     for variable in ("ICWS_ADMIN_ENDPOINT", "ICWS_ADMIN_TOKEN_FILE"):
         assert page.count(f"Ev {variable}\n") == 2
     # the levels it names are those there are
-    (named,) = re.findall(r"^Levels are ([^;]*);$", page, re.M)
+    (named,) = re.findall(r"^Levels are ([^.]*)\.$", page, re.M)
     assert re.findall(r"\w+", named.replace(" and ", " ")) == list(LEVELS)
 
 
