@@ -14,7 +14,9 @@ lines of heads, for those that differ in one of them (an ``x-request-id``, say).
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from enum import IntEnum
+from functools import partial
 from typing import Final, NamedTuple
 
 from icwsgw.errors import AnswerMalformed, AnswerTooLarge
@@ -57,6 +59,10 @@ class Answer(NamedTuple):
     headers: dict[bytes, bytes]
     body: bytes
     resent: bool = False
+
+
+# of all its fields, where Answer() itself is a call in Python
+_made: Callable[[tuple[int, dict[bytes, bytes], bytes, bool]], Answer] = partial(tuple.__new__, Answer)
 
 
 class State(IntEnum):
@@ -125,8 +131,11 @@ class KnownHeads:
         self.passed: dict[int, Passed] = {}
         self.others: dict[bytes, Head] = {}
 
-    def find(self, head: bytes) -> Head | None:
-        """Give what a head says that is not among :attr:`heads`; None if it has not the plain form of :meth:`parse`."""
+    def find(self, head: bytes) -> tuple[Head, dict[bytes, bytes]] | None:
+        """Give what a head says that is not among :attr:`heads`; None if it has not the plain form of :meth:`parse`.
+
+        :returns: what it says, but for the headers; these
+        """
         passed = self.passed.get(len(head))
         if passed is not None:
             name, start, end = passed
@@ -134,9 +143,10 @@ class KnownHeads:
             if found is not None and _PLAIN.fullmatch(head, start, end) is not None:
                 headers = found.headers.copy()
                 headers[name] = head[start:end]
-                return Head(found.status, headers, found.body, found.length, found.keep)
+                return found, headers
         try:
-            return self.parse(head)
+            found = self.parse(head)
+            return found, found.headers
         except AnswerMalformed:
             # it may be sound if it is cut elsewhere, or its lines end otherwise
             return None
@@ -302,14 +312,16 @@ class AnswerReader:
         if self.state is _HEAD and not self._buffer and not self._framing:
             # nearly always: a whole answer with a Content-Length
             end = data.find(b"\r\n\r\n")
-            known = self._known
-            head = (known.heads.get(data[:end]) or known.find(data[:end])) if 0 < end <= MAX_HEAD else None
-            if head is not None and not self._is_head:
-                status, headers, body, length, keep = head
-                if body is _LENGTH and status >= 200 and len(data) - end - 4 == length <= self._max_body:
-                    self.state = _DONE
-                    self.keep = keep
-                    return Answer(status, headers, data[end + 4 :])
+            if 0 < end <= MAX_HEAD and not self._is_head:
+                text = data[:end]
+                head = self._known.heads.get(text)
+                found = (head, head.headers) if head is not None else self._known.find(text)
+                if found is not None:
+                    (status, _, body, length, keep), headers = found
+                    if body is _LENGTH and status >= 200 and len(data) - end - 4 == length <= self._max_body:
+                        self.state = _DONE
+                        self.keep = keep
+                        return _made((status, headers, data[end + 4 :], False))
         self._take(data)
         while self._step():
             pass

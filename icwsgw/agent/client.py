@@ -208,7 +208,10 @@ class IcAgent:
         :param timeout: seconds for all of it
         :returns: what became of it as far as the answer tells; fails with HttpError or TransportError
         """
-        endpoints = self._call_endpoints(canister, wait)
+        if self._routes.versions.settled:
+            endpoints = self._routes.endpoints(_SYNC_CALL if wait else _CALL, canister, 0.0)
+        else:
+            endpoints = self._call_endpoints(canister, wait)
         answer = self._transport.fetch(b"POST", endpoints[0].url, body, timeout=timeout)
         return answer.addCallback(self._called, endpoints, body, timeout)
 
@@ -302,10 +305,7 @@ class IcAgent:
     # Requests
 
     def _call_endpoints(self, canister: Principal, wait: bool) -> tuple[Endpoint, ...]:
-        routes = self._routes
-        if routes.versions.settled:
-            return routes.endpoints(_SYNC_CALL if wait else _CALL, canister, 0.0)
-        now = self.reactor.seconds()
+        routes, now = self._routes, self.reactor.seconds()
         endpoints = routes.endpoints(Route.SYNC_CALL, canister, now) if wait else ()
         if not endpoints or routes.versions.uses(endpoints[0].route) is None:
             # there is no synchronous call, as far as we know, which a look at it may prove wrong
@@ -335,22 +335,23 @@ class IcAgent:
     def _called(
         self, answer: Answer, endpoints: tuple[Endpoint, ...], body: bytes, timeout: float
     ) -> CallOutcome | Deferred[CallOutcome]:
-        endpoint = endpoints[0]
-        self._note(answer, endpoint)
-        if answer.status == 404 and len(endpoints) > 1:
+        endpoint, status = endpoints[0], answer.status
+        # as _note() does, without a call
+        if self.reactor.seconds() >= self.witness.due:
+            self.witness.note(answer, endpoint.canister)
+        if status == 404 or not self._routes.versions.settled:
+            self._learn(endpoint, status, answer.body)
+        if status == 404 and len(endpoints) > 1:
             self._charge()
             older = self._transport.fetch(b"POST", endpoints[1].url, body, timeout=timeout)
             return older.addCallback(self._called, endpoints[1:], body, timeout)
-        if answer.status == 200 and (not self._routes.versions.settled or not len(self.readable.flat)):
-            self.readable.offer(answer.body)
-        return self._to_outcome(answer, endpoint)
-
-    def _to_outcome(self, answer: Answer, endpoint: Endpoint) -> CallOutcome:
-        if answer.status == 202:
-            # of a synchronous call: not executed within 10 s, or a repetition of one that is under way
-            return UNDER_WAY if endpoint.route is Route.SYNC_CALL else ACCEPTED
-        if answer.status == 200:
+        if status == 200:
+            if not self._routes.versions.settled or not self.readable.flat.kept:
+                self.readable.offer(answer.body)
             return call_outcome(answer.body, answer.resent)
+        if status == 202:
+            # of a synchronous call: not executed within 10 s, or a repetition of one that is under way
+            return UNDER_WAY if endpoint.route is _SYNC_CALL else ACCEPTED
         raise self.http_error(answer)
 
     def _learn(self, endpoint: Endpoint, status: int, body: bytes) -> None:

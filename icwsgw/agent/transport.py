@@ -254,7 +254,8 @@ class Transport:
         elif self._closed:
             return fail(ConnectFailed("the transport is closed"))
         exchange = Exchange(pool, data, is_head, max_body)
-        deferred = cast("Deferred[Answer]", exchange.deferred)
+        deferred = exchange.deferred
+        assert deferred is not None
         self._deadlines.add(exchange, timeout)
         pool.submit(exchange)
         return deferred

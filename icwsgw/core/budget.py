@@ -294,12 +294,20 @@ class Budget:
 
     def goes(self, kind: Traffic, now: float) -> bool:
         """Take a token for a call that leaves now, unless others of its kind wait; whether it does."""
-        if self._buckets[kind].line.size:
+        bucket = self._buckets[kind]
+        if bucket.line.size:
             return False
-        if self.per_second is None and kind is not _OPEN:
-            self.sent[kind] += 1
-            return True
-        return self.take(kind, now)
+        if kind is _OPEN:
+            return self.take(kind, now)
+        if self.per_second is not None:
+            # as take() and refill() do, without a call: each message comes by here
+            level = bucket.level + (now - bucket.stamp) * bucket.rate
+            if level < 1:
+                return self.take(kind, now)
+            bucket.level = (level if level < bucket.depth else bucket.depth) - 1
+            bucket.stamp = now
+        self.sent[kind] += 1
+        return True
 
     def wait(self, kind: Traffic, flow: Hashable, waiter: Waiter, rank: float = 0.0) -> None:
         """Let a call wait until :meth:`next` returns it.

@@ -14,17 +14,18 @@ shared by its batch, and written as it is (decision 0013).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from icwsgw.errors import FormatError
 from icwsgw.ic import cbor
-from icwsgw.ic.fields import ENVELOPE, field_span, loads_known
+from icwsgw.ic.fields import ENVELOPE, field_span, known_alone, loads_known
 from icwsgw.ic.ws import AckMessage, decode_service_message
 
 _TAG = cbor.SELF_DESCRIBE
-_ENVELOPE_PREFIXES = (_TAG + b"\xa1\x68envelope", b"\xa1\x68envelope")
-_PREFIX_LENGTHS = tuple(len(prefix) for prefix in _ENVELOPE_PREFIXES)
+_UNTAGGED_PREFIX = b"\xa1\x68envelope"
+_USUAL_PREFIX = _TAG + _UNTAGGED_PREFIX
+_USUAL_LENGTH = len(_USUAL_PREFIX)
+_MAX_PRINCIPAL = 29
 
 #: A client's frame nests four levels (frame, envelope, content or delegation, entry); the rest is room for new fields.
 MAX_CLIENT_DEPTH = 12
@@ -74,9 +75,18 @@ def parse_client_frame(payload: bytes) -> ClientEnvelope:
     :raises FormatError: with a reason fit for the client: it is not CBOR, has no envelope, or the envelope is not
         that of a call
     """
-    frame = loads_known(
-        payload, _FRAME, max_depth=MAX_CLIENT_DEPTH, max_items=MAX_CLIENT_ITEMS, max_skipped=MAX_CLIENT_SKIPPED
-    )
+    # every message comes by here, so what nearly all need is done without further calls
+    try:
+        frame = cbor.loads(payload, max_depth=MAX_CLIENT_DEPTH, max_items=MAX_CLIENT_ITEMS)
+    except FormatError as error:
+        frame = known_alone(
+            payload,
+            _FRAME,
+            error,
+            max_depth=MAX_CLIENT_DEPTH,
+            max_items=MAX_CLIENT_ITEMS,
+            max_skipped=MAX_CLIENT_SKIPPED,
+        )
     if type(frame) is not dict or type(envelope := frame.get("envelope")) is not dict:
         raise FormatError("message is not a map with an envelope")
     content = envelope.get("content")
@@ -84,8 +94,11 @@ def parse_client_frame(payload: bytes) -> ClientEnvelope:
         raise FormatError("envelope has no content")
     if content.get("request_type") != "call":
         raise FormatError("envelope is not that of a call")
-    sender = _principal(content, "sender")
-    canister_id = _principal(content, "canister_id")
+    sender, canister_id = content.get("sender"), content.get("canister_id")
+    if type(sender) is not bytes or len(sender) > _MAX_PRINCIPAL:
+        raise FormatError("sender is missing or not a principal")
+    if type(canister_id) is not bytes or len(canister_id) > _MAX_PRINCIPAL:
+        raise FormatError("canister_id is missing or not a principal")
     method_name, arg, expiry = content.get("method_name"), content.get("arg"), content.get("ingress_expiry")
     if type(method_name) is not str:
         raise FormatError("method_name is missing or not text")
@@ -93,22 +106,16 @@ def parse_client_frame(payload: bytes) -> ClientEnvelope:
         raise FormatError("arg is missing or not bytes")
     if type(expiry) is not int or not 0 <= expiry < 1 << 64:
         raise FormatError("ingress_expiry is missing or not a time")
-    _check_delegations(envelope)
-    return ClientEnvelope(_envelope_bytes(payload), sender, canister_id, method_name, arg, expiry)
+    if delegations := envelope.get("sender_delegation"):
+        _check_delegations(delegations)
+    body = payload[_USUAL_LENGTH:] if payload.startswith(_USUAL_PREFIX) else _envelope_bytes(payload)
+    if not body.startswith(_TAG):
+        body = _TAG + body
+    return ClientEnvelope(body, sender, canister_id, method_name, arg, expiry)
 
 
-def _principal(content: Mapping[str, Any], name: str) -> bytes:
-    value = content.get(name)
-    if type(value) is not bytes or len(value) > 29:
-        raise FormatError(f"{name} is missing or not a principal")
-    return value
-
-
-def _check_delegations(envelope: Mapping[str, Any]) -> None:
+def _check_delegations(delegations: Any) -> None:
     """Refuses early what no replica would take: a delegation for queries only cannot sign a call."""
-    delegations = envelope.get("sender_delegation")
-    if not delegations:
-        return
     if type(delegations) is not list:
         raise FormatError("sender_delegation is not a list")
     for entry in delegations:
@@ -120,16 +127,12 @@ def _check_delegations(envelope: Mapping[str, Any]) -> None:
 
 
 def _envelope_bytes(payload: bytes) -> bytes:
-    """The envelope's own bytes, tagged; ``payload`` has been decoded, so its shape is known to be sound."""
-    for prefix, length in zip(_ENVELOPE_PREFIXES, _PREFIX_LENGTHS, strict=True):
-        if payload.startswith(prefix):
-            body = payload[length:]
-            break
-    else:
-        span = field_span(payload, "envelope", MAX_CLIENT_SKIPPED)
-        assert span is not None
-        body = payload[span[0] : span[1]]
-    return body if body.startswith(_TAG) else _TAG + body
+    """The envelope's own bytes; ``payload`` has been decoded, so its shape is known to be sound."""
+    if payload.startswith(_UNTAGGED_PREFIX):
+        return payload[len(_UNTAGGED_PREFIX) :]
+    span = field_span(payload, "envelope", MAX_CLIENT_SKIPPED)
+    assert span is not None
+    return payload[span[0] : span[1]]
 
 
 def frame_header(length: int) -> bytes:

@@ -30,12 +30,13 @@ class Lane:
     """The calls of one canister; lives as long as somebody holds it.
 
     :ivar busy: how many are under way
+    :ivar shares: what it is one of
     """
 
-    __slots__ = ("__weakref__", "_shares", "_waiting", "busy")
+    __slots__ = ("__weakref__", "_waiting", "busy", "shares")
 
     def __init__(self, shares: Shares) -> None:
-        self._shares = shares
+        self.shares = shares
         # None while nobody waits
         self._waiting: Ranked[Waiter] | None = None
         self.busy = 0
@@ -51,18 +52,18 @@ class Lane:
         if self._waiting is None:
             self._waiting = Ranked()
         self._waiting.add(waiter, rank)
-        self._shares.line[self] = None
+        self.shares.line[self] = None
         return False
 
     @property
     def has_room(self) -> bool:
         """Whether one more may begin."""
-        shares = self._shares
+        shares = self.shares
         return self.busy < shares.least or not (self._waiting or self.busy >= shares.limit - shares.busy)
 
     def try_enter(self) -> bool:
         """Begin a call if there is room for it; whether it has begun."""
-        shares = self._shares
+        shares = self.shares
         if self.busy >= shares.least and (self._waiting or self.busy >= shares.limit - shares.busy):
             return False
         # as take() does, without a call
@@ -73,11 +74,11 @@ class Lane:
     def take(self) -> None:
         """Begin a call, room or not."""
         self.busy += 1
-        self._shares.busy += 1
+        self.shares.busy += 1
 
     def leave(self) -> None:
         """A call has ended."""
-        shares = self._shares
+        shares = self.shares
         self.busy -= 1
         shares.busy -= 1
         if shares.line:
@@ -89,7 +90,7 @@ class Lane:
             self._waiting.remove(waiter)
             if not self._waiting:
                 self._waiting = None
-                self._shares.line.pop(self, None)
+                self.shares.line.pop(self, None)
 
     @property
     def waits(self) -> bool:
@@ -98,7 +99,7 @@ class Lane:
 
     def next(self) -> Waiter | None:
         """Let the first one that waits begin, if there is room."""
-        shares, waiting = self._shares, self._waiting
+        shares, waiting = self.shares, self._waiting
         if not waiting or (self.busy >= shares.least and self.busy >= shares.limit - shares.busy):
             return None
         waiter = waiting.pop()

@@ -176,7 +176,12 @@ class Exit:
         """A call has ended."""
         self._busy -= 1
         for lane in self._lanes:
-            lane.leave()
+            # as Lane.leave does, without a call: each call ends here
+            shares = lane.shares
+            lane.busy -= 1
+            shares.busy -= 1
+            if shares.line:
+                shares.grant()
 
     def forget(self, waiter: Caller) -> None:
         """Do not wait any more."""

@@ -134,23 +134,24 @@ class FlatDelegations:
 
     :param cache: keeps what was verified
     :param max_subnets: bound; the least recently used leaves first
+    :ivar kept: by root key and subnet, for who asks whether there is one
     """
 
-    __slots__ = ("_cache", "_kept", "_max_subnets", "_merged")
+    __slots__ = ("_cache", "_max_subnets", "_merged", "kept")
 
     def __init__(self, cache: DelegationCache, max_subnets: int = 256) -> None:
         self._cache = cache
         self._max_subnets = max_subnets
-        self._kept: OrderedDict[tuple[bytes, bytes], _Kept] = OrderedDict()
+        self.kept: OrderedDict[tuple[bytes, bytes], _Kept] = OrderedDict()
         # what became of two delegations, so that they are decoded once; None: they are not one
         self._merged: OrderedDict[tuple[Delegation, Delegation], _Kept | None] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self.kept)
 
     def time_of(self, root_key_der: bytes, subnet_id: bytes) -> int | None:
         """Return the time of a subnet's kept delegation in ns, or None if there is none."""
-        kept = self._kept.get((root_key_der, subnet_id))
+        kept = self.kept.get((root_key_der, subnet_id))
         return None if kept is None else kept.trusted.time_ns
 
     def keep(self, root_key_der: bytes, delegation: Delegation, now_ns: int) -> None:
@@ -165,12 +166,12 @@ class FlatDelegations:
         if trusted.flat is None:
             raise CertificateInvalid("the delegation shows no flat canister ranges")
         key = (root_key_der, delegation.subnet_id)
-        before = self._kept.get(key)
+        before = self.kept.get(key)
         if before is None or before.trusted.time_ns <= trusted.time_ns:
-            self._kept[key] = _Kept(delegation, trusted)
-            self._kept.move_to_end(key)
-            if len(self._kept) > self._max_subnets:
-                self._kept.popitem(last=False)
+            self.kept[key] = _Kept(delegation, trusted)
+            self.kept.move_to_end(key)
+            if len(self.kept) > self._max_subnets:
+                self.kept.popitem(last=False)
 
     def in_place_of(
         self, root_key_der: bytes, delegation: Delegation, shown: Shown, canister_id: bytes, now_ns: int
@@ -183,16 +184,16 @@ class FlatDelegations:
         :param canister_id: which it has to cover
         """
         key = (root_key_der, delegation.subnet_id)
-        kept = self._kept.get(key)
+        kept = self.kept.get(key)
         if kept is None or shown.public_key is None:
             return None
         trusted = kept.trusted
         if now_ns - trusted.time_ns > MAX_DELEGATION_AGE_NS:
-            del self._kept[key]
+            del self.kept[key]
             return None
         if bls.der_wrap(trusted.public_key) != shown.public_key or not trusted.shows_flat(canister_id):
             return None
-        self._kept.move_to_end(key)
+        self.kept.move_to_end(key)
         both = self._both(root_key_der, kept.delegation, delegation, now_ns)
         return both.delegation if both is not None and both.trusted.covers(canister_id) else kept.delegation
 

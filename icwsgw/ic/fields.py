@@ -80,12 +80,31 @@ def loads_known(
     try:
         return cbor.loads(data, max_depth=max_depth, max_items=max_items)
     except FormatError as error:
-        reader = _Reader(data, max_depth, max_items, max_skipped)
-        try:
-            value, end = reader.value(0, shape)
-        except FormatError as second:
-            # of the two reasons the second one is that of a known field, or says that there is no map
-            raise (second if reader.inside else error) from None
+        return known_alone(data, shape, error, max_depth=max_depth, max_items=max_items, max_skipped=max_skipped)
+
+
+def known_alone(
+    data: bytes,
+    shape: Mapping[str, Shape],
+    error: FormatError,
+    *,
+    max_depth: int = 32,
+    max_items: int = cbor.MAX_ITEMS,
+    max_skipped: int = MAX_SKIPPED,
+) -> Any:
+    """Decode what :func:`icwsgw.ic.cbor.loads` refuses: the second half of :func:`loads_known`, with its arguments.
+
+    For whoever tries the first half on the spot, since every message comes by there.
+
+    :param error: why it was refused
+    :raises FormatError: see :func:`loads_known`
+    """
+    reader = _Reader(data, max_depth, max_items, max_skipped)
+    try:
+        value, end = reader.value(0, shape)
+    except FormatError as second:
+        # of the two reasons the second one is that of a known field, or says that there is no map
+        raise (second if reader.inside else error) from None
     if end != len(data):
         raise FormatError("CBOR: bytes after the end")
     return value
