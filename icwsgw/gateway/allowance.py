@@ -25,16 +25,17 @@ class Allowance:
     :param place: of a newcomer among those of its address, taken already; given back when the canister has spoken
     :param group: whose address that is
     :ivar lane: its queries in flight, or those of its address
+    :ivar looks: how many more a newcomer is worth; :data:`NEWCOMER_LOOKS` when a ws_open, or a message, has been taken
     :ivar turns: its beats and wakes
     """
 
-    __slots__ = ("_canister", "_context", "_down", "_looks", "_lost", "_place", "_waste", "lane", "turns")
+    __slots__ = ("_canister", "_context", "_down", "_lost", "_place", "_waste", "lane", "looks", "turns")
 
     def __init__(self, context: Context, canister: bytes, place: Lane | None = None, group: str = "") -> None:
         self._context = context
         self._canister = canister
         self._place = place
-        self._looks = 0
+        self.looks = 0
         self._waste = Waste()
         self._down = self._lost = 0
         self.lane = context.queries.lane(canister) if place is None else context.newcomers_queries.lane(group)
@@ -75,16 +76,12 @@ class Allowance:
         if place is not None:
             place.leave()
 
-    def expect(self) -> None:
-        """A ws_open, or a message, has been taken: the canister is likely to speak."""
-        self._looks = NEWCOMER_LOOKS
-
     def look_again(self) -> float | None:
         """Seconds until a newcomer that has said nothing is worth another look; None: its beats will do."""
-        if self._place is None or not self._looks:
+        if self._place is None or not self.looks:
             return None
-        self._looks -= 1
-        return float(self._context.config.polling_interval * 2 ** (NEWCOMER_LOOKS - self._looks - 1))
+        self.looks -= 1
+        return float(self._context.config.polling_interval * 2 ** (NEWCOMER_LOOKS - self.looks - 1))
 
     def answered(self, down: int, lost: int, now: float, seconds: float) -> None:
         """Note what an answer has taken.

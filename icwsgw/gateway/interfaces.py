@@ -174,7 +174,3 @@ class Context:
     def earliest_network_ns(self) -> int:
         """A time that the network's clock has passed for certain."""
         return self.network.time.earliest_ns(self.clock.seconds(), self.now_ns())
-
-    def enclosed_network_ns(self) -> tuple[int, int]:
-        """A time that the network's clock has passed for certain, and one that it has not."""
-        return self.network.time.enclosed_ns(self.clock.seconds(), self.now_ns())

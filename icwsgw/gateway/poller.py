@@ -25,7 +25,7 @@ from icwsgw.core.session import State
 from icwsgw.core.skipping import too_large
 from icwsgw.core.window import Window
 from icwsgw.errors import CanisterRefused, CertificateInvalid, FormatError, IcwsError
-from icwsgw.gateway.allowance import MAX_OVERLAP, Allowance
+from icwsgw.gateway.allowance import MAX_OVERLAP, NEWCOMER_LOOKS, Allowance
 from icwsgw.gateway.audience import Audience
 from icwsgw.gateway.heartbeat import FOLLOW_UP, Heartbeat
 from icwsgw.gateway.incoming import Incoming
@@ -133,13 +133,16 @@ class Poller(Audience):
 
     def wake(self) -> None:
         """Poll soon: something has probably been queued for one of the clients."""
-        self.allowance.expect()
+        self.allowance.looks = NEWCOMER_LOOKS
         self._heartbeat.wake_in(max(0.0, self._last_sent + MIN_WAKE_GAP - self._clock.seconds()), "call")
 
     def executed(self, sent: float) -> None:
         """A call that one of the clients sent at ``sent`` has been executed."""
-        self._foresight.executed(self._clock.seconds() - sent)
-        self.wake()
+        now = self._clock.seconds()
+        self._foresight.executed(now - sent)
+        # as wake() does, without a call
+        self.allowance.looks = NEWCOMER_LOOKS
+        self._heartbeat.wake_in(max(0.0, self._last_sent + MIN_WAKE_GAP - now), "call")
 
     def taken(self, sent: float) -> None:
         """A call that one of the clients sent at ``sent`` has been taken: poll when it is likely to be executed."""

@@ -304,7 +304,8 @@ class Relay:
         context, call = self._context, self._call
         # an envelope that was valid once has expired after its longest life, whatever time the network has
         old = call.attempts and context.clock.seconds() - self._started > LONGEST_LIFE_NS / 1e9
-        if old or envelope.ingress_expiry - context.earliest_network_ns() < MIN_LIFE_NS:
+        earliest = context.network.time.earliest_ns(context.clock.seconds(), context.now_ns())
+        if old or envelope.ingress_expiry - earliest < MIN_LIFE_NS:
             self._lane.leave()
             text = f"the envelope expired before the network took it, after {call.attempts} attempts"
             self._end(CallEvent.EXPIRED, Expired(text))
@@ -345,7 +346,8 @@ class Relay:
             self._owner.relayed(envelope, outcome)
         else:
             self._owner.relay_failed(envelope, refusal)
-        self._next()
+        if self._backlog.queue is not None or self._when_idle is not None:
+            self._next()
 
     def _failed(self, failure: Failure) -> None:
         self._lane.leave()

@@ -118,11 +118,13 @@ class ClientSession(RelayOwner, StreamOwner):
         """A message came from the client."""
         if self.state is State.CLOSED:
             return
-        self.context.metrics.client_messages.inc()
+        context = self.context
+        metrics = context.metrics
+        metrics.client_messages.value += 1
         self.messages_up += 1
         size = len(payload)
         self.bytes_up += size
-        self.context.metrics.client_bytes.inc(size)
+        metrics.client_bytes.value += size
         try:
             if not is_binary:
                 raise Refusal(CloseCode.NOT_BINARY, "messages are binary CBOR, this one was text")
@@ -130,7 +132,9 @@ class ClientSession(RelayOwner, StreamOwner):
                 envelope = parse_client_frame(payload)
             except FormatError as error:
                 raise Refusal(CloseCode.UNDECODABLE, str(error)) from None
-            self._check_expiry(envelope)
+            earliest, latest = context.network.time.enclosed_ns(context.clock.seconds(), context.now_ns())
+            if not earliest < envelope.ingress_expiry <= latest + LONGEST_LIFE_NS:
+                self._check_expiry(envelope)
             if self.state is State.INIT:
                 self._open(envelope)
             else:
@@ -318,11 +322,7 @@ class ClientSession(RelayOwner, StreamOwner):
 
     def _check_expiry(self, envelope: ClientEnvelope) -> None:
         """Refuse what no replica would take. Where it is not certain, a replica decides."""
-        context, expiry = self.context, envelope.ingress_expiry
-        earliest, latest = context.enclosed_network_ns()
-        if earliest < expiry <= latest + LONGEST_LIFE_NS:
-            return
-        text = wrong_expiry(context.network_ns(), expiry)
+        text = wrong_expiry(self.context.network_ns(), envelope.ingress_expiry)
         if text is not None and self.stream is not None and self.stream.behind:
             raise Refusal(CloseCode.TOO_FAST, f"{self.stream.why_late()}: this one expired on its way")
         if text is not None:

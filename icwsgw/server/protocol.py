@@ -148,8 +148,8 @@ class GatewayProtocol(Reading, Passing, WebSocketServerProtocol):  # type: ignor
             return
         # between frames, the plain ones are read without Autobahn
         if self.state == _OPEN and not self.data and self.current_frame is None and not self.inside_message:
-            at = 0
-            while (read := read_binary_frame(data, at)) is not None and self.state == _OPEN:
+            at, size = 0, len(data)
+            while at < size and (read := read_binary_frame(data, at)) is not None and self.state == _OPEN:
                 payload, at = read
                 if len(payload) > self.maxMessagePayloadSize:
                     break

@@ -40,7 +40,7 @@ def test_a_newcomer_asks_for_one_page_at_a_time() -> None:
 def test_a_newcomer_is_looked_at_a_few_times_after_ws_open_was_taken() -> None:
     allowance = newcomer(made())
     assert allowance.look_again() is None
-    allowance.expect()
+    allowance.looks = NEWCOMER_LOOKS
     pauses = [allowance.look_again() for _ in range(NEWCOMER_LOOKS)]
     assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6]
     assert allowance.look_again() is None

@@ -24,5 +24,5 @@ def test_the_networks_time_is_ours_unless_the_skew_is_real() -> None:
         context, _, _ = make_context()
         set_skew(context, skew)
         assert context.network_ns() == NOW_NS + shift
-        earliest, latest = context.enclosed_network_ns()
+        earliest, latest = context.network.time.enclosed_ns(context.clock.seconds(), context.now_ns())
         assert earliest == context.earliest_network_ns() <= NOW_NS + skew <= latest
