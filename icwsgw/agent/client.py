@@ -22,7 +22,7 @@ from twisted.web.http_headers import Headers
 
 from icwsgw.agent.connection import Answer
 from icwsgw.agent.interfaces import NetworkTransport
-from icwsgw.agent.lean import LeanClient
+from icwsgw.agent.lean import LeanClient, WholeResponse
 from icwsgw.agent.outcome import ACCEPTED, UNDER_WAY, CallOutcome, call_outcome, decoded, http_error, reject_of
 from icwsgw.agent.readable import TIMEOUT, Readable
 from icwsgw.agent.root_subnet import RootSubnet
@@ -144,7 +144,7 @@ class IcAgent:
 
     def network_ns(self) -> int:
         """The network's time as far as it is known, ns since 1970."""
-        return self.witness.network_ns()
+        return self.time.now_ns(self.reactor.seconds(), self.now_ns())
 
     @property
     def root_key_fetches(self) -> dict[str, int]:
@@ -394,9 +394,9 @@ class IcAgent:
             client = self._clients[timeout] = LeanClient(self._transport.agent(timeout))
         return client
 
-    def _with_body(self, response: Any, then: Callable[..., Any], *args: Any) -> Deferred[Any]:
-        body: Deferred[bytes] = response.content()
-        return body.addCallback(then, response, *args)
+    def _with_body(self, response: WholeResponse, then: Callable[..., Any], *args: Any) -> Any:
+        # as response.content() gives it, without a Deferred for each answer
+        return then(response.original.body, response, *args)
 
     def _got_status(self, body: bytes, response: Any) -> dict[str, Any]:
         if self.reactor.seconds() >= self.witness.due:
@@ -435,7 +435,8 @@ class IcAgent:
                 return self._query_at(endpoints[1:], canister, request, timeout)
             raise self.http_error(_answer(response, body))
         answer = decoded(body)
-        if not self.verify_query_signatures:
+        verifies = self._verify_queries
+        if not (self.mainnet if verifies is None else verifies):
             return _reply(answer)
         keys = self._node_keys.get(canister)
         if keys is None:

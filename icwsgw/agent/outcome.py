@@ -34,7 +34,7 @@ from icwsgw.core.calls import ENDED, SYS_TRANSIENT, TAKEN, Heard
 from icwsgw.core.outages import cause_of
 from icwsgw.errors import AnswerMalformed, FormatError, HttpError, Rejected
 from icwsgw.ic import cbor
-from icwsgw.ic.fields import ANSWER, CERTIFICATE, known_alone, loads_known
+from icwsgw.ic.fields import ANSWER, CERTIFICATE, known_alone
 from icwsgw.ic.ws import UNIT_OK
 
 _TREE_DEPTH = 128
@@ -132,9 +132,12 @@ def decoded(body: bytes) -> dict[str, Any]:
     :raises AnswerMalformed: not one
     """
     try:
-        answer = loads_known(body, ANSWER)
-    except FormatError as error:
-        raise AnswerMalformed(str(error)) from None
+        answer = cbor.loads(body)
+    except FormatError as refused:
+        try:
+            answer = known_alone(body, ANSWER, refused)
+        except FormatError as error:
+            raise AnswerMalformed(str(error)) from None
     if not isinstance(answer, dict):
         raise AnswerMalformed("the answer is not a CBOR map")
     return answer

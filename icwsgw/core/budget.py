@@ -360,7 +360,7 @@ class Budget:
             return
         bucket, regular = self._buckets[Traffic.BEAT], self._regular
         owes = bucket.level < (-bucket.depth / 2 if regular.gap == self._base_gap else 0.0)
-        held = owes or bool(self._buckets[Traffic.CALL].line)
+        held = owes or self._buckets[Traffic.CALL].line.size > 0
         regular.gap = 1 / (self.per_second * HELD_BEATS) if held else self._base_gap
 
 

@@ -152,12 +152,14 @@ class NetworkTime:
 
     def now_ns(self, seconds: float, wall_ns: int) -> int:
         """The network's time as it is reckoned: to sign by, and to check the age of what the network sends."""
-        self._look_at_clock(seconds, wall_ns)
+        # as _look_at_clock does, without a call: each message and poll is asked about
+        base = self._base_ns
+        if base is not None and not -JUMP_NS <= wall_ns - int(seconds * SECOND_NS) - base <= JUMP_NS:
+            self._look_at_clock(seconds, wall_ns)
         return wall_ns + self.skew_ns
 
     def earliest_ns(self, seconds: float, wall_ns: int) -> int:
         """The network's time is not earlier than this for certain: what expires before it has expired."""
-        # as _look_at_clock does, without a call: each message is asked about
         base = self._base_ns
         if base is not None and not -JUMP_NS <= wall_ns - int(seconds * SECOND_NS) - base <= JUMP_NS:
             self._look_at_clock(seconds, wall_ns)

@@ -54,7 +54,8 @@ class Allowance:
     @property
     def room(self) -> bool:
         """Whether one more query may be in flight; if not, that is counted."""
-        if self.lane.has_room:
+        lane = self.lane
+        if lane.busy < lane.shares.least or lane.has_room:
             return True
         self._context.metrics.queries_crowded.inc()
         return False

@@ -230,7 +230,7 @@ class Poller(Audience):
             if self._resumed or anchor.nonce == cursor.next - 1:
                 # the probe's answer holds what is new as well
                 in_flight.add(cursor.next)
-        asks = self._oversize.asks(in_flight)
+        asks = None if self._oversize.search.first is None else self._oversize.asks(in_flight)
         if asks is None:
             asks = self._window.asks(cursor.next, in_flight)
         for nonce in self._affordable(asks, now, overlap, probes):
@@ -363,13 +363,15 @@ class Poller(Audience):
         failures = self.pacing.failures
         if failures:
             self._lifeline.hurry()
+        search = self._oversize.search
         try:
             if ask.anchor is not None:
                 self._judge(ask, ask.anchor, batch, now)
-            elif self._oversize.search.seeking and ask.nonce > self.cursor.next:
+            elif search.first is not None and search.seeking and ask.nonce > self.cursor.next:
                 self._leave_out(self._oversize.fitted(ask))
             elif not (self._resumed and batch.messages):
-                self._oversize.fitted(ask)
+                if search.first is not None:
+                    self._oversize.fitted(ask)
                 self._take(batch, ask, ask.nonce, now, len(batch.messages))
         except (FormatError, CertificateInvalid) as error:
             # a message's key has no number, or what shows a new life does not hold

@@ -40,14 +40,21 @@ class Ask:
 
     def take(self, lane: Lane) -> None:
         """It leaves, and takes a place."""
-        lane.take()
+        # as Lane.take does, without a call: each poll comes by here
+        lane.busy += 1
+        lane.shares.busy += 1
         self._lane = lane
 
     def leave(self) -> None:
         """It has ended, or is given up."""
         lane, self._lane = self._lane, None
         if lane is not None:
-            lane.leave()
+            # as Lane.leave does
+            shares = lane.shares
+            lane.busy -= 1
+            shares.busy -= 1
+            if shares.line:
+                shares.grant()
 
 
 class PollRequests:

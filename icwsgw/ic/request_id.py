@@ -91,6 +91,10 @@ def _hash_map(content: Mapping[str, Any], depth: int) -> bytes:
             pairs.append(name_hash + sha256(value).digest())
         elif type(value) is str:
             pairs.append(name_hash + sha256(_utf8(value)).digest())
+        elif type(value) is int and value >= 0:
+            pairs.append(name_hash + sha256(leb128(value)).digest())
+        elif type(value) is dict:
+            pairs.append(name_hash + _hash_map(value, depth - 1))
         else:
             pairs.append(name_hash + _hash_value(value, depth - 1))
     pairs.sort()

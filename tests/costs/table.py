@@ -79,9 +79,12 @@ class Bounds:
         column = self._columns[nearest]
         return column["figures"], nearest != python or column["with"] != libraries()
 
-    def write(self, python: str, figures: Figures) -> None:
-        """Make figures the bounds of a version of Python. Those of the other versions move by the same differences."""
-        if python in self._columns:
+    def write(self, python: str, figures: Figures, alone: bool = False) -> None:
+        """Make figures the bounds of a version of Python. Those of the others move by the same differences.
+
+        :param alone: those of the others stay as they are
+        """
+        if python in self._columns and not alone:
             before = self._columns[python]["figures"]
             for column in self._columns.values():
                 column["figures"] = moved(column["figures"], before, figures)
