@@ -2,7 +2,8 @@
 
 Prints each figure beside its bound, and ends with 1 if one is out of it. With ``--write`` the figures become the bounds
 of this version of Python (bounds.json) and, where it is the version that documents show, the tables of
-docs/performance.md. ``--of OPERATION`` prints which functions an operation calls, and how often.
+docs/performance.md. The bounds of other versions move by the same differences, unless it is ``--alone``.
+``--of OPERATION`` prints which functions an operation calls, and how often.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.costs", description="Count costs.")
     parser.add_argument("--json", action="store_true", help="print the figures for programs")
     parser.add_argument("--write", action="store_true", help="make the figures the bounds")
+    parser.add_argument("--alone", action="store_true", help="with --write: the other versions' bounds stay")
     parser.add_argument(
         "--of", choices=OPERATIONS, metavar="OPERATION", help=f"show its functions; one of: {'; '.join(OPERATIONS)}"
     )
@@ -35,7 +37,7 @@ def main() -> int:
         return 0
     bounds = Bounds()
     if options.write:
-        bounds.write(running(), found)
+        bounds.write(running(), found, options.alone)
         if running() == SHOWN:
             PAGE.write_text(page_with(found, PAGE.read_text()))
     column, loose = bounds.column(running())

@@ -90,6 +90,8 @@ def test_writing_moves_the_bounds_of_other_versions_by_the_same(tmp_path: Path) 
     after = Bounds(path)
     assert after.column("3.11") == ({"an operation": {"calls": 97.0, "bytes": 5100}, "another": {"calls": 7.0}}, False)
     assert after.column("3.12") == ({"an operation": {"calls": 87.0, "bytes": 4100}, "another": {"calls": 7.0}}, True)
+    Bounds(path).write("3.11", {"an operation": {"calls": 1.0}, "another": {"calls": 7.0}}, alone=True)
+    assert after.column("3.12") == Bounds(path).column("3.12")
     Bounds(path).write("3.13", {"an operation": {"calls": 1.0}})
     assert after.column("3.12") == Bounds(path).column("3.12")
     # one that nobody has counted yet is like the one before it, but not so exactly
