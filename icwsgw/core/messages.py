@@ -149,6 +149,10 @@ def frame(payload: bytes) -> bytes:
     return frame_header(len(payload)) + payload
 
 
+_TEXT_HEADS = tuple(cbor.head(3, size) for size in range(256))
+_BYTES_HEADS = tuple(cbor.head(2, size) for size in range(1024))
+
+
 class BatchFramer:
     """Builds the frames of one batch of canister messages, which share certificate and tree."""
 
@@ -165,12 +169,15 @@ class BatchFramer:
         :param key: UTF-8 of the message's key
         :param content: the message, as the canister's CDK encoded it
         """
-        key_head = cbor.head(3, len(key))
-        content_head = cbor.head(2, len(content))
-        length = self._fixed + len(key_head) + len(key) + len(content_head) + len(content)
+        # heads by tables and a header without a call: a full page has fifty messages
+        key_size, content_size = len(key), len(content)
+        key_head = _TEXT_HEADS[key_size] if key_size < 256 else cbor.head(3, key_size)
+        content_head = _BYTES_HEADS[content_size] if content_size < 1024 else cbor.head(2, content_size)
+        length = self._fixed + len(key_head) + key_size + len(content_head) + content_size
+        usual = 126 <= length < 1 << 16
         return b"".join(
             (
-                frame_header(length),
+                b"\x82\x7e" + length.to_bytes(2, "big") if usual else frame_header(length),
                 b"\xa4\x63key",
                 key_head,
                 key,
