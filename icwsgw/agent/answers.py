@@ -14,9 +14,7 @@ lines of heads, for those that differ in one of them (an ``x-request-id``, say).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from enum import IntEnum
-from functools import partial
 from typing import Final, NamedTuple
 
 from icwsgw.errors import AnswerMalformed, AnswerTooLarge
@@ -59,10 +57,6 @@ class Answer(NamedTuple):
     headers: dict[bytes, bytes]
     body: bytes
     resent: bool = False
-
-
-# of all its fields, where Answer() itself is a call in Python
-_made: Callable[[tuple[int, dict[bytes, bytes], bytes, bool]], Answer] = partial(tuple.__new__, Answer)
 
 
 class State(IntEnum):
@@ -132,10 +126,7 @@ class KnownHeads:
         self.others: dict[bytes, Head] = {}
 
     def find(self, head: bytes) -> tuple[Head, dict[bytes, bytes]] | None:
-        """Give what a head says that is not among :attr:`heads`; None if it has not the plain form of :meth:`parse`.
-
-        :returns: what it says, but for the headers; these
-        """
+        """Read a head that is not among :attr:`heads`: what it says, but for the headers; these. None: not plain."""
         passed = self.passed.get(len(head))
         if passed is not None:
             name, start, end = passed
@@ -145,11 +136,9 @@ class KnownHeads:
                 headers[name] = head[start:end]
                 return found, headers
         try:
-            found = self.parse(head)
-            return found, found.headers
+            return (found := self.parse(head)), found.headers
         except AnswerMalformed:
-            # it may be sound if it is cut elsewhere, or its lines end otherwise
-            return None
+            return None  # it may be sound if it is cut elsewhere, or its lines end otherwise
 
     def _pass_over(self, head: bytes, line: bytes, made: Head) -> None:
         """Remember a head of which one line is new, for others that differ from it in that line's value."""
@@ -310,18 +299,17 @@ class AnswerReader:
         :raises AnswerTooLarge: the body is
         """
         if self.state is _HEAD and not self._buffer and not self._framing:
-            # nearly always: a whole answer with a Content-Length
+            # nearly always: a whole answer with a Content-Length; Answer() would be one call more
             end = data.find(b"\r\n\r\n")
             if 0 < end <= MAX_HEAD and not self._is_head:
-                text = data[:end]
-                head = self._known.heads.get(text)
-                found = (head, head.headers) if head is not None else self._known.find(text)
+                head = self._known.heads.get(data[:end])
+                found = (head, head.headers) if head is not None else self._known.find(data[:end])
                 if found is not None:
                     (status, _, body, length, keep), headers = found
                     if body is _LENGTH and status >= 200 and len(data) - end - 4 == length <= self._max_body:
                         self.state = _DONE
                         self.keep = keep
-                        return _made((status, headers, data[end + 4 :], False))
+                        return tuple.__new__(Answer, (status, headers, data[end + 4 :], False))
         self._take(data)
         while self._step():
             pass
