@@ -336,7 +336,6 @@ class IcAgent:
         self, answer: Answer, endpoints: tuple[Endpoint, ...], body: bytes, timeout: float
     ) -> CallOutcome | Deferred[CallOutcome]:
         endpoint, status = endpoints[0], answer.status
-        # as _note() does, without a call
         if self.reactor.seconds() >= self.witness.due:
             self.witness.note(answer, endpoint.canister)
         if status == 404 or not self._routes.versions.settled:

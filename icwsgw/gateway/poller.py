@@ -7,8 +7,7 @@ once: when a call of one of its clients has been executed, and shortly after a d
 
 What may go wrong costs one poll: transport errors, rejects, traps, answers that do not decode. Only a canister that
 has given no good answer for its grace period, or that the network has not reached for the network's, loses its clients,
-with the reason (decision 0038). Duplicates, gaps and
-resets are the cursor's and the lifeline's to tell.
+with the reason (decision 0038). Duplicates, gaps and resets are the cursor's and the lifeline's to tell.
 """
 
 from __future__ import annotations
@@ -138,11 +137,9 @@ class Poller(Audience):
 
     def executed(self, sent: float) -> None:
         """A call that one of the clients sent at ``sent`` has been executed."""
-        now = self._clock.seconds()
-        self._foresight.executed(now - sent)
-        # as wake() does, without a call
+        self._foresight.executed(self._clock.seconds() - sent)
         self.allowance.looks = NEWCOMER_LOOKS
-        self._heartbeat.wake_in(max(0.0, self._last_sent + MIN_WAKE_GAP - now), "call")
+        self._heartbeat.wake_in(max(0.0, self._last_sent + MIN_WAKE_GAP - self._clock.seconds()), "call")
 
     def taken(self, sent: float) -> None:
         """A call that one of the clients sent at ``sent`` has been taken: poll when it is likely to be executed."""
