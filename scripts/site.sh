@@ -12,4 +12,4 @@ if [ -z "${SPHINX:-}" ]; then
     SPHINX=$venv/bin/sphinx-build
     [ -x "$SPHINX" ] || prepare_venv "$venv" "$(find_python)" docs
 fi
-exec "$SPHINX" --quiet --fail-on-warning --keep-going --nitpicky -c docs . build/site
+exec "$SPHINX" --quiet --fail-on-warning --keep-going --nitpicky --fresh-env -c docs . build/site

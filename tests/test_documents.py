@@ -20,11 +20,16 @@ DOCUMENTS = [
         *("close-codes.md", "index.md"),
     )
 ]
+#: All that the documentation site has.
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    + [ROOT / folder / "README.md" for folder in ("bench", "changes", "deploy")]
+)
 OURS = {f"--{name.rstrip('=')}" for name in Options().longOpt}
 DEVNET = {f"--{name.rstrip('=')}" for name in DevnetOptions().longOpt}
 
 
-@pytest.mark.parametrize("document", [*DOCUMENTS, *sorted(ROOT.glob("*.md"))], ids=lambda path: path.name)
+@pytest.mark.parametrize("document", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_link_leads_somewhere(document: Path) -> None:
     assert broken_links(document) == []
 
