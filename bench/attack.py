@@ -2,7 +2,8 @@
 
     python -m bench.attack                      # each attack by itself, some 10 s each
     python -m bench.attack forged endless       # these
-    python -m bench.attack --together --seconds 300 --honest 100 --option=--max-pending=1500
+    python -m bench.attack --together --check --seconds 300 --honest 100 --option=--max-pending=1500
+    python -m bench.attack --together --check --stepped --seconds 20 --honest 100       # on a busy machine
 
 Replica, gateway, attackers (:mod:`bench.attackers`) and honest clients are processes of their own. Honest clients come
 from addresses of their own (127.0.1.*), attackers from others; they keep sessions open on which they echo, and open and
@@ -22,13 +23,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.attackers import ATTACKS, ENDLESS, HANGING, SILENT, Closed, Session, run_attackers
+from bench.attackers import ATTACKS, ENDLESS, HANGING, SILENT, Attack, Closed, Session, run_attackers
 from bench.gateway import GatewayOptions, GatewayProcess, free_port
 from bench.http import Connection, Head, response
 from bench.loop import Loop
 from bench.procfs import CpuMeter, memory
 from bench.queues import Client, Settings
 from bench.replica import Replica
+from bench.stepped import Driver
 from bench.target import canister_id
 
 _ACCEPTED = response(b"", b"202 Accepted")
@@ -85,11 +87,17 @@ def run_replica(port: int, latency: str) -> None:
     :param latency: of queries and calls in ms, as "20/100"
     """
     loop = Loop()
+    make_replica(loop, port, latency)
+    loop.run()
+
+
+def make_replica(loop: Loop, port: int, latency: str) -> HostileReplica:
+    """The replica, on a loop."""
     replica = HostileReplica(loop, ("127.0.0.1", port), Settings())
     replica.synchronous = True
     query, _, call = latency.partition("/")
     replica.set_latency(float(query) / 1000, float(call or query) / 1000)
-    loop.run()
+    return replica
 
 
 async def counts(port: int) -> dict[str, int]:
@@ -171,6 +179,7 @@ async def measure(honest: Honest, seconds: float, replica: int, pids: list[int])
     honest.clear()
     cpu = CpuMeter(pids)
     before, spent, started = await counts(replica), cpu.seconds(), time.perf_counter()
+    waited = cpu.waited()
     await asyncio.sleep(seconds)
     after, took = await counts(replica), time.perf_counter() - started
     return {
@@ -184,60 +193,179 @@ async def measure(honest: Honest, seconds: float, replica: int, pids: list[int])
         "calls/s": round((after["call"] - before["call"]) / took),
         "queries/s": round((after["query"] - before["query"]) / took),
         "cpu %": round(100 * (cpu.seconds() - spent) / took),
+        "waits for CPU %": round(100 * (cpu.waited() - waited) / took),
         "rss MB": round(memory(pids)["rss_kb"] / 1e3),
         "why": sorted(set(honest.closed))[:3],
     }
 
 
-def _end(attackers: subprocess.Popen[bytes]) -> bytes:
-    """End the attackers; gives what they have said."""
-    attackers.terminate()
-    try:
-        return attackers.communicate(timeout=10)[0]
-    except subprocess.TimeoutExpired:
-        attackers.kill()
-        attackers.wait()
-        return b"{}"
+class Apart:
+    """Replica and attackers as processes of their own, beside the gateway's."""
 
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._me = [sys.executable, "-m", "bench.attack"]
+        self._attackers: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+        self._replica = subprocess.Popen([*self._me, "--be-replica", str(self.port), "--latency", options.latency])
 
-async def run(options: argparse.Namespace) -> None:
-    """Start everything, measure each attack."""
-    port = free_port()
-    me = [sys.executable, "-m", "bench.attack"]
-    replica = subprocess.Popen([*me, "--be-replica", str(port), "--latency", options.latency])
-    attackers: subprocess.Popen[bytes] | None = None
-    gateway: GatewayProcess | None = None
-    try:
-        await asyncio.sleep(1.5)
-        with tempfile.TemporaryDirectory() as folder:
-            gateway = GatewayProcess(GatewayOptions(options=options.option), port, Path(folder))
-            gateway_port = int(gateway.url.rpartition(":")[2].strip("/"))
-            honest = Honest(gateway_port, options.honest, options.pause)
-            await honest.start()
-            await asyncio.sleep(2)
-            print(json.dumps({"attack": "none", **await measure(honest, options.seconds, port, gateway.pids)}))
-            groups = [options.attacks] if options.together else [[name] for name in options.attacks]
-            for names in groups:
-                command = [*me, "--be-attackers", str(gateway_port), *names]
-                # theirs are other machines: they take the CPU that nobody else wants
-                attackers = subprocess.Popen(["nice", "-n", "19", *command], stdout=subprocess.PIPE)
-                await asyncio.sleep(3)
-                result = await measure(honest, options.seconds, port, gateway.pids)
-                steps = json.loads(_end(attackers))
-                print(json.dumps({"attack": "+".join(names), **result, "steps": steps}), flush=True)
-                await asyncio.sleep(3)
-            result = await measure(honest, min(10.0, options.seconds), port, gateway.pids)
-            print(json.dumps({"attack": "after", **result}))
-            honest.stop()
-            gateway.stop()
-            gateway = None
-    finally:
-        if gateway is not None:
-            gateway.stop()
-        for process in (attackers, replica):
+    def gateway(self, options: argparse.Namespace, folder: Path) -> GatewayProcess:
+        """Start the gateway."""
+        return GatewayProcess(GatewayOptions(options=options.option), self.port, folder)
+
+    async def attack(self, names: list[str], port: int) -> None:
+        """Begin."""
+        command = [*self._me, "--be-attackers", str(port), *names]
+        # theirs are other machines: they take the CPU that nobody else wants
+        self._attackers = subprocess.Popen(["nice", "-n", "19", *command], stdout=subprocess.PIPE)
+
+    async def relent(self) -> dict[str, int]:
+        """End the attack; gives how many steps each has taken."""
+        attackers, self._attackers = self._attackers, None
+        if attackers is None:
+            return {}
+        attackers.terminate()
+        try:
+            steps: dict[str, int] = json.loads(attackers.communicate(timeout=10)[0])
+        except subprocess.TimeoutExpired:
+            attackers.kill()
+            attackers.wait()
+            return {}
+        return steps
+
+    def figures(self) -> dict[str, Any]:
+        """What else has been measured since this was asked for last."""
+        return {}
+
+    def stop(self) -> None:
+        """End all."""
+        for process in (self._attackers, self._replica):
             if process is not None:
                 process.kill()
                 process.wait()
+
+
+class Stepped:
+    """Replica and attackers in this process, taking turns with the gateway (:mod:`bench.stepped`)."""
+
+    def __init__(self, options: argparse.Namespace, driver: Driver) -> None:
+        self.port = free_port()
+        self._driver = driver
+        self._replica = make_replica(driver.replica, self.port, options.latency)
+        self._attack: Attack | None = None
+
+    def gateway(self, options: argparse.Namespace, folder: Path) -> GatewayProcess:
+        """Start the gateway."""
+        stepped = GatewayOptions(options=options.option, stepped=self._driver.fileno())
+        gateway = GatewayProcess(stepped, self.port, folder)
+        self._driver.started()
+        return gateway
+
+    async def attack(self, names: list[str], port: int) -> None:
+        """Begin."""
+        self._attack = Attack(names, port)
+
+    async def relent(self) -> dict[str, int]:
+        """End the attack; gives how many steps each has taken."""
+        attack, self._attack = self._attack, None
+        return {} if attack is None else attack.stop()
+
+    def figures(self) -> dict[str, Any]:
+        """What else has been measured since this was asked for last."""
+        turns, self._driver.turns = self._driver.turns, []
+        return {"turn p50": quantile(turns, 0.5), "turn p99": quantile(turns, 0.99), "turn max": quantile(turns, 1.0)}
+
+    def stop(self) -> None:
+        """End all."""
+
+
+async def ready(port: int) -> None:
+    """Wait until the gateway is."""
+    while True:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            status = await reader.readline()
+            writer.close()
+            if status.split()[1:2] == [b"200"]:
+                return
+        except OSError:
+            pass
+        await asyncio.sleep(0.1)
+
+
+async def run(options: argparse.Namespace, others: Apart | Stepped, gateway: GatewayProcess) -> bool:
+    """Measure each attack; whether honest clients have been served as they should."""
+    port = int(gateway.url.rpartition(":")[2].strip("/"))
+    await ready(gateway.metrics)
+    honest = Honest(port, options.honest, options.pause)
+    await honest.start()
+    await asyncio.sleep(2)
+
+    async def measured(name: str, seconds: float) -> dict[str, Any]:
+        others.figures()
+        result = await measure(honest, seconds, others.port, gateway.pids)
+        if isinstance(others, Stepped):
+            # its time stands still meanwhile
+            del result["waits for CPU %"]
+        return {"attack": name, **result, **{key: round(value, 1) for key, value in others.figures().items()}}
+
+    calm = await measured("none", options.seconds)
+    print(json.dumps(calm), flush=True)
+    attacked = []
+    for names in [options.attacks] if options.together else [[name] for name in options.attacks]:
+        await others.attack(names, port)
+        await asyncio.sleep(3)
+        result = await measured("+".join(names), options.seconds)
+        print(json.dumps({**result, "steps": await others.relent()}), flush=True)
+        attacked.append(result)
+        await asyncio.sleep(3)
+    after = await measured("after", min(10.0, options.seconds))
+    print(json.dumps(after), flush=True)
+    honest.stop()
+    verdict = judged(calm, attacked, after)
+    print(json.dumps(verdict))
+    return bool(verdict["held"])
+
+
+#: How much the 99th percentile of delivery may grow, and memory between the end of an attack and after it.
+MOST_SLOWER, MOST_GROWTH = 2.0, 1.1
+
+
+def judged(calm: dict[str, Any], attacked: list[dict[str, Any]], after: dict[str, Any]) -> dict[str, Any]:
+    """What the figures come to.
+
+    :return: "echo p99 times calm" of the worst attack; "closed", honest sessions in all; "rss MB" calm, at the end of
+        the attacks, and after; "held", whether honest clients have been served as they should
+    """
+    slower = max(each["echo p99"] for each in attacked) / calm["echo p99"]
+    closed = sum(each["closed"] for each in [calm, *attacked, after])
+    memory = [calm["rss MB"], attacked[-1]["rss MB"], after["rss MB"]]
+    return {
+        "echo p99 times calm": round(slower, 2),
+        "closed": closed,
+        "rss MB": memory,
+        "held": slower <= MOST_SLOWER and not closed and memory[2] <= MOST_GROWTH * memory[1],
+    }
+
+
+def start(options: argparse.Namespace) -> bool:
+    """Start everything, and measure; whether honest clients have been served as they should."""
+    driver = Driver() if options.stepped else None
+    others = Apart(options) if driver is None else Stepped(options, driver)
+    gateway: GatewayProcess | None = None
+    try:
+        if driver is None:
+            time.sleep(1.5)
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                gateway = others.gateway(options, Path(folder))
+                main = run(options, others, gateway)
+                return asyncio.run(main) if driver is None else driver.run(main)
+            finally:
+                if gateway is not None:
+                    gateway.stop()
+    finally:
+        others.stop()
 
 
 def main() -> None:
@@ -250,6 +378,10 @@ def main() -> None:
     parser.add_argument("--pause", type=float, default=1.0, help="seconds from an echo to the next message")
     parser.add_argument("--latency", default="20/100", help="of queries and calls in ms")
     parser.add_argument("--option", action="append", default=[], help="of the gateway, as --option=--query-budget=250")
+    parser.add_argument(
+        "--check", action="store_true", help="end with 1 if honest clients are closed or twice as slow, or memory grows"
+    )
+    parser.add_argument("--stepped", action="store_true", help="time is the gateway's CPU time, see bench.stepped")
     parser.add_argument("--be-replica", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--be-attackers", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -260,8 +392,8 @@ def main() -> None:
         run_replica(options.be_replica, options.latency)
     elif options.be_attackers:
         run_attackers(options.attacks, options.be_attackers)
-    else:
-        asyncio.run(run(options))
+    elif not start(options) and options.check:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

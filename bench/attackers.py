@@ -329,25 +329,36 @@ ATTACKS: dict[str, Callable[[Attacker], Awaitable[None]]] = {
 }
 
 
+class Attack:
+    """Attacks that run in this event loop until they are stopped."""
+
+    def __init__(self, names: list[str], port: int) -> None:
+        nets = {name: 2 + number for number, name in enumerate(ATTACKS)}
+        self._attackers = {name: Attacker(port, nets[name], 1 if name == "crowd" else 20) for name in names}
+        self._tasks: list[asyncio.Task[Any]] = [asyncio.ensure_future(self._run(name)) for name in names]
+
+    async def _run(self, name: str) -> None:
+        while True:
+            with contextlib.suppress(Closed, OSError, asyncio.IncompleteReadError):
+                await ATTACKS[name](self._attackers[name])
+            await asyncio.sleep(1.0)
+
+    def stop(self) -> dict[str, int]:
+        """Stop; gives how many steps each has taken."""
+        for task in self._tasks:
+            task.cancel()
+        return {name: attacker.steps for name, attacker in self._attackers.items()}
+
+
 def run_attackers(names: list[str], port: int) -> None:
     """Attack until SIGTERM; then say on stdout how many steps each attack has taken."""
-    nets = {name: 2 + number for number, name in enumerate(ATTACKS)}
-    attackers = {name: Attacker(port, nets[name], 1 if name == "crowd" else 20) for name in names}
 
     async def attack() -> None:
-        async def one(name: str) -> None:
-            while True:
-                with contextlib.suppress(Closed, OSError, asyncio.IncompleteReadError):
-                    await ATTACKS[name](attackers[name])
-                await asyncio.sleep(1.0)
-
-        running: list[asyncio.Task[Any]] = [asyncio.create_task(one(name)) for name in names]
+        attack = Attack(names, port)
         ended = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
         await ended.wait()
-        print(json.dumps({name: attacker.steps for name, attacker in attackers.items()}), flush=True)
-        for task in running:
-            task.cancel()
+        print(json.dumps(attack.stop()), flush=True)
 
     with contextlib.suppress(asyncio.CancelledError):
         asyncio.run(attack())

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.machine import ROOT
+from bench.stepped import SOCKET
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -36,6 +37,7 @@ class GatewayOptions:
     :ivar options: more words for ours
     :ivar twistd: words for twistd, for example a profiler
     :ivar tls: ours listens with TLS
+    :ivar stepped: descriptor of the socket by which ours is told its time (:mod:`bench.stepped`); it is not waited for
     """
 
     url: str = ""
@@ -45,6 +47,7 @@ class GatewayOptions:
     options: list[str] = field(default_factory=list)
     twistd: list[str] = field(default_factory=list)
     tls: bool = False
+    stepped: int | None = None
 
     @property
     def ours(self) -> bool:
@@ -64,6 +67,7 @@ class GatewayProcess:
     """A gateway under measurement.
 
     :ivar url: where clients connect
+    :ivar metrics: port of its metrics
     :ivar pids: its processes, without their children
     :ivar arguments: its command line, for the record
     """
@@ -75,12 +79,14 @@ class GatewayProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self.pids = list(options.pids)
         self.url = options.url
+        self.metrics = 0
         self.arguments: list[str] = []
         if not options.url:
             self._start(replica_port)
 
     def _start(self, replica_port: int) -> None:
         port, metrics = free_port(), free_port()
+        self.metrics = metrics
         replica = f"http://127.0.0.1:{replica_port}"
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("ICWS_", "RUST_LOG"))}
         if self._options.command:
@@ -90,6 +96,9 @@ class GatewayProcess:
             environment["PYTHONPATH"] = str(ROOT)
             self.arguments = self._own_arguments(port, metrics, replica)
         self.url = f"{'wss' if self._options.tls else 'ws'}://127.0.0.1:{port}"
+        stepped = self._options.stepped
+        if stepped is not None:
+            environment[SOCKET] = str(stepped)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 self.arguments,
@@ -98,8 +107,11 @@ class GatewayProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                pass_fds=() if stepped is None else (stepped,),
             )
         self.pids = [self._process.pid]
+        if stepped is not None:
+            return
         try:
             self._wait_until_ready(port, None if self._options.command else metrics)
         except BaseException:
@@ -112,8 +124,9 @@ class GatewayProcess:
         if options.tls:
             certificate, key = make_certificate(self._folder)
             extra = [f"--tls-certificate-pem-path={certificate}", f"--tls-certificate-key-pem-path={key}"]
+        twistd = [str(Path(options.python).with_name("twistd"))]
         return [
-            str(Path(options.python).with_name("twistd")),
+            *(twistd if options.stepped is None else [options.python, "-m", "bench.stepped"]),
             *("-n", "--pidfile=", *options.twistd, "icws"),
             f"--gateway-address=tcp:{port}:interface=127.0.0.1",
             f"--ic-network-url={replica}",

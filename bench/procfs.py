@@ -56,6 +56,15 @@ class CpuMeter:
                     self._seen[pid, thread] = taken
         return sum(self._seen.values())
 
+    def waited(self) -> float:
+        """Seconds that they have waited for a CPU since they started: other processes had it."""
+        return sum(
+            int(fields[1]) / 1e9
+            for pid in tree(self._pids)
+            for thread in _threads(pid)
+            if len(fields := _read(f"/proc/{pid}/task/{thread}/schedstat").split()) > 1
+        )
+
 
 def _thread_seconds(pid: int, thread: str) -> float | None:
     fields = _read(f"/proc/{pid}/task/{thread}/schedstat").split()
