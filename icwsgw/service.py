@@ -270,7 +270,7 @@ class GatewayService(MultiService):
 
     def startService(self) -> None:  # noqa: N802
         super().startService()  # type: ignore[no-untyped-call]
-        fastpoll.install(self._reactor)
+        fastpoll.install(self._reactor, self.factory.low_priority)
         _log.info(
             "gateway starts",
             version=__version__,

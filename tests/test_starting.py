@@ -8,7 +8,15 @@ import pytest
 from twisted.internet.error import CannotListenError, ReactorNotRunning
 
 from icwsgw.errors import ConfigError
-from icwsgw.starting import end_well_on_signals, one_line, reload_on_hangup, report_start_errors, settle, stop
+from icwsgw.starting import (
+    COLLECTIONS,
+    end_well_on_signals,
+    one_line,
+    reload_on_hangup,
+    report_start_errors,
+    settle,
+    stop,
+)
 
 
 def test_one_line() -> None:
@@ -110,5 +118,10 @@ def test_what_the_program_is_made_of_is_not_looked_through_again(monkeypatch: py
     done: list[str] = []
     monkeypatch.setattr(gc, "collect", lambda: done.append("collect"))
     monkeypatch.setattr(gc, "freeze", lambda: done.append("freeze"))
+    monkeypatch.setattr(gc, "set_threshold", lambda *thresholds: done.append(str(thresholds)))
     settle(Reactor())
-    assert done == ["collect", "freeze"], "rubbish must not be kept for ever"
+    assert done == ["collect", "freeze", str(COLLECTIONS)], "rubbish must not be kept for ever"
+    youngest, older, all_ = COLLECTIONS
+    # those that a full collection comes after, and the middle one looks at
+    assert youngest * older * all_ >= 1_000_000
+    assert youngest * older <= 5000

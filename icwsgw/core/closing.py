@@ -22,7 +22,9 @@ def close_reason(text: str, session_id: str) -> str:
     :return: text whose UTF-8 form has at most 123 bytes and ends in the session id in brackets
     """
     tail = f" [{session_id}]".encode()
-    clean = " ".join("".join(c if is_visible(c) else " " for c in text).split())
+    if not is_visible(text):
+        text = "".join(c if is_visible(c) else " " for c in text)
+    clean = " ".join(text.split())
     room = MAX_REASON_BYTES - len(tail)
     raw = clean.encode()
     if len(raw) > room:

@@ -23,16 +23,18 @@ class Admission:
     """A connection as the limits see it.
 
     :param crowded_out: called when it has to go, before it has its session, to make room for others
+    :ivar crowd: those it waits among: of its address, or of the proxy that has not told the address yet
     :ivar host: of the client, as far as it is known
     :ivar peer: the same with its port, for logs
     :ivar refusal: why it will be refused, a label of the metric; None when it is welcome so far
     :ivar pending: it has no session yet
     :ivar proxied: its address will come by the PROXY protocol
+    :ivar unauthenticated: its canister has not spoken yet, or it is refused
     """
 
     __slots__ = (
-        *("_counted", "_crowded_out", "_factory", "_group", "_placed"),
-        *("host", "peer", "pending", "proxied", "refusal"),
+        *("_counted", "_crowded_out", "_descriptor", "_factory", "_group", "_placed"),
+        *("crowd", "host", "peer", "pending", "proxied", "refusal", "unauthenticated"),
     )
 
     def __init__(self, factory: GatewayFactory, transport: Any, crowded_out: Callable[[], None]) -> None:
@@ -41,7 +43,8 @@ class Admission:
         self._group: str | None = None
         self._placed = False
         self.proxied = False
-        self.host = self.peer = ""
+        self.unauthenticated = True
+        self.crowd = self.host = self.peer = ""
         self._locate(transport.getPeer())
         self.refusal = factory.limits.enter(factory.clock.seconds(), self.crowd)
         self._counted = self.pending = self.refusal is None
@@ -53,6 +56,9 @@ class Admission:
             factory.limits.refused += 1
         else:
             self._wait()
+        self._descriptor = transport.fileno() if hasattr(transport, "fileno") else -1
+        if self._descriptor >= 0:
+            factory.low_priority.enter(self._descriptor, self)
 
     @property
     def hopeless(self) -> bool:
@@ -72,14 +78,17 @@ class Admission:
             host = self._factory.proxies.client(self.host, headers)
             if host != self.host:
                 self.host = self.peer = host
+                self.crowd = address_group(host) or host
             self._place()
 
     def opened(self) -> None:
         """It has its session."""
+        self.unauthenticated = False
         self._wait_no_more()
 
     def left(self) -> None:
         """It is gone."""
+        self._factory.low_priority.leave(self._descriptor)
         if self._counted:
             self._uncount()
         else:
@@ -91,17 +100,21 @@ class Admission:
 
     def _locate(self, address: Any) -> None:
         port = getattr(address, "port", None)
-        self.host = host_of(address)
+        host = self.host = host_of(address)
+        self.crowd = address_group(host) or host
         self.peer = self.host if port is None else f"{bracketed(self.host)}:{port}"
 
     def _look_at(self, transport: Any) -> None:
         proxies = self._factory.proxies
-        host, spoken = socket_host(transport)
+        # a plain socket is what it seems
+        plain = getattr(transport, "transport", None) is None
+        host, spoken = (self.host, False) if plain else socket_host(transport)
         if spoken and (not proxies or proxies.trusts(host)):
             self.proxied = True
             return
         # where a PROXY header has been read already and is not to be believed
         self.host = host
+        self.crowd = address_group(host) or host
         if not proxies.trusts(host):
             self._place()
 
@@ -111,11 +124,6 @@ class Admission:
         self._group, self.refusal = limits.place(self.host, self._factory.clock.seconds())
         if self in limits.waiting:
             limits.waiting.move(self, self.crowd)
-
-    @property
-    def crowd(self) -> str:
-        """Those it waits among: of its address, or of the proxy that has not told the address yet."""
-        return address_group(self.host) or self.host
 
     def _wait(self) -> None:
         limits = self._factory.limits

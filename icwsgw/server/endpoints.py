@@ -37,7 +37,7 @@ from icwsgw.server.tls import RELOAD_INTERVAL, PemFiles, ServerTls
 BACKLOG = 4096
 #: Connections that are taken from it in one turn of the event loop. Twisted takes more and more as long as there are
 #: more, 400 at last; each costs a tenth of a millisecond, with TLS three.
-MOST_ACCEPTS = 25
+MOST_ACCEPTS = 5
 
 _DONE = Failure(ConnectionDone())
 _TLS_OPTIONS = frozenset({"privateKey", "certKey", "extraCertChain"})

@@ -25,8 +25,10 @@ from icwsgw.gateway.gateway import Gateway
 from icwsgw.observe.logs import get_logger
 from icwsgw.observe.peers import address_group, bracketed
 from icwsgw.origins import Origins
+from icwsgw.server.fresh import Fresh
 from icwsgw.server.held import Unfinished
 from icwsgw.server.limits import ConnectionLimits
+from icwsgw.server.low_priority import LowPriorityQueue
 from icwsgw.server.outbox import Outbox
 from icwsgw.server.protocol import GatewayProtocol
 from icwsgw.server.proxies import TrustedProxies, host_of
@@ -63,7 +65,11 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
     :param most_refused: connections that may wait to be told that they are too many
     :ivar connections: every open connection, the ones still shaking hands too
     :ivar backlog: outboxes that hold bytes
+    :ivar low_priority: where sockets of unauthenticated connections wait
     :ivar tracing: makes spans; None when nobody collects them
+    :ivar compression: whether messages may be compressed
+    :ivar server_name: what answers call us
+    :ivar fresh: what connections begin with
     :ivar origins: the web origins that are welcome from now on
     """
 
@@ -91,6 +97,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self.tracing = context.tracing
         self.traffic = TrafficStats()
         self.limits = ConnectionLimits(config, self.clock.seconds(), most_refused)
+        self.low_priority = LowPriorityQueue()
         self.turnstile = Turnstile(self.clock, context.suspects)
         self.proxies = TrustedProxies(config.trusted_proxies, config.forwarded_header)
         self.rates = ClientRates(
@@ -115,6 +122,8 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self._gone: Deferred[None] | None = None
         self._backlog_loop = LoopingCall(self._check_backlog)
         self._backlog_loop.clock = cast(Any, context.clock)
+        self.compression = compression
+        self.server_name = self.server.encode()
         self.protocol = self._make_protocol(config.max_message_bytes, compression)
         self._metrics.outbox_bytes.set_function(lambda: self.backlog_bytes)
         self._metrics.unfinished_bytes.set_function(lambda: self.unfinished.octets)
@@ -144,17 +153,13 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         # Autobahn copies its options into every connection unless the class has them: so give them to the class.
         options = {name: getattr(self, name) for name in GatewayProtocol.CONFIG_ATTRS}
         accept = options.pop("perMessageCompressionAccept")
-        return type(
-            "Connection",
-            (GatewayProtocol,),
-            {
-                **options,
-                "perMessageCompressionAccept": staticmethod(accept),
-                "CONFIG_ATTRS": [],
-                "_frames_left": self.rates.first_frames,
-                "_bytes_left": self.rates.first_bytes,
-            },
-        )
+        options |= {"perMessageCompressionAccept": staticmethod(accept), "CONFIG_ATTRS": []}
+        kind = type("Connection", (GatewayProtocol,), options)
+        probe = kind()
+        probe.factory = self
+        self.fresh = Fresh(probe)
+        rates = {"_frames_left": self.rates.first_frames, "_bytes_left": self.rates.first_bytes}
+        return type("Connection", (kind,), {**self.fresh.shared, **rates})
 
     def start(self) -> None:
         """Begin to look after slow readers."""

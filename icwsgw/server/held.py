@@ -148,6 +148,4 @@ def let_go(connection: Any) -> None:
     # a refused request
     connection.http_request_data = connection.http_response_data = b""
     connection.http_headers = {}
-    # Autobahn resolves it with the connection itself
-    connection.is_closed = None
     connection.transport = GONE

@@ -11,13 +11,11 @@ Its deadlines (handshake, ping, pong, closing handshake) are looked after by the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 from autobahn.twisted.websocket import WebSocketServerProtocol
 from autobahn.websocket.protocol import WebSocketProtocol
-from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
 from OpenSSL import SSL
 from twisted.internet.interfaces import IHandshakeListener, ISSLTransport
 from zope.interface import implementer
@@ -29,16 +27,14 @@ from icwsgw.fastsend import send_now
 from icwsgw.observe.logs import get_logger
 from icwsgw.server.admission import Admission
 from icwsgw.server.frames import read_binary_frame
-from icwsgw.server.heads import HeadRefused, cut_head, for_autobahn, read_head
+from icwsgw.server.fresh import UNHEARD
 from icwsgw.server.held import NO_LOG, let_go
 from icwsgw.server.outbox import Outbox
 from icwsgw.server.reading import CROWD, RATE, RELAY, Reading
 from icwsgw.server.turnstile import Passing
-from icwsgw.visible import visible
+from icwsgw.server.upgrade import Upgrading
 
 if TYPE_CHECKING:
-    from twisted.internet.defer import Deferred
-
     from icwsgw.clock import Timer
     from icwsgw.gateway.session import ClientSession
     from icwsgw.observe.tracing import ConnectionTrace
@@ -48,7 +44,6 @@ _log = get_logger("server")
 
 _OPEN = WebSocketServerProtocol.STATE_OPEN
 _PING = b"\x89\x00"
-_NO_HEADERS: Mapping[str, str] = {}
 _NO_STATUS = 1005
 _ABNORMAL = 1006
 
@@ -57,22 +52,9 @@ FLOOD_LINGER = 2.0
 #: Seconds between two reads of it, 64 KiB at most each: one that blocks in its own flood comes to read the close frame.
 FLOOD_SIP = 0.01
 
-_REASONS = {
-    400: "Bad Request",
-    403: "Forbidden",
-    405: "Method Not Allowed",
-    408: "Request Timeout",
-    426: "Upgrade Required",
-    429: "Too Many Requests",
-    431: "Request Header Fields Too Large",
-    500: "Internal Server Error",
-    503: "Service Unavailable",
-    505: "HTTP Version Not Supported",
-}
-
 
 @implementer(IHandshakeListener)
-class GatewayProtocol(Reading, Passing, WebSocketServerProtocol):  # type: ignore[misc]
+class GatewayProtocol(Upgrading, Reading, Passing, WebSocketServerProtocol):  # type: ignore[misc]
     """One client's connection. The factory makes a subclass with the protocol's options as class attributes.
 
     Its rates (:mod:`icwsgw.core.rate`) are counted down here, frame by frame and read by read; :meth:`_over` looks at
@@ -92,11 +74,6 @@ class GatewayProtocol(Reading, Passing, WebSocketServerProtocol):  # type: ignor
     wheel_slot = -1
 
     _outbox: Outbox | None = None
-    # the answer to the handshake, from when it is made until it leaves with the greeting
-    _answering = False
-    _answer = b""
-    # of the request, where they decide, from when it is read until the client is admitted
-    _headers = _NO_HEADERS
     _heard = False
     _pinged = False
     _admission: Admission
@@ -113,17 +90,22 @@ class GatewayProtocol(Reading, Passing, WebSocketServerProtocol):  # type: ignor
 
     # Twisted's side
 
+    is_open = is_closed = UNHEARD
+
+    def __init__(self) -> None:
+        """Past Autobahn's own, which makes two Deferreds and a list of events that nobody listens to."""
+
     def connectionMade(self) -> None:
         """A connection was accepted. (Autobahn's own version gathers details that nobody here asks for.)"""
         factory, transport = self.factory, self.transport
-        if hasattr(transport, "setTcpNoDelay") and getattr(transport.getPeer(), "port", None) is not None:
-            transport.setTcpNoDelay(True)
-        # past the server's own version, which adds a line for the log and this count
-        WebSocketProtocol._connectionMade(self)
+        factory.fresh.begin(self)
         factory.countConnections += 1
         self.trafficStats = factory.traffic
         admission = self._admission = Admission(factory, transport, self._crowded_out)
         self.peer = admission.peer
+        # an address with a port: TCP
+        if admission.peer != admission.host and hasattr(transport, "setTcpNoDelay"):
+            transport.setTcpNoDelay(True)
         factory.connections.add(self)
         self._in_tls = ISSLTransport.providedBy(transport)
         factory.wheel.watch(self, factory.tls_timeout if self._in_tls else factory.header_timeout)
@@ -184,7 +166,11 @@ class GatewayProtocol(Reading, Passing, WebSocketServerProtocol):  # type: ignor
             self._outbox = None
         self._drop_unfinished()
         try:
-            WebSocketProtocol._connectionLost(self, reason)
+            if self.session is None and self.state == self.STATE_CONNECTING:
+                # nothing has begun that Autobahn had to end
+                self.state = self.STATE_CLOSED
+            else:
+                WebSocketProtocol._connectionLost(self, reason)
         finally:
             factory.countConnections -= 1
             let_go(self)
@@ -194,44 +180,6 @@ class GatewayProtocol(Reading, Passing, WebSocketServerProtocol):  # type: ignor
         self.onOpen()
 
     # Autobahn's side
-
-    def processHandshake(self) -> None:
-        """The HTTP request is coming in: bound it before it is read."""
-        if self._waits_at_turnstile():
-            return
-        admission = self._admission
-        if admission.proxied:
-            admission.arrived(self.transport)
-            self.peer = admission.peer
-        try:
-            cut = cut_head(self.data)
-            request = None if cut is None else read_head(cut.head)
-        except HeadRefused as refused:
-            admission.refusal = refused.label
-            self.failHandshake(str(refused), refused.status)
-            return
-        if cut is not None and request is not None:
-            if self.factory.origins or self.factory.proxies:
-                self._headers = request.joined()
-            self.data = for_autobahn(request, any_origin=not self.factory.origins) + cut.rest
-            super().processHandshake()
-
-    def onConnect(self, request: ConnectionRequest) -> Deferred[None] | None:
-        """The HTTP handshake is sound: admit the client or not."""
-        admission, factory = self._admission, self.factory
-        headers, self._headers = self._headers, _NO_HEADERS
-        admission.requested(headers)
-        self.peer = admission.peer
-        refusal = admission.refusal = admission.refusal or factory.refusal(headers)
-        if refusal is not None:
-            status, text = factory.answer(refusal)
-            raise ConnectionDeny(status, text)
-        return self._pass_turnstile()
-
-    def succeedHandshake(self, res: Any) -> None:
-        """The client is admitted: the answer leaves together with the greeting that follows."""
-        self._answering = True
-        super().succeedHandshake(res)
 
     def onOpen(self) -> None:
         """The WebSocket is open."""
@@ -359,28 +307,6 @@ class GatewayProtocol(Reading, Passing, WebSocketServerProtocol):  # type: ignor
             self.factory.wheel.watch(self, self.factory.close_timeout)
         result: bool | None = super().onCloseFrame(code, reasonRaw)
         return result
-
-    def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:
-        """Refuse the HTTP request."""
-        self._answering = False
-        self._admission.note(self._admission.refusal or "bad_request", reason, code)
-        super().failHandshake(reason, code, responseHeaders)
-
-    def sendHttpErrorResponse(self, code: int, reason: str, responseHeaders: Any = None) -> None:
-        """Answer the HTTP request with an error, completely."""
-        body = f"{visible(reason)}\n".encode()
-        head = [
-            f"HTTP/1.1 {code} {_REASONS.get(code, 'Error')}",
-            "Content-Type: text/plain; charset=utf-8",
-            f"Content-Length: {len(body)}",
-            "Connection: close",
-            *(f"{name}: {value}" for name, value in responseHeaders or ()),
-        ]
-        if code == 426:
-            head.append("Upgrade: websocket")
-        if code in (429, 503):
-            head.append("Retry-After: 5")
-        self.sendData("\r\n".join(head).encode() + b"\r\n\r\n" + body)
 
     def _fail_connection(self, code: int = CloseCode.GOING_AWAY, reason: str = "going away") -> None:
         """The client broke the WebSocket protocol, or sent too much: Autobahn closes, the session should know why."""

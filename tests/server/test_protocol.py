@@ -23,7 +23,7 @@ from icwsgw.core.suspects import Suspects
 from icwsgw.gateway.wheel import Wheel
 from icwsgw.observe.metrics import Metrics
 from icwsgw.observe.repeats import Repeats
-from icwsgw.server import protocol as protocol_module
+from icwsgw.server import upgrade as upgrade_module
 from icwsgw.server.factory import BOUNDS_INFLATION, GatewayFactory
 from icwsgw.server.protocol import GatewayProtocol
 from tests.support.ws_wire import HANDSHAKE, close_frame, handshake, masked, read_frames
@@ -459,10 +459,10 @@ def test_the_greeting_leaves_with_the_answer_to_the_handshake() -> None:
 def test_a_handshake_that_fails_at_its_last_step_is_answered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     # an offer that our own reader would not have let through
     offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=99"
-    monkeypatch.setattr(protocol_module, "for_autobahn", lambda head, any_origin: handshake(offer))
+    monkeypatch.setattr(upgrade_module, "for_autobahn", lambda head, any_origin: handshake(offer))
     world = World(compression=True)
     protocol, transport = world.connect()
-    protocol.dataReceived(handshake())
+    protocol.dataReceived(handshake("Sec-WebSocket-Protocol: chat"))
     assert transport.value().startswith(b"HTTP/1.1 400 ")
     assert not world.sessions
 

@@ -1,0 +1,220 @@
+"""A client's WebSocket handshake: its HTTP request, read and judged, and the answer.
+
+The head is read here (:mod:`icwsgw.server.heads`). Nearly all requests are plain: a GET with the headers that a
+handshake needs, each once, in their usual form. Those are judged and answered here as well; any other is given to
+Autobahn, which knows all that RFC 6455 (section 4.2) allows, and how to refuse the rest.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from hashlib import sha1
+from typing import TYPE_CHECKING, Any
+
+from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from icwsgw.server.heads import HeadRefused, RequestHead, cut_head, for_autobahn, read_head
+from icwsgw.visible import visible
+
+if TYPE_CHECKING:
+    from icwsgw.server.admission import Admission
+    from icwsgw.server.factory import GatewayFactory
+
+_MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_NO_HEADERS: Mapping[str, str] = {}
+
+_REASONS = {
+    400: "Bad Request",
+    403: "Forbidden",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    426: "Upgrade Required",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+    505: "HTTP Version Not Supported",
+}
+
+_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
+_HOST = re.compile(rb"[A-Za-z0-9._-]+(?::[0-9]{1,5})?")
+_TARGET = re.compile(rb"/(?:[A-Za-z0-9._~%?&=-][A-Za-z0-9._~%?&=/-]*)?")
+#: Headers that decide whether a request is plain, where they are there.
+_DECISIVE = frozenset(
+    (
+        *(b"host", b"upgrade", b"connection", b"origin", b"sec-websocket-key", b"sec-websocket-version"),
+        *(b"sec-websocket-protocol", b"sec-websocket-extensions"),
+    )
+)
+
+
+def plain_key(head: RequestHead, any_origin: bool, compression: bool) -> bytes | None:
+    """The key of a request that is plainly a WebSocket handshake; None: it may be one all the same.
+
+    :param any_origin: every origin is served, so that its form does not matter
+    :param compression: offers of extensions are looked at
+    """
+    if head.method != b"GET" or head.version != b"HTTP/1.1" or _TARGET.fullmatch(head.target) is None:
+        return None
+    found: dict[bytes, bytes] = {}
+    for name, value in head.headers:
+        if name in _DECISIVE:
+            if name in found:
+                return None
+            found[name] = value
+    if b"sec-websocket-protocol" in found or (not any_origin and b"origin" in found):
+        return None
+    if compression and b"sec-websocket-extensions" in found:
+        return None
+    key = found.get(b"sec-websocket-key", b"")
+    if (
+        found.get(b"upgrade", b"").lower() != b"websocket"
+        or found.get(b"sec-websocket-version") != b"13"
+        or b"upgrade" not in [each.strip(b" \t") for each in found.get(b"connection", b"").lower().split(b",")]
+        or _HOST.fullmatch(found.get(b"host", b"")) is None
+        or _KEY.fullmatch(key) is None
+    ):
+        return None
+    return key
+
+
+def accepted(key: bytes, server: bytes) -> bytes:
+    """The answer that accepts a handshake.
+
+    :param key: the client's Sec-WebSocket-Key
+    :param server: who answers
+    """
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nServer: %b\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: %b\r\n\r\n" % (server, b64encode(sha1(key + _MAGIC).digest()))
+    )
+
+
+class Upgrading:
+    """What a connection does until it is a WebSocket; a part of :class:`icwsgw.server.protocol.GatewayProtocol`."""
+
+    factory: GatewayFactory
+    transport: Any
+    peer: str
+    data: bytes
+    state: int
+    STATE_OPEN: int
+    STATE_CONNECTING: int
+    _admission: Admission
+    _waits_at_turnstile: Callable[[], bool]
+    _pass_turnstile: Callable[[], Deferred[None] | None]
+    _onOpen: Callable[[], None]
+    consumeData: Callable[[], None]
+    sendData: Callable[[bytes], None]
+
+    # what the frames of a plain connection are read with, as Autobahn sets it when it has accepted one
+    websocket_version = 13
+    inside_message = False
+    current_frame: Any = None
+
+    # the answer to the handshake, from when it is made until it leaves with the greeting
+    _answering = False
+    _answer = b""
+    # of the request, where they decide, from when it is read until the client is admitted
+    _headers = _NO_HEADERS
+
+    def processHandshake(self) -> None:
+        """The HTTP request is coming in: bound it before it is read."""
+        if self._waits_at_turnstile():
+            return
+        admission, factory = self._admission, self.factory
+        if admission.proxied:
+            admission.arrived(self.transport)
+            self.peer = admission.peer
+        try:
+            cut = cut_head(self.data)
+            request = None if cut is None else read_head(cut.head)
+        except HeadRefused as refused:
+            admission.refusal = refused.label
+            self.failHandshake(str(refused), refused.status)
+            return
+        if cut is None or request is None:
+            return
+        any_origin = not factory.origins
+        if not any_origin or factory.proxies:
+            self._headers = request.joined()
+        key = plain_key(request, any_origin, factory.compression)
+        if key is None:
+            self.data = for_autobahn(request, any_origin) + cut.rest
+            super().processHandshake()  # type: ignore[misc]
+            return
+        self.data = cut.rest
+        try:
+            turn = self._admit()
+        except ConnectionDeny as denied:
+            self.failHandshake(denied.reason, denied.code)
+            return
+        if turn is None:
+            self._accept(key)
+        else:
+            turn.addCallbacks(lambda _: self._accept(key), self._denied)
+
+    def _accept(self, key: bytes) -> None:
+        """Do as Autobahn's succeedHandshake does."""
+        self._answer = accepted(key, self.factory.server_name)
+        self.state = self.STATE_OPEN
+        self._onOpen()
+        if self.data:
+            self.consumeData()
+
+    def _denied(self, failure: Failure) -> None:
+        denied = failure.value
+        if not isinstance(denied, ConnectionDeny):
+            failure.raiseException()
+        assert isinstance(denied, ConnectionDeny)
+        self.failHandshake(denied.reason, denied.code)
+
+    def onConnect(self, request: ConnectionRequest) -> Deferred[None] | None:
+        """Autobahn has found the HTTP handshake sound: admit the client or not."""
+        return self._admit()
+
+    def _admit(self) -> Deferred[None] | None:
+        """Admit the client; None: at once.
+
+        :raises ConnectionDeny: it is not welcome
+        """
+        admission, factory = self._admission, self.factory
+        headers, self._headers = self._headers, _NO_HEADERS
+        admission.requested(headers)
+        self.peer = admission.peer
+        refusal = admission.refusal = admission.refusal or factory.refusal(headers)
+        if refusal is not None:
+            status, text = factory.answer(refusal)
+            raise ConnectionDeny(status, text)
+        return self._pass_turnstile()
+
+    def succeedHandshake(self, res: Any) -> None:
+        """Autobahn accepts the client: the answer leaves together with the greeting that follows."""
+        self._answering = True
+        super().succeedHandshake(res)  # type: ignore[misc]
+
+    def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:
+        """Refuse the HTTP request."""
+        self._answering = False
+        self._admission.note(self._admission.refusal or "bad_request", reason, code)
+        super().failHandshake(reason, code, responseHeaders)  # type: ignore[misc]
+
+    def sendHttpErrorResponse(self, code: int, reason: str, responseHeaders: Any = None) -> None:
+        """Answer the HTTP request with an error, completely."""
+        body = f"{visible(reason)}\n".encode()
+        head = [
+            f"HTTP/1.1 {code} {_REASONS.get(code, 'Error')}",
+            "Content-Type: text/plain; charset=utf-8",
+            f"Content-Length: {len(body)}",
+            "Connection: close",
+            *(f"{name}: {value}" for name, value in responseHeaders or ()),
+        ]
+        if code == 426:
+            head.append("Upgrade: websocket")
+        if code in (429, 503):
+            head.append("Retry-After: 5")
+        self.sendData("\r\n".join(head).encode() + b"\r\n\r\n" + body)
