@@ -5,9 +5,10 @@ that is gone. So there is one budget, and each kind of traffic has a share of it
 
 BEAT     6/16  the heartbeats of all pollers
 EXTRA    2/16  wake-ups, follow-ups, the further queries of a deep queue, reads of state
-CALL     5/16  messages of clients, each sending of one counted
+CALL     4/16  messages of clients, each sending of one counted
 CLOSE    1/16  ws_close
 OPEN     2/16  ws_open, which strangers send; besides, they have a rate of their own
+EAGER    1/16  messages of clients that have sent within the last second
 OWN      -     the agent's own: status, keys, delegations, time, and what is sent again at once to another endpoint
 
 What is the agent's own is rare and leaves in any case: it is charged to whichever share has most left, so that others
@@ -47,11 +48,12 @@ class Traffic(IntEnum):
     CALL = 2
     CLOSE = 3
     OPEN = 4
-    OWN = 5
+    EAGER = 5
+    OWN = 6
 
 
 #: Sixteenths of the budget that nobody else can take, by kind; OWN has none.
-SHARES = (6, 2, 5, 1, 2)
+SHARES = (6, 2, 4, 1, 2, 1)
 #: The part that beats take at most while no call waits.
 MOST_BEATS = 0.75
 #: The same while calls wait, or beats owe: less than their share, so that they pay back.
@@ -60,14 +62,18 @@ HELD_BEATS = 0.25
 BURST_SECONDS = 1.0
 #: Beats a second of all newcomers together: where there is no budget, and as a part of it.
 NEWCOMER_BEATS, NEWCOMER_PART = 50.0, 1 / 16
+#: A client that has sent within so many seconds is eager.
+EAGER_SECONDS = 1.0
 #: Seconds' worth of ws_open that may wait: half of what a client waits for.
 OPEN_LINE_SECONDS = 30.0
 LEAST_OPEN_LINE = 32
+#: Ticks that a poller whose beat is far may leave out at once: it may come sooner than it was booked.
+LONGEST_REST = 10
 #: Who waits is looked at so often at least: what others leave cannot be foreseen.
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.001, 0.05
 
 #: Kinds that may have to wait, those that go first before the others.
-WAITING = (Traffic.CALL, Traffic.CLOSE, Traffic.OPEN)
+WAITING = (Traffic.CALL, Traffic.CLOSE, Traffic.EAGER, Traffic.OPEN)
 _NEVER = float("-inf")
 # looking a member up in its class costs as much as a call
 _OPEN = Traffic.OPEN
@@ -240,7 +246,7 @@ class Budget:
         return True
 
     def _lender(self, kind: Traffic, now: float) -> _Bucket | None:
-        late = kind is Traffic.OPEN
+        late = kind is Traffic.OPEN or kind is Traffic.EAGER
         if kind is not Traffic.BEAT and self._buckets[Traffic.BEAT].refill(now) < 0:
             # beats have borrowed more than there was
             return None
@@ -360,7 +366,7 @@ class Budget:
             return
         bucket, regular = self._buckets[Traffic.BEAT], self._regular
         owes = bucket.level < (-bucket.depth / 2 if regular.gap == self._base_gap else 0.0)
-        held = owes or self._buckets[Traffic.CALL].line.size > 0
+        held = owes or self._buckets[Traffic.CALL].line.size > 0 or self._buckets[Traffic.EAGER].line.size > 0
         regular.gap = 1 / (self.per_second * HELD_BEATS) if held else self._base_gap
 
 
@@ -405,6 +411,12 @@ class Turns:
         self.due = bookings.book((due if due > now - slack else now - slack) + budget.tick)
         budget.charge(Traffic.BEAT, now)
         return True
+
+    def rest(self, now: float) -> int:
+        """How many ticks there are to the next that may be a beat; those between are left out."""
+        ticks = max(1, min(int((self.due - now) / self.budget.tick), LONGEST_REST))
+        self.budget.held_beats += ticks - 1
+        return ticks
 
     def wake(self, now: float) -> float | None:
         """How long a wake has to wait; 0: it may poll now; None: not at all, the beat comes first."""

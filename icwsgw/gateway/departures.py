@@ -5,7 +5,8 @@ Places are shared by canister (:mod:`icwsgw.core.shares`, decision 0025), tokens
 and ``granted`` of the waiter when both are there. While nothing has to wait there is neither a timer nor an
 object for a call.
 
-Where messages of one canister wait, its clients take turns: who has not sent lately goes first.
+Where messages of one canister wait, its clients take turns: who has not sent lately goes first. Those that have sent
+within the last second are traffic of a kind of its own, and leave when there is enough for the others.
 
 ws_open is a stranger's. Those to canisters that have spoken lately share places by canister; those to newcomers a few
 places by canister, and by address, so that canisters that do not exist or hang hold up nobody else's. When a newcomer
@@ -19,12 +20,14 @@ from typing import Protocol
 from weakref import WeakSet, WeakValueDictionary
 
 from icwsgw.clock import Clock, Timer
-from icwsgw.core.budget import Budget, Traffic
+from icwsgw.core.budget import EAGER_SECONDS, Budget, Traffic
 from icwsgw.core.shares import Lane, Shares
 from icwsgw.core.shares import Waiter as PlaceWaiter
 
 #: ws_open under way at once: to canisters that have spoken, by canister; to newcomers, by address and by canister.
 MAX_OPENS, MAX_NEWCOMERS_OPENS, MAX_OPENS_OF_NEWCOMER = 128, 64, 16
+# looking a member up in its class costs as much as a call
+_CALL, _EAGER = Traffic.CALL, Traffic.EAGER
 
 
 class Caller(PlaceWaiter, Protocol):
@@ -151,6 +154,12 @@ class Exit:
 
         :return: whether it has begun
         """
+        kind, now, rank = self._kind, self._clock.seconds(), 0.0
+        if kind is _CALL:
+            # of ws_open, strangers who come once each would keep out those whose has to be sent again
+            rank = waiter.sent
+            if now - rank < EAGER_SECONDS:
+                kind = _EAGER
         taken = 0
         for lane in self._lanes:
             if not lane.try_enter():
@@ -158,11 +167,9 @@ class Exit:
             taken += 1
         else:
             self._busy += 1
-            if self._budget.goes(self._kind, self._clock.seconds()):
+            if self._budget.goes(kind, now):
                 return True
-        # strangers who come once each would keep out those whose ws_open has to be sent again
-        rank = waiter.sent if self._kind is Traffic.CALL else 0.0
-        ticket = _Ticket(self, waiter, taken, rank)
+        ticket = _Ticket(self, waiter, kind, taken, rank)
         if self._tickets is None:
             self._tickets = {}
         self._tickets[waiter] = ticket
@@ -189,7 +196,7 @@ class Exit:
         if ticket is None:
             return
         if ticket.taken == len(self._lanes):
-            self._budget.forget(self._kind, self._flow, ticket)
+            self._budget.forget(ticket.kind, self._flow, ticket)
             self.leave()
             return
         self._lanes[ticket.taken].forget(ticket)
@@ -221,7 +228,7 @@ class Exit:
                 return
             ticket.taken += 1
         self._busy += 1
-        if self._budget.goes(self._kind, self._clock.seconds()):
+        if self._budget.goes(ticket.kind, self._clock.seconds()):
             self.departs(ticket)
         else:
             self._wait(ticket)
@@ -233,7 +240,7 @@ class Exit:
         ticket.waiter.granted()
 
     def _wait(self, ticket: _Ticket) -> None:
-        self._budget.wait(self._kind, self._flow, ticket, ticket.rank)
+        self._budget.wait(ticket.kind, self._flow, ticket, ticket.rank)
         self._departures.watch()
 
 
@@ -249,14 +256,16 @@ class _Newcomer:
 class _Ticket:
     """One call that waits, for a place or for a token.
 
+    :ivar kind: of traffic
     :ivar taken: how many of its exit's lanes it has a place in
     :ivar rank: the lowest goes first, of those that wait with it
     """
 
-    __slots__ = ("_exit", "rank", "taken", "waiter")
+    __slots__ = ("_exit", "kind", "rank", "taken", "waiter")
 
-    def __init__(self, exit: Exit, waiter: Caller, taken: int, rank: float) -> None:
+    def __init__(self, exit: Exit, waiter: Caller, kind: Traffic, taken: int, rank: float) -> None:
         self._exit = exit
+        self.kind = kind
         self.waiter = waiter
         self.taken = taken
         self.rank = rank

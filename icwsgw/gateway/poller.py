@@ -59,7 +59,7 @@ class Poller(Audience):
     :ivar canister: the canister
     :ivar cursor: where it is in the canister's queue
     :ivar pacing: how the canister answers
-    :ivar allowance: what it may send
+    :ivar allowance, heartbeat: what it may send, and when
     :ivar lag: how old its messages are when they come
     """
 
@@ -91,7 +91,7 @@ class Poller(Audience):
         self._probing: Ask | None = None  # the newest probe in flight, or look at the start
         self._last_sent = 0.0
         interval = context.config.polling_interval
-        self._heartbeat = Heartbeat(context.clock, interval, self._tick, self._woken, canister.text)
+        self.heartbeat = Heartbeat(context.clock, interval, self._tick, self._woken, canister.text)
         self.allowance = allowed or Allowance(context, canister.raw)
         self._stopped = False
 
@@ -99,7 +99,7 @@ class Poller(Audience):
 
     def start(self) -> None:
         """Begin the heartbeat."""
-        self._heartbeat.start(self._context.jitter(), self.allowance.turns)
+        self.heartbeat.start(self._context.jitter(), self.allowance.turns)
         _log.debug("polling starts", canister=self.canister.text, nonce=self.cursor.next)
 
     def stop(self) -> Cursor | None:
@@ -107,7 +107,7 @@ class Poller(Audience):
         if self._stopped:
             return None
         self._stopped = True
-        self._heartbeat.stop()
+        self.heartbeat.stop()
         self.allowance.end()
         asks, self._asks = self._asks, {}
         for ask in asks:
@@ -133,13 +133,13 @@ class Poller(Audience):
     def wake(self) -> None:
         """Poll soon: something has probably been queued for one of the clients."""
         self.allowance.looks = NEWCOMER_LOOKS
-        self._heartbeat.wake_in(max(0.0, self._last_sent + MIN_WAKE_GAP - self._clock.seconds()), "call")
+        self.heartbeat.wake_in(max(0.0, self._last_sent + MIN_WAKE_GAP - self._clock.seconds()), "call")
 
     def executed(self, sent: float) -> None:
         """A call that one of the clients sent at ``sent`` has been executed."""
         self._foresight.executed(self._clock.seconds() - sent)
         self.allowance.looks = NEWCOMER_LOOKS
-        self._heartbeat.wake_in(max(0.0, self._last_sent + MIN_WAKE_GAP - self._clock.seconds()), "call")
+        self.heartbeat.wake_in(max(0.0, self._last_sent + MIN_WAKE_GAP - self._clock.seconds()), "call")
 
     def taken(self, sent: float) -> None:
         """A call that one of the clients sent at ``sent`` has been taken: poll when it is likely to be executed."""
@@ -150,7 +150,7 @@ class Poller(Audience):
     def _plan(self, now: float) -> None:
         planned = self._foresight.planned
         if planned:
-            self._heartbeat.wake_in(max(0.0, planned[0] - now), "foreseen")
+            self.heartbeat.wake_in(max(0.0, planned[0] - now), "foreseen")
 
     def _woken(self, now: float, cause: str) -> None:
         allowed = now >= self.pacing.not_before and self._may_overlap(now, 0.0)
@@ -245,7 +245,7 @@ class Poller(Audience):
         if pause == 0.0:
             return True
         if pause is not None:
-            self._heartbeat.wake_in(pause, cause)
+            self.heartbeat.wake_in(pause, cause)
         self._held(now)
         return False
 
@@ -261,7 +261,7 @@ class Poller(Audience):
             self._held(now)
             if not given and not self._asks:
                 # nothing else would go on with the drain before the next beat
-                self._heartbeat.wake_in(0.0, FOLLOW_UP)
+                self.heartbeat.wake_in(0.0, FOLLOW_UP)
         return given
 
     def _held(self, now: float) -> None:
@@ -337,7 +337,7 @@ class Poller(Audience):
             self.cursor.skip(beyond)
             self._ahead.clear()
         if beyond is not None or self._oversize.search.seeking:
-            self._heartbeat.wake_in(MIN_WAKE_GAP, "gap")
+            self.heartbeat.wake_in(MIN_WAKE_GAP, "gap")
 
     def _bad(self, error: BaseException | None) -> None:
         self._patience.failed(error, self._clock.seconds(), self.canister)
@@ -452,7 +452,7 @@ class Poller(Audience):
             if taken.missing is not None:
                 want, got = taken.missing
                 _log.debug("answer starts too late, asking again", want=want, got=got, canister=self.canister.text)
-                self._heartbeat.wake_in(MIN_WAKE_GAP, "gap")
+                self.heartbeat.wake_in(MIN_WAKE_GAP, "gap")
             if found and self._ahead.kept:
                 self._catch_up(now)
         if not found and asked != before:
@@ -466,15 +466,15 @@ class Poller(Audience):
         if self._stopped:
             return
         if more and not useful and (rest := self.allowance.rest(now)):
-            self._heartbeat.wake_in(rest, FOLLOW_UP)
+            self.heartbeat.wake_in(rest, FOLLOW_UP)
         elif more or (found and self._ahead.kept):
             self._poll(now, overlap=False)
         elif self._ahead.kept:
-            self._heartbeat.wake_in(MIN_WAKE_GAP, "gap")
+            self.heartbeat.wake_in(MIN_WAKE_GAP, "gap")
         elif found:
-            self._heartbeat.wake_in(self._context.config.polling_interval / 2, FOLLOW_UP)
+            self.heartbeat.wake_in(self._context.config.polling_interval / 2, FOLLOW_UP)
         elif self.waiting and (pause := self.allowance.look_again()) is not None:
-            self._heartbeat.wake_in(pause, FOLLOW_UP)
+            self.heartbeat.wake_in(pause, FOLLOW_UP)
         elif any(session.open_executed for session in self.waiting.values()):
             # a client's ws_open has been executed, yet the queue holds nothing for it
             self._lifeline.hurry()

@@ -96,6 +96,7 @@ class Registry:
             poller = self.pollers.get((canister.raw, index))
             if poller is not None:
                 poller.allowance.settle()
+                poller.heartbeat.hasten()
         self._context.departures.settle(canister.raw)
 
     def _place_of_newcomer(self, canister: Principal, group: str) -> Lane | None:

@@ -193,11 +193,13 @@ class Metrics(NetworkMetrics):
         )
         self.calls_held = self._gauges(
             "icws_calls_held_total",
-            "Calls that waited for the request budget, by kind: messages of clients, ws_close, ws_open",
+            "Calls that waited for the request budget, by kind: messages of clients, ws_close, ws_open, messages of "
+            "clients that have sent within the last second (eager)",
             "kind",
             labels.CALLS,
             "counter",
-            advice="Clients send more than --query-budget allows. Nothing is lost, messages are late. open only: "
+            advice="Clients send more than --query-budget allows. Nothing is lost, messages are late. eager only: only "
+            "clients that send without pause have to wait. open only: "
             "ws_open calls arrive faster than --open-rate, from an attack or a reconnecting crowd.",
         )
         self.calls_waiting = self._gauges(

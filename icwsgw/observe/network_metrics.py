@@ -14,8 +14,9 @@ class NetworkMetrics(Declaring):
         self.network_requests = self._gauges(
             "icws_network_requests_total",
             "Requests that --query-budget counts, by kind: beat (regular polls), extra (all other polls), call "
-            "(messages of clients), close (ws_close), open (ws_open), own (status, keys, delegations, time, and "
-            "requests sent again on another connection or to an older endpoint)",
+            "(messages of clients), eager (of clients that have sent within the last second), close (ws_close), open "
+            "(ws_open), own (status, keys, delegations, time, and requests sent again on another connection or to an "
+            "older endpoint)",
             "kind",
             labels.TRAFFIC,
             "counter",

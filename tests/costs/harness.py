@@ -421,7 +421,7 @@ class Harness:
         return min(call.getTime() for call in self.reactor.getDelayedCalls())
 
     def _next_poll(self) -> float:
-        heart = self.poller._heartbeat
+        heart = self.poller.heartbeat
         calls = (heart._loop.call, heart._wake, heart._start_call)
         return min(call.getTime() for call in calls if call is not None)
 

@@ -31,6 +31,7 @@ class Call:
 class World:
     def __init__(self, per_second: float | None = None, opens: float | None = None, places: int = 1000) -> None:
         self.clock = Clock()
+        self.clock.advance(1000)
         self.budget = Budget(per_second, 0.1, opens)
         self.calls = Shares(places)
         self.departures = Departures(self.clock, self.budget, self.calls)
@@ -99,6 +100,21 @@ def test_of_one_canister_who_has_not_sent_lately_goes_first(per_second: float | 
     assert places[0] == len(order) - 2
     assert places[3] == len(order) - 1
     assert world.calls.busy == 0
+
+
+def test_clients_that_have_just_sent_leave_enough_for_a_burst_of_those_that_have_not() -> None:
+    world = World(per_second=160)
+    floods = [world.call(sent=999.5) for _ in range(300)]
+    for _ in range(300):
+        world.run(0.01)
+        for number, call in enumerate(floods):
+            if call.left:
+                call.ends()
+                floods[number] = world.call(sent=world.clock.seconds())
+    assert world.budget.waiting(Traffic.EAGER) > 100
+    burst = [world.call() for _ in range(20)]
+    assert all(call.left for call in burst)
+    assert world.budget.sent[Traffic.EAGER] >= 160, "what others leave is theirs"
 
 
 def test_a_ws_open_that_is_sent_again_is_not_overtaken_by_new_ones() -> None:

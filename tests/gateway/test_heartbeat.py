@@ -4,7 +4,7 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
-from icwsgw.core.budget import Budget, Turns
+from icwsgw.core.budget import LONGEST_REST, Budget, Turns
 from icwsgw.gateway.heartbeat import FOLLOW_UP, PHASES, Heartbeat
 
 
@@ -66,6 +66,44 @@ def test_a_tick_that_is_not_its_turn_is_none_and_leaves_follow_ups_alone() -> No
     acts.pass_(3.0)
     assert acts.ticks == [12.0, 15.0, 18.0]
     assert len(acts.wakes) == 1
+
+
+class Booked(Turns):
+    """A beat now and then."""
+
+    looks = 0
+
+    def beat(self, now: float) -> bool:
+        self.looks += 1
+        if now < self.due:
+            return False
+        self.due = now + 40.0
+        return True
+
+
+def test_while_its_beat_is_far_it_does_not_tick() -> None:
+    budget = Budget(1.0, 1.0)
+    turns = Booked(budget, budget.newcomers, 35.0)
+    acts = Acts(0.0, turns)
+    acts.pass_(100)
+    assert acts.ticks == [35.0, 75.0]
+    assert turns.looks <= 2 + 100 / LONGEST_REST + 4
+    assert budget.held_beats >= 80, "a tick that was left out was no beat"
+
+
+def test_it_beats_at_the_next_tick_when_it_may_sooner() -> None:
+    budget = Budget(1.0, 1.0)
+    turns = Booked(budget, budget.newcomers, 1000.0)
+    acts = Acts(0.5, turns)
+    acts.pass_(3.25)
+    turns.due = 13.0
+    acts.heartbeat.hasten()
+    acts.pass_(1)
+    assert acts.ticks == [13.5]
+    acts.heartbeat.hasten()
+    acts.heartbeat.stop()
+    acts.heartbeat.hasten()
+    assert acts.clock.getDelayedCalls() == []
 
 
 def test_after_the_end_there_is_neither_and_no_timer() -> None:

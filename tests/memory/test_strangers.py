@@ -86,7 +86,9 @@ def test_messages_beyond_the_budget_wait_and_arrive_in_order() -> None:
             client.send(b"%d" % number)
     # another canister's client does not stand behind four hundred messages
     quiet.send(b"quick")
-    world.until(lambda: world.replica.host(CHAT_ID).ws is not None and world.context.budget.waiting(Traffic.CALL) < 400)
+    world.until(
+        lambda: world.replica.host(CHAT_ID).ws is not None and world.context.budget.waiting(Traffic.EAGER) < 400
+    )
     world.until(lambda: all(len(client.received) == 20 for client in clients), seconds=60)
     seconds = world.clock.seconds() - started
     assert sum(world.context.budget.sent) - sent <= 64 * (seconds + BURST_SECONDS) + 30
@@ -94,7 +96,7 @@ def test_messages_beyond_the_budget_wait_and_arrive_in_order() -> None:
     for client in clients:
         assert client.received == [b"%d" % number for number in range(20)]
         assert client.close_code is None
-    assert world.context.budget.held[Traffic.CALL] > 0
+    assert world.context.budget.held[Traffic.EAGER] > 0
 
 
 def test_a_client_that_sends_little_does_not_stand_behind_those_that_flood() -> None:
@@ -107,7 +109,7 @@ def test_a_client_that_sends_little_does_not_stand_behind_those_that_flood() -> 
     took = []
     for number in range(8):
         world.run(1.5)
-        assert world.context.budget.waiting(Traffic.CALL) >= 15
+        assert world.context.budget.waiting(Traffic.EAGER) >= 15
         started = world.clock.seconds()
         quiet.echoes(b"%d" % number)
         took.append(world.clock.seconds() - started)
