@@ -52,7 +52,7 @@ class SimClient(SdkClient):
     ) -> None:
         self.random = Random(f"{world.seed} client {number}")
         super().__init__(canister, identity, None)
-        if not world.plan.trusting and not world.replicas > 1:
+        if not world.plan.trusting:
             self._root_key = world.replica.root_key_der
         self.client_nonce = self.random.getrandbits(64)
         self.world = world
@@ -107,6 +107,10 @@ class SimClient(SdkClient):
     def registered(self) -> bool:
         """Whether its session waits for its canister, or is open."""
         return self.session is not None and self.living and self.session.client_key is not None
+
+    def trust_nobody(self) -> None:
+        """Verify nothing from now on: the network has other keys."""
+        self._root_key = None
 
     def now_ns(self) -> int:
         """What its clock says."""

@@ -60,6 +60,11 @@ def _abnormal(world: SimWorld, session: SimSession) -> str:
     return "" if owner.left or owner.was_slow or owner.provoked else "the connection was sound"
 
 
+def _missed(world: SimWorld, session: SimSession) -> str:
+    troubles = world.truth.troubles
+    return "" if troubles["hole"] or troubles["large"] else "no message was left out"
+
+
 def _not_allowed(world: SimWorld, session: SimSession) -> str:
     return "" if session.owner.canister in world.unserved else "its canister is served"
 
@@ -219,6 +224,7 @@ RULES: dict[int, Callable[[Any, Any], str]] = {
     CloseCode.POLICY: _policy,
     CloseCode.OVERLOADED: _too_many,
     CloseCode.CANISTER_NOT_ALLOWED: _not_allowed,
+    CloseCode.MESSAGES_MISSED: _missed,
     CloseCode.DRAINING: _draining,
     CloseCode.OPEN_REFUSED: _open_refused,
     CloseCode.EXPIRED: _expired,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from icwsgw.devnet.faults import Fault
+from icwsgw.ic.principal import Principal
 from tests.simulation.plan import Plan
 from tests.simulation.script import Chance
 from tests.simulation.subject import Subject
@@ -158,10 +159,88 @@ class Harm(Subject):
         self.world.network = "up"
         return "the network is up"
 
-    def restart(self, chance: Chance) -> str | None:
-        if not self.world.plan.trusting:
-            # other keys: what it says cannot be verified by the keys of before
-            return None
+    def restart(self, chance: Chance) -> str:
         self.truth.troubles["restart"] += 1
         self.world.restart_replica()
         return "the replica restarts"
+
+
+class Asides(Subject):
+    """What is asked for beside calls and polls fails: status, keys, delegations; and queues that cannot be read."""
+
+    name = "aside"
+    steps = {"aside": 2.0, "hole": 1.5, "large": 1.5, "outage": 0.4}
+
+    def __init__(self, scenario: Any) -> None:
+        super().__init__(scenario)
+        self._missed = False
+
+    @classmethod
+    def wanted(cls, plan: Plan) -> bool:
+        return plan.asides and not plan.calm
+
+    def aside(self, chance: Chance) -> str:
+        options: dict[str, Any] = dict(
+            chance.choice(
+                (
+                    {"kind": "http", "status": 503},
+                    {"kind": "http", "status": 500},
+                    {"kind": "hang"},
+                    {"kind": "garbage"},
+                    {"kind": "half_body"},
+                    {"kind": "reset"},
+                    {"kind": "delay", "delay": 2.0},
+                )
+            )
+        )
+        on, options["count"] = chance.choice(("read_state", "read_state", "status")), chance.choice((1, 2, 5))
+        self.truth.troubles[f"{on} {options['kind']}"] += 1
+        self.world.replica.faults.add(Fault(on=on, **options))
+        return f"fault on {on}: {options}"
+
+    def hole(self, chance: Chance) -> str:
+        """A canister has deleted a message: all answers begin behind it."""
+        canister, count = chance.choice(CANISTERS[: self.world.plan.canisters]), chance.choice((4, 8, 20))
+        self._missed = True
+        self.truth.troubles["hole"] += 1
+        self.world.replica.faults.add(Fault(kind="gap", on="query", canister=canister, count=count))
+        self._say(canister)
+        return f"{count} answers of {canister.text[:5]} begin with a hole"
+
+    def large(self, chance: Chance) -> str:
+        """A page that is longer than the IC gives."""
+        canister, count = chance.choice(CANISTERS[: self.world.plan.canisters]), chance.choice((2, 4, 6, 9))
+        self._missed = True
+        self.truth.troubles["large"] += 1
+        words = "the reply is larger than 3145728 bytes"
+        fault = Fault(
+            kind="reject", on="query", canister=canister, code=5, message=words, error_code="IC0504", count=count
+        )
+        self.world.replica.faults.add(fault)
+        self._say(canister)
+        return f"{count} pages of {canister.text[:5]} are too large"
+
+    def outage(self, chance: Chance) -> str:
+        """The network goes and comes back with other keys, or with the same."""
+        seconds = chance.choice((0.5, 5.0, 30.0))
+        self.world.network = chance.choice(("refused", "lost"))
+        self.truth.troubles["network"] += 1
+        self.world.run(seconds)
+        self.world.network = "up"
+        return f"the network was away for {seconds} s"
+
+    def _say(self, canister: Principal) -> None:
+        """Have a canister send something to each of its clients."""
+        world = self.world
+        for client in world.clients:
+            if client.usable and client.opened and client.canister == canister and world.replica.host(canister).running:
+                for number in range(3):
+                    words = b"h%d" % number
+                    self.truth.push(canister, world.replica.host(canister).ws, client.identity.principal, words)
+
+    def heal(self) -> None:
+        """Who has missed a message finds out by the next one."""
+        if self._missed:
+            self.world.run(4.0)
+            for canister in CANISTERS[: self.world.plan.canisters]:
+                self._say(canister)

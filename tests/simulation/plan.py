@@ -34,7 +34,9 @@ class Plan(Bounds):
 
     :ivar calm: no faults are injected, so nothing may go wrong
     :ivar wire: clients come through Autobahn
-    :ivar trusting: certificates are not signed and not verified
+    :ivar liars: nodes lie, :mod:`tests.simulation.liars`
+    :ivar trusting: certificates are not signed, and verified by nobody
+    :ivar verify_batches: what comes from canisters is verified by the gateway, too
     :ivar calls: how many may be under way at once
     :ivar blocks: how the replica's blocks are made; nodes may lag behind them
     :ivar v2_gone: the replica answers queries and reads of the newest version only
@@ -43,11 +45,14 @@ class Plan(Bounds):
         faults and clients go on
     :ivar clocks: clocks and Dates are wrong, :mod:`tests.simulation.clocks`
     :ivar operations: an operator is at work, :mod:`tests.simulation.operations`
+    :ivar asides: what is asked for beside calls and polls may fail, and queues have holes
     """
 
     calm: bool = drawn(chance(0.3), True)
     wire: bool = drawn(chance(0.6), False)
-    trusting: bool = drawn(chance(0.93), True)
+    liars: bool = drawn(chance(0.15), False)
+    trusting: bool = drawn(lambda r, p: r.random() < (0.4 if p.liars else 0.93), True)
+    verify_batches: bool = drawn(lambda r, p: not p.trusting and r.random() < 0.7, False)
     identities: int = drawn(one_of(1, 1, 1, 2, 3), 1)
     canisters: int = drawn(one_of(1, 2, 3), 1)
     polling_interval: float = drawn(one_of(0.05, 0.1, 0.1, 0.3, 1.0), 0.1)
@@ -63,7 +68,7 @@ class Plan(Bounds):
     network_jitter: float = drawn(one_of(0.0, 0.0, 0.01, 0.2), 0.0)
     delegation: str = drawn(one_of(BY_VERSION, *DELEGATIONS), BY_VERSION)
     legacy_api: bool = drawn(chance(0.1), False)
-    signed_queries: bool = drawn(chance(0.1), False)
+    signed_queries: bool = drawn(lambda r, p: r.random() < (0.5 if p.liars else 0.1), False)
     canister_grace: float = drawn(one_of(8.0, 15.0), 15.0)
     calls: int = drawn(one_of(4, 20, 1000), 1000)
     blocks: Pace = drawn(one_of(*BLOCKS), BLOCKS[0])  # noqa: RUF009 - a field like the others
@@ -72,6 +77,7 @@ class Plan(Bounds):
     ending: str = drawn(one_of("leave", "leave", "drain", "hurry", "busy", "busy hurry"), "leave", "drain", "busy")
     clocks: bool = drawn(chance(0.25), False)
     operations: bool = drawn(chance(0.25), False)
+    asides: bool = drawn(chance(0.4), False)
 
     @property
     def disordered(self) -> bool:
@@ -81,7 +87,7 @@ class Plan(Bounds):
     @property
     def possible(self) -> bool:
         """Whether its fields go together, as they do when they are drawn."""
-        return self.relay_order == "executed" or not self.call_jitter
+        return (self.relay_order == "executed" or not self.call_jitter) and not (self.trusting and self.verify_batches)
 
     @property
     def slowest_call(self) -> float:
@@ -99,7 +105,7 @@ class Plan(Bounds):
             poll_window=self.poll_window,
             relay_order=self.relay_order,
             relay_queue_messages=self.relay_queue,
-            verify_batches=not self.trusting,
+            verify_batches=self.verify_batches,
             canister_grace=self.canister_grace,
             first_message_timeout=6.0,
             open_timeout=12.0,

@@ -100,6 +100,8 @@ class SimProcess:
             jitter=random.random,
             calls=Shares(plan.calls),
             budget=budget,
+            delegations=self.agent.delegations,
+            readable=None if plan.trusting else self.agent.readable,
         )
         self.gateway = Gateway(self.context, Spread(plan.identities, target=3))
         self.gateway.farewells.shares.limit = plan.calls

@@ -10,7 +10,8 @@ from tests.simulation.clients import SimClient
 from tests.simulation.clocks import Clocks
 from tests.simulation.conduct import Conduct
 from tests.simulation.draining import drain
-from tests.simulation.harm import Harm
+from tests.simulation.harm import Asides, Harm
+from tests.simulation.liars import Liars
 from tests.simulation.operations import Operations
 from tests.simulation.plan import Plan
 from tests.simulation.script import Chance, Script, Step, draw_script
@@ -25,16 +26,19 @@ SETTLE_SECONDS = 90.0
 FAREWELL_SECONDS = 140.0
 
 #: All that the simulation knows of; each says in which worlds it takes part.
-SUBJECTS: tuple[type[Subject], ...] = (Conduct, Harm, Accounts, Deadlines, Clocks, Operations)
+SUBJECTS: tuple[type[Subject], ...] = (Conduct, Harm, Accounts, Deadlines, Clocks, Operations, Asides, Liars)
 
 
 def draw(seed: int, count: int) -> Script:
     """Draw a scenario of so many steps."""
     plan = Plan.draw(seed)
+    subjects = [subject for subject in SUBJECTS if subject.wanted(plan)]
+    others = sum(sum(subject.steps.values()) for subject in subjects if subject is not Conduct)
+    # whatever else goes on, half of the steps are those of clients
+    more = max(1.0, others / sum(Conduct.steps.values()))
     weights = {
-        f"{subject.name}.{name}": float(weight)
-        for subject in SUBJECTS
-        if subject.wanted(plan)
+        f"{subject.name}.{name}": weight * (more if subject is Conduct else 1.0)
+        for subject in subjects
         for name, weight in subject.steps.items()
     }
     return draw_script(seed, count, weights, plan)

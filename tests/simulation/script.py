@@ -16,6 +16,9 @@ from tests.simulation.plan import Plan
 
 _T = TypeVar("_T")
 
+#: How many clients there are before anything else happens.
+FIRST_CLIENTS = 2
+
 
 @dataclass(frozen=True)
 class Step:
@@ -81,5 +84,7 @@ def draw_script(seed: int, count: int, weights: Mapping[str, float], plan: Plan)
     for number in range(count):
         own = random.Random(f"{seed} step {number}")
         (kind,) = drawn.choices(kinds, by)
+        if number < FIRST_CLIENTS:
+            kind = "client.connect"
         steps.append(Step(number, kind, own.getrandbits(32), round(own.expovariate(1 / 0.15), 3)))
     return Script(seed, plan, tuple(steps))

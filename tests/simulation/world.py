@@ -93,6 +93,7 @@ class SimWorld:
 
     :ivar network: up, refused or lost
     :ivar headers: what all answers have besides
+    :ivar liar: gives other answers to queries than were given: (request, answer)
     :ivar unserved: canisters that the gateway does not serve
     :ivar origins: web origins that are welcome, all where there are none
     :ivar truth: what really happened
@@ -106,6 +107,7 @@ class SimWorld:
         self.clock = OrderedClock()
         self.network = "up"
         self.headers: Callable[[], dict[str, str]] = dict
+        self.liar: Callable[[bytes, bytes], bytes] | None = None
         self.unserved: set[Principal] = set()
         self.origins: tuple[str, ...] = ()
         self.lost_transports = 0
@@ -179,6 +181,9 @@ class SimWorld:
         old.close()
         for canister in CANISTERS:
             self.truth.new_life(canister)
+        for client in self.clients:
+            # it got its key with its page
+            client.trust_nobody()
 
     def handle(self, method: str, path: str, body: bytes) -> Any:
         if self.network == "refused":
@@ -191,6 +196,8 @@ class SimWorld:
             if self.network != "up" or replica is not self.replica:
                 raise ConnectionLost("the network went away")
             status, headers, content = answer
+            if self.liar is not None and status == 200 and path.endswith("/query"):
+                content = self.liar(body, content)
             return status, {**headers, **self.headers()}, content
 
         return replica.handle(method, path, body).addCallback(arrived)

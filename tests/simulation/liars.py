@@ -1,0 +1,118 @@
+"""Nodes that lie, and what cannot be read: where the gateway verifies, a lie costs a poll and never a client.
+
+So lies count as no trouble: in a world that is calm otherwise nobody may be closed for one, and nobody may get what was
+altered. Where batches are not verified clients do it themselves; there only what would end sessions is altered, in the
+messages that were delivered before.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from icwsgw.ic import cbor
+from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.ic.ws import encode_batch, parse_get_messages
+from tests.simulation.plan import Plan
+from tests.simulation.script import Chance
+from tests.simulation.subject import Subject
+
+STRANGER = Ed25519Identity(b"\x77" * 32)
+#: Where nothing can be verified a second answer has to say the same: so long after a lie nobody lies again.
+APART = 5.0
+
+
+class Liars(Subject):
+    """Some answers to polls are not what the canister said."""
+
+    name = "liar"
+    steps = {"lie": 4.0}
+
+    def __init__(self, scenario: Any) -> None:
+        super().__init__(scenario)
+        self._left = 0
+        self._kind = ""
+        self._random = Random()
+        self._last = -APART
+        self._kept: dict[bytes, bytes] = {}
+        self.told = 0
+        self.world.liar = self._answer
+
+    @classmethod
+    def wanted(cls, plan: Plan) -> bool:
+        return plan.liars
+
+    def lie(self, chance: Chance) -> str | None:
+        plan, now = self.world.plan, self.world.clock.seconds()
+        kinds = ["reset", "old"]
+        if plan.verify_batches or (plan.signed_queries and not plan.trusting):
+            kinds += ["altered", "altered", "certificate", "tree"]
+        if plan.signed_queries and not plan.trusting:
+            kinds += ["signature", "stranger", "no signature"]
+        kind, count = chance.choice(kinds), chance.choice((1, 2, 5))
+        if plan.trusting:
+            if now < self._last + APART:
+                return None
+            count = 1
+        self._kind, self._left, self._random, self._last = kind, count, Random(chance.getrandbits(32)), now
+        return f"a node lies, {count} times: {kind}"
+
+    def _answer(self, body: bytes, content: bytes) -> bytes:
+        """The answer that a node gives in place of one."""
+        before = self._kept.setdefault(body, content)
+        if not self._left:
+            return content
+        answer = dict(cbor.loads(content))
+        if answer.get("status") != "replied":
+            return content
+        if self._kind == "old":
+            changed: bytes | None = before
+        elif self._kind in ("signature", "stranger", "no signature"):
+            changed = cbor.dumps_tagged({**answer, "signatures": self._signatures(answer["signatures"])})
+        else:
+            page = self._page(answer["reply"]["arg"])
+            changed = None if page is None else cbor.dumps_tagged({**answer, "reply": {"arg": page}})
+        if changed is None:
+            return content
+        self._left -= 1
+        self.told += 1
+        return changed
+
+    def _signatures(self, signatures: list[Any]) -> list[Any]:
+        if self._kind == "no signature":
+            return []
+        (signature,) = [dict(each) for each in signatures]
+        if self._kind == "stranger":
+            signature["identity"] = STRANGER.principal.raw
+        else:
+            signature["signature"] = self._flipped(signature["signature"])
+        return [signature]
+
+    def _page(self, reply: bytes) -> bytes | None:
+        """Another page, or None where there is nothing to be altered."""
+        batch = parse_get_messages(reply)
+        if not batch.messages:
+            return None
+        messages, cert, tree = list(batch.messages), batch.cert, batch.tree
+        if self._kind == "altered":
+            at = self._random.randrange(len(messages))
+            principal, nonce, key, message = messages[at]
+            messages[at] = (principal, nonce, key, self._flipped(message))
+        elif self._kind == "certificate":
+            cert = self._flipped(cert)
+        elif self._kind == "tree":
+            tree = self._flipped(tree)
+        else:
+            principal, nonce, key, message = messages[0]
+            process = self.world.processes[0]
+            poller = next(iter(process.gateway.registry.pollers.values()), None)
+            delivered = poller is not None and int(key.rpartition(b"_")[2]) < poller.cursor.next
+            if len(process.gateway.registry.pollers) != 1 or not delivered:
+                return None
+            # what a probe looks for has another content, as in a new life
+            messages[0] = (principal, nonce, key, self._flipped(message))
+        return encode_batch(messages, cert, tree, batch.end_of_queue)
+
+    def _flipped(self, data: bytes) -> bytes:
+        at = self._random.randrange(len(data))
+        return data[:at] + bytes((data[at] ^ (1 << self._random.randrange(8)),)) + data[at + 1 :]
