@@ -157,7 +157,10 @@ class Stream:
         return relay.backlog.wait(relay.under_way) + relay.backlog.took
 
     def _look(self) -> None:
-        self._looking = None
+        looking, self._looking = self._looking, None
+        if looking is not None and looking.active():
+            # of the round before, whose keep-alive came in time
+            looking.cancel()
         watch = self.watch
         delay = None if watch is None else watch.verdict(self._context.clock.seconds())
         if delay is None:

@@ -154,6 +154,21 @@ def test_a_keep_alive_in_time_ends_nothing() -> None:
     assert world.connection.closed
 
 
+def test_a_round_that_follows_soon_leaves_no_second_timer() -> None:
+    """Each round's look at the keep-alive takes the place of the one before; with the session all are over."""
+    world = slow(World(relay_queue_time=10.0).open())
+    stream = world.session.stream
+    assert stream is not None
+    for _ in range(3):
+        world.session.deliver([ack(world)])
+        assert stream.watch is not None
+        stream.watch.executed()
+    looks = [call for call in world.clock.getDelayedCalls() if getattr(call.func, "__self__", None) is stream]
+    assert len(looks) == 1
+    world.session.left(1000)
+    assert not [call for call in world.clock.getDelayedCalls() if getattr(call.func, "__self__", None) is stream]
+
+
 def test_clients_that_are_not_too_fast_are_not_watched() -> None:
     world = World().open()
     world.session.deliver([ack(world)])
