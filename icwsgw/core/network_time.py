@@ -195,7 +195,7 @@ class NetworkTime:
         self._enclose()
 
     def _agrees(self, kind: Kind, told: int, interval: tuple[int, int]) -> None:
-        if kind is Kind.ACCEPTED:
+        if kind in (Kind.ACCEPTED, Kind.REFUSED):
             self._taken = interval
         if kind is Kind.DATE:
             self.rival_ns, self._rival_count = None, 0
@@ -231,7 +231,7 @@ class NetworkTime:
             witnesses += self._rival_count
             told = rival
         proven = kind is Kind.CERTIFIED and self.skew_ns < interval[0]
-        # what a replica has taken shows that this machine's clock is not to blame, unless it were that replica's
+        # a replica that has agreed shows that this machine's clock is not to blame, unless it were that replica's
         doubtful = self._taken is not None and not _overlap(self._taken, interval)
         if proven or witnesses >= (MANY_WITNESSES if doubtful else WITNESSES):
             self._forget()

@@ -157,9 +157,10 @@ def test_a_refusal_is_believed_the_third_time(ahead: float) -> None:
 
 
 @pytest.mark.parametrize("ahead", [600.0, -600.0, YEAR])
-def test_where_a_replica_has_taken_ours_it_takes_many_refusals_in_a_row(ahead: float) -> None:
+@pytest.mark.parametrize(("agreed", "told"), [(Kind.ACCEPTED, OURS), (Kind.REFUSED, 0.1)])
+def test_where_a_replica_has_agreed_it_takes_many_refusals_in_a_row(ahead: float, agreed: Kind, told: float) -> None:
     """Of a subnet's machines one has a wrong clock; its refusals come three in a row now and then."""
-    script = Script().hear(Kind.ACCEPTED, OURS)
+    script = Script().hear(agreed, told)
     for count in range(1, MANY_WITNESSES):
         script.hear(Kind.REFUSED, *[ahead] * count).hear(Kind.ACCEPTED, OURS)
         assert script.skew == 0

@@ -20,6 +20,7 @@ be run again. ``python -m tests.simulation --seed N`` does that and prints what 
 - :mod:`~tests.simulation.conduct`: clients come, talk and go
 - :mod:`~tests.simulation.harm`: faults of the network and of canisters
 - :mod:`~tests.simulation.liars`: nodes that lie
+- :mod:`~tests.simulation.fleet`: several workers, slow pipes between them, and one that dies
 - :mod:`~tests.simulation.clocks`: clocks that are wrong: of this machine, of a node, of clients, of a proxy
 - :mod:`~tests.simulation.operations`: denials, kicks, questions and reloads
 - :mod:`~tests.simulation.draining`: the end by a drain, at rest or in the midst of everything, perhaps hurried

@@ -101,7 +101,7 @@ class SimClient(SdkClient):
     @property
     def living(self) -> bool:
         """Whether its session has not ended."""
-        return self.session is not None and self.session.ended_with is None
+        return self.session is not None and self.session.ended_with is None and not self.process.dead
 
     @property
     def registered(self) -> bool:

@@ -47,7 +47,8 @@ class Conduct(Subject):
         world = self.world
         if sum(client.connected for client in world.clients) >= MAX_CLIENTS:
             return None
-        client = SimClient(world, chance.number, canister, identity, opens=chance.random() < 0.95)
+        process = chance.choice(world.processes)
+        client = SimClient(world, chance.number, canister, identity, chance.random() < 0.95, process)
         world.clients.append(client)
         return f"client {client.number} {_show(client.key)} connects to {canister.text[:5]}"
 

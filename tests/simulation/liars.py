@@ -107,7 +107,8 @@ class Liars(Subject):
             process = self.world.processes[0]
             poller = next(iter(process.gateway.registry.pollers.values()), None)
             delivered = poller is not None and int(key.rpartition(b"_")[2]) < poller.cursor.next
-            if len(process.gateway.registry.pollers) != 1 or not delivered:
+            alone = len(self.world.processes) == 1 and len(process.gateway.registry.pollers) == 1
+            if not alone or not delivered:
                 return None
             # what a probe looks for has another content, as in a new life
             messages[0] = (principal, nonce, key, self._flipped(message))

@@ -102,7 +102,14 @@ class DirectLink(Pausing):
             self._world.clock.callLater(0, self._left, code)
 
     def _left(self, code: int) -> None:
-        self.session.left(code)
+        if not self.owner.process.dead:
+            self.session.left(code)
+
+    def die(self) -> None:
+        """The process at the other end has died."""
+        if not self._over:
+            self._over = True
+            self._world.clock.callLater(self._latency, self.owner.ended, 1006)
 
     # the gateway's side
 
@@ -334,6 +341,13 @@ class WireLink:
             self._pump_down()
         elif self.disconnecting and self._producer is None:
             self._lose(ConnectionDone())
+
+    def die(self) -> None:
+        """The process at the other end has died."""
+        if not self._lost:
+            self._lost = True
+            self._world.lost_transports += 1
+            self._world.clock.callLater(self._latency, self._finish, 1006)
 
     def _lose(self, reason: Exception) -> None:
         if not self._lost:

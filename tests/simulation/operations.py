@@ -16,6 +16,7 @@ from icwsgw.ic.principal import Principal
 from icwsgw.reloading import Reloader
 from tests.simulation.clients import ORIGIN, SimClient
 from tests.simulation.plan import Plan
+from tests.simulation.process import SimProcess
 from tests.simulation.script import Chance
 from tests.simulation.subject import Subject
 from tests.simulation.truth import _show
@@ -42,13 +43,11 @@ class Operations(Subject):
 
     def __init__(self, scenario: Any) -> None:
         super().__init__(scenario)
-        self._reloaders = [Reloader(process.config, self._read, process) for process in self.world.processes]
+        self._reloaders: dict[SimProcess, Reloader] = {}
         self._next: GatewayConfig | None = None
         self._running = self.world.processes[0].config
         self._denied: set[Principal] = set()
         self._due: list[tuple[float, SimClient, int]] = []
-        for process in self.world.processes:
-            process.reloaded_ok.clear()
 
     @classmethod
     def wanted(cls, plan: Plan) -> bool:
@@ -75,6 +74,12 @@ class Operations(Subject):
         if self._next is None:
             raise ConfigError("it is of no use")
         return self._next
+
+    def restarted(self, process: SimProcess) -> None:
+        """A worker was started again: its orders have what has been changed since."""
+        process.reload(self._running)
+        overrides = {"denied": [canister.text for canister in self._denied], "levels": {}}
+        Control(process.gateway).answer({"what": "override", "overrides": overrides})
 
     # steps
 
@@ -139,7 +144,10 @@ class Operations(Subject):
         return "reload of a file of no use"
 
     def _reload(self, ok: bool) -> None:
-        for process, reloader in zip(self.world.processes, self._reloaders, strict=True):
+        for process in self.world.processes:
+            reloader = self._reloaders.get(process)
+            if reloader is None:
+                reloader = self._reloaders[process] = Reloader(process.config, self._read, process)
             process.reloaded_ok.clear()
             reloader()
             if process.reloaded_ok != [ok]:

@@ -45,6 +45,7 @@ class Plan(Bounds):
         faults and clients go on
     :ivar clocks: clocks and Dates are wrong, :mod:`tests.simulation.clocks`
     :ivar operations: an operator is at work, :mod:`tests.simulation.operations`
+    :ivar processes: of the gateway, :mod:`tests.simulation.fleet`
     :ivar asides: what is asked for beside calls and polls may fail, and queues have holes
     """
 
@@ -78,6 +79,8 @@ class Plan(Bounds):
     clocks: bool = drawn(chance(0.25), False)
     operations: bool = drawn(chance(0.25), False)
     asides: bool = drawn(chance(0.4), False)
+    # bounds are of a process each
+    processes: int = drawn(lambda r, p: 1 if p.narrow else r.choice((1, 1, 2, 3)), 1)
 
     @property
     def disordered(self) -> bool:

@@ -48,10 +48,46 @@ class JitterTransport(MemoryTransport):
         self.clock.callLater(self.latency + self._jitter * self._random.random(), call, *args)
 
 
+class ProcessClock:
+    """The world's clock as one process has it: when the process dies none of its timers goes off."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._calls: list[Any] = []
+        self._dead = False
+
+    def seconds(self) -> float:
+        return self._clock.seconds()
+
+    def callLater(self, delay: float, call: Callable[..., object], *args: Any, **options: Any) -> Any:
+        made = self._clock.callLater(delay, call, *args, **options)
+        if self._dead:
+            made.cancel()
+        else:
+            self._calls.append(made)
+            if len(self._calls) > 1000:
+                self._calls = [each for each in self._calls if each.active()]
+        return made
+
+    def getDelayedCalls(self) -> list[Any]:
+        return [call for call in self._calls if call.active()]
+
+    def die(self) -> None:
+        self._dead = True
+        for call in self.getDelayedCalls():
+            call.cancel()
+        self.forget()
+
+    def forget(self) -> None:
+        """Hold no calls that are over."""
+        self._calls = self.getDelayedCalls()
+
+
 class SimProcess:
     """A process that serves clients.
 
     :ivar number: among its world's processes
+    :ivar dead: it has been killed
     :ivar wall_offset: seconds that this machine's wall clock is ahead of the true time
     :ivar reloaded_ok: whether each reload was of use
     """
@@ -63,7 +99,10 @@ class SimProcess:
         self.wall_offset = 0.0
         self.reloaded_ok: list[bool] = []
         random = Random(f"{world.seed} process {number}")
-        clock = world.clock
+        self.dead = False
+        self._asked: dict[Any, None] = {}
+        self._clock = ProcessClock(world.clock)
+        clock: Any = world.clock if plan.processes == 1 else self._clock
         self.budget = budget = Budget(plan.query_budget, plan.polling_interval, plan.opens_per_second)
 
         def charge() -> None:
@@ -74,7 +113,7 @@ class SimProcess:
             upstream = Random(f"{world.seed} upstream {number}")
             self.transport = WireTransport(world, plan.upstream, plan.network_jitter, upstream, charge)
         else:
-            self.transport = JitterTransport(clock, world.handle, plan.network_jitter, world.network_random)
+            self.transport = JitterTransport(clock, self._handle, plan.network_jitter, world.network_random)
         agent = _KeylessAgent if plan.trusting else SimAgent
         self.agent = agent(
             self,
@@ -118,11 +157,29 @@ class SimProcess:
         self.gateway.start()
         self.factory.start()
 
+    def die(self) -> None:
+        """End without a word."""
+        self.dead = True
+        self._clock.die()
+        for answer in list(self._asked):
+            answer.cancel()
+
+    def _handle(self, method: str, path: str, body: bytes) -> Any:
+        answer = self.world.handle(method, path, body)
+        self._asked[answer] = None
+
+        def ended(result: Any) -> Any:
+            self._asked.pop(answer, None)
+            return result
+
+        return answer.addBoth(ended)
+
     def stop(self) -> None:
         """Stop all parts."""
         self.factory.stop()
         self.gateway.stop()
         self.agent.stop()
+        self._clock.forget()
         self.transport.close()
 
     def reload(self, config: GatewayConfig) -> None:

@@ -10,6 +10,7 @@ from tests.simulation.clients import SimClient
 from tests.simulation.clocks import Clocks
 from tests.simulation.conduct import Conduct
 from tests.simulation.draining import drain
+from tests.simulation.fleet import Fleet
 from tests.simulation.harm import Asides, Harm
 from tests.simulation.liars import Liars
 from tests.simulation.operations import Operations
@@ -26,7 +27,7 @@ SETTLE_SECONDS = 90.0
 FAREWELL_SECONDS = 140.0
 
 #: All that the simulation knows of; each says in which worlds it takes part.
-SUBJECTS: tuple[type[Subject], ...] = (Conduct, Harm, Accounts, Deadlines, Clocks, Operations, Asides, Liars)
+SUBJECTS: tuple[type[Subject], ...] = (Conduct, Harm, Accounts, Deadlines, Clocks, Operations, Asides, Liars, Fleet)
 
 
 def draw(seed: int, count: int) -> Script:
@@ -176,7 +177,7 @@ class Scenario:
         for what, number in remains.items():
             if number:
                 truth.fail(f"{what} remain: {number}")
-        metrics = [process.metrics for process in world.processes]
+        metrics = [process.metrics for process in (*world.processes, *world.dead)]
         counts = {
             "closes": (sum(sum(each.closes.values.values()) for each in metrics), len(truth.sessions)),
             "client messages": (sum(each.client_messages.value for each in metrics), truth.messages_in),
@@ -204,7 +205,8 @@ class Scenario:
         )
         if untold and not truth.troubles:
             truth.fail(f"{untold} canisters were not told that a client left, and nothing has kept them from it")
-        if untold or truth.troubles["gave up"] or truth.lives or truth.troubles["call cdk_err"]:
+        excuses = ("gave up", "worker", "call cdk_err")
+        if untold or truth.lives or any(truth.troubles[excuse] for excuse in excuses):
             return
         for host in self.world.replica.hosts:
             for key in host.ws.clients:
@@ -241,7 +243,8 @@ def run_script(script: Script, *, leaks: bool = False) -> Scenario:
 
 def _check_leaks(scenario: Scenario) -> None:
     truth = scenario.world.truth
-    sessions = [weakref.ref(session) for session in truth.sessions]
+    # those of a process that has died are held by what was left of it
+    sessions = [weakref.ref(session) for session in truth.sessions if not session.owner.process.dead]
     truth.sessions.clear()
     for client in scenario.world.clients:
         client.session = None

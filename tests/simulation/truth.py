@@ -234,6 +234,7 @@ class Truth:
     :ivar spoilt: client key -> why the canister may not have taken, or may not take, its messages
     :ivar opened_at: client key -> when the canister took it
     :ivar patient: a client need not be told yet that another took its place in the block that opened it
+    :ivar orphans: client keys of connections whose worker has died
     :ivar troubles: what was done to the world, counted
     """
 
@@ -251,6 +252,7 @@ class Truth:
         self.opened: dict[Key, tuple[Principal, int]] = {}
         self.opened_at: dict[Key, float] = {}
         self.patient = True
+        self.orphans: set[Key] = set()
         self.gone: dict[Key, str] = {}
         self.spoilt: dict[Key, str] = {}
         self.troubles: Counter[str] = Counter()
@@ -348,7 +350,14 @@ class Truth:
 
     def may_be_undecided(self, key: Key) -> bool:
         """Whether nothing but what a canister says or takes later tells that it has replaced a client."""
-        if not self.patient or self.gone.get(key) != "replaced":
+        if self.gone.get(key) != "replaced":
+            return False
+        if any(
+            other[0] == key[0] and self.opened.get(other, (None,))[0] == self.opened[key][0] for other in self.orphans
+        ):
+            # the worker of the one that replaced it had died before that was heard of
+            return True
+        if not self.patient:
             return False
         at, where = self.opened_at[key], self.opened[key][0]
         rivals = [other for other, since in self.opened_at.items() if since == at and other[0] == key[0]]

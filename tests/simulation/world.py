@@ -98,6 +98,7 @@ class SimWorld:
     :ivar origins: web origins that are welcome, all where there are none
     :ivar truth: what really happened
     :ivar processes: of the gateway
+    :ivar dead: those that were killed
     """
 
     def __init__(self, seed: int, plan: Plan) -> None:
@@ -118,7 +119,8 @@ class SimWorld:
         self.replica = self._new_replica()
         SimSession.truth = SimPoller.truth = self.truth
         globalLogPublisher.addObserver(self.truth.logged)
-        self.processes = [SimProcess(self, 0)]
+        self.processes = [SimProcess(self, number) for number in range(plan.processes)]
+        self.dead: list[SimProcess] = []
         for process in self.processes:
             process.start()
 
@@ -140,6 +142,22 @@ class SimWorld:
             clock.advance(max(following - now, 1e-9))
             if clock.seconds() >= end:
                 return until is not None and until()
+
+    def kill(self, process: SimProcess) -> None:
+        """A process dies; another one takes its place."""
+        process.die()
+        self.dead.append(process)
+        for client in self.clients:
+            if client.process is process:
+                client.link.die()
+                self.truth.orphans.add(client.key)
+        self.truth.sessions[:] = [
+            session
+            for session in self.truth.sessions
+            if session.owner.process is not process or session.ended_with is not None
+        ]
+        self.processes[process.number] = SimProcess(self, process.number)
+        self.processes[process.number].start()
 
     # the gateway, where there is one process
 
