@@ -115,7 +115,7 @@ def _proxy_header(data: bytes) -> None:
         assert read_header(data[:end]) is None, "a beginning is neither a header nor wrong"
     theirs = _by_proxyprotocol(data[: header.length])
     # addresses beside a protocol that is not specified are not to be looked at, though theirs does
-    if theirs is not None and (data[:1] == b"P" or data[13] & 0x0F):
+    if theirs is not None and (data[:1] == b"P" or data[13] & 0x0F in (1, 2)):
         assert theirs == (_plain(header.source), _plain(header.destination))
 
 
