@@ -187,6 +187,8 @@ def test_decoded_and_reject_of():
     assert decoded(cbor.dumps_tagged({"a": 1})) == {"a": 1}
     with pytest.raises(AnswerMalformed):
         reject_of({"reject_message": "x"})
+    without_words = reject_of({"reject_code": 3})
+    assert (without_words.code, without_words.message, without_words.error_code) == (3, "", None)
 
 
 def test_repr():

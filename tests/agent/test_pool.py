@@ -326,6 +326,25 @@ def test_two_requests_without_a_byte_move_the_others():
     assert isinstance(rig.ends[b"call"], Answer)
 
 
+def test_what_has_begun_to_answer_and_what_is_new_is_not_moved():
+    rig = Rig(connections=9, waiting=9)
+    used(rig, b"a", b"b", b"c", b"d")
+    rig.ask(b"slow", 30.0)
+    slow = rig.endpoint.up[3]
+    slow.dataReceived(b"HTTP/1.1 200 OK\r\n")
+    for name, timeout in ((b"poll 1", 5.0), (b"poll 2", 5.0), (b"call", 30.0), (b"new", 30.0)):
+        rig.clock.advance(0.01)
+        rig.ask(name, timeout)
+    new = rig.endpoint.succeed()
+    rig.clock.advance(5.2)
+    assert isinstance(rig.ends[b"poll 2"], RequestTimeout)
+    assert [connection for connection in rig.endpoint.up if not connection.transport.aborted] == [slow, new]
+    slow.dataReceived(b"Content-Length: 2\r\n\r\nok")
+    new.dataReceived(OK)
+    assert isinstance(rig.ends[b"slow"], Answer)
+    assert isinstance(rig.ends[b"new"], Answer)
+
+
 def test_one_request_without_a_byte_moves_nothing():
     rig = Rig(connections=9, waiting=9)
     used(rig, b"a", b"b", b"c")

@@ -175,6 +175,16 @@ def test_where_the_synchronous_call_is_gone_only_looks_ask_for_it():
     assert script.versions.order(Route.SYNC_CALL, script.now) == (4, 3)
 
 
+def test_of_two_missing_versions_the_one_that_is_due_for_a_look_goes_first():
+    script = Script()
+    script.lose(Route.QUERY, 3)
+    script.now += LOOK_AGAIN / 2
+    script.lose(Route.QUERY, 2)
+    assert script.versions.order(Route.QUERY, script.now) == (2, 3)
+    script.now += LOOK_AGAIN / 2
+    assert script.versions.order(Route.QUERY, script.now) == (3, 2)
+
+
 def test_where_all_versions_of_a_query_are_gone_all_are_asked():
     script = Script()
     script.lose(Route.QUERY, 2)
