@@ -7,8 +7,9 @@ import zlib
 from typing import Any
 
 import pytest
+from OpenSSL import SSL
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
@@ -317,6 +318,25 @@ def test_who_is_crowded_out_in_a_tls_handshake_is_dropped() -> None:
     assert transport.aborted
     assert refusals(world) == {"pending": 1}
     lose(first)
+
+
+@pytest.mark.parametrize(
+    ("in_tls", "reason", "noted"),
+    [
+        (True, SSL.Error([("SSL routines", "", "no shared cipher")]), {"tls": 1}),
+        (True, ConnectionLost(), {}),
+        (True, None, {}),
+        (False, SSL.Error([("SSL routines", "", "no shared cipher")]), {}),
+    ],
+)
+def test_a_tls_handshake_that_fails_is_counted_and_a_loss_is_none(
+    in_tls: bool, reason: Exception | None, noted: dict[str, float]
+) -> None:
+    world = World()
+    protocol, _ = world.connect()
+    protocol._in_tls = in_tls
+    protocol.connectionLost(None if reason is None else Failure(reason))
+    assert refusals(world) == noted
 
 
 def test_behind_a_proxy_strangers_are_told_apart_when_it_has_named_them() -> None:

@@ -112,6 +112,18 @@ def test_over_its_bound_it_takes_and_sends_no_more() -> None:
     assert outbox in backlog.backlog
 
 
+def test_a_piece_of_just_the_size_leaves_at_once_and_a_longer_one_in_pieces() -> None:
+    for size, writes in ((PIECE, [PIECE]), (PIECE + 1, [PIECE, 1])):
+        outbox, transport, _ = make(room=PIECE, most=10 * PIECE)
+        outbox.send(b"x" * (PIECE + 1))
+        transport.written.clear()
+        outbox.send(b"y" * size)
+        transport.drain()
+        while outbox.size:
+            transport.drain()
+        assert [len(data) for data in transport.written] == writes
+
+
 def test_flushing_hands_over_all_for_a_close_frame_to_follow() -> None:
     outbox, transport, backlog = make()
     outbox.send(b"x" * 11)

@@ -143,6 +143,16 @@ def test_messages_reach_the_session_whole_whatever_their_framing() -> None:
     assert session.received_messages == [(b"one", True), (b"two", True), (b"text", False)]
 
 
+def test_a_frame_that_comes_in_pieces_is_one_whatever_the_pieces_look_like() -> None:
+    protocol, _, session = World().open()
+    # masked with 80 00 00 00: behind its first byte stands what looks like an empty frame
+    data = b"\x82\x82\x80\x00\x00\x00" + bytes((ord("o") ^ 0x80, ord("k")))
+    protocol.dataReceived(data[:1])
+    protocol.dataReceived(data[1:])
+    protocol.dataReceived(masked(2, b"next"))
+    assert session.received_messages == [(b"ok", True), (b"next", True)]
+
+
 def test_frames_are_sent_as_they_are() -> None:
     protocol, transport, _ = World().open()
     protocol.deliver([frame(b"a"), frame(b"b" * 200), frame(b"c" * 70_000)])
