@@ -30,6 +30,14 @@ def test_a_known_canister_has_what_the_budget_allows() -> None:
     assert context.budget.pollers == 0
 
 
+def test_each_known_canister_has_a_lane_of_its_own() -> None:
+    context = made()
+    one, other = Allowance(context, b"one"), Allowance(context, b"other")
+    assert one.lane is context.queries.lane(b"one")
+    assert other.lane is context.queries.lane(b"other")
+    assert one.lane is not other.lane
+
+
 def test_a_newcomer_asks_for_one_page_at_a_time() -> None:
     allowance = newcomer(made())
     assert allowance.overlap == NEWCOMER_OVERLAP

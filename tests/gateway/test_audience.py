@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.task import Clock
+
 from icwsgw.core.closing import CloseCode
 from icwsgw.core.session import State
 from icwsgw.gateway.audience import Audience
@@ -125,3 +127,29 @@ def test_who_leaves_before_the_canister_has_spoken_waits_for_nothing() -> None:
     assert list(audience.waiting.values()) == [bert]
     audience.remove(bert, BERT)
     assert (audience.waiting, audience.sessions) == ({}, {})
+
+
+def test_messages_are_counted_and_those_for_nobody_apart() -> None:
+    audience, _ = make(ANNA, BERT)
+    assert (audience.messages_up, audience.messages_down, audience.messages_lost) == (0, 0, 0)
+    hand_out(audience, ANNA, BERT, ANNA)
+    assert (audience.messages_down, audience.messages_lost) == (3, 0)
+    hand_out(audience, ANNA, (b"\x09" * 29, 1))
+    assert (audience.messages_down, audience.messages_lost) == (4, 1)
+
+
+def test_it_is_closing_until_all_are_closed() -> None:
+    audience, sessions = make(ANNA, BERT)
+    clock = Clock()
+    audience.close_all(clock, CloseCode.CANISTER_RESET, "reset")
+    clock.pump([0.0] * 5)
+    assert [session.ended for session in sessions] == [[CloseCode.CANISTER_RESET]] * 2
+    assert not audience.closing
+
+
+def test_who_is_undecided_hears_of_each_message_to_it() -> None:
+    audience, (anna, _) = make(ANNA, BERT)
+    heard: list[Any] = []
+    audience.undecided[anna] = lambda session, content: heard.append((session, content))
+    hand_out(audience, ANNA, BERT)
+    assert heard == [(anna, b"x")]

@@ -222,6 +222,8 @@ def test_a_drain_in_a_hurry() -> None:
     assert world.context.metrics.ws_closes.values["abandoned"] == 1000
     world.gateway.hurry()
     world.gateway.stop()
+    # nor does what the drain had planned before come back
+    assert world.clock.getDelayedCalls() == []
 
 
 def test_what_is_denied_at_run_time_is_denied_besides_the_lists_and_whatever_they_become() -> None:

@@ -31,6 +31,15 @@ def test_it_beats_on_one_of_few_instants(phase: float, first: float) -> None:
     assert acts.ticks == [first, first + 1, first + 2]
 
 
+def test_the_instants_are_parts_of_the_interval() -> None:
+    clock, ticks = Clock(), []
+    heartbeat = Heartbeat(clock, 0.25, ticks.append, lambda now, cause: None, "canister")
+    heartbeat.start(0.5)
+    clock.pump([0.0625] * 12)
+    assert ticks == [0.125, 0.375, 0.625]
+    heartbeat.stop()
+
+
 def test_the_soonest_wake_wins() -> None:
     acts = Acts()
     acts.heartbeat.wake_in(0.75, "a")

@@ -5,7 +5,7 @@ import pytest
 from icwsgw.core.closing import CloseCode
 from icwsgw.core.session import State
 from icwsgw.errors import HttpError, IcwsError, Rejected, RequestTimeout
-from icwsgw.gateway.reasons import reason_of, why_not_open
+from icwsgw.gateway.reasons import reason_of, why_not_open, wrong_expiry
 from icwsgw.gateway.relay import Expired
 from tests.support.fake_network import envelope
 
@@ -29,3 +29,12 @@ def test_what_the_metric_is_told() -> None:
     assert why_not_open(CloseCode.NOT_OPENED, State.INIT) == "silent"
     assert why_not_open(CloseCode.NOT_OPENED, State.SETUP) == "timeout"
     assert why_not_open(1234, State.SETUP) == "failed"
+
+
+def test_how_wrong_an_expiry_is() -> None:
+    now = 1_700_000_000 * 10**9
+    assert wrong_expiry(now, now + 1) is None
+    assert wrong_expiry(now, now + 330 * 10**9) is None
+    assert str(wrong_expiry(now, now)).startswith("the envelope expired 0.0 s ago")
+    assert str(wrong_expiry(now, now - 3_500_000_000)).startswith("the envelope expired 3.5 s ago")
+    assert str(wrong_expiry(now, now + 840 * 10**9)).startswith("the envelope expires in 840 s, at most 330")

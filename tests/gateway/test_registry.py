@@ -124,3 +124,39 @@ def test_a_poller_all_of_whose_clients_are_closed_stops_with_the_last() -> None:
     registry.remove(session)
     assert not registry.pollers
     assert clock.getDelayedCalls() == []
+
+
+def test_a_newcomers_poller_takes_a_place_of_its_address_and_gives_it_back() -> None:
+    registry, _, _ = make()
+    context = registry._context
+    session = enter(registry, Session(1))
+    assert session.poller.allowance.newcomer
+    assert context.newcomers.busy == 1
+    enter(registry, Session(2))
+    assert context.newcomers.busy == 1, "one for the poller, not for each client"
+    registry.spoke(CANISTER)
+    assert not session.poller.allowance.newcomer
+    assert context.newcomers.busy == 0
+    assert not enter(registry, Session(3), CANISTER).poller.allowance.newcomer
+
+
+def test_a_canister_that_has_spoken_is_known_as_long_as_its_clients_stay() -> None:
+    registry, _, clock = make()
+    assert registry.is_newcomer(CANISTER)
+    session = enter(registry, Session(1))
+    registry.spoke(CANISTER)
+    clock.advance(KEEP_SECONDS - 1)
+    assert not registry.is_newcomer(CANISTER)
+    clock.advance(2)
+    assert registry.is_newcomer(CANISTER), "it has no client that it has accepted"
+    session.poller.senders[session.client_key[0]] = session
+    assert not registry.is_newcomer(CANISTER)
+    registry.remove(session)
+    assert registry.is_newcomer(CANISTER)
+
+
+def test_what_has_stopped_is_forgotten() -> None:
+    registry, _, _ = make()
+    enter(registry, Session(1))
+    registry.stop()
+    assert registry.pollers == {}

@@ -89,6 +89,18 @@ def test_ws_open_is_waited_for_and_messages_wait_at_the_gate() -> None:
     assert bodies(network) == [b"0", b"1", b"2"]
 
 
+def test_it_is_idle_when_nothing_is_under_way_and_nothing_waits() -> None:
+    relay, _, network, _ = opened()
+    assert relay.idle
+    relay.send(envelope(1))
+    assert not relay.idle
+    relay.send(envelope(2))
+    network.calls[0].answer()
+    assert not relay.idle, "the second one is under way"
+    network.calls[1].answer()
+    assert relay.idle
+
+
 @pytest.mark.parametrize(("order", "waits"), [("accepted", False), ("executed", True)])
 def test_one_call_at_a_time_in_order(order: str, waits: bool) -> None:
     relay, _, network, _ = opened(relay_order=order)

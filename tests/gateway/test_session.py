@@ -15,6 +15,7 @@ from icwsgw.core.session import State
 from icwsgw.errors import ConnectFailed, ConnectionLost, HttpError, Rejected
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.session import DOUBT_SECONDS, ClientSession
+from icwsgw.ic import cbor
 from icwsgw.ic.principal import Principal
 from tests.support.fake_network import (
     CANISTER,
@@ -500,3 +501,44 @@ def test_a_client_of_version_0_1_is_told_which_version_it_needs() -> None:
     ((code, reason),) = world.connection.closed
     assert code == CloseCode.OPEN_REFUSED
     assert reason.startswith("use ic-websocket-js 0.3 or later [")
+
+
+def canister_message(number: int | None, timestamp: int = 5) -> bytes:
+    return cbor.dumps({"timestamp": timestamp} if number is None else {"sequence_num": number, "timestamp": timestamp})
+
+
+@pytest.mark.parametrize(("number", "opens"), [(None, True), (0, True), (1, True), (2, False), (50, False)])
+def test_a_first_message_that_is_not_the_canisters_first_is_of_another_life(number: int | None, opens: bool) -> None:
+    world = World().setup()
+    assert world.session.first_message(canister_message(number)) is opens
+    assert world.session.opened_at_ns == 5
+    assert [code for code, _ in world.connection.closed] == ([] if opens else [CloseCode.CANISTER_RESET])
+
+
+@pytest.mark.parametrize(("number", "missed"), [(None, False), (1, False), (2, False), (3, True), (50, True)])
+def test_a_message_is_missed_where_the_next_but_one_comes(number: int | None, missed: bool) -> None:
+    world = World().open()
+    assert world.session.messages_down == 1
+    assert world.session.has_missed(canister_message(number)) is missed
+    assert [code for code, _ in world.connection.closed] == ([CloseCode.MESSAGES_MISSED] if missed else [])
+
+
+def test_an_opening_is_counted_and_timed() -> None:
+    world = World()
+    world.clock.advance(7.0)
+    world.session = world.gateway.connect(world.connection)
+    world.setup()
+    world.clock.advance(2.0)
+    world.network.calls[-1].answer(REPLIED_OK)
+    world.session.deliver([b"first frame"])
+    metrics = world.context.metrics
+    assert {kind: count for kind, count in metrics.opens.values.items() if count} == {"opened": 1}
+    assert (metrics.connection_opening_time.count, metrics.connection_opening_time.sum) == (1, 2.0)
+
+
+def test_doubt_about_a_ws_open_asks_the_canister_at_once() -> None:
+    world = World().setup()
+    world.network.calls[0].answer(rejected(4, "no", certified=True))
+    assert world.network.queries == []
+    world.clock.advance(0)
+    assert len(world.network.queries) == 1

@@ -182,3 +182,28 @@ def test_an_envelope_that_expired_behind_others_is_told_so() -> None:
     ((code, reason),) = world.connection.closed
     assert code == CloseCode.TOO_FAST
     assert "expired on its way" in reason
+
+
+def test_a_keep_alive_that_waits_in_the_queue_is_in_time_if_it_will_be_executed_in_time() -> None:
+    world = slow(World(relay_queue_time=10.0).open())
+    world.session.deliver([ack(world)])
+    world.clock.advance(1.0)
+    # room for it, then nothing is executed until the last moment
+    for _ in range(3):
+        world.network.calls[-1].answer(REPLIED_OK)
+    args = MessageArgs(world.sdk.identity.principal.raw, world.sdk.client_nonce, 100, 0, True, b"alive")
+    world.receive(world.sdk.envelope("ws_message", encode_message_args(args), world.now_ns()))
+    world.clock.advance(KEEP_ALIVE_SECONDS - 2.0)
+    assert world.connection.closed == []
+    world.clock.advance(2.0)
+    ((code, _),) = world.connection.closed
+    assert code == CloseCode.TOO_FAST
+
+
+def test_a_client_that_leaves_is_not_watched_any_more() -> None:
+    world = slow(World(relay_queue_time=10.0).open())
+    world.session.deliver([ack(world)])
+    world.session.left(1000)
+    answer_all(world)
+    assert world.methods()[-1] == "ws_close"
+    assert world.clock.getDelayedCalls() == []

@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / ".mutation"
 # What is noted of a survivor that mypy has nothing against.
 TYPED = "mypy takes it"
-# The tests of each package: its mirror, and what else judges it.
-TESTS = {
+# The tests of each package: its mirror.
+TESTS: dict[str, list[str]] = {
     "core": ["tests/core"],
     "ic": ["tests/ic"],
     "agent": ["tests/agent"],
@@ -72,7 +72,7 @@ class Run:
             made += mutants_of(dotted(file), file.read_text())
         self._all = made
         self.mutants = selected(made, chosen.sample, chosen.seed)
-        self.tests = list(TESTS[package])
+        self.tests: list[str] = chosen.tests or TESTS[package]
         self._state = state([*self.tests, "tests/support"])
 
     def due(self) -> list[Mutant]:
@@ -133,7 +133,8 @@ class Run:
 
     def _seen(self, session: Session) -> Seen:
         """What the tests execute: from the last run, where nothing has changed."""
-        kept = KEPT / f"{self.package}-lines.pickle"
+        # beside the results: the lines that these tests execute
+        kept = KEPT / "-".join([self.package, *(test.replace("/", ".") for test in self.tests), "lines.pickle"])
         now = state([f"icwsgw/{self.package}", *self.tests, "tests/support"])
         if kept.exists():
             then, seen = pickle.loads(kept.read_bytes())
@@ -185,6 +186,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the sample")
     parser.add_argument("--again", action="store_true", help="judge all survivors again")
     help = "seconds of tests for a mutant, the fastest first (default 30); few find most, and --again tries the rest"
+    help = "tests that judge instead of the mirrored ones, to try survivors with others: tests/memory"
+    parser.add_argument("--tests", action="append", metavar="PATH", help=help)
     parser.add_argument("--patience", type=float, default=30.0, help=help)
     parser.add_argument("--report", action="store_true", help="run nothing: tell what is known")
     chosen = parser.parse_args()
