@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -257,7 +256,15 @@ def _alone(tree: cst.Module, owner: str, function: cst.FunctionDef, mutation: Mu
 
 
 def selected(mutants: Sequence[Mutant], sample: int | None, seed: int) -> list[Mutant]:
-    """A random sample of so many, or all of them."""
-    if sample is None or sample >= len(mutants):
+    """A random sample of so many, or all of them.
+
+    Drawn by digests of their names, so that a change of the sources leaves the others of a sample in it.
+    """
+
+    def drawn(mutant: Mutant) -> bytes:
+        return hashlib.sha256("\n".join((str(seed), *mutant.key)).encode()).digest()
+
+    if sample is None:
         return list(mutants)
-    return random.Random(seed).sample(list(mutants), sample)
+    chosen = set(sorted(mutants, key=drawn)[:sample])
+    return [mutant for mutant in mutants if mutant in chosen]

@@ -174,7 +174,11 @@ def test_a_sample_is_the_same_for_the_same_seed() -> None:
     assert selected(made, 5, 1) == selected(made, 5, 1)
     assert selected(made, 5, 1) != selected(made, 5, 2)
     assert len(set(selected(made, 5, 1))) == 5
-    assert selected(made, 500, 1) == made
+    assert selected(made, 500, 1) == selected(made, None, 1) == made
+    # what is added or has changed takes the place of few
+    changed = mutants_of("planted", SOURCE.replace("return number * 2", "return number * 2 + 0"))
+    before, after = ({each.key for each in selected(of, 20, 1)} for of in (made, changed))
+    assert len(before & after) >= 15
 
 
 def result(of: Mutant, status: str, tests: str = "t") -> Result:
