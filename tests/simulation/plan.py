@@ -79,8 +79,8 @@ class Plan(Bounds):
     clocks: bool = drawn(chance(0.25), False)
     operations: bool = drawn(chance(0.25), False)
     asides: bool = drawn(chance(0.4), False)
-    # bounds are of a process each
-    processes: int = drawn(lambda r, p: 1 if p.narrow else r.choice((1, 1, 2, 3)), 1)
+    # bounds are of a process each, and connections to the network do not die with theirs
+    processes: int = drawn(lambda r, p: 1 if p.narrow or p.upstream else r.choice((1, 1, 2, 3)), 1)
 
     @property
     def disordered(self) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from icwsgw.config import GatewayConfig
@@ -167,12 +168,16 @@ class SimProcess:
     def _handle(self, method: str, path: str, body: bytes) -> Any:
         answer = self.world.handle(method, path, body)
         self._asked[answer] = None
+        given: Deferred[Any] = Deferred(lambda _: answer.cancel())
 
-        def ended(result: Any) -> Any:
+        def ended(result: Any) -> None:
             self._asked.pop(answer, None)
-            return result
+            # nothing of a process that has died runs any more
+            if not self.dead and not given.called:
+                given.callback(result)
 
-        return answer.addBoth(ended)
+        answer.addBoth(ended)
+        return given
 
     def stop(self) -> None:
         """Stop all parts."""

@@ -234,7 +234,8 @@ class Truth:
     :ivar spoilt: client key -> why the canister may not have taken, or may not take, its messages
     :ivar opened_at: client key -> when the canister took it
     :ivar patient: a client need not be told yet that another took its place in the block that opened it
-    :ivar orphans: client keys of connections whose worker has died
+    :ivar orphans: client keys of connections whose worker has died, or that left it before their first message: where
+        they cost one at another worker its place nobody there can know
     :ivar troubles: what was done to the world, counted
     """
 
@@ -355,7 +356,7 @@ class Truth:
         if any(
             other[0] == key[0] and self.opened.get(other, (None,))[0] == self.opened[key][0] for other in self.orphans
         ):
-            # the worker of the one that replaced it had died before that was heard of
+            # by one at another worker, which had left or died before anybody had heard of its opening
             return True
         if not self.patient:
             return False
@@ -377,6 +378,8 @@ class Truth:
         code = session.ended_with
         assert code is not None
         self.codes[code] += 1
+        if self.world.plan.processes > 1 and session.ended_in is State.SETUP and session.client_key is not None:
+            self.orphans.add(session.client_key)
         session.owner.link.session_ended()
         self.note(f"{session.id} {_show(session.client_key)} ended with {code} {text}")
         why = unexplained(self.world, session, code)
