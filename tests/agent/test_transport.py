@@ -8,8 +8,10 @@ import zlib
 import treq.client
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, ensureDeferred, inlineCallbacks
+from twisted.internet.error import ConnectionDone
 from twisted.internet.ssl import Certificate, PrivateCertificate
-from twisted.internet.task import deferLater
+from twisted.internet.task import Clock, deferLater
+from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from twisted.web.client import FileBodyProducer
 from twisted.web.http_headers import Headers
@@ -27,6 +29,7 @@ from icwsgw.errors import (
     ConnectionLost,
     RequestTimeout,
 )
+from tests.agent.test_pool import Endpoint
 from tests.support import pem
 from tests.support.raw_server import RawServer
 
@@ -720,3 +723,20 @@ class WithTreq(TransportCase):
     def test_what_cannot_be_a_url(self):
         for uri in (b"ftp://x/", b"http://a b/", b"/relative", b"http://x/\r\nX: y", b"http://u:p@x/", b"\xff"):
             yield self.assertFailure(self.transport.request(b"GET", uri), ValueError)
+
+
+def test_idle_connections_are_swept_however_often_all_have_gone() -> None:
+    clock, endpoint = Clock(), Endpoint()
+    transport = Transport(clock, idle_timeout=4.0, endpoint_factory=lambda _: endpoint)
+    for _ in range(3):
+        answer = transport.fetch(b"GET", Url.parse("http://host/"), timeout=5.0)
+        connection = endpoint.succeed()
+        connection.dataReceived(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        assert answer.called
+        clock.pump([1.0] * 6)
+        assert connection.transport.disconnecting
+        connection.connectionLost(Failure(ConnectionDone()))
+        clock.pump([1.0] * 6)
+        assert transport.connections == {}
+    transport.close()
+    assert clock.getDelayedCalls() == []

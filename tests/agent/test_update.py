@@ -207,3 +207,13 @@ def test_an_answer_of_the_root_subnet_for_another_s_canister_is_not_believed(mon
     monkeypatch.setattr(RootSubnet, "holds", lambda *_: False)
     with pytest.raises(CertificateInvalid, match="whose canister"):
         ended(rig, update(rig))
+
+
+def test_attempts_come_farther_and_farther_apart():
+    rig = Rig()
+    rig.answer(503, b"busy")
+    d = update(rig, timeout=40.0)
+    with pytest.raises(HttpError):
+        ended(rig, d, 41.0)
+    # a quarter of a second at first, four seconds in the end
+    assert 10 <= len(rig.paths) <= 18

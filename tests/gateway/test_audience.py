@@ -153,3 +153,13 @@ def test_who_is_undecided_hears_of_each_message_to_it() -> None:
     audience.undecided[anna] = lambda session, content: heard.append((session, content))
     hand_out(audience, ANNA, BERT)
     assert heard == [(anna, b"x")]
+
+
+def test_the_last_message_to_a_principal_tells_which_of_its_connections_lives() -> None:
+    newer = (ANNA[0], 9)
+    audience, (again,) = make(newer)
+    audience.accepted(again, newer)
+    hand_out(audience, (ANNA[0], 77), newer)
+    assert again.ended == []
+    hand_out(audience, newer, (ANNA[0], 77))
+    assert again.ended == [CloseCode.REPLACED]

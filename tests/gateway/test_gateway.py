@@ -308,3 +308,14 @@ def test_of_connections_under_several_identities_the_newest_is_left_in_whatever_
         told = order[: order.index(number) + 1]
         assert bool(connection.closed) is (number < max(told))
     assert [[code for code, _ in connection.closed] for connection, _ in clients] == [[4109]] * 4 + [[]]
+
+
+def test_a_principal_that_comes_again_and_again_is_counted_once() -> None:
+    same = Ed25519Identity(b"\x31" * 32)
+    world = World(max_connections_per_principal=1)
+    for _ in range(3):
+        connection, session = world.open(identity=same)
+        assert connection.closed == []
+        assert len(world.gateway.principals) == 1
+        session.left(1000)
+        assert len(world.gateway.principals) == 0

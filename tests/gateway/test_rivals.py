@@ -132,3 +132,11 @@ def test_many_that_come_and_go_leave_nothing_behind() -> None:
         call.answer(REPLIED_OK)
     assert len(world.gateway.rivals) == 0
     assert not world.gateway.registry.ending
+
+
+def test_pairs_that_are_over_leave_nothing_behind() -> None:
+    world = Rivals(70, 70)
+    for _, session in world.pairs:
+        assert len(world.gateway.rivals) == 1
+        world.gateway.rivals.forget(session)
+    assert len(world.gateway.rivals) == 0

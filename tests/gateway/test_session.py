@@ -542,3 +542,11 @@ def test_doubt_about_a_ws_open_asks_the_canister_at_once() -> None:
     assert world.network.queries == []
     world.clock.advance(0)
     assert len(world.network.queries) == 1
+
+
+@pytest.mark.parametrize(("number", "missed"), [(1, False), (2, False), (3, True), (4, True), (None, False)])
+def test_a_message_after_one_that_was_left_out_ends_the_session(number: int | None, missed: bool) -> None:
+    world = World().open()
+    assert world.session.messages_down == 1
+    assert world.session.has_missed(cbor.dumps({"sequence_num": number})) is missed
+    assert [code for code, _ in world.connection.closed] == [CloseCode.MESSAGES_MISSED] * missed

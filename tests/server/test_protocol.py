@@ -519,3 +519,45 @@ def test_a_client_that_is_not_read_is_not_asked_for_a_pong() -> None:
     protocol.resume()
     world.clock.pump([1.0] * 120)
     assert transport.aborted, "it is read, and says nothing"
+
+
+def test_a_client_that_was_not_read_is_read_again_when_its_session_ends() -> None:
+    protocol, transport, _ = World().open()
+    protocol.pause()
+    assert transport.producerState == "paused"
+    protocol.close(4100, "go")
+    assert transport.producerState == "producing"
+
+
+def test_the_time_for_the_request_begins_when_tls_is_done() -> None:
+    world = World(header_timeout=10.0)
+    protocol, transport = world.connect()
+    world.clock.pump([1.0] * 8)
+    protocol.handshakeCompleted()
+    world.clock.pump([1.0] * 8)
+    assert transport.value() == b""
+    world.clock.pump([1.0] * 4)
+    assert transport.value().startswith(b"HTTP/1.1 408 ")
+
+
+def test_messages_may_be_large_once_the_canister_has_spoken() -> None:
+    world = World(max_message_bytes=1 << 20)
+    protocol, _, session = world.open()
+    session.state = State.SETUP
+    protocol.deliver([frame(b"the greeting")])
+    assert protocol.maxMessagePayloadSize == 64 << 10
+    session.state = State.OPEN
+    protocol.deliver([frame(b"the canister's first")])
+    assert protocol.maxMessagePayloadSize == 1 << 20
+
+
+def test_a_client_that_always_has_a_message_on_the_way_stays_as_long_as_each_ends() -> None:
+    world = World(message_timeout=12.0, ping_interval=5.0, pong_timeout=5.0)
+    protocol, _, session = world.open()
+    message = masked(2, bytes(1000))
+    protocol.dataReceived(message[:500])
+    for _ in range(10):
+        world.clock.pump([1.0] * 5)
+        session.messages_up += 1
+        protocol.dataReceived(message[500:] + message[:500])
+    assert session.ended == []
