@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from email.utils import formatdate
 from fcntl import ioctl
-from functools import partial
+from functools import lru_cache, partial
 from operator import itemgetter
 from pathlib import Path
 from struct import pack, unpack
@@ -26,6 +26,7 @@ from unittest.mock import patch
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
+from twisted.logger import globalLogBeginner
 from twisted.python.failure import Failure
 
 from icwsgw.clock import only_forward
@@ -264,6 +265,12 @@ class Client(SdkClient):
         self._harness.turn()
 
 
+@lru_cache
+def _begin_logging() -> None:
+    """Let lines of the log go nowhere; Twisted keeps them for whoever begins to log."""
+    globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
+
+
 def _unread(descriptor: int) -> int:
     """Bytes that a socket has to read."""
     size: int
@@ -290,6 +297,7 @@ class Harness:
     """
 
     def __init__(self, call_latency: float = 0.0, **options: Any) -> None:
+        _begin_logging()
         self._folder = tempfile.TemporaryDirectory()
         self._seconds = [_EPOCH]
         self._wall = [_EPOCH_NS]
