@@ -18,6 +18,9 @@ be run again. ``python -m tests.simulation --seed N`` does that and prints what 
 - :mod:`~tests.simulation.truth`: what really happened, as the canisters and sessions saw it, and the invariants
 - :mod:`~tests.simulation.subject`: what the simulation knows of, in subjects: their steps, and what is checked of them
 - :mod:`~tests.simulation.conduct`: clients come, talk and go
+- :mod:`~tests.simulation.strangers`: those who are no clients: half requests, floods, forged signatures
+- :mod:`~tests.simulation.bystander`: a client that nothing is done to, and that notices nothing
+- :mod:`~tests.simulation.upstream`: connections to the network as bytes, for the gateway's own transport
 - :mod:`~tests.simulation.harm`: faults of the network and of canisters
 - :mod:`~tests.simulation.liars`: nodes that lie
 - :mod:`~tests.simulation.fleet`: several workers, slow pipes between them, and one that dies

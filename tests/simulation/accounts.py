@@ -248,9 +248,14 @@ class Accounts(Subject):
     checked = stepped
 
     def finished(self) -> None:
+        world = self.world
+        # the agent's own requests have their time
+        world.run(15.0, lambda: not any(process.transport.under_way for process in world.processes))
         for process in self.world.processes:
             for left in remains(process):
                 self.truth.fail(left)
+            if process.transport.under_way:
+                self.truth.fail(f"requests remain: {process.transport.under_way}")
         for timer in timers(self.world):
             self.truth.fail(f"a timer remains: {timer}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,7 @@ class SimClient(SdkClient):
         canister: Principal,
         identity: Ed25519Identity,
         opens: bool = True,
+        request: float = 1.0,
         process: SimProcess | None = None,
     ) -> None:
         self.random = Random(f"{world.seed} client {number}")
@@ -61,6 +63,8 @@ class SimClient(SdkClient):
         self.opens = opens
         self.provoked: set[int] = set() if opens else {CloseCode.NOT_OPENED}
         self.doomed: set[int] = set()
+        self.looks_on = False
+        self._ttl = 240.0
         self.clock_offset = self.random.choice((0.0, 0.0, -55.0, 55.0)) if world.plan.clocks else 0.0
         self.welcome: bool | None = not world.origins or ORIGIN in world.origins
         self.was_slow = False
@@ -79,7 +83,7 @@ class SimClient(SdkClient):
         if world.plan.wire:
             rate = self.random.choice((None, None, None, 2000))
             self.was_slow = rate is not None
-            self.link = WireLink(world, self, latency, rate)
+            self.link = WireLink(world, self, latency, rate, request)
         else:
             before = len(world.truth.sessions)
             self.link = DirectLink(world, self, latency)
@@ -96,7 +100,7 @@ class SimClient(SdkClient):
     @property
     def usable(self) -> bool:
         """Whether it is connected and has done nothing wrong."""
-        return self.connected and not self.provoked
+        return self.connected and not self.provoked and not self.looks_on
 
     @property
     def living(self) -> bool:
@@ -154,7 +158,8 @@ class SimClient(SdkClient):
 
     # what it does
 
-    def envelope(self, method: str, arg: bytes, now_ns: int, ttl: float = 240.0) -> bytes:
+    def envelope(self, method: str, arg: bytes, now_ns: int, ttl: float | None = None) -> bytes:
+        ttl = self._ttl if ttl is None else ttl
         self.earliest_expiry = min(self.earliest_expiry, self.world.clock.seconds() + self.clock_offset + ttl)
         content = call_content(
             self.identity.principal, self.canister, method, arg, now_ns + int(ttl * 1e9), self.random.randbytes(16)
@@ -162,15 +167,34 @@ class SimClient(SdkClient):
         body = sign_request(self.identity, content).body
         return cbor.SELF_DESCRIBE + b"\xa1\x68envelope" + body.removeprefix(cbor.SELF_DESCRIBE)
 
-    def talk(self, count: int, order: str, random: Random) -> None:
+    def talk(self, count: int, order: str, random: Random, ttl: float = 240.0) -> None:
         """Send messages; ``order`` says what the canister is to do with them."""
         for _ in range(count):
-            self.count += 1
-            size = random.choice((0, 0, 0, 200, 3000))
-            content = f"{order}{self.number}.{self.count} ".encode() + b"." * size
-            payload = self.message_payload(content, self.now_ns())
-            self.world.truth.contents[payload] = content
-            self.link.send(payload)
+            self._speak(order, random, ttl)(0.0)
+
+    def talk_out_of_turn(self, random: Random, later: float) -> None:
+        """Send two messages, the second one first."""
+        first, second = self._speak("e", random), self._speak("e", random)
+        self.world.truth.spoil_if_cut.add(self.key)
+        second(0.0)
+        first(later)
+
+    def _speak(self, order: str, random: Random, ttl: float = 240.0) -> Callable[[float], None]:
+        self.count += 1
+        size = random.choice((0, 0, 0, 200, 3000))
+        content = f"{order}{self.number}.{self.count} ".encode() + b"." * size
+        self._ttl = ttl
+        payload = self.message_payload(content, self.now_ns())
+        self._ttl = 240.0
+        self.world.truth.contents[payload] = content
+
+        def send(later: float) -> None:
+            if later:
+                self.world.at_end.append(self.world.clock.callLater(later, lambda: self.link.send(payload)))
+            else:
+                self.link.send(payload)
+
+        return send
 
     def leave(self, code: int = 1000) -> None:
         if self.connected:
@@ -180,6 +204,7 @@ class SimClient(SdkClient):
     def cut(self, silent: bool) -> None:
         if self.connected:
             self.left = True
+            self.world.truth.cut_off(self.key)
             if silent:
                 # the gateway finds out by whatever is late first
                 self.provoked |= {CloseCode.TOO_SLOW, CloseCode.NOT_OPENED, CloseCode.POLICY}

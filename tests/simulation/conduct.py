@@ -31,6 +31,8 @@ class Conduct(Subject):
         "stop_reading": 0.7,
         "misbehave": 0.7,
         "kick": 0.4,
+        "hasty": 0.5,
+        "out_of_turn": 0.7,
         "read_again": 1.0,
     }
 
@@ -60,6 +62,25 @@ class Conduct(Subject):
         count, order = chance.choice((1, 1, 2, 5, 20)), chance.choice("eeeenb")
         client.talk(count, order, chance)
         return f"client {client.number} sends {count} {order}"
+
+    def hasty(self, chance: Chance) -> str | None:
+        """A message that is not good for long."""
+        client = self.pick(chance)
+        if client is None or client.clock_offset:
+            return None
+        ttl = chance.choice((2.0, 6.0, 20.0))
+        client.talk(1, "e", chance, ttl)
+        return f"client {client.number} sends one that expires in {ttl:.0f} s"
+
+    def out_of_turn(self, chance: Chance) -> str | None:
+        """Two frames in the wrong order."""
+        plan = self.world.plan
+        client = self.pick(chance)
+        if client is None or plan.client_message_rate < 100 or plan.client_byte_rate < 1 << 20 or plan.crowded:
+            return None
+        later = chance.choice((0.0, 0.0, 0.3, 0.7))
+        client.talk_out_of_turn(chance, later)
+        return f"client {client.number} sends two in the wrong order, {later} s apart"
 
     def push(self, chance: Chance) -> str | None:
         client = self.pick(chance)

@@ -35,6 +35,7 @@ AT_ONCE: dict[str, int] = {
     "sender": CloseCode.PROTOCOL_ERROR,
     "canister": CloseCode.PROTOCOL_ERROR,
     "wrong method": CloseCode.PROTOCOL_ERROR,
+    "forged": CloseCode.OPEN_REFUSED,
 }
 
 #: Close codes by which a client says itself that it leaves.
@@ -87,6 +88,8 @@ def _replaced(world: SimWorld, session: SimSession) -> str:
     mine = truth.opened_at.get(key)
     newest = max(truth.opened_at[other] for other in others)
     if mine is None or newest >= mine:
+        return ""
+    if truth.reset_at.get(session.owner.canister, float("-inf")) > session.started - RESET_FOUND:
         return ""
     # of one that left before anybody heard of its opening, nobody knows when that was: others may be deaf since
     unheard = [
@@ -158,6 +161,9 @@ def _message_refused(world: SimWorld, session: SimSession) -> str:
 
 
 def _expired(world: SimWorld, session: SimSession) -> str:
+    if world.plan.clocks and session.owner.process.wall_offset:
+        # this machine's clock is wrong: whether that may be told from what it hears is the subject of clocks
+        return ""
     left = session.owner.earliest_expiry - world.clock.seconds()
     return "" if left < LONGEST_ASKED else f"its first envelope to expire had {left:.0f} s left"
 

@@ -56,6 +56,8 @@ class Harm(Subject):
         "lost_and_refused": 1.5,
         "asked_to_wait": 0.7,
         "calls_hang": 0.5,
+        "throttled": 0.3,
+        "time_passes": 0.5,
         "repair": 4,
         "reset": 0.5,
         "stop_canister": 0.5,
@@ -77,6 +79,30 @@ class Harm(Subject):
             if not host.running:
                 world.replica.start(host.id)
 
+    def _any(self, chance: Chance) -> Principal | None:
+        """A canister, or all of them unless somebody looks on."""
+        everywhere = () if self.world.plan.neighbour else (None,)
+        return chance.choice((*everywhere, *CANISTERS))
+
+    def _one(self, chance: Chance, options: dict[str, Any]) -> Principal:
+        """A canister; what two of them say of the host is the host's word, so with an onlooker only one says it."""
+        canister = chance.choice(CANISTERS)
+        return CANISTERS[0] if self.world.plan.neighbour and options["kind"] == "http" else canister
+
+    def throttled(self, chance: Chance) -> str | None:
+        """The network refuses a canister's queries for longer than the canister's own grace."""
+        world = self.world
+        if world.plan.network_grace < 2 * world.plan.canister_grace:
+            return None
+        status = chance.choice((429, 429, 503, 502))
+        fault = Fault(kind="http", status=status, on="query", canister=CANISTERS[0])
+        self.truth.troubles["query http"] += 1
+        world.replica.faults.add(fault)
+        world.at_end.append(
+            world.clock.callLater(world.plan.canister_grace + 4.0, lambda: world.replica.faults.remove(fault))
+        )
+        return f"queries of {CANISTERS[0].text[:5]} are answered with {status} for a while"
+
     def fault(self, chance: Chance) -> str:
         on = chance.choice(("query", "call", "call"))
         options = dict(chance.choice(QUERY_FAULTS if on == "query" else CALL_FAULTS))
@@ -91,8 +117,8 @@ class Harm(Subject):
             options["count"] = chance.choice((1, 2, 8))
         else:
             options["rate"] = chance.choice((0.1, 0.5, 1.0))
-        if chance.random() < 0.5:
-            options["canister"] = chance.choice(CANISTERS)
+        if chance.random() < 0.5 or self.world.plan.neighbour:
+            options["canister"] = self._one(chance, options)
         self.truth.troubles[f"{on} {kind}"] += 1
         self.world.replica.faults.add(Fault(on=on, **options))
         return f"fault on {on}: {options}"
@@ -100,7 +126,7 @@ class Harm(Subject):
     def lost_and_refused(self, chance: Chance) -> str:
         """Answers to calls that were executed are lost, and then something happens to the repetitions."""
         method = chance.choice(("ws_open", "ws_message", None))
-        canister = chance.choice((None, *CANISTERS))
+        canister = self._any(chance)
         lost, again = chance.choice(LOST), chance.choice(AGAIN)
         for options, count in ((lost, chance.choice((1, 2))), (again, chance.choice((1, 3)))):
             self.world.replica.faults.add(Fault(on="call", method=method, canister=canister, count=count, **options))
@@ -108,7 +134,7 @@ class Harm(Subject):
         return f"answers to {method or 'calls'} are lost, then {again}"
 
     def asked_to_wait(self, chance: Chance) -> str:
-        canister = chance.choice((None, *CANISTERS))
+        canister = CANISTERS[0] if self.world.plan.neighbour else self._any(chance)
         seconds, status = chance.choice((1, 3, 20)), chance.choice((429, 429, 503))
         on, count = chance.choice(("query", "query", "call")), chance.choice((1, 2, 10))
         self.world.replica.faults.add(
@@ -116,6 +142,14 @@ class Harm(Subject):
         )
         self.truth.troubles[f"{on} http"] += 1
         return f"{on} of {canister} answered with {status}, Retry-After {seconds}"
+
+    def time_passes(self, chance: Chance) -> str | None:
+        """A while in which nothing new happens, where it costs little."""
+        if self.world.plan.polling_interval < 1.0 or self.world.plan.clocks:
+            return None
+        seconds = chance.choice((5.0, 20.0, 60.0, 200.0))
+        self.world.run(seconds)
+        return f"{seconds:.0f} s have passed"
 
     def calls_hang(self, chance: Chance) -> str:
         canister = chance.choice(CANISTERS)
@@ -148,7 +182,9 @@ class Harm(Subject):
         self.world.replica.stop(canister)
         return f"{canister.text[:5]} stops"
 
-    def network_goes(self, chance: Chance) -> str:
+    def network_goes(self, chance: Chance) -> str | None:
+        if self.world.plan.neighbour:
+            return None
         self.world.network = chance.choice(("refused", "lost"))
         self.truth.troubles["network"] += 1
         return f"the network is {self.world.network}"
@@ -159,7 +195,9 @@ class Harm(Subject):
         self.world.network = "up"
         return "the network is up"
 
-    def restart(self, chance: Chance) -> str:
+    def restart(self, chance: Chance) -> str | None:
+        if self.world.plan.neighbour:
+            return None
         self.truth.troubles["restart"] += 1
         self.world.restart_replica()
         return "the replica restarts"

@@ -141,12 +141,13 @@ class DirectLink(Pausing):
 class WireLink:
     """A TCP connection in memory; the transport of the gateway's protocol, and a client at its other end.
 
+    :param part: of its request that is sent, 1.0 for all
     :param rate: the most bytes that reach the client at a time, None for all there are
     """
 
     wire = True
 
-    def __init__(self, world: SimWorld, owner: SimClient, latency: float, rate: int | None) -> None:
+    def __init__(self, world: SimWorld, owner: SimClient, latency: float, rate: int | None, part: float = 1.0) -> None:
         self.reading = True
         self.disconnecting = False
         self._world = world
@@ -175,10 +176,13 @@ class WireLink:
         self.frames_up = 0
         self.aborted = False
         self._address = owner.address
+        self._part = part
+        self._came_at = world.clock.seconds()
         self._expected = owner.process.door.arrives(self, owner.group, world.clock.seconds())
         self._protocol: Any = owner.process.factory.buildProtocol(self.getPeer())
         self._protocol.makeConnection(self)
-        self._send_bytes(handshake(f"Origin: {owner.origin}") if world.plan.operations else handshake())
+        whole = handshake(f"Origin: {owner.origin}") if world.plan.operations else handshake()
+        self._send_bytes(whole[: int(len(whole) * part)])
 
     # what the world looks at
 
@@ -200,6 +204,9 @@ class WireLink:
         if self._silent and not self._server_paused and config.ping_interval:
             most = 2 * config.ping_interval + config.pong_timeout + config.close_timeout + 3 * WHEEL
             yield "has been silent", now - self._heard_at - most
+        if self._part < 1 and not self._shaken:
+            most = config.header_timeout + config.close_timeout + 2 * WHEEL
+            yield "has sent half a request", now - self._came_at - most
         if self._ended_at is not None:
             yield "has outlived its session", now - self._ended_at - config.close_timeout - WHEEL - self._latency
         outbox = protocol._outbox
@@ -289,7 +296,7 @@ class WireLink:
         may = {self._expected} | ({503} if self in process.door.crowded_out or process.gateway.draining else set())
         if not self.owner.welcome:
             may.add(403)
-        if status not in may and status not in self.owner.provoked:
+        if status not in may and status not in self.owner.provoked | self.owner.doomed:
             self._world.truth.fail(f"client {self.owner.number} was answered {status}, not {self._expected}")
 
     def _finish(self, code: int) -> None:

@@ -28,6 +28,13 @@ def _upstream(random: Random, plan: Any) -> int:
     return random.choice((0, 0, 2048, 6 if few else 30))
 
 
+def _neighbour(random: Random, plan: Any) -> bool:
+    """Where others may use up what all have together, nobody can be promised anything."""
+    mine = not plan.narrow and not plan.clocks and not plan.operations and plan.upstream in (0, 2048)
+    mine = mine and plan.processes == 1 and not plan.asides
+    return random.random() < 0.6 and mine
+
+
 @dataclass(frozen=True)
 class Plan(Bounds):
     """What a world is like, drawn from its seed.
@@ -41,6 +48,9 @@ class Plan(Bounds):
     :ivar blocks: how the replica's blocks are made; nodes may lag behind them
     :ivar v2_gone: the replica answers queries and reads of the newest version only
     :ivar upstream: connections to the network there may be; 0: requests go there without any
+    :ivar strangers: some come who are no clients, :mod:`tests.simulation.strangers`
+    :ivar neighbour: a client looks on that nothing is done to, :mod:`tests.simulation.bystander`
+    :ivar answer_cost: seconds of the process that an answer with messages takes
     :ivar ending: how the scenario ends: all clients leave, or the gateway drains, perhaps in a hurry; busy: while
         faults and clients go on
     :ivar clocks: clocks and Dates are wrong, :mod:`tests.simulation.clocks`
@@ -81,6 +91,9 @@ class Plan(Bounds):
     asides: bool = drawn(chance(0.4), False)
     # bounds are of a process each, and connections to the network do not die with theirs
     processes: int = drawn(lambda r, p: 1 if p.narrow or p.upstream else r.choice((1, 1, 2, 3)), 1)
+    strangers: bool = drawn(chance(0.4), False)
+    neighbour: bool = drawn(_neighbour, False)
+    answer_cost: float = drawn(one_of(0.0, 0.0, 0.0, 0.002, 0.01), 0.0)
 
     @property
     def disordered(self) -> bool:

@@ -216,7 +216,7 @@ class SimProcess:
             "undecided rivals": len(gateway.rivals),
             "connections": len(factory.connections),
             "outboxes": len(factory.backlog),
-            "requests": self.transport.under_way,
+            "requests": 0 if self.world.plan.upstream else self.transport.under_way,
             "places of calls": calls.busy + farewells.busy,
             "waiting for places": len(calls.line) + len(farewells.line),
             "pollers in metrics": metrics.pollers.value,

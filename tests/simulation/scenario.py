@@ -6,6 +6,7 @@ import gc
 import weakref
 
 from tests.simulation.accounts import Accounts, Deadlines
+from tests.simulation.bystander import Bystander
 from tests.simulation.clients import SimClient
 from tests.simulation.clocks import Clocks
 from tests.simulation.conduct import Conduct
@@ -16,6 +17,7 @@ from tests.simulation.liars import Liars
 from tests.simulation.operations import Operations
 from tests.simulation.plan import Plan
 from tests.simulation.script import Chance, Script, Step, draw_script
+from tests.simulation.strangers import Strangers
 from tests.simulation.subject import Subject
 from tests.simulation.truth import Violation, _show
 from tests.simulation.world import SimWorld, simulated
@@ -27,7 +29,19 @@ SETTLE_SECONDS = 90.0
 FAREWELL_SECONDS = 140.0
 
 #: All that the simulation knows of; each says in which worlds it takes part.
-SUBJECTS: tuple[type[Subject], ...] = (Conduct, Harm, Accounts, Deadlines, Clocks, Operations, Asides, Liars, Fleet)
+SUBJECTS: tuple[type[Subject], ...] = (
+    Conduct,
+    Strangers,
+    Bystander,
+    Harm,
+    Accounts,
+    Deadlines,
+    Clocks,
+    Operations,
+    Asides,
+    Liars,
+    Fleet,
+)
 
 
 def draw(seed: int, count: int) -> Script:
@@ -246,6 +260,8 @@ def _check_leaks(scenario: Scenario) -> None:
     # those of a process that has died are held by what was left of it
     sessions = [weakref.ref(session) for session in truth.sessions if not session.owner.process.dead]
     truth.sessions.clear()
+    for process in scenario.world.processes:
+        process.door.crowded_out.clear()
     for client in scenario.world.clients:
         client.session = None
         client.link = None  # type: ignore[assignment]

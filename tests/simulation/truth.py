@@ -82,11 +82,13 @@ class SimSession(ClientSession):
         if before is State.INIT and self.state is not State.INIT:
             self.registered = self.context.clock.seconds()
         wrong = AT_ONCE.get(truth.wrong.get(payload, ""))
-        if wrong is not None and counts and self.cause != wrong:
+        if wrong is not None and counts and self.cause != wrong and not truth.world.plan.clocks:
             truth.fail(f"session {self.id} got {truth.wrong[payload]}, its end was {self.cause} and not {wrong}")
         content = truth.contents.get(payload)
         if content is not None and counts and self.state is not State.CLOSED:
             self.accepted.append(content)
+            if self.client_key in truth.spoil_if_cut:
+                self.accepted.sort(key=_count)
 
     def end(self, code: CloseCode, text: str) -> None:
         self.waited = self.owner.link.waiting
@@ -115,6 +117,13 @@ class SimPoller(Poller):
         if isinstance(error, HttpError) and error.retry_after:
             self.asked_until = max(self.asked_until, self._clock.seconds() + min(error.retry_after, 60.0))
         super()._bad(error)
+
+    def answered(self, reply: bytes, ask: Ask) -> None:
+        super().answered(reply, ask)
+        if len(reply) > 1000:
+            # the time that the process needs for it
+            clock: Any = self._clock
+            clock.rightNow += self.truth.world.plan.answer_cost
 
     def _send(self, ask: Ask, now: float) -> None:
         if now < self.asked_until - 1e-6:
@@ -227,6 +236,7 @@ class Truth:
     """The record of one world.
 
     :ivar contents: payload -> content, of the messages that clients send
+    :ivar spoil_if_cut: clients that have sent messages in the wrong order
     :ivar wrong: payload -> what is wrong with it
     :ivar lives: how many times each canister has begun anew
     :ivar done: client key -> contents of the messages that the canister took
@@ -244,6 +254,7 @@ class Truth:
         self.sessions: list[SimSession] = []
         self.contents: dict[bytes, bytes] = {}
         self.wrong: dict[bytes, str] = {}
+        self.spoil_if_cut: set[Key] = set()
         self.messages_in = 0
         self.frames_down = 0
         self.lives: Counter[Principal] = Counter()
@@ -368,6 +379,11 @@ class Truth:
         self.spoilt.setdefault(key, why)
         self.note(f"spoilt {_show(key)}: {why}")
 
+    def cut_off(self, key: Key) -> None:
+        """A client is cut: of two messages in the wrong order the first one may be lost with it."""
+        if key in self.spoil_if_cut:
+            self.spoil(key, "cut off after messages in the wrong order")
+
     def new_life(self, canister: Principal) -> None:
         self.lives[canister] += 1
         self.reset_at[canister] = self.world.clock.seconds()
@@ -410,6 +426,8 @@ class Truth:
         if self.gone.get(key, "ws_close") != "ws_close":
             return f"the canister had removed it: {self.gone[key]}"
         where, life = self.opened.get(key, (None, 0))
+        if session.owner.earliest_expiry < self.world.clock.seconds():
+            return "one of them expired"
         if where is None:
             # ws_open never reached the canister: it was refused after the client had left
             return "not opened" if self.troubles else None
@@ -443,8 +461,13 @@ class Truth:
             and key is not None
             and session.ended_in is State.OPEN
             and session.ended_with not in owner.provoked
+            and not (self.world.plan.clocks and owner.process.wall_offset)
             and self.done.get(key, []) == session.accepted
         )
+
+
+def _count(content: bytes) -> int:
+    return int(content.partition(b" ")[0].partition(b".")[2])
 
 
 def _show(key: Key | None) -> str:

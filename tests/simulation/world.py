@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from tests.simulation.clients import SimClient
 
 EPOCH_NS = 1_700_000_000_000_000_000
+#: The canister that nothing is done to.
+QUIET = Principal(bytes((0, 0, 0, 0, 0, 0x5E, 2, 0, 1, 1)))
 CANISTERS = [Principal(bytes((0, 0, 0, 0, 0, 0x5E, 0, number, 1, 1))) for number in range(MAX_CANISTERS)]
 
 
@@ -181,7 +183,7 @@ class SimWorld:
         return SimReplica(
             self,
             f"{self.seed} {self.replicas}".encode(),
-            CANISTERS[: plan.canisters],
+            [*CANISTERS[: plan.canisters], *([QUIET] if plan.neighbour else [])],
             delegation=plan.delegation,
             settings=CdkSettings(int(plan.ack_interval * 1000), 20_000, plan.page),
             query_latency=plan.query_latency,
@@ -197,7 +199,7 @@ class SimWorld:
         """The replica's process dies; another one, with other keys and no memory, takes its place."""
         old, self.replica = self.replica, self._new_replica()
         old.close()
-        for canister in CANISTERS:
+        for canister in (*CANISTERS, QUIET):
             self.truth.new_life(canister)
         for client in self.clients:
             # it got its key with its page

@@ -1,0 +1,151 @@
+"""Those who come and are no clients: half requests, half messages, floods, forged signatures, canisters that are none.
+
+Each gets the end that the protocol's description says, in the time that it says, and costs nobody else anything.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from icwsgw.core.closing import CloseCode
+from icwsgw.ic import cbor
+from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.ic.principal import Principal
+from tests.simulation.clients import SimClient
+from tests.simulation.plan import Plan
+from tests.simulation.script import Chance
+from tests.simulation.subject import Subject
+from tests.simulation.world import CANISTERS
+from tests.support.ws_wire import masked
+
+#: How many may be there at a time.
+MOST = 20
+#: Canisters that nobody has installed.
+NOWHERE = [Principal(bytes((0, 0, 0, 0, 0, 0x5E, 1, number, 1, 1))) for number in range(8)]
+
+
+class Forger(SimClient):
+    """Sends a ``ws_open`` with a wrong signature."""
+
+    def open_payload(self, now_ns: int, **changes: object) -> bytes:
+        payload = super().open_payload(now_ns)
+        document = cbor.loads(payload)
+        signature = document["envelope"]["sender_sig"]
+        forged = payload.replace(signature, bytes((signature[0] ^ 1,)) + signature[1:])
+        plan = self.world.plan
+        # what is looked at before the signature
+        others = plan.max_connections_per_canister or plan.operations or plan.clocks or plan.opens_per_second
+        if not others:
+            self.world.truth.wrong[forged] = "forged"
+        return forged
+
+
+class Strangers(Subject):
+    """What strangers do."""
+
+    name = "stranger"
+    steps = {
+        "half_request": 0.4,
+        "half_message": 0.6,
+        "flood": 0.3,
+        "forge": 0.6,
+        "name_nowhere": 0.6,
+        "come_and_go": 0.4,
+    }
+
+    @classmethod
+    def wanted(cls, plan: Plan) -> bool:
+        return plan.strangers
+
+    def __init__(self, scenario: object) -> None:
+        super().__init__(scenario)  # type: ignore[arg-type]
+        self._count = 0
+
+    def _number(self, chance: Chance) -> int:
+        """Strangers have numbers of their own, several a step."""
+        self._count += 1
+        return 10_000 + 100 * chance.number + self._count % 100
+
+    def _room(self) -> bool:
+        return sum(client.connected for client in self.world.clients) < MOST
+
+    def _come(self, chance: Chance, kind: type[SimClient] = SimClient, **options: object) -> SimClient:
+        canister = options.pop("canister", CANISTERS[0])
+        identity = Ed25519Identity(chance.randbytes(32))
+        client = kind(self.world, self._number(chance), canister, identity, **options)  # type: ignore[arg-type]
+        self.world.clients.append(client)
+        return client
+
+    def half_request(self, chance: Chance) -> str | None:
+        if not self.world.plan.wire or not self._room():
+            return None
+        client = self._come(chance, opens=False, request=chance.random())
+        # refused at once, or at the end of its time
+        client.provoked |= {400, 408, 1006}
+        return f"stranger {client.number} sends half a request"
+
+    def half_message(self, chance: Chance) -> str | None:
+        client = self.pick(chance)
+        if client is None or not client.link.wire or self.world.plan.message_timeout > 10:
+            return None
+        whole = masked(2, chance.randbytes(chance.choice((10, 300, 5000))))
+        client.link.garbage(whole[: chance.randint(2, len(whole) - 1)])
+        # whatever comes behind it is read as its rest
+        client.provoked |= {CloseCode.TOO_SLOW, 1002, 1006, 1007, 1009}
+        client.link.half_since = self.world.clock.seconds()
+        timeout = self.world.plan.message_timeout + 30.0
+        self.world.at_end.append(self.world.clock.callLater(timeout, client.cut, False))
+        return f"client {client.number} sends half a message"
+
+    def flood(self, chance: Chance) -> str | None:
+        client = self.pick(chance)
+        if client is None or not client.link.wire:
+            return None
+        count = chance.choice((300, 900, 3000))
+        client.link.frames_up += count
+        client.link.garbage(masked(9, b"") * count)
+        client.provoked |= {CloseCode.RATE_LIMIT, CloseCode.TOO_SLOW, 1006}
+        self.world.at_end.append(self.world.clock.callLater(8.0, client.cut, False))
+        return f"client {client.number} floods with {count} pings"
+
+    def forge(self, chance: Chance) -> str | None:
+        if not self._room():
+            return None
+        count = chance.choice((1, 3, 8))
+        canister = chance.choice(CANISTERS[: self.world.plan.canisters])
+        for _ in range(count):
+            client = self._come(chance, Forger, canister=canister)
+            client.doomed |= {CloseCode.OPEN_REFUSED, CloseCode.CANISTER_NOT_ALLOWED, CloseCode.OVERLOADED, 429}
+            client.doomed |= {CloseCode.EXPIRED}
+        return f"{count} strangers forge their ws_open"
+
+    def name_nowhere(self, chance: Chance) -> str | None:
+        if not self._room():
+            return None
+        # ws_close does not reach them either
+        self.truth.troubles["nowhere"] += 1
+        count = chance.choice((1, 2, 6))
+        for _ in range(count):
+            client = self._come(chance, canister=chance.choice(NOWHERE))
+            client.doomed |= {CloseCode.OPEN_REFUSED, CloseCode.NOT_OPENED, CloseCode.CANISTER_SILENT}
+            client.doomed |= {CloseCode.OVERLOADED, CloseCode.CANISTER_NOT_ALLOWED}
+        return f"{count} strangers name canisters that are none"
+
+    def come_and_go(self, chance: Chance) -> str | None:
+        """Clients that leave before anything has become of them."""
+        if not self._room():
+            return None
+        count = chance.choice((1, 4))
+        canister = chance.choice(CANISTERS[: self.world.plan.canisters])
+        for _ in range(count):
+            client = self._come(chance, canister=canister)
+            when = chance.choice((0.0, 0.02, 0.1, 0.5, 2.0))
+            self.world.at_end.append(self.world.clock.callLater(when, _go, client, chance.random() < 0.5, chance))
+        return f"{count} clients come and go"
+
+
+def _go(client: SimClient, politely: bool, random: Random) -> None:
+    if politely:
+        client.leave()
+    else:
+        client.cut(random.random() < 0.3)
