@@ -131,7 +131,9 @@ def _calls(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
         (Traffic.CALL, "ws_message", context.calls),
         (Traffic.CLOSE, "ws_close", gateway.farewells.shares),
     ):
-        yield f"places of {name}", places.busy, under_way[name] + budget.waiting(kind)
+        # messages of clients that have just sent one have a line of their own
+        eager = budget.waiting(Traffic.EAGER) if kind is Traffic.CALL else 0
+        yield f"places of {name}", places.busy, under_way[name] + budget.waiting(kind) + eager
     lanes = departures.opens, departures._by_address
     held = under_way["ws_open"] + budget.waiting(Traffic.OPEN)
     # one that waits for the second of its two places has the first

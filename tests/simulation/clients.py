@@ -49,8 +49,8 @@ class SimClient(SdkClient):
         canister: Principal,
         identity: Ed25519Identity,
         opens: bool = True,
-        request: float = 1.0,
         process: SimProcess | None = None,
+        request: float = 1.0,
     ) -> None:
         self.random = Random(f"{world.seed} client {number}")
         super().__init__(canister, identity, None)

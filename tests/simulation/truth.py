@@ -122,8 +122,7 @@ class SimPoller(Poller):
         super().answered(reply, ask)
         if len(reply) > 1000:
             # the time that the process needs for it
-            clock: Any = self._clock
-            clock.rightNow += self.truth.world.plan.answer_cost
+            self.truth.world.clock.rightNow += self.truth.world.plan.answer_cost
 
     def _send(self, ask: Ask, now: float) -> None:
         if now < self.asked_until - 1e-6:
