@@ -30,7 +30,7 @@ def test_the_page_s_formats_agree_with_the_libraries() -> None:
 def test_a_person_sees_messages_flow(
     devnets: Callable[..., Devnet], stacks: Callable[..., Stack], tmp_path: Path
 ) -> None:
-    stack = stacks(network=devnets("--ack-interval=4000").network)
+    stack = stacks(network=devnets("--ack-interval=4000", "--keep-alive-timeout=3500").network)
     result = run_node(
         "page.mjs",
         {
