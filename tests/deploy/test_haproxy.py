@@ -109,6 +109,8 @@ def test_three_gateways_behind_haproxy(tmp_path: Path, devnet: Devnet, certifica
         victim = max(gateways, key=lambda gateway: gateway.clients)
         others = [other for other in gateways if other is not victim]
         lost, before = victim.clients, [client.connections for client in crowd]
+        for client in crowd:
+            client.orderly = False
         victim.server.kill()
         haproxy.wait_for(victim, "DOWN")
         for client in crowd:
