@@ -374,7 +374,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("attacks", nargs="*", help=f"of {', '.join(ATTACKS)}; none: all")
     parser.add_argument("--together", action="store_true", help="all at once instead of one after the other")
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each attack; calm is measured for a minute at most")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each attack; calm: a minute at most")
     parser.add_argument("--honest", type=int, default=20, help="clients that echo")
     parser.add_argument("--pause", type=float, default=1.0, help="seconds from an echo to the next message")
     parser.add_argument("--latency", default="20/100", help="of queries and calls in ms")
