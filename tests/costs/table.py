@@ -25,8 +25,8 @@ LIBRARIES = ("Twisted", "autobahn", "cbor2", "treq")
 SLACK: dict[str, tuple[float, float]] = {"calls": (0.005, 0.5), "system": (0.0, 0.05), "bytes": (0.03, 100.0)}
 #: The same where a library or Python is another.
 LOOSE: dict[str, tuple[float, float]] = {"calls": (0.05, 5.0), "system": (0.05, 1.0), "bytes": (0.15, 500.0)}
-#: How far a figure may fall below its bound.
-GAIN: dict[str, tuple[float, float]] = {"calls": (0.05, 1.0), "system": (0.0, 0.05), "bytes": (0.06, 200.0)}
+#: How far a figure may fall below its bound. What other tests have left behind in caches makes bytes fall.
+GAIN: dict[str, tuple[float, float]] = {"calls": (0.05, 1.0), "system": (0.0, 0.05), "bytes": (0.2, 500.0)}
 
 #: Figures by what they are of: "calls", "system" and "bytes" of an operation, "bytes" of a connection in a state.
 Figures = dict[str, dict[str, float]]

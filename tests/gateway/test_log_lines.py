@@ -63,6 +63,7 @@ class Lines:
 
 @pytest.fixture
 def lines() -> Iterator[Lines]:
+    set_levels(Levels())
     heard = Lines()
     globalLogPublisher.addObserver(heard)
     yield heard
