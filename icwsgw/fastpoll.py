@@ -149,6 +149,7 @@ def _turn(reactor: Any, queue: LowPriorityQueue | None) -> Any:
                 if len(added) < MOST_ADDED and queue.add(connection, selectable, descriptor, event):
                     added.append((descriptor, selectable))
                 continue
+            # serve() written out: every event of a client comes here, and a call would cost each of them
             if event != EPOLLIN:
                 reactor._doReadOrWrite(selectable, descriptor, event)
                 continue
