@@ -37,6 +37,14 @@ class CandidLexer(TextLexer):  # type: ignore[misc]
     aliases = ("candid",)
 
 
+class MermaidLexer(TextLexer):  # type: ignore[misc]
+    """Diagrams are shown as their source; GitHub draws them."""
+
+    name = "Mermaid"
+    aliases = ("mermaid",)
+
+
 def setup(app: Any) -> None:
-    """Register the lexer."""
+    """Register the lexers."""
     app.add_lexer("candid", CandidLexer)
+    app.add_lexer("mermaid", MermaidLexer)

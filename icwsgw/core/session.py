@@ -32,9 +32,13 @@ class State(IntEnum):
     """Where a session is. The order matters: whatever is below SETUP is unknown to any canister."""
 
     INIT = 0
+    """The client has its handshake message and has sent no valid ws_open."""
     SETUP = 1
+    """Its ws_open is on its way, or its outcome is not known."""
     OPEN = 2
+    """The canister has sent its first message to the client."""
     CLOSED = 3
+    """The session is over; what the client has sent, and ws_close, may still have to leave."""
 
 
 class Event(Enum):

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 
 from icwsgw.clock import Clock
 from icwsgw.core.budget import Budget
+from icwsgw.core.client_calls import Waiting
 from icwsgw.core.network_time import NetworkTime
 from icwsgw.core.pacing import HostPause
 from icwsgw.core.shares import Shares
@@ -102,18 +103,6 @@ class Network(Protocol):
 
     def call(self, canister: Principal, body: bytes, *, wait: bool, timeout: float) -> Deferred[CallOutcome]:
         """The outcome of a call; see :meth:`icwsgw.agent.client.IcAgent.call`."""
-
-
-class Waiting:
-    """How much waits in the queues of all clients together.
-
-    :ivar octets: bytes of envelopes
-    """
-
-    __slots__ = ("octets",)
-
-    def __init__(self) -> None:
-        self.octets = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ envelope of a client leaves only when the former has been executed (default) or 
 always waits for its execution. Sending the identical envelope again is harmless, so a call whose answer was lost, or
 that met an overloaded or failing replica, is sent again with growing pauses as long as the envelope is valid. A call
 that the network has and has not executed yet is posted again once a second, until its end is known: only its sender may
-read its status, but whoever has the envelope gets its certificate. What is decided is in :mod:`icwsgw.core.calls`; this
-module performs (decisions 0024 and 0030).
+read its status, but whoever has the envelope gets its certificate (decisions 0024 and 0030).
 
-Each attempt leaves by an exit (:mod:`icwsgw.gateway.departures`): canisters share the calls that may be under way, and
-all that leaves is bounded.
+The state machine :mod:`icwsgw.core.client_calls` decides; this module performs its effects. Each attempt leaves by an
+exit (:mod:`icwsgw.gateway.departures`): canisters share the calls that may be under way, and all that leaves is
+bounded.
 
     ws_open | gate | ws_message ws_message ... | ws_close
 
@@ -22,17 +22,15 @@ own has drained (TCP pushes back), so nothing is dropped.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from icwsgw.agent.outcome import CallOutcome
-from icwsgw.clock import Timer
 from icwsgw.core.backlog import Backlog
-from icwsgw.core.calls import Call, CallEffect, CallEvent, Doubt, Gate, Heard, repost_pause
-from icwsgw.core.network_time import LONGEST_LIFE_NS
-from icwsgw.core.pacing import LONGEST_RETRY_AFTER, retry_pause
+from icwsgw.core.call_table import CallEffect, CallEvent, CallState, Effects
+from icwsgw.core.calls import Heard
+from icwsgw.core.client_calls import ALL_SENT, LAUNCHED, MIN_LIFE_NS, SUBMITTED, Asked, ClientCalls
 from icwsgw.errors import (
     CanisterRefused,
     ConnectFailed,
@@ -55,9 +53,6 @@ if TYPE_CHECKING:
     from icwsgw.core.messages import ClientEnvelope
 
 _log = get_logger("relay")
-
-#: No call is started with less time to live than this: it would expire on its way.
-MIN_LIFE_NS = 500_000_000
 
 #: How often a call is sent that a boundary node's policy forbids: for a quarter of a minute.
 FORBIDDEN_ATTEMPTS = 10
@@ -99,196 +94,166 @@ class RelayOwner:
         raise NotImplementedError
 
 
+class _Cancellable(Protocol):
+    """An attempt under way, or the timer of a pause."""
+
+    def cancel(self) -> None:
+        """End it."""
+
+
 class Relay:
-    """The queue of one client's envelopes, and what the machine of its current call asks for.
+    """Performs what the machine of one client's calls asks for.
 
     Steps of their own for the sake of :mod:`icwsgw.gateway.traced`, which puts spans around them: :meth:`_submit` (an
-    attempt leaves) and :meth:`_no_more_opening` (ws_open is given up).
+    attempt leaves) and :meth:`_count` (calls end without a word to the owner).
 
     :ivar sent: when the call under way, or the last one, left (again); while one waits, when the one before did
     """
 
     __slots__ = (
-        "_backlog",
-        "_call",
+        "_all_sent",
+        "_calls",
         "_canister",
         "_context",
-        "_current",
         "_lane",
         "_messages",
-        "_opening",
         "_owner",
-        "_pause",
-        "_request",
-        "_started",
-        "_turning",
-        "_when_idle",
+        "_starting",
+        "_under_way",
         "sent",
     )
 
     def __init__(self, context: Context, canister: Principal, owner: RelayOwner, opening: Exit | None = None) -> None:
         self._context = context
         self._canister = canister
-        self._messages = context.departures.messages(canister.raw)
-        self._opening = opening
-        self._lane = self._messages  # or that of ws_open, while it is under way
         self._owner = owner
-        self._backlog: Backlog[ClientEnvelope] = Backlog()
-        self._call = Call()
-        self._turning = False
-        self._current: ClientEnvelope | None = None
-        self._request: Deferred[CallOutcome] | None = None
-        self._pause: Timer | None = None
-        self._started = self.sent = 0.0
-        self._when_idle: Callable[[], None] | None = None
+        self._messages = context.departures.messages(canister.raw)
+        # where the current call leaves: ws_open by an exit of its own
+        self._lane = opening or self._messages
+        self._calls: ClientCalls[ClientEnvelope] = ClientCalls(context.waiting)
+        # what the machine's state has under way: the attempt of IN_FLIGHT, the timer of RETRYING and REPOSTING
+        self._under_way: _Cancellable | None = None
+        self._all_sent: Callable[[], None] | None = None
+        self._starting = False
+        self.sent = 0.0
+
+    # what the session asks for
 
     def open(self, envelope: ClientEnvelope) -> None:
         """Send ws_open; what follows waits at the gate."""
-        if self._opening is not None:
-            self._lane, self._opening = self._opening, None
-        self._launch(envelope)
+        self._calls.launch(envelope, self._context.clock.seconds())
+        self._enter()
 
     def send(self, envelope: ClientEnvelope) -> None:
         """Send an envelope when its turn comes."""
-        backlog = self._backlog
-        if self._current is None and self._call.gate and backlog.queue is None:
-            self._lane = self._messages
-            self._launch(envelope)
-            return
         context = self._context
-        context.waiting.octets += backlog.add(envelope)
-        config = context.config
-        if not backlog.full and (
-            backlog.too_much(config.relay_queue_messages, config.relay_queue_bytes, config.relay_queue_time)
-            or context.waiting.octets > config.max_waiting_bytes
-        ):
-            backlog.full = True
+        effects = self._calls.send(envelope, context.clock.seconds(), context.config)
+        if effects is LAUNCHED:
+            self._lane = self._messages
+            self._enter()
+        elif effects:
             self._owner.relay_full()
 
     def release(self) -> None:
         """Open the gate: the canister has spoken to the client, so ws_open need not be tried again."""
-        call = self._call
-        if call.gate is Gate.SHUT:
-            call.gate = Gate.OPEN
-            if call.may_be_given_up:
-                self._no_more_opening()
-            self._next()
+        effects = self._calls.spoke()
+        if effects:
+            self._perform(effects)
 
     def finish(self, done: Callable[[], None]) -> None:
-        """Open the gate, let all that is queued leave, then call ``done``: the client has left.
-
-        A ws_open that the network has not taken is given up instead, with all behind it: executed late, it would cost a
-        newer connection of the same client its place at the canister.
-        """
-        self._when_idle = done
-        call = self._call
-        if call.gate is Gate.SHUT:
-            call.gate = Gate.LEFT
-        if call.gate is Gate.LEFT and call.may_be_given_up:
-            self._no_more_opening()
-        self._next()
-
-    def _no_more_opening(self) -> None:
-        """Do not try ws_open again; what is queued behind it leaves only if the canister has taken the client."""
-        opened = self._call.gate is Gate.OPEN
-        if self._current is not None:
-            # if the canister has spoken to the client, it was executed, whatever became of its answer
-            self._context.metrics.relays.inc("unknown" if opened else "abandoned")
-        self._give_up()
-        if not opened:
-            self._forget_queue()
+        """Open the gate, let all that is queued leave, then call ``done``: the client has left."""
+        effects = self._calls.left()
+        if effects is ALL_SENT:
+            done()
+            return
+        self._all_sent = done
+        self._perform(effects)
 
     def drop(self) -> None:
         """Forget what is queued and under way: the canister does not know this client (any more)."""
-        self._forget_queue()
-        if self._current is not None:
-            self._context.metrics.relays.inc("abandoned")
-        self._when_idle = None
-        self._give_up()
-
-    def _give_up(self) -> None:
-        self._current = None
-        for effect in self._call.step(CallEvent.GIVEN_UP):
-            if effect is CallEffect.FORGET_PLACE:
-                self._lane.forget(self)
-            elif effect is CallEffect.CANCEL_PAUSE:
-                assert self._pause is not None
-                self._pause.cancel()
-                self._pause = None
-            elif self._request is not None:
-                # it ends as one that failed, which gives its place back
-                request, self._request = self._request, None
-                request.cancel()
-
-    def _forget_queue(self) -> None:
-        backlog = self._backlog
-        self._context.waiting.octets -= backlog.octets
-        dropped = backlog.clear()
-        if dropped:
-            self._context.metrics.relays.inc("abandoned", dropped)
+        self._all_sent = None
+        self._perform(self._calls.drop())
 
     @property
     def queued(self) -> int:
         """How many envelopes wait for their turn; the one under way is none of them."""
-        return len(self._backlog)
+        return len(self._calls)
 
     @property
     def under_way(self) -> bool:
         """Whether an envelope has been sent and has no outcome yet."""
-        return self._current is not None
+        return self._calls.state is not CallState.IDLE
 
     @property
     def idle(self) -> bool:
         """Whether nothing is queued or under way."""
-        return self._current is None and self._backlog.queue is None
+        return self._calls.state is CallState.IDLE and self._calls.queue is None
 
     @property
     def backlog(self) -> Backlog[ClientEnvelope]:
         """What waits, and how long it will."""
-        return self._backlog
+        return self._calls
+
+    # effects
+
+    def _perform(
+        self, effects: Effects, envelope: ClientEnvelope | None = None, error: IcwsError | None = None
+    ) -> None:
+        """Do what the machine asks for.
+
+        :param envelope: of the call that the effects are about
+        :param error: what the owner is told of it, and what a pause is due to
+        """
+        for effect in effects:
+            if effect is CallEffect.NEXT:
+                self._next()
+            elif effect is CallEffect.DRAINED:
+                self._owner.relay_drained()
+            elif effect is CallEffect.ENTER:
+                self._enter()
+            elif effect in _PAUSES:
+                calls, context = self._calls, self._context
+                if effect is CallEffect.REPOST:
+                    what, counter = _REPOSTS, context.metrics.relay_reposts
+                else:
+                    what, counter = _RETRIES, context.metrics.relay_retries
+                counter.inc()
+                self._under_way = context.clock.callLater(calls.pause, self._pause_over)
+                if _log.level <= DEBUG:
+                    fields = {"canister": self._canister.text, "session": self._owner.id, "attempt": calls.attempts}
+                    _log.debug(what, seconds=round(calls.pause, 3), error=error, **fields)
+            elif effect in _TOLD:
+                self._tell(effect, envelope, error)
+            elif effect in _COUNTED:
+                self._count(effect)
+            elif effect in _CANCELLED:
+                under_way, self._under_way = self._under_way, None
+                if under_way is not None:
+                    # an attempt ends as one that failed, which gives its place back
+                    under_way.cancel()
+            elif effect is CallEffect.GIVE_PLACE_BACK:
+                self._lane.leave()
+            elif effect is CallEffect.FORGET_PLACE:
+                self._lane.forget(self)
+            elif effect is CallEffect.ALL_SENT:
+                done, self._all_sent = self._all_sent, None
+                assert done is not None
+                done()
 
     def _next(self) -> None:
-        if self._turning:
+        if self._starting:
             # the loop below is at work and finds what there is; envelopes that expired together end without a pause
             return
-        self._turning = True
-        backlog, call = self._backlog, self._call
+        self._starting = True
+        context, calls = self._context, self._calls
         try:
-            while self._current is None and call.gate and backlog.queue is not None:
-                envelope = backlog.pop()
-                self._context.waiting.octets -= len(envelope.body)
-                if backlog.full and self._has_room():
-                    backlog.full = False
-                    self._owner.relay_drained()
+            while effects := calls.next(context.clock.seconds(), context.config):
                 self._lane = self._messages
-                self._launch(envelope)
+                self._perform(effects)
         finally:
-            self._turning = False
-        if self._current is not None or not call.gate:
-            return
-        done, self._when_idle = self._when_idle, None
-        if done is not None:
-            done()
+            self._starting = False
 
-    def _has_room(self) -> bool:
-        config, backlog = self._context.config, self._backlog
-        return not len(backlog) or (
-            backlog.has_room(config.relay_queue_messages, config.relay_queue_bytes, config.relay_queue_time)
-            # when too much waits in all, each may have one message that waits
-            and self._context.waiting.octets <= config.max_waiting_bytes
-        )
-
-    def _launch(self, envelope: ClientEnvelope) -> None:
-        self._current = envelope
-        self._call.launch()
-        self._started = now = self._context.clock.seconds()
-        if self._lane.enter(self):
-            self.sent = now
-            self._submit()
-
-    def _pause_over(self) -> None:
-        self._pause = None
-        self._call.step(CallEvent.PAUSE_OVER)
+    def _enter(self) -> None:
         if self._lane.enter(self):
             self.sent = self._context.clock.seconds()
             self._submit()
@@ -299,134 +264,107 @@ class Relay:
         self._submit()
 
     def _submit(self) -> None:
-        envelope = self._current
+        context, calls = self._context, self._calls
+        envelope = calls.current
         assert envelope is not None
-        context, call = self._context, self._call
-        # an envelope that was valid once has expired after its longest life, whatever time the network has
-        old = call.attempts and context.clock.seconds() - self._started > LONGEST_LIFE_NS / 1e9
-        earliest = context.network.time.earliest_ns(context.clock.seconds(), context.now_ns())
-        if old or envelope.ingress_expiry - earliest < MIN_LIFE_NS:
-            self._lane.leave()
-            text = f"the envelope expired before the network took it, after {call.attempts} attempts"
-            self._end(CallEvent.EXPIRED, Expired(text))
+        earliest = context.network.time.earliest_ns(self.sent, context.now_ns())
+        effects = calls.granted(self.sent, earliest)
+        if effects is not SUBMITTED:
+            text = f"the envelope expired before the network took it, after {calls.attempts} attempts"
+            self._perform(effects, envelope, Expired(text))
             return
-        call.granted()
         if _log.level <= DEBUG:
-            self._report("call", envelope, attempt=call.attempts, bytes=len(envelope.body))
+            self._report("call", envelope, attempt=calls.attempts, bytes=len(envelope.body))
         wait = context.config.relay_order == "executed" or envelope.method_name == "ws_open"
         request = context.network.call(self._canister, envelope.body, wait=wait, timeout=context.config.call_timeout)
         # remembered first: a call that has fired already runs on into the next one
-        self._request = request
+        self._under_way = request
         request.addCallbacks(self._answered, self._failed)
 
-    def _answered(self, outcome: CallOutcome) -> None:
-        self._lane.leave()
-        envelope = self._current
-        if envelope is None:
-            return
-        if outcome.heard.end:
-            self._ended(envelope, outcome)
-            return
-        self._not_ended(outcome.heard, outcome.reject or _UNDER_WAY, None)
+    def _pause_over(self) -> None:
+        self._under_way = None
+        self._calls.step(CallEvent.PAUSE_OVER)
+        # as _enter() does, without a call: a call that the network has comes by here each second
+        if self._lane.enter(self):
+            self.sent = self._context.clock.seconds()
+            self._submit()
 
-    def _ended(self, envelope: ClientEnvelope, outcome: CallOutcome) -> None:
-        took = self._context.clock.seconds() - self._started
-        self._backlog.measured(took)
-        reply = outcome.reply
-        refusal = None if reply is None or reply == UNIT_OK else _refusal(reply)
-        label = outcome.label if refusal is None else refusal.cause
-        metrics = self._context.metrics
-        metrics.relays.inc(label)
-        metrics.relay_seconds.observe(took)
-        if _log.level <= DEBUG:
-            self._report("call ended", envelope, outcome=label, seconds=round(took, 3))
-        self._call.ended()
-        self._current = self._request = None
-        if refusal is None:
-            self._owner.relayed(envelope, outcome)
-        else:
-            self._owner.relay_failed(envelope, refusal)
-        if self._backlog.queue is not None or self._when_idle is not None:
-            self._next()
-
-    def _failed(self, failure: Failure) -> None:
-        self._lane.leave()
-        if self._current is None:
-            return
-        error = failure.value
-        if not isinstance(error, IcwsError):
-            _log.failure("relaying a call failed", failure=failure, session=self._owner.id)
-            error = IcwsError("internal error")
-        asked = error.retry_after if isinstance(error, HttpError) else None
-        self._not_ended(_heard(error, self._call.attempts), error, asked)
-
-    def _not_ended(self, heard: Heard, error: IcwsError, retry_after: float | None) -> None:
-        """An attempt has not brought the end of the call."""
-        call, context = self._call, self._context
-        envelope = self._current
+    def _tell(self, effect: CallEffect, envelope: ClientEnvelope | None, error: IcwsError | None) -> None:
+        """Tell the owner that a call has come to nothing, or to nothing that is known."""
         assert envelope is not None
-        opened = call.gate is Gate.OPEN or (call.gate is Gate.LEFT and not (heard.taken or call.doubt is Doubt.TAKEN))
-        event = call.judge(heard)
-        if event in _FINAL:
-            self._end(event, error)
-            return
-        if opened and envelope.method_name == "ws_open":
-            # it is not needed any more: the canister has spoken, or the client has left and the network has it not
-            self._request = None
-            self._no_more_opening()
-            self._next()
-            return
-        reposts = event is CallEvent.TAKEN or event is CallEvent.DOUBTED
-        if reposts:
-            # a session's first message tells it sooner; canisters that never answer would cost a call a second each
-            slow = envelope.method_name == "ws_open" and event is CallEvent.TAKEN
-            took = context.clock.seconds() - self._started if slow else 0.0
-            pause = repost_pause(context.jitter, retry_after, took)
-        else:
-            pause = retry_pause(call.attempts, context.jitter, retry_after)
-        if retry_after:
-            left = (envelope.ingress_expiry - context.network_ns() - MIN_LIFE_NS) / 1e9
-            most = (envelope.ingress_expiry - context.earliest_network_ns() - MIN_LIFE_NS) / 1e9
-            asked = min(retry_after, LONGEST_RETRY_AFTER)
-            if most < asked:
-                self._end(
-                    CallEvent.EXPIRED,
-                    Expired(f"the network asks to wait {asked:.0f} s, the envelope expires in {left:.0f} s"),
-                )
-                return
-            # it must not expire by the jitter that is added to what was asked for
-            pause = min(pause, max(asked, left - 1.0))
-        call.step(event)
-        (context.metrics.relay_reposts if reposts else context.metrics.relay_retries).inc()
-        _log.debug(
-            "call in progress, resubmitting to get its outcome" if reposts else "call not accepted, retrying",
-            seconds=round(pause, 3),
-            error=error,
-            canister=self._canister.text,
-            attempt=call.attempts,
-            session=self._owner.id,
-        )
-        self._request = None
-        self._pause = context.clock.callLater(pause, self._pause_over)
-
-    def _end(self, event: CallEvent, error: IcwsError) -> None:
-        """The call has come to nothing, or to nothing that is known."""
-        envelope, self._current, self._request = self._current, None, None
-        assert envelope is not None
-        call = self._call
-        took = self._context.clock.seconds() - self._started
-        if took > self._backlog.took:
-            # one that is refused at once says nothing of how long calls take
-            self._backlog.measured(took)
-        unknown = event is CallEvent.UNRESOLVED or (event is CallEvent.EXPIRED and call.doubt is not Doubt.NONE)
-        call.step(event)
-        if unknown:
+        assert error is not None
+        if effect is CallEffect.TELL_UNKNOWN or effect is CallEffect.TELL_EXPIRED_UNKNOWN:
             self._context.metrics.relays.inc("unknown")
             self._owner.relay_unknown(envelope, error)
         else:
             self._context.metrics.relays.inc(error.cause)
             self._owner.relay_failed(envelope, error)
-        self._next()
+
+    def _count(self, effect: CallEffect) -> None:
+        """Count calls of which the owner is not told."""
+        metrics = self._context.metrics
+        if effect is CallEffect.COUNT_UNKNOWN:
+            metrics.relays.inc("unknown")
+        elif self._calls.abandoned:
+            metrics.relays.inc("abandoned", self._calls.abandoned)
+
+    # what an attempt brings
+
+    def _answered(self, outcome: CallOutcome) -> None:
+        self._lane.leave()
+        context, calls = self._context, self._calls
+        envelope = calls.current
+        if envelope is None:
+            return
+        self._under_way = None
+        if not outcome.heard.end:
+            self._not_ended(envelope, outcome.heard, outcome.reject or _UNDER_WAY, None)
+            return
+        now = context.clock.seconds()
+        took = now - calls.started
+        reply = outcome.reply
+        refusal = None if reply is None or reply == UNIT_OK else _refusal(reply)
+        label = outcome.label if refusal is None else refusal.cause
+        metrics = context.metrics
+        metrics.relays.inc(label)
+        metrics.relay_seconds.observe(took)
+        if _log.level <= DEBUG:
+            self._report("call ended", envelope, outcome=label, seconds=round(took, 3))
+        # TELL_OUTCOME and NEXT, without a loop: nearly every call ends here
+        calls.ended(now)
+        if refusal is None:
+            self._owner.relayed(envelope, outcome)
+        else:
+            self._owner.relay_failed(envelope, refusal)
+        if calls.queue is not None or calls.ending:
+            self._next()
+
+    def _failed(self, failure: Failure) -> None:
+        self._lane.leave()
+        calls = self._calls
+        envelope = calls.current
+        if envelope is None:
+            return
+        self._under_way = None
+        error = failure.value
+        if not isinstance(error, IcwsError):
+            _log.failure("relaying a call failed", failure=failure, session=self._owner.id)
+            error = IcwsError("internal error")
+        retry_after = error.retry_after if isinstance(error, HttpError) else None
+        self._not_ended(envelope, _heard(error, calls.attempts), error, retry_after)
+
+    def _not_ended(self, envelope: ClientEnvelope, heard: Heard, error: IcwsError, retry_after: float | None) -> None:
+        context = self._context
+        asked = self._asked(envelope, retry_after) if retry_after else None
+        effects = self._calls.not_ended(heard, context.clock.seconds(), context.jitter, asked)
+        if asked is not None and not _EXPIRIES.isdisjoint(effects):
+            text = f"the network asks to wait {asked.bounded:.0f} s, the envelope expires in {asked.left:.0f} s"
+            error = Expired(text)
+        self._perform(effects, envelope, error)
+
+    def _asked(self, envelope: ClientEnvelope, seconds: float) -> Asked:
+        context, expiry = self._context, envelope.ingress_expiry - MIN_LIFE_NS
+        return Asked(seconds, (expiry - context.network_ns()) / 1e9, (expiry - context.earliest_network_ns()) / 1e9)
 
     def _report(self, what: str, envelope: ClientEnvelope, **fields: object) -> None:
         """A line that leads from the session to the call: by its request id, which the IC's own tools show."""
@@ -434,7 +372,13 @@ class Relay:
         _log.debug(what, session=self._owner.id, request=call, method=envelope.method_name, **fields)
 
 
-_FINAL = (CallEvent.REFUSED, CallEvent.UNRESOLVED)
+_REPOSTS = "call in progress, resubmitting to get its outcome"
+_RETRIES = "call not accepted, retrying"
+_PAUSES = frozenset((CallEffect.RETRY, CallEffect.REPOST))
+_EXPIRIES = frozenset((CallEffect.TELL_EXPIRED, CallEffect.TELL_EXPIRED_UNKNOWN))
+_TOLD = _EXPIRIES | {CallEffect.TELL_FAILED, CallEffect.TELL_UNKNOWN}
+_COUNTED = frozenset((CallEffect.COUNT_UNKNOWN, CallEffect.COUNT_ABANDONED))
+_CANCELLED = frozenset((CallEffect.CANCEL_CALL, CallEffect.CANCEL_PAUSE))
 _UNDER_WAY = IcwsError("the network has the call, its end is to come")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from twisted.python.failure import Failure
 
-from icwsgw.core.calls import Gate
+from icwsgw.core.call_table import CallEffect
 from icwsgw.core.cursor import Cursor, Taken
 from icwsgw.errors import IcwsError
 from icwsgw.gateway.allowance import Allowance
@@ -62,8 +62,8 @@ class TracedRelay(Relay):
 
     def drop(self) -> None:
         """Forget what is queued and under way."""
-        super().drop()
         self._forget()
+        super().drop()
 
     def ended(self, envelope: ClientEnvelope, outcome: str, failed: bool) -> None:
         """One of them is done with."""
@@ -79,18 +79,20 @@ class TracedRelay(Relay):
             span.ended("dropped", failed=True)
         self._spans.clear()
 
-    def _no_more_opening(self) -> None:
-        envelope = self._current
-        super()._no_more_opening()
-        if envelope is not None:
-            self.ended(envelope, "given up", self._call.gate is not Gate.OPEN)
-        if self.idle:
+    def _count(self, effect: CallEffect) -> None:
+        super()._count(effect)
+        abandoned = effect is CallEffect.COUNT_ABANDONED
+        opening = next((envelope for envelope in self._spans if envelope.method_name == "ws_open"), None)
+        if opening is not None:
+            self.ended(opening, "given up", abandoned)
+        if abandoned:
             self._forget()
 
     def _submit(self) -> None:
-        span = self._spans.get(self._current) if self._current is not None else None
+        calls = self._calls
+        span = self._spans.get(calls.current) if calls.current is not None else None
         if span is not None:
-            span.attempt(self._call.attempts + 1)
+            span.attempt(calls.attempts + 1)
         super()._submit()
 
 

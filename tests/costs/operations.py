@@ -47,7 +47,7 @@ def message_up_posted_again(
         assert harness.network.answer() == "call"
         harness.turn()
     harness.network.change = None
-    harness.until(harness.relay._pause)
+    harness.until(harness.relay._under_way)
     with count():
         harness.turn()
         assert harness.network.answer() == "call"

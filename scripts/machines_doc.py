@@ -1,0 +1,159 @@
+"""Writes docs/machines.md, the state diagrams of the machines in icwsgw/core, from their tables.
+
+A test says when the page is stale.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from icwsgw.core import call_table, session
+
+DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "machines.md"
+
+HEAD = """\
+# State machines
+
+Made by `scripts/machines_doc.py` from the tables in `icwsgw/core`. A machine knows no clock and no network
+([decision 0011](decisions/0011-pure-core.md)): it takes an event and gives effects, which another module performs in
+the order shown. An event that a table does not have in a state is a fault of the gateway and raises `LookupError`.
+
+In the diagrams, an arrow is an event; events that lead from one state to the same next state share an arrow.
+"""
+
+Table = Mapping[tuple[Any, Any], tuple[Any, tuple[Any, ...]]]
+
+
+class Machine(NamedTuple):
+    """One section of the page.
+
+    :ivar title: its heading
+    :ivar text: what the machine is about
+    :ivar table: (state, event) to (next state, effects)
+    :ivar start: the first state
+    :ivar enums: what is explained, by heading
+    """
+
+    title: str
+    text: str
+    table: Table
+    start: Enum
+    enums: dict[str, type[Enum]]
+
+
+MACHINES = [
+    Machine(
+        "A client's session",
+        "Table: [core/session.py](../icwsgw/core/session.py). Performed by "
+        "[gateway/session.py](../icwsgw/gateway/session.py). In CLOSED every event is ignored.",
+        session.TABLE,
+        session.State.INIT,
+        {"States": session.State, "Events": session.Event, "Effects": session.Effect},
+    ),
+    Machine(
+        "A client's calls",
+        "Table: [core/call_table.py](../icwsgw/core/call_table.py). Followed by "
+        "[core/client_calls.py](../icwsgw/core/client_calls.py), performed by "
+        "[gateway/relay.py](../icwsgw/gateway/relay.py). A client has one call at a time; the others wait in a queue. "
+        "NEXT starts the next one if the gate is open.",
+        call_table.TABLE,
+        call_table.CallState.IDLE,
+        {
+            "States": call_table.CallState,
+            "Events": call_table.CallEvent,
+            "Effects": call_table.CallEffect,
+            "Doubt": call_table.Doubt,
+        },
+    ),
+    Machine(
+        "The gate before a client's calls",
+        "Table: `GATES` in [core/call_table.py](../icwsgw/core/call_table.py). The gate stays as it is at every other "
+        "event.",
+        {key: (after, ()) for key, after in call_table.GATES.items()},
+        call_table.Gate.SHUT,
+        {"States": call_table.Gate, "Events": call_table.GateEvent},
+    ),
+]
+
+
+def meanings(enum: type[Enum]) -> dict[str, str]:
+    """What the members of an enum mean: the string below each, or its value where that is a text."""
+    found: dict[str, str] = {}
+    (declared,) = ast.parse(textwrap.dedent(inspect.getsource(enum))).body
+    assert isinstance(declared, ast.ClassDef)
+    name = ""
+    for line in declared.body:
+        if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
+            name = line.targets[0].id
+            value = enum[name].value
+            found[name] = sentence(value) if isinstance(value, str) else ""
+        elif name and isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant):
+            found[name] = re_flow(line.value.value)
+    return found
+
+
+def sentence(text: str) -> str:
+    """Words as a sentence; one that begins with the name of a method begins as the method does."""
+    return (text if "_" in text.split()[0] else text[0].upper() + text[1:]) + "."
+
+
+def re_flow(text: str) -> str:
+    """Text on one line, with the code that its roles name."""
+    words = " ".join(text.split())
+    for role in (":attr:", ":meth:", ":class:", ":data:"):
+        words = words.replace(role, "")
+    return words
+
+
+def diagram(machine: Machine) -> Iterator[str]:
+    """The machine as a Mermaid diagram."""
+    yield "```mermaid"
+    yield "stateDiagram-v2"
+    yield f"    [*] --> {machine.start.name}"
+    arrows: dict[tuple[str, str], list[str]] = {}
+    for (state, event), (after, _) in machine.table.items():
+        arrows.setdefault((state.name, after.name), []).append(event.name)
+    for (state, after), events in arrows.items():
+        rows = [", ".join(events[at : at + 2]) for at in range(0, len(events), 2)]
+        yield f"    {state} --> {after}: {'<br/>'.join(rows)}"
+    left = {state for state, _ in arrows}
+    for after in dict.fromkeys(after for _, after in arrows):
+        if after not in left:
+            yield f"    {after} --> [*]"
+    yield "```"
+
+
+def section(machine: Machine) -> Iterator[str]:
+    """The machine's text, diagram, table, and words."""
+    yield from (f"## {machine.title}", "", *textwrap.wrap(machine.text, 116, break_long_words=False), "")
+    yield from diagram(machine)
+    yield from ("", "| state | event | next state | effects |", "|---|---|---|---|")
+    rows = sorted(machine.table.items(), key=lambda row: list(type(row[0][0])).index(row[0][0]))
+    for _, group in groupby(rows, key=lambda row: row[0][0]):
+        for (state, event), (after, effects) in group:
+            names = ", ".join(effect.name for effect in effects)
+            yield f"| {state.name} | {event.name} | {after.name} | {names or '-'} |"
+    for heading, enum in machine.enums.items():
+        yield from ("", f"**{heading}**", "")
+        for name, meaning in meanings(enum).items():
+            yield f"- {name}: {meaning}"
+    yield ""
+
+
+def page() -> str:
+    """The whole page."""
+    lines = [HEAD]
+    for machine in MACHINES:
+        lines += section(machine)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(page())

@@ -1,0 +1,485 @@
+"""The machine of one client's calls, in scripts: what is given, what happens, and what follows."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icwsgw.core.call_table import TABLE, CallEffect, CallEvent, CallState, Doubt, Effects, Gate
+from icwsgw.core.calls import ENDED, REFUSED_REPETITIONS, TAKEN, TRANSIENT_ATTEMPTS, Heard
+from icwsgw.core.client_calls import MIN_LIFE_NS, Asked, ClientCalls, Waiting
+from icwsgw.core.network_time import LONGEST_LIFE_NS
+from icwsgw.core.pacing import LONGEST_RETRY_AFTER
+
+LOST = Heard(arrived=True, again=True)
+BUSY = Heard(again=True)
+REFUSED = Heard()
+TRANSIENT = Heard(transient=True)
+
+
+@dataclass
+class Envelope:
+    name: str
+    method_name: str = "ws_message"
+    ingress_expiry: int = 1000 * 10**9
+    size: int = 1
+    body: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.body = bytes(self.size)
+
+
+@dataclass
+class Bounds:
+    relay_queue_messages: int = 10
+    relay_queue_bytes: int = 1000
+    relay_queue_time: float = 60.0
+    max_waiting_bytes: int = 5000
+
+
+class Script:
+    """A client's calls, and all that the machine has asked for.
+
+    Words that begin a call are those of the client and its canister; :meth:`hears` ends an attempt. NEXT is followed at
+    once, as the relay does; all other effects are noted with the envelope that they are about.
+    """
+
+    def __init__(self, waiting: Waiting | None = None, **bounds: float) -> None:
+        self.now = 0.0
+        self.bounds = Bounds(**bounds)  # type: ignore[arg-type]
+        self.calls: ClientCalls[Envelope] = ClientCalls(waiting or Waiting())
+        self.done: list[str] = []
+
+    # given and when
+
+    def opens(self, name: str = "open", **options: int) -> Script:
+        return self._note(lambda: self.calls.launch(Envelope(name, "ws_open", **options), self.now))
+
+    def sends(self, *names: str, size: int = 1) -> Script:
+        for name in names:
+            self._note(lambda name=name: self.calls.send(Envelope(name, size=size), self.now, self.bounds))  # type: ignore[misc]
+        return self
+
+    def gets_a_place(self, network_ns: int = 0) -> Script:
+        return self._note(lambda: self.calls.granted(self.now, network_ns))
+
+    def hears(self, *heard: Heard, asked: Asked | None = None) -> Script:
+        """Attempts end so, one after the other; the pauses between them end, and places are there."""
+        for one in heard:
+            if self.calls.state in (CallState.RETRYING, CallState.REPOSTING):
+                self._note(lambda: self.calls.step(CallEvent.PAUSE_OVER))
+            if self.calls.state is CallState.WAITING:
+                self.gets_a_place()
+            if one.end:
+                self._note(lambda: self.calls.ended(self.now))
+            else:
+                self._note(lambda one=one: self.calls.not_ended(one, self.now, lambda: 0.5, asked))  # type: ignore[misc]
+        return self
+
+    def spoken_to(self) -> Script:
+        return self._note(self.calls.spoke)
+
+    def leaves(self) -> Script:
+        return self._note(self.calls.left)
+
+    def is_dropped(self) -> Script:
+        return self._note(self.calls.drop)
+
+    def after(self, seconds: float) -> Script:
+        self.now += seconds
+        return self
+
+    # then
+
+    def shows(self, *effects: str) -> Script:
+        """What has been asked for since it was looked at last."""
+        assert self.done == list(effects)
+        return self.forgets()
+
+    def forgets(self) -> Script:
+        self.done = []
+        return self
+
+    def is_in(self, state: CallState, gate: Gate, doubt: Doubt = Doubt.NONE) -> Script:
+        assert (self.calls.state, self.calls.gate, self.calls.doubt) == (state, gate, doubt)
+        return self
+
+    def _note(self, act: object) -> Script:
+        assert callable(act)
+        about = self.calls.current
+        self.asked_for: Effects = act()
+        effects = deque(self.asked_for)
+        while effects:
+            effect = effects.popleft()
+            if effect is CallEffect.NEXT:
+                assert not effects, "the next call starts when everything else is done"
+                about = None
+                effects.extend(self.calls.next(self.now, self.bounds))
+                continue
+            one = self.calls.current or about
+            self.done.append(f"{effect.name} {one.name}" if one is not None else effect.name)
+        return self
+
+
+def opened() -> Script:
+    """A client that its canister has spoken to, with nothing under way."""
+    return Script().opens().hears(ENDED).spoken_to().forgets()
+
+
+def in_flight() -> Script:
+    return opened().sends("a").gets_a_place().forgets()
+
+
+# the order of calls
+
+
+def test_messages_wait_at_the_gate_until_the_canister_has_spoken() -> None:
+    script = Script().opens().sends("a", "b").shows("ENTER open")
+    script.gets_a_place().shows("SUBMIT open")
+    script.hears(ENDED).shows("TELL_OUTCOME open").is_in(CallState.IDLE, Gate.SHUT)
+    script.spoken_to().shows("ENTER a").is_in(CallState.WAITING, Gate.OPEN)
+    script.hears(ENDED).shows("SUBMIT a", "TELL_OUTCOME a", "ENTER b")
+
+
+def test_the_canister_may_speak_before_the_answer_to_ws_open_comes() -> None:
+    script = Script().opens().gets_a_place().sends("a").forgets()
+    script.spoken_to().shows().is_in(CallState.IN_FLIGHT, Gate.OPEN)
+    script.hears(ENDED).shows("TELL_OUTCOME open", "ENTER a")
+
+
+def test_a_message_of_an_idle_client_starts_at_once() -> None:
+    opened().sends("a").shows("ENTER a").is_in(CallState.WAITING, Gate.OPEN)
+
+
+def test_a_client_is_told_of_an_end_before_the_next_call_starts() -> None:
+    """The owner may drop what waits: a message after one that was refused would have the wrong number."""
+    calls = in_flight().sends("b").calls
+    assert calls.not_ended(REFUSED, 0.0, lambda: 0.5)[-2:] == (CallEffect.TELL_FAILED, CallEffect.NEXT)
+    calls.drop()
+    assert calls.next(0.0, Bounds()) == ()
+
+
+# what attempts mean
+
+
+@pytest.mark.parametrize(
+    ("heard", "effects"),
+    [
+        ([ENDED], ["TELL_OUTCOME"]),
+        ([BUSY, ENDED], ["RETRY", "TELL_OUTCOME"]),
+        ([LOST, TAKEN, TAKEN, ENDED], ["RETRY", "REPOST", "REPOST", "TELL_OUTCOME"]),
+        ([REFUSED], ["TELL_FAILED"]),
+        ([BUSY, REFUSED], ["RETRY", "TELL_FAILED"]),
+        # a refusal of a repetition says nothing of the first attempt
+        ([LOST, REFUSED, ENDED], ["RETRY", "REPOST", "TELL_OUTCOME"]),
+        ([TAKEN, REFUSED, REFUSED, REFUSED], ["REPOST", "REPOST", "REPOST", "TELL_UNKNOWN"]),
+        ([TAKEN, REFUSED, TAKEN, REFUSED, ENDED], ["REPOST"] * 4 + ["TELL_OUTCOME"]),
+        # four in all, but not three in a row
+        ([TAKEN, REFUSED, REFUSED, TAKEN, REFUSED, REFUSED, ENDED], ["REPOST"] * 6 + ["TELL_OUTCOME"]),
+        # the network that has it may be busy when asked for its end
+        ([TAKEN, BUSY, LOST, ENDED], ["REPOST", "REPOST", "REPOST", "TELL_OUTCOME"]),
+        ([Heard(arrived=True), ENDED], ["REPOST", "TELL_OUTCOME"]),
+        # a reject that invites to try again is believed a few times
+        ([TRANSIENT] * TRANSIENT_ATTEMPTS, ["RETRY"] * (TRANSIENT_ATTEMPTS - 1) + ["TELL_FAILED"]),
+    ],
+)
+def test_what_attempts_mean(heard: list[Heard], effects: list[str]) -> None:
+    script = in_flight().hears(*heard)
+    assert [
+        effect for effect in (one.split()[0] for one in script.done) if effect not in ("ENTER", "SUBMIT")
+    ] == effects
+
+
+def test_the_next_call_knows_nothing_of_the_doubts_about_the_last() -> None:
+    script = in_flight().sends("b").hears(TAKEN, REFUSED, ENDED).is_in(CallState.WAITING, Gate.OPEN)
+    assert (script.calls.attempts, script.calls.refused) == (0, 0)
+    script.forgets().hears(REFUSED).shows("SUBMIT b", "TELL_FAILED b")
+
+
+def test_pauses_grow_between_retries_and_stay_at_a_second_between_repetitions() -> None:
+    script = in_flight()
+    pauses = []
+    for heard in (BUSY, BUSY, BUSY, TAKEN, TAKEN):
+        script.hears(heard)
+        pauses.append(round(script.calls.pause, 3))
+    assert pauses == [0.075, 0.15, 0.3, 1.0, 1.0]
+
+
+def test_repetitions_of_ws_open_are_as_far_apart_as_it_has_taken() -> None:
+    script = Script().opens().hears(TAKEN)
+    assert script.calls.pause == 1.0
+    script.after(4.0).hears(TAKEN)
+    assert script.calls.pause == 4.0
+    # only while the network says that it has the call
+    script.hears(REFUSED)
+    assert script.calls.pause == 1.0
+
+
+# expiry
+
+
+@pytest.mark.parametrize(
+    ("before", "effects", "doubt"),
+    [
+        ([], ["TELL_EXPIRED a"], Doubt.NONE),
+        ([BUSY], ["TELL_EXPIRED a"], Doubt.NONE),
+        ([LOST], ["TELL_EXPIRED_UNKNOWN a"], Doubt.LOST),
+        ([TAKEN], ["TELL_EXPIRED_UNKNOWN a"], Doubt.TAKEN),
+    ],
+)
+def test_a_call_that_expires_while_it_waits_gives_its_place_back(
+    before: list[Heard], effects: list[str], doubt: Doubt
+) -> None:
+    script = opened().sends("a").hears(*before)
+    if before:
+        assert script.calls.step(CallEvent.PAUSE_OVER) == (CallEffect.ENTER,)
+    script.forgets().gets_a_place(network_ns=1000 * 10**9 - MIN_LIFE_NS + 1)
+    script.shows("GIVE_PLACE_BACK a", *effects).is_in(CallState.IDLE, Gate.OPEN, doubt)
+
+
+def test_a_call_leaves_with_the_least_life_that_it_needs() -> None:
+    opened().sends("a").forgets().gets_a_place(network_ns=1000 * 10**9 - MIN_LIFE_NS).shows("SUBMIT a")
+
+
+def test_no_call_is_tried_for_longer_than_an_envelope_may_live_whatever_the_time_is() -> None:
+    script = in_flight().hears(BUSY)
+    script.calls.step(CallEvent.PAUSE_OVER)
+    script.after(LONGEST_LIFE_NS / 1e9).forgets().gets_a_place().shows("SUBMIT a")
+    script.hears(BUSY).calls.step(CallEvent.PAUSE_OVER)
+    script.after(0.1).forgets().gets_a_place().shows("GIVE_PLACE_BACK a", "TELL_EXPIRED a")
+
+
+def test_a_call_that_has_not_been_sent_may_have_waited_for_long() -> None:
+    opened().sends("a").after(2 * LONGEST_LIFE_NS / 1e9).forgets().gets_a_place().shows("SUBMIT a")
+
+
+@pytest.mark.parametrize(
+    ("asked", "first", "effect"),
+    [
+        (Asked(30.0, 40.0, 40.0), BUSY, "RETRY a"),
+        (Asked(30.0, 20.0, 30.0), BUSY, "RETRY a"),
+        (Asked(30.0, 20.0, 29.9), BUSY, "TELL_EXPIRED a"),
+        (Asked(30.0, 20.0, 29.9), LOST, "TELL_EXPIRED_UNKNOWN a"),
+        # nobody waits for longer than this, however long the network asks to
+        (Asked(900.0, LONGEST_RETRY_AFTER, LONGEST_RETRY_AFTER), BUSY, "RETRY a"),
+    ],
+)
+def test_a_call_that_expires_before_it_may_be_sent_again_is_given_up_at_once(
+    asked: Asked, first: Heard, effect: str
+) -> None:
+    in_flight().hears(first, asked=asked).shows(effect)
+
+
+def test_jitter_does_not_let_an_envelope_expire() -> None:
+    script = in_flight().hears(BUSY, asked=Asked(30.0, 31.5, 31.5))
+    assert script.calls.pause == 30.5
+
+
+# ws_open that is not needed any more
+
+
+@pytest.mark.parametrize(
+    ("before", "effects"),
+    [
+        ([], ["COUNT_UNKNOWN open", "FORGET_PLACE open"]),
+        ([BUSY], ["COUNT_UNKNOWN open", "CANCEL_PAUSE open"]),
+        ([LOST], ["COUNT_UNKNOWN open", "CANCEL_PAUSE open"]),
+        ([TAKEN], ["COUNT_UNKNOWN open", "CANCEL_PAUSE open"]),
+    ],
+)
+def test_ws_open_is_not_sent_again_when_the_canister_has_spoken(before: list[Heard], effects: list[str]) -> None:
+    script = Script().opens().hears(*before).sends("a").forgets().spoken_to()
+    # the next call is the current one when the effects are noted, but for those before NEXT
+    assert [one.split()[0] for one in script.done] == [one.split()[0] for one in effects] + ["ENTER"]
+    assert script.calls.current is not None
+    assert script.calls.current.name == "a"
+
+
+@pytest.mark.parametrize("heard", [BUSY, LOST, TAKEN])
+def test_an_attempt_that_fails_after_the_canister_has_spoken_is_the_last(heard: Heard) -> None:
+    script = Script().opens().gets_a_place().sends("a").spoken_to().forgets()
+    script.hears(heard).shows("COUNT_UNKNOWN open", "ENTER a")
+
+
+@pytest.mark.parametrize(
+    ("before", "effects"),
+    [
+        ([], ["COUNT_ABANDONED", "FORGET_PLACE"]),
+        ([BUSY], ["COUNT_ABANDONED", "CANCEL_PAUSE"]),
+        ([LOST], ["COUNT_ABANDONED", "CANCEL_PAUSE"]),
+    ],
+)
+def test_ws_open_that_was_not_taken_is_given_up_with_all_behind_it_when_its_client_leaves(
+    before: list[Heard], effects: list[str]
+) -> None:
+    script = Script().opens().hears(*before).sends("a", "b").forgets().leaves()
+    assert [one.split()[0] for one in script.done] == [*effects, "ALL_SENT"]
+    assert (script.calls.abandoned, script.calls.waiting.octets) == (3, 0)
+
+
+@pytest.mark.parametrize("heard", [BUSY, LOST])
+def test_an_attempt_that_fails_after_the_client_has_left_is_the_last(heard: Heard) -> None:
+    script = Script().opens().gets_a_place().sends("a").leaves().forgets().hears(heard)
+    assert [one.split()[0] for one in script.done] == ["COUNT_ABANDONED", "CANCEL_CALL", "ALL_SENT"]
+
+
+def test_ws_open_that_the_network_has_is_waited_for_when_its_client_has_left() -> None:
+    script = Script().opens().sends("a").hears(TAKEN).forgets().leaves().shows()
+    script.is_in(CallState.REPOSTING, Gate.LEFT, Doubt.TAKEN)
+    script.hears(BUSY, ENDED).shows(
+        *("ENTER open", "SUBMIT open", "REPOST open", "ENTER open", "SUBMIT open", "TELL_OUTCOME open", "ENTER a")
+    )
+    script.hears(ENDED).shows("SUBMIT a", "TELL_OUTCOME a", "ALL_SENT")
+
+
+def test_a_message_is_never_unneeded() -> None:
+    in_flight().hears(BUSY).shows("RETRY a").leaves().shows().is_in(CallState.RETRYING, Gate.OPEN)
+
+
+# the end
+
+
+def test_all_is_sent_is_told_once_and_after_the_last_call() -> None:
+    script = in_flight().sends("b").leaves().shows()
+    script.hears(ENDED).shows("TELL_OUTCOME a", "ENTER b").hears(ENDED).shows("SUBMIT b", "TELL_OUTCOME b", "ALL_SENT")
+    assert script.calls.next(0.0, script.bounds) == ()
+
+
+def test_an_idle_client_has_nothing_left_to_send() -> None:
+    opened().leaves().shows("ALL_SENT")
+
+
+@pytest.mark.parametrize(
+    ("script", "effects"),
+    [
+        (opened, []),
+        (lambda: opened().sends("a"), ["FORGET_PLACE"]),
+        (in_flight, ["CANCEL_CALL"]),
+        (lambda: in_flight().hears(BUSY), ["CANCEL_PAUSE"]),
+        (lambda: in_flight().hears(TAKEN), ["CANCEL_PAUSE"]),
+    ],
+)
+def test_what_is_dropped_leaves_nothing_under_way(script: object, effects: list[str]) -> None:
+    assert callable(script)
+    dropped: Script = script()
+    busy = dropped.calls.current is not None
+    dropped.sends("x", "y") if busy else None
+    dropped.leaves().forgets().is_dropped()
+    assert [one.split()[0] for one in dropped.done] == ["COUNT_ABANDONED", *effects]
+    assert dropped.calls.abandoned == (3 if busy else 0)
+    assert dropped.calls.waiting.octets == 0
+    # nobody waits for ALL_SENT any more
+    assert dropped.calls.next(0.0, dropped.bounds) == ()
+
+
+# bounds
+
+
+def test_a_client_is_pushed_back_at_a_bound_and_read_again_when_half_has_drained() -> None:
+    script = in_flight().sends(*"bcdefghij").shows()
+    script.sends("k").shows("FULL a").sends("l").shows()
+    for _ in range(6):
+        script.forgets().hears(ENDED)
+    assert script.done[-2:] == ["DRAINED g", "ENTER g"]
+    # what comes while it is read again waits behind the call that has started
+    assert script.calls.state is CallState.WAITING
+
+
+def test_when_too_much_waits_in_all_each_may_have_one_message_that_waits() -> None:
+    waiting = Waiting()
+    waiting.octets = 10_000
+    script = Script(waiting).opens().hears(ENDED).spoken_to().sends("a").forgets()
+    script.sends("b").shows("FULL a").hears(ENDED).shows("SUBMIT a", "TELL_OUTCOME a", "DRAINED b", "ENTER b")
+    assert waiting.octets == 10_000
+
+
+def test_two_that_wait_are_one_too_many_while_too_much_waits_in_all() -> None:
+    waiting = Waiting()
+    waiting.octets = 10_000
+    script = Script(waiting).opens().hears(ENDED).spoken_to().sends("a", "b", "c").forgets()
+    script.hears(ENDED).shows("SUBMIT a", "TELL_OUTCOME a", "ENTER b")
+    script.hears(ENDED).shows("SUBMIT b", "TELL_OUTCOME b", "DRAINED c", "ENTER c")
+
+
+def test_how_long_calls_take_is_counted_from_their_turn() -> None:
+    script = opened().sends("a").after(1.0).hears(TAKEN).after(2.0).hears(ENDED)
+    assert script.calls.took == 3.0
+    # a refusal at once says nothing of it; one that has taken longer does
+    script.sends("b").hears(REFUSED)
+    assert script.calls.took == 3.0
+    script.sends("c").gets_a_place().after(7.0).hears(REFUSED)
+    assert script.calls.took == 4.0
+
+
+# the ways through the table that need no look-up
+
+
+@pytest.mark.parametrize("state", list(CallState))
+def test_the_short_ways_are_those_of_the_table(state: CallState) -> None:
+    ways = {
+        CallEvent.LAUNCH: lambda calls: calls.launch(Envelope("a"), 0.0),
+        CallEvent.GRANTED: lambda calls: calls.granted(0.0, 0),
+        CallEvent.ENDED: lambda calls: calls.ended(0.0),
+    }
+    for event, way in ways.items():
+        calls: ClientCalls[Envelope] = ClientCalls(Waiting())
+        calls.state, calls.current = state, Envelope("b")
+        if (state, event) in TABLE:
+            assert way(calls) == TABLE[state, event][1]
+            assert calls.state is TABLE[state, event][0]
+            assert (calls.current is None) is (calls.state is CallState.IDLE)
+        else:
+            with pytest.raises(LookupError, match=f"{event.name} in {state.name}"):
+                way(calls)
+
+
+def test_the_gate_opens_once() -> None:
+    opened().leaves().is_in(CallState.IDLE, Gate.OPEN)
+    Script().opens().hears(ENDED).leaves().spoken_to().is_in(CallState.IDLE, Gate.LEFT)
+
+
+# whatever happens
+
+_WORDS = ["send", "spoke", "left", "place", "ended", "lost", "busy", "refused", "taken", "transient", "drop", "wait"]
+
+
+@given(st.lists(st.sampled_from(_WORDS), max_size=80))
+def test_order_and_account_hold_and_all_can_be_written_down(words: list[str]) -> None:
+    script = Script().opens("0")
+    calls = script.calls
+    answers = {"lost": LOST, "busy": BUSY, "refused": REFUSED, "taken": TAKEN, "transient": TRANSIENT, "ended": ENDED}
+    sent = 0
+    for word in words:
+        copy: ClientCalls[Envelope] = ClientCalls(Waiting())
+        copy.load(tuple(json.loads(json.dumps(calls.dump()))), calls.current)
+        assert copy.dump() == calls.dump()
+        if word == "send":
+            sent += 1
+            script.sends(str(sent))
+        elif word == "spoke":
+            script.spoken_to()
+        elif word == "left":
+            script.leaves()
+        elif word == "drop":
+            script.is_dropped()
+        elif word == "wait":
+            script.after(100.0)
+        elif word == "place" and calls.state is CallState.WAITING:
+            script.gets_a_place()
+        elif word in answers and calls.state is CallState.IN_FLIGHT:
+            heard = answers[word]
+            script.hears(heard)
+            if not heard.end:
+                assert script.asked_for == copy.not_ended(heard, script.now, lambda: 0.5)
+        assert calls.waiting.octets == calls.octets == sum(len(one.body) for one in calls.queue or ())
+        assert (calls.current is None) is (calls.state is CallState.IDLE)
+        assert calls.refused <= REFUSED_REPETITIONS
+        if calls.state is CallState.IDLE and calls.gate:
+            assert calls.queue is None, "nothing waits for nothing"
+    posted = [int(one.split()[1]) for one in script.done if one.startswith("SUBMIT")]
+    assert posted == sorted(posted)
