@@ -52,10 +52,11 @@ MACHINES = [
     Machine(
         "A client's session",
         "Table: [core/session.py](../icwsgw/core/session.py). Performed by "
-        "[gateway/session.py](../icwsgw/gateway/session.py). In CLOSED every event is ignored.",
+        "[gateway/session.py](../icwsgw/gateway/session.py). In CLOSED every event is ignored. `opened` "
+        "says what is known of the client's ws_open, also after the end.",
         session.TABLE,
         session.State.INIT,
-        {"States": session.State, "Events": session.Event, "Effects": session.Effect},
+        {"States": session.State, "Events": session.Event, "Effects": session.Effect, "Opened": session.Opened},
     ),
     Machine(
         "A client's calls",

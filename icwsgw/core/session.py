@@ -41,6 +41,20 @@ class State(IntEnum):
     """The session is over; what the client has sent, and ws_close, may still have to leave."""
 
 
+class Opened(IntEnum):
+    """What is known of a client's ws_open at its canister: the one thing to ask whether a session has opened.
+
+    It only grows, and stays when the session is over. ``SETUP`` goes on to ``OPEN`` with the last step.
+    """
+
+    UNKNOWN = 0
+    """Nothing, or nothing certain."""
+    EXECUTED = 1
+    """A certificate says that the canister has executed it."""
+    SPOKE = 2
+    """The canister has sent its first message to the client."""
+
+
 class Event(Enum):
     """What can happen to a session's life."""
 

@@ -9,7 +9,7 @@ from icwsgw.clock import Clock
 from icwsgw.core.closing import CloseCode
 from icwsgw.core.cursor import Message
 from icwsgw.core.messages import BatchFramer
-from icwsgw.core.session import State
+from icwsgw.core.session import Opened, State
 from icwsgw.gateway.slices import in_slices
 from icwsgw.ic.ws import Batch
 from icwsgw.observe.logs import get_logger
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from icwsgw.observe.metrics import Metrics
 
 _log = get_logger("poller")
+
+# each message of a canister comes by here, and names of an enum's members cost more than the rest
+_SPOKE = Opened.SPOKE
 
 
 class Audience:
@@ -92,7 +95,7 @@ class Audience:
                 if session in self.suspects and self._has_missed(session, content):
                     unroutable += 1
                     continue
-                if session.opened_at_ns is None and not session.first_message(content):
+                if session.opened is not _SPOKE and not session.first_message(content):
                     in_place = False
                     unroutable += 1
                     continue

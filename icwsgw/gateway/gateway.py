@@ -210,7 +210,7 @@ class Gateway:
             older.end(*REPLACED)
         if news:
             self.rivals.accepted(session)
-            self._announce(canister, sender, session.opened_at_ns or 0)
+            self._announce(canister, sender, session.opened_at_ns)
         if session in self.registry.sessions and not self.principals.add(sender, session):
             session.end(*self._one_too_many())
 

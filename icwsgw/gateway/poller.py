@@ -475,7 +475,7 @@ class Poller(Audience):
             self.heartbeat.wake_in(self._context.config.polling_interval / 2, FOLLOW_UP)
         elif self.waiting and (pause := self.allowance.look_again()) is not None:
             self.heartbeat.wake_in(pause, FOLLOW_UP)
-        elif any(session.open_executed for session in self.waiting.values()):
+        elif any(session.opened for session in self.waiting.values()):
             # a client's ws_open has been executed, yet the queue holds nothing for it
             self._lifeline.hurry()
 

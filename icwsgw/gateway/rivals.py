@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from icwsgw.core.closing import CloseCode
 from icwsgw.core.messages import message_place
-from icwsgw.core.session import State
+from icwsgw.core.session import Opened, State
 
 if TYPE_CHECKING:
     from icwsgw.gateway.registry import Registry
@@ -73,12 +73,12 @@ class Rivals:
     def accepted(self, session: ClientSession) -> None:
         """A canister has accepted a connection: of those of its principal under other identities the newest lives."""
         key = _key(session)
-        mine = session.opened_at_ns or 0
+        mine = session.opened_at_ns
         if self._outlived and mine <= self._outlived.pop(session, -1):
             session.end(*REPLACED)
             return
         for other in self._senders(key):
-            theirs = other.opened_at_ns or 0
+            theirs = other.opened_at_ns
             if other is session:
                 continue
             if theirs > mine:
@@ -101,7 +101,7 @@ class Rivals:
         """
         key = canister, sender
         for ours in self._senders(key):
-            mine = ours.opened_at_ns or 0
+            mine = ours.opened_at_ns
             told = bool(mine and at_ns)
             if told and mine == at_ns:
                 if ours.dismissed:
@@ -136,7 +136,7 @@ class Rivals:
     def heard(self, session: ClientSession, content: bytes) -> None:
         """The canister has sent another message to a connection of which nothing was decided yet."""
         _, time_ns = message_place(content)
-        if time_ns is not None and time_ns > (session.opened_at_ns or 0):
+        if time_ns is not None and time_ns > session.opened_at_ns:
             self.known(session)
 
     def known(self, session: ClientSession) -> None:
@@ -144,9 +144,9 @@ class Rivals:
         key = _key(session)
         self._forget(key)
         # that block's time is later by something: whoever compares with the old time finds this one the newer
-        session.opened_at_ns = (session.opened_at_ns or 0) + 1
+        session.opened_at_ns += 1
         for other in self._senders(key):
-            if other is not session and (other.opened_at_ns or 0) < session.opened_at_ns:
+            if other is not session and other.opened_at_ns < session.opened_at_ns:
                 other.end(*REPLACED)
         self._announce(*key, session.opened_at_ns)
 
@@ -158,9 +158,9 @@ class Rivals:
         key = _key(session)
         opened = [other for other in self._senders(key) if other.identity_index != session.identity_index]
         opening: list[ClientSession] = []
-        if not session.messages_down:
+        if session.opened is not Opened.SPOKE:
             for other in self._waiting(key, session.identity_index):
-                (opened if other.open_executed else opening).append(other)
+                (opened if other.opened else opening).append(other)
         return Others(opened, opening, network_ns)
 
     def answered(self, session: ClientSession, known: bool, others: Others) -> None:
@@ -171,14 +171,14 @@ class Rivals:
         """
         if not known:
             self.forget(session)
-        elif not session.messages_down:
+        elif session.opened is not Opened.SPOKE:
             # it left before anybody had heard of its opening, by which the canister has dropped these
             for other in others.opened:
                 other.end(*REPLACED)
             for other in others.opening:
                 if other.state is State.SETUP:
                     self._outlived[other] = others.at_ns
-                elif (other.opened_at_ns or 0) <= others.at_ns:
+                elif other.opened_at_ns <= others.at_ns:
                     other.end(*REPLACED)
 
     def gone(self, session: ClientSession) -> None:
@@ -188,7 +188,7 @@ class Rivals:
         key = _key(session)
         if session not in self._undecided.get(key, ()):
             return
-        opened_at_ns = session.opened_at_ns or 0
+        opened_at_ns = session.opened_at_ns
         for other in self._forget(key):
             if other is not session:
                 other.end(*REPLACED)

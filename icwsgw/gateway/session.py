@@ -15,7 +15,7 @@ from icwsgw.core.calls import may_have_kept_state
 from icwsgw.core.closing import CloseCode, close_reason
 from icwsgw.core.messages import ClientEnvelope, frame, handshake, message_place, parse_client_frame
 from icwsgw.core.network_time import LONGEST_LIFE_NS
-from icwsgw.core.session import Effect, Event, State, step
+from icwsgw.core.session import Effect, Event, Opened, State, step
 from icwsgw.errors import CanisterRefused, FormatError, IcwsError
 from icwsgw.gateway.interfaces import Client, Context
 from icwsgw.gateway.opening import Refusal, open_args, prove
@@ -51,6 +51,7 @@ class ClientSession(RelayOwner, StreamOwner):
     :ivar stream: its messages before they come to the relay, None before ws_open
     :ivar outgoing: frames of the batch that the poller is delivering, else None
     :ivar client_key: (principal, nonce), None before ws_open
+    :ivar opened: what is known of its ws_open at the canister
     :ivar opened_at_ns: the canister's time of its first message to the client, ns since 1970; 0 if it told none
     :ivar confirmed: the canister has taken a message of the client, so in a later block than the one that opened it
     :ivar trace: its spans, if it is traced
@@ -71,7 +72,7 @@ class ClientSession(RelayOwner, StreamOwner):
         "identity_index",
         "messages_down",
         "messages_up",
-        "open_executed",
+        "opened",
         "opened_at_ns",
         "outgoing",
         "poller",
@@ -94,8 +95,8 @@ class ClientSession(RelayOwner, StreamOwner):
         self.relay: Relay | None = None
         self.stream: Stream | None = None
         self.outgoing: list[bytes] | None = None
-        self.open_executed = False
-        self.opened_at_ns: int | None = None
+        self.opened = Opened.UNKNOWN
+        self.opened_at_ns = 0
         self.confirmed = False
         self.messages_up = 0
         self.messages_down = 0
@@ -259,7 +260,7 @@ class ClientSession(RelayOwner, StreamOwner):
         except FormatError as error:
             self._doubted(CloseCode.OPEN_REFUSED, f"the canister's answer to ws_open does not decode: {error}")
         else:
-            self.open_executed = True
+            self.opened = max(self.opened, Opened.EXECUTED)
 
     def relay_failed(self, envelope: ClientEnvelope, error: IcwsError) -> None:
         """A call was refused or came to nothing; see :class:`RelayOwner`."""
@@ -369,6 +370,7 @@ class ClientSession(RelayOwner, StreamOwner):
         stream.take(envelope)
 
     def _opened(self) -> None:
+        self.opened = Opened.SPOKE
         self._doubt_no_more()
         took = self.context.clock.seconds() - self.started
         metrics = self.context.metrics
@@ -381,7 +383,7 @@ class ClientSession(RelayOwner, StreamOwner):
     def _refused(self, envelope: ClientEnvelope, error: IcwsError) -> None:
         """A call will not be executed. For ws_open there is no session then; for a message the order is broken."""
         is_open = envelope.method_name == "ws_open"
-        if is_open and self.messages_down:
+        if is_open and self.opened is Opened.SPOKE:
             # the canister has spoken to the client, so it has it: this is about a repetition, the first answer was lost
             return
         if self.state is State.CLOSED:
@@ -463,8 +465,7 @@ class ClientSession(RelayOwner, StreamOwner):
         if self.trace is not None:
             self.trace.ended({"cause": cause, "state": before.name.lower(), **counts})
         # a client that leaves chooses its code itself, and could choose another one each time
-        known = before is State.OPEN or self.open_executed
-        if not known and not self._worth_a_line("left" if left else f"closed with {cause}"):
+        if self.opened is Opened.UNKNOWN and not self._worth_a_line("left" if left else f"closed with {cause}"):
             return
         _log.info(
             "session ended",
@@ -490,7 +491,7 @@ class ClientSession(RelayOwner, StreamOwner):
 
     def _tell(self) -> None:
         """All that the client sent has left: now the canister may hear that it is gone."""
-        if self.open_executed and not self.messages_down:
+        if self.opened is Opened.EXECUTED:
             self._gateway.rivals.opened_too_late(self)
         self._gateway.tell(self)
 

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.task import Clock
 
 from icwsgw.core.closing import CloseCode
-from icwsgw.core.session import State
+from icwsgw.core.session import Opened, State
 from icwsgw.gateway.audience import Audience
 from icwsgw.ic.ws import encode_batch, parse_get_messages
 from icwsgw.observe.metrics import Metrics
@@ -22,7 +22,7 @@ class Session:
         self.id = "s"
         self.client_key = key
         self.state = State.OPEN
-        self.opened_at_ns: int | None = None
+        self.opened = Opened.UNKNOWN
         self.outgoing: list[bytes] | None = None
         self.pieces: list[int] = []
         self.ended: list[int] = []
@@ -38,12 +38,12 @@ class Session:
         return self.missed
 
     def first_message(self, content: bytes) -> bool:
-        self.opened_at_ns = 0
         return self.first
 
     def deliver(self, frames: list[bytes], more: bool = False) -> None:
         if self.fails:
             raise ZeroDivisionError
+        self.opened = Opened.SPOKE
         self.pieces.append(len(frames))
 
     def end(self, code: int, text: str) -> None:

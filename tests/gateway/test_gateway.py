@@ -43,7 +43,7 @@ class World:
     ) -> Any:
         """A client to whom the canister has spoken, at its time ``at_ns``."""
         connection, session = self.connect(canister, identity)
-        session.opened_at_ns = at_ns
+        session.opened_at_ns = at_ns or 0
         self.network.calls[-1].answer(REPLIED_OK)
         session.deliver([b"open"])
         return connection, session

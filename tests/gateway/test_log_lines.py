@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from twisted.logger import globalLogPublisher
 
-from icwsgw.core.session import State
+from icwsgw.core.session import Opened, State
 from icwsgw.errors import HttpError
 from icwsgw.gateway.farewells import Farewells
 from icwsgw.gateway.gateway import Gateway
@@ -200,7 +200,7 @@ def hostile(answer: Any, seconds: float) -> Context:
     context, network, clock = make_context()
     poller = Poller(context, CANISTER, 0, None)
     session = Gateway(context).connect(Stranger())
-    session.state, session.opened_at_ns = State.OPEN, 0
+    session.state, session.opened = State.OPEN, Opened.SPOKE
     poller.add(session, KEY)
     poller.start()
     while clock.seconds() < seconds:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
-from icwsgw.core.session import State
+from icwsgw.core.session import Opened, State
 from icwsgw.errors import ConnectionLost, HttpError, Rejected
 from icwsgw.gateway.poller import MAX_OVERLAP, Poller
 from icwsgw.ic import cbor
@@ -24,8 +24,7 @@ class Session:
     def __init__(self) -> None:
         self.id = "s-1"
         self.state = State.OPEN
-        self.open_executed = True
-        self.opened_at_ns: int | None = None
+        self.opened = Opened.EXECUTED
         self.outgoing: list[bytes] | None = None
         self.frames: list[bytes] = []
         self.ended: list[Any] = []
@@ -37,10 +36,10 @@ class Session:
         return False
 
     def first_message(self, content: bytes) -> bool:
-        self.opened_at_ns = 0
         return True
 
     def deliver(self, frames: list[bytes], more: bool = False) -> None:
+        self.opened = Opened.SPOKE
         self.frames += frames
 
     def end(self, code: int, text: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
-from icwsgw.core.session import State
+from icwsgw.core.session import Opened, State
 from icwsgw.gateway.registry import KEEP_SECONDS, Registry
 from icwsgw.ic import cbor
 from icwsgw.ic.principal import Principal
@@ -22,7 +22,7 @@ class Session:
         self.group = "192.0.2.1"
         self.poller: Any = None
         self.state = State.SETUP
-        self.open_executed = False
+        self.opened = Opened.UNKNOWN
         self.outgoing = None
 
     def deliver(self, frames: list[bytes], more: bool = False) -> None:

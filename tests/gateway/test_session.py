@@ -11,7 +11,7 @@ from icwsgw.agent.outcome import DONE, CallOutcome, OutcomeKind
 from icwsgw.core.calls import REFUSED_REPETITIONS, REPOST_SECONDS
 from icwsgw.core.closing import CloseCode
 from icwsgw.core.messages import frame, handshake
-from icwsgw.core.session import State
+from icwsgw.core.session import Opened, State
 from icwsgw.errors import ConnectFailed, ConnectionLost, HttpError, Rejected
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.session import DOUBT_SECONDS, ClientSession
@@ -521,6 +521,22 @@ def test_a_message_is_missed_where_the_next_but_one_comes(number: int | None, mi
     assert world.session.messages_down == 1
     assert world.session.has_missed(canister_message(number)) is missed
     assert [code for code, _ in world.connection.closed] == ([CloseCode.MESSAGES_MISSED] if missed else [])
+
+
+def test_what_is_known_of_an_opening_only_grows() -> None:
+    world = World().setup()
+    assert world.session.opened is Opened.UNKNOWN
+    world.network.calls[-1].answer(REPLIED_OK)
+    assert world.session.opened is Opened.EXECUTED
+    world.session.deliver([b"first frame"])
+    assert world.session.opened is Opened.SPOKE
+    other = World().setup()
+    other.session.deliver([b"first frame"])
+    # the certificate comes later than the message
+    other.network.calls[-1].answer(REPLIED_OK)
+    assert other.session.opened is Opened.SPOKE
+    other.session.left(1000)
+    assert other.session.opened is Opened.SPOKE, "also when the session is over"
 
 
 def test_an_opening_is_counted_and_timed() -> None:

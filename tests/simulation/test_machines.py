@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from icwsgw.agent.outcome import ACCEPTED
 from icwsgw.core.messages import ClientEnvelope
-from icwsgw.core.session import State
+from icwsgw.core.session import Opened, State
 from icwsgw.errors import ConnectionLost, HttpError, IcwsError, Rejected
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.poller import MAX_OVERLAP, Poller
@@ -156,19 +156,18 @@ class PollerMachine(RuleBasedStateMachine):
     class Session:
         id = "s"
         state = State.OPEN
-        open_executed = True
         client_key = (b"\x01" * 29, 7)
 
         def __init__(self) -> None:
-            self.opened_at_ns: int | None = None
+            self.opened = Opened.EXECUTED
             self.outgoing: list[bytes] | None = None
             self.got: list[bytes] = []
 
         def first_message(self, content: bytes) -> bool:
-            self.opened_at_ns = 0
             return True
 
         def deliver(self, frames: list[bytes], more: bool = False) -> None:
+            self.opened = Opened.SPOKE
             self.got += frames
 
         def end(self, code: int, text: str) -> None:
