@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from icwsgw.core import call_table, session
+from icwsgw.core import call_table, close_notice, session
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "machines.md"
 
@@ -80,6 +80,18 @@ MACHINES = [
         {key: (after, ()) for key, after in call_table.GATES.items()},
         call_table.Gate.SHUT,
         {"States": call_table.Gate, "Events": call_table.GateEvent},
+    ),
+    Machine(
+        "A ws_close",
+        "Table: [core/close_notice.py](../icwsgw/core/close_notice.py). Performed by "
+        "[gateway/farewells.py](../icwsgw/gateway/farewells.py). In OVER every event is ignored.",
+        close_notice.TABLE,
+        close_notice.NoticeState.WAITING,
+        {
+            "States": close_notice.NoticeState,
+            "Events": close_notice.NoticeEvent,
+            "Effects": close_notice.NoticeEffect,
+        },
     ),
 ]
 

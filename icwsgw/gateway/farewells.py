@@ -8,20 +8,21 @@ Canisters share the calls that may be under way (:mod:`icwsgw.core.shares`), so 
 up what others are to hear. A farewell that waits for its next attempt takes no place. One that has waited for its
 place until the canister must have found out by itself is not sent any more. There are as many as there may be clients,
 so that all can leave at once; of more, the oldest is given up, which is most likely that of a canister that hangs.
+
+What happens to each is decided by the state machine :mod:`icwsgw.core.close_notice`; this module performs its effects.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
-from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from icwsgw.agent.outcome import CallOutcome
-from icwsgw.clock import Timer
 from icwsgw.core.calls import SYS_TRANSIENT
+from icwsgw.core.close_notice import SEND, CloseNotice, NoticeEffect, NoticeEffects, NoticeEvent, NoticeState
 from icwsgw.core.network_time import refuses_expiry
-from icwsgw.core.pacing import retry_pause
 from icwsgw.core.shares import Shares
 from icwsgw.errors import CanisterRefused, FormatError, HttpError, IcwsError, NotReady, TransportError
 from icwsgw.gateway.departures import Exit
@@ -37,38 +38,41 @@ _log = get_logger("farewell")
 #: Calls in flight at once, of which one canister may have half. Where a call takes two seconds, 128 tell 64 canisters'
 #: clients a second; beside the relays of living clients it is little.
 MAX_IN_FLIGHT = 256
-#: A canister that has not taken the call after this long will have to find out by itself.
-PATIENCE_SECONDS = 120.0
-#: The CDK's own check finds a client that is gone within five minutes and one more (facts 3): later there is no need.
-FOUND_OUT_SECONDS = 360.0
+#: For so long a ws_close may be taken.
 TTL_SECONDS = 240.0
 
 
-class _Farewell:
-    """One ws_close.
+class Cancellable(Protocol):
+    """An attempt under way, or the timer of a pause."""
 
+    def cancel(self) -> None:
+        """End it."""
+
+
+class _Farewell(CloseNotice):
+    """One ws_close, and what it is about.
+
+    :ivar under_way: the attempt of IN_FLIGHT, or the timer of PAUSING
     :ivar sent: none has left before (:class:`icwsgw.gateway.departures.Caller`)
     """
 
     __slots__ = (
-        "_owner",
         "answered",
-        "attempt",
-        "call",
         "canister",
         "done",
         "identity_index",
         "key",
         "lane",
-        "retry",
+        "owner",
         "sent",
         "session",
-        "since",
+        "under_way",
     )
 
     def __init__(
         self,
         owner: Farewells,
+        lane: Exit,
         canister: Principal,
         identity_index: int,
         key: tuple[bytes, int],
@@ -77,23 +81,21 @@ class _Farewell:
         session: str,
         answered: Callable[[bool], None] | None,
     ) -> None:
-        self._owner = owner
+        super().__init__(since)
+        self.owner = owner
         self.session = session
         self.canister = canister
-        self.lane = owner.exit_for(canister)
+        self.lane = lane
         self.identity_index = identity_index
         self.key = key
-        self.since = since
         self.sent = 0.0
         self.done = done
         self.answered = answered
-        self.attempt = 0
-        self.call: Deferred[CallOutcome] | None = None
-        self.retry: Timer | None = None
+        self.under_way: Cancellable | None = None
 
     def granted(self) -> None:
         """There is a place for its call (:class:`icwsgw.core.shares.Waiter`)."""
-        self._owner.granted(self)
+        self.owner.granted(self)
 
 
 class Farewells:
@@ -110,10 +112,6 @@ class Farewells:
 
     def __len__(self) -> int:
         return len(self._all)
-
-    def exit_for(self, canister: Principal) -> Exit:
-        """Where those for a canister leave."""
-        return self._context.departures.closing(canister.raw, self.shares)
 
     def say(
         self,
@@ -133,13 +131,16 @@ class Farewells:
         context = self._context
         now = context.clock.seconds()
         if len(self._all) >= context.config.max_connections:
-            self._give_up(next(iter(self._all)))
-        farewell = _Farewell(self, canister, identity_index, key, now, done, session, answered)
+            oldest = next(iter(self._all))
+            self._report(oldest, NoticeEffect.REPORT_GIVEN_UP, None)
+            self._give_up(oldest)
+        lane = context.departures.closing(canister.raw, self.shares)
+        farewell = _Farewell(self, lane, canister, identity_index, key, now, done, session, answered)
         self._all[farewell] = None
         if self._abandoned:
-            self._end(farewell, "abandoned")
-        else:
-            self._try(farewell)
+            self._give_up(farewell)
+        elif farewell.lane.enter(farewell):
+            self.granted(farewell)
 
     def abandon(self) -> None:
         """Stop telling, now and from now on; those not told are counted, and logged as far as they are known."""
@@ -147,49 +148,64 @@ class Farewells:
         left = list(self._all)
         if left:
             _log.warn("ws_close calls abandoned", count=len(left))
-        # before a call is cancelled, which would make room for the next that waits
+        # first those that wait: a call that is cancelled would make room for the next of them
         for farewell in left:
-            farewell.lane.forget(farewell)
+            if farewell.state is NoticeState.WAITING:
+                self._give_up(farewell)
         for farewell in left:
-            self._drop(farewell)
-
-    def _give_up(self, farewell: _Farewell) -> None:
-        if self._worth_a_line("ws_close given up", farewell):
-            _log.warn(
-                "ws_close dropped: queue full or expired",
-                canister=farewell.canister.text,
-                session=farewell.session,
-            )
-        self._drop(farewell)
-
-    def _drop(self, farewell: _Farewell) -> None:
-        if farewell.retry is not None:
-            farewell.retry.cancel()
-            farewell.retry = None
-        farewell.lane.forget(farewell)
-        call = farewell.call
-        self._end(farewell, "abandoned")
-        if call is not None:
-            call.cancel()
-
-    def granted(self, farewell: _Farewell) -> None:
-        """One that has waited has its place."""
-        if self._context.clock.seconds() - farewell.since < FOUND_OUT_SECONDS:
-            self.send(farewell)
-        else:
-            farewell.lane.leave()
             self._give_up(farewell)
 
-    def _try(self, farewell: _Farewell) -> None:
-        farewell.retry = None
-        if farewell.lane.enter(farewell):
-            self.send(farewell)
+    def _give_up(self, farewell: _Farewell) -> None:
+        self._perform(farewell, farewell.step(NoticeEvent.GIVEN_UP), "abandoned")
 
-    def send(self, farewell: _Farewell) -> None:
-        """Start the call of one that has its place."""
+    def granted(self, farewell: _Farewell) -> None:
+        """One has its place."""
+        effects = farewell.has_place(self._context.clock.seconds())
+        if effects is SEND:
+            self._send(farewell)
+        else:
+            self._perform(farewell, effects, "abandoned")
+
+    def _perform(
+        self, farewell: _Farewell, effects: NoticeEffects, result: str = "", error: BaseException | None = None
+    ) -> None:
+        """Do what the machine asks for.
+
+        :param result: how the notice has ended, for metrics
+        :param error: the same, for logs
+        """
+        for effect in effects:
+            if effect is NoticeEffect.END:
+                del self._all[farewell]
+                self._context.metrics.ws_closes.inc(result)
+                farewell.done()
+            elif effect is NoticeEffect.TELL_KNOWN or effect is NoticeEffect.TELL_NOT_KNOWN:
+                if farewell.answered is not None:
+                    farewell.answered(effect is NoticeEffect.TELL_KNOWN)
+            elif effect is NoticeEffect.RETRY:
+                self._context.metrics.ws_close_retries.inc()
+                farewell.under_way = self._context.clock.callLater(farewell.pause, self._pause_over, farewell)
+            elif effect is NoticeEffect.GIVE_PLACE_BACK:
+                farewell.lane.leave()
+            elif effect is NoticeEffect.FORGET_PLACE:
+                farewell.lane.forget(farewell)
+            elif effect is NoticeEffect.CANCEL:
+                under_way, farewell.under_way = farewell.under_way, None
+                if under_way is not None:
+                    # an attempt ends as one that failed, which gives its place back
+                    under_way.cancel()
+            else:
+                self._report(farewell, effect, error)
+
+    def _pause_over(self, farewell: _Farewell) -> None:
+        farewell.under_way = None
+        farewell.step(NoticeEvent.PAUSE_OVER)
+        if farewell.lane.enter(farewell):
+            self.granted(farewell)
+
+    def _send(self, farewell: _Farewell) -> None:
         context = self._context
         identity = context.identities[farewell.identity_index]
-        farewell.attempt += 1
         request = sign_request(
             identity,
             call_content(
@@ -208,84 +224,69 @@ class Farewells:
                 session=farewell.session,
                 request=request.request_id.hex()[:16],
                 method="ws_close",
-                attempt=farewell.attempt,
+                attempt=farewell.attempts,
             )
         call = context.network.call(farewell.canister, request.body, wait=True, timeout=context.config.call_timeout)
         # remembered first: it may have fired already
-        farewell.call = call
+        farewell.under_way = call
         call.addCallbacks(self._answered, self._failed, callbackArgs=(farewell,), errbackArgs=(farewell,))
 
     def _answered(self, outcome: CallOutcome, farewell: _Farewell) -> None:
-        farewell.call = None
+        farewell.under_way = None
         farewell.lane.leave()
-        if farewell not in self._all:
+        reject = outcome.reject
+        if reject is not None:
+            if reject.code == SYS_TRANSIENT:
+                effects = self._again(farewell, NoticeEvent.REJECTED)
+            else:
+                effects = farewell.step(NoticeEvent.REJECTED)
+            self._perform(farewell, effects, "refused", reject)
             return
-        result = "done"
+        result, error = "done", None
         try:
-            if outcome.reject is not None:
-                if outcome.reject.code == SYS_TRANSIENT and self._again(farewell, None):
-                    return
-                result = "refused"
-                if self._worth_a_line("ws_close refused", farewell):
-                    _log.info(
-                        "ws_close refused",
-                        error=outcome.reject,
-                        canister=farewell.canister.text,
-                        session=farewell.session,
-                    )
-            elif outcome.reply is not None:
+            if outcome.reply is not None:
                 decode_unit_result(outcome.reply)
-                if farewell.answered is not None:
-                    farewell.answered(True)
-        except CanisterRefused as error:
+                effects = farewell.step(NoticeEvent.REMOVED)
+            else:
+                effects = farewell.step(NoticeEvent.UNREADABLE)
+        except CanisterRefused as refusal:
             # it has removed the client already, by itself or with its newer connection
-            _log.debug(
-                "ws_close was not needed", error=error, canister=farewell.canister.text, session=farewell.session
-            )
-            if farewell.attempt == 1 and farewell.answered is not None:
-                farewell.answered(False)
+            effects, error = farewell.refused(), refusal
         except FormatError:
-            result = "format"
-        self._end(farewell, result)
+            effects, result = farewell.step(NoticeEvent.UNREADABLE), "format"
+        self._perform(farewell, effects, result, error)
 
     def _failed(self, failure: Failure, farewell: _Farewell) -> None:
-        farewell.call = None
+        farewell.under_way = None
         farewell.lane.leave()
-        if farewell not in self._all:
-            return
         error = failure.value
-        if _passing(error) and self._again(farewell, error.retry_after if isinstance(error, HttpError) else None):
-            return
-        if not isinstance(error, IcwsError):
+        if _passing(error):
+            retry_after = error.retry_after if isinstance(error, HttpError) else None
+            effects = self._again(farewell, NoticeEvent.FAILED, retry_after)
+        else:
+            effects = farewell.step(NoticeEvent.FAILED)
+        if effects and not isinstance(error, IcwsError):
             _log.failure("ws_close failed", failure=failure)
-        if self._worth_a_line("ws_close failed", farewell):
-            _log.warn(
-                "ws_close not delivered",
-                error=error,
-                canister=farewell.canister.text,
-                session=farewell.session,
-            )
-        self._end(farewell, error.cause if isinstance(error, IcwsError) else "internal")
+        self._perform(farewell, effects, error.cause if isinstance(error, IcwsError) else "internal", error)
+
+    def _again(self, farewell: _Farewell, otherwise: NoticeEvent, retry_after: float | None = None) -> NoticeEffects:
+        context = self._context
+        return farewell.failed(otherwise, context.clock.seconds(), context.jitter, retry_after)
+
+    def _report(self, farewell: _Farewell, effect: NoticeEffect, error: BaseException | None) -> None:
+        about = {"canister": farewell.canister.text, "session": farewell.session}
+        if effect is NoticeEffect.REPORT_NOT_NEEDED:
+            _log.debug("ws_close was not needed", error=error, **about)
+        elif effect is NoticeEffect.REPORT_REJECTED and self._worth_a_line("ws_close refused", farewell):
+            _log.info("ws_close refused", error=error, **about)
+        elif effect is NoticeEffect.REPORT_FAILED and self._worth_a_line("ws_close failed", farewell):
+            _log.warn("ws_close not delivered", error=error, **about)
+        elif effect is NoticeEffect.REPORT_GIVEN_UP and self._worth_a_line("ws_close given up", farewell):
+            _log.warn("ws_close dropped: queue full or expired", **about)
 
     def _worth_a_line(self, what: str, farewell: _Farewell) -> bool:
         """A canister that is gone may have had thousands of clients."""
         return self._context.repeats.allows(what, farewell.canister.text, self._context.clock.seconds())
-
-    def _again(self, farewell: _Farewell, retry_after: float | None) -> bool:
-        """Try again after a pause; False when patience has ended."""
-        context = self._context
-        if context.clock.seconds() - farewell.since >= PATIENCE_SECONDS:
-            return False
-        context.metrics.ws_close_retries.inc()
-        pause = retry_pause(farewell.attempt, context.jitter, retry_after)
-        farewell.retry = context.clock.callLater(pause, self._try, farewell)
-        return True
-
-    def _end(self, farewell: _Farewell, result: str) -> None:
-        if farewell in self._all:
-            del self._all[farewell]
-            self._context.metrics.ws_closes.inc(result)
-            farewell.done()
 
 
 def _passing(error: BaseException | None) -> bool:

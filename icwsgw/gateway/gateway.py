@@ -7,6 +7,7 @@ session does is in :mod:`icwsgw.gateway.session`; what a canister says comes thr
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
@@ -231,9 +232,9 @@ class Gateway:
             session.poller.canister,
             session.identity_index,
             session.client_key,
-            lambda: self._told(session),
+            partial(self._told, session),
             session.id,
-            lambda known: self.rivals.answered(session, known, others),
+            partial(self.rivals.answered, session, others=others),
         )
 
     def _told(self, session: ClientSession) -> None:

@@ -3,8 +3,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from icwsgw.core.close_notice import FOUND_OUT_SECONDS, PATIENCE_SECONDS
 from icwsgw.errors import ConnectionLost, HttpError
-from icwsgw.gateway.farewells import FOUND_OUT_SECONDS, MAX_IN_FLIGHT, PATIENCE_SECONDS, Farewells
+from icwsgw.gateway.farewells import MAX_IN_FLIGHT, Farewells
 from icwsgw.ic.envelope import verify_envelope
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.ws import decode_close_args

@@ -1,0 +1,189 @@
+"""The machine of one ws_close: its table, tried whole, and scripts of what happens to a notice."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icwsgw.core import close_notice
+from icwsgw.core.close_notice import (
+    FOUND_OUT_SECONDS,
+    PATIENCE_SECONDS,
+    TABLE,
+    CloseNotice,
+    NoticeEffect,
+    NoticeEvent,
+    NoticeState,
+)
+
+
+class Script:
+    """A notice whose client left at 1000 s, and what it has asked for since it was looked at."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.notice = CloseNotice(self.now)
+        self.asked_for: list[str] = []
+
+    def gets_a_place(self) -> Script:
+        return self._note(self.notice.has_place(self.now))
+
+    def happens(self, *events: NoticeEvent) -> Script:
+        for event in events:
+            self._note(self.notice.step(event))
+        return self
+
+    def is_refused(self) -> Script:
+        return self._note(self.notice.refused())
+
+    def fails(self, otherwise: NoticeEvent = NoticeEvent.FAILED, retry_after: float | None = None) -> Script:
+        return self._note(self.notice.failed(otherwise, self.now, lambda: 0.5, retry_after))
+
+    def after(self, seconds: float) -> Script:
+        self.now += seconds
+        return self
+
+    def shows(self, *effects: str) -> Script:
+        assert self.asked_for == list(effects)
+        self.asked_for = []
+        return self
+
+    def _note(self, effects: tuple[NoticeEffect, ...]) -> Script:
+        self.asked_for += [effect.name for effect in effects]
+        return self
+
+
+def in_flight() -> Script:
+    return Script().gets_a_place().shows("SEND")
+
+
+@pytest.mark.parametrize(
+    ("event", "effects"),
+    [
+        (NoticeEvent.REMOVED, ["TELL_KNOWN", "END"]),
+        (NoticeEvent.UNREADABLE, ["END"]),
+        (NoticeEvent.REJECTED, ["REPORT_REJECTED", "END"]),
+        (NoticeEvent.FAILED, ["REPORT_FAILED", "END"]),
+    ],
+)
+def test_what_the_canister_says_is_the_end(event: NoticeEvent, effects: list[str]) -> None:
+    script = in_flight().happens(event).shows(*effects)
+    assert script.notice.state is NoticeState.OVER
+
+
+def test_a_canister_that_did_not_know_the_client_is_believed_at_the_first_attempt_alone() -> None:
+    in_flight().is_refused().shows("REPORT_NOT_NEEDED", "TELL_NOT_KNOWN", "END")
+    # an earlier attempt may have been what removed the client
+    again = in_flight().fails().happens(NoticeEvent.PAUSE_OVER).gets_a_place().shows("RETRY", "ENTER", "SEND")
+    again.is_refused().shows("REPORT_NOT_NEEDED", "END")
+
+
+def test_what_may_pass_is_tried_again_until_patience_ends() -> None:
+    script = in_flight()
+    pauses = []
+    for _ in range(3):
+        script.fails().happens(NoticeEvent.PAUSE_OVER).gets_a_place().shows("RETRY", "ENTER", "SEND")
+        pauses.append(round(script.notice.pause, 3))
+    assert pauses == [0.075, 0.15, 0.3]
+    script.after(PATIENCE_SECONDS - 0.1).fails().shows("RETRY")
+    script.happens(NoticeEvent.PAUSE_OVER).gets_a_place().after(0.1).shows("ENTER", "SEND")
+    script.fails().shows("REPORT_FAILED", "END")
+
+
+def test_a_transient_reject_ends_as_a_reject_when_patience_has_ended() -> None:
+    script = in_flight().fails(NoticeEvent.REJECTED).shows("RETRY")
+    script.happens(NoticeEvent.PAUSE_OVER).gets_a_place().after(PATIENCE_SECONDS).shows("ENTER", "SEND")
+    script.fails(NoticeEvent.REJECTED).shows("REPORT_REJECTED", "END")
+
+
+def test_it_pauses_for_as_long_as_the_network_asks_to() -> None:
+    script = in_flight().fails(retry_after=7.0)
+    assert 7.0 <= script.notice.pause <= 7.0 * 1.5
+
+
+@pytest.mark.parametrize(
+    ("waited", "effects"),
+    [
+        (FOUND_OUT_SECONDS - 0.1, ["SEND"]),
+        (FOUND_OUT_SECONDS, ["GIVE_PLACE_BACK", "REPORT_GIVEN_UP", "END"]),
+    ],
+)
+def test_a_place_that_comes_when_the_canister_has_found_out_is_given_back(waited: float, effects: list[str]) -> None:
+    Script().after(waited).gets_a_place().shows(*effects)
+
+
+def test_what_is_given_up_leaves_nothing_behind() -> None:
+    give_up = NoticeEvent.GIVEN_UP
+    Script().happens(give_up).shows("FORGET_PLACE", "END")
+    in_flight().fails().shows("RETRY").happens(give_up).shows("CANCEL", "END")
+    # it is over before its call is cancelled, which reports a failure of the attempt
+    in_flight().happens(give_up).shows("END", "CANCEL").fails().happens(NoticeEvent.FAILED).is_refused().shows()
+
+
+@pytest.mark.parametrize(("state", "event"), list(itertools.product(NoticeState, NoticeEvent)))
+def test_every_event_in_every_state(state: NoticeState, event: NoticeEvent) -> None:
+    notice = CloseNotice(0.0)
+    notice.state = state
+    if state is NoticeState.OVER:
+        assert notice.step(event) == ()
+    elif (state, event) in TABLE:
+        assert notice.step(event) == TABLE[state, event][1]
+        assert notice.state is TABLE[state, event][0]
+    else:
+        with pytest.raises(LookupError, match=f"^{event.name} in {state.name}$"):
+            notice.step(event)
+
+
+@pytest.mark.parametrize("state", [NoticeState.IN_FLIGHT, NoticeState.PAUSING, NoticeState.OVER])
+def test_only_one_that_waits_can_get_a_place(state: NoticeState) -> None:
+    notice = CloseNotice(0.0)
+    notice.state = state
+    with pytest.raises(LookupError, match=f"GRANTED in {state.name}"):
+        notice.has_place(0.0)
+
+
+def test_each_way_to_the_end_ends_it_once_and_can_be_given_up() -> None:
+    for (state, _), (after, effects) in TABLE.items():
+        assert effects.count(NoticeEffect.END) == (after is NoticeState.OVER)
+        assert (state, NoticeEvent.GIVEN_UP) in TABLE
+    assert {event for _, event in TABLE} == set(NoticeEvent)
+    assert {effect for _, effects in TABLE.values() for effect in effects} == set(NoticeEffect)
+
+
+def test_the_module_shows_its_table() -> None:
+    assert close_notice.__doc__ is not None
+    lines = [line.split(maxsplit=3) for line in close_notice.__doc__.splitlines() if line.startswith("    ")][2:]
+    shown = {(state, event): (after, tuple(effects.split(", "))) for state, event, after, effects in lines}
+    assert shown == {
+        (state.name, event.name): (after.name, tuple(effect.name for effect in effects))
+        for (state, event), (after, effects) in TABLE.items()
+    }
+
+
+@given(st.lists(st.sampled_from(["place", "removed", "refused", "fails", "pause", "give up", "wait"]), max_size=40))
+def test_whatever_happens_it_ends_at_most_once_and_says_nothing_afterwards(words: list[str]) -> None:
+    script = Script()
+    notice = script.notice
+    for word in words:
+        over = notice.state is NoticeState.OVER
+        if word == "wait":
+            script.after(70.0)
+        elif word == "give up":
+            script.happens(NoticeEvent.GIVEN_UP)
+        elif word == "place" and notice.state is NoticeState.WAITING:
+            script.gets_a_place()
+        elif word == "pause" and notice.state in (NoticeState.PAUSING, NoticeState.OVER):
+            script.happens(NoticeEvent.PAUSE_OVER)
+        elif notice.state in (NoticeState.IN_FLIGHT, NoticeState.OVER):
+            if word == "removed":
+                script.happens(NoticeEvent.REMOVED)
+            elif word == "refused":
+                script.is_refused()
+            elif word == "fails":
+                script.fails()
+        assert not over or notice.state is NoticeState.OVER
+    assert script.asked_for.count("END") == (notice.state is NoticeState.OVER)
+    assert sum(effect.startswith("TELL") for effect in script.asked_for) <= 1
