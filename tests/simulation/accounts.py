@@ -90,7 +90,7 @@ def _sessions(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
         )
         counted = {key: len(sessions) for key, sessions in principals._sessions.items()}
         yield "sessions of principals", counted, dict(accepted)
-    undecided = [session for rivals in gateway.rivals._undecided.values() for session in rivals]
+    undecided = [session for rivals in gateway.rivals.machine.undecided.values() for session in rivals]
     yield "rivals that are over", [s.id for s in undecided if s not in living and s not in ending], []
     for session in living:
         if session.state is State.OPEN:

@@ -1,0 +1,294 @@
+"""Which of several connections of one principal to one canister lives: the comparisons as tables (decision 0015).
+
+A canister keeps one connection for each principal, the one whose ws_open it executed last. It tells the time of each by
+its first message. :data:`HERE` decides when it has accepted another connection of this process, :data:`ELSEWHERE` when
+one of another process is announced:
+
+    the other's time  sign                     here          elsewhere
+    ----------------  -----------------------  ------------  ---------------
+    LATER             any                      OTHER_LIVES   OTHER_LIVES
+    EARLIER           any                      THIS_LIVES    TELL_OUR_TIME
+    SAME              NONE                     UNDECIDED     UNDECIDED
+    SAME              CONFIRMED                UNDECIDED     THIS_LIVES
+    SAME              DISMISSED                THIS_LIVES    OTHER_LIVES
+    UNTOLD            any                      THIS_LIVES    -
+    UNTOLD_LATER      any                      -             OTHER_LIVES
+    UNTOLD_EARLIER    any                      -             NOTHING
+
+Here, the sign is the other's, and one that is CONFIRMED wins as soon as both are undecided. Elsewhere, the sign is that
+of the connection of this process. Connections with the same time stay undecided until a sign comes: what the canister
+sends to one of them in a later block, what it takes from or refuses to one of them, or its answer to ws_close.
+
+The machine (:class:`Replacement`) gives steps, which :mod:`icwsgw.gateway.rivals` performs in order. It knows no
+registry: the living connections are an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Generic, Protocol, TypeVar
+
+from icwsgw.core.session import Opened, State
+
+
+class Order(IntEnum):
+    """The other's time compared with this connection's."""
+
+    EARLIER = 0
+    SAME = 1
+    LATER = 2
+    UNTOLD = 3
+    """One of them has none; the other was heard of earlier."""
+    UNTOLD_LATER = 4
+    """One of them has none; whoever orders the announcements says that the other came later."""
+    UNTOLD_EARLIER = 5
+    """The same, but earlier."""
+
+
+class Sign(IntEnum):
+    """What the canister has shown about a connection since its first message."""
+
+    NONE = 0
+    """Nothing."""
+    CONFIRMED = 1
+    """It has taken a message of it, in a later block."""
+    DISMISSED = 2
+    """It has refused a message of it, as it does not know the client."""
+
+
+class Verdict(IntEnum):
+    """What a comparison decides."""
+
+    THIS_LIVES = 0
+    OTHER_LIVES = 1
+    UNDECIDED = 2
+    """Wait for a sign."""
+    TELL_OUR_TIME = 3
+    """The other process has not known our time when it announced its own."""
+    NOTHING = 4
+
+
+class RivalEffect(IntEnum):
+    """What the gateway has to do."""
+
+    REPLACE = 0
+    """End the connection as replaced."""
+    WATCH = 1
+    """Report the canister's next messages to the connection."""
+    UNWATCH = 2
+    """Stop that."""
+    ANNOUNCE = 3
+    """Tell other processes the time of the connection that lives here."""
+
+
+O, V, N = Order, Verdict, Sign  # noqa: E741
+_SAME = ((O.SAME, N.NONE), (O.SAME, N.CONFIRMED), (O.SAME, N.DISMISSED))
+HERE: dict[tuple[Order, Sign], Verdict] = {
+    **{(O.LATER, sign): V.OTHER_LIVES for sign in Sign},
+    **{(O.EARLIER, sign): V.THIS_LIVES for sign in Sign},
+    **{(O.UNTOLD, sign): V.THIS_LIVES for sign in Sign},
+    **dict(zip(_SAME, (V.UNDECIDED, V.UNDECIDED, V.THIS_LIVES), strict=True)),
+}
+ELSEWHERE: dict[tuple[Order, Sign], Verdict] = {
+    **{(O.LATER, sign): V.OTHER_LIVES for sign in Sign},
+    **{(O.EARLIER, sign): V.TELL_OUR_TIME for sign in Sign},
+    **{(O.UNTOLD_LATER, sign): V.OTHER_LIVES for sign in Sign},
+    **{(O.UNTOLD_EARLIER, sign): V.NOTHING for sign in Sign},
+    **dict(zip(_SAME, (V.UNDECIDED, V.THIS_LIVES, V.OTHER_LIVES), strict=True)),
+}
+del O, V, N
+
+
+class Connection(Hashable, Protocol):
+    """What is known of a connection (:class:`icwsgw.gateway.session.ClientSession`)."""
+
+    state: State
+    opened: Opened
+    opened_at_ns: int
+    confirmed: bool
+    identity_index: int
+
+    @property
+    def dismissed(self) -> bool:
+        """The canister has refused a message of it, as it does not know the client."""
+
+
+T = TypeVar("T", bound=Connection)
+#: A canister's and a principal's raw bytes.
+Key = tuple[bytes, bytes]
+
+
+#: What to do, with which connection (None for ANNOUNCE), and the time to announce (ns since 1970, 0 if none is told).
+Step = tuple[RivalEffect, T | None, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Others(Generic[T]):
+    """The other connections of a principal when the ``ws_close`` of one is sent.
+
+    :ivar opened: those whose ``ws_open`` had been executed
+    :ivar opening: those of which that was not known
+    :ivar at_ns: the network's time as it was reckoned
+    """
+
+    opened: list[T]
+    opening: list[T]
+    at_ns: int
+
+
+class Replacement(Generic[T]):
+    """Decides between the connections of each principal.
+
+    :ivar undecided: connections with the same time, by principal and canister
+    :ivar outlived: connections without their first message, and until when they must have been opened to be replaced
+    """
+
+    __slots__ = ("outlived", "undecided")
+
+    def __init__(self) -> None:
+        self.undecided: dict[Key, dict[T, None]] = {}
+        self.outlived: dict[T, int] = {}
+
+    def accepted(self, key: Key, this: T, living: Iterable[T]) -> list[Step[T]]:
+        """A canister has accepted a connection.
+
+        :param living: those of its principal that the canister has accepted, under any identity
+        """
+        mine = this.opened_at_ns
+        if self.outlived and mine <= self.outlived.pop(this, -1):
+            return [(RivalEffect.REPLACE, this, 0)]
+        steps: list[Step[T]] = []
+        living = list(living)
+        for other in living:
+            if other is this:
+                continue
+            verdict = HERE[_order(mine, other.opened_at_ns), _sign(other)]
+            if verdict is Verdict.OTHER_LIVES:
+                steps.append((RivalEffect.REPLACE, this, 0))
+            elif verdict is Verdict.THIS_LIVES:
+                steps.append((RivalEffect.REPLACE, other, 0))
+            else:
+                steps += (*self._leave_open(key, other), *self._leave_open(key, this))
+        for rival in list(self.undecided.get(key, ())):
+            if rival.confirmed and rival.opened_at_ns == mine:
+                steps += self.known(key, rival, living)
+        return steps
+
+    def accepted_elsewhere(self, key: Key, at_ns: int, later: bool, living: Iterable[T]) -> list[Step[T]]:
+        """A canister has accepted a connection in another process.
+
+        :param at_ns: the canister's time of it, ns since 1970; 0 if it told none
+        :param later: whether it is the later one for whoever orders the announcements; counts where no times are told
+        """
+        steps: list[Step[T]] = []
+        living = list(living)
+        for ours in living:
+            mine = ours.opened_at_ns
+            if mine and at_ns:
+                order = _order(mine, at_ns)
+            else:
+                order = Order.UNTOLD_LATER if later else Order.UNTOLD_EARLIER
+            verdict = ELSEWHERE[order, _sign(ours)]
+            if verdict is Verdict.OTHER_LIVES:
+                steps.append((RivalEffect.REPLACE, ours, 0))
+            elif verdict is Verdict.THIS_LIVES:
+                steps += self.known(key, ours, living)
+            elif verdict is Verdict.TELL_OUR_TIME:
+                steps.append((RivalEffect.ANNOUNCE, None, mine))
+            elif verdict is Verdict.UNDECIDED and (watched := self._leave_open(key, ours)):
+                # there they may have heard of ours when theirs was not accepted yet
+                steps += (*watched, (RivalEffect.ANNOUNCE, None, mine))
+        return steps
+
+    def heard(self, key: Key, this: T, time_ns: int | None, living: Iterable[T]) -> list[Step[T]]:
+        """The canister has sent another message to a connection that was undecided.
+
+        :param time_ns: the canister's time on it; what the same block sent tells nothing
+        """
+        if time_ns is None or time_ns <= this.opened_at_ns:
+            return []
+        return self.known(key, this, living)
+
+    def known(self, key: Key, this: T, living: Iterable[T]) -> list[Step[T]]:
+        """The canister has shown in a later block that this is the connection that it knows."""
+        steps: list[Step[T]] = [(RivalEffect.UNWATCH, rival, 0) for rival in self.undecided.pop(key, ())]
+        # that block's time is later by something: whoever compares with the old time finds this one the newer
+        this.opened_at_ns += 1
+        older = (other for other in living if other is not this and other.opened_at_ns < this.opened_at_ns)
+        steps += ((RivalEffect.REPLACE, other, 0) for other in older)
+        return [*steps, (RivalEffect.ANNOUNCE, None, this.opened_at_ns)]
+
+    def opened_too_late(self, this: T, living: Iterable[T]) -> list[Step[T]]:
+        """A client has left whose ws_open was executed: it may have cost another connection its place.
+
+        Under the connection's own identity the queue tells which came first. Under others nothing does, and nobody
+        reads this one's first message: the other connection is replaced, rather than left open and without messages.
+        """
+        others = (other for other in living if other.identity_index != this.identity_index)
+        return [*((RivalEffect.REPLACE, other, 0) for other in others), (RivalEffect.ANNOUNCE, None, 0)]
+
+    def answered(self, key: Key, this: T, known: bool, others: Others[T]) -> list[Step[T]]:
+        """The canister has answered the ws_close of a connection.
+
+        :param known: whether it knew the connection until then; if not, it may be another one that lives
+        :param others: those that there were when the ws_close was sent
+        """
+        if not known:
+            self.forget(key, this)
+            return []
+        if this.opened is Opened.SPOKE:
+            return []
+        # it left before anybody had heard of its opening, by which the canister has dropped these
+        steps: list[Step[T]] = [(RivalEffect.REPLACE, other, 0) for other in others.opened]
+        for other in others.opening:
+            if other.state is State.SETUP:
+                self.outlived[other] = others.at_ns
+            elif other.opened_at_ns <= others.at_ns:
+                steps.append((RivalEffect.REPLACE, other, 0))
+        return steps
+
+    def gone(self, key: Key, this: T) -> list[Step[T]]:
+        """The canister has forgotten a connection that left; if it was the one that it knew, the others are over."""
+        rivals = self.undecided.get(key, {})
+        if this not in rivals:
+            return []
+        del self.undecided[key]
+        steps: list[Step[T]] = [(RivalEffect.UNWATCH, rival, 0) for rival in rivals]
+        steps += [(RivalEffect.REPLACE, rival, 0) for rival in rivals if rival is not this]
+        return [*steps, (RivalEffect.ANNOUNCE, None, this.opened_at_ns + 1)]
+
+    def forget(self, key: Key | None, this: T) -> None:
+        """A connection is over.
+
+        :param key: None where it has never been accepted
+        """
+        self.outlived.pop(this, None)
+        rivals = self.undecided.get(key) if key is not None else None
+        if key is not None and rivals is not None:
+            rivals.pop(this, None)
+            if not rivals:
+                del self.undecided[key]
+
+    def _leave_open(self, key: Key, this: T) -> list[Step[T]]:
+        """Wait for a sign; nothing where that is done already."""
+        rivals = self.undecided.setdefault(key, {})
+        if this in rivals:
+            return []
+        rivals[this] = None
+        return [(RivalEffect.WATCH, this, 0)]
+
+
+def _order(mine: int, theirs: int) -> Order:
+    if theirs > mine:
+        return Order.LATER
+    if theirs < mine:
+        return Order.EARLIER
+    return Order.SAME if mine else Order.UNTOLD
+
+
+def _sign(connection: Connection) -> Sign:
+    if connection.dismissed:
+        return Sign.DISMISSED
+    return Sign.CONFIRMED if connection.confirmed else Sign.NONE
