@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
-
 from icwsgw.core.cursor import Cursor
 from icwsgw.core.skipping import Skipping, too_large
 from icwsgw.gateway.interfaces import Context
@@ -17,21 +15,15 @@ class Oversize:
     """The search of one poller.
 
     :param canister: its id, for the log
+    :ivar search: which number to ask for (:class:`icwsgw.core.polling.Polling` does)
     """
 
     __slots__ = ("_canister", "_context", "search")
 
-    def __init__(self, context: Context, canister: str) -> None:
+    def __init__(self, context: Context, canister: str, search: Skipping) -> None:
         self._context = context
         self._canister = canister
-        self.search = Skipping()
-
-    def asks(self, in_flight: Container[int]) -> list[int] | None:
-        """The number to ask for in a search, unless it is being asked for; None: there is no search."""
-        if not self.search.seeking:
-            return None
-        number = self.search.ask()
-        return [] if number in in_flight else [number]
+        self.search = search
 
     def failed(self, error: BaseException | None, ask: Ask, cursor: Cursor, now: float) -> int | None:
         """A poll failed; gives the number to go on from, if that ends a search."""

@@ -14,15 +14,13 @@ from __future__ import annotations
 
 from twisted.python.failure import Failure
 
-from icwsgw.core.ahead import Ahead
 from icwsgw.core.closing import CloseCode
 from icwsgw.core.cursor import Cursor, LastMessage, Taken
 from icwsgw.core.foresight import Foresight
-from icwsgw.core.lifeline import Lifeline, Verdict
 from icwsgw.core.pacing import Pacing
+from icwsgw.core.polling import FOLLOW, Follow, Judged, Polling
 from icwsgw.core.session import State
 from icwsgw.core.skipping import too_large
-from icwsgw.core.window import Window
 from icwsgw.errors import CanisterRefused, CertificateInvalid, FormatError, IcwsError
 from icwsgw.gateway.allowance import MAX_OVERLAP, NEWCOMER_LOOKS, Allowance
 from icwsgw.gateway.audience import Audience
@@ -41,8 +39,6 @@ from icwsgw.observe.logs import get_logger
 
 _log = get_logger("poller")
 
-#: A query is late after this time, or three usual round trips if they take longer.
-LATE_SECONDS = 1.0
 #: Wakes do not come closer together than this, so that many calls executed at once share a poll.
 MIN_WAKE_GAP = 0.01
 #: Messages, and bytes of frames, that one answer is good for; what is beyond is asked for again. Each frame has the
@@ -73,22 +69,20 @@ class Poller(Audience):
         self._clock = context.clock
         self.lag = QueueLag(context.metrics.queue_lag)
         now = context.clock.seconds()
-        self._resumed = cursor is not None  # then no message is delivered before a probe has confirmed the position
-        self.cursor = cursor or Cursor()
-        self._lifeline = Lifeline(self.cursor.last)
-        self._window = Window(context.config.poll_window)
+        self._polling: Polling[Ask] = Polling(cursor, context.config.poll_window)
+        # its parts, which it never changes for others
+        polling = self._polling
+        self.cursor, self._lifeline, self._window = polling.cursor, polling.lifeline, polling.window
+        self._ahead, self._asks = polling.ahead, polling.asks
         self._foresight = Foresight(context.config.polling_interval)
         self.pacing = Pacing(context.config.polling_interval, context.jitter, now)
         self._patience = Patience(context, self.pacing)
-        self._oversize = Oversize(context, canister.text)
+        self._oversize = Oversize(context, canister.text, polling.search)
         self._proof = LifeProof(context, canister)
         self._requests = PollRequests(context.identities[index], canister)
         self._incoming = Incoming(context, canister, self.wake)
-        self._asks: dict[Ask, None] = {}
         # the window's, the next number's over and over, and a probe's; more are about the past
         self._most_asks = context.config.poll_window + MAX_OVERLAP + 1
-        self._ahead = Ahead()
-        self._probing: Ask | None = None  # the newest probe in flight, or look at the start
         self._last_sent = 0.0
         interval = context.config.polling_interval
         self.heartbeat = Heartbeat(context.clock, interval, self._tick, self._woken, canister.text)
@@ -109,7 +103,8 @@ class Poller(Audience):
         self._stopped = True
         self.heartbeat.stop()
         self.allowance.end()
-        asks, self._asks = self._asks, {}
+        asks = list(self._asks)
+        self._asks.clear()
         for ask in asks:
             ask.leave()
             if ask.deferred is not None:
@@ -175,7 +170,8 @@ class Poller(Audience):
                 self.close_all(self._clock, CloseCode.CANISTER_SILENT, words)
         elif now >= pacing.not_before and self._may_overlap(now, 0.5 * self._context.config.polling_interval):
             self._poll(now, overlap=True)
-        self._plan(now)
+        if self._foresight.planned:
+            self._plan(now)
 
     def _may_overlap(self, now: float, gap: float) -> bool:
         """Whether a query may be added although one for the same number is in flight.
@@ -185,56 +181,25 @@ class Poller(Audience):
         """
         if not self._asks:
             return True
-        nonce = self.cursor.next
-        same = [ask for ask in self._asks if ask.nonce == nonce or ask.anchor is not None]
-        if not same:
-            return True
-        if now - same[-1].sent < gap:
-            return False
-        if len(same) < self.allowance.overlap:
-            return True
-        oldest = same[0]
-        if not self._late(oldest, now):
-            return False
-        self.pacing.gave_up(now - oldest.sent)
-        self._abandon(oldest)
-        return True
-
-    def _late(self, ask: Ask, now: float) -> bool:
-        return now - ask.sent >= max(LATE_SECONDS, 3 * self.pacing.rtt)
+        may, given_up = self._polling.overlap(now, gap, self.allowance.overlap, self.pacing.rtt)
+        if given_up is not None:
+            self.pacing.gave_up(now - given_up.sent)
+            self._abandon(given_up)
+        return may
 
     def _poll(self, now: float, overlap: bool) -> None:
         """Send what the window allows; ``overlap`` asks for the next number even if it is being asked."""
         foreseen = bool(self._foresight.planned) and self._foresight.polled(now)
         if now < self.pacing.held_until or not self.allowance.room:
             return
-        cursor = self.cursor
-        in_flight = {ask.nonce for ask in self._asks if ask.anchor is None}
-        in_flight.update(self._ahead.kept)
-        if overlap:
-            in_flight.discard(cursor.next)
-        anchor = self._lifeline.anchor
-        probing = self._probing
-        probes = (
-            anchor is not None
-            and (self._resumed or self._lifeline.due(now))
-            # one that hangs must not hold up the next
-            and (probing is None or self._late(probing, now))
-        )
-        if anchor is not None and probes:
-            self._lifeline.sent(now, bool(self.waiting))
+        anchor, asks = self._polling.choose(now, overlap, bool(self.waiting), self.pacing.rtt)
+        if anchor is not None:
             self._probe(anchor.nonce, anchor, now)
-            if self._resumed or anchor.nonce == cursor.next - 1:
-                # the probe's answer holds what is new as well
-                in_flight.add(cursor.next)
-        asks = None if self._oversize.search.first is None else self._oversize.asks(in_flight)
-        if asks is None:
-            asks = self._window.asks(cursor.next, in_flight)
-        for nonce in self._affordable(asks, now, overlap, probes):
+        for nonce in self._affordable(asks, now, overlap, anchor is not None):
             if not self.allowance.room:
                 break
             ask = Ask(nonce, now, None)
-            ask.foreseen = foreseen and nonce == cursor.next
+            ask.foreseen = foreseen and nonce == self.cursor.next
             self._send(ask, now)
 
     # within the budget of queries
@@ -271,12 +236,12 @@ class Poller(Audience):
     # queries
 
     def _probe(self, nonce: int, anchor: LastMessage, now: float) -> None:
-        self._probing = ask = Ask(nonce, now, anchor)
+        self._polling.probing = ask = Ask(nonce, now, anchor)
         self._send(ask, now)
 
     def _send(self, ask: Ask, now: float) -> None:
         if len(self._asks) >= self._most_asks:
-            self._make_room()
+            self._abandon(self._polling.least())
         self._asks[ask] = None
         ask.take(self.allowance.lane)
         self._last_sent = now
@@ -287,11 +252,6 @@ class Poller(Audience):
         deferred = context.network.query(self.canister, request, timeout=context.config.query_timeout)
         ask.deferred = deferred
         deferred.addCallbacks(context.answers.arrived, self._failed, callbackArgs=(ask, self), errbackArgs=(ask,))
-
-    def _make_room(self) -> None:
-        """Give up the query that matters least: the oldest about what has been delivered since, else the oldest."""
-        past = (ask for ask in self._asks if ask.anchor is None and ask.nonce < self.cursor.next)
-        self._abandon(next(past, None) or next(iter(self._asks)))
 
     def _abandon(self, ask: Ask) -> None:
         self._metrics.queries.inc("abandoned")
@@ -305,12 +265,9 @@ class Poller(Audience):
 
     def _forget(self, ask: Ask) -> bool:
         """Take a query out of those in flight; False when it was given up before."""
-        if ask not in self._asks:
+        if not self._polling.ended(ask):
             return False
-        del self._asks[ask]
         ask.leave()
-        if ask is self._probing:
-            self._probing = None
         return True
 
     # answers
@@ -324,7 +281,7 @@ class Poller(Audience):
         if ask.anchor is not None and too_large(error):
             # more than that there are messages from the anchor on cannot be told: the newest serves better
             self._metrics.queries.inc("rejected")
-            self._resumed, self._lifeline.anchor = False, self.cursor.last
+            self._polling.resumed, self._lifeline.anchor = False, self.cursor.last
             return
         beyond = self._oversize.failed(error, ask, self.cursor, self._clock.seconds())
         self._bad(error)
@@ -344,8 +301,9 @@ class Poller(Audience):
 
     def answered(self, reply: bytes, ask: Ask) -> None:
         """Deal with an answer."""
-        if not self._forget(ask):
+        if not self._polling.ended(ask):
             return
+        ask.leave()
         now = self._clock.seconds()
         try:
             batch = parse_get_messages(reply)
@@ -366,7 +324,7 @@ class Poller(Audience):
                 self._judge(ask, ask.anchor, batch, now)
             elif search.first is not None and search.seeking and ask.nonce > self.cursor.next:
                 self._leave_out(self._oversize.fitted(ask))
-            elif not (self._resumed and batch.messages):
+            elif not (self._polling.resumed and batch.messages):
                 if search.first is not None:
                     self._oversize.fitted(ask)
                 self._take(batch, ask, ask.nonce, now, len(batch.messages))
@@ -382,19 +340,11 @@ class Poller(Audience):
         self.pacing.succeeded(now, took)
 
     def _judge(self, ask: Ask, anchor: LastMessage, batch: Batch, now: float) -> None:
-        """The answer to a probe, or to a look at the start (which alone asks below the anchor)."""
+        """Deal with the answer to a probe, or to a look at the start."""
         lifeline = self._lifeline
-        if ask.nonce == anchor.nonce:
-            verdict = lifeline.probed(anchor, batch.messages, now)
-        else:
-            verdict = lifeline.looked(anchor, batch.messages, self.waiting, now)
-        doubtful = verdict is Verdict.NEW and not self._resumed and bool(batch.messages)
-        if doubtful and not self._proof.holds(batch, now, ask.sent):
-            lifeline.hurry()
-            return
-        if verdict is Verdict.SAME:
+        judged = self._polling.judge(ask, anchor, batch.messages, self.waiting, now, now >= self.pacing.held_until)
+        if judged is Judged.GO_ON:
             self._proof.contradicted()
-            self._resumed = False
             count = len(batch.messages)
             if count:
                 del batch.messages[: max(0, self.cursor.next - nonce_of_key(batch.messages[0][2]))]
@@ -404,25 +354,17 @@ class Poller(Audience):
             else:
                 self._take(batch, ask, self.cursor.next, now, count)
             lifeline.anchor = self.cursor.last
-        elif verdict is Verdict.NEW or (verdict is Verdict.LOOK and self._resumed):
-            # a position kept from an earlier poller needs no proof: nobody has got a message by it yet
+        elif judged is Judged.RESTART or (judged is Judged.PROVE and self._proof.holds(batch, now, ask.sent)):
             self._restart(now)
-        elif verdict is Verdict.LOOK and now >= self.pacing.held_until:
-            if anchor.nonce == 0:
-                # the probe was the look at the start
-                if lifeline.looked(anchor, [], self.waiting, now) is Verdict.NEW:
-                    self._restart(now)
-                return
+        elif judged is Judged.PROVE:
+            lifeline.hurry()
+        elif judged is Judged.LOOK_AT_START:
             self._probe(0, anchor, now)
 
     def _restart(self, now: float) -> None:
         """The canister has begun a new life: its queue starts at 0, and it knows none of the clients it had."""
-        resumed, self._resumed = self._resumed, False
         self._proof.contradicted()
-        self._oversize.search.restart()
-        self.cursor.restart()
-        self._lifeline.restart()
-        self._ahead.clear()
+        resumed = self._polling.restart()
         for ask in list(self._asks):
             self._drop(ask)
         if not resumed:
@@ -465,19 +407,26 @@ class Poller(Audience):
         more = self._window.answered(count if found else 0, batch.end_of_queue, useful)
         if self._stopped:
             return
-        if more and not useful and (rest := self.allowance.rest(now)):
-            self.heartbeat.wake_in(rest, FOLLOW_UP)
-        elif more or (found and self._ahead.kept):
+        follow = FOLLOW[more, useful, found, bool(self._ahead.kept), bool(self.waiting)]
+        if follow is Follow.REST:
+            rest = self.allowance.rest(now)
+            if rest:
+                self.heartbeat.wake_in(rest, FOLLOW_UP)
+            else:
+                self._poll(now, overlap=False)
+        elif follow is Follow.ASK:
             self._poll(now, overlap=False)
-        elif self._ahead.kept:
+        elif follow is Follow.ASK_FOR_GAP:
             self.heartbeat.wake_in(MIN_WAKE_GAP, "gap")
-        elif found:
+        elif follow is Follow.FOLLOW_UP:
             self.heartbeat.wake_in(self._context.config.polling_interval / 2, FOLLOW_UP)
-        elif self.waiting and (pause := self.allowance.look_again()) is not None:
-            self.heartbeat.wake_in(pause, FOLLOW_UP)
-        elif any(session.opened for session in self.waiting.values()):
-            # a client's ws_open has been executed, yet the queue holds nothing for it
-            self._lifeline.hurry()
+        elif follow is Follow.LOOK_AGAIN:
+            pause = self.allowance.look_again()
+            if pause is not None:
+                self.heartbeat.wake_in(pause, FOLLOW_UP)
+            elif any(session.opened for session in self.waiting.values()):
+                # a client's ws_open has been executed, yet the queue holds nothing for it
+                self._lifeline.hurry()
 
     def _catch_up(self, now: float) -> None:
         """Deliver answers that came before their turn."""

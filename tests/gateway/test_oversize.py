@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from icwsgw.core.cursor import Cursor, LastMessage
-from icwsgw.core.skipping import REFUSALS
+from icwsgw.core.skipping import REFUSALS, Skipping
 from icwsgw.errors import ConnectionLost, Rejected
 from icwsgw.gateway.oversize import Oversize
 from icwsgw.gateway.queries import Ask
@@ -14,7 +14,7 @@ TOO_LARGE = Rejected(5, "too large", "IC0504")
 
 def test_it_hears_of_pages_that_are_too_large_alone() -> None:
     context, _, _ = make_context()
-    oversize, cursor = Oversize(context, "aaaaa-aa"), Cursor()
+    oversize, cursor = Oversize(context, "aaaaa-aa", Skipping()), Cursor()
     for at in range(10):
         assert oversize.failed(ConnectionLost("x"), Ask(0, at, None), cursor, at) is None
         # a probe
@@ -31,7 +31,7 @@ def test_it_hears_of_pages_that_are_too_large_alone() -> None:
 
 def test_what_is_lost_is_counted() -> None:
     context, _, _ = make_context()
-    oversize = Oversize(context, "aaaaa-aa")
+    oversize = Oversize(context, "aaaaa-aa", Skipping())
     oversize.lost(3, 7, 2)
     oversize.gone(7, 9, 0.0)
     assert context.metrics.gaps.value == 6
