@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 
+import pytest
 from hypothesis import settings
+
+from tests.support.log_state import reset_logs
 
 # A slow machine is no failure: hypothesis measures each example against a deadline unless told not to.
 settings.register_profile("icwsgw", deadline=None)
@@ -16,3 +19,9 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000)
+
+
+@pytest.fixture(autouse=True)
+def _logs_of_a_new_process() -> None:
+    """Take back the log levels, sinks and marks that the test before has set: they belong to the process."""
+    reset_logs()

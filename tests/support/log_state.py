@@ -1,0 +1,17 @@
+"""The log's settings are those of a process, and many tests share one."""
+
+from __future__ import annotations
+
+from icwsgw.observe import logs
+from icwsgw.observe.levels import Levels
+
+
+def reset_logs() -> None:
+    """Make the log's settings those of a process that has just begun."""
+    logs._overrides.clear()
+    logs._mark.clear()
+    logs._Sinks.main = None
+    logs._Sinks.file = None
+    logs._Sinks.levels = Levels()
+    logs._Sinks.writers = ()
+    logs.set_levels(Levels())
