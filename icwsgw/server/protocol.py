@@ -407,7 +407,11 @@ class GatewayProtocol(Upgrading, Reading, Passing, WebSocketServerProtocol):  # 
     def _never_ends(self, now: float) -> bool:
         """End the session if a message of its client has been unfinished for too long; whether it did."""
         session = self.session
-        if session is None or self._stopped & ~RATE or not (self.inside_message or self.current_frame is not None):
+        if (
+            session is None
+            or self._stopped & ~RATE
+            or not (self.inside_message or self.current_frame is not None or self.data)
+        ):
             self._unfinished = None
             return False
         if self._unfinished is None or self._unfinished[0] != session.messages_up:

@@ -657,6 +657,19 @@ def test_a_message_that_never_ends_is_closed(kind: str) -> None:
     assert "is incomplete" in text
 
 
+def test_a_frame_header_that_never_ends_is_closed() -> None:
+    """One byte of it after the other, just often enough that the client does not count as silent."""
+    world = World(message_timeout=100.0)
+    protocol, _, session = opened(world)
+    header = masked(2, bytes(70_000))[:14]
+    for byte in header[:-1]:
+        protocol.dataReceived(bytes((byte,)))
+        world.clock.pump([1.0] * 20)
+    code, text = session.ended[0]
+    assert code == CloseCode.POLICY
+    assert "is incomplete" in text
+
+
 def test_many_messages_in_fragments_are_none_that_never_ends() -> None:
     world = World(message_timeout=60.0)
     protocol, _, session = opened(world)

@@ -63,6 +63,15 @@ FOUND = [
             Step(15, "client.misbehave", 2686913821, 0.0),
         ),
     ),
+    # the message of which a client sends half ends within the header of its frame
+    Script(
+        3151,
+        replace(Plan.simplest(), message_timeout=3.0, wire=True, strangers=True),
+        (
+            Step(14, "client.connect", 1090173768, 0.801),
+            Step(52, "stranger.half_message", 2342707768, 0.0),
+        ),
+    ),
 ]
 
 

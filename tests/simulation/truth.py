@@ -187,7 +187,10 @@ class SimReplica(Replica):
             content = request.content
             if content.get("method_name") == "ws_message":
                 args = decode_message_args(content["arg"])
-                self.truth.spoil((args.client_principal, args.client_nonce), why)
+                key = (args.client_principal, args.client_nonce)
+                self.truth.spoil(key, why)
+                if args.is_service_message:
+                    self.truth.refused_acknowledgements.add(key)
 
         def verify(target: Any, body: bytes) -> Any:
             right = self.now_ns
@@ -241,6 +244,9 @@ class Truth:
     :ivar done: client key -> contents of the messages that the canister took
     :ivar queued: client key -> contents of the messages that the canister sent
     :ivar spoilt: client key -> why the canister may not have taken, or may not take, its messages
+    :ivar refused_acknowledgements: client keys whose refused message was, or may have been, an acknowledgement
+    :ivar many_left: more clients had left, and their canisters were not told yet, than there may be clients at once
+    :ivar told: client keys whose ws_close has reached their canister
     :ivar opened_at: client key -> when the canister took it
     :ivar patient: a client need not be told yet that another took its place in the block that opened it
     :ivar orphans: client keys of connections whose worker has died, or that left it before their first message: where
@@ -266,6 +272,9 @@ class Truth:
         self.orphans: set[Key] = set()
         self.gone: dict[Key, str] = {}
         self.spoilt: dict[Key, str] = {}
+        self.refused_acknowledgements: set[Key] = set()
+        self.told: set[Key] = set()
+        self.many_left = False
         self.troubles: Counter[str] = Counter()
         self.codes: Counter[int] = Counter()
         self.trace: list[tuple[float, str]] = []
@@ -297,6 +306,7 @@ class Truth:
     def update(self, update: Any, host: Host, method: str, caller: Principal, arg: bytes) -> bytes:
         before, self._method = self._method, method
         key: Key | None = None
+        acknowledges = False
         try:
             if method == "ws_open":
                 key = (caller.raw, decode_open_args(arg).client_nonce)
@@ -304,8 +314,10 @@ class Truth:
             elif method == "ws_message":
                 args = decode_message_args(arg)
                 key = (args.client_principal, args.client_nonce)
+                acknowledges = args.is_service_message
             elif method == "ws_close":
                 key = decode_close_args(arg)
+                self.told.add(key)
             try:
                 reply: bytes = update(method, caller, arg)
             except Rejected as error:
@@ -317,6 +329,8 @@ class Truth:
             except CanisterRefused as error:
                 if key is not None:
                     self._refused(host.id, method, key, str(error))
+                    if acknowledges:
+                        self.refused_acknowledgements.add(key)
             else:
                 if method == "ws_open" and key is not None:
                     self.opened[key] = (host.id, self.lives[host.id])
@@ -395,6 +409,15 @@ class Truth:
         self.codes[code] += 1
         if self.world.plan.processes > 1 and session.ended_in is State.SETUP and session.client_key is not None:
             self.orphans.add(session.client_key)
+        process = session.owner.process
+        untold = sum(
+            other.ended_with is not None and other.client_key not in self.told
+            for other in self.sessions
+            if other.client_key is not None and other.owner.process is process
+        )
+        if untold > process.config.max_connections:
+            # the gateway keeps as many ws_close as there may be clients
+            self.many_left = True
         session.owner.link.session_ended()
         self.note(f"{session.id} {_show(session.client_key)} ended with {code} {text}")
         why = unexplained(self.world, session, code)
@@ -453,7 +476,10 @@ class Truth:
             )
 
     def _needlessly(self, session: SimSession) -> bool:
-        """Whether a session was ended for a message although every message of it was executed."""
+        """Whether a session was ended for a message although every message of it was executed.
+
+        Its acknowledgements are none of the messages that are counted, so one that was refused explains the end.
+        """
         key, owner = session.client_key, session.owner
         return (
             session.ended_with in (CloseCode.MESSAGE_REFUSED, CloseCode.EXPIRED)
@@ -461,6 +487,7 @@ class Truth:
             and session.ended_in is State.OPEN
             and session.ended_with not in owner.provoked
             and not (self.world.plan.clocks and owner.process.wall_offset)
+            and key not in self.refused_acknowledgements
             and self.done.get(key, []) == session.accepted
         )
 
