@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from icwsgw.core import call_table, close_notice, session
+from icwsgw.core import call_table, close_notice, flood_guard, liveness, session
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "machines.md"
 
@@ -91,6 +91,31 @@ MACHINES = [
             "States": close_notice.NoticeState,
             "Events": close_notice.NoticeEvent,
             "Effects": close_notice.NoticeEffect,
+        },
+    ),
+    Machine(
+        "An open connection's life",
+        "Table: [core/liveness.py](../icwsgw/core/liveness.py). Performed by "
+        "[server/protocol.py](../icwsgw/server/protocol.py) when its wheel visits the connection. The first event of "
+        "the list that applies is taken.",
+        liveness.TABLE,
+        liveness.LivenessState.QUIET,
+        {
+            "States": liveness.LivenessState,
+            "Events": liveness.LivenessEvent,
+            "Effects": liveness.LivenessEffect,
+        },
+    ),
+    Machine(
+        "A client's rate limits",
+        "Table: [core/flood_guard.py](../icwsgw/core/flood_guard.py). Performed by "
+        "[server/protocol.py](../icwsgw/server/protocol.py). The connection asks when its tokens are used up.",
+        flood_guard.TABLE,
+        flood_guard.FloodState.READING,
+        {
+            "States": flood_guard.FloodState,
+            "Events": flood_guard.FloodEvent,
+            "Effects": flood_guard.FloodEffect,
         },
     ),
 ]

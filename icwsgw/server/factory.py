@@ -19,6 +19,7 @@ from twisted.internet.task import LoopingCall
 from icwsgw._version import __version__
 from icwsgw.clock import Clock
 from icwsgw.core.closing import CloseCode
+from icwsgw.core.liveness import Deadlines
 from icwsgw.core.rate import ClientRates, Rate
 from icwsgw.descriptors import REFUSED
 from icwsgw.gateway.gateway import Gateway
@@ -105,7 +106,6 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             _rate(config.client_byte_rate, config.client_byte_burst),
         )
         self.max_message_bytes: int = config.max_message_bytes
-        self.message_timeout: float = config.message_timeout
         self.outbox_bytes: int = config.outbox_bytes
         self.backlog_bytes = 0
         self.most_backlog_bytes: int = config.max_waiting_bytes
@@ -113,8 +113,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self.tls_timeout: float = config.tls_handshake_timeout
         self.header_timeout: float = config.header_timeout
         self.close_timeout: float = config.close_timeout
-        self.ping_interval: float = config.ping_interval
-        self.pong_timeout: float = config.pong_timeout
+        self.deadlines = Deadlines(config.ping_interval, config.pong_timeout, config.message_timeout)
         self.origins = Origins(config.allowed_origins)
         self._config = config
         self._metrics = context.metrics

@@ -21,6 +21,8 @@ from twisted.internet.interfaces import IHandshakeListener, ISSLTransport
 from zope.interface import implementer
 
 from icwsgw.core.closing import CloseCode
+from icwsgw.core.flood_guard import FLOOD_LINGER, FloodEffect, FloodEffects, FloodEvent, FloodGuard
+from icwsgw.core.liveness import LivenessEffect, LivenessState, PartialMessage, step
 from icwsgw.core.messages import payload_of
 from icwsgw.core.session import State
 from icwsgw.fastsend import send_now
@@ -47,18 +49,13 @@ _PING = b"\x89\x00"
 _NO_STATUS = 1005
 _ABNORMAL = 1006
 
-#: Seconds for which a client that floods gets to see its close frame; what it sends meanwhile is dropped unread.
-FLOOD_LINGER = 2.0
-#: Seconds between two reads of it, 64 KiB at most each: one that blocks in its own flood comes to read the close frame.
-FLOOD_SIP = 0.01
-
 
 @implementer(IHandshakeListener)
 class GatewayProtocol(Upgrading, Reading, Passing, WebSocketServerProtocol):  # type: ignore[misc]
     """One client's connection. The factory makes a subclass with the protocol's options as class attributes.
 
-    Its rates (:mod:`icwsgw.core.rate`) are counted down here, frame by frame and read by read; :meth:`_over` looks at
-    the clock when they are used up.
+    It counts the tokens of its rate limits down, frame by frame and read by read; when they are used up, :meth:`_over`
+    asks the :class:`~icwsgw.core.flood_guard.FloodGuard` what to do.
 
     :ivar session: set while the WebSocket is open
     :ivar wheel_slot: see :class:`icwsgw.gateway.wheel.Watched`
@@ -74,19 +71,18 @@ class GatewayProtocol(Upgrading, Reading, Passing, WebSocketServerProtocol):  # 
     wheel_slot = -1
 
     _outbox: Outbox | None = None
+    # something has come since the last visit of the wheel
     _heard = False
-    _pinged = False
+    _liveness = LivenessState.QUIET
+    _partial: PartialMessage | None = None
     _admission: Admission
     _trace: ConnectionTrace | None = None
     _in_tls = False
-    # rates: tokens (the factory's class has them full), when they were counted, until when reading is stopped
+    # tokens that are left of the rate limits (the factory's class has them full); a guard once they were used up
     _frames_left = inf
     _bytes_left = inf
-    _looked = 0.0
-    _pushed_back: Timer | None = None
-    _flooded = False
-    # (messages so far, time) when a message was first seen unfinished
-    _unfinished: tuple[int, float] | None = None
+    _guard: FloodGuard | None = None
+    _guard_timer: Timer | None = None
 
     # Twisted's side
 
@@ -156,9 +152,8 @@ class GatewayProtocol(Upgrading, Reading, Passing, WebSocketServerProtocol):  # 
         self._admission.left()
         if self._trace is not None:
             self._trace.lost(self._admission.refusal)
-        if self._pushed_back is not None:
-            self._pushed_back.cancel()
-            self._pushed_back = None
+        if self._guard_timer is not None:
+            self._stop_guard_timer()
         if self._in_tls and reason is not None and reason.check(SSL.Error):
             self._admission.note("tls", "the TLS handshake failed")
         if self._outbox is not None:
@@ -188,8 +183,8 @@ class GatewayProtocol(Upgrading, Reading, Passing, WebSocketServerProtocol):  # 
         self.http_request_data = self.http_response_data = b""
         self.http_headers = {}
         outbox = self._outbox = Outbox(self.transport, self.factory, self)
-        outbox.begin(self._answer)
-        self._answer = b""
+        outbox.begin(self._answer or b"")
+        self._answer = None
         try:
             session = self.session = self.factory.gateway.connect(self)
         finally:
@@ -198,7 +193,9 @@ class GatewayProtocol(Upgrading, Reading, Passing, WebSocketServerProtocol):  # 
             session.trace = self._trace.opened(session.id, self._admission.host)
         _log.debug("client connected", peer=self.peer, session=session.id)
         if self.state == self.STATE_OPEN:
-            self.factory.wheel.watch(self, self._next_look(self.factory.clock.seconds()))
+            now = self.factory.clock.seconds()
+            delay = self.factory.deadlines.wait(LivenessEffect.WAIT_INTERVAL, now, session.deadline)
+            self.factory.wheel.watch(self, delay)
 
     def onFrameBegin(self) -> None:
         """A frame begins, of whatever kind."""
@@ -249,45 +246,53 @@ class GatewayProtocol(Upgrading, Reading, Passing, WebSocketServerProtocol):  # 
             self.transport.abortConnection()
 
     def _over(self) -> bool:
-        """The client has used up its tokens: stop reading until it has some, or end it; whether it is at its end."""
-        if self._flooded:
-            self._sip()
-            return True
-        if self.state == self.STATE_CONNECTING:
-            return False
-        factory, session = self.factory, self.session
-        now = factory.clock.seconds()
-        verdict = factory.rates.judge(self._frames_left, self._bytes_left, now - self._looked)
-        self._looked = now
-        self._frames_left, self._bytes_left = verdict.frames_left, verdict.bytes_left
-        if not verdict.limit:
-            return False
-        if session is None or self.state != _OPEN or verdict.flood:
-            self._flooded = True
-            # nothing more of it is read: not what has come already, and not what comes
-            self.data = b""
-            self._bytes_left = -inf
-            if session is not None and self.state == _OPEN:
-                session.end(CloseCode.RATE_LIMIT, f"too many {verdict.limit} at once")
-            factory.wheel.watch(self, FLOOD_LINGER)
-            return True
-        if self._pushed_back is not None:
-            self._pushed_back.reset(verdict.pause)
-        else:
-            self._pushed_back = factory.clock.callLater(verdict.pause, self._read_again)
-            factory.pushed_back(verdict.limit)
-            self._stop_reading(RATE)
-        return False
+        """The client has used up its tokens: wait until it has some, or end it; whether the rest is to be dropped."""
+        guard = self._guard
+        if guard is None:
+            if self.state == self.STATE_CONNECTING:
+                return False
+            guard = self._guard = FloodGuard()
+        factory = self.factory
+        opened = self.session is not None and self.state == _OPEN
+        effects = guard.spent(factory.rates, self._frames_left, self._bytes_left, factory.clock.seconds(), opened)
+        self._frames_left, self._bytes_left = guard.frames_left, guard.bytes_left
+        self._guarded(guard, effects)
+        return guard.drops
 
-    def _sip(self) -> None:
-        """Something was dropped: take more of it only after a while, since reading costs too."""
-        if self._pushed_back is None:
-            self._pushed_back = self.factory.clock.callLater(FLOOD_SIP, self._read_again)
-            self._stop_reading(RATE)
+    def _guarded(self, guard: FloodGuard, effects: FloodEffects) -> None:
+        """Do what the flood guard asks for."""
+        for effect in effects:
+            if effect is FloodEffect.START_TIMER:
+                self._guard_timer = self.factory.clock.callLater(guard.pause, self._pause_over)
+            elif effect is FloodEffect.EXTEND_TIMER:
+                assert self._guard_timer is not None
+                self._guard_timer.reset(guard.pause)
+            elif effect is FloodEffect.CANCEL_TIMER:
+                self._stop_guard_timer()
+            elif effect is FloodEffect.STOP_READING:
+                self._stop_reading(RATE)
+            elif effect is FloodEffect.START_READING:
+                self._start_reading(RATE)
+            elif effect is FloodEffect.REPORT:
+                self.factory.pushed_back(guard.limit)
+            elif effect is FloodEffect.DISCARD:
+                self.data = b""
+            elif effect is FloodEffect.CLOSE:
+                if self.session is not None and self.state == _OPEN:
+                    self.session.end(CloseCode.RATE_LIMIT, f"too many {guard.limit} at once")
+            else:
+                self.factory.wheel.watch(self, FLOOD_LINGER)
 
-    def _read_again(self) -> None:
-        self._pushed_back = None
-        self._start_reading(RATE)
+    def _pause_over(self) -> None:
+        self._guard_timer = None
+        guard = self._guard
+        assert guard is not None, "a guard has set the timer"
+        self._guarded(guard, guard.step(FloodEvent.PAUSE_OVER))
+
+    def _stop_guard_timer(self) -> None:
+        if self._guard_timer is not None:
+            self._guard_timer.cancel()
+            self._guard_timer = None
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """The WebSocket has ended, whoever ended it."""
@@ -339,7 +344,7 @@ class GatewayProtocol(Upgrading, Reading, Passing, WebSocketServerProtocol):  # 
         """What Autobahn sends: handshakes, pongs, close frames, compressed messages; in order with our frames."""
         if self._outbox is not None:
             self._outbox.send(data)
-        elif self._answering:
+        elif self._answer is not None:
             # the token in the case that RFC 6455 (4.2.2) gives it
             self._answer += data.replace(b"\r\nUpgrade: WebSocket\r\n", b"\r\nUpgrade: websocket\r\n", 1)
         else:
@@ -359,10 +364,9 @@ class GatewayProtocol(Upgrading, Reading, Passing, WebSocketServerProtocol):  # 
                 self._outbox.clear()
             else:
                 self._outbox.flush()
-        if self._pushed_back is not None:
-            self._pushed_back.cancel()
-            self._pushed_back = None
-        self._start_reading(RELAY | RATE | CROWD)
+        if self._guard is not None:
+            self._guarded(self._guard, self._guard.step(FloodEvent.CLOSED))
+        self._start_reading(RELAY | CROWD)
         self._drop_unfinished()
         self.sendCloseFrame(code=code, reasonUtf8=reason.encode(), isReply=False)
         self.factory.wheel.watch(self, self.factory.close_timeout)
@@ -386,45 +390,32 @@ class GatewayProtocol(Upgrading, Reading, Passing, WebSocketServerProtocol):  # 
             # the closing handshake, or the last bytes, did not get through in time
             self.transport.abortConnection()
             return None
-        if self.session.overdue(now) or self._never_ends(now):
-            return None
-        if self._heard or self._stopped:
-            # the time that the pong was given counts towards the interval
-            since = self.factory.pong_timeout if self._pinged else 0.0
-            self._heard = self._pinged = False
-            return self._next_look(now, since)
-        if self._pinged:
-            _log.debug("no pong received", session=self.session.id, peer=self.peer)
-            self.transport.abortConnection()
-            return None
-        if not self.factory.ping_interval:
-            return self._next_look(now)
-        self._pinged = True
-        if self._outbox is not None:
-            self._outbox.send(_PING)
-        return self.factory.pong_timeout
+        return self._check(self.session, now)
 
-    def _never_ends(self, now: float) -> bool:
-        """End the session if a message of its client has been unfinished for too long; whether it did."""
-        session = self.session
-        if (
-            session is None
-            or self._stopped & ~RATE
-            or not (self.inside_message or self.current_frame is not None or self.data)
-        ):
-            self._unfinished = None
-            return False
-        if self._unfinished is None or self._unfinished[0] != session.messages_up:
-            self._unfinished = (session.messages_up, now)
-        elif now - self._unfinished[1] > self.factory.message_timeout:
-            session.end(CloseCode.POLICY, f"a message is incomplete after {now - self._unfinished[1]:.0f} s")
-            return True
-        return False
-
-    def _next_look(self, now: float, since: float = 0.0) -> float:
-        """The delay of the next visit, ``since`` seconds after a ping."""
-        delay = max(1.0, (self.factory.ping_interval or 60.0) - since)
-        session = self.session
-        if session is not None and session.deadline > now and session.state < State.OPEN:
-            delay = min(delay, session.deadline - now)
-        return delay
+    def _check(self, session: ClientSession, now: float) -> float | None:
+        """Look whether the open connection is alive; the seconds until the next visit, None when it ends."""
+        deadlines = self.factory.deadlines
+        partial = None
+        if not self._stopped & ~RATE and (self.inside_message or self.current_frame is not None or self.data):
+            partial = PartialMessage.seen(self._partial, session.messages_up, now)
+        self._partial = partial
+        opens_by = session.deadline if session.state < State.OPEN else inf
+        event = deadlines.event(now, opens_by, partial, self._heard, not self._stopped)
+        self._heard = False
+        self._liveness, effects = step(self._liveness, event)
+        for effect in effects:
+            if effect is LivenessEffect.PING:
+                if self._outbox is not None:
+                    self._outbox.send(_PING)
+            elif effect is LivenessEffect.CLOSE_NOT_OPENED:
+                session.overdue(now)
+            elif effect is LivenessEffect.CLOSE_INCOMPLETE:
+                assert partial is not None
+                session.end(CloseCode.POLICY, f"a message is incomplete after {now - partial.since:.0f} s")
+            elif effect is LivenessEffect.REPORT_NO_PONG:
+                _log.debug("no pong received", session=session.id, peer=self.peer)
+            elif effect is LivenessEffect.ABORT:
+                self.transport.abortConnection()
+            else:
+                return deadlines.wait(effect, now, opens_by)
+        return None

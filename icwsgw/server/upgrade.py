@@ -116,9 +116,8 @@ class Upgrading:
     inside_message = False
     current_frame: Any = None
 
-    # the answer to the handshake, from when it is made until it leaves with the greeting
-    _answering = False
-    _answer = b""
+    # the answer to the handshake, from when it is made until it leaves with the handshake message
+    _answer: bytes | None = None
     # of the request, where they decide, from when it is read until the client is admitted
     _headers = _NO_HEADERS
 
@@ -194,12 +193,12 @@ class Upgrading:
 
     def succeedHandshake(self, res: Any) -> None:
         """Autobahn accepts the client: the answer leaves together with the greeting that follows."""
-        self._answering = True
+        self._answer = b""
         super().succeedHandshake(res)  # type: ignore[misc]
 
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:
         """Refuse the HTTP request."""
-        self._answering = False
+        self._answer = None
         self._admission.note(self._admission.refusal or "bad_request", reason, code)
         super().failHandshake(reason, code, responseHeaders)  # type: ignore[misc]
 

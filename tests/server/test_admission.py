@@ -15,13 +15,14 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
 from icwsgw.core.closing import CloseCode
+from icwsgw.core.flood_guard import FLOOD_SIP
 from icwsgw.core.messages import frame
 from icwsgw.core.session import State
 from icwsgw.descriptors import REFUSED
 from icwsgw.server import factory as factory_module
 from icwsgw.server.endpoints import make_endpoint
 from icwsgw.server.factory import BOUNDS_INFLATION
-from icwsgw.server.protocol import FLOOD_SIP, GatewayProtocol
+from icwsgw.server.protocol import GatewayProtocol
 from tests.server.test_protocol import Session, Transport, World, frames_of, lose
 from tests.support.ws_wire import HANDSHAKE, handshake, masked, read_frames
 
@@ -516,7 +517,7 @@ def test_what_follows_a_flood_is_read_in_sips() -> None:
     world.clock.pump([1.0] * 4)
     assert transport.aborted
     lose(protocol)
-    assert [call for call in world.clock.getDelayedCalls() if call.func == protocol._read_again] == []
+    assert [call for call in world.clock.getDelayedCalls() if call.func == protocol._pause_over] == []
 
 
 def test_it_is_paused_once_for_both_reasons() -> None:
@@ -537,7 +538,7 @@ def test_it_is_paused_once_for_both_reasons() -> None:
     assert transport.producerState == "producing"
     protocol.dataReceived(masked(2, b"x") * 15)
     lose(protocol)
-    assert [call for call in world.clock.getDelayedCalls() if call.func == protocol._read_again] == []
+    assert [call for call in world.clock.getDelayedCalls() if call.func == protocol._pause_over] == []
 
 
 def test_bytes_are_limited_too() -> None:

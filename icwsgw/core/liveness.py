@@ -1,0 +1,173 @@
+"""Whether an open connection is still alive, and what is due at it, as a state machine.
+
+    state   event       next    effects
+    ------  ----------  ------  ------------------------
+    QUIET   NOT_OPENED  ENDED   CLOSE_NOT_OPENED
+    QUIET   INCOMPLETE  ENDED   CLOSE_INCOMPLETE
+    QUIET   HEARD       QUIET   WAIT_INTERVAL
+    QUIET   NOT_READ    QUIET   WAIT_INTERVAL
+    QUIET   NO_PINGS    QUIET   WAIT_INTERVAL
+    QUIET   SILENT      PINGED  PING, WAIT_PONG
+    PINGED  NOT_OPENED  ENDED   CLOSE_NOT_OPENED
+    PINGED  INCOMPLETE  ENDED   CLOSE_INCOMPLETE
+    PINGED  HEARD       QUIET   WAIT_REST
+    PINGED  NOT_READ    QUIET   WAIT_REST
+    PINGED  SILENT      ENDED   REPORT_NO_PONG, ABORT
+
+The connection is visited at intervals. At each visit :meth:`Deadlines.event` selects the first event of the table that
+applies. A client that only answers pings gets one each interval: WAIT_REST counts the time for the pong as a part of
+the interval, because proxies that cut idle connections count from the last byte.
+
+The state is one value and :func:`step` a function, so that an idle connection holds nothing for it.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+#: Seconds between two visits where pings are off.
+VISIT_SECONDS = 60.0
+
+
+class LivenessState(IntEnum):
+    """What the gateway knows of the other end."""
+
+    QUIET = 0
+    """No ping is unanswered."""
+    PINGED = 1
+    """A ping has been sent, and nothing has come since."""
+    ENDED = 2
+    """The connection is being ended."""
+
+
+class LivenessEvent(IntEnum):
+    """What a visit finds."""
+
+    NOT_OPENED = 0
+    """The session has not been opened in time."""
+    INCOMPLETE = 1
+    """A part of a message came too long ago, and the message is still not whole."""
+    HEARD = 2
+    """Something has come since the last visit."""
+    NOT_READ = 3
+    """The gateway does not read the socket, so that nothing can be heard."""
+    NO_PINGS = 4
+    """Nothing has come, and pings are off."""
+    SILENT = 5
+    """Nothing has come."""
+
+
+class LivenessEffect(IntEnum):
+    """What the connection has to do."""
+
+    WAIT_INTERVAL = 0
+    """Ask for a visit after the ping interval."""
+    WAIT_REST = 1
+    """Ask for a visit after the rest of the ping interval, of which the time for the pong is over."""
+    PING = 2
+    """Send a ping."""
+    WAIT_PONG = 3
+    """Ask for a visit when the pong is due."""
+    CLOSE_NOT_OPENED = 4
+    """Close the session with 4107."""
+    CLOSE_INCOMPLETE = 5
+    """Close the session with 1008."""
+    REPORT_NO_PONG = 6
+    """Log that no pong came."""
+    ABORT = 7
+    """Abort the connection."""
+
+
+LivenessEffects = tuple[LivenessEffect, ...]
+S, E, F = LivenessState, LivenessEvent, LivenessEffect
+
+TABLE: dict[tuple[LivenessState, LivenessEvent], tuple[LivenessState, LivenessEffects]] = {
+    (S.QUIET, E.NOT_OPENED): (S.ENDED, (F.CLOSE_NOT_OPENED,)),
+    (S.QUIET, E.INCOMPLETE): (S.ENDED, (F.CLOSE_INCOMPLETE,)),
+    (S.QUIET, E.HEARD): (S.QUIET, (F.WAIT_INTERVAL,)),
+    (S.QUIET, E.NOT_READ): (S.QUIET, (F.WAIT_INTERVAL,)),
+    (S.QUIET, E.NO_PINGS): (S.QUIET, (F.WAIT_INTERVAL,)),
+    (S.QUIET, E.SILENT): (S.PINGED, (F.PING, F.WAIT_PONG)),
+    (S.PINGED, E.NOT_OPENED): (S.ENDED, (F.CLOSE_NOT_OPENED,)),
+    (S.PINGED, E.INCOMPLETE): (S.ENDED, (F.CLOSE_INCOMPLETE,)),
+    (S.PINGED, E.HEARD): (S.QUIET, (F.WAIT_REST,)),
+    (S.PINGED, E.NOT_READ): (S.QUIET, (F.WAIT_REST,)),
+    (S.PINGED, E.SILENT): (S.ENDED, (F.REPORT_NO_PONG, F.ABORT)),
+}
+del S, E, F
+
+
+def step(state: LivenessState, event: LivenessEvent) -> tuple[LivenessState, LivenessEffects]:
+    """The next state and the effects of an event.
+
+    :raises LookupError: the event cannot happen in this state
+    """
+    try:
+        return TABLE[state, event]
+    except KeyError:
+        raise LookupError(f"{event.name} in {state.name}") from None
+
+
+class PartialMessage(NamedTuple):
+    """A message of which a part has come.
+
+    :ivar messages: how many whole messages came before it
+    :ivar since: when a visit saw it first, seconds of the reactor's clock
+    """
+
+    messages: int
+    since: float
+
+    @classmethod
+    def seen(cls, before: PartialMessage | None, messages: int, now: float) -> PartialMessage:
+        """The message that a visit sees: the one of the visit before, unless a whole message has come in between."""
+        return before if before is not None and before.messages == messages else cls(messages, now)
+
+
+class Deadlines(NamedTuple):
+    """The deadlines of all open connections, in seconds.
+
+    :ivar ping_interval: between two pings of a silent client; 0: no pings
+    :ivar pong_timeout: from a ping to any answer
+    :ivar message_timeout: from a message's first part to its end
+    """
+
+    ping_interval: float
+    pong_timeout: float
+    message_timeout: float
+
+    def event(
+        self, now: float, opens_by: float, partial: PartialMessage | None, heard: bool, is_read: bool
+    ) -> LivenessEvent:
+        """What a visit finds.
+
+        :param now: seconds of the reactor's clock
+        :param opens_by: when the session has to be open; infinite: it is
+        :param partial: the message of which a part has come; None: there is none, or the gateway does not read on
+        :param heard: something has come since the last visit
+        :param is_read: the gateway reads the socket
+        """
+        if now >= opens_by:
+            return LivenessEvent.NOT_OPENED
+        if partial is not None and now - partial.since > self.message_timeout:
+            return LivenessEvent.INCOMPLETE
+        if heard:
+            return LivenessEvent.HEARD
+        if not is_read:
+            return LivenessEvent.NOT_READ
+        return LivenessEvent.SILENT if self.ping_interval else LivenessEvent.NO_PINGS
+
+    def wait(self, effect: LivenessEffect, now: float, opens_by: float) -> float:
+        """How long to wait for the next visit.
+
+        :param effect: WAIT_INTERVAL, WAIT_REST or WAIT_PONG
+        :param now: seconds of the reactor's clock
+        :param opens_by: when the session has to be open; infinite: it is
+        :return: seconds
+        """
+        if effect is LivenessEffect.WAIT_PONG:
+            return self.pong_timeout
+        spent = self.pong_timeout if effect is LivenessEffect.WAIT_REST else 0.0
+        delay = max(1.0, (self.ping_interval or VISIT_SECONDS) - spent)
+        return min(delay, opens_by - now) if opens_by > now else delay

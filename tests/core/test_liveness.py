@@ -1,0 +1,187 @@
+"""What is due at an open connection: the table, tried whole, and scripts of visits."""
+
+from __future__ import annotations
+
+import itertools
+from math import inf
+
+import pytest
+
+from icwsgw.core import liveness
+from icwsgw.core.liveness import (
+    TABLE,
+    VISIT_SECONDS,
+    Deadlines,
+    LivenessEffect,
+    LivenessEvent,
+    LivenessState,
+    PartialMessage,
+    step,
+)
+
+WAITS = (LivenessEffect.WAIT_INTERVAL, LivenessEffect.WAIT_REST, LivenessEffect.WAIT_PONG)
+
+
+class Script:
+    """A connection that is visited when it asks to, and what it was asked for since it was looked at.
+
+    Pings are sent each 25 s, pongs are due after 10 s, and a message has to be whole after 30 s.
+    """
+
+    def __init__(self, ping_interval: float = 25.0, opens_by: float = inf) -> None:
+        self.deadlines = Deadlines(ping_interval, 10.0, 30.0)
+        self.now = 1000.0
+        self.opens_by = opens_by
+        self.state = LivenessState.QUIET
+        self.heard = False
+        self.is_read = True
+        self.messages = 0
+        self.partial: PartialMessage | None = None
+        self.in_message = False
+        self.next: float | None = self.deadlines.wait(LivenessEffect.WAIT_INTERVAL, self.now, opens_by)
+        self.asked_for: list[str] = []
+
+    def hears(self) -> Script:
+        self.heard = True
+        return self
+
+    def begins_a_message(self) -> Script:
+        self.in_message = True
+        return self.hears()
+
+    def ends_a_message(self, begins_another: bool = False) -> Script:
+        self.messages += 1
+        self.in_message = begins_another
+        return self.hears()
+
+    def is_not_read(self) -> Script:
+        self.is_read = False
+        return self
+
+    def is_read_again(self) -> Script:
+        self.is_read = True
+        return self
+
+    def is_visited(self) -> Script:
+        """The wheel visits it at the time that it has asked for."""
+        assert self.next is not None
+        self.now += self.next
+        self.partial = PartialMessage.seen(self.partial, self.messages, self.now) if self.in_message else None
+        event = self.deadlines.event(self.now, self.opens_by, self.partial, self.heard, self.is_read)
+        self.heard = False
+        self.state, effects = step(self.state, event)
+        self.next = None
+        for effect in effects:
+            if effect in WAITS:
+                self.next = self.deadlines.wait(effect, self.now, self.opens_by)
+            else:
+                self.asked_for.append(effect.name)
+        return self
+
+    def shows(self, *effects: str, next_after: float | None) -> Script:
+        assert self.asked_for == list(effects)
+        assert self.next == (None if next_after is None else pytest.approx(next_after))
+        self.asked_for = []
+        return self
+
+
+def test_a_client_that_sends_is_never_pinged() -> None:
+    script = Script()
+    for _ in range(10):
+        script.hears().is_visited().shows(next_after=25.0)
+
+
+def test_a_silent_client_is_pinged_and_ends_without_a_pong() -> None:
+    script = Script().is_visited().shows("PING", next_after=10.0)
+    script.is_visited().shows("REPORT_NO_PONG", "ABORT", next_after=None)
+    assert script.state is LivenessState.ENDED
+
+
+def test_a_client_that_only_answers_pings_gets_one_each_interval() -> None:
+    script = Script().is_visited()
+    for _ in range(5):
+        script.hears().shows("PING", next_after=10.0).is_visited().shows(next_after=15.0).is_visited()
+
+
+def test_a_client_that_is_not_read_is_not_asked_for_a_pong() -> None:
+    script = Script().is_not_read()
+    for _ in range(5):
+        script.is_visited().shows(next_after=25.0)
+    script.is_read_again().is_visited().shows("PING", next_after=10.0)
+    # its pong may be among what is not read now
+    script.is_not_read().is_visited().shows(next_after=15.0)
+
+
+def test_without_pings_a_silent_client_stays() -> None:
+    script = Script(ping_interval=0.0)
+    for _ in range(5):
+        script.is_visited().shows(next_after=VISIT_SECONDS)
+
+
+def test_a_session_that_is_not_opened_in_time_is_closed_whatever_else_is_heard() -> None:
+    script = Script(opens_by=1030.0).hears().is_visited().shows(next_after=5.0)
+    script.hears().is_visited().shows("CLOSE_NOT_OPENED", next_after=None)
+    assert script.state is LivenessState.ENDED
+    # behind a ping too: the pong is due after the session
+    script = Script(opens_by=1030.0).is_visited().shows("PING", next_after=10.0)
+    script.is_visited().shows("CLOSE_NOT_OPENED", next_after=None)
+
+
+def test_a_deadline_that_has_passed_does_not_shorten_a_wait() -> None:
+    assert Deadlines(25.0, 10.0, 30.0).wait(LivenessEffect.WAIT_INTERVAL, 1000.0, 1000.0) == 25.0
+
+
+def test_an_interval_that_the_time_for_the_pong_fills_leaves_a_second() -> None:
+    assert Deadlines(5.0, 10.0, 30.0).wait(LivenessEffect.WAIT_REST, 0.0, inf) == 1.0
+
+
+def test_a_message_that_does_not_end_is_closed_though_bytes_come() -> None:
+    script = Script().begins_a_message().is_visited().shows(next_after=25.0)
+    script.hears().is_visited().shows(next_after=25.0)
+    script.hears().is_visited().shows("CLOSE_INCOMPLETE", next_after=None)
+
+
+def test_the_time_of_a_message_begins_when_it_is_seen_first() -> None:
+    script = Script().begins_a_message().is_visited()
+    for _ in range(10):
+        script.ends_a_message(begins_another=True).is_visited().shows(next_after=25.0)
+    assert script.partial == PartialMessage(10, script.now)
+
+
+def test_a_partial_message_is_the_same_until_a_whole_one_comes() -> None:
+    first = PartialMessage.seen(None, 3, 10.0)
+    assert first == PartialMessage(3, 10.0)
+    assert PartialMessage.seen(first, 3, 20.0) is first
+    assert PartialMessage.seen(first, 4, 20.0) == PartialMessage(4, 20.0)
+
+
+def test_a_message_has_its_time_to_the_end() -> None:
+    deadlines, partial = Deadlines(25.0, 10.0, 30.0), PartialMessage(0, 100.0)
+    assert deadlines.event(130.0, inf, partial, True, True) is LivenessEvent.HEARD
+    assert deadlines.event(130.1, inf, partial, True, True) is LivenessEvent.INCOMPLETE
+
+
+@pytest.mark.parametrize(("state", "event"), list(itertools.product(LivenessState, LivenessEvent)))
+def test_every_event_in_every_state(state: LivenessState, event: LivenessEvent) -> None:
+    if (state, event) in TABLE:
+        assert step(state, event) == TABLE[state, event]
+    else:
+        with pytest.raises(LookupError, match=f"^{event.name} in {state.name}$"):
+            step(state, event)
+
+
+def test_each_visit_asks_for_another_one_or_ends_the_connection() -> None:
+    for after, effects in TABLE.values():
+        assert sum(effect in WAITS for effect in effects) == (after is not LivenessState.ENDED)
+    assert {event for _, event in TABLE} == set(LivenessEvent)
+    assert {effect for _, effects in TABLE.values() for effect in effects} == set(LivenessEffect)
+
+
+def test_the_module_shows_its_table() -> None:
+    assert liveness.__doc__ is not None
+    lines = [line.split(maxsplit=3) for line in liveness.__doc__.splitlines() if line.startswith("    ")][2:]
+    shown = {(state, event): (after, effects) for state, event, after, effects in lines}
+    assert shown == {
+        (state.name, event.name): (after.name, ", ".join(effect.name for effect in effects))
+        for (state, event), (after, effects) in TABLE.items()
+    }
