@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from icwsgw.options import CANISTERS, CONNECTIONS, MOST_USED, ORIGINS, option
+from icwsgw.options import CANISTERS, CONNECTIONS, ORIGINS, option
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class AccessOptions:
         "allowed-origin",
         "Origin of web pages that may connect; repeatable; none given: any.",
         "As in the Rust gateway. Clients authenticate by signatures, not by cookies.",
-        group=MOST_USED,
+        group=CONNECTIONS,
+        reloaded=True,
     )
     allowed_canisters: tuple[str, ...] = option(
         (),
@@ -28,7 +29,8 @@ class AccessOptions:
         "allowed-canister",
         "Canister that clients may open; repeatable; none given: any.",
         "As in the Rust gateway. A gateway for one application should name its canisters.",
-        group=MOST_USED,
+        group=CONNECTIONS,
+        reloaded=True,
     )
     denied_canisters: tuple[str, ...] = option(
         (),
@@ -37,4 +39,5 @@ class AccessOptions:
         "Canister that clients may not open; repeatable.",
         "For a canister that does harm.",
         group=CONNECTIONS,
+        reloaded=True,
     )

@@ -10,7 +10,6 @@ from typing import Any
 
 from icwsgw.options import (
     CONNECTIONS,
-    MOST_USED,
     PROXIES,
     QUEUES,
     TIMES,
@@ -18,13 +17,10 @@ from icwsgw.options import (
     choice,
     count,
     option,
+    options_of,
     seconds,
     size,
 )
-
-#: Bounds on what all clients take together: of several workers each has its share. The others are about one client or
-#: address, which may meet the same worker again and again, and count in each.
-SHARED = ("max_connections", "max_pending", "max_connections_per_canister", "accept_rate", "max_waiting_bytes")
 
 
 @dataclass(frozen=True)
@@ -40,6 +36,7 @@ class ClientLimits:
         "Half a gigabyte at 10 kB each.",
         group=CONNECTIONS,
         example="20000",
+        shared=True,
     )
     max_pending: int = option(
         5_000,
@@ -51,6 +48,7 @@ class ClientLimits:
         "At most 64 KiB each. A reconnecting crowd has fewer at a time.",
         group=CONNECTIONS,
         example="1000",
+        shared=True,
     )
     relay_queue_time: float = option(
         10.0,
@@ -72,6 +70,7 @@ class ClientLimits:
         "A hundred clients at their own limits. More at a time are an attack, or a network that hangs.",
         group=QUEUES,
         example="1G",
+        shared=True,
     )
     max_connections_per_ip: int = option(
         0,
@@ -90,6 +89,7 @@ class ClientLimits:
         "A gateway for one application has all its clients there.",
         group=CONNECTIONS,
         example="10000",
+        shared=True,
     )
     max_connections_per_principal: int = option(
         0,
@@ -108,6 +108,7 @@ class ClientLimits:
         "The kernel's queue holds what the process cannot accept at once.",
         group=CONNECTIONS,
         example="200",
+        shared=True,
     )
     accept_rate_per_ip: int = option(
         0,
@@ -133,39 +134,22 @@ class ClientLimits:
         200,
         count(),
         "client-message-rate",
-        "Limit on frames per second from one client (messages, fragments, pings). Beyond it, the client's socket is "
-        "not read; 0 for no limit.",
+        "Limit on frames per second from one client (messages, fragments, pings); the burst is twice as many. Beyond "
+        "it, the client's socket is not read; a client that sends as many again (at least 256) at once is closed with "
+        "4108. 0 for no limit.",
         "More than the network accepts from one client, whose calls follow each other.",
         group=QUEUES,
         example="50",
-    )
-    client_message_burst: int = option(
-        400,
-        count(1),
-        "client-message-burst",
-        "Frames that one client may send at once. A client that sends as many again (at least 256) at once is closed "
-        "with 4108.",
-        "Two seconds' worth.",
-        group=QUEUES,
-        example="100",
     )
     client_byte_rate: int = option(
         2 << 20,
         size(0),
         "client-byte-rate",
-        "Limit on bytes per second from one client, after decompression. Beyond it, the client's socket is not read; "
-        "0 for no limit.",
+        "Limit on bytes per second from one client; the burst is four times as many, and at least one message of "
+        "--max-message-bytes. Beyond it, the client's socket is not read; a client that sends as many again at once is "
+        "closed with 4108. 0 for no limit.",
         "One message of maximum size per second; a subnet accepts about two.",
         group=QUEUES,
-    )
-    client_byte_burst: int = option(
-        8 << 20,
-        size(64 << 10),
-        "client-byte-burst",
-        "Bytes that one client may send at once.",
-        "Four messages of maximum size.",
-        group=QUEUES,
-        example="16M",
     )
     message_timeout: float = option(
         120.0,
@@ -182,7 +166,7 @@ class ClientLimits:
         "trusted-proxy",
         "Address or network of proxies that may name the client's address, or unix for unix: sockets; repeatable.",
         "Anybody can write such a header. Without this option, a haproxy: address trusts everybody who reaches it.",
-        group=MOST_USED,
+        group=CONNECTIONS,
     )
     forwarded_header: str = option(
         "x-forwarded-for",
@@ -194,5 +178,9 @@ class ClientLimits:
     )
 
     def share(self, workers: int) -> dict[str, Any]:
-        """The bounds that are divided among several workers: one worker's share, rounded up; no bound stays none."""
-        return {name: -(-getattr(self, name) // workers) for name in SHARED}
+        """Return the limits that several workers divide: one worker's share, rounded up; 0 (no limit) stays 0.
+
+        The other limits are about one client or address, which may meet the same worker again and again.
+        """
+        shared = (entry.field for entry in options_of(ClientLimits) if entry.shared)
+        return {field: -(-getattr(self, field) // workers) for field in shared}

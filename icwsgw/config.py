@@ -11,7 +11,7 @@ omnia-network/ic-websocket-gateway), so that its command lines run unchanged.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from icwsgw.access_options import AccessOptions
@@ -40,6 +40,7 @@ from icwsgw.options import (
     TIMES,
     URL,
     Option,
+    RemovedOption,
     automatic,
     choice,
     count,
@@ -55,7 +56,8 @@ from icwsgw.options import (
 MAINNET_BUDGET = 250
 
 
-#: The options that people change first, in the order of the documentation.
+#: The options that people change first, in the order of the documentation; they stand under the first heading instead
+#: of that of their subject.
 MOST_USED_NAMES = (
     "gateway-address",
     "ic-network-url",
@@ -85,7 +87,7 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
         "gateway-address",
         "Address for WebSocket clients: IP:port or a Twisted server endpoint string; repeatable.",
         "The port of the Rust gateway.",
-        group=MOST_USED,
+        group=CONNECTIONS,
     )
     ic_network_url: str = option(
         "http://127.0.0.1:4943",
@@ -93,7 +95,7 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
         "ic-network-url",
         "URL of the IC network. icp0.io, icp-api.io, ic0.app, icp.net and all names below them mean mainnet.",
         "A local replica listens there.",
-        group=MOST_USED,
+        group=NETWORK,
     )
     root_key: str = option(
         AUTO,
@@ -111,7 +113,7 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
         "polling-interval",
         "Time between the starts of two polls of a canister.",
         "As in the Rust gateway.",
-        group=MOST_USED,
+        group=NETWORK,
         example="200",
     )
     prometheus_endpoint: str | None = option(
@@ -120,7 +122,7 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
         "prometheus-endpoint",
         "Address of metrics, health checks and the status page: IP:port or an endpoint string; empty for none.",
         "The port that the Rust gateway documents.",
-        group=MOST_USED,
+        group=ADMIN,
     )
     admin_endpoint: str | None = option(
         None,
@@ -129,7 +131,7 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
         "Address of the admin API (docs/admin-api.md, icwsctl): an endpoint string or IP:port; empty for none. A unix "
         "socket without mode= is accessible to its owner only.",
         "Whoever reaches it can close clients and stop the gateway.",
-        group=MOST_USED,
+        group=ADMIN,
         example="unix:/run/icws/admin.sock",
     )
     admin_token_file: Path | None = option(
@@ -148,7 +150,7 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
         "Certificate chain (PEM). Turns plain TCP addresses into TLS. The gateway reads it again when the file "
         "changes.",
         "A proxy may terminate TLS, and a local gateway needs none.",
-        group=MOST_USED,
+        group=CONNECTIONS,
     )
     tls_certificate_key_pem_path: Path | None = option(
         None,
@@ -156,7 +158,7 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
         "tls-certificate-key-pem-path",
         "Private key (PEM) of the certificate.",
         "Set it together with the certificate.",
-        group=MOST_USED,
+        group=CONNECTIONS,
         example="/etc/icws/tls/privkey.pem",
     )
     opentelemetry_collector_endpoint: str | None = option(
@@ -174,7 +176,7 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
         "data-dir",
         "Directory of the key file key_pair and of traces/.",
         "As in the Rust gateway, relative to the working directory.",
-        group=MOST_USED,
+        group=ADMIN,
     )
     identities: int = option(
         1,
@@ -183,7 +185,7 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
         "Gateway principals of each process, derived from the key file. Each serves about 1,000 clients before the "
         "next is used.",
         "A canister's work grows with the square of the clients under one principal.",
-        group=MOST_USED,
+        group=NETWORK,
         example="10",
     )
     workers: int = option(
@@ -193,7 +195,7 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
         "Number of processes that serve clients, with one supervisor. Each has its own identities and its share of "
         "the limits on all clients.",
         "One process is simplest; one per core is fastest.",
-        group=MOST_USED,
+        group=ADMIN,
         example="4",
     )
     devnet: bool = option(
@@ -202,7 +204,7 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
         "devnet",
         "Run the embedded local replica and its demo canisters in this process.",
         "For trials only: its keys are public.",
-        group=MOST_USED,
+        group=ADMIN,
     )
     devnet_listen: str = option(
         "tcp:4943:interface=127.0.0.1",
@@ -261,14 +263,6 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
         group=NETWORK,
         example="100",
     )
-    compression: bool = option(
-        False,
-        FLAG,
-        "compression",
-        "Accept permessage-deflate from clients that offer it; needs Python 3.11.",
-        "Certificates and hashes do not compress, and decompression bombs do harm.",
-        group=CONNECTIONS,
-    )
 
     drain_window: float = option(
         10.0,
@@ -277,6 +271,7 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
         "Time over which clients are closed when the gateway stops.",
         "Spreads their reconnections to other gateways.",
         group=TIMES,
+        reloaded=True,
         example="60",
     )
     tls_handshake_timeout: float = option(
@@ -434,12 +429,24 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
         return self.data_dir / "key_pair"
 
 
-def _place(entry: Option) -> tuple[int, int]:
-    return GROUPS.index(entry.group), MOST_USED_NAMES.index(entry.name) if entry.group == MOST_USED else 0
+def _in_groups(entries: tuple[Option, ...]) -> tuple[Option, ...]:
+    by_name = {entry.name: entry for entry in entries}
+    first = tuple(replace(by_name.pop(name), group=MOST_USED) for name in MOST_USED_NAMES)
+    return first + tuple(sorted(by_name.values(), key=lambda entry: GROUPS.index(entry.group)))
 
 
-OPTIONS: tuple[Option, ...] = tuple(sorted(options_of(GatewayConfig), key=_place))
+OPTIONS: tuple[Option, ...] = _in_groups(options_of(GatewayConfig))
 BY_NAME: dict[str, Option] = {entry.name: entry for entry in OPTIONS}
+
+#: Options of earlier versions (decision 0045).
+REMOVED: tuple[RemovedOption, ...] = (
+    RemovedOption("compression", "messages are not compressed", is_flag=True),
+    RemovedOption("client-message-burst", "the burst is two seconds of --client-message-rate"),
+    RemovedOption(
+        "client-byte-burst",
+        "the burst is four seconds of --client-byte-rate, and at least one message of --max-message-bytes",
+    ),
+)
 
 
 def _check(config: GatewayConfig) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from icwsgw.observe.collector import parse_collector, trace_level
 from icwsgw.observe.levels import LEVELS, parse_levels
-from icwsgw.options import FLAG, LOGS, MOST_USED, Kind, choice, option, ratio
+from icwsgw.options import FLAG, LOGS, Kind, choice, option, ratio
 
 
 def _levels(text: str) -> str:
@@ -45,8 +45,9 @@ class LogOptions:
         "log-level",
         "Log level on stdout: one level, or component=level pairs separated by commas.",
         "As in the Rust gateway: one line when a session ends, and what an operator should know.",
-        group=MOST_USED,
+        group=LOGS,
         variables=("RUST_LOG_STDOUT",),
+        reloaded=True,
     )
     log_format: str = option(
         "text",
@@ -64,6 +65,7 @@ class LogOptions:
         "As in the Rust gateway: no file by default.",
         group=LOGS,
         variables=("RUST_LOG_FILE",),
+        reloaded=True,
     )
     trace_level: str = option(
         "trace",

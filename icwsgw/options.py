@@ -97,6 +97,8 @@ class Option:
     :ivar group: heading it stands under
     :ivar variables: environment variables that also set it, read leniently (the original's RUST_LOG_*)
     :ivar example: a text an operator might give it, where that of its kind says little
+    :ivar reloaded: whether a running gateway takes a new value at SIGHUP
+    :ivar shared: whether it limits all clients together, so that each of several workers has its share
     """
 
     name: str
@@ -108,11 +110,13 @@ class Option:
     group: str
     variables: tuple[str, ...] = ()
     example: str = ""
+    reloaded: bool = False
+    shared: bool = False
 
     @property
     def variable(self) -> str:
         """The environment variable of this option."""
-        return "ICWS_" + self.name.upper().replace("-", "_")
+        return variable_of(self.name)
 
     @property
     def is_flag(self) -> bool:
@@ -136,6 +140,30 @@ class Option:
         return self.parse(_toml_text(value, source), source)
 
 
+@dataclass(frozen=True, slots=True)
+class RemovedOption:
+    """An option of an earlier version. It is still accepted wherever it stood, and has no effect but a warning.
+
+    :ivar name: as on the command line, without the dashes
+    :ivar instead: what the gateway does now, for the warning: a clause without a full stop
+    :ivar is_flag: whether the command line takes it, and its opposite, without a value
+    """
+
+    name: str
+    instead: str
+    is_flag: bool = False
+
+    @property
+    def variable(self) -> str:
+        """The environment variable of this option."""
+        return variable_of(self.name)
+
+
+def variable_of(name: str) -> str:
+    """Return the environment variable of an option's name."""
+    return "ICWS_" + name.upper().replace("-", "_")
+
+
 def _toml_text(value: object, source: str) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -156,10 +184,12 @@ def option(
     group: str,
     variables: tuple[str, ...] = (),
     example: str = "",
+    reloaded: bool = False,
+    shared: bool = False,
 ) -> T:
     """Declare a dataclass field that is an option; see :func:`options_of`."""
     words = {"kind": kind, "name": name, "help": help, "reason": reason, "group": group}
-    words |= {"variables": variables, "example": example}
+    words |= {"variables": variables, "example": example, "reloaded": reloaded, "shared": shared}
     field: T = dataclasses.field(default=default, metadata={"option": words})
     return field
 

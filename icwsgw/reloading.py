@@ -16,16 +16,7 @@ from icwsgw.observe.levels import parse_levels
 from icwsgw.observe.logs import change_levels, get_logger
 
 #: Fields of the configuration that a running gateway takes.
-RELOADABLE = frozenset(
-    {
-        "allowed_canisters",
-        "allowed_origins",
-        "denied_canisters",
-        "drain_window",
-        "log_level",
-        "log_file_level",
-    }
-)
+RELOADABLE = frozenset(entry.field for entry in OPTIONS if entry.reloaded)
 
 _log = get_logger("service")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from icwsgw.addresses import tcp_port
-from icwsgw.config import BY_NAME, OPTIONS, GatewayConfig
+from icwsgw.config import BY_NAME, OPTIONS, REMOVED, GatewayConfig
 from icwsgw.errors import ConfigError
 from icwsgw.observe.levels import from_rust_log
 from icwsgw.options import Option
@@ -30,17 +30,26 @@ else:
 _OF_A_SERVICE = re.compile(r"_SERVICE_(HOST|PORT)|_PORT(_\d+_(TCP|UDP).*)?$")
 
 
+_REMOVED_NAMES = frozenset(entry.name for entry in REMOVED)
+
+
 class Sourced(NamedTuple):
-    """A configuration, and by field where each value came from."""
+    """A configuration and where it came from.
+
+    :ivar config: the configuration
+    :ivar sources: by field, where its value came from
+    :ivar ignored: a warning for each removed option that is still set
+    """
 
     config: GatewayConfig
     sources: dict[str, str]
+    ignored: tuple[str, ...] = ()
 
 
 def load(given: Mapping[str, Any], environment: Mapping[str, str], file: Path | None = None) -> Sourced:
     """Put the configuration together and check it.
 
-    :param given: values of the command line by option name, already coerced
+    :param given: values of the command line by option name, already coerced; of removed options, any value
     :param environment: for example ``os.environ``
     :param file: the ``--config`` file; None for the one that ICWS_CONFIG names, if any
     :raises ConfigError: at an unknown key, a wrong value, or values that contradict each other
@@ -63,7 +72,7 @@ def load(given: Mapping[str, Any], environment: Mapping[str, str], file: Path | 
             sources[entry.field] = "default"
     _point_at_devnet(values, sources)
     values.setdefault("data_dir", Path("data").absolute())
-    return Sourced(GatewayConfig(**values), sources)
+    return Sourced(GatewayConfig(**values), sources, tuple(_ignored(given, environment, from_file, file)))
 
 
 def suggestion(name: str, prefix: str = "", known: Iterable[str] = BY_NAME) -> str:
@@ -82,15 +91,17 @@ def meant(error: Exception, options: Iterable[str]) -> str:
     :param options: its options, with ``=`` behind those that take a value
     """
     found = re.fullmatch(r"option --(\S+) not recognized", str(error))
-    return suggestion(found[1], "--", (name.rstrip("=") for name in options)) if found else ""
+    known = {name.rstrip("=") for name in options}.difference(*((entry.name, f"no-{entry.name}") for entry in REMOVED))
+    return suggestion(found[1], "--", sorted(known)) if found else ""
 
 
 def doubts(environment: Mapping[str, str]) -> list[str]:
     """Say which variables set nothing and may have been meant to, a line each."""
     known = {"ICWS_CONFIG", *(entry.variable for entry in OPTIONS)}
+    removed = {entry.variable for entry in REMOVED}
     lines = []
     for name in sorted(environment):
-        if name.startswith("ICWS_") and name not in known:
+        if name.startswith("ICWS_") and name not in known and name not in removed:
             meant = suggestion(name[5:], "ICWS_", (other[5:] for other in known))
             if meant and not _OF_A_SERVICE.search(name):
                 lines.append(f"{name} in the environment is not an option{meant}")
@@ -118,9 +129,25 @@ def _read_file(file: Path) -> Iterator[tuple[str, Any]]:
         raise ConfigError(f"{file} is not TOML: {error}") from None
     for key, value in content.items():
         name = key.replace("_", "-")
-        if name not in BY_NAME:
+        if name not in BY_NAME and name not in _REMOVED_NAMES:
             raise ConfigError(f"{file}: {key!r} is not an option{suggestion(name)}")
         yield name, value
+
+
+def _ignored(
+    given: Mapping[str, Any], environment: Mapping[str, str], from_file: Mapping[str, Any], file: Path | None
+) -> Iterator[str]:
+    """Yield a line for each removed option that is set somewhere, with all the places."""
+    for entry in REMOVED:
+        places = []
+        if entry.name in given:
+            places.append("command line")
+        if environment.get(entry.variable, "").strip():
+            places.append(entry.variable)
+        if entry.name in from_file:
+            places.append(str(file))
+        if places:
+            yield f"--{entry.name} has no effect any more ({', '.join(places)}): {entry.instead}"
 
 
 def _point_at_devnet(values: dict[str, Any], sources: dict[str, str]) -> None:

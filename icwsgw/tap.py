@@ -12,7 +12,7 @@ from twisted.python import usage
 
 from icwsgw._version import __version__
 from icwsgw.clock import only_forward
-from icwsgw.config import OPTIONS, GatewayConfig
+from icwsgw.config import OPTIONS, REMOVED, GatewayConfig
 from icwsgw.errors import ConfigError
 from icwsgw.notifying import NotifyingService, stop_patience
 from icwsgw.observe.collector import load_tracing
@@ -60,6 +60,9 @@ _COMMANDS = {
     "help": "Print this text, then exit.",
 }
 
+#: Removed options are not listed in ``--help``; this is what completions of shells show.
+_REMOVED_WORDS = "No effect any more."
+
 _VALUES = [entry for entry in OPTIONS if not entry.is_flag and not entry.kind.repeatable]
 _FLAGS = [entry for entry in OPTIONS if entry.is_flag]
 
@@ -76,11 +79,13 @@ class Options(usage.Options):
     optParameters = [  # noqa: N815
         ["config", None, None, _COMMANDS["config="], Path],
         *([entry.name, None, None, option_words(entry), _coerce(entry)] for entry in _VALUES),
+        *([entry.name, None, None, _REMOVED_WORDS] for entry in REMOVED if not entry.is_flag),
     ]
     optFlags = [  # noqa: N815
         *([name, None, _COMMANDS[name]] for name in ("check-config", "print-config", "print-principal")),
         *([entry.name, None, option_words(entry)] for entry in _FLAGS),
         *([f"no-{entry.name}", None, f"The opposite of --{entry.name}."] for entry in _FLAGS),
+        *([no + entry.name, None, _REMOVED_WORDS] for entry in REMOVED if entry.is_flag for no in ("", "no-")),
     ]
 
     def __init__(self) -> None:
@@ -123,6 +128,10 @@ class Options(usage.Options):
         given.update((entry.name, self[entry.name].value) for entry in _VALUES if self[entry.name] is not None)
         given.update((entry.name, False) for entry in _FLAGS if self[f"no-{entry.name}"])
         given.update((entry.name, True) for entry in _FLAGS if self[entry.name])
+        for removed in REMOVED:
+            value = self[removed.name] or self[f"no-{removed.name}"] if removed.is_flag else self[removed.name]
+            if value or value == "":
+                given[removed.name] = value
         # read again at SIGHUP, when a daemon has left the directory
         self._given, self._file = given, self["config"] and self["config"].absolute()
         self.sourced = load(given, os.environ, self["config"])
@@ -130,7 +139,7 @@ class Options(usage.Options):
             from icwsgw.checks import check_files
 
             check_files(self.config)
-            for doubt in _doubts(self.config):
+            for doubt in _doubts(self.sourced):
                 print(one_line(doubt), file=sys.stderr)
         if self["print-principal"]:
             from icwsgw.checks import principals
@@ -164,10 +173,10 @@ for _entry in OPTIONS:
         setattr(Options, "opt_" + _entry.name.replace("-", "_"), _gather(_entry))
 
 
-def _doubts(config: GatewayConfig) -> list[str]:
-    """What the operator may not have meant, each in a sentence."""
-    concern = config.network.concern
-    return [*doubts(os.environ), *([concern] if concern else [])]
+def _doubts(sourced: Sourced) -> list[str]:
+    """List what the operator may not have meant, each in a sentence."""
+    concern = sourced.config.network.concern
+    return [*sourced.ignored, *doubts(os.environ), *([concern] if concern else [])]
 
 
 def makeService(options: Options) -> MultiService:  # noqa: N802
@@ -190,7 +199,8 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
     except OSError as error:
         raise ConfigError(f"cannot write the log {error.filename}: {error.strerror}") from None
     recent = Recent().listen()
-    for doubt in _doubts(config):
+    assert options.sourced is not None, "the command line has not been read"
+    for doubt in _doubts(options.sourced):
         log.warn(doubt)
     if config.exports_traces:
         load_tracing()

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from mdoc import roff, sentences
 
-from icwsgw.config import OPTIONS
+from icwsgw.config import OPTIONS, REMOVED
 from icwsgw.options import GROUPS, Option
-from icwsgw.reloading import RELOADABLE
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "man" / "icws.1"
 
@@ -228,7 +227,7 @@ def option(entry: Option) -> Iterator[str]:
     yield from sentences(entry.reason)
     if entry.kind.bounds:
         yield f"From {roff(entry.kind.bounds)}."
-    if entry.field in RELOADABLE:
+    if entry.reloaded:
         yield "Reloaded at SIGHUP."
     yield ".br"
     yield from (f".Ev {name}" for name in (entry.variable, *entry.variables))
@@ -257,6 +256,10 @@ def options() -> Iterator[str]:
             if entry.group == group:
                 yield from option(entry)
         yield ".El"
+    yield ".Ss Removed options"
+    yield "These are still accepted, with any value."
+    yield "They have no effect but a warning in the log:"
+    yield from (f".Fl {roff('-' + entry.name)}{' ,' if entry is not REMOVED[-1] else ' .'}" for entry in REMOVED)
 
 
 def page() -> str:

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from icwsgw.config import OPTIONS
+from icwsgw.config import OPTIONS, REMOVED
 from icwsgw.options import GROUPS, Option
-from icwsgw.reloading import RELOADABLE
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "options.md"
 
@@ -59,6 +58,10 @@ polling-interval = 200  # command line; milliseconds
 SIGHUP reloads some options; they say so. The others need a restart, and the log names them.
 """
 
+REMOVED_WORDS = """\
+Options of earlier versions have no effect. They are still accepted on the command line, in the environment and in the
+file, with any value, so that an upgrade does not stop the start; the log warns of each."""
+
 #: What the options of a group have in common.
 GROUP_WORDS = {
     "Most used": "What people change first.",
@@ -103,7 +106,7 @@ def section(entry: Option) -> Iterator[str]:
     yield f"* Example: `{command(entry)}`, `{assignment(entry)}`"
     others = "".join(f"; also the Rust gateway's `{name}`" for name in entry.variables)
     yield f"* Environment: `{entry.variable}`{others}"
-    if entry.field in RELOADABLE:
+    if entry.reloaded:
         yield "* Reloaded at SIGHUP"
 
 
@@ -118,6 +121,8 @@ def page() -> str:
         for entry in entries:
             lines += section(entry)
         lines.append("")
+    lines += ["## Removed options", "", REMOVED_WORDS, ""]
+    lines += [f"* `--{entry.name}`: {entry.instead}." for entry in REMOVED]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -6,18 +6,32 @@ from icwsgw.client_limits import ClientLimits
 from icwsgw.config import BY_NAME, GatewayConfig
 from icwsgw.errors import ConfigError
 from icwsgw.options import CONNECTIONS
+from icwsgw.server.factory import BYTE_BURST_SECONDS, FRAME_BURST_SECONDS
 
 
 def test_the_defaults_let_the_sdks_bursts_pass_and_keep_addresses_free() -> None:
     limits = ClientLimits()
-    assert limits.client_message_burst >= 50
-    assert limits.client_byte_burst >= 2 * GatewayConfig().max_message_bytes
+    assert limits.client_message_rate * FRAME_BURST_SECONDS >= 50
+    assert limits.client_byte_rate * BYTE_BURST_SECONDS >= 2 * GatewayConfig().max_message_bytes
     assert (limits.max_connections_per_ip, limits.accept_rate, limits.trusted_proxies) == (0, 0, ())
 
 
 def test_they_are_options_of_the_gateway() -> None:
     assert BY_NAME["max-pending"].group == CONNECTIONS
     assert GatewayConfig(max_pending=7).max_pending == 7
+
+
+def test_workers_divide_the_limits_on_all_clients_and_no_others() -> None:
+    limits = ClientLimits(max_connections=10, accept_rate=1, max_pending=0)
+    shared = limits.share(3)
+    assert (shared["max_connections"], shared["accept_rate"], shared["max_pending"]) == (4, 1, 0)
+    assert set(shared) == {
+        "max_connections",
+        "max_pending",
+        "max_connections_per_canister",
+        "accept_rate",
+        "max_waiting_bytes",
+    }
 
 
 @pytest.mark.parametrize(

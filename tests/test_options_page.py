@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from icwsgw.config import OPTIONS
+from icwsgw.config import OPTIONS, REMOVED
 from icwsgw.options import GROUPS, Option
 from icwsgw.sources import load
 from icwsgw.tap import Options
@@ -35,7 +35,8 @@ def test_every_option_has_its_section_and_every_link_one(made: ModuleType) -> No
     headings = re.findall(r"^### (--\S+)$", page, re.M)
     assert headings == [f"--{entry.name}" for entry in OPTIONS]
     assert re.findall(r"\]\(#(--\S+?)\)", page) == headings
-    assert re.findall(r"^## (.*)$", page, re.M) == list(GROUPS)
+    assert re.findall(r"^## (.*)$", page, re.M) == [*GROUPS, "Removed options"]
+    assert re.findall(r"^\* `--(\S+)`: ", page, re.M) == [entry.name for entry in REMOVED]
 
 
 @pytest.mark.parametrize("entry", OPTIONS, ids=lambda entry: entry.name)

@@ -1,12 +1,13 @@
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from icwsgw.config import OPTIONS, GatewayConfig
+from icwsgw.config import BY_NAME, OPTIONS, REMOVED, GatewayConfig
 from icwsgw.errors import ConfigError
-from icwsgw.options import Option
+from icwsgw.options import Option, RemovedOption
 from icwsgw.sources import doubts, load
 
 
@@ -169,6 +170,31 @@ def test_a_misspelt_key_is_told_what_it_may_have_been(file: Path, key: str, word
 def test_a_float_without_an_exponent(file: Path) -> None:
     file.write_text("drain-window = 0.00001\n")
     assert load({}, {}, file).config.drain_window == 0.00001
+
+
+@pytest.mark.parametrize("entry", REMOVED, ids=lambda entry: entry.name)
+def test_a_removed_option_is_accepted_wherever_it_stands_and_told_in_one_line(entry: RemovedOption, file: Path) -> None:
+    field = entry.name.replace("-", "_")
+    for key, value in ((entry.name, "true"), (field, "false"), (entry.name, '"8M"'), (field, "3"), (field, "[1]")):
+        file.write_text(f"{key} = {value}\nworkers = 2\n")
+        sourced = load({}, {}, file)
+        assert sourced.config == replace(GatewayConfig(data_dir=Path("data").absolute()), workers=2)
+        assert sourced.ignored == (f"--{entry.name} has no effect any more ({file}): {entry.instead}",)
+    # whatever its value was
+    for text in ("true", "8M", "nonsense"):
+        (line,) = load({}, {entry.variable: text}).ignored
+        assert line == f"--{entry.name} has no effect any more ({entry.variable}): {entry.instead}"
+        assert doubts({entry.variable: text}) == []
+    assert load({}, {entry.variable: " "}).ignored == ()
+    (line,) = load({entry.name: "1"}, {entry.variable: "1"}, file).ignored
+    assert line.startswith(f"--{entry.name} has no effect any more (command line, {entry.variable}, {file}): ")
+
+
+def test_removed_options_are_no_options() -> None:
+    names = {entry.name for entry in REMOVED}
+    assert len(names) == len(REMOVED)
+    assert names.isdisjoint(BY_NAME)
+    assert load({}, {}).ignored == ()
 
 
 def test_variables_that_look_misspelt_are_told() -> None:

@@ -12,7 +12,7 @@ from twisted.plugin import getPlugins
 
 from icwsgw import service, tap
 from icwsgw._version import __version__
-from icwsgw.config import OPTIONS
+from icwsgw.config import OPTIONS, REMOVED
 from icwsgw.errors import ConfigError
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.notifying import NotifyingService
@@ -106,7 +106,7 @@ def test_a_file_is_read_again_from_wherever_the_process_is(tmp_path: Path, monke
         ),
         (["--devnet=no"], "option --devnet must not have an argument"),
         (["more"], "'more' is no option: options begin with --, and flags take no value"),
-        (["--compression", "yes"], "'yes' is no option: options begin with --, and flags take no value"),
+        (["--verify-batches", "yes"], "'yes' is no option: options begin with --, and flags take no value"),
         (["--config", "missing.toml"], "cannot read missing.toml: No such file or directory"),
         (
             ["--tls-certificate-pem-path", "c"],
@@ -203,6 +203,35 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
         assert "--gateway-address" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "word",
+    ["--compression", "--no-compression", "--client-message-burst=50", "--client-byte-burst=", "--client-byte-burst=x"],
+)
+def test_removed_options_start_as_ever_and_are_told(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    name = word.partition("=")[0].replace("--no-", "--")
+    sourced = parse(word, "--workers=2").sourced
+    assert sourced is not None
+    assert sourced.config == parse("--workers=2").config
+    (line,) = sourced.ignored
+    assert line.startswith(f"{name} has no effect any more (command line): ")
+    with pytest.raises(SystemExit) as caught:
+        parse("--check-config", word)
+    assert caught.value.code == 0
+    captured = capsys.readouterr()
+    assert captured.err == f"twistd icws: {line}\n"
+    assert name[2:] not in captured.out
+
+
+def test_removed_options_are_neither_listed_nor_suggested() -> None:
+    text = str(Options())
+    for entry in REMOVED:
+        assert f"--{entry.name}\n" not in text
+        assert f"--{entry.name}=" not in text
+    with pytest.raises(SystemExit) as caught:
+        parse("--compresion")
+    assert caught.value.code == "twistd icws: option --compresion not recognized"
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_service_brings_its_log_and_what_should_be_known(monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
     made: list[Any] = []
@@ -225,6 +254,7 @@ def test_the_service_brings_its_log_and_what_should_be_known(monkeypatch: pytest
     monkeypatch.setattr(supervisor, "make_supervisor", fake)
     monkeypatch.setattr(tap, "get_logger", lambda name: _Warnings(warned))
     monkeypatch.setenv("ICWS_WORKRES", "3")
+    monkeypatch.setenv("ICWS_COMPRESSION", "true")
     options = parse("--opentelemetry-collector-endpoint", "grpc://otlp_collector:4317", "--workers", str(workers))
     from twisted.internet import reactor
 
@@ -237,7 +267,8 @@ def test_the_service_brings_its_log_and_what_should_be_known(monkeypatch: pytest
     assert reactor.seconds is time.monotonic  # type: ignore[attr-defined]
     # a supervisor's workers look to their own files
     doubt = "ICWS_WORKRES in the environment is not an option; did you mean ICWS_WORKERS?"
-    assert warned == [doubt]
+    removed = "--compression has no effect any more (ICWS_COMPRESSION): messages are not compressed"
+    assert warned == [removed, doubt]
     from twisted.application.service import Application
 
     application = Application("icws")

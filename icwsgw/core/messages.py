@@ -190,7 +190,7 @@ class BatchFramer:
 
 
 def payload_of(frame: bytes) -> bytes:
-    """The payload of a frame made here, for a connection that compresses."""
+    """Return the payload of a frame that was made here, for those that look into it."""
     size = frame[1]
     return frame[2 if size < 126 else 4 if size == 126 else 10 :]
 

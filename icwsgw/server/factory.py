@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from autobahn import __version__ as autobahn_version
 from autobahn.twisted.websocket import WebSocketServerFactory
-from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
 from autobahn.websocket.protocol import TrafficStats
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
@@ -37,10 +35,6 @@ from icwsgw.server.turnstile import Turnstile
 
 _log = get_logger("server")
 
-#: From 26.10.1 on, which needs Python 3.11, Autobahn stops inflating a message at our bound on its size. An older one
-#: would let 300 MB out of a message of 300 kB, so nothing is compressed with it.
-BOUNDS_INFLATION = tuple(int(part) for part in autobahn_version.split(".")[:2]) >= (26, 10)
-
 #: Seconds for which outboxes hold bytes at most while answers of canisters wait for their round.
 HOLD_SECONDS = 0.02
 #: How often outboxes that hold bytes are measured against their bounds.
@@ -48,6 +42,11 @@ BACKLOG_PERIOD = 0.5
 
 #: The longest message of a client whose canister has not spoken yet: ws_open with its delegations.
 FIRST_MESSAGE_BYTES = 64 << 10
+
+#: The bursts of the limits on one client, in seconds of its rates. A message of maximum size is no flood, so the burst
+#: of bytes is one at least.
+FRAME_BURST_SECONDS = 2.0
+BYTE_BURST_SECONDS = 4.0
 
 _ANSWERS = {
     "connections": (503, "connection limit reached, try again later"),
@@ -68,7 +67,6 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
     :ivar backlog: outboxes that hold bytes
     :ivar low_priority: where sockets of unauthenticated connections wait
     :ivar tracing: makes spans; None when nobody collects them
-    :ivar compression: whether messages may be compressed
     :ivar server_name: what answers call us
     :ivar fresh: what connections begin with
     :ivar origins: the web origins that are welcome from now on
@@ -79,13 +77,6 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
     def __init__(self, gateway: Gateway, most_refused: int = REFUSED) -> None:
         context = gateway.context
         config = context.config
-        compression = config.compression and BOUNDS_INFLATION
-        if config.compression and not compression:
-            _log.warn(
-                "--compression is off: this autobahn does not bound what a message inflates to; 26.10 and later do, "
-                "with Python 3.11",
-                autobahn=autobahn_version,
-            )
         super().__init__(server=f"icwsgw/{__version__}", reactor=context.clock)
         self.gateway = gateway
         self.clock: Clock = context.clock
@@ -102,8 +93,8 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self.turnstile = Turnstile(self.clock, context.suspects)
         self.proxies = TrustedProxies(config.trusted_proxies, config.forwarded_header)
         self.rates = ClientRates(
-            _rate(config.client_message_rate, config.client_message_burst),
-            _rate(config.client_byte_rate, config.client_byte_burst),
+            _rate(config.client_message_rate, FRAME_BURST_SECONDS),
+            _rate(config.client_byte_rate, BYTE_BURST_SECONDS, config.max_message_bytes),
         )
         self.max_message_bytes: int = config.max_message_bytes
         self.outbox_bytes: int = config.outbox_bytes
@@ -121,14 +112,13 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self._gone: Deferred[None] | None = None
         self._backlog_loop = LoopingCall(self._check_backlog)
         self._backlog_loop.clock = cast(Any, context.clock)
-        self.compression = compression
         self.server_name = self.server.encode()
-        self.protocol = self._make_protocol(config.max_message_bytes, compression)
+        self.protocol = self._make_protocol(config.max_message_bytes)
         self._metrics.outbox_bytes.set_function(lambda: self.backlog_bytes)
         self._metrics.unfinished_bytes.set_function(lambda: self.unfinished.octets)
         self._metrics.unfinished_messages.set_function(lambda: len(self.unfinished))
 
-    def _make_protocol(self, max_message_bytes: int, compression: bool) -> type[GatewayProtocol]:
+    def _make_protocol(self, max_message_bytes: int) -> type[GatewayProtocol]:
         """Set Autobahn's options, and make the class of connections that have them."""
         self.setProtocolOptions(
             webStatus=False,
@@ -147,12 +137,12 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             # origins are ours to judge, in refusal()
             allowNullOrigin=True,
             tcpNoDelay=True,
-            perMessageCompressionAccept=_accept_deflate if compression else None,
         )
         # Autobahn copies its options into every connection unless the class has them: so give them to the class.
         options = {name: getattr(self, name) for name in GatewayProtocol.CONFIG_ATTRS}
-        accept = options.pop("perMessageCompressionAccept")
-        options |= {"perMessageCompressionAccept": staticmethod(accept), "CONFIG_ATTRS": []}
+        # a function as a class attribute would become a method; no offer reaches it (icwsgw.server.heads)
+        options["perMessageCompressionAccept"] = staticmethod(options["perMessageCompressionAccept"])
+        options["CONFIG_ATTRS"] = []
         kind = type("Connection", (GatewayProtocol,), options)
         probe = kind()
         probe.factory = self
@@ -275,17 +265,5 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
                 _log.failure("closing a slow client failed", session=session.id)
 
 
-def _rate(per_second: int, burst: int) -> Rate | None:
-    return Rate(per_second, burst) if per_second else None
-
-
-def _accept_deflate(offers: list[Any]) -> PerMessageDeflateOfferAccept | None:
-    """Accepts compression without context kept between messages: that would cost 300 kB a connection."""
-    for offer in offers:
-        if isinstance(offer, PerMessageDeflateOffer) and offer.accept_no_context_takeover:
-            return PerMessageDeflateOfferAccept(
-                offer,
-                request_no_context_takeover=True,
-                no_context_takeover=True,
-            )
-    return None
+def _rate(per_second: int, burst_seconds: float, least_burst: int = 1) -> Rate | None:
+    return Rate(per_second, max(per_second * burst_seconds, least_burst)) if per_second else None

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from icwsgw.errors import FormatError
-from icwsgw.server.extensions import acceptable
 
 #: Bounds of a head; browsers with all their cookies stay below. Proxies and Node take as many bytes by default.
 MAX_HEADER_BYTES = 16_384
@@ -31,7 +30,8 @@ _BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
 _ENCODED = tuple(b"%%%02X" % byte for byte in range(256))
 _QUESTION_MARKS = bytes(range(128)) + b"?" * 128
 
-# What Autobahn looks at. It refuses those that must not be repeated, and joins the lists.
+# What Autobahn looks at. It refuses those that must not be repeated, and joins the lists. It sees no offers of
+# extensions: the gateway declines them all (RFC 6455, section 9.1), whatever their form.
 _HANDSHAKE = frozenset(
     {
         b"host",
@@ -40,7 +40,6 @@ _HANDSHAKE = frozenset(
         b"sec-websocket-key",
         b"sec-websocket-version",
         b"sec-websocket-protocol",
-        b"sec-websocket-extensions",
         b"origin",
     }
 )
@@ -148,9 +147,9 @@ def _wrong_line(line: bytes, name: bytes) -> str:
 def for_autobahn(head: RequestHead, any_origin: bool) -> bytes:
     """Make the head that Autobahn reads, with the empty line behind it.
 
-    It is ASCII. Left out is what Autobahn does not look at, offers of extensions that it would not accept
-    (:mod:`icwsgw.server.extensions`), a colon without a port behind the host, and where nobody asks for it the origin:
-    Autobahn takes only such as have a host, and programs send what they like.
+    It is ASCII. Left out is what Autobahn does not look at, offers of extensions, a colon without a port behind the
+    host, and where nobody asks for it the origin: Autobahn takes only such as have a host, and programs send what they
+    like.
 
     :param any_origin: every origin is served
     """
@@ -158,18 +157,12 @@ def for_autobahn(head: RequestHead, any_origin: bool) -> bytes:
     if not target.isascii():
         target = _BEYOND_ASCII.sub(lambda byte: _ENCODED[byte[0][0]], target)
     lines = [b"%b %b %b" % (head.method, target, head.version)]
-    offers: list[bytes] = []
     for name, value in head.headers:
         if name not in _HANDSHAKE or (any_origin and name == b"origin"):
             continue
         if not value.isascii():
             value = value.translate(_QUESTION_MARKS)
-        if name == b"sec-websocket-extensions":
-            offers.extend(acceptable(value))
-            continue
         if name == b"host" and value.endswith(b":"):
             value = value[:-1]
         lines.append(b"%b: %b" % (name, value))
-    if offers:
-        lines.append(b"sec-websocket-extensions: " + b", ".join(offers))
     return b"\r\n".join(lines) + b"\r\n\r\n"

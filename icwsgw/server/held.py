@@ -141,9 +141,9 @@ def let_go(connection: Any) -> None:
     :param connection: a WebSocketServerProtocol whose connectionLost has been dealt with
     """
     connection.data = b""
-    # an unfinished message, its frames, and what inflates it
+    # an unfinished message and its frames
     connection.message_data = connection.frame_data = connection.control_frame_data = None
-    connection.current_frame = connection.current_frame_masker = connection._perMessageCompress = None
+    connection.current_frame = connection.current_frame_masker = None
     connection.inside_message = False
     # a refused request
     connection.http_request_data = connection.http_response_data = b""

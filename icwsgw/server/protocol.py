@@ -23,7 +23,6 @@ from zope.interface import implementer
 from icwsgw.core.closing import CloseCode
 from icwsgw.core.flood_guard import FLOOD_LINGER, FloodEffect, FloodEffects, FloodEvent, FloodGuard
 from icwsgw.core.liveness import LivenessEffect, LivenessState, PartialMessage, step
-from icwsgw.core.messages import payload_of
 from icwsgw.core.session import State
 from icwsgw.fastsend import send_now
 from icwsgw.observe.logs import get_logger
@@ -206,15 +205,11 @@ class GatewayProtocol(Upgrading, Reading, Passing, WebSocketServerProtocol):  # 
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """A whole message came."""
-        if self._perMessageCompress is not None:
-            self._bytes_left -= len(payload)
-            if self._bytes_left < 0 and self._over():
-                return
         if self.session is not None:
             try:
                 self.session.received(payload, isBinary)
             except Exception:
-                _log.failure("handling handling a client's message failed", session=self.session.id)
+                _log.failure("handling a client's message failed", session=self.session.id)
                 self.session.end(CloseCode.INTERNAL, "internal error")
 
     def _maybe_opened(self) -> None:
@@ -334,14 +329,10 @@ class GatewayProtocol(Upgrading, Reading, Passing, WebSocketServerProtocol):  # 
             return
         if self._admission.pending:
             self._maybe_opened()
-        if self._perMessageCompress is not None:
-            for frame in frames:
-                self.sendMessage(payload_of(frame), True)
-        else:
-            self._outbox.send(frames[0] if len(frames) == 1 else b"".join(frames), more)
+        self._outbox.send(frames[0] if len(frames) == 1 else b"".join(frames), more)
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
-        """What Autobahn sends: handshakes, pongs, close frames, compressed messages; in order with our frames."""
+        """Send what Autobahn writes (handshakes, pongs, close frames), in order with our frames."""
         if self._outbox is not None:
             self._outbox.send(data)
         elif self._answer is not None:

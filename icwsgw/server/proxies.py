@@ -19,7 +19,6 @@ from typing import Any
 from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
 
 from icwsgw.observe.peers import parse_ip
-from icwsgw.server.extensions import split_outside_quotes
 
 UNIX = "unix"
 _BLANKS = " \t"
@@ -113,3 +112,23 @@ def _hop_address(text: str) -> IPv4Address | IPv6Address | None:
             return parse_ip(match[1])
         return parse_ip(match[2])
     return parse_ip(text)
+
+
+def split_outside_quotes(text: str, separator: str) -> list[str]:
+    """Cut a header's value at a separator, but not inside of quoted strings (RFC 9110, section 5.6.4)."""
+    if '"' not in text:
+        return text.split(separator)
+    parts = []
+    start = 0
+    quoted = escaped = False
+    for at, character in enumerate(text):
+        if escaped:
+            escaped = False
+        elif character == '"':
+            quoted = not quoted
+        elif character == "\\":
+            escaped = quoted
+        elif character == separator and not quoted:
+            parts.append(text[start:at])
+            start = at + 1
+    return [*parts, text[start:]]

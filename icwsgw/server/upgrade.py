@@ -47,16 +47,15 @@ _TARGET = re.compile(rb"/(?:[A-Za-z0-9._~%?&=-][A-Za-z0-9._~%?&=/-]*)?")
 _DECISIVE = frozenset(
     (
         *(b"host", b"upgrade", b"connection", b"origin", b"sec-websocket-key", b"sec-websocket-version"),
-        *(b"sec-websocket-protocol", b"sec-websocket-extensions"),
+        b"sec-websocket-protocol",
     )
 )
 
 
-def plain_key(head: RequestHead, any_origin: bool, compression: bool) -> bytes | None:
+def plain_key(head: RequestHead, any_origin: bool) -> bytes | None:
     """The key of a request that is plainly a WebSocket handshake; None: it may be one all the same.
 
     :param any_origin: every origin is served, so that its form does not matter
-    :param compression: offers of extensions are looked at
     """
     if head.method != b"GET" or head.version != b"HTTP/1.1" or _TARGET.fullmatch(head.target) is None:
         return None
@@ -67,8 +66,6 @@ def plain_key(head: RequestHead, any_origin: bool, compression: bool) -> bytes |
                 return None
             found[name] = value
     if b"sec-websocket-protocol" in found or (not any_origin and b"origin" in found):
-        return None
-    if compression and b"sec-websocket-extensions" in found:
         return None
     key = found.get(b"sec-websocket-key", b"")
     if (
@@ -141,7 +138,7 @@ class Upgrading:
         any_origin = not factory.origins
         if not any_origin or factory.proxies:
             self._headers = request.joined()
-        key = plain_key(request, any_origin, factory.compression)
+        key = plain_key(request, any_origin)
         if key is None:
             self.data = for_autobahn(request, any_origin) + cut.rest
             super().processHandshake()  # type: ignore[misc]

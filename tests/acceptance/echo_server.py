@@ -1,15 +1,14 @@
 """Serves the gateway's own WebSocket factory with sessions that echo, for the Autobahn test suite.
 
-    python -m tests.acceptance.echo_server [--compression]
+    python -m tests.acceptance.echo_server
 
 prints the port it listens on, on 127.0.0.1, and serves until it is killed. Everything between socket and session is
-the gateway's: admission, Autobahn's glue, the plain frames read past it, ready frames, outbox, compression.
+the gateway's: admission, Autobahn's glue, the plain frames read past it, ready frames, outbox.
 """
 
 from __future__ import annotations
 
 import random
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -51,10 +50,9 @@ class EchoGateway(Gateway):
         return session
 
 
-def factory(compression: bool) -> GatewayFactory:
+def factory() -> GatewayFactory:
     config = GatewayConfig(
         data_dir=Path("/nonexistent"),
-        compression=compression,
         max_message_bytes=LONGEST,
         relay_queue_bytes=2 * LONGEST,
         outbox_bytes=2 * LONGEST,
@@ -82,11 +80,11 @@ def factory(compression: bool) -> GatewayFactory:
     return made
 
 
-def main(arguments: list[str]) -> None:
-    port = reactor.listenTCP(0, factory("--compression" in arguments), interface="127.0.0.1")
+def main() -> None:
+    port = reactor.listenTCP(0, factory(), interface="127.0.0.1")
     print(port.getHost().port, flush=True)
     reactor.run()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import tracemalloc
-import zlib
 from typing import Any
 
 import pytest
 from OpenSSL import SSL
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
@@ -21,12 +18,9 @@ from icwsgw.core.session import State
 from icwsgw.descriptors import REFUSED
 from icwsgw.server import factory as factory_module
 from icwsgw.server.endpoints import make_endpoint
-from icwsgw.server.factory import BOUNDS_INFLATION
 from icwsgw.server.protocol import GatewayProtocol
 from tests.server.test_protocol import Session, Transport, World, frames_of, lose
 from tests.support.ws_wire import HANDSHAKE, handshake, masked, read_frames
-
-DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover; server_no_context_takeover"
 
 
 class Lines:
@@ -435,7 +429,7 @@ def opened(world: World, *headers: str) -> tuple[GatewayProtocol, Transport, Ses
 
 
 def test_bursts_pass_and_a_client_over_its_rate_is_not_read_for_a_while() -> None:
-    world = World(client_message_rate=10, client_message_burst=50)
+    world = World(client_message_rate=25)
     protocol, transport, session = opened(world)
     world.clock.advance(100.0)
     for n in range(49):
@@ -446,7 +440,7 @@ def test_bursts_pass_and_a_client_over_its_rate_is_not_read_for_a_while() -> Non
     assert transport.producerState == "paused"
     assert len(session.received_messages) == 110
     assert pushbacks(world) == 1
-    world.clock.advance(0.9)
+    world.clock.advance(0.3)
     assert transport.producerState == "paused"
     world.clock.advance(0.3)
     assert transport.producerState == "producing"
@@ -454,7 +448,7 @@ def test_bursts_pass_and_a_client_over_its_rate_is_not_read_for_a_while() -> Non
 
 
 def test_the_rate_over_a_long_time() -> None:
-    world = World(client_message_rate=100, client_message_burst=100)
+    world = World(client_message_rate=100)
     protocol, transport, session = opened(world)
     for _ in range(1000):
         # as many reads as the kernel has data for, as long as the socket is read
@@ -462,12 +456,12 @@ def test_the_rate_over_a_long_time() -> None:
             if transport.producerState == "producing":
                 protocol.dataReceived(masked(2, b"x"))
         world.clock.advance(0.01)
-    assert 1000 <= len(session.received_messages) <= 1000 + 2 * 100 + 10
+    assert 1000 <= len(session.received_messages) <= 1000 + 2 * 200 + 10
     assert not session.ended
 
 
 def test_a_paused_client_is_not_taken_for_a_dead_one() -> None:
-    world = World(client_message_rate=1, client_message_burst=100, ping_interval=10.0)
+    world = World(client_message_rate=1, ping_interval=10.0)
     protocol, transport, _ = opened(world)
     protocol.dataReceived(masked(2, b"x") * 180)
     assert transport.producerState == "paused"
@@ -521,7 +515,7 @@ def test_what_follows_a_flood_is_read_in_sips() -> None:
 
 
 def test_it_is_paused_once_for_both_reasons() -> None:
-    world = World(client_message_rate=10, client_message_burst=10)
+    world = World(client_message_rate=5)
     protocol, transport, _ = opened(world)
     protocol.dataReceived(masked(2, b"x") * 15)
     protocol.pause()
@@ -542,7 +536,7 @@ def test_it_is_paused_once_for_both_reasons() -> None:
 
 
 def test_bytes_are_limited_too() -> None:
-    world = World(client_byte_rate=10_000, client_byte_burst=100_000, client_message_rate=0)
+    world = World(client_byte_rate=25_000, client_message_rate=0, max_message_bytes=80_000)
     protocol, transport, session = opened(world)
     protocol.dataReceived(masked(2, bytes(60_000)))
     assert transport.producerState == "producing"
@@ -597,48 +591,6 @@ def test_a_stranger_gets_room_by_its_ws_open_only() -> None:
     protocol.dataReceived(masked(2, bytes(65_537)))
     assert frames_of(transport)[0][1][:2] == (1009).to_bytes(2, "big")
     assert len(world.factory.limits.waiting) == 1
-
-
-def compressed(payload_size: int, opcode: int = 2) -> bytes:
-    """A frame of zeros, compressed some thousandfold."""
-    deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
-    chunk = bytes(1 << 20)
-    parts = [deflate.compress(chunk[: min(len(chunk), payload_size - at)]) for at in range(0, payload_size, len(chunk))]
-    body = (b"".join(parts) + deflate.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b"\0\0\xff\xff")
-    data = masked(opcode, body)
-    return bytes((data[0] | 0x40,)) + data[1:]
-
-
-@pytest.mark.skipif(not BOUNDS_INFLATION, reason="nothing is compressed where nothing bounds it")
-def test_a_bomb_is_defused_before_it_has_grown() -> None:
-    world = World(compression=True)
-    protocol, transport, session = opened(world, DEFLATE)
-    bomb = compressed(300 << 20)
-    assert len(bomb) < 1 << 20
-    tracemalloc.start()
-    try:
-        protocol.dataReceived(bomb)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert frames_of(transport)[0][1][:2] == (1009).to_bytes(2, "big")
-    assert session.received_messages == []
-    assert peak < 16 << 20
-
-
-@pytest.mark.skipif(not BOUNDS_INFLATION, reason="nothing is compressed where nothing bounds it")
-def test_small_bombs_count_by_what_they_grow_to() -> None:
-    world = World(compression=True)
-    protocol, transport, session = opened(world, DEFLATE)
-    bomb = compressed(2 << 20)
-    assert len(bomb) < 4096
-    protocol.dataReceived(bomb * 5)
-    assert transport.producerState == "paused"
-    assert len(session.received_messages) == 5
-    protocol, transport, session = opened(world, DEFLATE)
-    protocol.dataReceived(bomb * 16)
-    assert session.ended[0][0] == CloseCode.RATE_LIMIT
-    assert len(session.received_messages) <= 8
 
 
 # deadlines
@@ -708,11 +660,3 @@ def test_the_request_may_dawdle_for_so_long_whatever_it_sends() -> None:
     assert transport.aborted
     assert refusals(world) == {"header_timeout": 1}
     protocol.connectionLost(Failure(ConnectionDone()))
-
-
-def test_frames_go_out_as_before() -> None:
-    world = World(compression=True)
-    protocol, transport, _ = opened(world)
-    protocol.deliver([frame(b"plain, since nothing was negotiated")])
-    assert frames_of(transport) == [(2, b"plain, since nothing was negotiated")]
-    assert isinstance(protocol, Protocol)

@@ -26,15 +26,34 @@ def test_each_refusal_has_its_answer_and_its_label(refusal: str) -> None:
 
 
 def test_options_become_bounds_of_the_class_and_not_of_each_connection() -> None:
-    world = World(client_message_rate=5, client_message_burst=7, client_byte_rate=0)
+    world = World(client_message_rate=5, client_byte_rate=0)
     protocol, _ = world.connect()
-    assert (protocol._frames_left, protocol.maxMessagePayloadSize) == (7, FIRST_MESSAGE_BYTES)
+    assert (protocol._frames_left, protocol.maxMessagePayloadSize) == (10, FIRST_MESSAGE_BYTES)
     assert "maxMessagePayloadSize" not in vars(protocol)
     assert protocol._bytes_left == inf
     assert world.factory.rates.first_bytes == inf
     assert world.factory.max_message_bytes == GatewayConfig().max_message_bytes
     small = World(max_message_bytes=1024)
     assert small.connect()[0].maxMessagePayloadSize == 1024
+
+
+@pytest.mark.parametrize(
+    ("rate", "longest", "burst"),
+    [
+        (2 << 20, 2 << 20, 8 << 20),
+        (1 << 20, 2 << 20, 4 << 20),
+        # a message of maximum size is never a flood, however low the rate
+        (1000, 2 << 20, 2 << 20),
+        (1000, 1024, 4000),
+    ],
+)
+def test_the_burst_of_bytes_follows_from_the_rate_and_has_room_for_one_message(
+    rate: int, longest: int, burst: int
+) -> None:
+    rates = World(client_byte_rate=rate, max_message_bytes=longest).factory.rates
+    assert rates.first_bytes == burst
+    verdict = rates.judge(0.0, float(burst - longest - 14), 0.0)
+    assert not verdict.flood
 
 
 @pytest.mark.parametrize("limit", PUSHBACKS)
@@ -69,39 +88,6 @@ def test_it_stops_looking_after_connections() -> None:
     world.factory.stop()
     world.gateway.wheel.stop()
     assert world.clock.getDelayedCalls() == []
-
-
-@pytest.mark.parametrize(
-    ("offer", "taken"),
-    [
-        ("permessage-deflate; client_no_context_takeover", True),
-        ("permessage-deflate; client_max_window_bits", True),
-        ("permessage-bzip2", False),
-    ],
-)
-def test_offers_of_compression(offer: str, taken: bool) -> None:
-    world = World(compression=True)
-    protocol, transport = world.connect()
-    protocol.dataReceived(handshake(f"Sec-WebSocket-Extensions: {offer}"))
-    head = transport.value().partition(b"\r\n\r\n")[0]
-    assert head.startswith(b"HTTP/1.1 101 ")
-    assert (b"client_no_context_takeover" in head) is (taken and factory_module.BOUNDS_INFLATION)
-
-
-def test_nothing_is_compressed_where_a_bomb_would_not_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(factory_module, "BOUNDS_INFLATION", False)
-    said: list[str] = []
-    monkeypatch.setattr(factory_module, "_log", SimpleNamespace(warn=lambda text, **_: said.append(text)))
-    World(compression=False)
-    assert said == []
-    world = World(compression=True)
-    protocol, transport = world.connect()
-    protocol.dataReceived(handshake("Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover"))
-    head = transport.value().partition(b"\r\n\r\n")[0]
-    assert head.startswith(b"HTTP/1.1 101 ")
-    assert b"permessage-deflate" not in head
-    (words,) = said
-    assert words.startswith("--compression is off: ")
 
 
 def test_a_fault_with_one_client_costs_the_others_nothing() -> None:

@@ -12,7 +12,7 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 
 from icwsgw.observe.peers import parse_ip
 from icwsgw.server.endpoints import make_endpoint
-from icwsgw.server.proxies import TrustedProxies, host_of, socket_host
+from icwsgw.server.proxies import TrustedProxies, host_of, socket_host, split_outside_quotes
 
 
 def test_hosts_of_addresses() -> None:
@@ -118,3 +118,17 @@ def test_the_socket_below_the_proxys_header() -> None:
     assert socket_host(transport) == ("10.0.0.1", True)
     plain = SimpleNamespace(getPeer=lambda: UNIXAddress(None))
     assert socket_host(plain) == ("unix", False)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("a,b", ["a", "b"]),
+        ('a="1,2",b', ['a="1,2"', "b"]),
+        (r'a="1\",2",b', [r'a="1\",2"', "b"]),
+        ('a="1,2', ['a="1,2']),
+        ("a\\,b", ["a\\", "b"]),
+    ],
+)
+def test_separators_in_quotes_do_not_separate(text: str, parts: list[str]) -> None:
+    assert split_outside_quotes(text, ",") == parts

@@ -31,10 +31,10 @@ def by_autobahn(head: bytes) -> bytes:
     return answer
 
 
-def key_of(data: bytes, any_origin: bool = True, compression: bool = False) -> bytes | None:
+def key_of(data: bytes, any_origin: bool = True) -> bytes | None:
     cut = cut_head(data)
     assert cut is not None
-    return plain_key(read_head(cut.head), any_origin, compression)
+    return plain_key(read_head(cut.head), any_origin)
 
 
 def test_the_answer_of_the_rfcs_example() -> None:
@@ -90,16 +90,15 @@ def test_what_is_to_be_refused_is_not_plain(line: bytes, instead: bytes) -> None
 
 
 @pytest.mark.parametrize(
-    ("header", "any_origin", "compression"),
+    ("header", "any_origin"),
     [
-        ("Origin: https://app.example", False, False),
-        ("Sec-WebSocket-Protocol: chat", True, False),
-        ("Sec-WebSocket-Extensions: permessage-deflate", True, True),
+        ("Origin: https://app.example", False),
+        ("Sec-WebSocket-Protocol: chat", True),
     ],
 )
-def test_what_takes_more_than_yes_is_not_plain(header: str, any_origin: bool, compression: bool) -> None:
-    assert key_of(handshake(header), any_origin, compression) is None
-    assert key_of(handshake(), any_origin, compression) == KEY
+def test_what_takes_more_than_yes_is_not_plain(header: str, any_origin: bool) -> None:
+    assert key_of(handshake(header), any_origin) is None
+    assert key_of(handshake(), any_origin) == KEY
 
 
 LINES = HANDSHAKE.split(b"\r\n")[:-1]
@@ -138,7 +137,7 @@ def test_what_is_answered_here_autobahn_would_have_answered_the_same(request: by
         head = read_head(cut.head)
     except HeadRefused:
         return
-    key = plain_key(head, True, False)
+    key = plain_key(head, True)
     if key is None:
         return
     theirs = by_autobahn(for_autobahn(head, any_origin=True))
