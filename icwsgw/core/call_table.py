@@ -28,8 +28,8 @@
     REPOSTING  GIVEN_UP          IDLE       COUNT_ABANDONED, CANCEL_PAUSE
 
 The gate decides whether another call may follow (:data:`GATES`): it is SHUT until the canister has spoken to the client
-(OPEN), or until the client has left (LEFT). The machine that follows the tables, and selects the events, is
-:mod:`icwsgw.core.client_calls`; docs/machines.md shows them as diagrams.
+(OPEN), or until the client has left (LEFT; WITHDRAWN if its ws_open cannot have arrived). The machine that follows the
+tables, and selects the events, is :mod:`icwsgw.core.client_calls`; docs/machines.md shows them as diagrams.
 """
 
 from __future__ import annotations
@@ -137,6 +137,8 @@ class Gate(IntEnum):
     """The canister has spoken to the client."""
     LEFT = 2
     """The client has left, and the canister had not spoken: what it sent leaves all the same."""
+    WITHDRAWN = 3
+    """The client has left, and the canister cannot have got its ws_open."""
 
 
 class GateEvent(IntEnum):
@@ -146,6 +148,8 @@ class GateEvent(IntEnum):
     """The canister has sent its first message to the client."""
     LEFT = 1
     """The client has left."""
+    WITHDRAWN = 2
+    """After that, ws_open was given up before an attempt can have arrived."""
 
 
 class Doubt(IntEnum):
@@ -192,5 +196,6 @@ TABLE: dict[tuple[CallState, CallEvent], tuple[CallState, Effects]] = {
 GATES: dict[tuple[Gate, GateEvent], Gate] = {
     (G.SHUT, GateEvent.SPOKE): G.OPEN,
     (G.SHUT, GateEvent.LEFT): G.LEFT,
+    (G.LEFT, GateEvent.WITHDRAWN): G.WITHDRAWN,
 }
 del S, E, F, G

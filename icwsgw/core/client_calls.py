@@ -182,14 +182,15 @@ class ClientCalls(Backlog[T]):
         """Open the gate and let all that is queued leave, then give ALL_SENT: the client has left.
 
         A ws_open that the network has not taken is given up instead, with all behind it: executed late, it would cost a
-        newer connection of the same client its place at the canister.
+        newer connection of the same client its place at the canister. If no attempt can have arrived, the gate is
+        WITHDRAWN, and the canister need not be told that the client has left.
         """
         self.gate = GATES.get((self.gate, GateEvent.LEFT), self.gate)
         if self.state is _IDLE and self.queue is None:
             return ALL_SENT
         self.ending = True
         if self.gate is Gate.LEFT and self._may_be_given_up:
-            return (*self._give_up(), *_NEXT)
+            return self._withdraw()
         return _NEXT
 
     def drop(self) -> Effects:
@@ -263,7 +264,7 @@ class ClientCalls(Backlog[T]):
         if event is CallEvent.REFUSED or event is CallEvent.UNRESOLVED:
             return self._fail(event, now)
         if unneeded:
-            return self.step(CallEvent.SUPERSEDED) if self.gate is Gate.OPEN else (*self._give_up(), *_NEXT)
+            return self.step(CallEvent.SUPERSEDED) if self.gate is Gate.OPEN else self._withdraw()
         retry_after = asked.seconds if asked is not None else None
         if event is CallEvent.TAKEN or event is CallEvent.DOUBTED:
             # a session's first message tells it sooner; canisters that never answer would cost a call a second each
@@ -315,6 +316,12 @@ class ClientCalls(Backlog[T]):
         if self.doubt is Doubt.TAKEN and self.gate is not Gate.OPEN:
             return False
         return self.state in (CallState.WAITING, CallState.RETRYING, CallState.REPOSTING)
+
+    def _withdraw(self) -> Effects:
+        """Give up ws_open, with all behind it: its client has left."""
+        if self.doubt is _NO_DOUBT:
+            self.gate = GATES[self.gate, GateEvent.WITHDRAWN]
+        return (*self._give_up(), *_NEXT)
 
     def _give_up(self) -> Effects:
         self.waiting.octets -= self.octets

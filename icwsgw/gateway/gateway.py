@@ -224,7 +224,10 @@ class Gateway:
             self.announce(canister, sender, at_ns)
 
     def tell(self, session: ClientSession) -> None:
-        """Tell the canister that the client has left."""
+        """Tell the canister that the client has left, unless it cannot have got the client's ws_open."""
+        if session.relay is not None and session.relay.withdrawn:
+            self.finished(session)
+            return
         assert session.poller is not None
         assert session.client_key is not None
         others = self.rivals.others(session, self.context.network_ns())

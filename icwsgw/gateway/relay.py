@@ -28,7 +28,7 @@ from twisted.python.failure import Failure
 
 from icwsgw.agent.outcome import CallOutcome
 from icwsgw.core.backlog import Backlog
-from icwsgw.core.call_table import CallEffect, CallEvent, CallState, Effects
+from icwsgw.core.call_table import CallEffect, CallEvent, CallState, Effects, Gate
 from icwsgw.core.calls import Heard
 from icwsgw.core.client_calls import ALL_SENT, LAUNCHED, MIN_LIFE_NS, SUBMITTED, Asked, ClientCalls
 from icwsgw.errors import (
@@ -173,6 +173,11 @@ class Relay:
         """Forget what is queued and under way: the canister does not know this client (any more)."""
         self._all_sent = None
         self._perform(self._calls.drop())
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether the client has left, and the canister cannot have got its ws_open."""
+        return self._calls.gate is Gate.WITHDRAWN
 
     @property
     def queued(self) -> int:

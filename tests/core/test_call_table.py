@@ -49,7 +49,11 @@ def test_what_leaves_a_state_ends_what_the_state_has_under_way() -> None:
 
 
 def test_the_gate_opens_once() -> None:
-    assert GATES == {(Gate.SHUT, GateEvent.SPOKE): Gate.OPEN, (Gate.SHUT, GateEvent.LEFT): Gate.LEFT}
+    assert GATES == {
+        (Gate.SHUT, GateEvent.SPOKE): Gate.OPEN,
+        (Gate.SHUT, GateEvent.LEFT): Gate.LEFT,
+        (Gate.LEFT, GateEvent.WITHDRAWN): Gate.WITHDRAWN,
+    }
 
 
 def test_the_module_shows_its_table() -> None:

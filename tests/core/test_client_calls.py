@@ -307,25 +307,27 @@ def test_an_attempt_that_fails_after_the_canister_has_spoken_is_the_last(heard: 
 
 
 @pytest.mark.parametrize(
-    ("before", "effects"),
+    ("before", "effects", "gate"),
     [
-        ([], ["COUNT_ABANDONED", "FORGET_PLACE"]),
-        ([BUSY], ["COUNT_ABANDONED", "CANCEL_PAUSE"]),
-        ([LOST], ["COUNT_ABANDONED", "CANCEL_PAUSE"]),
+        ([], ["COUNT_ABANDONED", "FORGET_PLACE"], Gate.WITHDRAWN),
+        ([BUSY], ["COUNT_ABANDONED", "CANCEL_PAUSE"], Gate.WITHDRAWN),
+        ([LOST], ["COUNT_ABANDONED", "CANCEL_PAUSE"], Gate.LEFT),
     ],
 )
 def test_ws_open_that_was_not_taken_is_given_up_with_all_behind_it_when_its_client_leaves(
-    before: list[Heard], effects: list[str]
+    before: list[Heard], effects: list[str], gate: Gate
 ) -> None:
     script = Script().opens().hears(*before).sends("a", "b").forgets().leaves()
     assert [one.split()[0] for one in script.done] == [*effects, "ALL_SENT"]
     assert (script.calls.abandoned, script.calls.waiting.octets) == (3, 0)
+    assert script.calls.gate is gate
 
 
-@pytest.mark.parametrize("heard", [BUSY, LOST])
-def test_an_attempt_that_fails_after_the_client_has_left_is_the_last(heard: Heard) -> None:
+@pytest.mark.parametrize(("heard", "gate"), [(BUSY, Gate.WITHDRAWN), (LOST, Gate.LEFT)])
+def test_an_attempt_that_fails_after_the_client_has_left_is_the_last(heard: Heard, gate: Gate) -> None:
     script = Script().opens().gets_a_place().sends("a").leaves().forgets().hears(heard)
     assert [one.split()[0] for one in script.done] == ["COUNT_ABANDONED", "CANCEL_CALL", "ALL_SENT"]
+    assert script.calls.gate is gate
 
 
 def test_ws_open_that_the_network_has_is_waited_for_when_its_client_has_left() -> None:

@@ -167,6 +167,37 @@ def test_a_refused_ws_open_of_a_client_that_left_needs_no_ws_close() -> None:
     assert not world.gateway.registry.ending
 
 
+def test_a_ws_open_that_waits_for_its_turn_when_the_client_leaves_needs_no_ws_close() -> None:
+    """Attackers could keep thousands of sessions in memory that way, at canisters that never answer."""
+    world = World()
+    sessions = []
+    for _ in range(100):
+        sdk, connection = SdkClient(CANISTER), Connection()
+        session = world.gateway.connect(connection)
+        sdk.gateway = world.sdk.gateway
+        session.received(sdk.open_payload(world.now_ns()), True)
+        sessions.append(session)
+    sent = len(world.network.calls)
+    assert 0 < sent < 100
+    for session in sessions:
+        session.left(1006)
+    assert len(world.network.calls) == sent
+    assert len(world.gateway.registry.ending) == sent
+
+
+@pytest.mark.parametrize(("error", "told"), [(ConnectFailed("down"), False), (ConnectionLost("lost"), True)])
+@pytest.mark.parametrize("first", ["answer", "leave"])
+def test_a_canister_that_cannot_have_got_ws_open_needs_no_ws_close(error: Any, told: bool, first: str) -> None:
+    world = World().setup()
+    if first == "leave":
+        world.session.left(1006)
+    world.network.calls[0].answer(error)
+    if first == "answer":
+        world.session.left(1006)
+    assert world.methods() == ["ws_open", *(["ws_close"] if told else [])]
+    assert bool(world.gateway.registry.ending) is told
+
+
 def test_an_ws_open_that_expired_may_have_been_executed_so_the_canister_is_told() -> None:
     world = World().setup()
     while not world.connection.closed:
