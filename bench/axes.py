@@ -90,7 +90,7 @@ AXES: tuple[Axis, ...] = (
     ),
     Axis(
         "canisters",
-        "canisters with an idle client each, polled each 100 ms",
+        "canisters with an idle client each, polled every 100 ms",
         "canisters",
         replace(DEFAULTS["many"], **_SECONDS),  # type: ignore[arg-type]
         "canisters",

@@ -93,7 +93,7 @@ def states(harness: Harness) -> Iterator[str]:
     yield "that has connected and is silent"
     for client in crowd:
         client.shake()
-    yield "that has been greeted, before ws_open"
+    yield "that has the handshake message, before ws_open"
     for client in crowd:
         client.ask_to_open()
     yield "that waits for the answer to ws_open"
