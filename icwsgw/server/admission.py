@@ -10,6 +10,7 @@ by an HTTP header with the request.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from icwsgw.observe.peers import address_group, bracketed
@@ -17,6 +18,25 @@ from icwsgw.server.proxies import host_of, socket_host
 
 if TYPE_CHECKING:
     from icwsgw.server.factory import GatewayFactory
+
+
+class Standing(IntEnum):
+    """How far a connection has come. The order matters: it waits for its session as long as it is below OPENED."""
+
+    PROXIED = 0
+    """It is counted; the PROXY protocol will tell its address."""
+    COUNTED = 1
+    """It is counted, but not by its address: a header of its request may tell it."""
+    PLACED = 2
+    """It is counted by its address too."""
+    OPENED = 3
+    """Its canister has spoken to it."""
+    REFUSED = 4
+    """It is not counted any more: it is told that it has no place, or it has ended."""
+
+
+# looking a member up in its class costs as much as a call, in the Python 3.11 that most have
+PROXIED, COUNTED, PLACED, OPENED, REFUSED = Standing
 
 
 class Admission:
@@ -27,31 +47,30 @@ class Admission:
     :ivar host: of the client, as far as it is known
     :ivar peer: the same with its port, for logs
     :ivar refusal: why it will be refused, a label of the metric; None when it is welcome so far
-    :ivar pending: it has no session yet
-    :ivar proxied: its address will come by the PROXY protocol
-    :ivar unauthenticated: its canister has not spoken yet, or it is refused
+    :ivar standing: how far it has come
+    :ivar unauthenticated: it is not OPENED; beside :attr:`standing` for the reactor, which asks at each event
     """
 
     __slots__ = (
-        *("_counted", "_crowded_out", "_descriptor", "_factory", "_group", "_placed"),
-        *("crowd", "host", "peer", "pending", "proxied", "refusal", "unauthenticated"),
+        *("_crowded_out", "_descriptor", "_factory", "_group"),
+        *("crowd", "host", "peer", "refusal", "standing", "unauthenticated"),
     )
 
     def __init__(self, factory: GatewayFactory, transport: Any, crowded_out: Callable[[], None]) -> None:
         self._factory = factory
         self._crowded_out: Callable[[], None] | None = crowded_out
         self._group: str | None = None
-        self._placed = False
-        self.proxied = False
         self.unauthenticated = True
         self.crowd = self.host = self.peer = ""
         self._locate(transport.getPeer())
         self.refusal = factory.limits.enter(factory.clock.seconds(), self.crowd)
-        self._counted = self.pending = self.refusal is None
-        if self._counted:
+        if self.refusal is None:
+            self.standing = COUNTED
             self._look_at(transport)
+            if self.refusal is not None:
+                self._uncount()
         if self.refusal is not None:
-            self._uncount()
+            self.standing = REFUSED
             self._crowded_out = None
             factory.limits.refused += 1
         else:
@@ -63,18 +82,18 @@ class Admission:
     @property
     def hopeless(self) -> bool:
         """It is refused, and too many others wait already to be told so."""
-        return not self._counted and self._factory.limits.refused > self._factory.limits.most_refused
+        return self.standing is REFUSED and self._factory.limits.refused > self._factory.limits.most_refused
 
     def arrived(self, transport: Any) -> None:
-        """First bytes have come, so that the PROXY header is known (only where :attr:`proxied`)."""
-        self.proxied = False
+        """First bytes have come, so that the PROXY header is known (only where it is PROXIED)."""
+        self.standing = COUNTED
         self._locate(transport.getPeer())
-        if self._counted and not self._factory.proxies.trusts(self.host):
+        if not self._factory.proxies.trusts(self.host):
             self._place()
 
     def requested(self, headers: Mapping[str, str]) -> None:
         """The request has come: its headers tell who is behind a trusted proxy."""
-        if self._counted and not self._placed:
+        if self.standing is COUNTED:
             host = self._factory.proxies.client(self.host, headers)
             if host != self.host:
                 self.host = self.peer = host
@@ -82,17 +101,19 @@ class Admission:
             self._place()
 
     def opened(self) -> None:
-        """It has its session."""
+        """Its canister has spoken to it."""
+        self.standing = OPENED
         self.unauthenticated = False
         self._wait_no_more()
 
     def left(self) -> None:
         """It is gone."""
         self._factory.low_priority.leave(self._descriptor)
-        if self._counted:
-            self._uncount()
-        else:
+        if self.standing is REFUSED:
             self._factory.limits.refused -= 1
+        else:
+            self.standing = REFUSED
+            self._uncount()
 
     def note(self, refusal: str, text: str, status: int | None = None) -> None:
         """It has been refused: for metric and log."""
@@ -110,7 +131,7 @@ class Admission:
         plain = getattr(transport, "transport", None) is None
         host, spoken = (self.host, False) if plain else socket_host(transport)
         if spoken and (not proxies or proxies.trusts(host)):
-            self.proxied = True
+            self.standing = PROXIED
             return
         # where a PROXY header has been read already and is not to be believed
         self.host = host
@@ -119,7 +140,7 @@ class Admission:
             self._place()
 
     def _place(self) -> None:
-        self._placed = True
+        self.standing = PLACED
         limits = self._factory.limits
         self._group, self.refusal = limits.place(self.host, self._factory.clock.seconds())
         if self in limits.waiting:
@@ -132,7 +153,6 @@ class Admission:
             oldest.crowd_out()
 
     def _wait_no_more(self) -> None:
-        self.pending = False
         self._crowded_out = None
         self._factory.limits.waiting.leave(self)
 
@@ -143,14 +163,13 @@ class Admission:
         leave would hold a place all the same.
         """
         crowded_out = self._crowded_out
+        self.standing = REFUSED
         self._uncount()
         self._factory.limits.refused += 1
         if crowded_out is not None:
             crowded_out()
 
     def _uncount(self) -> None:
-        if self._counted:
-            self._factory.limits.leave(self._group)
-            self._wait_no_more()
-            self._group = None
-            self._counted = False
+        self._factory.limits.leave(self._group)
+        self._wait_no_more()
+        self._group = None

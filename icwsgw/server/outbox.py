@@ -16,6 +16,7 @@ most. No more than 64 KiB are held.
 from __future__ import annotations
 
 from collections import deque
+from enum import IntEnum
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IPushProducer
@@ -47,14 +48,36 @@ class Backlog(Protocol):
         """The time."""
 
 
+class OutboxState(IntEnum):
+    """What an outbox does with frames.
+
+    FLOWING ──> PAUSED ──> FULL ──> READY: the transport pauses it, a bound is exceeded, the transport resumes it.
+    From PAUSED it resumes to FLOWING. When it is cleared, FULL goes back to PAUSED and READY to FLOWING.
+    """
+
+    FLOWING = 0
+    """The transport takes frames at once."""
+    PAUSED = 1
+    """The transport's buffer is full: frames wait in the queue."""
+    FULL = 2
+    """The same, and a bound was exceeded: nothing more is taken or sent, because a close frame has to come next."""
+    READY = 3
+    """The same, but the transport's buffer is empty again. It does not ask a second time."""
+    STOPPED = 4
+    """The connection is lost."""
+
+
+# looking a member up in its class costs as much as a call, in the Python 3.11 that most have
+_FLOWING, _PAUSED, _FULL, _READY, _STOPPED = OutboxState
+
+
 @implementer(IPushProducer)
 class Outbox:
     """The way out to one client.
 
     :ivar owner: the connection it belongs to
     :ivar size: bytes that wait here
-    :ivar full: it has been over its bound; nothing more is taken or sent until it is cleared or flushed, for the close
-        frame that has to come next
+    :ivar state: what it does with frames
     """
 
     __slots__ = (
@@ -62,28 +85,29 @@ class Outbox:
         "_held",
         "_holding",
         "_left",
-        "_paused",
         "_queue",
-        "_ready",
         "_transport",
-        "full",
         "owner",
         "size",
+        "state",
     )
 
     def __init__(self, transport: Any, backlog: Backlog, owner: Any) -> None:
         self._transport = transport
         self._backlog = backlog
-        self._paused = False
-        self._ready = False  # the transport wants more, but was given nothing since it was too much
+        self.state = _FLOWING
         self._held: list[bytes] | None = None
         self._holding = 0  # bytes in it
         self._queue: deque[tuple[float, bytes | memoryview]] | None = None
         self._left = 0.0  # when some of it has last left
         self.owner = owner
         self.size = 0
-        self.full = False
         transport.registerProducer(self, True)
+
+    @property
+    def full(self) -> bool:
+        """Whether a bound was exceeded, so that the client is too slow."""
+        return self.state is _FULL or self.state is _READY
 
     def send(self, data: bytes, more: bool = False) -> None:
         """Send bytes, or keep them until the transport takes more.
@@ -97,37 +121,37 @@ class Outbox:
                 held.append(data)
                 return
             self.release()
-        if not self._paused:
-            if more:
-                self._held = [data]
-                self._holding = len(data)
-                self._backlog.hold(self)
-                return
-            if len(data) <= PIECE:
-                send_now(self._transport, data)
-                return
+        if self.state is not _FLOWING:
+            self._wait(data)
+        elif more:
+            self._held = [data]
+            self._holding = len(data)
+            self._backlog.hold(self)
+        elif len(data) <= PIECE:
+            send_now(self._transport, data)
+        else:
             at = 0
-            while at < len(data) and not self._paused:
+            while at < len(data) and self.state is _FLOWING:
                 send_now(self._transport, data[at : at + PIECE])
                 at += PIECE
-            if at >= len(data):
-                return
-            waiting: bytes | memoryview = memoryview(data)[at:]
-        else:
-            waiting = data
-        if self.full:
+            if at < len(data):
+                self._wait(memoryview(data)[at:])
+
+    def _wait(self, data: bytes | memoryview) -> None:
+        """Keep bytes until the transport takes more, unless nothing is taken any more."""
+        if self.state is not _PAUSED:
             return
         if self._queue is None:
             self._queue = deque()
             self._backlog.backlog.add(self)
-        self._queue.append((self._backlog.seconds(), waiting))
-        self.size += len(waiting)
+        self._queue.append((self._backlog.seconds(), data))
+        self.size += len(data)
         backlog = self._backlog
-        backlog.backlog_bytes += len(waiting)
+        backlog.backlog_bytes += len(data)
         if self.size > backlog.outbox_bytes or (
             backlog.backlog_bytes > backlog.most_backlog_bytes and self.size > CROWDED_BYTES
         ):
-            self.full = True
+            self.state = _FULL
 
     def begin(self, data: bytes) -> None:
         """Hold the connection's first bytes until :meth:`release`, which the caller sees to."""
@@ -161,28 +185,30 @@ class Outbox:
         self._queue = None
         self._backlog.backlog_bytes -= self.size
         self.size = 0
-        self.full = False
-        if self._ready:
-            self._ready = self._paused = False
+        if self.state is _FULL:
+            self.state = _PAUSED
+        elif self.state is _READY:
+            self.state = _FLOWING
         self._backlog.backlog.discard(self)
 
     # IPushProducer; the names are Twisted's
 
     def pauseProducing(self) -> None:  # noqa: N802
         """The transport's buffer is full."""
-        self._paused = True
+        if self.state is _FLOWING:
+            self.state = _PAUSED
 
     def resumeProducing(self) -> None:  # noqa: N802
         """The transport's buffer is empty."""
-        if self.full:
-            # it does not ask a second time
-            self._ready = True
+        if self.state is _FULL:
+            self.state = _READY
+        if self.state is not _PAUSED:
             return
-        self._paused = False
+        self.state = _FLOWING
         queue = self._queue
         if queue:
             self._left = self._backlog.seconds()
-        while queue and not self._paused:
+        while queue and self.state is _FLOWING:
             since, data = queue.popleft()
             if len(data) > PIECE:
                 queue.appendleft((since, memoryview(data)[PIECE:]))
@@ -195,8 +221,6 @@ class Outbox:
 
     def stopProducing(self) -> None:  # noqa: N802
         """The connection is lost: nothing more is taken, and nothing of it is held (decision 0033)."""
-        self._paused = True
-        self._ready = False
+        self.state = _STOPPED
         self.clear()
-        self.full = True
         self.owner = self._transport = None

@@ -26,7 +26,7 @@ from icwsgw.core.liveness import LivenessEffect, LivenessState, PartialMessage, 
 from icwsgw.core.session import State
 from icwsgw.fastsend import send_now
 from icwsgw.observe.logs import get_logger
-from icwsgw.server.admission import Admission
+from icwsgw.server.admission import OPENED, Admission
 from icwsgw.server.frames import read_binary_frame
 from icwsgw.server.fresh import UNHEARD
 from icwsgw.server.held import NO_LOG, let_go
@@ -327,7 +327,7 @@ class GatewayProtocol(Upgrading, Reading, Passing, WebSocketServerProtocol):  # 
         """Send ready frames; with ``more`` at the end of this turn of the reactor, together with what else comes."""
         if self.state != self.STATE_OPEN or self._outbox is None:
             return
-        if self._admission.pending:
+        if self._admission.standing < OPENED:
             self._maybe_opened()
         self._outbox.send(frames[0] if len(frames) == 1 else b"".join(frames), more)
 

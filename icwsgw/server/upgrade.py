@@ -17,6 +17,7 @@ from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from icwsgw.server.admission import PROXIED
 from icwsgw.server.heads import HeadRefused, RequestHead, cut_head, for_autobahn, read_head
 from icwsgw.visible import visible
 
@@ -123,7 +124,7 @@ class Upgrading:
         if self._waits_at_turnstile():
             return
         admission, factory = self._admission, self.factory
-        if admission.proxied:
+        if admission.standing is PROXIED:
             admission.arrived(self.transport)
             self.peer = admission.peer
         try:
