@@ -37,7 +37,7 @@ from icwsgw.agent.url import Url
 from icwsgw.checks import configured_tls
 from icwsgw.config import GatewayConfig
 from icwsgw.core.budget import Budget, Traffic
-from icwsgw.descriptors import make_room
+from icwsgw.descriptors import Room, make_room
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.identities import IdentityPool, load_or_create_key_file
 from icwsgw.gateway.interfaces import Context
@@ -85,17 +85,8 @@ class GatewayService(MultiService):
         recent: Recent | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        room = make_room(config.max_connections)
-        if room.connections < config.max_connections:
-            _log.info(
-                "connection limit lowered: too few open files allowed",
-                clients=room.connections,
-                max_connections=config.max_connections,
-                files=room.files,
-            )
-            config = replace(config, max_connections=room.connections)
-        self._room = room
-        self._config = config
+        self._room, self._config = _within_open_files(config)
+        config = self._config
         self._reactor = reactor
         self._listeners: list[ListeningService] = []
         self._stopping: Deferred[None] | None = None
@@ -389,6 +380,20 @@ class GatewayService(MultiService):
 
 async def _all(*waits: Any) -> None:
     await DeferredList(waits)
+
+
+def _within_open_files(config: GatewayConfig) -> tuple[Room, GatewayConfig]:
+    """Raise the limit on open files, and lower ``max_connections`` to what fits into it."""
+    room = make_room(config.max_connections)
+    if room.connections < config.max_connections:
+        _log.info(
+            "connection limit lowered: too few open files allowed",
+            clients=room.connections,
+            max_connections=config.max_connections,
+            files=room.files,
+        )
+        config = replace(config, max_connections=room.connections)
+    return room, config
 
 
 def _proxy_to(network: str) -> Proxy | None:
