@@ -113,7 +113,7 @@ def _too_slow(world: SimWorld, session: SimSession) -> str:
         return f"the client kept up, {waiting} bytes waited"
     if age >= session.owner.process.config.outbox_age - EPSILON:
         return ""
-    return f"{waiting} bytes waited, and it had read something {age:.2f} s before"
+    return f"{waiting} bytes waited, and the last 64 KiB had been read {age:.2f} s before"
 
 
 def _reset(world: SimWorld, session: SimSession) -> str:

@@ -170,6 +170,8 @@ class WireLink:
         self._over = False
         #: when the client last took something, or nothing waited for it; when it was last heard
         self._read_at = self._heard_at = world.clock.seconds()
+        #: when the transport's buffer was last empty: what leaves it before is not seen by the gateway
+        self._emptied_at = self._read_at
         self._behind_since = 0.0
         self._ended_at: float | None = None
         self.half_since: float | None = None
@@ -188,9 +190,9 @@ class WireLink:
 
     @property
     def waiting(self) -> tuple[int, float]:
-        """Bytes that the gateway holds for the client, and seconds for which the client has read nothing."""
+        """Bytes that the gateway holds for the client, and seconds since the transport last asked for more."""
         outbox = self._protocol._outbox
-        return 0 if outbox is None else outbox.size, self._world.clock.seconds() - self._read_at
+        return 0 if outbox is None else outbox.size, self._world.clock.seconds() - self._emptied_at
 
     def session_ended(self) -> None:
         """The gateway has ended the session."""
@@ -340,6 +342,8 @@ class WireLink:
         self._read_at = self._world.clock.seconds()
         if data and not self._over:
             self._received(data)
+        if not self._to_client:
+            self._emptied_at = self._read_at
         if self._to_client:
             self._pump_down()
         elif self._producer is not None and self._producer_paused:
@@ -370,7 +374,7 @@ class WireLink:
         if self._lost:
             return
         if not self._to_client:
-            self._read_at = self._world.clock.seconds()
+            self._read_at = self._emptied_at = self._world.clock.seconds()
         self._to_client += data
         if self._producer is not None and not self._producer_paused and len(self._to_client) > TRANSPORT_BUFFER:
             self._producer_paused = True

@@ -18,6 +18,7 @@ from tests.simulation.clients import ORIGIN, SimClient
 from tests.simulation.plan import Plan
 from tests.simulation.process import SimProcess
 from tests.simulation.script import Chance
+from tests.simulation.strangers import NOWHERE
 from tests.simulation.subject import Subject
 from tests.simulation.truth import _show
 from tests.simulation.world import CANISTERS
@@ -59,7 +60,7 @@ class Operations(Subject):
         running = self._running
         denied = self._denied | {Principal.from_text(text) for text in running.denied_canisters}
         allowed = {Principal.from_text(text) for text in running.allowed_canisters}
-        return denied | (set(CANISTERS) - allowed if allowed else set())
+        return denied | ({*CANISTERS, *NOWHERE} - allowed if allowed else set())
 
     def _serve(self) -> None:
         """Take note of who is served now, and who has to go."""
