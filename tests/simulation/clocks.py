@@ -15,9 +15,9 @@ from tests.simulation.subject import Subject
 
 #: How far clocks are off, in seconds. Up to a minute the network takes what is signed by them.
 WRONG = (-3600.0, -600.0, -100.0, -20.0, 3.0, 20.0, 100.0, 600.0, 3600.0)
-#: Seconds that a reckoning may be behind and ahead, since nothing contradicts it: what is signed for four minutes is
-#: taken as long as it has not expired, and lies at most five and a half ahead.
-BEHIND, AHEAD = 240.0, 90.0
+#: Seconds that a reckoning may be behind and ahead, since nothing contradicts it: what is signed for four minutes,
+#: rounded down to a whole one, is taken as long as it has not expired, and lies at most five and a half ahead.
+BEHIND, AHEAD = 240.0, 150.0
 #: Seconds of polls after which the reckoning is right again.
 FINDS_OUT = 20.0
 
