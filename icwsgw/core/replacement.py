@@ -15,6 +15,10 @@ one of another process is announced:
     UNTOLD_LATER      any                      -             OTHER_LIVES
     UNTOLD_EARLIER    any                      -             NOTHING
 
+A connection that leaves before its first message has no time. If the canister's answer to ``ws_close`` says that it
+knew the connection until then, the connections that were opened before are over: here and in other processes those
+whose time is not later than the time at which ``ws_close`` was sent, also if their first messages are yet to come.
+
 Here, the sign is the other's, and one that is CONFIRMED wins as soon as both are undecided. Elsewhere, the sign is that
 of the connection of this process. Connections with the same time stay undecided until a sign comes: what the canister
 sends to one of them in a later block, what it takes from or refuses to one of them, or its answer to ws_close.
@@ -81,6 +85,8 @@ class RivalEffect(IntEnum):
     """Stop that."""
     ANNOUNCE = 3
     """Tell other processes the time of the connection that lives here."""
+    ANNOUNCE_LEFT = 4
+    """Tell other processes that the canister knew a connection that has left, and by when it was opened."""
 
 
 O, V, N = Order, Verdict, Sign  # noqa: E741
@@ -120,7 +126,7 @@ T = TypeVar("T", bound=Connection)
 Key = tuple[bytes, bytes]
 
 
-#: What to do, with which connection (None for ANNOUNCE), and the time to announce (ns since 1970, 0 if none is told).
+#: What to do, with which connection (None for announcements), and the time to announce (ns since 1970, 0 if none).
 Step = tuple[RivalEffect, T | None, int]
 
 
@@ -202,6 +208,22 @@ class Replacement(Generic[T]):
                 steps += (*watched, (RivalEffect.ANNOUNCE, None, mine))
         return steps
 
+    def left_elsewhere(self, at_ns: int, later: bool, living: Iterable[T], waiting: Iterable[T]) -> list[Step[T]]:
+        """A connection of another process has left before its first message, and the canister knew it until then.
+
+        :param at_ns: the network's time by which it was opened, ns since 1970
+        :param later: as for :meth:`accepted_elsewhere`
+        :param living: those of its principal that the canister has accepted
+        :param waiting: those that wait for their first messages
+        """
+        for ours in waiting:
+            self.outlived[ours] = max(at_ns, self.outlived.get(ours, 0))
+        return [
+            (RivalEffect.REPLACE, ours, 0)
+            for ours in living
+            if (ours.opened_at_ns <= at_ns if ours.opened_at_ns else later)
+        ]
+
     def heard(self, key: Key, this: T, time_ns: int | None, living: Iterable[T]) -> list[Step[T]]:
         """The canister has sent another message to a connection that was undecided.
 
@@ -247,7 +269,7 @@ class Replacement(Generic[T]):
                 self.outlived[other] = others.at_ns
             elif other.opened_at_ns <= others.at_ns:
                 steps.append((RivalEffect.REPLACE, other, 0))
-        return steps
+        return [*steps, (RivalEffect.ANNOUNCE_LEFT, None, others.at_ns)]
 
     def gone(self, key: Key, this: T) -> list[Step[T]]:
         """The canister has forgotten a connection that left; if it was the one that it knew, the others are over."""

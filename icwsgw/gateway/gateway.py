@@ -6,7 +6,6 @@ session does is in :mod:`icwsgw.gateway.session`; what a canister says comes thr
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from secrets import token_hex
 from typing import TYPE_CHECKING
@@ -23,7 +22,7 @@ from icwsgw.gateway.gauges import watch
 from icwsgw.gateway.interfaces import Client, Context
 from icwsgw.gateway.principals import PrincipalLimit
 from icwsgw.gateway.registry import Registry
-from icwsgw.gateway.rivals import REPLACED, Rivals
+from icwsgw.gateway.rivals import REPLACED, Announce, Rivals
 from icwsgw.gateway.session import ClientSession
 from icwsgw.gateway.slices import in_slices, one_by_one
 from icwsgw.gateway.wheel import Wheel
@@ -55,8 +54,9 @@ class Gateway:
     :ivar rivals: which of several connections of one principal lives
     :ivar replays: every ws_open that was relayed, while it is valid
     :ivar draining: no new session is opened any more
-    :ivar announce: told of each client that its canister has accepted, for other processes: (canister, principal, time
-        of it by the canister in ns, or 0)
+    :ivar announce: told of what other processes have to know, as (canister, principal, time in ns, left): the canister
+        has accepted a connection of the principal at this time of its own (0 if it told none); or, with ``left``, it
+        knew one that has left unheard and was opened by this time
     """
 
     def __init__(self, context: Context, spread: Spread | None = None) -> None:
@@ -76,7 +76,7 @@ class Gateway:
         self._drain_rate = MIN_DRAIN_RATE
         self._deadline: Timer | None = None
         self.spread = spread or Spread(len(context.identities))
-        self.announce: Callable[[bytes, bytes, int], None] | None = None
+        self.announce: Announce | None = None
         self._allowed: frozenset[bytes] = frozenset()
         self._denied: frozenset[bytes] = frozenset()
         self._denied_at_run_time: frozenset[bytes] = frozenset()
@@ -211,7 +211,7 @@ class Gateway:
             older.end(*REPLACED)
         if news:
             self.rivals.accepted(session)
-            self._announce(canister, sender, session.opened_at_ns)
+            self._announce(canister, sender, session.opened_at_ns, False)
         if session in self.registry.sessions and not self.principals.add(sender, session):
             session.end(*self._one_too_many())
 
@@ -219,9 +219,13 @@ class Gateway:
         """A canister has accepted a connection in another process, see :meth:`Rivals.accepted_elsewhere`."""
         self.rivals.accepted_elsewhere(canister, sender, at_ns, later)
 
-    def _announce(self, canister: bytes, sender: bytes, at_ns: int) -> None:
+    def left_elsewhere(self, canister: bytes, sender: bytes, at_ns: int, later: bool) -> None:
+        """A connection in another process has left unheard, see :meth:`Rivals.left_elsewhere`."""
+        self.rivals.left_elsewhere(canister, sender, at_ns, later)
+
+    def _announce(self, canister: bytes, sender: bytes, at_ns: int, left: bool) -> None:
         if self.announce is not None:
-            self.announce(canister, sender, at_ns)
+            self.announce(canister, sender, at_ns, left)
 
     def tell(self, session: ClientSession) -> None:
         """Tell the canister that the client has left, unless it cannot have got the client's ws_open."""

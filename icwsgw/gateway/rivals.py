@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from icwsgw.gateway.registry import Registry
     from icwsgw.gateway.session import ClientSession
 
+#: Tells other processes: canister, principal, time in ns or 0, whether it is about a connection that has left.
+Announce = Callable[[bytes, bytes, int, bool], None]
 #: How the older connection ends: close code and words.
 REPLACED = (CloseCode.REPLACED, "replaced by a newer connection of the same client")
 
@@ -42,11 +44,11 @@ class Rivals:
 
     :param registry: where sessions are found
     :param identities: how many there are
-    :param announce: tells other processes: (canister, principal, the canister's time in ns or 0)
+    :param announce: tells other processes, see :attr:`icwsgw.gateway.gateway.Gateway.announce`
     :ivar machine: what is undecided
     """
 
-    def __init__(self, registry: Registry, identities: int, announce: Callable[[bytes, bytes, int], None]) -> None:
+    def __init__(self, registry: Registry, identities: int, announce: Announce) -> None:
         self._registry = registry
         self._identities = identities
         self._announce = announce
@@ -64,6 +66,12 @@ class Rivals:
         """A canister has accepted a connection in another process, see :meth:`Replacement.accepted_elsewhere`."""
         key = canister, sender
         self._perform(key, self.machine.accepted_elsewhere(key, at_ns, later, self._senders(key)))
+
+    def left_elsewhere(self, canister: bytes, sender: bytes, at_ns: int, later: bool) -> None:
+        """A connection in another process has left unheard, see :meth:`Replacement.left_elsewhere`."""
+        key = canister, sender
+        living, waiting = self._senders(key), self._waiting(key)
+        self._perform(key, self.machine.left_elsewhere(at_ns, later, living, waiting))
 
     def opened_too_late(self, session: ClientSession) -> None:
         """A client has left whose ws_open was executed, see :meth:`Replacement.opened_too_late`."""
@@ -123,8 +131,8 @@ class Rivals:
 
     def _perform(self, key: Key, steps: list[Step[ClientSession]]) -> None:
         for effect, session, at_ns in steps:
-            if effect is RivalEffect.ANNOUNCE:
-                self._announce(*key, at_ns)
+            if effect is RivalEffect.ANNOUNCE or effect is RivalEffect.ANNOUNCE_LEFT:
+                self._announce(*key, at_ns, effect is RivalEffect.ANNOUNCE_LEFT)
                 continue
             assert session is not None
             poller = session.poller
@@ -144,8 +152,11 @@ class Rivals:
         found = (poller.senders.get(sender) for poller in pollers if poller is not None)
         return [session for session in found if session is not None]
 
-    def _waiting(self, key: Key, but: int) -> list[ClientSession]:
-        """The sessions of a principal that wait for the canister's first message, under other identities than one."""
+    def _waiting(self, key: Key, but: int = -1) -> list[ClientSession]:
+        """The sessions of a principal that wait for the canister's first message.
+
+        :param but: leave out those under this identity
+        """
         canister, sender = key
         indices = [index for index in range(self._identities) if index != but]
         pollers = (self._registry.pollers.get((canister, index)) for index in indices)

@@ -12,12 +12,14 @@ and the worker ends too. What is said over the pipes is one JSON object a line::
                            {"do": "say"}: whether it is well
                            {"do": "report", "number": n, "status": wanted}    {"do": "reload", "config": ...}
                            {"do": "drain", "window": seconds}    {"do": "hurry"}
-                           {"do": "replaced", "canister", "sender", "at", "own"}
+                           {"do": "replaced", "canister", "sender", "at", "left", "own"}
                            {"do": "ask", "number": n, "what": {...}}
     worker -> supervisor   {"said": "ready"}    {"said": "well", "findings": ...}
                            {"said": "report", "number": n, ...}
                            {"said": "answer", "number": n, "answer": {...}}: null where it has failed
                            {"said": "deaf"}: it does not accept any more
-                           {"said": "accepted", "canister", "sender", "at"}: a client was accepted by its canister,
-                           at this time of the canister's (ns, 0 if it is not known)
+                           {"said": "accepted", "canister", "sender", "at", "left": false}: a client was accepted by
+                           its canister, at this time of the canister's (ns, 0 if it is not known)
+                           {"said": "accepted", "canister", "sender", "at", "left": true}: a client left before its
+                           canister's first message came; the canister knew it, and it was opened by this time
 """

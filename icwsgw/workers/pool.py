@@ -312,8 +312,8 @@ class WorkerPool:
         self._check_reports()
 
     def accepted(self, worker: Worker, answer: Mapping[str, Any]) -> None:
-        """Tell all workers, its own too, that a canister has accepted a client of this one."""
-        order = {"do": "replaced", **{name: answer[name] for name in ("canister", "sender", "at")}}
+        """Tell all workers, its own too, what one says of a canister's clients; all hear it in the same order."""
+        order = {"do": "replaced", **{name: answer[name] for name in ("canister", "sender", "at", "left")}}
         for each in self.workers.values():
             each.tell({**order, "own": each is worker})
 

@@ -61,7 +61,7 @@ class Obedience:
         elif what == "report":
             self._answer({"said": "report", "number": order["number"], **self.report(bool(order.get("status")))})
         elif what == "replaced":
-            self._replaced(order["canister"], order["sender"], order["at"], bool(order["own"]))
+            self._replaced(order)
         elif what == "reload":
             config: GatewayConfig = config_from_json(order["config"])
             change_levels(parse_levels(config.log_level), parse_levels(config.log_file_level))
@@ -96,26 +96,27 @@ class Obedience:
             return None
         return answer
 
-    def _accepted(self, canister: bytes, sender: bytes, at_ns: int) -> None:
+    def _accepted(self, canister: bytes, sender: bytes, at_ns: int, left: bool) -> None:
         key = canister.hex(), sender.hex()
         self._announced[key] = self._announced.get(key, 0) + 1
-        self._answer({"said": "accepted", "canister": key[0], "sender": key[1], "at": at_ns})
+        self._answer({"said": "accepted", "canister": key[0], "sender": key[1], "at": at_ns, "left": left})
 
-    def _replaced(self, canister: str, sender: str, at_ns: int, own: bool) -> None:
-        """A canister has accepted a client, here (``own``) or in another worker.
+    def _replaced(self, order: Mapping[str, Any]) -> None:
+        """A canister has accepted a client, here (``own``) or in another worker; or knew one that has ``left``.
 
         Where the canister's times do not tell which is the older one, an order does: the supervisor puts acceptances
         into one and tells them to all. So another worker's that comes before our own has come back is the older one.
         """
-        key = canister, sender
-        if own:
+        key = canister, sender = order["canister"], order["sender"]
+        if order["own"]:
             left = self._announced.pop(key, 1) - 1
             if left:
                 self._announced[key] = left
         else:
             later = key not in self._announced
             gateway = self._service.gateway
-            gateway.replaced_elsewhere(bytes.fromhex(canister), bytes.fromhex(sender), at_ns, later)
+            tell = gateway.left_elsewhere if order["left"] else gateway.replaced_elsewhere
+            tell(bytes.fromhex(canister), bytes.fromhex(sender), order["at"], later)
 
 
 class NotOrders(ValueError):

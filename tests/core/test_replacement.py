@@ -54,6 +54,11 @@ class Script:
     def announces_elsewhere(self, at_ns: int, later: bool = False) -> Script:
         return self._note(self.machine.accepted_elsewhere(KEY, at_ns, later, self.living))
 
+    def leaves_elsewhere(self, at_ns: int, later: bool = False) -> Script:
+        """The canister knew a connection of another process that has left before its first message."""
+        waiting = [one for one in self.all.values() if one.state is State.SETUP]
+        return self._note(self.machine.left_elsewhere(at_ns, later, self.living, waiting))
+
     def is_confirmed(self, name: str) -> Script:
         self.all[name].confirmed = True
         return self
@@ -92,9 +97,9 @@ class Script:
 
     def _note(self, steps: list[replacement.Step[Connection]]) -> Script:
         for effect, one, at_ns in steps:
-            if effect is RivalEffect.ANNOUNCE:
-                assert one is None
-                self.decided.append(f"ANNOUNCE {at_ns}")
+            if one is None:
+                assert effect in (RivalEffect.ANNOUNCE, RivalEffect.ANNOUNCE_LEFT)
+                self.decided.append(f"{effect.name} {at_ns}")
                 continue
             assert one is not None
             self.decided.append(f"{effect.name} {one.name}")
@@ -188,14 +193,29 @@ def test_one_that_left_before_its_first_message_may_have_cost_others_their_place
 
 def test_the_answer_that_the_canister_knew_it_ends_those_that_were_opened_before() -> None:
     script = Script().accepts("a", 70).waits("late", Opened.EXECUTED).waits("c").waits("d").shows()
-    script.is_answered("late", known=True, at_ns=80).shows("REPLACE a")
+    script.is_answered("late", known=True, at_ns=80).shows("REPLACE a", "ANNOUNCE_LEFT 80")
     # of the others it is told when their first messages come
     script.accepts("c", 80).shows("REPLACE c").accepts("d", 81).shows()
     assert script.machine.outlived == {}
 
 
+def test_one_that_left_another_process_unheard_ends_those_that_were_opened_before() -> None:
+    script = Script().accepts("a", 80).waits("b").waits("c", Opened.EXECUTED).waits("d").shows()
+    script.leaves_elsewhere(80).shows("REPLACE a")
+    script.leaves_elsewhere(70).accepts("b", 80).shows("REPLACE b")
+    script.accepts("c", 81).shows().accepts("d", 82).shows("REPLACE c")
+    assert script.machine.outlived == {}
+
+
+@pytest.mark.parametrize(
+    ("mine", "later", "decided"), [(81, True, []), (0, True, ["REPLACE a"]), (0, False, []), (79, False, ["REPLACE a"])]
+)
+def test_where_no_time_is_told_the_order_of_announcements_decides(mine: int, later: bool, decided: list[str]) -> None:
+    Script().accepts("a", mine).shows().leaves_elsewhere(80, later).shows(*decided)
+
+
 def test_one_that_has_opened_meanwhile_is_judged_by_its_time() -> None:
-    for at_ns, decided in ((80, ["REPLACE b"]), (81, [])):
+    for at_ns, decided in ((80, ["REPLACE b", "ANNOUNCE_LEFT 80"]), (81, ["ANNOUNCE_LEFT 80"])):
         script = Script().waits("late", Opened.EXECUTED).waits("b")
         others = Others([], [script.all["b"]], 80)
         script.accepts("b", at_ns).shows()

@@ -180,18 +180,18 @@ def test_a_canister_that_is_denied_later_loses_its_clients() -> None:
 
 def test_what_other_processes_hear_and_tell() -> None:
     world = World(identities=2)
-    heard: list[tuple[bytes, bytes, int]] = []
+    heard: list[tuple[bytes, bytes, int, bool]] = []
     world.gateway.announce = lambda *what: heard.append(what)
     identity = Ed25519Identity(b"\x24" * 32)
     sender = identity.principal.raw
     here, _ = world.open(identity=identity, at_ns=70)
-    assert heard == [(CANISTER.raw, sender, 70)], "once, though it was told by two signs"
+    assert heard == [(CANISTER.raw, sender, 70, False)], "once, though it was told by two signs"
     world.gateway.replaced_elsewhere(OTHER.raw, sender, 80, True)
     world.gateway.replaced_elsewhere(CANISTER.raw, b"somebody else", 80, True)
     assert (here.closed, len(heard)) == ([], 1)
     world.gateway.replaced_elsewhere(CANISTER.raw, sender, 60, True)
     assert here.closed == [], "that one came late, but is the older one"
-    assert heard[1:] == [(CANISTER.raw, sender, 70)], "it is told once more of the newer one"
+    assert heard[1:] == [(CANISTER.raw, sender, 70, False)], "it is told once more of the newer one"
     world.gateway.replaced_elsewhere(CANISTER.raw, sender, 80, False)
     assert here.closed[0][0] == CloseCode.REPLACED
 
@@ -243,7 +243,7 @@ def test_what_is_denied_at_run_time_is_denied_besides_the_lists_and_whatever_the
 def test_a_connection_that_turns_out_to_be_the_older_one_does_not_take_the_newer_one_along() -> None:
     world = World(identities=2)
     heard: list[int] = []
-    world.gateway.announce = lambda canister, sender, at_ns: heard.append(at_ns)
+    world.gateway.announce = lambda canister, sender, at_ns, left: heard.append(at_ns)
     identity = Ed25519Identity(b"\x25" * 32)
     older, session = world.connect(identity=identity)
     world.network.calls[-1].answer(REPLIED_OK)

@@ -26,7 +26,7 @@ class Rivals(World):
     def __init__(self, *times: int | None) -> None:
         super().__init__(identities=max(2, len(times)))
         self.heard: list[int] = []
-        self.gateway.announce = lambda canister, sender, at_ns: self.heard.append(at_ns)
+        self.gateway.announce = lambda canister, sender, at_ns, left: self.heard.append(at_ns)
         self.pairs = [self.open(identity=SAME, at_ns=at_ns) for at_ns in times]
 
     @property

@@ -15,6 +15,8 @@ from tests.simulation.subject import Subject
 
 #: How far clocks are off, in seconds. Up to a minute the network takes what is signed by them.
 WRONG = (-3600.0, -600.0, -100.0, -20.0, 3.0, 20.0, 100.0, 600.0, 3600.0)
+#: How far a node's clock is off: never as far as another one, since nothing could tell then that both are wrong.
+WRONG_NODE = (-3000.0, -500.0, 500.0, 3000.0)
 #: Seconds that a reckoning may be behind and ahead, since nothing contradicts it: what is signed for four minutes,
 #: rounded down to a whole one, is taken as long as it has not expired, and lies at most five and a half ahead.
 BEHIND, AHEAD = 240.0, 150.0
@@ -50,7 +52,7 @@ class Clocks(Subject):
 
     def set_node(self, chance: Chance) -> str:
         replica = self.world.replica
-        number, replica.wrong_by = chance.randrange(4), chance.choice((-3600.0, -600.0, 600.0, 3600.0))
+        number, replica.wrong_by = chance.randrange(4), chance.choice(WRONG_NODE)
         replica.wrong_node = number
         return f"the clock of node {number} is {replica.wrong_by:+} s off"
 

@@ -249,8 +249,9 @@ class Truth:
     :ivar told: client keys whose ws_close has reached their canister
     :ivar opened_at: client key -> when the canister took it
     :ivar patient: a client need not be told yet that another took its place in the block that opened it
-    :ivar orphans: client keys of connections whose worker has died, or that left it before their first message: where
-        they cost one at another worker its place nobody there can know
+    :ivar orphans: client keys of connections whose worker has died: where they cost one at another worker its place
+        nobody there can know
+    :ivar cut_short: sessions whose worker died while what their clients had sent was under way
     :ivar troubles: what was done to the world, counted
     """
 
@@ -270,6 +271,7 @@ class Truth:
         self.opened_at: dict[Key, float] = {}
         self.patient = True
         self.orphans: set[Key] = set()
+        self.cut_short: set[ClientSession] = set()
         self.gone: dict[Key, str] = {}
         self.spoilt: dict[Key, str] = {}
         self.refused_acknowledgements: set[Key] = set()
@@ -333,6 +335,7 @@ class Truth:
                         self.refused_acknowledgements.add(key)
             else:
                 if method == "ws_open" and key is not None:
+                    self._opened_again(key, host.id)
                     self.opened[key] = (host.id, self.lives[host.id])
                     # its call may have been sent again to another replica, which knew nothing of what had been
                     self.gone.pop(key, None)
@@ -342,6 +345,13 @@ class Truth:
             return reply
         finally:
             self._method = before
+
+    def _opened_again(self, key: Key, canister: Principal) -> None:
+        """Its ws_open was sent again after a reset: what the former life had for it is lost, if it had got nothing."""
+        before = self.opened.get(key)
+        got = any(client.received for client in self.world.clients if client.key == key)
+        if before is not None and before != (canister, self.lives[canister]) and not got:
+            self.queued[key].clear()
 
     def _refused(self, canister: Principal, method: str, key: Key, text: str) -> None:
         self.note(f"{canister.text[:5]} refused {method} of {_show(key)}: {text}")
@@ -380,7 +390,7 @@ class Truth:
         if any(
             other[0] == key[0] and self.opened.get(other, (None,))[0] == self.opened[key][0] for other in self.orphans
         ):
-            # by one at another worker, which had left or died before anybody had heard of its opening
+            # by one at another worker, which had died before anybody had heard of its opening
             return True
         if not self.patient:
             return False
@@ -407,8 +417,6 @@ class Truth:
         code = session.ended_with
         assert code is not None
         self.codes[code] += 1
-        if self.world.plan.processes > 1 and session.ended_in is State.SETUP and session.client_key is not None:
-            self.orphans.add(session.client_key)
         process = session.owner.process
         untold = sum(
             other.ended_with is not None and other.client_key not in self.told
@@ -440,6 +448,8 @@ class Truth:
             CloseCode.TOO_FAST,
         ):
             return f"closed with {session.ended_with}"
+        if session in self.cut_short:
+            return "its worker has died"
         if key in self.spoilt:
             return self.spoilt[key]
         if session.ended_in is State.SETUP and self.troubles:

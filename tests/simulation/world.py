@@ -147,6 +147,7 @@ class SimWorld:
 
     def kill(self, process: SimProcess) -> None:
         """A process dies; another one takes its place."""
+        self.truth.cut_short.update(process.gateway.registry.ending)
         process.die()
         self.dead.append(process)
         for client in self.clients:

@@ -280,8 +280,8 @@ def test_one_that_starts_is_given_time() -> None:
 
 def test_acceptances_are_told_to_all_in_one_order() -> None:
     world = Pool(3).ready()
-    world.processes[1].say(said="accepted", canister="aa", sender="01", at=7)
-    order = {"do": "replaced", "canister": "aa", "sender": "01", "at": 7}
+    world.processes[1].say(said="accepted", canister="aa", sender="01", at=7, left=False)
+    order = {"do": "replaced", "canister": "aa", "sender": "01", "at": 7, "left": False}
     assert [process.last for process in world.processes] == [
         {**order, "own": False},
         {**order, "own": True},

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ReactorNotRunning
 
+from icwsgw.agent.outcome import CallOutcome, OutcomeKind
 from icwsgw.config import GatewayConfig
+from icwsgw.core.closing import CloseCode
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.observe.health import Health
 from icwsgw.observe.metrics import Metrics
@@ -22,6 +24,7 @@ from icwsgw.workers import process
 from icwsgw.workers.orders import Orders, config_to_json
 from icwsgw.workers.process import Link, Obedience, read_orders
 from tests.gateway.test_gateway import World as GatewayWorld
+from tests.support.fake_network import NOW_NS, REPLIED_OK, replied_err
 from tests.test_layering import ROOT
 
 CONFIG = GatewayConfig(data_dir=Path("/nonexistent"))
@@ -34,6 +37,9 @@ class Gateway:
 
     def replaced_elsewhere(self, canister: bytes, sender: bytes, at_ns: int, later: bool) -> None:
         self.told.append((canister, sender, at_ns, later))
+
+    def left_elsewhere(self, canister: bytes, sender: bytes, at_ns: int, later: bool) -> None:
+        self.told.append((canister, sender, -at_ns, later))
 
 
 class Service:
@@ -119,24 +125,26 @@ def test_acceptances_elsewhere_are_told_with_their_time_and_their_place_in_the_s
     obedience = Obedience(service, lambda: None, said.append)
     gateway = service.gateway
 
-    def told(canister: str, own: bool) -> bool | None:
+    def told(canister: str, own: bool, left: bool = False) -> bool | None:
         before = len(gateway.told)
-        obedience.obey({"do": "replaced", "canister": canister, "sender": "05", "at": 70, "own": own})
+        obedience.obey({"do": "replaced", "canister": canister, "sender": "05", "at": 70, "left": left, "own": own})
         if len(gateway.told) == before:
             return None
         *what, later = gateway.told[-1]
-        assert what == [bytes.fromhex(canister), b"\x05", 70]
+        assert what == [bytes.fromhex(canister), b"\x05", -70 if left else 70]
         return later
 
     assert told("0a", own=False) is True
-    gateway.announce(b"\x0a", b"\x05", 60)
-    assert said == [{"said": "accepted", "canister": "0a", "sender": "05", "at": 60}]
+    gateway.announce(b"\x0a", b"\x05", 60, False)
+    assert said == [{"said": "accepted", "canister": "0a", "sender": "05", "at": 60, "left": False}]
     assert told("0a", own=False) is False, "ours is on its way, so it is the later one"
+    assert told("0a", own=False, left=True) is False
     assert told("0b", own=False) is True
     assert told("0a", own=True) is None
     assert told("0a", own=False) is True, "ours was before this one"
-    gateway.announce(b"\x0a", b"\x05", 60)
-    gateway.announce(b"\x0a", b"\x05", 60)
+    gateway.announce(b"\x0a", b"\x05", 60, False)
+    gateway.announce(b"\x0a", b"\x05", 60, True)
+    assert said[-1]["left"] is True
     assert told("0a", own=True) is None
     assert told("0a", own=False) is False
     assert told("0a", own=True) is None
@@ -163,13 +171,18 @@ class Together:
         if which < count and self.up[which]:
             answer = self.up[which].pop(0)
             for number, pipe in enumerate(self.down):
-                what = {name: answer[name] for name in ("canister", "sender", "at")}
+                what = {name: answer[name] for name in ("canister", "sender", "at", "left")}
                 pipe.append({"do": "replaced", **what, "own": number == which})
         elif which >= count and self.down[which - count]:
             self.workers[which - count].obey(self.down[which - count].pop(0))
         else:
             return False
         return True
+
+    def settle(self) -> None:
+        """All lines pass."""
+        while any(self.pump(which) for which in range(2 * len(self.workers))):
+            pass
 
 
 @given(
@@ -190,12 +203,41 @@ def test_of_a_clients_connections_in_several_workers_the_canisters_newest_stays(
             connections[at], _ = together.worlds[worker].open(identity=identity, at_ns=at if known else 0)
         elif isinstance(step, int):
             together.pump(step)
-    while any(together.pump(which) for which in range(6)):
-        pass
+    together.settle()
     stay = [at for at, connection in connections.items() if not connection.closed]
     assert len(stay) == 1
     if known:
         assert stay == [30]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_client_whose_place_one_has_taken_that_left_another_worker_unheard_is_told(known: bool) -> None:
+    """The canister's answer to ws_close says so; one that waits for its first message is told when that comes."""
+    together = Together(3)
+    identity = Ed25519Identity(b"\x24" * 32)
+    older, _ = together.worlds[0].open(identity=identity, at_ns=NOW_NS - 2)
+    waits, waiting = together.worlds[2].connect(identity=identity)
+    _, left = together.worlds[1].connect(identity=identity)
+    left.left(1000)
+    calls = together.worlds[1].network.calls
+    # nobody hears how ws_open has ended
+    calls[-1].answer(CallOutcome(OutcomeKind.REPLIED, b"no Candid"))
+    together.settle()
+    assert older.closed == []
+    # ws_close
+    calls[-1].answer(REPLIED_OK if known else replied_err("not registered"))
+    together.settle()
+    assert bool(older.closed) is known
+    assert waits.closed == []
+    waiting.opened_at_ns = NOW_NS - 1
+    waiting.deliver([b"open"])
+    together.settle()
+    assert bool(waits.closed) is known
+    assert older.closed[0][0] == CloseCode.REPLACED
+    # one that comes later is none of those
+    newer, _ = together.worlds[0].open(identity=identity, at_ns=NOW_NS + 1)
+    together.settle()
+    assert newer.closed == []
 
 
 class Reactor:
