@@ -33,6 +33,7 @@ from icwsgw.gateway.patience import Patience
 from icwsgw.gateway.proof import LifeProof
 from icwsgw.gateway.queries import Ask, PollRequests
 from icwsgw.gateway.slices import in_slices
+from icwsgw.gateway.spans import PollSpans
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.ws import Batch, nonce_of_key, parse_get_messages
 from icwsgw.observe.logs import get_logger
@@ -49,9 +50,7 @@ MAX_BATCH_MESSAGES, MAX_BATCH_BYTES = 2_000, 4 << 20
 class Poller(Audience):
     """Polls one canister for one of our identities.
 
-    Steps of their own for the sake of :mod:`icwsgw.gateway.traced`, which puts spans around them: :meth:`answered` and
-    :meth:`_failed` (a query's end), :meth:`_bad` (it cost a poll), :meth:`_deliver` (it brought messages).
-
+    :param spans: makes spans of the polls; None where nobody collects them
     :ivar canister: the canister
     :ivar cursor: where it is in the canister's queue
     :ivar pacing: how the canister answers
@@ -60,10 +59,17 @@ class Poller(Audience):
     """
 
     def __init__(
-        self, context: Context, canister: Principal, index: int, cursor: Cursor | None, allowed: Allowance | None = None
+        self,
+        context: Context,
+        canister: Principal,
+        index: int,
+        cursor: Cursor | None,
+        allowed: Allowance | None = None,
+        spans: PollSpans | None = None,
     ) -> None:
         super().__init__(context.metrics)
         self.canister = canister
+        self._spans = spans
         self.identity_index = index
         self._context = context
         self._clock = context.clock
@@ -275,6 +281,8 @@ class Poller(Audience):
     def _failed(self, failure: Failure, ask: Ask) -> None:
         if not self._forget(ask):
             return
+        if self._spans is not None:
+            self._spans.answered()
         error = failure.value
         if not isinstance(error, IcwsError):
             _log.failure("polling failed", failure=failure, canister=self.canister.text)
@@ -284,7 +292,7 @@ class Poller(Audience):
             self._polling.resumed, self._lifeline.anchor = False, self.cursor.last
             return
         beyond = self._oversize.failed(error, ask, self.cursor, self._clock.seconds())
-        self._bad(error)
+        self._bad(error, ask)
         self._leave_out(beyond)
 
     def _leave_out(self, beyond: int | None) -> None:
@@ -296,7 +304,9 @@ class Poller(Audience):
         if beyond is not None or self._oversize.search.seeking:
             self.heartbeat.wake_in(MIN_WAKE_GAP, "gap")
 
-    def _bad(self, error: BaseException | None) -> None:
+    def _bad(self, error: BaseException | None, ask: Ask) -> None:
+        if self._spans is not None:
+            self._spans.failed(ask, error)
         self._patience.failed(error, self._clock.seconds(), self.canister)
 
     def answered(self, reply: bytes, ask: Ask) -> None:
@@ -304,6 +314,8 @@ class Poller(Audience):
         if not self._polling.ended(ask):
             return
         ask.leave()
+        if self._spans is not None:
+            self._spans.answered()
         now = self._clock.seconds()
         try:
             batch = parse_get_messages(reply)
@@ -312,7 +324,7 @@ class Poller(Audience):
                 self._metrics.queries.inc("abandoned")
                 return
         except (FormatError, CanisterRefused, CertificateInvalid) as error:
-            self._bad(error)
+            self._bad(error, ask)
             return
         outcome = "ok" if batch.messages else "empty"
         failures = self.pacing.failures
@@ -330,7 +342,7 @@ class Poller(Audience):
                 self._take(batch, ask, ask.nonce, now, len(batch.messages))
         except (FormatError, CertificateInvalid) as error:
             # a message's key has no number, or what shows a new life does not hold
-            self._bad(error)
+            self._bad(error, ask)
             return
         if failures and self._context.repeats.allows("answers again", self.canister.text, now):
             _log.info("canister answers again", canister=self.canister.text, after=failures)
@@ -338,6 +350,8 @@ class Poller(Audience):
         self._metrics.queries.inc(outcome)
         self._metrics.query_seconds.observe(took)
         self.pacing.succeeded(now, took)
+        if self._spans is not None:
+            self._spans.done(ask)
 
     def _judge(self, ask: Ask, anchor: LastMessage, batch: Batch, now: float) -> None:
         """Deal with the answer to a probe, or to a look at the start."""
@@ -390,13 +404,13 @@ class Poller(Audience):
             found = bool(taken.deliver)
             if self._lifeline.anchor is None:
                 self._lifeline.begin(cursor.last, now)
-            self._deliver(batch, taken)
+            self._deliver(batch, taken, ask)
             if taken.missing is not None:
                 want, got = taken.missing
                 _log.debug("answer starts too late, asking again", want=want, got=got, canister=self.canister.text)
                 self.heartbeat.wake_in(MIN_WAKE_GAP, "gap")
             if found and self._ahead.kept:
-                self._catch_up(now)
+                self._catch_up(now, ask)
         if not found and asked != before:
             # about the past, or beyond the end: nothing to learn about the queue's depth
             return
@@ -428,14 +442,14 @@ class Poller(Audience):
                 # a client's ws_open has been executed, yet the queue holds nothing for it
                 self._lifeline.hurry()
 
-    def _catch_up(self, now: float) -> None:
-        """Deliver answers that came before their turn."""
+    def _catch_up(self, now: float, ask: Ask) -> None:
+        """Deliver what the reorder buffer holds behind the answer to ``ask``."""
         cursor = self.cursor
         while not self._stopped and (kept := self._ahead.take(cursor.next)) is not None:
             batch, asked = kept
-            self._deliver(batch, cursor.take(batch.messages, now, asked))
+            self._deliver(batch, cursor.take(batch.messages, now, asked), ask)
 
-    def _deliver(self, batch: Batch, taken: Taken) -> None:
+    def _deliver(self, batch: Batch, taken: Taken, ask: Ask) -> None:
         metrics = self._metrics
         if taken.duplicates:
             metrics.duplicates.inc(taken.duplicates)
@@ -444,6 +458,9 @@ class Poller(Audience):
             self._oversize.gone(*taken.lost, self._clock.seconds())
         if not taken.deliver:
             return
+        spans = () if self._spans is None else self._spans.relaying(ask, taken.deliver, self.sessions)
         if not self.hand_out(batch, taken.deliver, self._window.deep):
             self._lifeline.hurry()
+        for span in spans:
+            span.ended()
         self.lag.look(taken.deliver[-1][3], self._context)

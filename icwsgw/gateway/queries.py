@@ -5,6 +5,8 @@ An idle canister is asked the same question every tick, so it costs no signature
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from twisted.internet.defer import Deferred
 
 from icwsgw.core.cursor import LastMessage
@@ -13,6 +15,9 @@ from icwsgw.ic.envelope import SignedRequest, expiry_after, query_content, sign_
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.ws import encode_get_messages
+
+if TYPE_CHECKING:
+    from icwsgw.observe.tracing import PollTrace
 
 METHOD = "ws_get_messages"
 TTL_SECONDS = 240.0
@@ -25,7 +30,7 @@ MIN_LEFT_NS = 90_000_000_000
 class Ask:
     """One query in flight."""
 
-    __slots__ = ("_lane", "anchor", "deferred", "foreseen", "nonce", "sent")
+    __slots__ = ("_lane", "anchor", "deferred", "foreseen", "nonce", "sent", "trace")
 
     def __init__(self, nonce: int, sent: float, anchor: LastMessage | None) -> None:
         self.nonce = nonce
@@ -37,6 +42,8 @@ class Ask:
         self._lane: Lane | None = None
         #: sent when a client's call was expected to have been executed
         self.foreseen = False
+        #: its span, if there is one (icwsgw.gateway.spans)
+        self.trace: PollTrace | None = None
 
     def take(self, lane: Lane) -> None:
         """It leaves, and takes a place."""

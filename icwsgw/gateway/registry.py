@@ -16,7 +16,7 @@ from icwsgw.core.shares import Lane
 from icwsgw.gateway.allowance import Allowance
 from icwsgw.gateway.interfaces import Context
 from icwsgw.gateway.poller import Poller
-from icwsgw.gateway.traced import TracedPoller
+from icwsgw.gateway.spans import PollSpans
 from icwsgw.ic.principal import Principal
 from icwsgw.observe.logs import get_logger
 
@@ -111,10 +111,10 @@ class Registry:
         index, group = session.identity_index, session.group
         cursor = self._position((canister.raw, index))
         allowance = Allowance(self._context, canister.raw, self._place_of_newcomer(canister, group), group)
-        tracing = self._context.tracing
+        context, tracing, spans = self._context, self._context.tracing, None
         if tracing is not None and tracing.detailed:
-            return TracedPoller(self._context, canister, index, cursor, tracing, allowance)
-        return Poller(self._context, canister, index, cursor, allowance)
+            spans = PollSpans(tracing, canister.text, context.clock, context.now_ns)
+        return Poller(context, canister, index, cursor, allowance, spans)
 
     def _watch_budget(self) -> None:
         """Say it when there are too many pollers for the budget of queries, and when there are not any more."""

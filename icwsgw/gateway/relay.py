@@ -51,6 +51,7 @@ from icwsgw.observe.logs import get_logger
 
 if TYPE_CHECKING:
     from icwsgw.core.messages import ClientEnvelope
+    from icwsgw.gateway.spans import RelaySpans
 
 _log = get_logger("relay")
 
@@ -104,9 +105,7 @@ class _Cancellable(Protocol):
 class Relay:
     """Performs what the machine of one client's calls asks for.
 
-    Steps of their own for the sake of :mod:`icwsgw.gateway.traced`, which puts spans around them: :meth:`_submit` (an
-    attempt leaves) and :meth:`_count` (calls end without a word to the owner).
-
+    :param spans: makes spans of the calls; None where nobody collects them
     :ivar sent: when the call under way, or the last one, left (again); while one waits, when the one before did
     """
 
@@ -118,15 +117,24 @@ class Relay:
         "_lane",
         "_messages",
         "_owner",
+        "_spans",
         "_starting",
         "_under_way",
         "sent",
     )
 
-    def __init__(self, context: Context, canister: Principal, owner: RelayOwner, opening: Exit | None = None) -> None:
+    def __init__(
+        self,
+        context: Context,
+        canister: Principal,
+        owner: RelayOwner,
+        opening: Exit | None = None,
+        spans: RelaySpans | None = None,
+    ) -> None:
         self._context = context
         self._canister = canister
         self._owner = owner
+        self._spans = spans
         self._messages = context.departures.messages(canister.raw)
         # where the current call leaves: ws_open by an exit of its own
         self._lane = opening or self._messages
@@ -141,11 +149,15 @@ class Relay:
 
     def open(self, envelope: ClientEnvelope) -> None:
         """Send ws_open; what follows waits at the gate."""
+        if self._spans is not None:
+            self._spans.queued(envelope)
         self._calls.launch(envelope, self._context.clock.seconds())
         self._enter()
 
     def send(self, envelope: ClientEnvelope) -> None:
         """Send an envelope when its turn comes."""
+        if self._spans is not None:
+            self._spans.queued(envelope)
         context = self._context
         effects = self._calls.send(envelope, context.clock.seconds(), context.config)
         if effects is LAUNCHED:
@@ -171,6 +183,8 @@ class Relay:
 
     def drop(self) -> None:
         """Forget what is queued and under way: the canister does not know this client (any more)."""
+        if self._spans is not None:
+            self._spans.dropped()
         self._all_sent = None
         self._perform(self._calls.drop())
 
@@ -272,6 +286,8 @@ class Relay:
         context, calls = self._context, self._calls
         envelope = calls.current
         assert envelope is not None
+        if self._spans is not None:
+            self._spans.attempt(envelope, calls.attempts + 1)
         earliest = context.network.time.earliest_ns(self.sent, context.now_ns())
         effects = calls.granted(self.sent, earliest)
         if effects is not SUBMITTED:
@@ -298,7 +314,10 @@ class Relay:
         """Tell the owner that a call has come to nothing, or to nothing that is known."""
         assert envelope is not None
         assert error is not None
-        if effect is CallEffect.TELL_UNKNOWN or effect is CallEffect.TELL_EXPIRED_UNKNOWN:
+        unknown = effect is CallEffect.TELL_UNKNOWN or effect is CallEffect.TELL_EXPIRED_UNKNOWN
+        if self._spans is not None:
+            self._spans.ended(envelope, "unknown" if unknown else error.cause, True)
+        if unknown:
             self._context.metrics.relays.inc("unknown")
             self._owner.relay_unknown(envelope, error)
         else:
@@ -312,6 +331,8 @@ class Relay:
             metrics.relays.inc("unknown")
         elif self._calls.abandoned:
             metrics.relays.inc("abandoned", self._calls.abandoned)
+        if self._spans is not None:
+            self._spans.opening_given_up(effect is CallEffect.COUNT_ABANDONED)
 
     # what an attempt brings
 
@@ -337,6 +358,8 @@ class Relay:
             self._report("call ended", envelope, outcome=label, seconds=round(took, 3))
         # TELL_OUTCOME and NEXT, without a loop: nearly every call ends here
         calls.ended(now)
+        if self._spans is not None:
+            self._spans.ended(envelope, label, refusal is not None or outcome.reject is not None)
         if refusal is None:
             self._owner.relayed(envelope, outcome)
         else:

@@ -22,8 +22,8 @@ from icwsgw.gateway.opening import Refusal, open_args, prove
 from icwsgw.gateway.reasons import reason_of, why_not_open, wrong_expiry
 from icwsgw.gateway.relay import Relay, RelayOwner
 from icwsgw.gateway.rivals import REPLACED
+from icwsgw.gateway.spans import RelaySpans
 from icwsgw.gateway.stream import Stream, StreamOwner
-from icwsgw.gateway.traced import TracedRelay
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.proof import Proof
 from icwsgw.ic.ws import decode_unit_result
@@ -346,10 +346,8 @@ class ClientSession(RelayOwner, StreamOwner):
         self.deadline = now + self.context.config.open_timeout
         newcomer = self._gateway.registry.is_newcomer(canister)
         opening = self.context.departures.opening(canister.raw, group, newcomer, proven.proof is Proof.HOLDS)
-        if self.trace is None:
-            self.relay = Relay(self.context, canister, self, opening)
-        else:
-            self.relay = TracedRelay(self.context, canister, self, self.trace, opening)
+        spans = None if self.trace is None else RelaySpans(self.trace, canister.text)
+        self.relay = Relay(self.context, canister, self, opening, spans)
         self.stream = Stream(self.context, self.relay, self)
         self._step(Event.ENVELOPE, envelope=envelope, canister=canister)
 

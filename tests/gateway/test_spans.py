@@ -9,13 +9,14 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from icwsgw.agent.outcome import UNDER_WAY
+from icwsgw.core.calls import REPOST_SECONDS
 from icwsgw.devnet.canisters import ECHO_ID
 from icwsgw.devnet.faults import Fault
 from icwsgw.errors import ConnectionLost, HttpError
 from icwsgw.gateway.gateway import Gateway
-from icwsgw.gateway.poller import Poller
 from icwsgw.gateway.relay import Relay, RelayOwner
-from icwsgw.gateway.traced import TracedPoller, TracedRelay
+from icwsgw.gateway.spans import RelaySpans
 from icwsgw.observe.tracing import Tracing
 from tests.memory.world import MemoryClient, World
 from tests.support.fake_network import CANISTER, REPLIED_OK, envelope, make_context, rejected
@@ -111,11 +112,12 @@ def test_a_failed_poll_is_kept() -> None:
     assert [span.status.description for span in failed] == ["http"]
 
 
-def test_what_is_not_sampled_runs_the_plain_way() -> None:
+def test_a_session_that_is_not_sampled_has_no_spans() -> None:
     world = TracedWorld(ratio=0.0)
     client = world.connect()
     assert client.session is not None
-    assert type(client.session.relay) is Relay
+    assert client.session.relay is not None
+    assert client.session.relay._spans is None
     client.send(b"DIDL\x00\x00")
     world.until(lambda: client.received)
     assert world.exporter.get_finished_spans() == ()
@@ -126,11 +128,12 @@ def test_without_tracing_nothing_is_traced() -> None:
     (client,) = world.open()
     assert client.session is not None
     assert client.session.trace is None
-    assert type(client.session.relay) is Relay
-    assert [type(poller) for poller in world.gateway.registry.pollers.values()] == [Poller]
+    assert client.session.relay is not None
+    assert client.session.relay._spans is None
+    assert [poller._spans for poller in world.gateway.registry.pollers.values()] == [None]
     traced = TracedWorld()
     traced.connect()
-    assert [type(poller) for poller in traced.gateway.registry.pollers.values()] == [TracedPoller]
+    assert None not in [poller._spans for poller in traced.gateway.registry.pollers.values()]
 
 
 # the relay alone
@@ -148,6 +151,9 @@ class Owner(RelayOwner):
 
     def relay_failed(self, envelope: Any, error: Any) -> None:
         self.heard.append("failed")
+
+    def relay_unknown(self, envelope: Any, error: Any) -> None:
+        self.heard.append("unknown")
 
     def relay_full(self) -> None:
         self.heard.append("full")
@@ -167,7 +173,7 @@ class RelayWorld:
         session = connection.opened("s-1", "memory")
         assert session is not None
         self.owner = Owner()
-        self.relay = TracedRelay(context, CANISTER, self.owner, session)
+        self.relay = Relay(context, CANISTER, self.owner, spans=RelaySpans(session, CANISTER.text))
 
     def outcomes(self) -> list[tuple[str, int]]:
         """(outcome, calls) of each message that is done with."""
@@ -193,8 +199,22 @@ def test_every_end_of_a_message_ends_its_span() -> None:
         *(("replied", 2), ("accepted", 1), ("http", 1), ("rejected", 1)),
         *(("dropped", 1), ("dropped", 0)),
     ]
-    # the owner hears of all that a plain relay tells
+    # the owner hears of all that it hears without spans
     assert sorted(world.owner.heard) == ["drained", "failed", "failed", "full", "relayed", "relayed"]
+
+
+def test_the_span_of_a_call_with_an_unknown_outcome_ends_when_it_is_given_up() -> None:
+    world = RelayWorld()
+    relay, network = world.relay, world.network
+    relay.open(envelope(0, "ws_open"))
+    network.calls[0].answer(REPLIED_OK)
+    relay.release()
+    relay.send(envelope(1, ttl=20))
+    while not world.owner.heard[1:]:
+        network.calls[-1].answer(UNDER_WAY)
+        world.clock.advance(REPOST_SECONDS)
+    assert world.owner.heard == ["relayed", "unknown"]
+    assert [outcome for outcome, _ in world.outcomes()] == ["replied", "unknown"]
 
 
 def test_a_ws_open_that_is_not_tried_again_ends_all_behind_it() -> None:

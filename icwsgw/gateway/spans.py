@@ -1,0 +1,129 @@
+"""Observers that make spans of a relay's calls and of a poller's polls.
+
+A relay and a poller have an observer or None. It is None where nobody collects spans, and for a session that is not
+sampled: a message then costs a few comparisons. :mod:`icwsgw.observe.tracing` says which spans there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from icwsgw.clock import Clock
+from icwsgw.errors import IcwsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from icwsgw.core.messages import ClientEnvelope
+    from icwsgw.gateway.queries import Ask
+    from icwsgw.gateway.session import ClientSession
+    from icwsgw.ic.ws import Message
+    from icwsgw.observe.tracing import MessageTrace, PollTrace, SessionTrace, Tracing
+
+#: Maximum number of characters of a message's key in a span; the CDK's keys have 84.
+MAX_KEY = 128
+
+
+class RelaySpans:
+    """The spans of one client's messages: from their arrival until the network has taken the call or refused it.
+
+    :param session: the client's session, which is sampled
+    :param canister: text of the canister's principal
+    """
+
+    __slots__ = ("_session", "_spans")
+
+    def __init__(self, session: SessionTrace, canister: str) -> None:
+        self._session = session
+        self._spans: dict[ClientEnvelope, MessageTrace] = {}
+        session.canister(canister)
+
+    def queued(self, envelope: ClientEnvelope) -> None:
+        """Begin the span of a message that has arrived."""
+        self._spans[envelope] = self._session.client_message(envelope.method_name, len(envelope.body))
+
+    def attempt(self, envelope: ClientEnvelope, number: int) -> None:
+        """Note that a message's call is sent for the ``number``-th time."""
+        span = self._spans.get(envelope)
+        if span is not None:
+            span.attempt(number)
+
+    def ended(self, envelope: ClientEnvelope, outcome: str, failed: bool) -> None:
+        """End a message's span.
+
+        :param outcome: a label of the metric of relays
+        """
+        span = self._spans.pop(envelope, None)
+        if span is not None:
+            span.ended(outcome, failed=failed)
+
+    def opening_given_up(self, abandoned: bool) -> None:
+        """End the span of ws_open, whose outcome stays unknown.
+
+        :param abandoned: whether the messages behind it are dropped too
+        """
+        opening = next((envelope for envelope in self._spans if envelope.method_name == "ws_open"), None)
+        if opening is not None:
+            self.ended(opening, "given up", abandoned)
+        if abandoned:
+            self.dropped()
+
+    def dropped(self) -> None:
+        """End the spans of all messages, which are dropped."""
+        for span in self._spans.values():
+            span.ended("dropped", failed=True)
+        self._spans.clear()
+
+
+class PollSpans:
+    """The spans of one poller's polls that bring messages or fail, and of the messages.
+
+    A poll becomes a span when it is known to be worth one: the others would be ten a second for each canister.
+
+    :param canister: text of the canister's principal
+    :param now_ns: nanoseconds since 1970
+    """
+
+    __slots__ = ("_canister", "_clock", "_now_ns", "_traces")
+
+    def __init__(self, tracing: Tracing, canister: str, clock: Clock, now_ns: Callable[[], int]) -> None:
+        self._canister = canister
+        self._clock = clock
+        self._now_ns = now_ns
+        self._traces = tracing.polls(canister)
+
+    def answered(self) -> None:
+        """Count a poll that has been answered or has failed."""
+        self._traces.answered()
+
+    def failed(self, ask: Ask, error: BaseException | None) -> None:
+        """Make a failed span of a poll."""
+        self._keep(ask).failed(error.cause if isinstance(error, IcwsError) else "internal")
+        self.done(ask)
+
+    def relaying(
+        self, ask: Ask, messages: list[Message], sessions: Mapping[tuple[bytes, int], ClientSession]
+    ) -> list[MessageTrace]:
+        """Begin the spans of messages that a poll has brought; the caller ends them when they are delivered."""
+        trace = self._keep(ask)
+        relaying, spans = trace.relaying(len(messages)), []
+        for principal, client_nonce, key, content in messages:
+            session = sessions.get((principal, client_nonce))
+            if session is not None and session.trace is not None:
+                name = key.decode("utf-8", "replace")[:MAX_KEY]
+                spans.append(session.trace.canister_message(name, self._canister, len(content), trace.context))
+        return [*spans, relaying]
+
+    def done(self, ask: Ask) -> None:
+        """End the span of a poll, if there is one. A poll without messages gets one here if those are asked for."""
+        trace = self._keep(ask) if self._traces.idle_polls else ask.trace
+        if trace is not None:
+            trace.ended()
+            ask.trace = None
+
+    def _keep(self, ask: Ask) -> PollTrace:
+        if ask.trace is None:
+            ago = self._clock.seconds() - ask.sent
+            ask.trace = self._traces.iteration(self._now_ns() - int(ago * 1e9))
+        return ask.trace
