@@ -16,7 +16,6 @@ from twisted.python.failure import Failure
 
 from icwsgw.core.closing import CloseCode
 from icwsgw.core.cursor import Cursor, LastMessage, Taken
-from icwsgw.core.foresight import Foresight
 from icwsgw.core.pacing import Pacing
 from icwsgw.core.polling import FOLLOW, Follow, Judged, Polling
 from icwsgw.core.session import State
@@ -80,7 +79,6 @@ class Poller(Audience):
         polling = self._polling
         self.cursor, self._lifeline, self._window = polling.cursor, polling.lifeline, polling.window
         self._ahead, self._asks = polling.ahead, polling.asks
-        self._foresight = Foresight(context.config.polling_interval)
         self.pacing = Pacing(context.config.polling_interval, context.jitter, now)
         self._patience = Patience(context, self.pacing)
         self._oversize = Oversize(context, canister.text, polling.search)
@@ -136,31 +134,11 @@ class Poller(Audience):
         self.allowance.looks = NEWCOMER_LOOKS
         self.heartbeat.wake_in(max(0.0, self._last_sent + MIN_WAKE_GAP - self._clock.seconds()), "call")
 
-    def executed(self, sent: float) -> None:
-        """A call that one of the clients sent at ``sent`` has been executed."""
-        self._foresight.executed(self._clock.seconds() - sent)
-        self.allowance.looks = NEWCOMER_LOOKS
-        self.heartbeat.wake_in(max(0.0, self._last_sent + MIN_WAKE_GAP - self._clock.seconds()), "call")
-
-    def taken(self, sent: float) -> None:
-        """A call that one of the clients sent at ``sent`` has been taken: poll when it is likely to be executed."""
-        now = self._clock.seconds()
-        if self._foresight.accepted(sent, now):
-            self._plan(now)
-
-    def _plan(self, now: float) -> None:
-        planned = self._foresight.planned
-        if planned:
-            self.heartbeat.wake_in(max(0.0, planned[0] - now), "foreseen")
-
     def _woken(self, now: float, cause: str) -> None:
         allowed = now >= self.pacing.not_before and self._may_overlap(now, 0.0)
         if allowed and self._has_slot(now, cause):
             self._metrics.wakes.inc(cause)
             self._poll(now, overlap=True)
-        else:
-            self._foresight.polled(now)
-        self._plan(now)
 
     def _tick(self, now: float) -> None:
         pacing, asked = self.pacing, self._context.host_pause
@@ -176,8 +154,6 @@ class Poller(Audience):
                 self.close_all(self._clock, CloseCode.CANISTER_SILENT, words)
         elif now >= pacing.not_before and self._may_overlap(now, 0.5 * self._context.config.polling_interval):
             self._poll(now, overlap=True)
-        if self._foresight.planned:
-            self._plan(now)
 
     def _may_overlap(self, now: float, gap: float) -> bool:
         """Whether a query may be added although one for the same number is in flight.
@@ -195,7 +171,6 @@ class Poller(Audience):
 
     def _poll(self, now: float, overlap: bool) -> None:
         """Send what the window allows; ``overlap`` asks for the next number even if it is being asked."""
-        foreseen = bool(self._foresight.planned) and self._foresight.polled(now)
         if now < self.pacing.held_until or not self.allowance.room:
             return
         anchor, asks = self._polling.choose(now, overlap, bool(self.waiting), self.pacing.rtt)
@@ -204,9 +179,7 @@ class Poller(Audience):
         for nonce in self._affordable(asks, now, overlap, anchor is not None):
             if not self.allowance.room:
                 break
-            ask = Ask(nonce, now, None)
-            ask.foreseen = foreseen and nonce == self.cursor.next
-            self._send(ask, now)
+            self._send(Ask(nonce, now, None), now)
 
     # within the budget of queries
 
@@ -414,8 +387,6 @@ class Poller(Audience):
         if not found and asked != before:
             # about the past, or beyond the end: nothing to learn about the queue's depth
             return
-        if ask.foreseen:
-            self._foresight.found(found)
         # one that brought nothing new must not be followed by the next at once: it may be the same again
         useful = self.messages_down > reached
         more = self._window.answered(count if found else 0, batch.end_of_queue, useful)

@@ -30,7 +30,7 @@ MIN_LEFT_NS = 90_000_000_000
 class Ask:
     """One query in flight."""
 
-    __slots__ = ("_lane", "anchor", "deferred", "foreseen", "nonce", "sent", "trace")
+    __slots__ = ("_lane", "anchor", "deferred", "nonce", "sent", "trace")
 
     def __init__(self, nonce: int, sent: float, anchor: LastMessage | None) -> None:
         self.nonce = nonce
@@ -40,8 +40,6 @@ class Ask:
         self.deferred: Deferred[bytes] | None = None
         #: its place among the queries in flight
         self._lane: Lane | None = None
-        #: sent when a client's call was expected to have been executed
-        self.foreseen = False
         #: its span, if there is one (icwsgw.gateway.spans)
         self.trace: PollTrace | None = None
 

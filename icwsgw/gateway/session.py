@@ -232,7 +232,7 @@ class ClientSession(RelayOwner, StreamOwner):
             else:
                 self._undecided("the canister rejected a message, the next number decides", reject)
             return
-        poller, relay, stream = self.poller, self.relay, self.stream
+        poller, stream = self.poller, self.stream
         if stream is not None and stream.watch is not None:
             stream.executed(envelope)
         if outcome.heard.executed:
@@ -242,14 +242,11 @@ class ClientSession(RelayOwner, StreamOwner):
                 self.confirmed = True
                 if poller is not None and self in poller.undecided:
                     self._gateway.rivals.known(self)
-            if poller is not None and relay is not None:
-                poller.executed(relay.sent)
-        elif poller is not None and relay is not None:
-            # accepted, its end is unknown: the canister's messages will tell
-            if is_open:
+            if poller is not None:
                 poller.wake()
-            else:
-                poller.taken(relay.sent)
+        elif is_open and poller is not None:
+            # accepted, its end is unknown: the canister's messages will tell
+            poller.wake()
 
     def _opened_with(self, reply: bytes | None) -> None:
         """ws_open was executed; where its reply does not say how it ended, the canister's first message will."""

@@ -39,7 +39,7 @@ REFUSALS = (
 PUSHBACKS = ("frames", "bytes", "unfinished")
 WS_CLOSE_OUTCOMES = ("done", "refused", "abandoned", *CAUSES)
 #: Why a poll does not wait for the next tick: a call was taken, a drain found something, an answer left a gap.
-WAKES = ("call", "foreseen", "follow_up", "gap")
+WAKES = ("call", "follow_up", "gap")
 #: What the budget of queries holds back: a tick, a wake, a query for a deep queue.
 HELD = ("beat", "wake", "window")
 #: What the network is asked by version (:class:`icwsgw.agent.versions.Route`).

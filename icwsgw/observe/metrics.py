@@ -253,8 +253,7 @@ class Metrics(NetworkMetrics):
         )
         self.wakes = self._counters(
             "icws_wakes_total",
-            "Polls between two ticks, by cause: a call was executed, or is expected to be, a poll found messages, an "
-            "answer left a gap",
+            "Polls between two ticks, by cause: a call was executed, a poll found messages, an answer left a gap",
             "cause",
             labels.WAKES,
         )

@@ -115,38 +115,20 @@ def test_messages_are_delivered_and_the_next_query_is_soon() -> None:
     assert len(session.frames) == 4
 
 
-def test_what_a_call_causes_is_polled_for_when_it_is_likely_to_be_there() -> None:
-    poller, session, network, clock = make()
-    network.queries[0].answer(EMPTY)
-    # calls of this network are executed 20 ms after they have left
-    for _ in range(30):
-        poller.executed(clock.seconds() - 0.02)
-    clock.advance(0.015)
-    network.queries[-1].answer(EMPTY)
-    polled = len(network.queries)
-    poller.taken(clock.seconds())
-    clock.advance(0.019)
-    assert len(network.queries) == polled
-    clock.advance(0.014)
-    assert len(network.queries) == polled + 1
-    network.queries[-1].answer(reply(0, 1))
-    assert len(session.frames) == 1
-
-
 def test_polls_for_calls_respect_a_pause_and_end_with_the_poller() -> None:
     poller, _, network, clock = make()
     network.queries[0].answer(EMPTY)
-    for _ in range(30):
-        poller.executed(clock.seconds() - 0.02)
     clock.advance(0.015)
+    poller.wake()
+    clock.advance(0)
+    assert len(network.queries) == 2
     network.queries[-1].answer(HttpError(429, "", 2.0))
-    polled = len(network.queries)
     for _ in range(30):
-        poller.taken(clock.seconds())
+        poller.wake()
         clock.advance(0.03)
-    assert len(network.queries) == polled
+    assert len(network.queries) == 2
     clock.advance(5)
-    poller.taken(clock.seconds())
+    poller.wake()
     poller.stop()
     assert clock.getDelayedCalls() == []
 
