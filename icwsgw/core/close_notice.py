@@ -3,24 +3,24 @@
     state      event              next       effects
     ---------  -----------------  ---------  ----------------------------------------------
     WAITING    GRANTED            IN_FLIGHT  SEND
-    WAITING    FOUND_OUT          OVER       GIVE_PLACE_BACK, REPORT_GIVEN_UP, END
-    WAITING    GIVEN_UP           OVER       FORGET_PLACE, END
+    WAITING    FOUND_OUT          OVER       GIVE_PLACE_BACK, REPORT_GIVEN_UP, TELL_UNCERTAIN, END
+    WAITING    GIVEN_UP           OVER       FORGET_PLACE, TELL_UNCERTAIN, END
     IN_FLIGHT  REMOVED            OVER       TELL_KNOWN, END
     IN_FLIGHT  NOT_KNOWN          OVER       REPORT_NOT_NEEDED, TELL_NOT_KNOWN, END
-    IN_FLIGHT  NOT_KNOWN_ANYMORE  OVER       REPORT_NOT_NEEDED, END
-    IN_FLIGHT  UNREADABLE         OVER       END
-    IN_FLIGHT  REJECTED           OVER       REPORT_REJECTED, END
-    IN_FLIGHT  FAILED             OVER       REPORT_FAILED, END
+    IN_FLIGHT  NOT_KNOWN_ANYMORE  OVER       REPORT_NOT_NEEDED, TELL_UNCERTAIN, END
+    IN_FLIGHT  UNREADABLE         OVER       TELL_UNCERTAIN, END
+    IN_FLIGHT  REJECTED           OVER       REPORT_REJECTED, TELL_UNCERTAIN, END
+    IN_FLIGHT  FAILED             OVER       REPORT_FAILED, TELL_UNCERTAIN, END
     IN_FLIGHT  PASSED             PAUSING    RETRY
-    IN_FLIGHT  GIVEN_UP           OVER       END, CANCEL
+    IN_FLIGHT  GIVEN_UP           OVER       TELL_UNCERTAIN, END, CANCEL
     PAUSING    PAUSE_OVER         WAITING    ENTER
-    PAUSING    GIVEN_UP           OVER       CANCEL, END
+    PAUSING    GIVEN_UP           OVER       CANCEL, TELL_UNCERTAIN, END
 
 A notice begins WAITING, for a place among the calls under way. Whatever happens, it ends once. Nothing happens when it
 is OVER: an attempt that was cancelled may still report its end.
 
 The canister's ``Err`` says that it does not know the client. After an earlier attempt that may be because that one has
-removed it, so the owner is told only after the first attempt.
+removed it, so the owner is told so only after the first attempt.
 """
 
 from __future__ import annotations
@@ -95,15 +95,17 @@ class NoticeEffect(IntEnum):
     """Tell the owner that the canister knew the client until now."""
     TELL_NOT_KNOWN = 7
     """Tell the owner that the canister did not know the client."""
-    REPORT_GIVEN_UP = 8
+    TELL_UNCERTAIN = 8
+    """Tell the owner that nobody can tell whether the canister knew the client."""
+    REPORT_GIVEN_UP = 9
     """Log that the notice is dropped."""
-    REPORT_NOT_NEEDED = 9
+    REPORT_NOT_NEEDED = 10
     """Log that the canister did not know the client."""
-    REPORT_REJECTED = 10
+    REPORT_REJECTED = 11
     """Log that the canister refused the call."""
-    REPORT_FAILED = 11
+    REPORT_FAILED = 12
     """Log that the notice was not delivered."""
-    END = 12
+    END = 13
     """Count the notice and tell the owner that it is over."""
 
 
@@ -112,18 +114,18 @@ S, E, F = NoticeState, NoticeEvent, NoticeEffect
 
 TABLE: dict[tuple[NoticeState, NoticeEvent], tuple[NoticeState, NoticeEffects]] = {
     (S.WAITING, E.GRANTED): (S.IN_FLIGHT, (F.SEND,)),
-    (S.WAITING, E.FOUND_OUT): (S.OVER, (F.GIVE_PLACE_BACK, F.REPORT_GIVEN_UP, F.END)),
-    (S.WAITING, E.GIVEN_UP): (S.OVER, (F.FORGET_PLACE, F.END)),
+    (S.WAITING, E.FOUND_OUT): (S.OVER, (F.GIVE_PLACE_BACK, F.REPORT_GIVEN_UP, F.TELL_UNCERTAIN, F.END)),
+    (S.WAITING, E.GIVEN_UP): (S.OVER, (F.FORGET_PLACE, F.TELL_UNCERTAIN, F.END)),
     (S.IN_FLIGHT, E.REMOVED): (S.OVER, (F.TELL_KNOWN, F.END)),
     (S.IN_FLIGHT, E.NOT_KNOWN): (S.OVER, (F.REPORT_NOT_NEEDED, F.TELL_NOT_KNOWN, F.END)),
-    (S.IN_FLIGHT, E.NOT_KNOWN_ANYMORE): (S.OVER, (F.REPORT_NOT_NEEDED, F.END)),
-    (S.IN_FLIGHT, E.UNREADABLE): (S.OVER, (F.END,)),
-    (S.IN_FLIGHT, E.REJECTED): (S.OVER, (F.REPORT_REJECTED, F.END)),
-    (S.IN_FLIGHT, E.FAILED): (S.OVER, (F.REPORT_FAILED, F.END)),
+    (S.IN_FLIGHT, E.NOT_KNOWN_ANYMORE): (S.OVER, (F.REPORT_NOT_NEEDED, F.TELL_UNCERTAIN, F.END)),
+    (S.IN_FLIGHT, E.UNREADABLE): (S.OVER, (F.TELL_UNCERTAIN, F.END)),
+    (S.IN_FLIGHT, E.REJECTED): (S.OVER, (F.REPORT_REJECTED, F.TELL_UNCERTAIN, F.END)),
+    (S.IN_FLIGHT, E.FAILED): (S.OVER, (F.REPORT_FAILED, F.TELL_UNCERTAIN, F.END)),
     (S.IN_FLIGHT, E.PASSED): (S.PAUSING, (F.RETRY,)),
-    (S.IN_FLIGHT, E.GIVEN_UP): (S.OVER, (F.END, F.CANCEL)),
+    (S.IN_FLIGHT, E.GIVEN_UP): (S.OVER, (F.TELL_UNCERTAIN, F.END, F.CANCEL)),
     (S.PAUSING, E.PAUSE_OVER): (S.WAITING, (F.ENTER,)),
-    (S.PAUSING, E.GIVEN_UP): (S.OVER, (F.CANCEL, F.END)),
+    (S.PAUSING, E.GIVEN_UP): (S.OVER, (F.CANCEL, F.TELL_UNCERTAIN, F.END)),
 }
 _OVER, _REFUSED, _FIRST_REFUSED, _PASSED = S.OVER, E.NOT_KNOWN_ANYMORE, E.NOT_KNOWN, E.PASSED
 _WAITING, _IN_FLIGHT, _FOUND_OUT = S.WAITING, S.IN_FLIGHT, E.FOUND_OUT

@@ -18,6 +18,7 @@ one of another process is announced:
 A connection that leaves before its first message has no time. If the canister's answer to ``ws_close`` says that it
 knew the connection until then, the connections that were opened before are over: here and in other processes those
 whose time is not later than the time at which ``ws_close`` was sent, also if their first messages are yet to come.
+They are over, too, if its ``ws_open`` was executed and nobody can tell how ``ws_close`` ended.
 
 Here, the sign is the other's, and one that is CONFIRMED wins as soon as both are undecided. Elsewhere, the sign is that
 of the connection of this process. Connections with the same time stay undecided until a sign comes: what the canister
@@ -242,25 +243,19 @@ class Replacement(Generic[T]):
         steps += ((RivalEffect.REPLACE, other, 0) for other in older)
         return [*steps, (RivalEffect.ANNOUNCE, None, this.opened_at_ns)]
 
-    def opened_too_late(self, this: T, living: Iterable[T]) -> list[Step[T]]:
-        """A client has left whose ws_open was executed: it may have cost another connection its place.
+    def answered(self, key: Key, this: T, known: bool | None, others: Others[T]) -> list[Step[T]]:
+        """The ws_close of a connection has ended.
 
-        Under the connection's own identity the queue tells which came first. Under others nothing does, and nobody
-        reads this one's first message: the other connection is replaced, rather than left open and without messages.
-        """
-        others = (other for other in living if other.identity_index != this.identity_index)
-        return [*((RivalEffect.REPLACE, other, 0) for other in others), (RivalEffect.ANNOUNCE, None, 0)]
+        Where nobody can tell whether the canister knew the connection, its ws_open counts if it was executed: other
+        connections are replaced, rather than left open and without messages.
 
-    def answered(self, key: Key, this: T, known: bool, others: Others[T]) -> list[Step[T]]:
-        """The canister has answered the ws_close of a connection.
-
-        :param known: whether it knew the connection until then; if not, it may be another one that lives
+        :param known: whether the canister knew the connection until then; if not, it may be another one that lives;
+            None: nobody can tell
         :param others: those that there were when the ws_close was sent
         """
-        if not known:
+        if known is False:
             self.forget(key, this)
-            return []
-        if this.opened is Opened.SPOKE:
+        if known is False or this.opened is Opened.SPOKE or (known is None and this.opened is not Opened.EXECUTED):
             return []
         # it left before anybody had heard of its opening, by which the canister has dropped these
         steps: list[Step[T]] = [(RivalEffect.REPLACE, other, 0) for other in others.opened]

@@ -38,6 +38,11 @@ _log = get_logger("farewell")
 #: Calls in flight at once, of which one canister may have half. Where a call takes two seconds, 128 tell 64 canisters'
 #: clients a second; beside the relays of living clients it is little.
 MAX_IN_FLIGHT = 256
+_TOLD: dict[NoticeEffect, bool | None] = {
+    NoticeEffect.TELL_KNOWN: True,
+    NoticeEffect.TELL_NOT_KNOWN: False,
+    NoticeEffect.TELL_UNCERTAIN: None,
+}
 #: For so long a ws_close may be taken.
 TTL_SECONDS = 240.0
 
@@ -79,7 +84,7 @@ class _Farewell(CloseNotice):
         since: float,
         done: Callable[[], None],
         session: str,
-        answered: Callable[[bool], None] | None,
+        answered: Callable[[bool | None], None] | None,
     ) -> None:
         super().__init__(since)
         self.owner = owner
@@ -120,13 +125,12 @@ class Farewells:
         key: tuple[bytes, int],
         done: Callable[[], None],
         session: str = "",
-        answered: Callable[[bool], None] | None = None,
+        answered: Callable[[bool | None], None] | None = None,
     ) -> None:
         """Tell ``canister`` that the client ``key`` has left; ``done`` is called once, however it ends.
 
         :param session: the client's, for logs
-        :param answered: told, before ``done``, whether the canister still knew the client; nothing is told where an
-            earlier attempt may have been what removed it
+        :param answered: told once, before ``done``, whether the canister still knew the client; None if nobody can tell
         """
         context = self._context
         now = context.clock.seconds()
@@ -179,9 +183,9 @@ class Farewells:
                 del self._all[farewell]
                 self._context.metrics.ws_closes.inc(result)
                 farewell.done()
-            elif effect is NoticeEffect.TELL_KNOWN or effect is NoticeEffect.TELL_NOT_KNOWN:
+            elif effect in _TOLD:
                 if farewell.answered is not None:
-                    farewell.answered(effect is NoticeEffect.TELL_KNOWN)
+                    farewell.answered(_TOLD[effect])
             elif effect is NoticeEffect.RETRY:
                 self._context.metrics.ws_close_retries.inc()
                 farewell.under_way = self._context.clock.callLater(farewell.pause, self._pause_over, farewell)

@@ -73,13 +73,6 @@ class Rivals:
         living, waiting = self._senders(key), self._waiting(key)
         self._perform(key, self.machine.left_elsewhere(at_ns, later, living, waiting))
 
-    def opened_too_late(self, session: ClientSession) -> None:
-        """A client has left whose ws_open was executed, see :meth:`Replacement.opened_too_late`."""
-        if session.poller is None or session.client_key is None:
-            return
-        key = _key(session)
-        self._perform(key, self.machine.opened_too_late(session, self._senders(key)))
-
     # signs
 
     def heard(self, session: ClientSession, content: bytes) -> None:
@@ -106,9 +99,9 @@ class Rivals:
                 (opened if other.opened else opening).append(other)
         return Others(opened, opening, network_ns)
 
-    def answered(self, session: ClientSession, known: bool, others: Others[ClientSession]) -> None:
-        """The canister has answered the ws_close of a connection, see :meth:`Replacement.answered`."""
-        if known and session.opened is Opened.SPOKE:
+    def answered(self, session: ClientSession, known: bool | None, others: Others[ClientSession]) -> None:
+        """The ws_close of a connection has ended, see :meth:`Replacement.answered`."""
+        if known is not False and session.opened is Opened.SPOKE:
             return  # it has forgotten the one that it knew, which is all that its answer says
         key = _key(session)
         self._perform(key, self.machine.answered(key, session, known, others))

@@ -486,8 +486,6 @@ class ClientSession(RelayOwner, StreamOwner):
 
     def _tell(self) -> None:
         """All that the client sent has left: now the canister may hear that it is gone."""
-        if self.opened is Opened.EXECUTED:
-            self._gateway.rivals.opened_too_late(self)
         self._gateway.tell(self)
 
     def _canister_text(self) -> str | None:

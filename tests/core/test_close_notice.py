@@ -19,6 +19,8 @@ from icwsgw.core.close_notice import (
     NoticeState,
 )
 
+TOLD = (NoticeEffect.TELL_KNOWN, NoticeEffect.TELL_NOT_KNOWN, NoticeEffect.TELL_UNCERTAIN)
+
 
 class Script:
     """A notice whose client left at 1000 s, and what it has asked for since it was looked at."""
@@ -64,9 +66,9 @@ def in_flight() -> Script:
     ("event", "effects"),
     [
         (NoticeEvent.REMOVED, ["TELL_KNOWN", "END"]),
-        (NoticeEvent.UNREADABLE, ["END"]),
-        (NoticeEvent.REJECTED, ["REPORT_REJECTED", "END"]),
-        (NoticeEvent.FAILED, ["REPORT_FAILED", "END"]),
+        (NoticeEvent.UNREADABLE, ["TELL_UNCERTAIN", "END"]),
+        (NoticeEvent.REJECTED, ["REPORT_REJECTED", "TELL_UNCERTAIN", "END"]),
+        (NoticeEvent.FAILED, ["REPORT_FAILED", "TELL_UNCERTAIN", "END"]),
     ],
 )
 def test_what_the_canister_says_is_the_end(event: NoticeEvent, effects: list[str]) -> None:
@@ -78,7 +80,7 @@ def test_a_canister_that_did_not_know_the_client_is_believed_at_the_first_attemp
     in_flight().is_refused().shows("REPORT_NOT_NEEDED", "TELL_NOT_KNOWN", "END")
     # an earlier attempt may have been what removed the client
     again = in_flight().fails().happens(NoticeEvent.PAUSE_OVER).gets_a_place().shows("RETRY", "ENTER", "SEND")
-    again.is_refused().shows("REPORT_NOT_NEEDED", "END")
+    again.is_refused().shows("REPORT_NOT_NEEDED", "TELL_UNCERTAIN", "END")
 
 
 def test_what_may_pass_is_tried_again_until_patience_ends() -> None:
@@ -90,13 +92,13 @@ def test_what_may_pass_is_tried_again_until_patience_ends() -> None:
     assert pauses == [0.075, 0.15, 0.3]
     script.after(PATIENCE_SECONDS - 0.1).fails().shows("RETRY")
     script.happens(NoticeEvent.PAUSE_OVER).gets_a_place().after(0.1).shows("ENTER", "SEND")
-    script.fails().shows("REPORT_FAILED", "END")
+    script.fails().shows("REPORT_FAILED", "TELL_UNCERTAIN", "END")
 
 
 def test_a_transient_reject_ends_as_a_reject_when_patience_has_ended() -> None:
     script = in_flight().fails(NoticeEvent.REJECTED).shows("RETRY")
     script.happens(NoticeEvent.PAUSE_OVER).gets_a_place().after(PATIENCE_SECONDS).shows("ENTER", "SEND")
-    script.fails(NoticeEvent.REJECTED).shows("REPORT_REJECTED", "END")
+    script.fails(NoticeEvent.REJECTED).shows("REPORT_REJECTED", "TELL_UNCERTAIN", "END")
 
 
 def test_it_pauses_for_as_long_as_the_network_asks_to() -> None:
@@ -108,7 +110,7 @@ def test_it_pauses_for_as_long_as_the_network_asks_to() -> None:
     ("waited", "effects"),
     [
         (FOUND_OUT_SECONDS - 0.1, ["SEND"]),
-        (FOUND_OUT_SECONDS, ["GIVE_PLACE_BACK", "REPORT_GIVEN_UP", "END"]),
+        (FOUND_OUT_SECONDS, ["GIVE_PLACE_BACK", "REPORT_GIVEN_UP", "TELL_UNCERTAIN", "END"]),
     ],
 )
 def test_a_place_that_comes_when_the_canister_has_found_out_is_given_back(waited: float, effects: list[str]) -> None:
@@ -117,10 +119,12 @@ def test_a_place_that_comes_when_the_canister_has_found_out_is_given_back(waited
 
 def test_what_is_given_up_leaves_nothing_behind() -> None:
     give_up = NoticeEvent.GIVEN_UP
-    Script().happens(give_up).shows("FORGET_PLACE", "END")
-    in_flight().fails().shows("RETRY").happens(give_up).shows("CANCEL", "END")
+    Script().happens(give_up).shows("FORGET_PLACE", "TELL_UNCERTAIN", "END")
+    in_flight().fails().shows("RETRY").happens(give_up).shows("CANCEL", "TELL_UNCERTAIN", "END")
     # it is over before its call is cancelled, which reports a failure of the attempt
-    in_flight().happens(give_up).shows("END", "CANCEL").fails().happens(NoticeEvent.FAILED).is_refused().shows()
+    in_flight().happens(give_up).shows("TELL_UNCERTAIN", "END", "CANCEL").fails().happens(
+        NoticeEvent.FAILED
+    ).is_refused().shows()
 
 
 @pytest.mark.parametrize(("state", "event"), list(itertools.product(NoticeState, NoticeEvent)))
@@ -148,6 +152,7 @@ def test_only_one_that_waits_can_get_a_place(state: NoticeState) -> None:
 def test_each_way_to_the_end_ends_it_once_and_can_be_given_up() -> None:
     for (state, _), (after, effects) in TABLE.items():
         assert effects.count(NoticeEffect.END) == (after is NoticeState.OVER)
+        assert sum(effect in TOLD for effect in effects) == (after is NoticeState.OVER)
         assert (state, NoticeEvent.GIVEN_UP) in TABLE
     assert {event for _, event in TABLE} == set(NoticeEvent)
     assert {effect for _, effects in TABLE.values() for effect in effects} == set(NoticeEffect)

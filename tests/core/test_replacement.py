@@ -70,11 +70,8 @@ class Script:
     def hears(self, name: str, at_ns: int | None) -> Script:
         return self._note(self.machine.heard(KEY, self.all[name], at_ns, self.living))
 
-    def left_late(self, name: str) -> Script:
-        return self._note(self.machine.opened_too_late(self.all[name], self.living))
-
-    def is_answered(self, name: str, known: bool, at_ns: int = 0) -> Script:
-        """The canister's answer to the ws_close of a connection that left."""
+    def is_answered(self, name: str, known: bool | None, at_ns: int = 0) -> Script:
+        """The ws_close of a connection that left has ended."""
         rest = [one for one in self.all.values() if one.name != name]
         others = Others(
             [one for one in rest if one.opened],
@@ -186,9 +183,13 @@ def test_a_sign_that_has_come_decides_when_the_other_process_announces_the_same_
 # those that leave
 
 
-def test_one_that_left_before_its_first_message_may_have_cost_others_their_place() -> None:
-    script = Script().accepts("a", 70).waits("b", Opened.EXECUTED).shows()
-    script.left_late("b").shows("REPLACE a", "ANNOUNCE 0")
+@pytest.mark.parametrize(("opened", "decided"), [(Opened.EXECUTED, ["REPLACE a", "ANNOUNCE_LEFT 80"]), (0, [])])
+def test_where_nobody_can_tell_a_ws_open_that_was_executed_counts(opened: Opened, decided: list[str]) -> None:
+    Script().accepts("a", 70).waits("b", opened).shows().is_answered("b", known=None, at_ns=80).shows(*decided)
+
+
+def test_one_that_the_canister_did_not_know_has_cost_nobody_its_place() -> None:
+    Script().accepts("a", 70).waits("b", Opened.EXECUTED).shows().is_answered("b", known=False, at_ns=80).shows()
 
 
 def test_the_answer_that_the_canister_knew_it_ends_those_that_were_opened_before() -> None:

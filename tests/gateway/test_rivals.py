@@ -10,7 +10,7 @@ from icwsgw.core.closing import CloseCode
 from icwsgw.ic import cbor
 from icwsgw.ic.identity import Ed25519Identity
 from tests.gateway.test_gateway import World
-from tests.support.fake_network import CANISTER, REPLIED_OK
+from tests.support.fake_network import CANISTER, REPLIED_OK, replied_err
 
 SAME = Ed25519Identity(b"\x31" * 32)
 SENDER = SAME.principal.raw
@@ -120,6 +120,18 @@ def test_when_the_dropped_one_leaves_the_other_stays() -> None:
     world.gateway.rivals.answered(left, False, [])
     world.gateway.rivals.gone(left)
     assert world.living == [0, 1]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_answer_to_ws_close_tells_whether_one_that_left_unheard_was_the_newer(known: bool) -> None:
+    world = World(identities=2)
+    _, left = world.connect(identity=SAME)
+    world.network.calls[-1].answer(REPLIED_OK)
+    other, _ = world.open(identity=SAME, at_ns=80)
+    left.left(1000)
+    assert other.closed == []
+    world.network.calls[-1].answer(REPLIED_OK if known else replied_err("not registered"))
+    assert [code for code, _ in other.closed] == ([CloseCode.REPLACED] if known else [])
 
 
 def test_many_that_come_and_go_leave_nothing_behind() -> None:

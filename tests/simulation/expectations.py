@@ -99,7 +99,7 @@ def _replaced(world: SimWorld, session: SimSession) -> str:
         and other.client_key in others
         and other.identity_index != session.identity_index
     ]
-    return "" if unheard else f"it was the newest, opened {mine - newest:.3f} s after the others"
+    return "" if unheard and truth.troubles else f"it was the newest, opened {mine - newest:.3f} s after the others"
 
 
 def _too_slow(world: SimWorld, session: SimSession) -> str:
