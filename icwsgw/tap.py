@@ -22,6 +22,7 @@ from icwsgw.observe.notify import Notifier
 from icwsgw.observe.recent import Recent
 from icwsgw.options import Option
 from icwsgw.printing import as_file, describe, option_words, usage_lines
+from icwsgw.process.heap_trim import trim_heap
 from icwsgw.reloading import Reloader
 from icwsgw.sources import Sourced, doubts, load, meant
 from icwsgw.starting import end_well_on_signals, one_line, reload_on_hangup, report_start_errors, settle
@@ -218,6 +219,7 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
         gateway = make_gateway_service(config, reactor, recent)
     end_well_on_signals(reactor, gateway.hurry)
     settle(reactor)
+    trim_heap(reactor)
     reload_on_hangup(reactor, Reloader(config, options.read_again, gateway, notifier.reloading))
     root = ObservedService(observer)
     gateway.setServiceParent(root)

@@ -37,6 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "fastsend": set(),
     "starting": {"errors"},
     "descriptors": set(),
+    "process": set(),
     "healthcheck": set(),
     "reloading": LEAVES | OPTIONS | {"observe"},
     "notifying": LEAVES | OPTIONS | {"observe"},

@@ -25,6 +25,7 @@ from icwsgw.observe.levels import parse_levels
 from icwsgw.observe.logs import change_levels, get_logger, make_observer, mark
 from icwsgw.observe.metrics import CANISTERS_OF_A_WORKER
 from icwsgw.observe.recent import Recent
+from icwsgw.process.heap_trim import trim_heap
 from icwsgw.starting import one_line, settle
 from icwsgw.workers.aggregate import snapshot
 from icwsgw.workers.lines import Lines
@@ -196,6 +197,7 @@ def run(orders: Orders, rest: bytes = b"") -> None:
     reactor.addSystemEventTrigger("before", "shutdown", link.end)
     link.begin(rest)
     settle(reactor)
+    trim_heap(reactor)
     reactor.run()
 
 
