@@ -18,7 +18,8 @@ from icwsgw.access_options import AccessOptions
 from icwsgw.addresses import Reach, reach, tcp_port
 from icwsgw.client_limits import ClientLimits
 from icwsgw.errors import ConfigError
-from icwsgw.ic.networks import AUTO, FETCH, Network, network_of
+from icwsgw.ic.network_limits import AROUND_BYTES, MAX_INGRESS_BYTES, MAX_REPLY_BYTES
+from icwsgw.ic.networks import AUTO, FETCH, LOCAL_PORTS, MAINNET_HOSTS, Network, network_of
 from icwsgw.log_options import COLLECTOR, LogOptions
 from icwsgw.network_options import NetworkOptions
 from icwsgw.observe.collector import exports_anything, trace_level
@@ -56,6 +57,9 @@ from icwsgw.options import (
 MAINNET_BUDGET = 250
 
 
+#: Where the embedded replica listens: where dfx has its local network, on loopback.
+DEVNET_ADDRESS = f"tcp:{LOCAL_PORTS['dfx']}:interface=127.0.0.1"
+
 #: The options that people change first, in the order of the documentation; they stand under the first heading instead
 #: of that of their subject.
 MOST_USED_NAMES = (
@@ -90,10 +94,10 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
         group=CONNECTIONS,
     )
     ic_network_url: str = option(
-        "http://127.0.0.1:4943",
+        f"http://127.0.0.1:{LOCAL_PORTS['dfx']}",
         URL,
         "ic-network-url",
-        "URL of the IC network. icp0.io, icp-api.io, ic0.app, icp.net and all names below them mean mainnet.",
+        f"URL of the IC network. {', '.join(MAINNET_HOSTS)} and all names below them mean mainnet.",
         "A local replica listens there.",
         group=NETWORK,
     )
@@ -207,7 +211,7 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
         group=ADMIN,
     )
     devnet_listen: str = option(
-        "tcp:4943:interface=127.0.0.1",
+        DEVNET_ADDRESS,
         ADDRESS,
         "devnet-listen",
         "Address of the embedded replica.",
@@ -339,7 +343,7 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
     )
 
     max_message_bytes: int = option(
-        (2 << 20) + (64 << 10),
+        MAX_INGRESS_BYTES + AROUND_BYTES,
         size(1 << 10),
         "max-message-bytes",
         "Maximum size of a client's message.",
@@ -348,7 +352,7 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
         example="1M",
     )
     max_answer_bytes: int = option(
-        (3 << 20) + (64 << 10),
+        MAX_REPLY_BYTES + AROUND_BYTES,
         size(64 << 10),
         "max-answer-bytes",
         "Maximum size of an answer from the network.",

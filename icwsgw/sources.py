@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from icwsgw.addresses import tcp_port
-from icwsgw.config import BY_NAME, OPTIONS, REMOVED, GatewayConfig
+from icwsgw.config import BY_NAME, DEVNET_ADDRESS, OPTIONS, REMOVED, GatewayConfig
 from icwsgw.errors import ConfigError
 from icwsgw.observe.levels import from_rust_log
 from icwsgw.options import Option
@@ -154,7 +154,7 @@ def _point_at_devnet(values: dict[str, Any], sources: dict[str, str]) -> None:
     """Let ``--devnet`` mean the embedded replica, wherever it listens."""
     if not values.get("devnet"):
         return
-    port = tcp_port(values.get("devnet_listen", "tcp:4943:interface=127.0.0.1"))
+    port = tcp_port(values.get("devnet_listen", DEVNET_ADDRESS))
     url = f"http://127.0.0.1:{port}"
     if port is None:
         raise ConfigError("--devnet-listen: the embedded replica listens on TCP only")

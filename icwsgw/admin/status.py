@@ -38,6 +38,7 @@ from twisted.internet.task import LoopingCall
 from icwsgw._version import __version__
 from icwsgw.admin.history import INTERVAL, History
 from icwsgw.clock import Timer
+from icwsgw.gateway.facts import MAX_ERROR
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.poller import Poller
 from icwsgw.ic.principal import Principal
@@ -53,8 +54,6 @@ CANISTERS: Final = 50
 IDENTITIES: Final = 100
 #: A canister that fails and has given no good answer for so many seconds is in trouble, and listed first.
 TROUBLE: Final = 5.0
-#: Characters of a canister's last error.
-MAX_ERROR: Final = 200
 
 #: The curves. All are sums over processes, but those in ``GREATEST``.
 SERIES: Final = ("clients", "up", "down", "polls", "failed", "lag", "loop_lag", "cpu", "memory")

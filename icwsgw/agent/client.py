@@ -38,12 +38,12 @@ from icwsgw.ic import bls
 from icwsgw.ic.certificate import Certificate, verify_certificate
 from icwsgw.ic.envelope import SignedRequest, anonymous_request, expiry_after, read_state_content, sign_request
 from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.ic.network_limits import REQUEST_TTL_SECONDS, SECOND_NS
 from icwsgw.ic.principal import ANONYMOUS, Principal
 from icwsgw.ic.query_signature import UnknownNode, verify_query_response
 from icwsgw.observe.logs import get_logger
 
 MAX_STATUS = 64 * 1024
-READ_STATE_SECONDS = 240.0
 TIME_TIMEOUT = 5.0
 
 _log = get_logger("agent")
@@ -51,7 +51,6 @@ _log = get_logger("agent")
 _HEADERS = Headers({b"Content-Type": [b"application/cbor"]})
 _NO_HEADERS = Headers()
 _MAX_CLIENTS = 16
-_SECOND = 1_000_000_000
 _SYNC_CALL, _CALL = Route.SYNC_CALL, Route.CALL
 
 
@@ -257,7 +256,7 @@ class IcAgent:
             except NotReady:
                 return fail()
         sender = ANONYMOUS if identity is None else identity.principal
-        content = read_state_content(sender, paths, expiry_after(self.network_ns(), READ_STATE_SECONDS))
+        content = read_state_content(sender, paths, expiry_after(self.network_ns(), REQUEST_TTL_SECONDS))
         request = anonymous_request(content) if identity is None else sign_request(identity, content)
         return self._state(canister, request, timeout, route).addCallback(self.verified, canister)
 
@@ -274,7 +273,7 @@ class IcAgent:
 
     def http_error(self, answer: Answer) -> Exception:
         """Make the error for an answer that is not 2xx; one that refuses an expiry tells the replica's time as well."""
-        error = http_error(answer, self.network_ns() / _SECOND)
+        error = http_error(answer, self.network_ns() / SECOND_NS)
         if answer.status == 400:
             self.witness.note_refusal(error.detail)
         return error
@@ -458,7 +457,7 @@ class IcAgent:
         return _reply(answer)
 
     def _read_time(self, canister: Principal) -> Deferred[int]:
-        content = read_state_content(ANONYMOUS, [[b"time"]], expiry_after(self.network_ns(), READ_STATE_SECONDS))
+        content = read_state_content(ANONYMOUS, [[b"time"]], expiry_after(self.network_ns(), REQUEST_TTL_SECONDS))
         return self._state(canister, anonymous_request(content), TIME_TIMEOUT).addCallback(self._time_in, canister)
 
     def _time_in(self, certificate: bytes, canister: Principal) -> int:

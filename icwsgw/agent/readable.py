@@ -16,16 +16,16 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from icwsgw.agent.routes import MAX_CANISTERS
 from icwsgw.clock import Clock
 from icwsgw.errors import CertificateInvalid, FormatError, IcwsError
 from icwsgw.ic.certificate import Certificate, DelegationCache
 from icwsgw.ic.certificate_format import Delegation
 from icwsgw.ic.delegations import FlatDelegations, Shown, delegation_of, read_delegation, tail_of, with_delegation
+from icwsgw.ic.network_limits import MAX_CACHED_DELEGATIONS
 from icwsgw.ic.principal import Principal
 from icwsgw.observe.logs import get_logger
 
-#: Delegations whose form is remembered: see :class:`icwsgw.ic.certificate.DelegationCache`.
-MAX_KNOWN = 1100
 #: Seconds between two attempts to get a subnet's delegation by read_state, or to keep one that came.
 ATTEMPT_INTERVAL = 30.0
 #: Seconds after which a kept delegation is replaced by one that comes.
@@ -34,7 +34,6 @@ RENEW = 3600.0
 TIMEOUT = 5.0
 #: Seconds after which a canister whose certificates were not readable counts no more.
 MEMORY = 300.0
-_MAX_CANISTERS = 4096
 _MAX_SUBNETS = 256
 
 _log = get_logger("agent")
@@ -118,7 +117,7 @@ class Readable:
         if shown.flat:
             self._unreadable.pop(canister.raw, None)
             self._fine[tail] = None
-            if len(self._fine) > MAX_KNOWN:
+            if len(self._fine) > MAX_CACHED_DELEGATIONS:
                 self._fine.popitem(last=False)
             return certificate
         return self._replaced(canister, certificate, delegation, shown, again)
@@ -142,7 +141,7 @@ class Readable:
     def _read(self, delegation: Delegation) -> Shown:
         self.looks += 1
         shown = self._known[delegation] = read_delegation(delegation)
-        if len(self._known) > MAX_KNOWN:
+        if len(self._known) > MAX_CACHED_DELEGATIONS:
             self._known.popitem(last=False)
         root_key = self._root_key()
         if shown.flat and root_key is not None:
@@ -192,7 +191,7 @@ class Readable:
         self._failure = why or "no delegation of the older form covers it"
         self._unreadable[canister.raw] = self._clock.seconds()
         self._unreadable.move_to_end(canister.raw)
-        if len(self._unreadable) > _MAX_CANISTERS:
+        if len(self._unreadable) > MAX_CANISTERS:
             self._unreadable.popitem(last=False)
         if not self._warned:
             self._warned = True

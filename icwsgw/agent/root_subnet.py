@@ -17,13 +17,13 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
+from icwsgw.agent.routes import MAX_CANISTERS
 from icwsgw.errors import CertificateInvalid, NotReady
 from icwsgw.ic import bls
 from icwsgw.ic.certificate import Certificate, root_ranges_cover
 from icwsgw.ic.principal import Principal
 
 #: Canisters that are remembered: clients choose them.
-MAX_CANISTERS = 4096
 
 
 class RootSubnet:

@@ -7,9 +7,10 @@ from icwsgw.agent.url import Url
 from icwsgw.agent.versions import Change, Route, Versions
 from icwsgw.ic.principal import Principal
 
-__all__ = ["Change", "Endpoint", "Route", "Routes"]
+__all__ = ["MAX_CANISTERS", "Change", "Endpoint", "Route", "Routes"]
 
-_MAX_CANISTERS = 4096
+#: Canisters of which the agent remembers something, in each of its tables: more than a gateway serves.
+MAX_CANISTERS = 4096
 """Canisters whose URLs are kept: clients choose canisters, so their number must not grow without end."""
 
 
@@ -60,7 +61,7 @@ class Routes:
         key = (canister.raw, route, order)
         found = self._endpoints.get(key)
         if found is None:
-            if len(self._endpoints) >= _MAX_CANISTERS * len(Route):
+            if len(self._endpoints) >= MAX_CANISTERS * len(Route):
                 self._endpoints.clear()
             found = self._endpoints[key] = tuple(self._make(route, canister, version) for version in order)
         return found

@@ -36,14 +36,15 @@ from icwsgw.agent.tunnel import Proxy, TunnelEndpoint
 from icwsgw.agent.url import Url
 from icwsgw.clock import Clock, Timer
 from icwsgw.errors import ConnectFailed
+from icwsgw.ic.network_limits import AROUND_BYTES, MAX_REPLY_BYTES
 from icwsgw.observe.peers import bracketed
 
 __all__ = ["CBOR", "MAX_BODY", "Answer", "NetworkTransport", "Transport", "Url"]
 
 CBOR = b"application/cbor"
 
-MAX_BODY = 3 * 1024 * 1024 + 64 * 1024
-"""Bytes of an answer's body: canisters answer 3 MiB at most, and the CBOR and certificate around it."""
+MAX_BODY = MAX_REPLY_BYTES + AROUND_BYTES
+"""Maximum size of an answer's body in bytes, unless the caller says otherwise."""
 
 MAX_CONNECTIONS = 2048
 """Connections to one host: more requests than that wait. One request is under way on each, so these at 100 ms

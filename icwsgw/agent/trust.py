@@ -17,6 +17,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.python.failure import Failure
 
+from icwsgw.agent.routes import MAX_CANISTERS
 from icwsgw.clock import Clock, Timer
 from icwsgw.errors import AnswerMalformed, CertificateInvalid, NotReady
 from icwsgw.ic.certificate import Certificate, DelegationCache, node_keys, root_ranges_cover, subnet_of
@@ -34,7 +35,6 @@ DOUBT_INTERVAL = 5.0
 FIRST_PAUSE, LAST_PAUSE, GROWTH = 0.2, 5.0, 1.6
 """Seconds between attempts to fetch the root key."""
 
-_MAX_CANISTERS = 4096
 ROOT_KEY_SIZE = 133
 
 NodeKeys = dict[bytes, bytes]
@@ -236,7 +236,7 @@ class NodeKeyCache:
             raise CertificateInvalid("the root subnet does not show its canister ranges")
         subnet_id = subnet_of(certificate, root_key)
         keys = node_keys(certificate, subnet_id)
-        if len(self._subnet_of) >= _MAX_CANISTERS:
+        if len(self._subnet_of) >= MAX_CANISTERS:
             self._subnet_of.clear()
         self._subnet_of[canister.raw] = subnet_id.raw
         self._subnets[subnet_id.raw] = _Subnet(keys, self._reactor.seconds())

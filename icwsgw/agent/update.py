@@ -17,13 +17,11 @@ from icwsgw.errors import AnswerMalformed, HttpError, Rejected, RequestTimeout, 
 from icwsgw.ic.certificate import Certificate, request_status
 from icwsgw.ic.envelope import SignedRequest, call_content, expiry_after, sign_request
 from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.ic.network_limits import REQUEST_TTL_SECONDS
 from icwsgw.ic.principal import Principal
 
 if TYPE_CHECKING:
     from icwsgw.agent.client import IcAgent
-
-LIFE = 240.0
-"""Seconds an envelope lives: less than the 5 minutes the IC allows, for clocks that differ."""
 
 SUBMIT_TIMEOUT = 15.0
 """Seconds for one submission: the synchronous endpoint answers after 10 at the latest."""
@@ -63,9 +61,14 @@ async def run_update(
     agent: IcAgent, identity: Ed25519Identity, canister: Principal, method: str, arg: bytes, timeout: float
 ) -> bytes:
     """Make a call and give its certified reply; see :meth:`icwsgw.agent.client.IcAgent.update`."""
-    deadline = _Deadline(agent, min(timeout, LIFE))
+    deadline = _Deadline(agent, min(timeout, REQUEST_TTL_SECONDS))
     content = call_content(
-        identity.principal, canister, method, arg, expiry_after(agent.network_ns(), LIFE), agent.random_bytes(16)
+        identity.principal,
+        canister,
+        method,
+        arg,
+        expiry_after(agent.network_ns(), REQUEST_TTL_SECONDS),
+        agent.random_bytes(16),
     )
     request = sign_request(identity, content)
     encoded = await _submit(agent, canister, request, deadline)

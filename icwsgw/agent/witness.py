@@ -18,12 +18,11 @@ from icwsgw.agent.outcome import http_date
 from icwsgw.clock import Clock
 from icwsgw.core.network_time import Kind, NetworkTime, replica_time
 from icwsgw.errors import IcwsError
+from icwsgw.ic.network_limits import SECOND_NS
 from icwsgw.ic.principal import Principal
 
 NOTE_INTERVAL = 10.0
 """Seconds between two answers that are taken note of: that they came, and what they tell of the network's time."""
-
-_SECOND = 1_000_000_000
 
 
 class TimeWitness:
@@ -77,7 +76,7 @@ class TimeWitness:
         date = None if value is None or b"age" in answer.headers else http_date(value)
         if date is not None:
             # The header has whole seconds, rounded down: half a second is the best guess for the rest.
-            self._take(Kind.DATE, int((date + 0.5) * _SECOND))
+            self._take(Kind.DATE, int((date + 0.5) * SECOND_NS))
         self.due = self._next_look()
         if self.time.disputed and self._asking is None:
             asking = self._asking = self._read_time(canister)

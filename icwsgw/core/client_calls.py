@@ -17,8 +17,8 @@ from typing import NamedTuple, Protocol, TypeVar
 from icwsgw.core.backlog import WEIGHT, Backlog
 from icwsgw.core.call_table import GATES, TABLE, CallEffect, CallEvent, CallState, Doubt, Effects, Gate, GateEvent
 from icwsgw.core.calls import REFUSED_REPETITIONS, TRANSIENT_ATTEMPTS, Heard, repost_pause
-from icwsgw.core.network_time import LONGEST_LIFE_NS
 from icwsgw.core.pacing import LONGEST_RETRY_AFTER, retry_pause
+from icwsgw.ic.network_limits import MAX_INGRESS_TTL_NS
 
 #: No call is started with less time to live than this: it would expire on its way.
 MIN_LIFE_NS = 500_000_000
@@ -226,7 +226,7 @@ class ClientCalls(Backlog[T]):
         if self.state is not _WAITING or current is None:
             raise LookupError(f"GRANTED in {self.state.name}")
         # an envelope that was valid once has expired after its longest life, whatever time the network has
-        old = self.attempts and now - self.started > LONGEST_LIFE_NS / 1e9
+        old = self.attempts and now - self.started > MAX_INGRESS_TTL_NS / 1e9
         if old or current.ingress_expiry - earliest_ns < MIN_LIFE_NS:
             return self._expired(now)
         self.state = _IN_FLIGHT

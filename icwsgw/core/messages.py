@@ -19,13 +19,13 @@ from typing import Any
 from icwsgw.errors import FormatError
 from icwsgw.ic import cbor
 from icwsgw.ic.fields import ENVELOPE, field_span, known_alone, loads_known
+from icwsgw.ic.principal import MAX_LENGTH
 from icwsgw.ic.ws import AckMessage, decode_service_message
 
 _TAG = cbor.SELF_DESCRIBE
 _UNTAGGED_PREFIX = b"\xa1\x68envelope"
 _USUAL_PREFIX = _TAG + _UNTAGGED_PREFIX
 _USUAL_LENGTH = len(_USUAL_PREFIX)
-_MAX_PRINCIPAL = 29
 
 #: A client's frame nests four levels (frame, envelope, content or delegation, entry); the rest is room for new fields.
 MAX_CLIENT_DEPTH = 12
@@ -95,9 +95,9 @@ def parse_client_frame(payload: bytes) -> ClientEnvelope:
     if content.get("request_type") != "call":
         raise FormatError("envelope is not that of a call")
     sender, canister_id = content.get("sender"), content.get("canister_id")
-    if type(sender) is not bytes or len(sender) > _MAX_PRINCIPAL:
+    if type(sender) is not bytes or len(sender) > MAX_LENGTH:
         raise FormatError("sender is missing or not a principal")
-    if type(canister_id) is not bytes or len(canister_id) > _MAX_PRINCIPAL:
+    if type(canister_id) is not bytes or len(canister_id) > MAX_LENGTH:
         raise FormatError("canister_id is missing or not a principal")
     method_name, arg, expiry = content.get("method_name"), content.get("arg"), content.get("ingress_expiry")
     if type(method_name) is not str:

@@ -42,16 +42,13 @@ from calendar import timegm
 from datetime import datetime
 from enum import Enum
 
-SECOND_NS = 1_000_000_000
+from icwsgw.ic.network_limits import MAX_INGRESS_TTL_NS, SECOND_NS
 
 STEP_NS = 2_500_000_000
 """Times that differ by no more agree: a Date counts whole seconds, and answers take a while."""
 
 CERTIFIED_LAG_NS = 30 * SECOND_NS
 SIGNED_LAG_NS = 120 * SECOND_NS
-
-LONGEST_LIFE_NS = 330 * SECOND_NS
-"""How far ahead an expiry may lie: five minutes, and half a minute for clocks that differ."""
 
 WITNESSES = 3
 MANY_WITNESSES = 12
@@ -70,7 +67,7 @@ class Kind(Enum):
     """The kinds of evidence: how far the skew may lie below and above what is told, and whether it is a judge."""
 
     DATE = ("date", STEP_NS, STEP_NS, False)
-    ACCEPTED = ("accepted", LONGEST_LIFE_NS, 0, False)
+    ACCEPTED = ("accepted", MAX_INGRESS_TTL_NS, 0, False)
     REFUSED = ("refused", STEP_NS, STEP_NS, True)
     SIGNED = ("signed", STEP_NS, SIGNED_LAG_NS, True)
     CERTIFIED = ("certified", STEP_NS, CERTIFIED_LAG_NS, True)

@@ -22,6 +22,7 @@ from icwsgw.devnet.state_tree import Block
 from icwsgw.errors import FormatError, Rejected, SignatureInvalid
 from icwsgw.ic import cbor, ws
 from icwsgw.ic.envelope import VerifiedRequest, verify_envelope
+from icwsgw.ic.network_limits import AROUND_BYTES, MAX_INGRESS_BYTES
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.query_signature import signed_message
 from icwsgw.ic.verifier import Verifier
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 SYNC_CALL_TIMEOUT = 10.0
 #: Bytes of an envelope; ingress of application subnets may have 2 MiB, which leaves room for the envelope.
-MAX_BODY = (2 << 20) + (64 << 10)
+MAX_BODY = MAX_INGRESS_BYTES + AROUND_BYTES
 _CBOR = {"Content-Type": CBOR_TYPE}
 #: A replica gives the SHA-256 of its binary.
 _IMPL_HASH = hashlib.sha256(f"icwsgw {__version__} devnet".encode()).hexdigest()

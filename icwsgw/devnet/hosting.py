@@ -16,9 +16,8 @@ from icwsgw.devnet.cdk_types import ClientKey, Output, Page, Trap, WsError
 from icwsgw.errors import FormatError, Rejected
 from icwsgw.ic import cbor, hashtree, ws
 from icwsgw.ic.hashtree import Tree
+from icwsgw.ic.network_limits import MAX_REPLY_BYTES
 from icwsgw.ic.principal import Principal
-
-MAX_REPLY = 3 << 20
 
 _T = TypeVar("_T")
 
@@ -205,11 +204,11 @@ class Host:
             raise self._no_method("query", method) from None
 
     def _checked(self, reply: bytes) -> bytes:
-        if len(reply) > MAX_REPLY:
+        if len(reply) > MAX_REPLY_BYTES:
             raise Rejected(
                 5,
                 f"Error from Canister {self.id}: Canister violated contract: ic0.msg_reply_data_append: application "
-                f"payload size ({len(reply)}) cannot be larger than {MAX_REPLY}.",
+                f"payload size ({len(reply)}) cannot be larger than {MAX_REPLY_BYTES}.",
                 "IC0504",
             )
         return reply

@@ -28,6 +28,7 @@ from icwsgw.errors import CanisterRefused, FormatError, HttpError, IcwsError, No
 from icwsgw.gateway.departures import Exit
 from icwsgw.gateway.interfaces import Context
 from icwsgw.ic.envelope import call_content, expiry_after, sign_request
+from icwsgw.ic.network_limits import REQUEST_TTL_SECONDS
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.ws import decode_unit_result, encode_close
 from icwsgw.observe.levels import DEBUG
@@ -43,8 +44,6 @@ _TOLD: dict[NoticeEffect, bool | None] = {
     NoticeEffect.TELL_NOT_KNOWN: False,
     NoticeEffect.TELL_UNCERTAIN: None,
 }
-#: For so long a ws_close may be taken.
-TTL_SECONDS = 240.0
 
 
 class Cancellable(Protocol):
@@ -217,7 +216,7 @@ class Farewells:
                 farewell.canister,
                 "ws_close",
                 encode_close(*farewell.key),
-                expiry_after(context.network_ns(), TTL_SECONDS),
+                expiry_after(context.network_ns(), REQUEST_TTL_SECONDS),
                 # makes each call its own, as the network does not execute one that it has seen
                 farewell.key[1].to_bytes(8, "big") + context.now_ns().to_bytes(8, "big"),
             ),

@@ -13,6 +13,7 @@ from icwsgw.core.cursor import LastMessage
 from icwsgw.core.shares import Lane
 from icwsgw.ic.envelope import SignedRequest, expiry_after, query_content, sign_request
 from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.ic.network_limits import REQUEST_TTL_SECONDS, SECOND_NS
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.ws import encode_get_messages
 
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from icwsgw.observe.tracing import PollTrace
 
 METHOD = "ws_get_messages"
-TTL_SECONDS = 240.0
-_TTL_NS = int(TTL_SECONDS * 1e9)
+_TTL_NS = int(REQUEST_TTL_SECONDS * SECOND_NS)
 #: A request with less time left is signed anew, so that it is still valid wherever it arrives; so is one with more than
 #: it was given: the clock was set back since, or found to be wrong, and replicas would refuse it as too far ahead.
 MIN_LEFT_NS = 90_000_000_000
@@ -85,7 +85,7 @@ class PollRequests:
             self._canister,
             METHOD,
             encode_get_messages(nonce),
-            expiry_after(now_ns, TTL_SECONDS),
+            expiry_after(now_ns, REQUEST_TTL_SECONDS),
         )
         request = sign_request(self._identity, content)
         recent = self._recent

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from icwsgw.core.closing import CloseCode
-from icwsgw.core.network_time import LONGEST_LIFE_NS, refuses_expiry, replica_time
+from icwsgw.core.network_time import refuses_expiry, replica_time
 from icwsgw.core.session import State
 from icwsgw.errors import HttpError, IcwsError, Rejected
 from icwsgw.gateway.relay import Expired
+from icwsgw.ic.network_limits import MAX_INGRESS_TTL_NS
 
 if TYPE_CHECKING:
     from icwsgw.core.messages import ClientEnvelope
@@ -46,7 +47,7 @@ def wrong_expiry(now_ns: int, expiry_ns: int) -> str | None:
     ahead = expiry_ns - now_ns
     if ahead <= 0:
         return f"the envelope expired {-ahead / 1e9:.1f} s ago: is the client's clock right?"
-    if ahead > LONGEST_LIFE_NS:
+    if ahead > MAX_INGRESS_TTL_NS:
         return f"the envelope expires in {ahead / 1e9:.0f} s, at most 330 are allowed: is the client's clock right?"
     return None
 

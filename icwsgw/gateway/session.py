@@ -14,7 +14,6 @@ from icwsgw.clock import Timer
 from icwsgw.core.calls import may_have_kept_state
 from icwsgw.core.closing import CloseCode, close_reason
 from icwsgw.core.messages import ClientEnvelope, frame, handshake, message_place, parse_client_frame
-from icwsgw.core.network_time import LONGEST_LIFE_NS
 from icwsgw.core.session import Effect, Event, Opened, State, step
 from icwsgw.errors import CanisterRefused, FormatError, IcwsError
 from icwsgw.gateway.interfaces import Client, Context
@@ -24,6 +23,7 @@ from icwsgw.gateway.relay import Relay, RelayOwner
 from icwsgw.gateway.rivals import REPLACED
 from icwsgw.gateway.spans import RelaySpans
 from icwsgw.gateway.stream import Stream, StreamOwner
+from icwsgw.ic.network_limits import MAX_INGRESS_TTL_NS
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.proof import Proof
 from icwsgw.ic.ws import decode_unit_result
@@ -134,7 +134,7 @@ class ClientSession(RelayOwner, StreamOwner):
             except FormatError as error:
                 raise Refusal(CloseCode.UNDECODABLE, str(error)) from None
             earliest, latest = context.network.time.enclosed_ns(context.clock.seconds(), context.now_ns())
-            if not earliest < envelope.ingress_expiry <= latest + LONGEST_LIFE_NS:
+            if not earliest < envelope.ingress_expiry <= latest + MAX_INGRESS_TTL_NS:
                 self._check_expiry(envelope)
             if self.state is State.INIT:
                 self._open(envelope)

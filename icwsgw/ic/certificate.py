@@ -33,12 +33,11 @@ from icwsgw.ic.certificate_format import (
 )
 from icwsgw.ic.certified import RequestStatus, certified_data, check_messages, node_keys, request_status, subnet_of
 from icwsgw.ic.hashtree import Found, Missing
+from icwsgw.ic.network_limits import MAX_AGE_NS, MAX_CACHED_DELEGATIONS, MAX_FUTURE_NS, SECOND_NS
 from icwsgw.ic.principal import Principal
 
 __all__ = [
-    "MAX_AGE_NS",
     "MAX_DELEGATION_AGE_NS",
-    "MAX_FUTURE_NS",
     "Certificate",
     "Delegation",
     "DelegationCache",
@@ -60,13 +59,8 @@ __all__ = [
     "verify_delegation",
 ]
 
-_SECOND = 1_000_000_000
-#: The ingress expiry window, which agents take as the limit too.
-MAX_AGE_NS = 5 * 60 * _SECOND
 #: As the JavaScript agents have it.
-MAX_DELEGATION_AGE_NS = 30 * 24 * 3600 * _SECOND
-#: How far ahead of our clock a certificate may be.
-MAX_FUTURE_NS = 5 * 60 * _SECOND
+MAX_DELEGATION_AGE_NS = 30 * 24 * 3600 * SECOND_NS
 
 
 #: Canister ranges: from the first to the last id of each pair, both included.
@@ -108,14 +102,14 @@ class TrustedDelegation(NamedTuple):
 class DelegationCache:
     """The delegations that verified, by root key, subnet and bytes; the least recently used leave first.
 
-    :param max_entries: bound; 40 subnets of 13 nodes have 520 delegations at a time, each in two forms
+    :param max_entries: bound
     :ivar hits: how often one was here
     :ivar misses: how often not, which costs a pairing
     """
 
     __slots__ = ("_entries", "_max_entries", "hits", "misses")
 
-    def __init__(self, max_entries: int = 1100) -> None:
+    def __init__(self, max_entries: int = MAX_CACHED_DELEGATIONS) -> None:
         if max_entries < 1:
             raise ValueError("a cache holds at least one entry")
         self._max_entries = max_entries
@@ -213,9 +207,9 @@ def _check_time(time_ns: int, now_ns: int | None, max_age_ns: int, max_future_ns
     if now_ns is None:
         return
     if time_ns < now_ns - max_age_ns:
-        raise CertificateInvalid(f"{what} is {(now_ns - time_ns) // _SECOND} s old")
+        raise CertificateInvalid(f"{what} is {(now_ns - time_ns) // SECOND_NS} s old")
     if time_ns > now_ns + max_future_ns:
-        raise CertificateInvalid(f"{what} is {(time_ns - now_ns) // _SECOND} s ahead of this machine's clock")
+        raise CertificateInvalid(f"{what} is {(time_ns - now_ns) // SECOND_NS} s ahead of this machine's clock")
 
 
 def verify_delegation(

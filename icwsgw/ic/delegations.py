@@ -21,13 +21,13 @@ from icwsgw.ic.certificate import (
 )
 from icwsgw.ic.certificate_format import Certificate, Delegation, decode_certificate
 from icwsgw.ic.hashtree import Found
+from icwsgw.ic.network_limits import MAX_CACHED_DELEGATIONS
 
 _KEY = b"\x6adelegation"
 #: Items in a delegation: a map of two fields; there may be others some day.
 _MAX_ITEMS = 64
 #: Bytes of a delegation; that of a subnet of a hundred canister ranges has 5,000.
 MAX_SIZE = 32 << 10
-_MAX_MERGED = 1100
 #: Bytes that may follow a delegation, where it is not the last field.
 _REST = 32 << 10
 
@@ -206,6 +206,6 @@ class FlatDelegations:
                 self._merged[pair] = _Kept(both, trusted)
             except (FormatError, CertificateInvalid):
                 self._merged[pair] = None
-            if len(self._merged) > _MAX_MERGED:
+            if len(self._merged) > MAX_CACHED_DELEGATIONS:
                 self._merged.popitem(last=False)
         return self._merged[pair]

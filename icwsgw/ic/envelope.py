@@ -15,14 +15,12 @@ from typing import Any, Final, NamedTuple, Protocol
 from icwsgw.errors import FormatError, SignatureInvalid
 from icwsgw.ic import cbor
 from icwsgw.ic.fields import ENVELOPE, loads_known
+from icwsgw.ic.network_limits import MAX_INGRESS_TTL_NS, SECOND_NS
 from icwsgw.ic.principal import ANONYMOUS, Principal
 from icwsgw.ic.request_id import IC_REQUEST_SEPARATOR, request_id
 from icwsgw.ic.signatures import verify_delegations, verify_signature
 from icwsgw.ic.verifier import Verifier
 
-SECOND_NS: Final = 1_000_000_000
-MAX_INGRESS_TTL_NS: Final = 330 * SECOND_NS
-"""How far ahead an expiry may lie: 5 minutes and 30 s of tolerated drift."""
 MAX_NONCE: Final = 32
 MAX_PATHS: Final = 1000
 MAX_LABELS: Final = 127

@@ -14,13 +14,9 @@ from nacl.exceptions import BadSignatureError
 
 from icwsgw.errors import SignatureInvalid
 from icwsgw.ic.identity import ED25519_DER_PREFIX
+from icwsgw.ic.network_limits import MAX_AGE_NS, MAX_FUTURE_NS, SECOND_NS
 from icwsgw.ic.request_id import IC_RESPONSE_SEPARATOR
 from icwsgw.ic.request_id import request_id as hash_of_map
-
-_SECOND = 1_000_000_000
-
-MAX_AGE_NS = 5 * 60 * _SECOND
-MAX_FUTURE_NS = 5 * 60 * _SECOND
 
 
 class UnknownNode(SignatureInvalid):
@@ -91,9 +87,9 @@ def _verify_one(
         raise SignatureInvalid("the query's answer has a malformed signature")
     if now_ns is not None:
         if timestamp < now_ns - max_age_ns:
-            raise SignatureInvalid(f"the query's answer is {(now_ns - timestamp) // _SECOND} s old")
+            raise SignatureInvalid(f"the query's answer is {(now_ns - timestamp) // SECOND_NS} s old")
         if timestamp > now_ns + max_future_ns:
-            ahead = (timestamp - now_ns) // _SECOND
+            ahead = (timestamp - now_ns) // SECOND_NS
             raise SignatureInvalid(f"the query's answer is {ahead} s ahead of this machine's clock")
     key = node_keys.get(node)
     if key is None:

@@ -7,11 +7,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from icwsgw.agent import readable
-from icwsgw.agent.readable import ATTEMPT_INTERVAL, MAX_KNOWN, MEMORY, RENEW, Readable
+from icwsgw.agent.readable import ATTEMPT_INTERVAL, MEMORY, RENEW, Readable
 from icwsgw.errors import HttpError, NotReady
 from icwsgw.ic.certificate import Certificate, DelegationCache, build_certificate, decode_certificate
 from icwsgw.ic.certificate_format import Delegation
 from icwsgw.ic.delegations import delegation_of
+from icwsgw.ic.network_limits import MAX_CACHED_DELEGATIONS
 from icwsgw.ic.principal import Principal
 from tests.agent.test_client import logged
 from tests.support.certificates import (
@@ -190,13 +191,13 @@ def test_what_is_kept_is_renewed() -> None:
 
 
 def test_all_is_bounded(monkeypatch) -> None:
-    monkeypatch.setattr(readable, "MAX_KNOWN", 10)
+    monkeypatch.setattr(readable, "MAX_CACHED_DELEGATIONS", 10)
     rig = Rig()
     for number in range(30):
         rig.look(certificate(delegate(NOW + number, sharded=False)))
         rig.look(certificate(delegate(NOW + number, sharded=True)))
     assert len(rig.readable._known) == len(rig.readable._fine) == 10
-    assert MAX_KNOWN >= 40 * 13 * 2
+    assert MAX_CACHED_DELEGATIONS >= 40 * 13 * 2
 
 
 def test_the_delegation_in_the_answer_to_a_call_is_kept_where_there_is_none() -> None:

@@ -45,7 +45,7 @@ def test_what_is_learnt_of_versions_changes_the_order():
 
 
 def test_the_number_of_urls_is_bounded(monkeypatch):
-    monkeypatch.setattr(routes, "_MAX_CANISTERS", 2)
+    monkeypatch.setattr(routes, "MAX_CANISTERS", 2)
     r = make()
     for n in range(100):
         r.endpoints(Route.QUERY, Principal(bytes([n])), 0.0)

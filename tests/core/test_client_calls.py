@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from icwsgw.core.call_table import TABLE, CallEffect, CallEvent, CallState, Doubt, Effects, Gate
 from icwsgw.core.calls import ENDED, REFUSED_REPETITIONS, TAKEN, TRANSIENT_ATTEMPTS, Heard
 from icwsgw.core.client_calls import MIN_LIFE_NS, Asked, ClientCalls, Waiting
-from icwsgw.core.network_time import LONGEST_LIFE_NS
 from icwsgw.core.pacing import LONGEST_RETRY_AFTER
+from icwsgw.ic.network_limits import MAX_INGRESS_TTL_NS
 
 LOST = Heard(arrived=True, again=True)
 BUSY = Heard(again=True)
@@ -249,13 +249,13 @@ def test_a_call_leaves_with_the_least_life_that_it_needs() -> None:
 def test_no_call_is_tried_for_longer_than_an_envelope_may_live_whatever_the_time_is() -> None:
     script = in_flight().hears(BUSY)
     script.calls.step(CallEvent.PAUSE_OVER)
-    script.after(LONGEST_LIFE_NS / 1e9).forgets().gets_a_place().shows("SUBMIT a")
+    script.after(MAX_INGRESS_TTL_NS / 1e9).forgets().gets_a_place().shows("SUBMIT a")
     script.hears(BUSY).calls.step(CallEvent.PAUSE_OVER)
     script.after(0.1).forgets().gets_a_place().shows("GIVE_PLACE_BACK a", "TELL_EXPIRED a")
 
 
 def test_a_call_that_has_not_been_sent_may_have_waited_for_long() -> None:
-    opened().sends("a").after(2 * LONGEST_LIFE_NS / 1e9).forgets().gets_a_place().shows("SUBMIT a")
+    opened().sends("a").after(2 * MAX_INGRESS_TTL_NS / 1e9).forgets().gets_a_place().shows("SUBMIT a")
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 
 from icwsgw.core.network_time import (
     JUMP_NS,
-    LONGEST_LIFE_NS,
     MANY_WITNESSES,
-    SECOND_NS,
     STEP_NS,
     WITNESSES,
     Kind,
@@ -20,6 +18,7 @@ from icwsgw.core.network_time import (
     refuses_expiry,
     replica_time,
 )
+from icwsgw.ic.network_limits import MAX_INGRESS_TTL_NS, SECOND_NS
 
 NOW = 1_700_000_000 * SECOND_NS
 YEAR = 365 * 24 * 3600
@@ -291,7 +290,7 @@ def test_evidence_that_is_true_leaves_our_own_right_clock_alone(others: list[tup
     script = Script()
     for kind, ahead in others:
         if kind is Kind.ACCEPTED:
-            script.hear(kind, ahead % (LONGEST_LIFE_NS / SECOND_NS))
+            script.hear(kind, ahead % (MAX_INGRESS_TTL_NS / SECOND_NS))
         elif kind is Kind.DATE:
             script.hear(kind, ahead)
         else:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icwsgw.core.network_time import LONGEST_LIFE_NS
 from icwsgw.core.replays import VALID_SECONDS, Replays
+from icwsgw.ic.network_limits import MAX_INGRESS_TTL_NS
 
 
 def test_they_are_remembered_for_as_long_as_a_replica_takes_them() -> None:
-    assert VALID_SECONDS * 1e9 > LONGEST_LIFE_NS
+    assert VALID_SECONDS * 1e9 > MAX_INGRESS_TTL_NS
 
 
 @given(st.lists(st.tuples(st.floats(0, 15), st.integers(0, 5)), max_size=60))

@@ -4,9 +4,10 @@ import pytest
 
 from icwsgw.devnet.canisters import ECHO_ID, Canister
 from icwsgw.devnet.cdk_types import Trap
-from icwsgw.devnet.hosting import MAX_REPLY, CdkSettings
+from icwsgw.devnet.hosting import CdkSettings
 from icwsgw.errors import CanisterRefused, Rejected
 from icwsgw.ic import ws
+from icwsgw.ic.network_limits import MAX_REPLY_BYTES
 from icwsgw.ic.principal import Principal
 from tests.support.devnet import GATEWAY, Net, identity
 
@@ -22,7 +23,7 @@ class Odd(Canister):
 
     def update(self, method: str, caller: Principal, arg: bytes) -> bytes:
         if method == "large":
-            return bytes(MAX_REPLY + 1)
+            return bytes(MAX_REPLY_BYTES + 1)
         if method == "twice":
             return arg * 2
         return super().update(method, caller, arg)

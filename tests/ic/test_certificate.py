@@ -12,9 +12,7 @@ from icwsgw.errors import CertificateInvalid
 from icwsgw.ic import bls, hashtree
 from icwsgw.ic.bls import MAINNET_ROOT_KEY_DER
 from icwsgw.ic.certificate import (
-    MAX_AGE_NS,
     MAX_DELEGATION_AGE_NS,
-    MAX_FUTURE_NS,
     Delegation,
     DelegationCache,
     build_certificate,
@@ -24,6 +22,7 @@ from icwsgw.ic.certificate import (
     verify_certificate,
 )
 from icwsgw.ic.hashtree import Found, Tree, from_mapping, leaf, witness
+from icwsgw.ic.network_limits import MAX_AGE_NS, MAX_FUTURE_NS
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.request_id import leb128
 from tests.support.certificates import (

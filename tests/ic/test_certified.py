@@ -11,7 +11,6 @@ from icwsgw.errors import CertificateInvalid
 from icwsgw.ic import hashtree
 from icwsgw.ic.bls import MAINNET_ROOT_KEY_DER
 from icwsgw.ic.certificate import (
-    MAX_AGE_NS,
     Certificate,
     RequestStatus,
     build_certificate,
@@ -24,6 +23,7 @@ from icwsgw.ic.certificate import (
     verify_batch,
 )
 from icwsgw.ic.hashtree import ABSENT, Tree, from_mapping, leaf, witness
+from icwsgw.ic.network_limits import MAX_AGE_NS
 from icwsgw.ic.principal import Principal
 from tests.support.certificates import (
     C224OD,

@@ -14,10 +14,8 @@ from icp_identity import Identity
 from icwsgw.errors import FormatError, SignatureInvalid
 from icwsgw.ic import cbor
 from icwsgw.ic.envelope import (
-    MAX_INGRESS_TTL_NS,
     MAX_LABELS,
     MAX_PATHS,
-    SECOND_NS,
     SignedRequest,
     anonymous_request,
     call_content,
@@ -28,6 +26,7 @@ from icwsgw.ic.envelope import (
     verify_envelope,
 )
 from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.ic.network_limits import MAX_INGRESS_TTL_NS, SECOND_NS
 from icwsgw.ic.principal import ANONYMOUS, Principal
 from icwsgw.ic.request_id import IC_REQUEST_SEPARATOR, request_id
 from tests.ic.test_signatures import ALICE, BOB, CAROL, NOW, delegate

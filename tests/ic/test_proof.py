@@ -13,8 +13,9 @@ from icp_identity import Identity
 
 from icwsgw.errors import FormatError, SignatureInvalid
 from icwsgw.ic import cbor
-from icwsgw.ic.envelope import SECOND_NS, call_content, sign_request, verify_envelope
+from icwsgw.ic.envelope import call_content, sign_request, verify_envelope
 from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.ic.network_limits import SECOND_NS
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.proof import CLOCK_GRACE_NS, Proof, prove_call
 from icwsgw.ic.request_id import IC_REQUEST_AUTH_DELEGATION_SEPARATOR, IC_REQUEST_SEPARATOR, request_id

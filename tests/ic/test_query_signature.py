@@ -9,9 +9,8 @@ import pytest
 from nacl.signing import SigningKey
 
 from icwsgw.errors import SignatureInvalid
+from icwsgw.ic.network_limits import MAX_AGE_NS, MAX_FUTURE_NS
 from icwsgw.ic.query_signature import (
-    MAX_AGE_NS,
-    MAX_FUTURE_NS,
     UnknownNode,
     signed_message,
     verify_query_response,
