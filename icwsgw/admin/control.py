@@ -99,7 +99,7 @@ class Control:
             question["limit"],
             canister=_principal(question, "canister"),
             principal=_principal(question, "principal"),
-            state=State[state.upper()] if state is not None else None,
+            state=state,
         )
         return {"rows": rows, "more": more}
 

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 from icwsgw.admin.access import Refused
 from icwsgw.admin.control import KICK_CODES
 from icwsgw.config import BY_NAME
-from icwsgw.core.session import State
+from icwsgw.core.session import LABELS
 from icwsgw.errors import ConfigError, FormatError
 from icwsgw.ic.principal import Principal
 from icwsgw.observe.levels import EVERYTHING, LEVELS, level_number
@@ -130,9 +130,8 @@ def _principal(name: str) -> Callable[[Any], str]:
 
 
 def _state(value: Any) -> str:
-    names = [state.name.lower() for state in State]
-    if value not in names:
-        raise Refused(400, f"state is one of {', '.join(names)}")
+    if value not in LABELS:
+        raise Refused(400, f"state is one of {', '.join(LABELS)}")
     return str(value)
 
 

@@ -114,12 +114,7 @@ class Connection(Hashable, Protocol):
     state: State
     opened: Opened
     opened_at_ns: int
-    confirmed: bool
     identity_index: int
-
-    @property
-    def dismissed(self) -> bool:
-        """The canister has refused a message of it, as it does not know the client."""
 
 
 T = TypeVar("T", bound=Connection)
@@ -179,7 +174,7 @@ class Replacement(Generic[T]):
             else:
                 steps += (*self._leave_open(key, other), *self._leave_open(key, this))
         for rival in list(self.undecided.get(key, ())):
-            if rival.confirmed and rival.opened_at_ns == mine:
+            if rival.opened is Opened.CONFIRMED and rival.opened_at_ns == mine:
                 steps += self.known(key, rival, living)
         return steps
 
@@ -255,12 +250,12 @@ class Replacement(Generic[T]):
         """
         if known is False:
             self.forget(key, this)
-        if known is False or this.opened is Opened.SPOKE or (known is None and this.opened is not Opened.EXECUTED):
+        if known is False or this.opened >= Opened.SPOKE or (known is None and this.opened is not Opened.EXECUTED):
             return []
         # it left before anybody had heard of its opening, by which the canister has dropped these
         steps: list[Step[T]] = [(RivalEffect.REPLACE, other, 0) for other in others.opened]
         for other in others.opening:
-            if other.state is State.SETUP:
+            if other.state < State.OPEN:
                 self.outlived[other] = others.at_ns
             elif other.opened_at_ns <= others.at_ns:
                 steps.append((RivalEffect.REPLACE, other, 0))
@@ -306,6 +301,6 @@ def _order(mine: int, theirs: int) -> Order:
 
 
 def _sign(connection: Connection) -> Sign:
-    if connection.dismissed:
+    if connection.state is State.DISMISSED:
         return Sign.DISMISSED
-    return Sign.CONFIRMED if connection.confirmed else Sign.NONE
+    return Sign.CONFIRMED if connection.opened is Opened.CONFIRMED else Sign.NONE

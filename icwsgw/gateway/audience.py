@@ -95,7 +95,7 @@ class Audience:
                 if session in self.suspects and self._has_missed(session, content):
                     unroutable += 1
                     continue
-                if session.opened is not _SPOKE and not session.first_message(content):
+                if session.opened < _SPOKE and not session.first_message(content):
                     in_place = False
                     unroutable += 1
                     continue

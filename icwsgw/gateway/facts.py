@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
 
-from icwsgw.core.session import State
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.poller import Poller
 from icwsgw.gateway.session import ClientSession
@@ -29,7 +28,7 @@ def session_row(session: ClientSession) -> Row:
     context, poller, relay, key = session.context, session.poller, session.relay, session.client_key
     return {
         "id": session.id,
-        "state": session.state.name.lower(),
+        "state": session.state.label,
         "canister": poller.canister.text if poller is not None else None,
         "principal": Principal(key[0]).text if key is not None else None,
         # a nat64, of which JSON numbers hold 53 bits in many programs
@@ -51,13 +50,13 @@ def find_sessions(
     *,
     canister: Principal | None = None,
     principal: Principal | None = None,
-    state: State | None = None,
+    state: str | None = None,
 ) -> Iterator[ClientSession]:
     """Yield sessions, those whose canister has still to be told that the client has left (closed) as well.
 
     :param canister: only its
     :param principal: only this client's
-    :param state: only those in it
+    :param state: only those in it, one of :data:`icwsgw.core.session.LABELS`
     """
     registry = gateway.registry
     found: Iterable[ClientSession]
@@ -70,7 +69,7 @@ def find_sessions(
     for session in found:
         if principal is not None and (session.client_key is None or session.client_key[0] != principal.raw):
             continue
-        if state is None or session.state is state:
+        if state is None or session.state.label == state:
             yield session
 
 

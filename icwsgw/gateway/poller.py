@@ -356,7 +356,7 @@ class Poller(Audience):
             self._drop(ask)
         if not resumed:
             self._metrics.resets.inc()
-            gone = [session for session in self.sessions.values() if session.state is State.OPEN]
+            gone = [session for session in self.sessions.values() if session.state >= State.OPEN]
             if self._context.repeats.allows("reset", self.canister.text, now):
                 _log.warn("canister was reset", canister=self.canister.text, clients=len(gone))
             in_slices(self._clock, gone, lambda session: session.canister_gone())

@@ -94,14 +94,14 @@ class Rivals:
         key = _key(session)
         opened = [other for other in self._senders(key) if other.identity_index != session.identity_index]
         opening: list[ClientSession] = []
-        if session.opened is not Opened.SPOKE:
+        if session.opened < Opened.SPOKE:
             for other in self._waiting(key, session.identity_index):
                 (opened if other.opened else opening).append(other)
         return Others(opened, opening, network_ns)
 
     def answered(self, session: ClientSession, known: bool | None, others: Others[ClientSession]) -> None:
         """The ws_close of a connection has ended, see :meth:`Replacement.answered`."""
-        if known is not False and session.opened is Opened.SPOKE:
+        if known is not False and session.opened >= Opened.SPOKE:
             return  # it has forgotten the one that it knew, which is all that its answer says
         key = _key(session)
         self._perform(key, self.machine.answered(key, session, known, others))

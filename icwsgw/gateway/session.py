@@ -53,19 +53,18 @@ class ClientSession(RelayOwner, StreamOwner):
     :ivar client_key: (principal, nonce), None before ws_open
     :ivar opened: what is known of its ws_open at the canister
     :ivar opened_at_ns: the canister's time of its first message to the client, ns since 1970; 0 if it told none
-    :ivar confirmed: the canister has taken a message of the client, so in a later block than the one that opened it
+    :ivar cause: the close code, 0 while nothing has ended the session
     :ivar trace: its spans, if it is traced
     """
 
     __slots__ = (
-        "_doubt",
         "_gateway",
+        "_wait",
         "bytes_down",
         "bytes_up",
         "cause",
         "client",
         "client_key",
-        "confirmed",
         "context",
         "deadline",
         "id",
@@ -97,14 +96,13 @@ class ClientSession(RelayOwner, StreamOwner):
         self.outgoing: list[bytes] | None = None
         self.opened = Opened.UNKNOWN
         self.opened_at_ns = 0
-        self.confirmed = False
         self.messages_up = 0
         self.messages_down = 0
         self.bytes_up = 0
         self.bytes_down = 0
         self.trace: SessionTrace | None = None
-        self._doubt: Timer | None = None
-        self.cause: int | None = None
+        self._wait: Timer | None = None
+        self.cause = 0
         self.started = self.context.clock.seconds()
         self.deadline = self.started + self.context.config.first_message_timeout
 
@@ -148,7 +146,7 @@ class ClientSession(RelayOwner, StreamOwner):
 
         :param code: the close code that the client sent, or 1006 when it sent none
         """
-        if self.cause is None:
+        if not self.cause:
             self.cause = code
         self._step(Event.CLIENT_LEFT)
 
@@ -167,7 +165,7 @@ class ClientSession(RelayOwner, StreamOwner):
     def deliver(self, frames: list[bytes], more: bool = False) -> None:
         """Frames of the canister's messages to this client, in order; ``more`` may come at once, from a deep queue."""
         state = self.state
-        if state is not State.OPEN and state is not State.SETUP:
+        if state is not State.OPEN and (state is State.CLOSED or state is State.INIT):
             return
         self.messages_down += len(frames)
         size = 0
@@ -175,7 +173,7 @@ class ClientSession(RelayOwner, StreamOwner):
             size += len(one)
         self.bytes_down += size
         self.context.metrics.canister_bytes.inc(size)
-        if state is State.SETUP:
+        if state < State.OPEN:
             # counted by now: it may turn out to be the older connection, and is none that the canister never spoke to
             self._opened()
         stream = self.stream
@@ -228,7 +226,7 @@ class ClientSession(RelayOwner, StreamOwner):
             if not may_have_kept_state(reject.code, reject.error_code):
                 self._refused(envelope, reject)
             elif is_open:
-                self._doubted(*reason_of(envelope, reject))
+                self._opening_uncertain(*reason_of(envelope, reject))
             else:
                 self._undecided("the canister rejected a message, the next number decides", reject)
             return
@@ -239,7 +237,8 @@ class ClientSession(RelayOwner, StreamOwner):
             if is_open:
                 self._opened_with(outcome.reply)
             elif outcome.reply is not None:
-                self.confirmed = True
+                if self.opened is Opened.SPOKE:
+                    self.opened = Opened.CONFIRMED
                 if poller is not None and self in poller.undecided:
                     self._gateway.rivals.known(self)
             if poller is not None:
@@ -255,7 +254,8 @@ class ClientSession(RelayOwner, StreamOwner):
                 raise FormatError("it is forgotten")
             decode_unit_result(reply)
         except FormatError as error:
-            self._doubted(CloseCode.OPEN_REFUSED, f"the canister's answer to ws_open does not decode: {error}")
+            text = f"the canister's answer to ws_open does not decode: {error}"
+            self._opening_uncertain(CloseCode.OPEN_REFUSED, text)
         else:
             self.opened = max(self.opened, Opened.EXECUTED)
 
@@ -270,21 +270,17 @@ class ClientSession(RelayOwner, StreamOwner):
         """The canister does not know the client any more; what it had queued for it, a close message, comes first."""
         if self.relay is not None and self.state is not State.CLOSED:
             self.relay.drop()
-        if self.state is not State.OPEN or self._doubt is not None:
+        if self.state is not State.OPEN:
             return
         _log.info("the canister refused a message", error=error, canister=self._canister_text(), session=self.id)
         poller = self.poller
         if poller is not None and self in poller.undecided:
             self.end(*REPLACED)
             return
-        self._doubt = self.context.clock.callLater(DOUBT_SECONDS, self._doubt_ends, *reason_of(envelope, error))
+        code, text = reason_of(envelope, error)
+        self._step(Event.REFUSED, text, code)
         if poller is not None:
             poller.wake()
-
-    @property
-    def dismissed(self) -> bool:
-        """Whether the canister has refused a message, as it does not know the client."""
-        return self.state is State.OPEN and self._doubt is not None
 
     def relay_unknown(self, envelope: ClientEnvelope, error: IcwsError) -> None:
         """A call may have been executed, or not; see :class:`RelayOwner`.
@@ -292,7 +288,7 @@ class ClientSession(RelayOwner, StreamOwner):
         Messages go on: if the canister has not got this one, it will say so by the sequence number of the next.
         """
         if envelope.method_name == "ws_open":
-            self._doubted(*reason_of(envelope, error))
+            self._opening_uncertain(*reason_of(envelope, error))
             return
         self._undecided("a message may not have reached its canister, nobody can tell", error)
 
@@ -360,13 +356,12 @@ class ClientSession(RelayOwner, StreamOwner):
         if envelope.sender != key[0]:
             raise Refusal(CloseCode.PROTOCOL_ERROR, "an envelope has another sender than ws_open had")
         poller.messages_up += 1
-        if self._doubt is not None:
+        if self.state is State.DISMISSED:
             return  # the canister refuses what follows, and the client is about to be told
         stream.take(envelope)
 
     def _opened(self) -> None:
         self.opened = Opened.SPOKE
-        self._doubt_no_more()
         took = self.context.clock.seconds() - self.started
         metrics = self.context.metrics
         metrics.opens.inc("opened")
@@ -378,7 +373,7 @@ class ClientSession(RelayOwner, StreamOwner):
     def _refused(self, envelope: ClientEnvelope, error: IcwsError) -> None:
         """A call will not be executed. For ws_open there is no session then; for a message the order is broken."""
         is_open = envelope.method_name == "ws_open"
-        if is_open and self.opened is Opened.SPOKE:
+        if is_open and self.opened >= Opened.SPOKE:
             # the canister has spoken to the client, so it has it: this is about a repetition, the first answer was lost
             return
         if self.state is State.CLOSED:
@@ -392,25 +387,30 @@ class ClientSession(RelayOwner, StreamOwner):
             self.cause, text = CloseCode.TOO_FAST, f"{self.stream.why_late()}: one expired while it waited"
         self._step(Event.OPEN_REFUSED if is_open else Event.END, text)
 
-    def _doubted(self, code: CloseCode, text: str) -> None:
-        """It is not known whether ws_open was executed. If it was, the canister's first message is there already."""
+    def _opening_uncertain(self, code: CloseCode, text: str) -> None:
+        """Nobody can tell whether ws_open was executed. If it was, the canister's first message is there already."""
         if self.state is State.SETUP:
-            self._doubt = self.context.clock.callLater(DOUBT_SECONDS, self._doubt_ends, code, text)
+            self._step(Event.OPEN_UNCERTAIN, text, code)
         if self.poller is not None:
             self.poller.wake()
 
-    def _doubt_ends(self, code: CloseCode, text: str) -> None:
-        self._doubt = None
+    def _wait_over(self, code: CloseCode, text: str) -> None:
+        self._wait = None
         self.end(code, text)
 
-    def _doubt_no_more(self) -> None:
-        doubt, self._doubt = self._doubt, None
-        if doubt is not None:
-            doubt.cancel()
-
     def _step(
-        self, event: Event, text: str = "", envelope: ClientEnvelope | None = None, canister: Principal | None = None
+        self,
+        event: Event,
+        text: str = "",
+        code: CloseCode = CloseCode.INTERNAL,
+        envelope: ClientEnvelope | None = None,
+        canister: Principal | None = None,
     ) -> None:
+        """Go on to the next state and perform the effects.
+
+        :param text: the reason for the client
+        :param code: the close code, should the wait end that begins
+        """
         before = self.state
         after, effects = step(before, event)
         self.state = after
@@ -425,10 +425,15 @@ class ClientSession(RelayOwner, StreamOwner):
             elif effect is Effect.RELEASE:
                 assert self.relay is not None
                 self.relay.release()
+            elif effect is Effect.WAIT:
+                self._wait = self.context.clock.callLater(DOUBT_SECONDS, self._wait_over, code, text)
+            elif effect is Effect.STOP_WAITING:
+                wait, self._wait = self._wait, None
+                if wait is not None:
+                    wait.cancel()
             elif effect is Effect.UNREGISTER:
                 self._gateway.unregister(self)
             elif effect is Effect.CLOSE:
-                assert self.cause is not None
                 self.client.close(self.cause, close_reason(text, self.id))
             elif effect is Effect.TELL:
                 assert self.relay is not None
@@ -440,7 +445,6 @@ class ClientSession(RelayOwner, StreamOwner):
             self._closed(before, text, Effect.TELL in effects, event is Event.CLIENT_LEFT)
 
     def _closed(self, before: State, text: str, tells: bool, left: bool) -> None:
-        self._doubt_no_more()
         if not tells:
             if self.relay is not None:
                 self.relay.drop()
@@ -453,12 +457,12 @@ class ClientSession(RelayOwner, StreamOwner):
         lasted = self.context.clock.seconds() - self.started
         if before is not State.INIT:
             metrics.connection_duration.observe(lasted)
-        if before is not State.OPEN:
+        if before < State.OPEN:
             metrics.opens.inc("left" if left else why_not_open(cause, before))
         counts = {"up": self.messages_up, "down": self.messages_down}
         counts |= {"bytes_up": self.bytes_up, "bytes_down": self.bytes_down}
         if self.trace is not None:
-            self.trace.ended({"cause": cause, "state": before.name.lower(), **counts})
+            self.trace.ended({"cause": cause, "state": before.label, **counts})
         # a client that leaves chooses its code itself, and could choose another one each time
         if self.opened is Opened.UNKNOWN and not self._worth_a_line("left" if left else f"closed with {cause}"):
             return
@@ -467,7 +471,7 @@ class ClientSession(RelayOwner, StreamOwner):
             cause=cause,
             session=self.id,
             canister=self._canister_text(),
-            state=before.name.lower(),
+            state=before.label,
             reason=text or None,
             seconds=round(lasted, 3),
             **counts,

@@ -310,7 +310,7 @@ class GatewayProtocol(Upgrading, Reading, Passing, WebSocketServerProtocol):  # 
 
     def _fail_connection(self, code: int = CloseCode.GOING_AWAY, reason: str = "going away") -> None:
         """The client broke the WebSocket protocol, or sent too much: Autobahn closes, the session should know why."""
-        if self.session is not None and self.session.cause is None:
+        if self.session is not None and not self.session.cause:
             self.session.cause = code
         self._drop_unfinished()
         super()._fail_connection(code, reason)

@@ -22,8 +22,6 @@ class Connection:
     opened_at_ns: int = 0
     opened: Opened = Opened.SPOKE
     state: State = State.OPEN
-    confirmed: bool = False
-    dismissed: bool = False
     identity_index: int = 0
     watched: bool = field(default=False, init=False)
 
@@ -38,11 +36,11 @@ class Script:
 
     @property
     def living(self) -> list[Connection]:
-        return [one for one in self.all.values() if one.state is State.OPEN]
+        return [one for one in self.all.values() if State.OPEN <= one.state < State.CLOSED]
 
     def accepts(self, name: str, at_ns: int, confirmed: bool = False) -> Script:
         one = self.all.setdefault(name, Connection(name))
-        one.opened_at_ns, one.confirmed, one.state, one.opened = at_ns, confirmed, State.OPEN, Opened.SPOKE
+        one.opened_at_ns, one.state, one.opened = at_ns, State.OPEN, Opened.CONFIRMED if confirmed else Opened.SPOKE
         one.identity_index = list(self.all).index(name)
         return self._note(self.machine.accepted(KEY, one, self.living))
 
@@ -60,11 +58,11 @@ class Script:
         return self._note(self.machine.left_elsewhere(at_ns, later, self.living, waiting))
 
     def is_confirmed(self, name: str) -> Script:
-        self.all[name].confirmed = True
+        self.all[name].opened = Opened.CONFIRMED
         return self
 
     def is_dismissed(self, name: str) -> Script:
-        self.all[name].dismissed = True
+        self.all[name].state = State.DISMISSED
         return self
 
     def hears(self, name: str, at_ns: int | None) -> Script:

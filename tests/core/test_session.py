@@ -6,12 +6,16 @@ import itertools
 
 import pytest
 
-from icwsgw.core.session import TABLE, Effect, Event, State, step
+from icwsgw.core import session
+from icwsgw.core.session import LABELS, TABLE, Effect, Event, State, step
 
+ENDS = {Event.CLIENT_LEFT, Event.END, Event.CANISTER_GONE}
 POSSIBLE = {
     State.INIT: {Event.ENVELOPE, Event.CLIENT_LEFT, Event.END},
-    State.SETUP: {Event.CANISTER_SPOKE, Event.OPEN_REFUSED, Event.CLIENT_LEFT, Event.END, Event.CANISTER_GONE},
-    State.OPEN: {Event.CLIENT_LEFT, Event.END, Event.CANISTER_GONE},
+    State.SETUP: {Event.CANISTER_SPOKE, Event.OPEN_UNCERTAIN, Event.OPEN_REFUSED, *ENDS},
+    State.UNCERTAIN: {Event.CANISTER_SPOKE, *ENDS},
+    State.OPEN: {Event.REFUSED, *ENDS},
+    State.DISMISSED: ENDS,
 }
 
 
@@ -48,6 +52,28 @@ def test_whoever_registers_is_unregistered_and_no_other() -> None:
 def test_the_client_key_is_registered_before_anything_leaves() -> None:
     _, effects = step(State.INIT, Event.ENVELOPE)
     assert effects == (Effect.REGISTER, Effect.RELAY)
+
+
+def test_a_wait_begins_and_ends_with_its_state() -> None:
+    waits = (State.UNCERTAIN, State.DISMISSED)
+    for (state, _), (following, effects) in TABLE.items():
+        assert (Effect.WAIT in effects) == (following in waits)
+        assert effects[:1] == (Effect.STOP_WAITING,) if state in waits else Effect.STOP_WAITING not in effects
+
+
+def test_operators_see_four_states() -> None:
+    assert LABELS == ("init", "setup", "open", "closed")
+    assert [state.label for state in (State.UNCERTAIN, State.DISMISSED)] == ["setup", "open"]
+
+
+def test_the_module_shows_the_table() -> None:
+    assert session.__doc__ is not None
+    rows = [line.split(None, 3) for line in session.__doc__.splitlines() if line.startswith("    ")][2:]
+    shown = {(State[state], Event[event]): (State[following], effects) for state, event, following, effects in rows}
+    assert shown == {
+        key: (following, ", ".join(effect.name for effect in effects) or "-")
+        for key, (following, effects) in TABLE.items()
+    }
 
 
 def test_a_socket_is_closed_unless_the_client_closed_it() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-from icwsgw.core.session import State
 from icwsgw.errors import HttpError
 from icwsgw.gateway.facts import MAX_ERROR, canister_rows, find_session, find_sessions, session_row, session_rows
 from icwsgw.ic.principal import Principal
@@ -58,8 +57,8 @@ def test_sessions_are_found_by_what_they_have() -> None:
     gateway = world.gateway
     assert {one, two}.issubset(find_sessions(gateway, canister=CANISTER))
     assert set(find_sessions(gateway, canister=OTHER)) == {other, setup}
-    assert set(find_sessions(gateway, canister=OTHER, state=State.OPEN)) == {other}
-    assert set(find_sessions(gateway, state=State.INIT)) == {stranger}
+    assert set(find_sessions(gateway, canister=OTHER, state="open")) == {other}
+    assert set(find_sessions(gateway, state="init")) == {stranger}
     assert one.client_key is not None
     principal = Principal(one.client_key[0])
     assert set(find_sessions(gateway, principal=principal)) == {one}
@@ -67,9 +66,9 @@ def test_sessions_are_found_by_what_they_have() -> None:
     assert find_session(gateway, two.id) is two
     assert find_session(gateway, "nobody") is None
     two.left(1000)
-    assert two in set(find_sessions(gateway, state=State.CLOSED))
-    assert two in set(find_sessions(gateway, canister=CANISTER, state=State.CLOSED))
-    assert set(find_sessions(gateway, canister=OTHER, state=State.CLOSED)) == set()
+    assert two in set(find_sessions(gateway, state="closed"))
+    assert two in set(find_sessions(gateway, canister=CANISTER, state="closed"))
+    assert set(find_sessions(gateway, canister=OTHER, state="closed")) == set()
     rows, more = session_rows(gateway, 2)
     assert (len(rows), more) == (2, True)
     rows, more = session_rows(gateway, 2, canister=OTHER)

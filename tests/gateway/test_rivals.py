@@ -7,6 +7,7 @@ from itertools import permutations
 import pytest
 
 from icwsgw.core.closing import CloseCode
+from icwsgw.core.session import Opened
 from icwsgw.ic import cbor
 from icwsgw.ic.identity import Ed25519Identity
 from tests.gateway.test_gateway import World
@@ -65,7 +66,7 @@ def test_where_no_times_are_told_the_last_one_heard_of_lives() -> None:
 
 def test_one_whose_message_was_taken_before_the_other_was_heard_of_lives() -> None:
     world = Rivals(70)
-    world.pairs[0][1].confirmed = True
+    world.pairs[0][1].opened = Opened.CONFIRMED
     world.pairs.append(world.open(identity=SAME, at_ns=70))
     assert world.living == [0]
     assert len(world.gateway.rivals) == 0
@@ -93,7 +94,7 @@ def test_the_sign_in_one_process_decides_in_the_other(here: bool) -> None:
 
 def test_one_that_was_confirmed_says_so_to_the_other_process() -> None:
     world = Rivals(70)
-    world.pairs[0][1].confirmed = True
+    world.pairs[0][1].opened = Opened.CONFIRMED
     world.elsewhere(70, later=True)
     assert world.living == [0]
     assert world.heard[-1] == 71

@@ -289,6 +289,13 @@ def test_a_ws_open_that_may_have_been_executed_opens_with_the_canisters_first_me
     assert (world.session.state, world.connection.closed) == (State.OPEN, [])
 
 
+def test_what_a_client_sends_while_its_opening_is_uncertain_is_not_lost() -> None:
+    world = doubtful(DOUBTS[0])
+    world.receive(world.sdk.message_payload(b"early", world.now_ns()))
+    world.session.deliver([b"first frame"])
+    assert world.methods() == ["ws_open", "ws_message"]
+
+
 @pytest.mark.parametrize("answers", DOUBTS)
 def test_a_client_that_leaves_in_doubt_leaves_nothing_behind(answers: tuple[Any, ...]) -> None:
     world = doubtful(answers)

@@ -67,8 +67,8 @@ def _sessions(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
             name: count
             for name, count in (
                 ("init", states[State.INIT]),
-                ("setup", states[State.SETUP]),
-                ("open", states[State.OPEN]),
+                ("setup", states[State.SETUP] + states[State.UNCERTAIN]),
+                ("open", states[State.OPEN] + states[State.DISMISSED]),
                 ("closed", len(ending)),
             )
             if count
@@ -86,7 +86,7 @@ def _sessions(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
     principals = gateway.principals
     if principals.most:
         accepted = Counter(
-            session.client_key[0] for session in living if session.state is State.OPEN and session.client_key
+            session.client_key[0] for session in living if session.state >= State.OPEN and session.client_key
         )
         counted = {key: len(sessions) for key, sessions in principals._sessions.items()}
         yield "sessions of principals", counted, dict(accepted)
@@ -94,7 +94,7 @@ def _sessions(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
     yield "rivals that are over", [s.id for s in undecided if s not in living and s not in ending], []
     for session in living:
         if session.state is State.OPEN:
-            yield f"timers of the open session {session.id}", session._doubt is not None, session.dismissed
+            yield f"timers of the open session {session.id}", session._wait is not None, False
 
 
 def _pollers(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
@@ -104,7 +104,7 @@ def _pollers(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
     yield (
         "registered sessions",
         len(registered),
-        sum(session.state in (State.SETUP, State.OPEN) for session in registry.sessions),
+        sum(State.INIT < session.state < State.CLOSED for session in registry.sessions),
     )
     newcomers = sum(poller.allowance.newcomer for poller in pollers)
     yield "pollers of the budget", budget.pollers, len(pollers)
@@ -115,7 +115,7 @@ def _pollers(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
     yield "queries at the network", len(asks), under_way
     for poller in pollers:
         who = f"of {poller.canister.text[:5]}/{poller.identity_index}"
-        setup = {key for key, session in poller.sessions.items() if session.state is State.SETUP}
+        setup = {key for key, session in poller.sessions.items() if session.state < State.OPEN}
         yield f"waiting clients {who}", set(poller.waiting), setup
         yield f"clients without a session {who}", [s.id for s in poller.senders.values() if s.poller is not poller], []
         for side in (poller.suspects, poller.undecided):

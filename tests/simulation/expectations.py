@@ -95,7 +95,7 @@ def _replaced(world: SimWorld, session: SimSession) -> str:
     unheard = [
         other
         for other in truth.sessions
-        if other.ended_in is State.SETUP
+        if State.INIT < other.ended_in < State.OPEN
         and other.client_key in others
         and other.identity_index != session.identity_index
     ]
@@ -186,7 +186,7 @@ def _too_many(world: SimWorld, session: SimSession) -> str:
     others = [
         other
         for other in world.truth.sessions
-        if other is not session and other.state in (State.SETUP, State.OPEN) and other.owner.canister == owner.canister
+        if other is not session and State.INIT < other.state < State.CLOSED and other.owner.canister == owner.canister
     ]
     if most and len(others) >= most:
         return ""
@@ -196,7 +196,7 @@ def _too_many(world: SimWorld, session: SimSession) -> str:
         other
         for other in world.truth.sessions
         if other is not session
-        and other.state is State.OPEN
+        and State.OPEN <= other.state < State.CLOSED
         and other.client_key is not None
         and other.client_key[0] == mine
     ]
@@ -265,7 +265,7 @@ def overdue(world: SimWorld) -> Iterator[str]:
         late = now - session.started - config.first_message_timeout - config.pong_timeout - WHEEL
         if session.state is State.INIT and late > 0 and not session.owner.process.gateway.draining:
             yield f"session {session.id} has had {late:.1f} s too long for its ws_open"
-        if session.state is State.SETUP:
+        if State.INIT < session.state < State.OPEN:
             late = now - session.registered - config.open_timeout - config.pong_timeout - WHEEL
             if late > 0:
                 yield f"session {session.id} has had {late:.1f} s too long to open"

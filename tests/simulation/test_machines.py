@@ -310,7 +310,7 @@ class SessionMachine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 5))
     def reset(self, which: int) -> None:
         client = self.pick(which)
-        if client is not None and client[1].state in (State.SETUP, State.OPEN):
+        if client is not None and client[1].state is not State.INIT and client[1].state is not State.CLOSED:
             client[1].canister_gone()
 
     @rule(
@@ -347,7 +347,7 @@ class SessionMachine(RuleBasedStateMachine):
         assert registered == {session for session in living if session.state is not State.INIT}
         for poller in registry.pollers.values():
             assert poller.sessions
-            assert set(poller.waiting.values()) == {s for s in poller.sessions.values() if s.state is State.SETUP}
+            assert set(poller.waiting.values()) == {s for s in poller.sessions.values() if s.state < State.OPEN}
             assert set(poller.senders.values()) <= set(poller.sessions.values())
 
     def teardown(self) -> None:

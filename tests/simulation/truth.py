@@ -113,10 +113,10 @@ class SimPoller(Poller):
     truth: ClassVar[Truth]
     asked_until = 0.0
 
-    def _bad(self, error: BaseException | None) -> None:
+    def _bad(self, error: BaseException | None, ask: Ask) -> None:
         if isinstance(error, HttpError) and error.retry_after:
             self.asked_until = max(self.asked_until, self._clock.seconds() + min(error.retry_after, 60.0))
-        super()._bad(error)
+        super()._bad(error, ask)
 
     def answered(self, reply: bytes, ask: Ask) -> None:
         super().answered(reply, ask)
@@ -452,7 +452,7 @@ class Truth:
             return "its worker has died"
         if key in self.spoilt:
             return self.spoilt[key]
-        if session.ended_in is State.SETUP and self.troubles:
+        if State.INIT < session.ended_in < State.OPEN and self.troubles:
             # its ws_open is not tried again, or was answered to nobody
             return "was not open yet"
         if self.gone.get(key, "ws_close") != "ws_close":
@@ -494,7 +494,7 @@ class Truth:
         return (
             session.ended_with in (CloseCode.MESSAGE_REFUSED, CloseCode.EXPIRED)
             and key is not None
-            and session.ended_in is State.OPEN
+            and session.ended_in >= State.OPEN
             and session.ended_with not in owner.provoked
             and not (self.world.plan.clocks and owner.process.wall_offset)
             and key not in self.refused_acknowledgements
