@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from icwsgw.core.budget import WAITING, Traffic
 from icwsgw.core.session import State
 from icwsgw.core.shares import Shares
+from icwsgw.server.admission import OPENED, REFUSED
 from tests.simulation.expectations import overdue
 from tests.simulation.subject import Subject
 
@@ -159,14 +160,14 @@ def _connections(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
     connections: list[Any] = list(factory.connections)
     limits, unfinished = factory.limits, factory.unfinished
     admissions = [connection._admission for connection in connections]
-    counted = [admission for admission in admissions if admission._counted]
+    counted = [admission for admission in admissions if admission.standing is not REFUSED]
     groups = Counter(admission._group for admission in counted if admission._group is not None)
     yield "connections", limits.total, len(counted)
     yield "connections that may be inside", limits.total, len(process.door.inside)
     yield "strangers that may be inside", len(limits.waiting), len(process.door.strangers)
     yield "refused connections", limits.refused, len(connections) - len(counted)
     yield "connections by address", limits._by_group, dict(groups)
-    waiting = [admission for admission in counted if admission.pending]
+    waiting = [admission for admission in counted if admission.standing < OPENED]
     yield "connections without a session", len(limits.waiting), len(waiting)
     boxes = [connection._outbox for connection in connections if connection._outbox is not None]
     yield (
