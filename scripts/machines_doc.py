@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from icwsgw.core import call_table, close_notice, flood_guard, liveness, session
+from icwsgw.core import call_table, close_notice, drain_machine, flood_guard, liveness, session
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "machines.md"
 
@@ -91,6 +91,18 @@ MACHINES = [
             "States": close_notice.NoticeState,
             "Events": close_notice.NoticeEvent,
             "Effects": close_notice.NoticeEffect,
+        },
+    ),
+    Machine(
+        "The shutdown of a gateway",
+        "Table: [core/drain_machine.py](../icwsgw/core/drain_machine.py). Performed by "
+        "[gateway/drain.py](../icwsgw/gateway/drain.py).",
+        drain_machine.TABLE,
+        drain_machine.DrainState.SERVING,
+        {
+            "States": drain_machine.DrainState,
+            "Events": drain_machine.DrainEvent,
+            "Effects": drain_machine.DrainEffect,
         },
     ),
     Machine(

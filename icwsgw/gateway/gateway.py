@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
-from icwsgw.clock import Timer
 from icwsgw.core.closing import CloseCode
 from icwsgw.core.replays import Replays
 from icwsgw.core.session import State
 from icwsgw.core.spread import Spread
+from icwsgw.gateway.drain import DRAINING, Drain
 from icwsgw.gateway.farewells import Farewells
 from icwsgw.gateway.gauges import watch
 from icwsgw.gateway.interfaces import Client, Context
@@ -24,7 +24,7 @@ from icwsgw.gateway.principals import PrincipalLimit
 from icwsgw.gateway.registry import Registry
 from icwsgw.gateway.rivals import REPLACED, Announce, Rivals
 from icwsgw.gateway.session import ClientSession
-from icwsgw.gateway.slices import in_slices, one_by_one
+from icwsgw.gateway.slices import in_slices
 from icwsgw.gateway.wheel import Wheel
 from icwsgw.ic.principal import Principal
 from icwsgw.observe.logs import get_logger
@@ -34,14 +34,6 @@ if TYPE_CHECKING:
     from icwsgw.gateway.poller import Poller
 
 _log = get_logger("gateway")
-
-#: While draining, so many sessions are ended each second at least, however long the window is.
-MIN_DRAIN_RATE = 200.0
-DRAIN_PERIOD = 0.05
-#: A drain that is hurried gives canisters so many seconds to hear that their clients have gone.
-HURRY_SECONDS = 2.0
-
-_DRAINING = (CloseCode.DRAINING, "the gateway is shutting down, please reconnect")
 
 
 class Gateway:
@@ -70,11 +62,7 @@ class Gateway:
         self.draining = False
         self._prefix = token_hex(3)
         self._serial = 0
-        self._idle: Deferred[None] | None = None
-        self._drained: list[Deferred[None]] = []
-        self._drain_call: Timer | None = None
-        self._drain_rate = MIN_DRAIN_RATE
-        self._deadline: Timer | None = None
+        self._drain = Drain(self)
         self.spread = spread or Spread(len(context.identities))
         self.announce: Announce | None = None
         self._allowed: frozenset[bytes] = frozenset()
@@ -103,7 +91,7 @@ class Gateway:
         self.registry.sessions.add(session)
         session.greet()
         if self.draining:
-            session.end(*_DRAINING)
+            session.end(*DRAINING)
         return session
 
     def serve(self, config: GatewayConfig) -> None:
@@ -257,8 +245,8 @@ class Gateway:
         self.registry.ending.discard(session)
         # each holds the other: without this they, and the client's connection, would wait for the collector
         session.relay = session.stream = None
-        if self._idle is not None:
-            self._note_idle()
+        if self.draining:
+            self._drain.look()
 
     # the end
 
@@ -268,67 +256,11 @@ class Gateway:
         :return: fires when every canister has been told, or when that has taken another ``window`` seconds (at
             least five), after which those not told are given up
         """
-        done: Deferred[None] = Deferred()
-        if self.draining and self._idle is None:
-            done.callback(None)
-            return done
-        self._drained.append(done)
-        if self.draining:
-            return done
-        self.draining = True
-        registry = self.registry
-        _log.info("draining", clients=len(registry.sessions), canisters=len(registry.pollers))
-        self._drain_rate = max(MIN_DRAIN_RATE, len(registry.sessions) / max(window, 0.001))
-        self._deadline = self.context.clock.callLater(window + max(window, 5.0), self._give_up_drain)
-        self._idle = Deferred()
-        self._idle.addCallback(self._end_drain)
-        self._drain_some()
-        self._note_idle()
-        return done
+        return self._drain.begin(window)
 
     def hurry(self) -> None:
-        """End the drain soon: all clients at once, and :data:`HURRY_SECONDS` for their canisters to hear of it."""
-        if self._idle is None:
-            return  # not draining, or done
-        _log.info("draining at once", clients=len(self.registry.sessions))
-        for call in (self._drain_call, self._deadline):
-            if call is not None and call.active():
-                call.cancel()
-        self._deadline = self.context.clock.callLater(HURRY_SECONDS, self._give_up_drain)
-        self._drain_rate = max(MIN_DRAIN_RATE, len(self.registry.sessions) / DRAIN_PERIOD)
-        self._drain_some()
-
-    def _note_idle(self) -> None:
-        """End the drain if nobody is left."""
-        if self._idle is not None and not self.registry.sessions and not self.registry.ending:
-            idle, self._idle = self._idle, None
-            idle.callback(None)
-
-    def _drain_some(self) -> None:
-        self._drain_call = None
-        sessions = self.registry.sessions
-        some = list(sessions)[: max(1, int(self._drain_rate * DRAIN_PERIOD))]
-        one_by_one(some, lambda session: session.end(*_DRAINING))
-        if sessions and self._idle is not None:
-            self._drain_call = self.context.clock.callLater(DRAIN_PERIOD, self._drain_some)
-
-    def _give_up_drain(self) -> None:
-        one_by_one(list(self.registry.sessions), lambda session: session.end(*_DRAINING))
-        for session in list(self.registry.ending):
-            if session.relay is not None:
-                session.relay.drop()
-        self.farewells.abandon()
-        for session in [*self.registry.sessions, *self.registry.ending]:
-            self.finished(session)
-
-    def _end_drain(self, _: None) -> None:
-        for call in (self._drain_call, self._deadline):
-            if call is not None and call.active():
-                call.cancel()
-        self._drain_call = self._deadline = None
-        waiting, self._drained = self._drained, []
-        for done in waiting:
-            done.callback(None)
+        """End a drain soon: all clients at once, and two seconds for their canisters to hear of it."""
+        self._drain.speed_up()
 
 
 def _not_served(canister: Principal) -> tuple[CloseCode, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING
 
-from icwsgw.gateway.gateway import HURRY_SECONDS
+from icwsgw.core.drain_machine import HURRY_SECONDS
 from icwsgw.ic.identity import Ed25519Identity
 from tests.simulation.clients import SimClient
 from tests.simulation.world import CANISTERS

@@ -1,0 +1,142 @@
+"""The shutdown of a gateway as a state machine: its clients are disconnected over a window of time.
+
+    state     event     next      effects
+    --------  --------  --------  ---------------------------------------
+    SERVING   DRAIN     DRAINING  REFUSE_CLIENTS, SET_DEADLINE, END_SOME
+    SERVING   HURRY     SERVING   -
+    DRAINING  DRAIN     DRAINING  -
+    DRAINING  HURRY     DRAINING  SET_DEADLINE, END_SOME
+    DRAINING  NEXT      DRAINING  END_SOME
+    DRAINING  DEADLINE  DRAINING  GIVE_UP
+    DRAINING  EMPTY     DRAINED   STOP_TIMERS, REPORT
+    DRAINED   DRAIN     DRAINED   REPORT
+    DRAINED   HURRY     DRAINED   -
+
+Sessions end at a steady rate, so that the clients do not all reconnect to other gateways in one moment. EMPTY means
+that no session is left and every canister has been told with ``ws_close``. GIVE_UP leads to it.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+#: Sessions that end in each second of a drain at least, however long the window is.
+MIN_DRAIN_RATE = 200.0
+#: Seconds between two groups of sessions that end.
+DRAIN_PERIOD = 0.05
+#: Seconds in which canisters have to answer ``ws_close`` when a drain is hurried.
+HURRY_SECONDS = 2.0
+#: The same for a drain with a short window.
+MIN_CLOSING_SECONDS = 5.0
+
+
+class DrainState(IntEnum):
+    """Where the gateway is."""
+
+    SERVING = 0
+    """Clients may connect."""
+    DRAINING = 1
+    """Sessions end, and canisters are told."""
+    DRAINED = 2
+    """Nothing is left to do."""
+
+
+class DrainEvent(IntEnum):
+    """What can happen to a drain."""
+
+    DRAIN = 0
+    """The gateway is to shut down."""
+    HURRY = 1
+    """The shutdown is urgent."""
+    NEXT = 2
+    """It is time for the next group of sessions to end."""
+    DEADLINE = 3
+    """The time for everything is over."""
+    EMPTY = 4
+    """The last session is gone, and its canister has been told or was given up."""
+
+
+class DrainEffect(IntEnum):
+    """What the gateway has to do."""
+
+    REFUSE_CLIENTS = 0
+    """Open no session any more."""
+    SET_DEADLINE = 1
+    """Report DEADLINE after :attr:`DrainMachine.limit` seconds; this replaces the former deadline."""
+    END_SOME = 2
+    """End :attr:`DrainMachine.group` sessions; report NEXT after :data:`DRAIN_PERIOD` if some are left."""
+    GIVE_UP = 3
+    """End all sessions and send no ``ws_close`` any more."""
+    STOP_TIMERS = 4
+    """Cancel the timers of DEADLINE and NEXT."""
+    REPORT = 5
+    """Tell those who asked for the drain that it is done."""
+
+
+DrainEffects = tuple[DrainEffect, ...]
+S, E, F = DrainState, DrainEvent, DrainEffect
+
+TABLE: dict[tuple[DrainState, DrainEvent], tuple[DrainState, DrainEffects]] = {
+    (S.SERVING, E.DRAIN): (S.DRAINING, (F.REFUSE_CLIENTS, F.SET_DEADLINE, F.END_SOME)),
+    (S.SERVING, E.HURRY): (S.SERVING, ()),
+    (S.DRAINING, E.DRAIN): (S.DRAINING, ()),
+    (S.DRAINING, E.HURRY): (S.DRAINING, (F.SET_DEADLINE, F.END_SOME)),
+    (S.DRAINING, E.NEXT): (S.DRAINING, (F.END_SOME,)),
+    (S.DRAINING, E.DEADLINE): (S.DRAINING, (F.GIVE_UP,)),
+    (S.DRAINING, E.EMPTY): (S.DRAINED, (F.STOP_TIMERS, F.REPORT)),
+    (S.DRAINED, E.DRAIN): (S.DRAINED, (F.REPORT,)),
+    (S.DRAINED, E.HURRY): (S.DRAINED, ()),
+}
+del S, E, F
+
+
+class DrainMachine:
+    """One gateway's shutdown.
+
+    :ivar state: where it is
+    :ivar group: how many sessions end at a time
+    :ivar limit: seconds until DEADLINE, for SET_DEADLINE
+    """
+
+    __slots__ = ("group", "limit", "state")
+
+    def __init__(self) -> None:
+        self.state = DrainState.SERVING
+        self.group = 1
+        self.limit = 0.0
+
+    def drain(self, window: float, sessions: int) -> DrainEffects:
+        """The gateway is to shut down.
+
+        :param window: seconds over which the sessions are to end; canisters get as many seconds more for ``ws_close``
+        :param sessions: how many there are
+        """
+        if self.state is DrainState.SERVING:
+            self._end_within(max(window, 0.001), sessions)
+            self.limit = window + max(window, MIN_CLOSING_SECONDS)
+        return self.step(DrainEvent.DRAIN)
+
+    def hurry(self, sessions: int) -> DrainEffects:
+        """The shutdown is urgent: end all sessions at once.
+
+        :param sessions: how many there are
+        """
+        if self.state is DrainState.DRAINING:
+            self._end_within(DRAIN_PERIOD, sessions)
+            self.limit = HURRY_SECONDS
+        return self.step(DrainEvent.HURRY)
+
+    def step(self, event: DrainEvent) -> DrainEffects:
+        """Go on to the next state.
+
+        :raises LookupError: the event cannot happen in this state
+        """
+        try:
+            self.state, effects = TABLE[self.state, event]
+        except KeyError:
+            raise LookupError(f"{event.name} in {self.state.name}") from None
+        return effects
+
+    def _end_within(self, seconds: float, sessions: int) -> None:
+        rate = max(MIN_DRAIN_RATE, sessions / seconds)
+        self.group = max(1, int(rate * DRAIN_PERIOD))

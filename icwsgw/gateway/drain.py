@@ -1,0 +1,114 @@
+"""Performs the shutdown of a gateway, which :class:`icwsgw.core.drain_machine.DrainMachine` decides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+
+from icwsgw.clock import Timer
+from icwsgw.core.closing import CloseCode
+from icwsgw.core.drain_machine import DRAIN_PERIOD, DrainEffect, DrainEffects, DrainEvent, DrainMachine, DrainState
+from icwsgw.gateway.slices import one_by_one
+from icwsgw.observe.logs import get_logger
+
+if TYPE_CHECKING:
+    from icwsgw.gateway.gateway import Gateway
+
+_log = get_logger("gateway")
+
+_DRAINING = DrainState.DRAINING
+#: How sessions end that are open while the gateway shuts down: close code and reason.
+DRAINING = (CloseCode.DRAINING, "the gateway is shutting down, please reconnect")
+
+
+class Drain(DrainMachine):
+    """One gateway's shutdown.
+
+    :param gateway: what shuts down
+    """
+
+    __slots__ = ("_deadline", "_gateway", "_next", "_waiting")
+
+    def __init__(self, gateway: Gateway) -> None:
+        super().__init__()
+        self._gateway = gateway
+        # timers of the events DEADLINE and NEXT
+        self._deadline: Timer | None = None
+        self._next: Timer | None = None
+        self._waiting: list[Deferred[None]] = []
+
+    def begin(self, window: float) -> Deferred[None]:
+        """Begin to shut down, unless that has begun; see :meth:`DrainMachine.drain`.
+
+        :return: fires when nothing is left
+        """
+        done: Deferred[None] = Deferred()
+        self._waiting.append(done)
+        registry = self._gateway.registry
+        effects = self.drain(window, len(registry.sessions))
+        if DrainEffect.REFUSE_CLIENTS in effects:
+            _log.info("draining", clients=len(registry.sessions), canisters=len(registry.pollers))
+        self._perform(effects)
+        self.look()
+        return done
+
+    def speed_up(self) -> None:
+        """End all sessions at once, if the gateway is shutting down; see :meth:`DrainMachine.hurry`."""
+        clients = len(self._gateway.registry.sessions)
+        effects = self.hurry(clients)
+        if effects:
+            _log.info("draining at once", clients=clients)
+        self._perform(effects)
+
+    def look(self) -> None:
+        """Report EMPTY if the gateway is shutting down and nothing is left of any session."""
+        registry = self._gateway.registry
+        if self.state is _DRAINING and not registry.sessions and not registry.ending:
+            self._perform(self.step(DrainEvent.EMPTY))
+
+    def _perform(self, effects: DrainEffects) -> None:
+        clock = self._gateway.context.clock
+        for effect in effects:
+            if effect is DrainEffect.REFUSE_CLIENTS:
+                self._gateway.draining = True
+            elif effect is DrainEffect.SET_DEADLINE:
+                self._stop_timers()
+                self._deadline = clock.callLater(self.limit, self._happens, DrainEvent.DEADLINE)
+            elif effect is DrainEffect.END_SOME:
+                sessions = self._gateway.registry.sessions
+                one_by_one(list(sessions)[: self.group], lambda session: session.end(*DRAINING))
+                if sessions and self.state is _DRAINING:
+                    self._next = clock.callLater(DRAIN_PERIOD, self._happens, DrainEvent.NEXT)
+            elif effect is DrainEffect.GIVE_UP:
+                self._give_up()
+            elif effect is DrainEffect.STOP_TIMERS:
+                self._stop_timers()
+            elif effect is DrainEffect.REPORT:
+                waiting, self._waiting = self._waiting, []
+                for done in waiting:
+                    done.callback(None)
+
+    def _happens(self, event: DrainEvent) -> None:
+        if event is DrainEvent.NEXT:
+            self._next = None
+        else:
+            self._deadline = None
+        self._perform(self.step(event))
+
+    def _give_up(self) -> None:
+        gateway = self._gateway
+        registry = gateway.registry
+        one_by_one(list(registry.sessions), lambda session: session.end(*DRAINING))
+        for session in list(registry.ending):
+            if session.relay is not None:
+                session.relay.drop()
+        gateway.farewells.abandon()
+        for session in [*registry.sessions, *registry.ending]:
+            gateway.finished(session)
+
+    def _stop_timers(self) -> None:
+        for timer in (self._next, self._deadline):
+            if timer is not None:
+                timer.cancel()
+        self._next = self._deadline = None

@@ -1,0 +1,93 @@
+"""The shutdown of a gateway: its table, tried whole, and scripts of what happens."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from icwsgw.core import drain_machine
+from icwsgw.core.drain_machine import (
+    DRAIN_PERIOD,
+    HURRY_SECONDS,
+    MIN_CLOSING_SECONDS,
+    MIN_DRAIN_RATE,
+    TABLE,
+    DrainEvent,
+    DrainMachine,
+    DrainState,
+)
+
+BEGIN = ["REFUSE_CLIENTS", "SET_DEADLINE", "END_SOME"]
+
+
+def names(effects: drain_machine.DrainEffects) -> list[str]:
+    return [effect.name for effect in effects]
+
+
+def test_sessions_end_at_a_steady_rate() -> None:
+    machine = DrainMachine()
+    assert names(machine.drain(10.0, 50_000)) == BEGIN
+    assert (machine.group, machine.limit) == (int(5_000 * DRAIN_PERIOD), 20.0)
+    assert names(machine.step(DrainEvent.NEXT)) == ["END_SOME"]
+
+
+@pytest.mark.parametrize("window", [0.0, 1.0])
+def test_a_short_window_gives_canisters_some_seconds_all_the_same(window: float) -> None:
+    machine = DrainMachine()
+    machine.drain(window, 3)
+    assert machine.limit == window + MIN_CLOSING_SECONDS
+
+
+def test_few_sessions_do_not_wait_for_a_long_window() -> None:
+    machine = DrainMachine()
+    machine.drain(1000.0, 5)
+    assert machine.group == int(MIN_DRAIN_RATE * DRAIN_PERIOD)
+
+
+def test_a_hurry_ends_all_at_once_and_shortens_the_deadline() -> None:
+    machine = DrainMachine()
+    assert names(machine.hurry(7)) == []
+    machine.drain(100.0, 1_000)
+    assert names(machine.hurry(1_000)) == ["SET_DEADLINE", "END_SOME"]
+    assert machine.group >= 1_000
+    assert machine.limit == HURRY_SECONDS
+
+
+def test_a_second_drain_changes_nothing() -> None:
+    machine = DrainMachine()
+    machine.drain(10.0, 50_000)
+    before = machine.group, machine.limit
+    assert names(machine.drain(1.0, 50_000)) == []
+    assert (machine.group, machine.limit) == before
+
+
+def test_a_drain_ends_once_and_stays_ended() -> None:
+    machine = DrainMachine()
+    machine.drain(10.0, 1)
+    assert names(machine.step(DrainEvent.DEADLINE)) == ["GIVE_UP"]
+    assert names(machine.step(DrainEvent.EMPTY)) == ["STOP_TIMERS", "REPORT"]
+    assert names(machine.drain(10.0, 0)) == ["REPORT"]
+    assert names(machine.hurry(0)) == []
+    assert machine.state is DrainState.DRAINED
+
+
+@pytest.mark.parametrize(("state", "event"), list(itertools.product(DrainState, DrainEvent)))
+def test_every_event_in_every_state(state: DrainState, event: DrainEvent) -> None:
+    machine = DrainMachine()
+    machine.state = state
+    if (state, event) in TABLE:
+        assert machine.step(event) == TABLE[state, event][1]
+        assert machine.state is TABLE[state, event][0]
+    else:
+        with pytest.raises(LookupError, match=f"^{event.name} in {state.name}$"):
+            machine.step(event)
+
+
+def test_the_module_shows_the_table() -> None:
+    assert drain_machine.__doc__ is not None
+    rows = [line.split(None, 3) for line in drain_machine.__doc__.splitlines() if line.startswith("    ")][2:]
+    shown = {
+        (DrainState[state], DrainEvent[event]): (DrainState[after], effects) for state, event, after, effects in rows
+    }
+    assert shown == {key: (after, ", ".join(names(effects)) or "-") for key, (after, effects) in TABLE.items()}

@@ -1,0 +1,100 @@
+"""How a gateway shuts down; the decisions have their tests in tests/core/test_drain_machine.py."""
+
+from __future__ import annotations
+
+from icwsgw.core.closing import CloseCode
+from icwsgw.core.drain_machine import HURRY_SECONDS
+from tests.gateway.test_gateway import World
+from tests.gateway.test_session import Connection
+from tests.support.fake_network import REPLIED_OK
+
+
+def test_a_drain_is_spread_over_its_window_and_ends_when_all_are_told() -> None:
+    world = World()
+    connections = [world.connect()[0] for _ in range(1000)]
+    done: list[None] = []
+    world.gateway.drain(2.0).addCallback(done.append)
+    closed = []
+    for _ in range(40):
+        closed.append(sum(bool(connection.closed) for connection in connections))
+        world.clock.advance(0.05)
+    assert 0 < closed[0] < 100
+    assert closed[10] < 500
+    assert sum(bool(connection.closed) for connection in connections) == 1000
+    assert not done
+    for _ in range(10):
+        for call in world.network.calls:
+            if not call.deferred.called:
+                call.answer(REPLIED_OK)
+    while not done:
+        for call in world.network.calls:
+            if not call.deferred.called:
+                call.answer(REPLIED_OK)
+    assert not world.gateway.registry.ending
+    world.gateway.stop()
+    assert world.clock.getDelayedCalls() == []
+
+
+def test_a_second_drain_waits_for_the_first() -> None:
+    world = World()
+    world.connect()
+    done: list[int] = []
+    world.gateway.drain(1.0).addCallback(lambda _: done.append(1))
+    world.gateway.drain(1.0).addCallback(lambda _: done.append(2))
+    world.clock.pump([1.0] * 10)
+    assert done == [1, 2]
+
+
+def test_a_drain_in_a_hurry() -> None:
+    world = World()
+    world.gateway.hurry()  # nothing to hurry yet
+    connections = [world.open()[0] for _ in range(1000)]
+    done: list[None] = []
+    world.gateway.drain(60.0).addCallback(done.append)
+    assert not all(connection.closed for connection in connections)
+    world.gateway.hurry()
+    assert all(connection.closed for connection in connections)
+    world.clock.advance(HURRY_SECONDS - 0.01)
+    assert not done
+    world.clock.advance(0.02)
+    assert done == [None]
+    assert world.context.metrics.ws_closes.values["abandoned"] == 1000
+    world.gateway.hurry()
+    world.gateway.stop()
+    # nor does what the drain had planned before come back
+    assert world.clock.getDelayedCalls() == []
+
+
+def test_a_drain_of_nobody_is_over_at_once_and_stays_so() -> None:
+    world = World()
+    done: list[int] = []
+    world.gateway.drain(5.0).addCallback(lambda _: done.append(1))
+    assert done == [1]
+    late, _ = world.connect()
+    assert late.closed[0][0] == CloseCode.DRAINING
+    world.gateway.hurry()
+    world.gateway.drain(5.0).addCallback(lambda _: done.append(2))
+    assert done == [1, 2]
+    world.gateway.stop()
+    assert world.clock.getDelayedCalls() == []
+
+
+def test_a_fault_with_one_client_does_not_hold_the_drain_up() -> None:
+    world = World()
+
+    class Broken(Connection):
+        def close(self, code: int, reason: str) -> None:
+            raise RuntimeError("a fault of ours")
+
+    clients = []
+    for number in range(30):
+        connection = Broken() if number == 7 else Connection()
+        world.gateway.connect(connection)
+        clients.append(connection)
+    done: list[None] = []
+    world.gateway.drain(0.1).addCallback(done.append)
+    world.clock.pump([0.05] * 10)
+    assert sum(bool(client.closed) for client in clients) == 29
+    world.clock.pump([1.0] * 10)
+    assert done == [None]
+    assert world.clock.getDelayedCalls() == []
