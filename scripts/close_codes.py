@@ -24,12 +24,12 @@ one plain sentence with the session id in brackets. The gateway's log has the sa
 ## Codes of the gateway
 """
 
-COLUMNS = "\n| code | name | when | whose | what a client should do |\n|---|---|---|---|---|\n"
+COLUMNS = "\n| code | name | when | caused by | what a client should do |\n|---|---|---|---|---|\n"
 
 FOOT = """
 ## Other codes
 
-The gateway never sends these. They stand in its log and metrics when a client sends them, or when no close frame came.
+The gateway never sends these. Its log and metrics show them when a client sends them, or when no close frame arrives.
 """
 
 
