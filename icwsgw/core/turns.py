@@ -25,17 +25,18 @@ class Turns(Generic[T]):
     """What one client has sent out of turn.
 
     :ivar following: the number that the next envelope in turn has
+    :ivar held: those that wait, by their numbers, with their bytes; read-only
     """
 
-    __slots__ = ("_held", "_octets", "following")
+    __slots__ = ("_octets", "following", "held")
 
     def __init__(self, following: int = 1) -> None:
         self.following = following
-        self._held: dict[int, tuple[T, int]] = {}
+        self.held: dict[int, tuple[T, int]] = {}
         self._octets = 0
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self.held)
 
     def take(self, number: int, item: T, size: int) -> Sequence[T]:
         """Take what has come, and give what goes now, in order.
@@ -44,37 +45,37 @@ class Turns(Generic[T]):
         """
         if number == self.following:
             self.following = number + 1
-            return (item, *self._in_turn()) if self._held else (item,)
+            return (item, *self._in_turn()) if self.held else (item,)
         ahead = number - self.following
-        if 0 < ahead <= MOST_HELD and number not in self._held:
-            if len(self._held) < MOST_HELD and self._octets + size <= MOST_HELD_BYTES:
-                self._held[number] = (item, size)
+        if 0 < ahead <= MOST_HELD and number not in self.held:
+            if len(self.held) < MOST_HELD and self._octets + size <= MOST_HELD_BYTES:
+                self.held[number] = (item, size)
                 self._octets += size
                 return ()
             # no room: it goes with all that is held
-            self._held[number] = (item, size)
+            self.held[number] = (item, size)
             return self.release()
         if ahead > 0:
-            self.following = max(number, *self._held, number) + 1
+            self.following = max(number, *self.held, number) + 1
             return (*self._drain(), item)
         return (item,)
 
     def release(self) -> Sequence[T]:
         """Give all that is held, in order of number; those before it have not come in time."""
-        if self._held:
-            self.following = max(self._held) + 1
+        if self.held:
+            self.following = max(self.held) + 1
         return self._drain()
 
     def _in_turn(self) -> list[T]:
         found = []
-        while self.following in self._held:
-            item, size = self._held.pop(self.following)
+        while self.following in self.held:
+            item, size = self.held.pop(self.following)
             self._octets -= size
             self.following += 1
             found.append(item)
         return found
 
     def _drain(self) -> tuple[T, ...]:
-        held, self._held = self._held, {}
+        held, self.held = self.held, {}
         self._octets = 0
         return tuple(item for _, (item, _) in sorted(held.items()))

@@ -11,6 +11,7 @@ of a thousand canisters that strangers have named would take a fifth of a core: 
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import IntEnum
 from typing import Any, cast
 
 from twisted.internet.task import LoopingCall
@@ -25,6 +26,19 @@ _log = get_logger("poller")
 PHASES = 16
 #: The cause of a wake in whose place a tick will do as well.
 FOLLOW_UP = "follow_up"
+
+
+class Pulse(IntEnum):
+    """What the ticks of a poller do."""
+
+    NEW = 0
+    """They have not begun."""
+    RESTING = 1
+    """They begin, or go on, after a pause."""
+    BEATING = 2
+    """They come at each interval."""
+    STOPPED = 3
+    """There are none any more, nor wakes."""
 
 
 class Heartbeat:
@@ -42,8 +56,8 @@ class Heartbeat:
         "_interval",
         "_loop",
         "_of",
-        "_start_call",
-        "_stopped",
+        "_pulse",
+        "_rest",
         "_tick",
         "_turns",
         "_wake",
@@ -65,10 +79,11 @@ class Heartbeat:
         self._turns: Turns | None = None
         self._wake: Timer | None = None
         self._cause = ""
-        self._start_call: Timer | None = None
+        self._pulse = Pulse.NEW
+        # the timer of RESTING
+        self._rest: Timer | None = None
         self._loop = LoopingCall(self._beat)
         self._loop.clock = cast(Any, clock)
-        self._stopped = False
         self._of = of
 
     def start(self, phase: float, turns: Turns | None = None) -> None:
@@ -80,34 +95,38 @@ class Heartbeat:
         self._turns = turns
         instant = int(phase * PHASES) * self._interval / PHASES
         delay = (instant - self._clock.seconds()) % self._interval
-        self._start_call = self._clock.callLater(delay, self._start_loop)
+        self._rest_for(delay)
+
+    def _rest_for(self, seconds: float) -> None:
+        self._pulse = Pulse.RESTING
+        self._rest = self._clock.callLater(seconds, self._start_loop)
 
     def _start_loop(self) -> None:
-        self._start_call = None
+        self._pulse, self._rest = Pulse.BEATING, None
         self._loop.start(self._interval, now=True)
 
     def hasten(self) -> None:
         """Beats come sooner than they were booked: rest no longer than to the next tick."""
-        call = self._start_call
-        if call is not None:
-            call.reset((call.getTime() - self._clock.seconds()) % self._interval)
+        rest = self._rest
+        if rest is not None:
+            rest.reset((rest.getTime() - self._clock.seconds()) % self._interval)
 
     def stop(self) -> None:
         """Neither beat nor wake any more."""
-        self._stopped = True
-        if self._loop.running:
+        if self._pulse is Pulse.BEATING:
             self._loop.stop()
-        for call in (self._start_call, self._wake):
-            if call is not None:
-                call.cancel()
-        self._start_call = self._wake = None
+        self._pulse = Pulse.STOPPED
+        for timer in (self._rest, self._wake):
+            if timer is not None:
+                timer.cancel()
+        self._rest = self._wake = None
 
     def wake_in(self, delay: float, cause: str) -> None:
         """Wake after ``delay`` seconds, or sooner if that is asked for as well.
 
         :param cause: a word of the metric of wakes
         """
-        if self._stopped:
+        if self._pulse is Pulse.STOPPED:
             return
         call = self._wake
         if call is None:
@@ -127,7 +146,7 @@ class Heartbeat:
         if turns is not None and not turns.beat(now):
             if turns.due - now >= 2 * self._interval:
                 self._loop.stop()
-                self._start_call = self._clock.callLater(turns.rest(now) * self._interval, self._start_loop)
+                self._rest_for(turns.rest(now) * self._interval)
             return
         if self._wake is not None and self._cause == FOLLOW_UP:
             # this tick is what the follow-up was for

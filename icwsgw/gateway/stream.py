@@ -69,7 +69,7 @@ class Stream:
         if self.watch is not None and is_service_message(arg):
             self.watch.came(self._context.clock.seconds(), self._wait())
         turns = self._turns
-        if number == turns.following and self._holding is None:
+        if number == turns.following and not turns.held:
             turns.following = number + 1
             self._relay.send(envelope)
         elif message_number(head, arg) is None:
@@ -84,9 +84,9 @@ class Stream:
         let_go = held - len(turns)
         if let_go > 0:
             self._context.metrics.relay_out_of_turn.inc("came" if gone[0] is envelope else "missed", let_go)
-        if len(turns) and self._holding is None:
+        if turns.held and not held:
             self._holding = self._context.clock.callLater(HOLD_SECONDS, self._held_long_enough)
-        elif not len(turns) and self._holding is not None:
+        elif held and not turns.held and self._holding is not None:
             self._holding.cancel()
             self._holding = None
         for one in gone:

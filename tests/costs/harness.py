@@ -430,7 +430,7 @@ class Harness:
 
     def _next_poll(self) -> float:
         heart = self.poller.heartbeat
-        calls = (heart._loop.call, heart._wake, heart._start_call)
+        calls = (heart._loop.call, heart._wake, heart._rest)
         return min(call.getTime() for call in calls if call is not None)
 
     def let_pass(self, seconds: float) -> None:
