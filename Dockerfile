@@ -36,5 +36,5 @@ EXPOSE 8080 9090
 # --prometheus-endpoint.
 ENV ICWS_HEALTH_URL="http://127.0.0.1:9090/health/live http://127.0.0.1:9000/health/live"
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s \
-    CMD python -m icwsgw.healthcheck $ICWS_HEALTH_URL
+    CMD python -m icwsgw.process.healthcheck $ICWS_HEALTH_URL
 ENTRYPOINT ["twistd", "--nodaemon", "--pidfile=", "icws"]

@@ -62,7 +62,7 @@ class Axis(NamedTuple):
 
 _CPU = Figure("cpu.gateway_percent", "CPU, % of a core")
 _MESSAGE = Figure("measures.gateway_us_per_message", "CPU a message, us")
-_SECONDS = {"seconds": 5.0, "settle": 0.5}
+_SECONDS = {"seconds": 5.0, "calm": 0.5}
 _P50, _P99 = Figure("latency_ms.p50", "p50, ms"), Figure("latency_ms.p99", "p99, ms")
 _QUERIES = Figure("replica.queries_per_second", "queries/s")
 
@@ -132,7 +132,7 @@ AXES: tuple[Axis, ...] = (
         "throughput",
         "query latency, with 20,000 canister messages at once",
         "ms",
-        replace(DEFAULTS["down"], settle=0.5),
+        replace(DEFAULTS["down"], calm=0.5),
         "query_ms",
         (0, 20, 50, 100, 200, 300),
         (0, 100, 300),

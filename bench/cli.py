@@ -26,7 +26,7 @@ _HELP = {
     "slow": "slow: clients that stop reading",
     "cycles": "idle: how often all open and close",
     "concurrency": "clients that open at the same time",
-    "settle": "seconds of calm before anything is measured",
+    "calm": "seconds of calm before anything is measured",
     "stall": "seconds without progress after which a run is given up",
     "verify_every": "verify each n-th message of a session in full (certificate, witness, content)",
     "linger": "seconds that clients wait for the answer to their close frame; 0: they drop the connection at once",

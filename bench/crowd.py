@@ -57,7 +57,7 @@ class Crowd:
         self._pending: set[LoadClient] = set()
         self.concurrency = 1
         self._receive_buffer = 0
-        self._settled: Callable[[], object] | None = None
+        self._none_pending: Callable[[], object] | None = None
         self.on_opened: Callable[[], object] | None = None
         self.on_message: Callable[[LoadClient], object] | None = None
         self.clear()
@@ -199,9 +199,9 @@ class Crowd:
         while self.waiting and len(self._pending) < self.concurrency:
             index, canister, started = self.waiting.popleft()
             self._start(index, canister, started or time.monotonic_ns())
-        if not self.waiting and not self._pending and self._settled is not None:
-            settled, self._settled = self._settled, None
-            settled()
+        if not self.waiting and not self._pending and self._none_pending is not None:
+            none_pending, self._none_pending = self._none_pending, None
+            none_pending()
 
     def open(
         self,
@@ -216,12 +216,12 @@ class Crowd:
         self.waiting.extend((index, canister, 0) for index, canister in clients)
         self.concurrency = concurrency
         self._receive_buffer = receive_buffer
-        self.when_settled(timeout, done)
+        self.when_none_pending(timeout, done)
 
-    def when_settled(self, timeout: float, done: Done) -> None:
+    def when_none_pending(self, timeout: float, done: Done) -> None:
         """Say so when nothing is pending any more; what is then still pending has failed."""
 
-        def settled() -> None:
+        def none_pending() -> None:
             timer.cancel()
             done({"failed": self.failed})
 
@@ -232,7 +232,7 @@ class Crowd:
                 client.lost()
 
         timer = self.loop.call_later(timeout, late)
-        self._settled = settled
+        self._none_pending = none_pending
         self.fill()
 
     def hang_up(self, client: LoadClient, code: int = 1000) -> None:
@@ -255,7 +255,7 @@ class Crowd:
             if not client.reading:
                 client.read_on(True)
             self.hang_up(client, code)
-        self.when_settled(self._linger + 15.0, lambda _result: done({"closed": len(left)}))
+        self.when_none_pending(self._linger + 15.0, lambda _result: done({"closed": len(left)}))
 
     def read(self, indexes: Sequence[int], reading: bool) -> None:
         """Let some clients stop or go on reading."""

@@ -64,11 +64,11 @@ def churn(
     crowd.on_opened = (lambda: None) if rate else again
     if rate:
         by_rate(0, time.monotonic_ns())
-        crowd.loop.call_at(end / 1e9 + 0.001, crowd.when_settled, _CLOSING_SECONDS, over)
+        crowd.loop.call_at(end / 1e9 + 0.001, crowd.when_none_pending, _CLOSING_SECONDS, over)
         return
     for _ in range(parallel):
         again()
-    crowd.when_settled(seconds + _CLOSING_SECONDS, over)
+    crowd.when_none_pending(seconds + _CLOSING_SECONDS, over)
 
 
 class Messages:

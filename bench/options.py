@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 #: Options that change how a run is made, not what it shows.
-_NOT_NAMED = ("scenario", "settle", "stall", "linger")
+_NOT_NAMED = ("scenario", "calm", "stall", "linger")
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class RunOptions:
     :ivar concurrency: clients that open at the same time
     :ivar linger: seconds that clients wait for the answer to their close frame; 0: they drop the connection at once
     :ivar rounds: storm: acknowledgement rounds, each after the one before is over
-    :ivar settle: seconds of calm before anything is measured
+    :ivar calm: seconds of calm before anything is measured
     :ivar stall: seconds without progress after which a run is over
     """
 
@@ -48,7 +48,7 @@ class RunOptions:
     slow: int = 0
     cycles: int = 1
     concurrency: int = 100
-    settle: float = 1.0
+    calm: float = 1.0
     stall: float = 8.0
     open_timeout: float = 120.0
     linger: float = 10.0
@@ -129,5 +129,5 @@ def scaled(options: RunOptions, scale: float) -> RunOptions:
         canisters=min(clients, max(1, round(options.canisters * scale))),
         count=max(1, round(options.count * scale)) if options.count else 0,
         seconds=max(1.0, options.seconds * scale),
-        settle=min(options.settle, 0.3),
+        calm=min(options.calm, 0.3),
     )

@@ -60,7 +60,7 @@ def begin(lab: Lab, options: RunOptions, outcome: Outcome) -> None:
     outcome.watch(shot)
     outcome.measures["opened"] = shot["opened"]
     outcome.measures["open_ms"] = shot["opening"].summary()
-    time.sleep(options.settle)
+    time.sleep(options.calm)
     lab.load("clear")
     lab.control("clear")
 

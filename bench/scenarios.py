@@ -37,7 +37,7 @@ def idle(lab: Lab, options: RunOptions) -> Outcome:
             )
         shot = lab.snapshot()
         outcome.latency.merge(shot["opening"])
-        time.sleep(options.settle)
+        time.sleep(options.calm)
         lab.control("clear")
         opened = lab.memory()
         with lab.measure() as outcome.cpu:
@@ -45,7 +45,7 @@ def idle(lab: Lab, options: RunOptions) -> Outcome:
         stats = lab.control("stats")
         with lab.measure() as closing:
             end(lab, options, outcome)
-        time.sleep(options.settle)
+        time.sleep(options.calm)
         after = lab.memory()
         lab.load("clear")
         count = shot["opened"]
@@ -239,7 +239,7 @@ def slow(lab: Lab, options: RunOptions) -> Outcome:
     lagging = range(healthy, options.clients)
     lab.open([(index, 0) for index in lagging], receive_buffer=65536)
     outcome.watch(lab.snapshot())
-    time.sleep(options.settle)
+    time.sleep(options.calm)
     lab.load("clear")
     lab.control("clear")
     lab.load("read", indexes=list(lagging), reading=False)

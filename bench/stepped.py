@@ -128,10 +128,10 @@ def be_gateway(words: list[str]) -> None:
     from twisted.internet import reactor
     from twisted.scripts.twistd import run
 
-    from icwsgw.clock import only_forward
+    from icwsgw.reactor.clock import use_monotonic_time
 
     changed: Any = reactor
-    only_forward(reactor, time.monotonic)
+    use_monotonic_time(reactor, time.monotonic)
     changed._poller = _Poller(changed._poller, now, driver)
     sys.argv = ["twistd", *words]
     run()

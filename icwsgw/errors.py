@@ -1,7 +1,7 @@
 """Every failure the gateway knows by name: whose fault it is and what it is called in metrics.
 
 Each class has a ``cause``, the bounded label under which logs and metrics count it. A cause that
-needs an answer to a client has a close code beside it in :mod:`icwsgw.core.session`.
+needs an answer to a client has a close code beside it in :mod:`icwsgw.core.session_machine`.
 
     IcwsError
     |- ConfigError              the operator's: refused before anything starts
@@ -95,7 +95,8 @@ class HttpError(IcwsError):
 
     :ivar status: the status, for example 429
     :ivar detail: plain text for logs and clients, at most 200 characters
-    :ivar word: the network's word for the cause, for example "no_healthy_nodes", or empty; see icwsgw.core.outages
+    :ivar word: the network's word for the cause, for example "no_healthy_nodes", or empty; see
+        icwsgw.core.failure_source
     :ivar retry_after: seconds the server asked to wait, or None
     :ivar resent: the request was sent before, and may have been taken then
     :ivar edge_id: by which the boundary nodes' operators find the request (x-request-id), or empty; only for logs

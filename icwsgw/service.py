@@ -19,40 +19,40 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.threads import deferToThreadPool
 
-from icwsgw import fastpoll
 from icwsgw._version import __version__
-from icwsgw.addresses import private
 from icwsgw.admin.access import Access, admin_access
 from icwsgw.admin.api import Api, Replies
+from icwsgw.admin.api_site import ApiSite
 from icwsgw.admin.control import NO_OVERRIDES, Control, Overrides, Question
-from icwsgw.admin.resource import Admin, AdminSite
-from icwsgw.admin.site import ApiSite
+from icwsgw.admin.prometheus_endpoint import Admin, AdminSite
 from icwsgw.admin.status import Status
-from icwsgw.agent.client import IcAgent
-from icwsgw.agent.local import LocalNetworks
-from icwsgw.agent.reach import Reach
-from icwsgw.agent.transport import Transport
-from icwsgw.agent.tunnel import Proxy, proxy_for
-from icwsgw.agent.url import Url
-from icwsgw.checks import configured_tls
-from icwsgw.config import GatewayConfig
-from icwsgw.core.budget import Budget, Traffic
-from icwsgw.descriptors import Room, make_room
+from icwsgw.agent.http.transport import Transport
+from icwsgw.agent.http.tunnel import Proxy, proxy_for
+from icwsgw.agent.http.url import Url
+from icwsgw.agent.ic_agent import IcAgent
+from icwsgw.agent.local_networks import LocalNetworks
+from icwsgw.agent.network_monitor import NetworkMonitor
+from icwsgw.config.addresses import private
+from icwsgw.config.origins import Origins
+from icwsgw.config.schema import GatewayConfig
+from icwsgw.core.request_budget import RequestBudget, RequestKind
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.identities import IdentityPool, load_or_create_key_file
 from icwsgw.gateway.interfaces import Context
 from icwsgw.observe.collector import load_tracing, parse_collector, trace_level
+from icwsgw.observe.event_loop_lag import EventLoopLag
 from icwsgw.observe.health import Health
 from icwsgw.observe.labels import RELOAD_OUTCOMES
-from icwsgw.observe.lag import LagSampler
 from icwsgw.observe.logs import get_logger, lines_lost, lines_written
 from icwsgw.observe.metrics import Metrics
-from icwsgw.observe.recent import Recent
-from icwsgw.origins import Origins
+from icwsgw.observe.recent_warnings import RecentWarnings
+from icwsgw.process.check_config import configured_tls
+from icwsgw.process.rlimits import Room, make_room
+from icwsgw.process.startup import stop
+from icwsgw.reactor import epoll_turn
 from icwsgw.server.endpoints import ListeningService, listening_service
 from icwsgw.server.factory import GatewayFactory
 from icwsgw.server.tls import ServerTls
-from icwsgw.starting import stop
 
 _log = get_logger("service")
 
@@ -82,7 +82,7 @@ class GatewayService(MultiService):
         *,
         first_identity: int = 0,
         endpoints: Mapping[str, Any] | None = None,
-        recent: Recent | None = None,
+        recent: RecentWarnings | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._room, self._config = _within_open_files(config)
@@ -109,7 +109,7 @@ class GatewayService(MultiService):
         self.overrides = NO_OVERRIDES
         self._access: Access | None = None
         self.factory = GatewayFactory(self.gateway, self._room.refused)
-        self._lag = LagSampler(self.metrics.event_loop_lag, reactor)
+        self._lag = EventLoopLag(self.metrics.event_loop_lag, reactor)
         self.status = Status(
             self.gateway,
             self.health,
@@ -127,11 +127,11 @@ class GatewayService(MultiService):
     def _make_network(self) -> None:
         config, reactor = self._config, self._reactor
         url = self._network_url = config.ic_network_url
-        budget = Budget(config.queries_per_second, config.polling_interval, config.opens_per_second)
+        budget = RequestBudget(config.queries_per_second, config.polling_interval, config.opens_per_second)
         self._budget = budget
 
         def charge() -> None:
-            budget.charge(Traffic.OWN, reactor.seconds())
+            budget.charge(RequestKind.OWN, reactor.seconds())
 
         self.transport = Transport(
             reactor,
@@ -149,7 +149,7 @@ class GatewayService(MultiService):
             verify_query_signatures=_VERIFY[config.verify_queries],
             charge=charge,
         )
-        self.reach = Reach(reactor, self.agent, url, LocalNetworks(self.transport, url).look)
+        self.network_monitor = NetworkMonitor(reactor, self.agent, url, LocalNetworks(self.transport, url).look)
 
     def _make_context(self) -> Context:
         config = self._config
@@ -204,7 +204,7 @@ class GatewayService(MultiService):
 
     def _watch(self) -> None:
         metrics, agent, transport = self.metrics, self.agent, self.transport
-        metrics.network_ready.set_function(lambda: int(self.reach.network() is None))
+        metrics.network_ready.set_function(lambda: int(self.network_monitor.network() is None))
         metrics.clock_skew.set_function(lambda: None if agent.clock_skew_ns is None else agent.clock_skew_ns / 1e9)
         metrics.root_key_fetches.set_function(lambda: agent.root_key_fetches)
         metrics.node_key_fetches.set_function(lambda: agent.node_key_fetches)
@@ -225,13 +225,13 @@ class GatewayService(MultiService):
         metrics.tls_reloads.set_function(self._tls_reloads)
         metrics.log_lines.set_function(lambda: lines_written.values)
         metrics.log_lines_dropped.set_function(
-            lambda: {"repeated": self.gateway.context.repeats.left_out, **lines_lost()}
+            lambda: {"repeated": self.gateway.context.log_limiter.left_out, **lines_lost()}
         )
         self.health.add_concern(lambda: None if agent.mainnet else self._config.network.concern)
         self.health.add_concern(readable.concern)
         self.health.add_concern(self._order_concern)
-        self.health.add("network", self.reach.network)
-        self.health.add("clock", self.reach.clock)
+        self.health.add("network", self.network_monitor.network)
+        self.health.add("clock", self.network_monitor.clock)
         self.health.add("draining", lambda: "the gateway is shutting down" if self.gateway.draining else None)
         self.health.add("listening", self._listening)
 
@@ -244,8 +244,8 @@ class GatewayService(MultiService):
         return "the network has no synchronous call: clients' messages leave in accepted order"
 
     def _listening(self) -> str | None:
-        deaf = [listener.address for listener in self._listeners if listener.port is None]
-        return f"not listening on {', '.join(deaf)}" if deaf else None
+        not_listening = [listener.address for listener in self._listeners if listener.port is None]
+        return f"not listening on {', '.join(not_listening)}" if not_listening else None
 
     def _certificates(self) -> list[ServerTls]:
         return list({id(listener.tls): listener.tls for listener in self._listeners if listener.tls}.values())
@@ -261,7 +261,7 @@ class GatewayService(MultiService):
 
     def startService(self) -> None:  # noqa: N802
         super().startService()  # type: ignore[no-untyped-call]
-        fastpoll.install(self._reactor, self.factory.low_priority)
+        epoll_turn.install(self._reactor, self.factory.low_priority)
         _log.info(
             "gateway starts",
             version=__version__,
@@ -273,7 +273,7 @@ class GatewayService(MultiService):
         if self._tracing is not None:
             self._start_export()
         self.agent.start()
-        self.reach.start()
+        self.network_monitor.start()
         self.gateway.start()
         self.factory.start()
         self._lag.start()
@@ -294,10 +294,10 @@ class GatewayService(MultiService):
             self._stopping.addErrback(lambda failure: _log.failure("stopping failed", failure))
         return self._stopping
 
-    def hurry(self) -> None:
+    def skip_drain_window(self) -> None:
         """Bring the end forward, whether it has begun or not: clients go at once, and nobody is waited for long."""
         self._hurried = True
-        self.gateway.hurry()
+        self.gateway.skip_drain_window()
         if self._dropping is not None and self._dropping.active():
             self._dropping.reset(HURRIED_CLOSE)
 
@@ -315,7 +315,7 @@ class GatewayService(MultiService):
         """Count that the configuration was read again, or could not be."""
         self.metrics.reloads.inc("ok" if ok else "failed")
 
-    # what the admin API asks for, see icwsgw.admin.api.Service
+    # what the admin API asks for, see icwsgw.admin.api.AdministeredGateway
 
     @property
     def config(self) -> GatewayConfig:
@@ -353,14 +353,14 @@ class GatewayService(MultiService):
         await _all(*(listener.stopService() for listener in self._listeners))
         drained = self.gateway.drain(self._config.drain_window)
         if self._hurried:
-            self.gateway.hurry()
+            self.gateway.skip_drain_window()
         await drained
         await self._connections_end()
         self.factory.stop()
         self.gateway.stop()
         self.status.stop()
         self._lag.stop()
-        self.reach.stop()
+        self.network_monitor.stop()
         await self.agent.stop()
         await self.transport.close()
         await cast(Any, super()).stopService()
@@ -408,7 +408,7 @@ def _proxy_to(network: str) -> Proxy | None:
     return proxy
 
 
-def make_gateway_service(config: GatewayConfig, reactor: Any, recent: Recent | None = None) -> GatewayService:
+def make_gateway_service(config: GatewayConfig, reactor: Any, recent: RecentWarnings | None = None) -> GatewayService:
     """Make the gateway that ``config`` asks for.
 
     :param recent: what has been logged, for the status page

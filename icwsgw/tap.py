@@ -11,21 +11,26 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from twisted.python import usage
 
 from icwsgw._version import __version__
-from icwsgw.clock import only_forward
-from icwsgw.config import OPTIONS, REMOVED, GatewayConfig
+from icwsgw.config.dump import as_file, describe, option_words, usage_lines
+from icwsgw.config.option import Option
+from icwsgw.config.schema import OPTIONS, REMOVED, GatewayConfig
+from icwsgw.config.sources import Sourced, likely_typos, load, suspicious_variables
 from icwsgw.errors import ConfigError
-from icwsgw.notifying import NotifyingService, stop_patience
 from icwsgw.observe.collector import load_tracing
 from icwsgw.observe.levels import parse_levels
 from icwsgw.observe.logs import ObservedService, get_logger, make_observer
-from icwsgw.observe.notify import Notifier
-from icwsgw.observe.recent import Recent
-from icwsgw.options import Option
-from icwsgw.printing import as_file, describe, option_words, usage_lines
+from icwsgw.observe.recent_warnings import RecentWarnings
 from icwsgw.process.heap_trim import trim_heap
-from icwsgw.reloading import Reloader
-from icwsgw.sources import Sourced, doubts, load, meant
-from icwsgw.starting import end_well_on_signals, one_line, reload_on_hangup, report_start_errors, settle
+from icwsgw.process.reload import Reloader
+from icwsgw.process.startup import (
+    exit_zero_on_signals,
+    freeze_startup_objects,
+    one_line,
+    reload_on_hangup,
+    report_start_errors,
+)
+from icwsgw.process.systemd import Notifier, NotifyingService, stop_patience
+from icwsgw.reactor.clock import use_monotonic_time
 
 if TYPE_CHECKING:
     from twisted.application.service import MultiService
@@ -112,7 +117,7 @@ class Options(usage.Options):
             finally:
                 print(end="", flush=True)
         except (usage.UsageError, ConfigError) as error:
-            raise SystemExit(one_line(error) + meant(error, self.longOpt)) from None
+            raise SystemExit(one_line(error) + likely_typos(error, self.longOpt)) from None
         except BrokenPipeError:
             # a pager or head has seen enough of --help; nothing is left to be written at the end
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -137,13 +142,13 @@ class Options(usage.Options):
         self._given, self._file = given, self["config"] and self["config"].absolute()
         self.sourced = load(given, os.environ, self["config"])
         if self["check-config"]:
-            from icwsgw.checks import check_files
+            from icwsgw.process.check_config import check_files
 
             check_files(self.config)
             for doubt in _doubts(self.sourced):
                 print(one_line(doubt), file=sys.stderr)
         if self["print-principal"]:
-            from icwsgw.checks import principals
+            from icwsgw.process.check_config import principals
 
             print("\n".join(principals(self.config)))
             raise SystemExit(0)
@@ -177,14 +182,14 @@ for _entry in OPTIONS:
 def _doubts(sourced: Sourced) -> list[str]:
     """List what the operator may not have meant, each in a sentence."""
     concern = sourced.config.network.concern
-    return [*sourced.ignored, *doubts(os.environ), *([concern] if concern else [])]
+    return [*sourced.ignored, *suspicious_variables(os.environ), *([concern] if concern else [])]
 
 
 def makeService(options: Options) -> MultiService:  # noqa: N802
     """Make the gateway's service, with its log, for twistd."""
     from twisted.internet import reactor
 
-    only_forward(reactor)
+    use_monotonic_time(reactor)
     config = options.config
     twistd: dict[str, Any] = options.parent or {}
     log = get_logger("service")
@@ -199,7 +204,7 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
         )
     except OSError as error:
         raise ConfigError(f"cannot write the log {error.filename}: {error.strerror}") from None
-    recent = Recent().listen()
+    recent = RecentWarnings().listen()
     assert options.sourced is not None, "the command line has not been read"
     for doubt in _doubts(options.sourced):
         log.warn(doubt)
@@ -217,8 +222,8 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
         from icwsgw.service import make_gateway_service
 
         gateway = make_gateway_service(config, reactor, recent)
-    end_well_on_signals(reactor, gateway.hurry)
-    settle(reactor)
+    exit_zero_on_signals(reactor, gateway.skip_drain_window)
+    freeze_startup_objects(reactor)
     trim_heap(reactor)
     reload_on_hangup(reactor, Reloader(config, options.read_again, gateway, notifier.reloading))
     root = ObservedService(observer)

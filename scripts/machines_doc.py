@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from icwsgw.core import call_table, close_notice, drain_machine, flood_guard, liveness, session
+from icwsgw.core import call_table, close_notice, drain_machine, flood_guard, liveness, session_machine
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "machines.md"
 
@@ -51,18 +51,24 @@ class Machine(NamedTuple):
 MACHINES = [
     Machine(
         "A client's session",
-        "Table: [core/session.py](../icwsgw/core/session.py). Performed by "
+        "Table: [core/session_machine.py](../icwsgw/core/session_machine.py). Performed by "
         "[gateway/session.py](../icwsgw/gateway/session.py). In CLOSED every event is ignored. `opened` "
         "says what is known of the client's ws_open, also after the end.",
-        session.TABLE,
-        session.State.INIT,
-        {"States": session.State, "Events": session.Event, "Effects": session.Effect, "Opened": session.Opened},
+        session_machine.TABLE,
+        session_machine.State.INIT,
+        {
+            "States": session_machine.State,
+            "Events": session_machine.Event,
+            "Effects": session_machine.Effect,
+            "Opened": session_machine.Opened,
+        },
     ),
     Machine(
         "A client's calls",
         "Table: [core/call_table.py](../icwsgw/core/call_table.py). Followed by "
         "[core/client_calls.py](../icwsgw/core/client_calls.py), performed by "
-        "[gateway/relay.py](../icwsgw/gateway/relay.py). A client has one call at a time; the others wait in a queue. "
+        "[gateway/calls/relay.py](../icwsgw/gateway/calls/relay.py). A client has one call at a time; "
+        "the others wait in a queue. "
         "NEXT starts the next one if the gate is open.",
         call_table.TABLE,
         call_table.CallState.IDLE,
@@ -70,7 +76,7 @@ MACHINES = [
             "States": call_table.CallState,
             "Events": call_table.CallEvent,
             "Effects": call_table.CallEffect,
-            "Doubt": call_table.Doubt,
+            "Doubt": call_table.OutcomeKnowledge,
         },
     ),
     Machine(
@@ -78,13 +84,13 @@ MACHINES = [
         "Table: `GATES` in [core/call_table.py](../icwsgw/core/call_table.py). The gate stays as it is at every other "
         "event.",
         {key: (after, ()) for key, after in call_table.GATES.items()},
-        call_table.Gate.SHUT,
-        {"States": call_table.Gate, "Events": call_table.GateEvent},
+        call_table.SendGate.SHUT,
+        {"States": call_table.SendGate, "Events": call_table.GateEvent},
     ),
     Machine(
         "A ws_close",
         "Table: [core/close_notice.py](../icwsgw/core/close_notice.py). Performed by "
-        "[gateway/farewells.py](../icwsgw/gateway/farewells.py). In OVER every event is ignored.",
+        "[gateway/calls/close_notices.py](../icwsgw/gateway/calls/close_notices.py). In OVER every event is ignored.",
         close_notice.TABLE,
         close_notice.NoticeState.WAITING,
         {

@@ -1,4 +1,4 @@
-r"""Writes docs/man/icws.1, the gateway's manual page, from the declarations in icwsgw/config.py.
+r"""Writes docs/man/icws.1, the gateway's manual page, from the declarations in icwsgw/config/schema.py.
 
 A test says when the page is stale. scripts/man_page_ctl.py writes icwsctl's.
 """
@@ -10,8 +10,8 @@ from pathlib import Path
 
 from mdoc import roff, sentences
 
-from icwsgw.config import OPTIONS, REMOVED
-from icwsgw.options import GROUPS, Option
+from icwsgw.config.option import GROUPS, Option
+from icwsgw.config.schema import OPTIONS, REMOVED
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "man" / "icws.1"
 
@@ -19,7 +19,7 @@ DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "man" / "icws.1"
 DATE = "November 29, 2026"
 
 HEAD = r"""
-.\" Made by scripts/man_page.py: change that, or the declarations in icwsgw/config.py.
+.\" Made by scripts/man_page.py: change that, or the declarations in icwsgw/config/schema.py.
 .Dd @DATE@
 .Dt ICWS 1
 .Os

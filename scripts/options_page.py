@@ -1,4 +1,4 @@
-"""Writes docs/options.md, the reference of all options, from their declarations in icwsgw/config.py.
+"""Writes docs/options.md, the reference of all options, from their declarations in icwsgw/config/schema.py.
 
 A test fails when the page is stale.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from icwsgw.config import OPTIONS, REMOVED
-from icwsgw.options import GROUPS, Option
+from icwsgw.config.option import GROUPS, Option
+from icwsgw.config.schema import OPTIONS, REMOVED
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "options.md"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from icwsgw.devnet.tap import Options as DevnetOptions
+from icwsgw.devnet.command_line import Options as DevnetOptions
 from icwsgw.tap import Options
 from tests.support.guide import broken_links, prose
 from tests.test_layering import ROOT

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from icwsgw.core import session
+from icwsgw.core import session_machine
 from tests.support.scripts import load_script
 from tests.test_layering import PACKAGE
 
@@ -52,7 +52,7 @@ def test_every_word_of_a_machine_is_explained(made: ModuleType) -> None:
 
 def test_a_meaning_is_the_string_below_a_member_or_its_value(made: ModuleType) -> None:
     assert made.meanings(Kind) == {"A": "The first one.", "B": "The other."}
-    assert made.meanings(session.Event)["CLIENT_LEFT"] == "The client's connection ended."
+    assert made.meanings(session_machine.Event)["CLIENT_LEFT"] == "The client's connection ended."
 
 
 class Kind(Enum):

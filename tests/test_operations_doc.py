@@ -13,8 +13,8 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from icwsgw.config import OPTIONS
-from icwsgw.core.closing import CloseCode
+from icwsgw.config.schema import OPTIONS
+from icwsgw.core.close_reasons import CloseCode
 from icwsgw.observe.labels import CLOSE_CODES
 from icwsgw.observe.metrics import Metrics, SupervisorMetrics
 from icwsgw.tap import Options

@@ -9,9 +9,9 @@ from types import ModuleType
 
 import pytest
 
-from icwsgw.config import OPTIONS, REMOVED
-from icwsgw.options import GROUPS, Option
-from icwsgw.sources import load
+from icwsgw.config.option import GROUPS, Option
+from icwsgw.config.schema import OPTIONS, REMOVED
+from icwsgw.config.sources import load
 from icwsgw.tap import Options
 from tests.support.scripts import load_script
 

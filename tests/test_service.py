@@ -24,10 +24,10 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
-from icwsgw.agent.url import Url
-from icwsgw.config import GatewayConfig
-from icwsgw.core.budget import Traffic
-from icwsgw.core.network_time import WITNESSES, Kind
+from icwsgw.agent.http.url import Url
+from icwsgw.config.schema import GatewayConfig
+from icwsgw.core.network_time import WITNESSES, Evidence
+from icwsgw.core.request_budget import RequestKind
 from icwsgw.devnet.canisters import ECHO_ID
 from icwsgw.errors import ConfigError, ConnectFailed, HttpError
 from icwsgw.ic.envelope import query_content, sign_request
@@ -143,11 +143,11 @@ class Service(TestCase):
             assert "network: http://127.0.0.1:9 has not been reached" in reasons
             status, text = await self._get(admin, "/metrics")
             assert 'icws_sessions{state="init"} 1.0' in text
-            asked = service.gateway.context.budget.sent[Traffic.OWN]
+            asked = service.gateway.context.budget.sent[RequestKind.OWN]
             assert asked >= 1, "the status"
             assert f'icws_network_requests_total{{kind="own"}} {asked:.1f}' in text
             service.transport.counts.charge()
-            assert service.gateway.context.budget.sent[Traffic.OWN] == asked + 1
+            assert service.gateway.context.budget.sent[RequestKind.OWN] == asked + 1
             status, text = await self._get(admin, "/status.json")
             seen = json.loads(text)
             assert (status, seen["ready"], seen["connections"], seen["sessions"]["init"]) == (200, False, 1, 1)
@@ -227,7 +227,7 @@ class Service(TestCase):
             assert 'icws_http_connections{state="idle"} 1.0' in text
             for _ in range(WITNESSES):
                 at = service.agent.now_ns()
-                service.agent.time.take(Kind.REFUSED, at - 29 * 10**9, reactor.seconds(), at)
+                service.agent.time.take(Evidence.REFUSED, at - 29 * 10**9, reactor.seconds(), at)
             assert (await self._get(admin, "/health/ready"))[0] == 200
             await service.stopService()
 

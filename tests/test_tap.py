@@ -12,10 +12,10 @@ from twisted.plugin import getPlugins
 
 from icwsgw import service, tap
 from icwsgw._version import __version__
-from icwsgw.config import OPTIONS, REMOVED
+from icwsgw.config.schema import OPTIONS, REMOVED
 from icwsgw.errors import ConfigError
 from icwsgw.ic.identity import Ed25519Identity
-from icwsgw.notifying import NotifyingService
+from icwsgw.process.systemd import NotifyingService
 from icwsgw.tap import Options, makeService
 from icwsgw.workers import supervisor
 
@@ -237,7 +237,7 @@ def test_the_service_brings_its_log_and_what_should_be_known(monkeypatch: pytest
     made: list[Any] = []
 
     class Gateway(MultiService):
-        def hurry(self) -> None: ...
+        def skip_drain_window(self) -> None: ...
 
         def reload(self, config: Any) -> None: ...
 
@@ -249,7 +249,7 @@ def test_the_service_brings_its_log_and_what_should_be_known(monkeypatch: pytest
     warned: list[str] = []
     monkeypatch.setattr(service, "make_gateway_service", fake)
     monkeypatch.setattr(tap, "report_start_errors", lambda log: hooks.append(log))
-    monkeypatch.setattr(tap, "end_well_on_signals", lambda reactor, hurry: hooks.append(None))
+    monkeypatch.setattr(tap, "exit_zero_on_signals", lambda reactor, hurry: hooks.append(None))
     monkeypatch.setattr(tap, "reload_on_hangup", lambda reactor, reload: hooks.append(None))
     monkeypatch.setattr(supervisor, "make_supervisor", fake)
     monkeypatch.setattr(tap, "get_logger", lambda name: _Warnings(warned))

@@ -19,8 +19,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from icwsgw.addresses import Reach, is_this_machine, open_to_all, reach
-from icwsgw.config import GatewayConfig
+from icwsgw.config.addresses import Exposure, exposure, is_this_machine, open_to_all
+from icwsgw.config.schema import GatewayConfig
 from icwsgw.errors import ConfigError
 from icwsgw.observe.logs import get_logger
 
@@ -96,14 +96,14 @@ class TokenFile:
 class Access:
     """Judges requests before they are read.
 
-    :param reach: from where the endpoint can be reached
-    :param token: what callers have to know; required where ``reach`` is anywhere
+    :param exposure: from where the endpoint can be reached
+    :param token: what callers have to know; required where ``exposure`` is anywhere
     """
 
-    def __init__(self, reach: Reach, token: TokenFile | None) -> None:
-        if reach is Reach.ANYWHERE and token is None:
+    def __init__(self, exposure: Exposure, token: TokenFile | None) -> None:
+        if exposure is Exposure.ANYWHERE and token is None:
             raise ConfigError("an admin endpoint that other machines may reach needs a token")
-        self._reach = reach
+        self._exposure = exposure
         self._token = token
 
     def read_again(self) -> None:
@@ -123,7 +123,7 @@ class Access:
                 raise Refused(401, "token required: Authorization: Bearer ...")
             if scheme.lower() != "bearer" or not self._token.fits(word.strip()):
                 raise Refused(401, "wrong token")
-        elif self._reach is Reach.LOOPBACK:
+        elif self._exposure is Exposure.LOOPBACK:
             if "origin" in headers:
                 raise Refused(403, "requests from web pages are not allowed")
             if not is_this_machine(headers.get("host", "")):
@@ -143,4 +143,4 @@ def admin_access(config: GatewayConfig) -> Access:
     file = config.admin_token_file
     if file is None and open_to_all(config.admin_endpoint):
         _log.warn("every local user can use the admin endpoint", address=config.admin_endpoint)
-    return Access(reach(config.admin_endpoint), TokenFile(file, _log.warn) if file is not None else None)
+    return Access(exposure(config.admin_endpoint), TokenFile(file, _log.warn) if file is not None else None)

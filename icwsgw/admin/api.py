@@ -1,4 +1,4 @@
-"""The admin API: what is there, and what is done about each request. HTTP itself is :mod:`icwsgw.admin.site`'s.
+"""The admin API: what is there, and what is done about each request. HTTP itself is :mod:`icwsgw.admin.api_site`'s.
 
     GET  /v1/status                 what the status page shows
     GET  /v1/sessions               ?canister= &principal= &state= &limit=
@@ -31,8 +31,8 @@ from twisted.internet.defer import Deferred
 from icwsgw.admin.access import Refused
 from icwsgw.admin.control import Answer, Overrides, Question
 from icwsgw.admin.parameters import DEFAULT_LIMIT, read_body, read_levels, read_query
-from icwsgw.config import GatewayConfig
-from icwsgw.core.closing import CloseCode
+from icwsgw.config.schema import GatewayConfig
+from icwsgw.core.close_reasons import CloseCode
 from icwsgw.observe.levels import EVERYTHING, level_name, parse_levels
 from icwsgw.observe.logs import get_logger
 
@@ -54,7 +54,7 @@ class Replies(NamedTuple):
     missing: list[int]
 
 
-class Service(Protocol):
+class AdministeredGateway(Protocol):
     """A gateway, of one process or of several."""
 
     overrides: Overrides
@@ -125,7 +125,7 @@ _Handler = Callable[[Request], Awaitable[Done]]
 class Api:
     """Answers requests that may be made."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: AdministeredGateway) -> None:
         self._service = service
         self._routes: dict[str, dict[str, _Handler]] = {
             "/v1/status": {"GET": self._status},

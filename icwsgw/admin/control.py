@@ -20,12 +20,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from icwsgw.core.closing import CloseCode
-from icwsgw.core.session import State
-from icwsgw.gateway.facts import canister_rows, find_session, find_sessions, session_row, session_rows
+from icwsgw.core.close_reasons import CloseCode
+from icwsgw.core.session_machine import State
+from icwsgw.gateway.batches import in_batches
 from icwsgw.gateway.gateway import Gateway
+from icwsgw.gateway.introspection import canister_rows, find_session, find_sessions, session_row, session_rows
 from icwsgw.gateway.session import ClientSession
-from icwsgw.gateway.slices import in_slices
 from icwsgw.ic.principal import Principal
 from icwsgw.observe.logs import components, override_levels
 
@@ -113,7 +113,7 @@ class Control:
             found = list(find_sessions(self._gateway, canister=canister, principal=principal))
         living = [session for session in found if session.state is not State.CLOSED]
         code = CloseCode(question["code"])
-        in_slices(self._gateway.context.clock, living, lambda session: session.end(code, KICK_CODES[code]))
+        in_batches(self._gateway.context.clock, living, lambda session: session.end(code, KICK_CODES[code]))
         return len(living)
 
 

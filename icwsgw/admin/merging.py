@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from icwsgw.admin.history import merge_histories
 from icwsgw.admin.status import CANISTERS, IDENTITIES, Document
-from icwsgw.observe.recent import KEEP
+from icwsgw.observe.recent_warnings import KEEP
 
 #: What is left of a process that has ended.
 _REMAINS: Final = ("totals", "closes", "failures", "history", "errors")

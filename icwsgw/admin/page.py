@@ -17,7 +17,7 @@ from html import escape
 from importlib.resources import files
 from typing import Any, Final
 
-from icwsgw.admin import words
+from icwsgw.admin import formatting
 from icwsgw.admin.tiles import tiles
 
 _STATIC = files("icwsgw.admin") / "static"
@@ -118,7 +118,7 @@ def _verdict(status: Row) -> str:
 
 
 def _heard(status: Row) -> str:
-    up = words.span(status["now"] - status["started"])
+    up = formatting.span(status["now"] - status["started"])
     return f"{escape(status['version'])}, up {up}, as of {_time(status['now'], '%H:%M:%S UTC')}"
 
 
@@ -129,7 +129,7 @@ def _canisters(status: Row) -> str:
     rows, count = status["canisters"], status["canister_count"]
     more = count - len(rows)
     least = "" if status["canister_count_exact"] else "at least "
-    note = f"<p class='soft'>and {least}{words.count(more)} more with fewer clients</p>" if more > 0 else ""
+    note = f"<p class='soft'>and {least}{formatting.count(more)} more with fewer clients</p>" if more > 0 else ""
     return f"<h2>Canisters {least}{_number(count)}</h2>" + (
         _table(
             ("Canister", "Clients", "Up", "Down", "Message lag", "Round trip", "Last answer", "Last error"),
@@ -147,15 +147,15 @@ def _canister_cells(row: Row) -> list[str]:
     waiting = f" <small>({row['waiting']} opening)</small>" if row["waiting"] else ""
     error = ""
     if row["last_error"]:
-        error = f"{escape(row['last_error'])} <small>{words.ago(row['error_ago'])}</small>"
-    answered = "never" if row["answered_ago"] is None else words.ago(row["answered_ago"])
+        error = f"{escape(row['last_error'])} <small>{formatting.ago(row['error_ago'])}</small>"
+    answered = "never" if row["answered_ago"] is None else formatting.ago(row["answered_ago"])
     if row["failures"]:
-        answered += f" <small>({words.count(row['failures'])} failed since)</small>"
+        answered += f" <small>({formatting.count(row['failures'])} failed since)</small>"
     return [
         f"<code>{escape(row['canister'])}</code>",
-        words.count(row["sessions"]) + waiting,
-        f"{words.rate(row['up'])}/s",
-        f"{words.rate(row['down'])}/s",
+        formatting.count(row["sessions"]) + waiting,
+        f"{formatting.rate(row['up'])}/s",
+        f"{formatting.rate(row['down'])}/s",
         _maybe(row["lag"]),
         _maybe(row["round_trip"]),
         answered,
@@ -170,7 +170,7 @@ def _errors(status: Row) -> str:
     items = "".join(
         f'<li class="{escape(entry["level"])}"><p><strong>{escape(entry["level"])}</strong> '
         f"{escape(entry['component'])}: {escape(entry['text'])}"
-        + (f" <b>× {words.count(entry['count'])}</b>" if entry["count"] > 1 else "")
+        + (f" <b>× {formatting.count(entry['count'])}</b>" if entry["count"] > 1 else "")
         + f" <small>{_ago(entry['at'], status['now'])}{_workers_of(entry)}</small></p>"
         + (f"<code>{escape(entry['details'])}</code>" if entry["details"] else "")
         + "</li>"
@@ -188,7 +188,7 @@ def _closes(status: Row) -> str:
     closes = sorted(status["closes"].items(), key=lambda each: (-each[1], each[0]))
     if not closes:
         return "<h2>Closed clients</h2><p class='soft'>None.</p>"
-    rows = [[words.count(n), escape(code), escape(words.CLOSES.get(code, ""))] for code, n in closes]
+    rows = [[formatting.count(n), escape(code), escape(formatting.CLOSES.get(code, ""))] for code, n in closes]
     return f"<h2>Closed clients {_number(sum(n for _, n in closes))}</h2>" + _table(
         ("Count", "Code", "Meaning"), rows, kind="words"
     )
@@ -196,7 +196,7 @@ def _closes(status: Row) -> str:
 
 def _failures(status: Row) -> str:
     rows = [
-        [words.count(n), escape(words.FAILURES.get(kind, kind)), escape(why.replace("_", " "))]
+        [formatting.count(n), escape(formatting.FAILURES.get(kind, kind)), escape(why.replace("_", " "))]
         for kind, whys in status["failures"].items()
         for why, n in sorted(whys.items(), key=lambda each: (-each[1], each[0]))
     ]
@@ -209,10 +209,10 @@ def _totals(status: Row) -> str:
     totals = status["totals"]
 
     def number(name: str) -> str:
-        return words.count(totals.get(name, 0))
+        return formatting.count(totals.get(name, 0))
 
     def volume(name: str) -> str:
-        return f"{number(name)} <small>{words.size(totals.get('bytes_' + name, 0))}</small>"
+        return f"{number(name)} <small>{formatting.size(totals.get('bytes_' + name, 0))}</small>"
 
     return "<h2>Since the start</h2>" + _facts(
         (
@@ -232,7 +232,9 @@ def _totals(status: Row) -> str:
 def _about(status: Row) -> str:
     expires = status["tls_expires"]
     left = None if expires is None else expires - status["now"]
-    certificate = [] if left is None else [("Certificate", f"{words.span(left)} left" if left > 0 else "has expired")]
+    certificate = (
+        [] if left is None else [("Certificate", f"{formatting.span(left)} left" if left > 0 else "has expired")]
+    )
     return "<h2>About</h2>" + _facts(
         (
             ("Gateway", escape(status["version"])),
@@ -242,8 +244,8 @@ def _about(status: Row) -> str:
             ("Polling interval", f"{status['polling_interval_ms']} ms"),
             ("Started", _time(status["started"], "%Y-%m-%d %H:%M:%S UTC")),
             *certificate,
-            ("Connections", words.count(status["connections"])),
-            ("Not read by clients yet", words.size(status["outbox_bytes"])),
+            ("Connections", formatting.count(status["connections"])),
+            ("Not read by clients yet", formatting.size(status["outbox_bytes"])),
         )
     )
 
@@ -254,11 +256,11 @@ def _workers(status: Row) -> str:
             str(row["worker"]),
             escape(row["state"]),
             str(row["pid"] or "–"),
-            "–" if row["started"] is None else words.span(status["now"] - row["started"]),
-            words.count(row["restarts"]),
-            words.count(row["sessions"]),
+            "–" if row["started"] is None else formatting.span(status["now"] - row["started"]),
+            formatting.count(row["restarts"]),
+            formatting.count(row["sessions"]),
             "–" if row["cpu"] is None else f"{100 * row['cpu']:.0f} %",
-            "–" if row["memory"] is None else words.size(row["memory"]),
+            "–" if row["memory"] is None else formatting.size(row["memory"]),
         ]
         for row in status["workers"]
     ]
@@ -271,13 +273,13 @@ def _identities(status: Row, workers: bool) -> str:
     rows = [
         [str(row["number"]), f"<code>{escape(row['principal'])}</code>"]
         + ([str(row["worker"])] if workers else [])
-        + [words.count(row["sessions"])]
+        + [formatting.count(row["sessions"])]
         for row in status["identities"]
     ]
     heads = ("Number", "Principal", *(("Worker",) if workers else ()), "Clients")
     more = status["identity_count"] - len(rows)
     return f"<h2>Identities {_number(status['identity_count'])}</h2>{_table(heads, rows, kind='identities')}" + (
-        f"<p class='soft'>and {words.count(more)} more</p>" if more > 0 else ""
+        f"<p class='soft'>and {formatting.count(more)} more</p>" if more > 0 else ""
     )
 
 
@@ -285,11 +287,11 @@ def _identities(status: Row, workers: bool) -> str:
 
 
 def _number(count: float) -> str:
-    return f"<small>{words.count(count)}</small>"
+    return f"<small>{formatting.count(count)}</small>"
 
 
 def _maybe(value: float | None) -> str:
-    return "–" if value is None else words.seconds(value)
+    return "–" if value is None else formatting.seconds(value)
 
 
 def _time(at: float, form: str) -> str:
@@ -299,7 +301,7 @@ def _time(at: float, form: str) -> str:
 
 def _ago(at: float, now: float) -> str:
     when = datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="seconds")
-    return f'<time datetime="{when}" title="{when}">{words.ago(now - at)}</time>'
+    return f'<time datetime="{when}" title="{when}">{formatting.ago(now - at)}</time>'
 
 
 def _facts(facts: Iterable[tuple[str, str]]) -> str:

@@ -14,8 +14,8 @@ from urllib.parse import parse_qsl
 
 from icwsgw.admin.access import Refused
 from icwsgw.admin.control import KICK_CODES
-from icwsgw.config import BY_NAME
-from icwsgw.core.session import LABELS
+from icwsgw.config.schema import BY_NAME
+from icwsgw.core.session_machine import LABELS
 from icwsgw.errors import ConfigError, FormatError
 from icwsgw.ic.principal import Principal
 from icwsgw.observe.levels import EVERYTHING, LEVELS, level_number

@@ -18,7 +18,7 @@ Lists have bounds, so that a document of a thousand canisters costs no more than
                fifty they are not among)
     identities: [{number, principal, worker, sessions}]    identity_count
     workers: [{worker, pid, state, started, restarts, sessions, memory (bytes), cpu (cores)}]
-    errors: see icwsgw.observe.recent
+    errors: see icwsgw.observe.recent_warnings
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from twisted.internet.task import LoopingCall
 
 from icwsgw._version import __version__
 from icwsgw.admin.history import INTERVAL, History
-from icwsgw.clock import Timer
-from icwsgw.gateway.facts import MAX_ERROR
 from icwsgw.gateway.gateway import Gateway
-from icwsgw.gateway.poller import Poller
+from icwsgw.gateway.introspection import MAX_ERROR
+from icwsgw.gateway.polling.poller import Poller
 from icwsgw.ic.principal import Principal
+from icwsgw.observe.event_loop_lag import EventLoopLag
 from icwsgw.observe.health import Health
-from icwsgw.observe.lag import LagSampler
 from icwsgw.observe.meters import LabelledCounter
-from icwsgw.observe.recent import Recent
+from icwsgw.observe.recent_warnings import RecentWarnings
+from icwsgw.reactor.clock import Timer
 
 Document = dict[str, Any]
 
@@ -88,9 +88,9 @@ class Status:
         self,
         gateway: Gateway,
         health: Health,
-        lag: LagSampler,
+        lag: EventLoopLag,
         *,
-        recent: Recent | None = None,
+        recent: RecentWarnings | None = None,
         connections: Callable[[], int] = lambda: 0,
         first_identity: int = 0,
         worker: int = 0,
@@ -271,9 +271,9 @@ class Status:
 
     def _canister(self, canister: bytes, pollers: list[Poller], now: float) -> Document:
         up, down = self._rates.get(canister, (0.0, 0.0))
-        pacings = [poller.pacing for poller in pollers]
+        pacings = [poller.backoff for poller in pollers]
         lags = [lag for poller in pollers if (lag := poller.lag.latest(now)) is not None]
-        bad = max((pacing for pacing in pacings if pacing.last_error), key=lambda each: each.last_bad, default=None)
+        bad = max((backoff for backoff in pacings if backoff.last_error), key=lambda each: each.last_bad, default=None)
         return {
             "canister": Principal(canister).text,
             "sessions": sum(len(poller.sessions) for poller in pollers),
@@ -282,17 +282,19 @@ class Status:
             "up": round(up, 2),
             "down": round(down, 2),
             "lag": round(max(lags), 3) if lags else None,
-            "round_trip": round(max(pacing.rtt for pacing in pacings), 4) or None,
+            "round_trip": round(max(backoff.rtt for backoff in pacings), 4) or None,
             # the identity that is worst off; one that has never had an answer has no round trip
-            "answered_ago": max((round(now - pacing.last_good, 1) for pacing in pacings if pacing.rtt), default=None),
-            "failures": max(pacing.failures for pacing in pacings),
+            "answered_ago": max(
+                (round(now - backoff.last_good, 1) for backoff in pacings if backoff.rtt), default=None
+            ),
+            "failures": max(backoff.failures for backoff in pacings),
             "trouble": any(_in_trouble(poller, now) for poller in pollers),
             "last_error": bad.last_error[:MAX_ERROR] if bad is not None else None,
             "error_ago": round(now - bad.last_bad, 1) if bad is not None else None,
         }
 
     def _identities(self) -> list[Document]:
-        loads = self._gateway.spread.loads
+        loads = self._gateway.identity_assignment.loads
         return [
             {
                 "number": self._first_identity + index,
@@ -313,8 +315,8 @@ def resident_bytes() -> int | None:
 
 
 def _in_trouble(poller: Poller, now: float) -> bool:
-    pacing = poller.pacing
-    return pacing.failures > 0 and now - pacing.last_good > TROUBLE
+    backoff = poller.backoff
+    return backoff.failures > 0 and now - backoff.last_good > TROUBLE
 
 
 def _failed(counter: LabelledCounter, good: tuple[str, ...]) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from icwsgw.admin import words
+from icwsgw.admin import formatting
 from icwsgw.admin.sparkline import sparkline
 
 
@@ -31,18 +31,18 @@ def _percent(value: float) -> str:
 
 
 def _a_second(value: float) -> str:
-    return f"{words.rate(value)}/s"
+    return f"{formatting.rate(value)}/s"
 
 
 TILES: Final = (
-    Tile("Clients", "clients", words.count, 4),
+    Tile("Clients", "clients", formatting.count, 4),
     Tile("Messages up", "up", _a_second, 2),
     Tile("Messages down", "down", _a_second, 2),
-    Tile("Message lag", "lag", words.seconds, 0.1),
+    Tile("Message lag", "lag", formatting.seconds, 0.1),
     Tile("Polls", "polls", _a_second, 2),
-    Tile("Event loop lag", "loop_lag", words.seconds, 0.02),
+    Tile("Event loop lag", "loop_lag", formatting.seconds, 0.02),
     Tile("CPU", "cpu", _percent, 0.1),
-    Tile("Memory", "memory", words.size, 1),
+    Tile("Memory", "memory", formatting.size, 1),
 )
 
 
@@ -85,13 +85,13 @@ def _note(tile: Tile, status: Mapping[str, Any]) -> str:
     sessions, totals = status["sessions"], status["totals"]
     if tile.series == "clients":
         opening = sessions.get("init", 0) + sessions.get("setup", 0)
-        return f"{words.count(opening)} opening"
+        return f"{formatting.count(opening)} opening"
     if tile.series == "polls":
         failed = status["history"]["series"].get("failed", [])
         return f"{_a_second((failed[-1] if failed else None) or 0)} failed"
     return {
-        "up": f"{words.count(totals.get('failed_calls', 0))} failed so far",
-        "down": f"{words.count(totals.get('unroutable', 0))} for clients gone",
+        "up": f"{formatting.count(totals.get('failed_calls', 0))} failed so far",
+        "down": f"{formatting.count(totals.get('unroutable', 0))} for clients gone",
         "lag": "canister to client",
         "loop_lag": "worst of 5 s",
         "cpu": "of one core",

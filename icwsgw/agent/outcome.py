@@ -17,7 +17,7 @@ answer                                                outcome
 
 The certificate is read, not verified: it decides when the same client's next call leaves, and whether its session goes
 on, and who could forge it could as well not deliver the call (decision 0030). The gateway's own calls are verified, in
-:mod:`icwsgw.agent.client`.
+:mod:`icwsgw.agent.ic_agent`.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
 
-from icwsgw.agent.connection import Answer
-from icwsgw.core.calls import ACCEPTED as NOT_WAITED_FOR
-from icwsgw.core.calls import ENDED, SYS_TRANSIENT, TAKEN, Heard
-from icwsgw.core.outages import cause_of
+from icwsgw.agent.http.connection import ParsedResponse
+from icwsgw.core.call_answers import ACCEPTED as NOT_WAITED_FOR
+from icwsgw.core.call_answers import ENDED, SYS_TRANSIENT, TAKEN, Answer
+from icwsgw.core.failure_source import cause_of
 from icwsgw.errors import AnswerMalformed, FormatError, HttpError, Rejected
 from icwsgw.ic import cbor
 from icwsgw.ic.fields import ANSWER, CERTIFICATE, known_alone
@@ -63,7 +63,7 @@ class CallOutcome:
     :ivar reply: the Candid reply when ``kind`` is REPLIED, else None
     :ivar reject: the reject when ``kind`` is REJECTED, else None
     :ivar certified: the reject is the call's certified end; otherwise only this sending of it was not taken
-    :ivar heard: what it means for the call, see :mod:`icwsgw.core.calls`
+    :ivar heard: what it means for the call, see :mod:`icwsgw.core.call_answers`
     """
 
     __slots__ = ("certified", "heard", "kind", "label", "reject", "reply")
@@ -89,7 +89,7 @@ class CallOutcome:
         elif reject is None or certified:
             self.heard = ENDED
         else:
-            self.heard = Heard(transient=reject.code == SYS_TRANSIENT, arrived=resent)
+            self.heard = Answer(transient=reject.code == SYS_TRANSIENT, arrived=resent)
 
     def __repr__(self) -> str:
         if self.reject is not None:
@@ -154,7 +154,7 @@ def reject_of(answer: Mapping[str, Any]) -> Rejected:
     return Rejected(code, message, error_code if isinstance(error_code, str) else None)
 
 
-def http_error(answer: Answer, now_s: float) -> HttpError:
+def http_error(answer: ParsedResponse, now_s: float) -> HttpError:
     """Make the error for an answer whose status is not 2xx.
 
     :param now_s: seconds since 1970, for a Retry-After that is a date

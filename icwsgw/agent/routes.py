@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from icwsgw.agent.lean import FixedUrl
-from icwsgw.agent.url import Url
-from icwsgw.agent.versions import Change, Route, Versions
+from icwsgw.agent.http.treq_client import FixedUrl
+from icwsgw.agent.http.url import Url
+from icwsgw.agent.versions import Route, VersionChange, Versions
 from icwsgw.ic.principal import Principal
 
-__all__ = ["MAX_CANISTERS", "Change", "Endpoint", "Route", "Routes"]
+__all__ = ["MAX_CANISTERS", "Endpoint", "Route", "Routes", "VersionChange"]
 
 #: Canisters of which the agent remembers something, in each of its tables: more than a gateway serves.
 MAX_CANISTERS = 4096
@@ -57,7 +57,7 @@ class Routes:
         :returns: none for a synchronous call to a network that has none
         """
         versions = self.versions
-        order = versions.orders[route] if versions.settled else versions.order(route, now)
+        order = versions.orders[route] if versions.complete else versions.order(route, now)
         key = (canister.raw, route, order)
         found = self._endpoints.get(key)
         if found is None:

@@ -18,10 +18,10 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.python.failure import Failure
 
 from icwsgw.agent.routes import MAX_CANISTERS
-from icwsgw.clock import Clock, Timer
 from icwsgw.errors import AnswerMalformed, CertificateInvalid, NotReady
 from icwsgw.ic.certificate import Certificate, DelegationCache, node_keys, root_ranges_cover, subnet_of
 from icwsgw.ic.principal import Principal
+from icwsgw.reactor.clock import Clock, Timer
 
 NODE_KEYS_AGE = 300.0
 """Seconds the keys of a subnet's nodes are used."""

@@ -21,7 +21,7 @@ from icwsgw.ic.network_limits import REQUEST_TTL_SECONDS
 from icwsgw.ic.principal import Principal
 
 if TYPE_CHECKING:
-    from icwsgw.agent.client import IcAgent
+    from icwsgw.agent.ic_agent import IcAgent
 
 SUBMIT_TIMEOUT = 15.0
 """Seconds for one submission: the synchronous endpoint answers after 10 at the latest."""
@@ -60,7 +60,7 @@ class _Deadline:
 async def run_update(
     agent: IcAgent, identity: Ed25519Identity, canister: Principal, method: str, arg: bytes, timeout: float
 ) -> bytes:
-    """Make a call and give its certified reply; see :meth:`icwsgw.agent.client.IcAgent.update`."""
+    """Make a call and give its certified reply; see :meth:`icwsgw.agent.ic_agent.IcAgent.update`."""
     deadline = _Deadline(agent, min(timeout, REQUEST_TTL_SECONDS))
     content = call_content(
         identity.principal,

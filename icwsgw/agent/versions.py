@@ -4,7 +4,7 @@ The versions of query, read_state and call differ in where a delegation has its 
 ``NNSDelegationReader``): query and read_state v2 and call v3 show ``/subnet/<subnet>/canister_ranges``, which every
 agent reads; query and read_state v3 and call v4 show one shard of ``/canister_ranges/<subnet>``, which @dfinity/agent
 up to 3.4.3 cannot read. A query's delegation reaches clients in ``data_certificate``, so v2 is asked first. Call v3 is
-asked before v4 since its answer has the older form too, for :mod:`icwsgw.agent.readable`.
+asked before v4 since its answer has the older form too, for :mod:`icwsgw.agent.delegation_replacer`.
 
 A path that a network does not have answers 404. So does a proxy that is being set up, for a moment and for every path.
 Each version of each route is in one of these states:
@@ -77,7 +77,7 @@ class Route(Enum):
         return versions
 
 
-class Change(NamedTuple):
+class VersionChange(NamedTuple):
     """A version has gone missing, or is back.
 
     :ivar route: of which route
@@ -105,18 +105,18 @@ class _Entry:
 class Versions:
     """The table of one network.
 
-    :ivar settled: all versions are present: nothing that answers could say changes anything
+    :ivar complete: all versions are present: nothing that answers could say changes anything
     :ivar orders: by route, what :meth:`order` gives where it is settled
     """
 
-    __slots__ = ("_changes", "_entries", "_proved", "orders", "settled")
+    __slots__ = ("_changes", "_entries", "_proved", "complete", "orders")
 
     def __init__(self) -> None:
         self._entries = {route: {version: _Entry() for version in route.versions} for route in Route}
         self.orders: dict[Route, tuple[int, ...]] = {route: tuple(route.versions) for route in Route}
         self._proved: dict[tuple[Route, int], float] = {}
         self._changes = dict.fromkeys(Route, 0)
-        self.settled = True
+        self.complete = True
 
     def state(self, route: Route, version: int) -> str:
         """Give the state of a version: present, doubted or missing."""
@@ -137,7 +137,7 @@ class Versions:
 
         :returns: none for a synchronous call to a network that has none; the caller has another way
         """
-        if self.settled:
+        if self.complete:
             return self.orders[route]
         entries = self._entries[route]
         due = [v for v in route.versions if entries[v].state is _MISSING and now - entries[v].looked >= LOOK_AGAIN]
@@ -149,7 +149,7 @@ class Versions:
             return ()
         return self.orders[route]
 
-    def answered(self, route: Route, version: int, status: int, body: bytes, now: float) -> Change | None:
+    def answered(self, route: Route, version: int, status: int, body: bytes, now: float) -> VersionChange | None:
         """Take note of the answer that a version has given.
 
         :param status: HTTP status
@@ -158,7 +158,7 @@ class Versions:
         """
         if status == 404 and not (route.value[0] == "read_state" and _INVALID_PATH in body):
             return self._not_found(route, version, now)
-        if self.settled or status >= 500 or 300 <= status < 400 or (status in _SAYS_NOTHING and status != 404):
+        if self.complete or status >= 500 or 300 <= status < 400 or (status in _SAYS_NOTHING and status != 404):
             return None
         self._proved[route, version] = now
         entry = self._entries[route][version]
@@ -168,13 +168,13 @@ class Versions:
         self._settle()
         return None
 
-    def _not_found(self, route: Route, version: int, now: float) -> Change | None:
+    def _not_found(self, route: Route, version: int, now: float) -> VersionChange | None:
         entry = self._entries[route][version]
         if entry.state is _MISSING:
             return None
         if entry.state is _PRESENT:
             entry.state, entry.misses, entry.since = _DOUBTED, 0, now
-        self.settled = False
+        self.complete = False
         entry.misses += 1
         if entry.misses < MISSES or now - entry.since < SPAN:
             return None
@@ -184,16 +184,16 @@ class Versions:
         entry.state, entry.looked = _MISSING, now
         return self._changed(route, version, False)
 
-    def _changed(self, route: Route, version: int, present: bool) -> Change:
+    def _changed(self, route: Route, version: int, present: bool) -> VersionChange:
         entries = self._entries[route]
         self.orders[route] = tuple(sorted(route.versions, key=lambda each: entries[each].state is _MISSING))
         self._changes[route] += 1
         self._settle()
-        return Change(route, version, present, self.uses(route))
+        return VersionChange(route, version, present, self.uses(route))
 
     def _settle(self) -> None:
-        self.settled = all(
+        self.complete = all(
             entry.state is _PRESENT for versions in self._entries.values() for entry in versions.values()
         )
-        if self.settled:
+        if self.complete:
             self._proved.clear()

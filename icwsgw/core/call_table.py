@@ -1,31 +1,31 @@
 """The table of a client's calls: states, events, and effects.
 
-    state      event             next       effects
-    ---------  ----------------  ---------  ----------------------------------------------------------------------
-    IDLE       LAUNCH            WAITING    ENTER
-    WAITING    GRANTED           IN_FLIGHT  SUBMIT
-    WAITING    EXPIRED           IDLE       GIVE_PLACE_BACK, TELL_EXPIRED, NEXT
-    WAITING    EXPIRED_IN_DOUBT  IDLE       GIVE_PLACE_BACK, TELL_EXPIRED_UNKNOWN, NEXT
-    IN_FLIGHT  ENDED             IDLE       TELL_OUTCOME, NEXT
-    IN_FLIGHT  NOT_TAKEN         RETRYING   RETRY
-    IN_FLIGHT  LOST              RETRYING   RETRY
-    IN_FLIGHT  TAKEN             REPOSTING  REPOST
-    IN_FLIGHT  DOUBTED           REPOSTING  REPOST
-    IN_FLIGHT  REFUSED           IDLE       TELL_FAILED, NEXT
-    IN_FLIGHT  UNRESOLVED        IDLE       TELL_UNKNOWN, NEXT
-    IN_FLIGHT  EXPIRED           IDLE       TELL_EXPIRED, NEXT
-    IN_FLIGHT  EXPIRED_IN_DOUBT  IDLE       TELL_EXPIRED_UNKNOWN, NEXT
-    IN_FLIGHT  SUPERSEDED        IDLE       COUNT_UNKNOWN, NEXT
-    WAITING    SUPERSEDED        IDLE       COUNT_UNKNOWN, FORGET_PLACE, NEXT
-    RETRYING   SUPERSEDED        IDLE       COUNT_UNKNOWN, CANCEL_PAUSE, NEXT
-    REPOSTING  SUPERSEDED        IDLE       COUNT_UNKNOWN, CANCEL_PAUSE, NEXT
-    RETRYING   PAUSE_OVER        WAITING    ENTER
-    REPOSTING  PAUSE_OVER        WAITING    ENTER
-    IDLE       GIVEN_UP          IDLE       COUNT_ABANDONED
-    WAITING    GIVEN_UP          IDLE       COUNT_ABANDONED, FORGET_PLACE
-    IN_FLIGHT  GIVEN_UP          IDLE       COUNT_ABANDONED, CANCEL_CALL
-    RETRYING   GIVEN_UP          IDLE       COUNT_ABANDONED, CANCEL_PAUSE
-    REPOSTING  GIVEN_UP          IDLE       COUNT_ABANDONED, CANCEL_PAUSE
+    state         event             next          effects
+    ------------  ----------------  ------------  ----------------------------------------------------------------------
+    IDLE          LAUNCH            WAITING       ENTER
+    WAITING       GRANTED           IN_FLIGHT     SUBMIT
+    WAITING       EXPIRED           IDLE          GIVE_PLACE_BACK, TELL_EXPIRED, NEXT
+    WAITING       EXPIRED_IN_DOUBT  IDLE          GIVE_PLACE_BACK, TELL_EXPIRED_UNKNOWN, NEXT
+    IN_FLIGHT     ENDED             IDLE          TELL_OUTCOME, NEXT
+    IN_FLIGHT     NOT_TAKEN         RETRYING      RETRY
+    IN_FLIGHT     LOST              RETRYING      RETRY
+    IN_FLIGHT     TAKEN             RESUBMITTING  RESUBMIT
+    IN_FLIGHT     DOUBTED           RESUBMITTING  RESUBMIT
+    IN_FLIGHT     REFUSED           IDLE          TELL_FAILED, NEXT
+    IN_FLIGHT     UNRESOLVED        IDLE          TELL_UNKNOWN, NEXT
+    IN_FLIGHT     EXPIRED           IDLE          TELL_EXPIRED, NEXT
+    IN_FLIGHT     EXPIRED_IN_DOUBT  IDLE          TELL_EXPIRED_UNKNOWN, NEXT
+    IN_FLIGHT     SUPERSEDED        IDLE          COUNT_UNKNOWN, NEXT
+    WAITING       SUPERSEDED        IDLE          COUNT_UNKNOWN, FORGET_PLACE, NEXT
+    RETRYING      SUPERSEDED        IDLE          COUNT_UNKNOWN, CANCEL_PAUSE, NEXT
+    RESUBMITTING  SUPERSEDED        IDLE          COUNT_UNKNOWN, CANCEL_PAUSE, NEXT
+    RETRYING      PAUSE_OVER        WAITING       ENTER
+    RESUBMITTING  PAUSE_OVER        WAITING       ENTER
+    IDLE          GIVEN_UP          IDLE          COUNT_ABANDONED
+    WAITING       GIVEN_UP          IDLE          COUNT_ABANDONED, FORGET_PLACE
+    IN_FLIGHT     GIVEN_UP          IDLE          COUNT_ABANDONED, CANCEL_CALL
+    RETRYING      GIVEN_UP          IDLE          COUNT_ABANDONED, CANCEL_PAUSE
+    RESUBMITTING  GIVEN_UP          IDLE          COUNT_ABANDONED, CANCEL_PAUSE
 
 The gate decides whether another call may follow (:data:`GATES`): it is SHUT until the canister has spoken to the client
 (OPEN), or until the client has left (LEFT; WITHDRAWN if its ws_open cannot have arrived). The machine that follows the
@@ -48,7 +48,7 @@ class CallState(IntEnum):
     """An attempt is under way."""
     RETRYING = 3
     """It pauses before the next attempt; the network has not said that it has the call."""
-    REPOSTING = 4
+    RESUBMITTING = 4
     """It pauses before it is posted again to learn its end."""
 
 
@@ -94,7 +94,7 @@ class CallEffect(IntEnum):
     """Post the current envelope."""
     RETRY = 2
     """Wait for :attr:`ClientCalls.pause` seconds, then report PAUSE_OVER; count a retry."""
-    REPOST = 3
+    RESUBMIT = 3
     """The same; count a repetition that asks for the end of the call."""
     TELL_OUTCOME = 4
     """Tell the owner how the call ended."""
@@ -128,7 +128,7 @@ class CallEffect(IntEnum):
     """The client has left and nothing of it is left to send."""
 
 
-class Gate(IntEnum):
+class SendGate(IntEnum):
     """Whether another call may follow the current one."""
 
     SHUT = 0
@@ -152,7 +152,7 @@ class GateEvent(IntEnum):
     """After that, ws_open was given up before an attempt can have arrived."""
 
 
-class Doubt(IntEnum):
+class OutcomeKnowledge(IntEnum):
     """What is known of earlier attempts at the current call."""
 
     NONE = 0
@@ -164,7 +164,7 @@ class Doubt(IntEnum):
 
 
 Effects = tuple[CallEffect, ...]
-S, E, F, G = CallState, CallEvent, CallEffect, Gate
+S, E, F, G = CallState, CallEvent, CallEffect, SendGate
 
 TABLE: dict[tuple[CallState, CallEvent], tuple[CallState, Effects]] = {
     (S.IDLE, E.LAUNCH): (S.WAITING, (F.ENTER,)),
@@ -174,8 +174,8 @@ TABLE: dict[tuple[CallState, CallEvent], tuple[CallState, Effects]] = {
     (S.IN_FLIGHT, E.ENDED): (S.IDLE, (F.TELL_OUTCOME, F.NEXT)),
     (S.IN_FLIGHT, E.NOT_TAKEN): (S.RETRYING, (F.RETRY,)),
     (S.IN_FLIGHT, E.LOST): (S.RETRYING, (F.RETRY,)),
-    (S.IN_FLIGHT, E.TAKEN): (S.REPOSTING, (F.REPOST,)),
-    (S.IN_FLIGHT, E.DOUBTED): (S.REPOSTING, (F.REPOST,)),
+    (S.IN_FLIGHT, E.TAKEN): (S.RESUBMITTING, (F.RESUBMIT,)),
+    (S.IN_FLIGHT, E.DOUBTED): (S.RESUBMITTING, (F.RESUBMIT,)),
     (S.IN_FLIGHT, E.REFUSED): (S.IDLE, (F.TELL_FAILED, F.NEXT)),
     (S.IN_FLIGHT, E.UNRESOLVED): (S.IDLE, (F.TELL_UNKNOWN, F.NEXT)),
     (S.IN_FLIGHT, E.EXPIRED): (S.IDLE, (F.TELL_EXPIRED, F.NEXT)),
@@ -183,17 +183,17 @@ TABLE: dict[tuple[CallState, CallEvent], tuple[CallState, Effects]] = {
     (S.IN_FLIGHT, E.SUPERSEDED): (S.IDLE, (F.COUNT_UNKNOWN, F.NEXT)),
     (S.WAITING, E.SUPERSEDED): (S.IDLE, (F.COUNT_UNKNOWN, F.FORGET_PLACE, F.NEXT)),
     (S.RETRYING, E.SUPERSEDED): (S.IDLE, (F.COUNT_UNKNOWN, F.CANCEL_PAUSE, F.NEXT)),
-    (S.REPOSTING, E.SUPERSEDED): (S.IDLE, (F.COUNT_UNKNOWN, F.CANCEL_PAUSE, F.NEXT)),
+    (S.RESUBMITTING, E.SUPERSEDED): (S.IDLE, (F.COUNT_UNKNOWN, F.CANCEL_PAUSE, F.NEXT)),
     (S.RETRYING, E.PAUSE_OVER): (S.WAITING, (F.ENTER,)),
-    (S.REPOSTING, E.PAUSE_OVER): (S.WAITING, (F.ENTER,)),
+    (S.RESUBMITTING, E.PAUSE_OVER): (S.WAITING, (F.ENTER,)),
     (S.IDLE, E.GIVEN_UP): (S.IDLE, (F.COUNT_ABANDONED,)),
     (S.WAITING, E.GIVEN_UP): (S.IDLE, (F.COUNT_ABANDONED, F.FORGET_PLACE)),
     (S.IN_FLIGHT, E.GIVEN_UP): (S.IDLE, (F.COUNT_ABANDONED, F.CANCEL_CALL)),
     (S.RETRYING, E.GIVEN_UP): (S.IDLE, (F.COUNT_ABANDONED, F.CANCEL_PAUSE)),
-    (S.REPOSTING, E.GIVEN_UP): (S.IDLE, (F.COUNT_ABANDONED, F.CANCEL_PAUSE)),
+    (S.RESUBMITTING, E.GIVEN_UP): (S.IDLE, (F.COUNT_ABANDONED, F.CANCEL_PAUSE)),
 }
 #: The gate stays as it is at every other event.
-GATES: dict[tuple[Gate, GateEvent], Gate] = {
+GATES: dict[tuple[SendGate, GateEvent], SendGate] = {
     (G.SHUT, GateEvent.SPOKE): G.OPEN,
     (G.SHUT, GateEvent.LEFT): G.LEFT,
     (G.LEFT, GateEvent.WITHDRAWN): G.WITHDRAWN,

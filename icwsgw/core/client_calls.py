@@ -5,8 +5,8 @@ attempts at the current call; with the gate it selects the event. State, gate, d
 (:meth:`ClientCalls.dump`).
 
 The machine knows no clock and no network. Its methods take the time and what has been heard; they return the effects
-that the relay (:mod:`icwsgw.gateway.relay`) performs, in order. NEXT asks for :meth:`ClientCalls.next`. The owner is
-told of the end of a call before the next one starts, because it may drop all that waits.
+that the relay (:mod:`icwsgw.gateway.calls.relay`) performs, in order. NEXT asks for :meth:`ClientCalls.next`. The owner
+is told of the end of a call before the next one starts, because it may drop all that waits.
 """
 
 from __future__ import annotations
@@ -14,10 +14,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeVar
 
-from icwsgw.core.backlog import WEIGHT, Backlog
-from icwsgw.core.call_table import GATES, TABLE, CallEffect, CallEvent, CallState, Doubt, Effects, Gate, GateEvent
-from icwsgw.core.calls import REFUSED_REPETITIONS, TRANSIENT_ATTEMPTS, Heard, repost_pause
-from icwsgw.core.pacing import LONGEST_RETRY_AFTER, retry_pause
+from icwsgw.core.backoff import LONGEST_RETRY_AFTER, retry_pause
+from icwsgw.core.call_answers import REFUSED_REPETITIONS, TRANSIENT_ATTEMPTS, Answer, resubmit_delay
+from icwsgw.core.call_table import (
+    GATES,
+    TABLE,
+    CallEffect,
+    CallEvent,
+    CallState,
+    Effects,
+    GateEvent,
+    OutcomeKnowledge,
+    SendGate,
+)
+from icwsgw.core.relay_queue import WEIGHT, RelayQueue
 from icwsgw.ic.network_limits import MAX_INGRESS_TTL_NS
 
 #: No call is started with less time to live than this: it would expire on its way.
@@ -25,7 +35,7 @@ MIN_LIFE_NS = 500_000_000
 
 # What nearly every call goes through, without a look-up: names of an enum's members cost more than the rest.
 _IDLE, _WAITING, _IN_FLIGHT = CallState.IDLE, CallState.WAITING, CallState.IN_FLIGHT
-_NO_DOUBT = Doubt.NONE
+_NO_DOUBT = OutcomeKnowledge.NONE
 NOTHING: Effects = ()
 LAUNCHED: Effects = TABLE[CallState.IDLE, CallEvent.LAUNCH][1]
 SUBMITTED: Effects = TABLE[CallState.WAITING, CallEvent.GRANTED][1]
@@ -44,8 +54,8 @@ class Sendable(Protocol):
     ingress_expiry: int
 
 
-class Limits(Protocol):
-    """The bounds of what waits (:class:`icwsgw.config.GatewayConfig`)."""
+class CallLimits(Protocol):
+    """The bounds of what waits (:class:`icwsgw.config.schema.GatewayConfig`)."""
 
     @property
     def relay_queue_messages(self) -> int:
@@ -64,7 +74,7 @@ class Limits(Protocol):
         """Bytes that wait in the queues of all clients."""
 
 
-class Waiting:
+class WaitingBytes:
     """How much waits in the queues of all clients together.
 
     :ivar octets: bytes of envelopes
@@ -97,7 +107,7 @@ class Asked(NamedTuple):
 T = TypeVar("T", bound=Sendable)
 
 
-class ClientCalls(Backlog[T]):
+class ClientCalls(RelayQueue[T]):
     """A client's current call, and those that wait behind it.
 
     :ivar state: where the current call is
@@ -107,7 +117,7 @@ class ClientCalls(Backlog[T]):
     :ivar refused: how many repetitions in a row were refused while it was in doubt
     :ivar current: its envelope, None while IDLE
     :ivar started: when its turn came, seconds
-    :ivar pause: seconds until the next attempt, for RETRY and REPOST
+    :ivar pause: seconds until the next attempt, for RETRY and RESUBMIT
     :ivar abandoned: how many calls COUNT_ABANDONED is about
     :ivar ending: the client has left, and ALL_SENT is to come
     :ivar waiting: what waits in the queues of all clients
@@ -127,12 +137,12 @@ class ClientCalls(Backlog[T]):
         "waiting",
     )
 
-    def __init__(self, waiting: Waiting) -> None:
+    def __init__(self, waiting: WaitingBytes) -> None:
         super().__init__()
         self.waiting = waiting
         self.state = CallState.IDLE
-        self.gate = Gate.SHUT
-        self.doubt = Doubt.NONE
+        self.gate = SendGate.SHUT
+        self.doubt = OutcomeKnowledge.NONE
         self.attempts = self.refused = self.abandoned = 0
         self.current: T | None = None
         self.started = self.pause = 0.0
@@ -154,7 +164,7 @@ class ClientCalls(Backlog[T]):
         self.doubt = _NO_DOUBT
         return LAUNCHED
 
-    def send(self, envelope: T, now: float, limits: Limits) -> Effects:
+    def send(self, envelope: T, now: float, limits: CallLimits) -> Effects:
         """Send an envelope when its turn comes."""
         if self.state is _IDLE and self.gate and self.queue is None:
             return self.launch(envelope, now)
@@ -189,7 +199,7 @@ class ClientCalls(Backlog[T]):
         if self.state is _IDLE and self.queue is None:
             return ALL_SENT
         self.ending = True
-        if self.gate is Gate.LEFT and self._may_be_given_up:
+        if self.gate is SendGate.LEFT and self._may_be_given_up:
             return self._withdraw()
         return _NEXT
 
@@ -200,7 +210,7 @@ class ClientCalls(Backlog[T]):
 
     # what becomes of the current call
 
-    def next(self, now: float, limits: Limits) -> Effects:
+    def next(self, now: float, limits: CallLimits) -> Effects:
         """Start the next call if there is one and nothing is under way."""
         if self.state is not _IDLE or not self.gate:
             return NOTHING
@@ -247,7 +257,7 @@ class ClientCalls(Backlog[T]):
         self.current = None
         return _ENDED
 
-    def not_ended(self, heard: Heard, now: float, jitter: Callable[[], float], asked: Asked | None = None) -> Effects:
+    def not_ended(self, heard: Answer, now: float, jitter: Callable[[], float], asked: Asked | None = None) -> Effects:
         """An attempt has ended without the end of the call.
 
         :param jitter: a random number in [0, 1)
@@ -258,18 +268,19 @@ class ClientCalls(Backlog[T]):
         opening = current.method_name == "ws_open"
         # ws_open is not needed any more when the canister has spoken, or when the client has left before it was taken
         unneeded = opening and (
-            self.gate is Gate.OPEN or (self.gate is Gate.LEFT and not (heard.taken or self.doubt is Doubt.TAKEN))
+            self.gate is SendGate.OPEN
+            or (self.gate is SendGate.LEFT and not (heard.taken or self.doubt is OutcomeKnowledge.TAKEN))
         )
         event = self._judge(heard)
         if event is CallEvent.REFUSED or event is CallEvent.UNRESOLVED:
             return self._fail(event, now)
         if unneeded:
-            return self.step(CallEvent.SUPERSEDED) if self.gate is Gate.OPEN else self._withdraw()
+            return self.step(CallEvent.SUPERSEDED) if self.gate is SendGate.OPEN else self._withdraw()
         retry_after = asked.seconds if asked is not None else None
         if event is CallEvent.TAKEN or event is CallEvent.DOUBTED:
             # a session's first message tells it sooner; canisters that never answer would cost a call a second each
             took = now - self.started if opening and event is CallEvent.TAKEN else 0.0
-            self.pause = repost_pause(jitter, retry_after, took)
+            self.pause = resubmit_delay(jitter, retry_after, took)
         else:
             self.pause = retry_pause(self.attempts, jitter, retry_after)
         if asked is not None:
@@ -294,18 +305,18 @@ class ClientCalls(Backlog[T]):
 
     # inside
 
-    def _judge(self, heard: Heard) -> CallEvent:
+    def _judge(self, heard: Answer) -> CallEvent:
         """Say what an attempt that has not brought the end means for the call."""
         if heard.taken:
-            self.doubt, self.refused = Doubt.TAKEN, 0
+            self.doubt, self.refused = OutcomeKnowledge.TAKEN, 0
             return CallEvent.TAKEN
-        if heard.arrived and self.doubt is Doubt.NONE:
-            self.doubt = Doubt.LOST
+        if heard.arrived and self.doubt is OutcomeKnowledge.NONE:
+            self.doubt = OutcomeKnowledge.LOST
         if heard.again or (heard.transient and self.attempts < TRANSIENT_ATTEMPTS):
-            if self.doubt is Doubt.TAKEN:
+            if self.doubt is OutcomeKnowledge.TAKEN:
                 return CallEvent.TAKEN
             return CallEvent.LOST if heard.arrived else CallEvent.NOT_TAKEN
-        if self.doubt is Doubt.NONE:
+        if self.doubt is OutcomeKnowledge.NONE:
             return CallEvent.REFUSED
         self.refused += 1
         return CallEvent.DOUBTED if self.refused < REFUSED_REPETITIONS else CallEvent.UNRESOLVED
@@ -313,9 +324,9 @@ class ClientCalls(Backlog[T]):
     @property
     def _may_be_given_up(self) -> bool:
         """Whether a ws_open that is not needed any more need not be sent again: it waits, and is not taken."""
-        if self.doubt is Doubt.TAKEN and self.gate is not Gate.OPEN:
+        if self.doubt is OutcomeKnowledge.TAKEN and self.gate is not SendGate.OPEN:
             return False
-        return self.state in (CallState.WAITING, CallState.RETRYING, CallState.REPOSTING)
+        return self.state in (CallState.WAITING, CallState.RETRYING, CallState.RESUBMITTING)
 
     def _withdraw(self) -> Effects:
         """Give up ws_open, with all behind it: its client has left."""
@@ -329,7 +340,7 @@ class ClientCalls(Backlog[T]):
         return self.step(CallEvent.GIVEN_UP)
 
     def _expired(self, now: float) -> Effects:
-        return self._fail(CallEvent.EXPIRED if self.doubt is Doubt.NONE else CallEvent.EXPIRED_IN_DOUBT, now)
+        return self._fail(CallEvent.EXPIRED if self.doubt is OutcomeKnowledge.NONE else CallEvent.EXPIRED_IN_DOUBT, now)
 
     def _fail(self, event: CallEvent, now: float) -> Effects:
         took = now - self.started
@@ -338,7 +349,7 @@ class ClientCalls(Backlog[T]):
             self.measured(took)
         return self.step(event)
 
-    def _may_be_read(self, limits: Limits) -> bool:
+    def _may_be_read(self, limits: CallLimits) -> bool:
         return not len(self) or (
             self.has_room(limits.relay_queue_messages, limits.relay_queue_bytes, limits.relay_queue_time)
             # when too much waits in all, each may have one message that waits
@@ -363,6 +374,6 @@ class ClientCalls(Backlog[T]):
         :param current: the envelope of the current call
         :raises ValueError: not such numbers
         """
-        self.state, self.gate, self.doubt = CallState(data[0]), Gate(data[1]), Doubt(data[2])
+        self.state, self.gate, self.doubt = CallState(data[0]), SendGate(data[1]), OutcomeKnowledge(data[2])
         self.attempts, self.refused, self.started, self.ending = data[3], data[4], data[5], bool(data[6])
         self.current = current

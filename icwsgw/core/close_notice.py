@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import IntEnum
 
-from icwsgw.core.pacing import retry_pause
+from icwsgw.core.backoff import retry_pause
 
 #: A canister that has not taken the call after this long will have to find out by itself.
 PATIENCE_SECONDS = 120.0

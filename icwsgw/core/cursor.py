@@ -64,7 +64,7 @@ class LastMessage:
         return self._timestamp
 
 
-class Taken:
+class CursorUpdate:
     """What one answer yields.
 
     :ivar deliver: the messages to deliver, in order
@@ -112,13 +112,13 @@ class Cursor:
         self.next = beyond
         self._gap_asks = 0
 
-    def take(self, messages: list[Message], now: float, asked: float) -> Taken:
+    def take(self, messages: list[Message], now: float, asked: float) -> CursorUpdate:
         """Sort an answer's messages into delivered, known and out of reach; moves ``next``.
 
         :param now: seconds, on any clock that only goes forward
         :param asked: when the question was asked, on the same clock
         """
-        taken = Taken()
+        taken = CursorUpdate()
         deliver = taken.deliver
         expected = self.next
         for message in messages:

@@ -16,9 +16,9 @@
     RESTING   CLOSED      DROPPING  CANCEL_TIMER, START_READING
 
 A client that owes a little is not read until it has tokens again, so that TCP slows it down. A client that owes more
-than any honest one (:mod:`icwsgw.core.rate`) is closed with 4108. A client that blocks while it sends does not see its
-close frame until somebody reads what it has sent, so the gateway reads on for :data:`FLOOD_LINGER` seconds, drops what
-comes, and pauses after each read, because reading costs too.
+than any honest one (:mod:`icwsgw.core.rate_limit`) is closed with 4108. A client that blocks while it sends does not
+see its close frame until somebody reads what it has sent, so the gateway reads on for :data:`FLOOD_LINGER` seconds,
+drops what comes, and pauses after each read, because reading costs too.
 
 The connection counts its own tokens down and makes a guard when they are used up for the first time: most never do.
 """
@@ -28,7 +28,7 @@ from __future__ import annotations
 from enum import IntEnum
 from math import inf
 
-from icwsgw.core.rate import ClientRates
+from icwsgw.core.rate_limit import ClientRates
 
 #: Seconds for which a client that floods gets to see its close frame; what it sends meanwhile is dropped unread.
 FLOOD_LINGER = 2.0

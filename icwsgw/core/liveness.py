@@ -14,9 +14,9 @@
     PINGED  NOT_READ    QUIET   WAIT_REST
     PINGED  SILENT      ENDED   REPORT_NO_PONG, ABORT
 
-The connection is visited at intervals. At each visit :meth:`Deadlines.event` selects the first event of the table that
-applies. A client that only answers pings gets one each interval: WAIT_REST counts the time for the pong as a part of
-the interval, because proxies that cut idle connections count from the last byte.
+The connection is visited at intervals. At each visit :meth:`LivenessDeadlines.event` selects the first event of the
+table that applies. A client that only answers pings gets one each interval: WAIT_REST counts the time for the pong as a
+part of the interval, because proxies that cut idle connections count from the last byte.
 
 The state is one value and :func:`step` a function, so that an idle connection holds nothing for it.
 """
@@ -125,7 +125,7 @@ class PartialMessage(NamedTuple):
         return before if before is not None and before.messages == messages else cls(messages, now)
 
 
-class Deadlines(NamedTuple):
+class LivenessDeadlines(NamedTuple):
     """The deadlines of all open connections, in seconds.
 
     :ivar ping_interval: between two pings of a silent client; 0: no pings

@@ -63,7 +63,7 @@ _MINIMUM = re.compile(
 )
 
 
-class Kind(Enum):
+class Evidence(Enum):
     """The kinds of evidence: how far the skew may lie below and above what is told, and whether it is a judge."""
 
     DATE = ("date", STEP_NS, STEP_NS, False)
@@ -171,7 +171,7 @@ class NetworkTime:
 
     # evidence
 
-    def take(self, kind: Kind, time_ns: int, seconds: float, wall_ns: int) -> None:
+    def take(self, kind: Evidence, time_ns: int, seconds: float, wall_ns: int) -> None:
         """Take note of a piece of evidence.
 
         :param kind: what tells the time
@@ -185,16 +185,16 @@ class NetworkTime:
         interval = (told - kind.below_ns, told + kind.above_ns)
         if _within(self.skew_ns, interval):
             self._agrees(kind, told, interval)
-        elif kind is Kind.DATE:
+        elif kind is Evidence.DATE:
             self._rivals(told, interval)
         elif kind.judges:
             self._judged(kind, told, interval)
         self._enclose()
 
-    def _agrees(self, kind: Kind, told: int, interval: tuple[int, int]) -> None:
-        if kind in (Kind.ACCEPTED, Kind.REFUSED):
+    def _agrees(self, kind: Evidence, told: int, interval: tuple[int, int]) -> None:
+        if kind in (Evidence.ACCEPTED, Evidence.REFUSED):
             self._taken = interval
-        if kind is Kind.DATE:
+        if kind is Evidence.DATE:
             self.rival_ns, self._rival_count = None, 0
         else:
             if kind.judges or (self._against is not None and not _overlap(self._against, interval)):
@@ -202,7 +202,7 @@ class NetworkTime:
             if self.rival_ns is not None and not _within(self.rival_ns, interval):
                 self._refuted_ns = self.rival_ns
                 self.rival_ns, self._rival_count = None, 0
-        if kind is Kind.DATE or kind is Kind.REFUSED:
+        if kind is Evidence.DATE or kind is Evidence.REFUSED:
             self.measured_ns = told
         if self._support is None or interval[1] - interval[0] <= self._support[1] - self._support[0]:
             self._support = interval
@@ -215,7 +215,7 @@ class NetworkTime:
         self.rival_ns = told
         self._rival_count = min(self._rival_count + 1, WITNESSES)
 
-    def _judged(self, kind: Kind, told: int, interval: tuple[int, int]) -> None:
+    def _judged(self, kind: Evidence, told: int, interval: tuple[int, int]) -> None:
         before = self._against
         if before is None or not _overlap(before, interval):
             self._against, self._against_count = interval, 1
@@ -227,7 +227,7 @@ class NetworkTime:
         if rival is not None and _within(rival, interval):
             witnesses += self._rival_count
             told = rival
-        proven = kind is Kind.CERTIFIED and self.skew_ns < interval[0]
+        proven = kind is Evidence.CERTIFIED and self.skew_ns < interval[0]
         # a replica that has agreed shows that this machine's clock is not to blame, unless it were that replica's
         doubtful = self._taken is not None and not _overlap(self._taken, interval)
         if proven or witnesses >= (MANY_WITNESSES if doubtful else WITNESSES):

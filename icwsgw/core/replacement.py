@@ -24,7 +24,7 @@ Here, the sign is the other's, and one that is CONFIRMED wins as soon as both ar
 of the connection of this process. Connections with the same time stay undecided until a sign comes: what the canister
 sends to one of them in a later block, what it takes from or refuses to one of them, or its answer to ws_close.
 
-The machine (:class:`Replacement`) gives steps, which :mod:`icwsgw.gateway.rivals` performs in order. It knows no
+The machine (:class:`Replacement`) gives steps, which :mod:`icwsgw.gateway.replacements` performs in order. It knows no
 registry: the living connections are an argument.
 """
 
@@ -35,7 +35,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Generic, Protocol, TypeVar
 
-from icwsgw.core.session import Opened, State
+from icwsgw.core.session_machine import Opened, State
 
 
 class Order(IntEnum):
@@ -75,7 +75,7 @@ class Verdict(IntEnum):
     NOTHING = 4
 
 
-class RivalEffect(IntEnum):
+class ReplacementEffect(IntEnum):
     """What the gateway has to do."""
 
     REPLACE = 0
@@ -108,7 +108,7 @@ ELSEWHERE: dict[tuple[Order, Sign], Verdict] = {
 del O, V, N
 
 
-class Connection(Hashable, Protocol):
+class ReplaceableConnection(Hashable, Protocol):
     """What is known of a connection (:class:`icwsgw.gateway.session.ClientSession`)."""
 
     state: State
@@ -117,13 +117,13 @@ class Connection(Hashable, Protocol):
     identity_index: int
 
 
-T = TypeVar("T", bound=Connection)
+T = TypeVar("T", bound=ReplaceableConnection)
 #: A canister's and a principal's raw bytes.
 Key = tuple[bytes, bytes]
 
 
 #: What to do, with which connection (None for announcements), and the time to announce (ns since 1970, 0 if none).
-Step = tuple[RivalEffect, T | None, int]
+Step = tuple[ReplacementEffect, T | None, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ class Replacement(Generic[T]):
         """
         mine = this.opened_at_ns
         if self.outlived and mine <= self.outlived.pop(this, -1):
-            return [(RivalEffect.REPLACE, this, 0)]
+            return [(ReplacementEffect.REPLACE, this, 0)]
         steps: list[Step[T]] = []
         living = list(living)
         for other in living:
@@ -168,9 +168,9 @@ class Replacement(Generic[T]):
                 continue
             verdict = HERE[_order(mine, other.opened_at_ns), _sign(other)]
             if verdict is Verdict.OTHER_LIVES:
-                steps.append((RivalEffect.REPLACE, this, 0))
+                steps.append((ReplacementEffect.REPLACE, this, 0))
             elif verdict is Verdict.THIS_LIVES:
-                steps.append((RivalEffect.REPLACE, other, 0))
+                steps.append((ReplacementEffect.REPLACE, other, 0))
             else:
                 steps += (*self._leave_open(key, other), *self._leave_open(key, this))
         for rival in list(self.undecided.get(key, ())):
@@ -194,14 +194,14 @@ class Replacement(Generic[T]):
                 order = Order.UNTOLD_LATER if later else Order.UNTOLD_EARLIER
             verdict = ELSEWHERE[order, _sign(ours)]
             if verdict is Verdict.OTHER_LIVES:
-                steps.append((RivalEffect.REPLACE, ours, 0))
+                steps.append((ReplacementEffect.REPLACE, ours, 0))
             elif verdict is Verdict.THIS_LIVES:
                 steps += self.known(key, ours, living)
             elif verdict is Verdict.TELL_OUR_TIME:
-                steps.append((RivalEffect.ANNOUNCE, None, mine))
+                steps.append((ReplacementEffect.ANNOUNCE, None, mine))
             elif verdict is Verdict.UNDECIDED and (watched := self._leave_open(key, ours)):
                 # there they may have heard of ours when theirs was not accepted yet
-                steps += (*watched, (RivalEffect.ANNOUNCE, None, mine))
+                steps += (*watched, (ReplacementEffect.ANNOUNCE, None, mine))
         return steps
 
     def left_elsewhere(self, at_ns: int, later: bool, living: Iterable[T], waiting: Iterable[T]) -> list[Step[T]]:
@@ -215,7 +215,7 @@ class Replacement(Generic[T]):
         for ours in waiting:
             self.outlived[ours] = max(at_ns, self.outlived.get(ours, 0))
         return [
-            (RivalEffect.REPLACE, ours, 0)
+            (ReplacementEffect.REPLACE, ours, 0)
             for ours in living
             if (ours.opened_at_ns <= at_ns if ours.opened_at_ns else later)
         ]
@@ -231,12 +231,12 @@ class Replacement(Generic[T]):
 
     def known(self, key: Key, this: T, living: Iterable[T]) -> list[Step[T]]:
         """The canister has shown in a later block that this is the connection that it knows."""
-        steps: list[Step[T]] = [(RivalEffect.UNWATCH, rival, 0) for rival in self.undecided.pop(key, ())]
+        steps: list[Step[T]] = [(ReplacementEffect.UNWATCH, rival, 0) for rival in self.undecided.pop(key, ())]
         # that block's time is later by something: whoever compares with the old time finds this one the newer
         this.opened_at_ns += 1
         older = (other for other in living if other is not this and other.opened_at_ns < this.opened_at_ns)
-        steps += ((RivalEffect.REPLACE, other, 0) for other in older)
-        return [*steps, (RivalEffect.ANNOUNCE, None, this.opened_at_ns)]
+        steps += ((ReplacementEffect.REPLACE, other, 0) for other in older)
+        return [*steps, (ReplacementEffect.ANNOUNCE, None, this.opened_at_ns)]
 
     def answered(self, key: Key, this: T, known: bool | None, others: Others[T]) -> list[Step[T]]:
         """The ws_close of a connection has ended.
@@ -253,13 +253,13 @@ class Replacement(Generic[T]):
         if known is False or this.opened >= Opened.SPOKE or (known is None and this.opened is not Opened.EXECUTED):
             return []
         # it left before anybody had heard of its opening, by which the canister has dropped these
-        steps: list[Step[T]] = [(RivalEffect.REPLACE, other, 0) for other in others.opened]
+        steps: list[Step[T]] = [(ReplacementEffect.REPLACE, other, 0) for other in others.opened]
         for other in others.opening:
             if other.state < State.OPEN:
                 self.outlived[other] = others.at_ns
             elif other.opened_at_ns <= others.at_ns:
-                steps.append((RivalEffect.REPLACE, other, 0))
-        return [*steps, (RivalEffect.ANNOUNCE_LEFT, None, others.at_ns)]
+                steps.append((ReplacementEffect.REPLACE, other, 0))
+        return [*steps, (ReplacementEffect.ANNOUNCE_LEFT, None, others.at_ns)]
 
     def gone(self, key: Key, this: T) -> list[Step[T]]:
         """The canister has forgotten a connection that left; if it was the one that it knew, the others are over."""
@@ -267,9 +267,9 @@ class Replacement(Generic[T]):
         if this not in rivals:
             return []
         del self.undecided[key]
-        steps: list[Step[T]] = [(RivalEffect.UNWATCH, rival, 0) for rival in rivals]
-        steps += [(RivalEffect.REPLACE, rival, 0) for rival in rivals if rival is not this]
-        return [*steps, (RivalEffect.ANNOUNCE, None, this.opened_at_ns + 1)]
+        steps: list[Step[T]] = [(ReplacementEffect.UNWATCH, rival, 0) for rival in rivals]
+        steps += [(ReplacementEffect.REPLACE, rival, 0) for rival in rivals if rival is not this]
+        return [*steps, (ReplacementEffect.ANNOUNCE, None, this.opened_at_ns + 1)]
 
     def forget(self, key: Key | None, this: T) -> None:
         """A connection is over.
@@ -289,7 +289,7 @@ class Replacement(Generic[T]):
         if this in rivals:
             return []
         rivals[this] = None
-        return [(RivalEffect.WATCH, this, 0)]
+        return [(ReplacementEffect.WATCH, this, 0)]
 
 
 def _order(mine: int, theirs: int) -> Order:
@@ -300,7 +300,7 @@ def _order(mine: int, theirs: int) -> Order:
     return Order.SAME if mine else Order.UNTOLD
 
 
-def _sign(connection: Connection) -> Sign:
+def _sign(connection: ReplaceableConnection) -> Sign:
     if connection.state is State.DISMISSED:
         return Sign.DISMISSED
     return Sign.CONFIRMED if connection.opened is Opened.CONFIRMED else Sign.NONE

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from icwsgw._version import __version__
 from icwsgw.ctl import tables
-from icwsgw.ctl.client import Failed, Gateway
+from icwsgw.ctl.admin_client import AdminClient, Failed
 from icwsgw.errors import ConfigError
 
 PROGRAM = "icwsctl"
@@ -28,42 +28,42 @@ _Document = dict[str, Any]
 _Words = argparse.Namespace
 
 
-def _status(gateway: Gateway, words: _Words) -> _Document:
+def _status(gateway: AdminClient, words: _Words) -> _Document:
     return gateway.get("status")
 
 
-def _sessions(gateway: Gateway, words: _Words) -> _Document:
+def _sessions(gateway: AdminClient, words: _Words) -> _Document:
     return gateway.get(
         "sessions", canister=words.canister, principal=words.principal, state=words.state, limit=words.limit
     )
 
 
-def _session(gateway: Gateway, words: _Words) -> _Document:
+def _session(gateway: AdminClient, words: _Words) -> _Document:
     return gateway.get("sessions", words.session)
 
 
-def _canisters(gateway: Gateway, words: _Words) -> _Document:
+def _canisters(gateway: AdminClient, words: _Words) -> _Document:
     return gateway.get("canisters", canister=words.canister, limit=words.limit)
 
 
-def _kick(gateway: Gateway, words: _Words) -> _Document:
+def _kick(gateway: AdminClient, words: _Words) -> _Document:
     code = _DRAINING if words.reconnect else _POLICY
     return gateway.post("kick", session=words.session, canister=words.canister, principal=words.principal, code=code)
 
 
-def _drain(gateway: Gateway, words: _Words) -> _Document:
+def _drain(gateway: AdminClient, words: _Words) -> _Document:
     return gateway.post("drain", window=words.window)
 
 
-def _deny(gateway: Gateway, words: _Words) -> _Document:
+def _deny(gateway: AdminClient, words: _Words) -> _Document:
     return gateway.get("deny") if words.canister is None else gateway.post("deny", canister=words.canister)
 
 
-def _allow(gateway: Gateway, words: _Words) -> _Document:
+def _allow(gateway: AdminClient, words: _Words) -> _Document:
     return gateway.post("allow", canister=words.canister)
 
 
-def _log_level(gateway: Gateway, words: _Words) -> _Document:
+def _log_level(gateway: AdminClient, words: _Words) -> _Document:
     if words.reset:
         body = {"reset": True} if words.component is None else {words.component: None}
         return gateway.put("log-levels", body=body)
@@ -101,7 +101,7 @@ def _show_allow(document: Mapping[str, Any]) -> str:
 class _Command(NamedTuple):
     """A command: how the gateway is asked, how its answer is shown, a line about it, and what else is to be known."""
 
-    ask: Callable[[Gateway, _Words], _Document]
+    ask: Callable[[AdminClient, _Words], _Document]
     show: Callable[[Mapping[str, Any]], str]
     help: str
     more: str = ""
@@ -228,7 +228,7 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     file = getattr(words, "token_file", environment.get("ICWS_ADMIN_TOKEN_FILE") or None)
     command = _COMMANDS[words.command]
     try:
-        document = command.ask(Gateway(endpoint, None if file is None else Path(file)), words)
+        document = command.ask(AdminClient(endpoint, None if file is None else Path(file)), words)
     except (Failed, ConfigError) as error:
         print(f"{PROGRAM}: {tables.clean(error)}", file=sys.stderr)
         return 1

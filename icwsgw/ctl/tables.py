@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from icwsgw.visible import visible
+from icwsgw.escaping import escape_invisible
 
 _NONE = "-"
 
 
 def clean(value: object) -> str:
     """A value as text that neither ends a line nor moves a terminal's cursor: some are a stranger's words."""
-    return _NONE if value is None else visible(str(value))
+    return _NONE if value is None else escape_invisible(str(value))
 
 
 def duration(seconds: float | None) -> str:

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 
-from icwsgw.clock import Clock, Timer
 from icwsgw.devnet.cdk_types import ClientKey, Handlers, Output, Page, Trap, WsError, message_content
 from icwsgw.devnet.merkle import MerkleMap
 from icwsgw.errors import FormatError
@@ -34,6 +33,7 @@ from icwsgw.ic.ws import (
     decode_service_message,
     encode_service_message,
 )
+from icwsgw.reactor.clock import Clock, Timer
 
 MAX_RETURNED_MESSAGES = 50
 ACK_INTERVAL_MS = 300_000

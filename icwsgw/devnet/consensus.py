@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from icwsgw.clock import Clock, Timer
-from icwsgw.devnet.calls import Call
 from icwsgw.devnet.state_tree import Block, StateTree
+from icwsgw.devnet.submitted_call import SubmittedCall
 from icwsgw.devnet.topology import Node
+from icwsgw.reactor.clock import Clock, Timer
 
 #: Blocks that a node may be behind before the boundary nodes leave it out.
 MAX_LAG: Final = 50
@@ -29,7 +29,7 @@ _STEADY_BLOCKS: Final = 16
 
 
 @dataclass
-class Pace:
+class BlockTiming:
     """How blocks are made; times in seconds. May be changed while they are.
 
     :ivar interval: between two blocks; 0: there are no blocks, calls are executed when their latency has passed
@@ -55,7 +55,7 @@ class _Pending:
 
     __slots__ = ("call", "known_at")
 
-    def __init__(self, call: Call, known_at: list[float]) -> None:
+    def __init__(self, call: SubmittedCall, known_at: list[float]) -> None:
         self.call = call
         self.known_at = known_at
 
@@ -66,7 +66,9 @@ class Consensus:
     :ivar height: of the newest block whose state is certified
     """
 
-    def __init__(self, clock: Clock, now_ns: Callable[[], int], state: StateTree, pace: Pace, random: Random) -> None:
+    def __init__(
+        self, clock: Clock, now_ns: Callable[[], int], state: StateTree, pace: BlockTiming, random: Random
+    ) -> None:
         self._clock = clock
         self._now_ns = now_ns
         self._state = state
@@ -78,7 +80,7 @@ class Consensus:
         self._certified: deque[Block] = deque(maxlen=MAX_LAG + 1)
         self._behind = [0] * len(self._nodes)
         self._seen = [0] * len(self._nodes)
-        self._awaited: dict[Call, None] = {}
+        self._awaited: dict[SubmittedCall, None] = {}
         self._timer: Timer | None = None
 
     def start(self) -> None:
@@ -87,7 +89,7 @@ class Consensus:
         self._certify(self._state.new_block(self._now_ns(), keep_views=True))
         self._arm()
 
-    def stop(self) -> list[Call]:
+    def stop(self) -> list[SubmittedCall]:
         """Make no more blocks; return the calls that are in none, or in one that is not certified."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
@@ -108,7 +110,7 @@ class Consensus:
         """The height of the newest certified block."""
         return self._certified[-1].height if self._certified else 0
 
-    def submit(self, call: Call, node: Node) -> None:
+    def submit(self, call: SubmittedCall, node: Node) -> None:
         """Put a call into the pool of a node, from where it spreads."""
         now = self._clock.seconds()
         known_at = [now + self._pace.gossip * self._random.random() for _ in self._nodes]
@@ -119,7 +121,7 @@ class Consensus:
                 return
         self._pool.append(_Pending(call, known_at))
 
-    def awaited(self, call: Call) -> None:
+    def awaited(self, call: SubmittedCall) -> None:
         """Note that somebody waits for a call at a node."""
         self._awaited[call] = None
 
@@ -129,7 +131,7 @@ class Consensus:
         oldest = self._certified[0].height
         return self._certified[max(height - oldest, 0)]
 
-    def is_known(self, call: Call, node: Node) -> bool:
+    def is_known(self, call: SubmittedCall, node: Node) -> bool:
         """Return whether the state that a node has tells of a call that was executed."""
         return call.block is not None and call.block <= self.block_at(node).height
 

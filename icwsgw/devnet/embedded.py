@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from icwsgw.addresses import parse_description, tcp_port
-from icwsgw.config import GatewayConfig
+from icwsgw.config.addresses import parse_description, tcp_port
+from icwsgw.config.schema import GatewayConfig
+from icwsgw.devnet.command_line import DevnetConfig, DevnetService, devnet_service
 from icwsgw.devnet.replica import Replica
-from icwsgw.devnet.tap import DevnetConfig, DevnetService, devnet_service
 from icwsgw.errors import ConfigError
 
 #: The JavaScript SDK fetches the root key without waiting for it; a replica that opens within a few milliseconds finds

@@ -90,7 +90,7 @@ class Dropped(ConnectionLost):
 
 
 @dataclass
-class Fault:
+class InjectedFault:
     """One switch; see the table at the head of the module. Times in seconds.
 
     :raises ValueError: an unknown kind or request, or a combination that means nothing
@@ -138,7 +138,7 @@ class Fault:
             raise ValueError("status is an HTTP status")
 
     @classmethod
-    def from_json(cls, value: Any) -> Fault:
+    def from_json(cls, value: Any) -> InjectedFault:
         """Make a fault from its fields by name, the canister as text.
 
         :raises ValueError: unknown fields, or values of the wrong type
@@ -217,20 +217,20 @@ class Faults:
 
     def __init__(self, seed: int = 0) -> None:
         self._random = Random(seed)
-        self._faults: list[Fault] = []
+        self._faults: list[InjectedFault] = []
 
     def __len__(self) -> int:
         return len(self._faults)
 
-    def __iter__(self) -> Iterator[Fault]:
+    def __iter__(self) -> Iterator[InjectedFault]:
         return iter(list(self._faults))
 
-    def add(self, fault: Fault) -> Fault:
+    def add(self, fault: InjectedFault) -> InjectedFault:
         """Switch on a fault and return it; its ``hits`` count."""
         self._faults.append(fault)
         return fault
 
-    def remove(self, fault: Fault) -> None:
+    def remove(self, fault: InjectedFault) -> None:
         """Switch a fault off; one that is not on stays so."""
         if fault in self._faults:
             self._faults.remove(fault)
@@ -244,14 +244,14 @@ class Faults:
 
     def meet(
         self, on: str, canister: Principal | None, method: str | None, subnet: Principal | None = None
-    ) -> Fault | None:
+    ) -> InjectedFault | None:
         """Return the fault that a request meets, or None."""
         for fault in self._faults:
             if fault.kind not in PAGE_KINDS and fault.fits(on, canister, method, subnet) and self._strikes(fault):
                 return fault
         return None
 
-    def _strikes(self, fault: Fault) -> bool:
+    def _strikes(self, fault: InjectedFault) -> bool:
         if fault.skip:
             fault.skip -= 1
             return False
@@ -281,7 +281,7 @@ class Faults:
         return page
 
 
-def _changed(fault: Fault, page: Page, early: Page) -> Page:
+def _changed(fault: InjectedFault, page: Page, early: Page) -> Page:
     messages = page.messages
     if fault.kind == "gap":
         return Page(messages[1:], page.is_end_of_queue)

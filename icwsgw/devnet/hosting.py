@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from icwsgw.clock import Clock
 from icwsgw.devnet.canisters import Canister, CanisterFactory, MethodNotFound, module_hash
 from icwsgw.devnet.cdk import ACK_INTERVAL_MS, KEEP_ALIVE_TIMEOUT_MS, MAX_RETURNED_MESSAGES, QueueView, WebSocketCdk
 from icwsgw.devnet.cdk_types import ClientKey, Output, Page, Trap, WsError
@@ -18,6 +17,7 @@ from icwsgw.ic import cbor, hashtree, ws
 from icwsgw.ic.hashtree import Tree
 from icwsgw.ic.network_limits import MAX_REPLY_BYTES
 from icwsgw.ic.principal import Principal
+from icwsgw.reactor.clock import Clock
 
 _T = TypeVar("_T")
 

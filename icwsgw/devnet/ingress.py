@@ -13,11 +13,11 @@ from random import Random
 
 from twisted.internet.defer import Deferred, succeed
 
-from icwsgw.clock import Clock, Timer
-from icwsgw.devnet.calls import Call
-from icwsgw.devnet.consensus import Consensus, Pace
+from icwsgw.devnet.consensus import BlockTiming, Consensus
 from icwsgw.devnet.state_tree import Block, StateTree
+from icwsgw.devnet.submitted_call import SubmittedCall
 from icwsgw.devnet.topology import Node
+from icwsgw.reactor.clock import Clock, Timer
 
 #: Requests are swept out when they have expired for a while, at most this often.
 _SWEEP_S = 10.0
@@ -46,10 +46,10 @@ class Ingress:
         self._now_ns = now_ns
         self.latency = latency
         self.jitter = jitter
-        self.pace = Pace()
+        self.pace = BlockTiming()
         self._random = random
-        self._calls: dict[bytes, Call] = {}
-        self._queue: deque[tuple[float, Call]] = deque()
+        self._calls: dict[bytes, SubmittedCall] = {}
+        self._queue: deque[tuple[float, SubmittedCall]] = deque()
         self._timer: Timer | None = None
         self._timers: set[Timer] = set()
         self._swept = clock.seconds()
@@ -61,7 +61,7 @@ class Ingress:
     def __len__(self) -> int:
         return len(self._calls)
 
-    def set_pace(self, pace: Pace) -> None:
+    def set_pace(self, pace: BlockTiming) -> None:
         """Change how blocks are made; with an interval of 0 there are none, and what waits for one is executed."""
         self.pace.interval, self.pace.gossip, self.pace.lag = pace.interval, pace.gossip, pace.lag
         for subnet in self._subnets.values():
@@ -70,7 +70,7 @@ class Ingress:
             elif not pace.interval and subnet.running:
                 self._run(subnet.stop())
 
-    def get(self, request_id: bytes) -> Call | None:
+    def get(self, request_id: bytes) -> SubmittedCall | None:
         """Return a call, if it is known."""
         return self._calls.get(request_id)
 
@@ -86,7 +86,7 @@ class Ingress:
 
     # -- acceptance -----------------------------------------------------------------------------------------------
 
-    def accept(self, call: Call, node: Node) -> None:
+    def accept(self, call: SubmittedCall, node: Node) -> None:
         """Take a call, new or again, at a node; it is executed at once where there is neither latency nor blocks."""
         subnet = self._subnets[call.state.subnet.id]
         known = self._calls.get(call.request_id)
@@ -107,7 +107,7 @@ class Ingress:
         else:
             self._run([call])
 
-    def _run_later(self, delay: float, call: Call) -> None:
+    def _run_later(self, delay: float, call: SubmittedCall) -> None:
         call.state.set_request(call.request_id, {b"status": b"received"})
 
         def run() -> None:
@@ -130,7 +130,7 @@ class Ingress:
         self._run(due)
         self._arm()
 
-    def _run(self, calls: list[Call]) -> None:
+    def _run(self, calls: list[SubmittedCall]) -> None:
         for call in calls:
             call.run()
         # Answered after all of them ran: one signature serves the whole block.
@@ -138,7 +138,7 @@ class Ingress:
             for node in call.awaited_at:
                 call.tell(node)
 
-    def wait(self, call: Call, timeout: float, node: Node) -> Deferred[bool]:
+    def wait(self, call: SubmittedCall, timeout: float, node: Node) -> Deferred[bool]:
         """Return whether a node's certified state tells of the call's end within a time, in seconds."""
         subnet = self._subnets[call.state.subnet.id]
         if subnet.is_known(call, node) if subnet.running else call.done:
@@ -156,7 +156,7 @@ class Ingress:
             del self._calls[call.request_id]
             call.state.remove_request(call.request_id)
 
-    def _is_over(self, call: Call) -> bool:
+    def _is_over(self, call: SubmittedCall) -> bool:
         # What has expired is in no block; without blocks it is executed when its latency has passed.
         return call.done or self._subnets[call.state.subnet.id].running
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from icwsgw.clock import Clock, Timer
 from icwsgw.devnet.canisters import app_message
 from icwsgw.devnet.cdk_types import WsError
 from icwsgw.devnet.hosting import Host
 from icwsgw.ic.principal import Principal
+from icwsgw.reactor.clock import Clock, Timer
 
 _TICK_S = 0.01
 

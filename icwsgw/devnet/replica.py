@@ -13,7 +13,7 @@ Endpoints, in all versions that are served anywhere today, each with the form of
     POST /api/v{2,3}/subnet/<id>/read_state
 
 Envelopes are checked as the specification asks, answers carry certificates and node signatures that agents verify.
-``/_/`` is for tests and the demo page, see :mod:`icwsgw.devnet.control`. Everything is in memory and gone with the
+``/_/`` is for tests and the demo page, see :mod:`icwsgw.devnet.control_api`. Everything is in memory and gone with the
 process.
 """
 
@@ -25,19 +25,19 @@ from random import Random
 
 from twisted.internet.defer import Deferred, succeed
 
-from icwsgw.clock import Clock
-from icwsgw.devnet import control
+from icwsgw.devnet import control_api
 from icwsgw.devnet.canisters import DEMO_CANISTERS, CanisterFactory, EchoCanister
-from icwsgw.devnet.consensus import Pace
-from icwsgw.devnet.endpoints import Endpoints
+from icwsgw.devnet.consensus import BlockTiming
 from icwsgw.devnet.faults import Answer, Dropped, Faults
 from icwsgw.devnet.hosting import CdkSettings, Host
+from icwsgw.devnet.http_api import Endpoints
 from icwsgw.devnet.ingress import Ingress
 from icwsgw.devnet.push import Pushes
 from icwsgw.devnet.state_tree import StateTree
 from icwsgw.devnet.topology import BY_VERSION, NODES, Node, Sign, Subnet, Topology
 from icwsgw.ic import bls
 from icwsgw.ic.principal import Principal
+from icwsgw.reactor.clock import Clock
 
 #: Canisters made because somebody asked for them: some 10 kB each.
 MAX_CANISTERS = 20_000
@@ -82,7 +82,7 @@ class Replica:
         query_latency: float = 0.0,
         call_latency: float = 0.0,
         call_jitter: float = 0.0,
-        pace: Pace | None = None,
+        pace: BlockTiming | None = None,
         legacy_api: bool = False,
         v2_gone: bool = False,
         echo_any: bool = False,
@@ -116,7 +116,7 @@ class Replica:
         self._endpoints = Endpoints(self)
         for canister_id, factory in canisters.values():
             self.install(canister_id, factory)
-        self.set_pace(pace or Pace())
+        self.set_pace(pace or BlockTiming())
 
     @property
     def root_key_der(self) -> bytes:
@@ -136,7 +136,7 @@ class Replica:
             state = self._states[subnet.id]
         return state
 
-    def set_pace(self, pace: Pace) -> None:
+    def set_pace(self, pace: BlockTiming) -> None:
         """Change how blocks are made, see :mod:`icwsgw.devnet.consensus`."""
         for host in self._hosts.values():
             # Blocks keep what older states are asked for from their beginning on.
@@ -240,5 +240,5 @@ class Replica:
         """
         parts = path.partition("?")[0].strip("/").split("/")
         if parts[0] == "_":
-            return succeed(control.answer(self, method, parts[1:], body))
+            return succeed(control_api.answer(self, method, parts[1:], body))
         return self._endpoints.answer(method, parts, body, content_type)

@@ -21,7 +21,7 @@ from twisted.web.http import Request as HttpRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
-from icwsgw.addresses import is_page_of, is_this_machine
+from icwsgw.config.addresses import is_page_of, is_this_machine
 from icwsgw.devnet.faults import Answer, Dropped
 from icwsgw.devnet.replica import Replica
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
-from icwsgw.clock import Timer
-from icwsgw.core.closing import CloseCode
+from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.drain_machine import DRAIN_PERIOD, DrainEffect, DrainEffects, DrainEvent, DrainMachine, DrainState
-from icwsgw.gateway.slices import one_by_one
+from icwsgw.gateway.batches import for_each_session
 from icwsgw.observe.logs import get_logger
+from icwsgw.reactor.clock import Timer
 
 if TYPE_CHECKING:
     from icwsgw.gateway.gateway import Gateway
@@ -77,7 +77,7 @@ class Drain(DrainMachine):
                 self._deadline = clock.callLater(self.limit, self._happens, DrainEvent.DEADLINE)
             elif effect is DrainEffect.END_SOME:
                 sessions = self._gateway.registry.sessions
-                one_by_one(list(sessions)[: self.group], lambda session: session.end(*DRAINING))
+                for_each_session(list(sessions)[: self.group], lambda session: session.end(*DRAINING))
                 if sessions and self.state is _DRAINING:
                     self._next = clock.callLater(DRAIN_PERIOD, self._happens, DrainEvent.NEXT)
             elif effect is DrainEffect.GIVE_UP:
@@ -99,11 +99,11 @@ class Drain(DrainMachine):
     def _give_up(self) -> None:
         gateway = self._gateway
         registry = gateway.registry
-        one_by_one(list(registry.sessions), lambda session: session.end(*DRAINING))
+        for_each_session(list(registry.sessions), lambda session: session.end(*DRAINING))
         for session in list(registry.ending):
             if session.relay is not None:
                 session.relay.drop()
-        gateway.farewells.abandon()
+        gateway.close_notices.abandon()
         for session in [*registry.sessions, *registry.ending]:
             gateway.finished(session)
 

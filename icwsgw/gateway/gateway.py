@@ -1,7 +1,8 @@
 """The gateway itself: connects clients with canisters, and lets them go again.
 
 It hands out sessions to connections, admits or refuses ws_open, and ends everything in order when it drains. What a
-session does is in :mod:`icwsgw.gateway.session`; what a canister says comes through :mod:`icwsgw.gateway.poller`.
+session does is in :mod:`icwsgw.gateway.session`; what a canister says comes through
+:mod:`icwsgw.gateway.polling.poller`.
 """
 
 from __future__ import annotations
@@ -12,26 +13,26 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
-from icwsgw.core.closing import CloseCode
-from icwsgw.core.replays import Replays
-from icwsgw.core.session import State
-from icwsgw.core.spread import Spread
+from icwsgw.core.close_reasons import CloseCode
+from icwsgw.core.identity_assignment import IdentityAssignment
+from icwsgw.core.replay_cache import ReplayCache
+from icwsgw.core.session_machine import State
+from icwsgw.gateway.batches import in_batches
+from icwsgw.gateway.calls.close_notices import CloseNotices
 from icwsgw.gateway.drain import DRAINING, Drain
-from icwsgw.gateway.farewells import Farewells
 from icwsgw.gateway.gauges import watch
 from icwsgw.gateway.interfaces import Client, Context
-from icwsgw.gateway.principals import PrincipalLimit
+from icwsgw.gateway.principal_limit import PrincipalLimit
 from icwsgw.gateway.registry import Registry
-from icwsgw.gateway.rivals import REPLACED, Announce, Rivals
+from icwsgw.gateway.replacements import REPLACED, Announce, Replacements
 from icwsgw.gateway.session import ClientSession
-from icwsgw.gateway.slices import in_slices
-from icwsgw.gateway.wheel import Wheel
+from icwsgw.gateway.timer_wheel import TimerWheel
 from icwsgw.ic.principal import Principal
 from icwsgw.observe.logs import get_logger
 
 if TYPE_CHECKING:
-    from icwsgw.config import GatewayConfig
-    from icwsgw.gateway.poller import Poller
+    from icwsgw.config.schema import GatewayConfig
+    from icwsgw.gateway.polling.poller import Poller
 
 _log = get_logger("gateway")
 
@@ -39,11 +40,11 @@ _log = get_logger("gateway")
 class Gateway:
     """One gateway process's clients and canisters.
 
-    :param spread: chooses clients' identities; by default fills one after the other
+    :param identity_assignment: chooses clients' identities; by default fills one after the other
     :ivar registry: who is connected and what is polled
-    :ivar spread: how many clients each identity has
+    :ivar identity_assignment: how many clients each identity has
     :ivar wheel: looks after connections once in a while
-    :ivar rivals: which of several connections of one principal lives
+    :ivar replacements: which of several connections of one principal lives
     :ivar replays: every ws_open that was relayed, while it is valid
     :ivar draining: no new session is opened any more
     :ivar announce: told of what other processes have to know, as (canister, principal, time in ns, left): the canister
@@ -51,19 +52,19 @@ class Gateway:
         knew one that has left unheard and was opened by this time
     """
 
-    def __init__(self, context: Context, spread: Spread | None = None) -> None:
+    def __init__(self, context: Context, identity_assignment: IdentityAssignment | None = None) -> None:
         self.context = context
         self.registry = Registry(context)
-        self.wheel = Wheel(context.clock)
-        self.farewells = Farewells(context)
+        self.wheel = TimerWheel(context.clock)
+        self.close_notices = CloseNotices(context)
         self.principals = PrincipalLimit(context.config.max_connections_per_principal)
-        self.rivals = Rivals(self.registry, len(context.identities), self._announce)
-        self.replays = Replays(context.clock.seconds())
+        self.replacements = Replacements(self.registry, len(context.identities), self._announce)
+        self.replays = ReplayCache(context.clock.seconds())
         self.draining = False
         self._prefix = token_hex(3)
         self._serial = 0
         self._drain = Drain(self)
-        self.spread = spread or Spread(len(context.identities))
+        self.identity_assignment = identity_assignment or IdentityAssignment(len(context.identities))
         self.announce: Announce | None = None
         self._allowed: frozenset[bytes] = frozenset()
         self._denied: frozenset[bytes] = frozenset()
@@ -78,7 +79,7 @@ class Gateway:
     def stop(self) -> None:
         """Stop at once; :meth:`drain` comes before."""
         self.registry.stop()
-        self.farewells.abandon()
+        self.close_notices.abandon()
         self.wheel.stop()
 
     # clients
@@ -86,7 +87,7 @@ class Gateway:
     def connect(self, client: Client) -> ClientSession:
         """A client's WebSocket is open: give it a session and greet it."""
         self._serial += 1
-        index = self.spread.take(self.context.jitter())
+        index = self.identity_assignment.take(self.context.jitter())
         session = ClientSession(self, client, f"{self._prefix}-{self._serial:x}", index)
         self.registry.sessions.add(session)
         session.greet()
@@ -122,7 +123,7 @@ class Gateway:
 
     def _close_all(self, poller: Poller) -> None:
         cause = _not_served(poller.canister)
-        in_slices(self.context.clock, list(poller.sessions.values()), lambda session: session.end(*cause))
+        in_batches(self.context.clock, list(poller.sessions.values()), lambda session: session.end(*cause))
 
     def serves(self, canister: Principal) -> bool:
         """Whether clients may open sessions with a canister."""
@@ -198,18 +199,18 @@ class Gateway:
         if older is not None:
             older.end(*REPLACED)
         if news:
-            self.rivals.accepted(session)
+            self.replacements.accepted(session)
             self._announce(canister, sender, session.opened_at_ns, False)
         if session in self.registry.sessions and not self.principals.add(sender, session):
             session.end(*self._one_too_many())
 
     def replaced_elsewhere(self, canister: bytes, sender: bytes, at_ns: int, later: bool) -> None:
-        """A canister has accepted a connection in another process, see :meth:`Rivals.accepted_elsewhere`."""
-        self.rivals.accepted_elsewhere(canister, sender, at_ns, later)
+        """A canister has accepted a connection in another process, see :meth:`Replacements.accepted_elsewhere`."""
+        self.replacements.accepted_elsewhere(canister, sender, at_ns, later)
 
     def left_elsewhere(self, canister: bytes, sender: bytes, at_ns: int, later: bool) -> None:
-        """A connection in another process has left unheard, see :meth:`Rivals.left_elsewhere`."""
-        self.rivals.left_elsewhere(canister, sender, at_ns, later)
+        """A connection in another process has left unheard, see :meth:`Replacements.left_elsewhere`."""
+        self.replacements.left_elsewhere(canister, sender, at_ns, later)
 
     def _announce(self, canister: bytes, sender: bytes, at_ns: int, left: bool) -> None:
         if self.announce is not None:
@@ -222,25 +223,25 @@ class Gateway:
             return
         assert session.poller is not None
         assert session.client_key is not None
-        others = self.rivals.others(session, self.context.network_ns())
-        self.farewells.say(
+        others = self.replacements.others(session, self.context.network_ns())
+        self.close_notices.enqueue(
             session.poller.canister,
             session.identity_index,
             session.client_key,
             partial(self._told, session),
             session.id,
-            partial(self.rivals.answered, session, others=others),
+            partial(self.replacements.answered, session, others=others),
         )
 
     def _told(self, session: ClientSession) -> None:
-        self.rivals.gone(session)
+        self.replacements.gone(session)
         self.finished(session)
 
     def finished(self, session: ClientSession) -> None:
         """Nothing of the session is left to do."""
-        self.rivals.forget(session)
+        self.replacements.forget(session)
         if session in self.registry.sessions or session in self.registry.ending:
-            self.spread.leave(session.identity_index)
+            self.identity_assignment.leave(session.identity_index)
         self.registry.sessions.discard(session)
         self.registry.ending.discard(session)
         # each holds the other: without this they, and the client's connection, would wait for the collector
@@ -258,7 +259,7 @@ class Gateway:
         """
         return self._drain.begin(window)
 
-    def hurry(self) -> None:
+    def skip_drain_window(self) -> None:
         """End a drain soon: all clients at once, and two seconds for their canisters to hear of it."""
         self._drain.speed_up()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from icwsgw.core.budget import WAITING, Traffic
+from icwsgw.core.request_budget import WAITING, RequestKind
 from icwsgw.ic.principal import Principal
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def watch(gateway: Gateway) -> None:
     """Let the metrics ask this gateway."""
-    metrics, registry, loads = gateway.context.metrics, gateway.registry, gateway.spread.loads
+    metrics, registry, loads = gateway.context.metrics, gateway.registry, gateway.identity_assignment.loads
     metrics.draining.set_function(lambda: int(gateway.draining))
     metrics.sessions.set_function(lambda: _states(gateway))
     metrics.clients_connected.set_function(lambda: sum(len(poller.sessions) for poller in registry.pollers.values()))
@@ -22,7 +22,7 @@ def watch(gateway: Gateway) -> None:
     metrics.identities_in_use.set_function(lambda: sum(load > 0 for load in loads))
     metrics.identity_clients_max.set_function(lambda: max(loads))
     metrics.relay_messages.set_function(lambda: _relay_messages(gateway))
-    metrics.ws_closes_pending.set_function(lambda: len(gateway.farewells))
+    metrics.ws_closes_pending.set_function(lambda: len(gateway.close_notices))
     metrics.pollers.set_function(lambda: len(registry.pollers))
     metrics.queries_in_flight.set_function(lambda: sum(poller.in_flight for poller in registry.pollers.values()))
     metrics.poll_window_max.set_function(lambda: max((poller.depth for poller in registry.pollers.values()), default=0))
@@ -30,7 +30,7 @@ def watch(gateway: Gateway) -> None:
     budget = gateway.context.budget
     metrics.poll_interval.set_function(lambda: budget.interval)
     metrics.newcomers.set_function(lambda: gateway.context.newcomers.busy)
-    metrics.network_requests.set_function(lambda: {kind.name.lower(): budget.sent[kind] for kind in Traffic})
+    metrics.network_requests.set_function(lambda: {kind.name.lower(): budget.sent[kind] for kind in RequestKind})
     metrics.calls_held.set_function(lambda: {kind.name.lower(): budget.held[kind] for kind in WAITING})
     metrics.calls_waiting.set_function(lambda: {kind.name.lower(): budget.waiting(kind) for kind in WAITING})
     metrics.queries_held.set_function(
@@ -72,7 +72,7 @@ def _canisters(gateway: Gateway) -> dict[str, list[Figure]]:
         sessions = len(poller.sessions) - len(poller.waiting)
         if not sessions:
             continue
-        figures: list[Figure] = [poller.lag.latest(now), poller.pacing.rtt or None, poller.pacing.failures]
+        figures: list[Figure] = [poller.lag.latest(now), poller.backoff.rtt or None, poller.backoff.failures]
         counts[canister] = counts.get(canister, 0) + sessions
         rest[canister] = list(map(_greater, rest[canister], figures)) if canister in rest else figures
     return {Principal(canister).text: [count, *rest[canister]] for canister, count in counts.items()}

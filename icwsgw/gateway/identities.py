@@ -13,9 +13,9 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from icwsgw.directories import make_private_directory
 from icwsgw.errors import ConfigError, FormatError
 from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.process.private_directory import make_private_directory
 
 #: Longest key file that is read: PKCS#8 is 85 bytes, PEM somewhat longer.
 MAX_KEY_FILE = 4096

@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from twisted.internet.defer import Deferred
 
-from icwsgw.clock import Clock
-from icwsgw.core.budget import Budget
-from icwsgw.core.client_calls import Waiting
+from icwsgw.core.backoff import HostBackoff
+from icwsgw.core.call_slots import CallSlots
+from icwsgw.core.client_calls import WaitingBytes
 from icwsgw.core.network_time import NetworkTime
-from icwsgw.core.pacing import HostPause
-from icwsgw.core.shares import Shares
-from icwsgw.core.suspects import Suspects
-from icwsgw.gateway.answers import Answers
-from icwsgw.gateway.departures import Departures
+from icwsgw.core.request_budget import RequestBudget
+from icwsgw.core.suspect_addresses import SuspectAddresses
+from icwsgw.gateway.calls.scheduler import CallScheduler
+from icwsgw.gateway.polling.answer_queue import AnswerQueue
 from icwsgw.ic.certificate import DelegationCache
-from icwsgw.observe.repeats import Repeats
+from icwsgw.observe.log_rate_limit import LogRateLimiter
+from icwsgw.reactor.clock import Clock
 
 if TYPE_CHECKING:
     from icwsgw.agent.outcome import CallOutcome
-    from icwsgw.config import GatewayConfig
-    from icwsgw.gateway.incoming import Readable
+    from icwsgw.config.schema import GatewayConfig
+    from icwsgw.gateway.polling.batch_acceptor import CertificateSource
     from icwsgw.ic.envelope import SignedRequest
     from icwsgw.ic.identity import Ed25519Identity
     from icwsgw.ic.principal import Principal
@@ -66,7 +66,7 @@ class Client(Protocol):
         """Read again."""
 
 
-class RootSubnet(Protocol):
+class RootSubnetInterface(Protocol):
     """See :class:`icwsgw.agent.root_subnet.RootSubnet`."""
 
     def holds(self, canister: Principal) -> bool | None:
@@ -76,15 +76,15 @@ class RootSubnet(Protocol):
         """Find it out."""
 
 
-class Network(Protocol):
-    """The Internet Computer, as :class:`icwsgw.agent.client.IcAgent` gives it."""
+class NetworkInterface(Protocol):
+    """The Internet Computer, as :class:`icwsgw.agent.ic_agent.IcAgent` gives it."""
 
     @property
     def time(self) -> NetworkTime:
         """What time the network has."""
 
     @property
-    def root_subnet(self) -> RootSubnet:
+    def root_subnet(self) -> RootSubnetInterface:
         """Which canisters are the root subnet's."""
 
     @property
@@ -96,13 +96,13 @@ class Network(Protocol):
         """The root key in DER."""
 
     def doubt_root_key(self) -> None:
-        """A batch did not verify; see :meth:`icwsgw.agent.client.IcAgent.doubt_root_key`."""
+        """A batch did not verify; see :meth:`icwsgw.agent.ic_agent.IcAgent.doubt_root_key`."""
 
     def query(self, canister: Principal, request: SignedRequest, *, timeout: float) -> Deferred[bytes]:
-        """The reply to a query; see :meth:`icwsgw.agent.client.IcAgent.query`."""
+        """The reply to a query; see :meth:`icwsgw.agent.ic_agent.IcAgent.query`."""
 
     def call(self, canister: Principal, body: bytes, *, wait: bool, timeout: float) -> Deferred[CallOutcome]:
-        """The outcome of a call; see :meth:`icwsgw.agent.client.IcAgent.call`."""
+        """The outcome of a call; see :meth:`icwsgw.agent.ic_agent.IcAgent.call`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,48 +113,48 @@ class Context:
     :ivar now_ns: nanoseconds since 1970
     :ivar jitter: random numbers in [0, 1)
     :ivar delegations: verified delegations of subnets, for all pollers
-    :ivar repeats: bounds the lines of the log that strangers cause
+    :ivar log_limiter: bounds the lines of the log that strangers cause
     :ivar calls: the calls of clients under way, by canister
     :ivar queries: queries in flight, by canister
     :ivar newcomers_queries: queries in flight about newcomers, by address
     :ivar suspects: addresses from which forged ws_opens come
     :ivar newcomers: canisters that strangers have named, by address
     :ivar waiting: what waits to be relayed
-    :ivar host_pause: what the network has asked of all pollers
+    :ivar host_backoff: what the network has asked of all pollers
     :ivar budget: of all that leaves for the network; by default there is no bound
-    :ivar departures: where calls leave
+    :ivar call_scheduler: where calls leave
     :ivar answers: when answers to polls are dealt with
     :ivar readable: makes certificates readable for all clients; None: they reach clients as they are
     :ivar tracing: makes spans; None when nobody collects them
     """
 
     clock: Clock
-    network: Network
+    network: NetworkInterface
     identities: tuple[Ed25519Identity, ...]
     config: GatewayConfig
     metrics: Metrics
     now_ns: Callable[[], int]
     jitter: Callable[[], float]
     delegations: DelegationCache = field(default_factory=DelegationCache)
-    repeats: Repeats = field(default_factory=Repeats)
-    calls: Shares = field(default_factory=lambda: Shares(MAX_CALLS))
-    waiting: Waiting = field(default_factory=Waiting)
-    host_pause: HostPause = field(default_factory=HostPause)
-    budget: Budget = cast(Budget, None)  # noqa: RUF009 - made below
-    readable: Readable | None = None
+    log_limiter: LogRateLimiter = field(default_factory=LogRateLimiter)
+    calls: CallSlots = field(default_factory=lambda: CallSlots(MAX_CALLS))
+    waiting: WaitingBytes = field(default_factory=WaitingBytes)
+    host_backoff: HostBackoff = field(default_factory=HostBackoff)
+    budget: RequestBudget = cast(RequestBudget, None)  # noqa: RUF009 - made below
+    readable: CertificateSource | None = None
     tracing: Tracing | None = None
-    queries: Shares = field(default_factory=lambda: Shares(MAX_QUERIES, LEAST_QUERIES))
-    newcomers_queries: Shares = field(default_factory=lambda: Shares(MAX_NEWCOMERS_QUERIES))
-    newcomers: Shares = field(default_factory=lambda: Shares(MAX_NEWCOMERS))
-    suspects: Suspects[Any] = field(default_factory=Suspects)
-    departures: Departures = field(init=False)
-    answers: Answers = field(init=False)
+    queries: CallSlots = field(default_factory=lambda: CallSlots(MAX_QUERIES, LEAST_QUERIES))
+    newcomers_queries: CallSlots = field(default_factory=lambda: CallSlots(MAX_NEWCOMERS_QUERIES))
+    newcomers: CallSlots = field(default_factory=lambda: CallSlots(MAX_NEWCOMERS))
+    suspects: SuspectAddresses[Any] = field(default_factory=SuspectAddresses)
+    call_scheduler: CallScheduler = field(init=False)
+    answers: AnswerQueue = field(init=False)
 
     def __post_init__(self) -> None:
         if self.budget is None:
-            object.__setattr__(self, "budget", Budget(None, self.config.polling_interval))
-        object.__setattr__(self, "answers", Answers(self.clock))
-        object.__setattr__(self, "departures", Departures(self.clock, self.budget, self.calls))
+            object.__setattr__(self, "budget", RequestBudget(None, self.config.polling_interval))
+        object.__setattr__(self, "answers", AnswerQueue(self.clock))
+        object.__setattr__(self, "call_scheduler", CallScheduler(self.clock, self.budget, self.calls))
 
     def network_ns(self) -> int:
         """The network's time as it is reckoned: what we sign expires by it."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from icwsgw.core.closing import CloseCode
+from icwsgw.core.close_reasons import CloseCode
 from icwsgw.errors import FormatError, SignatureInvalid
+from icwsgw.ic.call_signatures import CallSignatures, check_call_signatures
 from icwsgw.ic.principal import ANONYMOUS
-from icwsgw.ic.proof import Proven, prove_call
 from icwsgw.ic.ws import OpenArgs, decode_open_args, is_open_of_version_0_1
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def open_args(envelope: ClientEnvelope, gateway_principal: bytes) -> OpenArgs:
     return args
 
 
-def prove(envelope: ClientEnvelope, context: Context, group: str) -> Proven:
+def prove(envelope: ClientEnvelope, context: Context, group: str) -> CallSignatures:
     """Look at the signature of a ws_open, so that one that no replica would take costs the network nothing.
 
     See decision 0035.
@@ -57,7 +57,7 @@ def prove(envelope: ClientEnvelope, context: Context, group: str) -> Proven:
     """
     signatures = context.metrics.open_signatures
     try:
-        proven = prove_call(envelope.body, context.earliest_network_ns())
+        proven = check_call_signatures(envelope.body, context.earliest_network_ns())
     except SignatureInvalid as error:
         signatures.inc("wrong")
         context.suspects.forged(group, context.clock.seconds())

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from icwsgw.core.closing import CloseCode
+from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.network_time import refuses_expiry, replica_time
-from icwsgw.core.session import State
+from icwsgw.core.session_machine import State
 from icwsgw.errors import HttpError, IcwsError, Rejected
-from icwsgw.gateway.relay import Expired
+from icwsgw.gateway.calls.relay import Expired
 from icwsgw.ic.network_limits import MAX_INGRESS_TTL_NS
 
 if TYPE_CHECKING:

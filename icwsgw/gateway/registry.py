@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from icwsgw.core.call_slots import SlotQueue
 from icwsgw.core.cursor import Cursor
-from icwsgw.core.shares import Lane
-from icwsgw.gateway.allowance import Allowance
 from icwsgw.gateway.interfaces import Context
-from icwsgw.gateway.poller import Poller
+from icwsgw.gateway.polling.poll_budget import PollBudget
+from icwsgw.gateway.polling.poller import Poller
 from icwsgw.gateway.spans import PollSpans
 from icwsgw.ic.principal import Principal
 from icwsgw.observe.logs import get_logger
@@ -77,13 +77,13 @@ class Registry:
         if self._context.clock.seconds() - spoken < KEEP_SECONDS:
             return False
         pollers = (self.pollers.get((canister.raw, index)) for index in range(len(self._context.identities)))
-        return all(poller is None or poller.allowance.newcomer or not poller.senders for poller in pollers)
+        return all(poller is None or poller.poll_budget.newcomer or not poller.senders for poller in pollers)
 
     def has_room(self, canister: Principal, identity_index: int, group: str) -> bool:
         """Whether a client of an address may have a canister polled that is not polled yet."""
         if (canister.raw, identity_index) in self.pollers or not self.is_newcomer(canister):
             return True
-        return self._context.newcomers.lane(group).has_room
+        return self._context.newcomers.slot_queue(group).has_room
 
     def spoke(self, canister: Principal) -> None:
         """A canister has accepted a client: it is no newcomer, under whatever identity."""
@@ -95,26 +95,26 @@ class Registry:
         for index in range(len(self._context.identities)):
             poller = self.pollers.get((canister.raw, index))
             if poller is not None:
-                poller.allowance.settle()
-                poller.heartbeat.hasten()
-        self._context.departures.settle(canister.raw)
+                poller.poll_budget.canister_has_spoken()
+                poller.poll_timer.hasten()
+        self._context.call_scheduler.canister_has_spoken(canister.raw)
 
-    def _place_of_newcomer(self, canister: Principal, group: str) -> Lane | None:
+    def _place_of_newcomer(self, canister: Principal, group: str) -> SlotQueue | None:
         """The place of a newcomer's poller among those of its address; None where the canister is none."""
         if not self.is_newcomer(canister):
             return None
-        lane = self._context.newcomers.lane(group)
-        lane.take()
-        return lane
+        slot_queue = self._context.newcomers.slot_queue(group)
+        slot_queue.take()
+        return slot_queue
 
     def _make_poller(self, canister: Principal, session: ClientSession) -> Poller:
         index, group = session.identity_index, session.group
         cursor = self._position((canister.raw, index))
-        allowance = Allowance(self._context, canister.raw, self._place_of_newcomer(canister, group), group)
+        poll_budget = PollBudget(self._context, canister.raw, self._place_of_newcomer(canister, group), group)
         context, tracing, spans = self._context, self._context.tracing, None
         if tracing is not None and tracing.detailed:
             spans = PollSpans(tracing, canister.text, context.clock, context.now_ns)
-        return Poller(context, canister, index, cursor, allowance, spans)
+        return Poller(context, canister, index, cursor, poll_budget, spans)
 
     def _watch_budget(self) -> None:
         """Say it when there are too many pollers for the budget of queries, and when there are not any more."""
@@ -122,7 +122,7 @@ class Registry:
         if budget.stretched is self._stretched:
             return
         self._stretched = budget.stretched
-        if self._context.repeats.allows("query budget", "", self._context.clock.seconds()):
+        if self._context.log_limiter.allows("query budget", "", self._context.clock.seconds()):
             _log.info(
                 "canisters are polled less often than --polling-interval, see --query-budget"
                 if budget.stretched

@@ -1,4 +1,4 @@
-"""A client's session: what the table in :mod:`icwsgw.core.session` decides, done.
+"""A client's session: what the table in :mod:`icwsgw.core.session_machine` decides, done.
 
 The session stands between three parties. The client's connection calls :meth:`ClientSession.received` and
 :meth:`~ClientSession.left`; the canister's poller calls :meth:`~ClientSession.deliver` and, when it gives the canister
@@ -10,30 +10,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from icwsgw.clock import Timer
-from icwsgw.core.calls import may_have_kept_state
-from icwsgw.core.closing import CloseCode, close_reason
+from icwsgw.core.call_answers import may_have_been_executed
+from icwsgw.core.close_reasons import CloseCode, close_reason
 from icwsgw.core.messages import ClientEnvelope, frame, handshake, message_place, parse_client_frame
-from icwsgw.core.session import Effect, Event, Opened, State, step
+from icwsgw.core.session_machine import Effect, Event, Opened, State, step
 from icwsgw.errors import CanisterRefused, FormatError, IcwsError
+from icwsgw.gateway.calls.relay import Relay, RelayOwner
+from icwsgw.gateway.inbound_messages import InboundMessages, InboundMessagesOwner
 from icwsgw.gateway.interfaces import Client, Context
 from icwsgw.gateway.opening import Refusal, open_args, prove
 from icwsgw.gateway.reasons import reason_of, why_not_open, wrong_expiry
-from icwsgw.gateway.relay import Relay, RelayOwner
-from icwsgw.gateway.rivals import REPLACED
+from icwsgw.gateway.replacements import REPLACED
 from icwsgw.gateway.spans import RelaySpans
-from icwsgw.gateway.stream import Stream, StreamOwner
+from icwsgw.ic.call_signatures import Proof
 from icwsgw.ic.network_limits import MAX_INGRESS_TTL_NS
 from icwsgw.ic.principal import Principal
-from icwsgw.ic.proof import Proof
 from icwsgw.ic.ws import decode_unit_result
 from icwsgw.observe.logs import get_logger
 from icwsgw.observe.peers import peer_group
+from icwsgw.reactor.clock import Timer
 
 if TYPE_CHECKING:
     from icwsgw.agent.outcome import CallOutcome
     from icwsgw.gateway.gateway import Gateway
-    from icwsgw.gateway.poller import Poller
+    from icwsgw.gateway.polling.poller import Poller
     from icwsgw.observe.tracing import SessionTrace
 
 _log = get_logger("session")
@@ -43,11 +43,11 @@ _log = get_logger("session")
 DOUBT_SECONDS = 5.0
 
 
-class ClientSession(RelayOwner, StreamOwner):
+class ClientSession(RelayOwner, InboundMessagesOwner):
     """One client at one canister, from its handshake to its ws_close.
 
     :ivar id: for logs and close reasons
-    :ivar state: see :mod:`icwsgw.core.session`
+    :ivar state: see :mod:`icwsgw.core.session_machine`
     :ivar stream: its messages before they come to the relay, None before ws_open
     :ivar outgoing: frames of the batch that the poller is delivering, else None
     :ivar client_key: (principal, nonce), None before ws_open
@@ -92,7 +92,7 @@ class ClientSession(RelayOwner, StreamOwner):
         self.client_key: tuple[bytes, int] | None = None
         self.poller: Poller | None = None
         self.relay: Relay | None = None
-        self.stream: Stream | None = None
+        self.stream: InboundMessages | None = None
         self.outgoing: list[bytes] | None = None
         self.opened = Opened.UNKNOWN
         self.opened_at_ns = 0
@@ -223,7 +223,7 @@ class ClientSession(RelayOwner, StreamOwner):
         is_open = envelope.method_name == "ws_open"
         reject = outcome.reject
         if reject is not None:
-            if not may_have_kept_state(reject.code, reject.error_code):
+            if not may_have_been_executed(reject.code, reject.error_code):
                 self._refused(envelope, reject)
             elif is_open:
                 self._opening_uncertain(*reason_of(envelope, reject))
@@ -240,7 +240,7 @@ class ClientSession(RelayOwner, StreamOwner):
                 if self.opened is Opened.SPOKE:
                     self.opened = Opened.CONFIRMED
                 if poller is not None and self in poller.undecided:
-                    self._gateway.rivals.known(self)
+                    self._gateway.replacements.known(self)
             if poller is not None:
                 poller.wake()
         elif is_open and poller is not None:
@@ -282,7 +282,7 @@ class ClientSession(RelayOwner, StreamOwner):
         if poller is not None:
             poller.wake()
 
-    def relay_unknown(self, envelope: ClientEnvelope, error: IcwsError) -> None:
+    def relay_outcome_unknown(self, envelope: ClientEnvelope, error: IcwsError) -> None:
         """A call may have been executed, or not; see :class:`RelayOwner`.
 
         Messages go on: if the canister has not got this one, it will say so by the sequence number of the next.
@@ -295,7 +295,7 @@ class ClientSession(RelayOwner, StreamOwner):
     def _undecided(self, what: str, error: IcwsError) -> None:
         """The session goes on: the canister will say so by the sequence number of the next message if it cannot."""
         context, canister = self.context, self._canister_text()
-        if context.repeats.allows(what, canister or "", context.clock.seconds()):
+        if context.log_limiter.allows(what, canister or "", context.clock.seconds()):
             _log.info(what, error=error, canister=canister, session=self.id)
         if self.poller is not None:
             self.poller.wake()
@@ -305,7 +305,7 @@ class ClientSession(RelayOwner, StreamOwner):
         if self.state is not State.CLOSED:
             self.client.pause()
             if self.stream is not None:
-                self.stream.fell_behind()
+                self.stream.keep_alive_late()
 
     def relay_drained(self) -> None:
         """Read from the client again."""
@@ -338,10 +338,10 @@ class ClientSession(RelayOwner, StreamOwner):
         self.client_key = key
         self.deadline = now + self.context.config.open_timeout
         newcomer = self._gateway.registry.is_newcomer(canister)
-        opening = self.context.departures.opening(canister.raw, group, newcomer, proven.proof is Proof.HOLDS)
+        opening = self.context.call_scheduler.opening(canister.raw, group, newcomer, proven.proof is Proof.HOLDS)
         spans = None if self.trace is None else RelaySpans(self.trace, canister.text)
         self.relay = Relay(self.context, canister, self, opening, spans)
-        self.stream = Stream(self.context, self.relay, self)
+        self.stream = InboundMessages(self.context, self.relay, self)
         self._step(Event.ENVELOPE, envelope=envelope, canister=canister)
 
     def _message(self, envelope: ClientEnvelope) -> None:
@@ -481,7 +481,7 @@ class ClientSession(RelayOwner, StreamOwner):
     def _worth_a_line(self, what: str) -> bool:
         """A stranger, whose ws_open no canister has executed, may fill neither the log nor the disk."""
         context = self.context
-        return context.repeats.allows(what, self.group, context.clock.seconds())
+        return context.log_limiter.allows(what, self.group, context.clock.seconds())
 
     @property
     def group(self) -> str:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from icwsgw.clock import Clock
 from icwsgw.errors import IcwsError
+from icwsgw.reactor.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from icwsgw.core.messages import ClientEnvelope
-    from icwsgw.gateway.queries import Ask
+    from icwsgw.gateway.polling.poll_requests import InFlightPoll
     from icwsgw.gateway.session import ClientSession
     from icwsgw.ic.ws import Message
     from icwsgw.observe.tracing import MessageTrace, PollTrace, SessionTrace, Tracing
@@ -97,13 +97,13 @@ class PollSpans:
         """Count a poll that has been answered or has failed."""
         self._traces.answered()
 
-    def failed(self, ask: Ask, error: BaseException | None) -> None:
+    def failed(self, ask: InFlightPoll, error: BaseException | None) -> None:
         """Make a failed span of a poll."""
         self._keep(ask).failed(error.cause if isinstance(error, IcwsError) else "internal")
         self.done(ask)
 
     def relaying(
-        self, ask: Ask, messages: list[Message], sessions: Mapping[tuple[bytes, int], ClientSession]
+        self, ask: InFlightPoll, messages: list[Message], sessions: Mapping[tuple[bytes, int], ClientSession]
     ) -> list[MessageTrace]:
         """Begin the spans of messages that a poll has brought; the caller ends them when they are delivered."""
         trace = self._keep(ask)
@@ -115,14 +115,14 @@ class PollSpans:
                 spans.append(session.trace.canister_message(name, self._canister, len(content), trace.context))
         return [*spans, relaying]
 
-    def done(self, ask: Ask) -> None:
+    def done(self, ask: InFlightPoll) -> None:
         """End the span of a poll, if there is one. A poll without messages gets one here if those are asked for."""
         trace = self._keep(ask) if self._traces.idle_polls else ask.trace
         if trace is not None:
             trace.ended()
             ask.trace = None
 
-    def _keep(self, ask: Ask) -> PollTrace:
+    def _keep(self, ask: InFlightPoll) -> PollTrace:
         if ask.trace is None:
             ago = self._clock.seconds() - ask.sent
             ask.trace = self._traces.iteration(self._now_ns() - int(ago * 1e9))

@@ -84,7 +84,7 @@ def with_delegation(certificate: bytes, delegation: Delegation) -> bytes:
     return certificate[: span[0]] + cbor.dumps(fields) + certificate[span[1] :]
 
 
-class Shown(NamedTuple):
+class DelegationView(NamedTuple):
     """What a delegation shows, read and not verified.
 
     :ivar public_key: the subnet's key, in DER; None if it does not show one
@@ -95,7 +95,7 @@ class Shown(NamedTuple):
     flat: bool
 
 
-def read_delegation(delegation: Delegation) -> Shown:
+def read_delegation(delegation: Delegation) -> DelegationView:
     """Read what a delegation shows.
 
     :raises FormatError: its bytes are no certificate, or the ranges are none
@@ -103,7 +103,7 @@ def read_delegation(delegation: Delegation) -> Shown:
     certificate = decode_certificate(delegation.certificate)
     key = certificate.lookup((b"subnet", delegation.subnet_id, b"public_key"))
     flat, _ = ranges_of(certificate, delegation.subnet_id)
-    return Shown(key.value if isinstance(key, Found) else None, flat is not None)
+    return DelegationView(key.value if isinstance(key, Found) else None, flat is not None)
 
 
 def merged(one: Delegation, other: Delegation) -> Delegation:
@@ -129,7 +129,7 @@ class _Kept(NamedTuple):
     trusted: TrustedDelegation
 
 
-class FlatDelegations:
+class CompatibleDelegations:
     """The last verified delegation of each subnet in the form that every agent reads.
 
     :param cache: keeps what was verified
@@ -174,7 +174,7 @@ class FlatDelegations:
                 self.kept.popitem(last=False)
 
     def in_place_of(
-        self, root_key_der: bytes, delegation: Delegation, shown: Shown, canister_id: bytes, now_ns: int
+        self, root_key_der: bytes, delegation: Delegation, shown: DelegationView, canister_id: bytes, now_ns: int
     ) -> Delegation | None:
         """Return the delegation that may stand where another one is: of the same subnet and key, and not too old.
 

@@ -5,7 +5,7 @@ through Twisted's publisher like all others, so ``--logger`` and trial see them 
 their kin say at info ("Starting factory ...") counts as debug here.
 
 Fields are values, never payloads or keys: bytes appear as their length, and nothing a peer sent can break a line or
-make it endless or drive a terminal (:mod:`icwsgw.visible`).
+make it endless or drive a terminal (:mod:`icwsgw.escaping`).
 
 twistd takes an observer from the ``ILogObserver`` component of the application, but a plugin's ``makeService``
 returns only a service. :class:`ObservedService` sets the component at the moment twistd hangs it into the
@@ -37,12 +37,12 @@ from twisted.python.failure import Failure
 from twisted.python.logfile import LogFile
 from zope.interface import implementer
 
-from icwsgw.directories import make_private_directory
+from icwsgw.escaping import escape_invisible, is_visible
 from icwsgw.observe.labels import LINE_LEVELS
 from icwsgw.observe.levels import CRITICAL, DEBUG, ERROR, INFO, OFF, WARN, Levels
 from icwsgw.observe.meters import LabelledCounter
-from icwsgw.observe.writer import Line, Writer, to_stream
-from icwsgw.visible import is_visible, visible
+from icwsgw.observe.writer import LogLine, Writer, to_stream
+from icwsgw.process.private_directory import make_private_directory
 
 _NAMESPACE = "icwsgw."
 _OURS = {
@@ -91,7 +91,7 @@ def _shown(value: object) -> str:
 def _quoted(text: str) -> str:
     if _PLAIN.fullmatch(text) or (text and is_visible(text) and not any(character in ' "=' for character in text)):
         return text
-    return visible(json.dumps(text, ensure_ascii=False))
+    return escape_invisible(json.dumps(text, ensure_ascii=False))
 
 
 class Logger:
@@ -179,8 +179,8 @@ def _lowest(component: str) -> int:
 def text_line(stamp: float, level: str, component: str, event: LogEvent, message: str, traceback: str) -> str:
     """Write an event as text; its traceback, if any, indented below it."""
     fields = event.get("icws_fields", "")
-    line = f"{_iso(stamp)} {level:<5} {component} {visible(message)}{fields}"
-    return line + "".join(f"\n    {visible(part)}" for part in traceback.splitlines())
+    line = f"{_iso(stamp)} {level:<5} {component} {escape_invisible(message)}{fields}"
+    return line + "".join(f"\n    {escape_invisible(part)}" for part in traceback.splitlines())
 
 
 def json_line(stamp: float, level: str, component: str, event: LogEvent, message: str, traceback: str) -> str:
@@ -191,7 +191,7 @@ def json_line(stamp: float, level: str, component: str, event: LogEvent, message
         record[f"{key}_" if key in _RESERVED else key] = plain
     if traceback:
         record["traceback"] = traceback
-    return visible(json.dumps(record, ensure_ascii=False))
+    return escape_invisible(json.dumps(record, ensure_ascii=False))
 
 
 def _iso(stamp: float) -> str:
@@ -216,7 +216,9 @@ class LineObserver:
     :ivar levels: which events, from now on
     """
 
-    def __init__(self, put: Callable[[Line], None], levels: Levels, format: str = "text", counts: bool = False) -> None:
+    def __init__(
+        self, put: Callable[[LogLine], None], levels: Levels, format: str = "text", counts: bool = False
+    ) -> None:
         self._counts = counts
         self._put = put
         self.levels = levels
@@ -257,7 +259,7 @@ class LineObserver:
 
         :param level: by name
         """
-        self._put(Line(line, level))
+        self._put(LogLine(line, level))
 
 
 class _Sinks:
@@ -317,7 +319,7 @@ def _apply_levels() -> None:
 def pass_on(line: str) -> None:
     """Write the line of another process's log, as it is, to the main log."""
     if _Sinks.main is not None:
-        _Sinks.main.write(visible(line))
+        _Sinks.main.write(escape_invisible(line))
 
 
 class ObservedService(MultiService):
@@ -389,18 +391,18 @@ def lines_lost() -> dict[str, int]:
     }
 
 
-def _notice(format: str) -> Callable[[int], Line]:
+def _notice(format: str) -> Callable[[int], LogLine]:
     """Make the line that says that others were dropped."""
 
-    def notice(count: int) -> Line:
+    def notice(count: int) -> LogLine:
         fields = {"icws_fields": Fields(count=count, **_mark)}
         text = "lines were dropped: the log was not read, or not written, for a while"
-        return Line(FORMATS[format](time.time(), "warn", "log", fields, text, ""), "warn")
+        return LogLine(FORMATS[format](time.time(), "warn", "log", fields, text, ""), "warn")
 
     return notice
 
 
-def _to_main(options: Mapping[str, Any], format: str) -> Callable[[Line], None]:
+def _to_main(options: Mapping[str, Any], format: str) -> Callable[[LogLine], None]:
     if options.get("syslog"):
         from icwsgw.observe.syslog import to_syslog
 

@@ -10,7 +10,7 @@ import syslog
 from collections.abc import Callable
 from typing import Final
 
-from icwsgw.observe.writer import Line
+from icwsgw.observe.writer import LogLine
 
 _PRIORITIES: Final = {
     "debug": syslog.LOG_DEBUG,
@@ -21,7 +21,7 @@ _PRIORITIES: Final = {
 }
 
 
-def to_syslog(prefix: str, format: str) -> Callable[[Line], None]:
+def to_syslog(prefix: str, format: str) -> Callable[[LogLine], None]:
     """Give a function that writes lines to syslog, with the number of the process; a traceback's lines one by one.
 
     It blocks while the system's logger is stopped, and whether a line has arrived is not known.
@@ -33,7 +33,7 @@ def to_syslog(prefix: str, format: str) -> Callable[[Line], None]:
     timed = format == "text"
     syslog.openlog(prefix, syslog.LOG_PID, syslog.LOG_USER)
 
-    def write(line: Line) -> None:
+    def write(line: LogLine) -> None:
         priority = _PRIORITIES.get(line.level, syslog.LOG_INFO)
         text = line.text.partition(" ")[2] if timed else line.text
         for part in text.split("\n"):

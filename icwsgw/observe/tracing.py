@@ -39,10 +39,10 @@ from opentelemetry.trace import Link, Span, SpanContext, Status, StatusCode, for
 from opentelemetry.util.types import AttributeValue
 
 from icwsgw._version import __version__
+from icwsgw.escaping import escape_invisible
 from icwsgw.observe.collector import TRACE, Collector
+from icwsgw.observe.log_rate_limit import LogRateLimiter
 from icwsgw.observe.logs import get_logger
-from icwsgw.observe.repeats import Repeats
-from icwsgw.visible import visible
 
 #: Spans that wait for the collector.
 QUEUE = 8192
@@ -187,7 +187,7 @@ class SessionTrace:
 
     def client_message(self, method: str, size: int) -> MessageTrace:
         """A message of the client has come, with an envelope of ``size`` bytes."""
-        span = self._tracing.start("Client Message", self._within, {"method": visible(method), "bytes": size})
+        span = self._tracing.start("Client Message", self._within, {"method": escape_invisible(method), "bytes": size})
         return MessageTrace(self._tracing, span)
 
     def canister_message(self, key: str, canister: str, size: int, brought_by: SpanContext | None) -> MessageTrace:
@@ -309,7 +309,7 @@ class Export:
         make_exporter: Callable[[Collector], SpanExporter] | None = None,
     ) -> None:
         self._tracing = tracing
-        self._complaints = Complaints(collector.target, call_from_thread)
+        self._complaints = ExportErrors(collector.target, call_from_thread)
         self._complaints.listen()
         self._exporter = (make_exporter or _grpc)(collector)
         tracing.add(
@@ -342,7 +342,7 @@ def _grpc(collector: Collector) -> SpanExporter:
     )
 
 
-class Complaints(logging.Handler):
+class ExportErrors(logging.Handler):
     """What OpenTelemetry has to complain about, through Python's logging and from any thread, as lines of our log.
 
     One line a minute for each source and kind: a collector may be away for days.
@@ -355,7 +355,7 @@ class Complaints(logging.Handler):
         self._collector = collector
         self._call_from_thread = call_from_thread
         self._now = now
-        self._repeats = Repeats(most=1)
+        self._log_limiter = LogRateLimiter(most=1)
         self._logger = logging.getLogger("opentelemetry")
         self._propagated = self._logger.propagate
 
@@ -372,8 +372,8 @@ class Complaints(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Pass one on, or count it (under the handler's lock)."""
         now = self._now()
-        before = sum(count for _, _, count in self._repeats.ended(now))
-        if self._repeats.allows(record.name, record.levelname, now):
+        before = sum(count for _, _, count in self._log_limiter.ended(now))
+        if self._log_limiter.allows(record.name, record.levelname, now):
             text = record.getMessage().partition("\n")[0][:300]
             self._call_from_thread(self._tell, text, before)
 

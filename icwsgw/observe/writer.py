@@ -31,7 +31,7 @@ LAST_WORDS: Final = 1.0
 REST: Final = 0.02
 
 
-class Line(NamedTuple):
+class LogLine(NamedTuple):
     """A line without its end.
 
     :ivar level: by name
@@ -49,7 +49,9 @@ class Writer:
     :param most: characters that may wait
     """
 
-    def __init__(self, write: Callable[[Line], None], notice: Callable[[int], Line], most: int = MOST_WAITING) -> None:
+    def __init__(
+        self, write: Callable[[LogLine], None], notice: Callable[[int], LogLine], most: int = MOST_WAITING
+    ) -> None:
         self._write = write
         self._notice = notice
         self._most = most
@@ -64,12 +66,12 @@ class Writer:
         self._changed = threading.Condition(lock)
         # on which the thread waits while it rests
         self._hurried = threading.Condition(lock)
-        self._lines: deque[Line] = deque()
+        self._lines: deque[LogLine] = deque()
         self._waiting = 0
         self._untold = 0
         self._thread: threading.Thread | None = None
 
-    def put(self, line: Line) -> None:
+    def put(self, line: LogLine) -> None:
         """Have a line written; never blocks."""
         cost = len(line.text) + OVERHEAD
         with self._changed:
@@ -111,7 +113,7 @@ class Writer:
                 self._changed.wait(left)
             return True
 
-    def _add(self, line: Line) -> None:
+    def _add(self, line: LogLine) -> None:
         self._lines.append(line)
         self._waiting += len(line.text) + OVERHEAD
 
@@ -140,7 +142,7 @@ class Writer:
                 self._lines.popleft()
                 self._waiting -= len(line.text) + OVERHEAD
 
-    def _write_one(self, line: Line) -> None:
+    def _write_one(self, line: LogLine) -> None:
         try:
             self._write(line)
         except (OSError, ValueError):
@@ -171,7 +173,7 @@ os.register_at_fork(after_in_child=_after_fork)
 atexit.register(flush)
 
 
-def to_stream(stream: Any) -> Callable[[Line], None]:
+def to_stream(stream: Any) -> Callable[[LogLine], None]:
     """Give a function that writes lines to a stream, past the stream's own buffer where it has a file.
 
     A thread that is in ``stream.write`` when the interpreter ends keeps the buffer's lock, and Python aborts on that.
@@ -184,7 +186,7 @@ def to_stream(stream: Any) -> Callable[[Line], None]:
     except (AttributeError, OSError, ValueError):
         return _to_object(stream, encoding)
 
-    def write(line: Line) -> None:
+    def write(line: LogLine) -> None:
         # of another encoding than UTF-8: a terminal, or a locale
         rest = (line.text + "\n").encode(encoding, "backslashreplace")
         while rest:
@@ -199,8 +201,8 @@ def to_stream(stream: Any) -> Callable[[Line], None]:
     return write
 
 
-def _to_object(stream: Any, encoding: str) -> Callable[[Line], None]:
-    def write(line: Line) -> None:
+def _to_object(stream: Any, encoding: str) -> Callable[[LogLine], None]:
+    def write(line: LogLine) -> None:
         try:
             stream.write(line.text + "\n")
         except UnicodeEncodeError:

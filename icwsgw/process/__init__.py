@@ -1,1 +1,1 @@
-"""This process as the system sees it."""
+"""The process as the system sees it: start, reload, systemd, resource limits, checks."""

@@ -2,9 +2,9 @@
 
     accepted ──> counted, and by its address ──> [its address by a proxy] ──> its request ──> its session ──> gone
 
-The counts are :class:`icwsgw.server.limits.ConnectionLimits`, addresses :mod:`icwsgw.server.proxies`. A connection
-from a proxy is counted by address when the proxy has told it: by the PROXY protocol with the first bytes that follow,
-by an HTTP header with the request.
+The counts are :class:`icwsgw.server.connection_limits.ConnectionLimits`, addresses :mod:`icwsgw.server.proxies`. A
+connection from a proxy is counted by address when the proxy has told it: by the PROXY protocol with the first bytes
+that follow, by an HTTP header with the request.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Admission:
             factory.low_priority.enter(self._descriptor, self)
 
     @property
-    def hopeless(self) -> bool:
+    def refused_without_answer(self) -> bool:
         """It is refused, and too many others wait already to be told so."""
         return self.standing is REFUSED and self._factory.limits.refused > self._factory.limits.most_refused
 
@@ -148,15 +148,15 @@ class Admission:
 
     def _wait(self) -> None:
         limits = self._factory.limits
-        oldest = limits.waiting.enter(self, self.crowd, full=limits.overfull)
+        oldest = limits.waiting.enter(self, self.crowd, full=limits.over_limit)
         if isinstance(oldest, Admission):
-            oldest.crowd_out()
+            oldest.evict()
 
     def _wait_no_more(self) -> None:
         self._crowded_out = None
         self._factory.limits.waiting.leave(self)
 
-    def crowd_out(self) -> None:
+    def evict(self) -> None:
         """Let it go, to make room for others: it has been taken out of the room already.
 
         Like one that is refused at once, it waits for its answer outside of the counts: one that takes its time to

@@ -27,7 +27,7 @@ from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from icwsgw.addresses import Description, normalise, parse_description
+from icwsgw.config.addresses import Description, normalise, parse_description
 from icwsgw.errors import ConfigError
 from icwsgw.observe.logs import get_logger
 from icwsgw.server.proxy_header import ProxyHeaders
@@ -61,7 +61,7 @@ def make_endpoint(
 ) -> Listenable:
     """Make the endpoint of an address.
 
-    :param address: as :func:`icwsgw.addresses.normalise` takes it
+    :param address: as :func:`icwsgw.config.addresses.normalise` takes it
     :param tls: TLS by the PEM paths of the options; laid over plain addresses too, but unix:
     :param below: endpoint of the socket itself, on which the address's PROXY protocol and TLS are laid, in place of
         one that binds the address

@@ -15,23 +15,23 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
 from icwsgw._version import __version__
-from icwsgw.clock import Clock
-from icwsgw.core.closing import CloseCode
-from icwsgw.core.liveness import Deadlines
-from icwsgw.core.rate import ClientRates, Rate
-from icwsgw.descriptors import REFUSED
+from icwsgw.config.origins import Origins
+from icwsgw.core.close_reasons import CloseCode
+from icwsgw.core.liveness import LivenessDeadlines
+from icwsgw.core.rate_limit import ClientRates, Rate
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.observe.logs import get_logger
 from icwsgw.observe.peers import address_group, bracketed
-from icwsgw.origins import Origins
-from icwsgw.server.fresh import Fresh
-from icwsgw.server.held import Unfinished
-from icwsgw.server.limits import ConnectionLimits
+from icwsgw.process.rlimits import REFUSED
+from icwsgw.reactor.clock import Clock
+from icwsgw.server.connection_defaults import Fresh
+from icwsgw.server.connection_limits import ConnectionLimits
+from icwsgw.server.handshake_queue import HandshakeQueue
 from icwsgw.server.low_priority import LowPriorityQueue
 from icwsgw.server.outbox import Outbox
+from icwsgw.server.partial_messages import PartialMessages
 from icwsgw.server.protocol import GatewayProtocol
 from icwsgw.server.proxies import TrustedProxies, host_of
-from icwsgw.server.turnstile import Turnstile
 
 _log = get_logger("server")
 
@@ -90,7 +90,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self.traffic = TrafficStats()
         self.limits = ConnectionLimits(config, self.clock.seconds(), most_refused)
         self.low_priority = LowPriorityQueue()
-        self.turnstile = Turnstile(self.clock, context.suspects)
+        self.handshake_queue = HandshakeQueue(self.clock, context.suspects)
         self.proxies = TrustedProxies(config.trusted_proxies, config.forwarded_header)
         self.rates = ClientRates(
             _rate(config.client_message_rate, FRAME_BURST_SECONDS),
@@ -100,15 +100,15 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self.outbox_bytes: int = config.outbox_bytes
         self.backlog_bytes = 0
         self.most_backlog_bytes: int = config.max_waiting_bytes
-        self.unfinished = Unfinished(config.max_waiting_bytes)
+        self.unfinished = PartialMessages(config.max_waiting_bytes)
         self.tls_timeout: float = config.tls_handshake_timeout
         self.header_timeout: float = config.header_timeout
         self.close_timeout: float = config.close_timeout
-        self.deadlines = Deadlines(config.ping_interval, config.pong_timeout, config.message_timeout)
+        self.deadlines = LivenessDeadlines(config.ping_interval, config.pong_timeout, config.message_timeout)
         self.origins = Origins(config.allowed_origins)
         self._config = config
         self._metrics = context.metrics
-        self._repeats = context.repeats
+        self._log_limiter = context.log_limiter
         self._gone: Deferred[None] | None = None
         self._backlog_loop = LoopingCall(self._check_backlog)
         self._backlog_loop.clock = cast(Any, context.clock)
@@ -140,7 +140,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         )
         # Autobahn copies its options into every connection unless the class has them: so give them to the class.
         options = {name: getattr(self, name) for name in GatewayProtocol.CONFIG_ATTRS}
-        # a function as a class attribute would become a method; no offer reaches it (icwsgw.server.heads)
+        # a function as a class attribute would become a method; no offer reaches it (icwsgw.server.request_head)
         options["perMessageCompressionAccept"] = staticmethod(options["perMessageCompressionAccept"])
         options["CONFIG_ATTRS"] = []
         kind = type("Connection", (GatewayProtocol,), options)
@@ -218,7 +218,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         :param status: of the HTTP answer, None when it was given none
         """
         self._metrics.refused_connections.inc(refusal)
-        if self._repeats.allows(refusal, address_group(host) or host, self.clock.seconds()):
+        if self._log_limiter.allows(refusal, address_group(host) or host, self.clock.seconds()):
             _log.info("connection refused", reason=text, status=status, peer=peer)
 
     def no_proxy_header(self, address: Any, reason: str) -> None:
@@ -229,7 +229,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         host, port = host_of(address), getattr(address, "port", None)
         self.refused(host, host if port is None else f"{bracketed(host)}:{port}", "proxy_header", reason, None)
 
-    def pushed_back(self, limit: str) -> None:
+    def backpressure_applied(self, limit: str) -> None:
         """Take note of a client that is not read for a while since it sends too much."""
         self._metrics.pushbacks.inc(limit)
 
@@ -245,7 +245,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             self.unfinished.look()
         except Exception:
             _log.failure("dropping an incomplete message failed")
-        for refusal, host, count in self._repeats.ended(now):
+        for refusal, host, count in self._log_limiter.ended(now):
             _log.info("similar lines suppressed in the last minute", reason=refusal, peer=host, count=count)
         config = self._config
         for outbox in list(self.backlog):

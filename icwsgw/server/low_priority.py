@@ -1,9 +1,9 @@
 """The queue of sockets that are served last: those of unauthenticated connections.
 
-A turn of the reactor (:mod:`icwsgw.fastpoll`) serves what is ready of clients, canisters and timers first, and then
-unauthenticated connections for :data:`QUANTUM` at most. What is left waits for the next turn, and addresses take turns
-by the time that they take (:mod:`icwsgw.core.rounds`). So a client waits for a quantum, however many connections come,
-and an unauthenticated connection for one turn of each other address.
+A turn of the reactor (:mod:`icwsgw.reactor.epoll_turn`) serves what is ready of clients, canisters and timers first,
+and then unauthenticated connections for :data:`QUANTUM` at most. What is left waits for the next turn, and addresses
+take turns by the time that they take (:mod:`icwsgw.core.round_robin`). So a client waits for a quantum, however many
+connections come, and an unauthenticated connection for one turn of each other address.
 
 A connection is unauthenticated until its canister has spoken. All that it costs is done here: TLS and HTTP handshakes,
 ws_open with its signatures, its end. The sudden end of a client's connection waits here too: nobody waits for it, and
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
-from icwsgw.core.rounds import Rounds
+from icwsgw.core.round_robin import RoundRobin
 
 #: Seconds that unauthenticated connections are served for in a turn of the reactor.
 QUANTUM = 0.002
@@ -37,7 +37,7 @@ class Connection(Protocol):
         """Whose address it has."""
 
 
-class Waiting(NamedTuple):
+class WaitingEvent(NamedTuple):
     """An event that waits."""
 
     selectable: Any
@@ -59,7 +59,7 @@ class LowPriorityQueue:
         self.quantum = QUANTUM
         self.waiting = 0
         self.disarmed: set[Any] = set()
-        self._rounds: Rounds[str, Waiting] = Rounds(TURN)
+        self._rounds: RoundRobin[str, WaitingEvent] = RoundRobin(TURN)
         self._known: set[Any] = set()
         self._party = ""
 
@@ -71,7 +71,7 @@ class LowPriorityQueue:
         """It has ended; what waits of it is passed over when its turn comes."""
         self.connections.pop(descriptor, None)
 
-    # the reactor's side, see icwsgw.fastpoll.LowPriorityQueue
+    # the reactor's side, see icwsgw.reactor.epoll_turn.ServedLast
 
     def add(self, connection: Connection, selectable: Any, descriptor: int, event: int) -> bool:
         """Let an event wait; whether none of its connection does yet."""
@@ -79,14 +79,14 @@ class LowPriorityQueue:
             return False
         self._known.add(selectable)
         self.waiting += 1
-        self._rounds.add(connection.crowd, Waiting(selectable, descriptor, event))
+        self._rounds.add(connection.crowd, WaitingEvent(selectable, descriptor, event))
         return True
 
     def holds(self, selectable: Any) -> bool:
         """Whether an event of a connection waits."""
         return selectable in self._known
 
-    def next(self) -> Waiting:
+    def next(self) -> WaitingEvent:
         """Whose turn it is; :meth:`took` follows.
 
         :raises KeyError: nobody waits

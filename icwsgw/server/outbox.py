@@ -9,8 +9,8 @@ shows that some have left.
 
 While a canister's queue is deep, several answers come in one turn of the reactor, each with a message or two for a
 client. What they bring is held until the end of that turn and sent at once: a system call for a message is a third of
-its cost. Where answers wait for the next round (:mod:`icwsgw.gateway.answers`), it is held until none waits, 20 ms at
-most. No more than 64 KiB are held.
+its cost. Where answers wait for the next round (:mod:`icwsgw.gateway.polling.answer_queue`), it is held until none
+waits, 20 ms at most. No more than 64 KiB are held.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from icwsgw.fastsend import send_now
+from icwsgw.reactor.immediate_send import send_now
 
 #: Bytes that may wait for a client where too much waits for all of them: what Twisted's own buffer takes.
 CROWDED_BYTES = 64 << 10
@@ -30,7 +30,7 @@ CROWDED_BYTES = 64 << 10
 PIECE = 64 << 10
 
 
-class Backlog(Protocol):
+class OutboxTotals(Protocol):
     """Who keeps the list of outboxes with something in them."""
 
     #: outboxes that hold bytes
@@ -92,7 +92,7 @@ class Outbox:
         "state",
     )
 
-    def __init__(self, transport: Any, backlog: Backlog, owner: Any) -> None:
+    def __init__(self, transport: Any, backlog: OutboxTotals, owner: Any) -> None:
         self._transport = transport
         self._backlog = backlog
         self.state = _FLOWING

@@ -20,25 +20,25 @@ from OpenSSL import SSL
 from twisted.internet.interfaces import IHandshakeListener, ISSLTransport
 from zope.interface import implementer
 
-from icwsgw.core.closing import CloseCode
+from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.flood_guard import FLOOD_LINGER, FloodEffect, FloodEffects, FloodEvent, FloodGuard
 from icwsgw.core.liveness import LivenessEffect, LivenessState, PartialMessage, step
-from icwsgw.core.session import State
-from icwsgw.fastsend import send_now
+from icwsgw.core.session_machine import State
 from icwsgw.observe.logs import get_logger
+from icwsgw.reactor.immediate_send import send_now
 from icwsgw.server.admission import OPENED, Admission
+from icwsgw.server.connection_defaults import UNHEARD
 from icwsgw.server.frames import read_binary_frame
-from icwsgw.server.fresh import UNHEARD
-from icwsgw.server.held import NO_LOG, let_go
+from icwsgw.server.handshake_queue import HandshakeTurn
 from icwsgw.server.outbox import Outbox
-from icwsgw.server.reading import CROWD, RATE, RELAY, Reading
-from icwsgw.server.turnstile import Passing
+from icwsgw.server.partial_messages import NO_LOG, release_buffers
+from icwsgw.server.read_control import CROWD, RATE, RELAY, ReadControl
 from icwsgw.server.upgrade import Upgrading
 
 if TYPE_CHECKING:
-    from icwsgw.clock import Timer
     from icwsgw.gateway.session import ClientSession
     from icwsgw.observe.tracing import ConnectionTrace
+    from icwsgw.reactor.clock import Timer
     from icwsgw.server.factory import GatewayFactory
 
 _log = get_logger("server")
@@ -50,14 +50,14 @@ _ABNORMAL = 1006
 
 
 @implementer(IHandshakeListener)
-class GatewayProtocol(Upgrading, Reading, Passing, WebSocketServerProtocol):  # type: ignore[misc]
+class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, WebSocketServerProtocol):  # type: ignore[misc]
     """One client's connection. The factory makes a subclass with the protocol's options as class attributes.
 
     It counts the tokens of its rate limits down, frame by frame and read by read; when they are used up, :meth:`_over`
     asks the :class:`~icwsgw.core.flood_guard.FloodGuard` what to do.
 
     :ivar session: set while the WebSocket is open
-    :ivar wheel_slot: see :class:`icwsgw.gateway.wheel.Watched`
+    :ivar wheel_slot: see :class:`icwsgw.gateway.timer_wheel.Watched`
     """
 
     factory: GatewayFactory
@@ -106,7 +106,7 @@ class GatewayProtocol(Upgrading, Reading, Passing, WebSocketServerProtocol):  # 
         factory.wheel.watch(self, factory.tls_timeout if self._in_tls else factory.header_timeout)
         if factory.tracing is not None:
             self._trace = factory.tracing.connection(admission.host)
-        if admission.hopeless:
+        if admission.refused_without_answer:
             assert admission.refusal is not None
             admission.note(admission.refusal, factory.answer(admission.refusal)[1])
             self._in_tls = False
@@ -167,7 +167,7 @@ class GatewayProtocol(Upgrading, Reading, Passing, WebSocketServerProtocol):  # 
                 WebSocketProtocol._connectionLost(self, reason)
         finally:
             factory.countConnections -= 1
-            let_go(self)
+            release_buffers(self)
             factory.connection_ended()
 
     def _onOpen(self) -> None:
@@ -223,7 +223,7 @@ class GatewayProtocol(Upgrading, Reading, Passing, WebSocketServerProtocol):  # 
         admission = self._admission
         self._wait_no_more()
         status, text = self.factory.answer("pending")
-        if admission.hopeless:
+        if admission.refused_without_answer:
             admission.note("pending", text)
             self._in_tls = False
             self.transport.abortConnection()
@@ -269,7 +269,7 @@ class GatewayProtocol(Upgrading, Reading, Passing, WebSocketServerProtocol):  # 
             elif effect is FloodEffect.START_READING:
                 self._start_reading(RATE)
             elif effect is FloodEffect.REPORT:
-                self.factory.pushed_back(guard.limit)
+                self.factory.backpressure_applied(guard.limit)
             elif effect is FloodEffect.DISCARD:
                 self.data = b""
             elif effect is FloodEffect.CLOSE:
@@ -365,7 +365,7 @@ class GatewayProtocol(Upgrading, Reading, Passing, WebSocketServerProtocol):  # 
     # the wheel's side
 
     def look(self, now: float) -> float | None:
-        """Do what is due; see :class:`icwsgw.gateway.wheel.Watched`."""
+        """Do what is due; see :class:`icwsgw.gateway.timer_wheel.Watched`."""
         if self.state == self.STATE_CONNECTING and self._in_tls:
             self._admission.note("tls_timeout", "the TLS handshake timed out")
             self._in_tls = False

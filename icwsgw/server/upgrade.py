@@ -1,6 +1,6 @@
 """A client's WebSocket handshake: its HTTP request, read and judged, and the answer.
 
-The head is read here (:mod:`icwsgw.server.heads`). Nearly all requests are plain: a GET with the headers that a
+The head is read here (:mod:`icwsgw.server.request_head`). Nearly all requests are plain: a GET with the headers that a
 handshake needs, each once, in their usual form. Those are judged and answered here as well; any other is given to
 Autobahn, which knows all that RFC 6455 (section 4.2) allows, and how to refuse the rest.
 """
@@ -17,9 +17,9 @@ from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from icwsgw.escaping import escape_invisible
 from icwsgw.server.admission import PROXIED
-from icwsgw.server.heads import HeadRefused, RequestHead, cut_head, for_autobahn, read_head
-from icwsgw.visible import visible
+from icwsgw.server.request_head import HeadRefused, RequestHead, cut_head, for_autobahn, read_head
 
 if TYPE_CHECKING:
     from icwsgw.server.admission import Admission
@@ -202,7 +202,7 @@ class Upgrading:
 
     def sendHttpErrorResponse(self, code: int, reason: str, responseHeaders: Any = None) -> None:
         """Answer the HTTP request with an error, completely."""
-        body = f"{visible(reason)}\n".encode()
+        body = f"{escape_invisible(reason)}\n".encode()
         head = [
             f"HTTP/1.1 {code} {_REASONS.get(code, 'Error')}",
             "Content-Type: text/plain; charset=utf-8",

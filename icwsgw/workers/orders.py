@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from icwsgw.admin.control import NO_OVERRIDES, Overrides
-from icwsgw.config import OPTIONS, GatewayConfig
-from icwsgw.options import DIRECTORY, FILE
+from icwsgw.config.option import DIRECTORY, FILE
+from icwsgw.config.schema import OPTIONS, GatewayConfig
 
 #: File descriptors of a worker, besides those of standard streams and the sockets behind these.
 ORDERS_FD, ANSWERS_FD, FIRST_SOCKET_FD = 3, 4, 5

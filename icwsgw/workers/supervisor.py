@@ -23,23 +23,24 @@ from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET
 
 from icwsgw._version import __version__
-from icwsgw.addresses import private
 from icwsgw.admin.access import Access, admin_access
 from icwsgw.admin.api import Api, Replies
+from icwsgw.admin.api_site import ApiSite
 from icwsgw.admin.control import NO_OVERRIDES, Overrides, Question
-from icwsgw.admin.resource import Admin, AdminResource, AdminSite
-from icwsgw.admin.site import ApiSite
-from icwsgw.checks import configured_tls
-from icwsgw.config import GatewayConfig
+from icwsgw.admin.prometheus_endpoint import Admin, AdminResource, AdminSite
+from icwsgw.config.addresses import private
+from icwsgw.config.schema import GatewayConfig
 from icwsgw.gateway.identities import load_or_create_key_file
-from icwsgw.notifying import stop_patience
 from icwsgw.observe.health import Health
 from icwsgw.observe.logs import get_logger, lines_lost, override_levels, pass_on
 from icwsgw.observe.metrics import SupervisorMetrics
-from icwsgw.observe.recent import Recent
+from icwsgw.observe.recent_warnings import RecentWarnings
+from icwsgw.process.check_config import configured_tls
+from icwsgw.process.startup import stop
+from icwsgw.process.systemd import stop_patience
 from icwsgw.server.endpoints import listening_service
-from icwsgw.starting import stop
 from icwsgw.workers.aggregate import snapshot
+from icwsgw.workers.gateway_status import GatewayStatus
 from icwsgw.workers.orders import (
     ANSWERS_FD,
     FIRST_SOCKET_FD,
@@ -49,9 +50,8 @@ from icwsgw.workers.orders import (
     config_to_json,
     worker_config,
 )
-from icwsgw.workers.pool import Worker, WorkerPool
 from icwsgw.workers.sockets import HeldSocket
-from icwsgw.workers.status import GatewayStatus
+from icwsgw.workers.worker_pool import Worker, WorkerPool
 
 #: Variables that service managers set for the process they have started, which is not the worker.
 _OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
@@ -72,7 +72,7 @@ class SupervisorService(MultiService):
         config: GatewayConfig,
         reactor: Any,
         twistd: Mapping[str, Any] | None = None,
-        recent: Recent | None = None,
+        recent: RecentWarnings | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._config = config
@@ -139,8 +139,8 @@ class SupervisorService(MultiService):
             self._stopping = Deferred.fromCoroutine(self._stop())
         return self._stopping
 
-    def hurry(self) -> None:
-        self.pool.hurry()
+    def skip_drain_window(self) -> None:
+        self.pool.skip_drain_window()
 
     def reload(self, config: GatewayConfig) -> None:
         """Let the workers, those to come as well, go on with ``config``, and look at their certificates."""
@@ -158,16 +158,16 @@ class SupervisorService(MultiService):
             self.pool.start()
 
     async def _stop(self) -> None:
-        deaf, ended = self.pool.drain(self._config.drain_window, stop_patience(self._config))
+        stopped_accepting, ended = self.pool.drain(self._config.drain_window, stop_patience(self._config))
         # closing a listening socket shuts it for all processes, so not before they have let go of it
-        await deaf
+        await stopped_accepting
         await DeferredList([held.stopService() for held in self.sockets])
         await ended
         stopped: Any = super().stopService()  # type: ignore[no-untyped-call]
         await stopped
         _log.info("gateway stopped")
 
-    # what the admin API asks for, see icwsgw.admin.api.Service
+    # what the admin API asks for, see icwsgw.admin.api.AdministeredGateway
 
     @property
     def config(self) -> GatewayConfig:
@@ -223,7 +223,7 @@ class SupervisorService(MultiService):
         return self._reactor.spawnProcess(
             worker,
             sys.executable,
-            [sys.executable, "-m", "icwsgw.workers.process"],
+            [sys.executable, "-m", "icwsgw.workers.worker"],
             env=worker_environment(os.environ),
             childFDs={**streams, ORDERS_FD: "w", ANSWERS_FD: "r", **sockets},
         )
@@ -281,7 +281,7 @@ def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def make_supervisor(
-    config: GatewayConfig, reactor: Any, twistd: Mapping[str, Any] | None, recent: Recent | None = None
+    config: GatewayConfig, reactor: Any, twistd: Mapping[str, Any] | None, recent: RecentWarnings | None = None
 ) -> SupervisorService:
     """Make the supervisor of as many workers as ``config`` asks for.
 

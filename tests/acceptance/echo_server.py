@@ -15,7 +15,7 @@ from typing import Any
 
 from twisted.internet import reactor as _reactor
 
-from icwsgw.config import GatewayConfig
+from icwsgw.config.schema import GatewayConfig
 from icwsgw.core.messages import frame
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.interfaces import Client, Context

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from icwsgw.core.closing import CloseCode
+from icwsgw.core.close_reasons import CloseCode
 from tests.acceptance.conftest import Devnet, Stack
 from tests.acceptance.crowd import clients_of, connect, echoes, ends, eventually, sample, stats
 from tests.acceptance.processes import ROOT

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from icwsgw.core.closing import CloseCode
+from icwsgw.core.close_reasons import CloseCode
 from icwsgw.ic.principal import Principal
 from tests.acceptance.conftest import Stack, loopback, start_stack
 from tests.acceptance.crowd import eventually

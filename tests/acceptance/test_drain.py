@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from icwsgw.core.closing import CloseCode
+from icwsgw.core.close_reasons import CloseCode
 from tests.acceptance.conftest import Devnet, Stack
 from tests.acceptance.crowd import clients_of, connect, echoes, ends, eventually, leave, stats
 from tests.acceptance.processes import http_get, http_post_json

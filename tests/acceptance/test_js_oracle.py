@@ -342,7 +342,7 @@ def test_the_agent_of_the_sdk_verifies_a_certificate_by_the_delegation_that_stan
     assert older is not None
     assert newer is not None
     now_ns = certificate.decode_certificate(older.certificate).time_ns
-    kept = delegations.FlatDelegations(certificate.DelegationCache())
+    kept = delegations.CompatibleDelegations(certificate.DelegationCache())
     kept.keep(bls.MAINNET_ROOT_KEY_DER, older, now_ns)
     shown = delegations.read_delegation(newer)
     place = kept.in_place_of(bls.MAINNET_ROOT_KEY_DER, newer, shown, IVG37.raw, now_ns)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from icwsgw.core.closing import MAX_REASON_BYTES, CloseCode
+from icwsgw.core.close_reasons import MAX_REASON_BYTES, CloseCode
 from tests.acceptance.conftest import Stack
 from tests.acceptance.processes import run_node
 

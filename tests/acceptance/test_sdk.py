@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from icwsgw.core.closing import CloseCode
+from icwsgw.core.close_reasons import CloseCode
 from tests.acceptance.conftest import Devnet, Stack
 from tests.acceptance.processes import NodeFailed, http_get, run_node
 from tests.support import pem

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from icwsgw.core.closing import CloseCode
+from icwsgw.core.close_reasons import CloseCode
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
 from tests.acceptance.conftest import Devnet, Stack

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from icwsgw.addresses import Reach, is_this_machine
 from icwsgw.admin import access
 from icwsgw.admin.access import MAX_TOKEN, Access, Caller, Refused, TokenFile, admin_access
-from icwsgw.config import GatewayConfig
+from icwsgw.config.addresses import Exposure, is_this_machine
+from icwsgw.config.schema import GatewayConfig
 from icwsgw.errors import ConfigError
 
 TOKEN = "0123456789abcdef0123456789abcdef"
@@ -51,11 +51,11 @@ def refusal(to: Access, method: str = "GET", **headers: str) -> int | None:
         ({"authorization": f"Bearer {TOKEN}", "host": "icws.example", "origin": "https://ops.example"}, None),
     ],
 )
-@pytest.mark.parametrize("reach", Reach)
+@pytest.mark.parametrize("exposure", Exposure)
 def test_a_token_is_needed_wherever_there_is_one(
-    tmp_path: Path, reach: Reach, headers: dict[str, str], status: int | None
+    tmp_path: Path, exposure: Exposure, headers: dict[str, str], status: int | None
 ) -> None:
-    assert refusal(Access(reach, TokenFile(token_file(tmp_path))), **headers) == status
+    assert refusal(Access(exposure, TokenFile(token_file(tmp_path))), **headers) == status
 
 
 @pytest.mark.parametrize(
@@ -73,23 +73,23 @@ def test_a_token_is_needed_wherever_there_is_one(
     ],
 )
 def test_web_pages_may_not_use_loopback(headers: dict[str, str], status: int | None) -> None:
-    assert refusal(Access(Reach.LOOPBACK, None), **headers) == status
+    assert refusal(Access(Exposure.LOOPBACK, None), **headers) == status
 
 
 def test_a_unix_socket_is_guarded_by_its_mode() -> None:
-    assert refusal(Access(Reach.UNIX, None), host="anything") is None
-    assert refusal(Access(Reach.UNIX, None)) is None
+    assert refusal(Access(Exposure.UNIX, None), host="anything") is None
+    assert refusal(Access(Exposure.UNIX, None)) is None
 
 
 def test_other_machines_may_do_nothing_without_a_token() -> None:
     with pytest.raises(ConfigError):
-        Access(Reach.ANYWHERE, None)
+        Access(Exposure.ANYWHERE, None)
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-@pytest.mark.parametrize("reach", [Reach.UNIX, Reach.LOOPBACK])
-def test_what_changes_something_is_json(reach: Reach, method: str) -> None:
-    to = Access(reach, None)
+@pytest.mark.parametrize("exposure", [Exposure.UNIX, Exposure.LOOPBACK])
+def test_what_changes_something_is_json(exposure: Exposure, method: str) -> None:
+    to = Access(exposure, None)
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""):
         assert refusal(to, method, host="localhost", content_type=kind) == 415
     assert refusal(to, method, host="localhost") == 415
@@ -164,7 +164,7 @@ def test_a_new_token_is_taken_at_a_reload_and_one_of_no_use_is_not(
 
     monkeypatch.setattr(access, "_log", Log())
     path = token_file(tmp_path)
-    to = Access(Reach.UNIX, TokenFile(path))
+    to = Access(Exposure.UNIX, TokenFile(path))
     path.write_text(TOKEN.upper())
     assert refusal(to, authorization=f"Bearer {TOKEN}") is None, "not before it is asked to"
     to.read_again()
@@ -174,7 +174,7 @@ def test_a_new_token_is_taken_at_a_reload_and_one_of_no_use_is_not(
     to.read_again()
     assert errors == ["invalid admin token file ignored"]
     assert refusal(to, authorization=f"Bearer {TOKEN.upper()}") is None
-    Access(Reach.UNIX, None).read_again()
+    Access(Exposure.UNIX, None).read_again()
 
 
 def test_the_access_of_a_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,8 @@ from icwsgw.admin import api as api_module
 from icwsgw.admin.access import Refused
 from icwsgw.admin.api import Api, Done, NotAllowed, Replies, Request
 from icwsgw.admin.control import NO_OVERRIDES, Control, Overrides, Question
-from icwsgw.config import GatewayConfig
-from icwsgw.core.closing import CloseCode
+from icwsgw.config.schema import GatewayConfig
+from icwsgw.core.close_reasons import CloseCode
 from icwsgw.observe.logs import override_levels
 from tests.memory.world import CHAT_ID, ECHO_ID, World
 from tests.test_layering import ROOT

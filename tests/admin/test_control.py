@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from icwsgw.admin.control import NO_OVERRIDES, Control, Overrides
-from icwsgw.core.closing import CloseCode
-from icwsgw.gateway.slices import SLICE
+from icwsgw.core.close_reasons import CloseCode
+from icwsgw.gateway.batches import BATCH
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.observe.levels import DEBUG, INFO
 from icwsgw.observe.logs import get_logger
@@ -93,7 +93,7 @@ def test_kicks_by_what_clients_have(world: World) -> None:
 
 
 def test_many_are_not_kicked_in_one_turn(world: World) -> None:
-    clients = world.open(SLICE + 10)
+    clients = world.open(BATCH + 10)
     assert ask(world, "kick", canister=ECHO_ID.text, code=1008) == {"closed": len(clients)}
     assert closed(*clients).count(None) == 10
     world.run(2)

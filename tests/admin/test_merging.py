@@ -74,7 +74,7 @@ def test_histories_by_time_lags_by_the_greatest() -> None:
 
 def test_lines_by_time_and_the_rest() -> None:
     one = document(errors=[entry(at=9.0, text="a"), entry(at=2.0)], ready=False, tls_expires=50.0, now=5.0, started=1.0)
-    one["findings"] = [{"name": "network", "reason": None}, {"name": "listening", "reason": "deaf"}]
+    one["findings"] = [{"name": "network", "reason": None}, {"name": "listening", "reason": "not listening"}]
     other = document(
         errors=[entry(at=5.0, text=f"{n}") for n in range(60)], draining=True, tls_expires=40.0, now=6.0, started=2.0
     )
@@ -83,7 +83,10 @@ def test_lines_by_time_and_the_rest() -> None:
     other["workers"][0]["worker"] = -1
     whole = merge([one, other, {}])
     assert [line["at"] for line in whole["errors"]] == [9.0, *[5.0] * 49]
-    assert whole["findings"] == [{"name": "network", "reason": "gone"}, {"name": "listening", "reason": "deaf"}]
+    assert whole["findings"] == [
+        {"name": "network", "reason": "gone"},
+        {"name": "listening", "reason": "not listening"},
+    ]
     assert whole["concerns"] == ["a", "b", "c"]
     assert (whole["ready"], whole["draining"], whole["tls_expires"]) == (False, True, 40.0)
     assert (whole["now"], whole["started"]) == (6.0, 1.0)

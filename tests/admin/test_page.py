@@ -9,8 +9,8 @@ from typing import Any
 from icwsgw.admin.history import History
 from icwsgw.admin.page import POLICY, SCRIPT, STYLE, page
 from icwsgw.admin.status import SERIES, Status
+from icwsgw.observe.event_loop_lag import EventLoopLag
 from icwsgw.observe.health import Health
-from icwsgw.observe.lag import LagSampler
 from tests.admin.documents import canister, document, entry
 from tests.memory.world import World
 
@@ -64,7 +64,7 @@ class Reader(HTMLParser):
 def test_documents_are_like_real_ones() -> None:
     world = World()
     world.open(1)
-    lag = LagSampler(world.metrics.event_loop_lag, world.clock)
+    lag = EventLoopLag(world.metrics.event_loop_lag, world.clock)
     real, ours = Status(world.gateway, Health(), lag).document(), document()
     assert list(real) == list(ours)
     for name in ("sessions", "totals", "failures", "history"):

@@ -6,11 +6,11 @@ from typing import Any
 from icwsgw.admin.history import INTERVAL
 from icwsgw.admin.status import CANISTERS, SERIES, Status, resident_bytes
 from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID
-from icwsgw.devnet.faults import Fault
+from icwsgw.devnet.faults import InjectedFault
 from icwsgw.ic.principal import Principal
+from icwsgw.observe.event_loop_lag import EventLoopLag
 from icwsgw.observe.health import Health
-from icwsgw.observe.lag import LagSampler
-from icwsgw.observe.recent import Recent
+from icwsgw.observe.recent_warnings import RecentWarnings
 from tests.memory.world import World
 
 
@@ -20,8 +20,8 @@ class Seen(World):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.health = Health()
-        self.recent = Recent()
-        self.lag = LagSampler(self.metrics.event_loop_lag, self.clock)
+        self.recent = RecentWarnings()
+        self.lag = EventLoopLag(self.metrics.event_loop_lag, self.clock)
         self.run(-self.clock.seconds() % INTERVAL)
         self.status = Status(
             self.gateway,
@@ -123,7 +123,7 @@ def test_samples_begin_with_a_slot_of_the_wall_clock() -> None:
     world = World()
     world.run(1.4 - world.clock.seconds())
     status = Status(
-        world.gateway, Health(), LagSampler(world.metrics.event_loop_lag, world.clock), now=lambda: 1e9 + 1.4
+        world.gateway, Health(), EventLoopLag(world.metrics.event_loop_lag, world.clock), now=lambda: 1e9 + 1.4
     )
     status.start()
     world.run(3.5)
@@ -131,7 +131,7 @@ def test_samples_begin_with_a_slot_of_the_wall_clock() -> None:
     world.run(0.2)
     assert status.document()["history"]["end"] > 0
     status.stop()
-    early = Status(world.gateway, Health(), LagSampler(world.metrics.event_loop_lag, world.clock))
+    early = Status(world.gateway, Health(), EventLoopLag(world.metrics.event_loop_lag, world.clock))
     early.start()
     early.stop()
 
@@ -140,7 +140,9 @@ def test_a_canister_in_trouble_comes_first_with_what_is_wrong() -> None:
     world = Seen()
     world.open(2)
     world.open(1, CHAT_ID)
-    world.replica.faults.add(Fault(on="query", canister=CHAT_ID, method="ws_get_messages", kind="trap", count=10_000))
+    world.replica.faults.add(
+        InjectedFault(on="query", canister=CHAT_ID, method="ws_get_messages", kind="trap", count=10_000)
+    )
     world.run(3)
     assert [row["trouble"] for row in world.look()["canisters"]] == [False, False], "one may fail for a while"
     world.run(4)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icwsgw.agent.connection import Answer
+from icwsgw.agent.http.connection import ParsedResponse
 from icwsgw.agent.outcome import (
     ACCEPTED,
     UNDER_WAY,
@@ -142,17 +142,19 @@ def test_damaged(noise, position, cut):
 
 def test_http_error():
     error = http_error(
-        Answer(503, {b"x-ic-error-cause": b"no_healthy_nodes", b"retry-after": b"7"}, b"try\nlater\x00 " + b"x" * 500),
+        ParsedResponse(
+            503, {b"x-ic-error-cause": b"no_healthy_nodes", b"retry-after": b"7"}, b"try\nlater\x00 " + b"x" * 500
+        ),
         NOW,
     )
     assert (error.status, error.retry_after, error.retryable) == (503, 7.0, True)
     assert error.detail.startswith("no_healthy_nodes: try later x")
     assert len(error.detail) == 200
-    assert http_error(Answer(400, {b"content-type": b"text/html"}, b"<p>"), NOW).detail == ""
+    assert http_error(ParsedResponse(400, {b"content-type": b"text/html"}, b"<p>"), NOW).detail == ""
 
 
 def test_an_http_error_is_found_again_by_the_edge_s_id():
-    error = http_error(Answer(500, {b"x-request-id": b"0199\r\n-" + b"a" * 100}, b"no"), NOW)
+    error = http_error(ParsedResponse(500, {b"x-request-id": b"0199\r\n-" + b"a" * 100}, b"no"), NOW)
     assert error.edge_id == "0199-" + "a" * 59
     # in the log, but not in what clients are told
     assert str(error) == f"HTTP 500: no (x-request-id {error.edge_id})"
@@ -198,7 +200,9 @@ def test_repr():
 
 def test_the_networks_word_for_the_cause_is_read_from_header_and_body():
     def error(status, body, **headers):
-        return http_error(Answer(status, {name.encode(): value.encode() for name, value in headers.items()}, body), 0.0)
+        return http_error(
+            ParsedResponse(status, {name.encode(): value.encode() for name, value in headers.items()}, body), 0.0
+        )
 
     body = b"error: forbidden\ndetails: Request is forbidden according to currently active policy, it might work later."
     forbidden = error(403, body)

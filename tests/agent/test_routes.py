@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from icwsgw.agent import routes
+from icwsgw.agent.http.url import Url
 from icwsgw.agent.routes import Route, Routes
-from icwsgw.agent.url import Url
 from icwsgw.agent.versions import SPAN
 from icwsgw.ic.principal import Principal
 

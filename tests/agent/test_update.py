@@ -20,7 +20,7 @@ from icwsgw.errors import (
     RequestTimeout,
 )
 from icwsgw.ic import bls, cbor
-from tests.agent.test_client import CLOSE, Rig
+from tests.agent.test_ic_agent import CLOSE, Rig
 from tests.support.devnet import GATEWAY, pending, result_of
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from icwsgw.agent.versions import LOOK_AGAIN, MISSES, SPAN, Change, Route, Versions
+from icwsgw.agent.versions import LOOK_AGAIN, MISSES, SPAN, Route, VersionChange, Versions
 
 #: Statuses that say nothing of whether the endpoint is there.
 SILENT = (301, 307, 308, 405, 408, 421, 425, 429, 500, 502, 503, 504)
@@ -18,7 +18,7 @@ class Script:
     def __init__(self) -> None:
         self.versions = Versions()
         self.now = 100.0
-        self.changes: list[Change] = []
+        self.changes: list[VersionChange] = []
 
     def hear(self, route: Route, version: int, status: int, body: bytes = b"") -> None:
         change = self.versions.answered(route, version, status, body, self.now)
@@ -50,7 +50,7 @@ def test_a_query_is_asked_by_the_version_whose_delegation_every_agent_reads():
     assert versions.order(Route.QUERY, 0.0) == (2, 3)
     assert versions.order(Route.DELEGATION, 0.0) == (2,)
     assert versions.order(Route.SYNC_CALL, 0.0) == (3, 4)
-    assert versions.settled
+    assert versions.complete
 
 
 def test_a_network_without_a_version_is_found_out_once():
@@ -62,11 +62,11 @@ def test_a_network_without_a_version_is_found_out_once():
     assert script.changes == []
     assert script.versions.state(Route.QUERY, 2) == "doubted"
     assert script.ask(Route.QUERY, has) == [2, 3]
-    assert script.changes == [Change(Route.QUERY, 2, False, 3)]
+    assert script.changes == [VersionChange(Route.QUERY, 2, False, 3)]
     assert script.ask(Route.QUERY, has) == [3]
     assert script.versions.uses(Route.QUERY) == 3
     assert script.versions.changes[Route.QUERY] == 1
-    assert not script.versions.settled
+    assert not script.versions.complete
 
 
 def test_two_404s_on_the_synchronous_call_change_nothing():
@@ -79,7 +79,7 @@ def test_two_404s_on_the_synchronous_call_change_nothing():
     assert script.versions.order(Route.SYNC_CALL, script.now) == (3, 4)
     script.hear(Route.SYNC_CALL, 4, 200)
     script.hear(Route.SYNC_CALL, 3, 202)
-    assert script.versions.settled
+    assert script.versions.complete
     assert script.changes == []
 
 
@@ -122,7 +122,7 @@ def test_an_answer_of_the_version_itself_ends_all_doubt(status):
         script.hear(Route.QUERY, 3, 200)
         script.now += SPAN
         script.hear(Route.QUERY, 2, status)
-        assert script.versions.settled
+        assert script.versions.complete
     assert script.changes == []
 
 
@@ -153,9 +153,9 @@ def test_a_missing_version_is_looked_at_once_a_minute_and_comes_back():
     assert script.versions.order(Route.QUERY, script.now) == (3, 2)
     script.now += 1
     assert script.ask(Route.QUERY, {(Route.QUERY, 2)}) == [2]
-    assert script.changes[1:] == [Change(Route.QUERY, 2, True, 2)]
+    assert script.changes[1:] == [VersionChange(Route.QUERY, 2, True, 2)]
     assert script.versions.order(Route.QUERY, script.now) == (2, 3)
-    assert script.versions.settled
+    assert script.versions.complete
     assert script.versions.changes[Route.QUERY] == 2
 
 
@@ -164,7 +164,10 @@ def test_where_the_synchronous_call_is_gone_only_looks_ask_for_it():
     script.lose(Route.SYNC_CALL, 3)
     assert script.versions.order(Route.SYNC_CALL, script.now) == (4, 3)
     script.lose(Route.SYNC_CALL, 4)
-    assert script.changes == [Change(Route.SYNC_CALL, 3, False, 4), Change(Route.SYNC_CALL, 4, False, None)]
+    assert script.changes == [
+        VersionChange(Route.SYNC_CALL, 3, False, 4),
+        VersionChange(Route.SYNC_CALL, 4, False, None),
+    ]
     assert script.versions.uses(Route.SYNC_CALL) is None
     assert script.versions.order(Route.SYNC_CALL, script.now) == ()
     script.now += LOOK_AGAIN

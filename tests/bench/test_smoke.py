@@ -51,7 +51,7 @@ SCENARIOS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 
 
 def small(scenario: str, **changes: Any) -> RunOptions:
-    return replace(DEFAULTS[scenario], **{"settle": 0.05, "stall": 30.0, "cycles": 1, **changes})
+    return replace(DEFAULTS[scenario], **{"calm": 0.05, "stall": 30.0, "cycles": 1, **changes})
 
 
 def check(result: results.Result, *measures: str) -> None:
@@ -109,7 +109,7 @@ def test_a_gateway_that_runs_already(tmp_path: Path) -> None:
 
 
 def test_the_command_line_writes_a_result_and_profiles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    short = ["--clients", "2", "--seconds", "0.1", "--settle", "0"]
+    short = ["--clients", "2", "--seconds", "0.1", "--calm", "0"]
     assert (
         cli.main(
             [

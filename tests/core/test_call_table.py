@@ -7,14 +7,14 @@ import itertools
 import pytest
 
 from icwsgw.core import call_table
-from icwsgw.core.call_table import GATES, TABLE, CallEffect, CallEvent, CallState, Gate, GateEvent
-from icwsgw.core.client_calls import ClientCalls, Waiting
+from icwsgw.core.call_table import GATES, TABLE, CallEffect, CallEvent, CallState, GateEvent, SendGate
+from icwsgw.core.client_calls import ClientCalls, WaitingBytes
 from icwsgw.core.messages import ClientEnvelope
 
 
 @pytest.mark.parametrize(("state", "event"), list(itertools.product(CallState, CallEvent)))
 def test_every_event_in_every_state(state: CallState, event: CallEvent) -> None:
-    calls: ClientCalls[ClientEnvelope] = ClientCalls(Waiting())
+    calls: ClientCalls[ClientEnvelope] = ClientCalls(WaitingBytes())
     calls.state = state
     if (state, event) in TABLE:
         following, effects = TABLE[state, event]
@@ -41,7 +41,7 @@ def test_what_leaves_a_state_ends_what_the_state_has_under_way() -> None:
     cancels = {
         CallState.WAITING: {CallEffect.FORGET_PLACE, CallEffect.GIVE_PLACE_BACK, CallEffect.SUBMIT},
         CallState.RETRYING: {CallEffect.CANCEL_PAUSE, CallEffect.ENTER},
-        CallState.REPOSTING: {CallEffect.CANCEL_PAUSE, CallEffect.ENTER},
+        CallState.RESUBMITTING: {CallEffect.CANCEL_PAUSE, CallEffect.ENTER},
     }
     for (state, _), (_, effects) in TABLE.items():
         if state in cancels:
@@ -50,9 +50,9 @@ def test_what_leaves_a_state_ends_what_the_state_has_under_way() -> None:
 
 def test_the_gate_opens_once() -> None:
     assert GATES == {
-        (Gate.SHUT, GateEvent.SPOKE): Gate.OPEN,
-        (Gate.SHUT, GateEvent.LEFT): Gate.LEFT,
-        (Gate.LEFT, GateEvent.WITHDRAWN): Gate.WITHDRAWN,
+        (SendGate.SHUT, GateEvent.SPOKE): SendGate.OPEN,
+        (SendGate.SHUT, GateEvent.LEFT): SendGate.LEFT,
+        (SendGate.LEFT, GateEvent.WITHDRAWN): SendGate.WITHDRAWN,
     }
 
 

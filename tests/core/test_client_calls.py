@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icwsgw.core.call_table import TABLE, CallEffect, CallEvent, CallState, Doubt, Effects, Gate
-from icwsgw.core.calls import ENDED, REFUSED_REPETITIONS, TAKEN, TRANSIENT_ATTEMPTS, Heard
-from icwsgw.core.client_calls import MIN_LIFE_NS, Asked, ClientCalls, Waiting
-from icwsgw.core.pacing import LONGEST_RETRY_AFTER
+from icwsgw.core.backoff import LONGEST_RETRY_AFTER
+from icwsgw.core.call_answers import ENDED, REFUSED_REPETITIONS, TAKEN, TRANSIENT_ATTEMPTS, Answer
+from icwsgw.core.call_table import TABLE, CallEffect, CallEvent, CallState, Effects, OutcomeKnowledge, SendGate
+from icwsgw.core.client_calls import MIN_LIFE_NS, Asked, ClientCalls, WaitingBytes
 from icwsgw.ic.network_limits import MAX_INGRESS_TTL_NS
 
-LOST = Heard(arrived=True, again=True)
-BUSY = Heard(again=True)
-REFUSED = Heard()
-TRANSIENT = Heard(transient=True)
+LOST = Answer(arrived=True, again=True)
+BUSY = Answer(again=True)
+REFUSED = Answer()
+TRANSIENT = Answer(transient=True)
 
 
 @dataclass
@@ -49,10 +49,10 @@ class Script:
     once, as the relay does; all other effects are noted with the envelope that they are about.
     """
 
-    def __init__(self, waiting: Waiting | None = None, **bounds: float) -> None:
+    def __init__(self, waiting: WaitingBytes | None = None, **bounds: float) -> None:
         self.now = 0.0
         self.bounds = Bounds(**bounds)  # type: ignore[arg-type]
-        self.calls: ClientCalls[Envelope] = ClientCalls(waiting or Waiting())
+        self.calls: ClientCalls[Envelope] = ClientCalls(waiting or WaitingBytes())
         self.done: list[str] = []
 
     # given and when
@@ -68,10 +68,10 @@ class Script:
     def gets_a_place(self, network_ns: int = 0) -> Script:
         return self._note(lambda: self.calls.granted(self.now, network_ns))
 
-    def hears(self, *heard: Heard, asked: Asked | None = None) -> Script:
+    def hears(self, *heard: Answer, asked: Asked | None = None) -> Script:
         """Attempts end so, one after the other; the pauses between them end, and places are there."""
         for one in heard:
-            if self.calls.state in (CallState.RETRYING, CallState.REPOSTING):
+            if self.calls.state in (CallState.RETRYING, CallState.RESUBMITTING):
                 self._note(lambda: self.calls.step(CallEvent.PAUSE_OVER))
             if self.calls.state is CallState.WAITING:
                 self.gets_a_place()
@@ -105,7 +105,7 @@ class Script:
         self.done = []
         return self
 
-    def is_in(self, state: CallState, gate: Gate, doubt: Doubt = Doubt.NONE) -> Script:
+    def is_in(self, state: CallState, gate: SendGate, doubt: OutcomeKnowledge = OutcomeKnowledge.NONE) -> Script:
         assert (self.calls.state, self.calls.gate, self.calls.doubt) == (state, gate, doubt)
         return self
 
@@ -141,19 +141,19 @@ def in_flight() -> Script:
 def test_messages_wait_at_the_gate_until_the_canister_has_spoken() -> None:
     script = Script().opens().sends("a", "b").shows("ENTER open")
     script.gets_a_place().shows("SUBMIT open")
-    script.hears(ENDED).shows("TELL_OUTCOME open").is_in(CallState.IDLE, Gate.SHUT)
-    script.spoken_to().shows("ENTER a").is_in(CallState.WAITING, Gate.OPEN)
+    script.hears(ENDED).shows("TELL_OUTCOME open").is_in(CallState.IDLE, SendGate.SHUT)
+    script.spoken_to().shows("ENTER a").is_in(CallState.WAITING, SendGate.OPEN)
     script.hears(ENDED).shows("SUBMIT a", "TELL_OUTCOME a", "ENTER b")
 
 
 def test_the_canister_may_speak_before_the_answer_to_ws_open_comes() -> None:
     script = Script().opens().gets_a_place().sends("a").forgets()
-    script.spoken_to().shows().is_in(CallState.IN_FLIGHT, Gate.OPEN)
+    script.spoken_to().shows().is_in(CallState.IN_FLIGHT, SendGate.OPEN)
     script.hears(ENDED).shows("TELL_OUTCOME open", "ENTER a")
 
 
 def test_a_message_of_an_idle_client_starts_at_once() -> None:
-    opened().sends("a").shows("ENTER a").is_in(CallState.WAITING, Gate.OPEN)
+    opened().sends("a").shows("ENTER a").is_in(CallState.WAITING, SendGate.OPEN)
 
 
 def test_a_client_is_told_of_an_end_before_the_next_call_starts() -> None:
@@ -172,23 +172,23 @@ def test_a_client_is_told_of_an_end_before_the_next_call_starts() -> None:
     [
         ([ENDED], ["TELL_OUTCOME"]),
         ([BUSY, ENDED], ["RETRY", "TELL_OUTCOME"]),
-        ([LOST, TAKEN, TAKEN, ENDED], ["RETRY", "REPOST", "REPOST", "TELL_OUTCOME"]),
+        ([LOST, TAKEN, TAKEN, ENDED], ["RETRY", "RESUBMIT", "RESUBMIT", "TELL_OUTCOME"]),
         ([REFUSED], ["TELL_FAILED"]),
         ([BUSY, REFUSED], ["RETRY", "TELL_FAILED"]),
         # a refusal of a repetition says nothing of the first attempt
-        ([LOST, REFUSED, ENDED], ["RETRY", "REPOST", "TELL_OUTCOME"]),
-        ([TAKEN, REFUSED, REFUSED, REFUSED], ["REPOST", "REPOST", "REPOST", "TELL_UNKNOWN"]),
-        ([TAKEN, REFUSED, TAKEN, REFUSED, ENDED], ["REPOST"] * 4 + ["TELL_OUTCOME"]),
+        ([LOST, REFUSED, ENDED], ["RETRY", "RESUBMIT", "TELL_OUTCOME"]),
+        ([TAKEN, REFUSED, REFUSED, REFUSED], ["RESUBMIT", "RESUBMIT", "RESUBMIT", "TELL_UNKNOWN"]),
+        ([TAKEN, REFUSED, TAKEN, REFUSED, ENDED], ["RESUBMIT"] * 4 + ["TELL_OUTCOME"]),
         # four in all, but not three in a row
-        ([TAKEN, REFUSED, REFUSED, TAKEN, REFUSED, REFUSED, ENDED], ["REPOST"] * 6 + ["TELL_OUTCOME"]),
+        ([TAKEN, REFUSED, REFUSED, TAKEN, REFUSED, REFUSED, ENDED], ["RESUBMIT"] * 6 + ["TELL_OUTCOME"]),
         # the network that has it may be busy when asked for its end
-        ([TAKEN, BUSY, LOST, ENDED], ["REPOST", "REPOST", "REPOST", "TELL_OUTCOME"]),
-        ([Heard(arrived=True), ENDED], ["REPOST", "TELL_OUTCOME"]),
+        ([TAKEN, BUSY, LOST, ENDED], ["RESUBMIT", "RESUBMIT", "RESUBMIT", "TELL_OUTCOME"]),
+        ([Answer(arrived=True), ENDED], ["RESUBMIT", "TELL_OUTCOME"]),
         # a reject that invites to try again is believed a few times
         ([TRANSIENT] * TRANSIENT_ATTEMPTS, ["RETRY"] * (TRANSIENT_ATTEMPTS - 1) + ["TELL_FAILED"]),
     ],
 )
-def test_what_attempts_mean(heard: list[Heard], effects: list[str]) -> None:
+def test_what_attempts_mean(heard: list[Answer], effects: list[str]) -> None:
     script = in_flight().hears(*heard)
     assert [
         effect for effect in (one.split()[0] for one in script.done) if effect not in ("ENTER", "SUBMIT")
@@ -196,7 +196,7 @@ def test_what_attempts_mean(heard: list[Heard], effects: list[str]) -> None:
 
 
 def test_the_next_call_knows_nothing_of_the_doubts_about_the_last() -> None:
-    script = in_flight().sends("b").hears(TAKEN, REFUSED, ENDED).is_in(CallState.WAITING, Gate.OPEN)
+    script = in_flight().sends("b").hears(TAKEN, REFUSED, ENDED).is_in(CallState.WAITING, SendGate.OPEN)
     assert (script.calls.attempts, script.calls.refused) == (0, 0)
     script.forgets().hears(REFUSED).shows("SUBMIT b", "TELL_FAILED b")
 
@@ -226,20 +226,20 @@ def test_repetitions_of_ws_open_are_as_far_apart_as_it_has_taken() -> None:
 @pytest.mark.parametrize(
     ("before", "effects", "doubt"),
     [
-        ([], ["TELL_EXPIRED a"], Doubt.NONE),
-        ([BUSY], ["TELL_EXPIRED a"], Doubt.NONE),
-        ([LOST], ["TELL_EXPIRED_UNKNOWN a"], Doubt.LOST),
-        ([TAKEN], ["TELL_EXPIRED_UNKNOWN a"], Doubt.TAKEN),
+        ([], ["TELL_EXPIRED a"], OutcomeKnowledge.NONE),
+        ([BUSY], ["TELL_EXPIRED a"], OutcomeKnowledge.NONE),
+        ([LOST], ["TELL_EXPIRED_UNKNOWN a"], OutcomeKnowledge.LOST),
+        ([TAKEN], ["TELL_EXPIRED_UNKNOWN a"], OutcomeKnowledge.TAKEN),
     ],
 )
 def test_a_call_that_expires_while_it_waits_gives_its_place_back(
-    before: list[Heard], effects: list[str], doubt: Doubt
+    before: list[Answer], effects: list[str], doubt: OutcomeKnowledge
 ) -> None:
     script = opened().sends("a").hears(*before)
     if before:
         assert script.calls.step(CallEvent.PAUSE_OVER) == (CallEffect.ENTER,)
     script.forgets().gets_a_place(network_ns=1000 * 10**9 - MIN_LIFE_NS + 1)
-    script.shows("GIVE_PLACE_BACK a", *effects).is_in(CallState.IDLE, Gate.OPEN, doubt)
+    script.shows("GIVE_PLACE_BACK a", *effects).is_in(CallState.IDLE, SendGate.OPEN, doubt)
 
 
 def test_a_call_leaves_with_the_least_life_that_it_needs() -> None:
@@ -270,7 +270,7 @@ def test_a_call_that_has_not_been_sent_may_have_waited_for_long() -> None:
     ],
 )
 def test_a_call_that_expires_before_it_may_be_sent_again_is_given_up_at_once(
-    asked: Asked, first: Heard, effect: str
+    asked: Asked, first: Answer, effect: str
 ) -> None:
     in_flight().hears(first, asked=asked).shows(effect)
 
@@ -292,7 +292,7 @@ def test_jitter_does_not_let_an_envelope_expire() -> None:
         ([TAKEN], ["COUNT_UNKNOWN open", "CANCEL_PAUSE open"]),
     ],
 )
-def test_ws_open_is_not_sent_again_when_the_canister_has_spoken(before: list[Heard], effects: list[str]) -> None:
+def test_ws_open_is_not_sent_again_when_the_canister_has_spoken(before: list[Answer], effects: list[str]) -> None:
     script = Script().opens().hears(*before).sends("a").forgets().spoken_to()
     # the next call is the current one when the effects are noted, but for those before NEXT
     assert [one.split()[0] for one in script.done] == [one.split()[0] for one in effects] + ["ENTER"]
@@ -301,7 +301,7 @@ def test_ws_open_is_not_sent_again_when_the_canister_has_spoken(before: list[Hea
 
 
 @pytest.mark.parametrize("heard", [BUSY, LOST, TAKEN])
-def test_an_attempt_that_fails_after_the_canister_has_spoken_is_the_last(heard: Heard) -> None:
+def test_an_attempt_that_fails_after_the_canister_has_spoken_is_the_last(heard: Answer) -> None:
     script = Script().opens().gets_a_place().sends("a").spoken_to().forgets()
     script.hears(heard).shows("COUNT_UNKNOWN open", "ENTER a")
 
@@ -309,13 +309,13 @@ def test_an_attempt_that_fails_after_the_canister_has_spoken_is_the_last(heard: 
 @pytest.mark.parametrize(
     ("before", "effects", "gate"),
     [
-        ([], ["COUNT_ABANDONED", "FORGET_PLACE"], Gate.WITHDRAWN),
-        ([BUSY], ["COUNT_ABANDONED", "CANCEL_PAUSE"], Gate.WITHDRAWN),
-        ([LOST], ["COUNT_ABANDONED", "CANCEL_PAUSE"], Gate.LEFT),
+        ([], ["COUNT_ABANDONED", "FORGET_PLACE"], SendGate.WITHDRAWN),
+        ([BUSY], ["COUNT_ABANDONED", "CANCEL_PAUSE"], SendGate.WITHDRAWN),
+        ([LOST], ["COUNT_ABANDONED", "CANCEL_PAUSE"], SendGate.LEFT),
     ],
 )
 def test_ws_open_that_was_not_taken_is_given_up_with_all_behind_it_when_its_client_leaves(
-    before: list[Heard], effects: list[str], gate: Gate
+    before: list[Answer], effects: list[str], gate: SendGate
 ) -> None:
     script = Script().opens().hears(*before).sends("a", "b").forgets().leaves()
     assert [one.split()[0] for one in script.done] == [*effects, "ALL_SENT"]
@@ -323,8 +323,8 @@ def test_ws_open_that_was_not_taken_is_given_up_with_all_behind_it_when_its_clie
     assert script.calls.gate is gate
 
 
-@pytest.mark.parametrize(("heard", "gate"), [(BUSY, Gate.WITHDRAWN), (LOST, Gate.LEFT)])
-def test_an_attempt_that_fails_after_the_client_has_left_is_the_last(heard: Heard, gate: Gate) -> None:
+@pytest.mark.parametrize(("heard", "gate"), [(BUSY, SendGate.WITHDRAWN), (LOST, SendGate.LEFT)])
+def test_an_attempt_that_fails_after_the_client_has_left_is_the_last(heard: Answer, gate: SendGate) -> None:
     script = Script().opens().gets_a_place().sends("a").leaves().forgets().hears(heard)
     assert [one.split()[0] for one in script.done] == ["COUNT_ABANDONED", "CANCEL_CALL", "ALL_SENT"]
     assert script.calls.gate is gate
@@ -332,15 +332,15 @@ def test_an_attempt_that_fails_after_the_client_has_left_is_the_last(heard: Hear
 
 def test_ws_open_that_the_network_has_is_waited_for_when_its_client_has_left() -> None:
     script = Script().opens().sends("a").hears(TAKEN).forgets().leaves().shows()
-    script.is_in(CallState.REPOSTING, Gate.LEFT, Doubt.TAKEN)
+    script.is_in(CallState.RESUBMITTING, SendGate.LEFT, OutcomeKnowledge.TAKEN)
     script.hears(BUSY, ENDED).shows(
-        *("ENTER open", "SUBMIT open", "REPOST open", "ENTER open", "SUBMIT open", "TELL_OUTCOME open", "ENTER a")
+        *("ENTER open", "SUBMIT open", "RESUBMIT open", "ENTER open", "SUBMIT open", "TELL_OUTCOME open", "ENTER a")
     )
     script.hears(ENDED).shows("SUBMIT a", "TELL_OUTCOME a", "ALL_SENT")
 
 
 def test_a_message_is_never_unneeded() -> None:
-    in_flight().hears(BUSY).shows("RETRY a").leaves().shows().is_in(CallState.RETRYING, Gate.OPEN)
+    in_flight().hears(BUSY).shows("RETRY a").leaves().shows().is_in(CallState.RETRYING, SendGate.OPEN)
 
 
 # the end
@@ -393,7 +393,7 @@ def test_a_client_is_pushed_back_at_a_bound_and_read_again_when_half_has_drained
 
 
 def test_when_too_much_waits_in_all_each_may_have_one_message_that_waits() -> None:
-    waiting = Waiting()
+    waiting = WaitingBytes()
     waiting.octets = 10_000
     script = Script(waiting).opens().hears(ENDED).spoken_to().sends("a").forgets()
     script.sends("b").shows("FULL a").hears(ENDED).shows("SUBMIT a", "TELL_OUTCOME a", "DRAINED b", "ENTER b")
@@ -401,7 +401,7 @@ def test_when_too_much_waits_in_all_each_may_have_one_message_that_waits() -> No
 
 
 def test_two_that_wait_are_one_too_many_while_too_much_waits_in_all() -> None:
-    waiting = Waiting()
+    waiting = WaitingBytes()
     waiting.octets = 10_000
     script = Script(waiting).opens().hears(ENDED).spoken_to().sends("a", "b", "c").forgets()
     script.hears(ENDED).shows("SUBMIT a", "TELL_OUTCOME a", "ENTER b")
@@ -429,7 +429,7 @@ def test_the_short_ways_are_those_of_the_table(state: CallState) -> None:
         CallEvent.ENDED: lambda calls: calls.ended(0.0),
     }
     for event, way in ways.items():
-        calls: ClientCalls[Envelope] = ClientCalls(Waiting())
+        calls: ClientCalls[Envelope] = ClientCalls(WaitingBytes())
         calls.state, calls.current = state, Envelope("b")
         if (state, event) in TABLE:
             assert way(calls) == TABLE[state, event][1]
@@ -441,8 +441,8 @@ def test_the_short_ways_are_those_of_the_table(state: CallState) -> None:
 
 
 def test_the_gate_opens_once() -> None:
-    opened().leaves().is_in(CallState.IDLE, Gate.OPEN)
-    Script().opens().hears(ENDED).leaves().spoken_to().is_in(CallState.IDLE, Gate.LEFT)
+    opened().leaves().is_in(CallState.IDLE, SendGate.OPEN)
+    Script().opens().hears(ENDED).leaves().spoken_to().is_in(CallState.IDLE, SendGate.LEFT)
 
 
 # whatever happens
@@ -457,7 +457,7 @@ def test_order_and_account_hold_and_all_can_be_written_down(words: list[str]) ->
     answers = {"lost": LOST, "busy": BUSY, "refused": REFUSED, "taken": TAKEN, "transient": TRANSIENT, "ended": ENDED}
     sent = 0
     for word in words:
-        copy: ClientCalls[Envelope] = ClientCalls(Waiting())
+        copy: ClientCalls[Envelope] = ClientCalls(WaitingBytes())
         copy.load(tuple(json.loads(json.dumps(calls.dump()))), calls.current)
         assert copy.dump() == calls.dump()
         if word == "send":

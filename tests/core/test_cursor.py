@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icwsgw.core.cursor import GAP_ASKS, GAP_SECONDS, KEEP_BYTES, Cursor, LastMessage, Message, Taken
+from icwsgw.core.cursor import GAP_ASKS, GAP_SECONDS, KEEP_BYTES, Cursor, CursorUpdate, LastMessage, Message
 from icwsgw.errors import FormatError
 from icwsgw.ic import cbor
 from icwsgw.ic.ws.batch import MAX_NONCE
@@ -20,7 +20,7 @@ def page(*nonces: int) -> list[Message]:
     return [message(nonce) for nonce in nonces]
 
 
-def take(cursor: Cursor, messages: list[Message], now: float, asked: float | None = None) -> Taken:
+def take(cursor: Cursor, messages: list[Message], now: float, asked: float | None = None) -> CursorUpdate:
     """Take an answer that came at once, or to a question of then."""
     return cursor.take(messages, now, now if asked is None else asked)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from icwsgw.core import flood_guard
 from icwsgw.core.flood_guard import FLOOD_SIP, TABLE, FloodEffect, FloodEvent, FloodGuard, FloodState
-from icwsgw.core.rate import HONEST_FRAMES, SLICE, ClientRates, Rate
+from icwsgw.core.rate_limit import HONEST_FRAMES, RESUME_SECONDS, ClientRates, Rate
 
 
 class Script:
@@ -77,7 +77,7 @@ def test_a_client_within_its_limits_is_left_alone() -> None:
 def test_one_that_owes_tokens_is_not_read_until_it_has_them() -> None:
     script = Script().sends(25).shows(*PAUSED).is_(FloodState.PAUSED)
     assert script.guard.limit == "frames"
-    assert script.guard.pause == pytest.approx(SLICE + 5 / 10)
+    assert script.guard.pause == pytest.approx(RESUME_SECONDS + 5 / 10)
     script.after(script.guard.pause).happens(FloodEvent.PAUSE_OVER).shows("START_READING").is_(FloodState.READING)
     script.sends(0.4).shows()
 
@@ -85,12 +85,12 @@ def test_one_that_owes_tokens_is_not_read_until_it_has_them() -> None:
 def test_bytes_are_a_limit_of_their_own() -> None:
     script = Script().sends(1, 2500).shows(*PAUSED)
     assert script.guard.limit == "bytes"
-    assert script.guard.pause == pytest.approx(SLICE + 500 / 1000)
+    assert script.guard.pause == pytest.approx(RESUME_SECONDS + 500 / 1000)
 
 
 def test_what_one_read_still_brings_extends_the_pause() -> None:
     script = Script().sends(25).shows(*PAUSED).sends(10).shows("EXTEND_TIMER").is_(FloodState.PAUSED)
-    assert script.guard.pause == pytest.approx(SLICE + 15 / 10)
+    assert script.guard.pause == pytest.approx(RESUME_SECONDS + 15 / 10)
 
 
 def test_more_than_any_honest_client_owes_is_a_flood() -> None:

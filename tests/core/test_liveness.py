@@ -11,7 +11,7 @@ from icwsgw.core import liveness
 from icwsgw.core.liveness import (
     TABLE,
     VISIT_SECONDS,
-    Deadlines,
+    LivenessDeadlines,
     LivenessEffect,
     LivenessEvent,
     LivenessState,
@@ -29,7 +29,7 @@ class Script:
     """
 
     def __init__(self, ping_interval: float = 25.0, opens_by: float = inf) -> None:
-        self.deadlines = Deadlines(ping_interval, 10.0, 30.0)
+        self.deadlines = LivenessDeadlines(ping_interval, 10.0, 30.0)
         self.now = 1000.0
         self.opens_by = opens_by
         self.state = LivenessState.QUIET
@@ -128,11 +128,11 @@ def test_a_session_that_is_not_opened_in_time_is_closed_whatever_else_is_heard()
 
 
 def test_a_deadline_that_has_passed_does_not_shorten_a_wait() -> None:
-    assert Deadlines(25.0, 10.0, 30.0).wait(LivenessEffect.WAIT_INTERVAL, 1000.0, 1000.0) == 25.0
+    assert LivenessDeadlines(25.0, 10.0, 30.0).wait(LivenessEffect.WAIT_INTERVAL, 1000.0, 1000.0) == 25.0
 
 
 def test_an_interval_that_the_time_for_the_pong_fills_leaves_a_second() -> None:
-    assert Deadlines(5.0, 10.0, 30.0).wait(LivenessEffect.WAIT_REST, 0.0, inf) == 1.0
+    assert LivenessDeadlines(5.0, 10.0, 30.0).wait(LivenessEffect.WAIT_REST, 0.0, inf) == 1.0
 
 
 def test_a_message_that_does_not_end_is_closed_though_bytes_come() -> None:
@@ -156,7 +156,7 @@ def test_a_partial_message_is_the_same_until_a_whole_one_comes() -> None:
 
 
 def test_a_message_has_its_time_to_the_end() -> None:
-    deadlines, partial = Deadlines(25.0, 10.0, 30.0), PartialMessage(0, 100.0)
+    deadlines, partial = LivenessDeadlines(25.0, 10.0, 30.0), PartialMessage(0, 100.0)
     assert deadlines.event(130.0, inf, partial, True, True) is LivenessEvent.HEARD
     assert deadlines.event(130.1, inf, partial, True, True) is LivenessEvent.INCOMPLETE
 

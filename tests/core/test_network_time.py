@@ -13,11 +13,11 @@ from icwsgw.core.network_time import (
     MANY_WITNESSES,
     STEP_NS,
     WITNESSES,
-    Kind,
     NetworkTime,
     refuses_expiry,
     replica_time,
 )
+from icwsgw.core.network_time import Evidence as Kind
 from icwsgw.ic.network_limits import MAX_INGRESS_TTL_NS, SECOND_NS
 
 NOW = 1_700_000_000 * SECOND_NS

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icwsgw.core import replacement
-from icwsgw.core.replacement import ELSEWHERE, HERE, Order, Others, Replacement, RivalEffect, Sign, Verdict
-from icwsgw.core.session import Opened, State
+from icwsgw.core.replacement import ELSEWHERE, HERE, Order, Others, Replacement, ReplacementEffect, Sign, Verdict
+from icwsgw.core.session_machine import Opened, State
 
 KEY = (b"canister", b"principal")
 
@@ -93,15 +93,15 @@ class Script:
     def _note(self, steps: list[replacement.Step[Connection]]) -> Script:
         for effect, one, at_ns in steps:
             if one is None:
-                assert effect in (RivalEffect.ANNOUNCE, RivalEffect.ANNOUNCE_LEFT)
+                assert effect in (ReplacementEffect.ANNOUNCE, ReplacementEffect.ANNOUNCE_LEFT)
                 self.decided.append(f"{effect.name} {at_ns}")
                 continue
             assert one is not None
             self.decided.append(f"{effect.name} {one.name}")
-            if effect is RivalEffect.REPLACE:
+            if effect is ReplacementEffect.REPLACE:
                 one.state = State.CLOSED
             else:
-                one.watched = effect is RivalEffect.WATCH
+                one.watched = effect is ReplacementEffect.WATCH
         return self
 
 

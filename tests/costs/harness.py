@@ -29,14 +29,14 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogBeginner
 from twisted.python.failure import Failure
 
-from icwsgw.clock import only_forward
-from icwsgw.config import GatewayConfig
+from icwsgw.config.schema import GatewayConfig
 from icwsgw.devnet.canisters import ECHO_ID, app_message
 from icwsgw.devnet.replica import Replica
 from icwsgw.gateway.identities import load_or_create_key_file
 from icwsgw.ic import cbor
 from icwsgw.ic.envelope import call_content, sign_request
 from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.reactor.clock import use_monotonic_time
 from icwsgw.service import GatewayService
 from tests.costs.counting import Meter
 from tests.support.sdk_client import SdkClient
@@ -305,7 +305,7 @@ class Harness:
         self._clients: list[Client] = []
         self.reactor: Any = EPollReactor()
         # calls of C, as those of the clocks in their place
-        only_forward(self.reactor, partial(itemgetter(0), self._seconds))
+        use_monotonic_time(self.reactor, partial(itemgetter(0), self._seconds))
         self.network = Network(self, call_latency)
         config = GatewayConfig(
             data_dir=Path(self._folder.name) / "data",
@@ -429,7 +429,7 @@ class Harness:
         return min(call.getTime() for call in self.reactor.getDelayedCalls())
 
     def _next_poll(self) -> float:
-        heart = self.poller.heartbeat
+        heart = self.poller.poll_timer
         calls = (heart._loop.call, heart._wake, heart._rest)
         return min(call.getTime() for call in calls if call is not None)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from icwsgw.ctl import commands
-from icwsgw.ctl.client import Failed
+from icwsgw.ctl.admin_client import Failed
 from icwsgw.ctl.commands import run
 
 WHERE = {"ICWS_ADMIN_ENDPOINT": "unix:/run/icws/admin.sock"}
@@ -44,7 +44,7 @@ class Fake:
 
 @pytest.fixture(autouse=True)
 def fake(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
-    monkeypatch.setattr(commands, "Gateway", Fake)
+    monkeypatch.setattr(commands, "AdminClient", Fake)
     Fake.made, Fake.asked, Fake.document = [], [], {}
     return Fake
 

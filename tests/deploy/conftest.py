@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from icwsgw.config import GatewayConfig
+from icwsgw.config.schema import GatewayConfig
 from icwsgw.tap import Options
 from tests.acceptance.conftest import Devnet, start_devnet
 from tests.deploy import tools

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from icwsgw.addresses import tcp_port
-from icwsgw.config import GatewayConfig
-from icwsgw.notifying import stop_patience
+from icwsgw.config.addresses import tcp_port
+from icwsgw.config.schema import GatewayConfig
+from icwsgw.process.systemd import stop_patience
 from tests.deploy.tools import DEPLOY, ROOT, calls, read_environment, read_yaml, run, stub, tool
 
 pytestmark = pytest.mark.deploy

@@ -9,11 +9,11 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from icwsgw.addresses import tcp_port
-from icwsgw.config import GatewayConfig
-from icwsgw.notifying import stop_patience
+from icwsgw.config.addresses import tcp_port
+from icwsgw.config.schema import GatewayConfig
 from icwsgw.observe.labels import STATES
 from icwsgw.observe.metrics import Metrics
+from icwsgw.process.systemd import stop_patience
 from tests.deploy.kustomize import Resource, build, find
 from tests.deploy.tools import DEPLOY, ROOT, read_yaml
 
@@ -83,9 +83,9 @@ def test_a_pod_has_the_time_to_drain(resources: list[Resource], understood: Read
 
 
 def test_probes_ask_what_the_gateway_answers(resources: list[Resource]) -> None:
-    from icwsgw.admin import resource
+    from icwsgw.admin import prometheus_endpoint
 
-    pages = resource.__doc__ or ""
+    pages = prometheus_endpoint.__doc__ or ""
     probes = {name: container(resources)[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
     assert {name: probe["path"] for name, probe in probes.items()} == {
         "startup": "/health/live",

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from icwsgw.config import GatewayConfig
-from icwsgw.notifying import stop_patience
+from icwsgw.config.schema import GatewayConfig
+from icwsgw.process.systemd import stop_patience
 from tests.acceptance.conftest import loopback
 from tests.acceptance.processes import ROOT, START_DEADLINE, Server, free_port
 from tests.deploy.tools import DEPLOY, read_environment, run, tool

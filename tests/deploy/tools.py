@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from icwsgw.config import OPTIONS
+from icwsgw.config.schema import OPTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID
-from icwsgw.devnet.consensus import MAX_LAG, Pace
+from icwsgw.devnet.consensus import MAX_LAG, BlockTiming
 from icwsgw.ic import cbor, ws
 from icwsgw.ic.certificate import request_status
 from icwsgw.ic.hashtree import ABSENT
@@ -20,7 +20,7 @@ def message(number: int) -> bytes:
     return ws.encode_message_args(ws.MessageArgs(ALICE.principal.raw, 0, number, START_NS, False, b"%d" % number))
 
 
-def opened(pace: Pace, nodes: int = 13) -> Net:
+def opened(pace: BlockTiming, nodes: int = 13) -> Net:
     """A network with Alice's session, whose block is certified everywhere."""
     net = Net(pace=pace, nodes=nodes)
     net.submit(net.call_request(ALICE, "ws_open", OPEN), version="v2")
@@ -29,7 +29,7 @@ def opened(pace: Pace, nodes: int = 13) -> Net:
 
 
 def test_a_call_is_executed_by_a_block_and_seen_with_the_next() -> None:
-    net = Net(pace=Pace(1.0))
+    net = Net(pace=BlockTiming(1.0))
     request = net.call_request(ALICE, "ws_open", OPEN)
     answer = net.submit(request)
     net.advance(0.5)
@@ -51,7 +51,7 @@ def test_a_call_is_executed_by_a_block_and_seen_with_the_next() -> None:
 def test_order_is_the_order_of_arrival_at_the_maker() -> None:
     kept = 0
     for seed in range(20):
-        net = opened(Pace(0.4, 0.2))
+        net = opened(BlockTiming(0.4, 0.2))
         net.replica.ingress._subnets[net.replica.state_of(ECHO_ID).subnet.id]._random.seed(seed)
         for number in range(1, 11):
             net.submit(net.call_request(ALICE, "ws_message", message(number)), version="v2")
@@ -63,7 +63,7 @@ def test_order_is_the_order_of_arrival_at_the_maker() -> None:
 
 
 def test_without_gossip_order_is_kept() -> None:
-    net = opened(Pace(0.4))
+    net = opened(BlockTiming(0.4))
     for number in range(1, 11):
         net.submit(net.call_request(ALICE, "ws_message", message(number)), version="v2")
         net.advance(0.01)
@@ -72,7 +72,7 @@ def test_without_gossip_order_is_kept() -> None:
 
 
 def test_a_call_waits_until_it_has_come_to_a_maker() -> None:
-    net = Net(pace=Pace(0.4, 4.0), nodes=13)
+    net = Net(pace=BlockTiming(0.4, 4.0), nodes=13)
     requests = [net.call_request(identity(number), "ws_open", OPEN) for number in range(1, 11)]
     answers = [net.submit(request) for request in requests]
     net.advance(6, 0.1)
@@ -86,7 +86,7 @@ def test_a_call_waits_until_it_has_come_to_a_maker() -> None:
 
 
 def test_a_call_again_while_it_is_under_way() -> None:
-    net = Net(pace=Pace(1.0, 0.5), nodes=2)
+    net = Net(pace=BlockTiming(1.0, 0.5), nodes=2)
     request = net.call_request(ALICE, "ws_open", OPEN)
     first = net.submit(request)
     again = [net.submit(request) for _ in range(8)]
@@ -106,7 +106,7 @@ def test_a_call_again_while_it_is_under_way() -> None:
 
 
 def test_what_has_expired_is_in_no_block() -> None:
-    net = Net(pace=Pace(2.0))
+    net = Net(pace=BlockTiming(2.0))
     request = net.call_request(ALICE, "ws_open", OPEN, ttl=1)
     answer = net.submit(request)
     net.advance(10, 1)
@@ -118,7 +118,7 @@ def test_what_has_expired_is_in_no_block() -> None:
 
 
 def test_nodes_are_behind_and_never_go_back() -> None:
-    net = opened(Pace(0.4, 0.0, 10))
+    net = opened(BlockTiming(0.4, 0.0, 10))
     state = net.replica.state_of(ECHO_ID)
     ingress = net.replica.ingress
     before = [0] * 13
@@ -136,7 +136,7 @@ def test_nodes_are_behind_and_never_go_back() -> None:
 
 
 def test_a_node_that_is_behind_answers_from_its_own_state() -> None:
-    net = opened(Pace(1.0, 0.0, 20))
+    net = opened(BlockTiming(1.0, 0.0, 20))
     for number in range(1, 31):
         net.submit(net.call_request(ALICE, "ws_message", message(number)), version="v2")
         net.advance(1)
@@ -152,14 +152,14 @@ def test_a_node_that_is_behind_answers_from_its_own_state() -> None:
 
 
 def test_a_query_answer_bears_the_time_of_the_state() -> None:
-    net = opened(Pace(1.0))
+    net = opened(BlockTiming(1.0))
     net.advance(0.75)
     fields = cbor.loads(result_of(net.ask(GATEWAY, "ws_get_messages", POLL))[2])
     assert fields["signatures"][0]["timestamp"] == net.now_ns() - 1_750_000_000
 
 
 def test_subnets_make_their_own_blocks() -> None:
-    net = opened(Pace(1.0))
+    net = opened(BlockTiming(1.0))
     net.submit(net.call_request(ALICE, "ws_open", OPEN, CHAT_ID), CHAT_ID, "v2")
     net.advance(2, 1.0)
     assert len(net.poll(canister=CHAT_ID).messages) == 2
@@ -168,12 +168,12 @@ def test_subnets_make_their_own_blocks() -> None:
 def test_blocks_can_be_switched_on_and_off() -> None:
     net = Net()
     net.open(ALICE)
-    net.replica.set_pace(Pace(1.0))
+    net.replica.set_pace(BlockTiming(1.0))
     request = net.call_request(ALICE, "ws_message", message(1))
     answer = net.submit(request)
     assert pending(answer)
     assert len(net.poll().messages) == 1
-    net.replica.set_pace(Pace())
+    net.replica.set_pace(BlockTiming())
     assert net.outcome(result_of(answer), request) == ws.encode_result_ok()
     assert net.heard(1) == [b"1"]
     status = request_status(net.read_state(ALICE, [(b"request_status", request.request_id)]), request.request_id)
@@ -182,7 +182,7 @@ def test_blocks_can_be_switched_on_and_off() -> None:
 
 def test_the_same_seed_gives_the_same_order() -> None:
     def run() -> list[object]:
-        net = opened(Pace(0.4, 0.2, 5))
+        net = opened(BlockTiming(0.4, 0.2, 5))
         for number in range(1, 11):
             net.submit(net.call_request(ALICE, "ws_message", message(number)), version="v2")
         net.advance(4, 0.1)
@@ -192,7 +192,7 @@ def test_the_same_seed_gives_the_same_order() -> None:
 
 
 def test_closing_leaves_no_timer() -> None:
-    net = Net(pace=Pace(0.4, 0.2))
+    net = Net(pace=BlockTiming(0.4, 0.2))
     net.submit(net.call_request(ALICE, "ws_open", OPEN), version="v2")
     net.advance(1, 0.1)
     net.replica.close()
@@ -202,4 +202,4 @@ def test_closing_leaves_no_timer() -> None:
 @pytest.mark.parametrize("values", [(-1, 0, 0), (1, -1, 0), (1, 1, -1), (1, 1, MAX_LAG + 1)])
 def test_paces_that_are_none(values: tuple[float, float, int]) -> None:
     with pytest.raises(ValueError, match="at least 0"):
-        Pace(*values)
+        BlockTiming(*values)

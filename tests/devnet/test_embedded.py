@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from twisted.internet.testing import MemoryReactorClock
 
-from icwsgw.config import GatewayConfig
+from icwsgw.config.schema import GatewayConfig
 from icwsgw.devnet.embedded import embedded_devnet
 from icwsgw.errors import ConfigError
 

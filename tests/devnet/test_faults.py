@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID
-from icwsgw.devnet.faults import Dropped, Fault, Faults
+from icwsgw.devnet.faults import Dropped, Faults, InjectedFault
 from icwsgw.errors import CanisterRefused, ConnectionLost, FormatError, Rejected
 from icwsgw.ic import cbor, ws
 from tests.support.devnet import GATEWAY, Net, identity, pending, result_of
@@ -27,8 +27,8 @@ def net() -> Net:
     return net
 
 
-def add(net: Net, kind: str, **how: Any) -> Fault:
-    return net.replica.faults.add(Fault(kind, **how))
+def add(net: Net, kind: str, **how: Any) -> InjectedFault:
+    return net.replica.faults.add(InjectedFault(kind, **how))
 
 
 def polled(net: Net, nonce: int = 0) -> list[int]:
@@ -44,36 +44,36 @@ def reject_of(act: Any, *arguments: Any) -> Rejected:
 # -- how often ----------------------------------------------------------------------------------------------------
 
 
-def strikes(fault: Fault, times: int, seed: int = 0) -> list[bool]:
+def strikes(fault: InjectedFault, times: int, seed: int = 0) -> list[bool]:
     faults = Faults(seed)
     faults.add(fault)
     return [faults.meet("query", ECHO_ID, "ws_get_messages") is not None for _ in range(times)]
 
 
 def test_for_ever_unless_counted() -> None:
-    assert strikes(Fault("trap"), 5) == [True] * 5
-    assert strikes(Fault("trap", count=2), 5) == [True, True, False, False, False]
-    assert strikes(Fault("trap", count=1, skip=2), 5) == [False, False, True, False, False]
+    assert strikes(InjectedFault("trap"), 5) == [True] * 5
+    assert strikes(InjectedFault("trap", count=2), 5) == [True, True, False, False, False]
+    assert strikes(InjectedFault("trap", count=1, skip=2), 5) == [False, False, True, False, False]
 
 
 def test_by_a_rate_that_its_seed_repeats() -> None:
-    some = strikes(Fault("trap", rate=0.3), 1000, seed=5)
-    assert some == strikes(Fault("trap", rate=0.3), 1000, seed=5)
-    assert some != strikes(Fault("trap", rate=0.3), 1000, seed=6)
+    some = strikes(InjectedFault("trap", rate=0.3), 1000, seed=5)
+    assert some == strikes(InjectedFault("trap", rate=0.3), 1000, seed=5)
+    assert some != strikes(InjectedFault("trap", rate=0.3), 1000, seed=6)
     assert 200 < sum(some) < 400
-    assert not any(strikes(Fault("trap", rate=0), 10))
+    assert not any(strikes(InjectedFault("trap", rate=0), 10))
 
 
 def test_it_counts_its_hits_and_is_gone_when_it_is_used_up() -> None:
     faults = Faults()
-    fault = faults.add(Fault("hang", count=1))
+    fault = faults.add(InjectedFault("hang", count=1))
     assert list(faults) == [fault]
     assert faults.meet("call", ECHO_ID, "ws_open") is fault
     assert (fault.hits, len(faults)) == (1, 0)
-    again = faults.add(Fault("hang"))
+    again = faults.add(InjectedFault("hang"))
     faults.remove(again)
     faults.remove(again)
-    faults.add(Fault("hang"))
+    faults.add(InjectedFault("hang"))
     faults.clear()
     assert len(faults) == 0
 
@@ -91,7 +91,7 @@ def test_it_counts_its_hits_and_is_gone_when_it_is_used_up() -> None:
 )
 def test_where_it_strikes(where: dict[str, Any], expected: list[bool]) -> None:
     faults = Faults()
-    faults.add(Fault("hang", **where))
+    faults.add(InjectedFault("hang", **where))
     requests = [
         ("query", ECHO_ID, "ws_get_messages"),
         ("call", ECHO_ID, "ws_open"),
@@ -112,12 +112,12 @@ def test_what_makes_no_sense_is_refused() -> None:
         {"kind": "http", "status": 99},
     ):
         with pytest.raises(ValueError, match=r"\w"):
-            Fault(**wrong)
+            InjectedFault(**wrong)
 
 
 def test_from_json() -> None:
-    fault = Fault.from_json({"kind": "delay", "delay": 2, "canister": ECHO_ID.text, "count": None})
-    assert fault == Fault("delay", delay=2, canister=ECHO_ID)
+    fault = InjectedFault.from_json({"kind": "delay", "delay": 2, "canister": ECHO_ID.text, "count": None})
+    assert fault == InjectedFault("delay", delay=2, canister=ECHO_ID)
     mistakes: list[Any] = [
         {},
         [],
@@ -128,7 +128,7 @@ def test_from_json() -> None:
     ]
     for wrong in mistakes:
         with pytest.raises(ValueError, match=r"\w"):
-            Fault.from_json(wrong)
+            InjectedFault.from_json(wrong)
 
 
 # -- each kind ----------------------------------------------------------------------------------------------------

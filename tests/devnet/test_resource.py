@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from icwsgw.devnet.canisters import ECHO_ID
-from icwsgw.devnet.faults import Fault
+from icwsgw.devnet.faults import InjectedFault
 from icwsgw.devnet.replica import Replica
 from icwsgw.devnet.resource import ReplicaSite, _is_local
 from icwsgw.ic import cbor, envelope, ws
@@ -148,14 +148,14 @@ class ResourceTest(TestCase):
 
     @inlineCallbacks
     def test_a_connection_that_is_reset(self) -> Test:
-        self.replica.faults.add(Fault("reset"))
+        self.replica.faults.add(InjectedFault("reset"))
         protocol = yield self.raw(b"GET /api/v2/status HTTP/1.1\r\nHost: x\r\n\r\n")
         self.assertEqual((yield protocol.ended), "ConnectionLost")
         self.assertEqual(protocol.data, b"")
 
     @inlineCallbacks
     def test_half_a_body(self) -> Test:
-        self.replica.faults.add(Fault("half_body"))
+        self.replica.faults.add(InjectedFault("half_body"))
         protocol = yield self.raw(b"GET /api/v2/status HTTP/1.1\r\nHost: x\r\n\r\n")
         yield protocol.ended
         head, _, body = protocol.data.partition(b"\r\n\r\n")
@@ -164,7 +164,7 @@ class ResourceTest(TestCase):
 
     @inlineCallbacks
     def test_who_goes_away_while_it_hangs_is_forgotten(self) -> Test:
-        self.replica.faults.add(Fault("hang"))
+        self.replica.faults.add(InjectedFault("hang"))
         protocol = yield self.raw(b"GET /api/v2/status HTTP/1.1\r\nHost: x\r\n\r\n")
         while not self.replica.hanging:
             yield turn()

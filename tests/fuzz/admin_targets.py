@@ -14,12 +14,12 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from icwsgw.addresses import Reach
 from icwsgw.admin.access import Access, Refused
 from icwsgw.admin.api import Api, Replies
+from icwsgw.admin.api_site import ApiSite
 from icwsgw.admin.control import NO_OVERRIDES, Control, Overrides, Question
 from icwsgw.admin.parameters import read_body, read_levels, read_query
-from icwsgw.admin.site import ApiSite
+from icwsgw.config.addresses import Exposure
 from tests.fuzz.target import Target, in_pieces
 from tests.memory.world import World
 
@@ -67,7 +67,7 @@ def _request(data: bytes) -> None:
     if not data:
         return
     clock = Clock()
-    site = ApiSite(Api(_Service(_world())), Access(Reach.LOOPBACK, None), clock)
+    site = ApiSite(Api(_Service(_world())), Access(Exposure.LOOPBACK, None), clock)
     transport = _Transport(peerAddress=IPv4Address("TCP", "127.0.0.1", 4711))
     protocol: Any = site.buildProtocol(None)
     protocol.makeConnection(transport)

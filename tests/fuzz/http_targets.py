@@ -13,20 +13,20 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from icwsgw.addresses import is_page_of, is_this_machine
-from icwsgw.agent.connection import Answer, Exchange, HttpConnection
-from icwsgw.agent.deadlines import Deadlines
+from icwsgw.agent.http.connection import Exchange, HttpConnection, ParsedResponse
+from icwsgw.agent.http.deadlines import Deadlines
+from icwsgw.agent.http.host_pool import HostPool
+from icwsgw.agent.http.tunnel import Proxy, TunnelEndpoint, _Tunnel
 from icwsgw.agent.outcome import http_date, http_error, retry_after
-from icwsgw.agent.pool import HostPool
-from icwsgw.agent.tunnel import Proxy, TunnelEndpoint, _Tunnel
+from icwsgw.config.addresses import is_page_of, is_this_machine
+from icwsgw.config.origins import Origins, parse_origin
 from icwsgw.errors import ConnectFailed, TransportError
 from icwsgw.observe.peers import parse_ip, peer_group
-from icwsgw.origins import Origins, parse_origin
-from icwsgw.server.heads import MAX_HEADER_LINES, HeadRefused, cut_head, for_autobahn, read_head
 from icwsgw.server.proxies import TrustedProxies
-from tests.agent import test_answers as answers
+from icwsgw.server.request_head import MAX_HEADER_LINES, HeadRefused, cut_head, for_autobahn, read_head
+from tests.agent.http import test_response_parser as answers
 from tests.fuzz.target import Target, in_pieces
-from tests.server import test_heads as heads
+from tests.server import test_request_head as heads
 
 
 class _Wire(StringTransport):
@@ -59,7 +59,7 @@ def _http(data: bytes) -> None:
     if isinstance(result, Failure):
         assert isinstance(result.value, TransportError), result.value
         return
-    assert isinstance(result, Answer)
+    assert isinstance(result, ParsedResponse)
     assert len(result.body) <= 10_000
     http_error(result, 1.7e9)
     for value in result.headers.values():

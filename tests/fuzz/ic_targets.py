@@ -14,7 +14,7 @@ import cbor2
 import cbor_diag
 import pytest
 
-from icwsgw.agent.client import _reply
+from icwsgw.agent.ic_agent import _reply
 from icwsgw.agent.outcome import call_outcome, decoded
 from icwsgw.core.messages import (
     BatchFramer,
@@ -26,11 +26,11 @@ from icwsgw.core.messages import (
 )
 from icwsgw.errors import CanisterRefused, CertificateInvalid, FormatError, Rejected, SignatureInvalid, TransportError
 from icwsgw.ic import candid, cbor, hashtree, ws
+from icwsgw.ic.call_signatures import Proof, check_call_signatures
 from icwsgw.ic.certified import _check_contents
 from icwsgw.ic.envelope import call_content, sign_request, verify_envelope
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import ANONYMOUS, Principal
-from icwsgw.ic.proof import Proof, prove_call
 from icwsgw.ic.query_signature import verify_query_response
 from icwsgw.ic.request_id import IC_REQUEST_SEPARATOR, request_id
 from icwsgw.ic.ws.batch import _parse_other
@@ -181,7 +181,7 @@ def _proof(body: bytes) -> None:
         wrong = error
     proof = None
     with contextlib.suppress(SignatureInvalid):
-        proof = prove_call(body, NOW_NS).proof
+        proof = check_call_signatures(body, NOW_NS).proof
     assert proof is not None or wrong is not None
     if proof is Proof.HOLDS:
         assert wrong is None or isinstance(wrong, FormatError) or "expir" in str(wrong), wrong

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from icwsgw.core.rate import Bucket, Rate
+from icwsgw.core.rate_limit import Rate, TokenBucket
 from icwsgw.errors import FormatError
 from icwsgw.ic.principal import Principal
 from tests.fuzz import corpus
@@ -21,7 +21,7 @@ def read(data: bytes) -> None:
         Principal.from_text(data.decode("latin-1"))
     except FormatError:
         return
-    Bucket(Rate(1, 1), 0.0)
+    TokenBucket(Rate(1, 1), 0.0)
 
 
 GOOD = b"2vxsx-fae"
@@ -30,7 +30,7 @@ GOOD = b"2vxsx-fae"
 def test_steps_are_those_of_the_gateways_code() -> None:
     steps = corpus.steps_of(read, GOOD)
     assert steps
-    assert {Path(file).name for file, _, _ in steps} == {"principal.py", "rate.py"}
+    assert {Path(file).name for file, _, _ in steps} == {"principal.py", "rate_limit.py"}
     assert corpus.steps_of(read, b"broken") is None
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from twisted.internet.endpoints import _parse
 
-from icwsgw.addresses import normalise, open_to_all, parse_description, private, reach, tcp_port
-from icwsgw.agent.tunnel import proxy_for
-from icwsgw.agent.url import Url
+from icwsgw.agent.http.tunnel import proxy_for
+from icwsgw.agent.http.url import Url
+from icwsgw.config.addresses import exposure, normalise, open_to_all, parse_description, private, tcp_port
+from icwsgw.config.origins import canonical, parse_origin
+from icwsgw.config.sources import load
 from icwsgw.errors import ConfigError
 from icwsgw.observe.levels import from_rust_log, parse_levels
-from icwsgw.origins import canonical, parse_origin
-from icwsgw.sources import load
 from tests.fuzz.target import Target
 
 
@@ -51,7 +51,7 @@ def _address(data: bytes) -> None:
             assert (args[0], tuple(args[1:]), options) == (description.kind, description.args, description.options)
         assert parse_description(str(description)) == description
         tcp_port(address)
-        reach(address)
+        exposure(address)
         private(address)
         open_to_all(address)
 

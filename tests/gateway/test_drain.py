@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from icwsgw.core.closing import CloseCode
+from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.drain_machine import HURRY_SECONDS
 from tests.gateway.test_gateway import World
 from tests.gateway.test_session import Connection
@@ -47,19 +47,19 @@ def test_a_second_drain_waits_for_the_first() -> None:
 
 def test_a_drain_in_a_hurry() -> None:
     world = World()
-    world.gateway.hurry()  # nothing to hurry yet
+    world.gateway.skip_drain_window()  # nothing to hurry yet
     connections = [world.open()[0] for _ in range(1000)]
     done: list[None] = []
     world.gateway.drain(60.0).addCallback(done.append)
     assert not all(connection.closed for connection in connections)
-    world.gateway.hurry()
+    world.gateway.skip_drain_window()
     assert all(connection.closed for connection in connections)
     world.clock.advance(HURRY_SECONDS - 0.01)
     assert not done
     world.clock.advance(0.02)
     assert done == [None]
     assert world.context.metrics.ws_closes.values["abandoned"] == 1000
-    world.gateway.hurry()
+    world.gateway.skip_drain_window()
     world.gateway.stop()
     # nor does what the drain had planned before come back
     assert world.clock.getDelayedCalls() == []
@@ -72,7 +72,7 @@ def test_a_drain_of_nobody_is_over_at_once_and_stays_so() -> None:
     assert done == [1]
     late, _ = world.connect()
     assert late.closed[0][0] == CloseCode.DRAINING
-    world.gateway.hurry()
+    world.gateway.skip_drain_window()
     world.gateway.drain(5.0).addCallback(lambda _: done.append(2))
     assert done == [1, 2]
     world.gateway.stop()

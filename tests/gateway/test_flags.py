@@ -16,7 +16,7 @@ SOURCE = Path(icwsgw.gateway.__file__).parent
 
 #: By class: attributes that a state implies, and that state.
 IMPLIED: dict[str, dict[str, str]] = {
-    "Ask": {"_lane": "in flight", "deferred": "in flight"},
+    "InFlightPoll": {"_slot_queue": "in flight", "deferred": "in flight"},
     "ClientSession": {
         "client_key": "State.SETUP or later",
         "poller": "State.SETUP or later",
@@ -26,9 +26,9 @@ IMPLIED: dict[str, dict[str, str]] = {
         "_wait": "State.UNCERTAIN and State.DISMISSED",
     },
     "Drain": {"_deadline": "DrainState.DRAINING", "_next": "DrainState.DRAINING, and sessions are left"},
-    "Heartbeat": {"_rest": "Pulse.RESTING"},
-    "Relay": {"_under_way": "CallState.IN_FLIGHT, RETRYING and REPOSTING"},
-    "Stream": {"_holding": "messages are held", "_looking": "a keep-alive is owed"},
+    "PollTimer": {"_rest": "Pulse.RESTING"},
+    "Relay": {"_under_way": "CallState.IN_FLIGHT, RETRYING and RESUBMITTING"},
+    "InboundMessages": {"_holding": "messages are held", "_looking": "a keep-alive is owed"},
 }
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icwsgw.core.closing import CloseCode
-from icwsgw.core.spread import Spread
+from icwsgw.core.close_reasons import CloseCode
+from icwsgw.core.identity_assignment import IdentityAssignment
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
@@ -25,7 +25,7 @@ class World:
     def __init__(self, **options: Any) -> None:
         self.context, self.network, self.clock = make_context(**options)
         # few to an identity, so that several are used
-        self.gateway = Gateway(self.context, Spread(len(self.context.identities), target=1))
+        self.gateway = Gateway(self.context, IdentityAssignment(len(self.context.identities), target=1))
 
     network: FakeNetwork
 

@@ -36,8 +36,8 @@ def test_figures_of_a_canister_are_those_of_its_worst_poller() -> None:
     assert by_canister(world, 3) == {CANISTER.text: 0}
     for number, poller in enumerate(pollers):
         for _ in range(number + 1):
-            poller.pacing.failed(0.0)
-        poller.pacing.rtt = 0.1 * number
+            poller.backoff.failed(0.0)
+        poller.backoff.rtt = 0.1 * number
     assert by_canister(world, 2) == {CANISTER.text: 0.1}
     assert by_canister(world, 3) == {CANISTER.text: 2}
 

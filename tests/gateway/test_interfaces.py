@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-from icwsgw.agent.transport import MAX_CONNECTIONS
+from icwsgw.agent.http.transport import MAX_CONNECTIONS
 from icwsgw.core.network_time import STEP_NS
-from icwsgw.gateway.departures import MAX_NEWCOMERS_OPENS, MAX_OPENS
-from icwsgw.gateway.farewells import MAX_IN_FLIGHT
+from icwsgw.gateway.calls.close_notices import MAX_IN_FLIGHT
+from icwsgw.gateway.calls.scheduler import MAX_NEWCOMERS_OPENS, MAX_OPENS
 from icwsgw.gateway.interfaces import MAX_CALLS, MAX_NEWCOMERS_QUERIES, MAX_QUERIES
 from tests.support.fake_network import NOW_NS, make_context, set_skew
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from twisted.logger import globalLogPublisher
 
-from icwsgw.core.session import Opened, State
+from icwsgw.core.session_machine import Opened, State
 from icwsgw.errors import HttpError
-from icwsgw.gateway.farewells import Farewells
+from icwsgw.gateway.calls.close_notices import CloseNotices
+from icwsgw.gateway.calls.relay import Relay, RelayOwner, request_of
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.interfaces import Context
-from icwsgw.gateway.poller import Poller
-from icwsgw.gateway.relay import Relay, RelayOwner, request_of
+from icwsgw.gateway.polling.poller import Poller
 from icwsgw.ic.envelope import call_content, expiry_after, sign_request
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.request_id import request_id
@@ -107,7 +107,7 @@ def test_what_has_no_request_id_is_logged_all_the_same() -> None:
 def test_a_ws_close_is_named_by_its_session(lines: Lines) -> None:
     set_levels(Levels(DEBUG))
     context, network, _ = make_context()
-    Farewells(context).say(CANISTER, 0, KEY, lambda: None, "ab-1")
+    CloseNotices(context).enqueue(CANISTER, 0, KEY, lambda: None, "ab-1")
     (call,) = lines.of("call")
     assert (call["session"], call["method"]) == ("ab-1", "ws_close")
     assert len(call["request"]) == 16
@@ -117,11 +117,11 @@ def test_a_ws_close_is_named_by_its_session(lines: Lines) -> None:
 @pytest.mark.parametrize("end", [HttpError(403, "no", None, "edge-7"), rejected(5, "trapped")])
 def test_a_canister_that_is_gone_costs_few_lines_however_many_clients_it_had(lines: Lines, end: Any) -> None:
     context, network, _ = make_context()
-    farewells = Farewells(context)
+    close_notices = CloseNotices(context)
     for _ in range(100):
-        farewells.say(CANISTER, 0, KEY, lambda: None)
+        close_notices.enqueue(CANISTER, 0, KEY, lambda: None)
         network.calls[-1].answer(end)
-    assert len(farewells) == 0
+    assert len(close_notices) == 0
     assert len(lines.heard) == 10
     message, fields = lines.heard[0]
     assert message.startswith(("ws_close not delivered", "ws_close refused"))
@@ -158,7 +158,7 @@ def test_forged_opens_cost_few_lines(lines: Lines) -> None:
         network.calls[-1].answer(HttpError(400, "invalid signature"))
         assert session.state is State.CLOSED
     assert len(lines.of("session ended")) == 10
-    assert context.repeats.left_out == 90
+    assert context.log_limiter.left_out == 90
 
 
 def test_strangers_that_leave_cost_few_lines_whatever_codes_they_choose(lines: Lines) -> None:
@@ -167,7 +167,7 @@ def test_strangers_that_leave_cost_few_lines_whatever_codes_they_choose(lines: L
     for code in range(3000, 3100):
         gateway.connect(Stranger()).left(code)
     assert len(lines.of("session ended")) == 10
-    assert len(context.repeats) == 1
+    assert len(context.log_limiter) == 1
 
 
 def test_a_subscriber_of_many_addresses_is_one_stranger(lines: Lines) -> None:
@@ -179,7 +179,7 @@ def test_a_subscriber_of_many_addresses_is_one_stranger(lines: Lines) -> None:
             stranger.peer = peer
             gateway.connect(stranger).left(1006)
     assert len(lines.of("session ended")) == 10
-    assert len(context.repeats) == 1
+    assert len(context.log_limiter) == 1
 
 
 def test_each_client_that_a_canister_has_taken_has_its_line(lines: Lines) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from icwsgw.core.closing import CloseCode
+from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.messages import ClientEnvelope
 from icwsgw.gateway.opening import Refusal, open_args
 from icwsgw.ic.principal import ANONYMOUS

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from icwsgw.core.closing import CloseCode
-from icwsgw.core.session import State
+from icwsgw.core.close_reasons import CloseCode
+from icwsgw.core.session_machine import State
 from icwsgw.errors import HttpError, IcwsError, Rejected, RequestTimeout
+from icwsgw.gateway.calls.relay import Expired
 from icwsgw.gateway.reasons import reason_of, why_not_open, wrong_expiry
-from icwsgw.gateway.relay import Expired
 from tests.support.fake_network import envelope
 
 

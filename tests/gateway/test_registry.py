@@ -5,7 +5,7 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
-from icwsgw.core.session import Opened, State
+from icwsgw.core.session_machine import Opened, State
 from icwsgw.gateway.registry import KEEP_SECONDS, Registry
 from icwsgw.ic import cbor
 from icwsgw.ic.principal import Principal
@@ -111,10 +111,10 @@ def test_a_canister_that_has_spoken_is_no_newcomer_under_any_identity() -> None:
     registry, _, _ = make(identities=3)
     pollers = [enter(registry, Session(index, identity_index=index)).poller for index in range(3)]
     stranger = enter(registry, Session(9), OTHER).poller
-    assert all(poller.allowance.newcomer for poller in pollers)
+    assert all(poller.poll_budget.newcomer for poller in pollers)
     registry.spoke(CANISTER)
-    assert not any(poller.allowance.newcomer for poller in pollers)
-    assert stranger.allowance.newcomer
+    assert not any(poller.poll_budget.newcomer for poller in pollers)
+    assert stranger.poll_budget.newcomer
 
 
 def test_a_poller_all_of_whose_clients_are_closed_stops_with_the_last() -> None:
@@ -130,14 +130,14 @@ def test_a_newcomers_poller_takes_a_place_of_its_address_and_gives_it_back() -> 
     registry, _, _ = make()
     context = registry._context
     session = enter(registry, Session(1))
-    assert session.poller.allowance.newcomer
+    assert session.poller.poll_budget.newcomer
     assert context.newcomers.busy == 1
     enter(registry, Session(2))
     assert context.newcomers.busy == 1, "one for the poller, not for each client"
     registry.spoke(CANISTER)
-    assert not session.poller.allowance.newcomer
+    assert not session.poller.poll_budget.newcomer
     assert context.newcomers.busy == 0
-    assert not enter(registry, Session(3), CANISTER).poller.allowance.newcomer
+    assert not enter(registry, Session(3), CANISTER).poller.poll_budget.newcomer
 
 
 def test_a_canister_that_has_spoken_is_known_as_long_as_its_clients_stay() -> None:

@@ -8,10 +8,10 @@ import pytest
 from twisted.internet.task import Clock
 
 from icwsgw.agent.outcome import DONE, CallOutcome, OutcomeKind
-from icwsgw.core.calls import REFUSED_REPETITIONS, REPOST_SECONDS
-from icwsgw.core.closing import CloseCode
+from icwsgw.core.call_answers import REFUSED_REPETITIONS, RESUBMIT_SECONDS
+from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.messages import frame, handshake
-from icwsgw.core.session import Opened, State
+from icwsgw.core.session_machine import Opened, State
 from icwsgw.errors import ConnectFailed, ConnectionLost, HttpError, Rejected
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.session import DOUBT_SECONDS, ClientSession
@@ -217,7 +217,7 @@ def test_a_message_that_may_have_been_executed_ends_nothing(refusal: Any) -> Non
     world.clock.advance(5)
     for _ in range(REFUSED_REPETITIONS):
         world.network.calls[-1].answer(refusal)
-        world.clock.advance(REPOST_SECONDS)
+        world.clock.advance(RESUBMIT_SECONDS)
     assert world.connection.closed == []
     assert world.methods() == ["ws_open", *["ws_message"] * (2 + REFUSED_REPETITIONS)]
     assert world.network.calls[-1].body != world.network.calls[-2].body

@@ -10,12 +10,12 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from icwsgw.agent.outcome import UNDER_WAY
-from icwsgw.core.calls import REPOST_SECONDS
+from icwsgw.core.call_answers import RESUBMIT_SECONDS
 from icwsgw.devnet.canisters import ECHO_ID
-from icwsgw.devnet.faults import Fault
+from icwsgw.devnet.faults import InjectedFault
 from icwsgw.errors import ConnectionLost, HttpError
+from icwsgw.gateway.calls.relay import Relay, RelayOwner
 from icwsgw.gateway.gateway import Gateway
-from icwsgw.gateway.relay import Relay, RelayOwner
 from icwsgw.gateway.spans import RelaySpans
 from icwsgw.observe.tracing import Tracing
 from tests.memory.world import MemoryClient, World
@@ -106,7 +106,7 @@ def test_polls_without_messages_are_kept_where_they_are_asked_for() -> None:
 def test_a_failed_poll_is_kept() -> None:
     world = TracedWorld()
     world.connect()
-    world.replica.faults.add(Fault(kind="http", on="query", canister=ECHO_ID, status=500, count=1))
+    world.replica.faults.add(InjectedFault(kind="http", on="query", canister=ECHO_ID, status=500, count=1))
     world.run(1)
     failed = [span for span in world.named("Polling Iteration") if not span.status.is_ok and span.status.description]
     assert [span.status.description for span in failed] == ["http"]
@@ -152,7 +152,7 @@ class Owner(RelayOwner):
     def relay_failed(self, envelope: Any, error: Any) -> None:
         self.heard.append("failed")
 
-    def relay_unknown(self, envelope: Any, error: Any) -> None:
+    def relay_outcome_unknown(self, envelope: Any, error: Any) -> None:
         self.heard.append("unknown")
 
     def relay_full(self) -> None:
@@ -212,7 +212,7 @@ def test_the_span_of_a_call_with_an_unknown_outcome_ends_when_it_is_given_up() -
     relay.send(envelope(1, ttl=20))
     while not world.owner.heard[1:]:
         network.calls[-1].answer(UNDER_WAY)
-        world.clock.advance(REPOST_SECONDS)
+        world.clock.advance(RESUBMIT_SECONDS)
     assert world.owner.heard == ["relayed", "unknown"]
     assert [outcome for outcome, _ in world.outcomes()] == ["replied", "unknown"]
 

@@ -18,7 +18,7 @@ from icwsgw.ic.certificate import (
 from icwsgw.ic.certificate_format import Delegation
 from icwsgw.ic.delegations import (
     MAX_SIZE,
-    FlatDelegations,
+    CompatibleDelegations,
     delegation_of,
     merged,
     read_delegation,
@@ -92,7 +92,7 @@ def test_mainnet_s_forms_are_told_apart() -> None:
 
 def test_a_mainnet_certificate_verifies_with_the_older_delegation_of_its_subnet() -> None:
     """Three years lie between the two: a subnet's key stays."""
-    kept = FlatDelegations(DelegationCache())
+    kept = CompatibleDelegations(DelegationCache())
     now_ns = decode_certificate(of(FLAT).certificate).time_ns
     kept.keep(MAINNET_ROOT_KEY_DER, of(FLAT), now_ns)
     shown = read_delegation(of(SHARDED))
@@ -154,13 +154,13 @@ def test_two_witnesses_of_one_tree_become_one_with_both_forms() -> None:
 
 
 class TestFlatDelegations:
-    def kept(self, delegation: Delegation) -> FlatDelegations:
-        kept = FlatDelegations(DelegationCache())
+    def kept(self, delegation: Delegation) -> CompatibleDelegations:
+        kept = CompatibleDelegations(DelegationCache())
         kept.keep(ROOT_KEY_DER, delegation, NOW)
         return kept
 
     def find(
-        self, kept: FlatDelegations, delegation: Delegation, canister_id: bytes = CANISTER.raw, now_ns: int = NOW
+        self, kept: CompatibleDelegations, delegation: Delegation, canister_id: bytes = CANISTER.raw, now_ns: int = NOW
     ) -> Delegation | None:
         return kept.in_place_of(ROOT_KEY_DER, delegation, read_delegation(delegation), canister_id, now_ns)
 
@@ -209,13 +209,13 @@ class TestFlatDelegations:
         ],
     )
     def test_what_does_not_hold_is_not_kept(self, delegation: Delegation) -> None:
-        kept = FlatDelegations(DelegationCache())
+        kept = CompatibleDelegations(DelegationCache())
         with pytest.raises(CertificateInvalid):
             kept.keep(ROOT_KEY_DER, delegation, NOW)
         assert len(kept) == 0
 
     def test_subnets_are_bounded(self) -> None:
-        kept = FlatDelegations(DelegationCache(), max_subnets=3)
+        kept = CompatibleDelegations(DelegationCache(), max_subnets=3)
         for number in range(5):
             kept.keep(ROOT_KEY_DER, delegate(subnet_id=canister(number), sharded=False), NOW)
         assert len(kept) == 3

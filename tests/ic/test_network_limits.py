@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from icwsgw.config import GatewayConfig
+from icwsgw.config.schema import GatewayConfig
 from icwsgw.ic.envelope import expiry_after
 from icwsgw.ic.network_limits import (
     MAX_INGRESS_BYTES,

@@ -1,4 +1,4 @@
-"""Many canisters share a small budget of queries (icwsgw/core/budget.py)."""
+"""Many canisters share a small budget of queries (icwsgw/core/request_budget.py)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from icwsgw.core.budget import BURST_SECONDS, MOST_BEATS, Traffic
+from icwsgw.core.request_budget import BURST_SECONDS, MOST_BEATS, RequestKind
 from icwsgw.devnet.canisters import ECHO_ID
-from icwsgw.devnet.faults import Fault
+from icwsgw.devnet.faults import InjectedFault
 from icwsgw.devnet.hosting import CdkSettings
 from icwsgw.ic.principal import Principal
 from tests.memory.world import MemoryClient, World
@@ -121,8 +121,8 @@ def test_a_deep_queue_drains_and_everybody_keeps_turns() -> None:
 def test_all_that_leaves_is_counted_by_its_kind(mood: str) -> None:
     world = World(query_budget=100, call_latency=12.0 if mood == "calls under way" else 0.0)
     if mood == "failing":
-        world.replica.faults.add(Fault(kind="http", on="call", rate=0.4))
-        world.replica.faults.add(Fault(kind="http", on="read_state", rate=0.4))
+        world.replica.faults.add(InjectedFault(kind="http", on="call", rate=0.4))
+        world.replica.faults.add(InjectedFault(kind="http", on="read_state", rate=0.4))
     clients = [world.client() for _ in range(3)]
     world.until(lambda: all(client.opened for client in clients), seconds=60)
     for client in clients:
@@ -133,15 +133,15 @@ def test_all_that_leaves_is_counted_by_its_kind(mood: str) -> None:
     world.run(60, step=0.02)
     sent = world.context.budget.sent
     left: Counter[str] = Counter(path.rpartition("/")[2] for _, path, _ in world.transport.requests)
-    calls = sent[Traffic.CALL] + sent[Traffic.EAGER] + sent[Traffic.CLOSE] + sent[Traffic.OPEN]
+    calls = sent[RequestKind.CALL] + sent[RequestKind.EAGER] + sent[RequestKind.CLOSE] + sent[RequestKind.OPEN]
     if mood == "calls under way":
         assert calls > 3 + 3 + 3, "posted again"
     if mood == "failing":
         assert calls > 3 + 3 + 3, "tried again"
     assert left["status"] >= 1
-    assert left["status"] + left["read_state"] + left["call"] == sent[Traffic.OWN] + calls
+    assert left["status"] + left["read_state"] + left["call"] == sent[RequestKind.OWN] + calls
     # a slot that was booked may turn out not to be needed
-    assert left["query"] <= sent[Traffic.BEAT] + sent[Traffic.EXTRA] <= left["query"] * 1.1 + 5
+    assert left["query"] <= sent[RequestKind.BEAT] + sent[RequestKind.EXTRA] <= left["query"] * 1.1 + 5
     assert sum(left.values()) <= sum(sent)
 
 

@@ -13,7 +13,7 @@ import pytest
 from twisted.internet.defer import Deferred, succeed
 
 from icwsgw.agent.versions import SPAN
-from icwsgw.core.network_time import WITNESSES, Kind
+from icwsgw.core.network_time import WITNESSES, Evidence
 from icwsgw.ic.certificate import decode_certificate, verify_certificate
 from icwsgw.ic.delegations import read_delegation
 from tests.memory.world import ECHO_ID, World
@@ -140,7 +140,7 @@ def test_a_clock_that_is_behind_makes_no_delegation_one_of_the_future() -> None:
     object.__setattr__(world.context, "now_ns", world.agent.now_ns)
     # replicas have told the time
     for _ in range(WITNESSES):
-        world.agent.time.take(Kind.REFUSED, now_ns(), world.clock.seconds(), world.agent.now_ns())
+        world.agent.time.take(Evidence.REFUSED, now_ns(), world.clock.seconds(), world.agent.now_ns())
     assert world.exchange(1)
     assert abs(world.agent.time.skew_ns - behind) < 5e9
     assert len(world.agent.readable.flat) == 1

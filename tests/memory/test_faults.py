@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from icwsgw.core.closing import CloseCode
+from icwsgw.core.close_reasons import CloseCode
 from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID
-from icwsgw.devnet.faults import Fault
+from icwsgw.devnet.faults import InjectedFault
 from icwsgw.devnet.replica import Replica
 from icwsgw.ic.principal import Principal
 from tests.memory.world import MemoryClient, World
@@ -53,7 +53,9 @@ def test_a_bad_answer_costs_a_poll_and_no_client(fault: dict[str, Any], count: i
     world = World(query_latency=0.02)
     traffic = Traffic(world)
     traffic.go(1)
-    world.replica.faults.add(Fault(on="query", canister=ECHO_ID, method="ws_get_messages", count=count, **fault))
+    world.replica.faults.add(
+        InjectedFault(on="query", canister=ECHO_ID, method="ws_get_messages", count=count, **fault)
+    )
     traffic.go(2)
     traffic.check(30)
 
@@ -77,7 +79,7 @@ def test_a_call_that_got_lost_is_sent_again_and_order_is_kept(fault: dict[str, A
     world = World(call_latency=0.02, relay_order=order)
     traffic = Traffic(world, 3)
     traffic.go(0.5)
-    world.replica.faults.add(Fault(on="call", canister=ECHO_ID, method="ws_message", count=count, **fault))
+    world.replica.faults.add(InjectedFault(on="call", canister=ECHO_ID, method="ws_message", count=count, **fault))
     traffic.go(2)
     traffic.check(60)
 
@@ -87,7 +89,7 @@ def test_a_hanging_query_delays_nobody_by_more_than_a_second() -> None:
     (client,) = world.open()
     client.send(b"before")
     world.until(lambda: len(client.received) == 1)
-    world.replica.faults.add(Fault(kind="hang", on="query", canister=ECHO_ID, count=1))
+    world.replica.faults.add(InjectedFault(kind="hang", on="query", canister=ECHO_ID, count=1))
     world.run(0.2)
     client.send(b"during")
     world.until(lambda: len(client.received) == 2, 1)
@@ -96,7 +98,7 @@ def test_a_hanging_query_delays_nobody_by_more_than_a_second() -> None:
 def test_delivery_resumes_after_all_queries_hung_for_a_while() -> None:
     world = World(query_latency=0.02)
     (client,) = world.open()
-    hang = world.replica.faults.add(Fault(kind="hang", on="query", canister=ECHO_ID, count=None))
+    hang = world.replica.faults.add(InjectedFault(kind="hang", on="query", canister=ECHO_ID, count=None))
     world.run(4)
     client.send(b"during")
     world.run(1)
@@ -107,7 +109,7 @@ def test_delivery_resumes_after_all_queries_hung_for_a_while() -> None:
 
 def test_calls_of_one_canister_that_hang_do_not_keep_another_canisters_clients_out() -> None:
     world = World()
-    world.replica.faults.add(Fault(kind="hang", on="call", canister=ECHO_ID, count=None))
+    world.replica.faults.add(InjectedFault(kind="hang", on="call", canister=ECHO_ID, count=None))
     stuck = [world.client() for _ in range(60)]
     world.run(0.5)
     (other,) = world.open(1, CHAT_ID)
@@ -118,7 +120,7 @@ def test_calls_of_one_canister_that_hang_do_not_keep_another_canisters_clients_o
 def test_a_canister_that_stays_silent_loses_its_clients_after_the_grace() -> None:
     world = World(canister_grace=20.0)
     clients, (bystander,) = world.open(3), world.open(1, CHAT_ID)
-    world.replica.faults.add(Fault(kind="trap", on="query", canister=ECHO_ID, count=None))
+    world.replica.faults.add(InjectedFault(kind="trap", on="query", canister=ECHO_ID, count=None))
     world.run(15)
     assert all(client.close_code is None for client in clients)
     world.run(10)
@@ -142,7 +144,7 @@ def test_a_canister_that_stays_silent_loses_its_clients_after_the_grace() -> Non
 )
 def test_a_refused_ws_open_reaches_the_client_in_plain_words(fault: dict[str, Any], words: str) -> None:
     world = World()
-    world.replica.faults.add(Fault(on="call", method="ws_open", count=1, **fault))
+    world.replica.faults.add(InjectedFault(on="call", method="ws_open", count=1, **fault))
     client = world.client()
     world.until(lambda: client.close_code is not None, 1)
     assert client.close_code == CloseCode.OPEN_REFUSED
@@ -155,7 +157,9 @@ def test_a_refused_ws_open_reaches_the_client_in_plain_words(fault: dict[str, An
 def test_a_refused_message_ends_the_session_because_its_sequence_is_broken() -> None:
     world = World()
     (client,) = world.open()
-    world.replica.faults.add(Fault(kind="reject", code=4, message="not today", on="call", method="ws_message", count=1))
+    world.replica.faults.add(
+        InjectedFault(kind="reject", code=4, message="not today", on="call", method="ws_message", count=1)
+    )
     client.send(b"x")
     world.until(lambda: client.close_code is not None, 1)
     assert client.close_code == CloseCode.MESSAGE_REFUSED
@@ -176,7 +180,7 @@ def test_a_message_whose_answer_was_lost_and_whose_repetition_is_refused_was_exe
     traffic.go(0.5)
     lost = {"kind": "reset", "after": True}
     for fault in (lost, refusal):
-        world.replica.faults.add(Fault(on="call", canister=ECHO_ID, method="ws_message", count=1, **fault))
+        world.replica.faults.add(InjectedFault(on="call", canister=ECHO_ID, method="ws_message", count=1, **fault))
     traffic.go(2)
     traffic.check()
 
@@ -185,7 +189,7 @@ def test_a_message_whose_answer_was_lost_and_whose_repetition_is_refused_was_exe
 def test_a_ws_open_whose_answer_was_lost_and_whose_repetition_is_refused_opens(refusal: dict[str, Any]) -> None:
     world = World(query_latency=0.3)
     for fault in ({"kind": "reset", "after": True}, refusal):
-        world.replica.faults.add(Fault(on="call", method="ws_open", count=1, **fault))
+        world.replica.faults.add(InjectedFault(on="call", method="ws_open", count=1, **fault))
     client = world.client()
     world.until(lambda: client.opened, 2)
     client.echoes(b"x")
@@ -195,9 +199,9 @@ def test_a_ws_open_that_the_canister_may_have_taken_is_taken_back_when_its_clien
     world = World()
     for kind in ("query", "call"):
         # it is executed, but nobody can know
-        world.replica.faults.add(Fault(kind="garbage", on=kind, count=None, method="ws_get_messages"))
-    world.replica.faults.add(Fault(kind="reset", after=True, on="call", method="ws_open", count=1))
-    world.replica.faults.add(Fault(kind="http", status=400, on="call", method="ws_open", count=3))
+        world.replica.faults.add(InjectedFault(kind="garbage", on=kind, count=None, method="ws_get_messages"))
+    world.replica.faults.add(InjectedFault(kind="reset", after=True, on="call", method="ws_open", count=1))
+    world.replica.faults.add(InjectedFault(kind="http", status=400, on="call", method="ws_open", count=3))
     client = world.client()
     world.until(lambda: client.close_code is not None, 8)
     assert client.close_code == CloseCode.OPEN_REFUSED
@@ -209,7 +213,7 @@ def test_a_ws_open_that_the_canister_may_have_taken_is_taken_back_when_its_clien
 
 def test_canisters_that_do_not_answer_ws_close_do_not_keep_others_from_hearing_it() -> None:
     world = World()
-    world.replica.faults.add(Fault(kind="hang", on="call", canister=ECHO_ID, method="ws_close", count=None))
+    world.replica.faults.add(InjectedFault(kind="hang", on="call", canister=ECHO_ID, method="ws_close", count=None))
     for client in world.open(150):
         client.leave()
     (other,) = world.open(1, CHAT_ID)
@@ -223,7 +227,9 @@ def test_a_network_that_asks_all_to_wait_is_left_alone_and_nothing_is_lost() -> 
     (third,) = world.open(1, CHAT_ID)
     traffic.go(0.5)
     asked = [
-        world.replica.faults.add(Fault(kind="http", status=429, retry_after=2, on="query", canister=canister, count=1))
+        world.replica.faults.add(
+            InjectedFault(kind="http", status=429, retry_after=2, on="query", canister=canister, count=1)
+        )
         for canister in (ECHO_ID, OTHER)
     ]
     traffic.go(0.5)
@@ -238,7 +244,7 @@ def test_a_network_that_asks_all_to_wait_is_left_alone_and_nothing_is_lost() -> 
 def test_ws_close_is_told_although_the_network_fails_for_a_while() -> None:
     world = World()
     (client,) = world.open()
-    world.replica.faults.add(Fault(kind="http", status=503, on="call", method="ws_close", count=6))
+    world.replica.faults.add(InjectedFault(kind="http", status=503, on="call", method="ws_close", count=6))
     client.leave()
     world.run(30)
     assert not world.replica.host(ECHO_ID).ws.clients
@@ -272,7 +278,7 @@ def test_a_reset_is_found_although_nobody_new_comes() -> None:
 def test_a_reset_is_found_although_the_new_queue_is_longer_than_the_old_one() -> None:
     world = World(query_latency=0.02)
     (old,) = world.open()
-    hang = world.replica.faults.add(Fault(kind="http", status=500, on="query", canister=ECHO_ID, count=None))
+    hang = world.replica.faults.add(InjectedFault(kind="http", status=500, on="query", canister=ECHO_ID, count=None))
     reset(world)
     newcomers = [world.client() for _ in range(4)]
     world.run(1)
@@ -286,7 +292,7 @@ def test_a_reset_is_found_although_the_new_queue_is_longer_than_the_old_one() ->
 def test_lagging_replicas_are_no_reset() -> None:
     world = World(query_latency=0.02)
     traffic = Traffic(world, 2)
-    world.replica.faults.add(Fault(kind="lagging", hide=8, on="query", count=None, rate=0.5))
+    world.replica.faults.add(InjectedFault(kind="lagging", hide=8, on="query", count=None, rate=0.5))
     traffic.go(30)
     world.replica.faults.clear()
     traffic.check()
@@ -298,16 +304,16 @@ def test_one_percent_of_everything_goes_wrong_and_nobody_notices() -> None:
     traffic = Traffic(world, 5)
     for fault in QUERY_FAULTS:
         if fault["kind"] != "delay":
-            world.replica.faults.add(Fault(on="query", count=None, rate=0.01, **fault))
+            world.replica.faults.add(InjectedFault(on="query", count=None, rate=0.01, **fault))
     for kind in ("reset", "half_body"):
-        world.replica.faults.add(Fault(kind=kind, on="call", count=None, rate=0.01))
+        world.replica.faults.add(InjectedFault(kind=kind, on="call", count=None, rate=0.01))
     traffic.go(30)
     traffic.check(60)
 
 
 def test_the_replica_may_come_later_than_the_gateway() -> None:
     world = World(start=False)
-    down = world.replica.faults.add(Fault(kind="reset", on="status", count=None))
+    down = world.replica.faults.add(InjectedFault(kind="reset", on="status", count=None))
     world.agent.start()
     world.gateway.start()
     world.run(20)

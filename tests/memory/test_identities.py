@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from icwsgw.core.closing import CloseCode
+from icwsgw.core.close_reasons import CloseCode
 from icwsgw.devnet.canisters import ECHO_ID
 from icwsgw.ic.identity import Ed25519Identity
 from tests.memory.world import World
@@ -66,11 +66,11 @@ def test_whoever_leaves_before_its_ws_open_gives_its_place_back() -> None:
         strangers = [world.client() for _ in range(3)]
         for stranger in strangers:
             stranger.automatic = False
-        assert world.gateway.spread.loads == [2, 1]
+        assert world.gateway.identity_assignment.loads == [2, 1]
         for stranger in strangers:
             stranger.leave(1001)
         world.run(1)
-        assert world.gateway.spread.loads == [0, 0]
+        assert world.gateway.identity_assignment.loads == [0, 0]
     # so that honest ones still fill the first identity first
     clients = world.open(2)
     assert len({client.gateway for client in clients}) == 1

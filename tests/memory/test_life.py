@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 
-from icwsgw.core.closing import CloseCode
-from icwsgw.core.suspects import FORGED
-from icwsgw.devnet.faults import Fault
+from icwsgw.core.close_reasons import CloseCode
+from icwsgw.core.suspect_addresses import FORGED
+from icwsgw.devnet.faults import InjectedFault
 from icwsgw.devnet.hosting import CdkSettings
 from icwsgw.ic import cbor
 from icwsgw.ic.envelope import anonymous_request, call_content
@@ -314,7 +314,7 @@ def test_draining_closes_everybody_and_tells_every_canister() -> None:
 def test_draining_gives_up_on_a_network_that_is_gone() -> None:
     world = World()
     world.open(5)
-    world.replica.faults.add(Fault(kind="hang", on="call", count=None))
+    world.replica.faults.add(InjectedFault(kind="hang", on="call", count=None))
     done: list[None] = []
     world.gateway.drain(1.0).addCallback(done.append)
     world.until(lambda: done, 20)

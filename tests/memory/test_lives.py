@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from icwsgw.core.closing import CloseCode
+from icwsgw.core.close_reasons import CloseCode
 from icwsgw.devnet.canisters import ECHO_ID
-from icwsgw.devnet.faults import Fault
+from icwsgw.devnet.faults import InjectedFault
 from tests.memory.world import World
 
 
@@ -15,7 +15,7 @@ def test_an_altered_byte_is_no_new_life() -> None:
     for client in clients:
         client.echoes(b"x")
     world.run(2)
-    fault = world.replica.faults.add(Fault(kind="altered", on="query"))
+    fault = world.replica.faults.add(InjectedFault(kind="altered", on="query"))
     world.run(30)
     assert fault.hits > 5
     world.replica.faults.remove(fault)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from twisted.logger import globalLogPublisher
 
-from icwsgw.devnet.faults import Fault
+from icwsgw.devnet.faults import InjectedFault
 from icwsgw.ic import cbor
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.request_id import request_id
@@ -119,7 +119,7 @@ def test_no_line_tells_a_secret_whatever_goes_wrong(log: Log) -> None:
     client = connect(identity)
     world.until(lambda: client.opened)
     for fault in QUERY_FAULTS:
-        world.replica.faults.add(Fault(on="query", count=1, **fault))
+        world.replica.faults.add(InjectedFault(on="query", count=1, **fault))
         client.send(SECRET)
         world.run(0.5)
         world.replica.faults.clear()
@@ -136,7 +136,7 @@ def test_no_line_tells_a_secret_whatever_goes_wrong(log: Log) -> None:
     ):
         other = connect()
         world.until(lambda other=other: other.opened)
-        world.replica.faults.add(Fault(on="call", count=1, **fault))
+        world.replica.faults.add(InjectedFault(on="call", count=1, **fault))
         other.send(SECRET)
         world.run(2)
         world.replica.faults.clear()
@@ -179,7 +179,7 @@ def test_repeated_lines_are_bounded(log: Log) -> None:
         stranger.send_payload(b"\xff")
         world.run(0.01)
     assert len(log.records("session ended")) == 10
-    assert world.context.repeats.left_out == 90
+    assert world.context.log_limiter.left_out == 90
 
 
 @pytest.mark.parametrize("before", range(3))

@@ -6,17 +6,17 @@ from collections.abc import Callable
 
 import pytest
 
-from icwsgw.core.closing import CloseCode
-from icwsgw.devnet.faults import Fault
-from icwsgw.gateway.slices import SLICE
+from icwsgw.core.close_reasons import CloseCode
+from icwsgw.devnet.faults import InjectedFault
+from icwsgw.gateway.batches import BATCH
 from tests.memory.test_faults import reset
 from tests.memory.world import CHAT_ID, ECHO_ID, MemoryClient, World
 
-MANY = 2 * SLICE + 10
+MANY = 2 * BATCH + 10
 
 
 def silence(world: World) -> None:
-    world.replica.faults.add(Fault(kind="trap", on="query", canister=ECHO_ID, count=None))
+    world.replica.faults.add(InjectedFault(kind="trap", on="query", canister=ECHO_ID, count=None))
 
 
 def deny(world: World) -> None:
@@ -55,7 +55,7 @@ def test_many_are_closed_in_slices(strike: Callable[[World], object], code: Clos
     turns = closes_by_turn(world, clients)
     strike(world)
     world.until(lambda: sum(turns) == MANY, 30)
-    assert turns[:3] == [SLICE, SLICE, MANY - 2 * SLICE]
+    assert turns[:3] == [BATCH, BATCH, MANY - 2 * BATCH]
     assert {client.close_code for client in clients} == {code}
     world.run(1)
     assert bystander.close_code is None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from icwsgw.core.closing import CloseCode
-from icwsgw.devnet.faults import Fault
+from icwsgw.core.close_reasons import CloseCode
+from icwsgw.devnet.faults import InjectedFault
 from tests.memory.world import CHAT_ID, ECHO_ID, World
 
 
@@ -67,7 +67,7 @@ def test_queue_lag_is_seen_and_told_by_canister() -> None:
     assert lag is not None
     assert 0 <= lag < 0.2
     # nobody reads the queue for a while
-    world.replica.faults.add(Fault(kind="trap", on="query"))
+    world.replica.faults.add(InjectedFault(kind="trap", on="query"))
     client.send(b"late")
     world.run(3)
     world.replica.faults.clear()
@@ -89,7 +89,7 @@ def test_polls_that_find_nothing_and_polls_that_are_woken() -> None:
         client.echoes(b"%d" % number)
         world.run(0.06)
     # what a tick finds is followed by another poll half an interval later
-    world.replica.faults.add(Fault(kind="trap", on="query", count=1))
+    world.replica.faults.add(InjectedFault(kind="trap", on="query", count=1))
     client.send(b"late")
     world.run(1)
     queries, wakes = world.metrics.queries.values, world.metrics.wakes.values
@@ -129,7 +129,7 @@ def test_each_session_has_one_outcome() -> None:
     # a code of its own choosing is not the gateway's word
     left.leave(CloseCode.DRAINING)
     ended("left", left)
-    world.replica.faults.add(Fault(kind="hang", on="call"))
+    world.replica.faults.add(InjectedFault(kind="hang", on="call"))
     ended("timeout", world.client())
     world.replica.faults.clear()
 
@@ -137,7 +137,7 @@ def test_each_session_has_one_outcome() -> None:
 def test_ws_close_that_is_sent_again_is_counted() -> None:
     world = World()
     (client,) = world.open()
-    world.replica.faults.add(Fault(kind="http", status=503, on="call"))
+    world.replica.faults.add(InjectedFault(kind="http", status=503, on="call"))
     client.leave()
     world.run(1)
     assert (value(world, "icws_ws_close_retries_total") or 0) >= 1

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from icwsgw.core.closing import CloseCode
+from icwsgw.core.close_reasons import CloseCode
 from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID
-from icwsgw.devnet.faults import Fault
+from icwsgw.devnet.faults import InjectedFault
 from icwsgw.errors import ConnectFailed, ConnectionLost
-from tests.core.test_outages import FORBIDDEN, NO_HEALTHY_NODES, SUBNET_UPDATING
+from tests.core.test_failure_source import FORBIDDEN, NO_HEALTHY_NODES, SUBNET_UPDATING
 from tests.memory.world import World
 
 OUTAGES: dict[str, dict[str, Any]] = {
@@ -33,7 +33,7 @@ def test_five_minutes_cost_no_session_and_messages_flow_afterwards(outage: str) 
     clients = [*world.open(2), *world.open(1, CHAT_ID)]
     for client in clients[:2]:
         client.echoes(b"before")
-    world.replica.faults.add(Fault(**OUTAGES[outage]))
+    world.replica.faults.add(InjectedFault(**OUTAGES[outage]))
     world.run(300, step=0.05)
     world.replica.faults.clear()
     world.run(10)
@@ -60,7 +60,7 @@ def test_a_network_that_cannot_be_connected_to_costs_no_session(error: Exception
 def test_what_is_sent_late_in_an_outage_arrives_after_it() -> None:
     world = World()
     (client,) = world.open()
-    fault = world.replica.faults.add(Fault(**OUTAGES["no_healthy_nodes"]))
+    fault = world.replica.faults.add(InjectedFault(**OUTAGES["no_healthy_nodes"]))
     world.run(100, step=0.05)
     client.send(b"meanwhile")
     world.run(150, step=0.05)
@@ -71,7 +71,7 @@ def test_what_is_sent_late_in_an_outage_arrives_after_it() -> None:
 def test_it_is_not_waited_for_longer_than_the_networks_grace() -> None:
     world = World(network_grace=120.0)
     (client,), (other,) = world.open(), world.open(1, CHAT_ID)
-    world.replica.faults.add(Fault(canister=ECHO_ID, **OUTAGES["no_healthy_nodes"]))
+    world.replica.faults.add(InjectedFault(canister=ECHO_ID, **OUTAGES["no_healthy_nodes"]))
     world.run(119, step=0.05)
     assert client.close_code is None
     world.run(10, step=0.05)
@@ -83,16 +83,16 @@ def test_it_is_not_waited_for_longer_than_the_networks_grace() -> None:
 def test_a_call_that_is_forbidden_for_a_while_is_sent_again() -> None:
     world = World()
     (client,) = world.open()
-    world.replica.faults.add(Fault(on="call", count=4, **OUTAGES["forbidden"]))
+    world.replica.faults.add(InjectedFault(on="call", count=4, **OUTAGES["forbidden"]))
     client.echoes(b"x")
     new = world.client()
-    world.replica.faults.add(Fault(on="call", count=4, **OUTAGES["forbidden"]))
+    world.replica.faults.add(InjectedFault(on="call", count=4, **OUTAGES["forbidden"]))
     world.until(lambda: new.opened)
 
 
 def test_a_call_that_stays_forbidden_is_refused_in_the_networks_words() -> None:
     world = World()
-    world.replica.faults.add(Fault(on="call", **OUTAGES["forbidden"]))
+    world.replica.faults.add(InjectedFault(on="call", **OUTAGES["forbidden"]))
     client = world.client()
     world.until(lambda: client.close_code is not None, 30)
     assert client.close_code == CloseCode.OPEN_REFUSED
@@ -102,7 +102,7 @@ def test_a_call_that_stays_forbidden_is_refused_in_the_networks_words() -> None:
 def test_a_signature_that_is_wrong_is_refused_at_once_although_replicas_say_403_to_it() -> None:
     world = World()
     words = "Failed to authenticate request 0x12 due to: Invalid signature: Invalid basic signature"
-    world.replica.faults.add(Fault(kind="http", on="call", status=403, message=words, count=1))
+    world.replica.faults.add(InjectedFault(kind="http", on="call", status=403, message=words, count=1))
     client = world.client()
     world.until(lambda: client.close_code is not None, 1)
     assert client.close_code == CloseCode.OPEN_REFUSED

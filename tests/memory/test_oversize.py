@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from icwsgw.core.closing import CloseCode
+from icwsgw.core.close_reasons import CloseCode
 from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID
-from icwsgw.devnet.faults import Fault
+from icwsgw.devnet.faults import InjectedFault
 from icwsgw.errors import AnswerTooLarge
 from icwsgw.ic.principal import Principal
 from tests.memory.world import MemoryClient, World
@@ -16,7 +16,7 @@ KB64 = 64 << 10
 
 def pile_up(world: World, *senders: tuple[MemoryClient, int, int], canister: Principal = ECHO_ID) -> None:
     """Let the canister queue messages while nobody can poll it: of each client so many of so many bytes."""
-    fault = world.replica.faults.add(Fault(kind="http", status=503, on="query", canister=canister))
+    fault = world.replica.faults.add(InjectedFault(kind="http", status=503, on="query", canister=canister))
     world.run(0.5)
     for client, count, size in senders:
         executed = world.replica.stats["calls_executed"]
@@ -120,7 +120,9 @@ def test_a_canister_that_breaks_its_contract_for_other_reasons_is_silent_as_ever
     world = World(canister_grace=20.0)
     (client,), (bystander,) = world.open(), world.open(1, CHAT_ID)
     world.replica.faults.add(
-        Fault(kind="reject", on="query", code=5, error_code=code, message="contract violation", canister=ECHO_ID)
+        InjectedFault(
+            kind="reject", on="query", code=5, error_code=code, message="contract violation", canister=ECHO_ID
+        )
     )
     world.run(19)
     assert client.close_code is None

@@ -5,9 +5,9 @@ What TCP does not take waits in the client, keep-alives behind it, as in a brows
 
 from __future__ import annotations
 
-from icwsgw.core.closing import CloseCode
+from icwsgw.core.close_reasons import CloseCode
 from icwsgw.devnet.canisters import app_message
-from icwsgw.devnet.consensus import Pace
+from icwsgw.devnet.consensus import BlockTiming
 from icwsgw.devnet.hosting import CdkSettings
 from tests.memory.world import MemoryClient, World
 
@@ -50,12 +50,12 @@ class SteadyClient:
             assert self.client.session is not None
             relay = self.client.session.relay
             if relay is not None:
-                self.longest_wait = max(self.longest_wait, relay.queued * relay.backlog.took)
+                self.longest_wait = max(self.longest_wait, relay.queued * relay.relay_queue.took)
 
 
 def steady(rate: float, seconds: float) -> SteadyClient:
     settings = CdkSettings(120_000, 60_000)
-    client = SteadyClient(World(pace=Pace(0.4, 0.2), nodes=13, query_latency=0.1, settings=settings), rate)
+    client = SteadyClient(World(pace=BlockTiming(0.4, 0.2), nodes=13, query_latency=0.1, settings=settings), rate)
     client.run(seconds)
     return client
 

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from icwsgw.core.closing import CloseCode
+from icwsgw.core.close_reasons import CloseCode
 from icwsgw.devnet.canisters import ECHO_ID
-from icwsgw.devnet.consensus import Pace
-from icwsgw.devnet.faults import Fault
+from icwsgw.devnet.consensus import BlockTiming
+from icwsgw.devnet.faults import InjectedFault
 from icwsgw.devnet.hosting import CdkSettings
 from icwsgw.ic.identity import Ed25519Identity
 from tests.memory.world import MemoryClient, World
 
-BLOCKS = Pace(1.0, 0.0)
+BLOCKS = BlockTiming(1.0, 0.0)
 SAME = Ed25519Identity(b"\x11" * 32)
 
 
@@ -51,7 +51,9 @@ def test_the_canister_decides_which_connection_is_the_newer_one() -> None:
 
 def test_ws_open_of_a_client_that_has_left_is_not_tried_again() -> None:
     world = World()
-    world.replica.faults.add(Fault(kind="http", status=503, on="call", method="ws_open", count=1, retry_after=2.0))
+    world.replica.faults.add(
+        InjectedFault(kind="http", status=503, on="call", method="ws_open", count=1, retry_after=2.0)
+    )
     gone = world.client(ECHO_ID, SAME)
     world.run(0.5)
     gone.leave()
@@ -64,7 +66,7 @@ def test_ws_open_of_a_client_that_has_left_is_not_tried_again() -> None:
 
 def test_ws_open_of_a_client_that_left_while_it_was_under_way_is_not_tried_again() -> None:
     world = World()
-    world.replica.faults.add(Fault(kind="hang", on="call", method="ws_open", count=1))
+    world.replica.faults.add(InjectedFault(kind="hang", on="call", method="ws_open", count=1))
     gone = world.client(ECHO_ID, SAME)
     world.run(0.5)
     gone.leave()
@@ -77,7 +79,7 @@ def test_ws_open_of_a_client_that_left_while_it_was_under_way_is_not_tried_again
 
 def test_a_client_whose_place_was_taken_by_one_that_has_left_is_told() -> None:
     world = World()
-    world.replica.faults.add(Fault(kind="delay", delay=2.0, on="call", method="ws_open", count=1))
+    world.replica.faults.add(InjectedFault(kind="delay", delay=2.0, on="call", method="ws_open", count=1))
     gone = world.client(ECHO_ID, SAME)
     world.run(0.5)
     newer = world.client(ECHO_ID, SAME)
@@ -108,7 +110,7 @@ def test_a_position_kept_from_an_earlier_poller_is_not_believed_before_it_is_con
     world.replica.reset(ECHO_ID)
     other = world.replica.host(ECHO_ID).ws
     # the first probe is answered late, an ordinary query behind it at once; the new queue is as long as the old one was
-    world.replica.faults.add(Fault(kind="delay", delay=1.0, on="query", count=1))
+    world.replica.faults.add(InjectedFault(kind="delay", delay=1.0, on="query", count=1))
     gateway = world.context.identities[0].principal
     other.ws_open(Ed25519Identity(b"\x22" * 32).principal, 7, gateway)
     second = world.client()
@@ -121,7 +123,7 @@ def test_a_position_kept_from_an_earlier_poller_is_not_believed_before_it_is_con
 def test_a_first_message_that_is_not_the_canisters_first_one_shows_a_reset() -> None:
     world = World(query_latency=0.02)
     (old,) = world.open()
-    failing = world.replica.faults.add(Fault(kind="http", status=500, on="query", count=None))
+    failing = world.replica.faults.add(InjectedFault(kind="http", status=500, on="query", count=None))
     world.replica.reset(ECHO_ID)
     newcomer = world.client()
     host = world.replica.host(ECHO_ID)
@@ -166,7 +168,7 @@ def test_after_each_opening_the_newest_connection_lives_and_it_alone() -> None:
             assert [client.close_code for client in clients[:-1]] == [CloseCode.REPLACED] * (len(clients) - 1)
             assert clients[-1].close_code is None
             clients[-1].echoes(b"the newest")
-            assert sum(world.gateway.spread.loads) == 1
+            assert sum(world.gateway.identity_assignment.loads) == 1
 
 
 def opened_in_one_block(slow: int, **options: Any) -> tuple[World, MemoryClient, MemoryClient]:
@@ -200,8 +202,8 @@ def alone(world: World, known: MemoryClient) -> None:
     """One connection is left, and nothing of what was undecided."""
     assert known.close_code is None
     known.echoes(b"still here")
-    assert len(world.gateway.rivals) == 0
-    assert sum(world.gateway.spread.loads) == 1
+    assert len(world.gateway.replacements) == 0
+    assert sum(world.gateway.identity_assignment.loads) == 1
 
 
 @pytest.mark.parametrize("slow", [0, 1])
@@ -232,7 +234,7 @@ def test_of_two_that_one_block_opened_none_is_left_deaf_when_the_one_that_the_ca
     known.leave()
     world.run(5)
     assert dropped.close_code == CloseCode.REPLACED
-    assert len(world.gateway.rivals) == 0
+    assert len(world.gateway.replacements) == 0
     world.run(5)
     world.quiet()
 
@@ -240,7 +242,7 @@ def test_of_two_that_one_block_opened_none_is_left_deaf_when_the_one_that_the_ca
 @pytest.mark.parametrize("slow", [0, 1])
 def test_an_answer_to_ws_close_that_a_first_attempt_may_have_caused_is_no_sign(slow: int) -> None:
     world, known, dropped = opened_in_one_block(slow)
-    world.replica.faults.add(Fault(kind="http", status=503, on="call", method="ws_close", count=1))
+    world.replica.faults.add(InjectedFault(kind="http", status=503, on="call", method="ws_close", count=1))
     dropped.leave()
     world.run(10)
     assert known.close_code == CloseCode.REPLACED
@@ -263,7 +265,7 @@ def test_a_place_taken_by_a_client_that_left_and_whose_ws_open_nobody_knew_the_e
     first = world.client(ECHO_ID, SAME)
     world.until(lambda: first.opened, 5)
     # executed, and the answer is lost
-    world.replica.faults.add(Fault(kind="reset", after=True, on="call", method="ws_open", count=1))
+    world.replica.faults.add(InjectedFault(kind="reset", after=True, on="call", method="ws_open", count=1))
     second = world.client(ECHO_ID, SAME)
     world.until(lambda: bool(world.replica.stats["ws_open"] == 2), 1)
     second.leave()
@@ -287,9 +289,9 @@ def test_a_place_taken_by_a_client_that_left_from_one_that_waits_for_its_first_m
 @pytest.mark.parametrize("late", [False, True])
 def test_the_same_where_it_is_heard_late_that_the_older_one_was_opened(late: bool) -> None:
     world = World(identities=2, clients_per_identity=1, query_latency=0.5)
-    world.replica.faults.add(Fault(kind="reset", after=True, on="call", method="ws_open", count=1))
+    world.replica.faults.add(InjectedFault(kind="reset", after=True, on="call", method="ws_open", count=1))
     if late:
-        world.replica.faults.add(Fault(kind="delay", delay=2.0, on="query"))
+        world.replica.faults.add(InjectedFault(kind="delay", delay=2.0, on="query"))
     first = world.client(ECHO_ID, SAME)
     world.until(lambda: bool(world.replica.stats["ws_open"] == 1), 1)
     second = world.client(ECHO_ID, SAME)

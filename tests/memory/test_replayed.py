@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from icwsgw.core.closing import CloseCode
+from icwsgw.core.close_reasons import CloseCode
 from icwsgw.devnet.canisters import ECHO_ID
 from icwsgw.ic import cbor
 from icwsgw.ic.identity import Ed25519Identity

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from icwsgw.core.budget import BURST_SECONDS, Traffic
-from icwsgw.core.closing import CloseCode
+from icwsgw.core.close_reasons import CloseCode
+from icwsgw.core.request_budget import BURST_SECONDS, RequestKind
 from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID
-from icwsgw.devnet.faults import Fault
+from icwsgw.devnet.faults import InjectedFault
 from icwsgw.ic.principal import Principal
 from tests.memory.world import MemoryClient, World
 
@@ -29,16 +29,16 @@ def polls(world: World, canister: Principal, seconds: float) -> float:
 
 def test_silent_canisters_of_strangers_take_no_beats_of_others() -> None:
     world = World()
-    world.replica.faults.add(Fault(kind="hang", on="call", count=None, canister=made_up(0)))
+    world.replica.faults.add(InjectedFault(kind="hang", on="call", count=None, canister=made_up(0)))
     (honest,) = world.open()
     for number in range(300):
         canister = made_up(number)
-        world.replica.faults.add(Fault(kind="hang", on="call", canister=canister, count=None))
+        world.replica.faults.add(InjectedFault(kind="hang", on="call", canister=canister, count=None))
         stranger(world, canister)
     world.run(2, step=0.02)
-    before = world.context.budget.sent[Traffic.BEAT]
+    before = world.context.budget.sent[RequestKind.BEAT]
     assert polls(world, ECHO_ID, 5) >= 9
-    assert (world.context.budget.sent[Traffic.BEAT] - before) / 5 <= 65
+    assert (world.context.budget.sent[RequestKind.BEAT] - before) / 5 <= 65
     assert world.metrics.newcomers.value == 300
     honest.echoes(b"hello")
     # a canister that nobody has opened yet opens too, from another address
@@ -64,9 +64,9 @@ def test_forged_and_valid_opens_of_strangers_leave_at_their_rate_and_honest_ones
     (honest,) = world.open()
     attackers = [stranger(world, ECHO_ID) for _ in range(100)]
     world.run(0.2)
-    before = world.context.budget.sent[Traffic.OPEN]
+    before = world.context.budget.sent[RequestKind.OPEN]
     world.run(3)
-    assert world.context.budget.sent[Traffic.OPEN] - before <= 10 * 3 + 1
+    assert world.context.budget.sent[RequestKind.OPEN] - before <= 10 * 3 + 1
     friend = stranger(world, ECHO_ID, "198.51.100.1:5")
     world.until(lambda: friend.opened, seconds=1)
     assert not all(client.opened for client in attackers)
@@ -87,7 +87,7 @@ def test_messages_beyond_the_budget_wait_and_arrive_in_order() -> None:
     # another canister's client does not stand behind four hundred messages
     quiet.send(b"quick")
     world.until(
-        lambda: world.replica.host(CHAT_ID).ws is not None and world.context.budget.waiting(Traffic.EAGER) < 400
+        lambda: world.replica.host(CHAT_ID).ws is not None and world.context.budget.waiting(RequestKind.EAGER) < 400
     )
     world.until(lambda: all(len(client.received) == 20 for client in clients), seconds=60)
     seconds = world.clock.seconds() - started
@@ -96,7 +96,7 @@ def test_messages_beyond_the_budget_wait_and_arrive_in_order() -> None:
     for client in clients:
         assert client.received == [b"%d" % number for number in range(20)]
         assert client.close_code is None
-    assert world.context.budget.held[Traffic.EAGER] > 0
+    assert world.context.budget.held[RequestKind.EAGER] > 0
 
 
 def test_a_client_that_sends_little_does_not_stand_behind_those_that_flood() -> None:
@@ -109,7 +109,7 @@ def test_a_client_that_sends_little_does_not_stand_behind_those_that_flood() -> 
     took = []
     for number in range(8):
         world.run(1.5)
-        assert world.context.budget.waiting(Traffic.EAGER) >= 15
+        assert world.context.budget.waiting(RequestKind.EAGER) >= 15
         started = world.clock.seconds()
         quiet.echoes(b"%d" % number)
         took.append(world.clock.seconds() - started)

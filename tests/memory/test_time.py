@@ -6,7 +6,7 @@ from email.utils import formatdate
 
 import pytest
 
-from icwsgw.core.closing import CloseCode
+from icwsgw.core.close_reasons import CloseCode
 from tests.memory.world import World
 
 

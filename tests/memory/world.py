@@ -14,13 +14,13 @@ from typing import Any
 
 from twisted.internet.defer import maybeDeferred
 
-from icwsgw.agent.client import IcAgent
-from icwsgw.config import GatewayConfig
-from icwsgw.core.budget import Budget, Traffic
+from icwsgw.agent.ic_agent import IcAgent
+from icwsgw.config.schema import GatewayConfig
+from icwsgw.core.identity_assignment import IdentityAssignment
 from icwsgw.core.messages import payload_of
-from icwsgw.core.spread import Spread
+from icwsgw.core.request_budget import RequestBudget, RequestKind
 from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID
-from icwsgw.devnet.consensus import Pace
+from icwsgw.devnet.consensus import BlockTiming
 from icwsgw.devnet.hosting import CdkSettings
 from icwsgw.devnet.replica import Replica
 from icwsgw.devnet.topology import BY_VERSION, NODES
@@ -114,7 +114,7 @@ class World:
     def __init__(
         self, *, settings: CdkSettings | None = None, query_latency: float = 0.0, call_latency: float = 0.0,
         seed: int = 1, start: bool = True, delegation: str = BY_VERSION, verify: bool = False,
-        clients_per_identity: int = 1000, echo_any: bool = True, pace: Pace | None = None, nodes: int = NODES,
+        clients_per_identity: int = 1000, echo_any: bool = True, pace: BlockTiming | None = None, nodes: int = NODES,
         **options: Any,
     ) -> None:  # fmt: skip
         self.clock = OrderedClock()
@@ -136,14 +136,16 @@ class World:
         self.headers: Callable[[str], dict[str, str]] | None = None
         self.transport = MemoryTransport(self.clock, self._handle, latency=0.001)
         self.config = replace(GatewayConfig(data_dir=Path("/nonexistent")), **options)
-        budget = Budget(self.config.queries_per_second, self.config.polling_interval, self.config.opens_per_second)
+        budget = RequestBudget(
+            self.config.queries_per_second, self.config.polling_interval, self.config.opens_per_second
+        )
         self.agent = IcAgent(
             self.clock,
             self.transport,
             "http://127.0.0.1:4943",
             now_ns=self.now_ns,
             rng=self.random.random,
-            charge=lambda: budget.charge(Traffic.OWN, self.clock.seconds()),
+            charge=lambda: budget.charge(RequestKind.OWN, self.clock.seconds()),
         )
         self.metrics = Metrics()
         identity = Ed25519Identity(b"\x07" * 32)
@@ -159,7 +161,7 @@ class World:
             delegations=self.agent.delegations,
             readable=self.agent.readable,
         )
-        self.gateway = Gateway(self.context, Spread(self.config.identities, clients_per_identity))
+        self.gateway = Gateway(self.context, IdentityAssignment(self.config.identities, clients_per_identity))
         if start:
             self.agent.start()
             self.gateway.start()
@@ -206,5 +208,5 @@ class World:
         assert not registry.sessions
         assert not registry.ending
         assert not registry.pollers
-        assert len(self.gateway.farewells) == 0
+        assert len(self.gateway.close_notices) == 0
         assert self.context.waiting.octets == 0

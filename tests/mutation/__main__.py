@@ -33,7 +33,7 @@ TESTS: dict[str, list[str]] = {
 
 
 def sources(name: str) -> tuple[str, list[Path]]:
-    """A package and the files of it that are meant: ``core``, ``core/lines`` or ``icwsgw/core/lines.py``."""
+    """A package and the files of it that are meant: ``core``, ``core/fair_queue`` or ``icwsgw/core/fair_queue.py``."""
     name = name.removeprefix("icwsgw").strip("/.").removesuffix(".py").replace(".", "/")
     package = name.partition("/")[0]
     if package not in TESTS:
@@ -181,7 +181,7 @@ def words(count: Figures, sampled: bool) -> str:
 def main() -> None:
     """Make mutants, judge them, and say which survived."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=main.__doc__)
-    parser.add_argument("names", nargs="*", default=list(TESTS), help="packages or modules: core, core/lines")
+    parser.add_argument("names", nargs="*", default=list(TESTS), help="packages or modules: core, core/fair_queue")
     parser.add_argument("--sample", type=int, help="so many mutants of each, taken at random")
     parser.add_argument("--seed", type=int, default=1, help="of the sample")
     parser.add_argument("--again", action="store_true", help="judge all survivors again")

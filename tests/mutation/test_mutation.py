@@ -273,9 +273,9 @@ def test_mypy_refuses_what_is_of_another_type(tmp_path: Path) -> None:
 
 
 def test_names_of_packages_and_modules() -> None:
-    package, files = sources("icwsgw/core/lines.py")
-    assert (package, [dotted(file) for file in files]) == ("core", ["icwsgw.core.lines"])
-    assert sources("core/lines") == sources("icwsgw.core.lines")
+    package, files = sources("icwsgw/core/fair_queue.py")
+    assert (package, [dotted(file) for file in files]) == ("core", ["icwsgw.core.fair_queue"])
+    assert sources("core/fair_queue") == sources("icwsgw.core.fair_queue")
     assert len(sources("ic")[1]) > 20
     with pytest.raises(SystemExit):
         sources("devnet")

@@ -1,9 +1,9 @@
 from icwsgw import errors
 from icwsgw.agent.outcome import OutcomeKind
-from icwsgw.core.closing import CloseCode
-from icwsgw.core.session import State
+from icwsgw.core.close_reasons import CloseCode
+from icwsgw.core.session_machine import State
+from icwsgw.gateway.calls.relay import Expired
 from icwsgw.gateway.reasons import why_not_open
-from icwsgw.gateway.relay import Expired
 from icwsgw.observe import labels as declared
 from icwsgw.observe.levels import LEVELS
 

@@ -11,13 +11,13 @@ from twisted.python import log as legacy
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
+from icwsgw.escaping import escape_invisible
 from icwsgw.observe import logs
 from icwsgw.observe.labels import LINE_LEVELS
 from icwsgw.observe.levels import DEBUG, ERROR, EVERYTHING, INFO, OFF, Levels, parse_levels
 from icwsgw.observe.logs import Fields, LineObserver, ObservedService, get_logger, make_observer, set_levels
 from icwsgw.observe.meters import LabelledCounter
 from icwsgw.observe.writer import flush, to_stream
-from icwsgw.visible import visible
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +91,7 @@ def test_no_terminal_obeys_what_a_peer_sent(character: str, format: str) -> None
             raise ValueError(f"oh{character}no")
         except ValueError:
             get_logger("server").failure(f"a fault{character}")
-        log.observer.write(visible(f"of another process{character}"))
+        log.observer.write(escape_invisible(f"of another process{character}"))
     written = log.stream.getvalue()
     assert character not in written
     assert f"\\u{ord(character):04x}" in written
@@ -165,7 +165,7 @@ def test_the_chatter_of_others_counts_as_debug() -> None:
     others = Logger(namespace="twisted.internet.tcp")
     with Listening(Levels()) as quiet:
         others.info("Starting factory {name}", name="f")
-        Logger(namespace="icwsgw.admin.resource.AdminSite").info("Starting factory {name}", name="f")
+        Logger(namespace="icwsgw.admin.prometheus_endpoint.AdminSite").info("Starting factory {name}", name="f")
         legacy.msg("starting on 8080")
         others.warn("odd {thing}", thing="x")
         Logger(namespace="stdout").info("{log_io}", log_io="printed")
@@ -241,7 +241,7 @@ def test_a_file_beside_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_formats_are_the_choices_of_the_option() -> None:
-    from icwsgw.config import BY_NAME
+    from icwsgw.config.schema import BY_NAME
 
     for name in logs.FORMATS:
         assert BY_NAME["log-format"].kind.parse(name) == name

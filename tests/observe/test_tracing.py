@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from icwsgw.observe import collector as addresses
 from icwsgw.observe.levels import DEBUG
-from icwsgw.observe.tracing import Complaints, Export, Tracing
+from icwsgw.observe.tracing import Export, ExportErrors, Tracing
 from tests.support import otlp, pem
 
 PRINCIPAL = "7cio4-7j2lx-6f3tp-mkfw7-t4amd-tjphs-hkits-6qa7x-hmnmx-yvwxk-nqe"
@@ -240,7 +240,7 @@ def test_complaints_are_one_a_minute_for_each_source(monkeypatch: pytest.MonkeyP
     now = [0.0]
     said: list[dict[str, Any]] = []
     monkeypatch.setattr("icwsgw.observe.tracing._log", Sink(said))
-    complaints = Complaints("c:4317", lambda function, *args: function(*args), lambda: now[0])
+    complaints = ExportErrors("c:4317", lambda function, *args: function(*args), lambda: now[0])
     complaints.listen()
     try:
         exporter, sdk = logging.getLogger("opentelemetry.exporter"), logging.getLogger("opentelemetry.sdk")

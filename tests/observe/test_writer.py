@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from icwsgw.observe import writer
-from icwsgw.observe.writer import OVERHEAD, Line, Writer, to_stream
+from icwsgw.observe.writer import OVERHEAD, LogLine, Writer, to_stream
 
 PATIENCE = 30.0
 
@@ -22,7 +22,7 @@ class Sink:
         self.open = threading.Event()
         self.error: OSError | None = None
 
-    def __call__(self, line: Line) -> None:
+    def __call__(self, line: LogLine) -> None:
         self.entered.set()
         assert self.open.wait(PATIENCE)
         if self.error is not None:
@@ -37,12 +37,12 @@ def sink() -> Iterator[Sink]:
     sink.open.set()
 
 
-def notice(count: int) -> Line:
-    return Line(f"{count} dropped", "warn")
+def notice(count: int) -> LogLine:
+    return LogLine(f"{count} dropped", "warn")
 
 
-def line(text: str) -> Line:
-    return Line(text, "info")
+def line(text: str) -> LogLine:
+    return LogLine(text, "info")
 
 
 def test_lines_are_written_in_order(sink: Sink) -> None:

@@ -153,8 +153,9 @@ def _result(found: bool, by: str, seconds: float, scenarios: int = 0) -> dict[st
 
 def stages_of(planted: Planted) -> list[list[str]]:
     """Give the targets of pytest, one list a stage: what is nearest to the module first."""
-    package, name = planted.path.split("/")[1:3]
-    mirrored = f"tests/{package}/test_{name}"
+    package = planted.path.split("/")[1]
+    folder, _, name = planted.path.removeprefix("icwsgw/").rpartition("/")
+    mirrored = f"tests/{folder}/test_{name}"
     stages = [[mirrored]] if (ROOT / mirrored).is_file() else []
     stages.append([f"tests/{package}"])
     stages.append([f"tests/{other}" for other in UNITS if other != package])

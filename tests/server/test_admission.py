@@ -11,11 +11,11 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
-from icwsgw.core.closing import CloseCode
+from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.flood_guard import FLOOD_SIP
 from icwsgw.core.messages import frame
-from icwsgw.core.session import State
-from icwsgw.descriptors import REFUSED
+from icwsgw.core.session_machine import State
+from icwsgw.process.rlimits import REFUSED
 from icwsgw.server import factory as factory_module
 from icwsgw.server.endpoints import make_endpoint
 from icwsgw.server.protocol import GatewayProtocol
@@ -435,7 +435,7 @@ def test_bursts_pass_and_a_client_over_its_rate_is_not_read_for_a_while() -> Non
     for n in range(49):
         protocol.dataReceived(masked(2, b"%d" % n))
     assert transport.producerState == "producing"
-    # up to a second burst after a quiet time, see icwsgw.core.rate
+    # up to a second burst after a quiet time, see icwsgw.core.rate_limit
     protocol.dataReceived(b"".join(masked(2, b"x") for _ in range(61)))
     assert transport.producerState == "paused"
     assert len(session.received_messages) == 110

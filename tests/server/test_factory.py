@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from icwsgw.config import GatewayConfig
-from icwsgw.core.closing import CloseCode
+from icwsgw.config.schema import GatewayConfig
+from icwsgw.core.close_reasons import CloseCode
 from icwsgw.observe.labels import PUSHBACKS, REFUSALS
 from icwsgw.server import factory as factory_module
 from icwsgw.server.factory import FIRST_MESSAGE_BYTES, HOLD_SECONDS
@@ -59,7 +59,7 @@ def test_the_burst_of_bytes_follows_from_the_rate_and_has_room_for_one_message(
 @pytest.mark.parametrize("limit", PUSHBACKS)
 def test_push_backs_are_counted(limit: str) -> None:
     world = World()
-    world.factory.pushed_back(limit)
+    world.factory.backpressure_applied(limit)
     assert world.metrics.pushbacks.values[limit] == 1
 
 

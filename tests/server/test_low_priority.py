@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from icwsgw.server.low_priority import TURN, LowPriorityQueue, Waiting
+from icwsgw.server.low_priority import TURN, LowPriorityQueue, WaitingEvent
 
 
 @dataclass(eq=False)
@@ -40,7 +40,7 @@ def test_one_event_of_a_connection_waits() -> None:
     assert queue.add(Place("x"), selectable, 7, 1)
     assert not queue.add(Place("x"), selectable, 7, 16)
     assert (queue.waiting, queue.holds(selectable)) == (1, True)
-    assert queue.next() == Waiting(selectable, 7, 1)
+    assert queue.next() == WaitingEvent(selectable, 7, 1)
     assert (queue.waiting, queue.holds(selectable)) == (0, False)
     queue.took(0.0)
     with pytest.raises(KeyError):

@@ -15,14 +15,14 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from icwsgw.config import GatewayConfig
-from icwsgw.core.closing import CloseCode
+from icwsgw.config.schema import GatewayConfig
+from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.messages import frame
-from icwsgw.core.session import State
-from icwsgw.core.suspects import Suspects
-from icwsgw.gateway.wheel import Wheel
+from icwsgw.core.session_machine import State
+from icwsgw.core.suspect_addresses import SuspectAddresses
+from icwsgw.gateway.timer_wheel import TimerWheel
+from icwsgw.observe.log_rate_limit import LogRateLimiter
 from icwsgw.observe.metrics import Metrics
-from icwsgw.observe.repeats import Repeats
 from icwsgw.server import upgrade as upgrade_module
 from icwsgw.server.factory import GatewayFactory
 from icwsgw.server.protocol import GatewayProtocol
@@ -69,17 +69,17 @@ class World:
         config = replace(GatewayConfig(data_dir=Path("/nonexistent")), **options)
         self.metrics = Metrics()
         self.sessions: list[Session] = []
-        wheel = Wheel(self.clock)
+        wheel = TimerWheel(self.clock)
         wheel.start()
         self.gateway = SimpleNamespace(
             context=SimpleNamespace(
                 clock=self.clock,
                 config=config,
                 metrics=self.metrics,
-                repeats=Repeats(),
+                log_limiter=LogRateLimiter(),
                 answers=SimpleNamespace(waiting=0),
                 tracing=None,
-                suspects=Suspects(),
+                suspects=SuspectAddresses(),
             ),
             wheel=wheel,
             draining=False,

@@ -22,11 +22,11 @@ from twisted.internet.tcp import Server
 from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 
-from icwsgw.core.closing import CloseCode
+from icwsgw.config.origins import Origins
+from icwsgw.core.close_reasons import CloseCode
 from icwsgw.devnet.canisters import ECHO_ID
-from icwsgw.gateway.relay import Relay
+from icwsgw.gateway.calls.relay import Relay
 from icwsgw.gateway.session import ClientSession
-from icwsgw.origins import Origins
 from icwsgw.server.admission import Admission
 from icwsgw.server.endpoints import make_endpoint
 from icwsgw.server.factory import GatewayFactory

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.internet.testing import StringTransport
 
-from icwsgw.server.heads import HeadRefused, cut_head, for_autobahn, read_head
+from icwsgw.server.request_head import HeadRefused, cut_head, for_autobahn, read_head
 from icwsgw.server.upgrade import accepted, plain_key
 from tests.support.ws_wire import HANDSHAKE, handshake
 

@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from icwsgw.core.budget import WAITING, Traffic
-from icwsgw.core.session import State
-from icwsgw.core.shares import Shares
+from icwsgw.core.call_slots import CallSlots
+from icwsgw.core.request_budget import WAITING, RequestKind
+from icwsgw.core.session_machine import State
 from icwsgw.server.admission import OPENED, REFUSED
 from tests.simulation.expectations import overdue
 from tests.simulation.subject import Subject
@@ -27,8 +27,8 @@ STANDING = (
     "LoopingCall",
     "Trust.",
     "RootSubnet.",
-    "TimeWitness.",
-    "Readable.",
+    "NetworkTimeObserver.",
+    "DelegationReplacer.",
     "NodeKey",
     "Transport._sweep",
     "Deadlines.",
@@ -60,7 +60,11 @@ def _sessions(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
     ending = registry.ending
     loads = Counter(session.identity_index for session in (*registry.sessions, *ending))
     yield "living sessions", len(registry.sessions), len(living)
-    yield "clients of identities", gateway.spread.loads, [loads[index] for index in range(len(gateway.spread.loads))]
+    yield (
+        "clients of identities",
+        gateway.identity_assignment.loads,
+        [loads[index] for index in range(len(gateway.identity_assignment.loads))],
+    )
     yield (
         "sessions in metrics",
         {name: count for name, count in process.metrics.sessions.values.items() if count},
@@ -75,7 +79,7 @@ def _sessions(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
             if count
         },
     )
-    queues = [session.relay.backlog for session in (*registry.sessions, *ending) if session.relay is not None]
+    queues = [session.relay.relay_queue for session in (*registry.sessions, *ending) if session.relay is not None]
     yield (
         "bytes that wait to be relayed",
         [context.waiting.octets, *(queue.octets for queue in queues)],
@@ -91,7 +95,9 @@ def _sessions(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
         )
         counted = {key: len(sessions) for key, sessions in principals._sessions.items()}
         yield "sessions of principals", counted, dict(accepted)
-    undecided = [session for rivals in gateway.rivals.machine.undecided.values() for session in rivals]
+    undecided = [
+        session for replacements in gateway.replacements.machine.undecided.values() for session in replacements
+    ]
     yield "rivals that are over", [s.id for s in undecided if s not in living and s not in ending], []
     for session in living:
         if session.state is State.OPEN:
@@ -107,7 +113,7 @@ def _pollers(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
         len(registered),
         sum(State.INIT < session.state < State.CLOSED for session in registry.sessions),
     )
-    newcomers = sum(poller.allowance.newcomer for poller in pollers)
+    newcomers = sum(poller.poll_budget.newcomer for poller in pollers)
     yield "pollers of the budget", budget.pollers, len(pollers)
     yield "newcomers", (budget.newcomers.pollers, context.newcomers.busy), (newcomers, newcomers)
     asks = [ask for poller in pollers for ask in poller._asks]
@@ -126,33 +132,41 @@ def _pollers(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
 def _calls(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
     gateway = process.gateway
     context = gateway.context
-    departures, budget, under_way = context.departures, context.budget, process.agent.under_way
+    call_scheduler, budget, under_way = context.call_scheduler, context.budget, process.agent.under_way
     # a call has its place while it waits for its token
     for kind, name, places in (
-        (Traffic.CALL, "ws_message", context.calls),
-        (Traffic.CLOSE, "ws_close", gateway.farewells.shares),
+        (RequestKind.CALL, "ws_message", context.calls),
+        (RequestKind.CLOSE, "ws_close", gateway.close_notices.call_slots),
     ):
         # messages of clients that have just sent one have a line of their own
-        eager = budget.waiting(Traffic.EAGER) if kind is Traffic.CALL else 0
+        eager = budget.waiting(RequestKind.EAGER) if kind is RequestKind.CALL else 0
         yield f"places of {name}", places.busy, under_way[name] + budget.waiting(kind) + eager
-    lanes = departures.opens, departures._by_address
-    held = under_way["ws_open"] + budget.waiting(Traffic.OPEN)
+    slot_queues = call_scheduler.opens, call_scheduler._by_address
+    held = under_way["ws_open"] + budget.waiting(RequestKind.OPEN)
     # one that waits for the second of its two places has the first
-    first = sum(lane._waiting is not None and len(lane._waiting) for lane in departures._by_address.line)
-    yield "places of ws_open", sum(places.busy for places in lanes), held
-    yield "first places of newcomers", departures._by_newcomer.busy, departures._by_address.busy + first
-    for places in (context.calls, gateway.farewells.shares, *lanes, departures._by_newcomer, context.newcomers):
-        yield "places by lane", places.busy, sum(lane.busy for lane in places._lanes.values())
+    first = sum(
+        slot_queue._waiting is not None and len(slot_queue._waiting) for slot_queue in call_scheduler._by_address.line
+    )
+    yield "places of ws_open", sum(places.busy for places in slot_queues), held
+    yield "first places of newcomers", call_scheduler._by_newcomer.busy, call_scheduler._by_address.busy + first
+    for places in (
+        context.calls,
+        gateway.close_notices.call_slots,
+        *slot_queues,
+        call_scheduler._by_newcomer,
+        context.newcomers,
+    ):
+        yield "places by lane", places.busy, sum(slot_queue.busy for slot_queue in places._slot_queues.values())
         yield (
             "lanes in line",
             sorted(map(id, places.line)),
-            sorted(id(one) for one in places._lanes.values() if one.waits),
+            sorted(id(one) for one in places._slot_queues.values() if one.waits),
         )
     for kind in WAITING:
         line = budget._buckets[kind].line
         yield f"line of {kind.name}", line.size, sum(len(flow) for flow in line._flows.values())
     if any(budget.waiting(kind) for kind in WAITING):
-        yield "a look at the lines is planned", departures._timer is not None, True
+        yield "a look at the lines is planned", call_scheduler._timer is not None, True
 
 
 def _connections(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
@@ -190,22 +204,22 @@ def _connections(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
 def remains(process: SimProcess) -> Iterator[str]:
     """What is left when everybody has gone."""
     gateway, context, factory = process.gateway, process.gateway.context, process.factory
-    departures, budget = context.departures, context.budget
-    places: dict[str, Shares] = {
+    call_scheduler, budget = context.call_scheduler, context.budget
+    places: dict[str, CallSlots] = {
         "calls": context.calls,
-        "ws_close": gateway.farewells.shares,
-        "ws_open": departures.opens,
-        "ws_open by address": departures._by_address,
-        "ws_open by newcomer": departures._by_newcomer,
+        "ws_close": gateway.close_notices.call_slots,
+        "ws_open": call_scheduler.opens,
+        "ws_open by address": call_scheduler._by_address,
+        "ws_open by newcomer": call_scheduler._by_newcomer,
         "queries": context.queries,
         "queries about newcomers": context.newcomers_queries,
         "newcomers": context.newcomers,
     }
-    left: dict[str, Any] = {f"places of {name}": shares.busy for name, shares in places.items()}
-    left |= {f"lanes of {name}": len(shares.line) for name, shares in places.items()}
+    left: dict[str, Any] = {f"places of {name}": call_slots.busy for name, call_slots in places.items()}
+    left |= {f"lanes of {name}": len(call_slots.line) for name, call_slots in places.items()}
     left |= {f"calls that wait, {kind.name}": budget.waiting(kind) for kind in WAITING}
     left |= {
-        "clients of identities": sum(gateway.spread.loads),
+        "clients of identities": sum(gateway.identity_assignment.loads),
         "pollers of the budget": budget.pollers,
         "principals": len(gateway.principals),
         "counted connections": factory.limits.total,

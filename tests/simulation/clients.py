@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
-from icwsgw.core.closing import CloseCode
+from icwsgw.core.close_reasons import CloseCode
 from icwsgw.ic import cbor
 from icwsgw.ic.envelope import call_content, sign_request
 from icwsgw.ic.identity import Ed25519Identity
@@ -259,7 +259,7 @@ class SimClient(SdkClient):
     # what it must have got
 
     @property
-    def settled(self) -> bool:
+    def quiet(self) -> bool:
         """Whether it is closed, or open with nothing under way either way."""
         if not self.connected:
             return True

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from icwsgw.core.closing import MAX_REASON_BYTES, CloseCode
-from icwsgw.core.session import State
+from icwsgw.core.close_reasons import MAX_REASON_BYTES, CloseCode
+from icwsgw.core.session_machine import State
 
 if TYPE_CHECKING:
     from tests.simulation.truth import SimSession

@@ -1,7 +1,7 @@
 """Several processes as one gateway: the supervisor between them, pipes that are slow, and a worker that dies.
 
-The supervisor passes acceptances on as :class:`icwsgw.workers.pool.WorkerPool` does, and workers take them as
-:class:`icwsgw.workers.process.Obedience` does; only the pipes are made up. What is in the pipes of a worker that dies
+The supervisor passes acceptances on as :class:`icwsgw.workers.worker_pool.WorkerPool` does, and workers take them as
+:class:`icwsgw.workers.worker.OrderHandler` does; only the pipes are made up. What is in the pipes of a worker that dies
 is lost with it, and its clients are cut off; another one with the same identities takes its place.
 """
 
@@ -13,8 +13,8 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-from icwsgw.workers.pool import WorkerPool
-from icwsgw.workers.process import Obedience
+from icwsgw.workers.worker import OrderHandler
+from icwsgw.workers.worker_pool import WorkerPool
 from tests.simulation.plan import Plan
 from tests.simulation.process import SimProcess
 from tests.simulation.script import Chance
@@ -32,11 +32,11 @@ class Worker:
         self.process = process
         self._free = [0.0, 0.0]
         service = SimpleNamespace(gateway=process.gateway)
-        self._obedience = Obedience(service, lambda: None, self._say)
+        self._order_handler = OrderHandler(service, lambda: None, self._say)
 
     def tell(self, order: Mapping[str, Any]) -> None:
         """The supervisor sends a line."""
-        self._pass(0, self._obedience.obey, order)
+        self._pass(0, self._order_handler.handle, order)
 
     def _say(self, answer: Mapping[str, Any]) -> None:
         self._pass(1, lambda line: WorkerPool.accepted(self._fleet, self, line), answer)

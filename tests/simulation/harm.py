@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from icwsgw.devnet.faults import Fault
+from icwsgw.devnet.faults import InjectedFault
 from icwsgw.ic.principal import Principal
 from tests.simulation.plan import Plan
 from tests.simulation.script import Chance
@@ -95,7 +95,7 @@ class Harm(Subject):
         if world.plan.network_grace < 2 * world.plan.canister_grace:
             return None
         status = chance.choice((429, 429, 503, 502))
-        fault = Fault(kind="http", status=status, on="query", canister=CANISTERS[0])
+        fault = InjectedFault(kind="http", status=status, on="query", canister=CANISTERS[0])
         self.truth.troubles["query http"] += 1
         world.replica.faults.add(fault)
         world.at_end.append(
@@ -120,7 +120,7 @@ class Harm(Subject):
         if chance.random() < 0.5 or self.world.plan.neighbour:
             options["canister"] = self._one(chance, options)
         self.truth.troubles[f"{on} {kind}"] += 1
-        self.world.replica.faults.add(Fault(on=on, **options))
+        self.world.replica.faults.add(InjectedFault(on=on, **options))
         return f"fault on {on}: {options}"
 
     def lost_and_refused(self, chance: Chance) -> str:
@@ -129,7 +129,9 @@ class Harm(Subject):
         canister = self._any(chance)
         lost, again = chance.choice(LOST), chance.choice(AGAIN)
         for options, count in ((lost, chance.choice((1, 2))), (again, chance.choice((1, 3)))):
-            self.world.replica.faults.add(Fault(on="call", method=method, canister=canister, count=count, **options))
+            self.world.replica.faults.add(
+                InjectedFault(on="call", method=method, canister=canister, count=count, **options)
+            )
             self.truth.troubles[f"call {options['kind']}"] += 1
         return f"answers to {method or 'calls'} are lost, then {again}"
 
@@ -138,7 +140,7 @@ class Harm(Subject):
         seconds, status = chance.choice((1, 3, 20)), chance.choice((429, 429, 503))
         on, count = chance.choice(("query", "query", "call")), chance.choice((1, 2, 10))
         self.world.replica.faults.add(
-            Fault(kind="http", status=status, retry_after=seconds, on=on, canister=canister, count=count)
+            InjectedFault(kind="http", status=status, retry_after=seconds, on=on, canister=canister, count=count)
         )
         self.truth.troubles[f"{on} http"] += 1
         return f"{on} of {canister} answered with {status}, Retry-After {seconds}"
@@ -154,7 +156,7 @@ class Harm(Subject):
     def calls_hang(self, chance: Chance) -> str:
         canister = chance.choice(CANISTERS)
         self.truth.troubles["call hang"] += 1
-        self.world.replica.faults.add(Fault(kind="hang", on="call", canister=canister))
+        self.world.replica.faults.add(InjectedFault(kind="hang", on="call", canister=canister))
         return f"all calls of {canister.text[:5]} hang"
 
     def repair(self, chance: Chance) -> str | None:
@@ -233,7 +235,7 @@ class Asides(Subject):
         )
         on, options["count"] = chance.choice(("read_state", "read_state", "status")), chance.choice((1, 2, 5))
         self.truth.troubles[f"{on} {options['kind']}"] += 1
-        self.world.replica.faults.add(Fault(on=on, **options))
+        self.world.replica.faults.add(InjectedFault(on=on, **options))
         return f"fault on {on}: {options}"
 
     def hole(self, chance: Chance) -> str:
@@ -241,7 +243,7 @@ class Asides(Subject):
         canister, count = chance.choice(CANISTERS[: self.world.plan.canisters]), chance.choice((4, 8, 20))
         self._missed = True
         self.truth.troubles["hole"] += 1
-        self.world.replica.faults.add(Fault(kind="gap", on="query", canister=canister, count=count))
+        self.world.replica.faults.add(InjectedFault(kind="gap", on="query", canister=canister, count=count))
         self._say(canister)
         return f"{count} answers of {canister.text[:5]} begin with a hole"
 
@@ -251,7 +253,7 @@ class Asides(Subject):
         self._missed = True
         self.truth.troubles["large"] += 1
         words = "the reply is larger than 3145728 bytes"
-        fault = Fault(
+        fault = InjectedFault(
             kind="reject", on="query", canister=canister, code=5, message=words, error_code="IC0504", count=count
         )
         self.world.replica.faults.add(fault)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from random import Random
 from typing import Any
 
-from icwsgw.config import GatewayConfig
+from icwsgw.config.schema import GatewayConfig
 from tests.simulation.drawing import chance, drawn
 
 _DEFAULTS = {each.name: each.default for each in fields(GatewayConfig)}

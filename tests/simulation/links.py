@@ -16,7 +16,7 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone, Connection
 from twisted.python.failure import Failure
 
 from icwsgw.core.messages import payload_of
-from icwsgw.core.session import State
+from icwsgw.core.session_machine import State
 from tests.simulation.expectations import WHEEL
 from tests.support.pausing import Pausing
 from tests.support.ws_wire import close_frame, handshake, masked

@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 from icwsgw.admin.control import Control
-from icwsgw.config import GatewayConfig
-from icwsgw.core.closing import CloseCode
+from icwsgw.config.schema import GatewayConfig
+from icwsgw.core.close_reasons import CloseCode
 from icwsgw.errors import ConfigError
 from icwsgw.ic.principal import Principal
-from icwsgw.reloading import Reloader
+from icwsgw.process.reload import Reloader
 from tests.simulation.clients import ORIGIN, SimClient
 from tests.simulation.plan import Plan
 from tests.simulation.process import SimProcess

@@ -11,14 +11,21 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-from icwsgw.config import GatewayConfig
-from icwsgw.devnet.consensus import Pace
+from icwsgw.config.schema import GatewayConfig
+from icwsgw.devnet.consensus import BlockTiming
 from icwsgw.devnet.topology import BY_VERSION, DELEGATIONS
 from tests.simulation.drawing import chance, drawn, one_of
 from tests.simulation.limits import Bounds
 
 #: How blocks are made: in half of the worlds not at all.
-BLOCKS = (Pace(), Pace(), Pace(0.4, 0.2, 3), Pace(1.0, 0.3), Pace(1.0, 0.3, 2), Pace(0.05, 0.1, 50))
+BLOCKS = (
+    BlockTiming(),
+    BlockTiming(),
+    BlockTiming(0.4, 0.2, 3),
+    BlockTiming(1.0, 0.3),
+    BlockTiming(1.0, 0.3, 2),
+    BlockTiming(0.05, 0.1, 50),
+)
 MAX_CANISTERS = 3
 
 
@@ -82,7 +89,7 @@ class Plan(Bounds):
     signed_queries: bool = drawn(lambda r, p: r.random() < (0.5 if p.liars else 0.1), False)
     canister_grace: float = drawn(one_of(8.0, 15.0), 15.0)
     calls: int = drawn(one_of(4, 20, 1000), 1000)
-    blocks: Pace = drawn(one_of(*BLOCKS), BLOCKS[0])  # noqa: RUF009 - a field like the others
+    blocks: BlockTiming = drawn(one_of(*BLOCKS), BLOCKS[0])  # noqa: RUF009 - a field like the others
     v2_gone: bool = drawn(chance(0.2), False)
     upstream: int = drawn(_upstream, 0)
     ending: str = drawn(one_of("leave", "leave", "drain", "hurry", "busy", "busy hurry"), "leave", "drain", "busy")

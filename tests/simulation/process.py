@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from icwsgw.config import GatewayConfig
-from icwsgw.core.budget import Budget, Traffic
-from icwsgw.core.shares import Shares
-from icwsgw.core.spread import Spread
+from icwsgw.config.origins import Origins
+from icwsgw.config.schema import GatewayConfig
+from icwsgw.core.call_slots import CallSlots
+from icwsgw.core.identity_assignment import IdentityAssignment
+from icwsgw.core.request_budget import RequestBudget, RequestKind
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.interfaces import Context
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.observe.metrics import Metrics
-from icwsgw.origins import Origins
 from icwsgw.server.factory import GatewayFactory
 from tests.simulation.limits import Door
 from tests.simulation.traffic import SimAgent
@@ -104,10 +104,10 @@ class SimProcess:
         self._asked: dict[Any, None] = {}
         self._clock = ProcessClock(world.clock)
         clock: Any = world.clock if plan.processes == 1 else self._clock
-        self.budget = budget = Budget(plan.query_budget, plan.polling_interval, plan.opens_per_second)
+        self.budget = budget = RequestBudget(plan.query_budget, plan.polling_interval, plan.opens_per_second)
 
         def charge() -> None:
-            budget.charge(Traffic.OWN, clock.seconds())
+            budget.charge(RequestKind.OWN, clock.seconds())
 
         self.transport: JitterTransport | WireTransport
         if plan.upstream:
@@ -138,13 +138,13 @@ class SimProcess:
             metrics=self.metrics,
             now_ns=self.now_ns,
             jitter=random.random,
-            calls=Shares(plan.calls),
+            calls=CallSlots(plan.calls),
             budget=budget,
             delegations=self.agent.delegations,
             readable=None if plan.trusting else self.agent.readable,
         )
-        self.gateway = Gateway(self.context, Spread(plan.identities, target=3))
-        self.gateway.farewells.shares.limit = plan.calls
+        self.gateway = Gateway(self.context, IdentityAssignment(plan.identities, target=3))
+        self.gateway.close_notices.call_slots.limit = plan.calls
         self.factory = GatewayFactory(self.gateway)
         self.door = Door(plan, clock.seconds())
 
@@ -206,19 +206,19 @@ class SimProcess:
     def remains(self) -> dict[str, float]:
         """What must be zero when everybody has left."""
         gateway, registry, factory, metrics = self.gateway, self.gateway.registry, self.factory, self.metrics
-        calls, farewells = self.context.calls, gateway.farewells.shares
+        calls, close_notices = self.context.calls, gateway.close_notices.call_slots
         return {
             "sessions": len(registry.sessions),
             "ending sessions": len(registry.ending),
             "pollers": len(registry.pollers),
-            "farewells": len(gateway.farewells),
+            "close_notices": len(gateway.close_notices),
             "watched connections": len(gateway.wheel),
-            "undecided rivals": len(gateway.rivals),
+            "undecided rivals": len(gateway.replacements),
             "connections": len(factory.connections),
             "outboxes": len(factory.backlog),
             "requests": 0 if self.world.plan.upstream else self.transport.under_way,
-            "places of calls": calls.busy + farewells.busy,
-            "waiting for places": len(calls.line) + len(farewells.line),
+            "places of calls": calls.busy + close_notices.busy,
+            "waiting for places": len(calls.line) + len(close_notices.line),
             "pollers in metrics": metrics.pollers.value,
             "queries in metrics": metrics.queries_in_flight.value,
             "outbox bytes in metrics": metrics.outbox_bytes.value,

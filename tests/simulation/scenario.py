@@ -24,7 +24,7 @@ from tests.simulation.world import SimWorld, simulated
 
 #: Virtual seconds within which everything has an end once the world is sound again: time limits of opening, of calls
 #: that hang, of slow readers; retries that had their longest pause. Calls that wait for one another come on top.
-SETTLE_SECONDS = 90.0
+QUIET_SECONDS = 90.0
 #: ws_close is tried for two minutes.
 FAREWELL_SECONDS = 140.0
 
@@ -86,12 +86,12 @@ class Scenario:
     def _rest(self) -> None:
         world = self.world
         self.heal()
-        self.settle("after the faults")
+        self.wait_until_quiet("after the faults")
         world.truth.patient = False
         for client in world.clients:
             if client.connected and client.opened and not client.provoked:
                 client.talk(1, "e", client.random)
-        self.settle("with one message each")
+        self.wait_until_quiet("with one message each")
 
     def _take(self, step: Step) -> None:
         world = self.world
@@ -113,25 +113,25 @@ class Scenario:
         for subject in self.subjects.values():
             subject.heal()
 
-    def settle(self, when: str) -> None:
+    def wait_until_quiet(self, when: str) -> None:
         """Let the world come to rest."""
         world = self.world
         patience = sum(subject.patience() for subject in self.subjects.values())
-        if not world.run(SETTLE_SECONDS + self._seconds_of_calls() + patience, self._settled):
+        if not world.run(QUIET_SECONDS + self._seconds_of_calls() + patience, self._quiet):
             for client in world.clients:
-                if not client.settled:
+                if not client.quiet:
                     text = f"client {client.number} {_show(client.key)} is stuck {when}: {self._state(client)}"
                     world.truth.fail(text)
             for subject in self.subjects.values():
-                if not subject.settled():
+                if not subject.quiet():
                     world.truth.fail(f"{subject.name} has not come to rest {when}")
         for subject in self.subjects.values():
             subject.checked()
         self._check_all(final=False)
 
-    def _settled(self) -> bool:
-        return all(client.settled for client in self.world.clients) and all(
-            subject.settled() for subject in self.subjects.values()
+    def _quiet(self) -> bool:
+        return all(client.quiet for client in self.world.clients) and all(
+            subject.quiet() for subject in self.subjects.values()
         )
 
     def _seconds_of_calls(self) -> float:

@@ -185,7 +185,7 @@ def as_python(script: Script, failure: Failure, about: str) -> str:
         "# run it from the top of the repository: PYTHONPATH=. python <this file>",
         "from dataclasses import replace",
         "",
-        "from icwsgw.devnet.consensus import Pace  # noqa: F401",
+        "from icwsgw.devnet.consensus import BlockTiming  # noqa: F401",
         "from tests.simulation.__main__ import replay",
         "from tests.simulation.plan import Plan",
         "from tests.simulation.script import Script, Step",

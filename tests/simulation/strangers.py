@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from random import Random
 
-from icwsgw.core.closing import CloseCode
+from icwsgw.core.close_reasons import CloseCode
 from icwsgw.ic import cbor
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal

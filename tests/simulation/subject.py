@@ -46,7 +46,7 @@ class Subject:
         """Seconds that clients may wait for what it did, after it has been healed."""
         return 0.0
 
-    def settled(self) -> bool:
+    def quiet(self) -> bool:
         """Whether all that it watches has come to rest."""
         return True
 

@@ -13,11 +13,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from icwsgw.agent.outcome import ACCEPTED
 from icwsgw.core.messages import ClientEnvelope
-from icwsgw.core.session import Opened, State
+from icwsgw.core.session_machine import Opened, State
 from icwsgw.errors import ConnectionLost, HttpError, IcwsError, Rejected
+from icwsgw.gateway.calls.relay import Relay, RelayOwner
 from icwsgw.gateway.gateway import Gateway
-from icwsgw.gateway.poller import MAX_OVERLAP, Poller
-from icwsgw.gateway.relay import Relay, RelayOwner
+from icwsgw.gateway.polling.poller import MAX_OVERLAP, Poller
 from icwsgw.ic import cbor, ws
 from tests.simulation.world import OrderedSet, simulated
 from tests.support.fake_network import (
@@ -56,7 +56,7 @@ class RelayMachine(RuleBasedStateMachine):
         def relay_failed(self, envelope: ClientEnvelope, error: IcwsError) -> None:
             self.ends.append(int(envelope.body))
 
-        def relay_unknown(self, envelope: ClientEnvelope, error: IcwsError) -> None:
+        def relay_outcome_unknown(self, envelope: ClientEnvelope, error: IcwsError) -> None:
             self.ends.append(int(envelope.body))
 
         def relay_full(self) -> None:
@@ -361,7 +361,7 @@ class SessionMachine(RuleBasedStateMachine):
         assert not registry.sessions
         assert not registry.ending
         assert not registry.pollers
-        assert len(self.gateway.farewells) == 0
+        assert len(self.gateway.close_notices) == 0
         assert self.clock.getDelayedCalls() == []
 
 

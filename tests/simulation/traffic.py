@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 
-from icwsgw.agent.client import IcAgent
+from icwsgw.agent.ic_agent import IcAgent
 from icwsgw.agent.outcome import CallOutcome
 from icwsgw.errors import CanisterRefused, FormatError, HttpError, IcwsError, NotReady, TransportError
 from icwsgw.ic import cbor
@@ -83,7 +83,7 @@ class SimAgent(IcAgent):
         self.bad: set[tuple[str, Any]] = set()
         self._canisters: set[tuple[bytes, bytes]] = set()
         self._senders: dict[bytes, bytes] = {}
-        self._farewells: dict[Any, _Call] = {}
+        self._close_notices: dict[Any, _Call] = {}
         self._good: dict[tuple[bytes, bytes], float] = {}
         bounds = process.world.plan
         # a second's worth of each share at once, and what beats owe
@@ -135,7 +135,7 @@ class SimAgent(IcAgent):
             call = _read(canister, body)
             if call.method == "ws_close":
                 # signed anew each time
-                call = self._farewells.setdefault(call.key, call)
+                call = self._close_notices.setdefault(call.key, call)
             self._calls[body] = call
         method, truth, began = call.method, world.truth, now
         self._count(method)

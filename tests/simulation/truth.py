@@ -14,16 +14,16 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from icwsgw.core.closing import CloseCode
-from icwsgw.core.session import State
+from icwsgw.core.close_reasons import CloseCode
+from icwsgw.core.session_machine import State
 from icwsgw.devnet.canisters import Canister
 from icwsgw.devnet.cdk import WebSocketCdk
 from icwsgw.devnet.cdk_types import WsError
 from icwsgw.devnet.hosting import Host
 from icwsgw.devnet.replica import Replica
 from icwsgw.errors import CanisterRefused, HttpError, Rejected
-from icwsgw.gateway.poller import Poller
-from icwsgw.gateway.queries import Ask
+from icwsgw.gateway.polling.poll_requests import InFlightPoll
+from icwsgw.gateway.polling.poller import Poller
 from icwsgw.gateway.session import ClientSession
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.ws import decode_close_args, decode_message_args, decode_open_args, decode_unit_result
@@ -113,18 +113,18 @@ class SimPoller(Poller):
     truth: ClassVar[Truth]
     asked_until = 0.0
 
-    def _bad(self, error: BaseException | None, ask: Ask) -> None:
+    def _bad(self, error: BaseException | None, ask: InFlightPoll) -> None:
         if isinstance(error, HttpError) and error.retry_after:
             self.asked_until = max(self.asked_until, self._clock.seconds() + min(error.retry_after, 60.0))
         super()._bad(error, ask)
 
-    def answered(self, reply: bytes, ask: Ask) -> None:
+    def answered(self, reply: bytes, ask: InFlightPoll) -> None:
         super().answered(reply, ask)
         if len(reply) > 1000:
             # the time that the process needs for it
             self.truth.world.clock.rightNow += self.truth.world.plan.answer_cost
 
-    def _send(self, ask: Ask, now: float) -> None:
+    def _send(self, ask: InFlightPoll, now: float) -> None:
         if now < self.asked_until - 1e-6:
             self.truth.fail(f"{self.canister.text[:5]} was polled {self.asked_until - now:.3f} s before it was allowed")
         super()._send(ask, now)

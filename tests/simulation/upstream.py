@@ -21,7 +21,7 @@ from twisted.internet.error import (
 )
 from twisted.python.failure import Failure
 
-from icwsgw.agent.transport import CONNECT_TIMEOUT, IDLE_TIMEOUT, Transport
+from icwsgw.agent.http.transport import CONNECT_TIMEOUT, IDLE_TIMEOUT, Transport
 from icwsgw.devnet.faults import Dropped
 
 if TYPE_CHECKING:

@@ -64,9 +64,9 @@ def simulated() -> Iterator[None]:
     """Let sets keep their order, and sessions tell what they take."""
     import icwsgw.devnet.replica as replica_module
     import icwsgw.gateway.gateway as gateway_module
-    import icwsgw.gateway.principals as principals_module
+    import icwsgw.gateway.principal_limit as principals_module
     import icwsgw.gateway.registry as registry_module
-    import icwsgw.gateway.wheel as wheel_module
+    import icwsgw.gateway.timer_wheel as wheel_module
     import icwsgw.server.factory as factory_module
 
     sessions = mock.patch.object(gateway_module, "ClientSession", SimSession)

@@ -10,10 +10,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from icwsgw.agent.outcome import ACCEPTED, CallOutcome, OutcomeKind
-from icwsgw.config import GatewayConfig
-from icwsgw.core.budget import Budget
+from icwsgw.config.schema import GatewayConfig
 from icwsgw.core.messages import ClientEnvelope
-from icwsgw.core.network_time import WITNESSES, Kind, NetworkTime
+from icwsgw.core.network_time import WITNESSES, Evidence, NetworkTime
+from icwsgw.core.request_budget import RequestBudget
 from icwsgw.errors import Rejected
 from icwsgw.gateway.interfaces import Context
 from icwsgw.ic import cbor
@@ -73,7 +73,7 @@ class Request:
 
 
 class FakeNetwork:
-    """See :class:`icwsgw.gateway.interfaces.Network`."""
+    """See :class:`icwsgw.gateway.interfaces.NetworkInterface`."""
 
     def __init__(self) -> None:
         self.time = NetworkTime()
@@ -107,9 +107,9 @@ def make_context(identities: int = 1, **options: Any) -> tuple[Context, FakeNetw
         metrics=Metrics(),
         now_ns=lambda: NOW_NS + int(clock.seconds() * 1e9),
         jitter=lambda: 0.0,
-        budget=Budget(config.queries_per_second, config.polling_interval, config.opens_per_second),
+        budget=RequestBudget(config.queries_per_second, config.polling_interval, config.opens_per_second),
     )
-    network.time.take(Kind.DATE, NOW_NS, 0.0, NOW_NS)
+    network.time.take(Evidence.DATE, NOW_NS, 0.0, NOW_NS)
     return context, network, clock
 
 
@@ -117,7 +117,7 @@ def set_skew(context: Context, skew_ns: int) -> None:
     """Let the network's replicas tell a time of theirs that is ahead of ours."""
     now_ns = context.now_ns()
     for _ in range(WITNESSES):
-        context.network.time.take(Kind.REFUSED, now_ns + skew_ns, context.clock.seconds(), now_ns)
+        context.network.time.take(Evidence.REFUSED, now_ns + skew_ns, context.clock.seconds(), now_ns)
 
 
 def envelope(number: int, method: str = "ws_message", size: int = 0, ttl: float = 240.0) -> ClientEnvelope:

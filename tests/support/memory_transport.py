@@ -1,6 +1,6 @@
 """A transport in memory: joins the gateway with a replica, or with whatever a test makes up.
 
-``MemoryTransport(clock, handler)`` has both doors of :class:`icwsgw.agent.transport.Transport`, ``fetch`` and
+``MemoryTransport(clock, handler)`` has both doors of :class:`icwsgw.agent.http.transport.Transport`, ``fetch`` and
 IAgent. ``handler(method, path, body)`` gives ``(status, headers, body)`` or a Deferred of it; what it raises or fails
 with reaches the caller as it is, so a test can have a ``ConnectionLost`` come out of it.
 """
@@ -17,10 +17,10 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
-from icwsgw.agent.connection import Answer
-from icwsgw.agent.response import BodyCollector, ClientRequest, Response
-from icwsgw.agent.transport import MAX_BODY
-from icwsgw.agent.url import Url
+from icwsgw.agent.http.connection import ParsedResponse
+from icwsgw.agent.http.transport import MAX_BODY
+from icwsgw.agent.http.treq_response import BodyCollector, ClientRequest, TreqResponse
+from icwsgw.agent.http.url import Url
 from icwsgw.errors import AnswerTooLarge, ConnectionLost, RequestTimeout
 
 Reply = tuple[int, dict[str, str], bytes]
@@ -51,18 +51,18 @@ class MemoryTransport:
         self.under_way = 0
         self.closed = False
 
-    def fetch(self, method: bytes, url: Url, body: bytes = b"", *, timeout: float) -> Deferred[Answer]:
+    def fetch(self, method: bytes, url: Url, body: bytes = b"", *, timeout: float) -> Deferred[ParsedResponse]:
         """As Transport.fetch."""
         request = (method.decode(), url.path.decode(), body)
         self.requests.append(request)
         self.under_way += 1
         asked: list[Deferred[Any]] = []
 
-        def cancelled(_: Deferred[Answer]) -> None:
+        def cancelled(_: Deferred[ParsedResponse]) -> None:
             for d in asked:
                 d.cancel()
 
-        done: Deferred[Answer] = Deferred(cancelled)
+        done: Deferred[ParsedResponse] = Deferred(cancelled)
         timer = self.clock.callLater(timeout, self._late, done, asked)
 
         def ended(result: Any) -> Any:
@@ -96,7 +96,7 @@ class MemoryTransport:
             if len(content) > MAX_BODY:
                 done.errback(AnswerTooLarge(f"the answer is longer than {MAX_BODY} bytes"))
                 return
-            done.callback(Answer(status, {n.lower().encode(): v.encode() for n, v in headers.items()}, content))
+            done.callback(ParsedResponse(status, {n.lower().encode(): v.encode() for n, v in headers.items()}, content))
 
         self._later(ask)
         return done
@@ -122,7 +122,7 @@ class MemoryTransport:
         else:
             call(*args)
 
-    def _late(self, done: Deferred[Answer], asked: list[Deferred[Any]]) -> None:
+    def _late(self, done: Deferred[ParsedResponse], asked: list[Deferred[Any]]) -> None:
         if not done.called:
             done.errback(RequestTimeout("no answer in time"))
             for d in asked:
@@ -144,4 +144,4 @@ class MemoryAgent:
             bodyProducer.startProducing(collector)
         request = ClientRequest(method, uri, headers)
         answer = self.transport.fetch(method, _parsed(uri), collector.body(), timeout=self.timeout)
-        return answer.addCallback(lambda whole: Response(whole, request))
+        return answer.addCallback(lambda whole: TreqResponse(whole, request))

@@ -3,7 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from icwsgw.admin.control import Overrides
-from icwsgw.config import MAINNET_BUDGET, OPTIONS, GatewayConfig
+from icwsgw.config.schema import MAINNET_BUDGET, OPTIONS, GatewayConfig
 from icwsgw.workers.orders import GivenSocket, Orders, config_from_json, config_to_json, worker_config
 
 CONFIG = GatewayConfig(

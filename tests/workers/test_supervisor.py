@@ -17,16 +17,16 @@ from twisted.web.test.requesthelper import DummyRequest
 from icwsgw.admin.access import Caller, Refused
 from icwsgw.admin.api import Replies
 from icwsgw.admin.control import Overrides
-from icwsgw.admin.resource import Admin
-from icwsgw.config import GatewayConfig
+from icwsgw.admin.prometheus_endpoint import Admin
+from icwsgw.config.schema import GatewayConfig
 from icwsgw.errors import ConfigError
-from icwsgw.notifying import stop_patience
 from icwsgw.observe.health import Health
 from icwsgw.observe.logs import get_logger, override_levels
 from icwsgw.observe.metrics import Metrics
+from icwsgw.process.systemd import stop_patience
 from icwsgw.workers import supervisor
 from icwsgw.workers.aggregate import snapshot
-from icwsgw.workers.lines import line_of
+from icwsgw.workers.json_lines import line_of
 from icwsgw.workers.orders import ANSWERS_FD, ORDERS_FD, GivenSocket, Orders, worker_config
 from icwsgw.workers.supervisor import FreshAdminResource, SupervisorService, make_supervisor, worker_environment
 
@@ -130,7 +130,7 @@ def test_workers_are_started_with_their_orders(tmp_path: Path) -> None:
         )
         assert orders.sockets == (GivenSocket("tcp:8080", 2, 5), GivenSocket("unix:/s", 1, 6))
         assert orders.config == worker_config(world.config)
-        assert process.command == (sys.executable, [sys.executable, "-m", "icwsgw.workers.process"])
+        assert process.command == (sys.executable, [sys.executable, "-m", "icwsgw.workers.worker"])
         assert process.descriptors == {0: 0, 1: 1, 2: 2, 3: "w", 4: "r", 5: 72, 6: 71}
 
 
@@ -276,12 +276,12 @@ def test_the_stop(tmp_path: Path) -> None:
     done: list[None] = []
     world.service.stopService().addCallback(done.append)
     assert not world.service.health.ready
-    one.say(said="deaf")
+    one.say(said="stopped_accepting")
     held = world.service.sockets
     assert [socket.stopped for socket in held] == [0, 0], "the other still has them"
-    two.say(said="deaf")
+    two.say(said="stopped_accepting")
     assert [socket.stopped for socket in held] == [1, 1]
-    world.service.hurry()
+    world.service.skip_drain_window()
     assert b'"do":"hurry"' in two.told[-1]
     one.end()
     assert not done

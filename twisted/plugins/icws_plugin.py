@@ -11,7 +11,7 @@ icws = ServiceMaker(
 
 icws_devnet = ServiceMaker(
     "IC WebSocket local replica",
-    "icwsgw.devnet.tap",
+    "icwsgw.devnet.command_line",
     "Local replica with demo canisters, to develop and test against.",
     "icws-devnet",
 )

@@ -6,17 +6,7 @@ keys and contents are plain ``bytes`` here; they are compared and passed on, har
 
 from __future__ import annotations
 
-from icwsgw.ic.ws.batch import (
-    Batch,
-    Message,
-    decode_get_args,
-    encode_batch,
-    encode_batch_err,
-    encode_get_messages,
-    nonce_of_key,
-    parse_get_messages,
-)
-from icwsgw.ic.ws.calls import (
+from icwsgw.ic.ws.arguments import (
     UNIT_OK,
     CloseArgs,
     MessageArgs,
@@ -35,7 +25,17 @@ from icwsgw.ic.ws.calls import (
     message_number,
     usual_message_head,
 )
-from icwsgw.ic.ws.service import (
+from icwsgw.ic.ws.batch import (
+    Batch,
+    Message,
+    decode_get_args,
+    encode_batch,
+    encode_batch_err,
+    encode_get_messages,
+    nonce_of_key,
+    parse_get_messages,
+)
+from icwsgw.ic.ws.service_messages import (
     CLOSE_REASONS,
     AckMessage,
     CloseMessage,

@@ -17,8 +17,8 @@ from icwsgw.errors import CanisterRefused, FormatError
 from icwsgw.ic.candid import Blob, Bool, Nat64, Opt, Record, Text, Type, Variant, Vec, decode_as, encode, encode_head
 from icwsgw.ic.candid.leb import read_unsigned, write_unsigned
 from icwsgw.ic.principal import MAX_LENGTH
-from icwsgw.ic.ws.client import CLIENT_KEY, LIMITS, SMALL
-from icwsgw.ic.ws.heads import Heads, same_type
+from icwsgw.ic.ws.client_keys import CLIENT_KEY, LIMITS, SMALL
+from icwsgw.ic.ws.head_cache import CandidHeadCache, same_type
 
 #: Messages in one answer: with the CDK's keys and contents no more fit into its 3 MiB. Reading as many takes 30 ms.
 MAX_MESSAGES = 16_384
@@ -83,7 +83,7 @@ def _form(args: list[Type]) -> int:
     return _OTHER
 
 
-_heads = Heads([(_GET_HEADS[form], form) for form in (_PLAIN, _OPTIONAL, _ABSENT)], _form)
+_heads = CandidHeadCache([(_GET_HEADS[form], form) for form in (_PLAIN, _OPTIONAL, _ABSENT)], _form)
 
 
 def encode_get_messages(nonce: int) -> bytes:

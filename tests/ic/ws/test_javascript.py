@@ -10,7 +10,7 @@ import pytest
 from icwsgw.errors import CanisterRefused
 from icwsgw.ic import ws
 from icwsgw.ic.principal import Principal
-from icwsgw.ic.ws import batch, calls
+from icwsgw.ic.ws import arguments, batch
 
 VECTORS = {
     name: bytes.fromhex(value)
@@ -33,7 +33,7 @@ def test_arguments() -> None:
 def test_messages(name: str) -> None:
     expected = ws.MessageArgs(PRINCIPAL, 77, 3, 1_700_000_000_000_000_000, False, b"\1\2\3")
     assert ws.decode_message_args(VECTORS[name]) == expected
-    assert calls._message_heads.find(VECTORS[name])[1] == calls._USUAL
+    assert arguments._message_heads.find(VECTORS[name])[1] == arguments._USUAL
 
 
 @pytest.mark.parametrize(

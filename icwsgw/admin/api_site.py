@@ -1,0 +1,192 @@
+"""The HTTP server of the admin API: one request a connection, few connections, small bodies, and not much time.
+
+What comes in is judged by its head alone (:mod:`icwsgw.admin.access`) before its body is read as JSON. Answers are
+JSON; those that refuse are ``{"error": "plain words"}``.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocol
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from twisted.web import http
+
+from icwsgw.admin.access import Access, Caller, Refused
+from icwsgw.admin.api import Api, Done, NotAllowed
+from icwsgw.admin.api import Request as ApiRequest
+from icwsgw.admin.bodies import BoundedBody
+from icwsgw.escaping import escape_invisible
+from icwsgw.observe.log_rate_limit import LogRateLimiter
+from icwsgw.observe.logs import get_logger
+from icwsgw.reactor.clock import Timer
+
+MAX_BODY = 16 << 10
+#: Bytes of a body that is too long that are read, and forgotten, to let its sender see the answer.
+MAX_IGNORED = 1 << 20
+MAX_CONNECTIONS = 16
+#: Seconds that a connection may take from its beginning to its end; workers are waited for a few of them.
+PATIENCE = 30.0
+
+_log = get_logger("admin")
+
+
+class ApiHttpRequest(BoundedBody):
+    """One request of the admin API."""
+
+    most_kept = MAX_BODY
+    most_read = MAX_IGNORED
+
+    def process(self) -> None:
+        """Answer: all of it has come."""
+        site: ApiSite = self.channel.factory
+        done = Deferred.fromCoroutine(self._answer(site))
+        done.addCallbacks(self._succeeded, self._failed)
+        done.addErrback(lambda failure: _log.failure("answering an admin request failed", failure))
+
+    async def _answer(self, site: ApiSite) -> Done:
+        method, by = self.method.decode("latin-1"), peer_of(self.channel.transport)
+        headers = {
+            name.decode("latin-1").lower(): ", ".join(value.decode("latin-1") for value in values)
+            for name, values in self.requestHeaders.getAllRawHeaders()
+        }
+        try:
+            site.access.check(Caller(method, headers))
+        except Refused as refusal:
+            site.refused(by, refusal)
+            raise
+        if self.carried > MAX_BODY:
+            raise Refused(413, f"a body has at most {MAX_BODY} bytes")
+        body: Any = self.content
+        path, _, query = self.uri.decode("latin-1").partition("?")
+        return await site.api.answer(ApiRequest(method, path, query, body.read(), by))
+
+    def _succeeded(self, done: Done) -> None:
+        if done.then is not None and self._disconnected:
+            done.then()
+        elif done.then is not None:
+            self.channel.afterwards.append(done.then)
+        self._say(done.status, done.document)
+
+    def _failed(self, failure: Failure) -> None:
+        error = failure.value
+        if not isinstance(error, Refused):
+            _log.failure("an admin request failed", failure, method=self.method, path=self.path)
+            self._say(500, {"error": "a fault of the gateway, its log has more"})
+            return
+        request: Any = self
+        if isinstance(error, NotAllowed):
+            request.setHeader(b"allow", error.allow.encode())
+        elif error.status == 401:
+            request.setHeader(b"www-authenticate", b"Bearer")
+        self._say(error.status, {"error": error.text})
+
+    def _say(self, status: int, document: dict[str, Any]) -> None:
+        if self._disconnected:
+            return
+        request: Any = self
+        body = escape_invisible(json.dumps(document, ensure_ascii=False)).encode() + b"\n"
+        request.setResponseCode(status)
+        request.setHeader(b"content-type", b"application/json")
+        request.setHeader(b"cache-control", b"no-store")
+        request.setHeader(b"x-content-type-options", b"nosniff")
+        request.setHeader(b"content-length", b"%d" % len(body))
+        if self.method != b"HEAD":
+            request.write(body)
+        request.finish()
+
+
+class ApiChannel(http.HTTPChannel):
+    """One connection, which ends after one request.
+
+    :ivar afterwards: called when it has ended
+    """
+
+    factory: Any
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.requestFactory = ApiHttpRequest
+        self.afterwards: list[Callable[[], None]] = []
+        self._late: Timer | None = None
+
+    def connectionMade(self) -> None:  # noqa: N802
+        """Begin to wait, not for ever."""
+        super().connectionMade()  # type: ignore[no-untyped-call]
+        site: ApiSite = self.factory
+        site.connections.add(self)
+        self._late = site.clock.callLater(PATIENCE, self._abort)
+
+    def _abort(self) -> None:
+        transport: Any = self.transport
+        transport.abortConnection()
+
+    def checkPersistence(self, request: Any, version: bytes) -> bool:  # noqa: N802
+        """Keep no connection: each is counted, and has its time."""
+        request.responseHeaders.setRawHeaders(b"connection", [b"close"])
+        return False
+
+    def connectionLost(self, reason: Any = connectionDone) -> None:  # noqa: N802
+        """Do what was to come after the answer."""
+        site: ApiSite = self.factory
+        site.connections.discard(self)
+        if self._late is not None and self._late.active():
+            self._late.cancel()
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        afterwards, self.afterwards = self.afterwards, []
+        for then in afterwards:
+            then()
+
+
+class ApiSite(http.HTTPFactory):
+    """The server.
+
+    :ivar connections: those that are open
+    """
+
+    protocol = ApiChannel  # type: ignore[assignment]
+    noisy = False
+
+    def __init__(self, api: Api, access: Access, clock: Any) -> None:
+        super().__init__(timeout=PATIENCE, reactor=clock)
+        self.api = api
+        self.access = access
+        self.clock = clock
+        self.connections: set[ApiChannel] = set()
+        self._log_limiter = LogRateLimiter()
+
+    def buildProtocol(self, addr: Any) -> Any:  # noqa: N802
+        """Take a connection, unless there are too many."""
+        if len(self.connections) >= MAX_CONNECTIONS:
+            return None
+        protocol: IProtocol | None = super().buildProtocol(addr)
+        return protocol
+
+    def log(self, request: Any) -> None:
+        """Log nothing here: what is changed, and who is refused, has its own lines."""
+
+    def refused(self, by: str, refusal: Refused) -> None:
+        """Take note of somebody who may not use this."""
+        now = self.clock.seconds()
+        self._log_limiter.ended(now)
+        if self._log_limiter.allows(refusal.text, by.rpartition(":")[0], now):
+            _log.warn("request refused", by=by, status=refusal.status, reason=refusal.text)
+
+
+def peer_of(transport: Any) -> str:
+    """Who is at the other end: the process behind a unix socket, or an address."""
+    handle = transport.getHandle() if hasattr(transport, "getHandle") else None
+    if isinstance(handle, socket.socket) and handle.family == socket.AF_UNIX and hasattr(socket, "SO_PEERCRED"):
+        pid, uid, _ = struct.unpack(
+            "3i", handle.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        )
+        return f"uid {uid}, process {pid}"
+    peer = transport.getPeer()
+    host, port = getattr(peer, "host", None), getattr(peer, "port", None)
+    return f"{host}:{port}" if host is not None else "unknown"

@@ -1,0 +1,256 @@
+"""What ``--prometheus-endpoint`` serves: metrics, health for probes, and a page for people.
+
+    /metrics        Prometheus text, or OpenMetrics when asked for
+    /health/live    200 as long as the event loop runs and, of several workers, one answers; else 503 with the reason
+    /health/ready   200, or 503 with a reason a line
+    /health         as /health/live (the original's exporter answers it so)
+    /               the status page for browsers (icwsgw.admin.page); the metrics for everybody else
+    /status.json    what the page is made of (icwsgw.admin.status)
+
+The original's exporter shows its metrics on every path, so scrapers set up for it keep working: any other path
+gives the metrics as well, unless the client asks for HTML.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from twisted.internet.protocol import connectionDone
+from twisted.web.http import HTTPChannel
+from twisted.web.resource import IResource
+from twisted.web.server import Request, Site
+from zope.interface import implementer
+
+from icwsgw.admin.bodies import BoundedBody
+from icwsgw.admin.page import POLICY, page
+from icwsgw.config.addresses import is_loopback, is_page_of, is_this_machine
+from icwsgw.observe.health import Health
+
+#: Connections at once, and bytes of a request's body that are read past.
+MAX_CONNECTIONS = 256
+MAX_IGNORED = 64 << 10
+
+_LIVE = ("/health", "/health/live")
+_TEXT = b"text/plain; charset=utf-8"
+_HTML = b"text/html; charset=utf-8"
+_JSON = b"application/json"
+
+_HEADERS = {
+    b"cache-control": b"no-store",
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"no-referrer",
+    b"content-security-policy": POLICY.encode("ascii"),
+}
+
+
+class Admin:
+    """The answers, apart from HTTP: a path and an Accept header in, status, content type and body out.
+
+    :param document: gives the status document, asked for when somebody looks
+    :param stuck: why restarting the gateway would help, or None; that the event loop runs is proved by an answer
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        health: Health,
+        document: Callable[[], Mapping[str, Any]],
+        stuck: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self._stuck = stuck
+        self._registry = registry
+        self._health = health
+        self._document = document
+
+    def answer(self, path: str, accept: str) -> tuple[int, bytes, bytes]:
+        path = path.rstrip("/")
+        if path in _LIVE:
+            reason = self._stuck()
+            return (200, _TEXT, b"OK\n") if reason is None else (503, _TEXT, f"{reason}\n".encode())
+        if path == "/health/ready":
+            return self._ready()
+        if path == "/status.json":
+            return 200, _JSON, json.dumps(self._document(), separators=(",", ":")).encode()
+        if path == "/metrics" or "text/html" not in accept:
+            try:
+                encode, content_type = choose_encoder(accept)
+            except (TypeError, ValueError):
+                # the library trips over a version that is no number
+                encode, content_type = choose_encoder("")
+            return 200, content_type.encode("ascii"), encode(self._registry)
+        if path:
+            return 404, _TEXT, b"Available: /metrics, /status.json, /health/live, /health/ready and /.\n"
+        return 200, _HTML, page(self._document()).encode()
+
+    @staticmethod
+    def is_probe(path: str) -> bool:
+        """Whether a request asks for health, which is answered from what is known already."""
+        return path.rstrip("/") in (*_LIVE, "/health/ready")
+
+    @staticmethod
+    def shows_status(path: str, accept: str) -> bool:
+        """Whether the answer to a GET request is made of the status document."""
+        path = path.rstrip("/")
+        return path == "/status.json" or (not path and "text/html" in accept)
+
+    def _ready(self) -> tuple[int, bytes, bytes]:
+        reasons = [f"{name}: {reason}" for name, reason in self._health.findings() if reason is not None]
+        if reasons:
+            return 503, _TEXT, ("\n".join(reasons) + "\n").encode()
+        return 200, _TEXT, b"ready\n"
+
+
+@implementer(IResource)
+class AdminResource:
+    """Serves :class:`Admin` over HTTP, all paths by one leaf."""
+
+    isLeaf = True  # noqa: N815
+    server = None
+
+    def __init__(self, admin: Admin) -> None:
+        self._admin = admin
+
+    def getChildWithDefault(self, name: bytes, request: Any) -> AdminResource:  # noqa: N802
+        """Give itself: it is a leaf."""
+        return self
+
+    def putChild(self, path: bytes, child: Any) -> None:  # noqa: N802
+        """Refuse: a leaf has no children."""
+        raise ValueError("the admin resource is a leaf")
+
+    def shows_status(self, request: Any) -> bool:
+        """Whether the status document will be asked for to answer a request."""
+        return self._admin.shows_status(*_asked(request))
+
+    def is_probe(self, request: Any) -> bool:
+        """Whether a request asks for health."""
+        return self._admin.is_probe(_asked(request)[0])
+
+    def refuses(self, request: Any) -> bool:
+        """Refuse, and answer, a web page that reaches this machine by a name made to mean it (DNS rebinding).
+
+        A request that comes over loopback names this machine in its Host. Probes may say what they like, and who comes
+        from another machine may know this one by any name.
+        """
+        if self.is_probe(request):
+            return False
+        host, origin = request.getHeader(b"host"), request.getHeader(b"origin")
+        name = (host or b"").decode("latin-1")
+        local = is_loopback(getattr(request.getHost(), "host", ""))
+        if (local and host is not None and not is_this_machine(name)) or (
+            origin is not None and not is_page_of(origin.decode("latin-1"), name)
+        ):
+            request.setResponseCode(403)
+            request.setHeader(b"content-type", _TEXT)
+            return True
+        return False
+
+    def render(self, request: Any) -> bytes:
+        if self.refuses(request):
+            return b"requests from other web pages are not allowed; use 127.0.0.1, [::1] or localhost\n"
+        if request.method not in (b"GET", b"HEAD"):
+            request.setResponseCode(405)
+            request.setHeader(b"allow", b"GET, HEAD")
+            return b""
+        status, content_type, body = self._admin.answer(*_asked(request))
+        request.setResponseCode(status)
+        request.setHeader(b"content-type", content_type)
+        for name, value in _HEADERS.items():
+            request.setHeader(name, value)
+        return b"" if request.method == b"HEAD" else body
+
+
+def _asked(request: Any) -> tuple[str, str]:
+    """The path and the Accept header."""
+    accept = request.getHeader(b"accept") or b""
+    return request.path.decode("ascii", "replace"), accept.decode("ascii", "replace")
+
+
+class AdminRequest(BoundedBody, Request):
+    """One request. What it carries is not kept: nothing is asked for here by a body."""
+
+    most_read = MAX_IGNORED
+
+    def process(self) -> None:
+        """Answer, in a turn of the event loop in which nobody else is answered."""
+        self.channel.site.take_turn(self)
+
+    def answer(self) -> None:
+        """Answer now, if somebody still waits."""
+        if self.channel is not None:
+            super().process()  # type: ignore[no-untyped-call]
+
+
+class AdminChannel(HTTPChannel):
+    """One connection to the endpoint."""
+
+    site: Any
+
+    def connectionMade(self) -> None:  # noqa: N802
+        super().connectionMade()  # type: ignore[no-untyped-call]
+        self.site.came(self)
+
+    def requestDone(self, request: Any) -> None:  # noqa: N802
+        """It has been of use."""
+        self.site.used(self)
+        super().requestDone(request)  # type: ignore[no-untyped-call]
+
+    def connectionLost(self, reason: Any = connectionDone) -> None:  # noqa: N802
+        self.site.connections.pop(self, None)
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+
+
+class AdminSite(Site):
+    """An HTTP server for :class:`AdminResource` without an access log.
+
+    An answer takes milliseconds to make, and a connection may bring a thousand requests at once: so one is answered in
+    a turn of the event loop, and clients are served between two. Of too many connections the one that was longest of
+    no use is dropped, so that slow ones keep no probe out.
+
+    :ivar connections: those that are open, the one that was longest of no use first
+    """
+
+    protocol = AdminChannel  # type: ignore[assignment]
+    requestFactory = AdminRequest  # noqa: N815
+
+    def __init__(self, admin: Admin, reactor: Any = None) -> None:
+        super().__init__(AdminResource(admin), reactor=reactor, timeout=30)  # type: ignore[no-untyped-call]
+        self.displayTracebacks = False
+        self.connections: dict[AdminChannel, None] = {}
+        self._turn_taken = False
+        self._waiting: deque[AdminRequest] = deque()
+
+    def log(self, request: Any) -> None:
+        """Log nothing: probes come every few seconds."""
+
+    def came(self, channel: AdminChannel) -> None:
+        self.connections[channel] = None
+        if len(self.connections) > MAX_CONNECTIONS:
+            idle: Any = next(iter(self.connections))
+            del self.connections[idle]
+            idle.transport.abortConnection()
+
+    def used(self, channel: AdminChannel) -> None:
+        """A connection has had an answer."""
+        if channel in self.connections:
+            del self.connections[channel]
+            self.connections[channel] = None
+
+    def take_turn(self, request: AdminRequest) -> None:
+        """Answer a request, at once if none has been answered in this turn."""
+        self._waiting.append(request)
+        if not self._turn_taken:
+            self._answer_one()
+
+    def _answer_one(self) -> None:
+        self._turn_taken = bool(self._waiting)
+        if self._waiting:
+            request = self._waiting.popleft()
+            clock: Any = self.reactor
+            clock.callLater(0, self._answer_one)
+            request.answer()

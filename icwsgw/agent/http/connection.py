@@ -1,0 +1,266 @@
+"""One keep-alive HTTP/1.1 connection and one request on its way.
+
+A connection carries one request at a time (no pipelining). :class:`~icwsgw.agent.http.response_parser.ResponseParser`
+reads; what depends on the connection is done here:
+
+- Bytes that nobody has asked for, or behind an answer, end the connection: they mean a server that counts wrongly, and
+  taking them for the start of the next answer would give one request another's data.
+- A body without length ends with the connection; that end counts only if it is an orderly one.
+- Answers to HEAD have no body although they tell a length: they end with their head, and with the connection.
+
+A connection that was reused and ends before any byte of its answer was most likely closed by the server while
+the request was on its way: such a request goes once more, on a connection that is known to be alive. Requests
+of this package may be repeated (queries, reads, and calls with identical envelopes, design 3.4).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHandshakeListener, IProtocol
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from icwsgw.agent.http.response_parser import ParsedResponse, ResponseParser
+from icwsgw.agent.http.tcp_user_timeout import limit_unacknowledged_time
+from icwsgw.errors import (
+    AnswerMalformed,
+    ConnectFailed,
+    ConnectionLost,
+    IcwsError,
+    RequestTimeout,
+    TransportError,
+)
+from icwsgw.reactor.immediate_send import send_now
+
+if TYPE_CHECKING:
+    from icwsgw.agent.http.host_pool import HostPool
+
+__all__ = ["Exchange", "HttpConnection", "ParsedResponse", "explain"]
+
+
+class Exchange:
+    """One request, from the caller's Deferred to its answer, across at most two connections."""
+
+    __slots__ = ("bucket", "connection", "data", "deferred", "is_head", "max_body", "pool", "retried")
+
+    def __init__(self, pool: HostPool, data: bytes, is_head: bool, max_body: int) -> None:
+        self.pool = pool
+        self.data = data
+        self.is_head = is_head
+        self.max_body = max_body
+        self.retried = False
+        self.bucket = 0
+        self.connection: HttpConnection | None = None
+        self.deferred: Deferred[ParsedResponse] | None = Deferred(self._cancelled)
+
+    def succeed(self, answer: ParsedResponse) -> None:
+        """Give the answer out, once."""
+        deferred = self.deferred
+        if deferred is not None:
+            self.deferred = None
+            self.pool.deadlines.discard(self)
+            deferred.callback(answer._replace(resent=True) if self.retried else answer)
+
+    def fail(self, error: IcwsError) -> None:
+        """Give the failure out, once."""
+        deferred = self.deferred
+        if deferred is not None:
+            self.deferred = None
+            self.pool.deadlines.discard(self)
+            deferred.errback(error)
+
+    def timed_out(self) -> None:
+        """Run out of time: a busy connection is given up, as its late answer would be taken for the next one's."""
+        if self.connection is None and self.pool.established == 0 and not self.retried:
+            error: IcwsError = ConnectFailed(f"no connection to {self.pool.name} in time")
+        elif self.connection is None:
+            error = RequestTimeout(f"no free connection to {self.pool.name} in time")
+        else:
+            error = RequestTimeout(f"no whole answer from {self.pool.name} in time")
+            if self.connection.silent:
+                self.pool.timed_out(self.connection)
+        self._let_go()
+        self.fail(error)
+
+    def _cancelled(self, deferred: Deferred[ParsedResponse]) -> None:
+        # The Deferred itself errbacks with CancelledError after this.
+        self.deferred = None
+        self.pool.deadlines.discard(self)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        connection = self.connection
+        if connection is None:
+            self.pool.forget(self)
+        else:
+            self.connection = None
+            connection.abandon()
+
+
+@implementer(IProtocol, IHandshakeListener)
+class HttpConnection:
+    """The protocol of one connection; its pool decides what it does next."""
+
+    __slots__ = (
+        "__weakref__",
+        "_exchange",
+        "_handshaken",
+        "_pool",
+        "_reader",
+        "_received",
+        "closing",
+        "idle_since",
+        "maybe_stale",
+        "transport",
+    )
+
+    def __init__(self, pool: HostPool, tls: bool) -> None:
+        self._pool = pool
+        self._reader = ResponseParser(pool.heads)
+        self._exchange: Exchange | None = None
+        self._handshaken = not tls
+        self._received = False
+        self.maybe_stale = False
+        self.closing = False
+        self.idle_since = 0.0
+        self.transport: Any = None
+
+    # The pool's side
+
+    def send(self, exchange: Exchange) -> None:
+        """Send a request; the connection must be idle."""
+        self._exchange = exchange
+        self._received = False
+        self._reader.begin(exchange.is_head, exchange.max_body)
+        exchange.connection = self
+        send_now(self.transport, exchange.data)
+
+    @property
+    def silent(self) -> bool:
+        """It was used before, and has not answered its request with a single byte."""
+        return self.maybe_stale and self._exchange is not None and not self._received
+
+    def retry_elsewhere(self) -> None:
+        """End a silent connection, and send its request on another one unless that was done before."""
+        exchange = self._exchange
+        if exchange is not None and not exchange.retried:
+            self.abandon()
+            exchange.connection = None
+            exchange.retried = True
+            self._pool.again(exchange)
+
+    def abandon(self) -> None:
+        """End at once, dropping the request under way without a word to its caller."""
+        self._exchange = None
+        self._abort()
+
+    def close(self) -> None:
+        """End an idle connection; the pool's sweep aborts it if a TLS peer does not answer."""
+        self.closing = True
+        self.transport.loseConnection()
+
+    def fail(self, error: IcwsError) -> None:
+        """End at once, failing the request under way."""
+        exchange = self._exchange
+        self._exchange = None
+        self._abort()
+        if exchange is not None:
+            exchange.connection = None
+            exchange.fail(error)
+
+    def _abort(self) -> None:
+        self.closing = True
+        self.transport.abortConnection()
+
+    # Twisted's side
+
+    def makeConnection(self, transport: Any) -> None:  # noqa: N802
+        """Take the transport; requests are small and wait for their answers, so Nagle only delays them."""
+        self.transport = transport
+        transport.setTcpNoDelay(True)
+        limit_unacknowledged_time(transport, self._pool.silence)
+
+    def connectionMade(self) -> None:  # noqa: N802
+        """Part of IProtocol; everything is done in makeConnection."""
+
+    def handshakeCompleted(self) -> None:  # noqa: N802
+        """TLS is up and the certificate is good."""
+        self._handshaken = True
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        """Read what came."""
+        exchange = self._exchange
+        if exchange is None:
+            # Nothing was asked: usually a 408 before the server closes. Or the leftovers after abandon().
+            if not self.closing:
+                self._pool.discard(self)
+                self._abort()
+            return
+        self._received = True
+        try:
+            answer = self._reader.feed(data)
+        except AnswerMalformed as error:
+            self.fail(AnswerMalformed(f"not HTTP from {self._pool.name}: {error}"))
+        except TransportError as error:
+            self.fail(error)
+        else:
+            if answer is not None:
+                self._finish(exchange, answer)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+        """Give the request under way its end."""
+        exchange = self._exchange
+        self._exchange = None
+        self.closing = True
+        if exchange is None:
+            self._pool.lost(self)
+            return
+        exchange.connection = None
+        answer = self._reader.end() if isinstance(reason.value, ConnectionDone) else None
+        if answer is not None:
+            self._pool.lost(self)
+            exchange.succeed(answer)
+        elif not self._received and self.maybe_stale and not exchange.retried:
+            exchange.retried = True
+            self._pool.lost(self)
+            if not isinstance(reason.value, ConnectionDone):
+                self._pool.drop_unresponsive()
+            self._pool.again(exchange)
+        else:
+            self._pool.lost(self)
+            if not self._handshaken:
+                exchange.fail(ConnectFailed(f"no TLS with {self._pool.name}: {explain(reason)}"))
+            else:
+                got = "in the middle of" if self._received else "before"
+                exchange.fail(ConnectionLost(f"{self._pool.name} closed the connection {got} the answer"))
+
+    def _finish(self, exchange: Exchange, answer: ParsedResponse) -> None:
+        self._exchange = None
+        exchange.connection = None
+        if self._reader.keep:
+            # Before the caller hears of the answer, so that its next request finds this connection.
+            self._pool.release(self)
+        else:
+            self._pool.discard(self)
+            self.close()
+        coding = answer.headers.get(b"content-encoding")
+        if coding and coding.lower() != b"identity":
+            # Not asked for. Decoding it would give bodies without a bound.
+            exchange.fail(AnswerMalformed(f"an encoded answer from {self._pool.name}"))
+        else:
+            exchange.succeed(answer)
+
+
+def explain(reason: Failure) -> str:
+    """Say in a few words why a connection could not be made."""
+    value = reason.value
+    text = str(value) or type(value).__name__
+    parts = getattr(value, "args", ())
+    if parts and isinstance(parts[0], list):
+        # OpenSSL: a list of (library, function, reason)
+        text = "; ".join(str(entry[-1]) for entry in parts[0] if isinstance(entry, tuple) and entry) or text
+    return text[:200]

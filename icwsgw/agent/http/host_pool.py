@@ -1,0 +1,319 @@
+"""The connections to one host: which are idle, how many there are, who waits.
+
+- Idle ones are reused last in, first out, so that the surplus of a busy minute ages out.
+- A request without an idle connection waits, in order, and a new connection is made for it unless the bound
+  is reached; whichever connection is free first, new or released, takes the first that waits.
+- A connection that cannot be made fails one waiting request: the oldest.
+- A request to be sent again waits in front, and skips the idle ones: after a restart of the server they are
+  as dead as the one that just failed it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from icwsgw.agent.http.connection import Exchange, HttpConnection, explain
+from icwsgw.agent.http.response_parser import HeadCache
+from icwsgw.agent.http.tcp_user_timeout import SILENCE
+from icwsgw.errors import ConnectFailed, ConnectionLost
+
+if TYPE_CHECKING:
+    from icwsgw.agent.http.deadlines import Deadlines
+    from icwsgw.reactor.clock import Clock
+
+
+class PoolCounts:
+    """What has happened to the connections of all hosts; it outlives their pools.
+
+    :ivar opened: connections that were made
+    :ivar failed: connections that could not be made
+    :ivar resent: requests sent once more, since the kept connection they went out on was dead
+    :ivar charge: called for each of these (decision 0034)
+    """
+
+    __slots__ = ("charge", "failed", "opened", "resent")
+
+    def __init__(self, charge: Callable[[], None] = lambda: None) -> None:
+        self.charge = charge
+        self.opened = 0
+        self.failed = 0
+        self.resent = 0
+
+
+@implementer(IProtocolFactory)
+class _Connections:
+    """Makes connections without a line in the log for each, as twisted's own factories write."""
+
+    __slots__ = ("_pool", "_tls")
+
+    def __init__(self, pool: HostPool, tls: bool) -> None:
+        self._pool = pool
+        self._tls = tls
+
+    def buildProtocol(self, addr: object) -> HttpConnection:  # noqa: N802
+        return HttpConnection(self._pool, self._tls)
+
+    def doStart(self) -> None:  # noqa: N802
+        """Nothing to start."""
+
+    def doStop(self) -> None:  # noqa: N802
+        """Nothing to stop."""
+
+
+class HostPool:
+    """Connections to one (scheme, host, port).
+
+    :param reactor: source of time
+    :param endpoint: where connections come from (IStreamClientEndpoint)
+    :param name: "host:port" for messages
+    :param tls: whether the endpoint wraps TLS around the connection
+    :param deadlines: the deadlines of the requests
+    :param max_connections: connections at a time, in the making and closing ones included
+    :param max_waiting: requests that may wait for a connection; more are refused at once
+    :param counts: shared by the pools of all hosts
+    :param silence: seconds without an acknowledgement after which a connection has ended
+    """
+
+    __slots__ = (
+        "_attempts",
+        "_closed",
+        "_connecting",
+        "_connections",
+        "_counts",
+        "_endpoint",
+        "_factory",
+        "_heard",
+        "_idle",
+        "_making",
+        "_max_connections",
+        "_max_waiting",
+        "_reactor",
+        "_unanswered",
+        "_waiting",
+        "deadlines",
+        "emptied",
+        "heads",
+        "name",
+        "silence",
+    )
+
+    def __init__(
+        self,
+        reactor: Clock,
+        endpoint: Any,
+        name: str,
+        tls: bool,
+        deadlines: Deadlines,
+        max_connections: int,
+        max_waiting: int,
+        counts: PoolCounts | None = None,
+        silence: float = SILENCE,
+    ) -> None:
+        self._counts = counts or PoolCounts()
+        self._reactor = reactor
+        self._endpoint = endpoint
+        self.name = name
+        self._factory = _Connections(self, tls)
+        self._attempts = 0
+        self.deadlines = deadlines
+        self._max_connections = max_connections
+        self._max_waiting = max_waiting
+        self._idle: list[HttpConnection] = []
+        self._connections: set[HttpConnection] = set()
+        self._connecting: dict[int, Deferred[HttpConnection]] = {}
+        self._waiting: OrderedDict[Exchange, None] = OrderedDict()
+        self._closed = False
+        self._making = False
+        self.silence = silence
+        # when an answer came last, and how many requests have run out of time since without a byte
+        self._heard = reactor.seconds()
+        self._unanswered = 0
+        self.heads = HeadCache()
+        self.emptied: Deferred[None] | None = None
+
+    @property
+    def established(self) -> int:
+        """Connections that are up (TLS perhaps not yet)."""
+        return len(self._connections)
+
+    @property
+    def idle(self) -> int:
+        """Connections that wait for a request."""
+        return len(self._idle)
+
+    @property
+    def connecting(self) -> int:
+        """Connections in the making."""
+        return len(self._connecting)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a connection."""
+        return len(self._waiting)
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing here to keep."""
+        return not (self._connections or self._connecting or self._waiting)
+
+    def submit(self, exchange: Exchange) -> None:
+        """Send a request as soon as there is a connection for it."""
+        if self._idle:
+            self._idle.pop().send(exchange)
+        elif len(self._waiting) >= self._max_waiting:
+            exchange.fail(ConnectFailed(f"{self._max_waiting} requests wait for a connection to {self.name}"))
+        else:
+            self._waiting[exchange] = None
+            self._connect_more()
+
+    def forget(self, exchange: Exchange) -> None:
+        """Take back a request that still waits."""
+        self._waiting.pop(exchange, None)
+
+    def again(self, exchange: Exchange) -> None:
+        """Send a request once more, on a connection known to be alive."""
+        if exchange.deferred is None:
+            return
+        if self._closed:
+            exchange.fail(ConnectionLost("the transport is closed"))
+            return
+        self._counts.resent += 1
+        self._counts.charge()
+        self._waiting[exchange] = None
+        self._waiting.move_to_end(exchange, last=False)
+        self._connect_more()
+
+    def release(self, connection: HttpConnection) -> None:
+        """Take a connection that is ready for a request."""
+        if self._waiting:
+            connection.send(self._waiting.popitem(last=False)[0])
+        elif self._closed:
+            connection.close()
+        else:
+            connection.idle_since = self._heard = self._reactor.seconds()
+            connection.maybe_stale = True
+            self._unanswered = 0
+            self._idle.append(connection)
+
+    def timed_out(self, connection: HttpConnection) -> None:
+        """Take note that a request got no byte in time on a connection that was used before.
+
+        When the second one in a row does, and nothing at all has come from this host since the request left, all such
+        connections are taken for dead: a middlebox may have forgotten them. Requests on them go once more, on new ones
+        (those of this package may be repeated).
+        """
+        if self._heard > connection.idle_since:
+            return
+        self._unanswered += 1
+        if self._unanswered >= 2:
+            self._unanswered = 0
+            self.drop_unresponsive()
+            for other in list(self._connections):
+                if other is not connection and other.silent:
+                    other.retry_elsewhere()
+
+    def drop_unresponsive(self) -> None:
+        """End the idle connections on which nothing has come for as long as silence may last: one has died of it."""
+        before = self._reactor.seconds() - self.silence
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            if connection.idle_since < before:
+                connection.abandon()
+            else:
+                self._idle.append(connection)
+
+    def discard(self, connection: HttpConnection) -> None:
+        """Do not use a connection any more; it is closing, since now."""
+        connection.idle_since = self._reactor.seconds()
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def lost(self, connection: HttpConnection) -> None:
+        """Forget a connection that has ended."""
+        self.discard(connection)
+        self._connections.discard(connection)
+        self._connect_more()
+        self._note_empty()
+
+    def sweep(self, before: float) -> None:
+        """Close connections that have been idle since earlier than ``before`` (reactor's seconds), abort stuck ones."""
+        # The list is in order of idle_since: pops and pushes happen at its end only.
+        old = 0
+        while old < len(self._idle) and self._idle[old].idle_since < before:
+            old += 1
+        surplus, self._idle = self._idle[:old], self._idle[old:]
+        for connection in list(self._connections):
+            if connection.closing and connection.idle_since < before:
+                connection.abandon()
+        for connection in surplus:
+            connection.close()
+
+    def close(self) -> Deferred[None]:
+        """Fail what waits or is under way and end all connections; fires when they are gone."""
+        self._closed = True
+        done: Deferred[None] = Deferred()
+        self.emptied = done
+        while self._waiting:
+            self._waiting.popitem(last=False)[0].fail(ConnectionLost("the transport is closed"))
+        for attempt in list(self._connecting.values()):
+            attempt.cancel()
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+        for connection in self._connections.difference(idle):
+            if not connection.closing:
+                connection.fail(ConnectionLost("the transport is closed"))
+        self._note_empty()
+        return done
+
+    def abort(self) -> None:
+        """End at once what close() has not ended yet: a TLS peer may never answer its close."""
+        for connection in list(self._connections):
+            connection.abandon()
+
+    def _note_empty(self) -> None:
+        if self.emptied is not None and self.empty:
+            done, self.emptied = self.emptied, None
+            done.callback(None)
+
+    def _connect_more(self) -> None:
+        if self._making:
+            return  # an attempt has failed at once; the loop below goes on
+        self._making = True
+        try:
+            while (
+                len(self._waiting) > len(self._connecting)
+                and len(self._connections) + len(self._connecting) < self._max_connections
+                and not self._closed
+            ):
+                key = self._attempts = self._attempts + 1
+                attempt: Deferred[HttpConnection] = self._endpoint.connect(self._factory)
+                self._connecting[key] = attempt
+                attempt.addCallbacks(self._connected, self._not_connected, callbackArgs=(key,), errbackArgs=(key,))
+        finally:
+            self._making = False
+
+    def _connected(self, connection: HttpConnection, key: int) -> None:
+        self._connecting.pop(key, None)
+        self._connections.add(connection)
+        self._counts.opened += 1
+        self.release(connection)
+
+    def _not_connected(self, reason: Failure, key: int) -> None:
+        self._connecting.pop(key, None)
+        if not isinstance(reason.value, CancelledError):
+            self._counts.failed += 1
+            if self._waiting:
+                oldest = self._waiting.popitem(last=False)[0]
+                # one that was sent before, on a connection that turned out to be dead, may have arrived
+                kind = ConnectionLost if oldest.retried else ConnectFailed
+                oldest.fail(kind(f"no connection to {self.name}: {explain(reason)}"))
+        self._connect_more()
+        self._note_empty()

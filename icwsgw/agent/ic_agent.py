@@ -1,0 +1,499 @@
+"""The Internet Computer's HTTP interface as the gateway needs it (interface spec, "HTTPS interface").
+
+- :meth:`IcAgent.query` polls canisters, through treq. On mainnet each answer's node signature is checked.
+- :meth:`IcAgent.call` relays a client's ready envelope, through the transport alone.
+- :meth:`IcAgent.update` makes a call of the gateway's own, and believes only a verified certificate.
+- :meth:`IcAgent.read_state` reads certified state, :meth:`IcAgent.status` what the replica says of itself.
+
+Failures are those of :mod:`icwsgw.errors`: ``Rejected`` (the IC or the canister said no), ``HttpError``,
+``TransportError`` and its kinds, ``SignatureInvalid`` and ``CertificateInvalid``, ``NotReady``. The agent retries
+nothing but its own updates: when to try again is the pollers' and relays' business.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
+from twisted.web.http_headers import Headers
+
+from icwsgw.agent.delegation_replacer import TIMEOUT, DelegationReplacer
+from icwsgw.agent.http.connection import ParsedResponse
+from icwsgw.agent.http.protocols import NetworkTransport
+from icwsgw.agent.http.treq_client import MinimalTreqClient, WholeResponse
+from icwsgw.agent.http.url import Url
+from icwsgw.agent.network_time_observer import NetworkTimeObserver
+from icwsgw.agent.outcome import ACCEPTED, UNDER_WAY, CallOutcome, call_outcome, decoded, http_error, reject_of
+from icwsgw.agent.root_subnet import RootSubnet
+from icwsgw.agent.routes import Endpoint, Route, Routes, VersionChange
+from icwsgw.agent.trust import NodeKeyCache, NodeKeys, Trust
+from icwsgw.agent.update import run_update
+from icwsgw.core.network_time import NetworkTime
+from icwsgw.errors import AnswerMalformed, CertificateInvalid, NotReady, SignatureInvalid
+from icwsgw.ic import bls
+from icwsgw.ic.certificate import Certificate, verify_certificate
+from icwsgw.ic.envelope import SignedRequest, anonymous_request, expiry_after, read_state_content, sign_request
+from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.ic.network_limits import REQUEST_TTL_SECONDS, SECOND_NS
+from icwsgw.ic.principal import ANONYMOUS, Principal
+from icwsgw.ic.query_signature import UnknownNode, verify_query_response
+from icwsgw.observe.logs import get_logger
+from icwsgw.reactor.clock import Clock
+
+MAX_STATUS = 64 * 1024
+TIME_TIMEOUT = 5.0
+
+_log = get_logger("agent")
+
+_HEADERS = Headers({b"Content-Type": [b"application/cbor"]})
+_NO_HEADERS = Headers()
+_MAX_CLIENTS = 16
+_SYNC_CALL, _CALL = Route.SYNC_CALL, Route.CALL
+
+
+class IcAgent:
+    """The network as the gateway sees it.
+
+    :param reactor: source of monotonic time and timers
+    :param transport: carries the requests; whoever made it closes it, after :meth:`stop`
+    :param network_url: for example "https://icp-api.io"
+    :param now_ns: the wall clock, ns since 1970
+    :param rng: random numbers in [0, 1), for jitter
+    :param random_bytes: for the nonces of updates
+    :param root_key: the network's root key in DER; None: the network is asked for it
+    :param verify_query_signatures: check node signatures on queries; None: where the root key is mainnet's
+    :param charge: called for each of the agent's own requests and each repeated at an older endpoint (decision 0034)
+    :raises ValueError: not a URL
+    :ivar time_observer: hears what time the network has
+    :ivar time: what time the network has
+    :ivar delegations: those of subnets that verified
+    :ivar root_subnet: which canisters are the root subnet's
+    :ivar readable: makes certificates readable for all clients
+    """
+
+    def __init__(
+        self,
+        reactor: Clock,
+        transport: NetworkTransport,
+        network_url: str,
+        *,
+        now_ns: Callable[[], int],
+        rng: Callable[[], float] = random.random,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+        root_key: bytes | None = None,
+        verify_query_signatures: bool | None = None,
+        charge: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.reactor = reactor
+        self.now_ns = now_ns
+        self.rng = rng
+        self.random_bytes = random_bytes
+        base = Url.parse(network_url)
+        self._verify_queries = verify_query_signatures
+        self._charge = charge
+        self._transport = transport
+        self._routes = Routes(base)
+        self._trust = Trust(reactor, rng, self.status, root_key)
+        self._node_keys = NodeKeyCache(reactor, self._trust, self._read_subnet)
+        self.delegations = self._trust.delegations
+        self.readable = DelegationReplacer(
+            reactor, self.network_ns, self._root_key, self.delegations, self._read_delegation
+        )
+        self.root_subnet = RootSubnet(self._root_key, self._read_subnet)
+        self._clients: dict[float, MinimalTreqClient] = {}
+        self.time_observer = NetworkTimeObserver(reactor, lambda: self.now_ns(), self._read_time)
+        self.time: NetworkTime = self.time_observer.time
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a root key to trust."""
+        return self._trust.root_key is not None
+
+    @property
+    def mainnet(self) -> bool:
+        """Whether the network has mainnet's root key, wherever that comes from."""
+        return self._trust.root_key == bls.MAINNET_ROOT_KEY_DER
+
+    @property
+    def verify_query_signatures(self) -> bool:
+        """Whether nodes' signatures on queries are checked."""
+        return self.mainnet if self._verify_queries is None else self._verify_queries
+
+    @property
+    def root_key(self) -> bytes | None:
+        """The root key in DER, or None as long as it is not known."""
+        return self._trust.root_key
+
+    @property
+    def last_failure(self) -> str | None:
+        """Why the last attempt to fetch the root key failed, in words; None if it did not."""
+        return self._trust.last_failure
+
+    @property
+    def heard(self) -> float | None:
+        """When an answer came last; see :class:`icwsgw.agent.network_time_observer.NetworkTimeObserver`."""
+        return self.time_observer.heard
+
+    @property
+    def clock_skew_ns(self) -> int | None:
+        """How far the network's clock is ahead of ours, to about a second; None until measured."""
+        return self.time.measured_ns
+
+    def network_ns(self) -> int:
+        """The network's time as far as it is known, ns since 1970."""
+        return self.time.now_ns(self.reactor.seconds(), self.now_ns())
+
+    @property
+    def root_key_fetches(self) -> dict[str, int]:
+        """How often the root key was asked for, by outcome."""
+        return self._trust.fetches
+
+    @property
+    def node_key_fetches(self) -> dict[str, int]:
+        """How often nodes' keys were asked for, by outcome."""
+        return self._node_keys.fetches
+
+    @property
+    def api_versions(self) -> dict[str, int | None]:
+        """The API version that each route is asked by, by the route's name; None where all of them are gone."""
+        return {route.label: self._routes.versions.uses(route) for route in Route}
+
+    @property
+    def api_version_changes(self) -> dict[str, int]:
+        """How often a version has gone or come back, by the route's name."""
+        return {route.label: count for route, count in self._routes.versions.changes.items()}
+
+    def start(self) -> None:
+        """Begin to fetch the root key, for as long as it takes; never fails."""
+        self._trust.start()
+
+    def stop(self) -> Deferred[None]:
+        """Stop what :meth:`start` began; fires when all is quiet (at once). Requests under way go on."""
+        self._trust.stop()
+        self.time_observer.stop()
+        done: Deferred[None] = Deferred()
+        done.callback(None)
+        return done
+
+    def when_ready(self) -> Deferred[None]:
+        """Fire when there is a root key; fails with NotReady if the agent is stopped before."""
+        return self._trust.when_ready()
+
+    def status(self, *, timeout: float = 5.0) -> Deferred[dict[str, Any]]:
+        """Ask for the replica's status.
+
+        :returns: its CBOR map; fails with HttpError or TransportError
+        """
+        self._charge()
+        asked: Deferred[Any] = self._client(timeout).request("GET", self._routes.status, headers=_NO_HEADERS, data=b"")
+        return asked.addCallback(self._with_body, self._got_status)
+
+    def query(self, canister: Principal, request: SignedRequest, *, timeout: float) -> Deferred[bytes]:
+        """Send a signed query.
+
+        :param timeout: seconds for all of it (each of two, where an older endpoint has to be tried)
+        :returns: the reply's Candid; fails with Rejected, HttpError, TransportError, SignatureInvalid or NotReady
+        """
+        endpoints = self._routes.endpoints(Route.QUERY, canister, self.reactor.seconds())
+        return self._query_at(endpoints, canister, request, timeout)
+
+    def call(self, canister: Principal, body: bytes, *, wait: bool, timeout: float) -> Deferred[CallOutcome]:
+        """Relay a ready call envelope.
+
+        :param body: the envelope with its tag
+        :param wait: ask by the synchronous endpoint, which waits up to 10 s for the end
+        :param timeout: seconds for all of it
+        :returns: what became of it as far as the answer tells; fails with HttpError or TransportError
+        """
+        if self._routes.versions.complete:
+            endpoints = self._routes.endpoints(_SYNC_CALL if wait else _CALL, canister, 0.0)
+        else:
+            endpoints = self._call_endpoints(canister, wait)
+        answer = self._transport.fetch(b"POST", endpoints[0].url, body, timeout=timeout)
+        return answer.addCallback(self._called, endpoints, body, timeout)
+
+    def update(
+        self, identity: Ed25519Identity, canister: Principal, method: str, arg: bytes, *, timeout: float
+    ) -> Deferred[bytes]:
+        """Make a call of our own and wait for its certified end.
+
+        Transient failures are retried within ``timeout`` with the same envelope.
+
+        :param timeout: seconds, at most 240 (the envelope's life)
+        :returns: the reply's Candid; fails with Rejected, HttpError, TransportError, CertificateInvalid or NotReady
+        """
+        return Deferred.fromCoroutine(run_update(self, identity, canister, method, arg, timeout))
+
+    def read_state(
+        self,
+        canister: Principal,
+        paths: Sequence[Sequence[bytes]],
+        *,
+        timeout: float,
+        identity: Ed25519Identity | None = None,
+    ) -> Deferred[Certificate]:
+        """Read certified paths of the state tree, and verify the certificate.
+
+        :param paths: what to read, for example ``[[b"time"]]``
+        :param identity: who asks; None: anonymous
+        :returns: the verified certificate; fails with HttpError, TransportError, CertificateInvalid or NotReady
+        """
+        return self._read(Route.READ_STATE, canister, paths, timeout, identity)
+
+    def _read(
+        self,
+        route: Route,
+        canister: Principal,
+        paths: Sequence[Sequence[bytes]],
+        timeout: float,
+        identity: Ed25519Identity | None = None,
+    ) -> Deferred[Certificate]:
+        if not self.ready:
+            try:
+                self._trust.require()
+            except NotReady:
+                return fail()
+        sender = ANONYMOUS if identity is None else identity.principal
+        content = read_state_content(sender, paths, expiry_after(self.network_ns(), REQUEST_TTL_SECONDS))
+        request = anonymous_request(content) if identity is None else sign_request(identity, content)
+        return self._state(canister, request, timeout, route).addCallback(self.verified, canister)
+
+    # For icwsgw.agent.update
+
+    def submit(self, canister: Principal, body: bytes, *, wait: bool, timeout: float) -> Deferred[ParsedResponse]:
+        """Send a call envelope of our own, whose end can be read where the answer does not tell it.
+
+        :returns: the answer, of any status
+        """
+        now = self.reactor.seconds()
+        endpoints = self._routes.endpoints(Route.SYNC_CALL, canister, now) if wait else ()
+        return self._post(endpoints + self._routes.endpoints(Route.CALL, canister, now), body, timeout)
+
+    def http_error(self, answer: ParsedResponse) -> Exception:
+        """Make the error for an answer that is not 2xx; one that refuses an expiry tells the replica's time as well."""
+        error = http_error(answer, self.network_ns() / SECOND_NS)
+        if answer.status == 400:
+            self.time_observer.note_refusal(error.detail)
+        return error
+
+    def verified(self, certificate: bytes, canister: Principal) -> Certificate:
+        """Verify a certificate for a canister.
+
+        :raises CertificateInvalid: it does not hold
+        :raises NotReady: no root key yet
+        """
+        root_key = self._trust.require()
+        try:
+            return verify_certificate(
+                certificate,
+                root_key_der=root_key,
+                canister_id=canister,
+                now_ns=self.network_ns(),
+                cache=self._trust.delegations,
+            )
+        except CertificateInvalid:
+            self._trust.doubt()
+            raise
+
+    def doubt_root_key(self) -> None:
+        """Something that the root key should vouch for did not verify; a test network is asked for its key again."""
+        self._trust.doubt()
+
+    # Requests
+
+    def _call_endpoints(self, canister: Principal, wait: bool) -> tuple[Endpoint, ...]:
+        routes, now = self._routes, self.reactor.seconds()
+        endpoints = routes.endpoints(Route.SYNC_CALL, canister, now) if wait else ()
+        if not endpoints or routes.versions.uses(endpoints[0].route) is None:
+            # there is no synchronous call, as far as we know, which a look at it may prove wrong
+            endpoints += routes.endpoints(Route.CALL, canister, now)
+        return endpoints
+
+    def _post(self, endpoints: tuple[Endpoint, ...], body: bytes, timeout: float) -> Deferred[ParsedResponse]:
+        """Ask endpoints one after the other, as long as they answer 404."""
+        self._charge()
+        answer = self._transport.fetch(b"POST", endpoints[0].url, body, timeout=timeout)
+        return answer.addCallback(self._posted, endpoints, body, timeout)
+
+    def _posted(
+        self, answer: ParsedResponse, endpoints: tuple[Endpoint, ...], body: bytes, timeout: float
+    ) -> ParsedResponse | Deferred[ParsedResponse]:
+        self._note(answer, endpoints[0])
+        if answer.status == 404 and len(endpoints) > 1:
+            return self._post(endpoints[1:], body, timeout)
+        return answer
+
+    def _note(self, answer: ParsedResponse, endpoint: Endpoint) -> None:
+        if self.reactor.seconds() >= self.time_observer.due:
+            self.time_observer.note(answer, endpoint.canister)
+        if answer.status == 404 or not self._routes.versions.complete:
+            self._learn(endpoint, answer.status, answer.body)
+
+    def _called(
+        self, answer: ParsedResponse, endpoints: tuple[Endpoint, ...], body: bytes, timeout: float
+    ) -> CallOutcome | Deferred[CallOutcome]:
+        endpoint, status = endpoints[0], answer.status
+        if self.reactor.seconds() >= self.time_observer.due:
+            self.time_observer.note(answer, endpoint.canister)
+        if status == 404 or not self._routes.versions.complete:
+            self._learn(endpoint, status, answer.body)
+        if status == 404 and len(endpoints) > 1:
+            self._charge()
+            older = self._transport.fetch(b"POST", endpoints[1].url, body, timeout=timeout)
+            return older.addCallback(self._called, endpoints[1:], body, timeout)
+        if status == 200:
+            if not self._routes.versions.complete or not self.readable.flat.kept:
+                self.readable.offer(answer.body)
+            return call_outcome(answer.body, answer.resent)
+        if status == 202:
+            # of a synchronous call: not executed within 10 s, or a repetition of one that is under way
+            return UNDER_WAY if endpoint.route is _SYNC_CALL else ACCEPTED
+        raise self.http_error(answer)
+
+    def _learn(self, endpoint: Endpoint, status: int, body: bytes) -> None:
+        """Take note of what an answer says about the versions of the network's endpoints."""
+        change = self._routes.versions.answered(endpoint.route, endpoint.version, status, body, self.reactor.seconds())
+        if change is not None:
+            _report(change)
+
+    def _state(
+        self, canister: Principal, request: SignedRequest, timeout: float, route: Route = Route.READ_STATE
+    ) -> Deferred[bytes]:
+        endpoints = self._routes.endpoints(route, canister, self.reactor.seconds())
+        answer = self._post(endpoints, request.body, timeout)
+        return answer.addCallback(self._got_state)
+
+    def _got_state(self, answer: ParsedResponse) -> bytes:
+        if answer.status != 200:
+            raise self.http_error(answer)
+        certificate = decoded(answer.body).get("certificate")
+        if not isinstance(certificate, bytes):
+            raise AnswerMalformed("read_state answered without a certificate")
+        return certificate
+
+    def _read_subnet(self, canister: Principal) -> Deferred[Certificate]:
+        return self.read_state(canister, [[b"subnet"]], timeout=5.0)
+
+    def _root_key(self) -> bytes | None:
+        return self._trust.root_key
+
+    def _read_delegation(self, canister: Principal) -> Deferred[Certificate]:
+        return self._read(Route.DELEGATION, canister, [[b"time"]], TIMEOUT)
+
+    # Through treq
+
+    def _client(self, timeout: float) -> MinimalTreqClient:
+        client = self._clients.get(timeout)
+        if client is None:
+            if len(self._clients) >= _MAX_CLIENTS:
+                self._clients.clear()
+            client = self._clients[timeout] = MinimalTreqClient(self._transport.agent(timeout))
+        return client
+
+    def _with_body(self, response: WholeResponse, then: Callable[..., Any], *args: Any) -> Any:
+        # as response.content() gives it, without a Deferred for each answer
+        return then(response.original.body, response, *args)
+
+    def _got_status(self, body: bytes, response: Any) -> dict[str, Any]:
+        if self.reactor.seconds() >= self.time_observer.due:
+            self.time_observer.note_status(response.code)
+        if response.code != 200:
+            raise self.http_error(_answer(response, body))
+        if len(body) > MAX_STATUS:
+            raise AnswerMalformed("the status is too long")
+        return decoded(body)
+
+    def _query_at(
+        self, endpoints: tuple[Endpoint, ...], canister: Principal, request: SignedRequest, timeout: float
+    ) -> Deferred[bytes]:
+        asked: Deferred[Any] = self._client(timeout).request(
+            "POST", endpoints[0].fixed, headers=_HEADERS, data=request.body
+        )
+        return asked.addCallback(self._with_body, self._got_query, endpoints, canister, request, timeout)
+
+    def _got_query(
+        self,
+        body: bytes,
+        response: Any,
+        endpoints: tuple[Endpoint, ...],
+        canister: Principal,
+        request: SignedRequest,
+        timeout: float,
+    ) -> bytes | Deferred[bytes]:
+        code = response.code
+        if self.reactor.seconds() >= self.time_observer.due:
+            self.time_observer.note(_answer(response, b""), canister, request.ingress_expiry)
+        if code == 404 or not self._routes.versions.complete:
+            self._learn(endpoints[0], code, body)
+        if code != 200:
+            if code == 404 and len(endpoints) > 1:
+                self._charge()
+                return self._query_at(endpoints[1:], canister, request, timeout)
+            raise self.http_error(_answer(response, body))
+        answer = decoded(body)
+        verifies = self._verify_queries
+        if not (self.mainnet if verifies is None else verifies):
+            return _reply(answer)
+        keys = self._node_keys.get(canister)
+        if keys is None:
+            return self._node_keys.fetch(canister).addCallback(self._checked, answer, request)
+        try:
+            return self._checked(keys, answer, request)
+        except UnknownNode:
+            return self._node_keys.fetch(canister).addCallback(self._checked, answer, request)
+
+    def _checked(self, keys: NodeKeys, answer: dict[str, Any], request: SignedRequest) -> bytes:
+        try:
+            verify_query_response(answer, request.request_id, keys, now_ns=self.network_ns())
+        except UnknownNode:
+            raise
+        except SignatureInvalid:
+            self._trust.doubt()
+            raise
+        if self.reactor.seconds() >= self.time_observer.signed_due:
+            self.time_observer.note_signed(min(entry["timestamp"] for entry in answer["signatures"]))
+        return _reply(answer)
+
+    def _read_time(self, canister: Principal) -> Deferred[int]:
+        content = read_state_content(ANONYMOUS, [[b"time"]], expiry_after(self.network_ns(), REQUEST_TTL_SECONDS))
+        return self._state(canister, anonymous_request(content), TIME_TIMEOUT).addCallback(self._time_in, canister)
+
+    def _time_in(self, certificate: bytes, canister: Principal) -> int:
+        """The time of a certificate that verifies, however old it seems: its age is the question."""
+        key, cache = self._trust.require(), self._trust.delegations
+        return verify_certificate(certificate, root_key_der=key, canister_id=canister, now_ns=None, cache=cache).time_ns
+
+
+def _report(change: VersionChange) -> None:
+    route, uses = change.route.label, change.uses
+    if change.present:
+        _log.info("API version available again", route=route, version=change.version, uses=uses)
+    elif uses is not None:
+        _log.warn("API version unavailable, using the next", route=route, version=change.version, uses=uses)
+    elif change.route is Route.SYNC_CALL:
+        _log.error(
+            "the network has no synchronous calls: the outcome of calls is unknown, and messages leave when the "
+            "previous one was accepted, whatever --relay-order says"
+        )
+    else:
+        _log.warn("API version unavailable", route=route, version=change.version)
+
+
+def _reply(answer: dict[str, Any]) -> bytes:
+    status = answer.get("status")
+    if status == "replied":
+        reply = answer.get("reply")
+        arg = reply.get("arg") if isinstance(reply, dict) else None
+        if isinstance(arg, bytes):
+            return arg
+    elif status == "rejected":
+        raise reject_of(answer)
+    raise AnswerMalformed("a query's answer has neither a reply nor a reject")
+
+
+def _answer(response: Any, body: bytes) -> ParsedResponse:
+    headers = {name.lower(): b", ".join(values) for name, values in response.headers.getAllRawHeaders()}
+    return ParsedResponse(response.code, headers, body)

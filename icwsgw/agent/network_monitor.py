@@ -1,0 +1,181 @@
+"""Whether the network can be reached, and whether this machine's clock agrees with its clock.
+
+Answers to polls and calls show both, and an idle gateway asks for the network's status now and then. What is found is
+a state for /health/ready and a line in the log when it changes; nothing is stopped or closed for it.
+
+Clocks: the network takes a request that expires within five and a half minutes (facts 1.4), and clients sign theirs
+by their own clocks. The gateway reckons with the network's time (:mod:`icwsgw.core.network_time`) where it signs,
+judges an expiry or checks the age of a certificate or a node's signature; TLS it checks by its own clock. So a clock
+that is wrong by more than :data:`MAX_SKEW` seconds has to be set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from icwsgw.agent.network_time_observer import NOTE_INTERVAL
+from icwsgw.core.network_time import NetworkTime
+from icwsgw.observe.logs import get_logger
+from icwsgw.reactor.clock import Clock, Timer
+
+#: Seconds between two looks.
+PERIOD = 5.0
+#: Seconds without an answer after which the network is asked for its status.
+QUIET = NOTE_INTERVAL + PERIOD
+#: Seconds without an answer after which the network counts as out of reach.
+PATIENCE = 30.0
+#: Seconds that this machine's clock may be wrong.
+MAX_SKEW = 30.0
+
+STATUS_TIMEOUT = 5.0
+
+_log = get_logger("agent")
+
+
+class Agent(Protocol):
+    """What is asked of :class:`icwsgw.agent.ic_agent.IcAgent`."""
+
+    @property
+    def heard(self) -> float | None:
+        """When an answer came last, by the reactor's clock."""
+
+    @property
+    def time(self) -> NetworkTime:
+        """What time the network has."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a root key."""
+
+    @property
+    def last_failure(self) -> str | None:
+        """Why there is none."""
+
+    def status(self, *, timeout: float = ...) -> Deferred[dict[str, Any]]:
+        """Ask the network for its status."""
+
+
+class NetworkMonitor:
+    """Looks whether the network answers.
+
+    :param url: of the network, for people
+    :param elsewhere: looks for other networks, and says in a sentence what there is; None: nothing is looked for
+    """
+
+    def __init__(
+        self, clock: Clock, agent: Agent, url: str, elsewhere: Callable[[], Deferred[str]] | None = None
+    ) -> None:
+        self._elsewhere = elsewhere
+        self._others = ""
+        self._looking: Deferred[Any] | None = None
+        self._next_look = clock.seconds()
+        self._clock = clock
+        self._agent = agent
+        self._url = url
+        self._failure: str | None = None
+        self._asking: Deferred[Any] | None = None
+        self._timer: Timer | None = None
+        self._said: dict[str, str | None] = {}
+
+    def start(self) -> None:
+        """Begin to look."""
+        if self._timer is None:
+            self._look()
+
+    def stop(self) -> None:
+        """End it."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        asking, self._asking = self._asking, None
+        looking, self._looking = self._looking, None
+        for each in (asking, looking):
+            if each is not None:
+                each.cancel()
+
+    def network(self) -> str | None:
+        """Why the network cannot be used, in plain words, or None."""
+        agent = self._agent
+        why = self._failure or agent.last_failure
+        because = (f": {why}" if why else "") + (f"; {self._others}" if self._others else "")
+        if agent.heard is None:
+            return f"{self._url} has not been reached{because}"
+        silent = self._clock.seconds() - agent.heard
+        if silent > PATIENCE:
+            return f"{self._url} has not answered for {silent:.0f} s{because}"
+        if not agent.ready:
+            return f"the root key of {self._url} is not known{because}"
+        return None
+
+    def clock(self) -> str | None:
+        """Why this machine's clock is of no use, in plain words, or None. Dates alone do not decide it."""
+        skew = self._agent.time.skew_ns / 1e9
+        if abs(skew) <= MAX_SKEW:
+            return None
+        return f"this machine's clock is {_apart(skew)} the network's, more than {MAX_SKEW:.0f} s: set it"
+
+    def _dispute(self) -> str | None:
+        """That the Date headers contradict this machine's clock and nothing has told which is right, or None."""
+        time = self._agent.time
+        if not time.disputed or time.rival_ns is None:
+            return None
+        apart = _apart((time.rival_ns - time.skew_ns) / 1e9)
+        return f"this machine's clock is {apart} the Date headers of the network's answers, one of them is wrong"
+
+    def _look(self) -> None:
+        self._timer = self._clock.callLater(PERIOD, self._look)
+        heard = self._agent.heard
+        quiet = heard is None or self._clock.seconds() - heard >= QUIET
+        # without a root key the agent asks for the status by itself, in order to get it
+        if quiet and self._agent.ready and self._asking is None:
+            asking = self._asking = self._agent.status(timeout=STATUS_TIMEOUT)
+            asking.addCallbacks(self._answered, self._failed)
+        if self.network() is None:
+            self._others = ""
+        elif self._elsewhere is not None and (heard is not None or self._failure or self._agent.last_failure):
+            self._look_elsewhere(self._elsewhere)
+        if heard is not None or self._failure or self._agent.last_failure:
+            # at the start the first answer is still on its way
+            self._report("network", self.network(), "the network answers again")
+        self._report("clock", self.clock(), "this machine's clock is right again")
+        self._report("dates", self._dispute(), "this machine's clock and the network's Date headers are reconciled")
+
+    def _look_elsewhere(self, elsewhere: Callable[[], Deferred[str]]) -> None:
+        now = self._clock.seconds()
+        if self._looking is None and now >= self._next_look:
+            self._next_look = now + PATIENCE
+            looking = self._looking = elsewhere()
+            looking.addCallbacks(self._looked, lambda _: None)
+
+    def _looked(self, others: str) -> None:
+        self._looking = None
+        if others and others != self._others:
+            _log.info("the network does not answer", url=self._url, others=others)
+        self._others = others
+
+    def _answered(self, _: object) -> None:
+        self._asking = None
+        self._failure = None
+
+    def _failed(self, reason: Failure) -> None:
+        # None: it was cancelled by stop()
+        if self._asking is not None:
+            self._asking = None
+            self._failure = str(reason.value) or type(reason.value).__name__
+
+    def _report(self, what: str, reason: str | None, well: str) -> None:
+        """Write a line when a state has changed; the words of a reason may change with each look."""
+        before = self._said.get(what)
+        self._said[what] = reason
+        if reason is not None and before is None:
+            _log.warn(reason)
+        elif reason is None and before is not None:
+            _log.info(well)
+
+
+def _apart(skew: float) -> str:
+    return f"{abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'}"

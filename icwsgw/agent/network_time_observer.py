@@ -1,0 +1,112 @@
+"""Tells :class:`~icwsgw.core.network_time.NetworkTime` what the network's answers say of the time.
+
+Looking at each answer would cost every poll, so one is looked at every :data:`NOTE_INTERVAL` seconds; where something
+contradicts the reckoning, the very next one is. Where Dates go on contradicting it and no judge has spoken, the
+certified time is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from icwsgw.agent.http.connection import ParsedResponse
+from icwsgw.agent.outcome import http_date
+from icwsgw.core.network_time import Evidence, NetworkTime, replica_time
+from icwsgw.errors import IcwsError
+from icwsgw.ic.network_limits import SECOND_NS
+from icwsgw.ic.principal import Principal
+from icwsgw.reactor.clock import Clock
+
+NOTE_INTERVAL = 10.0
+"""Seconds between two answers that are taken note of: that they came, and what they tell of the network's time."""
+
+
+class NetworkTimeObserver:
+    """What one agent hears of the time.
+
+    :param now_ns: the wall clock, ns since 1970
+    :param read_time: reads a canister's certified ``/time`` and verifies all of the certificate but its age
+    :ivar time: the evidence so far
+    :ivar heard: when an answer came last that was no fault of a server (5xx), on the reactor's clock and within
+        :data:`NOTE_INTERVAL`; None before the first
+    :ivar due: when the next answer is to be noted
+    :ivar signed_due: when the next signed one is
+    """
+
+    def __init__(
+        self, reactor: Clock, now_ns: Callable[[], int], read_time: Callable[[Principal], Deferred[int]]
+    ) -> None:
+        self.time = NetworkTime()
+        self.heard: float | None = None
+        self.due = self.signed_due = reactor.seconds()
+        self._reactor = reactor
+        self._now_ns = now_ns
+        self._read_time = read_time
+        self._asking: Deferred[Any] | None = None
+
+    def network_ns(self) -> int:
+        """The network's time as far as it is known, ns since 1970."""
+        return self.time.now_ns(self._reactor.seconds(), self._now_ns())
+
+    def stop(self) -> None:
+        """Give up the question that may be under way."""
+        asking, self._asking = self._asking, None
+        if asking is not None:
+            asking.cancel()
+
+    def note_status(self, status: int) -> None:
+        """The answer to a GET came. Any cache may have kept it, so it tells no time."""
+        if status < 500:
+            self.heard = self._reactor.seconds()
+
+    def note(self, answer: ParsedResponse, canister: Principal, expiry_ns: int | None = None) -> None:
+        """An answer to a POST came.
+
+        :param canister: whose it was
+        :param expiry_ns: of the request, if it was ours; that it was taken tells something too
+        """
+        self.note_status(answer.status)
+        if answer.status == 200 and expiry_ns is not None:
+            self._take(Evidence.ACCEPTED, expiry_ns)
+        value = answer.headers.get(b"date")
+        date = None if value is None or b"age" in answer.headers else http_date(value)
+        if date is not None:
+            # The header has whole seconds, rounded down: half a second is the best guess for the rest.
+            self._take(Evidence.DATE, int((date + 0.5) * SECOND_NS))
+        self.due = self._next_look()
+        if self.time.disputed and self._asking is None:
+            asking = self._asking = self._read_time(canister)
+            asking.addCallback(self._told).addErrback(_not_told).addBoth(self._asked)
+
+    def note_refusal(self, words: str) -> None:
+        """A request was refused with status 400: in case of its expiry the words tell the replica's time."""
+        time_ns = replica_time(words)
+        if time_ns is not None:
+            self._take(Evidence.REFUSED, time_ns)
+            self.due = self._next_look()
+
+    def note_signed(self, time_ns: int) -> None:
+        """A node has signed an answer at this time."""
+        self._take(Evidence.SIGNED, time_ns)
+        self.signed_due = self._next_look()
+
+    def _next_look(self) -> float:
+        return self._reactor.seconds() + (0.0 if self.time.eager else NOTE_INTERVAL)
+
+    def _take(self, kind: Evidence, time_ns: int) -> None:
+        self.time.take(kind, time_ns, self._reactor.seconds(), self._now_ns())
+
+    def _told(self, time_ns: int) -> None:
+        self._take(Evidence.CERTIFIED, time_ns)
+
+    def _asked(self, _: object) -> None:
+        self._asking = None
+
+
+def _not_told(failure: Failure) -> None:
+    """No answer, or none that verifies: the question comes again with the next look."""
+    failure.trap(IcwsError, CancelledError)

@@ -1,0 +1,1 @@
+"""Configuration: every option declared once, its sources, and the forms of its values."""

@@ -1,0 +1,209 @@
+"""Addresses to listen on, as text: Twisted's server endpoint strings and the short forms of the original.
+
+An endpoint string is a list of words between colons, a type first; ``name=value`` words are named; a
+backslash takes the next character literally (Twisted, ``twisted.internet.endpoints.serverFromString``).
+The original takes ``IP:port`` only (``TcpListener::bind`` in its ``ws_listener.rs``), so ``0.0.0.0:8080``,
+``[::]:8080``, ``:::8080``, ``localhost:8080``, ``:8080`` and a bare ``8080`` are understood as TCP.
+
+Nothing here touches a socket; :mod:`icwsgw.server.endpoints` makes endpoints of these strings.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from enum import Enum
+from typing import NamedTuple
+
+from icwsgw.errors import ConfigError
+
+#: First words that mean an endpoint string, never a host name. Longer plugin strings pass by their shape.
+ENDPOINT_TYPES = frozenset({"tcp", "tcp6", "ssl", "tls", "unix", "systemd", "haproxy", "stdio", "fd", "onion"})
+
+_PORT = re.compile(r":?(\d{1,5})")
+# a container's name may have an underscore
+_HOST_PORT = re.compile(r"([A-Za-z0-9._-]+):(\d{1,5})")
+_BRACKETS = re.compile(r"\[(.*)\]:(\d{1,5})")
+
+
+class Description(NamedTuple):
+    """An endpoint string taken apart: its type, its plain words, its named words."""
+
+    kind: str
+    args: tuple[str, ...]
+    options: dict[str, str]
+
+    def __str__(self) -> str:
+        words = [quote(word) for word in (self.kind, *self.args)]
+        words += [f"{quote(name)}={quote(value)}" for name, value in self.options.items()]
+        return ":".join(words)
+
+
+def quote(word: str) -> str:
+    """Escape what an endpoint string would take for structure."""
+    return re.sub(r"([\\:=])", r"\\\1", word)
+
+
+def parse_description(text: str) -> Description:
+    """Take an endpoint string apart.
+
+    :raises ConfigError: when it names no type, or ends in a lone backslash
+    """
+    words: list[tuple[str | None, str]] = []
+    name: str | None = None
+    word = ""
+    characters = iter(text)
+    for character in characters:
+        if character == "\\":
+            escaped = next(characters, None)
+            if escaped is None:
+                raise ConfigError(f"address {text!r} ends in a lone backslash")
+            word += escaped
+        elif character == ":":
+            words.append((name, word))
+            name, word = None, ""
+        elif character == "=" and name is None:
+            name, word = word, ""
+        else:
+            word += character
+    words.append((name, word))
+    if words[0][0] is not None or not words[0][1]:
+        raise ConfigError(f"address {text!r} names no endpoint type")
+    args = tuple(value for key, value in words[1:] if key is None)
+    return Description(words[0][1], args, {key: value for key, value in words[1:] if key is not None})
+
+
+def normalise(text: str) -> str:
+    """Turn an address as operators write it into a server endpoint string.
+
+    :param text: an endpoint string, ``IP:port``, ``[IPv6]:port``, ``IPv6:port``, ``host:port``, ``:port`` or a port
+    :return: an endpoint string; ``tcp:...`` for the short forms
+    :raises ConfigError: when it is none of these, or the port is above 65535
+    """
+    text = text.strip()
+    if not text:
+        raise ConfigError("an address to listen on is empty")
+    if match := _PORT.fullmatch(text):
+        return f"tcp:{_port(match[1], text)}"
+    if match := _BRACKETS.fullmatch(text):
+        host = _ipv6(match[1])
+        if host is None:
+            raise ConfigError(f"address {text!r}: {match[1]!r} is not an IPv6 address")
+        return f"tcp6:{_port(match[2], text)}:interface={quote(host)}"
+    kind, _, rest = text.partition(":")
+    before, _, port = text.rpartition(":")
+    if kind not in ENDPOINT_TYPES and port.isdecimal() and (host := _ipv6(before)):
+        return f"tcp6:{_port(port, text)}:interface={quote(host)}"
+    if kind not in ENDPOINT_TYPES and (match := _HOST_PORT.fullmatch(text)):
+        return f"tcp:{_port(match[2], text)}:interface={match[1]}"
+    if not rest or not kind.isalnum():
+        raise ConfigError(f"address {text!r} is neither an endpoint string nor IP:port")
+    description = parse_description(text)
+    if description.kind in ("tcp", "tcp6", "ssl"):
+        if not description.args and "port" not in description.options:
+            raise ConfigError(f"address {text!r} names no port")
+        port = description.args[0] if description.args else description.options["port"]
+        if not port.isdecimal():
+            raise ConfigError(f"address {text!r}: {port!r} is not a port")
+        _port(port, text)
+    return text
+
+
+def tcp_port(text: str) -> int | None:
+    """Give the port of an endpoint string that listens on TCP, or None."""
+    description = parse_description(text)
+    if description.kind not in ("tcp", "tcp6", "ssl", "tls"):
+        return None
+    port = description.args[0] if description.args else description.options.get("port", "")
+    return int(port) if port.isdecimal() else None
+
+
+class Exposure(Enum):
+    """From where an address can be reached."""
+
+    UNIX = "programs of this machine that may open the socket's file"
+    LOOPBACK = "programs of this machine"
+    ANYWHERE = "other machines, as far as is known"
+
+
+def exposure(text: str) -> Exposure:
+    """Say from where an endpoint string lets itself be reached; what is not known is anywhere."""
+    kind, args, options = parse_description(text)
+    path = args[0] if args else options.get("address", "")
+    if kind == "unix" and path and not path.startswith("\0"):
+        return Exposure.UNIX
+    if kind in ("tcp", "tcp6", "ssl", "tls"):
+        # what stands in its place without its name is something else in the other types
+        interface = options.get("interface") or (args[1] if kind == "tcp" and len(args) > 1 else "")
+        if interface == "localhost":
+            return Exposure.LOOPBACK
+        try:
+            return Exposure.LOOPBACK if ipaddress.ip_address(interface).is_loopback else Exposure.ANYWHERE
+        except ValueError:
+            pass
+    return Exposure.ANYWHERE
+
+
+def private(text: str) -> str:
+    """An endpoint string whose unix socket, if it is one, only its owner may open, unless it says otherwise."""
+    description = parse_description(text)
+    if description.kind == "unix" and "mode" not in description.options and len(description.args) < 2:
+        description.options["mode"] = "600"
+        return str(description)
+    return text
+
+
+def open_to_all(text: str) -> bool:
+    """Whether the mode of an endpoint string's unix socket lets every user of this machine open it."""
+    kind, args, options = parse_description(text)
+    mode = options.get("mode") or (args[1] if len(args) > 1 else "")
+    return kind == "unix" and mode.isdecimal() and int(mode[-1]) & 2 != 0
+
+
+def _ipv6(text: str) -> str | None:
+    try:
+        return str(ipaddress.IPv6Address(text))
+    except ValueError:
+        return None
+
+
+def _port(digits: str, text: str) -> int:
+    port = int(digits)
+    if port > 65535:
+        raise ConfigError(f"address {text!r}: port {port} is above 65535")
+    return port
+
+
+_PORT_BEHIND = re.compile(r":\d{1,5}\Z", re.ASCII)
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether a Host header means a loopback address by itself, or by the one name that nobody else can have."""
+    name = _PORT_BEHIND.sub("", host.strip().lower())
+    if name == "localhost":
+        return True
+    try:
+        if name.startswith("[") and name.endswith("]"):
+            # a zone, which may hold anything, has no place in a URL's host (RFC 3986, section 3.2.2)
+            return "%" not in name and ipaddress.IPv6Address(name[1:-1]).is_loopback
+        return ipaddress.IPv4Address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an IP address means this machine alone; False for what is none."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return bool((getattr(address, "ipv4_mapped", None) or address).is_loopback)
+
+
+def is_page_of(origin: str, host: str) -> bool:
+    """Whether a web origin is the page's that the server itself serves: one of the request's own Host.
+
+    :param origin: the Origin header
+    :param host: the Host header
+    """
+    return origin.lower() in (f"http://{host.lower()}", f"https://{host.lower()}")

@@ -1,0 +1,94 @@
+"""Options for logs and traces.
+
+Part of :class:`icwsgw.config.schema.GatewayConfig`, in its own module because of its length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from icwsgw.config.option import FLAG, LOGS, Kind, choice, option, ratio
+from icwsgw.observe.collector import parse_collector, trace_level
+from icwsgw.observe.levels import LEVELS, parse_levels
+
+
+def _levels(text: str) -> str:
+    parse_levels(text)
+    return text.strip()
+
+
+def _collector(text: str) -> str | None:
+    text = text.strip()
+    if text.lower() in ("", "none", "off"):
+        return None
+    parse_collector(text)
+    return text
+
+
+def _trace_level(text: str) -> str:
+    number = trace_level(text)
+    return next(name for name, level in LEVELS.items() if level == number)
+
+
+LOG_LEVELS = Kind("levels", _levels, example="info,relay=debug")
+TRACE_LEVEL = Kind("level", _trace_level, example="debug")
+COLLECTOR = Kind("address", _collector, lambda value: value or "", example="grpc://127.0.0.1:4317")
+
+
+@dataclass(frozen=True)
+class LogOptions:
+    """What is written, and how much of it."""
+
+    log_level: str = option(
+        "info",
+        LOG_LEVELS,
+        "log-level",
+        "Log level on stdout: one level, or component=level pairs separated by commas.",
+        "As in the Rust gateway: one line when a session ends, and what an operator should know.",
+        group=LOGS,
+        variables=("RUST_LOG_STDOUT",),
+        reloaded=True,
+    )
+    log_format: str = option(
+        "text",
+        choice("text", "json"),
+        "log-format",
+        "Format of the log on stdout: text, or JSON objects.",
+        "Text for people; JSON for log collectors.",
+        group=LOGS,
+    )
+    log_file_level: str = option(
+        "off",
+        LOG_LEVELS,
+        "log-file-level",
+        "Log level of the JSON file <data-dir>/traces/gateway_<start, ms>.log.",
+        "As in the Rust gateway: no file by default.",
+        group=LOGS,
+        variables=("RUST_LOG_FILE",),
+        reloaded=True,
+    )
+    trace_level: str = option(
+        "trace",
+        TRACE_LEVEL,
+        "trace-level",
+        "Exported spans: trace for all, debug for those of connections, any other level for none.",
+        "As in the Rust gateway.",
+        group=LOGS,
+        variables=("RUST_LOG_TELEMETRY",),
+    )
+    trace_sampling: float = option(
+        1.0,
+        ratio(),
+        "trace-sampling",
+        "Share of connections, and of exported polls, that are traced.",
+        "All, as in the Rust gateway; a busy gateway needs less.",
+        group=LOGS,
+    )
+    trace_idle_polls: bool = option(
+        False,
+        FLAG,
+        "trace-idle-polls",
+        "Export also polls that returned no message.",
+        "There are ten per second for each canister.",
+        group=LOGS,
+    )

@@ -1,0 +1,50 @@
+"""Options for timeouts of the network and canisters; part of :class:`icwsgw.config.schema.GatewayConfig`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from icwsgw.config.option import NETWORK, option, seconds
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Patience with what is asked of the network. Durations in seconds."""
+
+    canister_grace: float = option(
+        60.0,
+        seconds(0.0),
+        "canister-grace",
+        "How long a canister may give no valid answer before its clients are closed. Failures of the network do not "
+        "count.",
+        "A canister's upgrade is shorter.",
+        group=NETWORK,
+        example="5m",
+    )
+    network_grace: float = option(
+        600.0,
+        seconds(0.0),
+        "network-grace",
+        "How long the network may fail to reach a canister before the canister's clients are closed.",
+        "A subnet's upgrade takes minutes, and the canister still knows its clients afterwards.",
+        group=NETWORK,
+        example="30m",
+    )
+    query_timeout: float = option(
+        5.0,
+        seconds(0.1, 300.0),
+        "query-timeout",
+        "Timeout of one query.",
+        "As in the Rust gateway.",
+        group=NETWORK,
+        example="10",
+    )
+    call_timeout: float = option(
+        30.0,
+        seconds(0.1, 300.0),
+        "call-timeout",
+        "Timeout of one call.",
+        "A replica answers a synchronous call within 10 s.",
+        group=NETWORK,
+        example="20s",
+    )

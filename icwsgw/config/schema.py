@@ -1,0 +1,494 @@
+# ruff: noqa: RUF009 - option() makes a dataclass field, not a shared default
+"""The gateway's configuration: every option declared once, checked before anything starts.
+
+The fields of :class:`GatewayConfig` are the table. From it come the rows of the command line
+(:mod:`icwsgw.tap`), the environment names (``ICWS_`` + name) and the keys of the ``--config`` file
+(:mod:`icwsgw.config.sources`), and the generated manual.
+
+Names, forms and meanings of the first group are those of the original (``main.rs`` of
+omnia-network/ic-websocket-gateway), so that its command lines run unchanged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from icwsgw.config.access_options import AccessOptions
+from icwsgw.config.addresses import Exposure, exposure, tcp_port
+from icwsgw.config.client_limits import ClientLimits
+from icwsgw.config.log_options import COLLECTOR, LogOptions
+from icwsgw.config.network_options import NetworkOptions
+from icwsgw.config.option import (
+    ADDRESS,
+    ADDRESSES,
+    ADMIN,
+    CONNECTIONS,
+    DIRECTORY,
+    FILE,
+    FLAG,
+    GROUPS,
+    LOGS,
+    MOST_USED,
+    NETWORK,
+    OPTIONAL_ADDRESS,
+    QUEUES,
+    ROOT_KEY,
+    TIMES,
+    URL,
+    Option,
+    RemovedOption,
+    automatic,
+    choice,
+    count,
+    milliseconds,
+    option,
+    options_of,
+    seconds,
+    size,
+)
+from icwsgw.errors import ConfigError
+from icwsgw.ic.network_limits import AROUND_BYTES, MAX_INGRESS_BYTES, MAX_REPLY_BYTES
+from icwsgw.ic.networks import AUTO, FETCH, LOCAL_PORTS, MAINNET_HOSTS, Network, network_of
+from icwsgw.observe.collector import exports_anything, trace_level
+
+#: Requests a second on mainnet. Its boundary nodes take 300 a second from one address, 600 at once, before they ban it
+#: in their firewall (ic-boundary's bouncer).
+MAINNET_BUDGET = 250
+
+
+#: Where the embedded replica listens: where dfx has its local network, on loopback.
+DEVNET_ADDRESS = f"tcp:{LOCAL_PORTS['dfx']}:interface=127.0.0.1"
+
+#: The options that people change first, in the order of the documentation; they stand under the first heading instead
+#: of that of their subject.
+MOST_USED_NAMES = (
+    "gateway-address",
+    "ic-network-url",
+    "data-dir",
+    "tls-certificate-pem-path",
+    "tls-certificate-key-pem-path",
+    "prometheus-endpoint",
+    "admin-endpoint",
+    "devnet",
+    "workers",
+    "identities",
+    "polling-interval",
+    "trusted-proxy",
+    "allowed-canister",
+    "allowed-origin",
+    "log-level",
+)
+
+
+@dataclass(frozen=True)
+class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
+    """What an operator decided. Durations in seconds, sizes in bytes; paths absolute."""
+
+    gateway_addresses: tuple[str, ...] = option(
+        ("tcp:8080",),
+        ADDRESSES,
+        "gateway-address",
+        "Address for WebSocket clients: IP:port or a Twisted server endpoint string; repeatable.",
+        "The port of the Rust gateway.",
+        group=CONNECTIONS,
+    )
+    ic_network_url: str = option(
+        f"http://127.0.0.1:{LOCAL_PORTS['dfx']}",
+        URL,
+        "ic-network-url",
+        f"URL of the IC network. {', '.join(MAINNET_HOSTS)} and all names below them mean mainnet.",
+        "A local replica listens there.",
+        group=NETWORK,
+    )
+    root_key: str = option(
+        AUTO,
+        ROOT_KEY,
+        "root-key",
+        "Root key of the network: mainnet, fetch (ask the network), the DER key in hex, or a file that holds it; "
+        "auto: mainnet if the URL is mainnet's, else fetch.",
+        "An attacker on the path could supply another key, so mainnet's key is built in.",
+        group=NETWORK,
+        example="mainnet",
+    )
+    polling_interval: float = option(
+        0.1,
+        milliseconds(0.001, 60.0),
+        "polling-interval",
+        "Time between the starts of two polls of a canister.",
+        "As in the Rust gateway.",
+        group=NETWORK,
+        example="200",
+    )
+    prometheus_endpoint: str | None = option(
+        "tcp:9090",
+        OPTIONAL_ADDRESS,
+        "prometheus-endpoint",
+        "Address of metrics, health checks and the status page: IP:port or an endpoint string; empty for none.",
+        "The port that the Rust gateway documents.",
+        group=ADMIN,
+    )
+    admin_endpoint: str | None = option(
+        None,
+        OPTIONAL_ADDRESS,
+        "admin-endpoint",
+        "Address of the admin API (docs/admin-api.md, icwsctl): an endpoint string or IP:port; empty for none. A unix "
+        "socket without mode= is accessible to its owner only.",
+        "Whoever reaches it can close clients and stop the gateway.",
+        group=ADMIN,
+        example="unix:/run/icws/admin.sock",
+    )
+    admin_token_file: Path | None = option(
+        None,
+        FILE,
+        "admin-token-file",
+        "File with the token that callers of the admin API must send. Required if other machines may reach the API.",
+        "File mode protects a unix socket; loopback is reachable from this machine only.",
+        group=ADMIN,
+        example="/etc/icws/admin-token",
+    )
+    tls_certificate_pem_path: Path | None = option(
+        None,
+        FILE,
+        "tls-certificate-pem-path",
+        "Certificate chain (PEM). Turns plain TCP addresses into TLS. The gateway reads it again when the file "
+        "changes.",
+        "A proxy may terminate TLS, and a local gateway needs none.",
+        group=CONNECTIONS,
+    )
+    tls_certificate_key_pem_path: Path | None = option(
+        None,
+        FILE,
+        "tls-certificate-key-pem-path",
+        "Private key (PEM) of the certificate.",
+        "Set it together with the certificate.",
+        group=CONNECTIONS,
+        example="/etc/icws/tls/privkey.pem",
+    )
+    opentelemetry_collector_endpoint: str | None = option(
+        None,
+        COLLECTOR,
+        "opentelemetry-collector-endpoint",
+        "OpenTelemetry collector for traces: grpc://host:port, or https://host:port for TLS; empty for none. Needs "
+        "icwsgw[otel].",
+        "As in the Rust gateway. Spans cost CPU and need a reader.",
+        group=LOGS,
+    )
+    data_dir: Path = option(
+        Path("data"),
+        DIRECTORY,
+        "data-dir",
+        "Directory of the key file key_pair and of traces/.",
+        "As in the Rust gateway, relative to the working directory.",
+        group=ADMIN,
+    )
+    identities: int = option(
+        1,
+        count(1, 1000),
+        "identities",
+        "Gateway principals of each process, derived from the key file. Each serves about 1,000 clients before the "
+        "next is used.",
+        "A canister's work grows with the square of the clients under one principal.",
+        group=NETWORK,
+        example="10",
+    )
+    workers: int = option(
+        1,
+        count(1, 128),
+        "workers",
+        "Number of processes that serve clients, with one supervisor. Each has its own identities and its share of "
+        "the limits on all clients.",
+        "One process is simplest; one per core is fastest.",
+        group=ADMIN,
+        example="4",
+    )
+    devnet: bool = option(
+        False,
+        FLAG,
+        "devnet",
+        "Run the embedded local replica and its demo canisters in this process.",
+        "For trials only: its keys are public.",
+        group=ADMIN,
+    )
+    devnet_listen: str = option(
+        DEVNET_ADDRESS,
+        ADDRESS,
+        "devnet-listen",
+        "Address of the embedded replica.",
+        "Loopback: anybody who reaches it can change its state.",
+        group=ADMIN,
+        example="127.0.0.1:4944",
+    )
+
+    relay_order: str = option(
+        "executed",
+        choice("executed", "accepted"),
+        "relay-order",
+        "When a client's next message leaves: after the previous one was executed, or as soon as it was accepted.",
+        "The IC may execute accepted calls in another order, and a canister ends a session at the first wrong "
+        "sequence number.",
+        group=NETWORK,
+        example="accepted",
+    )
+    verify_queries: str = option(
+        "auto",
+        choice("auto", "on", "off"),
+        "verify-queries",
+        "Verify the node signature of every query answer; auto: on mainnet.",
+        "Test networks may not sign.",
+        group=NETWORK,
+        example="on",
+    )
+    verify_batches: bool = option(
+        False,
+        FLAG,
+        "verify-batches",
+        "Verify the certificate of every page of messages before delivery.",
+        "Clients verify it themselves.",
+        group=NETWORK,
+    )
+    poll_window: int = option(
+        32,
+        count(1, 1024),
+        "poll-window",
+        "Maximum number of queries in flight for one canister.",
+        "Enough for 10,000 messages per second at 100 ms latency.",
+        group=NETWORK,
+        example="64",
+    )
+    query_budget: int | None = option(
+        None,
+        automatic(count(0, 1_000_000)),
+        "query-budget",
+        "Limit on requests per second to the network, for all workers together. Polls, messages, ws_open and "
+        f"ws_close have a share each. 0: no limit; auto: {MAINNET_BUDGET} on mainnet and on public networks that are "
+        "asked for their root key.",
+        "Above 300 requests per second, boundary nodes ban the address for minutes, and every gateway behind it.",
+        group=NETWORK,
+        example="100",
+    )
+
+    drain_window: float = option(
+        10.0,
+        seconds(0.0, 3600.0),
+        "drain-window",
+        "Time over which clients are closed when the gateway stops.",
+        "Spreads their reconnections to other gateways.",
+        group=TIMES,
+        reloaded=True,
+        example="60",
+    )
+    tls_handshake_timeout: float = option(
+        10.0,
+        seconds(0.1, 600.0),
+        "tls-handshake-timeout",
+        "Timeout of the TLS handshake.",
+        "As in the Rust gateway.",
+        group=TIMES,
+        example="5",
+    )
+    header_timeout: float = option(
+        10.0,
+        seconds(0.1, 600.0),
+        "header-timeout",
+        "Timeout of the HTTP request that opens the WebSocket.",
+        "Slow peers must not hold connections.",
+        group=TIMES,
+        example="5",
+    )
+    first_message_timeout: float = option(
+        30.0,
+        seconds(0.1, 3600.0),
+        "first-message-timeout",
+        "Timeout from the WebSocket handshake to the client's ws_open.",
+        "The SDK sends it at once, but a person may have to approve it.",
+        group=TIMES,
+        example="10",
+    )
+    open_timeout: float = option(
+        60.0,
+        seconds(0.1, 3600.0),
+        "open-timeout",
+        "Timeout from the WebSocket handshake to the canister's first message.",
+        "The SDK gives up after 60 s as well.",
+        group=TIMES,
+        example="90",
+    )
+    ping_interval: float = option(
+        25.0,
+        seconds(0.0, 3600.0),
+        "ping-interval",
+        "Time between pings to a client; 0 for none.",
+        "Proxies cut idle connections after 30 or 60 s.",
+        group=TIMES,
+        example="50",
+    )
+    pong_timeout: float = option(
+        10.0,
+        seconds(0.1, 3600.0),
+        "pong-timeout",
+        "Time that a client has to answer a ping.",
+        "Long even for a mobile network. A dead client is removed before its canister misses it.",
+        group=TIMES,
+        example="20",
+    )
+    close_timeout: float = option(
+        10.0,
+        seconds(0.1, 600.0),
+        "close-timeout",
+        "Time that a client has to answer a close frame.",
+        "A live client answers within a round trip; others would hold file descriptors.",
+        group=TIMES,
+        example="5",
+    )
+
+    max_message_bytes: int = option(
+        MAX_INGRESS_BYTES + AROUND_BYTES,
+        size(1 << 10),
+        "max-message-bytes",
+        "Maximum size of a client's message.",
+        "The IC accepts 2 MiB in a call; the envelope and CBOR are added to that.",
+        group=QUEUES,
+        example="1M",
+    )
+    max_answer_bytes: int = option(
+        MAX_REPLY_BYTES + AROUND_BYTES,
+        size(64 << 10),
+        "max-answer-bytes",
+        "Maximum size of an answer from the network.",
+        "A canister returns at most 3 MiB; signatures, certificate and CBOR are added to that.",
+        group=NETWORK,
+    )
+    relay_queue_messages: int = option(
+        100,
+        count(1),
+        "relay-queue-messages",
+        "Maximum number of messages in one client's relay queue. Beyond it, the client's socket is not read.",
+        "More than a burst of the SDK.",
+        group=QUEUES,
+        example="50",
+    )
+    relay_queue_bytes: int = option(
+        4 << 20,
+        size(64 << 10),
+        "relay-queue-bytes",
+        "Maximum bytes in one client's relay queue.",
+        "Two messages of maximum size.",
+        group=QUEUES,
+    )
+    outbox_bytes: int = option(
+        32 << 20,
+        size(64 << 10),
+        "outbox-bytes",
+        "Maximum bytes in one client's outbox. Beyond it, the client is closed with 4104.",
+        "At 20 Mbit/s a client reads a burst of 32 MB within 13 s. --max-waiting-bytes limits all clients together.",
+        group=QUEUES,
+    )
+    outbox_age: float = option(
+        30.0,
+        seconds(0.1, 3600.0),
+        "outbox-age",
+        "How long messages may wait in the outbox while the client reads nothing at all.",
+        "The canister expects keep-alives within 60 s.",
+        group=TIMES,
+        example="60",
+    )
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @property
+    def network(self) -> Network:
+        """The network, with its root key if that is known."""
+        return network_of(self.ic_network_url, self.root_key)
+
+    @property
+    def is_mainnet(self) -> bool:
+        """Whether the network is the IC itself, by its root key: signatures are checked, queries budgeted."""
+        return self.network.mainnet
+
+    @property
+    def queries_per_second(self) -> int | None:
+        """The budget of requests to the network; None for no bound."""
+        if self.query_budget is None:
+            return MAINNET_BUDGET if self.network.may_be_mainnet else None
+        return self.query_budget or None
+
+    @property
+    def opens_per_second(self) -> float | None:
+        """The bound on ws_open to the network; None for no bound."""
+        if self.open_rate is None:
+            budget = self.queries_per_second
+            return None if budget is None else budget / 2
+        return self.open_rate or None
+
+    @property
+    def exports_traces(self) -> bool:
+        """Whether there is a collector, and a level at which spans are made."""
+        return self.opentelemetry_collector_endpoint is not None and exports_anything(trace_level(self.trace_level))
+
+    @property
+    def key_file(self) -> Path:
+        """The file of the gateway's identity."""
+        return self.data_dir / "key_pair"
+
+
+def _in_groups(entries: tuple[Option, ...]) -> tuple[Option, ...]:
+    by_name = {entry.name: entry for entry in entries}
+    first = tuple(replace(by_name.pop(name), group=MOST_USED) for name in MOST_USED_NAMES)
+    return first + tuple(sorted(by_name.values(), key=lambda entry: GROUPS.index(entry.group)))
+
+
+OPTIONS: tuple[Option, ...] = _in_groups(options_of(GatewayConfig))
+BY_NAME: dict[str, Option] = {entry.name: entry for entry in OPTIONS}
+
+#: Options of earlier versions (decision 0045).
+REMOVED: tuple[RemovedOption, ...] = (
+    RemovedOption("compression", "messages are not compressed", is_flag=True),
+    RemovedOption("client-message-burst", "the burst is two seconds of --client-message-rate"),
+    RemovedOption(
+        "client-byte-burst",
+        "the burst is four seconds of --client-byte-rate, and at least one message of --max-message-bytes",
+    ),
+)
+
+
+def _check(config: GatewayConfig) -> None:
+    """Refuse values that contradict each other."""
+    if not config.gateway_addresses:
+        raise ConfigError("--gateway-address: at least one is needed")
+    if (config.tls_certificate_pem_path is None) != (config.tls_certificate_key_pem_path is None):
+        raise ConfigError("--tls-certificate-pem-path and --tls-certificate-key-pem-path go together")
+    if both := set(config.allowed_canisters) & set(config.denied_canisters):
+        raise ConfigError(f"canister {min(both)} is both in --allowed-canister and in --denied-canister")
+    if (
+        config.admin_token_file is None
+        and config.admin_endpoint
+        and exposure(config.admin_endpoint) is Exposure.ANYWHERE
+    ):
+        raise ConfigError(
+            f"--admin-endpoint {config.admin_endpoint}: other machines may reach it, so it needs --admin-token-file; "
+            "or use a unix socket, or interface=127.0.0.1"
+        )
+    if config.devnet and config.root_key not in (AUTO, FETCH):
+        raise ConfigError("--devnet has a root key of its own: leave out --root-key")
+    _in_order(config, "first_message_timeout", "open_timeout")
+    if config.ping_interval:
+        _in_order(config, "pong_timeout", "ping_interval")
+    for queue in ("relay_queue_bytes", "outbox_bytes"):
+        _in_order(config, "max_message_bytes", queue)
+    others = (config.prometheus_endpoint, config.admin_endpoint, config.devnet_listen if config.devnet else None)
+    listening = [*config.gateway_addresses, *filter(None, others)]
+    for address in listening:
+        if listening.count(address) > 1 and tcp_port(address) != 0:
+            raise ConfigError(f"address {address} is used twice")
+
+
+def _in_order(config: GatewayConfig, lower: str, upper: str) -> None:
+    if getattr(config, lower) > getattr(config, upper):
+        names = {entry.field: entry for entry in OPTIONS}
+        low, high = names[lower], names[upper]
+        raise ConfigError(
+            f"--{low.name} ({low.kind.show(getattr(config, lower))}) may not be above "
+            f"--{high.name} ({high.kind.show(getattr(config, upper))})"
+        )

@@ -1,0 +1,163 @@
+"""Sources of option values. Precedence: command line, environment, file, default.
+
+Unknown keys of the ``--config`` file are refused. Unknown ``ICWS_`` variables are not: container platforms set
+some of their own (``ICWS_SERVICE_HOST`` beside a service named icws). Those that look like a misspelt option are logged
+(:func:`suspicious_variables`).
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from icwsgw.config.addresses import tcp_port
+from icwsgw.config.option import Option
+from icwsgw.config.schema import BY_NAME, DEVNET_ADDRESS, OPTIONS, REMOVED, GatewayConfig
+from icwsgw.errors import ConfigError
+from icwsgw.observe.levels import from_rust_log
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+#: What Kubernetes sets beside a service.
+_OF_A_SERVICE = re.compile(r"_SERVICE_(HOST|PORT)|_PORT(_\d+_(TCP|UDP).*)?$")
+
+
+_REMOVED_NAMES = frozenset(entry.name for entry in REMOVED)
+
+
+class Sourced(NamedTuple):
+    """A configuration and where it came from.
+
+    :ivar config: the configuration
+    :ivar sources: by field, where its value came from
+    :ivar ignored: a warning for each removed option that is still set
+    """
+
+    config: GatewayConfig
+    sources: dict[str, str]
+    ignored: tuple[str, ...] = ()
+
+
+def load(given: Mapping[str, Any], environment: Mapping[str, str], file: Path | None = None) -> Sourced:
+    """Put the configuration together and check it.
+
+    :param given: values of the command line by option name, already coerced; of removed options, any value
+    :param environment: for example ``os.environ``
+    :param file: the ``--config`` file; None for the one that ICWS_CONFIG names, if any
+    :raises ConfigError: at an unknown key, a wrong value, or values that contradict each other
+    """
+    if file is None and environment.get("ICWS_CONFIG", "").strip():
+        file = Path(environment["ICWS_CONFIG"])
+    from_file = dict(_read_file(file)) if file is not None else {}
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for entry in OPTIONS:
+        if entry.name in given:
+            values[entry.field], sources[entry.field] = given[entry.name], "command line"
+        elif (words := _from_environment(entry, environment)) is not None:
+            name, text = words
+            values[entry.field], sources[entry.field] = entry.parse(text, name), name
+        elif entry.name in from_file:
+            source = f"{file}: {entry.name}"
+            values[entry.field], sources[entry.field] = entry.parse_toml(from_file[entry.name], source), str(file)
+        else:
+            sources[entry.field] = "default"
+    _point_at_devnet(values, sources)
+    values.setdefault("data_dir", Path("data").absolute())
+    return Sourced(GatewayConfig(**values), sources, tuple(_ignored(given, environment, from_file, file)))
+
+
+def suggestion(name: str, prefix: str = "", known: Iterable[str] = BY_NAME) -> str:
+    """Say which option may have been meant, or nothing.
+
+    :param prefix: written before its name
+    """
+    near = get_close_matches(name, list(known), n=1, cutoff=0.75)
+    return f"; did you mean {prefix}{near[0]}?" if near else ""
+
+
+def likely_typos(error: Exception, options: Iterable[str]) -> str:
+    """Say which option a misspelt one on the command line may have meant, or nothing.
+
+    :param error: of the command line
+    :param options: its options, with ``=`` behind those that take a value
+    """
+    found = re.fullmatch(r"option --(\S+) not recognized", str(error))
+    known = {name.rstrip("=") for name in options}.difference(*((entry.name, f"no-{entry.name}") for entry in REMOVED))
+    return suggestion(found[1], "--", sorted(known)) if found else ""
+
+
+def suspicious_variables(environment: Mapping[str, str]) -> list[str]:
+    """Say which variables set nothing and may have been meant to, a line each."""
+    known = {"ICWS_CONFIG", *(entry.variable for entry in OPTIONS)}
+    removed = {entry.variable for entry in REMOVED}
+    lines = []
+    for name in sorted(environment):
+        if name.startswith("ICWS_") and name not in known and name not in removed:
+            meant = suggestion(name[5:], "ICWS_", (other[5:] for other in known))
+            if meant and not _OF_A_SERVICE.search(name):
+                lines.append(f"{name} in the environment is not an option{meant}")
+    return lines
+
+
+def _from_environment(entry: Option, environment: Mapping[str, str]) -> tuple[str, str] | None:
+    """Find the variable that sets an option, and its text; an empty variable counts as not set."""
+    text = environment.get(entry.variable, "")
+    if text.strip():
+        return entry.variable, text
+    for name in entry.variables:
+        if text := from_rust_log(environment.get(name, "")):
+            return name, text
+    return None
+
+
+def _read_file(file: Path) -> Iterator[tuple[str, Any]]:
+    try:
+        with file.open("rb") as stream:
+            content = tomllib.load(stream)
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not TOML: {error}") from None
+    for key, value in content.items():
+        name = key.replace("_", "-")
+        if name not in BY_NAME and name not in _REMOVED_NAMES:
+            raise ConfigError(f"{file}: {key!r} is not an option{suggestion(name)}")
+        yield name, value
+
+
+def _ignored(
+    given: Mapping[str, Any], environment: Mapping[str, str], from_file: Mapping[str, Any], file: Path | None
+) -> Iterator[str]:
+    """Yield a line for each removed option that is set somewhere, with all the places."""
+    for entry in REMOVED:
+        places = []
+        if entry.name in given:
+            places.append("command line")
+        if environment.get(entry.variable, "").strip():
+            places.append(entry.variable)
+        if entry.name in from_file:
+            places.append(str(file))
+        if places:
+            yield f"--{entry.name} has no effect any more ({', '.join(places)}): {entry.instead}"
+
+
+def _point_at_devnet(values: dict[str, Any], sources: dict[str, str]) -> None:
+    """Let ``--devnet`` mean the embedded replica, wherever it listens."""
+    if not values.get("devnet"):
+        return
+    port = tcp_port(values.get("devnet_listen", DEVNET_ADDRESS))
+    url = f"http://127.0.0.1:{port}"
+    if port is None:
+        raise ConfigError("--devnet-listen: the embedded replica listens on TCP only")
+    if "ic_network_url" in values and values["ic_network_url"] != url:
+        raise ConfigError(f"--devnet means the replica at {url}: leave --ic-network-url out")
+    values["ic_network_url"], sources["ic_network_url"] = url, "devnet"

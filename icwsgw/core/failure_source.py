@@ -1,0 +1,107 @@
+"""Who is silent when a poll fails: the network, or the canister.
+
+During a subnet's upgrade every request is answered 503 for minutes, while the canister and its clients' sessions are
+as they were. So what the *network* answers does not use up a canister's patience (``--canister-grace``); it has its own
+(``--network-grace``). What the canister itself answers does: rejects, traps, what does not decode.
+
+An answer is the network's by its status, or by the word for its cause. The word stands in ``x-ic-error-cause``, which
+ic-gateway removes, and in the body, which it leaves: ``error: no_healthy_nodes`` in the first line as API boundary
+nodes write it, or ``"error_type": "subnet_updating"`` in the JSON of ic-gateway itself. "none" is no word.
+
+Sources: dfinity/ic rs/boundary_node/ic_boundary/src/errors.rs (words and statuses), dfinity/ic-gateway
+src/routing/error_cause.rs (JSON, "none"), dfinity/ic rs/types/error_types/src/lib.rs (IC0204, IC0208); decision 0038.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from enum import Enum
+
+from icwsgw.core.network_time import refuses_expiry
+from icwsgw.errors import (
+    ConnectFailed,
+    ConnectionLost,
+    HttpError,
+    NotReady,
+    Rejected,
+    RequestTimeout,
+)
+
+
+class FailureSource(Enum):
+    """Whose silence a failure is."""
+
+    NETWORK = "network"
+    CANISTER = "canister"
+
+
+#: No whole answer came: nothing is known of the canister.
+_UNREACHED = (ConnectFailed, ConnectionLost, RequestTimeout, NotReady)
+
+#: Words about the canister, or about what was asked of it, whatever the status.
+_CANISTER_WORDS = frozenset(
+    (
+        "canister_not_found",
+        "canister_route_not_found",
+        "canister_id_incorrect",
+        "canister_id_not_resolved",
+        "subnet_not_found",
+        "denylisted",
+        "payload_too_large",
+        "malformed_request",
+        "unable_to_parse_cbor",
+    )
+)
+#: Statuses below 500 that say nothing of the canister: refused by policy or rate, an unknown path, a slow body, another
+#: host's connection, too early.
+_NETWORK_STATUSES = frozenset((403, 404, 408, 421, 425, 429))
+
+#: Rejects with which a replica answers for itself: its history of calls is full, its certified state is not there yet.
+_NETWORK_REJECTS = frozenset(("IC0204", "IC0208"))
+
+_PLAIN_WORD = re.compile(r"\s*error: ([a-z][a-z0-9_]{1,63})\s*(?:\n|$)")
+_WORD = re.compile(r"[a-z][a-z0-9_]{1,63}")
+
+
+def side_of(error: BaseException | None) -> FailureSource:
+    """Whose silence a failed poll is."""
+    if isinstance(error, _UNREACHED):
+        return FailureSource.NETWORK
+    if isinstance(error, Rejected):
+        return FailureSource.NETWORK if error.error_code in _NETWORK_REJECTS else FailureSource.CANISTER
+    if not isinstance(error, HttpError) or error.word in _CANISTER_WORDS:
+        return FailureSource.CANISTER
+    status = error.status
+    network = status >= 500 or status < 400 or status in _NETWORK_STATUSES
+    # who asks to wait answers for itself; a wrong expiry is our clock's
+    return (
+        FailureSource.NETWORK
+        if network or error.retry_after is not None or refuses_expiry(error.detail)
+        else FailureSource.CANISTER
+    )
+
+
+def cause_of(header: str, body: str) -> tuple[str, str]:
+    """The network's word for an error's cause, and what it says of it.
+
+    :param header: x-ic-error-cause, or empty
+    :param body: text of the answer, possibly cut
+    :return: the word, or empty; the words for people
+    """
+    word = header if header != "none" and _WORD.fullmatch(header) else ""
+    said = body.strip()
+    if said.startswith("{"):
+        try:
+            document = json.loads(said)
+        except ValueError:
+            document = None
+        if isinstance(document, dict):
+            kind, description = document.get("error_type"), document.get("description")
+            if isinstance(kind, str) and _WORD.fullmatch(kind):
+                word = word or kind
+                if isinstance(description, str):
+                    said = f"{kind}: {description}"
+    elif found := _PLAIN_WORD.match(said):
+        word = word or found[1]
+    return word, said

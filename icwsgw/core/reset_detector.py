@@ -1,0 +1,127 @@
+"""Is the canister still in the life in which its last message was delivered?
+
+A canister that is upgraded or reinstalled loses the CDK's state: its queue starts again at number 0 while the poller
+asks from n. Its answers then are empty for ever, or, once the new queue has grown beyond n, go on as if nothing had
+happened. The certificate cannot tell (it is always fresh), and an empty answer proves nothing, because a replica may
+lag behind the one that gave the last message. A *probe* asks from the *anchor*, a delivered message that belongs to
+this life for sure: the newest one when the last probe found its own anchor in place.
+
+    the same message there            the same life; the newest message becomes the anchor
+    another message there             a new life
+    nothing from the anchor on        look at the start (ask from 0): messages there that are newer than the anchor
+                                      prove a new life, where they have no time those to a client that waits for its
+                                      first message (a client key that is used again has old ones as well). If the
+                                      start is empty too, time decides: while a gateway has clients the CDK never
+                                      deletes its newest message, so a queue that looks empty in ``ABSENT_PROBES``
+                                      probes over ``ABSENT_SECONDS``, none of them contradicted, has lost its state and
+                                      not merely fallen behind.
+
+What shows a new life is proven before it is believed (:mod:`icwsgw.gateway.polling.reset_proof`): one altered byte
+looks like one.
+
+At rest the anchor is the last message, and a probe takes the place of an ordinary poll: looking regularly costs no
+query, only the decoding of one message more. In a busy queue it is one query more every one and a half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from enum import Enum
+
+from icwsgw.core.cursor import LastMessage, Message
+from icwsgw.core.messages import message_timestamp
+from icwsgw.ic.ws import nonce_of_key
+
+PROBE_SECONDS = 1.5
+WAITING_PROBE_SECONDS = 0.25
+ABSENT_PROBES = 4
+ABSENT_SECONDS = 2.5
+
+
+class ResetState(Enum):
+    """What a probe or a look at the start says."""
+
+    SAME = "the same life"
+    NEW = "a new life"
+    LOOK = "nothing there: look at the start"
+    UNSURE = "nothing proven"
+
+
+class ResetDetector:
+    """The evidence about one queue.
+
+    :ivar anchor: the message that a probe looks for; None until a message has been delivered
+    """
+
+    __slots__ = ("_absent", "_absent_since", "_next_probe", "anchor")
+
+    def __init__(self, anchor: LastMessage | None = None) -> None:
+        self.anchor = anchor
+        self._absent = 0
+        self._absent_since = 0.0
+        self._next_probe = 0.0
+
+    def begin(self, anchor: LastMessage | None, now: float) -> None:
+        """The first message of this life has been delivered."""
+        self.anchor = anchor
+        self._next_probe = now + PROBE_SECONDS
+
+    def due(self, now: float) -> bool:
+        """Whether it is time for a probe."""
+        return self.anchor is not None and now >= self._next_probe
+
+    def sent(self, now: float, waiting: bool) -> None:
+        """A probe has left; ``waiting`` says that a client waits for its first message."""
+        self._next_probe = now + (WAITING_PROBE_SECONDS if waiting or self._absent else PROBE_SECONDS)
+
+    def probe_now(self) -> None:
+        """Probe with the next poll: a client waits although its ws_open has been executed, or polls had failed."""
+        self._next_probe = 0.0
+
+    def restart(self) -> None:
+        """A new life has begun: nothing is known about it."""
+        self.anchor = None
+        self._absent = 0
+        self._next_probe = 0.0
+
+    def probed(self, anchor: LastMessage, messages: list[Message], now: float) -> ResetState:
+        """Judge the answer to a probe.
+
+        :param anchor: the anchor when the probe was sent
+        :param messages: the answer, asked from ``anchor.nonce``
+        """
+        if not messages:
+            if self._absent == 0:
+                self._absent_since = now
+            self._absent += 1
+            return ResetState.LOOK
+        self._absent = 0
+        first = messages[0]
+        if nonce_of_key(first[2]) == anchor.nonce and not anchor.is_same(first[3]):
+            return ResetState.NEW
+        return ResetState.SAME
+
+    def looked(
+        self, anchor: LastMessage, messages: list[Message], waiting: Container[tuple[bytes, int]], now: float
+    ) -> ResetState:
+        """Judge the answer from number 0.
+
+        :param anchor: the anchor when it was asked for
+        :param messages: the queue's start
+        :param waiting: client keys of those who wait for their first message
+        """
+        delivered_at = anchor.timestamp
+        for principal, client_nonce, key, content in messages:
+            if nonce_of_key(key) > anchor.nonce:
+                break
+            timestamp = message_timestamp(content)
+            if delivered_at is None or timestamp is None:
+                if (principal, client_nonce) in waiting:
+                    return ResetState.NEW
+            elif timestamp > delivered_at:
+                return ResetState.NEW
+        if messages:
+            self._absent = 0
+        elif self._absent >= ABSENT_PROBES and now - self._absent_since >= ABSENT_SECONDS:
+            return ResetState.NEW
+        return ResetState.UNSURE

@@ -1,0 +1,146 @@
+"""A client of the admin API: one request to one endpoint."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from icwsgw.config.addresses import normalise, parse_description
+from icwsgw.errors import ConfigError
+
+#: Seconds that a gateway has to answer; it waits for its workers itself, for less.
+TIMEOUT = 15.0
+#: What of an answer is read at most; a thousand sessions are half a megabyte.
+MAX_ANSWER = 16 << 20
+
+
+class Failed(Exception):
+    """What was asked for was not done; the words are for people."""
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=TIMEOUT)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(TIMEOUT)
+        self.sock.connect(self._path)
+
+
+def connection(endpoint: str) -> http.client.HTTPConnection:
+    """Make the connection to an endpoint, not yet open.
+
+    :param endpoint: as the gateway's ``--admin-endpoint`` has it, a path, or a http:// or https:// URL
+    :raises ConfigError: it is none of these
+    """
+    if endpoint.startswith(("/", "./")):
+        return _UnixConnection(endpoint)
+    if endpoint.startswith(("http://", "https://")):
+        return _by_url(endpoint)
+    kind, args, options = parse_description(normalise(endpoint))
+    if kind == "unix":
+        return _UnixConnection(args[0] if args else options.get("address", ""))
+    if kind in ("tcp", "tcp6"):
+        port = int(args[0] if args else options["port"])
+        host = options.get("interface") or (args[1] if kind == "tcp" and len(args) > 1 else "")
+        if host in ("", "0.0.0.0", "::"):
+            host = "::1" if kind == "tcp6" else "127.0.0.1"
+        return http.client.HTTPConnection(host, port, timeout=TIMEOUT)
+    raise ConfigError(f"endpoint {endpoint!r} is not one that can be reached; with TLS, say https://HOST:PORT")
+
+
+def _by_url(url: str) -> http.client.HTTPConnection:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ConfigError(f"endpoint {url!r}: {error}") from None
+    if not host or parts.path.strip("/") or parts.query:
+        raise ConfigError(f"endpoint {url!r} is not a URL of a host and a port")
+    if parts.scheme == "https":
+        return http.client.HTTPSConnection(host, port, timeout=TIMEOUT, context=ssl.create_default_context())
+    return http.client.HTTPConnection(host, port, timeout=TIMEOUT)
+
+
+class AdminClient:
+    """A gateway that can be asked.
+
+    :param endpoint: see :func:`connection`
+    :param token_file: file with the token that it wants to hear, if it does
+    """
+
+    def __init__(self, endpoint: str, token_file: Path | None = None) -> None:
+        self._endpoint = endpoint
+        self._token_file = token_file
+
+    def get(self, *path: str, **query: object) -> dict[str, Any]:
+        """Ask.
+
+        :param path: its parts behind /v1
+        :raises Failed: the gateway could not be asked, or has refused
+        :raises ConfigError: the endpoint or the token file is of no use
+        """
+        given = {name: str(value) for name, value in query.items() if value is not None}
+        return self._request("GET", _target(path) + (f"?{urlencode(given)}" if given else ""), None)
+
+    def post(self, *path: str, **body: object) -> dict[str, Any]:
+        """Have something done; see :meth:`get`."""
+        given = {name: value for name, value in body.items() if value is not None}
+        return self._request("POST", _target(path), given)
+
+    def put(self, *path: str, body: dict[str, Any]) -> dict[str, Any]:
+        return self._request("PUT", _target(path), body)
+
+    def _request(self, method: str, target: str, body: dict[str, Any] | None) -> dict[str, Any]:
+        headers = {"Accept": "application/json", "Connection": "close"}
+        if self._token_file is not None:
+            headers["Authorization"] = f"Bearer {_token(self._token_file)}"
+        content = None
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            content = json.dumps(body)
+        asked = connection(self._endpoint)
+        try:
+            asked.request(method, target, content, headers)
+            response = asked.getresponse()
+            answer = response.read(MAX_ANSWER)
+        except (OSError, http.client.HTTPException) as error:
+            words = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or "no answer"
+            raise Failed(f"cannot reach {self._endpoint}: {words}") from None
+        finally:
+            asked.close()
+        if response.status == 401 and self._token_file is None:
+            raise Failed("the gateway wants a token: --token-file, or ICWS_ADMIN_TOKEN_FILE in the environment")
+        return _document(response.status, answer)
+
+
+def _document(status: int, answer: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(answer)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise Failed(f"HTTP {status} with an answer that is not the admin API's")
+    if status >= 400:
+        raise Failed(str(document.get("error", f"HTTP {status}")))
+    return document
+
+
+def _target(path: tuple[str, ...]) -> str:
+    return "/v1/" + "/".join(quote(part, safe="") for part in path)
+
+
+def _token(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} holds no token") from None

@@ -1,0 +1,238 @@
+"""The devnet's control interface, ``/_/``, for tests and the demo page. JSON both ways; times in seconds unless named.
+
+::
+
+    GET  /_/info      {root_key, canisters: {name: id}, gateway_urls,
+                       subnets: [{id, type, nodes, canister_ranges}]}
+    GET  /_/stats     {name: count}, with the faults that are on and what the canisters hold
+    POST /_/faults    {kind, on?, canister?, method?, count?, rate?, skip?, ...} or a list of them, or {clear: true}
+    POST /_/config    {query_latency_ms?, call_latency_ms?, call_jitter_ms?,
+                       block_interval_ms?, gossip_ms?, lag_blocks?, v2_gone?: true | false}
+    POST /_/push      {canister: id | "*", clients?: n | "all", count?, size?, text?, rate?}, or {stop: true}
+    POST /_/reset     {canister: id | "*"}
+    POST /_/stop      {canister: id | "*"}
+    POST /_/start     {canister: id | "*"}
+    POST /_/close     {canister: id, client: principal}
+
+What a fault can be stands in :mod:`icwsgw.devnet.faults`. Over HTTP, only this machine may ask, see
+:mod:`icwsgw.devnet.resource`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from icwsgw.devnet.cdk_types import WsError
+from icwsgw.devnet.consensus import BlockTiming
+from icwsgw.devnet.faults import Answer, InjectedFault
+from icwsgw.errors import FormatError
+from icwsgw.ic.principal import Principal
+
+if TYPE_CHECKING:
+    from icwsgw.devnet.hosting import Host
+    from icwsgw.devnet.replica import Replica
+
+_JSON = "application/json"
+
+#: The longest latency, and the most messages, characters of one, and messages a second, that may be asked for.
+_MOST_MS = 3_600_000
+_MOST_LAG = 1000
+_MOST = 1_000_000
+_MOST_SIZE = 2 << 20
+
+
+def answer(replica: Replica, method: str, parts: list[str], body: bytes) -> Answer:
+    """Answer a request below ``/_/``."""
+    name = "/".join(parts)
+    if name in _READ:
+        if method not in ("GET", "HEAD"):
+            return _answer(405, {"error": "GET only"})
+        return _answer(200, _READ[name](replica))
+    if name not in _DO:
+        return _answer(404, {"error": f"there are {', '.join([*_READ, *_DO])}"})
+    if method != "POST":
+        return _answer(405, {"error": "POST only"})
+    try:
+        value = json.loads(body or b"{}", parse_constant=_refuse_constant, parse_float=_finite)
+    except RecursionError:
+        return _answer(400, {"error": "nested too deeply"})
+    except ValueError as error:
+        return _answer(400, {"error": f"no JSON: {error}"})
+    try:
+        return _answer(200, _DO[name](replica, value))
+    except (ValueError, FormatError, KeyError, WsError) as error:
+        return _answer(400, {"error": f"{type(error).__name__}: {error}"})
+
+
+def _answer(status: int, value: Any) -> Answer:
+    return status, {"Content-Type": _JSON, "Cache-Control": "no-store"}, json.dumps(value).encode() + b"\n"
+
+
+def _info(replica: Replica) -> Any:
+    return {
+        "root_key": replica.root_key_der.hex(),
+        "subnets": [
+            {
+                "id": subnet.id.text,
+                "type": subnet.kind,
+                "nodes": [node.key.principal.text for node in subnet.nodes],
+                "canister_ranges": [[first.text, last.text] for first, last in subnet.ranges],
+            }
+            for subnet in replica.topology.subnets
+        ],
+        "canisters": {name: canister_id.text for name, canister_id in replica.names.items()},
+        "gateway_urls": replica.gateway_urls,
+    }
+
+
+def _stats(replica: Replica) -> Any:
+    return {
+        **replica.stats,
+        "calls_known": len(replica.ingress),
+        "heights": {state.subnet.id.text: replica.ingress.height(state) for state in replica.states},
+        "signatures": replica.topology.signatures,
+        "faults": [{"kind": fault.kind, "hits": fault.hits, "left": fault.count} for fault in replica.faults],
+        "canisters": {
+            host.id.text: {
+                "running": host.running,
+                "clients": len(host.ws.clients),
+                "queues": {gateway.text: host.ws.queue_length(gateway) for gateway in host.ws.gateways},
+            }
+            for host in replica.hosts
+        },
+    }
+
+
+def _faults(replica: Replica, value: Any) -> Any:
+    given = value if isinstance(value, list) else [value]
+    clear = any(isinstance(each, dict) and each.get("clear") for each in given)
+    # All are read before any is switched on.
+    faults = [InjectedFault.from_json(each) for each in given if not (isinstance(each, dict) and each.get("clear"))]
+    if clear:
+        replica.faults.clear()
+        replica.release()
+    for fault in faults:
+        replica.faults.add(fault)
+    return {"faults": len(replica.faults)}
+
+
+def _config(replica: Replica, value: Any) -> Any:
+    numbers = ("query_latency_ms", "call_latency_ms", "call_jitter_ms", "block_interval_ms", "gossip_ms", "lag_blocks")
+    for name, given in _object(value).items():
+        if name == "v2_gone":
+            if type(given) is not bool:
+                raise ValueError(f"{name} is true or false")
+        elif name not in numbers:
+            raise ValueError(f"there are {', '.join(numbers)}, v2_gone")
+        elif name == "lag_blocks":
+            _number(given, name, _MOST_LAG)
+        elif type(given) not in (int, float) or not 0 <= given <= _MOST_MS:
+            raise ValueError(f"{name} is a number from 0 to {_MOST_MS}")
+    pace = replica.ingress.pace
+    new = BlockTiming(
+        value.get("block_interval_ms", pace.interval * 1000) / 1000,
+        value.get("gossip_ms", pace.gossip * 1000) / 1000,
+        int(value.get("lag_blocks", pace.lag)),
+    )
+    if new != pace:
+        replica.set_pace(new)
+    replica.v2_gone = value.get("v2_gone", replica.v2_gone)
+    replica.query_latency = value.get("query_latency_ms", replica.query_latency * 1000) / 1000
+    replica.ingress.latency = value.get("call_latency_ms", replica.ingress.latency * 1000) / 1000
+    replica.ingress.jitter = value.get("call_jitter_ms", replica.ingress.jitter * 1000) / 1000
+    return {}
+
+
+def _push(replica: Replica, value: Any) -> Any:
+    value = _object(value)
+    if value.get("stop"):
+        replica.pushes.stop()
+        return {}
+    clients = value.get("clients", "all")
+    push = replica.pushes.start(
+        _hosts(replica, value),
+        clients=None if clients == "all" else _number(clients, "clients"),
+        count=_number(value.get("count", 1), "count"),
+        size=_number(value.get("size", 0), "size", _MOST_SIZE),
+        text=_text(value.get("text", "")),
+        rate=_rate(value.get("rate")),
+    )
+    return {"sent": push.sent, "left": push.left}
+
+
+def _each(act: Callable[[Host], object]) -> Callable[[Replica, Any], Any]:
+    def run(replica: Replica, value: Any) -> Any:
+        hosts = _hosts(replica, _object(value))
+        for host in hosts:
+            act(host)
+        return {"canisters": len(hosts)}
+
+    return run
+
+
+def _close(replica: Replica, value: Any) -> Any:
+    value = _object(value)
+    host = replica.host(Principal.from_text(str(value.get("canister"))))
+    host.ws.close(Principal.from_text(str(value.get("client"))))
+    return {}
+
+
+def _hosts(replica: Replica, value: dict[str, Any]) -> list[Host]:
+    canister = value.get("canister")
+    if canister == "*":
+        return replica.hosts
+    if not isinstance(canister, str):
+        raise ValueError('canister is an id, or "*" for all')
+    return [replica.host(replica.names.get(canister) or Principal.from_text(canister))]
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError("an object is expected")
+    return value
+
+
+def _number(value: Any, name: str, most: int = _MOST) -> int:
+    if type(value) is not int or not 0 <= value <= most:
+        raise ValueError(f"{name} is a whole number from 0 to {most}")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > _MOST_SIZE:
+        raise ValueError(f"text is a text of at most {_MOST_SIZE} characters")
+    return value
+
+
+def _rate(value: Any) -> float | None:
+    if value is None:
+        return None
+    if type(value) not in (int, float) or not 0 <= value <= _MOST:
+        raise ValueError(f"rate is a number from 0 to {_MOST}")
+    return float(value) or None
+
+
+def _refuse_constant(name: str) -> None:
+    # Python's JSON knows three words that JSON (RFC 8259, section 6) does not
+    raise ValueError(f"{name} is no number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError(f"{text} is too large")
+    return number
+
+
+_READ: dict[str, Callable[[Replica], Any]] = {"info": _info, "stats": _stats}
+_DO: dict[str, Callable[[Replica, Any], Any]] = {
+    "faults": _faults,
+    "config": _config,
+    "push": _push,
+    "reset": _each(lambda host: host.reset()),
+    "stop": _each(lambda host: setattr(host, "running", False)),
+    "start": _each(lambda host: setattr(host, "running", True)),
+    "close": _close,
+}

@@ -1,0 +1,358 @@
+"""The endpoints below ``/api/``: which checks a request passes, what answers it, and where a fault strikes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, succeed
+
+from icwsgw._version import __version__
+from icwsgw.devnet.cdk import QueueView, WebSocketCdk
+from icwsgw.devnet.cdk_types import Page
+from icwsgw.devnet.faults import Answer, Dropped, InjectedFault
+from icwsgw.devnet.hosting import Host, PageFilter
+from icwsgw.devnet.read_permissions import Reader, check_paths
+from icwsgw.devnet.request_admission import CBOR_TYPE, TEXT, RequestRefused, Target, boundary_error, target_of
+from icwsgw.devnet.state_tree import Block
+from icwsgw.devnet.submitted_call import SubmittedCall
+from icwsgw.errors import FormatError, Rejected, SignatureInvalid
+from icwsgw.ic import cbor, ws
+from icwsgw.ic.envelope import VerifiedRequest, verify_envelope
+from icwsgw.ic.network_limits import AROUND_BYTES, MAX_INGRESS_BYTES
+from icwsgw.ic.principal import Principal
+from icwsgw.ic.query_signature import signed_message
+from icwsgw.ic.verifier import Verifier
+
+if TYPE_CHECKING:
+    from icwsgw.devnet.replica import Replica
+
+SYNC_CALL_TIMEOUT = 10.0
+#: Bytes of an envelope; ingress of application subnets may have 2 MiB, which leaves room for the envelope.
+MAX_BODY = MAX_INGRESS_BYTES + AROUND_BYTES
+_CBOR = {"Content-Type": CBOR_TYPE}
+#: A replica gives the SHA-256 of its binary.
+_IMPL_HASH = hashlib.sha256(f"icwsgw {__version__} devnet".encode()).hexdigest()
+_METHODS = frozenset(("ws_open", "ws_close", "ws_message", "ws_get_messages"))
+
+
+class Endpoints:
+    """The IC's HTTP interface to a replica."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self._verifier = Verifier(replica.root_key_der)
+
+    def answer(self, method: str, parts: list[str], body: bytes, content_type: str = CBOR_TYPE) -> Deferred[Answer]:
+        """Answer a request; see :meth:`icwsgw.devnet.replica.Replica.handle`.
+
+        :param parts: of the path
+        """
+        try:
+            answer = self._serve(method, parts, body, content_type)
+        except RequestRefused as refused:
+            self._replica.stats[f"http:{refused.answer[0]}"] += 1
+            answer = succeed(refused.answer)
+        return answer.addCallback(self._at_the_edge) if self._replica.edge_headers else answer
+
+    def _at_the_edge(self, answer: Answer) -> Answer:
+        """Change an answer's headers as the gateway before the boundary nodes does (dfinity/ic-gateway)."""
+        status, headers, body = answer
+        kept = {name: value for name, value in headers.items() if not name.startswith("x-ic-")}
+        kept["x-request-id"] = self._replica.new_request_id()
+        return status, kept, body
+
+    def _serve(self, method: str, parts: list[str], body: bytes, content_type: str) -> Deferred[Answer]:
+        if parts == ["api", "v2", "status"]:
+            if method not in ("GET", "HEAD"):
+                raise RequestRefused(405, "GET only")
+            self._replica.stats["status"] += 1
+            return self._with_fault(
+                self._replica.faults.meet("status", None, None, None), lambda: succeed(self._status())
+            )
+        target = target_of(self._replica, parts)
+        if method != "POST":
+            raise RequestRefused(405, "POST only")
+        if len(body) > MAX_BODY:
+            raise RequestRefused(413, f"more than {MAX_BODY} bytes", "payload_too_large")
+        self._replica.stats[target.on] += 1
+        if content_type.lower() != CBOR_TYPE:
+            raise RequestRefused(400, f"Unexpected content-type, expected {CBOR_TYPE}.")
+        request = self._verified(target, body)
+        name = request.content.get("method_name")
+        self._replica.stats[name if name in _METHODS else f"{target.on}:other"] += 1
+        fault = self._replica.faults.meet(target.on, target.canister, name, target.state.subnet.id)
+        if target.on == "query":
+            return self._with_fault(fault, lambda: self._query(target, request, fault))
+        if target.on == "call":
+            return self._with_fault(fault, lambda: self._call(target, request, fault))
+        return self._with_fault(fault, lambda: succeed(self._read_state(target, request)))
+
+    def _verified(self, target: Target, body: bytes) -> VerifiedRequest:
+        try:
+            request = verify_envelope(body, self._replica.now_ns(), verifier=self._verifier)
+        except FormatError as error:
+            raise RequestRefused(400, str(error), "unable_to_parse_cbor") from error
+        except SignatureInvalid as error:
+            self._replica.stats["invalid_envelopes"] += 1
+            raise RequestRefused(400, str(error)) from error
+        content = request.content
+        if content["request_type"] != target.on:
+            raise RequestRefused(
+                400, f"a {content['request_type']} at the endpoint for {target.on}", "malformed_request"
+            )
+        if target.on != "read_state" and target.canister is not None and content["canister_id"] != target.canister.raw:
+            asked = Principal(content["canister_id"])
+            raise RequestRefused(
+                400, f"Specified CanisterId {asked} does not match effective canister id in URL {target.canister}"
+            )
+        return request
+
+    def _status(self) -> Answer:
+        fields = {
+            "ic_api_version": "0.50.0",
+            "impl_version": f"icwsgw {__version__} devnet",
+            "impl_hash": _IMPL_HASH,
+            "certified_height": max(map(self._replica.ingress.height, self._replica.states)),
+            "replica_health_status": "healthy",
+            "root_key": self._replica.root_key_der,
+        }
+        return 200, dict(_CBOR), cbor.dumps_tagged(fields)
+
+    # -- faults ---------------------------------------------------------------------------------------------------
+
+    def _with_fault(self, fault: InjectedFault | None, serve: Callable[[], Deferred[Answer]]) -> Deferred[Answer]:
+        """Serve a request under the faults that are none of its canister's."""
+        if fault is None:
+            return serve()
+        self._replica.stats[f"fault:{fault.kind}"] += 1
+        if fault.kind == "delay":
+            return self._later(fault.delay).addCallback(lambda _: serve())
+        if fault.kind == "unavailable":
+            return succeed(boundary_error(fault.status, fault.cause or "no_healthy_nodes", fault.message))
+        if fault.kind == "date":
+            return serve().addCallback(self._dated, fault.offset)
+        if fault.kind == "cached":
+            return serve().addCallback(self._cached, fault.age)
+        if fault.kind == "http":
+            headers = {"Content-Type": "text/plain; charset=utf-8"}
+            if fault.retry_after is not None:
+                headers["Retry-After"] = f"{fault.retry_after:g}"
+            if fault.cause is not None:
+                headers["x-ic-error-cause"] = fault.cause
+            return succeed((fault.status, headers, fault.message.encode()))
+        if fault.kind == "garbage":
+            return succeed((200, dict(_CBOR), self._replica.faults.garbage()))
+        if fault.kind == "hang":
+            hanging: Deferred[Answer] = Deferred(self._replica.hanging.discard)
+            self._replica.hanging.add(hanging)
+            return hanging
+        if fault.kind == "half_body":
+            return serve().addCallback(_drop_halfway)
+        if fault.kind == "reset":
+            return serve().addCallback(_drop) if fault.after else _fail(Dropped())
+        return serve()
+
+    def _dated(self, answer: Answer, offset: float) -> Answer:
+        status, headers, body = answer
+        date = formatdate(self._replica.now_ns() / 1e9 + offset, usegmt=True)
+        return status, {**headers, "Date": date}, body
+
+    def _cached(self, answer: Answer, age: float) -> Answer:
+        status, headers, body = self._dated(answer, -age)
+        return status, {**headers, "Age": str(int(age)), "Via": "1.1 cache"}, body
+
+    def _later(self, delay: float) -> Deferred[None]:
+        later: Deferred[None] = Deferred(lambda _: timer.cancel())
+        timer = self._replica.clock.callLater(delay, later.callback, None)
+        return later
+
+    # -- queries --------------------------------------------------------------------------------------------------
+
+    def _query(self, target: Target, request: VerifiedRequest, fault: InjectedFault | None) -> Deferred[Answer]:
+        half = self._replica.query_latency / 2
+        if not half:
+            return succeed(self._query_answer(target, request, fault))
+        answer: Deferred[Answer] = self._later(half).addCallback(lambda _: self._query_answer(target, request, fault))
+
+        def hold(result: Answer) -> Deferred[Answer]:
+            return self._later(half).addCallback(lambda _: result)
+
+        return answer.addCallback(hold)
+
+    def _query_answer(self, target: Target, request: VerifiedRequest, fault: InjectedFault | None) -> Answer:
+        answer: dict[str, Any]
+        try:
+            answer = {"status": "replied", "reply": {"arg": self._query_reply(target, request, fault)}}
+        except Rejected as reject:
+            answer = {"status": "rejected", "reject_code": reject.code, "reject_message": reject.message}
+            if reject.error_code is not None:
+                answer["error_code"] = reject.error_code
+        block = self._replica.ingress.certified(target.state, target.node)
+        time, node = self._replica.now_ns() if block is None else block.time_ns, target.node.key
+        signature = node.sign(signed_message(answer, request.request_id, time))
+        answer["signatures"] = [{"timestamp": time, "signature": signature, "identity": node.principal.raw}]
+        return 200, dict(_CBOR), cbor.dumps_tagged(answer)
+
+    def _query_reply(self, target: Target, request: VerifiedRequest, fault: InjectedFault | None) -> bytes:
+        assert target.canister is not None
+        reject = fault.reject(target.canister) if fault is not None else None
+        if reject is not None:
+            raise reject
+        if fault is not None and fault.kind == "garbage_candid":
+            return self._replica.faults.garbage()
+        if fault is not None and fault.kind == "cdk_err":
+            return ws.encode_batch_err(fault.message)
+        host = self._host_or_reject(target.canister)
+        block = self._replica.ingress.certified(target.state, target.node)
+        view = None if block is None else block.views.get(target.canister)
+        if view is None and block is not None:
+            raise _not_found(target.canister)
+        content = request.content
+        return host.query(
+            content["method_name"],
+            request.sender,
+            content["arg"],
+            lambda canister: target.state.data_certificate(
+                canister, self._replica.now_ns(), target.node, target.shown(), block=block
+            ),
+            self._page_filter(host.id, view or host.ws, request.sender),
+            view,
+        )
+
+    def _page_filter(self, canister: Principal, queues: WebSocketCdk | QueueView, caller: Principal) -> PageFilter:
+        def change(page: Page, nonce: int) -> Page:
+            if self._replica.faults.has_page_faults():
+                early = queues.ws_get_messages(caller, max(nonce - 1, 0))
+                page = self._replica.faults.change_page(canister, page, early)
+            self._replica.stats["messages_out"] += len(page.messages)
+            return page
+
+        return change
+
+    def _host_or_reject(self, canister: Principal) -> Host:
+        try:
+            return self._replica.host(canister)
+        except KeyError:
+            raise _not_found(canister) from None
+
+    # -- calls ----------------------------------------------------------------------------------------------------
+
+    def _call(self, target: Target, request: VerifiedRequest, fault: InjectedFault | None) -> Deferred[Answer]:
+        ingress = self._replica.ingress
+        known = ingress.get(request.request_id)
+        if known is not None:
+            self._replica.stats["calls_again"] += 1
+        try:
+            # A call that is known is looked at like a new one (dfinity/ic, call.rs): its canister may have stopped.
+            call = self._admitted(target, request, fault)
+        except Rejected as reject:
+            return succeed(_not_taken(reject, target.version))
+        if known is not None:
+            call = known
+        if target.version == "v2":
+            ingress.accept(call, target.node)
+            return succeed((202, {}, b""))
+        if known is not None and self._block(target).status(call.request_id) is not None:
+            return succeed(self._call_answer(True, target, call))
+        again = target.node.number in call.awaited_at
+        ingress.accept(call, target.node)
+        if again:
+            return succeed(_accepted("Duplicate request. Message is already being tracked and executed."))
+        waiting = ingress.wait(call, SYNC_CALL_TIMEOUT, target.node)
+        return waiting.addCallback(self._call_answer, target, call)
+
+    def _block(self, target: Target) -> Block:
+        """Return the newest certified state that a node has."""
+        block = self._replica.ingress.certified(target.state, target.node)
+        return target.state.block(self._replica.now_ns()) if block is None else block
+
+    def _admitted(self, target: Target, request: VerifiedRequest, fault: InjectedFault | None) -> SubmittedCall:
+        canister = target.canister
+        assert canister is not None
+        reject = fault.reject(canister) if fault is not None else None
+        certified = fault is not None and (fault.certified or fault.kind == "trap")
+        if reject is not None and not certified:
+            raise reject
+        host = self._host_or_reject(canister)
+        host.check_running()
+        content, sender = request.content, request.sender
+
+        def execute() -> bytes:
+            if reject is not None:
+                raise reject
+            if fault is not None and fault.kind == "garbage_candid":
+                return self._replica.faults.garbage()
+            if fault is not None and fault.kind == "cdk_err":
+                return ws.encode_result_err(fault.message)
+            self._replica.stats["calls_executed"] += 1
+            return host.update(content["method_name"], sender, content["arg"])
+
+        return SubmittedCall(target.state, request.request_id, sender, canister, content["ingress_expiry"], execute)
+
+    def _call_answer(self, done: bool, target: Target, call: SubmittedCall) -> Answer:
+        if not done:
+            return _accepted("Message did not complete execution and certification within the replica defined timeout.")
+        certificate = self._certificate(target, [(b"request_status", call.request_id)])
+        return 200, dict(_CBOR), cbor.dumps_tagged({"status": "replied", "certificate": certificate})
+
+    # -- state ----------------------------------------------------------------------------------------------------
+
+    def _read_state(self, target: Target, request: VerifiedRequest) -> Answer:
+        reader = Reader(
+            request.sender,
+            request.targets,
+            target.canister or target.state.subnet.id,
+            target.canister is not None,
+            target.state.subnet.id,
+            target.version,
+            self._replica.topology.root.id,
+        )
+        refusal = check_paths(request.content["paths"], reader, self._replica.ingress)
+        if refusal is not None:
+            return RequestRefused(*refusal).answer
+        if target.canister is not None and self._replica.echo_any:
+            with suppress(KeyError):
+                self._replica.host(target.canister)
+        paths = request.content["paths"]
+        certificate = self._certificate(target, paths)
+        return 200, dict(_CBOR), cbor.dumps_tagged({"certificate": certificate})
+
+    def _certificate(self, target: Target, paths: Sequence[Sequence[bytes]]) -> bytes:
+        now = self._replica.now_ns()
+        return target.state.certificate(paths, now, target.node, target.shown(), block=self._block(target))
+
+
+def _not_found(canister: Principal) -> Rejected:
+    return Rejected(3, f"Canister {canister} not found", "IC0301")
+
+
+def _not_taken(reject: Rejected, version: str) -> Answer:
+    """Return the answer to a call that is not taken; the asynchronous one has no status."""
+    fields: dict[str, Any] = {"reject_code": reject.code, "reject_message": reject.message}
+    if version != "v2":
+        fields["status"] = "non_replicated_rejection"
+    if reject.error_code is not None:
+        fields["error_code"] = reject.error_code
+    return 200, dict(_CBOR), cbor.dumps_tagged(fields)
+
+
+def _accepted(why: str) -> Answer:
+    return 202, dict(TEXT), why.encode()
+
+
+def _drop_halfway(answer: Answer) -> Answer:
+    raise Dropped(*answer)
+
+
+def _drop(answer: Answer) -> Answer:
+    raise Dropped
+
+
+def _fail(error: Dropped) -> Deferred[Answer]:
+    failed: Deferred[Answer] = Deferred()
+    failed.errback(error)
+    return failed

@@ -1,0 +1,44 @@
+"""Much to do for many sessions, a slice of them in each turn of the event loop: others have to be served meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from icwsgw.observe.logs import get_logger
+from icwsgw.reactor.clock import Clock
+
+if TYPE_CHECKING:
+    from icwsgw.gateway.session import ClientSession
+
+#: Sessions, or connections, that are dealt with in one turn: ten milliseconds or so.
+BATCH = 100
+
+_log = get_logger("gateway")
+
+
+def for_each_session(sessions: Iterable[ClientSession], act: Callable[[ClientSession], object]) -> None:
+    """Do something for each session; a fault of ours with one of them costs the others nothing."""
+    for session in sessions:
+        try:
+            act(session)
+        except Exception:
+            _log.failure("handling a session failed", session=session.id)
+
+
+def in_batches(
+    clock: Clock,
+    sessions: list[ClientSession],
+    act: Callable[[ClientSession], object],
+    done: Callable[[], object] | None = None,
+) -> None:
+    """Do something for each session, the first slice at once.
+
+    :param act: has to bear a session that has ended since
+    :param done: called after the last one
+    """
+    for_each_session(sessions[:BATCH], act)
+    if rest := sessions[BATCH:]:
+        clock.callLater(0, in_batches, clock, rest, act, done)
+    elif done is not None:
+        done()

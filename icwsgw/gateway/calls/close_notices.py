@@ -1,0 +1,304 @@
+"""Tells canisters with ws_close that a client has left, and sees to it that they hear it.
+
+A canister that is not told keeps the client until its own keep-alive check, and counts it in every acknowledgement
+round. So a ws_close that met a failing network, or was signed for a wrong time, is signed anew and sent again, until
+the patience given here ends. The canister's ``Err`` (it does not know the client any more) is as good as its ``Ok``.
+
+Canisters share the calls that may be under way (:mod:`icwsgw.core.call_slots`), so that one whose calls hang does not
+hold up what others are to hear. A farewell that waits for its next attempt takes no place. One that has waited for its
+place until the canister must have found out by itself is not sent any more. There are as many as there may be clients,
+so that all can leave at once; of more, the oldest is given up, which is most likely that of a canister that hangs.
+
+What happens to each is decided by the state machine :mod:`icwsgw.core.close_notice`; this module performs its effects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.python.failure import Failure
+
+from icwsgw.agent.outcome import CallOutcome
+from icwsgw.core.call_answers import SYS_TRANSIENT
+from icwsgw.core.call_slots import CallSlots
+from icwsgw.core.close_notice import SEND, CloseNotice, NoticeEffect, NoticeEffects, NoticeEvent, NoticeState
+from icwsgw.core.network_time import refuses_expiry
+from icwsgw.errors import CanisterRefused, FormatError, HttpError, IcwsError, NotReady, TransportError
+from icwsgw.gateway.calls.scheduler import CallQueue
+from icwsgw.gateway.interfaces import Context
+from icwsgw.ic.envelope import call_content, expiry_after, sign_request
+from icwsgw.ic.network_limits import REQUEST_TTL_SECONDS
+from icwsgw.ic.principal import Principal
+from icwsgw.ic.ws import decode_unit_result, encode_close
+from icwsgw.observe.levels import DEBUG
+from icwsgw.observe.logs import get_logger
+
+_log = get_logger("farewell")
+
+#: Calls in flight at once, of which one canister may have half. Where a call takes two seconds, 128 tell 64 canisters'
+#: clients a second; beside the relays of living clients it is little.
+MAX_IN_FLIGHT = 256
+_TOLD: dict[NoticeEffect, bool | None] = {
+    NoticeEffect.TELL_KNOWN: True,
+    NoticeEffect.TELL_NOT_KNOWN: False,
+    NoticeEffect.TELL_UNCERTAIN: None,
+}
+
+
+class Cancellable(Protocol):
+    """An attempt under way, or the timer of a pause."""
+
+    def cancel(self) -> None:
+        """End it."""
+
+
+class _CloseNotice(CloseNotice):
+    """One ws_close, and what it is about.
+
+    :ivar under_way: the attempt of IN_FLIGHT, or the timer of PAUSING
+    :ivar sent: none has left before (:class:`icwsgw.gateway.calls.scheduler.CallOwner`)
+    """
+
+    __slots__ = (
+        "answered",
+        "canister",
+        "done",
+        "identity_index",
+        "key",
+        "owner",
+        "sent",
+        "session",
+        "slot_queue",
+        "under_way",
+    )
+
+    def __init__(
+        self,
+        owner: CloseNotices,
+        slot_queue: CallQueue,
+        canister: Principal,
+        identity_index: int,
+        key: tuple[bytes, int],
+        since: float,
+        done: Callable[[], None],
+        session: str,
+        answered: Callable[[bool | None], None] | None,
+    ) -> None:
+        super().__init__(since)
+        self.owner = owner
+        self.session = session
+        self.canister = canister
+        self.slot_queue = slot_queue
+        self.identity_index = identity_index
+        self.key = key
+        self.sent = 0.0
+        self.done = done
+        self.answered = answered
+        self.under_way: Cancellable | None = None
+
+    def granted(self) -> None:
+        """There is a place for its call (:class:`icwsgw.core.call_slots.SlotWaiter`)."""
+        self.owner.granted(self)
+
+
+class CloseNotices:
+    """The ws_close calls under way.
+
+    :ivar call_slots: how many of them, by canister
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.call_slots = CallSlots(MAX_IN_FLIGHT)
+        self._all: dict[_CloseNotice, None] = {}
+        self._abandoned = False
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def enqueue(
+        self,
+        canister: Principal,
+        identity_index: int,
+        key: tuple[bytes, int],
+        done: Callable[[], None],
+        session: str = "",
+        answered: Callable[[bool | None], None] | None = None,
+    ) -> None:
+        """Tell ``canister`` that the client ``key`` has left; ``done`` is called once, however it ends.
+
+        :param session: the client's, for logs
+        :param answered: told once, before ``done``, whether the canister still knew the client; None if nobody can tell
+        """
+        context = self._context
+        now = context.clock.seconds()
+        if len(self._all) >= context.config.max_connections:
+            oldest = next(iter(self._all))
+            self._report(oldest, NoticeEffect.REPORT_GIVEN_UP, None)
+            self._give_up(oldest)
+        slot_queue = context.call_scheduler.closing(canister.raw, self.call_slots)
+        close_notice = _CloseNotice(self, slot_queue, canister, identity_index, key, now, done, session, answered)
+        self._all[close_notice] = None
+        if self._abandoned:
+            self._give_up(close_notice)
+        elif close_notice.slot_queue.enter(close_notice):
+            self.granted(close_notice)
+
+    def abandon(self) -> None:
+        """Stop telling, now and from now on; those not told are counted, and logged as far as they are known."""
+        self._abandoned = True
+        left = list(self._all)
+        if left:
+            _log.warn("ws_close calls abandoned", count=len(left))
+        # first those that wait: a call that is cancelled would make room for the next of them
+        for close_notice in left:
+            if close_notice.state is NoticeState.WAITING:
+                self._give_up(close_notice)
+        for close_notice in left:
+            self._give_up(close_notice)
+
+    def _give_up(self, close_notice: _CloseNotice) -> None:
+        self._perform(close_notice, close_notice.step(NoticeEvent.GIVEN_UP), "abandoned")
+
+    def granted(self, close_notice: _CloseNotice) -> None:
+        """One has its place."""
+        effects = close_notice.has_place(self._context.clock.seconds())
+        if effects is SEND:
+            self._send(close_notice)
+        else:
+            self._perform(close_notice, effects, "abandoned")
+
+    def _perform(
+        self, close_notice: _CloseNotice, effects: NoticeEffects, result: str = "", error: BaseException | None = None
+    ) -> None:
+        """Do what the machine asks for.
+
+        :param result: how the notice has ended, for metrics
+        :param error: the same, for logs
+        """
+        for effect in effects:
+            if effect is NoticeEffect.END:
+                del self._all[close_notice]
+                self._context.metrics.ws_closes.inc(result)
+                close_notice.done()
+            elif effect in _TOLD:
+                if close_notice.answered is not None:
+                    close_notice.answered(_TOLD[effect])
+            elif effect is NoticeEffect.RETRY:
+                self._context.metrics.ws_close_retries.inc()
+                close_notice.under_way = self._context.clock.callLater(
+                    close_notice.pause, self._pause_over, close_notice
+                )
+            elif effect is NoticeEffect.GIVE_PLACE_BACK:
+                close_notice.slot_queue.leave()
+            elif effect is NoticeEffect.FORGET_PLACE:
+                close_notice.slot_queue.forget(close_notice)
+            elif effect is NoticeEffect.CANCEL:
+                under_way, close_notice.under_way = close_notice.under_way, None
+                if under_way is not None:
+                    # an attempt ends as one that failed, which gives its place back
+                    under_way.cancel()
+            else:
+                self._report(close_notice, effect, error)
+
+    def _pause_over(self, close_notice: _CloseNotice) -> None:
+        close_notice.under_way = None
+        close_notice.step(NoticeEvent.PAUSE_OVER)
+        if close_notice.slot_queue.enter(close_notice):
+            self.granted(close_notice)
+
+    def _send(self, close_notice: _CloseNotice) -> None:
+        context = self._context
+        identity = context.identities[close_notice.identity_index]
+        request = sign_request(
+            identity,
+            call_content(
+                identity.principal,
+                close_notice.canister,
+                "ws_close",
+                encode_close(*close_notice.key),
+                expiry_after(context.network_ns(), REQUEST_TTL_SECONDS),
+                # makes each call its own, as the network does not execute one that it has seen
+                close_notice.key[1].to_bytes(8, "big") + context.now_ns().to_bytes(8, "big"),
+            ),
+        )
+        if _log.level <= DEBUG:
+            _log.debug(
+                "call",
+                session=close_notice.session,
+                request=request.request_id.hex()[:16],
+                method="ws_close",
+                attempt=close_notice.attempts,
+            )
+        call = context.network.call(close_notice.canister, request.body, wait=True, timeout=context.config.call_timeout)
+        # remembered first: it may have fired already
+        close_notice.under_way = call
+        call.addCallbacks(self._answered, self._failed, callbackArgs=(close_notice,), errbackArgs=(close_notice,))
+
+    def _answered(self, outcome: CallOutcome, close_notice: _CloseNotice) -> None:
+        close_notice.under_way = None
+        close_notice.slot_queue.leave()
+        reject = outcome.reject
+        if reject is not None:
+            if reject.code == SYS_TRANSIENT:
+                effects = self._again(close_notice, NoticeEvent.REJECTED)
+            else:
+                effects = close_notice.step(NoticeEvent.REJECTED)
+            self._perform(close_notice, effects, "refused", reject)
+            return
+        result, error = "done", None
+        try:
+            if outcome.reply is not None:
+                decode_unit_result(outcome.reply)
+                effects = close_notice.step(NoticeEvent.REMOVED)
+            else:
+                effects = close_notice.step(NoticeEvent.UNREADABLE)
+        except CanisterRefused as refusal:
+            # it has removed the client already, by itself or with its newer connection
+            effects, error = close_notice.refused(), refusal
+        except FormatError:
+            effects, result = close_notice.step(NoticeEvent.UNREADABLE), "format"
+        self._perform(close_notice, effects, result, error)
+
+    def _failed(self, failure: Failure, close_notice: _CloseNotice) -> None:
+        close_notice.under_way = None
+        close_notice.slot_queue.leave()
+        error = failure.value
+        if _passing(error):
+            retry_after = error.retry_after if isinstance(error, HttpError) else None
+            effects = self._again(close_notice, NoticeEvent.FAILED, retry_after)
+        else:
+            effects = close_notice.step(NoticeEvent.FAILED)
+        if effects and not isinstance(error, IcwsError):
+            _log.failure("ws_close failed", failure=failure)
+        self._perform(close_notice, effects, error.cause if isinstance(error, IcwsError) else "internal", error)
+
+    def _again(
+        self, close_notice: _CloseNotice, otherwise: NoticeEvent, retry_after: float | None = None
+    ) -> NoticeEffects:
+        context = self._context
+        return close_notice.failed(otherwise, context.clock.seconds(), context.jitter, retry_after)
+
+    def _report(self, close_notice: _CloseNotice, effect: NoticeEffect, error: BaseException | None) -> None:
+        about = {"canister": close_notice.canister.text, "session": close_notice.session}
+        if effect is NoticeEffect.REPORT_NOT_NEEDED:
+            _log.debug("ws_close was not needed", error=error, **about)
+        elif effect is NoticeEffect.REPORT_REJECTED and self._worth_a_line("ws_close refused", close_notice):
+            _log.info("ws_close refused", error=error, **about)
+        elif effect is NoticeEffect.REPORT_FAILED and self._worth_a_line("ws_close failed", close_notice):
+            _log.warn("ws_close not delivered", error=error, **about)
+        elif effect is NoticeEffect.REPORT_GIVEN_UP and self._worth_a_line("ws_close given up", close_notice):
+            _log.warn("ws_close dropped: queue full or expired", **about)
+
+    def _worth_a_line(self, what: str, close_notice: _CloseNotice) -> bool:
+        """A canister that is gone may have had thousands of clients."""
+        return self._context.log_limiter.allows(what, close_notice.canister.text, self._context.clock.seconds())
+
+
+def _passing(error: BaseException | None) -> bool:
+    """Whether a call that failed so may be taken later."""
+    if isinstance(error, HttpError):
+        # a replica that refuses an expiry says what time it has, so the next one is signed for a better time
+        return error.retryable or refuses_expiry(error.detail)
+    return isinstance(error, NotReady) or (isinstance(error, TransportError) and error.retryable)

@@ -1,0 +1,282 @@
+"""How calls leave for the network: a place among the calls under way, then a token of the budget.
+
+Places are shared by canister (:mod:`icwsgw.core.call_slots`, decision 0025), tokens by kind of traffic
+(:mod:`icwsgw.core.request_budget`, decision 0034). An :class:`CallQueue` has the face of a lane: ``enter``, ``leave``,
+``forget``, and ``granted`` of the waiter when both are there. While nothing has to wait there is neither a timer nor an
+object for a call.
+
+Where messages of one canister wait, its clients take turns: who has not sent lately goes first. Those that have sent
+within the last second are traffic of a kind of its own, and leave when there is enough for the others.
+
+ws_open is a stranger's. Those to canisters that have spoken lately share places by canister; those to newcomers a few
+places by canister, and by address, so that canisters that do not exist or hang hold up nobody else's. When a newcomer
+speaks, what waits for it moves over to the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Protocol
+from weakref import WeakSet, WeakValueDictionary
+
+from icwsgw.core.call_slots import CallSlots, SlotQueue
+from icwsgw.core.call_slots import SlotWaiter as PlaceWaiter
+from icwsgw.core.request_budget import EAGER_SECONDS, RequestBudget, RequestKind
+from icwsgw.reactor.clock import Clock, Timer
+
+#: ws_open under way at once: to canisters that have spoken, by canister; to newcomers, by address and by canister.
+MAX_OPENS, MAX_NEWCOMERS_OPENS, MAX_OPENS_OF_NEWCOMER = 128, 64, 16
+# looking a member up in its class costs as much as a call
+_CALL, _EAGER = RequestKind.CALL, RequestKind.EAGER
+
+
+class CallOwner(PlaceWaiter, Protocol):
+    """What leaves by an exit.
+
+    :ivar sent: when it left last, seconds; those that left earlier go before it
+    """
+
+    sent: float
+
+
+class CallScheduler:
+    """All exits of one gateway.
+
+    :ivar budget: what may leave
+    :ivar calls: places of clients' messages, by canister
+    :ivar opens: places of ws_open to canisters that have spoken, by canister
+    """
+
+    def __init__(self, clock: Clock, budget: RequestBudget, calls: CallSlots) -> None:
+        self.clock = clock
+        self.budget = budget
+        self.calls = calls
+        self.opens = CallSlots(MAX_OPENS)
+        self._by_address = CallSlots(MAX_NEWCOMERS_OPENS)
+        self._by_newcomer = CallSlots(MAX_OPENS_OF_NEWCOMER)
+        self._exits: WeakValueDictionary[Hashable, CallQueue] = WeakValueDictionary()
+        self._newcomers: WeakValueDictionary[bytes, _NewCanister] = WeakValueDictionary()
+        self._timer: Timer | None = None
+
+    def messages(self, canister: bytes) -> CallQueue:
+        """Where messages of a canister's clients leave."""
+        key = RequestKind.CALL, canister
+        found = self._exits.get(key)
+        if found is None:
+            found = self._exits[key] = CallQueue(self, RequestKind.CALL, canister, (self.calls.slot_queue(canister),))
+        return found
+
+    def opening(self, canister: bytes, group: str, newcomer: bool, proved: bool) -> CallQueue:
+        """Where a ws_open leaves.
+
+        :param group: whose address it comes from
+        :param newcomer: the canister has not spoken to any client lately
+        :param proved: its signatures hold; others of the same address take turns with these
+        """
+        key = RequestKind.OPEN, canister, group, newcomer, proved
+        found = self._exits.get(key)
+        if found is not None:
+            return found
+        flow = group, proved
+        if newcomer:
+            slot_queues = self._by_newcomer.slot_queue(canister), self._by_address.slot_queue(group)
+            found = CallQueue(self, RequestKind.OPEN, flow, slot_queues)
+            found.newcomer = self._newcomers.setdefault(canister, _NewCanister())
+            found.newcomer.exits.add(found)
+        else:
+            found = CallQueue(self, RequestKind.OPEN, flow, (self.opens.slot_queue(canister),))
+        self._exits[key] = found
+        return found
+
+    def closing(self, canister: bytes, places: CallSlots) -> CallQueue:
+        """Where ws_close leaves for a canister."""
+        key = RequestKind.CLOSE, canister
+        found = self._exits.get(key)
+        if found is None:
+            found = self._exits[key] = CallQueue(self, RequestKind.CLOSE, canister, (places.slot_queue(canister),))
+        return found
+
+    def canister_has_spoken(self, canister: bytes) -> None:
+        """A canister has spoken: what waits for it waits among those that have, from now on."""
+        newcomer = self._newcomers.pop(canister, None)
+        for found in list(newcomer.exits) if newcomer is not None else ():
+            found.newcomer = None
+            found.move((self.opens.slot_queue(canister),))
+
+    def watch(self) -> None:
+        """Look at the lines when something may leave."""
+        if self._timer is None:
+            pause = self.budget.pause(self.clock.seconds())
+            if pause is not None:
+                self._timer = self.clock.callLater(pause, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        try:
+            while (waiter := self.budget.next(self.clock.seconds())) is not None:
+                waiter.may_send()
+        finally:
+            self.watch()
+
+
+class CallQueue:
+    """Where the calls of one kind and one party leave; lives as long as somebody holds it.
+
+    :ivar newcomer: what its canister is to be told by that it has spoken
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_budget",
+        "_busy",
+        "_call_scheduler",
+        "_clock",
+        "_flow",
+        "_kind",
+        "_slot_queues",
+        "_tickets",
+        "newcomer",
+    )
+
+    def __init__(
+        self, call_scheduler: CallScheduler, kind: RequestKind, flow: Hashable, slot_queues: tuple[SlotQueue, ...]
+    ) -> None:
+        self._call_scheduler = call_scheduler
+        self._budget = call_scheduler.budget
+        self._clock = call_scheduler.clock
+        self._kind = kind
+        self._flow = flow
+        self._slot_queues = slot_queues
+        self._busy = 0
+        self._tickets: dict[CallOwner, _Ticket] | None = None
+        self.newcomer: _NewCanister | None = None
+
+    def enter(self, waiter: CallOwner) -> bool:
+        """Begin a call, which :meth:`leave` ends; ``waiter.granted`` tells when it has begun, if not now.
+
+        :return: whether it has begun
+        """
+        kind, now, rank = self._kind, self._clock.seconds(), 0.0
+        if kind is _CALL:
+            # of ws_open, strangers who come once each would keep out those whose has to be sent again
+            rank = waiter.sent
+            if now - rank < EAGER_SECONDS:
+                kind = _EAGER
+        taken = 0
+        for slot_queue in self._slot_queues:
+            if not slot_queue.try_enter():
+                break
+            taken += 1
+        else:
+            self._busy += 1
+            if self._budget.goes(kind, now):
+                return True
+        ticket = _Ticket(self, waiter, kind, taken, rank)
+        if self._tickets is None:
+            self._tickets = {}
+        self._tickets[waiter] = ticket
+        if taken < len(self._slot_queues):
+            self._slot_queues[taken].enter(ticket, ticket.rank)
+        else:
+            self._wait(ticket)
+        return False
+
+    def leave(self) -> None:
+        """A call has ended."""
+        self._busy -= 1
+        for slot_queue in self._slot_queues:
+            # as Lane.leave does, without a call: each call ends here
+            call_slots = slot_queue.call_slots
+            slot_queue.busy -= 1
+            call_slots.busy -= 1
+            if call_slots.line:
+                call_slots.grant()
+
+    def forget(self, waiter: CallOwner) -> None:
+        """Do not wait any more."""
+        ticket = self._tickets.pop(waiter, None) if self._tickets else None
+        if ticket is None:
+            return
+        if ticket.taken == len(self._slot_queues):
+            self._budget.forget(ticket.kind, self._flow, ticket)
+            self.leave()
+            return
+        self._slot_queues[ticket.taken].forget(ticket)
+        for slot_queue in self._slot_queues[: ticket.taken]:
+            slot_queue.leave()
+
+    def move(self, slot_queues: tuple[SlotQueue, ...]) -> None:
+        """Share other places from now on; those under way and those that wait go along."""
+        old, self._slot_queues = self._slot_queues, slot_queues
+        waiting = [ticket for ticket in (self._tickets or {}).values() if ticket.taken < len(old)]
+        for ticket in waiting:
+            old[ticket.taken].forget(ticket)
+        left = [slot_queue for ticket in waiting for slot_queue in old[: ticket.taken]]
+        for ticket in (self._tickets or {}).values():
+            ticket.taken = 0 if ticket in waiting else len(slot_queues)
+        for _ in range(self._busy):
+            left += old
+            for slot_queue in slot_queues:
+                slot_queue.take()
+        for slot_queue in left:
+            slot_queue.leave()
+        for ticket in waiting:
+            self.go_on(ticket)
+
+    def go_on(self, ticket: _Ticket) -> None:
+        """One that waits may take the places from its next on."""
+        while ticket.taken < len(self._slot_queues):
+            if not self._slot_queues[ticket.taken].enter(ticket, ticket.rank):
+                return
+            ticket.taken += 1
+        self._busy += 1
+        if self._budget.goes(ticket.kind, self._clock.seconds()):
+            self.may_send(ticket)
+        else:
+            self._wait(ticket)
+
+    def may_send(self, ticket: _Ticket) -> None:
+        """One that has waited may leave."""
+        assert self._tickets is not None
+        del self._tickets[ticket.waiter]
+        ticket.waiter.granted()
+
+    def _wait(self, ticket: _Ticket) -> None:
+        self._budget.wait(ticket.kind, self._flow, ticket, ticket.rank)
+        self._call_scheduler.watch()
+
+
+class _NewCanister:
+    """The exits to a canister that has not spoken."""
+
+    __slots__ = ("__weakref__", "exits")
+
+    def __init__(self) -> None:
+        self.exits: WeakSet[CallQueue] = WeakSet()
+
+
+class _Ticket:
+    """One call that waits, for a place or for a token.
+
+    :ivar kind: of traffic
+    :ivar taken: how many of its exit's lanes it has a place in
+    :ivar rank: the lowest goes first, of those that wait with it
+    """
+
+    __slots__ = ("_exit", "kind", "rank", "taken", "waiter")
+
+    def __init__(self, exit: CallQueue, waiter: CallOwner, kind: RequestKind, taken: int, rank: float) -> None:
+        self._exit = exit
+        self.kind = kind
+        self.waiter = waiter
+        self.taken = taken
+        self.rank = rank
+
+    def granted(self) -> None:
+        """There is a place (:class:`icwsgw.core.call_slots.SlotWaiter`)."""
+        self.taken += 1
+        self._exit.go_on(self)
+
+    def may_send(self) -> None:
+        """There is a token (:class:`icwsgw.core.request_budget.BudgetWaiter`)."""
+        self._exit.may_send(self)

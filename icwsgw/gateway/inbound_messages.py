@@ -1,0 +1,171 @@
+"""A client's messages between its socket and its relay: in turn, and not faster than the canister executes them.
+
+Envelopes whose sequence number is ahead wait for the missing one (:mod:`icwsgw.core.sequence_buffer`). Once a client's
+queue has been full, the keep-alives that it owes its canister are watched (:mod:`icwsgw.core.keepalive_deadline`), and
+the session ends with the reason before the canister ends it without one. Both need the argument of ``ws_message`` as
+the SDK makes it; envelopes of another shape pass as they come (decision 0037).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from icwsgw.core.close_reasons import CloseCode
+from icwsgw.core.keepalive_deadline import KeepAliveDeadline
+from icwsgw.core.messages import is_acknowledgement
+from icwsgw.core.sequence_buffer import HOLD_SECONDS, SequenceBuffer
+from icwsgw.ic.ws import is_service_message, message_number, usual_message_head
+from icwsgw.observe.logs import get_logger
+from icwsgw.reactor.clock import Timer
+
+if TYPE_CHECKING:
+    from icwsgw.core.messages import ClientEnvelope
+    from icwsgw.gateway.calls.relay import Relay
+    from icwsgw.gateway.interfaces import Context
+
+_log = get_logger("session")
+
+
+class InboundMessagesOwner:
+    """What a stream tells its session. (A base class, as :class:`icwsgw.gateway.calls.relay.RelayOwner` is.)"""
+
+    __slots__ = ()
+
+    def end(self, code: CloseCode, text: str) -> None:
+        """The session cannot go on."""
+        raise NotImplementedError
+
+
+class InboundMessages:
+    """The messages of one client.
+
+    :ivar watch: the keep-alives of a client that has sent faster than its calls were executed; None for others
+    """
+
+    __slots__ = ("_context", "_head", "_holding", "_looking", "_owner", "_relay", "_sequence_buffer", "watch")
+
+    def __init__(self, context: Context, relay: Relay, owner: InboundMessagesOwner) -> None:
+        self._context = context
+        self._relay = relay
+        self._owner = owner
+        self._head: bytes | None = None
+        self._sequence_buffer: SequenceBuffer[ClientEnvelope] = SequenceBuffer()
+        self._holding: Timer | None = None
+        self._looking: Timer | None = None
+        self.watch: KeepAliveDeadline | None = None
+
+    def take(self, envelope: ClientEnvelope) -> None:
+        """A message has come; it goes to the relay in its turn."""
+        arg = envelope.arg
+        head = self._head
+        if head is None:
+            head = self._head = usual_message_head(arg)
+        # as message_number does, without a call: nearly every message comes by here
+        if not head or not arg.startswith(head):
+            self._relay.send(envelope)
+            return
+        at = len(head)
+        number = int.from_bytes(arg[at : at + 8], "little")
+        if self.watch is not None and is_service_message(arg):
+            self.watch.came(self._context.clock.seconds(), self._wait())
+        sequence_buffer = self._sequence_buffer
+        if number == sequence_buffer.following and not sequence_buffer.held:
+            sequence_buffer.following = number + 1
+            self._relay.send(envelope)
+        elif message_number(head, arg) is None:
+            self._relay.send(envelope)
+        else:
+            self._out_of_turn(number, envelope)
+
+    def _out_of_turn(self, number: int, envelope: ClientEnvelope) -> None:
+        sequence_buffer = self._sequence_buffer
+        held = len(sequence_buffer)
+        gone = sequence_buffer.take(number, envelope, len(envelope.body))
+        let_go = held - len(sequence_buffer)
+        if let_go > 0:
+            self._context.metrics.relay_out_of_turn.inc("came" if gone[0] is envelope else "missed", let_go)
+        if sequence_buffer.held and not held:
+            self._holding = self._context.clock.callLater(HOLD_SECONDS, self._held_long_enough)
+        elif held and not sequence_buffer.held and self._holding is not None:
+            self._holding.cancel()
+            self._holding = None
+        for one in gone:
+            self._relay.send(one)
+
+    def _held_long_enough(self) -> None:
+        if self._relay.relay_queue.full:
+            # the client is not read from: the missing one may be next
+            self._holding = self._context.clock.callLater(HOLD_SECONDS, self._held_long_enough)
+            return
+        self._release()
+
+    def _release(self) -> None:
+        holding, self._holding = self._holding, None
+        if holding is not None and holding.active():
+            holding.cancel()
+        gone = self._sequence_buffer.release()
+        if gone:
+            self._context.metrics.relay_out_of_turn.inc("missed", len(gone))
+        for one in gone:
+            self._relay.send(one)
+
+    def finish(self) -> None:
+        """The client has left: what is held goes, nothing is watched."""
+        self._release()
+        self.stop()
+
+    def stop(self) -> None:
+        """Forget what is held."""
+        for timer in (self._holding, self._looking):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self._holding = self._looking = self.watch = None
+        self._sequence_buffer = SequenceBuffer()
+
+    # the client sends faster than its calls are executed
+
+    def keep_alive_late(self) -> None:
+        """The client's queue is full."""
+        if self.watch is None and self._head:
+            self.watch = KeepAliveDeadline()
+
+    @property
+    def behind(self) -> bool:
+        """Whether what comes now has waited for the client's earlier messages."""
+        return self.watch is not None and self._relay.queued > 0
+
+    def why_late(self) -> str:
+        """Say that the client is too fast, in words."""
+        took = self._relay.relay_queue.took
+        return f"messages come faster than the canister executes them ({took:.1f} s each)"
+
+    def delivered(self, frames: list[bytes]) -> None:
+        """Frames go to the client; to be told where there is a :attr:`watch`."""
+        watch = self.watch
+        if watch is not None and any(map(is_acknowledgement, frames)):
+            now = self._context.clock.seconds()
+            if watch.acknowledged(now):
+                self._look()
+
+    def executed(self, envelope: ClientEnvelope) -> None:
+        """A message was executed; to be told where there is a :attr:`watch`."""
+        if self.watch is not None and is_service_message(envelope.arg):
+            self.watch.executed()
+
+    def _wait(self) -> float:
+        relay = self._relay
+        return relay.relay_queue.wait(relay.under_way) + relay.relay_queue.took
+
+    def _look(self) -> None:
+        looking, self._looking = self._looking, None
+        if looking is not None and looking.active():
+            # of the round before, whose keep-alive came in time
+            looking.cancel()
+        watch = self.watch
+        delay = None if watch is None else watch.verdict(self._context.clock.seconds())
+        if delay is None:
+            return
+        if delay:
+            self._looking = self._context.clock.callLater(delay, self._look)
+            return
+        self._owner.end(CloseCode.TOO_FAST, f"{self.why_late()}: the keep-alive comes too late")

@@ -1,0 +1,1 @@
+"""Polls one canister for messages and delivers them to its clients."""

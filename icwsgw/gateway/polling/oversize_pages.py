@@ -1,0 +1,60 @@
+"""Pages that are too large to be given: finds the first that fits, and says what is lost
+(icwsgw.core.oversize_search)."""
+
+from __future__ import annotations
+
+from icwsgw.core.cursor import Cursor
+from icwsgw.core.oversize_search import OversizeSearch, too_large
+from icwsgw.gateway.interfaces import Context
+from icwsgw.gateway.polling.poll_requests import InFlightPoll
+from icwsgw.observe.logs import get_logger
+
+_log = get_logger("poller")
+
+
+class OversizePages:
+    """The search of one poller.
+
+    :param canister: its id, for the log
+    :ivar search: which number to ask for (:class:`icwsgw.core.poll_machine.Polling` does)
+    """
+
+    __slots__ = ("_canister", "_context", "search")
+
+    def __init__(self, context: Context, canister: str, search: OversizeSearch) -> None:
+        self._context = context
+        self._canister = canister
+        self.search = search
+
+    def failed(self, error: BaseException | None, ask: InFlightPoll, cursor: Cursor, now: float) -> int | None:
+        """A poll failed; gives the number to go on from, if that ends a search."""
+        if ask.anchor is not None or not too_large(error):
+            return None
+        before = self.search.seeking
+        self.search.refused(ask.nonce, cursor.next, now, ask.sent)
+        if self.search.seeking and not before:
+            _log.warn("a page of the canister's messages is too large", canister=self._canister, first=cursor.next)
+        return self.search.found()
+
+    def fitted(self, ask: InFlightPoll) -> int | None:
+        """A page came; gives the number to go on from, if that ends a search."""
+        return self.search.fitted(ask.nonce) if ask.anchor is None else None
+
+    def gone(self, first: int, beyond: int, now: float) -> None:
+        """The canister has deleted messages before they were read."""
+        context = self._context
+        context.metrics.gaps.inc(beyond - first)
+        if context.log_limiter.allows("gap", self._canister, now):
+            words = "messages are gone from the canister's queue"
+            _log.error(words, first=first, last=beyond - 1, canister=self._canister)
+
+    def lost(self, first: int, beyond: int, clients: int) -> None:
+        """Messages have been given up."""
+        self._context.metrics.gaps.inc(beyond - first)
+        _log.error(
+            "messages skipped: no page with them is small enough",
+            first=first,
+            last=beyond - 1,
+            canister=self._canister,
+            clients=clients,
+        )

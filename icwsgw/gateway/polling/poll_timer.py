@@ -1,0 +1,159 @@
+"""When a poller acts: at the ticks of a LoopingCall, and between them when it is woken.
+
+A LoopingCall whose function returned a Deferred would skip ticks while it waits, so a tick returns nothing
+(design 3.2). What is asked for between ticks is one timer at most, the soonest wins.
+
+Where there are too many pollers for the budget, a beat is many ticks away. Ticks in between would do nothing, and those
+of a thousand canisters that strangers have named would take a fifth of a core: the LoopingCall rests meanwhile
+(:meth:`icwsgw.core.request_budget.PollSchedule.rest`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any, cast
+
+from twisted.internet.task import LoopingCall
+
+from icwsgw.core.request_budget import PollSchedule
+from icwsgw.observe.logs import get_logger
+from icwsgw.reactor.clock import Clock, Timer
+
+_log = get_logger("poller")
+
+#: First ticks fall on so many instants of an interval: pollers that share an instant share a turn of the reactor.
+PHASES = 16
+#: The cause of a wake in whose place a tick will do as well.
+FOLLOW_UP = "follow_up"
+
+
+class Pulse(IntEnum):
+    """What the ticks of a poller do."""
+
+    NEW = 0
+    """They have not begun."""
+    RESTING = 1
+    """They begin, or go on, after a pause."""
+    BEATING = 2
+    """They come at each interval."""
+    STOPPED = 3
+    """There are none any more, nor wakes."""
+
+
+class PollTimer:
+    """Ticks and wakes of one poller.
+
+    :param interval: seconds between two ticks
+    :param tick: told the time at each
+    :param woken: told the time and the cause when a wake is due
+    :param of: the canister, for logs
+    """
+
+    __slots__ = (
+        "_cause",
+        "_clock",
+        "_interval",
+        "_loop",
+        "_of",
+        "_poll_schedule",
+        "_pulse",
+        "_rest",
+        "_tick",
+        "_wake",
+        "_woken",
+    )
+
+    def __init__(
+        self,
+        clock: Clock,
+        interval: float,
+        tick: Callable[[float], None],
+        woken: Callable[[float, str], None],
+        of: str,
+    ) -> None:
+        self._clock = clock
+        self._interval = interval
+        self._tick = tick
+        self._woken = woken
+        self._poll_schedule: PollSchedule | None = None
+        self._wake: Timer | None = None
+        self._cause = ""
+        self._pulse = Pulse.NEW
+        # the timer of RESTING
+        self._rest: Timer | None = None
+        self._loop = LoopingCall(self._beat)
+        self._loop.clock = cast(Any, clock)
+        self._of = of
+
+    def start(self, phase: float, poll_schedule: PollSchedule | None = None) -> None:
+        """Begin to beat, on one of a few instants of the interval.
+
+        :param phase: which of them, in [0, 1)
+        :param poll_schedule: says which ticks there are; None: all
+        """
+        self._poll_schedule = poll_schedule
+        instant = int(phase * PHASES) * self._interval / PHASES
+        delay = (instant - self._clock.seconds()) % self._interval
+        self._rest_for(delay)
+
+    def _rest_for(self, seconds: float) -> None:
+        self._pulse = Pulse.RESTING
+        self._rest = self._clock.callLater(seconds, self._start_loop)
+
+    def _start_loop(self) -> None:
+        self._pulse, self._rest = Pulse.BEATING, None
+        self._loop.start(self._interval, now=True)
+
+    def hasten(self) -> None:
+        """Beats come sooner than they were booked: rest no longer than to the next tick."""
+        rest = self._rest
+        if rest is not None:
+            rest.reset((rest.getTime() - self._clock.seconds()) % self._interval)
+
+    def stop(self) -> None:
+        """Neither beat nor wake any more."""
+        if self._pulse is Pulse.BEATING:
+            self._loop.stop()
+        self._pulse = Pulse.STOPPED
+        for timer in (self._rest, self._wake):
+            if timer is not None:
+                timer.cancel()
+        self._rest = self._wake = None
+
+    def wake_in(self, delay: float, cause: str) -> None:
+        """Wake after ``delay`` seconds, or sooner if that is asked for as well.
+
+        :param cause: a word of the metric of wakes
+        """
+        if self._pulse is Pulse.STOPPED:
+            return
+        call = self._wake
+        if call is None:
+            self._wake = self._clock.callLater(delay, self._wake_up)
+            self._cause = cause
+        elif call.getTime() > self._clock.seconds() + delay:
+            call.reset(delay)
+            self._cause = cause
+
+    def _wake_up(self) -> None:
+        self._wake = None
+        self._woken(self._clock.seconds(), self._cause)
+
+    def _beat(self) -> None:
+        now = self._clock.seconds()
+        poll_schedule = self._poll_schedule
+        if poll_schedule is not None and not poll_schedule.next_poll_at(now):
+            if poll_schedule.due - now >= 2 * self._interval:
+                self._loop.stop()
+                self._rest_for(poll_schedule.rest(now) * self._interval)
+            return
+        if self._wake is not None and self._cause == FOLLOW_UP:
+            # this tick is what the follow-up was for
+            self._wake.cancel()
+            self._wake = None
+        try:
+            self._tick(now)
+        except Exception:
+            # an exception that leaves a tick would end the heartbeat
+            _log.failure("a poller's tick failed", canister=self._of)

@@ -1,0 +1,437 @@
+"""One canister's way down: polls ws_get_messages and hands each message to its client.
+
+Each tick of the heartbeat starts a *drain*: queries leave from the cursor's number, several at once while the queue is
+deep, until an answer says that the queue ends. Ticks overlap where a query takes longer than the interval, so a slow or
+hanging query delays nobody: the next one is already under way (design 3.2). Between ticks :meth:`Poller.wake` polls at
+once: when a call of one of its clients has been executed, and shortly after a drain that found something.
+
+What may go wrong costs one poll: transport errors, rejects, traps, answers that do not decode. Only a canister that
+has given no good answer for its grace period, or that the network has not reached for the network's, loses its clients,
+with the reason (decision 0038). Duplicates, gaps and resets are the cursor's and the lifeline's to tell.
+"""
+
+from __future__ import annotations
+
+from twisted.python.failure import Failure
+
+from icwsgw.core.backoff import PollBackoff
+from icwsgw.core.close_reasons import CloseCode
+from icwsgw.core.cursor import Cursor, CursorUpdate, LastMessage
+from icwsgw.core.oversize_search import too_large
+from icwsgw.core.poll_machine import FOLLOW, Follow, Judged, Polling
+from icwsgw.core.session_machine import State
+from icwsgw.errors import CanisterRefused, CertificateInvalid, FormatError, IcwsError
+from icwsgw.gateway.batches import in_batches
+from icwsgw.gateway.interfaces import Context
+from icwsgw.gateway.polling.batch_acceptor import BatchAcceptor
+from icwsgw.gateway.polling.client_group import ClientGroup
+from icwsgw.gateway.polling.grace_periods import GracePeriods
+from icwsgw.gateway.polling.oversize_pages import OversizePages
+from icwsgw.gateway.polling.poll_budget import MAX_OVERLAP, NEWCOMER_LOOKS, PollBudget
+from icwsgw.gateway.polling.poll_requests import InFlightPoll, PollRequests
+from icwsgw.gateway.polling.poll_timer import FOLLOW_UP, PollTimer
+from icwsgw.gateway.polling.queue_lag import QueueLag
+from icwsgw.gateway.polling.reset_proof import ResetProof
+from icwsgw.gateway.spans import PollSpans
+from icwsgw.ic.principal import Principal
+from icwsgw.ic.ws import Batch, nonce_of_key, parse_get_messages
+from icwsgw.observe.logs import get_logger
+
+_log = get_logger("poller")
+
+#: Wakes do not come closer together than this, so that many calls executed at once share a poll.
+MIN_WAKE_GAP = 0.01
+#: Messages, and bytes of frames, that one answer is good for; what is beyond is asked for again. Each frame has the
+#: answer's certificate and tree in it: 3 MiB could stand for gigabytes.
+MAX_BATCH_MESSAGES, MAX_BATCH_BYTES = 2_000, 4 << 20
+
+
+class Poller(ClientGroup):
+    """Polls one canister for one of our identities.
+
+    :param spans: makes spans of the polls; None where nobody collects them
+    :ivar canister: the canister
+    :ivar cursor: where it is in the canister's queue
+    :ivar backoff: how the canister answers
+    :ivar allowance, heartbeat: what it may send, and when
+    :ivar lag: how old its messages are when they come
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        canister: Principal,
+        index: int,
+        cursor: Cursor | None,
+        budget: PollBudget | None = None,
+        spans: PollSpans | None = None,
+    ) -> None:
+        super().__init__(context.metrics)
+        self.canister = canister
+        self._spans = spans
+        self.identity_index = index
+        self._context = context
+        self._clock = context.clock
+        self.lag = QueueLag(context.metrics.queue_lag)
+        now = context.clock.seconds()
+        self._polling: Polling[InFlightPoll] = Polling(cursor, context.config.poll_window)
+        # its parts, which it never changes for others
+        polling = self._polling
+        self.cursor, self._reset_detector, self._window = polling.cursor, polling.reset_detector, polling.window
+        self._reorder_buffer, self._asks = polling.reorder_buffer, polling.asks
+        self.backoff = PollBackoff(context.config.polling_interval, context.jitter, now)
+        self._grace_periods = GracePeriods(context, self.backoff)
+        self._oversize_pages = OversizePages(context, canister.text, polling.search)
+        self._reset_proof = ResetProof(context, canister)
+        self._requests = PollRequests(context.identities[index], canister)
+        self._batch_acceptor = BatchAcceptor(context, canister, self.wake)
+        # the window's, the next number's over and over, and a probe's; more are about the past
+        self._most_asks = context.config.poll_window + MAX_OVERLAP + 1
+        self._last_sent = 0.0
+        interval = context.config.polling_interval
+        self.poll_timer = PollTimer(context.clock, interval, self._tick, self._woken, canister.text)
+        self.poll_budget = budget or PollBudget(context, canister.raw)
+        self._stopped = False
+
+    # life
+
+    def start(self) -> None:
+        """Begin the heartbeat."""
+        self.poll_timer.start(self._context.jitter(), self.poll_budget.poll_schedule)
+        _log.debug("polling starts", canister=self.canister.text, nonce=self.cursor.next)
+
+    def stop(self) -> Cursor | None:
+        """End all polling; returns the position, which a later poller may resume, if there is one."""
+        if self._stopped:
+            return None
+        self._stopped = True
+        self.poll_timer.stop()
+        self.poll_budget.end()
+        asks = list(self._asks)
+        self._asks.clear()
+        for ask in asks:
+            ask.leave()
+            if ask.deferred is not None:
+                ask.deferred.cancel()
+        self._reorder_buffer.clear()
+        _log.debug("polling ends", canister=self.canister.text, nonce=self.cursor.next)
+        return None if self.cursor.fresh else self.cursor
+
+    @property
+    def in_flight(self) -> int:
+        """Queries that wait for their answer."""
+        return len(self._asks)
+
+    @property
+    def depth(self) -> int:
+        """Answers that the last drain needed."""
+        return self._window.size
+
+    # heartbeat and wakes
+
+    def wake(self) -> None:
+        """Poll soon: something has probably been queued for one of the clients."""
+        self.poll_budget.looks = NEWCOMER_LOOKS
+        self.poll_timer.wake_in(max(0.0, self._last_sent + MIN_WAKE_GAP - self._clock.seconds()), "call")
+
+    def _woken(self, now: float, cause: str) -> None:
+        allowed = now >= self.backoff.not_before and self._may_overlap(now, 0.0)
+        if allowed and self._has_slot(now, cause):
+            self._metrics.wakes.inc(cause)
+            self._poll(now, overlap=True)
+
+    def _tick(self, now: float) -> None:
+        backoff, asked = self.backoff, self._context.host_backoff
+        if asked.until > backoff.host_until:
+            backoff.join(now, asked.until)
+        side = self._grace_periods.ended(now, self.poll_budget.poll_schedule.interval) if backoff.failures else None
+        if side is not None:
+            if not self.closing:
+                # no good answer for a whole grace period: the clients are told, and may come back
+                words = self._grace_periods.report(
+                    side, self.poll_budget.poll_schedule.interval, self.canister.text, len(self.sessions)
+                )
+                self.close_all(self._clock, CloseCode.CANISTER_SILENT, words)
+        elif now >= backoff.not_before and self._may_overlap(now, 0.5 * self._context.config.polling_interval):
+            self._poll(now, overlap=True)
+
+    def _may_overlap(self, now: float, gap: float) -> bool:
+        """Whether a query may be added although one for the same number is in flight.
+
+        :param gap: seconds since the last one; one that left just now will do for a tick, and a tick that came late is
+            no reason to leave out the next
+        """
+        if not self._asks:
+            return True
+        may, given_up = self._polling.overlap(now, gap, self.poll_budget.may_overlap, self.backoff.rtt)
+        if given_up is not None:
+            self.backoff.gave_up(now - given_up.sent)
+            self._abandon(given_up)
+        return may
+
+    def _poll(self, now: float, overlap: bool) -> None:
+        """Send what the window allows; ``overlap`` asks for the next number even if it is being asked."""
+        if now < self.backoff.held_until or not self.poll_budget.room:
+            return
+        anchor, asks = self._polling.choose(now, overlap, bool(self.waiting), self.backoff.rtt)
+        if anchor is not None:
+            self._probe(anchor.nonce, anchor, now)
+        for nonce in self._affordable(asks, now, overlap, anchor is not None):
+            if not self.poll_budget.room:
+                break
+            self._send(InFlightPoll(nonce, now, None), now)
+
+    # within the budget of queries
+
+    def _has_slot(self, now: float, cause: str) -> bool:
+        """Whether a wake may poll now; otherwise it waits for its slot, or the next beat does what it was for."""
+        pause = self.poll_budget.poll_schedule.wake(now)
+        if pause == 0.0:
+            return True
+        if pause is not None:
+            self.poll_timer.wake_in(pause, cause)
+        self._held(now)
+        return False
+
+    def _affordable(self, asks: list[int], now: float, paid: bool, probes: bool) -> list[int]:
+        """Those of the asks that may leave now. A beat or a wake has paid for one query, be it the probe."""
+        if probes:
+            if paid and self.cursor.next not in asks:
+                paid = False
+            else:
+                self.poll_budget.charge(now)
+        given = self.poll_budget.affordable(asks, paid, now)
+        if len(given) < len(asks):
+            self._held(now)
+            if not given and not self._asks:
+                # nothing else would go on with the drain before the next beat
+                self.poll_timer.wake_in(0.0, FOLLOW_UP)
+        return given
+
+    def _held(self, now: float) -> None:
+        if self._context.log_limiter.allows("query budget", self.canister.text, now):
+            _log.info("polls wait for the query budget", canister=self.canister.text)
+
+    # queries
+
+    def _probe(self, nonce: int, anchor: LastMessage, now: float) -> None:
+        self._polling.probing = ask = InFlightPoll(nonce, now, anchor)
+        self._send(ask, now)
+
+    def _send(self, ask: InFlightPoll, now: float) -> None:
+        if len(self._asks) >= self._most_asks:
+            self._abandon(self._polling.least())
+        self._asks[ask] = None
+        ask.take(self.poll_budget.slot_queue)
+        self._last_sent = now
+        if self.backoff.failures:
+            self._metrics.query_retries.inc()
+        context = self._context
+        request = self._requests.get(ask.nonce, context.network_ns())
+        deferred = context.network.query(self.canister, request, timeout=context.config.query_timeout)
+        ask.deferred = deferred
+        deferred.addCallbacks(context.answers.arrived, self._failed, callbackArgs=(ask, self), errbackArgs=(ask,))
+
+    def _abandon(self, ask: InFlightPoll) -> None:
+        self._metrics.queries.inc("abandoned")
+        self._drop(ask)
+
+    def _drop(self, ask: InFlightPoll) -> None:
+        """Give a query up; its Deferred fails and finds the query forgotten."""
+        self._forget(ask)
+        if ask.deferred is not None:
+            ask.deferred.cancel()
+
+    def _forget(self, ask: InFlightPoll) -> bool:
+        """Take a query out of those in flight; False when it was given up before."""
+        if not self._polling.ended(ask):
+            return False
+        ask.leave()
+        return True
+
+    # answers
+
+    def _failed(self, failure: Failure, ask: InFlightPoll) -> None:
+        if not self._forget(ask):
+            return
+        if self._spans is not None:
+            self._spans.answered()
+        error = failure.value
+        if not isinstance(error, IcwsError):
+            _log.failure("polling failed", failure=failure, canister=self.canister.text)
+        if ask.anchor is not None and too_large(error):
+            # more than that there are messages from the anchor on cannot be told: the newest serves better
+            self._metrics.queries.inc("rejected")
+            self._polling.resumed, self._reset_detector.anchor = False, self.cursor.last
+            return
+        beyond = self._oversize_pages.failed(error, ask, self.cursor, self._clock.seconds())
+        self._bad(error, ask)
+        self._leave_out(beyond)
+
+    def _leave_out(self, beyond: int | None) -> None:
+        """Go on behind pages that are too large; while their end is sought, each answer asks for the next at once."""
+        if beyond is not None:
+            self._oversize_pages.lost(self.cursor.next, beyond, self.close_skipped())
+            self.cursor.skip(beyond)
+            self._reorder_buffer.clear()
+        if beyond is not None or self._oversize_pages.search.seeking:
+            self.poll_timer.wake_in(MIN_WAKE_GAP, "gap")
+
+    def _bad(self, error: BaseException | None, ask: InFlightPoll) -> None:
+        if self._spans is not None:
+            self._spans.failed(ask, error)
+        self._grace_periods.failed(error, self._clock.seconds(), self.canister)
+
+    def answered(self, reply: bytes, ask: InFlightPoll) -> None:
+        """Deal with an answer."""
+        if not self._polling.ended(ask):
+            return
+        ask.leave()
+        if self._spans is not None:
+            self._spans.answered()
+        now = self._clock.seconds()
+        try:
+            batch = parse_get_messages(reply)
+            batch.cut(MAX_BATCH_MESSAGES, MAX_BATCH_BYTES)
+            if batch.messages and not self._batch_acceptor.accept(batch):
+                self._metrics.queries.inc("abandoned")
+                return
+        except (FormatError, CanisterRefused, CertificateInvalid) as error:
+            self._bad(error, ask)
+            return
+        outcome = "ok" if batch.messages else "empty"
+        failures = self.backoff.failures
+        if failures:
+            self._reset_detector.probe_now()
+        search = self._oversize_pages.search
+        try:
+            if ask.anchor is not None:
+                self._judge(ask, ask.anchor, batch, now)
+            elif search.first is not None and search.seeking and ask.nonce > self.cursor.next:
+                self._leave_out(self._oversize_pages.fitted(ask))
+            elif not (self._polling.resumed and batch.messages):
+                if search.first is not None:
+                    self._oversize_pages.fitted(ask)
+                self._take(batch, ask, ask.nonce, now, len(batch.messages))
+        except (FormatError, CertificateInvalid) as error:
+            # a message's key has no number, or what shows a new life does not hold
+            self._bad(error, ask)
+            return
+        if failures and self._context.log_limiter.allows("answers again", self.canister.text, now):
+            _log.info("canister answers again", canister=self.canister.text, after=failures)
+        took = now - ask.sent
+        self._metrics.queries.inc(outcome)
+        self._metrics.query_seconds.observe(took)
+        self.backoff.succeeded(now, took)
+        if self._spans is not None:
+            self._spans.done(ask)
+
+    def _judge(self, ask: InFlightPoll, anchor: LastMessage, batch: Batch, now: float) -> None:
+        """Deal with the answer to a probe, or to a look at the start."""
+        reset_detector = self._reset_detector
+        judged = self._polling.judge(ask, anchor, batch.messages, self.waiting, now, now >= self.backoff.held_until)
+        if judged is Judged.GO_ON:
+            self._reset_proof.contradicted()
+            count = len(batch.messages)
+            if count:
+                del batch.messages[: max(0, self.cursor.next - nonce_of_key(batch.messages[0][2]))]
+            if not batch.messages and batch.end_of_queue is False:
+                # the anchor filled the canister's whole page
+                self._poll(now, overlap=False)
+            else:
+                self._take(batch, ask, self.cursor.next, now, count)
+            reset_detector.anchor = self.cursor.last
+        elif judged is Judged.RESTART or (judged is Judged.PROVE and self._reset_proof.holds(batch, now, ask.sent)):
+            self._restart(now)
+        elif judged is Judged.PROVE:
+            reset_detector.probe_now()
+        elif judged is Judged.LOOK_AT_START:
+            self._probe(0, anchor, now)
+
+    def _restart(self, now: float) -> None:
+        """The canister has begun a new life: its queue starts at 0, and it knows none of the clients it had."""
+        self._reset_proof.contradicted()
+        resumed = self._polling.restart()
+        for ask in list(self._asks):
+            self._drop(ask)
+        if not resumed:
+            self._metrics.resets.inc()
+            gone = [session for session in self.sessions.values() if session.state >= State.OPEN]
+            if self._context.log_limiter.allows("reset", self.canister.text, now):
+                _log.warn("canister was reset", canister=self.canister.text, clients=len(gone))
+            in_batches(self._clock, gone, lambda session: session.canister_gone())
+        if not self._stopped:
+            self._poll(now, overlap=True)
+
+    def _take(self, batch: Batch, ask: InFlightPoll, asked: int, now: float, count: int) -> None:
+        """Messages asked for from ``asked`` on; ``count`` is how many the canister gave, known ones included."""
+        messages = batch.messages
+        cursor = self.cursor
+        before = cursor.next
+        if messages and asked > before and nonce_of_key(messages[0][2]) > before:
+            self._reorder_buffer.put(batch, ask.sent)
+            return
+        found, reached = False, self.messages_down
+        if messages:
+            taken = cursor.take(messages, now, ask.sent)
+            found = bool(taken.deliver)
+            if self._reset_detector.anchor is None:
+                self._reset_detector.begin(cursor.last, now)
+            self._deliver(batch, taken, ask)
+            if taken.missing is not None:
+                want, got = taken.missing
+                _log.debug("answer starts too late, asking again", want=want, got=got, canister=self.canister.text)
+                self.poll_timer.wake_in(MIN_WAKE_GAP, "gap")
+            if found and self._reorder_buffer.kept:
+                self._catch_up(now, ask)
+        if not found and asked != before:
+            # about the past, or beyond the end: nothing to learn about the queue's depth
+            return
+        # one that brought nothing new must not be followed by the next at once: it may be the same again
+        useful = self.messages_down > reached
+        more = self._window.answered(count if found else 0, batch.end_of_queue, useful)
+        if self._stopped:
+            return
+        follow = FOLLOW[more, useful, found, bool(self._reorder_buffer.kept), bool(self.waiting)]
+        if follow is Follow.REST:
+            rest = self.poll_budget.rest(now)
+            if rest:
+                self.poll_timer.wake_in(rest, FOLLOW_UP)
+            else:
+                self._poll(now, overlap=False)
+        elif follow is Follow.ASK:
+            self._poll(now, overlap=False)
+        elif follow is Follow.ASK_FOR_GAP:
+            self.poll_timer.wake_in(MIN_WAKE_GAP, "gap")
+        elif follow is Follow.FOLLOW_UP:
+            self.poll_timer.wake_in(self._context.config.polling_interval / 2, FOLLOW_UP)
+        elif follow is Follow.LOOK_AGAIN:
+            pause = self.poll_budget.look_again()
+            if pause is not None:
+                self.poll_timer.wake_in(pause, FOLLOW_UP)
+            elif any(session.opened for session in self.waiting.values()):
+                # a client's ws_open has been executed, yet the queue holds nothing for it
+                self._reset_detector.probe_now()
+
+    def _catch_up(self, now: float, ask: InFlightPoll) -> None:
+        """Deliver what the reorder buffer holds behind the answer to ``ask``."""
+        cursor = self.cursor
+        while not self._stopped and (kept := self._reorder_buffer.take(cursor.next)) is not None:
+            batch, asked = kept
+            self._deliver(batch, cursor.take(batch.messages, now, asked), ask)
+
+    def _deliver(self, batch: Batch, taken: CursorUpdate, ask: InFlightPoll) -> None:
+        metrics = self._metrics
+        if taken.duplicates:
+            metrics.duplicates.inc(taken.duplicates)
+        if taken.lost is not None:
+            self.close_skipped()
+            self._oversize_pages.gone(*taken.lost, self._clock.seconds())
+        if not taken.deliver:
+            return
+        spans = () if self._spans is None else self._spans.relaying(ask, taken.deliver, self.sessions)
+        if not self.deliver(batch, taken.deliver, self._window.deep):
+            self._reset_detector.probe_now()
+        for span in spans:
+            span.ended()
+        self.lag.look(taken.deliver[-1][3], self._context)

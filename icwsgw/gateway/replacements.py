@@ -1,0 +1,163 @@
+"""Which of several connections of one principal to one canister lives (decision 0015).
+
+The canister's CDK keeps one for each principal, the one whose ``ws_open`` it executed last. Under one identity the
+canister's queue tells which that is: its first messages come in that order. Other identities have other queues, and
+other processes have other identities; there the canister's own time on its first messages tells. All calls of one
+block are executed at one time. Where two first messages have the same one, nothing that is certified by then tells
+which connection the canister knows, so both stay, *undecided*, until something does:
+
+- a later message of the canister to one of them, an acknowledgement round at the latest,
+- a message of one of them that the canister takes,
+- a message of one of them that it refuses, as it does not know the client,
+- its answer to ``ws_close``, when one of them leaves.
+
+Until then neither misses anything: the first message of the canister to their principal is a sign already.
+
+A connection that leaves before its first message is heard of by its answer to ``ws_close`` alone: if the canister knew
+it, those that it had opened before are deaf. They may wait for their own first messages still.
+
+The decisions are in :mod:`icwsgw.core.replacement`; this module finds the connections and performs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from icwsgw.core.close_reasons import CloseCode
+from icwsgw.core.messages import message_place
+from icwsgw.core.replacement import Key, Others, Replacement, ReplacementEffect, Step
+from icwsgw.core.session_machine import Opened
+
+if TYPE_CHECKING:
+    from icwsgw.gateway.registry import Registry
+    from icwsgw.gateway.session import ClientSession
+
+#: Tells other processes: canister, principal, time in ns or 0, whether it is about a connection that has left.
+Announce = Callable[[bytes, bytes, int, bool], None]
+#: How the older connection ends: close code and words.
+REPLACED = (CloseCode.REPLACED, "replaced by a newer connection of the same client")
+
+
+class Replacements:
+    """Finds the connections of a principal and performs what is decided about them.
+
+    :param registry: where sessions are found
+    :param identities: how many there are
+    :param announce: tells other processes, see :attr:`icwsgw.gateway.gateway.Gateway.announce`
+    :ivar machine: what is undecided
+    """
+
+    def __init__(self, registry: Registry, identities: int, announce: Announce) -> None:
+        self._registry = registry
+        self._identities = identities
+        self._announce = announce
+        self.machine: Replacement[ClientSession] = Replacement()
+
+    def __len__(self) -> int:
+        return len(self.machine.undecided) + len(self.machine.outlived)
+
+    def accepted(self, session: ClientSession) -> None:
+        """A canister has accepted a connection: of those of its principal under other identities the newest lives."""
+        key = _key(session)
+        self._perform(key, self.machine.accepted(key, session, self._senders(key)))
+
+    def accepted_elsewhere(self, canister: bytes, sender: bytes, at_ns: int, later: bool) -> None:
+        """A canister has accepted a connection in another process, see :meth:`Replacement.accepted_elsewhere`."""
+        key = canister, sender
+        self._perform(key, self.machine.accepted_elsewhere(key, at_ns, later, self._senders(key)))
+
+    def left_elsewhere(self, canister: bytes, sender: bytes, at_ns: int, later: bool) -> None:
+        """A connection in another process has left unheard, see :meth:`Replacement.left_elsewhere`."""
+        key = canister, sender
+        living, waiting = self._senders(key), self._waiting(key)
+        self._perform(key, self.machine.left_elsewhere(at_ns, later, living, waiting))
+
+    # signs
+
+    def heard(self, session: ClientSession, content: bytes) -> None:
+        """The canister has sent another message to a connection of which nothing was decided yet."""
+        key = _key(session)
+        _, time_ns = message_place(content)
+        self._perform(key, self.machine.heard(key, session, time_ns, self._senders(key)))
+
+    def known(self, session: ClientSession) -> None:
+        """The canister has shown in a later block that this is the connection it knows."""
+        key = _key(session)
+        self._perform(key, self.machine.known(key, session, self._senders(key)))
+
+    def others(self, session: ClientSession, network_ns: int) -> Others[ClientSession]:
+        """The living connections of a session's principal, under other identities, as its ``ws_close`` is sent.
+
+        :param network_ns: the network's time
+        """
+        key = _key(session)
+        opened = [other for other in self._senders(key) if other.identity_index != session.identity_index]
+        opening: list[ClientSession] = []
+        if session.opened < Opened.SPOKE:
+            for other in self._waiting(key, session.identity_index):
+                (opened if other.opened else opening).append(other)
+        return Others(opened, opening, network_ns)
+
+    def answered(self, session: ClientSession, known: bool | None, others: Others[ClientSession]) -> None:
+        """The ws_close of a connection has ended, see :meth:`Replacement.answered`."""
+        if known is not False and session.opened >= Opened.SPOKE:
+            return  # it has forgotten the one that it knew, which is all that its answer says
+        key = _key(session)
+        self._perform(key, self.machine.answered(key, session, known, others))
+
+    def gone(self, session: ClientSession) -> None:
+        """The canister has forgotten a connection that has left; if that is the one it knew, the others are over."""
+        if not self.machine.undecided or session.client_key is None or session.poller is None:
+            return
+        key = _key(session)
+        self._perform(key, self.machine.gone(key, session))
+
+    def forget(self, session: ClientSession) -> None:
+        """A session is over."""
+        machine = self.machine
+        if machine.undecided or machine.outlived:
+            known = session.client_key is not None and session.poller is not None
+            machine.forget(_key(session) if known else None, session)
+
+    # inside
+
+    def _perform(self, key: Key, steps: list[Step[ClientSession]]) -> None:
+        for effect, session, at_ns in steps:
+            if effect is ReplacementEffect.ANNOUNCE or effect is ReplacementEffect.ANNOUNCE_LEFT:
+                self._announce(*key, at_ns, effect is ReplacementEffect.ANNOUNCE_LEFT)
+                continue
+            assert session is not None
+            poller = session.poller
+            if effect is ReplacementEffect.REPLACE:
+                session.end(*REPLACED)
+            elif poller is None:
+                continue
+            elif effect is ReplacementEffect.WATCH:
+                poller.undecided[session] = self.heard
+            else:
+                poller.undecided.pop(session, None)
+
+    def _senders(self, key: Key) -> list[ClientSession]:
+        """The sessions of a principal that a canister has accepted, under whatever identities."""
+        canister, sender = key
+        pollers = (self._registry.pollers.get((canister, index)) for index in range(self._identities))
+        found = (poller.senders.get(sender) for poller in pollers if poller is not None)
+        return [session for session in found if session is not None]
+
+    def _waiting(self, key: Key, but: int = -1) -> list[ClientSession]:
+        """The sessions of a principal that wait for the canister's first message.
+
+        :param but: leave out those under this identity
+        """
+        canister, sender = key
+        indices = [index for index in range(self._identities) if index != but]
+        pollers = (self._registry.pollers.get((canister, index)) for index in indices)
+        waiting = (poller.waiting.items() for poller in pollers if poller is not None)
+        return [session for each in waiting for (principal, _), session in each if principal == sender]
+
+
+def _key(session: ClientSession) -> Key:
+    assert session.poller is not None
+    assert session.client_key is not None
+    return session.poller.canister.raw, session.client_key[0]

@@ -1,0 +1,82 @@
+"""The last warnings and errors of the log, for the status page.
+
+An observer beside those that write lines. What comes again counts as one entry with a number, so that a fault that
+repeats itself ten times a second does not push out all others; fifty entries are kept, whatever is logged.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, Final, cast
+
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from icwsgw.escaping import escape_invisible
+from icwsgw.observe.logs import Fields
+
+#: Entries, and the characters of each of their texts.
+KEEP: Final = 50
+MAX_TEXT: Final = 400
+
+_LEVELS = {LogLevel.warn: "warn", LogLevel.error: "error", LogLevel.critical: "critical"}
+
+
+@implementer(ILogObserver)
+class RecentWarnings:
+    """Keeps the last warnings and errors.
+
+    :param keep: entries; for a new one beyond, the one that was longest not repeated makes room
+    """
+
+    def __init__(self, keep: int = KEEP) -> None:
+        self._keep = keep
+        # (component, message, canister) -> entry; the latest last
+        self._entries: OrderedDict[tuple[str, str, str], dict[str, Any]] = OrderedDict()
+
+    def listen(self) -> RecentWarnings:
+        """Take note of all that is logged in this process from now on."""
+        globalLogPublisher.addObserver(cast(Any, self))
+        return self
+
+    def __call__(self, event: LogEvent) -> None:
+        """Take note of one event, if it is a warning or an error."""
+        level = _LEVELS.get(event.get("log_level"))
+        if level is None:
+            return
+        component = str(event.get("log_namespace") or "twisted").removeprefix("icwsgw.")
+        fields = Fields(event.get("icws_fields") or {})
+        worker = fields.pop("worker", None)
+        failure = event.get("log_failure")
+        message = event.get("icws_message")
+        text = message if isinstance(message, str) else formatEvent(event)
+        text = text.strip().partition("\n")[0] or (failure.getErrorMessage() if isinstance(failure, Failure) else "")
+        details = str(fields).strip()
+        if isinstance(failure, Failure):
+            details = f"{details} {type(failure.value).__name__}: {failure.getErrorMessage()}".strip()
+        text, details = escape_invisible(text), escape_invisible(details)
+        key = (component, text[:MAX_TEXT], str(fields.get("canister", "")))
+        at = float(event.get("log_time", 0.0))
+        before = self._entries.pop(key, None)
+        self._entries[key] = {
+            "at": at,
+            "first": before["first"] if before else at,
+            "count": before["count"] + 1 if before else 1,
+            "level": level,
+            "component": component,
+            "text": text[:MAX_TEXT],
+            "details": details[:MAX_TEXT],
+            "workers": [] if worker is None else [worker],
+        }
+        if len(self._entries) > self._keep:
+            self._entries.popitem(last=False)
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Give the entries, the latest first.
+
+        Each has ``at`` and ``first`` (seconds since 1970), ``count``, ``level``, ``component``, ``text`` and
+        ``details``, which are those of the last time, and ``workers``, the numbers of the processes it was seen in
+        where there are several.
+        """
+        return [dict(entry) for entry in reversed(self._entries.values())]

@@ -1,0 +1,74 @@
+"""``--check-config``: checks the addresses and files of the configuration without starting anything."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from icwsgw.admin.access import TokenFile
+from icwsgw.config.addresses import parse_description
+from icwsgw.config.schema import GatewayConfig
+from icwsgw.errors import ConfigError
+from icwsgw.gateway.identities import IdentityPool, check_key_file
+from icwsgw.observe.collector import load_tracing
+from icwsgw.server.endpoints import make_endpoint, socket_endpoint
+from icwsgw.server.tls import PemFiles, ServerTls
+
+
+def configured_tls(config: GatewayConfig, **keywords: Any) -> ServerTls | None:
+    """Make the TLS of the PEM path options, or None without them.
+
+    :param keywords: passed on to :class:`~icwsgw.server.tls.ServerTls`
+    :raises ConfigError: when the certificate or its key is of no use
+    """
+    certificate, key = config.tls_certificate_pem_path, config.tls_certificate_key_pem_path
+    if certificate is None or key is None:
+        return None
+    return ServerTls(PemFiles(certificate, key), **keywords)
+
+
+def check_files(config: GatewayConfig) -> None:
+    """Check the addresses, the certificates, the key file, and whether what traces need is installed.
+
+    :raises ConfigError: at the first that is of no use
+    """
+    from twisted.internet import reactor
+
+    tls = configured_tls(config)
+    addresses = list(config.gateway_addresses)
+    addresses += [config.prometheus_endpoint] if config.prometheus_endpoint else []
+    for address in addresses:
+        kind = parse_description(address).kind
+        # What systemd will hand over is not there yet.
+        if kind != "systemd":
+            make_endpoint(reactor, address, tls)
+        if kind != "systemd" and config.workers > 1 and address in config.gateway_addresses:
+            socket_endpoint(reactor, address)
+    if check_key_file(config.key_file) is None:
+        _check_room(config.key_file)
+    if config.admin_endpoint and parse_description(config.admin_endpoint).kind != "systemd":
+        make_endpoint(reactor, config.admin_endpoint)
+    if config.admin_token_file is not None:
+        TokenFile(config.admin_token_file)
+    if config.exports_traces:
+        load_tracing()
+
+
+def _check_room(path: Path) -> None:
+    """Check whether a file, and the directories above it that are missing, could be made."""
+    place = next(each for each in path.parents if each.exists())
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise ConfigError(f"cannot make key file {path}: this user may not write to {place}")
+
+
+def principals(config: GatewayConfig) -> list[str]:
+    """The principals under which canisters know this gateway, those of worker 0 first (``--print-principal``).
+
+    :raises ConfigError: the key file is of no use, or there is none yet
+    """
+    key = check_key_file(config.key_file)
+    if key is None:
+        raise ConfigError(f"there is no key file {config.key_file} yet: the first start makes it")
+    pool = IdentityPool.derived(key, 0, config.workers * config.identities)
+    return [identity.principal.text for identity in pool]

@@ -1,0 +1,107 @@
+"""SIGHUP: reads the configuration again and applies what a running gateway can apply.
+
+This covers the lists of canisters and origins, the log levels, the drain window, and certificates. Other changes are
+logged and need a restart. An invalid configuration is ignored and logged as one error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple, Protocol
+
+from icwsgw.config.schema import OPTIONS, GatewayConfig
+from icwsgw.errors import ConfigError
+from icwsgw.observe.levels import parse_levels
+from icwsgw.observe.logs import change_levels, get_logger
+
+#: Fields of the configuration that a running gateway takes.
+RELOADABLE = frozenset(entry.field for entry in OPTIONS if entry.reloaded)
+
+_log = get_logger("service")
+
+
+class OptionChange(NamedTuple):
+    """What a configuration that was read again means for a running gateway.
+
+    :ivar config: the running one with what can be taken of the new one
+    :ivar taken: names of the options that changed so
+    :ivar waiting: names of the options that changed and need a restart
+    """
+
+    config: GatewayConfig
+    taken: list[str]
+    waiting: list[str]
+
+
+def compare(running: GatewayConfig, new: GatewayConfig) -> OptionChange:
+    """Take over what can be taken over.
+
+    :raises ConfigError: when the two do not go together
+    """
+    differing = (entry for entry in OPTIONS if getattr(running, entry.field) != getattr(new, entry.field))
+    changed = sorted(differing, key=lambda entry: entry.name)
+    taken = [entry for entry in changed if entry.field in RELOADABLE]
+    config = replace(running, **{entry.field: getattr(new, entry.field) for entry in taken})
+    return OptionChange(
+        config,
+        [entry.name for entry in taken],
+        [entry.name for entry in changed if entry.field not in RELOADABLE],
+    )
+
+
+class Reloads(Protocol):
+    """What can be reloaded: the gateway, or the supervisor of several."""
+
+    def reload(self, config: GatewayConfig) -> None:
+        """Go on with ``config``, which differs from the one before in :data:`RELOADABLE` only; look at certificates."""
+
+    def reloaded(self, ok: bool) -> None:
+        """The configuration was read again, or was of no use (then :meth:`reload` gets the one before)."""
+
+
+class Reloader:
+    """Reloads when it is called.
+
+    :param config: the configuration that runs
+    :param read: reads the configuration again; raises ConfigError
+    :param target: told the outcome
+    :param notify: told True when reloading begins and False when it has ended
+    """
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        read: Callable[[], GatewayConfig],
+        target: Reloads,
+        notify: Callable[[bool], None] = lambda begins: None,
+    ) -> None:
+        self._config = config
+        self._read = read
+        self._target = target
+        self._notify = notify
+
+    def __call__(self) -> None:
+        self._notify(True)
+        try:
+            change = compare(self._config, self._read())
+        except ConfigError as error:
+            self._target.reloaded(False)
+            _log.error("invalid configuration ignored", reason=error)
+        except Exception:
+            # the service manager waits for the end
+            self._target.reloaded(False)
+            _log.failure("reloading the configuration failed, the previous one stays in use")
+        else:
+            self._config = change.config
+            self._target.reloaded(True)
+            change_levels(parse_levels(change.config.log_level), parse_levels(change.config.log_file_level))
+            _log.info("configuration reloaded", changed=",".join(change.taken) or "nothing")
+            if change.waiting:
+                _log.warn("changed options need a restart", options=",".join(change.waiting))
+        # certificates are looked at however the rest went
+        try:
+            self._target.reload(self._config)
+        except Exception:
+            _log.failure("reloading failed")
+        self._notify(False)

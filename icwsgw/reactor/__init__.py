@@ -1,0 +1,1 @@
+"""The reactor: its clock, and what relies on private names of Twisted."""

@@ -1,0 +1,122 @@
+"""Where connections of suspect addresses wait before their handshake (:mod:`icwsgw.core.suspect_addresses`).
+
+The request has been read by then, since behind a proxy it is what tells the address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from autobahn.websocket.types import ConnectionDeny
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from icwsgw.core.suspect_addresses import RATE, SuspectAddresses
+from icwsgw.observe.logs import get_logger
+from icwsgw.reactor.clock import Clock, Timer
+from icwsgw.server.request_head import MAX_HEADER_BYTES
+
+if TYPE_CHECKING:
+    from icwsgw.server.admission import Admission
+    from icwsgw.server.factory import GatewayFactory
+
+_log = get_logger("server")
+
+
+class HandshakeWaiter(Hashable, Protocol):
+    """A connection that waits."""
+
+    def turn(self) -> None:
+        """It may go on."""
+
+
+class HandshakeQueue:
+    """Lets connections pass, those of suspect addresses in turn."""
+
+    def __init__(self, clock: Clock, suspects: SuspectAddresses[HandshakeWaiter]) -> None:
+        self._clock = clock
+        self._suspects = suspects
+        self._timer: Timer | None = None
+
+    def enter(self, group: str, waiter: HandshakeWaiter) -> bool:
+        """Whether a connection passes at once; otherwise ``waiter.turn`` is called when it may."""
+        if self._suspects.admits(group, self._clock.seconds()):
+            return True
+        self._suspects.wait(group, waiter)
+        self._watch()
+        return False
+
+    def leave(self, group: str, waiter: HandshakeWaiter) -> None:
+        """It waits no more; that it has passed already does no harm."""
+        self._suspects.leave(group, waiter)
+
+    def _watch(self) -> None:
+        if self._timer is None and self._suspects.waiting:
+            self._timer = self._clock.callLater(1 / RATE, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        try:
+            for waiter in self._suspects.turns(self._clock.seconds()):
+                try:
+                    waiter.turn()
+                except Exception:
+                    _log.failure("admitting a client failed")
+        finally:
+            self._watch()
+
+
+class HandshakeTurn:
+    """A connection's way through; a part of :class:`icwsgw.server.protocol.GatewayProtocol`."""
+
+    factory: GatewayFactory
+    transport: Any
+    state: int
+    STATE_CONNECTING: int
+    data: bytes
+    failHandshake: Callable[..., None]  # noqa: N815
+    _admission: Admission
+    # while it waits: fires when it may go on
+    _turn: Deferred[None] | None = None
+
+    def _pass_turnstile(self) -> Deferred[None] | None:
+        """None when it passes at once, otherwise what fires when it may."""
+        factory = self.factory
+        if factory.handshake_queue.enter(self._admission.crowd, self):
+            return None
+        self._turn = Deferred()
+        factory.wheel.watch(cast(Any, self), factory.header_timeout)
+        return self._turn
+
+    def turn(self) -> None:
+        """It has waited behind others of its address, and may go on."""
+        turn, self._turn = self._turn, None
+        if turn is None or self.state != self.STATE_CONNECTING:
+            return
+        if self.factory.gateway.draining:
+            self._admission.refusal = "draining"
+            turn.errback(Failure(ConnectionDeny(*self.factory.answer("draining"))))
+            return
+        turn.callback(None)
+
+    def _waits_at_turnstile(self) -> bool:
+        """Whether it waits; what the client sends meanwhile comes too early, and is held within a bound."""
+        if self._turn is None:
+            return False
+        if len(self.data) > MAX_HEADER_BYTES:
+            self.transport.abortConnection()
+        return True
+
+    def _wait_no_more(self) -> None:
+        if self._turn is not None:
+            self._turn = None
+            self.factory.handshake_queue.leave(self._admission.crowd, self)
+
+    def _never_passes(self) -> float:
+        """Its turn has not come in time; seconds that its end may take."""
+        self._wait_no_more()
+        self._admission.refusal = "accept_rate_per_ip"
+        status, text = self.factory.answer("accept_rate_per_ip")
+        self.failHandshake(text, status)
+        return self.factory.close_timeout

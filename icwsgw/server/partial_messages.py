@@ -1,0 +1,151 @@
+"""What connections hold of messages that are not whole yet, bounded for all together; and how an end gives it back.
+
+What is whole in one read is never counted and costs nothing here. Where all hold too much, a connection whose message
+goes on is not read any more; at the next look the oldest unfinished messages of more than :data:`CROWDED_BYTES` are
+given up (their clients get 1008) until there is room, shorter ones only if that is not enough, and the others are read
+again (decision 0033).
+
+Autobahn and Twisted leave cycles around a connection that has ended. The collector hardly ever looks at old objects, so
+that a cycle would keep an unfinished message for hours.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from icwsgw.server.outbox import CROWDED_BYTES
+
+#: What the interpreter takes for each piece of a message, besides its bytes.
+PIECE_BYTES = 64
+
+
+class PartialMessageOwner(Protocol):
+    """A connection, as :class:`PartialMessages` sees it."""
+
+    def pause_partial(self) -> None:
+        """Do not read until told to."""
+
+    def read_on(self) -> None:
+        """Read again."""
+
+    def give_up(self, text: str) -> None:
+        """End the session with 1008, and hold nothing of the message any more."""
+
+
+class PartialMessages:
+    """The account of all unfinished messages.
+
+    :param most: bytes that they may take together
+    :ivar octets: bytes that they take
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.octets = 0
+        # in the order in which their messages were begun
+        self._held: dict[PartialMessageOwner, int] = {}
+        self._held_off: set[PartialMessageOwner] = set()
+
+    def __len__(self) -> int:
+        """How many messages are unfinished."""
+        return len(self._held)
+
+    def count(self, holder: PartialMessageOwner, octets: int) -> bool:
+        """Take note of what a connection holds now; whether it has to wait, since it was told to hold off.
+
+        :param octets: bytes; 0 when nothing is unfinished
+        """
+        before = self._held.get(holder, 0)
+        self.octets += octets - before
+        if not octets:
+            self._held.pop(holder, None)
+            self._held_off.discard(holder)
+            return False
+        self._held[holder] = octets
+        if self.octets <= self.most or octets <= CROWDED_BYTES or octets <= before or holder in self._held_off:
+            return False
+        self._held_off.add(holder)
+        holder.pause_partial()
+        return True
+
+    def begun(self, holder: PartialMessageOwner) -> None:
+        """The connection's message has ended, and it holds a part of the next one: it is the youngest."""
+        if holder in self._held:
+            self._held[holder] = self._held.pop(holder)
+
+    def look(self) -> None:
+        """Make room where there is too little, and let those read on that were held off."""
+        for least in (CROWDED_BYTES, 0):
+            for holder, octets in list(self._held.items()):
+                if self.octets <= self.most:
+                    break
+                if octets > least:
+                    self.count(holder, 0)
+                    holder.give_up("too many incomplete messages, this is one of the oldest")
+        held_off, self._held_off = self._held_off, set()
+        for holder in held_off:
+            holder.read_on()
+
+
+def held_by(connection: Any) -> int:
+    """Bytes that a connection holds of a message that is not whole, with what their pieces take.
+
+    :param connection: a WebSocketServerProtocol that has been opened
+    """
+    octets: int = len(connection.data)
+    if connection.inside_message:
+        # Autobahn counts a frame's whole length as soon as it begins
+        octets += connection.message_data_total_length
+        frame = connection.current_frame
+        if frame is not None and frame.opcode < 8:
+            octets -= frame.length - connection.current_frame_masker.pointer()
+        octets += PIECE_BYTES * (len(connection.message_data or ()) + len(connection.frame_data or ()))
+    return octets
+
+
+class _NoLog:
+    """Autobahn logs each step of each connection and builds the arguments first; what matters is logged by us."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self._nothing
+
+    @staticmethod
+    def _nothing(*args: Any, **kwargs: Any) -> None:
+        pass
+
+    # what it calls often is found without __getattr__
+    trace = debug = info = warn = error = _nothing
+
+
+NO_LOG = _NoLog()
+
+
+class _Gone:
+    """The transport of a connection that has ended: does nothing, and holds nothing."""
+
+    def pauseProducing(self) -> None:  # noqa: N802
+        """Nothing is read any more."""
+
+    resumeProducing = abortConnection = loseConnection = unregisterProducer = pauseProducing  # noqa: N815
+
+    def write(self, data: bytes) -> None:
+        """Nobody reads it."""
+
+
+GONE = _Gone()
+
+
+def release_buffers(connection: Any) -> None:
+    """Give back what an ended connection holds, and cut the cycles that it is part of.
+
+    :param connection: a WebSocketServerProtocol whose connectionLost has been dealt with
+    """
+    connection.data = b""
+    # an unfinished message and its frames
+    connection.message_data = connection.frame_data = connection.control_frame_data = None
+    connection.current_frame = connection.current_frame_masker = None
+    connection.inside_message = False
+    # a refused request
+    connection.http_request_data = connection.http_response_data = b""
+    connection.http_headers = {}
+    connection.transport = GONE

@@ -1,0 +1,115 @@
+"""The status document of several processes: what workers report, put together, and what only the supervisor knows.
+
+A worker's document comes with the reports that are asked for every few seconds, and fresh when somebody looks. A
+scrape of metrics does not ask for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from icwsgw.admin.merging import merge, remains
+from icwsgw.admin.status import Document, versions
+from icwsgw.config.schema import GatewayConfig
+from icwsgw.observe.health import Health
+from icwsgw.observe.recent_warnings import RecentWarnings
+
+if TYPE_CHECKING:
+    from icwsgw.workers.worker_pool import WorkerPool
+
+
+class Statuses:
+    """The last document of each worker, and what is left of those whose process has ended.
+
+    :ivar latest: by worker number
+    """
+
+    def __init__(self) -> None:
+        self.latest: dict[int, Document] = {}
+        self._ended: Document = {}
+
+    def report(self, worker: int, document: Document) -> None:
+        """Take a worker's document in place of its last."""
+        self.latest[worker] = document
+
+    def ended(self, worker: int) -> None:
+        """A worker's process has ended: what it counted stays, as of its last document."""
+        last = self.latest.pop(worker, None)
+        if last is not None:
+            self._ended = remains(merge([self._ended, remains(last)]))
+
+    def parts(self) -> list[Document]:
+        """All of them, for :func:`icwsgw.admin.merging.merge`."""
+        return [*self.latest.values(), self._ended]
+
+
+class GatewayStatus:
+    """The document of the whole gateway.
+
+    :param principal: of the key file
+    :param config: gives the configuration that runs
+    :param recent: what the supervisor itself has logged
+    """
+
+    def __init__(
+        self,
+        pool: WorkerPool,
+        health: Health,
+        principal: str,
+        config: Callable[[], GatewayConfig],
+        *,
+        recent: RecentWarnings | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._pool = pool
+        self._health = health
+        self._principal = principal
+        self._config = config
+        self._recent = recent
+        self._now = now
+        self._started = now()
+
+    def document(self) -> Document:
+        """What is so, as far as workers have reported; see :meth:`icwsgw.workers.worker_pool.WorkerPool.refresh`."""
+        config = self._config()
+        own = {"errors": self._recent.entries()} if self._recent is not None else {}
+        findings = self._health.findings()
+        return {
+            **merge([*self._pool.statuses.parts(), own]),
+            "now": self._now(),
+            "started": self._started,
+            **versions(),
+            "network": config.ic_network_url,
+            "polling_interval_ms": round(config.polling_interval * 1000),
+            "principal": self._principal,
+            "ready": all(finding.reason is None for finding in findings),
+            "draining": self._pool.draining,
+            "findings": [{"name": finding.name, "reason": finding.reason} for finding in findings],
+            "workers": [self._worker(number) for number in range(self._pool.count)],
+        }
+
+    def _worker(self, number: int) -> Document:
+        """What is known of a worker, whether it has a process at present or not."""
+        worker = self._pool.workers.get(number)
+        reported: Mapping[str, Any] = next(iter(self._pool.statuses.latest.get(number, {}).get("workers", ())), {})
+        if worker is None:
+            state = "gone" if self._pool.draining else "is started again"
+        elif worker.stopped_accepting:
+            state = "draining"
+        elif not worker.ready:
+            state = "starting"
+        else:
+            reasons = [finding.reason for finding in worker.findings if finding.reason is not None]
+            state = "serving" if not reasons else "; ".join(reasons)
+        return {
+            "worker": number,
+            "pid": worker.pid if worker is not None else None,
+            "state": state,
+            "started": reported.get("started"),
+            "restarts": self._pool.restarted[number],
+            "sessions": reported.get("sessions", 0),
+            "memory": reported.get("memory"),
+            "cpu": reported.get("cpu"),
+        }

@@ -1,0 +1,89 @@
+"""Requests from the supervisor to its workers, each with one answer or none.
+
+A worker may hang, die, or not be there yet; whoever asks gets what there is after :data:`PATIENCE` seconds at the
+latest, and is told who has not answered. A question is put to a worker that is still starting as well, which does what
+is asked when it comes to it, but is not waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+
+from icwsgw.admin.api import Replies
+from icwsgw.reactor.clock import Clock, Timer
+
+#: Seconds that the workers have to answer.
+PATIENCE: Final = 2.0
+
+#: Sends an order to a worker's process.
+Tell = Callable[[Mapping[str, Any]], None]
+
+
+class _Question:
+    __slots__ = ("done", "given", "late", "waiting", "whole")
+
+    def __init__(self, whole: set[int], waiting: set[int]) -> None:
+        self.whole = whole
+        self.waiting = waiting
+        self.given: dict[int, dict[str, Any]] = {}
+        self.done: Deferred[Replies] = Deferred()
+        self.late: Timer | None = None
+
+
+class Requests:
+    """The questions to workers that have no answer yet."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._asked: dict[int, _Question] = {}
+        self._number = 0
+
+    def __len__(self) -> int:
+        return len(self._asked)
+
+    def ask(self, what: Mapping[str, Any], count: int, tells: Mapping[int, Tell], ready: set[int]) -> Deferred[Replies]:
+        """Put a question.
+
+        :param what: the question
+        :param count: how many workers there should be
+        :param tells: how to reach those that have a process, by their numbers
+        :param ready: numbers of those that are waited for
+        :return: fires with the answers
+        """
+        self._number += 1
+        number = self._number
+        question = self._asked[number] = _Question(set(range(count)), set(ready))
+        question.late = self._clock.callLater(PATIENCE, self._end, number)
+        for tell in tells.values():
+            tell({"do": "ask", "number": number, "what": what})
+        self._check(number)
+        return question.done
+
+    def answered(self, worker: int, number: int, answer: dict[str, Any] | None) -> None:
+        """Take an answer, None where the worker has failed at it; one that comes too late is nobody's any more."""
+        question = self._asked.get(number)
+        if question is None or worker not in question.waiting:
+            return
+        question.waiting.discard(worker)
+        if answer is not None:
+            question.given[worker] = answer
+        self._check(number)
+
+    def lost(self, worker: int) -> None:
+        """A worker's process has ended: it will not answer."""
+        for number, question in list(self._asked.items()):
+            question.waiting.discard(worker)
+            self._check(number)
+
+    def _check(self, number: int) -> None:
+        if not self._asked[number].waiting:
+            self._end(number)
+
+    def _end(self, number: int) -> None:
+        question = self._asked.pop(number)
+        if question.late is not None and question.late.active():
+            question.late.cancel()
+        question.done.callback(Replies(question.given, sorted(question.whole - set(question.given))))

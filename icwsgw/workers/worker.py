@@ -1,0 +1,270 @@
+"""A worker's process, started by the supervisor: ``python -m icwsgw.workers.worker``. Not for people.
+
+It is what twistd is to a gateway of one process: log, services, reactor, signals. SIGTERM drains it, as from a service
+manager that signals every process; SIGHUP is the supervisor's business, which tells its workers. When the pipe of its
+orders ends, the supervisor has died; what is left is to let the clients go in a hurry. Should even that hang, the
+kernel's alarm ends the process.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from types import FrameType
+from typing import Any
+
+from twisted.internet.error import ReactorNotRunning
+from twisted.logger import globalLogBeginner
+
+from icwsgw.config.schema import GatewayConfig
+from icwsgw.errors import ConfigError
+from icwsgw.observe.levels import parse_levels
+from icwsgw.observe.logs import change_levels, get_logger, make_observer, mark
+from icwsgw.observe.metrics import CANISTERS_OF_A_WORKER
+from icwsgw.observe.recent_warnings import RecentWarnings
+from icwsgw.process.heap_trim import trim_heap
+from icwsgw.process.startup import freeze_startup_objects, one_line
+from icwsgw.reactor.clock import use_monotonic_time
+from icwsgw.workers.aggregate import snapshot
+from icwsgw.workers.json_lines import Lines
+from icwsgw.workers.orders import ANSWERS_FD, ORDERS_FD, Orders, config_from_json
+from icwsgw.workers.sockets import GivenEndpoint
+
+#: Seconds an orphan may take to end.
+ORPHAN_SECONDS = 15
+
+_log = get_logger("workers")
+
+
+class OrderHandler:
+    """Does what the supervisor says, and answers.
+
+    :param service: a :class:`icwsgw.service.GatewayService`
+    :param stop: begins the end of the process, once
+    :param answer: takes the object of one line
+    """
+
+    def __init__(self, service: Any, stop: Callable[[], None], answer: Callable[[Mapping[str, Any]], None]) -> None:
+        self._service = service
+        self._stop = stop
+        self._answer = answer
+        # clients whose acceptance the supervisor has not passed on to all yet
+        self._announced: dict[tuple[str, str], int] = {}
+        service.gateway.announce = self._accepted
+
+    def handle(self, order: Mapping[str, Any]) -> None:
+        service = self._service
+        what = order["do"]
+        if what == "say":
+            self._answer({"said": "well", "findings": self._findings()})
+        elif what == "report":
+            self._answer({"said": "report", "number": order["number"], **self.report(bool(order.get("status")))})
+        elif what == "replaced":
+            self._replaced(order)
+        elif what == "reload":
+            config: GatewayConfig = config_from_json(order["config"])
+            change_levels(parse_levels(config.log_level), parse_levels(config.log_file_level))
+            service.reload(config)
+        elif what == "ask":
+            self._answer({"said": "answer", "number": order["number"], "answer": self._asked(order["what"])})
+        elif what == "drain":
+            service.drain_over(order["window"])
+            self._stop()
+        elif what == "hurry":
+            service.skip_drain_window()
+
+    def report(self, status: bool = True) -> dict[str, Any]:
+        """Everything that the supervisor shows of this worker.
+
+        :param status: what the status page shows, too
+        """
+        return {
+            **({"status": self._service.status.document()} if status else {}),
+            "findings": self._findings(),
+            "families": snapshot(self._service.metrics.registry),
+        }
+
+    def _findings(self) -> list[list[Any]]:
+        return [list(finding) for finding in self._service.health.findings()]
+
+    def _asked(self, what: Mapping[str, Any]) -> dict[str, Any] | None:
+        try:
+            answer: dict[str, Any] = self._service.control.answer(what)
+        except Exception:
+            _log.failure("answering the supervisor failed", what=what.get("what"))
+            return None
+        return answer
+
+    def _accepted(self, canister: bytes, sender: bytes, at_ns: int, left: bool) -> None:
+        key = canister.hex(), sender.hex()
+        self._announced[key] = self._announced.get(key, 0) + 1
+        self._answer({"said": "accepted", "canister": key[0], "sender": key[1], "at": at_ns, "left": left})
+
+    def _replaced(self, order: Mapping[str, Any]) -> None:
+        """A canister has accepted a client, here (``own``) or in another worker; or knew one that has ``left``.
+
+        Where the canister's times do not tell which is the older one, an order does: the supervisor puts acceptances
+        into one and tells them to all. So another worker's that comes before our own has come back is the older one.
+        """
+        key = canister, sender = order["canister"], order["sender"]
+        if order["own"]:
+            left = self._announced.pop(key, 1) - 1
+            if left:
+                self._announced[key] = left
+        else:
+            later = key not in self._announced
+            gateway = self._service.gateway
+            tell = gateway.left_elsewhere if order["left"] else gateway.replaced_elsewhere
+            tell(bytes.fromhex(canister), bytes.fromhex(sender), order["at"], later)
+
+
+class NotOrders(ValueError):
+    """What should be a worker's orders is something else: somebody has started the program by hand."""
+
+
+def read_orders(descriptor: int) -> tuple[Orders, bytes]:
+    """Read the first line, and whatever has come behind it.
+
+    :raises EOFError: the supervisor has gone
+    :raises NotOrders: the line is none of a supervisor
+    """
+    data = b""
+    while b"\n" not in data:
+        more = os.read(descriptor, 1 << 16)
+        if not more:
+            raise EOFError
+        data += more
+    line, _, rest = data.partition(b"\n")
+    try:
+        return Orders.from_json(line), rest
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise NotOrders(str(error)) from None
+
+
+def main() -> None:
+    """Run a worker process until it is told to stop."""
+    try:
+        orders, rest = read_orders(ORDERS_FD)
+    except (EOFError, NotOrders):
+        raise SystemExit("twistd icws: a worker is started by the gateway itself, see --workers") from None
+    except OSError as error:
+        raise SystemExit(f"twistd icws: not started as a worker: {error.strerror}") from None
+    try:
+        run(orders, rest)
+    except ConfigError as error:
+        raise SystemExit(one_line(error)) from None
+
+
+def run(orders: Orders, rest: bytes = b"") -> None:
+    """Run the gateway that the orders describe, until it has been drained.
+
+    :param rest: what has been read of the orders' pipe already
+    :raises ConfigError: a file that the configuration names is not of use any more
+    """
+    if orders.reactor:
+        from twisted.application.reactors import installReactor
+
+        installReactor(orders.reactor)
+    from twisted.internet import reactor as installed
+
+    from icwsgw.service import GatewayService
+
+    reactor: Any = installed
+    use_monotonic_time(reactor)
+    config = orders.config
+    mark(worker=orders.worker)
+    observer: Any = make_observer(
+        parse_levels(config.log_level),
+        config.log_format,
+        file_levels=parse_levels(config.log_file_level),
+        traces=config.data_dir / "traces",
+        twistd={} if orders.syslog is None else {"syslog": True, "prefix": orders.syslog},
+    )
+    recent = RecentWarnings().listen()
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+    endpoints = {given.address: GivenEndpoint(reactor, given.descriptor, given.family) for given in orders.sockets}
+    service: Any = GatewayService(
+        config, reactor, first_identity=orders.first_identity, endpoints=endpoints, recent=recent
+    )
+    service.metrics.canisters.keep = CANISTERS_OF_A_WORKER
+    link = Link(reactor, service)
+    service.override(orders.overrides)
+    _handle_signals(reactor, link)
+    service.privilegedStartService()
+    service.startService()
+    reactor.addSystemEventTrigger("before", "shutdown", link.end)
+    link.begin(rest)
+    freeze_startup_objects(reactor)
+    trim_heap(reactor)
+    reactor.run()
+
+
+class Link:
+    """The pipes to the supervisor, and the worker's end."""
+
+    def __init__(self, reactor: Any, service: Any) -> None:
+        self._reactor = reactor
+        self._service = service
+        self._lines = Lines(self._order, self._orphaned)
+        self._order_handler = OrderHandler(service, self.stop, self._lines.tell)
+        self._stopping = False
+
+    def begin(self, rest: bytes) -> None:
+        """Take orders from now on, and say that clients are welcome."""
+        self._lines.open(self._reactor, ORDERS_FD, ANSWERS_FD)
+        self._lines.tell({"said": "ready"})
+        self._lines.tell({"said": "report", "number": 0, **self._order_handler.report()})
+        self._lines.dataReceived(rest)
+
+    def stop(self) -> None:
+        if not self._stopping:
+            self._stopping = True
+            try:
+                self._reactor.stop()
+            except ReactorNotRunning:
+                pass
+
+    def signalled(self) -> None:
+        """Begin to end, or hurry with it."""
+        if self._stopping:
+            self._service.skip_drain_window()
+        self.stop()
+
+    def end(self) -> Any:
+        """Drain, and report a last time; fires when nothing is left to do."""
+        self._stopping = True
+        stopped = self._service.stopService()
+        self._lines.tell({"said": "stopped_accepting"})
+        stopped.addCallback(lambda _: self._lines.tell({"said": "report", "number": 0, **self._order_handler.report()}))
+        return stopped.addCallback(lambda _: self._lines.close())
+
+    def _order(self, order: Mapping[str, Any]) -> None:
+        try:
+            self._order_handler.handle(order)
+        except Exception:
+            _log.failure("executing executing an order of the supervisor failed", order=order.get("do"))
+
+    def _orphaned(self) -> None:
+        signal.alarm(ORPHAN_SECONDS)
+        _log.error("supervisor gone, stopping this worker")
+        self.stop()
+        self._service.skip_drain_window()
+
+
+def _handle_signals(reactor: Any, link: Link) -> None:
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        reactor.callFromThread(link.signalled)
+
+    def install() -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, on_signal)
+
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    reactor.callWhenRunning(install)
+
+
+if __name__ == "__main__":
+    sys.path[:] = [entry for entry in sys.path if entry]
+    main()

@@ -1,0 +1,186 @@
+"""The agent tells the time from the answers it gets, and asks for the certified one where they contradict."""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.task import Clock
+
+from icwsgw.agent.http.connection import ParsedResponse
+from icwsgw.agent.network_time_observer import NOTE_INTERVAL, NetworkTimeObserver
+from icwsgw.core.network_time import WITNESSES
+from icwsgw.devnet.canisters import ECHO_ID
+from icwsgw.errors import CertificateInvalid, HttpError, SignatureInvalid
+from icwsgw.ic.envelope import query_content, sign_request
+from tests.agent.test_ic_agent import POLL, Rig
+from tests.support.devnet import GATEWAY, result_of
+
+SECOND = 1_000_000_000
+
+
+class Dated(Rig):
+    """An agent whose own clock may be wrong, before a replica whose Date headers may be.
+
+    :ivar ours: how far the agent's clock is ahead of the replica's, s
+    :ivar dates: how far the Date headers are
+    """
+
+    def __init__(self, ours: float = 0.0, dates: float = 0.0, **options: Any) -> None:
+        self.ours, self.dates = ours, dates
+        self.more: dict[str, str] = {}
+        super().__init__(**options)
+        self.agent.now_ns = lambda: self.net.now_ns() + int(self.ours * SECOND)
+        replica = self.net.handle
+
+        def handler(method: str, path: str, body: bytes) -> Any:
+            return maybeDeferred(replica, method, path, body).addCallback(self._dated)
+
+        self.handler = handler
+
+    def _dated(self, answer: Any) -> Any:
+        status, headers, content = answer
+        date = formatdate(self.net.now_ns() / 1e9 + self.dates, usegmt=True)
+        return status, {**headers, "Date": date, **self.more}, content
+
+    def poll_as_gateways_do(self) -> Any:
+        """Poll, signed by what the agent takes for the network's time."""
+        expiry = self.agent.network_ns() + 240 * SECOND
+        content = query_content(GATEWAY.principal, ECHO_ID, "ws_get_messages", POLL, expiry, b"n")
+        return self.agent.query(ECHO_ID, sign_request(GATEWAY, content), timeout=5.0)
+
+    def polls(self, count: int) -> list[str]:
+        """What became of some polls, ten seconds apart."""
+        ends = []
+        for _ in range(count):
+            d = self.poll_as_gateways_do()
+            self.clock.pump([0.1] * 10)
+            ended: list[str] = []
+            d.addCallbacks(lambda _: "ok", lambda failure: type(failure.value).__name__).addCallback(ended.append)
+            ends += ended
+            self.clock.advance(NOTE_INTERVAL)
+        return ends
+
+    @property
+    def skew(self) -> float:
+        return self.agent.time.skew_ns / SECOND
+
+    @property
+    def times_asked(self) -> int:
+        return sum(path.endswith("/read_state") for path in self.paths)
+
+
+def test_a_right_clock_is_confirmed() -> None:
+    rig = Dated()
+    assert rig.agent.clock_skew_ns is None
+    assert rig.polls(2) == ["ok", "ok"]
+    assert rig.agent.time.known
+    assert abs(rig.agent.clock_skew_ns) < SECOND
+    assert rig.times_asked == 0
+
+
+@pytest.mark.parametrize("dates", [600.0, -600.0, 3e8])
+def test_dates_that_are_wrong_are_refuted_by_the_replicas_that_take_what_we_sign(dates: float) -> None:
+    rig = Dated(dates=dates)
+    assert rig.polls(10) == ["ok"] * 10
+    assert rig.skew == 0
+    assert not rig.agent.time.disputed
+
+
+@pytest.mark.parametrize("dates", [60.0, -60.0])
+def test_dates_that_are_a_little_wrong_are_refuted_by_the_certified_time(dates: float) -> None:
+    rig = Dated(dates=dates)
+    assert rig.polls(10) == ["ok"] * 10
+    assert rig.skew == 0
+    assert not rig.agent.time.disputed
+    assert rig.times_asked == 1
+
+
+@pytest.mark.parametrize("ours", [60.0, -60.0])
+def test_a_clock_of_ours_that_is_a_little_wrong_is_found_by_the_certified_time(ours: float) -> None:
+    rig = Dated(ours=ours)
+    assert rig.polls(10) == ["ok"] * 10
+    assert rig.skew == pytest.approx(-ours, abs=2)
+    assert rig.times_asked == 1
+
+
+@pytest.mark.parametrize("ours", [600.0, -600.0])
+@pytest.mark.parametrize("with_dates", [True, False])
+def test_a_clock_of_ours_that_is_wrong_costs_a_few_polls(ours: float, with_dates: bool) -> None:
+    rig = Dated(ours=ours)
+    if not with_dates:
+        rig.handler = rig.net.handle
+    ends = rig.polls(8)
+    assert ends[WITNESSES:] == ["ok"] * (8 - WITNESSES)
+    assert set(ends[:WITNESSES]) >= {"HttpError"}
+    assert rig.skew == pytest.approx(-ours, abs=2)
+
+
+def test_with_node_signatures_a_clock_of_ours_that_is_wrong_costs_a_few_polls_too() -> None:
+    rig = Dated(ours=600.0, verify_query_signatures=True)
+    assert rig.polls(8)[WITNESSES:] == ["ok"] * (8 - WITNESSES)
+
+
+def test_node_signatures_tell_the_time() -> None:
+    rig = Dated(ours=-60.0, verify_query_signatures=True)
+    rig.handler = rig.net.handle
+    assert rig.polls(6) == ["ok"] * 6
+    assert rig.skew == pytest.approx(60, abs=2)
+    assert rig.times_asked == 1, "of the nodes' keys"
+
+
+def test_answers_that_a_cache_has_kept_tell_no_time() -> None:
+    rig = Dated(dates=-3600.0)
+    rig.more = {"Age": "3600", "Via": "1.1 cache"}
+    assert rig.polls(5) == ["ok"] * 5
+    assert rig.agent.time.rival_ns is None
+    assert rig.agent.clock_skew_ns is None
+    assert rig.agent.heard is not None
+
+
+def test_the_answer_to_a_get_tells_no_time() -> None:
+    rig = Dated(dates=-3600.0)
+    for _ in range(5):
+        rig.clock.advance(NOTE_INTERVAL)
+        result_of(rig.agent.status())
+    assert not rig.agent.time.eager
+    assert rig.agent.heard == rig.clock.seconds()
+
+
+def test_one_answer_in_ten_seconds_is_looked_at_unless_something_contradicts() -> None:
+    clock, told = Clock(), 3600.0
+    time_observer = NetworkTimeObserver(clock, lambda: 0, lambda _: succeed(0))
+    answer = ParsedResponse(202, {b"date": formatdate(told, usegmt=True).encode()}, b"")
+    time_observer.note(answer, ECHO_ID)
+    assert time_observer.due == clock.seconds()
+    time_observer.note(ParsedResponse(202, {b"date": formatdate(0, usegmt=True).encode()}, b""), ECHO_ID)
+    assert time_observer.due == clock.seconds() + NOTE_INTERVAL
+
+
+@pytest.mark.parametrize("answer", [HttpError(503), CertificateInvalid("x"), SignatureInvalid("y")])
+def test_a_certified_time_that_cannot_be_had_is_asked_for_again(answer: Exception) -> None:
+    clock, asked = Clock(), []
+
+    def read_time(_: object) -> Deferred[int]:
+        asked.append(clock.seconds())
+        return fail(answer)
+
+    time_observer = NetworkTimeObserver(clock, lambda: int(clock.seconds() * SECOND), read_time)
+    for _ in range(6):
+        date = formatdate(clock.seconds() + 60, usegmt=True).encode()
+        time_observer.note(ParsedResponse(202, {b"date": date}, b""), ECHO_ID)
+        clock.advance(NOTE_INTERVAL)
+    assert len(asked) == 6 - WITNESSES + 1
+    assert time_observer.time.disputed
+
+
+def test_stopping_gives_the_question_up() -> None:
+    clock, cancelled = Clock(), []
+    time_observer = NetworkTimeObserver(clock, lambda: 0, lambda _: Deferred(cancelled.append))
+    for _ in range(WITNESSES):
+        time_observer.note(ParsedResponse(202, {b"date": formatdate(60, usegmt=True).encode()}, b""), ECHO_ID)
+    time_observer.stop()
+    time_observer.stop()
+    assert len(cancelled) == 1

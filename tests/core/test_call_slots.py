@@ -1,0 +1,203 @@
+"""Lanes: no canister can hold up the others, and whoever waits gets its turn."""
+
+from __future__ import annotations
+
+import gc
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icwsgw.core.call_slots import CallSlots, SlotQueue
+
+
+class Call:
+    """A call that stays under way until it is told to end."""
+
+    def __init__(self, slot_queue: SlotQueue, began: list[Call]) -> None:
+        self.slot_queue = slot_queue
+        self._began = began
+        self.under_way = False
+        if slot_queue.enter(self):
+            self.granted()
+
+    def granted(self) -> None:
+        assert not self.under_way
+        self.under_way = True
+        self._began.append(self)
+
+    def end(self) -> None:
+        if self.under_way:
+            self.under_way = False
+            self.slot_queue.leave()
+        else:
+            self.slot_queue.forget(self)
+
+
+def flood(slot_queue: SlotQueue, count: int) -> tuple[list[Call], list[Call]]:
+    began: list[Call] = []
+    return [Call(slot_queue, began) for _ in range(count)], began
+
+
+def test_a_canister_alone_may_take_half_and_each_further_one_half_of_the_rest() -> None:
+    call_slots = CallSlots(64)
+    slot_queues = [call_slots.slot_queue(bytes([number])) for number in range(9)]
+    floods = [flood(slot_queue, 100) for slot_queue in slot_queues]
+    assert [slot_queue.busy for slot_queue in slot_queues] == [32, 16, 8, 4, 2, 1, 1, 1, 1]
+    assert [len(began) for _, began in floods] == [slot_queue.busy for slot_queue in slot_queues]
+
+
+def test_one_that_has_nothing_under_way_may_begin_whatever_the_others_do() -> None:
+    call_slots = CallSlots(4)
+    floods = [flood(call_slots.slot_queue(bytes([number])), 100) for number in range(20)]
+    assert all(len(began) >= 1 for _, began in floods)
+    quiet, began = flood(call_slots.slot_queue(b"quiet"), 10)
+    for call in quiet:
+        assert call.under_way
+        call.end()
+    assert began == quiet
+
+
+def test_those_that_wait_begin_in_order_and_lanes_take_turns() -> None:
+    call_slots = CallSlots(8)
+    first, second = call_slots.slot_queue(b"1"), call_slots.slot_queue(b"2")
+    ones, began_one = flood(first, 20)
+    twos, began_two = flood(second, 20)
+    assert (first.busy, second.busy) == (4, 2)
+    for _ in range(60):
+        for call in [*began_one, *began_two]:
+            if call.under_way:
+                call.end()
+                assert first.busy + second.busy == call_slots.busy <= call_slots.limit
+                break
+    assert (began_one, began_two) == (ones, twos)
+    assert (first.busy, second.busy, len(call_slots.line)) == (0, 0, 0)
+
+
+def test_calls_that_end_as_they_begin_do_not_pile_up() -> None:
+    class Short(Call):
+        def granted(self) -> None:
+            super().granted()
+            self.end()
+
+    call_slots = CallSlots(2)
+    slot_queue = call_slots.slot_queue(b"1")
+    began: list[Call] = []
+    hanging, _ = flood(slot_queue, 1)
+    short = [Short(slot_queue, began) for _ in range(5000)]
+    assert began == []
+    hanging[0].end()
+    assert began == short
+    assert (slot_queue.busy, call_slots.busy, slot_queue.waits) == (0, 0, False)
+
+
+def test_a_lane_is_forgotten_with_the_last_who_holds_it() -> None:
+    call_slots = CallSlots(2)
+    slot_queue = call_slots.slot_queue(b"1")
+    assert call_slots.slot_queue(b"1") is slot_queue
+    del slot_queue
+    gc.collect()
+    assert len(call_slots._slot_queues) == 0
+
+
+@given(st.lists(st.tuples(st.sampled_from("bbbe"), st.integers(0, 4), st.integers(0, 50)), max_size=150))
+def test_whatever_begins_and_ends(script: list[tuple[str, int, int]]) -> None:
+    call_slots = CallSlots(6)
+    slot_queues = [call_slots.slot_queue(bytes([number])) for number in range(5)]
+    calls: list[Call] = []
+    began: list[Call] = []
+    for word, which, number in script:
+        if word == "b":
+            calls.append(Call(slot_queues[which], began))
+        elif calls:
+            calls.pop(number % len(calls)).end()
+        for slot_queue in slot_queues:
+            mine = [call for call in calls if call.slot_queue is slot_queue]
+            assert slot_queue.busy == sum(call.under_way for call in mine)
+            # nobody waits in vain
+            if any(not call.under_way for call in mine):
+                assert slot_queue.busy
+                assert slot_queue.busy >= call_slots.limit - call_slots.busy
+        assert call_slots.busy == sum(slot_queue.busy for slot_queue in slot_queues)
+        assert call_slots.busy <= call_slots.limit + len(slot_queues)
+    for call in calls:
+        call.end()
+    assert (call_slots.busy, len(call_slots.line)) == (0, 0)
+
+
+class Waiter:
+    def granted(self) -> None:
+        raise AssertionError("not in this test")
+
+
+def test_what_is_taken_without_room_counts_like_any_other() -> None:
+    call_slots = CallSlots(4)
+    slot_queue = call_slots.slot_queue(b"a")
+    rooms = []
+    for taken in range(1, 5):
+        rooms.append(slot_queue.has_room)
+        slot_queue.take()
+        assert (slot_queue.busy, call_slots.busy) == (taken, taken)
+    # two of four, as it leaves as many to others
+    assert rooms == [True, True, False, False]
+    assert not slot_queue.try_enter()
+    other = call_slots.slot_queue(b"b")
+    assert other.has_room, "the first one always begins"
+    other.take()
+    assert not other.has_room
+
+
+def test_nobody_overtakes_those_that_wait_in_a_lane() -> None:
+    call_slots = CallSlots(6)
+    slot_queue, other = call_slots.slot_queue(b"a"), call_slots.slot_queue(b"b")
+    for _ in range(3):
+        assert slot_queue.try_enter()
+    waiter = Waiter()
+    assert not slot_queue.enter(waiter)
+    slot_queue.busy -= 1
+    assert not slot_queue.has_room
+    assert not slot_queue.try_enter()
+    slot_queue.forget(waiter)
+    assert slot_queue.has_room
+    assert not slot_queue.waits
+    assert not call_slots.line
+    assert other.has_room
+
+
+def test_a_call_of_another_lane_that_ends_gives_no_more_than_the_share() -> None:
+    for limit, share in ((4, 2), (1, 1)):
+        call_slots = CallSlots(limit)
+        calls, began = flood(call_slots.slot_queue(b"a"), 5)
+        others, _ = flood(call_slots.slot_queue(b"b"), 1)
+        others[0].end()
+        assert (len(began), calls[0].slot_queue.busy) == (share, share)
+
+
+def test_of_those_that_wait_in_a_lane_the_lowest_rank_begins_first() -> None:
+    call_slots = CallSlots(1)
+    slot_queue = call_slots.slot_queue(b"a")
+    assert slot_queue.try_enter()
+    late, early, new = Waiter(), Waiter(), Waiter()
+    assert not slot_queue.enter(late, 2.0)
+    assert not slot_queue.enter(early, 1.0)
+    assert not slot_queue.enter(new)
+    order = []
+    for _ in range(3):
+        slot_queue.busy -= 1
+        call_slots.busy -= 1
+        order.append(slot_queue.next())
+    assert order == [new, early, late]
+
+
+def test_a_lane_whose_last_waiter_has_gone_is_in_no_line() -> None:
+    call_slots = CallSlots(2)
+    slot_queue = call_slots.slot_queue(b"1")
+    hanging = Call(slot_queue, [])
+    waiting = [Call(slot_queue, []), Call(slot_queue, [])]
+    waiting[0].end()
+    assert list(call_slots.line) == [slot_queue]
+    waiting[1].end()
+    assert len(call_slots.line) == 0
+    hanging.end()
+    del slot_queue, hanging, waiting
+    gc.collect()
+    assert len(call_slots._slot_queues) == 0

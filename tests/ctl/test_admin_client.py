@@ -1,0 +1,189 @@
+"""Reaching an admin endpoint, as the gateway's own words have it, and hearing its answer."""
+
+from __future__ import annotations
+
+import json
+import socket
+import socketserver
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from icwsgw.ctl import admin_client
+from icwsgw.ctl.admin_client import AdminClient, Failed, connection
+from icwsgw.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "host", "port"),
+    [
+        ("127.0.0.1:9091", "127.0.0.1", 9091),
+        ("[::1]:9091", "::1", 9091),
+        ("9091", "127.0.0.1", 9091),
+        ("0.0.0.0:9091", "127.0.0.1", 9091),
+        ("[::]:9091", "::1", 9091),
+        ("tcp:9091:interface=127.0.0.1", "127.0.0.1", 9091),
+        ("tcp:9091:127.0.0.9", "127.0.0.9", 9091),
+        ("tcp:port=9091", "127.0.0.1", 9091),
+        ("tcp6:9091", "::1", 9091),
+        ("gateway.example:9091", "gateway.example", 9091),
+        ("http://gateway.example", "gateway.example", 80),
+        ("https://gateway.example:9443/", "gateway.example", 9443),
+    ],
+)
+def test_endpoints(endpoint: str, host: str, port: int) -> None:
+    made = connection(endpoint)
+    assert (made.host, made.port) == (host, port)
+
+
+@pytest.mark.parametrize("endpoint", ["unix:/run/s", "unix:/run/s:mode=660", "unix:address=/run/s", "/run/s"])
+def test_endpoints_that_are_files(endpoint: str) -> None:
+    made = connection(endpoint)
+    assert isinstance(made, admin_client._UnixConnection)
+    assert made._path == "/run/s"
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["nowhere", "ssl:9091:privateKey=k", "systemd:domain=UNIX:index=0", "http://h/path", "http://", "tcp:x"]
+)
+def test_endpoints_that_are_none(endpoint: str) -> None:
+    with pytest.raises(ConfigError):
+        connection(endpoint)
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Any
+
+    def do_GET(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        self.server.asked.append((self.command, self.path, dict(self.headers), self.rfile.read(length)))
+        status, body = self.server.answer
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_PUT = do_GET
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def address_string(self) -> str:
+        return ""
+
+
+class TcpServer(socketserver.TCPServer):
+    asked: list[Any]
+    answer: tuple[int, bytes] = (200, b'{"ok": true}')
+
+
+class UnixServer(socketserver.UnixStreamServer):
+    asked: list[Any]
+    answer: tuple[int, bytes] = (200, b'{"ok": true}')
+
+
+@pytest.fixture(params=["tcp", "unix"])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Any, str]]:
+    """A server, and how to reach it."""
+    made: TcpServer | UnixServer
+    if request.param == "tcp":
+        made = TcpServer(("127.0.0.1", 0), Handler)
+        endpoint = f"127.0.0.1:{made.server_address[1]}"
+    else:
+        made = UnixServer(str(tmp_path / "s"), Handler)
+        endpoint = f"unix:{tmp_path / 's'}:mode=600"
+    made.asked = []
+    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield made, endpoint
+    made.shutdown()
+    thread.join()
+    made.server_close()
+
+
+def test_requests(server: tuple[Any, str], tmp_path: Path) -> None:
+    made, endpoint = server
+    token = tmp_path / "token"
+    token.write_text("0123456789abcdef\n")
+    gateway = AdminClient(endpoint, token)
+    assert gateway.get("sessions", canister="a b", limit=5, state=None) == {"ok": True}
+    gateway.get("sessions", "a/b-1")
+    gateway.post("kick", session=None, code=1008)
+    gateway.put("log-levels", body={"relay": None})
+    assert [(method, path) for method, path, _, _ in made.asked] == [
+        ("GET", "/v1/sessions?canister=a+b&limit=5"),
+        ("GET", "/v1/sessions/a%2Fb-1"),
+        ("POST", "/v1/kick"),
+        ("PUT", "/v1/log-levels"),
+    ]
+    assert [json.loads(body) for _, _, _, body in made.asked[2:]] == [{"code": 1008}, {"relay": None}]
+    for _, _, headers, body in made.asked:
+        assert headers["Authorization"] == "Bearer 0123456789abcdef"
+        assert headers.get("Content-Type") == ("application/json" if body else None)
+
+
+def test_a_token_that_is_missing_is_asked_for(server: tuple[Any, str], tmp_path: Path) -> None:
+    made, endpoint = server
+    made.answer = (401, b'{"error": "wrong token"}')
+    with pytest.raises(Failed, match=r"^the gateway wants a token: --token-file, or ICWS_ADMIN_TOKEN_FILE"):
+        AdminClient(endpoint).get("status")
+    (tmp_path / "token").write_text("0123456789abcdef")
+    with pytest.raises(Failed, match=r"^wrong token$"):
+        AdminClient(endpoint, tmp_path / "token").get("status")
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ((409, b'{"error": "draining already"}'), "draining already"),
+        ((500, b"{}"), "HTTP 500"),
+        ((200, b"[]"), "HTTP 200 with an answer that is not the admin API's"),
+        ((200, b"# HELP icws_sessions"), "not the admin API's"),
+    ],
+)
+def test_answers_that_refuse(server: tuple[Any, str], answer: tuple[int, bytes], words: str) -> None:
+    made, endpoint = server
+    made.answer = answer
+    with pytest.raises(Failed, match=words):
+        AdminClient(endpoint).get("status")
+    assert "Authorization" not in made.asked[0][2]
+
+
+def test_nobody_is_there(tmp_path: Path) -> None:
+    with pytest.raises(Failed, match=r"^cannot reach .*: No such file"):
+        AdminClient(f"unix:{tmp_path}/s").get("status")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        with pytest.raises(Failed, match="refused"):
+            AdminClient(f"127.0.0.1:{probe.getsockname()[1]}").get("status")
+
+
+def test_somebody_else_is_there(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "s"))
+        listening.listen()
+
+        def talk() -> None:
+            peer, _ = listening.accept()
+            with peer:
+                peer.recv(1000)
+                peer.sendall(b"220 mail\r\n")
+
+        thread = threading.Thread(target=talk)
+        thread.start()
+        with pytest.raises(Failed, match="220 mail"):
+            AdminClient(str(tmp_path / "s")).get("status")
+        thread.join()
+
+
+def test_a_token_file_of_no_use(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read"):
+        AdminClient("9091", tmp_path / "absent").get("status")
+    (tmp_path / "token").write_text("ü")
+    with pytest.raises(ConfigError, match="holds no token"):
+        AdminClient("9091", tmp_path / "token").get("status")

@@ -1,0 +1,162 @@
+# mypy: disable-error-code="no-untyped-call"
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.error import CannotListenError
+from twisted.internet.testing import MemoryReactorClock
+
+from icwsgw.devnet import command_line
+from icwsgw.devnet.command_line import DevnetConfig, Options, devnet_service, makeService
+from icwsgw.devnet.hosting import CdkSettings
+from icwsgw.errors import ConfigError
+
+
+def parsed(*arguments: str) -> DevnetConfig:
+    options = Options()
+    options.parseOptions(list(arguments))
+    return options.config()
+
+
+def test_defaults() -> None:
+    assert parsed() == DevnetConfig()
+    settings = DevnetConfig().settings()
+    assert (settings.ack_interval_ms, settings.keep_alive_timeout_ms, settings.max_messages) == (300_000, 60_000, 50)
+    assert "127.0.0.1" in DevnetConfig().listen
+
+
+def test_every_option() -> None:
+    assert parsed(
+        "--listen=tcp:1:interface=127.0.0.1",
+        "--seed=s",
+        "--delegation=sharded",
+        "--ack-interval=3000",
+        "--keep-alive-timeout=1000",
+        "--max-messages=7",
+        "--query-latency=10.5",
+        "--call-latency=20",
+        "--call-jitter=30",
+        "--legacy-api",
+        "--nodes=13",
+        "--edge-headers=off",
+        "--block-interval=400",
+        "--gossip=200",
+        "--lag=10",
+        "--v2-gone",
+        "--echo-any",
+    ) == DevnetConfig(
+        listen="tcp:1:interface=127.0.0.1",
+        seed="s",
+        delegation="sharded",
+        nodes=13,
+        ack_interval_ms=3000,
+        keep_alive_timeout_ms=1000,
+        max_messages=7,
+        query_latency_ms=10.5,
+        call_latency_ms=20,
+        call_jitter_ms=30,
+        edge_headers="off",
+        block_interval_ms=400,
+        gossip_ms=200,
+        lag_blocks=10,
+        legacy_api=True,
+        v2_gone=True,
+        echo_any=True,
+    )
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "--delegation=other",
+        "--nodes=0",
+        "--edge-headers=maybe",
+        "--gossip=1",
+        "--lag=51",
+        "--lag=x",
+        "--nodes=101",
+        "--ack-interval=0",
+        "--ack-interval=x",
+        "--keep-alive-timeout=300000",
+        "--max-messages=0",
+        "--query-latency=-1",
+        "--call-latency=nan",
+        "--unknown",
+        "word",
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_starts(argument: str) -> None:
+    with pytest.raises(SystemExit, match=r"^twistd icws-devnet: \S.*$"):
+        parsed(argument)
+
+
+@pytest.mark.parametrize(
+    ("argument", "line"),
+    [
+        ("--ack-interval=x", "--ack-interval: 'x' is not a whole number above 0"),
+        ("--call-jitter=-1", "--call-jitter: '-1' is not a number of milliseconds, at least 0"),
+        ("--lsten=x", "option --lsten not recognized; did you mean --listen?"),
+    ],
+)
+def test_what_is_wrong_is_named(argument: str, line: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parsed(argument)
+    assert caught.value.code == f"twistd icws-devnet: {line}"
+
+
+@pytest.mark.parametrize("listen", ["nonsense", "tcp:x", "other:1:x", "tcp:99999999"])
+def test_an_address_that_is_none(listen: str) -> None:
+    with pytest.raises(ConfigError, match="address"):
+        devnet_service(MemoryReactorClock(), DevnetConfig(listen=listen))
+
+
+def test_a_configuration_checks_itself() -> None:
+    with pytest.raises(ValueError, match="delegation"):
+        DevnetConfig(delegation="x")
+    with pytest.raises(ValueError, match="latency"):
+        DevnetConfig(call_jitter_ms=-1)
+
+
+def test_it_listens_while_it_runs() -> None:
+    reactor: Any = MemoryReactorClock()
+    config = DevnetConfig(listen="tcp:4943:interface=127.0.0.1", ack_interval_ms=2000, query_latency_ms=100)
+    service, replica = devnet_service(reactor, config)
+    service.privilegedStartService()
+    service.startService()
+    assert [(port, interface) for port, _, _, interface in reactor.tcpServers] == [(4943, "127.0.0.1")]
+    assert replica.query_latency == 0.1
+    assert reactor.getDelayedCalls()
+    service.stopService()
+    assert reactor.getDelayedCalls() == []
+
+
+def test_keys_depend_on_the_seed_alone() -> None:
+    reactor: Any = MemoryReactorClock()
+    keys = {devnet_service(reactor, DevnetConfig(seed=seed))[1].root_key_der for seed in ("a", "b", "a")}
+    assert len(keys) == 2
+
+
+def test_a_taken_port_ends_the_start() -> None:
+    class Taken(MemoryReactorClock):
+        def listenTCP(self, *_: Any, **__: Any) -> Any:
+            raise CannotListenError("127.0.0.1", 4943, "taken")
+
+    reactor: Any = Taken()
+    service, _ = devnet_service(reactor, DevnetConfig())
+    with pytest.raises(CannotListenError):
+        service.privilegedStartService()
+
+
+def test_make_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(command_line, "report_start_errors", told.append)
+    monkeypatch.setattr(command_line, "exit_zero_on_signals", lambda reactor: told.append("SIGTERM"))
+    options = Options()
+    options.parseOptions(["--listen=tcp:0:interface=127.0.0.1"])
+    service = makeService(options)
+    assert isinstance(service, command_line.DevnetService)
+    service.replica.close()
+    assert told == ["twistd icws-devnet", "SIGTERM"]
+    assert isinstance(options.config().settings(), CdkSettings)

@@ -1,0 +1,209 @@
+"""A client's messages before the relay: in turn, and told why when they are too many."""
+
+from __future__ import annotations
+
+import pytest
+
+from icwsgw.core.close_reasons import CloseCode
+from icwsgw.core.keepalive_deadline import KEEP_ALIVE_SECONDS
+from icwsgw.core.messages import BatchFramer
+from icwsgw.core.sequence_buffer import HOLD_SECONDS
+from icwsgw.devnet.cdk_types import ClientKey, message_content
+from icwsgw.ic.ws import AckMessage, MessageArgs, decode_message_args, encode_message_args, encode_service_message
+from tests.gateway.test_session import World
+from tests.support.fake_network import REPLIED_OK
+
+
+def payload(world: World, number: int, content: bytes = b"x", ttl: float = 240.0) -> bytes:
+    """A message with a number of its own, as the SDK encodes it."""
+    args = MessageArgs(world.sdk.identity.principal.raw, world.sdk.client_nonce, number, 0, False, content)
+    return world.sdk.envelope("ws_message", encode_message_args(args), world.now_ns(), ttl)
+
+
+def sent(world: World) -> list[int]:
+    """The numbers of the messages that have left, in order."""
+    return [
+        decode_message_args(call.content["arg"]).sequence_num
+        for call in world.network.calls
+        if call.content["method_name"] == "ws_message"
+    ]
+
+
+def answer_all(world: World, took: float = 0.0) -> None:
+    while not world.network.calls[-1].deferred.called:
+        world.clock.advance(took)
+        world.network.calls[-1].answer(REPLIED_OK)
+
+
+def test_an_envelope_ahead_of_its_turn_waits_for_the_missing_one() -> None:
+    world = World().open()
+    for number in (1, 3, 2, 4):
+        world.receive(payload(world, number))
+    answer_all(world)
+    assert sent(world) == [1, 2, 3, 4]
+    assert world.context.metrics.relay_out_of_turn.values == {"came": 1, "missed": 0, "other": 0}
+    world.session.left(1000)
+    world.network.calls[-1].answer(REPLIED_OK)
+    assert world.clock.getDelayedCalls() == []
+
+
+def test_it_goes_after_a_second() -> None:
+    world = World().open()
+    world.receive(payload(world, 2))
+    world.clock.advance(HOLD_SECONDS - 0.01)
+    assert sent(world) == []
+    world.clock.advance(0.02)
+    assert sent(world) == [2]
+    assert world.context.metrics.relay_out_of_turn.values["missed"] == 1
+
+
+def test_it_goes_when_the_client_leaves_and_comes_before_ws_close() -> None:
+    world = World().open()
+    world.receive(payload(world, 2))
+    world.session.left(1000)
+    answer_all(world)
+    assert sent(world) == [2]
+    assert world.methods()[-1] == "ws_close"
+    assert world.clock.getDelayedCalls() == []
+
+
+def test_the_missing_one_may_be_in_a_socket_that_is_not_read() -> None:
+    world = World(relay_queue_messages=3).open()
+    for number in (1, 2, 3, 4, 6):
+        world.receive(payload(world, number))
+    assert not world.connection.reading
+    world.clock.advance(3 * HOLD_SECONDS)
+    for _ in range(3):
+        world.network.calls[-1].answer(REPLIED_OK)
+    assert world.connection.reading
+    world.receive(payload(world, 5))
+    answer_all(world)
+    assert sent(world) == [1, 2, 3, 4, 5, 6]
+
+
+SHORT = encode_message_args(MessageArgs(b"p", 1, 9, 0, False, b""), extra=())
+
+
+@pytest.mark.parametrize("arg", [b"", b"DIDL\0\0", SHORT])
+def test_what_has_no_readable_number_passes_as_it_comes(arg: bytes) -> None:
+    world = World().open()
+    world.receive(world.sdk.envelope("ws_message", arg, world.now_ns()))
+    assert len(world.methods()) == 2
+    world.receive(payload(world, 7))
+    answer_all(world)
+    assert world.methods() == ["ws_open", "ws_message", "ws_message"]
+
+
+def test_one_of_another_shape_among_usual_ones_passes_too() -> None:
+    world = World().open()
+    world.receive(payload(world, 1))
+    world.receive(world.sdk.envelope("ws_message", SHORT, world.now_ns()))
+    world.receive(payload(world, 2))
+    answer_all(world)
+    assert sent(world) == [1, 9, 2]
+
+
+def ack(world: World) -> bytes:
+    content = message_content(
+        ClientKey(world.sdk.identity.principal.raw, world.sdk.client_nonce),
+        2,
+        0,
+        True,
+        encode_service_message(AckMessage(0)),
+    )
+    return BatchFramer(b"c", b"t").frame(b"key", content)
+
+
+def slow(world: World, took: float = 2.0) -> World:
+    """A client whose calls take so long, and that has sent more than fits."""
+    world.receive(payload(world, 1))
+    answer_all(world, took)
+    for number in range(2, 30):
+        if world.connection.reading:
+            world.receive(payload(world, number))
+    assert not world.connection.reading
+    return world
+
+
+def test_a_keep_alive_that_will_be_late_ends_the_session_with_the_reason_before_the_canister_does() -> None:
+    world = slow(World(relay_queue_time=10.0).open())
+    world.session.deliver([ack(world)])
+    for _ in range(int(KEEP_ALIVE_SECONDS) - 10):
+        world.clock.advance(1)
+    assert world.connection.closed == []
+    world.clock.advance(9.9)
+    ((code, reason),) = world.connection.closed
+    assert code == CloseCode.TOO_FAST
+    assert reason.startswith("messages come faster than the canister executes them (2")
+    assert "the keep-alive comes too late [" in reason
+
+
+def test_a_keep_alive_in_time_ends_nothing() -> None:
+    world = slow(World(relay_queue_time=10.0).open())
+    world.session.deliver([ack(world)])
+    answer_all(world, 2.0)
+    last = sent(world)[-1]
+    args = MessageArgs(world.sdk.identity.principal.raw, world.sdk.client_nonce, last + 1, 0, True, b"alive")
+    world.receive(world.sdk.envelope("ws_message", encode_message_args(args), world.now_ns()))
+    answer_all(world, 2.0)
+    world.clock.advance(2 * KEEP_ALIVE_SECONDS)
+    assert world.connection.closed == []
+    # and the next round is watched again
+    world.session.deliver([ack(world)])
+    world.clock.advance(KEEP_ALIVE_SECONDS)
+    assert world.connection.closed
+
+
+def test_a_round_that_follows_soon_leaves_no_second_timer() -> None:
+    """Each round's look at the keep-alive takes the place of the one before; with the session all are over."""
+    world = slow(World(relay_queue_time=10.0).open())
+    stream = world.session.stream
+    assert stream is not None
+    for _ in range(3):
+        world.session.deliver([ack(world)])
+        assert stream.watch is not None
+        stream.watch.executed()
+    looks = [call for call in world.clock.getDelayedCalls() if getattr(call.func, "__self__", None) is stream]
+    assert len(looks) == 1
+    world.session.left(1000)
+    assert not [call for call in world.clock.getDelayedCalls() if getattr(call.func, "__self__", None) is stream]
+
+
+def test_clients_that_are_not_too_fast_are_not_watched() -> None:
+    world = World().open()
+    world.session.deliver([ack(world)])
+    world.clock.advance(2 * KEEP_ALIVE_SECONDS)
+    assert world.connection.closed == []
+
+
+def test_an_envelope_that_expired_behind_others_is_told_so() -> None:
+    world = slow(World(relay_queue_time=10.0).open())
+    world.receive(payload(world, 100, ttl=-120.0))
+    ((code, reason),) = world.connection.closed
+    assert code == CloseCode.TOO_FAST
+    assert "expired on its way" in reason
+
+
+def test_a_keep_alive_that_waits_in_the_queue_is_in_time_if_it_will_be_executed_in_time() -> None:
+    world = slow(World(relay_queue_time=10.0).open())
+    world.session.deliver([ack(world)])
+    world.clock.advance(1.0)
+    # room for it, then nothing is executed until the last moment
+    for _ in range(3):
+        world.network.calls[-1].answer(REPLIED_OK)
+    args = MessageArgs(world.sdk.identity.principal.raw, world.sdk.client_nonce, 100, 0, True, b"alive")
+    world.receive(world.sdk.envelope("ws_message", encode_message_args(args), world.now_ns()))
+    world.clock.advance(KEEP_ALIVE_SECONDS - 2.0)
+    assert world.connection.closed == []
+    world.clock.advance(2.0)
+    ((code, _),) = world.connection.closed
+    assert code == CloseCode.TOO_FAST
+
+
+def test_a_client_that_leaves_is_not_watched_any_more() -> None:
+    world = slow(World(relay_queue_time=10.0).open())
+    world.session.deliver([ack(world)])
+    world.session.left(1000)
+    answer_all(world)
+    assert world.methods()[-1] == "ws_close"
+    assert world.clock.getDelayedCalls() == []

@@ -1,0 +1,74 @@
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from icwsgw.config.schema import GatewayConfig
+from icwsgw.errors import ConfigError
+from icwsgw.process.check_config import check_files, configured_tls
+from tests.support import pem
+
+
+def test_tls_of_the_pem_paths(tmp_path: Path) -> None:
+    assert configured_tls(GatewayConfig()) is None
+    certificate, key = pem.server(pem.authority()).write(tmp_path)
+    config = GatewayConfig(tls_certificate_pem_path=certificate, tls_certificate_key_pem_path=key)
+    tls = configured_tls(config, observe_handshake=print)
+    assert tls is not None
+    assert tls.files[:2] == (certificate, key)
+
+
+def test_what_is_of_use_passes_and_nothing_is_made(tmp_path: Path) -> None:
+    addresses = ("tcp:8080", "systemd:domain=INET:name=icws")
+    check_files(GatewayConfig(data_dir=tmp_path / "data", gateway_addresses=addresses))
+    check_files(GatewayConfig(data_dir=tmp_path / "data", prometheus_endpoint=None))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_file_that_could_not_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(ConfigError, match=f"cannot make key file .*: this user may not write to {tmp_path}$"):
+        check_files(GatewayConfig(data_dir=tmp_path / "some" / "data"))
+    (tmp_path / "some").mkdir()
+    check_files(GatewayConfig(data_dir=tmp_path / "some" / "data"))
+
+
+def test_traces_need_opentelemetry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = GatewayConfig(data_dir=tmp_path, opentelemetry_collector_endpoint="grpc://collector:4317")
+    check_files(config)
+    monkeypatch.delitem(sys.modules, "icwsgw.observe.tracing")
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    check_files(GatewayConfig(data_dir=tmp_path))
+    with pytest.raises(ConfigError, match=r"pip install '\.\[otel\]'"):
+        check_files(config)
+
+
+def test_what_workers_cannot_share(tmp_path: Path) -> None:
+    addresses = ("tcp:8080", "unix:/s", "systemd:domain=INET:name=icws")
+    check_files(GatewayConfig(data_dir=tmp_path, gateway_addresses=addresses, workers=2))
+    (tmp_path / "localhost.pem").write_bytes(b"")
+    directory = GatewayConfig(data_dir=tmp_path, gateway_addresses=(f"tls:{tmp_path}:8443",))
+    check_files(directory)
+    with pytest.raises(ConfigError, match="--workers need certificate files, not a directory"):
+        check_files(replace(directory, workers=2))
+
+
+def test_what_is_of_no_use(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="colour is not known"):
+        check_files(GatewayConfig(data_dir=tmp_path, prometheus_endpoint="tcp:1:colour=red"))
+    with pytest.raises(ConfigError, match="Unknown endpoint type: 'fd'"):
+        check_files(GatewayConfig(data_dir=tmp_path, gateway_addresses=("fd:domain=INET:index=0",)))
+    missing = tmp_path / "missing.pem"
+    with pytest.raises(ConfigError, match=r"missing\.pem: No such file"):
+        check_files(
+            GatewayConfig(data_dir=tmp_path, tls_certificate_pem_path=missing, tls_certificate_key_pem_path=missing)
+        )
+    with pytest.raises(ConfigError, match="colour is not known"):
+        check_files(GatewayConfig(data_dir=tmp_path, admin_endpoint="tcp:1:interface=127.0.0.1:colour=red"))
+    with pytest.raises(ConfigError, match="cannot read the admin token file"):
+        check_files(GatewayConfig(data_dir=tmp_path, admin_endpoint="tcp:1", admin_token_file=missing))
+    (tmp_path / "key_pair").write_bytes(b"nonsense")
+    with pytest.raises(ConfigError, match="is not an Ed25519 key"):
+        check_files(GatewayConfig(data_dir=tmp_path))

@@ -1,0 +1,111 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from icwsgw.config.schema import OPTIONS, GatewayConfig
+from icwsgw.errors import ConfigError
+from icwsgw.process import reload as reloading
+from icwsgw.process.reload import RELOADABLE, Reloader, compare
+
+CONFIG = GatewayConfig(data_dir=Path("/nonexistent"))
+CANISTER = "bkyz2-fmaaa-aaaaa-qaaaq-cai"
+
+
+def test_reloadable_fields_exist() -> None:
+    assert {entry.field for entry in OPTIONS} >= RELOADABLE
+
+
+def test_takes_lists_and_leaves_the_rest() -> None:
+    new = replace(CONFIG, denied_canisters=(CANISTER,), log_level="debug", polling_interval=1.0, workers=3)
+    change = compare(CONFIG, new)
+    assert change.config == replace(CONFIG, denied_canisters=(CANISTER,), log_level="debug")
+    assert sorted(change.taken) == ["denied-canister", "log-level"]
+    assert sorted(change.waiting) == ["polling-interval", "workers"]
+
+
+def test_nothing_changed() -> None:
+    change = compare(CONFIG, replace(CONFIG))
+    assert (change.config, change.taken, change.waiting) == (CONFIG, [], [])
+
+
+class Target:
+    def __init__(self) -> None:
+        self.configs: list[GatewayConfig] = []
+        self.broken = False
+        self.outcomes: list[bool] = []
+
+    def reloaded(self, ok: bool) -> None:
+        self.outcomes.append(ok)
+
+    def reload(self, config: GatewayConfig) -> None:
+        self.configs.append(config)
+        if self.broken:
+            raise RuntimeError("bug")
+
+
+class Log:
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str, dict[str, Any]]] = []
+
+    def __getattr__(self, level: str) -> Any:
+        return lambda message, **fields: self.lines.append((level, message, fields))
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Log:
+    log = Log()
+    monkeypatch.setattr(reloading, "_log", log)
+    return log
+
+
+def test_a_reload(log: Log) -> None:
+    target = Target()
+    states: list[bool] = []
+    answers: list[Any] = [
+        replace(CONFIG, allowed_origins=("https://a.example",), workers=2),
+        ConfigError("icws.toml: 'x' is not an option"),
+        replace(CONFIG, allowed_origins=("https://b.example",)),
+    ]
+
+    def read() -> GatewayConfig:
+        answer = answers.pop(0)
+        if isinstance(answer, ConfigError):
+            raise answer
+        assert isinstance(answer, GatewayConfig)
+        return answer
+
+    reload = Reloader(CONFIG, read, target, states.append)
+    reload()
+    first = replace(CONFIG, allowed_origins=("https://a.example",))
+    assert target.configs == [first]
+    assert [line[0] for line in log.lines] == ["info", "warn"]
+    assert log.lines[0][2] == {"changed": "allowed-origin"}
+    assert log.lines[1][2] == {"options": "workers"}
+
+    del log.lines[:]
+    reload()
+    assert target.configs == [first, first], "certificates are looked at all the same"
+    assert [line[0] for line in log.lines] == ["error"]
+    assert "not an option" in str(log.lines[0][2]["reason"])
+
+    target.broken = True
+    reload()
+    assert target.configs[-1].allowed_origins == ("https://b.example",)
+    assert log.lines[-1][:2] == ("failure", "reloading failed")
+    assert states == [True, False] * 3
+    assert target.outcomes == [True, False, True]
+
+
+def test_a_fault_of_ours_in_reading_ends_the_reload_as_a_file_of_no_use_does(log: Log) -> None:
+    target, states = Target(), list[bool]()
+
+    def read() -> GatewayConfig:
+        raise RuntimeError("bug")
+
+    Reloader(CONFIG, read, target, states.append)()
+    assert (target.outcomes, target.configs, states) == ([False], [CONFIG], [True, False])
+    assert [(level, message) for level, message, _ in log.lines] == [
+        ("failure", "reloading the configuration failed, the previous one stays in use")
+    ]

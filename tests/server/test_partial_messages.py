@@ -1,0 +1,58 @@
+"""What an ended connection holds: nothing, whoever still holds the connection."""
+
+from __future__ import annotations
+
+import pytest
+
+from icwsgw.server.partial_messages import GONE, NO_LOG, PartialMessages
+from tests.server.test_protocol import World, lose
+from tests.support.ws_wire import masked
+
+
+@pytest.mark.parametrize("half", [masked(2, bytes(50_000))[:-1], masked(2, bytes(50_000), fin=False)])
+def test_an_ended_connection_holds_no_byte_of_an_unfinished_message(half: bytes) -> None:
+    """Whoever holds the connection: a session does, until its canister has been told."""
+    world = World()
+    protocol, _, _ = world.open()
+    protocol.dataReceived(half)
+    assert sum(map(len, protocol.frame_data or protocol.message_data)) >= len(half) - 20
+    lose(protocol)
+    assert {protocol.message_data, protocol.frame_data, protocol.control_frame_data, protocol.data} == {None, b""}
+    assert protocol.transport is GONE
+    # what others may still ask of it
+    protocol.deliver([b"x"])
+    protocol.pause()
+    protocol.resume()
+    protocol.close(4100, "late")
+    protocol.transport.write(b"x")
+    protocol.transport.abortConnection()
+    assert protocol.waiting_bytes == 0
+
+
+def test_what_stands_in_for_autobahns_log_takes_anything() -> None:
+    NO_LOG.debug("{a}", a=1)
+    NO_LOG.whatever()
+
+
+class Holder:
+    def pause_partial(self) -> None:
+        """Not in this test."""
+
+    read_on = pause_partial
+
+    def give_up(self, text: str) -> None:
+        raise AssertionError(text)
+
+
+def test_what_a_message_held_until_it_was_whole_is_credited() -> None:
+    account = PartialMessages(1000)
+    holders = [Holder() for _ in range(3)]
+    for _ in range(10):
+        for holder in holders:
+            assert not account.count(holder, 100)
+            assert not account.count(holder, 300)
+        assert (account.octets, len(account)) == (900, 3)
+        account.look()
+        for holder in holders:
+            account.count(holder, 0)
+        assert (account.octets, len(account)) == (0, 0)

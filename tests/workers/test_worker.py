@@ -1,0 +1,382 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ReactorNotRunning
+
+from icwsgw.agent.outcome import CallOutcome, OutcomeKind
+from icwsgw.config.schema import GatewayConfig
+from icwsgw.core.close_reasons import CloseCode
+from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.observe.health import Health
+from icwsgw.observe.metrics import Metrics
+from icwsgw.workers import worker as process
+from icwsgw.workers.orders import Orders, config_to_json
+from icwsgw.workers.worker import Link, OrderHandler, read_orders
+from tests.gateway.test_gateway import World as GatewayWorld
+from tests.support.fake_network import NOW_NS, REPLIED_OK, replied_err
+from tests.test_layering import ROOT
+
+CONFIG = GatewayConfig(data_dir=Path("/nonexistent"))
+
+
+class Gateway:
+    def __init__(self) -> None:
+        self.announce: Any = None
+        self.told: list[tuple[bytes, bytes, int, bool]] = []
+
+    def replaced_elsewhere(self, canister: bytes, sender: bytes, at_ns: int, later: bool) -> None:
+        self.told.append((canister, sender, at_ns, later))
+
+    def left_elsewhere(self, canister: bytes, sender: bytes, at_ns: int, later: bool) -> None:
+        self.told.append((canister, sender, -at_ns, later))
+
+
+class Service:
+    """A gateway's service, as its worker sees it."""
+
+    def __init__(self) -> None:
+        self.gateway: Any = Gateway()
+        self.metrics = Metrics()
+        self.health = Health()
+        self.health.add("network", lambda: "not reached")
+        self.status = self
+        self.control = self
+        self.done: list[Any] = []
+        self.stopped: Deferred[None] = succeed(None)
+
+    def document(self) -> dict[str, Any]:
+        return {"now": 1}
+
+    def answer(self, question: dict[str, Any]) -> dict[str, Any]:
+        if question["what"] == "bug":
+            raise RuntimeError("bug")
+        return {"asked": question["what"]}
+
+    def drain_over(self, window: float) -> None:
+        self.done.append(window)
+
+    def skip_drain_window(self) -> None:
+        self.done.append("hurry")
+
+    def reload(self, config: GatewayConfig) -> None:
+        self.done.append(config)
+
+    def stopService(self) -> Deferred[None]:
+        self.done.append("stop")
+        return self.stopped
+
+
+@pytest.fixture
+def levels(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    levels: list[Any] = []
+    monkeypatch.setattr(process, "change_levels", lambda *wanted: levels.append(wanted))
+    return levels
+
+
+def test_orders_are_obeyed(levels: list[Any]) -> None:
+    service, stops, said = Service(), [], []
+    order_handler = OrderHandler(service, lambda: stops.append(None), said.append)
+    order_handler.handle({"do": "report", "number": 7})
+    (report,) = said
+    assert (report["said"], report["number"]) == ("report", 7)
+    assert report["findings"] == [["network", "not reached"]]
+    assert any(family[0] == "icws_sessions" for family in report["families"])
+    assert "status" not in report
+    order_handler.handle({"do": "report", "number": 8, "status": True})
+    assert said[1]["status"] == {"now": 1}
+    config = replace(CONFIG, denied_canisters=("aaaaa-aa",), log_level="debug")
+    order_handler.handle({"do": "reload", "config": config_to_json(config)})
+    assert service.done == [config]
+    assert levels[0][0].default == 10
+    order_handler.handle({"do": "hurry"})
+    assert service.done[1:] == ["hurry"]
+    order_handler.handle({"do": "drain", "window": 3.5})
+    assert service.done[2:] == [3.5]
+    assert stops == [None]
+
+
+def test_questions_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[str] = []
+    monkeypatch.setattr(process, "_log", _Log(failures))
+    said: list[Any] = []
+    order_handler = OrderHandler(Service(), lambda: None, said.append)
+    order_handler.handle({"do": "ask", "number": 5, "what": {"what": "levels"}})
+    order_handler.handle({"do": "ask", "number": 6, "what": {"what": "bug"}})
+    assert said == [
+        {"said": "answer", "number": 5, "answer": {"asked": "levels"}},
+        {"said": "answer", "number": 6, "answer": None},
+    ]
+    assert failures == ["answering the supervisor failed"]
+
+
+def test_acceptances_elsewhere_are_told_with_their_time_and_their_place_in_the_supervisors_order() -> None:
+    service, said = Service(), []
+    order_handler = OrderHandler(service, lambda: None, said.append)
+    gateway = service.gateway
+
+    def told(canister: str, own: bool, left: bool = False) -> bool | None:
+        before = len(gateway.told)
+        order_handler.handle(
+            {"do": "replaced", "canister": canister, "sender": "05", "at": 70, "left": left, "own": own}
+        )
+        if len(gateway.told) == before:
+            return None
+        *what, later = gateway.told[-1]
+        assert what == [bytes.fromhex(canister), b"\x05", -70 if left else 70]
+        return later
+
+    assert told("0a", own=False) is True
+    gateway.announce(b"\x0a", b"\x05", 60, False)
+    assert said == [{"said": "accepted", "canister": "0a", "sender": "05", "at": 60, "left": False}]
+    assert told("0a", own=False) is False, "ours is on its way, so it is the later one"
+    assert told("0a", own=False, left=True) is False
+    assert told("0b", own=False) is True
+    assert told("0a", own=True) is None
+    assert told("0a", own=False) is True, "ours was before this one"
+    gateway.announce(b"\x0a", b"\x05", 60, False)
+    gateway.announce(b"\x0a", b"\x05", 60, True)
+    assert said[-1]["left"] is True
+    assert told("0a", own=True) is None
+    assert told("0a", own=False) is False
+    assert told("0a", own=True) is None
+    assert told("0a", own=True) is None
+    assert told("0a", own=False) is True
+
+
+class Together:
+    """Workers with a gateway each, and a supervisor whose pipes take their time."""
+
+    def __init__(self, count: int) -> None:
+        self.worlds = [GatewayWorld() for _ in range(count)]
+        self.up: list[list[dict[str, Any]]] = [[] for _ in range(count)]
+        self.down: list[list[dict[str, Any]]] = [[] for _ in range(count)]
+        self.workers = []
+        for world, up in zip(self.worlds, self.up, strict=True):
+            service = Service()
+            service.gateway = world.gateway
+            self.workers.append(OrderHandler(service, lambda: None, up.append))
+
+    def pump(self, which: int) -> bool:
+        """One line passes, if there is one in this pipe."""
+        count = len(self.workers)
+        if which < count and self.up[which]:
+            answer = self.up[which].pop(0)
+            for number, pipe in enumerate(self.down):
+                what = {name: answer[name] for name in ("canister", "sender", "at", "left")}
+                pipe.append({"do": "replaced", **what, "own": number == which})
+        elif which >= count and self.down[which - count]:
+            self.workers[which - count].handle(self.down[which - count].pop(0))
+        else:
+            return False
+        return True
+
+    def settle(self) -> None:
+        """All lines pass."""
+        while any(self.pump(which) for which in range(2 * len(self.workers))):
+            pass
+
+
+@given(
+    st.permutations([10, 20, 30]),
+    st.booleans(),
+    st.lists(st.one_of(st.just("accept"), st.integers(0, 5)), max_size=40),
+)
+def test_of_a_clients_connections_in_several_workers_the_canisters_newest_stays(
+    times: list[int], known: bool, script: list[Any]
+) -> None:
+    together = Together(3)
+    identity = Ed25519Identity(b"\x24" * 32)
+    left = list(enumerate(times))
+    connections: dict[int, Any] = {}
+    for step in [*script, *["accept"] * 3]:
+        if step == "accept" and left:
+            worker, at = left.pop()
+            connections[at], _ = together.worlds[worker].open(identity=identity, at_ns=at if known else 0)
+        elif isinstance(step, int):
+            together.pump(step)
+    together.settle()
+    stay = [at for at, connection in connections.items() if not connection.closed]
+    assert len(stay) == 1
+    if known:
+        assert stay == [30]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_client_whose_place_one_has_taken_that_left_another_worker_unheard_is_told(known: bool) -> None:
+    """The canister's answer to ws_close says so; one that waits for its first message is told when that comes."""
+    together = Together(3)
+    identity = Ed25519Identity(b"\x24" * 32)
+    older, _ = together.worlds[0].open(identity=identity, at_ns=NOW_NS - 2)
+    waits, waiting = together.worlds[2].connect(identity=identity)
+    _, left = together.worlds[1].connect(identity=identity)
+    left.left(1000)
+    calls = together.worlds[1].network.calls
+    # nobody hears how ws_open has ended
+    calls[-1].answer(CallOutcome(OutcomeKind.REPLIED, b"no Candid"))
+    together.settle()
+    assert older.closed == []
+    # ws_close
+    calls[-1].answer(REPLIED_OK if known else replied_err("not registered"))
+    together.settle()
+    assert bool(older.closed) is known
+    assert waits.closed == []
+    waiting.opened_at_ns = NOW_NS - 1
+    waiting.deliver([b"open"])
+    together.settle()
+    assert bool(waits.closed) is known
+    assert older.closed[0][0] == CloseCode.REPLACED
+    # one that comes later is none of those
+    newer, _ = together.worlds[0].open(identity=identity, at_ns=NOW_NS + 1)
+    together.settle()
+    assert newer.closed == []
+
+
+class Reactor:
+    def __init__(self) -> None:
+        self.stops = 0
+
+    def stop(self) -> None:
+        self.stops += 1
+        if self.stops > 1:
+            raise ReactorNotRunning
+
+
+class Lines:
+    def __init__(self, take: Any, ended: Any) -> None:
+        self.said: list[Any] = []
+        self.ended = ended
+        self.dataReceived = self.said.append
+
+    def open(self, *_: Any) -> None:
+        self.said.append("open")
+
+    def tell(self, value: Any) -> None:
+        self.said.append(value["said"])
+
+    def close(self) -> Deferred[None]:
+        self.said.append("close")
+        return succeed(None)
+
+
+@pytest.fixture
+def link(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(process, "Lines", Lines)
+    return Link(Reactor(), Service())
+
+
+def test_a_worker_reports_when_it_begins_and_a_last_time_when_it_has_drained(link: Any) -> None:
+    link.begin(b"rest")
+    assert link._lines.said == ["open", "ready", "report", b"rest"]
+    link._service.stopped = Deferred()
+    link.end()
+    assert link._lines.said[4:] == ["stopped_accepting"]
+    link._service.stopped.callback(None)
+    assert link._lines.said[5:] == ["report", "close"]
+
+
+def test_signals(link: Any) -> None:
+    link.signalled()
+    assert (link._reactor.stops, link._service.done) == (1, [])
+    link.signalled()
+    assert (link._reactor.stops, link._service.done) == (1, ["hurry"])
+    link.stop()
+
+
+def test_an_order_that_fails_costs_nothing_else(link: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(process, "_log", _Log(said))
+    link._order({"do": "reload"})
+    assert said == ["executing executing an order of the supervisor failed"]
+
+
+class _Log:
+    def __init__(self, said: list[str]) -> None:
+        self.said = said
+
+    def failure(self, message: str, **fields: Any) -> None:
+        self.said.append(message)
+
+    error = failure
+
+
+def test_an_orphan_hurries_and_is_ended_by_the_kernel_at_last(link: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    alarms: list[int] = []
+    monkeypatch.setattr(signal, "alarm", alarms.append)
+    monkeypatch.setattr(process, "_log", _Log([]))
+    link._lines.ended()
+    assert alarms == [process.ORPHAN_SECONDS]
+    assert (link._reactor.stops, link._service.done) == (1, ["hurry"])
+
+
+def test_orders_are_read_to_the_end_of_their_line() -> None:
+    out, into = os.pipe()
+    orders = Orders(1, CONFIG, ())
+    os.write(into, orders.to_json().encode() + b'\n{"do":"report"}\n')
+    assert read_orders(out) == (orders, b'{"do":"report"}\n')
+    os.close(into)
+    with pytest.raises(EOFError):
+        read_orders(out)
+    os.close(out)
+
+
+def test_a_worker_begins_by_taking_its_time_from_a_clock_that_nobody_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    from twisted.internet import reactor
+
+    class Begun(Exception):
+        pass
+
+    def use_monotonic_time(given: object) -> None:
+        assert given is reactor
+        raise Begun
+
+    monkeypatch.setattr(process, "use_monotonic_time", use_monotonic_time)
+    with pytest.raises(Begun):
+        process.run(Orders(0, CONFIG, ()))
+
+
+NOT_A_WORKER = "twistd icws: a worker is started by the gateway itself, see --workers\n"
+NO_DESCRIPTOR = "twistd icws: not started as a worker: Bad file descriptor\n"
+
+
+@pytest.mark.parametrize(
+    ("redirection", "lines"),
+    [
+        # some Pythons, such as 3.14, have a file of their own open there by then
+        ("3<&-", {NO_DESCRIPTOR, NOT_A_WORKER}),
+        ("3</dev/null", {NOT_A_WORKER}),
+        ("3<README.md", {NOT_A_WORKER}),
+        ("3<tests/vectors/certificates/ivg37_time.bin", {NOT_A_WORKER}),
+    ],
+)
+def test_people_who_start_it_are_told(redirection: str, lines: set[str]) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" -m icwsgw.workers.worker {redirection}', sys.executable],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr in lines
+
+
+@pytest.mark.parametrize("line", [b"{}\n", b"[]\n", b"null\n", b'{"sockets": 1}\n', b"\xff\n", b"# Title\n"])
+def test_a_line_that_is_no_orders(line: bytes) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb"), os.fdopen(writing, "wb") as pipe:
+        pipe.write(line)
+        pipe.flush()
+        with pytest.raises(process.NotOrders):
+            process.read_orders(reading)

@@ -1,0 +1,424 @@
+from __future__ import annotations
+
+import errno
+import json
+from typing import Any
+
+from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from icwsgw.admin.api import Replies
+from icwsgw.workers.json_lines import line_of
+from icwsgw.workers.orders import ANSWERS_FD, ORDERS_FD
+from icwsgw.workers.requests import PATIENCE
+from icwsgw.workers.worker_pool import (
+    FIRST_PAUSE,
+    HANGS,
+    KILL_AFTER,
+    LAST_PAUSE,
+    LOOK_PERIOD,
+    REPORT_EVERY,
+    REPORT_PATIENCE,
+    START,
+    STEADY,
+    Worker,
+    WorkerPool,
+)
+
+
+class Process:
+    """A worker's process as Twisted shows it, and what the process itself would do."""
+
+    def __init__(self, worker: Worker, pid: int) -> None:
+        self.worker = worker
+        self.pid = pid
+        self.orders: list[dict[str, Any]] = []
+        self.signals: list[str] = []
+        self.closed = self.over = False
+        worker.makeConnection(self)  # type: ignore[arg-type]
+
+    def writeToChild(self, descriptor: int, data: bytes) -> None:
+        if self.closed:
+            raise KeyError(descriptor)
+        assert descriptor == ORDERS_FD
+        self.orders.extend(json.loads(line) for line in data.splitlines())
+
+    def signalProcess(self, name: str) -> None:
+        if self.over:
+            raise ProcessExitedAlready
+        self.signals.append(name)
+
+    def say(self, **answer: Any) -> None:
+        self.worker.childDataReceived(ANSWERS_FD, line_of(answer))
+
+    def report(self, number: int | None = None, status: dict[str, Any] | None = None, **findings: str | None) -> None:
+        if number is None:
+            numbers = (order["number"] for order in reversed(self.orders) if order.get("do") == "report")
+            number = next(numbers, 0)
+        families = [["icws_client_messages", "", "counter", [["icws_client_messages_total", {}, 1.0]]]]
+        more = {} if status is None else {"status": status}
+        self.say(said="report", number=number, findings=list(findings.items()), families=families, **more)
+
+    def ready(self) -> Process:
+        self.say(said="ready")
+        self.report(0)
+        return self
+
+    def end(self, status: int = 0, signal: int | None = None) -> None:
+        self.over = True
+        done = status == 0 and signal is None
+        self.worker.childConnectionLost(ANSWERS_FD)
+        self.worker.processEnded(Failure(ProcessDone(0) if done else ProcessTerminated(status, signal)))
+
+    @property
+    def last(self) -> dict[str, Any]:
+        return self.orders[-1]
+
+
+class Pool:
+    def __init__(self, count: int = 2) -> None:
+        self.clock = Clock()
+        self.processes: list[Process] = []
+        self.output: list[tuple[bytes, int]] = []
+        self.pool = WorkerPool(
+            self.clock,
+            self.spawn,
+            lambda number: line_of({"worker": number}),
+            count,
+            lambda data, number: self.output.append((data, number)),
+        )
+        self.pool.start()
+
+    def spawn(self, worker: Worker) -> Process:
+        process = Process(worker, 100 + len(self.processes))
+        self.processes.append(process)
+        return process
+
+    def ready(self) -> Pool:
+        for process in self.processes:
+            process.ready()
+        return self
+
+
+def fired(deferred: Any) -> list[Any]:
+    results: list[Any] = []
+    deferred.addBoth(results.append)
+    return results
+
+
+def test_workers_get_their_orders_and_are_ready_when_they_say_so() -> None:
+    world = Pool()
+    assert [process.orders for process in world.processes] == [[{"worker": 0}], [{"worker": 1}]]
+    assert world.pool.state() == "0 of 2 workers are ready; starting: not ready yet"
+    world.processes[1].ready()
+    assert world.pool.ready == 1
+    assert world.pool.state() is None, "one half is enough"
+    world.processes[1].report(network="not reached")
+    assert world.pool.state() == "0 of 2 workers are ready; network: not reached; starting: not ready yet"
+    world.ready()
+    assert world.pool.ready == 2
+    world.processes[0].worker.childDataReceived(2, b"Traceback")
+    assert world.output == [(b"Traceback", 0)]
+
+
+def test_who_wants_reports_gets_fresh_ones() -> None:
+    world = Pool().ready()
+    one, two = world.processes
+    first, second = fired(world.pool.refresh()), fired(world.pool.refresh())
+    numbers = [order["number"] for order in one.orders[1:]]
+    one.report(numbers[0])
+    two.report(numbers[0])
+    assert (first, second) == ([None], [])
+    one.report(numbers[1])
+    assert not second
+    two.report(numbers[1])
+    assert second == [None]
+    assert not world.clock.getDelayedCalls()[1:], "only the period is left"
+
+
+def test_reports_are_not_waited_for_in_vain() -> None:
+    world = Pool(3)
+    starting, hanging, dying = world.processes
+    hanging.ready()
+    dying.ready()
+    done = fired(world.pool.refresh())
+    dying.end(1)
+    assert not done
+    world.clock.advance(REPORT_PATIENCE)
+    assert done == [None]
+    starting.end(1)
+    hanging.end(1)
+    assert fired(world.pool.refresh()) == [None], "nobody is there"
+
+
+def test_one_that_dies_is_started_again_and_its_counts_stay() -> None:
+    world = Pool().ready()
+    world.clock.advance(STEADY)
+    world.processes[0].end(signal=9)
+    assert world.pool.ready == 1
+    world.clock.advance(0)
+    assert len(world.processes) == 3
+    assert world.processes[2].worker.number == 0
+    assert world.pool.restarts == 1
+    world.processes[2].ready()
+    assert world.pool.ready == 2
+    total = sum(sample.value for family in world.pool.metrics.collect() for sample in family.samples)
+    assert total == 3
+
+
+def test_pauses_grow_while_it_dies_early() -> None:
+    world = Pool(1)
+    pauses = []
+    for _ in range(9):
+        world.processes[-1].end(1)
+        before = world.clock.seconds()
+        count = len(world.processes)
+        while len(world.processes) == count:
+            world.clock.advance(0.5)
+        pauses.append(world.clock.seconds() - before)
+    assert pauses == [0.5, 1, 2, 4, 8, 16, LAST_PAUSE, LAST_PAUSE, LAST_PAUSE]
+    world.processes[-1].ready()
+    while world.clock.seconds() < 1000:
+        world.clock.advance(LOOK_PERIOD)
+        world.processes[-1].report()
+    count = len(world.processes)
+    world.processes[-1].end(1)
+    world.clock.advance(0)
+    assert len(world.processes) == count + 1
+
+
+def test_one_that_hangs_is_killed_within_ten_seconds_and_costs_its_share_only() -> None:
+    world = Pool()
+    healthy, hanging = (process.ready() for process in world.processes)
+    while not hanging.signals:
+        assert world.pool.state() is None, "half of them serve"
+        world.clock.advance(LOOK_PERIOD)
+        healthy.report()
+    assert world.clock.seconds() == HANGS * LOOK_PERIOD <= 8
+    assert healthy.signals == []
+    world.clock.advance(LOOK_PERIOD)
+    healthy.report()
+    assert hanging.signals == ["KILL"], "once"
+    hanging.end(signal=9)
+    world.clock.advance(FIRST_PAUSE)
+    assert len(world.processes) == 3
+    assert world.pool.stuck() is None
+
+
+def test_nobody_waits_for_a_silent_one() -> None:
+    world = Pool()
+    healthy, hanging = (process.ready() for process in world.processes)
+    waiting = fired(world.pool.refresh())
+    asked = fired(world.pool.ask({"what": "levels"}))
+    for _ in range(2):
+        healthy.report()
+        healthy.say(said="answer", number=1, answer={})
+        assert (waiting, asked) == ([], [])
+        world.clock.advance(LOOK_PERIOD / 2.5)
+    world.clock.advance(LOOK_PERIOD)
+    healthy.report()
+    world.clock.advance(LOOK_PERIOD)
+    assert world.pool.ready == 1
+    done = fired(world.pool.refresh())
+    healthy.report()
+    assert done == [None], "at once"
+    replies = fired(world.pool.ask({"what": "levels"}))
+    healthy.say(said="answer", number=2, answer={})
+    assert replies == [Replies({0: {}}, [1])]
+    hanging.say(said="well", findings=[])
+    assert world.pool.ready == 2, "it only was slow"
+
+
+def test_a_pause_of_the_whole_machine_kills_nobody() -> None:
+    world = Pool().ready()
+    world.clock.advance(1000 * LOOK_PERIOD)
+    assert [process.signals for process in world.processes] == [[], []]
+    assert world.pool.stuck() is None
+
+
+def test_the_gateway_is_stuck_when_no_worker_answers_or_one_cannot_be_ended() -> None:
+    world = Pool()
+    first, second = (process.ready() for process in world.processes)
+    for _ in range(HANGS - 1):
+        assert world.pool.stuck() is None
+        world.clock.advance(LOOK_PERIOD)
+    assert world.pool.stuck() == "no worker answers"
+    assert world.pool.state() == "0 of 2 workers are ready; silent: it does not answer"
+    first.report()
+    assert world.pool.stuck() is None
+    world.clock.advance(LOOK_PERIOD)
+    assert second.signals == ["KILL"]
+    for _ in range(int(KILL_AFTER / LOOK_PERIOD) + 1):
+        first.report()
+        assert world.pool.stuck() is None
+        world.clock.advance(LOOK_PERIOD)
+    assert world.pool.stuck() == "worker 1 hangs, and does not end though it was killed"
+    second.end(signal=9)
+    first.report()
+    assert world.pool.stuck() is None
+
+
+def test_workers_say_between_reports_how_they_are() -> None:
+    world = Pool(1).ready()
+    asked = []
+    for _ in range(2 * REPORT_EVERY):
+        world.clock.advance(LOOK_PERIOD)
+        asked.append(world.processes[0].last["do"])
+        world.processes[0].say(said="well", findings=[["network", "not reached"]])
+        assert world.pool.ready == 0
+    assert asked == ["say", "say", "report"] * 2
+
+
+def test_one_that_starts_is_given_time() -> None:
+    world = Pool(1)
+    while world.clock.seconds() <= START:
+        assert not world.processes[0].signals
+        world.clock.advance(LOOK_PERIOD)
+    assert world.processes[0].signals == ["KILL"]
+
+
+def test_acceptances_are_told_to_all_in_one_order() -> None:
+    world = Pool(3).ready()
+    world.processes[1].say(said="accepted", canister="aa", sender="01", at=7, left=False)
+    order = {"do": "replaced", "canister": "aa", "sender": "01", "at": 7, "left": False}
+    assert [process.last for process in world.processes] == [
+        {**order, "own": False},
+        {**order, "own": True},
+        {**order, "own": False},
+    ]
+
+
+def test_a_drain() -> None:
+    world = Pool(3).ready()
+    world.clock.advance(STEADY)
+    world.processes[2].end(1)
+    stopped_accepting, ended = map(fired, world.pool.drain(9.0, 60.0))
+    one, two, _ = world.processes
+    assert one.last == two.last == {"do": "drain", "window": 9.0}
+    assert (stopped_accepting, ended) == ([], [])
+    one.say(said="stopped_accepting")
+    assert not stopped_accepting
+    two.say(said="stopped_accepting")
+    assert (stopped_accepting, ended) == ([None], [])
+    one.end()
+    two.closed = True
+    world.pool.skip_drain_window()
+    two.end(1)
+    assert ended == [None]
+    world.clock.advance(LAST_PAUSE)
+    assert len(world.processes) == 3, "none is started any more"
+    assert world.clock.getDelayedCalls() == []
+    world.pool.skip_drain_window()
+
+
+def test_a_drain_of_those_that_do_not_end() -> None:
+    world = Pool(1).ready()
+    stopped_accepting, ended = map(fired, world.pool.drain(9.0, 20.0))
+    world.clock.advance(19)
+    assert not world.processes[0].signals
+    world.pool.skip_drain_window()
+    assert world.processes[0].last == {"do": "hurry"}
+    world.clock.advance(KILL_AFTER)
+    assert world.processes[0].signals == ["KILL"]
+    world.processes[0].end(signal=9)
+    assert (stopped_accepting, ended) == ([None], [None])
+
+
+def test_a_drain_before_anything_has_started() -> None:
+    world = Pool(0)
+    stopped_accepting, ended = map(fired, world.pool.drain(9.0, 60.0))
+    assert (stopped_accepting, ended) == ([None], [None])
+
+
+def test_a_drain_while_one_is_starting() -> None:
+    world = Pool(2)
+    ready, starting = world.processes
+    ready.ready()
+    stopped_accepting, ended = map(fired, world.pool.drain(9.0, 60.0))
+    assert (ready.signals, starting.signals) == ([], ["KILL"])
+    ready.say(said="stopped_accepting")
+    assert not stopped_accepting
+    starting.end(signal=9)
+    ready.end()
+    assert (stopped_accepting, ended) == ([None], [None])
+
+
+def test_the_status_comes_with_reports_that_want_it() -> None:
+    world = Pool().ready()
+    fired(world.pool.refresh())
+    assert world.processes[0].last == {"do": "report", "number": 1, "status": False}
+    fired(world.pool.refresh(status=True))
+    assert world.processes[0].last == {"do": "report", "number": 2, "status": True}
+    world.clock.pump([LOOK_PERIOD] * REPORT_EVERY)
+    assert world.processes[0].last == {"do": "report", "number": 3, "status": True}
+    world.processes[0].report(status={"totals": {"up": 5}})
+    world.processes[0].report()
+    assert world.pool.statuses.latest == {0: {"totals": {"up": 5}}}, "a report without one leaves it"
+    world.processes[0].end()
+    assert world.pool.statuses.latest == {}
+    assert world.pool.statuses.parts()[0]["totals"] == {"up": 5}
+    world.clock.advance(1)
+    assert world.pool.restarted == [1, 0]
+
+
+def test_questions_are_answered_by_those_who_serve() -> None:
+    world = Pool(3)
+    one, two, starting = world.processes
+    one.ready()
+    two.ready()
+    done = fired(world.pool.ask({"what": "levels"}))
+    assert [process.last["do"] for process in world.processes] == ["ask"] * 3
+    one.say(said="answer", number=one.last["number"], answer={"components": []})
+    starting.say(said="answer", number=one.last["number"], answer={"components": []})
+    assert done == []
+    two.end(1)
+    assert done == [Replies({0: {"components": []}}, [1, 2])]
+
+
+def test_a_question_does_not_wait_for_a_worker_that_hangs() -> None:
+    world = Pool().ready()
+    done = fired(world.pool.ask({"what": "levels"}))
+    world.processes[1].say(said="answer", number=1, answer=None)
+    world.clock.advance(PATIENCE)
+    assert done == [Replies({}, [0, 1])]
+
+
+def test_a_process_that_cannot_be_started_is_tried_again() -> None:
+    world = Pool().ready()
+    spawn, refusals = world.spawn, [OSError(errno.ENOMEM, "Cannot allocate memory")] * 2
+
+    def refuse(worker: Worker) -> Process:
+        if refusals:
+            raise refusals.pop()
+        return spawn(worker)
+
+    world.pool._spawn = refuse
+    world.clock.advance(STEADY)
+    world.processes[1].end(signal=9)
+    world.clock.advance(0)
+    assert list(world.pool.workers) == [0]
+    assert world.pool.state() is None
+    world.clock.pump([0.5] * 6)
+    assert not refusals
+    world.processes[0].report()
+    world.processes[2].ready()
+    assert world.pool.ready == 2
+    assert world.pool.restarts == 1
+
+
+def test_a_drain_ends_although_a_process_could_not_be_started() -> None:
+    world = Pool().ready()
+    world.clock.advance(STEADY)
+
+    def refuse(worker: Worker) -> Process:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    world.pool._spawn = refuse
+    world.processes[1].end(signal=9)
+    world.clock.advance(0)
+    stopped_accepting, ended = map(fired, world.pool.drain(5.0, 30.0))
+    world.processes[0].say(said="stopped_accepting")
+    world.processes[0].end()
+    assert (stopped_accepting, ended) == ([None], [None])
+    assert world.clock.getDelayedCalls() == []
