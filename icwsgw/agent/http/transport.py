@@ -35,7 +35,6 @@ from icwsgw.agent.http.treq_response import BodyCollector, BytesProducer, Client
 from icwsgw.agent.http.tunnel import Proxy, TunnelEndpoint
 from icwsgw.agent.http.url import Url
 from icwsgw.errors import ConnectFailed
-from icwsgw.ic.network_limits import AROUND_BYTES, MAX_REPLY_BYTES
 from icwsgw.observe.peers import bracketed
 from icwsgw.reactor.clock import Clock, Timer
 
@@ -43,7 +42,7 @@ __all__ = ["CBOR", "MAX_BODY", "NetworkTransport", "ParsedResponse", "Transport"
 
 CBOR = b"application/cbor"
 
-MAX_BODY = MAX_REPLY_BYTES + AROUND_BYTES
+MAX_BODY = 3136 << 10
 """Maximum size of an answer's body in bytes, unless the caller says otherwise."""
 
 MAX_CONNECTIONS = 2048
