@@ -25,7 +25,7 @@ PACKAGE = ROOT / "icwsgw"
 # What each unit may import from this package, besides itself. A unit is a package, a module at the door, or a part of a
 # package that has arrows of its own: the deepest that holds a module counts.
 LEAVES = {"errors", "_version", "close_codes", "escaping", "process.private_directory", "reactor.clock"}
-CONFIG = {"config", "config.addresses"}
+CONFIG = {"config", "config.addresses", "config.quantities"}
 PROCESS = {"process.private_directory", "process.rlimits", "process.startup", "process.systemd", "process.healthcheck"}
 PROCESS |= {"process.reload", "process.check_config"}
 GATEWAY = {"gateway", "gateway.polling", "gateway.calls"}
@@ -50,6 +50,7 @@ ALLOWED: dict[str, set[str]] = {
     "observe": LEAVES,
     # no Twisted: the command line of the admin API uses it
     "config.addresses": LEAVES,
+    "config.quantities": LEAVES,
     "config": LEAVES | CONFIG | {"ic", "observe"},
     "ic": LEAVES,
     "core": LEAVES | {"ic"},
@@ -62,7 +63,7 @@ ALLOWED: dict[str, set[str]] = {
     "server": LEAVES | CONFIG | GATEWAY | {"ic", "core", "process.rlimits", "reactor", "observe"},
     "admin": LEAVES | CONFIG | GATEWAY | AGENT | {"ic", "core", "observe"},
     # no Twisted below it, so that it starts at once
-    "ctl": LEAVES | {"config.addresses"},
+    "ctl": LEAVES | {"config.addresses", "config.quantities"},
     "devnet": LEAVES | CONFIG | AGENT | {"ic", "core", "observe"},
 }
 EVERYTHING = {*ALLOWED, "service", "workers"}

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from icwsgw.admin import formatting
 from icwsgw.admin.tiles import tiles
+from icwsgw.config import quantities
 
 _STATIC = files("icwsgw.admin") / "static"
 STYLE: Final = (_STATIC / "status.css").read_text("utf-8")
@@ -118,7 +119,7 @@ def _verdict(status: Row) -> str:
 
 
 def _heard(status: Row) -> str:
-    up = formatting.span(status["now"] - status["started"])
+    up = quantities.long_time(status["now"] - status["started"])
     return f"{escape(status['version'])}, up {up}, as of {_time(status['now'], '%H:%M:%S UTC')}"
 
 
@@ -147,8 +148,8 @@ def _canister_cells(row: Row) -> list[str]:
     waiting = f" <small>({row['waiting']} opening)</small>" if row["waiting"] else ""
     error = ""
     if row["last_error"]:
-        error = f"{escape(row['last_error'])} <small>{formatting.ago(row['error_ago'])}</small>"
-    answered = "never" if row["answered_ago"] is None else formatting.ago(row["answered_ago"])
+        error = f"{escape(row['last_error'])} <small>{quantities.ago(row['error_ago'])}</small>"
+    answered = "never" if row["answered_ago"] is None else quantities.ago(row["answered_ago"])
     if row["failures"]:
         answered += f" <small>({formatting.count(row['failures'])} failed since)</small>"
     return [
@@ -212,7 +213,7 @@ def _totals(status: Row) -> str:
         return formatting.count(totals.get(name, 0))
 
     def volume(name: str) -> str:
-        return f"{number(name)} <small>{formatting.size(totals.get('bytes_' + name, 0))}</small>"
+        return f"{number(name)} <small>{quantities.size(totals.get('bytes_' + name, 0))}</small>"
 
     return "<h2>Since the start</h2>" + _facts(
         (
@@ -233,7 +234,7 @@ def _about(status: Row) -> str:
     expires = status["tls_expires"]
     left = None if expires is None else expires - status["now"]
     certificate = (
-        [] if left is None else [("Certificate", f"{formatting.span(left)} left" if left > 0 else "has expired")]
+        [] if left is None else [("Certificate", f"{quantities.long_time(left)} left" if left > 0 else "has expired")]
     )
     return "<h2>About</h2>" + _facts(
         (
@@ -245,7 +246,7 @@ def _about(status: Row) -> str:
             ("Started", _time(status["started"], "%Y-%m-%d %H:%M:%S UTC")),
             *certificate,
             ("Connections", formatting.count(status["connections"])),
-            ("Not read by clients yet", formatting.size(status["outbox_bytes"])),
+            ("Not read by clients yet", quantities.size(status["outbox_bytes"])),
         )
     )
 
@@ -256,11 +257,11 @@ def _workers(status: Row) -> str:
             str(row["worker"]),
             escape(row["state"]),
             str(row["pid"] or "–"),
-            "–" if row["started"] is None else formatting.span(status["now"] - row["started"]),
+            "–" if row["started"] is None else quantities.long_time(status["now"] - row["started"]),
             formatting.count(row["restarts"]),
             formatting.count(row["sessions"]),
             "–" if row["cpu"] is None else f"{100 * row['cpu']:.0f} %",
-            "–" if row["memory"] is None else formatting.size(row["memory"]),
+            "–" if row["memory"] is None else quantities.size(row["memory"]),
         ]
         for row in status["workers"]
     ]
@@ -291,7 +292,7 @@ def _number(count: float) -> str:
 
 
 def _maybe(value: float | None) -> str:
-    return "–" if value is None else formatting.seconds(value)
+    return "–" if value is None else quantities.short_time(value)
 
 
 def _time(at: float, form: str) -> str:
@@ -301,7 +302,7 @@ def _time(at: float, form: str) -> str:
 
 def _ago(at: float, now: float) -> str:
     when = datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="seconds")
-    return f'<time datetime="{when}" title="{when}">{formatting.ago(now - at)}</time>'
+    return f'<time datetime="{when}" title="{when}">{quantities.ago(now - at)}</time>'
 
 
 def _facts(facts: Iterable[tuple[str, str]]) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from icwsgw.admin import formatting
 from icwsgw.admin.sparkline import sparkline
+from icwsgw.config import quantities
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +39,11 @@ TILES: Final = (
     Tile("Clients", "clients", formatting.count, 4),
     Tile("Messages up", "up", _a_second, 2),
     Tile("Messages down", "down", _a_second, 2),
-    Tile("Message lag", "lag", formatting.seconds, 0.1),
+    Tile("Message lag", "lag", quantities.short_time, 0.1),
     Tile("Polls", "polls", _a_second, 2),
-    Tile("Event loop lag", "loop_lag", formatting.seconds, 0.02),
+    Tile("Event loop lag", "loop_lag", quantities.short_time, 0.02),
     Tile("CPU", "cpu", _percent, 0.1),
-    Tile("Memory", "memory", formatting.size, 1),
+    Tile("Memory", "memory", quantities.size, 1),
 )
 
 

@@ -12,13 +12,12 @@ import dataclasses
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from icwsgw.config import addresses, origins
+from icwsgw.config import addresses, origins, quantities
 from icwsgw.errors import ConfigError, FormatError
 from icwsgw.ic.networks import AUTO, FETCH, MAINNET, key_of
 from icwsgw.ic.principal import Principal
@@ -36,10 +35,6 @@ GROUPS = MOST_USED, NETWORK, CONNECTIONS, TIMES, QUEUES, LOGS, ADMIN = (
     "Administration",
 )
 
-_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|m|min|h)?")
-_DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
-_SIZE = re.compile(r"(\d+)\s*(?:([KMG])(?:i?B)?|B)?", re.IGNORECASE)
-_SIZE_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 #: A key in hex that is not whole is no name of a file.
 _HEX = re.compile(r"(?:0x)?[0-9a-fA-F]{64,}")
 _TRUE = frozenset({"true", "yes", "on", "1"})
@@ -79,7 +74,7 @@ class Kind:
             return "on" if value else "off"
         shown = self.show(value)
         if self.unit == "bytes":
-            return _readable_size(int(shown))
+            return quantities.exact_size(int(shown))
         if self.is_quantity and shown.replace(".", "").isdecimal():
             return f"{shown} {_UNITS[self.unit]}"
         return shown or "none"
@@ -168,7 +163,7 @@ def _toml_text(value: object, source: str) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        return _plain(value)
+        return quantities.digits(value)
     if isinstance(value, (str, int)):
         return str(value)
     raise ConfigError(f"{source}: {type(value).__name__} is not a value an option takes")
@@ -206,34 +201,12 @@ def options_of(config: type[Any]) -> tuple[Option, ...]:
 # Kinds
 
 
-def _plain(number: float) -> str:
-    """A number in digits that ``float`` reads as the same number, without an exponent."""
-    return f"{Decimal(repr(float(number))):f}".removesuffix(".0")
-
-
-def _readable_size(number: int) -> str:
-    for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if number and number % factor == 0:
-            return f"{number // factor} {unit}"
-    return f"{number} bytes"
-
-
-def _readable_duration(value: float) -> str:
-    for unit, factor in (("h", 3600.0), ("s", 1.0)):
-        if value >= factor and (value % factor == 0 or unit == "s"):
-            return f"{_plain(value / factor)} {unit}"
-    return f"{value * 1000:g} ms" if value else "0"
-
-
 def _durations(name: str, unit: float, least: float, most: float) -> Kind:
     """A duration whose bare number counts ``unit`` seconds."""
-    bounds = f"{_readable_duration(least)} to {_readable_duration(most)}"
+    bounds = f"{quantities.exact_duration(least)} to {quantities.exact_duration(most)}"
 
     def parse(text: str) -> float:
-        match = _DURATION.fullmatch(text.strip())
-        if not match:
-            raise ConfigError(f"{text!r} is not a duration such as 250ms, 10s, 2m or 1h")
-        value = float(match[1]) * (_DURATION_UNITS[match[2]] if match[2] else unit)
+        value = quantities.parse_duration(text, unit)
         if not least <= value <= most:
             raise ConfigError(f"{text!r} is outside {bounds}")
         return value
@@ -241,10 +214,10 @@ def _durations(name: str, unit: float, least: float, most: float) -> Kind:
     def show(value: float) -> str:
         # the shortest that is read as the same: most are a few digits, a third of a second is not
         for digits in (6, 15):
-            text = _plain(float(f"{value / unit:.{digits}g}"))
+            text = quantities.digits(float(f"{value / unit:.{digits}g}"))
             if float(text) * unit == value:
                 return text
-        return f"{_plain(value)}s"
+        return f"{quantities.digits(value)}s"
 
     return Kind(name, parse, show, bounds=bounds, example="2m" if least <= 120 <= most else "500ms")
 
@@ -288,13 +261,10 @@ def automatic(kind: Kind) -> Kind:
 
 def size(least: int, most: int = 1 << 32) -> Kind:
     """A number of bytes; ``64K``, ``4MiB`` and ``1G`` are understood."""
-    bounds = f"{_readable_size(least)} to {_readable_size(most)}"
+    bounds = f"{quantities.exact_size(least)} to {quantities.exact_size(most)}"
 
     def parse(text: str) -> int:
-        match = _SIZE.fullmatch(text.strip())
-        if not match:
-            raise ConfigError(f"{text!r} is not a number of bytes such as 65536, 64K, 8M or 1G")
-        value = int(match[1]) * _SIZE_UNITS[(match[2] or "").upper()]
+        value = quantities.parse_size(text)
         if not least <= value <= most:
             raise ConfigError(f"{text!r} is outside {bounds}")
         return value

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from icwsgw.config.quantities import duration as spaced_duration
+from icwsgw.config.quantities import size as spaced_size
 from icwsgw.escaping import escape_invisible
 
 _NONE = "-"
@@ -16,30 +18,13 @@ def clean(value: object) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds with their units, two of them at most."""
-    if seconds is None:
-        return _NONE
-    if seconds < 10:
-        return f"{seconds:.1f}s"
-    parts: list[str] = []
-    rest = int(seconds)
-    for unit, length in (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)):
-        count, rest = divmod(rest, length)
-        if count or parts:
-            parts.append(f"{count}{unit}")
-    return "".join(parts[:2])
+    """Write a duration as one word, so that columns can be cut: ``3min20s``, or a dash for None."""
+    return _NONE if seconds is None else spaced_duration(seconds).replace(" ", "")
 
 
-def size(count: float | None) -> str:
-    """Bytes with a unit, by powers of 1024."""
-    if count is None:
-        return _NONE
-    number, unit = float(count), "B"
-    for larger in ("K", "M", "G", "T"):
-        if number < 1000:
-            break
-        number, unit = number / 1024, larger
-    return f"{number:.0f}{unit}" if unit == "B" or number >= 100 else f"{number:.1f}{unit}"
+def size(number: float | None) -> str:
+    """Write a number of bytes as one word: ``6.5MiB``, or a dash for None."""
+    return _NONE if number is None else spaced_size(number).replace(" ", "")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

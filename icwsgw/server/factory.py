@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
 from icwsgw._version import __version__
+from icwsgw.config import quantities
 from icwsgw.config.origins import Origins
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.liveness import LivenessDeadlines
@@ -253,7 +254,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             if session is None:
                 continue
             if outbox.full:
-                text = f"too slow: {outbox.size >> 10} KiB wait to be read"
+                text = f"too slow: {quantities.size(outbox.size)} wait to be read"
             elif outbox.age(now) > config.outbox_age:
                 text = f"too slow: nothing has been read for {outbox.age(now):.0f} s"
             else:

