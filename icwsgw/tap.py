@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from twisted.python import usage
 
@@ -15,6 +15,7 @@ from icwsgw.config.dump import as_file, describe, option_words, usage_lines
 from icwsgw.config.option import Option
 from icwsgw.config.schema import OPTIONS, REMOVED, GatewayConfig
 from icwsgw.config.sources import Sourced, likely_typos, load, suspicious_variables
+from icwsgw.config.usage_rows import flag_rows, given_values, parameter_rows
 from icwsgw.errors import ConfigError
 from icwsgw.observe.collector import load_tracing
 from icwsgw.observe.levels import parse_levels
@@ -34,16 +35,6 @@ from icwsgw.reactor.clock import use_monotonic_time
 
 if TYPE_CHECKING:
     from twisted.application.service import MultiService
-
-
-class _Given(NamedTuple):
-    """A value of the command line; None may be one."""
-
-    value: Any
-
-
-def _coerce(entry: Option) -> Callable[[str], _Given]:
-    return lambda text: _Given(entry.parse(text, f"--{entry.name}"))
 
 
 def _gather(entry: Option) -> Callable[[Options, str], None]:
@@ -69,9 +60,6 @@ _COMMANDS = {
 #: Removed options are not listed in ``--help``; this is what completions of shells show.
 _REMOVED_WORDS = "No effect any more."
 
-_VALUES = [entry for entry in OPTIONS if not entry.is_flag and not entry.kind.repeatable]
-_FLAGS = [entry for entry in OPTIONS if entry.is_flag]
-
 
 class Options(usage.Options):
     """The command line of ``twistd icws``; afterwards ``sourced`` has the configuration.
@@ -84,13 +72,12 @@ class Options(usage.Options):
 
     optParameters = [  # noqa: N815
         ["config", None, None, _COMMANDS["config="], Path],
-        *([entry.name, None, None, option_words(entry), _coerce(entry)] for entry in _VALUES),
+        *parameter_rows(OPTIONS, option_words),
         *([entry.name, None, None, _REMOVED_WORDS] for entry in REMOVED if not entry.is_flag),
     ]
     optFlags = [  # noqa: N815
         *([name, None, _COMMANDS[name]] for name in ("check-config", "print-config", "print-principal")),
-        *([entry.name, None, option_words(entry)] for entry in _FLAGS),
-        *([f"no-{entry.name}", None, f"The opposite of --{entry.name}."] for entry in _FLAGS),
+        *flag_rows(OPTIONS, option_words),
         *([no + entry.name, None, _REMOVED_WORDS] for entry in REMOVED if entry.is_flag for no in ("", "no-")),
     ]
 
@@ -130,10 +117,7 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:  # noqa: N802
         """Add the other sources, and check the whole."""
-        given: dict[str, Any] = dict(self.gathered)
-        given.update((entry.name, self[entry.name].value) for entry in _VALUES if self[entry.name] is not None)
-        given.update((entry.name, False) for entry in _FLAGS if self[f"no-{entry.name}"])
-        given.update((entry.name, True) for entry in _FLAGS if self[entry.name])
+        given = {**self.gathered, **given_values(OPTIONS, self)}
         for removed in REMOVED:
             value = self[removed.name] or self[f"no-{removed.name}"] if removed.is_flag else self[removed.name]
             if value or value == "":

@@ -55,9 +55,7 @@ def as_file(sourced: Sourced) -> Iterator[str]:
 
 def option_words(entry: Option) -> str:
     """What an option does, its default and its environment variable, for ``--help``."""
-    default = entry.kind.show(entry.default) or "none"
-    unit = f" {entry.kind.unit}" if entry.kind.unit in ("milliseconds", "seconds", "bytes") else ""
-    return f"{entry.help} [default: {default}{unit}] [{entry.variable}]"
+    return f"{entry.usage} [{entry.variable}]"
 
 
 def usage_lines(introduction: str, commands: Mapping[str, str], width: int) -> Iterator[str]:

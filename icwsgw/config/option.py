@@ -114,6 +114,12 @@ class Option:
         return variable_of(self.name)
 
     @property
+    def usage(self) -> str:
+        """What it does and its default, for ``--help``."""
+        unit = f" {self.kind.unit}" if self.kind.is_quantity else ""
+        return f"{self.help} [default: {self.kind.show(self.default) or 'none'}{unit}]"
+
+    @property
     def is_flag(self) -> bool:
         """Whether the command line takes it without a value."""
         return self.kind is FLAG
@@ -176,7 +182,7 @@ def option(
     help: str,
     reason: str = "",
     *,
-    group: str,
+    group: str = "",
     variables: tuple[str, ...] = (),
     example: str = "",
     reloaded: bool = False,
@@ -388,6 +394,7 @@ def _show_optional(value: object) -> str:
     return "" if value is None else str(value)
 
 
+TEXT = Kind("text", str)
 FLAG = Kind("true | false", _flag, lambda value: "true" if value else "false", example="true")
 FILE = Kind("path", _file, _show_optional, example="/etc/icws/tls/fullchain.pem")
 DIRECTORY = Kind("path", _directory, example="/var/lib/icws")

@@ -6,7 +6,6 @@ never for anything of value.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +17,21 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from icwsgw.config.addresses import normalise
+from icwsgw.config.option import (
+    ADDRESS,
+    FLAG,
+    TEXT,
+    Option,
+    automatic,
+    choice,
+    count,
+    milliseconds,
+    option,
+    options_of,
+)
+from icwsgw.config.schema import DEVNET_ADDRESS
 from icwsgw.config.sources import likely_typos
+from icwsgw.config.usage_rows import flag_rows, given_values, parameter_rows
 from icwsgw.devnet.cdk import ACK_INTERVAL_MS, MAX_RETURNED_MESSAGES
 from icwsgw.devnet.consensus import MAX_LAG, BlockTiming
 from icwsgw.devnet.hosting import CdkSettings
@@ -34,53 +47,97 @@ _EDGE_HEADERS = {"auto": None, "on": True, "off": False}
 
 _log = Logger()
 
+LATENCY = milliseconds(0.0, 3600.0)
+
 
 @dataclass(frozen=True)
 class DevnetConfig:
-    """How to run a devnet; times in milliseconds.
+    """How to run a devnet. Durations are in seconds.
 
-    :raises ValueError: values that do not go together
+    :raises ConfigError: values that are out of bounds or do not go together
     """
 
-    listen: str = "tcp:4943:interface=127.0.0.1"
-    seed: str = "icws-devnet"
-    delegation: str = BY_VERSION
-    nodes: int = NODES
-    ack_interval_ms: int = ACK_INTERVAL_MS
-    keep_alive_timeout_ms: int | None = None
-    max_messages: int = MAX_RETURNED_MESSAGES
-    query_latency_ms: float = 0.0
-    call_latency_ms: float = 0.0
-    call_jitter_ms: float = 0.0
-    block_interval_ms: float = 0.0
-    gossip_ms: float = 0.0
-    lag_blocks: int = 0
-    legacy_api: bool = False
-    v2_gone: bool = False
-    echo_any: bool = False
-    edge_headers: str = "auto"
+    listen: str = option(
+        DEVNET_ADDRESS,
+        ADDRESS,
+        "listen",
+        "Address to listen on: IP:port or a Twisted server endpoint string.",
+    )
+    seed: str = option("icws-devnet", TEXT, "seed", "Seed of the replica's keys, including the root key.")
+    delegation: str = option(
+        BY_VERSION,
+        choice(*DELEGATIONS),
+        "delegation",
+        f"Layout of the network: {', '.join(DELEGATIONS)}. {BY_VERSION}: as the public network, a root subnet and two "
+        "others, whose delegations have the form that the endpoint's version asks for. The others have a single "
+        "subnet: it signs with the root key, as a local replica does, or has a delegation in one form.",
+    )
+    edge_headers: str = option(
+        "auto",
+        choice(*_EDGE_HEADERS),
+        "edge-headers",
+        "Whether each answer has a fresh x-request-id and none has x-ic-*, as on the public network: "
+        f"{', '.join(_EDGE_HEADERS)}. auto: with --delegation {BY_VERSION}.",
+    )
+    nodes: int = option(NODES, count(1, MAX_NODES), "nodes", "Nodes of each subnet.")
+    ack_interval: float = option(
+        ACK_INTERVAL_MS / 1000,
+        milliseconds(0.001, 86_400.0),
+        "ack-interval",
+        "Time between two acknowledgement rounds.",
+    )
+    keep_alive_timeout: float | None = option(
+        None,
+        automatic(milliseconds(0.001, 86_400.0)),
+        "keep-alive-timeout",
+        "Time after a round until clients without a keep-alive are removed; auto: 60 s, or half the interval if that "
+        "is less.",
+    )
+    max_messages: int = option(
+        MAX_RETURNED_MESSAGES, count(1), "max-messages", "Maximum number of messages in a poll's answer."
+    )
+    query_latency: float = option(0.0, LATENCY, "query-latency", "Time until a query is answered.")
+    call_latency: float = option(0.0, LATENCY, "call-latency", "Time until a call is executed.")
+    call_jitter: float = option(
+        0.0, LATENCY, "call-jitter", "Maximum random extra time until a call is executed; calls lose their order."
+    )
+    block_interval: float = option(
+        0.0,
+        LATENCY,
+        "block-interval",
+        "Time between two blocks, as on the public network: each block comes from another node and has the calls that "
+        "this node knows, in the order of their arrival there; the next block certifies it. 0: no blocks, calls are "
+        "executed in the order of their arrival after --call-latency.",
+    )
+    gossip: float = option(0.0, LATENCY, "gossip", "Maximum time until all nodes know a call.")
+    lag_blocks: int = option(0, count(0, MAX_LAG), "lag", "Maximum number of blocks that nodes are behind.")
+    legacy_api: bool = option(
+        False, FLAG, "legacy-api", "Behave as an older replica: no v4 calls, v3 queries and v3 reads."
+    )
+    v2_gone: bool = option(False, FLAG, "v2-gone", "Behave as a later network: no v2 queries and v2 reads.")
+    echo_any: bool = option(
+        False, FLAG, "echo-any", "Every canister id is an echo canister; otherwise there are two canisters."
+    )
 
     def __post_init__(self) -> None:
-        self.settings()
-        self.pace()
-        if self.edge_headers not in _EDGE_HEADERS:
-            raise ValueError(f"edge headers are one of {', '.join(_EDGE_HEADERS)}")
-        if not self.block_interval_ms and (self.gossip_ms or self.lag_blocks):
-            raise ValueError("gossip and lag need a block interval")
-        if self.delegation not in DELEGATIONS:
-            raise ValueError(f"delegation is one of {', '.join(DELEGATIONS)}")
-        if not 1 <= self.nodes <= MAX_NODES:
-            raise ValueError(f"a subnet has 1 to {MAX_NODES} nodes")
-        if min(self.query_latency_ms, self.call_latency_ms, self.call_jitter_ms) < 0:
-            raise ValueError("a latency is at least 0")
+        for entry in options_of(DevnetConfig):
+            entry.parse(entry.kind.show(getattr(self, entry.field)), f"--{entry.name}")
+        if not self.block_interval and (self.gossip or self.lag_blocks):
+            raise ConfigError("--gossip and --lag need --block-interval")
+        try:
+            self.settings()
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
 
     def pace(self) -> BlockTiming:
         """Return how blocks are made."""
-        return BlockTiming(self.block_interval_ms / 1000, self.gossip_ms / 1000, self.lag_blocks)
+        return BlockTiming(self.block_interval, self.gossip, self.lag_blocks)
 
     def settings(self) -> CdkSettings:
         """Return the settings of the canisters' CDK."""
-        return CdkSettings(self.ack_interval_ms, self.keep_alive_timeout_ms, self.max_messages)
+        timeout = self.keep_alive_timeout
+        timeout_ms = None if timeout is None else round(timeout * 1000)
+        return CdkSettings(round(self.ack_interval * 1000), timeout_ms, self.max_messages)
 
 
 class DevnetService(MultiService):
@@ -121,9 +178,9 @@ def devnet_service(
         delegation=config.delegation,
         nodes=config.nodes,
         settings=config.settings(),
-        query_latency=config.query_latency_ms / 1000,
-        call_latency=config.call_latency_ms / 1000,
-        call_jitter=config.call_jitter_ms / 1000,
+        query_latency=config.query_latency,
+        call_latency=config.call_latency,
+        call_jitter=config.call_jitter,
         pace=config.pace(),
         legacy_api=config.legacy_api,
         v2_gone=config.v2_gone,
@@ -141,27 +198,11 @@ def devnet_service(
     return service, replica
 
 
-def _number(name: str, read: Callable[[str], float], least: float, what: str) -> Callable[[str], float]:
-    """Make the reader of an option that is a number; its errors name it."""
-
-    def parse(text: str) -> float:
-        try:
-            number = read(text)
-        except ValueError:
-            number = math.nan
-        if not least <= number < 1e9:
-            raise ConfigError(f"--{name}: {text!r} is not {what}")
-        return number
-
-    return parse
+DEVNET_OPTIONS = options_of(DevnetConfig)
 
 
-def _whole(name: str) -> Callable[[str], float]:
-    return _number(name, int, 1, "a whole number above 0")
-
-
-def _milliseconds(name: str) -> Callable[[str], float]:
-    return _number(name, float, 0, "a number of milliseconds, at least 0")
+def _words(entry: Option) -> str:
+    return entry.usage
 
 
 class Options(usage.Options):
@@ -169,92 +210,15 @@ class Options(usage.Options):
 
     synopsis = "[options]"
     longdesc = "A local replica with demo canisters, in memory; its keys are no secret. See http://127.0.0.1:4943/."
-    optParameters = [  # noqa: N815
-        ["listen", "l", DevnetConfig.listen, "Address to listen on: a Twisted server endpoint string."],
-        ["seed", None, DevnetConfig.seed, "Seed of the replica's keys, including the root key."],
-        [
-            "delegation",
-            None,
-            BY_VERSION,
-            f"How the network is laid out: {', '.join(DELEGATIONS)}. The first as the public network: a root subnet "
-            "and two others, whose delegations have the form that the endpoint's version asks for. The others have a "
-            "single subnet: it signs with the root key, as a local replica does, or has a delegation in one form.",
-        ],
-        [
-            "edge-headers",
-            None,
-            "auto",
-            "Whether each answer has a fresh x-request-id and none has x-ic-*, as on the public network: "
-            f"{', '.join(_EDGE_HEADERS)}. auto: with --delegation {BY_VERSION}.",
-        ],
-        ["nodes", None, NODES, "Nodes of each subnet.", _whole("nodes")],
-        [
-            "ack-interval",
-            None,
-            ACK_INTERVAL_MS,
-            "Milliseconds between two acknowledgement rounds.",
-            _whole("ack-interval"),
-        ],
-        [
-            "keep-alive-timeout",
-            None,
-            None,
-            "Milliseconds after a round until clients without a keep-alive are removed. "
-            "[default: 60000, or half the interval if that is less]",
-            _whole("keep-alive-timeout"),
-        ],
-        [
-            "max-messages",
-            None,
-            MAX_RETURNED_MESSAGES,
-            "Maximum number of messages in a poll's answer.",
-            _whole("max-messages"),
-        ],
-        ["query-latency", None, 0.0, "Milliseconds until a query is answered.", _milliseconds("query-latency")],
-        ["call-latency", None, 0.0, "Milliseconds until a call is executed.", _milliseconds("call-latency")],
-        [
-            "call-jitter",
-            None,
-            0.0,
-            "Random extra milliseconds, at most; calls lose their order.",
-            _milliseconds("call-jitter"),
-        ],
-        [
-            "block-interval",
-            None,
-            0.0,
-            "Milliseconds between two blocks, as on the public network: each block comes from another node and has the "
-            "calls that this node knows, in the order of their arrival there; the next block certifies it. 0: no "
-            "blocks, calls are executed in the order of their arrival after --call-latency.",
-            _milliseconds("block-interval"),
-        ],
-        [
-            "gossip",
-            None,
-            0.0,
-            "Maximum milliseconds until all nodes know a call.",
-            _milliseconds("gossip"),
-        ],
-        [
-            "lag",
-            None,
-            0,
-            f"Blocks that nodes may be behind, at most {MAX_LAG}.",
-            _number("lag", int, 0, "a whole number"),
-        ],
-    ]
-    optFlags = [  # noqa: N815
-        ["legacy-api", None, "Behave as an older replica: no v4 calls, v3 queries and v3 reads."],
-        ["v2-gone", None, "Behave as a later network: no v2 queries and v2 reads."],
-        ["echo-any", None, "Every canister id is an echo canister; otherwise there are two canisters."],
-    ]
+    optParameters = parameter_rows(DEVNET_OPTIONS, _words, {"listen": "l"})  # noqa: N815
+    optFlags = flag_rows(DEVNET_OPTIONS, _words)  # noqa: N815
 
     def parseOptions(self, options: list[str] | None = None) -> None:  # noqa: N802
         """Read the command line; :exc:`SystemExit` with a line for stderr when it is wrong."""
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call]
             self.config()
-        except (usage.UsageError, ConfigError, ValueError) as error:
+        except (usage.UsageError, ConfigError) as error:
             raise SystemExit(one_line(error, PROGRAM) + likely_typos(error, self.longOpt)) from None
 
     def parseArgs(self, *words: str) -> None:  # noqa: N802
@@ -265,27 +229,10 @@ class Options(usage.Options):
     def config(self) -> DevnetConfig:
         """Return the options as a configuration.
 
-        :raises ValueError: values that do not go together
+        :raises ConfigError: values that do not go together
         """
-        return DevnetConfig(
-            listen=self["listen"],
-            seed=self["seed"],
-            delegation=self["delegation"],
-            nodes=int(self["nodes"]),
-            ack_interval_ms=self["ack-interval"],
-            keep_alive_timeout_ms=self["keep-alive-timeout"],
-            max_messages=self["max-messages"],
-            query_latency_ms=self["query-latency"],
-            call_latency_ms=self["call-latency"],
-            call_jitter_ms=self["call-jitter"],
-            block_interval_ms=self["block-interval"],
-            gossip_ms=self["gossip"],
-            lag_blocks=int(self["lag"]),
-            legacy_api=bool(self["legacy-api"]),
-            v2_gone=bool(self["v2-gone"]),
-            echo_any=bool(self["echo-any"]),
-            edge_headers=self["edge-headers"],
-        )
+        given = given_values(DEVNET_OPTIONS, self)
+        return DevnetConfig(**{entry.field: given[entry.name] for entry in DEVNET_OPTIONS if entry.name in given})
 
 
 def makeService(options: Options) -> DevnetService:  # noqa: N802

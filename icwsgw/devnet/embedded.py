@@ -12,7 +12,7 @@ from icwsgw.errors import ConfigError
 
 #: The JavaScript SDK fetches the root key without waiting for it; a replica that opens within a few milliseconds finds
 #: it verifying with mainnet's key. No real one is that fast.
-CALL_LATENCY_MS = 150
+CALL_LATENCY = 0.15
 
 
 def embedded_devnet(config: GatewayConfig, reactor: Any) -> tuple[DevnetService, Replica]:
@@ -22,7 +22,7 @@ def embedded_devnet(config: GatewayConfig, reactor: Any) -> tuple[DevnetService,
     """
     if not tcp_port(config.devnet_listen):
         raise ConfigError(f"--devnet-listen {config.devnet_listen}: needs a TCP port other than 0")
-    devnet = DevnetConfig(listen=config.devnet_listen, call_latency_ms=CALL_LATENCY_MS)
+    devnet = DevnetConfig(listen=config.devnet_listen, call_latency=CALL_LATENCY)
     service, replica = devnet_service(reactor, devnet)
     tls = config.tls_certificate_pem_path is not None
     replica.gateway_urls = [_client_url(address, tls) for address in config.gateway_addresses]

@@ -9,7 +9,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
 
 from icwsgw.devnet import command_line
-from icwsgw.devnet.command_line import DevnetConfig, Options, devnet_service, makeService
+from icwsgw.devnet.command_line import DEVNET_OPTIONS, DevnetConfig, Options, devnet_service, makeService
 from icwsgw.devnet.hosting import CdkSettings
 from icwsgw.errors import ConfigError
 
@@ -51,15 +51,15 @@ def test_every_option() -> None:
         seed="s",
         delegation="sharded",
         nodes=13,
-        ack_interval_ms=3000,
-        keep_alive_timeout_ms=1000,
+        ack_interval=3.0,
+        keep_alive_timeout=1.0,
         max_messages=7,
-        query_latency_ms=10.5,
-        call_latency_ms=20,
-        call_jitter_ms=30,
+        query_latency=0.0105,
+        call_latency=0.02,
+        call_jitter=0.03,
         edge_headers="off",
-        block_interval_ms=400,
-        gossip_ms=200,
+        block_interval=0.4,
+        gossip=0.2,
         lag_blocks=10,
         legacy_api=True,
         v2_gone=True,
@@ -95,8 +95,10 @@ def test_what_is_wrong_is_said_before_anything_starts(argument: str) -> None:
 @pytest.mark.parametrize(
     ("argument", "line"),
     [
-        ("--ack-interval=x", "--ack-interval: 'x' is not a whole number above 0"),
-        ("--call-jitter=-1", "--call-jitter: '-1' is not a number of milliseconds, at least 0"),
+        ("--ack-interval=x", "--ack-interval: 'x' is not a duration such as 250ms, 10s, 2m or 1h"),
+        ("--ack-interval=0", "--ack-interval: '0' is outside 1 ms to 24 h"),
+        ("--nodes=101", "--nodes: '101' is outside 1 to 100"),
+        ("--gossip=1", "--gossip and --lag need --block-interval"),
         ("--lsten=x", "option --lsten not recognized; did you mean --listen?"),
     ],
 )
@@ -113,15 +115,32 @@ def test_an_address_that_is_none(listen: str) -> None:
 
 
 def test_a_configuration_checks_itself() -> None:
-    with pytest.raises(ValueError, match="delegation"):
+    with pytest.raises(ConfigError, match="--delegation: 'x' is none of by-version, none"):
         DevnetConfig(delegation="x")
-    with pytest.raises(ValueError, match="latency"):
-        DevnetConfig(call_jitter_ms=-1)
+    with pytest.raises(ConfigError, match="--call-jitter: "):
+        DevnetConfig(call_jitter=-1)
+    with pytest.raises(ConfigError, match="keep-alive"):
+        DevnetConfig(ack_interval=1.0, keep_alive_timeout=2.0)
+
+
+def test_durations_take_units_as_the_gateways_do() -> None:
+    config = parsed("--ack-interval=2m", "--query-latency=0.5s", "--call-latency", "20ms", "--keep-alive-timeout=auto")
+    assert (config.ack_interval, config.query_latency, config.call_latency) == (120.0, 0.5, 0.02)
+    assert config.settings().keep_alive_timeout_ms == 60_000
+    assert parsed("-l", "127.0.0.1:5000").listen == "tcp:5000:interface=127.0.0.1"
+
+
+def test_help_says_what_each_option_does_and_its_default() -> None:
+    text = " ".join(str(Options()).split())
+    for entry in DEVNET_OPTIONS:
+        assert f"--{entry.name}" in text
+        assert entry.help.endswith(".")
+    assert "Time until a query is answered. [default: 0 milliseconds]" in text
 
 
 def test_it_listens_while_it_runs() -> None:
     reactor: Any = MemoryReactorClock()
-    config = DevnetConfig(listen="tcp:4943:interface=127.0.0.1", ack_interval_ms=2000, query_latency_ms=100)
+    config = DevnetConfig(listen="tcp:4943:interface=127.0.0.1", ack_interval=2.0, query_latency=0.1)
     service, replica = devnet_service(reactor, config)
     service.privilegedStartService()
     service.startService()

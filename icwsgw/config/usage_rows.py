@@ -1,0 +1,59 @@
+"""Rows for the command line of a twistd plugin (``twisted.python.usage.Options``), made from declared options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from icwsgw.config.option import Option
+
+
+class Given(NamedTuple):
+    """A value that the command line gives, beside None for an option that it does not give: a value may be None."""
+
+    value: Any
+
+
+def parameter_rows(
+    entries: Iterable[Option], words: Callable[[Option], str], shorts: Mapping[str, str] | None = None
+) -> list[list[Any]]:
+    """Make the rows of ``optParameters``: options that take one value.
+
+    :param words: makes an option's text for ``--help``
+    :param shorts: one-letter forms, by name
+    """
+    short = shorts or {}
+    return [
+        [entry.name, short.get(entry.name), None, words(entry), _reader(entry)]
+        for entry in entries
+        if not entry.is_flag and not entry.kind.repeatable
+    ]
+
+
+def flag_rows(entries: Iterable[Option], words: Callable[[Option], str]) -> list[list[Any]]:
+    """Make the rows of ``optFlags``: each flag and its opposite."""
+    flags = [entry for entry in entries if entry.is_flag]
+    return [
+        *([entry.name, None, words(entry)] for entry in flags),
+        *([f"no-{entry.name}", None, f"The opposite of --{entry.name}."] for entry in flags),
+    ]
+
+
+def given_values(entries: Iterable[Option], read: Mapping[str, Any]) -> dict[str, Any]:
+    """Collect what a command line gave for options of these rows.
+
+    :param read: the Options, after they were parsed
+    :returns: values by the option's name, without those that were not given
+    """
+    given: dict[str, Any] = {}
+    for entry in entries:
+        if entry.is_flag:
+            if read[entry.name] or read[f"no-{entry.name}"]:
+                given[entry.name] = bool(read[entry.name])
+        elif not entry.kind.repeatable and read[entry.name] is not None:
+            given[entry.name] = read[entry.name].value
+    return given
+
+
+def _reader(entry: Option) -> Callable[[str], Given]:
+    return lambda text: Given(entry.parse(text, f"--{entry.name}"))
