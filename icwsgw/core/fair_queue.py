@@ -1,9 +1,14 @@
 """Lines in which several parties wait and take turns, so that one that wants much does not hold up the others.
 
-Each waiter belongs to a *flow* (a canister, an address). Flows are served in turn. Within a flow the waiter with the
-lowest *rank* comes first, and of equal ranks the one that has waited longest. Where the rank is the time at which the
-waiter was served last, the waiters of a flow take turns too: one that has not been served lately goes before those that
-come back at once, and nobody waits forever, since whoever overtakes has a higher rank the next time.
+Each waiter belongs to a *flow* (a canister, an address). Flows are served in turn. A *new* flow, one that has not been
+served in the last round, joins one round before the last one (as flow queueing does, RFC 8290, but a flow is overtaken
+by a round of new ones at most). So a party that wants something now and then is served next, however many others wait
+all the time, and flows that come once each do not keep out the others.
+
+Within a flow the waiter with the lowest *rank* comes first, and of equal ranks the one that has waited longest. Where
+the rank is the time at which the waiter was served last, the waiters of a flow take turns too: one that has not been
+served lately goes before those that come back at once, and nobody waits forever, since whoever overtakes has a higher
+rank the next time.
 """
 
 from __future__ import annotations
@@ -64,16 +69,33 @@ class PriorityQueue(Generic[W]):
                 return waiter
 
 
+class _Flow(PriorityQueue[W]):
+    """The waiters of one flow.
+
+    :ivar turn: when its turn comes; the lowest is served next
+    """
+
+    __slots__ = ("turn",)
+
+    def __init__(self, turn: int) -> None:
+        super().__init__()
+        self.turn = turn
+
+
 class FairQueue(Generic[W]):
     """Waiters by flow; each waiter is at most once in it.
 
     :ivar size: how many wait; read for each call that leaves, where ``len`` would cost a call
     """
 
-    __slots__ = ("_flows", "size")
+    __slots__ = ("_last", "_new", "_served", "size")
 
     def __init__(self) -> None:
-        self._flows: OrderedDict[Hashable, PriorityQueue[W]] = OrderedDict()
+        # both in the order of their turns, since what a turn is computed from only grows
+        self._new: OrderedDict[Hashable, _Flow[W]] = OrderedDict()
+        # a flow stays here until its turn comes and nobody waits in it
+        self._served: OrderedDict[Hashable, _Flow[W]] = OrderedDict()
+        self._last = 0
         self.size = 0
 
     def __len__(self) -> int:
@@ -81,19 +103,21 @@ class FairQueue(Generic[W]):
 
     def add(self, flow: Hashable, waiter: W, rank: float = 0.0) -> None:
         """Let a waiter wait among those of its flow."""
-        waiters = self._flows.get(flow)
+        waiters = self._find(flow)
         if waiters is None:
-            waiters = self._flows[flow] = PriorityQueue()
+            # one round before the last
+            waiters = self._new[flow] = _Flow(self._last - len(self._new) - len(self._served))
+            self._last += 1
         self.size += waiters.add(waiter, rank)
 
     def remove(self, flow: Hashable, waiter: W) -> bool:
         """Do not let it wait any more; whether it did."""
-        waiters = self._flows.get(flow)
+        waiters = self._find(flow)
         if waiters is None or not waiters.remove(waiter):
             return False
-        self.size -= 1
         if not waiters:
-            del self._flows[flow]
+            self._new.pop(flow, None)
+        self._left()
         return True
 
     def pop(self) -> W:
@@ -101,13 +125,38 @@ class FairQueue(Generic[W]):
 
         :raises KeyError: nobody waits
         """
-        flow, waiters = self._flows.popitem(last=False)
+        if not self.size:
+            raise KeyError("nobody waits")
+        flow, waiters = self._next()
         waiter = waiters.pop()
-        self.size -= 1
-        if waiters:
-            self._flows[flow] = waiters
+        waiters.turn = self._last
+        self._last += 1
+        self._served[flow] = waiters
+        self._left()
         return waiter
 
     def count(self, flow: Hashable) -> int:
         """How many of a flow wait."""
-        return len(self._flows.get(flow, ()))
+        return len(self._find(flow) or ())
+
+    def _find(self, flow: Hashable) -> _Flow[W] | None:
+        waiters = self._served.get(flow)
+        return self._new.get(flow) if waiters is None else waiters
+
+    def _next(self) -> tuple[Hashable, _Flow[W]]:
+        """Take out the flow whose turn it is; forget those whose turn has come and in which nobody waits."""
+        new, served = self._new, self._served
+        first = next(iter(new.values())).turn if new else None
+        while served:
+            flow, waiters = next(iter(served.items()))
+            if first is not None and waiters.turn >= first:
+                break
+            del served[flow]
+            if waiters:
+                return flow, waiters
+        return new.popitem(last=False)
+
+    def _left(self) -> None:
+        self.size -= 1
+        if not self.size:
+            self._served.clear()

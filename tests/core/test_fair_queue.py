@@ -113,6 +113,95 @@ def test_who_was_served_longest_ago_is_served_next_however_many_flood(sends: lis
         assert now - min(served[party] for party in range(1, floods + 1)) <= floods + 1 + sum(sends)
 
 
+def test_a_new_flow_is_served_next_however_many_wait_all_the_time() -> None:
+    line: FairQueue[str] = FairQueue()
+    steady = "abcdefgh"
+
+    def turns(count: int) -> list[str]:
+        served = []
+        for _ in range(count):
+            served.append(line.pop())
+            if served[-1] in steady:
+                line.add(served[-1], served[-1])
+        return served
+
+    for flow in steady:
+        line.add(flow, flow)
+    assert turns(8) == [*steady]
+    for _ in range(3):
+        line.add("new", "n")
+        assert turns(1) == ["n"]
+        line.add("new", "too soon to be new again")
+        assert turns(9) == [*steady, "too soon to be new again"]
+        assert turns(16) == [*steady] * 2
+
+
+def test_a_flow_that_comes_back_at_once_is_not_new() -> None:
+    line: FairQueue[str] = FairQueue()
+    for flow in "abc":
+        line.add(flow, flow)
+    served = []
+    for _ in range(30):
+        served.append(line.pop())
+        line.add(served[-1], served[-1])
+    assert served == [*"abc"] * 10
+
+
+def test_a_flow_that_leaves_and_comes_back_is_not_new() -> None:
+    line: FairQueue[str] = FairQueue()
+    for flow in "abcd":
+        line.add(flow, flow + "1")
+        line.add(flow, flow + "2")
+    assert [line.pop() for _ in range(4)] == ["a1", "b1", "c1", "d1"]
+    line.remove("d", "d2")
+    line.add("d", "d3")
+    line.add("new", "n")
+    assert [line.pop() for _ in range(5)] == ["n", "a2", "b2", "c2", "d3"]
+
+
+@pytest.mark.parametrize("each", [1, 2, 5])
+def test_flows_that_come_once_each_do_not_keep_out_one_that_waits_all_the_time(each: int) -> None:
+    """It has a third of the turns at least that it would have if new flows joined behind all others."""
+    line: FairQueue[str] = FairQueue()
+    plain: list[str] = []
+    turns = {"line": 0, "plain": 0}
+    for number in range(2000):
+        line.add("steady", f"s{number}")
+    plain.append("steady")
+    for number in range(1000):
+        for once in range(each):
+            line.add(f"once {number} {once}", "once")
+            plain.append("once")
+        turns["line"] += line.pop() != "once"
+        if plain.pop(0) == "steady":
+            turns["plain"] += 1
+            plain.append("steady")
+    assert turns["line"] >= turns["plain"] / 3 > 1
+
+
+@given(st.lists(st.one_of(st.integers(0, 30), st.none(), st.tuples(st.integers(0, 30))), max_size=400))
+def test_no_flow_waits_longer_than_two_rounds_and_what_is_remembered_is_bounded(
+    events: list[int | tuple[int] | None],
+) -> None:
+    line: FairQueue[int] = FairQueue()
+    waits: dict[int, int] = {}
+    for event in events:
+        if isinstance(event, int):
+            line.add(event, event)
+            waits.setdefault(event, 0)
+        elif event is not None:
+            assert line.remove(event[0], event[0]) is (event[0] in waits)
+            waits.pop(event[0], None)
+        elif waits:
+            flow = line.pop()
+            del waits[flow]
+            waits = {each: turns + 1 for each, turns in waits.items()}
+        assert all(turns <= 2 * 31 for turns in waits.values())
+        assert len(line._served) + len(line._new) <= 31
+        if not waits:
+            assert not line._served
+
+
 @given(st.lists(st.one_of(st.tuples(st.integers(0, 4), st.integers(0, 9)), st.none(), st.integers(0, 49))))
 def test_it_counts_right_whatever_comes_and_goes(events: list[tuple[int, int] | int | None]) -> None:
     line: FairQueue[tuple[int, int]] = FairQueue()
