@@ -75,6 +75,21 @@ def test_forged_and_valid_opens_of_strangers_leave_at_their_rate_and_honest_ones
     assert {client.close_code for client in attackers} == {None}
 
 
+def test_an_address_that_opens_rarely_is_next_beside_those_that_open_all_the_time() -> None:
+    world = World(open_rate=10)
+    addresses = [f"192.0.2.{number}:5" for number in range(20)]
+    attackers = [stranger(world, ECHO_ID, address) for address in addresses * 4]
+    world.run(4)
+    sent = world.context.budget.sent
+    assert sent[RequestKind.OPEN] < len(attackers), "they wait for each other"
+    for number in range(3):
+        before = sent[RequestKind.OPEN]
+        rare = stranger(world, ECHO_ID, f"198.51.100.{number}:5")
+        world.until(lambda rare=rare: rare.opened, seconds=5)
+        assert sent[RequestKind.OPEN] - before <= 3, "it has not waited for a round of the others"
+    world.until(lambda: all(client.opened for client in attackers), seconds=15)
+
+
 def test_messages_beyond_the_budget_wait_and_arrive_in_order() -> None:
     world = World(query_budget=64, client_message_rate=0, client_byte_rate=0)
     clients = world.open(20)
