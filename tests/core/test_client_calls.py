@@ -15,6 +15,7 @@ from icwsgw.core.call_answers import ENDED, REFUSED_REPETITIONS, TAKEN, TRANSIEN
 from icwsgw.core.call_table import TABLE, CallEffect, CallEvent, CallState, Effects, OutcomeKnowledge, SendGate
 from icwsgw.core.client_calls import MIN_LIFE_NS, Asked, ClientCalls, WaitingBytes
 from icwsgw.ic.network_limits import MAX_INGRESS_TTL_NS
+from tests.support.machine_script import MachineScript
 
 LOST = Answer(arrived=True, again=True)
 BUSY = Answer(again=True)
@@ -42,7 +43,7 @@ class Bounds:
     max_waiting_bytes: int = 5000
 
 
-class Script:
+class Script(MachineScript):
     """A client's calls, and all that the machine has asked for.
 
     Words that begin a call are those of the client and its canister; :meth:`hears` ends an attempt. NEXT is followed at
@@ -50,10 +51,9 @@ class Script:
     """
 
     def __init__(self, waiting: WaitingBytes | None = None, **bounds: float) -> None:
-        self.now = 0.0
+        super().__init__()
         self.bounds = Bounds(**bounds)  # type: ignore[arg-type]
         self.calls: ClientCalls[Envelope] = ClientCalls(waiting or WaitingBytes())
-        self.done: list[str] = []
 
     # given and when
 
@@ -90,20 +90,7 @@ class Script:
     def is_dropped(self) -> Script:
         return self._note(self.calls.drop)
 
-    def after(self, seconds: float) -> Script:
-        self.now += seconds
-        return self
-
     # then
-
-    def shows(self, *effects: str) -> Script:
-        """What has been asked for since it was looked at last."""
-        assert self.done == list(effects)
-        return self.forgets()
-
-    def forgets(self) -> Script:
-        self.done = []
-        return self
 
     def is_in(self, state: CallState, gate: SendGate, doubt: OutcomeKnowledge = OutcomeKnowledge.NONE) -> Script:
         assert (self.calls.state, self.calls.gate, self.calls.doubt) == (state, gate, doubt)
@@ -112,8 +99,8 @@ class Script:
     def _note(self, act: object) -> Script:
         assert callable(act)
         about = self.calls.current
-        self.asked_for: Effects = act()
-        effects = deque(self.asked_for)
+        self.effects: Effects = act()
+        effects = deque(self.effects)
         while effects:
             effect = effects.popleft()
             if effect is CallEffect.NEXT:
@@ -122,7 +109,7 @@ class Script:
                 effects.extend(self.calls.next(self.now, self.bounds))
                 continue
             one = self.calls.current or about
-            self.done.append(f"{effect.name} {one.name}" if one is not None else effect.name)
+            self.asked_for.append(f"{effect.name} {one.name}" if one is not None else effect.name)
         return self
 
 
@@ -191,7 +178,7 @@ def test_a_client_is_told_of_an_end_before_the_next_call_starts() -> None:
 def test_what_attempts_mean(heard: list[Answer], effects: list[str]) -> None:
     script = in_flight().hears(*heard)
     assert [
-        effect for effect in (one.split()[0] for one in script.done) if effect not in ("ENTER", "SUBMIT")
+        effect for effect in (one.split()[0] for one in script.asked_for) if effect not in ("ENTER", "SUBMIT")
     ] == effects
 
 
@@ -295,7 +282,7 @@ def test_jitter_does_not_let_an_envelope_expire() -> None:
 def test_ws_open_is_not_sent_again_when_the_canister_has_spoken(before: list[Answer], effects: list[str]) -> None:
     script = Script().opens().hears(*before).sends("a").forgets().spoken_to()
     # the next call is the current one when the effects are noted, but for those before NEXT
-    assert [one.split()[0] for one in script.done] == [one.split()[0] for one in effects] + ["ENTER"]
+    assert [one.split()[0] for one in script.asked_for] == [one.split()[0] for one in effects] + ["ENTER"]
     assert script.calls.current is not None
     assert script.calls.current.name == "a"
 
@@ -318,7 +305,7 @@ def test_ws_open_that_was_not_taken_is_given_up_with_all_behind_it_when_its_clie
     before: list[Answer], effects: list[str], gate: SendGate
 ) -> None:
     script = Script().opens().hears(*before).sends("a", "b").forgets().leaves()
-    assert [one.split()[0] for one in script.done] == [*effects, "ALL_SENT"]
+    assert [one.split()[0] for one in script.asked_for] == [*effects, "ALL_SENT"]
     assert (script.calls.abandoned, script.calls.waiting.octets) == (3, 0)
     assert script.calls.gate is gate
 
@@ -326,7 +313,7 @@ def test_ws_open_that_was_not_taken_is_given_up_with_all_behind_it_when_its_clie
 @pytest.mark.parametrize(("heard", "gate"), [(BUSY, SendGate.WITHDRAWN), (LOST, SendGate.LEFT)])
 def test_an_attempt_that_fails_after_the_client_has_left_is_the_last(heard: Answer, gate: SendGate) -> None:
     script = Script().opens().gets_a_place().sends("a").leaves().forgets().hears(heard)
-    assert [one.split()[0] for one in script.done] == ["COUNT_ABANDONED", "CANCEL_CALL", "ALL_SENT"]
+    assert [one.split()[0] for one in script.asked_for] == ["COUNT_ABANDONED", "CANCEL_CALL", "ALL_SENT"]
     assert script.calls.gate is gate
 
 
@@ -372,7 +359,7 @@ def test_what_is_dropped_leaves_nothing_under_way(script: object, effects: list[
     busy = dropped.calls.current is not None
     dropped.sends("x", "y") if busy else None
     dropped.leaves().forgets().is_dropped()
-    assert [one.split()[0] for one in dropped.done] == ["COUNT_ABANDONED", *effects]
+    assert [one.split()[0] for one in dropped.asked_for] == ["COUNT_ABANDONED", *effects]
     assert dropped.calls.abandoned == (3 if busy else 0)
     assert dropped.calls.waiting.octets == 0
     # nobody waits for ALL_SENT any more
@@ -387,7 +374,7 @@ def test_a_client_is_pushed_back_at_a_bound_and_read_again_when_half_has_drained
     script.sends("k").shows("FULL a").sends("l").shows()
     for _ in range(6):
         script.forgets().hears(ENDED)
-    assert script.done[-2:] == ["DRAINED g", "ENTER g"]
+    assert script.asked_for[-2:] == ["DRAINED g", "ENTER g"]
     # what comes while it is read again waits behind the call that has started
     assert script.calls.state is CallState.WAITING
 
@@ -477,11 +464,11 @@ def test_order_and_account_hold_and_all_can_be_written_down(words: list[str]) ->
             heard = answers[word]
             script.hears(heard)
             if not heard.end:
-                assert script.asked_for == copy.not_ended(heard, script.now, lambda: 0.5)
+                assert script.effects == copy.not_ended(heard, script.now, lambda: 0.5)
         assert calls.waiting.octets == calls.octets == sum(len(one.body) for one in calls.queue or ())
         assert (calls.current is None) is (calls.state is CallState.IDLE)
         assert calls.refused <= REFUSED_REPETITIONS
         if calls.state is CallState.IDLE and calls.gate:
             assert calls.queue is None, "nothing waits for nothing"
-    posted = [int(one.split()[1]) for one in script.done if one.startswith("SUBMIT")]
+    posted = [int(one.split()[1]) for one in script.asked_for if one.startswith("SUBMIT")]
     assert posted == sorted(posted)

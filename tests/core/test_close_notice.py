@@ -18,44 +18,31 @@ from icwsgw.core.close_notice import (
     NoticeEvent,
     NoticeState,
 )
+from tests.support.machine_script import MachineScript
 
 TOLD = (NoticeEffect.TELL_KNOWN, NoticeEffect.TELL_NOT_KNOWN, NoticeEffect.TELL_UNCERTAIN)
 
 
-class Script:
+class Script(MachineScript):
     """A notice whose client left at 1000 s, and what it has asked for since it was looked at."""
 
     def __init__(self) -> None:
-        self.now = 1000.0
+        super().__init__(now=1000.0)
         self.notice = CloseNotice(self.now)
-        self.asked_for: list[str] = []
 
     def gets_a_place(self) -> Script:
-        return self._note(self.notice.has_place(self.now))
+        return self.note(self.notice.has_place(self.now))
 
     def happens(self, *events: NoticeEvent) -> Script:
         for event in events:
-            self._note(self.notice.step(event))
+            self.note(self.notice.step(event))
         return self
 
     def is_refused(self) -> Script:
-        return self._note(self.notice.refused())
+        return self.note(self.notice.refused())
 
     def fails(self, otherwise: NoticeEvent = NoticeEvent.FAILED, retry_after: float | None = None) -> Script:
-        return self._note(self.notice.failed(otherwise, self.now, lambda: 0.5, retry_after))
-
-    def after(self, seconds: float) -> Script:
-        self.now += seconds
-        return self
-
-    def shows(self, *effects: str) -> Script:
-        assert self.asked_for == list(effects)
-        self.asked_for = []
-        return self
-
-    def _note(self, effects: tuple[NoticeEffect, ...]) -> Script:
-        self.asked_for += [effect.name for effect in effects]
-        return self
+        return self.note(self.notice.failed(otherwise, self.now, lambda: 0.5, retry_after))
 
 
 def in_flight() -> Script:

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from icwsgw.core import flood_guard
 from icwsgw.core.flood_guard import FLOOD_SIP, TABLE, FloodEffect, FloodEvent, FloodGuard, FloodState
 from icwsgw.core.rate_limit import HONEST_FRAMES, RESUME_SECONDS, ClientRates, Rate
+from tests.support.machine_script import MachineScript
 
 
-class Script:
+class Script(MachineScript):
     """A client that may send 10 frames and 1,000 bytes a second, its connection, and what the guard asks of it.
 
     ``tokens`` is what the connection counts down; it asks the guard as soon as they are below 0.
@@ -22,18 +23,16 @@ class Script:
 
     def __init__(self) -> None:
         self.rates = ClientRates(Rate(10.0, 20.0), Rate(1000.0, 2000.0))
-        # as the guard's first look: nothing is gained before it
-        self.now = 0.0
+        super().__init__()
         self.guard = FloodGuard()
         self.frames, self.octets = self.rates.first_frames, self.rates.first_bytes
         self.opened = True
-        self.asked_for: list[str] = []
 
     def sends(self, frames: float, octets: float = 0.0) -> Script:
         self.frames -= frames
         self.octets -= octets
         if self.frames < 0 or self.octets < 0:
-            self._note(self.guard.spent(self.rates, self.frames, self.octets, self.now, self.opened))
+            self.note(self.guard.spent(self.rates, self.frames, self.octets, self.now, self.opened))
             self.frames, self.octets = self.guard.frames_left, self.guard.bytes_left
         return self
 
@@ -42,24 +41,11 @@ class Script:
         return self
 
     def happens(self, event: FloodEvent) -> Script:
-        return self._note(self.guard.step(event))
-
-    def after(self, seconds: float) -> Script:
-        self.now += seconds
-        return self
-
-    def shows(self, *effects: str) -> Script:
-        assert self.asked_for == list(effects)
-        self.asked_for = []
-        return self
+        return self.note(self.guard.step(event))
 
     def is_(self, state: FloodState, drops: bool = False) -> Script:
         assert self.guard.state is state
         assert self.guard.drops is drops
-        return self
-
-    def _note(self, effects: tuple[FloodEffect, ...]) -> Script:
-        self.asked_for += [effect.name for effect in effects]
         return self
 
 

@@ -18,11 +18,12 @@ from icwsgw.core.liveness import (
     PartialMessage,
     step,
 )
+from tests.support.machine_script import MachineScript
 
 WAITS = (LivenessEffect.WAIT_INTERVAL, LivenessEffect.WAIT_REST, LivenessEffect.WAIT_PONG)
 
 
-class Script:
+class Script(MachineScript):
     """A connection that is visited when it asks to, and what it was asked for since it was looked at.
 
     Pings are sent each 25 s, pongs are due after 10 s, and a message has to be whole after 30 s.
@@ -30,7 +31,7 @@ class Script:
 
     def __init__(self, ping_interval: float = 25.0, opens_by: float = inf) -> None:
         self.deadlines = LivenessDeadlines(ping_interval, 10.0, 30.0)
-        self.now = 1000.0
+        super().__init__(now=1000.0)
         self.opens_by = opens_by
         self.state = LivenessState.QUIET
         self.heard = False
@@ -39,7 +40,6 @@ class Script:
         self.partial: PartialMessage | None = None
         self.in_message = False
         self.next: float | None = self.deadlines.wait(LivenessEffect.WAIT_INTERVAL, self.now, opens_by)
-        self.asked_for: list[str] = []
 
     def hears(self) -> Script:
         self.heard = True
@@ -78,7 +78,7 @@ class Script:
                 self.asked_for.append(effect.name)
         return self
 
-    def shows(self, *effects: str, next_after: float | None) -> Script:
+    def asks(self, *effects: str, next_after: float | None) -> Script:
         assert self.asked_for == list(effects)
         assert self.next == (None if next_after is None else pytest.approx(next_after))
         self.asked_for = []
@@ -88,43 +88,43 @@ class Script:
 def test_a_client_that_sends_is_never_pinged() -> None:
     script = Script()
     for _ in range(10):
-        script.hears().is_visited().shows(next_after=25.0)
+        script.hears().is_visited().asks(next_after=25.0)
 
 
 def test_a_silent_client_is_pinged_and_ends_without_a_pong() -> None:
-    script = Script().is_visited().shows("PING", next_after=10.0)
-    script.is_visited().shows("REPORT_NO_PONG", "ABORT", next_after=None)
+    script = Script().is_visited().asks("PING", next_after=10.0)
+    script.is_visited().asks("REPORT_NO_PONG", "ABORT", next_after=None)
     assert script.state is LivenessState.ENDED
 
 
 def test_a_client_that_only_answers_pings_gets_one_each_interval() -> None:
     script = Script().is_visited()
     for _ in range(5):
-        script.hears().shows("PING", next_after=10.0).is_visited().shows(next_after=15.0).is_visited()
+        script.hears().asks("PING", next_after=10.0).is_visited().asks(next_after=15.0).is_visited()
 
 
 def test_a_client_that_is_not_read_is_not_asked_for_a_pong() -> None:
     script = Script().is_not_read()
     for _ in range(5):
-        script.is_visited().shows(next_after=25.0)
-    script.is_read_again().is_visited().shows("PING", next_after=10.0)
+        script.is_visited().asks(next_after=25.0)
+    script.is_read_again().is_visited().asks("PING", next_after=10.0)
     # its pong may be among what is not read now
-    script.is_not_read().is_visited().shows(next_after=15.0)
+    script.is_not_read().is_visited().asks(next_after=15.0)
 
 
 def test_without_pings_a_silent_client_stays() -> None:
     script = Script(ping_interval=0.0)
     for _ in range(5):
-        script.is_visited().shows(next_after=VISIT_SECONDS)
+        script.is_visited().asks(next_after=VISIT_SECONDS)
 
 
 def test_a_session_that_is_not_opened_in_time_is_closed_whatever_else_is_heard() -> None:
-    script = Script(opens_by=1030.0).hears().is_visited().shows(next_after=5.0)
-    script.hears().is_visited().shows("CLOSE_NOT_OPENED", next_after=None)
+    script = Script(opens_by=1030.0).hears().is_visited().asks(next_after=5.0)
+    script.hears().is_visited().asks("CLOSE_NOT_OPENED", next_after=None)
     assert script.state is LivenessState.ENDED
     # behind a ping too: the pong is due after the session
-    script = Script(opens_by=1030.0).is_visited().shows("PING", next_after=10.0)
-    script.is_visited().shows("CLOSE_NOT_OPENED", next_after=None)
+    script = Script(opens_by=1030.0).is_visited().asks("PING", next_after=10.0)
+    script.is_visited().asks("CLOSE_NOT_OPENED", next_after=None)
 
 
 def test_a_deadline_that_has_passed_does_not_shorten_a_wait() -> None:
@@ -136,15 +136,15 @@ def test_an_interval_that_the_time_for_the_pong_fills_leaves_a_second() -> None:
 
 
 def test_a_message_that_does_not_end_is_closed_though_bytes_come() -> None:
-    script = Script().begins_a_message().is_visited().shows(next_after=25.0)
-    script.hears().is_visited().shows(next_after=25.0)
-    script.hears().is_visited().shows("CLOSE_INCOMPLETE", next_after=None)
+    script = Script().begins_a_message().is_visited().asks(next_after=25.0)
+    script.hears().is_visited().asks(next_after=25.0)
+    script.hears().is_visited().asks("CLOSE_INCOMPLETE", next_after=None)
 
 
 def test_the_time_of_a_message_begins_when_it_is_seen_first() -> None:
     script = Script().begins_a_message().is_visited()
     for _ in range(10):
-        script.ends_a_message(begins_another=True).is_visited().shows(next_after=25.0)
+        script.ends_a_message(begins_another=True).is_visited().asks(next_after=25.0)
     assert script.partial == PartialMessage(10, script.now)
 
 

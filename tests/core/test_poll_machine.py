@@ -11,6 +11,7 @@ from icwsgw.core.oversize_search import REFUSALS
 from icwsgw.core.poll_machine import FOLLOW, JUDGED, LATE_SECONDS, Follow, Judged, Polling, late
 from icwsgw.core.reset_detector import ResetState
 from icwsgw.ic import cbor
+from tests.support.machine_script import MachineScript
 
 
 class Ask:
@@ -24,22 +25,18 @@ def message(nonce: int, text: str = "x") -> tuple[bytes, int, str, bytes]:
     return b"\x01" * 29, 7, f"gateway_{nonce:020}", cbor.dumps({"sequence_num": nonce, "timestamp": 5, "content": text})
 
 
-class Script:
+class Script(MachineScript):
     """A poller that has delivered messages up to a number; what it asks is in flight until it is answered."""
 
     def __init__(self, delivered: int = 10, resumed: bool = False, window: int = 4) -> None:
+        super().__init__(now=100.0)
         cursor = Cursor()
         if delivered:
             cursor.take([_message(number) for number in range(delivered)], 0.0, 0.0)
         self.polling: Polling[Ask] = Polling(cursor if resumed else None, window)
-        self.now = 100.0
         if not resumed:
             self.polling.cursor.take([_message(number) for number in range(delivered)], 0.0, 0.0)
             self.polling.reset_detector.begin(self.polling.cursor.last, self.now)
-
-    def after(self, seconds: float) -> Script:
-        self.now += seconds
-        return self
 
     def polls(self, overlap: bool = False, waiting: bool = False) -> Script:
         self.anchor, self.numbers = self.polling.choose(self.now, overlap, waiting, 0.1)

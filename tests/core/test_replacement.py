@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from icwsgw.core import replacement
 from icwsgw.core.replacement import ELSEWHERE, HERE, Order, Others, Replacement, ReplacementEffect, Sign, Verdict
 from icwsgw.core.session_machine import Opened, State
+from tests.support.machine_script import MachineScript
 
 KEY = (b"canister", b"principal")
 
@@ -26,13 +27,13 @@ class Connection:
     watched: bool = field(default=False, init=False)
 
 
-class Script:
+class Script(MachineScript):
     """The connections of a principal in this process, in an identity each, and what was decided since the last look."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.machine: Replacement[Connection] = Replacement()
         self.all: dict[str, Connection] = {}
-        self.decided: list[str] = []
 
     @property
     def living(self) -> list[Connection]:
@@ -85,19 +86,14 @@ class Script:
         self.machine.forget(KEY, self.all[name])
         return self
 
-    def shows(self, *decided: str) -> Script:
-        assert self.decided == list(decided)
-        self.decided = []
-        return self
-
     def _note(self, steps: list[replacement.Step[Connection]]) -> Script:
         for effect, one, at_ns in steps:
             if one is None:
                 assert effect in (ReplacementEffect.ANNOUNCE, ReplacementEffect.ANNOUNCE_LEFT)
-                self.decided.append(f"{effect.name} {at_ns}")
+                self.asked_for.append(f"{effect.name} {at_ns}")
                 continue
             assert one is not None
-            self.decided.append(f"{effect.name} {one.name}")
+            self.asked_for.append(f"{effect.name} {one.name}")
             if effect is ReplacementEffect.REPLACE:
                 one.state = State.CLOSED
             else:
