@@ -1,1 +1,1 @@
-"""What the program is: where the clients and the network meet."""
+"""The core of the program: connects clients' sessions with canisters on the network."""

@@ -1,4 +1,4 @@
-"""Much to do for many sessions, a slice of them in each turn of the event loop: others have to be served meanwhile."""
+"""Processes many sessions in batches, one in each turn of the event loop, so that others are served meanwhile."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from icwsgw.reactor.clock import Clock
 if TYPE_CHECKING:
     from icwsgw.gateway.session import ClientSession
 
-#: Sessions, or connections, that are dealt with in one turn: ten milliseconds or so.
+#: Sessions, or connections, in a batch: about ten milliseconds.
 BATCH = 100
 
 _log = get_logger("gateway")
 
 
 def for_each_session(sessions: Iterable[ClientSession], act: Callable[[ClientSession], object]) -> None:
-    """Do something for each session; a fault of ours with one of them costs the others nothing."""
+    """Call ``act`` for each session. An exception for one session is logged and does not affect the others."""
     for session in sessions:
         try:
             act(session)
@@ -32,9 +32,9 @@ def in_batches(
     act: Callable[[ClientSession], object],
     done: Callable[[], object] | None = None,
 ) -> None:
-    """Do something for each session, the first slice at once.
+    """Call ``act`` for each session, the first batch at once.
 
-    :param act: has to bear a session that has ended since
+    :param act: has to accept a session that has ended since
     :param done: called after the last one
     """
     for_each_session(sessions[:BATCH], act)

@@ -1,8 +1,6 @@
-"""The gateway itself: connects clients with canisters, and lets them go again.
+"""One gateway process: opens sessions for connections, admits or refuses ``ws_open``, and shuts down.
 
-It hands out sessions to connections, admits or refuses ws_open, and ends everything in order when it drains. What a
-session does is in :mod:`icwsgw.gateway.session`; what a canister says comes through
-:mod:`icwsgw.gateway.polling.poller`.
+A session is in :mod:`icwsgw.gateway.session`; a canister's messages come through :mod:`icwsgw.gateway.polling.poller`.
 """
 
 from __future__ import annotations
@@ -38,18 +36,18 @@ _log = get_logger("gateway")
 
 
 class Gateway:
-    """One gateway process's clients and canisters.
+    """The clients and canisters of one gateway process.
 
-    :param identity_assignment: chooses clients' identities; by default fills one after the other
-    :ivar registry: who is connected and what is polled
+    :param identity_assignment: chooses clients' identities; by default it fills one after the other
+    :ivar registry: the index of sessions and pollers
     :ivar identity_assignment: how many clients each identity has
-    :ivar wheel: looks after connections once in a while
-    :ivar replacements: which of several connections of one principal lives
-    :ivar replays: every ws_open that was relayed, while it is valid
-    :ivar draining: no new session is opened any more
-    :ivar announce: told of what other processes have to know, as (canister, principal, time in ns, left): the canister
-        has accepted a connection of the principal at this time of its own (0 if it told none); or, with ``left``, it
-        knew one that has left unheard and was opened by this time
+    :ivar wheel: the timer of all connections
+    :ivar replacements: decides which of several connections of one principal lives
+    :ivar replays: every ``ws_open`` that was relayed, while it is valid
+    :ivar draining: no session is opened any more
+    :ivar announce: tells other processes, as (canister, principal, time in ns, left): the canister has accepted a
+        connection of the principal, at this time of the canister (0 if it told none); or, with ``left``, it knew a
+        connection that has left before its first message and was opened by this time
     """
 
     def __init__(self, context: Context, identity_assignment: IdentityAssignment | None = None) -> None:
@@ -73,7 +71,7 @@ class Gateway:
         watch(self)
 
     def start(self) -> None:
-        """Begin to look after connections."""
+        """Start the timer of all connections."""
         self.wheel.start()
 
     def stop(self) -> None:
@@ -85,7 +83,7 @@ class Gateway:
     # clients
 
     def connect(self, client: Client) -> ClientSession:
-        """A client's WebSocket is open: give it a session and greet it."""
+        """A client's WebSocket is open: create its session and send the handshake message."""
         self._serial += 1
         index = self.identity_assignment.take(self.context.jitter())
         session = ClientSession(self, client, f"{self._prefix}-{self._serial:x}", index)
@@ -96,18 +94,18 @@ class Gateway:
         return session
 
     def serve(self, config: GatewayConfig) -> None:
-        """Serve the canisters that ``config`` allows, from now on; clients of all others are closed.
+        """Serve the canisters that ``config`` allows from now on, and close the clients of all others.
 
-        What :meth:`deny` was told stays.
+        Canisters that :meth:`deny` has denied stay denied.
         """
         self._allowed = frozenset(Principal.from_text(text).raw for text in config.allowed_canisters)
         self._denied = frozenset(Principal.from_text(text).raw for text in config.denied_canisters)
         self._close_unserved()
 
     def deny(self, canisters: frozenset[bytes]) -> int:
-        """Do not serve these canisters, besides what the configuration says, until told otherwise.
+        """Deny canisters at run time, besides those that the configuration denies.
 
-        :param canisters: ids; in place of those denied so before
+        :param canisters: raw principals; they replace those of the call before
         :return: how many clients this has closed
         """
         self._denied_at_run_time = canisters
@@ -135,9 +133,10 @@ class Gateway:
     def admit(
         self, canister: Principal, key: tuple[bytes, int], identity_index: int, group: str
     ) -> tuple[CloseCode, str] | None:
-        """Whether a client may open a session with a canister; the close code and the reason if not.
+        """Whether a client may open a session with a canister.
 
-        :param group: whose address the client has
+        :param group: the group of the client's address
+        :return: None if it may, otherwise close code and reason
         """
         if not self.serves(canister):
             return _not_served(canister)
@@ -152,7 +151,7 @@ class Gateway:
         return self._crowded(canister, identity_index, group)
 
     def _crowded(self, canister: Principal, identity_index: int, group: str) -> tuple[CloseCode, str] | None:
-        """What strangers have begun is bounded, and shared by their addresses (decision 0034)."""
+        """Whether unauthenticated clients have begun too much, which is bounded by address (decision 0034)."""
         refused = self.context.metrics.refused_connections
         if not self.registry.has_room(canister, identity_index, group):
             refused.inc("newcomers")
@@ -163,7 +162,7 @@ class Gateway:
         return None
 
     def _replaces(self, canister: Principal, sender: bytes) -> bool:
-        """Whether a new session with a canister would take the place of one that the canister has accepted."""
+        """Whether a new session would replace one that the canister has accepted."""
         indices = range(len(self.context.identities))
         pollers = (self.registry.pollers.get((canister.raw, index)) for index in indices)
         return any(poller is not None and sender in poller.senders for poller in pollers)
@@ -176,12 +175,12 @@ class Gateway:
     # called by sessions
 
     def register(self, session: ClientSession, canister: Principal) -> Poller:
-        """Enter the session's client key, so that the canister's messages find it."""
+        """Add a session under its client key, so that the canister's messages find it."""
         assert session.client_key is not None
         return self.registry.add(session, canister, session.client_key)
 
     def unregister(self, session: ClientSession) -> None:
-        """Forget the session's client key."""
+        """Remove a session's client key."""
         if session.client_key is not None:
             self.principals.remove(session.client_key[0], session)
         self.registry.remove(session)
@@ -189,7 +188,7 @@ class Gateway:
         self.registry.ending.add(session)
 
     def accepted(self, session: ClientSession) -> None:
-        """The canister has accepted the client: an older session of the same principal there is over."""
+        """A canister has accepted a client: older sessions of the same principal at that canister end."""
         if session.poller is None or session.client_key is None or session.state is State.CLOSED:
             return
         canister, sender = session.poller.canister.raw, session.client_key[0]
@@ -205,11 +204,11 @@ class Gateway:
             session.end(*self._one_too_many())
 
     def replaced_elsewhere(self, canister: bytes, sender: bytes, at_ns: int, later: bool) -> None:
-        """A canister has accepted a connection in another process, see :meth:`Replacements.accepted_elsewhere`."""
+        """A canister has accepted a connection of another process; see :meth:`Replacements.accepted_elsewhere`."""
         self.replacements.accepted_elsewhere(canister, sender, at_ns, later)
 
     def left_elsewhere(self, canister: bytes, sender: bytes, at_ns: int, later: bool) -> None:
-        """A connection in another process has left unheard, see :meth:`Replacements.left_elsewhere`."""
+        """A connection of another process has left unheard; see :meth:`Replacements.left_elsewhere`."""
         self.replacements.left_elsewhere(canister, sender, at_ns, later)
 
     def _announce(self, canister: bytes, sender: bytes, at_ns: int, left: bool) -> None:
@@ -217,7 +216,7 @@ class Gateway:
             self.announce(canister, sender, at_ns, left)
 
     def tell(self, session: ClientSession) -> None:
-        """Tell the canister that the client has left, unless it cannot have got the client's ws_open."""
+        """Send the close notice of a client that has left, unless its ``ws_open`` cannot have arrived."""
         if session.relay is not None and session.relay.withdrawn:
             self.finished(session)
             return
@@ -238,13 +237,13 @@ class Gateway:
         self.finished(session)
 
     def finished(self, session: ClientSession) -> None:
-        """Nothing of the session is left to do."""
+        """A session is over, and its canister has been told."""
         self.replacements.forget(session)
         if session in self.registry.sessions or session in self.registry.ending:
             self.identity_assignment.leave(session.identity_index)
         self.registry.sessions.discard(session)
         self.registry.ending.discard(session)
-        # each holds the other: without this they, and the client's connection, would wait for the collector
+        # They refer to each other: without this only the garbage collector would free them and the connection.
         session.relay = session.stream = None
         if self.draining:
             self._drain.look()
@@ -252,15 +251,15 @@ class Gateway:
     # the end
 
     def drain(self, window: float) -> Deferred[None]:
-        """End all sessions, spread over ``window`` seconds, and tell their canisters.
+        """Close all sessions over ``window`` seconds, and tell their canisters.
 
-        :return: fires when every canister has been told, or when that has taken another ``window`` seconds (at
-            least five), after which those not told are given up
+        :param window: seconds
+        :return: fires when all canisters have been told, or given up after another ``window`` seconds (at least five)
         """
         return self._drain.begin(window)
 
     def skip_drain_window(self) -> None:
-        """End a drain soon: all clients at once, and two seconds for their canisters to hear of it."""
+        """Close all sessions of a drain at once, and give their canisters two seconds."""
         self._drain.speed_up()
 
 

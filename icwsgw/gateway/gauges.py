@@ -1,4 +1,4 @@
-"""What the metrics ask a gateway for at each scrape, so that nobody counts it for each message or connection."""
+"""Gauges that are computed when metrics are scraped, so that no message or connection has to count them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def watch(gateway: Gateway) -> None:
-    """Let the metrics ask this gateway."""
+    """Register the gauges of a gateway."""
     metrics, registry, loads = gateway.context.metrics, gateway.registry, gateway.identity_assignment.loads
     metrics.draining.set_function(lambda: int(gateway.draining))
     metrics.sessions.set_function(lambda: _states(gateway))
@@ -63,7 +63,7 @@ def _relay_messages(gateway: Gateway) -> dict[str, int]:
 def _canisters(gateway: Gateway) -> dict[str, list[Figure]]:
     """The rows of :attr:`icwsgw.observe.metrics.Metrics.canisters`.
 
-    A client may name whatever canister it likes, so only those count that have answered one: with an open session.
+    Clients may name any canister, so only canisters with an open session count.
     """
     now = gateway.context.clock.seconds()
     counts: dict[bytes, int] = {}

@@ -1,7 +1,7 @@
-"""The gateway's identities: the key file, made on first start, and who signs for which canister.
+"""The gateway's identities: the key file, which is made at the first start, and the keys derived from it.
 
-The file holds an Ed25519 key as PKCS#8 v2 DER, 85 bytes, as the original writes it (``ic-identity/src/lib.rs``),
-so a data directory moves between the two programs and the principal stays. Identity 0 is that key.
+The file contains an Ed25519 key as PKCS#8 v2 DER (85 bytes), as the Rust gateway writes it
+(``ic-identity/src/lib.rs``). So both programs can use a data directory, and the principal stays. The key is identity 0.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from icwsgw.errors import ConfigError, FormatError
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.process.private_directory import make_private_directory
 
-#: Longest key file that is read: PKCS#8 is 85 bytes, PEM somewhat longer.
+#: Maximum number of bytes of a key file: PKCS#8 has 85, PEM some more.
 MAX_KEY_FILE = 4096
 
 
 class IdentityPool:
-    """The identities this process signs with."""
+    """The identities of this process."""
 
     __slots__ = ("_identities",)
 
@@ -33,12 +33,12 @@ class IdentityPool:
 
     @classmethod
     def derived(cls, primary: Ed25519Identity, first: int, count: int) -> IdentityPool:
-        """Take ``count`` identities derived from the key file's, from number ``first`` on; number 0 is itself."""
+        """Derive ``count`` identities from the key file's, from number ``first`` on; number 0 is the key."""
         return cls([primary.derive(index) for index in range(first, first + count)])
 
     @property
     def primary(self) -> Ed25519Identity:
-        """The first; in a process of its own it is number 0, the key file's."""
+        """The first one; without workers it is the key file's."""
         return self._identities[0]
 
     def __len__(self) -> int:
@@ -57,14 +57,14 @@ def load_or_create_key_file(
     warn: Callable[[str], None] = lambda text: None,
     random_bytes: Callable[[int], bytes] = secrets.token_bytes,
 ) -> Ed25519Identity:
-    """Read the gateway's key, or make it where there is none.
+    """Read the gateway's key, or make one if there is no file.
 
-    A new file has mode 0600 and appears whole or not at all; of two processes that start at once, both
-    use the key of the one that came first.
+    A new file has mode 0600 and appears complete or not at all. Of two processes that start at once, both use the key
+    of the first.
 
     :param path: the key file, ``<data-dir>/key_pair``
-    :param warn: told when others than the owner may read the file
-    :raises ConfigError: when the file cannot be read or made, or is no Ed25519 key
+    :param warn: called with a text if others than the owner may read the file
+    :raises ConfigError: the file cannot be read or made, or contains no Ed25519 key
     """
     data = _read(path, warn)
     if data is None:
@@ -76,9 +76,9 @@ def load_or_create_key_file(
 
 
 def check_key_file(path: Path) -> Ed25519Identity | None:
-    """Read the key without making one: None where there is no file yet.
+    """Read the key; None if there is no file.
 
-    :raises ConfigError: when there is a file that is of no use
+    :raises ConfigError: the file is invalid
     """
     data = _read(path, lambda text: None)
     return None if data is None else _parse(path, data)
@@ -95,7 +95,7 @@ def _parse(path: Path, data: bytes) -> Ed25519Identity:
 
 def _read(path: Path, warn: Callable[[str], None]) -> bytes | None:
     try:
-        # Non-blocking, so that a named pipe in its place is refused instead of waited for.
+        # Non-blocking, so that a named pipe is refused and not waited for.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
@@ -133,13 +133,13 @@ def _create(path: Path, data: bytes) -> None:
 
 
 def _publish(temporary: str, path: Path, data: bytes) -> None:
-    """Give the finished file its name unless another process was first; a rename would overwrite its key."""
+    """Give the finished file its name, unless another process was first. (A rename would replace that key.)"""
     try:
         os.link(temporary, path)
     except FileExistsError:
         return
     except OSError:
-        # A file system without hard links: still never over another's key, though a crash may cut the file short.
+        # A file system without hard links: another key is not replaced, but a crash may leave an incomplete file.
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileExistsError:

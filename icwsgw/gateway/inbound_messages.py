@@ -1,9 +1,9 @@
-"""A client's messages between its socket and its relay: in turn, and not faster than the canister executes them.
+"""Passes a client's messages to its relay: in order of their sequence numbers, and watches the client's keep-alive.
 
-Envelopes whose sequence number is ahead wait for the missing one (:mod:`icwsgw.core.sequence_buffer`). Once a client's
-queue has been full, the keep-alives that it owes its canister are watched (:mod:`icwsgw.core.keepalive_deadline`), and
-the session ends with the reason before the canister ends it without one. Both need the argument of ``ws_message`` as
-the SDK makes it; envelopes of another shape pass as they come (decision 0037).
+Envelopes that arrive ahead of their sequence number wait for the missing one (:mod:`icwsgw.core.sequence_buffer`). If a
+client's relay queue has been full, its keep-alives may reach the canister too late; then the gateway ends the session
+with a reason before the canister removes the client without one (:mod:`icwsgw.core.keepalive_deadline`). Both need the
+argument of ``ws_message`` as the SDK encodes it; other envelopes are relayed as they arrive (decision 0037).
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ _log = get_logger("session")
 
 
 class InboundMessagesOwner:
-    """What a stream tells its session. (A base class, as :class:`icwsgw.gateway.calls.relay.RelayOwner` is.)"""
+    """The session, as its inbound messages see it; a base class for the reason that :class:`RelayOwner` is one."""
 
     __slots__ = ()
 
     def end(self, code: CloseCode, text: str) -> None:
-        """The session cannot go on."""
+        """End the session."""
         raise NotImplementedError
 
 
 class InboundMessages:
     """The messages of one client.
 
-    :ivar watch: the keep-alives of a client that has sent faster than its calls were executed; None for others
+    :ivar watch: the keep-alive that a client owes whose relay queue has been full; None for others
     """
 
     __slots__ = ("_context", "_head", "_holding", "_looking", "_owner", "_relay", "_sequence_buffer", "watch")
@@ -55,12 +55,12 @@ class InboundMessages:
         self.watch: KeepAliveDeadline | None = None
 
     def take(self, envelope: ClientEnvelope) -> None:
-        """A message has come; it goes to the relay in its turn."""
+        """Relay a message, or keep it until the ones before it have arrived."""
         arg = envelope.arg
         head = self._head
         if head is None:
             head = self._head = usual_message_head(arg)
-        # as message_number does, without a call: nearly every message comes by here
+        # As message_number, inlined: nearly every message comes by here.
         if not head or not arg.startswith(head):
             self._relay.send(envelope)
             return
@@ -94,7 +94,7 @@ class InboundMessages:
 
     def _held_long_enough(self) -> None:
         if self._relay.relay_queue.full:
-            # the client is not read from: the missing one may be next
+            # The client's socket is not read, so the missing one may be next.
             self._holding = self._context.clock.callLater(HOLD_SECONDS, self._held_long_enough)
             return
         self._release()
@@ -110,37 +110,37 @@ class InboundMessages:
             self._relay.send(one)
 
     def finish(self) -> None:
-        """The client has left: what is held goes, nothing is watched."""
+        """The client has left: relay what waits."""
         self._release()
         self.stop()
 
     def stop(self) -> None:
-        """Forget what is held."""
+        """Drop what waits."""
         for timer in (self._holding, self._looking):
             if timer is not None and timer.active():
                 timer.cancel()
         self._holding = self._looking = self.watch = None
         self._sequence_buffer = SequenceBuffer()
 
-    # the client sends faster than its calls are executed
+    # clients that send faster than their calls are executed
 
     def keep_alive_late(self) -> None:
-        """The client's queue is full."""
+        """The client's relay queue is full: its keep-alives may come too late."""
         if self.watch is None and self._head:
             self.watch = KeepAliveDeadline()
 
     @property
     def behind(self) -> bool:
-        """Whether what comes now has waited for the client's earlier messages."""
+        """Whether a message that arrives now has waited for the client's earlier messages."""
         return self.watch is not None and self._relay.queued > 0
 
     def why_late(self) -> str:
-        """Say that the client is too fast, in words."""
+        """The reason for a client that sends too fast."""
         took = self._relay.relay_queue.took
         return f"messages come faster than the canister executes them ({took:.1f} s each)"
 
     def delivered(self, frames: list[bytes]) -> None:
-        """Frames go to the client; to be told where there is a :attr:`watch`."""
+        """Frames are sent to the client. Only called if there is a :attr:`watch`."""
         watch = self.watch
         if watch is not None and any(map(is_acknowledgement, frames)):
             now = self._context.clock.seconds()
@@ -148,7 +148,7 @@ class InboundMessages:
                 self._look()
 
     def executed(self, envelope: ClientEnvelope) -> None:
-        """A message was executed; to be told where there is a :attr:`watch`."""
+        """A message was executed. Only called if there is a :attr:`watch`."""
         if self.watch is not None and is_service_message(envelope.arg):
             self.watch.executed()
 
@@ -159,7 +159,7 @@ class InboundMessages:
     def _look(self) -> None:
         looking, self._looking = self._looking, None
         if looking is not None and looking.active():
-            # of the round before, whose keep-alive came in time
+            # The timer of the acknowledgement before, whose keep-alive was in time.
             looking.cancel()
         watch = self.watch
         delay = None if watch is None else watch.verdict(self._context.clock.seconds())

@@ -1,4 +1,4 @@
-"""What the gateway asks of the world around it: a clock, the network, a client. It knows them by these alone."""
+"""The interfaces by which the gateway uses its environment: clock, network and clients."""
 
 from __future__ import annotations
 
@@ -31,61 +31,63 @@ if TYPE_CHECKING:
     from icwsgw.observe.tracing import Tracing
 
 
-#: Messages of clients under way at once, of which one canister may have half. ws_open, ws_close and queries have the
+#: Clients' messages in flight at once, of which one canister may have half. ws_open, ws_close and queries use the
 #: transport's other connections.
 MAX_CALLS = 1024
-#: Queries in flight at once by canister, each of which may always have a few; and those about newcomers by address.
+#: Queries in flight at once, shared by canister; how many each canister may always have; and queries about newcomers,
+#: shared by address.
 MAX_QUERIES, LEAST_QUERIES, MAX_NEWCOMERS_QUERIES = 512, 3, 64
-#: Canisters that have not spoken to any client lately and are polled all the same, of which one address may name half.
+#: Canisters that are polled although they have not spoken to any client lately; clients of one address may name half of
+#: them.
 MAX_NEWCOMERS = 2_000
 
 
 class Client(Protocol):
-    """One client's connection, as a session sees it. None of these may raise or call the session back."""
+    """One client's connection, as its session sees it. None of these methods may raise or call the session."""
 
-    #: where it comes from, for logs
+    #: the client's address, for logs
     peer: str
 
     @property
     def waiting_bytes(self) -> int:
-        """How much it has still to be sent, because it does not read."""
+        """Bytes in its outbox."""
 
     def deliver(self, frames: list[bytes], more: bool = False) -> None:
-        """Send whole frames made by :mod:`icwsgw.core.messages`, in order; a slow client's wait in its outbox.
+        """Send complete frames (:mod:`icwsgw.core.messages`) in order; those of a slow client wait in its outbox.
 
-        :param more: others are likely to follow at once, they may be sent together
+        :param more: others are likely to follow at once and may be sent together with these
         """
 
     def close(self, code: int, reason: str) -> None:
-        """End the connection with a closing handshake, after what is already queued."""
+        """End the connection with a closing handshake, after what is queued."""
 
     def pause(self) -> None:
-        """Stop reading from the client, so that TCP pushes back."""
+        """Stop reading its socket, which causes TCP backpressure."""
 
     def resume(self) -> None:
-        """Read again."""
+        """Read its socket again."""
 
 
 class RootSubnetInterface(Protocol):
-    """See :class:`icwsgw.agent.root_subnet.RootSubnet`."""
+    """As :class:`icwsgw.agent.root_subnet.RootSubnet`."""
 
     def holds(self, canister: Principal) -> bool | None:
-        """Whether a canister is the root subnet's, or None if that is not known."""
+        """Whether a canister is on the root subnet; None if that is unknown."""
 
     def ask(self, canister: Principal) -> Deferred[bool]:
-        """Find it out."""
+        """Find out whether a canister is on the root subnet."""
 
 
 class NetworkInterface(Protocol):
-    """The Internet Computer, as :class:`icwsgw.agent.ic_agent.IcAgent` gives it."""
+    """The Internet Computer, as :class:`icwsgw.agent.ic_agent.IcAgent` provides it."""
 
     @property
     def time(self) -> NetworkTime:
-        """What time the network has."""
+        """The network's time."""
 
     @property
     def root_subnet(self) -> RootSubnetInterface:
-        """Which canisters are the root subnet's."""
+        """Which canisters are on the root subnet."""
 
     @property
     def ready(self) -> bool:
@@ -93,7 +95,7 @@ class NetworkInterface(Protocol):
 
     @property
     def root_key(self) -> bytes | None:
-        """The root key in DER."""
+        """The root key in DER, or None."""
 
     def doubt_root_key(self) -> None:
         """A batch did not verify; see :meth:`icwsgw.agent.ic_agent.IcAgent.doubt_root_key`."""
@@ -110,22 +112,26 @@ class Context:
     """What the parts of one gateway share.
 
     :ivar clock: monotonic seconds and delayed calls
-    :ivar now_ns: nanoseconds since 1970
-    :ivar jitter: random numbers in [0, 1)
+    :ivar network: the Internet Computer
+    :ivar identities: the gateway's identities in this process
+    :ivar config: the configuration
+    :ivar metrics: the metrics
+    :ivar now_ns: gives this machine's time, ns since 1970
+    :ivar jitter: gives random numbers in [0, 1)
     :ivar delegations: verified delegations of subnets, for all pollers
-    :ivar log_limiter: bounds the lines of the log that strangers cause
-    :ivar calls: the calls of clients under way, by canister
-    :ivar queries: queries in flight, by canister
-    :ivar newcomers_queries: queries in flight about newcomers, by address
-    :ivar suspects: addresses from which forged ws_opens come
-    :ivar newcomers: canisters that strangers have named, by address
-    :ivar waiting: what waits to be relayed
-    :ivar host_backoff: what the network has asked of all pollers
-    :ivar budget: of all that leaves for the network; by default there is no bound
-    :ivar call_scheduler: where calls leave
-    :ivar answers: when answers to polls are dealt with
-    :ivar readable: makes certificates readable for all clients; None: they reach clients as they are
-    :ivar tracing: makes spans; None when nobody collects them
+    :ivar log_limiter: limits log lines that others can cause
+    :ivar calls: slots of clients' messages in flight, by canister
+    :ivar waiting: bytes in all relay queues
+    :ivar host_backoff: pauses of all pollers that the network has asked for
+    :ivar budget: the request budget; by default there is no limit
+    :ivar readable: gives certificates in a form that all clients can verify; None: they reach clients unchanged
+    :ivar tracing: makes spans; None if nobody collects them
+    :ivar queries: slots of queries in flight, by canister
+    :ivar newcomers_queries: slots of queries in flight about newcomers, by address
+    :ivar newcomers: slots of newcomers that are polled, by address
+    :ivar suspects: addresses that have sent forged ``ws_open`` calls
+    :ivar call_scheduler: decides when calls are sent
+    :ivar answers: decides when answers to polls are handled
     """
 
     clock: Clock
@@ -157,9 +163,9 @@ class Context:
         object.__setattr__(self, "call_scheduler", CallScheduler(self.clock, self.budget, self.calls))
 
     def network_ns(self) -> int:
-        """The network's time as it is reckoned: what we sign expires by it."""
+        """The network's time as far as it is known, ns since 1970; requests of the gateway expire by it."""
         return self.network.time.now_ns(self.clock.seconds(), self.now_ns())
 
     def earliest_network_ns(self) -> int:
-        """A time that the network's clock has passed for certain."""
+        """A time that the network's clock has certainly passed, ns since 1970."""
         return self.network.time.earliest_ns(self.clock.seconds(), self.now_ns())

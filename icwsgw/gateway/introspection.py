@@ -1,7 +1,6 @@
-"""What a gateway can tell about its sessions and canisters, a row for each: plain values, as JSON has them.
+"""Rows about sessions and canisters for the admin API and the status page, as plain JSON values.
 
-Asked for by people, now and then. Nothing is counted for it: the rows are made of what sessions, relays and pollers
-know anyway, and of no more of them than are asked for.
+Nothing is counted for them: rows are made from what sessions, relays and pollers hold anyway, when somebody asks.
 """
 
 from __future__ import annotations
@@ -16,22 +15,22 @@ from icwsgw.gateway.polling.poller import Poller
 from icwsgw.gateway.session import ClientSession
 from icwsgw.ic.principal import Principal
 
-#: What a session has, and what a canister has.
+#: The row of a session or a canister.
 Row = dict[str, Any]
 
-#: Characters of an error, which may be a canister's words.
+#: Maximum number of characters of an error, which may be a canister's words.
 MAX_ERROR = 200
 
 
 def session_row(session: ClientSession) -> Row:
-    """One session: counts of messages and bytes up (from the client) and down, times in seconds."""
+    """The row of one session: messages and bytes up (from the client) and down, times in seconds."""
     context, poller, relay, key = session.context, session.poller, session.relay, session.client_key
     return {
         "id": session.id,
         "state": session.state.label,
         "canister": poller.canister.text if poller is not None else None,
         "principal": Principal(key[0]).text if key is not None else None,
-        # a nat64, of which JSON numbers hold 53 bits in many programs
+        # a nat64; in many programs JSON numbers hold only 53 bits
         "client_nonce": str(key[1]) if key is not None else None,
         "peer": session.client.peer,
         "gateway_principal": context.identities[session.identity_index].principal.text,
@@ -52,11 +51,11 @@ def find_sessions(
     principal: Principal | None = None,
     state: str | None = None,
 ) -> Iterator[ClientSession]:
-    """Yield sessions, those whose canister has still to be told that the client has left (closed) as well.
+    """Yield sessions, including closed ones whose canister has not been told yet.
 
-    :param canister: only its
-    :param principal: only this client's
-    :param state: only those in it, one of :data:`icwsgw.core.session_machine.LABELS`
+    :param canister: only sessions at this canister
+    :param principal: only sessions of this principal
+    :param state: only sessions in this state, one of :data:`icwsgw.core.session_machine.LABELS`
     """
     registry = gateway.registry
     found: Iterable[ClientSession]
@@ -74,7 +73,7 @@ def find_sessions(
 
 
 def find_session(gateway: Gateway, session_id: str) -> ClientSession | None:
-    """The session of an id."""
+    """The session with an id, or None."""
     return next((session for session in find_sessions(gateway) if session.id == session_id), None)
 
 
@@ -86,7 +85,7 @@ def pollers_of(gateway: Gateway, canister: Principal) -> list[Poller]:
 
 
 def poller_row(poller: Poller, gateway: Gateway) -> Row:
-    """One poller: where it is in its canister's queue, and how that canister answers."""
+    """The row of one poller: its position in the queue, and how the canister answers."""
     context = gateway.context
     now, backoff = context.clock.seconds(), poller.backoff
     return {
@@ -102,7 +101,7 @@ def poller_row(poller: Poller, gateway: Gateway) -> Row:
 
 
 def canister_rows(gateway: Gateway, limit: int, canister: Principal | None = None) -> tuple[list[Row], bool]:
-    """Canisters with their pollers, those with the most sessions first; and whether there are more.
+    """Rows of canisters with their pollers, most sessions first, and whether there are more.
 
     :param canister: only this one
     """
@@ -123,6 +122,6 @@ def _most_first(entry: tuple[bytes, int]) -> tuple[int, bytes]:
 
 
 def session_rows(gateway: Gateway, limit: int, **only: Any) -> tuple[list[Row], bool]:
-    """Sessions as :func:`find_sessions` finds them; and whether there are more."""
+    """Rows of sessions, as :func:`find_sessions` finds them, and whether there are more."""
     found = list(islice(find_sessions(gateway, **only), limit + 1))
     return [session_row(session) for session in found[:limit]], len(found) > limit

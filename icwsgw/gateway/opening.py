@@ -1,4 +1,4 @@
-"""A client's first envelope: what of ws_open is looked at before the client is admitted."""
+"""Checks a client's first envelope, which has to be a ``ws_open``, before the client is admitted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Refusal(Exception):
-    """A client's fault: the close code and the words that end its session."""
+    """A client's fault: close code and reason for the end of its session."""
 
     def __init__(self, code: CloseCode, text: str) -> None:
         super().__init__(text)
@@ -25,10 +25,10 @@ class Refusal(Exception):
 
 
 def open_args(envelope: ClientEnvelope, gateway_principal: bytes) -> OpenArgs:
-    """Read the argument of a client's first envelope.
+    """Decode the argument of a client's first envelope.
 
-    :param gateway_principal: what its connection's handshake message named
-    :raises Refusal: it is not that of a ws_open which can be relayed
+    :param gateway_principal: the principal in the connection's handshake message
+    :raises Refusal: it is no ``ws_open`` that can be relayed
     """
     if envelope.method_name != "ws_open":
         raise Refusal(CloseCode.PROTOCOL_ERROR, f"the first envelope calls {envelope.method_name!r}, not ws_open")
@@ -48,12 +48,10 @@ def open_args(envelope: ClientEnvelope, gateway_principal: bytes) -> OpenArgs:
 
 
 def prove(envelope: ClientEnvelope, context: Context, group: str) -> CallSignatures:
-    """Look at the signature of a ws_open, so that one that no replica would take costs the network nothing.
+    """Verify the signatures of a ``ws_open``, so that one that no replica would accept is not relayed (decision 0035).
 
-    See decision 0035.
-
-    :param group: whose address it comes from; wrong signatures slow it down
-    :raises Refusal: it does not hold
+    :param group: the group of the client's address, whose connections wrong signatures slow down
+    :raises Refusal: a signature is wrong
     """
     signatures = context.metrics.open_signatures
     try:

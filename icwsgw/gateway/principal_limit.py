@@ -1,8 +1,8 @@
-"""To how many canisters one principal is connected, where that is bounded.
+"""Limits to how many canisters one principal is connected (``--max-connections-per-principal``).
 
-Only sessions that their canister has accepted count: until then nobody knows whether ``ws_open`` was signed by the
-principal it names, and a stranger must not use up somebody else's share. So the bound is kept twice, before ``ws_open``
-leaves and when it was accepted.
+Only sessions that their canister has accepted count. Before that nobody knows whether the principal has signed the
+``ws_open``, and others must not use up its limit. So the limit is checked twice: before ``ws_open`` is relayed, and
+when the canister has accepted the client.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class PrincipalLimit:
     """Counts accepted sessions by principal.
 
-    :param most: sessions of one principal; 0: no bound, and nothing is counted
+    :param most: sessions of one principal; 0: no limit, and nothing is counted
     """
 
     __slots__ = ("_sessions", "most")
@@ -29,11 +29,14 @@ class PrincipalLimit:
         return len(self._sessions)
 
     def full(self, principal: bytes) -> bool:
-        """Whether one more session would be too many."""
+        """Whether the principal has reached the limit."""
         return bool(self.most) and len(self._sessions.get(principal, ())) >= self.most
 
     def add(self, principal: bytes, session: ClientSession) -> bool:
-        """Count an accepted session, once; whether there was room for it."""
+        """Count an accepted session once.
+
+        :return: False if it exceeds the limit
+        """
         if not self.most:
             return True
         sessions = self._sessions.get(principal)
@@ -46,7 +49,7 @@ class PrincipalLimit:
         return True
 
     def remove(self, principal: bytes, session: ClientSession) -> None:
-        """A session has ended, counted or not."""
+        """A session has ended, whether it was counted or not."""
         sessions = self._sessions.get(principal)
         if sessions is not None:
             sessions.discard(session)

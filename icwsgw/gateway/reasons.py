@@ -1,4 +1,4 @@
-"""Why a session ends, in words: for its client, and for the metrics."""
+"""Why a session ends: reasons for clients, labels for metrics."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _NOT_OPEN: dict[int, str] = {
 
 
 def why_not_open(cause: int, state: State) -> str:
-    """Why the gateway has ended a session that was never open, a word of the metric."""
+    """The label of the metric for a session that the gateway has ended before it was open."""
     if cause == CloseCode.NOT_OPENED and state is State.INIT:
         return "silent"
     return _NOT_OPEN.get(cause, "failed")
 
 
 def wrong_expiry(now_ns: int, expiry_ns: int) -> str | None:
-    """Why a replica does not take an envelope, in words; None where it does.
+    """Why a replica refuses an ingress expiry; None if it does not.
 
     :param now_ns: the replica's time, ns since 1970
     """
@@ -53,7 +53,7 @@ def wrong_expiry(now_ns: int, expiry_ns: int) -> str | None:
 
 
 def _refused_expiry(envelope: ClientEnvelope, error: IcwsError) -> str | None:
-    """The same where a replica has refused it: by the replica's own clock, or in its words."""
+    """As :func:`wrong_expiry` for an envelope that a replica has refused: by the replica's clock, or in its words."""
     words = error.detail if isinstance(error, HttpError) else error.message if isinstance(error, Rejected) else ""
     if not refuses_expiry(words):
         return None
@@ -63,7 +63,7 @@ def _refused_expiry(envelope: ClientEnvelope, error: IcwsError) -> str | None:
 
 
 def reason_of(envelope: ClientEnvelope, error: IcwsError) -> tuple[CloseCode, str]:
-    """The close code and the words for a call that was refused, or never taken."""
+    """The close code and the reason for a call that was refused or never accepted."""
     method = envelope.method_name
     if isinstance(error, Expired):
         return CloseCode.EXPIRED, f"{method}: {error}"
@@ -75,7 +75,7 @@ def reason_of(envelope: ClientEnvelope, error: IcwsError) -> tuple[CloseCode, st
 
 
 def _plain(error: IcwsError) -> str:
-    """An error in words for a client: what the IC or the canister said, without our machinery around it."""
+    """An error for a client: what the IC or the canister said."""
     if isinstance(error, Rejected):
         code = f" {error.error_code}" if error.error_code else ""
         return f"reject {error.code}{code}: {error.message}"

@@ -1,9 +1,9 @@
-"""The gateway's only index: who is connected, which canisters are polled, and where polling stopped.
+"""The index of sessions and pollers, and the positions at which polling stopped.
 
     (canister, identity) -> poller -> client key -> session
 
-A poller starts with the first client of its canister and stops after the last. Its position in the canister's queue
-is kept for a while, so that the next client need not wait for pages of old messages.
+A poller starts with the first client of its canister and stops after the last one. Its position in the canister's queue
+is kept for a while, so that the next client does not have to wait for pages of old messages.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 _log = get_logger("gateway")
 
-#: The CDK forgets a gateway without clients after an acknowledgement interval (300 s) and numbers anew.
+#: The CDK forgets a gateway without clients after an acknowledgement interval (300 s) and then numbers messages from 0.
 KEEP_SECONDS = 300.0
-#: Positions kept at once, some 300 bytes each; the oldest makes room.
+#: Number of positions that are kept, about 300 bytes each; then the oldest is dropped.
 KEEP_POSITIONS = 10_000
 
 
@@ -36,7 +36,7 @@ class Registry:
 
     :ivar sessions: all sessions whose client is connected
     :ivar ending: sessions whose client has left and whose canister has not been told yet
-    :ivar pollers: by canister and identity
+    :ivar pollers: by raw principal of the canister and number of the identity
     """
 
     def __init__(self, context: Context) -> None:
@@ -49,17 +49,17 @@ class Registry:
         self._positions: OrderedDict[tuple[bytes, int], tuple[float, Cursor]] = OrderedDict()
 
     def find(self, canister: Principal, identity_index: int, key: tuple[bytes, int]) -> ClientSession | None:
-        """The living session of a client key, if there is one."""
+        """The session of a client key, or None."""
         poller = self.pollers.get((canister.raw, identity_index))
         return poller.sessions.get(key) if poller is not None else None
 
     def count(self, canister: Principal) -> int:
-        """How many clients a canister has here, under all identities."""
+        """Number of clients of a canister, under all identities."""
         pollers = (self.pollers.get((canister.raw, index)) for index in range(len(self._context.identities)))
         return sum(len(poller.sessions) for poller in pollers if poller is not None)
 
     def add(self, session: ClientSession, canister: Principal, key: tuple[bytes, int]) -> Poller:
-        """Enter a session under its client key; starts its poller if it is the first."""
+        """Add a session under its client key, and start its poller if it is the first."""
         place = (canister.raw, session.identity_index)
         poller = self.pollers.get(place)
         if poller is None:
@@ -70,7 +70,10 @@ class Registry:
         return poller
 
     def is_newcomer(self, canister: Principal) -> bool:
-        """Whether a canister has not spoken to any client lately: strangers may have made it up."""
+        """Whether a canister has not spoken to any client lately.
+
+        An unauthenticated client may have made up such a canister.
+        """
         spoken = self._spoken.get(canister.raw)
         if spoken is None:
             return True
@@ -80,13 +83,13 @@ class Registry:
         return all(poller is None or poller.poll_budget.newcomer or not poller.senders for poller in pollers)
 
     def has_room(self, canister: Principal, identity_index: int, group: str) -> bool:
-        """Whether a client of an address may have a canister polled that is not polled yet."""
+        """Whether one more newcomer may be polled for a client of an address."""
         if (canister.raw, identity_index) in self.pollers or not self.is_newcomer(canister):
             return True
         return self._context.newcomers.slot_queue(group).has_room
 
     def spoke(self, canister: Principal) -> None:
-        """A canister has accepted a client: it is no newcomer, under whatever identity."""
+        """A canister has accepted a client: it is no newcomer, under no identity."""
         spoken = self._spoken
         spoken[canister.raw] = self._context.clock.seconds()
         spoken.move_to_end(canister.raw)
@@ -100,7 +103,7 @@ class Registry:
         self._context.call_scheduler.canister_has_spoken(canister.raw)
 
     def _place_of_newcomer(self, canister: Principal, group: str) -> SlotQueue | None:
-        """The place of a newcomer's poller among those of its address; None where the canister is none."""
+        """Take a slot for a newcomer's poller among those of its address; None if the canister is no newcomer."""
         if not self.is_newcomer(canister):
             return None
         slot_queue = self._context.newcomers.slot_queue(group)
@@ -117,7 +120,7 @@ class Registry:
         return Poller(context, canister, index, cursor, poll_budget, spans)
 
     def _watch_budget(self) -> None:
-        """Say it when there are too many pollers for the budget of queries, and when there are not any more."""
+        """Log when the request budget becomes too small for all pollers, and when it suffices again."""
         budget = self._context.budget
         if budget.stretched is self._stretched:
             return
@@ -132,7 +135,7 @@ class Registry:
             )
 
     def remove(self, session: ClientSession) -> None:
-        """Forget a session's client key; stops its poller if it was the last."""
+        """Remove a session's client key, and stop its poller if it was the last."""
         poller, key = session.poller, session.client_key
         if poller is None or key is None:
             return

@@ -1,22 +1,23 @@
-"""Which of several connections of one principal to one canister lives (decision 0015).
+"""Decides which of several connections of one principal to one canister lives (decision 0015).
 
-The canister's CDK keeps one for each principal, the one whose ``ws_open`` it executed last. Under one identity the
-canister's queue tells which that is: its first messages come in that order. Other identities have other queues, and
-other processes have other identities; there the canister's own time on its first messages tells. All calls of one
-block are executed at one time. Where two first messages have the same one, nothing that is certified by then tells
-which connection the canister knows, so both stay, *undecided*, until something does:
+The CDK keeps one connection for each principal, the one whose ``ws_open`` the canister executed last. Under one
+identity of the gateway, the canister's queue tells which one that is: first messages arrive in the order of execution.
+Other identities have other queues, and other processes have other identities; there the canister's timestamps on the
+first messages tell. All calls of one block have the same time. If two first messages have the same timestamp, both
+connections stay *undecided* until the canister shows which one it knows:
 
-- a later message of the canister to one of them, an acknowledgement round at the latest,
-- a message of one of them that the canister takes,
-- a message of one of them that it refuses, as it does not know the client,
-- its answer to ``ws_close``, when one of them leaves.
+- it sends one of them another message, at the latest with the next acknowledgement,
+- it executes a message of one of them,
+- it refuses a message of one of them because it does not know the client,
+- it answers ``ws_close`` when one of them leaves.
 
-Until then neither misses anything: the first message of the canister to their principal is a sign already.
+No connection misses a message before that: the canister's first message to the principal decides.
 
-A connection that leaves before its first message is heard of by its answer to ``ws_close`` alone: if the canister knew
-it, those that it had opened before are deaf. They may wait for their own first messages still.
+A connection may leave before its first message. Then only the answer to its ``ws_close`` tells whether it was the
+newest: if the canister knew it, connections that were opened before it are over, even if their own first messages are
+still to come.
 
-The decisions are in :mod:`icwsgw.core.replacement`; this module finds the connections and performs.
+:mod:`icwsgw.core.replacement` decides; this module finds the connections and performs the steps.
 """
 
 from __future__ import annotations
@@ -33,19 +34,19 @@ if TYPE_CHECKING:
     from icwsgw.gateway.registry import Registry
     from icwsgw.gateway.session import ClientSession
 
-#: Tells other processes: canister, principal, time in ns or 0, whether it is about a connection that has left.
+#: Tells other processes: canister, principal, time in ns or 0, whether the connection has left.
 Announce = Callable[[bytes, bytes, int, bool], None]
-#: How the older connection ends: close code and words.
+#: How an older connection ends: close code and reason.
 REPLACED = (CloseCode.REPLACED, "replaced by a newer connection of the same client")
 
 
 class Replacements:
     """Finds the connections of a principal and performs what is decided about them.
 
-    :param registry: where sessions are found
-    :param identities: how many there are
+    :param registry: the index of sessions
+    :param identities: number of the gateway's identities
     :param announce: tells other processes, see :attr:`icwsgw.gateway.gateway.Gateway.announce`
-    :ivar machine: what is undecided
+    :ivar machine: the decisions, and what is undecided
     """
 
     def __init__(self, registry: Registry, identities: int, announce: Announce) -> None:
@@ -58,38 +59,38 @@ class Replacements:
         return len(self.machine.undecided) + len(self.machine.outlived)
 
     def accepted(self, session: ClientSession) -> None:
-        """A canister has accepted a connection: of those of its principal under other identities the newest lives."""
+        """A canister has accepted a connection; of those under other identities only the newest lives."""
         key = _key(session)
         self._perform(key, self.machine.accepted(key, session, self._senders(key)))
 
     def accepted_elsewhere(self, canister: bytes, sender: bytes, at_ns: int, later: bool) -> None:
-        """A canister has accepted a connection in another process, see :meth:`Replacement.accepted_elsewhere`."""
+        """A canister has accepted a connection of another process; see :meth:`Replacement.accepted_elsewhere`."""
         key = canister, sender
         self._perform(key, self.machine.accepted_elsewhere(key, at_ns, later, self._senders(key)))
 
     def left_elsewhere(self, canister: bytes, sender: bytes, at_ns: int, later: bool) -> None:
-        """A connection in another process has left unheard, see :meth:`Replacement.left_elsewhere`."""
+        """A connection of another process has left before its first message; see :meth:`Replacement.left_elsewhere`."""
         key = canister, sender
         living, waiting = self._senders(key), self._waiting(key)
         self._perform(key, self.machine.left_elsewhere(at_ns, later, living, waiting))
 
-    # signs
+    # what the canister shows
 
     def heard(self, session: ClientSession, content: bytes) -> None:
-        """The canister has sent another message to a connection of which nothing was decided yet."""
+        """The canister has sent another message to an undecided connection."""
         key = _key(session)
         _, time_ns = message_place(content)
         self._perform(key, self.machine.heard(key, session, time_ns, self._senders(key)))
 
     def known(self, session: ClientSession) -> None:
-        """The canister has shown in a later block that this is the connection it knows."""
+        """A later block has shown that the canister knows this connection."""
         key = _key(session)
         self._perform(key, self.machine.known(key, session, self._senders(key)))
 
     def others(self, session: ClientSession, network_ns: int) -> Others[ClientSession]:
-        """The living connections of a session's principal, under other identities, as its ``ws_close`` is sent.
+        """The connections of a session's principal under other identities, when its ``ws_close`` is sent.
 
-        :param network_ns: the network's time
+        :param network_ns: the network's time, ns since 1970
         """
         key = _key(session)
         opened = [other for other in self._senders(key) if other.identity_index != session.identity_index]
@@ -100,14 +101,14 @@ class Replacements:
         return Others(opened, opening, network_ns)
 
     def answered(self, session: ClientSession, known: bool | None, others: Others[ClientSession]) -> None:
-        """The ws_close of a connection has ended, see :meth:`Replacement.answered`."""
+        """A ``ws_close`` has ended; see :meth:`Replacement.answered`."""
         if known is not False and session.opened >= Opened.SPOKE:
-            return  # it has forgotten the one that it knew, which is all that its answer says
+            return  # it has removed the connection that it knew, which tells nothing about others
         key = _key(session)
         self._perform(key, self.machine.answered(key, session, known, others))
 
     def gone(self, session: ClientSession) -> None:
-        """The canister has forgotten a connection that has left; if that is the one it knew, the others are over."""
+        """The close notice of a connection has ended; if the canister knew it, undecided others are over."""
         if not self.machine.undecided or session.client_key is None or session.poller is None:
             return
         key = _key(session)
@@ -120,7 +121,7 @@ class Replacements:
             known = session.client_key is not None and session.poller is not None
             machine.forget(_key(session) if known else None, session)
 
-    # inside
+    # helpers
 
     def _perform(self, key: Key, steps: list[Step[ClientSession]]) -> None:
         for effect, session, at_ns in steps:
@@ -139,7 +140,7 @@ class Replacements:
                 poller.undecided.pop(session, None)
 
     def _senders(self, key: Key) -> list[ClientSession]:
-        """The sessions of a principal that a canister has accepted, under whatever identities."""
+        """The sessions of a principal that a canister has accepted, under all identities."""
         canister, sender = key
         pollers = (self._registry.pollers.get((canister, index)) for index in range(self._identities))
         found = (poller.senders.get(sender) for poller in pollers if poller is not None)

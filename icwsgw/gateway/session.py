@@ -1,9 +1,9 @@
-"""A client's session: what the table in :mod:`icwsgw.core.session_machine` decides, done.
+"""One client's session: performs what the state machine in :mod:`icwsgw.core.session_machine` decides.
 
-The session stands between three parties. The client's connection calls :meth:`ClientSession.received` and
-:meth:`~ClientSession.left`; the canister's poller calls :meth:`~ClientSession.deliver` and, when it gives the canister
-up, :meth:`~ClientSession.end`; the relay reports what became of the client's calls. It outlives its connection until
-all that the client had sent, and ws_close, have left.
+Three parties call a session. The client's connection calls :meth:`ClientSession.received` and
+:meth:`~ClientSession.left`. The canister's poller calls :meth:`~ClientSession.deliver`, and :meth:`~ClientSession.end`
+when the canister does not answer any more. The relay reports the outcome of the client's calls. A session outlives its
+connection until everything that the client had sent, and ``ws_close``, are done.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ if TYPE_CHECKING:
 
 _log = get_logger("session")
 
-#: A ws_open of unknown outcome has so many seconds to show that it was executed, by the canister's first message; and
-#: a client whose message the canister has refused, to hear what the canister had queued for it.
+#: How many seconds a session waits for the canister's next message: for its first one if the outcome of ws_open is
+#: unknown, or for its close message if it has refused a message of the client.
 DOUBT_SECONDS = 5.0
 
 
 class ClientSession(RelayOwner, InboundMessagesOwner):
-    """One client at one canister, from its handshake to its ws_close.
+    """One client at one canister, from the handshake message to ``ws_close``.
 
     :ivar id: for logs and close reasons
     :ivar state: see :mod:`icwsgw.core.session_machine`
-    :ivar stream: its messages before they come to the relay, None before ws_open
+    :ivar stream: passes messages to the relay; None before ``ws_open``
     :ivar outgoing: frames of the batch that the poller is delivering, else None
-    :ivar client_key: (principal, nonce), None before ws_open
-    :ivar opened: what is known of its ws_open at the canister
-    :ivar opened_at_ns: the canister's time of its first message to the client, ns since 1970; 0 if it told none
-    :ivar cause: the close code, 0 while nothing has ended the session
-    :ivar trace: its spans, if it is traced
+    :ivar client_key: (raw principal, nonce); None before ``ws_open``
+    :ivar opened: what is known of its ``ws_open`` at the canister
+    :ivar opened_at_ns: the canister's timestamp of its first message to the client, ns since 1970; 0 if there is none
+    :ivar cause: the close code; 0 while the session lives
+    :ivar trace: the session's spans, if it is sampled
     """
 
     __slots__ = (
@@ -107,14 +107,14 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         self.deadline = self.started + self.context.config.first_message_timeout
 
     def greet(self) -> None:
-        """Send the handshake message: the principal that the client has to name in ws_open."""
+        """Send the handshake message, with the principal that the client has to name in ``ws_open``."""
         principal = self.context.identities[self.identity_index].principal
         self.client.deliver([frame(handshake(principal.raw))])
 
-    # from the client's connection
+    # called by the client's connection
 
     def received(self, payload: bytes, is_binary: bool) -> None:
-        """A message came from the client."""
+        """Handle a message of the client."""
         if self.state is State.CLOSED:
             return
         context = self.context
@@ -144,14 +144,14 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
     def left(self, code: int) -> None:
         """The client's connection has ended.
 
-        :param code: the close code that the client sent, or 1006 when it sent none
+        :param code: the client's close code, or 1006 if it sent none
         """
         if not self.cause:
             self.cause = code
         self._step(Event.CLIENT_LEFT)
 
     def overdue(self, now: float) -> bool:
-        """End the session if it has not come on in time; whether it did."""
+        """End the session if its ``ws_open`` or the canister's first message is overdue; whether it was ended."""
         if now < self.deadline or self.state >= State.OPEN:
             return False
         if self.state is State.INIT:
@@ -160,10 +160,10 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
             self.end(CloseCode.NOT_OPENED, "the canister did not answer ws_open in time")
         return True
 
-    # from the poller
+    # called by the poller
 
     def deliver(self, frames: list[bytes], more: bool = False) -> None:
-        """Frames of the canister's messages to this client, in order; ``more`` may come at once, from a deep queue."""
+        """Send frames of the canister's messages in order; with ``more``, others are likely to follow at once."""
         state = self.state
         if state is not State.OPEN and (state is State.CLOSED or state is State.INIT):
             return
@@ -174,7 +174,8 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         self.bytes_down += size
         self.context.metrics.canister_bytes.inc(size)
         if state < State.OPEN:
-            # counted by now: it may turn out to be the older connection, and is none that the canister never spoke to
+            # The messages are counted before: if this turns out to be the older connection, it has got some all the
+            # same.
             self._opened()
         stream = self.stream
         if stream is not None and stream.watch is not None:
@@ -182,10 +183,10 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         self.client.deliver(frames, more)
 
     def first_message(self, content: bytes) -> bool:
-        """Look at the canister's first message to this client; False when there was an earlier one, which is lost.
+        """Check the canister's first message; False if an earlier one is lost.
 
-        Then the queue is not the one that the poller has been reading: the canister was reset, and its new queue has
-        grown as long as the old one was. The session cannot be saved, a new one can be opened.
+        Then the canister was reset, and its new queue has grown as long as the old one was. The session ends; the
+        client may open a new one.
         """
         number, time_ns = message_place(content)
         self.opened_at_ns = time_ns or 0
@@ -195,7 +196,7 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         return False
 
     def has_missed(self, content: bytes) -> bool:
-        """Whether the canister's next message to this client comes after one that it has not got; then it is closed."""
+        """Whether the next message to this client shows that the client has missed one; then the session ends."""
         number, _ = message_place(content)
         if number is None or number <= self.messages_down + 1:
             return False
@@ -203,23 +204,23 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         return True
 
     def canister_gone(self) -> None:
-        """The canister was reset: it does not know this client any more."""
+        """The canister was reset, so it does not know this client any more."""
         if self.state is State.CLOSED:
             return
         self.cause = CloseCode.CANISTER_RESET
         self._step(Event.CANISTER_GONE, "the canister was reset (upgraded or reinstalled), please reconnect")
 
     def end(self, code: CloseCode, text: str) -> None:
-        """End the session from the gateway's side; the client gets ``code`` and ``text``."""
+        """End the session; the client gets ``code`` and ``text``."""
         if self.state is State.CLOSED:
             return
         self.cause = code
         self._step(Event.END, text)
 
-    # from the relay
+    # called by the relay
 
     def relayed(self, envelope: ClientEnvelope, outcome: CallOutcome) -> None:
-        """A call was taken; see :class:`RelayOwner`."""
+        """A call was accepted or has ended; see :class:`RelayOwner`."""
         is_open = envelope.method_name == "ws_open"
         reject = outcome.reject
         if reject is not None:
@@ -244,11 +245,11 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
             if poller is not None:
                 poller.wake()
         elif is_open and poller is not None:
-            # accepted, its end is unknown: the canister's messages will tell
+            # It was accepted, and the canister's messages will tell the rest.
             poller.wake()
 
     def _opened_with(self, reply: bytes | None) -> None:
-        """ws_open was executed; where its reply does not say how it ended, the canister's first message will."""
+        """``ws_open`` was executed; if its reply cannot be decoded, the canister's first message tells the outcome."""
         try:
             if reply is None:
                 raise FormatError("it is forgotten")
@@ -260,14 +261,14 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
             self.opened = max(self.opened, Opened.EXECUTED)
 
     def relay_failed(self, envelope: ClientEnvelope, error: IcwsError) -> None:
-        """A call was refused or came to nothing; see :class:`RelayOwner`."""
+        """A call was refused or has expired; see :class:`RelayOwner`."""
         if isinstance(error, CanisterRefused) and envelope.method_name != "ws_open":
             self._dismissed(envelope, error)
         else:
             self._refused(envelope, error)
 
     def _dismissed(self, envelope: ClientEnvelope, error: CanisterRefused) -> None:
-        """The canister does not know the client any more; what it had queued for it, a close message, comes first."""
+        """The canister does not know the client any more. Wait for the close message that it may have queued before."""
         if self.relay is not None and self.state is not State.CLOSED:
             self.relay.drop()
         if self.state is not State.OPEN:
@@ -283,17 +284,14 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
             poller.wake()
 
     def relay_outcome_unknown(self, envelope: ClientEnvelope, error: IcwsError) -> None:
-        """A call may have been executed, or not; see :class:`RelayOwner`.
-
-        Messages go on: if the canister has not got this one, it will say so by the sequence number of the next.
-        """
+        """A call may have been executed; see :class:`RelayOwner`."""
         if envelope.method_name == "ws_open":
             self._opening_uncertain(*reason_of(envelope, error))
             return
         self._undecided("a message may not have reached its canister, nobody can tell", error)
 
     def _undecided(self, what: str, error: IcwsError) -> None:
-        """The session goes on: the canister will say so by the sequence number of the next message if it cannot."""
+        """Continue: if this message was not executed, the canister refuses the next one."""
         context, canister = self.context, self._canister_text()
         if context.log_limiter.allows(what, canister or "", context.clock.seconds()):
             _log.info(what, error=error, canister=canister, session=self.id)
@@ -301,21 +299,21 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
             self.poller.wake()
 
     def relay_full(self) -> None:
-        """Push back on the client."""
+        """Stop reading the client's socket."""
         if self.state is not State.CLOSED:
             self.client.pause()
             if self.stream is not None:
                 self.stream.keep_alive_late()
 
     def relay_drained(self) -> None:
-        """Read from the client again."""
+        """Read the client's socket again."""
         if self.state is not State.CLOSED:
             self.client.resume()
 
-    # inside
+    # helpers
 
     def _check_expiry(self, envelope: ClientEnvelope) -> None:
-        """Refuse what no replica would take. Where it is not certain, a replica decides."""
+        """Refuse an expiry that no replica would accept; where that is uncertain, a replica decides."""
         text = wrong_expiry(self.context.network_ns(), envelope.ingress_expiry)
         if text is not None and self.stream is not None and self.stream.behind:
             raise Refusal(CloseCode.TOO_FAST, f"{self.stream.why_late()}: this one expired on its way")
@@ -333,7 +331,8 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         proven = prove(envelope, self.context, group)
         now = self.context.clock.seconds()
         if self._gateway.replays.repeated(proven.request, now):
-            # the network would tell of the first one's success, and it would cost another session its place
+            # The network would answer with the outcome of the first one, and this session would take the other one's
+            # place.
             raise Refusal(CloseCode.OPEN_REFUSED, "ws_open refused: this very call was relayed before, sign a new one")
         self.client_key = key
         self.deadline = now + self.context.config.open_timeout
@@ -357,7 +356,7 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
             raise Refusal(CloseCode.PROTOCOL_ERROR, "an envelope has another sender than ws_open had")
         poller.messages_up += 1
         if self.state is State.DISMISSED:
-            return  # the canister refuses what follows, and the client is about to be told
+            return  # the canister refuses it, and the session is about to end
         stream.take(envelope)
 
     def _opened(self) -> None:
@@ -371,14 +370,14 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         self._gateway.accepted(self)
 
     def _refused(self, envelope: ClientEnvelope, error: IcwsError) -> None:
-        """A call will not be executed. For ws_open there is no session then; for a message the order is broken."""
+        """A call will not be executed. That ends the session: later messages would have a wrong sequence number."""
         is_open = envelope.method_name == "ws_open"
         if is_open and self.opened >= Opened.SPOKE:
-            # the canister has spoken to the client, so it has it: this is about a repetition, the first answer was lost
+            # The canister knows the client, so an earlier attempt was executed and this one is refused as a repetition.
             return
         if self.state is State.CLOSED:
             if is_open and self.relay is not None:
-                # the client has left, and the canister never had it: nobody to tell
+                # The client has left and the canister does not know it: no close notice is needed.
                 self.relay.drop()
                 self._gateway.finished(self)
             return
@@ -388,7 +387,7 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         self._step(Event.OPEN_REFUSED if is_open else Event.END, text)
 
     def _opening_uncertain(self, code: CloseCode, text: str) -> None:
-        """Nobody can tell whether ws_open was executed. If it was, the canister's first message is there already."""
+        """Nobody can tell whether ``ws_open`` was executed; if it was, the canister's first message is queued."""
         if self.state is State.SETUP:
             self._step(Event.OPEN_UNCERTAIN, text, code)
         if self.poller is not None:
@@ -409,7 +408,7 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         """Go on to the next state and perform the effects.
 
         :param text: the reason for the client
-        :param code: the close code, should the wait end that begins
+        :param code: the close code for the end of a wait that begins now
         """
         before = self.state
         after, effects = step(before, event)
@@ -440,7 +439,7 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
                 if self.stream is not None:
                     self.stream.finish()
                 self.relay.finish(self._tell)
-        # an effect may have ended the session: a call that leaves may have expired at once, and that was its own step
+        # An effect may have ended the session in a step of its own: an envelope may be found expired at once.
         if after is State.CLOSED and before is not State.CLOSED:
             self._closed(before, text, Effect.TELL in effects, event is Event.CLIENT_LEFT)
 
@@ -463,7 +462,7 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         counts |= {"bytes_up": self.bytes_up, "bytes_down": self.bytes_down}
         if self.trace is not None:
             self.trace.ended({"cause": cause, "state": before.label, **counts})
-        # a client that leaves chooses its code itself, and could choose another one each time
+        # A client chooses its own close code, and could choose another one each time.
         if self.opened is Opened.UNKNOWN and not self._worth_a_line("left" if left else f"closed with {cause}"):
             return
         _log.info(
@@ -479,17 +478,17 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         )
 
     def _worth_a_line(self, what: str) -> bool:
-        """A stranger, whose ws_open no canister has executed, may fill neither the log nor the disk."""
+        """Whether the log rate limit allows a line about an unauthenticated client."""
         context = self.context
         return context.log_limiter.allows(what, self.group, context.clock.seconds())
 
     @property
     def group(self) -> str:
-        """Whose address the client has, as limits by address count it."""
+        """The group of the client's address, by which limits count it."""
         return peer_group(self.client.peer)
 
     def _tell(self) -> None:
-        """All that the client sent has left: now the canister may hear that it is gone."""
+        """Everything that the client sent is done: send the close notice."""
         self._gateway.tell(self)
 
     def _canister_text(self) -> str | None:

@@ -1,9 +1,9 @@
 """One timer for all connections: a wheel of one-second slots.
 
-Each connection has several things to watch (its ping, its pong, its first envelope, the age of its outbox) and
-nearly none of them ever happens. A reactor timer for each would cost memory, and time at every message that pushes
-it back. Instead a connection says once when it wants to be looked at next; the wheel visits it in that second, it
-does what is due and names its next time.
+Each connection has several deadlines (ping, pong, first envelope, age of its outbox), and nearly none is ever reached.
+A reactor timer for each would cost memory, and time at every message that moves it. Instead a connection registers once
+for its next visit. The wheel visits it in that second; the connection does what is due and returns the delay of the
+next visit.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from icwsgw.reactor.clock import Clock
 
 PERIOD = 1.0
 SLOTS = 128
-#: A visit may be early by this much: sums of floats are not exact.
+#: A visit may be this many seconds early, since sums of floats are not exact.
 TOLERANCE = 0.001
 
 _log = get_logger("gateway")
 
 
 class Watched(Protocol):
-    """What a wheel visits."""
+    """What the wheel visits."""
 
-    #: the slot it stands in, kept by the wheel; -1 when in none
+    #: its slot, set by the wheel; -1 for none
     wheel_slot: int
 
     def look(self, now: float) -> float | None:
-        """Do what is due; give the seconds until the next visit, or None when it needs none."""
+        """Do what is due, and return the seconds until the next visit, or None for none."""
 
 
 class TimerWheel:
-    """Visits watched objects, each at the time it asked for, give or take a second."""
+    """Visits registered objects, each about a second after the time that it asked for at the latest."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        #: what stands in a slot, and when its visit is due
+        #: by slot: what is in it, and when its visit is due
         self._slots: list[dict[Watched, float]] = [{} for _ in range(SLOTS)]
         self._position = 0
         self._loop: LoopingCall = LoopingCall(self._turn)
@@ -48,21 +48,21 @@ class TimerWheel:
         self._stopped: Deferred[LoopingCall] | None = None
 
     def start(self) -> None:
-        """Begin to turn."""
+        """Start the timer."""
         self._stopped = self._loop.start(PERIOD, now=False)
 
     def stop(self) -> None:
-        """Stop turning; what is still watched is not visited any more."""
+        """Stop the timer; nothing is visited any more."""
         if self._loop.running:
             self._loop.stop()
 
     def watch(self, item: Watched, delay: float) -> None:
-        """Visit ``item`` after about ``delay`` seconds, and no sooner; replaces an earlier wish of it."""
+        """Visit ``item`` after about ``delay`` seconds, not earlier; this replaces its former visit."""
         self._put(item, self._clock.seconds() + delay, delay)
 
     def _put(self, item: Watched, due: float, delay: float) -> None:
         self.forget(item)
-        # never the slot of the present turn: that would not end
+        # Never the current slot: visiting it would not end.
         ticks = max(1, min(int(delay / PERIOD) + 1, SLOTS - 1))
         item.wheel_slot = (self._position + ticks) % SLOTS
         self._slots[item.wheel_slot][item] = due
@@ -81,7 +81,7 @@ class TimerWheel:
         self._visit(self._position)
 
     def _visit(self, slot: int) -> None:
-        """Visit what is due in a slot, the first slice now: strangers that came together run out of time together."""
+        """Visit what is due in a slot, in batches: connections that came together have their deadlines together."""
         due = self._slots[slot]
         if not due:
             return
@@ -90,17 +90,17 @@ class TimerWheel:
             if not due:
                 self._slots[slot] = {}
                 return
-            # one by one, since a visit may put off or end what stands behind it
+            # One by one, since a visit may move or remove others.
             item, at = due.popitem()
             item.wheel_slot = -1
             if at - now > TOLERANCE:
-                # further off than the wheel is long, or the tick came early in its second
+                # It is due after more than one revolution, or the tick was early.
                 self._put(item, at, at - now)
                 continue
             try:
                 delay = item.look(now)
             except Exception:
-                # a fault in one connection's care must not stop the care of all others
+                # An exception for one connection must not stop the visits of all others.
                 _log.failure("connection timer failed")
                 delay = PERIOD
             if delay is not None and item.wheel_slot < 0:

@@ -1,15 +1,16 @@
-"""Tells canisters with ws_close that a client has left, and sees to it that they hear it.
+"""Sends close notices: ``ws_close`` calls that tell a canister that a client has left.
 
-A canister that is not told keeps the client until its own keep-alive check, and counts it in every acknowledgement
-round. So a ws_close that met a failing network, or was signed for a wrong time, is signed anew and sent again, until
-the patience given here ends. The canister's ``Err`` (it does not know the client any more) is as good as its ``Ok``.
+A canister that is not told keeps the client until its own keep-alive check, and addresses it in every acknowledgement
+round. So a ``ws_close`` that fails for a reason that may pass, or that was signed with a wrong time, is signed again
+and sent again for :data:`icwsgw.core.close_notice.PATIENCE_SECONDS`. The canister's ``Err`` (it does not know the
+client) is as good as its ``Ok``.
 
-Canisters share the calls that may be under way (:mod:`icwsgw.core.call_slots`), so that one whose calls hang does not
-hold up what others are to hear. A farewell that waits for its next attempt takes no place. One that has waited for its
-place until the canister must have found out by itself is not sent any more. There are as many as there may be clients,
-so that all can leave at once; of more, the oldest is given up, which is most likely that of a canister that hangs.
+Canisters share the call slots for close notices (:mod:`icwsgw.core.call_slots`), so a canister whose calls hang does
+not delay the notices to others. A notice that pauses before its next attempt holds no slot. A notice that gets its slot
+so late that the canister must have found out by itself is dropped. At most ``--max-connections`` notices are kept, so
+that all clients can leave at once; beyond that the oldest is dropped, which most likely is for a canister that hangs.
 
-What happens to each is decided by the state machine :mod:`icwsgw.core.close_notice`; this module performs its effects.
+The state machine :mod:`icwsgw.core.close_notice` decides about each notice; this module performs its effects.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ from icwsgw.observe.logs import get_logger
 
 _log = get_logger("farewell")
 
-#: Calls in flight at once, of which one canister may have half. Where a call takes two seconds, 128 tell 64 canisters'
-#: clients a second; beside the relays of living clients it is little.
+#: Close notices in flight at once, of which one canister may have half. If a call takes two seconds, that is 64 a
+#: second for one canister.
 MAX_IN_FLIGHT = 256
 _TOLD: dict[NoticeEffect, bool | None] = {
     NoticeEffect.TELL_KNOWN: True,
@@ -47,17 +48,17 @@ _TOLD: dict[NoticeEffect, bool | None] = {
 
 
 class Cancellable(Protocol):
-    """An attempt under way, or the timer of a pause."""
+    """An attempt in flight, or the timer of a pause."""
 
     def cancel(self) -> None:
-        """End it."""
+        """Cancel it."""
 
 
 class _CloseNotice(CloseNotice):
-    """One ws_close, and what it is about.
+    """One close notice: the state machine, and what it is about.
 
-    :ivar under_way: the attempt of IN_FLIGHT, or the timer of PAUSING
-    :ivar sent: none has left before (:class:`icwsgw.gateway.calls.scheduler.CallOwner`)
+    :ivar under_way: the call of IN_FLIGHT, or the timer of PAUSING
+    :ivar sent: always 0, since no call of the client came before (:class:`icwsgw.gateway.calls.scheduler.CallOwner`)
     """
 
     __slots__ = (
@@ -98,14 +99,14 @@ class _CloseNotice(CloseNotice):
         self.under_way: Cancellable | None = None
 
     def granted(self) -> None:
-        """There is a place for its call (:class:`icwsgw.core.call_slots.SlotWaiter`)."""
+        """The notice has got its call slot (:class:`icwsgw.core.call_slots.SlotWaiter`)."""
         self.owner.granted(self)
 
 
 class CloseNotices:
-    """The ws_close calls under way.
+    """All close notices of one gateway.
 
-    :ivar call_slots: how many of them, by canister
+    :ivar call_slots: the calls in flight, by canister
     """
 
     def __init__(self, context: Context) -> None:
@@ -126,10 +127,15 @@ class CloseNotices:
         session: str = "",
         answered: Callable[[bool | None], None] | None = None,
     ) -> None:
-        """Tell ``canister`` that the client ``key`` has left; ``done`` is called once, however it ends.
+        """Tell ``canister`` that the client ``key`` has left.
 
-        :param session: the client's, for logs
-        :param answered: told once, before ``done``, whether the canister still knew the client; None if nobody can tell
+        :param canister: the canister
+        :param identity_index: the identity that the client was served by; it signs the call
+        :param key: the client key, (raw principal, nonce)
+        :param done: called once, however the notice ends
+        :param session: the session's id, for logs
+        :param answered: called once, before ``done``, with whether the canister still knew the client; None if nobody
+            can tell
         """
         context = self._context
         now = context.clock.seconds()
@@ -146,12 +152,12 @@ class CloseNotices:
             self.granted(close_notice)
 
     def abandon(self) -> None:
-        """Stop telling, now and from now on; those not told are counted, and logged as far as they are known."""
+        """Drop all notices, and those that are enqueued from now on. They are counted; those of now are logged."""
         self._abandoned = True
         left = list(self._all)
         if left:
             _log.warn("ws_close calls abandoned", count=len(left))
-        # first those that wait: a call that is cancelled would make room for the next of them
+        # Drop those that wait first: a call that is cancelled would give its slot to the next of them.
         for close_notice in left:
             if close_notice.state is NoticeState.WAITING:
                 self._give_up(close_notice)
@@ -162,7 +168,7 @@ class CloseNotices:
         self._perform(close_notice, close_notice.step(NoticeEvent.GIVEN_UP), "abandoned")
 
     def granted(self, close_notice: _CloseNotice) -> None:
-        """One has its place."""
+        """Send a notice that has got its call slot, or drop it if it is too late for that."""
         effects = close_notice.has_place(self._context.clock.seconds())
         if effects is SEND:
             self._send(close_notice)
@@ -172,10 +178,10 @@ class CloseNotices:
     def _perform(
         self, close_notice: _CloseNotice, effects: NoticeEffects, result: str = "", error: BaseException | None = None
     ) -> None:
-        """Do what the machine asks for.
+        """Perform effects of the state machine.
 
-        :param result: how the notice has ended, for metrics
-        :param error: the same, for logs
+        :param result: how the notice has ended, for the metric
+        :param error: how the notice has ended, for the log
         """
         for effect in effects:
             if effect is NoticeEffect.END:
@@ -197,7 +203,7 @@ class CloseNotices:
             elif effect is NoticeEffect.CANCEL:
                 under_way, close_notice.under_way = close_notice.under_way, None
                 if under_way is not None:
-                    # an attempt ends as one that failed, which gives its place back
+                    # A cancelled call fails, and its errback gives the slot back.
                     under_way.cancel()
             else:
                 self._report(close_notice, effect, error)
@@ -219,7 +225,7 @@ class CloseNotices:
                 "ws_close",
                 encode_close(*close_notice.key),
                 expiry_after(context.network_ns(), REQUEST_TTL_SECONDS),
-                # makes each call its own, as the network does not execute one that it has seen
+                # The nonce makes each attempt a different call: the network does not execute a request id twice.
                 close_notice.key[1].to_bytes(8, "big") + context.now_ns().to_bytes(8, "big"),
             ),
         )
@@ -232,7 +238,7 @@ class CloseNotices:
                 attempt=close_notice.attempts,
             )
         call = context.network.call(close_notice.canister, request.body, wait=True, timeout=context.config.call_timeout)
-        # remembered first: it may have fired already
+        # Store the call first: its callbacks may run at once.
         close_notice.under_way = call
         call.addCallbacks(self._answered, self._failed, callbackArgs=(close_notice,), errbackArgs=(close_notice,))
 
@@ -255,7 +261,7 @@ class CloseNotices:
             else:
                 effects = close_notice.step(NoticeEvent.UNREADABLE)
         except CanisterRefused as refusal:
-            # it has removed the client already, by itself or with its newer connection
+            # The canister has removed the client before: by itself, or because of a newer connection.
             effects, error = close_notice.refused(), refusal
         except FormatError:
             effects, result = close_notice.step(NoticeEvent.UNREADABLE), "format"
@@ -292,13 +298,13 @@ class CloseNotices:
             _log.warn("ws_close dropped: queue full or expired", **about)
 
     def _worth_a_line(self, what: str, close_notice: _CloseNotice) -> bool:
-        """A canister that is gone may have had thousands of clients."""
+        """Whether the log rate limit allows a line: a canister that is gone may have had thousands of clients."""
         return self._context.log_limiter.allows(what, close_notice.canister.text, self._context.clock.seconds())
 
 
 def _passing(error: BaseException | None) -> bool:
-    """Whether a call that failed so may be taken later."""
+    """Whether a call that failed with this error may succeed later."""
     if isinstance(error, HttpError):
-        # a replica that refuses an expiry says what time it has, so the next one is signed for a better time
+        # A refused expiry tells the replica's time, so the next attempt is signed with a better one.
         return error.retryable or refuses_expiry(error.detail)
     return isinstance(error, NotReady) or (isinstance(error, TransportError) and error.retryable)

@@ -1,22 +1,21 @@
-"""One client's way up: its envelopes leave in order, one after the other.
+"""Relays one client's envelopes to its canister, in order and one at a time.
 
-The IC promises no order among calls, and the CDK drops a client at the first wrong sequence number, so the next
-envelope of a client leaves only when the former has been executed (default) or accepted (``--relay-order``); ws_open
-always waits for its execution. Sending the identical envelope again is harmless, so a call whose answer was lost, or
-that met an overloaded or failing replica, is sent again with growing pauses as long as the envelope is valid. A call
-that the network has and has not executed yet is posted again once a second, until its end is known: only its sender may
-read its status, but whoever has the envelope gets its certificate (decisions 0024 and 0030).
+The IC does not keep calls in order, and the CDK closes a client at the first wrong sequence number. So the next
+envelope is sent only when the call before it was executed (default) or accepted (``--relay-order``); ``ws_open`` always
+has to be executed first. The network executes an envelope only once, so it is safe to send it again: after a lost
+answer or an error that may pass, the relay resubmits it with growing pauses until its ingress expiry. A call that the
+network has accepted but not executed is resubmitted about once a second until its outcome is known: only the sender may
+read a call's status, but the answer to the identical envelope contains its certificate (decisions 0024 and 0030).
 
-The state machine :mod:`icwsgw.core.client_calls` decides; this module performs its effects. Each attempt leaves by an
-exit (:mod:`icwsgw.gateway.calls.scheduler`): canisters share the calls that may be under way, and all that leaves is
-bounded.
+The state machine :mod:`icwsgw.core.client_calls` decides; this module performs its effects. Each attempt needs a call
+slot and a token of the request budget (:mod:`icwsgw.gateway.calls.scheduler`).
 
     ws_open | gate | ws_message ws_message ... | ws_close
 
-The gate opens with the canister's first message to the client, or when the client has left and ws_open is done: what
-a client sent before it left still arrives, and ws_close comes last. The queue is bounded in number, bytes and time
-(:mod:`icwsgw.core.relay_queue`), and all clients' queues together are; a client that fills them is not read from until
-its own has drained (TCP pushes back), so nothing is dropped.
+The gate opens with the canister's first message to the client, or when the client has left and ``ws_open`` has ended:
+what the client sent before it left still arrives, and ``ws_close`` comes last. The relay queue is bounded in messages,
+bytes and time (:mod:`icwsgw.core.relay_queue`), and so are the queues of all clients together. While a queue is full,
+its client's socket is not read, so nothing is dropped.
 """
 
 from __future__ import annotations
@@ -55,58 +54,58 @@ if TYPE_CHECKING:
 
 _log = get_logger("relay")
 
-#: How often a call is sent that a boundary node's policy forbids: for a quarter of a minute.
+#: Attempts of a call that a boundary node's policy forbids; with their pauses they take a quarter of a minute.
 FORBIDDEN_ATTEMPTS = 10
 
 
 class Expired(IcwsError):
-    """The envelope's ingress expiry passed before a replica took the call."""
+    """The envelope's ingress expiry passed before the network accepted the call."""
 
     cause = "expired"
 
 
 class RelayOwner:
-    """What a relay tells its session. (A base class rather than a protocol: it is called for every message.)
+    """The session, as its relay sees it. It is a base class, not a protocol, because each message calls it.
 
-    :ivar id: for logs
+    :ivar id: the session's id, for logs
     """
 
     __slots__ = ()
     id: str = ""
 
     def relayed(self, envelope: ClientEnvelope, outcome: CallOutcome) -> None:
-        """The call was accepted, or has ended; a certified reject in ``outcome`` is for the owner to judge."""
+        """The call was accepted, or it has ended. A certified reject is in ``outcome``; the owner judges it."""
         raise NotImplementedError
 
     def relay_failed(self, envelope: ClientEnvelope, error: IcwsError) -> None:
-        """The call was refused for good, by the network or in the canister's words, or expired undelivered."""
+        """The call will not be executed: the network or the canister refused it, or it expired before that."""
         raise NotImplementedError
 
     def relay_outcome_unknown(self, envelope: ClientEnvelope, error: IcwsError) -> None:
-        """The same, but after an attempt whose answer was lost: it may have been executed."""
+        """As :meth:`relay_failed`, but an earlier attempt may have arrived, so the call may have been executed."""
         raise NotImplementedError
 
     def relay_full(self) -> None:
-        """The queue has reached its bound."""
+        """The relay queue is full."""
         raise NotImplementedError
 
     def relay_drained(self) -> None:
-        """The queue has room again."""
+        """The relay queue has room again."""
         raise NotImplementedError
 
 
 class _Cancellable(Protocol):
-    """An attempt under way, or the timer of a pause."""
+    """An attempt in flight, or the timer of a pause."""
 
     def cancel(self) -> None:
-        """End it."""
+        """Cancel it."""
 
 
 class Relay:
-    """Performs what the machine of one client's calls asks for.
+    """Performs the effects of one client's call machine.
 
-    :param spans: makes spans of the calls; None where nobody collects them
-    :ivar sent: when the call under way, or the last one, left (again); while one waits, when the one before did
+    :param spans: makes spans of the calls; None if nobody collects them
+    :ivar sent: seconds when the current call was last sent, or the one before it while the current call waits
     """
 
     __slots__ = (
@@ -136,26 +135,26 @@ class Relay:
         self._owner = owner
         self._spans = spans
         self._messages = context.call_scheduler.messages(canister.raw)
-        # where the current call leaves: ws_open by an exit of its own
+        # The call queue of the current call; ws_open has its own.
         self._slot_queue = opening or self._messages
         self._calls: ClientCalls[ClientEnvelope] = ClientCalls(context.waiting)
-        # what the machine's state has under way: the attempt of IN_FLIGHT, the timer of RETRYING and RESUBMITTING
+        # The call of IN_FLIGHT, or the timer of RETRYING and RESUBMITTING.
         self._under_way: _Cancellable | None = None
         self._all_sent: Callable[[], None] | None = None
         self._starting = False
         self.sent = 0.0
 
-    # what the session asks for
+    # called by the session
 
     def open(self, envelope: ClientEnvelope) -> None:
-        """Send ws_open; what follows waits at the gate."""
+        """Send ``ws_open``. Messages wait at the gate."""
         if self._spans is not None:
             self._spans.queued(envelope)
         self._calls.launch(envelope, self._context.clock.seconds())
         self._enter()
 
     def send(self, envelope: ClientEnvelope) -> None:
-        """Send an envelope when its turn comes."""
+        """Send a message when the messages before it have ended."""
         if self._spans is not None:
             self._spans.queued(envelope)
         context = self._context
@@ -167,13 +166,13 @@ class Relay:
             self._owner.relay_full()
 
     def release(self) -> None:
-        """Open the gate: the canister has spoken to the client, so ws_open need not be tried again."""
+        """Open the gate: the canister has sent the client a message, so ``ws_open`` was executed."""
         effects = self._calls.spoke()
         if effects:
             self._perform(effects)
 
     def finish(self, done: Callable[[], None]) -> None:
-        """Open the gate, let all that is queued leave, then call ``done``: the client has left."""
+        """Send what is queued, then call ``done``: the client has left."""
         effects = self._calls.left()
         if effects is ALL_SENT:
             done()
@@ -182,7 +181,7 @@ class Relay:
         self._perform(effects)
 
     def drop(self) -> None:
-        """Forget what is queued and under way: the canister does not know this client (any more)."""
+        """Drop the current call and the queue: the canister does not know this client."""
         if self._spans is not None:
             self._spans.dropped()
         self._all_sent = None
@@ -190,27 +189,27 @@ class Relay:
 
     @property
     def withdrawn(self) -> bool:
-        """Whether the client has left, and the canister cannot have got its ws_open."""
+        """Whether the client has left before any attempt of its ``ws_open`` can have arrived."""
         return self._calls.gate is SendGate.WITHDRAWN
 
     @property
     def queued(self) -> int:
-        """How many envelopes wait for their turn; the one under way is none of them."""
+        """How many envelopes wait, without the current call."""
         return len(self._calls)
 
     @property
     def under_way(self) -> bool:
-        """Whether an envelope has been sent and has no outcome yet."""
+        """Whether there is a current call: waiting, in flight, or between two attempts."""
         return self._calls.state is not CallState.IDLE
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is queued or under way."""
+        """Whether there is no current call and the queue is empty."""
         return self._calls.state is CallState.IDLE and self._calls.queue is None
 
     @property
     def relay_queue(self) -> RelayQueue[ClientEnvelope]:
-        """What waits, and how long it will."""
+        """The queue, with its estimate of how long a message waits."""
         return self._calls
 
     # effects
@@ -218,10 +217,10 @@ class Relay:
     def _perform(
         self, effects: Effects, envelope: ClientEnvelope | None = None, error: IcwsError | None = None
     ) -> None:
-        """Do what the machine asks for.
+        """Perform effects of the state machine.
 
         :param envelope: of the call that the effects are about
-        :param error: what the owner is told of it, and what a pause is due to
+        :param error: why the call failed or pauses
         """
         for effect in effects:
             if effect is CallEffect.NEXT:
@@ -248,7 +247,7 @@ class Relay:
             elif effect in _CANCELLED:
                 under_way, self._under_way = self._under_way, None
                 if under_way is not None:
-                    # an attempt ends as one that failed, which gives its place back
+                    # A cancelled call fails, and its errback gives the slot back.
                     under_way.cancel()
             elif effect is CallEffect.GIVE_PLACE_BACK:
                 self._slot_queue.leave()
@@ -261,7 +260,8 @@ class Relay:
 
     def _next(self) -> None:
         if self._starting:
-            # the loop below is at work and finds what there is; envelopes that expired together end without a pause
+            # The loop below is running and will find it. This way envelopes that expired together end one after the
+            # other, without recursion.
             return
         self._starting = True
         context, calls = self._context, self._calls
@@ -278,7 +278,7 @@ class Relay:
             self._submit()
 
     def granted(self) -> None:
-        """There is a place for the call (:class:`icwsgw.core.call_slots.SlotWaiter`)."""
+        """The call has got its slot and token (:class:`icwsgw.core.call_slots.SlotWaiter`)."""
         self.sent = self._context.clock.seconds()
         self._submit()
 
@@ -298,20 +298,20 @@ class Relay:
             self._report("call", envelope, attempt=calls.attempts, bytes=len(envelope.body))
         wait = context.config.relay_order == "executed" or envelope.method_name == "ws_open"
         request = context.network.call(self._canister, envelope.body, wait=wait, timeout=context.config.call_timeout)
-        # remembered first: a call that has fired already runs on into the next one
+        # Store the call first: if its callbacks run at once, they start the next call.
         self._under_way = request
         request.addCallbacks(self._answered, self._failed)
 
     def _pause_over(self) -> None:
         self._under_way = None
         self._calls.step(CallEvent.PAUSE_OVER)
-        # as _enter() does, without a call: a call that the network has comes by here each second
+        # As _enter(), inlined: each call that the network has accepted comes by here once a second.
         if self._slot_queue.enter(self):
             self.sent = self._context.clock.seconds()
             self._submit()
 
     def _tell(self, effect: CallEffect, envelope: ClientEnvelope | None, error: IcwsError | None) -> None:
-        """Tell the owner that a call has come to nothing, or to nothing that is known."""
+        """Tell the owner that a call has failed or has an unknown outcome."""
         assert envelope is not None
         assert error is not None
         unknown = effect is CallEffect.TELL_UNKNOWN or effect is CallEffect.TELL_EXPIRED_UNKNOWN
@@ -334,7 +334,7 @@ class Relay:
         if self._spans is not None:
             self._spans.opening_given_up(effect is CallEffect.COUNT_ABANDONED)
 
-    # what an attempt brings
+    # the end of an attempt
 
     def _answered(self, outcome: CallOutcome) -> None:
         self._slot_queue.leave()
@@ -356,7 +356,7 @@ class Relay:
         metrics.relay_seconds.observe(took)
         if _log.level <= DEBUG:
             self._report("call ended", envelope, outcome=label, seconds=round(took, 3))
-        # TELL_OUTCOME and NEXT, without a loop: nearly every call ends here
+        # The effects TELL_OUTCOME and NEXT, inlined: nearly every call ends here.
         calls.ended(now)
         if self._spans is not None:
             self._spans.ended(envelope, label, refusal is not None or outcome.reject is not None)
@@ -395,7 +395,7 @@ class Relay:
         return Asked(seconds, (expiry - context.network_ns()) / 1e9, (expiry - context.earliest_network_ns()) / 1e9)
 
     def _report(self, what: str, envelope: ClientEnvelope, **fields: object) -> None:
-        """A line that leads from the session to the call: by its request id, which the IC's own tools show."""
+        """Log a line with the call's request id, by which tools of the IC find the call."""
         call = request_of(envelope.body)
         _log.debug(what, session=self._owner.id, request=call, method=envelope.method_name, **fields)
 
@@ -411,7 +411,7 @@ _UNDER_WAY = IcwsError("the network has the call, its end is to come")
 
 
 def _refusal(reply: bytes) -> CanisterRefused | None:
-    """The canister's ``Err``, if that is its reply; what does not decode is for the owner to judge."""
+    """The canister's ``Err``, if the reply is one; None for a reply that does not decode, which the owner judges."""
     try:
         decode_unit_result(reply)
     except CanisterRefused as error:
@@ -422,9 +422,9 @@ def _refusal(reply: bytes) -> CanisterRefused | None:
 
 
 def _heard(error: IcwsError, attempts: int) -> Answer:
-    """What a failed attempt says: whether it may have arrived, and whether to try again.
+    """What a failed attempt tells: whether it may have arrived, and whether to try again.
 
-    A proxy's 5xx may stand for a replica's answer that was lost.
+    A 5xx of a proxy may hide a replica's answer that was lost.
     """
     if isinstance(error, HttpError):
         over = error.forbidden and attempts >= FORBIDDEN_ATTEMPTS
@@ -435,7 +435,7 @@ def _heard(error: IcwsError, attempts: int) -> Answer:
 
 
 def request_of(body: bytes) -> str:
-    """The beginning of an envelope's request id, in hex; for logs."""
+    """The first 16 hex digits of an envelope's request id, for logs."""
     try:
         return request_id(loads_known(body, ENVELOPE)["content"]).hex()[:16]
     except (FormatError, AttributeError, TypeError, KeyError, ValueError):

@@ -1,16 +1,16 @@
-"""How calls leave for the network: a place among the calls under way, then a token of the budget.
+"""Decides when calls are sent: each needs a call slot, then a token of the request budget.
 
-Places are shared by canister (:mod:`icwsgw.core.call_slots`, decision 0025), tokens by kind of traffic
-(:mod:`icwsgw.core.request_budget`, decision 0034). An :class:`CallQueue` has the face of a lane: ``enter``, ``leave``,
-``forget``, and ``granted`` of the waiter when both are there. While nothing has to wait there is neither a timer nor an
-object for a call.
+Call slots are shared by canister (:mod:`icwsgw.core.call_slots`, decision 0025), tokens by kind of request
+(:mod:`icwsgw.core.request_budget`, decision 0034). A :class:`CallQueue` has the methods of a slot queue: ``enter``,
+``leave`` and ``forget``; it calls ``granted`` of the waiter when the call has both. While nothing has to wait, a call
+costs neither a timer nor an object.
 
-Where messages of one canister wait, its clients take turns: who has not sent lately goes first. Those that have sent
-within the last second are traffic of a kind of its own, and leave when there is enough for the others.
+If messages of one canister wait, its clients are served round-robin: who has not sent lately goes first. Clients that
+have sent within the last second form a kind of their own, which gets what the others leave.
 
-ws_open is a stranger's. Those to canisters that have spoken lately share places by canister; those to newcomers a few
-places by canister, and by address, so that canisters that do not exist or hang hold up nobody else's. When a newcomer
-speaks, what waits for it moves over to the others.
+A ``ws_open`` comes from an unauthenticated client. Calls to canisters that have spoken lately share slots by canister.
+All other canisters share a few slots by canister and by address, so canisters that do not exist or hang delay nobody
+else. When such a canister speaks, its waiting calls move to the other slots.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from icwsgw.reactor.clock import Clock, Timer
 
 #: ws_open under way at once: to canisters that have spoken, by canister; to newcomers, by address and by canister.
 MAX_OPENS, MAX_NEWCOMERS_OPENS, MAX_OPENS_OF_NEWCOMER = 128, 64, 16
-# looking a member up in its class costs as much as a call
+# Looking up a member of an enum costs as much as a call.
 _CALL, _EAGER = RequestKind.CALL, RequestKind.EAGER
 
 
 class CallOwner(PlaceWaiter, Protocol):
-    """What leaves by an exit.
+    """Who sends a call.
 
-    :ivar sent: when it left last, seconds; those that left earlier go before it
+    :ivar sent: seconds when it last sent one; the smallest goes first
     """
 
     sent: float
 
 
 class CallScheduler:
-    """All exits of one gateway.
+    """The call queues of one gateway.
 
-    :ivar budget: what may leave
-    :ivar calls: places of clients' messages, by canister
-    :ivar opens: places of ws_open to canisters that have spoken, by canister
+    :ivar budget: the request budget
+    :ivar calls: slots of clients' messages, by canister
+    :ivar opens: slots of ``ws_open`` to canisters that have spoken, by canister
     """
 
     def __init__(self, clock: Clock, budget: RequestBudget, calls: CallSlots) -> None:
@@ -59,7 +59,7 @@ class CallScheduler:
         self._timer: Timer | None = None
 
     def messages(self, canister: bytes) -> CallQueue:
-        """Where messages of a canister's clients leave."""
+        """The call queue for messages of a canister's clients."""
         key = RequestKind.CALL, canister
         found = self._exits.get(key)
         if found is None:
@@ -67,11 +67,12 @@ class CallScheduler:
         return found
 
     def opening(self, canister: bytes, group: str, newcomer: bool, proved: bool) -> CallQueue:
-        """Where a ws_open leaves.
+        """The call queue for a ``ws_open``.
 
-        :param group: whose address it comes from
+        :param group: the group of the client's address
         :param newcomer: the canister has not spoken to any client lately
-        :param proved: its signatures hold; others of the same address take turns with these
+        :param proved: the signatures of the call were verified; those of one address that were not are served
+            round-robin with them
         """
         key = RequestKind.OPEN, canister, group, newcomer, proved
         found = self._exits.get(key)
@@ -89,7 +90,7 @@ class CallScheduler:
         return found
 
     def closing(self, canister: bytes, places: CallSlots) -> CallQueue:
-        """Where ws_close leaves for a canister."""
+        """The call queue for ``ws_close`` to a canister."""
         key = RequestKind.CLOSE, canister
         found = self._exits.get(key)
         if found is None:
@@ -97,14 +98,14 @@ class CallScheduler:
         return found
 
     def canister_has_spoken(self, canister: bytes) -> None:
-        """A canister has spoken: what waits for it waits among those that have, from now on."""
+        """A canister has spoken: its waiting calls move to the slots of such canisters."""
         newcomer = self._newcomers.pop(canister, None)
         for found in list(newcomer.exits) if newcomer is not None else ():
             found.newcomer = None
             found.move((self.opens.slot_queue(canister),))
 
     def watch(self) -> None:
-        """Look at the lines when something may leave."""
+        """Set the timer for the next token, if a call waits for one."""
         if self._timer is None:
             pause = self.budget.pause(self.clock.seconds())
             if pause is not None:
@@ -120,9 +121,9 @@ class CallScheduler:
 
 
 class CallQueue:
-    """Where the calls of one kind and one party leave; lives as long as somebody holds it.
+    """Sends calls of one kind and one party. It exists as long as somebody refers to it.
 
-    :ivar newcomer: what its canister is to be told by that it has spoken
+    :ivar newcomer: the call queues of its canister, while that has not spoken; otherwise None
     """
 
     __slots__ = (
@@ -152,13 +153,14 @@ class CallQueue:
         self.newcomer: _NewCanister | None = None
 
     def enter(self, waiter: CallOwner) -> bool:
-        """Begin a call, which :meth:`leave` ends; ``waiter.granted`` tells when it has begun, if not now.
+        """Begin a call; :meth:`leave` ends it. If it has to wait, ``waiter.granted`` is called later.
 
-        :return: whether it has begun
+        :return: whether the call may be sent now
         """
         kind, now, rank = self._kind, self._clock.seconds(), 0.0
         if kind is _CALL:
-            # of ws_open, strangers who come once each would keep out those whose has to be sent again
+            # Rank ws_open by its arrival: clients that come once each would otherwise starve those that are
+            # resubmitted.
             rank = waiter.sent
             if now - rank < EAGER_SECONDS:
                 kind = _EAGER
@@ -185,7 +187,7 @@ class CallQueue:
         """A call has ended."""
         self._busy -= 1
         for slot_queue in self._slot_queues:
-            # as Lane.leave does, without a call: each call ends here
+            # As SlotQueue.leave, inlined: each call ends here.
             call_slots = slot_queue.call_slots
             slot_queue.busy -= 1
             call_slots.busy -= 1
@@ -193,7 +195,7 @@ class CallQueue:
                 call_slots.grant()
 
     def forget(self, waiter: CallOwner) -> None:
-        """Do not wait any more."""
+        """A waiter does not wait any more."""
         ticket = self._tickets.pop(waiter, None) if self._tickets else None
         if ticket is None:
             return
@@ -206,7 +208,7 @@ class CallQueue:
             slot_queue.leave()
 
     def move(self, slot_queues: tuple[SlotQueue, ...]) -> None:
-        """Share other places from now on; those under way and those that wait go along."""
+        """Use other slots from now on; calls in flight and waiting calls move along."""
         old, self._slot_queues = self._slot_queues, slot_queues
         waiting = [ticket for ticket in (self._tickets or {}).values() if ticket.taken < len(old)]
         for ticket in waiting:
@@ -224,7 +226,7 @@ class CallQueue:
             self.go_on(ticket)
 
     def go_on(self, ticket: _Ticket) -> None:
-        """One that waits may take the places from its next on."""
+        """A waiting call may take its next slot."""
         while ticket.taken < len(self._slot_queues):
             if not self._slot_queues[ticket.taken].enter(ticket, ticket.rank):
                 return
@@ -236,7 +238,7 @@ class CallQueue:
             self._wait(ticket)
 
     def may_send(self, ticket: _Ticket) -> None:
-        """One that has waited may leave."""
+        """A waiting call has got its token."""
         assert self._tickets is not None
         del self._tickets[ticket.waiter]
         ticket.waiter.granted()
@@ -247,7 +249,7 @@ class CallQueue:
 
 
 class _NewCanister:
-    """The exits to a canister that has not spoken."""
+    """The call queues of a canister that has not spoken."""
 
     __slots__ = ("__weakref__", "exits")
 
@@ -256,11 +258,11 @@ class _NewCanister:
 
 
 class _Ticket:
-    """One call that waits, for a place or for a token.
+    """One call that waits for a slot or a token.
 
-    :ivar kind: of traffic
-    :ivar taken: how many of its exit's lanes it has a place in
-    :ivar rank: the lowest goes first, of those that wait with it
+    :ivar kind: of request
+    :ivar taken: in how many slot queues it has its slot already
+    :ivar rank: its rank among those that wait with it; the lowest goes first
     """
 
     __slots__ = ("_exit", "kind", "rank", "taken", "waiter")
@@ -273,7 +275,7 @@ class _Ticket:
         self.rank = rank
 
     def granted(self) -> None:
-        """There is a place (:class:`icwsgw.core.call_slots.SlotWaiter`)."""
+        """There is a slot (:class:`icwsgw.core.call_slots.SlotWaiter`)."""
         self.taken += 1
         self._exit.go_on(self)
 

@@ -1,10 +1,9 @@
-"""When answers to polls are dealt with: in rounds, so that one canister's do not keep all others waiting.
+"""Handles answers to polls round-robin, so that the answers of one canister do not delay those of all others.
 
-An answer of fifty messages takes some 0.4 ms. As long as there is time it is dealt with where it arrives; where answers
-come faster than that they wait for the next turn of the reactor, and pollers take turns by the time they take
-(:mod:`icwsgw.core.round_robin`). What waits is bounded by the queries in flight: an answer counts as one until it is
-dealt with. What an answer took for messages that reach no client is noted against its poller
-(:mod:`icwsgw.core.work_limit`).
+An answer with fifty messages takes about 0.4 ms. It is handled when it arrives while there is time for that in this
+turn of the event loop. Otherwise it waits for the next turn, and pollers are served round-robin by the time that they
+take (:mod:`icwsgw.core.round_robin`). A query counts as in flight until its answer is handled, which bounds the queue.
+The time for messages that reach no client is counted against the poller (:mod:`icwsgw.core.work_limit`).
 """
 
 from __future__ import annotations
@@ -32,11 +31,11 @@ class AnswerQueue:
 
     @property
     def waiting(self) -> int:
-        """How many wait for a turn of the reactor."""
+        """How many answers wait."""
         return self._rounds.waiting
 
     def arrived(self, reply: bytes, ask: InFlightPoll, poller: Poller) -> None:
-        """An answer has come."""
+        """Handle an answer now, or queue it."""
         clock, rounds = self._clock, self._rounds
         began = clock.seconds()
         if rounds.at_once(began):

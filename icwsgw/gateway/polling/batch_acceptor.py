@@ -1,7 +1,7 @@
-"""What happens to a batch of messages before it is delivered.
+"""Prepares a batch of messages for delivery.
 
-It is checked where ``--verify-batches`` asks for it, and its certificate becomes one that every client can verify: each
-new certificate is looked at once.
+With ``--verify-batches`` the batch is verified. Its certificate is replaced by one that all clients can verify, if that
+is necessary; each new certificate is checked for that once.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 class CertificateSource(Protocol):
-    """What is asked of :class:`icwsgw.agent.delegation_replacer.DelegationReplacer`."""
+    """The part of :class:`icwsgw.agent.delegation_replacer.DelegationReplacer` that is used here."""
 
     def look(self, canister: Principal, certificate: bytes, again: Callable[[], None]) -> bytes | None:
-        """Give the certificate as clients can verify it, or None while that is being found out."""
+        """Give the certificate in a form that clients can verify; None while that is unknown."""
 
 
 class BatchAcceptor:
-    """The batches of one canister for one identity.
+    """Prepares the batches of one canister for one identity.
 
-    :param again: called when a batch that was not accepted is worth asking for again
+    :param again: called when a batch that was not accepted should be asked for again
     """
 
     __slots__ = ("_again", "_canister", "_given", "_made", "_readable", "_verifier")
@@ -44,10 +44,10 @@ class BatchAcceptor:
             self._verifier = BatchVerifier(context, canister)
 
     def accept(self, batch: Batch) -> bool:
-        """Check a batch that has messages, and give it the certificate that its clients can verify.
+        """Verify a batch that has messages, and set the certificate that its clients can verify.
 
-        :returns: False if it has to be asked for again, since it is not known yet which certificate that is
-        :raises CertificateInvalid: it does not hold
+        :returns: False if the batch has to be asked for again, since the certificate for clients is not known yet
+        :raises CertificateInvalid: the batch is invalid
         """
         if self._verifier is not None and not self._verifier.check(batch, self._again):
             return False

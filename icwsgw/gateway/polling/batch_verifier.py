@@ -1,7 +1,7 @@
-"""Checks batches of canister messages before they are delivered (``--verify-batches``).
+"""Verifies batches of canister messages before they are delivered (``--verify-batches``).
 
-Clients check each message themselves; checking here too catches a lying replica before its batch can put clients out
-of step, at the price of a BLS pairing for each new certificate (facts 1.9).
+Clients verify each message themselves. Verification here catches a malicious replica before its batch brings clients
+out of step. It costs a BLS pairing for each new certificate.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _log = get_logger("poller")
 
 
 class BatchVerifier:
-    """Verifies the batches of one canister; a certificate that comes again is not paired again."""
+    """Verifies the batches of one canister. A certificate that was verified before costs no pairing."""
 
     __slots__ = ("_canister", "_certificate", "_context", "_raw")
 
@@ -32,12 +32,12 @@ class BatchVerifier:
         self._certificate: Certificate | None = None
 
     def check(self, batch: Batch, again: Callable[[], None]) -> bool:
-        """Check certificate, tree and contents.
+        """Verify certificate, tree and contents.
 
-        :param again: called when asking for the batch again is worth it, if it cannot be judged yet
-        :returns: False if it cannot: it is not known yet whether the canister is the root subnet's, whose certificate
+        :param again: called when the batch should be asked for again, if it cannot be verified yet
+        :returns: False if it cannot: it is not known yet whether the canister is on the root subnet, whose certificate
             it has
-        :raises CertificateInvalid: the batch does not hold, or there is no root key yet to check it by
+        :raises CertificateInvalid: the batch is invalid, or there is no root key yet
         """
         try:
             self._check(batch)
@@ -59,7 +59,7 @@ class BatchVerifier:
         return True
 
     def _unknown(self, reason: Failure) -> None:
-        # the next poll asks again
+        # The next poll asks again.
         _log.debug("subnet of the canister unknown", error=reason.value, canister=self._canister.text)
 
     def _check(self, batch: Batch) -> None:

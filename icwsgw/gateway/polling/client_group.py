@@ -1,4 +1,4 @@
-"""The clients of one canister under one identity, and how its messages reach them."""
+"""The clients of one canister under one identity, and the delivery of its messages to them."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ if TYPE_CHECKING:
 
 _log = get_logger("poller")
 
-# each message of a canister comes by here, and names of an enum's members cost more than the rest
+# Looking up members of an enum would cost more than the rest, and each message of a canister comes by here.
 _SPOKE = Opened.SPOKE
 
 
 class ClientGroup:
-    """Whom a canister speaks to.
+    """The clients of one canister under one identity.
 
-    :ivar sessions: client key -> session, those whose ws_open has left
-    :ivar waiting: of these, the ones to whom the canister has not spoken yet
+    :ivar sessions: client key -> session, from ``ws_open`` on
+    :ivar waiting: those of them to which the canister has not spoken yet
     :ivar closing: all sessions are being closed
-    :ivar suspects: sessions that may have missed messages which were left out: their next message tells
-    :ivar undecided: sessions of which nobody knows yet whether the canister has replaced them, and who is to be told of
-        the canister's next message to them (:mod:`icwsgw.gateway.replacements`)
-    :ivar senders: principal -> the session that the canister has accepted last for it
-    :ivar messages_up: messages of clients for it so far; ``messages_down``: its messages passed on;
-        ``messages_lost``: those for nobody who is connected
+    :ivar suspects: sessions that may have missed skipped messages; the next message to each tells
+    :ivar undecided: sessions of which it is unknown whether the canister has replaced them, and whom to tell of the
+        canister's next message to them (:mod:`icwsgw.gateway.replacements`)
+    :ivar senders: raw principal -> the session that the canister accepted last for it
+    :ivar messages_up: messages of clients to the canister so far
+    :ivar messages_down: messages of the canister that were delivered so far
+    :ivar messages_lost: messages of the canister so far to clients that are not connected
     """
 
     def __init__(self, metrics: Metrics) -> None:
@@ -49,11 +50,11 @@ class ClientGroup:
         self._metrics = metrics
 
     def add(self, session: ClientSession, key: tuple[bytes, int]) -> None:
-        """A client's ws_open is about to leave."""
+        """Add a session; its ``ws_open`` is sent next."""
         self.sessions[key] = self.waiting[key] = session
 
     def remove(self, session: ClientSession, key: tuple[bytes, int]) -> None:
-        """The session has ended."""
+        """Remove a session that has ended."""
         self.sessions.pop(key, None)
         self.waiting.pop(key, None)
         self.suspects.discard(session)
@@ -62,9 +63,11 @@ class ClientGroup:
             del self.senders[key[0]]
 
     def accepted(self, session: ClientSession, key: tuple[bytes, int]) -> ClientSession | None:
-        """The canister has accepted the client; returns the session that this one replaces, if any.
+        """The canister has accepted a client.
 
-        Only now: a forged ws_open, which no canister executes, must not end anybody's session.
+        Nothing before that ends another session: a forged ``ws_open``, which no canister executes, must not.
+
+        :return: the session that this one replaces, or None
         """
         if session.state is State.OPEN:
             self.waiting.pop(key, None)
@@ -73,10 +76,10 @@ class ClientGroup:
         return older if older is not session else None
 
     def deliver(self, batch: Batch, messages: list[Message], more: bool = False) -> bool:
-        """Give messages of a batch, in order, to those they are for, in one piece to each.
+        """Deliver messages of a batch in order, to each client in one piece.
 
         :param more: others are likely to follow at once
-        :return: False when a client's first message was not the canister's first one to it: the queue is another one
+        :return: False if a client's first message was not the canister's first one to it: the canister was reset
         """
         framer = BatchFramer(batch.cert, batch.tree)
         sessions, undecided = self.sessions, self.undecided
@@ -121,7 +124,7 @@ class ClientGroup:
         return in_place
 
     def close_all(self, clock: Clock, code: CloseCode, words: str) -> None:
-        """Close all sessions of now, a few a turn."""
+        """Close all sessions of now, in batches."""
         self.closing = True
         in_batches(clock, list(self.sessions.values()), lambda session: session.end(code, words), self._closed_all)
 
@@ -129,17 +132,23 @@ class ClientGroup:
         self.closing = False
 
     def close_skipped(self) -> int:
-        """Messages of the canister are left out, nobody knows to whom; gives how many clients may be meant."""
+        """Messages of the canister were skipped, and nobody knows for whom they were.
+
+        :return: how many clients may have missed one
+        """
         self.suspects.update(self.sessions.values())
         return len(self.suspects)
 
     def _has_missed(self, session: ClientSession, content: bytes) -> bool:
-        """Whether the next message to a suspect shows that it has missed some; it is closed then."""
+        """Whether the next message to a suspect shows that it has missed one; then its session is closed."""
         self.suspects.discard(session)
         return session.has_missed(content)
 
     def _find_replaced(self, messages: Iterable[Message]) -> None:
-        """A canister speaks to the newest connection of a principal only: if to one that has left, others are over."""
+        """End older connections of principals to whose newer connections the canister speaks.
+
+        A canister speaks only to the newest connection of a principal, which may have left.
+        """
         newest = {principal: client_nonce for principal, client_nonce, _, _ in messages}
         for principal, client_nonce in newest.items():
             session = self.senders.get(principal)

@@ -1,4 +1,4 @@
-"""How long a poller waits for good answers: of the canister, and of the network before it (decision 0038)."""
+"""How long a poller tolerates failures of the canister, and of the network before it (decision 0038)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _log = get_logger("poller")
 
 
 class GracePeriods:
-    """The two graces of one poller.
+    """The two grace periods of one poller.
 
-    :param backoff: knows who has been silent for how long
+    :param backoff: records since when each side has failed
     """
 
     __slots__ = ("_backoff", "_context")
@@ -25,7 +25,7 @@ class GracePeriods:
         self._backoff = backoff
 
     def failed(self, error: BaseException | None, now: float, canister: Principal) -> None:
-        """A poll failed: count it, say it once, and reckon whose silence it is."""
+        """Record and count a failed poll, and log the first one."""
         context, backoff = self._context, self._backoff
         cause = error.cause if isinstance(error, IcwsError) else "internal"
         context.metrics.queries.inc(cause)
@@ -39,7 +39,7 @@ class GracePeriods:
         report("poll failed", error=error, cause=cause, canister=canister.text, failures=backoff.failures)
 
     def ended(self, now: float, interval: float) -> FailureSource | None:
-        """Who has been silent for too long, or None."""
+        """Whose grace period is over, or None."""
         if not self._backoff.failures:
             return None
         return next(
@@ -47,16 +47,16 @@ class GracePeriods:
         )
 
     def grace(self, side: FailureSource, interval: float) -> float:
-        """Seconds that a side may give no good answer: a few beats at least, however far apart they are.
+        """The grace period of a side in seconds: at least three intervals between polls.
 
-        :param interval: seconds between two beats
+        :param interval: seconds between two polls
         """
         config = self._context.config
         grace = config.canister_grace if side is FailureSource.CANISTER else config.network_grace
         return max(grace, 3 * interval)
 
     def report(self, side: FailureSource, interval: float, canister: str, clients: int) -> str:
-        """Log that the clients are given up, and say why in words for them."""
+        """Log that the clients are closed, and give the reason for them."""
         grace = self.grace(side, interval)
         if side is FailureSource.CANISTER:
             _log.error("canister does not answer", canister=canister, clients=clients)

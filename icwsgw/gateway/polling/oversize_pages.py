@@ -1,5 +1,7 @@
-"""Pages that are too large to be given: finds the first that fits, and says what is lost
-(icwsgw.core.oversize_search)."""
+"""Skips pages that are too large for an answer.
+
+It finds the first page that fits (:mod:`icwsgw.core.oversize_search`) and reports what is lost.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ class OversizePages:
     """The search of one poller.
 
     :param canister: its id, for the log
-    :ivar search: which number to ask for (:class:`icwsgw.core.poll_machine.Polling` does)
+    :ivar search: the search, which :class:`icwsgw.core.poll_machine.Polling` asks for the next nonce
     """
 
     __slots__ = ("_canister", "_context", "search")
@@ -27,7 +29,7 @@ class OversizePages:
         self.search = search
 
     def failed(self, error: BaseException | None, ask: InFlightPoll, cursor: Cursor, now: float) -> int | None:
-        """A poll failed; gives the number to go on from, if that ends a search."""
+        """A poll failed; gives the nonce to continue from if that ends a search, else None."""
         if ask.anchor is not None or not too_large(error):
             return None
         before = self.search.seeking
@@ -37,11 +39,11 @@ class OversizePages:
         return self.search.found()
 
     def fitted(self, ask: InFlightPoll) -> int | None:
-        """A page came; gives the number to go on from, if that ends a search."""
+        """A page arrived; gives the nonce to continue from if that ends a search, else None."""
         return self.search.fitted(ask.nonce) if ask.anchor is None else None
 
     def gone(self, first: int, beyond: int, now: float) -> None:
-        """The canister has deleted messages before they were read."""
+        """Report that the canister has deleted messages before they were read."""
         context = self._context
         context.metrics.gaps.inc(beyond - first)
         if context.log_limiter.allows("gap", self._canister, now):
@@ -49,7 +51,7 @@ class OversizePages:
             _log.error(words, first=first, last=beyond - 1, canister=self._canister)
 
     def lost(self, first: int, beyond: int, clients: int) -> None:
-        """Messages have been given up."""
+        """Report that messages were skipped."""
         self._context.metrics.gaps.inc(beyond - first)
         _log.error(
             "messages skipped: no page with them is small enough",

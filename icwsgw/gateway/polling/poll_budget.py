@@ -1,7 +1,7 @@
-"""What one poller may send: its beats and further queries within the budget, its queries in flight beside others'.
+"""What one poller may send within the request budget: ticks, wakes, further queries; and its queries in flight.
 
-A *newcomer* is a canister that has not spoken to any client lately, so that strangers may have made it up. All
-newcomers together have a small part of beats and of queries in flight, shared by the addresses that named them
+A *newcomer* is a canister that has not spoken to any client lately; an unauthenticated client may have made it up. All
+newcomers together get a small part of ticks and of queries in flight, shared by the addresses of their clients
 (decision 0034).
 """
 
@@ -12,21 +12,22 @@ from icwsgw.core.request_budget import PollSchedule, RequestKind
 from icwsgw.core.work_limit import WorkLimit
 from icwsgw.gateway.interfaces import Context
 
-#: After a ws_open was taken, a newcomer that says nothing is looked at so often, each time after twice the pause.
+#: After an executed call, a newcomer that says nothing gets so many extra polls, each after twice the pause of the one
+#: before.
 NEWCOMER_LOOKS = 5
-#: Queries of a canister for the same number in flight at once, and of a newcomer.
+#: Queries from the same nonce in flight at once, of a canister and of a newcomer.
 MAX_OVERLAP, NEWCOMER_OVERLAP = 10, 2
 
 
 class PollBudget:
-    """One poller's.
+    """The budget of one poller.
 
-    :param canister: raw principal
-    :param place: of a newcomer among those of its address, taken already; given back when the canister has spoken
-    :param group: whose address that is
-    :ivar slot_queue: its queries in flight, or those of its address
-    :ivar looks: how many more a newcomer is worth; :data:`NEWCOMER_LOOKS` when a ws_open, or a message, has been taken
-    :ivar poll_schedule: its beats and wakes
+    :param canister: the canister's raw principal
+    :param place: the slot queue of a newcomer among those of its address, in which a slot is taken already
+    :param group: the group of the client's address
+    :ivar slot_queue: the queries in flight: the poller's, or those of the address
+    :ivar looks: how many more extra polls a newcomer is worth; :data:`NEWCOMER_LOOKS` after each executed call
+    :ivar poll_schedule: the schedule of ticks and wakes
     """
 
     __slots__ = ("_canister", "_context", "_down", "_lost", "_place", "_waste", "looks", "poll_schedule", "slot_queue")
@@ -50,7 +51,7 @@ class PollBudget:
 
     @property
     def may_overlap(self) -> int:
-        """Queries for one and the same number in flight at once; beyond, the oldest is given up if it is late."""
+        """How many queries from one nonce may be in flight; beyond that the oldest is given up if it is late."""
         return MAX_OVERLAP if self._place is None else NEWCOMER_OVERLAP
 
     @property
@@ -63,14 +64,14 @@ class PollBudget:
         return False
 
     def canister_has_spoken(self) -> None:
-        """The canister has spoken to a client: it is polled like all others from now on."""
+        """The canister has spoken to a client: from now on it is polled as all others."""
         if self._place is not None:
             self._leave_place()
             self.slot_queue = self._context.queries.slot_queue(self._canister)
             self._context.budget.accept(self.poll_schedule, self._context.clock.seconds())
 
     def end(self) -> None:
-        """It is polled no more."""
+        """The poller has stopped."""
         self._context.budget.leave(self.poll_schedule)
         self._leave_place()
 
@@ -80,17 +81,18 @@ class PollBudget:
             place.leave()
 
     def look_again(self) -> float | None:
-        """Seconds until a newcomer that has said nothing is worth another look; None: its beats will do."""
+        """Seconds until an extra poll of a newcomer that has said nothing; None if the ticks suffice."""
         if self._place is None or not self.looks:
             return None
         self.looks -= 1
         return float(self._context.config.polling_interval * 2 ** (NEWCOMER_LOOKS - self.looks - 1))
 
     def answered(self, down: int, lost: int, now: float, seconds: float) -> None:
-        """Note what an answer has taken.
+        """Note the work that an answer has caused.
 
-        :param down: messages passed on so far; ``lost``: messages for nobody
-        :param seconds: of work
+        :param down: messages delivered so far
+        :param lost: messages so far that are for nobody who is connected
+        :param seconds: time that the answer took
         """
         new = lost - self._lost
         if new:
@@ -99,7 +101,7 @@ class PollBudget:
         self._down = down
 
     def rest(self, now: float) -> float:
-        """Seconds until it may go on with a queue whose messages are for nobody."""
+        """Seconds until the poller may read on in a queue whose messages are for nobody."""
         return self._waste.pause(now)
 
     def charge(self, now: float) -> None:
@@ -107,9 +109,9 @@ class PollBudget:
         self._context.budget.charge(RequestKind.EXTRA, now)
 
     def affordable(self, asks: list[int], paid: bool, now: float) -> list[int]:
-        """Those of the asks that may leave now, a newcomer's one by one.
+        """The nonces that may be asked from now; a newcomer asks from one at a time.
 
-        :param paid: a beat or a wake has paid for the first
+        :param paid: a tick or a wake has paid for the first one
         """
         budget = self._context.budget
         most = 1 if self._place is not None else len(asks)

@@ -1,6 +1,6 @@
-"""The queries of one poller: those in flight, and signed requests, reused while their number and expiry allow.
+"""The queries of one poller: those in flight, and signed requests that are used again while they are valid.
 
-An idle canister is asked the same question every tick, so it costs no signature (design 3.7).
+An idle canister is asked the same query at every tick, which then costs no signature.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 METHOD = "ws_get_messages"
 _TTL_NS = int(REQUEST_TTL_SECONDS * SECOND_NS)
-#: A request with less time left is signed anew, so that it is still valid wherever it arrives; so is one with more than
-#: it was given: the clock was set back since, or found to be wrong, and replicas would refuse it as too far ahead.
+#: A request is signed again if less time is left, so that it does not expire on its way; and if more time is left than
+#: it was given: the clock was set back or was wrong, and replicas would refuse the request as too far in the future.
 MIN_LEFT_NS = 90_000_000_000
 
 
@@ -35,26 +35,26 @@ class InFlightPoll:
     def __init__(self, nonce: int, sent: float, anchor: LastMessage | None) -> None:
         self.nonce = nonce
         self.sent = sent
-        #: for a probe or a look at the start: the message that the life is recognised by
+        #: of a probe, or a look at the start: the message by which a reset is detected
         self.anchor = anchor
         self.deferred: Deferred[bytes] | None = None
-        #: its place among the queries in flight
+        #: where its slot is
         self._slot_queue: SlotQueue | None = None
         #: its span, if there is one (icwsgw.gateway.spans)
         self.trace: PollTrace | None = None
 
     def take(self, slot_queue: SlotQueue) -> None:
-        """It leaves, and takes a place."""
-        # as Lane.take does, without a call: each poll comes by here
+        """Take a slot: the query is sent."""
+        # As SlotQueue.take, inlined: each poll comes by here.
         slot_queue.busy += 1
         slot_queue.call_slots.busy += 1
         self._slot_queue = slot_queue
 
     def leave(self) -> None:
-        """It has ended, or is given up."""
+        """Give the slot back: the query has ended or was given up."""
         slot_queue, self._slot_queue = self._slot_queue, None
         if slot_queue is not None:
-            # as Lane.leave does
+            # As SlotQueue.leave.
             call_slots = slot_queue.call_slots
             slot_queue.busy -= 1
             call_slots.busy -= 1
@@ -63,7 +63,7 @@ class InFlightPoll:
 
 
 class PollRequests:
-    """Two requests at most are remembered: the one at the cursor and the probe just before it."""
+    """Signs queries. It keeps the last two: usually the one at the cursor, and the probe just before it."""
 
     __slots__ = ("_canister", "_identity", "_recent")
 
@@ -75,7 +75,7 @@ class PollRequests:
     def get(self, nonce: int, now_ns: int) -> SignedRequest:
         """A signed query for the messages from ``nonce`` on.
 
-        :param now_ns: the network's time
+        :param now_ns: the network's time, ns since 1970
         """
         request = self._recent.get(nonce)
         if request is not None and MIN_LEFT_NS < request.ingress_expiry - now_ns <= _TTL_NS:

@@ -1,11 +1,11 @@
-"""When a poller acts: at the ticks of a LoopingCall, and between them when it is woken.
+"""When a poller polls: at the ticks of a LoopingCall, and between them when it is woken.
 
-A LoopingCall whose function returned a Deferred would skip ticks while it waits, so a tick returns nothing
-(design 3.2). What is asked for between ticks is one timer at most, the soonest wins.
+A LoopingCall whose function returns a Deferred leaves out ticks while it waits, so a tick returns nothing. There is at
+most one timer for wakes; the earliest wins.
 
-Where there are too many pollers for the budget, a beat is many ticks away. Ticks in between would do nothing, and those
-of a thousand canisters that strangers have named would take a fifth of a core: the LoopingCall rests meanwhile
-(:meth:`icwsgw.core.request_budget.PollSchedule.rest`).
+If there are too many pollers for the request budget, most ticks would do nothing. Then the LoopingCall is stopped until
+the next poll is due (:meth:`icwsgw.core.request_budget.PollSchedule.rest`): the empty ticks of a thousand canisters
+that unauthenticated clients have named would take a fifth of a core.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from icwsgw.reactor.clock import Clock, Timer
 
 _log = get_logger("poller")
 
-#: First ticks fall on so many instants of an interval: pollers that share an instant share a turn of the reactor.
+#: First ticks fall on so many instants of an interval: pollers with the same instant share a turn of the event loop.
 PHASES = 16
-#: The cause of a wake in whose place a tick will do as well.
+#: The cause of a wake that a tick makes superfluous.
 FOLLOW_UP = "follow_up"
 
 
 class Pulse(IntEnum):
-    """What the ticks of a poller do."""
+    """The state of a poller's ticks."""
 
     NEW = 0
     """They have not begun."""
@@ -45,8 +45,8 @@ class PollTimer:
     """Ticks and wakes of one poller.
 
     :param interval: seconds between two ticks
-    :param tick: told the time at each
-    :param woken: told the time and the cause when a wake is due
+    :param tick: called at each tick, with the time
+    :param woken: called at each wake, with the time and the cause
     :param of: the canister, for logs
     """
 
@@ -87,10 +87,10 @@ class PollTimer:
         self._of = of
 
     def start(self, phase: float, poll_schedule: PollSchedule | None = None) -> None:
-        """Begin to beat, on one of a few instants of the interval.
+        """Start the ticks, at one of :data:`PHASES` instants of the interval.
 
         :param phase: which of them, in [0, 1)
-        :param poll_schedule: says which ticks there are; None: all
+        :param poll_schedule: says which ticks poll; None: all
         """
         self._poll_schedule = poll_schedule
         instant = int(phase * PHASES) * self._interval / PHASES
@@ -106,13 +106,13 @@ class PollTimer:
         self._loop.start(self._interval, now=True)
 
     def hasten(self) -> None:
-        """Beats come sooner than they were booked: rest no longer than to the next tick."""
+        """Polls are due earlier than before: pause only until the next tick."""
         rest = self._rest
         if rest is not None:
             rest.reset((rest.getTime() - self._clock.seconds()) % self._interval)
 
     def stop(self) -> None:
-        """Neither beat nor wake any more."""
+        """Stop ticks and wakes."""
         if self._pulse is Pulse.BEATING:
             self._loop.stop()
         self._pulse = Pulse.STOPPED
@@ -122,9 +122,9 @@ class PollTimer:
         self._rest = self._wake = None
 
     def wake_in(self, delay: float, cause: str) -> None:
-        """Wake after ``delay`` seconds, or sooner if that is asked for as well.
+        """Wake after ``delay`` seconds, unless an earlier wake is planned.
 
-        :param cause: a word of the metric of wakes
+        :param cause: a label of the metric of wakes
         """
         if self._pulse is Pulse.STOPPED:
             return
@@ -149,11 +149,11 @@ class PollTimer:
                 self._rest_for(poll_schedule.rest(now) * self._interval)
             return
         if self._wake is not None and self._cause == FOLLOW_UP:
-            # this tick is what the follow-up was for
+            # This tick does what the wake was for.
             self._wake.cancel()
             self._wake = None
         try:
             self._tick(now)
         except Exception:
-            # an exception that leaves a tick would end the heartbeat
+            # An exception that leaves a tick would stop the LoopingCall.
             _log.failure("a poller's tick failed", canister=self._of)

@@ -1,13 +1,13 @@
-"""One canister's way down: polls ws_get_messages and hands each message to its client.
+"""Polls one canister with ``ws_get_messages`` and delivers its messages to its clients.
 
-Each tick of the heartbeat starts a *drain*: queries leave from the cursor's number, several at once while the queue is
-deep, until an answer says that the queue ends. Ticks overlap where a query takes longer than the interval, so a slow or
-hanging query delays nobody: the next one is already under way (design 3.2). Between ticks :meth:`Poller.wake` polls at
-once: when a call of one of its clients has been executed, and shortly after a drain that found something.
+Each tick of the poll timer starts to read the queue: polls are sent from the cursor's nonce, several at once while the
+queue is long, until an answer says that the queue ends. Ticks overlap if a query takes longer than the interval, so a
+slow or hanging query delays nobody: the next one is in flight already. Between ticks, :meth:`Poller.wake` polls at
+once: after a call of a client was executed, and shortly after messages were found.
 
-What may go wrong costs one poll: transport errors, rejects, traps, answers that do not decode. Only a canister that
-has given no good answer for its grace period, or that the network has not reached for the network's, loses its clients,
-with the reason (decision 0038). Duplicates, gaps and resets are the cursor's and the lifeline's to tell.
+An error costs one poll: transport errors, rejects, traps, answers that do not decode. The poller closes its clients
+only if the canister has given no valid answer for its grace period, or the network has not reached the canister for the
+network's grace period (decision 0038). The cursor finds duplicates and gaps, the reset detector finds resets.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ from icwsgw.observe.logs import get_logger
 
 _log = get_logger("poller")
 
-#: Wakes do not come closer together than this, so that many calls executed at once share a poll.
+#: Seconds between two wakes at least, so that calls that are executed together share a poll.
 MIN_WAKE_GAP = 0.01
-#: Messages, and bytes of frames, that one answer is good for; what is beyond is asked for again. Each frame has the
-#: answer's certificate and tree in it: 3 MiB could stand for gigabytes.
+#: Messages, and bytes of their frames, that are taken from one answer; the rest is asked for again. Each frame contains
+#: the answer's certificate and tree, so an answer of 3 MiB could become gigabytes.
 MAX_BATCH_MESSAGES, MAX_BATCH_BYTES = 2_000, 4 << 20
 
 
 class Poller(ClientGroup):
-    """Polls one canister for one of our identities.
+    """Polls one canister with one identity of the gateway.
 
-    :param spans: makes spans of the polls; None where nobody collects them
-    :ivar canister: the canister
-    :ivar cursor: where it is in the canister's queue
-    :ivar backoff: how the canister answers
-    :ivar allowance, heartbeat: what it may send, and when
-    :ivar lag: how old its messages are when they come
+    :param spans: makes spans of the polls; None if nobody collects them
+    :ivar canister: the canister's principal
+    :ivar cursor: the position in the canister's queue
+    :ivar backoff: failures, and the pauses after them
+    :ivar allowance, heartbeat: the budget, and the timer of ticks and wakes
+    :ivar lag: how old the canister's messages are when they arrive
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Poller(ClientGroup):
         self.lag = QueueLag(context.metrics.queue_lag)
         now = context.clock.seconds()
         self._polling: Polling[InFlightPoll] = Polling(cursor, context.config.poll_window)
-        # its parts, which it never changes for others
+        # These references never change.
         polling = self._polling
         self.cursor, self._reset_detector, self._window = polling.cursor, polling.reset_detector, polling.window
         self._reorder_buffer, self._asks = polling.reorder_buffer, polling.asks
@@ -85,7 +85,8 @@ class Poller(ClientGroup):
         self._reset_proof = ResetProof(context, canister)
         self._requests = PollRequests(context.identities[index], canister)
         self._batch_acceptor = BatchAcceptor(context, canister, self.wake)
-        # the window's, the next number's over and over, and a probe's; more are about the past
+        # The send window, overlapping queries for the next nonce, and a probe. Any more are about messages that were
+        # delivered meanwhile.
         self._most_asks = context.config.poll_window + MAX_OVERLAP + 1
         self._last_sent = 0.0
         interval = context.config.polling_interval
@@ -93,15 +94,18 @@ class Poller(ClientGroup):
         self.poll_budget = budget or PollBudget(context, canister.raw)
         self._stopped = False
 
-    # life
+    # start and stop
 
     def start(self) -> None:
-        """Begin the heartbeat."""
+        """Start the poll timer."""
         self.poll_timer.start(self._context.jitter(), self.poll_budget.poll_schedule)
         _log.debug("polling starts", canister=self.canister.text, nonce=self.cursor.next)
 
     def stop(self) -> Cursor | None:
-        """End all polling; returns the position, which a later poller may resume, if there is one."""
+        """Stop polling.
+
+        :return: the position, which a later poller may resume; None if there is none
+        """
         if self._stopped:
             return None
         self._stopped = True
@@ -119,18 +123,18 @@ class Poller(ClientGroup):
 
     @property
     def in_flight(self) -> int:
-        """Queries that wait for their answer."""
+        """Number of queries in flight."""
         return len(self._asks)
 
     @property
     def depth(self) -> int:
-        """Answers that the last drain needed."""
+        """Size of the send window."""
         return self._window.size
 
-    # heartbeat and wakes
+    # ticks and wakes
 
     def wake(self) -> None:
-        """Poll soon: something has probably been queued for one of the clients."""
+        """Poll soon: the canister has probably queued a message for one of the clients."""
         self.poll_budget.looks = NEWCOMER_LOOKS
         self.poll_timer.wake_in(max(0.0, self._last_sent + MIN_WAKE_GAP - self._clock.seconds()), "call")
 
@@ -147,7 +151,7 @@ class Poller(ClientGroup):
         side = self._grace_periods.ended(now, self.poll_budget.poll_schedule.interval) if backoff.failures else None
         if side is not None:
             if not self.closing:
-                # no good answer for a whole grace period: the clients are told, and may come back
+                # No valid answer for a grace period: the clients are closed and may reconnect.
                 words = self._grace_periods.report(
                     side, self.poll_budget.poll_schedule.interval, self.canister.text, len(self.sessions)
                 )
@@ -156,10 +160,10 @@ class Poller(ClientGroup):
             self._poll(now, overlap=True)
 
     def _may_overlap(self, now: float, gap: float) -> bool:
-        """Whether a query may be added although one for the same number is in flight.
+        """Whether a query may be sent although one for the same nonce is in flight.
 
-        :param gap: seconds since the last one; one that left just now will do for a tick, and a tick that came late is
-            no reason to leave out the next
+        :param gap: seconds that have to have passed since the last such query. A tick needs no second query right after
+            another one, and is not left out because the tick before came late.
         """
         if not self._asks:
             return True
@@ -170,7 +174,10 @@ class Poller(ClientGroup):
         return may
 
     def _poll(self, now: float, overlap: bool) -> None:
-        """Send what the window allows; ``overlap`` asks for the next number even if it is being asked."""
+        """Send the queries that the send window allows.
+
+        :param overlap: ask from the next nonce even if a query from there is in flight
+        """
         if now < self.backoff.held_until or not self.poll_budget.room:
             return
         anchor, asks = self._polling.choose(now, overlap, bool(self.waiting), self.backoff.rtt)
@@ -181,10 +188,10 @@ class Poller(ClientGroup):
                 break
             self._send(InFlightPoll(nonce, now, None), now)
 
-    # within the budget of queries
+    # the request budget
 
     def _has_slot(self, now: float, cause: str) -> bool:
-        """Whether a wake may poll now; otherwise it waits for its slot, or the next beat does what it was for."""
+        """Whether the budget allows a wake to poll now. If not, the wake is put off, or the next tick does its work."""
         pause = self.poll_budget.poll_schedule.wake(now)
         if pause == 0.0:
             return True
@@ -194,7 +201,10 @@ class Poller(ClientGroup):
         return False
 
     def _affordable(self, asks: list[int], now: float, paid: bool, probes: bool) -> list[int]:
-        """Those of the asks that may leave now. A beat or a wake has paid for one query, be it the probe."""
+        """The nonces that the budget allows to ask from now.
+
+        A tick or a wake has paid for one query, possibly the probe.
+        """
         if probes:
             if paid and self.cursor.next not in asks:
                 paid = False
@@ -204,7 +214,7 @@ class Poller(ClientGroup):
         if len(given) < len(asks):
             self._held(now)
             if not given and not self._asks:
-                # nothing else would go on with the drain before the next beat
+                # Nothing else would continue before the next tick.
                 self.poll_timer.wake_in(0.0, FOLLOW_UP)
         return given
 
@@ -237,13 +247,13 @@ class Poller(ClientGroup):
         self._drop(ask)
 
     def _drop(self, ask: InFlightPoll) -> None:
-        """Give a query up; its Deferred fails and finds the query forgotten."""
+        """Give up a query: its Deferred fails, and its errback finds that it is not in flight any more."""
         self._forget(ask)
         if ask.deferred is not None:
             ask.deferred.cancel()
 
     def _forget(self, ask: InFlightPoll) -> bool:
-        """Take a query out of those in flight; False when it was given up before."""
+        """Remove a query from those in flight; False if it was given up before."""
         if not self._polling.ended(ask):
             return False
         ask.leave()
@@ -260,7 +270,8 @@ class Poller(ClientGroup):
         if not isinstance(error, IcwsError):
             _log.failure("polling failed", failure=failure, canister=self.canister.text)
         if ask.anchor is not None and too_large(error):
-            # more than that there are messages from the anchor on cannot be told: the newest serves better
+            # All that this tells is that there are messages from the anchor on; the newest message is the better
+            # anchor.
             self._metrics.queries.inc("rejected")
             self._polling.resumed, self._reset_detector.anchor = False, self.cursor.last
             return
@@ -269,7 +280,10 @@ class Poller(ClientGroup):
         self._leave_out(beyond)
 
     def _leave_out(self, beyond: int | None) -> None:
-        """Go on behind pages that are too large; while their end is sought, each answer asks for the next at once."""
+        """Continue behind pages that are too large.
+
+        While the end of these pages is searched for, each answer leads to the next query.
+        """
         if beyond is not None:
             self._oversize_pages.lost(self.cursor.next, beyond, self.close_skipped())
             self.cursor.skip(beyond)
@@ -283,7 +297,7 @@ class Poller(ClientGroup):
         self._grace_periods.failed(error, self._clock.seconds(), self.canister)
 
     def answered(self, reply: bytes, ask: InFlightPoll) -> None:
-        """Deal with an answer."""
+        """Handle the answer to a query."""
         if not self._polling.ended(ask):
             return
         ask.leave()
@@ -314,7 +328,7 @@ class Poller(ClientGroup):
                     self._oversize_pages.fitted(ask)
                 self._take(batch, ask, ask.nonce, now, len(batch.messages))
         except (FormatError, CertificateInvalid) as error:
-            # a message's key has no number, or what shows a new life does not hold
+            # A message's key has no nonce, or the proof of a reset is invalid.
             self._bad(error, ask)
             return
         if failures and self._context.log_limiter.allows("answers again", self.canister.text, now):
@@ -327,7 +341,7 @@ class Poller(ClientGroup):
             self._spans.done(ask)
 
     def _judge(self, ask: InFlightPoll, anchor: LastMessage, batch: Batch, now: float) -> None:
-        """Deal with the answer to a probe, or to a look at the start."""
+        """Handle the answer to a probe, or to a look at the start of the queue."""
         reset_detector = self._reset_detector
         judged = self._polling.judge(ask, anchor, batch.messages, self.waiting, now, now >= self.backoff.held_until)
         if judged is Judged.GO_ON:
@@ -336,7 +350,7 @@ class Poller(ClientGroup):
             if count:
                 del batch.messages[: max(0, self.cursor.next - nonce_of_key(batch.messages[0][2]))]
             if not batch.messages and batch.end_of_queue is False:
-                # the anchor filled the canister's whole page
+                # The anchor alone filled the canister's page.
                 self._poll(now, overlap=False)
             else:
                 self._take(batch, ask, self.cursor.next, now, count)
@@ -349,7 +363,7 @@ class Poller(ClientGroup):
             self._probe(0, anchor, now)
 
     def _restart(self, now: float) -> None:
-        """The canister has begun a new life: its queue starts at 0, and it knows none of the clients it had."""
+        """The canister was reset: its queue starts at 0, and it knows none of its former clients."""
         self._reset_proof.contradicted()
         resumed = self._polling.restart()
         for ask in list(self._asks):
@@ -364,7 +378,11 @@ class Poller(ClientGroup):
             self._poll(now, overlap=True)
 
     def _take(self, batch: Batch, ask: InFlightPoll, asked: int, now: float, count: int) -> None:
-        """Messages asked for from ``asked`` on; ``count`` is how many the canister gave, known ones included."""
+        """Handle the messages of an ordinary answer.
+
+        :param asked: the nonce that was asked from
+        :param count: how many messages the canister gave, known ones included
+        """
         messages = batch.messages
         cursor = self.cursor
         before = cursor.next
@@ -385,9 +403,9 @@ class Poller(ClientGroup):
             if found and self._reorder_buffer.kept:
                 self._catch_up(now, ask)
         if not found and asked != before:
-            # about the past, or beyond the end: nothing to learn about the queue's depth
+            # It was about old messages, or beyond the end: it tells nothing about the length of the queue.
             return
-        # one that brought nothing new must not be followed by the next at once: it may be the same again
+        # An answer without new messages must not lead to the next query at once: that might bring the same again.
         useful = self.messages_down > reached
         more = self._window.answered(count if found else 0, batch.end_of_queue, useful)
         if self._stopped:
@@ -410,7 +428,7 @@ class Poller(ClientGroup):
             if pause is not None:
                 self.poll_timer.wake_in(pause, FOLLOW_UP)
             elif any(session.opened for session in self.waiting.values()):
-                # a client's ws_open has been executed, yet the queue holds nothing for it
+                # A client's ws_open was executed, but the queue holds nothing for it.
                 self._reset_detector.probe_now()
 
     def _catch_up(self, now: float, ask: InFlightPoll) -> None:

@@ -1,8 +1,8 @@
-"""How old a canister's messages are when they come, by the canister's own clock.
+"""Measures how old a canister's messages are when they arrive, by the canister's own clock.
 
-A message carries the time at which its canister made it (facts 3). Only the newest of an answer is looked at, and only
-so often: reading a message means decoding it. A canister's time is that of its subnet's block, so a second or two are
-the network's own.
+A message carries the time at which its canister made it. Only the newest message of an answer is decoded for that, and
+at most one every few seconds. A canister's time is that of its subnet's last block, so a lag of a second or two is
+normal.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from icwsgw.core.messages import message_timestamp
 from icwsgw.gateway.interfaces import Context
 from icwsgw.observe.meters import Histogram
 
-#: Seconds between two messages that are looked at.
+#: Seconds between two measurements.
 EVERY = 0.1
-#: Seconds that a lag says something about the canister's queue.
+#: Seconds for which a measurement is valid.
 FRESH = 60.0
-#: Messages longer than this are not decoded for the sake of their time.
+#: Longer messages are not decoded for their time.
 LONGEST = 64 << 10
 
 
 class QueueLag:
     """The lag of one canister's queue.
 
-    :param histogram: takes each lag that is measured, in seconds
+    :param histogram: takes each measured lag, in seconds
     """
 
     __slots__ = ("_histogram", "_looked", "_measured", "_seconds")
@@ -34,9 +34,9 @@ class QueueLag:
         self._seconds = 0.0
 
     def look(self, content: bytes, context: Context) -> None:
-        """A message is delivered, the newest of its answer.
+        """Measure the lag by the newest message of an answer.
 
-        :param content: as the canister's CDK encoded it; one of another form tells nothing
+        :param content: the message as the CDK encoded it; one in another form tells nothing
         """
         now = context.clock.seconds()
         if now - self._looked < EVERY or len(content) > LONGEST:
@@ -50,5 +50,5 @@ class QueueLag:
         self._histogram.observe(self._seconds)
 
     def latest(self, now: float) -> float | None:
-        """Seconds of the last one measured, None when that is longer ago than :data:`FRESH`."""
+        """The last lag in seconds; None if it was measured longer than :data:`FRESH` seconds ago."""
         return self._seconds if now - self._measured <= FRESH else None

@@ -1,8 +1,7 @@
-"""What a poller believes of an answer that would end all sessions: that the canister has begun a new life.
+"""Verifies an answer that shows a canister reset, before it ends all of the canister's sessions.
 
-One altered byte in the message that a probe looks for would be enough. So such an answer is verified, whether
-batches are verified otherwise or not: it is rare. Only where there is no root key to verify it by, which the network
-itself could not have served clients without for long, a second answer has to say the same.
+One altered byte in the message that a probe looks for would look like a reset. So such an answer is verified even
+without ``--verify-batches``; it is rare. Only if there is no root key, a second answer has to show the same.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from icwsgw.ic.ws import Batch
 
 
 class ResetProof:
-    """The proofs of one canister's new lives."""
+    """The proofs of one canister's resets."""
 
     __slots__ = ("_canister", "_context", "_witnessed")
 
@@ -24,18 +23,18 @@ class ResetProof:
         self._witnessed: float | None = None
 
     def holds(self, batch: Batch, now: float, asked: float) -> bool:
-        """Whether an answer that shows a new life is to be believed.
+        """Whether an answer proves a reset.
 
-        :param now: seconds, on any clock that only goes forward
-        :param asked: when it was asked for, on the same clock
-        :raises CertificateInvalid: its certificate, tree or contents do not hold
+        :param now: monotonic seconds
+        :param asked: when the query was sent, monotonic seconds
+        :raises CertificateInvalid: its certificate, tree or contents are invalid
         """
         if self._context.network.root_key:
-            # where it cannot be judged yet, the next probe shows it again
+            # If it cannot be verified yet, the next probe shows the same.
             return BatchVerifier(self._context, self._canister).check(batch, lambda: None)
         first, self._witnessed = self._witnessed, now
         return first is not None and asked >= first
 
     def contradicted(self) -> None:
-        """An answer has shown the same life, or a new one has begun: what was heard before counts no more."""
+        """There was no reset, or it is over: earlier answers do not count any more."""
         self._witnessed = None
