@@ -1,4 +1,4 @@
-"""Writes docs/machines.md, the state diagrams of the machines in icwsgw/core, from their tables.
+"""Writes docs/machines.md, the state diagrams of the machines in icwsgw/core and agent/http, from their tables.
 
 A test says when the page is stale.
 """
@@ -14,6 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from icwsgw.agent.http import response_parser
 from icwsgw.core import call_table, close_notice, drain_machine, flood_guard, liveness, session_machine
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "machines.md"
@@ -21,9 +22,10 @@ DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "machines.md"
 HEAD = """\
 # State machines
 
-Made by `scripts/machines_doc.py` from the tables in `icwsgw/core`. A machine knows no clock and no network
-([decision 0011](decisions/0011-pure-core.md)): it takes an event and gives effects, which another module performs in
-the order shown. An event that a table does not have in a state is a fault of the gateway and raises `LookupError`.
+Made by `scripts/machines_doc.py` from the tables in `icwsgw/core` and `icwsgw/agent/http`. A machine knows no clock
+and no network ([decision 0011](decisions/0011-pure-core.md)): it takes an event and gives effects, which another
+module performs in the order shown. An event that a table does not have in a state is a fault of the gateway and raises
+`LookupError`.
 
 In the diagrams, an arrow is an event; events that lead from one state to the same next state share an arrow.
 """
@@ -135,6 +137,15 @@ MACHINES = [
             "Events": flood_guard.FloodEvent,
             "Effects": flood_guard.FloodEffect,
         },
+    ),
+    Machine(
+        "The responses on a connection to the network",
+        "Table: [agent/http/response_parser.py](../icwsgw/agent/http/response_parser.py), which follows it sans I/O. "
+        "Performed by [agent/http/connection.py](../icwsgw/agent/http/connection.py). Invalid data, the end of the "
+        "connection and its owner's decision to end it lead to CLOSED from any state.",
+        {key: (after, ()) for key, after in response_parser.TABLE.items()},
+        response_parser.ParserState.IDLE,
+        {"States": response_parser.ParserState, "Events": response_parser.ParserEvent},
     ),
 ]
 

@@ -1,16 +1,12 @@
-"""One keep-alive HTTP/1.1 connection and one request on its way.
+"""One keep-alive HTTP/1.1 connection, and the request that it carries.
 
-A connection carries one request at a time (no pipelining). :class:`~icwsgw.agent.http.response_parser.ResponseParser`
-reads; what depends on the connection is done here:
+A connection carries one request at a time (no pipelining). :mod:`icwsgw.agent.http.response_parser` decides what the
+bytes mean and whether the connection may carry another request; :class:`HttpConnection` performs that and tells its
+pool.
 
-- Bytes that nobody has asked for, or behind an answer, end the connection: they mean a server that counts wrongly, and
-  taking them for the start of the next answer would give one request another's data.
-- A body without length ends with the connection; that end counts only if it is an orderly one.
-- Answers to HEAD have no body although they tell a length: they end with their head, and with the connection.
-
-A connection that was reused and ends before any byte of its answer was most likely closed by the server while
-the request was on its way: such a request goes once more, on a connection that is known to be alive. Requests
-of this package may be repeated (queries, reads, and calls with identical envelopes, design 3.4).
+If a connection was used before and ends before any byte of a response, then most likely the server has closed it while
+the request was in flight. The request is sent again, once, on a connection that is known to work. The requests of this
+package may be repeated: queries, reads, and calls with identical envelopes (interface spec, "Request: Call").
 """
 
 from __future__ import annotations
@@ -24,7 +20,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from icwsgw.agent.http.response_parser import ParsedResponse, ResponseParser
+from icwsgw.agent.http.response_parser import ParsedResponse, ParserState, ResponseParser
 from icwsgw.agent.http.tcp_user_timeout import limit_unacknowledged_time
 from icwsgw.errors import (
     AnswerMalformed,
@@ -40,6 +36,8 @@ if TYPE_CHECKING:
     from icwsgw.agent.http.host_pool import HostPool
 
 __all__ = ["Exchange", "HttpConnection", "ParsedResponse", "explain"]
+
+_IDLE = ParserState.IDLE
 
 
 class Exchange:
@@ -106,26 +104,16 @@ class HttpConnection:
     """The protocol of one connection; its pool decides what it does next."""
 
     __slots__ = (
-        "__weakref__",
-        "_exchange",
-        "_handshaken",
-        "_pool",
-        "_reader",
-        "_received",
-        "closing",
-        "idle_since",
-        "maybe_stale",
-        "transport",
+        *("__weakref__", "_exchange", "_handshaken", "_parser", "_pool"),
+        *("idle_since", "maybe_stale", "transport"),
     )
 
     def __init__(self, pool: HostPool, tls: bool) -> None:
         self._pool = pool
-        self._reader = ResponseParser(pool.heads)
+        self._parser = ResponseParser(pool.heads)
         self._exchange: Exchange | None = None
         self._handshaken = not tls
-        self._received = False
         self.maybe_stale = False
-        self.closing = False
         self.idle_since = 0.0
         self.transport: Any = None
 
@@ -134,15 +122,19 @@ class HttpConnection:
     def send(self, exchange: Exchange) -> None:
         """Send a request; the connection must be idle."""
         self._exchange = exchange
-        self._received = False
-        self._reader.begin(exchange.is_head, exchange.max_body)
+        self._parser.expect(exchange.is_head, exchange.max_body)
         exchange.connection = self
         send_now(self.transport, exchange.data)
 
     @property
+    def closing(self) -> bool:
+        """Whether it carries no more requests, because it ends or has ended."""
+        return self._parser.state >= ParserState.MUST_CLOSE
+
+    @property
     def silent(self) -> bool:
-        """It was used before, and has not answered its request with a single byte."""
-        return self.maybe_stale and self._exchange is not None and not self._received
+        """Whether it was used before, and not a byte of the response to its request has come."""
+        return self.maybe_stale and self._parser.state is ParserState.WAITING
 
     def retry_elsewhere(self) -> None:
         """End a silent connection, and send its request on another one unless that was done before."""
@@ -160,20 +152,21 @@ class HttpConnection:
 
     def close(self) -> None:
         """End an idle connection; the pool's sweep aborts it if a TLS peer does not answer."""
-        self.closing = True
+        self._parser.close()
         self.transport.loseConnection()
 
     def fail(self, error: IcwsError) -> None:
         """End at once, failing the request under way."""
         exchange = self._exchange
         self._exchange = None
+        self._pool.discard(self)
         self._abort()
         if exchange is not None:
             exchange.connection = None
             exchange.fail(error)
 
     def _abort(self) -> None:
-        self.closing = True
+        self._parser.close()
         self.transport.abortConnection()
 
     # Twisted's side
@@ -192,67 +185,60 @@ class HttpConnection:
         self._handshaken = True
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
-        """Read what came."""
-        exchange = self._exchange
-        if exchange is None:
-            # Nothing was asked: usually a 408 before the server closes. Or the leftovers after abandon().
-            if not self.closing:
-                self._pool.discard(self)
-                self._abort()
-            return
-        self._received = True
+        """Parse what has come; what nobody has asked for (usually a 408 before the server closes) ends it."""
         try:
-            answer = self._reader.feed(data)
+            response = self._parser.feed(data)
         except AnswerMalformed as error:
             self.fail(AnswerMalformed(f"not HTTP from {self._pool.name}: {error}"))
         except TransportError as error:
             self.fail(error)
         else:
-            if answer is not None:
-                self._finish(exchange, answer)
+            if response is not None:
+                self._finish(response)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
-        """Give the request under way its end."""
-        exchange = self._exchange
+        """End the request that the connection carries."""
+        exchange, parser, pool = self._exchange, self._parser, self._pool
         self._exchange = None
-        self.closing = True
+        in_order, received = isinstance(reason.value, ConnectionDone), parser.received
+        # a body that ends with the connection is whole only if the connection ends in order
+        response = parser.end() if in_order else None
+        parser.close()
+        if exchange is not None:
+            exchange.connection = None
+        pool.lost(self)
         if exchange is None:
-            self._pool.lost(self)
             return
-        exchange.connection = None
-        answer = self._reader.end() if isinstance(reason.value, ConnectionDone) else None
-        if answer is not None:
-            self._pool.lost(self)
-            exchange.succeed(answer)
-        elif not self._received and self.maybe_stale and not exchange.retried:
+        if response is not None:
+            exchange.succeed(response)
+        elif not received and self.maybe_stale and not exchange.retried:
             exchange.retried = True
-            self._pool.lost(self)
-            if not isinstance(reason.value, ConnectionDone):
-                self._pool.drop_unresponsive()
-            self._pool.again(exchange)
+            if not in_order:
+                pool.drop_unresponsive()
+            pool.again(exchange)
+        elif not self._handshaken:
+            exchange.fail(ConnectFailed(f"no TLS with {pool.name}: {explain(reason)}"))
         else:
-            self._pool.lost(self)
-            if not self._handshaken:
-                exchange.fail(ConnectFailed(f"no TLS with {self._pool.name}: {explain(reason)}"))
-            else:
-                got = "in the middle of" if self._received else "before"
-                exchange.fail(ConnectionLost(f"{self._pool.name} closed the connection {got} the answer"))
+            got = "in the middle of" if received else "before"
+            exchange.fail(ConnectionLost(f"{pool.name} closed the connection {got} the answer"))
 
-    def _finish(self, exchange: Exchange, answer: ParsedResponse) -> None:
+    def _finish(self, response: ParsedResponse) -> None:
+        exchange = self._exchange
+        assert exchange is not None, "the parser expects a response to a request"
         self._exchange = None
         exchange.connection = None
-        if self._reader.keep:
-            # Before the caller hears of the answer, so that its next request finds this connection.
+        if self._parser.state is _IDLE:
+            # before the caller hears of the response, so that its next request finds this connection
             self._pool.release(self)
         else:
             self._pool.discard(self)
             self.close()
-        coding = answer.headers.get(b"content-encoding")
+        coding = response.headers.get(b"content-encoding")
         if coding and coding.lower() != b"identity":
-            # Not asked for. Decoding it would give bodies without a bound.
+            # not asked for; a decoded body would have no bound
             exchange.fail(AnswerMalformed(f"an encoded answer from {self._pool.name}"))
         else:
-            exchange.succeed(answer)
+            exchange.succeed(response)
 
 
 def explain(reason: Failure) -> str:

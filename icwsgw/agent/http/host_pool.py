@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from icwsgw.agent.http.connection import Exchange, HttpConnection, explain
-from icwsgw.agent.http.response_parser import HeadCache
+from icwsgw.agent.http.response_head import HeadCache
 from icwsgw.agent.http.tcp_user_timeout import SILENCE
 from icwsgw.errors import ConnectFailed, ConnectionLost
 

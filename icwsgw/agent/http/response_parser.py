@@ -1,14 +1,34 @@
-"""Reads HTTP/1 answers (RFC 9112), without I/O: bytes in, at most one whole answer out.
+"""Parses HTTP/1 responses (RFC 9112) as a state machine, sans I/O: bytes in, at most one whole response out.
 
-    HEAD ──> LENGTH | CHUNK_SIZE ──> CHUNK ──> CHUNK_END ... TRAILERS | UNTIL_END ──> DONE
-      └─ an interim answer (1xx): HEAD again
+    state       event          next
+    ----------  -------------  ----------
+    IDLE        EXPECT         WAITING
+    IDLE        DATA           CLOSED
+    WAITING     DATA           HEAD
+    HEAD        INTERIM        HEAD
+    HEAD        SIZED          LENGTH
+    HEAD        CHUNKED        CHUNK_SIZE
+    HEAD        UNSIZED        UNTIL_END
+    HEAD        COMPLETE       DONE
+    LENGTH      COMPLETE       DONE
+    UNTIL_END   COMPLETE       DONE
+    CHUNK_SIZE  CHUNK_BEGINS   CHUNK
+    CHUNK_SIZE  LAST_CHUNK     TRAILERS
+    CHUNK       CHUNK_IS_READ  CHUNK_END
+    CHUNK_END   CHUNK_ENDS     CHUNK_SIZE
+    TRAILERS    COMPLETE       DONE
+    DONE        KEEP           IDLE
+    DONE        NOT_KEPT       MUST_CLOSE
 
-Read is what the original's library (hyper) reads, and what clients are told to bear with: lines that end with LF alone,
-folded headers, a blank behind a chunk's size, equal Content-Lengths more than once, Transfer-Encoding beside a
-Content-Length (the latter says nothing then, and the connection is not used again). What remains ambiguous is refused.
+CLOSE, INVALID and the end of the connection lead to CLOSED from any state. As with h11, whoever owns the connection
+gives the parser what comes (:meth:`ResponseParser.feed`), performs what the state asks for, and does not decide
+anything about HTTP itself: IDLE means that the connection may carry another request, MUST_CLOSE that it may not.
 
-Most of an answer's cost is its head, and a server's heads are nearly the same. :class:`HeadCache` remembers heads, and
-lines of heads, for those that differ in one of them (an ``x-request-id``, say).
+Bytes that nobody has asked for, or that follow a response, come from a server that counts wrongly. The parser would
+take them for the start of the next response and give one request another's data, so the connection has to end.
+
+The parser accepts lines that end with LF alone, folded headers, empty lines before a head, and a blank after the size
+of a chunk, as RFC 9112 asks clients to. It refuses what remains ambiguous.
 """
 
 from __future__ import annotations
@@ -17,40 +37,24 @@ import re
 from enum import IntEnum
 from typing import Final, NamedTuple
 
+from icwsgw.agent.http.response_head import BodyFraming, HeadCache, ResponseHead, is_header, with_crlf
 from icwsgw.errors import AnswerMalformed, AnswerTooLarge
 
 MAX_HEAD: Final = 64 * 1024
 """Bytes of a head, of trailers, and of chunk framing between two bytes of a body: real heads have about 1 KiB."""
 
-MAX_LINES: Final = 256
-"""Lines of a head: hyper takes 100."""
-
-MAX_KNOWN_HEADS: Final = 64
-MAX_KNOWN_LINES: Final = 512
-"""Remembered for one host. When there are more, all are forgotten: those of use are back at once."""
-
-_FRAMING: Final = frozenset((b"", b"connection", b"content-length", b"transfer-encoding"))
-_MAX_KNOWN_LINE: Final = 1024
 _MAX_SIZE_DIGITS: Final = 16
-_MAX_LENGTH_DIGITS: Final = 19
-
 _BEGINNING: Final = b"HTTP/1."
 _HEAD_END = re.compile(rb"\n\r?\n")
-_FOLD = re.compile(rb"[ \t]*\r?\n[ \t]+")
-_LINE_END = re.compile(rb"\r?\n")
-_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [^\x00-\x08\x0a-\x1f\x7f]*)?")
-_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_PLAIN = re.compile(rb"[\x21-\x7e]+")
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]+)[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?")
+_CHUNK_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]+)[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?")
 
 
 class ParsedResponse(NamedTuple):
-    """An HTTP answer, whole.
+    """A whole HTTP response.
 
-    :ivar status: HTTP status; 200 for 203, which says that a proxy changed a 200 on the way (RFC 9110, section 15.3.4)
-    :ivar headers: names in lower case; a repeated header's values are joined by ", "
-    :ivar resent: the request was sent before, on a connection that ended without an answer: it may have been taken
+    :ivar status: as of :class:`~icwsgw.agent.http.response_head.ResponseHead`
+    :ivar headers: as of :class:`~icwsgw.agent.http.response_head.ResponseHead`
+    :ivar resent: the request was sent before, on a connection that ended without a response: the server may have it
     """
 
     status: int
@@ -60,301 +64,210 @@ class ParsedResponse(NamedTuple):
 
 
 class ParserState(IntEnum):
-    """Where in an answer the reader is."""
+    """Where in a response the parser is. From MUST_CLOSE on it expects nothing more on this connection."""
 
-    HEAD = 0
-    LENGTH = 1
-    UNTIL_END = 2
-    CHUNK_SIZE = 3
-    CHUNK = 4
-    CHUNK_END = 5
-    TRAILERS = 6
-    DONE = 7
+    IDLE = 0
+    """No response is expected."""
+    WAITING = 1
+    """A response is expected, and nothing of it has come."""
+    HEAD = 2
+    """Part of a head has come."""
+    LENGTH = 3
+    """In a body that has a length."""
+    UNTIL_END = 4
+    """In a body that ends with the connection."""
+    CHUNK_SIZE = 5
+    """In the line that gives the size of a chunk."""
+    CHUNK = 6
+    """In the data of a chunk."""
+    CHUNK_END = 7
+    """In the line end that follows a chunk."""
+    TRAILERS = 8
+    """In the trailers that follow the last chunk."""
+    DONE = 9
+    """The response is whole; the parser leaves this state before it returns the response."""
+    MUST_CLOSE = 10
+    """The response was the last one on this connection."""
+    CLOSED = 11
+    """The connection has ended, or its owner ends it."""
 
 
+class ParserEvent(IntEnum):
+    """What the parser finds, or is told."""
+
+    EXPECT = 0
+    """A request leaves."""
+    DATA = 1
+    """Bytes come."""
+    INTERIM = 2
+    """The head is that of an interim response (1xx): another head follows."""
+    SIZED = 3
+    """The head gives the length of the body."""
+    CHUNKED = 4
+    """The head says that the body comes in chunks."""
+    UNSIZED = 5
+    """The head gives no length, so that the body ends with the connection."""
+    CHUNK_BEGINS = 6
+    """The line gives the size of a chunk."""
+    CHUNK_IS_READ = 7
+    """The data of the chunk is whole."""
+    CHUNK_ENDS = 8
+    """The line end behind the chunk is there."""
+    LAST_CHUNK = 9
+    """The line gives the size 0."""
+    COMPLETE = 10
+    """The response is whole."""
+    KEEP = 11
+    """The connection may carry another request."""
+    NOT_KEPT = 12
+    """The server ends the connection, or more came than the response."""
+
+
+S, E = ParserState, ParserEvent
+TABLE: dict[tuple[ParserState, ParserEvent], ParserState] = {
+    (S.IDLE, E.EXPECT): S.WAITING,
+    (S.IDLE, E.DATA): S.CLOSED,
+    (S.WAITING, E.DATA): S.HEAD,
+    (S.HEAD, E.INTERIM): S.HEAD,
+    (S.HEAD, E.SIZED): S.LENGTH,
+    (S.HEAD, E.CHUNKED): S.CHUNK_SIZE,
+    (S.HEAD, E.UNSIZED): S.UNTIL_END,
+    (S.HEAD, E.COMPLETE): S.DONE,
+    (S.LENGTH, E.COMPLETE): S.DONE,
+    (S.UNTIL_END, E.COMPLETE): S.DONE,
+    (S.CHUNK_SIZE, E.CHUNK_BEGINS): S.CHUNK,
+    (S.CHUNK_SIZE, E.LAST_CHUNK): S.TRAILERS,
+    (S.CHUNK, E.CHUNK_IS_READ): S.CHUNK_END,
+    (S.CHUNK_END, E.CHUNK_ENDS): S.CHUNK_SIZE,
+    (S.TRAILERS, E.COMPLETE): S.DONE,
+    (S.DONE, E.KEEP): S.IDLE,
+    (S.DONE, E.NOT_KEPT): S.MUST_CLOSE,
+}
+_FRAMED: dict[BodyFraming, ParserEvent] = {
+    BodyFraming.LENGTH: E.SIZED,
+    BodyFraming.CHUNKS: E.CHUNKED,
+    BodyFraming.CONNECTION: E.UNSIZED,
+}
 # looking a member up in its class costs as much as a call, in the Python 3.11 that most have
-_HEAD = ParserState.HEAD
-_LENGTH = ParserState.LENGTH
-_DONE = ParserState.DONE
-
-
-class ResponseHead(NamedTuple):
-    """What a head says.
-
-    :ivar status: as of :class:`ParsedResponse`
-    :ivar headers: as of :class:`ParsedResponse`
-    :ivar body: the state that follows the head where there is a body
-    :ivar length: bytes of the body, in state LENGTH
-    :ivar keep: the connection may carry another request after it
-    """
-
-    status: int
-    headers: dict[bytes, bytes]
-    body: ParserState
-    length: int
-    keep: bool
-
-
-class EndOfData(NamedTuple):
-    """Where a head has a value that may be any other: the framing of the answer does not depend on it.
-
-    :ivar name: of the header, which is there once
-    :ivar start: offset of the value
-    :ivar end: offset behind it
-    """
-
-    name: bytes
-    start: int
-    end: int
-
-
-class HeadCache:
-    """What has been parsed before, shared by the connections to one host.
-
-    :ivar heads: whole heads by their bytes
-    :ivar lines: lines of heads, as name and value
-    :ivar passed: by the length of a head, the value that was new in the last one of that length
-    :ivar others: heads by their bytes but for that value
-    """
-
-    __slots__ = ("heads", "lines", "others", "passed")
-
-    def __init__(self) -> None:
-        self.heads: dict[bytes, ResponseHead] = {}
-        self.lines: dict[bytes, tuple[bytes, bytes]] = {}
-        self.passed: dict[int, EndOfData] = {}
-        self.others: dict[bytes, ResponseHead] = {}
-
-    def find(self, head: bytes) -> tuple[ResponseHead, dict[bytes, bytes]] | None:
-        """Read a head that is not among :attr:`heads`: what it says, but for the headers; these. None: not plain."""
-        passed = self.passed.get(len(head))
-        if passed is not None:
-            name, start, end = passed
-            found = self.others.get(head[:start] + head[end:])
-            if found is not None and _PLAIN.fullmatch(head, start, end) is not None:
-                headers = found.headers.copy()
-                headers[name] = head[start:end]
-                return found, headers
-        try:
-            return (found := self.parse(head)), found.headers
-        except AnswerMalformed:
-            return None  # it may be sound if it is cut elsewhere, or its lines end otherwise
-
-    def _pass_over(self, head: bytes, line: bytes, made: ResponseHead) -> None:
-        """Remember a head of which one line is new, for others that differ from it in that line's value."""
-        name, value = self.lines.get(line, (b"", b""))
-        start = (head + b"\r\n").find(b"\r\n" + line + b"\r\n") + 2 + len(line) - len(value)
-        end = start + len(value)
-        if name in _FRAMING or not _PLAIN.fullmatch(value) or head[start:end] != value or made.headers[name] != value:
-            return
-        if len(self.others) >= MAX_KNOWN_HEADS:
-            self.others.clear()
-            self.passed.clear()
-        self.passed[len(head)] = EndOfData(name, start, end)
-        self.others[head[:start] + head[end:]] = made
-
-    def parse(self, head: bytes) -> ResponseHead:
-        """Parse a head whose lines end with CRLF.
-
-        :param head: without the empty line behind it
-        :raises AnswerMalformed: it is none, or has another form
-        """
-        first, *lines = head.split(b"\r\n")
-        if len(lines) > MAX_LINES:
-            raise AnswerMalformed(f"a head of more than {MAX_LINES} lines")
-        known = self.lines
-        headers: dict[bytes, bytes] = {}
-        repeated: dict[bytes, list[bytes]] | None = None
-        new: list[bytes] = []
-        for line in lines:
-            pair = known.get(line)
-            if pair is None:
-                new.append(line)
-                pair = self._parse_line(line)
-            name, value = pair
-            if name not in headers:
-                headers[name] = value
-            else:
-                if repeated is None:
-                    repeated = {}
-                repeated.setdefault(name, [headers[name]]).append(value)
-        if repeated is not None:
-            for name, values in repeated.items():
-                headers[name] = b", ".join(values)
-        made = _head(first, headers)
-        if not new:
-            if len(self.heads) >= MAX_KNOWN_HEADS:
-                self.heads.clear()
-            self.heads[head] = made
-        elif len(new) == 1:
-            self._pass_over(head, new[0], made)
-        return made
-
-    def _parse_line(self, line: bytes) -> tuple[bytes, bytes]:
-        name, colon, value = line.partition(b":")
-        if not colon or _NAME.fullmatch(name) is None:
-            raise AnswerMalformed("a header line that is not of the form NAME: VALUE")
-        if _CONTROL.search(value) is not None:
-            raise AnswerMalformed("a control character in a header")
-        pair = name.lower(), value.strip(b" \t")
-        if len(line) <= _MAX_KNOWN_LINE:
-            if len(self.lines) >= MAX_KNOWN_LINES:
-                self.lines.clear()
-            self.lines[line] = pair
-        return pair
-
-
-def _head(first: bytes, headers: dict[bytes, bytes]) -> ResponseHead:
-    """Say how the body is framed (RFC 9112, section 6.3)."""
-    match = _STATUS_LINE.fullmatch(first)
-    if match is None:
-        raise AnswerMalformed("a status line that is none")
-    modern, status = match[1] == b"1", 200 if match[2] == b"203" else int(match[2])
-    coding, length = headers.get(b"transfer-encoding"), headers.get(b"content-length")
-    keep = _keeps(headers.get(b"connection"), modern)
-    if status < 200 or status in (204, 304):
-        return ResponseHead(status, headers, ParserState.LENGTH, 0, keep)
-    if coding is not None:
-        if coding.rpartition(b",")[2].strip(b" \t").lower() != b"chunked":
-            # a coding other than chunked at the end makes the body end with the connection
-            return ResponseHead(status, headers, ParserState.UNTIL_END, 0, False)
-        return ResponseHead(status, headers, ParserState.CHUNK_SIZE, 0, keep and modern and length is None)
-    if length is None:
-        return ResponseHead(status, headers, ParserState.UNTIL_END, 0, False)
-    return ResponseHead(status, headers, ParserState.LENGTH, _length(length), keep)
-
-
-def _length(value: bytes) -> int:
-    """Read a Content-Length, which may be there several times if all are the same (RFC 9112, section 6.3, point 5)."""
-    if not value.isdigit():
-        values = {each.strip(b" \t") for each in value.split(b",")}
-        value = values.pop()
-        if values or not value.isdigit():
-            raise AnswerMalformed("a Content-Length that is none, or several")
-    if len(value) > _MAX_LENGTH_DIGITS:
-        raise AnswerMalformed("a Content-Length beyond all bounds")
-    return int(value)
-
-
-def _keeps(connection: bytes | None, modern: bool) -> bool:
-    if connection is None:
-        return modern
-    options = {option.strip(b" \t") for option in connection.lower().split(b",")}
-    return b"close" not in options and (modern or b"keep-alive" in options)
+_IDLE, _WAITING, _LENGTH, _DONE, _CLOSED, _MUST_CLOSE = S.IDLE, S.WAITING, S.LENGTH, S.DONE, S.CLOSED, S.MUST_CLOSE
+_BY_LENGTH = BodyFraming.LENGTH
+del S, E
 
 
 class ResponseParser:
-    """Reads the answer to one request after the other.
+    """Parses the responses on one connection, one after the other.
 
-    :param known: what has been parsed before
+    :param known: the heads that were parsed before
     :ivar state: where it is
-    :ivar keep: when DONE: the connection may carry another request
     """
 
     __slots__ = (
-        "_body",
-        "_buffer",
-        "_framing",
-        "_head",
-        "_is_head",
-        "_known",
-        "_left",
-        "_max_body",
-        "_seen",
-        "keep",
+        *("_body", "_buffer", "_framing", "_head", "_is_head", "_keep", "_known", "_left", "_max_body", "_seen"),
         "state",
     )
 
     def __init__(self, known: HeadCache) -> None:
         self._known = known
+        self.state = _IDLE
+        self._is_head = self._keep = False
+        self._max_body = 0
         self._forget()
-        self.begin(False, 0)
-
-    def begin(self, is_head: bool, max_body: int) -> None:
-        """Expect the answer to a new request; the one before must have ended.
-
-        :param is_head: it was a HEAD
-        :param max_body: bytes of the body
-        """
-        self.state = _HEAD
-        self.keep = False
-        self._is_head = is_head
-        self._max_body = max_body
 
     def _forget(self) -> None:
         self._head: ResponseHead | None = None
-        # what has come and is not read yet, and up to where an end was looked for in it
+        # what has come and is not parsed yet, and up to where the parser has looked for an end in it
         self._buffer: bytes | bytearray = b""
         self._seen = 0
         self._body = bytearray()
         self._left = 0
         self._framing = 0
 
-    def feed(self, data: bytes) -> ParsedResponse | None:
-        """Take what came.
+    @property
+    def received(self) -> bool:
+        """Whether some of the response that is expected has come."""
+        return _WAITING < self.state < _DONE
 
-        :returns: the answer, once it is whole. Bytes behind it make :attr:`keep` false: a server that counts wrongly,
-            and their start would be taken for that of the next answer
-        :raises AnswerMalformed: not HTTP, ambiguous, or more framing than :data:`MAX_HEAD`
-        :raises AnswerTooLarge: the body is
+    def expect(self, is_head: bool, max_body: int) -> None:
+        """Expect the response to a new request.
+
+        :param is_head: it is a HEAD request: the response has no body, although it may give a length
+        :param max_body: bytes of the body at most
+        :raises LookupError: the parser is not IDLE
         """
-        if self.state is _HEAD and not self._buffer and not self._framing:
-            # nearly always: a whole answer with a Content-Length; Answer() would be one call more
+        if self.state is not _IDLE:
+            raise LookupError(f"EXPECT in {self.state.name}")
+        self.state = _WAITING
+        self._is_head = is_head
+        self._max_body = max_body
+
+    def feed(self, data: bytes) -> ParsedResponse | None:
+        """Parse what has come.
+
+        What comes in MUST_CLOSE and CLOSED is ignored.
+
+        :return: the response, once it is whole
+        :raises AnswerMalformed: the data is not HTTP, ambiguous, has more framing than :data:`MAX_HEAD`, or nobody has
+            asked for it
+        :raises AnswerTooLarge: the body has more than ``max_body`` bytes
+        """
+        state = self.state
+        if state is _WAITING:
+            # nearly always: a whole response with a Content-Length; ParsedResponse() would be one call more
             end = data.find(b"\r\n\r\n")
             if 0 < end <= MAX_HEAD and not self._is_head:
                 head = self._known.heads.get(data[:end])
                 found = (head, head.headers) if head is not None else self._known.find(data[:end])
                 if found is not None:
-                    (status, _, body, length, keep), headers = found
-                    if body is _LENGTH and status >= 200 and len(data) - end - 4 == length <= self._max_body:
-                        self.state = _DONE
-                        self.keep = keep
+                    (status, _, framing, length, keep), headers = found
+                    if framing is _BY_LENGTH and status >= 200 and len(data) - end - 4 == length <= self._max_body:
+                        self.state = _IDLE if keep else _MUST_CLOSE
                         return tuple.__new__(ParsedResponse, (status, headers, data[end + 4 :], False))
+            self.state = TABLE[state, ParserEvent.DATA]
+        elif state is _IDLE:
+            self.state = TABLE[state, ParserEvent.DATA]
+            raise AnswerMalformed("data that nobody has asked for")
+        elif state >= _MUST_CLOSE:
+            return None
         self._take(data)
-        while self._step():
-            pass
-        if self.state is ParserState.DONE:
-            if self._buffer:
-                self.keep = False
-            return self._answer()
-        return None
+        try:
+            while self._step():
+                pass
+        except (AnswerMalformed, AnswerTooLarge):
+            self.close()
+            raise
+        return self._response() if self.state is _DONE else None
 
     def end(self) -> ParsedResponse | None:
-        """Take the orderly end of the connection; gives the answer if it ends with it."""
+        """The connection has ended in order.
+
+        :return: the response, if its body ends with the connection
+        """
         if self.state is not ParserState.UNTIL_END:
+            self.close()
             return None
-        self.state = ParserState.DONE
-        return self._answer()
+        self.state = TABLE[self.state, ParserEvent.COMPLETE]
+        response = self._response()
+        self.close()
+        return response
 
-    def _take(self, data: bytes) -> None:
-        if not self._buffer:
-            self._buffer = data
-        else:
-            if type(self._buffer) is bytes:
-                self._buffer = bytearray(self._buffer)
-            self._buffer += data
+    def close(self) -> None:
+        """Expect nothing more: the connection has ended, or its owner ends it."""
+        self.state = _CLOSED
+        self._forget()
 
-    def _drop(self, size: int) -> None:
-        """Forget what has been read of the buffer."""
-        if size == len(self._buffer):
-            self._buffer = b""
-        elif type(self._buffer) is bytearray:
-            del self._buffer[:size]
-        else:
-            self._buffer = bytearray(memoryview(self._buffer)[size:])
-        self._seen = 0
-
-    def _answer(self) -> ParsedResponse:
+    def _response(self) -> ParsedResponse:
         head = self._head
         assert head is not None
-        answer = ParsedResponse(head.status, head.headers, bytes(self._body))
+        event = ParserEvent.KEEP if self._keep and not self._buffer else ParserEvent.NOT_KEPT
+        self.state = TABLE[self.state, event]
+        response = ParsedResponse(head.status, head.headers, bytes(self._body))
         self._forget()
-        return answer
+        return response
 
     def _step(self) -> bool:
-        """Read on by one state; whether there may be more to read."""
+        """Parse one element; whether there may be more to parse."""
         state = self.state
-        if state is ParserState.DONE:
+        if state is _DONE:
             return False
         if state is ParserState.HEAD:
             return self._read_head()
@@ -371,7 +284,7 @@ class ResponseParser:
     def _read_head(self) -> bool:
         buffer = self._buffer
         if self._seen == 0 and buffer[:1] in (b"\r", b"\n"):
-            # empty lines in front (RFC 9112, section 2.2), at most as many as make up a head
+            # empty lines before the head (RFC 9112, section 2.2), at most as many bytes as a head may have
             stripped = len(buffer) - len(buffer.lstrip(b"\r\n"))
             self._spend(stripped)
             self._drop(stripped)
@@ -379,34 +292,34 @@ class ResponseParser:
         end = _HEAD_END.search(buffer, max(0, self._seen - 2))
         if end is None:
             if not buffer.startswith(_BEGINNING[: len(buffer)]):
-                raise AnswerMalformed("a status line that is none")
-            self._seen = len(buffer)
-            if self._framing + len(buffer) > MAX_HEAD:
-                raise AnswerMalformed(f"head or framing longer than {MAX_HEAD} bytes")
+                raise AnswerMalformed("an invalid status line")
+            self._look_further()
             return False
         self._spend(end.end())
         text = bytes(buffer[: end.start()])
         self._drop(end.end())
-        head = self._known.parse(_with_crlf(text))
+        head = self._known.parse(with_crlf(text))
+        self.state = TABLE[self.state, self._use(head)]
+        return self.state is not _DONE and bool(self._buffer)
+
+    def _use(self, head: ResponseHead) -> ParserEvent:
+        """Take over what a head says."""
+        if head.status == 101:
+            raise AnswerMalformed("the server wants to change the protocol")
         if head.status < 200:
-            if head.status == 101:
-                raise AnswerMalformed("it wants to change the protocol")
-            return bool(self._buffer)
+            return ParserEvent.INTERIM
         self._head = head
         self._framing = 0
-        self.keep = head.keep
+        # lengths in a response to HEAD are not reliable
+        self._keep = head.keep and not self._is_head
         if self._is_head:
-            # nobody counts on the lengths that such an answer tells
-            self.state = ParserState.DONE
-            self.keep = False
-            return False
-        self.state = head.body
-        if head.body is ParserState.LENGTH:
-            self._left = head.length
+            return ParserEvent.COMPLETE
+        if head.framing is _BY_LENGTH:
             self._check_size(head.length)
-            if head.length == 0:
-                self.state = ParserState.DONE
-        return bool(self._buffer)
+            self._left = head.length
+            if not head.length:
+                return ParserEvent.COMPLETE
+        return _FRAMED[head.framing]
 
     def _spend(self, size: int) -> None:
         self._framing += size
@@ -439,20 +352,21 @@ class ResponseParser:
         self._left = left - size
         self._drop(size)
         if self._left == 0:
-            self.state = ParserState.DONE if self.state is ParserState.LENGTH else ParserState.CHUNK_END
+            event = ParserEvent.COMPLETE if self.state is _LENGTH else ParserEvent.CHUNK_IS_READ
+            self.state = TABLE[self.state, event]
         return True
 
     def _read_chunk_size(self) -> bool:
         line = self._line()
         if line is None:
             return False
-        match = _CHUNK_SIZE.fullmatch(line)
+        match = _CHUNK_SIZE_LINE.fullmatch(line)
         if match is None or len(match[1].lstrip(b"0")) > _MAX_SIZE_DIGITS:
-            raise AnswerMalformed("a chunk's size that is none")
+            raise AnswerMalformed("an invalid chunk size")
         size = int(match[1], 16)
         self._check_size(size)
         self._left = size
-        self.state = ParserState.CHUNK if size else ParserState.TRAILERS
+        self.state = TABLE[self.state, ParserEvent.CHUNK_BEGINS if size else ParserEvent.LAST_CHUNK]
         return True
 
     def _read_chunk_end(self) -> bool:
@@ -461,7 +375,7 @@ class ResponseParser:
             return False
         if line:
             raise AnswerMalformed("a chunk that is longer than its size")
-        self.state = ParserState.CHUNK_SIZE
+        self.state = TABLE[self.state, ParserEvent.CHUNK_ENDS]
         return True
 
     def _read_trailers(self) -> bool:
@@ -469,32 +383,45 @@ class ResponseParser:
         if line is None:
             return False
         if not line:
-            self.state = ParserState.DONE
-        elif _NAME.fullmatch(line.partition(b":")[0]) is None or b":" not in line:
+            self.state = TABLE[self.state, ParserEvent.COMPLETE]
+        elif not is_header(line):
             raise AnswerMalformed("a trailer that is not of the form NAME: VALUE")
         return True
 
+    # The buffer
+
     def _line(self) -> bytes | None:
-        """Take a line of framing from the buffer; None: it is not whole yet."""
+        """Take a line of framing from the buffer; None if it is not whole yet."""
         buffer = self._buffer
         end = buffer.find(b"\n", self._seen)
         if end < 0:
-            self._seen = len(buffer)
-            if self._framing + len(buffer) > MAX_HEAD:
-                raise AnswerMalformed(f"head or framing longer than {MAX_HEAD} bytes")
+            self._look_further()
             return None
         self._spend(end + 1)
         line = bytes(buffer[: end - 1 if end and buffer[end - 1] == 13 else end])
         self._drop(end + 1)
         return line
 
+    def _look_further(self) -> None:
+        """Look for the end in what comes next."""
+        self._seen = len(self._buffer)
+        if self._framing + self._seen > MAX_HEAD:
+            raise AnswerMalformed(f"head or framing longer than {MAX_HEAD} bytes")
 
-def _with_crlf(head: bytes) -> bytes:
-    """Give a head the form in which all lines end with CRLF and none is folded."""
-    if head.endswith(b"\r"):
-        head = head[:-1]
-    if b"\n " in head or b"\n\t" in head:
-        head = _FOLD.sub(b" ", head)
-    if head.count(b"\n") != head.count(b"\r\n"):
-        head = b"\r\n".join(_LINE_END.split(head))
-    return head
+    def _take(self, data: bytes) -> None:
+        if not self._buffer:
+            self._buffer = data
+        else:
+            if type(self._buffer) is bytes:
+                self._buffer = bytearray(self._buffer)
+            self._buffer += data
+
+    def _drop(self, size: int) -> None:
+        """Forget what has been parsed of the buffer."""
+        if size == len(self._buffer):
+            self._buffer = b""
+        elif type(self._buffer) is bytearray:
+            del self._buffer[:size]
+        else:
+            self._buffer = bytearray(memoryview(self._buffer)[size:])
+        self._seen = 0
