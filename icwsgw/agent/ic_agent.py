@@ -26,9 +26,9 @@ from icwsgw.agent.http.protocols import NetworkTransport
 from icwsgw.agent.http.treq_client import MinimalTreqClient, WholeResponse
 from icwsgw.agent.http.url import Url
 from icwsgw.agent.network_time_observer import NetworkTimeObserver
-from icwsgw.agent.outcome import ACCEPTED, UNDER_WAY, CallOutcome, call_outcome, decoded, http_error, reject_of
+from icwsgw.agent.outcome import ACCEPTED, UNDER_WAY, CallOutcome, call_outcome, decoded, http_error, query_reply
 from icwsgw.agent.root_subnet import RootSubnet
-from icwsgw.agent.routes import Endpoint, Route, Routes, VersionChange
+from icwsgw.agent.routes import Endpoint, Route, Routes, report_change
 from icwsgw.agent.trust import NodeKeyCache, NodeKeys, Trust
 from icwsgw.agent.update import run_update
 from icwsgw.core.network_time import NetworkTime
@@ -40,13 +40,10 @@ from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.network_limits import REQUEST_TTL_SECONDS, SECOND_NS
 from icwsgw.ic.principal import ANONYMOUS, Principal
 from icwsgw.ic.query_signature import UnknownNode, verify_query_response
-from icwsgw.observe.logs import get_logger
 from icwsgw.reactor.clock import Clock
 
 MAX_STATUS = 64 * 1024
 TIME_TIMEOUT = 5.0
-
-_log = get_logger("agent")
 
 _HEADERS = Headers({b"Content-Type": [b"application/cbor"]})
 _NO_HEADERS = Headers()
@@ -357,7 +354,7 @@ class IcAgent:
         """Take note of what an answer says about the versions of the network's endpoints."""
         change = self._routes.versions.answered(endpoint.route, endpoint.version, status, body, self.reactor.seconds())
         if change is not None:
-            _report(change)
+            report_change(change)
 
     def _state(
         self, canister: Principal, request: SignedRequest, timeout: float, route: Route = Route.READ_STATE
@@ -436,7 +433,7 @@ class IcAgent:
         answer = decoded(body)
         verifies = self._verify_queries
         if not (self.mainnet if verifies is None else verifies):
-            return _reply(answer)
+            return query_reply(answer)
         keys = self._node_keys.get(canister)
         if keys is None:
             return self._node_keys.fetch(canister).addCallback(self._checked, answer, request)
@@ -455,7 +452,7 @@ class IcAgent:
             raise
         if self.reactor.seconds() >= self.time_observer.signed_due:
             self.time_observer.note_signed(min(entry["timestamp"] for entry in answer["signatures"]))
-        return _reply(answer)
+        return query_reply(answer)
 
     def _read_time(self, canister: Principal) -> Deferred[int]:
         content = read_state_content(ANONYMOUS, [[b"time"]], expiry_after(self.network_ns(), REQUEST_TTL_SECONDS))
@@ -465,33 +462,6 @@ class IcAgent:
         """The time of a certificate that verifies, however old it seems: its age is the question."""
         key, cache = self._trust.require(), self._trust.delegations
         return verify_certificate(certificate, root_key_der=key, canister_id=canister, now_ns=None, cache=cache).time_ns
-
-
-def _report(change: VersionChange) -> None:
-    route, uses = change.route.label, change.uses
-    if change.present:
-        _log.info("API version available again", route=route, version=change.version, uses=uses)
-    elif uses is not None:
-        _log.warn("API version unavailable, using the next", route=route, version=change.version, uses=uses)
-    elif change.route is Route.SYNC_CALL:
-        _log.error(
-            "the network has no synchronous calls: the outcome of calls is unknown, and messages leave when the "
-            "previous one was accepted, whatever --relay-order says"
-        )
-    else:
-        _log.warn("API version unavailable", route=route, version=change.version)
-
-
-def _reply(answer: dict[str, Any]) -> bytes:
-    status = answer.get("status")
-    if status == "replied":
-        reply = answer.get("reply")
-        arg = reply.get("arg") if isinstance(reply, dict) else None
-        if isinstance(arg, bytes):
-            return arg
-    elif status == "rejected":
-        raise reject_of(answer)
-    raise AnswerMalformed("a query's answer has neither a reply nor a reject")
 
 
 def _answer(response: Any, body: bytes) -> ParsedResponse:

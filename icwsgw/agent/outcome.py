@@ -154,6 +154,24 @@ def reject_of(answer: Mapping[str, Any]) -> Rejected:
     return Rejected(code, message, error_code if isinstance(error_code, str) else None)
 
 
+def query_reply(answer: Mapping[str, Any]) -> bytes:
+    """The reply in Candid in the answer to a query.
+
+    :param answer: the CBOR map (interface spec, "Request: Query call")
+    :raises Rejected: the query was rejected
+    :raises AnswerMalformed: the answer has neither a reply nor a reject
+    """
+    status = answer.get("status")
+    if status == "replied":
+        reply = answer.get("reply")
+        arg = reply.get("arg") if isinstance(reply, dict) else None
+        if isinstance(arg, bytes):
+            return arg
+    elif status == "rejected":
+        raise reject_of(answer)
+    raise AnswerMalformed("a query's answer has neither a reply nor a reject")
+
+
 def http_error(answer: ParsedResponse, now_s: float) -> HttpError:
     """Make the error for an answer whose status is not 2xx.
 

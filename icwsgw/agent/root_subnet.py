@@ -106,5 +106,5 @@ class RootSubnet:
 
 def _checked(holds: bool, certificate: Certificate, canister: Principal) -> Certificate:
     if not holds:
-        raise CertificateInvalid(f"a certificate of the root subnet, whose canister {canister} is not")
+        raise CertificateInvalid(f"a certificate of the root subnet for {canister}, which is not one of its canisters")
     return certificate

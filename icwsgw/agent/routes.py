@@ -6,8 +6,11 @@ from icwsgw.agent.http.treq_client import FixedUrl
 from icwsgw.agent.http.url import Url
 from icwsgw.agent.versions import Route, VersionChange, Versions
 from icwsgw.ic.principal import Principal
+from icwsgw.observe.logs import get_logger
 
-__all__ = ["MAX_CANISTERS", "Endpoint", "Route", "Routes", "VersionChange"]
+__all__ = ["MAX_CANISTERS", "Endpoint", "Route", "Routes", "VersionChange", "report_change"]
+
+_log = get_logger("agent")
 
 #: Canisters of which the agent remembers something, in each of its tables: more than a gateway serves.
 MAX_CANISTERS = 4096
@@ -69,3 +72,19 @@ class Routes:
     def _make(self, route: Route, canister: Principal, version: int) -> Endpoint:
         path = f"/api/v{version}/canister/{canister.text}/{route.value[0]}".encode("ascii")
         return Endpoint(canister, self._base.join(path), route, version)
+
+
+def report_change(change: VersionChange) -> None:
+    """Log that a version of the API is missing or back, and what that means."""
+    route, uses = change.route.label, change.uses
+    if change.present:
+        _log.info("API version available again", route=route, version=change.version, uses=uses)
+    elif uses is not None:
+        _log.warn("API version unavailable, using the next", route=route, version=change.version, uses=uses)
+    elif change.route is Route.SYNC_CALL:
+        _log.error(
+            "the network has no synchronous calls: the outcome of calls is unknown, and messages leave when the "
+            "previous one was accepted, whatever --relay-order says"
+        )
+    else:
+        _log.warn("API version unavailable", route=route, version=change.version)

@@ -134,7 +134,7 @@ def _end_of(certificate: Certificate, request: SignedRequest) -> bytes | None:
     if status.status == "rejected":
         raise Rejected(status.reject_code or 0, status.reject_message or "", status.error_code)
     if status.status == "done":
-        raise RequestTimeout("the call was executed, but its reply is kept no longer")
+        raise RequestTimeout("the call was executed, but its reply is no longer available")
     return None
 
 

@@ -79,12 +79,12 @@ def _ip(word: bytes, kind: type) -> str:
     try:
         return str(parse(word.decode("ascii")))
     except ValueError:
-        raise ValueError("a PROXY header has an address that is none") from None
+        raise ValueError("a PROXY header with an invalid address") from None
 
 
 def _port(word: bytes) -> int:
     if not (word.isdigit() and len(word) <= 5 and int(word) <= 65535):
-        raise ValueError("a PROXY header has a port that is none")
+        raise ValueError("a PROXY header with an invalid port")
     return int(word)
 
 

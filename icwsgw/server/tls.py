@@ -61,7 +61,7 @@ def load(files: PemFiles) -> Loaded:
     try:
         key = load_pem_private_key(key_pem, password=None)
     except TypeError:
-        raise ConfigError(f"TLS key {files.key} is encrypted; a server needs it in the clear") from None
+        raise ConfigError(f"TLS key {files.key} is encrypted; a server needs it unencrypted") from None
     except (ValueError, UnsupportedAlgorithm):
         raise ConfigError(f"TLS key {files.key} is not a private key in PEM") from None
     leaf = certificates[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,10 +18,11 @@ from icwsgw.agent.outcome import (
     decoded,
     http_date,
     http_error,
+    query_reply,
     reject_of,
     retry_after,
 )
-from icwsgw.errors import AnswerMalformed, IcwsError
+from icwsgw.errors import AnswerMalformed, IcwsError, Rejected
 from icwsgw.ic import cbor, hashtree
 from icwsgw.ic.certificate import build_certificate
 
@@ -216,3 +219,19 @@ def test_the_networks_word_for_the_cause_is_read_from_header_and_body():
     json = b'{\n  "error_type": "subnet_updating",\n  "description": "It upgrades.",\n  "details": null\n}'
     updating = error(503, json, **{"content-type": "application/json"})
     assert (updating.word, updating.detail) == ("subnet_updating", "subnet_updating: It upgrades.")
+
+
+def test_the_reply_of_a_query() -> None:
+    assert query_reply({"status": "replied", "reply": {"arg": b"DIDL\0\0"}}) == b"DIDL\0\0"
+    with pytest.raises(Rejected) as caught:
+        query_reply({"status": "rejected", "reject_code": 3, "reject_message": "no such method"})
+    assert (caught.value.code, caught.value.message) == (3, "no such method")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{}, {"status": "replied"}, {"status": "replied", "reply": {"arg": "text"}}, {"status": "rejected"}, {"status": 7}],
+)
+def test_a_query_answer_without_either_is_malformed(answer: dict[str, Any]) -> None:
+    with pytest.raises(AnswerMalformed):
+        query_reply(answer)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
+
 from icwsgw.agent import routes
 from icwsgw.agent.http.url import Url
-from icwsgw.agent.routes import Route, Routes
+from icwsgw.agent.routes import Route, Routes, VersionChange
 from icwsgw.agent.versions import SPAN
 from icwsgw.ic.principal import Principal
 
@@ -50,3 +54,27 @@ def test_the_number_of_urls_is_bounded(monkeypatch):
     for n in range(100):
         r.endpoints(Route.QUERY, Principal(bytes([n])), 0.0)
     assert len(r._endpoints) <= 10
+
+
+class Lines:
+    """Keeps the level and message of what is logged."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str]] = []
+
+    def __getattr__(self, level: str) -> Callable[..., None]:
+        return lambda message, **fields: self.lines.append((level, message))
+
+
+def test_a_change_is_logged_as_bad_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Lines()
+    monkeypatch.setattr(routes, "_log", log)
+    for route, present, uses in [
+        (Route.QUERY, True, 2),
+        (Route.QUERY, False, 3),
+        (Route.READ_STATE, False, None),
+        (Route.SYNC_CALL, False, None),
+    ]:
+        routes.report_change(VersionChange(route, 2, present, uses))
+    assert [level for level, _ in log.lines] == ["info", "warn", "warn", "error"]
+    assert "no synchronous calls" in log.lines[-1][1]

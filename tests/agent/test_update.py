@@ -205,7 +205,7 @@ def test_an_answer_of_the_root_subnet_for_another_s_canister_is_not_believed(mon
         ended(rig, update(rig))
     monkeypatch.undo()
     monkeypatch.setattr(RootSubnet, "holds", lambda *_: False)
-    with pytest.raises(CertificateInvalid, match="whose canister"):
+    with pytest.raises(CertificateInvalid, match="not one of its canisters"):
         ended(rig, update(rig))
 
 

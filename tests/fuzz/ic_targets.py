@@ -14,8 +14,7 @@ import cbor2
 import cbor_diag
 import pytest
 
-from icwsgw.agent.ic_agent import _reply
-from icwsgw.agent.outcome import call_outcome, decoded
+from icwsgw.agent.outcome import call_outcome, decoded, query_reply
 from icwsgw.core.messages import (
     BatchFramer,
     is_acknowledgement,
@@ -212,7 +211,7 @@ def _call_answer(data: bytes) -> None:
 
 def _query_answer(data: bytes) -> None:
     with contextlib.suppress(TransportError, Rejected):
-        _reply(decoded(data))
+        query_reply(decoded(data))
     with contextlib.suppress(TransportError, SignatureInvalid):
         verify_query_response(decoded(data), b"\x01" * 32, {b"\x02" * 29: ALICE.public_key_der}, now_ns=NOW_NS)
 
