@@ -1,10 +1,10 @@
-"""Certificates that clients can verify: what is done where the network's own have a delegation that many cannot read.
+"""Replaces delegations in certificates that many clients cannot verify.
 
-A query by v2 brings a delegation that every agent reads. Where that version is gone, the delegation in each new
-certificate is replaced by another verified one of the same subnet (:mod:`icwsgw.ic.delegations`): one that is kept, one
-that came with the answer to a call, or one that read_state v2 gives. Each delegation is looked at once, so is each
-certificate for each canister, and one of the right form is found by its bytes alone. Decision 0028 says what is left
-when all fails.
+An answer to a query of v2 has a delegation that every agent accepts. If the network does not offer that version, the
+delegation in each new certificate is replaced by another verified one of the same subnet
+(:mod:`icwsgw.ic.delegations`): one that was kept, one from the answer to a call, or one from read_state v2. Each
+delegation is examined once, and each certificate once for each canister. A certificate in the accepted form is
+recognized by its bytes alone. Decision 0028 says what remains if all this fails.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from icwsgw.ic.principal import Principal
 from icwsgw.observe.logs import get_logger
 from icwsgw.reactor.clock import Clock
 
-#: Seconds between two attempts to get a subnet's delegation by read_state, or to keep one that came.
+#: Seconds between two attempts to get a subnet's delegation with read_state, or to keep one from an answer.
 ATTEMPT_INTERVAL = 30.0
-#: Seconds after which a kept delegation is replaced by one that comes.
+#: Seconds after which a kept delegation is replaced by the next one that comes.
 RENEW = 3600.0
-#: Seconds for one attempt; so long the subnet's messages wait.
+#: Seconds for one attempt, in which the messages of the subnet wait.
 TIMEOUT = 5.0
-#: Seconds after which a canister whose certificates were not readable counts no more.
+#: Seconds for which a canister counts whose certificates some clients could not verify.
 MEMORY = 300.0
 _MAX_SUBNETS = 256
 
@@ -47,14 +47,14 @@ _log = get_logger("agent")
 
 
 class DelegationReplacer:
-    """Makes certificates readable for all clients.
+    """Makes certificates that all clients can verify.
 
-    :param clock: seconds
-    :param now_ns: the network's time, which delegations are of
-    :param root_key: gives the root key in DER, or None as long as it is not known
+    :param clock: the reactor's clock
+    :param now_ns: the network's time, against which delegations are verified
+    :param root_key: returns the root key in DER, or None while it is not known
     :param cache: verified delegations
-    :param fetch: reads the state of a canister's subnet by v2, and verifies it
-    :ivar looks: delegations that were looked at
+    :param fetch: reads the state of a canister's subnet with v2, and verifies it
+    :ivar looks: delegations that were examined
     :ivar replaced: certificates whose delegation was replaced
     :ivar fetches: attempts to get a delegation, by outcome
     """
@@ -74,7 +74,7 @@ class DelegationReplacer:
         self.flat = CompatibleDelegations(cache)
         self.looks = self.replaced = 0
         self.fetches = {"ok": 0, "failed": 0}
-        # how certificates end whose delegations every client reads: found at once, nothing is decoded
+        # the last bytes of certificates whose delegations every client accepts: found without decoding
         self._fine: OrderedDict[bytes, None] = OrderedDict()
         self._known: OrderedDict[Delegation, DelegationView] = OrderedDict()
         self._waiting: dict[bytes, list[Callable[[], None]]] = {}
@@ -84,7 +84,7 @@ class DelegationReplacer:
         self._warned = False
 
     def unreadable(self) -> int:
-        """How many canisters have had a certificate lately that some clients cannot verify."""
+        """How many canisters have recently had a certificate that some clients cannot verify."""
         oldest = self._clock.seconds() - MEMORY
         while self._unreadable and next(iter(self._unreadable.values())) < oldest:
             self._unreadable.popitem(last=False)
@@ -94,7 +94,7 @@ class DelegationReplacer:
         return len(self._unreadable)
 
     def concern(self) -> str | None:
-        """What clients may be unable to do, in words for operators, or None."""
+        """What clients may be unable to verify, in words for operators; None if nothing."""
         count = self.unreadable()
         if not count:
             return None
@@ -102,11 +102,11 @@ class DelegationReplacer:
         return f"clients with @dfinity/agent up to 3.4.3 cannot verify the messages of {canisters}: {self._failure}"
 
     def look(self, canister: Principal, certificate: bytes, again: Callable[[], None]) -> bytes | None:
-        """Give a canister's certificate as all clients can verify it, or as it is if there is no way.
+        """The certificate of a canister in a form that all clients can verify, or unchanged if that is impossible.
 
-        :param certificate: a new one; the caller remembers what it became
-        :param again: called when asking again is worth it, if the answer is None
-        :returns: None while the subnet's delegation is being fetched
+        :param certificate: a new one; the caller remembers the result
+        :param again: called when the caller should ask again, if the result is None
+        :returns: None while the delegation of the subnet is being fetched
         """
         tail = tail_of(certificate)
         if tail in self._fine:
@@ -119,7 +119,7 @@ class DelegationReplacer:
                 return certificate
             shown = self._known.get(delegation) or self._read(delegation)
         except FormatError:
-            # nobody can verify it: clients and --verify-batches say so
+            # nobody can verify it: clients and --verify-batches report it
             return certificate
         if shown.flat:
             self._unreadable.pop(canister.raw, None)
@@ -142,7 +142,7 @@ class DelegationReplacer:
             if delegation not in self._known:
                 self._read(delegation)
         except FormatError:
-            # what it means for the call is for others to say
+            # others judge what it means for the call
             return
 
     def _read(self, delegation: Delegation) -> DelegationView:

@@ -1,13 +1,13 @@
-"""The Internet Computer's HTTP interface as the gateway needs it (interface spec, "HTTPS interface").
+"""The Internet Computer's HTTP interface, as far as the gateway needs it (interface spec, "HTTPS interface").
 
-- :meth:`IcAgent.query` polls canisters, through treq. On mainnet each answer's node signature is checked.
-- :meth:`IcAgent.call` relays a client's ready envelope, through the transport alone.
+- :meth:`IcAgent.query` polls canisters, through treq. On mainnet it verifies the node signature of each answer.
+- :meth:`IcAgent.call` relays a client's envelope, through the transport alone.
 - :meth:`IcAgent.update` makes a call of the gateway's own, and believes only a verified certificate.
-- :meth:`IcAgent.read_state` reads certified state, :meth:`IcAgent.status` what the replica says of itself.
+- :meth:`IcAgent.read_state` reads certified state, :meth:`IcAgent.status` the replica's status.
 
-Failures are those of :mod:`icwsgw.errors`: ``Rejected`` (the IC or the canister said no), ``HttpError``,
-``TransportError`` and its kinds, ``SignatureInvalid`` and ``CertificateInvalid``, ``NotReady``. The agent retries
-nothing but its own updates: when to try again is the pollers' and relays' business.
+Errors are those of :mod:`icwsgw.errors`: ``Rejected`` (the IC or the canister rejects the request), ``HttpError``,
+``TransportError`` and its subclasses, ``SignatureInvalid``, ``CertificateInvalid``, ``NotReady``. The agent retries
+only its own updates; pollers and relays decide when to retry the rest.
 """
 
 from __future__ import annotations
@@ -52,23 +52,23 @@ _SYNC_CALL, _CALL = Route.SYNC_CALL, Route.CALL
 
 
 class IcAgent:
-    """The network as the gateway sees it.
+    """The network, as the gateway sees it.
 
     :param reactor: source of monotonic time and timers
-    :param transport: carries the requests; whoever made it closes it, after :meth:`stop`
+    :param transport: carries the requests; its owner closes it, after :meth:`stop`
     :param network_url: for example "https://icp-api.io"
     :param now_ns: the wall clock, ns since 1970
     :param rng: random numbers in [0, 1), for jitter
     :param random_bytes: for the nonces of updates
-    :param root_key: the network's root key in DER; None: the network is asked for it
-    :param verify_query_signatures: check node signatures on queries; None: where the root key is mainnet's
+    :param root_key: the network's root key in DER; None: the agent asks the network for it
+    :param verify_query_signatures: verify node signatures on queries; None: if the root key is mainnet's
     :param charge: called for each of the agent's own requests and each repeated at an older endpoint (decision 0034)
-    :raises ValueError: not a URL
-    :ivar time_observer: hears what time the network has
-    :ivar time: what time the network has
-    :ivar delegations: those of subnets that verified
-    :ivar root_subnet: which canisters are the root subnet's
-    :ivar readable: makes certificates readable for all clients
+    :raises ValueError: ``network_url`` is not a URL
+    :ivar time_observer: learns the network's time from answers
+    :ivar time: the network's time
+    :ivar delegations: verified delegations of subnets
+    :ivar root_subnet: the canisters of the root subnet
+    :ivar readable: replaces delegations in certificates that some clients cannot verify
     """
 
     def __init__(
@@ -106,22 +106,22 @@ class IcAgent:
 
     @property
     def ready(self) -> bool:
-        """Whether there is a root key to trust."""
+        """Whether the root key is known."""
         return self._trust.root_key is not None
 
     @property
     def mainnet(self) -> bool:
-        """Whether the network has mainnet's root key, wherever that comes from."""
+        """Whether the network has mainnet's root key."""
         return self._trust.root_key == bls.MAINNET_ROOT_KEY_DER
 
     @property
     def verify_query_signatures(self) -> bool:
-        """Whether nodes' signatures on queries are checked."""
+        """Whether the agent verifies node signatures on queries."""
         return self.mainnet if self._verify_queries is None else self._verify_queries
 
     @property
     def root_key(self) -> bytes | None:
-        """The root key in DER, or None as long as it is not known."""
+        """The root key in DER; None while it is not known."""
         return self._trust.root_key
 
     @property
@@ -131,12 +131,12 @@ class IcAgent:
 
     @property
     def heard(self) -> float | None:
-        """When an answer came last; see :class:`icwsgw.agent.network_time_observer.NetworkTimeObserver`."""
+        """When the last answer came; see :class:`icwsgw.agent.network_time_observer.NetworkTimeObserver`."""
         return self.time_observer.heard
 
     @property
     def clock_skew_ns(self) -> int | None:
-        """How far the network's clock is ahead of ours, to about a second; None until measured."""
+        """How far the network's clock is ahead of this machine's, to about a second; None until it is measured."""
         return self.time.measured_ns
 
     def network_ns(self) -> int:
@@ -145,30 +145,33 @@ class IcAgent:
 
     @property
     def root_key_fetches(self) -> dict[str, int]:
-        """How often the root key was asked for, by outcome."""
+        """How often the agent has asked for the root key, by outcome."""
         return self._trust.fetches
 
     @property
     def node_key_fetches(self) -> dict[str, int]:
-        """How often nodes' keys were asked for, by outcome."""
+        """How often the agent has asked for node keys, by outcome."""
         return self._node_keys.fetches
 
     @property
     def api_versions(self) -> dict[str, int | None]:
-        """The API version that each route is asked by, by the route's name; None where all of them are gone."""
+        """The API version in use for each route, by the route's name; None if the network has none of them."""
         return {route.label: self._routes.versions.uses(route) for route in Route}
 
     @property
     def api_version_changes(self) -> dict[str, int]:
-        """How often a version has gone or come back, by the route's name."""
+        """How often a version has disappeared or come back, by the route's name."""
         return {route.label: count for route, count in self._routes.versions.changes.items()}
 
     def start(self) -> None:
-        """Begin to fetch the root key, for as long as it takes; never fails."""
+        """Start to fetch the root key, for as long as it takes; never fails."""
         self._trust.start()
 
     def stop(self) -> Deferred[None]:
-        """Stop what :meth:`start` began; fires when all is quiet (at once). Requests under way go on."""
+        """Stop what :meth:`start` has started. Requests in flight go on.
+
+        :return: has fired already
+        """
         self._trust.stop()
         self.time_observer.stop()
         done: Deferred[None] = Deferred()
@@ -176,7 +179,7 @@ class IcAgent:
         return done
 
     def when_ready(self) -> Deferred[None]:
-        """Fire when there is a root key; fails with NotReady if the agent is stopped before."""
+        """Fires when the root key is known; fails with NotReady if the agent is stopped before."""
         return self._trust.when_ready()
 
     def status(self, *, timeout: float = 5.0) -> Deferred[dict[str, Any]]:
@@ -191,19 +194,19 @@ class IcAgent:
     def query(self, canister: Principal, request: SignedRequest, *, timeout: float) -> Deferred[bytes]:
         """Send a signed query.
 
-        :param timeout: seconds for all of it (each of two, where an older endpoint has to be tried)
-        :returns: the reply's Candid; fails with Rejected, HttpError, TransportError, SignatureInvalid or NotReady
+        :param timeout: seconds for the whole request, and as many again if an older endpoint has to be tried
+        :returns: the reply in Candid; fails with Rejected, HttpError, TransportError, SignatureInvalid or NotReady
         """
         endpoints = self._routes.endpoints(Route.QUERY, canister, self.reactor.seconds())
         return self._query_at(endpoints, canister, request, timeout)
 
     def call(self, canister: Principal, body: bytes, *, wait: bool, timeout: float) -> Deferred[CallOutcome]:
-        """Relay a ready call envelope.
+        """Relay a call envelope.
 
-        :param body: the envelope with its tag
-        :param wait: ask by the synchronous endpoint, which waits up to 10 s for the end
-        :param timeout: seconds for all of it
-        :returns: what became of it as far as the answer tells; fails with HttpError or TransportError
+        :param body: the envelope in CBOR, with its tag
+        :param wait: use the synchronous endpoint, which waits up to 10 s for the call to be executed
+        :param timeout: seconds for the whole request
+        :returns: the outcome as far as the answer tells it; fails with HttpError or TransportError
         """
         if self._routes.versions.complete:
             endpoints = self._routes.endpoints(_SYNC_CALL if wait else _CALL, canister, 0.0)
@@ -215,12 +218,12 @@ class IcAgent:
     def update(
         self, identity: Ed25519Identity, canister: Principal, method: str, arg: bytes, *, timeout: float
     ) -> Deferred[bytes]:
-        """Make a call of our own and wait for its certified end.
+        """Make a call of the gateway's own and wait for its certified outcome.
 
-        Transient failures are retried within ``timeout`` with the same envelope.
+        The agent retries transient failures with the same envelope within ``timeout``.
 
-        :param timeout: seconds, at most 240 (the envelope's life)
-        :returns: the reply's Candid; fails with Rejected, HttpError, TransportError, CertificateInvalid or NotReady
+        :param timeout: seconds, at most 240 (until the ingress expiry)
+        :returns: the reply in Candid; fails with Rejected, HttpError, TransportError, CertificateInvalid or NotReady
         """
         return Deferred.fromCoroutine(run_update(self, identity, canister, method, arg, timeout))
 
@@ -235,7 +238,7 @@ class IcAgent:
         """Read certified paths of the state tree, and verify the certificate.
 
         :param paths: what to read, for example ``[[b"time"]]``
-        :param identity: who asks; None: anonymous
+        :param identity: signs the request; None: it is anonymous
         :returns: the verified certificate; fails with HttpError, TransportError, CertificateInvalid or NotReady
         """
         return self._read(Route.READ_STATE, canister, paths, timeout, identity)
@@ -261,7 +264,7 @@ class IcAgent:
     # For icwsgw.agent.update
 
     def submit(self, canister: Principal, body: bytes, *, wait: bool, timeout: float) -> Deferred[ParsedResponse]:
-        """Send a call envelope of our own, whose end can be read where the answer does not tell it.
+        """Send a call envelope of the gateway's own. Its outcome can be read if the answer does not tell it.
 
         :returns: the answer, of any status
         """
@@ -270,7 +273,7 @@ class IcAgent:
         return self._post(endpoints + self._routes.endpoints(Route.CALL, canister, now), body, timeout)
 
     def http_error(self, answer: ParsedResponse) -> Exception:
-        """Make the error for an answer that is not 2xx; one that refuses an expiry tells the replica's time as well."""
+        """The error for an answer that is not 2xx. An answer that refuses an expiry also tells the replica's time."""
         error = http_error(answer, self.network_ns() / SECOND_NS)
         if answer.status == 400:
             self.time_observer.note_refusal(error.detail)
@@ -279,8 +282,8 @@ class IcAgent:
     def verified(self, certificate: bytes, canister: Principal) -> Certificate:
         """Verify a certificate for a canister.
 
-        :raises CertificateInvalid: it does not hold
-        :raises NotReady: no root key yet
+        :raises CertificateInvalid: the certificate is invalid
+        :raises NotReady: the root key is not known yet
         """
         root_key = self._trust.require()
         try:
@@ -296,7 +299,7 @@ class IcAgent:
             raise
 
     def doubt_root_key(self) -> None:
-        """Something that the root key should vouch for did not verify; a test network is asked for its key again."""
+        """Something did not verify against the root key: a test network is asked for its key again."""
         self._trust.doubt()
 
     # Requests
@@ -305,12 +308,12 @@ class IcAgent:
         routes, now = self._routes, self.reactor.seconds()
         endpoints = routes.endpoints(Route.SYNC_CALL, canister, now) if wait else ()
         if not endpoints or routes.versions.uses(endpoints[0].route) is None:
-            # there is no synchronous call, as far as we know, which a look at it may prove wrong
+            # the network seems to have no synchronous call; trying it may prove otherwise
             endpoints += routes.endpoints(Route.CALL, canister, now)
         return endpoints
 
     def _post(self, endpoints: tuple[Endpoint, ...], body: bytes, timeout: float) -> Deferred[ParsedResponse]:
-        """Ask endpoints one after the other, as long as they answer 404."""
+        """Ask endpoints one after the other while they answer 404."""
         self._charge()
         answer = self._transport.fetch(b"POST", endpoints[0].url, body, timeout=timeout)
         return answer.addCallback(self._posted, endpoints, body, timeout)
@@ -346,12 +349,12 @@ class IcAgent:
                 self.readable.offer(answer.body)
             return call_outcome(answer.body, answer.resent)
         if status == 202:
-            # of a synchronous call: not executed within 10 s, or a repetition of one that is under way
+            # to a synchronous call: not executed within 10 s, or resubmitted while it is in progress
             return UNDER_WAY if endpoint.route is _SYNC_CALL else ACCEPTED
         raise self.http_error(answer)
 
     def _learn(self, endpoint: Endpoint, status: int, body: bytes) -> None:
-        """Take note of what an answer says about the versions of the network's endpoints."""
+        """Learn from an answer which versions of the endpoints the network has."""
         change = self._routes.versions.answered(endpoint.route, endpoint.version, status, body, self.reactor.seconds())
         if change is not None:
             report_change(change)
@@ -391,7 +394,7 @@ class IcAgent:
         return client
 
     def _with_body(self, response: WholeResponse, then: Callable[..., Any], *args: Any) -> Any:
-        # as response.content() gives it, without a Deferred for each answer
+        # as response.content() does, without a Deferred for each answer
         return then(response.original.body, response, *args)
 
     def _got_status(self, body: bytes, response: Any) -> dict[str, Any]:
@@ -459,7 +462,7 @@ class IcAgent:
         return self._state(canister, anonymous_request(content), TIME_TIMEOUT).addCallback(self._time_in, canister)
 
     def _time_in(self, certificate: bytes, canister: Principal) -> int:
-        """The time of a certificate that verifies, however old it seems: its age is the question."""
+        """The time of a valid certificate of any age, because its age is what is asked for."""
         key, cache = self._trust.require(), self._trust.delegations
         return verify_certificate(certificate, root_key_der=key, canister_id=canister, now_ns=None, cache=cache).time_ns
 

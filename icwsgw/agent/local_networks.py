@@ -1,7 +1,7 @@
-"""Local networks of developers' tools: whether there is one, where the configured one does not answer.
+"""Looks for local networks of developers' tools when the configured network does not answer.
 
-icp-cli and dfx listen on different ports of this machine, and each has changed its own; see
-:data:`icwsgw.ic.networks.LOCAL_PORTS`. Nothing is used that is found: it is named, and the operator decides.
+icp-cli and dfx listen on different ports of this machine, and each has changed its port; see
+:data:`icwsgw.ic.networks.LOCAL_PORTS`. The gateway only names what it finds, and the operator decides.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from icwsgw.agent.outcome import decoded
 from icwsgw.errors import IcwsError
 from icwsgw.ic.networks import LOCAL_PORTS, is_loopback
 
-#: Seconds for a look; this machine answers at once or not at all.
+#: Seconds for a look. This machine answers at once or not at all.
 TIMEOUT = 1.0
 
 
@@ -25,7 +25,7 @@ class LocalNetworks:
     """Looks for the networks of developers' tools on this machine.
 
     :param transport: carries the requests
-    :param url: the configured network, which is not looked at
+    :param url: the configured network, which is not asked
     """
 
     def __init__(self, transport: NetworkTransport, url: str) -> None:
@@ -38,9 +38,9 @@ class LocalNetworks:
         }
 
     def look(self) -> Deferred[str]:
-        """Look once.
+        """Look once; never fails.
 
-        :returns: what was found, in a sentence; empty if there is nothing to look for. Never fails
+        :returns: what was found, in a sentence; empty if nothing
         """
         looks = [self._ask(place) for place in self.places.values()]
         return DeferredList(looks).addCallback(self._told)

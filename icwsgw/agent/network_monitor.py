@@ -1,12 +1,12 @@
-"""Whether the network can be reached, and whether this machine's clock agrees with its clock.
+"""Checks whether the network answers, and whether this machine's clock agrees with the network's.
 
-Answers to polls and calls show both, and an idle gateway asks for the network's status now and then. What is found is
-a state for /health/ready and a line in the log when it changes; nothing is stopped or closed for it.
+Answers to polls and calls show both. An idle gateway asks for the network's status now and then. The result is a
+finding for /health/ready, and a log line when it changes. Nothing is stopped or closed because of it.
 
-Clocks: the network takes a request that expires within five and a half minutes (facts 1.4), and clients sign theirs
-by their own clocks. The gateway reckons with the network's time (:mod:`icwsgw.core.network_time`) where it signs,
-judges an expiry or checks the age of a certificate or a node's signature; TLS it checks by its own clock. So a clock
-that is wrong by more than :data:`MAX_SKEW` seconds has to be set.
+The network accepts a request that expires within five and a half minutes (interface spec, "Authentication";
+:mod:`icwsgw.core.network_time`), and clients sign theirs by their own clocks. The gateway uses the network's time to
+sign, to check an expiry, and to check the age of a certificate or a node signature. For TLS it uses its own clock. So a
+clock that is wrong by more than :data:`MAX_SKEW` seconds has to be set.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from icwsgw.core.network_time import NetworkTime
 from icwsgw.observe.logs import get_logger
 from icwsgw.reactor.clock import Clock, Timer
 
-#: Seconds between two looks.
+#: Seconds between two checks.
 PERIOD = 5.0
-#: Seconds without an answer after which the network is asked for its status.
+#: Seconds without an answer after which the monitor asks the network for its status.
 QUIET = NOTE_INTERVAL + PERIOD
-#: Seconds without an answer after which the network counts as out of reach.
+#: Seconds without an answer after which the network counts as unreachable.
 PATIENCE = 30.0
-#: Seconds that this machine's clock may be wrong.
+#: Seconds by which this machine's clock may be wrong.
 MAX_SKEW = 30.0
 
 STATUS_TIMEOUT = 5.0
@@ -37,33 +37,33 @@ _log = get_logger("agent")
 
 
 class Agent(Protocol):
-    """What is asked of :class:`icwsgw.agent.ic_agent.IcAgent`."""
+    """What the monitor needs of :class:`icwsgw.agent.ic_agent.IcAgent`."""
 
     @property
     def heard(self) -> float | None:
-        """When an answer came last, by the reactor's clock."""
+        """When the last answer came, seconds of the reactor's clock."""
 
     @property
     def time(self) -> NetworkTime:
-        """What time the network has."""
+        """The network's time."""
 
     @property
     def ready(self) -> bool:
-        """Whether there is a root key."""
+        """Whether the root key is known."""
 
     @property
     def last_failure(self) -> str | None:
-        """Why there is none."""
+        """Why it is not known."""
 
     def status(self, *, timeout: float = ...) -> Deferred[dict[str, Any]]:
         """Ask the network for its status."""
 
 
 class NetworkMonitor:
-    """Looks whether the network answers.
+    """Checks whether the network answers.
 
-    :param url: of the network, for people
-    :param elsewhere: looks for other networks, and says in a sentence what there is; None: nothing is looked for
+    :param url: of the network, for messages
+    :param elsewhere: looks for other networks, and names them in a sentence; None: do not look
     """
 
     def __init__(
@@ -82,12 +82,12 @@ class NetworkMonitor:
         self._said: dict[str, str | None] = {}
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start to check."""
         if self._timer is None:
             self._look()
 
     def stop(self) -> None:
-        """End it."""
+        """Stop checking."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -98,7 +98,7 @@ class NetworkMonitor:
                 each.cancel()
 
     def network(self) -> str | None:
-        """Why the network cannot be used, in plain words, or None."""
+        """Why the network cannot be used, in words; None if it can."""
         agent = self._agent
         why = self._failure or agent.last_failure
         because = (f": {why}" if why else "") + (f"; {self._others}" if self._others else "")
@@ -112,14 +112,14 @@ class NetworkMonitor:
         return None
 
     def clock(self) -> str | None:
-        """Why this machine's clock is of no use, in plain words, or None. Dates alone do not decide it."""
+        """Why this machine's clock is wrong, in words; None if it is right. Date headers alone do not decide it."""
         skew = self._agent.time.skew_ns / 1e9
         if abs(skew) <= MAX_SKEW:
             return None
         return f"this machine's clock is {_apart(skew)} the network's, more than {MAX_SKEW:.0f} s: set it"
 
     def _dispute(self) -> str | None:
-        """That the Date headers contradict this machine's clock and nothing has told which is right, or None."""
+        """That Date headers contradict this machine's clock and nothing has decided which is right; None if not."""
         time = self._agent.time
         if not time.disputed or time.rival_ns is None:
             return None
@@ -130,7 +130,7 @@ class NetworkMonitor:
         self._timer = self._clock.callLater(PERIOD, self._look)
         heard = self._agent.heard
         quiet = heard is None or self._clock.seconds() - heard >= QUIET
-        # without a root key the agent asks for the status by itself, in order to get it
+        # without a root key the agent itself asks for the status, which has the key
         if quiet and self._agent.ready and self._asking is None:
             asking = self._asking = self._agent.status(timeout=STATUS_TIMEOUT)
             asking.addCallbacks(self._answered, self._failed)
@@ -139,7 +139,7 @@ class NetworkMonitor:
         elif self._elsewhere is not None and (heard is not None or self._failure or self._agent.last_failure):
             self._look_elsewhere(self._elsewhere)
         if heard is not None or self._failure or self._agent.last_failure:
-            # at the start the first answer is still on its way
+            # at the start the first answer is still to come
             self._report("network", self.network(), "the network answers again")
         self._report("clock", self.clock(), "this machine's clock is right again")
         self._report("dates", self._dispute(), "this machine's clock and the network's Date headers are reconciled")
@@ -168,7 +168,7 @@ class NetworkMonitor:
             self._failure = str(reason.value) or type(reason.value).__name__
 
     def _report(self, what: str, reason: str | None, well: str) -> None:
-        """Write a line when a state has changed; the words of a reason may change with each look."""
+        """Log a state that has changed. The words of a reason may change without a log line."""
         before = self._said.get(what)
         self._said[what] = reason
         if reason is not None and before is None:

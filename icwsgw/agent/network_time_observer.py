@@ -1,8 +1,8 @@
-"""Tells :class:`~icwsgw.core.network_time.NetworkTime` what the network's answers say of the time.
+"""Learns the network's time from its answers, for :class:`~icwsgw.core.network_time.NetworkTime`.
 
-Looking at each answer would cost every poll, so one is looked at every :data:`NOTE_INTERVAL` seconds; where something
-contradicts the reckoning, the very next one is. Where Dates go on contradicting it and no judge has spoken, the
-certified time is read.
+It would cost every poll to look at each answer. So the observer looks at one answer each :data:`NOTE_INTERVAL` seconds,
+and at the next one at once if something contradicts the known time. If Date headers keep contradicting it and nothing
+certified has decided, the observer reads the certified time.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ NOTE_INTERVAL = 10.0
 
 
 class NetworkTimeObserver:
-    """What one agent hears of the time.
+    """Learns the time of one network.
 
     :param now_ns: the wall clock, ns since 1970
-    :param read_time: reads a canister's certified ``/time`` and verifies all of the certificate but its age
-    :ivar time: the evidence so far
-    :ivar heard: when an answer came last that was no fault of a server (5xx), on the reactor's clock and within
-        :data:`NOTE_INTERVAL`; None before the first
-    :ivar due: when the next answer is to be noted
-    :ivar signed_due: when the next signed one is
+    :param read_time: reads a canister's certified ``/time``, and verifies all of the certificate but its age
+    :ivar time: the network's time as far as it is known
+    :ivar heard: when the last answer came that was not a server error (5xx), seconds of the reactor's clock, accurate
+        to :data:`NOTE_INTERVAL`; None before the first
+    :ivar due: when to look at the next answer
+    :ivar signed_due: when to look at the next signed answer
     """
 
     def __init__(
@@ -53,21 +53,22 @@ class NetworkTimeObserver:
         return self.time.now_ns(self._reactor.seconds(), self._now_ns())
 
     def stop(self) -> None:
-        """Give up the question that may be under way."""
+        """Cancel the request for the certified time, if there is one."""
         asking, self._asking = self._asking, None
         if asking is not None:
             asking.cancel()
 
     def note_status(self, status: int) -> None:
-        """The answer to a GET came. Any cache may have kept it, so it tells no time."""
+        """An answer to a GET came. It tells no time, because a cache may have kept it."""
         if status < 500:
             self.heard = self._reactor.seconds()
 
     def note(self, answer: ParsedResponse, canister: Principal, expiry_ns: int | None = None) -> None:
         """An answer to a POST came.
 
-        :param canister: whose it was
-        :param expiry_ns: of the request, if it was ours; that it was taken tells something too
+        :param canister: the canister that the request was for
+        :param expiry_ns: of the request, if the gateway signed it: that the network accepted it tells something about
+            its time
         """
         self.note_status(answer.status)
         if answer.status == 200 and expiry_ns is not None:
@@ -75,7 +76,7 @@ class NetworkTimeObserver:
         value = answer.headers.get(b"date")
         date = None if value is None or b"age" in answer.headers else http_date(value)
         if date is not None:
-            # The header has whole seconds, rounded down: half a second is the best guess for the rest.
+            # the header has whole seconds, rounded down: half a second is the best estimate of the rest
             self._take(Evidence.DATE, int((date + 0.5) * SECOND_NS))
         self.due = self._next_look()
         if self.time.disputed and self._asking is None:
@@ -83,7 +84,7 @@ class NetworkTimeObserver:
             asking.addCallback(self._told).addErrback(_not_told).addBoth(self._asked)
 
     def note_refusal(self, words: str) -> None:
-        """A request was refused with status 400: in case of its expiry the words tell the replica's time."""
+        """A request was refused with status 400. If its expiry was the reason, the text tells the replica's time."""
         time_ns = replica_time(words)
         if time_ns is not None:
             self._take(Evidence.REFUSED, time_ns)
@@ -108,5 +109,5 @@ class NetworkTimeObserver:
 
 
 def _not_told(failure: Failure) -> None:
-    """No answer, or none that verifies: the question comes again with the next look."""
+    """No answer came, or none that verifies: the next look asks again."""
     failure.trap(IcwsError, CancelledError)

@@ -1,4 +1,4 @@
-"""What became of a relayed call: accepted, executed with a reply, or rejected, and by whom.
+"""The outcome of a relayed call: accepted, executed with a reply, or rejected, and by whom.
 
 A call's answer comes in one of these shapes (interface spec, "Request: Call" and "Synchronous call"):
 
@@ -15,8 +15,8 @@ answer                                                outcome
 4xx, 5xx                                              :class:`~icwsgw.errors.HttpError`
 ====================================================  =====================================================
 
-The certificate is read, not verified: it decides when the same client's next call leaves, and whether its session goes
-on, and who could forge it could as well not deliver the call (decision 0030). The gateway's own calls are verified, in
+The gateway reads the certificate but does not verify it. It decides when the client's next call leaves and whether the
+session goes on; who could forge it could as well drop the call (decision 0030). Its own calls are verified, in
 :mod:`icwsgw.agent.ic_agent`.
 """
 
@@ -45,7 +45,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f]+")
 
 
 class OutcomeKind(Enum):
-    """How far a call came."""
+    """What is known of a call."""
 
     ACCEPTED = "accepted"
     UNDER_WAY = "under_way"
@@ -55,14 +55,14 @@ class OutcomeKind(Enum):
 
 
 class CallOutcome:
-    """The end of a relayed call as far as its answer tells.
+    """The outcome of a relayed call, as far as its answer tells it.
 
     :ivar label: ``kind`` as metrics count it
-    :ivar kind: accepted (nobody waits for the end), under way, replied, rejected, or done (executed, the reply is
-        forgotten)
-    :ivar reply: the Candid reply when ``kind`` is REPLIED, else None
-    :ivar reject: the reject when ``kind`` is REJECTED, else None
-    :ivar certified: the reject is the call's certified end; otherwise only this sending of it was not taken
+    :ivar kind: accepted (nobody waits for the outcome), under way, replied, rejected, or done (executed, and the reply
+        is no longer known)
+    :ivar reply: the reply in Candid if ``kind`` is REPLIED, else None
+    :ivar reject: the reject if ``kind`` is REJECTED, else None
+    :ivar certified: the reject is the certified outcome of the call; otherwise only this attempt was not accepted
     :ivar heard: what it means for the call, see :mod:`icwsgw.core.call_answers`
     """
 
@@ -100,15 +100,15 @@ class CallOutcome:
 ACCEPTED = CallOutcome(OutcomeKind.ACCEPTED)
 UNDER_WAY = CallOutcome(OutcomeKind.UNDER_WAY)
 DONE = CallOutcome(OutcomeKind.DONE)
-# what nearly every call is answered
+# the answer to nearly every call
 _OK = CallOutcome(OutcomeKind.REPLIED, UNIT_OK)
 
 
 def call_outcome(body: bytes, resent: bool = False) -> CallOutcome:
-    """Read the body of a call's answer with status 200.
+    """Parse the body of an answer with status 200 to a call.
 
-    :param resent: the call was sent before and may have been taken then, whatever is said of its repetition
-    :raises AnswerMalformed: not such an answer
+    :param resent: the call was sent before and may have been accepted then, whatever this answer says
+    :raises AnswerMalformed: it is not such an answer
     """
     if not body:
         return UNDER_WAY
@@ -129,7 +129,7 @@ def call_outcome(body: bytes, resent: bool = False) -> CallOutcome:
 def decoded(body: bytes) -> dict[str, Any]:
     """Decode a CBOR map.
 
-    :raises AnswerMalformed: not one
+    :raises AnswerMalformed: it is not a CBOR map
     """
     try:
         answer = cbor.loads(body)
@@ -144,9 +144,9 @@ def decoded(body: bytes) -> dict[str, Any]:
 
 
 def reject_of(answer: Mapping[str, Any]) -> Rejected:
-    """Read a reject from an answer's fields.
+    """Read a reject from the fields of an answer.
 
-    :raises AnswerMalformed: no reject in it
+    :raises AnswerMalformed: the answer has no reject
     """
     code, message, error_code = answer.get("reject_code"), answer.get("reject_message", ""), answer.get("error_code")
     if type(code) is not int or not isinstance(message, str):
@@ -173,7 +173,7 @@ def query_reply(answer: Mapping[str, Any]) -> bytes:
 
 
 def http_error(answer: ParsedResponse, now_s: float) -> HttpError:
-    """Make the error for an answer whose status is not 2xx.
+    """The error for an answer whose status is not 2xx.
 
     :param now_s: seconds since 1970, for a Retry-After that is a date
     """
@@ -194,7 +194,10 @@ def http_error(answer: ParsedResponse, now_s: float) -> HttpError:
 
 
 def retry_after(value: bytes | None, now_s: float) -> float | None:
-    """Read a Retry-After header: seconds, or a date (RFC 9110, 10.2.3); an hour at most, None if unreadable."""
+    """Parse a Retry-After header: seconds, or a date (RFC 9110, section 10.2.3).
+
+    :return: seconds, an hour at most; None if it is invalid
+    """
     if value is None:
         return None
     text = value.decode("latin-1").strip()
@@ -209,7 +212,10 @@ def retry_after(value: bytes | None, now_s: float) -> float | None:
 
 
 def http_date(value: bytes) -> float | None:
-    """Read an HTTP date; seconds since 1970, or None if it is none."""
+    """Parse an HTTP date.
+
+    :return: seconds since 1970; None if it is invalid
+    """
     try:
         return parsedate_to_datetime(value.decode("ascii")).timestamp()
     except (ValueError, TypeError, OverflowError, IndexError):
@@ -222,7 +228,7 @@ def _is_text(headers: Mapping[bytes, bytes]) -> bool:
 
 
 def _from_certificate(certificate: bytes) -> CallOutcome:
-    """Read the one request's status out of a call answer's certificate, without verifying anything."""
+    """Read the status of the one request in the certificate of a call's answer, without verifying it."""
     try:
         content = cbor.loads(certificate, max_depth=_TREE_DEPTH)
     except FormatError as refused:
@@ -260,12 +266,12 @@ def _from_status(fields: Mapping[bytes, bytes]) -> CallOutcome:
             None if error_code is None else error_code.decode("ascii"),
         )
         return CallOutcome(OutcomeKind.REJECTED, reject=reject, certified=True)
-    # "received", "processing", or what a later version of the IC may say of a call that has no end yet
+    # "received", "processing", or what a later version of the IC may say of a call in progress
     return DONE if status == b"done" else UNDER_WAY
 
 
 def _children(tree: Any) -> list[tuple[bytes, Any]]:
-    """Give the labels next to the root of a hash tree as decoded from CBOR, with what is below each."""
+    """The labels below the root of a hash tree as decoded from CBOR, with what is below each of them."""
     found = []
     stack = [tree]
     while stack:

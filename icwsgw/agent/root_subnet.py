@@ -1,12 +1,12 @@
-"""Whether a canister is one of the root subnet's: only then may a certificate without a delegation speak for it.
+"""Checks whether a canister belongs to the root subnet, if a certificate for it has no delegation.
 
-A certificate that the root key has signed itself verifies for any canister. Agents take it so (dfinity/agent-rs,
-``check_delegation``), but where they fetch node keys they ask that the root subnet's canister ranges, which read_state
-of ``/subnet`` shows, hold the canister (``fetch_subnet_by_canister``; interface spec, "Request: Query call"). The same
-is asked here of all that has no delegation: otherwise one node of the root subnet, and a boundary node that sends
-requests there, could answer for every canister.
+A certificate that the root key has signed itself verifies for any canister. When agents fetch node keys, they demand
+that the canister is in the root subnet's canister ranges, which read_state of ``/subnet`` has (dfinity/agent-rs,
+``fetch_subnet_by_canister``; interface spec, "Request: Query call"). The gateway demands the same of everything without
+a delegation. Otherwise one node of the root subnet, and a boundary node that sends requests there, could answer for
+every canister.
 
-Networks that show no ranges (old local replicas) are believed, but not one with mainnet's root key.
+Networks without ranges (old local replicas) are trusted, unless they have mainnet's root key.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from icwsgw.ic import bls
 from icwsgw.ic.certificate import Certificate, root_ranges_cover
 from icwsgw.ic.principal import Principal
 
-#: Canisters that are remembered: clients choose them.
+#: Canisters that are remembered; bounded, because clients choose them.
 
 
 class RootSubnet:
-    """What is known of the canisters of the root subnet.
+    """Knows the canisters of the root subnet.
 
-    :param root_key: gives the root key in DER, or None as long as it is not known
-    :param read_subnet: reads and verifies the certificate over ``/subnet`` at a canister's subnet
+    :param root_key: returns the root key in DER, or None while it is not known
+    :param read_subnet: reads and verifies the certificate for ``/subnet`` at a canister's subnet
     """
 
     __slots__ = ("_asking", "_known", "_read_subnet", "_root_key")
@@ -44,13 +44,13 @@ class RootSubnet:
         self._asking: dict[bytes, list[Deferred[bool]]] = {}
 
     def holds(self, canister: Principal) -> bool | None:
-        """Whether a canister is the root subnet's, or None if that is not known."""
+        """Whether the root subnet holds a canister; None if that is not known."""
         return self._known.get((self._root_key(), canister.raw))
 
     def ask(self, canister: Principal) -> Deferred[bool]:
-        """Find out whether a canister is the root subnet's; requests for one canister at a time are one.
+        """Find out whether the root subnet holds a canister. Concurrent questions about one canister share a request.
 
-        :returns: it; fails as reading the state does
+        :returns: whether it does; fails as reading the state does
         """
         known = self.holds(canister)
         if known is not None:
@@ -70,7 +70,7 @@ class RootSubnet:
         return waiter
 
     def check(self, certificate: Certificate, canister: Principal) -> Deferred[Certificate]:
-        """Check a verified certificate: with a delegation it is fine, without one the canister is to be the root's.
+        """Check a verified certificate: without a delegation it is valid only for canisters of the root subnet.
 
         :returns: the certificate; fails with CertificateInvalid, or as reading the state does
         """
@@ -82,7 +82,7 @@ class RootSubnet:
         root_key = self._root_key()
         holds = False
         if certificate.delegation is None and root_key is not None:
-            # one whose ranges do not hold the canister has not verified
+            # a delegation whose ranges do not hold the canister has not verified
             holds = (
                 root_ranges_cover(certificate, root_key, canister) is not None or root_key != bls.MAINNET_ROOT_KEY_DER
             )

@@ -1,4 +1,4 @@
-"""The URLs of a network's endpoints, and which of them a request asks."""
+"""The URLs of a network's endpoints, and which of them a request uses."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ __all__ = ["MAX_CANISTERS", "Endpoint", "Route", "Routes", "VersionChange", "rep
 
 _log = get_logger("agent")
 
-#: Canisters of which the agent remembers something, in each of its tables: more than a gateway serves.
+#: Canisters of which the agent remembers something, in each of its tables: more than a gateway serves. It is bounded,
+#: because clients choose canisters.
 MAX_CANISTERS = 4096
-"""Canisters whose URLs are kept: clients choose canisters, so their number must not grow without end."""
 
 
 class Endpoint:
-    """One endpoint of one canister.
+    """One endpoint for one canister.
 
     :ivar canister: whose subnet it asks
-    :ivar route: what it answers
-    :ivar version: its API version
+    :ivar route: the kind of request
+    :ivar version: the API version
     :ivar url: for the transport
     :ivar fixed: for treq
     """
@@ -41,8 +41,8 @@ class Routes:
     """The endpoints of one network.
 
     :param base: the network's URL
-    :ivar versions: what is known of their versions
-    :ivar status: of the network
+    :ivar versions: the API versions that the network is known to have
+    :ivar status: the endpoint for the network's status
     """
 
     __slots__ = ("_base", "_endpoints", "status", "versions")
@@ -54,9 +54,9 @@ class Routes:
         self.status = FixedUrl.of(base.join(b"/api/v2/status"))
 
     def endpoints(self, route: Route, canister: Principal, now: float) -> tuple[Endpoint, ...]:
-        """Give the endpoints that a request asks one after the other, as long as they answer 404.
+        """The endpoints for a request, to be asked one after the other while they answer 404.
 
-        :param now: seconds
+        :param now: seconds of the reactor's clock
         :returns: none for a synchronous call to a network that has none
         """
         versions = self.versions

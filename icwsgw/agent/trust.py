@@ -1,12 +1,12 @@
-"""What the agent trusts: the root key, and through it the nodes' keys.
+"""What the agent trusts: the root key, and the node keys that follow from it.
 
-On mainnet the root key is built in. On a test network it is asked for, once it answers; until then the agent
-is not ready, which is a state and no error: :class:`Trust` asks again with backoff for as long as it takes. A test
-network that was made anew has another key: when something does not verify there, it is asked for its key again.
+Mainnet's root key is built in. A test network is asked for its key; until it answers the agent is not ready, which is a
+state and no error: :class:`Trust` retries with back-off for as long as it takes. A test network that was created anew
+has another key. When something does not verify there, the agent asks for the key again.
 
-Nodes' keys (for signatures on queries) come from a certificate over ``/subnet``, are kept for
-:data:`NODE_KEYS_AGE` seconds for each subnet, and are asked for once more when an answer is signed by a node
-that is not among them, as nodes come and go (IC interface specification, "Request: Query call").
+Node keys (for signatures on queries) come from a certificate for ``/subnet``. They are kept for :data:`NODE_KEYS_AGE`
+seconds for each subnet, and fetched again when a node signs an answer that is not among them, because nodes come and go
+(interface spec, "Request: Query call").
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ NodeKeys = dict[bytes, bytes]
 
 
 class Trust:
-    """The root key's state.
+    """The root key.
 
     :param reactor: source of time
     :param rng: random numbers in [0, 1), for jitter
     :param fetch_status: asks the network for its status map
-    :param root_key: the key in DER if it is known from the start
-    :ivar root_key: the key in DER, or None as long as it is not known
-    :ivar delegations: delegations verified under the root key
-    :ivar last_failure: why the last attempt failed, in words, or None
-    :ivar fetches: how many attempts went which way, "ok" or "failed"
+    :param root_key: the key in DER, if it is known from the start
+    :ivar root_key: the key in DER; None while it is not known
+    :ivar delegations: delegations that are verified under the root key
+    :ivar last_failure: why the last attempt failed, in words; None if it did not
+    :ivar fetches: attempts by outcome, "ok" or "failed"
     """
 
     __slots__ = (
@@ -89,12 +89,12 @@ class Trust:
         self._retry: Timer | None = None
         self._running = False
         self._pause = FIRST_PAUSE
-        # a key that was given is not up to the network
+        # the network cannot change a key that was given
         self._fetches = root_key is None
         self._asked = 0.0
 
     def start(self) -> None:
-        """Begin to fetch the root key, unless it is there; twice is fine."""
+        """Start to fetch the root key, unless it is known. It may be called again."""
         if not self._running:
             self._running = True
             self._pause = FIRST_PAUSE
@@ -102,7 +102,7 @@ class Trust:
                 self._try()
 
     def stop(self) -> None:
-        """Stop fetching; who waits for the key is told that it will not come."""
+        """Stop fetching; :meth:`when_ready` fails for those that wait."""
         self._running = False
         if self._retry is not None:
             self._retry.cancel()
@@ -115,7 +115,7 @@ class Trust:
                 waiter.errback(NotReady("stopped before the network was reached"))
 
     def when_ready(self) -> Deferred[None]:
-        """Fire when there is a root key; NotReady if the agent is stopped before."""
+        """Fires when the root key is known; fails with NotReady if the agent is stopped before."""
         if self.root_key is not None:
             return succeed(None)
         waiter: Deferred[None] = Deferred(self._waiters.remove)
@@ -123,9 +123,9 @@ class Trust:
         return waiter
 
     def require(self) -> bytes:
-        """Give the root key.
+        """The root key.
 
-        :raises NotReady: not known yet
+        :raises NotReady: it is not known yet
         """
         if self.root_key is None:
             reason = f": {self.last_failure}" if self.last_failure else ""
@@ -133,7 +133,7 @@ class Trust:
         return self.root_key
 
     def doubt(self) -> None:
-        """Something did not verify: ask a test network for its key again, which may have been made anew."""
+        """Something did not verify: ask a test network for its key again, because it may have been created anew."""
         asking = self._attempt is not None or self._retry is not None
         due = self._reactor.seconds() >= self._asked + DOUBT_INTERVAL
         if self._fetches and self._running and due and not asking:
@@ -165,7 +165,7 @@ class Trust:
             self.last_failure = str(reason.value) or type(reason.value).__name__
             self.fetches["failed"] += 1
         if self._running:
-            # Between half and all of the pause, so that many gateways do not come back as one.
+            # between half of the pause and all of it, so that many gateways do not retry at once
             self._retry = self._reactor.callLater(self._pause * (0.5 + 0.5 * self._rng()), self._try)
             self._pause = min(self._pause * GROWTH, LAST_PAUSE)
 
@@ -183,8 +183,8 @@ class NodeKeyCache:
 
     :param reactor: source of time
     :param trust: for the root key
-    :param read_subnet: reads and verifies the certificate over ``/subnet`` at a canister's subnet
-    :ivar fetches: how many went which way, "ok" or "failed"
+    :param read_subnet: reads and verifies the certificate for ``/subnet`` at a canister's subnet
+    :ivar fetches: attempts by outcome, "ok" or "failed"
     """
 
     __slots__ = ("_fetching", "_reactor", "_read_subnet", "_subnet_of", "_subnets", "_trust", "fetches")
@@ -199,14 +199,14 @@ class NodeKeyCache:
         self.fetches = {"ok": 0, "failed": 0}
 
     def get(self, canister: Principal) -> NodeKeys | None:
-        """Give the keys if they are at hand and fresh."""
+        """The keys, if they are known and fresh; else None."""
         subnet = self._known(canister)
         if subnet is None or self._reactor.seconds() - subnet.fetched > NODE_KEYS_AGE:
             return None
         return subnet.keys
 
     def fetch(self, canister: Principal) -> Deferred[NodeKeys]:
-        """Ask for the keys; requests for one canister at a time are one.
+        """Fetch the keys. Concurrent requests for one canister share a request.
 
         :returns: the keys; fails as reading the state does
         """
@@ -245,7 +245,7 @@ class NodeKeyCache:
     def _fetched(self, keys: NodeKeys, canister: Principal) -> None:
         self.fetches["ok"] += 1
         for waiter in tuple(self._fetching.pop(canister.raw, ())):
-            # One may have been cancelled by what another did.
+            # one callback may have cancelled another Deferred
             if not waiter.called:
                 waiter.callback(keys)
 

@@ -1,9 +1,9 @@
-"""A call of the gateway's own, from its submission to its certified end.
+"""Makes a call of the gateway's own, from its submission to its certified outcome.
 
-The envelope is signed once and sent again as it is while the network fails (the IC takes the same call only
-once). The synchronous endpoint answers with a certificate in most cases; where it does not (202: not done
-within 10 s, or there is no synchronous endpoint), ``request_status`` is read until it tells the end, every
-0.5 s at first and every second later, as agents do. Nothing is believed before its certificate verifies.
+The envelope is signed once, and sent again unchanged while the network fails: the IC executes the same call only once.
+The synchronous endpoint mostly answers with a certificate. If it does not (202: not executed within 10 s, or there is
+no synchronous endpoint), ``request_status`` is read until it tells the outcome: after 0.5 s at first, later each
+second, as agents do. Nothing is believed before its certificate is verified.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class _Deadline:
         self._end = agent.reactor.seconds() + seconds
 
     def left(self, most: float) -> float:
-        """Give the seconds left, at most ``most``.
+        """The seconds that are left, at most ``most``.
 
-        :raises RequestTimeout: none
+        :raises RequestTimeout: none are left
         """
         left = self._end - self._agent.reactor.seconds()
         if left <= 0:
@@ -53,14 +53,14 @@ class _Deadline:
         return self._agent.reactor.seconds() + seconds < self._end
 
     def pause(self, seconds: float) -> Deferred[None]:
-        """Wait between three quarters and all of ``seconds``."""
+        """Wait between three quarters of ``seconds`` and all of them."""
         return _sleep(self._agent, seconds * (0.75 + 0.25 * self._agent.rng()))
 
 
 async def run_update(
     agent: IcAgent, identity: Ed25519Identity, canister: Principal, method: str, arg: bytes, timeout: float
 ) -> bytes:
-    """Make a call and give its certified reply; see :meth:`icwsgw.agent.ic_agent.IcAgent.update`."""
+    """Make a call and return its certified reply; see :meth:`icwsgw.agent.ic_agent.IcAgent.update`."""
     deadline = _Deadline(agent, min(timeout, REQUEST_TTL_SECONDS))
     content = call_content(
         identity.principal,
@@ -95,7 +95,7 @@ async def run_update(
 
 
 async def _submit(agent: IcAgent, canister: Principal, request: SignedRequest, deadline: _Deadline) -> bytes | None:
-    """Send the call until it is taken; gives the certificate, or None if there is none yet."""
+    """Send the call until the network accepts it; returns the certificate, or None if there is none yet."""
     pause = RETRY_PAUSE
     while True:
         try:
@@ -127,7 +127,7 @@ def _certificate_in(body: bytes) -> bytes | None:
 
 
 def _end_of(certificate: Certificate, request: SignedRequest) -> bytes | None:
-    """Give the reply, raise the reject, or give None while there is neither."""
+    """The reply; None if the certificate has neither a reply nor a reject, which is raised."""
     status = request_status(certificate, request.request_id)
     if status.status == "replied":
         return status.reply or b""

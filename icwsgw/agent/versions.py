@@ -1,13 +1,13 @@
-"""Which versions of the network's endpoints are there, learnt from answers, as a table.
+"""Learns from answers which API versions the network has, as a table of states.
 
 The versions of query, read_state and call differ in where a delegation has its canister ranges (dfinity/ic,
-``NNSDelegationReader``): query and read_state v2 and call v3 show ``/subnet/<subnet>/canister_ranges``, which every
-agent reads; query and read_state v3 and call v4 show one shard of ``/canister_ranges/<subnet>``, which @dfinity/agent
-up to 3.4.3 cannot read. A query's delegation reaches clients in ``data_certificate``, so v2 is asked first. Call v3 is
-asked before v4 since its answer has the older form too, for :mod:`icwsgw.agent.delegation_replacer`.
+``NNSDelegationReader``): query and read_state v2 and call v3 have ``/subnet/<subnet>/canister_ranges``, which every
+agent accepts; query and read_state v3 and call v4 have one shard of ``/canister_ranges/<subnet>``, which @dfinity/agent
+up to 3.4.3 cannot read. The delegation of a query reaches clients in ``data_certificate``, so v2 is preferred. Call v3
+is preferred to v4 because its answer has the older form too, for :mod:`icwsgw.agent.delegation_replacer`.
 
-A path that a network does not have answers 404. So does a proxy that is being set up, for a moment and for every path.
-Each version of each route is in one of these states:
+A network answers 404 for a path that it does not have. A proxy that is being set up does so too, for a moment and for
+every path. Each version of each route is in one of these states:
 
 ========  ====================================  =======================================================  ========
 state     what is seen                          on condition                                             becomes
@@ -22,12 +22,12 @@ missing   404                                                                   
 missing   an answer that proves the version                                                              present
 ========  ====================================  =======================================================  ========
 
-A request asks the versions that are not missing first, in the order of preference, then the missing ones; the next one
-is asked when one has answered 404. Once every :data:`LOOK_AGAIN` seconds a request asks a missing version in the place
-it would have if it were there. A synchronous call is the exception: where all its versions are missing it is made
-asynchronously, and only the looks ask for them.
+A request tries the versions that are not missing in the order of preference, then the missing ones; it tries the next
+one after a 404. Once each :data:`LOOK_AGAIN` seconds a request tries a missing version as if it were present. A
+synchronous call is the exception: if all its versions are missing, the call is made asynchronously, and only these
+trials use them.
 
-Times are seconds of one clock.
+Times are seconds of the reactor's clock.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
 
-#: 404s in a row after which a version may count as missing.
+#: The number of 404s in a row after which a version may count as missing.
 MISSES = 3
-#: Seconds that these have to cover: a proxy that is restarted is back sooner.
+#: Seconds from the first of them to the last: a proxy that is restarted is back sooner.
 SPAN = 10.0
-#: Seconds between two looks at a missing version.
+#: Seconds between two trials of a missing version.
 LOOK_AGAIN = 60.0
 
 _PRESENT, _DOUBTED, _MISSING = "present", "doubted", "missing"
-#: Statuses that come from something in front of the endpoint, or say that it cannot answer now.
+#: Statuses that a proxy in front of the endpoint may have sent, or that mean that it cannot answer now.
 _SAYS_NOTHING = frozenset({404, 405, 408, 410, 421, 425, 429})
-#: What a replica answers to read_state of a path that it does not give away; the endpoint is there.
+#: The text with which a replica refuses to read a path: the endpoint exists.
 _INVALID_PATH = b"Invalid path requested"
 
 
 class Route(Enum):
-    """What is asked of a canister's subnet, with the versions of it, the preferred one first.
+    """The kinds of requests to a canister's subnet, with their API versions, the preferred version first.
 
-    DELEGATION is read_state once more, for a delegation that every agent reads.
+    DELEGATION is another read_state, for a delegation that every agent accepts.
     """
 
     QUERY = ("query", (2, 3))
@@ -62,7 +62,7 @@ class Route(Enum):
     SYNC_CALL = ("call", (3, 4))
     CALL = ("call", (2,))
 
-    # Enum's own hashes the name in Python, several times a request.
+    # Enum's own hash is a Python function, which would be called several times for each request
     __hash__ = object.__hash__
 
     @property
@@ -72,18 +72,18 @@ class Route(Enum):
 
     @property
     def versions(self) -> Sequence[int]:
-        """The versions there are, the preferred one first."""
+        """The versions, the preferred one first."""
         versions: Sequence[int] = self.value[1]
         return versions
 
 
 class VersionChange(NamedTuple):
-    """A version has gone missing, or is back.
+    """A version is missing, or is back.
 
-    :ivar route: of which route
-    :ivar version: which one
+    :ivar route: the kind of requests
+    :ivar version: the version
     :ivar present: whether it is there now
-    :ivar uses: the version that the route is asked by now; None where all are missing
+    :ivar uses: the version that the route uses now; None if all are missing
     """
 
     route: Route
@@ -105,8 +105,8 @@ class _Entry:
 class Versions:
     """The table of one network.
 
-    :ivar complete: all versions are present: nothing that answers could say changes anything
-    :ivar orders: by route, what :meth:`order` gives where it is settled
+    :ivar complete: all versions are present, so that only a 404 changes anything
+    :ivar orders: by route, what :meth:`order` returns while nothing changes
     """
 
     __slots__ = ("_changes", "_entries", "_proved", "complete", "orders")
@@ -119,23 +119,23 @@ class Versions:
         self.complete = True
 
     def state(self, route: Route, version: int) -> str:
-        """Give the state of a version: present, doubted or missing."""
+        """The state of a version: present, doubted or missing."""
         return self._entries[route][version].state
 
     def uses(self, route: Route) -> int | None:
-        """Give the version that is asked first, or None if all are missing."""
+        """The version that is asked first; None if all are missing."""
         first = self.orders[route][0]
         return None if self._entries[route][first].state is _MISSING else first
 
     @property
     def changes(self) -> dict[Route, int]:
-        """How often a version of each route has gone missing or come back."""
+        """How often a version of each route has disappeared or come back."""
         return dict(self._changes)
 
     def order(self, route: Route, now: float) -> tuple[int, ...]:
-        """Give the versions that a request asks one after the other, as long as they answer 404.
+        """The versions for a request, to be asked one after the other while they answer 404.
 
-        :returns: none for a synchronous call to a network that has none; the caller has another way
+        :returns: none for a synchronous call to a network that has none; the caller then calls asynchronously
         """
         if self.complete:
             return self.orders[route]
@@ -150,11 +150,11 @@ class Versions:
         return self.orders[route]
 
     def answered(self, route: Route, version: int, status: int, body: bytes, now: float) -> VersionChange | None:
-        """Take note of the answer that a version has given.
+        """Learn from the answer that a version has given.
 
         :param status: HTTP status
         :param body: of the answer; needed for a 404 only
-        :returns: what has changed by it
+        :returns: what has changed; None if nothing
         """
         if status == 404 and not (route.value[0] == "read_state" and _INVALID_PATH in body):
             return self._not_found(route, version, now)
@@ -179,7 +179,7 @@ class Versions:
         if entry.misses < MISSES or now - entry.since < SPAN:
             return None
         if not any(at >= entry.since for other, at in self._proved.items() if other != (route, version)):
-            # nothing else answers either: it is not this version that is missing
+            # nothing else answers either, so this version need not be missing
             return None
         entry.state, entry.looked = _MISSING, now
         return self._changed(route, version, False)

@@ -1,10 +1,10 @@
-"""One connection's way in: where it comes from, whether there is room for it, what is noted when there is none.
+"""Admission of one connection: its address, whether the limits have room for it, and what is logged if not.
 
-    accepted ──> counted, and by its address ──> [its address by a proxy] ──> its request ──> its session ──> gone
+    accepted -> counted, and by its address -> [its address from a proxy] -> its request -> its session -> lost
 
-The counts are :class:`icwsgw.server.connection_limits.ConnectionLimits`, addresses :mod:`icwsgw.server.proxies`. A
-connection from a proxy is counted by address when the proxy has told it: by the PROXY protocol with the first bytes
-that follow, by an HTTP header with the request.
+:class:`icwsgw.server.connection_limits.ConnectionLimits` counts connections, :mod:`icwsgw.server.proxies` finds
+    addresses. A connection from a trusted proxy is counted by its address once the proxy has told it: the PROXY
+    protocol tells it with the first bytes, an HTTP header with the request.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 
 class Standing(IntEnum):
-    """How far a connection has come. The order matters: it waits for its session as long as it is below OPENED."""
+    """How far a connection has come. The order matters: below OPENED it waits for its session."""
 
     PROXIED = 0
-    """It is counted; the PROXY protocol will tell its address."""
+    """It is counted. The PROXY protocol will tell its address."""
     COUNTED = 1
-    """It is counted, but not by its address: a header of its request may tell it."""
+    """It is counted, but not by its address, which a header of its request may tell."""
     PLACED = 2
-    """It is counted by its address too."""
+    """It is also counted by its address."""
     OPENED = 3
-    """Its canister has spoken to it."""
+    """The canister has sent its first message to the client."""
     REFUSED = 4
-    """It is not counted any more: it is told that it has no place, or it has ended."""
+    """It is not counted any more: it waits for its refusal, or it is lost."""
 
 
 # looking a member up in its class costs as much as a call, in the Python 3.11 that most have
@@ -40,15 +40,16 @@ PROXIED, COUNTED, PLACED, OPENED, REFUSED = Standing
 
 
 class Admission:
-    """A connection as the limits see it.
+    """A connection, as the limits see it.
 
-    :param crowded_out: called when it has to go, before it has its session, to make room for others
-    :ivar crowd: those it waits among: of its address, or of the proxy that has not told the address yet
-    :ivar host: of the client, as far as it is known
+    :param crowded_out: called when the connection has to go, before it has its session, to make room for others
+    :ivar crowd: the group of addresses that it is counted in while it waits; that of the proxy until its address is
+        known
+    :ivar host: the address of the client, as far as it is known
     :ivar peer: the same with its port, for logs
-    :ivar refusal: why it will be refused, a label of the metric; None when it is welcome so far
+    :ivar refusal: why it will be refused, a label of ``icws_refused_connections_total``; None if it is admitted so far
     :ivar standing: how far it has come
-    :ivar unauthenticated: it is not OPENED; beside :attr:`standing` for the reactor, which asks at each event
+    :ivar unauthenticated: it is not OPENED; beside :attr:`standing` for the reactor, which reads it at each event
     """
 
     __slots__ = (
@@ -81,18 +82,21 @@ class Admission:
 
     @property
     def refused_without_answer(self) -> bool:
-        """It is refused, and too many others wait already to be told so."""
+        """Whether it is refused, and too many others already wait for the answer that says so."""
         return self.standing is REFUSED and self._factory.limits.refused > self._factory.limits.most_refused
 
     def arrived(self, transport: Any) -> None:
-        """First bytes have come, so that the PROXY header is known (only where it is PROXIED)."""
+        """The first bytes have come, so the PROXY header is known. Only for a connection that is PROXIED."""
         self.standing = COUNTED
         self._locate(transport.getPeer())
         if not self._factory.proxies.trusts(self.host):
             self._place()
 
     def requested(self, headers: Mapping[str, str]) -> None:
-        """The request has come: its headers tell who is behind a trusted proxy."""
+        """The request has come. Its headers tell the address of a client behind a trusted proxy.
+
+        :param headers: of the request, names in lower case
+        """
         if self.standing is COUNTED:
             host = self._factory.proxies.client(self.host, headers)
             if host != self.host:
@@ -101,13 +105,13 @@ class Admission:
             self._place()
 
     def opened(self) -> None:
-        """Its canister has spoken to it."""
+        """The canister has sent its first message to the client."""
         self.standing = OPENED
         self.unauthenticated = False
         self._wait_no_more()
 
     def left(self) -> None:
-        """It is gone."""
+        """The connection is lost."""
         self._factory.low_priority.leave(self._descriptor)
         if self.standing is REFUSED:
             self._factory.limits.refused -= 1
@@ -116,7 +120,12 @@ class Admission:
             self._uncount()
 
     def note(self, refusal: str, text: str, status: int | None = None) -> None:
-        """It has been refused: for metric and log."""
+        """Count and log that it was refused.
+
+        :param refusal: why, a label of the metric
+        :param text: why, in words
+        :param status: of the HTTP answer; None if it got none
+        """
         self._factory.refused(self.host, self.peer, refusal, text, status)
 
     def _locate(self, address: Any) -> None:
@@ -127,13 +136,13 @@ class Admission:
 
     def _look_at(self, transport: Any) -> None:
         proxies = self._factory.proxies
-        # a plain socket is what it seems
+        # the address of a plain socket needs no proxy
         plain = getattr(transport, "transport", None) is None
         host, spoken = (self.host, False) if plain else socket_host(transport)
         if spoken and (not proxies or proxies.trusts(host)):
             self.standing = PROXIED
             return
-        # where a PROXY header has been read already and is not to be believed
+        # a PROXY header that has been read already comes from an address that is not trusted
         self.host = host
         self.crowd = address_group(host) or host
         if not proxies.trusts(host):
@@ -157,10 +166,10 @@ class Admission:
         self._factory.limits.waiting.leave(self)
 
     def evict(self) -> None:
-        """Let it go, to make room for others: it has been taken out of the room already.
+        """Close it to make room for others. The eviction table has removed it already.
 
-        Like one that is refused at once, it waits for its answer outside of the counts: one that takes its time to
-        leave would hold a place all the same.
+        Like a connection that is refused at once, it waits for its answer outside of the counts. Otherwise a client
+        that is slow to leave would keep its place.
         """
         crowded_out = self._crowded_out
         self.standing = REFUSED

@@ -1,9 +1,9 @@
-"""What a fresh connection of Autobahn's is made of, and what of it is the same in all of them.
+"""Attributes that Autobahn sets in every new connection, kept in the class instead.
 
-Autobahn sets some forty attributes in each connection that is made, most of them to the same constants, and writes its
-options down for a log that nobody reads. Here the constants become attributes of the class, once, so that a connection
-costs less time and memory, a stranger's that is never used above all. Objects of a connection's own are made when they
-are needed: a validator of UTF-8, for example, is for text, which the gateway refuses.
+Autobahn sets about forty attributes in each new connection, most of them to the same constants, and formats its options
+for a debug log that nobody reads. Here the constants become attributes of the class, once. A connection then costs less
+time and memory, which matters most for connections that are never used. Objects that belong to one connection are made
+when they are needed first: a UTF-8 validator, for example, is needed for text, which the gateway refuses.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _OWN = (deque, Utf8Validator)
 
 
 class _Unheard:
-    """In place of the Deferreds by which Autobahn tells that a connection is open or closed, since nobody listens."""
+    """Replaces the Deferreds by which Autobahn announces that a connection opens or closes: nobody listens to them."""
 
     def callback(self, result: Any) -> None:
-        """Nothing follows."""
+        """Ignore the event."""
 
 
 UNHEARD = _Unheard()
 
 
 class _WhenAsked:
-    """An attribute that is made when it is first asked for: most connections never need it."""
+    """An attribute that is made when it is read first, because most connections never need it."""
 
     def __init__(self, name: str, kind: Callable[[], Any]) -> None:
         self._name = name
@@ -42,9 +42,9 @@ class _WhenAsked:
 
 
 class Fresh:
-    """What a class of connections begins with.
+    """The initial attributes of a class of connections.
 
-    :param connection: one of the class that has its factory and no transport
+    :param connection: an instance of the class, with its factory and without a transport
     :ivar shared: attributes for the class, by name
     """
 
@@ -52,11 +52,11 @@ class Fresh:
         before = set(vars(connection))
         WebSocketProtocol._connectionMade(connection)
         self.shared: dict[str, Any] = {}
-        # a version of Autobahn that makes more than is known here makes it itself
+        # if Autobahn makes other objects than those known here, it initializes the connections itself
         self._known = True
         for name, value in vars(connection).items():
             if name in before or name == "trafficStats":
-                # the latter is one for all, set where a connection is made
+                # trafficStats is one object for all connections; connectionMade sets it
                 continue
             if isinstance(value, _CONSTANT):
                 self.shared[name] = value
@@ -66,6 +66,6 @@ class Fresh:
                 self._known = False
 
     def begin(self, connection: Any) -> None:
-        """Do for a connection what Autobahn does when it is made, as far as the class does not."""
+        """Initialize a connection as Autobahn does, as far as the attributes of the class do not."""
         if not self._known:
             WebSocketProtocol._connectionMade(connection)

@@ -1,13 +1,13 @@
-"""How many connections there may be: in all, waiting to open a session, from one address, and how fast they may come.
+"""Limits on connections: in total, waiting to open a session, from one address, and new ones each second.
 
-A connection is counted when it is accepted; by its address when that is known, which behind a proxy is only when its
-request has come (:mod:`icwsgw.server.proxies`). One that is too many is told so by an HTTP status, which takes a
-handshake: it waits for that outside of these counts, and only so many may wait; the rest are dropped unanswered, before
-a TLS handshake.
+A connection is counted when it is accepted. It is counted by its address when the address is known: behind a proxy,
+when its request has come (:mod:`icwsgw.server.proxies`). A connection over a limit gets an HTTP status that says so,
+which takes a handshake. It waits for that outside of these counts. Only so many may wait; the gateway drops the rest
+without an answer, before a TLS handshake.
 
-Those without a session wait in a room (:mod:`icwsgw.core.eviction`) that takes newcomers also when it is full: the
-address with most in it loses its oldest, so that strangers of one address who stay silent keep nobody else out. It
-loses one as well where all connections are taken, if it has more in the room than the newcomer's address.
+Connections without a session are in an eviction table (:mod:`icwsgw.core.eviction`), which accepts new ones even if it
+is full: the address with the most entries loses its oldest. So the silent connections of one address keep nobody else
+out. The same happens when the total is reached, if that address has more entries than the new one's.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from icwsgw.core.rate_limit import Buckets, Rate, TokenBucket
 from icwsgw.observe.peers import address_group
 from icwsgw.process.rlimits import REFUSED
 
-#: What a second's worth of new connections is multiplied with: how many may come at once.
+#: The bursts of the rate limits on new connections, in seconds of their rates.
 BURST_SECONDS = 2
 BURST_SECONDS_PER_IP = 5
 
@@ -29,11 +29,11 @@ class ConnectionLimits:
     """Counts connections.
 
     :param limits: the options
-    :param now: the time, seconds
-    :param most_refused: connections that may wait to be told that they are too many
-    :ivar total: connections, without those refused at once
+    :param now: seconds of the reactor's clock
+    :param most_refused: connections that may wait for the answer that refuses them
+    :ivar total: connections, without those that were refused at once
     :ivar waiting: those of them without a session
-    :ivar refused: connections that wait to be told so
+    :ivar refused: connections that wait for the answer that refuses them
     """
 
     __slots__ = ("_accepts", "_accepts_by_group", "_by_group", "_limits", "most_refused", "refused", "total", "waiting")
@@ -51,13 +51,15 @@ class ConnectionLimits:
 
     @property
     def over_limit(self) -> bool:
-        """Whether a newcomer was counted for whom one of those in the waiting room has to go."""
+        """Whether a connection was counted beyond the limit, so that one without a session has to go."""
         return self.total > self._limits.max_connections
 
     def enter(self, now: float, crowd: str) -> str | None:
-        """Count a new connection, unless it is one too many: then the reason, a label of the metric.
+        """Count a new connection, unless it is over a limit.
 
-        :param crowd: those it would wait among, as far as its address is known
+        :param now: seconds of the reactor's clock
+        :param crowd: the group of addresses that it would wait in, as far as its address is known
+        :return: None if it is counted, else the reason, a label of the metric
         """
         limits = self._limits
         if self.total >= limits.max_connections and not self.waiting.outnumbers(crowd):
@@ -70,7 +72,10 @@ class ConnectionLimits:
     def place(self, host: str, now: float) -> tuple[str | None, str | None]:
         """Count a connection by its address.
 
-        :return: its group, for :meth:`leave`, None when it is not counted; the reason when it is one too many
+        :param host: the address
+        :param now: seconds of the reactor's clock
+        :return: its group of addresses, for :meth:`leave`, None if it is not counted by it; why it is over a limit,
+            None if it is not
         """
         most, rates = self._limits.max_connections_per_ip, self._accepts_by_group
         if not most and rates is None:
@@ -89,7 +94,10 @@ class ConnectionLimits:
         return group, None
 
     def leave(self, group: str | None) -> None:
-        """A counted connection has ended, or turned out to be one too many."""
+        """Uncount a connection that has ended, or is over a limit of its address.
+
+        :param group: what :meth:`place` returned
+        """
         self.total -= 1
         if group is not None:
             count = self._by_group[group] - 1

@@ -1,4 +1,4 @@
-"""Endpoints to listen on, made of the operator's addresses, and the service that listens.
+"""The endpoints for the operator's addresses, and the service that listens on one.
 
     tcp:8080, tcp6:8080, systemd:...     plain; TLS where the PEM paths of the options are given
     ssl:8443:privateKey=K:certKey=C      TLS with files of its own; ``tls:`` means the same
@@ -7,8 +7,8 @@
     unix:/run/icws.sock                  always plain: for a proxy on the same machine
     haproxy:ADDRESS                      any of these behind a proxy that sends the PROXY protocol
 
-Whatever else Twisted's plugins offer works plain. TLS is laid by us in every form but the directory, so that
-certificates are read again when their files change. A proxy's header comes before the TLS handshake.
+Other addresses of Twisted's plugins work without TLS. The gateway adds TLS itself in every form but the directory, so
+that it can read certificates again when their files change. A PROXY header comes before the TLS handshake.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from icwsgw.observe.logs import get_logger
 from icwsgw.server.proxy_header import ProxyHeaders
 from icwsgw.server.tls import RELOAD_INTERVAL, PemFiles, ServerTls
 
-#: Connections the kernel accepts ahead of us: Twisted's 50 is one reconnecting crowd too few.
+#: The backlog of ``listen(2)``: Twisted's 50 is too small when thousands of clients reconnect at once.
 BACKLOG = 4096
-#: Connections that are taken from it in one turn of the event loop. Twisted takes more and more as long as there are
-#: more, 400 at last; each costs a tenth of a millisecond, with TLS three.
+#: Connections that are accepted in one turn of the event loop. Twisted accepts more and more while there are more, up
+#: to 400; each costs 0.1 ms, with TLS 3 ms.
 MOST_ACCEPTS = 5
 
 _DONE = Failure(ConnectionDone())
@@ -45,7 +45,7 @@ _log = get_logger("server")
 
 
 class Listenable(NamedTuple):
-    """An endpoint and what its TLS is made of; None when plain, or when Twisted's own parser made it."""
+    """An endpoint, and the certificate of its TLS; None if it is plain, or if Twisted's own parser made it."""
 
     endpoint: Any
     tls: ServerTls | None
@@ -59,13 +59,13 @@ def make_endpoint(
     observe_handshake: Callable[[float], None] | None = None,
     below: Any = None,
 ) -> Listenable:
-    """Make the endpoint of an address.
+    """Make the endpoint for an address.
 
-    :param address: as :func:`icwsgw.config.addresses.normalise` takes it
-    :param tls: TLS by the PEM paths of the options; laid over plain addresses too, but unix:
-    :param below: endpoint of the socket itself, on which the address's PROXY protocol and TLS are laid, in place of
+    :param address: as :func:`icwsgw.config.addresses.normalise` accepts it
+    :param tls: TLS by the PEM paths of the options; it is added to plain addresses too, except unix:
+    :param below: an endpoint of the socket itself, to which the PROXY protocol and TLS of the address are added; None:
         one that binds the address
-    :raises ConfigError: when the address or its certificate is of no use
+    :raises ConfigError: the address or its certificate is invalid
     """
     address = normalise(address)
     try:
@@ -75,10 +75,9 @@ def make_endpoint(
 
 
 def socket_endpoint(reactor: Any, address: str) -> Any:
-    """Make the endpoint of an address's socket alone, without its TLS and PROXY protocol.
+    """Make the endpoint for the socket of an address, without its TLS and PROXY protocol.
 
-    :raises ConfigError: when the address is of no use, or has a directory of certificates, which Twisted lays over
-        its sockets itself
+    :raises ConfigError: the address is invalid, or has a directory of certificates, for which Twisted makes the sockets
     """
     address = normalise(address)
     try:
@@ -91,7 +90,7 @@ def socket_endpoint(reactor: Any, address: str) -> Any:
 
 
 def _inner(description: Description) -> Description:
-    """What stands behind ``haproxy:``, or the description itself."""
+    """The address behind ``haproxy:``, or the address itself."""
     kind, args, options = description
     if kind != "haproxy":
         return description
@@ -132,7 +131,7 @@ def _own_tls(
 
 
 def _is_directory(description: Description) -> bool:
-    """Whether this is Twisted's own ``tls:``, whose first word is a directory."""
+    """Whether this is Twisted's own ``tls:``, with a directory in the first place."""
     return description.kind == "tls" and bool(description.args) and not description.args[0].isdecimal()
 
 
@@ -155,10 +154,10 @@ def _lay(endpoint: Any, tls: ServerTls | None) -> Listenable:
 
 
 class _TlsTransport(BufferingTLSTransport):
-    """Twisted's TLS transport, without the cycles that would keep an ended connection until a full collection."""
+    """Twisted's TLS transport without the reference cycles that would keep an ended connection in memory."""
 
     def connectionLost(self, reason: Failure = _DONE) -> None:  # noqa: N802
-        """The connection is gone."""
+        """The connection is lost."""
         aggregator = self._aggregator
         super().connectionLost(reason)
         self._producer = None
@@ -166,7 +165,7 @@ class _TlsTransport(BufferingTLSTransport):
         aggregator._write = _ignore  # type: ignore[union-attr]
 
     def _tlsShutdownFinished(self, reason: Failure | None) -> None:  # noqa: N802
-        # the traceback has the frame that has the failure
+        # the traceback refers to the frame that refers to the failure
         if reason is not None:
             reason.tb = None
             if reason.value is not None:
@@ -184,14 +183,14 @@ class _TlsTransports(TLSMemoryBIOFactory):
 
 @implementer(IStreamServerEndpoint)
 class _TlsEndpoint:
-    """Lays TLS over what another endpoint accepts."""
+    """Adds TLS to what another endpoint accepts."""
 
     def __init__(self, endpoint: Any, tls: ServerTls) -> None:
         self._endpoint = endpoint
         self._tls = tls
 
     def listen(self, factory: IProtocolFactory) -> Deferred[IListeningPort]:
-        """Listen on the endpoint below."""
+        """Listen on the inner endpoint."""
         listening: Deferred[IListeningPort] = self._endpoint.listen(
             _TlsTransports(cast(Any, self._tls), False, factory)
         )
@@ -200,13 +199,13 @@ class _TlsEndpoint:
 
 @implementer(IStreamServerEndpoint)
 class _ProxiedEndpoint:
-    """Lays the PROXY protocol over what another endpoint accepts."""
+    """Adds the PROXY protocol to what another endpoint accepts."""
 
     def __init__(self, endpoint: Any) -> None:
         self._endpoint = endpoint
 
     def listen(self, factory: IProtocolFactory) -> Deferred[IListeningPort]:
-        """Listen on the endpoint below."""
+        """Listen on the inner endpoint."""
         headers = cast(Any, ProxyHeaders)(factory)
         inner: Any = factory
         while hasattr(inner, "wrappedFactory"):
@@ -225,22 +224,22 @@ def listening_service(
     observe_handshake: Callable[[float], None] | None = None,
     below: Any = None,
 ) -> ListeningService:
-    """Make a service that listens on an address; a taken port ends the start with a ConfigError.
+    """Make a service that listens on an address.
 
     :param factory: an IProtocolFactory
     :param tls: as in :func:`make_endpoint`
     :param below: as in :func:`make_endpoint`
-    :raises ConfigError: when the address or its certificate is of no use
+    :raises ConfigError: the address or its certificate is invalid; the service raises it if the port is taken
     """
     made = make_endpoint(reactor, address, tls, observe_handshake=observe_handshake, below=below)
     return ListeningService(normalise(address), made, factory, reactor)
 
 
 class ListeningService(Service):
-    """Listens while it runs, and looks after its certificate.
+    """Listens while it runs, and watches its certificate.
 
-    :ivar port: the IListeningPort, or None when not listening
-    :ivar tls: what the TLS of its connections is made of, or None
+    :ivar port: the IListeningPort, or None while it does not listen
+    :ivar tls: the certificate of its TLS, or None
     """
 
     def __init__(self, address: str, listenable: Listenable, factory: object, reactor: Any) -> None:
@@ -256,17 +255,17 @@ class ListeningService(Service):
             self._reloading.clock = reactor
 
     def privilegedStartService(self) -> None:  # noqa: N802
-        """Begin to listen, while ports below 1024 may still be had.
+        """Start to listen while the process may still bind ports below 1024.
 
-        :raises ConfigError: when the address is taken or not ours
+        :raises ConfigError: the address is taken or not one of this machine
         """
         super().privilegedStartService()  # type: ignore[no-untyped-call]
         self._listen()
 
     def startService(self) -> None:  # noqa: N802
-        """Begin to listen, unless that was done already.
+        """Start to listen, if it does not yet.
 
-        :raises ConfigError: when the address is taken or not ours
+        :raises ConfigError: the address is taken or not one of this machine
         """
         super().startService()  # type: ignore[no-untyped-call]
         if self._waiting is None:
@@ -277,7 +276,10 @@ class ListeningService(Service):
             )
 
     def stopService(self) -> Deferred[None]:  # noqa: N802
-        """Stop to accept; connections stay. Fires when the port is free."""
+        """Stop accepting; connections stay.
+
+        :return: fires when the port is free
+        """
         super().stopService()  # type: ignore[no-untyped-call]
         if self._reloading is not None and self._reloading.running:
             self._reloading.stop()
@@ -316,7 +318,7 @@ class ListeningService(Service):
 
 
 def _accept_few(port: Any) -> None:
-    """Let a port leave time for others between the connections of a crowd."""
+    """Let a port accept few connections in one turn of the event loop, which leaves time for others."""
     if not hasattr(port, "numberAccepts"):
         return
     accept = port.doRead
@@ -329,7 +331,7 @@ def _accept_few(port: Any) -> None:
 
 
 def _plain(error: BaseException | None) -> str:
-    """Say in words what went wrong, without Python's."""
+    """What went wrong, in words and without the form of Python's exceptions."""
     if isinstance(error, CannotListenError):
         error = error.socketError
     if isinstance(error, OSError) and error.strerror:

@@ -1,7 +1,7 @@
-"""Makes the connections of clients and admits them: origins, numbers, draining.
+"""Makes the connections of clients, and holds what they share.
 
-It is also what all connections share: the wheel that looks after them, the list of those that are behind in reading,
-and the bounds that Autobahn is to keep.
+Connections share the timer wheel that visits them, the totals of their outboxes and partial messages, the limits on
+connections, and the options that Autobahn enforces.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from icwsgw.server.proxies import TrustedProxies, host_of
 
 _log = get_logger("server")
 
-#: Seconds for which outboxes hold bytes at most while answers of canisters wait for their round.
+#: The longest time for which outboxes hold bytes while answers of canisters wait for the next round, seconds.
 HOLD_SECONDS = 0.02
-#: How often outboxes that hold bytes are measured against their bounds.
+#: Seconds between two looks at the outboxes that hold bytes.
 BACKLOG_PERIOD = 0.5
 
-#: The longest message of a client whose canister has not spoken yet: ws_open with its delegations.
+#: The longest message of an unauthenticated connection, bytes: a ws_open with its delegations.
 FIRST_MESSAGE_BYTES = 64 << 10
 
 #: The bursts of the limits on one client, in seconds of its rates. A message of maximum size is no flood, so the burst
@@ -61,16 +61,16 @@ _ANSWERS = {
 
 
 class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
-    """The WebSocket server's factory.
+    """The factory of the WebSocket server.
 
-    :param most_refused: connections that may wait to be told that they are too many
-    :ivar connections: every open connection, the ones still shaking hands too
+    :param most_refused: connections that may wait for the answer that refuses them
+    :ivar connections: all connections, also those in their handshake
     :ivar backlog: outboxes that hold bytes
-    :ivar low_priority: where sockets of unauthenticated connections wait
-    :ivar tracing: makes spans; None when nobody collects them
-    :ivar server_name: what answers call us
-    :ivar fresh: what connections begin with
-    :ivar origins: the web origins that are welcome from now on
+    :ivar low_priority: the queue for sockets of unauthenticated connections
+    :ivar tracing: makes spans; None if nobody collects them
+    :ivar server_name: the ``Server`` header of answers
+    :ivar fresh: the initial attributes of connections
+    :ivar origins: the web origins that are allowed
     """
 
     noisy = False
@@ -120,7 +120,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self._metrics.unfinished_messages.set_function(lambda: len(self.unfinished))
 
     def _make_protocol(self, max_message_bytes: int) -> type[GatewayProtocol]:
-        """Set Autobahn's options, and make the class of connections that have them."""
+        """Set Autobahn's options, and make the class of the connections that have them."""
         self.setProtocolOptions(
             webStatus=False,
             versions=[13],
@@ -131,15 +131,15 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             # a broken client gets a close frame that says why
             failByDrop=False,
             echoCloseCodeReason=True,
-            # the wheel keeps these deadlines, without a timer for each connection
+            # the timer wheel enforces these deadlines without a timer for each connection
             openHandshakeTimeout=0,
             closeHandshakeTimeout=0,
             autoPingInterval=0,
-            # origins are ours to judge, in refusal()
+            # refusal() checks origins
             allowNullOrigin=True,
             tcpNoDelay=True,
         )
-        # Autobahn copies its options into every connection unless the class has them: so give them to the class.
+        # Autobahn copies its options into every connection, unless the class has them
         options = {name: getattr(self, name) for name in GatewayProtocol.CONFIG_ATTRS}
         # a function as a class attribute would become a method; no offer reaches it (icwsgw.server.request_head)
         options["perMessageCompressionAccept"] = staticmethod(options["perMessageCompressionAccept"])
@@ -152,20 +152,23 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         return type("Connection", (kind,), {**self.fresh.shared, **rates})
 
     def start(self) -> None:
-        """Begin to look after slow readers."""
+        """Start to look for slow readers."""
         self._backlog_loop.start(BACKLOG_PERIOD, now=False)
 
     def stop(self) -> None:
-        """Stop that."""
+        """Stop looking for slow readers."""
         if self._backlog_loop.running:
             self._backlog_loop.stop()
 
     def seconds(self) -> float:
-        """The time, for outboxes."""
+        """Seconds of the reactor's clock, for outboxes."""
         return self.clock.seconds()
 
     def hold(self, outbox: Outbox) -> None:
-        """Have an outbox send what it holds at the end of this turn of the reactor, or of the rounds that follow it."""
+        """Release an outbox at the end of this turn of the reactor, or when no answer of a canister waits.
+
+        :param outbox: holds bytes; :data:`HOLD_SECONDS` later it is released in any case
+        """
         if not self._held:
             self._held_until = self.clock.seconds() + HOLD_SECONDS
             # timers that are due run before the reactor waits for sockets again
@@ -174,7 +177,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
 
     def _release(self) -> None:
         if self._answers.waiting and self.clock.seconds() < self._held_until:
-            # the next round brings more for the same clients: a system call for each message costs as much as the rest
+            # the next round brings more for the same clients, and a system call costs as much as the rest of a message
             self.clock.callLater(0, self._release)
             return
         held, self._held = self._held, []
@@ -192,46 +195,56 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         return gone
 
     def abort_all(self) -> None:
-        """Drop the connections that are left."""
+        """Abort the connections that are left."""
         for connection in list(self.connections):
             connection.transport.abortConnection()
 
     # asked by connections
 
     def refusal(self, headers: Mapping[str, str]) -> str | None:
-        """Why a sound request is refused all the same, a label of the metric; None when it is welcome.
+        """Why the gateway refuses a valid request.
 
         :param headers: of the request, names in lower case
+        :return: a label of the metric; None: the request is accepted
         """
         if self.gateway.draining:
             return "draining"
         return None if self.origins.admits(headers.get("origin", "")) else "origin"
 
     def answer(self, refusal: str) -> tuple[int, str]:
-        """The HTTP status and words of a refusal."""
+        """The HTTP status and text for a refusal.
+
+        :param refusal: a label of the metric
+        """
         return _ANSWERS[refusal]
 
     def refused(self, host: str, peer: str, refusal: str, text: str, status: int | None) -> None:
-        """Take note of a refused connection.
+        """Count and log a refused connection.
 
-        :param host: of the client
-        :param refusal: the label of the metric
-        :param status: of the HTTP answer, None when it was given none
+        :param host: the address of the client
+        :param peer: the same with its port
+        :param refusal: why, a label of the metric
+        :param text: why, in words
+        :param status: of the HTTP answer; None if it got none
         """
         self._metrics.refused_connections.inc(refusal)
         if self._log_limiter.allows(refusal, address_group(host) or host, self.clock.seconds()):
             _log.info("connection refused", reason=text, status=status, peer=peer)
 
     def no_proxy_header(self, address: Any, reason: str) -> None:
-        """Take note of a connection to a ``haproxy:`` address that does not begin with a PROXY header.
+        """Count and log a connection to a ``haproxy:`` address that does not begin with a PROXY header.
 
         :param address: of the socket
+        :param reason: what it began with
         """
         host, port = host_of(address), getattr(address, "port", None)
         self.refused(host, host if port is None else f"{bracketed(host)}:{port}", "proxy_header", reason, None)
 
     def backpressure_applied(self, limit: str) -> None:
-        """Take note of a client that is not read for a while since it sends too much."""
+        """Count a client that is not read for a while, because it has reached a limit.
+
+        :param limit: a label of ``icws_client_pushbacks_total``
+        """
         self._metrics.pushbacks.inc(limit)
 
     def connection_ended(self) -> None:
@@ -262,7 +275,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             try:
                 session.end(CloseCode.TOO_SLOW, text)
             except Exception:
-                # it would end this care of all
+                # an exception would stop the loop for all connections
                 _log.failure("closing a slow client failed", session=session.id)
 
 

@@ -1,6 +1,7 @@
-"""Where connections of suspect addresses wait before their handshake (:mod:`icwsgw.core.suspect_addresses`).
+"""The queue in which connections of suspect addresses wait before their handshake.
 
-The request has been read by then, since behind a proxy it is what tells the address.
+:mod:`icwsgw.core.suspect_addresses` decides which addresses are suspect. The request has been read by then, because
+    behind a proxy it tells the address.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ class HandshakeWaiter(Hashable, Protocol):
     """A connection that waits."""
 
     def turn(self) -> None:
-        """It may go on."""
+        """Its turn has come."""
 
 
 class HandshakeQueue:
-    """Lets connections pass, those of suspect addresses in turn."""
+    """Lets connections pass: at once, or one after the other if their address is suspect."""
 
     def __init__(self, clock: Clock, suspects: SuspectAddresses[HandshakeWaiter]) -> None:
         self._clock = clock
@@ -40,7 +41,12 @@ class HandshakeQueue:
         self._timer: Timer | None = None
 
     def enter(self, group: str, waiter: HandshakeWaiter) -> bool:
-        """Whether a connection passes at once; otherwise ``waiter.turn`` is called when it may."""
+        """Let a connection pass, or put it in the queue.
+
+        :param group: its group of addresses
+        :param waiter: its ``turn`` is called when its turn has come
+        :return: whether it passes at once
+        """
         if self._suspects.admits(group, self._clock.seconds()):
             return True
         self._suspects.wait(group, waiter)
@@ -48,7 +54,7 @@ class HandshakeQueue:
         return False
 
     def leave(self, group: str, waiter: HandshakeWaiter) -> None:
-        """It waits no more; that it has passed already does no harm."""
+        """Remove a connection from the queue. Nothing happens if it is not in the queue."""
         self._suspects.leave(group, waiter)
 
     def _watch(self) -> None:
@@ -68,7 +74,7 @@ class HandshakeQueue:
 
 
 class HandshakeTurn:
-    """A connection's way through; a part of :class:`icwsgw.server.protocol.GatewayProtocol`."""
+    """The part of :class:`icwsgw.server.protocol.GatewayProtocol` that waits in the handshake queue."""
 
     factory: GatewayFactory
     transport: Any
@@ -90,7 +96,7 @@ class HandshakeTurn:
         return self._turn
 
     def turn(self) -> None:
-        """It has waited behind others of its address, and may go on."""
+        """Its turn has come: go on with the handshake."""
         turn, self._turn = self._turn, None
         if turn is None or self.state != self.STATE_CONNECTING:
             return
@@ -114,7 +120,7 @@ class HandshakeTurn:
             self.factory.handshake_queue.leave(self._admission.crowd, self)
 
     def _never_passes(self) -> float:
-        """Its turn has not come in time; seconds that its end may take."""
+        """Refuse the connection because its turn has not come in time; the seconds until the next visit."""
         self._wait_no_more()
         self._admission.refusal = "accept_rate_per_ip"
         status, text = self.factory.answer("accept_rate_per_ip")

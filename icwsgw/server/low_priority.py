@@ -1,16 +1,17 @@
-"""The queue of sockets that are served last: those of unauthenticated connections.
+"""The queue of sockets that the reactor serves last: those of unauthenticated connections.
 
-A turn of the reactor (:mod:`icwsgw.reactor.epoll_turn`) serves what is ready of clients, canisters and timers first,
-and then unauthenticated connections for :data:`QUANTUM` at most. What is left waits for the next turn, and addresses
-take turns by the time that they take (:mod:`icwsgw.core.round_robin`). So a client waits for a quantum, however many
-connections come, and an unauthenticated connection for one turn of each other address.
+A turn of the reactor (:mod:`icwsgw.reactor.epoll_turn`) first serves the ready sockets of clients and canisters, and
+timers. Then it serves unauthenticated connections for at most :data:`QUANTUM` seconds; what is left waits for the next
+turn. Addresses are served round-robin, by the time that they take (:mod:`icwsgw.core.round_robin`). So a client waits
+for one quantum at most, however many connections come, and an unauthenticated connection for one turn of each other
+address.
 
-A connection is unauthenticated until its canister has spoken. All that it costs is done here: TLS and HTTP handshakes,
-ws_open with its signatures, its end. The sudden end of a client's connection waits here too: nobody waits for it, and
-many may end together.
+A connection is unauthenticated until its canister has sent it a message. All of its work is done here: TLS and HTTP
+handshakes, ws_open with its signatures, its end. The sudden end of a client's connection is also served here, because
+nobody waits for it, and many may end together.
 
-At most one event of a connection waits, so ``--max-connections`` bounds the queue. While it waits, the kernel keeps
-what the peer sends, and epoll does not report it again. See decision 0040.
+Only one event of a connection is in the queue, so ``--max-connections`` bounds the queue. While it waits, the kernel
+keeps what the other end sends, and epoll does not report the socket again (decision 0040).
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from typing import Any, NamedTuple, Protocol
 
 from icwsgw.core.round_robin import RoundRobin
 
-#: Seconds that unauthenticated connections are served for in a turn of the reactor.
+#: Seconds for which a turn of the reactor serves unauthenticated connections.
 QUANTUM = 0.002
-#: Seconds that one address is served for before the next one has its turn: a ws_open or two.
+#: Seconds for which one address is served before the next one: one or two ws_open.
 TURN = 0.0005
 
 
@@ -30,15 +31,15 @@ class Connection(Protocol):
 
     @property
     def unauthenticated(self) -> bool:
-        """Whether its canister has not spoken yet."""
+        """Whether its canister has not sent it a message yet."""
 
     @property
     def crowd(self) -> str:
-        """Whose address it has."""
+        """Its group of addresses."""
 
 
 class WaitingEvent(NamedTuple):
-    """An event that waits."""
+    """An event in the queue."""
 
     selectable: Any
     descriptor: int
@@ -46,12 +47,12 @@ class WaitingEvent(NamedTuple):
 
 
 class LowPriorityQueue:
-    """The sockets that wait.
+    """The queue.
 
-    :ivar connections: all of them, by descriptor
-    :ivar quantum: seconds
-    :ivar waiting: how many events wait
-    :ivar disarmed: sockets that are not reported again while they wait
+    :ivar connections: all connections, by file descriptor
+    :ivar quantum: seconds for which a turn of the reactor serves the queue
+    :ivar waiting: how many events are in the queue
+    :ivar disarmed: sockets that epoll does not report while they wait
     """
 
     def __init__(self) -> None:
@@ -68,13 +69,13 @@ class LowPriorityQueue:
         self.connections[descriptor] = connection
 
     def leave(self, descriptor: int) -> None:
-        """It has ended; what waits of it is passed over when its turn comes."""
+        """A connection has ended. The reactor skips its event when its turn comes."""
         self.connections.pop(descriptor, None)
 
     # the reactor's side, see icwsgw.reactor.epoll_turn.ServedLast
 
     def add(self, connection: Connection, selectable: Any, descriptor: int, event: int) -> bool:
-        """Let an event wait; whether none of its connection does yet."""
+        """Put an event in the queue, unless an event of its socket is there already; whether it was put there."""
         if selectable in self._known:
             return False
         self._known.add(selectable)
@@ -83,13 +84,13 @@ class LowPriorityQueue:
         return True
 
     def holds(self, selectable: Any) -> bool:
-        """Whether an event of a connection waits."""
+        """Whether an event of a socket is in the queue."""
         return selectable in self._known
 
     def next(self) -> WaitingEvent:
-        """Whose turn it is; :meth:`took` follows.
+        """Take the next event. Call :meth:`took` when it was served.
 
-        :raises KeyError: nobody waits
+        :raises KeyError: the queue is empty
         """
         self._party, waiting = self._rounds.next()
         self._known.discard(waiting.selectable)
@@ -97,5 +98,5 @@ class LowPriorityQueue:
         return waiting
 
     def took(self, seconds: float) -> None:
-        """How long that has taken."""
+        """Charge the last event's address with the seconds that it took."""
         self._rounds.took(self._party, seconds)

@@ -1,16 +1,16 @@
-"""What a client has still to be sent: bounded in bytes and age, so that a client that does not read costs itself only.
+"""The outbox of a client: frames that wait to be sent, bounded in bytes and age.
 
-As long as the client keeps up, bytes go straight to its socket and nothing is kept here. When the transport says that
-its own buffer is full (64 KiB in Twisted), frames wait here until it says that they may come. The poller never waits;
-an outbox over its bound, or of which nothing has left for too long, ends the session with 4104 (design 3.10, 6); so
-does one that is far from empty while all of them together are over theirs. A client that reads is not slow, however
-long a burst takes it (decision 0033): bytes are handed over 64 KiB at a time, so that a transport that asks for more
-shows that some have left.
+While the client keeps up, bytes go straight to its socket and the outbox is empty. When the transport's own buffer is
+full (64 KiB in Twisted), frames wait here until the transport asks for more. The poller never waits. The session ends
+with 4104 if its outbox exceeds its bound, if nothing has left it for too long, or if it is far from empty while all
+outboxes together exceed theirs. So a client that does not read costs only itself. A client that reads is not slow,
+however long a burst takes it (decision 0033): the transport gets 64 KiB at a time, and asks for more when they have
+left.
 
-While a canister's queue is deep, several answers come in one turn of the reactor, each with a message or two for a
-client. What they bring is held until the end of that turn and sent at once: a system call for a message is a third of
-its cost. Where answers wait for the next round (:mod:`icwsgw.gateway.polling.answer_queue`), it is held until none
-waits, 20 ms at most. No more than 64 KiB are held.
+While a canister's queue is deep, several poll answers come in one turn of the reactor, each with a message or two for a
+client. The outbox holds them until the end of that turn and sends them at once, because a system call is a third of the
+cost of a message. If answers wait for the next round (:mod:`icwsgw.gateway.polling.answer_queue`), it holds them until
+none waits, 20 ms at most. It holds at most 64 KiB.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from zope.interface import implementer
 
 from icwsgw.reactor.immediate_send import send_now
 
-#: Bytes that may wait for a client where too much waits for all of them: what Twisted's own buffer takes.
+#: Bytes that may wait for one client while the outboxes together exceed their bound: as in Twisted's own buffer.
 CROWDED_BYTES = 64 << 10
-#: Bytes that are handed to the transport at a time, so that it tells how they leave.
+#: Bytes that the transport gets at a time, so that it shows how they leave.
 PIECE = 64 << 10
 
 
 class OutboxTotals(Protocol):
-    """Who keeps the list of outboxes with something in them."""
+    """What all outboxes share."""
 
     #: outboxes that hold bytes
     backlog: set[Outbox]
@@ -42,10 +42,10 @@ class OutboxTotals(Protocol):
     most_backlog_bytes: int
 
     def hold(self, outbox: Outbox) -> None:
-        """Call the outbox's ``release`` soon: at the end of this turn of the reactor, or a few turns later."""
+        """Call ``outbox.release`` soon: at the end of this turn of the reactor, or a few turns later."""
 
     def seconds(self) -> float:
-        """The time."""
+        """Seconds of the reactor's clock."""
 
 
 class OutboxState(IntEnum):
@@ -73,10 +73,10 @@ _FLOWING, _PAUSED, _FULL, _READY, _STOPPED = OutboxState
 
 @implementer(IPushProducer)
 class Outbox:
-    """The way out to one client.
+    """The frames that wait to be sent to one client.
 
-    :ivar owner: the connection it belongs to
-    :ivar size: bytes that wait here
+    :ivar owner: the connection that it belongs to
+    :ivar size: bytes that wait
     :ivar state: what it does with frames
     """
 
@@ -112,7 +112,8 @@ class Outbox:
     def send(self, data: bytes, more: bool = False) -> None:
         """Send bytes, or keep them until the transport takes more.
 
-        :param more: further bytes are likely to come at once, wait for them
+        :param data: one or more frames
+        :param more: hold them, because more is likely to come at once
         """
         held = self._held
         if held is not None:
@@ -154,7 +155,7 @@ class Outbox:
             self.state = _FULL
 
     def begin(self, data: bytes) -> None:
-        """Hold the connection's first bytes until :meth:`release`, which the caller sees to."""
+        """Hold the first bytes of the connection until the caller calls :meth:`release`."""
         self._held = [data]
         self._holding = len(data)
 
@@ -165,11 +166,11 @@ class Outbox:
             self.send(b"".join(held))
 
     def age(self, now: float) -> float:
-        """Seconds for which the oldest frame has waited, and nothing has left."""
+        """Seconds for which the oldest frame has waited while nothing has left."""
         return now - max(self._queue[0][0], self._left) if self._queue else 0.0
 
     def flush(self) -> None:
-        """Hand all to the transport at once: a close frame comes next."""
+        """Give everything to the transport at once, because a close frame comes next."""
         self.release()
         queue = self._queue
         self.clear()
@@ -177,7 +178,7 @@ class Outbox:
             self._transport.write(b"".join([data for _, data in queue]))
 
     def clear(self) -> None:
-        """Forget what waits."""
+        """Drop everything that waits."""
         self._held = None
         self._emptied()
 
@@ -220,7 +221,7 @@ class Outbox:
             self._emptied()
 
     def stopProducing(self) -> None:  # noqa: N802
-        """The connection is lost: nothing more is taken, and nothing of it is held (decision 0033)."""
+        """The connection is lost: take nothing more, and hold nothing (decision 0033)."""
         self.state = _STOPPED
         self.clear()
         self.owner = self._transport = None

@@ -1,12 +1,12 @@
-"""What connections hold of messages that are not whole yet, bounded for all together; and how an end gives it back.
+"""Limits what connections hold of partial messages, and frees what ended connections hold.
 
-What is whole in one read is never counted and costs nothing here. Where all hold too much, a connection whose message
-goes on is not read any more; at the next look the oldest unfinished messages of more than :data:`CROWDED_BYTES` are
-given up (their clients get 1008) until there is room, shorter ones only if that is not enough, and the others are read
-again (decision 0033).
+A message that is whole in one read is never counted and costs nothing here. When the partial messages of all
+connections together exceed their bound, a connection whose message goes on is not read any more. At the next look the
+oldest partial messages of more than :data:`CROWDED_BYTES` are dropped (their clients get 1008) until the rest fits,
+shorter ones only if that is not enough. Then the others are read again (decision 0033).
 
-Autobahn and Twisted leave cycles around a connection that has ended. The collector hardly ever looks at old objects, so
-that a cycle would keep an unfinished message for hours.
+Autobahn and Twisted leave reference cycles around a connection that has ended. The garbage collector rarely looks at
+old objects, so a cycle would keep a partial message for hours.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from icwsgw.server.outbox import CROWDED_BYTES
 
-#: What the interpreter takes for each piece of a message, besides its bytes.
+#: Memory for each piece of a message besides its bytes.
 PIECE_BYTES = 64
 
 
@@ -23,17 +23,20 @@ class PartialMessageOwner(Protocol):
     """A connection, as :class:`PartialMessages` sees it."""
 
     def pause_partial(self) -> None:
-        """Do not read until told to."""
+        """Do not read until :meth:`read_on`."""
 
     def read_on(self) -> None:
         """Read again."""
 
     def give_up(self, text: str) -> None:
-        """End the session with 1008, and hold nothing of the message any more."""
+        """End the session with 1008, and hold nothing of the message any more.
+
+        :param text: why
+        """
 
 
 class PartialMessages:
-    """The account of all unfinished messages.
+    """Counts the partial messages of all connections.
 
     :param most: bytes that they may take together
     :ivar octets: bytes that they take
@@ -47,13 +50,15 @@ class PartialMessages:
         self._held_off: set[PartialMessageOwner] = set()
 
     def __len__(self) -> int:
-        """How many messages are unfinished."""
+        """How many messages are partial."""
         return len(self._held)
 
     def count(self, holder: PartialMessageOwner, octets: int) -> bool:
-        """Take note of what a connection holds now; whether it has to wait, since it was told to hold off.
+        """Count what a connection holds now.
 
-        :param octets: bytes; 0 when nothing is unfinished
+        :param holder: the connection
+        :param octets: bytes; 0 when nothing is partial
+        :return: whether the connection was told to stop reading
         """
         before = self._held.get(holder, 0)
         self.octets += octets - before
@@ -69,12 +74,12 @@ class PartialMessages:
         return True
 
     def begun(self, holder: PartialMessageOwner) -> None:
-        """The connection's message has ended, and it holds a part of the next one: it is the youngest."""
+        """The message of a connection is whole and part of the next one is here: it is the youngest now."""
         if holder in self._held:
             self._held[holder] = self._held.pop(holder)
 
     def look(self) -> None:
-        """Make room where there is too little, and let those read on that were held off."""
+        """Drop partial messages until the rest fits, and let the connections read again that had to stop."""
         for least in (CROWDED_BYTES, 0):
             for holder, octets in list(self._held.items()):
                 if self.octets <= self.most:
@@ -88,7 +93,7 @@ class PartialMessages:
 
 
 def held_by(connection: Any) -> int:
-    """Bytes that a connection holds of a message that is not whole, with what their pieces take.
+    """Bytes that a connection holds of a partial message, with the memory of its pieces.
 
     :param connection: a WebSocketServerProtocol that has been opened
     """
@@ -104,7 +109,7 @@ def held_by(connection: Any) -> int:
 
 
 class _NoLog:
-    """Autobahn logs each step of each connection and builds the arguments first; what matters is logged by us."""
+    """Replaces Autobahn's log, which builds the arguments of a debug line for each step of each connection."""
 
     def __getattr__(self, name: str) -> Any:
         return self._nothing
@@ -113,7 +118,7 @@ class _NoLog:
     def _nothing(*args: Any, **kwargs: Any) -> None:
         pass
 
-    # what it calls often is found without __getattr__
+    # found without __getattr__, because Autobahn calls them often
     trace = debug = info = warn = error = _nothing
 
 
@@ -121,24 +126,24 @@ NO_LOG = _NoLog()
 
 
 class _Gone:
-    """The transport of a connection that has ended: does nothing, and holds nothing."""
+    """Replaces the transport of a connection that has ended: it does nothing and holds nothing."""
 
     def pauseProducing(self) -> None:  # noqa: N802
-        """Nothing is read any more."""
+        """Do nothing."""
 
     resumeProducing = abortConnection = loseConnection = unregisterProducer = pauseProducing  # noqa: N815
 
     def write(self, data: bytes) -> None:
-        """Nobody reads it."""
+        """Do nothing."""
 
 
 GONE = _Gone()
 
 
 def release_buffers(connection: Any) -> None:
-    """Give back what an ended connection holds, and cut the cycles that it is part of.
+    """Free what an ended connection holds, and cut its reference cycles.
 
-    :param connection: a WebSocketServerProtocol whose connectionLost has been dealt with
+    :param connection: a WebSocketServerProtocol after its connectionLost
     """
     connection.data = b""
     # an unfinished message and its frames

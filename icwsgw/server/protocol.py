@@ -1,12 +1,13 @@
-"""The WebSocket connection of one client: thin glue between Autobahn and a session.
-
-Autobahn reads: handshake, frames, fragments, masks, UTF-8, closing handshakes. Writing goes around it, since frames
-come ready from :mod:`icwsgw.core.messages` (design 3.6). Nothing here decides; it passes messages to the session and
-does what the session asks.
+"""The WebSocket connection of one client: it connects Autobahn with a session.
 
     connectionMade -> [HTTP handshake: onConnect admits] -> onOpen -> onMessage ... -> onClose
 
-Its deadlines (handshake, ping, pong, closing handshake) are looked after by the gateway's wheel, in :meth:`look`.
+Autobahn parses: handshakes, frames, fragments, masks, UTF-8, closing handshakes. Messages are sent without Autobahn,
+because :mod:`icwsgw.core.messages` makes whole frames (decision 0013). The connection decides nothing: it passes
+messages to the session, and performs what the session and the machines in :mod:`icwsgw.core` ask for.
+
+The timer wheel visits the connection when one of its deadlines (handshake, ping, pong, closing handshake) is due, in
+:meth:`GatewayProtocol.look`.
 """
 
 from __future__ import annotations
@@ -51,10 +52,10 @@ _ABNORMAL = 1006
 
 @implementer(IHandshakeListener)
 class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, WebSocketServerProtocol):  # type: ignore[misc]
-    """One client's connection. The factory makes a subclass with the protocol's options as class attributes.
+    """One client's connection. The factory makes a subclass that has Autobahn's options as class attributes.
 
-    It counts the tokens of its rate limits down, frame by frame and read by read; when they are used up, :meth:`_over`
-    asks the :class:`~icwsgw.core.flood_guard.FloodGuard` what to do.
+    The connection counts down the tokens of its rate limits, for each frame and each read. When they are used up,
+    :meth:`_over` asks the :class:`~icwsgw.core.flood_guard.FloodGuard` what to do.
 
     :ivar session: set while the WebSocket is open
     :ivar wheel_slot: see :class:`icwsgw.gateway.timer_wheel.Watched`
@@ -70,14 +71,14 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, WebSocketServerProt
     wheel_slot = -1
 
     _outbox: Outbox | None = None
-    # something has come since the last visit of the wheel
+    # whether something has come since the last visit of the timer wheel
     _heard = False
     _liveness = LivenessState.QUIET
     _partial: PartialMessage | None = None
     _admission: Admission
     _trace: ConnectionTrace | None = None
     _in_tls = False
-    # tokens that are left of the rate limits (the factory's class has them full); a guard once they were used up
+    # tokens of the rate limits that are left (the subclass begins with a burst), and the guard once they were used up
     _frames_left = inf
     _bytes_left = inf
     _guard: FloodGuard | None = None
@@ -88,17 +89,17 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, WebSocketServerProt
     is_open = is_closed = UNHEARD
 
     def __init__(self) -> None:
-        """Past Autobahn's own, which makes two Deferreds and a list of events that nobody listens to."""
+        """Skip Autobahn's own, which makes two Deferreds and a list of events that nobody uses."""
 
     def connectionMade(self) -> None:
-        """A connection was accepted. (Autobahn's own version gathers details that nobody here asks for.)"""
+        """The connection was accepted. (Autobahn's own version collects details that nobody uses.)"""
         factory, transport = self.factory, self.transport
         factory.fresh.begin(self)
         factory.countConnections += 1
         self.trafficStats = factory.traffic
         admission = self._admission = Admission(factory, transport, self._crowded_out)
         self.peer = admission.peer
-        # an address with a port: TCP
+        # the address has a port: TCP
         if admission.peer != admission.host and hasattr(transport, "setTcpNoDelay"):
             transport.setTcpNoDelay(True)
         factory.connections.add(self)
@@ -113,17 +114,17 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, WebSocketServerProt
             transport.abortConnection()
 
     def handshakeCompleted(self) -> None:
-        """The TLS handshake is done (IHandshakeListener): the HTTP request is next."""
+        """The TLS handshake is done (IHandshakeListener); the HTTP request comes next."""
         self._in_tls = False
         self.factory.wheel.watch(self, self.factory.header_timeout)
 
     def dataReceived(self, data: bytes) -> None:
-        """Bytes from the client."""
+        """Bytes have come from the client."""
         self._heard = True
         self._bytes_left -= len(data)
         if self._bytes_left < 0 and self._over():
             return
-        # between frames, the plain ones are read without Autobahn
+        # between frames, the most frequent kind is parsed without Autobahn
         if self.state == _OPEN and not self.data and self.current_frame is None and not self.inside_message:
             at, size = 0, len(data)
             while at < size and (read := read_binary_frame(data, at)) is not None and self.state == _OPEN:
@@ -143,7 +144,7 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, WebSocketServerProt
             self._count_held()
 
     def connectionLost(self, reason: Any = None) -> None:
-        """The connection is gone."""
+        """The connection is lost."""
         factory = self.factory
         factory.wheel.forget(self)
         factory.connections.discard(self)
@@ -161,7 +162,7 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, WebSocketServerProt
         self._drop_unfinished()
         try:
             if self.session is None and self.state == self.STATE_CONNECTING:
-                # nothing has begun that Autobahn had to end
+                # nothing has begun that Autobahn would have to end
                 self.state = self.STATE_CLOSED
             else:
                 WebSocketProtocol._connectionLost(self, reason)
@@ -178,7 +179,7 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, WebSocketServerProt
     def onOpen(self) -> None:
         """The WebSocket is open."""
         self._heard = False
-        # what the handshake leaves behind would stay for as long as the connection
+        # free what the handshake leaves behind
         self.http_request_data = self.http_response_data = b""
         self.http_headers = {}
         outbox = self._outbox = Outbox(self.transport, self.factory, self)
@@ -197,14 +198,14 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, WebSocketServerProt
             self.factory.wheel.watch(self, delay)
 
     def onFrameBegin(self) -> None:
-        """A frame begins, of whatever kind."""
+        """A frame of any kind begins."""
         self._frames_left -= 1
         if self._frames_left < 0:
             self._over()
         super().onFrameBegin()
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        """A whole message came."""
+        """A whole message has come."""
         if self.session is not None:
             try:
                 self.session.received(payload, isBinary)
@@ -213,13 +214,13 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, WebSocketServerProt
                 self.session.end(CloseCode.INTERNAL, "internal error")
 
     def _maybe_opened(self) -> None:
-        """If its canister has spoken to the client, it is not among the strangers any more."""
+        """If the canister has sent the client a message, the connection is authenticated from now on."""
         if self.session is not None and self.session.state is State.OPEN:
             self._admission.opened()
             self.maxMessagePayloadSize = self.factory.max_message_bytes
 
     def _crowded_out(self) -> None:
-        """Too many wait to open their session, most of them from here: go, to make room for others."""
+        """Close to make room for others, because most of those that wait for a session are from this address."""
         admission = self._admission
         self._wait_no_more()
         status, text = self.factory.answer("pending")
@@ -241,7 +242,7 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, WebSocketServerProt
             self.transport.abortConnection()
 
     def _over(self) -> bool:
-        """The client has used up its tokens: wait until it has some, or end it; whether the rest is to be dropped."""
+        """The client has used up its tokens: ask the guard; whether the rest of what came is to be dropped."""
         guard = self._guard
         if guard is None:
             if self.state == self.STATE_CONNECTING:
@@ -255,7 +256,7 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, WebSocketServerProt
         return guard.drops
 
     def _guarded(self, guard: FloodGuard, effects: FloodEffects) -> None:
-        """Do what the flood guard asks for."""
+        """Perform what the flood guard asks for."""
         for effect in effects:
             if effect is FloodEffect.START_TIMER:
                 self._guard_timer = self.factory.clock.callLater(guard.pause, self._pause_over)
@@ -290,13 +291,13 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, WebSocketServerProt
             self._guard_timer = None
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        """The WebSocket has ended, whoever ended it."""
+        """The WebSocket has ended, whoever has ended it."""
         session, self.session = self.session, None
         if session is not None:
             session.left((code or _NO_STATUS) if wasClean else _ABNORMAL)
 
     def onCloseFrame(self, code: int | None, reasonRaw: bytes | None) -> bool | None:
-        """The client closes: tell the session now, the connection may take its time to end."""
+        """The client closes. The session hears it now, because the connection may take its time to end."""
         if self.state == self.STATE_OPEN:
             if self._outbox is not None:
                 self._outbox.flush()
@@ -309,7 +310,7 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, WebSocketServerProt
         return result
 
     def _fail_connection(self, code: int = CloseCode.GOING_AWAY, reason: str = "going away") -> None:
-        """The client broke the WebSocket protocol, or sent too much: Autobahn closes, the session should know why."""
+        """The client has violated the WebSocket protocol or a limit: Autobahn closes, and the session is told why."""
         if self.session is not None and not self.session.cause:
             self.session.cause = code
         self._drop_unfinished()
@@ -320,11 +321,15 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, WebSocketServerProt
 
     @property
     def waiting_bytes(self) -> int:
-        """Bytes in its outbox."""
+        """Bytes in the outbox."""
         return self._outbox.size if self._outbox is not None else 0
 
     def deliver(self, frames: list[bytes], more: bool = False) -> None:
-        """Send ready frames; with ``more`` at the end of this turn of the reactor, together with what else comes."""
+        """Send frames.
+
+        :param frames: whole WebSocket frames
+        :param more: more frames are likely to come in this turn of the reactor: send them together
+        """
         if self.state != self.STATE_OPEN or self._outbox is None:
             return
         if self._admission.standing < OPENED:
@@ -332,22 +337,22 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, WebSocketServerProt
         self._outbox.send(frames[0] if len(frames) == 1 else b"".join(frames), more)
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
-        """Send what Autobahn writes (handshakes, pongs, close frames), in order with our frames."""
+        """Send what Autobahn writes (handshakes, pongs, close frames), in order with the frames of messages."""
         if self._outbox is not None:
             self._outbox.send(data)
         elif self._answer is not None:
-            # the token in the case that RFC 6455 (4.2.2) gives it
+            # the token in the case of RFC 6455, section 4.2.2
             self._answer += data.replace(b"\r\nUpgrade: WebSocket\r\n", b"\r\nUpgrade: websocket\r\n", 1)
         else:
             send_now(self.transport, data)
 
     def unregisterProducer(self) -> None:
-        """Autobahn is about to drop the connection; before the WebSocket was open there is no producer."""
+        """Autobahn is about to drop the connection. Before the WebSocket was open there is no producer."""
         if self._outbox is not None:
             self.transport.unregisterProducer()
 
     def close(self, code: int, reason: str) -> None:
-        """End the connection with a close frame, behind what waits for the client unless it is too slow for that."""
+        """End the connection with a close frame, behind what waits for the client unless the client is too slow."""
         if self.state != self.STATE_OPEN:
             return
         if self._outbox is not None:
@@ -362,10 +367,10 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, WebSocketServerProt
         self.sendCloseFrame(code=code, reasonUtf8=reason.encode(), isReply=False)
         self.factory.wheel.watch(self, self.factory.close_timeout)
 
-    # the wheel's side
+    # the timer wheel's side
 
     def look(self, now: float) -> float | None:
-        """Do what is due; see :class:`icwsgw.gateway.timer_wheel.Watched`."""
+        """Perform what is due; see :class:`icwsgw.gateway.timer_wheel.Watched`."""
         if self.state == self.STATE_CONNECTING and self._in_tls:
             self._admission.note("tls_timeout", "the TLS handshake timed out")
             self._in_tls = False
@@ -378,13 +383,16 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, WebSocketServerProt
             self.failHandshake("the request's header did not come in time", 408)
             return self.factory.close_timeout
         if self.state != self.STATE_OPEN or self.session is None:
-            # the closing handshake, or the last bytes, did not get through in time
+            # the closing handshake has not ended in time, or the last bytes have not left
             self.transport.abortConnection()
             return None
         return self._check(self.session, now)
 
     def _check(self, session: ClientSession, now: float) -> float | None:
-        """Look whether the open connection is alive; the seconds until the next visit, None when it ends."""
+        """Ask :mod:`icwsgw.core.liveness` what is due at the open connection, and perform it.
+
+        :return: seconds until the next visit; None: it ends
+        """
         deadlines = self.factory.deadlines
         partial = None
         if not self._stopped & ~RATE and (self.inside_message or self.current_frame is not None or self.data):

@@ -1,12 +1,12 @@
-"""Who a client is behind proxies: what a proxy says of its address, believed only from those that may say it.
+"""The address of a client behind proxies, as far as trusted proxies tell it.
 
-    transport ── PROXY protocol ──> address of the peer ── X-Forwarded-For or Forwarded ──> address of the client
+    transport -- PROXY protocol --> address of the peer -- X-Forwarded-For or Forwarded --> address of the client
 
-A ``haproxy:`` endpoint gives the first step (Twisted reads that header, and nowhere else). Where trusted proxies are
-listed, a PROXY header of anybody else is not believed. The HTTP header is read only when the peer is a trusted proxy,
-from right to left: each proxy has added the address it saw at the right end, so the first one that is no trusted proxy
-is the client, and what stands left of it is the client's own invention. Only the one header that the operator named is
-read, since a proxy that writes one of them passes the other on as it came.
+A ``haproxy:`` endpoint does the first step (Twisted reads a PROXY header only there). If trusted proxies are listed,
+PROXY headers of others are ignored. The HTTP header is read only if the peer is a trusted proxy, from right to left:
+each proxy adds the address that it saw at the right end. So the first address that is not a trusted proxy is the
+client's, and the client itself may have written what is left of it. Only the header that the operator has named is
+read, because a proxy that writes one of the two headers passes on the other one unchanged.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _PORT = re.compile(r"\[(.*)\](?::[\w.-]+)?|([^:]+):[\w.-]+")
 
 
 def host_of(address: Any) -> str:
-    """The host of a Twisted address; ``unix`` for what has none."""
+    """The host of a Twisted address; ``unix`` if it has none."""
     return getattr(address, "host", "") or UNIX
 
 
 def socket_host(transport: Any) -> tuple[str, bool]:
-    """The host at the other end of the socket itself, and whether the PROXY protocol is spoken on it."""
+    """The host at the other end of the socket itself, and whether the PROXY protocol is used on it."""
     spoken = False
     while True:
         spoken = spoken or isinstance(transport, HAProxyProtocolWrapper)
@@ -46,9 +46,9 @@ def socket_host(transport: Any) -> tuple[str, bool]:
 
 
 class TrustedProxies:
-    """The proxies whose word is believed.
+    """The proxies whose headers are believed.
 
-    :param networks: as ``--trusted-proxy`` takes them: networks, and ``unix``
+    :param networks: as in ``--trusted-proxy``: networks, and ``unix``
     :param header: ``x-forwarded-for`` or ``forwarded``
     """
 
@@ -65,7 +65,7 @@ class TrustedProxies:
         return self._unix or bool(self._networks)
 
     def trusts(self, host: str) -> bool:
-        """Whether the peer at ``host`` is a trusted proxy."""
+        """Whether ``host`` is a trusted proxy."""
         if not self:
             return False
         if host == UNIX:
@@ -74,12 +74,12 @@ class TrustedProxies:
         return address is not None and any(address in network for network in self._networks)
 
     def client(self, host: str, headers: Mapping[str, str]) -> str:
-        """The host of the client.
+        """The address of the client.
 
         :param host: of the peer
         :param headers: of its HTTP request, names in lower case, repeated ones joined with commas
-        :return: the right-most host that is no trusted proxy; where the chain breaks off (no header, ``unknown``,
-            rubbish), the last proxy that is known
+        :return: the right-most address that is not a trusted proxy; the last known proxy if the chain breaks off (no
+            header, ``unknown``, an invalid address)
         """
         if not self.trusts(host):
             return host
@@ -105,7 +105,7 @@ class TrustedProxies:
 
 
 def _hop_address(text: str) -> IPv4Address | IPv6Address | None:
-    """An address with or without a port, IPv6 in brackets where it has one."""
+    """The address of one hop: with or without a port, and IPv6 in brackets if it has one."""
     text = text.strip(_BLANKS)
     if match := _PORT.fullmatch(text):
         if match[1] is not None:
@@ -115,7 +115,7 @@ def _hop_address(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def split_outside_quotes(text: str, separator: str) -> list[str]:
-    """Cut a header's value at a separator, but not inside of quoted strings (RFC 9110, section 5.6.4)."""
+    """Split a header's value at a separator, except inside quoted strings (RFC 9110, section 5.6.4)."""
     if '"' not in text:
         return text.split(separator)
     parts = []

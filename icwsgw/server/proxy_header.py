@@ -1,7 +1,7 @@
-"""The PROXY protocol's header, versions 1 and 2 (HAProxy's doc/proxy-protocol.txt, sections 2.1 and 2.2).
+"""Parses PROXY protocol headers, versions 1 and 2 (HAProxy's doc/proxy-protocol.txt, sections 2.1 and 2.2).
 
-A header that tells no address, ``PROXY UNKNOWN`` or version 2's LOCAL and UNSPEC, is legal: health checks send it. Then
-the address of the socket itself counts. A header may come in pieces.
+A header without an address is valid: ``PROXY UNKNOWN``, and LOCAL and UNSPEC in version 2. Health checks send it. The
+address of the socket itself counts then. A header may come in pieces.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.protocols.haproxy._info import ProxyInfo
 from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper, HAProxyWrappingFactory
 
-#: Bytes of the longest header of version 1 with its line end, and of one of version 2 that is taken: it may have TLVs.
+#: Bytes of the longest header of version 1 with its line end, and of version 2 with its TLVs.
 MOST_V1: Final = 107
 MOST_V2: Final = 4096
 
@@ -32,8 +32,8 @@ class Header(NamedTuple):
     """A whole header.
 
     :ivar length: in bytes
-    :ivar source: the client, None where the header does not say
-    :ivar destination: where it has connected to
+    :ivar source: the address of the client; None if the header does not tell it
+    :ivar destination: the address that the client has connected to
     """
 
     length: int
@@ -42,10 +42,10 @@ class Header(NamedTuple):
 
 
 def read_header(data: bytes) -> Header | None:
-    """Read the header that a connection begins with.
+    """Parse the header at the beginning of a connection.
 
-    :return: None as long as it is not whole
-    :raises ValueError: with the reason in plain words: it is none
+    :return: None while it is not whole
+    :raises ValueError: it is not a valid header; the text says why
     """
     if data.startswith(_V2) or (len(data) < len(_V2) and _V2.startswith(data)):
         return _read_v2(data)
@@ -100,7 +100,7 @@ def _read_v2(data: bytes) -> Header | None:
     if len(data) < length:
         return None
     made = _ADDRESSES.get(family >> 4) if command == _PROXY else None
-    # a protocol that is not specified, or a family: the addresses, if any, are not to be looked at
+    # an unspecified protocol or family: the addresses, if any, do not count
     if made is None or family & 0x0F not in (1, 2):
         return Header(length)
     form, make = made
@@ -117,18 +117,18 @@ _ADDRESSES: dict[int, tuple[str, Callable[[bytes, int], Address]]] = {
     3: ("!108s108s", lambda path, _: UNIXAddress(path.partition(b"\0")[0])),
 }
 
-#: Told (host and port of the socket, why) of a connection whose header is none.
+#: Called with the socket's address and the reason, for a connection without a valid header.
 Refused = Callable[[Any, str], None]
 
 
 class ProxyHeader(HAProxyProtocolWrapper):
-    """Reads the header, in place of Twisted's parser, which takes neither ``PROXY UNKNOWN`` nor pieces."""
+    """Reads the header. It replaces Twisted's parser, which accepts neither ``PROXY UNKNOWN`` nor pieces."""
 
     _head = b""
     _refused = False
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
-        """Bytes of the header, or behind it."""
+        """Bytes of the header, or what follows it."""
         if self._proxyInfo is not None:
             self._hand_on(data)
             return
@@ -162,7 +162,7 @@ class ProxyHeader(HAProxyProtocolWrapper):
 class ProxyHeaders(HAProxyWrappingFactory):
     """Makes connections that begin with a PROXY header.
 
-    :ivar refused: told of those that do not
+    :ivar refused: called for those that do not
     """
 
     protocol = ProxyHeader  # type: ignore[assignment]

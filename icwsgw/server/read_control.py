@@ -1,7 +1,6 @@
-"""Whether a client's socket is read, and what has been read of a message that is not whole yet.
+"""Starts and stops reading a client's socket, and counts what it has sent of a partial message.
 
-A part of :class:`icwsgw.server.protocol.GatewayProtocol`. There are several reasons not to read; a socket is read again
-when the last of them is gone.
+A part of :class:`icwsgw.server.protocol.GatewayProtocol`. A socket is not read while there is at least one reason.
 """
 
 from __future__ import annotations
@@ -15,17 +14,17 @@ if TYPE_CHECKING:
     from icwsgw.gateway.session import ClientSession
     from icwsgw.server.factory import GatewayFactory
 
-#: Why a client's socket is not read: what it sent waits to be relayed, it sends too fast, all unfinished messages
-#: together are too large.
+#: The reasons not to read a socket: the relay queue is full, the client has reached a rate limit, the partial messages
+#: of all clients take too much memory.
 RELAY, RATE, CROWD = 1, 2, 4
 
 
 class ReadControl:
-    """What a connection does about reading.
+    """The part of a connection that controls reading.
 
     :ivar session: set while the WebSocket is open
-    :ivar inside_message: Autobahn's: a message has begun
-    :ivar current_frame: Autobahn's: the frame that has begun
+    :ivar inside_message: of Autobahn: a message has begun
+    :ivar current_frame: of Autobahn: the frame that has begun
     """
 
     factory: GatewayFactory
@@ -41,7 +40,7 @@ class ReadControl:
     frame_data: list[bytes] | None
 
     _stopped = 0
-    # bytes of an unfinished message that are in the account of all, and how many messages came before it
+    # bytes that are counted for a partial message, and how many messages came before it
     _held = 0
     _held_after = 0
 
@@ -57,10 +56,10 @@ class ReadControl:
                 self.transport.resumeProducing()
 
     def _count_held(self) -> None:
-        """Put what is held of an unfinished message into the account of all."""
+        """Count what the connection holds of a partial message."""
         session, unfinished = self.session, self.factory.unfinished
         if self.state == self.STATE_CONNECTING:
-            # A part of the HTTP request, which has a bound of its own.
+            # part of the HTTP request, which has a bound of its own
             return
         if session is None or self.state != self.STATE_OPEN:
             self._drop_unfinished()
@@ -72,7 +71,7 @@ class ReadControl:
         unfinished.count(self, held)
 
     def _drop_unfinished(self) -> None:
-        """Hold nothing of a message that will not be taken any more: Autobahn reads on to the client's close frame."""
+        """Drop a partial message and what follows it. Autobahn still parses, to find the client's close frame."""
         self.failedByMe = True
         if self.inside_message:
             self.message_data = []
@@ -82,26 +81,29 @@ class ReadControl:
             self.factory.unfinished.count(self, 0)
 
     def pause(self) -> None:
-        """Stop reading: the client's messages leave more slowly than they come."""
+        """Stop reading, because the client's messages come faster than they leave."""
         self._stop_reading(RELAY)
 
     def resume(self) -> None:
-        """Read again."""
+        """Read again, because the client's messages have left."""
         self._start_reading(RELAY)
 
-    # the side of the account of unfinished messages, see icwsgw.server.partial_messages.PartialMessageOwner
+    # for the count of partial messages, see icwsgw.server.partial_messages.PartialMessageOwner
 
     def pause_partial(self) -> None:
-        """Do not read: too much is unfinished."""
+        """Stop reading, because the partial messages of all clients take too much memory."""
         self.factory.backpressure_applied("unfinished")
         self._stop_reading(CROWD)
 
     def read_on(self) -> None:
-        """Read again."""
+        """Read again, because they do not any more."""
         self._start_reading(CROWD)
 
     def give_up(self, text: str) -> None:
-        """End the session, so that its unfinished message makes room."""
+        """End the session, because its partial message takes too much memory.
+
+        :param text: the reason for the close frame
+        """
         self._held = 0
         try:
             if self.session is not None:

@@ -1,11 +1,11 @@
-"""The head of a client's HTTP request, read by us, and the part of it that Autobahn is given.
+"""Parses the head of a client's HTTP request, and makes the head that Autobahn gets.
 
-Autobahn splits heads with ``str.splitlines``, which takes eleven characters for the end of a line; inside the value of
-a header they began a new one. So heads are read here, at CRLF alone (RFC 9112, sections 2.2 to 5), and Autobahn gets a
-head made of the result: only what a WebSocket handshake needs, in bytes that it cannot take for anything else.
+Autobahn splits heads with ``str.splitlines``, for which eleven characters end a line: inside the value of a header they
+would begin a new header. So this parser splits at CRLF only (RFC 9112, sections 2.2 to 5). Autobahn gets a head that is
+made from the result, with only what a WebSocket handshake needs.
 
-Stricter than RFC 9112 asks servers to be: a lone CR or LF, any control character but the tab, and a folded line are
-refused. Bytes from 0x80 on are legal in values, as they may be UTF-8.
+The parser is stricter than RFC 9112 demands of servers: it refuses a lone CR or LF, control characters except the tab,
+and folded lines. Bytes from 0x80 on are valid in values, because they may be UTF-8.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 from icwsgw.errors import FormatError
 
-#: Bounds of a head; browsers with all their cookies stay below. Proxies and Node take as many bytes by default.
+#: Limits of a head. Browsers with all their cookies stay below them; proxies and Node have the same default in bytes.
 MAX_HEADER_BYTES = 16_384
 MAX_HEADER_LINES = 128
 
-# what may stand before a request (RFC 9112, section 2.2)
+# what may precede a request (RFC 9112, section 2.2)
 _EMPTY_LINES = re.compile(rb"(?:\r\n)*")
 
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e\x80-\xff]+) (HTTP/[0-9]\.[0-9])")
@@ -30,8 +30,8 @@ _BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
 _ENCODED = tuple(b"%%%02X" % byte for byte in range(256))
 _QUESTION_MARKS = bytes(range(128)) + b"?" * 128
 
-# What Autobahn looks at. It refuses those that must not be repeated, and joins the lists. It sees no offers of
-# extensions: the gateway declines them all (RFC 6455, section 9.1), whatever their form.
+# The headers that Autobahn needs. It refuses repetitions of single values, and joins lists. It gets no offers of
+# extensions, because the gateway declines them all (RFC 6455, section 9.1), whatever their form.
 _HANDSHAKE = frozenset(
     {
         b"host",
@@ -46,7 +46,7 @@ _HANDSHAKE = frozenset(
 
 
 class HeadRefused(FormatError):
-    """A head that is none, or too long; the text is for the client.
+    """The head is invalid or too long. The text is for the client.
 
     :ivar status: of the HTTP answer
     :ivar label: of the metric
@@ -59,9 +59,9 @@ class HeadRefused(FormatError):
 
 
 class SplitHead(NamedTuple):
-    """A whole head and what came behind it.
+    """A whole head, and what follows it.
 
-    :ivar head: from the request line to the last header line, without the CRLF behind it
+    :ivar head: from the request line to the last header line, without its CRLF
     :ivar rest: what follows the empty line
     """
 
@@ -70,12 +70,12 @@ class SplitHead(NamedTuple):
 
 
 class RequestHead(NamedTuple):
-    """What a request's head says.
+    """What the head of a request says.
 
     :ivar method: as sent
-    :ivar target: as sent: visible ASCII and bytes from 0x80 on
+    :ivar target: as sent: visible ASCII, and bytes from 0x80 on
     :ivar version: for example ``HTTP/1.1``
-    :ivar headers: names in lower case and values without the blanks around them, in the order in which they came
+    :ivar headers: names in lower case, values without surrounding blanks, in the order of the request
     """
 
     method: bytes
@@ -84,7 +84,7 @@ class RequestHead(NamedTuple):
     headers: Sequence[tuple[bytes, bytes]]
 
     def joined(self) -> dict[str, str]:
-        """Give the headers as a map, the values of a repeated one joined by ", "; bytes as ISO 8859-1."""
+        """The headers as a map. The values of a repeated header are joined by ", ". Bytes are decoded as ISO 8859-1."""
         values: dict[bytes, list[bytes]] = {}
         for name, value in self.headers:
             values.setdefault(name, []).append(value)
@@ -92,10 +92,10 @@ class RequestHead(NamedTuple):
 
 
 def cut_head(data: bytes) -> SplitHead | None:
-    """Cut the head off what has come so far.
+    """Cut off the head from what has come so far.
 
-    :returns: None: it is not whole yet
-    :raises HeadRefused: it is too long, or will never be whole since its lines end with LF alone
+    :returns: None if it is not whole yet
+    :raises HeadRefused: it is too long, or can never be whole because its lines end with LF alone
     """
     before = _EMPTY_LINES.match(data)
     start = 0 if before is None else before.end()
@@ -112,10 +112,10 @@ def cut_head(data: bytes) -> SplitHead | None:
 
 
 def read_head(head: bytes) -> RequestHead:
-    """Read a head.
+    """Parse a head.
 
-    :param head: from the request line to the last header line, without the CRLF behind it
-    :raises HeadRefused: it is none, in words for the client
+    :param head: from the request line to the last header line, without its CRLF
+    :raises HeadRefused: it is invalid
     """
     first, *lines = head.split(b"\r\n")
     parts = _REQUEST_LINE.fullmatch(first)
@@ -145,13 +145,13 @@ def _wrong_line(line: bytes, name: bytes) -> str:
 
 
 def for_autobahn(head: RequestHead, any_origin: bool) -> bytes:
-    """Make the head that Autobahn reads, with the empty line behind it.
+    """Make the head that Autobahn gets, with the empty line that follows it.
 
-    It is ASCII. Left out is what Autobahn does not look at, offers of extensions, a colon without a port behind the
-    host, and where nobody asks for it the origin: Autobahn takes only such as have a host, and programs send what they
-    like.
+    It is ASCII. It leaves out what Autobahn does not need, offers of extensions, a colon without a port behind the
+    host, and the origin if no option restricts origins: Autobahn accepts only origins with a host, and programs send
+    others.
 
-    :param any_origin: every origin is served
+    :param any_origin: every origin is allowed
     """
     target = head.target
     if not target.isascii():

@@ -1,8 +1,8 @@
-"""TLS towards clients: a certificate chain and its key from PEM files, read again when the files change.
+"""TLS towards clients: a certificate chain and its key from PEM files, reloaded when the files change.
 
-A renewed certificate serves new connections from the next look at the files on. One that is of no use (half
-written, of another key, malformed) is reported and the one before stays in use until the files change again, so
-a renewal that goes wrong costs nobody a connection.
+New connections use a renewed certificate from the next look at the files on. An invalid one (half written, malformed,
+of another key) is logged as an error, and the previous one stays in use until the files change again. So a failed
+renewal costs nobody a connection.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _log = get_logger("server.tls")
 
 
 class PemFiles(NamedTuple):
-    """Where a certificate and its key are; ``chain`` has more certificates, where not in the first file."""
+    """The paths of a certificate and its key. ``chain`` has further certificates, if the first file does not."""
 
     certificate: Path
     key: Path
@@ -43,16 +43,16 @@ class PemFiles(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """A context ready for connections, and when its certificate expires (seconds since 1970)."""
+    """A context for connections, and when its certificate expires (seconds since 1970)."""
 
     context: SSL.Context
     not_after: float
 
 
 def load(files: PemFiles) -> Loaded:
-    """Read the files and make a context of them.
+    """Read the files and make a context from them.
 
-    :raises ConfigError: naming the file that cannot be read or does not fit
+    :raises ConfigError: a file cannot be read, or they do not belong together; the text names the file
     """
     certificates = _certificates(files.certificate)
     if files.chain is not None:
@@ -76,7 +76,7 @@ def load(files: PemFiles) -> Loaded:
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.set_cipher_list(CIPHERS)
     context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_NO_RENEGOTIATION)
-    # Idle connections, which are most, give their buffers back; sessions resume by ticket, so none is kept here.
+    # Idle connections, which are most, free their buffers. Sessions resume by tickets, so the server keeps none.
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     try:
@@ -125,8 +125,8 @@ class ServerTls:
     """Makes the TLS side of each accepted connection.
 
     :param files: the certificate and its key
-    :param clock: seconds, for the duration of handshakes
-    :param observe_handshake: told how many seconds each finished handshake took
+    :param clock: seconds, to measure handshakes
+    :param observe_handshake: called with the seconds of each finished handshake
     :raises ConfigError: as :func:`load`
     :ivar reloads: how often changed files were read, by outcome
     """
@@ -161,7 +161,10 @@ class ServerTls:
         return connection
 
     def reload_if_changed(self) -> bool:
-        """Look at the files, and use them if they changed and are of use; gives whether they were taken."""
+        """Look at the files, and use them if they have changed and are valid.
+
+        :return: whether they are used now
+        """
         signature = self._signature()
         if signature == self._tried:
             return False
@@ -183,7 +186,7 @@ class ServerTls:
         return loaded
 
     def _on_tls_state(self, connection: SSL.Connection, where: int, _: int) -> None:
-        # The tickets that TLS 1.3 sends afterwards end in "handshake done" too, hence the None.
+        # OpenSSL reports "handshake done" again after the tickets of TLS 1.3, hence the None.
         if where & SSL.SSL_CB_HANDSHAKE_DONE and self._observe is not None:
             started = getattr(connection, "started", None)
             if started is not None:

@@ -1,8 +1,8 @@
-"""A client's WebSocket handshake: its HTTP request, read and judged, and the answer.
+"""A client's WebSocket handshake: its HTTP request, and the answer.
 
-The head is read here (:mod:`icwsgw.server.request_head`). Nearly all requests are plain: a GET with the headers that a
-handshake needs, each once, in their usual form. Those are judged and answered here as well; any other is given to
-Autobahn, which knows all that RFC 6455 (section 4.2) allows, and how to refuse the rest.
+:mod:`icwsgw.server.request_head` parses the head. Nearly all requests are plain: a GET with the headers that a
+    handshake needs, each once and in its usual form. They are checked and answered here. Autobahn gets any other
+    request, because it knows all that RFC 6455, section 4.2, allows, and how to refuse the rest.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _REASONS = {
 _KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
 _HOST = re.compile(rb"[A-Za-z0-9._-]+(?::[0-9]{1,5})?")
 _TARGET = re.compile(rb"/(?:[A-Za-z0-9._~%?&=-][A-Za-z0-9._~%?&=/-]*)?")
-#: Headers that decide whether a request is plain, where they are there.
+#: The headers that decide whether a request is plain.
 _DECISIVE = frozenset(
     (
         *(b"host", b"upgrade", b"connection", b"origin", b"sec-websocket-key", b"sec-websocket-version"),
@@ -54,9 +54,10 @@ _DECISIVE = frozenset(
 
 
 def plain_key(head: RequestHead, any_origin: bool) -> bytes | None:
-    """The key of a request that is plainly a WebSocket handshake; None: it may be one all the same.
+    """The key of a plain WebSocket handshake.
 
-    :param any_origin: every origin is served, so that its form does not matter
+    :param any_origin: every origin is allowed, so that its form does not matter
+    :return: None: it is not plain, but may be a valid handshake
     """
     if head.method != b"GET" or head.version != b"HTTP/1.1" or _TARGET.fullmatch(head.target) is None:
         return None
@@ -84,7 +85,7 @@ def accepted(key: bytes, server: bytes) -> bytes:
     """The answer that accepts a handshake.
 
     :param key: the client's Sec-WebSocket-Key
-    :param server: who answers
+    :param server: the value of the ``Server`` header
     """
     return (
         b"HTTP/1.1 101 Switching Protocols\r\nServer: %b\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -93,7 +94,7 @@ def accepted(key: bytes, server: bytes) -> bytes:
 
 
 class Upgrading:
-    """What a connection does until it is a WebSocket; a part of :class:`icwsgw.server.protocol.GatewayProtocol`."""
+    """The part of :class:`icwsgw.server.protocol.GatewayProtocol` that acts until the WebSocket is open."""
 
     factory: GatewayFactory
     transport: Any
@@ -109,18 +110,18 @@ class Upgrading:
     consumeData: Callable[[], None]
     sendData: Callable[[bytes], None]
 
-    # what the frames of a plain connection are read with, as Autobahn sets it when it has accepted one
+    # attributes that Autobahn sets when it has accepted a handshake, and parses frames with
     websocket_version = 13
     inside_message = False
     current_frame: Any = None
 
     # the answer to the handshake, from when it is made until it leaves with the handshake message
     _answer: bytes | None = None
-    # of the request, where they decide, from when it is read until the client is admitted
+    # the headers of the request, from when it is parsed until the client is admitted, if admission depends on them
     _headers = _NO_HEADERS
 
     def processHandshake(self) -> None:
-        """The HTTP request is coming in: bound it before it is read."""
+        """Bytes of the HTTP request have come."""
         if self._waits_at_turnstile():
             return
         admission, factory = self._admission, self.factory
@@ -156,7 +157,7 @@ class Upgrading:
             turn.addCallbacks(lambda _: self._accept(key), self._denied)
 
     def _accept(self, key: bytes) -> None:
-        """Do as Autobahn's succeedHandshake does."""
+        """Accept the handshake as Autobahn's succeedHandshake does."""
         self._answer = accepted(key, self.factory.server_name)
         self.state = self.STATE_OPEN
         self._onOpen()
@@ -171,13 +172,14 @@ class Upgrading:
         self.failHandshake(denied.reason, denied.code)
 
     def onConnect(self, request: ConnectionRequest) -> Deferred[None] | None:
-        """Autobahn has found the HTTP handshake sound: admit the client or not."""
+        """Autobahn has found the HTTP handshake valid: admit the client or refuse it."""
         return self._admit()
 
     def _admit(self) -> Deferred[None] | None:
-        """Admit the client; None: at once.
+        """Admit the client.
 
-        :raises ConnectionDeny: it is not welcome
+        :return: None: it is admitted at once; else fires when it is
+        :raises ConnectionDeny: it is refused
         """
         admission, factory = self._admission, self.factory
         headers, self._headers = self._headers, _NO_HEADERS
@@ -190,7 +192,7 @@ class Upgrading:
         return self._pass_turnstile()
 
     def succeedHandshake(self, res: Any) -> None:
-        """Autobahn accepts the client: the answer leaves together with the greeting that follows."""
+        """Autobahn accepts the client. The answer leaves together with the handshake message that follows it."""
         self._answer = b""
         super().succeedHandshake(res)  # type: ignore[misc]
 
@@ -201,7 +203,7 @@ class Upgrading:
         super().failHandshake(reason, code, responseHeaders)  # type: ignore[misc]
 
     def sendHttpErrorResponse(self, code: int, reason: str, responseHeaders: Any = None) -> None:
-        """Answer the HTTP request with an error, completely."""
+        """Answer the HTTP request with an error and a body."""
         body = f"{escape_invisible(reason)}\n".encode()
         head = [
             f"HTTP/1.1 {code} {_REASONS.get(code, 'Error')}",

@@ -41,7 +41,7 @@ _IDLE = ParserState.IDLE
 
 
 class Exchange:
-    """One request, from the caller's Deferred to its answer, across at most two connections."""
+    """One request, from the caller's Deferred to its response, on at most two connections."""
 
     __slots__ = ("bucket", "connection", "data", "deferred", "is_head", "max_body", "pool", "retried")
 
@@ -56,7 +56,7 @@ class Exchange:
         self.deferred: Deferred[ParsedResponse] | None = Deferred(self._cancelled)
 
     def succeed(self, answer: ParsedResponse) -> None:
-        """Give the answer out, once."""
+        """Give the response to the caller, once."""
         deferred = self.deferred
         if deferred is not None:
             self.deferred = None
@@ -64,7 +64,7 @@ class Exchange:
             deferred.callback(answer._replace(resent=True) if self.retried else answer)
 
     def fail(self, error: IcwsError) -> None:
-        """Give the failure out, once."""
+        """Fail the caller's Deferred, once."""
         deferred = self.deferred
         if deferred is not None:
             self.deferred = None
@@ -72,7 +72,7 @@ class Exchange:
             deferred.errback(error)
 
     def timed_out(self) -> None:
-        """Run out of time: a busy connection is given up, as its late answer would be taken for the next one's."""
+        """The deadline is over. A busy connection is aborted: its late response would be taken for the next."""
         if self.connection is None and self.pool.established == 0 and not self.retried:
             error: IcwsError = ConnectFailed(f"no connection to {self.pool.name} in time")
         elif self.connection is None:
@@ -85,7 +85,7 @@ class Exchange:
         self.fail(error)
 
     def _cancelled(self, deferred: Deferred[ParsedResponse]) -> None:
-        # The Deferred itself errbacks with CancelledError after this.
+        # the Deferred itself fails with CancelledError after this
         self.deferred = None
         self.pool.deadlines.discard(self)
         self._let_go()
@@ -101,7 +101,11 @@ class Exchange:
 
 @implementer(IProtocol, IHandshakeListener)
 class HttpConnection:
-    """The protocol of one connection; its pool decides what it does next."""
+    """The protocol of one connection. Its pool decides what it carries next.
+
+    :ivar idle_since: when it became idle, or began to close; seconds of the reactor's clock
+    :ivar maybe_stale: it was idle before, so that the server may have closed it
+    """
 
     __slots__ = (
         *("__weakref__", "_exchange", "_handshaken", "_parser", "_pool"),
@@ -120,7 +124,7 @@ class HttpConnection:
     # The pool's side
 
     def send(self, exchange: Exchange) -> None:
-        """Send a request; the connection must be idle."""
+        """Send a request. The connection must be idle."""
         self._exchange = exchange
         self._parser.expect(exchange.is_head, exchange.max_body)
         exchange.connection = self
@@ -137,7 +141,7 @@ class HttpConnection:
         return self.maybe_stale and self._parser.state is ParserState.WAITING
 
     def retry_elsewhere(self) -> None:
-        """End a silent connection, and send its request on another one unless that was done before."""
+        """Abort a silent connection, and send its request on another one, unless that was done before."""
         exchange = self._exchange
         if exchange is not None and not exchange.retried:
             self.abandon()
@@ -146,17 +150,17 @@ class HttpConnection:
             self._pool.again(exchange)
 
     def abandon(self) -> None:
-        """End at once, dropping the request under way without a word to its caller."""
+        """Abort, and drop the request without telling its caller."""
         self._exchange = None
         self._abort()
 
     def close(self) -> None:
-        """End an idle connection; the pool's sweep aborts it if a TLS peer does not answer."""
+        """Close an idle connection. The pool's sweep aborts it if a TLS peer does not answer."""
         self._parser.close()
         self.transport.loseConnection()
 
     def fail(self, error: IcwsError) -> None:
-        """End at once, failing the request under way."""
+        """Abort, and fail the request."""
         exchange = self._exchange
         self._exchange = None
         self._pool.discard(self)
@@ -172,16 +176,16 @@ class HttpConnection:
     # Twisted's side
 
     def makeConnection(self, transport: Any) -> None:  # noqa: N802
-        """Take the transport; requests are small and wait for their answers, so Nagle only delays them."""
+        """Take the transport. Requests are small and wait for their responses, so Nagle would only delay them."""
         self.transport = transport
         transport.setTcpNoDelay(True)
         limit_unacknowledged_time(transport, self._pool.silence)
 
     def connectionMade(self) -> None:  # noqa: N802
-        """Part of IProtocol; everything is done in makeConnection."""
+        """Part of IProtocol; makeConnection does everything."""
 
     def handshakeCompleted(self) -> None:  # noqa: N802
-        """TLS is up and the certificate is good."""
+        """The TLS handshake is done, and the certificate is valid."""
         self._handshaken = True
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
@@ -242,7 +246,7 @@ class HttpConnection:
 
 
 def explain(reason: Failure) -> str:
-    """Say in a few words why a connection could not be made."""
+    """Why a connection could not be made, in a few words."""
     value = reason.value
     text = str(value) or type(value).__name__
     parts = getattr(value, "args", ())

@@ -1,9 +1,9 @@
-"""Deadlines of thousands of requests with hardly a reactor timer.
+"""The deadlines of thousands of requests with one reactor timer.
 
-Requests are put into buckets of :data:`GRAIN` seconds by the instant they run out. One timer waits for the
-earliest bucket that was not empty when it was set. As nearly all requests finish long before their deadline,
-that bucket is mostly empty by then, and with time-outs of 5 s the timer fires once in 5 s, not 20 times a
-second. A deadline is never early and at most one grain late.
+A request is in a bucket of :data:`GRAIN` seconds, by the time of its deadline. One timer waits for the earliest bucket
+that was not empty when the timer was set. Nearly all requests finish long before their deadline, so that bucket is
+mostly empty by then: with timeouts of 5 s the timer fires once in 5 s and not 20 times a second. A deadline is never
+early, and at most one grain late.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ _ROUNDING = 1e-6
 
 
 class Timed(Protocol):
-    """Something that can run out of time; hashable by identity."""
+    """Something with a deadline; hashable by identity."""
 
     bucket: int
 
     def timed_out(self) -> None:
-        """Run out of time; must not raise."""
+        """The deadline is over; must not raise."""
         ...
 
 
 class Deadlines:
     """The deadlines of one transport.
 
-    :param reactor: source of time and of the one timer
+    :param reactor: source of time and of the timer
     """
 
     __slots__ = ("_armed", "_buckets", "_reactor", "_timer")
@@ -46,7 +46,7 @@ class Deadlines:
         return sum(map(len, self._buckets.values()))
 
     def add(self, item: Timed, seconds: float) -> None:
-        """Call ``item.timed_out()`` in ``seconds`` (at most one grain later) unless it is discarded before."""
+        """Call ``item.timed_out()`` in ``seconds``, at most one grain later, unless it is discarded before."""
         bucket = math.ceil((self._reactor.seconds() + seconds) * _PER_SECOND)
         item.bucket = bucket
         members = self._buckets.get(bucket)
@@ -57,13 +57,13 @@ class Deadlines:
             self._arm(bucket)
 
     def discard(self, item: Timed) -> None:
-        """Forget ``item``; harmless when it is not there."""
+        """Forget ``item``. Nothing happens if it is not there."""
         members = self._buckets.get(item.bucket)
         if members is not None:
             members.discard(item)
 
     def clear(self) -> None:
-        """Forget all and stop the timer."""
+        """Forget all items, and stop the timer."""
         self._buckets.clear()
         if self._timer is not None:
             self._timer.cancel()

@@ -1,11 +1,11 @@
-"""The connections to one host: which are idle, how many there are, who waits.
+"""The connections to one host, and the requests that wait for one.
 
-- Idle ones are reused last in, first out, so that the surplus of a busy minute ages out.
-- A request without an idle connection waits, in order, and a new connection is made for it unless the bound
-  is reached; whichever connection is free first, new or released, takes the first that waits.
+- The connection that became idle last is used first, so that the surplus of a busy minute times out.
+- If no connection is idle, a request waits in a queue, and a new connection is made for it unless there are too many.
+  The connection that is free first, new or old, takes the request that has waited longest.
 - A connection that cannot be made fails one waiting request: the oldest.
-- A request to be sent again waits in front, and skips the idle ones: after a restart of the server they are
-  as dead as the one that just failed it.
+- A request that is sent again waits at the head of the queue and does not take an idle connection: after a restart of
+  the server, idle connections are as dead as the one that has just failed it.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 
 class PoolCounts:
-    """What has happened to the connections of all hosts; it outlives their pools.
+    """Counts what happens to the connections of all hosts.
 
     :ivar opened: connections that were made
     :ivar failed: connections that could not be made
-    :ivar resent: requests sent once more, since the kept connection they went out on was dead
-    :ivar charge: called for each of these (decision 0034)
+    :ivar resent: requests that were sent again because their connection was dead
+    :ivar charge: called for each request that is sent again (decision 0034)
     """
 
     __slots__ = ("charge", "failed", "opened", "resent")
@@ -49,7 +49,7 @@ class PoolCounts:
 
 @implementer(IProtocolFactory)
 class _Connections:
-    """Makes connections without a line in the log for each, as twisted's own factories write."""
+    """Makes connections without a log line for each, which Twisted's own factories write."""
 
     __slots__ = ("_pool", "_tls")
 
@@ -61,24 +61,24 @@ class _Connections:
         return HttpConnection(self._pool, self._tls)
 
     def doStart(self) -> None:  # noqa: N802
-        """Nothing to start."""
+        """Do nothing."""
 
     def doStop(self) -> None:  # noqa: N802
-        """Nothing to stop."""
+        """Do nothing."""
 
 
 class HostPool:
-    """Connections to one (scheme, host, port).
+    """The connections to one (scheme, host, port).
 
     :param reactor: source of time
-    :param endpoint: where connections come from (IStreamClientEndpoint)
-    :param name: "host:port" for messages
-    :param tls: whether the endpoint wraps TLS around the connection
+    :param endpoint: makes connections (IStreamClientEndpoint)
+    :param name: "host:port", for messages
+    :param tls: whether the endpoint adds TLS
     :param deadlines: the deadlines of the requests
-    :param max_connections: connections at a time, in the making and closing ones included
+    :param max_connections: connections at a time, also those that are being made or closed
     :param max_waiting: requests that may wait for a connection; more are refused at once
     :param counts: shared by the pools of all hosts
-    :param silence: seconds without an acknowledgement after which a connection has ended
+    :param silence: seconds without a TCP acknowledgement after which a connection is dead
     """
 
     __slots__ = (
@@ -132,7 +132,7 @@ class HostPool:
         self._closed = False
         self._making = False
         self.silence = silence
-        # when an answer came last, and how many requests have run out of time since without a byte
+        # when the last response came, and how many requests have timed out without a byte since then
         self._heard = reactor.seconds()
         self._unanswered = 0
         self.heads = HeadCache()
@@ -140,17 +140,17 @@ class HostPool:
 
     @property
     def established(self) -> int:
-        """Connections that are up (TLS perhaps not yet)."""
+        """Connections that are made, perhaps before the end of their TLS handshake."""
         return len(self._connections)
 
     @property
     def idle(self) -> int:
-        """Connections that wait for a request."""
+        """Connections without a request."""
         return len(self._idle)
 
     @property
     def connecting(self) -> int:
-        """Connections in the making."""
+        """Connections that are being made."""
         return len(self._connecting)
 
     @property
@@ -160,7 +160,7 @@ class HostPool:
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing here to keep."""
+        """Whether the pool has neither connections nor requests."""
         return not (self._connections or self._connecting or self._waiting)
 
     def submit(self, exchange: Exchange) -> None:
@@ -174,11 +174,11 @@ class HostPool:
             self._connect_more()
 
     def forget(self, exchange: Exchange) -> None:
-        """Take back a request that still waits."""
+        """Drop a request that still waits."""
         self._waiting.pop(exchange, None)
 
     def again(self, exchange: Exchange) -> None:
-        """Send a request once more, on a connection known to be alive."""
+        """Send a request again, on a connection that is known to work."""
         if exchange.deferred is None:
             return
         if self._closed:
@@ -203,11 +203,11 @@ class HostPool:
             self._idle.append(connection)
 
     def timed_out(self, connection: HttpConnection) -> None:
-        """Take note that a request got no byte in time on a connection that was used before.
+        """A request timed out without a byte of its response, on a connection that was used before.
 
-        When the second one in a row does, and nothing at all has come from this host since the request left, all such
-        connections are taken for dead: a middlebox may have forgotten them. Requests on them go once more, on new ones
-        (those of this package may be repeated).
+        When that happens twice in a row and nothing at all has come from this host since the request left, all such
+        connections count as dead, because a middlebox may have forgotten them. Their requests are sent again on new
+        connections.
         """
         if self._heard > connection.idle_since:
             return
@@ -220,7 +220,7 @@ class HostPool:
                     other.retry_elsewhere()
 
     def drop_unresponsive(self) -> None:
-        """End the idle connections on which nothing has come for as long as silence may last: one has died of it."""
+        """Abort the connections that have been idle for longer than ``silence``, because one such was dead."""
         before = self._reactor.seconds() - self.silence
         idle, self._idle = self._idle, []
         for connection in idle:
@@ -230,7 +230,7 @@ class HostPool:
                 self._idle.append(connection)
 
     def discard(self, connection: HttpConnection) -> None:
-        """Do not use a connection any more; it is closing, since now."""
+        """Do not use a connection any more: it is closing from now on."""
         connection.idle_since = self._reactor.seconds()
         if connection in self._idle:
             self._idle.remove(connection)
@@ -243,8 +243,11 @@ class HostPool:
         self._note_empty()
 
     def sweep(self, before: float) -> None:
-        """Close connections that have been idle since earlier than ``before`` (reactor's seconds), abort stuck ones."""
-        # The list is in order of idle_since: pops and pushes happen at its end only.
+        """Close the connections that have been idle since ``before``, and abort those that do not close.
+
+        :param before: seconds of the reactor's clock
+        """
+        # the list is in order of idle_since, because it changes at its end only
         old = 0
         while old < len(self._idle) and self._idle[old].idle_since < before:
             old += 1
@@ -256,7 +259,10 @@ class HostPool:
             connection.close()
 
     def close(self) -> Deferred[None]:
-        """Fail what waits or is under way and end all connections; fires when they are gone."""
+        """Fail all requests and end all connections.
+
+        :return: fires when the connections have ended
+        """
         self._closed = True
         done: Deferred[None] = Deferred()
         self.emptied = done
@@ -274,7 +280,7 @@ class HostPool:
         return done
 
     def abort(self) -> None:
-        """End at once what close() has not ended yet: a TLS peer may never answer its close."""
+        """Abort the connections that :meth:`close` has not ended yet: a TLS peer may never answer its close."""
         for connection in list(self._connections):
             connection.abandon()
 
@@ -312,7 +318,7 @@ class HostPool:
             self._counts.failed += 1
             if self._waiting:
                 oldest = self._waiting.popitem(last=False)[0]
-                # one that was sent before, on a connection that turned out to be dead, may have arrived
+                # the server may have a request that was sent before, on a connection that was dead
                 kind = ConnectionLost if oldest.retried else ConnectFailed
                 oldest.fail(kind(f"no connection to {self.name}: {explain(reason)}"))
         self._connect_more()

@@ -1,7 +1,7 @@
-"""What the agent needs of a transport, as protocols that a type checker understands.
+"""Protocols for what the agent needs of a transport.
 
-zope interfaces have no ``self``, so mypy cannot check calls on them without a plugin. Time is
-:mod:`icwsgw.reactor.clock`'s.
+The methods of zope interfaces have no ``self``, so that mypy cannot check calls without a plugin. The protocol for time
+is in :mod:`icwsgw.reactor.clock`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class HttpAgent(Protocol):
-    """Sends HTTP requests: :class:`twisted.web.iweb.IAgent`."""
+    """Sends HTTP requests, as :class:`twisted.web.iweb.IAgent`."""
 
     def request(self, method: bytes, uri: bytes, headers: Any = None, bodyProducer: Any = None) -> Deferred[Any]:  # noqa: N803
         """Send a request; fires with an IResponse."""
@@ -26,10 +26,10 @@ class NetworkTransport(Protocol):
     """What the agent needs of a transport: the real one, or one in memory for tests."""
 
     def fetch(self, method: bytes, url: Url, body: bytes = b"", *, timeout: float) -> Deferred[ParsedResponse]:
-        """Send one request (CBOR) and wait for its whole answer.
+        """Send one request in CBOR and wait for its whole response.
 
         See :meth:`icwsgw.agent.http.transport.Transport.fetch`.
         """
 
     def agent(self, timeout: float) -> HttpAgent:
-        """Give an agent over the same connections with this deadline."""
+        """Make an agent over the same connections, with this deadline for its requests."""

@@ -1,9 +1,9 @@
-"""Connections that a middlebox has forgotten: what is sent on them arrives nowhere, and nothing says so.
+"""Ends connections that a middlebox has forgotten: their data arrives nowhere, and nothing reports it.
 
-The kernel knows first: a living peer acknowledges what it is sent within a round trip, however long it takes to answer.
-So it is told to end a connection on which nothing is acknowledged for :data:`SILENCE` seconds, instead of some 15
-minutes (RFC 5482). Where it cannot be told, or a proxy on the way acknowledges for a peer that is gone, only requests
-that get no answer tell; see :meth:`icwsgw.agent.http.host_pool.HostPool.timed_out`.
+The kernel knows first, because a living peer acknowledges data within a round trip, however long it takes to answer.
+The gateway sets TCP_USER_TIMEOUT, so that the kernel ends a connection after :data:`SILENCE` seconds without an
+acknowledgement instead of about 15 minutes (RFC 5482). Where that is not possible, or a proxy on the way acknowledges
+for a dead peer, only requests without an answer show it; see :meth:`icwsgw.agent.http.host_pool.HostPool.timed_out`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 def limit_unacknowledged_time(transport: Any, seconds: float) -> bool:
     """Have the kernel end a connection on which nothing is acknowledged.
 
-    :param transport: of TCP, or what is laid over it, such as TLS
-    :param seconds: how long it is waited for
+    :param transport: of TCP, or of a protocol above it, such as TLS
+    :param seconds: without an acknowledgement
     :returns: whether the kernel does that: on Linux, for TCP
     """
     while _USER_TIMEOUT is not None and transport is not None:

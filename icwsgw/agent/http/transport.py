@@ -1,15 +1,14 @@
-"""HTTP/1.1 towards the network, made for many small requests to few hosts.
+"""HTTP/1.1 towards the network, for many small requests to few hosts.
 
-Two doors to the same connections:
+There are two interfaces to the same connections:
 
-- :meth:`Transport.fetch` for relays: bytes in, one :class:`ParsedResponse` out, nothing else.
+- :meth:`Transport.fetch` for relays: bytes in, one :class:`ParsedResponse` out.
 - :meth:`Transport.agent` and the transport itself are :class:`twisted.web.iweb.IAgent`, for treq.
 
-Every request has a deadline for all of it (waiting for a connection, connecting, sending, the whole answer)
-and a bound for the body. Redirects are not followed, bodies not compressed, cookies not kept: the IC's
-interface has none of them. An answer of any status is an answer; only what is not HTTP, too long, too late or
-cut short is an error (:class:`~icwsgw.errors.TransportError`). Cancelling the Deferred ends the connection
-that carries the request.
+Each request has one deadline for everything (waiting for a connection, connecting, sending, the whole response) and a
+limit on the body. The transport does not follow redirects, decode bodies or keep cookies, because the IC's interface
+has none of them. A response of any status is a result. Only what is not HTTP, too long, too late or incomplete is an
+error (:class:`~icwsgw.errors.TransportError`). Cancelling the Deferred ends the connection that carries the request.
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ _DROPPED = frozenset(
 
 @implementer(IOpenSSLTrustRoot)
 class _PlatformAnd:
-    """The platform's trust roots and some more."""
+    """The platform's trust roots and further ones."""
 
     def __init__(self, more: Sequence[Certificate]) -> None:
         platform: Any = platformTrust
@@ -84,21 +83,21 @@ class _PlatformAnd:
 
 @implementer(IAgent)
 class Transport:
-    """A pool of keep-alive connections to any number of hosts.
+    """Pools of keep-alive connections to any number of hosts.
 
     :param reactor: source of time and of connections
-    :param extra_trust_roots: certificates (``twisted.internet.ssl.Certificate``) of authorities to be trusted for TLS
-        beside the platform's
+    :param extra_trust_roots: certificates (``twisted.internet.ssl.Certificate``) of authorities that TLS trusts in
+        addition to the platform's
     :param max_connections: connections to one host
     :param max_waiting: requests that may wait for a connection to one host
     :param connect_timeout: seconds for one attempt to connect
-    :param idle_timeout: seconds a connection may be idle
-    :param silence: seconds without an acknowledgement after which a connection has ended
-    :param max_body: bytes of an answer's body, where a request does not say
-    :param proxy: the way to https hosts, if not directly
+    :param idle_timeout: seconds for which a connection may be idle
+    :param silence: seconds without a TCP acknowledgement after which a connection is dead
+    :param max_body: bytes of a response's body, if a request gives no limit
+    :param proxy: the proxy for https hosts, if any
     :param endpoint_factory: makes the endpoint for a URL's host, instead of TCP and TLS (for tests)
-    :param charge: called for each request that is sent once more
-    :ivar counts: what has happened to connections so far
+    :param charge: called for each request that is sent again
+    :ivar counts: what has happened to connections
     """
 
     def __init__(
@@ -146,25 +145,25 @@ class Transport:
         max_body: int | None = None,
         content_type: bytes = CBOR,
     ) -> Deferred[ParsedResponse]:
-        """Send one request and wait for its whole answer.
+        """Send one request and wait for its whole response.
 
-        The request may reach the server twice: once more where a kept connection turns out dead.
+        The server may get the request twice, because it is sent again if a kept connection turns out to be dead.
 
-        :param method: upper case, for example b"POST"
-        :param timeout: seconds for all of it
-        :param max_body: bytes of the answer's body; None: the transport's bound
-        :param content_type: of the request's body; no header if empty
-        :returns: Deferred :class:`ParsedResponse` of any status; fails with a :class:`~icwsgw.errors.TransportError`
+        :param method: in upper case, for example b"POST"
+        :param timeout: seconds for everything
+        :param max_body: bytes of the response's body; None: the transport's limit
+        :param content_type: of the request's body; empty: no header
+        :returns: a response of any status; fails with a :class:`~icwsgw.errors.TransportError`
         """
         head = url.head(method, content_type if body else b"")
         most = self._max_body if max_body is None else max_body
         return self.submit(url, b"%b%d\r\n\r\n%b" % (head, len(body), body), method == b"HEAD", timeout, most)
 
     def agent(self, timeout: float, max_body: int | None = None) -> HttpAgent:
-        """Give an IAgent over the same connections.
+        """Make an IAgent over the same connections.
 
-        :param timeout: seconds for all of a request
-        :param max_body: bytes of an answer's body; None: the transport's bound
+        :param timeout: seconds for a whole request
+        :param max_body: bytes of a response's body; None: the transport's limit
         """
         return _LimitedAgent(self, timeout, self._max_body if max_body is None else max_body)
 
@@ -175,11 +174,14 @@ class Transport:
         headers: Headers | None = None,
         bodyProducer: Any = None,
     ) -> Deferred[Any]:
-        """Send a request as IAgent, which may take 30 s."""
+        """Send a request as IAgent, with a deadline of 30 s."""
         return self._default.request(method, uri, headers, bodyProducer)
 
     def close(self) -> Deferred[None]:
-        """End all connections; requests under way fail. Fires when all are gone; twice is fine."""
+        """End all connections; requests in flight fail. It may be called again.
+
+        :return: fires when all connections have ended
+        """
         done: Deferred[None] = Deferred()
         self._closers.append(done)
         if not self._closed:
@@ -213,12 +215,12 @@ class Transport:
 
     @property
     def connections(self) -> dict[str, int]:
-        """How many connections are up, by "host:port"."""
+        """The number of connections by "host:port"."""
         return {pool.name: pool.established for pool in self._pools.values()}
 
     @property
     def states(self) -> dict[str, int]:
-        """How many connections carry a request or are closing (busy), wait for one (idle), or are in the making."""
+        """How many connections carry a request or are closing (busy), are idle, or are being made (connecting)."""
         idle = sum(pool.idle for pool in self._pools.values())
         return {
             "busy": sum(pool.established for pool in self._pools.values()) - idle,
@@ -232,9 +234,9 @@ class Transport:
         return sum(pool.waiting for pool in self._pools.values())
 
     def url(self, uri: bytes) -> Url:
-        """Parse a URL, or find it parsed.
+        """Parse a URL; the result is remembered.
 
-        :raises ValueError: not a URL
+        :raises ValueError: it is not a URL
         """
         url = self._urls.get(uri)
         if url is None:
@@ -245,7 +247,7 @@ class Transport:
         return url
 
     def submit(self, url: Url, data: bytes, is_head: bool, timeout: float, max_body: int) -> Deferred[ParsedResponse]:
-        """Send a request that is ready as bytes; see :meth:`fetch`."""
+        """Send a request that is complete as bytes; see :meth:`fetch`."""
         pool = self._pools.get(url.origin)
         if pool is None:
             if self._closed:
@@ -299,7 +301,7 @@ class Transport:
             target = f"{bracketed(url.host)}:{url.port}"
             endpoint = TunnelEndpoint(self._reactor, endpoint, proxy, target, self._connect_timeout)
         trust = cast(Any, self._trust)
-        # No ALPN: HTTP/1.1 is what a server speaks without, and Twisted servers that do not set it refuse any.
+        # no ALPN: without it a server speaks HTTP/1.1, and Twisted's servers without ALPN refuse any offer
         options = optionsForClientTLS(url.host, trustRoot=trust)
         return wrapClientTLS(cast(Any, options), endpoint)
 
@@ -315,7 +317,7 @@ class Transport:
 
 @implementer(IAgent)
 class _LimitedAgent:
-    """The transport as IAgent, with one deadline and one bound for all requests."""
+    """The transport as IAgent, with one deadline and one limit for all requests."""
 
     __slots__ = ("_max_body", "_timeout", "_transport")
 
@@ -333,7 +335,7 @@ class _LimitedAgent:
     ) -> Deferred[Any]:
         """Send a request.
 
-        :raises ValueError: a URL or header that cannot be sent (as a failure)
+        :return: fails with ValueError if the URL or a header is invalid
         """
         if headers is None:
             headers = Headers()
@@ -356,7 +358,7 @@ class _LimitedAgent:
 
 
 def _head(url: Url, method: bytes, headers: Headers) -> bytes:
-    """Give the request head with a caller's headers, ending in ``Content-Length: ``."""
+    """The request head with a caller's headers, up to ``Content-Length: `` without the number."""
     content_type = b""
     lines: list[bytes] = []
     for name, values in headers.getAllRawHeaders():

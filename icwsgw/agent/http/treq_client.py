@@ -1,10 +1,10 @@
-"""treq's client without what the IC's interface never uses.
+"""treq's client without the features that the IC's interface never uses.
 
-``treq.client.HTTPClient.request`` wraps the agent into cookies, redirects and content decoding, and normalises the
-URL, anew for each request: about 100 us of CPU, three times what the request itself costs on our transport, and a
-gateway polls thousands of times a second. For a :class:`FixedUrl` (an endpoint of the network, normalised once)
-:class:`MinimalTreqClient` goes straight to the agent; the answer is treq's own response, whose ``content()`` is at hand
-as the transport gives whole bodies. Any other request takes treq's way.
+For each request ``treq.client.HTTPClient.request`` wraps the agent for cookies, redirects and content decoding, and
+normalizes the URL. That takes about 100 us of CPU, three times what the request costs on this transport, and a gateway
+polls thousands of times a second. For a :class:`FixedUrl` (an endpoint of the network, normalized once)
+:class:`MinimalTreqClient` calls the agent directly. The result is treq's own response, and its ``content()`` is
+available at once, because the transport has whole bodies. Any other request takes treq's own path.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from icwsgw.agent.http.url import Url
 
 
 class FixedUrl(EncodedURL):
-    """A URL that is asked as it is: normalised already, no redirects followed, no cookies.
+    """A URL that is requested unchanged: it is normalized, and no redirects or cookies apply.
 
     :ivar uri: the URL as bytes
     """
@@ -32,7 +32,7 @@ class FixedUrl(EncodedURL):
 
     @classmethod
     def of(cls, url: Url) -> FixedUrl:
-        """Make one of a URL that was checked."""
+        """Make one from a valid URL."""
         text = str(url)
         made = cls.from_text(text)
         assert isinstance(made, cls)
@@ -41,17 +41,17 @@ class FixedUrl(EncodedURL):
 
 
 class WholeResponse(_Response):
-    """treq's response to an answer that has come whole."""
+    """treq's response, with a body that is whole."""
 
     original: Any
 
     def content(self) -> Deferred[bytes]:
-        """Give the body."""
+        """The body."""
         return succeed(self.original.body)
 
 
 class MinimalTreqClient(treq.client.HTTPClient):
-    """treq's client over an agent whose responses are :class:`~icwsgw.agent.http.treq_response.TreqResponse`.
+    """treq's client over an agent with :class:`~icwsgw.agent.http.treq_response.TreqResponse`.
 
     :param agent: from :meth:`icwsgw.agent.http.transport.Transport.agent`
     """
@@ -62,7 +62,7 @@ class MinimalTreqClient(treq.client.HTTPClient):
         super().__init__(untyped, IndexableCookieJar(), producer)
 
     def request(self, method: str, url: Any, **options: Any) -> Any:
-        """Send a request; for a FixedUrl the options are ``headers`` (a Headers) and ``data`` (bytes), no others."""
+        """Send a request. For a FixedUrl, only ``headers`` (a Headers) and ``data`` (bytes) are supported."""
         if not isinstance(url, FixedUrl):
             return super().request(method, url, **options)
         headers, data = options.pop("headers"), options.pop("data")

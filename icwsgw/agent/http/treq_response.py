@@ -1,7 +1,7 @@
-"""Whole answers and whole request bodies in the dress of twisted.web's interfaces, for treq.
+"""Adapts whole responses and whole request bodies to the interfaces of twisted.web, for treq.
 
-twisted.web hands bodies over in pieces; the transport has them whole (they are bounded, and CBOR wants all of
-it), so a response delivers its body in one piece and a request's body needs no cooperator.
+twisted.web delivers bodies in pieces. The transport has them whole, because they are bounded and CBOR needs the whole
+body. So a response delivers its body in one piece, and a request's body needs no cooperator.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _DONE: Any = cast(Any, Failure)(ResponseDone())
 
 @implementer(IBodyProducer)
 class BytesProducer:
-    """A request body that is there already.
+    """A request body that is whole.
 
     :ivar body: the bytes
-    :ivar length: how many
+    :ivar length: the number of bytes
     """
 
     __slots__ = ("body", "length")
@@ -37,23 +37,23 @@ class BytesProducer:
         self.length = len(body)
 
     def startProducing(self, consumer: Any) -> Deferred[None]:  # noqa: N802
-        """Write all of it."""
+        """Write the body."""
         consumer.write(self.body)
         return succeed(None)
 
     def pauseProducing(self) -> None:  # noqa: N802
-        """Nothing is left to pause."""
+        """Do nothing: the body is written."""
 
     def resumeProducing(self) -> None:  # noqa: N802
-        """Nothing is left to resume."""
+        """Do nothing: the body is written."""
 
     def stopProducing(self) -> None:  # noqa: N802
-        """Nothing is left to stop."""
+        """Do nothing: the body is written."""
 
 
 @implementer(IConsumer)
 class BodyCollector:
-    """Takes the body of any other IBodyProducer, such as a file's, together."""
+    """Collects the body of any other IBodyProducer, for example a file's."""
 
     __slots__ = ("_pieces",)
 
@@ -61,23 +61,23 @@ class BodyCollector:
         self._pieces: list[bytes] = []
 
     def write(self, data: bytes) -> None:
-        """Take a piece."""
+        """Add a piece."""
         self._pieces.append(data)
 
     def registerProducer(self, producer: object, streaming: bool) -> None:  # noqa: N802
-        """Accept a producer; it is never paused, as the body is collected in memory."""
+        """Accept a producer. It is never paused, because the body is collected in memory."""
 
     def unregisterProducer(self) -> None:  # noqa: N802
-        """Let the producer go."""
+        """Release the producer."""
 
     def body(self) -> bytes:
-        """Give all pieces as one."""
+        """All pieces together."""
         return b"".join(self._pieces)
 
 
 @implementer(IClientRequest)
 class ClientRequest:
-    """What was asked, for whoever looks at ``response.request``."""
+    """The request, for users of ``response.request``."""
 
     __slots__ = ("absoluteURI", "headers", "method")
 
@@ -88,7 +88,7 @@ class ClientRequest:
 
 
 class _NoTransport:
-    """The transport of a body's protocol: the body is there, so nothing can be stopped."""
+    """The transport of a body's protocol. The body is whole, so nothing can be stopped."""
 
     __slots__ = ()
     disconnecting = False
@@ -104,7 +104,7 @@ _NO_TRANSPORT = _NoTransport()
 
 @implementer(IResponse)
 class TreqResponse:
-    """An :class:`ParsedResponse` as IResponse.
+    """A :class:`ParsedResponse` as IResponse.
 
     :ivar body: the whole body
     """
@@ -122,22 +122,22 @@ class TreqResponse:
 
     @property
     def headers(self) -> Headers:
-        """The answer's headers; the values of a repeated one are joined."""
+        """The response's headers. The values of a repeated header are joined."""
         if self._headers is None:
             self._headers = Headers({name: [value] for name, value in self._raw_headers.items()})
         return self._headers
 
     @property
     def phrase(self) -> bytes:
-        """The usual phrase for the status (what the server wrote there means nothing)."""
+        """The standard phrase for the status; the server's own is ignored."""
         return RESPONSES.get(self.code, b"")
 
     def setPreviousResponse(self, response: Any) -> None:  # noqa: N802
-        """Remember the answer that redirected to this one."""
+        """Remember the response that redirected to this one."""
         self.previousResponse = response
 
     def deliverBody(self, protocol: Any) -> None:  # noqa: N802
-        """Hand the body over, all at once."""
+        """Deliver the whole body at once."""
         protocol.makeConnection(_NO_TRANSPORT)
         if self.body:
             protocol.dataReceived(self.body)

@@ -1,8 +1,8 @@
-"""Connections to https hosts through an HTTP proxy, by CONNECT (RFC 9110, 9.3.6).
+"""Connections to https hosts through an HTTP proxy, with CONNECT (RFC 9110, section 9.3.6).
 
-The environment says which proxy, as it does for most programs and for the original: ``https_proxy`` or ``all_proxy``,
-but not for the hosts of ``no_proxy``. TLS runs through the tunnel, between us and the network, so a proxy sees where to
-and how much, never what. A network at ``http://`` is a local replica and is asked directly.
+The environment names the proxy, as for most programs and the Rust gateway: ``https_proxy`` or ``all_proxy``, except for
+the hosts of ``no_proxy``. TLS runs through the tunnel, between the gateway and the network, so a proxy sees where data
+goes and how much, but not what. A network at ``http://`` is a local replica and is asked directly.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Proxy(NamedTuple):
 
     :ivar host: name or address
     :ivar port: TCP port
-    :ivar authorization: what it wants to know of us (Proxy-Authorization), or empty
+    :ivar authorization: the value of Proxy-Authorization, or empty
     """
 
     host: str
@@ -42,15 +42,15 @@ class Proxy(NamedTuple):
     authorization: bytes = b""
 
     def __str__(self) -> str:
-        """Where it is; not the password."""
+        """Its address, without the password."""
         return f"{bracketed(self.host)}:{self.port}"
 
 
 def proxy_for(url: Url, environment: Mapping[str, str]) -> Proxy | None:
-    """Give the proxy of a URL's host, or None for none.
+    """The proxy for a URL's host; None for none.
 
     :param environment: for example ``os.environ``
-    :raises ValueError: it is not given as ``http://host:port`` (user and password before the host may be)
+    :raises ValueError: it is not of the form ``http://host:port`` (user and password may precede the host)
     """
     if url.scheme != "https":
         return None
@@ -73,7 +73,7 @@ def _first(environment: Mapping[str, str], *names: str) -> str:
 
 
 def _excluded(url: Url, names: str) -> bool:
-    """Whether ``no_proxy`` names a host: by itself, as a subdomain, or by the network of its address."""
+    """Whether ``no_proxy`` names a host: by its name, as a subdomain, or by the network of its address."""
     host = url.host.lower()
     for name in filter(None, (part.strip().lower() for part in names.split(","))):
         bare = name.removeprefix("*").removeprefix(".")
@@ -89,10 +89,10 @@ def _excluded(url: Url, names: str) -> bool:
 
 @implementer(IStreamClientEndpoint)
 class TunnelEndpoint:
-    """Where connections come from that lead through a proxy.
+    """Makes connections through a proxy.
 
     :param reactor: source of time
-    :param endpoint: leads to the proxy
+    :param endpoint: connects to the proxy
     :param proxy: the proxy
     :param target: "host:port" of the network
     :param timeout: seconds for the proxy to answer
@@ -109,16 +109,17 @@ class TunnelEndpoint:
         self._name = str(proxy)
 
     def connect(self, protocolFactory: Any) -> Deferred[Any]:  # noqa: N803
-        """Connect; fires with the protocol that the factory built, when the proxy has agreed.
+        """Connect.
 
-        Fails with ConnectFailed where the proxy does not, and as the endpoint does where there is no proxy.
+        :return: fires with the factory's protocol when the proxy has accepted; fails with ConnectFailed if it refuses,
+            and as the endpoint does if there is no proxy
         """
         connecting: Deferred[Any] = self._endpoint.connect(_Tunnels(self, protocolFactory))
         return connecting.addCallback(lambda tunnel: tunnel.opened)
 
 
 class _Tunnels(Factory):
-    """Makes one tunnel."""
+    """The factory of one tunnel."""
 
     noisy = False
 
@@ -127,12 +128,12 @@ class _Tunnels(Factory):
         self._factory = factory
 
     def buildProtocol(self, addr: Any) -> Any:  # noqa: N802
-        """Make it."""
+        """Make the tunnel."""
         return _Tunnel(self._endpoint, self._factory, addr)
 
 
 class _Tunnel(Protocol):
-    """One connection: asks the proxy, then passes on what comes.
+    """One connection: it asks the proxy, then passes data on.
 
     :ivar opened: fires with the protocol at the end of the tunnel
     """
@@ -148,13 +149,13 @@ class _Tunnel(Protocol):
         self.opened: Deferred[Any] = Deferred(lambda _: self._give_up())
 
     def connectionMade(self) -> None:  # noqa: N802
-        """The proxy is there."""
+        """The proxy has accepted the TCP connection."""
         endpoint = self._endpoint
         self._timer = endpoint._reactor.callLater(endpoint._timeout, self._late)
         self.transport.write(endpoint._request)
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
-        """Bytes of the proxy, later of the network."""
+        """Bytes from the proxy, later from the network."""
         if self._inner is not None:
             self._inner.dataReceived(data)
             return

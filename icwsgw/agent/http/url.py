@@ -1,7 +1,7 @@
-"""A URL parsed once, so that a request costs no parsing.
+"""URLs that are parsed once, so that a request costs no parsing.
 
-``Url.parse`` reads the network's URL from the configuration; ``join`` gives the URL of one endpoint
-below it and remembers the request head that goes with it, which is the same for every request.
+``Url.parse`` parses the network's URL from the configuration. ``join`` makes the URL of one endpoint below it, and
+remembers the request head, which is the same for every request to it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Url:
     :ivar scheme: "http" or "https"
     :ivar host: name or address, without brackets
     :ivar port: TCP port
-    :ivar path: path and query, percent-encoded, "/" at least for :meth:`parse` without a path
+    :ivar path: path and query, percent-encoded; at least "/"
     :ivar origin: (scheme, host, port), the key of the connection pool
     """
 
@@ -54,9 +54,9 @@ class Url:
 
     @classmethod
     def parse(cls, text: str) -> Url:
-        """Read an absolute http or https URL; a fragment is dropped.
+        """Parse an absolute http or https URL; its fragment is dropped.
 
-        :raises ValueError: not such a URL, or with user name and password in it
+        :raises ValueError: it is not such a URL, or has a user name or password
         """
         parts = urlsplit(text)
         if parts.username is not None or parts.password is not None:
@@ -75,22 +75,22 @@ class Url:
         return cls(parts.scheme, host, port, raw)
 
     def join(self, path: bytes) -> Url:
-        """Give the URL of ``path`` (starting with "/") below this one's path.
+        """The URL of ``path`` (starting with "/") below the path of this one.
 
-        :raises ValueError: not a path
+        :raises ValueError: it is not a path
         """
         return Url(self.scheme, self.host, self.port, self.path.rstrip(b"/") + path)
 
     @property
     def netloc(self) -> bytes:
-        """Host and, where it is not the scheme's own, port: the Host header."""
+        """The Host header: the host, and the port unless it is the scheme's default."""
         return self._netloc
 
     def head(self, method: bytes, content_type: bytes) -> bytes:
-        """Give the request head up to and with ``Content-Length: ``, without the number.
+        """The request head up to ``Content-Length: ``, without the number.
 
-        :param content_type: value of Content-Type, or empty for none
-        :raises ValueError: method or content type that cannot stand in a head
+        :param content_type: value of Content-Type; empty for none
+        :raises ValueError: the method or content type cannot be part of a head
         """
         key = (method, content_type)
         head = self._heads.get(key)
@@ -101,10 +101,10 @@ class Url:
         return head
 
     def head_with(self, method: bytes, content_type: bytes, lines: list[bytes]) -> bytes:
-        """Give the head with further header lines; see :meth:`head`.
+        """The head with further header lines; see :meth:`head`.
 
-        :param lines: "Name: value" each; a User-Agent among them replaces ours
-        :raises ValueError: something that cannot stand in a head
+        :param lines: each of the form "Name: value"; a User-Agent among them replaces the gateway's
+        :raises ValueError: a line cannot be part of a head
         """
         values = [content_type, *lines]
         if not method.isalpha() or any(_UNSAFE_VALUE.search(value) for value in values):
