@@ -250,6 +250,8 @@ def test_the_service_brings_its_log_and_what_should_be_known(monkeypatch: pytest
     monkeypatch.setattr(service, "make_gateway_service", fake)
     monkeypatch.setattr(tap, "report_start_errors", lambda log: hooks.append(log))
     monkeypatch.setattr(tap, "exit_zero_on_signals", lambda reactor, hurry: hooks.append(None))
+    # it would leave a timer in the reactor of the tests
+    monkeypatch.setattr(tap, "trim_heap", lambda reactor: hooks.append(None))
     monkeypatch.setattr(tap, "reload_on_hangup", lambda reactor, reload: hooks.append(None))
     monkeypatch.setattr(supervisor, "make_supervisor", fake)
     monkeypatch.setattr(tap, "get_logger", lambda name: _Warnings(warned))
@@ -263,7 +265,7 @@ def test_the_service_brings_its_log_and_what_should_be_known(monkeypatch: pytest
     gateway, notifying = root
     assert isinstance(gateway, Gateway)
     assert isinstance(notifying, NotifyingService)
-    assert hooks == [None, None, None]
+    assert hooks == [None, None, None, None]
     assert reactor.seconds is time.monotonic  # type: ignore[attr-defined]
     # a supervisor's workers look to their own files
     doubt = "ICWS_WORKRES in the environment is not an option; did you mean ICWS_WORKERS?"
