@@ -1,21 +1,22 @@
-"""When to poll next, and when to try a failed call again: policies as values, no clock of their own.
+"""When to poll next and when to resubmit a call: back-off policies that get the time as an argument.
 
-Failures of a poll: the first ``STEADY_FAILURES`` keep the beat, since most are over by the next tick and a late
-message costs more than a wasted query. After that the pause grows, with jitter so that the pollers of one network do
-not return together.
+After a failed poll the interval stays the same for the first ``STEADY_FAILURES`` failures: most failures are over by
+the next tick, and a late message costs more than a wasted query. After that the pause grows. It has jitter, so that the
+pollers of one network do not return together.
 
-A server that says it is overloaded (429, 503, or any status with Retry-After) is believed at once, and no poll leaves
-before the pause is over, whatever good answers to older queries still come. Retry-After is honoured where it is longer
-than our own pause: "0", or a date that a wrong clock has put into the past, must not make a failing request come back
-at once for ever. Jitter makes such a pause longer, never shorter. A pause that was asked for is no silence of the
+If a server says that it is overloaded (429, 503, or any status with Retry-After), no poll is sent before the pause is
+over, even if valid answers to earlier queries arrive. Retry-After counts if it is longer than the pause would be
+anyway: "0", or a date that a wrong clock has put into the past, must not make a failing request return at once again
+and again. Jitter only makes such a pause longer. A pause that was asked for does not count as a failure of the
 canister, up to ``LONGEST_RETRY_AFTER``.
 
-Silence is reckoned by who is silent (:mod:`icwsgw.core.failure_source`), each for itself: the time from one failure to
-the next is the former's. A good answer ends both.
+The time without a valid answer is counted for the network and the canister separately
+(:mod:`icwsgw.core.failure_source`): the time between two failures belongs to the source of the first. A valid answer
+resets both.
 
-Boundary nodes bound queries by address, by subnet and by canister, and all of it is 429. So what one canister's poller
-hears concerns that canister; what the pollers of two canisters hear at the same time concerns the host, and then all
-pause (:class:`HostBackoff`).
+Boundary nodes limit queries by address, by subnet and by canister, and answer 429 in each case. So a pause that one
+canister's poller gets is for that canister. If the pollers of two canisters get one at the same time, all pollers pause
+(:class:`HostBackoff`).
 """
 
 from __future__ import annotations
@@ -33,16 +34,16 @@ RETRY_LONGEST = 5.0
 
 
 class PollBackoff:
-    """The beat of one poller, and its patience with a canister that does not answer.
+    """The back-off of one poller, and how long its canister has given no valid answer.
 
-    :ivar last_good: when the last good answer came, or the start
+    :ivar last_good: seconds when the last valid answer arrived, or the poller started
     :ivar failures: failed polls since then
-    :ivar excused: seconds since then in which the host had all pollers pause
-    :ivar not_before: no poll before this time
-    :ivar held_until: the server has asked for no poll before this time
-    :ivar host_until: up to when the host's own pause is known here
-    :ivar last_error: what the last failure was, for people; empty before the first
-    :ivar last_bad: when it was
+    :ivar excused: seconds since then in which all pollers had to pause
+    :ivar not_before: seconds before which no poll is sent
+    :ivar held_until: the same because the server has asked for it
+    :ivar host_until: until when the pause of all pollers is known here
+    :ivar last_error: the last failure, for people; empty before the first
+    :ivar last_bad: seconds when it occurred
     """
 
     __slots__ = (
@@ -82,7 +83,7 @@ class PollBackoff:
         self.rtt = 0.0
 
     def succeeded(self, now: float, took: float) -> None:
-        """A good answer came after ``took`` seconds."""
+        """A valid answer arrived after ``took`` seconds."""
         self.last_good = now
         if self.failures:
             self.failures = 0
@@ -102,24 +103,24 @@ class PollBackoff:
         error: str = "",
         side: FailureSource = FailureSource.CANISTER,
     ) -> None:
-        """A poll failed; sets when the next may leave.
+        """A poll failed: set when the next one may be sent.
 
-        :param overloaded: the server asked for less (429, 503)
-        :param retry_after: seconds the server asked to wait
-        :param error: what it was, for people
-        :param side: whose silence it is
+        :param overloaded: the server asked for fewer requests (429, 503)
+        :param retry_after: seconds that the server asked to wait
+        :param error: the failure, for people
+        :param side: the source of the failure
         """
         if self.failures:
             self._silent[self._side] += now - self._marked
         else:
-            # nothing else is known of the time since the last good answer
+            # nothing else is known of the time since the last valid answer
             self._silent[side] += now - self.last_good
         self._marked, self._side = now, side
         self.last_bad, self.last_error = now, error
         self.failures += 1
         if overloaded or retry_after is not None:
             if now >= self.held_until:
-                # one more that was asked after the last pause; those in flight together are one word
+                # Count queries that were in flight together only once.
                 self._holds += 1
             pause = self._pause(self._holds)
             self._hold(now, pause if not retry_after else max(pause, _asked(retry_after, self._jitter)))
@@ -127,14 +128,14 @@ class PollBackoff:
             self.not_before = max(self.not_before, now + self._pause(self.failures - STEADY_FAILURES))
 
     def silence(self, side: FailureSource, now: float) -> float:
-        """Seconds that a side has given no good answer for."""
+        """Seconds for which a source has given no valid answer."""
         if not self.failures:
             return 0.0
         seconds = self._silent[side] + (now - self._marked if side is self._side else 0.0)
         return max(0.0, seconds - self.excused)
 
     def join(self, now: float, until: float) -> None:
-        """The host has asked for a pause that this poller has not been told of itself."""
+        """The network has asked all pollers to pause, and this one has not heard of it itself."""
         self.host_until = until
         if until > now:
             held = self.held_until
@@ -151,31 +152,31 @@ class PollBackoff:
             self.not_before = max(self.not_before, until)
 
     def gave_up(self, age: float) -> None:
-        """A poll was abandoned after ``age`` seconds without an answer: it counts as a round trip at least as long."""
+        """A poll was given up after ``age`` seconds: its round trip takes at least as long."""
         self.rtt += max(0.0, age - self.rtt) / 4
 
 
 def retry_pause(attempt: int, jitter: Callable[[], float], retry_after: float | None = None) -> float:
-    """Seconds to wait before a call is sent again.
+    """Seconds until a call is sent again.
 
-    :param attempt: how many times it has been sent, from 1
+    :param attempt: how often it has been sent, from 1
     :param jitter: a random number in [0, 1)
-    :param retry_after: what the server asked for, if it did
+    :param retry_after: seconds that the server asked to wait, if it did
     """
     pause = min(RETRY_FIRST * 2.0 ** min(attempt - 1, 16), RETRY_LONGEST) * (0.5 + jitter() / 2)
     return pause if not retry_after else max(pause, _asked(retry_after, jitter))
 
 
 def _asked(seconds: float, jitter: Callable[[], float]) -> float:
-    """A pause that was asked for, and up to a quarter more, or a second: all who hear of it must not return at once."""
+    """A pause that was asked for, with up to a quarter (at least up to a second) added: not all may return at once."""
     seconds = min(seconds, LONGEST_RETRY_AFTER)
     return seconds + jitter() * max(seconds / 4, 1.0)
 
 
 class HostBackoff:
-    """What the pollers of one network have been asked for together.
+    """The pause of all pollers of one network.
 
-    :ivar until: no poller polls before this time
+    :ivar until: seconds before which no poller polls
     """
 
     __slots__ = ("_canister", "_until", "until")
@@ -186,7 +187,7 @@ class HostBackoff:
         self.until = 0.0
 
     def retry_after_received(self, canister: bytes, now: float, until: float) -> None:
-        """A canister's poller was asked to pause until some time: the second one of two that pause speaks for all."""
+        """A canister's poller was asked to pause; if another canister's is pausing too, all pollers pause."""
         if canister != self._canister and self._until > now:
             self.until = max(self.until, min(until, self._until))
         if until >= self._until:

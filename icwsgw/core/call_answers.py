@@ -1,10 +1,10 @@
-"""What an attempt to deliver a call brings, and how long to wait before it is posted again.
+"""What the answer to a call tells about it, and how long to wait before the call is resubmitted.
 
-The machine that these values drive is :mod:`icwsgw.core.client_calls`.
+The state machine that uses these values is :mod:`icwsgw.core.client_calls`.
 
-Why a call is posted again although the network has it: a synchronous call whose end is not known within ten seconds is
-answered 202, and so is a repetition of one that is under way. Only the sender of a call may read its status, but
-whoever posts the identical envelope gets the certificate once there is one (decision 0030).
+A call is resubmitted even if the network has accepted it: a synchronous call that has no outcome within ten seconds is
+answered 202, and so is each identical call while the first is in progress. Only the sender of a call may read its
+status, but the answer to the identical envelope contains the certificate once there is one (decision 0030).
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-#: The reject code that invites to try again, and how often it is believed.
+#: The reject code that invites to try again, and for how many attempts it is believed.
 SYS_TRANSIENT = 2
 TRANSIENT_ATTEMPTS = 4
-#: So many refusals of repetitions in a row end the search for the end of a call.
+#: After so many refusals in a row, a call with unknown outcome is not resubmitted any more.
 REFUSED_REPETITIONS = 3
-#: Seconds between two postings of a call that the network has, before jitter of a quarter either way.
+#: Seconds between two attempts of a call that the network has accepted, before jitter of a quarter either way.
 RESUBMIT_SECONDS = 1.0
-#: The longest, of a ws_open: they are as long as it has taken so far.
+#: The longest such pause, of a ws_open: its pauses are as long as it has taken so far.
 LONGEST_RESUBMIT_SECONDS = 10.0
 
 
 class Answer(NamedTuple):
-    """What an attempt brought, as far as it decides what follows.
+    """What an attempt has brought, as far as it decides what follows.
 
-    :ivar end: the call has ended, by a certificate or by ``accepted`` where nobody waits for more
-    :ivar executed: it has ended and was executed, a certificate says so
-    :ivar taken: the network has the call, its end is to come
-    :ivar arrived: the attempt may have been taken
-    :ivar again: the same envelope may be taken later
-    :ivar transient: a reject that invites to try again a few times
+    :ivar end: the outcome is certified, or the call is ``accepted`` and nobody waits for more
+    :ivar executed: a certificate says that the call was executed
+    :ivar taken: the network has accepted the call; it has no outcome yet
+    :ivar arrived: the attempt may have arrived
+    :ivar again: the network may accept the same envelope later
+    :ivar transient: the call was rejected with a code that invites to try again
     """
 
     end: bool = False
@@ -48,22 +48,22 @@ TAKEN = Answer(taken=True)
 
 
 def may_have_been_executed(code: int, error_code: str | None) -> bool:
-    """Whether a certified reject leaves open if the canister has kept what it did: the client, the sequence number.
+    """Whether the canister may have kept what it did although the call was rejected: the client, the sequence number.
 
-    A trap (5, CANISTER_ERROR) rolls the state back, so the next number would be the wrong one. An explicit reject (4,
-    CANISTER_REJECT) keeps what was done before it: with Motoko's CDK, whose handler is awaited, an application's trap
-    arrives as one, after the number was taken. So does the state of a call that ended without a reply (IC0506, though
-    its code is 5). Then the canister decides at the client's next message: it refuses a wrong number in a certified
-    answer.
+    A trap (reject code 5, CANISTER_ERROR) rolls the state back, so the next sequence number would be wrong. An explicit
+    reject (4, CANISTER_REJECT) keeps what was done before: Motoko's CDK awaits the application's handler, so a trap
+    there becomes such a reject after the sequence number was taken. A call that ended without a reply (IC0506, though
+    its code is 5) keeps the state as well. In these cases the client's next message decides: the canister refuses a
+    wrong sequence number in a certified answer.
     """
     return code == 4 or error_code == "IC0506"
 
 
 def resubmit_delay(jitter: Callable[[], float], retry_after: float | None = None, took: float = 0.0) -> float:
-    """Seconds until a call that the network has is posted again.
+    """Seconds until a call that the network has accepted is resubmitted.
 
     :param jitter: a random number in [0, 1)
-    :param retry_after: what the server asked for, if it did
-    :param took: seconds since a call was first sent that is worth less the longer it takes; 0 for others
+    :param retry_after: seconds that the server asked to wait, if it did
+    :param took: seconds since the call was first sent, to resubmit it ever less often; 0: always at the same rate
     """
     return max(min(max(took, RESUBMIT_SECONDS), LONGEST_RESUBMIT_SECONDS) * (0.75 + jitter() / 2), retry_after or 0.0)

@@ -1,12 +1,13 @@
-"""Who may have how many calls under way, so that no canister can hold up the others.
+"""Shares call slots fairly between canisters, so that no canister can delay the others.
 
-A call that hangs keeps its connection for as long as a call may take, and one canister may have thousands of clients.
-So calls are counted by canister, in a *lane* each, and a lane may have one more as long as it has fewer under way than
-all lanes together have left of the limit. A canister alone may take half of all; the next one, while the first hangs,
-half of what is left; and one that has nothing under way may always begin. What finds no room waits in its lane, by rank
-(:mod:`icwsgw.core.fair_queue`), and the lanes take turns.
+A call that hangs keeps its connection until its timeout, and one canister may have thousands of clients. So the calls
+in flight are counted by canister, in a *slot queue* each. A slot queue may begin another call while it has fewer in
+flight than all of them together have left of the limit. One canister alone may use half of all slots; a second one half
+of the rest; and one that has none in flight may always begin. Calls that find no slot wait in their slot queue, by rank
+(:mod:`icwsgw.core.fair_queue`), and the slot queues are served round-robin.
 
-Other things are shared in the same way: queries in flight by canister, what strangers have begun by their address.
+Other things are shared in the same way: queries in flight by canister, and by address what unauthenticated clients have
+begun.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from icwsgw.core.fair_queue import PriorityQueue
 
 
 class SlotWaiter(Hashable, Protocol):
-    """What waits in a lane."""
+    """What waits for a slot."""
 
     def granted(self) -> None:
-        """It has its place now."""
+        """It has its slot."""
 
 
 class SlotQueue:
-    """The calls of one canister; lives as long as somebody holds it.
+    """The calls of one canister. It exists as long as somebody refers to it.
 
-    :ivar busy: how many are under way
-    :ivar call_slots: what it is one of
+    :ivar busy: number of calls in flight
+    :ivar call_slots: the slots that it shares
     """
 
     __slots__ = ("__weakref__", "_waiting", "busy", "call_slots")
@@ -42,10 +43,10 @@ class SlotQueue:
         self.busy = 0
 
     def enter(self, waiter: SlotWaiter, rank: float = 0.0) -> bool:
-        """Begin a call, which :meth:`leave` ends; where there is no room, ``waiter.granted`` tells when it has begun.
+        """Begin a call; :meth:`leave` ends it. If there is no slot, ``waiter.granted`` is called when there is one.
 
-        :param rank: of those that wait here the one with the lowest begins first
-        :return: whether it has begun
+        :param rank: of those that wait here the lowest begins first
+        :return: whether the call has begun
         """
         if self.try_enter():
             return True
@@ -57,22 +58,22 @@ class SlotQueue:
 
     @property
     def has_room(self) -> bool:
-        """Whether one more may begin."""
+        """Whether there is a slot for one more call."""
         call_slots = self.call_slots
         return self.busy < call_slots.least or not (self._waiting or self.busy >= call_slots.limit - call_slots.busy)
 
     def try_enter(self) -> bool:
-        """Begin a call if there is room for it; whether it has begun."""
+        """Begin a call if there is a slot; whether there was."""
         call_slots = self.call_slots
         if self.busy >= call_slots.least and (self._waiting or self.busy >= call_slots.limit - call_slots.busy):
             return False
-        # as take() does, without a call
+        # as take(), inlined
         self.busy += 1
         call_slots.busy += 1
         return True
 
     def take(self) -> None:
-        """Begin a call, room or not."""
+        """Begin a call even if there is no slot."""
         self.busy += 1
         self.call_slots.busy += 1
 
@@ -85,7 +86,7 @@ class SlotQueue:
             call_slots.grant()
 
     def forget(self, waiter: SlotWaiter) -> None:
-        """Do not wait any more."""
+        """A waiter does not wait any more."""
         if self._waiting is not None:
             self._waiting.remove(waiter)
             if not self._waiting:
@@ -94,11 +95,11 @@ class SlotQueue:
 
     @property
     def waits(self) -> bool:
-        """Whether somebody waits for a place."""
+        """Whether somebody waits here."""
         return self._waiting is not None
 
     def next(self) -> SlotWaiter | None:
-        """Let the first one that waits begin, if there is room."""
+        """Begin the first call that waits, if there is a slot."""
         call_slots, waiting = self.call_slots, self._waiting
         if not waiting or (self.busy >= call_slots.least and self.busy >= call_slots.limit - call_slots.busy):
             return None
@@ -111,12 +112,12 @@ class SlotQueue:
 
 
 class CallSlots:
-    """All lanes.
+    """All slot queues.
 
-    :param limit: calls under way in all, but for those that each lane may always have
-    :param least: how many each lane may always have
-    :ivar busy: how many are under way
-    :ivar line: lanes in which somebody waits, the next one first
+    :param limit: number of slots, without those that each slot queue always has
+    :param least: slots that each slot queue always has
+    :ivar busy: number of calls in flight
+    :ivar line: slot queues in which somebody waits, the next one first
     """
 
     __slots__ = ("_granting", "_slot_queues", "busy", "least", "limit", "line")
@@ -130,14 +131,14 @@ class CallSlots:
         self._granting = False
 
     def slot_queue(self, party: Hashable) -> SlotQueue:
-        """The lane of a canister, or of whatever else shares are counted by."""
+        """The slot queue of a canister, or of another key that slots are shared by."""
         slot_queue = self._slot_queues.get(party)
         if slot_queue is None:
             slot_queue = self._slot_queues[party] = SlotQueue(self)
         return slot_queue
 
     def grant(self) -> None:
-        """There is room again: let begin what may, each lane in turn."""
+        """There is a free slot: begin waiting calls, round-robin."""
         if self._granting:
             return  # a call has ended in its own beginning; the loop below goes on
         self._granting = True

@@ -1,12 +1,13 @@
-"""The queue of one client's calls as a state machine: one call at a time, sent again until its end is known.
+"""The calls of one client as a state machine: one at a time, resubmitted until the outcome is known.
 
-:mod:`icwsgw.core.call_table` has the states, the events, and the effects. The doubt says what is known of the earlier
-attempts at the current call; with the gate it selects the event. State, gate, doubt, and counters are numbers
+:mod:`icwsgw.core.call_table` contains states, events and effects. Which event an answer is depends on what is known of
+the earlier attempts (``doubt``) and on the gate. State, gate, doubt and counters can be written down as numbers
 (:meth:`ClientCalls.dump`).
 
-The machine knows no clock and no network. Its methods take the time and what has been heard; they return the effects
-that the relay (:mod:`icwsgw.gateway.calls.relay`) performs, in order. NEXT asks for :meth:`ClientCalls.next`. The owner
-is told of the end of a call before the next one starts, because it may drop all that waits.
+The machine uses neither clock nor network. Its methods get the time and the answers as arguments. They return effects,
+which the relay (:mod:`icwsgw.gateway.calls.relay`) performs in order. The effect NEXT asks for
+:meth:`ClientCalls.next`: the owner hears of the end of a call before the next one starts, because it may drop all that
+waits.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ from icwsgw.core.call_table import (
 from icwsgw.core.relay_queue import WEIGHT, RelayQueue
 from icwsgw.ic.network_limits import MAX_INGRESS_TTL_NS
 
-#: No call is started with less time to live than this: it would expire on its way.
+#: A call with less time to live is not sent: it would expire on its way.
 MIN_LIFE_NS = 500_000_000
 
-# What nearly every call goes through, without a look-up: names of an enum's members cost more than the rest.
+# The transitions of nearly every call, taken without a look-up: access to enum members would cost more than the rest.
 _IDLE, _WAITING, _IN_FLIGHT = CallState.IDLE, CallState.WAITING, CallState.IN_FLIGHT
 _NO_DOUBT = OutcomeKnowledge.NONE
 NOTHING: Effects = ()
@@ -47,7 +48,7 @@ ALL_SENT: Effects = (CallEffect.ALL_SENT,)
 
 
 class Sendable(Protocol):
-    """What the machine knows of an envelope (:class:`icwsgw.core.messages.ClientEnvelope`)."""
+    """What the machine uses of an envelope (:class:`icwsgw.core.messages.ClientEnvelope`)."""
 
     body: bytes
     method_name: str
@@ -55,27 +56,27 @@ class Sendable(Protocol):
 
 
 class CallLimits(Protocol):
-    """The bounds of what waits (:class:`icwsgw.config.schema.GatewayConfig`)."""
+    """The limits of the queue (:class:`icwsgw.config.schema.GatewayConfig`)."""
 
     @property
     def relay_queue_messages(self) -> int:
-        """Envelopes that one client may have waiting."""
+        """Maximum number of envelopes in one client's queue."""
 
     @property
     def relay_queue_bytes(self) -> int:
-        """Their bytes."""
+        """Maximum number of bytes in it."""
 
     @property
     def relay_queue_time(self) -> float:
-        """Seconds until they have ended, as calls take now."""
+        """Maximum number of seconds until its calls have ended, at the present rate."""
 
     @property
     def max_waiting_bytes(self) -> int:
-        """Bytes that wait in the queues of all clients."""
+        """Maximum number of bytes in the queues of all clients."""
 
 
 class WaitingBytes:
-    """How much waits in the queues of all clients together.
+    """How much waits in the queues of all clients.
 
     :ivar octets: bytes of envelopes
     """
@@ -89,8 +90,8 @@ class WaitingBytes:
 class Asked(NamedTuple):
     """The network asks to wait before the next attempt.
 
-    :ivar seconds: for so long
-    :ivar left: seconds for which the envelope may still be sent, by the network's time as it is reckoned
+    :ivar seconds: so long
+    :ivar left: seconds until the envelope expires, by the network's time as far as it is known
     :ivar most: the same by the earliest time that the network may have
     """
 
@@ -100,7 +101,7 @@ class Asked(NamedTuple):
 
     @property
     def bounded(self) -> float:
-        """For how long it is obeyed, seconds."""
+        """Seconds that the machine waits at most."""
         return min(self.seconds, LONGEST_RETRY_AFTER)
 
 
@@ -108,19 +109,19 @@ T = TypeVar("T", bound=Sendable)
 
 
 class ClientCalls(RelayQueue[T]):
-    """A client's current call, and those that wait behind it.
+    """A client's current call, and the calls that wait behind it.
 
     :ivar state: where the current call is
     :ivar gate: whether others may follow
     :ivar doubt: what is known of the current call's earlier attempts
-    :ivar attempts: how often it has been sent
-    :ivar refused: how many repetitions in a row were refused while it was in doubt
-    :ivar current: its envelope, None while IDLE
-    :ivar started: when its turn came, seconds
+    :ivar attempts: how often the current call has been sent
+    :ivar refused: how many attempts in a row were refused although an earlier one may have arrived
+    :ivar current: the envelope of the current call, None in IDLE
+    :ivar started: seconds when it became the current call
     :ivar pause: seconds until the next attempt, for RETRY and RESUBMIT
-    :ivar abandoned: how many calls COUNT_ABANDONED is about
+    :ivar abandoned: number of calls that COUNT_ABANDONED is about
     :ivar ending: the client has left, and ALL_SENT is to come
-    :ivar waiting: what waits in the queues of all clients
+    :ivar waiting: the bytes in the queues of all clients
     """
 
     __slots__ = (
@@ -148,12 +149,12 @@ class ClientCalls(RelayQueue[T]):
         self.started = self.pause = 0.0
         self.ending = False
 
-    # what the client and its session do
+    # called for the client and its session
 
     def launch(self, envelope: T, now: float) -> Effects:
-        """Make an envelope the current call, whatever the gate: ws_open, and what :meth:`next` finds.
+        """Make an envelope the current call, whatever the gate: ``ws_open``, and what :meth:`next` finds.
 
-        :raises LookupError: a call is under way
+        :raises LookupError: there is a current call
         """
         if self.state is not _IDLE:
             raise LookupError(f"LAUNCH in {self.state.name}")
@@ -165,7 +166,7 @@ class ClientCalls(RelayQueue[T]):
         return LAUNCHED
 
     def send(self, envelope: T, now: float, limits: CallLimits) -> Effects:
-        """Send an envelope when its turn comes."""
+        """Queue an envelope, or make it the current call if nothing is before it."""
         if self.state is _IDLE and self.gate and self.queue is None:
             return self.launch(envelope, now)
         waiting = self.waiting
@@ -179,7 +180,7 @@ class ClientCalls(RelayQueue[T]):
         return NOTHING
 
     def spoke(self) -> Effects:
-        """Open the gate: the canister has spoken to the client, so ws_open need not be tried again."""
+        """Open the gate: the canister has sent the client a message, so ``ws_open`` was executed."""
         gate = GATES.get((self.gate, GateEvent.SPOKE))
         if gate is None:
             return NOTHING
@@ -189,11 +190,11 @@ class ClientCalls(RelayQueue[T]):
         return self.step(CallEvent.SUPERSEDED) if self._may_be_given_up else NOTHING
 
     def left(self) -> Effects:
-        """Open the gate and let all that is queued leave, then give ALL_SENT: the client has left.
+        """The client has left: open the gate, send what is queued, then give ALL_SENT.
 
-        A ws_open that the network has not taken is given up instead, with all behind it: executed late, it would cost a
-        newer connection of the same client its place at the canister. If no attempt can have arrived, the gate is
-        WITHDRAWN, and the canister need not be told that the client has left.
+        A ``ws_open`` that the network has not accepted is given up with everything behind it: executed late, it would
+        replace a newer connection of the same client. If no attempt can have arrived, the gate becomes WITHDRAWN, and
+        the canister need not be told that the client has left.
         """
         self.gate = GATES.get((self.gate, GateEvent.LEFT), self.gate)
         if self.state is _IDLE and self.queue is None:
@@ -204,14 +205,14 @@ class ClientCalls(RelayQueue[T]):
         return _NEXT
 
     def drop(self) -> Effects:
-        """Forget what is queued and under way: the canister does not know this client (any more)."""
+        """Drop the current call and the queue: the canister does not know this client."""
         self.ending = False
         return self._give_up()
 
-    # what becomes of the current call
+    # the current call
 
     def next(self, now: float, limits: CallLimits) -> Effects:
-        """Start the next call if there is one and nothing is under way."""
+        """Start the next call if one is queued and there is no current one."""
         if self.state is not _IDLE or not self.gate:
             return NOTHING
         if self.queue is None:
@@ -227,15 +228,15 @@ class ClientCalls(RelayQueue[T]):
         return LAUNCHED
 
     def granted(self, now: float, earliest_ns: int) -> Effects:
-        """There is a place for the current call.
+        """The current call has got its slot.
 
-        :param earliest_ns: a time that the network's clock has passed for certain, ns since 1970
-        :raises LookupError: it does not wait for one
+        :param earliest_ns: a time that the network's clock has certainly passed, ns since 1970
+        :raises LookupError: it does not wait for a slot
         """
         current = self.current
         if self.state is not _WAITING or current is None:
             raise LookupError(f"GRANTED in {self.state.name}")
-        # an envelope that was valid once has expired after its longest life, whatever time the network has
+        # An envelope that was valid once has expired after its longest life, even if the network's time is unknown.
         old = self.attempts and now - self.started > MAX_INGRESS_TTL_NS / 1e9
         if old or current.ingress_expiry - earliest_ns < MIN_LIFE_NS:
             return self._expired(now)
@@ -244,29 +245,29 @@ class ClientCalls(RelayQueue[T]):
         return SUBMITTED
 
     def ended(self, now: float) -> Effects:
-        """An attempt has brought the end of the call.
+        """An attempt has brought the outcome of the call.
 
-        :raises LookupError: no attempt is under way
+        :raises LookupError: no attempt is in flight
         """
         if self.state is not _IN_FLIGHT:
             raise LookupError(f"ENDED in {self.state.name}")
         took = now - self.started
-        # as measured() does, without a call
+        # as measured(), inlined
         self.took = took if not self.took else self.took + (took - self.took) * WEIGHT
         self.state = _IDLE
         self.current = None
         return _ENDED
 
     def not_ended(self, heard: Answer, now: float, jitter: Callable[[], float], asked: Asked | None = None) -> Effects:
-        """An attempt has ended without the end of the call.
+        """An attempt has ended without the outcome of the call.
 
-        :param jitter: a random number in [0, 1)
-        :param asked: how long the network asks to wait, if it does
+        :param jitter: gives a random number in [0, 1)
+        :param asked: the network asks to wait, if it does
         """
         current = self.current
         assert current is not None
         opening = current.method_name == "ws_open"
-        # ws_open is not needed any more when the canister has spoken, or when the client has left before it was taken
+        # ws_open is superfluous if the canister has spoken, or if the client has left before the network accepted it.
         unneeded = opening and (
             self.gate is SendGate.OPEN
             or (self.gate is SendGate.LEFT and not (heard.taken or self.doubt is OutcomeKnowledge.TAKEN))
@@ -278,7 +279,8 @@ class ClientCalls(RelayQueue[T]):
             return self.step(CallEvent.SUPERSEDED) if self.gate is SendGate.OPEN else self._withdraw()
         retry_after = asked.seconds if asked is not None else None
         if event is CallEvent.TAKEN or event is CallEvent.DOUBTED:
-            # a session's first message tells it sooner; canisters that never answer would cost a call a second each
+            # The canister's first message tells the outcome sooner. Canisters that never answer would cost a call a
+            # second each.
             took = now - self.started if opening and event is CallEvent.TAKEN else 0.0
             self.pause = resubmit_delay(jitter, retry_after, took)
         else:
@@ -286,12 +288,12 @@ class ClientCalls(RelayQueue[T]):
         if asked is not None:
             if asked.most < asked.bounded:
                 return self._expired(now)
-            # it must not expire by the jitter that is added to what was asked for
+            # The jitter that is added must not make it expire.
             self.pause = min(self.pause, max(asked.bounded, asked.left - 1.0))
         return self.step(event)
 
     def step(self, event: CallEvent) -> Effects:
-        """Go on to the next state: the pause is over, or what another method has found.
+        """Go on to the next state, after a pause or with an event that another method has selected.
 
         :raises LookupError: the event cannot happen in this state
         """
@@ -303,10 +305,10 @@ class ClientCalls(RelayQueue[T]):
             self.current = None
         return effects
 
-    # inside
+    # helpers
 
     def _judge(self, heard: Answer) -> CallEvent:
-        """Say what an attempt that has not brought the end means for the call."""
+        """The event of an attempt that has not brought the outcome."""
         if heard.taken:
             self.doubt, self.refused = OutcomeKnowledge.TAKEN, 0
             return CallEvent.TAKEN
@@ -323,13 +325,13 @@ class ClientCalls(RelayQueue[T]):
 
     @property
     def _may_be_given_up(self) -> bool:
-        """Whether a ws_open that is not needed any more need not be sent again: it waits, and is not taken."""
+        """Whether a superfluous ``ws_open`` need not be sent again: it is neither in flight nor accepted."""
         if self.doubt is OutcomeKnowledge.TAKEN and self.gate is not SendGate.OPEN:
             return False
         return self.state in (CallState.WAITING, CallState.RETRYING, CallState.RESUBMITTING)
 
     def _withdraw(self) -> Effects:
-        """Give up ws_open, with all behind it: its client has left."""
+        """Give up ``ws_open`` with everything behind it: its client has left."""
         if self.doubt is _NO_DOUBT:
             self.gate = GATES[self.gate, GateEvent.WITHDRAWN]
         return (*self._give_up(), *_NEXT)
@@ -345,19 +347,19 @@ class ClientCalls(RelayQueue[T]):
     def _fail(self, event: CallEvent, now: float) -> Effects:
         took = now - self.started
         if took > self.took:
-            # one that is refused at once says nothing of how long calls take
+            # A call that is refused at once does not tell how long calls take.
             self.measured(took)
         return self.step(event)
 
     def _may_be_read(self, limits: CallLimits) -> bool:
         return not len(self) or (
             self.has_room(limits.relay_queue_messages, limits.relay_queue_bytes, limits.relay_queue_time)
-            # when too much waits in all, each may have one message that waits
+            # If the queues of all clients are too long together, each client may still queue one message.
             and self.waiting.octets <= limits.max_waiting_bytes
         )
 
     def dump(self) -> tuple[int, int, int, int, int, float, bool]:
-        """All but the envelopes, as numbers: what decides about the current call."""
+        """All but the envelopes, as numbers."""
         return (
             int(self.state),
             int(self.gate),
@@ -369,10 +371,10 @@ class ClientCalls(RelayQueue[T]):
         )
 
     def load(self, data: tuple[int, int, int, int, int, float, bool], current: T | None) -> None:
-        """Take what :meth:`dump` gave.
+        """Restore what :meth:`dump` gave.
 
         :param current: the envelope of the current call
-        :raises ValueError: not such numbers
+        :raises ValueError: the numbers are invalid
         """
         self.state, self.gate, self.doubt = CallState(data[0]), SendGate(data[1]), OutcomeKnowledge(data[2])
         self.attempts, self.refused, self.started, self.ending = data[3], data[4], data[5], bool(data[6])

@@ -1,7 +1,7 @@
-"""The reasons that go with close codes (:mod:`icwsgw.close_codes`).
+"""The reasons in close frames, next to the close codes (:mod:`icwsgw.close_codes`).
 
-A reason is one plain sentence with the session's id behind it, so that a user's report leads to the session's lines in
-the log. A close frame has room for 123 bytes of it (RFC 6455, section 5.5).
+A reason is one sentence with the session's id behind it, so that a user's report leads to the session's lines in the
+log. A close frame has room for a reason of 123 bytes (RFC 6455, 5.5).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ MAX_REASON_BYTES = 123
 
 
 def close_reason(text: str, session_id: str) -> str:
-    """The reason for a close frame: ``text`` cut so that it and the session id fit.
+    """The reason for a close frame: ``text``, cut so that the session's id fits behind it.
 
-    :param text: a plain sentence; characters that are not plainly seen become spaces
+    :param text: a sentence; control characters and other invisible ones become spaces
     :param session_id: the session's id, ASCII
-    :return: text whose UTF-8 form has at most 123 bytes and ends in the session id in brackets
+    :return: text with at most 123 bytes of UTF-8 that ends in the id in brackets
     """
     tail = f" [{session_id}]".encode()
     if not is_visible(text):

@@ -1,18 +1,18 @@
-"""Where a poller stands in its canister's queue, and what an answer changes about it.
+"""The position of a poller in its canister's queue, and how an answer changes it.
 
-The CDK numbers a gateway's messages from 0; the number is the tail of each message's key (docs/protocol.md). A poller
-asks "from nonce n on". Answers come from any replica of the subnet, out of order, twice, or from one that lags behind,
-so the cursor delivers by number alone:
+The CDK numbers a gateway's messages from 0; this *nonce* is the tail of each message's key (docs/protocol.md). A poll
+asks for messages "from nonce n on". Answers come from any replica of the subnet: out of order, twice, or from a replica
+that lags behind. So the cursor delivers by nonce alone:
 
-    number == next    deliver, next += 1
-    number <  next    a duplicate: skip
-    number >  next    a gap: deliver nothing beyond it, ask again
+    nonce == next     deliver, next += 1
+    nonce <  next     a duplicate: skip it
+    nonce >  next     a gap: deliver nothing beyond it, ask again
 
-A gap that stays is real: the canister has deleted messages older than its acknowledgement interval. After
-``GAP_ASKS`` answers over at least ``GAP_SECONDS``, each to a question that was asked when the one before was known, the
-cursor jumps over it and reports what is missing. (Queries that were in flight together may all have met one faulty
-replica in its one bad moment, and come back whenever they like: they are one piece of evidence, not three.) A cursor
-that has not seen a message yet (``fresh``) takes the first one as its start, whatever its number: older ones are gone.
+A gap that stays is real: the canister has deleted messages that are older than its acknowledgement interval. The cursor
+skips it after ``GAP_ASKS`` answers over at least ``GAP_SECONDS``, each to a query that was sent when the answer before
+was known, and reports the missing nonces. (Queries that are in flight together may all meet one faulty replica, so they
+count as one piece of evidence.) A cursor that has seen no message yet (``fresh``) begins at the first one that it gets,
+whatever its nonce: older ones are gone.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ GAP_SECONDS = 1.0
 #: (client principal, client nonce, key, content), as icwsgw.ic.ws reads it
 Message = tuple[bytes, int, bytes, bytes]
 
-#: A last message longer than this is remembered by digest and time alone.
+#: Of a longer last message only digest and timestamp are kept.
 KEEP_BYTES = 4096
 
 
 class LastMessage:
     """The last delivered message, as far as it is needed to recognise it.
 
-    :ivar nonce: its number
+    :ivar nonce: its nonce
     """
 
     __slots__ = ("_content", "_digest", "_timestamp", "nonce")
@@ -51,14 +51,14 @@ class LastMessage:
             self._content = None
 
     def is_same(self, content: bytes) -> bool:
-        """Whether ``content`` is this message's."""
+        """Whether ``content`` is the content of this message."""
         if self._content is not None:
             return self._content == content
         return self._digest == sha256(content).digest()
 
     @property
     def timestamp(self) -> int | None:
-        """The canister's time of the message, ns since 1970, or None when its content has none."""
+        """The canister's timestamp of the message, ns since 1970; None if the content has none."""
         if self._content is not None:
             return message_timestamp(self._content)
         return self._timestamp
@@ -68,9 +68,9 @@ class CursorUpdate:
     """What one answer yields.
 
     :ivar deliver: the messages to deliver, in order
-    :ivar duplicates: how many were known already
-    :ivar missing: (first, beyond) of a gap that stopped the delivery, else None
-    :ivar lost: (first, beyond) of a gap that was given up and jumped over, else None
+    :ivar duplicates: number of messages that were delivered before
+    :ivar missing: (first, beyond) nonce of a gap that has stopped the delivery, else None
+    :ivar lost: (first, beyond) nonce of a gap that was skipped, else None
     """
 
     __slots__ = ("deliver", "duplicates", "lost", "missing")
@@ -85,7 +85,7 @@ class CursorUpdate:
 class Cursor:
     """The position in one queue.
 
-    :ivar next: the number to ask for
+    :ivar next: the nonce to ask from
     :ivar fresh: no message has been seen since the start (or the last restart)
     :ivar last: the last delivered message, None while fresh
     """
@@ -101,28 +101,28 @@ class Cursor:
         self._gap_last = 0.0
 
     def restart(self) -> None:
-        """Begin again at number 0: the queue is a new one."""
+        """Begin again at nonce 0: the queue is a new one."""
         self.next = 0
         self.fresh = True
         self.last = None
         self._gap_asks = 0
 
     def skip(self, beyond: int) -> None:
-        """Go on from a number although messages before it have not been seen."""
+        """Continue at a nonce, without the messages before it."""
         self.next = beyond
         self._gap_asks = 0
 
     def take(self, messages: list[Message], now: float, asked: float) -> CursorUpdate:
-        """Sort an answer's messages into delivered, known and out of reach; moves ``next``.
+        """Sort an answer's messages into new, known and out of reach, and move ``next``.
 
-        :param now: seconds, on any clock that only goes forward
-        :param asked: when the question was asked, on the same clock
+        :param now: monotonic seconds
+        :param asked: when the query was sent, monotonic seconds
         """
         taken = CursorUpdate()
         deliver = taken.deliver
         expected = self.next
         for message in messages:
-            # the usual form of the usual number, without a call for each message
+            # the usual form of a key with the expected nonce, without a call for each message
             nonce = expected if message[2].endswith(b"_%020d" % expected) else nonce_of_key(message[2])
             if nonce == expected:
                 deliver.append(message)
@@ -147,7 +147,7 @@ class Cursor:
         return taken
 
     def _gap_stays(self, now: float, asked: float) -> bool:
-        """Count one more answer that begins beyond ``next``; True when it is time to believe it."""
+        """Count one more answer that begins beyond ``next``; True if the gap is to be skipped now."""
         if self._gap_asks == 0:
             self._gap_since = now
         elif asked < self._gap_last:

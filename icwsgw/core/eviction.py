@@ -1,12 +1,12 @@
-"""Who has to leave when a waiting room is full: the one that waits longest of the group that has most in it.
+"""Which entry a full table evicts: the oldest one of the largest group.
 
-A bound that refuses who comes lets a few that stay silent keep all others out. So the room always takes the newcomer,
-and the largest group loses its oldest member: whoever fills the room pushes out its own, and of groups that are equal
-the one that has been so large for longest loses one.
+A limit that refuses new entries would let a few silent ones keep all others out. So a full table always takes the new
+entry, and the largest group loses its oldest one. Whoever fills the table evicts its own entries; of groups with the
+same size, the one that has had it for longest loses one.
 
-Where another bound is met than the room's, and members may leave for it as well, :meth:`EvictionTable.outnumbers` says
-whether one does: only a group with more members than the newcomer's would have. Otherwise a crowd that has one member
-each would push out one another, and none of them would ever be done.
+An entry of the table may also be evicted for another limit. Then :meth:`EvictionTable.outnumbers` says whether some
+group has more entries than the new entry's group would have. Otherwise a crowd of groups with one entry each would
+evict one another for ever.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ T = TypeVar("T", bound=Hashable)
 
 
 class EvictionTable(Generic[T]):
-    """Members by group. Each method takes the same time however many there are.
+    """Entries by group. Each method takes constant time.
 
-    :param most: members; 0 for no bound
+    :param most: maximum number of entries; 0: no limit
     """
 
     __slots__ = ("_by_size", "_group_of", "_groups", "_largest", "_most")
@@ -30,7 +30,7 @@ class EvictionTable(Generic[T]):
         self._group_of: dict[T, str] = {}
         # the oldest first
         self._groups: dict[str, dict[T, None]] = {}
-        # groups by how many members they have; the one that has had so many for longest first
+        # groups by size; the one that has had its size for longest first
         self._by_size: dict[int, dict[str, None]] = {}
         self._largest = 0
 
@@ -41,14 +41,14 @@ class EvictionTable(Generic[T]):
         return member in self._group_of
 
     def outnumbers(self, group: str) -> bool:
-        """Whether some group has more members than this one would have with a newcomer."""
+        """Whether some group has more entries than this one would have with a new one."""
         return self._largest > len(self._groups.get(group, ())) + 1
 
     def enter(self, member: T, group: str, full: bool = False) -> T | None:
-        """Take a newcomer.
+        """Add an entry.
 
-        :param full: somebody has to leave in any case
-        :return: who has to leave for it and has been removed, if any; it is not told
+        :param full: evict an entry in any case
+        :return: the evicted entry, which is not told, or None
         """
         self._add(member, group)
         if not full and (not self._most or len(self._group_of) <= self._most):
@@ -59,13 +59,13 @@ class EvictionTable(Generic[T]):
         return oldest
 
     def move(self, member: T, group: str) -> None:
-        """More is known of a member: it is of another group, in which it is the newest."""
+        """Move an entry to another group, in which it is the newest."""
         if self._group_of.get(member, group) != group:
             self.leave(member)
             self._add(member, group)
 
     def leave(self, member: T) -> None:
-        """A member leaves; nothing happens if it is none."""
+        """Remove an entry, if it is one."""
         group = self._group_of.pop(member, None)
         if group is None:
             return
@@ -89,6 +89,6 @@ class EvictionTable(Generic[T]):
                 del self._by_size[before]
         if now:
             self._by_size.setdefault(now, {})[group] = None
-        # a group grows and shrinks by one, so that the largest size does as well
+        # A group grows and shrinks by one, so the largest size does as well.
         if now > self._largest or (before == self._largest and before not in self._by_size):
             self._largest = now

@@ -1,12 +1,14 @@
-"""Who is silent when a poll fails: the network, or the canister.
+"""Decides who is the source of a failed poll: the network or the canister.
 
-During a subnet's upgrade every request is answered 503 for minutes, while the canister and its clients' sessions are
-as they were. So what the *network* answers does not use up a canister's patience (``--canister-grace``); it has its own
-(``--network-grace``). What the canister itself answers does: rejects, traps, what does not decode.
+During a subnet's upgrade every request is answered 503 for minutes, while the canister and its clients' sessions stay
+as they were. So failures of the *network* do not use up a canister's grace period (``--canister-grace``); they have
+their own (``--network-grace``). What the canister itself answers counts for the canister: rejects, traps, replies that
+do not decode.
 
-An answer is the network's by its status, or by the word for its cause. The word stands in ``x-ic-error-cause``, which
-ic-gateway removes, and in the body, which it leaves: ``error: no_healthy_nodes`` in the first line as API boundary
-nodes write it, or ``"error_type": "subnet_updating"`` in the JSON of ic-gateway itself. "none" is no word.
+An answer is the network's by its status, or by the word for its cause. The word is in the header ``x-ic-error-cause``,
+which ic-gateway removes, and in the body, which it keeps: ``error: no_healthy_nodes`` in the first line, as API
+boundary nodes write it, or ``"error_type": "subnet_updating"`` in the JSON of ic-gateway itself. "none" does not count
+as a word.
 
 Sources: dfinity/ic rs/boundary_node/ic_boundary/src/errors.rs (words and statuses), dfinity/ic-gateway
 src/routing/error_cause.rs (JSON, "none"), dfinity/ic rs/types/error_types/src/lib.rs (IC0204, IC0208); decision 0038.
@@ -30,16 +32,16 @@ from icwsgw.errors import (
 
 
 class FailureSource(Enum):
-    """Whose silence a failure is."""
+    """Who has caused a failure."""
 
     NETWORK = "network"
     CANISTER = "canister"
 
 
-#: No whole answer came: nothing is known of the canister.
+#: No complete answer arrived: nothing is known of the canister.
 _UNREACHED = (ConnectFailed, ConnectionLost, RequestTimeout, NotReady)
 
-#: Words about the canister, or about what was asked of it, whatever the status.
+#: Words about the canister or the request, whatever the status.
 _CANISTER_WORDS = frozenset(
     (
         "canister_not_found",
@@ -53,11 +55,11 @@ _CANISTER_WORDS = frozenset(
         "unable_to_parse_cbor",
     )
 )
-#: Statuses below 500 that say nothing of the canister: refused by policy or rate, an unknown path, a slow body, another
-#: host's connection, too early.
+#: Statuses below 500 that say nothing of the canister: refused by policy or rate, unknown path, slow body, wrong host,
+#: too early.
 _NETWORK_STATUSES = frozenset((403, 404, 408, 421, 425, 429))
 
-#: Rejects with which a replica answers for itself: its history of calls is full, its certified state is not there yet.
+#: Rejects that a replica gives for itself: its ingress history is full, its certified state is not available yet.
 _NETWORK_REJECTS = frozenset(("IC0204", "IC0208"))
 
 _PLAIN_WORD = re.compile(r"\s*error: ([a-z][a-z0-9_]{1,63})\s*(?:\n|$)")
@@ -74,7 +76,7 @@ def side_of(error: BaseException | None) -> FailureSource:
         return FailureSource.CANISTER
     status = error.status
     network = status >= 500 or status < 400 or status in _NETWORK_STATUSES
-    # who asks to wait answers for itself; a wrong expiry is our clock's
+    # Who asks to wait answers for itself. A wrong expiry is the fault of our clock.
     return (
         FailureSource.NETWORK
         if network or error.retry_after is not None or refuses_expiry(error.detail)
@@ -83,11 +85,11 @@ def side_of(error: BaseException | None) -> FailureSource:
 
 
 def cause_of(header: str, body: str) -> tuple[str, str]:
-    """The network's word for an error's cause, and what it says of it.
+    """The network's word for the cause of an error, and its text.
 
     :param header: x-ic-error-cause, or empty
     :param body: text of the answer, possibly cut
-    :return: the word, or empty; the words for people
+    :return: the word, or empty; the text for people
     """
     word = header if header != "none" and _WORD.fullmatch(header) else ""
     said = body.strip()

@@ -1,14 +1,13 @@
-"""Lines in which several parties wait and take turns, so that one that wants much does not hold up the others.
+"""Queues in which several parties are served in turn, so that a party that wants much does not delay the others.
 
-Each waiter belongs to a *flow* (a canister, an address). Flows are served in turn. A *new* flow, one that has not been
-served in the last round, joins one round before the last one (as flow queueing does, RFC 8290, but a flow is overtaken
-by a round of new ones at most). So a party that wants something now and then is served next, however many others wait
-all the time, and flows that come once each do not keep out the others.
+Each waiter belongs to a *flow* (a canister, an address). Flows are served round-robin. A *new* flow, one that was not
+served in the last round, joins one round before the last one (similar to flow queueing, RFC 8290, but new flows delay
+another one by at most one round). So a party that wants something rarely is served next, however many others always
+wait, and flows that come only once do not starve the others.
 
-Within a flow the waiter with the lowest *rank* comes first, and of equal ranks the one that has waited longest. Where
-the rank is the time at which the waiter was served last, the waiters of a flow take turns too: one that has not been
-served lately goes before those that come back at once, and nobody waits forever, since whoever overtakes has a higher
-rank the next time.
+Within a flow the waiter with the lowest *rank* is first; of equal ranks, the one that has waited longest. If the rank
+is the time at which the waiter was served last, the waiters of a flow are served round-robin too, and nobody waits for
+ever: who overtakes has a higher rank the next time.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ W = TypeVar("W", bound=Hashable)
 
 
 class PriorityQueue(Generic[W]):
-    """The waiters of one flow, in the order of their ranks; each is at most once in it."""
+    """The waiters of one flow by rank; each is in it at most once."""
 
     __slots__ = ("_heap", "_number", "_numbers")
 
@@ -38,7 +37,7 @@ class PriorityQueue(Generic[W]):
         return waiter in self._numbers
 
     def add(self, waiter: W, rank: float = 0.0) -> bool:
-        """Let a waiter wait; whether it did not before."""
+        """Add a waiter; False if it waits already."""
         if waiter in self._numbers:
             return False
         self._number = self._numbers[waiter] = self._number + 1
@@ -46,7 +45,7 @@ class PriorityQueue(Generic[W]):
         return True
 
     def remove(self, waiter: W) -> bool:
-        """Do not let it wait any more; whether it did."""
+        """Remove a waiter; False if it does not wait."""
         if self._numbers.pop(waiter, None) is None:
             return False
         # what is left of it goes when its turn comes, or when half of the heap is such
@@ -56,7 +55,7 @@ class PriorityQueue(Generic[W]):
         return True
 
     def pop(self) -> W:
-        """The one whose turn it is, which waits no more.
+        """Remove the first waiter and return it.
 
         :raises KeyError: nobody waits
         """
@@ -72,7 +71,7 @@ class PriorityQueue(Generic[W]):
 class _Flow(PriorityQueue[W]):
     """The waiters of one flow.
 
-    :ivar turn: when its turn comes; the lowest is served next
+    :ivar turn: the number of its turn; the lowest is served next
     """
 
     __slots__ = ("turn",)
@@ -83,9 +82,9 @@ class _Flow(PriorityQueue[W]):
 
 
 class FairQueue(Generic[W]):
-    """Waiters by flow; each waiter is at most once in it.
+    """Waiters by flow; each is in it at most once.
 
-    :ivar size: how many wait; read for each call that leaves, where ``len`` would cost a call
+    :ivar size: number of waiters, as an attribute because ``len`` would cost a call for each call that is sent
     """
 
     __slots__ = ("_last", "_new", "_served", "size")
@@ -102,7 +101,7 @@ class FairQueue(Generic[W]):
         return self.size
 
     def add(self, flow: Hashable, waiter: W, rank: float = 0.0) -> None:
-        """Let a waiter wait among those of its flow."""
+        """Add a waiter to a flow."""
         waiters = self._find(flow)
         if waiters is None:
             # one round before the last
@@ -111,7 +110,7 @@ class FairQueue(Generic[W]):
         self.size += waiters.add(waiter, rank)
 
     def remove(self, flow: Hashable, waiter: W) -> bool:
-        """Do not let it wait any more; whether it did."""
+        """Remove a waiter; False if it does not wait."""
         waiters = self._find(flow)
         if waiters is None or not waiters.remove(waiter):
             return False
@@ -121,7 +120,7 @@ class FairQueue(Generic[W]):
         return True
 
     def pop(self) -> W:
-        """The first waiter of the flow whose turn it is.
+        """Remove the first waiter of the next flow and return it.
 
         :raises KeyError: nobody waits
         """
@@ -136,7 +135,7 @@ class FairQueue(Generic[W]):
         return waiter
 
     def count(self, flow: Hashable) -> int:
-        """How many of a flow wait."""
+        """Number of waiters of a flow."""
         return len(self._find(flow) or ())
 
     def _find(self, flow: Hashable) -> _Flow[W] | None:

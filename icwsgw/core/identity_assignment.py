@@ -1,28 +1,28 @@
-"""Which of the gateway's identities a new client gets.
+"""Chooses the identity of the gateway for a new client.
 
-A canister keeps one queue for each gateway principal, and its work for a queue grows with the square of the clients in
-it (decision 0018), so no identity should have more than about a thousand clients of one canister. But a client is told
-its gateway principal in the handshake, before anybody knows which canister it wants. So clients of all canisters count
-together, and identities are filled one after the other: each to :data:`TARGET` clients, first fit. Then no identity has
-more clients of any canister than the target; canisters with few clients are polled under few identities; and when
-clients leave, the lower identities fill up again and the upper ones fall idle.
+A canister keeps one queue for each gateway principal, and its work for a queue grows with the square of its clients
+(decision 0018). So an identity should have at most about a thousand clients of one canister. But the handshake message
+names the gateway principal before anybody knows which canister the client wants. So the clients of all canisters count
+together, and identities are filled one after the other, each up to :data:`TARGET` clients (first fit). Then no identity
+has more than that many clients of one canister, canisters with few clients are polled under few identities, and when
+clients leave, the lower identities fill up again and the upper ones become idle.
 
-When all are full, of two identities chosen by chance the one with fewer clients is taken: nearly as even as taking the
-least loaded, without the patterns that clients connecting in step (two canisters from each page) would make of it.
+If all are full, two identities are drawn and the one with fewer clients is taken. That is nearly as even as taking the
+least loaded of all, but makes no patterns when clients connect in step (two canisters from each page).
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-#: Clients of one identity, whatever their canisters, before the next identity is used.
+#: Number of clients of one identity, of all canisters, before the next identity is used.
 TARGET: Final = 1000
 
 
 class IdentityAssignment:
     """Counts the clients of each identity.
 
-    :ivar loads: clients by identity index
+    :ivar loads: number of clients by identity
     """
 
     __slots__ = ("_target", "loads")
@@ -32,7 +32,7 @@ class IdentityAssignment:
         self.loads = [0] * identities
 
     def take(self, chance: float) -> int:
-        """Give the identity index of a new client, and count the client.
+        """Choose the identity of a new client, and count the client.
 
         :param chance: a random number in [0, 1)
         """
@@ -47,5 +47,5 @@ class IdentityAssignment:
         return index
 
     def leave(self, index: int) -> None:
-        """A client of that identity has gone."""
+        """A client of an identity has left."""
         self.loads[index] -= 1

@@ -1,24 +1,24 @@
-"""Will a client's keep-alive be too late? Watches the clients that send faster than their calls are executed.
+"""Predicts whether a client's keep-alive will reach its canister too late.
 
-The canister acknowledges at intervals (AckMessage) and removes a client whose keep-alive has not been executed
-:data:`KEEP_ALIVE_SECONDS` later. Each call takes a block or two, so behind a queue of messages, here or in the socket
-that is not read, the keep-alive comes too late. The gateway then says so before the canister removes the client: the
-canister's own close message gives no reason.
+The canister sends acknowledgements at intervals and removes a client whose keep-alive was not executed within
+:data:`KEEP_ALIVE_SECONDS` after one. Each call takes a block or two, so a keep-alive behind a long queue, in the relay
+queue or in a socket that is not read, comes too late. The gateway then ends the session with a reason before the
+canister removes the client; the canister's close message would give none.
 """
 
 from __future__ import annotations
 
-#: How long the CDK waits for a keep-alive after an acknowledgement.
+#: Seconds that the CDK waits for a keep-alive after an acknowledgement.
 KEEP_ALIVE_SECONDS = 60.0
-#: How long before that it is decided whether the keep-alive can still be in time.
+#: Seconds before that when the decision is made.
 MARGIN = 5.0
 
 
 class KeepAliveDeadline:
     """The keep-alive that one client owes its canister.
 
-    :ivar due: when it has to be executed, in seconds of the clock; None when none is owed
-    :ivar expected: when the one that has come will have been executed; None when it has not come
+    :ivar due: seconds when it has to be executed; None if none is owed
+    :ivar expected: seconds when it will probably be executed; None if it has not arrived here
     """
 
     __slots__ = ("due", "expected")
@@ -28,9 +28,9 @@ class KeepAliveDeadline:
         self.expected: float | None = None
 
     def acknowledged(self, now: float) -> bool:
-        """The canister's acknowledgement goes to the client.
+        """An acknowledgement is sent to the client.
 
-        :return: whether a keep-alive is owed from now on; False: one was already
+        :return: whether the client owes a keep-alive from now on; False if it owed one before
         """
         if self.due is not None:
             return False
@@ -38,18 +38,18 @@ class KeepAliveDeadline:
         return True
 
     def came(self, now: float, wait: float) -> None:
-        """The client's keep-alive has come, and will have been executed in ``wait`` seconds."""
+        """The client's keep-alive has arrived; it will be executed in about ``wait`` seconds."""
         if self.due is not None and self.expected is None:
             self.expected = now + wait
 
     def executed(self) -> None:
-        """A keep-alive has been executed."""
+        """A keep-alive was executed."""
         self.due = self.expected = None
 
     def verdict(self, now: float) -> float | None:
         """Whether the keep-alive will be too late.
 
-        :return: seconds until the next look; 0: it will be too late; None: none is owed
+        :return: seconds until this should be asked again; 0: it will be too late; None: none is owed
         """
         if self.due is None:
             return None

@@ -1,15 +1,15 @@
-"""The messages between gateway and client, both ways (docs/protocol.md; ic-ws-protocol.md of the original).
+"""The messages between gateway and client in both directions (docs/protocol.md).
 
     gateway -> client   CBOR, self-describe tag   {gateway_principal: bytes}          once, the handshake message
     client -> gateway   CBOR, tag optional        {envelope: {content, sender_pubkey, sender_sig, ...}}
     gateway -> client   CBOR, no tag              {key: text, content: bytes, cert: bytes, tree: bytes}
 
-An envelope is relayed as the very bytes that the client sent: its request id covers fields that this version may not
-know, and decoding and encoding again would be free to change them (decision 0002). So the way up decodes once, to see
-whose call it is, and then cuts the envelope's bytes out.
+An envelope is relayed as the bytes that the client sent. Its request id covers fields that this version may not know,
+and decoding and encoding could change them (decision 0002). So a client's frame is decoded once, to see whose call it
+is, and then the envelope's bytes are cut out of it.
 
-The way down builds whole WebSocket frames, header included: a message is joined once, from parts most of which are
-shared by its batch, and written as it is (decision 0013).
+Messages to clients are built as complete WebSocket frames, header included. A frame is joined once, from parts that are
+mostly shared by its batch, and written unchanged (decision 0013).
 """
 
 from __future__ import annotations
@@ -27,13 +27,15 @@ _UNTAGGED_PREFIX = b"\xa1\x68envelope"
 _USUAL_PREFIX = _TAG + _UNTAGGED_PREFIX
 _USUAL_LENGTH = len(_USUAL_PREFIX)
 
-#: A client's frame nests four levels (frame, envelope, content or delegation, entry); the rest is room for new fields.
+#: Maximum nesting of a client's frame. Four levels are used (frame, envelope, content or delegation, entry); the rest
+#: is for new fields.
 MAX_CLIENT_DEPTH = 12
-#: An envelope has some twenty items, each delegation its targets besides. 64 KiB of one-byte items took 80 ms.
+#: Maximum number of items: an envelope has about twenty, and each delegation its targets. 64 KiB of one-byte items took
+#: 80 ms.
 MAX_CLIENT_ITEMS = 2048
-#: Items that are passed over in fields that are not known here: walking over so many takes some 5 ms.
+#: Maximum number of items in unknown fields: skipping so many takes about 5 ms.
 MAX_CLIENT_SKIPPED = 16_384
-#: The CDK's WebsocketMessage has some dozen.
+#: Maximum number of items in a message: the CDK's WebsocketMessage has about a dozen.
 MAX_CONTENT_ITEMS = 1024
 
 _FRAME = {"envelope": ENVELOPE}
@@ -41,14 +43,14 @@ _CONTENT = {"sequence_num": None, "timestamp": None}
 
 
 class ClientEnvelope:
-    """A signed call as a client sent it, and what of it decides where it goes.
+    """A signed call as a client sent it, with the fields that decide where it goes.
 
-    :ivar body: the envelope's bytes behind the self-describe tag: the body of the HTTP call
-    :ivar sender: principal, raw
-    :ivar canister_id: principal, raw
+    :ivar body: the envelope's bytes after the self-describe tag: the body of the HTTP call
+    :ivar sender: raw principal
+    :ivar canister_id: raw principal
     :ivar method_name: the canister's method
     :ivar arg: its Candid argument
-    :ivar ingress_expiry: nanoseconds since 1970
+    :ivar ingress_expiry: ns since 1970
     """
 
     __slots__ = ("arg", "body", "canister_id", "ingress_expiry", "method_name", "sender")
@@ -65,17 +67,17 @@ class ClientEnvelope:
 
 
 def handshake(gateway_principal: bytes) -> bytes:
-    """The payload that greets a client: ``{gateway_principal}``, the principal it has to name in ws_open."""
+    """The payload of the handshake message: ``{gateway_principal}``, which the client has to name in ``ws_open``."""
     return _TAG + b"\xa1\x71gateway_principal" + cbor.head(2, len(gateway_principal)) + gateway_principal
 
 
 def parse_client_frame(payload: bytes) -> ClientEnvelope:
-    """Reads a client's message.
+    """Decode a client's message.
 
-    :raises FormatError: with a reason fit for the client: it is not CBOR, has no envelope, or the envelope is not
-        that of a call
+    :raises FormatError: it is no CBOR, has no envelope, or the envelope is not that of a call; the text is fit for
+        clients
     """
-    # every message comes by here, so what nearly all need is done without further calls
+    # Every message comes by here, so the usual form is handled without further calls.
     try:
         frame = cbor.loads(payload, max_depth=MAX_CLIENT_DEPTH, max_items=MAX_CLIENT_ITEMS)
     except FormatError as error:
@@ -115,7 +117,7 @@ def parse_client_frame(payload: bytes) -> ClientEnvelope:
 
 
 def _check_delegations(delegations: Any) -> None:
-    """Refuses early what no replica would take: a delegation for queries only cannot sign a call."""
+    """Refuse early what no replica would accept: a delegation for queries only cannot sign a call."""
     if type(delegations) is not list:
         raise FormatError("sender_delegation is not a list")
     for entry in delegations:
@@ -127,7 +129,7 @@ def _check_delegations(delegations: Any) -> None:
 
 
 def _envelope_bytes(payload: bytes) -> bytes:
-    """The envelope's own bytes; ``payload`` has been decoded, so its shape is known to be sound."""
+    """Cut the envelope's bytes out of ``payload``, which has been decoded, so it is well-formed."""
     if payload.startswith(_UNTAGGED_PREFIX):
         return payload[len(_UNTAGGED_PREFIX) :]
     span = field_span(payload, "envelope", MAX_CLIENT_SKIPPED)
@@ -136,7 +138,7 @@ def _envelope_bytes(payload: bytes) -> bytes:
 
 
 def frame_header(length: int) -> bytes:
-    """The header of an unmasked, unfragmented binary WebSocket frame (RFC 6455, section 5.2)."""
+    """The header of an unmasked, unfragmented binary WebSocket frame (RFC 6455, 5.2)."""
     if length < 126:
         return bytes((0x82, length))
     if length < 1 << 16:
@@ -145,7 +147,7 @@ def frame_header(length: int) -> bytes:
 
 
 def frame(payload: bytes) -> bytes:
-    """A payload as one binary WebSocket frame."""
+    """A payload as a binary WebSocket frame."""
     return frame_header(len(payload)) + payload
 
 
@@ -164,12 +166,12 @@ class BatchFramer:
         self._fixed = 1 + 4 + 8 + len(self._tail)
 
     def frame(self, key: bytes, content: bytes) -> bytes:
-        """The whole frame for one message.
+        """The complete frame of one message.
 
         :param key: UTF-8 of the message's key
-        :param content: the message, as the canister's CDK encoded it
+        :param content: the message as the canister's CDK encoded it
         """
-        # heads by tables and a header without a call: a full page has fifty messages
+        # Tables for CBOR heads, and a header without a call: a full page has fifty messages.
         key_size, content_size = len(key), len(content)
         key_head = _TEXT_HEADS[key_size] if key_size < 256 else cbor.head(3, key_size)
         content_head = _BYTES_HEADS[content_size] if content_size < 1024 else cbor.head(2, content_size)
@@ -190,7 +192,7 @@ class BatchFramer:
 
 
 def payload_of(frame: bytes) -> bytes:
-    """Return the payload of a frame that was made here, for those that look into it."""
+    """The payload of a frame that this module has made."""
     size = frame[1]
     return frame[2 if size < 126 else 4 if size == 126 else 10 :]
 
@@ -199,7 +201,7 @@ _SERVICE = b"\x72is_service_message\xf5"
 
 
 def is_acknowledgement(frame: bytes) -> bool:
-    """Say whether a frame of the canister's is an AckMessage, which the client has to answer with a keep-alive."""
+    """Whether a frame contains an AckMessage of the canister, which the client answers with a keep-alive."""
     if _SERVICE not in frame:
         return False
     try:
@@ -213,14 +215,14 @@ def is_acknowledgement(frame: bytes) -> bool:
 
 
 def message_timestamp(content: bytes) -> int | None:
-    """The canister's time in a message's content, ns since 1970; None when it is not the CDK's WebsocketMessage."""
+    """The canister's timestamp in a message's content, ns since 1970; None if it is no WebsocketMessage of the CDK."""
     return message_place(content)[1]
 
 
 def message_place(content: bytes) -> tuple[int | None, int | None]:
-    """A message's number among those to its client, from 1, and the canister's time, ns since 1970.
+    """A message's sequence number, from 1, and the canister's timestamp, ns since 1970.
 
-    :return: None for what a content that is not the CDK's WebsocketMessage does not tell
+    :return: None in place of what the content does not tell
     """
     try:
         message = loads_known(content, _CONTENT, max_items=MAX_CONTENT_ITEMS, max_skipped=MAX_CLIENT_SKIPPED)

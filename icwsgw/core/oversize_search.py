@@ -33,16 +33,16 @@ TOO_LARGE = "IC0504"
 
 
 def too_large(error: BaseException | None) -> bool:
-    """Whether a failed poll says that the page is too large."""
+    """Whether a poll has failed because the page is too large."""
     return isinstance(error, AnswerTooLarge) or (isinstance(error, Rejected) and error.error_code == TOO_LARGE)
 
 
 class OversizeSearch:
     """The search for a page that fits.
 
-    :ivar first: the number that is too large, None while IDLE
-    :ivar low: the greatest number known to be too large
-    :ivar high: the least number beyond it whose page fitted, None before
+    :ivar first: the nonce whose page is too large, None while IDLE
+    :ivar low: the greatest nonce whose page is known to be too large
+    :ivar high: the least nonce beyond it whose page fits, None before
     """
 
     __slots__ = ("_known", "_refusals", "_since", "first", "high", "low")
@@ -51,7 +51,7 @@ class OversizeSearch:
         self.restart()
 
     def restart(self) -> None:
-        """The queue is a new one, or the page came after all: IDLE."""
+        """Go back to IDLE: the queue is a new one, or the page arrived after all."""
         self.first: int | None = None
         self.low = 0
         self.high: int | None = None
@@ -60,22 +60,22 @@ class OversizeSearch:
 
     @property
     def seeking(self) -> bool:
-        """Whether :meth:`ask` has the number to ask for, instead of the cursor's."""
+        """Whether :meth:`ask` gives the nonce to ask from, instead of the cursor."""
         return self._refusals >= REFUSALS
 
     def ask(self) -> int:
-        """The number to ask for while :attr:`seeking`."""
+        """The nonce to ask from while :attr:`seeking`."""
         assert self.first is not None
         if self.high is not None:
             return (self.low + self.high) // 2
         return self.first + max(1, 2 * (self.low - self.first))
 
     def refused(self, nonce: int, expected: int, now: float, asked: float) -> None:
-        """The page from a number on is too large.
+        """The page from a nonce on is too large.
 
-        :param expected: the cursor's next number
-        :param now: seconds, on any clock that only goes forward
-        :param asked: when it was asked for, on the same clock
+        :param expected: the cursor's next nonce
+        :param now: monotonic seconds
+        :param asked: when the query was sent, monotonic seconds
         """
         if self.first is not None and self.first != expected:
             self.restart()
@@ -97,9 +97,9 @@ class OversizeSearch:
             self._refusals += 1
 
     def fitted(self, nonce: int) -> int | None:
-        """A page came from a number on.
+        """The page from a nonce on has arrived.
 
-        :return: the number to go on from, once the search is done
+        :return: the nonce to continue from when the search is done, else None
         """
         if nonce == self.first:
             self.restart()
@@ -108,7 +108,7 @@ class OversizeSearch:
         return self.found()
 
     def found(self) -> int | None:
-        """The number to go on from if nothing is left to find out; the search is over then."""
+        """The nonce to continue from if nothing is left to find out, which ends the search; else None."""
         if self.high is None or self.high - self.low > 1:
             return None
         beyond = self.high

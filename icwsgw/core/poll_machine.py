@@ -1,28 +1,28 @@
-"""What a poller asks next, and what it does with an answer: choices and tables, without a network.
+"""What a poller asks next, and what follows an answer: decisions and tables, without a network.
 
-:class:`Polling` holds where one poller is: the cursor, the evidence about the canister's life, the window, answers that
-came before their turn, the search past pages that are too large, and the queries in flight.
-:mod:`icwsgw.gateway.polling.poller` sends what :meth:`Polling.choose` gives and performs what the tables say.
+:class:`Polling` holds the state of one poller: the cursor, the reset detector, the send window, the reorder buffer, the
+search for the end of oversize pages, and the queries in flight. :mod:`icwsgw.gateway.polling.poller` sends what
+:meth:`Polling.choose` gives and performs what the tables say.
 
 What follows an answer to an ordinary query (:data:`FOLLOW`; the first row that applies):
 
-    the queue goes on, and nobody got a message of it     REST
-    the queue goes on                                     ASK
-    new messages, and later answers wait for their turn   ASK
-    later answers wait for their turn                     ASK_FOR_GAP
-    new messages                                          FOLLOW_UP
-    clients wait for their first message                  LOOK_AGAIN
-    otherwise                                             NOTHING
+    the queue goes on, and no client got a message of it    REST
+    the queue goes on                                       ASK
+    new messages, and the reorder buffer holds answers      ASK
+    the reorder buffer holds answers                        ASK_FOR_GAP
+    new messages                                            FOLLOW_UP
+    clients wait for their first message                    LOOK_AGAIN
+    otherwise                                               NOTHING
 
-What follows the answer to a probe (:data:`JUDGED`; *resumed*: the position was kept by an earlier poller, and no client
-has got a message by it yet, so nothing has to be proven):
+What follows the answer to a probe (:data:`JUDGED`). *Resumed* means that the position is an earlier poller's and no
+client has got a message since, so nothing has to be proven:
 
-    SAME                                                  GO_ON
-    NEW, with messages, not resumed                       PROVE
-    NEW, otherwise                                        RESTART
-    LOOK, resumed                                         RESTART
-    LOOK, otherwise                                       LOOK_AT_START
-    UNSURE                                                NOTHING
+    SAME                                                    GO_ON
+    NEW, with messages, not resumed                         PROVE
+    NEW, otherwise                                          RESTART
+    LOOK, resumed                                           RESTART
+    LOOK, otherwise                                         LOOK_AT_START
+    UNSURE                                                  NOTHING
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from icwsgw.core.poll_window import PollWindow
 from icwsgw.core.reorder_buffer import ReorderBuffer
 from icwsgw.core.reset_detector import ResetDetector, ResetState
 
-#: A query is late after this time, or three usual round trips if they take longer.
+#: Seconds after which a query is late, or three usual round trips if they take longer.
 LATE_SECONDS = 1.0
 
 
@@ -69,8 +69,8 @@ def _follow(more: bool, useful: bool, found: bool, kept: bool, waiting: bool) ->
     return Follow.LOOK_AGAIN if waiting else Follow.NOTHING
 
 
-#: By: the queue goes on; a client got a message; there were new messages; later answers wait for their turn; clients
-#: wait for their first message. A table, because each poll looks something up here.
+#: Keys: the queue goes on; a client got a message; there were new messages; the reorder buffer holds answers; clients
+#: wait for their first message. It is a table because each poll looks something up here.
 FOLLOW: dict[tuple[bool, bool, bool, bool, bool], Follow] = {
     (more, useful, found, kept, waiting): _follow(more, useful, found, kept, waiting)
     for more, useful, found in product((False, True), repeat=3)
@@ -93,7 +93,7 @@ class Judged(IntEnum):
     """Nothing is proven."""
 
 
-#: By: what the evidence says; the position is an earlier poller's; the answer has messages.
+#: Keys: what the evidence says; the position is an earlier poller's; the answer has messages.
 JUDGED: dict[tuple[ResetState, bool, bool], Judged] = {
     **{(ResetState.SAME, resumed, some): Judged.GO_ON for resumed in (False, True) for some in (False, True)},
     **{(ResetState.UNSURE, resumed, some): Judged.NOTHING for resumed in (False, True) for some in (False, True)},
@@ -117,16 +117,16 @@ T = TypeVar("T", bound=Question)
 
 
 class Polling(Generic[T]):
-    """Where one poller is.
+    """The state of one poller.
 
-    :ivar cursor: where it is in the canister's queue
-    :ivar reset_detector: the evidence about the canister's life
+    :ivar cursor: the position in the canister's queue
+    :ivar reset_detector: the evidence for and against a reset of the canister
     :ivar window: how many polls may be in flight
-    :ivar reorder_buffer: answers that came before their turn
-    :ivar search: the search past pages that are too large
+    :ivar reorder_buffer: answers that wait for earlier ones
+    :ivar search: the search for the end of pages that are too large
     :ivar asks: queries in flight, the oldest first
-    :ivar probing: the newest probe, or look at the start, in flight
-    :ivar resumed: the position is an earlier poller's, and a probe has not confirmed it yet: no message is delivered
+    :ivar probing: the newest probe, or look at the start of the queue, in flight
+    :ivar resumed: the position is an earlier poller's, and no probe has confirmed it yet: no message is delivered
     """
 
     __slots__ = ("asks", "cursor", "probing", "reorder_buffer", "reset_detector", "resumed", "search", "window")
@@ -142,11 +142,12 @@ class Polling(Generic[T]):
         self.probing: T | None = None
 
     def choose(self, now: float, overlap: bool, waiting: bool, rtt: float) -> tuple[LastMessage | None, list[int]]:
-        """What to ask now: the anchor that a probe asks from, if it is time for one, and the numbers to poll from.
+        """What to ask now.
 
-        :param overlap: ask for the next number even if it is being asked
+        :param overlap: ask from the next nonce even if a query from there is in flight
         :param waiting: clients wait for their first message
-        :param rtt: seconds that an answer usually takes
+        :param rtt: the usual round-trip time in seconds
+        :return: the anchor to probe from, or None if no probe is due; the nonces to poll from
         """
         following, asks, reset_detector = self.cursor.next, self.asks, self.reset_detector
         in_flight = {ask.nonce for ask in asks if ask.anchor is None} if asks else set()
@@ -157,14 +158,14 @@ class Polling(Generic[T]):
         probing = self.probing
         if anchor is not None and not (
             (self.resumed or reset_detector.due(now))
-            # one that hangs must not hold up the next
+            # A probe that hangs must not delay the next one.
             and (probing is None or late(probing, now, rtt))
         ):
             anchor = None
         if anchor is not None:
             reset_detector.sent(now, waiting)
             if self.resumed or anchor.nonce == following - 1:
-                # the probe's answer holds what is new as well
+                # The probe's answer contains new messages as well.
                 in_flight.add(following)
         if self.search.first is not None and self.search.seeking:
             number = self.search.ask()
@@ -172,11 +173,11 @@ class Polling(Generic[T]):
         return anchor, self.window.asks(following, in_flight)
 
     def overlap(self, now: float, gap: float, most: int, rtt: float) -> tuple[bool, T | None]:
-        """Whether a query may be added although one for the same number is in flight, and which is given up for it.
+        """Whether a query may be sent although one from the same nonce is in flight, and which one is given up for it.
 
-        :param gap: seconds since the last one; one that left just now will do for a tick, and a tick that came late is
-            no reason to leave out the next
-        :param most: such queries that may be in flight
+        :param gap: seconds that have to have passed since the last such query. A tick needs no second query right after
+            another one, and is not left out because the tick before came late.
+        :param most: maximum number of such queries in flight
         """
         nonce = self.cursor.next
         same = [ask for ask in self.asks if ask.nonce == nonce or ask.anchor is not None]
@@ -189,7 +190,7 @@ class Polling(Generic[T]):
         return (True, same[0]) if late(same[0], now, rtt) else (False, None)
 
     def least(self) -> T:
-        """The query in flight that matters least: the oldest about what has been delivered since, else the oldest.
+        """The least important query in flight: the oldest about messages that were delivered since, else the oldest.
 
         :raises StopIteration: there is none
         """
@@ -197,7 +198,7 @@ class Polling(Generic[T]):
         return next(past, None) or next(iter(self.asks))
 
     def ended(self, ask: T) -> bool:
-        """A query has ended; False when it was given up before."""
+        """A query has ended; False if it was given up before."""
         if ask not in self.asks:
             return False
         del self.asks[ask]
@@ -214,9 +215,9 @@ class Polling(Generic[T]):
         now: float,
         may_ask: bool,
     ) -> Judged:
-        """Judge the answer to a probe, or to a look at the start (which alone asks below the anchor).
+        """Judge the answer to a probe, or to a look at the start of the queue (which asks below the anchor).
 
-        :param waiting: client keys of those who wait for their first message
+        :param waiting: client keys that wait for their first message
         :param may_ask: the network has not asked to wait
         """
         reset_detector = self.reset_detector
@@ -231,13 +232,13 @@ class Polling(Generic[T]):
             if not may_ask:
                 return Judged.NOTHING
             if anchor.nonce == 0:
-                # the probe was the look at the start
+                # The probe was a look at the start itself.
                 new = reset_detector.looked(anchor, [], waiting, now) is ResetState.NEW
                 return Judged.RESTART if new else Judged.NOTHING
         return judged
 
     def restart(self) -> bool:
-        """A new life has begun; gives whether the position was an earlier poller's."""
+        """The canister was reset; returns whether the position was an earlier poller's."""
         resumed, self.resumed = self.resumed, False
         self.search.restart()
         self.cursor.restart()
@@ -247,8 +248,8 @@ class Polling(Generic[T]):
 
 
 def late(ask: Question, now: float, rtt: float) -> bool:
-    """Whether a query takes longer than it should.
+    """Whether a query takes longer than usual.
 
-    :param rtt: seconds that an answer usually takes
+    :param rtt: the usual round-trip time in seconds
     """
     return now - ask.sent >= max(LATE_SECONDS, 3 * rtt)

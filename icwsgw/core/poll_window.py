@@ -1,15 +1,15 @@
-"""How many polls of one queue are in flight, and from which numbers.
+"""How many polls of one queue are in flight, and from which nonces.
 
-A canister answers at most a page of messages (50 unless its owner chose another number), so one poll at a time moves
-page / round-trip-time messages a second. Asking past the end of a queue is harmless, so while the queue is deep the
-window asks for n, n + page, n + 2 page ... at once (decision 0004).
+A canister answers with one page of messages at most (50 unless its owner chose another number), so a single poll at a
+time moves page / round-trip-time messages a second. Asking beyond the end of a queue does no harm. So while the queue
+is long, the window asks from n, n + page, n + 2 page ... at once (decision 0004).
 
-A drain begins with as many polls as the last one needed pages: a queue that fills at a steady rate is read in one
-round trip, without a poll too many. Where it turns out to be deeper, each further full page doubles what is in flight,
+Reading begins with as many polls as the pages that were needed last time, so a queue that fills at a steady rate is
+read in one round trip without superfluous polls. If it is longer, each further full page doubles the number in flight,
 up to the limit. At rest the window is 1, and an idle canister gets one query a tick.
 
-Pages that reach no client let it grow to :data:`USELESS_PAGES` only: an endless queue for nobody must not be read at
-full speed, and messages of clients may be behind those of clients that have left.
+Pages that reach no client let the window grow to :data:`USELESS_PAGES` only: an endless queue for nobody must not be
+read at full speed, but messages of clients may be behind those of clients that have left.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ USELESS_PAGES = 16
 class PollWindow:
     """The window of one poller.
 
-    :ivar size: pages that the last drain needed
+    :ivar size: number of pages that were needed last time
     :ivar page: messages in a full answer, learned from the answers
     """
 
@@ -38,11 +38,11 @@ class PollWindow:
 
     @property
     def deep(self) -> bool:
-        """Whether the queue holds more than a page, so that several answers are likely to come together."""
+        """Whether the queue holds more than a page, so that several answers are likely to arrive together."""
         return self.size > 1 or self._pages > 0
 
     def asks(self, next_nonce: int, in_flight: Container[int]) -> list[int]:
-        """The numbers to ask from now, nearest first: those of the window that nobody has asked yet."""
+        """The nonces of the window that no query in flight asks from, nearest first."""
         deeper = self._pages - self.size
         room = -deeper if deeper < 0 else 1 << min(deeper, 16)
         if room == 1:
@@ -51,15 +51,16 @@ class PollWindow:
         return [nonce for nonce in wanted if nonce not in in_flight]
 
     def answered(self, count: int, end: bool | None, useful: bool = True) -> bool:
-        """Take note of an answer that moved the cursor, or found its end.
+        """Note an answer that moved the cursor or found the end of the queue.
 
-        :param count: messages in it
-        :param end: the canister's own word on whether the queue ends here; None when it says nothing
+        :param count: number of messages in it
+        :param end: whether the canister says that the queue ends here; None if it says nothing
         :param useful: a message of it has reached a client
         :return: whether more is waiting
         """
         if end is None or not count:
-            # an empty answer is the end, whatever the canister says: it would be asked again without a pause
+            # An empty answer is the end, whatever the canister says: otherwise it would be asked for again without a
+            # pause.
             end = count < self.page
         if not end:
             self.page = count

@@ -1,14 +1,13 @@
-"""How much of something a peer may do: token buckets, with the time as an argument.
+"""Token buckets, which limit rates; the time is an argument.
 
-A bucket holds up to ``burst`` tokens and gains ``per_second`` of them; what is done takes tokens, and where there are
-none it is one too many.
+A bucket holds up to ``burst`` tokens and gains ``per_second``. An action takes a token; without one it exceeds the
+limit.
 
-For the messages of clients the bucket is read lazily (:class:`ClientRates`): a connection counts down what it has and
-looks at the clock only when that is used up, so that an ordinary message costs one subtraction and one comparison.
-The tokens gained meanwhile are capped at that moment rather than all along, so that after a quiet time a client may do
-up to two bursts at once instead of one. What it did too much stays as a debt, which it waits out with its socket not
-read (TCP pushes back). Only what one read brings can grow a debt; a debt of more than a burst, and of more than an
-honest client's read can bring, is a flood.
+For clients' messages the bucket is read lazily (:class:`ClientRates`): a connection counts its tokens down and looks at
+the clock only when they are used up, so an ordinary message costs one subtraction and one comparison. Gained tokens are
+capped at that moment, so a client may use up to two bursts at once after a quiet time. Tokens below 0 are a debt, and
+the client's socket is not read until it is paid (TCP backpressure). Only what one read brings can add to a debt. A debt
+of more than a burst, and of more than a read of an honest client can bring, is a flood.
 """
 
 from __future__ import annotations
@@ -19,23 +18,23 @@ from typing import NamedTuple
 #: Seconds' worth of tokens a client that is pushed back waits for, so that it is not stopped again at each message.
 RESUME_SECONDS = 0.05
 
-#: What one read of 64 KiB may bring of an honest client, whose messages have 300 bytes and more.
+#: Frames that one read of 64 KiB may bring from an honest client, whose messages have at least 300 bytes.
 HONEST_FRAMES = 256.0
 HONEST_BYTES = 65_536.0
 
 
 class Rate(NamedTuple):
-    """A bound on a rate.
+    """A rate limit.
 
     :ivar per_second: tokens gained each second, more than 0
-    :ivar burst: the most that a bucket holds, at least 1
+    :ivar burst: capacity of the bucket, at least 1
     """
 
     per_second: float
     burst: float
 
     def refilled(self, level: float, elapsed: float) -> float:
-        """What is in a bucket after ``elapsed`` seconds; no more than a burst is gained, even where there is a debt."""
+        """The tokens after ``elapsed`` seconds. At most a burst is gained, even if there is a debt."""
         gained = min(self.burst, max(0.0, elapsed) * self.per_second)
         return min(self.burst, level + gained)
 
@@ -54,7 +53,7 @@ class TokenBucket:
         self.stamp = now
 
     def take(self, now: float) -> bool:
-        """Take a token; whether there was one."""
+        """Take a token; False if there is none."""
         self.level = self._rate.refilled(self.level, now - self.stamp)
         self.stamp = now
         if self.level < 1.0:
@@ -64,7 +63,7 @@ class TokenBucket:
 
 
 class Buckets:
-    """One bucket for each key, a bounded number of them; the key that was not seen for longest is forgotten first."""
+    """One bucket for each key, in a bounded table: the key that was not used for longest is dropped first."""
 
     __slots__ = ("_by_key", "_most", "_rate")
 
@@ -77,7 +76,7 @@ class Buckets:
         return len(self._by_key)
 
     def take(self, key: str, now: float) -> bool:
-        """Take a token of a key's bucket; whether there was one."""
+        """Take a token of a key's bucket; False if there is none."""
         bucket = self._by_key.pop(key, None) or TokenBucket(self._rate, now)
         self._by_key[key] = bucket
         if len(self._by_key) > self._most:
@@ -86,12 +85,12 @@ class Buckets:
 
 
 class RateDecision(NamedTuple):
-    """What a connection may do that has used up its tokens.
+    """What a connection that has used up its tokens may do.
 
-    :ivar frames_left: tokens for frames now, below 0 as a debt
-    :ivar bytes_left: tokens for bytes now
-    :ivar pause: seconds for which it is not to be read
-    :ivar limit: what it is stopped by, ``frames`` or ``bytes``; empty when it may go on
+    :ivar frames_left: tokens for frames, below 0 for a debt
+    :ivar bytes_left: tokens for bytes
+    :ivar pause: seconds for which its socket is not read
+    :ivar limit: which limit stops it, ``frames`` or ``bytes``; empty if none does
     :ivar flood: it owes more than any honest client would
     """
 
@@ -103,10 +102,10 @@ class RateDecision(NamedTuple):
 
 
 class ClientRates:
-    """The bounds on what one client sends: frames, whatever they are, and bytes.
+    """The limits on what one client sends: frames of all kinds, and bytes.
 
-    :param frames: None for no bound
-    :param octets: None for no bound
+    :param frames: None: no limit
+    :param octets: None: no limit
     :ivar first_frames: tokens of a new connection
     :ivar first_bytes: tokens of a new connection
     """
@@ -120,9 +119,10 @@ class ClientRates:
         self.first_bytes = octets.burst if octets is not None else inf
 
     def judge(self, frames_left: float, bytes_left: float, elapsed: float) -> RateDecision:
-        """Look at the clock: what has been gained, and what is still owed.
+        """Add the tokens that were gained since the last look, and decide.
 
-        :param frames_left: tokens, or a debt below 0, as counted down since the last look
+        :param frames_left: tokens as the connection has counted them down, below 0 for a debt
+        :param bytes_left: the same for bytes
         :param elapsed: seconds since the last look
         """
         frames, frames_pause, frames_flood = _look(self._frames, frames_left, elapsed, HONEST_FRAMES)

@@ -1,10 +1,10 @@
-"""What a client has sent and the gateway has not: bounded by number, bytes and time.
+"""The queue of messages that a client has sent and the gateway has not relayed yet, bounded in number, bytes and time.
 
-One call at a time takes one block of the subnet or two, so a client that sends faster has a queue that grows. A bound
-in numbers alone let a hundred messages wait for minutes, and a keep-alive behind them came later than the 60 s that the
-canister waits for it. So the queue is full when what waits would take too long: the number of calls before a new one
-times what this client's calls have taken so far (a moving average). A full queue is not read into (TCP pushes back)
-until half of it has drained.
+Calls are sent one at a time and take a block or two each, so a client that sends faster has a growing queue. A limit on
+the number alone let a hundred messages wait for minutes, and a keep-alive behind them came later than the 60 s that the
+canister waits for it. So the queue is also full when it would take too long: the number of waiting calls times the time
+that this client's calls have taken so far (a moving average). While the queue is full, the client's socket is not read,
+until half of the queue has drained.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Sized(Protocol):
-    """What has bytes."""
+    """Something with a number of bytes."""
 
     @property
     def body(self) -> bytes:
@@ -23,17 +23,17 @@ class Sized(Protocol):
 
 T = TypeVar("T", bound=Sized)
 
-#: A new duration's weight in the average.
+#: The weight of a new duration in the average.
 WEIGHT = 0.25
 
 
 class RelayQueue(Generic[T]):
     """The queue of one client.
 
-    :ivar queue: what waits, None when it is empty
-    :ivar octets: of what is queued
-    :ivar full: the client is not read from
-    :ivar took: seconds that a call takes, averaged; 0 before the first has ended
+    :ivar queue: the waiting items, None if there are none
+    :ivar octets: bytes in the queue
+    :ivar full: the client's socket is not read
+    :ivar took: seconds that a call takes on average; 0 before the first has ended
     """
 
     __slots__ = ("full", "octets", "queue", "took")
@@ -48,7 +48,7 @@ class RelayQueue(Generic[T]):
         return len(self.queue) if self.queue is not None else 0
 
     def add(self, item: T) -> int:
-        """Queue an item; gives its bytes."""
+        """Queue an item; returns its number of bytes."""
         queue = self.queue
         if queue is None:
             queue = self.queue = deque()
@@ -58,7 +58,7 @@ class RelayQueue(Generic[T]):
         return size
 
     def pop(self) -> T:
-        """Give the next item.
+        """Remove the next item and return it.
 
         :raises IndexError: there is none
         """
@@ -71,31 +71,31 @@ class RelayQueue(Generic[T]):
         return item
 
     def clear(self) -> int:
-        """Forget all; gives how many there were."""
+        """Drop all items; returns how many there were."""
         dropped = len(self)
         self.queue = None
         self.octets = 0
         return dropped
 
     def measured(self, seconds: float) -> None:
-        """A call has taken so long, from its turn to its end."""
+        """A call has taken so many seconds from its turn to its end."""
         self.took = seconds if not self.took else self.took + (seconds - self.took) * WEIGHT
 
     def wait(self, busy: bool) -> float:
-        """Seconds until one that is queued now has ended, by what calls have taken so far.
+        """Seconds until an item that is queued now will have been executed, as calls took so far.
 
-        :param busy: a call is under way before the first of the queue
+        :param busy: there is a current call before the queue
         """
         return (len(self) + busy) * self.took
 
     def too_much(self, messages: int, octets: int, seconds: float) -> bool:
-        """Whether a bound is reached; one item may wait whatever it takes."""
+        """Whether a limit is reached; one item may always wait."""
         queue = self.queue
         queued = len(queue) if queue is not None else 0
         return queued >= messages or self.octets >= octets or (queued > 1 and queued * self.took >= seconds)
 
     def has_room(self, messages: int, octets: int, seconds: float) -> bool:
-        """Whether a queue that was full has drained enough to be read into again."""
+        """Whether a full queue has drained enough for its client's socket to be read again."""
         queued = len(self)
         return not queued or (
             2 * queued <= messages and 2 * self.octets <= octets and (queued == 1 or 2 * queued * self.took <= seconds)

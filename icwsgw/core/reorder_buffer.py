@@ -1,22 +1,22 @@
-"""Answers that came before their turn, where a deep queue is asked for at several numbers at once.
+"""Reorder buffer for poll answers, which arrive out of order if several polls are in flight.
 
-They are delivered in order by number, so what begins beyond the cursor waits for what is missing before it. It is not
-asked for again meanwhile, up to a bound: beyond that an answer is forgotten, and asked for again when its turn comes.
+Messages are delivered in the order of their nonces, so an answer that begins beyond the cursor waits for the messages
+before it. It is not asked for again meanwhile. An answer that does not fit is dropped and asked for again later.
 """
 
 from __future__ import annotations
 
 from icwsgw.ic.ws import Batch, nonce_of_key
 
-#: Bytes of answers that wait.
+#: Maximum number of bytes of answers that wait.
 MAX_BYTES = 16 << 20
 
 
 class ReorderBuffer:
-    """The answers of one queue that wait for their turn.
+    """The answers of one queue that wait for earlier ones.
 
-    :ivar kept: by the number of their first message: the answer, when it was asked for, and its bytes
-    :ivar size: bytes of them all
+    :ivar kept: by the nonce of the first message: the answer, when it was asked for, and its bytes
+    :ivar size: bytes of all answers
     """
 
     __slots__ = ("kept", "size")
@@ -26,9 +26,9 @@ class ReorderBuffer:
         self.size = 0
 
     def put(self, batch: Batch, asked: float) -> None:
-        """Keep an answer that has messages, unless it is there already or would be too much.
+        """Keep an answer that has messages, unless it is kept already or does not fit.
 
-        :param asked: when it was asked for
+        :param asked: seconds when the query was sent
         """
         first = nonce_of_key(batch.messages[0][2])
         size = len(batch.cert) + len(batch.tree) + sum(len(message[3]) for message in batch.messages)
@@ -37,7 +37,7 @@ class ReorderBuffer:
             self.size += size
 
     def take(self, number: int) -> tuple[Batch, float] | None:
-        """Take out the first answer if it begins at ``number`` or before; with the time it was asked for."""
+        """Remove the first answer if it begins at ``number`` or before, and return it with the time of its query."""
         first = min(self.kept, default=None)
         if first is None or first > number:
             return None
@@ -46,6 +46,6 @@ class ReorderBuffer:
         return batch, asked
 
     def clear(self) -> None:
-        """Forget all."""
+        """Drop all answers."""
         self.kept.clear()
         self.size = 0

@@ -130,9 +130,9 @@ Step = tuple[ReplacementEffect, T | None, int]
 class Others(Generic[T]):
     """The other connections of a principal when the ``ws_close`` of one is sent.
 
-    :ivar opened: those whose ``ws_open`` had been executed
-    :ivar opening: those of which that was not known
-    :ivar at_ns: the network's time as it was reckoned
+    :ivar opened: those whose ``ws_open`` is known to have been executed
+    :ivar opening: the others
+    :ivar at_ns: the network's time as far as it is known, ns since 1970
     """
 
     opened: list[T]
@@ -144,7 +144,8 @@ class Replacement(Generic[T]):
     """Decides between the connections of each principal.
 
     :ivar undecided: connections with the same time, by principal and canister
-    :ivar outlived: connections without their first message, and until when they must have been opened to be replaced
+    :ivar outlived: connections that wait for their first messages, and by when each must have been opened to be
+        replaced
     """
 
     __slots__ = ("outlived", "undecided")
@@ -156,7 +157,7 @@ class Replacement(Generic[T]):
     def accepted(self, key: Key, this: T, living: Iterable[T]) -> list[Step[T]]:
         """A canister has accepted a connection.
 
-        :param living: those of its principal that the canister has accepted, under any identity
+        :param living: the connections of its principal that the canister has accepted, under all identities
         """
         mine = this.opened_at_ns
         if self.outlived and mine <= self.outlived.pop(this, -1):
@@ -179,10 +180,11 @@ class Replacement(Generic[T]):
         return steps
 
     def accepted_elsewhere(self, key: Key, at_ns: int, later: bool, living: Iterable[T]) -> list[Step[T]]:
-        """A canister has accepted a connection in another process.
+        """A canister has accepted a connection of another process.
 
-        :param at_ns: the canister's time of it, ns since 1970; 0 if it told none
-        :param later: whether it is the later one for whoever orders the announcements; counts where no times are told
+        :param at_ns: the canister's timestamp of its first message, ns since 1970; 0 if there is none
+        :param later: whether the supervisor has heard of it later; counts if there are no timestamps
+        :param living: the connections of its principal here that the canister has accepted
         """
         steps: list[Step[T]] = []
         living = list(living)
@@ -200,7 +202,7 @@ class Replacement(Generic[T]):
             elif verdict is Verdict.TELL_OUR_TIME:
                 steps.append((ReplacementEffect.ANNOUNCE, None, mine))
             elif verdict is Verdict.UNDECIDED and (watched := self._leave_open(key, ours)):
-                # there they may have heard of ours when theirs was not accepted yet
+                # The other process may have heard of ours before its own was accepted.
                 steps += (*watched, (ReplacementEffect.ANNOUNCE, None, mine))
         return steps
 
@@ -221,18 +223,18 @@ class Replacement(Generic[T]):
         ]
 
     def heard(self, key: Key, this: T, time_ns: int | None, living: Iterable[T]) -> list[Step[T]]:
-        """The canister has sent another message to a connection that was undecided.
+        """The canister has sent another message to an undecided connection.
 
-        :param time_ns: the canister's time on it; what the same block sent tells nothing
+        :param time_ns: the canister's timestamp of it; a message of the same block tells nothing
         """
         if time_ns is None or time_ns <= this.opened_at_ns:
             return []
         return self.known(key, this, living)
 
     def known(self, key: Key, this: T, living: Iterable[T]) -> list[Step[T]]:
-        """The canister has shown in a later block that this is the connection that it knows."""
+        """A later block has shown that the canister knows this connection."""
         steps: list[Step[T]] = [(ReplacementEffect.UNWATCH, rival, 0) for rival in self.undecided.pop(key, ())]
-        # that block's time is later by something: whoever compares with the old time finds this one the newer
+        # That block is later, so whoever compares with the old time finds this connection the newer one.
         this.opened_at_ns += 1
         older = (other for other in living if other is not this and other.opened_at_ns < this.opened_at_ns)
         steps += ((ReplacementEffect.REPLACE, other, 0) for other in older)
@@ -252,7 +254,7 @@ class Replacement(Generic[T]):
             self.forget(key, this)
         if known is False or this.opened >= Opened.SPOKE or (known is None and this.opened is not Opened.EXECUTED):
             return []
-        # it left before anybody had heard of its opening, by which the canister has dropped these
+        # Its opening, of which nobody had heard, has replaced these.
         steps: list[Step[T]] = [(ReplacementEffect.REPLACE, other, 0) for other in others.opened]
         for other in others.opening:
             if other.state < State.OPEN:
@@ -262,7 +264,7 @@ class Replacement(Generic[T]):
         return [*steps, (ReplacementEffect.ANNOUNCE_LEFT, None, others.at_ns)]
 
     def gone(self, key: Key, this: T) -> list[Step[T]]:
-        """The canister has forgotten a connection that left; if it was the one that it knew, the others are over."""
+        """A connection is over, and its canister was told; if the canister knew it, undecided others are over."""
         rivals = self.undecided.get(key, {})
         if this not in rivals:
             return []
@@ -274,7 +276,7 @@ class Replacement(Generic[T]):
     def forget(self, key: Key | None, this: T) -> None:
         """A connection is over.
 
-        :param key: None where it has never been accepted
+        :param key: None if the canister has never accepted it
         """
         self.outlived.pop(this, None)
         rivals = self.undecided.get(key) if key is not None else None
@@ -284,7 +286,7 @@ class Replacement(Generic[T]):
                 del self.undecided[key]
 
     def _leave_open(self, key: Key, this: T) -> list[Step[T]]:
-        """Wait for a sign; nothing where that is done already."""
+        """Watch a connection, if it is not watched already."""
         rivals = self.undecided.setdefault(key, {})
         if this in rivals:
             return []

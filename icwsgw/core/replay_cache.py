@@ -1,25 +1,26 @@
-"""Which calls have been relayed already, so that somebody who has seen one cannot have it relayed again.
+"""Remembers relayed calls, so that nobody who has seen an envelope can have it relayed again.
 
-A call is known by its request id, which its signature covers and no other form of the envelope changes. It is
-remembered for as long as a replica would take it, and at most three times that long: ids are kept in two generations,
-and when the younger one has had its time, or its bound, the older one is forgotten.
+A call is recognised by its request id, which the signature covers and which is the same for every encoding of the
+envelope. An id is kept for as long as a replica would accept the call, and at most three times as long: ids are in two
+generations, and when the younger one is old or large enough, the older one is dropped.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-#: Seconds for which a call may be taken after it has been relayed: its expiry is at most 330 s ahead (facts 1.4).
+#: Seconds for which a relayed call may still be accepted: its ingress expiry is at most 330 s ahead.
 VALID_SECONDS: Final = 360.0
-#: Ids of a generation, 100 bytes each. Beyond, the older generation is forgotten early: it takes 278 calls a second.
+#: Maximum number of ids in a generation, 100 bytes each. More drop the older generation early; that takes 278 calls a
+#: second.
 MOST: Final = 100_000
 
 
 class ReplayCache:
-    """Remembers calls.
+    """The calls that were relayed.
 
-    :param seconds: for which each is remembered at least
-    :param most: ids of a generation; twice as many are kept at most
+    :param seconds: how long each is remembered at least
+    :param most: maximum number of ids in a generation; there are two
     """
 
     def __init__(self, now: float, seconds: float = VALID_SECONDS, most: int = MOST) -> None:
@@ -33,13 +34,13 @@ class ReplayCache:
         return len(self._younger) + len(self._older)
 
     def repeated(self, request: bytes, now: float) -> bool:
-        """Whether a call has been seen before; it has from now on.
+        """Whether a call was relayed before; from now on it counts as relayed.
 
         :param request: its request id
-        :param now: the time, seconds
+        :param now: monotonic seconds
         """
         if now - self._began >= 2 * self._seconds:
-            # nobody asked for so long that both have had their time
+            # nothing was relayed for so long that both are old
             self._younger.clear()
         if now - self._began >= self._seconds or len(self._younger) >= self._most:
             self._began = now

@@ -1,34 +1,33 @@
-"""One bound on the requests a second to one network, shared by all that a process sends there (decision 0034).
+"""Limits the requests a second from one process to one network (decision 0034).
 
-Boundary nodes take so many requests a second from one address and then ban it for minutes, which looks like a network
-that is gone. So there is one budget, and each kind of traffic has a share of it that no other can take:
+Boundary nodes accept a number of requests a second from one address and then ban it for minutes, which looks like a
+network failure. So there is one budget, and each kind of request has a share of it that no other kind can take:
 
-BEAT     6/16  the heartbeats of all pollers
-EXTRA    2/16  wake-ups, follow-ups, the further queries of a deep queue, reads of state
-CALL     4/16  messages of clients, each sending of one counted
-CLOSE    1/16  ws_close
-OPEN     2/16  ws_open, which strangers send; besides, they have a rate of their own
-EAGER    1/16  messages of clients that have sent within the last second
-OWN      -     the agent's own: status, keys, delegations, time, and what is sent again at once to another endpoint
+    BEAT     6/16  polls at the ticks of all pollers
+    EXTRA    2/16  wakes, follow-ups, further polls of a long queue, reads of state
+    CALL     4/16  messages of clients; each attempt counts
+    CLOSE    1/16  ws_close
+    OPEN     2/16  ws_open, which unauthenticated clients cause; it has a rate limit of its own besides
+    EAGER    1/16  messages of clients that have sent within the last second
+    OWN      -     the agent's own: status, keys, delegations, time, and what is resent at once to another endpoint
 
-What is the agent's own is rare and leaves in any case: it is charged to whichever share has most left, so that others
-wait for it.
+The agent's own requests are rare and never wait: each is charged to the share with most tokens.
 
-A share is a token bucket of one second. A kind whose own is used up borrows from one that is at least half full and in
-which nobody waits (ws_open: three quarters), so that nothing is left unused, and whoever comes back to its share finds
-half a second's worth of it.
+A share is a token bucket of one second. A kind without tokens borrows from a share that is at least half full (for
+ws_open: three quarters) and in which nobody waits. So nothing is left unused, and a kind that becomes active again
+finds half a second's worth of its share.
 
-Beats are not asked for but booked: each beat books the poller's next one, an interval later or where the last booking
-ends. So where there are too many pollers all of them take turns, evenly spread. Together they take three quarters of
-the budget at most, and a quarter as long as calls wait. *Newcomers*, canisters that have not spoken to
-any client yet, book in a queue of their own, which is short: they are whatever strangers have named.
+Ticks do not ask for tokens; they are scheduled: each poll schedules the poller's next one, an interval later or after
+the last one that is scheduled. So if there are too many pollers, all of them poll less often, evenly spread. Together
+they take three quarters of the budget at most, and a quarter while calls wait. *Newcomers*, canisters that have not
+spoken to any client yet, have a small schedule of their own, since unauthenticated clients may have made them up.
 
-Calls, ws_close and ws_open that find no token wait in a line each, in which canisters (ws_open: addresses) take turns,
-and of one canister its clients: who has not sent lately goes first.
-Callers bound what may wait; the line of ws_open has a bound here, since more than can leave in time need not wait. One
-address may have half of it, the next one half of what is left, and so on.
+Calls, ws_close and ws_open without a token wait in a queue each, in which canisters (for ws_open: addresses) are served
+round-robin, and of one canister its clients: who has not sent lately goes first. Callers limit what may wait. The queue
+of ws_open is limited here, since only as many need to wait as can be sent in time. One address may have half of it, the
+next one half of the rest, and so on.
 
-Times are in seconds, of one clock.
+Times are in seconds of one clock.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ from icwsgw.core.fair_queue import FairQueue
 
 
 class RequestKind(IntEnum):
-    """What leaves towards the network."""
+    """The kinds of requests to the network."""
 
     BEAT = 0
     EXTRA = 1
@@ -52,44 +51,44 @@ class RequestKind(IntEnum):
     OWN = 6
 
 
-#: Sixteenths of the budget that nobody else can take, by kind; OWN has none.
+#: Sixteenths of the budget by kind; OWN has none.
 WEIGHTS = (6, 2, 4, 1, 2, 1)
-#: The part that beats take at most while no call waits.
+#: The share of the budget that ticks take at most while no call waits.
 MOST_BEATS = 0.75
-#: The same while calls wait, or beats owe: less than their share, so that they pay back.
+#: The same while calls wait, or ticks owe tokens: less than their share, so that they pay back.
 HELD_BEATS = 0.25
-#: Seconds' worth of its share that a kind may send at once after a quiet time.
+#: Seconds of its share that a kind may use at once after a quiet time.
 BURST_SECONDS = 1.0
-#: Beats a second of all newcomers together: where there is no budget, and as a part of it.
+#: Polls a second of all newcomers together: without a budget, and as a part of the budget.
 NEWCOMER_BEATS, NEWCOMER_PART = 50.0, 1 / 16
-#: A client that has sent within so many seconds is eager.
+#: A client that has sent within so many seconds is EAGER.
 EAGER_SECONDS = 1.0
-#: Seconds' worth of ws_open that may wait: half of what a client waits for.
+#: Seconds of ws_open that may wait: half of the time that a client waits.
 OPEN_LINE_SECONDS = 30.0
 LEAST_OPEN_LINE = 32
-#: Ticks that a poller whose beat is far may leave out at once: it may come sooner than it was booked.
+#: Maximum number of ticks that are left out at once: a poll may become due earlier than it was scheduled.
 LONGEST_REST = 10
-#: Who waits is looked at so often at least: what others leave cannot be foreseen.
+#: Maximum seconds between two looks at the queues: what others will leave cannot be predicted.
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.001, 0.05
 
-#: Kinds that may have to wait, those that go first before the others.
+#: Kinds that may wait, in order of precedence.
 WAITING = (RequestKind.CALL, RequestKind.CLOSE, RequestKind.EAGER, RequestKind.OPEN)
 _NEVER = float("-inf")
-# looking a member up in its class costs as much as a call
+# Looking up a member of an enum costs as much as a call.
 _OPEN = RequestKind.OPEN
 
 
 class BudgetWaiter(Hashable, Protocol):
-    """What waits in a line."""
+    """What waits for a token."""
 
     def may_send(self) -> None:
-        """It may leave now."""
+        """It has its token."""
 
 
 class _Bucket:
     """The tokens of one kind.
 
-    :ivar lends_from: the level from which on others may take of it
+    :ivar lends_from: the level above which others may borrow
     """
 
     __slots__ = ("depth", "lends_from", "lends_late", "level", "line", "rate", "stamp")
@@ -113,9 +112,9 @@ class _Bucket:
 
 
 class _SlotSchedule:
-    """The beats of some pollers, one after the other.
+    """The scheduled polls of some pollers, one after the other.
 
-    :ivar pollers: how many there are
+    :ivar pollers: number of pollers
     """
 
     __slots__ = ("_booked", "gap", "pollers", "tick")
@@ -145,18 +144,18 @@ class _SlotSchedule:
 
 
 class RequestBudget:
-    """What one process may send to its network.
+    """The budget of one process.
 
-    :param per_second: requests a second, more than 0; None for no bound
-    :param interval: the polling interval
-    :param opens: ws_open a second, more than 0; None for no bound of their own
-    :ivar slack: how long before its time a beat may be: the tick nearest to it counts
-    :ivar tick: the polling interval
-    :ivar sent: requests that have left, by kind
-    :ivar held: times that one had to wait, by kind
-    :ivar held_beats: ticks that were no beats because there are too many pollers
-    :ivar held_wakes: wakes that had to wait for a slot, or for a beat
-    :ivar held_queries: queries for deep queues that did not leave at once
+    :param per_second: requests a second, more than 0; None: no limit
+    :param interval: the polling interval in seconds
+    :param opens: ws_open a second, more than 0; None: no limit of their own
+    :ivar slack: seconds by which a poll may be early: the nearest tick counts
+    :ivar tick: the polling interval in seconds
+    :ivar sent: number of requests that were sent, by kind
+    :ivar held: how often a request had to wait, by kind
+    :ivar held_beats: ticks without a poll because there are too many pollers
+    :ivar held_wakes: wakes that had to wait
+    :ivar held_queries: further polls of long queues that had to wait
     """
 
     __slots__ = (
@@ -195,21 +194,21 @@ class RequestBudget:
 
     @property
     def pollers(self) -> int:
-        """How many there are, newcomers included."""
+        """Number of pollers, newcomers included."""
         return self._regular.pollers + self.newcomers.pollers
 
     @property
     def interval(self) -> float:
-        """Seconds between two beats of a poller that is no newcomer, on average, while no call waits."""
+        """Average seconds between two polls of a poller (no newcomer) while no call waits."""
         return max(self.tick, self._regular.pollers * self._base_gap)
 
     @property
     def stretched(self) -> bool:
-        """Whether pollers beat less often than they are meant to."""
+        """Whether polls are less frequent than the polling interval asks for."""
         return self.interval > self.tick
 
     def join(self, now: float, newcomer: bool = False) -> PollSchedule:
-        """A poller begins."""
+        """A poller starts."""
         bookings = self.newcomers if newcomer else self._regular
         bookings.pollers += 1
         return PollSchedule(self, bookings, bookings.book(now))
@@ -223,13 +222,13 @@ class RequestBudget:
             turns.due = self._regular.book(now)
 
     def leave(self, turns: PollSchedule) -> None:
-        """A poller ends, what it has booked is free."""
+        """A poller stops, and its scheduled poll is free."""
         turns.bookings.leave()
 
-    # what leaves at once
+    # requests that never wait
 
     def take(self, kind: RequestKind, now: float) -> bool:
-        """Take a token for a request that leaves now; whether there is one."""
+        """Take a token for a request that is sent now; False if there is none."""
         if kind is _OPEN and self._own_opens is not None and self._own_opens.refill(now) < 1:
             return False
         if self.per_second is not None:
@@ -248,7 +247,7 @@ class RequestBudget:
     def _lender(self, kind: RequestKind, now: float) -> _Bucket | None:
         late = kind is RequestKind.OPEN or kind is RequestKind.EAGER
         if kind is not RequestKind.BEAT and self._buckets[RequestKind.BEAT].refill(now) < 0:
-            # beats have borrowed more than there was
+            # Ticks have borrowed more than there was.
             return None
         for other, bucket in enumerate(self._buckets):
             if other == kind or bucket.line.size:
@@ -258,9 +257,9 @@ class RequestBudget:
         return None
 
     def charge(self, kind: RequestKind, now: float) -> None:
-        """Count a request that leaves in any case; the kind owes it, a burst at most.
+        """Count a request that is sent in any case; its kind owes the token, at most a burst.
 
-        What is OWN is owed by the share that has most left.
+        OWN has no share: the fullest one owes its tokens.
         """
         self.sent[kind] += 1
         if self.per_second is None:
@@ -276,7 +275,7 @@ class RequestBudget:
             self._pace_beats()
 
     def extras(self, now: float, wanted: int) -> int:
-        """Take up to ``wanted`` further queries that may leave now; how many."""
+        """Take up to ``wanted`` tokens for further polls; returns how many."""
         taken = 0
         while taken < wanted and self.take(RequestKind.EXTRA, now):
             taken += 1
@@ -284,7 +283,7 @@ class RequestBudget:
         return taken
 
     def slot(self, now: float, before: float) -> float | None:
-        """Take the next free extra, if it comes before the time ``before``; when it is free."""
+        """Take the next token for a wake, if there is one before the time ``before``; returns when, or None."""
         if self.take(RequestKind.EXTRA, now):
             return now
         self.held_wakes += 1
@@ -296,17 +295,17 @@ class RequestBudget:
         self.sent[RequestKind.EXTRA] += 1
         return free
 
-    # what may have to wait
+    # requests that may wait
 
     def goes(self, kind: RequestKind, now: float) -> bool:
-        """Take a token for a call that leaves now, unless others of its kind wait; whether it does."""
+        """Take a token for a call, unless others of its kind wait; False if there is none."""
         bucket = self._buckets[kind]
         if bucket.line.size:
             return False
         if kind is _OPEN:
             return self.take(kind, now)
         if self.per_second is not None:
-            # as take() and refill() do, without a call: each message comes by here
+            # as take() and refill(), inlined: each message comes by here
             level = bucket.level + (now - bucket.stamp) * bucket.rate
             if level < 1:
                 return self.take(kind, now)
@@ -316,26 +315,26 @@ class RequestBudget:
         return True
 
     def wait(self, kind: RequestKind, flow: Hashable, waiter: BudgetWaiter, rank: float = 0.0) -> None:
-        """Let a call wait until :meth:`next` returns it.
+        """Queue a call until :meth:`next` returns it.
 
-        :param flow: who takes turns with others of the kind
-        :param rank: of those of its flow the one with the lowest goes first
+        :param flow: the party that is served round-robin with others of the kind
+        :param rank: within the flow the lowest goes first
         """
         self.held[kind] += 1
         self._buckets[kind].line.add(flow, waiter, rank)
         self._pace_beats()
 
     def forget(self, kind: RequestKind, flow: Hashable, waiter: BudgetWaiter) -> None:
-        """Do not let it wait any more."""
+        """A call does not wait any more."""
         self._buckets[kind].line.remove(flow, waiter)
 
     def has_room(self, flow: Hashable) -> bool:
-        """Whether a ws_open may join its line: as long as fewer of its flow wait than there is room left."""
+        """Whether one more ws_open may wait: while fewer of its flow wait than there is room left."""
         line = self._buckets[RequestKind.OPEN].line
         return not line or line.count(flow) < self._most_opens - len(line)
 
     def next(self, now: float) -> BudgetWaiter | None:
-        """The next one that may leave now, calls first and ws_open last."""
+        """Remove the next call that may be sent now and return it: calls first, ws_open last."""
         for kind in WAITING:
             line = self._buckets[kind].line
             if line and self.take(kind, now):
@@ -343,7 +342,7 @@ class RequestBudget:
         return None
 
     def pause(self, now: float) -> float | None:
-        """Seconds until the line is worth a look; None: nobody waits."""
+        """Seconds until a waiting call may be sent; None if none waits."""
         soonest: float | None = None
         for kind in WAITING:
             bucket = self._buckets[kind]
@@ -357,11 +356,11 @@ class RequestBudget:
         return None if soonest is None else min(max(soonest, SHORTEST_PAUSE), LONGEST_PAUSE)
 
     def waiting(self, kind: RequestKind) -> int:
-        """How many wait."""
+        """Number of waiting calls."""
         return len(self._buckets[kind].line)
 
     def _pace_beats(self) -> None:
-        """Let beats have what calls leave, but pay back what they have borrowed."""
+        """Give the polls at ticks what calls leave, less what they have borrowed."""
         if self.per_second is None:
             return
         bucket, regular = self._buckets[RequestKind.BEAT], self._regular
@@ -371,10 +370,10 @@ class RequestBudget:
 
 
 class PollSchedule:
-    """The turns of one poller.
+    """The schedule of one poller.
 
-    :ivar due: when its next beat is
-    :ivar bookings: where it books: with newcomers, or with the others
+    :ivar due: seconds when its next poll is due
+    :ivar bookings: the schedule that it is part of: of newcomers, or of the others
     """
 
     __slots__ = ("_slot", "bookings", "budget", "due")
@@ -393,33 +392,33 @@ class PollSchedule:
 
     @property
     def interval(self) -> float:
-        """Seconds between two of its beats, on average."""
+        """Average seconds between two of its polls."""
         return self.bookings.interval
 
     def next_poll_at(self, now: float) -> bool:
-        """Whether this tick is a beat."""
+        """Whether this tick polls."""
         budget, bookings = self.budget, self.bookings
         due, slack = self.due, budget.slack
         if due > now + slack:
             budget.held_beats += 1
             longest = now + bookings.interval
             if due > longest:
-                # others have left since it was booked
+                # Other pollers have stopped since it was scheduled.
                 self.due = longest
             return False
-        # a late one does not delay the next one, unless it is later than the tick after it
+        # A late poll does not delay the next one, unless it is later than the tick after it.
         self.due = bookings.book((due if due > now - slack else now - slack) + budget.tick)
         budget.charge(RequestKind.BEAT, now)
         return True
 
     def rest(self, now: float) -> int:
-        """How many ticks there are to the next that may be a beat; those between are left out."""
+        """Number of ticks until the next one that may poll; the ticks before it are left out."""
         ticks = max(1, min(int((self.due - now) / self.budget.tick), LONGEST_REST))
         self.budget.held_beats += ticks - 1
         return ticks
 
     def wake(self, now: float) -> float | None:
-        """How long a wake has to wait; 0: it may poll now; None: not at all, the beat comes first."""
+        """Seconds that a wake has to wait; 0: poll now; None: not at all, since the next tick comes first."""
         slot = self._slot
         if slot is None:
             slot = self._slot = self.budget.slot(now, self.due)

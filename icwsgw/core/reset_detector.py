@@ -1,26 +1,26 @@
-"""Is the canister still in the life in which its last message was delivered?
+"""Detects canister resets (upgrade or reinstall).
 
-A canister that is upgraded or reinstalled loses the CDK's state: its queue starts again at number 0 while the poller
-asks from n. Its answers then are empty for ever, or, once the new queue has grown beyond n, go on as if nothing had
-happened. The certificate cannot tell (it is always fresh), and an empty answer proves nothing, because a replica may
-lag behind the one that gave the last message. A *probe* asks from the *anchor*, a delivered message that belongs to
-this life for sure: the newest one when the last probe found its own anchor in place.
+A canister that is upgraded or reinstalled loses the CDK's state: its queue begins again at nonce 0 while the poller
+asks from n. Its answers are then empty for ever or, once the new queue has grown beyond n, continue as if nothing had
+happened. The certificate does not tell, since it is always fresh, and an empty answer proves nothing, since a replica
+may lag behind the one that gave the last message. So a *probe* asks from the *anchor*: a delivered message that
+certainly belongs to the current state, the newest one when the last probe found its own anchor in place.
 
-    the same message there            the same life; the newest message becomes the anchor
-    another message there             a new life
+    the same message there            no reset; the newest message becomes the anchor
+    another message there             a reset
     nothing from the anchor on        look at the start (ask from 0): messages there that are newer than the anchor
-                                      prove a new life, where they have no time those to a client that waits for its
-                                      first message (a client key that is used again has old ones as well). If the
+                                      prove a reset; if they have no time, those to a client that waits for its first
+                                      message do (a client key that is used again has old ones as well). If the
                                       start is empty too, time decides: while a gateway has clients the CDK never
                                       deletes its newest message, so a queue that looks empty in ``ABSENT_PROBES``
                                       probes over ``ABSENT_SECONDS``, none of them contradicted, has lost its state and
                                       not merely fallen behind.
 
-What shows a new life is proven before it is believed (:mod:`icwsgw.gateway.polling.reset_proof`): one altered byte
-looks like one.
+What shows a reset is verified before it is believed (:mod:`icwsgw.gateway.polling.reset_proof`): one altered byte looks
+like one.
 
-At rest the anchor is the last message, and a probe takes the place of an ordinary poll: looking regularly costs no
-query, only the decoding of one message more. In a busy queue it is one query more every one and a half.
+At rest the anchor is the last message, and a probe takes the place of an ordinary poll: probing costs no query, only
+the decoding of one message more. In a busy queue it costs one query every one and a half seconds.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ABSENT_SECONDS = 2.5
 
 
 class ResetState(Enum):
-    """What a probe or a look at the start says."""
+    """What a probe or a look at the start of the queue shows."""
 
     SAME = "the same life"
     NEW = "a new life"
@@ -50,7 +50,7 @@ class ResetState(Enum):
 class ResetDetector:
     """The evidence about one queue.
 
-    :ivar anchor: the message that a probe looks for; None until a message has been delivered
+    :ivar anchor: the message that a probe looks for; None until a message was delivered
     """
 
     __slots__ = ("_absent", "_absent_since", "_next_probe", "anchor")
@@ -62,24 +62,24 @@ class ResetDetector:
         self._next_probe = 0.0
 
     def begin(self, anchor: LastMessage | None, now: float) -> None:
-        """The first message of this life has been delivered."""
+        """The first message since the start or a reset was delivered."""
         self.anchor = anchor
         self._next_probe = now + PROBE_SECONDS
 
     def due(self, now: float) -> bool:
-        """Whether it is time for a probe."""
+        """Whether a probe is due."""
         return self.anchor is not None and now >= self._next_probe
 
     def sent(self, now: float, waiting: bool) -> None:
-        """A probe has left; ``waiting`` says that a client waits for its first message."""
+        """A probe was sent; ``waiting``: a client waits for its first message."""
         self._next_probe = now + (WAITING_PROBE_SECONDS if waiting or self._absent else PROBE_SECONDS)
 
     def probe_now(self) -> None:
-        """Probe with the next poll: a client waits although its ws_open has been executed, or polls had failed."""
+        """Probe with the next poll: a client waits although its ``ws_open`` was executed, or polls had failed."""
         self._next_probe = 0.0
 
     def restart(self) -> None:
-        """A new life has begun: nothing is known about it."""
+        """The canister was reset: nothing is known of its new queue."""
         self.anchor = None
         self._absent = 0
         self._next_probe = 0.0
@@ -104,11 +104,11 @@ class ResetDetector:
     def looked(
         self, anchor: LastMessage, messages: list[Message], waiting: Container[tuple[bytes, int]], now: float
     ) -> ResetState:
-        """Judge the answer from number 0.
+        """Judge the answer from nonce 0.
 
-        :param anchor: the anchor when it was asked for
-        :param messages: the queue's start
-        :param waiting: client keys of those who wait for their first message
+        :param anchor: the anchor when the query was sent
+        :param messages: the start of the queue
+        :param waiting: client keys that wait for their first message
         """
         delivered_at = anchor.timestamp
         for principal, client_nonce, key, content in messages:

@@ -1,11 +1,11 @@
-"""Work that comes in pieces, done so that no party keeps the others, or all else in the process, waiting.
+"""Schedules pieces of work round-robin, so that no party delays the others or the rest of the process.
 
-A piece is done at once as long as there is time: so much as has passed without any, a quantum at most. What comes
-beyond that waits, and is done in rounds with everything else in between, a quantum a round. In a round the parties take
-turns by the *time* their pieces take (deficit round robin, Shreedhar and Varghese 1995): a party whose piece took
-longer than its turn is passed over until it has made up for it.
+A piece is done at once if there is time for it: as much as has passed without work, at most a quantum. Everything else
+waits and is done in rounds of one quantum each, with other events in between. In a round the parties are served by the
+*time* that their pieces take (deficit round robin, Shreedhar and Varghese 1995): a party whose piece took longer than
+its share is skipped until it has made up for that.
 
-Times are in seconds, of one clock; how long a piece takes is measured by whoever does it.
+Times are in seconds of one clock; the caller measures how long a piece takes.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from typing import Generic, TypeVar
 P = TypeVar("P", bound=Hashable)
 W = TypeVar("W")
 
-#: Seconds of work in one go; a page of fifty messages takes a tenth. What is sent to a client in one go is joined.
+#: Seconds of work in one round; a page of fifty messages takes a tenth of it. What is sent to one client in a round is
+#: joined.
 QUANTUM = 0.005
 
 
 class RoundRobin(Generic[P, W]):
     """Pieces of work by party.
 
-    :ivar waiting: pieces that wait
+    :ivar waiting: number of pieces that wait
     """
 
     __slots__ = ("_free", "_lanes", "_owed", "_quantum", "_since", "waiting")
@@ -32,14 +33,14 @@ class RoundRobin(Generic[P, W]):
     def __init__(self, quantum: float = QUANTUM) -> None:
         self._quantum = quantum
         self._lanes: OrderedDict[P, deque[W]] = OrderedDict()
-        #: what parties have taken beyond their turns, of those that wait
+        #: by party: what it has taken beyond its share
         self._owed: dict[P, float] = {}
         self._free = quantum
         self._since = 0.0
         self.waiting = 0
 
     def at_once(self, now: float) -> bool:
-        """Whether a piece that has come may be done at once; :meth:`did` follows then."""
+        """Whether a new piece may be done at once; :meth:`did` follows then."""
         if self.waiting:
             return False
         free = self._free + now - self._since
@@ -53,7 +54,7 @@ class RoundRobin(Generic[P, W]):
         self._since = ended
 
     def add(self, party: P, piece: W) -> None:
-        """Let a piece wait."""
+        """Queue a piece."""
         lane = self._lanes.get(party)
         if lane is None:
             lane = self._lanes[party] = deque()
@@ -61,7 +62,7 @@ class RoundRobin(Generic[P, W]):
         self.waiting += 1
 
     def next(self) -> tuple[P, W]:
-        """The next piece to do; :meth:`took` follows.
+        """Remove the next piece and return it; :meth:`took` follows.
 
         :raises KeyError: none waits
         """
@@ -80,7 +81,7 @@ class RoundRobin(Generic[P, W]):
             self._lanes.move_to_end(party)
 
     def took(self, party: P, seconds: float) -> None:
-        """How long the party's piece took."""
+        """The party's piece has taken so many seconds."""
         if not self._lanes:
             self._owed.clear()
             return

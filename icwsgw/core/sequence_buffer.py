@@ -1,9 +1,9 @@
-"""Envelopes ahead of their turn wait for the missing one, a second at most.
+"""Reorder buffer for a client's envelopes, by sequence number, with a time limit of a second.
 
-The SDK can put two frames on the wire in the wrong order: its keep-alives bypass its queue, and signing with a
-WebCrypto key takes a while that differs. A canister ends a client at the first wrong sequence number, so an envelope
-whose number is ahead of the next one is held until those before it have come. Then, or after :data:`HOLD_SECONDS`, it
-goes. What has no readable number, or one that is behind or far ahead, goes as it comes: the canister decides.
+The SDK can send two frames in the wrong order: its keep-alives bypass its queue, and signing with a WebCrypto key takes
+a time that varies. A canister removes a client at the first wrong sequence number. So an envelope whose number is ahead
+waits until those before it have arrived, at most :data:`HOLD_SECONDS`. An envelope whose number cannot be read, is
+behind, or is far ahead is passed on as it arrives, and the canister decides.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-#: How long an envelope waits for those before it.
+#: Seconds that an envelope waits for those before it.
 HOLD_SECONDS = 1.0
-#: Envelopes that are held for one client at most, and how far ahead they may be.
+#: Maximum number of envelopes that wait for one client, and how far ahead they may be.
 MOST_HELD = 16
-#: Bytes that are held for one client at most.
+#: Maximum number of bytes that wait for one client.
 MOST_HELD_BYTES = 256 << 10
 
 T = TypeVar("T")
 
 
 class SequenceBuffer(Generic[T]):
-    """What one client has sent out of turn.
+    """The envelopes of one client that have arrived ahead of others.
 
-    :ivar following: the number that the next envelope in turn has
-    :ivar held: those that wait, by their numbers, with their bytes; read-only
+    :ivar following: the next sequence number
+    :ivar held: the waiting envelopes with their bytes, by sequence number; read-only
     """
 
     __slots__ = ("_octets", "following", "held")
@@ -39,9 +39,10 @@ class SequenceBuffer(Generic[T]):
         return len(self.held)
 
     def take(self, number: int, item: T, size: int) -> Sequence[T]:
-        """Take what has come, and give what goes now, in order.
+        """Take an envelope that has arrived, and give those that can be passed on now, in order.
 
-        :param size: its bytes
+        :param number: its sequence number
+        :param size: its number of bytes
         """
         if number == self.following:
             self.following = number + 1
@@ -52,7 +53,7 @@ class SequenceBuffer(Generic[T]):
                 self.held[number] = (item, size)
                 self._octets += size
                 return ()
-            # no room: it goes with all that is held
+            # It does not fit: pass it on with all that wait.
             self.held[number] = (item, size)
             return self.release()
         if ahead > 0:
@@ -61,7 +62,7 @@ class SequenceBuffer(Generic[T]):
         return (item,)
 
     def release(self) -> Sequence[T]:
-        """Give all that is held, in order of number; those before it have not come in time."""
+        """Give all waiting envelopes in order: those before them have not arrived in time."""
         if self.held:
             self.following = max(self.held) + 1
         return self._drain()

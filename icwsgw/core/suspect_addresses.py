@@ -1,11 +1,11 @@
-"""Addresses from which forged ws_opens come: their connections are admitted one after the other, at a rate.
+"""Slows down addresses that send forged ``ws_open`` calls, by admitting their connections one by one at a rate.
 
-A connection costs much more than the check that refuses it, and many clients may share an address (NAT). So nobody is
-banned: once an address has sent several wrong signatures, its connections wait in a line before their handshake, in the
-order in which they came, and so many a second are admitted. It is free again when no wrong signature has come from it
-for a while. Other addresses do not wait.
+A connection costs much more than the check that refuses its ``ws_open``, and many clients may share an address (NAT).
+So no address is banned. Once an address has sent several wrong signatures, its connections wait before their handshake,
+in the order of their arrival, and a number of them is admitted each second. It is free again when it has sent no wrong
+signature for a while. Other addresses never wait.
 
-Times are in seconds, of one clock.
+Times are in seconds of one clock.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Generic, TypeVar
 
 W = TypeVar("W", bound=Hashable)
 
-#: Wrong signatures that make a suspect, and for how long each counts.
+#: Wrong signatures after which an address is suspect, and seconds for which each counts.
 FORGED, MEMORY = 5, 10.0
-#: Connections a second that are admitted of a suspect.
+#: Connections of a suspect address that are admitted each second.
 RATE = 50.0
-#: Addresses that are remembered; beyond, the one that has been quiet for longest is forgotten.
+#: Maximum number of addresses in the table; then the one that has been quiet for longest is dropped.
 MOST = 4096
 
 
@@ -41,9 +41,9 @@ class _Suspect(Generic[W]):
 
 
 class SuspectAddresses(Generic[W]):
-    """All of them, and who waits for its turn.
+    """All suspect addresses, and the connections that wait.
 
-    :ivar waiting: how many connections do
+    :ivar waiting: number of connections that wait
     """
 
     __slots__ = ("_groups", "waiting")
@@ -56,7 +56,7 @@ class SuspectAddresses(Generic[W]):
         return len(self._groups)
 
     def forged(self, group: str, now: float) -> None:
-        """A ws_open of this address had a wrong signature."""
+        """A ``ws_open`` from this address had a wrong signature."""
         suspect = self._groups.get(group)
         if suspect is None:
             if len(self._groups) >= MOST:
@@ -72,7 +72,7 @@ class SuspectAddresses(Generic[W]):
         self._groups.move_to_end(group)
 
     def admits(self, group: str, now: float) -> bool:
-        """Whether a connection of this address may go on at once; if so, it has had its turn."""
+        """Whether a connection from this address may continue at once."""
         suspect = self._groups.get(group)
         if suspect is None:
             return True
@@ -88,27 +88,27 @@ class SuspectAddresses(Generic[W]):
         return True
 
     def wait(self, group: str, waiter: W) -> None:
-        """Let a connection that is not admitted wait until :meth:`turns` gives it."""
+        """Queue a connection until :meth:`turns` gives it."""
         line = self._groups[group].line
         if waiter not in line:
             line[waiter] = None
             self.waiting += 1
 
     def leave(self, group: str, waiter: W) -> None:
-        """It waits no more."""
+        """A connection does not wait any more."""
         suspect = self._groups.get(group)
         if suspect is not None and waiter in suspect.line:
             del suspect.line[waiter]
             self.waiting -= 1
 
     def turns(self, now: float) -> list[W]:
-        """Those whose turn has come; they wait no more."""
+        """Remove the connections that are admitted now, and return them."""
         admitted: list[W] = []
         for suspect in self._groups.values() if self.waiting else ():
             slow = suspect.slow(now)
             while suspect.line and not (slow and now < suspect.next):
                 admitted.append(suspect.line.popitem(last=False)[0])
-                # a look that comes late does not slow the line down, one that comes very late admits no crowd
+                # A late call does not slow the queue down; a very late one does not admit a crowd.
                 suspect.next = max(suspect.next, now - 1.0) + 1 / RATE
         self.waiting -= len(admitted)
         return admitted

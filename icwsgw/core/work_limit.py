@@ -1,18 +1,18 @@
-"""How much time a party may take for work that is of use to nobody.
+"""Limits the time that a party takes for useless work.
 
-Such work is put off so that it takes a twentieth of the time at most, after a start of a few milliseconds: the answers
-of a canister's queue that reach no client, which may go on for ever (generic cell rate algorithm over seconds of work).
+Useless work, such as handling poll answers whose messages reach no client, may go on for ever. After a few milliseconds
+at once it gets a twentieth of the time (generic cell rate algorithm over seconds of work).
 """
 
 from __future__ import annotations
 
-#: The part of the time that it may take, and how much of it at once.
+#: The share of the time that it may take, and the seconds at once.
 SHARE = 0.05
 BURST_SECONDS = 0.01
 
 
 class WorkLimit:
-    """One party's."""
+    """The limit of one party."""
 
     __slots__ = ("_until",)
 
@@ -20,7 +20,7 @@ class WorkLimit:
         self._until = 0.0
 
     def spent(self, now: float, seconds: float) -> None:
-        """So much was done in vain."""
+        """So many seconds were spent on useless work."""
         self._until = max(self._until, now) + seconds / SHARE
 
     def pause(self, now: float) -> float:
