@@ -117,6 +117,32 @@ def imports(path: Path) -> Iterator[tuple[str, int]]:
                 yield node.module, node.lineno
 
 
+def modules_imported(path: Path, modules: set[str]) -> set[str]:
+    """The modules of the package that a source imports, also inside functions and under TYPE_CHECKING."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            for name in node.names:
+                member = f"{node.module}.{name.name}"
+                found.add(member if member in modules else node.module)
+        elif isinstance(node, ast.Import):
+            found.update(name.name for name in node.names)
+    return found & modules
+
+
+def test_no_modules_import_each_other() -> None:
+    """Each module can be read after those that it imports: there is no cycle, not even of names for type checkers."""
+    paths = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in sources()
+    }
+    waiting = {name: modules_imported(path, set(paths)) - {name} for name, path in paths.items()}
+    while ready := [name for name, needs in waiting.items() if not needs & waiting.keys()]:
+        for name in ready:
+            del waiting[name]
+    # what is left imports itself by way of others, or imports what does
+    assert {name: needs & waiting.keys() for name, needs in waiting.items()} == {}
+
+
 def test_dependencies_point_one_way() -> None:
     wrong = []
     for path in sources():

@@ -8,7 +8,7 @@ second, as agents do. Nothing is believed before its certificate is verified.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred
 
@@ -21,7 +21,11 @@ from icwsgw.ic.network_limits import REQUEST_TTL_SECONDS
 from icwsgw.ic.principal import Principal
 
 if TYPE_CHECKING:
-    from icwsgw.agent.ic_agent import IcAgent
+    from collections.abc import Callable, Sequence
+
+    from icwsgw.agent.http.response_parser import ParsedResponse
+    from icwsgw.agent.root_subnet import RootSubnet
+    from icwsgw.reactor.clock import Clock
 
 SUBMIT_TIMEOUT = 15.0
 """Seconds for one submission: the synchronous endpoint answers after 10 at the latest."""
@@ -31,10 +35,44 @@ RETRY_PAUSE, MAX_RETRY_PAUSE = 0.25, 4.0
 POLL_PAUSE, MAX_POLL_PAUSE, POLL_GROWTH = 0.5, 1.0, 1.4
 
 
+class UpdateAgent(Protocol):
+    """What a call needs of the agent: :class:`icwsgw.agent.ic_agent.IcAgent`.
+
+    :ivar rng: random numbers in [0, 1)
+    """
+
+    reactor: Clock
+    rng: Callable[[], float]
+    random_bytes: Callable[[int], bytes]
+    root_subnet: RootSubnet
+
+    def network_ns(self) -> int:
+        """The network's time as far as it is known, ns since 1970."""
+
+    def verified(self, certificate: bytes, canister: Principal) -> Certificate:
+        """Verify a certificate for a canister."""
+
+    def read_state(
+        self,
+        canister: Principal,
+        paths: Sequence[Sequence[bytes]],
+        *,
+        timeout: float,
+        identity: Ed25519Identity | None = None,
+    ) -> Deferred[Certificate]:
+        """Read a part of the certified state."""
+
+    def submit(self, canister: Principal, body: bytes, *, wait: bool, timeout: float) -> Deferred[ParsedResponse]:
+        """Send a call envelope."""
+
+    def http_error(self, answer: ParsedResponse) -> Exception:
+        """Make the error for an answer that is not 2xx."""
+
+
 class _Deadline:
     __slots__ = ("_agent", "_end", "_seconds")
 
-    def __init__(self, agent: IcAgent, seconds: float) -> None:
+    def __init__(self, agent: UpdateAgent, seconds: float) -> None:
         self._agent = agent
         self._seconds = seconds
         self._end = agent.reactor.seconds() + seconds
@@ -58,7 +96,7 @@ class _Deadline:
 
 
 async def run_update(
-    agent: IcAgent, identity: Ed25519Identity, canister: Principal, method: str, arg: bytes, timeout: float
+    agent: UpdateAgent, identity: Ed25519Identity, canister: Principal, method: str, arg: bytes, timeout: float
 ) -> bytes:
     """Make a call and return its certified reply; see :meth:`icwsgw.agent.ic_agent.IcAgent.update`."""
     deadline = _Deadline(agent, min(timeout, REQUEST_TTL_SECONDS))
@@ -94,7 +132,7 @@ async def run_update(
             return end
 
 
-async def _submit(agent: IcAgent, canister: Principal, request: SignedRequest, deadline: _Deadline) -> bytes | None:
+async def _submit(agent: UpdateAgent, canister: Principal, request: SignedRequest, deadline: _Deadline) -> bytes | None:
     """Send the call until the network accepts it; returns the certificate, or None if there is none yet."""
     pause = RETRY_PAUSE
     while True:
@@ -138,7 +176,7 @@ def _end_of(certificate: Certificate, request: SignedRequest) -> bytes | None:
     return None
 
 
-def _sleep(agent: IcAgent, seconds: float) -> Deferred[None]:
+def _sleep(agent: UpdateAgent, seconds: float) -> Deferred[None]:
     done: Deferred[None] = Deferred(lambda _: timer.cancel())
     timer = agent.reactor.callLater(seconds, done.callback, None)
     return done

@@ -32,7 +32,7 @@ from icwsgw.ic.principal import Principal
 
 if TYPE_CHECKING:
     from icwsgw.devnet.hosting import Host
-    from icwsgw.devnet.replica import Replica
+    from icwsgw.devnet.network_state import NetworkState
 
 _JSON = "application/json"
 
@@ -43,7 +43,7 @@ _MOST = 1_000_000
 _MOST_SIZE = 2 << 20
 
 
-def answer(replica: Replica, method: str, parts: list[str], body: bytes) -> Answer:
+def answer(replica: NetworkState, method: str, parts: list[str], body: bytes) -> Answer:
     """Answer a request below ``/_/``."""
     name = "/".join(parts)
     if name in _READ:
@@ -70,7 +70,7 @@ def _answer(status: int, value: Any) -> Answer:
     return status, {"Content-Type": _JSON, "Cache-Control": "no-store"}, json.dumps(value).encode() + b"\n"
 
 
-def _info(replica: Replica) -> Any:
+def _info(replica: NetworkState) -> Any:
     return {
         "root_key": replica.root_key_der.hex(),
         "subnets": [
@@ -87,7 +87,7 @@ def _info(replica: Replica) -> Any:
     }
 
 
-def _stats(replica: Replica) -> Any:
+def _stats(replica: NetworkState) -> Any:
     return {
         **replica.stats,
         "calls_known": len(replica.ingress),
@@ -105,7 +105,7 @@ def _stats(replica: Replica) -> Any:
     }
 
 
-def _faults(replica: Replica, value: Any) -> Any:
+def _faults(replica: NetworkState, value: Any) -> Any:
     given = value if isinstance(value, list) else [value]
     clear = any(isinstance(each, dict) and each.get("clear") for each in given)
     # All are read before any is switched on.
@@ -118,7 +118,7 @@ def _faults(replica: Replica, value: Any) -> Any:
     return {"faults": len(replica.faults)}
 
 
-def _config(replica: Replica, value: Any) -> Any:
+def _config(replica: NetworkState, value: Any) -> Any:
     numbers = ("query_latency_ms", "call_latency_ms", "call_jitter_ms", "block_interval_ms", "gossip_ms", "lag_blocks")
     for name, given in _object(value).items():
         if name == "v2_gone":
@@ -145,7 +145,7 @@ def _config(replica: Replica, value: Any) -> Any:
     return {}
 
 
-def _push(replica: Replica, value: Any) -> Any:
+def _push(replica: NetworkState, value: Any) -> Any:
     value = _object(value)
     if value.get("stop"):
         replica.pushes.stop()
@@ -162,8 +162,8 @@ def _push(replica: Replica, value: Any) -> Any:
     return {"sent": push.sent, "left": push.left}
 
 
-def _each(act: Callable[[Host], object]) -> Callable[[Replica, Any], Any]:
-    def run(replica: Replica, value: Any) -> Any:
+def _each(act: Callable[[Host], object]) -> Callable[[NetworkState, Any], Any]:
+    def run(replica: NetworkState, value: Any) -> Any:
         hosts = _hosts(replica, _object(value))
         for host in hosts:
             act(host)
@@ -172,14 +172,14 @@ def _each(act: Callable[[Host], object]) -> Callable[[Replica, Any], Any]:
     return run
 
 
-def _close(replica: Replica, value: Any) -> Any:
+def _close(replica: NetworkState, value: Any) -> Any:
     value = _object(value)
     host = replica.host(Principal.from_text(str(value.get("canister"))))
     host.ws.close(Principal.from_text(str(value.get("client"))))
     return {}
 
 
-def _hosts(replica: Replica, value: dict[str, Any]) -> list[Host]:
+def _hosts(replica: NetworkState, value: dict[str, Any]) -> list[Host]:
     canister = value.get("canister")
     if canister == "*":
         return replica.hosts
@@ -226,8 +226,8 @@ def _finite(text: str) -> float:
     return number
 
 
-_READ: dict[str, Callable[[Replica], Any]] = {"info": _info, "stats": _stats}
-_DO: dict[str, Callable[[Replica, Any], Any]] = {
+_READ: dict[str, Callable[[NetworkState], Any]] = {"info": _info, "stats": _stats}
+_DO: dict[str, Callable[[NetworkState, Any], Any]] = {
     "faults": _faults,
     "config": _config,
     "push": _push,

@@ -28,7 +28,7 @@ from icwsgw.ic.query_signature import signed_message
 from icwsgw.ic.verifier import Verifier
 
 if TYPE_CHECKING:
-    from icwsgw.devnet.replica import Replica
+    from icwsgw.devnet.network_state import NetworkState
 
 SYNC_CALL_TIMEOUT = 10.0
 #: Bytes of an envelope; ingress of application subnets may have 2 MiB, which leaves room for the envelope.
@@ -42,7 +42,7 @@ _METHODS = frozenset(("ws_open", "ws_close", "ws_message", "ws_get_messages"))
 class Endpoints:
     """The IC's HTTP interface to a replica."""
 
-    def __init__(self, replica: Replica) -> None:
+    def __init__(self, replica: NetworkState) -> None:
         self._replica = replica
         self._verifier = Verifier(replica.root_key_der)
 

@@ -18,7 +18,7 @@ from icwsgw.errors import FormatError
 from icwsgw.ic.principal import Principal
 
 if TYPE_CHECKING:
-    from icwsgw.devnet.replica import Replica
+    from icwsgw.devnet.network_state import NetworkState
 
 TEXT: Final = {"Content-Type": "text/plain; charset=utf-8"}
 CBOR_TYPE: Final = "application/cbor"
@@ -73,7 +73,7 @@ def _principal(text: str) -> Principal:
     return Principal.from_text(text)
 
 
-def target_of(replica: Replica, parts: Sequence[str]) -> Target:
+def target_of(replica: NetworkState, parts: Sequence[str]) -> Target:
     """Return where a request goes.
 
     :param parts: of the path
@@ -98,7 +98,7 @@ def target_of(replica: Replica, parts: Sequence[str]) -> Target:
     return Target(version, principal if kind == "canister" else None, on, state, node)
 
 
-def _versions(replica: Replica, on: str) -> Sequence[str]:
+def _versions(replica: NetworkState, on: str) -> Sequence[str]:
     versions = _VERSIONS.get(on, ())
     if replica.legacy_api:
         return versions[:-1]

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.drain_machine import DRAIN_PERIOD, DrainEffect, DrainEffects, DrainEvent, DrainMachine, DrainState
 from icwsgw.gateway.batches import for_each_session
+from icwsgw.gateway.calls.close_notices import CloseNotices
+from icwsgw.gateway.interfaces import Context
+from icwsgw.gateway.registry import Registry
+from icwsgw.gateway.session import ClientSession
 from icwsgw.observe.logs import get_logger
 from icwsgw.reactor.clock import Timer
-
-if TYPE_CHECKING:
-    from icwsgw.gateway.gateway import Gateway
 
 _log = get_logger("gateway")
 
 _DRAINING = DrainState.DRAINING
 #: How sessions end that are open while the gateway shuts down: close code and reason.
 DRAINING = (CloseCode.DRAINING, "the gateway is shutting down, please reconnect")
+
+
+class DrainedGateway(Protocol):
+    """What shuts down: :class:`icwsgw.gateway.gateway.Gateway`.
+
+    :ivar draining: new clients are refused
+    """
+
+    context: Context
+    registry: Registry
+    close_notices: CloseNotices
+    draining: bool
+
+    def finished(self, session: ClientSession) -> None:
+        """Nothing of the session is left to do."""
 
 
 class Drain(DrainMachine):
@@ -30,7 +46,7 @@ class Drain(DrainMachine):
 
     __slots__ = ("_deadline", "_gateway", "_next", "_waiting")
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: DrainedGateway) -> None:
         super().__init__()
         self._gateway = gateway
         # timers of the events DEADLINE and NEXT

@@ -21,8 +21,9 @@ from icwsgw.gateway.drain import DRAINING, Drain
 from icwsgw.gateway.gauges import watch
 from icwsgw.gateway.interfaces import Client, Context
 from icwsgw.gateway.principal_limit import PrincipalLimit
+from icwsgw.gateway.reasons import REPLACED
 from icwsgw.gateway.registry import Registry
-from icwsgw.gateway.replacements import REPLACED, Announce, Replacements
+from icwsgw.gateway.replacements import Announce, Replacements
 from icwsgw.gateway.session import ClientSession
 from icwsgw.gateway.timer_wheel import TimerWheel
 from icwsgw.ic.principal import Principal

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from icwsgw.core.identity_assignment import IdentityAssignment
 from icwsgw.core.request_budget import WAITING, RequestKind
+from icwsgw.gateway.calls.close_notices import CloseNotices
+from icwsgw.gateway.interfaces import Context
+from icwsgw.gateway.registry import Registry
 from icwsgw.ic.principal import Principal
 
 if TYPE_CHECKING:
-    from icwsgw.gateway.gateway import Gateway
     from icwsgw.observe.meters import Figure
 
 
-def watch(gateway: Gateway) -> None:
+class WatchedGateway(Protocol):
+    """Whose figures these are: :class:`icwsgw.gateway.gateway.Gateway`."""
+
+    context: Context
+    registry: Registry
+    close_notices: CloseNotices
+    identity_assignment: IdentityAssignment
+    draining: bool
+
+
+def watch(gateway: WatchedGateway) -> None:
     """Register the gauges of a gateway."""
     metrics, registry, loads = gateway.context.metrics, gateway.registry, gateway.identity_assignment.loads
     metrics.draining.set_function(lambda: int(gateway.draining))
@@ -38,7 +51,7 @@ def watch(gateway: Gateway) -> None:
     )
 
 
-def _states(gateway: Gateway) -> dict[str, int]:
+def _states(gateway: WatchedGateway) -> dict[str, int]:
     registry = gateway.registry
     setup = sum(len(poller.waiting) for poller in registry.pollers.values())
     registered = sum(len(poller.sessions) for poller in registry.pollers.values())
@@ -50,7 +63,7 @@ def _states(gateway: Gateway) -> dict[str, int]:
     }
 
 
-def _relay_messages(gateway: Gateway) -> dict[str, int]:
+def _relay_messages(gateway: WatchedGateway) -> dict[str, int]:
     waiting = sent = 0
     for sessions in (gateway.registry.sessions, gateway.registry.ending):
         for session in sessions:
@@ -60,7 +73,7 @@ def _relay_messages(gateway: Gateway) -> dict[str, int]:
     return {"waiting": waiting, "sent": sent}
 
 
-def _canisters(gateway: Gateway) -> dict[str, list[Figure]]:
+def _canisters(gateway: WatchedGateway) -> dict[str, list[Figure]]:
     """The rows of :attr:`icwsgw.observe.metrics.Metrics.canisters`.
 
     Clients may name any canister, so only canisters with an open session count.

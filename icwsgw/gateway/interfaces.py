@@ -23,7 +23,6 @@ from icwsgw.reactor.clock import Clock
 if TYPE_CHECKING:
     from icwsgw.agent.outcome import CallOutcome
     from icwsgw.config.schema import GatewayConfig
-    from icwsgw.gateway.polling.batch_acceptor import CertificateSource
     from icwsgw.ic.envelope import SignedRequest
     from icwsgw.ic.identity import Ed25519Identity
     from icwsgw.ic.principal import Principal
@@ -76,6 +75,13 @@ class RootSubnetInterface(Protocol):
 
     def ask(self, canister: Principal) -> Deferred[bool]:
         """Find out whether a canister is on the root subnet."""
+
+
+class CertificateSource(Protocol):
+    """What is asked of :class:`icwsgw.agent.delegation_replacer.DelegationReplacer`."""
+
+    def look(self, canister: Principal, certificate: bytes, again: Callable[[], None]) -> bytes | None:
+        """Give the certificate as clients can verify it, or None while that is being found out."""
 
 
 class NetworkInterface(Protocol):

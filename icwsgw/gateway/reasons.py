@@ -14,6 +14,9 @@ from icwsgw.ic.network_limits import MAX_INGRESS_TTL_NS
 if TYPE_CHECKING:
     from icwsgw.core.messages import ClientEnvelope
 
+#: How a session ends when a newer connection of the same client replaces it: close code and words.
+REPLACED = (CloseCode.REPLACED, "replaced by a newer connection of the same client")
+
 #: Outcomes of :attr:`icwsgw.observe.metrics.Metrics.opens` by close code.
 _NOT_OPEN: dict[int, str] = {
     CloseCode.PROTOCOL_ERROR: "malformed",

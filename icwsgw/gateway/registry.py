@@ -140,12 +140,11 @@ class Registry:
         if poller is None or key is None:
             return
         poller.remove(session, key)
-        if poller.sessions:
-            return
         place = (poller.canister.raw, poller.identity_index)
-        if self.pollers.get(place) is poller:
+        registered = self.pollers.get(place)
+        if registered is poller and not registered.sessions:
             del self.pollers[place]
-            cursor = poller.stop()
+            cursor = registered.stop()
             self._watch_budget()
             if cursor is not None:
                 self._keep(place, cursor)

@@ -25,10 +25,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.messages import message_place
 from icwsgw.core.replacement import Key, Others, Replacement, ReplacementEffect, Step
 from icwsgw.core.session_machine import Opened
+from icwsgw.gateway.reasons import REPLACED
 
 if TYPE_CHECKING:
     from icwsgw.gateway.registry import Registry
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 #: Tells other processes: canister, principal, time in ns or 0, whether the connection has left.
 Announce = Callable[[bytes, bytes, int, bool], None]
-#: How an older connection ends: close code and reason.
-REPLACED = (CloseCode.REPLACED, "replaced by a newer connection of the same client")
 
 
 class Replacements:

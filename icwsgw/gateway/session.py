@@ -19,8 +19,8 @@ from icwsgw.gateway.calls.relay import Relay, RelayOwner
 from icwsgw.gateway.inbound_messages import InboundMessages, InboundMessagesOwner
 from icwsgw.gateway.interfaces import Client, Context
 from icwsgw.gateway.opening import Refusal, open_args, prove
-from icwsgw.gateway.reasons import reason_of, why_not_open, wrong_expiry
-from icwsgw.gateway.replacements import REPLACED
+from icwsgw.gateway.reasons import REPLACED, reason_of, why_not_open, wrong_expiry
+from icwsgw.gateway.session_owners import SessionGateway, SessionPoller
 from icwsgw.gateway.spans import RelaySpans
 from icwsgw.ic.call_signatures import Proof
 from icwsgw.ic.network_limits import MAX_INGRESS_TTL_NS
@@ -32,8 +32,6 @@ from icwsgw.reactor.clock import Timer
 
 if TYPE_CHECKING:
     from icwsgw.agent.outcome import CallOutcome
-    from icwsgw.gateway.gateway import Gateway
-    from icwsgw.gateway.polling.poller import Poller
     from icwsgw.observe.tracing import SessionTrace
 
 _log = get_logger("session")
@@ -82,7 +80,9 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         "trace",
     )
 
-    def __init__(self, gateway: Gateway, client: Client, session_id: str, identity_index: int) -> None:
+    def __init__(
+        self, gateway: SessionGateway[ClientSession], client: Client, session_id: str, identity_index: int
+    ) -> None:
         self._gateway = gateway
         self.context: Context = gateway.context
         self.client = client
@@ -90,7 +90,7 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         self.identity_index = identity_index
         self.state = State.INIT
         self.client_key: tuple[bytes, int] | None = None
-        self.poller: Poller | None = None
+        self.poller: SessionPoller[ClientSession] | None = None
         self.relay: Relay | None = None
         self.stream: InboundMessages | None = None
         self.outgoing: list[bytes] | None = None

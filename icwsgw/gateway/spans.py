@@ -7,7 +7,7 @@ sampled: a message then costs a few comparisons. :mod:`icwsgw.observe.tracing` s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from icwsgw.errors import IcwsError
 from icwsgw.reactor.clock import Clock
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from icwsgw.core.messages import ClientEnvelope
     from icwsgw.gateway.polling.poll_requests import InFlightPoll
-    from icwsgw.gateway.session import ClientSession
     from icwsgw.ic.ws import Message
     from icwsgw.observe.tracing import MessageTrace, PollTrace, SessionTrace, Tracing
 
@@ -76,6 +75,14 @@ class RelaySpans:
         self._spans.clear()
 
 
+class TracedSession(Protocol):
+    """A session, as spans know it: :class:`icwsgw.gateway.session.ClientSession`."""
+
+    @property
+    def trace(self) -> SessionTrace | None:
+        """Its spans, if it is sampled."""
+
+
 class PollSpans:
     """The spans of one poller's polls that bring messages or fail, and of the messages.
 
@@ -103,7 +110,7 @@ class PollSpans:
         self.done(ask)
 
     def relaying(
-        self, ask: InFlightPoll, messages: list[Message], sessions: Mapping[tuple[bytes, int], ClientSession]
+        self, ask: InFlightPoll, messages: list[Message], sessions: Mapping[tuple[bytes, int], TracedSession]
     ) -> list[MessageTrace]:
         """Begin the spans of messages that a poll has brought; the caller ends them when they are delivered."""
         trace = self._keep(ask)

@@ -11,13 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from icwsgw.observe.peers import address_group, bracketed
 from icwsgw.server.proxies import host_of, socket_host
 
 if TYPE_CHECKING:
-    from icwsgw.server.factory import GatewayFactory
+    from icwsgw.reactor.clock import Clock
+    from icwsgw.server.connection_limits import ConnectionLimits
+    from icwsgw.server.low_priority import LowPriorityQueue
+    from icwsgw.server.proxies import TrustedProxies
 
 
 class Standing(IntEnum):
@@ -39,6 +42,21 @@ class Standing(IntEnum):
 PROXIED, COUNTED, PLACED, OPENED, REFUSED = Standing
 
 
+class AdmittingFactory(Protocol):
+    """The server's factory, as admissions know it.
+
+    :ivar low_priority: where sockets of unauthenticated connections wait
+    """
+
+    clock: Clock
+    limits: ConnectionLimits
+    low_priority: LowPriorityQueue
+    proxies: TrustedProxies
+
+    def refused(self, host: str, peer: str, refusal: str, text: str, status: int | None) -> None:
+        """Take note of a refused connection."""
+
+
 class Admission:
     """A connection, as the limits see it.
 
@@ -57,7 +75,7 @@ class Admission:
         *("crowd", "host", "peer", "refusal", "standing", "unauthenticated"),
     )
 
-    def __init__(self, factory: GatewayFactory, transport: Any, crowded_out: Callable[[], None]) -> None:
+    def __init__(self, factory: AdmittingFactory, transport: Any, crowded_out: Callable[[], None]) -> None:
         self._factory = factory
         self._crowded_out: Callable[[], None] | None = crowded_out
         self._group: str | None = None

@@ -19,8 +19,9 @@ from icwsgw.reactor.clock import Clock, Timer
 from icwsgw.server.request_head import MAX_HEADER_BYTES
 
 if TYPE_CHECKING:
+    from icwsgw.gateway.gateway import Gateway
+    from icwsgw.gateway.timer_wheel import TimerWheel
     from icwsgw.server.admission import Admission
-    from icwsgw.server.factory import GatewayFactory
 
 _log = get_logger("server")
 
@@ -73,10 +74,23 @@ class HandshakeQueue:
             self._watch()
 
 
+class QueueingFactory(Protocol):
+    """The server's factory, as connections that wait know it; times in seconds."""
+
+    gateway: Gateway
+    wheel: TimerWheel
+    handshake_queue: HandshakeQueue
+    header_timeout: float
+    close_timeout: float
+
+    def answer(self, refusal: str) -> tuple[int, str]:
+        """The HTTP status and words of a refusal."""
+
+
 class HandshakeTurn:
     """The part of :class:`icwsgw.server.protocol.GatewayProtocol` that waits in the handshake queue."""
 
-    factory: GatewayFactory
+    factory: QueueingFactory
     transport: Any
     state: int
     STATE_CONNECTING: int

@@ -13,7 +13,7 @@ The timer wheel visits the connection when one of its deadlines (handshake, ping
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from autobahn.twisted.websocket import WebSocketServerProtocol
 from autobahn.websocket.protocol import WebSocketProtocol
@@ -23,24 +23,25 @@ from zope.interface import implementer
 
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.flood_guard import FLOOD_LINGER, FloodEffect, FloodEffects, FloodEvent, FloodGuard
-from icwsgw.core.liveness import LivenessEffect, LivenessState, PartialMessage, step
+from icwsgw.core.liveness import LivenessDeadlines, LivenessEffect, LivenessState, PartialMessage, step
+from icwsgw.core.rate_limit import ClientRates
 from icwsgw.core.session_machine import State
 from icwsgw.observe.logs import get_logger
 from icwsgw.reactor.immediate_send import send_now
-from icwsgw.server.admission import OPENED, Admission
+from icwsgw.server.admission import OPENED, Admission, AdmittingFactory
 from icwsgw.server.connection_defaults import UNHEARD
 from icwsgw.server.frames import read_binary_frame
-from icwsgw.server.handshake_queue import HandshakeTurn
-from icwsgw.server.outbox import Outbox
+from icwsgw.server.handshake_queue import HandshakeTurn, QueueingFactory
+from icwsgw.server.outbox import Outbox, OutboxTotals
 from icwsgw.server.partial_messages import NO_LOG, release_buffers
-from icwsgw.server.read_control import CROWD, RATE, RELAY, ReadControl
-from icwsgw.server.upgrade import Upgrading
+from icwsgw.server.read_control import CROWD, RATE, RELAY, ReadControl, ReadingFactory
+from icwsgw.server.upgrade import Upgrading, UpgradingFactory
 
 if TYPE_CHECKING:
     from icwsgw.gateway.session import ClientSession
-    from icwsgw.observe.tracing import ConnectionTrace
+    from icwsgw.observe.tracing import ConnectionTrace, Tracing
     from icwsgw.reactor.clock import Timer
-    from icwsgw.server.factory import GatewayFactory
+    from icwsgw.server.connection_defaults import Fresh
 
 _log = get_logger("server")
 
@@ -48,6 +49,29 @@ _OPEN = WebSocketServerProtocol.STATE_OPEN
 _PING = b"\x89\x00"
 _NO_STATUS = 1005
 _ABNORMAL = 1006
+
+
+class ConnectionFactory(OutboxTotals, AdmittingFactory, QueueingFactory, ReadingFactory, UpgradingFactory, Protocol):
+    """The server's factory, as its connections know it: :class:`icwsgw.server.factory.GatewayFactory`.
+
+    :ivar connections: every open connection, the ones still shaking hands too
+    :ivar fresh: what connections begin with
+    :ivar tracing: makes spans; None when nobody collects them
+    :ivar traffic: Autobahn's counts of all connections together
+    """
+
+    connections: set[GatewayProtocol]
+    countConnections: int
+    deadlines: LivenessDeadlines
+    fresh: Fresh
+    max_message_bytes: int
+    rates: ClientRates
+    tls_timeout: float
+    tracing: Tracing | None
+    traffic: Any
+
+    def connection_ended(self) -> None:
+        """A connection has ended."""
 
 
 @implementer(IHandshakeListener)
@@ -61,7 +85,7 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, WebSocketServerProt
     :ivar wheel_slot: see :class:`icwsgw.gateway.timer_wheel.Watched`
     """
 
-    factory: GatewayFactory
+    factory: ConnectionFactory
     transport: Any
     peer: str
     data: bytes

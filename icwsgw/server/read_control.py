@@ -5,18 +5,29 @@ A part of :class:`icwsgw.server.protocol.GatewayProtocol`. A socket is not read 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from icwsgw.core.close_reasons import CloseCode
-from icwsgw.server.partial_messages import held_by
+from icwsgw.server.partial_messages import PartialMessages, held_by
 
 if TYPE_CHECKING:
     from icwsgw.gateway.session import ClientSession
-    from icwsgw.server.factory import GatewayFactory
 
 #: The reasons not to read a socket: the relay queue is full, the client has reached a rate limit, the partial messages
 #: of all clients take too much memory.
 RELAY, RATE, CROWD = 1, 2, 4
+
+
+class ReadingFactory(Protocol):
+    """The server's factory, as reading knows it.
+
+    :ivar unfinished: the account of all unfinished messages
+    """
+
+    unfinished: PartialMessages
+
+    def backpressure_applied(self, limit: str) -> None:
+        """Take note of a client that is not read for a while since it sends too much."""
 
 
 class ReadControl:
@@ -27,7 +38,7 @@ class ReadControl:
     :ivar current_frame: of Autobahn: the frame that has begun
     """
 
-    factory: GatewayFactory
+    factory: ReadingFactory
     transport: Any
     state: int
     STATE_OPEN: int

@@ -11,7 +11,7 @@ import re
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from hashlib import sha1
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
 from twisted.internet.defer import Deferred
@@ -22,8 +22,9 @@ from icwsgw.server.admission import PROXIED
 from icwsgw.server.request_head import HeadRefused, RequestHead, cut_head, for_autobahn, read_head
 
 if TYPE_CHECKING:
+    from icwsgw.config.origins import Origins
     from icwsgw.server.admission import Admission
-    from icwsgw.server.factory import GatewayFactory
+    from icwsgw.server.proxies import TrustedProxies
 
 _MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _NO_HEADERS: Mapping[str, str] = {}
@@ -93,10 +94,28 @@ def accepted(key: bytes, server: bytes) -> bytes:
     )
 
 
+class UpgradingFactory(Protocol):
+    """The server's factory, as handshakes know it.
+
+    :ivar origins: the web origins that are welcome
+    :ivar server_name: what answers call us
+    """
+
+    origins: Origins
+    proxies: TrustedProxies
+    server_name: bytes
+
+    def refusal(self, headers: Mapping[str, str]) -> str | None:
+        """Why a sound request is refused all the same, a label of the metric; None when it is welcome."""
+
+    def answer(self, refusal: str) -> tuple[int, str]:
+        """The HTTP status and words of a refusal."""
+
+
 class Upgrading:
     """The part of :class:`icwsgw.server.protocol.GatewayProtocol` that acts until the WebSocket is open."""
 
-    factory: GatewayFactory
+    factory: UpgradingFactory
     transport: Any
     peer: str
     data: bytes

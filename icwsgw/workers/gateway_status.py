@@ -7,17 +7,14 @@ scrape of metrics does not ask for it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from icwsgw.admin.merging import merge, remains
 from icwsgw.admin.status import Document, versions
 from icwsgw.config.schema import GatewayConfig
-from icwsgw.observe.health import Health
+from icwsgw.observe.health import Finding, Health
 from icwsgw.observe.recent_warnings import RecentWarnings
-
-if TYPE_CHECKING:
-    from icwsgw.workers.worker_pool import WorkerPool
 
 
 class Statuses:
@@ -45,6 +42,34 @@ class Statuses:
         return [*self.latest.values(), self._ended]
 
 
+class ReportedWorker(Protocol):
+    """A worker's process: :class:`icwsgw.workers.worker_pool.Worker`."""
+
+    ready: bool
+    stopped_accepting: bool
+
+    @property
+    def pid(self) -> int | None: ...
+
+    @property
+    def findings(self) -> Sequence[Finding]: ...
+
+
+class ReportingPool(Protocol):
+    """The workers: :class:`icwsgw.workers.worker_pool.WorkerPool`.
+
+    :ivar restarted: how many processes were started beyond the first, by worker number
+    """
+
+    count: int
+    draining: bool
+    restarted: list[int]
+    statuses: Statuses
+
+    @property
+    def workers(self) -> Mapping[int, ReportedWorker]: ...
+
+
 class GatewayStatus:
     """The document of the whole gateway.
 
@@ -55,7 +80,7 @@ class GatewayStatus:
 
     def __init__(
         self,
-        pool: WorkerPool,
+        pool: ReportingPool,
         health: Health,
         principal: str,
         config: Callable[[], GatewayConfig],

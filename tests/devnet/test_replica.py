@@ -1,58 +1,38 @@
+"""The replica's HTTP interface: what goes to the endpoints of the IC, and what to the control."""
+
 from __future__ import annotations
+
+import json
 
 import pytest
 
-from icwsgw.devnet import replica as module
-from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID, ChatCanister
-from icwsgw.ic import ws
-from icwsgw.ic.principal import Principal
-from tests.support.devnet import Net, identity
-
-ALICE, BOB = identity(1), identity(2)
+from icwsgw.ic import cbor
+from tests.support.devnet import Net
 
 
-def test_hours_of_rounds_in_milliseconds() -> None:
+@pytest.mark.parametrize("path", ["/api/v2/status", "api/v2/status/", "/api/v2/status?verbose=1"])
+def test_the_endpoints_of_the_ic(path: str) -> None:
     net = Net()
-    net.open(ALICE)
-    net.open(BOB)
-    nonce, said = 2, 0
-    net.advance(240)
-    for _ in range(48):
-        net.advance(60)
-        messages = net.poll(nonce).messages
-        nonce += len(messages)
-        if any(message[0] == ALICE.principal.raw for message in messages):
-            said += 1
-            net.say(ALICE, said, ws.encode_service_message(ws.KeepAliveMessage(0)), service=True)
-        net.advance(60)
-        net.advance(180)
-    assert said == 48
-    assert [key.principal for key in net.replica.host(ECHO_ID).ws.clients] == [ALICE.principal.raw]
+    answers: list[tuple[int, dict[str, str], bytes]] = []
+    net.replica.handle("GET", path).addCallback(answers.append)
+    ((status, headers, body),) = answers
+    assert status == 200
+    assert headers["Content-Type"] == "application/cbor"
+    assert cbor.loads(body)["root_key"] == net.replica.root_key_der
 
 
-def test_an_application_can_be_put_in_anothers_place() -> None:
+def test_the_control() -> None:
     net = Net()
-    net.open(ALICE)
-    net.replica.install(ECHO_ID, ChatCanister)
-    assert net.poll().messages == []
-    net.open(BOB)
-    assert len(net.poll().messages) == 2
+    answers: list[tuple[int, dict[str, str], bytes]] = []
+    net.replica.handle("GET", "/_/info?x").addCallback(answers.append)
+    ((status, _, body),) = answers
+    assert status == 200
+    assert json.loads(body)["root_key"] == net.replica.root_key_der.hex()
 
 
-def test_there_are_no_canisters_elsewhere_and_not_too_many_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    net = Net(echo_any=True)
-    assert {host.id for host in net.replica.hosts} == {ECHO_ID, CHAT_ID}
-    with pytest.raises(KeyError):
-        net.replica.host(ALICE.principal)
-    monkeypatch.setattr(module, "MAX_CANISTERS", 2)
-    with pytest.raises(KeyError):
-        net.replica.host(Principal(bytes(7) + b"\5\1\1"))
-
-
-def test_closing_leaves_nothing_behind() -> None:
-    net = Net(call_latency=1.0)
-    net.submit(net.call_request(ALICE, "ws_open", ws.encode_open_args(0, BOB.principal.raw)))
-    net.replica.pushes.start([net.replica.host(ECHO_ID)], rate=1.0)
-    net.advance(300)
-    net.replica.close()
-    assert net.clock.getDelayedCalls() == []
+def test_other_paths_are_not_there() -> None:
+    net = Net()
+    answers: list[tuple[int, dict[str, str], bytes]] = []
+    for path in ("/", "/api", "/api/v9/canister/aaaaa-aa/query"):
+        net.replica.handle("POST", path).addCallback(answers.append)
+    assert [status for status, _, _ in answers] == [404, 404, 404]

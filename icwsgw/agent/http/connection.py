@@ -11,7 +11,7 @@ package may be repeated: queries, reads, and calls with identical envelopes (int
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -33,11 +33,50 @@ from icwsgw.errors import (
 from icwsgw.reactor.immediate_send import send_now
 
 if TYPE_CHECKING:
-    from icwsgw.agent.http.host_pool import HostPool
+    from icwsgw.agent.http.deadlines import Deadlines
+    from icwsgw.agent.http.response_head import HeadCache
 
 __all__ = ["Exchange", "HttpConnection", "ParsedResponse", "explain"]
 
 _IDLE = ParserState.IDLE
+
+
+class ConnectionPool(Protocol):
+    """The connections to one host: :class:`icwsgw.agent.http.host_pool.HostPool`.
+
+    :ivar name: of the host, for errors
+    :ivar silence: seconds without an acknowledgement after which a connection has ended
+    """
+
+    deadlines: Deadlines
+    heads: HeadCache
+    name: str
+    silence: float
+
+    @property
+    def established(self) -> int:
+        """Connections that are up."""
+
+    def again(self, exchange: Exchange) -> None:
+        """Send a request once more, on a connection known to be alive."""
+
+    def forget(self, exchange: Exchange) -> None:
+        """Take back a request that still waits."""
+
+    def release(self, connection: HttpConnection) -> None:
+        """Take a connection that is ready for a request."""
+
+    def discard(self, connection: HttpConnection) -> None:
+        """Do not use a connection any more."""
+
+    def lost(self, connection: HttpConnection) -> None:
+        """Forget a connection that has ended."""
+
+    def timed_out(self, connection: HttpConnection) -> None:
+        """Take note that a request got no byte in time on a connection that was used before."""
+
+    def drop_unresponsive(self) -> None:
+        """End the idle connections on which nothing has come for as long as silence may last."""
 
 
 class Exchange:
@@ -45,7 +84,7 @@ class Exchange:
 
     __slots__ = ("bucket", "connection", "data", "deferred", "is_head", "max_body", "pool", "retried")
 
-    def __init__(self, pool: HostPool, data: bytes, is_head: bool, max_body: int) -> None:
+    def __init__(self, pool: ConnectionPool, data: bytes, is_head: bool, max_body: int) -> None:
         self.pool = pool
         self.data = data
         self.is_head = is_head
@@ -112,7 +151,7 @@ class HttpConnection:
         *("idle_since", "maybe_stale", "transport"),
     )
 
-    def __init__(self, pool: HostPool, tls: bool) -> None:
+    def __init__(self, pool: ConnectionPool, tls: bool) -> None:
         self._pool = pool
         self._parser = ResponseParser(pool.heads)
         self._exchange: Exchange | None = None

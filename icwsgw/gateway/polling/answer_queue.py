@@ -8,7 +8,8 @@ The time for messages that reach no client is counted against the poller (:mod:`
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Protocol
 
 from icwsgw.core.round_robin import QUANTUM, RoundRobin
 from icwsgw.observe.logs import get_logger
@@ -16,9 +17,30 @@ from icwsgw.reactor.clock import Clock
 
 if TYPE_CHECKING:
     from icwsgw.gateway.polling.poll_requests import InFlightPoll
-    from icwsgw.gateway.polling.poller import Poller
+    from icwsgw.ic.principal import Principal
 
 _log = get_logger("poller")
+
+
+class SpentWork(Protocol):
+    """Where the work for an answer is noted: :class:`icwsgw.gateway.polling.poll_budget.PollBudget`."""
+
+    def answered(self, down: int, lost: int, now: float, seconds: float) -> None:
+        """An answer has been dealt with."""
+
+
+class AnswerHandler(Hashable, Protocol):
+    """Who has asked: :class:`icwsgw.gateway.polling.poller.Poller`."""
+
+    canister: Principal
+    messages_down: int
+    messages_lost: int
+
+    @property
+    def poll_budget(self) -> SpentWork: ...
+
+    def answered(self, reply: bytes, ask: InFlightPoll) -> None:
+        """Deal with an answer."""
 
 
 class AnswerQueue:
@@ -26,7 +48,7 @@ class AnswerQueue:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._rounds: RoundRobin[Poller, tuple[bytes, InFlightPoll]] = RoundRobin()
+        self._rounds: RoundRobin[AnswerHandler, tuple[bytes, InFlightPoll]] = RoundRobin()
         self._planned = False
 
     @property
@@ -34,7 +56,7 @@ class AnswerQueue:
         """How many answers wait."""
         return self._rounds.waiting
 
-    def arrived(self, reply: bytes, ask: InFlightPoll, poller: Poller) -> None:
+    def arrived(self, reply: bytes, ask: InFlightPoll, poller: AnswerHandler) -> None:
         """Handle an answer now, or queue it."""
         clock, rounds = self._clock, self._rounds
         began = clock.seconds()

@@ -7,7 +7,7 @@ is necessary; each new certificate is checked for that once.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.ws import Batch
@@ -15,13 +15,6 @@ from icwsgw.ic.ws import Batch
 if TYPE_CHECKING:
     from icwsgw.gateway.interfaces import Context
     from icwsgw.gateway.polling.batch_verifier import BatchVerifier
-
-
-class CertificateSource(Protocol):
-    """The part of :class:`icwsgw.agent.delegation_replacer.DelegationReplacer` that is used here."""
-
-    def look(self, canister: Principal, certificate: bytes, again: Callable[[], None]) -> bytes | None:
-        """Give the certificate in a form that clients can verify; None while that is unknown."""
 
 
 class BatchAcceptor:

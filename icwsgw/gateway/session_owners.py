@@ -1,0 +1,89 @@
+"""The gateway and its parts, as a session knows them. They know sessions; this way a session need not know them.
+
+``S`` is :class:`icwsgw.gateway.session.ClientSession`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from icwsgw.core.close_reasons import CloseCode
+from icwsgw.core.replay_cache import ReplayCache
+from icwsgw.gateway.interfaces import Context
+from icwsgw.ic.principal import Principal
+
+S = TypeVar("S")
+S_contra = TypeVar("S_contra", contravariant=True)
+
+
+class SessionPoller(Protocol[S]):
+    """The poller of a session's canister, as sessions know it: :class:`icwsgw.gateway.polling.poller.Poller`.
+
+    :ivar undecided: sessions of which nobody knows yet whether the canister has replaced them
+    """
+
+    canister: Principal
+    identity_index: int
+    messages_up: int
+    undecided: dict[S, Callable[[S, bytes], None]]
+    senders: dict[bytes, S]
+
+    def wake(self) -> None:
+        """Poll soon."""
+
+    def accepted(self, session: S, key: tuple[bytes, int]) -> S | None:
+        """The canister has accepted the client; returns the session that this one replaces, if any."""
+
+    def remove(self, session: S, key: tuple[bytes, int]) -> None:
+        """The session has ended."""
+
+
+class SessionReplacements(Protocol[S_contra]):
+    """What decides between connections of one principal: :class:`icwsgw.gateway.replacements.Replacements`."""
+
+    def known(self, session: S_contra) -> None:
+        """The canister has shown in a later block that this is the connection it knows."""
+
+
+class SessionRegistry(Protocol):
+    """Where sessions are found: :class:`icwsgw.gateway.registry.Registry`."""
+
+    def is_newcomer(self, canister: Principal) -> bool:
+        """Whether a canister has not spoken to any client lately."""
+
+
+class SessionGateway(Protocol[S]):
+    """The gateway, as sessions know it: :class:`icwsgw.gateway.gateway.Gateway`.
+
+    :ivar replays: request ids of relayed ws_opens
+    """
+
+    context: Context
+    replays: ReplayCache
+
+    @property
+    def replacements(self) -> SessionReplacements[S]: ...
+
+    @property
+    def registry(self) -> SessionRegistry: ...
+
+    def admit(
+        self, canister: Principal, key: tuple[bytes, int], identity_index: int, group: str
+    ) -> tuple[CloseCode, str] | None:
+        """Whether a client may open a session with a canister; the close code and the reason if not."""
+
+    def register(self, session: S, canister: Principal) -> SessionPoller[S]:
+        """Enter the session's client key, so that the canister's messages find it."""
+
+    def unregister(self, session: S) -> None:
+        """Forget the session's client key."""
+
+    def accepted(self, session: S) -> None:
+        """The canister has accepted the client."""
+
+    def tell(self, session: S) -> None:
+        """Tell the canister that the client has left."""
+
+    def finished(self, session: S) -> None:
+        """Nothing of the session is left to do."""
