@@ -162,7 +162,7 @@ def meanings(enum: type[Enum]) -> dict[str, str]:
             value = enum[name].value
             found[name] = sentence(value) if isinstance(value, str) else ""
         elif name and isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant):
-            found[name] = re_flow(line.value.value)
+            found[name] = re_flow(str(line.value.value))
     return found
 
 
@@ -202,7 +202,7 @@ def section(machine: Machine) -> Iterator[str]:
     yield from (f"## {machine.title}", "", *textwrap.wrap(machine.text, 116, break_long_words=False), "")
     yield from diagram(machine)
     yield from ("", "| state | event | next state | effects |", "|---|---|---|---|")
-    rows = sorted(machine.table.items(), key=lambda row: list(type(row[0][0])).index(row[0][0]))
+    rows = sorted(machine.table.items(), key=lambda row: int(row[0][0]))
     for _, group in groupby(rows, key=lambda row: row[0][0]):
         for (state, event), (after, effects) in group:
             names = ", ".join(effect.name for effect in effects)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import treq
-from twisted.internet import reactor
+from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, UNIXClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
@@ -37,6 +37,8 @@ from tests.acceptance.processes import free_port
 from tests.support.raw_server import RawServer
 from tests.support.ws_wire import handshake, read_frames
 
+reactor: Any = _reactor
+
 LOOPBACK = "tcp:0:interface=127.0.0.1"
 
 
@@ -49,7 +51,7 @@ class Client(Protocol):
         self.lost: Deferred[None] = Deferred()
 
     def connectionMade(self) -> None:
-        self.transport.write(handshake())  # type: ignore[union-attr]
+        self.transport.write(handshake())  # type: ignore[call-arg]
 
     def dataReceived(self, data: bytes) -> None:
         self.data += data
@@ -103,7 +105,7 @@ class Service(TestCase):
         return GatewayService(replace(config, **options), reactor)
 
     def start(self, service: GatewayService) -> None:
-        service.privilegedStartService()  # type: ignore[no-untyped-call]
+        service.privilegedStartService()
         service.startService()
         self.addCleanup(service.stopService)
 
@@ -273,7 +275,7 @@ class Service(TestCase):
         port = first._listeners[0].port.getHost().port
         second = self.make(gateway_addresses=(f"tcp:{port}:interface=127.0.0.1",), prometheus_endpoint=None)
         with self.assertRaises(ConfigError) as caught:
-            second.privilegedStartService()  # type: ignore[no-untyped-call]
+            second.privilegedStartService()
         self.assertIn("in use", str(caught.exception))
 
     def test_a_key_that_is_none_ends_the_start(self) -> None:

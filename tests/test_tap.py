@@ -266,7 +266,7 @@ def test_the_service_brings_its_log_and_what_should_be_known(monkeypatch: pytest
     assert isinstance(gateway, Gateway)
     assert isinstance(notifying, NotifyingService)
     assert hooks == [None, None, None, None]
-    assert reactor.seconds is time.monotonic  # type: ignore[attr-defined]
+    assert reactor.seconds is time.monotonic
     # a supervisor's workers look to their own files
     doubt = "ICWS_WORKRES in the environment is not an option; did you mean ICWS_WORKERS?"
     removed = "--compression has no effect any more (ICWS_COMPRESSION): messages are not compressed"

@@ -11,6 +11,7 @@ import ssl
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ def all_ready(stack: Stack, count: int = 2) -> bool:
     return sample(stack, "icws_workers") == count
 
 
-def crowds(stack: Stack, each: int, **keywords: ssl.SSLContext) -> Crowds:
+def crowds(stack: Stack, each: int, **keywords: Any) -> Crowds:
     """So many clients at least of each of two workers: the kernel decides who gets whom."""
     found: Crowds = {}
     for _ in range(500):

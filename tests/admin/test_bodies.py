@@ -24,15 +24,15 @@ class Short(BoundedBody):
 
     def process(self) -> None:
         content: Any = self.content
-        self.write(b"%d bytes: %b" % (self.carried, content.read()))  # type: ignore[no-untyped-call]
-        self.finish()  # type: ignore[no-untyped-call]
+        self.write(b"%d bytes: %b" % (self.carried, content.read()))
+        self.finish()
 
 
 def post(length: int, *pieces: bytes) -> Transport:
     channel, transport = HTTPChannel(), Transport()
     channel.requestFactory = Short
-    channel.factory = HTTPFactory()  # type: ignore[no-untyped-call]
-    channel.makeConnection(transport)  # type: ignore[no-untyped-call]
+    channel.factory = HTTPFactory()
+    channel.makeConnection(transport)
     channel.dataReceived(b"POST / HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % length)
     for piece in pieces:
         channel.dataReceived(piece)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
 from typing import Any
 
 import pytest
-from twisted.internet import reactor
+from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
@@ -35,10 +35,12 @@ from icwsgw.errors import (
     SignatureInvalid,
 )
 from icwsgw.ic import bls, cbor, ws
-from icwsgw.ic.certificate import Found
 from icwsgw.ic.envelope import SignedRequest, call_content, query_content, sign_request
+from icwsgw.ic.hashtree import Found
 from tests.support.devnet import GATEWAY, Net, identity, pending, result_of
 from tests.support.memory_transport import MemoryTransport, Reply
+
+reactor: Any = _reactor
 
 POLL = ws.encode_get_messages(0)
 CLOSE = ws.encode_close(identity(3).principal.raw, 4)
@@ -53,11 +55,11 @@ def logged() -> Iterator[list[str]]:
         if "icws_message" in event:
             lines.append(event["icws_message"])
 
-    globalLogPublisher.addObserver(hear)
+    globalLogPublisher.addObserver(hear)  # type: ignore[arg-type]
     try:
         yield lines
     finally:
-        globalLogPublisher.removeObserver(hear)
+        globalLogPublisher.removeObserver(hear)  # type: ignore[arg-type]
 
 
 def mainnet_status(method: str, path: str, body: bytes) -> Any:
@@ -121,7 +123,7 @@ class Rig:
 
 
 @pytest.mark.parametrize("url", ["https://icp-api.io", "https://bn.example"])
-def test_what_goes_by_the_root_key_follows_it_whatever_the_name(url):
+def test_what_goes_by_the_root_key_follows_it_whatever_the_name(url) -> None:
     key = bls.MAINNET_ROOT_KEY_DER
     agent = IcAgent(Clock(), MemoryTransport(Clock(), Net().handle), url, now_ns=lambda: 0, root_key=key)
     assert agent.ready
@@ -137,12 +139,12 @@ def test_what_goes_by_the_root_key_follows_it_whatever_the_name(url):
     assert agent.verify_query_signatures
 
 
-def test_a_wrong_url():
+def test_a_wrong_url() -> None:
     with pytest.raises(ValueError, match="URL"):
         IcAgent(Clock(), MemoryTransport(Clock(), Net().handle), "icp0.io", now_ns=lambda: 0)
 
 
-def test_not_ready_until_the_replica_is_there():
+def test_not_ready_until_the_replica_is_there() -> None:
     rig = Rig(ready=False)
 
     def absent(*request: Any) -> Reply:
@@ -166,14 +168,14 @@ def test_not_ready_until_the_replica_is_there():
 
 # a container's name may have an underscore, which is no name of IDNA
 @pytest.mark.parametrize("url", ["http://[::1]:4943", "http://ic_replica:4943"])
-def test_any_host_that_a_url_names_is_asked(url):
+def test_any_host_that_a_url_names_is_asked(url) -> None:
     rig = Rig(url=url)
     assert rig.agent.ready
     assert result_of(rig.query())
     assert result_of(rig.call()).kind is OutcomeKind.REPLIED
 
 
-def test_status():
+def test_status() -> None:
     rig = Rig()
     status = result_of(rig.agent.status())
     assert status["root_key"] == rig.net.replica.root_key_der
@@ -189,13 +191,13 @@ def test_status():
         result_of(rig.agent.status())
 
 
-def test_query():
+def test_query() -> None:
     rig = Rig()
     assert ws.parse_get_messages(result_of(rig.query())).messages == []
     assert rig.paths == ["/api/v2/canister/C/query"]
 
 
-def test_query_rejected():
+def test_query_rejected() -> None:
     rig = Rig()
     rig.answer(200, cbor.dumps_tagged({"status": "rejected", "reject_code": 5, "reject_message": "trapped"}))
     with pytest.raises(Rejected) as caught:
@@ -208,7 +210,7 @@ def test_query_rejected():
     [b"", b"garbage", cbor.dumps(1), cbor.dumps({}), cbor.dumps({"status": "replied", "reply": {"arg": "text"}}),
      cbor.dumps({"status": "replied", "reply": b"x"}), cbor.dumps({"status": "rejected"})],
 )  # fmt: skip
-def test_query_malformed(body):
+def test_query_malformed(body) -> None:
     rig = Rig()
     rig.answer(200, body)
     with pytest.raises(AnswerMalformed):
@@ -216,7 +218,7 @@ def test_query_malformed(body):
 
 
 @pytest.mark.parametrize(("status", "retryable"), [(429, True), (500, True), (503, True), (400, False), (403, False)])
-def test_query_http_errors(status, retryable):
+def test_query_http_errors(status, retryable) -> None:
     rig = Rig()
     rig.answer(status, b"because", x_ic_error_cause="a_cause", Retry_After="3")
     with pytest.raises(HttpError) as caught:
@@ -225,7 +227,7 @@ def test_query_http_errors(status, retryable):
     assert caught.value.detail == "a_cause: because"
 
 
-def test_a_retry_after_that_is_a_date_is_compared_with_the_networks_time():
+def test_a_retry_after_that_is_a_date_is_compared_with_the_networks_time() -> None:
     rig = Rig()
     moment = formatdate(rig.net.now_ns() // 10**9 + 30, usegmt=True)
     rig.handler = lambda *_: (429, {"Retry-After": moment}, b"")
@@ -234,7 +236,7 @@ def test_a_retry_after_that_is_a_date_is_compared_with_the_networks_time():
     assert error.value.retry_after == pytest.approx(30, abs=2)
 
 
-def test_a_certificate_that_does_not_verify_has_a_test_networks_root_key_asked_for_again():
+def test_a_certificate_that_does_not_verify_has_a_test_networks_root_key_asked_for_again() -> None:
     rig = Rig()
     rig.clock.advance(60)
     rig.transport.requests.clear()
@@ -243,7 +245,7 @@ def test_a_certificate_that_does_not_verify_has_a_test_networks_root_key_asked_f
     assert [path for _, path, _ in rig.transport.requests] == ["/api/v2/status"]
 
 
-def test_query_too_late_and_lost():
+def test_query_too_late_and_lost() -> None:
     rig = Rig()
     rig.handler = lambda *request: Deferred()
     d = rig.query()
@@ -259,7 +261,7 @@ def test_query_too_late_and_lost():
         result_of(rig.query())
 
 
-def test_a_query_goes_on_where_v2_is_gone_and_leaves_it_out_when_that_is_certain():
+def test_a_query_goes_on_where_v2_is_gone_and_leaves_it_out_when_that_is_certain() -> None:
     rig = Rig()
     rig.only("v3/query", "v2/call")
     for _ in range(3):
@@ -277,9 +279,9 @@ def test_a_query_goes_on_where_v2_is_gone_and_leaves_it_out_when_that_is_certain
     assert rig.agent.api_versions["query"] == 2
 
 
-def test_what_leaves_besides_queries_and_calls_is_charged():
+def test_what_leaves_besides_queries_and_calls_is_charged() -> None:
     charged = []
-    rig = Rig(ready=False, charge=lambda: charged.append(rig.transport.requests[-1:]))
+    rig = Rig(ready=False, charge=lambda: charged.append(rig.transport.requests[-1:]))  # type: ignore[has-type]
     rig.agent.start()
     assert (len(charged), len(rig.transport.requests)) == (1, 1), "the status"
     result_of(rig.query())
@@ -297,7 +299,7 @@ def test_what_leaves_besides_queries_and_calls_is_charged():
     assert len(charged) == own, "all but the two queries and the two calls"
 
 
-def test_a_query_without_v3_never_needs_it():
+def test_a_query_without_v3_never_needs_it() -> None:
     rig = Rig()
     rig.only("v2/query")
     for _ in range(20):
@@ -306,7 +308,7 @@ def test_a_query_without_v3_never_needs_it():
     assert {path.split("/")[2] for path in rig.paths} == {"v2"}
 
 
-def test_query_404_everywhere_is_not_remembered():
+def test_query_404_everywhere_is_not_remembered() -> None:
     rig = Rig()
     rig.answer(404, b"no such canister")
     for _ in range(5):
@@ -320,7 +322,7 @@ def test_query_404_everywhere_is_not_remembered():
 
 class TestQuerySignatures:
     @pytest.mark.parametrize("delegation", ["none", "legacy", "sharded"])
-    def test_checked(self, delegation):
+    def test_checked(self, delegation) -> None:
         rig = Rig(net={"delegation": delegation}, verify_query_signatures=True)
         one, two = rig.query(), rig.query()
         assert result_of(one) == result_of(two)
@@ -351,13 +353,13 @@ class TestQuerySignatures:
             lambda fields: fields["signatures"][0].update(identity=b"unknown"),
         ],
     )
-    def test_a_lie_is_found(self, change):
+    def test_a_lie_is_found(self, change) -> None:
         rig = Rig(verify_query_signatures=True)
         self.changed(rig, change)
         with pytest.raises(SignatureInvalid):
             result_of(rig.query())
 
-    def test_an_unknown_node_costs_one_fetch_in_a_while(self):
+    def test_an_unknown_node_costs_one_fetch_in_a_while(self) -> None:
         rig = Rig(verify_query_signatures=True)
         result_of(rig.query())
         self.changed(rig, lambda fields: fields["signatures"][0].update(identity=b"unknown"))
@@ -367,19 +369,19 @@ class TestQuerySignatures:
                 result_of(rig.query())
         assert sum(path.endswith("/read_state") for path in rig.paths) == 2
 
-    def test_not_ready(self):
+    def test_not_ready(self) -> None:
         rig = Rig(ready=False, verify_query_signatures=True)
         with pytest.raises(NotReady):
             result_of(rig.query())
 
 
-def test_call_accepted():
+def test_call_accepted() -> None:
     rig = Rig()
     assert result_of(rig.call(wait=False)).kind is OutcomeKind.ACCEPTED
     assert rig.paths == ["/api/v2/canister/C/call"]
 
 
-def test_call_replied():
+def test_call_replied() -> None:
     rig = Rig()
     outcome = result_of(rig.call())
     assert outcome.kind is OutcomeKind.REPLIED
@@ -388,13 +390,13 @@ def test_call_replied():
     assert rig.paths == ["/api/v3/canister/C/call"]
 
 
-def test_call_rejected():
+def test_call_rejected() -> None:
     outcome = result_of(Rig().call(method="no_such_method"))
     assert outcome.kind is OutcomeKind.REJECTED
     assert outcome.reject.code == 5
 
 
-def test_call_refused_by_http():
+def test_call_refused_by_http() -> None:
     rig = Rig()
     rig.answer(429, b"slow down", Retry_After="1")
     for wait in (False, True):
@@ -403,14 +405,14 @@ def test_call_refused_by_http():
         assert caught.value.retry_after == 1.0
 
 
-def test_call_malformed():
+def test_call_malformed() -> None:
     rig = Rig()
     rig.answer(200, b"garbage")
     with pytest.raises(AnswerMalformed):
         result_of(rig.call())
 
 
-def test_a_call_goes_on_where_v3_is_gone():
+def test_a_call_goes_on_where_v3_is_gone() -> None:
     rig = Rig()
     rig.only("v4/call")
     for _ in range(2):
@@ -418,7 +420,7 @@ def test_a_call_goes_on_where_v3_is_gone():
     assert rig.paths == [f"/api/{v}/canister/C/call" for v in ("v3", "v4") * 2]
 
 
-def test_a_synchronous_call_becomes_an_asynchronous_one_only_when_it_is_certain_and_never_unsaid():
+def test_a_synchronous_call_becomes_an_asynchronous_one_only_when_it_is_certain_and_never_unsaid() -> None:
     rig = Rig()
     rig.only("v2/call", "v2/query")
     with logged() as lines:
@@ -442,7 +444,7 @@ def test_a_synchronous_call_becomes_an_asynchronous_one_only_when_it_is_certain_
     assert [path.split("/")[2] for path in rig.paths][-5:] == ["v3", "v4", "v2", "v3", "v3"]
 
 
-def test_two_404s_while_a_client_opens_leave_the_synchronous_call_on():
+def test_two_404s_while_a_client_opens_leave_the_synchronous_call_on() -> None:
     rig = Rig()
     left = [2]
 
@@ -462,7 +464,7 @@ def test_two_404s_while_a_client_opens_leave_the_synchronous_call_on():
     assert rig.agent.api_versions["sync_call"] == 3
 
 
-def test_call_404_everywhere():
+def test_call_404_everywhere() -> None:
     rig = Rig()
     rig.only()
     for _ in range(5):
@@ -473,7 +475,7 @@ def test_call_404_everywhere():
     assert rig.agent.api_versions["sync_call"] == 3
 
 
-def test_call_can_be_cancelled():
+def test_call_can_be_cancelled() -> None:
     rig = Rig()
     rig.handler = lambda *request: Deferred()
     d = rig.call(wait=False)
@@ -483,7 +485,7 @@ def test_call_can_be_cancelled():
     d.addErrback(lambda _: None)
 
 
-def test_read_state():
+def test_read_state() -> None:
     rig = Rig()
     certificate = result_of(rig.agent.read_state(ECHO_ID, [[b"time"]], timeout=5))
     assert certificate.time_ns == rig.net.now_ns()
@@ -495,7 +497,7 @@ def test_read_state():
     assert [p.split("/")[2] for p in rig.paths] == ["v3", "v3", "v3", "v2"]
 
 
-def test_read_state_does_not_believe():
+def test_read_state_does_not_believe() -> None:
     rig = Rig(root_key=bls.MAINNET_ROOT_KEY_DER)
     with pytest.raises(CertificateInvalid):
         result_of(rig.agent.read_state(ECHO_ID, [[b"time"]], timeout=5))
@@ -528,15 +530,15 @@ class OverLoopback(TestCase):
     timeout = 20
 
     @inlineCallbacks
-    def test_everything(self):
+    def test_everything(self) -> Generator[Any, Any, None]:
         yield self.everything(Request)
 
     @inlineCallbacks
-    def test_everything_through_a_proxy_that_changes_answers(self):
+    def test_everything_through_a_proxy_that_changes_answers(self) -> Generator[Any, Any, None]:
         yield self.everything(Transformed)
 
     @inlineCallbacks
-    def everything(self, request_factory: type[Request]):
+    def everything(self, request_factory: type[Request]) -> Generator[Any, Any, None]:
         replica = Replica(reactor, time.time_ns, b"loopback")
         site = ReplicaSite(replica)
         site.requestFactory = request_factory
@@ -560,7 +562,7 @@ class OverLoopback(TestCase):
             self.assertIs(outcome.kind, OutcomeKind.REPLIED)
             reply = yield agent.update(GATEWAY, ECHO_ID, "ws_close", CLOSE, timeout=10.0)
             self.assertRaises(CanisterRefused, ws.decode_unit_result, reply)
-            self.assertLess(abs(agent.clock_skew_ns), 5e9)
+            self.assertLess(abs(agent.clock_skew_ns), 5e9)  # type: ignore[arg-type]
         finally:
             yield agent.stop()
             yield transport.close()

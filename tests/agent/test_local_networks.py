@@ -13,7 +13,7 @@ from icwsgw.errors import ConnectFailed
 from tests.support.devnet import result_of
 from tests.support.memory_transport import MemoryTransport
 
-STATUS = (200, {}, cbor2.dumps({"root_key": b"k" * 133}))
+STATUS: tuple[int, dict[str, str], bytes] = (200, {}, cbor2.dumps({"root_key": b"k" * 133}))
 
 
 def look(url: str, answer: Any) -> tuple[str, list[str]]:
@@ -30,7 +30,7 @@ def look(url: str, answer: Any) -> tuple[str, list[str]]:
             raise answer
         return answer
 
-    return result_of(LocalNetworks(Transport(Clock(), handler), url).look()), hosts
+    return result_of(LocalNetworks(Transport(Clock(), handler), url).look()), hosts  # type: ignore[arg-type]
 
 
 def test_the_other_tool_s_network_is_named() -> None:

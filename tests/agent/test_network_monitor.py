@@ -88,14 +88,14 @@ def test_a_start_is_not_reported_as_a_failure() -> None:
         if str(event.get("log_namespace")).endswith("agent") and event["log_level"].name != "debug":
             lines.append(event["icws_message"])
 
-    globalLogPublisher.addObserver(observe)
+    globalLogPublisher.addObserver(observe)  # type: ignore[arg-type]
     try:
         world = World()
         world.network_monitor.start()
         world.agent.start()
         world.run(PERIOD * 2)
     finally:
-        globalLogPublisher.removeObserver(observe)
+        globalLogPublisher.removeObserver(observe)  # type: ignore[arg-type]
     assert lines == []
 
 
@@ -198,7 +198,7 @@ def test_changes_are_lines_in_the_log() -> None:
         if "icws_message" in event:
             heard.append(event["icws_message"])
 
-    globalLogPublisher.addObserver(hear)
+    globalLogPublisher.addObserver(hear)  # type: ignore[arg-type]
     try:
         world = World()
         world.agent.start()
@@ -218,7 +218,7 @@ def test_changes_are_lines_in_the_log() -> None:
         world.dates(0, 1)
         world.run(60)
     finally:
-        globalLogPublisher.removeObserver(hear)
+        globalLogPublisher.removeObserver(hear)  # type: ignore[arg-type]
     first, *rest = heard
     assert first.startswith(f"{URL} has not answered for")
     assert rest == [

@@ -77,7 +77,7 @@ def test_a_right_clock_is_confirmed() -> None:
     assert rig.agent.clock_skew_ns is None
     assert rig.polls(2) == ["ok", "ok"]
     assert rig.agent.time.known
-    assert abs(rig.agent.clock_skew_ns) < SECOND
+    assert abs(rig.agent.clock_skew_ns) < SECOND  # type: ignore[arg-type]
     assert rig.times_asked == 0
 
 
@@ -177,7 +177,8 @@ def test_a_certified_time_that_cannot_be_had_is_asked_for_again(answer: Exceptio
 
 
 def test_stopping_gives_the_question_up() -> None:
-    clock, cancelled = Clock(), []
+    clock = Clock()
+    cancelled: list[Any] = []
     time_observer = NetworkTimeObserver(clock, lambda: 0, lambda _: Deferred(cancelled.append))
     for _ in range(WITNESSES):
         time_observer.note(ParsedResponse(202, {b"date": formatdate(60, usegmt=True).encode()}, b""), ECHO_ID)

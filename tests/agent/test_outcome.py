@@ -32,7 +32,7 @@ NOW = 1_790_000_000.0
 
 def answer(fields: dict[bytes, bytes] | None, pruned: bool = True) -> bytes:
     """The answer of a synchronous call with a certificate that nobody signed."""
-    state = {
+    state: dict[bytes, Any] = {
         b"canister": {b"\x01": {b"certified_data": b"x"}},
         b"request_status": {bytes([n]) * 32: {b"status": b"replied", b"reply": b"other"} for n in (0, 2)},
         b"time": b"\x01",
@@ -46,13 +46,13 @@ def answer(fields: dict[bytes, bytes] | None, pruned: bool = True) -> bytes:
     return cbor.dumps_tagged({"status": "replied", "certificate": build_certificate(tree, lambda _: b"s" * 48)})
 
 
-def test_replied():
+def test_replied() -> None:
     outcome = call_outcome(answer({b"status": b"replied", b"reply": b"DIDL\0\0"}))
     assert (outcome.kind, outcome.reply, outcome.reject) == (OutcomeKind.REPLIED, b"DIDL\0\0", None)
 
 
 @pytest.mark.parametrize("unknown", [b"\xc1\x01", b"\xa1\x01\x02", b"\x81" * 40 + b"\x80", cbor.dumps([0] * 70_000)])
-def test_unknown_fields_do_not_hide_the_outcome(unknown):
+def test_unknown_fields_do_not_hide_the_outcome(unknown) -> None:
     """In the answer, and in the certificate within it."""
     plain = answer({b"status": b"replied", b"reply": b"DIDL\0\0"})
     certificate = cbor.loads(plain)["certificate"].removeprefix(cbor.SELF_DESCRIBE)
@@ -63,7 +63,7 @@ def test_unknown_fields_do_not_hide_the_outcome(unknown):
     assert decoded(b"\xa2\x68root_key\x41k\x01" + unknown)["root_key"] == b"k"
 
 
-def test_certified_reject():
+def test_certified_reject() -> None:
     outcome = call_outcome(
         answer({b"status": b"rejected", b"reject_code": b"\x04", b"reject_message": b"no", b"error_code": b"IC0406"})
     )
@@ -72,23 +72,23 @@ def test_certified_reject():
 
 
 @pytest.mark.parametrize("fields", [{b"status": b"processing"}, {b"status": b"received"}, {b"status": b"unheard-of"}])
-def test_not_at_its_end(fields):
+def test_not_at_its_end(fields) -> None:
     outcome = call_outcome(answer(fields))
     assert outcome is UNDER_WAY
     assert outcome.heard.taken
     assert not outcome.heard.end
 
 
-def test_executed_and_forgotten():
+def test_executed_and_forgotten() -> None:
     outcome = call_outcome(answer({b"status": b"done"}))
     assert (outcome.kind, outcome.reply, outcome.heard.executed) == (OutcomeKind.DONE, None, True)
 
 
-def test_a_certificate_that_does_not_know_the_request():
+def test_a_certificate_that_does_not_know_the_request() -> None:
     assert call_outcome(answer(None)) is UNDER_WAY
 
 
-def test_refused_before_execution():
+def test_refused_before_execution() -> None:
     body = cbor.dumps_tagged(
         {"status": "non_replicated_rejection", "reject_code": 3, "reject_message": "gone", "error_code": "IC0301"}
     )
@@ -97,7 +97,7 @@ def test_refused_before_execution():
     assert call_outcome(body).reject.error_code is None
 
 
-def test_empty_says_nothing_of_the_end():
+def test_empty_says_nothing_of_the_end() -> None:
     assert call_outcome(b"") is UNDER_WAY
 
 
@@ -105,7 +105,7 @@ def test_empty_says_nothing_of_the_end():
     ("body", "transient"),
     [({"reject_code": 2, "reject_message": "busy"}, True), ({"reject_code": 3, "reject_message": "gone"}, False)],
 )
-def test_a_reject_before_execution_ends_nothing(body, transient):
+def test_a_reject_before_execution_ends_nothing(body, transient) -> None:
     heard = call_outcome(cbor.dumps(body)).heard
     assert (heard.end, heard.executed, heard.transient) == (False, False, transient)
 
@@ -127,13 +127,13 @@ def test_a_reject_before_execution_ends_nothing(body, transient):
         answer({b"status": b"rejected", b"reject_code": b"\x04"}),
     ],
 )
-def test_malformed(body):
+def test_malformed(body) -> None:
     with pytest.raises(AnswerMalformed):
         call_outcome(body)
 
 
 @given(st.binary(max_size=60), st.integers(0, 300), st.integers(0, 60))
-def test_damaged(noise, position, cut):
+def test_damaged(noise, position, cut) -> None:
     """A damaged answer is an outcome or one of our errors, nothing else."""
     good = answer({b"status": b"replied", b"reply": b"DIDL\0\0"})
     try:
@@ -143,7 +143,7 @@ def test_damaged(noise, position, cut):
     assert isinstance(outcome, CallOutcome)
 
 
-def test_http_error():
+def test_http_error() -> None:
     error = http_error(
         ParsedResponse(
             503, {b"x-ic-error-cause": b"no_healthy_nodes", b"retry-after": b"7"}, b"try\nlater\x00 " + b"x" * 500
@@ -156,7 +156,7 @@ def test_http_error():
     assert http_error(ParsedResponse(400, {b"content-type": b"text/html"}, b"<p>"), NOW).detail == ""
 
 
-def test_an_http_error_is_found_again_by_the_edge_s_id():
+def test_an_http_error_is_found_again_by_the_edge_s_id() -> None:
     error = http_error(ParsedResponse(500, {b"x-request-id": b"0199\r\n-" + b"a" * 100}, b"no"), NOW)
     assert error.edge_id == "0199-" + "a" * 59
     # in the log, but not in what clients are told
@@ -179,16 +179,16 @@ def test_an_http_error_is_found_again_by_the_edge_s_id():
         (b"Mon, 21 Sep 2020 14:13:30 GMT", 0.0),
     ],
 )
-def test_retry_after(value, seconds):
+def test_retry_after(value, seconds) -> None:
     assert retry_after(value, NOW) == seconds
 
 
-def test_http_date():
+def test_http_date() -> None:
     assert http_date(b"Mon, 21 Sep 2026 14:13:20 GMT") == NOW
     assert http_date(b"") is None
 
 
-def test_decoded_and_reject_of():
+def test_decoded_and_reject_of() -> None:
     assert decoded(cbor.dumps_tagged({"a": 1})) == {"a": 1}
     with pytest.raises(AnswerMalformed):
         reject_of({"reject_message": "x"})
@@ -196,12 +196,12 @@ def test_decoded_and_reject_of():
     assert (without_words.code, without_words.message, without_words.error_code) == (3, "", None)
 
 
-def test_repr():
+def test_repr() -> None:
     assert "accepted" in repr(ACCEPTED)
     assert "IC0503" in repr(call_outcome(cbor.dumps({"reject_code": 5, "reject_message": "t", "error_code": "IC0503"})))
 
 
-def test_the_networks_word_for_the_cause_is_read_from_header_and_body():
+def test_the_networks_word_for_the_cause_is_read_from_header_and_body() -> None:
     def error(status, body, **headers):
         return http_error(
             ParsedResponse(status, {name.encode(): value.encode() for name, value in headers.items()}, body), 0.0

@@ -20,7 +20,7 @@ def make() -> Routes:
     return Routes(Url.parse("http://h:1"))
 
 
-def test_the_urls_in_the_order_of_the_versions():
+def test_the_urls_in_the_order_of_the_versions() -> None:
     r = make()
     assert str(r.status) == f"{BASE}/v2/status"
     for route, paths in {
@@ -39,7 +39,7 @@ def test_the_urls_in_the_order_of_the_versions():
         assert r.endpoints(route, CANISTER, 0.0) is endpoints
 
 
-def test_what_is_learnt_of_versions_changes_the_order():
+def test_what_is_learnt_of_versions_changes_the_order() -> None:
     r = make()
     assert [each.version for each in r.endpoints(Route.QUERY, CANISTER, 0.0)] == [2, 3]
     for now in (0.0, 1.0, SPAN):
@@ -48,7 +48,7 @@ def test_what_is_learnt_of_versions_changes_the_order():
     assert [each.version for each in r.endpoints(Route.QUERY, CANISTER, SPAN)] == [3, 2]
 
 
-def test_the_number_of_urls_is_bounded(monkeypatch):
+def test_the_number_of_urls_is_bounded(monkeypatch) -> None:
     monkeypatch.setattr(routes, "MAX_CANISTERS", 2)
     r = make()
     for n in range(100):

@@ -54,7 +54,7 @@ def trust(clock: Clock, status: Status) -> Trust:
     return Trust(clock, lambda: 0.5, status, None)
 
 
-def test_the_key_comes(trust, status, clock):
+def test_the_key_comes(trust, status, clock) -> None:
     ready = trust.when_ready()
     with pytest.raises(NotReady):
         trust.require()
@@ -68,7 +68,7 @@ def test_the_key_comes(trust, status, clock):
     assert clock.getDelayedCalls() == []
 
 
-def test_it_is_asked_for_as_long_as_it_takes(trust, status, clock):
+def test_it_is_asked_for_as_long_as_it_takes(trust, status, clock) -> None:
     trust.start()
     for _ in range(30):
         status.fail()
@@ -83,7 +83,7 @@ def test_it_is_asked_for_as_long_as_it_takes(trust, status, clock):
     assert trust.fetches == {"ok": 1, "failed": 30}
 
 
-def test_backoff_with_jitter(clock, status):
+def test_backoff_with_jitter(clock, status) -> None:
     trust = Trust(clock, lambda: 0.0, status, None)
     trust.start()
     for expected in (0.1, 0.16, 0.256):
@@ -94,7 +94,7 @@ def test_backoff_with_jitter(clock, status):
 
 
 @pytest.mark.parametrize("answer", [{}, {"root_key": "text"}, {"root_key": b"short"}])
-def test_a_status_without_a_key_is_a_failure(trust, status, clock, answer):
+def test_a_status_without_a_key_is_a_failure(trust, status, clock, answer) -> None:
     trust.start()
     status.asked.pop().callback(answer)
     assert trust.root_key is None
@@ -103,7 +103,7 @@ def test_a_status_without_a_key_is_a_failure(trust, status, clock, answer):
     assert len(status.asked) == 1
 
 
-def test_stop_while_asking_and_while_pausing(trust, status, clock):
+def test_stop_while_asking_and_while_pausing(trust, status, clock) -> None:
     ready, given_up = trust.when_ready(), trust.when_ready()
     given_up.cancel()
     with pytest.raises(CancelledError):
@@ -120,7 +120,7 @@ def test_stop_while_asking_and_while_pausing(trust, status, clock):
     assert clock.getDelayedCalls() == []
 
 
-def test_a_known_key_needs_no_asking(clock, status):
+def test_a_known_key_needs_no_asking(clock, status) -> None:
     trust = Trust(clock, lambda: 0.0, status, KEY)
     trust.start()
     assert status.asked == []
@@ -145,7 +145,7 @@ class Keys:
         return d
 
 
-def test_node_keys_are_fetched_once():
+def test_node_keys_are_fetched_once() -> None:
     keys = Keys()
     assert keys.cache.get(CANISTER) is None
     one, two, cancelled = (keys.cache.fetch(CANISTER) for _ in range(3))
@@ -163,7 +163,7 @@ def test_node_keys_are_fetched_once():
     assert keys.cache.get(CANISTER) is None
 
 
-def test_an_unknown_node_cannot_make_us_ask_all_the_time():
+def test_an_unknown_node_cannot_make_us_ask_all_the_time() -> None:
     keys = Keys()
     keys.cache.fetch(CANISTER)
     keys.asked.pop()[1].callback(certificate({b"n": b"key"}))
@@ -176,7 +176,7 @@ def test_an_unknown_node_cannot_make_us_ask_all_the_time():
     assert result_of(again) == {b"m": b"new"}
 
 
-def test_a_failed_fetch_fails_all_who_wait():
+def test_a_failed_fetch_fails_all_who_wait() -> None:
     keys = Keys()
     one, two = keys.cache.fetch(CANISTER), keys.cache.fetch(CANISTER)
     keys.asked.pop()[1].errback(ConnectFailed("x"))
@@ -189,7 +189,7 @@ def test_a_failed_fetch_fails_all_who_wait():
     assert result_of(again) == {b"n": b"key"}
 
 
-def test_doubts_fetch_the_key_again_now_and_then(trust, status, clock):
+def test_doubts_fetch_the_key_again_now_and_then(trust, status, clock) -> None:
     trust.start()
     status.asked.pop().callback({"root_key": KEY})
     trust.doubt()
@@ -211,7 +211,7 @@ def test_doubts_fetch_the_key_again_now_and_then(trust, status, clock):
     trust.stop()
 
 
-def test_a_key_that_was_given_is_not_doubted(status, clock):
+def test_a_key_that_was_given_is_not_doubted(status, clock) -> None:
     trust = Trust(clock, lambda: 0.5, status, KEY)
     trust.start()
     clock.advance(DOUBT_INTERVAL)
@@ -220,12 +220,12 @@ def test_a_key_that_was_given_is_not_doubted(status, clock):
 
 
 @pytest.mark.parametrize("ranges", [False, True])
-def test_node_keys_of_the_root_subnet_need_its_canister_ranges(ranges):
+def test_node_keys_of_the_root_subnet_need_its_canister_ranges(ranges) -> None:
     clock = Clock()
     root = Principal.self_authenticating(ROOT_KEY_DER)
     subnet = {b"node": {b"n": {b"public_key": b"k"}}}
     if ranges:
-        subnet[b"canister_ranges"] = cbor.dumps([[CANISTER.raw, CANISTER.raw]])
+        subnet[b"canister_ranges"] = cbor.dumps([[CANISTER.raw, CANISTER.raw]])  # type: ignore[assignment]
     read = Certificate(hashtree.from_mapping({b"subnet": {root.raw: subnet}}), b"s" * 48)
     asked: Deferred[Certificate] = Deferred()
     keys = NodeKeyCache(clock, Trust(clock, lambda: 0.5, Status(clock), ROOT_KEY_DER), lambda _: asked)

@@ -48,20 +48,20 @@ def first(rig: Rig, *replies: Any) -> None:
     rig.handler = handler
 
 
-def test_certified_at_once():
+def test_certified_at_once() -> None:
     rig = Rig()
     assert ended(rig, update(rig)).startswith(b"DIDL")
     assert rig.paths == ["/api/v3/canister/C/call"]
 
 
-def test_certified_reject():
+def test_certified_reject() -> None:
     rig = Rig()
     with pytest.raises(Rejected) as caught:
         ended(rig, update(rig, "no_such_method"))
     assert caught.value.code == 5
 
 
-def test_polled_where_the_call_is_asynchronous():
+def test_polled_where_the_call_is_asynchronous() -> None:
     rig = Rig()
     rig.only("v2/call", "v3/read_state")
     assert ended(rig, update(rig)).startswith(b"DIDL")
@@ -69,7 +69,7 @@ def test_polled_where_the_call_is_asynchronous():
     assert rig.paths[3].endswith("/read_state")
 
 
-def test_the_same_envelope_is_sent_again():
+def test_the_same_envelope_is_sent_again() -> None:
     rig = Rig()
     first(rig, ConnectionLost("x"), (503, {"Retry-After": "2"}, b"busy"), (429, {}, b""))
     d = update(rig)
@@ -79,7 +79,7 @@ def test_the_same_envelope_is_sent_again():
     assert len(bodies) == 1
 
 
-def test_two_updates_are_two_calls():
+def test_two_updates_are_two_calls() -> None:
     rig = Rig()
     ended(rig, update(rig))
     ended(rig, update(rig))
@@ -87,7 +87,7 @@ def test_two_updates_are_two_calls():
 
 
 @pytest.mark.parametrize("status", [400, 403, 413])
-def test_what_will_not_change_is_not_repeated(status):
+def test_what_will_not_change_is_not_repeated(status) -> None:
     rig = Rig()
     rig.answer(status)
     with pytest.raises(HttpError):
@@ -95,7 +95,7 @@ def test_what_will_not_change_is_not_repeated(status):
     assert len(rig.paths) == 1
 
 
-def test_given_up_in_time():
+def test_given_up_in_time() -> None:
     rig = Rig()
     rig.answer(503, b"busy")
     d = update(rig, timeout=5.0)
@@ -108,7 +108,7 @@ def test_given_up_in_time():
         ended(rig, d, 6.0)
 
 
-def test_no_certified_end_in_time():
+def test_no_certified_end_in_time() -> None:
     rig = Rig()
 
     def handler(method: str, path: str, body: bytes) -> Any:
@@ -124,7 +124,7 @@ def test_no_certified_end_in_time():
     assert 4 <= len(reads) <= 9
 
 
-def test_reading_is_tried_again():
+def test_reading_is_tried_again() -> None:
     rig = Rig()
     trouble = [ConnectionLost("x"), HttpError(503)]
 
@@ -139,13 +139,13 @@ def test_reading_is_tried_again():
     assert trouble == []
 
 
-def test_a_certificate_is_not_believed_unverified():
+def test_a_certificate_is_not_believed_unverified() -> None:
     rig = Rig(root_key=bls.MAINNET_ROOT_KEY_DER)
     with pytest.raises(CertificateInvalid):
         ended(rig, update(rig))
 
 
-def test_another_calls_certificate():
+def test_another_calls_certificate() -> None:
     """A certificate that proves another call's end is not taken for ours, which never came to an end."""
     rig = Rig()
     other: list[Any] = []
@@ -164,7 +164,7 @@ def test_another_calls_certificate():
         (cbor.dumps({"status": "non_replicated_rejection", "reject_code": 3, "reject_message": "no"}), Rejected),
     ],
 )
-def test_other_answers(body, error):
+def test_other_answers(body, error) -> None:
     rig = Rig()
     rig.answer(200, body)
     d = update(rig, timeout=2.0)
@@ -172,13 +172,13 @@ def test_other_answers(body, error):
         ended(rig, d, 3.0)
 
 
-def test_not_ready():
+def test_not_ready() -> None:
     rig = Rig(ready=False)
     with pytest.raises(NotReady):
         ended(rig, update(rig))
 
 
-def test_cancelled():
+def test_cancelled() -> None:
     rig = Rig()
     before = list(rig.clock.getDelayedCalls())
     rig.answer(503)
@@ -190,17 +190,17 @@ def test_cancelled():
     assert rig.clock.getDelayedCalls() == before
 
 
-def test_an_answer_of_the_root_subnet_needs_its_canister_ranges():
+def test_an_answer_of_the_root_subnet_needs_its_canister_ranges() -> None:
     rig = Rig(net={"delegation": "none"})
     assert ended(rig, update(rig)).startswith(b"DIDL")
     assert ended(rig, update(rig)).startswith(b"DIDL")
     assert [path.split("/")[-1] for path in rig.paths] == ["call", "read_state", "call"], "asked once"
 
 
-def test_an_answer_of_the_root_subnet_for_another_s_canister_is_not_believed(monkeypatch):
+def test_an_answer_of_the_root_subnet_for_another_s_canister_is_not_believed(monkeypatch) -> None:
     rig = Rig(net={"delegation": "none"})
     monkeypatch.setattr(root_subnet, "root_ranges_cover", lambda *_: None)
-    monkeypatch.setattr(root_subnet.bls, "MAINNET_ROOT_KEY_DER", rig.agent.root_key)
+    monkeypatch.setattr(root_subnet.bls, "MAINNET_ROOT_KEY_DER", rig.agent.root_key)  # type: ignore[attr-defined]
     with pytest.raises(CertificateInvalid, match="does not show its canister ranges"):
         ended(rig, update(rig))
     monkeypatch.undo()
@@ -209,7 +209,7 @@ def test_an_answer_of_the_root_subnet_for_another_s_canister_is_not_believed(mon
         ended(rig, update(rig))
 
 
-def test_attempts_come_farther_and_farther_apart():
+def test_attempts_come_farther_and_farther_apart() -> None:
     rig = Rig()
     rig.answer(503, b"busy")
     d = update(rig, timeout=40.0)

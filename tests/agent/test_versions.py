@@ -45,7 +45,7 @@ class Script:
         self.hear(route, version, 404)
 
 
-def test_a_query_is_asked_by_the_version_whose_delegation_every_agent_reads():
+def test_a_query_is_asked_by_the_version_whose_delegation_every_agent_reads() -> None:
     versions = Versions()
     assert versions.order(Route.QUERY, 0.0) == (2, 3)
     assert versions.order(Route.DELEGATION, 0.0) == (2,)
@@ -53,7 +53,7 @@ def test_a_query_is_asked_by_the_version_whose_delegation_every_agent_reads():
     assert versions.complete
 
 
-def test_a_network_without_a_version_is_found_out_once():
+def test_a_network_without_a_version_is_found_out_once() -> None:
     script = Script()
     has = {(Route.QUERY, 3), (Route.SYNC_CALL, 4)}
     for _ in range(int(SPAN)):
@@ -69,7 +69,7 @@ def test_a_network_without_a_version_is_found_out_once():
     assert not script.versions.complete
 
 
-def test_two_404s_on_the_synchronous_call_change_nothing():
+def test_two_404s_on_the_synchronous_call_change_nothing() -> None:
     script = Script()
     for _ in range(2):
         for version in (4, 3):
@@ -83,7 +83,7 @@ def test_two_404s_on_the_synchronous_call_change_nothing():
     assert script.changes == []
 
 
-def test_many_404s_in_a_moment_change_nothing():
+def test_many_404s_in_a_moment_change_nothing() -> None:
     script = Script()
     for _ in range(1000):
         script.hear(Route.SYNC_CALL, 4, 404)
@@ -93,7 +93,7 @@ def test_many_404s_in_a_moment_change_nothing():
     assert script.changes == []
 
 
-def test_404s_for_all_that_is_asked_change_nothing():
+def test_404s_for_all_that_is_asked_change_nothing() -> None:
     script = Script()
     for _ in range(50):
         for route in Route:
@@ -105,7 +105,7 @@ def test_404s_for_all_that_is_asked_change_nothing():
 
 
 @pytest.mark.parametrize("status", SILENT)
-def test_an_answer_of_something_in_front_is_no_evidence_for_others(status):
+def test_an_answer_of_something_in_front_is_no_evidence_for_others(status) -> None:
     script = Script()
     for _ in range(10):
         script.hear(Route.SYNC_CALL, 4, 404)
@@ -115,7 +115,7 @@ def test_an_answer_of_something_in_front_is_no_evidence_for_others(status):
 
 
 @pytest.mark.parametrize("status", PROOFS)
-def test_an_answer_of_the_version_itself_ends_all_doubt(status):
+def test_an_answer_of_the_version_itself_ends_all_doubt(status) -> None:
     script = Script()
     for _ in range(20):
         script.hear(Route.QUERY, 2, 404)
@@ -126,7 +126,7 @@ def test_an_answer_of_the_version_itself_ends_all_doubt(status):
     assert script.changes == []
 
 
-def test_a_path_that_read_state_refuses_is_no_missing_version():
+def test_a_path_that_read_state_refuses_is_no_missing_version() -> None:
     script = Script()
     script.hear(Route.QUERY, 2, 404)
     for _ in range(10):
@@ -141,7 +141,7 @@ def test_a_path_that_read_state_refuses_is_no_missing_version():
     assert script.versions.state(Route.QUERY, 2) == "missing"
 
 
-def test_a_missing_version_is_looked_at_once_a_minute_and_comes_back():
+def test_a_missing_version_is_looked_at_once_a_minute_and_comes_back() -> None:
     script = Script()
     script.lose(Route.QUERY, 2)
     assert script.versions.order(Route.QUERY, script.now) == (3, 2)
@@ -159,7 +159,7 @@ def test_a_missing_version_is_looked_at_once_a_minute_and_comes_back():
     assert script.versions.changes[Route.QUERY] == 2
 
 
-def test_where_the_synchronous_call_is_gone_only_looks_ask_for_it():
+def test_where_the_synchronous_call_is_gone_only_looks_ask_for_it() -> None:
     script = Script()
     script.lose(Route.SYNC_CALL, 3)
     assert script.versions.order(Route.SYNC_CALL, script.now) == (4, 3)
@@ -178,7 +178,7 @@ def test_where_the_synchronous_call_is_gone_only_looks_ask_for_it():
     assert script.versions.order(Route.SYNC_CALL, script.now) == (4, 3)
 
 
-def test_of_two_missing_versions_the_one_that_is_due_for_a_look_goes_first():
+def test_of_two_missing_versions_the_one_that_is_due_for_a_look_goes_first() -> None:
     script = Script()
     script.lose(Route.QUERY, 3)
     script.now += LOOK_AGAIN / 2
@@ -188,7 +188,7 @@ def test_of_two_missing_versions_the_one_that_is_due_for_a_look_goes_first():
     assert script.versions.order(Route.QUERY, script.now) == (3, 2)
 
 
-def test_where_all_versions_of_a_query_are_gone_all_are_asked():
+def test_where_all_versions_of_a_query_are_gone_all_are_asked() -> None:
     script = Script()
     script.lose(Route.QUERY, 2)
     script.lose(Route.QUERY, 3)
@@ -198,5 +198,5 @@ def test_where_all_versions_of_a_query_are_gone_all_are_asked():
     assert script.versions.uses(Route.QUERY) == 3
 
 
-def test_every_route_has_a_name_for_logs_and_metrics():
+def test_every_route_has_a_name_for_logs_and_metrics() -> None:
     assert [route.label for route in Route] == ["query", "read_state", "delegation", "sync_call", "call"]

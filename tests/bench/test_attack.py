@@ -4,10 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
-from bench.attack import ATTACKS, judged, quantile
+from bench.attack import judged, quantile
+from bench.attackers import ATTACKS
 from bench.machine import ROOT
 
 
@@ -34,7 +36,7 @@ def test_the_verdict(attacked: list[dict[str, float]], after: dict[str, float], 
     assert judged(figures(140), attacked, after)["held"] is held
 
 
-def attack(*words: str) -> list[dict[str, object]]:
+def attack(*words: str) -> list[dict[str, Any]]:
     done = subprocess.run(
         [sys.executable, "-m", "bench.attack", *words],
         cwd=ROOT,

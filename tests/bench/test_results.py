@@ -12,6 +12,7 @@ import pytest
 from bench import cli, compare, results, suite
 from bench.histogram import Histogram
 from bench.options import DEFAULTS, LATENCIES, scaled
+from bench.scenarios import SCENARIOS
 
 
 def result(name: str = "down", cost: float = 20.0, date: str = "2026-01-01T00:00:00+00:00", **more: Any) -> Any:
@@ -101,7 +102,7 @@ def test_the_table_is_markdown() -> None:
 def test_names_say_what_is_special() -> None:
     assert DEFAULTS["down"].name == "down"
     assert replace(DEFAULTS["down"], rate=300.0, real=False).name == "down,rate=300,real=no"
-    assert DEFAULTS.keys() == LATENCIES.keys() == results.SCENARIOS.keys()
+    assert DEFAULTS.keys() == LATENCIES.keys() == SCENARIOS.keys()
 
 
 def test_scaling_keeps_a_run_possible() -> None:

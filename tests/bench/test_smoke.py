@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from bench import cli, results
+from bench.compare import figure
 from bench.gateway import GatewayOptions, GatewayProcess
 from bench.lab import Worker
 from bench.options import DEFAULTS, RunOptions
-from bench.suite import figure
 
 pytestmark = pytest.mark.acceptance
 

@@ -64,6 +64,6 @@ def test_a_sweep_is_a_picture_and_its_runs_are_in_no_other(tmp_path: Path) -> No
 
 def test_labels_of_an_axis_do_not_stand_in_each_other() -> None:
     marks = [1, 10, 100, 1000, 5000, 10_000, 19_400]
-    assert plotting.tick_labels(marks, logarithmic=True) == ["1", "10", "100", "1,000", "5,000", "", "19,400"]
+    assert plotting.tick_labels(marks, logarithmic=True) == ["1", "10", "100", "1,000", "5,000", "", "19,400"]  # type: ignore[arg-type]
     assert plotting.tick_labels([0, 20, 50, 300], logarithmic=False) == ["0", "", "50", "300"]
     assert plotting.tick_labels([7], logarithmic=True) == ["7"]

@@ -17,7 +17,7 @@ from icwsgw.config.sources import Sourced, load
 from icwsgw.errors import ConfigError
 from tests.support.strategies import principals
 
-WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), min_size=1, max_size=20)
+WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), min_size=1, max_size=20)  # type: ignore[arg-type]
 DIGITS = st.decimals(0, 4000, places=9).map(lambda number: f"{number:f}")
 PORTS = st.integers(1, 65535)
 ADDRESSES = st.one_of(

@@ -62,7 +62,7 @@ class Script(MachineScript):
 
     def sends(self, *names: str, size: int = 1) -> Script:
         for name in names:
-            self._note(lambda name=name: self.calls.send(Envelope(name, size=size), self.now, self.bounds))  # type: ignore[misc]
+            self._note(lambda name=name: self.calls.send(Envelope(name, size=size), self.now, self.bounds))
         return self
 
     def gets_a_place(self, network_ns: int = 0) -> Script:
@@ -78,7 +78,7 @@ class Script(MachineScript):
             if one.end:
                 self._note(lambda: self.calls.ended(self.now))
             else:
-                self._note(lambda one=one: self.calls.not_ended(one, self.now, lambda: 0.5, asked))  # type: ignore[misc]
+                self._note(lambda one=one: self.calls.not_ended(one, self.now, lambda: 0.5, asked))
         return self
 
     def spoken_to(self) -> Script:

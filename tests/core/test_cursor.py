@@ -149,7 +149,7 @@ def test_exactly_once_and_in_order_under_any_answers(length: int, data: st.DataO
         grown = data.draw(st.integers(1, length))
         start = data.draw(st.integers(0, grown))
         answer = list(range(start, min(grown, start + 10)))
-        if answer and data.draw(st.booleans()):
+        if answer and data.draw(st.booleans()):  # type: ignore[arg-type]
             answer.insert(data.draw(st.integers(0, len(answer))), data.draw(st.sampled_from(answer)))
         if delivered == [] and (not answer or answer[0] != 0):
             continue

@@ -449,8 +449,8 @@ def test_canisters_take_turns_and_who_gives_up_costs_nothing() -> None:
         assert pause is not None
         assert pause > 0
         now += pause
-        while (waiter := budget.next(now)) is not None:
-            order.append(flows[id(waiter)])
+        while (served := budget.next(now)) is not None:
+            order.append(flows[id(served)])
     assert order[:6] in ([0, 1] * 3, [1, 0] * 3)
     assert len(order) == 59
     assert budget.held[CALL] == 60
@@ -598,8 +598,8 @@ def test_no_order_of_events_sends_more_than_the_budget(per_second: int, pollers:
     budget = RequestBudget(per_second, INTERVAL, opens=per_second / 2)
     turns = joined(budget, pollers)
     now = 1000.0
-    for turn in turns:
-        turn.due = now
+    for each in turns:
+        each.due = now
     waiters: list[tuple[RequestKind, int, Waiter]] = []
     entered = 0
     for what, index, pause in events:

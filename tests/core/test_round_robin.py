@@ -44,7 +44,7 @@ def serve(rounds: RoundRobin[str, int], takes: dict[str, float], seconds: float)
     while sum(spent.values()) < seconds:
         party, piece = rounds.next()
         rounds.add(party, piece)
-        spent[party] += takes[party]
+        spent[party] += takes[party]  # type: ignore[assignment]
         rounds.took(party, takes[party])
     return spent
 

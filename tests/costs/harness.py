@@ -143,8 +143,9 @@ class Network:
 
     def close(self) -> None:
         self.replica.close()
-        for end in (self._listener, *self._wires.values()):
-            end.close()
+        self._listener.close()
+        for wire in self._wires.values():
+            wire.close()
 
     def _request(self) -> tuple[Wire, str, str, bytes]:
         """Wait for a whole request; the gateway may have to connect before."""
@@ -320,7 +321,7 @@ class Harness:
         # certificates have other sizes for other calls, and timers other places in their heap
         self.service.agent.random_bytes = bytes
         self.service.status._now = lambda: self._wall[0] / 1e9
-        self.service.privilegedStartService()  # type: ignore[no-untyped-call]
+        self.service.privilegedStartService()
         self.service.startService()
         self.port: int = self.service._listeners[0].port.getHost().port
         # the root key, and whether the network answers

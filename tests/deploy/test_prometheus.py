@@ -64,7 +64,7 @@ def samples() -> dict[str, Labels]:
         if isinstance(entry.meter, RankedGauge):
             labels[entry.label] = None
         elif entry.label:
-            labels[entry.label] = set(entry.meter.values)  # type: ignore[union-attr]
+            labels[entry.label] = set(entry.meter.values)
         found[entry.name] = labels
         if entry.kind == "histogram":
             found[f"{entry.name}_bucket"] = {**labels, "le": None}

@@ -1,7 +1,5 @@
 """Over HTTP on loopback: what only HTTP can show."""
 
-# mypy: disable-error-code="no-untyped-call"
-
 from __future__ import annotations
 
 import json

@@ -46,7 +46,7 @@ def _by_wsproto(data: bytes) -> bytes | None:
         while (frame := decoder.process_buffer()) is not None:
             if frame.opcode is not Opcode.BINARY:
                 return None
-            payload += bytes(frame.payload)
+            payload += bytes(frame.payload)  # type: ignore[arg-type]
             if frame.frame_finished:
                 return payload if frame.message_finished else None
     except ParseFailed:

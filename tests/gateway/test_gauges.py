@@ -7,9 +7,9 @@ from typing import Any
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
 from icwsgw.observe.meters import OTHER
-from tests.gateway.test_gateway import CANISTER, World
 from tests.gateway.test_gateway import OTHER as OTHER_CANISTER
-from tests.support.fake_network import REPLIED_OK, envelope
+from tests.gateway.test_gateway import World
+from tests.support.fake_network import CANISTER, REPLIED_OK, envelope
 
 
 def by_canister(world: World, column: int) -> dict[str, float]:

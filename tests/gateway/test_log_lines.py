@@ -65,9 +65,9 @@ class Lines:
 def lines() -> Iterator[Lines]:
     set_levels(Levels())
     heard = Lines()
-    globalLogPublisher.addObserver(heard)
+    globalLogPublisher.addObserver(heard)  # type: ignore[arg-type]
     yield heard
-    globalLogPublisher.removeObserver(heard)
+    globalLogPublisher.removeObserver(heard)  # type: ignore[arg-type]
     set_levels(Levels())
 
 

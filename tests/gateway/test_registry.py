@@ -48,8 +48,8 @@ def test_one_poller_for_each_canister_and_identity() -> None:
     assert len(registry.pollers) == 3
     assert registry.count(CANISTER) == 4
     assert registry.find(CANISTER, 0, sessions[0].client_key) is sessions[0]
-    assert registry.find(CANISTER, 1, sessions[0].client_key) is None
-    assert registry.find(Principal(b"\x01"), 0, sessions[0].client_key) is None
+    assert registry.find(CANISTER, 1, sessions[0].client_key) is None  # type: ignore[arg-type]
+    assert registry.find(Principal(b"\x01"), 0, sessions[0].client_key) is None  # type: ignore[arg-type]
 
 
 def test_the_last_one_out_stops_the_poller() -> None:
@@ -84,14 +84,14 @@ def test_a_position_is_kept_for_as_long_as_the_canister_keeps_its_own() -> None:
 def test_it_is_said_once_when_there_are_too_many_canisters_for_the_budget() -> None:
     registry, _, _ = make(query_budget=20)
     heard: list[Any] = []
-    globalLogPublisher.addObserver(heard.append)
+    globalLogPublisher.addObserver(heard.append)  # type: ignore[arg-type]
     canisters = [Principal(bytes([number, 1, 1])) for number in range(4)]
     for canister in canisters:
         registry.spoke(canister)
     sessions = [enter(registry, Session(number), canister) for number, canister in enumerate(canisters)]
     for session in sessions:
         registry.remove(session)
-    globalLogPublisher.removeObserver(heard.append)
+    globalLogPublisher.removeObserver(heard.append)  # type: ignore[arg-type]
     said = [(event["icws_message"], event["icws_fields"]) for event in heard if "icws_message" in event]
     said = [(text, fields) for text, fields in said if "polled" in text]
     words = ("canisters are polled less often than --polling-interval", "canisters are polled at --polling-interval")

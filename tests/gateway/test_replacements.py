@@ -118,7 +118,7 @@ def test_when_the_known_one_leaves_the_others_are_told_here_and_elsewhere() -> N
 def test_when_the_dropped_one_leaves_the_other_stays() -> None:
     world = Rivals(70, 70)
     left = world.pairs[0][1]
-    world.gateway.replacements.answered(left, False, [])
+    world.gateway.replacements.answered(left, False, [])  # type: ignore[arg-type]
     world.gateway.replacements.gone(left)
     assert world.living == [0, 1]
 

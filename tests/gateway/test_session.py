@@ -105,7 +105,7 @@ def test_the_client_key_is_registered_before_ws_open_leaves() -> None:
         seen.append(world.gateway.registry.find(canister, 0, key))
         return call(canister, body, **options)
 
-    world.network.call = spy  # type: ignore[method-assign]
+    world.network.call = spy
     world.setup()
     assert seen == [world.session]
 

@@ -145,7 +145,7 @@ def test_many_that_are_due_together_are_visited_a_slice_a_turn() -> None:
             super().__init__()
             self.next: list[tuple[Any, Any]] = []
 
-        def callLater(self, delay: float, call: Any, *args: Any, **options: Any) -> Any:
+        def callLater(self, delay: float, call: Any, *args: Any, **options: Any) -> Any:  # type: ignore[override]
             if delay:
                 return super().callLater(delay, call, *args, **options)
             self.next.append((call, args))

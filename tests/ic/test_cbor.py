@@ -345,7 +345,8 @@ def test_a_field_that_is_not_there_can_be_written_in_three_ways(data: str, value
 
 
 def test_a_caller_may_ask_for_fewer_items() -> None:
-    for value in ([0] * 99, {str(number): b"" for number in range(49)}, [[]] * 99):
+    values: tuple[Any, ...] = ([0] * 99, {str(number): b"" for number in range(49)}, [[]] * 99)
+    for value in values:
         assert loads(dumps(value), max_items=100) == value
         with pytest.raises(FormatError, match="more than 50 items"):
             loads(dumps(value), max_items=50)

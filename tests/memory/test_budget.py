@@ -34,7 +34,7 @@ class Crowd(World):
             self.sent.setdefault(canister.raw, []).append(self.clock.seconds())
             return query(canister, request, timeout=timeout)
 
-        self.agent.query = recording  # type: ignore[method-assign]
+        self.agent.query = recording
         self.clients = [self.client(canister) for canister in [ECHO_ID, *OTHERS]]
         self.until(lambda: all(client.opened for client in self.clients), seconds=30)
 

@@ -35,7 +35,7 @@ class Network(World):
         def handle(method: str, path: str, body: bytes) -> Deferred[Any]:
             kind = "/".join([path.split("/")[2], path.split("/")[-1]])
             self.asked.append(kind)
-            return succeed((404, {}, b"")) if kind in self.gone else answer(method, path, body)
+            return succeed((404, {}, b"")) if kind in self.gone else answer(method, path, body)  # type: ignore[return-value]
 
         self.transport.handler = handle
         self.agent.start()
@@ -57,7 +57,7 @@ class Network(World):
                 certificates.append(fields["cert"])
             return handle(payload, now_ns)
 
-        client.handle = look  # type: ignore[method-assign]
+        client.handle = look
         self.until(lambda: client.opened)
         wanted = [b"%d" % number for number in range(messages)]
         for content in wanted:

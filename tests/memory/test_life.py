@@ -188,7 +188,7 @@ def test_acknowledgement_rounds_of_an_hour_lose_nobody() -> None:
 def test_a_silent_client_is_removed_by_the_canister_and_hears_why() -> None:
     world = World(settings=CdkSettings(ack_interval_ms=10_000, keep_alive_timeout_ms=2_000))
     (client,) = world.open()
-    client.message_payload = lambda *args, **keywords: b"\xd9\xd9\xf7\xa0"  # type: ignore[method-assign]
+    client.message_payload = lambda *args, **keywords: b"\xd9\xd9\xf7\xa0"
     world.run(14)
     # its keep-alive is no envelope, which costs the client its session, and the canister is told
     assert client.close_code == CloseCode.UNDECODABLE
@@ -231,7 +231,7 @@ def test_a_clients_fault_costs_that_client_and_tells_it_why(fault: str, code: Cl
     elif fault == "too far ahead":
         client.send_payload(client.open_payload(now, ttl=1000))
     elif fault == "anonymous":
-        arg = encode_open_args(client.client_nonce, client.gateway.raw)  # type: ignore[union-attr]
+        arg = encode_open_args(client.client_nonce, client.gateway.raw)
         content = call_content(ANONYMOUS, ECHO_ID, "ws_open", arg, now + 10**11)
         body = anonymous_request(content).body
         client.send_payload(cbor.SELF_DESCRIBE + b"\xa1\x68envelope" + body)
@@ -357,13 +357,13 @@ def test_a_lying_replica_is_not_believed() -> None:
     (client,) = world.open()
     host = world.replica.host(ECHO_ID)
     honest = host.ws.certified_data
-    host.ws.certified_data = lambda: bytes(32)  # type: ignore[method-assign]
+    host.ws.certified_data = lambda: bytes(32)
     world.replica._canister_changed(host)
     client.send(b"x")
     world.run(2)
     assert client.received == []
     assert world.metrics.queries.values["certificate"] > 0
-    host.ws.certified_data = honest  # type: ignore[method-assign]
+    host.ws.certified_data = honest
     world.replica._canister_changed(host)
     world.until(lambda: client.received == [b"x"])
 

@@ -37,7 +37,7 @@ def closes_by_turn(world: World, clients: list[MemoryClient]) -> list[int]:
         return count
 
     for client in clients:
-        client.close = counting(client.close)  # type: ignore[method-assign]
+        client.close = counting(client.close)  # type: ignore[assignment]
     return turns
 
 

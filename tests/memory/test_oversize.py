@@ -66,7 +66,7 @@ def test_a_single_message_at_the_end_of_the_queue() -> None:
     other.echoes(b"y")
 
 
-def _limit(world: World, most: int):  # type: ignore[no-untyped-def]
+def _limit(world: World, most: int):
     """A transport that takes no longer answer than so many bytes."""
     handler = world.transport.handler
 
@@ -78,7 +78,7 @@ def _limit(world: World, most: int):  # type: ignore[no-untyped-def]
                 raise AnswerTooLarge(f"more than {most}")
             return result
 
-        return answer.addCallback(look)  # type: ignore[union-attr]
+        return answer.addCallback(look)
 
     return limited
 

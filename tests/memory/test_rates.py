@@ -31,7 +31,7 @@ class SteadyClient:
         self._next = world.clock.seconds()
         self._stream: list[bytes] = []
         self._take = self.client.send_payload
-        self.client.send_payload = lambda payload, is_binary=True: self._stream.append(payload)  # type: ignore[method-assign]
+        self.client.send_payload = lambda payload, is_binary=True: self._stream.append(payload)
 
     @property
     def lives(self) -> bool:

@@ -99,6 +99,6 @@ def test_a_client_may_open_again_with_a_call_of_its_own() -> None:
     world = World()
     for _ in range(3):
         client = world.client(ECHO_ID, SAME)
-        world.until(lambda client=client: client.opened)  # type: ignore[misc]
+        world.until(lambda client=client: client.opened)
         client.leave()
         world.run(1)

@@ -107,8 +107,8 @@ class Run:
                 # as Python would: it cannot be run, so that nothing has to notice it
                 print(f"cannot be made: {mutant.module} {mutant.function}: {mutant.change}: {verdict.by}", flush=True)
                 continue
-            how = (mutant.digest, self._state, verdict.status, verdict.by, round(verdict.seconds, 3))
-            self._results.add(Result(*mutant.key, *how))
+            seconds = round(verdict.seconds, 3)
+            self._results.add(Result(*mutant.key, mutant.digest, self._state, verdict.status, verdict.by, seconds))
             if time.monotonic() - shown > 10 or done == len(due):
                 shown = time.monotonic()
                 pace = (shown - start) / done
@@ -126,10 +126,12 @@ class Run:
         for module, mutants in survivors.items():
             wrong = {mutant.key for mutant in refused(ROOT, ROOT / self._files[module], mutants, KEPT / "mypy")}
             for mutant in mutants:
-                result = self._results.of(mutant)
-                if result is not None:
-                    how = {"status": "types", "by": "mypy"} if mutant.key in wrong else {"by": TYPED}
-                    self._results.add(replace(result, **how))
+                before = self._results.of(mutant)
+                if before is not None:
+                    typed = mutant.key not in wrong
+                    self._results.add(
+                        replace(before, by=TYPED) if typed else replace(before, status="types", by="mypy")
+                    )
 
     def _seen(self, session: Session) -> Seen:
         """What the tests execute: from the last run, where nothing has changed."""
@@ -139,7 +141,7 @@ class Run:
         if kept.exists():
             then, seen = pickle.loads(kept.read_bytes())
             if then == now:
-                return seen  # type: ignore[no-any-return]
+                return seen
         print("  running the tests on the original", flush=True)
         seen = session.learn(ROOT, (ROOT / "icwsgw" / self.package).rglob("*.py"))
         KEPT.mkdir(exist_ok=True)

@@ -121,7 +121,7 @@ class _Visitor(MutationVisitor):
     METADATA_DEPENDENCIES = (PositionProvider, OuterFunctionProvider)
 
     def __init__(self) -> None:
-        super().__init__(OPERATORS, IgnoredCode(set(), set(), set()))
+        super().__init__(OPERATORS, IgnoredCode(set(), set(), set()))  # type: ignore[arg-type]
 
     def _skip_node_and_children(self, node: cst.CSTNode) -> bool:
         if isinstance(node, cst.FunctionDef) and node.decorators:

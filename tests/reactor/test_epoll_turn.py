@@ -138,7 +138,7 @@ def turn():
 """
 
 
-def queue_script(script: str) -> None:
+def queue_script(script: str) -> str:
     run = subprocess.run(
         [sys.executable, "-c", QUEUE + script], capture_output=True, text=True, timeout=60, check=False
     )

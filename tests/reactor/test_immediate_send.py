@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Generator
+from typing import Any
 
-from twisted.internet import reactor
+from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, connectProtocol
 from twisted.internet.error import ConnectionDone
@@ -15,6 +17,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from icwsgw.reactor.immediate_send import send_now
+
+reactor: Any = _reactor
 
 
 class Collector(Protocol):
@@ -52,7 +56,7 @@ class SendNowOverSockets(TestCase):
     timeout = 20
 
     @inlineCallbacks
-    def setUp(self):
+    def setUp(self) -> Generator[Any, Any, None]:  # type: ignore[override]
         self.server = Collector()
         factory = Factory.forProtocol(lambda: self.server)
         self.port = yield TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory)
@@ -64,20 +68,20 @@ class SendNowOverSockets(TestCase):
         self.addCleanup(self.hang_up)
 
     @inlineCallbacks
-    def hang_up(self):
+    def hang_up(self) -> Generator[Any, Any, None]:
         for end in (self.client, self.server):
             end.transport.abortConnection()
             if not end.gone.called:
                 yield end.gone
 
-    def test_leaves_in_the_same_turn(self):
+    def test_leaves_in_the_same_turn(self) -> None:
         """The bytes are in the peer's socket before the reactor turns."""
         send_now(self.client.transport, b"at once")
         peer = self.server.transport.socket
         self.assertEqual(peer.recv(100), b"at once")
 
     @inlineCallbacks
-    def test_stays_behind_what_is_queued(self):
+    def test_stays_behind_what_is_queued(self) -> Generator[Any, Any, None]:
         self.client.transport.write(b"first ")
         send_now(self.client.transport, b"second ")
         self.client.transport.write(b"third ")
@@ -86,7 +90,7 @@ class SendNowOverSockets(TestCase):
         self.assertEqual(got, b"first second third fourth")
 
     @inlineCallbacks
-    def test_a_full_socket_keeps_order(self):
+    def test_a_full_socket_keeps_order(self) -> Generator[Any, Any, None]:
         """More than the kernel takes, in many pieces, to a reader that is paused at first."""
         self.server.transport.pauseProducing()
         pieces = [struct.pack(">I", n) * 4096 for n in range(1000)]
@@ -102,7 +106,7 @@ class SendNowOverSockets(TestCase):
         self.assertTrue(got.endswith(b"more"))
 
     @inlineCallbacks
-    def test_a_reset_connection_is_reported_by_twisted(self):
+    def test_a_reset_connection_is_reported_by_twisted(self) -> Generator[Any, Any, None]:
         peer = self.server.transport.socket
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.server.transport.abortConnection()
@@ -113,7 +117,7 @@ class SendNowOverSockets(TestCase):
         yield self.client.gone
 
     @inlineCallbacks
-    def test_after_lose_connection_as_write_does(self):
+    def test_after_lose_connection_as_write_does(self) -> Generator[Any, Any, None]:
         """Twisted sends what was written after loseConnection while its buffer is not empty; no more than that."""
         send_now(self.client.transport, b"before")
         self.client.transport.loseConnection()
@@ -124,7 +128,7 @@ class SendNowOverSockets(TestCase):
         self.assertEqual(got, b"before")
 
     @inlineCallbacks
-    def test_nothing_after_abort(self):
+    def test_nothing_after_abort(self) -> Generator[Any, Any, None]:
         self.client.transport.abortConnection()
         send_now(self.client.transport, b"late")
         yield self.client.gone
@@ -132,7 +136,7 @@ class SendNowOverSockets(TestCase):
         self.assertEqual(got, b"")
 
     @inlineCallbacks
-    def test_half_close_as_write_does(self):
+    def test_half_close_as_write_does(self) -> Generator[Any, Any, None]:
         """Twisted sends what is written until the half-close is carried out, in the next turn; nothing later."""
         self.client.transport.loseWriteConnection()
         send_now(self.client.transport, b"in time")
@@ -142,7 +146,7 @@ class SendNowOverSockets(TestCase):
         yield self.client.gone
 
     @inlineCallbacks
-    def test_a_producer_is_paused_when_the_rest_is_queued(self):
+    def test_a_producer_is_paused_when_the_rest_is_queued(self) -> Generator[Any, Any, None]:
         class Producer:
             paused = 0
 
@@ -167,7 +171,7 @@ class SendNowOverSockets(TestCase):
 
 
 class SendNowElsewhere(TestCase):
-    def test_string_transport(self):
+    def test_string_transport(self) -> None:
         transport = StringTransport()
         send_now(transport, b"a")
         send_now(transport, b"b")

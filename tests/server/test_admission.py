@@ -56,7 +56,7 @@ def accept(world: World, peer: Any, *headers: str, proxy: bytes | None = None) -
     else:
         reactor = MemoryReactorClock()
         make_endpoint(reactor, "haproxy:tcp:8080").endpoint.listen(world.factory)
-        outer = reactor.tcpServers[0][1].buildProtocol(peer)
+        outer = reactor.tcpServers[0][1].buildProtocol(peer)  # type: ignore[call-arg]
         protocol = outer.wrappedProtocol
     outer.makeConnection(transport)
     if proxy:

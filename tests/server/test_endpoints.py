@@ -128,9 +128,9 @@ def test_a_proxys_header_tells_the_client_and_comes_before_tls(tls: ServerTls) -
             return protocol
 
     make_endpoint(reactor, "haproxy:tcp:8080:interface=127.0.0.1").endpoint.listen(Remembering())
-    outer = reactor.tcpServers[0][1].buildProtocol(None)
-    outer.makeConnection(StringTransport())
-    outer.dataReceived(b"PROXY TCP4 192.0.2.7 127.0.0.1 5555 8080\r\nhello")
+    outer = reactor.tcpServers[0][1].buildProtocol(None)  # type: ignore[call-arg]
+    outer.makeConnection(StringTransport())  # type: ignore[call-arg]
+    outer.dataReceived(b"PROXY TCP4 192.0.2.7 127.0.0.1 5555 8080\r\nhello")  # type: ignore[call-arg]
     assert made[0].heard == b"hello"
     assert made[0].transport.getPeer().host == "192.0.2.7"
 
@@ -246,7 +246,7 @@ def test_what_fails_later_is_said_and_what_is_stopped_earlier_is_not() -> None:
 def test_the_certificate_is_looked_after_while_it_runs(tls: ServerTls) -> None:
     clock = Clock()
     looks: list[float] = []
-    tls.reload_if_changed = lambda: looks.append(clock.seconds()) or False  # type: ignore[method-assign,func-returns-value]
+    tls.reload_if_changed = lambda: looks.append(clock.seconds()) or False  # type: ignore[func-returns-value]
     listening = service(succeed(Port()), tls=tls, clock=clock)
     listening.startService()
     clock.pump([RELOAD_INTERVAL] * 2)
@@ -301,7 +301,7 @@ def test_the_socket_alone_and_what_is_laid_on_another(tls: ServerTls) -> None:
 def test_a_proxy_header_that_is_none_ends_the_connection(header: bytes) -> None:
     reactor = MemoryReactorClock()
     make_endpoint(reactor, "haproxy:tcp:8080").endpoint.listen(Factory.forProtocol(Protocol))
-    outer: Any = reactor.tcpServers[0][1].buildProtocol(IPv4Address("TCP", "10.0.0.1", 1))
+    outer: Any = reactor.tcpServers[0][1].buildProtocol(IPv4Address("TCP", "10.0.0.1", 1))  # type: ignore[call-arg]
     transport = StringTransport(peerAddress=IPv4Address("TCP", "10.0.0.1", 1))
     outer.makeConnection(transport)
     outer.dataReceived(header)
@@ -315,7 +315,7 @@ def test_a_fault_behind_the_proxy_header_is_nobodys_but_ours() -> None:
 
     reactor = MemoryReactorClock()
     make_endpoint(reactor, "haproxy:tcp:8080").endpoint.listen(Factory.forProtocol(Faulty))
-    outer: Any = reactor.tcpServers[0][1].buildProtocol(IPv4Address("TCP", "10.0.0.1", 1))
+    outer: Any = reactor.tcpServers[0][1].buildProtocol(IPv4Address("TCP", "10.0.0.1", 1))  # type: ignore[call-arg]
     outer.makeConnection(StringTransport(peerAddress=IPv4Address("TCP", "10.0.0.1", 1)))
     for data in (b"PROXY TCP4 192.0.2.7 127.0.0.1 5555 8080\r\nx", b"x"):
         with pytest.raises(ValueError, match="int"):

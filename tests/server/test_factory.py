@@ -100,7 +100,7 @@ def test_a_fault_with_one_client_costs_the_others_nothing() -> None:
     # at the end of a turn
     for protocol, _, _ in clients:
         protocol.deliver([b"a frame"], True)
-    clients[1][1].write = fail  # type: ignore[method-assign,assignment]
+    clients[1][1].write = fail
     world.clock.advance(0)
     assert [transport.value() for _, transport, _ in clients] == [b"a frame", b"", b"a frame"]
     assert [transport.aborted for _, transport, _ in clients] == [False, True, False]
@@ -109,9 +109,9 @@ def test_a_fault_with_one_client_costs_the_others_nothing() -> None:
         transport.producer.pauseProducing()
         protocol.deliver([b"another"])
     for _, _, session in clients:
-        session.end = fail  # type: ignore[method-assign]
+        session.end = fail  # type: ignore[assignment]
     world.clock.pump([0.5] * 5)
-    clients[2][2].end = lambda *_: ended.append(1)  # type: ignore[method-assign,assignment]
+    clients[2][2].end = lambda *_: ended.append(1)
     ended: list[int] = []
     world.clock.advance(0.5)
     assert ended == [1]

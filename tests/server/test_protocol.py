@@ -373,7 +373,11 @@ def test_connection_limits_and_draining_answer_with_a_status() -> None:
 
 
 def test_a_slow_reader_is_closed_by_bytes_and_by_age() -> None:
-    for options, wait in [({"outbox_bytes": 3 << 20, "max_message_bytes": 1 << 20}, 1.0), ({"outbox_age": 5.0}, 6.0)]:
+    cases: list[tuple[dict[str, Any], float]] = [
+        ({"outbox_bytes": 3 << 20, "max_message_bytes": 1 << 20}, 1.0),
+        ({"outbox_age": 5.0}, 6.0),
+    ]
+    for options, wait in cases:
         world = World(**options)
         protocol, transport, session = world.open()
         transport.producer.pauseProducing()
@@ -477,7 +481,7 @@ def test_the_greeting_leaves_with_the_answer_to_the_handshake() -> None:
     world = World()
     protocol, transport = world.connect()
     written: list[bytes] = []
-    transport.write = written.append  # type: ignore[method-assign, assignment]
+    transport.write = written.append
     protocol.dataReceived(handshake())
     (both,) = written
     head, _, rest = both.partition(b"\r\n\r\n")

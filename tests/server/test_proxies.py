@@ -110,7 +110,7 @@ def test_nobody_is_trusted_unless_told() -> None:
 def test_the_socket_below_the_proxys_header() -> None:
     reactor = MemoryReactorClock()
     make_endpoint(reactor, "haproxy:tcp:8080").endpoint.listen(Factory.forProtocol(Protocol))
-    outer: Any = reactor.tcpServers[0][1].buildProtocol(IPv4Address("TCP", "10.0.0.1", 1))
+    outer: Any = reactor.tcpServers[0][1].buildProtocol(IPv4Address("TCP", "10.0.0.1", 1))  # type: ignore[call-arg]
     outer.makeConnection(StringTransport(peerAddress=IPv4Address("TCP", "10.0.0.1", 1)))
     outer.dataReceived(b"PROXY TCP4 192.0.2.7 127.0.0.1 5555 8080\r\n")
     transport = outer.wrappedProtocol.transport

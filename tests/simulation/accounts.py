@@ -164,7 +164,7 @@ def _calls(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
         )
     for kind in WAITING:
         line = budget._buckets[kind].line
-        yield f"line of {kind.name}", line.size, sum(len(flow) for flow in line._flows.values())
+        yield f"line of {kind.name}", line.size, sum(map(len, (*line._new.values(), *line._served.values())))
     if any(budget.waiting(kind) for kind in WAITING):
         yield "a look at the lines is planned", call_scheduler._timer is not None, True
 

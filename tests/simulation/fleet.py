@@ -39,7 +39,7 @@ class Worker:
         self._pass(0, self._order_handler.handle, order)
 
     def _say(self, answer: Mapping[str, Any]) -> None:
-        self._pass(1, lambda line: WorkerPool.accepted(self._fleet, self, line), answer)
+        self._pass(1, lambda line: WorkerPool.accepted(self._fleet, self, line), answer)  # type: ignore[arg-type]
 
     def _pass(self, way: int, take: Any, line: Mapping[str, Any]) -> None:
         world, text = self._fleet.world, json.dumps(line)

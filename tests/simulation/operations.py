@@ -116,7 +116,7 @@ class Operations(Subject):
         denied = chance.sample(names, chance.choice((0, 0, 1)))
         # one list may not have what the other has
         allowed = [name for name in chance.sample(names, chance.choice((0, 0, 2, 3))) if name not in denied]
-        taken = {
+        taken: dict[str, Any] = {
             "denied_canisters": tuple(denied),
             "allowed_canisters": tuple(allowed),
             "allowed_origins": chance.choice(((), (), (ORIGIN,), (ELSEWHERE,), (ELSEWHERE, ORIGIN))),

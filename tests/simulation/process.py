@@ -219,9 +219,9 @@ class SimProcess:
             "requests": 0 if self.world.plan.upstream else self.transport.under_way,
             "places of calls": calls.busy + close_notices.busy,
             "waiting for places": len(calls.line) + len(close_notices.line),
-            "pollers in metrics": metrics.pollers.value,
-            "queries in metrics": metrics.queries_in_flight.value,
-            "outbox bytes in metrics": metrics.outbox_bytes.value,
+            "pollers in metrics": metrics.pollers.value,  # type: ignore[dict-item]
+            "queries in metrics": metrics.queries_in_flight.value,  # type: ignore[dict-item]
+            "outbox bytes in metrics": metrics.outbox_bytes.value,  # type: ignore[dict-item]
             "bytes that wait to be relayed": self.context.waiting.octets,
             "sessions in metrics": sum(metrics.sessions.values.values()),
         }

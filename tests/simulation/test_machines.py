@@ -17,7 +17,8 @@ from icwsgw.core.session_machine import Opened, State
 from icwsgw.errors import ConnectionLost, HttpError, IcwsError, Rejected
 from icwsgw.gateway.calls.relay import Relay, RelayOwner
 from icwsgw.gateway.gateway import Gateway
-from icwsgw.gateway.polling.poller import MAX_OVERLAP, Poller
+from icwsgw.gateway.polling.poll_budget import MAX_OVERLAP
+from icwsgw.gateway.polling.poller import Poller
 from icwsgw.ic import cbor, ws
 from tests.simulation.world import OrderedSet, simulated
 from tests.support.fake_network import (
@@ -183,7 +184,7 @@ class PollerMachine(RuleBasedStateMachine):
         self.context, self.network, self.clock = make_context(poll_window=8, canister_grace=100_000.0)
         self.session: Any = self.Session()
         self.poller = Poller(self.context, CANISTER, 0, None)
-        self.poller.add(self.session, self.session.client_key)
+        self.poller.add(self.session, self.session.client_key)  # type: ignore[arg-type]
         self.poller.start()
         self.queue: list[tuple[bytes, int, bytes, bytes]] = []
 

@@ -230,7 +230,7 @@ class SimReplica(Replica):
                 raise Rejected(1, "this replica is no more")
             return self.truth.update(update, host, method, caller, arg)
 
-        host.update = told  # type: ignore[method-assign]
+        host.update = told
         return host
 
 

@@ -71,7 +71,13 @@ class Server:
     def connect(self, factory: Any) -> Deferred[Any]:
         """As an endpoint."""
         timer: list[Any] = []
-        done: Deferred[Any] = Deferred(lambda _: [each.cancel() for each in timer if each.active()])
+
+        def cancel(_: object) -> None:
+            for each in timer:
+                if each.active():
+                    each.cancel()
+
+        done: Deferred[Any] = Deferred(cancel)
 
         def arrive() -> None:
             if done.called:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import globalLogPublisher
 
 from icwsgw.devnet.faults import Answer
@@ -83,7 +82,7 @@ def simulated() -> Iterator[None]:
         finally:
             logs.set_levels(*levels)
             for module in modules:
-                del module.set  # type: ignore[attr-defined]
+                del module.set
 
 
 def _no_signature(secret: int, message: bytes) -> bytes:
@@ -114,13 +113,13 @@ class SimWorld:
         self.unserved: set[Principal] = set()
         self.origins: tuple[str, ...] = ()
         self.lost_transports = 0
-        self.at_end: list[IDelayedCall] = []
+        self.at_end: list[Any] = []
         self.clients: list[SimClient] = []
         self.truth = Truth(self)
         self.replicas = 0
         self.replica = self._new_replica()
         SimSession.truth = SimPoller.truth = self.truth
-        globalLogPublisher.addObserver(self.truth.logged)
+        globalLogPublisher.addObserver(self.truth.logged)  # type: ignore[arg-type]
         self.processes = [SimProcess(self, number) for number in range(plan.processes)]
         self.dead: list[SimProcess] = []
         for process in self.processes:
@@ -233,4 +232,4 @@ class SimWorld:
         # connections to the network end in order, or are ended after a second
         self.run(1.5)
         self.replica.close()
-        globalLogPublisher.removeObserver(self.truth.logged)
+        globalLogPublisher.removeObserver(self.truth.logged)  # type: ignore[arg-type]

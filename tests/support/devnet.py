@@ -39,7 +39,7 @@ def result_of(deferred: Deferred[T]) -> T:
     assert results, "no result yet"
     if isinstance(results[0], Failure):
         results[0].raiseException()
-    return results[0]  # type: ignore[no-any-return]
+    return results[0]
 
 
 def pending(deferred: Deferred[Any]) -> bool:
@@ -134,7 +134,7 @@ class Net:
         fields = cbor.loads(body)
         if fields["status"] == "rejected":
             raise Rejected(fields["reject_code"], fields["reject_message"], fields.get("error_code"))
-        return fields["reply"]["arg"]  # type: ignore[no-any-return]
+        return fields["reply"]["arg"]
 
     def read_state(
         self, who: Ed25519Identity | None, paths: Sequence[Sequence[bytes]], canister: Principal = ECHO_ID

@@ -101,7 +101,7 @@ def make_context(identities: int = 1, **options: Any) -> tuple[Context, FakeNetw
     config = replace(GatewayConfig(data_dir=Path("/nonexistent")), **options)
     context = Context(
         clock=clock,
-        network=network,
+        network=network,  # type: ignore[arg-type]
         identities=tuple(IDENTITY.derive(index) for index in range(identities)),
         config=config,
         metrics=Metrics(),

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 class OrderedClock(Clock):
     """A Clock that puts each call in its place, where Twisted's sorts all calls at every turn."""
 
-    def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kw: object) -> DelayedCall:
+    def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kw: object) -> DelayedCall:  # type: ignore[override]
         at, sort = self.seconds() + delay, super()._sortCalls
         call = DelayedCall(at, callable, args, kw, self.calls.remove, lambda _: sort(), self.seconds)
         insort(self.calls, call, key=DelayedCall.getTime)

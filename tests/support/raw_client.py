@@ -5,12 +5,15 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
 from tests.support.sdk_client import SdkClient
 from tests.support.ws_wire import handshake, masked
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 DEADLINE = 60.0
 
@@ -101,7 +104,7 @@ class RawSdkClient(SdkClient):
         super().__init__(canister, identity)
         self.connection = connection
 
-    def open(self) -> RawSdkClient:
+    def open(self) -> Self:
         """Shake hands and wait for the canister's first message."""
         if not self.connection.status:
             self.connection.shake()

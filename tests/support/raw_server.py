@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet import reactor
+from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory, Protocol
+
+reactor: Any = _reactor
 
 
 class RawConnection(Protocol):
     """Collects request bytes; calls ``server.on_request(self, request)`` for each whole request."""
+
+    transport: Any
 
     def __init__(self, server: RawServer) -> None:
         self.server = server
@@ -81,7 +84,7 @@ class RawServer:
 
     def listen(self, port: int) -> None:
         if self.ssl is None:
-            self.listening: IListeningPort = reactor.listenTCP(port, self.factory, interface="127.0.0.1")
+            self.listening: Any = reactor.listenTCP(port, self.factory, interface="127.0.0.1")
         else:
             self.listening = reactor.listenSSL(port, self.factory, self.ssl, interface="127.0.0.1")
         self.port: int = self.listening.getHost().port

@@ -55,8 +55,8 @@ def test_sums() -> None:
     assert sums.value("icws_tls_certificate_expiry_seconds") == 1000
     assert sums.value("icws_identity_clients_max") == 31
     assert sums.value("icws_identities") == 4
-    for number in "01":
-        assert sums.value("process_resident_memory_bytes", worker=number) is not None
+    for worker in "01":
+        assert sums.value("process_resident_memory_bytes", worker=worker) is not None
     assert sums.aggregate.value("icws_sessions") == 6
     assert sums.aggregate.value("no_such") == 0
     # the next report replaces the one before

@@ -1,6 +1,7 @@
 import socket
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from icwsgw.admin.control import Overrides
 from icwsgw.config.schema import MAINNET_BUDGET, OPTIONS, GatewayConfig
@@ -42,7 +43,7 @@ def test_every_option_survives() -> None:
 
 def test_the_supervisor_keeps_to_itself_what_there_may_be_once_only() -> None:
     config = worker_config(CONFIG)
-    nowhere = {"prometheus_endpoint": None, "admin_endpoint": None, "admin_token_file": None}
+    nowhere: dict[str, Any] = {"prometheus_endpoint": None, "admin_endpoint": None, "admin_token_file": None}
     assert config == replace(CONFIG, **CONFIG.share(3), workers=1, devnet=False, query_budget=0, open_rate=0, **nowhere)
 
 
@@ -59,14 +60,14 @@ def test_workers_share_the_budget_of_queries() -> None:
 
 
 def test_what_is_bounded_for_all_is_divided_and_what_is_for_one_address_is_not() -> None:
-    limits = {
+    limits: dict[str, Any] = {
         "max_connections": 100,
         "max_pending": 7,
         "accept_rate": 2,
         "max_connections_per_canister": 3,
         "max_waiting_bytes": 9 << 20,
     }
-    each = {"max_connections_per_ip": 5, "max_connections_per_principal": 5, "accept_rate_per_ip": 5}
+    each: dict[str, Any] = {"max_connections_per_ip": 5, "max_connections_per_principal": 5, "accept_rate_per_ip": 5}
     config = worker_config(replace(CONFIG, **limits, **each))
     assert {name: getattr(config, name) for name in (*limits, *each)} == {
         "max_connections": 34,

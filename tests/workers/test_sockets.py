@@ -21,8 +21,8 @@ from tests.support import pem
 
 class Hello(Protocol):
     def connectionMade(self) -> None:
-        self.transport.write(b"hello")  # type: ignore[call-arg,misc]
-        self.transport.loseConnection()  # type: ignore[misc]
+        self.transport.write(b"hello")  # type: ignore[call-arg]
+        self.transport.loseConnection()
 
 
 class Sockets(TestCase):
@@ -39,7 +39,7 @@ class Sockets(TestCase):
         held.privilegedStartService()
         held.startService()
         self.addCleanup(held.stopService)
-        assert held.port not in reactor.getReaders()  # type: ignore[attr-defined]
+        assert held.port not in reactor.getReaders()
         return held
 
     async def serve(self, held: Any) -> Any:
@@ -47,7 +47,7 @@ class Sockets(TestCase):
 
         endpoint = GivenEndpoint(reactor, os.dup(held.port.fileno()), held.family)
         verifyObject(interfaces.IStreamServerEndpoint, endpoint)
-        return await endpoint.listen(Factory.forProtocol(Hello))
+        return await endpoint.listen(Factory.forProtocol(Hello))  # type: ignore[arg-type]
 
     async def ask(self, family: int, address: Any) -> bytes:
         from twisted.internet import reactor
@@ -66,7 +66,7 @@ class Sockets(TestCase):
             def connectionLost(self, reason: Any = None) -> None:
                 got.callback(self.data)
 
-        reactor.adoptStreamConnection(client.fileno(), family, Factory.forProtocol(Reader))  # type: ignore[attr-defined]
+        reactor.adoptStreamConnection(client.fileno(), family, Factory.forProtocol(Reader))
         client.close()
         return await got
 

@@ -50,10 +50,10 @@ class Held(Service):
 
 class Reactor(MemoryReactorClock):
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.spawned: list[Any] = []
 
-    def spawnProcess(self, protocol: Any, executable: str, args: Any, env: Any, childFDs: Any) -> Any:  # type: ignore[override]
+    def spawnProcess(self, protocol: Any, executable: str, args: Any, env: Any, childFDs: Any) -> Any:
         process = Process(len(self.spawned), executable, args, env, childFDs)
         self.spawned.append(process)
         process.protocol = protocol
@@ -227,7 +227,7 @@ def test_a_drain_by_the_admin(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.ready()
     stops: list[None] = []
-    world.reactor.stop = lambda: stops.append(None)  # type: ignore[method-assign]
+    world.reactor.stop = lambda: stops.append(None)
     world.service.drain(77.0)
     assert (stops, world.service.draining) == ([None], False)
     world.service.stopService()

@@ -85,7 +85,9 @@ def levels(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_orders_are_obeyed(levels: list[Any]) -> None:
-    service, stops, said = Service(), [], []
+    service = Service()
+    stops: list[Any] = []
+    said: list[Any] = []
     order_handler = OrderHandler(service, lambda: stops.append(None), said.append)
     order_handler.handle({"do": "report", "number": 7})
     (report,) = said
@@ -121,7 +123,8 @@ def test_questions_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_acceptances_elsewhere_are_told_with_their_time_and_their_place_in_the_supervisors_order() -> None:
-    service, said = Service(), []
+    service = Service()
+    said: list[Any] = []
     order_handler = OrderHandler(service, lambda: None, said.append)
     gateway = service.gateway
 
@@ -165,7 +168,7 @@ class Together:
         for world, up in zip(self.worlds, self.up, strict=True):
             service = Service()
             service.gateway = world.gateway
-            self.workers.append(OrderHandler(service, lambda: None, up.append))
+            self.workers.append(OrderHandler(service, lambda: None, up.append))  # type: ignore[arg-type]
 
     def pump(self, which: int) -> bool:
         """One line passes, if there is one in this pipe."""

@@ -36,7 +36,7 @@ class Process:
         self.orders: list[dict[str, Any]] = []
         self.signals: list[str] = []
         self.closed = self.over = False
-        worker.makeConnection(self)  # type: ignore[arg-type]
+        worker.makeConnection(self)
 
     def writeToChild(self, descriptor: int, data: bytes) -> None:
         if self.closed:

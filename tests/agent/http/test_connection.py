@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,7 +38,7 @@ class Rig:
         self.connection = HttpConnection(self.pool, False)
         self.wire = Wire()
         self.connection.makeConnection(self.wire)
-        self.results: list[object] = []
+        self.results: list[Any] = []
         self.ask(b"request", max_body, is_head)
 
     def ask(self, data: bytes, max_body: int = 1000, is_head: bool = False) -> None:
@@ -49,7 +50,7 @@ class Rig:
         self.connection.connectionLost(Failure(reason))
 
     @property
-    def result(self) -> object:
+    def result(self) -> Any:
         (result,) = self.results
         return result.value if isinstance(result, Failure) else result
 
@@ -63,7 +64,7 @@ GOOD = [
 
 
 @given(st.sampled_from(GOOD), st.lists(st.integers(0, 200), max_size=8))
-def test_cut_anywhere(good, cuts):
+def test_cut_anywhere(good, cuts) -> None:
     """However TCP cuts it, it is one answer, not earlier than its last byte, and the connection is free again."""
     text, body = good
     rig = Rig()
@@ -77,7 +78,7 @@ def test_cut_anywhere(good, cuts):
 
 
 @given(st.sampled_from(GOOD), st.integers(0, 200))
-def test_ended_anywhere(good, cut):
+def test_ended_anywhere(good, cut) -> None:
     text, _ = good
     rig = Rig()
     rig.connection.dataReceived(text[: min(cut, len(text) - 1)]) if cut else None
@@ -86,7 +87,7 @@ def test_ended_anywhere(good, cut):
 
 
 @given(st.binary(max_size=300), st.booleans())
-def test_any_bytes_end_well(data, orderly):
+def test_any_bytes_end_well(data, orderly) -> None:
     """Whatever comes and however it ends, the request ends once, with an answer or a TransportError."""
     rig = Rig()
     if data:
@@ -97,7 +98,7 @@ def test_any_bytes_end_well(data, orderly):
 
 
 @given(st.sampled_from(GOOD), st.integers(0, 80), st.binary(min_size=1, max_size=3))
-def test_damaged_anywhere(good, position, noise):
+def test_damaged_anywhere(good, position, noise) -> None:
     text, _ = good
     rig = Rig()
     rig.connection.dataReceived(text[:position] + noise + text[position:])
@@ -107,7 +108,7 @@ def test_damaged_anywhere(good, position, noise):
 
 
 @given(st.sampled_from([text for text, _ in GOOD]), st.sampled_from([text for text, _ in GOOD]))
-def test_one_answer_for_one_request(first, second):
+def test_one_answer_for_one_request(first, second) -> None:
     rig = Rig()
     rig.connection.dataReceived(first + second)
     assert isinstance(rig.result, ParsedResponse)
@@ -115,13 +116,13 @@ def test_one_answer_for_one_request(first, second):
     assert rig.wire.disconnecting
 
 
-def test_the_request_goes_out_whole():
+def test_the_request_goes_out_whole() -> None:
     rig = Rig()
     assert rig.wire.value() == b"request"
     assert rig.wire.no_delay
 
 
-def test_a_body_to_the_end_of_the_connection():
+def test_a_body_to_the_end_of_the_connection() -> None:
     rig = Rig()
     rig.connection.dataReceived(b"HTTP/1.1 200 OK\r\n\r\nall")
     assert rig.results == []
@@ -129,20 +130,20 @@ def test_a_body_to_the_end_of_the_connection():
     assert rig.result == ParsedResponse(200, {}, b"all")
 
 
-def test_head_has_no_body():
+def test_head_has_no_body() -> None:
     rig = Rig(is_head=True)
     rig.connection.dataReceived(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
     assert rig.result == ParsedResponse(200, {b"content-length": b"9"}, b"")
     assert rig.wire.disconnecting
 
 
-def test_the_status_is_the_answers_own():
+def test_the_status_is_the_answers_own() -> None:
     rig = Rig()
     rig.connection.dataReceived(GOOD[0][0] + b"HTTP/1.1 500 Other\r\n")
     assert rig.result.status == 200
 
 
-def test_quiet_is_bounded():
+def test_quiet_is_bounded() -> None:
     rig = Rig()
     for _ in range(70):
         rig.connection.dataReceived(b"HTTP/1.1 102 Processing\r\n\r\n" * 40)
@@ -152,7 +153,7 @@ def test_quiet_is_bounded():
     assert rig.wire.aborted
 
 
-def test_what_an_openssl_error_says():
+def test_what_an_openssl_error_says() -> None:
     class SslError(Exception):
         pass
 

@@ -22,7 +22,7 @@ class Item:
 
 
 @given(st.lists(st.tuples(st.floats(0, 3), st.floats(0.001, 5), st.booleans()), max_size=30), st.floats(0, 1e9))
-def test_each_in_its_time(plan, start):
+def test_each_in_its_time(plan, start) -> None:
     clock = Clock()
     clock.advance(start)
     deadlines = Deadlines(clock)
@@ -47,7 +47,7 @@ def test_each_in_its_time(plan, start):
     assert clock.getDelayedCalls() == []
 
 
-def test_lateness_is_a_grain():
+def test_lateness_is_a_grain() -> None:
     clock = Clock()
     deadlines = Deadlines(clock)
     item = Item(clock)
@@ -57,7 +57,7 @@ def test_lateness_is_a_grain():
     assert 1.01 <= item.at <= 1.01 + GRAIN + 0.002
 
 
-def test_few_timers():
+def test_few_timers() -> None:
     clock = Clock()
     deadlines = Deadlines(clock)
     made = 0
@@ -68,7 +68,7 @@ def test_few_timers():
         made += 1
         return original(*args)
 
-    clock.callLater = counted
+    clock.callLater = counted  # type: ignore[assignment]
     for _ in range(2000):
         item = Item(clock)
         deadlines.add(item, 5.0)
@@ -77,7 +77,7 @@ def test_few_timers():
     assert made <= 8
 
 
-def test_a_nearer_deadline_moves_the_timer():
+def test_a_nearer_deadline_moves_the_timer() -> None:
     clock = Clock()
     deadlines = Deadlines(clock)
     late, soon = Item(clock), Item(clock)
@@ -91,7 +91,7 @@ def test_a_nearer_deadline_moves_the_timer():
     assert clock.getDelayedCalls() == []
 
 
-def test_a_time_out_may_ask_again():
+def test_a_time_out_may_ask_again() -> None:
     clock = Clock()
     deadlines = Deadlines(clock)
     second = Item(clock)

@@ -53,7 +53,7 @@ class Rig:
         self.pool = HostPool(
             self.clock, self.endpoint, "host:80", False, self.deadlines, connections, waiting, self.counts
         )
-        self.ends: dict[bytes, object] = {}
+        self.ends: dict[bytes, Any] = {}
 
     def charge(self) -> None:
         self.charged += 1
@@ -71,7 +71,7 @@ class Rig:
         return exchange
 
 
-def test_one_connection_for_each_that_waits_up_to_the_bound():
+def test_one_connection_for_each_that_waits_up_to_the_bound() -> None:
     rig = Rig()
     for name in (b"a", b"b", b"c"):
         rig.ask(name)
@@ -85,7 +85,7 @@ def test_one_connection_for_each_that_waits_up_to_the_bound():
     assert rig.pool.established == 2
 
 
-def test_the_last_used_is_used_first():
+def test_the_last_used_is_used_first() -> None:
     rig = Rig()
     rig.ask(b"a")
     rig.ask(b"b")
@@ -100,7 +100,7 @@ def test_the_last_used_is_used_first():
     assert not one.transport.disconnecting
 
 
-def test_full():
+def test_full() -> None:
     rig = Rig(connections=1, waiting=2)
     for name in (b"a", b"b", b"c"):
         rig.ask(name)
@@ -109,7 +109,7 @@ def test_full():
     assert isinstance(rig.ends[b"a"], ParsedResponse)
 
 
-def test_a_failed_attempt_fails_the_oldest():
+def test_a_failed_attempt_fails_the_oldest() -> None:
     rig = Rig(connections=1)
     rig.ask(b"a")
     rig.ask(b"b")
@@ -121,7 +121,7 @@ def test_a_failed_attempt_fails_the_oldest():
     assert isinstance(rig.ends[b"b"], ParsedResponse)
 
 
-def test_late_while_connecting_and_late_while_waiting():
+def test_late_while_connecting_and_late_while_waiting() -> None:
     rig = Rig(connections=1)
     rig.ask(b"a", 1.0)
     rig.clock.advance(1.1)
@@ -138,7 +138,7 @@ def test_late_while_connecting_and_late_while_waiting():
     assert connection.transport.aborted
 
 
-def test_dead_idle_connections_are_not_tried_in_turn():
+def test_dead_idle_connections_are_not_tried_in_turn() -> None:
     rig = Rig(connections=3)
     rig.ask(b"a")
     rig.ask(b"b")
@@ -156,7 +156,7 @@ def test_dead_idle_connections_are_not_tried_in_turn():
     assert isinstance(rig.ends[b"c"], ConnectionLost)
 
 
-def test_an_answer_to_what_was_sent_twice_says_so():
+def test_an_answer_to_what_was_sent_twice_says_so() -> None:
     rig = Rig(connections=1)
     rig.ask(b"a")
     one = rig.endpoint.succeed()
@@ -168,7 +168,7 @@ def test_an_answer_to_what_was_sent_twice_says_so():
     assert rig.ends[b"b"].resent
 
 
-def test_what_was_sent_once_is_not_said_to_have_met_no_connection():
+def test_what_was_sent_once_is_not_said_to_have_met_no_connection() -> None:
     for attempt_fails in (True, False):
         rig = Rig()
         rig.ask(b"a")
@@ -184,7 +184,7 @@ def test_what_was_sent_once_is_not_said_to_have_met_no_connection():
         assert isinstance(rig.ends[b"b"], ConnectionLost if attempt_fails else RequestTimeout)
 
 
-def test_no_second_attempt_for_one_cancelled():
+def test_no_second_attempt_for_one_cancelled() -> None:
     rig = Rig()
     rig.ask(b"a")
     one = rig.endpoint.succeed()
@@ -195,7 +195,7 @@ def test_no_second_attempt_for_one_cancelled():
     assert rig.pool.empty
 
 
-def test_a_connection_that_does_not_close_is_aborted():
+def test_a_connection_that_does_not_close_is_aborted() -> None:
     rig = Rig()
     rig.ask(b"a")
     one = rig.endpoint.succeed()
@@ -206,7 +206,7 @@ def test_a_connection_that_does_not_close_is_aborted():
     assert one.transport.aborted
 
 
-def test_close():
+def test_close() -> None:
     rig = Rig(connections=1)
     rig.ask(b"a")
     rig.ask(b"b")
@@ -221,7 +221,7 @@ def test_close():
     assert len(rig.deadlines) == 0
 
 
-def test_close_with_an_attempt_under_way():
+def test_close_with_an_attempt_under_way() -> None:
     rig = Rig()
     rig.ask(b"a")
     closed: list[None] = []
@@ -230,7 +230,7 @@ def test_close_with_an_attempt_under_way():
     assert closed == [None]
 
 
-def test_abort_after_close():
+def test_abort_after_close() -> None:
     """A TLS peer may never answer our close; then the end is forced."""
     rig = Rig()
     rig.ask(b"a")
@@ -243,7 +243,7 @@ def test_abort_after_close():
     assert connection.transport.aborted
 
 
-def test_a_new_connection_goes_when_the_pool_has_closed():
+def test_a_new_connection_goes_when_the_pool_has_closed() -> None:
     rig = Rig()
     rig.ask(b"a")
     factory, attempt = rig.endpoint.attempts[0]
@@ -257,7 +257,7 @@ def test_a_new_connection_goes_when_the_pool_has_closed():
     assert late.transport.disconnecting
 
 
-def test_attempts_that_fail_at_once_fail_all_who_wait_however_many():
+def test_attempts_that_fail_at_once_fail_all_who_wait_however_many() -> None:
     rig = Rig(connections=1, waiting=5000)
     for number in range(3000):
         rig.ask(b"%d" % number)
@@ -281,7 +281,7 @@ def used(rig: Rig, *names: bytes) -> list[Any]:
     return connections
 
 
-def test_a_death_without_a_word_ends_the_idle_ones_that_are_as_old():
+def test_a_death_without_a_word_ends_the_idle_ones_that_are_as_old() -> None:
     rig = Rig(connections=5)
     old, fresh, dead = used(rig, b"a", b"b", b"c")
     rig.ask(b"d")
@@ -299,7 +299,7 @@ def test_a_death_without_a_word_ends_the_idle_ones_that_are_as_old():
     assert rig.counts.resent == 1
 
 
-def test_an_orderly_end_says_nothing_of_the_others():
+def test_an_orderly_end_says_nothing_of_the_others() -> None:
     rig = Rig(connections=3)
     other, ended = used(rig, b"a", b"b")
     rig.clock.advance(5.0)
@@ -308,7 +308,7 @@ def test_an_orderly_end_says_nothing_of_the_others():
     assert not other.transport.aborted
 
 
-def test_two_requests_without_a_byte_move_the_others():
+def test_two_requests_without_a_byte_move_the_others() -> None:
     """As behind a proxy that acknowledges for a peer that is gone."""
     rig = Rig(connections=9, waiting=9)
     used(rig, b"a", b"b", b"c", b"d")
@@ -326,7 +326,7 @@ def test_two_requests_without_a_byte_move_the_others():
     assert isinstance(rig.ends[b"call"], ParsedResponse)
 
 
-def test_what_has_begun_to_answer_and_what_is_new_is_not_moved():
+def test_what_has_begun_to_answer_and_what_is_new_is_not_moved() -> None:
     rig = Rig(connections=9, waiting=9)
     used(rig, b"a", b"b", b"c", b"d")
     rig.ask(b"slow", 30.0)
@@ -345,7 +345,7 @@ def test_what_has_begun_to_answer_and_what_is_new_is_not_moved():
     assert isinstance(rig.ends[b"new"], ParsedResponse)
 
 
-def test_one_request_without_a_byte_moves_nothing():
+def test_one_request_without_a_byte_moves_nothing() -> None:
     rig = Rig(connections=9, waiting=9)
     used(rig, b"a", b"b", b"c")
     rig.ask(b"poll", 1.0)
@@ -356,7 +356,7 @@ def test_one_request_without_a_byte_moves_nothing():
     assert (rig.pool.idle, b"call" in rig.ends) == (1, False)
 
 
-def test_requests_without_a_byte_move_nothing_while_others_are_answered():
+def test_requests_without_a_byte_move_nothing_while_others_are_answered() -> None:
     rig = Rig(connections=9, waiting=9)
     used(rig, b"a", b"b", b"c", b"d")
     rig.ask(b"answered")
@@ -373,7 +373,7 @@ def test_requests_without_a_byte_move_nothing_while_others_are_answered():
     assert (rig.pool.idle, b"call" in rig.ends) == (1, False)
 
 
-def test_one_that_is_cancelled_while_it_waits_never_leaves():
+def test_one_that_is_cancelled_while_it_waits_never_leaves() -> None:
     rig = Rig(connections=1)
     rig.ask(b"a")
     rig.ask(b"b").deferred.cancel()
@@ -384,7 +384,7 @@ def test_one_that_is_cancelled_while_it_waits_never_leaves():
     assert connection.transport.value() == b"ac"
 
 
-def test_one_that_is_sent_again_goes_before_all_that_wait():
+def test_one_that_is_sent_again_goes_before_all_that_wait() -> None:
     rig = Rig(connections=1)
     rig.ask(b"a")
     connection = rig.endpoint.succeed()
@@ -395,7 +395,7 @@ def test_one_that_is_sent_again_goes_before_all_that_wait():
     assert rig.endpoint.succeed().transport.value() == b"b"
 
 
-def test_a_connection_that_ends_makes_room_for_those_that_wait():
+def test_a_connection_that_ends_makes_room_for_those_that_wait() -> None:
     rig = Rig(connections=1)
     rig.ask(b"a")
     rig.ask(b"b")

@@ -6,14 +6,18 @@ import ctypes
 import socket
 import struct
 import sys
+from collections.abc import Generator
 from types import SimpleNamespace
+from typing import Any
 
-from twisted.internet import reactor
+from twisted.internet import reactor as _reactor
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.task import deferLater
 
 from icwsgw.agent.http.tcp_user_timeout import limit_unacknowledged_time
 from tests.agent.http.test_transport import TransportCase
+
+reactor: Any = _reactor
 
 SO_ATTACH_FILTER = 26
 RETURN_NOTHING = struct.pack("HBBI", 0x06, 0, 0, 0)
@@ -30,7 +34,7 @@ class Silence(TransportCase):
         skip = "TCP_USER_TIMEOUT is Linux's"
 
     @inlineCallbacks
-    def test_a_request_leaves_a_connection_that_has_gone_silent(self):
+    def test_a_request_leaves_a_connection_that_has_gone_silent(self) -> Generator[Any, Any, None]:
         yield self.transport.close()
         self.transport = self.make(silence=0.5)
         server = self.serve(lambda c, h, b: c.answer(b))
@@ -44,7 +48,7 @@ class Silence(TransportCase):
         server.connections[0].reset()
 
     @inlineCallbacks
-    def test_a_peer_that_is_slow_to_answer_is_waited_for(self):
+    def test_a_peer_that_is_slow_to_answer_is_waited_for(self) -> Generator[Any, Any, None]:
         yield self.transport.close()
         self.transport = self.make(silence=0.25)
         held = []
@@ -59,14 +63,14 @@ class Silence(TransportCase):
         self.assertEqual(len(server.connections), 1)
 
 
-def test_what_is_no_tcp_is_left_alone():
+def test_what_is_no_tcp_is_left_alone() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         assert not limit_unacknowledged_time(SimpleNamespace(transport=SimpleNamespace(socket=ours)), 1.0)
     assert not limit_unacknowledged_time(SimpleNamespace(), 1.0)
 
 
-def test_it_is_found_below_what_is_laid_over_it():
+def test_it_is_found_below_what_is_laid_over_it() -> None:
     with socket.socket() as sock:
         made = limit_unacknowledged_time(SimpleNamespace(transport=SimpleNamespace(socket=sock)), 1.5)
         assert made is hasattr(socket, "TCP_USER_TIMEOUT")

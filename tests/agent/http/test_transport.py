@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import zlib
+from collections.abc import Generator
+from typing import Any
 
 import treq.client
-from twisted.internet import reactor
+from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, ensureDeferred, inlineCallbacks
 from twisted.internet.error import ConnectionDone
 from twisted.internet.ssl import Certificate, PrivateCertificate
@@ -33,6 +35,8 @@ from tests.agent.http.test_host_pool import Endpoint
 from tests.support import pem
 from tests.support.raw_server import RawServer
 
+reactor: Any = _reactor
+
 
 class TransportCase(TestCase):
     timeout = 20
@@ -46,7 +50,7 @@ class TransportCase(TestCase):
         return Transport(reactor, **options)
 
     @inlineCallbacks
-    def down(self):
+    def down(self) -> Generator[Any, Any, None]:
         yield self.transport.close()
         for server in self.servers:
             yield ensureDeferred(server.stop())
@@ -70,7 +74,7 @@ class TransportCase(TestCase):
 
 class Answers(TransportCase):
     @inlineCallbacks
-    def test_a_request_and_its_answer(self):
+    def test_a_request_and_its_answer(self) -> Generator[Any, Any, None]:
         server = self.serve(lambda c, head, body: c.answer(body.upper(), headers="X-Thing: a\r\nx-thing: b\r\n"))
         answer = yield self.post(server)
         self.assertEqual(answer.status, 200)
@@ -83,7 +87,7 @@ class Answers(TransportCase):
         self.assertIn(b"Content-Length: 8", head)
 
     @inlineCallbacks
-    def test_the_connection_is_kept(self):
+    def test_the_connection_is_kept(self) -> Generator[Any, Any, None]:
         server = self.serve(lambda c, head, body: c.answer(body))
         for n in range(20):
             answer = yield self.post(server, b"%d" % n)
@@ -91,7 +95,7 @@ class Answers(TransportCase):
         self.assertEqual(len(server.connections), 1)
 
     @inlineCallbacks
-    def test_the_connection_is_free_before_the_caller_hears(self):
+    def test_the_connection_is_free_before_the_caller_hears(self) -> Generator[Any, Any, None]:
         server = self.serve(lambda c, head, body: c.answer(body))
         first = self.post(server, b"1")
         second: Deferred[object] = first.addCallback(lambda _: self.post(server, b"2"))
@@ -100,12 +104,12 @@ class Answers(TransportCase):
         self.assertEqual(len(server.connections), 1)
 
     @inlineCallbacks
-    def test_byte_by_byte(self):
-        def slowly(c, head, body):
+    def test_byte_by_byte(self) -> Generator[Any, Any, None]:
+        def slowly(c, head, body) -> None:
             text = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
             c.transport.setTcpNoDelay(True)
 
-            def step(n):
+            def step(n) -> None:
                 if n < len(text):
                     c.send(text[n : n + 1])
                     reactor.callLater(0, step, n + 1)
@@ -117,7 +121,7 @@ class Answers(TransportCase):
         self.assertEqual(answer.body, b"hello")
 
     @inlineCallbacks
-    def test_chunked_with_trailers(self):
+    def test_chunked_with_trailers(self) -> Generator[Any, Any, None]:
         server = self.serve(
             lambda c, h, b: c.send(
                 b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -130,7 +134,7 @@ class Answers(TransportCase):
         self.assertEqual(len(server.connections), 1)
 
     @inlineCallbacks
-    def test_interim_answers_are_passed_over(self):
+    def test_interim_answers_are_passed_over(self) -> Generator[Any, Any, None]:
         server = self.serve(
             lambda c, h, b: c.send(
                 b"HTTP/1.1 100 Continue\r\nX-Interim: 1\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n"
@@ -142,12 +146,12 @@ class Answers(TransportCase):
         self.assertNotIn(b"x-interim", answer.headers)
 
     @inlineCallbacks
-    def test_endless_interim_answers(self):
+    def test_endless_interim_answers(self) -> Generator[Any, Any, None]:
         server = self.serve(lambda c, h, b: c.send(b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000))
         yield self.assertFailure(self.get(server), AnswerMalformed)
 
     @inlineCallbacks
-    def test_statuses_without_body(self):
+    def test_statuses_without_body(self) -> Generator[Any, Any, None]:
         replies = [b"HTTP/1.1 204 No Content\r\n\r\n", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 10\r\n\r\n"]
         server = self.serve(lambda c, h, b: c.send(replies.pop(0)))
         first = yield self.get(server)
@@ -156,13 +160,13 @@ class Answers(TransportCase):
         self.assertEqual(len(server.connections), 1)
 
     @inlineCallbacks
-    def test_head(self):
+    def test_head(self) -> Generator[Any, Any, None]:
         server = self.serve(lambda c, h, b: c.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"))
         answer = yield self.transport.fetch(b"HEAD", self.url(server), timeout=5)
         self.assertEqual((answer.status, answer.body, answer.headers[b"content-length"]), (200, b"", b"1000"))
 
     @inlineCallbacks
-    def test_any_status_is_an_answer(self):
+    def test_any_status_is_an_answer(self) -> Generator[Any, Any, None]:
         server = self.serve(lambda c, h, b: c.answer(b"later", "503 Busy", "Retry-After: 3\r\n"))
         answer = yield self.get(server)
         self.assertEqual((answer.status, answer.headers[b"retry-after"]), (503, b"3"))
@@ -171,15 +175,15 @@ class Answers(TransportCase):
         self.assertEqual(len(server.connections), 1)
 
     @inlineCallbacks
-    def test_connection_close_is_obeyed(self):
+    def test_connection_close_is_obeyed(self) -> Generator[Any, Any, None]:
         server = self.serve(lambda c, h, b: c.answer(headers="Connection: close\r\n"))
         yield self.get(server)
         yield self.get(server)
         self.assertEqual(len(server.connections), 2)
 
     @inlineCallbacks
-    def test_http_1_0_ends_with_the_connection(self):
-        def old(c, h, b):
+    def test_http_1_0_ends_with_the_connection(self) -> Generator[Any, Any, None]:
+        def old(c, h, b) -> None:
             c.send(b"HTTP/1.0 200 OK\r\n\r\nall of it")
             c.end()
 
@@ -187,8 +191,8 @@ class Answers(TransportCase):
         self.assertEqual(answer.body, b"all of it")
 
     @inlineCallbacks
-    def test_a_body_without_length_ends_with_the_connection(self):
-        def until_close(c, h, b):
+    def test_a_body_without_length_ends_with_the_connection(self) -> Generator[Any, Any, None]:
+        def until_close(c, h, b) -> None:
             c.send(b"HTTP/1.1 200 OK\r\n\r\nhalf ")
             c.send(b"and half")
             c.end()
@@ -201,14 +205,14 @@ class Answers(TransportCase):
         self.assertEqual(len(server.connections), 2)
 
     @inlineCallbacks
-    def test_a_large_request_and_a_large_answer(self):
+    def test_a_large_request_and_a_large_answer(self) -> Generator[Any, Any, None]:
         server = self.serve(lambda c, h, body: c.answer(body))
         body = bytes(range(256)) * 12_000
         answer = yield self.post(server, body)
         self.assertEqual(answer.body, body)
 
     @inlineCallbacks
-    def test_many_at_once_to_several_hosts(self):
+    def test_many_at_once_to_several_hosts(self) -> Generator[Any, Any, None]:
         servers = [self.serve(lambda c, h, body: c.answer(body)) for _ in range(3)]
         asked = [self.post(servers[n % 3], b"%d" % n) for n in range(300)]
         for n, d in enumerate(asked):
@@ -224,8 +228,8 @@ class Answers(TransportCase):
 
 class RudeServers(TransportCase):
     @inlineCallbacks
-    def test_reset_in_the_middle_of_the_body(self):
-        def half(c, h, b):
+    def test_reset_in_the_middle_of_the_body(self) -> Generator[Any, Any, None]:
+        def half(c, h, b) -> None:
             c.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
             reactor.callLater(0.02, c.reset)
 
@@ -234,8 +238,8 @@ class RudeServers(TransportCase):
         self.assertEqual(len(server.requests), 1)
 
     @inlineCallbacks
-    def test_close_in_the_middle_of_the_body(self):
-        def half(c, h, b):
+    def test_close_in_the_middle_of_the_body(self) -> Generator[Any, Any, None]:
+        def half(c, h, b) -> None:
             c.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
             c.end()
 
@@ -243,40 +247,40 @@ class RudeServers(TransportCase):
         self.assertIn("in the middle of", str(error))
 
     @inlineCallbacks
-    def test_close_in_the_middle_of_chunks(self):
-        def half(c, h, b):
+    def test_close_in_the_middle_of_chunks(self) -> Generator[Any, Any, None]:
+        def half(c, h, b) -> None:
             c.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
             c.end()
 
         yield self.assertFailure(self.get(self.serve(half)), ConnectionLost)
 
     @inlineCallbacks
-    def test_reset_of_a_body_without_length(self):
-        def half(c, h, b):
+    def test_reset_of_a_body_without_length(self) -> Generator[Any, Any, None]:
+        def half(c, h, b) -> None:
             c.send(b"HTTP/1.1 200 OK\r\n\r\nhalf")
             reactor.callLater(0.02, c.reset)
 
         yield self.assertFailure(self.get(self.serve(half)), ConnectionLost)
 
     @inlineCallbacks
-    def test_close_without_an_answer_on_a_new_connection(self):
+    def test_close_without_an_answer_on_a_new_connection(self) -> Generator[Any, Any, None]:
         server = self.serve(lambda c, h, b: c.end())
         yield self.assertFailure(self.get(server), ConnectionLost)
         self.assertEqual(len(server.requests), 1)
 
     @inlineCallbacks
-    def test_garbage(self):
+    def test_garbage(self) -> Generator[Any, Any, None]:
         server = self.serve(lambda c, h, b: c.send(b"SSH-2.0-OpenSSH_9.2\r\n"))
         error = yield self.assertFailure(self.get(server), AnswerMalformed)
         self.assertIn(str(server.port), str(error))
 
     @inlineCallbacks
-    def test_two_lengths(self):
+    def test_two_lengths(self) -> Generator[Any, Any, None]:
         text = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok!"
         yield self.assertFailure(self.get(self.serve(lambda c, h, b: c.send(text))), AnswerMalformed)
 
     @inlineCallbacks
-    def test_length_and_chunks(self):
+    def test_length_and_chunks(self) -> Generator[Any, Any, None]:
         text = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
         server = self.serve(lambda c, h, b: c.send(text))
         for _ in range(2):
@@ -285,16 +289,16 @@ class RudeServers(TransportCase):
         self.assertEqual(len(server.connections), 2)
 
     @inlineCallbacks
-    def test_an_empty_encoding_is_none(self):
+    def test_an_empty_encoding_is_none(self) -> Generator[Any, Any, None]:
         server = self.serve(lambda c, h, b: c.answer(b"good", headers="Content-Encoding:\r\n"))
         answer = yield self.get(server)
         self.assertEqual(answer.body, b"good")
 
     @inlineCallbacks
-    def test_bytes_behind_the_answer_never_reach_the_next_request(self):
+    def test_bytes_behind_the_answer_never_reach_the_next_request(self) -> Generator[Any, Any, None]:
         surplus = [b"HTTP/1.1 500 Evil\r\nContent-Length: 4\r\n\r\nevil", b"garbage", b"\0" * 10]
 
-        def twice(c, h, b):
+        def twice(c, h, b) -> None:
             if surplus:
                 c.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood" + surplus.pop())
             else:
@@ -307,7 +311,7 @@ class RudeServers(TransportCase):
         self.assertEqual(len(server.connections), 4)
 
     @inlineCallbacks
-    def test_unasked_bytes_end_an_idle_connection(self):
+    def test_unasked_bytes_end_an_idle_connection(self) -> Generator[Any, Any, None]:
         server = self.serve(lambda c, h, b: c.answer())
         yield self.get(server)
         end = server.an_end()
@@ -318,7 +322,7 @@ class RudeServers(TransportCase):
         self.assertEqual(len(server.connections), 2)
 
     @inlineCallbacks
-    def test_huge_headers(self):
+    def test_huge_headers(self) -> Generator[Any, Any, None]:
         yield self.assertFailure(
             self.get(self.serve(lambda c, h, b: c.send(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 300_000))), AnswerMalformed
         )
@@ -326,19 +330,19 @@ class RudeServers(TransportCase):
         yield self.assertFailure(self.get(self.serve(lambda c, h, b: c.send(many))), AnswerMalformed)
 
     @inlineCallbacks
-    def test_endless_trailers_and_chunk_extensions(self):
+    def test_endless_trailers_and_chunk_extensions(self) -> Generator[Any, Any, None]:
         start = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
         for rest in (b"0\r\n" + b"X: y\r\n" * 100_000, b"5;" + b"x" * 600_000):
             server = self.serve(lambda c, h, b, rest=rest: c.send(start + rest))
             yield self.assertFailure(self.get(server), AnswerMalformed)
 
     @inlineCallbacks
-    def test_a_body_that_is_announced_too_long(self):
+    def test_a_body_that_is_announced_too_long(self) -> Generator[Any, Any, None]:
         server = self.serve(lambda c, h, b: c.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n"))
         yield self.assertFailure(self.get(server, max_body=1000), AnswerTooLarge)
 
     @inlineCallbacks
-    def test_a_body_that_becomes_too_long(self):
+    def test_a_body_that_becomes_too_long(self) -> Generator[Any, Any, None]:
         chunk = b"3e8\r\n" + b"x" * 1000 + b"\r\n"
         server = self.serve(
             lambda c, h, b: c.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk * 1001)
@@ -346,7 +350,7 @@ class RudeServers(TransportCase):
         yield self.assertFailure(self.get(server, max_body=1_000_000), AnswerTooLarge)
 
     @inlineCallbacks
-    def test_both_doors_keep_the_transports_own_bound(self):
+    def test_both_doors_keep_the_transports_own_bound(self) -> Generator[Any, Any, None]:
         server = self.serve(lambda c, h, b: c.answer(b"x" * 1001))
         transport = Transport(reactor, max_body=1000)
         self.addCleanup(transport.close)
@@ -358,18 +362,18 @@ class RudeServers(TransportCase):
         self.assertEqual(len(answer.body), 1001)
 
     @inlineCallbacks
-    def test_a_body_just_as_long_as_allowed(self):
+    def test_a_body_just_as_long_as_allowed(self) -> Generator[Any, Any, None]:
         server = self.serve(lambda c, h, b: c.answer(b"x" * 1000))
         answer = yield self.get(server, max_body=1000)
         self.assertEqual(len(answer.body), 1000)
 
     @inlineCallbacks
-    def test_an_encoded_body(self):
+    def test_an_encoded_body(self) -> Generator[Any, Any, None]:
         server = self.serve(lambda c, h, b: c.answer(zlib.compress(b"0" * 10**6), headers="Content-Encoding: gzip\r\n"))
         yield self.assertFailure(self.get(server), AnswerMalformed)
 
     @inlineCallbacks
-    def test_a_change_of_protocol(self):
+    def test_a_change_of_protocol(self) -> Generator[Any, Any, None]:
         server = self.serve(
             lambda c, h, b: c.send(
                 b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x00"
@@ -380,7 +384,7 @@ class RudeServers(TransportCase):
 
 class KeptConnections(TransportCase):
     @inlineCallbacks
-    def test_a_kept_connection_that_dies_under_the_request(self):
+    def test_a_kept_connection_that_dies_under_the_request(self) -> Generator[Any, Any, None]:
         """The server ends the connection on its second request, as if its idle time had just run out."""
         server = self.serve(lambda c, h, b: c.answer(b) if c.requests == 1 else c.end())
         yield self.post(server, b"1")
@@ -389,15 +393,15 @@ class KeptConnections(TransportCase):
         self.assertEqual([body for _, body in server.requests], [b"1", b"2", b"2"])
 
     @inlineCallbacks
-    def test_once_only(self):
+    def test_once_only(self) -> Generator[Any, Any, None]:
         server = self.serve(lambda c, h, b: c.answer(b) if c.number == 1 and c.requests == 1 else c.end())
         yield self.post(server, b"1")
         yield self.assertFailure(self.post(server, b"2"), ConnectionLost)
         self.assertEqual([body for _, body in server.requests], [b"1", b"2", b"2"])
 
     @inlineCallbacks
-    def test_not_when_the_answer_had_begun(self):
-        def begin(c, h, b):
+    def test_not_when_the_answer_had_begun(self) -> Generator[Any, Any, None]:
+        def begin(c, h, b) -> None:
             if c.requests == 1:
                 c.answer(b)
             else:
@@ -410,7 +414,7 @@ class KeptConnections(TransportCase):
         self.assertEqual(len(server.requests), 2)
 
     @inlineCallbacks
-    def test_after_a_restart_of_the_server(self):
+    def test_after_a_restart_of_the_server(self) -> Generator[Any, Any, None]:
         """All kept connections are dead at once; each request finds a new one without trying them all."""
         server = self.serve(lambda c, h, b: c.answer(b))
         yield DeferredList([self.post(server, b"%d" % n) for n in range(10)])
@@ -423,7 +427,7 @@ class KeptConnections(TransportCase):
         self.assertEqual([answer.body for _, answer in answers], [b"%d" % n for n in range(10)])
 
     @inlineCallbacks
-    def test_idle_connections_are_closed_oldest_first(self):
+    def test_idle_connections_are_closed_oldest_first(self) -> Generator[Any, Any, None]:
         yield self.transport.close()
         self.transport = self.make(idle_timeout=0.2)
         server = self.serve(lambda c, h, b: c.answer(b))
@@ -434,12 +438,12 @@ class KeptConnections(TransportCase):
         answer = yield self.post(server, b"again")
         self.assertEqual(answer.body, b"again")
 
-    def test_idle_connections_end_before_the_networks_gateways_end_them(self):
+    def test_idle_connections_end_before_the_networks_gateways_end_them(self) -> None:
         # ic-bn-lib: http1_header_read_timeout, 10 s; the sweep comes after a quarter of the time-out
         self.assertLess(IDLE_TIMEOUT * 1.25, 10.0)
 
     @inlineCallbacks
-    def test_the_bound_of_connections(self):
+    def test_the_bound_of_connections(self) -> Generator[Any, Any, None]:
         yield self.transport.close()
         self.transport = self.make(max_connections=4)
         held = []
@@ -459,7 +463,7 @@ class KeptConnections(TransportCase):
         self.assertEqual([b for _, b in server.requests], [b"%d" % n for n in range(12)])
 
     @inlineCallbacks
-    def test_the_bound_of_waiting_requests(self):
+    def test_the_bound_of_waiting_requests(self) -> Generator[Any, Any, None]:
         yield self.transport.close()
         self.transport = self.make(max_connections=1, max_waiting=2)
         held = []
@@ -483,12 +487,13 @@ class HandTime(Clock):
 
 class DeadlinesAndCancels(TransportCase):
     @inlineCallbacks
-    def out_of_time(self, on_request):
-        clock, asked = HandTime(), Deferred()
+    def out_of_time(self, on_request) -> Generator[Any, Any, None]:
+        clock = HandTime()
+        asked: Deferred[Any] = Deferred()
         yield self.transport.close()
         self.transport = Transport(clock)
 
-        def answer(connection, head, body):
+        def answer(connection, head, body) -> None:
             on_request(connection)
             asked.callback(None)
 
@@ -509,7 +514,7 @@ class DeadlinesAndCancels(TransportCase):
         return self.out_of_time(lambda c: c.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"))
 
     @inlineCallbacks
-    def test_the_deadline_counts_while_waiting(self):
+    def test_the_deadline_counts_while_waiting(self) -> Generator[Any, Any, None]:
         yield self.transport.close()
         self.transport = self.make(max_connections=1)
         held = []
@@ -522,7 +527,7 @@ class DeadlinesAndCancels(TransportCase):
         self.assertEqual(len(server.requests), 1)
 
     @inlineCallbacks
-    def test_cancel_ends_the_connection(self):
+    def test_cancel_ends_the_connection(self) -> Generator[Any, Any, None]:
         server = self.serve(lambda c, h, b: c.answer(b"ok") if b == b"ok" else None)
         d = self.post(server, b"never")
         while not server.requests:
@@ -535,7 +540,7 @@ class DeadlinesAndCancels(TransportCase):
         self.assertEqual(answer.body, b"ok")
 
     @inlineCallbacks
-    def test_cancel_before_the_connection_is_there(self):
+    def test_cancel_before_the_connection_is_there(self) -> Generator[Any, Any, None]:
         server = self.serve(lambda c, h, b: c.answer(b))
         d = self.post(server, b"never")
         d.cancel()
@@ -545,14 +550,14 @@ class DeadlinesAndCancels(TransportCase):
         self.assertEqual([b for _, b in server.requests], [b"after"])
 
     @inlineCallbacks
-    def test_nobody_listens(self):
+    def test_nobody_listens(self) -> Generator[Any, Any, None]:
         server = self.serve(lambda c, h, b: None)
         yield server.listening.stopListening()
         error = yield self.assertFailure(self.get(server), ConnectFailed)
         self.assertIn("refused", str(error))
 
     @inlineCallbacks
-    def test_close_fails_what_is_under_way(self):
+    def test_close_fails_what_is_under_way(self) -> Generator[Any, Any, None]:
         server = self.serve(lambda c, h, b: None)
         d = self.get(server)
         while not server.requests:
@@ -568,6 +573,10 @@ class DeadlinesAndCancels(TransportCase):
 
 
 class Tls(TransportCase):
+    authority: pem.Authority
+    good: PrivateCertificate
+    other: PrivateCertificate
+
     @classmethod
     def setUpClass(cls) -> None:
         cls.authority = pem.authority()
@@ -585,7 +594,7 @@ class Tls(TransportCase):
         return self.transport.fetch(b"POST", url, b"secret", timeout=10)
 
     @inlineCallbacks
-    def test_by_name_and_by_address(self):
+    def test_by_name_and_by_address(self) -> Generator[Any, Any, None]:
         server = self.serve(lambda c, h, body: c.answer(body), self.good.options())
         for host in ("localhost", "127.0.0.1"):
             for _ in range(3):
@@ -594,20 +603,20 @@ class Tls(TransportCase):
         self.assertEqual(len(server.connections), 2)
 
     @inlineCallbacks
-    def test_a_large_body(self):
+    def test_a_large_body(self) -> Generator[Any, Any, None]:
         server = self.serve(lambda c, h, body: c.answer(body), self.good.options())
         url = self.url(server, scheme="https", host="localhost")
         answer = yield self.transport.fetch(b"POST", url, b"x" * 2_000_000, timeout=10)
         self.assertEqual(len(answer.body), 2_000_000)
 
     @inlineCallbacks
-    def test_another_name(self):
+    def test_another_name(self) -> Generator[Any, Any, None]:
         server = self.serve(lambda c, h, body: c.answer(body), self.other.options())
         yield self.assertFailure(self.ask(server), ConnectFailed)
         self.assertEqual(server.requests, [])
 
     @inlineCallbacks
-    def test_an_unknown_authority(self):
+    def test_an_unknown_authority(self) -> Generator[Any, Any, None]:
         yield self.transport.close()
         self.transport = self.make(extra_trust_roots=())
         server = self.serve(lambda c, h, body: c.answer(body), self.good.options())
@@ -616,7 +625,7 @@ class Tls(TransportCase):
         self.assertEqual(server.requests, [])
 
     @inlineCallbacks
-    def test_no_tls_there(self):
+    def test_no_tls_there(self) -> Generator[Any, Any, None]:
         server = self.serve(lambda c, h, body: None)
         d = self.ask(server)
         while not server.connections:
@@ -625,7 +634,7 @@ class Tls(TransportCase):
         yield self.assertFailure(d, ConnectFailed)
 
     @inlineCallbacks
-    def test_a_kept_connection_that_dies(self):
+    def test_a_kept_connection_that_dies(self) -> Generator[Any, Any, None]:
         server = self.serve(lambda c, h, b: c.answer(b) if c.requests == 1 else c.end(), self.good.options())
         yield self.ask(server)
         answer = yield self.ask(server)
@@ -656,22 +665,22 @@ class WithTreq(TransportCase):
     """treq's client on top, and twisted.web's server below."""
 
     @inlineCallbacks
-    def setUp(self):
+    def setUp(self) -> Generator[Any, Any, None]:  # type: ignore[override]
         super().setUp()
         site = Site(Echo())
         site.noisy = False
         self.port = reactor.listenTCP(0, site, interface="127.0.0.1")
         self.addCleanup(self.port.stopListening)
         self.base = f"http://127.0.0.1:{self.port.getHost().port}"
-        self.client = treq.client.HTTPClient(self.transport)
+        self.client = treq.client.HTTPClient(self.transport)  # type: ignore[arg-type]
         yield None
 
-    def test_it_is_an_agent(self):
+    def test_it_is_an_agent(self) -> None:
         verifyObject(IAgent, self.transport)
         verifyObject(IAgent, self.transport.agent(1.0))
 
     @inlineCallbacks
-    def test_get_and_post(self):
+    def test_get_and_post(self) -> Generator[Any, Any, None]:
         response = yield self.client.get(self.base + "/path")
         text = yield response.text()
         self.assertEqual((response.code, text), (200, "got /path"))
@@ -679,7 +688,7 @@ class WithTreq(TransportCase):
         self.assertEqual(response.phrase, b"OK")
         self.assertEqual(response.request.method, b"GET")
         self.assertEqual(response.request.absoluteURI, self.base.encode() + b"/path")
-        response = yield self.client.post(self.base + "/?status=418", data=b"body", headers={"X-Mine": "1"})
+        response = yield self.client.post(self.base + "/?status=418", data=b"body", headers={"X-Mine": "1"})  # type: ignore[arg-type]
         body = yield response.content()
         self.assertEqual((response.code, body, response.length), (418, b"body", 4))
         seen = response.headers.getRawHeaders("x-seen")[0]
@@ -687,21 +696,21 @@ class WithTreq(TransportCase):
         self.assertNotIn("Accept-Encoding", seen)
 
     @inlineCallbacks
-    def test_the_response_is_one(self):
+    def test_the_response_is_one(self) -> Generator[Any, Any, None]:
         response = yield self.transport.request(b"GET", self.base.encode() + b"/x")
         verifyObject(IResponse, response)
         self.assertEqual(response.version, (b"HTTP", 1, 1))
         self.assertIsNone(response.previousResponse)
 
     @inlineCallbacks
-    def test_json_and_buffered_content(self):
+    def test_json_and_buffered_content(self) -> Generator[Any, Any, None]:
         response = yield self.client.post(self.base, json={"a": [1, 2]})
         first = yield response.json()
         second = yield response.content()
         self.assertEqual((first, second), ({"a": [1, 2]}, b'{"a":[1,2]}'))
 
     @inlineCallbacks
-    def test_redirects_are_treqs_business(self):
+    def test_redirects_are_treqs_business(self) -> Generator[Any, Any, None]:
         response = yield self.client.get(self.base + "/redirect", allow_redirects=False)
         self.assertEqual(response.code, 302)
         response = yield self.client.get(self.base + "/redirect")
@@ -710,28 +719,28 @@ class WithTreq(TransportCase):
         self.assertEqual(len(response.history()), 1)
 
     @inlineCallbacks
-    def test_an_empty_body(self):
+    def test_an_empty_body(self) -> Generator[Any, Any, None]:
         response = yield self.client.post(self.base, data=b"")
         body = yield response.content()
         self.assertEqual(body, b"")
 
     @inlineCallbacks
-    def test_treqs_time_out(self):
+    def test_treqs_time_out(self) -> Generator[Any, Any, None]:
         d = self.client.get(self.base + "/hang", timeout=0.1)
         yield self.assertFailure(d, CancelledError)
 
     @inlineCallbacks
-    def test_our_time_out(self):
-        client = treq.client.HTTPClient(self.transport.agent(0.1))
+    def test_our_time_out(self) -> Generator[Any, Any, None]:
+        client = treq.client.HTTPClient(self.transport.agent(0.1))  # type: ignore[arg-type]
         yield self.assertFailure(client.get(self.base + "/hang"), RequestTimeout)
 
     @inlineCallbacks
-    def test_our_bound(self):
-        client = treq.client.HTTPClient(self.transport.agent(5, 10), data_to_body_producer=BytesProducer)
+    def test_our_bound(self) -> Generator[Any, Any, None]:
+        client = treq.client.HTTPClient(self.transport.agent(5, 10), data_to_body_producer=BytesProducer)  # type: ignore[arg-type]
         yield self.assertFailure(client.post(self.base, data=b"x" * 11), AnswerTooLarge)
 
     @inlineCallbacks
-    def test_a_file_as_body(self):
+    def test_a_file_as_body(self) -> Generator[Any, Any, None]:
         producer = FileBodyProducer(io.BytesIO(b"y" * 100_000))
         response = yield self.transport.request(
             b"POST", self.base.encode(), Headers({b"User-Agent": [b"me"]}), producer
@@ -741,7 +750,7 @@ class WithTreq(TransportCase):
         self.assertIn(b"User-Agent=me", seen)
 
     @inlineCallbacks
-    def test_what_cannot_be_a_url(self):
+    def test_what_cannot_be_a_url(self) -> Generator[Any, Any, None]:
         for uri in (b"ftp://x/", b"http://a b/", b"/relative", b"http://x/\r\nX: y", b"http://u:p@x/", b"\xff"):
             yield self.assertFailure(self.transport.request(b"GET", uri), ValueError)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Any
 
 import pytest
-from twisted.internet import reactor
+from twisted.internet import reactor as _reactor
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, ensureDeferred, inlineCallbacks, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
@@ -23,6 +24,8 @@ from icwsgw.agent.http.url import Url
 from icwsgw.errors import ConnectFailed
 from tests.support import pem
 from tests.support.raw_server import RawServer
+
+reactor: Any = _reactor
 
 MAINNET = "https://icp-api.io"
 PROXY = Proxy("proxy.example", 3128)
@@ -177,7 +180,7 @@ class Loopback(TestCase):
     timeout = 20
 
     @inlineCallbacks
-    def test_tls_through_a_proxy(self):
+    def test_tls_through_a_proxy(self) -> Generator[Any, Any, None]:
         authority = pem.authority()
         made = pem.server(authority, "localhost")
         network = RawServer(
@@ -185,10 +188,10 @@ class Loopback(TestCase):
         )
         heads = []
 
-        def on_request(connection, head, body):
+        def on_request(connection, head, body) -> None:
             heads.append(head)
 
-            def connected(pipe):
+            def connected(pipe) -> None:
                 connection.dataReceived = pipe.transport.write
                 connection.send(b"HTTP/1.1 200 OK\r\n\r\n")
 
@@ -216,7 +219,7 @@ class Loopback(TestCase):
                 yield ensureDeferred(server.stop())
 
     @inlineCallbacks
-    def test_no_proxy_there(self):
+    def test_no_proxy_there(self) -> Generator[Any, Any, None]:
         gone = RawServer(lambda *request: None)
         port = gone.port
         yield ensureDeferred(gone.stop())

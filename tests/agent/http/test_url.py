@@ -17,7 +17,7 @@ from icwsgw.agent.http.url import USER_AGENT, Url
         ("http://b\u00fccher.example", "xn--bcher-kva.example", 80, b"xn--bcher-kva.example", b"/"),
     ],
 )
-def test_parse(text, host, port, netloc, path):
+def test_parse(text, host, port, netloc, path) -> None:
     url = Url.parse(text)
     assert (url.host, url.port, url.netloc, url.path) == (host, port, netloc, path)
     assert url.origin == (url.scheme, host, port)
@@ -28,19 +28,19 @@ def test_parse(text, host, port, netloc, path):
     ["", "icp0.io", "ftp://x", "http://", "http://x:0", "http://x:99999", "http://u@x", "http://x/a b", "http://x/\u00e4",
      "http://a_b!c", "http://[::1"],
 )  # fmt: skip
-def test_refused(text):
+def test_refused(text) -> None:
     with pytest.raises(ValueError, match=r"."):
         Url.parse(text)
 
 
-def test_join_keeps_the_prefix():
+def test_join_keeps_the_prefix() -> None:
     base = Url.parse("http://h:1/prefix/")
     assert str(base.join(b"/api/v2/status")) == "http://h:1/prefix/api/v2/status"
     with pytest.raises(ValueError, match="path"):
         base.join(b"/a\r\nX: y")
 
 
-def test_heads():
+def test_heads() -> None:
     url = Url.parse("http://h:1/x")
     head = url.head(b"POST", b"application/cbor")
     assert head == (
@@ -54,6 +54,6 @@ def test_heads():
 
 
 @pytest.mark.parametrize(("method", "content_type"), [(b"GET /x", b""), (b"", b""), (b"GET", b"a\r\nb: c")])
-def test_no_smuggling(method, content_type):
+def test_no_smuggling(method, content_type) -> None:
     with pytest.raises(ValueError, match="head"):
         Url.parse("http://h/").head(method, content_type)

@@ -494,7 +494,7 @@ def stuck(**options: Any) -> tuple[list[Relay], FakeNetwork, Clock, Any]:
     """Relays of a canister that has all the calls it may, which hang; none is left for one more."""
     context, network, clock = make_context(**options)
     call_slots = context.calls
-    relays = []
+    relays: list[Any] = []
     while len(network.calls) == len(relays):
         relays.append(Relay(context, CANISTER, Owner()))
         relays[-1].open(envelope(len(relays) - 1, "ws_open"))
@@ -615,7 +615,7 @@ def test_calls_that_end_at_once_do_not_pile_up() -> None:
     relay.send(envelope(0))
     for number in range(1, 3000):
         relay.send(envelope(number))
-    network.call = lambda *_, **__: succeed(ACCEPTED)  # type: ignore[method-assign, assignment]
+    network.call = lambda *_, **__: succeed(ACCEPTED)
     network.calls[0].answer()
     assert relay.idle
     assert [body for body, _ in owner.events] == [b"%d" % number for number in range(3000)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from icwsgw.core.backoff import PollBackoff
@@ -12,7 +14,7 @@ from icwsgw.ic.principal import Principal
 from tests.support.fake_network import make_context
 
 
-def make(**options: float) -> tuple[GracePeriods, PollBackoff]:
+def make(**options: Any) -> tuple[GracePeriods, PollBackoff]:
     context, _, _ = make_context(canister_grace=60.0, network_grace=600.0, **options)
     backoff = PollBackoff(0.1, lambda: 0.0, 0.0)
     return GracePeriods(context, backoff), backoff

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
@@ -32,7 +34,8 @@ def test_it_beats_on_one_of_few_instants(phase: float, first: float) -> None:
 
 
 def test_the_instants_are_parts_of_the_interval() -> None:
-    clock, ticks = Clock(), []
+    clock = Clock()
+    ticks: list[Any] = []
     poll_timer = PollTimer(clock, 0.25, ticks.append, lambda now, cause: None, "canister")
     poll_timer.start(0.5)
     clock.pump([0.0625] * 12)
@@ -126,18 +129,20 @@ def test_after_the_end_there_is_neither_and_no_timer() -> None:
 
 
 def test_a_tick_that_fails_does_not_end_it() -> None:
-    clock, ticks, logged = Clock(), [], []
+    clock = Clock()
+    ticks: list[Any] = []
+    logged: list[Any] = []
 
     def tick(now: float) -> None:
         ticks.append(now)
         raise ZeroDivisionError
 
-    globalLogPublisher.addObserver(logged.append)
+    globalLogPublisher.addObserver(logged.append)  # type: ignore[arg-type]
     try:
         PollTimer(clock, 1.0, tick, lambda now, cause: None, "canister").start(0.0)
         clock.advance(0)
         clock.pump([1.0] * 3)
     finally:
-        globalLogPublisher.removeObserver(logged.append)
+        globalLogPublisher.removeObserver(logged.append)  # type: ignore[arg-type]
     assert ticks == [0.0, 1.0, 2.0, 3.0]
     assert sum("log_failure" in event for event in logged) == 4

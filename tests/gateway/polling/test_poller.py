@@ -9,7 +9,8 @@ from twisted.internet.task import Clock
 
 from icwsgw.core.session_machine import Opened, State
 from icwsgw.errors import ConnectionLost, HttpError, Rejected
-from icwsgw.gateway.polling.poller import MAX_OVERLAP, Poller
+from icwsgw.gateway.polling.poll_budget import MAX_OVERLAP
+from icwsgw.gateway.polling.poller import Poller
 from icwsgw.ic import cbor
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.ws import encode_batch, encode_batch_err
