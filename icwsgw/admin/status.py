@@ -207,12 +207,7 @@ class Status:
             "outbox_bytes": metrics.outbox_bytes.value or 0,
             "totals": self._totals(),
             "closes": _nonzero(metrics.closes),
-            "failures": {
-                "polls": _nonzero(metrics.queries, _GOOD_POLLS),
-                "calls": _nonzero(metrics.relays, _GOOD_CALLS),
-                "opens": _nonzero(metrics.opens, ("opened",)),
-                "connections": _nonzero(metrics.refused_connections),
-            },
+            "failures": self._failures(),
             "history": self._history.document(),
             "canisters": rows,
             "canister_count": count,
@@ -232,6 +227,15 @@ class Status:
                 }
             ],
             "errors": self._recent.entries() if self._recent is not None else [],
+        }
+
+    def _failures(self) -> dict[str, Mapping[str, float]]:
+        metrics = self._gateway.context.metrics
+        return {
+            "polls": _nonzero(metrics.queries, _GOOD_POLLS),
+            "calls": _nonzero(metrics.relays, _GOOD_CALLS),
+            "opens": _nonzero(metrics.opens, ("opened",)),
+            "connections": _nonzero(metrics.refused_connections),
         }
 
     def _totals(self) -> dict[str, float]:

@@ -79,6 +79,11 @@ class Metrics(NetworkMetrics):
 
     def _of_sessions(self) -> None:
         self._under("Sessions")
+        self._of_session_ends()
+        self._of_client_limits()
+        self._of_identities()
+
+    def _of_session_ends(self) -> None:
         self.sessions = self._gauges(
             "icws_sessions",
             "Current sessions, by state: init until ws_open arrives, setup until the canister answers it, open, and "
@@ -110,6 +115,8 @@ class Metrics(NetworkMetrics):
             labels.CLOSE_CODES,
             advice="docs/close-codes.md says whose fault each code is, docs/operations.md what to check.",
         )
+
+    def _of_client_limits(self) -> None:
         self.refused_connections = self._counters(
             "icws_refused_connections_total",
             "Refused connections, by reason",
@@ -140,6 +147,8 @@ class Metrics(NetworkMetrics):
             "Incomplete messages of clients",
             advice="More than a few at a time are slow clients, or an attack.",
         )
+
+    def _of_identities(self) -> None:
         self.identities = self._gauge("icws_identities", "Available identities")
         self.identities_in_use = self._gauge("icws_identities_in_use", "Identities that have clients")
         self.identity_clients_max = self._gauge(
@@ -152,6 +161,10 @@ class Metrics(NetworkMetrics):
 
     def _of_the_way_up(self) -> None:
         self._under("From clients to canisters")
+        self._of_relays()
+        self._of_calls_in_flight()
+
+    def _of_relays(self) -> None:
         self.client_messages = self._counter("icws_client_messages_total", "Messages from clients")
         self.client_bytes = self._counter("icws_client_bytes_total", "Bytes of messages from clients")
         self.relays = self._counters(
@@ -184,6 +197,8 @@ class Metrics(NetworkMetrics):
             advice="Clients send frames in the wrong order. came: the gateway reordered them. missed: the canister is "
             "likely to end the session.",
         )
+
+    def _of_calls_in_flight(self) -> None:
         self.relay_messages = self._gauges(
             "icws_relay_messages",
             "Messages in relay queues (waiting), and messages that were sent and have no outcome yet",
@@ -223,6 +238,12 @@ class Metrics(NetworkMetrics):
 
     def _of_the_way_down(self) -> None:
         self._under("From canisters to clients")
+        self._of_deliveries()
+        self._of_polls()
+        self._of_the_poll_rate()
+        self._of_missing_messages()
+
+    def _of_deliveries(self) -> None:
         self.canister_messages = self._counter("icws_canister_messages_total", "Messages delivered to clients")
         self.canister_bytes = self._counter(
             "icws_canister_bytes_total", "Bytes of messages delivered to clients, with certificates"
@@ -235,6 +256,8 @@ class Metrics(NetworkMetrics):
             advice="One to two seconds are normal on mainnet. More: polls fail or are slow, or the queue is long. "
             "icws_canister_queue_lag_seconds shows whose.",
         )
+
+    def _of_polls(self) -> None:
         self.pollers = self._gauge("icws_pollers", "Running pollers: one for each canister and identity")
         self.queries = self._counters(
             "icws_queries_total",
@@ -257,6 +280,8 @@ class Metrics(NetworkMetrics):
             "cause",
             labels.WAKES,
         )
+
+    def _of_the_poll_rate(self) -> None:
         self.poll_interval = self._gauge(
             "icws_poll_interval_seconds",
             "Seconds between two regular polls of a canister",
@@ -290,6 +315,8 @@ class Metrics(NetworkMetrics):
             merge="greatest",
             advice="At --poll-window, that canister sends faster than it is polled: raise it, or spread its clients.",
         )
+
+    def _of_missing_messages(self) -> None:
         self.duplicates = self._counter(
             "icws_duplicates_total",
             "Duplicate messages that were dropped",

@@ -11,6 +11,12 @@ class NetworkMetrics(Declaring):
 
     def _of_the_network(self) -> None:
         self._under("The network")
+        self._of_reachability()
+        self._of_api_versions()
+        self._of_delegations()
+        self._of_http_connections()
+
+    def _of_reachability(self) -> None:
         self.network_requests = self._gauges(
             "icws_network_requests_total",
             "Requests that --query-budget counts, by kind: beat (regular polls), extra (all other polls), call "
@@ -50,6 +56,8 @@ class NetworkMetrics(Declaring):
             "counter",
             advice="failed: the gateway cannot verify answers to polls, which count as failed.",
         )
+
+    def _of_api_versions(self) -> None:
         self.api_versions = self._gauges(
             "icws_api_version",
             "API version in use, by kind of request; 0 if the network has none",
@@ -67,6 +75,8 @@ class NetworkMetrics(Declaring):
             "counter",
             advice="Many: a proxy in front of the network sometimes answers 404.",
         )
+
+    def _of_delegations(self) -> None:
         self.unverifiable_canisters = self._gauge(
             "icws_unverifiable_canisters",
             "Canisters whose last certificates have a delegation that @dfinity/agent up to 3.4.3 cannot verify",
@@ -101,6 +111,8 @@ class NetworkMetrics(Declaring):
             "counter",
             advice="failed: see icws_unverifiable_canisters.",
         )
+
+    def _of_http_connections(self) -> None:
         self.http_connections = self._gauges(
             "icws_http_connections",
             "Current connections to the network, by state",
