@@ -71,6 +71,8 @@ class Liars(Subject):
             changed = cbor.dumps_tagged({**answer, "signatures": self._signatures(answer["signatures"])})
         else:
             page = self._page(answer["reply"]["arg"])
+            if page is not None:
+                self.truth.altered.add(page)
             changed = None if page is None else cbor.dumps_tagged({**answer, "reply": {"arg": page}})
         if changed is None:
             return content

@@ -175,6 +175,8 @@ class WireLink:
         self._behind_since = 0.0
         self._ended_at: float | None = None
         self.half_since: float | None = None
+        #: when the gateway had read all of that half
+        self._half_read: float | None = None
         self.frames_up = 0
         self.aborted = False
         self._address = owner.address
@@ -217,9 +219,9 @@ class WireLink:
         else:
             # looked at each half second there, each second here
             yield "has read nothing", now - max(self._behind_since, self._read_at) - config.outbox_age - 2.1
-        if self.half_since is not None and not self._server_paused and protocol.session is not None:
+        if self._half_read is not None and not self._server_paused and protocol.session is not None:
             most = config.message_timeout + 2 * config.ping_interval + 2 * WHEEL
-            yield "has had half a message under way", now - self.half_since - most
+            yield "has had half a message under way", now - self._half_read - most
 
     # the client's side
 
@@ -325,6 +327,8 @@ class WireLink:
         if data:
             self._heard_at = self._world.clock.seconds()
             self._protocol.dataReceived(data)
+            if self.half_since is not None and self._half_read is None and not self._to_server:
+                self._half_read = self._heard_at
         self._pump_up()
 
     def _pump_down(self) -> None:

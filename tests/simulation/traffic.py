@@ -107,7 +107,8 @@ class SimAgent(IcAgent):
         def ended(result: Any) -> Any:
             self.under_way["query"] -= 1
             self._late("a query", began, timeout)
-            if isinstance(result, bytes) and _is_good(result):
+            refused = self._world.plan.verify_batches and result in self._world.truth.altered
+            if isinstance(result, bytes) and not refused and _is_good(result):
                 self._good[place] = self.reactor.seconds()
                 self._canisters.discard(place)
             elif isinstance(result, bytes) or not isinstance(result.value, (TransportError, HttpError, NotReady)):

@@ -251,6 +251,7 @@ class Truth:
     :ivar patient: a client need not be told yet that another took its place in the block that opened it
     :ivar orphans: client keys of connections whose worker has died: where they cost one at another worker its place
         nobody there can know
+    :ivar altered: answers to polls that a node has altered
     :ivar cut_short: sessions whose worker died while what their clients had sent was under way
     :ivar troubles: what was done to the world, counted
     """
@@ -271,6 +272,7 @@ class Truth:
         self.opened_at: dict[Key, float] = {}
         self.patient = True
         self.orphans: set[Key] = set()
+        self.altered: set[bytes] = set()
         self.cut_short: set[ClientSession] = set()
         self.gone: dict[Key, str] = {}
         self.spoilt: dict[Key, str] = {}
