@@ -43,102 +43,102 @@ class CallState(IntEnum):
     IDLE = 0
     """There is none."""
     WAITING = 1
-    """It waits for a place among the calls under way."""
+    """It waits for a call slot."""
     IN_FLIGHT = 2
-    """An attempt is under way."""
+    """An attempt is in flight."""
     RETRYING = 3
-    """It pauses before the next attempt; the network has not said that it has the call."""
+    """It pauses before the next attempt; the network has not accepted it."""
     RESUBMITTING = 4
-    """It pauses before it is posted again to learn its end."""
+    """It pauses before it is resubmitted to get its outcome; the network may have accepted it."""
 
 
 class CallEvent(IntEnum):
     """What can happen to the current call."""
 
     LAUNCH = 0
-    """Its turn has come."""
+    """The calls before it have ended."""
     GRANTED = 1
-    """It has a place."""
+    """It has its call slot."""
     ENDED = 2
-    """Its end is known."""
+    """Its outcome is known."""
     NOT_TAKEN = 3
-    """The attempt was not taken; another one may be."""
+    """The attempt was not accepted; a later one may be."""
     LOST = 4
-    """The same, but the attempt may have been taken."""
+    """The answer was lost; the attempt may have been accepted."""
     TAKEN = 5
-    """The network has the call, and its end is to come."""
+    """The network has accepted it, and it has no outcome yet."""
     DOUBTED = 6
-    """A repetition was refused, which says nothing of the first attempt."""
+    """An attempt was refused, which tells nothing of an earlier one that may have been accepted."""
     REFUSED = 7
-    """It was refused for good."""
+    """It was refused and will not be executed."""
     UNRESOLVED = 8
-    """Repetitions were refused so often that its end stays unknown."""
+    """Attempts were refused so often that its outcome stays unknown."""
     EXPIRED = 9
-    """The envelope has expired, or does before it may be sent again; no attempt was taken."""
+    """Its envelope has expired, or will before the next attempt; no attempt was accepted."""
     EXPIRED_IN_DOUBT = 10
-    """The same, but an attempt may have been taken."""
+    """The same, but an attempt may have been accepted."""
     PAUSE_OVER = 11
-    """It is time for the next attempt."""
+    """The pause is over."""
     SUPERSEDED = 12
-    """The canister has spoken to the client, so its ws_open was executed."""
+    """It is a ws_open, and the canister has spoken to the client, so it was executed."""
     GIVEN_UP = 13
-    """Nobody waits for it any more."""
+    """The gateway gives it up."""
 
 
 class CallEffect(IntEnum):
     """What the relay has to do."""
 
     ENTER = 0
-    """Ask for a place among the calls under way."""
+    """Ask for a call slot."""
     SUBMIT = 1
-    """Post the current envelope."""
+    """Send the current envelope."""
     RETRY = 2
     """Wait for :attr:`ClientCalls.pause` seconds, then report PAUSE_OVER; count a retry."""
     RESUBMIT = 3
-    """The same; count a repetition that asks for the end of the call."""
+    """The same; count a resubmission."""
     TELL_OUTCOME = 4
-    """Tell the owner how the call ended."""
+    """Tell the owner the outcome."""
     TELL_FAILED = 5
     """Tell the owner that the call failed."""
     TELL_UNKNOWN = 6
-    """Tell the owner that the end of the call is unknown."""
+    """Tell the owner that the outcome is unknown."""
     TELL_EXPIRED = 7
     """Tell the owner that the call failed because it expired."""
     TELL_EXPIRED_UNKNOWN = 8
-    """Tell the owner that the call expired and that its end is unknown."""
+    """Tell the owner that the call expired and its outcome is unknown."""
     NEXT = 9
     """Start the next call: :meth:`ClientCalls.next`."""
     GIVE_PLACE_BACK = 10
-    """Leave the place that the call has just got."""
+    """Give back the call slot that it has just got."""
     FORGET_PLACE = 11
-    """Stop waiting for a place."""
+    """Stop waiting for a call slot."""
     CANCEL_CALL = 12
-    """Cancel the attempt under way."""
+    """Cancel the attempt in flight."""
     CANCEL_PAUSE = 13
     """Cancel the timer of the pause."""
     COUNT_UNKNOWN = 14
-    """Count a call whose answer nobody has seen."""
+    """Count a call whose outcome is unknown."""
     COUNT_ABANDONED = 15
     """Count :attr:`ClientCalls.abandoned` calls that were given up."""
     FULL = 16
-    """Stop reading from the client."""
+    """Stop reading the client's socket."""
     DRAINED = 17
-    """Read from the client again."""
+    """Read the client's socket again."""
     ALL_SENT = 18
-    """The client has left and nothing of it is left to send."""
+    """The client has left, and all its calls have ended."""
 
 
 class SendGate(IntEnum):
     """Whether another call may follow the current one."""
 
     SHUT = 0
-    """ws_open has not come to anything yet."""
+    """Neither: ws_open has no outcome yet."""
     OPEN = 1
     """The canister has spoken to the client."""
     LEFT = 2
-    """The client has left, and the canister had not spoken: what it sent leaves all the same."""
+    """The client has left before the canister has spoken; its messages are sent all the same."""
     WITHDRAWN = 3
-    """The client has left, and the canister cannot have got its ws_open."""
+    """The client has left, and its ws_open cannot have arrived."""
 
 
 class GateEvent(IntEnum):
@@ -156,11 +156,11 @@ class OutcomeKnowledge(IntEnum):
     """What is known of earlier attempts at the current call."""
 
     NONE = 0
-    """None of them was taken."""
+    """None of them was accepted."""
     LOST = 1
-    """One of them may have been taken: its answer was lost."""
+    """One of them may have been accepted: its answer was lost."""
     TAKEN = 2
-    """The network has the call, and its end is not known."""
+    """The network has accepted the call, and its outcome is unknown."""
 
 
 Effects = tuple[CallEffect, ...]

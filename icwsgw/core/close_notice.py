@@ -1,4 +1,4 @@
-"""One ws_close as a state machine: the canister is told that a client has left, until it has heard it.
+"""One close notice as a state machine: ``ws_close`` is sent until the canister has answered it.
 
     state      event              next       effects
     ---------  -----------------  ---------  ----------------------------------------------
@@ -16,8 +16,8 @@
     PAUSING    PAUSE_OVER         WAITING    ENTER
     PAUSING    GIVEN_UP           OVER       CANCEL, TELL_UNCERTAIN, END
 
-A notice begins WAITING, for a place among the calls under way. Whatever happens, it ends once. Nothing happens when it
-is OVER: an attempt that was cancelled may still report its end.
+A notice begins in WAITING and ends exactly once. Events in OVER are ignored: an attempt that was cancelled may still
+report its end.
 
 The canister's ``Err`` says that it does not know the client. After an earlier attempt that may be because that one has
 removed it, so the owner is told so only after the first attempt.
@@ -30,9 +30,9 @@ from enum import IntEnum
 
 from icwsgw.core.backoff import retry_pause
 
-#: A canister that has not taken the call after this long will have to find out by itself.
+#: Seconds after which a failed ws_close is not tried again.
 PATIENCE_SECONDS = 120.0
-#: The CDK's own check finds a client that is gone within five minutes and one more: later there is no need.
+#: Seconds after which the CDK's keep-alive check has found out by itself: five minutes, and one more.
 FOUND_OUT_SECONDS = 360.0
 
 
@@ -40,9 +40,9 @@ class NoticeState(IntEnum):
     """Where a notice is."""
 
     WAITING = 0
-    """It waits for a place among the calls under way."""
+    """It waits for a call slot."""
     IN_FLIGHT = 1
-    """An attempt is under way."""
+    """An attempt is in flight."""
     PAUSING = 2
     """It pauses before the next attempt."""
     OVER = 3
@@ -53,9 +53,9 @@ class NoticeEvent(IntEnum):
     """What can happen to a notice."""
 
     GRANTED = 0
-    """It has a place."""
+    """It has its call slot."""
     FOUND_OUT = 1
-    """It has a place, so late that the canister must have found out by itself."""
+    """It has its call slot, so late that the canister must have found out by itself."""
     REMOVED = 2
     """The canister knew the client and has removed it."""
     NOT_KNOWN = 3
@@ -63,7 +63,7 @@ class NoticeEvent(IntEnum):
     NOT_KNOWN_ANYMORE = 4
     """The canister did not know the client at a later attempt."""
     UNREADABLE = 5
-    """The call was executed, and its reply is forgotten or does not decode."""
+    """The call was executed, but its reply is not available or cannot be decoded."""
     REJECTED = 6
     """A certificate says that the call was rejected."""
     FAILED = 7
@@ -71,7 +71,7 @@ class NoticeEvent(IntEnum):
     PASSED = 8
     """The attempt failed in a way that may pass."""
     PAUSE_OVER = 9
-    """It is time for the next attempt."""
+    """The pause is over."""
     GIVEN_UP = 10
     """The gateway gives the notice up."""
 
@@ -80,17 +80,17 @@ class NoticeEffect(IntEnum):
     """What has to be done about a notice."""
 
     ENTER = 0
-    """Ask for a place among the calls under way."""
+    """Ask for a call slot."""
     SEND = 1
     """Sign a ws_close of its own and send it."""
     RETRY = 2
     """Wait for :attr:`CloseNotice.pause` seconds, then report PAUSE_OVER."""
     GIVE_PLACE_BACK = 3
-    """Leave the place that it has just got."""
+    """Give back the call slot that it has just got."""
     FORGET_PLACE = 4
-    """Stop waiting for a place."""
+    """Stop waiting for a call slot."""
     CANCEL = 5
-    """Cancel the attempt under way, or the timer of the pause."""
+    """Cancel the attempt in flight, or the timer of the pause."""
     TELL_KNOWN = 6
     """Tell the owner that the canister knew the client until now."""
     TELL_NOT_KNOWN = 7
