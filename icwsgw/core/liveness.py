@@ -7,16 +7,19 @@
     QUIET   HEARD       QUIET   WAIT_INTERVAL
     QUIET   NOT_READ    QUIET   WAIT_INTERVAL
     QUIET   NO_PINGS    QUIET   WAIT_INTERVAL
+    QUIET   OPENS_SOON  QUIET   WAIT_INTERVAL
     QUIET   SILENT      PINGED  PING, WAIT_PONG
     PINGED  NOT_OPENED  ENDED   CLOSE_NOT_OPENED
     PINGED  INCOMPLETE  ENDED   CLOSE_INCOMPLETE
     PINGED  HEARD       QUIET   WAIT_REST
     PINGED  NOT_READ    QUIET   WAIT_REST
+    PINGED  OPENS_SOON  ENDED   REPORT_NO_PONG, ABORT
     PINGED  SILENT      ENDED   REPORT_NO_PONG, ABORT
 
 The connection is visited at intervals. At each visit :meth:`LivenessDeadlines.event` selects the first event of the
 table that applies. A client that only answers pings gets one each interval: WAIT_REST counts the time for the pong as a
-part of the interval, because proxies that cut idle connections count from the last byte.
+part of the interval, because proxies that cut idle connections count from the last byte. No ping is sent whose pong
+would be due after the session has to be open: the visit at that time would be missed.
 
 The state is one value and :func:`step` a function, so that an idle connection holds nothing for it.
 """
@@ -54,7 +57,9 @@ class LivenessEvent(IntEnum):
     """The gateway does not read the socket, so that nothing can be heard."""
     NO_PINGS = 4
     """Nothing has come, and pings are off."""
-    SILENT = 5
+    OPENS_SOON = 5
+    """Nothing has come, and the session has to be open before a pong would be due."""
+    SILENT = 6
     """Nothing has come."""
 
 
@@ -88,11 +93,13 @@ TABLE: dict[tuple[LivenessState, LivenessEvent], tuple[LivenessState, LivenessEf
     (S.QUIET, E.HEARD): (S.QUIET, (F.WAIT_INTERVAL,)),
     (S.QUIET, E.NOT_READ): (S.QUIET, (F.WAIT_INTERVAL,)),
     (S.QUIET, E.NO_PINGS): (S.QUIET, (F.WAIT_INTERVAL,)),
+    (S.QUIET, E.OPENS_SOON): (S.QUIET, (F.WAIT_INTERVAL,)),
     (S.QUIET, E.SILENT): (S.PINGED, (F.PING, F.WAIT_PONG)),
     (S.PINGED, E.NOT_OPENED): (S.ENDED, (F.CLOSE_NOT_OPENED,)),
     (S.PINGED, E.INCOMPLETE): (S.ENDED, (F.CLOSE_INCOMPLETE,)),
     (S.PINGED, E.HEARD): (S.QUIET, (F.WAIT_REST,)),
     (S.PINGED, E.NOT_READ): (S.QUIET, (F.WAIT_REST,)),
+    (S.PINGED, E.OPENS_SOON): (S.ENDED, (F.REPORT_NO_PONG, F.ABORT)),
     (S.PINGED, E.SILENT): (S.ENDED, (F.REPORT_NO_PONG, F.ABORT)),
 }
 del S, E, F
@@ -156,7 +163,9 @@ class LivenessDeadlines(NamedTuple):
             return LivenessEvent.HEARD
         if not is_read:
             return LivenessEvent.NOT_READ
-        return LivenessEvent.SILENT if self.ping_interval else LivenessEvent.NO_PINGS
+        if not self.ping_interval:
+            return LivenessEvent.NO_PINGS
+        return LivenessEvent.OPENS_SOON if now + self.pong_timeout > opens_by else LivenessEvent.SILENT
 
     def wait(self, effect: LivenessEffect, now: float, opens_by: float) -> float:
         """How long to wait for the next visit.

@@ -122,9 +122,27 @@ def test_a_session_that_is_not_opened_in_time_is_closed_whatever_else_is_heard()
     script = Script(opens_by=1030.0).hears().is_visited().asks(next_after=5.0)
     script.hears().is_visited().asks("CLOSE_NOT_OPENED", next_after=None)
     assert script.state is LivenessState.ENDED
-    # behind a ping too: the pong is due after the session
-    script = Script(opens_by=1030.0).is_visited().asks("PING", next_after=10.0)
+
+
+def test_no_ping_delays_the_end_of_a_session_that_is_not_opened_in_time() -> None:
+    script = Script(opens_by=1030.0).is_visited().asks(next_after=5.0)
     script.is_visited().asks("CLOSE_NOT_OPENED", next_after=None)
+    assert script.now == 1030.0
+    # the pong would be due at the same time
+    script = Script(opens_by=1035.0).is_visited().asks("PING", next_after=10.0)
+    script.is_visited().asks("CLOSE_NOT_OPENED", next_after=None)
+
+
+def test_a_session_that_opens_meanwhile_has_its_ping_then() -> None:
+    script = Script(opens_by=1030.0).is_visited().asks(next_after=5.0)
+    script.opens_by = inf
+    script.is_visited().asks("PING", next_after=10.0)
+    script.is_visited().asks("REPORT_NO_PONG", "ABORT", next_after=None)
+
+
+def test_a_pong_that_is_missed_shortly_before_the_session_has_to_be_open_ends_it() -> None:
+    script = Script(opens_by=1040.0).is_visited().asks("PING", next_after=10.0)
+    script.is_visited().asks("REPORT_NO_PONG", "ABORT", next_after=None)
 
 
 def test_a_deadline_that_has_passed_does_not_shorten_a_wait() -> None:

@@ -274,6 +274,18 @@ def test_a_client_that_never_opens_its_session_is_closed() -> None:
     assert world.sessions[0].ended[0][0] == CloseCode.NOT_OPENED
 
 
+def test_a_ping_does_not_delay_the_end_of_a_session_that_never_opens() -> None:
+    world = World()
+    protocol, _ = world.connect()
+    protocol.dataReceived(handshake())
+    seconds = 0
+    while not world.sessions[0].ended and not protocol.transport.disconnecting:
+        world.clock.advance(1.0)
+        seconds += 1
+    assert world.sessions[0].ended[0][0] == CloseCode.NOT_OPENED
+    assert seconds <= 32
+
+
 HTTP_REFUSALS: list[tuple[bytes, int, str]] = [
     (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 426, "bad_request"),
     (b"POST / HTTP/1.1\r\nHost: x\r\n\r\n", 405, "bad_request"),
