@@ -1,9 +1,14 @@
-"""What can be told about a call's signatures before it is relayed.
+"""Checks a call's signatures before the gateway relays it.
 
-A gateway must not refuse what a replica would take, and need not know all that a replica knows. So there are three
-answers: the signatures hold (:attr:`Proof.HOLDS`), somebody else has to judge them (:attr:`Proof.UNKNOWN`), or no
-replica would take the call (:class:`~icwsgw.errors.SignatureInvalid`). Unknown are keys of other kinds than Ed25519,
-P-256 and secp256k1 (canister signatures, WebAuthn) and fields that this version does not know (decision 0035).
+The gateway must not refuse a call that a replica would accept, and it cannot verify everything that a replica can. So
+there are three results:
+
+* The signatures are valid (:attr:`Proof.HOLDS`).
+* Only a replica can verify them (:attr:`Proof.UNKNOWN`): keys other than Ed25519, P-256 and secp256k1 (canister
+  signatures, WebAuthn), or fields that this version does not know.
+* No replica would accept the call (:class:`~icwsgw.errors.SignatureInvalid`).
+
+See decision 0035.
 """
 
 from __future__ import annotations
@@ -21,7 +26,7 @@ from icwsgw.ic.request_id import IC_REQUEST_SEPARATOR, request_id
 from icwsgw.ic.signatures import MAX_DELEGATIONS, is_verifiable, verify_link, verify_signature
 
 CLOCK_GRACE_NS: Final = 5_000_000_000
-"""How long ago a delegation must have expired to be refused here: clocks differ, and the replica's decides."""
+"""A delegation is refused here when it expired longer ago than this: clocks differ, and the replica decides."""
 
 _CONTENT: Final = frozenset(
     ("request_type", "sender", "ingress_expiry", "nonce", "canister_id", "method_name", "arg", "sender_info")
@@ -33,18 +38,18 @@ _DELEGATION: Final = frozenset(("pubkey", "expiration", "targets", "permissions"
 
 
 class Proof(Enum):
-    """What is known of a call's signatures."""
+    """The result of a check that found nothing wrong."""
 
     HOLDS = "holds"
     UNKNOWN = "unknown"
 
 
 class CallSignatures(NamedTuple):
-    """A call that no gateway may refuse for its signatures.
+    """A call that may be relayed.
 
-    :ivar proof: what is known of them
-    :ivar request: 32 bytes by which the call is known: its request id, of the fields that a replica knows; where its
-        content has no hash, another one
+    :ivar proof: whether the signatures are valid or unknown
+    :ivar request: 32 bytes that identify the call: the request id over the fields that a replica knows; if the content
+        has no such hash, the SHA-256 of the envelope
     """
 
     proof: Proof
@@ -52,19 +57,20 @@ class CallSignatures(NamedTuple):
 
 
 def check_call_signatures(body: bytes, now_ns: int) -> CallSignatures:
-    """Check the signatures of a call's envelope as far as they can be checked without the network.
+    """Check the signatures of a call's envelope, as far as this is possible without the network.
 
-    The request's own signature comes first, so that a made-up one costs one verification however long its chain is.
+    The request's own signature is verified first. So a forged request costs one verification, however many
+    delegations it has.
 
     :param body: CBOR of the envelope; its sender is not the anonymous principal
     :param now_ns: the network's time, ns since 1970
-    :raises SignatureInvalid: a wrong signature or none, a wrong sender, a delegation that has expired or does not
-        allow this call
+    :raises SignatureInvalid: a signature is missing or wrong, the sender is wrong, or a delegation has expired or does
+        not allow this call
     """
     try:
         envelope, readable = cbor.loads(body), True
     except FormatError:
-        # a field that is not known, and not even readable; where it stands, nobody can tell
+        # the envelope has an unknown field that cannot be decoded
         envelope, readable = loads_known(body, ENVELOPE), False
     content = envelope["content"]
     public_key, signature, delegations = (
@@ -82,7 +88,7 @@ def check_call_signatures(body: bytes, now_ns: int) -> CallSignatures:
     keys = [public_key, *(link[0]["pubkey"] for link in links)]
     if len(set(keys)) < len(keys):
         raise SignatureInvalid("a cycle in the delegations")
-    # a replica hashes what it knows; whoever adds to that may have signed either
+    # a replica hashes the fields that it knows; a client with more fields may have signed all of them or only these
     usual = content.keys() <= _CONTENT
     try:
         request = request_id(content if usual else {name: content[name] for name in content.keys() & _CONTENT})
@@ -110,7 +116,7 @@ def _verify(keys: Sequence[bytes], links: Sequence[_Link], request: bytes, signa
 
 
 def _link(entry: Any, content: Mapping[str, Any], now_ns: int) -> _Link:
-    """Look at one entry of the chain; returns the delegation and its signature."""
+    """Check one entry of the chain without its signature; returns the delegation and the signature."""
     delegation = entry.get("delegation") if isinstance(entry, Mapping) else None
     signature = entry.get("signature") if isinstance(entry, Mapping) else None
     if not isinstance(delegation, Mapping) or not isinstance(signature, bytes):

@@ -1,8 +1,8 @@
-"""Delegations that every agent can read, in the place of those that not every agent can.
+"""Replaces a certificate's delegation by one that every agent can read.
 
-A subnet signs the tree of a certificate, and not the delegation beside it. So another delegation of the same subnet to
-the same key may stand there: agents verify it as they verify any. Which forms of canister ranges there are stands in
-:mod:`icwsgw.ic.certificate`; @dfinity/agent up to 3.4.3 reads the flat one alone.
+A subnet signs the tree of a certificate, but not the delegation beside it. So another delegation of the same subnet,
+with the same key, can take its place; agents verify it like any other. :mod:`icwsgw.ic.certificate` describes the two
+forms of canister ranges. @dfinity/agent up to 3.4.3 reads only the flat form.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ def _span(certificate: bytes) -> tuple[int, int] | None:
 
 
 def tail_of(certificate: bytes) -> bytes:
-    """Return the bytes from the key of the delegation on, which replicas write last; empty if there is no such key."""
+    """Return the bytes from the key ``delegation`` to the end; empty without it. Replicas write that field last."""
     key = certificate.rfind(_KEY)
     return certificate[key:] if key >= 0 else b""
 
 
 def delegation_of(certificate: bytes) -> Delegation | None:
-    """Return the delegation in a certificate's bytes, found without decoding the rest; None if there is none.
+    """Find a certificate's delegation without decoding the rest; None without a delegation.
 
-    :raises FormatError: what should be a delegation is not
+    :raises FormatError: the field is not a delegation
     """
     span = _span(certificate)
     if span is None:
@@ -73,9 +73,9 @@ def delegation_of(certificate: bytes) -> Delegation | None:
 
 
 def with_delegation(certificate: bytes, delegation: Delegation) -> bytes:
-    """Return a certificate's bytes with another delegation; all else stays as it is.
+    """Return a certificate's bytes with another delegation; the other bytes stay the same.
 
-    :raises FormatError: a certificate without a delegation
+    :raises FormatError: the certificate has no delegation
     """
     span = _span(certificate)
     if span is None:
@@ -85,10 +85,10 @@ def with_delegation(certificate: bytes, delegation: Delegation) -> bytes:
 
 
 class DelegationView(NamedTuple):
-    """What a delegation shows, read and not verified.
+    """The content of a delegation, not verified.
 
-    :ivar public_key: the subnet's key, in DER; None if it does not show one
-    :ivar flat: whether it has the ranges in the form that every agent reads
+    :ivar public_key: the subnet's key, in DER; None: the delegation shows none
+    :ivar flat: whether the canister ranges are in the form that every agent reads
     """
 
     public_key: bytes | None
@@ -96,9 +96,9 @@ class DelegationView(NamedTuple):
 
 
 def read_delegation(delegation: Delegation) -> DelegationView:
-    """Read what a delegation shows.
+    """Read a delegation.
 
-    :raises FormatError: its bytes are no certificate, or the ranges are none
+    :raises FormatError: the bytes are not a certificate, or the canister ranges are malformed
     """
     certificate = decode_certificate(delegation.certificate)
     key = certificate.lookup((b"subnet", delegation.subnet_id, b"public_key"))
@@ -107,9 +107,9 @@ def read_delegation(delegation: Delegation) -> DelegationView:
 
 
 def merged(one: Delegation, other: Delegation) -> Delegation:
-    """Return the delegation that shows the ranges in the forms of both.
+    """Return one delegation with the canister ranges of two, in both forms.
 
-    :raises FormatError: these are not two witnesses of one signed tree
+    :raises FormatError: the two are not witnesses of the same signed tree
     """
     first, second = decode_certificate(one.certificate), decode_certificate(other.certificate)
     if one.subnet_id != other.subnet_id or first.signature != second.signature:

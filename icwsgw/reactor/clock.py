@@ -1,10 +1,10 @@
 """The clock of the whole program: the reactor, or a ``task.Clock`` in tests.
 
-Protocols in place of zope's IReactorTime and IDelayedCall, which type checkers cannot follow.
+The protocols replace zope's IReactorTime and IDelayedCall, which type checkers do not understand.
 
-Twisted's reactors take their time from the wall clock, which somebody may set: an hour back, and every timer waits an
-hour longer; forward, and everything is late at once. :func:`use_monotonic_time` gives a reactor the system's monotonic
-clock instead. What needs the date asks :mod:`time` for it.
+Twisted's reactors use the wall clock, which can be set. Set back by an hour, it delays every timer by an hour; set
+forward, it makes every timer due. :func:`use_monotonic_time` makes a reactor use the system's monotonic clock. Code
+that needs the date uses :mod:`time`.
 """
 
 from __future__ import annotations
@@ -17,43 +17,43 @@ from twisted.internet.base import ReactorBase
 
 
 class Timer(Protocol):
-    """A call that is still to come (IDelayedCall)."""
+    """A delayed call (IDelayedCall)."""
 
     def active(self) -> int | bool:
-        """Whether it has neither happened nor been cancelled."""
+        """Whether the call is still to come: not made, and not cancelled."""
 
     def cancel(self) -> None: ...
 
     def reset(self, secondsFromNow: float, /) -> None:  # noqa: N803
-        """Put it off, or bring it forward, to so many seconds from now."""
+        """Move the call to ``secondsFromNow`` seconds from now."""
 
     def getTime(self) -> float:  # noqa: N802
-        """When it will happen, on its clock."""
+        """When the call will be made, in seconds of its clock."""
 
 
 class Clock(Protocol):
-    """The part of IReactorTime that is used."""
+    """The part of IReactorTime that this program uses."""
 
     def seconds(self) -> float:
-        """The time in seconds, from wherever the clock counts; it only goes forward."""
+        """The time in seconds since an unspecified moment; never goes back."""
 
     def callLater(self, delay: float, callable: Callable[..., Any], /, *args: Any, **kw: Any) -> Any:  # noqa: N802
-        """Call after some seconds; gives a :class:`Timer`."""
+        """Call ``callable`` after ``delay`` seconds; returns a :class:`Timer`."""
 
 
 def use_monotonic_time(reactor: Any, seconds: Callable[[], float] = time.monotonic) -> None:
-    """Let a reactor take its time from a clock that nobody sets; calls that are still to come keep their distance.
+    """Make a reactor use a clock that cannot be set. Delayed calls keep their remaining time.
 
-    :param reactor: left as it is unless it is one of Twisted's own
+    :param reactor: a reactor of Twisted; any other stays unchanged
     :param seconds: the clock
     """
     if not isinstance(reactor, ReactorBase):
         return
     ahead = reactor.seconds() - seconds()
-    # for type checkers methods are not to be replaced
+    # Any: type checkers do not allow assignments to methods
     changed: Any = reactor
     changed.seconds = seconds
-    # the cancelled ones too: they are in the same heap
+    # cancelled calls, too: they are in the same heap
     for call in (*changed._pendingTimedCalls, *changed._newTimedCalls):
         call.time -= ahead
         call.seconds = seconds

@@ -1,17 +1,16 @@
-"""A leaner turn of Twisted's epoll reactor, in which some sockets are served after all others.
+"""A cheaper turn of Twisted's epoll reactor, which serves some sockets after all others.
 
-For each socket that is ready, ``EPollReactor.doPoll`` enters a logging context (a dozen calls in Python) so that text
-logged in there carries the name of the connection. Nothing here logs that way, and a gateway's turn is mostly one
-small read: measured on loopback, an echo costs 24 us of CPU a message with that context and 13 without (a bare epoll
-loop in Python: 12).
+``EPollReactor.doPoll`` enters a logging context for each ready socket, so that log lines carry the name of the
+connection. This takes a dozen Python calls. The gateway does not log that way, and its turn is mostly one small read.
+On loopback, an echo takes 24 us of CPU with the context and 13 us without; a bare epoll loop in Python takes 12 us.
 
-Sockets of unauthenticated connections, which a :class:`ServedLast` knows, are served last and for a bounded time,
-and so are connections of clients that have broken off; the rest waits for the next turn. While a socket waits, epoll
-does not report it.
+A turn serves unauthenticated connections last, and for a limited time. A :class:`ServedLast` knows them. Connections
+that the client has broken off are served last, too. Events that are left wait for the next turn. While a socket
+waits, epoll does not report it.
 
-:func:`install` replaces the loop of one reactor, if it is exactly the kind it was written against (Twisted 24.10 to
-26.10, the default on Linux); any other reactor is left as it is, and serves all sockets in the order of their events.
-What may go wrong in a read or write is handled as Twisted does: logged, and the connection is lost with it.
+:func:`install` replaces the loop of one reactor if the reactor is Twisted's own ``EPollReactor`` (24.10 to 26.10, the
+default on Linux). Any other reactor stays unchanged, and serves sockets in the order of their events. Errors in a
+read or write are handled as Twisted does: they are logged, and the connection is lost.
 """
 
 from __future__ import annotations
@@ -28,15 +27,15 @@ class ServedConnection(Protocol):
 
     @property
     def unauthenticated(self) -> bool:
-        """Whether it is served last."""
+        """Whether the turn serves it last."""
 
 
 class ServedLast(Protocol):
     """Decides which sockets are served last (:class:`icwsgw.server.low_priority.LowPriorityQueue`).
 
-    :ivar quantum: seconds that those that wait are served for in a turn
-    :ivar waiting: how many events wait
-    :ivar disarmed: sockets that epoll does not report while they wait
+    :ivar quantum: seconds in each turn for the events that wait
+    :ivar waiting: number of events that wait
+    :ivar disarmed: waiting sockets, which epoll does not report
     """
 
     quantum: float
@@ -45,30 +44,34 @@ class ServedLast(Protocol):
 
     @property
     def connections(self) -> Mapping[int, Any]:
-        """By descriptor, those whose event may wait."""
+        """The connections whose events may wait, by file descriptor."""
 
     def add(self, connection: Any, selectable: Any, descriptor: int, event: int) -> bool:
-        """Let an event wait; whether none of its socket does yet."""
+        """Queue an event; returns False if an event of the same socket waits already."""
 
     def holds(self, selectable: Any) -> bool:
-        """Whether an event of a socket waits."""
+        """Return whether an event of a socket waits."""
 
     def next(self) -> tuple[Any, int, int]:
-        """The next one to serve: selectable, descriptor, event. :meth:`took` follows."""
+        """Return the next event to serve: selectable, descriptor, event. Call :meth:`took` afterwards."""
 
     def took(self, seconds: float) -> None:
-        """How long that has taken."""
+        """Note how long the last event took, in seconds."""
 
 
 def install(reactor: Any, queue: ServedLast | None = None) -> bool:
-    """Give an epoll reactor the leaner turn; whether it was one."""
+    """Replace the turn of a reactor.
+
+    :param queue: decides which sockets are served last; None: no sockets
+    :return: False if the reactor is not an ``EPollReactor`` of a known form; it stays unchanged
+    """
     try:
         from twisted.internet.epollreactor import EPollReactor
     except ImportError:
         return False
     if type(reactor) is not EPollReactor or not all(hasattr(reactor, name) for name in _NEEDED):
         return False
-    # checked above, but for a type checker methods are not to be replaced
+    # Any: type checkers do not allow assignments to methods
     patched: Any = reactor
     patched.doPoll = patched.doIteration = _run_once(reactor, queue)
     return True
@@ -76,7 +79,7 @@ def install(reactor: Any, queue: ServedLast | None = None) -> bool:
 
 _NEEDED = ("_poller", "_selectables", "_reads", "_writes", "_doReadOrWrite", "_disconnectSelectable")
 _NOBODY: Mapping[int, ServedConnection] = {}
-#: Events that begin to wait in one turn; epoll reports the others again. Thousands may come at once.
+#: The most events that one turn queues; epoll reports the others again. Thousands may be ready at once.
 MOST_ADDED = 64
 
 
@@ -102,7 +105,7 @@ def _run_once(reactor: Any, queue: ServedLast | None) -> Any:
             reactor._disconnectSelectable(selectable, why, True)
 
     def serve_queue(queue: ServedLast) -> None:
-        """Serve those that wait, for a quantum."""
+        """Serve queued events for one quantum."""
         now = reactor.seconds()
         end = now + queue.quantum
         while queue.waiting and now < end:
@@ -110,7 +113,7 @@ def _run_once(reactor: Any, queue: ServedLast | None) -> Any:
             selectable, descriptor, event = queue.next()
             was_disarmed = selectable in queue.disarmed
             queue.disarmed.discard(selectable)
-            # unless it has ended, and somebody else may have its descriptor
+            # the socket may have closed, and another socket may have its descriptor
             if selectables.get(descriptor) is selectable:
                 reads, writes = descriptor in reactor._reads, descriptor in reactor._writes
                 if was_disarmed:
@@ -121,14 +124,14 @@ def _run_once(reactor: Any, queue: ServedLast | None) -> Any:
             queue.took(now - began)
 
     def disarm(queue: ServedLast, added: list[tuple[int, Any]]) -> None:
-        """Do not let those be reported again that wait for the next turn."""
+        """Stop epoll from reporting the sockets that wait for the next turn."""
         for descriptor, selectable in added:
             if queue.holds(selectable) and selectables.get(descriptor) is selectable:
                 poller.modify(descriptor, EPOLLONESHOT)
                 queue.disarmed.add(selectable)
 
     def run_once(timeout: float | None) -> None:
-        """Wait for sockets, and read or write those that are ready."""
+        """Wait for sockets, and read or write the ready ones."""
         if queue is not None and queue.waiting:
             timeout = 0
         try:
@@ -139,7 +142,7 @@ def _run_once(reactor: Any, queue: ServedLast | None) -> Any:
             raise
         added: list[tuple[int, Any]] = []
         for descriptor, event in ready:
-            # one that was handled before it may have closed this one
+            # an earlier event of this turn may have closed this socket
             selectable = selectables.get(descriptor)
             if selectable is None:
                 continue
@@ -149,7 +152,7 @@ def _run_once(reactor: Any, queue: ServedLast | None) -> Any:
                 if len(added) < MOST_ADDED and queue.add(connection, selectable, descriptor, event):
                     added.append((descriptor, selectable))
                 continue
-            # serve() written out: every event of a client comes here, and a call would cost each of them
+            # as serve() does, without a call: every event of a client takes this path
             if event != EPOLLIN:
                 reactor._doReadOrWrite(selectable, descriptor, event)
                 continue

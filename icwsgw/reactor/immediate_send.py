@@ -1,15 +1,15 @@
-"""Send bytes on a Twisted TCP transport in this reactor turn where that is safe.
+"""Sends bytes on a Twisted TCP transport at once, if that is safe.
 
-``transport.write`` only queues: the bytes leave in the next turn, after the reactor has asked the kernel
-whether the socket takes them. When nothing is queued the socket nearly always does, so asking it at once
-saves that turn and two epoll calls, half of the CPU of sparse traffic.
+``transport.write`` only queues bytes. They leave in the next turn of the reactor, when epoll has reported the socket
+as writable. A socket without queued bytes is nearly always writable. Sending at once saves one turn and two epoll
+calls: half of the CPU time of sparse traffic.
 
-Order is kept because the socket is used only while Twisted's own buffers are empty, and whatever the kernel
-does not take goes through ``transport.write``. Errors go that way too, so that Twisted finds the loss itself
-and tells the protocol in its own time; :func:`send_now` calls nobody back.
+The order of bytes stays: the socket is used only while Twisted's buffers are empty, and ``transport.write`` gets the
+bytes that the kernel does not take. It gets them after an error, too. So Twisted finds a lost connection itself, and
+:func:`send_now` makes no callbacks.
 
-It reads private attributes of :class:`twisted.internet.abstract.FileDescriptor` (Twisted 22 to 26); a
-transport of an exact type not listed here gets a plain ``write``.
+This module reads private attributes of :class:`twisted.internet.abstract.FileDescriptor` (Twisted 22 to 26). A
+transport of another type gets a plain ``write``.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ _DIRECT: frozenset[type] = frozenset({tcp.Server, tcp.Client, unix.Server, unix.
 
 
 def send_now(transport: Any, data: bytes) -> None:
-    """Write ``data``, at once if the transport is a plain socket with nothing queued.
+    """Write ``data``; at once if the transport is a plain socket without queued bytes.
 
-    :param transport: any Twisted stream transport; TLS, closing, buffered or unknown ones get ``write``
+    :param transport: a Twisted stream transport; with TLS, queued bytes, while it closes, or of an unknown type it gets
+        ``write``
     :param data: bytes to send
     """
     if (
@@ -41,7 +42,7 @@ def send_now(transport: Any, data: bytes) -> None:
         try:
             sent = transport.socket.send(data)
         except OSError:
-            # Full, or lost: the reactor's own doWrite tells which, and reports a loss.
+            # the socket is full or lost; Twisted's doWrite finds out which, and reports the loss
             sent = 0
         if sent == len(data):
             return
