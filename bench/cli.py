@@ -16,7 +16,7 @@ from bench.queues import RETAIN
 
 _HELP = {
     "clients": "clients (churn: sessions in parallel)",
-    "canisters": "canisters they are spread over",
+    "canisters": "canisters they are distributed over",
     "count": "down: messages in all; up: of each client (with rate 0)",
     "rate": "messages (churn: sessions) a second; 0: as fast as possible, or a closed loop",
     "size": "bytes of an application message",

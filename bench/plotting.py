@@ -126,7 +126,7 @@ def _save(picture: Any, path: Path) -> Path:
 
 
 def _latencies(sets: Sets, folder: Path, pyplot: Any) -> list[Path]:
-    """Latency over percentile, one picture a scenario, the tail spread out."""
+    """Latency over percentile, one picture a scenario, the tail on a wider scale."""
     scenarios: dict[str, list[tuple[str, Result]]] = {}
     for label, results in sets.items():
         for result in results:

@@ -97,10 +97,10 @@ def _prepare(lab: Lab, options: RunOptions, rate: float, count: int) -> int:
     """Sign the load's messages beforehand; how many there are."""
     loads = len(lab.loads)
     if rate:
-        shares = [len(range(first, count, loads)) for first in range(loads)]
+        counts = [len(range(first, count, loads)) for first in range(loads)]
         commands = [
             {"count": share, "rate": rate, "size": options.size, "first": first, "stride": loads}
-            for first, share in enumerate(shares)
+            for first, share in enumerate(counts)
         ]
     else:
         commands = [{"count": count, "rate": 0, "size": options.size}] * loads

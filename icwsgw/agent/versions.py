@@ -165,7 +165,7 @@ class Versions:
         was, entry.state, entry.misses = entry.state, _PRESENT, 0
         if was is _MISSING:
             return self._changed(route, version, True)
-        self._settle()
+        self._note_completeness()
         return None
 
     def _not_found(self, route: Route, version: int, now: float) -> VersionChange | None:
@@ -188,10 +188,10 @@ class Versions:
         entries = self._entries[route]
         self.orders[route] = tuple(sorted(route.versions, key=lambda each: entries[each].state is _MISSING))
         self._changes[route] += 1
-        self._settle()
+        self._note_completeness()
         return VersionChange(route, version, present, self.uses(route))
 
-    def _settle(self) -> None:
+    def _note_completeness(self) -> None:
         self.complete = all(
             entry.state is _PRESENT for versions in self._entries.values() for entry in versions.values()
         )

@@ -313,7 +313,7 @@ class Metrics(NetworkMetrics):
             "icws_poll_window_max",
             "Polls that the longest queue needed the last time it was emptied",
             merge="greatest",
-            advice="At --poll-window, that canister sends faster than it is polled: raise it, or spread its clients.",
+            advice="At --poll-window, that canister sends faster than it is polled: raise it, or split its clients.",
         )
 
     def _of_missing_messages(self) -> None:

@@ -1,7 +1,7 @@
 """The last warnings and errors of the log, for the status page.
 
 An observer beside those that write lines. What comes again counts as one entry with a number, so that a fault that
-repeats itself ten times a second does not push out all others; fifty entries are kept, whatever is logged.
+is logged ten times a second does not push out all others; fifty entries are kept, whatever is logged.
 """
 
 from __future__ import annotations

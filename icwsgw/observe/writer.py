@@ -2,7 +2,7 @@
 
 A pipe whose reader has stopped, a stopped journald or syslog, and a hung disk all make ``write`` block for as long as
 they like. No file can be made non-blocking instead: ``O_NONBLOCK`` belongs to the open file and not to the process, so
-it would change the terminal or pipe of everybody who shares it, and disks ignore it.
+it would change the terminal or pipe of every process that has it open, and disks ignore it.
 
 Lines wait in a buffer of :data:`MOST_WAITING` characters. What does not fit is dropped and counted; a line says how
 many once the buffer has emptied to a half.
@@ -193,7 +193,7 @@ def to_stream(stream: Any) -> Callable[[LogLine], None]:
             try:
                 rest = rest[os.write(stream.fileno(), rest) :]
             except BlockingIOError:
-                # somebody who shares it has made it non-blocking
+                # another process with the same open file has made it non-blocking
                 poll = select.poll()
                 poll.register(stream.fileno(), select.POLLOUT)
                 poll.poll()

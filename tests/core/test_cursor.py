@@ -142,7 +142,7 @@ def test_a_restart_forgets_all() -> None:
 
 @given(st.integers(1, 60), st.data())
 def test_exactly_once_and_in_order_under_any_answers(length: int, data: st.DataObject) -> None:
-    """Each answer is any stretch of the queue as it stood at some time, possibly with holes or repeats."""
+    """Each answer is any stretch of the queue as it stood at some time, possibly with holes or duplicates."""
     cursor = Cursor()
     delivered: list[int] = []
     for _ in range(30):

@@ -105,7 +105,7 @@ def test_refusals_agree_where_all_of_them_overlap() -> None:
     assert Script().hear(Kind.REFUSED, 605.0, 600.0, 602.5).skew == 602.5
 
 
-def test_a_judgement_settles_what_was_in_doubt() -> None:
+def test_a_judgement_decides_what_was_in_doubt() -> None:
     script = Script().hear(Kind.DATE, -60.0).hear(Kind.REFUSED, 600.0, 600.0, 600.0)
     assert script.skew == 600.0
     assert not script.time.eager

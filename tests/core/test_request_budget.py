@@ -37,7 +37,7 @@ def joined(budget: RequestBudget, count: int, now: float = 0.0, newcomer: bool =
 def beats(
     turns: list[PollSchedule], seconds: float, interval: float = INTERVAL, start: float = 0.0
 ) -> list[list[float]]:
-    """The times at which each polls whose ticks are spread over the interval."""
+    """The times at which each polls whose ticks are distributed over the interval."""
     times: list[list[float]] = [[] for _ in turns]
     for tick in range(round(seconds / interval)):
         for index, turn in enumerate(turns):

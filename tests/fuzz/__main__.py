@@ -1,8 +1,8 @@
 """Fuzz the readers of bytes from outside, guided by coverage (needs the extra ``fuzz``: atheris).
 
-    python -m tests.fuzz [TARGET ...] [--minutes 60] [--slice 120]
+    python -m tests.fuzz [TARGET ...] [--minutes 60] [--turn 120]
 
-The minutes are of CPU time and shared: the target that has been fuzzed least is next, a slice at a time, over all runs
+The minutes are of CPU time and shared: the target that has been fuzzed least is next, a turn at a time, over all runs
 on this machine.
 So a run may be stopped (^C) and another begun at any time; what was found so far is in ``.fuzz``. At the end, what
 is worth keeping is put into ``tests/fuzz/corpus``. What breaks a target is put there at once, test_fuzz.py runs it from
@@ -29,7 +29,7 @@ NAMES = [name for names in MODULES.values() for name in names]
 ROOT = Path(__file__).parents[2]
 WORK = ROOT / ".fuzz"
 #: CPU seconds in which a target is fuzzed before it is another's turn.
-SLICE = 120
+TURN_SECONDS = 120
 #: Bytes of an input, seconds that one may take.
 LONGEST, SLOWEST = 8192, 10
 
@@ -62,7 +62,7 @@ class Ledger:
         return min(names, key=lambda name: self.accounts[name].seconds)
 
     def add(self, name: str, seconds: float, executions: int) -> None:
-        """Enter a slice."""
+        """Enter a turn."""
         account = self.accounts[name]
         account.seconds += seconds
         account.executions += executions
@@ -127,7 +127,9 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser("python -m tests.fuzz", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(NAMES)}; default: all")
     parser.add_argument("--minutes", type=float, default=60.0, help="for all of them together; default: 60")
-    parser.add_argument("--slice", type=float, default=SLICE, help=f"seconds for one at a time; default: {SLICE}")
+    parser.add_argument(
+        "--turn", type=float, default=TURN_SECONDS, help=f"seconds for one at a time; default: {TURN_SECONDS}"
+    )
     given = parser.parse_args(arguments)
     names = given.targets or NAMES
     if unknown := set(names) - set(NAMES):
@@ -139,7 +141,7 @@ def main(arguments: list[str]) -> int:
     try:
         while left > 0 and len(broken) < len(names):
             name = ledger.least([name for name in names if name not in broken])
-            seconds = min(given.slice, left)
+            seconds = min(given.turn, left)
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
             executions, well, said = fuzz(name, targets[name], seconds)
             after = resource.getrusage(resource.RUSAGE_CHILDREN)

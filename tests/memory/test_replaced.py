@@ -229,7 +229,9 @@ def test_of_two_that_one_block_opened_the_one_that_the_canister_knows_lives(slow
 
 
 @pytest.mark.parametrize("slow", [0, 1])
-def test_of_two_that_one_block_opened_none_is_left_deaf_when_the_one_that_the_canister_knows_leaves(slow: int) -> None:
+def test_of_two_that_one_block_opened_none_stays_when_the_one_that_the_canister_knows_leaves(
+    slow: int,
+) -> None:
     world, known, dropped = opened_in_one_block(slow)
     known.leave()
     world.run(5)

@@ -1,7 +1,7 @@
 from icwsgw import errors
 from icwsgw.agent.outcome import OutcomeKind
 from icwsgw.core.close_reasons import CloseCode
-from icwsgw.core.session_machine import State
+from icwsgw.core.session_machine import LABELS, State
 from icwsgw.gateway.calls.relay import Expired
 from icwsgw.gateway.reasons import why_not_open
 from icwsgw.observe import labels as declared
@@ -12,7 +12,7 @@ def test_they_cover_what_the_program_says() -> None:
     ours = {kind.cause for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "cause")}
     assert set(declared.CAUSES) == ours
     assert {str(int(code)) for code in CloseCode} <= set(declared.CLOSE_CODES)
-    assert {state.name.lower() for state in State} == set(declared.STATES)
+    assert set(LABELS) == set(declared.STATES)
     assert {why_not_open(int(code), state) for code in CloseCode for state in State} | {
         "opened",
         "left",

@@ -134,7 +134,7 @@ def test_short_ones_are_given_up_only_if_that_is_not_enough() -> None:
 
 
 @pytest.mark.parametrize("end", ["lost", "closed by us", "closed by the client", "broken"])
-def test_each_end_settles_the_account(end: str) -> None:
+def test_each_end_clears_the_account(end: str) -> None:
     world, (protocol,) = open_clients(1)
     protocol.dataReceived(masked(2, bytes(50_000), fin=False))
     assert world.factory.unfinished.octets > 50_000

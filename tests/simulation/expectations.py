@@ -91,7 +91,7 @@ def _replaced(world: SimWorld, session: SimSession) -> str:
         return ""
     if truth.reset_at.get(session.owner.canister, float("-inf")) > session.started - RESET_FOUND:
         return ""
-    # of one that left before anybody heard of its opening, nobody knows when that was: others may be deaf since
+    # of one that left before anybody heard of its opening, nobody knows when that was: others may receive nothing since
     unheard = [
         other
         for other in truth.sessions

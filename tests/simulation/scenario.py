@@ -1,4 +1,4 @@
-"""One scenario: the steps of its script, then the time to settle, then the end, with the invariants all along."""
+"""One scenario: the steps of its script, then quiet, then the end, with the invariants all along."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.simulation.world import SimWorld, simulated
 #: that hang, of slow readers; retries that had their longest pause. Calls that wait for one another come on top.
 QUIET_SECONDS = 90.0
 #: ws_close is tried for two minutes.
-FAREWELL_SECONDS = 140.0
+CLOSE_NOTICE_SECONDS = 140.0
 
 #: All that the simulation knows of; each says in which worlds it takes part.
 SUBJECTS: tuple[type[Subject], ...] = (
@@ -172,7 +172,7 @@ class Scenario:
             self.heal()
         # it asks for the root key until there is one
         world.run(30.0, lambda: all(process.agent.ready for process in world.processes))
-        world.run(FAREWELL_SECONDS, lambda: all(process.empty for process in world.processes))
+        world.run(CLOSE_NOTICE_SECONDS, lambda: all(process.empty for process in world.processes))
         world.run(1.0)
         self._check_all(final=True)
         self._check_remains()

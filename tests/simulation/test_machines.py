@@ -152,7 +152,7 @@ class RelayMachine(RuleBasedStateMachine):
 
 
 class PollerMachine(RuleBasedStateMachine):
-    """Cursor, window, lifeline and poller: a queue is delivered once and in order, whatever its replicas answer."""
+    """Cursor, window, reset detector, poller: a queue is delivered once and in order, whatever its replicas answer."""
 
     class Session:
         id = "s"

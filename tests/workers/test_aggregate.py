@@ -119,16 +119,16 @@ def shown(sums: Sums, name: str) -> dict[str, float]:
 
 def test_canisters_are_ranked_over_all_workers() -> None:
     sums = Sums()
-    # "spread" is the smallest in each worker and the greatest in all together
+    # "distribution" is the smallest in each worker and the greatest in all together
     for number in range(3):
         own = [(f"own-{number}-{index:02}", 5.0, 1.0) for index in range(CANISTERS)]
-        sums.aggregate.report(str(number), report(rows(*own, ("spread", 4.0, 0.5 + number))))
+        sums.aggregate.report(str(number), report(rows(*own, ("distribution", 4.0, 0.5 + number))))
     sessions = shown(sums, "icws_canister_sessions")
     assert len(sessions) == CANISTERS + 1
-    assert sessions["spread"] == 12
+    assert sessions["distribution"] == 12
     assert sum(sessions.values()) == 3 * (5 * CANISTERS + 4)
     lags = shown(sums, "icws_canister_queue_lag_seconds")
-    assert lags["spread"] == 2.5
+    assert lags["distribution"] == 2.5
     assert lags[OTHER] == 1.0
     for name in ("icws_canister_query_seconds", "icws_canister_failed_polls"):
         assert set(shown(sums, name)) == set(sessions)

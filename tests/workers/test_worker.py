@@ -184,7 +184,7 @@ class Together:
             return False
         return True
 
-    def settle(self) -> None:
+    def wait_until_quiet(self) -> None:
         """All lines pass."""
         while any(self.pump(which) for which in range(2 * len(self.workers))):
             pass
@@ -208,7 +208,7 @@ def test_of_a_clients_connections_in_several_workers_the_canisters_newest_stays(
             connections[at], _ = together.worlds[worker].open(identity=identity, at_ns=at if known else 0)
         elif isinstance(step, int):
             together.pump(step)
-    together.settle()
+    together.wait_until_quiet()
     stay = [at for at, connection in connections.items() if not connection.closed]
     assert len(stay) == 1
     if known:
@@ -227,21 +227,21 @@ def test_a_client_whose_place_one_has_taken_that_left_another_worker_unheard_is_
     calls = together.worlds[1].network.calls
     # nobody hears how ws_open has ended
     calls[-1].answer(CallOutcome(OutcomeKind.REPLIED, b"no Candid"))
-    together.settle()
+    together.wait_until_quiet()
     assert older.closed == []
     # ws_close
     calls[-1].answer(REPLIED_OK if known else replied_err("not registered"))
-    together.settle()
+    together.wait_until_quiet()
     assert bool(older.closed) is known
     assert waits.closed == []
     waiting.opened_at_ns = NOW_NS - 1
     waiting.deliver([b"open"])
-    together.settle()
+    together.wait_until_quiet()
     assert bool(waits.closed) is known
     assert older.closed[0][0] == CloseCode.REPLACED
     # one that comes later is none of those
     newer, _ = together.worlds[0].open(identity=identity, at_ns=NOW_NS + 1)
-    together.settle()
+    together.wait_until_quiet()
     assert newer.closed == []
 
 

@@ -35,7 +35,7 @@ from icwsgw.ic.ws import decode_unit_result, encode_close
 from icwsgw.observe.levels import DEBUG
 from icwsgw.observe.logs import get_logger
 
-_log = get_logger("farewell")
+_log = get_logger("close_notice")
 
 #: Close notices in flight at once, of which one canister may have half. If a call takes two seconds, that is 64 a
 #: second for one canister.

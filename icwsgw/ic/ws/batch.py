@@ -111,7 +111,7 @@ def parse_get_messages(reply: bytes) -> Batch:
 def _parse_known(reply: bytes, pos: int, form: int) -> Batch:
     """Read the values behind a head of the usual shape.
 
-    A slice beyond the end is short without complaint, but then the offset lies beyond the end too: the next byte
+    A range beyond the end is cut off silently, but then the offset lies beyond the end too: the next byte
     looked at raises IndexError, or the comparison at the end fails.
     """
     tag = reply[pos]

@@ -26,7 +26,7 @@ export const within = (usual, what, promise) => {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 };
 
-/** A promise together with what settles it. */
+/** A promise together with what resolves it. */
 export const deferred = () => {
   let resolve, reject;
   const promise = new Promise((yes, no) => ([resolve, reject] = [yes, no]));

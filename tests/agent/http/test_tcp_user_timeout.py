@@ -23,7 +23,7 @@ SO_ATTACH_FILTER = 26
 RETURN_NOTHING = struct.pack("HBBI", 0x06, 0, 0, 0)
 
 
-def deafen(sock: socket.socket) -> None:
+def read_nothing(sock: socket.socket) -> None:
     """Have the kernel drop whatever arrives for a socket, without acknowledging it (a filter that passes 0 bytes)."""
     program = ctypes.create_string_buffer(RETURN_NOTHING)
     sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HL", 1, ctypes.addressof(program)))
@@ -39,7 +39,7 @@ class Silence(TransportCase):
         self.transport = self.make(silence=0.5)
         server = self.serve(lambda c, h, b: c.answer(b))
         yield self.post(server, b"first")
-        deafen(server.connections[0].transport.socket)
+        read_nothing(server.connections[0].transport.socket)
         # its deadline is beyond the test's: nothing but the kernel's word lets it go
         answer = yield self.post(server, b"message", timeout=600.0)
         self.assertEqual(answer.body, b"message")

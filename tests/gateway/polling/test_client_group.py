@@ -16,7 +16,7 @@ ANNA, BERT = (b"\x01" * 29, 1), (b"\x02" * 29, 2)
 
 
 class Session:
-    """What an audience sees of a session."""
+    """What a client group sees of a session."""
 
     def __init__(self, key: tuple[bytes, int]) -> None:
         self.id = "s"
