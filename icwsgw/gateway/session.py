@@ -269,8 +269,11 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
 
     def _dismissed(self, envelope: ClientEnvelope, error: CanisterRefused) -> None:
         """The canister does not know the client any more. Wait for the close message that it may have queued before."""
-        if self.relay is not None and self.state is not State.CLOSED:
+        if self.relay is not None:
             self.relay.drop()
+            if self.state is State.CLOSED:
+                # The canister would refuse the rest of what the client sent before it left.
+                self._tell()
         if self.state is not State.OPEN:
             return
         _log.info("the canister refused a message", error=error, canister=self._canister_text(), session=self.id)

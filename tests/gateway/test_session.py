@@ -289,6 +289,18 @@ def test_a_ws_open_that_may_have_been_executed_opens_with_the_canisters_first_me
     assert (world.session.state, world.connection.closed) == (State.OPEN, [])
 
 
+def test_what_a_client_had_sent_before_it_left_ends_with_the_first_that_its_canister_refuses() -> None:
+    world = World().open()
+    for text in (b"1", b"2", b"3"):
+        world.receive(world.sdk.message_payload(text, world.now_ns()))
+    world.session.left(1000)
+    world.network.calls[-1].answer(replied_err("no such client"))
+    assert world.methods() == ["ws_open", "ws_message", "ws_close"]
+    world.network.calls[-1].answer(replied_err("no such client"))
+    assert not world.gateway.registry.ending
+    assert world.context.waiting.octets == 0
+
+
 def test_what_a_client_sends_while_its_opening_is_uncertain_is_not_lost() -> None:
     world = doubtful(DOUBTS[0])
     world.receive(world.sdk.message_payload(b"early", world.now_ns()))
