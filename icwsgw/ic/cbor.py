@@ -1,13 +1,13 @@
-"""CBOR (RFC 8949), strict where it reads, for bytes that strangers send.
+"""CBOR (RFC 8949) with a strict decoder, for bytes that anybody can send.
 
-``loads`` is cbor2's decoder with its generosity taken away: no trailing bytes, no duplicate map keys, only text and
-byte strings as keys, bounded depth and number of items, and of all tags only the self-describe one (55799, ignored
-wherever it stands, as serde_cbor does) and bignums of at most 32 bytes (agents in JavaScript write BigInt so).
-Everything that is wrong is one exception, :class:`~icwsgw.errors.FormatError`.
+:func:`loads` is cbor2's decoder with further limits. It refuses trailing bytes, duplicate map keys, and keys that are
+neither text nor bytes. Depth and number of items are bounded. It accepts two tags: self-describe (55799), which it
+ignores at any place as serde_cbor does, and bignums of at most 32 bytes, as which agents in JavaScript encode BigInt.
+All errors are :class:`~icwsgw.errors.FormatError`.
 
-``item_end`` finds an item's end in the bytes without decoding it, so that an envelope can be relayed as it came. It
-keeps its own stack and can neither recurse nor read outside the data. It checks that items are well-formed (RFC 8949,
-appendix C), not what they hold: text may be no UTF-8, any tag may stand.
+:func:`item_end` finds the end of an item without decoding it, so that an envelope can be relayed unchanged. It keeps
+its own stack: it cannot recurse, and cannot read outside the data. It checks that items are well-formed (RFC 8949,
+appendix C), but not their content: text need not be UTF-8, and any tag is accepted.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def loads(data: bytes, *, max_depth: int = 32, max_items: int = MAX_ITEMS) -> An
     """Decode one CBOR item that takes up the whole of ``data``.
 
     :param max_depth: how deep containers may nest
-    :param max_items: how many items there may be, those in containers too; what is shorter is not counted
+    :param max_items: the most items, including those in containers; data with fewer bytes is not counted
     :returns: int, bytes, str, list, dict, bool, None, float, UNDEFINED or cbor2's CBORSimpleValue
     :raises FormatError: not well-formed, trailing bytes, or more than this module allows
     """
@@ -71,7 +71,7 @@ def loads(data: bytes, *, max_depth: int = 32, max_items: int = MAX_ITEMS) -> An
 
 
 def optional(fields: Mapping[str, Any], name: str) -> Any:
-    """Give a field of a decoded map; None where it is absent, null, or undefined as JavaScript has it."""
+    """Return a field of a decoded map; None if it is absent, null or undefined."""
     value = fields.get(name)
     return None if value is UNDEFINED else value
 
@@ -126,9 +126,9 @@ def item_end(data: bytes, start: int = 0, max_items: int = MAX_ITEMS) -> int:
 
 
 def walk(data: bytes, start: int, max_items: int) -> tuple[int, int]:
-    """Find where the item that begins at ``start`` ends, and how many more items might have been in it.
+    """Find the end of the item that begins at ``start``, and count its items.
 
-    :returns: offset of the first byte after the item; what is left of ``max_items``, -1 if it holds more
+    :returns: offset of the first byte after the item; ``max_items`` less the number of items, -1 if there are more
     :raises FormatError: the item is not well-formed, or is cut
     """
     end = len(data)
@@ -177,7 +177,7 @@ def container_head(data: bytes, position: int) -> tuple[int, int]:
 
 
 def is_break(data: bytes, position: int) -> bool:
-    """Tell whether a container of indefinite length ends here."""
+    """Return whether a container of indefinite length ends here."""
     return position < len(data) and data[position] == _BREAK
 
 
@@ -205,7 +205,7 @@ def _read_head(data: bytes, position: int) -> tuple[int, int, int]:
 
 
 def _plain(error: BaseException) -> str:
-    """Give cbor2's reason in one line; a reason in one of our callbacks is the cause of its own error."""
+    """Return cbor2's reason as one line. If one of our callbacks failed, the reason is that of the error's cause."""
     while error.__cause__ is not None:
         error = error.__cause__
     return str(error)

@@ -1,18 +1,18 @@
-"""Certificates: what the IC says under its threshold signature (interface spec, section "Certification").
+"""Verifies certificates: statements under a subnet's threshold signature (interface spec, section "Certification").
 
 A certificate is CBOR ``{tree, signature, delegation?}``: a witness of the state tree, and the BLS signature of a
-subnet over the witness's digest. The subnet's key is the root key, or comes by a *delegation*: a certificate of the
-root subnet that names the subnet's key and the canisters it may speak for. These ranges are in
+subnet over the witness's digest. The subnet's key is the root key, or is in a *delegation*: a certificate of the
+root subnet with the subnet's key and the ranges of its canisters. These ranges are in
 ``/canister_ranges/<subnet>/<first canister of the shard>`` (answers of the v3/v4 endpoints) or in
 ``/subnet/<subnet>/canister_ranges`` (older ones). There is one level of delegation, no more.
 
-A certificate without a delegation is signed by the root subnet, which may speak for its own canisters alone: see
-:func:`root_ranges_cover`.
+A certificate without a delegation is signed by the root subnet. It is valid only for the root subnet's own canisters:
+see :func:`root_ranges_cover`.
 
 Each replica of a subnet fetches a delegation of its own from the root subnet every five minutes (dfinity/ic,
 ``nns_delegation_manager``), so a subnet of 13 nodes has 13 of them at a time, and more by shards. Agents take them for
-30 days. They are cached by their bytes: one pairing (1.5 ms) a certificate instead of two. Times are nanoseconds since
-1970.
+30 days. They are cached by their bytes, so that a certificate costs one pairing (1.5 ms) instead of two. Times are
+nanoseconds since 1970.
 """
 
 from __future__ import annotations
@@ -68,13 +68,13 @@ Ranges = tuple[tuple[bytes, bytes], ...]
 
 
 class TrustedDelegation(NamedTuple):
-    """What a delegation whose signature was verified says.
+    """The content of a verified delegation.
 
-    :ivar time_ns: when the root subnet said it
-    :ivar public_key: the subnet's, 96 bytes
+    :ivar time_ns: the time in its certificate
+    :ivar public_key: the subnet's key, 96 bytes
     :ivar subnet_id: the subnet
-    :ivar flat: the ranges in the form that every agent reads, or None where they are not shown
-    :ivar shards: the ranges by shard, with the shards' labels in order; None where no shards are shown
+    :ivar flat: the ranges in the form that every agent reads; None: the certificate does not show them
+    :ivar shards: the ranges by shard, in the order of the shards' labels; None: the certificate shows no shards
     """
 
     time_ns: int
@@ -100,11 +100,11 @@ class TrustedDelegation(NamedTuple):
 
 
 class DelegationCache:
-    """The delegations that verified, by root key, subnet and bytes; the least recently used leave first.
+    """A cache of verified delegations, by root key, subnet and bytes. The least recently used are dropped first.
 
-    :param max_entries: bound
-    :ivar hits: how often one was here
-    :ivar misses: how often not, which costs a pairing
+    :param max_entries: the most delegations
+    :ivar hits: number of successful look-ups
+    :ivar misses: number of look-ups without success; each costs a pairing
     """
 
     __slots__ = ("_entries", "_max_entries", "hits", "misses")
@@ -149,14 +149,14 @@ def verify_certificate(
     max_future_ns: int = MAX_FUTURE_NS,
     cache: DelegationCache | None = None,
 ) -> Certificate:
-    """Return the certificate, once it is known to be the IC's word for this canister or subnet.
+    """Decode and verify a certificate for a canister or a subnet.
 
     :param root_key_der: the root key, 133 bytes of DER
     :param canister_id: the effective canister id: the delegation must cover it
     :param subnet_id: instead of a canister: the delegation must be this subnet's
-    :param now_ns: the time now; None leaves all ages unchecked
+    :param now_ns: the time now; None: no age is checked
     :param cache: keeps verified delegations
-    :raises CertificateInvalid: with the reason, also where the bytes are no certificate
+    :raises CertificateInvalid: with the reason, also if the bytes are not a certificate
     """
     if (canister_id is None) == (subnet_id is None):
         raise ValueError("give either canister_id or subnet_id")
@@ -196,9 +196,9 @@ def check_age(
     max_future_ns: int = MAX_FUTURE_NS,
     what: str = "the certificate",
 ) -> None:
-    """Check a certificate's time alone: one that verified once grows old where it is kept.
+    """Check only a certificate's time. A verified certificate that is kept becomes too old.
 
-    :raises CertificateInvalid: too old, too far ahead, or without a time
+    :raises CertificateInvalid: the time is too old, too far ahead, or missing
     """
     _check_time(certificate.time_ns, now_ns, max_age_ns, max_future_ns, what)
 
@@ -221,12 +221,12 @@ def verify_delegation(
     max_future_ns: int = MAX_FUTURE_NS,
     cache: DelegationCache | None = None,
 ) -> TrustedDelegation:
-    """Return what a delegation says, once it is known to be the root subnet's word.
+    """Decode and verify a delegation of the root subnet.
 
-    :param now_ns: the time now; None leaves its age unchecked
+    :param now_ns: the time now; None: its age is not checked
     :param cache: keeps verified delegations
     :raises CertificateInvalid: with the reason
-    :raises FormatError: its bytes are no certificate, or the ranges are none
+    :raises FormatError: the bytes are not a certificate, or the ranges are malformed
     """
     trusted = cache.get(root_key_der, delegation) if cache is not None else None
     if trusted is not None:

@@ -1,4 +1,4 @@
-"""Signatures of every kind that a replica verifies, which takes the root key."""
+"""Verifies signatures of every kind that a replica accepts. Canister signatures need the root key."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Verifier:
             verify_signature(der_public_key, message, signature)
 
     def verify_sender_info(self, sender_info: Any, der_public_key: bytes | None) -> None:
-        """Verify what a canister says about a sender who signed in through it.
+        """Verify a canister's statement about a sender who signed in through it.
 
         :param sender_info: the field of a call's or query's content
         :param der_public_key: the envelope's ``sender_pubkey``
