@@ -260,3 +260,23 @@ def test_setup_cfg_ships_every_data_file() -> None:
 
 def _matches(name: str, pattern: str) -> bool:
     return name.count("/") == pattern.count("/") and fnmatch(name, pattern)
+
+
+#: Functions of 50 lines and more: hot paths that are written out, since a call costs as much as what it would hold.
+LONG_FUNCTIONS = {
+    "reactor/epoll_turn.py:_run_once",
+    "ic/ws/batch.py:_parse_known",
+    "ic/certificate.py:verify_certificate",
+    "gateway/polling/poller.py:_take",
+}
+
+
+def test_functions_are_short() -> None:
+    long = {
+        f"{path.relative_to(PACKAGE).as_posix()}:{node.name}"
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and (node.end_lineno or node.lineno) - node.lineno + 1 >= 50
+    }
+    assert long == LONG_FUNCTIONS
