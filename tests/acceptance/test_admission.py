@@ -287,7 +287,7 @@ def test_a_header_of_anybody_is_not_believed(stacks: Stacks) -> None:
 
 
 def test_a_client_over_its_rate_is_slowed_down_and_loses_nothing(stacks: Stacks) -> None:
-    stack = stacks("--client-message-rate=50", "--client-message-burst=50")
+    stack = stacks("--client-message-rate=25")
     chatter = Chatter(stack)
     client = neighbour(stack)
     contents = [b"DIDL\x00\x00burst%d" % n for n in range(150)]
