@@ -82,6 +82,7 @@ class Outbox:
 
     __slots__ = (
         "_backlog",
+        "_closing",
         "_held",
         "_holding",
         "_left",
@@ -99,6 +100,7 @@ class Outbox:
         self._held: list[bytes] | None = None
         self._holding = 0  # bytes in it
         self._queue: deque[tuple[float, bytes | memoryview]] | None = None
+        self._closing = False
         self._left = 0.0  # when some of it has last left
         self.owner = owner
         self.size = 0
@@ -149,6 +151,8 @@ class Outbox:
         self.size += len(data)
         backlog = self._backlog
         backlog.backlog_bytes += len(data)
+        if self._closing:
+            return
         if self.size > backlog.outbox_bytes or (
             backlog.backlog_bytes > backlog.most_backlog_bytes and self.size > CROWDED_BYTES
         ):
@@ -173,14 +177,26 @@ class Outbox:
         """Give everything to the transport at once, because a close frame comes next."""
         self.release()
         queue = self._queue
-        self.clear()
+        self._emptied()
         if queue:
             self._transport.write(b"".join([data for _, data in queue]))
 
     def clear(self) -> None:
-        """Drop everything that waits."""
+        """Drop everything that waits, except the rest of a frame that has begun.
+
+        The client would read whatever came next as that rest.
+        """
         self._held = None
+        # no bound on what follows: it is a close frame
+        self._closing = True
+        begun = _begun(self._queue[0][1]) if self._queue else b""
         self._emptied()
+        if not begun:
+            return
+        if self.state is _FLOWING:
+            send_now(self._transport, bytes(begun))
+        else:
+            self._wait(begun)
 
     def _emptied(self) -> None:
         self._queue = None
@@ -223,5 +239,31 @@ class Outbox:
     def stopProducing(self) -> None:  # noqa: N802
         """The connection is lost: take nothing more, and hold nothing (decision 0033)."""
         self.state = _STOPPED
-        self.clear()
+        self._held = None
+        self._emptied()
         self.owner = self._transport = None
+
+
+def _begun(waiting: bytes | memoryview) -> bytes | memoryview:
+    """The rest of the frame whose beginning has left.
+
+    :param waiting: a view of what is left of some whole frames; bytes: none of them has left
+    :return: a view of the one frame, empty where one begins
+    """
+    if not isinstance(waiting, memoryview):
+        return b""
+    frames: bytes = waiting.obj  # type: ignore[assignment]
+    start, left = 0, len(frames) - len(waiting)
+    while start < left:
+        # as they are sent to clients: unmasked
+        size = frames[start + 1]
+        if size < 126:
+            end = start + 2 + size
+        elif size == 126:
+            end = start + 4 + int.from_bytes(frames[start + 2 : start + 4], "big")
+        else:
+            end = start + 10 + int.from_bytes(frames[start + 2 : start + 10], "big")
+        if end > left:
+            return memoryview(frames[start:end])[left - start :]
+        start = end
+    return b""

@@ -11,6 +11,7 @@ from twisted.internet.selectreactor import SelectReactor
 from icwsgw.core.messages import frame as framed
 from icwsgw.server.outbox import PIECE, Outbox
 from tests.server.test_released import Front
+from tests.support.ws_wire import read_frames
 
 
 class Transport:
@@ -157,6 +158,33 @@ def test_a_close_frame_goes_behind_even_where_it_was_full(ending: Callable[[Outb
         transport.drain()
     assert b"".join(transport.written) == b"x" * 11 + waited + b"close"
     assert (outbox.size, backlog.backlog) == (0, set())
+
+
+@pytest.mark.parametrize("size", [100, 1000, 70_000, 3 * PIECE])
+@pytest.mark.parametrize("ready", [True, False])
+def test_the_rest_of_a_frame_that_has_begun_goes_before_the_close_frame(size: int, ready: bool) -> None:
+    transport, backlog = Transport(room=1), Backlog(most=1 << 30)
+    outbox = Outbox(transport, backlog, None)
+    frames = [framed(bytes((number % 256,)) * size) for number in range(-(-5 * PIECE // size))]
+    outbox.send(b"".join(frames))
+    # one piece has left, another one when there is room
+    transport.drain()
+    backlog.outbox_bytes = 1
+    outbox.send(framed(b"too much"))
+    assert outbox.full
+    if ready:
+        transport.drain()
+    outbox.clear()
+    outbox.clear()
+    outbox.send(b"\x88\x02\x10\x08")
+    while outbox.size:
+        transport.drain()
+    sent = b"".join(transport.written)
+    got = read_frames(sent)
+    whole = -(-2 * PIECE // len(frames[0]))
+    assert [framed(payload) for opcode, payload in got[:-1]] == frames[:whole]
+    assert got[-1] == (8, b"\x10\x08")
+    assert backlog.backlog_bytes == 0
 
 
 def test_a_transport_that_is_gone_already_is_sent_nothing() -> None:
