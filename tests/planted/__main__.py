@@ -4,6 +4,9 @@
     python -m tests.planted --by suite                        by the suite of tests, nearest tests first
     python -m tests.planted --minutes 1 core/one-flow-first   one of them, for a minute
     python -m tests.planted --missed                          again those that were missed, or searched for less long
+    python -m tests.planted --survey                          find out first which scenarios reach which errors, and run
+                                                              only those for each; kept in .planted/survey.json
+    python -m tests.planted --unreached                       which errors no scenario of that survey reaches
     python -m tests.planted --table                           what is known so far
     python -m tests.planted --check                           which patches do not apply to the tree any more
     python -m tests.planted --rebase                          make those anew that apply, against the tree as it is
@@ -29,14 +32,17 @@ import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from math import inf
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from tests.planted.hunt import Tree, by_simulation, by_suite, fail_clean, now
+from tests.planted.hunt import Tree, by_simulation, by_suite, by_survey, fail_clean, now, take_survey
 from tests.planted.patches import HERE, PACKAGES, ROOT, DoesNotApply, Planted, all_patches, make
+from tests.planted.survey import Survey
 
 RESULTS = ROOT / ".planted" / "results.json"
+SURVEY = ROOT / ".planted" / "survey.json"
 
 
 def main() -> int:
@@ -49,11 +55,15 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="so many at a time")
     parser.add_argument("--missed", action="store_true")
     parser.add_argument("--again", action="store_true", help="look for all that are named, whatever is known")
+    parser.add_argument("--survey", action="store_true")
+    parser.add_argument("--unreached", action="store_true")
+    parser.add_argument("--spend", type=float, default=inf, help="CPU seconds for each error, where there is a survey")
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--rebase", action="store_true")
     parser.add_argument("--make", nargs=2, metavar=("NAME", "REASON"))
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--surveyed", type=Path, default=SURVEY, help="where the survey is kept")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if options.make:
@@ -63,6 +73,10 @@ def main() -> int:
     planted.sort(key=lambda each: options.names.index(each.name) if each.name in options.names else 0)
     if options.check or options.rebase:
         return check(planted, options.rebase)
+    if options.survey:
+        survey(options)
+    if options.unreached:
+        return unreached(planted, Survey(options.surveyed))
     results = Results(options.results)
     if not options.table:
         hunt(planted, results, options)
@@ -124,6 +138,7 @@ def hunt(planted: list[Planted], results: Results, options: argparse.Namespace) 
             return True
         return options.missed and not known["found"]
 
+    surveyed = Survey(options.surveyed) if options.surveyed.exists() else None
     wanted = [each for each in planted if is_open(each)]
     print(f"{len(wanted)} of {len(planted)} to look for, by the {options.by}", flush=True)
     with ExitStack() as stack:
@@ -139,7 +154,11 @@ def hunt(planted: list[Planted], results: Results, options: argparse.Namespace) 
         def one(each: Planted) -> None:
             tree = trees.get()
             try:
-                if options.by == "simulation":
+                if options.by == "simulation" and surveyed is not None:
+                    known = results.get(options.by, each) or {}
+                    after = 0 if options.again else known.get("last", 0)
+                    result = by_survey(each, tree, clean, options.minutes, surveyed, options.spend, after)
+                elif options.by == "simulation":
                     result = by_simulation(each, tree, clean, options.minutes)
                 else:
                     result = by_suite(each, tree, options.minutes)
@@ -161,6 +180,25 @@ def hunt(planted: list[Planted], results: Results, options: argparse.Namespace) 
                 list(pool.map(one, wanted))
         if options.by == "suite":
             _look_at_clean(planted, results, clean)
+
+
+def survey(options: argparse.Namespace) -> None:
+    """Find out which scenarios reach the places of which errors."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="icwsgw-planted-")))
+        tree = Tree(folder / "marked")
+        stack.callback(tree.close)
+        made = take_survey(tree, list(all_patches()), options.minutes, options.surveyed)
+    print(f"{len(made.scenarios)} scenarios in {made.seconds:.0f} s of CPU")
+
+
+def unreached(planted: list[Planted], made: Survey) -> int:
+    """Print which errors no scenario reaches, and which few do."""
+    for each in planted:
+        seeds = made.seeds(each.name, inf)
+        if len(seeds) < 10:
+            print(f"{each.name:44} {len(seeds)} of {len(made.scenarios)}")
+    return 0
 
 
 def _look_at_clean(planted: list[Planted], results: Results, clean: Tree) -> None:

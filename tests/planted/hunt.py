@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.planted.patches import HERE, ROOT, Planted
+from tests.planted.survey import Survey, marked, save
 
 #: Seeds that neither CI nor anybody else runs.
 FIRST_SEED = 3_000_000
@@ -111,28 +112,103 @@ def by_simulation(planted: Planted, tree: Tree, clean: Tree, minutes: float, fir
     tree.plant(planted)
     try:
         while left > 0:
-            status, text, _ = tree.run("-m", "tests.planted.search", str(first), str(left), seconds=left + 180)
-            told = _told(text)
+            told, words = _search(tree, left, first)
             if told is None:
-                words = "the simulation does not even start" if status else f"it died: {text[-300:]}"
                 return _result(True, words, spent, scenarios)
             scenarios += told["ran"]
             spent += told["cpu"]
             if "seed" not in told:
                 return _result(False, "", spent, scenarios)
-            seed, words = told["seed"], _short(told["words"])
-            _, text, _ = clean.run("-m", "tests.planted.search", str(seed), "0.001", seconds=300)
-            again = _told(text)
-            if again is not None and "seed" not in again:
-                found = _result(True, f"seed {seed}: {words}", spent, scenarios)
-                return found | {"seed": seed, "steps": told["steps"], "false_alarms": alarms}
-            # the scenario fails without the error as well: a fault of the simulation, or of the code
-            print(f"!! seed {seed} fails on clean code as well: {words}", flush=True)
-            alarms += 1
-            first, left = seed + 1, left - told["cpu"]
+            if _passes(clean, told["seed"]):
+                return _found(told, spent, scenarios, alarms)
+            alarms += _alarm(told)
+            first, left = told["seed"] + 1, left - told["cpu"]
         return _result(False, "", spent, scenarios) | {"false_alarms": alarms}
     finally:
         tree.clean(planted)
+
+
+def by_survey(
+    planted: Planted, tree: Tree, clean: Tree, minutes: float, survey: Survey, spend: float, after: int
+) -> dict[str, Any]:
+    """Run those scenarios of so many minutes that reach an error, until one fails.
+
+    :param survey: says which ones these are
+    :param spend: CPU seconds that they may take
+    :param after: the last seed that was run before
+    :return: as :func:`by_simulation`; ``seconds`` is what all scenarios up to the one that fails take, or all,
+        or all up to the last one that was run; ``last`` is that one, where there are more to run
+    """
+    alarms = 0
+    seeds = [seed for seed in survey.seeds(planted.name, 60 * minutes) if seed > after]
+    listed = tree.place.with_name(f"{tree.place.name}.seeds")
+    tree.plant(planted)
+    try:
+        while seeds and spend > 0:
+            listed.write_text(json.dumps(seeds), encoding="utf-8")
+            told, words = _search(tree, spend, 0, str(listed))
+            if told is None:
+                return _result(True, words, 0.0)
+            spend -= told["cpu"]
+            if "seed" not in told:
+                if told["ran"] == len(seeds):
+                    break
+                spent = survey.seconds_until(told["last"])
+                return _result(False, "", spent, told["last"] - FIRST_SEED + 1) | {"last": told["last"]}
+            seed = told["seed"]
+            if _passes(clean, seed):
+                return _found(told, survey.seconds_until(seed), seed - FIRST_SEED + 1, alarms)
+            alarms += _alarm(told)
+            seeds = [each for each in seeds if each > seed]
+        return _result(False, "", min(survey.seconds, 60 * minutes), len(survey.scenarios)) | {"false_alarms": alarms}
+    finally:
+        tree.clean(planted)
+
+
+def take_survey(tree: Tree, errors: list[Planted], minutes: float, path: Path) -> Survey:
+    """Run the scenarios of so many minutes in a marked copy of the tree, and keep what they reach.
+
+    :raises DoesNotApply: a module has changed where an error is
+    """
+    everywhere: set[str] = set()
+    for module in sorted({error.path for error in errors}):
+        target = tree.place / module
+        text, unmarked = marked(target.read_text(encoding="utf-8"), [each for each in errors if each.path == module])
+        target.write_text(text, encoding="utf-8")
+        everywhere |= unmarked
+    arguments = ("-m", "tests.planted.survey", str(FIRST_SEED), str(60 * minutes))
+    _, text, _ = tree.run(*arguments, seconds=60 * minutes + 180)
+    told = [json.loads(line) for line in text.splitlines() if line.startswith('{"seed"')]
+    for each in told:
+        if each["words"]:
+            print(f"!! seed {each['seed']} fails on clean code: {each['words']}", flush=True)
+    save(path, everywhere, told)
+    return Survey(path)
+
+
+def _search(tree: Tree, seconds: float, first: int, *listed: str) -> tuple[dict[str, Any] | None, str]:
+    """Search in a tree: what was told, or the words for a simulation that does not run."""
+    arguments = ("-m", "tests.planted.search", str(first), str(seconds), *listed)
+    status, text, _ = tree.run(*arguments, seconds=seconds + 180)
+    told = _told(text)
+    return told, "the simulation does not even start" if status else f"it died: {text[-300:]}"
+
+
+def _passes(clean: Tree, seed: int) -> bool:
+    """Whether a scenario passes without an error."""
+    told, _ = _search(clean, 0.001, seed)
+    return told is not None and "seed" not in told
+
+
+def _found(told: dict[str, Any], spent: float, scenarios: int, alarms: int) -> dict[str, Any]:
+    found = _result(True, f"seed {told['seed']}: {_short(told['words'])}", spent, scenarios)
+    return found | {"seed": told["seed"], "steps": told["steps"], "false_alarms": alarms}
+
+
+def _alarm(told: dict[str, Any]) -> int:
+    """A scenario fails without the error as well: a fault of the simulation, or of the code."""
+    print(f"!! seed {told['seed']} fails on clean code as well: {_short(told['words'])}", flush=True)
+    return 1
 
 
 def _told(text: str) -> dict[str, Any] | None:

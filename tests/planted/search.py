@@ -1,7 +1,8 @@
-"""The simulation's part of a hunt, in a process of its own: ``python -m tests.planted.search FIRST SECONDS``.
+"""The simulation's part of a hunt, in a process of its own: ``python -m tests.planted.search FIRST SECONDS [SEEDS]``.
 
-It runs scenarios in the tree that it stands in, seed after seed, until one fails or its CPU time is used up, and writes
-one line of JSON: how many it has run, the CPU seconds they took and, where one failed, its seed, steps and words.
+It runs scenarios in the tree that it stands in, seed after seed from the first one on, or those that a file lists as
+JSON, until one fails or its CPU time is used up, and writes one line of JSON: how many it has run, the CPU seconds they
+took, the last seed and, where one failed, its seed, steps and words.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterable
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 from tests.simulation.scenario import run_scenario
@@ -34,30 +38,36 @@ def tell(**found: Any) -> None:
     os.write(1, (json.dumps(found) + "\n").encode())
 
 
-def main(first: int, seconds: float) -> None:
-    seed = first
+def main(seeds: Iterable[int], seconds: float) -> None:
+    """Run scenarios of these seeds."""
+    seed = ran = 0
     # without what the imports took
     began = time.process_time()
 
+    def told(words: str | None = None) -> None:
+        found = {} if words is None else {"seed": seed, "steps": steps_of(seed), "words": words}
+        tell(ran=ran, cpu=time.process_time() - began, last=seed, **found)
+
     def endless(*_: Any) -> None:
         # not an exception, which the code under test would catch
-        words = f"a scenario has not ended after {ENDLESS:.0f} s"
-        tell(ran=seed - first + 1, cpu=time.process_time() - began, seed=seed, steps=steps_of(seed), words=words)
+        told(f"a scenario has not ended after {ENDLESS:.0f} s")
         os._exit(0)
 
     signal.signal(signal.SIGPROF, endless)
-    while time.process_time() - began < seconds:
+    for seed in seeds:
+        ran += 1
         signal.setitimer(signal.ITIMER_PROF, ENDLESS)
         try:
             run(seed)
         except Exception as error:
             signal.setitimer(signal.ITIMER_PROF, 0)
-            words = f"{type(error).__name__}: {error}"
-            tell(ran=seed - first + 1, cpu=time.process_time() - began, seed=seed, steps=steps_of(seed), words=words)
+            told(f"{type(error).__name__}: {error}")
             return
-        seed += 1
-    tell(ran=seed - first, cpu=time.process_time() - began)
+        if time.process_time() - began >= seconds:
+            break
+    told()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), float(sys.argv[2]))
+    first, spend, *listed = sys.argv[1:]
+    main(json.loads(Path(listed[0]).read_text(encoding="utf-8")) if listed else count(int(first)), float(spend))
