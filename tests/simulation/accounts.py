@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from icwsgw.core.call_slots import CallSlots
@@ -43,7 +44,8 @@ STANDING = (
 
 def differences(process: SimProcess) -> Iterator[str]:
     """The accounts that do not agree with what they stand for."""
-    for what, counted, there in (*_sessions(process), *_pollers(process), *_calls(process), *_connections(process)):
+    accounts = (_sessions, _pollers, _stores, _calls, _connections)
+    for what, counted, there in chain.from_iterable(account(process) for account in accounts):
         if counted != there:
             yield f"{what}: {counted} counted, {there} there"
 
@@ -129,6 +131,47 @@ def _pollers(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
             yield f"sessions that are over {who}", [s.id for s in side if s.client_key not in poller.sessions], []
 
 
+def _stores(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
+    """What is held for a while, and the bytes that it is said to have."""
+    gateway, context = process.gateway, process.gateway.context
+    for poller in gateway.registry.pollers.values():
+        ahead = poller._reorder_buffer
+        there = [
+            len(batch.cert) + len(batch.tree) + sum(len(message[3]) for message in batch.messages)
+            for batch, _, _ in ahead.kept.values()
+        ]
+        yield "bytes of answers before their turn", ahead.size, sum(there)
+    for session in (*gateway.registry.sessions, *gateway.registry.ending):
+        if session.stream is not None:
+            buffer = session.stream._sequence_buffer
+            held = [len(envelope.body) for envelope, _ in buffer.held.values()]
+            yield "bytes of messages out of turn", buffer._octets, sum(held)
+            yield "a timer for messages out of turn", session.stream._holding is not None, bool(held)
+    undecided = gateway.replacements.machine.undecided
+    yield "rivals of nobody", [key for key, replacements in undecided.items() if not replacements], []
+    suspects = context.suspects
+    lines = sum(len(suspect.line) for suspect in suspects._groups.values())
+    yield "connections at the turnstile", suspects.waiting, lines
+    handshake_queue = process.factory.handshake_queue
+    if lines:
+        yield "a look at the turnstile is planned", _active(handshake_queue._timer), True
+    for places in (context.calls, gateway.close_notices.call_slots, context.call_scheduler.opens, context.newcomers):
+        # a lane may have one more as long as it has fewer than are left
+        able = [
+            slot_queue
+            for slot_queue in places.line
+            if slot_queue.busy < places.least or slot_queue.busy < places.limit - places.busy
+        ]
+        yield "lanes in line for which there is room", len(able), 0
+    answers = context.answers
+    if answers.waiting:
+        yield "a round of answers is planned", answers._planned, True
+
+
+def _active(timer: Any) -> bool:
+    return timer is not None and bool(timer.active())
+
+
 def _calls(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
     gateway = process.gateway
     context = gateway.context
@@ -165,6 +208,7 @@ def _calls(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
     for kind in WAITING:
         line = budget._buckets[kind].line
         yield f"line of {kind.name}", line.size, sum(map(len, (*line._new.values(), *line._served.values())))
+    yield "ws_open in line beyond their bound", max(0, budget.waiting(RequestKind.OPEN) - budget._most_opens), 0
     if any(budget.waiting(kind) for kind in WAITING):
         yield "a look at the lines is planned", call_scheduler._timer is not None, True
 

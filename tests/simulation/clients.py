@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import IPv6Address
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,7 @@ class SimClient(SdkClient):
         identity: Ed25519Identity,
         opens: bool = True,
         process: SimProcess | None = None,
-        request: float = 1.0,
+        request: float | bytes = 1.0,
     ) -> None:
         self.random = Random(f"{world.seed} client {number}")
         super().__init__(canister, identity, None)
@@ -66,10 +67,15 @@ class SimClient(SdkClient):
         self.looks_on = False
         self._ttl = 240.0
         self.clock_offset = self.random.choice((0.0, 0.0, -55.0, 55.0)) if world.plan.clocks else 0.0
+        #: seconds that somebody takes to sign its ws_open
+        self._dawdles = self.random.choice((*[0.0] * 9, 4.5))
+        self._unsigned = False
         self.welcome: bool | None = not world.origins or ORIGIN in world.origins
         self.was_slow = False
         self.close_code: int | None = None
         self.left = False
+        #: its ws_open, once it has sent it
+        self.said_open = b""
         self.session: SimSession | None = None
         self.count = 0
         #: when the first of its envelopes expires, by the clock
@@ -77,11 +83,14 @@ class SimClient(SdkClient):
         self.link: DirectLink | WireLink
         #: where it comes from, and whom it is counted with
         place = self.random.randrange(world.plan.addresses)
-        mine = f"2001:db8:0:{place}::{number + 1:x}" if place % 2 else f"192.0.2.{place}"
+        mine = str(IPv6Address(f"2001:db8:0:{place}::") + number + 1) if place % 2 else f"192.0.2.{place}"
         self.address, self.group = mine, f"2001:db8:0:{place}" if place % 2 else mine
         latency = self.random.choice((0.0, 0.01, 0.05))
         if world.plan.wire:
-            rate = self.random.choice((None, None, None, 2000))
+            rate = self.random.choice((None, None, None, None, 2000, 300))
+            if rate == 300:
+                # some kilobytes a second
+                latency = 0.05
             self.was_slow = rate is not None
             self.link = WireLink(world, self, latency, rate, request)
         else:
@@ -100,7 +109,7 @@ class SimClient(SdkClient):
     @property
     def usable(self) -> bool:
         """Whether it is connected and has done nothing wrong."""
-        return self.connected and not self.provoked and not self.looks_on
+        return self.connected and not self.provoked and not self.looks_on and not self._unsigned
 
     @property
     def living(self) -> bool:
@@ -133,11 +142,20 @@ class SimClient(SdkClient):
             world.truth.fail(f"client {self.number} {_show(self.key)} got a message that is wrong: {error!r}")
             self.leave(4000)
             return
-        for answer in answers:
-            self.link.send(answer)
+        if answers and not self.said_open:
+            self.said_open, self._unsigned = answers[0], True
+            if self._dawdles:
+                self.world.at_end.append(self.world.clock.callLater(self._dawdles, self._sign, answers))
+                return
+        self._sign(answers)
         if self.closed_by_canister is not None:
             world.truth.note(f"client {self.number} was closed by its canister: {self.closed_by_canister}")
             self.leave(4001)
+
+    def _sign(self, answers: list[bytes]) -> None:
+        self._unsigned = False
+        for answer in answers:
+            self.link.send(answer)
 
     def told(self, code: int, reason: str) -> None:
         """The gateway's close frame came."""
@@ -182,6 +200,10 @@ class SimClient(SdkClient):
     def _speak(self, order: str, random: Random, ttl: float = 240.0) -> Callable[[float], None]:
         self.count += 1
         size = random.choice((0, 0, 0, 200, 3000))
+        plan = self.world.plan
+        if size and self.opened and not plan.crowded and plan.longest_message > 80_000 and random.random() < 0.05:
+            # more than a stranger may send at a time
+            size = 70_000
         content = f"{order}{self.number}.{self.count} ".encode() + b"." * size
         self._ttl = ttl
         payload = self.message_payload(content, self.now_ns())
@@ -244,10 +266,10 @@ class SimClient(SdkClient):
             self.link.send(self.envelope("ws_message", b"", now, -10.0 if kind == "expired" else 400.0))
             provoked.add(CloseCode.EXPIRED)
         elif kind == "long":
-            self.link.send(bytes(70_000))
+            self.link.send(bytes(self.world.plan.longest_message + 1000))
         else:
             self.link.garbage(random.randbytes(random.randint(2, 60)))
-        self.provoked = set(range(5000)) if kind == "bytes" else self.provoked | provoked
+        self.provoked = set(range(5000)) - {1000, 1001} if kind == "bytes" else self.provoked | provoked
         # where the gateway waits for the rest of a frame, its time limit is far off
         self.world.at_end.append(self.world.clock.callLater(4.0, self.cut, False))
         return kind

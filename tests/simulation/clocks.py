@@ -42,12 +42,12 @@ class Clocks(Subject):
 
     def set_machine(self, chance: Chance) -> str:
         process = chance.choice(self.world.processes)
-        process.wall_offset = chance.choice(WRONG)
+        process.wall_offset, process.clock_set_at = chance.choice(WRONG), self.world.clock.seconds()
         return f"the clock of process {process.number} is set, {process.wall_offset:+} s"
 
     def right_machine(self, chance: Chance) -> str:
         for process in self.world.processes:
-            process.wall_offset = 0.0
+            process.wall_offset, process.clock_set_at = 0.0, self.world.clock.seconds()
         return "the machines' clocks are right"
 
     def set_node(self, chance: Chance) -> str:
@@ -59,6 +59,7 @@ class Clocks(Subject):
     def dates(self, chance: Chance) -> str:
         """All answers have Dates from now on, of one proxy: right ones or wrong ones."""
         ahead, kept = chance.choice((0.0, 0.0, *WRONG)), chance.random() < 0.3
+        self.world.dates_were_wrong |= abs(ahead) > 60 or kept
         now_ns = self.world.now_ns
         if kept:
             date = formatdate(now_ns() / 1e9 + ahead, usegmt=True)

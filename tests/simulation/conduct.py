@@ -13,6 +13,8 @@ from tests.simulation.truth import _show
 from tests.simulation.world import CANISTERS
 
 MAX_CLIENTS = 14
+#: Numbers of the clients of a crowd.
+CROWD = 2_000_000
 #: Those that come again and again, on several connections.
 REGULARS = [Ed25519Identity(bytes((9, number)) * 16) for number in range(6)]
 
@@ -34,6 +36,8 @@ class Conduct(Subject):
         "hasty": 0.5,
         "out_of_turn": 0.7,
         "read_again": 1.0,
+        "wait": 0.25,
+        "crowd": 1.0,
     }
 
     def heal(self) -> None:
@@ -47,7 +51,7 @@ class Conduct(Subject):
 
     def _connect(self, chance: Chance, canister: Principal, identity: Ed25519Identity) -> str | None:
         world = self.world
-        if sum(client.connected for client in world.clients) >= MAX_CLIENTS:
+        if sum(client.connected and client.number < CROWD for client in world.clients) >= MAX_CLIENTS:
             return None
         process = chance.choice(world.processes)
         client = SimClient(world, chance.number, canister, identity, chance.random() < 0.95, process)
@@ -130,6 +134,24 @@ class Conduct(Subject):
     def read_again(self, chance: Chance) -> str | None:
         self.heal()
         return None
+
+    def wait(self, chance: Chance) -> str | None:
+        """Nothing happens for longer than a signature is good for, where that costs little."""
+        seconds = chance.choice((60.0, 300.0, 400.0))
+        if self.world.plan.polling_interval < 0.3:
+            return None
+        self.world.run(seconds)
+        return f"nothing has happened for {seconds:.0f} s"
+
+    def crowd(self, chance: Chance) -> str | None:
+        """So many that the gateway deals with them in slices."""
+        world = self.world
+        if not world.plan.crowd or any(client.number >= CROWD for client in world.clients):
+            return None
+        canister, process = chance.choice(CANISTERS[: world.plan.canisters]), chance.choice(world.processes)
+        for number in range(chance.choice((101, 130, 230))):
+            world.clients.append(SimClient(world, CROWD + number, canister, _stranger(chance), process=process))
+        return f"a crowd connects to {canister.text[:5]}"
 
     def misbehave(self, chance: Chance) -> str | None:
         client = self.pick(chance, is_open=False)

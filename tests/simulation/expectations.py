@@ -25,6 +25,8 @@ EPSILON = 0.002
 LONGEST_ASKED = 65.0
 #: Seconds within which a reset is found where the canister answers.
 RESET_FOUND = 5.0
+#: Seconds within which it is found that this machine's clock was set.
+CLOCK_FOUND = 30.0
 #: Frames that no honest client sends in one read.
 FLOOD_FRAMES = 256
 
@@ -118,7 +120,8 @@ def _too_slow(world: SimWorld, session: SimSession) -> str:
 
 def _reset(world: SimWorld, session: SimSession) -> str:
     truth, canister = world.truth, session.owner.canister
-    if truth.troubles["lagging"]:
+    # what hides messages for as long as that may hide those by which a canister's life is known
+    if truth.troubles["lagging"] or truth.troubles["hole"]:
         return ""
     at = truth.reset_at.get(canister)
     if at is None:
@@ -142,7 +145,8 @@ def _not_opened(world: SimWorld, session: SimSession) -> str:
     lasted = world.clock.seconds() - session.registered
     if lasted < config.open_timeout - EPSILON:
         return f"its canister had {config.open_timeout} s, not {lasted:.2f}"
-    return "" if world.truth.troubles or world.plan.opens_per_second else "the world is calm"
+    few = world.plan.opens_per_second or world.plan.crowd
+    return "" if world.truth.troubles or few else "the world is calm"
 
 
 def _open_refused(world: SimWorld, session: SimSession) -> str:
@@ -161,8 +165,12 @@ def _message_refused(world: SimWorld, session: SimSession) -> str:
 
 
 def _expired(world: SimWorld, session: SimSession) -> str:
-    if world.plan.clocks and session.owner.process.wall_offset:
+    since = world.clock.seconds() - session.owner.process.clock_set_at
+    if world.plan.clocks and (session.owner.process.wall_offset or since < CLOCK_FOUND):
         # this machine's clock is wrong: whether that may be told from what it hears is the subject of clocks
+        return ""
+    if world.dates_were_wrong and world.replica.wrong_node is not None:
+        # a proxy and a node that agree on a wrong time are believed for a while
         return ""
     left = session.owner.earliest_expiry - world.clock.seconds()
     return "" if left < LONGEST_ASKED else f"its first envelope to expire had {left:.0f} s left"

@@ -209,7 +209,7 @@ class Asides(Subject):
     """What is asked for beside calls and polls fails: status, keys, delegations; and queues that cannot be read."""
 
     name = "aside"
-    steps = {"aside": 2.0, "hole": 1.5, "large": 1.5, "outage": 0.4}
+    steps = {"aside": 2.0, "hole": 1.5, "large": 1.5, "outage": 0.4, "slow": 1.0, "forget": 0.7}
 
     def __init__(self, scenario: Any) -> None:
         super().__init__(scenario)
@@ -240,12 +240,20 @@ class Asides(Subject):
 
     def hole(self, chance: Chance) -> str:
         """A canister has deleted a message: all answers begin behind it."""
-        canister, count = chance.choice(CANISTERS[: self.world.plan.canisters]), chance.choice((4, 8, 20))
+        world = self.world
+        canister, seconds = chance.choice(CANISTERS[: world.plan.canisters]), chance.choice((0.5, 2.0, 4.0))
         self._missed = True
         self.truth.troubles["hole"] += 1
-        self.world.replica.faults.add(InjectedFault(kind="gap", on="query", canister=canister, count=count))
+        faults, fault = world.replica.faults, InjectedFault(kind="gap", on="query", canister=canister)
+        faults.add(fault)
+
+        def end() -> None:
+            if fault in faults:
+                faults.remove(fault)
+
+        world.at_end.append(world.clock.callLater(seconds, end))
         self._say(canister)
-        return f"{count} answers of {canister.text[:5]} begin with a hole"
+        return f"answers of {canister.text[:5]} begin with a hole for {seconds} s"
 
     def large(self, chance: Chance) -> str:
         """A page that is longer than the IC gives."""
@@ -268,6 +276,32 @@ class Asides(Subject):
         self.world.run(seconds)
         self.world.network = "up"
         return f"the network was away for {seconds} s"
+
+    def slow(self, chance: Chance) -> str:
+        """Calls take longer than a replica waits for one."""
+        world = self.world
+        ingress, usual, seconds = world.replica.ingress, world.plan.call_latency, chance.choice((1.0, 5.0))
+        self.truth.troubles["slow"] += 1
+        ingress.latency = chance.choice((11.0, 14.0, 25.0))
+
+        def end() -> None:
+            ingress.latency = usual
+
+        world.at_end.append(world.clock.callLater(seconds, end))
+        return f"calls take {ingress.latency} s, for {seconds} s"
+
+    def forget(self, chance: Chance) -> str | None:
+        """Answers to calls are lost, and their replies are forgotten before anybody asks again."""
+        world, count = self.world, chance.choice((1, 2))
+        if world.plan.blocks.interval:
+            return None
+        self.truth.troubles["forgotten"] += 1
+        world.replica.forgets += count
+        lost = dict(chance.choice(LOST))
+        world.replica.faults.add(
+            InjectedFault(on="call", method=chance.choice(("ws_message", None)), count=count, **lost)
+        )
+        return f"{count} answers to calls are lost, and forgotten"
 
     def _say(self, canister: Principal) -> None:
         """Have a canister send something to each of its clients."""

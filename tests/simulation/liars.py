@@ -33,7 +33,8 @@ class Liars(Subject):
         self._left = 0
         self._kind = ""
         self._random = Random()
-        self._last = -APART
+        self._last = -2 * APART
+        self._until = 0.0
         self._kept: dict[bytes, bytes] = {}
         self.told = 0
         self.world.liar = self._answer
@@ -49,18 +50,22 @@ class Liars(Subject):
             kinds += ["altered", "altered", "certificate", "tree"]
         if plan.signed_queries and not plan.trusting:
             kinds += ["signature", "stranger", "no signature"]
-        kind, count = chance.choice(kinds), chance.choice((1, 2, 5))
+        kind, count = chance.choice(kinds), chance.choice((1, 2, 5, 40))
         if plan.trusting:
             if now < self._last + APART:
                 return None
             count = 1
+        # many at once, though not for as long as a canister may be silent
+        self._until = now + 2.0 if count > 5 else float("inf")
+        if count > 5 and now < self._last + 2 * APART:
+            return None
         self._kind, self._left, self._random, self._last = kind, count, Random(chance.getrandbits(32)), now
         return f"a node lies, {count} times: {kind}"
 
     def _answer(self, body: bytes, content: bytes) -> bytes:
         """The answer that a node gives in place of one."""
         before = self._kept.setdefault(body, content)
-        if not self._left:
+        if not self._left or self.world.clock.seconds() > self._until:
             return content
         answer = dict(cbor.loads(content))
         if answer.get("status") != "replied":

@@ -6,6 +6,7 @@ can be told from them.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, fields
 from random import Random
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 from icwsgw.config.schema import GatewayConfig
 from tests.simulation.drawing import chance, drawn
 
+#: More than strangers may send at a time.
+MAX_MESSAGE_BYTES = 1 << 17
 _DEFAULTS = {each.name: each.default for each in fields(GatewayConfig)}
 
 
@@ -61,6 +64,11 @@ class Bounds:
         return {each.name: getattr(self, each.name) for each in fields(Bounds) if each.name in _DEFAULTS}
 
     @property
+    def longest_message(self) -> int:
+        """Bytes of the longest message that a client may send, once its session is open."""
+        return min(MAX_MESSAGE_BYTES, self.relay_queue_bytes, self.outbox_bytes)
+
+    @property
     def opens_per_second(self) -> float | None:
         """How many ws_open may leave, by the description of the options."""
         if self.open_rate is not None:
@@ -75,12 +83,17 @@ class Bounds:
     @property
     def refuses(self) -> bool:
         """Whether clients may be refused, or put out, because there are too many."""
+        return self.refused_by(self)
+
+    @staticmethod
+    def refused_by(bounds: Any) -> bool:
+        """The same of bounds that are being drawn."""
         return bool(
-            self.max_connections < 1000
-            or self.max_pending < 1000
-            or self.max_connections_per_ip
-            or self.accept_rate
-            or self.accept_rate_per_ip
+            bounds.max_connections < 1000
+            or bounds.max_pending < 1000
+            or bounds.max_connections_per_ip
+            or bounds.accept_rate
+            or bounds.accept_rate_per_ip
         )
 
 
@@ -100,6 +113,54 @@ class _Tokens:
             return False
         self._level -= 1
         return True
+
+
+class Taken:
+    """What has been read of one client, against the rates that it may send at.
+
+    The gateway looks at the clock when a burst has been used up, so a burst more than the rate allows may come at once;
+    and a read that goes beyond it is counted, though it has been read.
+
+    :ivar frames: bytes of the messages that have been sent, those that have not been read first
+    """
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.frames: deque[int] = deque()
+        self._part = 0
+        self._octets = _Debt("bytes", bounds.client_byte_rate, max(4 * bounds.client_byte_rate, bounds.longest_message))
+        self._messages = _Debt("messages", bounds.client_message_rate, 2 * bounds.client_message_rate)
+
+    def read(self, now: float, octets: int) -> str:
+        """So many bytes are read; why they must not be, empty where they may."""
+        why = self._octets.over(now) or self._messages.over(now)
+        self._octets.take(octets)
+        self._part += octets
+        while self.frames and self._part >= self.frames[0]:
+            self._part -= self.frames.popleft()
+            self._messages.take(1)
+        if not self.frames:
+            self._part = 0
+        return why
+
+
+class _Debt:
+    """What has been taken beyond a rate: at most two bursts when more is taken."""
+
+    def __init__(self, what: str, per_second: float, burst: float) -> None:
+        self._what = what
+        self._per_second = per_second
+        self._burst = burst
+        self._level = self._stamp = 0.0
+
+    def over(self, now: float) -> str:
+        self._level = max(0.0, self._level - (now - self._stamp) * self._per_second)
+        self._stamp = now
+        if not self._per_second or self._level <= 2 * self._burst + 2:
+            return ""
+        return f"{self._level:.0f} {self._what} are beyond its {self._per_second} a second"
+
+    def take(self, number: int) -> None:
+        self._level += number
 
 
 class Door:

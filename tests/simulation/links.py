@@ -13,11 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import ISSLTransport
 from twisted.python.failure import Failure
+from zope.interface import directlyProvides
 
 from icwsgw.core.messages import payload_of
 from icwsgw.core.session_machine import State
+from icwsgw.server.proxy_header import ProxyHeaders
+from icwsgw.server.request_head import MAX_HEADER_BYTES
 from tests.simulation.expectations import WHEEL
+from tests.simulation.fronts import front_of
+from tests.simulation.limits import Taken
 from tests.support.pausing import Pausing
 from tests.support.ws_wire import close_frame, handshake, masked
 
@@ -33,6 +39,7 @@ class DirectLink(Pausing):
     """A client that is connected to its session without any bytes."""
 
     wire = False
+    taking = True
     half_since: float | None = None
     waiting = (0, 0.0)
     frames_up = 0
@@ -141,13 +148,15 @@ class DirectLink(Pausing):
 class WireLink:
     """A TCP connection in memory; the transport of the gateway's protocol, and a client at its other end.
 
-    :param part: of its request that is sent, 1.0 for all
+    :param request: the part of its request that is sent, 1.0 for all; or what it sends in its place
     :param rate: the most bytes that reach the client at a time, None for all there are
     """
 
     wire = True
 
-    def __init__(self, world: SimWorld, owner: SimClient, latency: float, rate: int | None, part: float = 1.0) -> None:
+    def __init__(
+        self, world: SimWorld, owner: SimClient, latency: float, rate: int | None, request: float | bytes = 1.0
+    ) -> None:
         self.reading = True
         self.disconnecting = False
         self._world = world
@@ -179,14 +188,48 @@ class WireLink:
         self._half_read: float | None = None
         self.frames_up = 0
         self.aborted = False
-        self._address = owner.address
-        self._part = part
         self._came_at = world.clock.seconds()
+        self._status: int | None = None
+        #: whether the gateway drained when the request was whole
+        self._came_late = False
+        self._asked = False
+        config = owner.process.config
+        self._taken = Taken(world.plan)
+        front = self._front = front_of(
+            world.plan.front, owner.address, owner.random, config.tls_handshake_timeout, config.header_timeout
+        )
+        if front.tls is not None:
+            directlyProvides(self, ISSLTransport)
         self._expected = owner.process.door.arrives(self, owner.group, world.clock.seconds())
-        self._protocol: Any = owner.process.factory.buildProtocol(self.getPeer())
-        self._protocol.makeConnection(self)
-        whole = handshake(f"Origin: {owner.origin}") if world.plan.operations else handshake()
-        self._send_bytes(whole[: int(len(whole) * part)])
+        factory: Any = owner.process.factory
+        if front.proxied:
+            factory = ProxyHeaders(factory)
+        self._entry: Any = factory.buildProtocol(self.getPeer())
+        self._protocol: Any = self._entry.wrappedProtocol if front.proxied else self._entry
+        self._entry.makeConnection(self)
+        origin = (f"Origin: {owner.origin}",) if world.plan.operations else ()
+        whole = handshake(*origin, *front.headers)
+        #: the part of a sound request that comes; None: it is none
+        self._part = None if isinstance(request, bytes) else request
+        self._request = front.head + (request if isinstance(request, bytes) else whole[: int(len(whole) * request)])
+        self._early: bytes | None = b""
+        self._asked_at = self._came_at
+        if front.tls is None:
+            self._ask()
+        else:
+            world.at_end.append(world.clock.callLater(front.tls, self._tls_is_up))
+
+    def _tls_is_up(self) -> None:
+        if not self._lost:
+            self._came_at = self._world.clock.seconds()
+            self._protocol.handshakeCompleted()
+            self._world.at_end.append(self._world.clock.callLater(self._front.idle, self._ask))
+
+    def _ask(self) -> None:
+        """Send the request, and what was to be sent before."""
+        early, self._early = self._early or b"", None
+        self._asked_at = self._world.clock.seconds()
+        self._send_bytes(self._request + early)
 
     # what the world looks at
 
@@ -195,6 +238,11 @@ class WireLink:
         """Bytes that the gateway holds for the client, and seconds since the transport last asked for more."""
         outbox = self._protocol._outbox
         return 0 if outbox is None else outbox.size, self._world.clock.seconds() - self._emptied_at
+
+    @property
+    def taking(self) -> bool:
+        """Whether the connection is not about to end."""
+        return bool(self._protocol.state == self._protocol.STATE_OPEN)
 
     def session_ended(self) -> None:
         """The gateway has ended the session."""
@@ -208,9 +256,16 @@ class WireLink:
         if self._silent and not self._server_paused and config.ping_interval:
             most = 2 * config.ping_interval + config.pong_timeout + config.close_timeout + 3 * WHEEL
             yield "has been silent", now - self._heard_at - most
-        if self._part < 1 and not self._shaken:
+        if (self._part is None or self._part < 1) and not self._shaken:
             most = config.header_timeout + config.close_timeout + 2 * WHEEL
             yield "has sent half a request", now - self._came_at - most
+        if (
+            self._early is None
+            and self._status is None
+            and self._part is None
+            and len(self._request) > 2 * MAX_HEADER_BYTES
+        ):
+            yield "has sent a request without an end", now - self._asked_at - 4.5
         if self._ended_at is not None:
             yield "has outlived its session", now - self._ended_at - config.close_timeout - WHEEL - self._latency
         outbox = protocol._outbox
@@ -228,7 +283,9 @@ class WireLink:
     def send(self, payload: bytes, binary: bool = True) -> None:
         if not self._over and not self._close_sent:
             self.frames_up += 1
-            self._send_bytes(masked(2 if binary else 1, payload))
+            frame = masked(2 if binary else 1, payload)
+            self._taken.frames.append(len(frame))
+            self._send_bytes(frame)
 
     def leave(self, code: int = 1000) -> None:
         if not self._over and not self._close_sent:
@@ -253,7 +310,9 @@ class WireLink:
         self._pump_down()
 
     def _send_bytes(self, data: bytes) -> None:
-        if not self._silent and not self._lost:
+        if self._early is not None:
+            self._early += data
+        elif not self._silent and not self._lost:
             self._to_server += data
             self._pump_up()
 
@@ -296,12 +355,21 @@ class WireLink:
 
     def _answered(self, status: int) -> None:
         """The request has its answer."""
-        process = self.owner.process
+        process, truth = self.owner.process, self._world.truth
+        self._status = status
+        if status == 101:
+            if self._part is None:
+                truth.fail(f"client {self.owner.number} was let in, but its request is wrong: {self._request[-200:]!r}")
+            if self._came_late:
+                truth.fail(f"client {self.owner.number} was let in, but the gateway drained when it asked")
+            known = self._protocol._admission.host
+            if not self._lost and known != self.owner.address:
+                truth.fail(f"client {self.owner.number} comes from {self.owner.address}, not from {known}")
         may = {self._expected} | ({503} if self in process.door.crowded_out or process.gateway.draining else set())
         if not self.owner.welcome:
             may.add(403)
         if status not in may and status not in self.owner.provoked | self.owner.doomed:
-            self._world.truth.fail(f"client {self.owner.number} was answered {status}, not {self._expected}")
+            truth.fail(f"client {self.owner.number} was answered {status}, not {self._expected}")
 
     def _finish(self, code: int) -> None:
         if not self._over:
@@ -325,10 +393,18 @@ class WireLink:
         data = bytes(self._to_server[:size])
         del self._to_server[:size]
         if data:
-            self._heard_at = self._world.clock.seconds()
-            self._protocol.dataReceived(data)
+            now = self._heard_at = self._world.clock.seconds()
+            if not self._asked:
+                self._asked = not self._request[len(data) :]
+                self._request = self._request[len(data) :] or self._request
+                self._came_late = self.owner.process.gateway.draining
+            elif self._protocol.session is not None:
+                why = self._taken.read(now, len(data))
+                if why and not self.owner.provoked:
+                    self._world.truth.fail(f"client {self.owner.number} was read, but {why}")
+            self._entry.dataReceived(data)
             if self.half_since is not None and self._half_read is None and not self._to_server:
-                self._half_read = self._heard_at
+                self._half_read = now
         self._pump_up()
 
     def _pump_down(self) -> None:
@@ -369,8 +445,23 @@ class WireLink:
             self._lost = True
             self._world.lost_transports += 1
             self.owner.process.door.left(self)
-            self._protocol.connectionLost(Failure(reason))
+            self._entry.connectionLost(Failure(reason))
+            self._untold()
             self._finish(1006)
+
+    def _untold(self) -> None:
+        """The connection has ended: whoever reads has been told why, and what it answers has been read."""
+        owner, session = self.owner, self.owner.session
+        if owner.was_slow or owner.provoked or owner.left or self._silent or session is None or owner.process.dead:
+            return
+        if self in owner.process.door.crowded_out:
+            # it had to make room at once
+            return
+        code = session.ended_with
+        if not self._over and code is not None and code >= 4000:
+            self._world.truth.fail(f"client {owner.number} was cut, and not told {code}")
+        elif self.aborted and self._close_sent and self._server_paused:
+            self._world.truth.fail(f"client {owner.number} was cut, its answer to {code} was not read")
 
     # the transport, as Twisted's
 
@@ -414,8 +505,8 @@ class WireLink:
         self._pump_up()
 
     def getPeer(self) -> IPv4Address | IPv6Address:
-        kind = IPv6Address if ":" in self._address else IPv4Address
-        return kind("TCP", self._address, 40000)
+        peer = self._front.peer
+        return (IPv6Address if ":" in peer else IPv4Address)("TCP", peer, 40000)
 
     def getHost(self) -> IPv4Address:
         return IPv4Address("TCP", "192.0.2.2", 80)

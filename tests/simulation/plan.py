@@ -15,6 +15,7 @@ from icwsgw.config.schema import GatewayConfig
 from icwsgw.devnet.consensus import BlockTiming
 from icwsgw.devnet.topology import BY_VERSION, DELEGATIONS
 from tests.simulation.drawing import chance, drawn, one_of
+from tests.simulation.fronts import FRONTS, TRUSTED
 from tests.simulation.limits import Bounds
 
 #: How blocks are made: in half of the worlds not at all.
@@ -35,10 +36,21 @@ def _upstream(random: Random, plan: Any) -> int:
     return random.choice((0, 0, 2048, 6 if few else 30))
 
 
+def _front(random: Random, plan: Any) -> str:
+    """Behind proxies the bounds by address count from the request on, which the model of the door does not know."""
+    return random.choice(("", *FRONTS)) if plan.wire and not Bounds.refused_by(plan) else ""
+
+
+def _crowd(random: Random, plan: Any) -> bool:
+    """A crowd costs most of a second."""
+    return random.random() < 0.04 and not plan.narrow and not plan.wire and plan.trusting
+
+
 def _neighbour(random: Random, plan: Any) -> bool:
     """Where others may use up what all have together, nobody can be promised anything."""
     mine = not plan.narrow and not plan.clocks and not plan.operations and plan.upstream in (0, 2048)
     mine = mine and plan.processes == 1 and not plan.asides
+    mine = mine and not plan.crowd
     return random.random() < 0.6 and mine
 
 
@@ -63,13 +75,16 @@ class Plan(Bounds):
     :ivar clocks: clocks and Dates are wrong, :mod:`tests.simulation.clocks`
     :ivar operations: an operator is at work, :mod:`tests.simulation.operations`
     :ivar processes: of the gateway, :mod:`tests.simulation.fleet`
+    :ivar front: what clients come through, :mod:`tests.simulation.fronts`
+    :ivar tunnel: connections to the network lead through a proxy
+    :ivar crowd: more clients than are served in one go may come at once
     :ivar asides: what is asked for beside calls and polls may fail, and queues have holes
     """
 
     calm: bool = drawn(chance(0.3), True)
     wire: bool = drawn(chance(0.6), False)
     liars: bool = drawn(chance(0.15), False)
-    trusting: bool = drawn(lambda r, p: r.random() < (0.4 if p.liars else 0.93), True)
+    trusting: bool = drawn(lambda r, p: r.random() < (0.3 if p.liars else 0.5), True)
     verify_batches: bool = drawn(lambda r, p: not p.trusting and r.random() < 0.7, False)
     identities: int = drawn(one_of(1, 1, 1, 2, 3), 1)
     canisters: int = drawn(one_of(1, 2, 3), 1)
@@ -100,8 +115,11 @@ class Plan(Bounds):
     # bounds are of a process each, and connections to the network do not die with theirs
     processes: int = drawn(lambda r, p: 1 if p.narrow or p.upstream else r.choice((1, 1, 2, 3)), 1)
     strangers: bool = drawn(chance(0.4), False)
+    crowd: bool = drawn(_crowd, False)
     neighbour: bool = drawn(_neighbour, False)
     answer_cost: float = drawn(one_of(0.0, 0.0, 0.0, 0.002, 0.01), 0.0)
+    front: str = drawn(_front, "")
+    tunnel: bool = drawn(lambda r, p: bool(p.upstream) and r.random() < 0.4, False)
 
     @property
     def disordered(self) -> bool:
@@ -138,7 +156,10 @@ class Plan(Bounds):
             ping_interval=5.0,
             pong_timeout=3.0,
             close_timeout=3.0,
-            max_message_bytes=1 << 16,
+            max_message_bytes=self.longest_message,
+            header_timeout=6.0,
+            tls_handshake_timeout=4.0,
+            trusted_proxies=(TRUSTED,) if self.front in ("forwarded", "proxy") else (),
             outbox_age=8.0,
             log_level="error",
             **self.bounds,

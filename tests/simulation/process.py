@@ -19,6 +19,7 @@ from icwsgw.gateway.interfaces import Context
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.observe.metrics import Metrics
 from icwsgw.server.factory import GatewayFactory
+from tests.simulation.errands import Errands
 from tests.simulation.limits import Door
 from tests.simulation.traffic import SimAgent
 from tests.simulation.upstream import WireTransport
@@ -90,6 +91,7 @@ class SimProcess:
     :ivar number: among its world's processes
     :ivar dead: it has been killed
     :ivar wall_offset: seconds that this machine's wall clock is ahead of the true time
+    :ivar clock_set_at: when that was changed last
     :ivar reloaded_ok: whether each reload was of use
     """
 
@@ -98,10 +100,12 @@ class SimProcess:
         self.world = world
         self.number = number
         self.wall_offset = 0.0
+        self.clock_set_at = float("-inf")
         self.reloaded_ok: list[bool] = []
         random = Random(f"{world.seed} process {number}")
         self.dead = False
         self._asked: dict[Any, None] = {}
+        self._errands = Errands(world, number)
         self._clock = ProcessClock(world.clock)
         clock: Any = world.clock if plan.processes == 1 else self._clock
         self.budget = budget = RequestBudget(plan.query_budget, plan.polling_interval, plan.opens_per_second)
@@ -112,7 +116,7 @@ class SimProcess:
         self.transport: JitterTransport | WireTransport
         if plan.upstream:
             upstream = Random(f"{world.seed} upstream {number}")
-            self.transport = WireTransport(world, plan.upstream, plan.network_jitter, upstream, charge)
+            self.transport = WireTransport(world, self.handle, plan.upstream, plan.network_jitter, upstream, charge)
         else:
             self.transport = JitterTransport(clock, self._handle, plan.network_jitter, world.network_random)
         agent = _KeylessAgent if plan.trusting else SimAgent
@@ -165,8 +169,23 @@ class SimProcess:
         for answer in list(self._asked):
             answer.cancel()
 
+    def handle(self, method: str, path: str, body: bytes) -> Any:
+        """A request of this process comes to the network."""
+        told = self._errands.asked(method, path, body)
+        try:
+            answer = self.world.handle(method, path, body)
+        except Exception as error:
+            told(error)
+            raise
+
+        def pass_on(result: Any) -> Any:
+            told(result)
+            return result
+
+        return answer.addBoth(pass_on)
+
     def _handle(self, method: str, path: str, body: bytes) -> Any:
-        answer = self.world.handle(method, path, body)
+        answer = self.handle(method, path, body)
         self._asked[answer] = None
         given: Deferred[Any] = Deferred(lambda _: answer.cancel())
 

@@ -16,7 +16,7 @@ from tests.simulation.plan import Plan
 from tests.simulation.script import Chance
 from tests.simulation.subject import Subject
 from tests.simulation.world import CANISTERS
-from tests.support.ws_wire import masked
+from tests.support.ws_wire import handshake, masked
 
 #: How many may be there at a time.
 MOST = 20
@@ -40,17 +40,33 @@ class Forger(SimClient):
         return forged
 
 
+class Replayer(SimClient):
+    """Sends the ws_open of somebody else once more.
+
+    :ivar heard: that ws_open
+    """
+
+    heard = b""
+
+    def open_payload(self, now_ns: int, **changes: object) -> bytes:
+        super().open_payload(now_ns)
+        return self.heard
+
+
 class Strangers(Subject):
     """What strangers do."""
 
     name = "stranger"
     steps = {
         "half_request": 0.4,
+        "wrong_request": 0.5,
         "half_message": 0.6,
         "flood": 0.3,
         "forge": 0.6,
         "name_nowhere": 0.6,
         "come_and_go": 0.4,
+        "replay": 0.5,
+        "queue": 0.15,
     }
 
     @classmethod
@@ -83,6 +99,22 @@ class Strangers(Subject):
         # refused at once, or at the end of its time
         client.provoked |= {400, 408, 1006}
         return f"stranger {client.number} sends half a request"
+
+    def wrong_request(self, chance: Chance) -> str | None:
+        """A request that nobody may take: with a byte that stands in no head, or without an end."""
+        if not self.world.plan.wire or not self._room():
+            return None
+        request = bytearray(handshake("User-Agent: someone", "Cookie: a=b"))
+        if chance.random() < 0.3:
+            request[-2:] = b"X-Long: " + b"a" * chance.choice((33_000, 60_000))
+        else:
+            # behind the name of a header
+            lines = [at for at in range(len(request)) if request[at : at + 2] == b": "]
+            at = chance.choice(lines) + chance.choice((2, 3, 5))
+            request[at:at] = bytes((chance.choice((*range(9), *range(10, 32), 127)),))
+        client = self._come(chance, opens=False, request=bytes(request))
+        client.provoked |= {400, 408, 431, 1006}
+        return f"stranger {client.number} sends a wrong request"
 
     def half_message(self, chance: Chance) -> str | None:
         client = self.pick(chance)
@@ -130,6 +162,31 @@ class Strangers(Subject):
             client.doomed |= {CloseCode.OPEN_REFUSED, CloseCode.NOT_OPENED, CloseCode.CANISTER_SILENT}
             client.doomed |= {CloseCode.OVERLOADED, CloseCode.CANISTER_NOT_ALLOWED}
         return f"{count} strangers name canisters that are none"
+
+    def replay(self, chance: Chance) -> str | None:
+        """What somebody has overheard is no ws_open of his."""
+        heard = [c for c in self.world.clients if c.opened and c.said_open and c.canister not in self.world.unserved]
+        if not heard or not self._room():
+            return None
+        victim = chance.choice(heard)
+        client = self._come(chance, Replayer, canister=victim.canister, process=victim.process)
+        assert isinstance(client, Replayer)
+        client.heard = victim.said_open
+        client.doomed |= {CloseCode.OPEN_REFUSED, CloseCode.CANISTER_NOT_ALLOWED, CloseCode.OVERLOADED}
+        client.doomed |= {CloseCode.EXPIRED, CloseCode.WRONG_GATEWAY}
+        return f"stranger {client.number} repeats the ws_open of client {victim.number}"
+
+    def queue(self, chance: Chance) -> str | None:
+        """More than may wait in line come at once, from several addresses."""
+        plan = self.world.plan
+        if not plan.opens_per_second or plan.opens_per_second > 10 or not self._room():
+            return None
+        canister = chance.choice(CANISTERS[: plan.canisters])
+        for _ in range(45):
+            client = self._come(chance, canister=canister)
+            client.doomed |= {CloseCode.NOT_OPENED, CloseCode.OVERLOADED, CloseCode.CANISTER_NOT_ALLOWED}
+            self.world.at_end.append(self.world.clock.callLater(8.0, client.leave))
+        return f"45 clients come to {canister.text[:5]} at once"
 
     def come_and_go(self, chance: Chance) -> str | None:
         """Clients that leave before anything has become of them."""

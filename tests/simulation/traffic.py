@@ -20,33 +20,43 @@ from icwsgw.ic import cbor
 from icwsgw.ic.envelope import SignedRequest
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.ws import UNIT_OK, decode_close_args, decode_message_args, decode_open_args, parse_get_messages
+from tests.simulation.meter import EPSILON, Meter
 
 if TYPE_CHECKING:
     from tests.simulation.process import SimProcess
 
-#: Seconds: what sums of floats may be off by.
-EPSILON = 1e-6
 
+class Polls:
+    """How often canisters are polled while they have nothing to say.
 
-class Meter:
-    """A leaky bucket of the simulation's own: tells when more has come than a rate allows.
-
-    :param per_second: the rate
-    :param burst: what may come at once
+    :param interval: seconds between two polls of one
     """
 
-    def __init__(self, per_second: float, burst: float) -> None:
-        self.per_second = per_second
-        self.burst = burst
-        self.level = self.highest = 0.0
-        self._stamp = 0.0
+    #: Seconds for which nothing has happened: no message, no client, no bad answer.
+    QUIET = 5.0
 
-    def count(self, now: float) -> bool:
-        """Whether one that comes now is within the rate."""
-        self.level = max(0.0, self.level - (now - self._stamp) * self.per_second) + 1
-        self._stamp = now
-        self.highest = max(self.highest, self.level)
-        return self.level <= self.burst + EPSILON
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._busy_at: dict[Any, float] = {}
+        self._clients: dict[Any, int] = {}
+        self._meters: dict[Any, Meter] = {}
+
+    def sent(self, place: Any, clients: int, now: float) -> bool:
+        """Whether a poll that leaves now is one of those that are due."""
+        if self._clients.get(place) != clients:
+            self._clients[place] = clients
+            self._busy_at[place] = now
+        if now - self._busy_at[place] < self.QUIET:
+            self._meters.pop(place, None)
+            return True
+        meter = self._meters.get(place)
+        if meter is None:
+            meter = self._meters[place] = Meter(1.1 / self._interval, 12.0)
+        return meter.count(now)
+
+    def busy(self, place: Any, now: float) -> None:
+        """A canister has something to say, or nothing that can be read."""
+        self._busy_at[place] = now
 
 
 class _Call:
@@ -86,6 +96,7 @@ class SimAgent(IcAgent):
         self._close_notices: dict[Any, _Call] = {}
         self._good: dict[tuple[bytes, bytes], float] = {}
         bounds = process.world.plan
+        self._polls = Polls(bounds.polling_interval)
         # a second's worth of each share at once, and what beats owe
         budget = bounds.query_budget
         self._all = None if budget is None else Meter(budget, 2.0 * budget + 5)
@@ -103,12 +114,16 @@ class SimAgent(IcAgent):
             sender = self._senders[request.body] = cbor.loads(request.body)["content"]["sender"]
         place = canister.raw, sender
         self._good.setdefault(place, self.reactor.seconds())
+        self._polled(canister, sender)
 
         def ended(result: Any) -> Any:
             self.under_way["query"] -= 1
+            messages = _messages(result) if isinstance(result, bytes) else None
+            if messages != 0:
+                self._polls.busy(place, self.reactor.seconds())
             self._late("a query", began, timeout)
             refused = self._world.plan.verify_batches and result in self._world.truth.altered
-            if isinstance(result, bytes) and not refused and _is_good(result):
+            if messages is not None and not refused:
                 self._good[place] = self.reactor.seconds()
                 self._canisters.discard(place)
             elif isinstance(result, bytes) or not isinstance(result.value, (TransportError, HttpError, NotReady)):
@@ -117,6 +132,17 @@ class SimAgent(IcAgent):
             return result
 
         return super().query(canister, request, timeout=timeout).addBoth(ended)
+
+    def _polled(self, canister: Principal, sender: bytes) -> None:
+        """A poll leaves: somebody is there for whom it does, and while nothing happens there is one each interval."""
+        registry = self._process.gateway.registry
+        identities = self._process.context.identities
+        index = next(at for at, identity in enumerate(identities) if identity.principal.raw == sender)
+        poller = registry.pollers.get((canister.raw, index))
+        if poller is None or not poller.sessions:
+            self._world.truth.fail(f"{canister.text[:5]} is polled for nobody")
+        elif not self._polls.sent((canister.raw, sender), len(poller.sessions), self.reactor.seconds()):
+            self._world.truth.fail(f"{canister.text[:5]} is polled too often while nothing happens")
 
     def silent_since(self, canister: Principal, index: int) -> float:
         """When a canister gave its last good answer to one of our identities, or was first asked."""
@@ -227,13 +253,12 @@ def _pause(attempts: int) -> float:
     return min(0.1 * 2.0 ** (attempts - 1), 5.0) / 2
 
 
-def _is_good(reply: bytes) -> bool:
-    """Whether an answer to a poll is one."""
+def _messages(reply: bytes) -> int | None:
+    """How many messages an answer to a poll has; None: it is none."""
     try:
-        parse_get_messages(reply)
+        return len(parse_get_messages(reply).messages)
     except (FormatError, CanisterRefused):
-        return False
-    return True
+        return None
 
 
 def _read(canister: Principal, body: bytes) -> _Call:

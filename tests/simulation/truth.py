@@ -97,7 +97,7 @@ class SimSession(ClientSession):
     def deliver(self, frames: list[bytes], more: bool = False) -> None:
         self.truth.frames_down += len(frames)
         super().deliver(frames, more)
-        if self.state is State.OPEN:
+        if self.state is State.OPEN and self.owner.link.taking:
             self.owner.process.door.opened(self.owner.link)
 
     def _closed(self, before: State, text: str, tells: bool, left: bool) -> None:
@@ -114,8 +114,10 @@ class SimPoller(Poller):
     asked_until = 0.0
 
     def _bad(self, error: BaseException | None, ask: InFlightPoll) -> None:
-        if isinstance(error, HttpError) and error.retry_after:
-            self.asked_until = max(self.asked_until, self._clock.seconds() + min(error.retry_after, 60.0))
+        if isinstance(error, HttpError) and (error.retry_after or error.status in (429, 503)):
+            # where no time is named it is the poller's to choose, longer than what it waits in any case
+            pause = min(error.retry_after, 60.0) if error.retry_after else self._context.config.polling_interval
+            self.asked_until = max(self.asked_until, self._clock.seconds() + pause)
         super()._bad(error, ask)
 
     def answered(self, reply: bytes, ask: InFlightPoll) -> None:
@@ -157,7 +159,10 @@ class SimReplica(Replica):
 
     :ivar wrong_node: a node whose clock is wrong, where queries are answered
     :ivar wrong_by: by so many seconds
+    :ivar forgets: so many calls that come again have lost their replies
     """
+
+    forgets = 0
 
     wrong_node: int | None = None
     wrong_by = 0.0
@@ -199,6 +204,10 @@ class SimReplica(Replica):
                 self.now_ns = lambda: right() + round(self.wrong_by * 1e9)
             try:
                 last[0] = verified(target, body)
+            except Exception as error:
+                if target.on == "query" and not hit and not self.truth.world.plan.clocks:
+                    self.truth.fail(f"a query is refused: {error}")
+                raise
             finally:
                 self.now_ns = right
             return last[0]
@@ -209,6 +218,10 @@ class SimReplica(Replica):
             return with_fault(fault, serve)
 
         def admit(target: Any, request: Any, fault: Any) -> Any:
+            known = self.ingress.get(request.request_id)
+            if self.forgets and known is not None and known.done:
+                self.forgets -= 1
+                known.state.set_request(known.request_id, {b"status": b"done"})
             try:
                 call = admitted(target, request, fault)
             except Rejected as error:

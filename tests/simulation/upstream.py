@@ -36,12 +36,13 @@ SWEEP = IDLE_TIMEOUT / 4
 class WireTransport(Transport):
     """The gateway's transport, over connections in memory.
 
+    :param handle: answers a request: (method, path, body)
     :param jitter: seconds that what is sent takes longer, at most
     """
 
-    def __init__(self, world: SimWorld, most: int, jitter: float, random: Random, charge: Any) -> None:
+    def __init__(self, world: SimWorld, handle: Any, most: int, jitter: float, random: Random, charge: Any) -> None:
         self.world = world
-        self.server = Server(world, jitter, random, most)
+        self.server = Server(world, handle, jitter, random, most)
         super().__init__(world.clock, max_connections=most, endpoint_factory=lambda url: self.server, charge=charge)
 
     @property
@@ -56,8 +57,9 @@ class Server:
     :param most: connections that a client may have
     """
 
-    def __init__(self, world: SimWorld, jitter: float, random: Random, most: int) -> None:
+    def __init__(self, world: SimWorld, handle: Any, jitter: float, random: Random, most: int) -> None:
         self.world = world
+        self.handle = handle
         self.random = random
         self.kept = random.choice(KEPT)
         self.most = most
@@ -172,7 +174,7 @@ class Connection:
             self._timer.cancel()
             self._timer = None
         self.busy = True
-        answer = self._answer = maybeDeferred(self._server.world.handle, method, path, rest[:size])
+        answer = self._answer = maybeDeferred(self._server.handle, method, path, rest[:size])
         answer.addCallbacks(self._write, self._drop, callbackArgs=(method,))
 
     def _write(self, answer: Any, method: str) -> None:

@@ -1,0 +1,94 @@
+"""What the gateway asks of the network on its own account: status, keys, delegations, and versions that are missing.
+
+Nobody sends these for a client, so no client notices when they come too often; boundary nodes do. Each kind has a rate
+that no fault may drive it beyond. The rates are those of the descriptions: a status every few seconds at most once a
+few attempts have failed, a reading of the state a canister as often, a missing version once a minute.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from icwsgw.agent.versions import LOOK_AGAIN, MISSES, SPAN
+from icwsgw.devnet.faults import Dropped
+from icwsgw.ic import cbor
+from tests.simulation.meter import Meter
+
+if TYPE_CHECKING:
+    from tests.simulation.world import SimWorld
+
+#: Requests a second, and at once: of one kind, for one canister or subnet.
+STATUS, READ_STATE, TIME = (0.6, 14.0), (0.6, 14.0), (1.1, 10.0)
+_PATH = re.compile(r"/api/v(\d+)/(?:canister|subnet)/([^/]+)/(\w+)$")
+
+
+class Errands:
+    """The requests of one process."""
+
+    def __init__(self, world: SimWorld, number: int) -> None:
+        self._world = world
+        self._of = f"process {number}"
+        self._meters: dict[tuple[str, ...], Meter] = {}
+        # by version and endpoint: when its 404s began, how many there were, and the last other answer elsewhere
+        self._missing: dict[tuple[str, str], _Missing] = {}
+
+    def asked(self, method: str, path: str, body: bytes) -> Callable[[Any], None]:
+        """A request leaves; gives what is to be told of its answer: (status, headers, body), or a failure."""
+        found = _PATH.search(path)
+        if found is None:
+            if path.endswith("/status"):
+                self._count(("status",), STATUS)
+            return lambda _: None
+        version, whom, what = found.groups()
+        if what == "read_state":
+            labels = [label for each in cbor.loads(body)["content"]["paths"] for label in each[:1]]
+            # keys that are there and cannot be taken for the time that they have are asked for with each answer
+            doubtful = b"subnet" in labels and self._world.plan.clocks
+            if b"request_status" not in labels and not doubtful:
+                self._count(
+                    ("read_state", version, whom, *(repr(label) for label in labels)),
+                    TIME if b"time" in labels else READ_STATE,
+                )
+        return lambda answer: self._answered((version, what), answer)
+
+    def _count(self, kind: tuple[str, ...], bound: tuple[float, float]) -> None:
+        meter = self._meters.get(kind)
+        if meter is None:
+            meter = self._meters[kind] = Meter(*bound)
+        if not meter.count(self._world.clock.seconds()):
+            self._world.truth.fail(f"{self._of} asks too often: {' '.join(kind)}")
+
+    def _answered(self, version: tuple[str, str], answer: Any) -> None:
+        error = getattr(answer, "value", None)
+        if isinstance(answer, tuple):
+            status = answer[0]
+        elif isinstance(error, Dropped) and error.status is not None:
+            status = error.status
+        else:
+            return
+        now = self._world.clock.seconds()
+        missing = self._missing.get(version)
+        if status != 404:
+            self._missing.pop(version, None)
+            for other in self._missing.values():
+                other.proved = True
+        elif missing is None:
+            self._missing[version] = _Missing(now)
+        else:
+            missing.count += 1
+            known = missing.proved and missing.count > MISSES and now - missing.since > SPAN + 1.0
+            if known and not missing.meter.count(now):
+                self._world.truth.fail(f"{self._of} asks too often for v{' '.join(version)}, which is missing")
+
+
+class _Missing:
+    """A version that answers 404."""
+
+    def __init__(self, since: float) -> None:
+        self.since = since
+        self.count = 1
+        self.proved = False
+        # what was under way when it was found out comes on top
+        self.meter = Meter(1 / LOOK_AGAIN, 40.0)
