@@ -24,6 +24,10 @@ from icwsgw.reactor.clock import Clock
 NOTE_INTERVAL = 10.0
 """Seconds between two answers that are taken note of: that they came, and what they tell of the network's time."""
 
+ASK_INTERVAL = 1.0
+"""Seconds from a question for the certified time to the next one. During a dispute each answer is taken note of, and
+where the question fails, each would lead to another one."""
+
 
 class NetworkTimeObserver:
     """Learns the time of one network.
@@ -47,6 +51,7 @@ class NetworkTimeObserver:
         self._now_ns = now_ns
         self._read_time = read_time
         self._asking: Deferred[Any] | None = None
+        self._ask_after = reactor.seconds()
 
     def network_ns(self) -> int:
         """The network's time as far as it is known, ns since 1970."""
@@ -79,7 +84,9 @@ class NetworkTimeObserver:
             # the header has whole seconds, rounded down: half a second is the best estimate of the rest
             self._take(Evidence.DATE, int((date + 0.5) * SECOND_NS))
         self.due = self._next_look()
-        if self.time.disputed and self._asking is None:
+        now = self._reactor.seconds()
+        if self.time.disputed and self._asking is None and now >= self._ask_after:
+            self._ask_after = now + ASK_INTERVAL
             asking = self._asking = self._read_time(canister)
             asking.addCallback(self._told).addErrback(_not_told).addBoth(self._asked)
 

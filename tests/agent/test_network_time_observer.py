@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from email.utils import formatdate
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.task import Clock
 
 from icwsgw.agent.http.connection import ParsedResponse
-from icwsgw.agent.network_time_observer import NOTE_INTERVAL, NetworkTimeObserver
+from icwsgw.agent.network_time_observer import ASK_INTERVAL, NOTE_INTERVAL, NetworkTimeObserver
 from icwsgw.core.network_time import WITNESSES
 from icwsgw.devnet.canisters import ECHO_ID
 from icwsgw.errors import CertificateInvalid, HttpError, SignatureInvalid
@@ -174,6 +175,23 @@ def test_a_certified_time_that_cannot_be_had_is_asked_for_again(answer: Exceptio
         clock.advance(NOTE_INTERVAL)
     assert len(asked) == 6 - WITNESSES + 1
     assert time_observer.time.disputed
+
+
+def test_a_question_that_fails_at_once_is_not_asked_again_with_each_answer() -> None:
+    clock, asked = Clock(), []
+
+    def read_time(_: object) -> Deferred[int]:
+        asked.append(clock.seconds())
+        return fail(HttpError(500))
+
+    observer = NetworkTimeObserver(clock, lambda: int(clock.seconds() * SECOND), read_time)
+    for _ in range(100):
+        date = formatdate(clock.seconds() + 60, usegmt=True).encode()
+        observer.note(ParsedResponse(202, {b"date": date}, b""), ECHO_ID)
+        clock.advance(0.05)
+    assert observer.time.disputed
+    assert 4 <= len(asked) <= 6
+    assert all(later - earlier >= ASK_INTERVAL for earlier, later in pairwise(asked))
 
 
 def test_stopping_gives_the_question_up() -> None:
