@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from icwsgw.agent.network_monitor import PATIENCE
 from icwsgw.core.call_slots import CallSlots
 from icwsgw.core.request_budget import WAITING, RequestKind
 from icwsgw.core.session_machine import State
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 #: Whose timers may run while nobody is connected: the parts that look after things for as long as the gateway runs.
 STANDING = (
     "LoopingCall",
+    "NetworkMonitor.",
     "Trust.",
     "RootSubnet.",
     "NetworkTimeObserver.",
@@ -312,6 +314,8 @@ class Accounts(Subject):
         world = self.world
         # the agent's own requests have their time
         world.run(15.0, lambda: not any(process.transport.under_way for process in world.processes))
+        if self.truth.troubles["network"] and not world.plan.clocks:
+            self._look_at_monitors()
         for process in self.world.processes:
             for left in remains(process):
                 self.truth.fail(left)
@@ -319,6 +323,16 @@ class Accounts(Subject):
                 self.truth.fail(f"requests remain: {process.transport.under_way}")
         for timer in timers(self.world):
             self.truth.fail(f"a timer remains: {timer}")
+
+    def _look_at_monitors(self) -> None:
+        """Nobody asks for anything: the gateway finds out by itself that the network answers, and goes on to."""
+        world = self.world
+        for _ in range(2):
+            world.run(2 * PATIENCE)
+            for process in world.processes:
+                why = process.monitor.network()
+                if why is not None:
+                    self.truth.fail(f"the network answers, process {process.number} says: {why}")
 
 
 class Deadlines(Subject):

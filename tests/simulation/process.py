@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from icwsgw.agent.network_monitor import NetworkMonitor
 from icwsgw.config.origins import Origins
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.core.call_slots import CallSlots
@@ -150,6 +151,7 @@ class SimProcess:
         self.gateway = Gateway(self.context, IdentityAssignment(plan.identities, target=3))
         self.gateway.close_notices.call_slots.limit = plan.calls
         self.factory = GatewayFactory(self.gateway)
+        self.monitor = NetworkMonitor(clock, self.agent, "http://127.0.0.1:4943")
         self.door = Door(plan, clock.seconds())
 
     def now_ns(self) -> int:
@@ -159,6 +161,7 @@ class SimProcess:
     def start(self) -> None:
         """Begin to serve."""
         self.agent.start()
+        self.monitor.start()
         self.gateway.start()
         self.factory.start()
 
@@ -202,6 +205,7 @@ class SimProcess:
         """Stop all parts."""
         self.factory.stop()
         self.gateway.stop()
+        self.monitor.stop()
         self.agent.stop()
         self._clock.forget()
         self.transport.close()

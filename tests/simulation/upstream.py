@@ -22,6 +22,7 @@ from twisted.internet.error import (
 from twisted.python.failure import Failure
 
 from icwsgw.agent.http.transport import CONNECT_TIMEOUT, IDLE_TIMEOUT, Transport
+from icwsgw.agent.http.tunnel import Proxy, TunnelEndpoint
 from icwsgw.devnet.faults import Dropped
 
 if TYPE_CHECKING:
@@ -43,7 +44,10 @@ class WireTransport(Transport):
     def __init__(self, world: SimWorld, handle: Any, most: int, jitter: float, random: Random, charge: Any) -> None:
         self.world = world
         self.server = Server(world, handle, jitter, random, most)
-        super().__init__(world.clock, max_connections=most, endpoint_factory=lambda url: self.server, charge=charge)
+        target: Any = self.server
+        if world.plan.tunnel:
+            target = TunnelEndpoint(world.clock, target, Proxy("proxy.example", 3128), "network.example:443", 10.0)
+        super().__init__(world.clock, max_connections=most, endpoint_factory=lambda url: target, charge=charge)
 
     @property
     def under_way(self) -> int:
@@ -120,6 +124,7 @@ class Connection:
         self.protocol = protocol
         self.busy = False
         self.ending = False
+        self._tunnelled = not server.world.plan.tunnel
         self.idle_since = server.world.clock.seconds()
         self._server = server
         self._random = server.random
@@ -166,6 +171,12 @@ class Connection:
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
         size = int(headers.get("content-length", "0"))
         if len(rest) < size:
+            return
+        if not self._tunnelled:
+            # the proxy takes it, and is not heard of again
+            self._tunnelled = method == "CONNECT"
+            self._received.clear()
+            self._send(b"HTTP/1.1 200 Connection established\r\n\r\n")
             return
         if self.busy:
             self._server.world.truth.fail("a request left on a connection that carries one")
