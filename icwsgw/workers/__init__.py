@@ -1,25 +1,27 @@
 """Several processes that serve as one gateway: a supervisor and its workers.
 
-    supervisor   binds the listening sockets and accepts nothing itself; starts the workers and hands them the sockets;
-                 serves --prometheus-endpoint for all; passes signals on; starts a worker that died again
-    worker       the service of a single process, on sockets it was given, with identities of its own
+    supervisor   binds the listening sockets but accepts no connection; starts the workers and passes them the sockets;
+                 serves --prometheus-endpoint for all workers; forwards signals; restarts a worker that has died
+    worker       runs the single-process service on the sockets from the supervisor, with separate identities
 
-A worker is a process of its own, not a fork: it begins with ``python -m icwsgw.workers.worker``, reads its orders
-(:mod:`~icwsgw.workers.orders`) from a pipe, and answers on another. When the pipe ends, so does the supervisor's life,
-and the worker ends too. What is said over the pipes is one JSON object a line::
+A worker is a new process, not a fork. The supervisor starts it with ``python -m icwsgw.workers.worker``. The worker
+reads its start parameters (:mod:`~icwsgw.workers.orders`) and later orders from one pipe, and writes answers to
+another. The end of the order pipe means that the supervisor has died, and the worker then stops. Each line on a pipe is
+one JSON object::
 
-    supervisor -> worker   the orders, as the first line; then
-                           {"do": "say"}: whether it is well
+    supervisor -> worker   the start parameters, as the first line; then
+                           {"do": "say"}: report health
                            {"do": "report", "number": n, "status": wanted}    {"do": "reload", "config": ...}
                            {"do": "drain", "window": seconds}    {"do": "hurry"}
                            {"do": "replaced", "canister", "sender", "at", "left", "own"}
                            {"do": "ask", "number": n, "what": {...}}
     worker -> supervisor   {"said": "ready"}    {"said": "well", "findings": ...}
                            {"said": "report", "number": n, ...}
-                           {"said": "answer", "number": n, "answer": {...}}: null where it has failed
-                           {"said": "stopped_accepting"}: it does not accept any more
-                           {"said": "accepted", "canister", "sender", "at", "left": false}: a client was accepted by
-                           its canister, at this time of the canister's (ns, 0 if it is not known)
-                           {"said": "accepted", "canister", "sender", "at", "left": true}: a client left before its
-                           canister's first message came; the canister knew it, and it was opened by this time
+                           {"said": "answer", "number": n, "answer": {...}}: null if the question failed
+                           {"said": "stopped_accepting"}: the worker no longer accepts connections
+                           {"said": "accepted", "canister", "sender", "at", "left": false}: the canister accepted the
+                           client; ``at`` is the canister's time (ns, 0 if unknown)
+                           {"said": "accepted", "canister", "sender", "at", "left": true}: the client left before the
+                           canister's first message arrived; the canister knew the client, and opened the session no
+                           later than ``at``
 """

@@ -1,15 +1,15 @@
-"""Metrics of several processes as those of one.
+"""Merges the metrics of several workers into one set.
 
-A worker reports what a scrape of it would show. How its figures and the others' become one stands with each metric's
-declaration: counters, histograms and most gauges are summed; a few gauges are no amounts and take the least or the
-greatest; what the operating system says about a process is told apart by a ``worker`` label, whose values are as many
-as there are workers.
+Each worker reports the samples that a scrape of it would show. The declaration of each metric says how to merge them:
+counters, histograms and most gauges are summed; a few gauges take the minimum or maximum. Process metrics from the
+operating system are not merged: a ``worker`` label, with one value per worker, keeps them apart.
 
-Of figures by canister a worker reports many more rows than are shown, so that those with the most sessions in all
-workers together are found: exactly as long as no worker has more canisters than it reports, else nearly.
+For metrics by canister, a worker reports many more rows than the result shows. This finds the canisters with the most
+sessions over all workers. The result is exact unless a worker has more canisters than it reports; then it is
+approximate.
 
-A counter may never fall. So what a worker had counted stays in the sums when it has ended: with its last report, or
-with the last one before it died, since which a few seconds' counts are lost.
+A counter must never decrease. The counts of a worker whose process has ended therefore stay in the sums, as of its last
+report. If the process died, the counts of the seconds since that report are lost.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from prometheus_client.registry import Collector
 from icwsgw.observe.meters import MERGES, OTHER, RankedGauge, fold, top
 from icwsgw.observe.metrics import CANISTERS, Metrics
 
-#: A family as JSON: name, words, type, samples of (name, labels, value).
+#: A metric family as JSON: name, documentation, type, samples of (name, labels, value).
 Family = list[Any]
 
 _PER_PROCESS: Final = "process_"
@@ -34,18 +34,18 @@ _Key = tuple[str, tuple[tuple[str, str], ...]]
 
 @cache
 def _merges() -> dict[str, Callable[[Iterable[float]], float]]:
-    """How figures of several workers become one, by the metric's name, where they are not summed."""
+    """Return the merge function by metric name, for the metrics that are not summed."""
     return {entry.name: MERGES[entry.merge] for entry in Metrics().declared if entry.merge != "sum"}
 
 
 @cache
 def _ranked() -> tuple[str, ...]:
-    """The metrics by canister, first the one that decides which canisters are shown."""
+    """Return the names of the metrics by canister; the first one decides which canisters are shown."""
     return tuple(entry.name for entry in Metrics().declared if isinstance(entry.meter, RankedGauge))
 
 
 def snapshot(registry: CollectorRegistry) -> list[Family]:
-    """What a scrape of ``registry`` would show, as JSON has it."""
+    """Return the metric families that a scrape of ``registry`` would show, as JSON values."""
     return [
         [metric.name, metric.documentation, metric.type, [[s.name, s.labels, s.value] for s in metric.samples]]
         for metric in registry.collect()
@@ -53,25 +53,25 @@ def snapshot(registry: CollectorRegistry) -> list[Family]:
 
 
 class Aggregate(Collector):
-    """The sums; shows them to a prometheus_client registry."""
+    """The merged metrics, as a collector for a prometheus_client registry."""
 
     def __init__(self) -> None:
         self._latest: dict[str, list[Family]] = {}
         self._ended: dict[str, _Sum] = {}
 
     def report(self, worker: str, families: list[Family]) -> None:
-        """Take a worker's report in place of its last."""
+        """Replace the worker's previous report."""
         self._latest[worker] = families
 
     def ended(self, worker: str) -> None:
-        """A worker's process has ended: its gauges are gone, its counts stay."""
+        """Drop the gauges of a worker whose process has ended; keep its counts."""
         for family in self._latest.pop(worker, []):
             name, _, kind, _ = family
             if kind != "gauge" and not name.startswith(_PER_PROCESS):
                 self._ended.setdefault(name, _Sum(family)).add(family)
 
     def value(self, sample: str) -> float:
-        """The sum over all labels of a sample of living workers, by name."""
+        """Return the sum of the named sample over all labels and all running workers."""
         return sum(
             float(value)
             for families in self._latest.values()
@@ -96,12 +96,12 @@ class Aggregate(Collector):
             yield entry.metric()
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: names are known once workers have reported."""
+        """Return nothing: the names are unknown until workers have reported."""
         return ()
 
 
 def _cut(families: list[_Sum]) -> None:
-    """Show the canisters with the most sessions in all workers, the others as one."""
+    """Keep the canisters with the most sessions over all workers; merge the others into one row."""
     if not families:
         return
     columns = [{labels[0][1]: value for (_, labels), value in family.values.items()} for family in families]
@@ -116,7 +116,7 @@ def _cut(families: list[_Sum]) -> None:
 
 
 class _Sum:
-    """One family, summed or merged in its own way."""
+    """One metric family, merged as its declaration says."""
 
     __slots__ = ("family", "merge", "values")
 

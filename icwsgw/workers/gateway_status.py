@@ -1,7 +1,7 @@
-"""The status document of several processes: what workers report, put together, and what only the supervisor knows.
+"""Builds the status document of a gateway with several workers, from their reports and the supervisor's data.
 
-A worker's document comes with the reports that are asked for every few seconds, and fresh when somebody looks. A
-scrape of metrics does not ask for it.
+Workers send their documents with their periodic reports, every few seconds, and when the status page is requested. A
+scrape of metrics does not request them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from icwsgw.observe.recent_warnings import RecentWarnings
 
 
 class Statuses:
-    """The last document of each worker, and what is left of those whose process has ended.
+    """The last document of each worker, and the counts of workers whose process has ended.
 
     :ivar latest: by worker number
     """
@@ -28,17 +28,17 @@ class Statuses:
         self._ended: Document = {}
 
     def report(self, worker: int, document: Document) -> None:
-        """Take a worker's document in place of its last."""
+        """Replace the worker's previous document."""
         self.latest[worker] = document
 
     def ended(self, worker: int) -> None:
-        """A worker's process has ended: what it counted stays, as of its last document."""
+        """Keep the counts of a worker whose process has ended, as of its last document."""
         last = self.latest.pop(worker, None)
         if last is not None:
             self._ended = remains(merge([self._ended, remains(last)]))
 
     def parts(self) -> list[Document]:
-        """All of them, for :func:`icwsgw.admin.merging.merge`."""
+        """Return all documents, for :func:`icwsgw.admin.merging.merge`."""
         return [*self.latest.values(), self._ended]
 
 
@@ -71,11 +71,12 @@ class ReportingPool(Protocol):
 
 
 class GatewayStatus:
-    """The document of the whole gateway.
+    """The status document of the whole gateway.
 
-    :param principal: of the key file
-    :param config: gives the configuration that runs
-    :param recent: what the supervisor itself has logged
+    :param principal: the principal of the key file
+    :param config: returns the current configuration
+    :param recent: the supervisor's last warnings and errors
+    :param now: returns the Unix time in seconds
     """
 
     def __init__(
@@ -97,7 +98,10 @@ class GatewayStatus:
         self._started = now()
 
     def document(self) -> Document:
-        """What is so, as far as workers have reported; see :meth:`icwsgw.workers.worker_pool.WorkerPool.refresh`."""
+        """Return the status from the workers' last reports.
+
+        :meth:`icwsgw.workers.worker_pool.WorkerPool.refresh` requests new ones.
+        """
         config = self._config()
         own = {"errors": self._recent.entries()} if self._recent is not None else {}
         findings = self._health.findings()
@@ -116,7 +120,7 @@ class GatewayStatus:
         }
 
     def _worker(self, number: int) -> Document:
-        """What is known of a worker, whether it has a process at present or not."""
+        """Return the status of one worker, which may have no process at present."""
         worker = self._pool.workers.get(number)
         reported: Mapping[str, Any] = next(iter(self._pool.statuses.latest.get(number, {}).get("workers", ())), {})
         if worker is None:

@@ -1,4 +1,4 @@
-"""JSON objects, one a line, over a pipe each way."""
+"""Sends and receives JSON objects, one per line, over two pipes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _log = get_logger("workers")
 
 
 class LineSplitter:
-    """Puts lines together again from pieces, and reads their JSON.
+    """Joins chunks of bytes into lines, and parses each line as JSON.
 
     :param take: called with the object of each line
     """
@@ -53,8 +53,8 @@ def line_of(value: Mapping[str, Any]) -> bytes:
 class Lines(Protocol):
     """The worker's end: reads lines from one descriptor and writes them to another, in the reactor.
 
-    :param take: called with the object of each line that comes
-    :param ended: called once when no more will come, unless :meth:`close` was first
+    :param take: called with the object of each line received
+    :param ended: called once when the incoming pipe ends, unless :meth:`close` was called before
     """
 
     def __init__(self, take: Callable[[dict[str, Any]], None], ended: Callable[[], None]) -> None:
@@ -65,17 +65,17 @@ class Lines(Protocol):
         self._descriptors: tuple[int, ...] = ()
 
     def open(self, reactor: Any, incoming: int, outgoing: int) -> None:
-        """Begin to read and write."""
+        """Start to read from ``incoming`` and to write to ``outgoing``; both are file descriptors."""
         self._descriptors = (incoming, outgoing)
         self._pipes = cast(Any, StandardIO)(self, stdin=incoming, stdout=outgoing, reactor=reactor)
 
     def tell(self, value: Mapping[str, Any]) -> None:
-        """Send an object; what cannot be sent any more is lost."""
+        """Send an object; it is lost if the pipe is closed."""
         if self._pipes is not None:
             self._pipes.write(line_of(value))
 
     def close(self) -> Deferred[None]:
-        """Let go of both ends; fires when what was told has been written."""
+        """Close both pipes; the Deferred fires when all data has been written."""
         self._ended = None
         closed: Deferred[None] = Deferred()
         if self._pipes is not None:
@@ -89,9 +89,9 @@ class Lines(Protocol):
         self._splitter.feed(data)
 
     def connectionLost(self, reason: Any = None) -> None:  # noqa: N802
-        """One of the pipes has ended."""
+        """Handle the end of a pipe."""
         self._pipes = None
-        # standard streams are what StandardIO was made for, and those it leaves open
+        # StandardIO is made for the standard streams, which it does not close
         descriptors, self._descriptors = self._descriptors, ()
         for descriptor in descriptors:
             os.close(descriptor)

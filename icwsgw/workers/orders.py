@@ -1,7 +1,7 @@
 """A worker's start parameters: its number, configuration, sockets and log, as JSON over a pipe.
 
-Worker ``w`` of a gateway with ``k`` identities a process signs with the identities ``w * k`` to ``w * k + k - 1``, so
-that no two workers have the same queue at any canister, and a worker that is started again takes its own up.
+In a gateway with ``k`` identities per process, worker ``w`` signs with the identities ``w * k`` to ``w * k + k - 1``.
+No two workers therefore share a queue at a canister, and a restarted worker uses the same queues as before.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from icwsgw.admin.control import NO_OVERRIDES, Overrides
 from icwsgw.config.option import DIRECTORY, FILE
 from icwsgw.config.schema import OPTIONS, GatewayConfig
 
-#: File descriptors of a worker, besides those of standard streams and the sockets behind these.
+#: A worker's file descriptors after the standard streams: the pipe for orders, the pipe for answers, the first socket.
 ORDERS_FD, ANSWERS_FD, FIRST_SOCKET_FD = 3, 4, 5
 
 
 @dataclass(frozen=True, slots=True)
 class GivenSocket:
-    """A listening socket that a worker is given.
+    """A listening socket that the supervisor passes to a worker.
 
-    :ivar address: the --gateway-address it was bound for
-    :ivar family: for example socket.AF_INET6
-    :ivar descriptor: in the worker
+    :ivar address: the --gateway-address for which it was bound
+    :ivar family: the address family, for example socket.AF_INET6
+    :ivar descriptor: the file descriptor in the worker
     """
 
     address: str
@@ -35,12 +35,12 @@ class GivenSocket:
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """Everything a worker needs to know.
+    """The start parameters of a worker.
 
     :ivar worker: its number, from 0
-    :ivar reactor: name as for twistd's --reactor, or None
-    :ivar syslog: prefix of its lines in syslog; None: they go to standard output
-    :ivar overrides: what was changed at run time
+    :ivar reactor: the reactor's name as for twistd's --reactor, or None
+    :ivar syslog: the prefix of its lines in syslog; None: log lines go to standard output
+    :ivar overrides: the settings that the admin API has changed at run time
     """
 
     worker: int
@@ -52,7 +52,7 @@ class Orders:
 
     @property
     def first_identity(self) -> int:
-        """The first of this worker's identities."""
+        """Return the number of this worker's first identity."""
         return self.worker * self.config.identities
 
     def to_json(self) -> str:
@@ -70,7 +70,10 @@ class Orders:
 
 
 def worker_config(config: GatewayConfig) -> GatewayConfig:
-    """What of the operator's configuration a worker runs: its share of what is for all, nothing of the supervisor's."""
+    """Return the configuration of one worker.
+
+    Limits on all clients together are divided by the number of workers; options of the supervisor are removed.
+    """
     budget, opens = config.queries_per_second, config.opens_per_second
     return replace(
         config,
@@ -86,12 +89,12 @@ def worker_config(config: GatewayConfig) -> GatewayConfig:
 
 
 def config_to_json(config: GatewayConfig) -> dict[str, Any]:
-    """Give a configuration's values as JSON has them."""
+    """Return the configuration as JSON values by field name."""
     return {entry.field: _plain(getattr(config, entry.field)) for entry in OPTIONS}
 
 
 def config_from_json(values: dict[str, Any]) -> GatewayConfig:
-    """Make the configuration of such values."""
+    """Return the configuration from the values that :func:`config_to_json` made."""
     fields: dict[str, Any] = {}
     for entry in OPTIONS:
         value = values[entry.field]

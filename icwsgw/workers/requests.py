@@ -1,8 +1,8 @@
 """Requests from the supervisor to its workers, each with one answer or none.
 
-A worker may hang, die, or not be there yet; whoever asks gets what there is after :data:`PATIENCE` seconds at the
-latest, and is told who has not answered. A question is put to a worker that is still starting as well, which does what
-is asked when it comes to it, but is not waited for.
+A worker may hang, die, or still be starting. A request therefore ends after at most :data:`PATIENCE` seconds, with the
+answers received and the numbers of the workers that have not answered. A worker that is still starting also receives
+the request and executes it once it is ready, but the request does not wait for it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from icwsgw.admin.api import Replies
 from icwsgw.reactor.clock import Clock, Timer
 
-#: Seconds that the workers have to answer.
+#: Time limit for the workers' answers, in seconds.
 PATIENCE: Final = 2.0
 
 #: Sends an order to a worker's process.
@@ -34,7 +34,7 @@ class _Question:
 
 
 class Requests:
-    """The questions to workers that have no answer yet."""
+    """The requests that still wait for answers of workers."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -45,13 +45,13 @@ class Requests:
         return len(self._asked)
 
     def ask(self, what: Mapping[str, Any], count: int, tells: Mapping[int, Tell], ready: set[int]) -> Deferred[Replies]:
-        """Put a question.
+        """Send a question to the workers.
 
         :param what: the question
-        :param count: how many workers there should be
-        :param tells: how to reach those that have a process, by their numbers
-        :param ready: numbers of those that are waited for
-        :return: fires with the answers
+        :param count: the configured number of workers
+        :param tells: by worker number, the function that sends an order to its process
+        :param ready: the numbers of the workers to wait for
+        :return: fires with the answers, and with the numbers of the workers that gave none
         """
         self._number += 1
         number = self._number
@@ -63,7 +63,7 @@ class Requests:
         return question.done
 
     def answered(self, worker: int, number: int, answer: dict[str, Any] | None) -> None:
-        """Take an answer, None where the worker has failed at it; one that comes too late is nobody's any more."""
+        """Take a worker's answer, None if the worker failed; a late answer is ignored."""
         question = self._asked.get(number)
         if question is None or worker not in question.waiting:
             return
@@ -73,7 +73,7 @@ class Requests:
         self._check(number)
 
     def lost(self, worker: int) -> None:
-        """A worker's process has ended: it will not answer."""
+        """Stop waiting for a worker that does not answer or whose process has ended."""
         for number, question in list(self._asked.items()):
             question.waiting.discard(worker)
             self._check(number)

@@ -1,10 +1,11 @@
 """Listening sockets of several processes: the supervisor binds them, its workers accept from them.
 
-The kernel gives a connection to whichever worker accepts first. A worker that dies takes no connection with it that
-it has not accepted, which SO_REUSEPORT would do, and a port stays ours while all workers are being started again.
+The kernel gives a connection to the worker that accepts first. If a worker dies, the connections that it has not yet
+accepted survive; with SO_REUSEPORT they would be lost. The port also stays bound while all workers restart.
 
-What is particular to unix sockets is their name: Twisted's own port would set the file's mode anew and remove the file
-when one worker of several stops. So connections are accepted here and handed to the reactor one by one.
+Unix sockets need separate handling because of their file: Twisted's port class would set the file's mode again, and
+would remove the file when one of several workers stops. This module therefore accepts the connections and passes each
+to the reactor.
 """
 
 from __future__ import annotations
@@ -25,22 +26,22 @@ from icwsgw.observe.logs import get_logger
 from icwsgw.server.endpoints import ListeningService, make_endpoint, socket_endpoint
 from icwsgw.server.tls import ServerTls
 
-#: Connections accepted in one turn of the reactor, so that other workers get theirs.
+#: Maximum number of connections accepted in one turn of the reactor, to leave some for the other workers.
 ACCEPTS = 16
-#: Seconds without accepting when the process has no file descriptor left.
+#: Pause before the next accept when the process has no free file descriptor, in seconds.
 PAUSE = 1.0
 
 _log = get_logger("workers")
 
 
 class HeldSocket(ListeningService):
-    """Binds an address and holds its listening socket without accepting from it.
+    """Binds an address and keeps its listening socket without accepting from it.
 
-    :raises ConfigError: at once when the address or its certificate is of no use, later when it is taken
+    :raises ConfigError: at once if the address or its certificate is invalid, later if the address is in use
     """
 
     def __init__(self, address: str, reactor: Any, tls: ServerTls | None = None) -> None:
-        # the certificate is for workers, who read it themselves; here it is only checked
+        # only a check: each worker reads the certificate itself
         made = make_endpoint(reactor, address, tls)
         super().__init__(
             address, made._replace(endpoint=socket_endpoint(reactor, address), tls=None), _Nobody(), reactor
@@ -58,7 +59,7 @@ class HeldSocket(ListeningService):
 
 
 class _Nobody(Factory):
-    """Accepts no connections: the supervisor only holds the socket."""
+    """Accepts no connections: the supervisor only keeps the socket open."""
 
     noisy = False
 
@@ -68,9 +69,9 @@ class _Nobody(Factory):
 
 @implementer(IStreamServerEndpoint)
 class GivenEndpoint:
-    """Listens on a socket that another process has bound and handed over.
+    """Listens on a socket that another process has bound.
 
-    :param descriptor: of the socket; it is ours from now on
+    :param descriptor: the socket's file descriptor; this object owns it
     """
 
     def __init__(self, reactor: Any, descriptor: int, family: int) -> None:
@@ -86,7 +87,7 @@ class GivenEndpoint:
             port = UnixPort(self._reactor, socket.socket(fileno=self._descriptor), factory)
             port.startListening()
         else:
-            # makes a descriptor of its own
+            # duplicates the descriptor
             port = self._reactor.adoptStreamPort(self._descriptor, self._family, factory)
             os.close(self._descriptor)
         return succeed(port)
@@ -94,7 +95,7 @@ class GivenEndpoint:
 
 @implementer(IListeningPort, IReadDescriptor)
 class UnixPort:
-    """Accepts from a unix socket, and leaves its file alone."""
+    """Accepts from a unix socket, and does not change its file."""
 
     def __init__(self, reactor: Any, listening: socket.socket, factory: Any) -> None:
         self._reactor = reactor
@@ -125,15 +126,15 @@ class UnixPort:
         return self._socket.fileno()
 
     def logPrefix(self) -> str:  # noqa: N802
-        """Give a name for Twisted's log."""
+        """Return the name for Twisted's log."""
         return "UnixPort"
 
     def connectionLost(self, reason: object) -> None:  # noqa: N802
-        """Stop: the reactor has found the socket unusable, or ends."""
+        """Stop, because the socket has failed or the reactor ends."""
         self.stopListening()
 
     def doRead(self) -> None:  # noqa: N802
-        """Accept those who wait, some of them."""
+        """Accept a limited number of waiting connections."""
         for _ in range(ACCEPTS):
             try:
                 connection, _ = self._socket.accept()
@@ -145,7 +146,7 @@ class UnixPort:
             with connection:
                 connection.setblocking(False)
                 try:
-                    # takes a descriptor of its own, and accepting may have taken the last one
+                    # duplicates the descriptor, which fails if accept has used the last free one
                     self._reactor.adoptStreamConnection(connection.fileno(), socket.AF_UNIX, self._factory)
                 except OSError as error:
                     self._pause(error)

@@ -1,9 +1,9 @@
-"""The supervisor's application tree: sockets, workers, and the endpoint for people and probes; serves no client.
+"""The supervisor's application tree: sockets, workers, and the admin endpoints. It serves no clients.
 
-start   addresses are bound (privileged phase), then the workers start and accept
-stop    not ready; the workers stop to accept, then the sockets close; when the last worker has drained, the rest stops
+start   binds the addresses (privileged phase), then starts the workers, which accept
+stop    reports not ready; the workers stop accepting; closes the sockets; stops the rest when all workers have drained
 
-Clients that connect while all workers are being started wait in the kernel's queue.
+Clients that connect while no worker is ready wait in the kernel's queue.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from icwsgw.workers.orders import (
 from icwsgw.workers.sockets import HeldSocket
 from icwsgw.workers.worker_pool import Worker, WorkerPool
 
-#: Variables that service managers set for the process they have started, which is not the worker.
+#: Variables that service managers set for the process that they start, which is the supervisor and not a worker.
 _OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 
 _log = get_logger("workers")
@@ -62,9 +62,9 @@ _log = get_logger("workers")
 class SupervisorService(MultiService):
     """The gateway as several processes.
 
-    :param twistd: twistd's own options: where its log goes, and which reactor
+    :param twistd: the options of twistd: log destination and reactor
     :param recent: the last warnings and errors, for the status page
-    :raises ConfigError: a key, a certificate or an address is of no use
+    :raises ConfigError: a key, a certificate or an address is invalid
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class SupervisorService(MultiService):
     # running
 
     def startService(self) -> None:  # noqa: N802
-        """Start the workers, when the reactor runs."""
+        """Start the workers once the reactor runs."""
         super().startService()  # type: ignore[no-untyped-call]
         _log.info(
             "gateway starts",
@@ -143,14 +143,14 @@ class SupervisorService(MultiService):
         self.pool.skip_drain_window()
 
     def reload(self, config: GatewayConfig) -> None:
-        """Let the workers, those to come as well, go on with ``config``, and look at their certificates."""
+        """Pass ``config`` to all present and future workers; they also reload changed certificates."""
         self._config = config
         if self._access is not None:
             self._access.read_again()
         self.pool.tell({"do": "reload", "config": config_to_json(worker_config(config))})
 
     def reloaded(self, ok: bool) -> None:
-        """Count that the configuration was read again, or could not be."""
+        """Count a successful or failed reload of the configuration."""
         self.metrics.reloads.inc("ok" if ok else "failed")
 
     def _start_workers(self) -> None:
@@ -159,7 +159,7 @@ class SupervisorService(MultiService):
 
     async def _stop(self) -> None:
         stopped_accepting, ended = self.pool.drain(self._config.drain_window, stop_patience(self._config))
-        # closing a listening socket shuts it for all processes, so not before they have let go of it
+        # closing a listening socket shuts it down for all processes, so the workers stop accepting first
         await stopped_accepting
         await DeferredList([held.stopService() for held in self.sockets])
         await ended
@@ -175,24 +175,24 @@ class SupervisorService(MultiService):
 
     @property
     def draining(self) -> bool:
-        """Whether the end has begun."""
+        """Whether shutdown has begun."""
         return self._stopping is not None
 
     def ask(self, question: Question) -> Deferred[Replies]:
         return self.pool.ask(question)
 
     def override(self, overrides: Overrides) -> Deferred[Replies]:
-        """Let the workers, those to come as well, go on with these, and so does our own log."""
+        """Apply the overrides to all present and future workers, and to the supervisor's log."""
         self.overrides = overrides
         override_levels(overrides.levels)
         return self.ask({"what": "override", "overrides": overrides.to_json()})
 
     def tell_status(self) -> Deferred[dict[str, Any]]:
-        """What the status page shows, as fresh as it will get."""
+        """Return the status document after the workers have reported, or after the time limit for reports."""
         return self._refresh(True).addCallback(lambda _: self.status.document())
 
     def drain(self, window: float) -> None:
-        """Begin to end, as by SIGTERM."""
+        """Begin shutdown, as SIGTERM does."""
         self._config = replace(self._config, drain_window=window)
         stop(self._reactor)
 
@@ -214,7 +214,7 @@ class SupervisorService(MultiService):
         return orders.to_json().encode() + b"\n"
 
     def _spawn(self, worker: Worker) -> Any:
-        # a log file is ours alone to write and to rotate; what has none is written to as it is
+        # only the supervisor writes and rotates a log file; without one, workers inherit the output streams
         through_us = self._twistd.get("logfile") not in (None, "-") or not self._twistd.get("nodaemon", True)
         streams: dict[int, int | str] = {0: 0, 1: 1, 2: 2}
         if through_us and not self._twistd.get("syslog"):
@@ -235,7 +235,7 @@ class SupervisorService(MultiService):
         if rest:
             self._outputs[number] = rest
 
-    # what people and probes see
+    # status and probes
 
     def _refresh(self, status: bool) -> Deferred[None]:
         self.pool.metrics.report("supervisor", snapshot(self._own))
@@ -243,9 +243,10 @@ class SupervisorService(MultiService):
 
 
 class FreshAdminResource(AdminResource):
-    """Asks the workers before it answers; a probe is answered at once from what they have said last.
+    """Requests new reports from the workers before it answers; probes are answered at once from the last reports.
 
-    :param refresh: told whether it is the status that is shown; fires when that is as fresh as it will get
+    :param refresh: requests the reports; its argument says whether to include the status document; fires when all
+        workers have reported or the time limit has passed
     """
 
     def __init__(self, admin: Admin, refresh: Any) -> None:
@@ -273,7 +274,7 @@ class FreshAdminResource(AdminResource):
 
 
 def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a worker: ours without what is meant for the supervisor; it finds this package."""
+    """Return a worker's environment: the supervisor's, without its private variables, and with this package's path."""
     ours = {name: value for name, value in environment.items() if name not in _OURS}
     package = str(Path(__file__).resolve().parents[2])
     ours["PYTHONPATH"] = os.pathsep.join(filter(None, (package, ours.get("PYTHONPATH"))))
@@ -283,9 +284,9 @@ def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
 def make_supervisor(
     config: GatewayConfig, reactor: Any, twistd: Mapping[str, Any] | None, recent: RecentWarnings | None = None
 ) -> SupervisorService:
-    """Make the supervisor of as many workers as ``config`` asks for.
+    """Return the supervisor for the number of workers in ``config``.
 
-    :param recent: what has been logged, for the status page
-    :raises ConfigError: a key, a certificate or an address is of no use
+    :param recent: the last warnings and errors, for the status page
+    :raises ConfigError: a key, a certificate or an address is invalid
     """
     return SupervisorService(config, reactor, twistd, recent)

@@ -1,9 +1,9 @@
-"""A worker's process, started by the supervisor: ``python -m icwsgw.workers.worker``. Not for people.
+"""The worker process. The supervisor starts it with ``python -m icwsgw.workers.worker``; users do not.
 
-It is what twistd is to a gateway of one process: log, services, reactor, signals. SIGTERM drains it, as from a service
-manager that signals every process; SIGHUP is the supervisor's business, which tells its workers. When the pipe of its
-orders ends, the supervisor has died; what is left is to let the clients go in a hurry. Should even that hang, the
-kernel's alarm ends the process.
+This module does what twistd does for a single-process gateway: log, services, reactor, signals. SIGTERM drains the
+worker, because some service managers signal every process. A worker ignores SIGHUP: the supervisor handles it and sends
+its workers an order. The end of the order pipe means that the supervisor has died; the worker then drains its clients
+without a drain window. If that hangs, the kernel's alarm ends the process.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ from icwsgw.workers.json_lines import Lines
 from icwsgw.workers.orders import ANSWERS_FD, ORDERS_FD, Orders, config_from_json
 from icwsgw.workers.sockets import GivenEndpoint
 
-#: Seconds an orphan may take to end.
+#: Time limit for shutdown after the supervisor has died, in seconds.
 ORPHAN_SECONDS = 15
 
 _log = get_logger("workers")
 
 
 class OrderHandler:
-    """Does what the supervisor says, and answers.
+    """Executes the supervisor's orders, and answers them.
 
     :param service: a :class:`icwsgw.service.GatewayService`
-    :param stop: begins the end of the process, once
-    :param answer: takes the object of one line
+    :param stop: begins shutdown of the process; called once
+    :param answer: sends an object as one line
     """
 
     def __init__(self, service: Any, stop: Callable[[], None], answer: Callable[[Mapping[str, Any]], None]) -> None:
         self._service = service
         self._stop = stop
         self._answer = answer
-        # clients whose acceptance the supervisor has not passed on to all yet
+        # clients whose acceptance the supervisor has not yet passed on to all workers
         self._announced: dict[tuple[str, str], int] = {}
         service.gateway.announce = self._accepted
 
@@ -76,9 +76,9 @@ class OrderHandler:
             service.skip_drain_window()
 
     def report(self, status: bool = True) -> dict[str, Any]:
-        """Everything that the supervisor shows of this worker.
+        """Return the health findings and metrics of this worker.
 
-        :param status: what the status page shows, too
+        :param status: whether to include the status document
         """
         return {
             **({"status": self._service.status.document()} if status else {}),
@@ -103,10 +103,11 @@ class OrderHandler:
         self._answer({"said": "accepted", "canister": key[0], "sender": key[1], "at": at_ns, "left": left})
 
     def _replaced(self, order: Mapping[str, Any]) -> None:
-        """A canister has accepted a client, here (``own``) or in another worker; or knew one that has ``left``.
+        """Handle a client that a canister has accepted, here (``own``) or in another worker, or one that has ``left``.
 
-        Where the canister's times do not tell which is the older one, an order does: the supervisor puts acceptances
-        into one and tells them to all. So another worker's that comes before our own has come back is the older one.
+        The canister's times may not show which of two connections is older. The supervisor therefore sends all
+        acceptances to all workers in one order. If another worker's acceptance arrives before this worker's has come
+        back, the other worker's is older.
         """
         key = canister, sender = order["canister"], order["sender"]
         if order["own"]:
@@ -121,14 +122,14 @@ class OrderHandler:
 
 
 class NotOrders(ValueError):
-    """What should be a worker's orders is something else: somebody has started the program by hand."""
+    """The first line is not a worker's start parameters: the program was not started by a supervisor."""
 
 
 def read_orders(descriptor: int) -> tuple[Orders, bytes]:
-    """Read the first line, and whatever has come behind it.
+    """Read the first line; return it with the bytes received after it.
 
-    :raises EOFError: the supervisor has gone
-    :raises NotOrders: the line is none of a supervisor
+    :raises EOFError: the supervisor has ended
+    :raises NotOrders: the line is not from a supervisor
     """
     data = b""
     while b"\n" not in data:
@@ -144,7 +145,7 @@ def read_orders(descriptor: int) -> tuple[Orders, bytes]:
 
 
 def main() -> None:
-    """Run a worker process until it is told to stop."""
+    """Run a worker process until the supervisor or a signal stops it."""
     try:
         orders, rest = read_orders(ORDERS_FD)
     except (EOFError, NotOrders):
@@ -158,10 +159,10 @@ def main() -> None:
 
 
 def run(orders: Orders, rest: bytes = b"") -> None:
-    """Run the gateway that the orders describe, until it has been drained.
+    """Run the gateway with these start parameters, until it has been drained.
 
-    :param rest: what has been read of the orders' pipe already
-    :raises ConfigError: a file that the configuration names is not of use any more
+    :param rest: the bytes that were already read from the order pipe after the first line
+    :raises ConfigError: a file that the configuration names is invalid
     """
     if orders.reactor:
         from twisted.application.reactors import installReactor
@@ -202,7 +203,7 @@ def run(orders: Orders, rest: bytes = b"") -> None:
 
 
 class Link:
-    """The pipes to the supervisor, and the worker's end."""
+    """The pipes to the supervisor, and the worker's shutdown."""
 
     def __init__(self, reactor: Any, service: Any) -> None:
         self._reactor = reactor
@@ -212,7 +213,7 @@ class Link:
         self._stopping = False
 
     def begin(self, rest: bytes) -> None:
-        """Take orders from now on, and say that clients are welcome."""
+        """Start to read orders, and report that the worker is ready."""
         self._lines.open(self._reactor, ORDERS_FD, ANSWERS_FD)
         self._lines.tell({"said": "ready"})
         self._lines.tell({"said": "report", "number": 0, **self._order_handler.report()})
@@ -227,13 +228,13 @@ class Link:
                 pass
 
     def signalled(self) -> None:
-        """Begin to end, or hurry with it."""
+        """Begin shutdown at the first signal; skip the drain window at the next."""
         if self._stopping:
             self._service.skip_drain_window()
         self.stop()
 
     def end(self) -> Any:
-        """Drain, and report a last time; fires when nothing is left to do."""
+        """Drain, and send a last report; fires when that has been written."""
         self._stopping = True
         stopped = self._service.stopService()
         self._lines.tell({"said": "stopped_accepting"})

@@ -1,12 +1,12 @@
 """The supervisor's workers: starts, watches, restarts and drains them.
 
-A worker that dies takes its own clients with it and nobody else's. It is started again at once when it had lived for a
-while, and with growing pauses when it had not, so that a fault at the start does not cost a core.
+When a worker dies, only its clients lose their connections. The pool restarts it at once if it ran for at least
+:data:`STEADY` seconds, otherwise with an exponential back-off, so that a fault at startup does not use a whole core.
 
-A worker is asked at every look, each :data:`LOOK_PERIOD` seconds, whether it is well. One that has not answered until
-the next look is silent: nobody waits for it, and it is not counted as ready. One that has left three questions
-unanswered hangs, and is killed. What counts are looks and not seconds: a machine that slept, or a supervisor that was
-stopped, must not take all its workers for dead.
+Every :data:`LOOK_PERIOD` seconds, the pool sends each worker a health check. A worker that has not answered by the next
+check is silent: requests do not wait for it, and it does not count as ready. A worker that has left three checks
+unanswered hangs, and the pool kills it. The pool counts checks and not seconds: after the machine was suspended, or the
+supervisor was stopped, it must not treat all workers as hung.
 """
 
 from __future__ import annotations
@@ -30,20 +30,22 @@ from icwsgw.workers.json_lines import LineSplitter, line_of
 from icwsgw.workers.orders import ANSWERS_FD, ORDERS_FD
 from icwsgw.workers.requests import Requests
 
-#: Seconds between two looks at the workers, and looks between two reports that nobody has asked for.
+#: Seconds between two health checks, and the number of checks between two periodic reports.
 LOOK_PERIOD: Final = 2.0
 REPORT_EVERY: Final = 3
-#: Looks since a worker's last word, this one included: from when on it is silent, is of no use to anybody, and hangs.
-#: At the last it is killed, 6 to 8 seconds after it began to hang.
+#: Health checks since a worker's last answer, the current one included. From these counts on, a worker is silent; the
+#: whole pool is stuck if all workers have this count (:meth:`WorkerPool.stuck`); a worker hangs and is killed, 6 to 8
+#: seconds after it stopped answering.
 SILENT, USELESS, HANGS = 2, 3, 4
-#: Seconds a process may take from its start to its first word.
+#: Time limit from the start of a process until it is ready, in seconds.
 START: Final = 120.0
-#: Seconds that somebody who wants reports waits for them.
+#: Time limit for requested reports, in seconds.
 REPORT_PATIENCE: Final = 2.0
-#: Pauses before a worker is started again: none when it had lived for so long, else doubled from the first to the last.
+#: Back-off before a restart, in seconds: none if the process ran for at least STEADY; otherwise from FIRST_PAUSE,
+#: doubled at each failure, to LAST_PAUSE.
 STEADY: Final = 30.0
 FIRST_PAUSE, LAST_PAUSE = 0.5, 30.0
-#: Seconds between the end that was asked for and the one that is not.
+#: Seconds after which a worker that was asked to stop is killed, or a killed one counts as stuck.
 KILL_AFTER: Final = 10.0
 
 _log = get_logger("workers")
@@ -53,19 +55,22 @@ class Spawn(Protocol):
     """Starts a worker's process."""
 
     def __call__(self, protocol: Worker, /) -> Any:
-        """Start it; gives Twisted's process transport."""
+        """Start the process; return Twisted's process transport.
+
+        :raises OSError: the process cannot be started
+        """
 
 
 class Worker(ProcessProtocol):
     """One process of a worker, from its start to its end.
 
-    :ivar number: of the worker, from 0; its next process has the same
-    :ivar ready: it serves clients
-    :ivar stopped_accepting: it does not accept any more
-    :ivar findings: of its health, as last reported
-    :ivar reported: number of its last report
-    :ivar unanswered: looks since it last said something
-    :ivar killed: when it was killed since it hangs, None if it was not
+    :ivar number: the number of the worker, from 0; its next process has the same number
+    :ivar ready: the process serves clients
+    :ivar stopped_accepting: the process no longer accepts connections
+    :ivar findings: the health findings of the last report
+    :ivar reported: the number of the last report
+    :ivar unanswered: health checks since its last output on the answer pipe
+    :ivar killed: the clock's time at which it was killed because it hung; None if it was not
     """
 
     def __init__(self, pool: WorkerPool, number: int, orders: bytes) -> None:
@@ -84,7 +89,7 @@ class Worker(ProcessProtocol):
 
     @property
     def silent(self) -> bool:
-        """Whether it serves clients but does not answer, so that it is of no use to wait for it."""
+        """Whether the worker is ready but has not answered the last health checks; requests do not wait for it."""
         return self.ready and self.unanswered >= SILENT
 
     @property
@@ -92,11 +97,11 @@ class Worker(ProcessProtocol):
         return int(self.process.pid or 0)
 
     def tell(self, order: Mapping[str, Any]) -> None:
-        """Send an order; a process that is about to end does not get it."""
+        """Send an order; it is lost if the process is ending."""
         try:
             self.process.writeToChild(ORDERS_FD, line_of(order))
         except KeyError:
-            pass  # its pipe is closed already
+            pass  # the pipe is already closed
 
     def kill(self) -> None:
         try:
@@ -105,12 +110,12 @@ class Worker(ProcessProtocol):
             pass
 
     def connectionMade(self) -> None:  # noqa: N802
-        """Give the process its orders."""
+        """Send the process its start parameters."""
         self.process = self.transport
         self.process.writeToChild(ORDERS_FD, self._orders)
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N802, N803
-        """Take what the process says."""
+        """Handle output of the process: answers, or lines of its standard streams."""
         if childFD == ANSWERS_FD:
             self.unanswered = 0
             self._splitter.feed(data)
@@ -118,7 +123,7 @@ class Worker(ProcessProtocol):
             self._pool.output(data, self.number)
 
     def childConnectionLost(self, childFD: int) -> None:  # noqa: N802, N803
-        """Take note of nothing: the end of the process will be told."""
+        """Do nothing: :meth:`processEnded` handles the end of the process."""
 
     def processEnded(self, reason: Failure) -> None:  # noqa: N802
         self._pool.ended(self, reason)
@@ -146,14 +151,14 @@ class WorkerPool:
     """All workers.
 
     :param spawn: starts a process
-    :param orders: gives the line of orders of a worker by its number
-    :param count: how many
-    :param output: told (bytes, worker number) that a worker wrote to its standard streams, where these are pipes
-    :ivar workers: the living processes by worker number
-    :ivar metrics: sums of what they count
-    :ivar statuses: what the status page shows of each
-    :ivar restarted: how many processes were started beyond the first, by worker number
-    :ivar questions: those that were put to workers, see :meth:`ask`
+    :param orders: returns the line of start parameters for a worker number
+    :param count: the number of workers
+    :param output: called with (bytes, worker number) when a worker writes to its standard streams, if these are pipes
+    :ivar workers: the running processes by worker number
+    :ivar metrics: the merged metrics of the workers
+    :ivar statuses: the status documents of the workers
+    :ivar restarted: the number of restarts, by worker number
+    :ivar questions: the pending questions to workers, see :meth:`ask`
     """
 
     def __init__(
@@ -193,16 +198,16 @@ class WorkerPool:
 
     @property
     def ready(self) -> int:
-        """How many workers serve clients, and are content with themselves."""
+        """The number of workers that serve clients and report no health problem."""
         return sum(self._content(worker) for worker in self.workers.values())
 
     @property
     def restarts(self) -> int:
-        """How many processes were started beyond the first of each worker."""
+        """The number of restarts of all workers together."""
         return sum(self.restarted)
 
     def state(self) -> str | None:
-        """Why the workers as a whole are not ready, or None: half of them have to be."""
+        """Return why the pool is not ready, or None if it is: at least half of the workers must be ready."""
         ready = self.ready
         if 2 * ready >= self.count and ready:
             return None
@@ -216,10 +221,11 @@ class WorkerPool:
         return "; ".join([f"{ready} of {self.count} workers are ready", *sorted(reasons)])
 
     def stuck(self) -> str | None:
-        """Why restarting the whole gateway would help, or None.
+        """Return why only a restart of the whole gateway would help, or None.
 
-        A worker that hangs is replaced, and costs its own clients only. That does not help where all hang, or where one
-        that was killed does not end (a hung disk), whose place nobody can take.
+        The pool normally replaces a worker that hangs, and only that worker's clients are lost. This does not help if
+        all workers hang, or if a killed process does not end (for example because of a hung disk): its number stays
+        taken.
         """
         if self.draining:
             return None
@@ -237,9 +243,9 @@ class WorkerPool:
         return worker.ready and not worker.silent and all(finding.reason is None for finding in worker.findings)
 
     def refresh(self, status: bool = False) -> Deferred[None]:
-        """Have every worker report; fires when all have, or after :data:`REPORT_PATIENCE` without some.
+        """Request a report from every worker; fires when all have come, at the latest after :data:`REPORT_PATIENCE`.
 
-        :param status: what the status page shows, too
+        :param status: whether to include the status document
         """
         done: Deferred[None] = Deferred()
         number = self._ask(status)
@@ -250,24 +256,24 @@ class WorkerPool:
         return done
 
     def ask(self, what: Mapping[str, Any]) -> Deferred[Replies]:
-        """Put a question to all; see :mod:`icwsgw.admin.control` for what may be asked."""
+        """Send a question to all workers; :mod:`icwsgw.admin.control` defines the questions."""
         tells = {number: worker.tell for number, worker in self.workers.items()}
         ready = {number for number, worker in self.workers.items() if worker.ready and not worker.silent}
         return self.questions.ask(what, self.count, tells, ready)
 
     def tell(self, order: Mapping[str, Any]) -> None:
-        """Send an order to all."""
+        """Send an order to all workers."""
         for worker in self.workers.values():
             worker.tell(order)
 
-    # the end
+    # shutdown
 
     def drain(self, window: float, patience: float) -> tuple[Deferred[None], Deferred[None]]:
-        """Drain all workers, and start none any more.
+        """Drain all workers, and start no more of them.
 
         :param window: seconds over which clients are closed
-        :param patience: seconds after which those that are left are killed
-        :return: fires when none accepts any more; fires when all have ended
+        :param patience: seconds after which the remaining workers are killed
+        :return: two Deferreds: the first fires when no worker accepts connections, the second when all have ended
         """
         self.draining = True
         self._all_stopped_accepting, self._empty = Deferred(), Deferred()
@@ -279,7 +285,7 @@ class WorkerPool:
         self.tell({"do": "drain", "window": window})
         for worker in self.workers.values():
             if not worker.ready:
-                # nobody is connected to it, and it may take seconds to hear of the drain
+                # it has no clients, and may take seconds to read the order
                 worker.kill()
         self.worker_stopped_accepting()
         self._check_empty()
@@ -296,13 +302,13 @@ class WorkerPool:
             worker.kill()
 
     def worker_stopped_accepting(self) -> None:
-        """One more worker does not accept any more."""
+        """Fire the Deferred of :meth:`drain` if no worker accepts connections any more."""
         waiting = self._all_stopped_accepting
         if waiting is not None and all(worker.stopped_accepting for worker in self.workers.values()):
             self._all_stopped_accepting = None
             waiting.callback(None)
 
-    # told by workers
+    # events from workers
 
     def reported(self, worker: Worker, number: int, families: list[Any], status: dict[str, Any] | None = None) -> None:
         worker.reported = max(worker.reported, number)
@@ -312,13 +318,13 @@ class WorkerPool:
         self._check_reports()
 
     def accepted(self, worker: Worker, answer: Mapping[str, Any]) -> None:
-        """Tell all workers, its own too, what one says of a canister's clients; all hear it in the same order."""
+        """Pass on a worker's message about a client to all workers, the sender included, in the same order for all."""
         order = {"do": "replaced", **{name: answer[name] for name in ("canister", "sender", "at", "left")}}
         for each in self.workers.values():
             each.tell({**order, "own": each is worker})
 
     def ended(self, worker: Worker, reason: Failure) -> None:
-        """A worker's process has ended: start it again."""
+        """Handle the end of a worker's process: restart it, unless the pool drains."""
         number = worker.number
         del self.workers[number]
         self.metrics.ended(str(number))
@@ -334,12 +340,12 @@ class WorkerPool:
         words = "worker has died, its clients have to connect again"
         self._start_later(number, worker.started, words, pid=worker.pid, reason=_plain(reason))
 
-    # inside
+    # internals
 
     def _start_later(self, number: int, started: float, words: str, **fields: object) -> None:
-        """Say why a worker has no process, and start it again.
+        """Log why a worker has no process, and start it again after the back-off.
 
-        :param started: when its last process was
+        :param started: the clock's time at which its last process was started
         """
         lived = self.clock.seconds() - started
         self._failures[number] = 0 if lived >= STEADY else self._failures[number] + 1
@@ -353,13 +359,13 @@ class WorkerPool:
         self.restarted[number] += self._start(number)
 
     def _start(self, number: int) -> bool:
-        """Start a worker's process, or see to it that it is tried again; whether there is one."""
+        """Start a worker's process; if that fails, try again later. Return whether it was started."""
         worker = Worker(self, number, self._orders(number))
         self.workers[number] = worker
         try:
             worker.process = self._spawn(worker)
         except OSError as error:
-            # no memory or no process to be had, which may pass
+            # no memory or no free process slot, which may be temporary
             del self.workers[number]
             self._start_later(number, worker.started, "worker cannot be started", reason=error)
             return False
@@ -389,12 +395,12 @@ class WorkerPool:
         return self._number
 
     def _check_reports(self) -> None:
-        # one that is not ready yet has not begun to read
+        # a worker that is not ready does not read its pipe yet
         asked = [worker.reported for worker in self.workers.values() if worker.ready and not worker.silent]
         self._answer(min(asked, default=self._number))
 
     def _answer(self, number: int) -> None:
-        """Answer those that wanted the reports of this number, or of one before."""
+        """Fire the Deferreds that wait for reports of this number or a lower one."""
         waiting = self._wanted
         self._wanted = [each for each in waiting if each[0] > number]
         for wanted, done in waiting:
