@@ -1,17 +1,17 @@
-"""Every failure the gateway knows by name: whose fault it is and what it is called in metrics.
+"""The gateway's exceptions, by the source of the failure.
 
-Each class has a ``cause``, the bounded label under which logs and metrics count it. A cause that
-needs an answer to a client has a close code beside it in :mod:`icwsgw.core.session_machine`.
+Each class has a ``cause``: the label under which logs and metrics count it, from a fixed set. If a failure closes a
+client's connection, :mod:`icwsgw.core.session_machine` maps its cause to a close code.
 
     IcwsError
-    |- ConfigError              the operator's: refused before anything starts
+    |- ConfigError              the operator's mistake, refused before anything starts
     |- FormatError              bytes that do not decode (also a ValueError)
     |- SignatureInvalid         a signature, delegation or certificate that does not verify
     |  `- CertificateInvalid
-    |- TransportError           the network's: try again (``retryable``)
+    |- TransportError           a failure of the network; most can be retried (``retryable``)
     |  |- ConnectFailed  |- ConnectionLost  |- RequestTimeout  |- AnswerTooLarge  |- AnswerMalformed
     |- HttpError                an HTTP status that is not 2xx
-    |- Rejected                 the IC's or the canister's reject of a query or a call
+    |- Rejected                 the IC or the canister rejected a query or a call
     |- CanisterRefused          the CDK's ``variant { Err : text }``
     `- NotReady                 no root key yet: the replica has not been reached
 """
@@ -20,37 +20,37 @@ from __future__ import annotations
 
 
 class IcwsError(Exception):
-    """Root of the gateway's own exceptions."""
+    """Base class of the gateway's exceptions."""
 
     cause = "internal"
 
 
 class ConfigError(IcwsError):
-    """A wrong option, file or key: one clear line for the operator, exit status 1."""
+    """An option, file or key is invalid. The process prints one line for the operator and exits with status 1."""
 
     cause = "config"
 
 
 class FormatError(IcwsError, ValueError):
-    """Bytes that are not what their format asks for."""
+    """The bytes do not follow their format."""
 
     cause = "format"
 
 
 class SignatureInvalid(IcwsError):
-    """A signature or delegation that does not verify."""
+    """A signature or delegation does not verify."""
 
     cause = "signature"
 
 
 class CertificateInvalid(SignatureInvalid):
-    """A certificate that does not verify, is too old, or does not cover the canister."""
+    """A certificate does not verify, is too old, or does not cover the canister."""
 
     cause = "certificate"
 
 
 class TransportError(IcwsError):
-    """The request or its answer was lost on the way; sending it again is safe."""
+    """The request or its answer was lost in transit; it is safe to send the request again."""
 
     cause = "transport"
     retryable = True
@@ -63,13 +63,13 @@ class ConnectFailed(TransportError):
 
 
 class ConnectionLost(TransportError):
-    """The connection ended before the answer was whole."""
+    """The connection ended before the answer was complete."""
 
     cause = "connection_lost"
 
 
 class RequestTimeout(TransportError):
-    """No whole answer within the request's deadline."""
+    """No complete answer arrived within the request's time limit."""
 
     cause = "timeout"
 
@@ -82,7 +82,7 @@ class AnswerTooLarge(TransportError):
 
 
 class AnswerMalformed(TransportError):
-    """What came back is not HTTP, or not the CBOR that was asked for."""
+    """The answer is not valid HTTP, or not the expected CBOR."""
 
     cause = "answer_malformed"
 
@@ -95,11 +95,11 @@ class HttpError(IcwsError):
 
     :ivar status: the status, for example 429
     :ivar detail: plain text for logs and clients, at most 200 characters
-    :ivar word: the network's word for the cause, for example "no_healthy_nodes", or empty; see
+    :ivar word: the network's error code, for example "no_healthy_nodes", or empty; see
         icwsgw.core.failure_source
-    :ivar retry_after: seconds the server asked to wait, or None
-    :ivar resent: the request was sent before, and may have been taken then
-    :ivar edge_id: by which the boundary nodes' operators find the request (x-request-id), or empty; only for logs
+    :ivar retry_after: the seconds that the server asked to wait, or None
+    :ivar resent: whether the request was sent before, and may have been accepted then
+    :ivar edge_id: the x-request-id by which operators of boundary nodes find the request, or empty; only for logs
     """
 
     cause = "http"
@@ -126,16 +126,17 @@ class HttpError(IcwsError):
     def retryable(self) -> bool:
         """Whether the same request may succeed later.
 
-        408, 429 and 5xx are what boundary nodes and replicas answer when they cannot help now. Redirects, 404, 421 and
-        425 come from what stands before them (a proxy that is set up anew, another host's page) and pass as well:
-        each request is idempotent, and the paths are right. So may what a boundary node's policy forbids; another 403
-        is a replica's, of a signature that is wrong.
+        Boundary nodes and replicas answer 408, 429 and 5xx for temporary failures. Redirects, 404, 421 and 425 come
+        from something in front of them, such as a proxy during a restart or another host's page. They are temporary
+        too, because the gateway's paths are correct. A retry is safe because each request is idempotent. A 403 from a
+        boundary node's policy (:attr:`forbidden`) may also be temporary; any other 403 comes from a replica and means
+        an invalid signature.
         """
         return self.status in _PASSING or self.status >= 500 or 300 <= self.status < 400 or self.forbidden
 
     @property
     def forbidden(self) -> bool:
-        """Whether a boundary node's policy of the moment refuses it."""
+        """Whether a boundary node's current policy refuses the request."""
         return self.status == 403 and self.word == "forbidden"
 
 
@@ -157,7 +158,7 @@ class Rejected(IcwsError):
 
 
 class CanisterRefused(IcwsError):
-    """The CDK's own ``variant { Err : text }``: the canister ran and said no."""
+    """The CDK returned ``variant { Err : text }``: the canister executed the request and refused it."""
 
     cause = "canister_refused"
 

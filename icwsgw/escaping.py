@@ -1,17 +1,17 @@
-"""Escapes text of others before a person, a terminal or a log collector reads it.
+"""Escapes untrusted text before a person, a terminal or a log collector reads it.
 
-A terminal obeys controls (U+0000 to U+001F, U+007F, U+0080 to U+009F), viewers break lines at U+2028 and U+2029, text
-with directional controls is shown in another order than it has (Trojan Source, CVE-2021-42574), and characters without
-a width hide in words. Such characters are written as JSON escapes them, so that the same text may stand in a line of
-text and within a JSON string.
+Terminals execute control characters (U+0000 to U+001F, U+007F, U+0080 to U+009F). Viewers break lines at U+2028 and
+U+2029. Directional controls change the order in which text is displayed (Trojan Source, CVE-2021-42574). Characters
+without a width are invisible within words. This module replaces such characters by JSON escapes, so that the same
+text is valid in a plain line and in a JSON string.
 """
 
 from __future__ import annotations
 
 import re
 
-# What Python's str.isprintable refuses (categories Cc, Cf, Cs, Co, Cn, Zl, Zp, and Zs but the space), and what Unicode
-# calls ignorable though it is of another category (DerivedCoreProperties.txt, Default_Ignorable_Code_Point).
+# str.isprintable refuses the categories Cc, Cf, Cs, Co, Cn, Zl, Zp, and Zs except the space. These are the ignorable
+# characters of other categories (Unicode, DerivedCoreProperties.txt, Default_Ignorable_Code_Point).
 _IGNORABLE = "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef"
 _SUSPECT = re.compile("[^ -~]")
 _IGNORED = re.compile(f"[{_IGNORABLE}]")
@@ -19,9 +19,9 @@ _SHORT = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"}
 
 
 def escape_invisible(text: str) -> str:
-    """Write out, as a JSON escape each, the characters that are not plainly seen; the others stay as they are.
+    """Replace each invisible or control character by its JSON escape; keep the other characters.
 
-    A text that has no such characters is given back itself, so applying it twice is the same as once.
+    A text without such characters is returned unchanged. A second application therefore changes nothing.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -29,7 +29,7 @@ def escape_invisible(text: str) -> str:
 
 
 def is_visible(text: str) -> bool:
-    """Whether all characters are plainly seen."""
+    """Return whether all characters are visible, or spaces."""
     return text.isprintable() and (text.isascii() or _IGNORED.search(text) is None)
 
 

@@ -1,9 +1,9 @@
-"""The application tree: makes every part from the configuration, starts and stops them in order. Decides nothing.
+"""The application tree: makes all parts from the configuration, and starts and stops them in order.
 
-start   ports are taken first (privileged phase), so that a taken one ends the start before anything runs;
-        then the agent looks for the network, and the gateway begins to serve
-stop    ready turns 503 and accepting ends; clients are drained and their canisters told; connections get their
-        time to close; then the agent, its connections, and what else listens
+start   binds the ports first (privileged phase), so that a port in use ends startup before anything else runs;
+        then the agent contacts the network, and the gateway serves clients
+stop    /ready answers 503 and accepting ends; clients are drained, and their canisters receive close notices;
+        connections get time for the closing handshake; then the agent, its connections and other listeners stop
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ from icwsgw.server.tls import ServerTls
 
 _log = get_logger("service")
 
-#: Seconds that a closing handshake may take when the end is hurried.
+#: Time limit of the closing handshake when the drain window is skipped, in seconds.
 HURRIED_CLOSE = 1.0
 
 _VERIFY = {"auto": None, "on": True, "off": False}
@@ -65,14 +65,15 @@ _VERIFY = {"auto": None, "on": True, "off": False}
 class GatewayService(MultiService):
     """The whole gateway.
 
-    :param first_identity: number of the first of its ``config.identities`` identities
-    :param endpoints: sockets that another process has bound, by the address of ``config`` they are for
+    :param first_identity: the number of the first of its ``config.identities`` identities
+    :param endpoints: sockets that another process has bound, by their gateway address in ``config``
     :param recent: the last warnings and errors, for the status page
-    :ivar gateway: its clients and canisters
-    :ivar status: what the status page shows
-    :ivar agent: its network
-    :ivar control: answers the admin API's questions
-    :ivar overrides: what was changed by the admin API
+    :raises ConfigError: a key, a certificate or an address is invalid
+    :ivar gateway: the clients and canisters
+    :ivar status: builds the status document
+    :ivar agent: sends requests to the network
+    :ivar control: answers the questions of the admin API
+    :ivar overrides: the settings that the admin API has changed
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class GatewayService(MultiService):
         key = load_or_create_key_file(config.key_file, warn=_log.warn)
         self.identities = IdentityPool.derived(key, first_identity, config.identities)
         if config.devnet:
-            # a tenth of the program, which nobody else needs in memory
+            # imported here to save memory: the devnet is a tenth of the program
             from icwsgw.devnet.embedded import embedded_devnet
 
             service, self.replica = embedded_devnet(config, reactor)
@@ -122,7 +123,7 @@ class GatewayService(MultiService):
         self._add_listeners(endpoints or {})
         self._watch()
 
-    # making
+    # construction
 
     def _make_network(self) -> None:
         config, reactor = self._config, self._reactor
@@ -295,14 +296,14 @@ class GatewayService(MultiService):
         return self._stopping
 
     def skip_drain_window(self) -> None:
-        """Bring the end forward, whether it has begun or not: clients go at once, and nobody is waited for long."""
+        """Close clients at once and shorten the closing handshake, in a shutdown that has begun or will begin."""
         self._hurried = True
         self.gateway.skip_drain_window()
         if self._dropping is not None and self._dropping.active():
             self._dropping.reset(HURRIED_CLOSE)
 
     def reload(self, config: GatewayConfig) -> None:
-        """Go on with the lists of ``config``, and look at the certificates and at the admin token."""
+        """Apply the reloadable options of ``config``; reload the admin token and changed certificates."""
         self._config = config
         if self._access is not None:
             self._access.read_again()
@@ -312,10 +313,10 @@ class GatewayService(MultiService):
             tls.reload_if_changed()
 
     def reloaded(self, ok: bool) -> None:
-        """Count that the configuration was read again, or could not be."""
+        """Count a successful or failed reload of the configuration."""
         self.metrics.reloads.inc("ok" if ok else "failed")
 
-    # what the admin API asks for, see icwsgw.admin.api.AdministeredGateway
+    # for the admin API, see icwsgw.admin.api.AdministeredGateway
 
     @property
     def config(self) -> GatewayConfig:
@@ -323,11 +324,11 @@ class GatewayService(MultiService):
 
     @property
     def draining(self) -> bool:
-        """Whether the end has begun."""
+        """Whether shutdown has begun."""
         return self._stopping is not None
 
     def ask(self, question: Question) -> Deferred[Replies]:
-        """Answer a question at once: this is the only process."""
+        """Answer a question at once, because there is only this process."""
         return succeed(Replies({0: self.control.answer(question)}, []))
 
     def override(self, overrides: Overrides) -> Deferred[Replies]:
@@ -335,19 +336,19 @@ class GatewayService(MultiService):
         return self.ask({"what": "override", "overrides": overrides.to_json()})
 
     def tell_status(self) -> Deferred[dict[str, Any]]:
-        """What the status page shows."""
+        """Return the status document."""
         return succeed(self.status.document())
 
     def drain_over(self, window: float) -> None:
-        """Take so many seconds to let clients go, when the end comes."""
+        """Set the drain window of the next shutdown, in seconds."""
         self._config = replace(self._config, drain_window=window)
 
     def drain(self, window: float) -> None:
-        """Begin to end, as by SIGTERM."""
+        """Begin shutdown, as SIGTERM does, with a drain window in seconds."""
         self.drain_over(window)
         stop(self._reactor)
 
-    # the end
+    # shutdown
 
     async def _stop(self) -> None:
         await _all(*(listener.stopService() for listener in self._listeners))
@@ -369,7 +370,7 @@ class GatewayService(MultiService):
         _log.info("gateway stopped")
 
     async def _connections_end(self) -> None:
-        """Give the clients the time of a closing handshake."""
+        """Wait for the closing handshakes, for a limited time; then abort the remaining connections."""
         empty = self.factory.when_empty()
         patience = HURRIED_CLOSE if self._hurried else min(self._config.close_timeout, 5.0)
         self._dropping = self._reactor.callLater(patience, self.factory.abort_all)
@@ -383,7 +384,7 @@ async def _all(*waits: Any) -> None:
 
 
 def _within_open_files(config: GatewayConfig) -> tuple[Room, GatewayConfig]:
-    """Raise the limit on open files, and lower ``max_connections`` to what fits into it."""
+    """Raise the limit on open files; lower ``max_connections`` if the limit is still too small for it."""
     room = make_room(config.max_connections)
     if room.connections < config.max_connections:
         _log.info(
@@ -397,7 +398,7 @@ def _within_open_files(config: GatewayConfig) -> tuple[Room, GatewayConfig]:
 
 
 def _proxy_to(network: str) -> Proxy | None:
-    """The proxy that the environment names for the network, if any; the log says so."""
+    """Return the proxy that the environment sets for the network, or None; log which one is used."""
     try:
         proxy = proxy_for(Url.parse(network), os.environ)
     except ValueError as error:
@@ -409,9 +410,9 @@ def _proxy_to(network: str) -> Proxy | None:
 
 
 def make_gateway_service(config: GatewayConfig, reactor: Any, recent: RecentWarnings | None = None) -> GatewayService:
-    """Make the gateway that ``config`` asks for.
+    """Return the gateway for ``config``.
 
-    :param recent: what has been logged, for the status page
-    :raises ConfigError: a key, a certificate or an address is of no use
+    :param recent: the last warnings and errors, for the status page
+    :raises ConfigError: a key, a certificate or an address is invalid
     """
     return GatewayService(config, reactor, recent=recent)

@@ -1,4 +1,4 @@
-"""``twistd icws``: the command line, and the service it asks for. Nothing is decided here."""
+"""``twistd icws``: parses the command line and makes the service."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 def _gather(entry: Option) -> Callable[[Options, str], None]:
-    """Make the handler of an option that may be repeated."""
+    """Return the handler of a repeatable option."""
 
     def gather(self: Options, text: str) -> None:
         self.gathered[entry.name] = self.gathered.get(entry.name, ()) + entry.parse(text, f"--{entry.name}")
@@ -47,7 +47,7 @@ def _gather(entry: Option) -> Callable[[Options, str], None]:
     return gather
 
 
-#: What is no option of the gateway itself.
+#: Commands and options of the command line that are not options of the gateway.
 _COMMANDS = {
     "config=": "Read options from a TOML file. [ICWS_CONFIG]",
     "check-config": "Check options, addresses and files, print the effective configuration, then exit.",
@@ -57,14 +57,14 @@ _COMMANDS = {
     "help": "Print this text, then exit.",
 }
 
-#: Removed options are not listed in ``--help``; this is what completions of shells show.
+#: Text for removed options: ``--help`` does not list them, but shell completions show it.
 _REMOVED_WORDS = "No effect any more."
 
 
 class Options(usage.Options):
-    """The command line of ``twistd icws``; afterwards ``sourced`` has the configuration.
+    """The command line of ``twistd icws``; after parsing, ``sourced`` holds the configuration.
 
-    A wrong word ends the process with status 1 and one line on stderr.
+    An invalid argument ends the process with status 1 and one line on stderr.
     """
 
     synopsis = "[options]"
@@ -87,7 +87,7 @@ class Options(usage.Options):
         super().__init__()  # type: ignore[no-untyped-call]
 
     def getUsage(self, width: int | None = None) -> str:  # noqa: N802
-        """The text of ``--help``: the options that people change first come first, the others follow by subject."""
+        """Return the text of ``--help``: the most common options first, then the others by subject."""
         return "\n".join(usage_lines(self.longdesc, _COMMANDS, width or 80)) + "\n"
 
     @property
@@ -97,7 +97,10 @@ class Options(usage.Options):
         return self.sourced.config
 
     def parseOptions(self, options: list[str] | None = None) -> None:  # noqa: N802
-        """Read the command line; :exc:`SystemExit` with a line for stderr when it is wrong."""
+        """Read the command line.
+
+        :raises SystemExit: the command line is invalid; the exception holds one line for stderr
+        """
         try:
             try:
                 super().parseOptions(options)  # type: ignore[no-untyped-call]
@@ -106,23 +109,30 @@ class Options(usage.Options):
         except (usage.UsageError, ConfigError) as error:
             raise SystemExit(one_line(error) + likely_typos(error, self.longOpt)) from None
         except BrokenPipeError:
-            # a pager or head has seen enough of --help; nothing is left to be written at the end
+            # a pager or head has closed the pipe; redirect stdout so that the flush at exit does not fail
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(1) from None
 
     def parseArgs(self, *words: str) -> None:  # noqa: N802
-        """Refuse words that are no options, of which there are none."""
+        """Refuse positional arguments.
+
+        :raises UsageError: there is one
+        """
         if words:
             raise usage.UsageError(f"{words[0]!r} is no option: options begin with --, and flags take no value")
 
     def postOptions(self) -> None:  # noqa: N802
-        """Add the other sources, and check the whole."""
+        """Add the other sources, check the configuration, and run the commands that only print.
+
+        :raises ConfigError: the configuration is invalid
+        :raises SystemExit: a command has printed its result
+        """
         given = {**self.gathered, **given_values(OPTIONS, self)}
         for removed in REMOVED:
             value = self[removed.name] or self[f"no-{removed.name}"] if removed.is_flag else self[removed.name]
             if value or value == "":
                 given[removed.name] = value
-        # read again at SIGHUP, when a daemon has left the directory
+        # kept for reloads; the path is absolute because a daemon changes its directory
         self._given, self._file = given, self["config"] and self["config"].absolute()
         self.sourced = load(given, os.environ, self["config"])
         if self["check-config"]:
@@ -142,9 +152,9 @@ class Options(usage.Options):
             raise SystemExit(0)
 
     def read_again(self) -> GatewayConfig:
-        """Read the other sources once more.
+        """Read the environment and the file again; values of the command line stay.
 
-        :raises ConfigError: they are of no use any more
+        :raises ConfigError: the configuration is invalid
         """
         return load(self._given, os.environ, self._file).config
 
@@ -153,7 +163,7 @@ class Options(usage.Options):
         print(f"icwsgw {__version__}")
         raise SystemExit(0)
 
-    # the original's short forms
+    # the short forms of the Rust gateway
     opt_h = usage.Options.opt_help
     opt_V = opt_version  # noqa: N815
 
@@ -164,13 +174,16 @@ for _entry in OPTIONS:
 
 
 def _doubts(sourced: Sourced) -> list[str]:
-    """List what the operator may not have meant, each in a sentence."""
+    """Return warnings about probable mistakes in the configuration, one sentence each."""
     concern = sourced.config.network.concern
     return [*sourced.ignored, *suspicious_variables(os.environ), *([concern] if concern else [])]
 
 
 def makeService(options: Options) -> MultiService:  # noqa: N802
-    """Make the gateway's service, with its log, for twistd."""
+    """Return the gateway's service, with its log, for twistd.
+
+    :raises ConfigError: a file, a key, a certificate or an address is invalid
+    """
     from twisted.internet import reactor
 
     use_monotonic_time(reactor)

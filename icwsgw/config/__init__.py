@@ -1,1 +1,1 @@
-"""Configuration: every option declared once, its sources, and the forms of its values."""
+"""Configuration: the declarations of all options, their sources, and the formats of their values."""

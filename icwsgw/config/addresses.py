@@ -1,11 +1,11 @@
-"""Addresses to listen on, as text: Twisted's server endpoint strings and the short forms of the original.
+"""Parses listening addresses: Twisted's server endpoint strings, and the short forms of the Rust gateway.
 
-An endpoint string is a list of words between colons, a type first; ``name=value`` words are named; a
-backslash takes the next character literally (Twisted, ``twisted.internet.endpoints.serverFromString``).
-The original takes ``IP:port`` only (``TcpListener::bind`` in its ``ws_listener.rs``), so ``0.0.0.0:8080``,
-``[::]:8080``, ``:::8080``, ``localhost:8080``, ``:8080`` and a bare ``8080`` are understood as TCP.
+An endpoint string is a list of arguments separated by colons. The first is the type; ``name=value`` is a named
+argument; a backslash escapes the next character (Twisted, ``twisted.internet.endpoints.serverFromString``).
+The Rust gateway accepts ``IP:port`` only (``TcpListener::bind`` in its ``ws_listener.rs``). ``0.0.0.0:8080``,
+``[::]:8080``, ``:::8080``, ``localhost:8080``, ``:8080`` and a bare ``8080`` therefore mean TCP.
 
-Nothing here touches a socket; :mod:`icwsgw.server.endpoints` makes endpoints of these strings.
+This module opens no sockets; :mod:`icwsgw.server.endpoints` makes endpoints from these strings.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import NamedTuple
 
 from icwsgw.errors import ConfigError
 
-#: First words that mean an endpoint string, never a host name. Longer plugin strings pass by their shape.
+#: Types that identify an endpoint string; they are never host names. Other types (plugins) are known by the form.
 ENDPOINT_TYPES = frozenset({"tcp", "tcp6", "ssl", "tls", "unix", "systemd", "haproxy", "stdio", "fd", "onion"})
 
 _PORT = re.compile(r":?(\d{1,5})")
-# a container's name may have an underscore
+# a container's host name may contain an underscore
 _HOST_PORT = re.compile(r"([A-Za-z0-9._-]+):(\d{1,5})")
 _BRACKETS = re.compile(r"\[(.*)\]:(\d{1,5})")
 
 
 class Description(NamedTuple):
-    """An endpoint string taken apart: its type, its plain words, its named words."""
+    """A parsed endpoint string: its type, its positional arguments, its named arguments."""
 
     kind: str
     args: tuple[str, ...]
@@ -40,14 +40,14 @@ class Description(NamedTuple):
 
 
 def quote(word: str) -> str:
-    """Escape what an endpoint string would take for structure."""
+    """Escape the characters that separate the parts of an endpoint string."""
     return re.sub(r"([\\:=])", r"\\\1", word)
 
 
 def parse_description(text: str) -> Description:
-    """Take an endpoint string apart.
+    """Parse an endpoint string.
 
-    :raises ConfigError: when it names no type, or ends in a lone backslash
+    :raises ConfigError: it has no type, or ends in a single backslash
     """
     words: list[tuple[str | None, str]] = []
     name: str | None = None
@@ -74,11 +74,11 @@ def parse_description(text: str) -> Description:
 
 
 def normalise(text: str) -> str:
-    """Turn an address as operators write it into a server endpoint string.
+    """Convert an operator's address into a server endpoint string.
 
     :param text: an endpoint string, ``IP:port``, ``[IPv6]:port``, ``IPv6:port``, ``host:port``, ``:port`` or a port
     :return: an endpoint string; ``tcp:...`` for the short forms
-    :raises ConfigError: when it is none of these, or the port is above 65535
+    :raises ConfigError: it has none of these forms, or the port is above 65535
     """
     text = text.strip()
     if not text:
@@ -110,7 +110,7 @@ def normalise(text: str) -> str:
 
 
 def tcp_port(text: str) -> int | None:
-    """Give the port of an endpoint string that listens on TCP, or None."""
+    """Return the port of an endpoint string that listens on TCP, or None."""
     description = parse_description(text)
     if description.kind not in ("tcp", "tcp6", "ssl", "tls"):
         return None
@@ -119,7 +119,7 @@ def tcp_port(text: str) -> int | None:
 
 
 class Exposure(Enum):
-    """From where an address can be reached."""
+    """From which processes or machines an address is reachable."""
 
     UNIX = "programs of this machine that may open the socket's file"
     LOOPBACK = "programs of this machine"
@@ -127,13 +127,13 @@ class Exposure(Enum):
 
 
 def exposure(text: str) -> Exposure:
-    """Say from where an endpoint string lets itself be reached; what is not known is anywhere."""
+    """Return from where an endpoint string is reachable; anywhere if that is not known."""
     kind, args, options = parse_description(text)
     path = args[0] if args else options.get("address", "")
     if kind == "unix" and path and not path.startswith("\0"):
         return Exposure.UNIX
     if kind in ("tcp", "tcp6", "ssl", "tls"):
-        # what stands in its place without its name is something else in the other types
+        # only for tcp is the second positional argument the interface
         interface = options.get("interface") or (args[1] if kind == "tcp" and len(args) > 1 else "")
         if interface == "localhost":
             return Exposure.LOOPBACK
@@ -145,7 +145,7 @@ def exposure(text: str) -> Exposure:
 
 
 def private(text: str) -> str:
-    """An endpoint string whose unix socket, if it is one, only its owner may open, unless it says otherwise."""
+    """Return the endpoint string; a unix socket without an explicit mode gets one that only its owner may open."""
     description = parse_description(text)
     if description.kind == "unix" and "mode" not in description.options and len(description.args) < 2:
         description.options["mode"] = "600"
@@ -154,7 +154,7 @@ def private(text: str) -> str:
 
 
 def open_to_all(text: str) -> bool:
-    """Whether the mode of an endpoint string's unix socket lets every user of this machine open it."""
+    """Return whether the mode of the endpoint string's unix socket lets every user of this machine open it."""
     kind, args, options = parse_description(text)
     mode = options.get("mode") or (args[1] if len(args) > 1 else "")
     return kind == "unix" and mode.isdecimal() and int(mode[-1]) & 2 != 0
@@ -178,13 +178,13 @@ _PORT_BEHIND = re.compile(r":\d{1,5}\Z", re.ASCII)
 
 
 def is_this_machine(host: str) -> bool:
-    """Whether a Host header means a loopback address by itself, or by the one name that nobody else can have."""
+    """Return whether a Host header is a loopback IP address or ``localhost``, a name that nobody else can register."""
     name = _PORT_BEHIND.sub("", host.strip().lower())
     if name == "localhost":
         return True
     try:
         if name.startswith("[") and name.endswith("]"):
-            # a zone, which may hold anything, has no place in a URL's host (RFC 3986, section 3.2.2)
+            # an IPv6 zone can hold any text, and is not valid in a URL's host (RFC 3986, section 3.2.2)
             return "%" not in name and ipaddress.IPv6Address(name[1:-1]).is_loopback
         return ipaddress.IPv4Address(name).is_loopback
     except ValueError:
@@ -192,7 +192,7 @@ def is_this_machine(host: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an IP address means this machine alone; False for what is none."""
+    """Return whether the text is a loopback IP address; False if it is not an IP address."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -201,7 +201,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_page_of(origin: str, host: str) -> bool:
-    """Whether a web origin is the page's that the server itself serves: one of the request's own Host.
+    """Return whether a web origin is that of the server's pages, that is, whether it has the same host as the request.
 
     :param origin: the Origin header
     :param host: the Host header

@@ -25,7 +25,7 @@ from icwsgw.config.option import (
 
 @dataclass(frozen=True)
 class ClientLimits:
-    """What clients may take. 0 means no limit wherever it is allowed."""
+    """Limits on clients. 0 means no limit, for the options that allow it."""
 
     max_connections: int = option(
         50_000,
@@ -178,9 +178,10 @@ class ClientLimits:
     )
 
     def share(self, workers: int) -> dict[str, Any]:
-        """Return the limits that several workers divide: one worker's share, rounded up; 0 (no limit) stays 0.
+        """Return one worker's share of the limits on all clients together, rounded up; 0 (no limit) stays 0.
 
-        The other limits are about one client or address, which may meet the same worker again and again.
+        The other limits apply to one client or address. They are not divided, because all its connections may reach the
+        same worker.
         """
         shared = (entry.field for entry in options_of(ClientLimits) if entry.shared)
         return {field: -(-getattr(self, field) // workers) for field in shared}

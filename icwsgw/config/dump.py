@@ -1,8 +1,8 @@
-"""``--print-config`` and ``--check-config``: the effective configuration as a file that ``--config`` takes.
+"""``--print-config`` and ``--check-config``: print the effective configuration in the format of ``--config``.
 
-Each key has where its value comes from and its unit in a comment. Reading the file gives the same configuration again,
-whatever the values (TOML 1.0: basic strings with their escapes, so that the backslashes of endpoint strings survive).
-No option holds a secret; keys and tokens are files, whose paths are printed.
+A comment gives the source and the unit of each value. The printed file always yields the same configuration again
+(TOML 1.0: basic strings with escapes preserve the backslashes of endpoint strings). No option holds a secret; keys and
+tokens are in files, of which only the paths are printed.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from icwsgw.config.schema import OPTIONS
 from icwsgw.config.sources import Sourced
 from icwsgw.errors import ConfigError
 
-# What TOML and every Kind read as one and the same number.
+# Numbers that TOML and every Kind read as the same value.
 _NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e-\d+)?")
 _NUMERIC_UNITS = frozenset({"seconds", "milliseconds", "bytes", "number", "0 to 1"})
 _WIDTH = 110
 
 
 def describe(sourced: Sourced) -> Iterator[str]:
-    """Yield what would run, one option a line.
+    """Yield the effective configuration, one option per line.
 
-    :raises ConfigError: a path that is not Unicode, which TOML cannot hold
+    :raises ConfigError: a path is not Unicode, which TOML cannot represent
     """
     for entry in OPTIONS:
         yield _line(entry, sourced)
 
 
 def as_file(sourced: Sourced) -> Iterator[str]:
-    """Yield the lines of a ``--config`` file, with headings and what each option is for.
+    """Yield the lines of a ``--config`` file, with headings and an explanation of each option.
 
-    :raises ConfigError: a path that is not Unicode, which TOML cannot hold
+    :raises ConfigError: a path is not Unicode, which TOML cannot represent
     """
     yield f"# The effective configuration of icwsgw {__version__}, as --config takes it."
     yield "# Behind each value: where it comes from, and its unit."
@@ -54,15 +54,15 @@ def as_file(sourced: Sourced) -> Iterator[str]:
 
 
 def option_words(entry: Option) -> str:
-    """What an option does, its default and its environment variable, for ``--help``."""
+    """Return the explanation, default and environment variable of an option, for ``--help``."""
     return f"{entry.usage} [{entry.variable}]"
 
 
 def usage_lines(introduction: str, commands: Mapping[str, str], width: int) -> Iterator[str]:
     """Yield the lines of ``--help``.
 
-    :param commands: what is no option of the gateway, with its explanation
-    :param width: columns of the terminal
+    :param commands: explanations of the commands that are not options of the gateway, by name
+    :param width: the terminal's width in columns
     """
     yield introduction
     for group in ("General", *GROUPS):
@@ -88,14 +88,14 @@ def _line(entry: Option, sourced: Sourced) -> str:
     origin = {"command line": source, "default": source, "devnet": "--devnet"}.get(source)
     if origin is None:
         origin = f"environment {source}" if source in (entry.variable, *entry.variables) else f"file {source}"
-    # a file's name may hold what would end the comment
+    # a file name may contain characters that would end the comment
     origin = "".join(character if character.isprintable() else "?" for character in origin)
     unit = f"; {entry.kind.unit}" if entry.kind.is_quantity else ""
     return f"{entry.name} = {_toml(entry, value)}  # {origin}{unit}"
 
 
 def _toml(entry: Option, value: Any) -> str:
-    """Write a value so that TOML and then the option read it as the same value."""
+    """Return the TOML text of a value, which the option reads as the same value."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if entry.kind.repeatable:
@@ -111,5 +111,5 @@ def _string(entry: Option, text: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise ConfigError(f"--{entry.name}: {text!r} is not Unicode, so no file can hold it") from None
-    # JSON's escapes are TOML's, but for DEL, which JSON leaves alone
+    # JSON and TOML have the same escapes, except that JSON does not escape DEL
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -37,7 +37,7 @@ COLLECTOR = Kind("address", _collector, lambda value: value or "", example="grpc
 
 @dataclass(frozen=True)
 class LogOptions:
-    """What is written, and how much of it."""
+    """Which log lines and traces are written, and how many."""
 
     log_level: str = option(
         "info",

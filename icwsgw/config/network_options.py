@@ -9,7 +9,7 @@ from icwsgw.config.option import NETWORK, option, seconds
 
 @dataclass(frozen=True)
 class NetworkOptions:
-    """Patience with what is asked of the network. Durations in seconds."""
+    """Time limits of requests to the network. Durations in seconds."""
 
     canister_grace: float = option(
         60.0,

@@ -1,9 +1,9 @@
-"""What an option is: a kind (how its text is read, shown and bounded) and the words that explain it.
+"""Defines an option: its kind (how its text is parsed, shown and bounded) and its explanation.
 
-A value reaches the gateway as text from the command line or the environment, or typed from a TOML file;
-either way its :class:`Kind` turns it into the value the program uses, in the program's units (seconds,
-bytes). A kind refuses with :class:`~icwsgw.errors.ConfigError` and words for the operator.
-The options themselves are the fields of :class:`icwsgw.config.schema.GatewayConfig`.
+An option's value is text from the command line or the environment, or a typed value from a TOML file. Its
+:class:`Kind` converts it into the value that the program uses, in the program's units (seconds, bytes). For an invalid
+value, a kind raises :class:`~icwsgw.errors.ConfigError` with a message for the operator.
+The options are the fields of :class:`icwsgw.config.schema.GatewayConfig`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from icwsgw.ic.principal import Principal
 
 T = TypeVar("T")
 
-#: Headings of the documentation and of ``--help``, in this order: what people change first, then by subject.
+#: Headings of the documentation and of ``--help``, in this order: the most common options first, then by subject.
 GROUPS = MOST_USED, NETWORK, CONNECTIONS, TIMES, QUEUES, LOGS, ADMIN = (
     "Most used",
     "Network",
@@ -35,25 +35,25 @@ GROUPS = MOST_USED, NETWORK, CONNECTIONS, TIMES, QUEUES, LOGS, ADMIN = (
     "Administration",
 )
 
-#: A key in hex that is not whole is no name of a file.
+#: Text that is a hex key, possibly incomplete, and not a file name.
 _HEX = re.compile(r"(?:0x)?[0-9a-fA-F]{64,}")
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 _NONE = frozenset({"", "none", "off"})
-#: Units of the kinds that measure something, as they stand behind a number.
+#: Unit symbols written after a number, by the unit of the kind.
 _UNITS = {"milliseconds": "ms", "seconds": "s", "bytes": "bytes"}
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How the text of an option becomes its value and back.
+    """How the text of an option is converted to its value and back.
 
-    :ivar unit: what a bare number means, for people ("seconds", "bytes"), or the shape of the text
-    :ivar parse: text -> value; raises ConfigError
-    :ivar show: value -> text that ``parse`` would read as the same value
-    :ivar repeatable: whether the value is a tuple gathered from several texts
-    :ivar bounds: the least and the most, for people, or an empty string
-    :ivar example: a text that ``parse`` takes, for the manual
+    :ivar unit: the unit of a bare number ("seconds", "bytes"), or the form of the text
+    :ivar parse: converts text to the value; raises ConfigError
+    :ivar show: converts the value to text that ``parse`` reads as the same value
+    :ivar repeatable: whether the value is a tuple collected from several texts
+    :ivar bounds: the minimum and maximum as text for the documentation, or an empty string
+    :ivar example: a text that ``parse`` accepts, for the manual
     """
 
     unit: str
@@ -65,11 +65,11 @@ class Kind:
 
     @property
     def is_quantity(self) -> bool:
-        """Whether ``unit`` is a unit, which people want to see beside the value."""
+        """Whether ``unit`` is a unit of measurement, to be shown with the value."""
         return self.unit in _UNITS
 
     def readable(self, value: Any) -> str:
-        """A value as people read it, with its unit: ``100 ms``, ``4 MiB``, ``off``, ``none``."""
+        """Return a value as text with its unit: ``100 ms``, ``4 MiB``, ``off``, ``none``."""
         if isinstance(value, bool):
             return "on" if value else "off"
         shown = self.show(value)
@@ -82,18 +82,18 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option as operators meet it.
+    """One option.
 
-    :ivar name: as on the command line, without the dashes; also the key in the file
+    :ivar name: its name on the command line, without the dashes; also its key in the file
     :ivar field: the attribute of the configuration
-    :ivar default: the value without any word of the operator
-    :ivar help: what it does
-    :ivar reason: why the default is what it is, or an empty string
-    :ivar group: heading it stands under
-    :ivar variables: environment variables that also set it, read leniently (the original's RUST_LOG_*)
-    :ivar example: a text an operator might give it, where that of its kind says little
+    :ivar default: the value if no source sets it
+    :ivar help: its effect
+    :ivar reason: the reason for the default, or an empty string
+    :ivar group: its heading in the documentation
+    :ivar variables: environment variables that also set it, parsed leniently (the Rust gateway's RUST_LOG_*)
+    :ivar example: an example value, if the example of its kind is not helpful
     :ivar reloaded: whether a running gateway takes a new value at SIGHUP
-    :ivar shared: whether it limits all clients together, so that each of several workers has its share
+    :ivar shared: whether it limits all clients together; each of several workers then gets a share of it
     """
 
     name: str
@@ -115,24 +115,31 @@ class Option:
 
     @property
     def usage(self) -> str:
-        """What it does and its default, for ``--help``."""
+        """Its effect and its default, for ``--help``."""
         unit = f" {self.kind.unit}" if self.kind.is_quantity else ""
         return f"{self.help} [default: {self.kind.show(self.default) or 'none'}{unit}]"
 
     @property
     def is_flag(self) -> bool:
-        """Whether the command line takes it without a value."""
+        """Whether the command line accepts it without a value."""
         return self.kind is FLAG
 
     def parse(self, text: str, source: str) -> Any:
-        """Read the option's text; ``source`` says in a refusal where it stood."""
+        """Parse the option's text.
+
+        :param source: where the text comes from, for the error message
+        :raises ConfigError: the text is invalid
+        """
         try:
             return self.kind.parse(text)
         except ConfigError as error:
             raise ConfigError(f"{source}: {error}") from None
 
     def parse_toml(self, value: object, source: str) -> Any:
-        """Read the option's value out of a TOML file."""
+        """Convert the option's value from a TOML file.
+
+        :raises ConfigError: the value is invalid
+        """
         if isinstance(value, list):
             if not self.kind.repeatable:
                 raise ConfigError(f"{source}: takes one value, not a list")
@@ -143,11 +150,11 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class RemovedOption:
-    """An option of an earlier version. It is still accepted wherever it stood, and has no effect but a warning.
+    """An option of an earlier version. All sources still accept it; its only effect is a warning.
 
-    :ivar name: as on the command line, without the dashes
-    :ivar instead: what the gateway does now, for the warning: a clause without a full stop
-    :ivar is_flag: whether the command line takes it, and its opposite, without a value
+    :ivar name: its name on the command line, without the dashes
+    :ivar instead: the present behaviour, for the warning: a clause without a full stop
+    :ivar is_flag: whether the command line accepts it, and its opposite, without a value
     """
 
     name: str
@@ -208,7 +215,7 @@ def options_of(config: type[Any]) -> tuple[Option, ...]:
 
 
 def _durations(name: str, unit: float, least: float, most: float) -> Kind:
-    """A duration whose bare number counts ``unit`` seconds."""
+    """A kind for durations; a bare number is in units of ``unit`` seconds."""
     bounds = f"{quantities.exact_duration(least)} to {quantities.exact_duration(most)}"
 
     def parse(text: str) -> float:
@@ -218,7 +225,7 @@ def _durations(name: str, unit: float, least: float, most: float) -> Kind:
         return value
 
     def show(value: float) -> str:
-        # the shortest that is read as the same: most are a few digits, a third of a second is not
+        # the shortest text that is read as the same value
         for digits in (6, 15):
             text = quantities.digits(float(f"{value / unit:.{digits}g}"))
             if float(text) * unit == value:
@@ -229,12 +236,12 @@ def _durations(name: str, unit: float, least: float, most: float) -> Kind:
 
 
 def seconds(least: float = 0.0, most: float = 86_400.0) -> Kind:
-    """A duration in seconds as float; ``250ms``, ``10s``, ``2m`` and ``1h`` are understood."""
+    """A kind for durations in seconds, as float; ``250ms``, ``10s``, ``2m`` and ``1h`` are accepted."""
     return _durations("seconds", 1.0, least, most)
 
 
 def milliseconds(least: float, most: float) -> Kind:
-    """A duration whose bare number counts milliseconds (the original's --polling-interval), in seconds."""
+    """A kind for durations in seconds; a bare number is in milliseconds (the Rust gateway's --polling-interval)."""
     return _durations("milliseconds", 0.001, least, most)
 
 
@@ -254,7 +261,7 @@ def count(least: int = 0, most: int = 10_000_000) -> Kind:
 
 
 def automatic(kind: Kind) -> Kind:
-    """That kind, or the word auto, whose value is None: the gateway chooses."""
+    """Extend a kind by the word ``auto``, whose value is None: the gateway chooses the value."""
 
     def parse(text: str) -> Any:
         return None if text.strip().lower() == "auto" else kind.parse(text)
@@ -266,7 +273,7 @@ def automatic(kind: Kind) -> Kind:
 
 
 def size(least: int, most: int = 1 << 32) -> Kind:
-    """A number of bytes; ``64K``, ``4MiB`` and ``1G`` are understood."""
+    """A kind for numbers of bytes; ``64K``, ``4MiB`` and ``1G`` are accepted."""
     bounds = f"{quantities.exact_size(least)} to {quantities.exact_size(most)}"
 
     def parse(text: str) -> int:
@@ -279,7 +286,7 @@ def size(least: int, most: int = 1 << 32) -> Kind:
 
 
 def ratio() -> Kind:
-    """A share from 0 to 1; ``25%`` is understood."""
+    """A kind for ratios from 0 to 1; ``25%`` is accepted."""
 
     def parse(text: str) -> float:
         words = text.strip()
@@ -379,7 +386,7 @@ def _proxy(text: str) -> str:
 
 
 def each(parse: Callable[[str], Any], unit: str, example: str) -> Kind:
-    """Several values: the option repeated, or one text with commas or blanks between them."""
+    """A kind for several values: the option is repeated, or one text separates them by commas or blanks."""
 
     def parse_all(text: str) -> tuple[Any, ...]:
         return tuple(parse(word) for word in re.split(r"[\s,]+", text.strip()) if word)

@@ -1,12 +1,12 @@
-"""Web origins: what a browser says in ``Origin``, and which of them ``--allowed-origin`` lets in.
+"""Web origins: parses the ``Origin`` header of browsers, and matches it against ``--allowed-origin``.
 
-An origin is a scheme, a host and a port (RFC 6454), and these are compared, never the text: in a comparison of texts
-``https://*.app.example`` would fit ``https://evil.example/.app.example``. The port that a scheme has by default may be
-left out or written. What is no serialized origin (RFC 6454, section 6.1), with a path, a user, or characters that no
-host has, fits nothing.
+An origin is a scheme, a host and a port (RFC 6454). These parts are compared, never the text: as text, the pattern
+``https://*.app.example`` would match ``https://evil.example/.app.example``. The default port of a scheme may be omitted
+or written. Text that is not a serialized origin (RFC 6454, section 6.1), for example with a path, a user, or characters
+that are invalid in a host, matches nothing.
 
-A ``*`` stands for any characters of a host, dots too, or for any port. A host with a dot at its end is another one than
-without, as it is to browsers. A host that is not ASCII is what browsers send for it (IDNA).
+A ``*`` matches any characters of a host, including dots, or any port. As in browsers, a host with a final dot differs
+from the same host without it. A host that is not ASCII is converted to the form that browsers send (IDNA).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MAX_HOST = 253
 
 
 class Origin(NamedTuple):
-    """An origin, or a pattern of one.
+    """An origin, or a pattern for origins.
 
     :ivar host: in lower case; an IPv6 address in its shortest form, with brackets
     :ivar port: None where the scheme has none; ``*`` in a pattern: any
@@ -39,9 +39,9 @@ class Origin(NamedTuple):
 
 
 def parse_origin(text: str, *, pattern: bool = False) -> Origin | None:
-    """Read a serialized origin in ASCII; None for what is none, for ``null`` too.
+    """Parse a serialized origin in ASCII; return None for any other text, including ``null``.
 
-    :param pattern: whether ``*`` may stand in it
+    :param pattern: whether ``*`` is allowed
     """
     found = _ORIGIN.fullmatch(text.lower())
     if found is None or ("*" in text and not pattern):
@@ -58,9 +58,9 @@ def parse_origin(text: str, *, pattern: bool = False) -> Origin | None:
 
 
 def canonical(text: str) -> str:
-    """Write an operator's origin or pattern as it is compared.
+    """Return an operator's origin or pattern in the form that is compared.
 
-    :raises ConfigError: it is none
+    :raises ConfigError: it is not an origin or a pattern
     """
     if text == "null":
         return text
@@ -72,9 +72,9 @@ def canonical(text: str) -> str:
 
 
 class Origins:
-    """The origins that are let in; false when all are.
+    """The allowed origins; false if all are allowed.
 
-    :param texts: as :func:`canonical` writes them
+    :param texts: origins and patterns in the form of :func:`canonical`
     """
 
     __slots__ = ("_exact", "_null", "_patterns", "_some")
@@ -92,9 +92,9 @@ class Origins:
         return self._some
 
     def admits(self, text: str) -> bool:
-        """Whether pages of an origin are let in.
+        """Return whether pages of an origin may connect.
 
-        :param text: the header's value, empty where there is none
+        :param text: the header's value, empty if there is no header
         """
         if not self._some:
             return True
@@ -127,7 +127,7 @@ def _name(host: str) -> str:
 
 
 def _ascii(text: str) -> str:
-    """Write a host that is not ASCII as browsers do; what cannot be written so stays, and is refused."""
+    """Convert a host that is not ASCII as browsers do; return it unchanged if that fails, so that it is refused."""
     scheme, colon, rest = text.partition("://")
     host, port_colon, port = rest.partition(":")
     if text.isascii():

@@ -1,8 +1,8 @@
-"""Sizes and durations as people write and read them: the only place that knows their units.
+"""Parses and formats sizes and durations; the only module that knows their units.
 
 Operators write ``64K``, ``8MiB``, ``250ms`` or ``2m`` (:func:`parse_size`, :func:`parse_duration`). Documents that must
-be exact show :func:`exact_size` and :func:`exact_duration`. Pages and tables round: :func:`size`, :func:`duration` with
-its parts :func:`short_time` and :func:`long_time`, :func:`ago`.
+be exact use :func:`exact_size` and :func:`exact_duration`. Pages and tables use the rounding functions: :func:`size`,
+:func:`duration` with its parts :func:`short_time` and :func:`long_time`, and :func:`ago`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _LONG: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def parse_duration(text: str, unit: float = 1.0) -> float:
-    """Read a duration.
+    """Parse a duration.
 
-    :param unit: seconds that a bare number counts
+    :param unit: the unit of a bare number, in seconds
     :returns: seconds
     :raises ConfigError: not a duration
     """
@@ -34,7 +34,7 @@ def parse_duration(text: str, unit: float = 1.0) -> float:
 
 
 def parse_size(text: str) -> int:
-    """Read a number of bytes, with or without a unit, by powers of 1024.
+    """Parse a number of bytes, with or without a unit; units are powers of 1024.
 
     :raises ConfigError: not a size
     """

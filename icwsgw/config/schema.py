@@ -1,11 +1,11 @@
 # ruff: noqa: RUF009 - option() makes a dataclass field, not a shared default
-"""The gateway's configuration: every option declared once, checked before anything starts.
+"""The gateway's configuration: declares every option once; all values are checked before anything starts.
 
-The fields of :class:`GatewayConfig` are the table. From it come the rows of the command line
-(:mod:`icwsgw.tap`), the environment names (``ICWS_`` + name) and the keys of the ``--config`` file
-(:mod:`icwsgw.config.sources`), and the generated manual.
+The fields of :class:`GatewayConfig` define the options. The rows of the command line (:mod:`icwsgw.tap`), the
+environment variables (``ICWS_`` + name), the keys of the ``--config`` file (:mod:`icwsgw.config.sources`) and the
+manual are generated from them.
 
-Names, forms and meanings of the first group are those of the original (``main.rs`` of
+The first group has the names, formats and meanings of the Rust gateway (``main.rs`` of
 omnia-network/ic-websocket-gateway), so that its command lines run unchanged.
 """
 
@@ -52,16 +52,16 @@ from icwsgw.ic.network_limits import AROUND_BYTES, MAX_INGRESS_BYTES, MAX_REPLY_
 from icwsgw.ic.networks import AUTO, FETCH, LOCAL_PORTS, MAINNET_HOSTS, Network, network_of
 from icwsgw.observe.collector import exports_anything, trace_level
 
-#: Requests a second on mainnet. Its boundary nodes take 300 a second from one address, 600 at once, before they ban it
-#: in their firewall (ic-boundary's bouncer).
+#: Requests per second on mainnet. Boundary nodes accept 300 per second from one address, with a burst of 600; above
+#: that, their firewall bans the address (ic-boundary's bouncer).
 MAINNET_BUDGET = 250
 
 
-#: Where the embedded replica listens: where dfx has its local network, on loopback.
+#: Default address of the embedded replica: the port of dfx's local network, on loopback.
 DEVNET_ADDRESS = f"tcp:{LOCAL_PORTS['dfx']}:interface=127.0.0.1"
 
-#: The options that people change first, in the order of the documentation; they stand under the first heading instead
-#: of that of their subject.
+#: The most common options, in the order of the documentation, which lists them under the first heading and not under
+#: that of their subject.
 MOST_USED_NAMES = (
     "gateway-address",
     "ic-network-url",
@@ -83,7 +83,10 @@ MOST_USED_NAMES = (
 
 @dataclass(frozen=True)
 class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
-    """What an operator decided. Durations in seconds, sizes in bytes; paths absolute."""
+    """The values of all options. Durations are in seconds, sizes in bytes; paths are absolute.
+
+    :raises ConfigError: values contradict each other
+    """
 
     gateway_addresses: tuple[str, ...] = option(
         ("tcp:8080",),
@@ -399,24 +402,24 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
 
     @property
     def network(self) -> Network:
-        """The network, with its root key if that is known."""
+        """The network, with its root key if known."""
         return network_of(self.ic_network_url, self.root_key)
 
     @property
     def is_mainnet(self) -> bool:
-        """Whether the network is the IC itself, by its root key: signatures are checked, queries budgeted."""
+        """Whether the network is the IC mainnet, by its root key; signatures are then checked, requests budgeted."""
         return self.network.mainnet
 
     @property
     def queries_per_second(self) -> int | None:
-        """The budget of requests to the network; None for no bound."""
+        """The request budget, in requests per second; None for no limit."""
         if self.query_budget is None:
             return MAINNET_BUDGET if self.network.may_be_mainnet else None
         return self.query_budget or None
 
     @property
     def opens_per_second(self) -> float | None:
-        """The bound on ws_open to the network; None for no bound."""
+        """The rate limit on ws_open calls, in calls per second; None for no limit."""
         if self.open_rate is None:
             budget = self.queries_per_second
             return None if budget is None else budget / 2
@@ -424,7 +427,7 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
 
     @property
     def exports_traces(self) -> bool:
-        """Whether there is a collector, and a level at which spans are made."""
+        """Whether a collector is configured and the trace level creates spans."""
         return self.opentelemetry_collector_endpoint is not None and exports_anything(trace_level(self.trace_level))
 
     @property

@@ -1,8 +1,8 @@
 """Sources of option values. Precedence: command line, environment, file, default.
 
-Unknown keys of the ``--config`` file are refused. Unknown ``ICWS_`` variables are not: container platforms set
-some of their own (``ICWS_SERVICE_HOST`` beside a service named icws). Those that look like a misspelt option are logged
-(:func:`suspicious_variables`).
+Unknown keys of the ``--config`` file are refused. Unknown ``ICWS_`` variables are ignored, because container platforms
+set such variables (``ICWS_SERVICE_HOST`` for a service named icws). Variables that look like a misspelt option are
+logged (:func:`suspicious_variables`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ else:
     import tomli as tomllib
 
 
-#: What Kubernetes sets beside a service.
+#: Names of the variables that Kubernetes sets for a service.
 _OF_A_SERVICE = re.compile(r"_SERVICE_(HOST|PORT)|_PORT(_\d+_(TCP|UDP).*)?$")
 
 
@@ -34,10 +34,10 @@ _REMOVED_NAMES = frozenset(entry.name for entry in REMOVED)
 
 
 class Sourced(NamedTuple):
-    """A configuration and where it came from.
+    """A configuration and the sources of its values.
 
     :ivar config: the configuration
-    :ivar sources: by field, where its value came from
+    :ivar sources: the source of each value, by field
     :ivar ignored: a warning for each removed option that is still set
     """
 
@@ -47,12 +47,12 @@ class Sourced(NamedTuple):
 
 
 def load(given: Mapping[str, Any], environment: Mapping[str, str], file: Path | None = None) -> Sourced:
-    """Put the configuration together and check it.
+    """Load the configuration from all sources and check it.
 
-    :param given: values of the command line by option name, already coerced; of removed options, any value
-    :param environment: for example ``os.environ``
-    :param file: the ``--config`` file; None for the one that ICWS_CONFIG names, if any
-    :raises ConfigError: at an unknown key, a wrong value, or values that contradict each other
+    :param given: values of the command line by option name, already converted; for removed options, any value
+    :param environment: the environment variables, for example ``os.environ``
+    :param file: the ``--config`` file; None for the file that ICWS_CONFIG names, if any
+    :raises ConfigError: the file cannot be read, a key is unknown, a value is invalid, or values contradict each other
     """
     if file is None and environment.get("ICWS_CONFIG", "").strip():
         file = Path(environment["ICWS_CONFIG"])
@@ -76,19 +76,19 @@ def load(given: Mapping[str, Any], environment: Mapping[str, str], file: Path | 
 
 
 def suggestion(name: str, prefix: str = "", known: Iterable[str] = BY_NAME) -> str:
-    """Say which option may have been meant, or nothing.
+    """Return a hint at the option with the most similar name, or an empty string.
 
-    :param prefix: written before its name
+    :param prefix: text before the option's name
     """
     near = get_close_matches(name, list(known), n=1, cutoff=0.75)
     return f"; did you mean {prefix}{near[0]}?" if near else ""
 
 
 def likely_typos(error: Exception, options: Iterable[str]) -> str:
-    """Say which option a misspelt one on the command line may have meant, or nothing.
+    """Return a hint for a misspelt option on the command line, or an empty string.
 
-    :param error: of the command line
-    :param options: its options, with ``=`` behind those that take a value
+    :param error: the error that the command line raised
+    :param options: the known options; those that take a value end with ``=``
     """
     found = re.fullmatch(r"option --(\S+) not recognized", str(error))
     known = {name.rstrip("=") for name in options}.difference(*((entry.name, f"no-{entry.name}") for entry in REMOVED))
@@ -96,7 +96,7 @@ def likely_typos(error: Exception, options: Iterable[str]) -> str:
 
 
 def suspicious_variables(environment: Mapping[str, str]) -> list[str]:
-    """Say which variables set nothing and may have been meant to, a line each."""
+    """Return one line for each variable that sets no option but looks like a misspelt one."""
     known = {"ICWS_CONFIG", *(entry.variable for entry in OPTIONS)}
     removed = {entry.variable for entry in REMOVED}
     lines = []
@@ -109,7 +109,7 @@ def suspicious_variables(environment: Mapping[str, str]) -> list[str]:
 
 
 def _from_environment(entry: Option, environment: Mapping[str, str]) -> tuple[str, str] | None:
-    """Find the variable that sets an option, and its text; an empty variable counts as not set."""
+    """Return the variable that sets an option, and its text; an empty variable counts as not set."""
     text = environment.get(entry.variable, "")
     if text.strip():
         return entry.variable, text
@@ -137,7 +137,7 @@ def _read_file(file: Path) -> Iterator[tuple[str, Any]]:
 def _ignored(
     given: Mapping[str, Any], environment: Mapping[str, str], from_file: Mapping[str, Any], file: Path | None
 ) -> Iterator[str]:
-    """Yield a line for each removed option that is set somewhere, with all the places."""
+    """Yield one line for each removed option that is still set, with all sources that set it."""
     for entry in REMOVED:
         places = []
         if entry.name in given:
@@ -151,7 +151,7 @@ def _ignored(
 
 
 def _point_at_devnet(values: dict[str, Any], sources: dict[str, str]) -> None:
-    """Let ``--devnet`` mean the embedded replica, wherever it listens."""
+    """With ``--devnet``, set the network URL to the embedded replica's address."""
     if not values.get("devnet"):
         return
     port = tcp_port(values.get("devnet_listen", DEVNET_ADDRESS))

@@ -1,4 +1,4 @@
-"""Rows for the command line of a twistd plugin (``twisted.python.usage.Options``), made from declared options."""
+"""Makes the rows of a twistd plugin's command line (``twisted.python.usage.Options``) from declared options."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from icwsgw.config.option import Option
 
 
 class Given(NamedTuple):
-    """A value that the command line gives, beside None for an option that it does not give: a value may be None."""
+    """A value from the command line. The wrapper distinguishes the value None from an option that was not given."""
 
     value: Any
 
@@ -19,7 +19,7 @@ def parameter_rows(
 ) -> list[list[Any]]:
     """Make the rows of ``optParameters``: options that take one value.
 
-    :param words: makes an option's text for ``--help``
+    :param words: returns an option's text for ``--help``
     :param shorts: one-letter forms, by name
     """
     short = shorts or {}
@@ -40,10 +40,10 @@ def flag_rows(entries: Iterable[Option], words: Callable[[Option], str]) -> list
 
 
 def given_values(entries: Iterable[Option], read: Mapping[str, Any]) -> dict[str, Any]:
-    """Collect what a command line gave for options of these rows.
+    """Return the values that the command line gave for these options.
 
-    :param read: the Options, after they were parsed
-    :returns: values by the option's name, without those that were not given
+    :param read: the Options, after parsing
+    :returns: values by option name, without options that were not given
     """
     given: dict[str, Any] = {}
     for entry in entries:
