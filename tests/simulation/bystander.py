@@ -29,6 +29,8 @@ class Bystander(Subject):
         super().__init__(scenario)
         self.client = SimClient(self.world, NUMBER, QUIET, Ed25519Identity(bytes((8, 8)) * 16))
         self.client.was_slow, self.client.looks_on = False, True
+        # it reads as fast as anything comes
+        self.client.link.set_rate(None)
         self.world.clients.append(self.client)
         self._said: dict[bytes, float] = {}
         self._call = self.world.clock.callLater(PERIOD, self._speak)

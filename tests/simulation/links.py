@@ -101,6 +101,9 @@ class DirectLink(Pausing):
         self.reading = reading
         self._schedule()
 
+    def set_rate(self, rate: int | None) -> None:
+        """There are no bytes here."""
+
     def _end(self, code: int) -> None:
         if not self._over:
             self._over = True
@@ -308,6 +311,10 @@ class WireLink:
     def set_reading(self, reading: bool) -> None:
         self.reading = reading
         self._pump_down()
+
+    def set_rate(self, rate: int | None) -> None:
+        """How many bytes at a time reach the client; None: all there are."""
+        self._rate = rate
 
     def _send_bytes(self, data: bytes) -> None:
         if self._early is not None:
