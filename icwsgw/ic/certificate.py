@@ -175,10 +175,7 @@ def verify_certificate(
                 max_future_ns=max_future_ns,
                 cache=cache,
             )
-            if subnet_id is not None and subnet_id.raw != trusted.subnet_id:
-                raise CertificateInvalid(f"the certificate is of another subnet than {subnet_id}")
-            if canister_id is not None and not trusted.covers(canister_id.raw):
-                raise CertificateInvalid(f"the subnet may not speak for canister {canister_id}")
+            _check_scope(trusted, canister_id, subnet_id)
             key = trusted.public_key
         elif canister_id is not None and root_ranges_cover(certificate, root_key_der, canister_id) is False:
             raise CertificateInvalid(f"the root subnet may not speak for canister {canister_id}")
@@ -187,6 +184,14 @@ def verify_certificate(
     except FormatError as error:
         raise CertificateInvalid(str(error)) from error
     return certificate
+
+
+def _check_scope(trusted: TrustedDelegation, canister_id: Principal | None, subnet_id: Principal | None) -> None:
+    """Check that a delegation is of the subnet, or covers the canister, that a certificate is for."""
+    if subnet_id is not None and subnet_id.raw != trusted.subnet_id:
+        raise CertificateInvalid(f"the certificate is of another subnet than {subnet_id}")
+    if canister_id is not None and not trusted.covers(canister_id.raw):
+        raise CertificateInvalid(f"the subnet may not speak for canister {canister_id}")
 
 
 def check_age(

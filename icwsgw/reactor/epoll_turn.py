@@ -77,58 +77,61 @@ def install(reactor: Any, queue: ServedLast | None = None) -> bool:
     return True
 
 
+# epoll_ctl(2); :mod:`select` has them only where there is epoll
+EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLLONESHOT = 0x1, 0x4, 0x8, 0x10, 1 << 30
 _NEEDED = ("_poller", "_selectables", "_reads", "_writes", "_doReadOrWrite", "_disconnectSelectable")
 _NOBODY: Mapping[int, ServedConnection] = {}
 #: The most events that one turn queues; epoll reports the others again. Thousands may be ready at once.
 MOST_ADDED = 64
 
 
-def _run_once(reactor: Any, queue: ServedLast | None) -> Any:
-    from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLONESHOT, EPOLLOUT
+def _serve(reactor: Any, selectable: Any, descriptor: int, event: int) -> None:
+    """Read or write."""
+    if event != EPOLLIN:
+        reactor._doReadOrWrite(selectable, descriptor, event)
+        return
+    why: Any
+    try:
+        why = selectable.doRead()
+    except BaseException as error:
+        why = error
+        log.err()
+    if why:
+        reactor._disconnectSelectable(selectable, why, True)
 
+
+def _serve_queue(reactor: Any, queue: ServedLast) -> None:
+    """Serve queued events for one quantum."""
+    now = reactor.seconds()
+    end = now + queue.quantum
+    while queue.waiting and now < end:
+        began = now
+        selectable, descriptor, event = queue.next()
+        was_disarmed = selectable in queue.disarmed
+        queue.disarmed.discard(selectable)
+        # the socket may have closed, and another socket may have its descriptor
+        if reactor._selectables.get(descriptor) is selectable:
+            reads, writes = descriptor in reactor._reads, descriptor in reactor._writes
+            if was_disarmed:
+                reactor._poller.modify(descriptor, (EPOLLIN if reads else 0) | (EPOLLOUT if writes else 0))
+            if reads or event != EPOLLIN:
+                _serve(reactor, selectable, descriptor, event)
+        now = reactor.seconds()
+        queue.took(now - began)
+
+
+def _disarm(reactor: Any, queue: ServedLast, added: list[tuple[int, Any]]) -> None:
+    """Stop epoll from reporting the sockets that wait for the next turn."""
+    for descriptor, selectable in added:
+        if queue.holds(selectable) and reactor._selectables.get(descriptor) is selectable:
+            reactor._poller.modify(descriptor, EPOLLONESHOT)
+            queue.disarmed.add(selectable)
+
+
+def _run_once(reactor: Any, queue: ServedLast | None) -> Any:
     broken_off = EPOLLHUP | EPOLLERR
     connections = _NOBODY if queue is None else queue.connections
     selectables, poller = reactor._selectables, reactor._poller
-
-    def serve(selectable: Any, descriptor: int, event: int) -> None:
-        """Read or write."""
-        if event != EPOLLIN:
-            reactor._doReadOrWrite(selectable, descriptor, event)
-            return
-        why: Any
-        try:
-            why = selectable.doRead()
-        except BaseException as error:
-            why = error
-            log.err()
-        if why:
-            reactor._disconnectSelectable(selectable, why, True)
-
-    def serve_queue(queue: ServedLast) -> None:
-        """Serve queued events for one quantum."""
-        now = reactor.seconds()
-        end = now + queue.quantum
-        while queue.waiting and now < end:
-            began = now
-            selectable, descriptor, event = queue.next()
-            was_disarmed = selectable in queue.disarmed
-            queue.disarmed.discard(selectable)
-            # the socket may have closed, and another socket may have its descriptor
-            if selectables.get(descriptor) is selectable:
-                reads, writes = descriptor in reactor._reads, descriptor in reactor._writes
-                if was_disarmed:
-                    poller.modify(descriptor, (EPOLLIN if reads else 0) | (EPOLLOUT if writes else 0))
-                if reads or event != EPOLLIN:
-                    serve(selectable, descriptor, event)
-            now = reactor.seconds()
-            queue.took(now - began)
-
-    def disarm(queue: ServedLast, added: list[tuple[int, Any]]) -> None:
-        """Stop epoll from reporting the sockets that wait for the next turn."""
-        for descriptor, selectable in added:
-            if queue.holds(selectable) and selectables.get(descriptor) is selectable:
-                poller.modify(descriptor, EPOLLONESHOT)
-                queue.disarmed.add(selectable)
 
     def run_once(timeout: float | None) -> None:
         """Wait for sockets, and read or write the ready ones."""
@@ -152,7 +155,7 @@ def _run_once(reactor: Any, queue: ServedLast | None) -> Any:
                 if len(added) < MOST_ADDED and queue.add(connection, selectable, descriptor, event):
                     added.append((descriptor, selectable))
                 continue
-            # as serve() does, without a call: every event of a client takes this path
+            # as _serve() does, without a call: every event of a client takes this path
             if event != EPOLLIN:
                 reactor._doReadOrWrite(selectable, descriptor, event)
                 continue
@@ -165,8 +168,8 @@ def _run_once(reactor: Any, queue: ServedLast | None) -> Any:
             if why:
                 reactor._disconnectSelectable(selectable, why, True)
         if queue is not None and queue.waiting:
-            serve_queue(queue)
+            _serve_queue(reactor, queue)
             if queue.waiting:
-                disarm(queue, added)
+                _disarm(reactor, queue, added)
 
     return run_once

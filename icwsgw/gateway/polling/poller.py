@@ -411,6 +411,11 @@ class Poller(ClientGroup):
         if self._stopped:
             return
         follow = FOLLOW[more, useful, found, bool(self._reorder_buffer.kept), bool(self.waiting)]
+        if follow is not Follow.NOTHING:
+            self._follow_up(follow, now)
+
+    def _follow_up(self, follow: Follow, now: float) -> None:
+        """Poll again, soon or later, as the answer suggests."""
         if follow is Follow.REST:
             rest = self.poll_budget.rest(now)
             if rest:

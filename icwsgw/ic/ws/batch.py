@@ -119,12 +119,7 @@ def _parse_known(reply: bytes, pos: int, form: int) -> Batch:
         if tag > 1:
             return _parse_other(reply)  # an overlong 0 or 1, or wrong
         raise CanisterRefused(_last_text(reply, pos + 1))
-    size = len(reply)
-    count, pos = _length(reply, pos + 1)
-    if count > size:
-        raise FormatError(f"ws_get_messages: {count} messages announced in {size} bytes")
-    if count > MAX_MESSAGES:
-        raise FormatError(f"ws_get_messages: {count} messages in one answer, at most {MAX_MESSAGES} are read")
+    count, pos = _count(reply, pos + 1)
     messages: list[Message] = []
     append = messages.append
     from_bytes = int.from_bytes
@@ -157,13 +152,28 @@ def _parse_known(reply: bytes, pos: int, form: int) -> Batch:
         if not key.isascii():
             _check_text(key)
         append((principal, from_bytes(reply[end:pos], "little"), key, content))
+    return _with_proof(messages, reply, pos, form)
+
+
+def _count(reply: bytes, pos: int) -> tuple[int, int]:
+    """Read how many messages follow; returns that, and where they begin."""
+    count, pos = _length(reply, pos)
+    if count > len(reply):
+        raise FormatError(f"ws_get_messages: {count} messages announced in {len(reply)} bytes")
+    if count > MAX_MESSAGES:
+        raise FormatError(f"ws_get_messages: {count} messages in one answer, at most {MAX_MESSAGES} are read")
+    return count, pos
+
+
+def _with_proof(messages: list[Message], reply: bytes, pos: int, form: int) -> Batch:
+    """Read what follows the messages: certificate, tree and end of queue."""
     length, pos = _length(reply, pos)
     cert = reply[pos : pos + length]
     length, pos = _length(reply, pos + length)
     tree = reply[pos : pos + length]
     pos += length
     end_of_queue, pos = _end_of_queue(reply, pos, form)
-    if pos != size:
+    if pos != len(reply):
         raise FormatError("ws_get_messages: the values do not end where the answer does")
     return Batch(messages, cert, tree, end_of_queue)
 
