@@ -1,14 +1,15 @@
-"""Who may use the admin API.
+"""Access control of the admin API.
 
-    where it listens   without --admin-token-file        with it
-    -----------------  --------------------------------  ---------------
-    unix socket        who may open the socket's file    the token
-    loopback           programs of this machine          the token
-    anywhere else      nobody: the gateway does not run  the token
+    listens on         access without --admin-token-file      access with it
+    -----------------  -------------------------------------  ----------------
+    unix socket        users with access to the socket file   the token
+    loopback           programs on this machine               the token
+    other addresses    none: the gateway does not start       the token
 
-Web pages are a danger on loopback: a browser sends what any page tells it to, to this machine too, and a page whose
-name is made to mean 127.0.0.1 (DNS rebinding) may even read the answer. So without a token a request with an Origin, or
-whose Host is not this machine, is refused, and whatever changes something has to be JSON, which no form sends.
+On loopback, web pages are a danger. A page can make the browser send requests to this machine. If the name of the page
+resolves to 127.0.0.1 (DNS rebinding), the page can also read the answers. Without a token, the API therefore refuses a
+request that has an Origin header, or whose Host header does not name this machine. A request that changes something
+must be JSON, because HTML forms cannot send JSON.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from icwsgw.config.schema import GatewayConfig
 from icwsgw.errors import ConfigError
 from icwsgw.observe.logs import get_logger
 
-#: Characters of the shortest token that is taken: 16 of hex digits are 64 bits.
+#: Minimum length of a token in characters; 16 hex digits are 64 bits.
 MIN_TOKEN = 16
 MAX_TOKEN = 4096
 
@@ -32,10 +33,10 @@ _log = get_logger("admin")
 
 
 class Refused(Exception):
-    """A request that is not done.
+    """A refused request.
 
-    :ivar status: of HTTP
-    :ivar text: plain words
+    :ivar status: HTTP status code
+    :ivar text: reason in plain words
     """
 
     def __init__(self, status: int, text: str) -> None:
@@ -45,9 +46,9 @@ class Refused(Exception):
 
 
 class Caller(NamedTuple):
-    """What a request says about who sends it.
+    """What a request says about its sender.
 
-    :ivar headers: values of headers by their names in lower case; of one sent twice, all between commas
+    :ivar headers: header values by lower-case name; the values of a repeated header are joined with commas
     """
 
     method: str
@@ -55,9 +56,9 @@ class Caller(NamedTuple):
 
 
 class TokenFile:
-    """The secret that callers have to know, as a file has it; blanks around it do not count.
+    """The secret token, read from a file; surrounding whitespace is ignored.
 
-    :raises ConfigError: the file cannot be read, or has no token of use in it
+    :raises ConfigError: the file cannot be read, or its token is invalid
     """
 
     def __init__(self, path: Path, warn: Callable[..., object] = lambda message, **fields: None) -> None:
@@ -66,14 +67,14 @@ class TokenFile:
         self._token = self._read()
 
     def read_again(self) -> None:
-        """Take what the file has now; what it had before stays if that is of no use, and an error line says why."""
+        """Read the file again; if it is invalid, keep the previous token and log an error."""
         try:
             self._token = self._read()
         except ConfigError as error:
             _log.error("invalid admin token file ignored", reason=error)
 
     def fits(self, word: str) -> bool:
-        """Whether this is the token; takes as long whether it nearly is or not."""
+        """Return whether ``word`` is the token; compares in constant time."""
         return hmac.compare_digest(word.encode("utf-8", "replace"), self._token)
 
     def _read(self) -> bytes:
@@ -94,10 +95,10 @@ class TokenFile:
 
 
 class Access:
-    """Judges requests before they are read.
+    """Decides whether to allow a request, before its body is read.
 
     :param exposure: from where the endpoint can be reached
-    :param token: what callers have to know; required where ``exposure`` is anywhere
+    :param token: the token that callers must send; required if ``exposure`` is anywhere
     """
 
     def __init__(self, exposure: Exposure, token: TokenFile | None) -> None:
@@ -107,14 +108,14 @@ class Access:
         self._token = token
 
     def read_again(self) -> None:
-        """Look at the token file."""
+        """Read the token file again."""
         if self._token is not None:
             self._token.read_again()
 
     def check(self, caller: Caller) -> None:
-        """Let a request pass.
+        """Check a request; return if it is allowed.
 
-        :raises Refused: with 401 or 403; with 415 where something is to be changed by what is not JSON
+        :raises Refused: with 401 or 403, or with 415 for a change whose body is not JSON
         """
         headers = caller.headers
         if self._token is not None:
@@ -137,7 +138,7 @@ class Access:
 def admin_access(config: GatewayConfig) -> Access:
     """Make the access to the admin endpoint of a configuration.
 
-    :raises ConfigError: the token file is of no use
+    :raises ConfigError: the token file is invalid
     """
     assert config.admin_endpoint is not None
     file = config.admin_token_file

@@ -1,4 +1,4 @@
-"""The admin API: what is there, and what is done about each request. HTTP itself is :mod:`icwsgw.admin.api_site`'s.
+"""The admin API: its paths and the handling of each request. :mod:`icwsgw.admin.api_site` is the HTTP server.
 
     GET  /v1/status                 what the status page shows
     GET  /v1/sessions               ?canister= &principal= &state= &limit=
@@ -11,12 +11,12 @@
     GET  /v1/log-levels
     PUT  /v1/log-levels             {component: level, ...}, "reset": true
 
-Everything holds for all processes of a gateway (``--workers``). A process that does not answer within two seconds is
-named in the answer (``missing_workers``); what was to be changed it still learns when it comes to it, or when it is
-started again.
+Each request applies to all processes of a gateway (``--workers``). The answer lists the workers that have not answered
+within two seconds (``missing_workers``). Such a worker applies the change later, when it reads the order or after its
+restart.
 
-What is denied, and which levels are set, stays when the configuration is read again: SIGHUP is also how a renewed
-certificate is announced, and must not let in again whom somebody has just shut out.
+Denied canisters and log levels stay in force after a reload. SIGHUP also announces a renewed certificate, and this must
+not admit a canister that an operator has just denied.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ _log = get_logger("admin")
 
 
 class Replies(NamedTuple):
-    """What the processes that serve clients have answered.
+    """The answers of the processes that serve clients.
 
-    :ivar given: answers by the number of the worker; a gateway of one process is number 0
-    :ivar missing: numbers of those that have not answered
+    :ivar given: answers by worker number; a gateway of one process has number 0
+    :ivar missing: numbers of the workers that have not answered
     """
 
     given: dict[int, Answer]
@@ -64,29 +64,29 @@ class AdministeredGateway(Protocol):
 
     @property
     def draining(self) -> bool:
-        """Whether it is about to end."""
+        """Whether the gateway is draining."""
 
     def ask(self, question: Question) -> Deferred[Replies]:
-        """Ask the processes that serve clients; see :mod:`icwsgw.admin.control`."""
+        """Send a question to the processes that serve clients; see :mod:`icwsgw.admin.control`."""
 
     def override(self, overrides: Overrides) -> Deferred[Replies]:
-        """Let all of them go on with these, those to come as well."""
+        """Apply these overrides in all present and future processes."""
 
     def tell_status(self) -> Deferred[dict[str, Any]]:
-        """What the status page shows."""
+        """Return the status document."""
 
     def drain(self, window: float) -> None:
-        """Begin to end, as by SIGTERM.
+        """Begin to drain, as on SIGTERM.
 
         :param window: seconds over which clients are closed
         """
 
 
 class Request(NamedTuple):
-    """What is asked of the API.
+    """A request to the API.
 
-    :ivar path: as sent, without the query
-    :ivar by: who asks, for the log
+    :ivar path: the path as sent, without the query
+    :ivar by: the sender, for the log
     """
 
     method: str
@@ -99,8 +99,8 @@ class Request(NamedTuple):
 class Done(NamedTuple):
     """The answer to a request.
 
-    :ivar document: for JSON
-    :ivar then: to be called when the answer has left
+    :ivar document: the body, sent as JSON
+    :ivar then: called after the answer has been sent
     """
 
     document: dict[str, Any]
@@ -109,9 +109,9 @@ class Done(NamedTuple):
 
 
 class NotAllowed(Refused):
-    """A method that a path does not have.
+    """The path does not support the method.
 
-    :ivar allow: those that it has
+    :ivar allow: the methods that the path supports
     """
 
     def __init__(self, allow: Iterable[str]) -> None:
@@ -123,7 +123,7 @@ _Handler = Callable[[Request], Awaitable[Done]]
 
 
 class Api:
-    """Answers requests that may be made."""
+    """Answers requests that have passed access control."""
 
     def __init__(self, service: AdministeredGateway) -> None:
         self._service = service
@@ -141,7 +141,7 @@ class Api:
     async def answer(self, request: Request) -> Done:
         """Answer a request.
 
-        :raises Refused: it is not understood, or cannot be done
+        :raises Refused: the request is invalid, or cannot be carried out
         """
         path = request.path.rstrip("/")
         handlers = self._routes.get(path)
@@ -154,7 +154,7 @@ class Api:
             raise NotAllowed([*handlers, *(["HEAD"] if "GET" in handlers else [])])
         return await handlers[method](request)
 
-    # looking
+    # read requests
 
     async def _status(self, request: Request) -> Done:
         read_query(request.query)
@@ -189,12 +189,12 @@ class Api:
         return Done({"canisters": canisters[:limit], "more": more, "missing_workers": missing})
 
     async def _rows(self, question: Question) -> tuple[list[dict[str, Any]], bool, list[int]]:
-        """The rows of all processes, each with its worker; whether there are more; who has not answered."""
+        """Return the rows of all processes, each with its worker; whether there are more; the missing workers."""
         replies = await self._service.ask(question)
         rows = [{"worker": worker, **row} for worker, answer in sorted(replies.given.items()) for row in answer["rows"]]
         return rows, any(answer["more"] for answer in replies.given.values()), replies.missing
 
-    # doing
+    # changes
 
     async def _kick(self, request: Request) -> Done:
         words = read_body(request.body, "session", "canister", "principal", "code")
@@ -250,7 +250,7 @@ class Api:
         return Done({"canister": canister, "served": served, "changed": changed, "missing_workers": missing})
 
     def _canister(self, request: Request) -> tuple[str, tuple[str, ...]]:
-        """The canister that is meant, and those that are denied now."""
+        """Return the canister that the request names, and the canisters that are denied now."""
         canister: str | None = read_body(request.body, "canister").get("canister")
         if canister is None:
             raise Refused(400, "say which canister")
@@ -270,7 +270,7 @@ class Api:
                 levels[component] = level
         if len(levels) > MAX_LEVELS:
             raise Refused(409, f"levels of {MAX_LEVELS} components can be set, no more")
-        # before, in case that this very line is not wanted any more
+        # Log first: the new levels may suppress this line.
         _log.info("log levels set", by=request.by, levels=_directives(levels) or "the configuration's")
         return self._levels_now(await self._override(levels=levels))
 

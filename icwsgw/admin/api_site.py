@@ -1,7 +1,7 @@
-"""The HTTP server of the admin API: one request a connection, few connections, small bodies, and not much time.
+"""The HTTP server of the admin API: one request per connection, few connections, small bodies, short timeouts.
 
-What comes in is judged by its head alone (:mod:`icwsgw.admin.access`) before its body is read as JSON. Answers are
-JSON; those that refuse are ``{"error": "plain words"}``.
+:mod:`icwsgw.admin.access` checks the headers of a request before its body is parsed as JSON. Answers are JSON; a
+refusal is ``{"error": "plain words"}``.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from icwsgw.observe.logs import get_logger
 from icwsgw.reactor.clock import Timer
 
 MAX_BODY = 16 << 10
-#: Bytes of a body that is too long that are read, and forgotten, to let its sender see the answer.
+#: Bytes of an oversized body that are read and discarded, so that its sender can read the answer.
 MAX_IGNORED = 1 << 20
 MAX_CONNECTIONS = 16
-#: Seconds that a connection may take from its beginning to its end; workers are waited for a few of them.
+#: Longest duration of a connection in seconds; this includes a few seconds of waiting for workers.
 PATIENCE = 30.0
 
 _log = get_logger("admin")
@@ -44,7 +44,7 @@ class ApiHttpRequest(BoundedBody):
     most_read = MAX_IGNORED
 
     def process(self) -> None:
-        """Answer: all of it has come."""
+        """Answer the request, which has arrived completely."""
         site: ApiSite = self.channel.factory
         done = Deferred.fromCoroutine(self._answer(site))
         done.addCallbacks(self._succeeded, self._failed)
@@ -103,9 +103,9 @@ class ApiHttpRequest(BoundedBody):
 
 
 class ApiChannel(http.HTTPChannel):
-    """One connection, which ends after one request.
+    """One connection, which closes after one request.
 
-    :ivar afterwards: called when it has ended
+    :ivar afterwards: functions that are called after the connection has closed
     """
 
     factory: Any
@@ -117,7 +117,7 @@ class ApiChannel(http.HTTPChannel):
         self._late: Timer | None = None
 
     def connectionMade(self) -> None:  # noqa: N802
-        """Begin to wait, not for ever."""
+        """Start the timeout of the connection."""
         super().connectionMade()  # type: ignore[no-untyped-call]
         site: ApiSite = self.factory
         site.connections.add(self)
@@ -128,12 +128,12 @@ class ApiChannel(http.HTTPChannel):
         transport.abortConnection()
 
     def checkPersistence(self, request: Any, version: bytes) -> bool:  # noqa: N802
-        """Keep no connection: each is counted, and has its time."""
+        """Return False: a connection serves one request, since connections are limited in number and time."""
         request.responseHeaders.setRawHeaders(b"connection", [b"close"])
         return False
 
     def connectionLost(self, reason: Any = connectionDone) -> None:  # noqa: N802
-        """Do what was to come after the answer."""
+        """Call the functions in ``afterwards``."""
         site: ApiSite = self.factory
         site.connections.discard(self)
         if self._late is not None and self._late.active():
@@ -145,9 +145,9 @@ class ApiChannel(http.HTTPChannel):
 
 
 class ApiSite(http.HTTPFactory):
-    """The server.
+    """The HTTP server of the admin API.
 
-    :ivar connections: those that are open
+    :ivar connections: the open connections
     """
 
     protocol = ApiChannel  # type: ignore[assignment]
@@ -162,17 +162,17 @@ class ApiSite(http.HTTPFactory):
         self._log_limiter = LogRateLimiter()
 
     def buildProtocol(self, addr: Any) -> Any:  # noqa: N802
-        """Take a connection, unless there are too many."""
+        """Accept a connection, unless too many are open."""
         if len(self.connections) >= MAX_CONNECTIONS:
             return None
         protocol: IProtocol | None = super().buildProtocol(addr)
         return protocol
 
     def log(self, request: Any) -> None:
-        """Log nothing here: what is changed, and who is refused, has its own lines."""
+        """Log nothing here: changes and refusals are logged elsewhere."""
 
     def refused(self, by: str, refusal: Refused) -> None:
-        """Take note of somebody who may not use this."""
+        """Log a refused caller, within the log rate limit."""
         now = self.clock.seconds()
         self._log_limiter.ended(now)
         if self._log_limiter.allows(refusal.text, by.rpartition(":")[0], now):
@@ -180,7 +180,7 @@ class ApiSite(http.HTTPFactory):
 
 
 def peer_of(transport: Any) -> str:
-    """Who is at the other end: the process behind a unix socket, or an address."""
+    """Return the peer: the process behind a unix socket, or an address."""
     handle = transport.getHandle() if hasattr(transport, "getHandle") else None
     if isinstance(handle, socket.socket) and handle.family == socket.AF_UNIX and hasattr(socket, "SO_PEERCRED"):
         pid, uid, _ = struct.unpack(

@@ -1,4 +1,4 @@
-"""Requests with limited bodies, whatever length they announce."""
+"""HTTP requests with a limited body, regardless of the announced length."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from twisted.web import http
 
 
 class BoundedBody(http.Request):
-    """An HTTP request that keeps a short body in memory, reads past a longer one, and ends one that does not stop.
+    """An HTTP request that keeps a limited part of its body in memory.
 
-    :cvar most_kept: bytes of a body that is kept, and of a longer one that stay of it
-    :cvar most_read: bytes that are read, and forgotten beyond ``most_kept``, to let the sender see the answer
-    :ivar carried: bytes of the body that have come
+    The rest is discarded up to ``most_read``, so that the sender can read the answer; beyond it, the
+    connection is aborted.
+
+    :cvar most_kept: bytes of the body that are kept
+    :cvar most_read: bytes of the body that are read
+    :ivar carried: bytes of the body that have arrived
     """
 
     channel: Any
@@ -21,11 +24,11 @@ class BoundedBody(http.Request):
     carried = 0
 
     def gotLength(self, length: int | None) -> None:  # noqa: N802
-        """Make no temporary file for a body, however long it is said to be."""
+        """Prevent a temporary file for the body, regardless of its announced length."""
         super().gotLength(0)  # type: ignore[no-untyped-call]
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
-        """Take a piece of the body, while there is not too much of it."""
+        """Keep or discard a piece of the body, or abort the connection, depending on how much has arrived."""
         self.carried += len(data)
         if self.carried > self.most_read:
             self.channel.transport.abortConnection()

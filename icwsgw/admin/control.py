@@ -1,9 +1,9 @@
-"""Answers the admin API's questions about one process, as plain values.
+"""Answers the admin API's questions about one process.
 
-The same object answers in a gateway of one process and in each worker of several, where question and answer travel
-over a pipe (:mod:`icwsgw.workers`); so both are what JSON has.
+The same class serves a gateway of one process and each of several workers. Workers get questions and send answers over
+a pipe (:mod:`icwsgw.workers`), so both consist of JSON values.
 
-    what       besides                                  answer
+    what       further fields                           answer
     ---------  ---------------------------------------  ------------------------------
     sessions   canister, principal, state, id, limit    rows, more
     canisters  canister, limit                          rows, more
@@ -11,7 +11,7 @@ over a pipe (:mod:`icwsgw.workers`); so both are what JSON has.
     override   overrides                                closed, components
     levels                                              components
 
-Who asks has checked the words: a question that makes no sense is a fault of the program.
+The sender has validated the question: an invalid one is a fault of the program.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from icwsgw.observe.logs import components, override_levels
 Question = Mapping[str, Any]
 Answer = dict[str, Any]
 
-#: The codes that a client may be closed with, and the words that go with them.
+#: Close codes for a kick, with their reasons.
 KICK_CODES = {
     CloseCode.POLICY: "closed by the operator of this gateway",
     CloseCode.DRAINING: "the operator of this gateway asks to reconnect",
@@ -42,17 +42,17 @@ KICK_CODES = {
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """What was changed at run time and stays so until it is taken back or the gateway ends.
+    """Changes made at run time; they stay in force until they are undone or the gateway ends.
 
-    :ivar denied: canister ids, besides those of the configuration
-    :ivar levels: levels of the log by component, in place of the configuration's
+    :ivar denied: ids of denied canisters, in addition to those of the configuration
+    :ivar levels: log levels by component, which replace those of the configuration
     """
 
     denied: tuple[str, ...] = ()
     levels: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as JSON has it."""
+        """Return the overrides as JSON values."""
         return {"denied": list(self.denied), "levels": dict(self.levels)}
 
     @classmethod
@@ -64,7 +64,7 @@ NO_OVERRIDES = Overrides()
 
 
 class Control:
-    """Answers questions about one gateway, and does what it is told to."""
+    """Answers questions about one gateway and carries out changes."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -85,7 +85,7 @@ class Control:
         return {"components": components()}
 
     def override(self, overrides: Overrides) -> int:
-        """Go on with these, in place of those before; how many clients that has closed."""
+        """Replace the present overrides; return the number of clients that this closed."""
         override_levels(overrides.levels)
         return self._gateway.deny(frozenset(Principal.from_text(text).raw for text in overrides.denied))
 

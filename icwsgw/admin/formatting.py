@@ -23,10 +23,10 @@ FAILURES: Final[Mapping[str, str]] = {
 
 
 def count(value: float) -> str:
-    """A number of things: ``12,345``."""
+    """Format a count: ``12,345``."""
     return f"{value:,.0f}"
 
 
 def rate(value: float) -> str:
-    """A number with a fraction where it is small: ``0.4``, ``12``, ``12,345``."""
+    """Format a rate, with a fraction if it is small: ``0.4``, ``12``, ``12,345``."""
     return f"{value:.1f}" if 0 < value < 9.95 else count(value)

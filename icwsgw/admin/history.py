@@ -1,8 +1,8 @@
-"""Ten minutes of a few figures, one value every five seconds, for the status page's curves.
+"""The last ten minutes of a few series, one value every five seconds, for the status page's curves.
 
-Time is cut into slots, the same ones in every process, so that the histories of several processes can be put together
-slot by slot. A slot in which a process could not look (it was not running, or its event loop was blocked) has no
-value, which is not the same as 0.
+Time is divided into slots. All processes use the same slots, so that their histories can be merged slot by slot. A slot
+has no value if the process took no sample in it, because it was not running or its event loop was blocked. No value is
+different from 0.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-#: Seconds of a slot, and how many are kept.
+#: Length of a slot in seconds, and the number of slots kept.
 INTERVAL: Final = 5.0
 SLOTS: Final = 120
 
@@ -19,9 +19,9 @@ Series = list["float | None"]
 
 
 class History:
-    """The last :data:`SLOTS` values of some series.
+    """The last :data:`SLOTS` values of each series.
 
-    :param names: of the series
+    :param names: names of the series
     """
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -29,9 +29,9 @@ class History:
         self._end = 0
 
     def add(self, now: float, values: Mapping[str, float | None]) -> None:
-        """Enter the values of the slot that ends at about ``now``; those of the same slot again are replaced.
+        """Store the values of the slot that ends at about ``now``; replace earlier values of the same slot.
 
-        :param now: seconds since 1970; a clock that was set back costs what lies ahead of it
+        :param now: seconds since 1970; if the clock was set back to an earlier slot, all values are dropped
         """
         slot = round(now / INTERVAL)
         skipped = slot - self._end - 1 if self._end else 0
@@ -46,12 +46,12 @@ class History:
         self._end = slot
 
     def last(self, name: str) -> float | None:
-        """The latest value of a series."""
+        """Return the latest value of a series."""
         series = self._series[name]
         return series[-1] if series else None
 
     def document(self) -> dict[str, Any]:
-        """As JSON has it: ``interval`` in seconds, ``end`` of the last slot in seconds since 1970, ``series``."""
+        """Return JSON values: ``interval`` in seconds, ``end`` of the last slot in seconds since 1970, ``series``."""
         series = {name: list(values) for name, values in self._series.items()}
         return {"interval": INTERVAL, "end": self._end * INTERVAL, "series": series}
 
@@ -59,13 +59,14 @@ class History:
 def merge_histories(
     parts: Sequence[Mapping[str, Any]], merges: Mapping[str, Callable[[Iterable[float]], float]]
 ) -> dict[str, Any]:
-    """Several processes' histories as one.
+    """Merge the histories of several processes.
 
-    Processes do not look at the same moment. A slot that some have and others are about to have is left out for now:
-    it would show a fall that is none. One that is behind by more than two slots has ended, or hangs.
+    Processes take their samples at different moments. A slot that only some of them have filled is left out for now,
+    because its sum would be too low. A process that is more than two slots behind has ended or is blocked, and is not
+    waited for.
 
     :param parts: documents of :class:`History`
-    :param merges: what makes one value of several, by series; ``sum`` where there is none
+    :param merges: the function that merges the values of a slot, by series; the default is ``sum``
     """
     ends = [_slot(part["end"]) for part in parts if part["end"]]
     newest = max(ends, default=0)
@@ -76,7 +77,7 @@ def merge_histories(
         behind = end - _slot(part["end"])
         for name, series in part["series"].items():
             slots = columns.setdefault(name, [[] for _ in range(SLOTS)])
-            # at, counted from the end: 0 is the last slot
+            # ``at`` counts from the end: 0 is the last slot.
             for at, value in enumerate(reversed(series), behind):
                 if 0 <= at < SLOTS:
                     length = max(length, at + 1)

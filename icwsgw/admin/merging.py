@@ -1,7 +1,7 @@
-"""Status documents (:mod:`icwsgw.admin.status`) of several processes as the one of the whole gateway.
+"""Merges the status documents (:mod:`icwsgw.admin.status`) of several processes into one for the whole gateway.
 
-Counts add up, histories slot by slot, canisters by id; a lag is the greatest one, what was logged is put in order of
-time. What a process had counted stays when it has ended, as do its curves and what it had logged (:func:`remains`).
+Counts are added; histories are merged by slot and canisters by id. For a lag, the greatest value counts. Log entries
+are sorted by time. After a process has ended, its counts, curves and log entries are kept (:func:`remains`).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from icwsgw.admin.history import merge_histories
 from icwsgw.admin.status import CANISTERS, IDENTITIES, Document
 from icwsgw.observe.recent_warnings import KEEP
 
-#: What is left of a process that has ended.
+#: Fields that are kept after a process has ended.
 _REMAINS: Final = ("totals", "closes", "failures", "history", "errors")
-#: Curves that are no amounts.
+#: Curves that are merged by their greatest value instead of their sum.
 _GREATEST: Final = {"lag": max, "loop_lag": max}
 _CANISTER_SUMS: Final = ("sessions", "waiting", "in_flight", "up", "down")
 _CANISTER_WORST: Final = ("lag", "round_trip", "answered_ago", "failures", "trouble")
@@ -26,9 +26,9 @@ _SHARED: Final = ("version", "python", "twisted", "autobahn", "network", "pollin
 
 
 def merge(parts: Sequence[Mapping[str, Any]]) -> Document:
-    """Make one document of several; what is missing in one does not count.
+    """Merge several documents into one; missing fields are ignored.
 
-    :param parts: those of living processes, and what remains of ended ones
+    :param parts: documents of running processes, and the remains of ended ones
     """
     lists = {name: [entry for part in parts for entry in part.get(name, ())] for name in ("identities", "workers")}
     canisters, count, exact = _canisters(parts)
@@ -62,12 +62,12 @@ def merge(parts: Sequence[Mapping[str, Any]]) -> Document:
 
 
 def remains(part: Mapping[str, Any]) -> Document:
-    """What stays of a process's document when the process has ended."""
+    """Return the fields of a document that are kept after its process has ended."""
     return {name: part[name] for name in _REMAINS if name in part}
 
 
 def _errors(parts: Sequence[Mapping[str, Any]]) -> list[Document]:
-    """The latest first; what was said in the same words by several is one entry."""
+    """Merge log entries, the latest first; the same entry of several processes becomes one."""
     entries: dict[tuple[str, ...], Document] = {}
     for part in parts:
         for entry in part.get("errors", ()):
@@ -104,7 +104,7 @@ def _failures(parts: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]
 
 
 def _findings(parts: Sequence[Mapping[str, Any]]) -> list[Document]:
-    """The first reason of each name, if there is one."""
+    """Return one finding for each name, with the first reason if there is one."""
     reasons: dict[str, str | None] = {}
     for part in parts:
         for finding in part.get("findings", ()):
@@ -114,9 +114,9 @@ def _findings(parts: Sequence[Mapping[str, Any]]) -> list[Document]:
 
 
 def _canisters(parts: Sequence[Mapping[str, Any]]) -> tuple[list[Document], int, bool]:
-    """The rows by id, how many canisters there are, and whether that is exact.
+    """Return the rows merged by id, the number of canisters, and whether this number is exact.
 
-    It is the least number where processes have more than they list: what one of them leaves out may be another's.
+    If a process has more canisters than it lists, the number is a lower bound: another process may list the others.
     """
     rows: dict[str, Document] = {}
     for part in parts:

@@ -1,8 +1,8 @@
-"""Where traces go and which: forms of the collector's address, levels, and whether OpenTelemetry is installed.
+"""Options of traces: the collector's address and the level; also checks whether OpenTelemetry is installed.
 
-Nothing here needs OpenTelemetry, so that a configuration can be checked, and refused with words, without it.
+This module does not import OpenTelemetry, so that the program can check a configuration without it.
 
-``grpc://host:port`` is the original's form; the port is 4317 where none is given. ``https://`` is gRPC over TLS.
+``grpc://host:port`` is the form of the Rust gateway; the default port is 4317. ``https://`` is gRPC over TLS.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from icwsgw.observe.peers import bracketed
 #: OTLP over gRPC (OpenTelemetry protocol specification, "OTLP/gRPC default port").
 DEFAULT_PORT = 4317
 
-#: Spans of messages and sessions are the original's TRACE spans, those of connections its DEBUG spans.
+#: As in the Rust gateway, spans of messages and sessions have level TRACE, those of connections DEBUG.
 TRACE = LEVELS["trace"]
 
 _SCHEMES = {"grpc": False, "http": False, "https": True}
 
 
 class Collector(NamedTuple):
-    """A collector that takes OTLP over gRPC.
+    """A collector that accepts OTLP over gRPC.
 
     :ivar target: ``host:port``, IPv6 addresses in brackets
-    :ivar secure: whether to speak TLS
+    :ivar secure: whether to use TLS
     """
 
     target: str
@@ -36,9 +36,9 @@ class Collector(NamedTuple):
 
 
 def parse_collector(text: str) -> Collector:
-    """Read ``grpc://host:port``, ``http://host:port`` (the same), or ``https://host:port``.
+    """Parse ``grpc://host:port``, ``http://host:port`` (the same), or ``https://host:port``.
 
-    :raises ConfigError: none of these
+    :raises ConfigError: the text has none of these forms
     """
     try:
         parts = urlsplit(text)
@@ -67,7 +67,7 @@ def trace_level(text: str) -> int:
 
 
 def exports_anything(level: int) -> bool:
-    """Whether any span is of this level; as with the original's, none is above debug."""
+    """Return whether any span is exported at this level; as in the Rust gateway, no span is above debug."""
     return level <= DEBUG
 
 

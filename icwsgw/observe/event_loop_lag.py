@@ -7,9 +7,9 @@ from icwsgw.reactor.clock import Clock, Timer
 
 
 class EventLoopLag:
-    """Measures it four times a second.
+    """Measures the event loop lag, by default four times a second.
 
-    :param histogram: takes the seconds
+    :param histogram: gets each lag in seconds
     :param clock: the reactor, or a test's clock
     :param interval: seconds between samples
     """
@@ -32,7 +32,7 @@ class EventLoopLag:
             self._call = None
 
     def take_worst(self) -> float:
-        """The longest delay since this was asked last, in seconds; the one that is just growing counts."""
+        """Return the longest lag since the last call of this method, in seconds, including a lag still in progress."""
         late = self._clock.seconds() - self._due if self._call is not None else 0.0
         worst, self._worst = max(self._worst, late), 0.0
         return worst

@@ -1,6 +1,6 @@
-"""Readiness: named checks that run when a probe asks.
+"""Readiness: named checks that run for each probe.
 
-Live means that the event loop runs, and an answer proves it. Ready means that every check is content.
+Live means that the event loop runs; any answer proves this. Ready means that every check passes.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-#: Gives the reason, in plain words, why the gateway is not ready, or None.
+#: Returns why the gateway is not ready, in plain words, or None if the check passes.
 Check = Callable[[], "str | None"]
 
 
 class Finding(NamedTuple):
-    """What one check says; ``reason`` is None when it is content."""
+    """The result of one check; ``reason`` is None if it passes."""
 
     name: str
     reason: str | None
@@ -27,23 +27,23 @@ class Health:
         self._concerns: list[Check] = []
 
     def add(self, name: str, check: Check) -> None:
-        """Have ``check`` asked at each probe under ``name``; the same name again replaces it."""
+        """Run ``check`` for each probe under ``name``; a second check with the same name replaces it."""
         self._checks[name] = check
 
     def findings(self) -> list[Finding]:
         return [Finding(name, _ask(check)) for name, check in self._checks.items()]
 
     def add_concern(self, check: Check) -> None:
-        """Have ``check`` asked for what an operator should know although the gateway is ready."""
+        """Add a check for a problem that an operator should know of but that does not affect readiness."""
         self._concerns.append(check)
 
     def concerns(self) -> list[str]:
-        """What an operator should know, each in a sentence."""
+        """Return the problems that do not affect readiness, each as a sentence."""
         return [concern for check in self._concerns if (concern := _ask(check)) is not None]
 
     @property
     def ready(self) -> bool:
-        """Whether all checks are content."""
+        """Return whether all checks pass."""
         return all(finding.reason is None for finding in self.findings())
 
 

@@ -1,8 +1,8 @@
 """The values of metric labels, and the buckets of histograms.
 
-Every label has a list here, so that no client, canister or network can add a series to a scrape; see
-:mod:`icwsgw.observe.meters` for what becomes of a word that is in no list. The one exception are canisters
-(:class:`icwsgw.observe.meters.Ranking`), of which a scrape has so many and no more.
+Every label has a fixed list of values here, so that no client, canister or network can add a series to a scrape. A
+value outside its list counts as ``other`` (:mod:`icwsgw.observe.meters`). Only canister ids have no list; a scrape
+shows a limited number of them (:class:`icwsgw.observe.meters.Ranking`).
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ CAUSES = (
     "internal", "config", "format", "signature", "certificate", "transport", "connect", "connection_lost", "timeout",
     "answer_too_large", "answer_malformed", "http", "rejected", "canister_refused", "not_ready",
 )
-#: Every close code that is known; "other" stands for the rest.
+#: Every known close code; "other" stands for the rest.
 CLOSE_CODES = tuple(str(int(info.code)) for info in close_codes.CLOSE_CODES)
 STATES = ("init", "setup", "open", "closed")
-#: One of them for each session, when it is open or has ended without that.
+#: Each session counts once: when it is open, or when it ends before it was open.
 OPEN_OUTCOMES = (
     "opened", "refused", "timeout", "silent", "expired", "wrong_gateway", "not_allowed", "overloaded", "malformed",
     "left", "draining", "failed",
 )
-#: unknown: a key of a kind that is not checked here (canister signatures, WebAuthn).
+#: unknown: the kind of key is not checked here (canister signatures, WebAuthn).
 OPEN_SIGNATURES = ("holds", "unknown", "wrong")
-#: unknown: refused, or expired, after an attempt whose answer was lost; it may have been executed.
-#: done: executed, the reply is forgotten; under_way is none of a call's end.
+#: unknown: refused or expired after an attempt whose answer was lost; the call may have been executed.
+#: done: executed, and the network no longer has the reply. under_way is not in the list: such a call has not ended.
 RELAY_OUTCOMES = ("accepted", "replied", "done", "expired", "unknown", "abandoned", *CAUSES)
 OUT_OF_TURN = ("came", "missed")
 RELAY_STATES = ("waiting", "sent")
@@ -40,26 +40,26 @@ PUSHBACKS = ("frames", "bytes", "unfinished")
 WS_CLOSE_OUTCOMES = ("done", "refused", "abandoned", *CAUSES)
 #: Why a poll does not wait for the next tick: a call was taken, a drain found something, an answer left a gap.
 WAKES = ("call", "follow_up", "gap")
-#: What the budget of queries holds back: a tick, a wake, a query for a deep queue.
+#: What the request budget delays: a tick, a wake, a query of the send window.
 HELD = ("beat", "wake", "window")
-#: What the network is asked by version (:class:`icwsgw.agent.versions.Route`).
+#: Requests to the network that have an API version (:class:`icwsgw.agent.versions.Route`).
 ROUTES = ("query", "read_state", "delegation", "sync_call", "call")
 LOOKUPS = ("hit", "miss")
-#: What leaves for the network, by the share of the budget it has; the kinds of which calls may wait.
+#: Requests to the network by their share of the request budget; the kinds of calls that may wait.
 TRAFFIC = ("beat", "extra", "call", "close", "open", "eager", "own")
 CALLS = ("call", "close", "open", "eager")
 CONNECTION_STATES = ("busy", "idle", "connecting")
 FETCH_OUTCOMES = RELOAD_OUTCOMES = ("ok", "failed")
 LINE_LEVELS = ("debug", "info", "warn", "error", "critical")
-#: Why a line is not in the log: there were too many like it in a minute, nobody read the log, or writing has failed.
+#: Why a line is not in the log: the log rate limit, a log that nobody reads, or a write error.
 LINE_LOSSES = ("repeated", "unread", "unwritable")
 
-#: Seconds. Network round trips: fine where queries and calls live.
+#: Network round trips in seconds: fine-grained in the usual range of queries and calls.
 ROUND_TRIP = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 2.0, 3.5, 5.0, 10.0, 30.0)
 OPENING = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.5, 5.0, 10.0, 20.0, 30.0, 60.0)
 HANDSHAKE = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 LIFETIME = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 43200.0, 86400.0)
 LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-#: A block of a subnet takes about a second; beyond a minute nobody waits for a message any more.
+#: Seconds. A block of a subnet takes about a second; a lag of over a minute needs no fine resolution.
 QUEUE_LAG = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 # fmt: on

@@ -1,8 +1,8 @@
 """Log levels as text: ``info``, or ``warn,gateway=debug,server=error``.
 
-The grammar is the part of tracing-subscriber's EnvFilter that operators of the original use in RUST_LOG_STDOUT
-and RUST_LOG_FILE: directives between commas, each a level or ``component=level``; the longest component that
-fits a line decides. ``ic_websocket_gateway`` (with or without a ``::module``) means this program.
+The grammar is a part of tracing-subscriber's EnvFilter, which operators of the Rust gateway use in RUST_LOG_STDOUT and
+RUST_LOG_FILE: directives separated by commas, each a level or ``component=level``. The longest component that matches
+applies. ``ic_websocket_gateway`` (with or without a ``::module``) means this program.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from icwsgw.errors import ConfigError
 
 DEBUG, INFO, WARN, ERROR, CRITICAL, OFF = 10, 20, 30, 40, 50, 100
 
-#: Levels by name; a line is written when its number is at least the number of the wanted level.
+#: Levels by name; a line is written if the number of its level is at least that of the configured level.
 LEVELS = {"trace": 5, "debug": DEBUG, "info": INFO, "warn": WARN, "error": ERROR, "critical": CRITICAL, "off": OFF}
 _SYNONYMS = {"warning": "warn", "none": "off", "fatal": "critical"}
 _ORIGINAL = "ic_websocket_gateway"
 
-#: In place of a component's name: those that are not named.
+#: Stands for all components that have no level set by name.
 EVERYTHING = "*"
 
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """The lowest level written, in general and by component (``gateway``, ``twisted.web``)."""
+    """The lowest level that is written: the default, and by component (``gateway``, ``twisted.web``)."""
 
     default: int = INFO
     components: dict[str, int] = field(default_factory=dict)
 
     def of(self, component: str) -> int:
-        """Give the lowest level that a component writes."""
+        """Return the lowest level that a component writes."""
         while component:
             level = self.components.get(component)
             if level is not None:
@@ -40,7 +40,7 @@ class Levels:
         return self.default
 
     def overridden(self, levels: Mapping[str, int]) -> Levels:
-        """These levels with others for some components, :data:`EVERYTHING` for those that are not named."""
+        """Return a copy with other levels for some components; :data:`EVERYTHING` stands for the unnamed ones."""
         components = {**self.components, **levels}
         return Levels(components.pop(EVERYTHING, self.default), components)
 
@@ -51,15 +51,15 @@ def level_name(number: int) -> str:
 
 
 def level_number(word: str) -> int | None:
-    """The level that a word means, or None."""
+    """Return the number of a level name, or None if there is no such level."""
     word = word.strip().lower()
     return LEVELS.get(_SYNONYMS.get(word, word))
 
 
 def parse_levels(text: str) -> Levels:
-    """Read a list of directives.
+    """Parse a list of directives.
 
-    :raises ConfigError: at a directive that is neither a level nor ``component=level``
+    :raises ConfigError: for a directive that is neither a level nor ``component=level``
     """
     default = INFO
     components: dict[str, int] = {}
@@ -76,9 +76,9 @@ def parse_levels(text: str) -> Levels:
 
 
 def from_rust_log(text: str) -> str:
-    """Translate a RUST_LOG_* filter; what has no meaning here is left out, as the original falls back to its default.
+    """Translate a RUST_LOG_* filter; directives without a meaning here are dropped, so that the default applies.
 
-    :return: directives for :func:`parse_levels`, empty when nothing of it applies
+    :return: directives for :func:`parse_levels`, empty if none of them applies
     """
     general, ours = "", ""
     for directive in filter(None, (part.strip() for part in text.split(","))):
@@ -90,5 +90,5 @@ def from_rust_log(text: str) -> str:
             general = word.strip().lower()
         elif level is not None and target.partition("::")[0] == _ORIGINAL:
             ours = word.strip().lower()
-    # Ours is one program where EnvFilter knows crates: the directive that names it outweighs the general one.
+    # EnvFilter distinguishes crates. The directive for this program takes precedence over the general one.
     return ours or general

@@ -1,7 +1,7 @@
-"""Log rate limit: so many lines a minute for each reason and peer, then a count.
+"""Log rate limit: a number of lines per minute for each reason and peer, then a count of the others.
 
-A peer that is refused a thousand times a second must not write a thousand lines a second, nor hide other peers'
-lines. :class:`LogRateLimiter` says which lines to write and, once their minute is over, how many were left out.
+A peer that is refused a thousand times a second must not cause a thousand lines a second, nor hide other peers' lines.
+:class:`LogRateLimiter` decides which lines to write and, after each minute, returns how many were left out.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ _OTHERS = "others"
 class LogRateLimiter:
     """Decides which repeated lines are written.
 
-    :param most: lines a minute for one reason and peer
-    :param keys: pairs of reason and peer that are told apart; further peers count together
-    :ivar left_out: lines that were not to be written so far
+    :param most: lines per minute for one reason and peer
+    :param keys: largest number of pairs of reason and peer; further peers count together
+    :ivar left_out: number of lines left out so far
     """
 
     __slots__ = ("_keys", "_most", "_seen", "left_out")
@@ -32,7 +32,7 @@ class LogRateLimiter:
         return len(self._seen)
 
     def allows(self, reason: str, peer: str, now: float) -> bool:
-        """Whether to write one more line."""
+        """Count one line and return whether to write it; ``now`` in seconds."""
         key = (reason, peer)
         entry = self._seen.get(key)
         if entry is None:
@@ -48,7 +48,7 @@ class LogRateLimiter:
         return False
 
     def ended(self, now: float) -> list[tuple[str, str, int]]:
-        """Forget the pairs whose minute is over; (reason, peer, lines left out) of those that had too many."""
+        """Forget the pairs whose minute is over; return (reason, peer, lines left out) for those over the limit."""
         over: list[tuple[str, str, int]] = []
         while self._seen:
             (reason, peer), (start, count) = next(iter(self._seen.items()))

@@ -1,15 +1,15 @@
-"""The log: one line for each event, as text or JSON, by component and level, to stdout and where asked to a file.
+"""The log: one line per event, as text or JSON, by component and level, to stdout and optionally to a file.
 
-Components log through :func:`get_logger`; a line below the wanted level costs one comparison. Events travel
-through Twisted's publisher like all others, so ``--logger`` and trial see them too. What Twisted, Autobahn and
-their kin say at info ("Starting factory ...") counts as debug here.
+Components log through :func:`get_logger`; a line below the configured level costs one comparison. Events go through
+Twisted's publisher, so ``--logger`` and trial get them too. Events that Twisted, Autobahn and other libraries log at
+info ("Starting factory ...") count as debug here.
 
-Fields are values, never payloads or keys: bytes appear as their length, and nothing a peer sent can break a line or
-make it endless or drive a terminal (:mod:`icwsgw.escaping`).
+Fields never contain payloads or keys. Bytes appear as their length. Data from a peer cannot break a line, make it
+unlimited in length, or control a terminal (:mod:`icwsgw.escaping`).
 
-twistd takes an observer from the ``ILogObserver`` component of the application, but a plugin's ``makeService``
-returns only a service. :class:`ObservedService` sets the component at the moment twistd hangs it into the
-application, which is before twistd starts its log.
+twistd takes its observer from the ``ILogObserver`` component of the application, but a plugin's ``makeService``
+returns only a service. :class:`ObservedService` sets the component when twistd adds the service to the application,
+before twistd starts its log.
 """
 
 from __future__ import annotations
@@ -66,16 +66,16 @@ class Fields(dict[str, Any]):
             f" {key}={value if type(value) is int else _quoted(_shown(value))}" for key, value in self.items()
         )
 
-    # Other observers format events through str.format, which asks for this.
+    # Other observers format events with str.format, which calls this method.
     def __format__(self, specification: str) -> str:
         return str(self)
 
 
-# What may stand in a line as it is: printable, and no blank, quote or equals sign in it.
+# A value that needs no quotes: printable, without blanks, quotes and equals signs.
 _PLAIN = re.compile(r"[!#-<>-~]+")
 
 
-#: Characters of a value: a reason may be a canister's words, or a method's name that a client made up.
+#: Longest value in characters: a canister may choose a reason, and a client a method name.
 MAX_VALUE = 500
 
 
@@ -97,7 +97,7 @@ def _quoted(text: str) -> str:
 class Logger:
     """Logs for one component; made by :func:`get_logger`.
 
-    :ivar level: the lowest level that any sink wants; ``if log.level <= DEBUG`` saves making up costly fields
+    :ivar level: the lowest level that any sink writes; check ``log.level <= DEBUG`` before computing costly fields
     """
 
     __slots__ = ("component", "level")
@@ -107,22 +107,22 @@ class Logger:
         self.level = level
 
     def debug(self, message: str, /, **fields: object) -> None:
-        """Log what helps to find a fault."""
+        """Log a detail for finding faults."""
         if self.level <= DEBUG:
             self._emit(DEBUG, message, fields)
 
     def info(self, message: str, /, **fields: object) -> None:
-        """Log what an operator wants to have seen."""
+        """Log a normal event of interest to an operator."""
         if self.level <= INFO:
             self._emit(INFO, message, fields)
 
     def warn(self, message: str, /, **fields: object) -> None:
-        """Log what an operator should look into."""
+        """Log a problem that an operator should investigate."""
         if self.level <= WARN:
             self._emit(WARN, message, fields)
 
     def error(self, message: str, /, **fields: object) -> None:
-        """Log what does not work."""
+        """Log an error."""
         if self.level <= ERROR:
             self._emit(ERROR, message, fields)
 
@@ -152,12 +152,12 @@ _mark: dict[str, object] = {}
 
 
 def mark(**fields: object) -> None:
-    """Put these fields behind those of every line of ours from now on, to tell processes apart."""
+    """Append these fields to every later line of this program, to tell processes apart."""
     _mark.update(fields)
 
 
 def get_logger(component: str) -> Logger:
-    """Give the logger of a component, for example ``gateway`` or ``server.tls``; the same one each time."""
+    """Return the logger of a component, such as ``gateway`` or ``server.tls``; one logger per component."""
     logger = _loggers.get(component)
     if logger is None:
         logger = _loggers[component] = Logger(component, _lowest(component))
@@ -165,7 +165,7 @@ def get_logger(component: str) -> Logger:
 
 
 def set_levels(*wanted: Levels) -> None:
-    """Let the loggers pass what any of the sinks wants."""
+    """Set the loggers to pass every event that at least one of the sinks writes."""
     global _wanted
     _wanted = wanted
     for logger in _loggers.values():
@@ -177,14 +177,14 @@ def _lowest(component: str) -> int:
 
 
 def text_line(stamp: float, level: str, component: str, event: LogEvent, message: str, traceback: str) -> str:
-    """Write an event as text; its traceback, if any, indented below it."""
+    """Format an event as text, followed by its indented traceback if it has one."""
     fields = event.get("icws_fields", "")
     line = f"{_iso(stamp)} {level:<5} {component} {escape_invisible(message)}{fields}"
     return line + "".join(f"\n    {escape_invisible(part)}" for part in traceback.splitlines())
 
 
 def json_line(stamp: float, level: str, component: str, event: LogEvent, message: str, traceback: str) -> str:
-    """Write an event as one JSON object."""
+    """Format an event as one JSON object."""
     record: dict[str, Any] = {"time": _iso(stamp), "level": level, "component": component, "message": message}
     for key, value in event.get("icws_fields", {}).items():
         plain = value if value is None or isinstance(value, (bool, int, float)) else _shown(value)
@@ -207,13 +207,13 @@ lines_written = LabelledCounter(LINE_LEVELS)
 
 @implementer(ILogObserver)
 class LineObserver:
-    """Makes lines of events.
+    """Formats events as lines.
 
-    :param put: takes the lines; does not block, see :mod:`icwsgw.observe.writer`
-    :param levels: which events
+    :param put: gets each line; must not block, see :mod:`icwsgw.observe.writer`
+    :param levels: levels of the events to write
     :param format: ``text`` or ``json``
-    :param counts: whether its lines are those of :data:`lines_written`
-    :ivar levels: which events, from now on
+    :param counts: whether its lines are counted in :data:`lines_written`
+    :ivar levels: the present levels; may be changed
     """
 
     def __init__(
@@ -225,13 +225,13 @@ class LineObserver:
         self._format = FORMATS[format]
 
     def __call__(self, event: LogEvent) -> None:
-        """Write one event, if it is wanted."""
+        """Write one event, if its level is to be written."""
         namespace = str(event.get("log_namespace") or "twisted")
         name = getattr(event.get("log_level"), "name", "info")
         number = _NUMBERS.get(name, INFO)
         if namespace.startswith(_NAMESPACE):
             component = namespace[len(_NAMESPACE) :]
-            # Twisted says this in the name of the factory's class, which may be one of ours.
+            # Twisted logs this under the factory's class, which may be one of this program.
             if str(event.get("log_format")).startswith(_FACTORIES):
                 name, number = "debug", DEBUG
         elif namespace in ("stdout", "stderr"):
@@ -247,7 +247,7 @@ class LineObserver:
         text = message if isinstance(message, str) else formatEvent(event).rstrip("\n")
         traceback = failure.getTraceback() if isinstance(failure, Failure) else ""
         if isinstance(failure, Failure):
-            # The text of a legacy event has the traceback in it as well.
+            # The text of a legacy event also contains the traceback.
             text = text.partition("\n")[0] or failure.getErrorMessage()
         if self._counts:
             lines_written.inc(name)
@@ -255,17 +255,17 @@ class LineObserver:
         self.write(line, name)
 
     def write(self, line: str, level: str = "info") -> None:
-        """Write a ready line.
+        """Write a line that is already formatted.
 
-        :param level: by name
+        :param level: name of its level
         """
         self._put(LogLine(line, level))
 
 
 class _Sinks:
-    """What :func:`make_observer` has made: the observers of the main log and of the file, and what they were to write.
+    """The observers made by :func:`make_observer`, of the main log and of the file, and their configured levels.
 
-    ``levels`` is the main log's without :func:`override_levels`.
+    ``levels`` are those of the main log without :func:`override_levels`.
     """
 
     main: LineObserver | None = None
@@ -275,9 +275,10 @@ class _Sinks:
 
 
 def change_levels(main: Levels, file: Levels) -> None:
-    """Write other events from now on; what :func:`override_levels` was told stays.
+    """Change the configured levels; the levels set by :func:`override_levels` stay in force.
 
-    :param file: of the JSON file; where none was begun at the start, none is begun now
+    :param main: levels of the main log
+    :param file: levels of the JSON file; a file that was not opened at the start is not opened now
     """
     _Sinks.levels = main
     if _Sinks.file is not None:
@@ -286,10 +287,10 @@ def change_levels(main: Levels, file: Levels) -> None:
 
 
 def override_levels(levels: Mapping[str, int]) -> None:
-    """Let components write other levels to the main log than it was made for, until told otherwise.
+    """Replace the configured levels of components in the main log until the next call.
 
-    :param levels: by component, :data:`~icwsgw.observe.levels.EVERYTHING` for those that are not named; in place of
-        what was told before
+    :param levels: levels by component; :data:`~icwsgw.observe.levels.EVERYTHING` stands for the unnamed ones. They
+        replace those of the previous call.
     """
     _overrides.clear()
     _overrides.update(levels)
@@ -297,12 +298,12 @@ def override_levels(levels: Mapping[str, int]) -> None:
 
 
 def levels_in_force() -> Levels:
-    """What goes to the main log."""
+    """Return the present levels of the main log."""
     return _Sinks.levels.overridden(_overrides)
 
 
 def components() -> list[str]:
-    """The components that have a logger in this process."""
+    """Return the components that have a logger in this process."""
     return sorted(_loggers)
 
 
@@ -317,20 +318,20 @@ def _apply_levels() -> None:
 
 
 def pass_on(line: str) -> None:
-    """Write the line of another process's log, as it is, to the main log."""
+    """Write a line of another process's log unchanged to the main log."""
     if _Sinks.main is not None:
         _Sinks.main.write(escape_invisible(line))
 
 
 class ObservedService(MultiService):
-    """The root of the service tree: brings the log observer into the application that twistd makes for it."""
+    """The root of the service tree: sets the log observer of twistd's application."""
 
     def __init__(self, observer: object) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._observer = observer
 
     def setServiceParent(self, parent: Any) -> Any:  # noqa: N802
-        """Join an application, and set its observer."""
+        """Join an application and set its log observer."""
         if hasattr(parent, "setComponent"):
             parent.setComponent(ILogObserver, self._observer)
         return super().setServiceParent(parent)  # type: ignore[no-untyped-call]
@@ -345,15 +346,15 @@ def make_observer(
     twistd: Mapping[str, Any] | None = None,
     now: Callable[[], float] = time.time,
 ) -> object:
-    """Make the observer that an operator's options ask for, and let the loggers pass what it wants.
+    """Make the log observer from an operator's options, and set the levels of the loggers accordingly.
 
-    :param levels: what goes to the main log
-    :param format: its lines, ``text`` or ``json``
-    :param file_levels: what goes to a JSON file as well; None or all ``off``: no such file
-    :param traces: directory of that file, made where needed
-    :param twistd: twistd's own options: ``--logfile``, ``--syslog`` and ``--prefix`` are obeyed
+    :param levels: levels of the main log
+    :param format: format of the main log, ``text`` or ``json``
+    :param file_levels: levels of an additional JSON file; None or all ``off`` for no file
+    :param traces: directory of that file, created if it is missing
+    :param twistd: options of twistd, of which ``--logfile``, ``--syslog`` and ``--prefix`` are used
     :return: an ILogObserver
-    :raises OSError: when a file cannot be opened
+    :raises OSError: a file cannot be opened
     """
     options = twistd or {}
     sinks = [levels]
@@ -381,7 +382,7 @@ def _wants_any(levels: Levels) -> bool:
 
 
 def lines_lost() -> dict[str, int]:
-    """How many lines of this process were not written, by the reason in the metric.
+    """Return how many lines of this process were not written, by reason, which is a label of the metric.
 
     :return: ``unread``: the log was not read, or its disk hangs; ``unwritable``: writing has failed
     """
@@ -392,7 +393,7 @@ def lines_lost() -> dict[str, int]:
 
 
 def _notice(format: str) -> Callable[[int], LogLine]:
-    """Make the line that says that others were dropped."""
+    """Return a function that formats the notice of dropped lines."""
 
     def notice(count: int) -> LogLine:
         fields = {"icws_fields": Fields(count=count, **_mark)}
@@ -409,7 +410,7 @@ def _to_main(options: Mapping[str, Any], format: str) -> Callable[[LogLine], Non
         return to_syslog(options.get("prefix") or "twistd", format)
     name = options.get("logfile")
     if name == "-" or (not name and options.get("nodaemon", True)):
-        # twistd replaces sys.stdout by its log, so the stream itself is kept here.
+        # Keep the stream itself, because twistd replaces sys.stdout with its log.
         return to_stream(sys.stdout)
     return to_stream(LogFile.fromFullPath(name or "twistd.log"))
 

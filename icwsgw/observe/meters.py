@@ -1,12 +1,12 @@
-"""Counters, gauges and histograms that cost next to nothing to bump, and their way into a Prometheus scrape.
+"""Counters, gauges and histograms with cheap updates, and their collector for Prometheus.
 
-prometheus_client's own metrics take a lock and a call chain for each increment (0.5 to 1 us); the gateway
-counts several times for each message. Everything here happens in the reactor's thread, so plain integers do.
-The price is paid by the scrape: :class:`Exposition` is a custom collector that reads the plain values.
+The metrics of prometheus_client take a lock and several calls for each increment (0.5 to 1 us), and the gateway counts
+several times per message. All updates here happen in the reactor's thread, so plain numbers are enough. The work is
+done at each scrape: :class:`Exposition` is a custom collector that reads the plain values.
 
-A label has a fixed set of values, declared with the metric; any other value counts as ``other``, so no
-client, canister or network can grow the scrape. Where a label names canisters, whose ids clients choose, a
-:class:`Ranking` shows the greatest few and sums up the rest.
+A label has a fixed set of values, declared with the metric. Any other value counts as ``other``, so no client, canister
+or network can enlarge the scrape. Clients choose the ids of canisters; for a label with canister ids, a
+:class:`Ranking` shows the greatest few and merges the rest.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ OTHER = "other"
 
 
 class Counter:
-    """A number of events that only grows; ``counter.value += 1`` is fine where a call is too much."""
+    """A count of events that only grows; time-critical code may use ``counter.value += 1``."""
 
     __slots__ = ("value",)
 
@@ -34,7 +34,7 @@ class Counter:
 
 
 class LabelledCounter:
-    """Counters told apart by one label."""
+    """Counters with one label."""
 
     __slots__ = ("values",)
 
@@ -43,7 +43,7 @@ class LabelledCounter:
         self.values[OTHER] = 0
 
     def inc(self, label: str, amount: float = 1) -> None:
-        """Count under a label; an undeclared one counts as ``other``."""
+        """Add ``amount`` to the counter of a label value; an undeclared value counts as ``other``."""
         if label in self.values:
             self.values[label] += amount
         else:
@@ -51,7 +51,7 @@ class LabelledCounter:
 
 
 class Gauge:
-    """A quantity that rises and falls, kept here or asked for at each scrape; None is left out of the scrape."""
+    """A value that rises and falls, stored here or computed at each scrape; None is left out of the scrape."""
 
     __slots__ = ("_value", "function")
 
@@ -67,12 +67,12 @@ class Gauge:
         self._value = value
 
     def set_function(self, function: Callable[[], float | None]) -> None:
-        """Ask ``function`` at each scrape from now on."""
+        """Set the function that computes the value at each scrape."""
         self.function = function
 
 
 class LabelledGauge:
-    """Gauges told apart by one label, asked for at each scrape."""
+    """Gauges with one label, computed at each scrape."""
 
     __slots__ = ("_labels", "function")
 
@@ -81,12 +81,12 @@ class LabelledGauge:
         self.function: Callable[[], Mapping[str, float]] = dict
 
     def set_function(self, function: Callable[[], Mapping[str, float]]) -> None:
-        """Ask ``function`` for the values by label at each scrape from now on."""
+        """Set the function that computes the values by label at each scrape."""
         self.function = function
 
     @property
     def values(self) -> dict[str, float]:
-        """The present values; what is undeclared is summed up as ``other``."""
+        """Return the present values; those with undeclared labels are summed as ``other``."""
         found = self.function()
         values = {label: found.get(label, 0) for label in self._labels}
         rest = sum(value for label, value in found.items() if label not in values)
@@ -119,17 +119,16 @@ class Histogram:
         self.sum += value
 
 
-#: One figure of a row, None where there is none at present.
+#: One figure of a row; None if it has no value at present.
 Figure = float | None
 
 
 class Ranking:
-    """Rows of figures by canister, asked for at each scrape: the greatest by their first figure, and the rest.
+    """Rows of figures by canister, computed at each scrape: the rows with the greatest first figure, and the rest.
 
-    Canisters are compared by their first figure and, where it is equal, by name, so that the same ones are shown as
-    long as nothing changes.
+    Canisters are ordered by their first figure, and equal ones by name, so that the selection is stable.
 
-    :param keep: how many are shown by name
+    :param keep: number of canisters that are shown by name
     """
 
     __slots__ = ("function", "keep")
@@ -139,25 +138,25 @@ class Ranking:
         self.function: Callable[[], Mapping[str, Sequence[Figure]]] = dict
 
     def set_function(self, function: Callable[[], Mapping[str, Sequence[Figure]]]) -> None:
-        """Ask ``function`` for the rows by name from now on."""
+        """Set the function that computes the rows by name."""
         self.function = function
 
     def column(self, index: int, merge: Callable[[Iterable[float]], float]) -> dict[str, float]:
-        """One figure of each row that is shown, and of the others together as ``other``, if there are any."""
+        """Return one figure of each row that is shown, and the merged figure of all others, if any, as ``other``."""
         rows = self.function()
         firsts = {name: row[0] or 0 for name, row in rows.items()}
         return fold({name: row[index] for name, row in rows.items()}, top(firsts, self.keep), merge)
 
 
 def top(values: Mapping[str, float], count: int) -> list[str]:
-    """The names of the ``count`` greatest values; of equal ones the first by name."""
+    """Return the names of the ``count`` greatest values; equal values are ordered by name."""
     return nsmallest(count, values, key=lambda name: (-values[name], name))
 
 
 def fold(
     values: Mapping[str, Figure], shown: Iterable[str], merge: Callable[[Iterable[float]], float]
 ) -> dict[str, float]:
-    """The values of the names that are shown, and those of all others merged into ``other``; None is left out."""
+    """Return the values of the shown names, and those of all others merged as ``other``; None is left out."""
     names = set(shown)
     kept = {name: value for name in shown if (value := values.get(name)) is not None}
     rest = [value for name, value in values.items() if name not in names and value is not None]
@@ -169,7 +168,7 @@ def fold(
 class RankedGauge:
     """One figure of a ranking.
 
-    :param merge: makes one figure of those that are not shown by name
+    :param merge: merges the figures of the canisters that are not shown by name
     """
 
     __slots__ = ("_index", "_merge", "_ranking")
@@ -186,22 +185,22 @@ class RankedGauge:
 
 Meter = Counter | LabelledCounter | Gauge | LabelledGauge | RankedGauge | Histogram
 
-#: How one figure is made of those of several processes.
+#: Functions that merge the figures of several processes.
 MERGES: Mapping[str, Callable[[Iterable[float]], float]] = {"sum": sum, "least": min, "greatest": max}
 
 
 class Declared:
     """One declared metric.
 
-    :ivar name: as Prometheus knows it
+    :ivar name: its name in Prometheus
     :ivar help: what it counts or measures
-    :ivar kind: its type for Prometheus; a gauge's meter may stand for a counter that somebody else counts
-    :ivar label: the label that tells its series apart, if there are several
-    :ivar labels: labels that never change
+    :ivar kind: its type in Prometheus; a counter may have a gauge as its meter, if other code does the counting
+    :ivar label: the label that distinguishes its series, if there are several
+    :ivar labels: labels with constant values
     :ivar group: its heading in docs/metrics.md
-    :ivar unit: what it counts; empty where the name says it
-    :ivar advice: what to do when it moves
-    :ivar merge: how it is made of several workers' figures, one of :data:`MERGES`
+    :ivar unit: what it counts; empty if the name says it
+    :ivar advice: what to do when the value changes
+    :ivar merge: how the figures of several workers are merged, a key of :data:`MERGES`
     """
 
     __slots__ = ("advice", "group", "help", "kind", "label", "labels", "merge", "meter", "name", "unit")
@@ -232,13 +231,13 @@ class Declared:
         self.labels = dict(labels or {})
 
     def empty_family(self) -> Metric:
-        """Give the name, kind and words without values."""
-        # prometheus_client adds _total to a counter's family itself, and keeps other names as they are.
+        """Return the metric family without values."""
+        # prometheus_client appends _total to the name of a counter's family, and keeps other names.
         name = self.name.removesuffix("_total") if self.kind == "counter" else self.name
         return Metric(name, self.help, self.kind)
 
     def family(self) -> Metric:
-        """Read the meter into samples."""
+        """Return the metric family with the present values of the meter."""
         meter = self.meter
         metric = self.empty_family()
         if isinstance(meter, Histogram):
@@ -261,7 +260,7 @@ def _bound(bound: float) -> str:
 
 
 class Exposition(Collector):
-    """Shows declared metrics to a prometheus_client registry."""
+    """A collector that exposes declared metrics to a prometheus_client registry."""
 
     def __init__(self, declared: Sequence[Declared]) -> None:
         self._declared = declared
@@ -272,6 +271,6 @@ class Exposition(Collector):
             yield entry.family()
 
     def describe(self) -> Iterator[Metric]:
-        """Yield the names without values, so that registering asks no callback."""
+        """Yield the metrics without values, so that registration calls no functions of gauges."""
         for entry in self._declared:
             yield entry.empty_family()

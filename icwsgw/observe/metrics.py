@@ -1,8 +1,8 @@
-"""Every metric of the gateway, declared in one place; docs/metrics.md is made of it (scripts/metrics_doc.py).
+"""Declares every metric of the gateway; scripts/metrics_doc.py generates docs/metrics.md from it.
 
-Seven have the names of the Rust gateway's (``gateway_metrics.rs``), as totals: its labels are client keys and canister
-ids, which clients choose, so that its scrape grows for ever. Its summaries are histograms here. All others are ours,
-``icws_*``.
+Seven metrics have the names of the Rust gateway (``gateway_metrics.rs``). Here they are totals without labels: the Rust
+gateway uses client keys and canister ids as labels, which clients choose, so that its scrape grows without limit. Its
+summaries are histograms here. All other metrics are named ``icws_*``.
 
 A declaration has the name, the meaning, the label with its values (:mod:`icwsgw.observe.labels`), what to do when the
 figure moves, and how the figures of several workers are merged.
@@ -32,7 +32,7 @@ from icwsgw.observe.network_metrics import NetworkMetrics
 
 #: Canisters that a scrape shows by name.
 CANISTERS = 20
-#: Canisters that a worker reports by name, so that the greatest of all workers together can be found.
+#: Canisters that a worker reports by name, so that the greatest over all workers can be determined.
 CANISTERS_OF_A_WORKER = 10 * CANISTERS
 
 _RELOADS = (
@@ -58,9 +58,9 @@ class Metrics(NetworkMetrics):
     """The meters, and the registry that shows them.
 
     Count with ``metrics.client_messages.inc()``, ``metrics.closes.inc("4104")``,
-    ``metrics.query_seconds.observe(0.02)``; let a gauge ask with ``metrics.pollers.set_function(...)``.
+    ``metrics.query_seconds.observe(0.02)``; set the function of a gauge with ``metrics.pollers.set_function(...)``.
 
-    :ivar declared: all of them, in the order of the docs
+    :ivar declared: all metrics, in the order of docs/metrics.md
     :ivar canisters: the rows of the figures by canister: sessions, queue lag, seconds of a poll, failed polls in a row
     """
 
@@ -405,7 +405,7 @@ class Metrics(NetworkMetrics):
 
     def _originals(self) -> None:
         self._under("Of the Rust gateway")
-        # A counter there too, without the _total that Prometheus asks of one today.
+        # A counter in the Rust gateway too, without the _total that Prometheus requires today.
         self.client_connected_count = Counter()
         self._declare(
             "client_connected_count", "Clients that opened their session", "unknown", self.client_connected_count
@@ -437,7 +437,7 @@ class Metrics(NetworkMetrics):
 
 
 class SupervisorMetrics(Declaring):
-    """What only the supervisor of several workers knows (``--workers``); reloads are its own business there."""
+    """The metrics of the supervisor (``--workers``); the supervisor, not the workers, counts reloads."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         super().__init__()
@@ -453,8 +453,8 @@ class SupervisorMetrics(Declaring):
             "counter",
             advice='See the lines before "worker ended unexpectedly" in the log, and the memory limit.',
         )
-        # a reload is asked of the supervisor; its workers count none
+        # The supervisor receives SIGHUP; its workers count no reloads.
         self.reloads = self._counters(*_RELOADS, advice=_RELOADS_ADVICE)
-        # the supervisor writes lines too: its own, and those of its workers where there is a log file
+        # The supervisor writes its own lines and, with a log file, those of its workers.
         self.log_lines_dropped = self._gauges(*_LOST, "counter", advice=_LOST_ADVICE)
         registry.register(Exposition(self.declared))

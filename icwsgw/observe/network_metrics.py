@@ -1,4 +1,4 @@
-"""The metrics of the way to the network: keys, API versions, delegations, connections."""
+"""Metrics of the connection to the network: keys, API versions, delegations, connections."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from icwsgw.observe.declaring import Declaring
 
 
 class NetworkMetrics(Declaring):
-    """A part of :class:`icwsgw.observe.metrics.Metrics`, which says when it is declared."""
+    """The network part of :class:`icwsgw.observe.metrics.Metrics`, which calls the methods that declare it."""
 
     def _of_the_network(self) -> None:
         self._under("The network")

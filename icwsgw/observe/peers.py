@@ -1,4 +1,4 @@
-"""How peers are written and grouped, for limits by address and for log lines."""
+"""Formats and groups the addresses of peers, for limits by address and for log lines."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
-#: Addresses whose groups are remembered: each connection asks several times, and many have an address in common.
+#: Size of the cache of address groups: each connection needs its group several times, and many share an address.
 REMEMBERED: Final = 1024
 
 
 def bracketed(host: str) -> str:
-    """Write a host as it stands before a port: an IPv6 address in brackets."""
+    """Return a host as it is written before a port: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host
 
 
 def parse_ip(text: str) -> IPv4Address | IPv6Address | None:
-    """An IP address, with its zone cut off and an IPv4 one mapped into IPv6 as IPv4; None when it is none."""
+    """Parse an IP address; drops a zone, converts an IPv4-mapped one to IPv4; None if it is not an IP address."""
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:
@@ -28,9 +28,9 @@ def parse_ip(text: str) -> IPv4Address | IPv6Address | None:
 
 @lru_cache(REMEMBERED)
 def address_group(host: str) -> str | None:
-    """The unit that a limit by address counts: an IPv4 address, or the /64 of an IPv6 one, which is one subscriber.
+    """Return the group for limits by address: an IPv4 address, or the /64 of an IPv6 address (one subscriber).
 
-    None for what is no IP address, such as a unix socket: nothing is known of who is there.
+    Returns None if ``host`` is not an IP address, for example with a unix socket: the client's address is unknown.
     """
     address = parse_ip(host)
     if isinstance(address, IPv6Address):
@@ -39,6 +39,6 @@ def address_group(host: str) -> str | None:
 
 
 def peer_group(peer: str) -> str:
-    """The unit that a limit by address counts, of a peer with or without a port; what is no IP address is its own."""
+    """Return the address group of a peer with or without a port, or the text itself if it is not an IP address."""
     host = peer.rpartition(":")[0] if peer.startswith("[") or peer.count(":") == 1 else peer
     return address_group(host.strip("[]")) or host

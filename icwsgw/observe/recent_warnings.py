@@ -1,7 +1,7 @@
 """The last warnings and errors of the log, for the status page.
 
-An observer beside those that write lines. What comes again counts as one entry with a number, so that a fault that
-is logged ten times a second does not push out all others; fifty entries are kept, whatever is logged.
+This log observer runs in addition to those that write lines. Repeated events are one entry with a count, so that an
+error logged ten times a second does not displace all others. At most fifty entries are kept.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from zope.interface import implementer
 from icwsgw.escaping import escape_invisible
 from icwsgw.observe.logs import Fields
 
-#: Entries, and the characters of each of their texts.
+#: Largest number of entries, and longest text in characters.
 KEEP: Final = 50
 MAX_TEXT: Final = 400
 
@@ -27,7 +27,7 @@ _LEVELS = {LogLevel.warn: "warn", LogLevel.error: "error", LogLevel.critical: "c
 class RecentWarnings:
     """Keeps the last warnings and errors.
 
-    :param keep: entries; for a new one beyond, the one that was longest not repeated makes room
+    :param keep: largest number of entries; the entry with the oldest last occurrence is evicted first
     """
 
     def __init__(self, keep: int = KEEP) -> None:
@@ -36,12 +36,12 @@ class RecentWarnings:
         self._entries: OrderedDict[tuple[str, str, str], dict[str, Any]] = OrderedDict()
 
     def listen(self) -> RecentWarnings:
-        """Take note of all that is logged in this process from now on."""
+        """Begin to record the warnings and errors of this process."""
         globalLogPublisher.addObserver(cast(Any, self))
         return self
 
     def __call__(self, event: LogEvent) -> None:
-        """Take note of one event, if it is a warning or an error."""
+        """Record one event, if it is a warning or an error."""
         level = _LEVELS.get(event.get("log_level"))
         if level is None:
             return
@@ -73,10 +73,10 @@ class RecentWarnings:
             self._entries.popitem(last=False)
 
     def entries(self) -> list[dict[str, Any]]:
-        """Give the entries, the latest first.
+        """Return the entries, the latest first.
 
-        Each has ``at`` and ``first`` (seconds since 1970), ``count``, ``level``, ``component``, ``text`` and
-        ``details``, which are those of the last time, and ``workers``, the numbers of the processes it was seen in
-        where there are several.
+        Each has ``at`` and ``first`` (last and first time, seconds since 1970), ``count``, ``level``, ``component``,
+        ``text`` and ``details`` (of the last occurrence), and, with several processes, ``workers``: the numbers of
+        those that logged it.
         """
         return [dict(entry) for entry in reversed(self._entries.values())]

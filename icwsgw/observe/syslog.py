@@ -1,7 +1,7 @@
-"""The main log in syslog, where twistd's ``--syslog`` wants it.
+"""Writes the main log to syslog, for twistd's ``--syslog``.
 
-twistd's own observer knows two priorities, alert for a traceback and info for the rest, writes what Twisted says at
-info, and whatever --log-level says of it; this one writes the lines that another log would have.
+twistd's observer has only two priorities: alert for a traceback, and info for the rest. It also ignores --log-level.
+This module writes the same lines as the other main logs.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _PRIORITIES: Final = {
 
 
 def to_syslog(prefix: str, format: str) -> Callable[[LogLine], None]:
-    """Give a function that writes lines to syslog, with the number of the process; a traceback's lines one by one.
+    """Return a function that writes lines to syslog with the process id, and each line of a traceback separately.
 
-    It blocks while the system's logger is stopped, and whether a line has arrived is not known.
+    The function blocks while the system's logger is stopped, and cannot detect the loss of a line.
 
-    :param prefix: what the lines begin with, of twistd's ``--prefix``
+    :param prefix: the prefix of each line, from twistd's ``--prefix``
     :param format: ``text`` or ``json``
     """
-    # syslog has a time of its own, which stands before
+    # syslog puts its own time before each line.
     timed = format == "text"
     syslog.openlog(prefix, syslog.LOG_PID, syslog.LOG_USER)
 

@@ -1,6 +1,7 @@
-"""Traces by OpenTelemetry: which spans there are, and how they reach a collector. Imported only where one is named.
+"""OpenTelemetry traces: the spans and their export to a collector. Imported only if a collector is configured.
 
-The tree is the original's (its ws_listener.rs, client_session_handler.rs, client_session.rs, canister_poller.rs)::
+The tree of spans is that of the Rust gateway (its ws_listener.rs, client_session_handler.rs, client_session.rs,
+canister_poller.rs)::
 
     Accept Connection                 from the TCP connection to the WebSocket, or to the refusal
       Client Session Handler          the WebSocket connection
@@ -10,15 +11,15 @@ The tree is the original's (its ws_listener.rs, client_session_handler.rs, clien
     Polling Iteration                 one query; a link leads to the iteration before it
       Relay Canister Messages         handing its messages to the clients
 
-Iterations without messages would be ten a second for each canister: they are left out unless asked for, and counted
-in the next one that is kept. A failed one is kept.
+Iterations without messages occur ten times a second for each canister. They get no span unless an option enables it;
+the next span counts them. A failed iteration always gets a span.
 
-A root span is sampled or not, and what is below it with it; for a connection that is not, nothing at all is made.
-Attributes are ids, numbers and words of this program: no contents, no arguments, no keys, no signatures, and no texts
-of peers, which might hold such.
+Sampling applies to a root span and everything below it. A connection that is not sampled has no trace objects at all.
+Attributes are ids, numbers and words of this program. They contain no contents, arguments, keys or signatures, and no
+text from peers, which could contain these.
 
-Spans leave in batches from a thread of the SDK. A collector that cannot be reached costs a line of the log a minute;
-beyond :data:`QUEUE` spans the oldest are dropped.
+A thread of the OpenTelemetry SDK exports spans in batches. While a collector cannot be reached, one line per minute is
+logged. Beyond :data:`QUEUE` waiting spans, the oldest are dropped.
 """
 
 from __future__ import annotations
@@ -46,11 +47,11 @@ from icwsgw.observe.logs import get_logger
 
 #: Spans that wait for the collector.
 QUEUE = 8192
-#: Seconds until the spans of a quiet gateway leave.
+#: Longest delay in seconds before waiting spans are exported.
 DELAY = 2.0
-#: Seconds of one export, its repetitions included.
+#: Timeout of one export in seconds, including retries.
 EXPORT_TIMEOUT = 10.0
-#: Seconds that the last spans have to leave when the gateway stops.
+#: Seconds for the export of the last spans when the gateway stops.
 FLUSH_SECONDS = 3.0
 
 _log = get_logger("tracing")
@@ -59,13 +60,13 @@ _log = get_logger("tracing")
 class Tracing:
     """Makes the spans of one gateway.
 
-    :param principal: the gateway's, in text; ``service.name`` is made of its beginning, as the original's
-    :param ratio: share of the roots that are sampled
+    :param principal: the gateway's principal as text; ``service.name`` contains its beginning, as in the Rust gateway
+    :param ratio: fraction of root spans that are sampled, 0 to 1
     :param level: :data:`~icwsgw.observe.collector.TRACE` for all spans, debug for those of connections only
-    :param idle_polls: whether polling iterations without messages are kept
-    :param now_ns: nanoseconds since 1970
+    :param idle_polls: whether polling iterations without messages get spans
+    :param now_ns: returns nanoseconds since 1970
     :ivar detailed: whether sessions, messages and polls have spans
-    :ivar idle_polls: as given
+    :ivar idle_polls: the parameter of that name
     """
 
     def __init__(
@@ -93,20 +94,20 @@ class Tracing:
         self._tracer = self._provider.get_tracer("icwsgw", __version__)
 
     def add(self, processor: SpanProcessor) -> None:
-        """Let a processor have the spans that end."""
+        """Add a processor, which gets every span that ends."""
         self._provider.add_span_processor(processor)
 
     def shutdown(self) -> None:
-        """End the processors, which may take as long as an export does."""
+        """Shut down the processors; this may block for as long as an export."""
         self._provider.shutdown()
 
     def connection(self, client: str) -> ConnectionTrace | None:
-        """A TCP connection was accepted from the address ``client``; None when it is not sampled."""
+        """Begin the trace of a TCP connection from the address ``client``; None if it is not sampled."""
         span = self.start("Accept Connection", None, {"client_addr": client})
         return ConnectionTrace(self, span) if span.is_recording() else None
 
     def polls(self, canister: str) -> PollTraces:
-        """The polls of one canister begin."""
+        """Begin the traces of the polls of one canister."""
         return PollTraces(self, canister)
 
     def start(
@@ -141,9 +142,10 @@ class ConnectionTrace:
         self._handler: Span | None = None
 
     def opened(self, session_id: str, client: str) -> SessionTrace | None:
-        """The WebSocket is open, and a proxy may have said where the client really is.
+        """Record that the WebSocket is open.
 
-        :return: the trace of its session, None at a level without
+        :param client: the client's address; a proxy may have named another one than that of the TCP connection
+        :return: the trace of the session, None if the level excludes sessions
         """
         tracing, accept = self._tracing, self._accept
         accept.set_attributes({"client_id": session_id, "client_addr": client})
@@ -156,9 +158,9 @@ class ConnectionTrace:
         return SessionTrace(tracing, session)
 
     def lost(self, refusal: str | None) -> None:
-        """The connection is gone.
+        """Record the end of the connection.
 
-        :param refusal: why it was refused, a label of the metric; None if it was not
+        :param refusal: the reason of the refusal, a label of the metric; None if it was not refused
         """
         span = self._accept if self._handler is None else self._handler
         if refusal is not None:
@@ -170,7 +172,7 @@ class ConnectionTrace:
 class SessionTrace:
     """One client's session.
 
-    :ivar id: the trace's id as collectors show it
+    :ivar id: the trace id, as collectors show it
     """
 
     __slots__ = ("_span", "_tracing", "_within", "id")
@@ -182,19 +184,19 @@ class SessionTrace:
         self.id = format_trace_id(span.get_span_context().trace_id)
 
     def canister(self, canister: str) -> None:
-        """The client has said which canister it wants."""
+        """Record the canister that the client has named."""
         self._span.set_attribute("canister_id", canister)
 
     def client_message(self, method: str, size: int) -> MessageTrace:
-        """A message of the client has come, with an envelope of ``size`` bytes."""
+        """Begin the span of a message from the client, with an envelope of ``size`` bytes."""
         span = self._tracing.start("Client Message", self._within, {"method": escape_invisible(method), "bytes": size})
         return MessageTrace(self._tracing, span)
 
     def canister_message(self, key: str, canister: str, size: int, brought_by: SpanContext | None) -> MessageTrace:
-        """A message to the client is handed on, its content of ``size`` bytes.
+        """Begin the span of a message to the client, with a content of ``size`` bytes.
 
-        :param key: the name that the canister's queue gives the message
-        :param brought_by: the polling iteration, None when it is not sampled
+        :param key: the key of the message in the canister's queue
+        :param brought_by: the polling iteration that fetched the message, None if it is not sampled
         """
         span = self._tracing.start(
             "Canister Message",
@@ -219,7 +221,7 @@ class MessageTrace:
         self._span = span
 
     def attempt(self, number: int) -> None:
-        """Its call leaves, for the ``number``-th time."""
+        """Record the ``number``-th submission of its call."""
         self._span.add_event("call", {"attempt": number}, self._tracing.now_ns())
 
     def ended(self, outcome: str | None = None, *, failed: bool = False) -> None:
@@ -244,12 +246,12 @@ class PollTraces:
         self.idle_polls = tracing.idle_polls
 
     def answered(self) -> None:
-        """A query has come to its end: an iteration, of which :meth:`iteration` makes a span if it is to be kept."""
+        """Count a finished query as one iteration; :meth:`iteration` makes a span for it if it is kept."""
         self._number += 1
         self._idle += 1
 
     def iteration(self, sent_ns: int) -> PollTrace:
-        """Keep this iteration, which began at ``sent_ns``."""
+        """Make the span of this iteration, which began at ``sent_ns`` (nanoseconds since 1970)."""
         previous = self._previous
         span = self._tracing.start(
             "Polling Iteration",
@@ -267,7 +269,7 @@ class PollTraces:
 class PollTrace:
     """One polling iteration.
 
-    :ivar context: what the spans of its messages link to; None when it is not sampled
+    :ivar context: the target of links from the spans of its messages; None if it is not sampled
     """
 
     __slots__ = ("_span", "_tracing", "context")
@@ -278,27 +280,27 @@ class PollTrace:
         self.context: SpanContext | None = span.get_span_context() if span.is_recording() else None
 
     def relaying(self, messages: int) -> MessageTrace:
-        """So many messages are handed to their clients."""
+        """Begin the span that covers the relaying of ``messages`` messages to their clients."""
         within = set_span_in_context(self._span, Context())
         span = self._tracing.start("Relay Canister Messages", within, {"messages": messages})
         return MessageTrace(self._tracing, span)
 
     def failed(self, cause: str) -> None:
-        """The query, or what was done with its answer, has failed."""
+        """Record that the query, or the processing of its answer, has failed."""
         self._span.set_status(Status(StatusCode.ERROR, cause))
 
     def ended(self) -> None:
-        """All its messages have been handed on."""
+        """End the span: all its messages have been passed to their clients."""
         self._span.end(self._tracing.now_ns())
 
 
 class Export:
     """Sends a gateway's spans to a collector.
 
-    Made when the gateway starts, not before: gRPC and the thread of the batches do not survive the fork of a daemon.
+    Create it when the gateway starts, not before: gRPC and the export thread do not survive the fork of a daemon.
 
     :param call_from_thread: runs a function in the reactor's thread
-    :param make_exporter: replaces gRPC, for tests
+    :param make_exporter: replaces the gRPC exporter in tests
     """
 
     def __init__(
@@ -322,8 +324,8 @@ class Export:
         )
 
     def close(self, seconds: float = FLUSH_SECONDS) -> None:
-        """Send what is left, for ``seconds`` at most. Blocks: not for the reactor's thread."""
-        # a shut exporter refuses at once, so that whatever waits for it goes on
+        """Export the remaining spans within ``seconds``. Blocks, so do not call it in the reactor's thread."""
+        # After its shutdown, the exporter fails at once, which ends the wait for it.
         late = threading.Timer(seconds, self._exporter.shutdown)
         late.daemon = True
         late.start()
@@ -343,9 +345,9 @@ def _grpc(collector: Collector) -> SpanExporter:
 
 
 class ExportErrors(logging.Handler):
-    """What OpenTelemetry has to complain about, through Python's logging and from any thread, as lines of our log.
+    """Writes OpenTelemetry's errors, which arrive through Python's logging from any thread, to the gateway's log.
 
-    One line a minute for each source and kind: a collector may be away for days.
+    At most one line per minute for each source and kind, because a collector may be unreachable for days.
     """
 
     def __init__(
@@ -360,17 +362,17 @@ class ExportErrors(logging.Handler):
         self._propagated = self._logger.propagate
 
     def listen(self) -> None:
-        """Take them from Python's logging, which would write them to stderr."""
+        """Install the handler in Python's logging, which would otherwise write the errors to stderr."""
         self._logger.addHandler(self)
         self._logger.propagate = False
 
     def ignore(self) -> None:
-        """Leave Python's logging as it was."""
+        """Remove the handler from Python's logging."""
         self._logger.removeHandler(self)
         self._logger.propagate = self._propagated
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass one on, or count it (under the handler's lock)."""
+        """Log one error or count it; called with the handler's lock held."""
         now = self._now()
         before = sum(count for _, _, count in self._log_limiter.ended(now))
         if self._log_limiter.allows(record.name, record.levelname, now):

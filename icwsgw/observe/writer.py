@@ -1,11 +1,11 @@
-"""Writes log lines from a thread, so that a log that nobody reads does not block the event loop.
+"""Writes log lines in a thread, so that a log that nobody reads does not block the event loop.
 
-A pipe whose reader has stopped, a stopped journald or syslog, and a hung disk all make ``write`` block for as long as
-they like. No file can be made non-blocking instead: ``O_NONBLOCK`` belongs to the open file and not to the process, so
-it would change the terminal or pipe of every process that has it open, and disks ignore it.
+``write`` can block without limit if the reader of a pipe, journald or syslog has stopped, or a disk hangs.
+``O_NONBLOCK`` is no solution: it applies to the open file, not to the process, so it would also affect other processes
+with the same terminal or pipe. Disks ignore it.
 
-Lines wait in a buffer of :data:`MOST_WAITING` characters. What does not fit is dropped and counted; a line says how
-many once the buffer has emptied to a half.
+Lines wait in a buffer of :data:`MOST_WAITING` characters. Lines that do not fit are dropped and counted. Once the
+buffer is at most half full, a line reports their number.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-#: Characters that may wait to be written, each line with :data:`OVERHEAD` for what Python needs to keep it.
+#: Size of the buffer in characters; each line counts :data:`OVERHEAD` more for the memory of its Python objects.
 MOST_WAITING: Final = 1 << 20
 OVERHEAD: Final = 64
-#: Seconds that the end of the process waits for lines to be written.
+#: Seconds for which the end of the process waits until all lines are written.
 LAST_WORDS: Final = 1.0
-#: Seconds that the thread rests after it has written all lines. Those that come meanwhile wake nobody: a wake-up for
-#: each costs more than the line itself, since two threads then want the interpreter.
+#: Seconds that the thread sleeps after it has written all lines. New lines do not wake it: a wake-up for each line
+#: costs more than the line itself, since two threads then compete for the interpreter.
 REST: Final = 0.02
 
 
 class LogLine(NamedTuple):
-    """A line without its end.
+    """A log line without its line ending.
 
-    :ivar level: by name
+    :ivar level: name of its level
     """
 
     text: str
@@ -44,9 +44,9 @@ class LogLine(NamedTuple):
 class Writer:
     """One sink of lines, and the thread that writes to it.
 
-    :param write: writes one line, and may block; an OSError loses the line
-    :param notice: makes the line that says how many were dropped
-    :param most: characters that may wait
+    :param write: writes one line, and may block; if it raises OSError, the line is lost
+    :param notice: formats the line that reports the number of dropped lines
+    :param most: size of the buffer in characters
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Writer:
     def _begin(self) -> None:
         lock = threading.Lock()
         self._changed = threading.Condition(lock)
-        # on which the thread waits while it rests
+        # The thread waits on this condition while it sleeps.
         self._hurried = threading.Condition(lock)
         self._lines: deque[LogLine] = deque()
         self._waiting = 0
@@ -77,7 +77,7 @@ class Writer:
         with self._changed:
             if self._untold and 2 * self._waiting <= self._most:
                 self._tell()
-            # one line always fits, however long it is
+            # A single line always fits, regardless of its length.
             if self._untold or (self._waiting and self._waiting + cost > self._most):
                 self.dropped += 1
                 self._untold += 1
@@ -94,7 +94,7 @@ class Writer:
                 self._thread = thread
                 return
             except RuntimeError:
-                # the process may have no more threads, or ends: better to wait than to lose what it says
+                # No thread can be started: the thread limit is reached, or the process is ending. Write here and block.
                 rest = list(self._lines)
                 self._lines.clear()
                 self._waiting = 0
@@ -102,7 +102,7 @@ class Writer:
             self._write_one(each)
 
     def flush(self, seconds: float) -> bool:
-        """Wait until all lines are written, for ``seconds`` at most; whether they are."""
+        """Wait for at most ``seconds`` until all lines are written; return whether they are."""
         deadline = time.monotonic() + seconds
         with self._changed:
             while self._waiting or self._untold:
@@ -122,7 +122,7 @@ class Writer:
         self._add(self._notice(count))
 
     def _run(self) -> None:
-        # signals are the main thread's, which may be waiting for one
+        # The main thread handles signals; it may be waiting for one.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         changed, hurried = self._changed, self._hurried
         while True:
@@ -146,11 +146,11 @@ class Writer:
         try:
             self._write(line)
         except (OSError, ValueError):
-            # a full disk, a reader that has gone; a file that was closed
+            # The disk is full, the reader has ended, or the file was closed.
             self.failed += 1
 
     def _forked(self) -> None:
-        """Begin anew in a child process, which has no thread; the lines that wait are the parent's."""
+        """Reset in a child process, which has no writer thread; the parent writes the waiting lines."""
         self._begin()
 
 
@@ -163,7 +163,7 @@ def _after_fork() -> None:
 
 
 def flush(seconds: float = LAST_WORDS) -> bool:
-    """Wait until all sinks have written their lines, for ``seconds`` in all at most; whether they have."""
+    """Wait for at most ``seconds`` in total until all sinks have written their lines; return whether they have."""
     deadline = time.monotonic() + seconds
     written = [writer.flush(max(0.0, deadline - time.monotonic())) for writer in list(_writers)]
     return all(written)
@@ -174,9 +174,9 @@ atexit.register(flush)
 
 
 def to_stream(stream: Any) -> Callable[[LogLine], None]:
-    """Give a function that writes lines to a stream, past the stream's own buffer where it has a file.
+    """Return a function that writes lines to a stream; if the stream has a file, it bypasses the stream's buffer.
 
-    A thread that is in ``stream.write`` when the interpreter ends keeps the buffer's lock, and Python aborts on that.
+    A thread inside ``stream.write`` at the end of the interpreter would hold the buffer's lock, and Python would abort.
 
     :param stream: takes ``write(str)`` and ``flush()``
     """
@@ -187,13 +187,13 @@ def to_stream(stream: Any) -> Callable[[LogLine], None]:
         return _to_object(stream, encoding)
 
     def write(line: LogLine) -> None:
-        # of another encoding than UTF-8: a terminal, or a locale
+        # A terminal or a locale may have another encoding than UTF-8.
         rest = (line.text + "\n").encode(encoding, "backslashreplace")
         while rest:
             try:
                 rest = rest[os.write(stream.fileno(), rest) :]
             except BlockingIOError:
-                # another process with the same open file has made it non-blocking
+                # Another process with the same open file has made it non-blocking.
                 poll = select.poll()
                 poll.register(stream.fileno(), select.POLLOUT)
                 poll.poll()

@@ -20,7 +20,7 @@ def configured_tls(config: GatewayConfig, **keywords: Any) -> ServerTls | None:
     """Make the TLS of the PEM path options, or None without them.
 
     :param keywords: passed on to :class:`~icwsgw.server.tls.ServerTls`
-    :raises ConfigError: when the certificate or its key is of no use
+    :raises ConfigError: the certificate or its key is invalid
     """
     certificate, key = config.tls_certificate_pem_path, config.tls_certificate_key_pem_path
     if certificate is None or key is None:
@@ -29,9 +29,9 @@ def configured_tls(config: GatewayConfig, **keywords: Any) -> ServerTls | None:
 
 
 def check_files(config: GatewayConfig) -> None:
-    """Check the addresses, the certificates, the key file, and whether what traces need is installed.
+    """Check the addresses, the certificates and the key file, and whether the packages for traces are installed.
 
-    :raises ConfigError: at the first that is of no use
+    :raises ConfigError: for the first that is invalid or missing
     """
     from twisted.internet import reactor
 
@@ -40,7 +40,7 @@ def check_files(config: GatewayConfig) -> None:
     addresses += [config.prometheus_endpoint] if config.prometheus_endpoint else []
     for address in addresses:
         kind = parse_description(address).kind
-        # What systemd will hand over is not there yet.
+        # systemd passes its sockets at the start; they do not exist yet.
         if kind != "systemd":
             make_endpoint(reactor, address, tls)
         if kind != "systemd" and config.workers > 1 and address in config.gateway_addresses:
@@ -56,16 +56,16 @@ def check_files(config: GatewayConfig) -> None:
 
 
 def _check_room(path: Path) -> None:
-    """Check whether a file, and the directories above it that are missing, could be made."""
+    """Check whether the file and its missing parent directories could be created."""
     place = next(each for each in path.parents if each.exists())
     if not os.access(place, os.W_OK | os.X_OK):
         raise ConfigError(f"cannot make key file {path}: this user may not write to {place}")
 
 
 def principals(config: GatewayConfig) -> list[str]:
-    """The principals under which canisters know this gateway, those of worker 0 first (``--print-principal``).
+    """Return the principals of this gateway as text, those of worker 0 first (``--print-principal``).
 
-    :raises ConfigError: the key file is of no use, or there is none yet
+    :raises ConfigError: the key file is invalid, or does not exist yet
     """
     key = check_key_file(config.key_file)
     if key is None:

@@ -1,7 +1,7 @@
 """The health check of the container image: ``python -m icwsgw.process.healthcheck URL...``.
 
-An image does not know where its gateway was told to serve health, so it asks at several addresses and is content with
-one that answers 200. Loads nothing but the standard library: it runs every half minute.
+The image does not know at which address its gateway serves health. The check therefore tries several URLs and succeeds
+when one of them answers 200. It imports only the standard library, because it runs every 30 seconds.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ import urllib.request
 from collections.abc import Sequence
 
 TIMEOUT = 2.0
-"""Seconds for each URL."""
+"""Timeout for each URL, in seconds."""
 
 
 def failure(urls: Sequence[str]) -> str | None:
-    """Ask the URLs, one after the other, until one answers 200; None then, or what was wrong with the last."""
-    # never by the proxy that the environment names for others
+    """Request the URLs in order until one answers 200.
+
+    :return: None on success, otherwise the error of the last URL
+    """
+    # Do not use the proxy from the environment.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     said = "no URL to ask"
     for url in urls:

@@ -1,8 +1,8 @@
-"""Returns freed memory to the operating system from time to time.
+"""Returns freed memory to the operating system periodically.
 
-glibc returns what is free at the top of its heap, and large blocks. Free memory below a block in use stays resident:
-200 MB after 100 clients with 2 MB of an incomplete message each have left. ``malloc_trim`` returns that as well
-(decision 0049).
+glibc returns large blocks and the free memory at the top of its heap. Free memory below a block in use stays resident:
+200 MB after the disconnection of 100 clients, each with 2 MB of an incomplete message. ``malloc_trim`` returns this
+memory as well (decision 0049).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from twisted.internet.task import LoopingCall
 #: Seconds between two calls of ``malloc_trim``.
 TRIM_SECONDS = 10.0
 
-#: By these the operator decides when glibc returns memory.
+#: With either of these, the operator sets when glibc returns memory.
 _VARIABLE, _TUNABLE = "MALLOC_TRIM_THRESHOLD_", "glibc.malloc.trim_threshold="
 
 
 def find_malloc_trim() -> Callable[[int], int] | None:
-    """Find ``malloc_trim(pad: bytes) -> int`` of the C library; None without glibc (musl, macOS)."""
+    """Find the C library's ``malloc_trim(pad) -> int``, pad in bytes; None without glibc (musl, macOS)."""
     try:
         trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError, TypeError):
@@ -35,9 +35,9 @@ def trim_heap(
     environment: Mapping[str, str] = os.environ,
     find: Callable[[], Callable[[int], int] | None] = find_malloc_trim,
 ) -> None:
-    """Return freed memory every :data:`TRIM_SECONDS`, from when the reactor runs.
+    """Return freed memory every :data:`TRIM_SECONDS` once the reactor runs.
 
-    Without glibc, or where the operator has set glibc's trim threshold, nothing is done.
+    Does nothing without glibc, or if the operator has set glibc's trim threshold.
 
     :param environment: environment variables of this process
     :param find: finds ``malloc_trim``

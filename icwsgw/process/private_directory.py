@@ -6,11 +6,11 @@ from pathlib import Path
 
 
 def make_private_directory(path: Path) -> None:
-    """Make a directory and those above it that are missing, each for this user alone, whatever the umask.
+    """Create a directory and its missing parents, each accessible to this user only, regardless of the umask.
 
-    ``Path.mkdir`` gives its mode to the last one only.
+    ``Path.mkdir`` applies its mode to the last directory only.
 
-    :raises OSError: it cannot be made
+    :raises OSError: a directory cannot be created
     """
     if not path.parent.exists():
         make_private_directory(path.parent)

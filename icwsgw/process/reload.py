@@ -15,18 +15,18 @@ from icwsgw.errors import ConfigError
 from icwsgw.observe.levels import parse_levels
 from icwsgw.observe.logs import change_levels, get_logger
 
-#: Fields of the configuration that a running gateway takes.
+#: Fields of the configuration that a running gateway can change.
 RELOADABLE = frozenset(entry.field for entry in OPTIONS if entry.reloaded)
 
 _log = get_logger("service")
 
 
 class OptionChange(NamedTuple):
-    """What a configuration that was read again means for a running gateway.
+    """The effect of a reload on a running gateway.
 
-    :ivar config: the running one with what can be taken of the new one
-    :ivar taken: names of the options that changed so
-    :ivar waiting: names of the options that changed and need a restart
+    :ivar config: the running configuration, with the reloadable fields of the new one
+    :ivar taken: names of the changed options that apply now
+    :ivar waiting: names of the changed options that need a restart
     """
 
     config: GatewayConfig
@@ -35,9 +35,9 @@ class OptionChange(NamedTuple):
 
 
 def compare(running: GatewayConfig, new: GatewayConfig) -> OptionChange:
-    """Take over what can be taken over.
+    """Merge the reloadable fields of ``new`` into ``running``.
 
-    :raises ConfigError: when the two do not go together
+    :raises ConfigError: the merged configuration is invalid
     """
     differing = (entry for entry in OPTIONS if getattr(running, entry.field) != getattr(new, entry.field))
     changed = sorted(differing, key=lambda entry: entry.name)
@@ -51,22 +51,22 @@ def compare(running: GatewayConfig, new: GatewayConfig) -> OptionChange:
 
 
 class Reloads(Protocol):
-    """What can be reloaded: the gateway, or the supervisor of several."""
+    """A target of a reload: the gateway, or the supervisor of several workers."""
 
     def reload(self, config: GatewayConfig) -> None:
-        """Go on with ``config``, which differs from the one before in :data:`RELOADABLE` only; look at certificates."""
+        """Apply ``config``, which differs from the previous one in :data:`RELOADABLE` only; reload certificates."""
 
     def reloaded(self, ok: bool) -> None:
-        """The configuration was read again, or was of no use (then :meth:`reload` gets the one before)."""
+        """Record the result: False if the new configuration was invalid (:meth:`reload` then gets the previous one)."""
 
 
 class Reloader:
-    """Reloads when it is called.
+    """A callable that reloads.
 
-    :param config: the configuration that runs
+    :param config: the running configuration
     :param read: reads the configuration again; raises ConfigError
-    :param target: told the outcome
-    :param notify: told True when reloading begins and False when it has ended
+    :param target: gets the new configuration and the result
+    :param notify: called with True when a reload begins and with False when it ends
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Reloader:
             _log.info("configuration reloaded", changed=",".join(change.taken) or "nothing")
             if change.waiting:
                 _log.warn("changed options need a restart", options=",".join(change.waiting))
-        # certificates are looked at however the rest went
+        # Certificates are reloaded even if the configuration is invalid.
         try:
             self._target.reload(self._config)
         except Exception:

@@ -1,9 +1,9 @@
 """Raises the limit on open files: each client's connection is one.
 
-The soft limit that shells and service managers give (1,024 is common) is there for programs that use select; the
-hard limit is what the administrator allows. So the soft one is raised as far as the configuration needs it. Where that
-is not enough, fewer clients are taken: strangers who take the last descriptor would take metrics and health probes as
-well, and a supervisor would restart a gateway that works.
+Shells and service managers set a low soft limit (1,024 is common) for programs that use ``select``. The hard limit is
+what the administrator allows. The gateway raises the soft limit as far as its configuration needs. If the hard limit is
+too low, the gateway accepts fewer clients. Otherwise clients could use up all descriptors, health probes would fail,
+and a service manager would restart a working gateway.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from __future__ import annotations
 import resource
 from typing import Final, NamedTuple
 
-#: Connections to the network that are reckoned with: :data:`icwsgw.agent.http.transport.MAX_CONNECTIONS`.
+#: Expected connections to the network: :data:`icwsgw.agent.http.transport.MAX_CONNECTIONS`.
 NETWORK: Final = 2048
-#: Connections that wait to be told that they are too many.
+#: Connections over the limit that wait for their refusal.
 REFUSED: Final = 256
-#: All other files, these included: 256 connections to --prometheus-endpoint, 25 that are being accepted,
+#: All other files: among them 256 connections to --prometheus-endpoint, 25 that are being accepted,
 #: 16 to --admin-endpoint, listening sockets, logs, Python's own.
 OTHERS: Final = 640
 
 
 class Room(NamedTuple):
-    """What fits into the limit.
+    """How many files and connections fit into the limit.
 
-    :ivar files: that may be open; None for no limit
-    :ivar connections: of clients
+    :ivar files: the limit on open files; None for no limit
+    :ivar connections: connections of clients
     :ivar network: connections to the network
-    :ivar refused: connections that wait to be told that they are too many
+    :ivar refused: connections over the limit that wait for their refusal
     """
 
     files: int | None
@@ -41,10 +41,12 @@ def make_room(connections: int) -> Room:
 
 
 def share(files: int | None, connections: int) -> Room:
-    """Share files out: as asked where they suffice, else up to half for others, a quarter of the rest for the network.
+    """Divide the limit on open files between clients, network and others.
 
-    :param files: that may be open; None for no limit
-    :param connections: of clients, that are wanted
+    If the limit is too low for ``connections``, up to half goes to others, and a quarter of the rest to the network.
+
+    :param files: the limit on open files; None for no limit
+    :param connections: wanted connections of clients
     """
     if files is None or files >= connections + NETWORK + OTHERS:
         return Room(files, connections, NETWORK)
@@ -54,7 +56,7 @@ def share(files: int | None, connections: int) -> Room:
 
 
 def _raise(wanted: int) -> int | None:
-    """Raise the soft limit to ``wanted`` if it is lower; the limit then, None for none."""
+    """Raise the soft limit to ``wanted`` if it is lower; return the resulting limit, None for no limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return None
@@ -64,6 +66,6 @@ def _raise(wanted: int) -> int | None:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (new, hard))
     except (OSError, ValueError):
-        # more than the kernel's own bound (fs.nr_open), or than the sandbox allows
+        # ``wanted`` exceeds the kernel's bound (fs.nr_open), or the sandbox forbids it.
         return soft
     return new

@@ -1,13 +1,13 @@
-"""Start and end of the process as an operator sees them.
+"""Start errors, signals and exit status of the process.
 
-A start that fails is one line on stderr for the operator and exit status 1, no traceback. twistd lets what
-``makeService`` and the services raise end the process, after it has removed its pid file and, as a daemon, told
-its parent. What is left to do is to print the operator's errors as a line instead of a traceback, past twistd's
-log, which has taken sys.stderr over by then.
+A failed start prints one line on stderr, without a traceback, and exits with status 1. An exception from
+``makeService`` or a service ends twistd, which first removes its pid file and, as a daemon, notifies its parent.
+This module prints such errors as one line instead of a traceback. It writes to the original stderr, because twistd's
+log has replaced ``sys.stderr`` by then.
 
-SIGTERM is how service managers end a program that works, and SIGINT how people do, so its exit status is 0. twistd by
-itself stops the services and then kills itself by the same signal, which reads as a failure (143) where only 0 is a
-success. A second signal means that the end takes too long for whoever sent it.
+Service managers stop a program with SIGTERM, and people with SIGINT, so both lead to exit status 0. twistd alone would
+stop the services and then kill itself with the same signal. Where only 0 counts as success, this looks like a failure
+(status 143). A second signal asks for a faster stop.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ PROGRAM = "twistd icws"
 
 
 def one_line(error: BaseException | str, program: str = PROGRAM) -> str:
-    """Write an error, or a doubt, for the operator on one line."""
+    """Format an error or a warning for the operator as one line."""
     return f"{program}: {' '.join(str(error).split())}"
 
 
 def report_start_errors(program: str = PROGRAM, *, log: Callable[[str], object] | None = None) -> None:
-    """Print a ConfigError or a taken port that ends this process as a line; every other exception as before.
+    """Print a ConfigError, or a port in use, that ends this process as one line; other exceptions are unaffected.
 
-    :param log: takes it too; for a daemon, whose standard error is nobody's, and whose parent refers to the log
+    :param log: also gets the line; needed for a daemon, which has no stderr and whose parent points to the log
     """
     before = sys.excepthook
 
@@ -50,7 +50,7 @@ def report_start_errors(program: str = PROGRAM, *, log: Callable[[str], object] 
 
 
 def stop(reactor: Any) -> bool:
-    """Let the reactor stop, and with it the services; False when it is doing so already."""
+    """Stop the reactor and its services; return False if they are already stopping."""
     try:
         reactor.stop()
     except ReactorNotRunning:
@@ -59,9 +59,9 @@ def stop(reactor: Any) -> bool:
 
 
 def exit_zero_on_signals(reactor: Any, hurry: Callable[[], None] | None = None) -> None:
-    """Let SIGTERM or SIGINT stop the reactor, and with it the services, and then the process with status 0.
+    """Make SIGTERM and SIGINT stop the reactor and its services, and then exit with status 0.
 
-    :param hurry: called for each such signal that comes while the services are stopping already
+    :param hurry: called for each such signal that arrives while the services are already stopping
     """
 
     def signalled() -> None:
@@ -71,28 +71,29 @@ def exit_zero_on_signals(reactor: Any, hurry: Callable[[], None] | None = None) 
     def on_signal(number: int, frame: FrameType | None) -> None:
         reactor.callFromThread(signalled)
 
-    # Once it runs: the reactor puts its own handlers in place when it starts.
+    # Install these once the reactor runs, because it installs other handlers when it starts.
     for number in (signal.SIGTERM, signal.SIGINT):
         reactor.callWhenRunning(signal.signal, number, on_signal)
 
 
 def reload_on_hangup(reactor: Any, reload: Callable[[], None]) -> None:
-    """Let SIGHUP call ``reload`` in the reactor's thread."""
+    """Make SIGHUP call ``reload`` in the reactor's thread."""
     reactor.callWhenRunning(signal.signal, signal.SIGHUP, lambda number, frame: reactor.callFromThread(reload))
 
 
 def freeze_startup_objects(reactor: Any) -> None:
-    """Once the reactor runs, take what the program is made of out of the garbage collector's sight.
+    """Exclude the objects made at startup from garbage collection once the reactor runs.
 
-    It would look through all of it each time that many connections have come or gone: 30 to 60 ms in which nobody is
-    served.
+    Otherwise a full collection, after many connections have opened or closed, would scan them all and stop the event
+    loop for 30 to 60 ms.
     """
     reactor.callWhenRunning(_freeze)
 
 
-#: After how many new objects the collector looks at the youngest, after how many such looks at those that have outlived
-#: one, and after how many of these at all. Connections leave no cycles behind (decision 0033), so it finds hardly
-#: anything; by Python's (700, 10, 10) strangers who come and go made it stop a gateway for 130 ms every few seconds.
+#: Thresholds of the garbage collector: new objects before a collection of generation 0, collections of generation 0
+#: before one of generation 1, and collections of generation 1 before one of generation 2. Connections leave no cycles
+#: (decision 0033), so the collector finds hardly anything. With Python's (700, 10, 10), clients that connected and
+#: disconnected caused pauses of 130 ms every few seconds.
 COLLECTIONS = (700, 5, 300)
 
 

@@ -1,10 +1,10 @@
 """Notifies the service manager: ready, reloading, stopping, alive (systemd's ``Type=notify``).
 
-The protocol (sd_notify(3)) is lines ``NAME=value`` in a datagram to the unix socket that ``$NOTIFY_SOCKET`` names, a
-path or, after ``@``, a name in Linux' abstract namespace. Where the variable is not set, nothing is sent.
+A notification (sd_notify(3)) is a datagram of lines ``NAME=value``. It goes to the unix socket in ``$NOTIFY_SOCKET``:
+a path or, after ``@``, a name in Linux' abstract namespace. If the variable is not set, nothing is sent.
 
-``WATCHDOG=1`` comes from a timer of the event loop, every half of what ``$WATCHDOG_USEC`` allows: a gateway whose loop
-stands still falls silent, and the manager starts it anew.
+A timer of the event loop sends ``WATCHDOG=1`` at half the interval in ``$WATCHDOG_USEC``. If the event loop is blocked,
+these notifications stop, and the service manager restarts the gateway.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from icwsgw.config.schema import GatewayConfig
 from icwsgw.observe.logs import get_logger
 from icwsgw.reactor.clock import Clock, Timer
 
-#: Longest status line, characters: it is read by people in ``systemctl status``.
+#: Longest status line, in characters; ``systemctl status`` shows it.
 MAX_STATUS = 200
 
 _log = get_logger("notify")
 
 
 class Notifier:
-    """Speaks to the service manager, or to nobody.
+    """Sends notifications to the service manager, if there is one.
 
-    Every method may be called in any state, and none raises: a manager that does not listen is no reason to stop.
+    Every method may be called in any state. None raises: a failed notification must not stop the gateway.
 
-    :param address: what ``$NOTIFY_SOCKET`` said; empty for nobody
-    :param watchdog: seconds of silence that the manager allows; 0 when it does not watch
+    :param address: the value of ``$NOTIFY_SOCKET``; empty to send nothing
+    :param watchdog: watchdog timeout in seconds; 0 without a watchdog
     :param clock: the reactor, or a test's clock
-    :param monotonic_ns: the system's monotonic clock, which the manager compares its own with
+    :param monotonic_ns: the system's monotonic clock in nanoseconds; the service manager uses the same clock
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Notifier:
 
     @classmethod
     def from_environment(cls, clock: Clock, environment: MutableMapping[str, str] = os.environ) -> Notifier:
-        """Make the notifier that the environment asks for, and take its variables out: they are not for children."""
+        """Make a notifier from the environment; remove its variables, so that child processes do not inherit them."""
         address = environment.pop("NOTIFY_SOCKET", "")
         usec = environment.pop("WATCHDOG_USEC", "")
         pid = environment.pop("WATCHDOG_PID", "")
@@ -68,28 +68,28 @@ class Notifier:
 
     @property
     def watchdog(self) -> float:
-        """Seconds of silence that the manager allows; 0 when it does not watch."""
+        """The watchdog timeout in seconds; 0 without a watchdog."""
         return self._watchdog if self._address else 0.0
 
     def ready(self, status: str = "") -> None:
-        """The start is over, and the watchdog may begin."""
+        """Report that the start is complete, and start the watchdog timer."""
         self._send("READY=1", _status(status))
         if self.watchdog and self._call is None:
             self._beat()
 
     def status(self, words: str) -> None:
-        """Say in words how things are, for ``systemctl status``."""
+        """Set the status line that ``systemctl status`` shows."""
         self._send(_status(words))
 
     def reloading(self, begins: bool) -> None:
-        """The configuration is being read again (True), or that is over (False)."""
+        """Report that a reload begins (True) or has ended (False)."""
         if begins:
             self._send("RELOADING=1", f"MONOTONIC_USEC={self._monotonic_ns() // 1000}")
         else:
             self._send("READY=1")
 
     def stopping(self, seconds: float = 0.0, status: str = "") -> None:
-        """The stop has begun; it takes up to ``seconds``, which the manager should grant. The watchdog goes on."""
+        """Report that the stop has begun and ask for up to ``seconds`` for it. The watchdog timer continues."""
         self._send("STOPPING=1", f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}" if seconds else "", _status(status))
 
     def close(self) -> None:
@@ -115,7 +115,7 @@ class Notifier:
                 self._socket.setblocking(False)
             self._socket.sendto(message, self._address)
         except OSError as error:
-            # The next one may come through; one line says that some did not.
+            # Later notifications may succeed, so failures are logged only once.
             if not self._complained:
                 _log.warn("notifying the service manager failed", reason=error.strerror or str(error))
             self._complained = True
@@ -126,19 +126,19 @@ def _status(words: str) -> str:
     return f"STATUS={line}" if line else ""
 
 
-#: Seconds beyond the drain's own that connections and processes may take to end.
+#: Seconds that connections and processes may take to end after the drain.
 SLACK = 20.0
 
 
 def stop_patience(config: GatewayConfig) -> float:
-    """Seconds that a stop takes at most: the window, as much again for canisters to be told, and some slack."""
+    """Return the longest duration of a stop in seconds: the drain window twice (close notices), and slack."""
     return config.drain_window + max(config.drain_window, 5.0) + SLACK
 
 
 class NotifyingService(Service):
-    """Says ready when everything before it has started and the reactor runs, and stopping when the stop begins.
+    """Reports ready when all earlier services have started and the reactor runs, and stopping when the stop begins.
 
-    :param patience: gives the seconds that the stop may take, for the manager to know; asked when it begins
+    :param patience: returns the seconds that the stop may take; called when the stop begins
     """
 
     def __init__(self, notifier: Notifier, reactor: Any, patience: Callable[[], float]) -> None:
@@ -151,7 +151,7 @@ class NotifyingService(Service):
         self._reactor.callWhenRunning(self._ready)
 
     def stopService(self) -> None:  # noqa: N802
-        """Say stopping; the manager's watchdog goes on being fed, since the drain takes its time."""
+        """Report stopping; watchdog notifications continue during the drain."""
         super().stopService()  # type: ignore[no-untyped-call]
         self._notifier.stopping(self._patience(), "draining")
 
