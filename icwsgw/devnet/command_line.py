@@ -1,7 +1,7 @@
 """``twistd -n icws-devnet``: a local replica with its demo canisters, in memory.
 
-Its keys come from a seed that anybody can know, and its state is gone with the process: for development and tests,
-never for anything of value.
+Its keys are derived from a public seed, and its state is lost when the process ends. Use it for development and tests
+only, never for anything of value.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ LATENCY = milliseconds(0.0, 3600.0)
 
 @dataclass(frozen=True)
 class DevnetConfig:
-    """How to run a devnet. Durations are in seconds.
+    """The configuration of a devnet. Durations are in seconds.
 
-    :raises ConfigError: values that are out of bounds or do not go together
+    :raises ConfigError: values are out of bounds or contradict each other
     """
 
     listen: str = option(
@@ -130,7 +130,7 @@ class DevnetConfig:
             raise ConfigError(str(error)) from None
 
     def pace(self) -> BlockTiming:
-        """Return how blocks are made."""
+        """Return the timing of blocks."""
         return BlockTiming(self.block_interval, self.gossip, self.lag_blocks)
 
     def settings(self) -> CdkSettings:
@@ -141,7 +141,7 @@ class DevnetConfig:
 
 
 class DevnetService(MultiService):
-    """Listens, and lets go of timers and hanging requests when it stops.
+    """Runs the replica; cancels its timers and pending requests when it stops.
 
     :ivar replica: the replica
     """
@@ -151,13 +151,13 @@ class DevnetService(MultiService):
         self.replica = replica
 
     def startService(self) -> None:  # noqa: N802
-        """Begin to listen, and say what is there."""
+        """Start listening, and log the canisters."""
         super().startService()  # type: ignore[no-untyped-call]
         for name, canister_id in self.replica.names.items():
             _log.info("devnet: canister {name} is {id}", name=name, id=canister_id.text)
 
     def stopService(self) -> Any:  # noqa: N802
-        """End; fires when the port is closed."""
+        """Stop; the Deferred fires when the port is closed."""
         self.replica.close()
         return super().stopService()  # type: ignore[no-untyped-call]
 
@@ -167,8 +167,8 @@ def devnet_service(
 ) -> tuple[DevnetService, Replica]:
     """Return the service that runs a replica, and the replica itself.
 
-    :param reactor: where it listens and what it takes time from
-    :raises ConfigError: the address is none
+    :param reactor: the reactor for listening and for time
+    :raises ConfigError: the address is invalid
     """
     address = normalise(config.listen)
     replica = Replica(
@@ -190,7 +190,7 @@ def devnet_service(
     service = DevnetService(replica)
     site: Any = ReplicaSite(replica)
     try:
-        # Ends the start when the port is taken, where a bare StreamServerEndpointService would live on without ears.
+        # Fails at startup if the port is in use; a plain StreamServerEndpointService would keep running without a port.
         listening = strports.service(address, site, reactor)
     except ValueError as error:
         raise ConfigError(f"address {config.listen!r}: {error}") from error
@@ -206,7 +206,7 @@ def _words(entry: Option) -> str:
 
 
 class Options(usage.Options):
-    """Command line of ``icws-devnet``; a wrong word ends the process with one line."""
+    """The command line of ``icws-devnet``; an invalid argument ends the process with one line on stderr."""
 
     synopsis = "[options]"
     longdesc = "A local replica with demo canisters, in memory; its keys are no secret. See http://127.0.0.1:4943/."
@@ -214,7 +214,10 @@ class Options(usage.Options):
     optFlags = flag_rows(DEVNET_OPTIONS, _words)  # noqa: N815
 
     def parseOptions(self, options: list[str] | None = None) -> None:  # noqa: N802
-        """Read the command line; :exc:`SystemExit` with a line for stderr when it is wrong."""
+        """Read the command line.
+
+        :raises SystemExit: the command line is invalid; the exception holds one line for stderr
+        """
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call]
             self.config()
@@ -222,14 +225,17 @@ class Options(usage.Options):
             raise SystemExit(one_line(error, PROGRAM) + likely_typos(error, self.longOpt)) from None
 
     def parseArgs(self, *words: str) -> None:  # noqa: N802
-        """Refuse words that are no options, of which there are none."""
+        """Refuse positional arguments.
+
+        :raises UsageError: there is one
+        """
         if words:
             raise usage.UsageError(f"{words[0]!r} is no option: options begin with --, and flags take no value")
 
     def config(self) -> DevnetConfig:
         """Return the options as a configuration.
 
-        :raises ConfigError: values that do not go together
+        :raises ConfigError: values are out of bounds or contradict each other
         """
         given = given_values(DEVNET_OPTIONS, self)
         return DevnetConfig(**{entry.field: given[entry.name] for entry in DEVNET_OPTIONS if entry.name in given})

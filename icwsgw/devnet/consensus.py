@@ -1,12 +1,12 @@
-"""How calls get into blocks: pools, gossip, makers, certificates (dfinity/ic, ``rs/ingress_manager``, ``rs/p2p``).
+"""Simulates consensus: pools, gossip, block makers, certificates (dfinity/ic, ``rs/ingress_manager``, ``rs/p2p``).
 
-A call goes to the pool of the one node that a boundary node chose, and spreads from there: each other node comes to
-know it up to ``gossip`` seconds later. Every ``interval`` seconds a block is made, by another node each time, which
-takes what is in *its* pool in the order in which it came to know it (``ingress_selector.rs``), so that two calls of a
-client may be executed in the other order. What a block did is certified when the next block is made, and nobody sees
-it before: queries and reads are answered from a certified state. Nodes may be up to ``lag`` blocks behind.
+The boundary node sends a call to one node, which adds it to its pool. Gossip brings it to each other node up to
+``gossip`` seconds later. Every ``interval`` seconds, a randomly chosen node makes a block. It takes the calls in *its*
+pool, in the order in which it received them (``ingress_selector.rs``). The network may therefore execute two calls of a
+client in reverse order. The state after a block is certified when the next block is made. It is not visible earlier,
+because nodes answer queries and reads from a certified state. Nodes may be up to ``lag`` blocks behind.
 
-All chance comes from the seed. Time is the clock's, so that it can be a test's.
+All random numbers come from the seed. Time comes from the clock, so that tests can control it.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from icwsgw.devnet.submitted_call import SubmittedCall
 from icwsgw.devnet.topology import Node
 from icwsgw.reactor.clock import Clock, Timer
 
-#: Blocks that a node may be behind before the boundary nodes leave it out.
+#: Maximum number of blocks that a node may be behind; boundary nodes do not use nodes that are further behind.
 MAX_LAG: Final = 50
-#: How many blocks a node keeps its distance to the newest, on average.
+#: Average number of blocks for which a node's lag stays the same.
 _STEADY_BLOCKS: Final = 16
 
 
 @dataclass
 class BlockTiming:
-    """How blocks are made; times in seconds. May be changed while they are.
+    """The timing of blocks. Times are in seconds; they may change while blocks are made.
 
-    :ivar interval: between two blocks; 0: there are no blocks, calls are executed when their latency has passed
-    :ivar gossip: until a call is known to all nodes, at most
-    :ivar lag: blocks that nodes may be behind, at most
-    :raises ValueError: out of bounds
+    :ivar interval: the time between two blocks; 0: there are no blocks, and calls are executed after their latency
+    :ivar gossip: the maximum time until all nodes have received a call
+    :ivar lag: the maximum number of blocks that a node may be behind
+    :raises ValueError: a value is out of bounds
     """
 
     interval: float = 0.0
@@ -48,9 +48,9 @@ class BlockTiming:
 
 
 class _Pending:
-    """A call that is in no block yet.
+    """A call that is not yet in a block.
 
-    :ivar known_at: when each node came, or will come, to know it
+    :ivar known_at: for each node, the clock's time at which it receives the call
     """
 
     __slots__ = ("call", "known_at")
@@ -63,7 +63,7 @@ class _Pending:
 class Consensus:
     """The blocks of one subnet.
 
-    :ivar height: of the newest block whose state is certified
+    :ivar height: the height of the newest certified block
     """
 
     def __init__(
@@ -84,13 +84,13 @@ class Consensus:
         self._timer: Timer | None = None
 
     def start(self) -> None:
-        """Begin to make blocks; the state as it is now is certified."""
+        """Start to make blocks; the present state is certified at once."""
         self._certified.clear()
         self._certify(self._state.new_block(self._now_ns(), keep_views=True))
         self._arm()
 
     def stop(self) -> list[SubmittedCall]:
-        """Make no more blocks; return the calls that are in none, or in one that is not certified."""
+        """Stop making blocks; return the calls that are not in a certified block."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
@@ -111,7 +111,7 @@ class Consensus:
         return self._certified[-1].height if self._certified else 0
 
     def submit(self, call: SubmittedCall, node: Node) -> None:
-        """Put a call into the pool of a node, from where it spreads."""
+        """Add a call to the pool of a node; gossip brings it to the other nodes."""
         now = self._clock.seconds()
         known_at = [now + self._pace.gossip * self._random.random() for _ in self._nodes]
         known_at[node.number] = now
@@ -122,7 +122,7 @@ class Consensus:
         self._pool.append(_Pending(call, known_at))
 
     def awaited(self, call: SubmittedCall) -> None:
-        """Note that somebody waits for a call at a node."""
+        """Register a call for whose result a request waits."""
         self._awaited[call] = None
 
     def block_at(self, node: Node) -> Block:
@@ -132,7 +132,7 @@ class Consensus:
         return self._certified[max(height - oldest, 0)]
 
     def is_known(self, call: SubmittedCall, node: Node) -> bool:
-        """Return whether the state that a node has tells of a call that was executed."""
+        """Return whether the node's certified state includes the call's execution."""
         return call.block is not None and call.block <= self.block_at(node).height
 
     # -- blocks ---------------------------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ class Consensus:
         now_ns = self._now_ns()
         for pending in taken:
             call = pending.call
-            # What has expired is in no block.
+            # An expired call is not put into a block.
             if call.expiry_ns > now_ns:
                 call.run()
                 call.block = self._state.height + 1
@@ -167,7 +167,7 @@ class Consensus:
         self._certified.append(block)
         for number, behind in enumerate(self._behind):
             self._seen[number] = max(self._seen[number], block.height - behind)
-            # The first node is never behind, or a subnet might have none that is not.
+            # The first node is never behind, so that each subnet has at least one such node.
             if number and self._random.random() * _STEADY_BLOCKS < 1:
                 self._behind[number] = self._random.randint(0, self._pace.lag)
 

@@ -1,8 +1,8 @@
-"""Calls in progress: accepted, executed after a while, remembered until their envelope expires.
+"""The calls of the network: accepted, executed after a delay, and kept until their envelopes have expired.
 
-A call is known by its request id: the same envelope again is the same call, whatever became of it. Where blocks are
-made (:mod:`icwsgw.devnet.consensus`), calls wait for one. Otherwise they are executed in the order of their arrival,
-``latency`` seconds after it, or with ``jitter`` in any order, as the IC allows itself.
+The request id identifies a call: a resubmitted envelope is the same call, whatever its state. If blocks are made
+(:mod:`icwsgw.devnet.consensus`), calls wait for a block. Otherwise each is executed ``latency`` seconds after its
+arrival, in the order of arrival; with ``jitter`` the order is random, which the IC permits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from icwsgw.devnet.submitted_call import SubmittedCall
 from icwsgw.devnet.topology import Node
 from icwsgw.reactor.clock import Clock, Timer
 
-#: Requests are swept out when they have expired for a while, at most this often.
+#: Minimum time between two removals of expired calls (s); time for which calls are kept after their expiry (ns).
 _SWEEP_S = 10.0
 _KEEP_NS = 60 * 1_000_000_000
 
@@ -27,9 +27,9 @@ _KEEP_NS = 60 * 1_000_000_000
 class Ingress:
     """All calls that the network knows.
 
-    :param states: of all subnets
-    :param latency: seconds between acceptance and execution, without blocks
-    :param jitter: up to so many seconds more, at random; then order is lost
+    :param states: the states of all subnets
+    :param latency: seconds between acceptance and execution, if there are no blocks
+    :param jitter: the maximum random delay in addition, in seconds; if above 0, calls are not executed in order
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Ingress:
         return len(self._calls)
 
     def set_pace(self, pace: BlockTiming) -> None:
-        """Change how blocks are made; with an interval of 0 there are none, and what waits for one is executed."""
+        """Change the timing of blocks; an interval of 0 stops blocks and executes the calls that wait for one."""
         self.pace.interval, self.pace.gossip, self.pace.lag = pace.interval, pace.gossip, pace.lag
         for subnet in self._subnets.values():
             if pace.interval and not subnet.running:
@@ -71,11 +71,11 @@ class Ingress:
                 self._run(subnet.stop())
 
     def get(self, request_id: bytes) -> SubmittedCall | None:
-        """Return a call, if it is known."""
+        """Return the call with this request id, or None."""
         return self._calls.get(request_id)
 
     def certified(self, state: StateTree, node: Node) -> Block | None:
-        """Return the certified block that a node has; None: there are no blocks, the state as it is."""
+        """Return the newest certified block that a node has; None if there are no blocks: use the present state."""
         subnet = self._subnets[state.subnet.id]
         return subnet.block_at(node) if subnet.running else None
 
@@ -87,7 +87,7 @@ class Ingress:
     # -- acceptance -----------------------------------------------------------------------------------------------
 
     def accept(self, call: SubmittedCall, node: Node) -> None:
-        """Take a call, new or again, at a node; it is executed at once where there is neither latency nor blocks."""
+        """Accept a new or resubmitted call at a node; without latency and blocks, a new call is executed at once."""
         subnet = self._subnets[call.state.subnet.id]
         known = self._calls.get(call.request_id)
         if known is not None:
@@ -133,13 +133,17 @@ class Ingress:
     def _run(self, calls: list[SubmittedCall]) -> None:
         for call in calls:
             call.run()
-        # Answered after all of them ran: one signature serves the whole block.
+        # Answer after all calls have run, so that one signature covers the whole block.
         for call in calls:
             for node in call.awaited_at:
                 call.tell(node)
 
     def wait(self, call: SubmittedCall, timeout: float, node: Node) -> Deferred[bool]:
-        """Return whether a node's certified state tells of the call's end within a time, in seconds."""
+        """Wait until a node's certified state includes the call's result.
+
+        :param timeout: time limit in seconds
+        :return: fires with whether that happened within the time limit
+        """
         subnet = self._subnets[call.state.subnet.id]
         if subnet.is_known(call, node) if subnet.running else call.done:
             return succeed(True)
@@ -157,11 +161,11 @@ class Ingress:
             call.state.remove_request(call.request_id)
 
     def _is_over(self, call: SubmittedCall) -> bool:
-        # What has expired is in no block; without blocks it is executed when its latency has passed.
+        # With blocks, an expired call is never executed; without blocks, it is executed after its latency.
         return call.done or self._subnets[call.state.subnet.id].running
 
     def close(self) -> None:
-        """Forget what was not executed."""
+        """Discard the calls that were not executed, and cancel all timers."""
         for timer in (self._timer, *self._timers):
             if timer is not None and timer.active():
                 timer.cancel()

@@ -1,13 +1,13 @@
 """An ordered map that is a hash tree: what canisters certify and what the replica certifies about them.
 
-The IC only fixes how a tree hashes and that its labels are in order, not its shape. This one is a crit-bit tree: a fork
-stands at the first bit in which its two sides differ. Its shape depends on the keys alone, an insertion or a removal
-makes one path anew, and digests are computed when somebody asks, for the new nodes only: a queue that grows by one
-message costs a handful of hashes, whatever its length. Nodes never change, so a copy of a map is free: this is how the
-states of older blocks are kept.
+The IC specifies how a tree is hashed and that its labels are in order, but not its shape. This one is a crit-bit tree:
+each fork is at the first bit in which its two sides differ. The shape depends only on the keys. An insertion or removal
+rebuilds one path. Digests are computed on demand, and only for new nodes: a queue that grows by one message needs only
+a few hashes, whatever its length. Nodes never change, so copying a map is free; the states of older blocks are kept in
+this way.
 
-Bits are counted nine to a byte, the first saying whether the byte exists at all, so that a key comes before every
-longer key that starts with it and the order is that of bytes.
+Each byte of a key has nine bits; the first says whether the byte exists. A key therefore sorts before every longer key
+that starts with it, and the order is the byte order.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _highest(node: _Node) -> bytes:
 
 
 class MerkleMap:
-    """Labels with their subtrees, in order, hashed as the IC hashes a level of labels."""
+    """An ordered map from labels to subtrees, hashed as the IC hashes a level of labels."""
 
     __slots__ = ("_root", "_size")
 
@@ -115,7 +115,7 @@ class MerkleMap:
         return leaf.subtree if leaf is not None and leaf.key == key else None
 
     def digest(self) -> bytes:
-        """Return the 32-byte digest of the whole."""
+        """Return the 32-byte digest of the whole tree."""
         return _EMPTY_DIGEST if self._root is None else self._root.digest()
 
     def _nearest(self, key: bytes) -> _Leaf | None:
@@ -125,13 +125,13 @@ class MerkleMap:
         return node
 
     def copy(self) -> MerkleMap:
-        """Return a map that stays as this one is now; it costs nothing, since nodes are never changed."""
+        """Return an independent copy of this map, in constant time, because nodes never change."""
         copy = MerkleMap()
         copy._root, copy._size = self._root, self._size
         return copy
 
     def put(self, key: bytes, subtree: Tree) -> None:
-        """Set what is under `key`."""
+        """Set the subtree under `key`."""
         new: _Node = _Leaf(key, subtree)
         nearest = self._nearest(key)
         if nearest is None:
@@ -175,7 +175,7 @@ class MerkleMap:
         return True
 
     def neighbours(self, key: bytes) -> tuple[bytes | None, bytes | None]:
-        """Return the greatest label below `key` and the least one above; meant for an absent `key`."""
+        """Return the greatest label below `key` and the smallest one above it; `key` should not be in the map."""
         nearest = self._nearest(key)
         if nearest is None or nearest.key == key:
             return None, None
@@ -195,18 +195,18 @@ class MerkleMap:
         return None if below is None else _highest(below), None if above is None else _lowest(above)
 
     def tree(self) -> Tree:
-        """Return the whole as a hash tree."""
+        """Return the whole map as a hash tree."""
         return EMPTY if self._root is None else _whole(self._root)
 
     def range_witness(self, first: bytes, last: bytes) -> Tree:
-        """Return the tree with everything pruned that is not in first..last, both included."""
+        """Return the tree, pruned outside the labels from `first` to `last`, both included."""
         return EMPTY if self._root is None else _range(self._root, first, last)
 
     def witness(self, shown: Mapping[bytes, Tree | None], absent: Iterable[bytes] = ()) -> Tree:
-        """Return the tree that shows some labels and proves the absence of others; the digest stays.
+        """Return a pruned tree with the same digest that shows some labels and proves the absence of others.
 
-        :param shown: labels that are in the map, with the (possibly pruned) subtree to put there, None for all of it
-        :param absent: labels that are not in the map; their neighbours' labels stay visible
+        :param shown: labels in the map, each with its subtree, which may be pruned; None for the complete subtree
+        :param absent: labels that are not in the map; the labels of their neighbours stay visible
         """
         if self._root is None:
             return EMPTY
@@ -222,7 +222,7 @@ class MerkleMap:
 
 
 def _rebuilt(path: list[tuple[_Fork, bool]], node: _Node) -> _Node:
-    """Return the forks of a path, from the root down, with another node at its end."""
+    """Return a path rebuilt with a new node at its end."""
     for above, right in reversed(path):
         node = _Fork(above.bit, above.left, node) if right else _Fork(above.bit, node, above.right)
     return node

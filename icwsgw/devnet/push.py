@@ -1,4 +1,4 @@
-"""Unsolicited messages from canisters: load on the way down."""
+"""Sends unsolicited messages from canisters to clients, to generate load."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _TICK_S = 0.01
 
 
 class Push:
-    """Messages to some clients of some canisters, in rounds: one to each client.
+    """Messages to some clients of some canisters, in rounds of one message to each client.
 
-    :ivar left: messages still to be sent
-    :ivar sent: messages sent
+    :ivar left: number of messages still to be sent
+    :ivar sent: number of messages sent
     """
 
     def __init__(self, targets: list[tuple[Host, Principal]], count: int, size: int, text: str) -> None:
@@ -36,7 +36,7 @@ class Push:
             number += 1
 
     def send(self, count: int) -> None:
-        """Send so many messages, if so many are left; a client that is gone is passed over."""
+        """Send the given number of messages, or all that are left; skip clients that have left."""
         for _ in range(min(count, self.left)):
             host, client, number = next(self._turn)
             self.left -= 1
@@ -49,7 +49,7 @@ class Push:
 
 
 class Pushes:
-    """The pushes that are under way."""
+    """The pushes in progress."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -65,12 +65,12 @@ class Pushes:
         text: str = "",
         rate: float | None = None,
     ) -> Push:
-        """Send ``record { text }`` messages: the text given, the number of the round, dots up to the size.
+        """Send ``record { text }`` messages: the given text, the number of the round, and dots up to the size.
 
-        :param clients: how many of each canister's clients, the longest connected first; None: all
-        :param count: messages for each client
-        :param size: least length of the text in bytes
-        :param rate: messages a second, for all clients together; None: all at once
+        :param clients: the number of clients at each canister, longest connected first; None: all
+        :param count: the number of messages for each client
+        :param size: the minimum length of the text in bytes
+        :param rate: messages per second, for all clients together; None: all at once
         """
         targets = [(host, Principal(key.principal)) for host in hosts for key in host.ws.clients[:clients]]
         push = Push(targets, count, size, text)

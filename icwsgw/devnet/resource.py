@@ -1,9 +1,9 @@
-"""The replica over HTTP: the API with CORS, the demo page, the control interface for this machine only.
+"""The replica over HTTP: the API with CORS, the demo page, and the control interface for this machine only.
 
-The API may be used by any page, as a real replica's. The control interface changes things, so it answers loopback
-addresses only, and takes JSON bodies only when they say so: a browser asks first before it sends that to another
-origin, and is not allowed to. A page whose name is made to mean 127.0.0.1 (DNS rebinding) is told by its Host, other
-pages by their Origin.
+Any web page may use the API, as with a real replica. The control interface changes the replica, so it answers loopback
+addresses only. It accepts a body only with the content type ``application/json``: before a browser sends that to
+another origin, it makes a preflight request, which this server does not permit. The Host header detects pages whose
+name resolves to 127.0.0.1 (DNS rebinding); the Origin header detects other pages.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _TYPES = {
     ".svg": "image/svg+xml",
     ".did": "text/plain; charset=utf-8",
 }
-# The demo page connects to gateways anywhere, and holds no secret that a style could read.
+# The demo page may connect to any gateway, and contains no secret that a style sheet could read.
 _PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; connect-src *; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -68,7 +68,7 @@ class ReplicaResource(Resource):
         self._replica = replica
 
     def render(self, request: Request) -> int:
-        """Answer a request, now or later."""
+        """Answer a request, at once or asynchronously."""
         path = request.path.decode("ascii", "replace")
         method = request.method.decode("ascii", "replace")
         if path.startswith("/api/"):
@@ -133,7 +133,7 @@ def _write(request: HttpRequest, answer: Answer) -> None:
 
 
 def _drop(request: Request, dropped: Dropped) -> None:
-    """End the connection, in the middle of an answer or without one."""
+    """Close the connection, before or during an answer."""
     transport: Any = request.channel.transport
     if dropped.status is None:
         transport.abortConnection()
@@ -162,7 +162,7 @@ def _control_refusal(request: Request, method: str) -> Answer | None:
     host, origin = request.getHeader("host") or "", request.getHeader("origin")
     if not is_this_machine(host):
         return _text(403, "the request's Host is not this machine: use 127.0.0.1, [::1] or localhost")
-    # what the page needs to know is no secret; what changes something is for the demo page and programs
+    # any page may read /_/info, which holds no secret; only the demo page and programs may change the replica
     if origin is not None and request.path != b"/_/info" and not is_page_of(origin, host):
         return _text(403, "requests from other web pages are not allowed")
     if method == "POST":
@@ -182,7 +182,7 @@ def _file(method: str, path: str) -> Answer:
     name = path[1:] or "demo.html"
     kind = _TYPES.get(Path(name).suffix)
     file = (HERE if name.endswith(".did") else STATIC) / name
-    # One level, and no way out of it: a name with a slash is none.
+    # Files of one directory only: names with a slash are refused.
     if kind is None or "/" in name or "\\" in name or name.startswith(".") or not file.is_file():
         return _text(404, "not found")
     return 200, {"Content-Type": kind, **_PAGE_HEADERS}, file.read_bytes()
@@ -196,4 +196,4 @@ class ReplicaSite(Site):
         self.displayTracebacks = False
 
     def log(self, request: HttpRequest) -> None:
-        """Write nothing: hundreds of polls a second are not news."""
+        """Write nothing: the gateway may send hundreds of polls per second."""

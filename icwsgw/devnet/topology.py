@@ -1,8 +1,8 @@
-"""The subnets of the devnet: their keys, their nodes, the canisters they may have, and how the root subnet says so.
+"""The subnets of the devnet: their keys, nodes and canister ranges, and the root subnet's delegations to them.
 
-By default the devnet is laid out as the public network is (:data:`BY_VERSION`): a root subnet, which signs with the
-root key, and two application subnets, whose keys come by *delegations*. A delegation is a certificate of the root
-subnet about another one, and which form of the canister ranges it shows depends on the endpoint that was asked
+By default the devnet has the layout of the public network (:data:`BY_VERSION`): a root subnet, which signs with the
+root key, and two application subnets, whose keys are certified by *delegations*. A delegation is a certificate of the
+root subnet about another subnet. The endpoint of the request determines in which form it shows the canister ranges
 (dfinity/ic, ``rs/http_endpoints/public/src``: ``query.rs``, ``read_state.rs``, ``call/call_sync.rs``):
 
 =============================  =====================  ======================================
@@ -15,9 +15,9 @@ call v4                        the canister's shard   the same
 read_state v3 of a subnet      no ranges
 =============================  =====================  ======================================
 
-All of these are prunings of one tree under one signature. Each node fetches its delegation for itself every five
-minutes (``nns_delegation_manager``), so that a subnet has as many different ones at a time as it has nodes. The root
-subnet's own certificates have no delegation.
+All forms are prunings of one tree under one signature. Each node fetches its delegation separately every five minutes
+(``nns_delegation_manager``), so the nodes of a subnet have different delegations at any time. Certificates of the root
+subnet contain no delegation.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.request_id import leb128
 
-#: Three subnets, delegations in the form that the endpoint's version asks for.
+#: Layout with three subnets; the API version of the endpoint determines the form of the delegation.
 BY_VERSION: Final = "by-version"
-#: How the devnet is laid out; all but the first have a single subnet. ``none``: it signs with the root key, as a local
-#: replica does. ``legacy`` and ``sharded``: its key is delegated to it, in one form at all endpoints.
+#: Layouts of the devnet; all except the first have one subnet for canisters. ``none``: it signs with the root key, like
+#: a local replica. ``legacy`` and ``sharded``: its key comes from a delegation, in the same form at all endpoints.
 DELEGATIONS: Final = (BY_VERSION, "none", "legacy", "sharded")
 
-#: Every id of the form that canisters have (eight bytes and 01 01) lies between.
+#: The lowest and highest id in the format of canister ids (eight bytes, then 01 01).
 FIRST_CANISTER = Principal(bytes(8) + b"\1\1")
 LAST_CANISTER = Principal(b"\xff" * 8 + b"\1\1")
 
-#: Nodes of each subnet, unless said otherwise. An application subnet of the public network has 13.
+#: Default number of nodes in each subnet. An application subnet of the public network has 13.
 NODES: Final = 4
 MAX_NODES: Final = 100
-#: Canister ranges in one shard (dfinity/ic, ``rs/canonical_state/src/lazy_tree_conversion.rs``).
+#: Number of canister ranges in one shard (dfinity/ic, ``rs/canonical_state/src/lazy_tree_conversion.rs``).
 RANGES_IN_A_SHARD: Final = 5
-#: How often a node fetches its delegation, ns.
+#: Period at which a node fetches its delegation, in ns.
 DELEGATION_PERIOD_NS: Final = 300 * 1_000_000_000
 
 Ranges = Sequence[tuple[Principal, Principal]]
@@ -57,8 +57,8 @@ Sign = Callable[[int, bytes], bytes]
 """Makes the BLS signature (48 bytes) of a message with a secret key."""
 
 _ROOT: Final = ((0, 0xF_FFFF),)
-# Blocks of 2^20 ids in turn, as the public network hands them out; then the ids of local replicas, where the two demo
-# canisters are neighbours in different subnets. What is above belongs to nobody.
+# The subnets get alternating blocks of 2^20 ids, as in the public network. The ids of local replicas follow; there the
+# two demo canisters have adjacent ids in different subnets. No subnet has higher ids.
 _APPLICATIONS: Final = (
     (
         *((block << 20, (block << 20) + 0xF_FFFF) for block in range(1, 32, 2)),
@@ -79,10 +79,10 @@ def canister_id(number: int) -> Principal:
 
 
 class Ranged:
-    """Which canister ranges a certificate shows.
+    """The canister ranges that a certificate shows.
 
-    :ivar flat: the list under ``/subnet``
-    :ivar canister: the shard for this canister; None: no shard
+    :ivar flat: whether it shows the list under ``/subnet``
+    :ivar canister: the canister whose shard it shows; None: no shard
     """
 
     __slots__ = ("canister", "flat")
@@ -97,10 +97,10 @@ NO_RANGES: Final = Ranged(False)
 
 
 class Node:
-    """One machine of a subnet.
+    """One node of a subnet.
 
-    :ivar number: from 0, within the subnet
-    :ivar key: signs answers to queries
+    :ivar number: its number within the subnet, from 0
+    :ivar key: the key that signs answers to queries
     """
 
     __slots__ = ("_delegations", "_fetched_ns", "key", "number", "offset_ns")
@@ -113,7 +113,7 @@ class Node:
         self._delegations: dict[bytes | bool, Delegation] = {}
 
     def delegations(self, time_ns: int) -> dict[bytes | bool, Delegation]:
-        """Return where this node keeps the prunings of the delegation that it fetched at a time."""
+        """Return the node's cache for the forms of the delegation that it fetched at ``time_ns``."""
         if self._fetched_ns != time_ns:
             self._fetched_ns = time_ns
             self._delegations = {}
@@ -124,9 +124,9 @@ class Subnet:
     """The keys and canister ranges of one subnet.
 
     :ivar kind: ``system`` or ``application``
-    :ivar id: named by its key
-    :ivar ranges: first and last canister of each, in order
-    :ivar shards: the encoded ranges by the first canister of each shard
+    :ivar id: the principal derived from its public key
+    :ivar ranges: the first and last canister of each range, in order
+    :ivar shards: the encoded ranges of each shard, by the shard's first canister
     """
 
     def __init__(self, seed: bytes, name: bytes, kind: str, secret: int, ranges: Ranges, nodes: int) -> None:
@@ -165,16 +165,16 @@ def _encoded(ranges: Ranges) -> bytes:
 
 
 class Topology:
-    """All subnets, and what the root subnet says of them.
+    """All subnets, and the root subnet's delegations to them.
 
-    :param seed: all keys come from it; the same seed gives the same root key
+    :param seed: all keys are derived from it; the same seed yields the same root key
     :param form: one of :data:`DELEGATIONS`
-    :param nodes: of each subnet
+    :param nodes: the number of nodes in each subnet
     :param sign: makes BLS signatures
-    :raises ValueError: another form, or no nodes
-    :ivar root_key_der: 133 bytes, what ``/api/v2/status`` gives away
-    :ivar subnets: those that have canisters, the root subnet first where it is one of them
-    :ivar signatures: how many BLS signatures were made
+    :raises ValueError: the form is unknown, or the number of nodes is out of bounds
+    :ivar root_key_der: the root key in DER (133 bytes), as ``/api/v2/status`` returns it
+    :ivar subnets: the subnets that have canisters; the root subnet is first if it has any
+    :ivar signatures: the number of BLS signatures made
     """
 
     def __init__(self, seed: bytes, form: str = BY_VERSION, nodes: int = NODES, sign: Sign = bls.sign) -> None:
@@ -203,7 +203,7 @@ class Topology:
         self.canister_ranges = hashtree.from_mapping({subnet.id.raw: subnet.shards for subnet in self.subnets})
 
     def find(self, canister: Principal) -> Subnet | None:
-        """Return the subnet that may have a canister, None for an id of another form or in nobody's range."""
+        """Return the subnet whose ranges contain the canister; None if there is none, or the id is not a canister's."""
         raw = canister.raw
         if len(raw) != 10 or raw[-1] != 1:
             return None
@@ -218,9 +218,10 @@ class Topology:
         return self._sign(subnet.secret, message)
 
     def subnets_tree(self, own: Subnet, *, ranges: bool) -> Tree:
-        """Return what stands under ``/subnet`` in the state of a subnet, which shows nodes of itself alone.
+        """Return the tree under ``/subnet`` in the state of a subnet; it lists the nodes of that subnet only.
 
-        :param ranges: False: ``canister_ranges`` of all subnets but the root's are pruned, the digest stays
+        :param ranges: whether to show ``canister_ranges`` of all subnets; if not, only the root subnet's are shown, and
+            the others are pruned, which keeps the digest
         """
         items = []
         for subnet in sorted(self.subnets, key=lambda each: each.id.raw):
@@ -239,9 +240,9 @@ class Topology:
     # -- delegations ----------------------------------------------------------------------------------------------
 
     def delegation(self, subnet: Subnet, node: Node, shown: Ranged, now_ns: int) -> Delegation | None:
-        """Return the delegation that a node puts into its certificates; None for the root subnet.
+        """Return the delegation in a node's certificates; None for the root subnet.
 
-        :param shown: what the endpoint asks for; the forms with a single subnet have one form for all endpoints
+        :param shown: the ranges that the endpoint shows; the layouts ``legacy`` and ``sharded`` ignore it
         """
         if subnet is self.root:
             return None
@@ -268,7 +269,7 @@ class Topology:
         return Delegation(subnet.id.raw, build_certificate(tree, lambda message: self.sign(self.root, message)))
 
     def _root_state(self, time_ns: int) -> Tree:
-        """Return the state of the root subnet, without the parts that no delegation shows."""
+        """Return the state of the root subnet; the parts that no delegation shows are pruned."""
         hidden = pruned(hashlib.sha256(b"hidden").digest())
         return hashtree.label_map(
             [
