@@ -1,10 +1,9 @@
 """The status page: a status document (:mod:`icwsgw.admin.status`) as HTML.
 
-One page without anything from outside: style and script stand in it, and the policy that goes with it
-(:data:`POLICY`) allows just these two by their hashes. The page is complete as it comes, so that it can be read
-without a script. The script asks for the page again and again and takes over the parts that have changed: those
-marked ``data-live``, by their ids. So there is one place that makes HTML of what strangers may have chosen, canister
-errors and log lines, and it escapes everything.
+The page needs no external resources. It contains its style and script, and its Content-Security-Policy
+(:data:`POLICY`) allows only these two, by their hashes. The page is complete, so it can be read without the script. The
+script loads the page periodically and replaces the changed parts: the elements marked ``data-live``, by their ids.
+Only this module makes HTML from untrusted text, such as canister errors and log lines. It escapes all of it.
 """
 
 from __future__ import annotations
@@ -46,14 +45,14 @@ POLICY: Final = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-#: A page that was loaded from another release is loaded anew by its script.
+#: If a page comes from another release, its script reloads the whole page.
 _RELEASE: Final = _hash(STYLE + SCRIPT)[:12]
 
 Row = Mapping[str, Any]
 
 
 def page(status: Row) -> str:
-    """Make the whole page of a status document."""
+    """Return the whole page for a status document, as HTML."""
     name, word, _ = _state(status)
     workers = len(status["workers"]) > 1
     live = [
@@ -90,11 +89,11 @@ def page(status: Row) -> str:
     )
 
 
-# the state in a second
+# the state at a glance
 
 
 def _state(status: Row) -> tuple[str, str, list[str]]:
-    """A class of the style sheet, the word for it, and the reasons."""
+    """Return the CSS class of the state, its name, and the reasons."""
     reasons = [f"{each['name']}: {each['reason']}" for each in status["findings"] if each["reason"] is not None]
     if status["draining"]:
         return "wait", "Shutting down", [reason for reason in reasons if not reason.startswith("draining: ")]
@@ -284,7 +283,7 @@ def _identities(status: Row, workers: bool) -> str:
     )
 
 
-# pieces
+# parts
 
 
 def _number(count: float) -> str:
@@ -306,15 +305,15 @@ def _ago(at: float, now: float) -> str:
 
 
 def _facts(facts: Iterable[tuple[str, str]]) -> str:
-    """Names, and values that are HTML already."""
+    """Return a list of names and values as HTML; the values are HTML already."""
     return "<dl>" + "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts) + "</dl>"
 
 
 def _table(heads: Iterable[str], rows: Iterable[list[str]], classes: Iterable[str] = (), kind: str = "") -> str:
-    """A table of cells that are HTML already.
+    """Return a table as HTML; the cells are HTML already.
 
-    On a phone the rows of ``cards`` become blocks, which would cost them their meaning for those who listen to the
-    page if roles did not say it.
+    On a phone, the rows of a ``cards`` table become blocks. Its elements have ARIA roles, so that screen readers still
+    present it as a table.
     """
     heads, rows, marks = list(heads), list(rows), list(classes)
     head = "".join(f'<th scope="col" role="columnheader">{name}</th>' for name in heads)

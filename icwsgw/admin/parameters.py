@@ -1,7 +1,7 @@
 """Reads and checks the query parameters and JSON bodies of the admin API.
 
-Whatever is not understood is refused with 400 and plain words, a name that means nothing as well: who misspells
-``canister`` must not get, or close, the sessions of all canisters.
+Invalid input is refused with status 400 and a reason in plain words. This includes unknown names: a misspelt
+``canister`` must not return, or close, the sessions of all canisters.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from icwsgw.errors import ConfigError, FormatError
 from icwsgw.ic.principal import Principal
 from icwsgw.observe.levels import EVERYTHING, LEVELS, level_number
 
-#: Rows of a list, unless fewer or more are asked for.
+#: Number of rows in a list: the default and the maximum.
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
-#: Query parameters that are read at all.
+#: Largest number of query parameters.
 MAX_FIELDS = 16
 MAX_TEXT = 64
 
@@ -30,7 +30,7 @@ _COMPONENT = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 
 
 def read_query(text: str, *names: str) -> dict[str, Any]:
-    """Read the query of a URL, of which only these names are understood.
+    """Parse the query of a URL; only these names are allowed.
 
     :raises Refused: with 400
     """
@@ -45,7 +45,7 @@ def read_query(text: str, *names: str) -> dict[str, Any]:
 
 
 def read_body(body: bytes, *names: str) -> dict[str, Any]:
-    """Read a JSON object, of which only these names are understood; no body means an empty one.
+    """Parse a JSON object; only these names are allowed; no body means an empty object.
 
     :raises Refused: with 400
     """
@@ -53,7 +53,7 @@ def read_body(body: bytes, *names: str) -> dict[str, Any]:
 
 
 def read_object(body: bytes) -> dict[str, Any]:
-    """Read a JSON object.
+    """Parse a JSON object.
 
     :raises Refused: with 400
     """
@@ -80,9 +80,9 @@ def _no_number(word: str) -> float:
 
 
 def read_levels(body: bytes) -> tuple[bool, dict[str, int | None]]:
-    """Read levels by component; None for those that are to be the configuration's again.
+    """Parse log levels by component; None restores the configured level of a component.
 
-    :return: whether all are to be the configuration's again first; what to set then
+    :return: whether to restore all configured levels first; the levels to set after that
     :raises Refused: with 400
     """
     values = read_object(body)

@@ -1,14 +1,14 @@
-"""What ``--prometheus-endpoint`` serves: metrics, health for probes, and a page for people.
+"""Serves ``--prometheus-endpoint``: metrics, health for probes, and the status page.
 
-    /metrics        Prometheus text, or OpenMetrics when asked for
-    /health/live    200 as long as the event loop runs and, of several workers, one answers; else 503 with the reason
-    /health/ready   200, or 503 with a reason a line
-    /health         as /health/live (the original's exporter answers it so)
-    /               the status page for browsers (icwsgw.admin.page); the metrics for everybody else
-    /status.json    what the page is made of (icwsgw.admin.status)
+    /metrics        Prometheus text, or OpenMetrics on request
+    /health/live    200 while the event loop runs and, with several workers, at least one answers; else 503 and reason
+    /health/ready   200, or 503 with one reason per line
+    /health         the same as /health/live, as in the exporter of the Rust gateway
+    /               the status page for browsers (icwsgw.admin.page); the metrics for other clients
+    /status.json    the status document behind the page (icwsgw.admin.status)
 
-The original's exporter shows its metrics on every path, so scrapers set up for it keep working: any other path
-gives the metrics as well, unless the client asks for HTML.
+The exporter of the Rust gateway serves its metrics on every path. So that scrapers configured for it keep working, any
+other path returns the metrics too, unless the client asks for HTML.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from icwsgw.admin.page import POLICY, page
 from icwsgw.config.addresses import is_loopback, is_page_of, is_this_machine
 from icwsgw.observe.health import Health
 
-#: Connections at once, and bytes of a request's body that are read past.
+#: Largest number of connections, and bytes of a request body that are read and discarded.
 MAX_CONNECTIONS = 256
 MAX_IGNORED = 64 << 10
 
@@ -49,10 +49,10 @@ _HEADERS = {
 
 
 class Admin:
-    """The answers, apart from HTTP: a path and an Accept header in, status, content type and body out.
+    """Makes the answers, without HTTP: from path and Accept header to status, content type and body.
 
-    :param document: gives the status document, asked for when somebody looks
-    :param stuck: why restarting the gateway would help, or None; that the event loop runs is proved by an answer
+    :param document: returns the status document; called only for requests that need it
+    :param stuck: returns why the gateway needs a restart, or None; any answer proves that the event loop runs
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Admin:
             try:
                 encode, content_type = choose_encoder(accept)
             except (TypeError, ValueError):
-                # the library trips over a version that is no number
+                # The library fails on a version that is not a number.
                 encode, content_type = choose_encoder("")
             return 200, content_type.encode("ascii"), encode(self._registry)
         if path:
@@ -94,7 +94,7 @@ class Admin:
 
     @staticmethod
     def shows_status(path: str, accept: str) -> bool:
-        """Whether the answer to a GET request is made of the status document."""
+        """Return whether the answer to a GET request needs the status document."""
         path = path.rstrip("/")
         return path == "/status.json" or (not path and "text/html" in accept)
 
@@ -107,7 +107,7 @@ class Admin:
 
 @implementer(IResource)
 class AdminResource:
-    """Serves :class:`Admin` over HTTP, all paths by one leaf."""
+    """Serves :class:`Admin` over HTTP, with one leaf resource for all paths."""
 
     isLeaf = True  # noqa: N815
     server = None
@@ -116,7 +116,7 @@ class AdminResource:
         self._admin = admin
 
     def getChildWithDefault(self, name: bytes, request: Any) -> AdminResource:  # noqa: N802
-        """Give itself: it is a leaf."""
+        """Return this resource, because it is a leaf."""
         return self
 
     def putChild(self, path: bytes, child: Any) -> None:  # noqa: N802
@@ -124,7 +124,7 @@ class AdminResource:
         raise ValueError("the admin resource is a leaf")
 
     def shows_status(self, request: Any) -> bool:
-        """Whether the status document will be asked for to answer a request."""
+        """Return whether the answer to a request needs the status document."""
         return self._admin.shows_status(*_asked(request))
 
     def is_probe(self, request: Any) -> bool:
@@ -132,10 +132,10 @@ class AdminResource:
         return self._admin.is_probe(_asked(request)[0])
 
     def refuses(self, request: Any) -> bool:
-        """Refuse, and answer, a web page that reaches this machine by a name made to mean it (DNS rebinding).
+        """Refuse a request that may come from a web page (DNS rebinding); return whether it was refused.
 
-        A request that comes over loopback names this machine in its Host. Probes may say what they like, and who comes
-        from another machine may know this one by any name.
+        A request over loopback must name this machine in its Host header, and an Origin header must match the Host
+        header. Probes are exempt. Requests from other machines may use any name for this one.
         """
         if self.is_probe(request):
             return False
@@ -166,22 +166,22 @@ class AdminResource:
 
 
 def _asked(request: Any) -> tuple[str, str]:
-    """The path and the Accept header."""
+    """Return the path and the Accept header."""
     accept = request.getHeader(b"accept") or b""
     return request.path.decode("ascii", "replace"), accept.decode("ascii", "replace")
 
 
 class AdminRequest(BoundedBody, Request):
-    """One request. What it carries is not kept: nothing is asked for here by a body."""
+    """One request. Its body is not kept, because no request here needs one."""
 
     most_read = MAX_IGNORED
 
     def process(self) -> None:
-        """Answer, in a turn of the event loop in which nobody else is answered."""
+        """Schedule the answer: the event loop answers one request per turn."""
         self.channel.site.take_turn(self)
 
     def answer(self) -> None:
-        """Answer now, if somebody still waits."""
+        """Answer now, if the connection is still open."""
         if self.channel is not None:
             super().process()  # type: ignore[no-untyped-call]
 
@@ -196,7 +196,7 @@ class AdminChannel(HTTPChannel):
         self.site.came(self)
 
     def requestDone(self, request: Any) -> None:  # noqa: N802
-        """It has been of use."""
+        """Mark the connection as recently used."""
         self.site.used(self)
         super().requestDone(request)  # type: ignore[no-untyped-call]
 
@@ -208,11 +208,11 @@ class AdminChannel(HTTPChannel):
 class AdminSite(Site):
     """An HTTP server for :class:`AdminResource` without an access log.
 
-    An answer takes milliseconds to make, and a connection may bring a thousand requests at once: so one is answered in
-    a turn of the event loop, and clients are served between two. Of too many connections the one that was longest of
-    no use is dropped, so that slow ones keep no probe out.
+    An answer takes milliseconds to compute, and a connection may send a thousand requests at once. The server therefore
+    answers one request per turn of the event loop, and the gateway serves clients in between. If too many connections
+    are open, the least recently used one is dropped, so that slow connections do not block probes.
 
-    :ivar connections: those that are open, the one that was longest of no use first
+    :ivar connections: the open connections, the least recently used one first
     """
 
     protocol = AdminChannel  # type: ignore[assignment]
@@ -236,13 +236,13 @@ class AdminSite(Site):
             idle.transport.abortConnection()
 
     def used(self, channel: AdminChannel) -> None:
-        """A connection has had an answer."""
+        """Mark a connection as the most recently used one."""
         if channel in self.connections:
             del self.connections[channel]
             self.connections[channel] = None
 
     def take_turn(self, request: AdminRequest) -> None:
-        """Answer a request, at once if none has been answered in this turn."""
+        """Queue a request; answer it at once if no other was answered in this turn of the event loop."""
         self._waiting.append(request)
         if not self._turn_taken:
             self._answer_one()

@@ -1,7 +1,7 @@
-"""A series as a small curve: SVG without a script, a style or a colour of its own.
+"""Draws a series as a small SVG curve without script, style or colour.
 
-The page's style sheet draws it (class ``spark``: a line and the area below it). Its shape is stretched to the room
-there is, so it has no text in it.
+The page's style sheet sets its appearance (class ``spark``: a line and the area below it). The drawing is stretched to
+the available space, so it contains no text.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from collections.abc import Sequence
 
 from icwsgw.admin.history import SLOTS, Series
 
-#: Units of the drawing: two for each slot, and the height, of which a bit is left free for the line's thickness.
+#: Units of the drawing: the width of a slot, the height, and a margin for the thickness of the line.
 STEP, HEIGHT, MARGIN = 2, 40, 2
 
 
 def sparkline(series: Sequence[float | None], floor: float, label: str) -> str:
-    """Draw a series, whose end is at the right.
+    """Return a series as SVG, with the latest value at the right.
 
     :param series: at most :data:`SLOTS` values; None leaves a gap
-    :param floor: the height of the drawing at least, so that a quiet series is a quiet curve
-    :param label: what it shows, for those who do not see it
+    :param floor: smallest value for the top of the drawing, so that small values do not fill its height
+    :param label: description of the curve, for screen readers
     """
     top = max([floor, *(value for value in series if value is not None)]) or 1.0
     first = SLOTS - len(series)
@@ -28,7 +28,7 @@ def sparkline(series: Sequence[float | None], floor: float, label: str) -> str:
     areas: list[str] = []
     for run in _runs(series):
         points = [((first + at) * STEP, _height(value, top)) for at, value in run]
-        # one value alone is a dot, which a line of some length shows
+        # A line needs two points, so a single value becomes a short line.
         points = points if len(points) > 1 else [*points, (points[0][0] + STEP // 2, points[0][1])]
         path = "L".join(f"{x} {y}" for x, y in points)
         lines.append(f"M{path}")
@@ -46,7 +46,7 @@ def _height(value: float, top: float) -> str:
 
 
 def _runs(series: Series | Sequence[float | None]) -> list[list[tuple[int, float]]]:
-    """The stretches without a gap, each as (index, value)."""
+    """Return the runs of values without a gap, each as a list of (index, value)."""
     runs: list[list[tuple[int, float]]] = [[]]
     for at, value in enumerate(series):
         if value is not None:

@@ -1,21 +1,21 @@
 """The state of one process as a document, for the status page, /status.json and workers' reports.
 
-Nothing is counted for it on the way of a message. Every five seconds a few plain counters are read and their
-differences become the curves of :mod:`icwsgw.admin.history`; everything else is asked for when somebody looks.
-Lists have bounds, so that a document of a thousand canisters costs no more than one of fifty, and some 30 kB.
+The status adds no work to the processing of a message. Every five seconds it reads a few counters, and their
+differences become the curves of :mod:`icwsgw.admin.history`. Everything else is computed when a document is requested.
+Lists are limited, so that a document for a thousand canisters costs no more than one for fifty: about 30 kB.
 
     now, started           seconds since 1970
     version, python, twisted, autobahn
     network, polling_interval_ms, principal, tls_expires (seconds since 1970, or null)
-    ready, draining, findings: [{name, reason}], concerns: [what is not well although it is ready]
+    ready, draining, findings: [{name, reason}], concerns: [problems that do not affect readiness]
     sessions: {init, setup, open, closed}    connections    in_flight (polls)    outbox_bytes
     totals: counts since the start
     closes: {code: count}    failures: {polls, calls, opens, connections: {why: count}}, without zeros
     history: see icwsgw.admin.history
     canisters: [{canister, sessions, waiting, in_flight, up, down (a second), lag, round_trip, answered_ago,
                failures, trouble, last_error, error_ago}] (seconds; null where there is none)
-    canister_count, canister_count_exact (false: at least so many, and rows without the clients of workers whose
-               fifty they are not among)
+    canister_count, canister_count_exact (false: the count is a lower bound, and a row leaves out the clients of
+               workers that do not list its canister among their fifty)
     identities: [{number, principal, worker, sessions}]    identity_count
     workers: [{worker, pid, state, started, restarts, sessions, memory (bytes), cpu (cores)}]
     errors: see icwsgw.observe.recent_warnings
@@ -49,13 +49,13 @@ from icwsgw.reactor.clock import Timer
 
 Document = dict[str, Any]
 
-#: Canisters and identities that are listed.
+#: Largest number of canisters, and of identities, in a document.
 CANISTERS: Final = 50
 IDENTITIES: Final = 100
-#: A canister that fails and has given no good answer for so many seconds is in trouble, and listed first.
+#: Seconds without a good answer after which a failing canister is in trouble, and listed first.
 TROUBLE: Final = 5.0
 
-#: The curves. All are sums over processes, but those in ``GREATEST``.
+#: The series of the curves. :mod:`icwsgw.admin.merging` adds them over processes, or takes the greatest value.
 SERIES: Final = ("clients", "up", "down", "polls", "failed", "lag", "loop_lag", "cpu", "memory")
 
 _GOOD_POLLS = ("ok", "empty")
@@ -64,7 +64,7 @@ _GOOD_CALLS = ("accepted", "replied")
 
 @cache
 def versions() -> Mapping[str, str]:
-    """The versions of Python, Twisted and Autobahn."""
+    """Return the versions of Python, Twisted and Autobahn."""
     return {
         "version": __version__,
         "python": platform.python_version(),
@@ -74,14 +74,14 @@ def versions() -> Mapping[str, str]:
 
 
 class Status:
-    """Looks at one process, and tells.
+    """Samples one process and makes its status document.
 
-    :param lag: measures the event loop's delays
-    :param recent: what was logged; None: nothing is listed
-    :param connections: how many there are, those without a session too
-    :param first_identity: number of the first of the gateway's identities
+    :param lag: measures the event loop lag
+    :param recent: recent warnings and errors; None to list none
+    :param connections: returns the number of connections, including those without a session
+    :param first_identity: number of the gateway's first identity
     :param worker: number of this process
-    :param now: seconds since 1970
+    :param now: returns seconds since 1970
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Status:
         self._now = now
         self._started = now()
         self._history = History(SERIES)
-        # what the last sample has read
+        # The values of the last sample.
         self._sampled = 0.0
         self._counts: dict[str, float] = {}
         self._canister_counts: dict[bytes, tuple[int, int]] = {}
@@ -116,7 +116,7 @@ class Status:
         self._sampling.clock = cast(Any, gateway.context.clock)
 
     def start(self) -> None:
-        """Begin to take samples, where slots of the history begin."""
+        """Begin to take samples at the boundaries of the history's slots."""
         self._read(self._gateway.context.clock.seconds())
         delay = -self._now() % INTERVAL
         self._begin = self._gateway.context.clock.callLater(delay, self._start_sampling)
@@ -138,7 +138,7 @@ class Status:
         now = self._gateway.context.clock.seconds()
         before, took = self._counts, now - self._sampled
         if took < INTERVAL / 4:
-            # right behind the start: a rate of so short a time says nothing
+            # Too soon after the start: a rate over so short a time is meaningless.
             return
         counts = self._read(now)
         rise = {name: counts[name] - before[name] for name in counts}
@@ -176,14 +176,14 @@ class Status:
             up, down = self._canister_counts.get(canister, (0, 0))
             self._canister_counts[canister] = up + poller.messages_up, down + poller.messages_down
         for canister, (up, down) in self._canister_counts.items():
-            # a poller that has ended took its counts along
+            # The counts of a poller that has ended are no longer included.
             up_before, down_before = before.get(canister, (up, down))
             self._rates[canister] = max(0, up - up_before) / took, max(0, down - down_before) / took
 
     # the document
 
     def document(self) -> Document:
-        """What is so at present; values as JSON has them."""
+        """Return the present status document, as JSON values."""
         gateway, metrics = self._gateway, self._gateway.context.metrics
         config = gateway.context.config
         findings = self._health.findings()
@@ -263,7 +263,7 @@ class Status:
     def _canisters(self) -> tuple[list[Document], int]:
         now = self._gateway.context.clock.seconds()
         pollers: dict[bytes, list[Poller]] = {}
-        # the negative number of clients: more of them come first
+        # The number of clients is negative, so that canisters with more clients come first.
         places: dict[bytes, int] = {}
         fine: dict[bytes, bool] = {}
         for (canister, _), poller in self._gateway.registry.pollers.items():
@@ -287,7 +287,7 @@ class Status:
             "down": round(down, 2),
             "lag": round(max(lags), 3) if lags else None,
             "round_trip": round(max(backoff.rtt for backoff in pacings), 4) or None,
-            # the identity that is worst off; one that has never had an answer has no round trip
+            # The longest time over all identities; one without any answer yet has no round trip and is left out.
             "answered_ago": max(
                 (round(now - backoff.last_good, 1) for backoff in pacings if backoff.rtt), default=None
             ),
@@ -311,7 +311,7 @@ class Status:
 
 
 def resident_bytes() -> int | None:
-    """The memory of this process, where the system tells (Linux)."""
+    """Return the resident memory of this process in bytes; None if the system does not report it (only Linux does)."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):

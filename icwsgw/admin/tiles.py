@@ -1,4 +1,4 @@
-"""The figures at the head of the status page, each with the curve of its last ten minutes."""
+"""The figures at the top of the status page, each with the curve of its last ten minutes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from icwsgw.config import quantities
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One figure.
+    """One figure and its curve.
 
-    :ivar title: what it is
-    :ivar series: its curve, by name in the history
-    :ivar show: writes a value
-    :ivar floor: the curve's height at least
+    :ivar title: title of the figure
+    :ivar series: name of its series in the history
+    :ivar show: formats a value as text
+    :ivar floor: smallest value for the top of the curve
     """
 
     title: str
@@ -67,14 +67,14 @@ def _tile(tile: Tile, status: Mapping[str, Any]) -> str:
 
 
 def _latest(tile: Tile, status: Mapping[str, Any], series: list[float | None]) -> float | None:
-    """The figure itself; how many clients there are is known at any time."""
+    """Return the figure; the number of clients is always the present one, other figures are the last sample."""
     if tile.series == "clients":
         return float(sum(count for state, count in status["sessions"].items() if state != "closed"))
     return series[-1] if series else None
 
 
 def _figure(text: str) -> str:
-    """A figure with its unit made small."""
+    """Return a figure as HTML, with its unit in small type."""
     for at, character in enumerate(text):
         if character not in "0123456789.,-":
             return f"{text[:at]}<small>{text[at:]}</small>"
@@ -82,7 +82,7 @@ def _figure(text: str) -> str:
 
 
 def _note(tile: Tile, status: Mapping[str, Any]) -> str:
-    """A remark below the figure, or an empty string."""
+    """Return the note below the figure, or an empty string."""
     sessions, totals = status["sessions"], status["totals"]
     if tile.series == "clients":
         opening = sessions.get("init", 0) + sessions.get("setup", 0)

@@ -1,1 +1,1 @@
-"""``icwsctl``: the admin API by command line, for people and scripts. Knows no Twisted, so that it starts at once."""
+"""``icwsctl``: the command line of the admin API. It does not import Twisted, so that it starts quickly."""

@@ -13,14 +13,14 @@ from urllib.parse import quote, urlencode, urlsplit
 from icwsgw.config.addresses import normalise, parse_description
 from icwsgw.errors import ConfigError
 
-#: Seconds that a gateway has to answer; it waits for its workers itself, for less.
+#: Timeout of a request in seconds; longer than the gateway waits for its workers.
 TIMEOUT = 15.0
-#: What of an answer is read at most; a thousand sessions are half a megabyte.
+#: Longest answer in bytes; a thousand sessions are half a megabyte.
 MAX_ANSWER = 16 << 20
 
 
 class Failed(Exception):
-    """What was asked for was not done; the words are for people."""
+    """A request has failed; the message is for people."""
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -35,10 +35,10 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def connection(endpoint: str) -> http.client.HTTPConnection:
-    """Make the connection to an endpoint, not yet open.
+    """Make a connection to an endpoint, without opening it.
 
-    :param endpoint: as the gateway's ``--admin-endpoint`` has it, a path, or a http:// or https:// URL
-    :raises ConfigError: it is none of these
+    :param endpoint: a value of the gateway's ``--admin-endpoint``, a path, or an http:// or https:// URL
+    :raises ConfigError: ``endpoint`` is none of these
     """
     if endpoint.startswith(("/", "./")):
         return _UnixConnection(endpoint)
@@ -70,10 +70,10 @@ def _by_url(url: str) -> http.client.HTTPConnection:
 
 
 class AdminClient:
-    """A gateway that can be asked.
+    """A client of the admin API of one gateway.
 
     :param endpoint: see :func:`connection`
-    :param token_file: file with the token that it wants to hear, if it does
+    :param token_file: file with the token, if the gateway requires one
     """
 
     def __init__(self, endpoint: str, token_file: Path | None = None) -> None:
@@ -81,17 +81,18 @@ class AdminClient:
         self._token_file = token_file
 
     def get(self, *path: str, **query: object) -> dict[str, Any]:
-        """Ask.
+        """Send a GET request and return the answer.
 
-        :param path: its parts behind /v1
-        :raises Failed: the gateway could not be asked, or has refused
-        :raises ConfigError: the endpoint or the token file is of no use
+        :param path: the parts of the path after /v1
+        :param query: the query parameters
+        :raises Failed: the gateway cannot be reached, or has refused
+        :raises ConfigError: the endpoint or the token file is invalid
         """
         given = {name: str(value) for name, value in query.items() if value is not None}
         return self._request("GET", _target(path) + (f"?{urlencode(given)}" if given else ""), None)
 
     def post(self, *path: str, **body: object) -> dict[str, Any]:
-        """Have something done; see :meth:`get`."""
+        """Send a POST request with a JSON body; see :meth:`get`."""
         given = {name: value for name, value in body.items() if value is not None}
         return self._request("POST", _target(path), given)
 

@@ -1,7 +1,7 @@
 """The commands of ``icwsctl``.
 
-Exit status 0: done. 1: the gateway has refused, cannot be reached, or not all of its workers have answered that they
-did what was to be done. 2: the command line is wrong. Whatever goes wrong is one line on stderr.
+Exit status 0: success. 1: the gateway has refused or cannot be reached, or not all workers have confirmed a change.
+2: the command line is invalid. Each error is one line on stderr.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _log_level(gateway: AdminClient, words: _Words) -> _Document:
     return gateway.put("log-levels", body={words.component: words.level})
 
 
-# what is shown of an answer
+# output of answers
 
 
 def _show_closed(document: Mapping[str, Any]) -> str:
@@ -99,7 +99,7 @@ def _show_allow(document: Mapping[str, Any]) -> str:
 
 
 class _Command(NamedTuple):
-    """A command: how the gateway is asked, how its answer is shown, a line about it, and what else is to be known."""
+    """A command: its request, the output of its answer, a one-line summary, and further help."""
 
     ask: Callable[[AdminClient, _Words], _Document]
     show: Callable[[Mapping[str, Any]], str]
@@ -159,7 +159,7 @@ _COMMANDS: dict[str, _Command] = {
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong, without the usage around it."""
+        """Print the error without the usage and exit."""
         self.exit(2, f"{PROGRAM}: {tables.clean(message)}; see {self.prog} --help\n")
 
 
@@ -218,7 +218,7 @@ def _check(parser: argparse.ArgumentParser, words: _Words) -> None:
 
 
 def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Do what the command line says; the exit status."""
+    """Run the command line and return the exit status."""
     parser = make_parser()
     words = parser.parse_args(arguments)
     _check(parser, words)
@@ -252,7 +252,7 @@ def main() -> None:
         status = run(sys.argv[1:], os.environ)
         sys.stdout.flush()
     except BrokenPipeError:
-        # whoever read along has seen enough
+        # The reader of stdout has closed the pipe, for example ``head``.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     except KeyboardInterrupt:

@@ -13,22 +13,22 @@ _NONE = "-"
 
 
 def clean(value: object) -> str:
-    """A value as text that neither ends a line nor moves a terminal's cursor: some are a stranger's words."""
+    """Return a value as text without line breaks and terminal controls, since some values are untrusted."""
     return _NONE if value is None else escape_invisible(str(value))
 
 
 def duration(seconds: float | None) -> str:
-    """Write a duration as one word, so that columns can be cut: ``3min20s``, or a dash for None."""
+    """Format seconds as one word, so that tools can split columns: ``3min20s``, or a dash for None."""
     return _NONE if seconds is None else spaced_duration(seconds).replace(" ", "")
 
 
 def size(number: float | None) -> str:
-    """Write a number of bytes as one word: ``6.5MiB``, or a dash for None."""
+    """Format a number of bytes as one word: ``6.5MiB``, or a dash for None."""
     return _NONE if number is None else spaced_size(number).replace(" ", "")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Columns below their names; those whose names end in > are numbers and stand to the right."""
+    """Format rows as aligned columns; a column whose name ends in > holds numbers and is right-aligned."""
     cells = [[name.rstrip(">") for name in head], *([clean(value) for value in row] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
     lines = []
@@ -42,7 +42,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def sessions(document: Mapping[str, Any]) -> str:
-    """The answer to ``GET /v1/sessions`` as a table."""
+    """Format the answer to ``GET /v1/sessions`` as a table."""
     head = ["SESSION", "STATE", "W>", "AGE>", "UP>", "DOWN>", "OUTBOX>", "QUEUE>", "PEER", "CANISTER", "PRINCIPAL"]
     return _list(document, "sessions", table(head, map(_session, document["sessions"])))
 
@@ -56,7 +56,7 @@ def _session(row: Mapping[str, Any]) -> list[object]:
 
 
 def canisters(document: Mapping[str, Any]) -> str:
-    """GET /v1/canisters: a line for each poller."""
+    """Format the answer to ``GET /v1/canisters`` as a table with one line for each poller."""
     head = ["CANISTER", "W>", "SESSIONS>", "NEXT>", "ASKED>", "ANSWERED>", "FAILED>", "LAST-ERROR"]
     rows = []
     for canister in document["canisters"]:
@@ -84,14 +84,14 @@ def _list(document: Mapping[str, Any], what: str, text: str) -> str:
 
 
 def pairs(values: Iterable[tuple[str, object]]) -> str:
-    """Names and values, one pair a line."""
+    """Format names and values, one pair per line."""
     listed = [(name, clean(value)) for name, value in values]
     width = max((len(name) for name, _ in listed), default=0)
     return "\n".join(f"{name.ljust(width)}  {value}" for name, value in listed)
 
 
 def levels(document: Mapping[str, Any]) -> str:
-    """The answer to ``GET`` or ``PUT /v1/log-levels`` as a table."""
+    """Format the answer to ``GET`` or ``PUT /v1/log-levels`` as a table."""
     overrides = document["overrides"]
     rows = [
         [component, level, "set at run time" if component in overrides else "configured"]
@@ -101,7 +101,7 @@ def levels(document: Mapping[str, Any]) -> str:
 
 
 def status(document: Mapping[str, Any]) -> str:
-    """GET /v1/status, the part of it that fits a terminal."""
+    """Format a short form of the answer to ``GET /v1/status`` for a terminal."""
     trouble = [f"{found['name']}: {found['reason']}" for found in document["findings"] if found["reason"]]
     trouble += document.get("concerns", [])
     state = "draining" if document["draining"] else "ready" if document["ready"] else "not ready"
