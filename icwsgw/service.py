@@ -303,7 +303,7 @@ class GatewayService(MultiService):
             self._dropping.reset(HURRIED_CLOSE)
 
     def reload(self, config: GatewayConfig) -> None:
-        """Apply the reloadable options of ``config``; reload the admin token and changed certificates."""
+        """Apply the canister lists and allowed origins of ``config``; reload the admin token and certificates."""
         self._config = config
         if self._access is not None:
             self._access.read_again()

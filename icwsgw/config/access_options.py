@@ -12,7 +12,7 @@ from icwsgw.config.option import CANISTERS, CONNECTIONS, ORIGINS, option
 
 @dataclass(frozen=True)
 class AccessOptions:
-    """Which canisters clients may use, and from which web origins and addresses they may connect."""
+    """Which canisters clients may use, and from which web origins they may connect."""
 
     allowed_origins: tuple[str, ...] = option(
         (),

@@ -9,7 +9,7 @@ from icwsgw.config.option import NETWORK, option, seconds
 
 @dataclass(frozen=True)
 class NetworkOptions:
-    """Time limits of requests to the network. Durations in seconds."""
+    """Time limits of requests to the network, and grace periods for failures. Durations in seconds."""
 
     canister_grace: float = option(
         60.0,

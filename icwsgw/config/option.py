@@ -35,7 +35,7 @@ GROUPS = MOST_USED, NETWORK, CONNECTIONS, TIMES, QUEUES, LOGS, ADMIN = (
     "Administration",
 )
 
-#: Text that is a hex key, possibly incomplete, and not a file name.
+#: Text of this form is always a hex key, even if it is invalid, and never a file name.
 _HEX = re.compile(r"(?:0x)?[0-9a-fA-F]{64,}")
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})

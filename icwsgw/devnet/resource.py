@@ -59,7 +59,7 @@ _log = Logger()
 
 
 class ReplicaResource(Resource):
-    """All paths of the devnet's port."""
+    """Serves all paths of the devnet's port."""
 
     isLeaf = True  # noqa: N815
 

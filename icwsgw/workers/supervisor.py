@@ -143,7 +143,7 @@ class SupervisorService(MultiService):
         self.pool.skip_drain_window()
 
     def reload(self, config: GatewayConfig) -> None:
-        """Pass ``config`` to all present and future workers; they also reload changed certificates."""
+        """Pass ``config`` to all present and future workers, which also reload certificates; reload the admin token."""
         self._config = config
         if self._access is not None:
             self._access.read_again()
@@ -167,7 +167,7 @@ class SupervisorService(MultiService):
         await stopped
         _log.info("gateway stopped")
 
-    # what the admin API asks for, see icwsgw.admin.api.AdministeredGateway
+    # for the admin API, see icwsgw.admin.api.AdministeredGateway
 
     @property
     def config(self) -> GatewayConfig:
@@ -192,7 +192,7 @@ class SupervisorService(MultiService):
         return self._refresh(True).addCallback(lambda _: self.status.document())
 
     def drain(self, window: float) -> None:
-        """Begin shutdown, as SIGTERM does."""
+        """Begin shutdown, as SIGTERM does, with a drain window in seconds."""
         self._config = replace(self._config, drain_window=window)
         stop(self._reactor)
 

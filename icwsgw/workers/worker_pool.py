@@ -302,7 +302,7 @@ class WorkerPool:
             worker.kill()
 
     def worker_stopped_accepting(self) -> None:
-        """Fire the Deferred of :meth:`drain` if no worker accepts connections any more."""
+        """Fire the first Deferred of :meth:`drain` once no worker accepts connections."""
         waiting = self._all_stopped_accepting
         if waiting is not None and all(worker.stopped_accepting for worker in self.workers.values()):
             self._all_stopped_accepting = None
