@@ -55,7 +55,7 @@ class Replies(NamedTuple):
 
 
 class AdministeredGateway(Protocol):
-    """A gateway, of one process or of several."""
+    """The gateway as the admin API sees it, with one process or several."""
 
     overrides: Overrides
 
@@ -64,7 +64,7 @@ class AdministeredGateway(Protocol):
 
     @property
     def draining(self) -> bool:
-        """Whether the gateway is draining."""
+        """Return whether the gateway is draining."""
 
     def ask(self, question: Question) -> Deferred[Replies]:
         """Send a question to the processes that serve clients; see :mod:`icwsgw.admin.control`."""

@@ -62,8 +62,8 @@ def merge_histories(
     """Merge the histories of several processes.
 
     Processes take their samples at different moments. A slot that only some of them have filled is left out for now,
-    because its sum would be too low. A process that is more than two slots behind has ended or is blocked, and is not
-    waited for.
+    because its sum would be too low. A process that is more than two slots behind has ended or is blocked; the
+    merge does not wait for it.
 
     :param parts: documents of :class:`History`
     :param merges: the function that merges the values of a slot, by series; the default is ``sum``

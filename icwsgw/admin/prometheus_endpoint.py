@@ -89,7 +89,7 @@ class Admin:
 
     @staticmethod
     def is_probe(path: str) -> bool:
-        """Whether a request asks for health, which is answered from what is known already."""
+        """Return whether a request is a health probe; its answer needs no status document."""
         return path.rstrip("/") in (*_LIVE, "/health/ready")
 
     @staticmethod
@@ -120,7 +120,7 @@ class AdminResource:
         return self
 
     def putChild(self, path: bytes, child: Any) -> None:  # noqa: N802
-        """Refuse: a leaf has no children."""
+        """Raise ValueError, because a leaf has no children."""
         raise ValueError("the admin resource is a leaf")
 
     def shows_status(self, request: Any) -> bool:
@@ -128,7 +128,7 @@ class AdminResource:
         return self._admin.shows_status(*_asked(request))
 
     def is_probe(self, request: Any) -> bool:
-        """Whether a request asks for health."""
+        """Return whether a request is a health probe."""
         return self._admin.is_probe(_asked(request)[0])
 
     def refuses(self, request: Any) -> bool:

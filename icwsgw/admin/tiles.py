@@ -48,7 +48,7 @@ TILES: Final = (
 
 
 def tiles(status: Mapping[str, Any]) -> str:
-    """Render all tiles."""
+    """Return all tiles of a status document, as HTML."""
     return "<h2 class='unseen'>At a glance</h2>" + "".join(_tile(tile, status) for tile in TILES)
 
 

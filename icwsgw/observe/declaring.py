@@ -1,4 +1,4 @@
-"""How metrics are declared: one after the other, under headings."""
+"""The base class for declarations of metrics."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from icwsgw.observe.meters import Counter, Declared, Gauge, Histogram, LabelledC
 
 
 class Declaring:
-    """Declares metrics one after the other, under headings."""
+    """Collects declarations of metrics in order, grouped under the headings of docs/metrics.md."""
 
     def __init__(self) -> None:
         self.declared: list[Declared] = []

@@ -46,7 +46,7 @@ class Levels:
 
 
 def level_name(number: int) -> str:
-    """The name of a level number."""
+    """Return the name of a level number."""
     return next(name for name, level in LEVELS.items() if level == number)
 
 

@@ -194,7 +194,7 @@ class Declared:
 
     :ivar name: its name in Prometheus
     :ivar help: what it counts or measures
-    :ivar kind: its type in Prometheus; a counter may have a gauge as its meter, if other code does the counting
+    :ivar kind: its type in Prometheus; a counter may have a gauge as its meter, if other code counts
     :ivar label: the label that distinguishes its series, if there are several
     :ivar labels: labels with constant values
     :ivar group: its heading in docs/metrics.md

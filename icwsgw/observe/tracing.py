@@ -6,10 +6,10 @@ canister_poller.rs)::
     Accept Connection                 from the TCP connection to the WebSocket, or to the refusal
       Client Session Handler          the WebSocket connection
         Client Session                from the handshake message until the session is closed
-          Client Message              a message of the client, until the network has taken the call or refused it
+          Client Message              a message of the client, until the network has accepted or refused the call
           Canister Message            a message to the client; a link leads to the polling iteration that brought it
     Polling Iteration                 one query; a link leads to the iteration before it
-      Relay Canister Messages         handing its messages to the clients
+      Relay Canister Messages         passing its messages to the clients
 
 Iterations without messages occur ten times a second for each canister. They get no span unless an option enables it;
 the next span counts them. A failed iteration always gets a span.
@@ -233,7 +233,7 @@ class MessageTrace:
 
 
 class PollTraces:
-    """The polls of one canister, in the order of their answers."""
+    """The spans of the polls of one canister, in the order of their answers."""
 
     __slots__ = ("_canister", "_idle", "_number", "_previous", "_tracing", "idle_polls")
 

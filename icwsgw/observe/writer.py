@@ -26,8 +26,8 @@ MOST_WAITING: Final = 1 << 20
 OVERHEAD: Final = 64
 #: Seconds for which the end of the process waits until all lines are written.
 LAST_WORDS: Final = 1.0
-#: Seconds that the thread sleeps after it has written all lines. New lines do not wake it: a wake-up for each line
-#: costs more than the line itself, since two threads then compete for the interpreter.
+#: Seconds that the thread sleeps after it has written all lines. New lines do not wake it unless the buffer is over
+#: half full: a wake-up costs more than a line, since two threads then compete for the interpreter.
 REST: Final = 0.02
 
 
@@ -72,7 +72,7 @@ class Writer:
         self._thread: threading.Thread | None = None
 
     def put(self, line: LogLine) -> None:
-        """Have a line written; never blocks."""
+        """Add a line to the buffer, or drop it if the buffer is full. Blocks only if no thread can be started."""
         cost = len(line.text) + OVERHEAD
         with self._changed:
             if self._untold and 2 * self._waiting <= self._most:

@@ -1,1 +1,1 @@
-"""The process as the system sees it: start, reload, systemd, resource limits, checks."""
+"""Process management: start, reload, systemd, resource limits, checks."""
