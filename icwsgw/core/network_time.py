@@ -1,38 +1,45 @@
-"""What time the network has, told from its answers.
+"""Estimates the network's time from its answers.
 
-Three things depend on it: by which time the gateway signs its own requests, whether a client's envelope has expired,
-and whether this machine's clock has to be set. The *skew* is how far the network's clock is ahead of this machine's
-wall clock. The gateway reckons with a skew of 0 until a judge has shown another one.
+The gateway uses the estimate for three purposes: to set the expiry of its own requests, to check whether a client's
+envelope has expired, and to warn that this machine's clock is wrong. The *skew* is the network's clock minus this
+machine's wall clock. The estimated skew is 0 until strong evidence proves another value.
 
-Each piece of evidence is an interval in which the skew lies, reckoned from the time that it tells:
+Each piece of evidence contains a timestamp. The timestamp minus the wall clock is the *measured skew*; the true skew
+lies in an interval around it:
 
 =========  ============================================  =================  =========================================
-kind       what tells the time                           skew lies between  what it may do
+kind       source of the timestamp                       interval around    effect
+                                                         the measured skew
 =========  ============================================  =================  =========================================
-DATE       the Date header of an answer to a POST that   2.5 s less and     a hint: confirms the reckoning, or is a
-           no cache has kept (no Age)                    2.5 s more         rival of it; adopted only with a judge
-ACCEPTED   the expiry of a request of ours that was      330 s less and     confirms the reckoning, refutes a rival
-           taken                                         as much
-REFUSED    "Minimum allowed expiry" in a replica's       2.5 s less and     a judge
-           refusal of an expiry: its own clock           2.5 s more
-SIGNED     the timestamp that a node has signed with     2.5 s less and     a judge
-           the answer to a query                         120 s more
-CERTIFIED  ``/time`` of a verified certificate           2.5 s less and     a judge; proves at once that the network
-                                                         30 s more          is not earlier
+DATE       Date header of an answer to a POST that no    -2.5 s to +2.5 s   weak: confirms the estimate, or becomes
+           cache has stored (no Age)                                        its rival; strong evidence must confirm
+                                                                            a rival before it is adopted
+ACCEPTED   expiry of one of the gateway's requests that  -330 s to 0 s      confirms the estimate, refutes a rival
+           the network accepted
+REFUSED    "Minimum allowed expiry" in a replica's       -2.5 s to +2.5 s   strong
+           refusal of an expiry: the replica's clock
+SIGNED     timestamp in a node's signature on the        -2.5 s to +120 s   strong
+           answer to a query
+CERTIFIED  ``/time`` of a verified certificate           -2.5 s to +30 s    strong; one is enough to prove that the
+                                                                            network's time is later than estimated
 =========  ============================================  =================  =========================================
 
-A state's time lags behind the clocks of the nodes that serve it, and an answer to a query may have been kept for a
-minute; hence the upper ends. A judge's word against the reckoning is believed when it is the third in a row that agrees
-(:data:`WITNESSES`; Dates that agree with it count). Where it contradicts what a replica has taken, and no clock has
-been set since, it has to be the twelfth (:data:`MANY_WITNESSES`, decision 0046). So one machine with a wrong clock
-changes nothing, though of many answers three of its own come in a row now and then.
+The upper ends of SIGNED and CERTIFIED are large because a state's time is behind the clocks of the nodes that serve
+it, and because a query answer may have been cached for a minute.
 
-While a Date and the reckoning disagree and no judge has spoken, nobody knows. Then, and before the first evidence, the
-network judges clients' envelopes: :meth:`NetworkTime.enclosed_ns` encloses its time, and only what is refused at both
-ends is refused here. A wall clock that has been set makes all evidence void.
+Strong evidence against the estimate replaces the estimate after :data:`WITNESSES` consecutive pieces that agree with
+each other; Dates that agree with them count. If a replica has confirmed the estimate since this machine's clock was
+last set, by accepting or refusing an expiry, and the evidence contradicts that, :data:`MANY_WITNESSES` are required
+(decision 0046). The higher number is necessary because, among many answers, three consecutive ones sometimes come from
+the same machine. So one machine with a wrong clock changes nothing.
+
+While a Date contradicts the estimate and no strong evidence has decided, the network's time is uncertain; it is also
+uncertain before the first evidence. :meth:`NetworkTime.enclosed_ns` then returns a wide interval, and the gateway
+refuses a client's envelope only if it would be refused at both ends. The network decides about all others. When this
+machine's wall clock is set, all evidence is discarded.
 
 Sources: interface specification, "Authentication" (ingress_expiry); dfinity/ic rs/validator/src/ingress_validation.rs
-(the words of a refusal); RFC 9110, 6.6.1 (Date); RFC 9111, 5.1 (Age); decision 0031.
+(the text of a refusal); RFC 9110, 6.6.1 (Date); RFC 9111, 5.1 (Age); decision 0031.
 """
 
 from __future__ import annotations
@@ -45,7 +52,7 @@ from enum import Enum
 from icwsgw.ic.network_limits import MAX_INGRESS_TTL_NS, SECOND_NS
 
 STEP_NS = 2_500_000_000
-"""Times that differ by no more agree: a Date counts whole seconds, and answers take a while."""
+"""Times agree if they differ by at most this. A Date has a resolution of 1 s, and an answer takes time to arrive."""
 
 CERTIFIED_LAG_NS = 30 * SECOND_NS
 SIGNED_LAG_NS = 120 * SECOND_NS
@@ -53,7 +60,7 @@ SIGNED_LAG_NS = 120 * SECOND_NS
 WITNESSES = 3
 MANY_WITNESSES = 12
 JUMP_NS = 5 * SECOND_NS
-"""The wall clock has been set when it differs from the monotonic one by this more than it did."""
+"""If the difference between wall clock and monotonic clock changes by more than this, the wall clock was set."""
 
 _NOBODY_KNOWS = 1 << 80
 
@@ -64,7 +71,7 @@ _MINIMUM = re.compile(
 
 
 class Evidence(Enum):
-    """The kinds of evidence: how far the skew may lie below and above what is told, and whether it is a judge."""
+    """The kinds of evidence. Values: name, interval below and above the measured skew in ns, whether it is strong."""
 
     DATE = ("date", STEP_NS, STEP_NS, False)
     ACCEPTED = ("accepted", MAX_INGRESS_TTL_NS, 0, False)
@@ -74,29 +81,29 @@ class Evidence(Enum):
 
     @property
     def below_ns(self) -> int:
-        """How much less than told the skew may be."""
+        """How far the true skew may lie below the measured skew, in ns."""
         below: int = self.value[1]
         return below
 
     @property
     def above_ns(self) -> int:
-        """How much more than told the skew may be."""
+        """How far the true skew may lie above the measured skew, in ns."""
         above: int = self.value[2]
         return above
 
     @property
     def judges(self) -> bool:
-        """Whether it may end the reckoning."""
+        """Whether the evidence is strong: whether it may replace the estimate."""
         judges: bool = self.value[3]
         return judges
 
 
 class NetworkTime:
-    """The evidence about the network's time. Times are ns since 1970, ``seconds`` are those of a monotonic clock.
+    """Collects evidence about the network's time. Times are ns since 1970; ``seconds`` come from a monotonic clock.
 
-    :ivar skew_ns: how far the network is reckoned to be ahead of this machine's wall clock; 0 unless a judge has spoken
-    :ivar measured_ns: the same as it was measured last, to about a second; None before the first evidence
-    :ivar rival_ns: the skew by Dates that disagree with the reckoning, or None
+    :ivar skew_ns: estimated skew; 0 until strong evidence proves another value
+    :ivar measured_ns: the last measured skew, accurate to about 1 s; None before the first measurement
+    :ivar rival_ns: the skew according to Dates that contradict the estimate, or None
     """
 
     __slots__ = (
@@ -130,40 +137,40 @@ class NetworkTime:
         self._taken: tuple[int, int] | None = None
         self._low_ns, self._high_ns = -_NOBODY_KNOWS, _NOBODY_KNOWS
 
-    # asking
+    # queries
 
     @property
     def known(self) -> bool:
-        """Whether any evidence agrees with the reckoning."""
+        """Whether any evidence agrees with the estimate."""
         return self._support is not None
 
     @property
     def disputed(self) -> bool:
-        """Whether Dates have repeatedly contradicted the reckoning and no judge has spoken: ask for certified time."""
+        """Whether repeated Dates contradict the estimate without strong evidence: certified time is needed."""
         return self.rival_ns is not None and self._rival_count >= WITNESSES
 
     @property
     def eager(self) -> bool:
-        """Whether the very next answer should be looked at: there is a contradiction that has not repeated enough."""
+        """Whether to evaluate the next answer: there is contrary evidence, but too little to decide."""
         return self._against_count > 0 or 0 < self._rival_count < WITNESSES
 
     def now_ns(self, seconds: float, wall_ns: int) -> int:
-        """The network's time as it is reckoned: to sign by, and to check the age of what the network sends."""
-        # as _look_at_clock does, without a call: each message and poll is asked about
+        """The estimated network time. It sets the expiry of requests and checks the age of the network's answers."""
+        # The condition of _look_at_clock, inlined: every message and poll runs this.
         base = self._base_ns
         if base is not None and not -JUMP_NS <= wall_ns - int(seconds * SECOND_NS) - base <= JUMP_NS:
             self._look_at_clock(seconds, wall_ns)
         return wall_ns + self.skew_ns
 
     def earliest_ns(self, seconds: float, wall_ns: int) -> int:
-        """The network's time is not earlier than this for certain: what expires before it has expired."""
+        """The earliest possible network time; whatever expires before it has certainly expired."""
         base = self._base_ns
         if base is not None and not -JUMP_NS <= wall_ns - int(seconds * SECOND_NS) - base <= JUMP_NS:
             self._look_at_clock(seconds, wall_ns)
         return wall_ns + self._low_ns
 
     def enclosed_ns(self, seconds: float, wall_ns: int) -> tuple[int, int]:
-        """The same, and a time than which the network's is not later for certain."""
+        """The earliest and the latest possible network time."""
         base = self._base_ns
         if base is not None and not -JUMP_NS <= wall_ns - int(seconds * SECOND_NS) - base <= JUMP_NS:
             self._look_at_clock(seconds, wall_ns)
@@ -172,12 +179,12 @@ class NetworkTime:
     # evidence
 
     def take(self, kind: Evidence, time_ns: int, seconds: float, wall_ns: int) -> None:
-        """Take note of a piece of evidence.
+        """Record a piece of evidence and update the estimate.
 
-        :param kind: what tells the time
-        :param time_ns: the time that it tells
-        :param seconds: when it came, by the monotonic clock
-        :param wall_ns: the same by this machine's wall clock
+        :param kind: the kind of evidence
+        :param time_ns: its timestamp
+        :param seconds: its arrival by the monotonic clock
+        :param wall_ns: its arrival by this machine's wall clock
         """
         self._look_at_clock(seconds, wall_ns)
         self._base_ns = wall_ns - int(seconds * SECOND_NS)
@@ -228,11 +235,11 @@ class NetworkTime:
             witnesses += self._rival_count
             told = rival
         proven = kind is Evidence.CERTIFIED and self.skew_ns < interval[0]
-        # a replica that has agreed shows that this machine's clock is not to blame, unless it were that replica's
+        # A replica has confirmed this machine's clock, so the clock is probably right, unless that replica's is wrong.
         doubtful = self._taken is not None and not _overlap(self._taken, interval)
         if proven or witnesses >= (MANY_WITNESSES if doubtful else WITNESSES):
             self._forget()
-            # within a step of this machine's clock it is this machine's clock that is right
+            # A skew within one step is measurement error: this machine's clock counts as right.
             self.skew_ns = told if abs(told) > STEP_NS else 0
             self.measured_ns = told
             self._support = interval
@@ -261,12 +268,12 @@ def _overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:
 
 
 def refuses_expiry(text: str) -> bool:
-    """Whether a replica's words refuse a request for its expiry."""
+    """Whether a replica's error text says that it refused a request because of its expiry."""
     return _REFUSAL.search(text) is not None
 
 
 def replica_time(text: str) -> int | None:
-    """The replica's own time in its refusal of an expiry, ns since 1970; None where the words do not tell it."""
+    """The replica's clock from its refusal of an expiry, ns since 1970; None if the text does not contain it."""
     found = _MINIMUM.search(text) if refuses_expiry(text) else None
     if found is None:
         return None

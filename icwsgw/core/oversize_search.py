@@ -1,23 +1,24 @@
-"""Goes past pages of a canister's queue that the IC will not give.
+"""Skips the pages of a canister's queue that exceed the IC's size limit for answers.
 
-An answer to a query may have 3 MiB; fifty messages of 64 kB are more. The CDK cuts its pages by number, not by size, so
-such a page is refused each time it is asked for (reject IC0504, or an answer longer than the gateway takes), and
-nothing behind it would ever come. What cannot be read is given up, as little of it as can be found:
+An answer to a query may have at most 3 MiB; fifty messages of 64 kB exceed that. The CDK limits a page by the number
+of messages, not by their size. Every poll for an oversize page therefore fails (reject IC0504, or an answer longer
+than the gateway accepts), and the gateway cannot reach the messages after it. The search skips as few messages as it
+can:
 
 =========  =========================================  ==================================================================
-state      what is asked                              goes on
+state      nonce to poll from                         next state
 =========  =========================================  ==================================================================
-IDLE       the cursor's number N                      too large: COUNTING
-COUNTING   N                                          too large ``REFUSALS`` times over ``SECONDS``, each asked when the
-                                                      one before was known: SEEKING; a page: IDLE
-SEEKING    N + 1, N + 2, N + 4 ...                    a page that fits: NARROWING, or DONE if no number is between
-NARROWING  halfway between the last that was too      the two are next to each other: DONE
-           large and the first that fitted
-DONE       the first number that fits                 the cursor goes there: IDLE
+IDLE       the cursor's nonce N                       too large: COUNTING
+COUNTING   N                                          a page arrives: IDLE; too large ``REFUSALS`` times within at least
+                                                      ``SECONDS``, each poll sent after the previous failure: SEEKING
+SEEKING    N + 1, N + 2, N + 4 ...                    a page fits: NARROWING, or DONE if no nonce lies between
+NARROWING  halfway between the last nonce that was    the two nonces are adjacent: DONE
+           too large and the first that fitted
+DONE       the first nonce that fits                  the cursor moves there: IDLE
 =========  =========================================  ==================================================================
 
-An empty page fits: everything up to the end of the queue was too large. A search that finds nothing within
-:data:`FARTHEST` numbers is given up: then it is no page that is too large, and the canister is silent as ever.
+An empty page fits: it means that all messages up to the end of the queue were in oversize pages. A search that finds
+no page within :data:`FARTHEST` nonces restarts: then the failure does not come from an oversize page.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ REFUSALS = 3
 SECONDS = 0.5
 FARTHEST = 1 << 20
 
-#: A canister's reply is longer than the IC allows (CanisterContractViolation, which has other reasons as well).
+#: The error code for a canister's reply that exceeds the IC's limit (CanisterContractViolation; it has other causes).
 TOO_LARGE = "IC0504"
 
 
 def too_large(error: BaseException | None) -> bool:
-    """Whether a poll has failed because the page is too large."""
+    """Whether a poll failed because the page is too large."""
     return isinstance(error, AnswerTooLarge) or (isinstance(error, Rejected) and error.error_code == TOO_LARGE)
 
 
@@ -42,7 +43,7 @@ class OversizeSearch:
 
     :ivar first: the nonce whose page is too large, None while IDLE
     :ivar low: the greatest nonce whose page is known to be too large
-    :ivar high: the least nonce beyond it whose page fits, None before
+    :ivar high: the smallest nonce above ``low`` whose page is known to fit, None until one is found
     """
 
     __slots__ = ("_known", "_refusals", "_since", "first", "high", "low")
@@ -51,7 +52,7 @@ class OversizeSearch:
         self.restart()
 
     def restart(self) -> None:
-        """Go back to IDLE: the queue is a new one, or the page arrived after all."""
+        """Go back to IDLE: the canister was reset, or the page arrived after all."""
         self.first: int | None = None
         self.low = 0
         self.high: int | None = None
@@ -60,18 +61,18 @@ class OversizeSearch:
 
     @property
     def seeking(self) -> bool:
-        """Whether :meth:`ask` gives the nonce to ask from, instead of the cursor."""
+        """Whether the next poll uses the nonce from :meth:`ask` instead of the cursor's."""
         return self._refusals >= REFUSALS
 
     def ask(self) -> int:
-        """The nonce to ask from while :attr:`seeking`."""
+        """The nonce to poll from while :attr:`seeking`."""
         assert self.first is not None
         if self.high is not None:
             return (self.low + self.high) // 2
         return self.first + max(1, 2 * (self.low - self.first))
 
     def refused(self, nonce: int, expected: int, now: float, asked: float) -> None:
-        """The page from a nonce on is too large.
+        """Record that the page at a nonce is too large.
 
         :param expected: the cursor's next nonce
         :param now: monotonic seconds
@@ -97,9 +98,9 @@ class OversizeSearch:
             self._refusals += 1
 
     def fitted(self, nonce: int) -> int | None:
-        """The page from a nonce on has arrived.
+        """Record that the page at a nonce has arrived.
 
-        :return: the nonce to continue from when the search is done, else None
+        :return: the nonce to continue from if the search is done, else None
         """
         if nonce == self.first:
             self.restart()
@@ -108,7 +109,7 @@ class OversizeSearch:
         return self.found()
 
     def found(self) -> int | None:
-        """The nonce to continue from if nothing is left to find out, which ends the search; else None."""
+        """End the search if it is done: return the nonce to continue from, else None."""
         if self.high is None or self.high - self.low > 1:
             return None
         beyond = self.high

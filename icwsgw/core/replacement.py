@@ -1,8 +1,9 @@
-"""Which of several connections of one principal to one canister lives: the comparisons as tables (decision 0015).
+"""Decides which of several connections of one principal to one canister stays open (decision 0015).
 
-A canister keeps one connection for each principal, the one whose ws_open it executed last. It tells the time of each by
-its first message. :data:`HERE` decides when it has accepted another connection of this process, :data:`ELSEWHERE` when
-one of another process is announced:
+A canister keeps one connection for each principal: the one whose ``ws_open`` it executed last. The timestamp of the
+canister's first message to a connection is the connection's *time*. :data:`HERE` compares two connections of this
+process when the canister has accepted one of them. :data:`ELSEWHERE` compares a connection of this process with one
+that another process has announced:
 
     the other's time  sign                     here          elsewhere
     ----------------  -----------------------  ------------  ---------------
@@ -15,17 +16,19 @@ one of another process is announced:
     UNTOLD_LATER      any                      -             OTHER_LIVES
     UNTOLD_EARLIER    any                      -             NOTHING
 
-A connection that leaves before its first message has no time. If the canister's answer to ``ws_close`` says that it
-knew the connection until then, the connections that were opened before are over: here and in other processes those
-whose time is not later than the time at which ``ws_close`` was sent, also if their first messages are yet to come.
-They are over, too, if its ``ws_open`` was executed and nobody can tell how ``ws_close`` ended.
+In the first table, the sign belongs to the other connection; a CONFIRMED one wins as soon as both are undecided. In
+the second, it belongs to the connection of this process. Connections with the same time stay undecided until the
+canister shows which one it knows: it sends a message to one of them in a later block, it accepts or refuses a message
+from one of them, or it answers a ``ws_close``.
 
-Here, the sign is the other's, and one that is CONFIRMED wins as soon as both are undecided. Elsewhere, the sign is that
-of the connection of this process. Connections with the same time stay undecided until a sign comes: what the canister
-sends to one of them in a later block, what it takes from or refuses to one of them, or its answer to ws_close.
+A connection that leaves before its first message has no time. If the canister's answer to its ``ws_close`` shows that
+the canister still knew it, it had replaced the connections that were opened earlier. The gateway ends those, here and
+in other processes: all whose time is not later than the time at which ``ws_close`` was sent, including those that
+still wait for their first messages. The gateway does the same if the ``ws_open`` was executed and the outcome of
+``ws_close`` is unknown.
 
-The machine (:class:`Replacement`) gives steps, which :mod:`icwsgw.gateway.replacements` performs in order. It knows no
-registry: the living connections are an argument.
+The machine (:class:`Replacement`) returns steps, which :mod:`icwsgw.gateway.replacements` performs in order. It has no
+registry of connections: the caller passes the open ones as an argument.
 """
 
 from __future__ import annotations
@@ -39,55 +42,55 @@ from icwsgw.core.session_machine import Opened, State
 
 
 class Order(IntEnum):
-    """The other's time compared with this connection's."""
+    """The other connection's time compared with this connection's."""
 
     EARLIER = 0
     SAME = 1
     LATER = 2
     UNTOLD = 3
-    """One of them has none; the other was heard of earlier."""
+    """At least one connection has no time; both are in this process, which accepted the other one earlier."""
     UNTOLD_LATER = 4
-    """One of them has none; whoever orders the announcements says that the other came later."""
+    """At least one connection has no time; the supervisor received the other's announcement later."""
     UNTOLD_EARLIER = 5
-    """The same, but earlier."""
+    """At least one connection has no time; the supervisor received the other's announcement earlier."""
 
 
 class Sign(IntEnum):
-    """What the canister has shown about a connection since its first message."""
+    """What the canister has shown about a connection since its first message to it."""
 
     NONE = 0
     """Nothing."""
     CONFIRMED = 1
-    """It has taken a message of it, in a later block."""
+    """The canister has accepted a message from the connection in a later block."""
     DISMISSED = 2
-    """It has refused a message of it, as it does not know the client."""
+    """The canister has refused a message from the connection because it does not know the client."""
 
 
 class Verdict(IntEnum):
-    """What a comparison decides."""
+    """The result of a comparison."""
 
     THIS_LIVES = 0
     OTHER_LIVES = 1
     UNDECIDED = 2
     """Wait for a sign."""
     TELL_OUR_TIME = 3
-    """The other process has not known our time when it announced its own."""
+    """Announce this connection's time: the other process did not know it when it announced its own."""
     NOTHING = 4
 
 
 class ReplacementEffect(IntEnum):
-    """What the gateway has to do."""
+    """What a step does."""
 
     REPLACE = 0
     """End the connection as replaced."""
     WATCH = 1
-    """Report the canister's next messages to the connection."""
+    """Report the canister's next messages to the connection (:meth:`Replacement.heard`)."""
     UNWATCH = 2
-    """Stop that."""
+    """Stop reporting them."""
     ANNOUNCE = 3
-    """Tell other processes the time of the connection that lives here."""
+    """Send other processes the time of the connection that stays open here."""
     ANNOUNCE_LEFT = 4
-    """Tell other processes that the canister knew a connection that has left, and by when it was opened."""
+    """Tell other processes that the canister knew a connection that has left, and the latest time of its opening."""
 
 
 O, V, N = Order, Verdict, Sign  # noqa: E741
@@ -109,7 +112,7 @@ del O, V, N
 
 
 class ReplaceableConnection(Hashable, Protocol):
-    """What is known of a connection (:class:`icwsgw.gateway.session.ClientSession`)."""
+    """The attributes of a connection that decide (:class:`icwsgw.gateway.session.ClientSession`)."""
 
     state: State
     opened: Opened
@@ -122,17 +125,17 @@ T = TypeVar("T", bound=ReplaceableConnection)
 Key = tuple[bytes, bytes]
 
 
-#: What to do, with which connection (None for announcements), and the time to announce (ns since 1970, 0 if none).
+#: The effect, its connection (None for announcements), and the time to announce (ns since 1970, 0 if none).
 Step = tuple[ReplacementEffect, T | None, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Others(Generic[T]):
-    """The other connections of a principal when the ``ws_close`` of one is sent.
+    """The other connections of a principal at the time when the ``ws_close`` of one is sent.
 
     :ivar opened: those whose ``ws_open`` is known to have been executed
-    :ivar opening: the others
-    :ivar at_ns: the network's time as far as it is known, ns since 1970
+    :ivar opening: all others
+    :ivar at_ns: the estimated network time, ns since 1970
     """
 
     opened: list[T]
@@ -141,11 +144,11 @@ class Others(Generic[T]):
 
 
 class Replacement(Generic[T]):
-    """Decides between the connections of each principal.
+    """Decides which connection of each principal stays open.
 
-    :ivar undecided: connections with the same time, by principal and canister
-    :ivar outlived: connections that wait for their first messages, and by when each must have been opened to be
-        replaced
+    :ivar undecided: watched connections with the same time, by canister and principal
+    :ivar outlived: for each connection that waits for its first message, a time in ns since 1970; if the connection
+        was opened at that time or earlier, it is replaced
     """
 
     __slots__ = ("outlived", "undecided")
@@ -155,9 +158,9 @@ class Replacement(Generic[T]):
         self.outlived: dict[T, int] = {}
 
     def accepted(self, key: Key, this: T, living: Iterable[T]) -> list[Step[T]]:
-        """A canister has accepted a connection.
+        """Return the steps after a canister has accepted a connection.
 
-        :param living: the connections of its principal that the canister has accepted, under all identities
+        :param living: the open connections of its principal that the canister has accepted, under all identities
         """
         mine = this.opened_at_ns
         if self.outlived and mine <= self.outlived.pop(this, -1):
@@ -180,11 +183,12 @@ class Replacement(Generic[T]):
         return steps
 
     def accepted_elsewhere(self, key: Key, at_ns: int, later: bool, living: Iterable[T]) -> list[Step[T]]:
-        """A canister has accepted a connection of another process.
+        """Return the steps after another process has announced that a canister accepted its connection.
 
-        :param at_ns: the canister's timestamp of its first message, ns since 1970; 0 if there is none
-        :param later: whether the supervisor has heard of it later; counts if there are no timestamps
-        :param living: the connections of its principal here that the canister has accepted
+        :param at_ns: the other connection's time (the canister's timestamp of its first message), ns since 1970;
+            0 if it has none
+        :param later: whether the supervisor received its announcement later; decides if a timestamp is missing
+        :param living: the open connections of its principal in this process that the canister has accepted
         """
         steps: list[Step[T]] = []
         living = list(living)
@@ -202,17 +206,19 @@ class Replacement(Generic[T]):
             elif verdict is Verdict.TELL_OUR_TIME:
                 steps.append((ReplacementEffect.ANNOUNCE, None, mine))
             elif verdict is Verdict.UNDECIDED and (watched := self._leave_open(key, ours)):
-                # The other process may have heard of ours before its own was accepted.
+                # The other process may have received our announcement before its own connection was accepted.
                 steps += (*watched, (ReplacementEffect.ANNOUNCE, None, mine))
         return steps
 
     def left_elsewhere(self, at_ns: int, later: bool, living: Iterable[T], waiting: Iterable[T]) -> list[Step[T]]:
-        """A connection of another process has left before its first message, and the canister knew it until then.
+        """Return the steps after a connection of another process left before its first message.
 
-        :param at_ns: the network's time by which it was opened, ns since 1970
+        The canister knew that connection until it left.
+
+        :param at_ns: the latest network time at which it was opened, ns since 1970
         :param later: as for :meth:`accepted_elsewhere`
-        :param living: those of its principal that the canister has accepted
-        :param waiting: those that wait for their first messages
+        :param living: the connections of its principal that the canister has accepted
+        :param waiting: the connections of its principal that wait for their first messages
         """
         for ours in waiting:
             self.outlived[ours] = max(at_ns, self.outlived.get(ours, 0))
@@ -223,38 +229,39 @@ class Replacement(Generic[T]):
         ]
 
     def heard(self, key: Key, this: T, time_ns: int | None, living: Iterable[T]) -> list[Step[T]]:
-        """The canister has sent another message to an undecided connection.
+        """Return the steps after the canister has sent another message to an undecided connection.
 
-        :param time_ns: the canister's timestamp of it; a message of the same block tells nothing
+        :param time_ns: the canister's timestamp of the message, ns since 1970; a message of the same block proves
+            nothing
         """
         if time_ns is None or time_ns <= this.opened_at_ns:
             return []
         return self.known(key, this, living)
 
     def known(self, key: Key, this: T, living: Iterable[T]) -> list[Step[T]]:
-        """A later block has shown that the canister knows this connection."""
+        """Return the steps after a later block has shown that the canister knows this connection."""
         steps: list[Step[T]] = [(ReplacementEffect.UNWATCH, rival, 0) for rival in self.undecided.pop(key, ())]
-        # That block is later, so whoever compares with the old time finds this connection the newer one.
+        # That block is later. With the new time, this connection is newer than any with the old time.
         this.opened_at_ns += 1
         older = (other for other in living if other is not this and other.opened_at_ns < this.opened_at_ns)
         steps += ((ReplacementEffect.REPLACE, other, 0) for other in older)
         return [*steps, (ReplacementEffect.ANNOUNCE, None, this.opened_at_ns)]
 
     def answered(self, key: Key, this: T, known: bool | None, others: Others[T]) -> list[Step[T]]:
-        """The ws_close of a connection has ended.
+        """Return the steps after the ``ws_close`` of a connection has ended.
 
-        Where nobody can tell whether the canister knew the connection, its ws_open counts if it was executed: other
-        connections are replaced, rather than left open and without messages.
+        If it is unknown whether the canister knew the connection, its ``ws_open`` decides: if that was executed, the
+        other connections are replaced. Otherwise they might stay open without ever receiving messages.
 
-        :param known: whether the canister knew the connection until then; if not, it may be another one that lives;
-            None: nobody can tell
-        :param others: those that there were when the ws_close was sent
+        :param known: whether the canister knew the connection until its ``ws_close``; False: the canister may know
+            another one; None: unknown
+        :param others: the principal's other connections at the time when the ``ws_close`` was sent
         """
         if known is False:
             self.forget(key, this)
         if known is False or this.opened >= Opened.SPOKE or (known is None and this.opened is not Opened.EXECUTED):
             return []
-        # Its opening, of which nobody had heard, has replaced these.
+        # Its ws_open, whose execution was not known until now, has replaced these.
         steps: list[Step[T]] = [(ReplacementEffect.REPLACE, other, 0) for other in others.opened]
         for other in others.opening:
             if other.state < State.OPEN:
@@ -264,7 +271,10 @@ class Replacement(Generic[T]):
         return [*steps, (ReplacementEffect.ANNOUNCE_LEFT, None, others.at_ns)]
 
     def gone(self, key: Key, this: T) -> list[Step[T]]:
-        """A connection is over, and its canister was told; if the canister knew it, undecided others are over."""
+        """Return the steps after a connection has ended by a ``ws_close`` to a canister that knew it.
+
+        If the connection was undecided, the ``ws_close`` shows that the canister had replaced its rivals.
+        """
         rivals = self.undecided.get(key, {})
         if this not in rivals:
             return []
@@ -274,9 +284,9 @@ class Replacement(Generic[T]):
         return [*steps, (ReplacementEffect.ANNOUNCE, None, this.opened_at_ns + 1)]
 
     def forget(self, key: Key | None, this: T) -> None:
-        """A connection is over.
+        """Remove a connection that has ended.
 
-        :param key: None if the canister has never accepted it
+        :param key: its canister and principal; None if the canister has never accepted it
         """
         self.outlived.pop(this, None)
         rivals = self.undecided.get(key) if key is not None else None
@@ -286,7 +296,7 @@ class Replacement(Generic[T]):
                 del self.undecided[key]
 
     def _leave_open(self, key: Key, this: T) -> list[Step[T]]:
-        """Watch a connection, if it is not watched already."""
+        """Mark a connection as undecided and watch it, unless it is watched already."""
         rivals = self.undecided.setdefault(key, {})
         if this in rivals:
             return []

@@ -1,18 +1,18 @@
-"""The demo canisters, and what a canister is to the devnet.
+"""The demo canisters, and the base class of the devnet's canisters.
 
-A canister is an application on the CDK: three handlers, and methods of its own if it likes. The demo ones speak the
-message type of ``echo.did`` and ``chat.did``: ``record { text : text }``.
+A canister is an application on the CDK: it has three handlers and optionally further methods. The demo canisters use
+the message type of ``echo.did`` and ``chat.did``: ``record { text : text }``.
 
 ==========  ===========================  ==========================================================================
 canister    id                           what it does
 ==========  ===========================  ==========================================================================
-``echo``    bkyz2-fmaaa-aaaaa-qaaaq-cai  sends every message back, byte for byte, whatever its type
-``chat``    bd3sg-teaaa-aaaaa-qaaba-cai  sends every message to all its clients, the sender's short principal before
-                                         it, and tells who joins, who leaves and how many there are
+``echo``    bkyz2-fmaaa-aaaaa-qaaaq-cai  sends every message back unchanged, whatever its type
+``chat``    bd3sg-teaaa-aaaaa-qaaba-cai  sends every message to all its clients, preceded by the sender's short
+                                         principal, and announces who joins, who leaves and how many are present
 ==========  ===========================  ==========================================================================
 
-The two are in different subnets. With ``--echo-any`` any other id that is asked for becomes an echo canister at that
-moment, so that load tests can use many.
+The two are in different subnets. With ``--echo-any``, the first request to any other id creates an echo canister there,
+so that load tests can use many canisters.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def app_message(text: str) -> bytes:
 def app_text(message: bytes) -> str:
     """Return the text in a ``record { text }``.
 
-    :raises FormatError: another message
+    :raises FormatError: the message has another type
     """
     (value,) = candid.decode_as(message, [_APP_MESSAGE])
     text: str = value["text"]
@@ -52,10 +52,10 @@ def app_text(message: bytes) -> str:
 
 
 class Canister:
-    """An application; a subclass overrides what it needs.
+    """An application on the CDK. A subclass overrides the handlers and methods that it needs.
 
-    A handler or method that raises :class:`~icwsgw.devnet.cdk_types.Trap` leaves the CDK's state as it was;
-    attributes of its own are its own affair.
+    If a handler or method raises :class:`~icwsgw.devnet.cdk_types.Trap`, the CDK's state is restored, but the
+    subclass's attributes are not.
 
     :ivar ws: the CDK, for :meth:`~WebSocketCdk.send` and :meth:`~WebSocketCdk.close`
     """
@@ -64,27 +64,27 @@ class Canister:
         self.ws = ws
 
     def on_open(self, client: Principal) -> None:
-        """Act on a new client."""
+        """Handle a new client."""
 
     def on_message(self, client: Principal, message: bytes) -> None:
-        """Act on a client's message, Candid bytes."""
+        """Handle a client's message (Candid bytes)."""
 
     def on_close(self, client: Principal) -> None:
-        """Act on a client that is gone."""
+        """Handle the removal of a client."""
 
     def update(self, method: str, caller: Principal, arg: bytes) -> bytes:
-        """Answer an update method other than the CDK's; Candid in, Candid out.
+        """Run an update method other than the CDK's. Argument and result are Candid.
 
         :raises MethodNotFound: no such method
-        :raises Trap: as the application likes
+        :raises Trap: the application traps
         """
         raise MethodNotFound(method)
 
     def query(self, method: str, caller: Principal, arg: bytes) -> bytes:
-        """Answer a query method other than the CDK's; Candid in, Candid out.
+        """Run a query method other than the CDK's. Argument and result are Candid.
 
         :raises MethodNotFound: no such method
-        :raises Trap: as the application likes
+        :raises Trap: the application traps
         """
         raise MethodNotFound(method)
 
@@ -93,25 +93,25 @@ CanisterFactory = Callable[[WebSocketCdk], Canister]
 
 
 class EchoCanister(Canister):
-    """Sends back what it gets."""
+    """Sends every message back to its sender."""
 
     def on_message(self, client: Principal, message: bytes) -> None:
         self.ws.send(client, message)
 
 
 def short(client: Principal) -> str:
-    """Return the first two groups of a principal's text, enough to tell people in a room apart."""
+    """Return the first two groups of a principal's text, which suffice to distinguish the clients of a chat."""
     return client.text[:11]
 
 
 class ChatCanister(Canister):
-    """One room; who is in it is who is connected."""
+    """A chat with one room, whose members are the connected clients."""
 
     def on_open(self, client: Principal) -> None:
         self._say(f"* {short(client)} joined, {self._count()} here")
 
     def on_message(self, client: Principal, message: bytes) -> None:
-        """Tell the room; a message of another type traps."""
+        """Send the message to all members; a message of another type traps."""
         try:
             text = app_text(message)
         except FormatError as error:
@@ -139,7 +139,7 @@ class ChatCanister(Canister):
                 continue
 
 
-#: What runs under the fixed ids.
+#: The canisters with fixed ids, by name: id and application.
 DEMO_CANISTERS: dict[str, tuple[Principal, CanisterFactory]] = {
     "echo": (ECHO_ID, EchoCanister),
     "chat": (CHAT_ID, ChatCanister),

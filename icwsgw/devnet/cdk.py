@@ -1,15 +1,15 @@
-"""The behaviour of the WebSocket CDK inside a canister, check by check.
+"""Reproduces the behaviour of the WebSocket CDK inside a canister.
 
-Behaviour after omnia-network/ic-websocket-cdk-rs 0.4.1 (``lib.rs``, ``state.rs``, ``timers.rs``, ``types.rs``,
-``errors.rs``): the order of the checks, the texts of the errors, who is told what when a client is removed.
+The reference is omnia-network/ic-websocket-cdk-rs 0.4.1 (``lib.rs``, ``state.rs``, ``timers.rs``, ``types.rs``,
+``errors.rs``). This module has the same order of checks, error texts, and messages when a client is removed.
 
-Each gateway principal has a queue of messages with nonces from 0; ``key`` is the principal's text, ``_`` and the nonce
-with 20 digits. Each message's SHA-256 stands under its key in a tree whose root the canister certifies. A send first
-deletes up to five messages that are older than the acknowledgement interval. Every interval all clients get an
-AckMessage; a fixed time later those of them that have not said KeepAlive since are removed, and so are the queues of
-gateways that have had no client for an interval.
+Each gateway principal has a queue of messages with nonces from 0. A message's ``key`` is the principal's text, ``_``
+and the nonce with 20 digits. A tree maps each key to the SHA-256 of its message; the canister certifies the root of
+the tree. Each send first deletes up to five messages that are older than the acknowledgement interval. Once per
+interval, all clients get an AckMessage. After the keep-alive timeout, the CDK removes the clients that have not
+answered with a KeepAlive, and the queues of gateways that have had no client for an interval.
 
-An update that traps leaves no trace: what a method does to the state is undone (:meth:`WebSocketCdk.transaction`).
+An update that traps has no effect: its changes to the state are undone (:meth:`WebSocketCdk.transaction`).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _page(queue: Sequence[Output], skip: int, count: int) -> Page:
 
 
 class QueueView:
-    """What a poll sees of a canister's queues in one state, which stays as it is."""
+    """An immutable view of a canister's queues in one state, from which polls are answered."""
 
     __slots__ = ("_max_messages", "_queues", "_tree")
 
@@ -98,14 +98,14 @@ class _Gateway:
 
 
 class WebSocketCdk:
-    """The CDK's state of one canister.
+    """The CDK's state in one canister.
 
-    :param clock: for the two timers
-    :param now_ns: the canister's time, ns since 1970
-    :param ack_interval_ms: time between acknowledgement rounds, and the age at which messages may be deleted
-    :param keep_alive_timeout_ms: how long after a round the clients' answers are checked
-    :param changed: called when :meth:`certified_data` is another
-    :raises ValueError: the interval is not longer than the time-out
+    :param clock: runs the two timers
+    :param now_ns: returns the canister's time, ns since 1970
+    :param ack_interval_ms: time in ms between acknowledgement rounds, and the age at which messages may be deleted
+    :param keep_alive_timeout_ms: time in ms from a round to the check of the clients' answers
+    :param changed: called when :meth:`certified_data` has changed
+    :raises ValueError: the interval is not longer than the timeout
     """
 
     def __init__(
@@ -152,13 +152,13 @@ class WebSocketCdk:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Undo what was done inside when it ends with an exception, as the IC does for a message that traps."""
+        """Undo the changes of the block if it raises an exception, as the IC does for a message that traps."""
         undo: list[Callable[[], object]] = []
         self._undo = undo
         try:
             yield
         except WsError:
-            raise  # an answer like any other: the CDK keeps what it did before it refused
+            raise  # a normal answer: the CDK keeps the changes that it made before the error
         except BaseException:
             self._undo = None
             for step in reversed(undo):
@@ -171,16 +171,16 @@ class WebSocketCdk:
         if self._undo is not None:
             self._undo.append(step)
 
-    # -- what the canister shows ----------------------------------------------------------------------------------
+    # -- state for inspection -------------------------------------------------------------------------------------
 
     @property
     def clients(self) -> list[ClientKey]:
-        """Registered clients, in order of opening."""
+        """The registered clients, in the order in which they opened."""
         return list(self._clients)
 
     @property
     def gateways(self) -> list[Principal]:
-        """Registered gateways, with or without clients."""
+        """The registered gateways, with or without clients."""
         return list(self._gateways)
 
     def queue_length(self, gateway: Principal) -> int:
@@ -189,7 +189,7 @@ class WebSocketCdk:
         return len(entry.queue) if entry else 0
 
     def certified_data(self) -> bytes:
-        """Return the root hash that the canister certifies: 32 bytes, or none before the first message."""
+        """Return the root hash that the canister certifies: 32 bytes, or empty before the first message."""
         if not self._certified:
             return b""
         return hashtree.reconstruct(hashtree.labeled(_LABEL, hashtree.pruned(self._tree.digest())))
@@ -199,7 +199,7 @@ class WebSocketCdk:
         return hashtree.encode(hashtree.labeled(_LABEL, self._tree.range_witness(first, last)))
 
     def view(self) -> QueueView:
-        """Return what polls see now, for later."""
+        """Return a view of the current queues that later changes do not affect."""
         queues = {
             principal: (entry.next_nonce - len(entry.queue), tuple(entry.queue))
             for principal, entry in self._gateways.items()
@@ -211,7 +211,7 @@ class WebSocketCdk:
     def ws_open(self, caller: Principal, client_nonce: int, gateway: Principal) -> None:
         """Register a client and send it its OpenMessage.
 
-        :raises WsError: the anonymous caller, or a client that is registered already
+        :raises WsError: the caller is anonymous, or the client is already registered
         """
         if caller == ANONYMOUS:
             raise WsError("Anonymous principal is not allowed")
@@ -226,9 +226,9 @@ class WebSocketCdk:
         self._handle(lambda handlers: handlers.on_open(caller))
 
     def ws_close(self, caller: Principal, key: ClientKey) -> None:
-        """Remove a client at its gateway's word.
+        """Remove a client at its gateway's request.
 
-        :raises WsError: the caller is not a registered gateway, or not that of this client
+        :raises WsError: the caller is not a registered gateway, or not this client's gateway
         """
         if caller not in self._gateways:
             raise WsError(f"Gateway with principal {caller} is not registered")
@@ -242,9 +242,9 @@ class WebSocketCdk:
     def ws_message(
         self, caller: Principal, key: ClientKey, sequence_num: int, is_service_message: bool, content: bytes
     ) -> None:
-        """Take a client's message: the next in sequence, or the client is removed.
+        """Accept a client's message. A message with a wrong sequence number removes the client.
 
-        :raises WsError: unknown client, another key, wrong sequence number, a service message that is not KeepAlive
+        :raises WsError: unknown client, wrong key, wrong sequence number, or a service message other than KeepAlive
         """
         registered = self._current.get(caller.raw)
         if registered is None:
@@ -277,7 +277,7 @@ class WebSocketCdk:
         self._undone_by(lambda: setattr(client, "last_keep_alive", before))
 
     def ws_get_messages(self, caller: Principal, nonce: int) -> Page:
-        """Return a gateway's messages from a nonce on, at most :attr:`max_messages`; none for a stranger."""
+        """Return a gateway's messages from a nonce on, at most :attr:`max_messages`; none for other callers."""
         gateway = self._gateways.get(caller)
         if gateway is None or not gateway.queue:
             return Page([], True)
@@ -419,7 +419,7 @@ class WebSocketCdk:
         self._keep_alive_timer = self._clock.callLater(self._keep_alive_timeout_ms / 1000, self._on_keep_alive_timer)
 
     def _on_keep_alive_timer(self) -> None:
-        # A handler that traps undoes the whole check, and nobody is told: a timer has no caller.
+        # A trap in a handler undoes the whole check. The error is not reported because a timer has no caller.
         with suppress(Trap), self.transaction():
             self._check_keep_alive()
 

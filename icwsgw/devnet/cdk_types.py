@@ -1,4 +1,4 @@
-"""What the CDK and an application on it pass to each other, and the CDK's message as bytes."""
+"""The interface between the CDK and an application, and the encoding of the CDK's messages."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from icwsgw.ic.principal import Principal
 
 
 class Trap(Exception):
-    """The canister's code gave up; everything the message did is undone."""
+    """The canister's code trapped; all changes of the message are undone."""
 
 
 class WsError(Exception):
-    """The CDK's own refusal, which reaches the caller as ``variant { Err : text }``."""
+    """An error that the CDK returns to the caller as ``variant { Err : text }``."""
 
 
 class ClientKey(NamedTuple):
-    """Who a client is to the canister; ``str()`` as the CDK writes it in its errors."""
+    """Identifies a client's session at the canister; ``str()`` gives the form in the CDK's error texts."""
 
     principal: bytes
     nonce: int
@@ -43,20 +43,20 @@ class Page(NamedTuple):
 
 
 class Handlers(Protocol):
-    """What the application does; any of these may raise :class:`Trap`."""
+    """The application's handlers; each may raise :class:`Trap`."""
 
     def on_open(self, client: Principal) -> None:
-        """Act on a client that has just been registered and sent its OpenMessage."""
+        """Handle a new client. It is registered, and its OpenMessage is in the queue."""
 
     def on_message(self, client: Principal, message: bytes) -> None:
-        """Act on an application message (Candid bytes)."""
+        """Handle an application message (Candid bytes)."""
 
     def on_close(self, client: Principal) -> None:
-        """Act on a client that is gone; it can be sent nothing any more."""
+        """Handle the removal of a client; the application can no longer send it messages."""
 
 
 def message_content(key: ClientKey, sequence_num: int, timestamp: int, is_service: bool, content: bytes) -> bytes:
-    """Return a WebsocketMessage as serde_cbor writes it: self-describe tag, fields in the order of the struct."""
+    """Encode a WebsocketMessage as serde_cbor does: self-describe tag, fields in the order of the struct."""
     return b"".join(
         (
             cbor.SELF_DESCRIBE,

@@ -1,10 +1,12 @@
-"""The devnet's control interface, ``/_/``, for tests and the demo page. JSON both ways; times in seconds unless named.
+"""The devnet's control interface ``/_/`` for tests and the demo page.
+
+Requests and answers are JSON. Times are in seconds unless the name of a field has another unit.
 
 ::
 
     GET  /_/info      {root_key, canisters: {name: id}, gateway_urls,
                        subnets: [{id, type, nodes, canister_ranges}]}
-    GET  /_/stats     {name: count}, with the faults that are on and what the canisters hold
+    GET  /_/stats     {name: count}, and the active faults and the canisters' contents
     POST /_/faults    {kind, on?, canister?, method?, count?, rate?, skip?, ...} or a list of them, or {clear: true}
     POST /_/config    {query_latency_ms?, call_latency_ms?, call_jitter_ms?,
                        block_interval_ms?, gossip_ms?, lag_blocks?, v2_gone?: true | false}
@@ -14,7 +16,7 @@
     POST /_/start     {canister: id | "*"}
     POST /_/close     {canister: id, client: principal}
 
-What a fault can be stands in :mod:`icwsgw.devnet.faults`. Over HTTP, only this machine may ask, see
+:mod:`icwsgw.devnet.faults` describes the faults. Over HTTP, only this machine may use the interface, see
 :mod:`icwsgw.devnet.resource`.
 """
 
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
 _JSON = "application/json"
 
-#: The longest latency, and the most messages, characters of one, and messages a second, that may be asked for.
+#: Upper bounds of requests: latency, number of messages, characters of a message, and messages per second.
 _MOST_MS = 3_600_000
 _MOST_LAG = 1000
 _MOST = 1_000_000
@@ -108,7 +110,7 @@ def _stats(replica: NetworkState) -> Any:
 def _faults(replica: NetworkState, value: Any) -> Any:
     given = value if isinstance(value, list) else [value]
     clear = any(isinstance(each, dict) and each.get("clear") for each in given)
-    # All are read before any is switched on.
+    # All are parsed before any becomes active.
     faults = [InjectedFault.from_json(each) for each in given if not (isinstance(each, dict) and each.get("clear"))]
     if clear:
         replica.faults.clear()
@@ -215,7 +217,7 @@ def _rate(value: Any) -> float | None:
 
 
 def _refuse_constant(name: str) -> None:
-    # Python's JSON knows three words that JSON (RFC 8259, section 6) does not
+    # Python's json accepts three constants (such as NaN) that JSON does not allow (RFC 8259, section 6).
     raise ValueError(f"{name} is no number")
 
 

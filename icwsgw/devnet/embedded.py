@@ -1,4 +1,4 @@
-"""The local replica inside the gateway's process (``--devnet``)."""
+"""Runs the local replica inside the gateway's process (``--devnet``)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from icwsgw.devnet.command_line import DevnetConfig, DevnetService, devnet_servi
 from icwsgw.devnet.replica import Replica
 from icwsgw.errors import ConfigError
 
-#: The JavaScript SDK fetches the root key without waiting for it; a replica that opens within a few milliseconds finds
-#: it verifying with mainnet's key. No real one is that fast.
+#: Seconds. The JavaScript SDK fetches the root key without waiting for it. If ``ws_open`` took only a few milliseconds,
+#: the SDK would verify the first message with mainnet's key. No real network is that fast.
 CALL_LATENCY = 0.15
 
 
 def embedded_devnet(config: GatewayConfig, reactor: Any) -> tuple[DevnetService, Replica]:
-    """Return the service that runs the replica of ``--devnet``, and the replica, which knows the gateway's addresses.
+    """Return the service that runs the replica of ``--devnet``, and the replica, configured with the gateway's URLs.
 
-    :raises ConfigError: its address is of no use
+    :raises ConfigError: the replica's address is invalid
     """
     if not tcp_port(config.devnet_listen):
         raise ConfigError(f"--devnet-listen {config.devnet_listen}: needs a TCP port other than 0")
@@ -30,7 +30,7 @@ def embedded_devnet(config: GatewayConfig, reactor: Any) -> tuple[DevnetService,
 
 
 def _client_url(address: str, tls: bool) -> str:
-    """The URL by which a page on this machine reaches a gateway address."""
+    """Return the URL with which a page on this machine reaches a gateway address."""
     kind = parse_description(address).kind
     scheme = "wss" if tls or kind in ("ssl", "tls") else "ws"
     return f"{scheme}://127.0.0.1:{tcp_port(address) or 8080}"

@@ -1,38 +1,39 @@
-"""Fault injection: every way in which a replica or a canister can fail.
+"""Fault injection: makes the replica or a canister fail in a chosen way.
 
-A fault says what happens (``kind``), to which requests (``on``, ``canister``, ``method``), and how often: the first
-``count`` of them (None: all), after leaving ``skip`` alone, each with probability ``rate``. The first fault that fits a
-request is the one it meets; ``canister`` and ``subnet`` are ids. Chance comes from a seed, so that a run can be
-repeated.
+A fault defines what happens (``kind``), which requests it applies to (``on``, ``canister``, ``method``), and how
+often. It ignores the first ``skip`` matching requests and then applies to the next ``count`` (None: all), each with
+probability ``rate``. The first fault that matches a request applies. ``canister`` and ``subnet`` are ids. Random
+decisions come from a seed, so that a run can be repeated.
 
 ===============  =======================================================================================================
 kind             what happens
 ===============  =======================================================================================================
-delay            the request is held for ``delay`` seconds, then served; later ones overtake it
+delay            the request waits for ``delay`` seconds and is then served; later requests overtake it
 http             HTTP ``status`` with ``message``, ``retry_after`` and ``x-ic-error-cause: <cause>`` where given
 unavailable      a boundary node's ``status`` (503) with ``cause`` (``no_healthy_nodes``, or ``replica_error``), as
-                 while a ``subnet`` is upgraded
+                 during the upgrade of a ``subnet``
 date             the answer's Date is off by ``offset`` seconds
-cached           the answer comes from a cache, ``age`` seconds old: by its Date, Age and Via
-reject           a reject with ``code``, ``message``, ``error_code``; of a call: before execution, or in the certified
-                 state with ``certified``
-trap             reject 5 IC0503; of a call: certified, and nothing done
+cached           the answer's Date, Age and Via say that it comes from a cache and is ``age`` seconds old
+reject           a reject with ``code``, ``message``, ``error_code``; a call is rejected before execution, or in the
+                 certified state with ``certified``
+trap             reject 5 IC0503; for a call: certified, and the call has no effect
 stopped          reject 5 IC0508
-garbage          200 and 300 bytes that are no CBOR
-garbage_candid   a proper answer whose Candid is 300 bytes of nothing; of a call: certified, and nothing done
-cdk_err          the canister answers ``Err`` with ``message``; of a call: nothing done
+garbage          status 200 with 300 bytes that are not CBOR
+garbage_candid   a valid answer whose Candid is 300 invalid bytes; for a call: certified, and the call has no effect
+cdk_err          the canister answers ``Err`` with ``message``; a call has no effect
 hang             no answer until the faults are cleared; the request is not served
 half_body        the request is served, then the connection ends in the middle of the answer's body
-reset            the connection ends without an answer; with ``after``, once the request was served
-duplicate        an answer to ws_get_messages with its first message twice
-overlap          the same, beginning one nonce early: with a message that was delivered before
-gap              the same, without its first message, where there are two at least
-altered          the same, with one altered byte in the content of its first message
-lagging          the same, from a replica that has not seen the newest ``hide`` messages (None: any at all)
+reset            the connection ends without an answer; with ``after``, the request is served first
+duplicate        an answer to ws_get_messages contains its first message twice
+overlap          an answer to ws_get_messages begins one nonce early, with a message that was delivered before
+gap              an answer to ws_get_messages with at least two messages lacks its first one
+altered          an answer to ws_get_messages has one altered byte in the content of its first message
+lagging          an answer to ws_get_messages comes from a replica without the newest ``hide`` messages (None: without
+                 any message)
 ===============  =======================================================================================================
 
-The last five wait for an answer that has messages. A canister that is reset or stopped for good is no fault of a
-request: see :meth:`icwsgw.devnet.replica.Replica.reset` and :meth:`~icwsgw.devnet.replica.Replica.stop`.
+The last five kinds apply only to an answer that has messages. To reset or stop a canister permanently, use
+:meth:`icwsgw.devnet.replica.Replica.reset` and :meth:`~icwsgw.devnet.replica.Replica.stop` instead.
 """
 
 from __future__ import annotations
@@ -75,11 +76,11 @@ GARBAGE_SIZE = 300
 
 
 class Dropped(ConnectionLost):
-    """The connection is to end here.
+    """The server must end the connection now.
 
-    :ivar status: of the answer that was begun, or None where nothing is sent at all
-    :ivar headers: of the answer
-    :ivar body: the whole body, of which half is sent
+    :ivar status: HTTP status of the partial answer, or None if nothing is sent
+    :ivar headers: the answer's headers
+    :ivar body: the whole body; half of it is sent
     """
 
     def __init__(self, status: int | None = None, headers: Mapping[str, str] | None = None, body: bytes = b"") -> None:
@@ -91,9 +92,9 @@ class Dropped(ConnectionLost):
 
 @dataclass
 class InjectedFault:
-    """One switch; see the table at the head of the module. Times in seconds.
+    """One fault; see the table in the module's docstring. Times are in seconds.
 
-    :raises ValueError: an unknown kind or request, or a combination that means nothing
+    :raises ValueError: an unknown kind or request type, or an invalid combination
     """
 
     kind: str
@@ -139,9 +140,9 @@ class InjectedFault:
 
     @classmethod
     def from_json(cls, value: Any) -> InjectedFault:
-        """Make a fault from its fields by name, the canister as text.
+        """Create a fault from a JSON object of its fields, with the canister as text.
 
-        :raises ValueError: unknown fields, or values of the wrong type
+        :raises ValueError: not an object, unknown fields, or values of the wrong type
         """
         if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
             raise ValueError("a fault is an object with a kind")
@@ -161,9 +162,9 @@ class InjectedFault:
         return cls(**value)
 
     def fits(self, on: str, canister: Principal | None, method: str | None, subnet: Principal | None = None) -> bool:
-        """Return whether a request is one of those meant.
+        """Return whether the fault matches a request.
 
-        :param subnet: where it goes
+        :param subnet: the subnet that receives the request
         """
         if self.subnet is not None and self.subnet != subnet:
             return False
@@ -175,7 +176,7 @@ class InjectedFault:
         return (self.canister is None or self.canister == canister) and (self.method is None or self.method == method)
 
     def reject(self, canister: Principal) -> Rejected | None:
-        """Return the reject with which the canister answers, or None where it answers otherwise."""
+        """Return the canister's reject under this fault, or None if the fault causes no reject."""
         if self.kind == "reject":
             return Rejected(self.code, self.message, self.error_code)
         if self.kind == "stopped":
@@ -210,9 +211,9 @@ _JSON_TYPES: dict[str, type | tuple[type, ...]] = {
 
 
 class Faults:
-    """The switches that are on.
+    """The active faults.
 
-    :param seed: of the chance that rates and garbage come from
+    :param seed: seed of the random generator for rates and garbage
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -226,12 +227,12 @@ class Faults:
         return iter(list(self._faults))
 
     def add(self, fault: InjectedFault) -> InjectedFault:
-        """Switch on a fault and return it; its ``hits`` count."""
+        """Activate a fault and return it; its ``hits`` counts the requests that it applied to."""
         self._faults.append(fault)
         return fault
 
     def remove(self, fault: InjectedFault) -> None:
-        """Switch a fault off; one that is not on stays so."""
+        """Deactivate a fault; do nothing if it is not active."""
         if fault in self._faults:
             self._faults.remove(fault)
 
@@ -245,7 +246,7 @@ class Faults:
     def meet(
         self, on: str, canister: Principal | None, method: str | None, subnet: Principal | None = None
     ) -> InjectedFault | None:
-        """Return the fault that a request meets, or None."""
+        """Return the fault that applies to a request, or None."""
         for fault in self._faults:
             if fault.kind not in PAGE_KINDS and fault.fits(on, canister, method, subnet) and self._strikes(fault):
                 return fault
@@ -265,13 +266,13 @@ class Faults:
         return True
 
     def has_page_faults(self) -> bool:
-        """Return whether answers to ws_get_messages need looking at."""
+        """Return whether an active fault may change answers to ws_get_messages."""
         return any(fault.kind in PAGE_KINDS for fault in self._faults)
 
     def change_page(self, canister: Principal, page: Page, early: Page) -> Page:
-        """Return an answer to ws_get_messages as the fault it meets makes it.
+        """Apply the matching fault to an answer to ws_get_messages and return the result.
 
-        :param early: the answer to one nonce less
+        :param early: the answer to a poll with the nonce before
         """
         for fault in self._faults:
             if fault.kind in PAGE_KINDS and fault.fits("query", canister, "ws_get_messages"):

@@ -1,7 +1,7 @@
-"""A canister as the replica runs it: its methods, its life (running, stopped, reset), its part of the state tree.
+"""Runs a canister on the devnet: its methods, its status (running, stopped, reset) and its part of the state tree.
 
-Reject codes and error codes as the replica gives them: 5 ``IC0503`` for a trap, 5 ``IC0536`` for a method that is not
-there, 5 ``IC0508`` for a stopped canister, 5 ``IC0504`` for a reply above 3 MiB.
+Reject codes and error codes are those of the IC's replica: 5 ``IC0503`` for a trap, 5 ``IC0536`` for a missing method,
+5 ``IC0508`` for a stopped canister, 5 ``IC0504`` for a reply longer than 3 MiB.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from icwsgw.reactor.clock import Clock
 _T = TypeVar("_T")
 
 PageFilter = Callable[[Page, int], Page]
-"""What a fault makes of an answer to a poll: the page and the nonce asked for to another page."""
+"""Applies a fault to the answer to a poll. Takes the page and the requested nonce, and returns another page."""
 Certifier = Callable[[Principal], bytes]
-"""Makes the certificate of a canister's certified data."""
+"""Returns the certificate of a canister's certified data."""
 
 
 def stopped(canister: Principal) -> Rejected:
-    """Make the reject of a canister that is stopped."""
+    """Return the reject of a stopped canister."""
     return Rejected(5, f"Canister {canister} is stopped", "IC0508")
 
 
 def trapped(canister: Principal, text: str) -> Rejected:
-    """Make the reject of a canister that trapped."""
+    """Return the reject of a canister that trapped."""
     return Rejected(5, f"Error from Canister {canister}: Canister called `ic0.trap` with message: '{text}'.", "IC0503")
 
 
 class CdkSettings:
-    """How each canister's CDK is set up; times in ms, defaults those of the CDK.
+    """Settings of each canister's CDK. Times are in ms; the defaults are those of the CDK.
 
-    :raises ValueError: the interval is not longer than the time-out, or a value is not positive
+    :raises ValueError: the interval is not longer than the timeout, or a value is not positive
     """
 
     __slots__ = ("ack_interval_ms", "keep_alive_timeout_ms", "max_messages")
@@ -52,7 +52,7 @@ class CdkSettings:
         max_messages: int = MAX_RETURNED_MESSAGES,
     ) -> None:
         if keep_alive_timeout_ms is None:
-            # Short intervals are for tests, which would otherwise have to set both.
+            # Tests use short intervals and then need not set the timeout as well.
             keep_alive_timeout_ms = min(KEEP_ALIVE_TIMEOUT_MS, ack_interval_ms // 2)
         if not 0 < keep_alive_timeout_ms < ack_interval_ms:
             raise ValueError("the acknowledgement interval must be longer than the keep-alive time-out, both above 0")
@@ -64,13 +64,13 @@ class CdkSettings:
 
 
 class Host:
-    """One canister id with the application behind it.
+    """One canister id and its application.
 
-    :ivar ws: the CDK's state in this life of the canister
-    :ivar app: the application in this life
-    :ivar running: False: stopped, calls and queries are rejected
+    :ivar ws: the CDK's state since the last reset
+    :ivar app: the application since the last reset
+    :ivar running: False if the canister is stopped; calls and queries are then rejected
 
-    :param changed: called with the host when what the canister certifies may have changed
+    :param changed: called with the host when the canister's certified data may have changed
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Host:
         return cdk, app
 
     def reset(self) -> None:
-        """Begin a new life, as after an upgrade: the CDK keeps its state on the heap, so all of it is gone."""
+        """Reset the canister, as an upgrade does: the CDK loses all its state because it keeps it on the heap."""
         self.ws.stop()
         self.ws, self.app = self._live()
         self._changed(self)
@@ -119,21 +119,21 @@ class Host:
         self.ws.stop()
 
     def state(self) -> Tree:
-        """Return what stands under ``/canister/<id>``."""
+        """Return the part of the state tree under ``/canister/<id>``."""
         return hashtree.label_map([(b"certified_data", hashtree.leaf(self.ws.certified_data())), *self._fixed])
 
     def check_running(self) -> None:
-        """Pass if the canister runs.
+        """Check that the canister runs.
 
-        :raises Rejected: it is stopped
+        :raises Rejected: the canister is stopped
         """
         if not self.running:
             raise stopped(self.id)
 
     def update(self, method: str, caller: Principal, arg: bytes) -> bytes:
-        """Run an update method and return its reply; what it did is undone when it does not reply.
+        """Run an update method and return its reply. If it does not reply, its changes are undone.
 
-        :raises Rejected: stopped, no such method, trapped, reply too large
+        :raises Rejected: the canister is stopped, has no such method or trapped, or its reply is too large
         """
         self.check_running()
         try:
@@ -156,7 +156,7 @@ class Host:
             elif method == "ws_close":
                 self.ws.ws_close(caller, ClientKey(*_decoded(ws.decode_close_args, arg)))
             elif method == "ws_get_messages":
-                # A query method may be called as an update, but there is no certificate then.
+                # The IC allows an update call of a query method, but the canister then has no data certificate.
                 page = self.ws.ws_get_messages(caller, _decoded(ws.decode_get_args, arg))
                 if page.messages:
                     raise Trap("Panicked at 'called `Option::unwrap()` on a `None` value'")
@@ -178,10 +178,10 @@ class Host:
     ) -> bytes:
         """Run a query method and return its reply.
 
-        :param certify: gives the data certificate
-        :param page_filter: a fault to be put on the answer of ws_get_messages
-        :param view: the queues in an older state; the application's own methods see the newest in any case
-        :raises Rejected: as :meth:`update`
+        :param certify: returns the data certificate
+        :param page_filter: applies a fault to the answer of ws_get_messages
+        :param view: the queues in an older state; the application's methods always use the newest state
+        :raises Rejected: as for :meth:`update`
         """
         self.check_running()
         try:

@@ -1,4 +1,4 @@
-"""The endpoints below ``/api/``: which checks a request passes, what answers it, and where a fault strikes."""
+"""Serves the endpoints below ``/api/``: checks each request, answers it, and applies injected faults."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from icwsgw.devnet.network_state import NetworkState
 
 SYNC_CALL_TIMEOUT = 10.0
-#: Bytes of an envelope; ingress of application subnets may have 2 MiB, which leaves room for the envelope.
+#: The longest envelope in bytes: 2 MiB of ingress, the limit of application subnets, and what surrounds it.
 MAX_BODY = MAX_INGRESS_BYTES + AROUND_BYTES
 _CBOR = {"Content-Type": CBOR_TYPE}
-#: A replica gives the SHA-256 of its binary.
+#: A real replica returns the SHA-256 of its binary here.
 _IMPL_HASH = hashlib.sha256(f"icwsgw {__version__} devnet".encode()).hexdigest()
 _METHODS = frozenset(("ws_open", "ws_close", "ws_message", "ws_get_messages"))
 
@@ -49,7 +49,7 @@ class Endpoints:
     def answer(self, method: str, parts: list[str], body: bytes, content_type: str = CBOR_TYPE) -> Deferred[Answer]:
         """Answer a request; see :meth:`icwsgw.devnet.replica.Replica.handle`.
 
-        :param parts: of the path
+        :param parts: the segments of the path
         """
         try:
             answer = self._serve(method, parts, body, content_type)
@@ -59,7 +59,7 @@ class Endpoints:
         return answer.addCallback(self._at_the_edge) if self._replica.edge_headers else answer
 
     def _at_the_edge(self, answer: Answer) -> Answer:
-        """Change an answer's headers as the gateway before the boundary nodes does (dfinity/ic-gateway)."""
+        """Change an answer's headers as the HTTP gateway in front of the network does (dfinity/ic-gateway)."""
         status, headers, body = answer
         kept = {name: value for name, value in headers.items() if not name.startswith("x-ic-")}
         kept["x-request-id"] = self._replica.new_request_id()
@@ -125,7 +125,7 @@ class Endpoints:
     # -- faults ---------------------------------------------------------------------------------------------------
 
     def _with_fault(self, fault: InjectedFault | None, serve: Callable[[], Deferred[Answer]]) -> Deferred[Answer]:
-        """Serve a request under the faults that are none of its canister's."""
+        """Serve a request and apply a fault of the network, as opposed to one of the canister."""
         if fault is None:
             return serve()
         self._replica.stats[f"fault:{fault.kind}"] += 1
@@ -247,7 +247,7 @@ class Endpoints:
         if known is not None:
             self._replica.stats["calls_again"] += 1
         try:
-            # A call that is known is looked at like a new one (dfinity/ic, call.rs): its canister may have stopped.
+            # A known call passes the same checks as a new one (dfinity/ic, call.rs): its canister may have stopped.
             call = self._admitted(target, request, fault)
         except Rejected as reject:
             return succeed(_not_taken(reject, target.version))
@@ -266,7 +266,7 @@ class Endpoints:
         return waiting.addCallback(self._call_answer, target, call)
 
     def _block(self, target: Target) -> Block:
-        """Return the newest certified state that a node has."""
+        """Return the newest certified state that the target node has."""
         block = self._replica.ingress.certified(target.state, target.node)
         return target.state.block(self._replica.now_ns()) if block is None else block
 
@@ -331,7 +331,7 @@ def _not_found(canister: Principal) -> Rejected:
 
 
 def _not_taken(reject: Rejected, version: str) -> Answer:
-    """Return the answer to a call that is not taken; the asynchronous one has no status."""
+    """Return the answer to a call that is not accepted; the asynchronous endpoint's answer has no status."""
     fields: dict[str, Any] = {"reject_code": reject.code, "reject_message": reject.message}
     if version != "v2":
         fields["status"] = "non_replicated_rejection"

@@ -1,8 +1,8 @@
-"""A network of subnets in this process: their state, the canisters on them, and what is to go wrong.
+"""A network of subnets in this process: their state, their canisters and the injected faults.
 
-Time comes from a clock, so that hours of acknowledgement rounds take milliseconds under ``task.Clock`` (advanced in
-steps, or a timer sees a later time than the one it was set for). :class:`icwsgw.devnet.replica.Replica` adds the HTTP
-interface. Everything is in memory and gone with the process.
+Time comes from a clock: with ``task.Clock``, hours of acknowledgement rounds take milliseconds. Advance that clock in
+steps; otherwise a timer sees a later time than the one it was set for. :class:`icwsgw.devnet.replica.Replica` adds the
+HTTP interface. All state is in memory and ends with the process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from icwsgw.ic import bls
 from icwsgw.ic.principal import Principal
 from icwsgw.reactor.clock import Clock
 
-#: Canisters made because somebody asked for them: some 10 kB each.
+#: The maximum number of canisters that requests may create (``echo_any``); each takes about 10 kB.
 MAX_CANISTERS = 20_000
 
 
@@ -33,26 +33,26 @@ class NetworkState:
     """A network of subnets, each with several nodes that share its state.
 
     :param clock: a reactor or ``task.Clock``
-    :param now_ns: the time of the network, ns since 1970
-    :param seed: all keys, and all chance, come from it
-    :param delegation: how the network is laid out, one of :data:`icwsgw.devnet.topology.DELEGATIONS`
-    :param nodes: of each subnet
+    :param now_ns: returns the time of the network, ns since 1970
+    :param seed: seed of all keys and random decisions
+    :param delegation: the network's topology, one of :data:`icwsgw.devnet.topology.DELEGATIONS`
+    :param nodes: number of nodes of each subnet
     :param sign: makes BLS signatures
-    :param settings: how the canisters' CDK is set up
-    :param query_latency: seconds an answer to a query takes; half of them pass before the state is read
+    :param settings: settings of the canisters' CDK
+    :param query_latency: seconds from a query to its answer; the state is read after half of them
     :param call_latency: seconds from the arrival of a call to its execution
     :param call_jitter: seconds, see :class:`~icwsgw.devnet.ingress.Ingress`
-    :param pace: how blocks are made; None: there are none
-    :param legacy_api: an older replica: 404 for v4 calls and v3 queries and reads
-    :param v2_gone: a later network: 404 for v2 queries and reads
-    :param echo_any: an id that no canister has becomes an echo canister when it is asked for
-    :param edge_headers: a fresh ``x-request-id`` in each answer and no ``x-ic-*``, as what stands before the boundary
-        nodes of the public network has it; None: where the network is laid out as that
-    :param canisters: name to id and application; the demo canisters unless given
-    :ivar faults: the switches, see :mod:`icwsgw.devnet.faults`
-    :ivar stats: what was asked for, by name
-    :ivar hanging: requests that a fault holds for ever
-    :ivar gateway_urls: what ``/_/info`` tells the demo page; set by who embeds the replica
+    :param pace: timing of blocks; None: no blocks at intervals
+    :param legacy_api: act as an older replica: 404 for v4 calls and v3 queries and reads
+    :param v2_gone: act as a future network: 404 for v2 queries and reads
+    :param echo_any: the first request to an unused id creates an echo canister there
+    :param edge_headers: each answer has a new ``x-request-id`` and no ``x-ic-*``, like those of the public network's
+        HTTP gateways; None: only if the topology is the public network's
+    :param canisters: name to id and application; default: the demo canisters
+    :ivar faults: the active faults, see :mod:`icwsgw.devnet.faults`
+    :ivar stats: numbers of requests by name
+    :ivar hanging: requests that a fault holds without an answer
+    :ivar gateway_urls: the gateway URLs that ``/_/info`` returns to the demo page; the embedding program sets them
     """
 
     def __init__(
@@ -105,13 +105,14 @@ class NetworkState:
 
     @property
     def root_key_der(self) -> bytes:
-        """The root key, 133 bytes of DER."""
+        """The root key as DER, 133 bytes."""
         return self.topology.root_key_der
 
     def state_of(self, place: Principal) -> StateTree:
-        """Return the state of the subnet with a canister, or of the subnet itself.
+        """Return the state of a canister's subnet, or of a subnet.
 
-        :raises KeyError: no subnet has it in its ranges, or the id is of another form
+        :param place: the id of a canister or of a subnet
+        :raises KeyError: no subnet has the id in its ranges, or the id has another form
         """
         state = self._states.get(place)
         if state is None:
@@ -122,9 +123,9 @@ class NetworkState:
         return state
 
     def set_pace(self, pace: BlockTiming) -> None:
-        """Change how blocks are made, see :mod:`icwsgw.devnet.consensus`."""
+        """Change the timing of blocks, see :mod:`icwsgw.devnet.consensus`."""
         for host in self._hosts.values():
-            # Blocks keep what older states are asked for from their beginning on.
+            # The next block needs a view of each canister's queues, so that it can answer queries later.
             self._canister_changed(host)
         self.ingress.set_pace(pace)
 
@@ -134,15 +135,15 @@ class NetworkState:
         return list(self._states.values())
 
     def some_node(self, subnet: Subnet) -> Node:
-        """Return the node to which a boundary node sends a request: any."""
+        """Return a random node of a subnet, as a boundary node chooses one for a request."""
         return subnet.nodes[self._choice.randrange(len(subnet.nodes))]
 
     # -- canisters ------------------------------------------------------------------------------------------------
 
     def install(self, canister_id: Principal, factory: CanisterFactory) -> Host:
-        """Put an application under an id, in place of what is there.
+        """Install an application under an id; it replaces one that is already there.
 
-        :raises KeyError: no subnet may have it
+        :raises KeyError: the id is in no subnet's ranges
         """
         old = self._hosts.get(canister_id)
         if old is not None:
@@ -157,9 +158,9 @@ class NetworkState:
         self.state_of(host.id).canister_changed(host.id, host.state)
 
     def host(self, canister_id: Principal) -> Host:
-        """Return a canister, made on demand where that is asked for.
+        """Return a canister; with ``echo_any``, create it if necessary.
 
-        :raises KeyError: there is none, or there are too many
+        :raises KeyError: the canister does not exist, or there are too many
         """
         host = self._hosts.get(canister_id)
         if host is None:
@@ -173,7 +174,7 @@ class NetworkState:
         return list(self._hosts.values())
 
     def reset(self, canister_id: Principal) -> None:
-        """Upgrade a canister: the CDK's state is gone.
+        """Reset a canister: the CDK loses its state, as in an upgrade.
 
         :raises KeyError: see :meth:`host`
         """
@@ -194,13 +195,13 @@ class NetworkState:
         self.host(canister_id).running = True
 
     def release(self) -> None:
-        """Let go of the requests that hang: their connections end."""
+        """End the connections of all hanging requests."""
         hanging, self.hanging = self.hanging, set()
         for answer in hanging:
             answer.errback(Dropped())
 
     def close(self) -> None:
-        """Stop all timers and let go of what hangs."""
+        """Stop all timers and release the hanging requests."""
         self.release()
         self.pushes.stop()
         self.ingress.close()
@@ -208,6 +209,6 @@ class NetworkState:
             host.close()
 
     def new_request_id(self) -> str:
-        """Return a UUID of version 7 (RFC 9562, 5.7), by which the edge names a request."""
+        """Return a UUID of version 7 (RFC 9562, 5.7) for the ``x-request-id`` header."""
         digits = f"{self.now_ns() // 1_000_000 & (1 << 48) - 1:012x}{self._request_ids.getrandbits(74):019x}"
         return f"{digits[:8]}-{digits[8:12]}-7{digits[13:16]}-{8 | int(digits[12]) & 3:x}{digits[16:19]}-{digits[19:]}"

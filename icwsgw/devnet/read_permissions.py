@@ -1,4 +1,4 @@
-"""Who may read what of the state (dfinity/ic, ``rs/http_endpoints/public/src/read_state.rs``)."""
+"""Checks which paths of the state a sender may read (dfinity/ic, ``rs/http_endpoints/public/src/read_state.rs``)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from icwsgw.devnet.ingress import Ingress
 from icwsgw.errors import FormatError
 from icwsgw.ic.principal import Principal
 
-#: Status and text of a refusal.
+#: HTTP status and text of a refusal.
 Refusal = tuple[int, str]
 Path = Sequence[bytes]
 
@@ -21,14 +21,14 @@ _NO_SUCH_PATH: Refusal = (404, "Invalid path requested.")
 
 
 class Reader(NamedTuple):
-    """Who reads, and where.
+    """The sender and destination of a read_state request.
 
-    :ivar sender: of the request
+    :ivar sender: the request's sender
     :ivar targets: canisters that the sender's delegations allow; None: any
     :ivar place: the id in the URL
-    :ivar canister: whether that is a canister's endpoint, not a subnet's
-    :ivar subnet: whose state is read
-    :ivar version: of the endpoint
+    :ivar canister: whether the endpoint is a canister's, not a subnet's
+    :ivar subnet: the subnet whose state is read
+    :ivar version: version of the endpoint
     :ivar root: the id of the root subnet
     """
 
@@ -42,9 +42,9 @@ class Reader(NamedTuple):
 
 
 def check_paths(paths: Sequence[Path], reader: Reader, ingress: Ingress) -> Refusal | None:
-    """Return why a read_state request is refused, or None.
+    """Return the reason to refuse a read_state request, or None.
 
-    :param ingress: knows whose calls are whose
+    :param ingress: knows the sender of each call
     """
     request: bytes | None = None
     for path in paths:

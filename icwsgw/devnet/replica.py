@@ -1,9 +1,10 @@
 """The devnet's replica: the HTTP interface of the IC over canisters in this process.
 
-:meth:`Replica.handle` takes a request's method, path and body and gives its answer, so that a gateway and the replica
-can be joined over HTTP or in memory; time comes from a clock, so that hours of acknowledgement rounds take
-milliseconds under ``task.Clock`` (advanced in steps, or a timer sees a later time than the one it was set for).
-Endpoints, in all versions that are served anywhere today, each with the form of delegation that belongs to it
+:meth:`Replica.handle` takes a request's method, path and body and returns its answer. A gateway can therefore use the
+replica over HTTP or in memory. Time comes from a clock: with ``task.Clock``, hours of acknowledgement rounds take
+milliseconds. Advance that clock in steps; otherwise a timer sees a later time than the one it was set for.
+
+The replica serves all versions of the endpoints that are in use, each with its form of delegation
 (:mod:`icwsgw.devnet.topology`)::
 
     GET  /api/v2/status
@@ -12,9 +13,9 @@ Endpoints, in all versions that are served anywhere today, each with the form of
     POST /api/v{2,3}/canister/<id>/read_state
     POST /api/v{2,3}/subnet/<id>/read_state
 
-Envelopes are checked as the specification asks, answers carry certificates and node signatures that agents verify.
-``/_/`` is for tests and the demo page, see :mod:`icwsgw.devnet.control_api`. Everything is in memory and gone with the
-process.
+The replica checks envelopes as the specification requires, and its answers contain certificates and node signatures
+that agents can verify. ``/_/`` is for tests and the demo page, see :mod:`icwsgw.devnet.control_api`. All state is in
+memory and ends with the process.
 """
 
 from __future__ import annotations
@@ -41,9 +42,8 @@ class Replica(NetworkState):
     ) -> Deferred[Answer]:
         """Answer a request.
 
-        :param content_type: the request's
-        :returns: status, headers, body; fails with :class:`~icwsgw.devnet.faults.Dropped` where the connection is to
-            end
+        :param content_type: the request's Content-Type
+        :returns: status, headers, body; fails with :class:`~icwsgw.devnet.faults.Dropped` if the connection must end
         """
         parts = path.partition("?")[0].strip("/").split("/")
         if parts[0] == "_":

@@ -1,8 +1,8 @@
 """Admits a request: finds its endpoint, subnet and node, or refuses it.
 
-A boundary node refuses what it can: no such endpoint, an id on no subnet, bytes that are no CBOR; it names a cause in
-``x-ic-error-cause`` and in the text (dfinity/ic, ``rs/boundary_node/ic_boundary/src/errors.rs``). All else is refused
-by the replica behind it, in plain text (``rs/http_endpoints/public/src``).
+A boundary node refuses unknown endpoints, ids that are on no subnet, and bodies that are not CBOR. It gives the cause
+in ``x-ic-error-cause`` and in the text (dfinity/ic, ``rs/boundary_node/ic_boundary/src/errors.rs``). The replica behind
+it refuses all other invalid requests, in plain text (``rs/http_endpoints/public/src``).
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _VERSIONS: Final = {"call": ("v2", "v3", "v4"), "query": ("v2", "v3"), "read_sta
 
 
 def boundary_error(status: int, cause: str, text: str) -> Answer:
-    """Make the answer of a boundary node that does not pass a request on."""
+    """Return the answer of a boundary node that does not forward a request."""
     return status, {**TEXT, "x-ic-error-cause": cause}, f"error: {cause}\ndetails: {text}".encode()
 
 
 class RequestRefused(Exception):
-    """An HTTP status in place of an answer.
+    """The request is refused with an HTTP status.
 
-    :param cause: of a boundary node's refusal; None: the replica's
-    :ivar answer: what is sent
+    :param cause: the cause of a boundary node's refusal; None: the replica refuses
+    :ivar answer: the answer to send
     """
 
     def __init__(self, status: int, text: str, cause: str | None = None) -> None:
@@ -45,13 +45,13 @@ class RequestRefused(Exception):
 
 
 class Target(NamedTuple):
-    """Where a request goes.
+    """The destination of a request.
 
-    :ivar version: of the endpoint
+    :ivar version: version of the endpoint
     :ivar canister: the id in the URL, None at a subnet's endpoint
     :ivar on: call, query or read_state
-    :ivar state: of the subnet
-    :ivar node: who answers
+    :ivar state: the subnet's state
+    :ivar node: the node that answers
     """
 
     version: str
@@ -61,7 +61,7 @@ class Target(NamedTuple):
     node: Node
 
     def shown(self) -> Ranged:
-        """Return which canister ranges the delegation of an answer shows."""
+        """Return the form of canister ranges in the delegation of an answer."""
         if self.version == ("v3" if self.on == "call" else "v2"):
             return FLAT
         return NO_RANGES if self.canister is None else Ranged(False, self.canister)
@@ -69,15 +69,15 @@ class Target(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def _principal(text: str) -> Principal:
-    """Read an id in a URL; the same few come with every request."""
+    """Parse an id in a URL. Results are cached because most requests contain one of few ids."""
     return Principal.from_text(text)
 
 
 def target_of(replica: NetworkState, parts: Sequence[str]) -> Target:
-    """Return where a request goes.
+    """Return the destination of a request.
 
-    :param parts: of the path
-    :raises Refused: nowhere
+    :param parts: the segments of the path
+    :raises RequestRefused: no such endpoint, canister or subnet
     """
     if len(parts) != 5 or parts[0] != "api" or parts[2] not in ("canister", "subnet"):
         raise RequestRefused(404, "no such endpoint")

@@ -6,13 +6,13 @@
     /canister/<id>/certified_data, controllers, module_hash
     /canister_ranges/<subnet>/<first id of a shard>
     /request_status/<id>/status, reply | reject_code, reject_message, error_code
-    /subnet/<subnet>/public_key, type, canister_ranges; of the own subnet node/<node>/public_key
+    /subnet/<subnet>/public_key, type, canister_ranges; for this subnet also node/<node>/public_key
     /time
 
-A real subnet certifies its state once a block. Unless blocks come at intervals (:mod:`icwsgw.devnet.consensus`), a
-block is made here when a certificate is asked for and something has changed, or the last one is older than the
-granularity of time; until then all certificates are witnesses of the same state under the same signature (a signature
-costs 0.2 ms).
+A real subnet certifies its state once per block. If :mod:`icwsgw.devnet.consensus` does not make blocks at intervals,
+this module makes one when a certificate is requested and either the state has changed or the last block is older than
+the granularity of time. Until then, all certificates are witnesses of the same state under the same signature, because
+a signature costs 0.2 ms.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TIME_GRANULARITY_NS: Final = 1_000_000_000
 
 Path = Sequence[bytes]
 _MAPS: Final = ((b"canister",), (b"request_status",))
-#: The API boundary nodes that the state names; nothing listens there.
+#: The API boundary nodes that the state lists; nothing listens at their addresses.
 _BOUNDARY_NODES: Final = hashtree.from_mapping(
     {
         Principal.self_authenticating(b"icws-devnet boundary node").raw: {
@@ -46,15 +46,15 @@ _BOUNDARY_NODES: Final = hashtree.from_mapping(
 
 
 _Fixed = tuple[Tree, Tree]
-"""A part of the state that does not change, whole and pruned."""
+"""A constant part of the state: the whole tree and the pruned tree."""
 
 
 class Block:
-    """The state of a subnet at one height, and its signature once somebody asked for it.
+    """The state of a subnet at one height. It is signed at the first request for its signature.
 
-    :ivar height: how many blocks came before
+    :ivar height: number of earlier blocks
     :ivar time_ns: ns since 1970
-    :ivar views: the queues of the canisters, where somebody wants older blocks to be asked
+    :ivar views: the canisters' queues in this block, if older blocks must answer queries
     """
 
     __slots__ = ("_canisters", "_requests", "_signature", "_signed", "height", "time_ns", "views")
@@ -76,7 +76,7 @@ class Block:
         self._signature = b""
 
     def witness(self, paths: Iterable[Path], fixed: Mapping[bytes, _Fixed]) -> Tree:
-        """Return the state tree pruned to some paths.
+        """Return the state tree pruned to the given paths.
 
         :param fixed: the parts that are the same in all blocks
         """
@@ -93,21 +93,21 @@ class Block:
         return hashtree.witness(hashtree.label_map(sorted(parts.items())), keep)
 
     def signature(self, message: bytes, sign: Callable[[bytes], bytes]) -> bytes:
-        """Return the subnet's signature; the message is the same for all witnesses of the block."""
+        """Return the subnet's signature. It is cached: the message is the same for all witnesses of the block."""
         if message != self._signed:
             self._signed, self._signature = message, sign(message)
         return self._signature
 
     def status(self, request_id: bytes) -> Tree | None:
-        """Return what stands under ``/request_status/<id>``."""
+        """Return the subtree under ``/request_status/<id>``."""
         return self._requests.get(request_id)
 
 
 class StateTree:
     """The state of a subnet.
 
-    :param view: makes what older blocks keep of a canister's queues
-    :ivar height: of the newest block
+    :param view: returns the view of a canister's queues that a block keeps
+    :ivar height: height of the newest block
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class StateTree:
     # -- state ----------------------------------------------------------------------------------------------------
 
     def canister_changed(self, canister_id: Principal, render: Callable[[], Tree]) -> None:
-        """Note that what stands under ``/canister/<id>`` is to be rendered anew for the next block."""
+        """Mark ``/canister/<id>`` as changed; the next block renders it again."""
         self._stale[canister_id] = render
         self._block = None
 
@@ -148,9 +148,9 @@ class StateTree:
             self._block = None
 
     def new_block(self, now_ns: int, *, keep_views: bool = False) -> Block:
-        """Make a block of what there is now.
+        """Make a block from the current state.
 
-        :param keep_views: whether the block is to be asked when there are newer ones
+        :param keep_views: whether the block must still answer queries when there are newer blocks
         """
         for canister_id, render in self._stale.items():
             self._canisters.put(canister_id.raw, render())
@@ -161,7 +161,7 @@ class StateTree:
         return Block(self.height, now_ns, self._canisters.copy(), self._requests.copy(), self._views)
 
     def block(self, now_ns: int) -> Block:
-        """Return the newest block, made now where the last one is not of this state or of this second."""
+        """Return the newest block; make one first if the last does not have the current state or is too old."""
         block = self._block
         if block is None or not 0 <= now_ns - block.time_ns < TIME_GRANULARITY_NS:
             block = self._block = self.new_block(now_ns)
@@ -178,13 +178,13 @@ class StateTree:
         *,
         block: Block | None = None,
     ) -> bytes:
-        """Return the certificate that shows some paths, or proves their absence, and the time.
+        """Return the certificate that contains the time and the given paths, or proves their absence.
 
-        :param now_ns: decides which delegation the node has
-        :param node: None: the first
-        :param shown: which canister ranges the delegation shows; and without FLAT, those of other subnets than the
-            root are pruned under ``/subnet``, as newer endpoints do
-        :param block: None: the newest
+        :param now_ns: the time in ns since 1970; determines the node's current delegation
+        :param node: the node that answers; None: the first
+        :param shown: the canister ranges in the delegation; without FLAT, the ranges of subnets other than the root
+            are pruned under ``/subnet``, as newer endpoints do
+        :param block: the block to certify; None: the newest
         """
         if block is None:
             block = self.block(now_ns)
@@ -201,7 +201,7 @@ class StateTree:
         *,
         block: Block | None = None,
     ) -> bytes:
-        """Return the certificate that a canister gets in a query."""
+        """Return the data certificate that a canister receives in a query."""
         path = (b"canister", canister_id.raw, b"certified_data")
         return self.certificate([path], now_ns, node, shown, block=block)
 
@@ -210,7 +210,7 @@ class StateTree:
 
 
 def _below(level: MerkleMap, label: bytes, paths: Sequence[tuple[bytes, ...]]) -> Tree:
-    """Return a level pruned to those of the paths that go through its label."""
+    """Return a level pruned to the paths that go through its label."""
     wanted: dict[bytes, list[tuple[bytes, ...]]] = {}
     for path in paths:
         if path[:1] != (label,):

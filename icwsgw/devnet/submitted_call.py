@@ -13,16 +13,16 @@ from icwsgw.ic.request_id import leb128
 from icwsgw.reactor.clock import Clock
 
 Execute = Callable[[], bytes]
-"""Runs the call: the reply, or raises Rejected."""
+"""Executes the call; returns the reply or raises Rejected."""
 
 
 class SubmittedCall:
-    """One call by its request id.
+    """One call, identified by its request id.
 
-    :ivar state: of the subnet that executes it
-    :ivar sender: who may read its status
-    :ivar done: whether it was executed
-    :ivar block: height of the block that executed it, where there are blocks
+    :ivar state: state of the subnet that executes the call
+    :ivar sender: the principal that may read its status
+    :ivar done: whether the call was executed
+    :ivar block: height of the block that executed it, if blocks are made at intervals
     """
 
     __slots__ = (
@@ -57,7 +57,7 @@ class SubmittedCall:
         self._waiters: dict[int, list[Deferred[None]]] = {}
 
     def run(self) -> None:
-        """Execute it, once, and put its outcome into the state."""
+        """Execute the call unless it was executed before, and write its outcome into the state."""
         if self.done:
             return
         try:
@@ -77,16 +77,16 @@ class SubmittedCall:
 
     @property
     def awaited_at(self) -> list[int]:
-        """The numbers of the nodes where somebody waits."""
+        """The numbers of the nodes at which requests wait for the outcome."""
         return list(self._waiters)
 
     def tell(self, node: int) -> None:
-        """Tell those who wait at a node that its certified state has the outcome."""
+        """Notify the requests that wait at a node: its certified state now contains the outcome."""
         for waiter in self._waiters.pop(node, []):
             waiter.callback(None)
 
     def wait(self, clock: Clock, timeout: float, node: int) -> Deferred[bool]:
-        """Return whether the call was executed, and a node's certified state tells of it, within a time in seconds."""
+        """Return whether the call's outcome enters a node's certified state within ``timeout`` seconds."""
         waiter: Deferred[None] = Deferred()
         result: Deferred[bool] = Deferred(lambda _: finish(False))
 
