@@ -1,1 +1,1 @@
-"""The formats of the Internet Computer, pure: no Twisted, no clock."""
+"""The data formats of the Internet Computer. All modules are pure: no I/O, no clock, no randomness, no log."""

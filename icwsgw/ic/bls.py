@@ -1,8 +1,9 @@
-"""BLS12-381 signatures as the IC makes them: signature in G1, key in G2 (interface spec, "Certification").
+"""BLS12-381 signatures of the IC: signatures in G1, public keys in G2 (interface spec, "Certification").
 
-A signature is sk * H(m) with H the hash to G1 (suite below); it holds when e(sig, g2) = e(H(m), pk).
-One check costs about 1.5 ms. Point decoding by blst tests encoding, curve and subgroup; the point at infinity,
-which is in the subgroup but signs anything for the key at infinity, is refused here.
+A signature is sk * H(m), where H is the hash to G1 (suite below). It is valid if e(sig, g2) = e(H(m), pk). One
+verification takes about 1.5 ms. blst checks encoding, curve and subgroup when it decodes a point. This module also
+refuses the point at infinity: it is in the subgroup, but as a signature it is valid for any message under the key at
+infinity.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from pyblst import BlstP1Element, BlstP2Element, final_verify, miller_loop
 
 from icwsgw.errors import FormatError
 
-#: Domain separation tag of the IETF suite for minimal signature size, without augmentation.
+#: Domain separation tag of the IETF suite with the minimal signature size and no message augmentation.
 DST = b"BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_NUL_"
-#: Order of both groups; a secret key is in 1..ORDER-1.
+#: The order of both groups. A secret key is in 1..ORDER-1.
 ORDER = 0x73EDA753299D7D483339D80809A1D80553BDA402FFFE5BFEFFFFFFFF00000001
 
 SIGNATURE_SIZE = 48
@@ -31,7 +32,7 @@ _GENERATOR = BlstP2Element.uncompress(
     )
 )
 
-#: The root key of the IC's mainnet, 133 bytes of DER.
+#: The root key of the IC mainnet, 133 bytes of DER.
 MAINNET_ROOT_KEY_DER = _DER_PREFIX + bytes.fromhex(
     "814c0e6ec71fab583b08bd81373c255c3c371b2e84863c98a4f1e08b74235d14fb5d9c0cd546d9685f913a0c0b2cc534"
     "1583bf4b4392e467db96d65b9bb4cb717112f8472e0d5a4d14505ffd7484b01291091c5f87b98883463f98091a0baaae"
@@ -41,7 +42,7 @@ MAINNET_ROOT_KEY_DER = _DER_PREFIX + bytes.fromhex(
 def der_wrap(public_key: bytes) -> bytes:
     """Return the 133-byte DER of a 96-byte public key.
 
-    :raises FormatError: not 96 bytes
+    :raises FormatError: the key does not have 96 bytes
     """
     if len(public_key) != PUBLIC_KEY_SIZE:
         raise FormatError(f"BLS public key: {len(public_key)} bytes instead of {PUBLIC_KEY_SIZE}")
@@ -49,9 +50,9 @@ def der_wrap(public_key: bytes) -> bytes:
 
 
 def der_unwrap(der: bytes) -> bytes:
-    """Return the 96-byte public key in its 133-byte DER.
+    """Return the 96-byte public key in a 133-byte DER.
 
-    :raises FormatError: another length or another algorithm
+    :raises FormatError: the DER has another length or another algorithm
     """
     if len(der) != len(_DER_PREFIX) + PUBLIC_KEY_SIZE or not der.startswith(_DER_PREFIX):
         raise FormatError("not the DER of a BLS12-381 public key")
@@ -59,18 +60,19 @@ def der_unwrap(der: bytes) -> bytes:
 
 
 def check_public_key(public_key: bytes) -> None:
-    """Check that 96 bytes are a public key.
+    """Check that the bytes are a valid public key.
 
-    :raises ValueError: they are not
+    :param public_key: 96 bytes
+    :raises ValueError: not a public key
     """
     _key_point(public_key)
 
 
 @lru_cache(maxsize=64)
 def _key_point(public_key: bytes) -> Any:
-    """Return the point of a key; the few keys a gateway meets are decoded once (0.1 ms).
+    """Return the point of a key. The cache saves decoding it again (0.1 ms), because a gateway uses few keys.
 
-    :raises ValueError: not a point of the group
+    :raises ValueError: not a point of the group, or the point at infinity
     """
     if len(public_key) != PUBLIC_KEY_SIZE or public_key[0] & _INFINITY_FLAG:
         raise ValueError("not a key")
@@ -78,7 +80,10 @@ def _key_point(public_key: bytes) -> Any:
 
 
 def verify(public_key: bytes, signature: bytes, message: bytes) -> bool:
-    """Return whether `signature` (48 bytes) is that of `message` under `public_key` (96 bytes); False for garbage."""
+    """Return whether `signature` (48 bytes) is valid for `message` under `public_key` (96 bytes).
+
+    Malformed keys and signatures give False.
+    """
     if len(signature) != SIGNATURE_SIZE or signature[0] & _INFINITY_FLAG:
         return False
     try:
@@ -91,7 +96,7 @@ def verify(public_key: bytes, signature: bytes, message: bytes) -> bool:
 
 
 def sign(secret_key: int, message: bytes) -> bytes:
-    """Return the 48-byte signature of `message`. Not constant-time: for local networks and tests.
+    """Return the 48-byte signature of `message`. Not constant-time: only for local networks and tests.
 
     :raises ValueError: the key is not in 1..ORDER-1
     """
@@ -109,7 +114,11 @@ def public_key(secret_key: int) -> bytes:
 
 
 def secret_key(seed: bytes) -> int:
-    """Return a secret key made from at least 32 bytes of seed (reduced modulo the order, never 0)."""
+    """Return the secret key that a seed gives: the seed as a number, reduced to 1..ORDER-1.
+
+    :param seed: at least 32 bytes
+    :raises ValueError: fewer than 32 bytes
+    """
     if len(seed) < 32:
         raise ValueError("a seed has at least 32 bytes")
     return int.from_bytes(seed, "big") % (ORDER - 1) + 1

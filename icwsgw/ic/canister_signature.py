@@ -1,8 +1,8 @@
-"""Signatures by canisters, such as Internet Identity (interface spec, section "Canister signatures").
+"""Verifies signatures by canisters, such as Internet Identity (interface spec, section "Canister signatures").
 
-The key is a canister id and a seed. The signature is CBOR ``{certificate, tree}`` behind the self-describe tag: the
-subnet certifies the root of the canister's tree, and the tree has ``/sig/<SHA-256 of the seed>/<SHA-256 of the
-message>``. How old the certificate is does not matter: what is signed has an expiry of its own.
+The key is a canister id and a seed. The signature is the CBOR map ``{certificate, tree}`` after the self-describe tag.
+The subnet certifies the root hash of the canister's tree, and the tree contains ``/sig/<SHA-256 of the seed>/<SHA-256
+of the message>``. The age of the certificate is not checked, because each signed message has its own expiry.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _TREE_DEPTH: Final = 128
 
 
 def signer_of(key: bytes) -> tuple[Principal, bytes]:
-    """Return the canister and the seed in a key.
+    """Return the canister id and the seed of a key.
 
-    :param key: what stands in the DER, see :func:`icwsgw.ic.public_key.algorithm`
-    :raises SignatureInvalid: too short
+    :param key: the key without its DER wrapping, see :func:`icwsgw.ic.public_key.algorithm`
+    :raises SignatureInvalid: the key is too short, or its canister id is not a principal
     """
     if not key or len(key) < 1 + key[0]:
         raise SignatureInvalid("a key of a canister that is malformed")
@@ -38,10 +38,12 @@ def verify_canister_signature(
 ) -> None:
     """Verify a canister's signature.
 
-    :param key: what stands in the DER
+    :param key: the key without its DER wrapping
+    :param message: the signed bytes
+    :param signature: CBOR with the self-describe tag
     :param root_key_der: the root key, 133 bytes of DER
-    :param cache: keeps verified delegations of subnets
-    :raises SignatureInvalid: it is none of this message with this key
+    :param cache: a cache of verified delegations of subnets
+    :raises SignatureInvalid: the signature is malformed, or not valid for this message and key
     """
     canister, seed = signer_of(key)
     try:

@@ -1,8 +1,8 @@
-"""Certificates as bytes: decode and build (interface spec, section "Certification").
+"""Decodes and builds certificates (interface spec, section "Certification").
 
 A certificate is CBOR ``{tree, signature, delegation?}``: a witness of the state tree, and the BLS signature of a
-subnet over the witness's digest. Where it was not the root subnet, the delegation holds a certificate of the root
-subnet that names the subnet's key. Nothing here verifies: see :mod:`icwsgw.ic.certificate`.
+subnet over the witness's digest. If a subnet other than the root subnet signed, the delegation holds a certificate of
+the root subnet with the key of that subnet. This module verifies nothing: see :mod:`icwsgw.ic.certificate`.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from icwsgw.ic.principal import Principal
 from icwsgw.ic.request_id import leb128
 
 _STATE_ROOT = b"\x0dic-state-root"
-# The tree's levels, and the map around it.
+# The levels of the tree, and the map around it.
 _CBOR_DEPTH = hashtree.MAX_DEPTH + 2
 
 
 class Delegation(NamedTuple):
-    """Whom the root subnet lets speak: the subnet's id and the certificate that says so."""
+    """A certificate's delegation: the subnet's id, and the root subnet's certificate with the subnet's key."""
 
     subnet_id: bytes
     certificate: bytes
 
 
 class Certificate:
-    """A decoded certificate; not verified by being one.
+    """A decoded certificate, not verified.
 
     :ivar tree: the witness
-    :ivar signature: 48 bytes, of the message :func:`signed_message`
-    :ivar delegation: the delegation, or None where the root key signed
+    :ivar signature: the subnet's signature of :func:`signed_message`; 48 bytes if valid
+    :ivar delegation: the delegation; None: the root subnet signed
     """
 
     __slots__ = ("_time_ns", "delegation", "signature", "tree")
@@ -47,9 +47,9 @@ class Certificate:
 
     @property
     def time_ns(self) -> int:
-        """When the subnet made this state.
+        """The time of this state, in nanoseconds since 1970.
 
-        :raises CertificateInvalid: no readable ``/time`` in the tree
+        :raises CertificateInvalid: the tree shows no ``/time``, or it is malformed
         """
         if self._time_ns is None:
             time = self.lookup((b"time",))
@@ -64,9 +64,9 @@ class Certificate:
 
 
 def decode_certificate(data: bytes) -> Certificate:
-    """Return the certificate in its CBOR.
+    """Decode a certificate from its CBOR.
 
-    :raises FormatError: not a certificate
+    :raises FormatError: the bytes are not a certificate, or too large
     """
     if len(data) > hashtree.MAX_SIZE:
         raise FormatError(f"certificate: {len(data)} bytes")
@@ -92,19 +92,20 @@ def decode_certificate(data: bytes) -> Certificate:
 
 
 def signed_message(tree: Tree) -> bytes:
-    """Return what a subnet signs to certify a tree."""
+    """Return the bytes that a subnet signs to certify a tree."""
     return _STATE_ROOT + hashtree.reconstruct(tree)
 
 
 def build_certificate(tree: Tree, sign: Callable[[bytes], bytes], delegation: Delegation | None = None) -> bytes:
     """Return the CBOR of a certificate of `tree`.
 
-    :param sign: makes the subnet's 48-byte signature of a message, as :func:`icwsgw.ic.bls.sign` with its key
+    :param sign: returns the subnet's 48-byte signature of a message, as :func:`icwsgw.ic.bls.sign` does with its key
+    :param delegation: the subnet's delegation; None: the root subnet signs
     """
     fields: dict[str, Any] = {"signature": sign(signed_message(tree))}
     if delegation is not None:
         fields["delegation"] = {"subnet_id": delegation.subnet_id, "certificate": delegation.certificate}
-    # The tree is encoded apart: its nesting is deeper than what the general encoder is made for.
+    # The tree has its own encoder, because it is nested more deeply than the general encoder allows.
     rest = cbor.dumps(fields)
     return b"".join((cbor.SELF_DESCRIBE, cbor.head(5, len(fields) + 1), b"\x64tree", hashtree.to_cbor(tree), rest[1:]))
 
@@ -120,8 +121,12 @@ def build_delegation(
 ) -> Delegation:
     """Return a delegation to a subnet, signed by the root subnet.
 
-    :param ranges: the canisters from the first to the last of each pair, both included
-    :param sharded: ranges under ``/canister_ranges`` in one shard, as today; or under ``/subnet/<id>``, as before
+    :param subnet_key_der: the subnet's public key, 133 bytes of DER
+    :param ranges: the canister ranges: the first and the last canister of each, both included
+    :param time_ns: the time of the delegation, in nanoseconds since 1970
+    :param sign: returns the root subnet's 48-byte signature of a message
+    :param sharded: write the ranges under ``/canister_ranges`` in one shard, as the network does today; False: under
+        ``/subnet/<id>``, the older form
     """
     encoded = cbor.dumps_tagged([[first.raw, last.raw] for first, last in ranges])
     subnet: dict[bytes, bytes] = {b"public_key": subnet_key_der}
@@ -134,7 +139,10 @@ def build_delegation(
 
 
 def natural(value: bytes) -> int:
-    """Return an unsigned LEB128 number that fits 64 bits."""
+    """Decode an unsigned LEB128 number of at most 64 bits.
+
+    :raises CertificateInvalid: malformed, followed by further bytes, or too large
+    """
     number = 0
     for position, byte in enumerate(value[:10]):
         number |= (byte & 0x7F) << (7 * position)

@@ -1,7 +1,7 @@
-"""What a certificate says: of a request, of a canister, of a subnet's nodes, of a batch of messages.
+"""Reads the content of certificates: a request's status, certified data, node keys, a batch of messages.
 
-These read certificates that :mod:`icwsgw.ic.certificate` verified, or that need no verification because nothing
-depends on them.
+The certificates were verified by :mod:`icwsgw.ic.certificate`, or need no verification because no decision depends on
+them.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from icwsgw.ic.principal import Principal
 
 
 class RequestStatus(NamedTuple):
-    """What a certificate says of a request (interface spec, "Request status").
+    """The status of a request in a certificate (interface spec, "Request status").
 
     :ivar status: unknown, received, processing, replied, rejected or done
-    :ivar reply: the reply's bytes, where replied
-    :ivar reject_code: where rejected
-    :ivar reject_message: where rejected
-    :ivar error_code: for example "IC0503", where rejected and given
+    :ivar reply: the bytes of the reply, if replied
+    :ivar reject_code: the reject code, if rejected
+    :ivar reject_message: the reject message, if rejected
+    :ivar error_code: for example "IC0503", if rejected and the certificate has one
     """
 
     status: str
@@ -35,7 +35,12 @@ class RequestStatus(NamedTuple):
 
 
 def subnet_of(certificate: Certificate, root_key_der: bytes) -> Principal:
-    """Return the subnet that made a certificate: the delegation's, or the root subnet, named by its key."""
+    """Return the id of the subnet that signed a certificate.
+
+    It is in the delegation. Without a delegation it is the root subnet, whose id is the principal of the root key.
+
+    :raises FormatError: the id in the delegation is not a principal
+    """
     if certificate.delegation is not None:
         return Principal(certificate.delegation.subnet_id)
     return Principal.self_authenticating(root_key_der)
@@ -72,9 +77,12 @@ def certified_data(certificate: Certificate, canister_id: Principal) -> bytes:
 
 
 def request_status(certificate: Certificate, request_id: bytes) -> RequestStatus:
-    """Return what a certificate says of a request; "unknown" where it proves that the IC does not know it.
+    """Return the status of a request in a certificate.
 
-    :raises CertificateInvalid: the certificate does not tell, or tells half
+    The status is "unknown" if the certificate proves that the state has no such request.
+
+    :param request_id: 32 bytes
+    :raises CertificateInvalid: the certificate does not show the status, or lacks a field that belongs to it
     """
     root = (b"request_status", request_id)
     found = certificate.lookup((*root, b"status"))
@@ -113,13 +121,16 @@ def _text(value: bytes) -> str:
 def check_messages(
     certificate: Certificate, tree: bytes, messages: Sequence[tuple[bytes, bytes]], *, canister_id: Principal
 ) -> None:
-    """Check (key, content) pairs against the canister's label tree and a certificate that was verified before.
+    """Check messages against the canister's witness and a verified certificate.
 
-    The tree's digest must be the canister's certified data; it must hold the SHA-256 of each content under
-    ``websocket``, and nothing, shown or pruned, between the first key and the last but the keys given.
+    The digest of the witness must be the canister's certified data. Under ``websocket`` the witness must have each key
+    with the SHA-256 of its content. Between the first and the last of these keys it must have no other node, shown or
+    pruned.
 
-    :param tree: CBOR of the canister's witness
-    :raises CertificateInvalid: with the reason
+    :param certificate: verified
+    :param tree: the canister's witness, in CBOR
+    :param messages: the key and the content of each message
+    :raises CertificateInvalid: a check failed; the text gives the reason
     """
     try:
         witness = hashtree.decode(tree)
@@ -146,5 +157,5 @@ def _check_contents(witness: Tree, messages: Sequence[tuple[bytes, bytes]]) -> N
 
 
 def _shown(key: bytes) -> str:
-    """Return a key as text for a log line; its length is the canister's to choose."""
+    """Return a key as text for an error message, cut off because the canister chooses its length."""
     return key[:100].decode(errors="replace")

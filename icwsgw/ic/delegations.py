@@ -1,6 +1,6 @@
-"""Replaces a certificate's delegation by one that every agent can read.
+"""Replaces a certificate's delegation with one that every agent can read.
 
-A subnet signs the tree of a certificate, but not the delegation beside it. So another delegation of the same subnet,
+A subnet signs the tree of a certificate, but not its delegation. So another delegation of the same subnet,
 with the same key, can take its place; agents verify it like any other. :mod:`icwsgw.ic.certificate` describes the two
 forms of canister ranges. @dfinity/agent up to 3.4.3 reads only the flat form.
 """
@@ -24,18 +24,22 @@ from icwsgw.ic.hashtree import Found
 from icwsgw.ic.network_limits import MAX_CACHED_DELEGATIONS
 
 _KEY = b"\x6adelegation"
-#: Items in a delegation: a map of two fields; there may be others some day.
+#: The most items in a delegation. It is a map of two fields; later versions may add fields.
 _MAX_ITEMS = 64
-#: Bytes of a delegation; that of a subnet of a hundred canister ranges has 5,000.
+#: The most bytes in a delegation. A delegation with a hundred canister ranges has 5,000.
 MAX_SIZE = 32 << 10
-#: Bytes that may follow a delegation, where it is not the last field.
+#: The most bytes that may follow a delegation that is not the last field.
 _REST = 32 << 10
 
 
 def _span(certificate: bytes) -> tuple[int, int] | None:
-    """Find the value of ``delegation`` by its key alone: the tree before it may have any size.
+    """Find the value of ``delegation`` by its key, without parsing the tree before it, which may have any size.
 
-    Somebody who has these bytes in a tree or a signature finds a certificate of their own unchanged, or broken.
+    If the content of a certificate includes the bytes of the key, it can mislead this search. This affects only the
+    certificates of whoever chose that content: they stay unchanged, or become invalid.
+
+    :returns: offsets (start, end), or None without the key
+    :raises FormatError: the value is malformed or too long
     """
     key = certificate.rfind(_KEY)
     if key < 0:
@@ -47,13 +51,16 @@ def _span(certificate: bytes) -> tuple[int, int] | None:
 
 
 def tail_of(certificate: bytes) -> bytes:
-    """Return the bytes from the key ``delegation`` to the end; empty without it. Replicas write that field last."""
+    """Return the bytes from the key ``delegation`` to the end, or empty bytes without it.
+
+    Replicas write that field last.
+    """
     key = certificate.rfind(_KEY)
     return certificate[key:] if key >= 0 else b""
 
 
 def delegation_of(certificate: bytes) -> Delegation | None:
-    """Find a certificate's delegation without decoding the rest; None without a delegation.
+    """Return a certificate's delegation, or None if it has none. The rest of the certificate is not decoded.
 
     :raises FormatError: the field is not a delegation
     """
@@ -73,7 +80,7 @@ def delegation_of(certificate: bytes) -> Delegation | None:
 
 
 def with_delegation(certificate: bytes, delegation: Delegation) -> bytes:
-    """Return a certificate's bytes with another delegation; the other bytes stay the same.
+    """Replace the delegation in a certificate's bytes; all other bytes stay the same.
 
     :raises FormatError: the certificate has no delegation
     """
@@ -87,8 +94,8 @@ def with_delegation(certificate: bytes, delegation: Delegation) -> bytes:
 class DelegationView(NamedTuple):
     """The content of a delegation, not verified.
 
-    :ivar public_key: the subnet's key, in DER; None: the delegation shows none
-    :ivar flat: whether the canister ranges are in the form that every agent reads
+    :ivar public_key: the subnet's key in DER; None: the delegation shows no key
+    :ivar flat: whether the canister ranges are in the flat form, which every agent reads
     """
 
     public_key: bytes | None
@@ -107,7 +114,7 @@ def read_delegation(delegation: Delegation) -> DelegationView:
 
 
 def merged(one: Delegation, other: Delegation) -> Delegation:
-    """Return one delegation with the canister ranges of two, in both forms.
+    """Merge two witnesses of one delegation into one that shows the canister ranges in both forms.
 
     :raises FormatError: the two are not witnesses of the same signed tree
     """
@@ -130,11 +137,11 @@ class _Kept(NamedTuple):
 
 
 class CompatibleDelegations:
-    """The last verified delegation of each subnet in the form that every agent reads.
+    """Keeps the latest verified delegation of each subnet in the flat form, which every agent reads.
 
-    :param cache: keeps what was verified
-    :param max_subnets: bound; the least recently used leaves first
-    :ivar kept: by root key and subnet, for who asks whether there is one
+    :param cache: a cache of verified delegations
+    :param max_subnets: the most entries; the least recently used is dropped first
+    :ivar kept: the delegations by root key (DER) and subnet id; callers read it to see whether there are any
     """
 
     __slots__ = ("_cache", "_max_subnets", "_merged", "kept")
@@ -143,21 +150,22 @@ class CompatibleDelegations:
         self._cache = cache
         self._max_subnets = max_subnets
         self.kept: OrderedDict[tuple[bytes, bytes], _Kept] = OrderedDict()
-        # what became of two delegations, so that they are decoded once; None: they are not one
+        # results of merging pairs of delegations, so that each pair is decoded once; None: they cannot be merged
         self._merged: OrderedDict[tuple[Delegation, Delegation], _Kept | None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self.kept)
 
     def time_of(self, root_key_der: bytes, subnet_id: bytes) -> int | None:
-        """Return the time of a subnet's kept delegation in ns, or None if there is none."""
+        """Return the time of a subnet's kept delegation in ns since 1970, or None if there is none."""
         kept = self.kept.get((root_key_der, subnet_id))
         return None if kept is None else kept.trusted.time_ns
 
     def keep(self, root_key_der: bytes, delegation: Delegation, now_ns: int) -> None:
-        """Verify a delegation and keep it, unless a newer one is kept.
+        """Verify a delegation and keep it, unless a newer one of the subnet is already kept.
 
-        :raises CertificateInvalid: it does not verify, or shows no flat ranges
+        :param now_ns: the time now, ns since 1970
+        :raises CertificateInvalid: it does not verify, or has no canister ranges in the flat form
         """
         try:
             trusted = verify_delegation(delegation, root_key_der=root_key_der, now_ns=now_ns, cache=self._cache)
@@ -176,12 +184,16 @@ class CompatibleDelegations:
     def in_place_of(
         self, root_key_der: bytes, delegation: Delegation, shown: DelegationView, canister_id: bytes, now_ns: int
     ) -> Delegation | None:
-        """Return the delegation that may stand where another one is: of the same subnet and key, and not too old.
+        """Return a delegation that can replace another one, or None.
 
-        Where both are witnesses of one tree, it shows the forms of both.
+        It is of the same subnet with the same key, and not older than
+        :data:`icwsgw.ic.certificate.MAX_DELEGATION_AGE_NS`. If both are witnesses of one tree, it is their merger, with
+        the canister ranges in both forms.
 
-        :param shown: what the other one shows
-        :param canister_id: which it has to cover
+        :param delegation: the delegation to replace
+        :param shown: the content of that delegation
+        :param canister_id: the canister that the result must cover
+        :param now_ns: the time now, ns since 1970
         """
         key = (root_key_der, delegation.subnet_id)
         kept = self.kept.get(key)

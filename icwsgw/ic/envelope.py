@@ -1,9 +1,9 @@
-"""Requests to the IC: their content, the signed envelope around it, and the checks a replica makes.
+"""Requests to the IC: their content, their signed envelope, and a replica's checks of the envelope.
 
-An envelope is the CBOR map ``{content, sender_pubkey, sender_sig, sender_delegation}`` behind the self-describe tag;
-the anonymous sender has the content alone (IC interface specification, sections "HTTPS Interface" and
+An envelope is the CBOR map ``{content, sender_pubkey, sender_sig, sender_delegation}`` after the self-describe tag. An
+envelope of the anonymous sender has only the content (IC interface specification, sections "HTTPS Interface" and
 "Authentication"). A replica reads the fields that it knows and leaves the others out of the request id (dfinity/ic,
-``rs/types/types/src/messages/http.rs``), and so does :func:`verify_envelope`.
+``rs/types/types/src/messages/http.rs``). :func:`verify_envelope` does the same.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ _HASHED: Final = {"call": _METHOD, "query": _METHOD, "read_state": (*_COMMON, "p
 
 
 class Signer(Protocol):
-    """What signs: :class:`icwsgw.ic.identity.Ed25519Identity` or a hardware key."""
+    """An identity that can sign: :class:`icwsgw.ic.identity.Ed25519Identity`, or for example a hardware key."""
 
     @property
     def principal(self) -> Principal:
-        """The sender."""
+        """The principal of the public key, which is the sender of the requests."""
 
     @property
     def public_key_der(self) -> bytes:
-        """The key that ``principal`` stands for."""
+        """The public key, as DER SubjectPublicKeyInfo."""
 
     def sign(self, message: bytes) -> bytes:
-        """Sign a message; 64 bytes."""
+        """Return the 64-byte signature of a message."""
 
 
 class SignedRequest(NamedTuple):
-    """A request that is ready to be sent, as often as wanted, until it expires."""
+    """A signed request. It may be sent any number of times until it expires."""
 
     body: bytes
-    """The envelope, CBOR with its tag."""
+    """The envelope: CBOR with the self-describe tag."""
     request_id: bytes
     """32 bytes."""
     ingress_expiry: int
@@ -62,21 +62,25 @@ class VerifiedRequest(NamedTuple):
     """A request whose envelope passed :func:`verify_envelope`."""
 
     content: dict[str, Any]
-    """As decoded; its known fields have the right types and sizes."""
+    """The decoded content; its known fields have valid types and sizes."""
     sender: Principal
     request_id: bytes
     """32 bytes."""
     targets: frozenset[bytes] | None = None
-    """Canisters that the delegations allow; None: any. Checked for calls and queries, for read_state the caller's."""
+    """The canisters that the delegations allow; None: any.
+
+    :func:`verify_envelope` checks them for calls and queries. For read_state, the caller must check them.
+    """
 
 
 def expiry_after(now_ns: int, seconds: float) -> int:
-    """Give the expiry for a request that should live for some seconds.
+    """Return the ingress expiry of a request with a given lifetime.
 
-    Rounded down as agents do, so that requests made close together are the same: to the minute when more than 90 s are
-    asked for, else to the second (agent-rs, ``ic-agent/src/agent/mod.rs``).
+    Like agents, it rounds down, so that equal requests made at nearly the same time have the same id: to the minute for
+    lifetimes over 90 s, otherwise to the second (agent-rs, ``ic-agent/src/agent/mod.rs``).
 
-    :param now_ns: time in ns since 1970
+    :param now_ns: the time now, ns since 1970
+    :param seconds: the lifetime, in seconds
     :returns: ns since 1970
     """
     unit = 60 * SECOND_NS if seconds > 90 else SECOND_NS
@@ -87,21 +91,21 @@ def expiry_after(now_ns: int, seconds: float) -> int:
 def call_content(
     sender: Principal, canister: Principal, method: str, arg: bytes, expiry_ns: int, nonce: bytes | None = None
 ) -> dict[str, Any]:
-    """Make the content of an update call."""
+    """Return the content of a call."""
     return _method_content("call", sender, canister, method, arg, expiry_ns, nonce)
 
 
 def query_content(
     sender: Principal, canister: Principal, method: str, arg: bytes, expiry_ns: int, nonce: bytes | None = None
 ) -> dict[str, Any]:
-    """Make the content of a query call."""
+    """Return the content of a query."""
     return _method_content("query", sender, canister, method, arg, expiry_ns, nonce)
 
 
 def read_state_content(
     sender: Principal, paths: Sequence[Sequence[bytes]], expiry_ns: int, nonce: bytes | None = None
 ) -> dict[str, Any]:
-    """Make the content of a read_state request.
+    """Return the content of a read_state request.
 
     :param paths: at most 1000 paths of at most 127 labels
     """
@@ -133,7 +137,7 @@ def _method_content(
 
 
 def sign_request(identity: Signer, content: dict[str, Any]) -> SignedRequest:
-    """Sign a content whose sender is the identity's principal."""
+    """Sign a content. Its sender must be the identity's principal; this is not checked."""
     identifier = request_id(content)
     body = cbor.dumps_tagged(
         {
@@ -146,7 +150,7 @@ def sign_request(identity: Signer, content: dict[str, Any]) -> SignedRequest:
 
 
 def anonymous_request(content: dict[str, Any]) -> SignedRequest:
-    """Wrap a content whose sender is the anonymous principal."""
+    """Return the request for a content whose sender is the anonymous principal; it needs no signature."""
     return SignedRequest(cbor.dumps_tagged({"content": content}), request_id(content), content["ingress_expiry"])
 
 
@@ -155,12 +159,13 @@ def verify_envelope(
 ) -> VerifiedRequest:
     """Check an envelope as a replica does.
 
-    :param body: CBOR of the envelope, with or without its tag
+    :param body: the CBOR of the envelope, with or without the self-describe tag
     :param now_ns: the replica's time, ns since 1970
-    :param max_ttl_ns: how far ahead the expiry may lie
-    :param verifier: verifies signatures of all kinds, and ``sender_info``; None: Ed25519 and ECDSA only
+    :param max_ttl_ns: how far in the future the ingress expiry may be, in ns
+    :param verifier: verifies all kinds of signatures, and ``sender_info``; None: only Ed25519 and ECDSA signatures are
+        accepted, and ``sender_info`` is not checked
     :raises FormatError: not an envelope
-    :raises SignatureInvalid: wrong signature, delegation, sender or expiry
+    :raises SignatureInvalid: the signature, a delegation, the sender or the expiry is invalid
     """
     envelope = loads_known(body, ENVELOPE)
     content = envelope.get("content") if isinstance(envelope, dict) else None
@@ -171,7 +176,7 @@ def verify_envelope(
         cbor.optional(envelope, name) for name in ("sender_pubkey", "sender_sig", "sender_delegation")
     )
     kind = content["request_type"]
-    # An anonymous query or read_state tells nobody anything new, however old it is.
+    # Anybody can make an anonymous query or read_state, so an old one gives nothing away.
     if kind == "call" or not sender.is_anonymous:
         _check_expiry(content["ingress_expiry"], now_ns, max_ttl_ns)
     identifier = request_id({name: content[name] for name in _HASHED[kind] if name in content})
@@ -230,7 +235,7 @@ def _check_content(content: dict[str, Any]) -> Principal:
 def _check_expiry(expiry_ns: int, now_ns: int, max_ttl_ns: int) -> None:
     if now_ns < expiry_ns <= now_ns + max_ttl_ns:
         return
-    # The replica's words and layout: agents in JavaScript read the time out of them and correct their clock by it
+    # This is the replica's exact text: agents in JavaScript parse the time in it to correct their clock
     # (dfinity/icp-js-core, packages/core/src/agent/errors.ts and utils/calculateReplicaTime).
     raise SignatureInvalid(
         "Invalid request expiry: Specified ingress_expiry not within expected range: "

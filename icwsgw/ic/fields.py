@@ -1,8 +1,8 @@
-"""Reads the known fields of CBOR maps that strangers send, and passes over the others (RFC 8949).
+"""Decodes the known fields of untrusted CBOR maps and skips the others (RFC 8949).
 
-A field that this version does not know may hold anything that is well-formed: tags, integer keys, deep nesting, many
-items. It must not make what stands beside it unreadable. Known fields are read by :func:`icwsgw.ic.cbor.loads`, as
-strictly as ever; the others are walked over without decoding, within a bound on items.
+A field that this version does not know may hold any well-formed item: tags, integer keys, deep nesting, many items. It
+must not prevent the known fields from being decoded. :func:`icwsgw.ic.cbor.loads` decodes the known fields with its
+usual strictness. The unknown fields are skipped without decoding, up to a number of items.
 """
 
 from __future__ import annotations
@@ -14,10 +14,14 @@ from icwsgw.errors import FormatError
 from icwsgw.ic import cbor
 
 MAX_SKIPPED: Final = 131_072
-"""Items that are passed over in one message; walking over so many takes some 40 ms."""
+"""The most items that are skipped in one message. Skipping this many takes about 40 ms."""
 
 Shape: TypeAlias = Mapping[str, "Shape"] | Sequence["Shape"] | None
-"""What is known of a value: None, all of it is read; a map, its fields by name; a list of one, what each item is."""
+"""The known structure of a value.
+
+None: the value is decoded as a whole. A mapping: the known fields of a map, by name. A sequence of one shape: a list
+whose items all have that shape.
+"""
 
 
 _DELEGATION: Final = {"pubkey": None, "expiration": None, "targets": None, "permissions": None}
@@ -53,7 +57,7 @@ ANSWER: Final[Mapping[str, Shape]] = {
     "reply": {"arg": None},
     "signatures": [{"timestamp": None, "signature": None, "identity": None}],
 }
-"""What queries, calls, read_state and status answer (interface specification, "HTTPS Interface")."""
+"""The answer to a query, call, read_state or status request (interface specification, "HTTPS Interface")."""
 
 
 def loads_known(
@@ -64,18 +68,18 @@ def loads_known(
     max_items: int = cbor.MAX_ITEMS,
     max_skipped: int = MAX_SKIPPED,
 ) -> Any:
-    """Decode one CBOR item of which some fields are known.
+    """Decode one CBOR map of which some fields are known.
 
-    What is all well-formed and within the bounds of :func:`icwsgw.ic.cbor.loads` is decoded as that does, the unknown
-    fields too; only else are those left out.
+    If :func:`icwsgw.ic.cbor.loads` accepts the whole item, its result is returned, including the unknown fields.
+    Otherwise the result has only the known fields.
 
     :param data: a map, with or without self-describe tags before it
-    :param shape: the fields that are known
-    :param max_depth: how deep known fields may nest
-    :param max_items: items that one known field, or the whole, may have
-    :param max_skipped: items that may be passed over
-    :raises FormatError: not well-formed, trailing bytes, a known field that :func:`icwsgw.ic.cbor.loads` refuses or
-        that comes twice, or too much to pass over
+    :param shape: the known fields
+    :param max_depth: the deepest nesting of known fields
+    :param max_items: the most items in one known field, or in the whole map if it is decoded as a whole
+    :param max_skipped: the most items that are skipped
+    :raises FormatError: malformed, trailing bytes, a known field that :func:`icwsgw.ic.cbor.loads` refuses or that is
+        there twice, or too many items to skip
     """
     try:
         return cbor.loads(data, max_depth=max_depth, max_items=max_items)
@@ -92,18 +96,19 @@ def known_alone(
     max_items: int = cbor.MAX_ITEMS,
     max_skipped: int = MAX_SKIPPED,
 ) -> Any:
-    """Decode what :func:`icwsgw.ic.cbor.loads` refuses: the second half of :func:`loads_known`, with its arguments.
+    """Decode the known fields of a map that :func:`icwsgw.ic.cbor.loads` refuses.
 
-    For whoever tries the first half on the spot, since every message comes by there.
+    This is the second step of :func:`loads_known`, with the same arguments. A caller for which speed matters calls
+    :func:`icwsgw.ic.cbor.loads` itself, and this function only after an error.
 
-    :param error: why it was refused
+    :param error: the error of :func:`icwsgw.ic.cbor.loads`
     :raises FormatError: see :func:`loads_known`
     """
     reader = _Reader(data, max_depth, max_items, max_skipped)
     try:
         value, end = reader.value(0, shape)
     except FormatError as second:
-        # of the two reasons the second one is that of a known field, or says that there is no map
+        # for a map, report the second error: the first may concern an unknown field only
         raise (second if reader.inside else error) from None
     if end != len(data):
         raise FormatError("CBOR: bytes after the end")
@@ -113,14 +118,18 @@ def known_alone(
 def field_span(data: bytes, name: str, max_skipped: int = MAX_SKIPPED) -> tuple[int, int] | None:
     """Find the value of a map's field without decoding it.
 
+    :param max_skipped: the most items in the map
     :returns: offsets (start, end) in ``data``; None: the map has no such field
-    :raises FormatError: not a map, not well-formed, or the field comes twice
+    :raises FormatError: not a map, malformed, too many items, or the field is there twice
     """
     return _Reader(data, 1, max_skipped, max_skipped).span(name)
 
 
 class _Reader:
-    """Reads values of one message; ``left`` is how many more items may be passed over, in all."""
+    """Decodes one message. ``left`` is the number of items that may still be skipped in it.
+
+    ``inside`` is set when the reader has entered a map of known fields.
+    """
 
     __slots__ = ("data", "inside", "left", "max_depth", "max_items", "max_skipped")
 
@@ -132,7 +141,7 @@ class _Reader:
         self.inside = False
 
     def value(self, position: int, shape: Shape) -> tuple[Any, int]:
-        """Read the value at a position, and say where it ends."""
+        """Return the value at a position, and the offset of its end."""
         start = self._untagged(position)
         major = self.data[start] >> 5 if start < len(self.data) else -1
         if isinstance(shape, Mapping) and major == 5:
@@ -144,7 +153,7 @@ class _Reader:
         return cbor.loads(self.data[position:end], max_depth=self.max_depth, max_items=self.max_items), end
 
     def span(self, name: str) -> tuple[int, int] | None:
-        """Find a field of the map that the message is."""
+        """Return the offsets of a field's value; the message must be a map."""
         start = self._untagged(0)
         if start >= len(self.data) or self.data[start] >> 5 != 5:
             raise FormatError("CBOR: not a map")
@@ -192,14 +201,14 @@ class _Reader:
         return items, position
 
     def _key(self, position: int, known: Mapping[str, Shape] | Sequence[str]) -> tuple[str | None, int]:
-        """Pass over a key, and give it if it is known."""
+        """Skip a key. Return it, or None if it is not a known one, and the offset of its end."""
         end = self._skip(position)
         if self.data[position] >> 5 != 3:
             return None, end
         try:
             key = cbor.loads(self.data[position:end])
         except FormatError:
-            # text that is no UTF-8 is nobody's name
+            # text that is not UTF-8 is not the name of a known field
             return None, end
         return (key if key in known else None), end
 

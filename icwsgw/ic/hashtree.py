@@ -8,11 +8,15 @@ A tree is a nested tuple, as the CBOR form of the spec has it::
     (3, value)            leaf
     (4, digest)           pruned: only its 32-byte hash is known
 
-The digest of a tree is the SHA-256 of a domain separator and its parts; a pruned node stands for its digest,
-so a *witness* (a tree with parts pruned) has the digest of the whole. What a witness says about a path is one of
-three things: the value is there, it is **absent** (labels of a level are strictly increasing, so two visible
-neighbours with nothing pruned between them leave no room for it), or **unknown** (it may be in a pruned part).
-A level whose labels are not strictly increasing, or that mixes leaves with labels, proves nothing: unknown.
+The digest of a tree is the SHA-256 of a domain separator and the parts of the tree. A pruned node holds the digest of
+the tree that it replaces, so a *witness* (a tree with pruned parts) has the digest of the whole tree. The look-up of a
+path in a witness has one of three results:
+
+* *found*: the value;
+* *absent*: the tree has no such path. The labels of a level are strictly increasing, so two visible neighbours with
+  nothing pruned between them prove that no label lies between them;
+* *unknown*: the path may be in a pruned part. A level whose labels are not strictly increasing, or that mixes leaves
+  with labels, proves nothing either.
 """
 
 from __future__ import annotations
@@ -27,11 +31,11 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias, Union
 from icwsgw.errors import FormatError
 from icwsgw.ic import cbor
 
-#: Real state trees are 20 to 30 levels deep, a red-black witness of a canister some more.
+#: The deepest nesting. Real state trees have 20 to 30 levels, the red-black tree of a canister a few more.
 MAX_DEPTH = 128
-#: Bytes of CBOR; an answer of the IC is at most 3 MiB.
+#: The most bytes of CBOR. An answer of the IC has at most 3 MiB.
 MAX_SIZE = 4 << 20
-#: Forks and labels; hashing so many takes about 50 ms, a batch of 50 messages has some 300.
+#: The most forks and labels. Hashing this many takes about 50 ms; a page of 50 messages has about 300.
 MAX_NODES = 20_000
 
 Tree: TypeAlias = (
@@ -44,15 +48,15 @@ Tree: TypeAlias = (
 
 
 class Missing(Enum):
-    """Why a lookup found nothing."""
+    """Why a look-up found nothing."""
 
     ABSENT = "absent"
     UNKNOWN = "unknown"
 
 
-#: Proved not to be in the tree.
+#: The tree proves that it has no such path.
 ABSENT: Final = Missing.ABSENT
-#: The tree does not say: pruned, malformed there, or a subtree where a value was asked for.
+#: The tree proves nothing: the path is pruned, a level is malformed, or a subtree is in place of the value.
 UNKNOWN: Final = Missing.UNKNOWN
 
 
@@ -71,7 +75,7 @@ _EMPTY_DIGEST = sha256(b"\x11ic-hashtree-empty").digest()
 
 
 def fork(left: Tree, right: Tree) -> Tree:
-    """Return the fork of two trees; the labels on the left come before those on the right."""
+    """Return the fork of two trees. The labels on the left must be lower than those on the right."""
     return (1, left, right)
 
 
@@ -86,7 +90,7 @@ def leaf(value: bytes) -> Tree:
 
 
 def pruned(digest: bytes) -> Tree:
-    """Return the stand-in for a tree of this 32-byte digest."""
+    """Return the pruned node that replaces a tree with this 32-byte digest."""
     return (4, digest)
 
 
@@ -97,12 +101,13 @@ def decode(
     max_size: int = MAX_SIZE,
     max_nodes: int = MAX_NODES,
 ) -> Tree:
-    """Return the tree from its CBOR: bytes (a self-describe tag is allowed), or what a CBOR decoder made of them.
+    """Decode a tree.
 
-    :param max_depth: levels of nodes
-    :param max_size: bytes, where `data` is bytes
-    :param max_nodes: forks and labels
-    :raises FormatError: anything that is not a tree within these limits
+    :param data: CBOR bytes, with or without a self-describe tag, or the result of a CBOR decoder
+    :param max_depth: the most levels of nodes
+    :param max_size: the most bytes, if `data` is bytes
+    :param max_nodes: the most forks and labels
+    :raises FormatError: not a tree, or beyond a limit
     """
     if isinstance(data, (bytes, bytearray, memoryview)):
         if len(data) > max_size:
@@ -112,14 +117,14 @@ def decode(
 
 
 def _node(node: Any, room: int, budget: list[int]) -> Tree:
-    """Return one node; `room` counts levels down, `budget` holds the number of forks and labels still allowed."""
+    """Return one node. `room` is the number of levels still allowed, `budget` that of forks and labels."""
     if not room:
         raise FormatError("hash tree: too deep")
     if not isinstance(node, (list, tuple)) or not node:
         raise FormatError("hash tree: a node is not an array")
     kind = node[0]
     size = len(node)
-    # True == 1 in Python, and 1.0 too; neither is a kind.
+    # In Python, True and 1.0 equal 1, but they are not valid kinds.
     if type(kind) is not int:
         raise FormatError("hash tree: a node without a kind")
     if size == 3:
@@ -141,14 +146,14 @@ def _node(node: Any, room: int, budget: list[int]) -> Tree:
 
 
 def encode(tree: Tree) -> bytes:
-    """Return the CBOR of a tree, self-describe tag first (as canisters and replicas write it)."""
+    """Return the CBOR of a tree with the self-describe tag, as canisters and replicas write it."""
     out = [cbor.SELF_DESCRIBE]
     _encode(tree, out)
     return b"".join(out)
 
 
 def to_cbor(tree: Tree) -> bytes:
-    """Return the CBOR of a tree without the tag, to be put into a larger structure."""
+    """Return the CBOR of a tree without the tag, for use in a larger structure."""
     out: list[bytes] = []
     _encode(tree, out)
     return b"".join(out)
@@ -182,7 +187,7 @@ def reconstruct(tree: Tree) -> bytes:
 
 
 def _forest(tree: Tree) -> list[Tree]:
-    """Return the nodes of one level, forks and empties dissolved, from left to right."""
+    """Return the nodes of one level from left to right, without forks and empty nodes."""
     out: list[Tree] = []
     stack = [tree]
     while stack:
@@ -201,8 +206,8 @@ def _find(tree: Tree, label: bytes) -> Tree | Missing:
         return ABSENT
     found: Tree | None = None
     last: bytes | None = None
-    hidden = False  # something pruned since the last label below `label`
-    possible = False  # room for `label` in a pruned part
+    hidden = False  # a pruned node was seen after the last label below `label`
+    possible = False  # `label` may be in a pruned node
     passed = False  # a label above `label` was seen
     for node in forest:
         if node[0] == 2:
@@ -227,7 +232,7 @@ def _find(tree: Tree, label: bytes) -> Tree | Missing:
 
 
 def lookup_subtree(tree: Tree, path: Iterable[bytes]) -> Tree | Missing:
-    """Return the subtree at `path`, or ABSENT, or UNKNOWN."""
+    """Return the subtree at `path`, or ABSENT, or UNKNOWN (also if the subtree is pruned)."""
     for label in path:
         below = _find(tree, label)
         if isinstance(below, Missing):
@@ -237,7 +242,7 @@ def lookup_subtree(tree: Tree, path: Iterable[bytes]) -> Tree | Missing:
 
 
 def lookup(tree: Tree, path: Iterable[bytes]) -> Found | Missing:
-    """Return the value at `path` as Found, or ABSENT, or UNKNOWN (also where a subtree stands at `path`)."""
+    """Return the value at `path` as Found, or ABSENT, or UNKNOWN (also if a subtree is at `path`)."""
     node = lookup_subtree(tree, path)
     if isinstance(node, Missing):
         return node
@@ -247,9 +252,9 @@ def lookup(tree: Tree, path: Iterable[bytes]) -> Found | Missing:
 
 
 def children(tree: Tree) -> list[tuple[bytes, Tree]]:
-    """Return the visible labels of the first level with what is under them, in order.
+    """Return the visible labels of the first level with their subtrees, in order.
 
-    :raises FormatError: the labels are not strictly increasing, or a leaf is there
+    :raises FormatError: the labels are not strictly increasing, or the level has a leaf
     """
     out: list[tuple[bytes, Tree]] = []
     for node in _forest(tree):
@@ -263,23 +268,23 @@ def children(tree: Tree) -> list[tuple[bytes, Tree]]:
 
 
 def is_contiguous(tree: Tree, labels: Set[bytes]) -> bool:
-    """Return whether these labels stand side by side on the first level, with nothing shown or pruned between."""
+    """Return whether these labels are neighbours on the first level, with no other node, shown or pruned, between."""
     forest = [node[1] if node[0] == 2 else None for node in _forest(tree)]
     at = [index for index, label in enumerate(forest) if label in labels]
     return len(at) == len(labels) and (not at or at[-1] - at[0] == len(at) - 1)
 
 
 def list_labels(tree: Tree, path: Iterable[bytes] = ()) -> list[bytes]:
-    """Return the visible labels under `path`, in order; none where `path` is absent or unknown.
+    """Return the visible labels under `path`, in order; an empty list if `path` is absent or unknown.
 
-    :raises FormatError: as :func:`children`
+    :raises FormatError: see :func:`children`
     """
     node = lookup_subtree(tree, path)
     return [] if isinstance(node, Missing) else [label for label, _ in children(node)]
 
 
 def label_map(items: Sequence[tuple[bytes, Tree]]) -> Tree:
-    """Return the balanced tree of labels with their subtrees.
+    """Return the balanced tree of (label, subtree) pairs.
 
     :raises ValueError: the labels are not strictly increasing
     """
@@ -297,9 +302,9 @@ def _balanced(items: Sequence[tuple[bytes, Tree]], start: int, end: int) -> Tree
 
 
 def merge(one: Tree, other: Tree) -> Tree:
-    """Return the tree that shows what either of two witnesses of one tree shows; the digest stays.
+    """Merge two witnesses of one tree: the result shows everything that either of them shows, with the same digest.
 
-    :raises FormatError: they are not of one tree
+    :raises FormatError: the witnesses have different digests
     """
     if reconstruct(one) != reconstruct(other):
         raise FormatError("hash tree: two witnesses of different trees")
@@ -313,7 +318,7 @@ def _merge(one: Tree, other: Tree) -> Tree:
         return (1, _merge(one[1], other[1]), _merge(one[2], other[2]))
     if one[0] == 2 and other[0] == 2:
         return (2, one[1], _merge(one[2], other[2]))
-    # equal digests: other is pruned here
+    # the digests are equal, so other is pruned here
     return one
 
 
@@ -321,7 +326,7 @@ Branch: TypeAlias = Mapping[bytes, Union[bytes, "Branch"]]
 
 
 def from_mapping(branch: Branch) -> Tree:
-    """Return the tree of nested mappings: a mapping is a level of labels, bytes are a leaf."""
+    """Build the tree of nested mappings. A mapping becomes a level of labels, bytes become a leaf."""
     return label_map(
         [
             (label, leaf(below) if isinstance(below, bytes) else from_mapping(below))
@@ -331,10 +336,10 @@ def from_mapping(branch: Branch) -> Tree:
 
 
 def witness(tree: Tree, paths: Iterable[Sequence[bytes]]) -> Tree:
-    """Return `tree` with everything pruned that the paths do not need; the digest stays.
+    """Prune all parts of a tree that the paths do not need; the digest stays the same.
 
-    A path shows the whole subtree it names; where it is absent, its neighbours' labels stay visible, so that the
-    absence can be proved.
+    The result shows the whole subtree at each path. If a path is absent, the labels of its neighbours stay visible to
+    prove the absence.
     """
     wanted = [tuple(path) for path in paths]
     return _witness(tree, wanted) if wanted else pruned(reconstruct(tree))
@@ -358,7 +363,7 @@ def _witness(tree: Tree, paths: list[tuple[bytes, ...]]) -> Tree:
 
 
 def _prune(tree: Tree, keep: Mapping[bytes, list[tuple[bytes, ...]]]) -> tuple[Tree, bool]:
-    """Return one level with only the labels in `keep`, and whether any of them is in it."""
+    """Prune the labels of one level that are not in `keep`. Also return whether the level has any that are."""
     if tree[0] == 1:
         left, left_kept = _prune(tree[1], keep)
         right, right_kept = _prune(tree[2], keep)

@@ -1,11 +1,13 @@
-"""Ed25519 identities: the gateway's own keys, and the key file of the original.
+"""Ed25519 identities of the gateway, and their key file, which is compatible with the Rust gateway's.
 
-The key file is a PKCS#8 private key in DER. Written is version 2 (RFC 5958) with the public key inside, in the 85 bytes
-that the original gateway makes through the Rust library ring, whose ``[1]`` holds a whole BIT STRING. Read are these,
-the 83 bytes that RFC 8410 asks for (``[1] IMPLICIT BIT STRING``), and version 1 without public key (RFC 5208), the 48
-bytes that OpenSSL writes.
+The key file is a PKCS#8 private key in DER. The gateway reads three forms of it:
 
-Further identities are derived from the first, so that one key file is enough for all of them:
+* version 2 (RFC 5958) in 85 bytes, as the Rust gateway writes it with the library ring. Its field ``[1]``, the public
+  key, holds a whole BIT STRING. This is also the form that this module writes;
+* version 2 in 83 bytes, as RFC 8410 requires (``[1] IMPLICIT BIT STRING``);
+* version 1 (RFC 5208) in 48 bytes, without the public key, as OpenSSL writes it.
+
+All further identities are derived from the first, so that one key file is enough:
 ``seed_i = HKDF-SHA256(ikm=seed_0, salt="icwsgw", info="identity" . i as 4 bytes, big-endian)``, 32 bytes, RFC 5869.
 """
 
@@ -24,7 +26,7 @@ from icwsgw.errors import FormatError
 from icwsgw.ic.principal import Principal
 
 ED25519_DER_PREFIX: Final = bytes.fromhex("302a300506032b6570032100")
-"""SubjectPublicKeyInfo of an Ed25519 key up to its 32 bytes (RFC 8410)."""
+"""The DER of an Ed25519 SubjectPublicKeyInfo before the 32 bytes of the key (RFC 8410)."""
 
 _RING_V2: Final = bytes.fromhex("3053020101300506032b657004220420")
 _RING_V2_PUBLIC: Final = bytes.fromhex("a123032100")
@@ -33,7 +35,7 @@ _PUBLIC_PREFIXES: Final = {
     bytes.fromhex("3051020101300506032b657004220420"): bytes.fromhex("812100"),
     bytes.fromhex("302e020100300506032b657004220420"): None,
 }
-"""What stands before the 32 secret bytes, and what then stands before the 32 public ones (None: nothing follows)."""
+"""The bytes before the 32 secret bytes, each with the bytes before the 32 public bytes (None: no public key)."""
 _DERIVE_SALT: Final = b"icwsgw"
 _DERIVE_INFO: Final = b"identity"
 
@@ -51,7 +53,8 @@ class Ed25519Identity:
     def __init__(self, seed: bytes) -> None:
         """Make the identity of a seed.
 
-        :raises FormatError: not 32 bytes
+        :param seed: 32 bytes
+        :raises FormatError: another length
         """
         if len(seed) != 32:
             raise FormatError(f"an Ed25519 seed has 32 bytes, not {len(seed)}")
@@ -63,14 +66,17 @@ class Ed25519Identity:
 
     @classmethod
     def generate(cls, random_bytes: Callable[[int], bytes]) -> Ed25519Identity:
-        """Make a new identity from a source of secure random bytes, for example ``os.urandom``."""
+        """Make a new identity.
+
+        :param random_bytes: returns a number of secure random bytes, as ``os.urandom`` does
+        """
         return cls(random_bytes(32))
 
     @classmethod
     def from_pkcs8_der(cls, data: bytes) -> Ed25519Identity:
         """Read a PKCS#8 private key in DER, version 1 or 2.
 
-        :raises FormatError: not an Ed25519 key in one of these forms, or its public key does not belong to it
+        :raises FormatError: not an Ed25519 key in one of these forms, or its public key does not match its private key
         """
         prefix = data[:16]
         if prefix not in _PUBLIC_PREFIXES:
@@ -86,9 +92,9 @@ class Ed25519Identity:
 
     @classmethod
     def from_pem(cls, text: str) -> Ed25519Identity:
-        """Read the same in PEM (``BEGIN PRIVATE KEY``).
+        """Read a PKCS#8 private key in PEM (``BEGIN PRIVATE KEY``).
 
-        :raises FormatError: not such a key
+        :raises FormatError: not PEM, or see :meth:`from_pkcs8_der`
         """
         lines = [line.strip() for line in text.strip().splitlines()]
         if len(lines) < 3 or lines[0] != "-----BEGIN PRIVATE KEY-----" or lines[-1] != "-----END PRIVATE KEY-----":
@@ -100,18 +106,18 @@ class Ed25519Identity:
         return cls.from_pkcs8_der(data)
 
     def to_pkcs8_der(self) -> bytes:
-        """Write PKCS#8 version 2, the 85 bytes that the original reads."""
+        """Return the key as PKCS#8 version 2, in the 85 bytes that the Rust gateway reads."""
         return _RING_V2 + self.seed + _RING_V2_PUBLIC + self.public_key_der[12:]
 
     def sign(self, message: bytes) -> bytes:
-        """Sign; 64 bytes."""
+        """Return the 64-byte signature of a message."""
         return crypto_sign(message, self._secret)[:64]
 
     def derive(self, index: int) -> Ed25519Identity:
-        """Give the identity number ``index`` of this one; 0 is itself.
+        """Return the identity with number ``index`` that is derived from this one; number 0 is this identity.
 
         :param index: 0 to 2**32 - 1
-        :raises ValueError: any other
+        :raises ValueError: the index is out of this range
         """
         if not 0 <= index < 1 << 32:
             raise ValueError(f"an identity's index is 0 to 2**32 - 1, not {index}")

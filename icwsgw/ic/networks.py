@@ -1,8 +1,8 @@
-"""Networks: whose root key is known, which names mean mainnet, and where local networks listen.
+"""Networks: their root keys, the host names of mainnet, and the ports of local networks.
 
-What a network may be trusted with follows its root key: signatures on queries, canister ranges of the root subnet and
-the budget of queries are mainnet's where the key is mainnet's, whatever the name. The key itself goes by the name only
-where nobody has said it.
+The root key decides whether a network is mainnet, and not its host name. Mainnet has its own rules for signatures on
+queries, the canister ranges of the root subnet, and the request budget. The host name decides only which root key is
+used if the operator does not configure one.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from urllib.parse import urlsplit
 from icwsgw.errors import FormatError
 from icwsgw.ic import bls
 
-#: Names that lead to mainnet, as do all names below them: those of the API (icp-api.io), of the HTTP gateways, which
-#: serve it too (icp0.io, ic0.app, which agents know, and icp.net).
+#: Domains of mainnet, with all names below them: the API (icp-api.io), and the HTTP gateways, which serve the API too
+#: (icp0.io, ic0.app, which agents know, and icp.net).
 MAINNET_HOSTS: Final = ("icp0.io", "icp-api.io", "ic0.app", "icp.net")
 
-#: What ``--root-key`` may say besides a key.
+#: Values of ``--root-key`` besides a key.
 AUTO, MAINNET, FETCH = "auto", "mainnet", "fetch"
 
-#: Where tools for developers have their local network, by the tool.
+#: Ports on which developer tools run their local network, by tool.
 LOCAL_PORTS: Final = {"icp-cli": 8000, "dfx": 4943}
 
 _PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----(.*?)-----END PUBLIC KEY-----", re.DOTALL)
@@ -32,10 +32,10 @@ _PRIVATE_NAMES = ("localhost", "local", "internal", "test", "home.arpa", "lan")
 
 
 class Network(NamedTuple):
-    """A network as the operator describes it.
+    """A network as the operator configures it.
 
-    :ivar url: where it is reached
-    :ivar root_key: its root key in DER, or None where the network itself is asked for it
+    :ivar url: its URL
+    :ivar root_key: its root key, 133 bytes of DER; None: the gateway fetches the key from the network itself
     """
 
     url: str
@@ -43,22 +43,22 @@ class Network(NamedTuple):
 
     @property
     def mainnet(self) -> bool:
-        """Whether it has mainnet's root key for certain."""
+        """Whether its root key is known to be mainnet's."""
         return self.root_key == bls.MAINNET_ROOT_KEY_DER
 
     @property
     def may_be_mainnet(self) -> bool:
-        """Whether it is mainnet, or could turn out to be: a public network that is asked for its key."""
+        """Whether it is mainnet or may be: the key of a public network is not known before it is fetched."""
         return self.mainnet or (self.root_key is None and self.public)
 
     @property
     def public(self) -> bool:
-        """Whether its name or address may be anybody's: not this machine, nor a private network."""
+        """Whether its host is public: neither this machine nor in a private network. See :func:`is_public`."""
         return is_public(_host(self.url))
 
     @property
     def concern(self) -> str | None:
-        """What an operator should know of the key, in a sentence, or None."""
+        """A warning for the operator about the root key, in one sentence, or None."""
         if self.root_key is None and self.public:
             return (
                 f"the root key of {self.url} is taken from that network itself, so that whoever is in between can "
@@ -70,8 +70,10 @@ class Network(NamedTuple):
 def network_of(url: str, root_key: str) -> Network:
     """Return the network at a URL.
 
-    :param root_key: auto (mainnet's, if the name is one of mainnet's, else fetch), mainnet, fetch, or a key in hex
-    :raises FormatError: not such a word or key
+    :param url: its URL
+    :param root_key: ``mainnet``, ``fetch``, ``auto`` (``mainnet`` for mainnet's host names, otherwise ``fetch``), or a
+        key as :func:`key_of` reads it, usually in hex
+    :raises FormatError: not one of these words, and not a valid key
     """
     if root_key == AUTO:
         root_key = MAINNET if is_mainnet_host(_host(url)) else FETCH
@@ -81,24 +83,27 @@ def network_of(url: str, root_key: str) -> Network:
 
 
 def is_mainnet_host(host: str) -> bool:
-    """Return whether a host name is one of mainnet's."""
+    """Return whether a host name is in a domain of mainnet."""
     host = host.lower().rstrip(".")
     return any(host == name or host.endswith("." + name) for name in MAINNET_HOSTS)
 
 
 def is_public(host: str) -> bool:
-    """Return whether a host is to be reached by others than this machine and its private network, as its name tells."""
+    """Return whether a host is public, judged by its name or address.
+
+    Addresses that are not global, names without dots, and names in domains for private use are not public.
+    """
     host = host.lower().rstrip(".")
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:
-        # a name without dots is one of a local network, as in a composition of containers
+        # a name without dots belongs to a local network, for example a service of Docker Compose
         return "." in host and not any(host == name or host.endswith("." + name) for name in _PRIVATE_NAMES)
     return address.is_global
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine itself, as its name tells."""
+    """Return whether a host is this machine itself, judged by its name or address."""
     host = host.lower().rstrip(".")
     try:
         return ip_address(host).is_loopback
@@ -107,9 +112,10 @@ def is_loopback(host: str) -> bool:
 
 
 def key_of(data: bytes) -> bytes:
-    """Return a root key in DER from what people keep it as: DER, PEM, or the hex of DER.
+    """Read a root key in any of the forms in which it is kept: DER, PEM, or DER in hex.
 
-    :raises FormatError: no BLS key in any of these forms
+    :returns: 133 bytes of DER
+    :raises FormatError: not a BLS public key in one of these forms
     """
     if pem := _PEM.search(data):
         try:

@@ -1,10 +1,10 @@
 """Principals: the identifiers of canisters, users and subnets.
 
-A principal is at most 29 opaque bytes. Its text form is ``base32(crc32_be . bytes)`` in lower case without padding,
-in groups of five with dashes between; there is exactly one text for each principal, so a text that does not encode
-back to itself is refused (IC interface specification, section "Textual representation of principals"). The last byte
-tells the class: 1 opaque (canisters), 2 self-authenticating (``SHA-224(DER public key) . 02``), 3 derived,
-4 anonymous, 7 reserved. The management canister is the empty one.
+A principal is a string of at most 29 bytes. Its text form is ``base32(crc32_be . bytes)`` in lower case without
+padding, in groups of five characters with dashes between (IC interface specification, section "Textual representation
+of principals"). Each principal has exactly one text, so a text that is not the text of its own bytes is refused. The
+last byte is the class: 1 opaque (canisters), 2 self-authenticating (``SHA-224(DER public key) . 02``), 3 derived,
+4 anonymous, 7 reserved. The principal of the management canister has no bytes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SELF_AUTHENTICATING: Final = b"\x02"
 class Principal:
     """An immutable principal, ordered and hashed by its bytes.
 
-    :ivar raw: its bytes, 0 to 29 of them
+    :ivar raw: its 0 to 29 bytes
     """
 
     __slots__ = ("_text", "raw")
@@ -36,9 +36,9 @@ class Principal:
     _text: str | None
 
     def __init__(self, raw: bytes) -> None:
-        """Take the bytes of a principal.
+        """Make a principal from its bytes.
 
-        :raises FormatError: not bytes, or more than 29 of them
+        :raises FormatError: not of type bytes, or more than 29 bytes
         """
         if not isinstance(raw, bytes):
             raise FormatError(f"a principal is bytes, not {type(raw).__name__}")
@@ -72,12 +72,15 @@ class Principal:
 
     @classmethod
     def self_authenticating(cls, der_public_key: bytes) -> Principal:
-        """Give the principal that a DER public key (SubjectPublicKeyInfo) stands for."""
+        """Return the principal of a public key.
+
+        :param der_public_key: SubjectPublicKeyInfo in DER
+        """
         return cls(hashlib.sha224(der_public_key).digest() + _SELF_AUTHENTICATING)
 
     @property
     def text(self) -> str:
-        """The text form; made once."""
+        """The text form, which is computed once."""
         text = self._text
         if text is None:
             letters = base64.b32encode(zlib.crc32(self.raw).to_bytes(4, "big") + self.raw).decode("ascii")
@@ -87,7 +90,7 @@ class Principal:
 
     @property
     def is_anonymous(self) -> bool:
-        """Whether this is the sender of unsigned requests, ``2vxsx-fae``."""
+        """Whether this is the anonymous principal ``2vxsx-fae``, the sender of unsigned requests."""
         return self.raw == b"\x04"
 
     def __str__(self) -> str:

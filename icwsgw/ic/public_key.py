@@ -1,7 +1,7 @@
-"""The kinds of public keys that sign requests, told apart by their DER (interface spec, section "Signatures").
+"""Reads the algorithm of a public key from its DER (interface spec, section "Signatures").
 
-A SubjectPublicKeyInfo (RFC 5280, 4.1.2.7) names its algorithm by an object identifier. Two of them are the IC's own:
-COSE keys (WebAuthn) and canister signatures.
+A SubjectPublicKeyInfo (RFC 5280, 4.1.2.7) gives its algorithm as an object identifier. The IC defines two: for COSE
+keys (WebAuthn) and for canister signatures.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import Final
 
 from icwsgw.errors import SignatureInvalid
 
-#: 1.3.6.1.4.1.56387.1.1: what follows is a COSE key.
+#: 1.3.6.1.4.1.56387.1.1: the key is a COSE key.
 COSE_OID: Final = bytes.fromhex("2b0601040183b8430101")
-#: 1.3.6.1.4.1.56387.1.2: what follows is a canister id and a seed.
+#: 1.3.6.1.4.1.56387.1.2: the key is a canister id and a seed.
 CANISTER_OID: Final = bytes.fromhex("2b0601040183b8430102")
 
 _SEQUENCE: Final = 0x30
@@ -21,10 +21,10 @@ _BIT_STRING: Final = 0x03
 
 
 def algorithm(der: bytes) -> tuple[bytes, bytes]:
-    """Return the object identifier of a key's algorithm and the key itself.
+    """Return the object identifier of a key's algorithm (without tag and length) and the bytes of the key.
 
     :param der: SubjectPublicKeyInfo
-    :raises SignatureInvalid: not one, or with bytes behind it
+    :raises SignatureInvalid: not a SubjectPublicKeyInfo, or followed by further bytes
     """
     outer = _content(der, 0, _SEQUENCE, len(der))
     named = _content(der, outer[0], _SEQUENCE)
@@ -36,9 +36,10 @@ def algorithm(der: bytes) -> tuple[bytes, bytes]:
 
 
 def _content(der: bytes, at: int, tag: int, end: int | None = None) -> tuple[int, int]:
-    """Return where the content of an element begins and ends.
+    """Return the offsets where the content of an element begins and ends.
 
-    :param end: where it has to end
+    :param end: the offset where it must end; None: any
+    :raises SignatureInvalid: malformed, or another tag or end
     """
     if len(der) < at + 2 or der[at] != tag:
         raise _wrong()

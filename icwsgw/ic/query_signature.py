@@ -1,7 +1,7 @@
-"""Node signatures on the answers to queries (interface spec, "HTTPS interface", request query call).
+"""Verifies node signatures on the answers to queries (interface spec, "HTTPS interface", request query call).
 
-A replica signs its answer with its node key (Ed25519), so that a boundary node cannot make one up. The signature
-says which node answered and when; it does not say that the answer is right: one lying replica can sign.
+A replica signs its answer with its node key (Ed25519), so a boundary node cannot forge an answer. The signature proves
+which node answered and when. It does not prove that the answer is correct: a malicious replica can sign any answer.
 """
 
 from __future__ import annotations
@@ -20,13 +20,16 @@ from icwsgw.ic.request_id import request_id as hash_of_map
 
 
 class UnknownNode(SignatureInvalid):
-    """The answer is signed by a node whose key is not known: fetch the subnet's keys once more, then give up."""
+    """A node with an unknown key signed the answer. The caller should fetch the subnet's keys again, but only once."""
 
 
 def signed_message(response: Mapping[str, Any], request_id: bytes, timestamp: int) -> bytes:
-    """Return what a node signs for an answer at `timestamp` (ns).
+    """Return the bytes that a node signs for an answer.
 
-    :raises SignatureInvalid: the answer lacks a field
+    :param response: the decoded CBOR of the answer
+    :param request_id: the id of the query, 32 bytes
+    :param timestamp: the time of the answer, ns since 1970
+    :raises SignatureInvalid: the answer lacks a field, or a field is malformed
     """
     signed: dict[str, Any] = {"status": response.get("status"), "timestamp": timestamp, "request_id": request_id}
     try:
@@ -55,12 +58,14 @@ def verify_query_response(
 ) -> None:
     """Check every signature on the answer to a query.
 
-    :param response: the decoded CBOR
-    :param request_id: the id of the query's content
-    :param node_keys: DER public keys by node id, of the canister's subnet
-    :param now_ns: the time now; None leaves the age unchecked
-    :raises UnknownNode: signed by a node not in `node_keys`
-    :raises SignatureInvalid: no signature, too old, or one does not verify
+    :param response: the decoded CBOR of the answer
+    :param request_id: the id of the query, 32 bytes
+    :param node_keys: the public keys (DER) of the nodes of the canister's subnet, by node id
+    :param now_ns: the time now, ns since 1970; None: times are not checked
+    :param max_age_ns: how old a signature may be, in ns
+    :param max_future_ns: how far in the future its time may be, in ns
+    :raises UnknownNode: a node that is not in `node_keys` signed
+    :raises SignatureInvalid: no signature, or one is malformed, too old, too far in the future, or invalid
     """
     signatures = response.get("signatures")
     if not isinstance(signatures, list) or not signatures:
@@ -100,7 +105,7 @@ def _verify_one(
     try:
         if len(signature) != crypto_sign_BYTES:
             raise ValueError("a signature of another length")
-        # as VerifyKey does, without the objects and calls around it: each poll comes by here
+        # does what VerifyKey does, without its objects and calls, because each answer to a poll is verified here
         crypto_sign_open(signature + message, key[len(ED25519_DER_PREFIX) :])
     except (BadSignatureError, ValueError, TypeError):
         raise SignatureInvalid("a node's signature on the query's answer does not verify") from None

@@ -1,11 +1,12 @@
-"""Representation-independent hashes: what is signed, and what a request is called.
+"""Representation-independent hashes. They give request ids and the bytes that a signature covers.
 
-For each field of a map the SHA-256 of its name and the SHA-256 of its value are joined; these 64-byte pairs are sorted,
-joined and hashed. Values: bytes and text as they are, natural numbers as shortest unsigned LEB128, negative ones as
-shortest signed LEB128, a list as the joined hashes of its elements, a map as this hash of it, which is not hashed again
-(IC interface specification, section "Representation-independent hashing of structured data").
+To hash a map, the SHA-256 of each field's name is joined with the hash of its value. These 64-byte pairs are sorted,
+joined and hashed with SHA-256. The hash of a value is the SHA-256 of: the bytes; the text in UTF-8; a natural number as
+shortest unsigned LEB128; a negative number as shortest signed LEB128; the joined hashes of a list's elements. The hash
+of a map inside a map is its hash as a map, which is not hashed again (IC interface specification, section
+"Representation-independent hashing of structured data").
 
-A signature covers a separator, one byte of its length and its text, and then the hash.
+A signature covers a domain separator and the hash. The separator is one byte with the length of its text, and the text.
 """
 
 from __future__ import annotations
@@ -31,16 +32,16 @@ _NAMES: Final = {
         *("status", "reply", "timestamp", "request_id", "reject_code", "reject_message", "error_code"),
     )
 }
-"""Hashes of the names that the IC uses; they halve the work for an ordinary request."""
+"""Hashes of the field names that the IC uses. They halve the work of hashing an ordinary request."""
 
 
 def request_id(content: Mapping[str, Any]) -> bytes:
-    """Hash a map: a request's content, a delegation, or a query's answer.
+    """Hash a map: a request's content, a delegation, or the answer to a query.
 
-    Fields whose value is None, or undefined as JavaScript has it, are taken as absent.
+    Fields with the value None, or JavaScript's undefined, are left out.
 
     :returns: 32 bytes
-    :raises FormatError: a value that has no hash (float, bool, None inside a list, deeper than 32)
+    :raises FormatError: a value has no hash (float, bool, None inside a list), or nesting is deeper than 32
     """
     return _hash_map(content, _MAX_DEPTH)
 
@@ -48,9 +49,9 @@ def request_id(content: Mapping[str, Any]) -> bytes:
 def hash_value(value: Any) -> bytes:
     """Hash one value.
 
-    :param value: bytes, str, int, Principal, list or tuple of such, or mapping from str to such
+    :param value: bytes, str, int, Principal, a list or tuple of these, or a mapping from str to these
     :returns: 32 bytes
-    :raises FormatError: a value that has no hash
+    :raises FormatError: a value has no hash, or nesting is deeper than 32
     """
     return _hash_value(value, _MAX_DEPTH)
 

@@ -1,11 +1,12 @@
-"""Signatures of senders: Ed25519, ECDSA on P-256 and on secp256k1, and delegation chains.
+"""Verifies signatures of senders (Ed25519, ECDSA on P-256 and on secp256k1) and delegation chains.
 
-Public keys come as DER SubjectPublicKeyInfo; ECDSA signatures are the 64 bytes ``r . s`` over SHA-256 (IC interface
-specification, section "Signatures"). WebAuthn and canister signatures are for :mod:`icwsgw.ic.verifier`.
+Public keys are given as DER SubjectPublicKeyInfo. ECDSA signatures are the 64 bytes ``r . s`` over SHA-256 (IC
+interface specification, section "Signatures"). :mod:`icwsgw.ic.verifier` also verifies WebAuthn and canister
+signatures.
 
-A delegation chain goes from ``sender_pubkey`` (whose principal is the sender) to the session key that signs the
-request; each link is signed by the key before it over ``"\\x1Aic-request-auth-delegation" . hash(delegation)``
-(section "Authentication").
+A delegation chain leads from ``sender_pubkey``, whose principal is the sender, to the session key that signs the
+request. The key before each delegation signs it, over ``"\\x1Aic-request-auth-delegation" . hash(delegation)`` (section
+"Authentication").
 """
 
 from __future__ import annotations
@@ -31,36 +32,37 @@ from icwsgw.ic.request_id import IC_REQUEST_AUTH_DELEGATION_SEPARATOR, request_i
 MAX_DELEGATIONS: Final = 20
 MAX_TARGETS: Final = 1000
 _MAX_KEY: Final = 256
-"""Bytes of a DER key that is worth parsing; one on these curves has 56 to 91, all parameters written out 250."""
+"""The most bytes of a DER key that are parsed. Keys on these curves have 56 to 91, with explicit parameters 250."""
 _ECDSA: Final = ec.ECDSA(SHA256())
 _ECDSA_DER_PREFIXES: Final = (
     bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107034200") + b"\x04",
     bytes.fromhex("3056301006072a8648ce3d020106052b8104000a034200") + b"\x04",
 )
-"""What a P-256 and a secp256k1 key begin with as agents write them (RFC 5480); 64 bytes of the point follow."""
+"""The DER of a P-256 and a secp256k1 key, as agents write it (RFC 5480), before the 64 bytes of the point."""
 
 
-#: Fields of a delegation; others are no part of what is signed.
+#: The fields of a delegation that are signed. Other fields are ignored.
 _HASHED: Final[tuple[str, ...]] = ("pubkey", "expiration", "targets", "permissions")
 
 
 class Chain(NamedTuple):
-    """What a verified delegation chain allows."""
+    """The result of verifying a delegation chain: the key that must sign the request, and its permissions."""
 
     public_key: bytes
-    """DER key that has to have signed the request."""
+    """The key that must have signed the request, in DER."""
     targets: frozenset[bytes] | None
-    """Canisters that may be addressed; None: any."""
+    """The canisters to which requests are allowed; None: all."""
     queries_only: bool
-    """Whether calls are excluded."""
+    """Whether calls are not allowed."""
 
 
 def verify_signature(der_public_key: bytes, message: bytes, signature: bytes) -> None:
-    """Verify a signature.
+    """Verify an Ed25519 or ECDSA signature.
 
     :param der_public_key: SubjectPublicKeyInfo
+    :param message: the signed bytes
     :param signature: 64 bytes
-    :raises SignatureInvalid: wrong signature, or a key of a kind that is not verified here
+    :raises SignatureInvalid: the signature is invalid, or this function does not support the kind of key
     """
     if len(signature) != 64:
         raise SignatureInvalid(f"a signature of {len(signature)} bytes")
@@ -89,7 +91,7 @@ def _ecdsa_key(der_public_key: bytes) -> ec.EllipticCurvePublicKey:
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, (ec.SECP256R1, ec.SECP256K1)):
         raise SignatureInvalid("a public key of a kind that is not verified here")
     numbers = key.public_numbers()
-    # X9.62's hybrid form (06, 07) is outside of RFC 5480, section 2.2, though the library reads it
+    # RFC 5480, section 2.2, does not allow X9.62's hybrid form of a point (06, 07), but the library reads it
     point = numbers.x.to_bytes(32, "big") + numbers.y.to_bytes(32, "big")
     if der_public_key.endswith(point) and der_public_key[-65] != 4:
         raise SignatureInvalid("a public key whose point is in hybrid form")
@@ -97,10 +99,10 @@ def _ecdsa_key(der_public_key: bytes) -> ec.EllipticCurvePublicKey:
 
 
 def is_verifiable(der_public_key: bytes) -> bool:
-    """Whether :func:`verify_signature` can judge signatures of this key.
+    """Return whether :func:`verify_signature` can verify signatures of this key.
 
-    It can for Ed25519, P-256 and secp256k1 keys in the form that agents write. It cannot for canister signatures
-    (Internet Identity), COSE keys (WebAuthn, RSA), or unusual encodings of a point.
+    True for Ed25519, P-256 and secp256k1 keys in the form that agents write. False for canister signatures (Internet
+    Identity), COSE keys (WebAuthn, RSA), and unusual encodings of a point.
     """
     if der_public_key[:12] == ED25519_DER_PREFIX:
         return len(der_public_key) == 44
@@ -109,9 +111,11 @@ def is_verifiable(der_public_key: bytes) -> bool:
 
 @lru_cache(maxsize=1024)
 def verify_link(der_public_key: bytes, delegation_hash: bytes, signature: bytes) -> None:
-    """Verify the signature of one delegation; one that held is remembered, since clients use it for days.
+    """Verify the signature of one delegation. Valid ones are cached, because clients use a delegation for days.
 
+    :param der_public_key: the key that signed the delegation, SubjectPublicKeyInfo
     :param delegation_hash: 32 bytes
+    :param signature: 64 bytes
     :raises SignatureInvalid: see :func:`verify_signature`
     """
     verify_signature(der_public_key, IC_REQUEST_AUTH_DELEGATION_SEPARATOR + delegation_hash, signature)
@@ -125,13 +129,13 @@ def verify_delegations(
 ) -> Chain:
     """Verify a chain of delegations that begins at the sender's key.
 
-    :param sender_public_key: DER
-    :param delegations: decoded ``sender_delegation``: maps of ``delegation`` and ``signature``; empty: no delegation
-    :param now_ns: time in ns since 1970
-    :param verify: verifies a signature, with a key in DER, over a message
-    :returns: the key that has to have signed the request, and what it may do
-    :raises FormatError: not delegations
-    :raises SignatureInvalid: a wrong signature, an expired link, a cycle, or too many links
+    :param sender_public_key: SubjectPublicKeyInfo
+    :param delegations: the decoded ``sender_delegation``, maps of ``delegation`` and ``signature``; it may be empty
+    :param now_ns: the time now, ns since 1970
+    :param verify: verifies a signature; takes the key in DER, the message and the signature
+    :returns: the key that must have signed the request, and what it may do
+    :raises FormatError: a delegation is malformed
+    :raises SignatureInvalid: an invalid signature, an expired delegation, a cycle, or too many delegations or targets
     """
     if len(delegations) > MAX_DELEGATIONS:
         raise SignatureInvalid(f"more than {MAX_DELEGATIONS} delegations")

@@ -1,4 +1,4 @@
-"""Verifies signatures of every kind that a replica accepts. Canister signatures need the root key."""
+"""Verifies every kind of signature that a replica accepts. Canister signatures need the network's root key."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SENDER_INFO_SEPARATOR: Final = b"\x0eic-sender-info"
 class Verifier:
     """Verifies signatures as a replica of one network does.
 
-    :param root_key_der: 133 bytes of DER
+    :param root_key_der: the network's root key, 133 bytes of DER
     """
 
     def __init__(self, root_key_der: bytes) -> None:
@@ -28,7 +28,8 @@ class Verifier:
     def __call__(self, der_public_key: bytes, message: bytes, signature: bytes) -> None:
         """Verify a signature by a key of any kind.
 
-        :raises SignatureInvalid: it does not hold, or the key is of an unknown kind
+        :param der_public_key: SubjectPublicKeyInfo
+        :raises SignatureInvalid: the signature is invalid, or the kind of key is unknown
         """
         if is_verifiable(der_public_key):
             verify_signature(der_public_key, message, signature)
@@ -44,10 +45,10 @@ class Verifier:
     def verify_sender_info(self, sender_info: Any, der_public_key: bytes | None) -> None:
         """Verify a canister's statement about a sender who signed in through it.
 
-        :param sender_info: the field of a call's or query's content
-        :param der_public_key: the envelope's ``sender_pubkey``
-        :raises FormatError: without its fields
-        :raises SignatureInvalid: not signed by the canister whose key it is
+        :param sender_info: the field ``sender_info`` of the content of a call or query
+        :param der_public_key: the envelope's ``sender_pubkey``; None: the sender is anonymous
+        :raises FormatError: the fields of ``sender_info`` are missing or malformed
+        :raises SignatureInvalid: the canister of ``der_public_key`` did not sign the statement
         """
         fields = sender_info if isinstance(sender_info, Mapping) else {}
         info, signer, signature = (fields.get(name) for name in ("info", "signer", "sig"))

@@ -1,8 +1,8 @@
-"""WebAuthn signatures of requests and delegations (interface spec, section "Web Authentication").
+"""Verifies WebAuthn signatures of requests and delegations (interface spec, section "Web Authentication").
 
-The key is a COSE key (RFC 9053): ES256 on P-256, or RS256. The signature is CBOR ``{authenticator_data,
-client_data_json, signature}`` behind the self-describe tag; what the authenticator signed is its data and the SHA-256
-of the client data, whose ``challenge`` is the message in base64url.
+The key is a COSE key (RFC 9053): ES256 on P-256, or RS256. The signature is the CBOR map ``{authenticator_data,
+client_data_json, signature}`` after the self-describe tag. The authenticator signs ``authenticator_data`` followed by
+the SHA-256 of ``client_data_json``. The field ``challenge`` of the client data is the message in base64url.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from icwsgw.errors import FormatError, SignatureInvalid
 from icwsgw.ic import cbor
 
 MAX_KEY: Final = 1024
-"""Bytes of a COSE key; an RSA key of 4096 bits has some 530."""
+"""The most bytes of a COSE key. An RSA key of 4096 bits has about 530."""
 _ECDSA: Final = ec.ECDSA(SHA256())
 _RSA_BITS: Final = range(2048, 4097)
 
@@ -37,9 +37,10 @@ _RSA, _RS256 = 3, -257
 def verify_webauthn(cose_key: bytes, message: bytes, signature: bytes) -> None:
     """Verify a WebAuthn signature.
 
-    :param cose_key: CBOR
-    :param signature: CBOR of the three parts
-    :raises SignatureInvalid: it is none of this message with this key
+    :param cose_key: the COSE key, in CBOR
+    :param message: the signed bytes
+    :param signature: the CBOR map with the self-describe tag
+    :raises SignatureInvalid: the signature is malformed, or not valid for this message and key
     """
     try:
         fields = cbor.loads(signature)
@@ -69,7 +70,7 @@ def _challenge(client_data: bytes) -> bytes:
     try:
         fields = json.loads(client_data)
         challenge = fields["challenge"]
-        # The type of a request's signature; one that was made for a registration signs nothing else.
+        # Signatures of requests have this type. A signature from the registration of a key has another.
         if fields["type"] != "webauthn.get":
             raise SignatureInvalid("client data of another type than webauthn.get")
         return urlsafe_b64decode(challenge + "=" * (-len(challenge) % 4))
@@ -81,7 +82,7 @@ def _challenge(client_data: bytes) -> bytes:
 def _public_key(cose_key: bytes) -> ec.EllipticCurvePublicKey | rsa.RSAPublicKey:
     """Read a COSE key.
 
-    :raises SignatureInvalid: not one, or of a kind that the IC does not take
+    :raises SignatureInvalid: not a COSE key, or a kind that the IC does not accept
     """
     fields = _cose(cose_key)
     try:
@@ -98,7 +99,7 @@ def _public_key(cose_key: bytes) -> ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 
 def _cose(cose_key: bytes) -> dict[Any, Any]:
-    # Its keys are integers, which the strict reader does not take.
+    # The keys of this map are integers, which the strict decoder refuses.
     if len(cose_key) > MAX_KEY:
         raise SignatureInvalid(f"a COSE key of {len(cose_key)} bytes")
     stream = BytesIO(cose_key)

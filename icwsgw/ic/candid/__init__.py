@@ -1,8 +1,9 @@
-"""Candid, the Internet Computer's interface language: its binary format, both ways.
+"""Encodes and decodes the binary format of Candid, the Internet Computer's interface language.
 
-:func:`decode` reads a message by its own type table, :func:`decode_as` at expected types with the spec's
-coercions, :func:`encode` writes one. Types are made with :class:`Record`, :class:`Opt`, ``Nat64`` and so on;
-how values look in Python stands in :mod:`icwsgw.ic.candid.values`. Source: dfinity/candid, spec/Candid.md.
+:func:`decode` decodes a message by its own type table. :func:`decode_as` decodes it as expected types, with the
+coercions of the spec. :func:`encode` encodes a message. Types are made with :class:`Record`, :class:`Opt`, ``Nat64``
+and so on. :mod:`icwsgw.ic.candid.values` describes how Python represents values. Source: dfinity/candid,
+spec/Candid.md.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Reads Candid messages (spec, sections Deserialisation and Coercion).
+"""Decodes Candid messages (spec, sections Deserialisation and Coercion).
 
-:class:`_Reader` has the two ways of reading a value: :meth:`~_Reader.value` by the type on the wire alone, and
-:meth:`~_Reader.coerce` at an expected type. The spec decodes first and coerces afterwards; here both happen in
-one pass, which gives the same results because each coercion reads its wire type to the end or fails.
+:class:`_Reader` reads a value in two ways: :meth:`~_Reader.value` by its wire type alone, and :meth:`~_Reader.coerce`
+as an expected type. The spec decodes first and coerces afterwards. This module does both in one pass. The result is the
+same, because each coercion reads all bytes of the wire type or fails.
 
-Two kinds of failure must be told apart. A message that is malformed anywhere is refused as a whole. A value
-that is well formed but does not fit its expected type is *null* where the nearest surrounding expected type is
-an ``opt``: :class:`_Mismatch` carries that news up to the opt, which goes back to the value's start and reads
-over it by its wire type. An opt never passes a mismatch on, so going back cannot multiply.
+There are two kinds of failure. A malformed message is refused as a whole. A well-formed value that does not fit its
+expected type makes the nearest enclosing expected ``opt`` *null*: :class:`_Mismatch` propagates to this opt, which goes
+back to the start of its value and skips it by its wire type. Skipping never goes back, and an opt never propagates a
+mismatch, so the cost of going back does not multiply with nested opts.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from icwsgw.ic.candid.types import (
 from icwsgw.ic.candid.values import FuncRef, FutureValue, ServiceRef, Some
 from icwsgw.ic.principal import Principal
 
-#: Types of fixed size: their format characters for :mod:`struct`.
+#: The format characters for :mod:`struct` of the types with a fixed size.
 FIXED_FORMATS = {
     NAT8: "B",
     NAT16: "H",
@@ -72,14 +72,15 @@ _LENGTH_BYTES = 10
 
 
 class _Mismatch(FormatError):
-    """A well-formed value that does not fit its expected type."""
+    """A value is well-formed but does not fit its expected type."""
 
 
 def decode(data: bytes, *, names: Iterable[str] = (), limits: Limits = DEFAULT_LIMITS) -> list[Any]:
-    """Read a message by its own type table.
+    """Decode a message by its own type table.
 
-    :param data: the message, from "DIDL" on
-    :param names: field and tag names to look for; other fields are keyed by their number
+    :param data: the whole message, which begins with "DIDL"
+    :param names: known names of fields and tags; the keys of other fields are their numbers
+    :param limits: bounds on the work
     :returns: the arguments, as :mod:`icwsgw.ic.candid.values` describes
     :raises FormatError: malformed, followed by further bytes, or beyond the limits
     """
@@ -91,10 +92,13 @@ def decode(data: bytes, *, names: Iterable[str] = (), limits: Limits = DEFAULT_L
 
 
 def decode_as(data: bytes, types: Sequence[Type], *, limits: Limits = DEFAULT_LIMITS) -> list[Any]:
-    """Read a message at expected types: extra arguments and fields are dropped, missing ones that may be null are None.
+    """Decode a message as expected types.
 
-    :param data: the message, from "DIDL" on
+    Extra arguments and fields are dropped. Missing ones are None if their type allows null.
+
+    :param data: the whole message, which begins with "DIDL"
     :param types: the expected types of the arguments
+    :param limits: bounds on the work
     :returns: one value for each expected type, as :mod:`icwsgw.ic.candid.values` describes
     :raises FormatError: malformed, of other types, followed by further bytes, or beyond the limits
     """
@@ -124,7 +128,10 @@ class _Reader:
         self.budget = limits.values
 
     def finish(self) -> None:
-        """Check that nothing is left."""
+        """Check that no bytes are left.
+
+        :raises FormatError: bytes are left
+        """
         if self.pos != len(self.data):
             raise FormatError(f"candid: {len(self.data) - self.pos} bytes follow the last value")
 
@@ -179,7 +186,7 @@ class _Reader:
         return FutureValue(code, self.take(size))
 
     def elements(self) -> int:
-        """Length of a vector, whose elements may have no size at all."""
+        """Read the length of a vector. The budget bounds it, because elements may take no bytes."""
         count = self.length()
         if count > self.budget:
             raise FormatError(f"candid: {count} elements announced before byte {self.pos}, beyond the limit")
@@ -251,16 +258,16 @@ class _Reader:
         if code in _FIXED:
             count = self.length()
             raw = self.take(count * _FIXED[code].size)
-            self.budget -= count >> 4  # in one go, so much cheaper than values one by one
+            self.budget -= count >> 4  # unpacked together, which is much cheaper than one by one
             return list(struct.unpack(f"<{count}{FIXED_FORMATS[code]}", raw))
         return [self.value(inner, depth - 1) for _ in range(self.elements())]
 
-    # -- at an expected type --------------------------------------------------------------------------
+    # -- as an expected type --------------------------------------------------------------------------
 
     def coerce(self, kind: Type, want: Type, depth: int) -> Any:
-        """Read a value of wire type kind as one of type want.
+        """Read a value of the wire type ``kind`` as the expected type ``want``.
 
-        :raises _Mismatch: the value does not fit, and where reading stopped is not said
+        :raises _Mismatch: the value does not fit; the position in the data is then undefined
         """
         if want.code == 0:
             want = resolve(want)
@@ -295,7 +302,7 @@ class _Reader:
         raise _Mismatch(f"candid: {kind} before byte {self.pos} where {want} is expected")
 
     def optional(self, kind: Type, inner: Type, depth: int) -> Any:
-        # Charged here too: an expected ``type t = opt t`` asks for levels without end, none of which takes a byte.
+        # Charged here too: an expected ``type t = opt t`` has an infinite number of levels that take no bytes.
         self.charge(depth)
         if isinstance(kind, Opt):
             if not self.flag():
@@ -332,5 +339,5 @@ class _Reader:
         if inner.code == want.code and inner.code in _FIXED:
             return self.vector(inner, depth)
         values = [self.coerce(inner, want, depth - 1) for _ in range(self.elements())]
-        # Nothing but nat8 fits nat8, so from another type only the empty vector comes this far.
+        # Only nat8 fits nat8, so a vector of another type reaches this line only if it is empty.
         return b"" if want.code == NAT8 else values

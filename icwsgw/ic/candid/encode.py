@@ -1,8 +1,8 @@
-"""Writes Candid messages (spec, section Serialisation).
+"""Encodes Candid messages (spec, section Serialisation).
 
-The type table lists each composite node of the type graph once, outer types before their parts and fields by
-rising id, the order in which the Rust crate numbers them too. A head depends on the types alone, so callers
-that send the same types again make it once (:func:`encode_head`).
+The type table has each composite node of the type graph once, outer types before their parts, and fields in ascending
+order of their ids. The Rust crate numbers types in the same order. The head depends only on the types, so a caller that
+sends the same types repeatedly encodes it once (:func:`encode_head`).
 """
 
 from __future__ import annotations
@@ -42,24 +42,24 @@ from icwsgw.ic.candid.types import (
 from icwsgw.ic.candid.values import FuncRef, ServiceRef, Some
 from icwsgw.ic.principal import Principal
 
-# The data given is the program's own; a value nested deeper than this would not be read again.
+# The values come from this program, so this only finds errors: the decoder refuses deeper nesting by default.
 _MAX_DEPTH = 100
 
 
 def encode(types: Sequence[Type], values: Sequence[Any]) -> bytes:
-    """Write a message.
+    """Encode a message.
 
     :param types: the types of the arguments
     :param values: the arguments, as :mod:`icwsgw.ic.candid.values` describes; fields that may be null may be left out
-    :raises FormatError: a value is not of its type
+    :raises FormatError: a value does not fit its type, or a type cannot be encoded
     """
     return encode_head(types) + encode_values(types, values)
 
 
 def encode_head(types: Sequence[Type]) -> bytes:
-    """Magic number, type table and argument types.
+    """Encode the head: magic number, type table and argument types.
 
-    :raises FormatError: a type that cannot be written: a future type, or a service method that is no function
+    :raises FormatError: a type cannot be encoded: a future type, or a service method that is not a function
     """
     table = _Table()
     args = b"".join([table.index(kind) for kind in types])
@@ -67,9 +67,9 @@ def encode_head(types: Sequence[Type]) -> bytes:
 
 
 def encode_values(types: Sequence[Type], values: Sequence[Any]) -> bytes:
-    """The arguments' memory representation, which follows the head.
+    """Encode the values of the arguments, which follow the head.
 
-    :raises FormatError: a value is not of its type
+    :raises FormatError: a value does not fit its type, or the numbers of types and values differ
     """
     if len(types) != len(values):
         raise FormatError(f"candid: {len(values)} values for {len(types)} types")
@@ -80,7 +80,7 @@ def encode_values(types: Sequence[Type], values: Sequence[Any]) -> bytes:
 
 
 class _Table:
-    """Numbers composite types in the order in which they are met."""
+    """Builds a type table. It numbers composite types in the order in which it visits them."""
 
     __slots__ = ("indexes", "rows")
 

@@ -1,19 +1,19 @@
 """LEB128 and SLEB128 integers (Candid spec, section Notation).
 
-Overlong encodings are legal in Candid (its tests want ``80 00`` read as 0), so the length in bytes is bounded by the
-caller. Numbers of many bytes are put together by halves: shifting one byte after the other into a growing integer
-would take quadratic time, which a hostile message could buy cheaply.
+Candid allows overlong encodings (its tests require that ``80 00`` is read as 0), so the caller bounds the length in
+bytes. Long numbers are assembled from two halves, recursively. Shifting single bytes into a growing integer would take
+quadratic time, which a hostile message could exploit.
 """
 
 from __future__ import annotations
 
 from icwsgw.errors import FormatError
 
-_PLAIN = 32  # up to this many bytes the simple loop is the fastest way
+_PLAIN = 32  # up to this many bytes, a simple loop is faster than halving
 
 
 def _join(data: bytes, start: int, end: int) -> int:
-    """The unsigned number in the low seven bits of each byte of data[start:end], lowest first."""
+    """Return the unsigned number in the low seven bits of each byte of data[start:end], lowest first."""
     size = end - start
     if size <= _PLAIN:
         number = 0
@@ -25,7 +25,10 @@ def _join(data: bytes, start: int, end: int) -> int:
 
 
 def _number_end(data: bytes, start: int, max_bytes: int) -> int:
-    """Offset behind the first byte at or after start whose high bit is clear."""
+    """Return the offset after the first byte at or after ``start`` whose high bit is clear.
+
+    :raises FormatError: cut short, or longer than max_bytes
+    """
     end = start
     stop = min(len(data), start + max_bytes)
     while end < stop:
@@ -40,7 +43,8 @@ def _number_end(data: bytes, start: int, max_bytes: int) -> int:
 def read_unsigned(data: bytes, start: int, max_bytes: int) -> tuple[int, int]:
     """Read a LEB128 number.
 
-    :returns: the number and the offset behind it
+    :param max_bytes: the most bytes of its encoding
+    :returns: the number and the offset after it
     :raises FormatError: cut short, or longer than max_bytes
     """
     if start < len(data) and data[start] < 0x80:
@@ -52,7 +56,8 @@ def read_unsigned(data: bytes, start: int, max_bytes: int) -> tuple[int, int]:
 def read_signed(data: bytes, start: int, max_bytes: int) -> tuple[int, int]:
     """Read an SLEB128 number.
 
-    :returns: the number and the offset behind it
+    :param max_bytes: the most bytes of its encoding
+    :returns: the number and the offset after it
     :raises FormatError: cut short, or longer than max_bytes
     """
     end = _number_end(data, start, max_bytes)
@@ -63,9 +68,9 @@ def read_signed(data: bytes, start: int, max_bytes: int) -> tuple[int, int]:
 
 
 def write_unsigned(number: int) -> bytes:
-    """The shortest LEB128 form of a number.
+    """Return the shortest LEB128 encoding of a number.
 
-    :raises FormatError: number is negative
+    :raises FormatError: the number is negative
     """
     if number < 0x80:
         if number < 0:
@@ -78,7 +83,7 @@ def write_unsigned(number: int) -> bytes:
 
 
 def write_signed(number: int) -> bytes:
-    """The shortest SLEB128 form of a number."""
+    """Return the shortest SLEB128 encoding of a number."""
     size = (number if number >= 0 else ~number).bit_length() // 7 + 1
     out = bytearray(_split(number & (1 << 7 * size) - 1, size))
     out[-1] &= 0x7F
@@ -86,7 +91,7 @@ def write_signed(number: int) -> bytes:
 
 
 def _split(number: int, size: int) -> bytes:
-    """The size groups of seven bits of number, lowest first, each with the high bit set."""
+    """Return ``size`` groups of seven bits of a number, lowest first, each with the high bit set."""
     if size <= _PLAIN:
         return bytes(number >> 7 * i & 0x7F | 0x80 for i in range(size))
     low = size // 2

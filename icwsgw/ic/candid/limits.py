@@ -1,9 +1,9 @@
-"""How much work a Candid message may ask for before it is refused.
+"""Limits on the work that one Candid message can cause. A message beyond a limit is refused.
 
-Candid lets a few bytes stand for a great deal: ``vec null`` carries a length and no elements, a table of
-twenty records can describe a value of a million fields, a type may contain itself without ever using up a
-byte. The spec (section Deserialisation, note on implementation) asks decoders to meter themselves; these
-are the meters. What a message is charged for is written beside each of them.
+In Candid, a few bytes can describe a very large value. A ``vec null`` has a length and no bytes for its elements. A
+table of twenty records can describe a value of a million fields. A type can contain itself without taking any bytes.
+Therefore the spec (section Deserialisation, note on implementation) requires decoders to count their work. Each limit
+below says what it counts.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import NamedTuple
 
 
 class Limits(NamedTuple):
-    """Bounds of one decoding; going beyond any of them is a :class:`~icwsgw.errors.FormatError`."""
+    """The limits for decoding one message. Beyond any of them, decoders raise :class:`~icwsgw.errors.FormatError`."""
 
     depth: int = 100
-    """Nesting of values. Each level takes at most two Python frames, a fifth of the interpreter's default."""
+    """Levels of nested values. Each takes at most two Python frames; all take a fifth of Python's default limit."""
     table_items: int = 20_000
-    """Types, fields, methods, function arguments and results in the type table: about 20 ms of parsing."""
+    """Types, fields, methods, function arguments and function results in the type table. About 20 ms of parsing."""
     values: int = 200_000
-    """Values read or skipped, those of no size too; a ``blob`` or ``text`` is one. About 0.2 s of decoding."""
+    """Values read or skipped, even without bytes. A ``blob`` or ``text`` is one value. About 0.2 s of decoding."""
     number_bytes: int = 65_536
     """Bytes of one ``nat`` or ``int`` on the wire."""
     subtype_pairs: int = 20_000
-    """Pairs of types compared when function or service references are checked against the expected type."""
+    """Pairs of types that are compared to check one function or service reference against its expected type."""
 
 
 DEFAULT_LIMITS = Limits()

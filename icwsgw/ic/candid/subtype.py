@@ -1,8 +1,8 @@
-"""The subtype relation (Candid spec, section Rules), as decoding references needs it.
+"""The subtype relation (Candid spec, section Rules), for decoding references.
 
-Data is coerced by value, so only function and service types are ever compared. The relation is coinductive
-(a pair met again is taken to hold) and has no alternatives to choose between: ``opt`` is a supertype of
-everything. So the question is answered by a work list of pairs, all of which must hold, without recursion.
+Only the types of function and service references are compared, because other data is coerced by value. The relation is
+coinductive: a pair that is already being compared is assumed to hold. It has no alternatives to try, because ``opt`` is
+a supertype of every type. Therefore a work list of pairs, all of which must hold, is sufficient, without recursion.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _Pairs = list[tuple[Type, Type]]
 
 
 def is_subtype(sub: Type, sup: Type, max_pairs: int) -> bool:
-    """Whether each value of type sub may stand where sup is expected.
+    """Return whether ``sub`` is a subtype of ``sup``: every value of ``sub`` is valid where ``sup`` is expected.
 
-    :param max_pairs: pairs of types compared before the question is refused
-    :raises FormatError: more pairs than that
+    :param max_pairs: the most pairs of types to compare
+    :raises FormatError: there are more pairs
     """
     todo: _Pairs = [(sub, sup)]
     seen: set[tuple[int, int]] = set()
@@ -54,7 +54,7 @@ def is_subtype(sub: Type, sup: Type, max_pairs: int) -> bool:
 
 
 def _step(left: Type, right: Type, todo: _Pairs) -> bool:
-    """Compare the heads of two types; what must hold of their parts is added to todo."""
+    """Compare two types without their parts. Add the pairs of parts that must hold to ``todo``."""
     if right.code in (OPT, RESERVED) or left.code == EMPTY:
         return True
     if left.code != right.code:
@@ -81,7 +81,7 @@ def _step(left: Type, right: Type, todo: _Pairs) -> bool:
             return False
         todo.extend((left.methods[name], kind) for name, kind in right.methods.items())
         return True
-    # The same primitive type is the same node; two future types are never known to be related.
+    # Each primitive type has only one node. Two different future types are not subtypes of each other.
     return left is right
 
 
@@ -96,6 +96,6 @@ def _record(left: Record, right: Record, todo: _Pairs) -> bool:
 
 
 def _tuple(left: tuple[Type, ...], right: tuple[Type, ...], todo: _Pairs) -> bool:
-    """Argument and result sequences relate as the records with fields 0, 1, 2 and so on."""
+    """Compare argument or result sequences like records with the fields 0, 1, 2 and so on."""
     todo.extend(zip(left, right, strict=False))
     return all(map(nullable, right[len(left) :]))

@@ -1,8 +1,9 @@
-"""Reads the head of a Candid message: magic number, type table, types of the arguments.
+"""Decodes the head of a Candid message: magic number, type table, types of the arguments.
 
-The table may refer forwards and to itself, so its entries are made first and joined afterwards; the result
-is a graph of :mod:`~icwsgw.ic.candid.types` nodes, checked as the spec asks: only composite types in the
-table, field ids below 2**32 and rising, method names rising and of function type.
+Entries of the table may refer to later entries and to themselves. So all entries are created first and linked
+afterwards. The result is a graph of :mod:`~icwsgw.ic.candid.types` nodes. It is checked as the spec requires: the table
+has only composite types, field ids are below 2**32 and ascending, method names are ascending, and methods are of
+function type.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from icwsgw.ic.candid.types import (
 )
 
 MAGIC = b"DIDL"
-# Lengths and indexes: no honest encoder pads one beyond the ten bytes of a 64-bit number.
+# The most bytes of a length or index: a 64-bit number takes ten, and encoders do not pad beyond that.
 _INDEX_BYTES = 10
 _ANNOTATION_NAMES = {byte: name for name, byte in ANNOTATIONS.items()}
 
@@ -44,16 +45,18 @@ class Head(NamedTuple):
     """The head of a message."""
 
     args: list[Type]
-    """Type of each argument."""
+    """The types of the arguments."""
     size: int
-    """Offset of the first value."""
+    """The size of the head in bytes, which is the offset of the first value."""
 
 
 def read_head(data: bytes, limits: Limits = DEFAULT_LIMITS, names: Mapping[int, str] | None = None) -> Head:
-    """Read magic number, type table and argument types.
+    """Decode magic number, type table and argument types.
 
-    :param names: names of field ids, used as keys instead of the numbers
-    :raises FormatError: malformed, or larger than the limits allow
+    :param data: the message, or at least its head
+    :param limits: bounds on the work
+    :param names: known names by field id; they are used as keys instead of the ids
+    :raises FormatError: malformed, or beyond the limits
     """
     return _TableReader(data, limits, names or {}).head()
 
@@ -87,7 +90,7 @@ class _TableReader:
         return value
 
     def count(self) -> int:
-        """A number of things of at least one byte each."""
+        """Read a number of items, each of which takes at least one byte."""
         value = self.number()
         if value > len(self.data) - self.pos:
             raise FormatError(f"candid: {value} items announced before byte {self.pos}, more than there are bytes")
@@ -199,4 +202,4 @@ class _TableReader:
         return kind
 
 
-_UNSET: Type = PRIMITIVES[-1]  # stands in a container until its table is joined
+_UNSET: Type = PRIMITIVES[-1]  # placeholder in a container until its entry is linked

@@ -1,14 +1,14 @@
 """Candid types as Python objects (Candid spec, sections Type Structure and Binary Format/Types).
 
-A type is a node; nodes refer to each other directly, so a recursive type is a cyclic graph. Such a type is
-written with :class:`Recursive`, a name that is given its meaning afterwards::
+Each type is a node that refers directly to the nodes of its parts, so a recursive type is a cyclic graph. Such a type
+is made with :class:`Recursive`, a placeholder that is defined afterwards::
 
     int_list = Recursive()
     int_list.define(Opt(Record({"head": Int, "tail": int_list})))
 
-Each node has a ``code``, its opcode in the binary format, by which coders branch. Types read from a
-message's type table are the same nodes, with numbers where a type made here has field names: only the
-hashes of names travel.
+Each node has a ``code``, its opcode in the binary format, on which encoder and decoder branch. Types from a message's
+type table are the same kinds of nodes, but their fields have numbers instead of names, because a message contains only
+the hashes of names.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NULLABLE = frozenset((NULL, RESERVED, OPT))
 
 
 class Type:
-    """A node of a type graph; compared by identity."""
+    """A node of a type graph. Nodes are compared by identity."""
 
     __slots__ = ("code",)
     code: int
@@ -39,7 +39,7 @@ class Type:
 
 
 class Primitive(Type):
-    """A type without parts; the module holds the only instance of each."""
+    """A type without parts. This module has the only instance of each, for example ``Nat64``."""
 
     __slots__ = ("name",)
 
@@ -62,7 +62,7 @@ class Opt(Type):
 
 
 class Vec(Type):
-    """``vec inner``; a ``vec nat8`` is a blob, its values are ``bytes``."""
+    """``vec inner``. A ``vec nat8`` is a blob, whose values are ``bytes``."""
 
     __slots__ = ("inner",)
 
@@ -71,7 +71,7 @@ class Vec(Type):
         self.inner = inner
 
 
-#: A field: its id (hash of its name), its key in Python values (the name or, where none is known, the id), its type.
+#: A field: its id (hash of its name), its key in Python values (the name, or the id if the name is unknown), its type.
 Field = tuple[int, "str | int", Type]
 
 
@@ -102,7 +102,7 @@ class Variant(Type):
 
 
 class Func(Type):
-    """``func (args) -> (results) annotations``; annotations among query, oneway, composite_query.
+    """``func (args) -> (results) annotations``; the annotations are query, oneway and composite_query.
 
     :raises FormatError: an unknown annotation
     """
@@ -131,7 +131,7 @@ class Service(Type):
 
 
 class Future(Type):
-    """A type with an opcode below -24: unknown here, its values are skipped by their length prefix."""
+    """A type with an opcode below -24, unknown to this version. Its values are skipped by their length prefix."""
 
     __slots__ = ()
 
@@ -140,7 +140,7 @@ class Future(Type):
 
 
 class Recursive(Type):
-    """A name for a type that contains itself; stands for the type it is :meth:`defined <define>` as."""
+    """A placeholder for a type that contains itself. :meth:`define` sets the type that it stands for."""
 
     __slots__ = ("meaning",)
 
@@ -149,15 +149,15 @@ class Recursive(Type):
         self.meaning: Type | None = None
 
     def define(self, meaning: Type) -> Type:
-        """Give the name its meaning, and return it."""
+        """Set the type that the placeholder stands for, and return that type."""
         self.meaning = meaning
         return meaning
 
 
 def resolve(kind: Type) -> Type:
-    """The type itself where kind is only a name for it.
+    """Return the type that ``kind`` stands for, which is ``kind`` itself unless it is a :class:`Recursive`.
 
-    :raises FormatError: a name without meaning, or names that mean each other
+    :raises FormatError: a placeholder is undefined, or placeholders only refer to each other
     """
     seen = 0
     while isinstance(kind, Recursive):
@@ -169,12 +169,12 @@ def resolve(kind: Type) -> Type:
 
 
 def nullable(kind: Type) -> bool:
-    """Whether ``null`` is a value of the type (the spec's ``null <: t``): null, reserved and every opt."""
+    """Return whether ``null`` is a value of the type (``null <: t`` in the spec): null, reserved and every opt."""
     return kind.code in _NULLABLE or (kind.code == 0 and resolve(kind).code in _NULLABLE)
 
 
 def hash_name(name: str) -> int:
-    """The id of a field name (spec, section Symbolic Field Ids)."""
+    """Return the id of a field name, a hash of 32 bits (spec, section Symbolic Field Ids)."""
     value = 0
     for byte in name.encode():
         value = (value * 223 + byte) & 0xFFFFFFFF
@@ -182,9 +182,9 @@ def hash_name(name: str) -> int:
 
 
 def sort_fields(fields: Iterable[tuple[str | int, Type]]) -> tuple[Field, ...]:
-    """Fields in the order of their ids.
+    """Return fields in ascending order of their ids.
 
-    :raises FormatError: an id used twice, or outside 32 bits
+    :raises FormatError: two fields have the same id, or an id is outside 32 bits
     """
     out: list[Field] = [(hash_name(key) if isinstance(key, str) else key, key, kind) for key, kind in fields]
     out.sort(key=lambda field: field[0])
@@ -197,7 +197,7 @@ def sort_fields(fields: Iterable[tuple[str | int, Type]]) -> tuple[Field, ...]:
 
 
 def Tuple(*kinds: Type) -> Record:  # noqa: N802 - reads as the type it makes
-    """A record with the fields 0, 1, 2 and so on."""
+    """Return a record with the fields 0, 1, 2 and so on."""
     return Record(dict(enumerate(kinds)))
 
 

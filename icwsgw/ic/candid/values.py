@@ -1,7 +1,7 @@
-"""The Python side of Candid values.
+"""How Python represents Candid values.
 
 ======================  ===============================================================================
-null, reserved          ``None`` (a reserved value is whatever was there; it is dropped)
+null, reserved          ``None`` (whatever value a reserved has on the wire, it is dropped)
 bool, nat*, int*        ``bool``, ``int``
 float32, float64        ``float``
 text                    ``str``
@@ -10,11 +10,11 @@ vec nat8                ``bytes``
 vec                     ``list``
 record                  ``dict`` from field name (or number) to value
 variant                 ``dict`` with one entry, from tag name (or number) to value
-opt                     ``None`` or the value. Where the value itself may be ``None`` (``opt opt nat``,
-                        ``opt null``, ``opt reserved``) a present one is wrapped in :class:`Some`, so
-                        that no two Candid values share a Python value
+opt                     ``None`` or the value. If the value itself may be ``None`` (``opt opt nat``,
+                        ``opt null``, ``opt reserved``), a present value is wrapped in :class:`Some`, so
+                        that different Candid values have different Python values
 service, func           :class:`ServiceRef`, :class:`FuncRef`
-future types            :class:`FutureValue`, only where a message is read by its type table alone
+future types            :class:`FutureValue`, only from :func:`icwsgw.ic.candid.decode`
 ======================  ===============================================================================
 """
 
@@ -26,13 +26,13 @@ from icwsgw.ic.principal import Principal
 
 
 class Some(NamedTuple):
-    """A present optional value whose type has ``null`` among its values."""
+    """A present value of an ``opt`` whose inner type also allows ``null``."""
 
     value: Any
 
 
 class ServiceRef(NamedTuple):
-    """A reference to a service: a canister."""
+    """A reference to a service, which is a canister."""
 
     principal: Principal
 
@@ -45,7 +45,10 @@ class FuncRef(NamedTuple):
 
 
 class FutureValue(NamedTuple):
-    """A value of a type this version of Candid does not know; ``data`` is its memory representation."""
+    """A value of a type that this version of Candid does not know.
+
+    ``code`` is the type's opcode, ``data`` the bytes of the value.
+    """
 
     code: int
     data: bytes

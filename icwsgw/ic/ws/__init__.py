@@ -1,7 +1,7 @@
-"""The methods of the WebSocket CDK in Candid: what the gateway sends and reads, and the canister's side for the devnet.
+"""The Candid arguments and answers of the CDK's WebSocket methods, for both the gateway and the devnet's canisters.
 
-Source: omnia-network/ic-websocket-cdk-rs, src/ic-websocket-cdk/src/types.rs and its ws_types.did. Principals,
-keys and contents are plain ``bytes`` here; they are compared and passed on, hardly ever looked into.
+Source: omnia-network/ic-websocket-cdk-rs, src/ic-websocket-cdk/src/types.rs and its ws_types.did. Principals, keys and
+contents are plain ``bytes`` in these modules, because the gateway compares and forwards them and rarely parses them.
 """
 
 from __future__ import annotations

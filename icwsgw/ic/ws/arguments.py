@@ -44,19 +44,19 @@ _MESSAGE_ARGS = Record(
     }
 )
 _UNIT_RESULT = Variant({"Ok": Null, "Err": Text})
-# What Ok carries is of no interest, and not every encoder takes "nothing" to be null.
+# The value of Ok is ignored, because not every encoder writes null there.
 _ANY_RESULT = Variant({"Ok": Reserved, "Err": Text})
 
 
 class OpenArgs(NamedTuple):
-    """Argument of ``ws_open``, which the client signs."""
+    """The argument of ``ws_open``. The client signs this call."""
 
     client_nonce: int
     gateway_principal: bytes
 
 
 class CloseArgs(NamedTuple):
-    """Argument of ``ws_close``, which the gateway signs: whom it has lost."""
+    """The argument of ``ws_close``: the client key of the client that has left. The gateway signs this call."""
 
     client_principal: bytes
     client_nonce: int
@@ -67,18 +67,18 @@ _CLOSE_HEAD = encode_head([_CLOSE_ARGS])
 
 
 def encode_open_args(client_nonce: int, gateway_principal: bytes) -> bytes:
-    """Argument of ``ws_open``.
+    """Encode the argument of ``ws_open``.
 
-    :raises FormatError: a principal or nonce that is none
+    :raises FormatError: the principal is longer than 29 bytes, or the nonce does not fit in 64 bits
     """
     values = {"client_nonce": client_nonce, "gateway_principal": Principal(gateway_principal)}
     return _OPEN_HEAD + encode_values([_OPEN_ARGS], [values])
 
 
 def decode_open_args(arg: bytes) -> OpenArgs:
-    """Read the argument of ``ws_open``.
+    """Decode the argument of ``ws_open``.
 
-    :raises FormatError: not such an argument
+    :raises FormatError: not an argument of ``ws_open``
     """
     start = len(_OPEN_HEAD)
     if arg.startswith(_OPEN_HEAD) and len(arg) >= start + 10:
@@ -91,9 +91,9 @@ def decode_open_args(arg: bytes) -> OpenArgs:
 
 
 def encode_close(client_principal: bytes, client_nonce: int) -> bytes:
-    """Argument of ``ws_close``.
+    """Encode the argument of ``ws_close``.
 
-    :raises FormatError: a principal or nonce that is none
+    :raises FormatError: the principal is longer than 29 bytes, or the nonce does not fit in 64 bits
     """
     if len(client_principal) > MAX_LENGTH or not 0 <= client_nonce < 1 << 64:
         raise FormatError("not a client key")
@@ -107,19 +107,19 @@ def encode_close(client_principal: bytes, client_nonce: int) -> bytes:
 
 
 def decode_close_args(arg: bytes) -> CloseArgs:
-    """Read the argument of ``ws_close``.
+    """Decode the argument of ``ws_close``.
 
-    :raises FormatError: not such an argument
+    :raises FormatError: not an argument of ``ws_close``
     """
     (values,) = decode_as(arg, [_CLOSE_ARGS], limits=SMALL)
     return CloseArgs(*read_client_key(values))
 
 
 def decode_unit_result(reply: bytes) -> None:
-    """Read the answer of ``ws_open``, ``ws_close`` or ``ws_message``; to return is good news.
+    """Check that the answer of ``ws_open``, ``ws_close`` or ``ws_message`` is ``Ok``.
 
     :raises CanisterRefused: the canister answered ``Err``
-    :raises FormatError: not such an answer
+    :raises FormatError: not an answer of these methods
     """
     if reply == UNIT_OK:
         return
@@ -129,7 +129,7 @@ def decode_unit_result(reply: bytes) -> None:
 
 
 class MessageArgs(NamedTuple):
-    """Argument of ``ws_message``: the client's WebsocketMessage. ``timestamp`` is in nanoseconds."""
+    """The first argument of ``ws_message``: the client's WebsocketMessage. ``timestamp`` is in ns since 1970."""
 
     client_principal: bytes
     client_nonce: int
@@ -140,10 +140,10 @@ class MessageArgs(NamedTuple):
 
 
 def encode_message_args(message: MessageArgs, extra: Iterable[tuple[Type, Any]] = ((Opt(Null), None),)) -> bytes:
-    """Arguments of ``ws_message``, as a client makes them.
+    """Encode the arguments of ``ws_message`` as a client does.
 
-    :param extra: further arguments; the SDK adds an ``opt`` of the application's message type
-    :raises FormatError: a value is not of its type
+    :param extra: types and values of further arguments; the SDK adds an ``opt`` of the application's message type
+    :raises FormatError: a value does not fit its type
     """
     record = {
         "client_key": client_key(message.client_principal, message.client_nonce),
@@ -157,9 +157,9 @@ def encode_message_args(message: MessageArgs, extra: Iterable[tuple[Type, Any]] 
 
 
 def decode_message_args(arg: bytes) -> MessageArgs:
-    """Read the argument of ``ws_message``; what follows the first one is dropped.
+    """Decode the first argument of ``ws_message``; further arguments are ignored.
 
-    :raises FormatError: not such an argument
+    :raises FormatError: not arguments of ``ws_message``
     """
     pos, form = _message_heads.find(arg)
     if form == _USUAL:
@@ -175,11 +175,12 @@ def decode_message_args(arg: bytes) -> MessageArgs:
 
 
 def usual_message_head(arg: bytes) -> bytes:
-    """Give the head of an argument of ``ws_message`` as the SDK makes it, behind which :func:`message_number` reads.
+    """Return the Candid head of an argument of ``ws_message``, if the argument has the form that the SDK writes.
 
-    A client's messages all have the same head, so it is looked for once a session.
+    All messages of a client have the same head, so the caller finds it once in a session and gives it to
+    :func:`message_number`.
 
-    :return: empty where the argument has another shape, or none at all
+    :return: the head; empty if the argument has another form or is malformed
     """
     try:
         pos, form = _message_heads.find(arg)
@@ -189,21 +190,23 @@ def usual_message_head(arg: bytes) -> bytes:
 
 
 def message_number(head: bytes, arg: bytes) -> int | None:
-    """Read the sequence number of a message by its offset; None where the argument has another head, or is cut short.
+    """Read the sequence number of a message at its fixed offset after the head.
 
-    :param head: from :func:`usual_message_head`, not empty
+    :param head: a result of :func:`usual_message_head`, not empty
+    :param arg: the argument of ``ws_message``
+    :returns: the sequence number; None: the argument has another head, or is cut short
     """
     end = len(head) + 8
     return int.from_bytes(arg[end - 8 : end], "little") if len(arg) > end and arg.startswith(head) else None
 
 
 def is_service_message(arg: bytes) -> bool:
-    """Say whether an argument with a usual head is that of a service message: a keep-alive."""
+    """Return whether an argument of ``ws_message`` with the usual head is a service message, that is a keep-alive."""
     return arg[-2:] == b"\x01\x00"
 
 
 def is_open_of_version_0_1(arg: bytes) -> bool:
-    """Say whether an argument of ``ws_open`` is what ic-websocket-js 0.1.x sends: a nonce and no gateway principal."""
+    """Return whether an argument of ``ws_open`` is from ic-websocket-js 0.1.x: a nonce without a gateway principal."""
     return len(arg) == len(_OLD_OPEN_HEAD) + 8 and arg.startswith(_OLD_OPEN_HEAD)
 
 
@@ -212,7 +215,7 @@ _USUAL, _OTHER = range(2)
 
 
 def _message_form(args: list[Type]) -> int:
-    """As the SDK makes it: the message, and an ``opt`` of whatever the application's type is."""
+    """Return _USUAL for the SDK's arguments: the message, and an ``opt`` of any application type; else _OTHER."""
     return _USUAL if len(args) == 2 and same_type(args[0], _MESSAGE_ARGS) and isinstance(args[1], Opt) else _OTHER
 
 
@@ -220,16 +223,16 @@ _message_heads = CandidHeadCache([], _message_form)
 
 
 def _usual_message(arg: bytes, pos: int) -> MessageArgs | None:
-    """The values behind a usual head, with null as the second argument; None where they are not as expected.
+    """Read the values after a usual head. Return None if they are not as expected, or the second argument is not null.
 
-    In the order of field ids: sequence_num, content, client_key = client_principal, client_nonce, timestamp,
-    is_service_message.
+    The order of the fields on the wire is that of their ids: sequence_num, content, client_key (client_principal,
+    client_nonce), timestamp, is_service_message.
     """
     from_bytes = int.from_bytes
     content_size, start = read_unsigned(arg, pos + 8, 10)
     end = start + content_size
     tail = end + 2
-    # Behind the principal: client_nonce 8, timestamp 8, is_service_message 1, the null 1.
+    # After the principal: client_nonce 8 bytes, timestamp 8, is_service_message 1, the null 1.
     if len(arg) < tail + 18 or arg[end] != 1:
         return None
     rest = tail + arg[end + 1]
@@ -246,14 +249,14 @@ def _usual_message(arg: bytes, pos: int) -> MessageArgs | None:
 
 
 UNIT_OK = encode([_UNIT_RESULT], [{"Ok": None}])
-"""``Ok`` as the Rust CDK and we encode it."""
+"""The encoding of ``Ok`` that the Rust CDK and this module write."""
 
 
 def encode_result_ok() -> bytes:
-    """The answer ``Ok`` of ``ws_open``, ``ws_close`` and ``ws_message``."""
+    """Encode the answer ``Ok`` of ``ws_open``, ``ws_close`` and ``ws_message``."""
     return UNIT_OK
 
 
 def encode_result_err(text: str) -> bytes:
-    """The answer ``Err`` of ``ws_open``, ``ws_close`` and ``ws_message``."""
+    """Encode the answer ``Err`` of ``ws_open``, ``ws_close`` and ``ws_message``."""
     return encode([_UNIT_RESULT], [{"Err": text}])

@@ -1,12 +1,15 @@
-"""``ws_get_messages``, both ways.
+"""Encodes and decodes the argument and the answer of ``ws_get_messages``.
 
-Answers of this method are the hot path: each message of each client comes by here. A Candid message begins with
-a head, the type table, that is the same for every answer of a canister and differs between encoders in numbering
-only, because fields travel in the order of their ids. So a head is parsed once and remembered together with the
-one thing that changes how the values lie: the form of ``is_end_of_queue`` (``bool`` in the Rust CDK, ``opt bool``
-in others, absent in old ones). Answers under a remembered head are read by offsets alone, in under a microsecond
-a message. A head of another shape (further fields, other types) is remembered as such, and its answers go through
-the general decoder with its coercions.
+Decoding the answers is the hot path, because they contain every message for every client. Therefore this module parses
+each Candid head once and caches it:
+
+* A Candid message begins with a head, which has the type table. All answers of a canister have the same head. Encoders
+  differ only in how they number the types, because fields are written in the order of their ids.
+* The cache has each head with the only property that changes the layout of the values: the form of ``is_end_of_queue``
+  (``bool`` in the Rust CDK, ``opt bool`` in others, absent in old ones).
+* The values after a cached head are read at computed offsets, in less than a microsecond for each message.
+* A head of another shape (further fields, other types) is cached as such. The general decoder reads its answers, with
+  the coercions of Candid.
 """
 
 from __future__ import annotations
@@ -20,12 +23,12 @@ from icwsgw.ic.principal import MAX_LENGTH
 from icwsgw.ic.ws.client_keys import CLIENT_KEY, LIMITS, SMALL
 from icwsgw.ic.ws.head_cache import CandidHeadCache, same_type
 
-#: Messages in one answer: with the CDK's keys and contents no more fit into its 3 MiB. Reading as many takes 30 ms.
+#: The most messages in one answer. With the CDK's keys and contents, 3 MiB hold no more. Reading them takes 30 ms.
 MAX_MESSAGES = 16_384
-#: Numbers of messages: a canister counts up from 0, so there is room above all that can be met for "from there on".
+#: The highest nonce of a message. Canisters count from 0 and never reach it, so the next nonce always fits in 64 bits.
 MAX_NONCE = (1 << 63) - 1
 
-#: One message for a client: principal and nonce of its client key, key (UTF-8 of the text), content.
+#: One message for a client: principal and nonce of the client key, the message key (text in UTF-8), the content.
 Message = tuple[bytes, int, bytes, bytes]
 
 _GET_ARGS = Record({"nonce": Nat64})
@@ -41,12 +44,12 @@ def _get_result(end: Type | None) -> Variant:
 
 
 class Batch:
-    """An answer of ``ws_get_messages``.
+    """An answer of ``ws_get_messages``: one page.
 
-    :ivar messages: in the queue's order
-    :ivar cert: certificate, empty where there are no messages
-    :ivar tree: witness of the messages in the canister's certified tree, empty where there are no messages
-    :ivar end_of_queue: whether these are the last messages for now; None where the canister does not say
+    :ivar messages: the messages, in the order of the queue
+    :ivar cert: the certificate; empty without messages
+    :ivar tree: the witness of the messages in the canister's certified tree; empty without messages
+    :ivar end_of_queue: whether the queue has no messages after these; None: the canister does not tell
     """
 
     __slots__ = ("cert", "end_of_queue", "messages", "tree")
@@ -58,9 +61,13 @@ class Batch:
         self.end_of_queue = end_of_queue
 
     def cut(self, most_messages: int, most_bytes: int) -> None:
-        """Drop messages at the end that are too many; at least one stays, and those dropped have to be asked for again.
+        """Drop messages from the end until the page is within the limits; at least one stays.
 
-        :param most_bytes: of all messages to clients, each of which comes with certificate and tree
+        A later poll must fetch the dropped messages again.
+
+        :param most_messages: the most messages, at least 1
+        :param most_bytes: the most bytes of certificate and tree in the frames of all messages: each frame has its own
+            copy of both
         """
         shared = len(self.cert) + len(self.tree)
         most = min(most_messages, max(1, most_bytes // (shared + 1)))
@@ -69,10 +76,10 @@ class Batch:
             self.end_of_queue = False
 
 
-_ABSENT, _PLAIN, _OPTIONAL, _OTHER = range(4)  # forms of is_end_of_queue; _OTHER: not readable by offsets
+_ABSENT, _PLAIN, _OPTIONAL, _OTHER = range(4)  # forms of is_end_of_queue; _OTHER: needs the general decoder
 _GET_RESULTS = {_ABSENT: _get_result(None), _PLAIN: _get_result(Bool), _OPTIONAL: _get_result(Opt(Bool))}
 _GET_HEADS = {form: encode_head([kind]) for form, kind in _GET_RESULTS.items()}
-# What follows the head in the usual answer of an idle queue: Ok, no messages, cert, tree, end of queue.
+# The values in the usual answer of an empty queue: Ok, no messages, empty cert and tree, end of queue.
 _EMPTY = {_ABSENT: b"\0\0\0\0", _PLAIN: b"\0\0\0\0\1", _OPTIONAL: b"\0\0\0\0\1\1"}
 
 
@@ -87,15 +94,18 @@ _heads = CandidHeadCache([(_GET_HEADS[form], form) for form in (_PLAIN, _OPTIONA
 
 
 def encode_get_messages(nonce: int) -> bytes:
-    """Argument of ``ws_get_messages``: messages from this nonce on."""
+    """Encode the argument of ``ws_get_messages``, which asks for messages from a nonce on.
+
+    :raises OverflowError: the nonce does not fit in 64 bits
+    """
     return _GET_ARGS_HEAD + nonce.to_bytes(8, "little")
 
 
 def parse_get_messages(reply: bytes) -> Batch:
-    """Read an answer of ``ws_get_messages``.
+    """Decode an answer of ``ws_get_messages``.
 
     :raises CanisterRefused: the canister answered ``Err``
-    :raises FormatError: not such an answer
+    :raises FormatError: not an answer of ``ws_get_messages``
     """
     pos, form = _heads.find(reply)
     if form == _OTHER:
@@ -109,22 +119,22 @@ def parse_get_messages(reply: bytes) -> Batch:
 
 
 def _parse_known(reply: bytes, pos: int, form: int) -> Batch:
-    """Read the values behind a head of the usual shape.
+    """Read the values after a head of a usual shape.
 
-    A range beyond the end is cut off silently, but then the offset lies beyond the end too: the next byte
-    looked at raises IndexError, or the comparison at the end fails.
+    Python shortens a slice beyond the end of the bytes without an error. The offset is then beyond the end too, so
+    reading the next byte raises IndexError, or the comparison of the final offset with the length fails.
     """
     tag = reply[pos]
     if tag:
         if tag > 1:
-            return _parse_other(reply)  # an overlong 0 or 1, or wrong
+            return _parse_other(reply)  # an overlong 0 or 1, or malformed
         raise CanisterRefused(_last_text(reply, pos + 1))
     count, pos = _count(reply, pos + 1)
     messages: list[Message] = []
     append = messages.append
     from_bytes = int.from_bytes
     for _ in range(count):
-        # In the order of field ids: key, content, client_key = client_principal, client_nonce.
+        # The fields in the order of their ids: key, content, client_key (client_principal, client_nonce).
         length = reply[pos]
         pos += 1
         if length > 127:
@@ -156,7 +166,7 @@ def _parse_known(reply: bytes, pos: int, form: int) -> Batch:
 
 
 def _count(reply: bytes, pos: int) -> tuple[int, int]:
-    """Read how many messages follow; returns that, and where they begin."""
+    """Return the number of messages, and the offset of the first one."""
     count, pos = _length(reply, pos)
     if count > len(reply):
         raise FormatError(f"ws_get_messages: {count} messages announced in {len(reply)} bytes")
@@ -166,7 +176,7 @@ def _count(reply: bytes, pos: int) -> tuple[int, int]:
 
 
 def _with_proof(messages: list[Message], reply: bytes, pos: int, form: int) -> Batch:
-    """Read what follows the messages: certificate, tree and end of queue."""
+    """Read the values after the messages: certificate, tree and end of queue."""
     length, pos = _length(reply, pos)
     cert = reply[pos : pos + length]
     length, pos = _length(reply, pos + length)
@@ -212,7 +222,7 @@ def _last_text(data: bytes, pos: int) -> str:
 
 
 def _parse_other(reply: bytes) -> Batch:
-    """The general decoder: further fields, other encodings of the same, is_end_of_queue in any form."""
+    """Decode an answer with the general decoder: further fields, unusual encodings, any form of is_end_of_queue."""
     (result,) = decode_as(reply, [_GET_RESULTS[_OPTIONAL]], limits=LIMITS)
     if "Err" in result:
         raise CanisterRefused(result["Err"])
@@ -227,9 +237,9 @@ def _parse_other(reply: bytes) -> Batch:
 
 
 def nonce_of_key(key: bytes) -> int:
-    """The nonce in a message's key, gateway principal . "_" . digits (the CDK writes 20 of them).
+    """Return the nonce in a message key, which is the gateway principal, "_" and digits (20 from the CDK).
 
-    :raises FormatError: no such number at the end, or none that a canister counts up to
+    :raises FormatError: the key does not end in "_" and at most 20 digits, or the nonce is above MAX_NONCE
     """
     digits = key[-20:]
     if not digits.isdigit() or key[-21:-20] != b"_":
@@ -243,9 +253,9 @@ def nonce_of_key(key: bytes) -> int:
 
 
 def decode_get_args(arg: bytes) -> int:
-    """Read the argument of ``ws_get_messages``: the nonce.
+    """Decode the argument of ``ws_get_messages``: the nonce.
 
-    :raises FormatError: not such an argument
+    :raises FormatError: not an argument of ``ws_get_messages``
     """
     if arg.startswith(_GET_ARGS_HEAD) and len(arg) == len(_GET_ARGS_HEAD) + 8:
         return int.from_bytes(arg[-8:], "little")
@@ -257,11 +267,11 @@ def decode_get_args(arg: bytes) -> int:
 def encode_batch(
     messages: Iterable[Message], cert: bytes, tree: bytes, end_of_queue: bool | None, *, optional: bool = False
 ) -> bytes:
-    """The answer ``Ok`` of ``ws_get_messages``.
+    """Encode the answer ``Ok`` of ``ws_get_messages``.
 
-    :param end_of_queue: None: the field is left out, or null with optional
-    :param optional: ``is_end_of_queue : opt bool`` instead of the Rust CDK's ``bool``
-    :raises FormatError: a principal that is none
+    :param end_of_queue: the value of ``is_end_of_queue``; None: the field is left out, or null if ``optional``
+    :param optional: write ``is_end_of_queue : opt bool`` instead of the Rust CDK's ``bool``
+    :raises FormatError: a principal is longer than 29 bytes
     """
     rows = list(messages)
     out = [b"\0" + write_unsigned(len(rows))]
@@ -293,5 +303,5 @@ def encode_batch(
 
 
 def encode_batch_err(text: str) -> bytes:
-    """The answer ``Err`` of ``ws_get_messages``."""
+    """Encode the answer ``Err`` of ``ws_get_messages``."""
     return encode([_GET_RESULTS[_PLAIN]], [{"Err": text}])

@@ -1,7 +1,7 @@
-"""Remembers the heads of Candid messages and what is known of the values behind them.
+"""Caches the heads of Candid messages with the form of the values after them.
 
-A head ends where its own counts say, so no head is the beginning of another: the one that a message starts with
-is its head. A form is a small number whose meaning is its owner's.
+The counts in a head determine its length, so no head is a prefix of another. If a message starts with a cached head,
+that is its head. A form is a small number; each cache's owner defines what its forms mean.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from icwsgw.ic.candid import Opt, Record, Type, Variant, Vec
 from icwsgw.ic.candid.table import read_head
 from icwsgw.ic.ws.client_keys import LIMITS
 
-# More numberings of the same few types than there are encoders; each costs a comparison of some 30 ns.
+# Encoders number the same few types in fewer ways than this. Each cached head costs a comparison of about 30 ns.
 MAX_HEADS = 32
 MAX_HEAD_SIZE = 1024
 
 
 class CandidHeadCache:
-    """Heads with their forms, bounded.
+    """A bounded cache of heads and their forms.
 
-    Those given at the start stay; others are forgotten together when there are too many of them, so that a sender
-    that makes up a new head for each message costs itself a parse, and others one now and then.
+    Heads given at creation stay. When the cache is full, all others are dropped together. So a sender that uses a new
+    head for each message pays for parsing each of them, and other senders must have theirs parsed again only sometimes.
 
-    :param known: heads with their forms
-    :param classify: gives the form of a head that is met for the first time, from the types of its arguments
+    :param known: heads that are never dropped, with their forms
+    :param classify: returns the form of a new head, from the types of its arguments
     """
 
     __slots__ = ("_classify", "_known", "rows")
@@ -35,7 +35,7 @@ class CandidHeadCache:
         self.rows: list[tuple[bytes, int]] = list(self._known)
 
     def find(self, message: bytes) -> tuple[int, int]:
-        """Offset of a message's values and the form of its head.
+        """Return the offset of a message's values and the form of its head.
 
         :raises FormatError: the head is malformed or too large
         """
@@ -45,7 +45,7 @@ class CandidHeadCache:
         return self._learn(message)
 
     def forget(self) -> None:
-        """Forget all but those given at the start."""
+        """Drop all heads except those given at creation."""
         self.rows[:] = self._known
 
     def _learn(self, message: bytes) -> tuple[int, int]:
@@ -59,7 +59,7 @@ class CandidHeadCache:
 
 
 def same_type(wire: Type, kind: Type) -> bool:
-    """Whether two types are the same, field names aside; kind is not recursive, so this ends."""
+    """Return whether two types are equal apart from field names. ``kind`` must not be recursive, so that this ends."""
     if wire.code != kind.code:
         return False
     if isinstance(wire, (Opt, Vec)) and isinstance(kind, (Opt, Vec)):

@@ -1,6 +1,6 @@
-"""Service messages: what the canister's CDK and the client's SDK say to each other inside the session.
+"""Service messages, which the canister's CDK and the client's SDK exchange within a session.
 
-Each is the content of a WebsocketMessage whose ``is_service_message`` is true (the CDK's service_messages.did).
+Each is the content of a WebsocketMessage with ``is_service_message`` true (the CDK's service_messages.did).
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ class OpenMessage(NamedTuple):
 
 
 class AckMessage(NamedTuple):
-    """From the canister, each acknowledgement round."""
+    """From the canister, periodically: the acknowledgement of the client's messages."""
 
     last_incoming_sequence_num: int
 
 
 class KeepAliveMessage(NamedTuple):
-    """From the client, in answer to an :class:`AckMessage`."""
+    """From the client: the answer to an :class:`AckMessage`."""
 
     last_incoming_sequence_num: int
 
 
 class CloseMessage(NamedTuple):
-    """From the canister: the session is over; ``reason`` is one of CLOSE_REASONS."""
+    """From the canister: the session has ended. ``reason`` is one of CLOSE_REASONS."""
 
     reason: str
 
@@ -52,9 +52,9 @@ _SERVICE_HEAD = encode_head([_SERVICE_CONTENT])
 
 
 def encode_service_message(message: ServiceMessage) -> bytes:
-    """Content of a WebsocketMessage with ``is_service_message``.
+    """Encode a service message as the content of a WebsocketMessage.
 
-    :raises FormatError: a value is not of its type
+    :raises FormatError: a value does not fit its type
     """
     content: dict[str, Any]
     if isinstance(message, OpenMessage):
@@ -67,9 +67,9 @@ def encode_service_message(message: ServiceMessage) -> bytes:
 
 
 def decode_service_message(content: bytes) -> ServiceMessage:
-    """Read the content of a WebsocketMessage with ``is_service_message``.
+    """Decode the content of a WebsocketMessage with ``is_service_message`` true.
 
-    :raises FormatError: not such a content
+    :raises FormatError: not a service message
     """
     (variant,) = decode_as(content, [_SERVICE_CONTENT], limits=SMALL)
     ((tag, record),) = variant.items()
