@@ -37,10 +37,10 @@ _ACCEPTED = response(b"", b"202 Accepted")
 
 
 class HostileReplica(Replica):
-    """The bench's replica with canisters that misbehave.
+    """The bench's replica with misbehaving canisters.
 
-    SILENT takes every call and says nothing, HANGING answers nothing at all, ENDLESS has messages for nobody, without
-    end, beside what it has for its clients.
+    A SILENT canister accepts every call and sends no message. A HANGING one answers no request. An ENDLESS one has,
+    besides its clients' messages, an endless stream of messages for clients that do not exist.
     """
 
     def __init__(self, loop: Loop, address: tuple[str, int], settings: Settings) -> None:
@@ -82,9 +82,9 @@ class HostileReplica(Replica):
 
 
 def run_replica(port: int, latency: str) -> None:
-    """Be the replica until killed.
+    """Run the replica until the process is killed.
 
-    :param latency: of queries and calls in ms, as "20/100"
+    :param latency: latencies of queries and calls in ms, as "20/100"
     """
     loop = Loop()
     make_replica(loop, port, latency)
@@ -92,7 +92,7 @@ def run_replica(port: int, latency: str) -> None:
 
 
 def make_replica(loop: Loop, port: int, latency: str) -> HostileReplica:
-    """The replica, on a loop."""
+    """Create the replica on an event loop."""
     replica = HostileReplica(loop, ("127.0.0.1", port), Settings())
     replica.synchronous = True
     query, _, call = latency.partition("/")
@@ -101,7 +101,7 @@ def make_replica(loop: Loop, port: int, latency: str) -> HostileReplica:
 
 
 async def counts(port: int) -> dict[str, int]:
-    """The requests that the replica has had."""
+    """Fetch the replica's counts of requests."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET /_attack HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
     head = await reader.readuntil(b"\r\n\r\n")
@@ -112,11 +112,11 @@ async def counts(port: int) -> dict[str, int]:
 
 
 class Honest:
-    """Clients on five canisters that echo, and open and close further sessions.
+    """Honest clients: they exchange echoes with five canisters, and open and close further sessions.
 
     :ivar echoes: seconds from a message to its echo
     :ivar opens: seconds from connecting to the canister's first message
-    :ivar closed: why sessions ended that nobody wanted to end
+    :ivar closed: reasons of sessions that ended unexpectedly
     """
 
     def __init__(self, port: int, clients: int, pause: float) -> None:
@@ -127,7 +127,7 @@ class Honest:
         self.clear()
 
     def clear(self) -> None:
-        """Count from now on."""
+        """Reset the measurements."""
         self.echoes: list[float] = []
         self.opens: list[float] = []
         self.closed: list[str] = []
@@ -136,7 +136,7 @@ class Honest:
         return Session(self._port, f"127.0.1.{1 + number % 250}", canister_id(number % 5))
 
     async def start(self) -> None:
-        """Open all, and go on until :meth:`stop`."""
+        """Open all sessions and start their tasks, which run until :meth:`stop`."""
         sessions = [await (await self._session(number).connect()).open() for number in range(self._clients)]
         self._tasks = [asyncio.create_task(self._talk(session)) for session in sessions]
         self._tasks += [asyncio.create_task(self._come_and_go(number)) for number in range(5)]
@@ -164,18 +164,18 @@ class Honest:
             await asyncio.sleep(0.2)
 
     def stop(self) -> None:
-        """End."""
+        """Stop all tasks."""
         for task in self._tasks:
             task.cancel()
 
 
 def quantile(values: list[float], part: float) -> float:
-    """In ms."""
+    """A quantile of values in seconds, converted to ms."""
     return 1000 * sorted(values)[min(len(values) - 1, int(part * len(values)))] if values else float("nan")
 
 
 async def measure(honest: Honest, seconds: float, replica: int, pids: list[int]) -> dict[str, Any]:
-    """Let time pass and say what happened in it."""
+    """Wait for ``seconds`` and return the measurements of this period."""
     honest.clear()
     cpu = CpuMeter(pids)
     before, spent, started = await counts(replica), cpu.seconds(), time.perf_counter()
@@ -200,7 +200,7 @@ async def measure(honest: Honest, seconds: float, replica: int, pids: list[int])
 
 
 class Apart:
-    """Replica and attackers as processes of their own, beside the gateway's."""
+    """Runs the replica and the attackers as separate processes."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._me = [sys.executable, "-m", "bench.attack"]
@@ -213,13 +213,13 @@ class Apart:
         return GatewayProcess(GatewayOptions(options=options.option), self.port, folder)
 
     async def attack(self, names: list[str], port: int) -> None:
-        """Begin."""
+        """Start the attacks."""
         command = [*self._me, "--be-attackers", str(port), *names]
-        # theirs are other machines: they take the CPU that nobody else wants
+        # In reality, attackers have other machines: here they use only CPU time that no other process needs.
         self._attackers = subprocess.Popen(["nice", "-n", "19", *command], stdout=subprocess.PIPE)
 
     async def relent(self) -> dict[str, int]:
-        """End the attack; gives how many steps each has taken."""
+        """End the attacks; return the number of steps of each."""
         attackers, self._attackers = self._attackers, None
         if attackers is None:
             return {}
@@ -233,11 +233,11 @@ class Apart:
         return steps
 
     def figures(self) -> dict[str, Any]:
-        """What else has been measured since this was asked for last."""
+        """Return further measurements since the last call."""
         return {}
 
     def stop(self) -> None:
-        """End all."""
+        """Stop the replica and the attacks."""
         for process in (self._attackers, self._replica):
             if process is not None:
                 process.kill()
@@ -245,7 +245,7 @@ class Apart:
 
 
 class Stepped:
-    """Replica and attackers in this process, taking turns with the gateway (:mod:`bench.stepped`)."""
+    """Runs the replica and the attackers in this process, in turns with the gateway (:mod:`bench.stepped`)."""
 
     def __init__(self, options: argparse.Namespace, driver: Driver) -> None:
         self.port = free_port()
@@ -261,25 +261,25 @@ class Stepped:
         return gateway
 
     async def attack(self, names: list[str], port: int) -> None:
-        """Begin."""
+        """Start the attacks."""
         self._attack = Attack(names, port)
 
     async def relent(self) -> dict[str, int]:
-        """End the attack; gives how many steps each has taken."""
+        """End the attacks; return the number of steps of each."""
         attack, self._attack = self._attack, None
         return {} if attack is None else attack.stop()
 
     def figures(self) -> dict[str, Any]:
-        """What else has been measured since this was asked for last."""
+        """Return further measurements since the last call."""
         turns, self._driver.turns = self._driver.turns, []
         return {"turn p50": quantile(turns, 0.5), "turn p99": quantile(turns, 0.99), "turn max": quantile(turns, 1.0)}
 
     def stop(self) -> None:
-        """End all."""
+        """Stop the replica and the attacks."""
 
 
 async def ready(port: int) -> None:
-    """Wait until the gateway is."""
+    """Wait until the gateway is ready."""
     while True:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -294,7 +294,7 @@ async def ready(port: int) -> None:
 
 
 async def run(options: argparse.Namespace, others: Apart | Stepped, gateway: GatewayProcess) -> bool:
-    """Measure each attack; whether honest clients have been served as they should."""
+    """Measure each attack; return whether the gateway has served honest clients as required."""
     port = int(gateway.url.rpartition(":")[2].strip("/"))
     await ready(gateway.metrics)
     honest = Honest(port, options.honest, options.pause)
@@ -305,11 +305,11 @@ async def run(options: argparse.Namespace, others: Apart | Stepped, gateway: Gat
         others.figures()
         result = await measure(honest, seconds, others.port, gateway.pids)
         if isinstance(others, Stepped):
-            # its time stands still meanwhile
+            # In stepped mode, the gateway's clock stands still while other processes run.
             del result["waits for CPU %"]
         return {"attack": name, **result, **{key: round(value, 1) for key, value in others.figures().items()}}
 
-    # a minute shows what calm is, however long the attack
+    # One minute suffices as the reference without attack, whatever the duration of the attack.
     calm = await measured("none", min(60.0, options.seconds))
     print(json.dumps(calm), flush=True)
     attacked = []
@@ -328,15 +328,15 @@ async def run(options: argparse.Namespace, others: Apart | Stepped, gateway: Gat
     return bool(verdict["held"])
 
 
-#: How much the 99th percentile of delivery may grow, and memory between the end of an attack and after it.
+#: Allowed factors: the 99th percentile of delivery during attacks, and memory after an attack relative to its end.
 MOST_SLOWER, MOST_GROWTH = 2.0, 1.1
 
 
 def judged(calm: dict[str, Any], attacked: list[dict[str, Any]], after: dict[str, Any]) -> dict[str, Any]:
-    """What the figures come to.
+    """Evaluate the measurements.
 
-    :return: "echo p99 times calm" of the worst attack; "closed", honest sessions in all; "rss MB" calm, at the end of
-        the attacks, and after; "held", whether honest clients have been served as they should
+    :return: "echo p99 times calm" of the worst attack; "closed": number of closed honest sessions; "rss MB" without
+        attack, at the end of the attacks, and after; "held": whether honest clients were served as required
     """
     slower = max(each["echo p99"] for each in attacked) / calm["echo p99"]
     closed = sum(each["closed"] for each in [calm, *attacked, after])
@@ -350,7 +350,7 @@ def judged(calm: dict[str, Any], attacked: list[dict[str, Any]], after: dict[str
 
 
 def start(options: argparse.Namespace) -> bool:
-    """Start everything, and measure; whether honest clients have been served as they should."""
+    """Start all processes and measure; return whether the gateway has served honest clients as required."""
     driver = Driver() if options.stepped else None
     others = Apart(options) if driver is None else Stepped(options, driver)
     gateway: GatewayProcess | None = None
@@ -370,7 +370,7 @@ def start(options: argparse.Namespace) -> bool:
 
 
 def main() -> None:
-    """Read the command line."""
+    """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("attacks", nargs="*", help=f"of {', '.join(ATTACKS)}; none: all")
     parser.add_argument("--together", action="store_true", help="all at once instead of one after the other")

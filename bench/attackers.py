@@ -1,7 +1,7 @@
-"""Attackers on a gateway: what strangers, clients and canisters may do, as fast as it goes.
+"""Attacks on a gateway by connections, clients and canisters, each at the highest possible rate.
 
-An attack is a function in :data:`ATTACKS`: it gets an :class:`Attacker` and runs until it is cancelled. Each is one of
-the kinds that docs/security.md names, and comes from twenty addresses of its own, "crowd" from one.
+An attack is a function in :data:`ATTACKS`: it receives an :class:`Attacker` and runs until it is cancelled. All attacks
+are of kinds that docs/security.md describes. Each uses twenty source addresses, except "crowd", which uses one.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from icwsgw.ic import cbor
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
 
-#: First bytes of canisters that misbehave; see :class:`bench.attack.HostileReplica`.
+#: First bytes of the ids of misbehaving canisters; see :class:`bench.attack.HostileReplica`.
 SILENT, HANGING, ENDLESS = b"\x51", b"\x52", b"\x53"
 _UPGRADE = (
     b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
 )
-# A first fragment that announces as much as the longest message may have.
+# The header of a first fragment whose length is that of the longest allowed message.
 _HALF = b"\x02\xff" + (2_090_000).to_bytes(8, "big") + bytes(4)
 _HALF_BYTES = 2_000_000
 
 
 def named(mood: bytes, number: int) -> Principal:
-    """A canister that misbehaves."""
+    """The id of a misbehaving canister."""
     return Principal(mood + number.to_bytes(7, "big") + b"\x01\x01")
 
 
@@ -42,9 +42,9 @@ class Closed(Exception):
 
 
 class Session:
-    """One client, as the SDK is.
+    """One client that behaves as the SDK does.
 
-    :ivar gateway: the principal that the gateway has named
+    :ivar gateway: the gateway's principal from its handshake message
     """
 
     def __init__(self, port: int, address: str, canister: Principal) -> None:
@@ -54,9 +54,9 @@ class Session:
         self.gateway = b""
 
     async def connect(self, headers: bytes = b"") -> Session:
-        """Shake hands, and hear the gateway's principal.
+        """Perform the WebSocket handshake and read the gateway's handshake message.
 
-        :param headers: further lines of the request
+        :param headers: further header lines of the request
         """
         self._reader, self._writer = await asyncio.open_connection(
             "127.0.0.1", self._port, local_addr=(self._address, 0)
@@ -69,15 +69,15 @@ class Session:
         return self
 
     def write(self, data: bytes) -> None:
-        """Send bytes as they are."""
+        """Send raw bytes."""
         self._writer.write(data)
 
     async def drain(self) -> None:
-        """Wait until what was written has left."""
+        """Wait until the written bytes are sent."""
         await self._writer.drain()
 
     async def hear(self) -> bytes:
-        """The payload of the next message."""
+        """Read the next message and return its payload."""
         while True:
             first, second = await self._reader.readexactly(2)
             size = second & 0x7F
@@ -90,31 +90,31 @@ class Session:
                 return payload
 
     async def open(self) -> Session:
-        """Open the session; returns when the canister has spoken."""
+        """Open the session and wait for the canister's first message."""
         self.write(self.envelopes.open(self.gateway))
         await self.hear()
         return self
 
     async def echo(self) -> None:
-        """Send a message, and wait until it is back."""
+        """Send a message and wait for its echo."""
         stamp = time.time_ns()
         self.write(self.envelopes.message(stamp, 20))
         while stamp.to_bytes(8, "big") not in await self.hear():
             pass
 
     def close(self) -> None:
-        """Go."""
+        """Close the connection."""
         if hasattr(self, "_writer"):
             self._writer.transport.abort()
 
 
 class Attacker:
-    """What an attack works with: connections from addresses of its own.
+    """Opens connections for an attack from a separate range of addresses.
 
-    :param net: its addresses are 127.0.NET.*
-    :param addresses: how many
-    :ivar port: the gateway's
-    :ivar steps: how often the attack has done what it does
+    :param net: the addresses are 127.0.NET.*
+    :param addresses: number of addresses
+    :ivar port: the gateway's port
+    :ivar steps: number of completed steps of the attack
     """
 
     def __init__(self, port: int, net: int, addresses: int = 20) -> None:
@@ -126,18 +126,19 @@ class Attacker:
 
     @property
     def address(self) -> str:
-        """The next one to come from."""
+        """The next source address."""
         self._number += 1
         return f"127.0.{self._net}.{1 + self._number % self._addresses}"
 
     async def session(self, canister: Principal, headers: bytes = b"") -> Session:
-        """A connected client, not open."""
+        """Connect a client, without opening its session."""
         return await Session(self.port, self.address, canister).connect(headers)
 
     async def forever(self, parallel: int, step: Callable[[int], Awaitable[None]], pause: float = 0.0) -> None:
-        """Take steps, so many side by side; one that the gateway ends is followed by the next.
+        """Repeat a step in several parallel tasks. If the gateway ends a step, the task starts the next.
 
-        :param pause: seconds between two steps
+        :param parallel: number of tasks
+        :param pause: seconds between two steps of a task
         """
 
         async def one(lane: int) -> None:
@@ -152,9 +153,9 @@ class Attacker:
         await asyncio.gather(*(one(lane) for lane in range(parallel)))
 
     async def hold(self, count: int, step: Callable[[int], Awaitable[Session]]) -> None:
-        """Keep so many sessions, and make those anew that the gateway ends.
+        """Keep ``count`` sessions open, and replace those that the gateway ends.
 
-        :param step: makes one
+        :param step: creates one session
         """
 
         async def one(lane: int) -> None:
@@ -171,7 +172,7 @@ class Attacker:
 
 
 async def addresses(attacker: Attacker) -> None:
-    """1, 8: headers hidden behind bytes that split lines, and what terminals obey."""
+    """Headers with bytes that split lines, and with terminal escape sequences."""
     headers = (
         b"X-A: b\x85X-Forwarded-For: 10.9.8.7\r\n"
         b"Cookie: a=b\x85Origin: https://app.example\r\n"
@@ -190,7 +191,7 @@ async def addresses(attacker: Attacker) -> None:
 
 
 async def halves(attacker: Attacker) -> None:
-    """2: opened clients that send 2 MB of a message and go."""
+    """Opened clients that send 2 MB of a message and then disconnect."""
 
     async def step(number: int) -> None:
         session = await attacker.session(canister_id(number % 5))
@@ -205,7 +206,7 @@ async def halves(attacker: Attacker) -> None:
 
 
 async def held(attacker: Attacker) -> None:
-    """3: 100 opened clients that keep 2 MB of an unfinished message, 100 strangers with 64 KiB of one."""
+    """Unfinished messages: 2 MB from each of 100 opened clients, 64 KiB from 100 unauthenticated connections."""
 
     async def step(lane: int) -> Session:
         session = await attacker.session(canister_id(lane % 5) if lane % 2 else named(HANGING, lane % 20))
@@ -220,12 +221,12 @@ async def held(attacker: Attacker) -> None:
 
 
 async def forged(attacker: Attacker) -> None:
-    """4: ws_open with wrong signatures, as fast as they go."""
+    """Calls of ws_open with wrong signatures at the highest rate."""
 
     async def step(number: int) -> None:
         session = await attacker.session(canister_id(number % 5))
         envelope = bytearray(session.envelopes.open(session.gateway))
-        envelope[-8] ^= 1  # masked, within the signature or the key
+        envelope[-8] ^= 1  # a masked byte within the signature or the key
         session.write(bytes(envelope))
         try:
             await asyncio.wait_for(session.hear(), 5)
@@ -236,7 +237,7 @@ async def forged(attacker: Attacker) -> None:
 
 
 async def opens(attacker: Attacker) -> None:
-    """4: ws_open with good signatures of new keys, as fast as they go."""
+    """Calls of ws_open with valid signatures of new keys at the highest rate."""
 
     async def step(number: int) -> None:
         session = await attacker.session(canister_id(number % 5))
@@ -249,7 +250,7 @@ async def opens(attacker: Attacker) -> None:
 
 
 async def messages(attacker: Attacker) -> None:
-    """4: 20 opened clients that send as fast as they are read."""
+    """20 opened clients that send as fast as the gateway reads."""
 
     async def step(number: int) -> None:
         session = await attacker.session(canister_id(number % 5))
@@ -275,17 +276,17 @@ async def _name(attacker: Attacker, mood: bytes, count: int) -> None:
 
 
 async def silent(attacker: Attacker) -> None:
-    """5: 1,000 canisters that take ws_open and say nothing."""
+    """1,000 canisters that accept ws_open and send no message."""
     await _name(attacker, SILENT, 1000)
 
 
 async def hanging(attacker: Attacker) -> None:
-    """5: 260 canisters that answer neither calls nor queries."""
+    """260 canisters that answer neither calls nor queries."""
     await _name(attacker, HANGING, 260)
 
 
 async def endless(attacker: Attacker) -> None:
-    """6: a canister whose queue never ends, all of it for nobody, with one client that has opened."""
+    """A canister with one opened client and an endless queue of messages for clients that do not exist."""
 
     async def step(lane: int) -> Session:
         return await (await attacker.session(named(ENDLESS, 1))).open()
@@ -294,7 +295,7 @@ async def endless(attacker: Attacker) -> None:
 
 
 async def replays(attacker: Attacker) -> None:
-    """7: the ws_open of somebody who is connected, again and again."""
+    """Repeats the ws_open of a connected client."""
     victim = await (await attacker.session(canister_id(0))).open()
     sent = victim.envelopes.open(victim.gateway)
 
@@ -310,7 +311,7 @@ async def replays(attacker: Attacker) -> None:
 
 
 async def crowd(attacker: Attacker) -> None:
-    """9, 10: 500 connections of one address that say nothing, each made anew when the gateway ends it."""
+    """500 silent connections from one address, each replaced when the gateway ends it."""
 
     async def step(number: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", attacker.port, local_addr=(attacker.address, 0))
@@ -322,7 +323,7 @@ async def crowd(attacker: Attacker) -> None:
     await attacker.forever(500, step, 0.5)
 
 
-#: By name; the mixed attack runs all of them.
+#: Attacks by name; the mixed attack runs all of them.
 ATTACKS: dict[str, Callable[[Attacker], Awaitable[None]]] = {
     attack.__name__: attack
     for attack in (addresses, halves, held, forged, opens, messages, silent, hanging, endless, replays, crowd)
@@ -344,14 +345,14 @@ class Attack:
             await asyncio.sleep(1.0)
 
     def stop(self) -> dict[str, int]:
-        """Stop; gives how many steps each has taken."""
+        """Stop, and return the number of steps of each attack."""
         for task in self._tasks:
             task.cancel()
         return {name: attacker.steps for name, attacker in self._attackers.items()}
 
 
 def run_attackers(names: list[str], port: int) -> None:
-    """Attack until SIGTERM; then say on stdout how many steps each attack has taken."""
+    """Attack until SIGTERM; then print the number of steps of each attack on stdout."""
 
     async def attack() -> None:
         attack = Attack(names, port)

@@ -1,4 +1,4 @@
-"""The axes of a sweep: what is increased, and which figures are of interest then."""
+"""The axes of a sweep: for each, the parameter that is increased and the figures to show."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.options import DEFAULTS, RunOptions
 class Figure(NamedTuple):
     """A column of a table.
 
-    :ivar factor: the figure is shown times this
+    :ivar factor: the figure is multiplied by this before it is shown
     """
 
     path: str
@@ -20,10 +20,10 @@ class Figure(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """A picture: one figure over the axis.
+    """A chart of one figure over the axis.
 
-    :ivar logarithmic: the figure's own scale
-    :ivar least: nothing is drawn below this place, where a figure is mostly what a process has anyway
+    :ivar logarithmic: whether the scale of the figure is logarithmic
+    :ivar least: no point is drawn below this value of the axis, where the base cost of a process dominates the figure
     """
 
     figure: Figure
@@ -32,10 +32,10 @@ class Chart(NamedTuple):
 
 
 class Axis(NamedTuple):
-    """What is increased.
+    """A parameter that a sweep increases.
 
-    :ivar at: the steps of one worker
-    :ivar both: those that are run with two workers as well
+    :ivar at: its values with one worker
+    :ivar both: the values that run with two workers as well
     """
 
     key: str
@@ -49,7 +49,7 @@ class Axis(NamedTuple):
     charts: tuple[Chart, ...]
 
     def options(self, value: float) -> RunOptions:
-        """A step's run."""
+        """The options of the run at a value of the axis."""
         whole = int(value)
         if self.field == "canisters":
             return replace(self.base, clients=whole, canisters=whole)

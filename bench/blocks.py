@@ -26,17 +26,17 @@ from bench.attackers import Closed, Session
 from bench.gateway import GatewayOptions, GatewayProcess, free_port
 from icwsgw.ic.principal import Principal
 
-#: Messages of a burst.
+#: Messages per burst.
 BURST = 10
 #: Seconds that a client waits for an echo: more than the gateway's own deadlines.
 PATIENCE = 90.0
 
 
 class Devnet:
-    """A replica in a process of its own.
+    """A devnet replica in a separate process.
 
-    :ivar port: of its HTTP interface
-    :ivar echo: its echo canister
+    :ivar port: port of its HTTP interface
+    :ivar echo: id of its echo canister
     """
 
     def __init__(self, folder: Path, block_ms: float, gossip_ms: float, query_ms: float) -> None:
@@ -68,17 +68,17 @@ class Devnet:
                 time.sleep(0.1)
 
     def stop(self) -> None:
-        """End it."""
+        """Stop the process."""
         self._process.kill()
         self._process.wait()
         self._log.close()
 
 
 class Crowd:
-    """Clients that send until the time is over.
+    """Clients that send for a fixed time.
 
     :ivar echoes: seconds from a message to its echo
-    :ivar lost: why sessions ended
+    :ivar lost: reasons of sessions that ended
     """
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ class Crowd:
         self.lost: list[str] = []
 
     async def run(self, port: int, canister: Principal, clients: int, seconds: float, burst: int) -> None:
-        """Open all, let them send for so long, let them go."""
+        """Open all clients, let them send for ``seconds``, and close them."""
         opened = await asyncio.gather(*(self._open(port, canister) for _ in range(clients)))
         end = time.monotonic() + seconds
         await asyncio.gather(*(self._talk(session, end, burst) for session in opened if session is not None))
@@ -119,14 +119,14 @@ class Crowd:
 
 
 def median(values: list[float]) -> float | None:
-    """The middle one in ms, None of nothing."""
+    """The median of values in seconds, converted to ms; None without values."""
     return round(1000 * sorted(values)[len(values) // 2], 1) if values else None
 
 
 def measure(
     order: str, block_ms: float, gossip_ms: float, query_ms: float, clients: int, seconds: float, burst: int
 ) -> dict[str, Any]:
-    """Measure one way."""
+    """Measure one configuration."""
     with tempfile.TemporaryDirectory() as folder:
         devnet = Devnet(Path(folder), block_ms, gossip_ms, query_ms)
         try:
@@ -154,7 +154,7 @@ def measure(
 
 
 def main() -> None:
-    """Read the command line, print a JSON object for each way."""
+    """Parse the command line and print a JSON object for each configuration."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--block", type=float, nargs="+", default=[400.0, 1000.0], help="ms between two blocks")
     parser.add_argument("--gossip", type=float, help="ms until all nodes know a call; none: half a block, 300 at most")

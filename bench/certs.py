@@ -1,8 +1,8 @@
-"""Certificates for the mock replica, written as bytes: a flood of them must cost less than reading them does.
+"""Fast encoding of certificates for the mock replica: creating one must cost less than the gateway needs to read it.
 
-The trees are real ones (interface spec, "Certification") and so are the signatures: whoever verifies a certificate of
-this module against the root key finds it good. What makes them cheap is that the shapes are few and fixed, and that
-calls which are executed in the same turn share a signature, as the calls of a block do on the IC.
+The hash trees (interface spec, "Certification") and the signatures are valid: a certificate of this module verifies
+against the root key. Certificates are cheap for two reasons: the trees have few, fixed shapes, and calls that are
+executed in the same turn of the event loop share a signature, as the calls of a block do on the IC.
 """
 
 from __future__ import annotations
@@ -19,37 +19,37 @@ _LABELED = b"\x13ic-hashtree-labeled"
 _LEAF = b"\x10ic-hashtree-leaf"
 _STATE_ROOT = b"\x0dic-state-root"
 
-#: The bytes of a tree, and its digest.
+#: A tree's CBOR bytes and its digest.
 Node = tuple[bytes, bytes]
 
 
 def blob(data: bytes) -> bytes:
-    """A CBOR byte string."""
+    """Encode a CBOR byte string."""
     return head(2, len(data)) + data
 
 
 def leaf(value: bytes) -> Node:
-    """A leaf."""
+    """A leaf node."""
     return b"\x82\x03" + blob(value), sha256(_LEAF + value).digest()
 
 
 def labeled(label: bytes, below: Node) -> Node:
-    """A label over a tree."""
+    """A labeled node above a tree."""
     return b"\x83\x02" + blob(label) + below[0], sha256(_LABELED + label + below[1]).digest()
 
 
 def fork(left: Node, right: Node) -> Node:
-    """Two trees."""
+    """A fork of two trees."""
     return b"\x83\x01" + left[0] + right[0], sha256(_FORK + left[1] + right[1]).digest()
 
 
 def pruned(digest: bytes) -> bytes:
-    """The bytes of a tree that is not shown."""
+    """The CBOR bytes of a pruned tree."""
     return b"\x82\x04\x58\x20" + digest
 
 
 def witnesses(nodes: Sequence[Node]) -> tuple[list[bytes], bytes]:
-    """For each of some neighbouring trees the tree that shows it and prunes the others, and the digest of all."""
+    """Return, for each of the adjacent trees, a tree that contains it and prunes the others; and their digest."""
     shown = [node[0] for node in nodes]
     level = [(node[1], range(at, at + 1)) for at, node in enumerate(nodes)]
     while len(level) > 1:
@@ -77,11 +77,11 @@ _UNKNOWN = (b"\x81\x00", sha256(b"\x11ic-hashtree-empty").digest())
 
 
 class Authority:
-    """The subnet's key.
+    """Signs certificates with the subnet's key.
 
     :param seed: the same seed gives the same key
-    :ivar root_key_der: what ``/api/v2/status`` gives away
-    :ivar signatures: how many were made
+    :ivar root_key_der: the root key as ``/api/v2/status`` returns it
+    :ivar signatures: number of signatures made
     """
 
     def __init__(self, seed: bytes) -> None:
@@ -105,7 +105,7 @@ class Authority:
         return self._certificate(tree, self._signature(digest))
 
     def calls(self, requests: Sequence[tuple[bytes, bytes]], now_ns: int) -> dict[bytes, bytes]:
-        """The certificates of some calls (request id, reply), by request id; one signature for all."""
+        """Return the certificates of calls (request id, reply) by request id; they share one signature."""
         known = dict(requests)
         ok = ws.encode_result_ok()
         order = sorted(known)
@@ -121,6 +121,6 @@ class Authority:
         }
 
     def unknown(self, now_ns: int) -> bytes:
-        """The certificate of a state without any call."""
+        """The certificate of a state without calls."""
         tree, digest = fork(labeled(b"request_status", _UNKNOWN), labeled(b"time", leaf(leb128(now_ns))))
         return self._certificate(tree, self._signature(digest))

@@ -311,7 +311,7 @@ _COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says; the exit status."""
+    """Run the command of the command line; return the exit status."""
     args = _parser().parse_args(arguments)
     worker.raise_file_limit()
     try:

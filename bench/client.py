@@ -1,7 +1,8 @@
-"""A load client: one WebSocket session that behaves as the JavaScript SDK does, on a bare socket.
+"""A load client: one WebSocket session on a plain socket that behaves as the JavaScript SDK does.
 
-It takes a frame apart no further than it must: key, sequence number and stamp at their places, everything else by its
-length. Every n-th message can be verified in full (certificate, certified data, witness, content).
+To save CPU time, it parses only what it needs of a frame: key, sequence number and timestamp at their fixed places; it
+skips all other fields by their length. It can verify every n-th message in full (certificate, certified data, witness,
+content).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _IP_BIND_ADDRESS_NO_PORT = 24
 
 
 class State(IntEnum):
-    """Where a session is."""
+    """The state of a session."""
 
     CONNECTING = 0
     UPGRADING = 1
@@ -52,11 +53,11 @@ class State(IntEnum):
 
 
 class WrongMessage(Exception):
-    """A message that is not what the protocol says."""
+    """A message that violates the protocol."""
 
 
 def cbor_blob(data: bytes | bytearray, at: int) -> tuple[int, int]:
-    """Where the byte or text string at a place begins and ends."""
+    """Return the start and end of the content of the CBOR byte or text string at ``at``."""
     kind = data[at] & 0x1F
     if kind < 24:
         return at + 1, at + 1 + kind
@@ -66,7 +67,7 @@ def cbor_blob(data: bytes | bytearray, at: int) -> tuple[int, int]:
 
 
 def cbor_number(data: bytes | bytearray, at: int) -> int:
-    """The number at a place."""
+    """Decode the CBOR unsigned integer at ``at``."""
     kind = data[at] & 0x1F
     return kind if kind < 24 else int.from_bytes(data[at + 1 : at + 1 + (1 << (kind - 24))], "big")
 
@@ -74,10 +75,10 @@ def cbor_number(data: bytes | bytearray, at: int) -> int:
 class LoadClient(Stream):
     """One session.
 
-    :ivar state: how far it is
-    :ivar started: when it was meant to begin, ns of time.monotonic_ns()
-    :ivar close_code: of the gateway's close frame, 1006 where the connection ended without one
-    :ivar received: application messages
+    :ivar state: its state
+    :ivar started: its scheduled start, ns of time.monotonic_ns()
+    :ivar close_code: code of the gateway's close frame; 1006 if the connection ended without one
+    :ivar received: number of application messages
     """
 
     __slots__ = (
@@ -112,15 +113,16 @@ class LoadClient(Stream):
         self.received = 0
 
     def connect(self, receive_buffer: int = 0) -> None:
-        """Begin."""
+        """Start connecting."""
         sock, target = self.sock, self._crowd.target
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         if target.loopback:
-            # 28,000 ports for each source address are not enough for everybody, nor with those of the last run in
-            # TIME_WAIT: let the kernel choose when it knows the gateway's port, which was another then
+            # A source address has only 28,000 ports, of which some are in TIME_WAIT after the last run. With this
+            # option, the kernel chooses the port at connect(). It can then reuse ports that were used with another
+            # destination port, such as that of the last run's gateway.
             sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
             sock.bind((f"127.0.0.{2 + self.index // 20_000 % 250}", 0))
         with contextlib.suppress(BlockingIOError):
@@ -128,7 +130,7 @@ class LoadClient(Stream):
         self.loop.add(sock.fileno(), self, writable=True)
 
     def on_writable(self) -> None:
-        """Connected, or room to write."""
+        """Handle the end of connect(), or write pending data."""
         if self.state is not State.CONNECTING:
             super().on_writable()
             return
@@ -169,7 +171,7 @@ class LoadClient(Stream):
         return False
 
     def send(self, data: bytes) -> None:
-        """Write; TLS has its own word for "later"."""
+        """Write data, over TLS if the target uses it; TLS signals a full socket by its own exceptions."""
         try:
             super().send(data)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -177,7 +179,7 @@ class LoadClient(Stream):
             self.loop.change(self.sock.fileno(), readable=self.reading, writable=True)
 
     def on_readable(self) -> None:
-        """Read, and take what is whole."""
+        """Read the socket and process complete frames."""
         if self.state is State.CONNECTING:
             self.on_writable()
             return
@@ -201,7 +203,7 @@ class LoadClient(Stream):
                 return
 
     def _take(self, data: bytes | bytearray, size: int) -> None:
-        """Take what is whole; ``data`` may be the loop's buffer, of which only ``size`` bytes are ours."""
+        """Process complete frames; ``data`` may be the loop's buffer, of which only ``size`` bytes are valid."""
         at = 0
         if self.state is State.UPGRADING:
             end = data.find(b"\r\n\r\n", 0, size)
@@ -311,7 +313,7 @@ class LoadClient(Stream):
         self.send(self.envelopes.message(stamp_ns, size))
 
     def hang_up(self, code: int = 1000) -> None:
-        """Close as a client does: a close frame, then wait for the gateway's, and for it to end the connection."""
+        """Close as the SDK does: send a close frame, then wait for the gateway's and for the end of the connection."""
         if self.state is State.ENDED:
             return
         if self.state < State.GREETING:
@@ -321,7 +323,7 @@ class LoadClient(Stream):
         self.send(close_frame(code))
 
     def lost(self) -> None:
-        """The connection has ended."""
+        """Handle the end of the connection."""
         if self.state is State.ENDED:
             return
         was, self.state = self.state, State.ENDED

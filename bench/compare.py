@@ -1,7 +1,7 @@
-"""Compares two sets of results: B's figure through A's, and whether that is better.
+"""Compares two sets of results: the ratio of each figure (B divided by A), and whether B is better.
 
-Runs are matched by name; of several with the same name the median counts. Every figure that both have is compared;
-which way is better is said here once.
+Runs are matched by name. If several runs have the same name, their median counts. All figures that both sets have are
+compared.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from bench.results import Result
 
-#: Figures that tell how a gateway does, and whether less is better.
+#: The figures to compare, and whether a smaller value is better.
 FIGURES: dict[str, bool] = {
     "measures.messages_per_second": False,
     "measures.calls_per_second": False,
@@ -56,19 +56,19 @@ class Row(NamedTuple):
 
     @property
     def ratio(self) -> float | None:
-        """B through A; None where A is 0."""
+        """B divided by A; None if A is 0."""
         return self.b / self.a if self.a else None
 
     @property
     def verdict(self) -> str:
-        """Better, worse, or neither within 3 %."""
+        """Better, worse, or neither if the difference is within 3 %."""
         if self.a == self.b or (self.ratio is not None and abs(self.ratio - 1) <= _SAME):
             return ""
         return "better" if (self.b < self.a) == self.less_is_better else "worse"
 
 
 def figure(result: Mapping[str, Any], path: str) -> float | None:
-    """A figure by its path; None where there is none."""
+    """A figure by its path; None if the result does not have it."""
     value: Any = result
     for part in path.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
@@ -84,7 +84,7 @@ def compare(a: Iterable[Result], b: Iterable[Result]) -> list[Row]:
             continue
         for path, less in FIGURES.items():
             left, right = _median(one, path), _median(others[name], path)
-            # two zeros are no news, unless they are what the run is about
+            # Two zeros are not reported, unless the figure is the subject of the run.
             if left is not None and right is not None and (left or right):
                 rows.append(Row(name, path.removeprefix("measures."), left, right, less))
     return rows

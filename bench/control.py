@@ -1,15 +1,15 @@
-"""What the mock replica can be told, by JSON objects with ``op``:
+"""Control commands of the mock replica. A command is a JSON object with ``op`` and these fields:
 
-``config``   query_ms, call_ms, calls ("200" or "202"), real, echo, max_messages (the last three of new canisters)
-``base``     base_ns: what messages' stamps count from
-``push``     count, size: messages now, to all clients in turn; hold: ready but not shown
-``show``     at_ns: show what was held, at a time
-``flow``     rate a second, count, size, start_ns: open-loop, each stamped with the time it was meant to leave
-``round``    at_ns, seconds: acknowledgements to everybody; those that have not answered after so long are removed
-``clear``    forget statistics
-``stats``    the statistics
-``clients``  how many clients and messages the canisters have
-``forget``   drop canisters without clients
+``config``   query_ms, call_ms, calls ("200" or "202"), real, echo, max_messages (the last three: for new canisters)
+``base``     base_ns: the time from which the messages' timestamps count
+``push``     count, size: send messages now, to all clients in turn; hold: prepare them, but hide them from polls
+``show``     at_ns: at this time, show polls the messages that are on hold
+``flow``     rate per second, count, size, start_ns: open-loop; each message has its scheduled time as timestamp
+``round``    at_ns, seconds: send all clients an acknowledgement; remove those that do not answer within ``seconds``
+``clear``    reset the statistics
+``stats``    return the statistics
+``clients``  return the numbers of the canisters' clients and messages
+``forget``   remove canisters without clients
 ``quit``     end the process
 """
 
@@ -30,14 +30,14 @@ _FLOW_GRAIN = 0.0005
 
 
 class Control:
-    """The replica's operator."""
+    """Executes control commands on the replica."""
 
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
         self._flow: Timer | None = None
 
     def handle(self, command: dict[str, Any]) -> dict[str, Any]:
-        """Do as told; the answer."""
+        """Execute a command and return its answer."""
         act = getattr(self, "_do_" + str(command.pop("op", "")), None)
         if act is None:
             return {"error": "no such op"}
@@ -68,7 +68,7 @@ class Control:
         self._replica.base_ns = base_ns
 
     def _clients(self) -> list[Client]:
-        """All clients, those of different canisters by turns."""
+        """All clients, alternating between canisters."""
         columns = [list(canister.clients.values()) for canister in self._replica.canisters.values()]
         longest = max(map(len, columns), default=0)
         return [column[row] for row in range(longest) for column in columns if row < len(column)]
@@ -80,7 +80,7 @@ class Control:
             for queue in queues:
                 queue.hide()
         filling = bytes(max(0, size - STAMP))
-        # what is held is meant to leave when it is shown
+        # The scheduled time of a message on hold is the time at which it is shown.
         stamp = (0 if hold else time.monotonic_ns()).to_bytes(STAMP, "big")
         for at in range(count if clients else 0):
             client = clients[at % len(clients)]

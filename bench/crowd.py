@@ -1,4 +1,4 @@
-"""The clients of one load process, and what is counted about them."""
+"""The clients of one load process and their statistics."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _KEPT_REASONS = 20
 
 
 class Crowd:
-    """See the module.
+    """The clients of one load process and their statistics.
 
     :ivar verify_every: verify each n-th message of a session in full; 0: none
     :param linger: seconds that a client waits for the gateway to answer its close frame and end the connection
-    :ivar base_ns: what stamps count from
-    :ivar clients: by index
-    :ivar stalled: clients that were told to stop reading; what they get is counted apart
-    :ivar waiting: clients to start: index, number of the canister, when they are meant to (ns; 0: now)
-    :ivar concurrency: how many open at the same time
-    :ivar on_opened: sessions are to close as soon as they are open; called for each that is, or that failed
+    :ivar base_ns: the time from which timestamps count
+    :ivar clients: clients by index
+    :ivar stalled: clients that have stopped reading; their messages are counted separately
+    :ivar waiting: clients to start: index, number of the canister, scheduled start (ns; 0: now)
+    :ivar concurrency: number of clients that may open at the same time
+    :ivar on_opened: if set, sessions close as soon as they are open; called for each that is open or has failed
     :ivar on_message: called with the client of each application message
     """
 
@@ -63,7 +63,7 @@ class Crowd:
         self.clear()
 
     def clear(self) -> None:
-        """Begin to count anew."""
+        """Reset the statistics."""
         self.opened_count = 0
         self.failed = 0
         self.ended_count = 0
@@ -87,7 +87,7 @@ class Crowd:
         self.gateways: dict[bytes, int] = {}
 
     def snapshot(self) -> dict[str, Any]:
-        """What was counted."""
+        """Return the statistics."""
         return {
             "open": sum(client.state is State.OPEN for client in self.clients.values()),
             "opened": self.opened_count,
@@ -113,10 +113,10 @@ class Crowd:
             "gateways": {Principal(raw).text: count for raw, count in self.gateways.items()},
         }
 
-    # what clients report
+    # events of clients
 
     def opened(self, client: LoadClient) -> None:
-        """The canister's OpenMessage has come."""
+        """Record the canister's OpenMessage."""
         self.opened_count += 1
         self.opening.add(time.monotonic_ns() - client.started)
         if self.on_opened is not None:
@@ -128,7 +128,7 @@ class Crowd:
         self.fill()
 
     def application(self, client: LoadClient, stamp_ns: int, size: int) -> None:
-        """An application message has come."""
+        """Record an application message."""
         if client.index in self.stalled:
             self.received_stalled += 1
             return
@@ -143,24 +143,24 @@ class Crowd:
             self.on_message(client)
 
     def acknowledged(self, client: LoadClient) -> None:
-        """An AckMessage has come, and is about to be answered."""
+        """Record an AckMessage, before the client answers it."""
         self.acks += 1
         now = time.monotonic_ns()
         self.last_received_ns = now
         self.ack_latency.add(now - self.base_ns)
 
     def closed_by_canister(self, client: LoadClient, reason: str) -> None:
-        """A CloseMessage has come; the SDK closes with 4001 then."""
+        """Record a CloseMessage; the client closes with 4001, as the SDK does."""
         self.canister_closes[reason] = self.canister_closes.get(reason, 0) + 1
         self.hang_up(client, 4001)
 
     def wrong(self, client: LoadClient, what: str) -> None:
-        """A message out of order, or none at all."""
+        """Record a message that is out of order or invalid."""
         self.order_violations += 1
         self._reason(f"client {client.index}: {what}")
 
     def ended(self, client: LoadClient, was: State) -> None:
-        """A connection has ended."""
+        """Record the end of a connection."""
         self.ended_count += 1
         self.last_closed_ns = time.monotonic_ns()
         self.clients.pop(client.index, None)
@@ -195,7 +195,7 @@ class Crowd:
         client.connect(self._receive_buffer)
 
     def fill(self) -> None:
-        """Start those that wait, as far as the concurrency allows."""
+        """Start waiting clients, as many as the concurrency allows."""
         while self.waiting and len(self._pending) < self.concurrency:
             index, canister, started = self.waiting.popleft()
             self._start(index, canister, started or time.monotonic_ns())
@@ -212,14 +212,14 @@ class Crowd:
         timeout: float = 60.0,
         receive_buffer: int = 0,
     ) -> None:
-        """Open some clients (index, canister number), so many at a time."""
+        """Open clients (index, canister number), at most ``concurrency`` at a time."""
         self.waiting.extend((index, canister, 0) for index, canister in clients)
         self.concurrency = concurrency
         self._receive_buffer = receive_buffer
         self.when_none_pending(timeout, done)
 
     def when_none_pending(self, timeout: float, done: Done) -> None:
-        """Say so when nothing is pending any more; what is then still pending has failed."""
+        """Call ``done`` when no client is pending. Those still pending after ``timeout`` seconds have failed."""
 
         def none_pending() -> None:
             timer.cancel()
@@ -247,7 +247,7 @@ class Crowd:
             client.lost()
 
     def close(self, done: Done, *, code: int = 1000) -> None:
-        """Close all that are open, and wait for their ends."""
+        """Close all open sessions and wait until they have ended."""
         left = list(self.clients.values())
         self._pending.update(left)
 
@@ -258,7 +258,7 @@ class Crowd:
         self.when_none_pending(self._linger + 15.0, lambda _result: done({"closed": len(left)}))
 
     def read(self, indexes: Sequence[int], reading: bool) -> None:
-        """Let some clients stop or go on reading."""
+        """Let the given clients stop or resume reading."""
         self.stalled.update(indexes)
         for index in indexes:
             if index in self.clients:

@@ -1,6 +1,6 @@
-"""A client's signed calls, as the JavaScript SDK makes them, ready as masked WebSocket frames.
+"""A client's signed calls in the JavaScript SDK's format, encoded as masked WebSocket frames.
 
-Messages may be signed before they are meant to leave: their stamp counts from a base that is chosen later.
+Messages may be signed before their scheduled time: their timestamp counts from a base that is chosen later.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from icwsgw.ic.envelope import call_content, sign_request
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
 
-#: Less than the five minutes that replicas allow, as the SDK asks for.
+#: The lifetime of an envelope in ns, as in the SDK: less than the five minutes that replicas allow.
 LIFE_NS = 240 * 1_000_000_000
 _START = SELF_DESCRIBE + b"\xa1\x68envelope"
-# Behind the head: sequence 8, content's length 1, principal 2, nonce 8, timestamp 8, service 1, null 1.
+# The bytes after the head: sequence number 8, content length 1, principal 2, nonce 8, timestamp 8, service 1, null 1.
 _ARGS_HEAD = ws.encode_message_args(ws.MessageArgs(b"", 0, 0, 0, False, b""))[:-29]
 
 
 def frame(opcode: int, payload: bytes) -> bytes:
-    """A client's frame, masked by a random key."""
+    """Encode a client's frame, masked with a random key."""
     size = len(payload)
     if size < 126:
         head = bytes((0x80 | opcode, 0x80 | size))
@@ -39,14 +39,14 @@ def frame(opcode: int, payload: bytes) -> bytes:
 
 
 def close_frame(code: int) -> bytes:
-    """A close frame."""
+    """Encode a close frame."""
     return frame(8, code.to_bytes(2, "big"))
 
 
 class Envelopes:
-    """The calls of one session.
+    """Creates the calls of one session.
 
-    :ivar client_nonce: of this session
+    :ivar client_nonce: the session's nonce
     """
 
     __slots__ = ("canister", "client_nonce", "identity", "sequence")
@@ -54,20 +54,20 @@ class Envelopes:
     def __init__(self, identity: Ed25519Identity, canister: Principal) -> None:
         self.identity = identity
         self.canister = canister
-        # never short in CBOR
+        # The highest bit is set, so that the nonce always has the same length in CBOR.
         self.client_nonce = secrets.randbits(63) | 1 << 63
         self.sequence = 0
 
     def open(self, gateway: bytes) -> bytes:
-        """ws_open."""
+        """Return the call of ws_open."""
         return self._call("ws_open", ws.encode_open_args(self.client_nonce, gateway))
 
     def message(self, stamp_ns: int, size: int) -> bytes:
-        """An application message with the next sequence number; ``size`` bytes that begin with the stamp."""
+        """Return an application message with the next sequence number: ``size`` bytes, first the timestamp."""
         return self._message(stamp_ns.to_bytes(STAMP, "big") + bytes(max(0, size - STAMP)), False)
 
     def keep_alive(self, last: int) -> bytes:
-        """The answer to an acknowledgement."""
+        """Return the keep-alive that answers an acknowledgement."""
         return self._message(ws.encode_service_message(ws.KeepAliveMessage(last)), True)
 
     def _message(self, content: bytes, service: bool) -> bytes:

@@ -1,4 +1,4 @@
-"""The gateway that is measured: ours, started here; another one, started by a command; or one that runs already."""
+"""The measured gateway: this checkout's, another one that a command starts, or one that already runs."""
 
 from __future__ import annotations
 
@@ -24,20 +24,21 @@ STOP_SECONDS = 30.0
 
 
 class BenchError(Exception):
-    """The bench cannot go on; the words are for whoever started it."""
+    """The bench cannot continue; the text is for the user."""
 
 
 @dataclass
 class GatewayOptions:
-    """Which gateway, and how it is started.
+    """Selects the gateway and its start options. "Ours" is the gateway of this checkout.
 
-    :ivar url: of one that runs already, with ``pids``; else it is started
-    :ivar command: of another gateway: {port}, {metrics}, {replica} and {dir} are filled in
-    :ivar python: the interpreter for ours; its environment has twistd
-    :ivar options: more words for ours
-    :ivar twistd: words for twistd, for example a profiler
-    :ivar tls: ours listens with TLS
-    :ivar stepped: descriptor of the socket by which ours is told its time (:mod:`bench.stepped`); it is not waited for
+    :ivar url: URL of a gateway that already runs, with ``pids``; otherwise one is started
+    :ivar command: command of another gateway: {port}, {metrics}, {replica} and {dir} are replaced
+    :ivar python: the interpreter for ours; its environment must contain twistd
+    :ivar options: more arguments for ours
+    :ivar twistd: arguments for twistd, for example a profiler
+    :ivar tls: whether ours listens with TLS
+    :ivar stepped: descriptor of the socket that controls our gateway's clock (:mod:`bench.stepped`); the start does not
+        wait for readiness then
     """
 
     url: str = ""
@@ -51,12 +52,12 @@ class GatewayOptions:
 
     @property
     def ours(self) -> bool:
-        """Whether it is this checkout's."""
+        """Whether the gateway is this checkout's."""
         return not self.url and not self.command
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nothing uses."""
+    """Return an unused TCP port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -66,10 +67,10 @@ def free_port() -> int:
 class GatewayProcess:
     """A gateway under measurement.
 
-    :ivar url: where clients connect
+    :ivar url: the URL for clients
     :ivar metrics: port of its metrics
     :ivar pids: its processes, without their children
-    :ivar arguments: its command line, for the record
+    :ivar arguments: its command line, for the results
     """
 
     def __init__(self, options: GatewayOptions, replica_port: int, folder: Path) -> None:
@@ -147,14 +148,14 @@ class GatewayProcess:
             time.sleep(0.05)
 
     def log(self) -> str:
-        """The end of what it has printed."""
+        """The end of its output."""
         try:
             return self._log.read_text(errors="replace")[-4000:]
         except OSError:
             return ""
 
     def complaints(self) -> list[str]:
-        """Lines of its log that tell of errors, at most twenty."""
+        """Lines of its log that report errors, at most twenty."""
         words = ("error", "Traceback", "CRITICAL", "panicked")
         try:
             lines = self._log.read_text(errors="replace").splitlines()
@@ -163,7 +164,7 @@ class GatewayProcess:
         return [line for line in lines if any(word in line for word in words)][:20]
 
     def stop(self) -> int | None:
-        """SIGTERM, then wait; SIGKILL where that does not help. The exit status, None of one that ran before."""
+        """Stop it by SIGTERM, or SIGKILL if necessary. Return the exit status; None if the bench did not start it."""
         process = self._process
         if process is None:
             return None
@@ -177,7 +178,7 @@ class GatewayProcess:
 
 
 def _ready(port: int, metrics: int | None) -> bool:
-    """Whether it answers: its readiness where it has one, else the port."""
+    """Whether the gateway is ready: by its readiness endpoint if it has metrics, else by its port."""
     try:
         if metrics is None:
             socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
@@ -193,7 +194,7 @@ def _ready(port: int, metrics: int | None) -> bool:
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """A self-signed certificate for 127.0.0.1 and its key (ECDSA P-256), as PEM files."""
+    """Create a self-signed certificate for 127.0.0.1 and its key (ECDSA P-256) as PEM files."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec

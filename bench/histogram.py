@@ -1,7 +1,7 @@
-"""Latencies in logarithmic buckets, as HdrHistogram keeps them: a bounded error, a bounded size, sums that add up.
+"""A histogram with logarithmic buckets, like HdrHistogram: bounded error, bounded size, and mergeable.
 
-A value of n bits falls into one of 2**PRECISION buckets of its power of two, so a bucket is at most 1/128 of its value
-wide (0.8 %). Values are integers, nanoseconds by custom; those below 2**PRECISION are exact.
+Each power of two has 2**PRECISION buckets, so the width of a bucket is at most 1/128 (0.8 %) of its values. Values are
+integers, usually nanoseconds; values below 2**PRECISION are exact.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ QUANTILES = (0.5, 0.9, 0.99, 0.999)
 class Histogram:
     """Counts of values.
 
-    :ivar count: how many values
-    :ivar total: their sum
-    :ivar least: the smallest, 0 where there are none
-    :ivar most: the greatest
+    :ivar count: number of values
+    :ivar total: sum of the values
+    :ivar least: the smallest value, 0 if there are none
+    :ivar most: the greatest value
     """
 
     __slots__ = ("buckets", "count", "least", "most", "total")
@@ -66,11 +66,11 @@ class Histogram:
 
     @property
     def mean(self) -> float:
-        """The mean; 0 where there are no values."""
+        """The mean; 0 if there are no values."""
         return self.total / self.count if self.count else 0.0
 
     def quantile(self, share: float) -> int:
-        """The value that a share of the values does not exceed (0 < share <= 1), to the bucket's upper end."""
+        """The quantile: a share of the values (0 < share <= 1) is at most this. Rounded up to the bucket's end."""
         if not self.count:
             return 0
         wanted = max(1, -int(-share * self.count // 1))
@@ -105,7 +105,7 @@ class Histogram:
         }
 
     def to_json(self) -> dict[str, object]:
-        """All of it, for another process or a file."""
+        """Return the whole histogram, for another process or a file."""
         return {
             "buckets": {str(index): count for index, count in sorted(self.buckets.items())},
             "total": self.total,
@@ -115,9 +115,9 @@ class Histogram:
 
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> Histogram:
-        """Read what :meth:`to_json` gave.
+        """Read the output of :meth:`to_json`.
 
-        :raises ValueError: it is not that
+        :raises ValueError: the data has another form
         """
         made = cls()
         buckets, total, least, most = (data.get(name) for name in ("buckets", "total", "least", "most"))

@@ -1,7 +1,6 @@
-"""HTTP/1.1 as far as a gateway's agent speaks it to the mock replica: keep-alive, Content-Length, one at a time.
+"""The subset of HTTP/1.1 between a gateway's agent and the mock replica: keep-alive, Content-Length, no pipelining.
 
-Heads repeat: the agent sends the same one again for each request of a kind and length, so a head is parsed once and
-remembered.
+The agent sends the same head for each request of one kind and length, so parsed heads are cached.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ class Head(NamedTuple):
 
 
 class BadRequest(Exception):
-    """Not the HTTP that this server speaks."""
+    """A request outside the supported subset of HTTP."""
 
 
 def parse_head(head: bytes) -> Head:
-    """Read a request's head.
+    """Parse a request's head.
 
-    :raises BadRequest: not HTTP/1.1, or a body in chunks
+    :raises BadRequest: not HTTP/1.1, or a chunked body
     """
     try:
         first, *lines = head.decode("latin-1").split("\r\n")
@@ -50,12 +49,12 @@ def parse_head(head: bytes) -> Head:
 
 
 def response(body: bytes, status: bytes = b"200 OK", kind: bytes = b"application/cbor") -> bytes:
-    """A whole answer."""
+    """Encode an HTTP response."""
     return b"HTTP/1.1 %b\r\ncontent-type: %b\r\ncontent-length: %d\r\n\r\n%b" % (status, kind, len(body), body)
 
 
 class Connection(Stream):
-    """One connection to the server. The handler answers each request by :meth:`answer`, now or later."""
+    """One connection to the server. The handler answers each request by :meth:`answer`, at once or later."""
 
     __slots__ = ("_busy", "_close", "_data", "_handle", "_heads")
 
@@ -74,7 +73,7 @@ class Connection(Stream):
         self._close = False
 
     def on_readable(self) -> None:
-        """Read, and handle what is whole."""
+        """Read the socket and handle a complete request."""
         try:
             data = self.sock.recv(1 << 18)
         except (BlockingIOError, InterruptedError):
@@ -115,7 +114,7 @@ class Connection(Stream):
             self._handle(self, head, data[end + 4 : stop])
 
     def answer(self, data: bytes) -> None:
-        """Answer the request that was handled, with a header that is new each time, as public gateways have it."""
+        """Answer the current request. One header has a new value each time, as with public HTTP gateways."""
         first, rest = data.split(b"\r\n", 1)
         self.send(b"%b\r\nx-request-id: %032x\r\n%b" % (first, next(_NUMBERS), rest))
         if self._close:
@@ -127,7 +126,7 @@ class Connection(Stream):
 
 
 class Server:
-    """Listens, and makes connections."""
+    """Listens and creates connections."""
 
     def __init__(self, loop: Loop, address: tuple[str, int], handle: Callable[[Connection, Head, bytes], None]) -> None:
         self._loop = loop
@@ -139,7 +138,7 @@ class Server:
         loop.add(self._sock.fileno(), self)
 
     def on_readable(self) -> None:
-        """Accept."""
+        """Accept connections."""
         for _ in range(64):
             try:
                 sock, _address = self._sock.accept()
@@ -150,4 +149,4 @@ class Server:
             self._loop.add(sock.fileno(), Connection(self._loop, sock, self._handle, self._heads))
 
     def on_writable(self) -> None:
-        """Never asked for."""
+        """Never called."""

@@ -1,4 +1,4 @@
-"""One run's processes: the mock replica, the gateway, the load clients; and how much CPU each of them takes."""
+"""The processes of one run (mock replica, gateway, load clients) and the CPU time of each."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MERGED = ("opening", "latency", "ack_latency")
 
 
 class Worker:
-    """A process of bench.worker."""
+    """A process that runs :mod:`bench.worker`."""
 
     def __init__(self, arguments: Sequence[str], cpu: int | None) -> None:
         self._process = subprocess.Popen(
@@ -56,9 +56,9 @@ class Worker:
         self._process.stdin.flush()
 
     def reply(self, timeout: float = _REPLY_SECONDS) -> dict[str, Any]:
-        """Its next line.
+        """Return the next line that the process prints.
 
-        :raises BenchError: it has ended, or the time is over
+        :raises BenchError: the process has ended, or the line did not arrive within ``timeout`` seconds
         """
         deadline = time.monotonic() + timeout
         assert self._process.stdout is not None
@@ -74,7 +74,7 @@ class Worker:
         return answer
 
     def stop(self) -> None:
-        """End it."""
+        """Stop the process."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._selector.close()
@@ -88,15 +88,15 @@ class Worker:
 
 
 class ReplicaControl:
-    """The mock replica's operator, over HTTP."""
+    """Sends control commands to the mock replica over HTTP."""
 
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300.0)
 
     def __call__(self, op: str, **command: Any) -> dict[str, Any]:
-        """Tell it something; its answer.
+        """Send a command and return the answer.
 
-        :raises BenchError: it is no replica of the bench, or it refuses
+        :raises BenchError: the server is not the bench's replica, or refuses the command
         """
         try:
             self._connection.request("POST", "/_/", json.dumps({"op": op, **command}))
@@ -109,12 +109,12 @@ class ReplicaControl:
         return result
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._connection.close()
 
 
 class Measured:
-    """CPU time over a stretch of time, in seconds; filled in when it ends."""
+    """CPU times during a measurement, in seconds; set when the measurement ends."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -122,15 +122,15 @@ class Measured:
 
     @property
     def gateway(self) -> float:
-        """The gateway's."""
+        """The gateway's CPU time in seconds."""
         return self.cpu["gateway"]
 
     def gateway_per(self, count: int) -> float | None:
-        """Microseconds of the gateway for each of some things; None for none."""
+        """The gateway's CPU time per item, in microseconds; None if ``count`` is 0."""
         return round(self.gateway * 1e6 / count, 2) if count else None
 
     def to_json(self) -> dict[str, float]:
-        """For the record."""
+        """Return the values for the result file."""
         share = 100 * self.gateway / self.seconds if self.seconds else 0.0
         return {
             "seconds": round(self.seconds, 4),
@@ -140,11 +140,11 @@ class Measured:
 
 
 class Lab:
-    """See the module; use as a context manager.
+    """The processes of one run, as a context manager.
 
-    :param replica_port: of a mock replica that runs already, or for one to be started; 0: any
+    :param replica_port: port of a mock replica that already runs, or of the one to start; 0: any
     :param config: latencies and behaviour of the replica
-    :ivar first_canister: number of this run's first canister; each run has its own
+    :ivar first_canister: number of this run's first canister; runs do not share canisters
     """
 
     def __init__(
@@ -219,7 +219,7 @@ class Lab:
         self.stop()
 
     def stop(self) -> None:
-        """End everything that was started."""
+        """Stop all started processes."""
         for worker in self.loads:
             worker.stop()
         self.loads = []
@@ -235,27 +235,27 @@ class Lab:
     # load processes
 
     def load(self, do: str, **command: Any) -> list[dict[str, Any]]:
-        """Tell all load processes the same, and wait for all their answers."""
+        """Send all load processes the same command and wait for their answers."""
         return self.load_each(do, [command] * len(self.loads))
 
     def load_each(self, do: str, commands: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Tell each load process its own part."""
+        """Send each load process its command and wait for their answers."""
         for worker, command in zip(self.loads, commands, strict=True):
             worker.send({"do": do, **command})
         return [worker.reply() for worker in self.loads]
 
     def split(self, items: Sequence[Any]) -> list[list[Any]]:
-        """Deal out something to the load processes."""
+        """Distribute items over the load processes."""
         return [list(items[at :: len(self.loads)]) for at in range(len(self.loads))]
 
     def open(self, clients: Sequence[tuple[int, int]], **options: Any) -> None:
-        """Open clients: (index, number of the canister counted from this run's first)."""
+        """Open clients: (index, number of the canister relative to this run's first)."""
         first = self.first_canister
         parts = self.split([(index, first + canister) for index, canister in clients])
         self.load_each("open", [{"clients": part, **options} for part in parts])
 
     def snapshot(self) -> dict[str, Any]:
-        """What all load processes have counted, together."""
+        """Return the combined statistics of all load processes."""
         shots = self.load("snapshot")
         total: dict[str, Any] = {name: sum(shot[name] for shot in shots) for name in _SUMMED}
         for name in _MERGED:
@@ -279,7 +279,7 @@ class Lab:
 
     @contextmanager
     def measure(self) -> Iterator[Measured]:
-        """Measure what happens inside."""
+        """Measure CPU times during the block."""
         measured = Measured()
         before = {name: meter.seconds() for name, meter in self._meters.items()}
         busy, idle = machine_seconds()
@@ -292,18 +292,18 @@ class Lab:
         measured.cpu["idle"] = idle_after - idle
 
     def memory(self) -> dict[str, int]:
-        """The gateway's memory, kB."""
+        """The gateway's memory in kB."""
         assert self.gateway is not None
         return memory(self.gateway.pids)
 
     def event(self, name: str) -> int:
-        """How often the replica has noted something."""
+        """How often the replica has counted an event."""
         count: int = self.control("stats")["events"].get(name, 0)
         return count
 
     @staticmethod
     def wait_until(progress: Callable[[], tuple[int, int]], stall: float, pause: float = 0.02) -> bool:
-        """Wait until a number has reached another; False when it has not moved for ``stall`` seconds."""
+        """Wait until a number has reached its goal; False if it has not changed for ``stall`` seconds."""
         last, since = -1, time.monotonic()
         while True:
             number, wanted = progress()

@@ -1,8 +1,8 @@
-"""What a crowd does.
+"""The loads that the clients of a load process generate.
 
-Loads are open-loop where they have a rate: each message has a time at which it is meant to leave, the latency counts
-from there, and a gateway that is late does not slow the next message down. A closed loop (rate 0) sends the next when
-the one before has come back, as a patient user does; its latencies say nothing about a load.
+A load with a rate is open-loop: each message has a scheduled time, its latency counts from that time, and a slow
+gateway does not delay the next message. A closed loop (rate 0) sends the next message when the last has come back; its
+latencies do not show how the gateway behaves under a given load.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from bench.client import LoadClient, State
 from bench.crowd import Crowd, Done
 from bench.loop import Timer
 
-#: Identities of sessions that come and go in a closed loop: one is free again when the canister has heard of its end.
+#: Number of client identities for a closed loop of sessions. One is free again when the canister knows that its session
+#: has ended.
 _POOL = 20_000
 _ECHO_SECONDS = 10.0
 _CLOSING_SECONDS = 30.0
@@ -32,9 +33,10 @@ def churn(
     rate: float = 0.0,
     stride: int = 1,
 ) -> None:
-    """Open and close sessions for a while: so many in parallel, or so many a second.
+    """Open and close sessions for ``seconds``: ``parallel`` at a time, or at a rate per second.
 
-    The next one starts when one has sent its close frame: gateways differ in when they end the connection.
+    In parallel mode, the next session starts when one has sent its close frame, because gateways differ in when they
+    end the connection.
     """
     end = time.monotonic_ns() + int(seconds * 1e9)
     pool = max(_POOL, 20 * parallel)
@@ -59,7 +61,7 @@ def churn(
         crowd.on_opened = None
         done(result)
 
-    # sessions that are closing do not hold up others
+    # Closing sessions must not delay new ones.
     crowd.concurrency = 1_000_000
     crowd.on_opened = (lambda: None) if rate else again
     if rate:
@@ -72,7 +74,7 @@ def churn(
 
 
 class Messages:
-    """Application messages of a crowd, signed before they are sent."""
+    """Application messages of a crowd; they are signed before the measurement."""
 
     def __init__(self, crowd: Crowd) -> None:
         self._crowd = crowd
@@ -81,9 +83,9 @@ class Messages:
     def prepare(self, done: Done, *, count: int, rate: float, size: int, first: int = 0, stride: int = 1) -> None:
         """Sign messages.
 
-        :param count: with a rate: of all; without: of each client
-        :param first: with a rate: number of the first one, for the turn that several processes take
-        :param stride: how many numbers further the next one is
+        :param count: number of messages; with a rate: of all clients; without: of each client
+        :param first: with a rate: number of this process's first message; load processes alternate
+        :param stride: distance between the numbers of two messages of this process
         """
         self._prepared.clear()
         clients = [client for client in self._crowd.clients.values() if client.state is State.OPEN]
@@ -99,7 +101,7 @@ class Messages:
         done({"prepared": sum(each[3] for each in self._prepared)})
 
     def send(self, done: Done, *, base_ns: int) -> None:
-        """Send what was prepared, each at its time after the base."""
+        """Send the prepared messages, each at its time after the base."""
         crowd = self._crowd
         crowd.base_ns = base_ns
 
@@ -119,7 +121,7 @@ class Messages:
 
 
 def echo(crowd: Crowd, done: Done, *, base_ns: int, seconds: float, size: int, window: int = 1) -> None:
-    """A closed loop: each client sends its next message when an echo has come."""
+    """A closed loop: each client sends its next message when an echo arrives."""
     crowd.base_ns = base_ns
     end = base_ns + int(seconds * 1e9)
     outstanding = 0

@@ -1,8 +1,8 @@
-"""A small event loop for the bench's own processes: epoll, timers, nothing else.
+"""A minimal event loop with epoll and timers for the bench's processes.
 
-The mock replica and the load clients share the machine with the gateway that is measured, so each microsecond they
-take is one that the gateway cannot have. A read event costs here what epoll and one method call cost. Timers keep
-microseconds, which epoll alone (milliseconds) does not: an open-loop load that sends late would measure itself.
+The mock replica and the load clients share the machine with the measured gateway, so they must use little CPU time.
+Here, a read event costs only epoll and one method call. Timers have a resolution of microseconds, while epoll alone has
+milliseconds: an open-loop load that sends late would include its own delay in the latency.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-#: One buffer is enough for every socket of a process: what was read is used before the next is read.
+#: The size of the buffer in bytes. All sockets of a process share one: data is processed before the next read.
 READ_SIZE = 1 << 18
 _FINE = 0.002
 
 
 class Reader(Protocol):
-    """What waits for a file descriptor."""
+    """Handles the events of a file descriptor."""
 
     def on_readable(self) -> None:
-        """There is something to read, or the other side has gone."""
+        """Called when there is data to read, or when the other side has closed."""
 
     def on_writable(self) -> None:
-        """There is room again for what could not be written."""
+        """Called when pending data can be written."""
 
 
 class Timer:
-    """A call to come."""
+    """A scheduled call."""
 
     __slots__ = ("args", "call", "cancelled", "when")
 
@@ -42,7 +42,7 @@ class Timer:
         self.cancelled = False
 
     def cancel(self) -> None:
-        """Forget it."""
+        """Cancel the call."""
         self.cancelled = True
 
     def __lt__(self, other: Timer) -> bool:
@@ -50,7 +50,7 @@ class Timer:
 
 
 class Loop:
-    """One thread's readers and timers. Times are those of time.monotonic()."""
+    """The readers and timers of one thread. Times are those of time.monotonic(), in seconds."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -58,49 +58,49 @@ class Loop:
         self._timers: list[Timer] = []
         self._soon: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._running = False
-        #: what a socket was read into last
+        #: the shared buffer for reading
         self.buffer = bytearray(READ_SIZE)
 
     def add(self, fd: int, reader: Reader, writable: bool = False) -> None:
-        """Watch a descriptor for reading, and for writing too if asked."""
+        """Watch a descriptor for reading, and optionally for writing."""
         self._readers[fd] = reader
         self._epoll.register(fd, select.EPOLLIN | (select.EPOLLOUT if writable else 0))
 
     def change(self, fd: int, *, readable: bool = True, writable: bool = False) -> None:
-        """Watch it for something else."""
+        """Change the watched events of a descriptor."""
         self._epoll.modify(fd, (select.EPOLLIN if readable else 0) | (select.EPOLLOUT if writable else 0))
 
     def remove(self, fd: int) -> None:
-        """Watch it no more; before it is closed."""
+        """Stop watching a descriptor; call this before it is closed."""
         if self._readers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
     def call_at(self, when: float, call: Callable[..., object], *args: Any) -> Timer:
-        """Call at a time."""
+        """Schedule a call at a time."""
         timer = Timer(when, call, args)
         heapq.heappush(self._timers, timer)
         return timer
 
     def call_later(self, delay: float, call: Callable[..., object], *args: Any) -> Timer:
-        """Call after a delay in seconds."""
+        """Schedule a call after a delay in seconds."""
         return self.call_at(time.monotonic() + delay, call, *args)
 
     def call_soon(self, call: Callable[..., object], *args: Any) -> None:
-        """Call when what is readable now has been read."""
+        """Schedule a call after the current events are handled."""
         self._soon.append((call, args))
 
     def stop(self) -> None:
-        """End :meth:`run` after this turn."""
+        """End :meth:`run` after the current turn."""
         self._running = False
 
     def run(self) -> None:
-        """Turn until :meth:`stop`."""
+        """Run until :meth:`stop`."""
         self._running = True
         while self._running:
             self.turn()
 
     def turn(self, most: float = 60.0) -> None:
-        """Wait for something to do, at most some seconds, and do it."""
+        """Run one turn: wait for events or timers, at most ``most`` seconds, and handle them."""
         for fd, event in self._wait(most):
             reader = self._readers.get(fd)
             if reader is None:
@@ -132,15 +132,15 @@ class Loop:
         if left <= 0:
             return self._epoll.poll(0)
         if left < _FINE:
-            # select() has microseconds
+            # select() has a resolution of microseconds.
             select.select([self._epoll.fileno()], [], [], left)
             return self._epoll.poll(0)
-        # epoll rounds up to a millisecond: wake before, and wait for the rest finely
+        # epoll rounds up to a millisecond: wake one millisecond early and wait for the rest by select().
         return self._epoll.poll(min(left - 0.001, most))
 
 
 class Delay:
-    """Calls that all come the same time later, in order: one timer for all of them."""
+    """Schedules calls that all have the same delay, in order, with one timer for all of them."""
 
     __slots__ = ("_delay", "_loop", "_waiting")
 
@@ -150,7 +150,7 @@ class Delay:
         self._waiting: deque[tuple[float, Callable[..., object], tuple[Any, ...]]] = deque()
 
     def add(self, call: Callable[..., object], *args: Any) -> None:
-        """Call after the delay; now if there is none."""
+        """Schedule a call after the delay; call at once if the delay is 0."""
         if not self._delay:
             call(*args)
             return
@@ -172,9 +172,9 @@ class Delay:
 
 
 class Stream:
-    """A TCP socket that neither blocks nor loses what it could not write; subclasses read.
+    """A non-blocking TCP socket that buffers unwritten data; subclasses implement reading.
 
-    :ivar closed: no longer watched
+    :ivar closed: whether the socket is closed
     :ivar reading: whether the socket is read
     """
 
@@ -188,7 +188,7 @@ class Stream:
         self._out: bytes | memoryview = b""
 
     def send(self, data: bytes) -> None:
-        """Write now what the kernel takes, the rest when it can."""
+        """Write as much as the kernel accepts now, and the rest later."""
         if self.closed:
             return
         if self._out:
@@ -206,7 +206,7 @@ class Stream:
             self.loop.change(self.sock.fileno(), readable=self.reading, writable=True)
 
     def on_writable(self) -> None:
-        """Write the rest."""
+        """Write pending data."""
         rest, self._out = self._out, b""
         if rest:
             self.send(bytes(rest))
@@ -214,20 +214,20 @@ class Stream:
             self.loop.change(self.sock.fileno(), readable=self.reading)
 
     def read_on(self, reading: bool) -> None:
-        """Read the socket, or let the kernel's buffers fill."""
+        """Resume or stop reading; if stopped, the kernel's buffers fill."""
         self.reading = reading
         self.loop.change(self.sock.fileno(), readable=reading, writable=bool(self._out))
 
     def on_readable(self) -> None:
-        """Read; the subclass's."""
+        """Read the socket; a subclass implements this."""
         raise NotImplementedError
 
     def lost(self) -> None:
-        """The connection is gone; the subclass may add to it."""
+        """Handle the loss of the connection; a subclass may extend this."""
         self.close()
 
     def close(self) -> None:
-        """Close the socket; twice is fine."""
+        """Close the socket; do nothing if it is already closed."""
         if not self.closed:
             self.closed = True
             self._out = b""

@@ -1,4 +1,4 @@
-"""What a figure needs beside it to mean something: the machine, the versions, the commit, the date."""
+"""The circumstances of a measurement: the machine, the software versions, the commit and the date."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _versions(python: str) -> dict[str, Any]:
 
 
 def commit() -> dict[str, Any]:
-    """The checkout's commit, and whether the gateway's sources differ from it."""
+    """The checkout's commit, and whether the gateway's sources have uncommitted changes."""
     head = _git("rev-parse", "HEAD")
     return {"id": head, "changed": bool(_git("status", "--porcelain", "--", "icwsgw")) if head else None}
 
@@ -57,7 +57,7 @@ def _git(*arguments: str) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """The machine."""
+    """Describe the machine."""
     return {
         "system": platform.system(),
         "kernel": platform.release(),
@@ -81,5 +81,5 @@ def _field(path: str, name: str) -> str:
 
 
 def now() -> str:
-    """The date, UTC."""
+    """The current date and time in UTC."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -1,35 +1,35 @@
-"""The options of a run: what each scenario does when nothing else is said, and how they are named."""
+"""The options of a run, the defaults of each scenario, and the names of runs."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-#: Options that change how a run is made, not what it shows.
+#: Options that do not appear in a run's name: they change how it runs, not what it measures.
 _NOT_NAMED = ("scenario", "calm", "stall", "linger")
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """One run.
+    """The options of one run. Some apply to one scenario only, which is named first.
 
-    :ivar count: down: messages in all; up: of each client (both with rate 0)
-    :ivar rate: messages (churn: sessions) a second over all clients; 0: as fast as possible, closed loop
+    :ivar count: down: messages of all clients together; up: messages of each client (both with rate 0)
+    :ivar rate: messages (churn: sessions) per second over all clients; 0: as fast as possible, closed loop
     :ivar size: bytes of an application message
-    :ivar seconds: how long
-    :ivar query_ms: latency of a query
-    :ivar call_ms: latency of a call
-    :ivar calls: "200": calls are answered when executed, with a certificate; "202": when accepted,
-        for ``--relay-order=accepted``: a gateway that waits for execution would post them again
-    :ivar real: certificates that hold; otherwise fixed bytes
-    :ivar window: echo: messages of a client under way, with rate 0
-    :ivar slow: slow: clients that stop reading
-    :ivar cycles: idle: how often all open and close
-    :ivar concurrency: clients that open at the same time
+    :ivar seconds: duration
+    :ivar query_ms: latency of a query in ms
+    :ivar call_ms: latency of a call in ms
+    :ivar calls: "200": calls are answered after execution, with a certificate; "202": when accepted,
+        for ``--relay-order=accepted``; a gateway that waits for execution would resubmit them
+    :ivar real: certificates are valid; otherwise fixed bytes
+    :ivar window: echo: messages of a client in flight, with rate 0
+    :ivar slow: slow: number of clients that stop reading
+    :ivar cycles: idle: how often all clients open and close
+    :ivar concurrency: number of clients that open at the same time
     :ivar linger: seconds that clients wait for the answer to their close frame; 0: they drop the connection at once
-    :ivar rounds: storm: acknowledgement rounds, each after the one before is over
-    :ivar calm: seconds of calm before anything is measured
-    :ivar stall: seconds without progress after which a run is over
+    :ivar rounds: storm: number of acknowledgement rounds; each starts when the last is complete
+    :ivar calm: seconds without load before the measurement
+    :ivar stall: seconds without progress after which a run ends
     """
 
     scenario: str
@@ -60,7 +60,7 @@ class RunOptions:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What the replica is told."""
+        """The replica's configuration."""
         return {
             "query_ms": self.query_ms,
             "call_ms": self.call_ms,
@@ -72,7 +72,7 @@ class RunOptions:
 
     @property
     def name(self) -> str:
-        """A name that says what differs from the scenario's defaults."""
+        """A name that contains the differences from the scenario's defaults."""
         usual = DEFAULTS[self.scenario]
         words = [self.scenario]
         for each in fields(self):
@@ -82,7 +82,7 @@ class RunOptions:
         return ",".join(words)
 
     def to_json(self) -> dict[str, Any]:
-        """For the record."""
+        """Return the options for the result file."""
         return asdict(self)
 
 
@@ -105,7 +105,7 @@ DEFAULTS: dict[str, RunOptions] = {
         RunOptions("storm", clients=1000, query_ms=200.0, call_ms=200.0, stall=70.0, rounds=3),
     )
 }
-#: (query, call) in ms; those that a scenario runs at when no latency is asked for, as in the lab.
+#: Default latencies (query, call) in ms for each scenario; it runs once with each pair.
 LATENCIES: dict[str, tuple[tuple[float, float], ...]] = {
     "idle": ((0, 0),),
     "down": ((0, 0), (100, 0)),
@@ -119,7 +119,7 @@ LATENCIES: dict[str, tuple[tuple[float, float], ...]] = {
 
 
 def scaled(options: RunOptions, scale: float) -> RunOptions:
-    """The same with so many times the clients, messages and seconds; for a quick look."""
+    """Return the options with the numbers of clients, messages and seconds multiplied by ``scale``, for quick runs."""
     if scale == 1:
         return options
     clients = max(options.slow + 2, round(options.clients * scale))

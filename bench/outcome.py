@@ -1,4 +1,4 @@
-"""What a run has shown, and the parts that scenarios share."""
+"""The outcome of a run, and functions that several scenarios use."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from bench.options import RunOptions
 
 @dataclass
 class Outcome:
-    """What a run has shown.
+    """The outcome of a run.
 
-    :ivar cpu: of the part that was measured
-    :ivar latency: what the scenario is about, ns
-    :ivar latency_of: in words
+    :ivar cpu: CPU times of the measured part
+    :ivar latency: the scenario's main latency, ns
+    :ivar latency_of: description of that latency
     """
 
     measures: dict[str, Any] = field(default_factory=dict)
@@ -32,14 +32,14 @@ class Outcome:
     replica: dict[str, Any] = field(default_factory=dict)
 
     def watch(self, shot: dict[str, Any]) -> None:
-        """Take over what load clients complain of."""
+        """Add the errors that load clients report."""
         self.order_violations += shot["order_violations"]
         self.unexpected_closes += sum(shot["closes"].values()) + sum(shot["canister_closes"].values())
         self.failed_opens += shot["failed"]
         self.reasons += shot["reasons"]
 
     def saw(self, stats: dict[str, Any]) -> None:
-        """Take over what the replica has seen in the measured part."""
+        """Add the replica's statistics of the measured part."""
         self.order_violations += stats["events"].get("wrong_sequence", 0)
         gaps = Histogram.from_json(stats.pop("poll_gaps"))
         stats.pop("up")
@@ -50,7 +50,7 @@ class Outcome:
 
 
 def begin(lab: Lab, options: RunOptions, outcome: Outcome) -> None:
-    """Open the clients, over all canisters by turns, and let things calm down."""
+    """Open the clients, distributed evenly over the canisters, and wait for the ``calm`` period."""
     lab.open(
         [(index, index % options.canisters) for index in range(options.clients)],
         concurrency=max(1, options.concurrency // len(lab.loads)),
@@ -66,7 +66,7 @@ def begin(lab: Lab, options: RunOptions, outcome: Outcome) -> None:
 
 
 def end(lab: Lab, options: RunOptions, outcome: Outcome) -> None:
-    """Close the clients that are left, and see that the canister hears of it."""
+    """Close the remaining clients and check that their canisters receive the close notices."""
     before = lab.event("ws_close_ok") + lab.event("ws_close_err")
     started = time.monotonic_ns()
     count = sum(each["closed"] for each in lab.load("close"))
@@ -86,7 +86,7 @@ def end(lab: Lab, options: RunOptions, outcome: Outcome) -> None:
 
 
 def rates(outcome: Outcome, shot: dict[str, Any], pushed: int) -> None:
-    """What a stream of messages to the clients amounts to."""
+    """Add the rates of a stream of messages to the clients."""
     received = shot["received"]
     seconds = (shot["last_received_ns"] - shot["first_received_ns"]) / 1e9
     outcome.measures |= {
@@ -102,10 +102,10 @@ def rates(outcome: Outcome, shot: dict[str, Any], pushed: int) -> None:
 
 
 def bytes_each(kilobytes: int, count: int) -> float | None:
-    """Bytes for each of some things; None for none."""
+    """Bytes per item; None if ``count`` is 0."""
     return round(kilobytes * 1024 / count, 1) if count else None
 
 
 def wait_received(lab: Lab, options: RunOptions, count: int) -> bool:
-    """Wait until the clients have so many application messages; False if they do not come."""
+    """Wait until the clients have received ``count`` application messages; False if progress stalls."""
     return lab.wait_until(lambda: (lab.snapshot()["received"], count), options.stall, pause=0.05)

@@ -1,4 +1,4 @@
-"""Pictures of results as SVG: sweeps; latencies, CPU and rates of all other runs; sets side by side.
+"""Charts of results as SVG: sweeps, and latencies, CPU times and rates of all other runs; sets side by side.
 
 Needs matplotlib, which is in the extra ``icwsgw[bench]``.
 """
@@ -17,10 +17,10 @@ from bench.histogram import Histogram
 from bench.results import Result
 from bench.tables import Sets, middle, places
 
-#: Room that a label of an axis takes, as a share of the axis.
+#: The width of an axis label as a share of the axis.
 LABEL_SHARE = 0.09
 
-#: File, title, figures of which a run has one.
+#: For each bar chart: file, title, and figures. A run has one of these figures.
 _BARS = (
     (
         "cpu",
@@ -42,7 +42,7 @@ _BARS = (
 
 
 def plot(sets: Sets, folder: Path) -> list[Path]:
-    """Draw what there is to draw; the files.
+    """Draw all charts that the results allow; return the files.
 
     :raises BenchError: matplotlib is missing
     """
@@ -51,13 +51,13 @@ def plot(sets: Sets, folder: Path) -> list[Path]:
     except ImportError:
         raise BenchError("plots need matplotlib: pip install icwsgw[bench]") from None
     matplotlib.use("svg")
-    # text as text, and the same file for the same figures
+    # Keep text as text, and produce the same file for the same figures.
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "icwsgw", "font.size": 9})
     from matplotlib import pyplot
 
     folder.mkdir(parents=True, exist_ok=True)
     drawn = [path for axis in AXES for path in _sweep(sets, axis, folder, pyplot)]
-    # a sweep's runs would fill the other pictures
+    # The runs of a sweep are too many for the other charts.
     single = {label: [result for result in results if "sweep" not in result] for label, results in sets.items()}
     single = {label: results for label, results in single.items() if results}
     drawn += _latencies(single, folder, pyplot)
@@ -67,7 +67,7 @@ def plot(sets: Sets, folder: Path) -> list[Path]:
 
 
 def _sweep(sets: Sets, axis: Axis, folder: Path, pyplot: Any) -> list[Path]:
-    """An axis: its charts side by side, a line for each set and number of workers."""
+    """Draw an axis: its charts side by side, with a line for each set and number of workers."""
     found = places(sets, axis)
     if not found:
         return []
@@ -110,7 +110,7 @@ def _sweep(sets: Sets, axis: Axis, folder: Path, pyplot: Any) -> list[Path]:
 
 
 def tick_labels(marks: list[float], *, logarithmic: bool) -> list[str]:
-    """A label for each mark of an axis, empty where it would stand in the one before."""
+    """Return a label for each mark of an axis; a label is empty if it would overlap the one before."""
     spots = [math.log(mark) for mark in marks] if logarithmic else marks
     labels, last = [], -math.inf
     for mark, spot in zip(marks, spots, strict=True):
@@ -126,7 +126,7 @@ def _save(picture: Any, path: Path) -> Path:
 
 
 def _latencies(sets: Sets, folder: Path, pyplot: Any) -> list[Path]:
-    """Latency over percentile, one picture a scenario, the tail on a wider scale."""
+    """Draw latency over percentile, one chart per scenario, with an expanded scale for the tail."""
     scenarios: dict[str, list[tuple[str, Result]]] = {}
     for label, results in sets.items():
         for result in results:
@@ -142,7 +142,7 @@ def _latencies(sets: Sets, folder: Path, pyplot: Any) -> list[Path]:
                 continue
             filled = True
             points = histogram.curve()
-            # one part in so many is slower
+            # The x axis is 1 / (1 - share): at x = 100, one value in 100 is slower.
             axes.plot(
                 [1 / max(1 - share, 0.5 / histogram.count) for share, _ in points],
                 [value / 1e6 for _, value in points],
@@ -164,7 +164,7 @@ def _latencies(sets: Sets, folder: Path, pyplot: Any) -> list[Path]:
 
 
 def _bars(sets: Sets, path: Path, title: str, paths: Sequence[str], pyplot: Any) -> list[Path]:
-    """A figure of each run, sets side by side."""
+    """Draw one figure of each run as bars, sets side by side."""
     values: dict[str, dict[str, float]] = {}
     for label, results in sets.items():
         for result in results:

@@ -1,4 +1,4 @@
-"""What /proc says of processes and of the machine."""
+"""Reads CPU times and memory of processes and of the machine from /proc."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _read(path: str) -> str:
 
 
 def tree(pids: Iterable[int]) -> list[int]:
-    """The processes and their descendants that live."""
+    """Return the running processes among the given ones and their descendants."""
     found: dict[int, None] = {}
     todo = list(pids)
     while todo:
@@ -38,9 +38,10 @@ def _threads(pid: int) -> list[str]:
 
 
 class CpuMeter:
-    """CPU time of some processes and their descendants, in nanoseconds where the kernel counts them, else in ticks.
+    """Measures the CPU time of processes and their descendants.
 
-    A thread that has ended counts with what it was last seen at.
+    The resolution is 1 ns if the kernel provides it, else one clock tick. A thread that has ended counts with its last
+    known value.
     """
 
     def __init__(self, pids: Iterable[int]) -> None:
@@ -48,7 +49,7 @@ class CpuMeter:
         self._seen: dict[tuple[int, str], float] = {}
 
     def seconds(self) -> float:
-        """CPU time up to now; only differences mean something."""
+        """CPU time up to now in seconds; only differences are meaningful."""
         for pid in tree(self._pids):
             for thread in _threads(pid):
                 taken = _thread_seconds(pid, thread)
@@ -57,7 +58,7 @@ class CpuMeter:
         return sum(self._seen.values())
 
     def waited(self) -> float:
-        """Seconds that they have waited for a CPU since they started: other processes had it."""
+        """Seconds that the processes have waited for a CPU since their start because other processes used it."""
         return sum(
             int(fields[1]) / 1e9
             for pid in tree(self._pids)
@@ -75,7 +76,7 @@ def _thread_seconds(pid: int, thread: str) -> float | None:
 
 
 def memory(pids: Iterable[int]) -> dict[str, int]:
-    """Resident and proportional set size of the processes and their descendants together, in kB."""
+    """Return the total resident and proportional set sizes of the processes and their descendants, in kB."""
     rss = pss = 0
     for pid in tree(pids):
         for line in _read(f"/proc/{pid}/smaps_rollup").splitlines():
@@ -87,9 +88,9 @@ def memory(pids: Iterable[int]) -> dict[str, int]:
 
 
 def machine_seconds() -> tuple[float, float]:
-    """CPU time of the whole machine: busy and idle, all CPUs together."""
+    """Return the CPU time of the whole machine in seconds: busy and idle, summed over all CPUs."""
     line = _read("/proc/stat").partition("\n")[0]
     fields = [int(field) for field in line.split()[1:]]
     idle = fields[3] + fields[4]
-    # guest time is part of user time
+    # User time includes guest time.
     return (sum(fields[:8]) - idle) / _TICK, idle / _TICK

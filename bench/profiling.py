@@ -1,7 +1,8 @@
-"""Where the gateway's time goes: a scenario under cProfile (by twistd's own --profile) or py-spy.
+"""Profiles the gateway in a scenario, with cProfile (twistd's option --profile) or py-spy.
 
-cProfile counts every call and slows Python down two- or threefold, C code hardly: believe its counts, and its order
-more than its times. py-spy samples from outside and changes nothing, but has to be allowed to (ptrace).
+cProfile counts every call. It slows Python code down by a factor of two or three, but C code hardly. Its counts are
+exact; its times are distorted, so only their order is useful. py-spy samples from outside and does not slow the gateway
+down, but needs permission for ptrace.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ _DEPTH = 24
 
 
 def profile(options: RunOptions, gateway: GatewayOptions, profiler: str, top: int, keep: Path | None) -> str:
-    """Run a scenario under a profiler; the tables as text.
+    """Run a scenario under a profiler and return the tables as text.
 
-    :raises BenchError: no profile came of it
+    :raises BenchError: the profiler has written no profile
     """
     with tempfile.TemporaryDirectory(prefix="icwsgw-profile-") as folder:
         raw = Path(folder) / "profile"
@@ -70,7 +71,7 @@ def _run_sampled(options: RunOptions, gateway: GatewayOptions, raw: Path) -> Non
         reader = threading.Thread(target=lambda: said.append(sampler.communicate()[0]))
         reader.start()
         SCENARIOS[options.scenario](lab, options)
-        # it writes when the process it watches ends
+        # py-spy writes its output when the watched process ends.
         lab.gateway.stop()
         reader.join(30.0)
     if not raw.exists():
@@ -78,9 +79,9 @@ def _run_sampled(options: RunOptions, gateway: GatewayOptions, raw: Path) -> Non
 
 
 def cprofile_tables(raw: Path, top: int) -> str:
-    """The functions that take most, by themselves and with all they call, and who calls the first of them.
+    """List the functions with the most time, without and with their callees, and the callers of the first ones.
 
-    :raises BenchError: not a profile
+    :raises BenchError: the file is not a profile
     """
     try:
         stats = pstats.Stats(str(raw), stream=io.StringIO())
@@ -118,7 +119,7 @@ def _short(path: str) -> str:
 
 
 def sample_tables(raw: str, top: int) -> str:
-    """Functions by samples, and the tree of stacks, from lines of ``frame;frame;... count``."""
+    """List functions by samples, and the tree of stacks. Input lines have the form ``frame;frame;... count``."""
     stacks: list[tuple[list[str], int]] = []
     for line in raw.splitlines():
         stack, _, number = line.rpartition(" ")

@@ -1,11 +1,12 @@
-"""What the WebSocket CDK keeps, as far as a gateway can see it, made for speed: one queue for each gateway principal.
+"""A fast model of the WebSocket CDK's behaviour towards a gateway, with one queue for each gateway principal.
 
-After omnia-network/ic-websocket-cdk-rs 0.4.1: pages of 50, ``is_end_of_queue``, an empty Ok for strangers and beyond
-the end, sequence numbers from 1, the client removed with a CloseMessage at the first wrong one, the older client of a
-principal removed by a newer one, KeepAlive and Close messages, the check a fixed time after an acknowledgement round.
-Different: rounds happen on demand, and what is kept is bounded by a number instead of by age.
+As in omnia-network/ic-websocket-cdk-rs 0.4.1: pages have 50 messages and ``is_end_of_queue``; unknown callers and
+nonces beyond the end get an empty Ok; sequence numbers start at 1, and the first wrong one removes the client with a
+CloseMessage; a newer client of a principal removes the older one; clients send KeepAlive and Close messages; the
+keep-alive check follows an acknowledgement round after a fixed time. Unlike the CDK, rounds happen on demand, and the
+queue is limited by number of messages instead of by age.
 
-A message's Candid is made once, when it is sent; an answer joins up to 50 of them.
+A message is encoded as Candid once, when it is sent; an answer joins up to 50 encoded messages.
 """
 
 from __future__ import annotations
@@ -24,28 +25,28 @@ from icwsgw.ic.principal import Principal
 
 #: The answer of an idle queue.
 EMPTY = ws.encode_batch([], b"", b"", True)
-#: Type table, and the tag of Ok.
+#: The Candid type table, and the variant tag of Ok.
 _HEAD = EMPTY[:-4]
 FAKE_CERTIFICATE = sha256(b"certificate").digest() * 31 + bytes(8)
 FAKE_TREE = sha256(b"tree").digest() * 15 + bytes(20)
 
 
 class Refused(Exception):
-    """The CDK's Err."""
+    """The method returns the CDK's Err."""
 
 
-#: Messages that a queue keeps.
+#: The number of messages that a queue keeps.
 RETAIN = 200_000
 
 
 @dataclass(slots=True)
 class Settings:
-    """How the canisters behave that are made from now on.
+    """The behaviour of newly created canisters.
 
-    :ivar max_messages: of a page
-    :ivar retain: messages a queue keeps; the oldest go when there are twice as many
-    :ivar real: certificates and trees that hold; else fixed bytes of 1,000 and 500
-    :ivar echo: each message is sent back
+    :ivar max_messages: maximum number of messages of a page
+    :ivar retain: number of messages that a queue keeps; the oldest are deleted when it has twice as many
+    :ivar real: certificates and trees are valid; otherwise fixed bytes, 1,000 and 500 long
+    :ivar echo: the canister sends each message back
     """
 
     max_messages: int = 50
@@ -66,7 +67,7 @@ class Client:
         self.expected = 1
         self.sent = 0
         self.alive = True
-        #: ns of the round that it has not answered yet, 0: none
+        #: time in ns of the acknowledgement round that the client has not answered yet; 0: none
         self.waiting_since = 0
         self.start = b"%b\xa5\x6aclient_key\xa2\x70client_principal%b%b\x6cclient_nonce%b\x6csequence_num" % (
             SELF_DESCRIBE,
@@ -81,7 +82,7 @@ class Queue:
     """The messages for one gateway principal.
 
     :ivar next: nonce of the next message
-    :ivar visible: how far polls can see; a flood is made ready before it is shown
+    :ivar visible: polls return only messages below this nonce, so that a flood can be prepared; None: all messages
     """
 
     def __init__(self, canister: bytes, gateway: Principal, settings: Settings, authority: Authority) -> None:
@@ -134,7 +135,7 @@ class Queue:
         self._first += count
 
     def page(self, nonce: int) -> tuple[bytes, int]:
-        """The Candid answer from a nonce on, and how many messages it holds."""
+        """Return the Candid answer to a poll at a nonce, and its number of messages."""
         end = self.next if self.visible is None else self.visible
         start = max(nonce, self._first)
         stop = min(start + self._settings.max_messages, end)
@@ -169,20 +170,20 @@ class Queue:
         return self._certificate, hashtree.encode(hashtree.labeled(b"websocket", shown))
 
     def hide(self) -> None:
-        """Show polls nothing that is sent from here on, until :meth:`show`."""
+        """Hide messages that are sent from now on from polls, until :meth:`show`."""
         self.visible = self.next
 
     def prepare(self) -> None:
-        """Make the answers of what is hidden, in pages from where it begins."""
+        """Encode the pages of the hidden messages in advance."""
         assert self.visible is not None
         for nonce in range(self.visible, self.next, self._settings.max_messages):
             stop = min(nonce + self._settings.max_messages, self.next)
             self._pages[nonce] = self._page(nonce, stop, stop == self.next)
 
     def show(self) -> None:
-        """Show what is hidden."""
+        """Make the hidden messages visible to polls."""
         if self.visible is not None:
-            # answers made in the meantime end where the hidden part begins
+            # Cached pages that end where the hidden part begins are out of date.
             self._pages = {nonce: page for nonce, page in self._pages.items() if nonce >= self.visible}
             self.visible = None
 
@@ -203,7 +204,7 @@ class Canister:
         self._note = note
 
     def open(self, caller: bytes, client_nonce: int, gateway: bytes) -> None:
-        """ws_open."""
+        """Handle ws_open."""
         key = (caller, client_nonce)
         if key in self.clients:
             raise Refused(f"Client with key {Principal(caller)}_{client_nonce} already has an open connection")
@@ -218,14 +219,14 @@ class Canister:
         queue.send(client, ws.encode_service_message(ws.OpenMessage(caller, client_nonce)), service=True)
 
     def close(self, caller: bytes, key: tuple[bytes, int]) -> None:
-        """ws_close."""
+        """Handle ws_close."""
         client = self.clients.get(key)
         if client is None or client.queue is not self.queues.get(caller):
             raise Refused(f"Client with key {Principal(key[0])}_{key[1]} doesn't have an open connection")
         self._remove(client, None)
 
     def message(self, caller: bytes, args: ws.MessageArgs) -> Client:
-        """ws_message."""
+        """Handle ws_message."""
         client = self._current.get(caller)
         if client is None or client.key != (args.client_principal, args.client_nonce):
             raise Refused(f"Client with principal {Principal(caller)} doesn't have an open connection")
@@ -245,14 +246,14 @@ class Canister:
         return client
 
     def round(self, now_ns: int) -> None:
-        """An AckMessage for everybody."""
+        """Send all clients an AckMessage."""
         for client in self.clients.values():
             client.waiting_since = now_ns
             acknowledgement = ws.encode_service_message(ws.AckMessage(client.expected - 1))
             client.queue.send(client, acknowledgement, service=True)
 
     def check(self, round_ns: int) -> None:
-        """Remove those that have not answered a round."""
+        """Remove the clients that have not answered an acknowledgement round."""
         for client in list(self.clients.values()):
             if client.waiting_since == round_ns:
                 self._note("keep_alive_timeouts")

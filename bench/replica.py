@@ -1,10 +1,10 @@
-"""The mock replica: the IC's HTTP interface over canisters with the WebSocket CDK, fast enough not to be measured.
+"""The mock replica: the IC's HTTP interface to canisters with the WebSocket CDK, optimized for speed.
 
-No signature of a request is checked, no call is remembered to be executed once only, and there are no faults: the
-devnet (icwsgw.devnet) is for those. Latencies: half of a query's passes before the canister's state is read, half
-after; a call runs when its latency has passed, in order of arrival, and a 202 answer comes after half of it.
+Unlike the devnet (icwsgw.devnet), it does not check signatures of requests, does not recognize resubmitted calls, and
+injects no faults. Half of a query's latency passes before the canister's state is read, half after. Calls are executed
+in order of arrival when their latency has passed; a 202 answer is sent after half of the latency.
 
-Control is a POST of JSON to ``/_/`` on the same port, see bench/control.py.
+Control commands are sent as JSON by POST to ``/_/`` on the same port, see bench/control.py.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ _SIGNATURES = b"\x6asignatures\x81\xa3\x69timestamp%b\x69signature%b\x68identity
 )
 _OK = ws.encode_result_ok()
 _KINDS = ("query", "call", "read_state")
-#: Outcomes of the gateway's own calls that read_state can tell of.
+#: The number of outcomes of the gateway's calls that are kept for read_state.
 _OUTCOMES = 10_000
 
 
 class Replica:
     """One replica.
 
-    :ivar canisters: by id, made when first named
-    :ivar query_latency: in seconds
-    :ivar call_latency: in seconds
-    :ivar synchronous: whether v3 and v4 calls wait and answer 200 with a certificate; else 202
+    :ivar canisters: canisters by id; the first request to an id creates its canister
+    :ivar query_latency: latency of queries in seconds
+    :ivar call_latency: latency of calls in seconds
+    :ivar synchronous: whether v3 and v4 calls wait for execution and answer 200 with a certificate; else 202
     """
 
     def __init__(self, loop: Loop, address: tuple[str, int], settings: Settings, seed: bytes = b"bench") -> None:
@@ -77,7 +77,7 @@ class Replica:
         self._call_whole = Delay(self.loop, call)
 
     def canister(self, id: bytes) -> Canister:
-        """The canister with this id."""
+        """Return the canister with this id."""
         found = self.canisters.get(id)
         if found is None:
             found = self.canisters[id] = Canister(id, self.settings, self.authority, self.stats.note)
@@ -195,7 +195,7 @@ class Replica:
         elif not self.settings.real and not own:
             connection.answer(self._fake_call)
         else:
-            # the certificates of what is executed in this turn share a signature
+            # The certificates of all calls that are executed in this turn share a signature.
             if not self._block:
                 self.loop.call_soon(self._certify)
             self._block.append((request_id(content), reply, connection))
@@ -243,7 +243,7 @@ _IDLE_ANSWER = response(b"%b%b%b%b" % (_REPLY, head(2, len(EMPTY)), EMPTY, _SIGN
 
 
 def _target(path: str) -> tuple[str, str, bytes] | None:
-    """Version, kind and canister of an endpoint; None: not one of those."""
+    """Return version, kind and canister of an endpoint; None for an unknown path."""
     parts = path.split("/")
     if len(parts) != 6 or parts[:2] != ["", "api"] or parts[3] != "canister" or parts[5] not in _KINDS:
         return None

@@ -1,4 +1,4 @@
-"""Runs one scenario and writes what it has shown: one JSON file a run in a folder."""
+"""Runs scenarios and writes their results to a folder, one JSON file per run."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ FOLDER = Path(__file__).resolve().parent / "results"
 
 Result = dict[str, Any]
 
-#: What has to be 0 for a run's figures to count.
+#: The counters that must be 0; otherwise a run's figures are not valid.
 FAULTS = ("losses", "order_violations", "unexpected_closes", "failed_opens")
 
 
 def run(options: RunOptions, gateway: GatewayOptions, *, replica_port: int = 0, label: str = "") -> Result:
-    """Run a scenario in processes of its own.
+    """Run a scenario in separate processes and return its result.
 
-    :raises BenchError: a process does not do its part
+    :raises BenchError: a process has failed
     """
     date = now()
     surroundings = machine()
@@ -85,7 +85,7 @@ def _shown(outcome: Outcome) -> Result:
 
 
 def write(result: Result, folder: Path) -> Path:
-    """Add a result to a folder; a new file each time."""
+    """Write a result to a new file in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     name = re.sub(r"[^A-Za-z0-9=.,_-]+", "_", result["name"])[:120]
     date = re.sub(r"[^0-9T]", "", result["date"].partition("+")[0])
@@ -99,9 +99,9 @@ def write(result: Result, folder: Path) -> Path:
 
 
 def read(where: Path) -> list[Result]:
-    """The results in a file or a folder, oldest first.
+    """Return the results in a file or a folder, oldest first.
 
-    :raises ValueError: there are none, or something else
+    :raises ValueError: there are no results, or a file has another form
     """
     paths = sorted(where.glob("*.json")) if where.is_dir() else [where]
     results: list[Result] = []
@@ -119,7 +119,7 @@ def read(where: Path) -> list[Result]:
 
 
 def line(result: Result) -> str:
-    """What a run has shown, for people."""
+    """Return a one-line summary of a result."""
     latency, cpu = result["latency_ms"], result["cpu"]
     words = [f"{result['name']}:"]
     for name in (
@@ -141,7 +141,7 @@ def line(result: Result) -> str:
 def run_all(
     runs: Iterable[tuple[RunOptions, GatewayOptions]], folder: Path, *, replica_port: int = 0, label: str = ""
 ) -> list[Result]:
-    """Run one after the other; each is written and told when it is done."""
+    """Run scenarios one after the other; write and print each result when its run is complete."""
     results = []
     for options, gateway in runs:
         result = run(options, gateway, replica_port=replica_port, label=label)
@@ -152,7 +152,7 @@ def run_all(
 
 
 def tell(result: Result) -> None:
-    """Say on standard error what a run has shown."""
+    """Print the summary of a result on standard error."""
     print(line(result), file=sys.stderr)
     for reason in [*result["reasons"][:3], *result["gateway"]["complaints"][:3]]:
         print(f"    {reason}", file=sys.stderr)

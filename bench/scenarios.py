@@ -1,9 +1,9 @@
-"""What is done to a gateway, and what is measured about it.
+"""The scenarios: each puts a load on a gateway and measures its behaviour.
 
-Each scenario gets a lab whose processes run and whose replica is as the options say, and returns its measures: plain
-numbers by name. Every outcome also has ``losses`` (messages that did not arrive), ``order_violations``,
-``unexpected_closes`` and ``failed_opens``: a figure is worth nothing where one of them is not 0, unless the scenario
-is about just that.
+A scenario receives a lab, whose processes run and whose replica is configured by the options, and returns its
+measurements as numbers by name. Every outcome also has ``losses`` (messages that did not arrive),
+``order_violations``, ``unexpected_closes`` and ``failed_opens``. If one of them is not 0, the figures are not valid,
+unless it is the subject of the scenario.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bench.lab import Lab
 from bench.options import RunOptions
 from bench.outcome import Outcome, begin, bytes_each, end, rates, wait_received
 
-#: Time to hand a start out to all processes before it.
+#: The time from the command to start until the start, so that all processes receive the command before.
 _LEAD_NS = 150_000_000
 
 
@@ -24,7 +24,7 @@ Scenario = Callable[[Lab, RunOptions], Outcome]
 
 
 def idle(lab: Lab, options: RunOptions) -> Outcome:
-    """Connections that do nothing: their memory, their opening, their closing."""
+    """Idle connections: memory, opening and closing."""
     outcome = Outcome(latency_of="from the connection's start to the canister's first message")
     cycles = []
     for _ in range(options.cycles):
@@ -66,7 +66,7 @@ def idle(lab: Lab, options: RunOptions) -> Outcome:
 
 
 def down(lab: Lab, options: RunOptions) -> Outcome:
-    """Messages to the clients: at a rate, or all there at once (rate 0)."""
+    """Messages to the clients: at a rate, or all available at once (rate 0)."""
     outcome = Outcome(latency_of="from the canister's send to the client")
     begin(lab, options, outcome)
     if options.rate:
@@ -94,7 +94,7 @@ def down(lab: Lab, options: RunOptions) -> Outcome:
 
 
 def _prepare(lab: Lab, options: RunOptions, rate: float, count: int) -> int:
-    """Sign the load's messages beforehand; how many there are."""
+    """Sign the load's messages in advance; return their number."""
     loads = len(lab.loads)
     if rate:
         counts = [len(range(first, count, loads)) for first in range(loads)]
@@ -108,7 +108,7 @@ def _prepare(lab: Lab, options: RunOptions, rate: float, count: int) -> int:
 
 
 def up(lab: Lab, options: RunOptions) -> Outcome:
-    """Messages of the clients: at a rate over all of them, or ``count`` of each client at once (rate 0)."""
+    """Messages from the clients: at a rate over all clients, or ``count`` from each client at once (rate 0)."""
     outcome = Outcome(latency_of="from the client's send to the replica")
     begin(lab, options, outcome)
     sent = _prepare(lab, options, options.rate, int(options.rate * options.seconds) if options.rate else options.count)
@@ -142,7 +142,7 @@ def up(lab: Lab, options: RunOptions) -> Outcome:
 
 
 def echo(lab: Lab, options: RunOptions) -> Outcome:
-    """Messages that the canister sends back: at a rate, or each client's next after its echo (rate 0)."""
+    """Messages that the canister sends back: at a rate, or each client sends the next after an echo (rate 0)."""
     outcome = Outcome(latency_of="from the client's send to its echo")
     begin(lab, options, outcome)
     count = int(options.rate * options.seconds)
@@ -165,7 +165,7 @@ def echo(lab: Lab, options: RunOptions) -> Outcome:
 
 
 def churn(lab: Lab, options: RunOptions) -> Outcome:
-    """Sessions that open and close: so many in parallel, or so many a second."""
+    """Sessions that open and close: a fixed number in parallel, or at a rate per second."""
     outcome = Outcome(latency_of="from the connection's (meant) start to the canister's first message")
     loads = len(lab.loads)
     parts = lab.split(range(options.clients))
@@ -180,7 +180,7 @@ def churn(lab: Lab, options: RunOptions) -> Outcome:
         }
         for first, part in enumerate(parts)
     ]
-    # a replica that was there before has seen other runs
+    # A replica that already ran has statistics of other runs.
     lab.control("clear")
     with lab.measure() as outcome.cpu:
         lab.load_each("churn", commands)
@@ -208,7 +208,7 @@ def churn(lab: Lab, options: RunOptions) -> Outcome:
 
 
 def many(lab: Lab, options: RunOptions) -> Outcome:
-    """Canisters with idle clients: how regularly each is polled, and what that costs."""
+    """Many canisters with idle clients: the regularity of polls, and their cost."""
     outcome = Outcome(latency_of="between two polls of a canister")
     before = lab.memory()
     begin(lab, options, outcome)
@@ -232,7 +232,7 @@ def many(lab: Lab, options: RunOptions) -> Outcome:
 
 
 def slow(lab: Lab, options: RunOptions) -> Outcome:
-    """Some clients stop reading: the others must not notice, and the slow ones must end."""
+    """Some clients stop reading: this must not affect the others, and the gateway must close the slow ones."""
     outcome = Outcome(latency_of="from the canister's send to a client that reads")
     healthy = options.clients - options.slow
     lab.open([(index, 0) for index in range(healthy)], concurrency=options.concurrency)
@@ -245,7 +245,7 @@ def slow(lab: Lab, options: RunOptions) -> Outcome:
     lab.load("read", indexes=list(lagging), reading=False)
     lab.load("base", base_ns=0)
     count = int(options.rate * options.seconds)
-    # the canister sends to its clients by turns, in the order of their opening
+    # The canister sends to its clients round-robin, in the order of their opening.
     expected = sum(at % options.clients < healthy for at in range(count))
     start = time.monotonic_ns() + _LEAD_NS
     with lab.measure() as outcome.cpu:
@@ -270,7 +270,7 @@ def slow(lab: Lab, options: RunOptions) -> Outcome:
 
 
 def storm(lab: Lab, options: RunOptions) -> Outcome:
-    """Acknowledgement rounds: every client is asked at once, and removed if its answer takes 60 s."""
+    """Acknowledgement rounds: all clients must answer at once; those that take 60 s are removed."""
     outcome = Outcome(latency_of="from a round to a client's AckMessage")
     begin(lab, options, outcome)
     clients = survivors = outcome.measures["opened"]

@@ -1,4 +1,4 @@
-"""What the mock replica has seen."""
+"""The mock replica's statistics."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import time
 
 from bench.histogram import Histogram
 
-#: An application message's content begins with this many bytes of nanoseconds since the run's base, big-endian.
+#: The length of the timestamp at the start of an application message's content: ns since the run's base, big-endian.
 STAMP = 8
 _MAX_KEYS = 100_000
 
 
 class Stats:
-    """Counters since the last :meth:`clear`; those of requests in flight stay."""
+    """Counters since the last :meth:`clear`, which does not reset the counters of requests in flight."""
 
     def __init__(self) -> None:
         self.queries_in_flight = 0
@@ -21,7 +21,7 @@ class Stats:
         self.clear()
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Reset the counters."""
         self.queries = 0
         self.empty_queries = 0
         self.messages_out = 0
@@ -40,7 +40,7 @@ class Stats:
         self.events[event] = self.events.get(event, 0) + 1
 
     def polled(self, key: bytes, now_ns: int) -> None:
-        """A poll of one canister by one principal has come."""
+        """Record a poll of one canister by one principal."""
         last = self._last_poll.get(key)
         if last is not None:
             self.gaps.add(now_ns - last)
@@ -49,14 +49,14 @@ class Stats:
         self._last_poll[key] = now_ns
 
     def arrived(self, content: bytes, base_ns: int) -> None:
-        """A client's application message has come."""
+        """Record a client's application message."""
         now = time.monotonic_ns()
         self.last_call_ns = now
         if base_ns:
             self.up.add(now - base_ns - int.from_bytes(content[:STAMP], "big"))
 
     def to_json(self) -> dict[str, object]:
-        """All of it."""
+        """Return all statistics."""
         return {
             "seconds": time.monotonic() - self._since,
             "queries": self.queries,

@@ -1,15 +1,15 @@
-"""A gateway that is measured in its own CPU time, whatever else the machine does.
+"""Measures a gateway in its own CPU time, so that other processes on the machine do not affect the result.
 
-Clients, attackers and the replica are other machines, so what they compute must not slow the gateway down; on a machine
-that all of them share, and with others besides, it does. Here the gateway and all else take turns instead, and time is
-what the gateway has computed: it stands still while the others act, goes on by the CPU time that each turn of the
-gateway's event loop takes, and jumps to the next timer when nothing is left to do. The others are as fast as can be, so
-an attack takes all that the gateway gives.
+In reality, clients, attackers and the replica run on other machines and do not slow the gateway down. On one shared
+machine they do. In stepped mode, the gateway and all other parts run in turns, and a virtual clock counts the
+gateway's CPU time: it stands still while the other parts run, advances by the CPU time of each turn of the gateway's
+event loop, and jumps to the next timer when there is nothing to do. The other parts take no virtual time, so an attack
+sends as much as the gateway accepts.
 
-The gateway is a process of its own with real sockets. :func:`be_gateway` replaces its clocks and the waiting of its
-reactor; before each wait it tells the driver how far it has come, and goes on at the time that the driver answers.
+The gateway is a separate process with real sockets. :func:`be_gateway` replaces its clocks and its reactor's waiting.
+Before each wait, the gateway sends its time to the driver, and continues at the time in the driver's answer:
 
-    gateway -> driver   now, time of the next timer (inf: none), whether there was nothing to do
+    gateway -> driver   now, time of the next timer (inf: none), whether it was idle
     driver -> gateway   now
 """
 
@@ -33,14 +33,14 @@ T = TypeVar("T")
 _TOLD = struct.Struct("<dd?")
 _ANSWER = struct.Struct("<d")
 _ENDS = float("inf")
-#: The environment's variable with the number of the socket to the driver.
+#: The environment variable with the descriptor of the socket to the driver.
 SOCKET = "BENCH_STEPPED"
 
 _REAL_TIME = time.time()
 
 
 class Now:
-    """A time that somebody sets, in place of the clocks of :mod:`time`; the date goes with it."""
+    """A virtual time that replaces the clocks of :mod:`time`, including the wall clock."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0
@@ -50,7 +50,7 @@ class Now:
         return self.seconds
 
     def replace_clocks(self) -> None:
-        """Be the time of this process; before modules that remember a clock are imported."""
+        """Replace the clocks of this process. Call this before importing modules that keep a reference to a clock."""
         started = _REAL_TIME - self.seconds
         changed: Any = time
         changed.monotonic = changed.perf_counter = self.monotonic
@@ -63,7 +63,7 @@ class Now:
 
 
 class GatewayTime(Now):
-    """Goes on with the CPU time of the thread that made it, while that is not :attr:`stopped`."""
+    """A time that advances with the CPU time of the thread that created it, unless it is :attr:`stopped`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,20 +79,20 @@ class GatewayTime(Now):
         return self.seconds if self.stopped else self.seconds + self._spent() - self._began
 
     def stop(self) -> float:
-        """Stand still; gives the time."""
+        """Stop the clock and return the time."""
         self.seconds = self.monotonic()
         self.stopped = True
         return self.seconds
 
     def go_on(self, seconds: float) -> None:
-        """Go on from a time."""
+        """Start the clock at a time in seconds."""
         self.seconds = seconds
         self._began = self._spent()
         self.stopped = False
 
 
 class _Poller:
-    """Stands in place of a reactor's epoll object."""
+    """Replaces a reactor's epoll object."""
 
     def __init__(self, poller: Any, now: GatewayTime, driver: socket.socket) -> None:
         self.register, self.modify, self.unregister = poller.register, poller.modify, poller.unregister
@@ -102,7 +102,7 @@ class _Poller:
         self._driver = driver
 
     def poll(self, timeout: float | None = None, most: int = -1) -> list[tuple[int, int]]:
-        """Let the others act, then wait without waiting."""
+        """Give the driver its turn, then return the ready descriptors without waiting."""
         now = self._now.stop()
         due = _ENDS if timeout is None or timeout < 0 else now + timeout
         idle = False
@@ -121,7 +121,7 @@ class _Poller:
 
 
 def be_gateway(words: list[str]) -> None:
-    """Be twistd with these words, in steps."""
+    """Run twistd with these arguments in stepped mode."""
     now = GatewayTime()
     now.replace_clocks()
     driver = socket.socket(fileno=int(os.environ.pop(SOCKET)))
@@ -141,24 +141,24 @@ def be_gateway(words: list[str]) -> None:
 
 
 class _Selector(selectors.EpollSelector):
-    """Waits for nothing.
+    """A selector that never waits.
 
-    :ivar found: whether there was something
+    :ivar found: whether the last call found a ready descriptor
     """
 
     found = False
 
     def select(self, timeout: float | None = None) -> Any:
-        """What is ready."""
+        """Return the ready descriptors at once."""
         events = super().select(0)
         self.found = bool(events)
         return events
 
 
 class SteppedLoop(Loop):
-    """The bench's event loop, one turn at a time.
+    """The bench's event loop, which runs one turn at a time and never waits.
 
-    :ivar found: whether there was something
+    :ivar found: whether the last turn had anything to do
     """
 
     found = False
@@ -171,14 +171,14 @@ class SteppedLoop(Loop):
 
     @property
     def next(self) -> float:
-        """When its next timer is due."""
+        """The time of the next timer."""
         return self._timers[0].when if self._timers else _ENDS
 
 
 class Driver:
-    """Everything but the gateway, and its time.
+    """Runs all parts except the gateway, and controls the virtual time.
 
-    :ivar now: the time
+    :ivar now: the virtual time
     :ivar asyncio: the loop for clients and attackers
     :ivar replica: the loop for the replica
     :ivar turns: CPU seconds of each turn of the gateway since :meth:`clear`
@@ -199,11 +199,11 @@ class Driver:
         return self._end.fileno()
 
     def started(self) -> None:
-        """The gateway has been started."""
+        """Record that the gateway has been started."""
         self._end.close()
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
-        """Take turns with the gateway until a coroutine has ended; gives what it returns."""
+        """Run in turns with the gateway until a coroutine has ended; return its result."""
         asyncio.set_event_loop(self.asyncio)
         task = self.asyncio.create_task(main)
         while not task.done():
@@ -225,7 +225,7 @@ class Driver:
         self._gateway.sendall(_ANSWER.pack(self.now.seconds))
 
     def _act(self) -> bool:
-        """Let all others do what there is to do now; whether there was anything."""
+        """Run all loops until nothing is ready; return whether anything was."""
         acted = False
         while True:
             loop: Any = self.asyncio

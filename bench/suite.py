@@ -1,7 +1,7 @@
-"""The table of targets as runs: one for each row that this bench can measure, and how far a result is from it.
+"""The table of targets: a run for each row that the bench can measure, and the comparison of results with targets.
 
-Targets are those of issue 6 and of docs/performance.md. They were set on one machine (2 cores, AMD EPYC, Python 3.11)
-with clients and replica on the same two cores; on another one, compare ratios to another gateway instead
+The targets are those of issue 6 and of docs/performance.md. They apply to one machine (2 cores, AMD EPYC, Python 3.11)
+with clients and replica on the same two cores. On another machine, compare ratios to another gateway instead
 (``python -m bench compare``).
 """
 
@@ -158,9 +158,9 @@ BY_KEY = {case.key: case for case in CASES}
 
 
 def choose(patterns: Sequence[str]) -> list[Case]:
-    """The cases whose key begins with one of some words; all for none.
+    """Return the cases whose key begins with one of the patterns; all if there are no patterns.
 
-    :raises ValueError: a word that fits none
+    :raises ValueError: a pattern matches no case
     """
     for pattern in patterns:
         if not any(key.startswith(pattern) for key in BY_KEY):
@@ -169,7 +169,7 @@ def choose(patterns: Sequence[str]) -> list[Case]:
 
 
 def report(done: Sequence[tuple[Case, Result]]) -> str:
-    """The table as Markdown. Of the figures that have to be 0 only those that are not are told."""
+    """Return the table as Markdown. Of the figures that must be 0, it contains only those that are not."""
     lines = ["| case | figure | measured | target | |", "|---|---|---:|---:|---|"]
     for case, result in done:
         name = f"{case.what} (`{case.key}`)"

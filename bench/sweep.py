@@ -1,8 +1,8 @@
-"""How cost grows: one axis at a time, from next to nothing to what one machine can carry.
+"""Measures how cost grows: increases one parameter (axis) from a small value to the limit of one machine.
 
-Each step is a short run of its own and one result, which says to which axis and place it belongs. Steps of a worker
-more are run for ours only; where the process may not open enough descriptors, the largest numbers of connections are
-cut down to what it may.
+Each step is a short separate run with one result, which contains its axis and value. Steps with two workers run only
+for this checkout's gateway. If the process may not open enough descriptors, the largest numbers of connections are
+reduced to the limit.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bench.gateway import GatewayOptions
 from bench.options import RunOptions
 from bench.results import Result, run, tell, write
 
-#: Descriptors of a process that are not clients' connections.
+#: The number of descriptors that a process needs besides the clients' connections.
 _SPARE_DESCRIPTORS = 600
 
 
@@ -31,7 +31,7 @@ class Step(NamedTuple):
 
 
 def choose(keys: Sequence[str]) -> list[Axis]:
-    """The axes of these keys; all for none.
+    """Return the axes with these keys; all if there are no keys.
 
     :raises ValueError: there is no such axis
     """
@@ -42,10 +42,10 @@ def choose(keys: Sequence[str]) -> list[Axis]:
 
 
 def steps(axes: Sequence[Axis], *, ours: bool = True, most: float | None = None) -> Iterator[Step]:
-    """All steps, small ones first.
+    """Return all steps in ascending order.
 
-    :param ours: the gateway is ours, so that it can be run with two workers
-    :param most: no step beyond this place
+    :param ours: whether the gateway is this checkout's, which can run with two workers
+    :param most: the largest value of a step
     """
     for axis in axes:
         for at in axis.at:
@@ -57,14 +57,14 @@ def steps(axes: Sequence[Axis], *, ours: bool = True, most: float | None = None)
 
 
 def descriptors() -> int:
-    """How many files a process may have open."""
+    """The maximum number of open files of a process."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
 
 def fitting(options: RunOptions, workers: int, limit: int) -> RunOptions:
-    """The same with no more clients than ``limit`` descriptors of each process can carry.
+    """Return the options with at most as many clients as each process can serve with ``limit`` descriptors.
 
-    A process may get somewhat more than its even part of the connections.
+    Connections are not distributed exactly evenly over the workers, so there is a margin.
     """
     share = limit - _SPARE_DESCRIPTORS
     most = int(min(share * options.load_processes, share if workers == 1 else share * workers * 0.8))
@@ -81,9 +81,9 @@ def sweep(
     replica_port: int = 0,
     label: str = "",
 ) -> list[Result]:
-    """Run the steps one after the other; each is written and told when it is done.
+    """Run the steps one after the other; write and print each result when its run is complete.
 
-    :param seconds: how long each one is, instead of its own time, where it is not a number of messages
+    :param seconds: duration of each step instead of its default, unless the step has a fixed number of messages
     :param linger: see :class:`bench.options.RunOptions`
     """
     done = []
@@ -106,10 +106,10 @@ def sweep(
 
 
 def largest(passes: Callable[[int], bool], start: int, most: int) -> int:
-    """The largest number that passes, to within a tenth; 0 where not even one does.
+    """Find the largest number that passes, to within a tenth; 0 if none does.
 
-    :param start: the first one that is tried; those after it are twice as large, until one fails
-    :param most: no larger one is tried
+    :param start: the first number to try; it is doubled until one fails
+    :param most: the largest number to try
     """
     good, bad = 0, 0
     number = min(start, most)

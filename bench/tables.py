@@ -1,4 +1,4 @@
-"""Results as Markdown tables, for people and documents: sweeps by axis, all other runs side by side."""
+"""Formats results as Markdown tables: sweeps by axis, all other runs side by side."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from bench.compare import figure
 from bench.results import FAULTS, Result
 
 Sets = Mapping[str, Sequence[Result]]
-#: A line of a sweep: place, set, workers.
+#: A line of a sweep: value of the axis, set, workers.
 Place = tuple[float, str, int]
 
-#: Figures of a run that is no part of a sweep, and how they are called.
+#: The figures of a run that is not part of a sweep, and their titles.
 _FIGURES = {
     "measures.messages_per_second": "messages/s",
     "measures.calls_per_second": "calls/s",
@@ -38,9 +38,9 @@ _FIGURES = {
 
 
 def tables(sets: Sets) -> str:
-    """Everything that the sets hold.
+    """Return the tables of all results.
 
-    :param sets: results by the name they are shown under
+    :param sets: results by the title of their set
     """
     parts = [part for axis in AXES if (part := _sweep(sets, axis))]
     if rest := _runs(sets):
@@ -49,7 +49,7 @@ def tables(sets: Sets) -> str:
 
 
 def places(sets: Sets, axis: Axis) -> dict[Place, list[Result]]:
-    """The results of an axis by their place, in order."""
+    """Return the results of an axis by their line, in order."""
     found: dict[Place, list[Result]] = {}
     for name, results in sets.items():
         for result in results:
@@ -61,7 +61,7 @@ def places(sets: Sets, axis: Axis) -> dict[Place, list[Result]]:
 
 
 def middle(results: Sequence[Result], path: str) -> float | None:
-    """The median of a figure; None where no result has it."""
+    """The median of a figure; None if no result has it."""
     values = [value for result in results if (value := figure(result, path)) is not None]
     return statistics.median(values) if values else None
 
@@ -73,7 +73,7 @@ def _number(value: float | None) -> str:
 
 
 def _faults(results: Sequence[Result]) -> str:
-    """What went wrong, all runs together; nothing is what is wanted."""
+    """Return the faults of all runs together; empty if there were none."""
     sums = {name: sum(result[name] for result in results) for name in FAULTS}
     return ", ".join(f"{name.replace('_', ' ')} {count:g}" for name, count in sums.items() if count)
 
@@ -103,7 +103,7 @@ def _sweep(sets: Sets, axis: Axis) -> str:
 
 
 def _runs(sets: Sets) -> str:
-    """A line for each figure of each run, sets side by side; with two of them the second through the first."""
+    """Return a line for each figure of each run, sets side by side; with two sets also the ratio second / first."""
     runs: dict[str, dict[str, list[Result]]] = {}
     for name, results in sets.items():
         for result in results:

@@ -1,4 +1,4 @@
-"""Where clients go: the gateway's URL, and the canisters' ids."""
+"""The gateway's URL for clients, and the ids of the bench's canisters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from icwsgw.ic.principal import Principal
 
 
 class Target(NamedTuple):
-    """Where the gateway is."""
+    """The gateway's address."""
 
     address: tuple[str, int]
     host: str
@@ -20,9 +20,9 @@ class Target(NamedTuple):
 
 
 def parse_target(url: str) -> Target:
-    """Read a ws:// or wss:// URL; certificates are not checked.
+    """Parse a ws:// or wss:// URL; certificates are not verified.
 
-    :raises ValueError: another scheme
+    :raises ValueError: the URL has another scheme
     """
     parts = urlsplit(url)
     if parts.scheme not in ("ws", "wss") or not parts.hostname:
@@ -37,5 +37,5 @@ def parse_target(url: str) -> Target:
 
 
 def canister_id(number: int) -> Principal:
-    """The bench's canister number so and so; in the range of ids that canisters have."""
+    """Return the id of the bench's canister with this number; it is in the range of canister ids."""
     return Principal(number.to_bytes(8, "big") + b"\1\1")

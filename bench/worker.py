@@ -1,7 +1,7 @@
 """The bench's processes: ``python -m bench.worker load`` and ``... replica``.
 
-A load process takes commands as JSON lines on stdin and answers each with one on stdout; the end of stdin ends it. The
-replica prints its port and is then told what to do over HTTP (bench/control.py); the end of stdin ends it too.
+A load process reads commands as JSON lines on stdin and answers each with a line on stdout. The replica prints its port
+and then receives commands over HTTP (bench/control.py). Both end at the end of stdin.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ class Lines:
             self._handle(json.loads(line))
 
     def on_writable(self) -> None:
-        """Never asked for."""
+        """Never called."""
 
 
 def tell(message: dict[str, Any]) -> None:
-    """Write a line for the coordinator."""
+    """Write a JSON line on stdout for the coordinator."""
     sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()
 
 
 class LoadProcess:
-    """One process of clients."""
+    """A process that runs clients."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
@@ -60,12 +60,12 @@ class LoadProcess:
 
     @property
     def crowd(self) -> Crowd:
-        """The clients; after ``begin``."""
+        """The clients; available after the command ``begin``."""
         assert self._crowd is not None
         return self._crowd
 
     def handle(self, command: dict[str, Any]) -> None:
-        """Do as told."""
+        """Execute a command."""
         name = command.pop("do")
         getattr(self, "_do_" + name)(**command)
 
@@ -109,13 +109,13 @@ class LoadProcess:
 
 
 def raise_file_limit() -> None:
-    """As many sockets as the system allows this process."""
+    """Raise this process's limit of open files to the maximum that the system allows."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def main(arguments: list[str]) -> None:
-    """Be one of the processes."""
+    """Run one of the processes."""
     raise_file_limit()
     loop = Loop()
     if arguments[0] == "load":
@@ -127,7 +127,7 @@ def main(arguments: list[str]) -> None:
         tell({"port": replica.port, "pid": os.getpid(), "root_key": replica.authority.root_key_der.hex()})
         if not options.get("alone"):
             Lines(loop, lambda _: None)
-    # a collection over tens of thousands of live objects would be a pause in the load
+    # A garbage collection over tens of thousands of live objects would interrupt the load.
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)

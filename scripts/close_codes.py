@@ -1,6 +1,6 @@
 """Writes docs/close-codes.md and the demo page's table from icwsgw/close_codes.py.
 
-A test says when one of them is stale.
+A test fails if one of them is out of date.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ def row(info: CloseCodeInfo) -> str:
 
 
 def page() -> str:
-    """docs/close-codes.md."""
+    """Return the text of docs/close-codes.md."""
     ours = [row(info) for info in CLOSE_CODES if isinstance(info.code, CloseCode)]
     others = [row(info) for info in CLOSE_CODES if not isinstance(info.code, CloseCode)]
     return f"{HEAD}{COLUMNS}" + "\n".join(ours) + f"\n{FOOT}{COLUMNS}" + "\n".join(others) + "\n"
 
 
 def script() -> str:
-    """The module that the demo page imports."""
+    """Return the text of the JavaScript module that the demo page imports."""
     entries = "".join(f"  {int(info.code)}: {json.dumps(info.message)},\n" for info in CLOSE_CODES)
     return (
         f"// Made by scripts/close_codes.py from icwsgw/close_codes.py.\nexport const CLOSE_CODES = {{\n{entries}}};\n"

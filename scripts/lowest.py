@@ -1,4 +1,4 @@
-"""Prints the lowest versions that setup.cfg allows, as constraints for pip: the floor that CI tests.
+"""Prints the lowest versions that setup.cfg allows, as constraints for pip. CI runs the tests with them.
 
 python scripts/lowest.py > lowest.txt && python -m pip install --constraint lowest.txt -e .[test]
 """
@@ -14,9 +14,9 @@ _REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(\[[^]]*\])?>=(?P<version>[
 
 
 def lowest(requirements: str) -> list[str]:
-    """Turn each ``name>=version`` into ``name==version``, its marker kept.
+    """Convert each ``name>=version`` to ``name==version`` and keep its marker.
 
-    :raises ValueError: a requirement without a lower bound
+    :raises ValueError: a requirement has no lower bound
     """
     pinned = []
     for line in filter(None, map(str.strip, requirements.splitlines())):
@@ -28,7 +28,7 @@ def lowest(requirements: str) -> list[str]:
 
 
 def main() -> None:
-    """Print the constraints of what the gateway itself needs, tracing included."""
+    """Print the constraints of the gateway's requirements, including those for tracing."""
     config = ConfigParser()
     config.read(SETUP)
     wanted = [config["options"]["install_requires"], config["options.extras_require"]["otel"]]

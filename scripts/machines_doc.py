@@ -1,6 +1,6 @@
 """Writes docs/machines.md, the state diagrams of the machines in icwsgw/core and agent/http, from their tables.
 
-A test says when the page is stale.
+A test fails if the page is out of date.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Machine(NamedTuple):
     """One section of the page.
 
     :ivar title: its heading
-    :ivar text: what the machine is about
+    :ivar text: the purpose of the machine
     :ivar table: (state, event) to (next state, effects)
     :ivar start: the first state
-    :ivar enums: what is explained, by heading
+    :ivar enums: the enums to explain, by heading
     """
 
     title: str
@@ -151,7 +151,7 @@ MACHINES = [
 
 
 def meanings(enum: type[Enum]) -> dict[str, str]:
-    """What the members of an enum mean: the string below each, or its value where that is a text."""
+    """Return the meaning of each member of an enum: the string below it, or its value if that is a text."""
     found: dict[str, str] = {}
     (declared,) = ast.parse(textwrap.dedent(inspect.getsource(enum))).body
     assert isinstance(declared, ast.ClassDef)
@@ -167,12 +167,12 @@ def meanings(enum: type[Enum]) -> dict[str, str]:
 
 
 def sentence(text: str) -> str:
-    """Words as a sentence; one that begins with the name of a method begins as the method does."""
+    """Format text as a sentence; the name of a method at its start keeps its case."""
     return (text if "_" in text.split()[0] else text[0].upper() + text[1:]) + "."
 
 
 def re_flow(text: str) -> str:
-    """Text on one line, with the code that its roles name."""
+    """Join text into one line, and remove the names of Sphinx roles."""
     words = " ".join(text.split())
     for role in (":attr:", ":meth:", ":class:", ":data:"):
         words = words.replace(role, "")
@@ -180,7 +180,7 @@ def re_flow(text: str) -> str:
 
 
 def diagram(machine: Machine) -> Iterator[str]:
-    """The machine as a Mermaid diagram."""
+    """Return the machine as a Mermaid diagram."""
     yield "```mermaid"
     yield "stateDiagram-v2"
     yield f"    [*] --> {machine.start.name}"
@@ -198,7 +198,7 @@ def diagram(machine: Machine) -> Iterator[str]:
 
 
 def section(machine: Machine) -> Iterator[str]:
-    """The machine's text, diagram, table, and words."""
+    """Return the machine's text, diagram, table, and explanations."""
     yield from (f"## {machine.title}", "", *textwrap.wrap(machine.text, 116, break_long_words=False), "")
     yield from diagram(machine)
     yield from ("", "| state | event | next state | effects |", "|---|---|---|---|")

@@ -1,6 +1,6 @@
 r"""Writes docs/man/icws.1, the gateway's manual page, from the declarations in icwsgw/config/schema.py.
 
-A test says when the page is stale. scripts/man_page_ctl.py writes icwsctl's.
+A test fails if the page is out of date. scripts/man_page_ctl.py writes the page of icwsctl.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from icwsgw.config.schema import OPTIONS, REMOVED
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "man" / "icws.1"
 
-#: Changed by hand when the text below is.
+#: Update this by hand when the text below changes.
 DATE = "November 29, 2026"
 
 HEAD = r"""
@@ -215,7 +215,7 @@ with an example of each option, in the source repository.
 
 
 def option(entry: Option) -> Iterator[str]:
-    """One option."""
+    """Format one option."""
     name = roff(entry.name)
     if entry.is_flag:
         yield f".It Fl \\-{name}"
@@ -234,7 +234,7 @@ def option(entry: Option) -> Iterator[str]:
 
 
 def argument(entry: Option) -> str:
-    """What stands for the value."""
+    """Return the placeholder for the option's value."""
     unit = entry.kind.unit
     if "|" in unit:
         return " | Ar ".join(word.strip() for word in unit.split("|"))
@@ -248,7 +248,7 @@ def argument(entry: Option) -> str:
 
 
 def options() -> Iterator[str]:
-    """All options by group."""
+    """Format all options by group."""
     for group in GROUPS:
         yield f".Ss {group}"
         yield ".Bl -tag -width Ds"

@@ -1,6 +1,6 @@
 r"""Writes docs/man/icwsctl.1, the manual page of icwsctl, from the command line in icwsgw/ctl/commands.py.
 
-A test says when the page is stale. scripts/man_page.py writes the gateway's.
+A test fails if the page is out of date. scripts/man_page.py writes the page of the gateway.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from icwsgw.ctl.commands import make_parser
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "man" / "icwsctl.1"
 
-#: Changed by hand when the text below is.
+#: Update this by hand when the text below changes.
 DATE = "November 25, 2026"
 
 HEAD = r"""
@@ -119,7 +119,7 @@ in the source repository documents the JSON answers and the access rules.
 
 
 def value(action: argparse.Action) -> str:
-    """What stands for the value of an argument."""
+    """Return the placeholder for the value of an argument."""
     if action.choices:
         return " | ".join(f"Ar {roff(str(choice))}" for choice in action.choices)
     name = str(action.metavar or action.dest).lower()
@@ -127,7 +127,7 @@ def value(action: argparse.Action) -> str:
 
 
 def written(action: argparse.Action) -> str:
-    """An argument as it is written."""
+    """Return the syntax of an argument."""
     if not action.option_strings:
         return value(action)
     flag = f"Fl \\-{roff(action.option_strings[-1].removeprefix('--'))}"
@@ -135,7 +135,7 @@ def written(action: argparse.Action) -> str:
 
 
 def about(action: argparse.Action) -> Iterator[str]:
-    """An argument with what it means; environment variables stand in square brackets in its help."""
+    """Format an argument with its meaning; its help contains the environment variable in square brackets."""
     yield f".It {written(action)}"
     help, _, variable = str(action.help or "").partition(" [ICWS_")
     help, _, default = help.partition(" [default: ")
@@ -148,7 +148,7 @@ def about(action: argparse.Action) -> Iterator[str]:
 
 
 def arguments(parser: argparse.ArgumentParser) -> list[argparse.Action]:
-    """The arguments of a parser that say something of themselves."""
+    """Return the arguments of a parser that have a help text."""
     return [
         action
         for action in parser._actions
@@ -157,7 +157,7 @@ def arguments(parser: argparse.ArgumentParser) -> list[argparse.Action]:
 
 
 def command(name: str, parser: argparse.ArgumentParser, common: set[str]) -> Iterator[str]:
-    """A command with its arguments, but for those that all have."""
+    """Format a command with its arguments, except those that all commands have."""
     own = [action for action in arguments(parser) if action.dest not in common]
     yield ".It Xo"
     yield f".Cm {roff(name)}"
@@ -173,7 +173,7 @@ def command(name: str, parser: argparse.ArgumentParser, common: set[str]) -> Ite
 
 
 def body() -> Iterator[str]:
-    """The options and commands."""
+    """Format the options and commands."""
     parser = make_parser()
     common = arguments(parser)
     for action in common:

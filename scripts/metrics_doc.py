@@ -1,6 +1,6 @@
 """Writes docs/metrics.md, the reference of all metrics, from their declarations in icwsgw/observe/metrics.py.
 
-A test says when the page is stale.
+A test fails if the page is out of date.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ KINDS = {"unknown": "counter"}
 
 
 def entry_text(entry: Declared) -> Iterator[str]:
-    """One metric's section."""
+    """Format the section of one metric."""
     yield f"### `{entry.name}`"
     yield ""
     facts = [KINDS.get(entry.kind, entry.kind).capitalize()]
@@ -81,7 +81,7 @@ def entry_text(entry: Declared) -> Iterator[str]:
 
 
 def unit_of(entry: Declared) -> str:
-    """What it measures, where it is no number of things."""
+    """Return the metric's unit, or an empty text if it is a plain count."""
     name = entry.name.removesuffix("_total").removesuffix("_max")
     if entry.name == "icws_tls_certificate_expiry_seconds":
         return "seconds since 1970"
@@ -89,7 +89,7 @@ def unit_of(entry: Declared) -> str:
 
 
 def paragraph(words: str) -> str:
-    """Words of a declaration with their full stop, in lines."""
+    """Format a declaration's text as wrapped lines that end with a full stop."""
     return textwrap.fill(words if words.endswith(".") else f"{words}.", 120, break_long_words=False) + "\n"
 
 

@@ -1,6 +1,6 @@
 """Writes docs/options.md, the reference of all options, from their declarations in icwsgw/config/schema.py.
 
-A test fails when the page is stale.
+A test fails if the page is out of date.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ REMOVED_WORDS = """\
 Options of earlier versions have no effect. They are still accepted on the command line, in the environment and in the
 file, with any value, so that an upgrade does not stop the start; the log warns of each."""
 
-#: What the options of a group have in common.
+#: The introductory text of each group of options.
 GROUP_WORDS = {
     "Most used": "What people change first.",
     "Network": "How the gateway talks to the Internet Computer. The defaults suit mainnet.",
@@ -77,7 +77,7 @@ GROUP_WORDS = {
 
 
 def assignment(entry: Option) -> str:
-    """The example as a line of the file."""
+    """Return the option's example as a line of the configuration file."""
     text = entry.example or entry.kind.example
     if entry.kind.repeatable:
         return f'{entry.name} = ["{text}"]'
@@ -86,7 +86,7 @@ def assignment(entry: Option) -> str:
 
 
 def command(entry: Option) -> str:
-    """The example on the command line."""
+    """Return the option's example for the command line."""
     if entry.is_flag:
         return f"--no-{entry.name}" if entry.default else f"--{entry.name}"
     text = entry.example or entry.kind.example
@@ -94,7 +94,7 @@ def command(entry: Option) -> str:
 
 
 def section(entry: Option) -> Iterator[str]:
-    """One option."""
+    """Format the section of one option."""
     yield from ("", f"### --{entry.name}", "", _escaped(entry.help), "")
     default = entry.kind.readable(entry.default)
     yield f"* Default: {default if default in ('on', 'off', 'none') else f'`{default}`'}. {_escaped(entry.reason)}"

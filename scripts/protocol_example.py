@@ -1,6 +1,6 @@
-"""Prints the worked example of docs/protocol.md, made by the gateway's own code from fixed keys and times.
+"""Generates the worked example of docs/protocol.md with the gateway's code, from fixed keys and times.
 
-`python scripts/protocol_example.py` writes it anew between the markers of the document; a test says when the document
+`python scripts/protocol_example.py` replaces the text between the markers of the document. A test fails if the document
 and the code disagree.
 """
 
@@ -30,7 +30,7 @@ Line = tuple[int, bytes, str]
 
 
 def items(data: bytes, start: int, depth: int) -> Iterator[Line]:
-    """CBOR item by item: depth, the bytes that are new in this line, what they say."""
+    """Split CBOR into items: depth, the bytes of the line, and their meaning."""
     major, info = data[start] >> 5, data[start] & 31
     size = 1 if info < 24 else 1 + (1 << (info - 24))
     value = info if info < 24 else int.from_bytes(data[start + 1 : start + size], "big")
@@ -76,7 +76,7 @@ KNOWN = {
 
 
 def blob(data: bytes, depth: int) -> Iterator[Line]:
-    """The inside of a byte string."""
+    """Split the content of a byte string."""
     if data.startswith(b"DIDL"):
         yield from candid_message(data, depth)
     elif data in KNOWN:
@@ -96,7 +96,7 @@ def blob(data: bytes, depth: int) -> Iterator[Line]:
 
 
 def candid_message(data: bytes, depth: int) -> Iterator[Line]:
-    """Magic, type table with types, and the values: those this example has."""
+    """Split a Candid message into magic, type table, types and values; supports only what the example contains."""
     tables = {
         candid.encode_head([kind]): words
         for kind, words in (
@@ -126,7 +126,7 @@ def candid_message(data: bytes, depth: int) -> Iterator[Line]:
 
 
 def listing(data: bytes) -> str:
-    """An annotated dump; the bytes of all lines, in order, are the message."""
+    """Return an annotated dump; the bytes of all lines, in order, are the message."""
     lines = []
     for depth, raw, words in items(data, 0, 0):
         text = raw.hex()
@@ -138,7 +138,7 @@ def listing(data: bytes) -> str:
 
 
 def open_call() -> bytes:
-    """The client's first message: ``{envelope}`` around a signed call of ws_open."""
+    """Return the client's first message: ``{envelope}`` with a signed call of ws_open."""
     content = envelope.call_content(
         CLIENT.principal,
         CANISTER,
@@ -152,7 +152,7 @@ def open_call() -> bytes:
 
 
 def canister_message() -> bytes:
-    """A message of the canister to the client, in a tree of its own, certified by a root key made for this page."""
+    """Return a message from the canister to the client, certified in a separate tree by a root key for this example."""
     key = f"{GATEWAY.principal}_{1:020}".encode()
     message = {
         "client_key": {"client_principal": CLIENT.principal.raw, "client_nonce": CLIENT_NONCE},
@@ -171,7 +171,7 @@ def canister_message() -> bytes:
 
 
 def example() -> str:
-    """The section of the document between its markers."""
+    """Return the text for the section between the document's markers."""
     return "\n".join(
         (
             "The handshake message:\n",
@@ -186,7 +186,7 @@ def example() -> str:
 
 
 def with_example(document: str) -> str:
-    """The document with the example made anew."""
+    """Return the document with a newly generated example."""
     before, _, rest = document.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n\n{example()}\n{END}{after}"

@@ -1,11 +1,11 @@
-"""Makes the pictures in docs/images anew: the demo page, and the status page of two workers under some load.
+"""Generates the pictures in docs/images: the demo page, and the status page of two workers under load.
 
     PYTHONPATH=. .venv/bin/python scripts/screenshots.py demo
     PYTHONPATH=. .venv/bin/python scripts/screenshots.py status [seconds]
 
-The load runs for so many seconds first (660 by default, for curves of their full length): a few dozen clients of
-several canisters, of which one fails for a while. The script needs what the tests with a browser need, and Pillow,
-which comes with matplotlib.
+Before the pictures of the status page, the load runs for the given seconds (default: 660, so that the curves have
+their full length). It consists of a few dozen clients of several canisters, one of which fails for a while. The script
+needs the requirements of the browser tests, and Pillow, which matplotlib installs.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from tests.acceptance.processes import ROOT, free_port, http_post_json, run_node
 from tests.support.raw_client import RawSdkClient
 
 IMAGES = ROOT / "docs" / "images"
-#: Clients of each canister.
+#: The number of clients of each canister.
 CROWDS = (14, 9, 6, 3, 1)
 
 
 def canister(number: int) -> str:
-    """One of the replica's canisters; those it does not know yet echo."""
+    """Return the id of one of the replica's canisters; the replica creates an echo canister for an unused id."""
     return Principal(b"\x00\x00\x00\x00\x00\x90" + bytes((number,)) + b"\x01\x01\x01").text
 
 
 class Load:
-    """Clients that talk more and less, come and go, until :meth:`stop`."""
+    """Clients that connect, send at varying rates and disconnect, until :meth:`stop`."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -53,17 +53,17 @@ class Load:
         ]
 
     def start(self) -> None:
-        """Let them begin, one after the other."""
+        """Start the clients, one after the other."""
         for thread in self._threads:
             thread.start()
             time.sleep(0.2)
 
     def stop(self) -> None:
-        """Let them end."""
+        """Stop the clients."""
         self._over.set()
 
     def _live(self, canister_id: str, chance: random.Random) -> None:
-        # those that are still there at the end find the gateway gone
+        # Clients that still run at the end lose their connection because the gateway has stopped.
         with contextlib.suppress(AssertionError, OSError):
             while not self._over.is_set():
                 client = connect(self._stack, canister=canister_id)
@@ -79,20 +79,20 @@ class Load:
 
 
 def chromium() -> str:
-    """The browser."""
+    """Return the path of the browser."""
     executable = shutil.which("chromium")
     assert executable is not None, "chromium is needed (Debian: apt-get install chromium)"
     return executable
 
 
 def shrink(source: Path, target: Path) -> None:
-    """Save with 256 colours, which are enough for flat ones, in a third of the bytes."""
+    """Save a picture with 256 colours, which suffice for flat areas and take a third of the bytes."""
     picture = Image.open(source).convert("RGB").quantize(256, dither=Image.Dither.NONE)
     picture.save(target, optimize=True)
 
 
 def demo() -> None:
-    """Talk to the echo canister on the demo page, as its test does."""
+    """Exchange messages with the echo canister on the demo page, as its test does, and take the picture."""
     with tempfile.TemporaryDirectory() as directory:
         devnet = start_devnet(Path(directory), "--ack-interval=4000")
         stack = start_stack(Path(directory), network=devnet.network)

@@ -1,4 +1,4 @@
-"""The gateway on a network that orders calls as the public one does: pools, gossip, blocks by changing makers."""
+"""The gateway on a network that orders calls as the public one does: pools, gossip, blocks by changing block makers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Clients get certificates that every agent can verify, whatever versions the network has.
+"""Clients receive certificates that every agent can verify, whichever endpoint versions the network has.
 
-The devnet gives delegations as mainnet does: flat by v2, a shard by v3 (dfinity/ic,
+The devnet's delegations have mainnet's forms: flat ranges in v2, a shard in v3 (dfinity/ic,
 ``rs/http_endpoints/public/src/query.rs`` and ``read_state/canister.rs``).
 """
 

@@ -1,4 +1,4 @@
-"""Faults of canister and network during traffic: none costs a client of a living canister anything."""
+"""Faults of canisters and the network during traffic: no client of a running canister loses messages or its session."""
 
 from __future__ import annotations
 

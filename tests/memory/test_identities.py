@@ -1,4 +1,4 @@
-"""Several identities in one gateway, with a canister that keeps a queue for each."""
+"""Several identities in one gateway; the canister keeps a queue for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lives of sessions, from the handshake to ws_close, against the devnet's CDK in memory."""
+"""Complete sessions, from the handshake to ws_close, against the devnet's CDK in memory."""
 
 from __future__ import annotations
 

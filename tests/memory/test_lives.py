@@ -1,4 +1,4 @@
-"""A new life of a canister is believed when it is proven."""
+"""The gateway accepts that a canister was reset only if there is proof."""
 
 from __future__ import annotations
 

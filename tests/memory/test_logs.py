@@ -1,4 +1,4 @@
-"""What a whole gateway writes into its log: a line at each session's end, ids that lead on, and no secret ever."""
+"""The log of a whole gateway: a line at each session's end, ids for further search, and no secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A fate that many clients share at once does not keep the event loop from everybody else."""
+"""An event that affects many clients at once does not block the event loop for others."""
 
 from __future__ import annotations
 

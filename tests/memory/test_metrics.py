@@ -1,4 +1,4 @@
-"""What the metrics say of a whole gateway's doings: the original's seven under their names, and ours beside them."""
+"""The metrics of a whole gateway: the Rust gateway's seven under their names, and this gateway's further ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outages of the network: minutes long, as a subnet's upgrade makes them."""
+"""Outages of the network that last minutes, as during a subnet's upgrade."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages that the IC does not give: more than 3 MiB of messages in fifty of them, with the limits of a replica."""
+"""Oversize pages: fifty messages with more than 3 MiB, which the IC does not return, with the limits of a replica."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What proxies answer for a moment costs a client nothing: the identical call is sent again."""
+"""Temporary error answers of proxies do not affect clients: the gateway resubmits the identical call."""
 
 from __future__ import annotations
 

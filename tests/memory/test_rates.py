@@ -1,6 +1,6 @@
 """Clients that send at a steady rate, with acknowledgement rounds, on blocks of 0.4 s.
 
-What TCP does not take waits in the client, keep-alives behind it, as in a browser.
+As in a browser, data that TCP does not accept waits in the client, and keep-alives wait behind it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Two connections of one principal: the one that the canister has dropped ends, whatever the order of the answers."""
+"""Two connections of one principal: the gateway ends the one that was replaced, in any order of the answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A ws_open that somebody has seen and sends again: nobody is touched by it."""
+"""A ws_open that an attacker has recorded and sends again does not affect any client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What strangers name and send costs nobody else (decision 0034)."""
+"""Requests of unauthenticated connections do not affect other clients (decision 0034)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wrong dates, wrong clocks: no client is refused, and none that is open is lost, as long as a replica takes it."""
+"""Wrong Dates and clocks: the gateway refuses no client, and ends no open session, if a replica accepts its calls."""
 
 from __future__ import annotations
 

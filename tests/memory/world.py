@@ -1,7 +1,7 @@
-"""A whole world in memory: replica, agent, gateway and clients, over one clock that only tests move.
+"""A complete system in memory: replica, agent, gateway and clients, with one clock that only tests advance.
 
-Requests take a turn of the clock each way, so nothing runs by recursion; hours of acknowledgements and keep-alives
-pass in milliseconds of the machine's time.
+Each request and each answer takes one step of the clock, so there is no recursion. Hours of acknowledgements and
+keep-alives take milliseconds of real time.
 """
 
 from __future__ import annotations

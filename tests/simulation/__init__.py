@@ -1,30 +1,30 @@
-"""A deterministic simulation of the gateway between faulty replicas and clients that do as they please.
+"""A deterministic simulation of the gateway with faulty replicas and misbehaving clients.
 
-Everything runs in one process over one virtual clock, and all chance comes from one seed: a scenario that fails can
-be run again. ``python -m tests.simulation --seed N`` does that and prints what happened.
+The simulation runs in one process with one virtual clock, and all random decisions come from one seed, so a failing
+scenario can be repeated: ``python -m tests.simulation --seed N`` runs it and prints the events.
 
-- :mod:`~tests.simulation.plan`: what the world is like, each field drawn from the seed
-- :mod:`~tests.simulation.script`: a scenario as data: the plan and the steps, each with a seed of its own
-- :mod:`~tests.simulation.scenario`: takes the steps, lets the world come to rest, ends it
-- :mod:`~tests.simulation.shrink`: the fewest steps that still fail, as a program
+- :mod:`~tests.simulation.plan`: the properties of the simulated world; each is drawn from the seed
+- :mod:`~tests.simulation.script`: a scenario as data: the plan and the steps, each with a separate seed
+- :mod:`~tests.simulation.scenario`: runs the steps, waits until the world is quiet, and ends it
+- :mod:`~tests.simulation.shrink`: reduces a failing scenario to the fewest steps, printed as a program
 - :mod:`~tests.simulation.world`: the replica, the network, the clock, and the gateway's processes
 - :mod:`~tests.simulation.process`: one process of the gateway
-- :mod:`~tests.simulation.links`: how a client is connected: to a session directly, or by bytes through Autobahn
-- :mod:`~tests.simulation.clients`: what clients do
-- :mod:`~tests.simulation.limits`: the bounds that the gateway is given, most of them small
-- :mod:`~tests.simulation.traffic`: what the gateway asks of the network, against the bounds on it
-- :mod:`~tests.simulation.accounts`: what the gateway counts, against what there is
-- :mod:`~tests.simulation.expectations`: who may be closed with which code, and by when what has to end
-- :mod:`~tests.simulation.truth`: what really happened, as the canisters and sessions saw it, and the invariants
-- :mod:`~tests.simulation.subject`: what the simulation knows of, in subjects: their steps, and what is checked of them
-- :mod:`~tests.simulation.conduct`: clients come, talk and go
-- :mod:`~tests.simulation.strangers`: those who are no clients: half requests, floods, forged signatures
-- :mod:`~tests.simulation.bystander`: a client that nothing is done to, and that notices nothing
-- :mod:`~tests.simulation.upstream`: connections to the network as bytes, for the gateway's own transport
+- :mod:`~tests.simulation.links`: connections of clients: directly to a session, or as bytes through Autobahn
+- :mod:`~tests.simulation.clients`: the behaviour of clients
+- :mod:`~tests.simulation.limits`: the limits of the gateway, most of them small
+- :mod:`~tests.simulation.traffic`: checks the gateway's requests to the network against their limits
+- :mod:`~tests.simulation.accounts`: checks the gateway's counters against the objects that they count
+- :mod:`~tests.simulation.expectations`: which close codes are allowed, and the deadlines for closing
+- :mod:`~tests.simulation.truth`: the events at canisters and sessions, and the invariants
+- :mod:`~tests.simulation.subject`: the subjects of the simulation: a subject has kinds of steps and checks
+- :mod:`~tests.simulation.conduct`: clients connect, send and disconnect
+- :mod:`~tests.simulation.strangers`: connections that are not clients: half requests, floods, forged signatures
+- :mod:`~tests.simulation.bystander`: a client without faults, which must not notice the faults of others
+- :mod:`~tests.simulation.upstream`: connections to the network as bytes, for the gateway's real transport
 - :mod:`~tests.simulation.harm`: faults of the network and of canisters
-- :mod:`~tests.simulation.liars`: nodes that lie
-- :mod:`~tests.simulation.fleet`: several workers, slow pipes between them, and one that dies
-- :mod:`~tests.simulation.clocks`: clocks that are wrong: of this machine, of a node, of clients, of a proxy
-- :mod:`~tests.simulation.operations`: denials, kicks, questions and reloads
-- :mod:`~tests.simulation.draining`: the end by a drain, at rest or in the midst of everything, perhaps hurried
+- :mod:`~tests.simulation.liars`: nodes that return false answers
+- :mod:`~tests.simulation.fleet`: several workers, slow pipes between them, and a worker that dies
+- :mod:`~tests.simulation.clocks`: wrong clocks: of this machine, of a node, of clients, of a proxy
+- :mod:`~tests.simulation.operations`: denials, kicks, queries of the admin API, and reloads
+- :mod:`~tests.simulation.draining`: the end by a drain, while quiet or under load, sometimes hurried
 """

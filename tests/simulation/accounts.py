@@ -1,7 +1,7 @@
-"""What the gateway counts, counted once more from what there is, at every step; and that nothing is left at the end.
+"""Checks the gateway's counters against the objects that they count, at every step, and for leftovers at the end.
 
-Each account has two sides, the number that a part of the gateway keeps and the things that it stands for. Where the
-two differ something was not given back, or given back twice, long before a bound is met.
+An account compares a number that a part of the gateway keeps with the objects that it counts. A difference shows that
+something was released never or twice, long before a limit is reached.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A client of a canister that nothing is done to: whatever happens to others, it notices nothing.
+"""A bystander: a client of a canister without faults. It must not notice what happens to other clients.
 
-It says something now and then and gets its echo, within what its own canister takes. Faults, floods and resets have
-other canisters and other clients for their place; where all of the network is at fault, or all clients share a bound
-that others may use up, nothing can be promised and there is no bystander.
+The bystander sends a message from time to time and must receive its echo within the delay of its own canister. Faults,
+floods and resets affect only other canisters and clients. In worlds in which the whole network fails, or in which all
+clients share a limit that others can exhaust, there is no bystander because the gateway cannot guarantee anything.
 """
 
 from __future__ import annotations

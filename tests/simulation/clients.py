@@ -1,4 +1,4 @@
-"""What a simulated client does: it speaks the SDK's protocol, checks what it gets, and misbehaves when told to."""
+"""A simulated client: it implements the SDK's protocol, checks what it receives, and misbehaves on request."""
 
 from __future__ import annotations
 

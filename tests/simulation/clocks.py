@@ -1,8 +1,8 @@
-"""Clocks that are wrong: this machine's, one of a node, those of clients, and the Dates that come with answers.
+"""Wrong clocks: of this machine, of a node, of clients, and in the Date headers of answers.
 
-None of it may cost anybody anything, so these steps count as no trouble: in a world that is calm otherwise, nobody may
-be closed. A client's clock may be a minute off, which the network allows; a node with a wrong clock answers queries
-only, since it refuses the calls that land on it, as it does for everybody.
+Wrong clocks must not affect anybody, so these steps do not count as faults: in a world without other faults, the
+gateway may close no session. A client's clock may be wrong by a minute, which the network allows. A node with a wrong
+clock answers only queries, because it would refuse the calls of all clients.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What clients and canisters do of their own accord: the steps of a calm world."""
+"""The normal behaviour of clients and canisters: the steps of a world without faults."""
 
 from __future__ import annotations
 

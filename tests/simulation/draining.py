@@ -1,4 +1,4 @@
-"""The end by a drain: at rest or in the midst of everything, perhaps hurried, while other clients come."""
+"""The end of a scenario by a drain: while quiet or under load, sometimes hurried, while other clients connect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the fields of a plan are drawn from a seed."""
+"""Draws the fields of a plan from a seed."""
 
 from __future__ import annotations
 

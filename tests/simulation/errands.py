@@ -1,8 +1,9 @@
-"""What the gateway asks of the network on its own account: status, keys, delegations, and versions that are missing.
+"""Checks the rates of requests that the gateway sends for itself: status, keys, delegations, missing API versions.
 
-Nobody sends these for a client, so no client notices when they come too often; boundary nodes do. Each kind has a rate
-that no fault may drive it beyond. The rates are those of the descriptions: a status every few seconds at most once a
-few attempts have failed, a reading of the state a canister as often, a missing version once a minute.
+These requests serve no particular client, so clients do not notice if there are too many of them, but boundary nodes
+do. Each kind has a maximum rate that no fault may increase, taken from the documentation: after a few failures, at most
+one status request every few seconds, one read of the state per canister as often, and one try of a missing version
+per minute.
 """
 
 from __future__ import annotations

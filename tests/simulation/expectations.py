@@ -1,8 +1,8 @@
-"""Who may be closed with which code, and by when: a model of the protocol's description, not of the gateway's code.
+"""Which sessions may be closed with which code, and by when: a model of the documentation, not of the gateway's code.
 
-``docs/protocol.md`` says for each close code what has happened; :func:`unexplained` looks whether it has, in what
-canisters, clients, links and the network did. :func:`overdue` tells what should have ended by now: the gateway's
-deadlines, each with what it may be late by.
+``docs/protocol.md`` gives the cause of each close code. :func:`unexplained` checks that the cause occurred in the
+recorded events of canisters, clients, links and the network. :func:`overdue` returns what should have ended by now: it
+applies the gateway's deadlines, each with a tolerance.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Several processes as one gateway: the supervisor between them, pipes that are slow, and a worker that dies.
+"""Several processes as one gateway: the supervisor between them, slow pipes, and a worker that dies.
 
-The supervisor passes acceptances on as :class:`icwsgw.workers.worker_pool.WorkerPool` does, and workers take them as
-:class:`icwsgw.workers.worker.OrderHandler` does; only the pipes are made up. What is in the pipes of a worker that dies
-is lost with it, and its clients are cut off; another one with the same identities takes its place.
+The supervisor forwards announcements as :class:`icwsgw.workers.worker_pool.WorkerPool` does, and workers handle them as
+:class:`icwsgw.workers.worker.OrderHandler` does; only the pipes are simulated. If a worker dies, the content of its
+pipes is lost and its clients lose their connections. A new worker with the same identities replaces it.
 """
 
 from __future__ import annotations

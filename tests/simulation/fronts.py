@@ -1,6 +1,6 @@
-"""What stands between clients and the gateway: nothing, a proxy that writes a header, one that speaks PROXY, or TLS.
+"""The path between clients and the gateway: direct, a proxy that adds a header, a proxy with PROXY protocol, or TLS.
 
-Whatever it is, the gateway knows each client by its own address, and gives it all of its time for each step.
+In each case, the gateway must know each client's real address, and allow it the full time limit for each step.
 """
 
 from __future__ import annotations

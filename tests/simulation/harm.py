@@ -1,4 +1,4 @@
-"""What is done to the network and to the canisters: the steps of a world that is not calm."""
+"""Faults of the network and of canisters: the steps of a world with faults."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Nodes that lie, and what cannot be read: where the gateway verifies, a lie costs a poll and never a client.
+"""Nodes that return false or unreadable answers: if the gateway verifies, such an answer costs a poll, never a session.
 
-So lies count as no trouble: in a world that is calm otherwise nobody may be closed for one, and nobody may get what was
-altered. Where batches are not verified clients do it themselves; there only what would end sessions is altered, in the
-messages that were delivered before.
+False answers therefore do not count as faults: in a world without other faults, the gateway may close no session, and
+no client may receive an altered message. If the gateway does not verify pages, clients do. In such worlds, only
+messages that were delivered before are altered, because other alterations would end sessions.
 """
 
 from __future__ import annotations

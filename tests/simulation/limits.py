@@ -1,7 +1,7 @@
-"""The bounds of a simulated gateway: most of them so small that they are met all the time.
+"""The limits of a simulated gateway, most of them so small that they are reached all the time.
 
-They are what an operator would have set. In a third of the worlds all are as wide as by default, so that other things
-can be told from them.
+They correspond to an operator's options. In a third of the worlds, all limits have their defaults, so that other
+effects are visible.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Connections between a simulated client and the gateway.
 
-A :class:`DirectLink` is the gateway's ``Client`` itself. A :class:`WireLink` is a TCP connection in memory: the
-gateway's protocol on one side, with Twisted's rules for producers and for losing connections, a WebSocket client of a
-few lines on the other. Either may be slow, stop to read, close politely, or be cut with and without a word.
+A :class:`DirectLink` is the gateway's ``Client``. A :class:`WireLink` is a TCP connection in memory: on one side the
+gateway's protocol, with Twisted's rules for producers and for lost connections; on the other side a small WebSocket
+client. Both may be slow, stop reading, close with a close frame, or be cut with or without notice.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A leaky bucket of the simulation's own."""
+"""A leaky bucket that is independent of the gateway's code."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What an operator does while clients are there: denials, kicks and questions of the admin API, reloads by SIGHUP.
+"""Actions of an operator while clients are connected: denials, kicks and queries of the admin API, reloads by SIGHUP.
 
-Each reaches exactly those it is meant for. The model is small: which canisters are served, which origins are welcome.
+Each action must affect exactly the intended clients. The model is small: the served canisters and allowed origins.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a world is like: every field of a plan is drawn from the seed alone, by a generator of its own.
+"""The properties of a world. Each field of a plan is drawn from the seed by a separate random generator.
 
-So a new field changes no other one, and the shrinker may put the simplest value in the place of any of them.
+Therefore a new field does not change the others, and the shrinker may set any field to its simplest value.
 """
 
 from __future__ import annotations

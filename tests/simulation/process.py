@@ -1,4 +1,4 @@
-"""One process of the gateway: agent, gateway and factory over a network, with a wall clock of its own."""
+"""One process of the gateway: agent, gateway and factory with a network and a separate wall clock."""
 
 from __future__ import annotations
 

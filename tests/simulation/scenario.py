@@ -1,4 +1,4 @@
-"""One scenario: the steps of its script, then quiet, then the end, with the invariants all along."""
+"""Runs one scenario: the steps of its script, a quiet phase, the end; checks the invariants all the time."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A scenario as data: what the world is like, and the steps that are taken in it.
+"""A scenario as data: the properties of the world, and the steps.
 
-Each step has a seed of its own and a number that it keeps, and draws whatever it needs from these: one that is left out
-changes none of the others. A client has the number of the step by which it came.
+Each step has a separate seed and a fixed number, and makes its random decisions from them, so that removing one step
+does not change the others. A client has the number of the step that created it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Reduces a scenario that fails to the fewest steps, in the simplest world, that still fail in the same way.
+"""Reduces a failing scenario to the fewest steps, in the simplest world, that still fail in the same way.
 
-Steps are left out in halves, quarters and so on down to single ones (Zeller's ddmin); then each field of the plan is
-given its simplest value, and each pause left out, where the failure stays. All that as long as anything gets simpler.
+The shrinker removes halves of the steps, then quarters, down to single steps (Zeller's ddmin). Then it sets each field
+of the plan to its simplest value and removes each pause, if the failure remains. It repeats this until nothing becomes
+simpler.
 """
 
 from __future__ import annotations

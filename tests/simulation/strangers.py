@@ -1,6 +1,7 @@
-"""Those who come and are no clients: half requests, half messages, floods, forged signatures, canisters that are none.
+"""Connections that are not clients: half requests, half messages, floods, forged signatures, unknown canisters.
 
-Each gets the end that the protocol's description says, in the time that it says, and costs nobody else anything.
+The gateway must end each as the protocol's documentation says, within the time limit given there, and without effect
+on others.
 """
 
 from __future__ import annotations

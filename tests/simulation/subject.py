@@ -1,4 +1,4 @@
-"""What the simulation knows of: one subject is some kinds of steps, their end, and what is checked of them."""
+"""The subjects of the simulation. A subject has some kinds of steps, their end, and checks of their effects."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The stateful parts one by one, driven by hypothesis in any order of events over a network that tests answer.
+"""Tests each stateful part alone: hypothesis generates events in any order, and the tests answer for the network.
 
-The simulation drives all of them together; here a failure shrinks to the few steps that matter.
+The simulation tests all parts together; here, a failure shrinks to the few steps that matter.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The shrinker, on failures made up and on an error planted in the gateway."""
+"""The shrinker, with artificial failures and with an error planted in the gateway."""
 
 from __future__ import annotations
 

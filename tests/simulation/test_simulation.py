@@ -1,8 +1,8 @@
-"""Thousands of short scenarios, each from its seed; a failure names the seed to run again by hand.
+"""Runs thousands of short scenarios, each from its seed; a failure reports the seed, so that it can be repeated.
 
-``ICWS_SIM_RUNS`` says how many, ``ICWS_SIM_SEED`` with which seed to begin, ``ICWS_SIM_STEPS`` how long each is. The
-first failure is shrunk for ``ICWS_SIM_SHRINK`` seconds of processor time, and printed as a program. Each version of
-Python has its own seeds, so that a run of the tests on all of them covers four times as many.
+``ICWS_SIM_RUNS`` is the number of scenarios, ``ICWS_SIM_SEED`` the first seed, ``ICWS_SIM_STEPS`` the number of steps
+of each. The first failure is shrunk for ``ICWS_SIM_SHRINK`` seconds of processor time and printed as a program. Each
+version of Python uses different seeds, so that a run on all four versions covers four times as many.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What the gateway asks of the network: counted where it leaves, against the bounds that it has been given.
+"""Counts the gateway's requests to the network independently, and checks them against the configured limits.
 
-- Requests a second stay within the budget, ``ws_open`` within its rate, whatever the gateway's own counts say.
-- No call is sent while the identical one is under way, and no client has two calls under way.
-- A call that was not taken comes again after a pause that grows, and not before it was allowed to.
-- A canister has no more calls under way than its share.
+- Requests per second stay within the request budget, and ``ws_open`` within its rate limit.
+- No call is sent while the identical one is in flight, and no client has two calls in flight.
+- A call that was not accepted is resubmitted after a growing back-off, and not before the network allows it.
+- A canister has no more calls in flight than its call slots.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""What really happened, as canisters and sessions saw it, and what must hold of it.
+"""Records the events at canisters and sessions, and checks the invariants.
 
-The gateway's promises, checked at each event where that is possible and otherwise when all is quiet:
+These invariants are checked at each event if possible, otherwise when the world is quiet:
 
-- A client gets its canister's messages once, in order, with nothing missing, as long as its session lives.
-- A message that a session has taken reaches the canister once and in order, unless the session was closed with a code
-  that says why, or the canister was reset, refused it, or had removed the client.
-- ``ws_close`` comes behind all of that.
-- A session is closed with a code only where something happened that explains it. In a calm world nothing does.
+- A client receives its canister's messages exactly once, in order, without gaps, until its session ends.
+- A message that a session has accepted reaches the canister once and in order, unless the session was closed with a
+  code that gives the reason, or the canister was reset, refused the message, or had removed the client.
+- ``ws_close`` follows all messages.
+- A session is closed with a code only after an event that explains it. In a world without faults there is none.
 """
 
 from __future__ import annotations

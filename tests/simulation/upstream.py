@@ -1,8 +1,8 @@
-"""Connections to the network as bytes: the gateway's real transport over TCP in memory, and a server behind it.
+"""Connections to the network as bytes: the gateway's real transport over TCP in memory, and a server.
 
-The server keeps connections for a while and ends them when it likes, also while a request is on its way; it answers
-with a length, in chunks, or up to its end, in pieces of any size, and now and then asks for the end of a connection.
-What it takes is the world's to answer, as with the transport that has no bytes.
+The server keeps connections for a while and ends them at random, sometimes while a request is in flight. Its answers
+have a Content-Length, are chunked, or end with the connection; they arrive in pieces of any size, and some ask to close
+the connection. The world answers the requests, as it does for the transport without bytes.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The simulated world: one gateway, one replica, the network between them, and virtual time that jumps.
+"""The simulated world: one gateway, one replica, the network between them, and virtual time.
 
-The clock goes from timer to timer, so that a quiet minute costs as much as the timers in it. Where the gateway keeps
-things in sets, whose order depends on addresses, the simulation puts sets that keep the order of insertion, so that a
-seed gives the same run each time. Where certificates are verified their BLS signatures are hashes (real ones would cost
-most of the time), all other signatures are made and checked.
+The clock jumps from timer to timer, so a quiet minute costs only its timers. The order of the gateway's sets depends
+on memory addresses; the simulation replaces them with sets in insertion order, so that a seed always gives the same
+run. If certificates are verified, hashes replace their BLS signatures, which would take most of the time. All other
+signatures are real.
 """
 
 from __future__ import annotations

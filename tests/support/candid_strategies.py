@@ -1,4 +1,4 @@
-"""Hypothesis strategies for Candid types with values of them."""
+"""Hypothesis strategies for Candid types and their values."""
 
 from __future__ import annotations
 

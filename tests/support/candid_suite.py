@@ -1,6 +1,6 @@
-"""Reads Candid's own test data, ``*.test.did`` (its grammar: README.md beside it in dfinity/candid).
+"""Reads the Candid project's test data, ``*.test.did`` (grammar: README.md in the same folder of dfinity/candid).
 
-An assertion is about one or two inputs, each a binary message or a text, at a list of types.
+An assertion has one or two inputs, each a binary message or a text, and a list of types.
 """
 
 from __future__ import annotations

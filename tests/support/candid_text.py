@@ -1,7 +1,7 @@
-"""Candid's textual notation, as far as its test data uses it: tokens, types, values at a type.
+"""Parses the subset of Candid's textual notation that its test data uses: tokens, types, values.
 
-Values are parsed without regard to a type first and fitted to the expected type afterwards, with the same
-freedom a decoder has: extra fields are dropped, missing ones that may be null are null.
+Values are first parsed without a type and then converted to the expected type by a decoder's rules: extra fields are
+dropped, and missing fields become null if they may be null.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Certificates for tests: the mainnet's from tests/vectors, and a made-up network with keys of its own."""
+"""Certificates for tests: mainnet's from tests/vectors, and those of an artificial network with separate keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A replica under a clock, and clients, gateways and bystanders that talk to it in one line each."""
+"""A replica with a test clock, and helpers that send requests to it as a client, gateway or other principal."""
 
 from __future__ import annotations
 

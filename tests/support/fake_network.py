@@ -1,4 +1,4 @@
-"""A network whose every request waits for the test to say how it ends, and a context around it."""
+"""A fake network in which the test decides the outcome of each request, and a context for it."""
 
 from __future__ import annotations
 

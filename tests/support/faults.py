@@ -1,4 +1,4 @@
-"""What may go wrong with a poll: the options of a devnet's Fault, for those who try them one by one or by chance."""
+"""The options of the devnet's faults for polls, for tests that try them one by one or at random."""
 
 from __future__ import annotations
 

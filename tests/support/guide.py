@@ -1,4 +1,4 @@
-"""The parts of a guide in Markdown: headings with their anchors, links, commands with what they print."""
+"""Parses a guide in Markdown: headings with anchors, links, commands with their output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether bytes that nobody may see stand in a text, in whatever form a careless line would give them."""
+"""Checks whether a text contains secret bytes in any form in which code might print them by mistake."""
 
 from __future__ import annotations
 

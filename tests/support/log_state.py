@@ -1,4 +1,4 @@
-"""The log's settings are those of a process, and many tests share one."""
+"""Resets the log's settings, which are global in a process that many tests share."""
 
 from __future__ import annotations
 

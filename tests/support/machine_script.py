@@ -1,7 +1,7 @@
-"""The vocabulary that scripts of state machines share: time passes, the machine asks for something, the test looks.
+"""The base class of scripts that test state machines: it advances time, records effects and compares them.
 
-A script names one machine's history in a chain: words of a subclass tell what is given and what happens, and return the
-script; :meth:`MachineScript.shows` compares what the machine has asked for since the last look.
+A script describes one machine's history as a chain of calls. The methods of a subclass set preconditions or cause
+events, and return the script; :meth:`MachineScript.shows` compares the machine's effects since its last call.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A transport in memory: joins the gateway with a replica, or with whatever a test makes up.
+"""A transport in memory that connects the gateway to a replica or to a test's handler.
 
-``MemoryTransport(clock, handler)`` has both doors of :class:`icwsgw.agent.http.transport.Transport`, ``fetch`` and
-IAgent. ``handler(method, path, body)`` gives ``(status, headers, body)`` or a Deferred of it; what it raises or fails
-with reaches the caller as it is, so a test can have a ``ConnectionLost`` come out of it.
+``MemoryTransport(clock, handler)`` has both interfaces of :class:`icwsgw.agent.http.transport.Transport`, ``fetch`` and
+IAgent. ``handler(method, path, body)`` returns ``(status, headers, body)`` or a Deferred of it. Its exceptions and
+failures reach the caller unchanged, so a test can cause a ``ConnectionLost``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A clock for whole worlds, which have hundreds of timers at a time."""
+"""A clock for simulations with hundreds of concurrent timers."""
 
 from __future__ import annotations
 

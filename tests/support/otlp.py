@@ -1,4 +1,4 @@
-"""A collector of traces: OTLP's TraceService over gRPC on loopback, and what it was sent as plain objects."""
+"""A collector of traces: OTLP's TraceService over gRPC on loopback, with the received spans as plain objects."""
 
 from __future__ import annotations
 

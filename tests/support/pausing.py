@@ -1,4 +1,4 @@
-"""The half of the gateway's ``Client`` that stops and goes on reading, for clients that tests make up."""
+"""The part of the gateway's ``Client`` interface that pauses and resumes reading, for fake clients."""
 
 from __future__ import annotations
 

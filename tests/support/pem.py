@@ -1,4 +1,4 @@
-"""Certificates and keys in PEM, made on the spot for tests of TLS."""
+"""Generates certificates and keys as PEM for tests of TLS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A WebSocket client on a blocking socket, for tests that send what no library would."""
+"""A WebSocket client on a blocking socket, for tests that send invalid data, which libraries do not allow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers on loopback for the transport's tests: well-behaved over raw bytes, or as rude as a test wants."""
+"""Servers on loopback for tests of the transport; they send raw bytes, valid or invalid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The programs of scripts/, which are no package, as modules."""
+"""Imports the programs of scripts/, which is not a package, as modules."""
 
 from __future__ import annotations
 

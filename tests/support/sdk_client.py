@@ -1,7 +1,7 @@
-"""A client that behaves as the JavaScript SDK does, without a socket: frames' payloads in, payloads out.
+"""A client that behaves as the JavaScript SDK does, without a socket: it takes and returns payloads of frames.
 
-It verifies what the SDK verifies (certificate, certified data, witness, content, sequence numbers) when it is given a
-root key, and answers each AckMessage with a KeepAliveMessage.
+With a root key, it verifies what the SDK verifies (certificate, certified data, witness, content, sequence numbers). It
+answers each AckMessage with a KeepAliveMessage.
 """
 
 from __future__ import annotations

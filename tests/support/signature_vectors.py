@@ -1,4 +1,4 @@
-"""Signatures made by others: a passkey, Internet Identity, a canister of a local network."""
+"""Signatures from other software: a passkey, Internet Identity, a canister of a local network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client's end of a WebSocket as bytes: a handshake, masked frames, a reader (RFC 6455), no library."""
+"""The client side of a WebSocket as bytes, without a library: handshake, masked frames, reader (RFC 6455)."""
 
 from __future__ import annotations
 
