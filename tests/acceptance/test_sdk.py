@@ -33,6 +33,16 @@ def without_reason(close: object) -> object:
     return {name: close[name] for name in ("code", "wasClean")}
 
 
+def abnormal(closes: object, clients: int) -> list[object]:
+    """Return the closes that are not normal, with their reasons.
+
+    :param clients: how many must have closed
+    """
+    assert isinstance(closes, list)
+    assert len(closes) == clients
+    return [close for close in closes if without_reason(close) != NORMAL]
+
+
 @pytest.mark.parametrize("key", ["ed25519", "secp256k1", "delegation"])
 def test_a_message_is_echoed(stack: Stack, key: str) -> None:
     result = scenario("echo", stack, key=key)
@@ -71,7 +81,7 @@ def test_a_close_by_the_canister_reaches_the_client_as_4001(stack: Stack) -> Non
 def test_20_clients_at_once(stack: Stack) -> None:
     result = scenario("many", stack, clients=20, messages=5)
     assert result["ordered"] == [True] * 20
-    assert [close for close in result["closes"] if without_reason(close) != NORMAL] == []  # type: ignore[attr-defined]
+    assert abnormal(result["closes"], 20) == []
     assert result["errors"] == []
 
 
@@ -82,7 +92,7 @@ def test_20_clients_live_through_bursts_where_calls_are_ordered_as_on_the_public
     network = devnets("--nodes=13", "--block-interval=300", "--gossip=150", "--lag=5").network
     result = scenario("many", stacks(network=network), clients=20, messages=10)
     assert result["ordered"] == [True] * 20
-    assert [close for close in result["closes"] if without_reason(close) != NORMAL] == []  # type: ignore[attr-defined]
+    assert abnormal(result["closes"], 20) == []
     assert result["errors"] == []
 
 
@@ -92,7 +102,7 @@ def test_20_clients_in_the_chat_room_hear_each_other_in_one_order(stack: Stack) 
     assert isinstance(heard, list)
     assert all(said == heard[0] for said in heard)
     assert sorted(int(text.rsplit(" ", 1)[1]) for text in heard[0]) == list(range(20))
-    assert [close for close in result["closes"] if without_reason(close) != NORMAL] == []  # type: ignore[attr-defined]
+    assert abnormal(result["closes"], 20) == []
     assert result["errors"] == []
 
 
@@ -160,5 +170,5 @@ def test_20_clients_with_all_checks_on(
     stack = stacks("--verify-queries=on", "--verify-batches", network=devnets(*network).network)
     result = scenario("many", stack, clients=20, messages=10)
     assert result["ordered"] == [True] * 20
-    assert [close for close in result["closes"] if without_reason(close) != NORMAL] == []  # type: ignore[attr-defined]
+    assert abnormal(result["closes"], 20) == []
     assert result["errors"] == []
