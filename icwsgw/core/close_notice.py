@@ -29,6 +29,7 @@ from collections.abc import Callable
 from enum import IntEnum
 
 from icwsgw.core.backoff import retry_pause
+from icwsgw.core.transitions import transition
 
 #: Seconds after which a failed ws_close is not tried again.
 PATIENCE_SECONDS = 120.0
@@ -188,8 +189,5 @@ class CloseNotice:
         """
         if self.state is _OVER:
             return ()
-        try:
-            self.state, effects = TABLE[self.state, event]
-        except KeyError:
-            raise LookupError(f"{event.name} in {self.state.name}") from None
+        self.state, effects = transition(TABLE, self.state, event)
         return effects

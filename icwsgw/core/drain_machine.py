@@ -20,6 +20,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from icwsgw.core.transitions import transition
+
 #: Sessions that end in each second of a drain at least, however long the window is.
 MIN_DRAIN_RATE = 200.0
 #: Seconds between two groups of sessions that end.
@@ -131,10 +133,7 @@ class DrainMachine:
 
         :raises LookupError: the event cannot happen in this state
         """
-        try:
-            self.state, effects = TABLE[self.state, event]
-        except KeyError:
-            raise LookupError(f"{event.name} in {self.state.name}") from None
+        self.state, effects = transition(TABLE, self.state, event)
         return effects
 
     def _end_within(self, seconds: float, sessions: int) -> None:

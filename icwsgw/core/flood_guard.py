@@ -29,6 +29,7 @@ from enum import IntEnum
 from math import inf
 
 from icwsgw.core.rate_limit import ClientRates
+from icwsgw.core.transitions import transition
 
 #: Seconds for which a client that floods gets to see its close frame; what it sends meanwhile is dropped unread.
 FLOOD_LINGER = 2.0
@@ -165,8 +166,5 @@ class FloodGuard:
 
         :raises LookupError: the event cannot happen in this state
         """
-        try:
-            self.state, effects = TABLE[self.state, event]
-        except KeyError:
-            raise LookupError(f"{event.name} in {self.state.name}") from None
+        self.state, effects = transition(TABLE, self.state, event)
         return effects

@@ -29,6 +29,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
+from icwsgw.core.transitions import transition
+
 #: Seconds between two visits where pings are off.
 VISIT_SECONDS = 60.0
 
@@ -110,10 +112,7 @@ def step(state: LivenessState, event: LivenessEvent) -> tuple[LivenessState, Liv
 
     :raises LookupError: the event cannot happen in this state
     """
-    try:
-        return TABLE[state, event]
-    except KeyError:
-        raise LookupError(f"{event.name} in {state.name}") from None
+    return transition(TABLE, state, event)
 
 
 class PartialMessage(NamedTuple):
