@@ -138,8 +138,8 @@ class Options(usage.Options):
         if self["check-config"]:
             from icwsgw.process.check_config import check_files
 
-            check_files(self.config)
-            for doubt in _doubts(self.sourced):
+            found = check_files(self.config)
+            for doubt in (*_doubts(self.sourced), *found):
                 print(one_line(doubt), file=sys.stderr)
         if self["print-principal"]:
             from icwsgw.process.check_config import principals

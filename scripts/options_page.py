@@ -46,8 +46,9 @@ unset.
 * **None** is an empty text, `none` or `off`, if the default is *none*.
 
 `--check-config` checks options, addresses, certificates and the key file, and prints the effective configuration. It
-starts nothing. If something is invalid it prints one line and exits with status 1. `--print-config` prints the
-effective configuration as a file for `--config`, with the source of each value:
+starts nothing. If something is invalid it prints one line and exits with status 1. It warns on stderr of what may be
+right at another time: dates and chains of certificates, file modes, taken ports, missing directories, unknown hosts.
+`--print-config` prints the effective configuration as a file for `--config`, with the source of each value:
 
 ```console
 $ twistd icws --polling-interval 200 --print-config | grep -A1 'between the starts'

@@ -75,12 +75,13 @@ def load_or_create_key_file(
     return _parse(path, data)
 
 
-def check_key_file(path: Path) -> Ed25519Identity | None:
+def check_key_file(path: Path, warn: Callable[[str], None] = lambda text: None) -> Ed25519Identity | None:
     """Read the key; None if there is no file.
 
+    :param warn: as in :func:`load_or_create_key_file`
     :raises ConfigError: the file is invalid
     """
-    data = _read(path, lambda text: None)
+    data = _read(path, warn)
     return None if data is None else _parse(path, data)
 
 

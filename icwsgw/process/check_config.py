@@ -12,6 +12,7 @@ from icwsgw.config.schema import GatewayConfig
 from icwsgw.errors import ConfigError
 from icwsgw.gateway.identities import IdentityPool, check_key_file
 from icwsgw.observe.collector import load_tracing
+from icwsgw.process.machine_checks import machine_doubts
 from icwsgw.server.endpoints import make_endpoint, socket_endpoint
 from icwsgw.server.tls import PemFiles, ServerTls
 
@@ -28,31 +29,37 @@ def configured_tls(config: GatewayConfig, **keywords: Any) -> ServerTls | None:
     return ServerTls(PemFiles(certificate, key), **keywords)
 
 
-def check_files(config: GatewayConfig) -> None:
-    """Check the addresses, the certificates and the key file, and whether the packages for traces are installed.
+def check_files(config: GatewayConfig) -> list[str]:
+    """Check the addresses, the certificates and the key files, and whether the packages for traces are installed.
 
+    :return: doubts, one sentence each: what does not stop the start, or stops it only now and on this machine
     :raises ConfigError: for the first that is invalid or missing
     """
     from twisted.internet import reactor
 
+    doubts: list[str] = []
     tls = configured_tls(config)
+    certificates = [tls]
     addresses = list(config.gateway_addresses)
     addresses += [config.prometheus_endpoint] if config.prometheus_endpoint else []
     for address in addresses:
         kind = parse_description(address).kind
         # systemd passes its sockets at the start; they do not exist yet.
         if kind != "systemd":
-            make_endpoint(reactor, address, tls)
+            certificates.append(make_endpoint(reactor, address, tls).tls)
         if kind != "systemd" and config.workers > 1 and address in config.gateway_addresses:
             socket_endpoint(reactor, address)
-    if check_key_file(config.key_file) is None:
+    if check_key_file(config.key_file, doubts.append) is None:
         _check_room(config.key_file)
     if config.admin_endpoint and parse_description(config.admin_endpoint).kind != "systemd":
         make_endpoint(reactor, config.admin_endpoint)
     if config.admin_token_file is not None:
-        TokenFile(config.admin_token_file)
+        TokenFile(config.admin_token_file, lambda text, path, mode: doubts.append(f"{text} ({path}, mode {mode})"))
     if config.exports_traces:
         load_tracing()
+    for certificate in {id(each): each for each in certificates if each is not None}.values():
+        doubts += certificate.doubts()
+    return [*doubts, *machine_doubts(config)]
 
 
 def _check_room(path: Path) -> None:

@@ -1,8 +1,9 @@
 """TLS towards clients: a certificate chain and its key from PEM files, reloaded when the files change.
 
 New connections use a renewed certificate from the next look at the files on. An invalid one (half written, malformed,
-of another key) is logged as an error, and the previous one stays in use until the files change again. So a failed
-renewal costs nobody a connection.
+of another key) is logged as an error, and the previous one stays in use until the files change again. One with wrong
+dates (expired, not valid yet) does not replace a valid one either; each look compares the two again, because the one in
+use may expire. So a failed renewal costs nobody a connection.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from datetime import timezone
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ from zope.interface import implementer
 
 from icwsgw.errors import ConfigError
 from icwsgw.observe.logs import get_logger
+from icwsgw.server.certificates import Validity, doubts, is_better, key_doubt
 
 #: TLS 1.2: forward secrecy and authenticated encryption only. TLS 1.3 has no others.
 CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!PSK:!SRP"
@@ -43,10 +44,11 @@ class PemFiles(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """A context for connections, and when its certificate expires (seconds since 1970)."""
+    """A context for connections, the chain it sends, and when its first certificate is valid."""
 
     context: SSL.Context
-    not_after: float
+    chain: tuple[x509.Certificate, ...]
+    validity: Validity
 
 
 def load(files: PemFiles) -> Loaded:
@@ -87,7 +89,7 @@ def load(files: PemFiles) -> Loaded:
         context.check_privatekey()
     except (SSL.Error, TypeError, ValueError) as error:
         raise ConfigError(f"TLS certificate {files.certificate} is refused by OpenSSL: {_reason(error)}") from None
-    return Loaded(context, leaf.not_valid_after_utc.replace(tzinfo=timezone.utc).timestamp())
+    return Loaded(context, tuple(certificates), Validity.of(leaf))
 
 
 def _certificates(path: Path) -> list[x509.Certificate]:
@@ -126,6 +128,7 @@ class ServerTls:
 
     :param files: the certificate and its key
     :param clock: seconds, to measure handshakes
+    :param now: seconds since 1970, to judge certificates
     :param observe_handshake: called with the seconds of each finished handshake
     :raises ConfigError: as :func:`load`
     :ivar reloads: how often changed files were read, by outcome
@@ -136,21 +139,31 @@ class ServerTls:
         files: PemFiles,
         *,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
         observe_handshake: Callable[[float], None] | None = None,
     ) -> None:
         self.files = files
         self._clock = clock
+        self._now = now
         self._observe = observe_handshake
         self.reloads = {"ok": 0, "failed": 0}
         self._tried = self._signature()
         self._loaded = self._load()
-        if self.not_after < time.time():
-            _log.warn("the TLS certificate has expired", certificate=files.certificate)
+        #: A newer certificate with wrong dates, which is not better than the one in use so far.
+        self._refused: Loaded | None = None
+        if (fault := self._loaded.validity.fault(now())) is not None:
+            _log.warn("clients refuse the TLS certificate", certificate=files.certificate, reason=f"it {fault}")
 
     @property
     def not_after(self) -> float:
         """When the certificate in use expires, seconds since 1970."""
-        return self._loaded.not_after
+        return self._loaded.validity.not_after
+
+    def doubts(self) -> list[str]:
+        """Return what makes clients refuse the certificate, and what is wrong with the key's mode; for the operator."""
+        texts = [f"TLS certificate {self.files.certificate} {text}" for text in doubts(self._loaded.chain, self._now())]
+        key = key_doubt(self.files.key)
+        return [*texts, f"TLS key {self.files.key} {key}"] if key is not None else texts
 
     def serverConnectionForTLS(self, protocol: object) -> SSL.Connection:  # noqa: N802
         """Make the TLS side of one connection (IOpenSSLServerConnectionCreator)."""
@@ -161,23 +174,49 @@ class ServerTls:
         return connection
 
     def reload_if_changed(self) -> bool:
-        """Look at the files, and use them if they have changed and are valid.
+        """Look at the files, and use them if they have changed, are valid, and clients accept them.
 
         :return: whether they are used now
         """
         signature = self._signature()
         if signature == self._tried:
-            return False
+            return self._look_again()
         self._tried = signature
+        self._refused = None
         try:
-            self._loaded = self._load()
+            loaded = self._load()
         except ConfigError as error:
             self.reloads["failed"] += 1
             _log.error("invalid TLS certificate ignored", reason=error)
             return False
-        self.reloads["ok"] += 1
-        _log.info("TLS certificate reloaded", certificate=self.files.certificate)
+        if not is_better(loaded.validity, self._loaded.validity, self._now()):
+            self.reloads["failed"] += 1
+            self._refused = loaded
+            fault = loaded.validity.fault(self._now())
+            _log.error("invalid TLS certificate ignored", reason=f"TLS certificate {self.files.certificate} {fault}")
+            return False
+        self._use(loaded)
         return True
+
+    def _look_again(self) -> bool:
+        """Use the refused certificate if it is better by now: its time has come, or the other one's has ended."""
+        refused = self._refused
+        if refused is None or not is_better(refused.validity, self._loaded.validity, self._now()):
+            return False
+        self._refused = None
+        self._use(refused)
+        return True
+
+    def _use(self, loaded: Loaded) -> None:
+        self._loaded = loaded
+        self.reloads["ok"] += 1
+        _log.info(
+            "TLS certificate reloaded",
+            certificate=self.files.certificate,
+            days_left=int((self.not_after - self._now()) // 86400),
+        )
+        if (fault := loaded.validity.fault(self._now())) is not None:
+            _log.warn("clients refuse the TLS certificate", certificate=self.files.certificate, reason=f"it {fault}")
 
     def _load(self) -> Loaded:
         loaded = load(self.files)

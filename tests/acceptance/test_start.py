@@ -114,7 +114,9 @@ def test_a_taken_port_reaches_who_starts_a_daemon(tmp_path: Path, taken: int) ->
 def test_check_config_starts_nothing(tmp_path: Path, taken: int) -> None:
     server = Server(["icws", "--check-config", f"--gateway-address=127.0.0.1:{taken}"], cwd=tmp_path)
     assert server.wait() == 0
-    assert f'gateway-address = ["tcp:{taken}:interface=127.0.0.1"]  # command line' in server.lines
+    address = f"tcp:{taken}:interface=127.0.0.1"
+    assert f'gateway-address = ["{address}"]  # command line' in server.lines
+    assert f"twistd icws: address {address}: Address already in use, unless this gateway has it" in server.lines
     assert list(tmp_path.iterdir()) == []
 
 

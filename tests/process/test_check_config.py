@@ -7,6 +7,7 @@ import pytest
 
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.errors import ConfigError
+from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.process.check_config import check_files, configured_tls
 from tests.support import pem
 
@@ -72,3 +73,34 @@ def test_what_is_of_no_use(tmp_path: Path) -> None:
     (tmp_path / "key_pair").write_bytes(b"nonsense")
     with pytest.raises(ConfigError, match="is not an Ed25519 key"):
         check_files(GatewayConfig(data_dir=tmp_path))
+
+
+def test_doubts_do_not_stop_the_check(tmp_path: Path) -> None:
+    certificate, key = pem.server(pem.authority(), days=-3).write(tmp_path)
+    key.chmod(0o644)
+    (tmp_path / "token").write_text("0123456789abcdef")
+    (tmp_path / "token").chmod(0o644)
+    (tmp_path / "key_pair").write_bytes(Ed25519Identity(b"\x01" * 32).to_pkcs8_der())
+    (tmp_path / "key_pair").chmod(0o644)
+    config = GatewayConfig(
+        data_dir=tmp_path,
+        gateway_addresses=("tcp:0", f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}"),
+        prometheus_endpoint=None,
+        tls_certificate_pem_path=certificate,
+        tls_certificate_key_pem_path=key,
+        admin_endpoint=f"unix:{tmp_path}/run/admin.sock",
+        admin_token_file=tmp_path / "token",
+    )
+    begins = [
+        f"key file {tmp_path}/key_pair is open to others (mode 0644)",
+        f"others on this machine may read the admin token ({tmp_path}/token, mode 644)",
+        *2
+        * (
+            f"TLS certificate {certificate} expired on 20",
+            f"TLS certificate {certificate} has no certificate of its issuer",
+            f"TLS key {key} is open to others",
+        ),
+        f"address unix:{tmp_path}/run/admin.sock: there is no directory {tmp_path}/run",
+    ]
+    doubts = check_files(config)
+    assert [doubt[: len(begin)] for doubt, begin in zip(doubts, begins, strict=True)] == begins

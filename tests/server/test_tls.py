@@ -174,3 +174,50 @@ def test_files_of_no_use_are_reported_once_however_often_they_are_looked_at(
     for _ in range(3):
         assert not tls.reload_if_changed()
     assert tls.reloads == {"ok": 1, "failed": 2}
+
+
+def test_a_certificate_that_clients_refuse_does_not_replace_a_valid_one(tmp_path: Path, signer: pem.Authority) -> None:
+    now = [time.time()]
+    first = pem.server(signer)
+    certificate, key = first.write(tmp_path)
+    tls = ServerTls(PemFiles(certificate, key), now=lambda: now[0])
+    before = serial(handshake(tls))
+    for days, begins in ((-2, -3), (20, 5)):
+        pem.server(signer, days=days, begins=begins).write(tmp_path)
+        assert not tls.reload_if_changed()
+        assert serial(handshake(tls)) == before
+    assert tls.reloads == {"ok": 0, "failed": 2}
+    assert not tls.reload_if_changed()
+    assert tls.reloads == {"ok": 0, "failed": 2}, "one error for one file"
+    now[0] += 6 * 86400
+    assert tls.reload_if_changed(), "its time has come, and the files have not changed since"
+    assert serial(handshake(tls)) != before
+    assert tls.reloads == {"ok": 1, "failed": 2}
+    assert not tls.reload_if_changed()
+
+
+def test_an_expired_certificate_is_replaced_by_a_later_one_only(tmp_path: Path, signer: pem.Authority) -> None:
+    tls = ServerTls(PemFiles(*pem.server(signer, days=-5).write(tmp_path)))
+    before = serial(handshake(tls))
+    pem.server(signer, days=-6).write(tmp_path)
+    assert not tls.reload_if_changed()
+    assert serial(handshake(tls)) == before
+    pem.server(signer, days=-4).write(tmp_path)
+    assert tls.reload_if_changed()
+    pem.server(signer).write(tmp_path)
+    assert tls.reload_if_changed()
+
+
+def test_doubts_name_the_files(tmp_path: Path, signer: pem.Authority) -> None:
+    certificate, key = pem.server(signer, days=-5).write(tmp_path)
+    key.chmod(0o644)
+    dates, issuer, mode = ServerTls(PemFiles(certificate, key)).doubts()
+    assert dates.startswith(f"TLS certificate {certificate} expired on 20")
+    assert issuer.startswith(f"TLS certificate {certificate} has no certificate of its issuer")
+    assert mode == f"TLS key {key} is open to others (mode 0644); chmod 640 or 600 it"
+    certificate.write_bytes(pem.server(signer, days=20).certificate)
+    own = pem.server(signer, days=20)
+    certificate.write_bytes(own.certificate + signer.pem)
+    key.write_bytes(own.key)
+    key.chmod(0o600)
+    assert ServerTls(PemFiles(certificate, key)).doubts() == []

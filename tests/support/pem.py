@@ -67,13 +67,13 @@ def _now() -> datetime.datetime:
     return datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
 
 
-def authority(name: str = "test authority") -> Authority:
-    """Make an authority."""
+def authority(name: str = "test authority", *, signer: Authority | None = None) -> Authority:
+    """Make an authority: a root, or an intermediate one that ``signer`` has signed."""
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = (
         x509.CertificateBuilder()
         .subject_name(_name(name))
-        .issuer_name(_name(name))
+        .issuer_name(_name(name) if signer is None else signer.certificate.subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(_now() - datetime.timedelta(days=1))
@@ -82,33 +82,43 @@ def authority(name: str = "test authority") -> Authority:
         # Python 3.13 insists on these two, and on the authority's identifier below (VERIFY_X509_STRICT).
         .add_extension(_MAY_SIGN, critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
+        .sign(key if signer is None else signer.key, hashes.SHA256())
     )
     return Authority(key, certificate)
 
 
-def server(signer: Authority, name: str = "localhost", *, days: float = 10, password: bytes | None = None) -> ServerPem:
-    """Make a certificate for ``name`` and 127.0.0.1 that is valid for ``days`` from now."""
+def server(
+    signer: Authority,
+    name: str = "localhost",
+    *,
+    days: float = 10,
+    begins: float = -1,
+    named: bool = True,
+    password: bytes | None = None,
+) -> ServerPem:
+    """Make a certificate for ``name`` and 127.0.0.1 that is valid from ``begins`` to ``days``, both from now.
+
+    :param named: whether it has the names as subjectAltName
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     end = _now() + datetime.timedelta(days=days)
-    certificate = (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(_name(name))
         .issuer_name(signer.certificate.subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(min(_now(), end) - datetime.timedelta(days=1))
+        .not_valid_before(min(_now() + datetime.timedelta(days=begins), end - datetime.timedelta(days=1)))
         .not_valid_after(end)
-        .add_extension(
-            x509.SubjectAlternativeName([x509.DNSName(name), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
-            critical=False,
-        )
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.key.public_key()),
             critical=False,
         )
-        .sign(signer.key, hashes.SHA256())
     )
+    if named:
+        names = [x509.DNSName(name), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    certificate = builder.sign(signer.key, hashes.SHA256())
     encryption: KeySerializationEncryption = BestAvailableEncryption(password) if password else NoEncryption()
     return ServerPem(
         certificate.public_bytes(Encoding.PEM),
