@@ -275,7 +275,7 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
         10.0,
         seconds(0.0, 3600.0),
         "drain-window",
-        "Time over which clients are closed when the gateway stops.",
+        "Time over which clients are closed when the gateway stops, evenly; 0 closes all at once.",
         "Spreads their reconnections to other gateways.",
         group=TIMES,
         reloaded=True,

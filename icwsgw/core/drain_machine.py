@@ -12,8 +12,9 @@
     DRAINED   DRAIN     DRAINED   REPORT
     DRAINED   HURRY     DRAINED   -
 
-Sessions end at a steady rate, so that the clients do not all reconnect to other gateways in one moment. EMPTY means
-that no session is left and every canister has been told with ``ws_close``. GIVE_UP leads to it.
+Sessions end at a steady rate over the whole window, so that the clients do not all reconnect to other gateways in one
+moment. A window of 0 ends them all at once. EMPTY means that no session is left and every canister has been told with
+``ws_close``. GIVE_UP leads to it.
 """
 
 from __future__ import annotations
@@ -22,9 +23,8 @@ from enum import IntEnum
 
 from icwsgw.core.transitions import transition
 
-#: Sessions that end in each second of a drain at least, however long the window is.
-MIN_DRAIN_RATE = 200.0
-#: Seconds between two groups of sessions that end.
+#: Seconds between two groups of sessions that end, at least. Where one session each is more than the window asks for,
+#: the groups are single sessions and the time between them is longer.
 DRAIN_PERIOD = 0.05
 #: Seconds in which canisters have to answer ``ws_close`` when a drain is hurried.
 HURRY_SECONDS = 2.0
@@ -66,7 +66,8 @@ class DrainEffect(IntEnum):
     SET_DEADLINE = 1
     """Report DEADLINE after :attr:`DrainMachine.limit` seconds; this replaces the former deadline."""
     END_SOME = 2
-    """End :attr:`DrainMachine.group` sessions; report NEXT after :data:`DRAIN_PERIOD` if some are left."""
+    """End :attr:`DrainMachine.group` sessions; report NEXT after :attr:`DrainMachine.pause` seconds if some
+    are left."""
     GIVE_UP = 3
     """End all sessions and send no ``ws_close`` any more."""
     STOP_TIMERS = 4
@@ -98,14 +99,16 @@ class DrainMachine:
     :ivar state: where it is
     :ivar group: how many sessions end at a time
     :ivar limit: seconds until DEADLINE, for SET_DEADLINE
+    :ivar pause: seconds between two groups
     """
 
-    __slots__ = ("group", "limit", "state")
+    __slots__ = ("group", "limit", "pause", "state")
 
     def __init__(self) -> None:
         self.state = DrainState.SERVING
         self.group = 1
         self.limit = 0.0
+        self.pause = DRAIN_PERIOD
 
     def drain(self, window: float, sessions: int) -> DrainEffects:
         """The gateway is to shut down.
@@ -114,7 +117,7 @@ class DrainMachine:
         :param sessions: how many there are
         """
         if self.state is DrainState.SERVING:
-            self._end_within(max(window, 0.001), sessions)
+            self._end_within(window, sessions)
             self.limit = window + max(window, MIN_CLOSING_SECONDS)
         return self.step(DrainEvent.DRAIN)
 
@@ -124,7 +127,7 @@ class DrainMachine:
         :param sessions: how many there are
         """
         if self.state is DrainState.DRAINING:
-            self._end_within(DRAIN_PERIOD, sessions)
+            self._end_within(0.0, sessions)
             self.limit = HURRY_SECONDS
         return self.step(DrainEvent.HURRY)
 
@@ -137,5 +140,7 @@ class DrainMachine:
         return effects
 
     def _end_within(self, seconds: float, sessions: int) -> None:
-        rate = max(MIN_DRAIN_RATE, sessions / seconds)
-        self.group = max(1, int(rate * DRAIN_PERIOD))
+        """Choose the groups so that the first ends now and the last just within ``seconds``."""
+        periods = max(1, int(seconds / DRAIN_PERIOD))
+        self.group = max(1, -(-sessions // periods))
+        self.pause = max(seconds * self.group / max(sessions, 1), DRAIN_PERIOD if periods == 1 else 0.0)

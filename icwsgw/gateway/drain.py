@@ -7,7 +7,7 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 
 from icwsgw.core.close_reasons import CloseCode
-from icwsgw.core.drain_machine import DRAIN_PERIOD, DrainEffect, DrainEffects, DrainEvent, DrainMachine, DrainState
+from icwsgw.core.drain_machine import DrainEffect, DrainEffects, DrainEvent, DrainMachine, DrainState
 from icwsgw.gateway.batches import for_each_session
 from icwsgw.gateway.calls.close_notices import CloseNotices
 from icwsgw.gateway.interfaces import Context
@@ -44,7 +44,7 @@ class Drain(DrainMachine):
     :param gateway: what shuts down
     """
 
-    __slots__ = ("_deadline", "_gateway", "_next", "_waiting")
+    __slots__ = ("_deadline", "_due", "_gateway", "_next", "_waiting")
 
     def __init__(self, gateway: DrainedGateway) -> None:
         super().__init__()
@@ -52,6 +52,8 @@ class Drain(DrainMachine):
         # timers of the events DEADLINE and NEXT
         self._deadline: Timer | None = None
         self._next: Timer | None = None
+        # when the next group of sessions is due, so that a busy event loop does not stretch the window
+        self._due = 0.0
         self._waiting: list[Deferred[None]] = []
 
     def begin(self, window: float) -> Deferred[None]:
@@ -90,12 +92,15 @@ class Drain(DrainMachine):
                 self._gateway.draining = True
             elif effect is DrainEffect.SET_DEADLINE:
                 self._stop_timers()
+                self._due = clock.seconds()
                 self._deadline = clock.callLater(self.limit, self._happens, DrainEvent.DEADLINE)
             elif effect is DrainEffect.END_SOME:
                 sessions = self._gateway.registry.sessions
                 for_each_session(list(sessions)[: self.group], lambda session: session.end(*DRAINING))
                 if sessions and self.state is _DRAINING:
-                    self._next = clock.callLater(DRAIN_PERIOD, self._happens, DrainEvent.NEXT)
+                    self._due += self.pause
+                    wait = max(0.0, self._due - clock.seconds())
+                    self._next = clock.callLater(wait, self._happens, DrainEvent.NEXT)
             elif effect is DrainEffect.GIVE_UP:
                 self._give_up()
             elif effect is DrainEffect.STOP_TIMERS:

@@ -98,6 +98,7 @@ def start_stack(
             f"--gateway-address={loopback(gateway)}",
             f"--prometheus-endpoint={loopback(admin)}",
             f"--data-dir={directory / 'data'}",
+            "--drain-window=0.5",
             *options,
         ],
         cwd=directory,

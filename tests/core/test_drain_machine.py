@@ -11,7 +11,6 @@ from icwsgw.core.drain_machine import (
     DRAIN_PERIOD,
     HURRY_SECONDS,
     MIN_CLOSING_SECONDS,
-    MIN_DRAIN_RATE,
     TABLE,
     DrainEvent,
     DrainMachine,
@@ -28,8 +27,30 @@ def names(effects: drain_machine.DrainEffects) -> list[str]:
 def test_sessions_end_at_a_steady_rate() -> None:
     machine = DrainMachine()
     assert names(machine.drain(10.0, 50_000)) == BEGIN
-    assert (machine.group, machine.limit) == (int(5_000 * DRAIN_PERIOD), 20.0)
+    assert (machine.group, machine.pause, machine.limit) == (250, 0.05, 20.0)
     assert names(machine.step(DrainEvent.NEXT)) == ["END_SOME"]
+
+
+@pytest.mark.parametrize("window", [0.05, 1.0, 10.0, 30.0, 600.0])
+@pytest.mark.parametrize("sessions", [1, 2, 7, 59, 199, 201, 1_000, 4_999, 50_000])
+def test_the_window_is_what_happens_however_few_sessions_there_are(window: float, sessions: int) -> None:
+    """The groups follow each other evenly; the last one ends within the window, and not long before its end."""
+    machine = DrainMachine()
+    machine.drain(window, sessions)
+    groups = -(-sessions // machine.group)
+    last = (groups - 1) * machine.pause
+    assert last < window
+    assert last + machine.pause >= window * (1 - 1e-9)
+    assert machine.group == 1 or machine.pause < 2 * DRAIN_PERIOD
+    # no more system calls and no larger groups than needed
+    assert machine.pause >= min(DRAIN_PERIOD, window) * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("sessions", [0, 1, 5_000])
+def test_without_a_window_all_sessions_end_at_once(sessions: int) -> None:
+    machine = DrainMachine()
+    machine.drain(0.0, sessions)
+    assert machine.group >= sessions
 
 
 @pytest.mark.parametrize("window", [0.0, 1.0])
@@ -37,12 +58,6 @@ def test_a_short_window_gives_canisters_some_seconds_all_the_same(window: float)
     machine = DrainMachine()
     machine.drain(window, 3)
     assert machine.limit == window + MIN_CLOSING_SECONDS
-
-
-def test_few_sessions_do_not_wait_for_a_long_window() -> None:
-    machine = DrainMachine()
-    machine.drain(1000.0, 5)
-    assert machine.group == int(MIN_DRAIN_RATE * DRAIN_PERIOD)
 
 
 def test_a_hurry_ends_all_at_once_and_shortens_the_deadline() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.drain_machine import HURRY_SECONDS
 from tests.gateway.test_gateway import World
@@ -33,6 +35,21 @@ def test_a_drain_is_spread_over_its_window_and_ends_when_all_are_told() -> None:
     assert not world.gateway.registry.ending
     world.gateway.stop()
     assert world.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("clients", [3, 60])
+def test_few_clients_leave_over_the_whole_window_too(clients: int) -> None:
+    world = World()
+    connections = [world.connect()[0] for _ in range(clients)]
+    world.gateway.drain(30.0)
+    left = []
+    for _ in range(30):
+        left.append(sum(not connection.closed for connection in connections))
+        world.clock.pump([0.125] * 8)
+    assert left[0] == clients - 1
+    assert abs(left[15] - clients / 2) <= 1
+    assert left[19] > 0
+    assert all(connection.closed for connection in connections)
 
 
 def test_a_second_drain_waits_for_the_first() -> None:
