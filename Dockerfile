@@ -32,6 +32,8 @@ RUN groupadd --gid 10001 icws \
 USER icws
 VOLUME /ic-ws-gateway/data
 EXPOSE 8080 9090
+# Inside a container, loopback is reachable from nowhere else: who publishes the port decides.
+ENV ICWS_PROMETHEUS_ENDPOINT=tcp:9090
 # One of these has to answer: ours, and where the Rust gateway has its metrics. Set it for other addresses of
 # --prometheus-endpoint.
 ENV ICWS_HEALTH_URL="http://127.0.0.1:9090/health/live http://127.0.0.1:9000/health/live"

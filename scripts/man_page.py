@@ -159,11 +159,11 @@ An option, address, key or certificate is invalid, or a port is in use; one
 line on standard error says which.
 .El
 .Sh EXAMPLES
-A gateway for mainnet, its metrics for this machine only:
+A gateway for mainnet, its metrics for the machines of an internal network:
 .Bd -literal -offset indent
 twistd --nodaemon --pidfile= icws \e
     --ic-network-url https://icp-api.io \e
-    --prometheus-endpoint tcp:9090:interface=127.0.0.1
+    --prometheus-endpoint 10.0.0.5:9090
 .Ed
 .Pp
 With TLS, four processes, and room for 10,000 clients of one canister:

@@ -124,12 +124,15 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
         example="200",
     )
     prometheus_endpoint: str | None = option(
-        "tcp:9090",
+        "tcp:9090:interface=127.0.0.1",
         OPTIONAL_ADDRESS,
         "prometheus-endpoint",
-        "Address of metrics, health checks and the status page: IP:port or an endpoint string; empty for none.",
-        "The port that the Rust gateway documents.",
+        "Address of metrics, health checks and the status page: IP:port or an endpoint string; tcp:9090 for every "
+        "address of this machine; empty for none.",
+        "The port that the Rust gateway documents. It has no access control, so it is on loopback; the container image "
+        "sets tcp:9090.",
         group=ADMIN,
+        example="tcp:9090",
     )
     admin_endpoint: str | None = option(
         None,

@@ -79,7 +79,7 @@ def test_the_guide_can_be_followed(tmp_path: Path) -> None:
             "PYTHONPATH": str(ROOT),
             "no_proxy": "127.0.0.1",
             "ICWS_GATEWAY_ADDRESS": f"tcp:{ports['8080']}",
-            "ICWS_PROMETHEUS_ENDPOINT": f"tcp:{ports['9090']}",
+            "ICWS_PROMETHEUS_ENDPOINT": f"tcp:{ports['9090']}:interface=127.0.0.1",
             "ICWS_DEVNET_LISTEN": f"tcp:{ports['4943']}:interface=127.0.0.1",
         },
     )

@@ -6,18 +6,19 @@ from typing import Any
 
 import pytest
 
+from icwsgw.config.addresses import Exposure, exposure
 from icwsgw.config.option import GROUPS, MOST_USED
 from icwsgw.config.schema import BY_NAME, MAINNET_BUDGET, MOST_USED_NAMES, OPTIONS, GatewayConfig
 from icwsgw.errors import ConfigError
 from icwsgw.ic.bls import MAINNET_ROOT_KEY_DER
 from tests.support.certificates import ROOT_KEY_DER
-from tests.test_layering import PACKAGE
+from tests.test_layering import PACKAGE, ROOT
 
 DEFAULTS: dict[str, Any] = {
     "gateway_addresses": ("tcp:8080",),
     "ic_network_url": "http://127.0.0.1:4943",
     "polling_interval": 0.1,
-    "prometheus_endpoint": "tcp:9090",
+    "prometheus_endpoint": "tcp:9090:interface=127.0.0.1",
     "max_message_bytes": 2 * 1024 * 1024 + 64 * 1024,
     "max_answer_bytes": 3 * 1024 * 1024 + 64 * 1024,
     "outbox_bytes": 32 * 1024 * 1024,
@@ -30,6 +31,16 @@ DEFAULTS: dict[str, Any] = {
 def test_defaults_are_those_of_the_documents() -> None:
     config = GatewayConfig()
     assert {name: getattr(config, name) for name in DEFAULTS} == DEFAULTS
+
+
+def test_what_has_no_access_control_is_on_loopback_unless_told_otherwise() -> None:
+    names = ("prometheus-endpoint", "devnet-listen")
+    assert [exposure(BY_NAME[name].default) for name in names] == [Exposure.LOOPBACK] * 2
+    of_the_original = BY_NAME["prometheus-endpoint"].kind.parse("0.0.0.0:9000")
+    assert exposure(of_the_original) is Exposure.ANYWHERE
+    image = re.search(r"^ENV ICWS_PROMETHEUS_ENDPOINT=(\S+)$", (ROOT / "Dockerfile").read_text(), re.M)
+    assert image is not None
+    assert exposure(image[1]) is Exposure.ANYWHERE, "a port on a container's loopback cannot be published"
 
 
 def test_the_options_that_people_change_first_come_first() -> None:
@@ -78,7 +89,7 @@ def test_every_example_is_of_use_and_not_the_default(entry: Any) -> None:
         ({"outbox_bytes": 1 << 20}, "--max-message-bytes"),
         ({"relay_queue_bytes": 1 << 20}, "--relay-queue-bytes"),
         ({"gateway_addresses": ("tcp:1", "tcp:1")}, "tcp:1 is used twice"),
-        ({"gateway_addresses": ("tcp:9090",)}, "tcp:9090 is used twice"),
+        ({"gateway_addresses": ("tcp:9090",), "prometheus_endpoint": "tcp:9090"}, "tcp:9090 is used twice"),
         ({"devnet": True, "devnet_listen": "tcp:8080"}, "tcp:8080 is used twice"),
     ],
 )
