@@ -160,6 +160,10 @@ class Upgrading:
         if not any_origin or factory.proxies:
             self._headers = request.joined()
         key = plain_key(request, any_origin)
+        if key is None and request.version != b"HTTP/1.1":
+            version = request.version.decode("ascii")
+            self.failHandshake(f"a WebSocket needs HTTP/1.1, and this request is {version}", 505)
+            return
         if key is None:
             self.data = for_autobahn(request, any_origin) + cut.rest
             super().processHandshake()  # type: ignore[misc]

@@ -296,6 +296,8 @@ HTTP_REFUSALS: list[tuple[bytes, int, str]] = [
     (HANDSHAKE + b"X: y\x0bOrigin: z\r\n\r\n", 400, "bad_request"),
     (HANDSHAKE + b"X: y\r\n Origin: z\r\n\r\n", 400, "bad_request"),
     (HANDSHAKE.replace(b"\r\n", b"\n") + b"\n", 400, "bad_request"),
+    (HANDSHAKE.replace(b"HTTP/1.1", b"HTTP/1.0") + b"\r\n", 505, "bad_request"),
+    (b"GET / HTTP/1.0\r\n\r\n", 505, "bad_request"),
 ]
 
 
@@ -329,6 +331,35 @@ def test_bad_requests_get_their_http_status_in_whole(data: bytes, status: int, l
 )
 def test_requests_that_the_original_takes_are_taken(lines: list[str]) -> None:
     World().open(*lines)
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        b"\r\n" + HANDSHAKE,
+        b"\r\n\r\n" + HANDSHAKE,
+        HANDSHAKE.replace(b"Host: gateway", b"Host: example.com:"),
+        HANDSHAKE.replace(b"Host: gateway", b"host:[::1]:"),
+        HANDSHAKE.replace(b"Upgrade: websocket", b"Upgrade: WebSocket"),
+        HANDSHAKE.replace(b"Connection: Upgrade", b"Connection: keep-alive, Upgrade"),
+    ],
+)
+@pytest.mark.parametrize("more", [b"", b"Sec-WebSocket-Protocol: chat\r\n", b"Sec-WebSocket-Extensions: x;\r\n"])
+def test_odd_forms_of_a_valid_handshake_are_taken(request_head: bytes, more: bytes) -> None:
+    protocol, transport = World().connect()
+    protocol.dataReceived(request_head + more + b"\r\n")
+    head = transport.value().partition(b"\r\n\r\n")[0] + b"\r\n"
+    assert head.startswith(b"HTTP/1.1 101 ")
+    # in lower case, for clients that compare
+    assert b"\r\nUpgrade: websocket\r\n" in head
+    lose(protocol)
+
+
+def test_a_proxy_that_speaks_http_1_0_is_told_what_to_change() -> None:
+    protocol, transport = World().connect()
+    protocol.dataReceived(HANDSHAKE.replace(b"HTTP/1.1", b"HTTP/1.0") + b"\r\n")
+    assert transport.value().endswith(b"\r\n\r\na WebSocket needs HTTP/1.1, and this request is HTTP/1.0\n")
+    lose(protocol)
 
 
 def test_a_request_that_dawdles_gets_408() -> None:
