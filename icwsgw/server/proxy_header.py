@@ -12,8 +12,10 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.protocol import connectionDone
 from twisted.protocols.haproxy._info import ProxyInfo
 from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper, HAProxyWrappingFactory
+from twisted.python.failure import Failure
 
 #: Bytes of the longest header of version 1 with its line end, and of version 2 with its TLVs.
 MOST_V1: Final = 107
@@ -138,12 +140,7 @@ class ProxyHeader(HAProxyProtocolWrapper):
         try:
             header = read_header(self._head)
         except ValueError as error:
-            self._refused = True
-            self._head = b""
-            factory: Any = self.factory
-            if factory.refused is not None:
-                transport: Any = self.transport
-                factory.refused(transport.getPeer(), str(error))
+            self._refuse(str(error))
             self.loseConnection()  # type: ignore[no-untyped-call]
             return
         if header is None:
@@ -153,6 +150,21 @@ class ProxyHeader(HAProxyProtocolWrapper):
         self._proxyInfo = ProxyInfo(head, cast(Any, header.source), cast(Any, header.destination))
         if rest:
             self._hand_on(rest)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+        """The connection is lost."""
+        # nothing at all is no header either, but checks of a port send that
+        if self._head and not self.disconnecting:
+            self._refuse("the connection ended within its PROXY header")
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+
+    def _refuse(self, reason: str) -> None:
+        self._refused = True
+        self._head = b""
+        factory: Any = self.factory
+        if factory.refused is not None:
+            transport: Any = self.transport
+            factory.refused(transport.getPeer(), reason)
 
     def _hand_on(self, data: bytes) -> None:
         wrapped: Any = self.wrappedProtocol

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.acceptance.processes import free_port, http_get
 from tests.deploy.fleet import PORTS, Certificate, Gateway, Program, Reconnecting, gateways_of, replaced
 from tests.deploy.tools import DEPLOY, run, tool
 from tests.support.raw_client import RawClient
+from tests.support.ws_wire import handshake
 
 pytestmark = pytest.mark.deploy
 
@@ -167,6 +169,7 @@ frontend observe
 listen gateways
     bind 127.0.0.1:{port}
     bind [::1]:{port} v6only
+    bind {directory}/front.sock
     {check}
     server icws 127.0.0.1:{gateway} check inter 50ms check-send-proxy {sends}
 """
@@ -195,7 +198,8 @@ def test_both_versions_of_the_proxy_header_and_checks_without_a_client(
     gateway = Gateway(tmp_path / "gateway", devnet.network, "haproxy:{}", "--max-connections-per-ip=1")
     port, observe = free_port(), free_port()
     config = tmp_path / "haproxy.cfg"
-    config.write_text(CHECKED.format(port=port, observe=observe, gateway=gateway.port, check=check, sends=sends))
+    names = {"directory": tmp_path, "port": port, "observe": observe, "gateway": gateway.port}
+    config.write_text(CHECKED.format(check=check, sends=sends, **names))
     haproxy = None
     try:
         gateway.wait()
@@ -213,7 +217,15 @@ def test_both_versions_of_the_proxy_header_and_checks_without_a_client(
         # of the last check that was done; an asterisk says that the next one is under way
         haproxy.until(lambda: checks()[1] in ("L4OK", "L7OK"))
         assert checks() == ("UP", "L7OK" if check else "L4OK")
-        kept = []
+        kept: list[RawClient | socket.socket] = []
+
+        def status_by_socket(path: Path) -> int:
+            client = socket.socket(socket.AF_UNIX)
+            kept.append(client)
+            client.settimeout(60)
+            client.connect(str(path))
+            client.sendall(handshake())
+            return int(client.recv(65_536).split(b" ")[1])
 
         def status(host: str, source: str) -> int:
             client = RawClient(port, host, source=source)
@@ -223,9 +235,11 @@ def test_both_versions_of_the_proxy_header_and_checks_without_a_client(
         # one connection for each address: the header's, not the proxy's
         assert [status("127.0.0.1", f"127.0.0.{n}") for n in (5, 6, 5, 7)] == [101, 101, 429, 101]
         assert [status("::1", "::1") for _ in range(2)] == [101, 429]
+        # clients of a unix frontend have no address: the header says UNKNOWN, and HAProxy's own address counts
+        assert [status_by_socket(tmp_path / "front.sock") for _ in range(2)] == [101, 429]
         assert checks()[0] == "UP"
         assert gateway.metric('icws_refused_connections_total{reason="proxy_header"}') == 0
-        assert gateway.metric('icws_refused_connections_total{reason="connections_per_ip"}') == 2
+        assert gateway.metric('icws_refused_connections_total{reason="connections_per_ip"}') == 3
         for client in kept:
             client.close()
     finally:

@@ -48,22 +48,31 @@ def pushbacks(world: World) -> float:
 
 def accept(world: World, peer: Any, *headers: str, proxy: bytes | None = None) -> tuple[Any, Transport]:
     """A connection from ``peer``, on a haproxy: endpoint when there is a PROXY header, and its request."""
-    transport = Transport("")
-    transport.peerAddr = peer
     if proxy is None:
-        protocol: Any = world.factory.buildProtocol(peer)
-        outer = protocol
+        transport = Transport("")
+        transport.peerAddr = peer
+        outer: Any = world.factory.buildProtocol(peer)
+        protocol = outer
+        outer.makeConnection(transport)
     else:
-        reactor = MemoryReactorClock()
-        make_endpoint(reactor, "haproxy:tcp:8080").endpoint.listen(world.factory)
-        outer = reactor.tcpServers[0][1].buildProtocol(peer)  # type: ignore[call-arg]
+        outer, transport = proxied(world, peer)
         protocol = outer.wrappedProtocol
-    outer.makeConnection(transport)
     if proxy:
         outer.dataReceived(proxy)
     outer.dataReceived(handshake(*headers))
     protocol.outer = outer
     return protocol, transport
+
+
+def proxied(world: World, peer: Any) -> tuple[Any, Transport]:
+    """A connection from ``peer`` on a haproxy: endpoint, before its PROXY header."""
+    transport = Transport("")
+    transport.peerAddr = peer
+    reactor = MemoryReactorClock()
+    make_endpoint(reactor, "haproxy:tcp:8080").endpoint.listen(world.factory)
+    outer: Any = reactor.tcpServers[0][1].buildProtocol(peer)  # type: ignore[call-arg]
+    outer.makeConnection(transport)
+    return outer, transport
 
 
 def tcp(host: str) -> Any:
@@ -169,6 +178,34 @@ def test_a_connection_without_a_proxy_header_leaves_a_trace(header: bytes, monke
     assert log.lines[1]["peer"] == "10.0.0.1:1"
     assert "PROXY header" in log.lines[0]["reason"]
     assert world.factory.limits.total == 0
+
+
+@pytest.mark.parametrize("begun", [b"P", b"PROXY TCP4 192.0.2.9", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0"])
+def test_a_connection_that_ends_within_its_proxy_header_leaves_a_trace(
+    begun: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World()
+    log = Lines(monkeypatch, factory_module)
+    for data in (begun, b""):
+        protocol, _ = proxied(world, tcp("10.0.0.1"))
+        if data:
+            protocol.dataReceived(data)
+        protocol.connectionLost(Failure(ConnectionDone()))
+    # nothing at all is a check of the port
+    assert refusals(world) == {"proxy_header": 1}
+    assert log.lines[0]["reason"] == "the connection ended within its PROXY header"
+    assert world.factory.limits.total == 0
+
+
+def test_a_proxy_header_that_dawdles_is_counted_once() -> None:
+    world = World()
+    protocol, transport = proxied(world, tcp("10.0.0.1"))
+    protocol.dataReceived(b"PROXY TCP4 192.0.2.9")
+    for _ in range(12):
+        world.clock.advance(1.0)
+    assert status(transport) == 408
+    protocol.connectionLost(Failure(ConnectionDone()))
+    assert refusals(world) == {"header_timeout": 1}
 
 
 def test_where_proxies_are_listed_the_proxy_header_of_others_is_not_believed() -> None:
