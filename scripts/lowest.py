@@ -28,10 +28,11 @@ def lowest(requirements: str) -> list[str]:
 
 
 def main() -> None:
-    """Print the constraints of the gateway's requirements, including those for tracing."""
+    """Print the constraints of the gateway's requirements, including those of the extras that it uses at run time."""
     config = ConfigParser()
     config.read(SETUP)
-    wanted = [config["options"]["install_requires"], config["options.extras_require"]["otel"]]
+    extras = config["options.extras_require"]
+    wanted = [config["options"]["install_requires"], extras["otel"], extras["wasm"]]
     print("\n".join(pin for group in wanted for pin in lowest(group)))
 
 

@@ -187,6 +187,19 @@ def test_one_module_knows_opentelemetry() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
+def test_one_package_knows_wasmtime_and_is_loaded_when_a_canister_needs_it() -> None:
+    """It is an extra, of which the gateway itself and the demo canisters have no use."""
+    knowing = {
+        path.relative_to(PACKAGE).parent.as_posix()
+        for path in sources()
+        for module, _ in imports(path)
+        if module.partition(".")[0] == "wasmtime"
+    }
+    assert knowing == {"devnet/wasm"}
+    code = "import sys, icwsgw.tap, icwsgw.devnet.command_line; sys.exit('wasmtime' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
 def test_the_command_line_of_the_admin_api_loads_no_reactor() -> None:
     code = "import sys, icwsgw.ctl.commands; sys.exit('twisted' in sys.modules or 'cbor2' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -125,6 +125,10 @@ class Consensus:
         """Register a call for whose result a request waits."""
         self._awaited[call] = None
 
+    def finished(self, call: SubmittedCall) -> None:
+        """Put the outcome of a call that came after its block into the next one."""
+        call.block = self._state.height + 1
+
     def block_at(self, node: Node) -> Block:
         """Return the newest certified block that a node has."""
         height = max(self._seen[node.number], self.height - self._behind[node.number])
@@ -160,7 +164,8 @@ class Consensus:
             # An expired call is not put into a block.
             if call.expiry_ns > now_ns:
                 call.run()
-                call.block = self._state.height + 1
+                if call.done:
+                    call.block = self._state.height + 1
         return self._state.new_block(now_ns, keep_views=True)
 
     def _certify(self, block: Block) -> None:

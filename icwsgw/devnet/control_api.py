@@ -29,11 +29,11 @@ from typing import TYPE_CHECKING, Any
 from icwsgw.devnet.cdk_types import WsError
 from icwsgw.devnet.consensus import BlockTiming
 from icwsgw.devnet.faults import Answer, InjectedFault
+from icwsgw.devnet.hosting import CanisterHost, Host
 from icwsgw.errors import FormatError
 from icwsgw.ic.principal import Principal
 
 if TYPE_CHECKING:
-    from icwsgw.devnet.hosting import Host
     from icwsgw.devnet.network_state import NetworkState
 
 _JSON = "application/json"
@@ -96,15 +96,24 @@ def _stats(replica: NetworkState) -> Any:
         "heights": {state.subnet.id.text: replica.ingress.height(state) for state in replica.states},
         "signatures": replica.topology.signatures,
         "faults": [{"kind": fault.kind, "hits": fault.hits, "left": fault.count} for fault in replica.faults],
-        "canisters": {
-            host.id.text: {
-                "running": host.running,
-                "clients": len(host.ws.clients),
-                "queues": {gateway.text: host.ws.queue_length(gateway) for gateway in host.ws.gateways},
-            }
-            for host in replica.hosts
-        },
+        "canisters": {host.id.text: _canister(host) for host in replica.canisters},
     }
+
+
+def _canister(host: CanisterHost) -> Any:
+    if not isinstance(host, Host):
+        return {"running": host.running}
+    return {
+        "running": host.running,
+        "clients": len(host.ws.clients),
+        "queues": {gateway.text: host.ws.queue_length(gateway) for gateway in host.ws.gateways},
+    }
+
+
+def _in_python(host: CanisterHost) -> Host:
+    if not isinstance(host, Host):
+        raise ValueError(f"{host.id} is a canister in WebAssembly: only its own methods send and close")
+    return host
 
 
 def _faults(replica: NetworkState, value: Any) -> Any:
@@ -154,7 +163,7 @@ def _push(replica: NetworkState, value: Any) -> Any:
         return {}
     clients = value.get("clients", "all")
     push = replica.pushes.start(
-        _hosts(replica, value),
+        [host for host in _hosts(replica, value) if isinstance(host, Host)],
         clients=None if clients == "all" else _number(clients, "clients"),
         count=_number(value.get("count", 1), "count"),
         size=_number(value.get("size", 0), "size", _MOST_SIZE),
@@ -164,7 +173,7 @@ def _push(replica: NetworkState, value: Any) -> Any:
     return {"sent": push.sent, "left": push.left}
 
 
-def _each(act: Callable[[Host], object]) -> Callable[[NetworkState, Any], Any]:
+def _each(act: Callable[[CanisterHost], object]) -> Callable[[NetworkState, Any], Any]:
     def run(replica: NetworkState, value: Any) -> Any:
         hosts = _hosts(replica, _object(value))
         for host in hosts:
@@ -176,18 +185,18 @@ def _each(act: Callable[[Host], object]) -> Callable[[NetworkState, Any], Any]:
 
 def _close(replica: NetworkState, value: Any) -> Any:
     value = _object(value)
-    host = replica.host(Principal.from_text(str(value.get("canister"))))
+    host = _in_python(replica.canister(Principal.from_text(str(value.get("canister")))))
     host.ws.close(Principal.from_text(str(value.get("client"))))
     return {}
 
 
-def _hosts(replica: NetworkState, value: dict[str, Any]) -> list[Host]:
+def _hosts(replica: NetworkState, value: dict[str, Any]) -> list[CanisterHost]:
     canister = value.get("canister")
     if canister == "*":
-        return replica.hosts
+        return list(replica.canisters)
     if not isinstance(canister, str):
         raise ValueError('canister is an id, or "*" for all')
-    return [replica.host(replica.names.get(canister) or Principal.from_text(canister))]
+    return [replica.canister(replica.names.get(canister) or Principal.from_text(canister))]
 
 
 def _object(value: Any) -> dict[str, Any]:

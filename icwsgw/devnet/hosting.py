@@ -7,7 +7,9 @@ Reject codes and error codes are those of the IC's replica: 5 ``IC0503`` for a t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
+
+from twisted.internet.defer import Deferred
 
 from icwsgw.devnet.canisters import Canister, CanisterFactory, MethodNotFound, module_hash
 from icwsgw.devnet.cdk import ACK_INTERVAL_MS, KEEP_ALIVE_TIMEOUT_MS, MAX_RETURNED_MESSAGES, QueueView, WebSocketCdk
@@ -63,8 +65,73 @@ class CdkSettings:
         self.max_messages = max_messages
 
 
+class CanisterHost(Protocol):
+    """A canister as the replica runs it, whatever its code is.
+
+    :ivar running: False: stopped, calls and queries are rejected
+    """
+
+    id: Principal
+    running: bool
+
+    def check_running(self) -> None:
+        """Pass if the canister runs.
+
+        :raises Rejected: it is stopped
+        """
+        ...
+
+    def inspect(self, method: str, caller: Principal, arg: bytes) -> None:
+        """Ask the canister whether it takes a call from a user.
+
+        :raises Rejected: it does not
+        """
+        ...
+
+    def update(self, method: str, caller: Principal, arg: bytes) -> bytes | Deferred[bytes]:
+        """Run an update method and return its reply, now or later; what it did is undone when it traps.
+
+        :raises Rejected: stopped, no such method, trapped, reply too large; a Deferred fails with it
+        """
+        ...
+
+    def query(
+        self,
+        method: str,
+        caller: Principal,
+        arg: bytes,
+        certify: Certifier,
+        page_filter: PageFilter | None = None,
+        view: Any = None,
+    ) -> bytes:
+        """Run a query method and return its reply.
+
+        :param certify: gives the data certificate
+        :param page_filter: a fault to be put on the answer of ws_get_messages
+        :param view: the canister in an older state, from :meth:`view`
+        :raises Rejected: as :meth:`update`
+        """
+        ...
+
+    def view(self) -> Any:
+        """Copy what queries on an older state need."""
+        ...
+
+    def state(self) -> Tree:
+        """Return what stands under ``/canister/<id>``."""
+        ...
+
+    def reset(self) -> None:
+        """Upgrade the canister with the code that it has."""
+        ...
+
+    def close(self) -> None:
+        """Stop all timers."""
+        ...
+
+
 class Host:
-    """One canister id and its application.
+    """One canister id and its application in Python.
 
     :ivar ws: the CDK's state since the last reset
     :ivar app: the application since the last reset
@@ -129,6 +196,13 @@ class Host:
         """
         if not self.running:
             raise stopped(self.id)
+
+    def inspect(self, method: str, caller: Principal, arg: bytes) -> None:
+        """Take any call."""
+
+    def view(self) -> QueueView:
+        """Return the queues as they are now."""
+        return self.ws.view()
 
     def update(self, method: str, caller: Principal, arg: bytes) -> bytes:
         """Run an update method and return its reply. If it does not reply, its changes are undone.

@@ -14,7 +14,7 @@ from icwsgw._version import __version__
 from icwsgw.devnet.cdk import QueueView, WebSocketCdk
 from icwsgw.devnet.cdk_types import Page
 from icwsgw.devnet.faults import Answer, Dropped, InjectedFault
-from icwsgw.devnet.hosting import Host, PageFilter
+from icwsgw.devnet.hosting import CanisterHost, Host, PageFilter
 from icwsgw.devnet.read_permissions import Reader, check_paths
 from icwsgw.devnet.request_admission import CBOR_TYPE, TEXT, RequestRefused, Target, boundary_error, target_of
 from icwsgw.devnet.state_tree import Block
@@ -219,7 +219,7 @@ class Endpoints:
             lambda canister: target.state.data_certificate(
                 canister, self._replica.now_ns(), target.node, target.shown(), block=block
             ),
-            self._page_filter(host.id, view or host.ws, request.sender),
+            self._page_filter(host.id, view or host.ws, request.sender) if isinstance(host, Host) else None,
             view,
         )
 
@@ -233,9 +233,9 @@ class Endpoints:
 
         return change
 
-    def _host_or_reject(self, canister: Principal) -> Host:
+    def _host_or_reject(self, canister: Principal) -> CanisterHost:
         try:
-            return self._replica.host(canister)
+            return self._replica.canister(canister)
         except KeyError:
             raise _not_found(canister) from None
 
@@ -280,8 +280,9 @@ class Endpoints:
         host = self._host_or_reject(canister)
         host.check_running()
         content, sender = request.content, request.sender
+        host.inspect(content["method_name"], sender, content["arg"])
 
-        def execute() -> bytes:
+        def execute() -> bytes | Deferred[bytes]:
             if reject is not None:
                 raise reject
             if fault is not None and fault.kind == "garbage_candid":
@@ -316,7 +317,7 @@ class Endpoints:
             return RequestRefused(*refusal).answer
         if target.canister is not None and self._replica.echo_any:
             with suppress(KeyError):
-                self._replica.host(target.canister)
+                self._replica.canister(target.canister)
         paths = request.content["paths"]
         certificate = self._certificate(target, paths)
         return 200, dict(_CBOR), cbor.dumps_tagged({"certificate": certificate})

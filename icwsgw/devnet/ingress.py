@@ -96,6 +96,7 @@ class Ingress:
             return
         self._sweep()
         self._calls[call.request_id] = call
+        call.finished_later = self._finished_later
         if subnet.running:
             subnet.submit(call, node)
         elif self.jitter:
@@ -135,8 +136,20 @@ class Ingress:
             call.run()
         # Answer after all calls have run, so that one signature covers the whole block.
         for call in calls:
-            for node in call.awaited_at:
-                call.tell(node)
+            if call.done:
+                self._tell(call)
+
+    @staticmethod
+    def _tell(call: SubmittedCall) -> None:
+        for node in call.awaited_at:
+            call.tell(node)
+
+    def _finished_later(self, call: SubmittedCall) -> None:
+        subnet = self._subnets[call.state.subnet.id]
+        if subnet.running:
+            subnet.finished(call)
+        else:
+            self._tell(call)
 
     def wait(self, call: SubmittedCall, timeout: float, node: Node) -> Deferred[bool]:
         """Wait until a node's certified state includes the call's result.
@@ -162,7 +175,7 @@ class Ingress:
 
     def _is_over(self, call: SubmittedCall) -> bool:
         # With blocks, an expired call is never executed; without blocks, it is executed after its latency.
-        return call.done or self._subnets[call.state.subnet.id].running
+        return call.started or self._subnets[call.state.subnet.id].running
 
     def close(self) -> None:
         """Discard the calls that were not executed, and cancel all timers."""

@@ -16,8 +16,9 @@ from twisted.internet.defer import Deferred
 from icwsgw.devnet.canisters import DEMO_CANISTERS, CanisterFactory, EchoCanister
 from icwsgw.devnet.consensus import BlockTiming
 from icwsgw.devnet.faults import Answer, Dropped, Faults
-from icwsgw.devnet.hosting import CdkSettings, Host
+from icwsgw.devnet.hosting import CanisterHost, CdkSettings, Host
 from icwsgw.devnet.ingress import Ingress
+from icwsgw.devnet.installed_canisters import CanisterLog, InstalledCanisters
 from icwsgw.devnet.push import Pushes
 from icwsgw.devnet.state_tree import StateTree
 from icwsgw.devnet.topology import BY_VERSION, NODES, Node, Sign, Subnet, Topology
@@ -49,6 +50,8 @@ class NetworkState:
     :param edge_headers: each answer has a new ``x-request-id`` and no ``x-ic-*``, like those of the public network's
         HTTP gateways; None: only if the topology is the public network's
     :param canisters: name to id and application; default: the demo canisters
+    :param log: takes the lines that canisters in WebAssembly print
+    :ivar canisters: the canisters by id
     :ivar faults: the active faults, see :mod:`icwsgw.devnet.faults`
     :ivar stats: numbers of requests by name
     :ivar hanging: requests that a fault holds without an answer
@@ -74,6 +77,7 @@ class NetworkState:
         echo_any: bool = False,
         edge_headers: bool | None = None,
         canisters: Mapping[str, tuple[Principal, CanisterFactory]] = DEMO_CANISTERS,
+        log: CanisterLog = lambda canister_id, text: None,
     ) -> None:
         self.clock = clock
         self.now_ns = now_ns
@@ -83,10 +87,7 @@ class NetworkState:
         self.echo_any = echo_any
         self.edge_headers = delegation == BY_VERSION if edge_headers is None else edge_headers
         self.topology = Topology(seed, delegation, nodes, sign)
-        self._states = {
-            subnet.id: StateTree(self.topology, subnet, lambda canister: self._hosts[canister].ws.view())
-            for subnet in self.topology.subnets
-        }
+        self._states = {subnet.id: StateTree(self.topology, subnet, self._view) for subnet in self.topology.subnets}
         random = Random(seed)
         self.faults = Faults(random.getrandbits(64))
         self.ingress = Ingress(clock, now_ns, random, self._states.values(), latency=call_latency, jitter=call_jitter)
@@ -96,11 +97,13 @@ class NetworkState:
         self.stats: Counter[str] = Counter()
         self.gateway_urls: list[str] = []
         self.names = {name: canister_id for name, (canister_id, _) in canisters.items()}
-        self._settings = settings or CdkSettings()
-        self._hosts: dict[Principal, Host] = {}
+        self.canisters = InstalledCanisters(
+            *(clock, now_ns, settings or CdkSettings(), self.state_of, self.root_key_der),
+            *(Random(seed + b" raw_rand"), log),
+        )
         self.hanging: set[Deferred[Answer]] = set()
         for canister_id, factory in canisters.values():
-            self.install(canister_id, factory)
+            self.canisters.install(canister_id, factory)
         self.set_pace(pace or BlockTiming())
 
     @property
@@ -124,9 +127,9 @@ class NetworkState:
 
     def set_pace(self, pace: BlockTiming) -> None:
         """Change the timing of blocks, see :mod:`icwsgw.devnet.consensus`."""
-        for host in self._hosts.values():
+        for host in self.canisters:
             # The next block needs a view of each canister's queues, so that it can answer queries later.
-            self._canister_changed(host)
+            self.canisters.changed(host)
         self.ingress.set_pace(pace)
 
     @property
@@ -141,58 +144,60 @@ class NetworkState:
     # -- canisters ------------------------------------------------------------------------------------------------
 
     def install(self, canister_id: Principal, factory: CanisterFactory) -> Host:
-        """Install an application under an id; it replaces one that is already there.
+        """Install an application in Python, see :meth:`InstalledCanisters.install`."""
+        return self.canisters.install(canister_id, factory)
 
-        :raises KeyError: the id is in no subnet's ranges
-        """
-        old = self._hosts.get(canister_id)
-        if old is not None:
-            old.close()
-        self.state_of(canister_id)
-        host = Host(canister_id, factory, self.clock, self.now_ns, self._settings, self._canister_changed)
-        self._hosts[canister_id] = host
-        self._canister_changed(host)
-        return host
+    def _view(self, canister_id: Principal) -> object:
+        host = self.canisters.get(canister_id)
+        return None if host is None else host.view()
 
-    def _canister_changed(self, host: Host) -> None:
-        self.state_of(host.id).canister_changed(host.id, host.state)
-
-    def host(self, canister_id: Principal) -> Host:
+    def canister(self, canister_id: Principal) -> CanisterHost:
         """Return a canister; with ``echo_any``, create it if necessary.
 
         :raises KeyError: the canister does not exist, or there are too many
         """
-        host = self._hosts.get(canister_id)
+        host = self.canisters.get(canister_id)
         if host is None:
-            if not self.echo_any or self.topology.find(canister_id) is None or len(self._hosts) >= MAX_CANISTERS:
+            if not self.echo_any or self.topology.find(canister_id) is None or len(self.canisters) >= MAX_CANISTERS:
                 raise KeyError(canister_id)
-            host = self.install(canister_id, EchoCanister)
+            host = self.canisters.install(canister_id, EchoCanister)
+        return host
+
+    def host(self, canister_id: Principal) -> Host:
+        """Return a canister in Python, as :meth:`canister` does.
+
+        :raises KeyError: the canister does not exist or is not in Python, or there are too many
+        """
+        host = self.canister(canister_id)
+        if not isinstance(host, Host):
+            raise KeyError(canister_id)
         return host
 
     @property
     def hosts(self) -> list[Host]:
-        return list(self._hosts.values())
+        """All canisters in Python."""
+        return [host for host in self.canisters if isinstance(host, Host)]
 
     def reset(self, canister_id: Principal) -> None:
         """Reset a canister: the CDK loses its state, as in an upgrade.
 
-        :raises KeyError: see :meth:`host`
+        :raises KeyError: see :meth:`canister`
         """
-        self.host(canister_id).reset()
+        self.canister(canister_id).reset()
 
     def stop(self, canister_id: Principal) -> None:
         """Stop a canister.
 
-        :raises KeyError: see :meth:`host`
+        :raises KeyError: see :meth:`canister`
         """
-        self.host(canister_id).running = False
+        self.canister(canister_id).running = False
 
     def start(self, canister_id: Principal) -> None:
         """Start a canister that was stopped.
 
-        :raises KeyError: see :meth:`host`
+        :raises KeyError: see :meth:`canister`
         """
-        self.host(canister_id).running = True
+        self.canister(canister_id).running = True
 
     def release(self) -> None:
         """End the connections of all hanging requests."""
@@ -205,8 +210,7 @@ class NetworkState:
         self.release()
         self.pushes.stop()
         self.ingress.close()
-        for host in self._hosts.values():
-            host.close()
+        self.canisters.close()
 
     def new_request_id(self) -> str:
         """Return a UUID of version 7 (RFC 9562, 5.7) for the ``x-request-id`` header."""

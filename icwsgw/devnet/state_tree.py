@@ -18,9 +18,8 @@ a signature costs 0.2 ms.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
-from icwsgw.devnet.cdk import QueueView
 from icwsgw.devnet.merkle import MerkleMap
 from icwsgw.devnet.topology import FLAT, Node, Ranged, Subnet, Topology
 from icwsgw.ic import hashtree
@@ -65,7 +64,7 @@ class Block:
         time_ns: int,
         canisters: MerkleMap,
         requests: MerkleMap,
-        views: Mapping[Principal, QueueView],
+        views: Mapping[Principal, Any],
     ) -> None:
         self.height = height
         self.views = views
@@ -110,11 +109,9 @@ class StateTree:
     :ivar height: height of the newest block
     """
 
-    def __init__(
-        self, topology: Topology, subnet: Subnet, view: Callable[[Principal], QueueView] | None = None
-    ) -> None:
+    def __init__(self, topology: Topology, subnet: Subnet, view: Callable[[Principal], Any] | None = None) -> None:
         self._view = view
-        self._views: dict[Principal, QueueView] = {}
+        self._views: dict[Principal, Any] = {}
         self._topology = topology
         self.subnet = subnet
         self._canisters = MerkleMap()

@@ -12,8 +12,8 @@ from icwsgw.ic.principal import Principal
 from icwsgw.ic.request_id import leb128
 from icwsgw.reactor.clock import Clock
 
-Execute = Callable[[], bytes]
-"""Executes the call; returns the reply or raises Rejected."""
+Execute = Callable[[], "bytes | Deferred[bytes]"]
+"""Executes the call; returns the reply, now or later, or raises or fails with Rejected."""
 
 
 class SubmittedCall:
@@ -21,8 +21,10 @@ class SubmittedCall:
 
     :ivar state: state of the subnet that executes the call
     :ivar sender: the principal that may read its status
-    :ivar done: whether the call was executed
-    :ivar block: height of the block that executed it, if blocks are made at intervals
+    :ivar started: whether its execution has begun
+    :ivar done: whether the call has an outcome
+    :ivar block: height of the block that has the outcome, if blocks are made at intervals
+    :ivar finished_later: called with the call when the outcome comes after :meth:`run` has returned
     """
 
     __slots__ = (
@@ -32,8 +34,10 @@ class SubmittedCall:
         "canister",
         "done",
         "expiry_ns",
+        "finished_later",
         "request_id",
         "sender",
+        "started",
         "state",
     )
 
@@ -51,25 +55,44 @@ class SubmittedCall:
         self.sender = sender
         self.canister = canister
         self.expiry_ns = expiry_ns
+        self.started = False
         self.done = False
+        self.finished_later: Callable[[SubmittedCall], object] = lambda call: None
         self.block: int | None = None
         self._execute = execute
         self._waiters: dict[int, list[Deferred[None]]] = {}
 
     def run(self) -> None:
-        """Execute the call unless it was executed before, and write its outcome into the state."""
-        if self.done:
+        """Begin the execution of the call unless it has begun before, and write its outcome into the state."""
+        if self.started:
             return
+        self.started = True
         try:
-            fields = {b"status": b"replied", b"reply": self._execute()}
+            outcome = self._execute()
         except Rejected as reject:
+            self._finish(reject)
+            return
+        if not isinstance(outcome, Deferred):
+            self._finish(outcome)
+            return
+        self.state.set_request(self.request_id, {b"status": b"processing"})
+        outcome.addCallbacks(self._finish_later, lambda failure: self._finish_later(failure.value))
+
+    def _finish_later(self, outcome: bytes | Rejected) -> None:
+        self._finish(outcome)
+        self.finished_later(self)
+
+    def _finish(self, outcome: bytes | Rejected) -> None:
+        if isinstance(outcome, Rejected):
             fields = {
                 b"status": b"rejected",
-                b"reject_code": leb128(reject.code),
-                b"reject_message": reject.message.encode(),
+                b"reject_code": leb128(outcome.code),
+                b"reject_message": outcome.message.encode(),
             }
-            if reject.error_code is not None:
-                fields[b"error_code"] = reject.error_code.encode()
+            if outcome.error_code is not None:
+                fields[b"error_code"] = outcome.error_code.encode()
+        else:
+            fields = {b"status": b"replied", b"reply": outcome}
         self.done = True
         self.state.set_request(self.request_id, fields)
 

@@ -358,13 +358,13 @@ def test_a_lying_replica_is_not_believed() -> None:
     host = world.replica.host(ECHO_ID)
     honest = host.ws.certified_data
     host.ws.certified_data = lambda: bytes(32)
-    world.replica._canister_changed(host)
+    world.replica.canisters.changed(host)
     client.send(b"x")
     world.run(2)
     assert client.received == []
     assert world.metrics.queries.values["certificate"] > 0
     host.ws.certified_data = honest
-    world.replica._canister_changed(host)
+    world.replica.canisters.changed(host)
     world.until(lambda: client.received == [b"x"])
 
 

@@ -1,0 +1,318 @@
+"""A canister in WebAssembly as the replica runs it: calls, queries, timers, its part of the state tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from twisted.internet.defer import Deferred
+
+from icwsgw.devnet.hosting import Certifier, PageFilter
+from icwsgw.devnet.wasm.canister import RUNNING, STOPPED, Snapshot, WasmCanister
+from icwsgw.devnet.wasm.canister_messages import CanisterRequest, Messages
+from icwsgw.devnet.wasm.execution import CallContext, CanisterTrap, Entry, Execution, Response
+from icwsgw.errors import Rejected
+from icwsgw.ic import cbor, hashtree
+from icwsgw.ic.hashtree import Tree
+from icwsgw.ic.principal import Principal
+from icwsgw.reactor.clock import Clock, Timer
+
+#: Seconds between two heartbeats of a canister that has them, about as often as blocks of the public network.
+HEARTBEAT_S: Final = 1.0
+#: Messages that are executed before others get their turn.
+MESSAGES_AT_ONCE: Final = 200
+
+
+class MessageRunner:
+    """Executes the messages between canisters: at once, and what is left in later turns of the event loop.
+
+    :param clock: calls later
+    :param elsewhere: executes what is for no canister in WebAssembly
+    """
+
+    def __init__(self, clock: Clock, elsewhere: Callable[[CanisterRequest], None]) -> None:
+        self._clock = clock
+        self._hosts: dict[Principal, WasmHost] = {}
+        self.messages = Messages(self._find, elsewhere)
+        self._timer: Timer | None = None
+        self._running = False
+
+    def _find(self, canister_id: Principal) -> WasmCanister | None:
+        host = self._hosts.get(canister_id)
+        return None if host is None else host.canister
+
+    def add(self, host: WasmHost) -> None:
+        self._hosts[host.id] = host
+
+    def remove(self, host: WasmHost) -> None:
+        if self._hosts.get(host.id) is host:
+            del self._hosts[host.id]
+
+    def run(self) -> None:
+        """Execute messages, and tell each canister that its state may have changed."""
+        if self._running:
+            return
+        self._running = True
+        try:
+            self.messages.run(MESSAGES_AT_ONCE)
+        finally:
+            self._running = False
+        for host in list(self._hosts.values()):
+            host.executed()
+        if len(self.messages) and self._timer is None:
+            self._timer = self._clock.callLater(0, self._again)
+
+    def _again(self) -> None:
+        self._timer = None
+        self.run()
+
+    def close(self) -> None:
+        """Execute nothing more."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+
+
+class WasmHost:
+    """One canister id with code in WebAssembly behind it.
+
+    :param changed: called with the host when its part of the state tree may have changed
+    """
+
+    def __init__(
+        self,
+        canister: WasmCanister,
+        runner: MessageRunner,
+        clock: Clock,
+        now_ns: Callable[[], int],
+        changed: Callable[[WasmHost], None],
+    ) -> None:
+        self.id = canister.id
+        self.canister = canister
+        self._runner = runner
+        self._clock = clock
+        self._now_ns = now_ns
+        self._changed = changed
+        self._timer: Timer | None = None
+        self._timer_ns = 0
+        self._poll_timer: Timer | None = None
+        self._executions = 0
+        self._file = b""
+        runner.add(self)
+
+    # -- life -----------------------------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> bool:
+        return self.canister.status == RUNNING
+
+    @running.setter
+    def running(self, value: bool) -> None:
+        self.canister.status = RUNNING if value else STOPPED
+
+    def check_running(self) -> None:
+        """Pass if the canister runs.
+
+        :raises Rejected: it is stopped
+        """
+        if not self.running:
+            raise Rejected(5, f"Canister {self.id} is stopped", "IC0508")
+
+    def install(self, file: bytes, argument: bytes = b"") -> None:
+        """Put code into the canister; all memory is new.
+
+        :raises FormatError: not a module of a canister
+        :raises CanisterTrap: ``canister_init`` traps
+        """
+        self.canister.install(file, argument)
+        self._file = file
+        self._after_code()
+
+    def upgrade(self, file: bytes, argument: bytes = b"") -> None:
+        """Put other code into the canister; stable memory stays.
+
+        :raises FormatError: not a module of a canister
+        :raises CanisterTrap: ``canister_pre_upgrade`` or ``canister_post_upgrade`` traps; nothing has changed
+        """
+        self.canister.upgrade(file, argument)
+        self._file = file
+        self._after_code()
+
+    def reset(self) -> None:
+        """Upgrade the canister with the code that it has.
+
+        :raises CanisterTrap: its code traps; nothing has changed
+        """
+        if self._file:
+            self.upgrade(self._file)
+
+    def _after_code(self) -> None:
+        self._executions = -1
+        self._runner.run()
+        self._beat_later()
+
+    def close(self) -> None:
+        """Stop the timers and free the memory."""
+        self._runner.remove(self)
+        for timer in (self._timer, self._poll_timer):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self._timer = self._poll_timer = None
+        self.canister.close()
+
+    # -- state ----------------------------------------------------------------------------------------------------
+
+    def state(self) -> Tree:
+        """Return what stands under ``/canister/<id>``."""
+        canister = self.canister
+        entries = [
+            (b"certified_data", hashtree.leaf(canister.certified_data)),
+            (b"controllers", hashtree.leaf(cbor.dumps_tagged([each.raw for each in canister.controllers]))),
+        ]
+        if canister.module is not None:
+            if canister.module.metadata:
+                named = sorted((name.encode(), data.content) for name, data in canister.module.metadata.items())
+                metadata = hashtree.label_map([(name, hashtree.leaf(content)) for name, content in named])
+                entries.append((b"metadata", metadata))
+            entries.append((b"module_hash", hashtree.leaf(canister.module.hash)))
+        return hashtree.label_map(entries)
+
+    def view(self) -> Snapshot | None:
+        """Copy the state, so that a query can be run against it when it is older."""
+        return self.canister.snapshot()
+
+    def executed(self) -> None:
+        """Act on what the canister has set while messages were executed."""
+        if self.canister.executions == self._executions:
+            return
+        self._executions = self.canister.executions
+        self._changed(self)
+        self._arm()
+
+    # -- calls ----------------------------------------------------------------------------------------------------
+
+    def inspect(self, method: str, caller: Principal, arg: bytes) -> None:
+        """Ask the canister whether it takes a call from a user.
+
+        :raises Rejected: it does not, or traps
+        """
+        module = self.canister.module
+        if module is None or "canister_inspect_message" not in module.functions:
+            return
+        execution = Execution(Entry.INSPECT, CallContext(caller, needs_answer=False), argument=arg, method=method)
+        try:
+            self.canister.query(execution, "canister_inspect_message")
+        except CanisterTrap as trap:
+            raise self.canister.rejected(trap) from None
+        if not execution.accepted:
+            text = f"Canister {self.id} rejected the message"
+            raise Rejected(5, text, "IC0406")
+
+    def update(self, method: str, caller: Principal, arg: bytes) -> bytes | Deferred[bytes]:
+        """Run an update method.
+
+        :return: the reply; a Deferred where the canister waits for somebody
+        :raises Rejected: stopped, no such method, trapped, no reply; the Deferred fails with it
+        """
+        later: Deferred[bytes] = Deferred()
+        answers: list[Response] = []
+        waiting = False
+
+        def answered(response: Response, refunded: int) -> None:
+            if not waiting:
+                answers.append(response)
+            elif isinstance(response, Rejected):
+                later.errback(response)
+            else:
+                later.callback(response)
+
+        self._runner.messages.call(CanisterRequest(self.id, method, caller, arg, 0, answered))
+        self._runner.run()
+        if not answers:
+            waiting = True
+            return later
+        if isinstance(answers[0], Rejected):
+            raise answers[0]
+        return answers[0]
+
+    def query(
+        self,
+        method: str,
+        caller: Principal,
+        arg: bytes,
+        certify: Certifier,
+        page_filter: PageFilter | None = None,
+        view: Snapshot | None = None,
+    ) -> bytes:
+        """Run a query method and return its reply.
+
+        :param certify: gives the data certificate
+        :param page_filter: is for canisters in Python
+        :param view: an older state of the canister
+        :raises Rejected: stopped, no such method, trapped, rejected, no reply
+        """
+        self.check_running()
+        module = self.canister.module if view is None else view.module
+        if module is None:
+            raise Rejected(5, f"Error from Canister {self.id}: Canister contains no Wasm module.", "IC0537")
+        entry, kind = Entry.QUERY, "query"
+        if not module.has_method(kind, method):
+            entry, kind = Entry.COMPOSITE_QUERY, "composite_query"
+        if not module.has_method(kind, method):
+            text = f"Error from Canister {self.id}: Canister has no query method '{method[:100]}'."
+            raise Rejected(5, text, "IC0536")
+        context = CallContext(caller, needs_answer=True)
+        execution = Execution(entry, context, argument=arg, certificate=certify(self.id))
+        try:
+            if view is None:
+                self.canister.query(execution, f"canister_{kind} {method}")
+            else:
+                self.canister.query_at(view, execution, f"canister_{kind} {method}")
+        except CanisterTrap as trap:
+            raise self.canister.rejected(trap) from None
+        response = execution.response
+        if response is None:
+            text = f"Error from Canister {self.id}: Canister did not reply to the call"
+            raise Rejected(5, text, "IC0506")
+        if isinstance(response, Rejected):
+            raise response
+        return response
+
+    # -- timers ---------------------------------------------------------------------------------------------------
+
+    def _arm(self) -> None:
+        due = self.canister.global_timer_ns
+        if due == self._timer_ns and (self._timer is None) == (due == 0):
+            return
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer, self._timer_ns = None, due
+        if due:
+            delay = max(due - self._now_ns(), 0) / 1e9
+            self._timer = self._clock.callLater(min(delay, 1e6), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        canister = self.canister
+        if canister.global_timer_ns > self._now_ns():
+            self._timer_ns = 0
+            self._arm()
+            return
+        canister.global_timer_ns = self._timer_ns = 0
+        self._task("canister_global_timer")
+
+    def _beat_later(self) -> None:
+        module = self.canister.module
+        if self._poll_timer is None and module is not None and "canister_heartbeat" in module.functions:
+            self._poll_timer = self._clock.callLater(HEARTBEAT_S, self._beat)
+
+    def _beat(self) -> None:
+        self._poll_timer = None
+        self._task("canister_heartbeat")
+        self._beat_later()
+
+    def _task(self, function: str) -> None:
+        module = self.canister.module
+        if self.running and module is not None and function in module.functions:
+            self._runner.messages.system_task(self.canister, function)
+            self._runner.run()

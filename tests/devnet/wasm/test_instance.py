@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import pytest
+import wasmtime
+
+from icwsgw.devnet.wasm.binary import read_module
+from icwsgw.devnet.wasm.execution import CallContext, Entry, Execution
+from icwsgw.devnet.wasm.instance import Compiler
+from tests.devnet.wasm.support import ALICE, World, module
+
+GROWING = """
+  (global $count (mut i64) (i64.const 5))
+  (func (export "canister_update grow") (drop (memory.grow (i32.const 3)))
+    (global.set $count (i64.add (global.get $count) (i64.const 1)))
+    (i64.store (i32.const 70000) (global.get $count)) (call $reply_i64 (global.get $count)))
+  (func (export "canister_query look") (drop (memory.grow (i32.const 3)))
+    (global.set $count (i64.const 99)) (call $reply_i64 (i64.extend_i32_u (memory.size))))
+  (func (export "canister_update count") (call $reply_i64 (global.get $count)))
+  (func (export "canister_update size") (call $reply_i64 (i64.extend_i32_u (memory.size))))
+"""
+
+
+def number(answer: object) -> int:
+    assert isinstance(answer, bytes)
+    return int.from_bytes(answer, "little")
+
+
+def test_a_module_is_compiled_once() -> None:
+    compiler = Compiler()
+    read = read_module(module(GROWING))
+    assert compiler.compile(read) is compiler.compile(read)
+
+
+def test_memory_that_a_query_grew_is_as_it_was() -> None:
+    world = World(module(GROWING))
+    assert number(world.call("grow")) == 6
+    for _ in range(2):
+        execution = Execution(Entry.QUERY, CallContext(ALICE, needs_answer=True))
+        world.first.query(execution, "canister_query look")
+        assert number(execution.response) == 7
+    assert number(world.call("size")) == 4
+    assert number(world.call("count")) == 6
+
+
+def test_a_query_on_an_older_state() -> None:
+    world = World(module(GROWING))
+    world.call("grow")
+    before = world.first.snapshot()
+    assert before is not None
+    world.call("grow")
+    for _ in range(2):
+        execution = Execution(Entry.QUERY, CallContext(ALICE, needs_answer=True))
+        world.first.query_at(before, execution, "canister_query look")
+        assert number(execution.response) == 7
+    assert number(world.call("size")) == 7
+    assert number(world.call("count")) == 7
+
+
+def test_a_memory_of_64_bits() -> None:
+    wat = """(module (import "ic0" "msg_reply" (func $reply))
+      (import "ic0" "msg_reply_data_append" (func $append (param i64 i64)))
+      (memory i64 1) (data (i64.const 8) "hello")
+      (func (export "canister_update go") (call $append (i64.const 8) (i64.const 5)) (call $reply)))"""
+    assert World(bytes(wasmtime.wat2wasm(wat))).call("go") == b"hello"
+
+
+def test_a_disk_that_cannot_be_written_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unwritable(wasmtime.Config):
+        @property
+        def cache(self) -> bool:
+            return False
+
+        @cache.setter
+        def cache(self, value: bool) -> None:
+            raise wasmtime.WasmtimeError("no home")
+
+    monkeypatch.setattr(wasmtime, "Config", Unwritable)
+    world = World(module(GROWING))
+    assert number(world.call("count")) == 5
