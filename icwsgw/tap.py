@@ -19,7 +19,7 @@ from icwsgw.config.usage_rows import flag_rows, given_values, parameter_rows
 from icwsgw.errors import ConfigError
 from icwsgw.observe.collector import load_tracing
 from icwsgw.observe.levels import parse_levels
-from icwsgw.observe.logs import ObservedService, get_logger, make_observer
+from icwsgw.observe.logs import ObservedService, get_logger, hide_clients, make_observer
 from icwsgw.observe.recent_warnings import RecentWarnings
 from icwsgw.process.heap_trim import trim_heap
 from icwsgw.process.reload import Reloader
@@ -179,6 +179,25 @@ def _doubts(sourced: Sourced) -> list[str]:
     return [*sourced.ignored, *suspicious_variables(os.environ), *([concern] if concern else [])]
 
 
+def _log_observer(config: GatewayConfig, twistd: dict[str, Any]) -> object:
+    """Make the log observer of the configuration.
+
+    :param twistd: the options of twistd
+    :raises ConfigError: a log file cannot be opened
+    """
+    hide_clients(config.log_clients)
+    try:
+        return make_observer(
+            parse_levels(config.log_level),
+            config.log_format,
+            file_levels=parse_levels(config.log_file_level),
+            traces=config.data_dir / "traces",
+            twistd=twistd,
+        )
+    except OSError as error:
+        raise ConfigError(f"cannot write the log {error.filename}: {error.strerror}") from None
+
+
 def makeService(options: Options) -> MultiService:  # noqa: N802
     """Return the gateway's service, with its log, for twistd.
 
@@ -191,16 +210,7 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
     twistd: dict[str, Any] = options.parent or {}
     log = get_logger("service")
     report_start_errors(log=None if twistd.get("nodaemon", True) else log.error)
-    try:
-        observer = make_observer(
-            parse_levels(config.log_level),
-            config.log_format,
-            file_levels=parse_levels(config.log_file_level),
-            traces=config.data_dir / "traces",
-            twistd=twistd,
-        )
-    except OSError as error:
-        raise ConfigError(f"cannot write the log {error.filename}: {error.strerror}") from None
+    observer = _log_observer(config, twistd)
     recent = RecentWarnings().listen()
     assert options.sourced is not None, "the command line has not been read"
     for doubt in _doubts(options.sourced):

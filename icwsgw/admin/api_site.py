@@ -35,6 +35,7 @@ MAX_CONNECTIONS = 16
 PATIENCE = 30.0
 
 _log = get_logger("admin")
+_audit = get_logger("admin.audit")
 
 
 class ApiHttpRequest(BoundedBody):
@@ -42,6 +43,8 @@ class ApiHttpRequest(BoundedBody):
 
     most_kept = MAX_BODY
     most_read = MAX_IGNORED
+    # set when the caller has shown to have access
+    _request: ApiRequest | None = None
 
     def process(self) -> None:
         """Answer the request, which has arrived completely."""
@@ -61,13 +64,31 @@ class ApiHttpRequest(BoundedBody):
         except Refused as refusal:
             site.refused(by, refusal)
             raise
+        path, _, query = self.uri.decode("latin-1").partition("?")
+        self._request = ApiRequest(method, path, query, b"", by)
         if self.carried > MAX_BODY:
             raise Refused(413, f"a body has at most {MAX_BODY} bytes")
         body: Any = self.content
-        path, _, query = self.uri.decode("latin-1").partition("?")
-        return await site.api.answer(ApiRequest(method, path, query, body.read(), by))
+        self._request = self._request._replace(body=body.read())
+        return await site.api.answer(self._request)
+
+    def _record(self, status: int, refusal: str | None = None) -> None:
+        """Write one line about a request of a caller who has access; others have a line of their own."""
+        request = self._request
+        if request is not None:
+            _audit.info(
+                "admin request",
+                by=request.by,
+                method=request.method,
+                path=request.path,
+                **({"query": request.query} if request.query else {}),
+                **({"body": request.body.decode("utf-8", "replace")} if request.body else {}),
+                status=status,
+                **({"reason": refusal} if refusal is not None else {}),
+            )
 
     def _succeeded(self, done: Done) -> None:
+        self._record(done.status)
         if done.then is not None and self._disconnected:
             done.then()
         elif done.then is not None:
@@ -78,8 +99,10 @@ class ApiHttpRequest(BoundedBody):
         error = failure.value
         if not isinstance(error, Refused):
             _log.failure("an admin request failed", failure, method=self.method, path=self.path)
+            self._record(500)
             self._say(500, {"error": "a fault of the gateway, its log has more"})
             return
+        self._record(error.status, error.text)
         request: Any = self
         if isinstance(error, NotAllowed):
             request.setHeader(b"allow", error.allow.encode())

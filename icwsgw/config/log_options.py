@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from icwsgw.config.option import FLAG, LOGS, Kind, choice, option, ratio
 from icwsgw.observe.collector import parse_collector, trace_level
 from icwsgw.observe.levels import LEVELS, parse_levels
+from icwsgw.observe.privacy import CLIENT_DETAILS
 
 
 def _levels(text: str) -> str:
@@ -56,6 +57,16 @@ class LogOptions:
         "Format of the log on stdout: text, or JSON objects.",
         "Text for people; JSON for log collectors.",
         group=LOGS,
+    )
+    log_clients: str = option(
+        "full",
+        choice(*CLIENT_DETAILS),
+        "log-clients",
+        "What log lines say about clients: full (address, principal, web origin), masked (the address's network, the "
+        "principal's first group), or none.",
+        "Who looks for a fault or an abuser needs them; the law may want less.",
+        group=LOGS,
+        example="masked",
     )
     log_file_level: str = option(
         "off",

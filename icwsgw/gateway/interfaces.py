@@ -46,6 +46,8 @@ class Client(Protocol):
 
     #: the client's address, for logs
     peer: str
+    #: the Origin header of its request, shortened; empty if it sent none
+    origin: str
 
     @property
     def waiting_bytes(self) -> int:

@@ -33,6 +33,7 @@ def session_row(session: ClientSession) -> Row:
         # a nat64; in many programs JSON numbers hold only 53 bits
         "client_nonce": str(key[1]) if key is not None else None,
         "peer": session.client.peer,
+        "origin": session.client.origin or None,
         "gateway_principal": context.identities[session.identity_index].principal.text,
         "age_s": round(context.clock.seconds() - session.started, 3),
         "messages_up": session.messages_up,

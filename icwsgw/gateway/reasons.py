@@ -1,4 +1,4 @@
-"""Why a session ends: reasons for clients, labels for metrics."""
+"""Why and whose session ends: reasons for clients, labels for metrics, fields of the log."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from icwsgw.core.session_machine import State
 from icwsgw.errors import HttpError, IcwsError, Rejected
 from icwsgw.gateway.calls.relay import Expired
 from icwsgw.ic.network_limits import MAX_INGRESS_TTL_NS
+from icwsgw.ic.principal import Principal
 
 if TYPE_CHECKING:
     from icwsgw.core.messages import ClientEnvelope
+    from icwsgw.gateway.interfaces import Client
 
 #: How a session ends when a newer connection of the same client replaces it: close code and words.
 REPLACED = (CloseCode.REPLACED, "replaced by a newer connection of the same client")
@@ -40,6 +42,19 @@ def why_not_open(cause: int, state: State) -> str:
     if cause == CloseCode.NOT_OPENED and state is State.INIT:
         return "silent"
     return _NOT_OPEN.get(cause, "failed")
+
+
+def who(client: Client, key: tuple[bytes, int] | None) -> dict[str, str]:
+    """The fields of the log that say who a client is: its address, its principal, the web page that it came from.
+
+    :param key: (raw principal, nonce); None before a valid ``ws_open``
+    """
+    fields = {"peer": client.peer}
+    if key is not None:
+        fields["client"] = Principal(key[0]).text
+    if client.origin:
+        fields["origin"] = client.origin
+    return fields
 
 
 def wrong_expiry(now_ns: int, expiry_ns: int) -> str | None:

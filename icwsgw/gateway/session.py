@@ -19,7 +19,7 @@ from icwsgw.gateway.calls.relay import Relay, RelayOwner
 from icwsgw.gateway.inbound_messages import InboundMessages, InboundMessagesOwner
 from icwsgw.gateway.interfaces import Client, Context
 from icwsgw.gateway.opening import Refusal, open_args, prove
-from icwsgw.gateway.reasons import REPLACED, reason_of, why_not_open, wrong_expiry
+from icwsgw.gateway.reasons import REPLACED, reason_of, who, why_not_open, wrong_expiry
 from icwsgw.gateway.session_owners import SessionGateway, SessionPoller
 from icwsgw.gateway.spans import RelaySpans
 from icwsgw.ic.call_signatures import Proof
@@ -473,6 +473,7 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
             cause=cause,
             session=self.id,
             canister=self._canister_text(),
+            **who(self.client, self.client_key),
             state=before.label,
             reason=text or None,
             seconds=round(lasted, 3),

@@ -38,9 +38,11 @@ from twisted.python.logfile import LogFile
 from zope.interface import implementer
 
 from icwsgw.escaping import escape_invisible, is_visible
+from icwsgw.observe.journal import is_journal, with_priorities
 from icwsgw.observe.labels import LINE_LEVELS
 from icwsgw.observe.levels import CRITICAL, DEBUG, ERROR, INFO, OFF, WARN, Levels
 from icwsgw.observe.meters import LabelledCounter
+from icwsgw.observe.privacy import Hider, hider
 from icwsgw.observe.writer import LogLine, Writer, to_stream
 from icwsgw.process.private_directory import make_private_directory
 
@@ -132,6 +134,8 @@ class Logger:
             self._emit(CRITICAL, message, fields, failure or Failure())
 
     def _emit(self, level: int, message: str, fields: Mapping[str, object], failure: Failure | None = None) -> None:
+        if _hide is not None:
+            fields = _hide(fields)
         event: LogEvent = {
             "log_level": _OURS[level],
             "log_namespace": _NAMESPACE + self.component,
@@ -149,11 +153,21 @@ _loggers: dict[str, Logger] = {}
 _wanted: tuple[Levels, ...] = (Levels(),)
 _overrides: dict[str, int] = {}
 _mark: dict[str, object] = {}
+_hide: Hider | None = None
 
 
 def mark(**fields: object) -> None:
     """Append these fields to every later line of this program, to tell processes apart."""
     _mark.update(fields)
+
+
+def hide_clients(details: str) -> None:
+    """Set how much every later line of this program says about clients.
+
+    :param details: one of :data:`icwsgw.observe.privacy.CLIENT_DETAILS`
+    """
+    global _hide
+    _hide = hider(details)
 
 
 def get_logger(component: str) -> Logger:
@@ -411,7 +425,8 @@ def _to_main(options: Mapping[str, Any], format: str) -> Callable[[LogLine], Non
     name = options.get("logfile")
     if name == "-" or (not name and options.get("nodaemon", True)):
         # Keep the stream itself, because twistd replaces sys.stdout with its log.
-        return to_stream(sys.stdout)
+        write = to_stream(sys.stdout)
+        return with_priorities(write) if is_journal(sys.stdout) else write
     return to_stream(LogFile.fromFullPath(name or "twistd.log"))
 
 

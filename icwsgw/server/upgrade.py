@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from hashlib import sha1
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 _MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _NO_HEADERS: Mapping[str, str] = {}
+
+#: Characters of an Origin header that the log shows, and how many different ones share their text.
+MAX_ORIGIN = 200
+REMEMBERED_ORIGINS = 256
 
 _REASONS = {
     400: "Bad Request",
@@ -112,6 +117,12 @@ class UpgradingFactory(Protocol):
         """The HTTP status and words of a refusal."""
 
 
+@lru_cache(REMEMBERED_ORIGINS)
+def origin_text(value: bytes) -> str:
+    """Return an Origin header as text. Clients of one page share the object, because they are many."""
+    return value.decode("iso-8859-1")
+
+
 class Upgrading:
     """The part of :class:`icwsgw.server.protocol.GatewayProtocol` that acts until the WebSocket is open."""
 
@@ -133,6 +144,9 @@ class Upgrading:
     websocket_version = 13
     inside_message = False
     current_frame: Any = None
+
+    # where the page of a browser came from; programs have none
+    origin = ""
 
     # the answer to the handshake, from when it is made until it leaves with the handshake message
     _answer: bytes | None = None
@@ -156,6 +170,9 @@ class Upgrading:
             return
         if cut is None or request is None:
             return
+        for name, value in request.headers:
+            if name == b"origin":
+                self.origin = origin_text(value[:MAX_ORIGIN])
         any_origin = not factory.origins
         if not any_origin or factory.proxies:
             self._headers = request.joined()

@@ -21,7 +21,7 @@ from twisted.logger import globalLogBeginner
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.errors import ConfigError
 from icwsgw.observe.levels import parse_levels
-from icwsgw.observe.logs import change_levels, get_logger, make_observer, mark
+from icwsgw.observe.logs import change_levels, get_logger, hide_clients, make_observer, mark
 from icwsgw.observe.metrics import CANISTERS_OF_A_WORKER
 from icwsgw.observe.recent_warnings import RecentWarnings
 from icwsgw.process.heap_trim import trim_heap
@@ -183,6 +183,7 @@ def run(orders: Orders, rest: bytes = b"") -> None:
         traces=config.data_dir / "traces",
         twistd={} if orders.syslog is None else {"syslog": True, "prefix": orders.syslog},
     )
+    hide_clients(config.log_clients)
     recent = RecentWarnings().listen()
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
     endpoints = {given.address: GivenEndpoint(reactor, given.descriptor, given.family) for given in orders.sockets}

@@ -65,6 +65,7 @@ class Worker(ProcessProtocol):
     """One process of a worker, from its start to its end.
 
     :ivar number: the number of the worker, from 0; its next process has the same number
+    :ivar pid: of the process, kept after its end; 0 if it was not started
     :ivar ready: the process serves clients
     :ivar stopped_accepting: the process no longer accepts connections
     :ivar findings: the health findings of the last report
@@ -79,6 +80,7 @@ class Worker(ProcessProtocol):
         self._splitter = LineSplitter(self._said)
         self.number = number
         self.process: Any = None
+        self.pid = 0
         self.started = pool.clock.seconds()
         self.unanswered = 0
         self.killed: float | None = None
@@ -91,10 +93,6 @@ class Worker(ProcessProtocol):
     def silent(self) -> bool:
         """Whether the worker is ready but has not answered the last health checks; requests do not wait for it."""
         return self.ready and self.unanswered >= SILENT
-
-    @property
-    def pid(self) -> int:
-        return int(self.process.pid or 0)
 
     def tell(self, order: Mapping[str, Any]) -> None:
         """Send an order; it is lost if the process is ending."""
@@ -112,6 +110,8 @@ class Worker(ProcessProtocol):
     def connectionMade(self) -> None:  # noqa: N802
         """Send the process its start parameters."""
         self.process = self.transport
+        # Twisted forgets the pid before it reports the end of the process
+        self.pid = int(self.process.pid or 0)
         self.process.writeToChild(ORDERS_FD, self._orders)
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N802, N803

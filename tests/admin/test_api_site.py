@@ -244,3 +244,41 @@ def test_the_process_behind_a_unix_socket_is_named() -> None:
         assert peer_of(Handle(one)) == f"uid {os.getuid()}, process {os.getpid()}"
     with socket.socket() as tcp:
         assert peer_of(Handle(tcp)) == "unknown"
+
+
+class Audit:
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+
+    def info(self, message: str, **fields: Any) -> None:
+        assert message == "admin request"
+        self.lines.append(fields)
+
+
+def test_each_command_leaves_one_line_with_its_caller_and_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    audit = Audit()
+    monkeypatch.setattr(site_module, "_audit", audit)
+    monkeypatch.setattr(site_module, "_log", Log())
+    server = Server()
+    by = "127.0.0.1:4711"
+    server.request("GET", "/v1/sessions?limit=3")
+    server.request("POST", "/v1/kick", b'{"session": "3f2a-1c"}')
+    server.api.error = Refused(404, "there is no session 'x'")
+    server.request("POST", "/v1/kick", b'{"session": "x"}')
+    server.api.error = ZeroDivisionError()
+    server.request("GET", "/v1/status")
+    assert audit.lines == [
+        {"by": by, "method": "GET", "path": "/v1/sessions", "query": "limit=3", "status": 202},
+        {"by": by, "method": "POST", "path": "/v1/kick", "body": '{"session": "3f2a-1c"}', "status": 202},
+        {
+            **{"by": by, "method": "POST", "path": "/v1/kick", "body": '{"session": "x"}', "status": 404},
+            "reason": "there is no session 'x'",
+        },
+        {"by": by, "method": "GET", "path": "/v1/status", "status": 500},
+    ]
+    del audit.lines[:]
+    server.request("POST", "/v1/kick", b"x" * (MAX_BODY + 1))
+    assert [(line["status"], "body" in line) for line in audit.lines] == [(413, False)]
+    del audit.lines[:]
+    server.request("POST", "/v1/drain", b"{}", host="evil.example")
+    assert audit.lines == [], "a caller without access has no say in what stands there"

@@ -32,6 +32,7 @@ class Stranger:
     """A client whose ws_open no canister will execute."""
 
     peer = "192.0.2.1:5"
+    origin = ""
     waiting_bytes = 0
 
     def deliver(self, frames: list[bytes], more: bool = False) -> None:

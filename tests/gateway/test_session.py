@@ -36,6 +36,7 @@ class Connection:
 
     def __init__(self) -> None:
         self.peer = "192.0.2.1:5"
+        self.origin = ""
         self.waiting_bytes = 0
         self.frames: list[bytes] = []
         self.closed: list[tuple[int, str]] = []

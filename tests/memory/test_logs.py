@@ -68,6 +68,7 @@ def test_a_line_at_the_end_of_each_session(log: Log) -> None:
     world = World()
     (client, quiet), stranger = world.open(2), world.client()
     stranger.automatic = False
+    client.origin = "https://app.example"
     for number in range(3):
         client.echoes(b"%d" % number)
     sessions = [one.session for one in (client, quiet, stranger)]
@@ -84,9 +85,16 @@ def test_a_line_at_the_end_of_each_session(log: Log) -> None:
         assert (line["cause"], line["state"]) == (cause, state)
         assert line["canister"] == (None if state == "init" else ECHO_ID.text)
         assert line["seconds"] >= 1
+        assert line["peer"] == "memory"
         assert [line["up"], line["down"]] == [session.messages_up, session.messages_down]
         assert [line["bytes_up"], line["bytes_down"]] == [session.bytes_up, session.bytes_down]
     assert lines[sessions[0].id]["up"] == 4
+    assert [lines[one.id].get("client") for one in sessions if one] == [
+        client.identity.principal.text,
+        quiet.identity.principal.text,
+        None,
+    ]
+    assert [lines[one.id].get("origin") for one in sessions if one] == ["https://app.example", None, None]
 
 
 def test_a_session_leads_to_its_calls_and_each_call_to_its_request(log: Log) -> None:

@@ -51,6 +51,7 @@ class MemoryClient(Pausing, SdkClient):
     def __init__(self, world: World, canister: Principal, identity: Ed25519Identity | None, verify: bool):
         super().__init__(canister, identity, world.replica.root_key_der if verify else None)
         self.peer = "memory"
+        self.origin = ""
         self.waiting_bytes = 0
         self.world = world
         self.close_code: int | None = None

@@ -26,6 +26,7 @@ from icwsgw.observe.metrics import Metrics
 from icwsgw.server import upgrade as upgrade_module
 from icwsgw.server.factory import GatewayFactory
 from icwsgw.server.protocol import GatewayProtocol
+from icwsgw.server.upgrade import MAX_ORIGIN
 from tests.support.ws_wire import HANDSHAKE, close_frame, handshake, masked, read_frames
 
 
@@ -390,6 +391,24 @@ def test_origins() -> None:
         assert transport.value().startswith(b"HTTP/1.1 101 " if admitted else b"HTTP/1.1 403 ")
         lose(protocol)
     assert world.metrics.refused_connections.values["origin"] == 5
+
+
+@pytest.mark.parametrize("allowed", [(), ("https://app.example",)])
+@pytest.mark.parametrize("plain", [True, False])
+def test_the_log_gets_the_origin_in_a_bounded_form(allowed: tuple[str, ...], plain: bool) -> None:
+    world = World(allowed_origins=allowed)
+    more = () if plain else ("Sec-WebSocket-Protocol: x",)
+    first, second, none, long = (world.connect()[0] for _ in range(4))
+    for protocol in (first, second):
+        protocol.dataReceived(handshake("Origin: https://app.example", *more))
+    assert first.origin == "https://app.example"
+    assert first.origin is second.origin, "many clients of one page share the text"
+    none.dataReceived(handshake(*more))
+    assert none.origin == ""
+    long.dataReceived(handshake("Origin: https://" + "a" * 8000, *more))
+    assert len(long.origin) == MAX_ORIGIN
+    for protocol in (first, second, none, long):
+        lose(protocol)
 
 
 def test_connection_limits_and_draining_answer_with_a_status() -> None:

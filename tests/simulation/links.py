@@ -46,6 +46,7 @@ class DirectLink(Pausing):
 
     def __init__(self, world: SimWorld, owner: SimClient, latency: float) -> None:
         self.peer = "direct:1"
+        self.origin = ""
         self.waiting_bytes = 0
         self.wheel_slot = -1
         self.reading = True

@@ -249,6 +249,7 @@ class SessionMachine(RuleBasedStateMachine):
 
     class Connection(Pausing):
         peer = "test:1"
+        origin = ""
         waiting_bytes = 0
 
         def __init__(self) -> None:

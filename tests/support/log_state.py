@@ -10,6 +10,7 @@ def reset_logs() -> None:
     """Make the log's settings those of a process that has just begun."""
     logs._overrides.clear()
     logs._mark.clear()
+    logs.hide_clients("full")
     logs._Sinks.main = None
     logs._Sinks.file = None
     logs._Sinks.levels = Levels()

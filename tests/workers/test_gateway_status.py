@@ -10,7 +10,7 @@ from icwsgw.config.schema import GatewayConfig
 from icwsgw.observe.health import Finding, Health
 from icwsgw.observe.recent_warnings import RecentWarnings
 from icwsgw.workers.gateway_status import GatewayStatus, Statuses
-from icwsgw.workers.worker_pool import WorkerPool
+from icwsgw.workers.worker_pool import Worker, WorkerPool
 from tests.admin.documents import document, entry
 
 
@@ -28,7 +28,7 @@ class World:
         self.health = Health()
         self.recent = RecentWarnings()
         self.config = GatewayConfig(data_dir=Path("/nonexistent"), ic_network_url="https://icp0.io", workers=2)
-        self.pool = WorkerPool(Clock(), lambda worker: Process(), lambda number: b"", 2)
+        self.pool = WorkerPool(Clock(), self.spawn, lambda number: b"", 2)
         self.pool.start()
         self.status = GatewayStatus(
             self.pool, self.health, "aaaaa-aa", lambda: self.config, recent=self.recent, now=lambda: 2e9
@@ -36,6 +36,11 @@ class World:
         for worker in self.pool.workers.values():
             worker.ready = True
             worker.findings = []
+
+    def spawn(self, worker: Worker) -> Process:
+        process = Process()
+        worker.makeConnection(process)
+        return process
 
     def report(self, number: int, **values: Any) -> None:
         part = document(**values)

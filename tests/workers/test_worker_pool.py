@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import errno
 import json
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from icwsgw.admin.api import Replies
+from icwsgw.workers import worker_pool
 from icwsgw.workers.json_lines import line_of
 from icwsgw.workers.orders import ANSWERS_FD, ORDERS_FD
 from icwsgw.workers.requests import PATIENCE
@@ -32,7 +35,7 @@ class Process:
 
     def __init__(self, worker: Worker, pid: int) -> None:
         self.worker = worker
-        self.pid = pid
+        self.pid: int | None = pid
         self.orders: list[dict[str, Any]] = []
         self.signals: list[str] = []
         self.closed = self.over = False
@@ -67,6 +70,7 @@ class Process:
 
     def end(self, status: int = 0, signal: int | None = None) -> None:
         self.over = True
+        self.pid = None  # as Twisted does before it reports the end
         done = status == 0 and signal is None
         self.worker.childConnectionLost(ANSWERS_FD)
         self.worker.processEnded(Failure(ProcessDone(0) if done else ProcessTerminated(status, signal)))
@@ -422,3 +426,16 @@ def test_a_drain_ends_although_a_process_could_not_be_started() -> None:
     world.processes[0].end()
     assert (stopped_accepting, ended) == ([None], [None])
     assert world.clock.getDelayedCalls() == []
+
+
+def test_the_log_names_the_process_that_has_died(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[dict[str, Any]] = []
+    log = SimpleNamespace(info=lambda *words, **fields: None, error=lambda *words, **fields: lines.append(fields))
+    log.warn = log.error
+    monkeypatch.setattr(worker_pool, "_log", log)
+    world = Pool().ready()
+    world.processes[0].end(signal=9)
+    assert [(line["number"], line["pid"], line["reason"]) for line in lines] == [(0, 100, "signal 9")]
+    world.pool.drain(1.0, 5.0)
+    world.processes[1].end(status=1)
+    assert (lines[-1]["number"], lines[-1]["pid"]) == (1, 101)
