@@ -302,7 +302,8 @@ def canister_frame(content: bytes) -> bytes:
     return BatchFramer(b"certificate", b"tree").frame(b"key", content)
 
 
-def test_acknowledgements_are_told_from_other_messages() -> None:
+@pytest.mark.parametrize("tagged", [True, False], ids=["as the CDK for Rust", "as the CDK for Motoko"])
+def test_acknowledgements_are_told_from_other_messages(tagged: bool) -> None:
     def content(service: bool, inner: bytes) -> bytes:
         message = {
             "client_key": {"client_principal": b"p", "client_nonce": 1},
@@ -311,10 +312,11 @@ def test_acknowledgements_are_told_from_other_messages() -> None:
             "is_service_message": service,
             "content": inner,
         }
-        return cbor2.dumps(cbor2.CBORTag(55799, message))
+        return cbor2.dumps(cbor2.CBORTag(55799, message) if tagged else message)
 
     ack = encode_service_message(AckMessage(7))
     assert is_acknowledgement(canister_frame(content(True, ack)))
+    assert message_place(content(True, ack)) == (1, 2)
     for other in (
         content(False, ack),
         content(True, encode_service_message(OpenMessage(b"p", 1))),
