@@ -39,6 +39,7 @@ from icwsgw.core.request_budget import RequestBudget, RequestKind
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.identities import IdentityPool, load_or_create_key_file
 from icwsgw.gateway.interfaces import Context
+from icwsgw.ic.networks import is_loopback
 from icwsgw.observe.collector import load_tracing, parse_collector, trace_level
 from icwsgw.observe.event_loop_lag import EventLoopLag
 from icwsgw.observe.health import Health
@@ -134,6 +135,7 @@ class GatewayService(MultiService):
         def charge() -> None:
             budget.charge(RequestKind.OWN, reactor.seconds())
 
+        own_time = is_loopback(Url.parse(url).host) and not config.is_mainnet
         self.transport = Transport(
             reactor,
             max_connections=self._room.network,
@@ -148,9 +150,11 @@ class GatewayService(MultiService):
             now_ns=time.time_ns,
             root_key=config.network.root_key,
             verify_query_signatures=_VERIFY[config.verify_queries],
+            own_time=own_time,
             charge=charge,
         )
-        self.network_monitor = NetworkMonitor(reactor, self.agent, url, LocalNetworks(self.transport, url).look)
+        elsewhere = LocalNetworks(self.transport, url).look
+        self.network_monitor = NetworkMonitor(reactor, self.agent, url, elsewhere, own_time)
 
     def _make_context(self) -> Context:
         config = self._config
@@ -231,6 +235,7 @@ class GatewayService(MultiService):
         self.health.add_concern(lambda: None if agent.mainnet else self._config.network.concern)
         self.health.add_concern(readable.concern)
         self.health.add_concern(self._order_concern)
+        self.health.add_concern(self.network_monitor.concern)
         self.health.add("network", self.network_monitor.network)
         self.health.add("clock", self.network_monitor.clock)
         self.health.add("draining", lambda: "the gateway is shutting down" if self.gateway.draining else None)

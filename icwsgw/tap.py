@@ -19,9 +19,10 @@ from icwsgw.config.usage_rows import flag_rows, given_values, parameter_rows
 from icwsgw.errors import ConfigError
 from icwsgw.observe.collector import load_tracing
 from icwsgw.observe.levels import parse_levels
-from icwsgw.observe.logs import ObservedService, get_logger, hide_clients, make_observer
+from icwsgw.observe.logs import Logger, ObservedService, get_logger, hide_clients, make_observer
 from icwsgw.observe.recent_warnings import RecentWarnings
 from icwsgw.process.heap_trim import trim_heap
+from icwsgw.process.local_choices import LocalChoices
 from icwsgw.process.reload import Reloader
 from icwsgw.process.startup import (
     exit_zero_on_signals,
@@ -84,6 +85,7 @@ class Options(usage.Options):
     def __init__(self) -> None:
         self.gathered: dict[str, tuple[Any, ...]] = {}
         self.sourced: Sourced | None = None
+        self._choices: LocalChoices | None = None
         super().__init__()  # type: ignore[no-untyped-call]
 
     def getUsage(self, width: int | None = None) -> str:  # noqa: N802
@@ -134,12 +136,13 @@ class Options(usage.Options):
                 given[removed.name] = value
         # kept for reloads; the path is absolute because a daemon changes its directory
         self._given, self._file = given, self["config"] and self["config"].absolute()
-        self.sourced = load(given, os.environ, self["config"])
+        self.sourced = said = load(given, os.environ, self["config"])
         if self["check-config"]:
             from icwsgw.process.check_config import check_files
 
+            notes = self.choose()
             found = check_files(self.config)
-            for doubt in (*_doubts(self.sourced), *found):
+            for doubt in (*notes, *_doubts(self.sourced), *found):
                 print(one_line(doubt), file=sys.stderr)
         if self["print-principal"]:
             from icwsgw.process.check_config import principals
@@ -147,8 +150,7 @@ class Options(usage.Options):
             print("\n".join(principals(self.config)))
             raise SystemExit(0)
         if self["check-config"] or self["print-config"]:
-            lines = as_file if self["print-config"] else describe
-            print("\n".join(lines(self.sourced)))
+            print("\n".join(as_file(said) if self["print-config"] else describe(self.sourced)))
             raise SystemExit(0)
 
     def read_again(self) -> GatewayConfig:
@@ -156,7 +158,19 @@ class Options(usage.Options):
 
         :raises ConfigError: the configuration is invalid
         """
-        return load(self._given, os.environ, self._file).config
+        config = load(self._given, os.environ, self._file).config
+        return config if self._choices is None else self._choices.kept(config)
+
+    def choose(self) -> list[str]:
+        """Choose what depends on what runs on this machine; see :mod:`icwsgw.process.local_choices`.
+
+        :returns: what was chosen and why, one sentence each
+        """
+        assert self.sourced is not None, "the command line has not been read"
+        if self._choices is None:
+            self._choices = LocalChoices(self.sourced, Path.cwd())
+            self.sourced = self._choices.sourced
+        return self._choices.notes
 
     def opt_version(self) -> None:
         """Display the gateway's version and exit."""
@@ -198,6 +212,17 @@ def _log_observer(config: GatewayConfig, twistd: dict[str, Any]) -> object:
         raise ConfigError(f"cannot write the log {error.filename}: {error.strerror}") from None
 
 
+def _tell(log: Logger, sourced: Sourced, notes: list[str]) -> None:
+    """Log what the operator should know of the configuration."""
+    for doubt in _doubts(sourced):
+        log.warn(doubt)
+    for note in notes:
+        log.info(note)
+    config = sourced.config
+    if config.opentelemetry_collector_endpoint and not config.exports_traces:
+        log.info("no traces are exported at this level", level=config.trace_level)
+
+
 def makeService(options: Options) -> MultiService:  # noqa: N802
     """Return the gateway's service, with its log, for twistd.
 
@@ -206,6 +231,7 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
     from twisted.internet import reactor
 
     use_monotonic_time(reactor)
+    notes = options.choose()
     config = options.config
     twistd: dict[str, Any] = options.parent or {}
     log = get_logger("service")
@@ -213,12 +239,9 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
     observer = _log_observer(config, twistd)
     recent = RecentWarnings().listen()
     assert options.sourced is not None, "the command line has not been read"
-    for doubt in _doubts(options.sourced):
-        log.warn(doubt)
+    _tell(log, options.sourced, notes)
     if config.exports_traces:
         load_tracing()
-    elif config.opentelemetry_collector_endpoint:
-        log.info("no traces are exported at this level", level=config.trace_level)
     notifier = Notifier.from_environment(reactor)
     gateway: Any
     if config.workers > 1:

@@ -27,7 +27,7 @@ PACKAGE = ROOT / "icwsgw"
 LEAVES = {"errors", "_version", "close_codes", "escaping", "process.private_directory", "reactor.clock"}
 CONFIG = {"config", "config.addresses", "config.quantities"}
 PROCESS = {"process.private_directory", "process.rlimits", "process.startup", "process.systemd", "process.healthcheck"}
-PROCESS |= {"process.reload", "process.check_config", "process.machine_checks"}
+PROCESS |= {"process.reload", "process.check_config", "process.machine_checks", "process.local_choices"}
 GATEWAY = {"gateway", "gateway.polling", "gateway.calls"}
 AGENT = {"agent", "agent.http"}
 #: Modules that are the command line of a twistd plugin.
@@ -45,6 +45,7 @@ ALLOWED: dict[str, set[str]] = {
     "process.healthcheck": set(),
     "process.startup": {"errors"},
     "process.reload": LEAVES | CONFIG | {"observe"},
+    "process.local_choices": LEAVES | CONFIG | {"ic", "process.machine_checks"},
     "process.systemd": LEAVES | CONFIG | {"observe"},
     "process.machine_checks": LEAVES | CONFIG | {"agent.http", "observe"},
     "process.check_config": LEAVES | CONFIG | GATEWAY | {"admin", "server", "observe", "process.machine_checks"},

@@ -205,6 +205,7 @@ class Service(TestCase):
                 ic_network_url=f"http://127.0.0.1:{port}",
             )
             service.agent.now_ns = lambda: time.time_ns() + 95 * 10**9
+            service.network_monitor.own_time = False
             self.start(service)
             _, admin = self.ports(service)
             await service.agent.when_ready()

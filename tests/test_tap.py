@@ -15,6 +15,7 @@ from icwsgw._version import __version__
 from icwsgw.config.schema import OPTIONS, REMOVED
 from icwsgw.errors import ConfigError
 from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.process import local_choices
 from icwsgw.process.systemd import NotifyingService
 from icwsgw.tap import Options, makeService
 from icwsgw.workers import supervisor
@@ -128,6 +129,32 @@ def test_check_config_says_what_would_run(capsys: pytest.CaptureFixture[str], tm
     assert len(lines) == len(OPTIONS)
     assert "polling-interval = 50  # command line; milliseconds" in lines
     assert list(tmp_path.iterdir()) == []
+
+
+def test_check_config_says_which_network_auto_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "icp.yaml").write_text(
+        "networks:\n  - name: local\n    mode: managed\n    gateway:\n      port: 8123\n"
+    )
+    monkeypatch.setattr(local_choices, "answers_status", lambda url: url == "http://127.0.0.1:8123")
+    with pytest.raises(SystemExit):
+        parse("--check-config", "--ic-network-url=auto")
+    said = capsys.readouterr()
+    assert (
+        said.err.splitlines()[0] + "\n"
+        == "twistd icws: the network is http://127.0.0.1:8123: icp.yaml names its port\n"
+    )
+    assert 'ic-network-url = "http://127.0.0.1:8123"  # command line' in said.out.splitlines()
+    with pytest.raises(SystemExit):
+        parse("--check-config", "--print-config", "--ic-network-url=auto")
+    assert 'ic-network-url = "auto"  # command line' in capsys.readouterr().out.splitlines()
+    options = parse("--ic-network-url=auto")
+    assert options.choose() == ["the network is http://127.0.0.1:8123: icp.yaml names its port"]
+    chosen = options.config
+    monkeypatch.setattr(local_choices, "answers_status", pytest.fail)
+    assert options.choose() == ["the network is http://127.0.0.1:8123: icp.yaml names its port"]
+    assert options.read_again() == options.config == chosen
 
 
 def test_check_config_finds_what_would_stop_the_start(tmp_path: Path) -> None:

@@ -62,6 +62,8 @@ class IcAgent:
     :param random_bytes: for the nonces of updates
     :param root_key: the network's root key in DER; None: the agent asks the network for it
     :param verify_query_signatures: verify node signatures on queries; None: if the root key is mainnet's
+    :param own_time: the network runs on this machine, and its time may be set; see
+        :class:`icwsgw.agent.network_time_observer.NetworkTimeObserver`
     :param charge: called for each of the agent's own requests and each repeated at an older endpoint (decision 0034)
     :raises ValueError: ``network_url`` is not a URL
     :ivar time_observer: learns the network's time from answers
@@ -82,6 +84,7 @@ class IcAgent:
         random_bytes: Callable[[int], bytes] = os.urandom,
         root_key: bytes | None = None,
         verify_query_signatures: bool | None = None,
+        own_time: bool = False,
         charge: Callable[[], None] = lambda: None,
     ) -> None:
         self.reactor = reactor
@@ -101,7 +104,7 @@ class IcAgent:
         )
         self.root_subnet = RootSubnet(self._root_key, self._read_subnet)
         self._clients: dict[float, MinimalTreqClient] = {}
-        self.time_observer = NetworkTimeObserver(reactor, lambda: self.now_ns(), self._read_time)
+        self.time_observer = NetworkTimeObserver(reactor, lambda: self.now_ns(), self._read_time, own_time)
         self.time: NetworkTime = self.time_observer.time
 
     @property

@@ -34,6 +34,8 @@ class NetworkTimeObserver:
 
     :param now_ns: the wall clock, ns since 1970
     :param read_time: reads a canister's certified ``/time``, and verifies all of the certificate but its age
+    :param own_time: the network runs on this machine, and its time may be set (PocketIC). Its web server's Date headers
+        then tell this machine's time and not the network's.
     :ivar time: the network's time as far as it is known
     :ivar heard: when the last answer came that was not a server error (5xx), seconds of the reactor's clock, accurate
         to :data:`NOTE_INTERVAL`; None before the first
@@ -42,7 +44,11 @@ class NetworkTimeObserver:
     """
 
     def __init__(
-        self, reactor: Clock, now_ns: Callable[[], int], read_time: Callable[[Principal], Deferred[int]]
+        self,
+        reactor: Clock,
+        now_ns: Callable[[], int],
+        read_time: Callable[[Principal], Deferred[int]],
+        own_time: bool = False,
     ) -> None:
         self.time = NetworkTime()
         self.heard: float | None = None
@@ -50,6 +56,7 @@ class NetworkTimeObserver:
         self._reactor = reactor
         self._now_ns = now_ns
         self._read_time = read_time
+        self._own_time = own_time
         self._asking: Deferred[Any] | None = None
         self._ask_after = reactor.seconds()
 
@@ -80,7 +87,9 @@ class NetworkTimeObserver:
             self._take(Evidence.ACCEPTED, expiry_ns)
         value = answer.headers.get(b"date")
         date = None if value is None or b"age" in answer.headers else http_date(value)
-        if date is not None:
+        if date is not None and self._own_time:
+            self.time.measured_ns = self.time.skew_ns
+        elif date is not None:
             # the header has whole seconds, rounded down: half a second is the best estimate of the rest
             self._take(Evidence.DATE, int((date + 0.5) * SECOND_NS))
         self.due = self._next_look()

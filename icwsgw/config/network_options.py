@@ -1,16 +1,26 @@
-"""Options for timeouts of the network and canisters; part of :class:`icwsgw.config.schema.GatewayConfig`."""
+"""Options for the network: its URL, and timeouts; part of :class:`icwsgw.config.schema.GatewayConfig`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from icwsgw.config.option import NETWORK, option, seconds
+from icwsgw.config.option import NETWORK, NETWORK_URL, option, seconds
+from icwsgw.ic.networks import LOCAL_PORTS, MAINNET_HOSTS
 
 
 @dataclass(frozen=True)
 class NetworkOptions:
-    """Time limits of requests to the network, and grace periods for failures. Durations in seconds."""
+    """Where the network is, time limits of requests to it, and grace periods for failures. Durations in seconds."""
 
+    ic_network_url: str = option(
+        f"http://127.0.0.1:{LOCAL_PORTS['dfx']}",
+        NETWORK_URL,
+        "ic-network-url",
+        f"URL of the IC network. {', '.join(MAINNET_HOSTS)} and all names below them mean mainnet. auto: the local "
+        "network of icp.yaml or dfx.json in the working directory, else the port of icp-cli or dfx that answers.",
+        "A local replica listens there.",
+        group=NETWORK,
+    )
     canister_grace: float = option(
         60.0,
         seconds(0.0),

@@ -409,6 +409,9 @@ ADDRESS = Kind("address", addresses.normalise, example="127.0.0.1:8081")
 OPTIONAL_ADDRESS = Kind("address", _optional_address, _show_optional, example="127.0.0.1:9090")
 ROOT_KEY = Kind("auto | mainnet | fetch | hex | path", _root_key, example="mainnet")
 URL = Kind("URL", _url, example="https://icp-api.io")
+NETWORK_URL = Kind(
+    "URL | auto", lambda text: AUTO if text.strip().lower() == AUTO else _url(text), example="https://icp-api.io"
+)
 ADDRESSES = each(addresses.normalise, "addresses", "0.0.0.0:8080")
 ORIGINS = each(origins.canonical, "origins", "https://app.example.com")
 CANISTERS = each(_principal, "canister ids", "bkyz2-fmaaa-aaaaa-qaaaq-cai")

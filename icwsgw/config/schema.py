@@ -35,7 +35,6 @@ from icwsgw.config.option import (
     QUEUES,
     ROOT_KEY,
     TIMES,
-    URL,
     Option,
     RemovedOption,
     automatic,
@@ -49,7 +48,7 @@ from icwsgw.config.option import (
 )
 from icwsgw.errors import ConfigError
 from icwsgw.ic.network_limits import AROUND_BYTES, MAX_INGRESS_BYTES, MAX_REPLY_BYTES
-from icwsgw.ic.networks import AUTO, FETCH, LOCAL_PORTS, MAINNET_HOSTS, Network, network_of
+from icwsgw.ic.networks import AUTO, FETCH, LOCAL_PORTS, Network, network_of
 from icwsgw.observe.collector import exports_anything, trace_level
 
 #: Requests per second on mainnet. Boundary nodes accept 300 per second from one address, with a burst of 600; above
@@ -95,14 +94,6 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
         "Address for WebSocket clients: IP:port or a Twisted server endpoint string; repeatable.",
         "The port of the Rust gateway.",
         group=CONNECTIONS,
-    )
-    ic_network_url: str = option(
-        f"http://127.0.0.1:{LOCAL_PORTS['dfx']}",
-        URL,
-        "ic-network-url",
-        f"URL of the IC network. {', '.join(MAINNET_HOSTS)} and all names below them mean mainnet.",
-        "A local replica listens there.",
-        group=NETWORK,
     )
     root_key: str = option(
         AUTO,

@@ -18,6 +18,7 @@ from icwsgw.config.addresses import tcp_port
 from icwsgw.config.option import Option
 from icwsgw.config.schema import BY_NAME, DEVNET_ADDRESS, OPTIONS, REMOVED, GatewayConfig
 from icwsgw.errors import ConfigError
+from icwsgw.ic.networks import AUTO
 from icwsgw.observe.levels import from_rust_log
 
 if sys.version_info >= (3, 11):
@@ -158,6 +159,6 @@ def _point_at_devnet(values: dict[str, Any], sources: dict[str, str]) -> None:
     url = f"http://127.0.0.1:{port}"
     if port is None:
         raise ConfigError("--devnet-listen: the embedded replica listens on TCP only")
-    if "ic_network_url" in values and values["ic_network_url"] != url:
+    if values.get("ic_network_url", url) not in (url, AUTO):
         raise ConfigError(f"--devnet means the replica at {url}: leave --ic-network-url out")
     values["ic_network_url"], sources["ic_network_url"] = url, "devnet"

@@ -274,3 +274,30 @@ def test_a_network_that_answers_makes_nobody_look() -> None:
     world.network_monitor.start()
     world.run(120)
     assert world.looks == []
+
+
+@pytest.mark.parametrize(("ahead", "words"), [(40.0, "40 s ahead of"), (-86_400.0, "86400 s behind")])
+def test_a_test_network_with_its_own_time_is_a_concern_and_no_reason_to_be_unready(ahead: float, words: str) -> None:
+    world = World()
+    world.network_monitor.own_time = True
+    world.agent.start()
+    world.network_monitor.start()
+    assert world.network_monitor.concern() is None
+    with logged() as lines:
+        world.judge(ahead)
+        world.run(PERIOD)
+        assert world.network_monitor.clock() is None
+        said = world.network_monitor.concern()
+        assert said is not None
+        assert said.startswith(f"the network's time is {words} this machine's")
+        world.judge(0.0)
+        world.run(PERIOD)
+    assert world.network_monitor.concern() is None
+    assert said in str(lines)
+    assert "the network's time is this machine's again" in str(lines)
+    world.network_monitor.own_time = False
+    world.judge(ahead)
+    assert world.network_monitor.concern() is None
+    assert world.network_monitor.clock() is not None
+    world.network_monitor.stop()
+    world.agent.stop()

@@ -112,3 +112,42 @@ def test_a_client_whose_clock_is_wrong_hears_by_how_much(known: bool, ahead: flo
     assert words in client.close_reason
     assert "client's clock" in client.close_reason
     assert right.close_code is None
+
+
+@pytest.mark.parametrize("ahead", [5 * 365 * 86_400.0, -86_400.0, 40.0], ids=["years", "a day before", "seconds"])
+def test_a_test_network_on_this_machine_may_have_its_own_time(ahead: float) -> None:
+    """As PocketIC, whose time is set by its owner, while its web server has the machine's clock."""
+    world = World(start=False, canister_grace=20.0, own_time=True)
+    ours = lambda: world.now_ns() + int(ahead * 1e9)  # noqa: E731
+    world.agent.now_ns = ours
+    object.__setattr__(world.context, "now_ns", ours)
+    world.headers = lambda method: {"Date": date_of(world, ahead)}
+    world.agent.start()
+    world.gateway.start()
+    clients = world.open(3)
+    for client in clients:
+        client.echoes(b"x")
+    world.run(60, step=0.05)
+    clients += world.open(1)
+    for client in clients:
+        client.echoes(b"y")
+    assert [client.close_code for client in clients] == [None] * 4
+    # nothing refuses requests that expire 40 s early or late, so nothing tells
+    assert abs(world.agent.time.skew_ns + (ahead if abs(ahead) > 60 else 0.0) * 1e9) <= 2.5e9
+
+
+def test_a_client_that_signs_by_another_time_than_the_test_network_s_hears_it() -> None:
+    world = World(start=False, own_time=True)
+    ours = lambda: world.now_ns() + 86_400 * 10**9  # noqa: E731
+    world.agent.now_ns = ours
+    object.__setattr__(world.context, "now_ns", ours)
+    world.agent.start()
+    world.gateway.start()
+    (right,) = world.open()
+    client = world.client()
+    client.automatic = False
+    world.run(0.1)
+    client.send_payload(client.open_payload(ours()))
+    world.until(lambda: client.close_code is not None, 3)
+    assert client.close_code == CloseCode.EXPIRED
+    right.echoes(b"x")

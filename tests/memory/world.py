@@ -116,7 +116,7 @@ class World:
         self, *, settings: CdkSettings | None = None, query_latency: float = 0.0, call_latency: float = 0.0,
         seed: int = 1, start: bool = True, delegation: str = BY_VERSION, verify: bool = False,
         clients_per_identity: int = 1000, echo_any: bool = True, pace: BlockTiming | None = None, nodes: int = NODES,
-        **options: Any,
+        own_time: bool = False, **options: Any,
     ) -> None:  # fmt: skip
         self.clock = OrderedClock()
         self.verify = verify
@@ -146,6 +146,7 @@ class World:
             "http://127.0.0.1:4943",
             now_ns=self.now_ns,
             rng=self.random.random,
+            own_time=own_time,
             charge=lambda: budget.charge(RequestKind.OWN, self.clock.seconds()),
         )
         self.metrics = Metrics()
