@@ -48,7 +48,7 @@ from icwsgw.observe.logs import get_logger, lines_lost, lines_written
 from icwsgw.observe.metrics import Metrics
 from icwsgw.observe.recent_warnings import RecentWarnings
 from icwsgw.process.check_config import configured_tls
-from icwsgw.process.rlimits import Room, make_room
+from icwsgw.process.rlimits import make_room
 from icwsgw.process.startup import stop
 from icwsgw.reactor import epoll_turn
 from icwsgw.server.endpoints import ListeningService, listening_service
@@ -87,8 +87,8 @@ class GatewayService(MultiService):
         recent: RecentWarnings | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._room, self._config = _within_open_files(config)
-        config = self._config
+        self._room, self._wanted_connections = make_room(config.max_connections), config.max_connections
+        config = self._config = replace(config, max_connections=self._room.connections)
         self._reactor = reactor
         self._listeners: list[ListeningService] = []
         self._stopping: Deferred[None] | None = None
@@ -284,8 +284,19 @@ class GatewayService(MultiService):
         self.factory.start()
         self._lag.start()
         self.status.start()
+        room = self._room
+        if room.connections < self._wanted_connections:
+            _log.info(
+                "connection limit lowered: too few open files allowed",
+                clients=room.connections,
+                max_connections=self._wanted_connections,
+                files=room.files,
+            )
         if self._config.devnet:
-            _log.info("demo page of the embedded replica", url=self._network_url + "/")
+            from icwsgw.devnet.embedded import places
+
+            for words, url in places(self._config):
+                _log.info(words, url=url)
 
     def _start_export(self) -> None:
         endpoint = self._config.opentelemetry_collector_endpoint
@@ -386,20 +397,6 @@ class GatewayService(MultiService):
 
 async def _all(*waits: Any) -> None:
     await DeferredList(waits)
-
-
-def _within_open_files(config: GatewayConfig) -> tuple[Room, GatewayConfig]:
-    """Raise the limit on open files; lower ``max_connections`` if the limit is still too small for it."""
-    room = make_room(config.max_connections)
-    if room.connections < config.max_connections:
-        _log.info(
-            "connection limit lowered: too few open files allowed",
-            clients=room.connections,
-            max_connections=config.max_connections,
-            files=room.files,
-        )
-        config = replace(config, max_connections=room.connections)
-    return room, config
 
 
 def _proxy_to(network: str) -> Proxy | None:

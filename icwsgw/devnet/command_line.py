@@ -11,12 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.application import strports
 from twisted.application.service import MultiService
 from twisted.logger import Logger
 from twisted.python import usage
 
-from icwsgw.config.addresses import normalise
 from icwsgw.config.option import (
     ADDRESS,
     FLAG,
@@ -41,6 +39,7 @@ from icwsgw.devnet.topology import BY_VERSION, DELEGATIONS, MAX_NODES, NODES
 from icwsgw.errors import ConfigError
 from icwsgw.process.startup import exit_zero_on_signals, one_line, report_start_errors
 from icwsgw.reactor.clock import use_monotonic_time
+from icwsgw.server.endpoints import listening_service
 
 PROGRAM = "twistd icws-devnet"
 _EDGE_HEADERS = {"auto": None, "on": True, "off": False}
@@ -168,9 +167,8 @@ def devnet_service(
     """Return the service that runs a replica, and the replica itself.
 
     :param reactor: the reactor for listening and for time
-    :raises ConfigError: the address is invalid
+    :raises ConfigError: the address is invalid; the service raises it if the port is taken
     """
-    address = normalise(config.listen)
     replica = Replica(
         reactor,
         now_ns,
@@ -188,12 +186,7 @@ def devnet_service(
         edge_headers=_EDGE_HEADERS[config.edge_headers],
     )
     service = DevnetService(replica)
-    site: Any = ReplicaSite(replica)
-    try:
-        # Fails at startup if the port is in use; a plain StreamServerEndpointService would keep running without a port.
-        listening = strports.service(address, site, reactor)
-    except ValueError as error:
-        raise ConfigError(f"address {config.listen!r}: {error}") from error
+    listening: Any = listening_service(config.listen, ReplicaSite(replica), reactor=reactor)
     listening.setServiceParent(service)
     return service, replica
 

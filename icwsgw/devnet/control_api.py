@@ -1,6 +1,7 @@
 """The devnet's control interface ``/_/`` for tests and the demo page.
 
-Requests and answers are JSON. Times are in seconds unless the name of a field has another unit.
+Requests and answers are JSON. Times are in seconds unless the name of a field has another unit. A canister is given by
+its id or by its name, such as "echo"; "*" means all.
 
 ::
 
@@ -10,11 +11,11 @@ Requests and answers are JSON. Times are in seconds unless the name of a field h
     POST /_/faults    {kind, on?, canister?, method?, count?, rate?, skip?, ...} or a list of them, or {clear: true}
     POST /_/config    {query_latency_ms?, call_latency_ms?, call_jitter_ms?,
                        block_interval_ms?, gossip_ms?, lag_blocks?, v2_gone?: true | false}
-    POST /_/push      {canister: id | "*", clients?: n | "all", count?, size?, text?, rate?}, or {stop: true}
-    POST /_/reset     {canister: id | "*"}
-    POST /_/stop      {canister: id | "*"}
-    POST /_/start     {canister: id | "*"}
-    POST /_/close     {canister: id, client: principal}
+    POST /_/push      {canister, clients?: n | "all", count?, size?, text?, rate?}, or {stop: true}
+    POST /_/reset     {canister}
+    POST /_/stop      {canister}
+    POST /_/start     {canister}
+    POST /_/close     {canister, client: principal}
 
 :mod:`icwsgw.devnet.faults` describes the faults. Over HTTP, only this machine may use the interface, see
 :mod:`icwsgw.devnet.resource`.
@@ -120,13 +121,25 @@ def _faults(replica: NetworkState, value: Any) -> Any:
     given = value if isinstance(value, list) else [value]
     clear = any(isinstance(each, dict) and each.get("clear") for each in given)
     # All are parsed before any becomes active.
-    faults = [InjectedFault.from_json(each) for each in given if not (isinstance(each, dict) and each.get("clear"))]
+    faults = [
+        InjectedFault.from_json(_with_id(replica, each))
+        for each in given
+        if not (isinstance(each, dict) and each.get("clear"))
+    ]
     if clear:
         replica.faults.clear()
         replica.release()
     for fault in faults:
         replica.faults.add(fault)
     return {"faults": len(replica.faults)}
+
+
+def _with_id(replica: NetworkState, fault: Any) -> Any:
+    """Replace a canister's name by its id, and "*" by none: each canister."""
+    name = fault.get("canister") if isinstance(fault, dict) else None
+    if not isinstance(name, str):
+        return fault
+    return {**fault, "canister": None if name == "*" else _id(replica, name).text}
 
 
 def _config(replica: NetworkState, value: Any) -> Any:
@@ -185,7 +198,7 @@ def _each(act: Callable[[CanisterHost], object]) -> Callable[[NetworkState, Any]
 
 def _close(replica: NetworkState, value: Any) -> Any:
     value = _object(value)
-    host = _in_python(replica.canister(Principal.from_text(str(value.get("canister")))))
+    host = _in_python(replica.canister(_id(replica, str(value.get("canister")))))
     host.ws.close(Principal.from_text(str(value.get("client"))))
     return {}
 
@@ -196,7 +209,17 @@ def _hosts(replica: NetworkState, value: dict[str, Any]) -> list[CanisterHost]:
         return list(replica.canisters)
     if not isinstance(canister, str):
         raise ValueError('canister is an id, or "*" for all')
-    return [replica.canister(replica.names.get(canister) or Principal.from_text(canister))]
+    return [replica.canister(_id(replica, canister))]
+
+
+def _id(replica: NetworkState, canister: str) -> Principal:
+    """The id of a canister that is given by its name or as text."""
+    if canister in replica.names:
+        return replica.names[canister]
+    try:
+        return Principal.from_text(canister)
+    except FormatError:
+        raise ValueError(f"{canister!r} is no id, and no name: there are {', '.join(replica.names)}") from None
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from icwsgw.config.addresses import parse_description, tcp_port
@@ -27,6 +28,18 @@ def embedded_devnet(config: GatewayConfig, reactor: Any) -> tuple[DevnetService,
     tls = config.tls_certificate_pem_path is not None
     replica.gateway_urls = [_client_url(address, tls) for address in config.gateway_addresses]
     return service, replica
+
+
+def places(config: GatewayConfig) -> Iterator[tuple[str, str]]:
+    """Yield what a new user needs to know: a few words, and a URL for this machine; for the log at the start."""
+    yield "demo page of the embedded replica", config.ic_network_url + "/"
+    tls = config.tls_certificate_pem_path is not None
+    for address in config.gateway_addresses:
+        if tcp_port(address):
+            yield "clients connect to the gateway", _client_url(address, tls)
+    status = config.prometheus_endpoint
+    if status and tcp_port(status):
+        yield "status page", f"http://127.0.0.1:{tcp_port(status)}/"
 
 
 def _client_url(address: str, tls: bool) -> str:

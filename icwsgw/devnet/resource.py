@@ -71,7 +71,9 @@ class ReplicaResource(Resource):
         """Answer a request, at once or asynchronously."""
         path = request.path.decode("ascii", "replace")
         method = request.method.decode("ascii", "replace")
-        if path.startswith("/api/"):
+        if "websocket" in (request.getHeader("upgrade") or "").lower():
+            _write(request, _no_gateway(self._replica.gateway_urls))
+        elif path.startswith("/api/"):
             if method == "OPTIONS":
                 _write(request, (204, dict(_PREFLIGHT), b""))
             else:
@@ -174,6 +176,12 @@ def _control_refusal(request: Request, method: str) -> Answer | None:
 
 def _text(status: int, text: str) -> Answer:
     return status, {"Content-Type": "text/plain; charset=utf-8"}, f"{text}\n".encode()
+
+
+def _no_gateway(gateway_urls: list[str]) -> Answer:
+    """The answer to a WebSocket client."""
+    where = f" at {' or '.join(gateway_urls)}" if gateway_urls else ""
+    return _text(400, f"this is the local replica: WebSocket clients connect to the gateway{where}")
 
 
 def _file(method: str, path: str) -> Answer:

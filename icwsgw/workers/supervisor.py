@@ -131,6 +131,11 @@ class SupervisorService(MultiService):
             workers=self._config.workers,
             identities=self._config.workers * self._config.identities,
         )
+        if self._config.devnet:
+            from icwsgw.devnet.embedded import places
+
+            for words, url in places(self._config):
+                _log.info(words, url=url)
         self._reactor.callWhenRunning(self._start_workers)
 
     def stopService(self) -> Deferred[None]:  # noqa: N802

@@ -158,11 +158,12 @@ def test_keys_depend_on_the_seed_alone() -> None:
 def test_a_taken_port_ends_the_start() -> None:
     class Taken(MemoryReactorClock):
         def listenTCP(self, *_: Any, **__: Any) -> Any:
-            raise CannotListenError("127.0.0.1", 4943, "taken")
+            raise CannotListenError("127.0.0.1", 4943, OSError(98, "Address already in use"))
 
     reactor: Any = Taken()
     service, _ = devnet_service(reactor, DevnetConfig())
-    with pytest.raises(CannotListenError):
+    words = r"^cannot listen on tcp:4943:interface=127\.0\.0\.1: Address already in use$"
+    with pytest.raises(ConfigError, match=words):
         service.privilegedStartService()
 
 

@@ -55,6 +55,23 @@ def test_stats() -> None:
     }
 
 
+def test_canisters_are_given_by_name_everywhere() -> None:
+    net = Net()
+    net.open(ALICE)
+    faults = [{"kind": "trap", "canister": name} for name in ("echo", ECHO_ID.text, "*")]
+    assert done(net, "faults", faults) == {"faults": 3}
+    assert [fault.canister for fault in net.replica.faults] == [ECHO_ID, ECHO_ID, None]
+    done(net, "faults", {"clear": True})
+    for name in ("reset", "stop", "start"):
+        assert done(net, name, {"canister": "echo"}) == {"canisters": 1}
+    net.open(ALICE)
+    done(net, "close", {"canister": "echo", "client": ALICE.principal.text})
+    for name, more in (("faults", {"kind": "trap"}), ("push", {}), ("reset", {}), ("close", {"client": "x"})):
+        status, answer = post(net, name, {"canister": "ecco", **more})
+        assert status == 400
+        assert "'ecco' is no id, and no name: there are echo, chat" in answer["error"]
+
+
 def test_faults_one_several_and_none() -> None:
     net = Net()
     assert done(net, "faults", {"kind": "hang", "on": "query"}) == {"faults": 1}

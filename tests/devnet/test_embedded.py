@@ -1,10 +1,11 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from twisted.internet.testing import MemoryReactorClock
 
 from icwsgw.config.schema import GatewayConfig
-from icwsgw.devnet.embedded import embedded_devnet
+from icwsgw.devnet.embedded import embedded_devnet, places
 from icwsgw.errors import ConfigError
 
 CERTIFICATE = Path("/nonexistent/c.pem")
@@ -26,6 +27,16 @@ def test_the_page_is_told_where_the_gateway_is() -> None:
     assert replica.gateway_urls == ["ws://127.0.0.1:8080", "wss://127.0.0.1:8443", "ws://127.0.0.1:8080"]
     _, replica = embedded_devnet(config("tcp:8080", tls=True), reactor)
     assert replica.gateway_urls == ["wss://127.0.0.1:8080"]
+
+
+def test_a_new_user_is_told_where_everything_is() -> None:
+    one = replace(config("tcp:8099", "unix:/x"), ic_network_url="http://127.0.0.1:4944")
+    assert list(places(one)) == [
+        ("demo page of the embedded replica", "http://127.0.0.1:4944/"),
+        ("clients connect to the gateway", "ws://127.0.0.1:8099"),
+        ("status page", "http://127.0.0.1:9090/"),
+    ]
+    assert [words for words, _ in places(replace(one, prometheus_endpoint=None))][-1] != "status page"
 
 
 @pytest.mark.parametrize("listen", ["tcp:0", "unix:/x"])

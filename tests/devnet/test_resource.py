@@ -89,6 +89,16 @@ class ResourceTest(TestCase):
         self.assertIn("POST", headers.getRawHeaders("access-control-allow-methods")[0])
 
     @inlineCallbacks
+    def test_a_websocket_client_is_told_where_the_gateway_is(self) -> Test:
+        for urls, where in (([], "the gateway\n"), (["ws://127.0.0.1:8080"], "the gateway at ws://127.0.0.1:8080\n")):
+            self.replica.gateway_urls = urls
+            headers = {"Connection": "Upgrade", "Upgrade": "WebSocket", "Sec-WebSocket-Version": "13"}
+            answer = yield self.client.request("GET", self.url + "/", headers=headers)
+            text = yield answer.text()
+            self.assertEqual((answer.code, text.startswith("this is the local replica: ")), (400, True))
+            self.assertTrue(text.endswith(where), text)
+
+    @inlineCallbacks
     def test_a_head_request_has_no_body(self) -> Test:
         code, _, body = yield self.ask("HEAD", "/api/v2/status")
         self.assertEqual((code, body), (200, b""))
