@@ -203,6 +203,7 @@ class GatewayService(MultiService):
                 tls=tls,
                 observe_handshake=observe,
                 below=endpoints.get(address),
+                limits=self.factory.limits,
             )
             self._add(listener)
             self._listeners.append(listener)

@@ -19,6 +19,7 @@ from icwsgw.core.eviction import EvictionTable
 from icwsgw.core.rate_limit import Buckets, Rate, TokenBucket
 from icwsgw.observe.peers import address_group
 from icwsgw.process.rlimits import REFUSED
+from icwsgw.server.accept_gate import AcceptGate
 
 #: The bursts of the rate limits on new connections, in seconds of their rates.
 BURST_SECONDS = 2
@@ -31,12 +32,16 @@ class ConnectionLimits:
     :param limits: the options
     :param now: seconds of the reactor's clock
     :param most_refused: connections that may wait for the answer that refuses them
+    :ivar gate: is told when the process has all connections that it may have, and when it has room again
     :ivar total: connections, without those that were refused at once
     :ivar waiting: those of them without a session
     :ivar refused: connections that wait for the answer that refuses them
     """
 
-    __slots__ = ("_accepts", "_accepts_by_group", "_by_group", "_limits", "most_refused", "refused", "total", "waiting")
+    __slots__ = (
+        *("_accepts", "_accepts_by_group", "_by_group", "_limits"),
+        *("gate", "most_refused", "refused", "total", "waiting"),
+    )
 
     def __init__(self, limits: ClientLimits, now: float, most_refused: int = REFUSED) -> None:
         self._limits = limits
@@ -44,6 +49,7 @@ class ConnectionLimits:
         rate, by_ip = limits.accept_rate, limits.accept_rate_per_ip
         self._accepts = TokenBucket(Rate(rate, rate * BURST_SECONDS), now) if rate else None
         self._accepts_by_group = Buckets(Rate(by_ip, by_ip * BURST_SECONDS_PER_IP)) if by_ip else None
+        self.gate = AcceptGate()
         self.total = 0
         self.waiting: EvictionTable[Hashable] = EvictionTable(limits.max_pending)
         self.refused = 0
@@ -53,6 +59,11 @@ class ConnectionLimits:
     def over_limit(self) -> bool:
         """Whether a connection was counted beyond the limit, so that one without a session has to go."""
         return self.total > self._limits.max_connections
+
+    @property
+    def room(self) -> int:
+        """How many more connections may come before the limit is reached."""
+        return max(0, self._limits.max_connections - self.total)
 
     def enter(self, now: float, crowd: str) -> str | None:
         """Count a new connection, unless it is over a limit.
@@ -67,6 +78,8 @@ class ConnectionLimits:
         if self._accepts is not None and not self._accepts.take(now):
             return "accept_rate"
         self.total += 1
+        if self.total == limits.max_connections:
+            self.gate.set_full(True)
         return None
 
     def place(self, host: str, now: float) -> tuple[str | None, str | None]:
@@ -99,6 +112,8 @@ class ConnectionLimits:
         :param group: what :meth:`place` returned
         """
         self.total -= 1
+        if self.total == self._limits.max_connections - 1:
+            self.gate.set_full(False)
         if group is not None:
             count = self._by_group[group] - 1
             if count:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
@@ -30,6 +30,7 @@ from zope.interface import implementer
 from icwsgw.config.addresses import Description, normalise, parse_description
 from icwsgw.errors import ConfigError
 from icwsgw.observe.logs import get_logger
+from icwsgw.server.accept_gate import AcceptGate
 from icwsgw.server.proxy_header import ProxyHeaders
 from icwsgw.server.tls import RELOAD_INTERVAL, PemFiles, ServerTls
 
@@ -223,16 +224,31 @@ def listening_service(
     tls: ServerTls | None = None,
     observe_handshake: Callable[[float], None] | None = None,
     below: Any = None,
+    limits: AcceptLimits | None = None,
 ) -> ListeningService:
     """Make a service that listens on an address.
 
     :param factory: an IProtocolFactory
     :param tls: as in :func:`make_endpoint`
     :param below: as in :func:`make_endpoint`
+    :param limits: decide how many connections are accepted; None: as many as come
     :raises ConfigError: the address or its certificate is invalid; the service raises it if the port is taken
     """
     made = make_endpoint(reactor, address, tls, observe_handshake=observe_handshake, below=below)
-    return ListeningService(normalise(address), made, factory, reactor)
+    return ListeningService(normalise(address), made, factory, reactor, limits)
+
+
+class AcceptLimits(Protocol):
+    """How many connections a port accepts: :class:`icwsgw.server.connection_limits.ConnectionLimits`.
+
+    :ivar gate: whether it accepts any
+    :ivar room: how many more before the limit is reached
+    """
+
+    gate: AcceptGate
+
+    @property
+    def room(self) -> int: ...
 
 
 class ListeningService(Service):
@@ -242,8 +258,11 @@ class ListeningService(Service):
     :ivar tls: the certificate of its TLS, or None
     """
 
-    def __init__(self, address: str, listenable: Listenable, factory: object, reactor: Any) -> None:
+    def __init__(
+        self, address: str, listenable: Listenable, factory: object, reactor: Any, limits: AcceptLimits | None = None
+    ) -> None:
         self.address = address
+        self._limits = limits
         self.tls = listenable.tls
         self.port: Any = None
         self._endpoint = listenable.endpoint
@@ -287,6 +306,8 @@ class ListeningService(Service):
         if waiting is not None and self.port is None:
             waiting.cancel()
         port, self.port = self.port, None
+        if self._limits is not None and port is not None:
+            self._limits.gate.remove(port)
         return maybeDeferred(port.stopListening if port is not None else lambda: None)
 
     def _listening(self) -> None:
@@ -298,7 +319,9 @@ class ListeningService(Service):
 
         def listening(port: Any) -> None:
             self.port = port
-            _accept_few(port)
+            _accept_few(port, self._limits)
+            if self._limits is not None:
+                self._limits.gate.add(port)
             self._listening()
 
         def failed(failure: Failure) -> None:
@@ -317,14 +340,20 @@ class ListeningService(Service):
             raise refusals[0]
 
 
-def _accept_few(port: Any) -> None:
-    """Let a port accept few connections in one turn of the event loop, which leaves time for others."""
+def _accept_few(port: Any, limits: AcceptLimits | None) -> None:
+    """Let a port accept few connections in one turn of the event loop, which leaves time for others.
+
+    :param limits: while siblings have room, it accepts no more than there is room for
+    """
     if not hasattr(port, "numberAccepts"):
         return
     accept = port.doRead
 
     def do_read() -> None:
-        port.numberAccepts = min(port.numberAccepts, MOST_ACCEPTS)
+        most = MOST_ACCEPTS
+        if limits is not None and limits.gate.room_elsewhere:
+            most = max(1, min(most, limits.room))
+        port.numberAccepts = min(port.numberAccepts, most)
         accept()
 
     port.doRead = do_read

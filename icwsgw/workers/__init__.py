@@ -15,10 +15,13 @@ one JSON object::
                            {"do": "drain", "window": seconds}    {"do": "hurry"}
                            {"do": "replaced", "canister", "sender", "at", "left", "own"}
                            {"do": "ask", "number": n, "what": {...}}
+                           {"do": "siblings", "room": whether another worker accepts connections}
     worker -> supervisor   {"said": "ready"}    {"said": "well", "findings": ...}
                            {"said": "report", "number": n, ...}
                            {"said": "answer", "number": n, "answer": {...}}: null if the question failed
                            {"said": "stopped_accepting"}: the worker no longer accepts connections
+                           {"said": "room", "room": false}: the worker has its share of ``--max-connections``; true:
+                           it has room again
                            {"said": "accepted", "canister", "sender", "at", "left": false}: the canister accepted the
                            client; ``at`` is the canister's time (ns, 0 if unknown)
                            {"said": "accepted", "canister", "sender", "at", "left": true}: the client left before the

@@ -102,6 +102,7 @@ class UnixPort:
         self._socket = listening
         self._factory = factory
         self._resume: Any = None
+        self._reading = True
 
     def startListening(self) -> None:  # noqa: N802
         """Start accepting connections."""
@@ -118,6 +119,18 @@ class UnixPort:
             self._socket.close()
             self._factory.doStop()
         return succeed(None)
+
+    def stopReading(self) -> None:  # noqa: N802
+        """Accept no connections until :meth:`startReading`."""
+        self._reading = False
+        if self._socket.fileno() >= 0:
+            self._reactor.removeReader(self)
+
+    def startReading(self) -> None:  # noqa: N802
+        """Accept connections again, unless accepting is paused."""
+        self._reading = True
+        if self._socket.fileno() >= 0 and self._resume is None:
+            self._reactor.addReader(self)
 
     def getHost(self) -> UNIXAddress:  # noqa: N802
         return UNIXAddress(self._socket.getsockname())
@@ -136,6 +149,8 @@ class UnixPort:
     def doRead(self) -> None:  # noqa: N802
         """Accept a limited number of waiting connections."""
         for _ in range(ACCEPTS):
+            if not self._reading:
+                return
             try:
                 connection, _ = self._socket.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -160,4 +175,5 @@ class UnixPort:
 
     def _go_on(self) -> None:
         self._resume = None
-        self._reactor.addReader(self)
+        if self._reading:
+            self._reactor.addReader(self)

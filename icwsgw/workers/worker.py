@@ -53,6 +53,10 @@ class OrderHandler:
         # clients whose acceptance the supervisor has not yet passed on to all workers
         self._announced: dict[tuple[str, str], int] = {}
         service.gateway.announce = self._accepted
+        gate = service.factory.limits.gate
+        # siblings that are starting will have room; the supervisor says otherwise
+        gate.set_room_elsewhere(True)
+        gate.report = lambda room: self._answer({"said": "room", "room": room})
 
     def handle(self, order: Mapping[str, Any]) -> None:
         service = self._service
@@ -63,6 +67,8 @@ class OrderHandler:
             self._answer({"said": "report", "number": order["number"], **self.report(bool(order.get("status")))})
         elif what == "replaced":
             self._replaced(order)
+        elif what == "siblings":
+            service.factory.limits.gate.set_room_elsewhere(bool(order["room"]))
         elif what == "reload":
             config: GatewayConfig = config_from_json(order["config"])
             change_levels(parse_levels(config.log_level), parse_levels(config.log_file_level))

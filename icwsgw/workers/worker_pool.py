@@ -72,6 +72,8 @@ class Worker(ProcessProtocol):
     :ivar reported: the number of the last report
     :ivar unanswered: health checks since its last output on the answer pipe
     :ivar killed: the clock's time at which it was killed because it hung; None if it was not
+    :ivar room: it has fewer connections than it may have
+    :ivar room_elsewhere: what it was told last: whether another worker has room; it begins as if one had
     """
 
     def __init__(self, pool: WorkerPool, number: int, orders: bytes) -> None:
@@ -86,6 +88,7 @@ class Worker(ProcessProtocol):
         self.killed: float | None = None
         self.ready = False
         self.stopped_accepting = False
+        self.room = self.room_elsewhere = True
         self.reported = 0
         self.findings: list[Finding] = [Finding("starting", "not ready yet")]
 
@@ -135,6 +138,10 @@ class Worker(ProcessProtocol):
         elif what == "ready":
             self.ready = True
             _log.info("worker is ready", number=self.number, pid=self.pid)
+            self._pool.share_room()
+        elif what == "room":
+            self.room = answer["room"]
+            self._pool.share_room()
         elif what == "report":
             self.findings = [Finding(*finding) for finding in answer["findings"]]
             self._pool.reported(self, answer["number"], answer["families"], answer.get("status"))
@@ -310,6 +317,23 @@ class WorkerPool:
 
     # events from workers
 
+    def share_room(self) -> None:
+        """Tell each worker whether another one has room for connections, where that has changed."""
+        if self.draining:
+            return
+        accepting = {worker.number for worker in self.workers.values() if self._accepts(worker)}
+        for worker in self.workers.values():
+            room = bool(accepting - {worker.number})
+            if worker.ready and room != worker.room_elsewhere:
+                worker.room_elsewhere = room
+                worker.tell({"do": "siblings", "room": room})
+
+    def _accepts(self, worker: Worker) -> bool:
+        """Whether a worker has room for connections, or will soon: connections may wait for it."""
+        if worker.silent or worker.killed is not None:
+            return False
+        return worker.room if worker.ready else not self._failures[worker.number]
+
     def reported(self, worker: Worker, number: int, families: list[Any], status: dict[str, Any] | None = None) -> None:
         worker.reported = max(worker.reported, number)
         self.metrics.report(str(worker.number), families)
@@ -330,6 +354,7 @@ class WorkerPool:
         self.metrics.ended(str(number))
         self.statuses.ended(number)
         self.questions.lost(number)
+        self.share_room()
         self._check_reports()
         self.worker_stopped_accepting()
         if self.draining:
@@ -369,6 +394,7 @@ class WorkerPool:
             del self.workers[number]
             self._start_later(number, worker.started, "worker cannot be started", reason=error)
             return False
+        self.share_room()
         return True
 
     def _look(self) -> None:
@@ -383,6 +409,7 @@ class WorkerPool:
                 worker.kill()
             if worker.silent:
                 self.questions.lost(worker.number)
+        self.share_room()
         self._check_reports()
         if self._looks % REPORT_EVERY:
             self.tell({"do": "say"})

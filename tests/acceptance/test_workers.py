@@ -22,7 +22,7 @@ from tests.acceptance.conftest import Devnet, Stack
 from tests.acceptance.crowd import clients_of, connect, echoes, ends, eventually, leave, sample, stats
 from tests.acceptance.processes import http_get
 from tests.support import pem
-from tests.support.raw_client import RawSdkClient
+from tests.support.raw_client import RawClient, RawSdkClient
 
 pytestmark = pytest.mark.acceptance
 
@@ -106,6 +106,23 @@ def test_two_workers_are_one_gateway(pair: tuple[Devnet, Stack]) -> None:
     assert stats(devnet)["ws_close"] == count
     assert clients_of(devnet, devnet.echo) == 0
     assert not any(map(alive, workers_of(stack).values()))
+
+
+def test_all_workers_together_serve_as_many_as_the_option_says(stacks: Callable[..., Stack]) -> None:
+    """The kernel spreads connections unevenly: a worker that is full leaves the rest to those with room."""
+    most = 80
+    stack = stacks("--workers=2", f"--max-connections={most}")
+    eventually(lambda: all_ready(stack), "both workers are ready")
+    port = int(stack.gateway.rpartition(":")[2])
+    clients = [RawClient(port) for _ in range(most)]
+    for client in clients:
+        client.shake()
+    assert [client.status for client in clients] == [101] * most
+    assert RawClient(port).shake().status == 503, "and no more"
+    clients.pop().close()
+    eventually(lambda: RawClient(port).shake().status == 101, "there is room for one again")
+    for client in clients:
+        client.close()
 
 
 def test_kill_9_of_a_worker_costs_its_own_clients_only(pair: tuple[Devnet, Stack]) -> None:

@@ -14,7 +14,9 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface.verify import verifyObject
 
+from icwsgw.config.client_limits import ClientLimits
 from icwsgw.errors import ConfigError
+from icwsgw.server.connection_limits import ConnectionLimits
 from icwsgw.server.endpoints import (
     BACKLOG,
     MOST_ACCEPTS,
@@ -322,30 +324,69 @@ def test_a_fault_behind_the_proxy_header_is_nobodys_but_ours() -> None:
             outer.dataReceived(data)
 
 
-def test_a_crowd_is_taken_a_few_a_turn() -> None:
-    """Twisted takes a hundred at once, and twenty more each time that there are as many."""
+class Crowded:
+    """A port of Twisted at which more wait than it ever takes in one turn.
 
-    class Crowded:
-        numberAccepts = 100
-        turns: list[int]
+    :ivar turns: how many it has taken in each turn
+    :ivar stopped: it is not read
+    """
 
-        def doRead(self) -> None:
-            self.turns.append(self.numberAccepts)
-            self.numberAccepts += 20
+    numberAccepts = 100
 
-        def stopListening(self) -> None:
-            pass
+    def __init__(self) -> None:
+        self.turns: list[int] = []
+        self.stopped = False
 
+    def doRead(self) -> None:
+        self.turns.append(self.numberAccepts)
+        self.numberAccepts += 20
+
+    def stopReading(self) -> None:
+        self.stopped = True
+
+    def startReading(self) -> None:
+        self.stopped = False
+
+    def stopListening(self) -> None:
+        pass
+
+
+def crowded_service(limits: ConnectionLimits | None = None) -> tuple[Any, ListeningService]:
+    """A port with a crowd before it, and the service that listens on it."""
     port: Any = Crowded()
-    port.turns = []
 
     class Below:
         def listen(self, factory: Any) -> Deferred[Any]:
             return succeed(port)
 
-    reactor = MemoryReactorClock()
-    service = listening_service("tcp:0", Factory(), reactor=reactor, below=Below())
+    service = listening_service("tcp:0", Factory(), reactor=MemoryReactorClock(), below=Below(), limits=limits)
     service.startService()
+    return port, service
+
+
+def test_one_that_shares_its_sockets_takes_no_more_than_it_has_room_for() -> None:
+    limits = ConnectionLimits(ClientLimits(max_connections=3), 0.0)
+    port, service = crowded_service(limits)
+    service.port.doRead()
+    limits.gate.set_room_elsewhere(True)
+    service.port.doRead()
+    for _ in range(3):
+        limits.enter(0.0, "192.0.2.1")
+    assert port.stopped
+    # one that a turn had under way already
+    service.port.doRead()
+    limits.gate.set_room_elsewhere(False)
+    assert not port.stopped
+    service.port.doRead()
+    assert port.turns == [MOST_ACCEPTS, 3, 1, MOST_ACCEPTS]
+    service.stopService()
+    limits.gate.set_room_elsewhere(True)
+    assert not port.stopped, "it does not listen any more"
+
+
+def test_a_crowd_is_taken_a_few_a_turn() -> None:
+    """Twisted takes a hundred at once, and twenty more each time that there are as many."""
+    port, service = crowded_service()
     for _ in range(5):
         service.port.doRead()
     assert port.turns == [MOST_ACCEPTS] * 5

@@ -206,3 +206,34 @@ class Accepting(SynchronousTestCase):
         assert reactor.readers == {port}
         port.doRead()
         assert len(reactor.adopted) == 2
+
+    def test_nothing_is_accepted_while_it_is_stopped_not_even_within_a_turn(self) -> None:
+        reactor, port = self.port(Listening(5))
+        adopt = reactor.adoptStreamConnection
+
+        def adopt_and_stop(descriptor: int, family: int, factory: object) -> None:
+            adopt(descriptor, family, factory)
+            port.stopReading()
+
+        reactor.adoptStreamConnection = adopt_and_stop
+        port.doRead()
+        assert len(reactor.adopted) == 1
+        assert not reactor.readers
+        port.startReading()
+        assert reactor.readers == {port}
+
+    def test_who_is_stopped_in_a_pause_stays_so_after_it(self) -> None:
+        listening = Listening(1, OSError(errno.EMFILE, "Too many open files"))
+        reactor, port = self.port(listening)
+        port.doRead()
+        port.stopReading()
+        reactor.advance(PAUSE)
+        assert not reactor.readers
+        port.startReading()
+        assert reactor.readers == {port}
+        port.doRead()
+        port.stopReading()
+        port.startReading()
+        assert not reactor.readers, "the pause goes on"
+        reactor.advance(PAUSE)
+        assert reactor.readers == {port}

@@ -15,11 +15,13 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ReactorNotRunning
 
 from icwsgw.agent.outcome import CallOutcome, OutcomeKind
+from icwsgw.config.client_limits import ClientLimits
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.observe.health import Health
 from icwsgw.observe.metrics import Metrics
+from icwsgw.server.connection_limits import ConnectionLimits
 from icwsgw.workers import worker as process
 from icwsgw.workers.orders import Orders, config_to_json
 from icwsgw.workers.worker import Link, OrderHandler, read_orders
@@ -42,11 +44,19 @@ class Gateway:
         self.told.append((canister, sender, -at_ns, later))
 
 
+class Factory:
+    """The server's factory, as a worker sees it."""
+
+    def __init__(self) -> None:
+        self.limits = ConnectionLimits(ClientLimits(max_connections=2), 0.0)
+
+
 class Service:
     """A gateway's service, as its worker sees it."""
 
     def __init__(self) -> None:
         self.gateway: Any = Gateway()
+        self.factory = Factory()
         self.metrics = Metrics()
         self.health = Health()
         self.health.add("network", lambda: "not reached")
@@ -82,6 +92,22 @@ def levels(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     levels: list[Any] = []
     monkeypatch.setattr(process, "change_levels", lambda *wanted: levels.append(wanted))
     return levels
+
+
+def test_a_worker_says_when_it_is_full_and_hears_whether_others_have_room() -> None:
+    service = Service()
+    said: list[Any] = []
+    order_handler = OrderHandler(service, lambda: None, said.append)
+    limits = service.factory.limits
+    for _ in range(3):
+        limits.enter(0.0, "192.0.2.1")
+    assert limits.gate.closed, "until it hears otherwise"
+    order_handler.handle({"do": "siblings", "room": False})
+    assert not limits.gate.closed
+    order_handler.handle({"do": "siblings", "room": True})
+    assert limits.gate.closed
+    limits.leave(None)
+    assert said == [{"said": "room", "room": False}, {"said": "room", "room": True}]
 
 
 def test_orders_are_obeyed(levels: list[Any]) -> None:

@@ -439,3 +439,77 @@ def test_the_log_names_the_process_that_has_died(monkeypatch: pytest.MonkeyPatch
     world.pool.drain(1.0, 5.0)
     world.processes[1].end(status=1)
     assert (lines[-1]["number"], lines[-1]["pid"]) == (1, 101)
+
+
+def rooms(world: Pool) -> list[bool | None]:
+    """What each process was told last about room elsewhere; None if it was not told."""
+    found: list[bool | None] = []
+    for process in world.processes:
+        told = [order["room"] for order in process.orders if order.get("do") == "siblings"]
+        found.append(told[-1] if told else None)
+    return found
+
+
+def test_a_worker_knows_whether_another_one_has_room() -> None:
+    world = Pool(3).ready()
+    assert rooms(world) == [None] * 3, "they begin as if others had room"
+    one, two, three = world.processes
+    one.say(said="room", room=False)
+    two.say(said="room", room=False)
+    assert rooms(world) == [None, None, False], "the last one that has room has no sibling with room"
+    three.say(said="room", room=False)
+    assert rooms(world) == [False, False, False]
+    two.say(said="room", room=True)
+    assert rooms(world) == [True, False, True]
+    # it is only said when it changes
+    two.say(said="room", room=True)
+    assert [order["do"] for order in one.orders[1:]] == ["siblings", "siblings"]
+
+
+def test_nobody_waits_for_the_room_of_a_worker_that_does_not_answer() -> None:
+    world = Pool(2).ready()
+    full, silent = world.processes
+    full.say(said="room", room=False)
+    for _ in range(2):
+        world.clock.advance(LOOK_PERIOD)
+        full.report()
+    assert rooms(world)[0] is False
+    silent.report()
+    world.clock.advance(LOOK_PERIOD)
+    assert rooms(world)[0] is True
+
+
+def test_connections_wait_for_a_worker_that_starts_but_not_for_one_that_fails_to() -> None:
+    world = Pool(2)
+    full, starting = world.processes
+    full.ready()
+    full.say(said="room", room=False)
+    assert rooms(world) == [None, None]
+    starting.end(1)
+    assert rooms(world)[0] is False
+    world.clock.advance(FIRST_PAUSE)
+    assert rooms(world)[0] is False
+    world.processes[2].ready()
+    assert rooms(world)[0] is True
+    assert rooms(world)[2] is False
+
+
+def test_a_worker_that_dies_after_it_has_served_is_waited_for() -> None:
+    world = Pool(2).ready()
+    for process in world.processes:
+        process.say(said="room", room=False)
+    world.clock.advance(STEADY)
+    for process in world.processes:
+        process.report()
+    world.processes[1].end(signal=9)
+    world.clock.advance(0)
+    assert rooms(world)[0] is True
+
+
+def test_a_drain_says_nothing_of_room() -> None:
+    world = Pool(2).ready()
+    world.pool.drain(1.0, 10.0)
+    world.processes[0].say(said="room", room=False)
+    world.processes[0].say(said="stopped_accepting")
+    world.processes[0].end()
+    assert rooms(world) == [None, None]
