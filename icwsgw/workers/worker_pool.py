@@ -31,11 +31,11 @@ from icwsgw.workers.orders import ANSWERS_FD, ORDERS_FD
 from icwsgw.workers.requests import Requests
 
 #: Seconds between two health checks, and the number of checks between two periodic reports.
-LOOK_PERIOD: Final = 2.0
-REPORT_EVERY: Final = 3
+LOOK_PERIOD: Final = 1.5
+REPORT_EVERY: Final = 4
 #: Health checks since a worker's last answer, the current one included. From these counts on, a worker is silent; the
-#: whole pool is stuck if all workers have this count (:meth:`WorkerPool.stuck`); a worker hangs and is killed, 6 to 8
-#: seconds after it stopped answering.
+#: whole pool is stuck if all workers have this count (:meth:`WorkerPool.stuck`); a worker hangs and is killed, 4.5
+#: to 6 seconds after it stopped answering, so that another process serves within ten.
 SILENT, USELESS, HANGS = 2, 3, 4
 #: Time limit from the start of a process until it is ready, in seconds.
 START: Final = 120.0

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import signal
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -75,6 +78,10 @@ def test_haproxy_takes_its_configuration(tmp_path: Path, certificate: Certificat
     # a connection is not cut while the gateway pings its client
     for timeout in re.findall(r"timeout (?:client|server) (\d+)s", text)[:2]:
         assert int(timeout) > 25 + 10
+    # longer than the default, which is the time between two checks
+    checks = re.findall(r"timeout check (\d+)s", text) + re.findall(r"check inter (\d+)s", text)
+    assert len(checks) == 2
+    assert int(checks[0]) > int(checks[1])
 
 
 def test_three_gateways_behind_haproxy(tmp_path: Path, devnet: Devnet, certificate: Certificate) -> None:
@@ -151,6 +158,44 @@ def test_the_gateway_knows_clients_by_the_proxy_header(
         haproxy.stop()
         for gateway in gateways:
             gateway.server.kill()
+
+
+def test_a_worker_that_hangs_costs_its_own_clients_only(
+    tmp_path: Path, devnet: Devnet, certificate: Certificate
+) -> None:
+    """HAProxy never takes the gateway out, newcomers are served all the time, and there is another worker soon."""
+    gateway = Gateway(tmp_path / "gateway", devnet.network, "haproxy:{}", "--workers=2", "--drain-window=0")
+    haproxy = None
+    crowd: list[Reconnecting] = []
+    try:
+        gateway.wait()
+        haproxy = Haproxy(tmp_path, [gateway] * 3, certificate)
+        haproxy.wait_for(gateway, "UP")
+        haproxy.until(lambda: gateway.server.output.count("worker is ready") == 2)
+        crowd = [Reconnecting(haproxy.port, certificate.trust, devnet.echo).running() for _ in range(6)]
+        pid = int(re.findall(r"worker is ready number=0 pid=(\d+)", gateway.server.output)[0])
+        status = json.loads(http_get(f"http://127.0.0.1:{gateway.admin}/status.json")[1])
+        own = {row["worker"]: row["sessions"] for row in status["workers"]}
+        os.kill(pid, signal.SIGSTOP)
+        states, newcomers = set(), []
+        while gateway.server.output.count("worker is ready") == 2:
+            states.add(haproxy.states()["icws3"])
+            newcomer = RawClient(haproxy.port, tls=certificate.trust)
+            newcomers.append(newcomer.shake().status)
+            newcomer.close()
+            time.sleep(0.1)
+        assert "worker hangs, killing it number=0" in gateway.server.output
+        assert states == {"UP"}
+        assert set(newcomers) == {101}
+        for client in crowd:
+            client.progress()
+        assert sum(client.broken for client in crowd) == own[0]
+    finally:
+        for client in crowd:
+            client.stop()
+        if haproxy is not None:
+            haproxy.stop()
+        gateway.server.kill()
 
 
 CHECKED = """

@@ -199,7 +199,8 @@ def test_one_that_hangs_is_killed_within_ten_seconds_and_costs_its_share_only() 
         assert world.pool.state() is None, "half of them serve"
         world.clock.advance(LOOK_PERIOD)
         healthy.report()
-    assert world.clock.seconds() == HANGS * LOOK_PERIOD <= 8
+    # and some seconds are left for its successor's start
+    assert world.clock.seconds() == HANGS * LOOK_PERIOD <= 6
     assert healthy.signals == []
     world.clock.advance(LOOK_PERIOD)
     healthy.report()
@@ -271,7 +272,7 @@ def test_workers_say_between_reports_how_they_are() -> None:
         asked.append(world.processes[0].last["do"])
         world.processes[0].say(said="well", findings=[["network", "not reached"]])
         assert world.pool.ready == 0
-    assert asked == ["say", "say", "report"] * 2
+    assert asked == ["say", "say", "say", "report"] * 2
 
 
 def test_one_that_starts_is_given_time() -> None:
