@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +11,9 @@ from twisted.python import usage
 
 from icwsgw._version import __version__
 from icwsgw.config.dump import as_file, describe, option_words, usage_lines
-from icwsgw.config.option import Option
 from icwsgw.config.schema import OPTIONS, REMOVED, GatewayConfig
 from icwsgw.config.sources import Sourced, likely_typos, load, suspicious_variables
-from icwsgw.config.usage_rows import flag_rows, given_values, parameter_rows
+from icwsgw.config.usage_rows import add_repeatable, flag_rows, given_values, parameter_rows
 from icwsgw.errors import ConfigError
 from icwsgw.observe.collector import load_tracing
 from icwsgw.observe.levels import parse_levels
@@ -36,16 +34,6 @@ from icwsgw.reactor.clock import use_monotonic_time
 
 if TYPE_CHECKING:
     from twisted.application.service import MultiService
-
-
-def _gather(entry: Option) -> Callable[[Options, str], None]:
-    """Return the handler of a repeatable option."""
-
-    def gather(self: Options, text: str) -> None:
-        self.gathered[entry.name] = self.gathered.get(entry.name, ()) + entry.parse(text, f"--{entry.name}")
-
-    gather.__doc__ = option_words(entry)
-    return gather
 
 
 #: Commands and options of the command line that are not options of the gateway.
@@ -182,9 +170,7 @@ class Options(usage.Options):
     opt_V = opt_version  # noqa: N815
 
 
-for _entry in OPTIONS:
-    if _entry.kind.repeatable:
-        setattr(Options, "opt_" + _entry.name.replace("-", "_"), _gather(_entry))
+add_repeatable(Options, OPTIONS, option_words)
 
 
 def _doubts(sourced: Sourced) -> list[str]:

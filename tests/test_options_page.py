@@ -46,9 +46,13 @@ def test_each_example_is_understood(made: ModuleType, entry: Option, tmp_path: P
     pair = {"tls-certificate-pem-path": "tls-certificate-key-pem-path"}
     pair |= {second: first for first, second in pair.items()}
     other = pair.get(entry.name)
-    file.write_text("\n".join([made.assignment(entry), *([f'{other} = "x"'] if other else [])]))
+    needed = {"devnet-canister": ("devnet = true", "--devnet")}.get(entry.name)
+    if other:
+        needed = (f'{other} = "x"', f"--{other}=x")
+    in_file, on_command_line = ([each] for each in needed) if needed else ([], [])
+    file.write_text("\n".join([made.assignment(entry), *in_file]))
     options = Options()
-    options.parseOptions([*shlex.split(made.command(entry)), *([f"--{other}=x"] if other else [])])
+    options.parseOptions([*shlex.split(made.command(entry)), *on_command_line])
     assert getattr(options.config, entry.field) == getattr(load({}, {}, file).config, entry.field) != entry.default
 
 

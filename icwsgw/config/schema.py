@@ -16,11 +16,12 @@ from pathlib import Path
 
 from icwsgw.config.access_options import AccessOptions
 from icwsgw.config.addresses import Exposure, exposure, tcp_port
+from icwsgw.config.canister_files import check_names
 from icwsgw.config.client_limits import ClientLimits
+from icwsgw.config.devnet_options import DevnetOptions
 from icwsgw.config.log_options import COLLECTOR, LogOptions
 from icwsgw.config.network_options import NetworkOptions
 from icwsgw.config.option import (
-    ADDRESS,
     ADDRESSES,
     ADMIN,
     CONNECTIONS,
@@ -48,16 +49,12 @@ from icwsgw.config.option import (
 )
 from icwsgw.errors import ConfigError
 from icwsgw.ic.network_limits import AROUND_BYTES, MAX_INGRESS_BYTES, MAX_REPLY_BYTES
-from icwsgw.ic.networks import AUTO, FETCH, LOCAL_PORTS, Network, network_of
+from icwsgw.ic.networks import AUTO, FETCH, Network, network_of
 from icwsgw.observe.collector import exports_anything, trace_level
 
 #: Requests per second on mainnet. Boundary nodes accept 300 per second from one address, with a burst of 600; above
 #: that, their firewall bans the address (ic-boundary's bouncer).
 MAINNET_BUDGET = 250
-
-
-#: Default address of the embedded replica: the port of dfx's local network, on loopback.
-DEVNET_ADDRESS = f"tcp:{LOCAL_PORTS['dfx']}:interface=127.0.0.1"
 
 #: The most common options, in the order of the documentation, which lists them under the first heading and not under
 #: that of their subject.
@@ -81,7 +78,7 @@ MOST_USED_NAMES = (
 
 
 @dataclass(frozen=True)
-class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
+class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions, DevnetOptions):
     """The values of all options. Durations are in seconds, sizes in bytes; paths are absolute.
 
     :raises ConfigError: values contradict each other
@@ -198,23 +195,6 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions):
         "One process is simplest; one per core is fastest.",
         group=ADMIN,
         example="4",
-    )
-    devnet: bool = option(
-        False,
-        FLAG,
-        "devnet",
-        "Run the embedded local replica and its demo canisters in this process.",
-        "For trials only: its keys are public.",
-        group=ADMIN,
-    )
-    devnet_listen: str = option(
-        DEVNET_ADDRESS,
-        ADDRESS,
-        "devnet-listen",
-        "Address of the embedded replica.",
-        "Loopback: anybody who reaches it can change its state.",
-        group=ADMIN,
-        example="127.0.0.1:4944",
     )
 
     relay_order: str = option(
@@ -467,6 +447,9 @@ def _check(config: GatewayConfig) -> None:
             f"--admin-endpoint {config.admin_endpoint}: other machines may reach it, so it needs --admin-token-file; "
             "or use a unix socket, or interface=127.0.0.1"
         )
+    check_names(config.devnet_canisters)
+    if config.devnet_canisters and not config.devnet:
+        raise ConfigError("--devnet-canister needs --devnet: the embedded replica runs the canister")
     if config.devnet and config.root_key not in (AUTO, FETCH):
         raise ConfigError("--devnet has a root key of its own: leave out --root-key")
     _in_order(config, "first_message_timeout", "open_timeout")

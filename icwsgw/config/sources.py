@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from icwsgw.config.addresses import tcp_port
+from icwsgw.config.devnet_options import DEVNET_ADDRESS
 from icwsgw.config.option import Option
-from icwsgw.config.schema import BY_NAME, DEVNET_ADDRESS, OPTIONS, REMOVED, GatewayConfig
+from icwsgw.config.schema import BY_NAME, OPTIONS, REMOVED, GatewayConfig
 from icwsgw.errors import ConfigError
 from icwsgw.ic.networks import AUTO
 from icwsgw.observe.levels import from_rust_log

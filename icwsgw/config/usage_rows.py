@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from icwsgw.config.option import Option
 
@@ -37,6 +37,27 @@ def flag_rows(entries: Iterable[Option], words: Callable[[Option], str]) -> list
         *([entry.name, None, words(entry)] for entry in flags),
         *([f"no-{entry.name}", None, f"The opposite of --{entry.name}."] for entry in flags),
     ]
+
+
+class Gathering(Protocol):
+    """A command line that collects the values of repeatable options, by name."""
+
+    gathered: dict[str, tuple[Any, ...]]
+
+
+def add_repeatable(command_line: type[Gathering], entries: Iterable[Option], words: Callable[[Option], str]) -> None:
+    """Add a handler for each repeatable option to a command line, which then collects its values in ``gathered``."""
+    for entry in entries:
+        if entry.kind.repeatable:
+            setattr(command_line, "opt_" + entry.name.replace("-", "_"), _gather(entry, words(entry)))
+
+
+def _gather(entry: Option, words: str) -> Callable[[Gathering, str], None]:
+    def gather(self: Gathering, text: str) -> None:
+        self.gathered[entry.name] = self.gathered.get(entry.name, ()) + entry.parse(text, f"--{entry.name}")
+
+    gather.__doc__ = words
+    return gather
 
 
 def given_values(entries: Iterable[Option], read: Mapping[str, Any]) -> dict[str, Any]:

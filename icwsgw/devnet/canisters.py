@@ -63,6 +63,10 @@ class Canister:
     def __init__(self, ws: WebSocketCdk) -> None:
         self.ws = ws
 
+    def debug_print(self, text: str) -> None:
+        """Write to the canister's log."""
+        self.ws.debug_print(text)
+
     def on_open(self, client: Principal) -> None:
         """Handle a new client."""
 
@@ -147,5 +151,6 @@ DEMO_CANISTERS: dict[str, tuple[Principal, CanisterFactory]] = {
 
 
 def module_hash(factory: CanisterFactory) -> bytes:
-    """Return a stand-in for the SHA-256 of a canister's wasm module."""
-    return hashlib.sha256(getattr(factory, "__qualname__", repr(factory)).encode()).digest()
+    """Return a stand-in for the SHA-256 of a canister's wasm module: that of its source, if it is known."""
+    known: bytes | None = getattr(factory, "module_hash", None)
+    return known or hashlib.sha256(getattr(factory, "__qualname__", repr(factory)).encode()).digest()

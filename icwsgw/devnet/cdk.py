@@ -105,6 +105,7 @@ class WebSocketCdk:
     :param ack_interval_ms: time in ms between acknowledgement rounds, and the age at which messages may be deleted
     :param keep_alive_timeout_ms: time in ms from a round to the check of the clients' answers
     :param changed: called when :meth:`certified_data` has changed
+    :ivar debug_print: writes to the canister's log
     :raises ValueError: the interval is not longer than the timeout
     """
 
@@ -117,12 +118,14 @@ class WebSocketCdk:
         ack_interval_ms: int = ACK_INTERVAL_MS,
         keep_alive_timeout_ms: int = KEEP_ALIVE_TIMEOUT_MS,
         changed: Callable[[], object] = lambda: None,
+        debug_print: Callable[[str], None] = lambda text: None,
     ) -> None:
         if ack_interval_ms <= keep_alive_timeout_ms:
             raise ValueError("the acknowledgement interval must be longer than the keep-alive time-out")
         self._clock = clock
         self._now_ns = now_ns
         self._changed = changed
+        self.debug_print = debug_print
         self.max_messages = max_messages
         self._ack_interval_ms = ack_interval_ms
         self._keep_alive_timeout_ms = keep_alive_timeout_ms

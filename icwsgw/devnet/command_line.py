@@ -15,6 +15,8 @@ from twisted.application.service import MultiService
 from twisted.logger import Logger
 from twisted.python import usage
 
+from icwsgw.config.canister_files import CANISTER_FILES, CanisterFile, check_names
+from icwsgw.config.devnet_options import DEVNET_ADDRESS
 from icwsgw.config.option import (
     ADDRESS,
     FLAG,
@@ -27,16 +29,17 @@ from icwsgw.config.option import (
     option,
     options_of,
 )
-from icwsgw.config.schema import DEVNET_ADDRESS
 from icwsgw.config.sources import likely_typos
-from icwsgw.config.usage_rows import flag_rows, given_values, parameter_rows
+from icwsgw.config.usage_rows import add_repeatable, flag_rows, given_values, parameter_rows
 from icwsgw.devnet.cdk import ACK_INTERVAL_MS, MAX_RETURNED_MESSAGES
 from icwsgw.devnet.consensus import MAX_LAG, BlockTiming
 from icwsgw.devnet.hosting import CdkSettings
+from icwsgw.devnet.named_canisters import NamedCanisters
 from icwsgw.devnet.replica import Replica
 from icwsgw.devnet.resource import ReplicaSite
 from icwsgw.devnet.topology import BY_VERSION, DELEGATIONS, MAX_NODES, NODES
 from icwsgw.errors import ConfigError
+from icwsgw.ic.principal import Principal
 from icwsgw.process.startup import exit_zero_on_signals, one_line, report_start_errors
 from icwsgw.reactor.clock import use_monotonic_time
 from icwsgw.server.endpoints import listening_service
@@ -110,6 +113,16 @@ class DevnetConfig:
     )
     gossip: float = option(0.0, LATENCY, "gossip", "Maximum time until all nodes know a call.")
     lag_blocks: int = option(0, count(0, MAX_LAG), "lag", "Maximum number of blocks that nodes are behind.")
+    canister_files: tuple[CanisterFile, ...] = option(
+        (),
+        CANISTER_FILES,
+        "devnet-canister",
+        "A canister of one's own: a module in WebAssembly, or a Python file; with the name of a demo canister, in its "
+        "place. FILE.did describes its interface. Repeatable.",
+    )
+    reload: bool = option(
+        False, FLAG, "devnet-reload", "Upgrade the canisters of --devnet-canister when their files change."
+    )
     legacy_api: bool = option(
         False, FLAG, "legacy-api", "Behave as an older replica: no v4 calls, v3 queries and v3 reads."
     )
@@ -121,6 +134,7 @@ class DevnetConfig:
     def __post_init__(self) -> None:
         for entry in options_of(DevnetConfig):
             entry.parse(entry.kind.show(getattr(self, entry.field)), f"--{entry.name}")
+        check_names(self.canister_files)
         if not self.block_interval and (self.gossip or self.lag_blocks):
             raise ConfigError("--gossip and --lag need --block-interval")
         try:
@@ -142,21 +156,33 @@ class DevnetConfig:
 class DevnetService(MultiService):
     """Runs the replica; cancels its timers and pending requests when it stops.
 
+    :param named: the canisters of ``--devnet-canister``; they are installed at the start, because the compiler's
+        threads do not survive the fork of a daemon
+    :param reload: whether to upgrade them when their files change
     :ivar replica: the replica
     """
 
-    def __init__(self, replica: Replica) -> None:
+    def __init__(self, replica: Replica, named: NamedCanisters, reload: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.replica = replica
+        self._named = named
+        self._reload = reload
 
     def startService(self) -> None:  # noqa: N802
-        """Start listening, and log the canisters."""
+        """Install the canisters, start listening, and log the canisters.
+
+        :raises ConfigError: a file cannot be read, or is no canister; wasmtime is not installed
+        """
+        self._named.install()
         super().startService()  # type: ignore[no-untyped-call]
+        if self._reload:
+            self._named.watch()
         for name, canister_id in self.replica.names.items():
             _log.info("devnet: canister {name} is {id}", name=name, id=canister_id.text)
 
     def stopService(self) -> Any:  # noqa: N802
         """Stop; the Deferred fires when the port is closed."""
+        self._named.close()
         self.replica.close()
         return super().stopService()  # type: ignore[no-untyped-call]
 
@@ -167,8 +193,12 @@ def devnet_service(
     """Return the service that runs a replica, and the replica itself.
 
     :param reactor: the reactor for listening and for time
-    :raises ConfigError: the address is invalid; the service raises it if the port is taken
+    :raises ConfigError: the address is invalid; the service raises it if the port is taken, or for a canister's file
     """
+
+    def log(canister_id: Principal, text: str) -> None:
+        _log.info("canister {name}: {text}", name=replica.name_of(canister_id), text=text)
+
     replica = Replica(
         reactor,
         now_ns,
@@ -184,8 +214,9 @@ def devnet_service(
         v2_gone=config.v2_gone,
         echo_any=config.echo_any,
         edge_headers=_EDGE_HEADERS[config.edge_headers],
+        log=log,
     )
-    service = DevnetService(replica)
+    service = DevnetService(replica, NamedCanisters(replica, config.canister_files), config.reload)
     listening: Any = listening_service(config.listen, ReplicaSite(replica), reactor=reactor)
     listening.setServiceParent(service)
     return service, replica
@@ -205,6 +236,10 @@ class Options(usage.Options):
     longdesc = "A local replica with demo canisters, in memory; its keys are no secret. See http://127.0.0.1:4943/."
     optParameters = parameter_rows(DEVNET_OPTIONS, _words, {"listen": "l"})  # noqa: N815
     optFlags = flag_rows(DEVNET_OPTIONS, _words)  # noqa: N815
+
+    def __init__(self) -> None:
+        self.gathered: dict[str, tuple[Any, ...]] = {}
+        super().__init__()  # type: ignore[no-untyped-call]
 
     def parseOptions(self, options: list[str] | None = None) -> None:  # noqa: N802
         """Read the command line.
@@ -230,8 +265,11 @@ class Options(usage.Options):
 
         :raises ConfigError: values are out of bounds or contradict each other
         """
-        given = given_values(DEVNET_OPTIONS, self)
+        given = {**self.gathered, **given_values(DEVNET_OPTIONS, self)}
         return DevnetConfig(**{entry.field: given[entry.name] for entry in DEVNET_OPTIONS if entry.name in given})
+
+
+add_repeatable(Options, DEVNET_OPTIONS, _words)
 
 
 def makeService(options: Options) -> DevnetService:  # noqa: N802

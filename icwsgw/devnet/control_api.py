@@ -8,6 +8,7 @@ its id or by its name, such as "echo"; "*" means all.
     GET  /_/info      {root_key, canisters: {name: id}, gateway_urls,
                        subnets: [{id, type, nodes, canister_ranges}]}
     GET  /_/stats     {name: count}, and the active faults and the canisters' contents
+    GET  /_/logs      {name: [{number, time, text}]}: what the canisters have printed
     POST /_/faults    {kind, on?, canister?, method?, count?, rate?, skip?, ...} or a list of them, or {clear: true}
     POST /_/config    {query_latency_ms?, call_latency_ms?, call_jitter_ms?,
                        block_interval_ms?, gossip_ms?, lag_blocks?, v2_gone?: true | false}
@@ -31,6 +32,7 @@ from icwsgw.devnet.cdk_types import WsError
 from icwsgw.devnet.consensus import BlockTiming
 from icwsgw.devnet.faults import Answer, InjectedFault
 from icwsgw.devnet.hosting import CanisterHost, Host
+from icwsgw.devnet.wasm.execution import CanisterTrap
 from icwsgw.errors import FormatError
 from icwsgw.ic.principal import Principal
 
@@ -65,6 +67,8 @@ def answer(replica: NetworkState, method: str, parts: list[str], body: bytes) ->
         return _answer(400, {"error": f"no JSON: {error}"})
     try:
         return _answer(200, _DO[name](replica, value))
+    except CanisterTrap as trap:
+        return _answer(400, {"error": trap.text})
     except (ValueError, FormatError, KeyError, WsError) as error:
         return _answer(400, {"error": f"{type(error).__name__}: {error}"})
 
@@ -98,6 +102,16 @@ def _stats(replica: NetworkState) -> Any:
         "signatures": replica.topology.signatures,
         "faults": [{"kind": fault.kind, "hits": fault.hits, "left": fault.count} for fault in replica.faults],
         "canisters": {host.id.text: _canister(host) for host in replica.canisters},
+    }
+
+
+def _logs(replica: NetworkState) -> Any:
+    return {
+        replica.name_of(host.id): [
+            {"number": record.number, "time": record.time_ns / 1e9, "text": record.content.decode("utf-8", "replace")}
+            for record in replica.canisters.logs.of(host.id)
+        ]
+        for host in replica.canisters
     }
 
 
@@ -260,7 +274,7 @@ def _finite(text: str) -> float:
     return number
 
 
-_READ: dict[str, Callable[[NetworkState], Any]] = {"info": _info, "stats": _stats}
+_READ: dict[str, Callable[[NetworkState], Any]] = {"info": _info, "stats": _stats, "logs": _logs}
 _DO: dict[str, Callable[[NetworkState, Any], Any]] = {
     "faults": _faults,
     "config": _config,

@@ -23,7 +23,12 @@ def embedded_devnet(config: GatewayConfig, reactor: Any) -> tuple[DevnetService,
     """
     if not tcp_port(config.devnet_listen):
         raise ConfigError(f"--devnet-listen {config.devnet_listen}: needs a TCP port other than 0")
-    devnet = DevnetConfig(listen=config.devnet_listen, call_latency=CALL_LATENCY)
+    devnet = DevnetConfig(
+        listen=config.devnet_listen,
+        call_latency=CALL_LATENCY,
+        canister_files=config.devnet_canisters,
+        reload=config.devnet_reload,
+    )
     service, replica = devnet_service(reactor, devnet)
     tls = config.tls_certificate_pem_path is not None
     replica.gateway_urls = [_client_url(address, tls) for address in config.gateway_addresses]

@@ -7,7 +7,7 @@ Reject codes and error codes are those of the IC's replica: 5 ``IC0503`` for a t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 
@@ -25,6 +25,9 @@ _T = TypeVar("_T")
 
 PageFilter = Callable[[Page, int], Page]
 """Applies a fault to the answer to a poll. Takes the page and the requested nonce, and returns another page."""
+#: The public metadata that describes a canister's interface.
+CANDID_SECTION: Final = b"candid:service"
+
 Certifier = Callable[[Principal], bytes]
 """Returns the certificate of a canister's certified data."""
 
@@ -69,10 +72,12 @@ class CanisterHost(Protocol):
     """A canister as the replica runs it, whatever its code is.
 
     :ivar running: False: stopped, calls and queries are rejected
+    :ivar candid: the description of its interface, public metadata ``candid:service``; None: there is none
     """
 
     id: Principal
     running: bool
+    candid: str | None
 
     def check_running(self) -> None:
         """Pass if the canister runs.
@@ -138,6 +143,7 @@ class Host:
     :ivar running: False if the canister is stopped; calls and queries are then rejected
 
     :param changed: called with the host when the canister's certified data may have changed
+    :param log: takes what the canister prints, and the texts of its traps
     """
 
     def __init__(
@@ -148,14 +154,17 @@ class Host:
         now_ns: Callable[[], int],
         settings: CdkSettings,
         changed: Callable[[Host], None],
+        log: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.id = canister_id
+        self.candid: str | None = None
         self.running = True
         self._factory = factory
         self._clock = clock
         self._now_ns = now_ns
         self._settings = settings
         self._changed = changed
+        self._log = log
         self._fixed: list[tuple[bytes, Tree]] = [
             (b"controllers", hashtree.leaf(cbor.dumps_tagged([]))),
             (b"module_hash", hashtree.leaf(module_hash(factory))),
@@ -170,6 +179,7 @@ class Host:
             ack_interval_ms=self._settings.ack_interval_ms,
             keep_alive_timeout_ms=self._settings.keep_alive_timeout_ms,
             changed=lambda: self._changed(self),
+            debug_print=self._log,
         )
         app = self._factory(cdk)
         cdk.handlers = app
@@ -187,7 +197,11 @@ class Host:
 
     def state(self) -> Tree:
         """Return the part of the state tree under ``/canister/<id>``."""
-        return hashtree.label_map([(b"certified_data", hashtree.leaf(self.ws.certified_data())), *self._fixed])
+        entries = [(b"certified_data", hashtree.leaf(self.ws.certified_data())), *self._fixed]
+        if self.candid is not None:
+            metadata = hashtree.label_map([(CANDID_SECTION, hashtree.leaf(self.candid.encode()))])
+            entries.insert(2, (b"metadata", metadata))
+        return hashtree.label_map(entries)
 
     def check_running(self) -> None:
         """Check that the canister runs.
@@ -214,6 +228,7 @@ class Host:
             with self.ws.transaction():
                 return self._checked(self._update(method, caller, arg))
         except Trap as trap:
+            self._log(f"trapped: {trap}")
             raise trapped(self.id, str(trap)) from trap
         except MethodNotFound:
             raise self._no_method("update", method) from None
@@ -273,6 +288,7 @@ class Host:
             tree = queues.witness(messages[0].key, messages[-1].key)
             return self._checked(_batch(messages, certify(self.id), tree, page.is_end_of_queue))
         except Trap as trap:
+            self._log(f"trapped: {trap}")
             raise trapped(self.id, str(trap)) from trap
         except MethodNotFound:
             raise self._no_method("query", method) from None

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
+from icwsgw.devnet.canister_logs import CanisterLogs
 from icwsgw.devnet.canisters import CanisterFactory
 from icwsgw.devnet.hosting import CanisterHost, CdkSettings, Host
 from icwsgw.devnet.management import Management
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 #: The first id for canisters without a fixed id. It follows those of the demo canisters, as on a local replica.
 FIRST_FREE: Final = 0x8000_0000_0010_0003
 
-CanisterLog = Callable[[Principal, str], None]
-"""Takes the text that a canister prints, or the text of its trap."""
-
 
 class InstalledCanisters:
     """All canisters of a network.
@@ -38,7 +36,7 @@ class InstalledCanisters:
     :param state_of: returns the state of the subnet that may have an id; raises KeyError
     :param root_key_der: the network's root key
     :param random: source of ``raw_rand``
-    :param log: takes what canisters in WebAssembly print
+    :ivar logs: what the canisters print
     """
 
     def __init__(
@@ -49,16 +47,16 @@ class InstalledCanisters:
         state_of: Callable[[Principal], StateTree],
         root_key_der: bytes,
         random: Random,
-        log: CanisterLog,
+        logs: CanisterLogs,
     ) -> None:
         self._clock = clock
         self._now_ns = now_ns
         self._settings = settings
         self._state_of = state_of
         self._root_key_der = root_key_der
-        self._log = log
+        self.logs = logs
         self._hosts: dict[Principal, CanisterHost] = {}
-        self._management = Management(random)
+        self._management = Management(random, logs)
         self._runtime: Runtime | None = None
 
     def __len__(self) -> int:
@@ -84,7 +82,8 @@ class InstalledCanisters:
         :raises KeyError: the id is in no subnet's ranges
         """
         self._state_of(canister_id)
-        host = Host(canister_id, factory, self._clock, self._now_ns, self._settings, self.changed)
+        log = self._log_of(canister_id)
+        host = Host(canister_id, factory, self._clock, self._now_ns, self._settings, self.changed, log)
         self._put(host)
         return host
 
@@ -102,7 +101,7 @@ class InstalledCanisters:
 
         subnet = self._state_of(canister_id).subnet
         if self._runtime is None:
-            self._runtime = Runtime(self._clock, self._now_ns, self._root_key_der, self._call_elsewhere, self._log)
+            self._runtime = Runtime(self._clock, self._now_ns, self._root_key_der, self._call_elsewhere, self.logs.add)
         host = self._runtime.create(canister_id, subnet.id, self.changed)
         try:
             host.install(file, argument)
@@ -111,6 +110,23 @@ class InstalledCanisters:
             raise
         self._put(host)
         return host
+
+    def upgrade_wasm(self, canister_id: Principal, file: bytes, argument: bytes = b"") -> WasmHost:
+        """Upgrade a canister in WebAssembly to other code; its stable memory stays.
+
+        :raises KeyError: there is no canister in WebAssembly under the id
+        :raises FormatError: the file is not a canister's module; nothing has changed
+        :raises CanisterTrap: ``canister_pre_upgrade`` or ``canister_post_upgrade`` traps; nothing has changed
+        """
+        host = self._hosts.get(canister_id)
+        if host is None or isinstance(host, Host):
+            raise KeyError(canister_id)
+        wasm: WasmHost = cast("WasmHost", host)
+        wasm.upgrade(file, argument)
+        return wasm
+
+    def _log_of(self, canister_id: Principal) -> Callable[[str], None]:
+        return lambda text: self.logs.add(canister_id, text.encode("utf-8", "replace"))
 
     def _put(self, host: CanisterHost) -> None:
         old = self._hosts.get(host.id)

@@ -13,12 +13,13 @@ from random import Random
 
 from twisted.internet.defer import Deferred
 
+from icwsgw.devnet.canister_logs import CanisterLogs, LogListener
 from icwsgw.devnet.canisters import DEMO_CANISTERS, CanisterFactory, EchoCanister
 from icwsgw.devnet.consensus import BlockTiming
 from icwsgw.devnet.faults import Answer, Dropped, Faults
 from icwsgw.devnet.hosting import CanisterHost, CdkSettings, Host
 from icwsgw.devnet.ingress import Ingress
-from icwsgw.devnet.installed_canisters import CanisterLog, InstalledCanisters
+from icwsgw.devnet.installed_canisters import InstalledCanisters
 from icwsgw.devnet.push import Pushes
 from icwsgw.devnet.state_tree import StateTree
 from icwsgw.devnet.topology import BY_VERSION, NODES, Node, Sign, Subnet, Topology
@@ -50,7 +51,7 @@ class NetworkState:
     :param edge_headers: each answer has a new ``x-request-id`` and no ``x-ic-*``, like those of the public network's
         HTTP gateways; None: only if the topology is the public network's
     :param canisters: name to id and application; default: the demo canisters
-    :param log: takes the lines that canisters in WebAssembly print
+    :param log: is told what canisters print, and the texts of their traps
     :ivar canisters: the canisters by id
     :ivar faults: the active faults, see :mod:`icwsgw.devnet.faults`
     :ivar stats: numbers of requests by name
@@ -77,7 +78,7 @@ class NetworkState:
         echo_any: bool = False,
         edge_headers: bool | None = None,
         canisters: Mapping[str, tuple[Principal, CanisterFactory]] = DEMO_CANISTERS,
-        log: CanisterLog = lambda canister_id, text: None,
+        log: LogListener = lambda canister_id, text: None,
     ) -> None:
         self.clock = clock
         self.now_ns = now_ns
@@ -99,7 +100,7 @@ class NetworkState:
         self.names = {name: canister_id for name, (canister_id, _) in canisters.items()}
         self.canisters = InstalledCanisters(
             *(clock, now_ns, settings or CdkSettings(), self.state_of, self.root_key_der),
-            *(Random(seed + b" raw_rand"), log),
+            *(Random(seed + b" raw_rand"), CanisterLogs(now_ns, log)),
         )
         self.hanging: set[Deferred[Answer]] = set()
         for canister_id, factory in canisters.values():
@@ -140,6 +141,10 @@ class NetworkState:
     def some_node(self, subnet: Subnet) -> Node:
         """Return a random node of a subnet, as a boundary node chooses one for a request."""
         return subnet.nodes[self._choice.randrange(len(subnet.nodes))]
+
+    def name_of(self, canister_id: Principal) -> str:
+        """Return the name of a canister, or its id as text if it has none."""
+        return next((name for name, named in self.names.items() if named == canister_id), canister_id.text)
 
     # -- canisters ------------------------------------------------------------------------------------------------
 

@@ -85,8 +85,17 @@ class ReplicaResource(Resource):
             else:
                 self._answer(request, method, path, _CORS if path == "/_/info" else {})
         else:
-            _write(request, _file(method, path))
+            _write(request, self._interface(method, path) or _file(method, path))
         return NOT_DONE_YET
+
+    def _interface(self, method: str, path: str) -> Answer | None:
+        """Return the Candid interface of a canister of ``--devnet-canister``, if the path names one."""
+        name = path[1:]
+        canister_id = self._replica.names.get(name.removesuffix(".did")) if name.endswith(".did") else None
+        host = None if canister_id is None else self._replica.canisters.get(canister_id)
+        if host is None or host.candid is None or method not in ("GET", "HEAD"):
+            return None
+        return 200, {"Content-Type": _TYPES[".did"], **_PAGE_HEADERS}, host.candid.encode()
 
     def _answer(self, request: Request, method: str, path: str, headers: dict[str, str]) -> None:
         content = request.content

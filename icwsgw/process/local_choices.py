@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from icwsgw.config.addresses import parse_description, tcp_port
+from icwsgw.config.devnet_options import DEVNET_ADDRESS
 from icwsgw.config.project_networks import LocalNetwork, local_networks
-from icwsgw.config.schema import DEVNET_ADDRESS, GatewayConfig
+from icwsgw.config.schema import GatewayConfig
 from icwsgw.config.sources import Sourced
 from icwsgw.ic import cbor
 from icwsgw.ic.networks import AUTO

@@ -143,8 +143,11 @@ def test_each_source_outweighs_those_behind_it(file: Path, given: tuple[bool, bo
 @pytest.mark.parametrize("entry", OPTIONS, ids=lambda entry: entry.name)
 def test_every_option_is_read_from_each_source(file: Path, entry: Option) -> None:
     text = entry.example or entry.kind.example
-    together = {"TLS": {"ICWS_TLS_CERTIFICATE_PEM_PATH": "c", "ICWS_TLS_CERTIFICATE_KEY_PEM_PATH": "k"}}
-    environment = together["TLS"] if entry.name.startswith("tls-certificate") else {}
+    together = {
+        "tls-certificate": {"ICWS_TLS_CERTIFICATE_PEM_PATH": "c", "ICWS_TLS_CERTIFICATE_KEY_PEM_PATH": "k"},
+        "devnet-canister": {"ICWS_DEVNET": "true"},
+    }
+    environment = next((each for name, each in together.items() if entry.name.startswith(name)), {})
     value = getattr(load({}, {**environment, entry.variable: text}).config, entry.field)
     assert value == entry.kind.parse(text) != entry.default
     file.write_text(f'{entry.name} = "{text}"\n')

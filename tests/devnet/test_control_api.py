@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID
+from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID, EchoCanister
 from icwsgw.devnet.consensus import BlockTiming
 from icwsgw.errors import CanisterRefused, Rejected
 from icwsgw.ic import ws
-from tests.support.devnet import GATEWAY, Net, identity, pending, result_of
+from tests.devnet.wasm.support import module
+from tests.support.devnet import GATEWAY, START_NS, Net, identity, pending, result_of
 
 ALICE = identity(1)
 
@@ -38,6 +39,33 @@ def test_info_is_what_the_demo_page_needs() -> None:
     assert info["root_key"] == net.replica.root_key_der.hex()
     assert info["canisters"] == {"echo": ECHO_ID.text, "chat": CHAT_ID.text}
     assert info["gateway_urls"] == ["ws://127.0.0.1:8080"]
+
+
+def test_logs_by_name_or_id() -> None:
+    net = Net()
+    net.replica.canisters.logs.add(ECHO_ID, b"one")
+    net.advance(2)
+    net.replica.canisters.logs.add(ECHO_ID, b"two\xff")
+    unnamed = net.replica.install(net.replica.canisters.free_id(), EchoCanister).id
+    assert get(net, "logs") == {
+        "echo": [
+            {"number": 0, "time": START_NS / 1e9, "text": "one"},
+            {"number": 1, "time": START_NS / 1e9 + 2, "text": "two\N{REPLACEMENT CHARACTER}"},
+        ],
+        "chat": [],
+        unnamed.text: [],
+    }
+
+
+def test_a_reset_that_traps_is_said() -> None:
+    net = Net()
+    net.replica.canisters.install_wasm(ECHO_ID, module('(func (export "canister_post_upgrade") unreachable)'))
+    status, answer = post(net, "reset", {"canister": "echo"})
+    assert (status, answer["error"][:30]) == (400, "Canister trapped: unreachable\n")
+    # what only the CDK in Python can do
+    assert post(net, "close", {"canister": ECHO_ID.text, "client": ALICE.principal.text})[0] == 400
+    assert done(net, "push", {"canister": "echo"}) == {"sent": 0, "left": 0}
+    assert get(net, "stats")["canisters"][ECHO_ID.text] == {"running": True}
 
 
 def test_stats() -> None:

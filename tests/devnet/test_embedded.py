@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from twisted.internet.testing import MemoryReactorClock
 
+from icwsgw.config.canister_files import CANISTER_FILES
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.devnet.embedded import embedded_devnet, places
 from icwsgw.errors import ConfigError
@@ -37,6 +38,17 @@ def test_a_new_user_is_told_where_everything_is() -> None:
         ("status page", "http://127.0.0.1:9090/"),
     ]
     assert [words for words, _ in places(replace(one, prometheus_endpoint=None))][-1] != "status page"
+
+
+def test_it_gets_the_canisters_of_the_options(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("from icwsgw.devnet.canisters import Canister\nclass A(Canister): pass")
+    files = CANISTER_FILES.parse(f"a={tmp_path}/a.py")
+    reactor = MemoryReactorClock()
+    service, replica = embedded_devnet(replace(config("tcp:8080"), devnet=True, devnet_canisters=files), reactor)
+    assert "a" not in replica.names
+    service.startService()
+    assert replica.canister(replica.names["a"]).running
+    service.stopService()
 
 
 @pytest.mark.parametrize("listen", ["tcp:0", "unix:/x"])

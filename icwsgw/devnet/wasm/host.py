@@ -7,7 +7,7 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 
-from icwsgw.devnet.hosting import Certifier, PageFilter
+from icwsgw.devnet.hosting import CANDID_SECTION, Certifier, PageFilter
 from icwsgw.devnet.wasm.canister import RUNNING, STOPPED, Snapshot, WasmCanister
 from icwsgw.devnet.wasm.canister_messages import CanisterRequest, Messages
 from icwsgw.devnet.wasm.execution import CallContext, CanisterTrap, Entry, Execution, Response
@@ -98,6 +98,7 @@ class WasmHost:
         self._poll_timer: Timer | None = None
         self._executions = 0
         self._file = b""
+        self._candid: str | None = None
         runner.add(self)
 
     # -- life -----------------------------------------------------------------------------------------------------
@@ -160,6 +161,18 @@ class WasmHost:
         self._timer = self._poll_timer = None
         self.canister.close()
 
+    @property
+    def candid(self) -> str | None:
+        """The description of its interface: what was set, or the module's own."""
+        if self._candid is not None or self.canister.module is None:
+            return self._candid
+        own = self.canister.module.metadata.get(CANDID_SECTION.decode())
+        return None if own is None else own.content.decode("utf-8", "replace")
+
+    @candid.setter
+    def candid(self, value: str | None) -> None:
+        self._candid = value
+
     # -- state ----------------------------------------------------------------------------------------------------
 
     def state(self) -> Tree:
@@ -170,10 +183,12 @@ class WasmHost:
             (b"controllers", hashtree.leaf(cbor.dumps_tagged([each.raw for each in canister.controllers]))),
         ]
         if canister.module is not None:
-            if canister.module.metadata:
-                named = sorted((name.encode(), data.content) for name, data in canister.module.metadata.items())
-                metadata = hashtree.label_map([(name, hashtree.leaf(content)) for name, content in named])
-                entries.append((b"metadata", metadata))
+            named = {name.encode(): data.content for name, data in canister.module.metadata.items()}
+            if self._candid is not None:
+                named[CANDID_SECTION] = self._candid.encode()
+            if named:
+                metadata = [(name, hashtree.leaf(content)) for name, content in sorted(named.items())]
+                entries.append((b"metadata", hashtree.label_map(metadata)))
             entries.append((b"module_hash", hashtree.leaf(canister.module.hash)))
         return hashtree.label_map(entries)
 

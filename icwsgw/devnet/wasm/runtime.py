@@ -19,8 +19,8 @@ except ImportError as missing:
         f"canisters in WebAssembly need wasmtime, which is not installed: pip install 'icwsgw[wasm]' ({missing})"
     ) from None
 
-CanisterLog = Callable[[Principal, str], None]
-"""Takes a line of a canister's log."""
+CanisterLog = Callable[[Principal, bytes], None]
+"""Takes what a canister prints, or the text of its trap."""
 
 
 class Runtime:
@@ -56,7 +56,7 @@ class Runtime:
             self._now_ns,
             root_key=self._root_key,
             subnet_id=subnet_id,
-            log=lambda text: self._log(canister_id, text.decode("utf-8", "replace")),
+            log=lambda text: self._log(canister_id, text),
         )
         return WasmHost(canister, self._runner, self._clock, self._now_ns, changed)
 

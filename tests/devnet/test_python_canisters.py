@@ -1,0 +1,125 @@
+"""Canisters in Python files: what is read, and what their exceptions become."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from icwsgw.devnet.canisters import ECHO_ID, app_message, app_text
+from icwsgw.devnet.python_canisters import PythonCanister
+from icwsgw.errors import FormatError, Rejected
+from icwsgw.ic.ws import OpenMessage
+from tests.support.devnet import Net, identity
+
+ALICE = identity(1)
+SHOUTING = b"""
+from __future__ import annotations
+from dataclasses import dataclass
+from icwsgw.devnet.canisters import Canister, MethodNotFound, app_message, app_text
+
+@dataclass
+class Said:
+    text: str
+
+class Base(Canister):
+    pass
+
+class Shouting(Base):
+    said = 0
+
+    def on_open(self, client):
+        self.debug_print(f"{client} is here")
+
+    def on_message(self, client, message):
+        said = Said(app_text(message))
+        self.said += 1
+        if said.text == "fail":
+            raise ValueError("as asked")
+        self.ws.send(client, app_message(said.text.upper()))
+
+    def query(self, method, caller, arg):
+        if method == "count":
+            return b"%d" % self.said
+        if method == "wrong":
+            return "text"
+        raise MethodNotFound(method)
+"""
+
+
+def made(source: bytes) -> PythonCanister:
+    return PythonCanister("own", source, Path("/c/own.py"))
+
+
+def net_with(source: bytes, **options: object) -> Net:
+    net = Net(**options)
+    net.replica.install(ECHO_ID, made(source))
+    return net
+
+
+def test_the_class_of_the_file_is_the_canister() -> None:
+    logged: list[str] = []
+    net = net_with(SHOUTING, log=lambda canister, text: logged.append(text))
+    net.open(ALICE)
+    net.say(ALICE, 1, "hello")
+    opened, answer = net.heard()
+    assert isinstance(opened, OpenMessage)
+    assert app_text(answer) == "HELLO"
+    assert net.query(ALICE, "count", b"") == b"1"
+    assert logged == [f"{ALICE.principal} is here"]
+    assert made(SHOUTING).module_hash == hashlib.sha256(SHOUTING).digest()
+
+
+def test_an_exception_is_a_trap_whose_traceback_is_in_the_log() -> None:
+    logged: list[str] = []
+    net = net_with(SHOUTING, log=lambda canister, text: logged.append(text))
+    net.open(ALICE)
+    with pytest.raises(Rejected, match="ValueError: as asked") as caught:
+        net.say(ALICE, 1, "fail")
+    assert (caught.value.code, caught.value.error_code) == (5, "IC0503")
+    *_, trace, last = logged
+    assert trace.splitlines() == [
+        "Traceback (most recent call last):",
+        '  File "/c/own.py", line 23, in on_message',
+        "ValueError: as asked",
+    ]
+    assert last == "trapped: ValueError: as asked"
+    # the CDK's state is restored: the number was not taken
+    net.say(ALICE, 1, "again")
+
+
+def test_methods_that_are_not_there_and_replies_that_are_none() -> None:
+    net = net_with(SHOUTING)
+    with pytest.raises(Rejected, match="no query method 'none'"):
+        net.query(ALICE, "none", b"")
+    with pytest.raises(Rejected, match="returned str, not bytes"):
+        net.query(ALICE, "wrong", b"")
+    with pytest.raises(Rejected, match="no update method 'none'"):
+        net.call(ALICE, "none", b"")
+    assert app_text(app_message("x")) == "x"
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        (b"x = 1 +", "line 1: SyntaxError: invalid syntax"),
+        (b"\n\nimport not_a_module_at_all", "line 3: ModuleNotFoundError: No module named"),
+        (b"x = 1", "one class has to extend icwsgw.devnet.canisters.Canister, there is: none"),
+        (b"from icwsgw.devnet.canisters import EchoCanister", "there is: none"),
+        (
+            b"from icwsgw.devnet.canisters import Canister\nclass A(Canister): pass\nclass B(Canister): pass",
+            "there is: A, B",
+        ),
+        (b"\xff", "SyntaxError"),
+    ],
+)
+def test_files_that_are_no_canisters(source: bytes, complaint: str) -> None:
+    with pytest.raises(FormatError, match=complaint):
+        made(source)
+
+
+def test_one_that_cannot_be_created() -> None:
+    source = b"from icwsgw.devnet.canisters import Canister\nclass A(Canister):\n  def __init__(self, ws): 1 / 0"
+    with pytest.raises(FormatError, match="A cannot be created: line 3: ZeroDivisionError"):
+        net_with(source)
