@@ -205,6 +205,13 @@ GATEWAY: list[tuple[str, list[Panel]]] = [
             Panel("Age of messages at delivery", "s", quantiles("icws_queue_lag_seconds"), "By the canister's clock."),
             Panel("Bytes", "Bps", [(rate("icws_canister_bytes_total", "instance"), "{{instance}}")], stack=True),
             Panel("Polls by outcome", "ops", [(rate("icws_queries_total", "outcome"), "{{outcome}}")]),
+            Panel(
+                "Pollers by their last polls",
+                "short",
+                [(f"sum by (state) (icws_poller_states{{{ON}}})", "{{state}}")],
+                "network, canister: three failures or more in a row, and whose.",
+                stack=True,
+            ),
             Panel("How long a poll takes", "s", quantiles("icws_query_seconds")),
             Panel(
                 "Polls in flight", "short", [(f"sum by (instance) (icws_queries_in_flight{{{ON}}})", "{{instance}}")]
@@ -271,6 +278,12 @@ GATEWAY: list[tuple[str, list[Panel]]] = [
             Panel("Messages", "msg/s", [(rate("icws_client_messages_total", "instance"), "{{instance}}")], stack=True),
             Panel("Bytes", "Bps", [(rate("icws_client_bytes_total", "instance"), "{{instance}}")], stack=True),
             Panel("Relays by outcome", "ops", [(rate("icws_relays_total", "outcome"), "{{outcome}}")]),
+            Panel(
+                "Relays that fail",
+                "ops",
+                [(rate("icws_relay_failures_total", "side"), "{{side}}")],
+                "By who has caused it; the network's are the operator's concern.",
+            ),
             Panel("How long a relay takes", "s", quantiles("icws_relay_seconds")),
             Panel(
                 "Messages on their way",

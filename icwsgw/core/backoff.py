@@ -127,6 +127,11 @@ class PollBackoff:
         elif self.failures > STEADY_FAILURES:
             self.not_before = max(self.not_before, now + self._pause(self.failures - STEADY_FAILURES))
 
+    @property
+    def side(self) -> FailureSource:
+        """The source of the last failure."""
+        return self._side
+
     def silence(self, side: FailureSource, now: float) -> float:
         """Seconds for which a source has given no valid answer."""
         if not self.failures:

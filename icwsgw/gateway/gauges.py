@@ -10,9 +10,14 @@ from icwsgw.gateway.calls.close_notices import CloseNotices
 from icwsgw.gateway.interfaces import Context
 from icwsgw.gateway.registry import Registry
 from icwsgw.ic.principal import Principal
+from icwsgw.observe.labels import POLLER_STATES
 
 if TYPE_CHECKING:
     from icwsgw.observe.meters import Figure
+
+
+#: Failed polls in a row from which a poller counts as failing.
+FAILING = 3
 
 
 class WatchedGateway(Protocol):
@@ -37,6 +42,7 @@ def watch(gateway: WatchedGateway) -> None:
     metrics.relay_messages.set_function(lambda: _relay_messages(gateway))
     metrics.ws_closes_pending.set_function(lambda: len(gateway.close_notices))
     metrics.pollers.set_function(lambda: len(registry.pollers))
+    metrics.poller_states.set_function(lambda: _poller_states(gateway))
     metrics.queries_in_flight.set_function(lambda: sum(poller.in_flight for poller in registry.pollers.values()))
     metrics.poll_window_max.set_function(lambda: max((poller.depth for poller in registry.pollers.values()), default=0))
     metrics.canisters.set_function(lambda: _canisters(gateway))
@@ -61,6 +67,17 @@ def _states(gateway: WatchedGateway) -> dict[str, int]:
         "open": registered - setup,
         "closed": len(registry.ending),
     }
+
+
+def _poller_states(gateway: WatchedGateway) -> dict[str, int]:
+    states = dict.fromkeys(POLLER_STATES, 0)
+    for poller in gateway.registry.pollers.values():
+        if len(poller.sessions) == len(poller.waiting):
+            state = "opening"
+        else:
+            state = poller.backoff.side.value if poller.backoff.failures >= FAILING else "answered"
+        states[state] += 1
+    return states
 
 
 def _relay_messages(gateway: WatchedGateway) -> dict[str, int]:

@@ -27,13 +27,20 @@ _NOT_OPEN: dict[int, str] = {
     CloseCode.TOO_BIG: "malformed",
     CloseCode.POLICY: "malformed",
     CloseCode.OVERLOADED: "overloaded",
-    CloseCode.RATE_LIMIT: "overloaded",
+    CloseCode.RATE_LIMIT: "malformed",
     CloseCode.DRAINING: "draining",
     CloseCode.OPEN_REFUSED: "refused",
     CloseCode.EXPIRED: "expired",
     CloseCode.WRONG_GATEWAY: "wrong_gateway",
     CloseCode.CANISTER_NOT_ALLOWED: "not_allowed",
     CloseCode.NOT_OPENED: "timeout",
+    CloseCode.REPLACED: "left",
+    CloseCode.CANISTER_RESET: "canister",
+    CloseCode.CANISTER_SILENT: "canister",
+    CloseCode.MESSAGES_MISSED: "canister",
+    CloseCode.MESSAGE_REFUSED: "refused",
+    CloseCode.TOO_SLOW: "malformed",
+    CloseCode.TOO_FAST: "malformed",
 }
 
 

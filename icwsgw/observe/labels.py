@@ -21,7 +21,7 @@ STATES = ("init", "setup", "open", "closed")
 #: Each session counts once: when it is open, or when it ends before it was open.
 OPEN_OUTCOMES = (
     "opened", "refused", "timeout", "silent", "expired", "wrong_gateway", "not_allowed", "overloaded", "malformed",
-    "left", "draining", "failed",
+    "left", "draining", "canister", "failed",
 )
 #: unknown: the kind of key is not checked here (canister signatures, WebAuthn).
 OPEN_SIGNATURES = ("holds", "unknown", "wrong")
@@ -37,6 +37,9 @@ REFUSALS = (
     "header_timeout", "proxy_header", "tls", "tls_timeout",
 )
 PUSHBACKS = ("frames", "bytes", "unfinished")
+#: Who has caused a failure: :class:`icwsgw.core.failure_source.FailureSource`.
+FAILURE_SOURCES = ("network", "canister")
+POLLER_STATES = ("answered", *FAILURE_SOURCES, "opening")
 WS_CLOSE_OUTCOMES = ("done", "refused", "abandoned", *CAUSES)
 #: Why a poll does not wait for the next tick: a call was taken, a drain found something, an answer left a gap.
 WAKES = ("call", "follow_up", "gap")

@@ -99,7 +99,8 @@ class Metrics(NetworkMetrics):
             "outcome",
             labels.OPEN_OUTCOMES,
             advice="timeout: the canister did not answer ws_open in time. silent: the client sent no ws_open. "
-            "refused: by the canister or the network, logged at info. left: the client left before.",
+            "refused: by the canister or the network, logged at info. left: the client left before. canister: it was "
+            "reset or did not answer polls. failed: a fault of the gateway.",
         )
         self.open_signatures = self._counters(
             "icws_open_signatures_total",
@@ -175,6 +176,14 @@ class Metrics(NetworkMetrics):
             advice="rejected and canister_refused: canisters. http, connect, timeout: the network. A client whose "
             "message is lost has to reconnect. abandoned: the canister was reset or had not opened the session, or a "
             "drain ran out of time.",
+        )
+        self.relay_failures = self._counters(
+            "icws_relay_failures_total",
+            "Client messages that were not accepted, by who caused it",
+            "side",
+            labels.FAILURE_SOURCES,
+            advice="network: no answer, or one that says nothing of the canister. canister: refused by the canister or "
+            "because of it, or expired.",
         )
         self.relay_seconds = self._histogram(
             "icws_relay_seconds", "Seconds from sending a message to its outcome", labels.ROUND_TRIP
@@ -259,6 +268,14 @@ class Metrics(NetworkMetrics):
 
     def _of_polls(self) -> None:
         self.pollers = self._gauge("icws_pollers", "Running pollers: one for each canister and identity")
+        self.poller_states = self._gauges(
+            "icws_poller_states",
+            "Running pollers by how their last polls ended",
+            "state",
+            labels.POLLER_STATES,
+            advice="network, canister: the last three polls or more failed, because of the network or of the canister. "
+            "opening: no client has an open session, so anybody may have named this canister.",
+        )
         self.queries = self._counters(
             "icws_queries_total",
             "Polls, by outcome",

@@ -94,6 +94,8 @@ WORDS = {
         "histogram_quantile",
         "time",
         "and",
+        "or",
+        "on",
         "le",
     ),
 }
@@ -102,7 +104,7 @@ WORDS = {
 def selectors(query: str) -> Iterator[tuple[str, str]]:
     """The metrics of a query, each with the text between its braces."""
     bare = re.sub(r"\[[^]]*\]", "", query)
-    bare = re.sub(r"\bby \(([^)]*)\)", "", bare)
+    bare = re.sub(r"\b(?:by|on) \(([^)]*)\)", "", bare)
     for match in re.finditer(r"(?<![\w.])([a-zA-Z_:][\w:]*)(?:\{([^}]*)\})?", re.sub(r'"[^"]*"', _hidden, bare)):
         if match[1] not in WORDS:
             yield match[1], match[2] or ""
@@ -155,7 +157,7 @@ def test_the_rules_do_what_they_say() -> None:
 def test_every_page_is_tested() -> None:
     tests = read_yaml(RULES.with_name("rules_test.yml"))["tests"]
     fired = {case["alertname"] for test in tests for case in test.get("alert_rule_test", []) if case["exp_alerts"]}
-    pages = {rule["alert"] for rule in rules() if rule.get("labels", {}).get("severity") == "page"}
+    pages = {rule["alert"] for rule in rules() if rule.get("labels", {}).get("severity") == "critical"}
     assert pages
     assert pages <= fired
 
@@ -163,8 +165,8 @@ def test_every_page_is_tested() -> None:
 def test_alerts_say_what_is_the_matter() -> None:
     for rule in rules():
         if "alert" in rule:
-            assert set(rule["annotations"]) == {"summary", "description", "runbook"}
-            assert rule["labels"]["severity"] in ("page", "warn")
+            assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
+            assert rule["labels"]["severity"] in ("critical", "warning")
             assert "$labels.instance" in rule["annotations"]["summary"]
 
 
@@ -173,7 +175,8 @@ def test_each_alert_has_its_section_in_the_guide() -> None:
     headings = re.findall(r"^### (Icws\w+)$", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
     assert headings == [rule["alert"] for rule in alerts]
     for rule in alerts:
-        assert rule["annotations"]["runbook"] == f"docs/operations.md#{rule['alert'].lower()}"
+        base = "{{ with $externalLabels.runbook_base }}{{ . }}{{ else }}docs{{ end }}"
+        assert rule["annotations"]["runbook_url"] == f"{base}/operations.md#{rule['alert'].lower()}"
 
 
 # Dashboards

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from icwsgw.core.failure_source import FailureSource
+from icwsgw.gateway.gauges import FAILING
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
 from icwsgw.observe.meters import OTHER
@@ -40,6 +42,30 @@ def test_figures_of_a_canister_are_those_of_its_worst_poller() -> None:
         poller.backoff.rtt = 0.1 * number
     assert by_canister(world, 2) == {CANISTER.text: 0.1}
     assert by_canister(world, 3) == {CANISTER.text: 2}
+
+
+def test_how_the_polls_of_each_poller_end() -> None:
+    world = World()
+    states = world.context.metrics.poller_states
+
+    def counted() -> dict[str, int]:
+        return {state: int(count) for state, count in states.values.items() if count}
+
+    assert counted() == {}
+    _, session = world.open()
+    _, other = world.open(OTHER_CANISTER)
+    world.connect(Principal(b"\x01" * 10))
+    assert counted() == {"answered": 2, "opening": 1}
+    assert sum(states.values.values()) == world.context.metrics.pollers.value
+    for _ in range(FAILING - 1):
+        session.poller.backoff.failed(0.0, side=FailureSource.NETWORK)
+    assert counted() == {"answered": 2, "opening": 1}, "a few failures are no state"
+    session.poller.backoff.failed(0.0, side=FailureSource.NETWORK)
+    for _ in range(FAILING):
+        other.poller.backoff.failed(0.0, side=FailureSource.CANISTER)
+    assert counted() == {"network": 1, "canister": 1, "opening": 1}
+    session.poller.backoff.succeeded(1.0, 0.1)
+    assert counted() == {"answered": 1, "canister": 1, "opening": 1}
 
 
 def test_only_so_many_are_shown_and_the_others_are_not_lost() -> None:

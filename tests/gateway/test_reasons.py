@@ -31,6 +31,13 @@ def test_what_the_metric_is_told() -> None:
     assert why_not_open(1234, State.SETUP) == "failed"
 
 
+def test_only_faults_of_the_gateway_count_as_such() -> None:
+    """Alerts page for them, so nothing that a client or a canister can cause may be among them."""
+    failed = {code for code in CloseCode if why_not_open(code, State.SETUP) == "failed"}
+    assert failed == {CloseCode.NORMAL, CloseCode.GOING_AWAY, CloseCode.INTERNAL}
+    assert why_not_open(CloseCode.CANISTER_SILENT, State.SETUP) == "canister"
+
+
 def test_how_wrong_an_expiry_is() -> None:
     now = 1_700_000_000 * 10**9
     assert wrong_expiry(now, now + 1) is None

@@ -29,6 +29,7 @@ from icwsgw.agent.outcome import CallOutcome
 from icwsgw.core.call_answers import Answer
 from icwsgw.core.call_table import CallEffect, CallEvent, CallState, Effects, SendGate
 from icwsgw.core.client_calls import ALL_SENT, LAUNCHED, MIN_LIFE_NS, SUBMITTED, Asked, ClientCalls
+from icwsgw.core.failure_source import side_of
 from icwsgw.core.relay_queue import RelayQueue
 from icwsgw.errors import (
     CanisterRefused,
@@ -317,11 +318,13 @@ class Relay:
         unknown = effect is CallEffect.TELL_UNKNOWN or effect is CallEffect.TELL_EXPIRED_UNKNOWN
         if self._spans is not None:
             self._spans.ended(envelope, "unknown" if unknown else error.cause, True)
+        metrics = self._context.metrics
+        metrics.relay_failures.inc(side_of(error).value)
         if unknown:
-            self._context.metrics.relays.inc("unknown")
+            metrics.relays.inc("unknown")
             self._owner.relay_outcome_unknown(envelope, error)
         else:
-            self._context.metrics.relays.inc(error.cause)
+            metrics.relays.inc(error.cause)
             self._owner.relay_failed(envelope, error)
 
     def _count(self, effect: CallEffect) -> None:
@@ -363,6 +366,7 @@ class Relay:
         if refusal is None:
             self._owner.relayed(envelope, outcome)
         else:
+            metrics.relay_failures.inc(side_of(refusal).value)
             self._owner.relay_failed(envelope, refusal)
         if calls.queue is not None or calls.ending:
             self._next()

@@ -697,6 +697,23 @@ def test_what_is_dropped_is_counted() -> None:
     assert clock.getDelayedCalls() == []
 
 
+@pytest.mark.parametrize(
+    ("answer", "sides"),
+    [
+        (REPLIED_OK, {}),
+        (replied_err("no"), {"canister": 1}),
+        (HttpError(400, "no such canister", word="canister_not_found"), {"canister": 1}),
+        (HttpError(403, "banned"), {"network": 1}),
+    ],
+)
+def test_who_has_caused_a_failure_is_counted(answer: Any, sides: dict[str, int]) -> None:
+    context, network, _ = make_context()
+    relay = Relay(context, CANISTER, Owner())
+    relay.open(envelope(0, "ws_open"))
+    network.calls[0].answer(answer)
+    assert {side: count for side, count in context.metrics.relay_failures.values.items() if count} == sides
+
+
 @pytest.mark.parametrize("opened", [True, False])
 def test_a_ws_open_that_is_not_tried_again_is_counted_with_what_goes_with_it(opened: bool) -> None:
     context, network, _ = make_context()
