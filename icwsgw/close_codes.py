@@ -54,6 +54,15 @@ class Fault(Enum):
     SDK = "SDK"
 
 
+class Reconnect(Enum):
+    """Whether a client connects again by itself after a code."""
+
+    NEVER = "no"
+    AGAIN = "yes"
+    LATER = "later"
+    IF_OPENED = "later, if it was open before"
+
+
 class CloseCodeInfo(NamedTuple):
     """What is known about one code.
 
@@ -62,6 +71,7 @@ class CloseCodeInfo(NamedTuple):
     :ivar summary: one phrase for the status page, about the client in the third person
     :ivar message: one phrase for the person at the client
     :ivar when: one or two sentences of Markdown for the documents
+    :ivar reconnect: whether a client connects again by itself. The client of ``clients/js`` follows it
     :ivar action: what a client should do, Markdown; empty for nothing
     """
 
@@ -70,6 +80,7 @@ class CloseCodeInfo(NamedTuple):
     summary: str
     message: str
     when: str
+    reconnect: Reconnect
     action: str = ""
 
 
@@ -82,6 +93,7 @@ CLOSE_CODES: Final[tuple[CloseCodeInfo, ...]] = (
         "closed normally",
         "the connection was closed normally",
         "Either side closed the connection normally.",
+        Reconnect.NEVER,
     ),
     CloseCodeInfo(
         CloseCode.GOING_AWAY,
@@ -89,6 +101,7 @@ CLOSE_CODES: Final[tuple[CloseCodeInfo, ...]] = (
         "the client left (its page was closed), or the gateway shut down",
         "the gateway shut down",
         "The gateway shuts down, or the client's page was closed.",
+        Reconnect.AGAIN,
         "Connect again, to another gateway if there is one.",
     ),
     CloseCodeInfo(
@@ -98,6 +111,7 @@ CLOSE_CODES: Final[tuple[CloseCodeInfo, ...]] = (
         "the gateway saw a protocol error",
         "WebSocket framing is broken. Or an envelope is out of place: the first one does not call `ws_open`, a later "
         "one does not call `ws_message` of the same canister as the same sender.",
+        Reconnect.NEVER,
     ),
     CloseCodeInfo(
         CloseCode.NOT_BINARY,
@@ -105,6 +119,7 @@ CLOSE_CODES: Final[tuple[CloseCodeInfo, ...]] = (
         "the client sent text instead of binary",
         "messages must be binary",
         "A text message arrived.",
+        Reconnect.NEVER,
         "Send binary messages.",
     ),
     CloseCodeInfo(
@@ -113,6 +128,7 @@ CLOSE_CODES: Final[tuple[CloseCodeInfo, ...]] = (
         "the client closed without a code",
         "the connection was closed without a code",
         "A close frame without a code arrived. It is never sent.",
+        Reconnect.AGAIN,
     ),
     CloseCodeInfo(
         1006,
@@ -121,6 +137,7 @@ CLOSE_CODES: Final[tuple[CloseCodeInfo, ...]] = (
         "the connection broke: is the gateway running?",
         "The connection ended without a close frame: a proxy's timeout, a killed process, a lost line. It is never "
         "sent.",
+        Reconnect.AGAIN,
         _AGAIN,
     ),
     CloseCodeInfo(
@@ -129,6 +146,7 @@ CLOSE_CODES: Final[tuple[CloseCodeInfo, ...]] = (
         "the client sent no valid envelope",
         "the gateway could not decode a message",
         "A message is not CBOR or not an envelope.",
+        Reconnect.NEVER,
     ),
     CloseCodeInfo(
         CloseCode.POLICY,
@@ -137,6 +155,7 @@ CLOSE_CODES: Final[tuple[CloseCodeInfo, ...]] = (
         "a message took too long, or the operator closed the connection",
         "A message is not complete after `--message-timeout`, or it is among the oldest when too many are incomplete. "
         "Or the operator closed the client ([kick](admin-api.md)).",
+        Reconnect.LATER,
     ),
     CloseCodeInfo(
         CloseCode.TOO_BIG,
@@ -144,6 +163,7 @@ CLOSE_CODES: Final[tuple[CloseCodeInfo, ...]] = (
         "the client sent a message that is too long",
         "a message is too long",
         "A message is longer than `--max-message-bytes`, or than 64 KiB before `ws_open`.",
+        Reconnect.NEVER,
     ),
     CloseCodeInfo(
         1010,
@@ -151,6 +171,7 @@ CLOSE_CODES: Final[tuple[CloseCodeInfo, ...]] = (
         "the client requires an extension",
         "the client requires an extension that the gateway lacks",
         "The client requires an extension that the gateway did not accept. It is never sent.",
+        Reconnect.NEVER,
     ),
     CloseCodeInfo(
         CloseCode.INTERNAL,
@@ -158,6 +179,7 @@ CLOSE_CODES: Final[tuple[CloseCodeInfo, ...]] = (
         "a fault of the gateway: the log has a traceback",
         "the gateway failed",
         "The gateway has a bug. Its log has a traceback.",
+        Reconnect.LATER,
         "Report it with the session id.",
     ),
     CloseCodeInfo(
@@ -166,6 +188,7 @@ CLOSE_CODES: Final[tuple[CloseCodeInfo, ...]] = (
         "the client restarts",
         "the service restarts",
         "The client restarts. It is never sent.",
+        Reconnect.LATER,
     ),
     CloseCodeInfo(
         CloseCode.OVERLOADED,
@@ -174,6 +197,7 @@ CLOSE_CODES: Final[tuple[CloseCodeInfo, ...]] = (
         "the gateway is overloaded: try later",
         "A limit is reached: clients of the canister, canisters of the principal, connections that are opening, or "
         "connections to canisters that have not answered yet.",
+        Reconnect.LATER,
         "Connect again later.",
     ),
     CloseCodeInfo(
@@ -182,6 +206,7 @@ CLOSE_CODES: Final[tuple[CloseCodeInfo, ...]] = (
         "the SDK gave up",
         "the client gave up",
         "The client refused a message or got no answer in time. The SDK sends it, the gateway echoes it.",
+        Reconnect.LATER,
     ),
     CloseCodeInfo(
         4001,
@@ -189,6 +214,7 @@ CLOSE_CODES: Final[tuple[CloseCodeInfo, ...]] = (
         "the canister closed the connection",
         "the canister closed the connection",
         "The canister closed the session with a CloseMessage. The SDK sends it, the gateway echoes it.",
+        Reconnect.NEVER,
     ),
     CloseCodeInfo(
         CloseCode.DRAINING,
@@ -196,6 +222,7 @@ CLOSE_CODES: Final[tuple[CloseCodeInfo, ...]] = (
         "the gateway shut down, or the operator asked to reconnect",
         "the gateway is draining: connect again",
         "The gateway drains, or the operator asks the client to reconnect.",
+        Reconnect.AGAIN,
         "Connect again, to another gateway if there is one.",
     ),
     CloseCodeInfo(
@@ -205,6 +232,7 @@ CLOSE_CODES: Final[tuple[CloseCodeInfo, ...]] = (
         "the canister or the network refused to open",
         "The network or the canister refused `ws_open`, or its signature is wrong; the reason says which. If the call "
         "may have been executed all the same, the code comes five seconds later and the canister gets `ws_close`.",
+        Reconnect.IF_OPENED,
     ),
     CloseCodeInfo(
         CloseCode.EXPIRED,
@@ -212,6 +240,7 @@ CLOSE_CODES: Final[tuple[CloseCodeInfo, ...]] = (
         "the client's clock is wrong, or its call expired",
         "a request had expired: check this device's clock",
         "The envelope has expired or expires too far in the future, or it expired before the network took it.",
+        Reconnect.LATER,
         "Set the clock; the reason says how far it is off. If it is right, connect again.",
     ),
     CloseCodeInfo(
@@ -220,6 +249,7 @@ CLOSE_CODES: Final[tuple[CloseCodeInfo, ...]] = (
         "the client named another gateway",
         "ws_open named another gateway",
         "`ws_open` names another gateway principal than the handshake message.",
+        Reconnect.NEVER,
         "Use the principal of this connection's handshake message.",
     ),
     CloseCodeInfo(
@@ -228,6 +258,7 @@ CLOSE_CODES: Final[tuple[CloseCodeInfo, ...]] = (
         "the client did not read its messages",
         "messages were read too slowly",
         "The client does not read its messages.",
+        Reconnect.AGAIN,
     ),
     CloseCodeInfo(
         CloseCode.CANISTER_RESET,
@@ -235,6 +266,7 @@ CLOSE_CODES: Final[tuple[CloseCodeInfo, ...]] = (
         "the canister was reset (upgraded or reinstalled)",
         "the canister was reset: connect again",
         "The canister was reset (upgraded or reinstalled) and has forgotten the client.",
+        Reconnect.AGAIN,
         _AGAIN,
     ),
     CloseCodeInfo(
@@ -244,6 +276,7 @@ CLOSE_CODES: Final[tuple[CloseCodeInfo, ...]] = (
         "the canister does not answer",
         "The canister gave no valid answer for `--canister-grace`, or the network did not reach it for "
         "`--network-grace`.",
+        Reconnect.LATER,
         "Connect again later.",
     ),
     CloseCodeInfo(
@@ -253,6 +286,7 @@ CLOSE_CODES: Final[tuple[CloseCodeInfo, ...]] = (
         "the connection was not opened in time",
         "The client sent no `ws_open` within `--first-message-timeout`, or the canister did not answer it within "
         "`--open-timeout`.",
+        Reconnect.LATER,
     ),
     CloseCodeInfo(
         CloseCode.RATE_LIMIT,
@@ -261,6 +295,7 @@ CLOSE_CODES: Final[tuple[CloseCodeInfo, ...]] = (
         "too many messages at once",
         "The client sent more frames or bytes at once than any client needs. A client that is only fast is not closed: "
         "the gateway stops reading its socket for a while.",
+        Reconnect.LATER,
         "Send less at once.",
     ),
     CloseCodeInfo(
@@ -269,6 +304,7 @@ CLOSE_CODES: Final[tuple[CloseCodeInfo, ...]] = (
         "replaced by a newer connection of the same client",
         "a newer connection of yours took its place",
         "A newer connection of the same principal to the same canister replaces this one.",
+        Reconnect.NEVER,
         "Do not reconnect automatically.",
     ),
     CloseCodeInfo(
@@ -277,6 +313,7 @@ CLOSE_CODES: Final[tuple[CloseCodeInfo, ...]] = (
         "this gateway does not serve the canister",
         "this gateway does not serve that canister",
         "`--allowed-canister`, `--denied-canister` or the admin API excludes the canister.",
+        Reconnect.NEVER,
     ),
     CloseCodeInfo(
         CloseCode.MESSAGE_REFUSED,
@@ -285,6 +322,7 @@ CLOSE_CODES: Final[tuple[CloseCodeInfo, ...]] = (
         "the network or the canister refused a message",
         "The network or the canister refused a message for good: the canister trapped, is stopped, or returned `Err`. "
         "The canister would miss the message's sequence number.",
+        Reconnect.AGAIN,
         _AGAIN,
     ),
     CloseCodeInfo(
@@ -294,6 +332,7 @@ CLOSE_CODES: Final[tuple[CloseCodeInfo, ...]] = (
         "a message of the canister could not be read",
         "A message of the canister to this client is lost: its page is larger than the IC returns (3 MiB), or it has "
         "left the queue. The gateway closes the client at its next message, whose sequence number shows the gap.",
+        Reconnect.AGAIN,
         _AGAIN,
     ),
     CloseCodeInfo(
@@ -303,6 +342,7 @@ CLOSE_CODES: Final[tuple[CloseCodeInfo, ...]] = (
         "messages come faster than the canister executes them",
         "The client sends faster than the canister executes (about one message a block), so a keep-alive or a message "
         "would be late.",
+        Reconnect.LATER,
         "Send less often, or several things in one message.",
     ),
 )

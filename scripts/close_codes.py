@@ -1,4 +1,4 @@
-"""Writes docs/close-codes.md and the demo page's table from icwsgw/close_codes.py.
+"""Writes docs/close-codes.md and the JavaScript client's table from icwsgw/close_codes.py.
 
 A test fails if one of them is out of date.
 """
@@ -8,23 +8,24 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from icwsgw.close_codes import CLOSE_CODES, CloseCode, CloseCodeInfo
+from icwsgw.close_codes import CLOSE_CODES, CloseCode, CloseCodeInfo, Reconnect
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs" / "close-codes.md"
-SCRIPT = ROOT / "icwsgw" / "devnet" / "static" / "close_codes.js"
+SCRIPT = ROOT / "clients" / "js" / "src" / "close_codes.js"
 
 HEAD = """\
 # Close codes
 
 Made by `scripts/close_codes.py` from `icwsgw/close_codes.py`. A close frame carries one of these codes and a reason:
 one plain sentence with the session id in brackets. The gateway's log has the same id. The
-[operator's guide](operations.md#by-close-code) says what an operator looks at for each code.
+[operator's guide](operations.md#by-close-code) says what an operator looks at for each code. The
+[JavaScript client](build.md#the-client) connects again by itself as the table says; "later" begins with a longer pause.
 
 ## Codes of the gateway
 """
 
-COLUMNS = "\n| code | name | when | caused by | what a client should do |\n|---|---|---|---|---|\n"
+COLUMNS = "\n| code | name | when | caused by | connect again by itself? | what a client should do |\n|---|---|---|---|---|---|\n"
 
 FOOT = """
 ## Other codes
@@ -36,7 +37,14 @@ The gateway never sends these. Its log and metrics show them when a client sends
 def row(info: CloseCodeInfo) -> str:
     """One line of the table."""
     name = info.code.name if isinstance(info.code, CloseCode) else ""
-    cells = [str(int(info.code)), f"`{name}`" if name else "", info.when, info.fault.value, info.action]
+    cells = [
+        str(int(info.code)),
+        f"`{name}`" if name else "",
+        info.when,
+        info.fault.value,
+        info.reconnect.value,
+        info.action,
+    ]
     return f"| {' | '.join(cells)} |".replace("|  |", "| |")
 
 
@@ -48,11 +56,25 @@ def page() -> str:
 
 
 def script() -> str:
-    """Return the text of the JavaScript module that the demo page imports."""
-    entries = "".join(f"  {int(info.code)}: {json.dumps(info.message)},\n" for info in CLOSE_CODES)
+    """Return the text of the JavaScript module that the client imports."""
+    entries = "".join(f"  {int(info.code)}: {json.dumps(_entry(info), ensure_ascii=False)},\n" for info in CLOSE_CODES)
     return (
-        f"// Made by scripts/close_codes.py from icwsgw/close_codes.py.\nexport const CLOSE_CODES = {{\n{entries}}};\n"
+        "// Made by scripts/close_codes.py from icwsgw/close_codes.py.\n\n"
+        "/** @typedef {"
+        + " | ".join(json.dumps(reconnect.name.lower()) for reconnect in Reconnect)
+        + "} Reconnect whether to connect again after a code */\n\n"
+        "/** @type {Record<number, {name: string, message: string, hint: string, reconnect: Reconnect}>} */\n"
+        f"export const CLOSE_CODES = {{\n{entries}}};\n"
     )
+
+
+def _entry(info: CloseCodeInfo) -> dict[str, str]:
+    return {
+        "name": info.code.name if isinstance(info.code, CloseCode) else "",
+        "message": info.message,
+        "hint": info.action,
+        "reconnect": info.reconnect.name.lower(),
+    }
 
 
 if __name__ == "__main__":

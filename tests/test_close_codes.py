@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import re
 
-from icwsgw.close_codes import CLOSE_CODES, CloseCode
+from icwsgw.close_codes import CLOSE_CODES, CloseCode, Reconnect
 from icwsgw.observe.labels import CLOSE_CODES as LABELS
 from tests.support.scripts import load_script
-from tests.test_layering import ROOT
 
 
 def test_the_table_has_each_code_once_and_in_order() -> None:
@@ -28,14 +27,18 @@ def test_the_summaries_and_messages_are_phrases_and_the_rest_sentences() -> None
             assert "|" not in sentences
 
 
-def test_the_document_and_the_demo_page_are_what_the_table_makes() -> None:
+def test_the_document_and_the_clients_table_are_what_the_table_makes() -> None:
     made = load_script("close_codes")
     assert made.DOCUMENT.read_text() == made.page(), "run scripts/close_codes.py"
     assert made.SCRIPT.read_text() == made.script(), "run scripts/close_codes.py"
+    entries = re.findall(r"^  (\d{4}): (\{.*\}),$", made.SCRIPT.read_text(), re.M)
+    read = {int(code): json.loads(entry) for code, entry in entries}
+    assert {code: entry["message"] for code, entry in read.items()} == {info.code: info.message for info in CLOSE_CODES}
 
 
-def test_the_demo_page_reads_the_table() -> None:
-    static = ROOT / "icwsgw" / "devnet" / "static"
-    assert 'import { CLOSE_CODES } from "./close_codes.js";' in (static / "demo.js").read_text()
-    entries = re.findall(r"^  (\d{4}): (\".*\"),$", (static / "close_codes.js").read_text(), re.M)
-    assert {int(code): json.loads(text) for code, text in entries} == {info.code: info.message for info in CLOSE_CODES}
+def test_what_a_client_is_told_to_do_is_what_it_does() -> None:
+    for info in CLOSE_CODES:
+        if info.action.startswith("Connect again"):
+            assert info.reconnect in (Reconnect.AGAIN, Reconnect.LATER), info.code
+        if "Do not reconnect" in info.action:
+            assert info.reconnect is Reconnect.NEVER, info.code

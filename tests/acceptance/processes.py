@@ -30,6 +30,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 SDK = Path(__file__).resolve().parent / "sdk"
+CLIENT = ROOT / "clients" / "js"
 
 START_DEADLINE = 180.0
 """Seconds a server may take to be ready: importing Twisted takes one, and many where a dozen others are busy."""
@@ -258,19 +259,22 @@ def run_node(
     *,
     on_event: Callable[[dict[str, Any]], object] | None = None,
     environment: Mapping[str, str] | None = None,
+    folder: Path = SDK,
 ) -> list[dict[str, Any]]:
-    """Run one of the scripts beside package.json to its end; the JSON objects it printed, the last its result.
+    """Run a script to its end; the JSON objects it printed, the last its result.
 
+    :param script: its path in the folder
+    :param folder: that of its package.json
     :param on_event: called with each object when it comes, while the script runs
     :param environment: added to this process's own
     """
-    node_modules()
+    node_modules(folder)
     events: list[dict[str, Any]] = []
     with (
         tempfile.TemporaryFile("w+", errors="replace") as complaints,
         subprocess.Popen(
             ["node", script, json.dumps(parameters)],
-            cwd=SDK,
+            cwd=folder,
             env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -1,7 +1,5 @@
-// The page: draws what the session tells it. The protocol is in client.js, the formats are in formats.js.
-import { hex, principalText } from "./formats.js";
-import { CLOSE_CODES } from "./close_codes.js";
-import { Identity, Session } from "./client.js";
+// The page: a CanisterSocket of clients/js, and what it says of each frame.
+import { CLOSE_CODES, CanisterSocket, ECDSAKeyIdentity, Ed25519KeyIdentity, IDL } from "./icws-client.js";
 
 const ROWS = 200;
 
@@ -9,8 +7,12 @@ const the = (id) => document.getElementById(id);
 const put = (id, value) => (the(id).textContent = value);
 
 let identity = null;
-let session = null;
+let socket = null;
+/** Texts that were sent, with the time, until they come back. */
+let waiting = [];
 const roundTrips = [];
+
+const hex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 
 const element = (tag, textContent, className = "") => Object.assign(document.createElement(tag), { textContent, className });
 
@@ -36,60 +38,117 @@ const wire = ({ direction, what, number = "", bytes, delivery = "", verified = "
   while (the("wire").children.length > ROWS) the("wire").lastElementChild.remove();
 };
 
+const say = (text) => {
+  waiting.push({ text, at: performance.now() });
+  try {
+    socket.send({ text });
+  } catch (error) {
+    waiting.pop();
+    trouble(error);
+  }
+};
+
+/** The time since a text was sent that comes back now, with what a canister has put before it; null for others' texts. */
+const roundTrip = (text) => {
+  const own = waiting.findIndex((sent) => text.endsWith(sent.text));
+  if (own < 0) return null;
+  const { at } = waiting[own];
+  waiting = waiting.slice(own + 1);
+  return performance.now() - at;
+};
+
+const STATES = {
+  connecting: "waiting for the gateway’s handshake",
+  opening: "opening",
+  resynchronizing: "opening again",
+  open: "open",
+  waiting: "waiting to connect again",
+  closing: "closing",
+};
+
+/** What the socket tells, by the type of its event. */
 const draw = {
-  state({ state }) {
+  statechange({ state }) {
     const open = state === "open";
     the("state").dataset.state = open || state === "closed" ? state : "waiting";
-    put("state", state);
+    if (open) delete the("state").dataset.trouble;
+    if (state in STATES) put("state", STATES[state]);
     for (const id of ["text", "send", "burst"]) the(id).disabled = !open;
     the("close").disabled = state === "closed";
     the("open").disabled = state !== "closed";
-    if (open) {
-      note("open: the canister has sent its OpenMessage");
-      the("text").focus();
-    }
   },
 
-  sent({ method, sequence, bytes, requestId, text: string }) {
-    if (sequence) put("sent", sequence);
-    const what = string === undefined ? method : `${method}: ${string}`;
-    wire({ direction: "→", what, number: sequence, bytes, id: hex(requestId) });
+  open({ gateway, resumed }) {
+    put("gateway-principal", gateway.toText());
+    put("client-nonce", socket.clientKey.client_nonce);
+    note(resumed ? "open again: a new session" : "open: the canister has sent its OpenMessage");
+    waiting = [];
+    the("text").focus();
   },
 
-  received({ what, key, sequence, bytes, checks, deliveryMs, text: string, roundTripMs, gateway, body }) {
-    if (what === "handshake") {
-      put("gateway-principal", gateway);
-      wire({ direction: "←", what: "handshake", bytes, id: gateway });
-      return;
-    }
-    put("received", sequence);
-    const good = checks.content && checks.tree;
-    const age = checks.ageMs === null ? "no time" : `${Math.max(0, checks.ageMs)} ms old`;
-    const verified = good ? "content ✓ tree ✓" : `content ${checks.content ? "✓" : "✗"} tree ${checks.tree ? "✓" : "✗"}`;
-    the("checks").className = good ? "good" : "bad";
-    put("checks", `${good ? "content and tree match what the canister certifies" : "does NOT match what the canister certifies"}, certificate ${age}${checks.delegated ? ", from a subnet" : ""}`);
-    put("root", hex(checks.root));
-    const details = what === "AckMessage" ? `AckMessage ${body.last_incoming_sequence_num}` : what === "CloseMessage" ? `CloseMessage ${Object.keys(body.reason)[0]}` : what === "message" ? string : what;
-    if (what === "AckMessage") put("acknowledged", body.last_incoming_sequence_num);
-    wire({ direction: "←", what: details, number: sequence, bytes, delivery: `${deliveryMs} ms`, verified, good, id: key });
-    if (what !== "message") return;
-    const item = element("li", string, roundTripMs === null ? "" : "mine");
-    if (roundTripMs !== null) {
-      roundTrips.push(roundTripMs);
-      item.append(element("small", `${Math.round(roundTripMs)} ms`));
+  message({ data: { text } }) {
+    const ms = roundTrip(text);
+    const item = element("li", text, ms === null ? "" : "mine");
+    if (ms !== null) {
+      roundTrips.push(ms);
+      item.append(element("small", `${Math.round(ms)} ms`));
       const sorted = roundTrips.slice(-100).sort((a, b) => a - b);
-      put("latency", `${Math.round(roundTripMs)} ms, median ${Math.round(sorted[sorted.length >> 1])} ms of the last ${sorted.length}`);
+      put("latency", `${Math.round(ms)} ms, median ${Math.round(sorted[sorted.length >> 1])} ms of the last ${sorted.length}`);
     }
     scrolling(the("chat"), item);
   },
 
-  closed({ code, reason, gaveUp }) {
-    const words = [CLOSE_CODES[code] ?? "", reason, gaveUp ?? ""].filter(Boolean).join("; ");
+  error({ error }) {
+    the("state").dataset.trouble = "yes";
+    note(`${error.message}. ${error.hint}`);
+  },
+
+  disconnect({ code, pauseMs }) {
+    const then = pauseMs === null ? "" : `; again in ${(pauseMs / 1000).toFixed(1)} s`;
+    note(`closed with ${code}: ${CLOSE_CODES[code]?.message ?? "unknown code"}${then}`);
+  },
+
+  close({ code }) {
     put("state", `closed, ${code}`);
-    if (code !== 1000) the("state").dataset.trouble = "yes";
-    note(`closed with ${code}: ${words}`);
+    note(`closed with ${code}`);
   },
 };
+
+/** A frame as a row of the table. */
+const traced = ({ direction, what, value, bytes, sequence, requestId, key, timestamp, verified }) => {
+  const arrow = direction === "out" ? "→" : "←";
+  if (direction === "out") {
+    if (sequence) put("sent", sequence);
+    const call = what === "ws_open" ? what : `ws_message: ${value.text ?? value}`;
+    wire({ direction: arrow, what: call, number: sequence, bytes, id: hex(requestId) });
+    return;
+  }
+  if (what === "handshake") {
+    wire({ direction: arrow, what, bytes, id: value.toText() });
+    return;
+  }
+  put("received", sequence);
+  the("checks").className = "good";
+  put("checks", `signed by the network, certified by the canister; certificate ${Math.max(0, Math.round(verified.ageMs))} ms old${verified.delegated ? ", from a subnet" : ""}`);
+  put("root", hex(verified.root));
+  if (what === "AckMessage") put("acknowledged", value.last_incoming_sequence_num);
+  const details = { message: value.text ?? "bytes", AckMessage: `AckMessage ${value.last_incoming_sequence_num}`, CloseMessage: `CloseMessage ${Object.keys(value.reason ?? {})}` };
+  wire({
+    direction: arrow,
+    what: details[what] ?? what,
+    number: sequence,
+    bytes,
+    delivery: `${Date.now() - Number(timestamp / 1_000_000n)} ms`,
+    verified: "certificate ✓ content ✓",
+    id: key,
+  });
+};
+
+/** A key that cannot be read out, where the page is from https:// or from this machine. */
+const newIdentity = async () =>
+  globalThis.crypto.subtle
+    ? { kind: "ECDSA P-256, made by this browser; it never leaves it", identity: await ECDSAKeyIdentity.generate() }
+    : { kind: "Ed25519, made by this page", identity: Ed25519KeyIdentity.generate() };
 
 const trouble = (error) => {
   put("trouble", String(error.message ?? error));
@@ -102,39 +161,40 @@ the("connect").addEventListener("submit", async (event) => {
   delete the("state").dataset.trouble;
   the("open").disabled = true;
   try {
-    identity ??= await Identity.generate();
-    put("me", principalText(identity.principal));
-    put("key", `${identity.kind}, made by this browser; it never leaves it`);
+    identity ??= await newIdentity();
+    put("me", identity.identity.getPrincipal().toText());
+    put("key", identity.kind);
     roundTrips.length = 0;
     for (const id of ["sent", "received", "acknowledged"]) put(id, 0);
-    session = new Session({
+    socket = new CanisterSocket({
       gateway: the("gateway").value,
       canister: the("canister").value,
-      identity,
-      events: (event) => draw[event.kind](event),
+      network: location.origin,
+      identity: identity.identity,
+      messageType: IDL.Record({ text: IDL.Text }),
+      trace: traced,
     });
-    put("client-nonce", session.clientNonce);
-    draw.state({ state: session.state });
+    for (const type of Object.keys(draw)) socket.addEventListener(type, draw[type]);
   } catch (error) {
     the("open").disabled = false;
     trouble(error);
   }
 });
 
-the("close").addEventListener("click", () => session?.close());
+the("close").addEventListener("click", () => socket?.close());
 
 the("say").addEventListener("submit", (event) => {
   event.preventDefault();
   const input = the("text");
   if (input.value === "") return;
-  session.say(input.value);
+  say(input.value);
   input.value = "";
 });
 
 let bursts = 0;
 the("burst").addEventListener("click", () => {
   bursts += 1;
-  for (let i = 1; i <= 30; i++) session.say(`burst ${bursts}, message ${i}`);
+  for (let i = 1; i <= 30; i++) say(`burst ${bursts}, message ${i}`);
 });
 
 // What this devnet has: its canisters and, where it runs inside a gateway, where that listens.

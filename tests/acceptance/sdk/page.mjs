@@ -39,6 +39,17 @@ await main(async ({ url, gateway, executable, screenshots, deadLink }) =>
     await page.fill("#text", "still here");
     await page.click("#send");
     await count(page, "#chat li.mine", 32);
+    // The canister forgets its clients: the page opens a new session by itself.
+    await page.evaluate(() =>
+      fetch("_/reset", { method: "POST", headers: { "Content-Type": "application/json" }, body: '{"canister": "echo"}' }),
+    );
+    await page.fill("#text", "is anybody there");
+    await page.click("#send");
+    await page.waitForFunction(() => document.getElementById("chat").textContent.includes("open again"));
+    await page.waitForSelector("#state[data-state=open]");
+    await page.fill("#text", "back again");
+    await page.click("#send");
+    await count(page, "#chat li.mine", 33);
     const unverified = await page.$$eval("#wire td.bad", (cells) => cells.length);
     await page.click("#close");
     await page.waitForSelector("#state[data-state=closed]");
@@ -54,11 +65,13 @@ await main(async ({ url, gateway, executable, screenshots, deadLink }) =>
     const narrow = await fits(phone.page);
     await phone.page.screenshot({ path: `${screenshots}/phone.png`, fullPage: true });
 
-    // Where no gateway is: a plain word, and the page is of use again.
+    // Where no gateway is: plain words, and the page is of use again.
     const lost = await visit(`${url}/?gateway=${encodeURIComponent(deadLink)}`, {});
     await lost.page.click("#open");
     await lost.page.waitForSelector("#state[data-trouble]");
     const trouble = await lost.page.textContent("#chat");
+    await lost.page.click("#close");
+    await lost.page.waitForSelector("#state[data-state=closed]");
     const again = await lost.page.isEnabled("#open");
 
     return { texts, facts, unverified, closed, wide, narrow, trouble, again, complaints: [...complaints, ...phone.complaints] };

@@ -1,0 +1,7 @@
+// The WebSocket class to use where the application names none.
+
+/** @type {{WebSocket: any}} set by node.js on Node versions that have none of their own */
+export const fallback = { WebSocket: undefined };
+
+/** @returns {any} */
+export const webSocketClass = () => globalThis.WebSocket ?? fallback.WebSocket;

@@ -1,0 +1,74 @@
+// What a CanisterSocket dispatches.
+
+/** The session is open: messages leave. Type "open". */
+export class CanisterOpenEvent extends Event {
+  /** @param {boolean} resumed @param {import("@icp-sdk/core/principal").Principal} gateway */
+  constructor(resumed, gateway) {
+    super("open");
+    /** Whether there was a session of this socket before. */
+    this.resumed = resumed;
+    /** The gateway's principal. */
+    this.gateway = gateway;
+  }
+}
+
+/** A verified message of the canister. Type "message". */
+export class CanisterMessageEvent extends Event {
+  /** @param {any} data @param {bigint} sequence @param {bigint} timestamp */
+  constructor(data, sequence, timestamp) {
+    super("message");
+    /** The message: a value of the type of messages, or a Uint8Array. */
+    this.data = data;
+    /** Its number in this session, from 1; service messages count too. */
+    this.sequence = sequence;
+    /** The canister's time, nanoseconds since 1970. */
+    this.timestamp = timestamp;
+  }
+}
+
+/** Something went wrong; whether the connection goes on, `state` says. Type "error". */
+export class CanisterErrorEvent extends Event {
+  /** @param {import("./errors.js").ClientError} error */
+  constructor(error) {
+    super("error");
+    this.error = error;
+  }
+}
+
+/** A connection ended. Type "disconnect". */
+export class CanisterDisconnectEvent extends Event {
+  /** @param {{code: number, reason: string, error: import("./errors.js").ClientError | null, pauseMs: number | null}} facts */
+  constructor({ code, reason, error, pauseMs }) {
+    super("disconnect");
+    /** The close code: the gateway's, or 4000 where this client gave up. */
+    this.code = code;
+    this.reason = reason;
+    this.error = error;
+    /** Milliseconds until the next attempt, null: there is none. */
+    this.pauseMs = pauseMs;
+  }
+}
+
+/** The socket is closed for good. Type "close". */
+export class CanisterCloseEvent extends Event {
+  /** @param {{code: number, reason: string, error: import("./errors.js").ClientError | null, unsent: unknown[]}} facts */
+  constructor({ code, reason, error, unsent }) {
+    super("close");
+    this.code = code;
+    this.reason = reason;
+    /** Why, null where the application or the gateway closed normally. */
+    this.error = error;
+    /** Messages that never left. */
+    this.unsent = unsent;
+  }
+}
+
+/** `state` has changed. Type "statechange". */
+export class StateChangeEvent extends Event {
+  /** @param {import("./machine.js").State} state @param {import("./machine.js").State} before */
+  constructor(state, before) {
+    super("statechange");
+    this.state = state;
+    this.before = before;
+  }
+}

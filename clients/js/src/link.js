@@ -1,0 +1,49 @@
+// One connection to a gateway: one client key, numbers from 1.
+import { Incoming, Outgoing } from "./sequence.js";
+
+export class Link {
+  /** @type {WebSocket | null} */
+  socket = null;
+  /** @type {import("@icp-sdk/core/agent").Identity | null} */
+  identity = null;
+  /** @type {import("@icp-sdk/core/principal").Principal | null} the gateway's, once the handshake message is here */
+  gateway = null;
+  /** @type {number | null} when the canister opened it, ms since 1970 */
+  openedAt = null;
+  /** @type {number} when the last message arrived, ms since 1970 */
+  heardAt = 0;
+  /** Bytes that arrived and are not verified yet. */
+  backlog = 0;
+  /** @type {Promise<unknown>} ends when what has arrived is dealt with */
+  receiving = Promise.resolve();
+  /** What the WebSocket said of an error. */
+  trouble = "";
+  nonce = crypto.getRandomValues(new BigUint64Array(1))[0];
+  incoming = new Incoming();
+
+  /** @param {string} url @param {number} mostUnconfirmed */
+  constructor(url, mostUnconfirmed) {
+    this.url = url;
+    this.outgoing = new Outgoing(mostUnconfirmed);
+  }
+
+  /** Whether something can be sent now. */
+  get isWritable() {
+    return this.socket?.readyState === 1;
+  }
+
+  /** Closes the WebSocket and hears no more of it. */
+  abandon(/** @type {number} */ code, /** @type {string} */ reason) {
+    if (!this.socket) return;
+    this.socket.onopen = this.socket.onmessage = this.socket.onclose = null;
+    this.socket.onerror = () => {};
+    closeSocket(this.socket, code, reason);
+  }
+}
+
+/** Closes a WebSocket; a reason is cut to the 123 bytes that a close frame has room for. */
+export const closeSocket = (/** @type {WebSocket} */ socket, /** @type {number} */ code, /** @type {string} */ reason) => {
+  const bytes = new TextEncoder().encode(reason).subarray(0, 123);
+  // a character that was cut in two is left out
+  socket.close(code, new TextDecoder().decode(bytes).replace(/�+$/, ""));
+};

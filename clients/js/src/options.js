@@ -1,0 +1,100 @@
+// The options of a CanisterSocket, checked at once.
+import { Principal } from "@icp-sdk/core/principal";
+import { PAUSES } from "./backoff.js";
+import { codecOf } from "./candid.js";
+import { webSocketClass } from "./environment.js";
+import { ClientError } from "./errors.js";
+import { PACE } from "./pace.js";
+import { gatewayUrl, networkUrl } from "./network.js";
+
+/**
+ * @typedef {import("@icp-sdk/core/agent").Identity} Identity
+ * @typedef {import("@icp-sdk/core/principal").Principal} CanisterId
+ */
+
+/**
+ * What the hook resynchronize gets.
+ * @typedef {object} Resynchronization
+ * @property {(message: any) => boolean} send sends before everything that waits
+ * @property {(message: any, options?: import("./requests.js").RequestOptions) => Promise<any>} request the same, with a reply
+ * @property {unknown[]} unconfirmed messages that had left and were not acknowledged: each may have been executed or not
+ * @property {boolean} complete false: there were more of them than are remembered
+ */
+
+/**
+ * One frame, for the option trace.
+ * @typedef {object} Traced
+ * @property {"in" | "out"} direction
+ * @property {string} what "handshake", "ws_open", "message" or the name of a service message
+ * @property {number} bytes of the frame
+ * @property {bigint} [sequence]
+ * @property {any} [value] the message
+ * @property {Uint8Array} [requestId] of a call
+ * @property {string} [key] of a canister's message
+ * @property {bigint} [timestamp] of a canister's message, nanoseconds since 1970
+ * @property {{root: Uint8Array, ageMs: number, delegated: boolean}} [verified] what its certificate says
+ */
+
+/**
+ * @typedef {object} Options
+ * @property {string | string[]} gateway ws:// or wss:// address; of several the next one follows when one fails
+ * @property {string | CanisterId} canister
+ * @property {string} [network] address of the gateway's network; mainnet without it. Another network is trusted with its
+ *   root key
+ * @property {Uint8Array} [rootKey] the network's root key in DER, where it is known
+ * @property {Identity | (() => Identity | Promise<Identity>)} [identity] who signs, or a function that is asked before each
+ *   connection; without it a key is generated that lives as long as the socket
+ * @property {any} [messageType] Candid type of messages (IDL.Record(...)); without a type they are bytes
+ * @property {(kit: {IDL: any}) => any} [idlFactory] the canister's generated interface, in place of messageType
+ * @property {import("./candid.js").Codec} [codec] own encoding, in place of messageType
+ * @property {(session: Resynchronization) => unknown} [resynchronize] called when a session follows a lost one, before
+ *   messages that wait leave
+ * @property {boolean} [reconnect] false: the first connection is the only one
+ * @property {number} [openTimeoutMs] 60,000
+ * @property {number} [silenceMs] without any message for this long a connection is given up, 360,000: more than the
+ *   canister's acknowledgement interval
+ * @property {number} [maxBufferedBytes] of messages that wait to leave, 1 MiB
+ * @property {number} [maxBufferedMessages] 1,000
+ * @property {number} [maxMessageBytes] of one message, 2,090,000
+ * @property {number} [maxIncomingBytes] that arrived and are not verified yet, 64 MiB
+ * @property {Partial<import("./pace.js").Pace>} [pace] how fast messages leave: 100 at once, then 20 a second
+ * @property {Partial<import("./backoff.js").Pauses>} [pauses] between connections
+ * @property {any} [WebSocket] the class to use
+ * @property {typeof fetch} [fetch] the function to use for the root key
+ * @property {(frame: Traced) => void} [trace] told each frame, for inspectors
+ */
+
+/** @param {Options} options */
+export const checked = (options) => {
+  const page = globalThis.location?.protocol;
+  const gateways = [options.gateway].flat().map((url) => gatewayUrl(String(url), page));
+  if (gateways.length === 0) throw new ClientError("invalid-option", { detail: "gateway names no address" });
+  let canister;
+  try {
+    canister = Principal.from(options.canister);
+  } catch (error) {
+    throw new ClientError("invalid-option", { detail: `canister is not a principal: ${options.canister}`, cause: error });
+  }
+  const WebSocket = options.WebSocket ?? webSocketClass();
+  if (!WebSocket) throw new ClientError("no-websocket");
+  return {
+    gateways,
+    canister,
+    network: networkUrl(options.network ?? "https://icp-api.io", page),
+    rootKey: options.rootKey,
+    identity: options.identity,
+    codec: codecOf(options),
+    resynchronize: options.resynchronize,
+    reconnect: options.reconnect ?? true,
+    openTimeoutMs: options.openTimeoutMs ?? 60_000,
+    silenceMs: options.silenceMs ?? 360_000,
+    outbox: { maxBytes: options.maxBufferedBytes ?? 2 ** 20, maxMessages: options.maxBufferedMessages ?? 1_000 },
+    maxMessageBytes: options.maxMessageBytes ?? 2_090_000,
+    maxIncomingBytes: options.maxIncomingBytes ?? 2 ** 26,
+    pace: { ...PACE, ...options.pace },
+    pauses: { ...PAUSES, ...options.pauses },
+    WebSocket,
+    fetch: options.fetch ?? globalThis.fetch.bind(globalThis),
+    trace: options.trace,
+  };
+};

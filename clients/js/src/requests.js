@@ -1,0 +1,91 @@
+// Requests that wait for their reply.
+import { ClientError } from "./errors.js";
+
+/**
+ * @typedef {object} RequestOptions
+ * @property {(reply: any) => boolean} [matches] whether a message is the reply; without it the next message is
+ * @property {number} [timeoutMs] how long to wait, from the call of request(); 60,000
+ * @property {AbortSignal} [signal] gives up
+ */
+
+/**
+ * @typedef {object} Pending
+ * @property {(reply: any) => boolean} matches
+ * @property {(reply: any) => void} resolve
+ * @property {(error: unknown) => void} reject
+ * @property {boolean} left whether its message has left
+ */
+
+export class Requests {
+  /** @type {Set<Pending>} */
+  #pending = new Set();
+
+  /** @param {number} most at a time */
+  constructor(most) {
+    this.most = most;
+  }
+
+  /**
+   * Waits for a reply.
+   * @param {RequestOptions} options
+   * @param {(pending: Pending) => () => void} start sends the message; returns what takes it back while it waits
+   * @returns {Promise<any>}
+   */
+  wait({ matches = () => true, timeoutMs = 60_000, signal }, start) {
+    return new Promise((resolve, reject) => {
+      if (this.#pending.size >= this.most) throw new ClientError("too-many-requests");
+      signal?.throwIfAborted();
+      const end = (/** @type {(value: any) => void} */ settle) => (/** @type {any} */ value) => {
+        clearTimeout(timer);
+        signal?.removeEventListener("abort", aborted);
+        this.#pending.delete(pending);
+        settle(value);
+      };
+      /** @type {Pending} */
+      const pending = { matches, resolve: end(resolve), reject: end(reject), left: false };
+      const takeBack = start(pending);
+      this.#pending.add(pending);
+      const giveUp = (/** @type {unknown} */ error) => {
+        takeBack();
+        pending.reject(error);
+      };
+      const aborted = () => giveUp(signal?.reason);
+      const timer = setTimeout(() => giveUp(new ClientError("request-timeout", { detail: `${timeoutMs} ms` })), timeoutMs);
+      signal?.addEventListener("abort", aborted);
+    });
+  }
+
+  /**
+   * Gives a message to the first request that it answers.
+   * @param {any} reply
+   * @returns {boolean} whether there was one
+   */
+  claim(reply) {
+    for (const pending of this.#pending) {
+      if (!pending.left) continue;
+      let matched;
+      try {
+        matched = pending.matches(reply);
+      } catch (error) {
+        pending.reject(error);
+        continue;
+      }
+      if (matched) {
+        pending.resolve(reply);
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /**
+   * Ends requests that get no reply any more.
+   * @param {unknown} error
+   * @param {boolean} all also those whose message still waits
+   */
+  fail(error, all) {
+    for (const pending of [...this.#pending]) {
+      if (all || pending.left) pending.reject(error);
+    }
+  }
+}

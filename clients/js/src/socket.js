@@ -1,0 +1,620 @@
+// A socket to a canister: performs what the table of machine.js says.
+import { Ed25519KeyIdentity } from "@icp-sdk/core/identity";
+import { connectsAgain, failuresAfter, pauseMs } from "./backoff.js";
+import { decodeService, encodeKeepAlive, encodeMessage, encodeOpen } from "./candid.js";
+import { CLOSE_CODES } from "./close_codes.js";
+import { ClientError, asClientError } from "./errors.js";
+import {
+  CanisterCloseEvent,
+  CanisterDisconnectEvent,
+  CanisterErrorEvent,
+  CanisterMessageEvent,
+  CanisterOpenEvent,
+  StateChangeEvent,
+} from "./events.js";
+import { checkIdentity } from "./identity.js";
+import { Link, closeSocket } from "./link.js";
+import { MAY_LEAVE, next } from "./machine.js";
+import { readRootKey } from "./network.js";
+import { checked } from "./options.js";
+import { APPLICATION, KEEP_ALIVE, Outbox, RESYNCHRONIZATION } from "./outbox.js";
+import { Bucket } from "./pace.js";
+import { Requests } from "./requests.js";
+import { Verifier, equal } from "./verify.js";
+import { readContent, readFrame, readHandshake, sealCall } from "./wire.js";
+
+/** While the WebSocket itself holds more bytes than this, no further message gets its number. */
+const HIGH_WATER = 16_384;
+const POLL_MS = 20;
+const CLOSING_MS = 5_000;
+const RESYNCHRONIZATION_MS = 60_000;
+const MOST_UNCONFIRMED = 1_000;
+const MOST_REQUESTS = 1_000;
+
+/** How a session goes on after the canister's CloseMessage. */
+const CLOSE_REASONS = /** @type {Record<string, import("./close_codes.js").Reconnect>} */ ({
+  ClosedByApplication: "never",
+  InvalidServiceMessage: "never",
+  KeepAliveTimeout: "again",
+  WrongSequenceNumber: "again",
+});
+
+/**
+ * @typedef {import("./machine.js").State} State
+ * @typedef {import("./outbox.js").Item} Item
+ */
+
+/**
+ * A WebSocket to a canister that lives longer than its connections.
+ *
+ * Events, each also as a property on<type>: "open", "message", "error", "disconnect", "close", "drain", "statechange".
+ */
+export class CanisterSocket extends EventTarget {
+  /** @type {((event: CanisterOpenEvent) => void) | null} */
+  onopen = null;
+  /** @type {((event: CanisterMessageEvent) => void) | null} */
+  onmessage = null;
+  /** @type {((event: CanisterErrorEvent) => void) | null} */
+  onerror = null;
+  /** @type {((event: CanisterDisconnectEvent) => void) | null} */
+  ondisconnect = null;
+  /** @type {((event: CanisterCloseEvent) => void) | null} */
+  onclose = null;
+  /** @type {((event: Event) => void) | null} there is room again after send() has returned false */
+  ondrain = null;
+  /** @type {((event: StateChangeEvent) => void) | null} */
+  onstatechange = null;
+
+  #options;
+  /** @type {State} */
+  #state = "idle";
+  /** @type {Link | null} */
+  #link = null;
+  #outbox;
+  #bucket;
+  /** @type {Item | null} the application's message that is being signed */
+  #leaving = null;
+  #requests = new Requests(MOST_REQUESTS);
+  /** @type {Verifier | null} */
+  #verifier = null;
+  /** @type {import("@icp-sdk/core/agent").Identity | null} */
+  #generated = null;
+  /** @type {unknown[]} */
+  #unconfirmed = [];
+  #complete = true;
+  #attempts = 0;
+  #failures = 0;
+  #wasOpen = false;
+  #pumping = false;
+  #wasFull = false;
+  /** @type {Map<string, ReturnType<typeof setTimeout>>} */
+  #timers = new Map();
+  /** @type {{resolve: () => void, reject: (error: unknown) => void}[]} */
+  #flushing = [];
+  /** @type {{code: number, reason: string, error: ClientError | null, pauseMs: number | null}} */
+  #end = { code: 1000, reason: "", error: null, pauseMs: null };
+  /** Ends the work of the connection that is being made. */
+  #abort = new AbortController();
+
+  /**
+   * Connects at once.
+   * @param {import("./options.js").Options} options
+   */
+  constructor(options) {
+    super();
+    this.#options = checked(options);
+    this.#outbox = new Outbox(this.#options.outbox);
+    this.#bucket = new Bucket(this.#options.pace, performance.now());
+    /** @type {Promise<void>} resolved when it is open for the first time, rejected where it closes before */
+    this.opened = new Promise((resolve, reject) => {
+      this.addEventListener("open", () => resolve(), { once: true });
+      this.addEventListener("close", () => reject(this.#end.error ?? new ClientError("socket-closed")), { once: true });
+    });
+    this.opened.catch(() => {});
+    /** @type {Promise<CanisterCloseEvent>} resolved when it is closed for good */
+    this.closed = new Promise((resolve) =>
+      this.addEventListener("close", (event) => resolve(/** @type {CanisterCloseEvent} */ (event)), { once: true }),
+    );
+    // after the constructor's caller has put its handlers on
+    queueMicrotask(() => this.#step("connect"));
+  }
+
+  /** What it does now. */
+  get state() {
+    return this.#state;
+  }
+
+  /** Bytes of messages that wait: here, and in the WebSocket. */
+  get bufferedAmount() {
+    return this.#outbox.bytes + (this.#link?.socket?.bufferedAmount ?? 0);
+  }
+
+  /** Whose session it is: the principal that the canister sees, null before the first connection. */
+  get principal() {
+    return this.#link?.identity?.getPrincipal() ?? this.#generated?.getPrincipal() ?? null;
+  }
+
+  /** This session's client key, null while there is none. */
+  get clientKey() {
+    const principal = this.#link?.identity?.getPrincipal();
+    return this.#link && principal ? { client_principal: principal, client_nonce: this.#link.nonce } : null;
+  }
+
+  /**
+   * Sends a message, now or when there is a session. Throws where it does not fit its type, is too long, or too many wait.
+   * @param {any} message
+   * @returns {boolean} false: much waits, go on at the event "drain"
+   */
+  send(message) {
+    this.#put(message, APPLICATION);
+    return !this.#outbox.isHigh;
+  }
+
+  /**
+   * Sends a message and waits for the reply that the option matches recognises. A reply is no "message" event.
+   * Rejected with "connection-lost" where the connection ends after the message has left.
+   * @param {any} message
+   * @param {import("./requests.js").RequestOptions} [options]
+   * @returns {Promise<any>}
+   */
+  request(message, options = {}) {
+    return this.#request(message, options, APPLICATION);
+  }
+
+  /** Resolved when nothing waits any more: what was sent has left this process. */
+  flush() {
+    return /** @type {Promise<void>} */ (
+      new Promise((resolve, reject) => {
+        this.#flushing.push({ resolve, reject });
+        if (this.#state === "closed") this.#endFlushing(new ClientError("socket-closed"));
+        else this.#pump();
+      })
+    );
+  }
+
+  /**
+   * Closes for good. What waits does not leave: see flush().
+   * @param {number} [code] 1000, or 3000 to 4999
+   * @param {string} [reason] at most 123 bytes
+   */
+  close(code = 1000, reason = "") {
+    if (code !== 1000 && (code < 3000 || code > 4999)) {
+      throw new ClientError("invalid-option", { detail: `code ${code} is neither 1000 nor 3000 to 4999` });
+    }
+    if (this.#state === "closed" || this.#state === "closing") return;
+    this.#end = { code, reason, error: null, pauseMs: null };
+    this.#step("close");
+  }
+
+  // States.
+
+  #step(/** @type {import("./machine.js").Step} */ step) {
+    const before = this.#state;
+    const { state, action } = next(before, step);
+    this.#state = state;
+    if (state !== before) this.#emit(new StateChangeEvent(state, before));
+    // a handler may have closed the socket: then that step's action has been performed, and this one's is void
+    if (action && this.#state === state) this.#perform(action);
+  }
+
+  #perform(/** @type {import("./machine.js").Action} */ action) {
+    const link = this.#link;
+    switch (action) {
+      case "dial":
+        return this.#dial();
+      case "sendOpen":
+        return void (link && this.#sendOpen(link).catch((error) => this.#fail(link, error)));
+      case "resynchronize":
+        return void (link && this.#resynchronize(link));
+      case "announce":
+        if (link?.gateway) this.#emit(new CanisterOpenEvent(this.#wasOpen, link.gateway));
+        this.#wasOpen = true;
+        return this.#pump();
+      case "pause":
+        return this.#pause();
+      case "hangUp":
+        return this.#hangUp();
+      case "finish":
+        return this.#finish();
+    }
+  }
+
+  #dial() {
+    const { gateways, openTimeoutMs, WebSocket, identity } = this.#options;
+    const link = new Link(gateways[this.#attempts % gateways.length], MOST_UNCONFIRMED);
+    this.#link = link;
+    this.#cancel("retry");
+    this.#abort.abort();
+    this.#abort = new AbortController();
+    this.#timer("open", openTimeoutMs, () => this.#fail(link, new ClientError("open-timeout")));
+    const ready = this.#ready(this.#abort.signal);
+    ready.catch((error) => this.#fail(link, asClientError(error, "network-unreachable")));
+    const begin = async () => {
+      if (!identity) this.#generated ??= Ed25519KeyIdentity.generate();
+      const signer = typeof identity === "function" ? await identity() : identity ?? this.#generated;
+      if (!signer) throw new ClientError("identity-unusable", { detail: "the option identity gave none" });
+      checkIdentity(signer, this.#options.canister);
+      if (link !== this.#link) return;
+      link.identity = signer;
+      const socket = new WebSocket(link.url);
+      link.socket = socket;
+      socket.binaryType = "arraybuffer";
+      socket.onerror = (/** @type {any} */ event) => (link.trouble = event.message ?? "");
+      socket.onmessage = (/** @type {MessageEvent} */ { data }) => this.#arrived(link, data, ready);
+      socket.onclose = (/** @type {CloseEvent} */ { code, reason }) => {
+        // what arrived before the close comes first
+        link.receiving = link.receiving.then(() => this.#closed(link, code, reason));
+      };
+    };
+    begin().catch((error) => this.#fail(link, asClientError(error, "signing-failed")));
+  }
+
+  /** @param {AbortSignal} signal @returns {Promise<Verifier>} */
+  async #ready(signal) {
+    const { canister, network, rootKey, fetch } = this.#options;
+    return (this.#verifier ??= new Verifier({ canister, rootKey: rootKey ?? (await readRootKey(network, fetch, signal)) }));
+  }
+
+  async #sendOpen(/** @type {Link} */ link) {
+    const { identity, gateway, nonce } = link;
+    if (!identity || !gateway) return;
+    const sealed = await this.#seal(identity, "ws_open", encodeOpen(nonce, gateway));
+    if (!link.isWritable) return;
+    link.socket?.send(sealed.bytes);
+    this.#options.trace?.({ direction: "out", what: "ws_open", bytes: sealed.bytes.length, requestId: sealed.requestId });
+  }
+
+  #seal(/** @type {import("@icp-sdk/core/agent").Identity} */ identity, /** @type {string} */ method, /** @type {Uint8Array} */ arg) {
+    return sealCall({ identity, canister: this.#options.canister, method, arg, now: Date.now() });
+  }
+
+  async #resynchronize(/** @type {Link} */ link) {
+    const { resynchronize } = this.#options;
+    try {
+      if (resynchronize) {
+        const session = {
+          send: (/** @type {any} */ message) => (this.#put(message, RESYNCHRONIZATION), true),
+          request: (/** @type {any} */ message, options = {}) => this.#request(message, options, RESYNCHRONIZATION),
+          unconfirmed: [...this.#unconfirmed],
+          complete: this.#complete,
+        };
+        await new Promise((resolve, reject) => {
+          this.#timer("resynchronize", RESYNCHRONIZATION_MS, () => reject(new Error("it has not ended within a minute")));
+          Promise.resolve(session).then(resynchronize).then(resolve, reject);
+        });
+      }
+    } catch (error) {
+      this.#fail(link, error instanceof ClientError ? error : new ClientError("resynchronize-failed", { cause: error }));
+      return;
+    }
+    if (link !== this.#link) return;
+    this.#cancel("resynchronize");
+    this.#unconfirmed = [];
+    this.#complete = true;
+    this.#step("resynchronized");
+  }
+
+  #pause() {
+    const go = () => this.#step("retry");
+    this.#timer("retry", this.#end.pauseMs ?? 0, go);
+    this.#abort = new AbortController();
+    globalThis.addEventListener?.("online", go, { signal: this.#abort.signal });
+  }
+
+  #hangUp() {
+    const { code, reason } = this.#end;
+    const socket = this.#link?.socket;
+    if (!socket) {
+      this.#link = null;
+      this.#step("ended");
+      return;
+    }
+    closeSocket(socket, code, reason);
+    this.#timer("closing", CLOSING_MS, () => {
+      this.#link = null;
+      this.#step("ended");
+    });
+  }
+
+  #finish() {
+    this.#link = null;
+    this.#abort.abort();
+    for (const name of [...this.#timers.keys()]) this.#cancel(name);
+    const error = this.#end.error ?? new ClientError("socket-closed");
+    this.#requests.fail(error, true);
+    this.#endFlushing(error);
+    const unsent = this.#leaving ? [this.#leaving.value] : [];
+    for (let item = this.#outbox.take(APPLICATION); item; item = this.#outbox.take(APPLICATION)) {
+      if (item.level === APPLICATION) unsent.push(item.value);
+    }
+    this.#emit(new CanisterCloseEvent({ ...this.#end, unsent }));
+  }
+
+  // Ends of connections.
+
+  /** This client gives a connection up. */
+  #fail(/** @type {Link} */ link, /** @type {unknown} */ thrown) {
+    if (link !== this.#link) return;
+    const error = asClientError(thrown, "bad-frame");
+    // another root key may have come with a new local replica
+    if (error.code === "certificate-invalid") this.#verifier = null;
+    link.abandon(error.code === "closed-by-canister" ? 4001 : 4000, error.reason ?? error.code);
+    this.#lost(link, { code: error.code === "closed-by-canister" ? 4001 : 4000, reason: error.reason ?? error.message, error });
+  }
+
+  /** The WebSocket has ended. */
+  #closed(/** @type {Link} */ link, /** @type {number} */ code, /** @type {string} */ reason) {
+    if (link !== this.#link) return;
+    if (code === 1000) {
+      this.#lost(link, { code, reason, error: null });
+      return;
+    }
+    const known = CLOSE_CODES[code];
+    const broken = code === 1005 || code === 1006;
+    const kind = !broken ? "closed-by-gateway" : link.gateway ? "connection-lost" : "gateway-unreachable";
+    const detail = kind === "gateway-unreachable" ? [link.url, link.trouble].filter(Boolean).join(": ") : reason || known?.message;
+    const error = new ClientError(kind, {
+      detail,
+      hint: kind === "closed-by-gateway" ? known?.hint : "",
+      closeCode: code,
+      reason,
+      reconnect: known?.reconnect ?? "again",
+    });
+    this.#lost(link, { code, reason, error });
+  }
+
+  /** @param {Link} link @param {{code: number, reason: string, error: ClientError | null}} facts */
+  #lost(link, { code, reason, error }) {
+    const { reconnect, pauses } = this.#options;
+    this.#link = null;
+    this.#abort.abort();
+    for (const name of ["open", "silence", "pump", "closing", "resynchronize"]) this.#cancel(name);
+    this.#remember(link);
+    if (this.#state === "closing") {
+      this.#end = { ...this.#end, code, reason: reason || this.#end.reason };
+      this.#step("ended");
+      return;
+    }
+    const after = error?.reconnect ?? "never";
+    const again = reconnect && connectsAgain(after, this.#wasOpen);
+    this.#failures = failuresAfter(this.#failures, link.openedAt === null ? null : Date.now() - link.openedAt, pauses);
+    this.#attempts += 1;
+    const pause = again ? pauseMs(this.#failures, after, Math.random(), pauses) : null;
+    this.#end = { code, reason, error, pauseMs: pause };
+    this.#requests.fail(new ClientError("connection-lost", { cause: error }), false);
+    if (error) this.#emit(new CanisterErrorEvent(error));
+    this.#emit(new CanisterDisconnectEvent(this.#end));
+    this.#step(again ? "lost" : "ended");
+  }
+
+  /** Keeps what had left and was not acknowledged, for the hook. */
+  #remember(/** @type {Link} */ link) {
+    const all = [...this.#unconfirmed, ...link.outgoing.unconfirmed];
+    this.#complete = this.#complete && !link.outgoing.forgotten && all.length <= MOST_UNCONFIRMED;
+    this.#unconfirmed = all.slice(-MOST_UNCONFIRMED);
+    this.#outbox.clear(KEEP_ALIVE);
+    this.#outbox.clear(RESYNCHRONIZATION);
+  }
+
+  // What arrives.
+
+  /** @param {Link} link @param {unknown} data @param {Promise<Verifier>} ready */
+  #arrived(link, data, ready) {
+    if (!(data instanceof ArrayBuffer)) {
+      this.#fail(link, new ClientError("bad-frame", { detail: "it is text" }));
+      return;
+    }
+    const bytes = new Uint8Array(data);
+    const arrivedAt = Date.now();
+    link.heardAt = arrivedAt;
+    link.backlog += bytes.length;
+    if (link.backlog > this.#options.maxIncomingBytes) {
+      this.#fail(link, new ClientError("too-many-incoming", { detail: `${link.backlog} bytes wait` }));
+      return;
+    }
+    link.receiving = link.receiving.then(async () => {
+      try {
+        if (link !== this.#link) return;
+        if (!link.gateway) this.#handshake(link, bytes);
+        else await this.#receive(link, bytes, arrivedAt, await ready);
+      } catch (error) {
+        this.#fail(link, error);
+      } finally {
+        link.backlog -= bytes.length;
+      }
+    });
+  }
+
+  #handshake(/** @type {Link} */ link, /** @type {Uint8Array} */ bytes) {
+    link.gateway = readHandshake(bytes);
+    this.#options.trace?.({ direction: "in", what: "handshake", bytes: bytes.length, value: link.gateway });
+    this.#step("handshake");
+  }
+
+  /** @param {Link} link @param {Uint8Array} bytes @param {number} arrivedAt @param {Verifier} verifier */
+  async #receive(link, bytes, arrivedAt, verifier) {
+    const frame = readFrame(bytes);
+    const verified = await verifier.verify(frame, arrivedAt);
+    if (link !== this.#link) return;
+    const said = readContent(frame.content);
+    const principal = link.identity?.getPrincipal().toUint8Array();
+    if (said.nonce !== link.nonce || !principal || !equal(said.principal, principal)) throw new ClientError("not-for-this-client");
+    link.incoming.take(said.sequence);
+    const facts = { bytes: bytes.length, key: frame.key, sequence: said.sequence, timestamp: said.timestamp, verified };
+    if (said.isService) this.#service(link, said.content, facts);
+    else this.#message(said, facts);
+  }
+
+  /** @param {Link} link @param {Uint8Array} content @param {any} facts */
+  #service(link, content, facts) {
+    const { name, body } = decodeService(content);
+    this.#options.trace?.({ direction: "in", what: name, value: body, ...facts });
+    if (name === "OpenMessage") {
+      link.openedAt = Date.now();
+      this.#cancel("open");
+      this.#listen(link);
+      this.#step(this.#wasOpen ? "reopened" : "opened");
+    } else if (name === "AckMessage") {
+      link.outgoing.acknowledge(body.last_incoming_sequence_num);
+      this.#outbox.clear(KEEP_ALIVE);
+      this.#outbox.put({ level: KEEP_ALIVE, content: encodeKeepAlive(link.incoming.last), value: "KeepAliveMessage" });
+      this.#pump();
+    } else if (name === "CloseMessage") {
+      const [reason] = Object.keys(body.reason);
+      throw new ClientError("closed-by-canister", { detail: reason, closeCode: 4001, reason, reconnect: CLOSE_REASONS[reason] });
+    } else {
+      throw new ClientError("bad-service-message", { detail: `${name} is for canisters` });
+    }
+  }
+
+  /** @param {{content: Uint8Array, sequence: bigint, timestamp: bigint}} said @param {any} facts */
+  #message({ content, sequence, timestamp }, facts) {
+    let value;
+    try {
+      value = this.#options.codec.decode(content);
+    } catch (cause) {
+      this.#options.trace?.({ direction: "in", what: "message", value: content, ...facts });
+      this.#emit(new CanisterErrorEvent(new ClientError("undecodable-message", { cause, data: content })));
+      return;
+    }
+    this.#options.trace?.({ direction: "in", what: "message", value, ...facts });
+    if (!this.#requests.claim(value)) this.#emit(new CanisterMessageEvent(value, sequence, timestamp));
+  }
+
+  /** Gives the connection up when the canister is silent for longer than it may be. */
+  #listen(/** @type {Link} */ link) {
+    const left = link.heardAt + this.#options.silenceMs - Date.now();
+    if (left <= 0) this.#fail(link, new ClientError("connection-silent"));
+    else this.#timer("silence", left, () => this.#listen(link));
+  }
+
+  // What leaves.
+
+  /** @param {any} message @param {number} level @param {Pick<Item, "onLeave" | "onDrop">} [then] @returns {Item} */
+  #put(message, level, then = {}) {
+    if (this.#state === "closed" || this.#state === "closing") throw new ClientError("socket-closed");
+    let content;
+    try {
+      content = this.#options.codec.encode(message);
+    } catch (error) {
+      throw asClientError(error, "unencodable-message");
+    }
+    if (content.length > this.#options.maxMessageBytes) {
+      throw new ClientError("message-too-big", { detail: `${content.length} bytes` });
+    }
+    if (!this.#outbox.hasRoom(content.length)) {
+      throw new ClientError("buffer-full", { detail: `${this.#outbox.length} messages, ${this.#outbox.bytes} bytes` });
+    }
+    const item = { level, content, value: message, ...then };
+    this.#outbox.put(item);
+    this.#wasFull ||= this.#outbox.isHigh;
+    this.#pump();
+    return item;
+  }
+
+  /** @param {any} message @param {import("./requests.js").RequestOptions} options @param {number} level */
+  #request(message, options, level) {
+    return this.#requests.wait(options, (pending) => {
+      const item = this.#put(message, level, {
+        onLeave: () => (pending.left = true),
+        onDrop: () => pending.reject(new ClientError("connection-lost")),
+      });
+      return () => this.#outbox.remove(item);
+    });
+  }
+
+  /** Sends what may leave, one after the other: signing takes a while, and numbers and frames keep one order. */
+  async #pump() {
+    if (this.#pumping) return;
+    this.#pumping = true;
+    try {
+      while (await this.#sendNext());
+    } finally {
+      this.#pumping = false;
+    }
+    if (this.#wasFull && !this.#outbox.isHigh) {
+      this.#wasFull = false;
+      this.#emit(new Event("drain"));
+    }
+    if (this.#outbox.length > 0) return;
+    if (this.#link?.socket?.bufferedAmount) this.#timer("pump", POLL_MS, () => this.#pump());
+    else this.#endFlushing(null);
+  }
+
+  /** @returns {Promise<boolean>} whether there may be more to send now */
+  async #sendNext() {
+    const link = this.#link;
+    if (!link?.identity || !link.socket || !link.isWritable) return false;
+    if (link.socket.bufferedAmount > HIGH_WATER) {
+      this.#timer("pump", POLL_MS, () => this.#pump());
+      return false;
+    }
+    if (this.#outbox.level > MAY_LEAVE[this.#state]) return false;
+    const waitMs = this.#outbox.level === KEEP_ALIVE ? 0 : this.#bucket.waitMs(performance.now());
+    if (waitMs > 0) {
+      this.#timer("pump", waitMs, () => this.#pump());
+      return false;
+    }
+    const item = this.#outbox.take(MAY_LEAVE[this.#state]);
+    if (!item) return false;
+    if (item.level !== KEEP_ALIVE) this.#bucket.take();
+    this.#leaving = item.level === APPLICATION ? item : null;
+    const sequence = link.outgoing.take();
+    const arg = encodeMessage({
+      client_key: { client_principal: link.identity.getPrincipal(), client_nonce: link.nonce },
+      sequence_num: sequence,
+      timestamp: BigInt(Date.now()) * 1_000_000n,
+      is_service_message: item.level === KEEP_ALIVE,
+      content: item.content,
+    });
+    try {
+      const { bytes, requestId } = await this.#seal(link.identity, "ws_message", arg);
+      if (link !== this.#link || !link.isWritable) throw new ClientError("connection-lost");
+      link.socket.send(bytes);
+      if (item.level === APPLICATION) link.outgoing.keep(sequence, item.value);
+      item.onLeave?.();
+      const what = item.level === KEEP_ALIVE ? "KeepAliveMessage" : "message";
+      this.#options.trace?.({ direction: "out", what, value: item.value, sequence, bytes: bytes.length, requestId });
+    } catch (error) {
+      // It has not left: it is the first to leave with the next session.
+      const closed = /** @type {State} */ (this.#state) === "closed";
+      if (item.level === APPLICATION && !closed) this.#outbox.putBack(item);
+      else item.onDrop?.();
+      if (link.isWritable) this.#fail(link, error);
+      // a slow signer may have outlived its connection
+      return link !== this.#link;
+    } finally {
+      this.#leaving = null;
+    }
+    return true;
+  }
+
+  #endFlushing(/** @type {unknown} */ error) {
+    for (const { resolve, reject } of this.#flushing.splice(0)) error ? reject(error) : resolve();
+  }
+
+  // Timers and events.
+
+  #timer(/** @type {string} */ name, /** @type {number} */ ms, /** @type {() => void} */ then) {
+    this.#cancel(name);
+    this.#timers.set(name, setTimeout(then, ms));
+  }
+
+  #cancel(/** @type {string} */ name) {
+    clearTimeout(this.#timers.get(name));
+    this.#timers.delete(name);
+  }
+
+  #emit(/** @type {Event} */ event) {
+    const handler = /** @type {any} */ (this)[`on${event.type}`];
+    try {
+      handler?.call(this, event);
+    } catch (error) {
+      // as the platform does with an exception in a listener
+      queueMicrotask(() => {
+        throw error;
+      });
+    }
+    this.dispatchEvent(event);
+  }
+}

@@ -1,0 +1,322 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { CanisterSocket } from "../src/index.js";
+import { canister, event, fakeGateway, rootKey } from "./fake.js";
+
+const bytes = (text) => new TextEncoder().encode(text);
+const text = (data) => new TextDecoder().decode(data);
+const pauses = { firstMs: 2, laterMs: 2, mostMs: 4 };
+
+/** A socket on a gateway in memory. */
+const make = (options = {}, gateway = fakeGateway()) => {
+  const socket = new CanisterSocket({ gateway: "ws://gateway.example", canister, rootKey, WebSocket: gateway.WebSocket, pauses, ...options });
+  const errors = [];
+  socket.onerror = ({ error }) => errors.push(error);
+  return { socket, gateway, errors, codes: () => errors.map(({ code }) => code) };
+};
+
+const opened = async (options, gateway) => {
+  const made = make(options, gateway);
+  const wire = await made.gateway.dialled(0);
+  await wire.opens();
+  await made.socket.opened;
+  return { ...made, wire };
+};
+
+test("messages that wait for the session leave in order, numbered from 1", async () => {
+  const { socket, gateway } = make();
+  for (const word of ["a", "b", "c"]) socket.send(bytes(word));
+  const wire = await gateway.dialled(0);
+  assert.equal(wire.calls.length, 1);
+  await wire.opens();
+  const calls = await gateway.calls(wire, 4);
+  assert.deepEqual(calls.slice(1), [
+    { sequence: 1, content: "a" },
+    { sequence: 2, content: "b" },
+    { sequence: 3, content: "c" },
+  ]);
+  assert.equal(socket.state, "open");
+  socket.close();
+  assert.equal((await socket.closed).code, 1000);
+});
+
+test("a keep-alive leaves before messages that wait, which are numbered when they leave", async () => {
+  const { socket, gateway, wire } = await opened();
+  wire.bufferedAmount = 1_000_000; // the network takes nothing
+  for (const word of ["a", "b"]) socket.send(bytes(word));
+  assert.equal(socket.bufferedAmount, 1_000_002);
+  await wire.acknowledges(0);
+  wire.bufferedAmount = 0;
+  assert.deepEqual((await gateway.calls(wire, 4)).slice(1), [
+    { sequence: 1, keepAlive: 2 },
+    { sequence: 2, content: "a" },
+    { sequence: 3, content: "b" },
+  ]);
+  socket.close();
+});
+
+test("a keep-alive does not wait for the pace", async () => {
+  const { socket, gateway, wire } = await opened({ pace: { burst: 1, perSecond: 0.001 } });
+  for (const word of ["a", "b"]) socket.send(bytes(word));
+  await gateway.calls(wire, 2);
+  await wire.acknowledges(1);
+  assert.deepEqual((await gateway.calls(wire, 3)).slice(1), [{ sequence: 1, content: "a" }, { sequence: 2, keepAlive: 2 }]);
+  socket.close();
+  assert.deepEqual((await socket.closed).unsent.map(text), ["b"]);
+});
+
+test("who sends too fast is told, and nothing is dropped", async () => {
+  const { socket, gateway, wire } = await opened({ maxBufferedMessages: 4 });
+  wire.bufferedAmount = 1_000_000;
+  assert.deepEqual(["a", "b", "c", "d"].map((word) => socket.send(bytes(word))), [true, true, false, false]);
+  assert.throws(() => socket.send(bytes("e")), { code: "buffer-full" });
+  const drained = event(socket, "drain");
+  const flushed = socket.flush();
+  wire.bufferedAmount = 0;
+  await drained;
+  await flushed;
+  assert.equal((await gateway.calls(wire, 5)).length, 5);
+  assert.equal(socket.bufferedAmount, 0);
+  socket.close();
+});
+
+test("after a lost connection the hook comes first, then what waited", async () => {
+  const hooks = [];
+  const { socket, gateway, wire } = await opened({
+    resynchronize: ({ send, unconfirmed, complete }) => {
+      hooks.push([unconfirmed.map(text), complete]);
+      send(bytes("where was I"));
+    },
+  });
+  for (const word of ["a", "b"]) socket.send(bytes(word));
+  await gateway.calls(wire, 3);
+  await wire.acknowledges(1);
+  await gateway.calls(wire, 4);
+  wire.ends(4105, "the canister was reset");
+  socket.send(bytes("c"));
+  const second = await gateway.dialled(1);
+  const resumed = event(socket, "open");
+  await second.opens();
+  assert.equal((await resumed).resumed, true);
+  assert.deepEqual((await gateway.calls(second, 3)).slice(1), [
+    { sequence: 1, content: "where was I" },
+    { sequence: 2, content: "c" },
+  ]);
+  assert.deepEqual(hooks, [[["b"], true]]);
+  assert.notEqual(wire.clientKey.client_nonce, second.clientKey.client_nonce);
+  assert.equal(wire.clientKey.client_principal.toText(), second.clientKey.client_principal.toText());
+  socket.close();
+});
+
+test("a hook that fails ends the connection, and the next one calls it again", async () => {
+  let times = 0;
+  const { socket, gateway, wire, codes } = await opened({
+    resynchronize: () => {
+      times += 1;
+      if (times === 1) throw new Error("no");
+    },
+  });
+  wire.ends(1006);
+  await (await gateway.dialled(1)).opens();
+  const third = await gateway.dialled(2);
+  const resumed = event(socket, "open");
+  await third.opens();
+  await resumed;
+  assert.deepEqual([codes(), times], [["connection-lost", "resynchronize-failed"], 2]);
+  socket.close();
+});
+
+test("what a code says about connecting again is done", async () => {
+  for (const [code, again] of [[4100, true], [1006, true], [4111, true], [4999, true], [4109, false], [4110, false], [1002, false]]) {
+    const { socket, wire, errors } = await opened();
+    const gone = event(socket, "disconnect");
+    wire.ends(code, "because");
+    const { pauseMs } = await gone;
+    assert.equal(pauseMs !== null, again, `${code}`);
+    assert.equal(errors[0].closeCode, code);
+    assert.ok(errors[0].message.includes("because") && errors[0].hint, `${code}`);
+    socket.close();
+    const { error } = await socket.closed;
+    assert.equal(error?.closeCode, again ? undefined : code);
+  }
+});
+
+test("a refused opening is final, unless it was open before", async () => {
+  const { socket, gateway, wire } = await opened();
+  wire.ends(1006);
+  (await gateway.dialled(1)).ends(4101, "stopped");
+  await (await gateway.dialled(2)).opens();
+  socket.close();
+  const refused = make();
+  (await refused.gateway.dialled(0)).ends(4101, "no such canister");
+  await assert.rejects(refused.socket.opened, { code: "closed-by-gateway", closeCode: 4101, reason: "no such canister" });
+  assert.equal(refused.socket.state, "closed");
+});
+
+test("with reconnect: false the first end is the last", async () => {
+  const { socket, wire } = await opened({ reconnect: false });
+  wire.ends(4100);
+  assert.equal((await socket.closed).code, 4100);
+  assert.throws(() => socket.send(bytes("a")), { code: "socket-closed" });
+});
+
+test("of several gateways the next one follows when one fails", async () => {
+  const gateway = fakeGateway();
+  const { socket, wire } = await opened({ gateway: ["ws://one.example", "https://two.example"] }, gateway);
+  wire.ends(4100);
+  const second = await gateway.dialled(1);
+  assert.deepEqual([wire.url, second.url], ["ws://one.example/", "wss://two.example/"]);
+  second.ends(1006);
+  assert.equal((await gateway.dialled(2)).url, "ws://one.example/");
+  socket.close();
+});
+
+const wrong = {
+  "sequence-gap": (wire) => wire.say(bytes("x"), { sequence_num: 3n }),
+  "not-for-this-client": (wire) => wire.say(bytes("x"), { client_key: { ...wire.clientKey, client_nonce: 1n } }),
+  "bad-frame": (wire) => wire.deliver(bytes("x")),
+  "bad-service-message": (wire) => wire.say(bytes("DIDL"), { isService: true }),
+};
+for (const [code, spoil] of Object.entries(wrong)) {
+  test(`${code}: the connection is given up with 4000, and made again`, async () => {
+    const { socket, gateway, wire, codes } = await opened();
+    const gone = event(socket, "disconnect");
+    await spoil(wire);
+    assert.equal((await gone).code, 4000);
+    assert.deepEqual([codes(), wire.closedWith.code, wire.closedWith.reason], [[code], 4000, code]);
+    await gateway.dialled(1);
+    socket.close();
+  });
+}
+
+test("an acknowledgement of what was not sent is refused", async () => {
+  const { socket, wire, codes } = await opened();
+  const gone = event(socket, "disconnect");
+  await wire.acknowledges(1);
+  await gone;
+  assert.deepEqual(codes(), ["bad-service-message"]);
+  socket.close();
+});
+
+test("a message of another type is told, and the connection goes on", async () => {
+  const codec = { encode: bytes, decode: (data) => (data.length > 1 ? assert.fail("too long") : text(data)) };
+  const { socket, wire, errors } = await opened({ codec });
+  const heard = event(socket, "message");
+  await wire.say(bytes("long"));
+  await wire.say(bytes("s"));
+  assert.equal((await heard).data, "s");
+  assert.deepEqual([errors[0].code, text(errors[0].data), socket.state], ["undecodable-message", "long", "open"]);
+  socket.close();
+});
+
+test("the canister's reasons for closing", async () => {
+  for (const [reason, again] of [["ClosedByApplication", false], ["WrongSequenceNumber", true]]) {
+    const { socket, wire } = await opened();
+    const gone = event(socket, "disconnect");
+    await wire.service({ CloseMessage: { reason: { [reason]: null } } });
+    const { code, pauseMs, error } = await gone;
+    assert.deepEqual([code, pauseMs !== null, error.reason, wire.closedWith.code], [4001, again, reason, 4001]);
+    socket.close();
+  }
+});
+
+test("replies go to the requests that they answer, other messages to the application", async () => {
+  const { socket, gateway, wire } = await opened();
+  const starts = (letter) => ({ matches: (data) => text(data).startsWith(letter) });
+  const requests = [socket.request(bytes("ask b"), starts("b")), socket.request(bytes("ask a"), starts("a"))];
+  const heard = event(socket, "message");
+  await gateway.calls(wire, 3);
+  for (const word of ["a1", "c1", "b1"]) await wire.say(bytes(word));
+  assert.deepEqual((await Promise.all(requests)).map(text), ["b1", "a1"]);
+  assert.equal(text((await heard).data), "c1");
+  socket.close();
+});
+
+test("a request ends when time is up, when its caller gives up, and when the connection is lost", async () => {
+  const { socket, gateway, wire } = await opened();
+  await assert.rejects(socket.request(bytes("a"), { timeoutMs: 1 }), { code: "request-timeout" });
+  const stop = new AbortController();
+  const aborted = socket.request(bytes("b"), { signal: stop.signal });
+  stop.abort();
+  await assert.rejects(aborted, { name: "AbortError" });
+  const lost = socket.request(bytes("c"));
+  await gateway.until(() => wire.calls.some(({ content }) => content === "c"));
+  wire.ends(1006);
+  await assert.rejects(lost, { code: "connection-lost" });
+  const waits = socket.request(bytes("d"));
+  const second = await gateway.dialled(1);
+  await second.opens();
+  await gateway.calls(second, 2);
+  await second.say(bytes("answer"));
+  assert.equal(text(await waits), "answer");
+  socket.close();
+});
+
+test("a session that is not opened in time is given up", async () => {
+  const { socket, gateway, codes } = make({ openTimeoutMs: 5 });
+  await gateway.dialled(1);
+  assert.equal(codes()[0], "open-timeout");
+  socket.close();
+  await assert.rejects(socket.opened);
+});
+
+test("an endless backlog is bounded", async () => {
+  const { socket, wire, codes } = await opened({ maxIncomingBytes: 2_000 });
+  const gone = event(socket, "disconnect");
+  for (let i = 0; i < 3; i++) wire.deliver(new Uint8Array(1_000));
+  await gone;
+  assert.deepEqual(codes(), ["too-many-incoming"]);
+  socket.close();
+});
+
+test("closing while it waits to connect again", async () => {
+  const { socket, wire } = await opened({ pauses: { firstMs: 1_000_000, mostMs: 1_000_000 } });
+  wire.ends(1006);
+  await event(socket, "disconnect");
+  socket.send(bytes("late"));
+  socket.close(4321, "enough");
+  const { code, reason, unsent } = await socket.closed;
+  assert.deepEqual([code, reason, unsent.map(text)], [4321, "enough", ["late"]]);
+  await assert.rejects(socket.flush(), { code: "socket-closed" });
+});
+
+test("an identity is asked for before each connection", async () => {
+  const { Ed25519KeyIdentity } = await import("@icp-sdk/core/identity");
+  const given = [Ed25519KeyIdentity.generate(), Ed25519KeyIdentity.generate()];
+  const left = [...given];
+  const { socket, gateway, wire } = await opened({ identity: async () => left.shift() });
+  wire.ends(1006);
+  const second = await gateway.dialled(1);
+  assert.deepEqual(
+    [wire, second].map(({ clientKey }) => clientKey.client_principal.toText()),
+    given.map((identity) => identity.getPrincipal().toText()),
+  );
+  socket.close();
+});
+
+test("wrong options are refused at once, in words", () => {
+  const refused = (options, code, words) =>
+    assert.throws(() => make(options), (error) => error.code === code && error.message.includes(words) && error.hint !== "");
+  refused({ gateway: "gateway.example" }, "invalid-option", "gateway");
+  refused({ gateway: "ftp://gateway.example" }, "invalid-option", "ws://");
+  refused({ gateway: [] }, "invalid-option", "gateway");
+  refused({ canister: "nobody" }, "invalid-option", "nobody");
+  refused({ network: "wss://icp-api.io" }, "invalid-option", "network");
+  refused({ idlFactory: ({ IDL }) => IDL.Service({}) }, "invalid-option", "ws_message");
+});
+
+test("wrong messages are refused at once", async () => {
+  const { socket } = make({ maxMessageBytes: 10 });
+  assert.throws(() => socket.send("text"), { code: "unencodable-message" });
+  assert.throws(() => socket.send(new Uint8Array(11)), { code: "message-too-big" });
+  assert.throws(() => socket.close(1001), { code: "invalid-option" });
+  socket.close();
+});
+
+test("a handler may close the socket", async () => {
+  const { socket, gateway } = make();
+  socket.onopen = () => socket.close();
+  const wire = await gateway.dialled(0);
+  await wire.opens();
+  assert.equal((await socket.closed).code, 1000);
+});

@@ -1,0 +1,43 @@
+/**
+ * What is known about one kind of failure: words for a person, a hint for the developer, whether to connect again.
+ * @type {Record<string, {message: string, hint: string, reconnect: import("./close_codes.js").Reconnect}>}
+ */
+export declare const ERRORS: Record<string, {
+    message: string;
+    hint: string;
+    reconnect: import("./close_codes.js").Reconnect;
+}>;
+/** A failure by name. */
+export declare class ClientError extends Error {
+    /** Which failure: a key of ERRORS. */
+    code: string;
+    /** What to do about it. */
+    hint: string;
+    /** Whether the client connects again after it. */
+    reconnect: import("./close_codes.js").Reconnect;
+    /** The WebSocket close code, where one came. */
+    closeCode: number | undefined;
+    /** The gateway's or the canister's own words, where there are any. */
+    reason: string | undefined;
+    /** The bytes of a message that could not be decoded. */
+    data: Uint8Array<ArrayBufferLike> | undefined;
+    /**
+     * @param {string} code one of ERRORS
+     * @param {{detail?: string, hint?: string, cause?: unknown, closeCode?: number, reason?: string,
+     *   reconnect?: import("./close_codes.js").Reconnect, data?: Uint8Array}} [more]
+     */
+    constructor(code: string, more?: {
+        detail?: string;
+        hint?: string;
+        cause?: unknown;
+        closeCode?: number;
+        reason?: string;
+        reconnect?: import("./close_codes.js").Reconnect;
+        data?: Uint8Array;
+    });
+}
+/**
+ * An unknown thrown thing as a ClientError.
+ * @param {unknown} error @param {string} code which failure it is where it is not one yet
+ */
+export declare const asClientError: (error: unknown, code: string) => ClientError;

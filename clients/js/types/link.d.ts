@@ -1,0 +1,31 @@
+import { Incoming, Outgoing } from "./sequence.js";
+export declare class Link {
+    url: string;
+    outgoing: Outgoing;
+    /** @type {WebSocket | null} */
+    socket: WebSocket | null;
+    /** @type {import("@icp-sdk/core/agent").Identity | null} */
+    identity: import("@icp-sdk/core/agent").Identity | null;
+    /** @type {import("@icp-sdk/core/principal").Principal | null} the gateway's, once the handshake message is here */
+    gateway: import("@icp-sdk/core/principal").Principal | null;
+    /** @type {number | null} when the canister opened it, ms since 1970 */
+    openedAt: number | null;
+    /** @type {number} when the last message arrived, ms since 1970 */
+    heardAt: number;
+    /** Bytes that arrived and are not verified yet. */
+    backlog: number;
+    /** @type {Promise<unknown>} ends when what has arrived is dealt with */
+    receiving: Promise<unknown>;
+    /** What the WebSocket said of an error. */
+    trouble: string;
+    nonce: bigint;
+    incoming: Incoming;
+    /** @param {string} url @param {number} mostUnconfirmed */
+    constructor(url: string, mostUnconfirmed: number);
+    /** Whether something can be sent now. */
+    get isWritable(): boolean;
+    /** Closes the WebSocket and hears no more of it. */
+    abandon(/** @type {number} */ code: number, /** @type {string} */ reason: string): void;
+}
+/** Closes a WebSocket; a reason is cut to the 123 bytes that a close frame has room for. */
+export declare const closeSocket: (/** @type {WebSocket} */ socket: WebSocket, /** @type {number} */ code: number, /** @type {string} */ reason: string) => void;

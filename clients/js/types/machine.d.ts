@@ -1,0 +1,22 @@
+export type State = "idle" | "connecting" | "opening" | "resynchronizing" | "open" | "waiting" | "closing" | "closed";
+export type Step = "connect" | "handshake" | "opened" | "reopened" | "resynchronized" | "lost" | "ended" | "retry" | "close";
+export type Action = "dial" | "sendOpen" | "resynchronize" | "announce" | "pause" | "hangUp" | "finish";
+/**
+ * State, step: next state and action. A step that is not in a state's row does nothing there.
+ *
+ * "lost": the connection has ended and is made again. "ended": it has ended for good.
+ * "reopened": opened, and there was a session before. "close": the application wants to end.
+ * @type {Record<State, Partial<Record<Step, readonly [State, Action]>>>}
+ */
+export declare const TABLE: Record<State, Partial<Record<Step, readonly [State, Action]>>>;
+/**
+ * @param {State} state
+ * @param {Step} step
+ * @returns {{state: State, action: Action | null}} what follows
+ */
+export declare const next: (state: State, step: Step) => {
+    state: State;
+    action: Action | null;
+};
+/** Lowest level of the outbox that may leave in a state: 0 keep-alives, 1 the hook's messages, 2 the application's. */
+export declare const MAY_LEAVE: Record<State, number>;

@@ -1,0 +1,69 @@
+"""The JavaScript client as a package: its own tests, types, size, and what is made from its sources."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.processes import CLIENT, ROOT, node_modules
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.sdk]
+
+
+def run(*command: str | Path, folder: Path = CLIENT) -> str:
+    node_modules(CLIENT)
+    done = subprocess.run(list(map(str, command)), cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_its_own_tests_pass() -> None:
+    assert "# fail 0" in run("npm", "test", "--silent")
+
+
+def test_its_types_are_those_of_its_sources(tmp_path: Path) -> None:
+    run("npx", "--no-install", "tsc", "--outDir", tmp_path)
+    made = {file.name: file.read_text() for file in tmp_path.iterdir()}
+    assert made == {file.name: file.read_text() for file in (CLIENT / "types").iterdir()}, "run npx tsc in clients/js"
+
+
+def test_it_is_small_and_the_file_for_script_tags_is_made_from_it(tmp_path: Path) -> None:
+    assert json.loads(run("node", "build.mjs", "--size"))["gzipped"] < 60_000
+    run("node", "build.mjs", tmp_path / "icws-client.js")
+    served = ROOT / "icwsgw" / "devnet" / "static" / "icws-client.js"
+    assert (tmp_path / "icws-client.js").read_bytes() == served.read_bytes(), (
+        "run node build.mjs ../../icwsgw/devnet/static/icws-client.js in clients/js"
+    )
+
+
+def test_programs_of_both_kinds_and_bundlers_take_the_package(tmp_path: Path) -> None:
+    """As npm would install it: only the files of the package, with its peers beside it."""
+    (packed,) = json.loads(run("npm", "pack", "--ignore-scripts", "--json", "--pack-destination", tmp_path))
+    modules = tmp_path / "node_modules"
+    modules.mkdir()
+    run("tar", "-xf", tmp_path / packed["filename"], "-C", modules)
+    (modules / "package").rename(modules / "icws-client")
+    for peer in ("@icp-sdk", "@dfinity", "@noble", "@scure", "asn1js", "pvtsutils", "pvutils", "tslib", "ws"):
+        (modules / peer).symlink_to(CLIENT / "node_modules" / peer)
+    use = 'new CanisterSocket({ gateway: "ws://127.0.0.1:9", canister: "aaaaa-aa" }).close(); console.log("made");'
+    (tmp_path / "module.mjs").write_text(f'import {{ CanisterSocket }} from "icws-client";\n{use}\n')
+    (tmp_path / "common.cjs").write_text(f'const {{ CanisterSocket }} = require("icws-client");\n{use}\n')
+    for program in ("module.mjs", "common.cjs"):
+        assert run("node", program, folder=tmp_path) == "made\n"
+    esbuild = CLIENT / "node_modules" / ".bin" / "esbuild"
+    for platform in ("browser", "node"):
+        out = f"{platform}.mjs"
+        run(
+            esbuild,
+            "module.mjs",
+            "--bundle",
+            "--format=esm",
+            f"--platform={platform}",
+            f"--outfile={out}",
+            folder=tmp_path,
+        )
+    assert run("node", "node.mjs", folder=tmp_path) == "made\n"
+    assert "node:module" not in (tmp_path / "browser.mjs").read_text()
