@@ -25,7 +25,10 @@ one plain sentence with the session id in brackets. The gateway's log has the sa
 ## Codes of the gateway
 """
 
-COLUMNS = "\n| code | name | when | caused by | connect again by itself? | what a client should do |\n|---|---|---|---|---|---|\n"
+COLUMNS = """
+| code | name | when | caused by | connect again by itself? | what a client should do |
+|---|---|---|---|---|---|
+"""
 
 FOOT = """
 ## Other codes

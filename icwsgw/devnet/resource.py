@@ -43,6 +43,8 @@ _PAGE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
+    # pages of other origins may import the client
+    "Access-Control-Allow-Origin": "*",
 }
 _CORS = {
     "Access-Control-Allow-Origin": "*",

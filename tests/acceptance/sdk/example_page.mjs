@@ -1,0 +1,15 @@
+// examples/echo.html in a real browser: says hello, and what comes back.
+import { newPage, withBrowser } from "./browser.mjs";
+import { main } from "./report.mjs";
+
+await main(async ({ url, executable }) =>
+  withBrowser(executable, async (browser) => {
+    const { page } = await newPage(browser, url, {});
+    await page.goto(url);
+    await page.waitForFunction(() => document.getElementById("state").textContent === "open");
+    await page.fill("#text", "hello");
+    await page.press("#text", "Enter");
+    await page.waitForSelector("#heard li");
+    return { heard: await page.textContent("#heard li"), state: await page.textContent("#state") };
+  }),
+);
