@@ -44,7 +44,7 @@ from icwsgw.observe.collector import load_tracing, parse_collector, trace_level
 from icwsgw.observe.event_loop_lag import EventLoopLag
 from icwsgw.observe.health import Health
 from icwsgw.observe.labels import RELOAD_OUTCOMES
-from icwsgw.observe.logs import get_logger, lines_lost, lines_written
+from icwsgw.observe.logs import get_logger, lines_lost, lines_written, rotate_files
 from icwsgw.observe.metrics import Metrics
 from icwsgw.observe.recent_warnings import RecentWarnings
 from icwsgw.process.check_config import configured_tls
@@ -318,6 +318,10 @@ class GatewayService(MultiService):
         self.gateway.skip_drain_window()
         if self._dropping is not None and self._dropping.active():
             self._dropping.reset(HURRIED_CLOSE)
+
+    def rotate_logs(self) -> None:
+        """Begin new log files."""
+        rotate_files()
 
     def reload(self, config: GatewayConfig) -> None:
         """Apply the canister lists and allowed origins of ``config``; reload the admin token and certificates."""

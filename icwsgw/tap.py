@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,13 @@ from icwsgw.config.usage_rows import add_repeatable, flag_rows, given_values, pa
 from icwsgw.errors import ConfigError
 from icwsgw.observe.collector import load_tracing
 from icwsgw.observe.levels import parse_levels
+from icwsgw.observe.log_file import FileBounds
 from icwsgw.observe.logs import Logger, ObservedService, get_logger, hide_clients, make_observer
 from icwsgw.observe.recent_warnings import RecentWarnings
 from icwsgw.process.heap_trim import trim_heap
 from icwsgw.process.local_choices import LocalChoices
 from icwsgw.process.reload import Reloader
+from icwsgw.process.signals import held, ignore_unused, when_signalled
 from icwsgw.process.startup import (
     exit_zero_on_signals,
     freeze_startup_objects,
@@ -125,6 +128,8 @@ class Options(usage.Options):
         # kept for reloads; the path is absolute because a daemon changes its directory
         self._given, self._file = given, self["config"] and self["config"].absolute()
         self.sourced = said = load(given, os.environ, self["config"])
+        if self["check-config"] or self["print-config"] or self["print-principal"]:
+            held.release()
         if self["check-config"]:
             from icwsgw.process.check_config import check_files
 
@@ -192,6 +197,7 @@ def _log_observer(config: GatewayConfig, twistd: dict[str, Any]) -> object:
             config.log_format,
             file_levels=parse_levels(config.log_file_level),
             traces=config.data_dir / "traces",
+            bounds=FileBounds(config.log_file_bytes, config.log_file_count),
             twistd=twistd,
         )
     except OSError as error:
@@ -213,6 +219,7 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
     """Return the gateway's service, with its log, for twistd.
 
     :raises ConfigError: a file, a key, a certificate or an address is invalid
+    :raises SystemExit: a signal has asked for the end meanwhile
     """
     from twisted.internet import reactor
 
@@ -239,6 +246,8 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
 
         gateway = make_gateway_service(config, reactor, recent)
     exit_zero_on_signals(reactor, gateway.skip_drain_window)
+    when_signalled(reactor, signal.SIGUSR1, gateway.rotate_logs)
+    ignore_unused(reactor, lambda name: log.info("signal ignored", signal=name))
     freeze_startup_objects(reactor)
     trim_heap(reactor)
     reload_on_hangup(reactor, Reloader(config, options.read_again, gateway, notifier.reloading))
@@ -246,4 +255,7 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
     gateway.setServiceParent(root)
     notifying: Any = NotifyingService(notifier, reactor, lambda: stop_patience(gateway.config))
     notifying.setServiceParent(root)
+    if held.stopping:
+        # nothing has begun that would have to end
+        raise SystemExit(0)
     return root

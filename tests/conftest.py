@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gc
+import signal
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
+from icwsgw.process import signals
 from tests.support.log_state import reset_logs
 
 # A slow machine is no failure: hypothesis measures each example against a deadline unless told not to.
@@ -25,3 +28,15 @@ def pytest_collection_finish() -> None:
 def _logs_of_a_new_process() -> None:
     """Take back the log levels, sinks and marks that the test before has set: they belong to the process."""
     reset_logs()
+
+
+@pytest.fixture
+def held_signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[signals.HeldSignals]:
+    """What holds signals while a process starts, for one test; afterwards each signal does again what it did."""
+    known = (*signals.STOP, signal.SIGHUP, signal.SIGUSR1, *signals.UNUSED)
+    before = {number: signal.getsignal(number) for number in known}
+    held = signals.HeldSignals()
+    monkeypatch.setattr(signals, "held", held)
+    yield held
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -17,7 +17,7 @@ DOCUMENTS = [
     ROOT / "docs" / name
     for name in (
         *("features.md", "scaling.md", "options.md", "tracing.md", "reliability.md", "security.md", "build.md"),
-        *("close-codes.md", "index.md"),
+        *("close-codes.md", "index.md", "log-rotation.md"),
     )
 ]
 #: All that the documentation site has.

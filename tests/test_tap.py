@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from icwsgw.config.schema import OPTIONS, REMOVED
 from icwsgw.errors import ConfigError
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.process import local_choices
+from icwsgw.process.signals import HeldSignals
 from icwsgw.process.systemd import NotifyingService
 from icwsgw.tap import Options, makeService
 from icwsgw.workers import supervisor
@@ -268,6 +270,8 @@ def test_the_service_brings_its_log_and_what_should_be_known(monkeypatch: pytest
 
         def reload(self, config: Any) -> None: ...
 
+        def rotate_logs(self) -> None: ...
+
     def fake(config: Any, *_: Any) -> Service:
         made.append(config)
         return Gateway()
@@ -280,6 +284,9 @@ def test_the_service_brings_its_log_and_what_should_be_known(monkeypatch: pytest
     # it would leave a timer in the reactor of the tests
     monkeypatch.setattr(tap, "trim_heap", lambda reactor: hooks.append(None))
     monkeypatch.setattr(tap, "reload_on_hangup", lambda reactor, reload: hooks.append(None))
+    signals: list[Any] = []
+    monkeypatch.setattr(tap, "when_signalled", lambda reactor, number, act: signals.append((number, act)))
+    monkeypatch.setattr(tap, "ignore_unused", lambda reactor, log: signals.append("unused"))
     monkeypatch.setattr(supervisor, "make_supervisor", fake)
     monkeypatch.setattr(tap, "get_logger", lambda name: _Warnings(warned))
     monkeypatch.setenv("ICWS_WORKRES", "3")
@@ -293,6 +300,7 @@ def test_the_service_brings_its_log_and_what_should_be_known(monkeypatch: pytest
     assert isinstance(gateway, Gateway)
     assert isinstance(notifying, NotifyingService)
     assert hooks == [None, None, None, None]
+    assert signals == [(signal.SIGUSR1, gateway.rotate_logs), "unused"]
     assert reactor.seconds is time.monotonic
     # a supervisor's workers look to their own files
     doubt = "ICWS_WORKRES in the environment is not an option; did you mean ICWS_WORKERS?"
@@ -303,6 +311,41 @@ def test_the_service_brings_its_log_and_what_should_be_known(monkeypatch: pytest
     application = Application("icws")
     root.setServiceParent(application)
     assert application.getComponent(ILogObserver) is not None
+
+
+def test_a_signal_that_asks_for_the_end_while_it_starts_ends_the_start(
+    monkeypatch: pytest.MonkeyPatch, held_signals: HeldSignals
+) -> None:
+    class Gateway(MultiService):
+        def __init__(self, *_: object) -> None:
+            super().__init__()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        def skip_drain_window(self) -> None: ...
+
+        def rotate_logs(self) -> None: ...
+
+    monkeypatch.setattr(tap, "held", held_signals)
+    monkeypatch.setattr(service, "make_gateway_service", Gateway)
+    for name in ("report_start_errors", "exit_zero_on_signals", "trim_heap", "reload_on_hangup"):
+        monkeypatch.setattr(tap, name, lambda *_, **__: None)
+    for name in ("when_signalled", "ignore_unused"):
+        monkeypatch.setattr(tap, name, lambda *_: None)
+    held_signals.hold()
+    options = parse()
+    with pytest.raises(SystemExit) as caught:
+        makeService(options)
+    assert caught.value.code == 0
+
+
+def test_a_command_that_prints_holds_no_signals(monkeypatch: pytest.MonkeyPatch, held_signals: HeldSignals) -> None:
+    monkeypatch.setattr(tap, "held", held_signals)
+    before = signal.getsignal(signal.SIGTERM)
+    held_signals.hold()
+    assert signal.getsignal(signal.SIGTERM) != before
+    with pytest.raises(SystemExit):
+        parse("--print-config")
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_log_that_cannot_be_written_ends_the_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -351,8 +394,11 @@ class _Warnings:
         self._heard.append(message)
 
 
-def test_twistd_knows_both_names() -> None:
+def test_twistd_knows_both_names(held_signals: HeldSignals) -> None:
+    before = signal.getsignal(signal.SIGHUP)
     makers = {maker.tapname: maker for maker in getPlugins(IServiceMaker)}
+    assert signal.getsignal(signal.SIGHUP) == before
     assert makers["icws"].options is Options
+    assert signal.getsignal(signal.SIGHUP) != before, "it would end the process while that starts"
     assert makers["icws"].makeService is makeService
     assert makers["icws-devnet"].description

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from icwsgw.config.option import FLAG, LOGS, Kind, choice, option, ratio
+from icwsgw.config.option import FLAG, LOGS, Kind, choice, count, option, ratio, size
 from icwsgw.observe.collector import parse_collector, trace_level
 from icwsgw.observe.levels import LEVELS, parse_levels
 from icwsgw.observe.privacy import CLIENT_DETAILS
@@ -77,6 +77,25 @@ class LogOptions:
         group=LOGS,
         variables=("RUST_LOG_FILE",),
         reloaded=True,
+    )
+    log_file_bytes: int = option(
+        100 << 20,
+        size(0),
+        "log-file-bytes",
+        "Maximum bytes of a log file: that of twistd's --logfile, and the JSON file. Beyond it, the file becomes "
+        "FILE.1 and a new one begins. 0 for no limit, where logrotate does this.",
+        "Some days of a busy gateway at level info.",
+        group=LOGS,
+        example="1G",
+    )
+    log_file_count: int = option(
+        5,
+        count(0, 1000),
+        "log-file-count",
+        "Number of older files of each log that are kept, as FILE.1, FILE.2 and so on.",
+        "With the largest files, 600 MiB for each log.",
+        group=LOGS,
+        example="20",
     )
     trace_level: str = option(
         "trace",

@@ -15,14 +15,13 @@ before twistd starts its log.
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.logger import (
@@ -34,13 +33,13 @@ from twisted.logger import (
     globalLogPublisher,
 )
 from twisted.python.failure import Failure
-from twisted.python.logfile import LogFile
 from zope.interface import implementer
 
 from icwsgw.escaping import escape_invisible, is_visible
 from icwsgw.observe.journal import is_journal, with_priorities
 from icwsgw.observe.labels import LINE_LEVELS
 from icwsgw.observe.levels import CRITICAL, DEBUG, ERROR, INFO, OFF, WARN, Levels
+from icwsgw.observe.log_file import FileBounds, LogFile
 from icwsgw.observe.meters import LabelledCounter
 from icwsgw.observe.privacy import Hider, hider
 from icwsgw.observe.writer import LogLine, Writer, to_stream
@@ -190,6 +189,9 @@ def _lowest(component: str) -> int:
     return min((levels.of(component) for levels in _wanted), default=OFF)
 
 
+_log = get_logger("log")
+
+
 def text_line(stamp: float, level: str, component: str, event: LogEvent, message: str, traceback: str) -> str:
     """Format an event as text, followed by its indented traceback if it has one."""
     fields = event.get("icws_fields", "")
@@ -285,6 +287,7 @@ class _Sinks:
     main: LineObserver | None = None
     file: LineObserver | None = None
     writers: tuple[Writer, ...] = ()
+    files: tuple[tuple[LogFile, Writer], ...] = ()
     levels: Levels = Levels()
 
 
@@ -357,6 +360,7 @@ def make_observer(
     *,
     file_levels: Levels | None = None,
     traces: Path | None = None,
+    bounds: FileBounds = FileBounds(),  # noqa: B008 - immutable
     twistd: Mapping[str, Any] | None = None,
     now: Callable[[], float] = time.time,
 ) -> object:
@@ -366,6 +370,7 @@ def make_observer(
     :param format: format of the main log, ``text`` or ``json``
     :param file_levels: levels of an additional JSON file; None or all ``off`` for no file
     :param traces: directory of that file, created if it is missing
+    :param bounds: of that file, and of the one that twistd's ``--logfile`` names
     :param twistd: options of twistd, of which ``--logfile``, ``--syslog`` and ``--prefix`` are used
     :return: an ILogObserver
     :raises OSError: a file cannot be opened
@@ -375,24 +380,38 @@ def make_observer(
     observers: list[object] = []
     _Sinks.file = None
     _Sinks.levels = levels
-    write = _to_main(options, format)
-    writers = [Writer(write, _notice(format))]
+    main = _main_file(options)
+    file = None if main is None else LogFile(main, bounds, _trouble(format))
+    writers = [Writer(_to_main(options, format) if file is None else file.write, _notice(format))]
+    files = [] if file is None else [(file, writers[0])]
     _Sinks.main = LineObserver(writers[0].put, levels, format, counts=True)
     observers.append(_Sinks.main)
     if file_levels is not None and traces is not None and _wants_any(file_levels):
         make_private_directory(traces)
-        stream = _open_log(traces / f"gateway_{int(now() * 1000)}.log")
+        file = _new_file(traces, int(now() * 1000), bounds)
         sinks.append(file_levels)
-        writers.append(Writer(to_stream(stream), _notice("json")))
+        writers.append(Writer(file.write, _notice("json")))
+        files.append((file, writers[1]))
         _Sinks.file = LineObserver(writers[1].put, file_levels, "json")
         observers.append(_Sinks.file)
     _Sinks.writers = tuple(writers)
+    _Sinks.files = tuple(files)
     set_levels(*sinks)
     return observers[0] if len(observers) == 1 else LogPublisher(*observers)  # type: ignore[arg-type]
 
 
 def _wants_any(levels: Levels) -> bool:
     return min((levels.default, *levels.components.values())) < OFF
+
+
+def rotate_files() -> None:
+    """Begin new log files; the lines that wait go to the present ones. A file that was moved away is opened anew."""
+    for file, writer in _Sinks.files:
+        writer.call(file.rotate)
+    if _Sinks.files:
+        _log.info("log files begin anew", files=",".join(str(file.path) for file, _ in _Sinks.files))
+    else:
+        _log.info("there is no log file to begin anew")
 
 
 def lines_lost() -> dict[str, int]:
@@ -417,18 +436,42 @@ def _notice(format: str) -> Callable[[int], LogLine]:
     return notice
 
 
+def _trouble(format: str) -> Callable[[str], LogLine]:
+    """Return a function that formats the line about a file that cannot be rotated."""
+
+    def trouble(reason: str) -> LogLine:
+        fields = {"icws_fields": Fields(reason=reason, **_mark)}
+        text = "the log file could not be rotated"
+        return LogLine(FORMATS[format](time.time(), "error", "log", fields, text, ""), "error")
+
+    return trouble
+
+
+def _main_file(options: Mapping[str, Any]) -> Path | None:
+    """Return the file of the main log; None if it goes to stdout or syslog."""
+    name = options.get("logfile")
+    if options.get("syslog") or name == "-" or (not name and options.get("nodaemon", True)):
+        return None
+    return Path(name or "twistd.log")
+
+
+def _new_file(directory: Path, stamp: int, bounds: FileBounds) -> LogFile:
+    """Open a JSON file that no other process has.
+
+    :param stamp: milliseconds since 1970, for its name; later ones are tried
+    """
+    while True:
+        try:
+            return LogFile(directory / f"gateway_{stamp}.log", bounds, _trouble("json"), new=True)
+        except FileExistsError:
+            stamp += 1
+
+
 def _to_main(options: Mapping[str, Any], format: str) -> Callable[[LogLine], None]:
     if options.get("syslog"):
         from icwsgw.observe.syslog import to_syslog
 
         return to_syslog(options.get("prefix") or "twistd", format)
-    name = options.get("logfile")
-    if name == "-" or (not name and options.get("nodaemon", True)):
-        # Keep the stream itself, because twistd replaces sys.stdout with its log.
-        write = to_stream(sys.stdout)
-        return with_priorities(write) if is_journal(sys.stdout) else write
-    return to_stream(LogFile.fromFullPath(name or "twistd.log"))
-
-
-def _open_log(path: Path) -> TextIO:
-    return open(path, "a", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o640))
+    # Keep the stream itself, because twistd replaces sys.stdout with its log.
+    write = to_stream(sys.stdout)
+    return with_priorities(write) if is_journal(sys.stdout) else write

@@ -41,6 +41,10 @@ class LogLine(NamedTuple):
     level: str
 
 
+#: What waits for the thread: a line, or what is to be done between the lines before and after it.
+Item = LogLine | Callable[[], None]
+
+
 class Writer:
     """One sink of lines, and the thread that writes to it.
 
@@ -66,14 +70,14 @@ class Writer:
         self._changed = threading.Condition(lock)
         # The thread waits on this condition while it sleeps.
         self._hurried = threading.Condition(lock)
-        self._lines: deque[LogLine] = deque()
+        self._lines: deque[Item] = deque()
         self._waiting = 0
         self._untold = 0
         self._thread: threading.Thread | None = None
 
     def put(self, line: LogLine) -> None:
         """Add a line to the buffer, or drop it if the buffer is full. Blocks only if no thread can be started."""
-        cost = len(line.text) + OVERHEAD
+        cost = _cost(line)
         with self._changed:
             if self._untold and 2 * self._waiting <= self._most:
                 self._tell()
@@ -83,23 +87,43 @@ class Writer:
                 self._untold += 1
                 return
             self._add(line)
-            if self._thread is not None:
-                self._changed.notify_all()
-                if 2 * self._waiting > self._most:
-                    self._hurried.notify_all()
-                return
-            thread = threading.Thread(target=self._run, name="log writer", daemon=True)
-            try:
-                thread.start()
-                self._thread = thread
-                return
-            except RuntimeError:
-                # No thread can be started: the thread limit is reached, or the process is ending. Write here and block.
-                rest = list(self._lines)
-                self._lines.clear()
-                self._waiting = 0
+            rest = self._wake()
         for each in rest:
             self._write_one(each)
+
+    def call(self, act: Callable[[], None]) -> None:
+        """Call a function in the thread, behind the lines that wait and before later ones, also if the buffer is full.
+
+        :param act: may block; if it raises OSError, that counts as a line that could not be written
+        """
+        with self._changed:
+            self._add(act)
+            rest = self._wake()
+            self._hurried.notify_all()
+        for each in rest:
+            self._write_one(each)
+
+    def _wake(self) -> list[Item]:
+        """Tell the thread of new items, and start it if necessary.
+
+        :return: what the caller has to write, because no thread can be started
+        """
+        if self._thread is not None:
+            self._changed.notify_all()
+            if 2 * self._waiting > self._most:
+                self._hurried.notify_all()
+            return []
+        thread = threading.Thread(target=self._run, name="log writer", daemon=True)
+        try:
+            thread.start()
+            self._thread = thread
+            return []
+        except RuntimeError:
+            # No thread can be started: the thread limit is reached, or the process is ending. Write here and block.
+            rest = list(self._lines)
+            self._lines.clear()
+            self._waiting = 0
+            return rest
 
     def flush(self, seconds: float) -> bool:
         """Wait for at most ``seconds`` until all lines are written; return whether they are."""
@@ -113,9 +137,9 @@ class Writer:
                 self._changed.wait(left)
             return True
 
-    def _add(self, line: LogLine) -> None:
-        self._lines.append(line)
-        self._waiting += len(line.text) + OVERHEAD
+    def _add(self, item: Item) -> None:
+        self._lines.append(item)
+        self._waiting += _cost(item)
 
     def _tell(self) -> None:
         count, self._untold = self._untold, 0
@@ -136,15 +160,18 @@ class Writer:
                     else:
                         changed.notify_all()
                         changed.wait()
-                line = self._lines[0]
-            self._write_one(line)
+                item = self._lines[0]
+            self._write_one(item)
             with changed:
                 self._lines.popleft()
-                self._waiting -= len(line.text) + OVERHEAD
+                self._waiting -= _cost(item)
 
-    def _write_one(self, line: LogLine) -> None:
+    def _write_one(self, item: Item) -> None:
         try:
-            self._write(line)
+            if isinstance(item, LogLine):
+                self._write(item)
+            else:
+                item()
         except (OSError, ValueError):
             # The disk is full, the reader has ended, or the file was closed.
             self.failed += 1
@@ -152,6 +179,10 @@ class Writer:
     def _forked(self) -> None:
         """Reset in a child process, which has no writer thread; the parent writes the waiting lines."""
         self._begin()
+
+
+def _cost(item: Item) -> int:
+    return len(item.text) + OVERHEAD if isinstance(item, LogLine) else OVERHEAD
 
 
 _writers: weakref.WeakSet[Writer] = weakref.WeakSet()

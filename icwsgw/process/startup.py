@@ -16,12 +16,13 @@ import gc
 import signal
 import sys
 from collections.abc import Callable
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any
 
 from twisted.internet.error import CannotListenError, ReactorNotRunning
 
 from icwsgw.errors import ConfigError
+from icwsgw.process.signals import STOP, when_signalled
 
 PROGRAM = "twistd icws"
 
@@ -68,17 +69,13 @@ def exit_zero_on_signals(reactor: Any, hurry: Callable[[], None] | None = None) 
         if not stop(reactor) and hurry is not None:
             hurry()
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        reactor.callFromThread(signalled)
-
-    # Install these once the reactor runs, because it installs other handlers when it starts.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        reactor.callWhenRunning(signal.signal, number, on_signal)
+    for number in STOP:
+        when_signalled(reactor, number, signalled)
 
 
 def reload_on_hangup(reactor: Any, reload: Callable[[], None]) -> None:
     """Make SIGHUP call ``reload`` in the reactor's thread."""
-    reactor.callWhenRunning(signal.signal, signal.SIGHUP, lambda number, frame: reactor.callFromThread(reload))
+    when_signalled(reactor, signal.SIGHUP, reload)
 
 
 def freeze_startup_objects(reactor: Any) -> None:

@@ -15,6 +15,7 @@ one JSON object::
                            {"do": "drain", "window": seconds}    {"do": "hurry"}
                            {"do": "replaced", "canister", "sender", "at", "left", "own"}
                            {"do": "ask", "number": n, "what": {...}}
+                           {"do": "rotate_logs"}
                            {"do": "siblings", "room": whether another worker accepts connections}
     worker -> supervisor   {"said": "ready"}    {"said": "well", "findings": ...}
                            {"said": "report", "number": n, ...}

@@ -32,7 +32,7 @@ from icwsgw.config.addresses import private
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.gateway.identities import load_or_create_key_file
 from icwsgw.observe.health import Health
-from icwsgw.observe.logs import get_logger, lines_lost, override_levels, pass_on
+from icwsgw.observe.logs import get_logger, lines_lost, override_levels, pass_on, rotate_files
 from icwsgw.observe.metrics import SupervisorMetrics
 from icwsgw.observe.recent_warnings import RecentWarnings
 from icwsgw.process.check_config import configured_tls
@@ -146,6 +146,11 @@ class SupervisorService(MultiService):
 
     def skip_drain_window(self) -> None:
         self.pool.skip_drain_window()
+
+    def rotate_logs(self) -> None:
+        """Begin new log files, those of workers too."""
+        rotate_files()
+        self.pool.tell({"do": "rotate_logs"})
 
     def reload(self, config: GatewayConfig) -> None:
         """Pass ``config`` to all present and future workers, which also reload certificates; reload the admin token."""

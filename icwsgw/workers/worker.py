@@ -1,9 +1,9 @@
 """The worker process. The supervisor starts it with ``python -m icwsgw.workers.worker``; users do not.
 
 This module does what twistd does for a single-process gateway: log, services, reactor, signals. SIGTERM drains the
-worker, because some service managers signal every process. A worker ignores SIGHUP: the supervisor handles it and sends
-its workers an order. The end of the order pipe means that the supervisor has died; the worker then drains its clients
-without a drain window. If that hangs, the kernel's alarm ends the process.
+worker, because some service managers signal every process. A worker ignores SIGHUP and SIGUSR1: the supervisor handles
+them and sends its workers an order. The end of the order pipe means that the supervisor has died; the worker then
+drains its clients without a drain window. If that hangs, the kernel's alarm ends the process.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from twisted.logger import globalLogBeginner
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.errors import ConfigError
 from icwsgw.observe.levels import parse_levels
-from icwsgw.observe.logs import change_levels, get_logger, hide_clients, make_observer, mark
+from icwsgw.observe.log_file import FileBounds
+from icwsgw.observe.logs import change_levels, get_logger, hide_clients, make_observer, mark, rotate_files
 from icwsgw.observe.metrics import CANISTERS_OF_A_WORKER
 from icwsgw.observe.recent_warnings import RecentWarnings
 from icwsgw.process.heap_trim import trim_heap
+from icwsgw.process.signals import UNUSED
 from icwsgw.process.startup import freeze_startup_objects, one_line
 from icwsgw.reactor.clock import use_monotonic_time
 from icwsgw.workers.aggregate import snapshot
@@ -67,6 +69,8 @@ class OrderHandler:
             self._answer({"said": "report", "number": order["number"], **self.report(bool(order.get("status")))})
         elif what == "replaced":
             self._replaced(order)
+        elif what == "rotate_logs":
+            rotate_files()
         elif what == "siblings":
             service.factory.limits.gate.set_room_elsewhere(bool(order["room"]))
         elif what == "reload":
@@ -152,6 +156,9 @@ def read_orders(descriptor: int) -> tuple[Orders, bytes]:
 
 def main() -> None:
     """Run a worker process until the supervisor or a signal stops it."""
+    for number in (signal.SIGHUP, signal.SIGUSR1, *UNUSED):
+        # some service managers signal every process; what concerns workers comes as an order
+        signal.signal(number, signal.SIG_IGN)
     try:
         orders, rest = read_orders(ORDERS_FD)
     except (EOFError, NotOrders):
@@ -187,6 +194,7 @@ def run(orders: Orders, rest: bytes = b"") -> None:
         config.log_format,
         file_levels=parse_levels(config.log_file_level),
         traces=config.data_dir / "traces",
+        bounds=FileBounds(config.log_file_bytes, config.log_file_count),
         twistd={} if orders.syslog is None else {"syslog": True, "prefix": orders.syslog},
     )
     hide_clients(config.log_clients)
@@ -255,6 +263,7 @@ class Link:
             _log.failure("executing executing an order of the supervisor failed", order=order.get("do"))
 
     def _orphaned(self) -> None:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(ORPHAN_SECONDS)
         _log.error("supervisor gone, stopping this worker")
         self.stop()
@@ -269,7 +278,6 @@ def _handle_signals(reactor: Any, link: Link) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, on_signal)
 
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     reactor.callWhenRunning(install)
 
 

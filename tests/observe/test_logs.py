@@ -15,6 +15,7 @@ from icwsgw.escaping import escape_invisible
 from icwsgw.observe import logs
 from icwsgw.observe.labels import LINE_LEVELS
 from icwsgw.observe.levels import DEBUG, ERROR, EVERYTHING, INFO, OFF, Levels, parse_levels
+from icwsgw.observe.log_file import FileBounds
 from icwsgw.observe.logs import Fields, LineObserver, ObservedService, get_logger, make_observer, set_levels
 from icwsgw.observe.meters import LabelledCounter
 from icwsgw.observe.writer import flush, to_stream
@@ -320,3 +321,72 @@ def test_lines_of_the_main_log_are_counted_by_level(tmp_path: Path, monkeypatch:
         globalLogPublisher.removeObserver(observer)
     counts = {level: count for level, count in logs.lines_written.values.items() if count}
     assert counts == {"info": 1, "error": 1, "critical": 1}
+
+
+def test_log_files_begin_anew_when_asked_to(tmp_path: Path) -> None:
+    log, traces = tmp_path / "icws.log", tmp_path / "traces"
+    observer: Any = make_observer(
+        Levels(),
+        "text",
+        file_levels=Levels(),
+        traces=traces,
+        bounds=FileBounds(0, 2),
+        twistd={"logfile": str(log)},
+        now=lambda: 1.0,
+    )
+    globalLogPublisher.addObserver(observer)
+    try:
+        for number in range(4):
+            get_logger("gateway").info(f"line {number}")
+            logs.rotate_files()
+    finally:
+        globalLogPublisher.removeObserver(observer)
+    assert flush(30)
+    assert sorted(path.name for path in tmp_path.rglob("*.log*")) == [
+        *("gateway_1000.log", "gateway_1000.log.1", "gateway_1000.log.2"),
+        *("icws.log", "icws.log.1", "icws.log.2"),
+    ]
+    first, second = (tmp_path / "icws.log.1").read_text().splitlines()
+    assert first.endswith(f"log log files begin anew files={log},{traces}/gateway_1000.log")
+    assert second.endswith("gateway line 3")
+    assert '"message": "line 3"' in (traces / "gateway_1000.log.1").read_text()
+
+
+def test_files_are_rotated_by_their_size(tmp_path: Path) -> None:
+    log = tmp_path / "icws.log"
+    observer: Any = make_observer(Levels(), "text", bounds=FileBounds(100, 1), twistd={"logfile": str(log)})
+    event = {"log_level": LogLevel.info, "log_namespace": "icwsgw.gateway", "log_time": 0.0, "icws_message": "x" * 40}
+    for _ in range(5):
+        observer(dict(event))
+    assert flush(30)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["icws.log", "icws.log.1"]
+
+
+def test_two_processes_never_share_a_file(tmp_path: Path) -> None:
+    for _ in range(3):
+        make_observer(Levels(), "text", file_levels=Levels(), traces=tmp_path, now=lambda: 1.0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"gateway_{1000 + n}.log" for n in range(3)]
+
+
+def test_where_no_file_is_written_none_begins_anew(capsys: pytest.CaptureFixture[str]) -> None:
+    observer: Any = make_observer(Levels(), "text", twistd={"nodaemon": True})
+    globalLogPublisher.addObserver(observer)
+    try:
+        logs.rotate_files()
+    finally:
+        globalLogPublisher.removeObserver(observer)
+    assert flush(30)
+    assert capsys.readouterr().out.endswith("info  log there is no log file to begin anew\n")
+
+
+def test_a_file_that_cannot_be_rotated_says_so_in_its_format(tmp_path: Path) -> None:
+    log = tmp_path / "icws.log"
+    make_observer(Levels(), "json", twistd={"logfile": str(log)})
+    log.rename(tmp_path / "away")
+    log.mkdir()
+    logs.rotate_files()
+    assert flush(30)
+    (record,) = map(json.loads, (tmp_path / "away").read_text().splitlines())
+    assert (record["level"], record["component"]) == ("error", "log")
+    assert record["message"] == "the log file could not be rotated"
+    assert record["reason"] == f"{log}: Is a directory"

@@ -185,3 +185,41 @@ def test_the_end_waits_for_all_but_not_for_long(sink: Sink) -> None:
     sink.open.set()
     assert writer.flush(PATIENCE)
     assert sink.lines == ["one"]
+
+
+def test_a_call_comes_between_the_lines_also_when_the_buffer_is_full(sink: Sink) -> None:
+    writer = Writer(sink, notice, most=2 * (1 + OVERHEAD))
+    done: list[list[str]] = []
+    writer.put(line("0"))
+    assert sink.entered.wait(PATIENCE)
+    writer.put(line("1"))
+    writer.put(line("2"))
+    assert writer.dropped == 1
+    writer.call(lambda: done.append(list(sink.lines)))
+    sink.open.set()
+    assert writer.flush(PATIENCE)
+    assert done == [["0", "1"]]
+    assert writer.failed == 0
+
+
+def test_a_call_that_fails_is_counted_and_the_lines_go_on(sink: Sink) -> None:
+    sink.open.set()
+    writer = Writer(sink, notice)
+
+    def fail() -> None:
+        raise OSError(28, "No space left on device")
+
+    writer.call(fail)
+    writer.put(line("0"))
+    assert writer.flush(PATIENCE)
+    assert (sink.lines, writer.failed) == (["0"], 1)
+
+
+def test_a_call_without_a_thread_is_made_at_once(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    done: list[None] = []
+    Writer(sink, notice).call(lambda: done.append(None))
+    assert done == [None]

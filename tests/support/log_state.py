@@ -15,4 +15,5 @@ def reset_logs() -> None:
     logs._Sinks.file = None
     logs._Sinks.levels = Levels()
     logs._Sinks.writers = ()
+    logs._Sinks.files = ()
     logs.set_levels(Levels())

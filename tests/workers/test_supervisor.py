@@ -203,6 +203,16 @@ def test_reload_reaches_the_living_and_those_to_come(tmp_path: Path) -> None:
     assert Orders.from_json(world.processes[2].told[0]).config.denied_canisters == ("aaaaa-aa",)
 
 
+def test_new_log_files_are_begun_by_every_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own: list[None] = []
+    monkeypatch.setattr(supervisor, "rotate_files", lambda: own.append(None))
+    world = World(tmp_path)
+    world.ready()
+    world.service.rotate_logs()
+    assert own == [None]
+    assert [process.told[-1] for process in world.processes] == [b'{"do":"rotate_logs"}\n'] * 2
+
+
 def test_what_the_admin_changes_reaches_the_living_and_those_to_come(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.ready()

@@ -110,6 +110,13 @@ def test_a_worker_says_when_it_is_full_and_hears_whether_others_have_room() -> N
     assert said == [{"said": "room", "room": False}, {"said": "room", "room": True}]
 
 
+def test_a_worker_begins_new_log_files_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[None] = []
+    monkeypatch.setattr(process, "rotate_files", lambda: begun.append(None))
+    OrderHandler(Service(), lambda: None, lambda answer: None).handle({"do": "rotate_logs"})
+    assert begun == [None]
+
+
 def test_orders_are_obeyed(levels: list[Any]) -> None:
     service = Service()
     stops: list[Any] = []

@@ -1,8 +1,22 @@
 """Names the gateway and its local replica to twistd; the modules are imported when their names are called."""
 
+from typing import Any
+
 from twisted.application.service import ServiceMaker
 
-icws = ServiceMaker(
+
+class _Gateway(ServiceMaker):  # type: ignore[misc]
+    """Holds signals from now on, which would end the process while its modules are imported, a second or so."""
+
+    @property
+    def options(self) -> Any:
+        from icwsgw.process.signals import held
+
+        held.hold()
+        return ServiceMaker.options.fget(self)
+
+
+icws = _Gateway(
     "IC WebSocket Gateway",
     "icwsgw.tap",
     "WebSocket gateway for canisters of the Internet Computer.",
