@@ -28,5 +28,8 @@ def close_reason(text: str, session_id: str) -> str:
     room = MAX_REASON_BYTES - len(tail)
     raw = clean.encode()
     if len(raw) > room:
-        raw = raw[: room - 3].decode(errors="ignore").rstrip().encode() + b"..."
+        cut = raw[: room - 3].decode(errors="ignore")
+        # at the end of a word, unless a long one fills most of the room
+        words = cut if raw[room - 3 : room - 2] == b" " else cut.rpartition(" ")[0]
+        raw = (words if len(words) * 2 > len(cut) else cut).rstrip().encode() + b"..."
     return (raw + tail).decode()

@@ -130,7 +130,7 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
             try:
                 envelope = parse_client_frame(payload)
             except FormatError as error:
-                raise Refusal(CloseCode.UNDECODABLE, str(error)) from None
+                raise Refusal(CloseCode.UNDECODABLE, f"not an envelope of the client or SDK: {error}") from None
             earliest, latest = context.network.time.enclosed_ns(context.clock.seconds(), context.now_ns())
             if not earliest < envelope.ingress_expiry <= latest + MAX_INGRESS_TTL_NS:
                 self._check_expiry(envelope)
@@ -141,14 +141,15 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         except Refusal as refusal:
             self.end(refusal.code, refusal.text)
 
-    def left(self, code: int) -> None:
+    def left(self, code: int, reason: str = "") -> None:
         """The client's connection has ended.
 
         :param code: the client's close code, or 1006 if it sent none
+        :param reason: what the client says, for the log
         """
         if not self.cause:
             self.cause = code
-        self._step(Event.CLIENT_LEFT)
+        self._step(Event.CLIENT_LEFT, reason)
 
     def overdue(self, now: float) -> bool:
         """End the session if its ``ws_open`` or the canister's first message is overdue; whether it was ended."""

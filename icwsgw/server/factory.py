@@ -16,6 +16,7 @@ from twisted.internet.task import LoopingCall
 
 from icwsgw._version import __version__
 from icwsgw.config import quantities
+from icwsgw.config.addresses import tcp_port
 from icwsgw.config.origins import Origins
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.liveness import LivenessDeadlines
@@ -28,6 +29,7 @@ from icwsgw.reactor.clock import Clock
 from icwsgw.server.connection_defaults import Fresh
 from icwsgw.server.connection_limits import ConnectionLimits
 from icwsgw.server.handshake_queue import HandshakeQueue
+from icwsgw.server.landing_page import landing_page
 from icwsgw.server.low_priority import LowPriorityQueue
 from icwsgw.server.outbox import Outbox
 from icwsgw.server.partial_messages import PartialMessages
@@ -217,6 +219,17 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         :param refusal: a label of the metric
         """
         return _ANSWERS[refusal]
+
+    def page(self) -> bytes:
+        """The page for a browser that asks for one."""
+        config = self._config
+        port = tcp_port(config.prometheus_endpoint) if config.devnet and config.prometheus_endpoint else None
+        return landing_page(
+            __version__,
+            [identity.principal.text for identity in self.gateway.context.identities],
+            demo=f"{config.ic_network_url}/" if config.devnet else None,
+            status=f"http://127.0.0.1:{port}/" if port else None,
+        )
 
     def refused(self, host: str, peer: str, refusal: str, text: str, status: int | None) -> None:
         """Count and log a refused connection.

@@ -35,6 +35,7 @@ from icwsgw.server.handshake_queue import HandshakeTurn, QueueingFactory
 from icwsgw.server.outbox import Outbox, OutboxTotals
 from icwsgw.server.partial_messages import NO_LOG, release_buffers
 from icwsgw.server.read_control import CROWD, RATE, RELAY, ReadControl, ReadingFactory
+from icwsgw.server.tls import why_tls_failed
 from icwsgw.server.upgrade import Upgrading, UpgradingFactory
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, WebSocketServerProt
         if self._guard_timer is not None:
             self._stop_guard_timer()
         if self._in_tls and reason is not None and reason.check(SSL.Error):
-            self._admission.note("tls", "the TLS handshake failed")
+            self._admission.note("tls", why_tls_failed(reason.value))
         if self._outbox is not None:
             self._outbox.stopProducing()
             self._outbox = None
@@ -328,7 +329,7 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, WebSocketServerProt
             self._drop_unfinished()
             session, self.session = self.session, None
             if session is not None:
-                session.left(code or _NO_STATUS)
+                session.left(code or _NO_STATUS, (reasonRaw or b"").decode(errors="replace"))
             self.factory.wheel.watch(self, self.factory.close_timeout)
         result: bool | None = super().onCloseFrame(code, reasonRaw)
         return result

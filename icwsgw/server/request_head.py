@@ -20,6 +20,8 @@ from icwsgw.errors import FormatError
 MAX_HEADER_BYTES = 16_384
 MAX_HEADER_LINES = 128
 
+# a record of TLS 1.0 to 1.3 that begins a handshake (RFC 8446, section 5.1)
+_TLS_HANDSHAKE = b"\x16\x03"
 # what may precede a request (RFC 9112, section 2.2)
 _EMPTY_LINES = re.compile(rb"(?:\r\n)*")
 
@@ -95,8 +97,11 @@ def cut_head(data: bytes) -> SplitHead | None:
     """Cut off the head from what has come so far.
 
     :returns: None if it is not whole yet
-    :raises HeadRefused: it is too long, or can never be whole because its lines end with LF alone
+    :raises HeadRefused: it is too long, it is the beginning of TLS, or it can never be whole because its lines end with
+        LF alone
     """
+    if data.startswith(_TLS_HANDSHAKE):
+        raise HeadRefused("the client speaks TLS, and this port does not: use ws://, not wss://")
     before = _EMPTY_LINES.match(data)
     start = 0 if before is None else before.end()
     end = data.find(b"\r\n\r\n", start)

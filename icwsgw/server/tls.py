@@ -107,6 +107,17 @@ def _read(path: Path) -> bytes:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
 
 
+def why_tls_failed(error: Exception) -> str:
+    """Say why a handshake failed, for the log.
+
+    :param error: what OpenSSL raised
+    """
+    reason = _reason(error)
+    if reason == "http request":
+        return "the request is plain HTTP, and this port speaks TLS: use wss://, not ws://"
+    return f"the TLS handshake failed: {reason}" if reason else "the TLS handshake failed"
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, SSL.Error) and error.args and isinstance(error.args[0], list) and error.args[0]:
         return str(error.args[0][0][-1])

@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 
 from icwsgw.escaping import escape_invisible
 from icwsgw.server.admission import PROXIED
+from icwsgw.server.landing_page import wants_page
 from icwsgw.server.request_head import HeadRefused, RequestHead, cut_head, for_autobahn, read_head
 
 if TYPE_CHECKING:
@@ -116,6 +117,9 @@ class UpgradingFactory(Protocol):
     def answer(self, refusal: str) -> tuple[int, str]:
         """The HTTP status and words of a refusal."""
 
+    def page(self) -> bytes:
+        """The page for a browser that asks for one."""
+
 
 @lru_cache(REMEMBERED_ORIGINS)
 def origin_text(value: bytes) -> str:
@@ -150,6 +154,8 @@ class Upgrading:
 
     # the answer to the handshake, from when it is made until it leaves with the handshake message
     _answer: bytes | None = None
+    # whether the request is a browser's that shows a page
+    _wants_page = False
     # the headers of the request, from when it is parsed until the client is admitted, if admission depends on them
     _headers = _NO_HEADERS
 
@@ -182,6 +188,7 @@ class Upgrading:
             self.failHandshake(f"a WebSocket needs HTTP/1.1, and this request is {version}", 505)
             return
         if key is None:
+            self._wants_page = wants_page(request)
             self.data = for_autobahn(request, any_origin) + cut.rest
             super().processHandshake()  # type: ignore[misc]
             return
@@ -244,10 +251,12 @@ class Upgrading:
 
     def sendHttpErrorResponse(self, code: int, reason: str, responseHeaders: Any = None) -> None:
         """Answer the HTTP request with an error and a body."""
-        body = f"{escape_invisible(reason)}\n".encode()
+        kind, body = "plain", f"{escape_invisible(reason)}\n".encode()
+        if code == 426 and self._wants_page:
+            kind, body = "html", self.factory.page()
         head = [
             f"HTTP/1.1 {code} {_REASONS.get(code, 'Error')}",
-            "Content-Type: text/plain; charset=utf-8",
+            f"Content-Type: text/{kind}; charset=utf-8",
             f"Content-Length: {len(body)}",
             "Connection: close",
             *(f"{name}: {value}" for name, value in responseHeaders or ()),

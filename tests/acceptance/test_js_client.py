@@ -144,6 +144,9 @@ def test_it_says_what_it_tries_again(stack: Stack) -> None:
         assert code == ("gateway-unreachable" if gateway == nobody else "network-unreachable")
         assert all("running" in error["hint"] for error in result["errors"])
         assert all(disconnect["again"] for disconnect in result["disconnects"])
+    result = scenario("retries", stack, gateway=stack.gateway.replace("ws://", "wss://"))
+    assert all("TLS" in error["hint"] for error in result["errors"])
+    stack.server.wait_for_line("the client speaks TLS, and this port does not: use ws://, not wss://")
 
 
 def test_it_refuses_identities_that_cannot_open_a_session(stack: Stack) -> None:
@@ -173,3 +176,4 @@ def test_over_tls(stacks: Callable[..., Stack], tmp_path: Path) -> None:
     result = scenario("retries", stack, gateway=stack.gateway)
     assert {error["code"] for error in result["errors"]} == {"gateway-unreachable"}
     assert all("TLS" in error["hint"] for error in result["errors"])
+    stack.server.wait_for_line("this port speaks TLS: use wss://, not ws://")

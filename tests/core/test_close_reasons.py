@@ -25,6 +25,11 @@ def test_a_reason_that_fits_just_so_is_not_cut_and_a_cut_one_fills_the_frame() -
     fits = "x" * (MAX_REASON_BYTES - len(" [a-1]"))
     assert close_reason(fits, "a-1") == f"{fits} [a-1]"
     assert close_reason(fits + "x", "a-1") == f"{fits[:-3]}... [a-1]"
+    # at the end of a word
+    words = " ".join(["word"] * 40)
+    assert close_reason(words, "a-1") == " ".join(["word"] * 23) + "... [a-1]"
+    assert close_reason(f"a {words}", "a-1") == "a " + " ".join(["word"] * 22) + "... [a-1]"
+    assert close_reason(f"x {'y' * 200}", "a-1").endswith("yyy... [a-1]")
     # neither half a character nor a blank before the dots
     assert close_reason("x" + "ä" * 500, "a-1") == "x" + "ä" * 56 + "... [a-1]"
     assert close_reason("x" * 113 + " " + "y" * 50, "a-1") == "x" * 113 + "... [a-1]"

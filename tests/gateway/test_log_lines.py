@@ -171,6 +171,17 @@ def test_strangers_that_leave_cost_few_lines_whatever_codes_they_choose(lines: L
     assert len(context.log_limiter) == 1
 
 
+def test_what_the_client_says_is_in_its_line(lines: Lines) -> None:
+    context, _, _ = make_context()
+    gateway = Gateway(context)
+    gateway.connect(Stranger()).left(4000, "certificate-invalid")
+    gateway.connect(Stranger()).left(1000)
+    assert [(line["cause"], line["reason"]) for line in lines.of("session ended")] == [
+        (4000, "certificate-invalid"),
+        (1000, None),
+    ]
+
+
 def test_a_subscriber_of_many_addresses_is_one_stranger(lines: Lines) -> None:
     context, _, _ = make_context()
     gateway = Gateway(context)

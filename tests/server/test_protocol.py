@@ -29,6 +29,8 @@ from icwsgw.server.protocol import GatewayProtocol
 from icwsgw.server.upgrade import MAX_ORIGIN
 from tests.support.ws_wire import HANDSHAKE, close_frame, handshake, masked, read_frames
 
+PRINCIPAL = "wf3fv-4c4nr-7ks2b-xa4u7-kf3no-32glf-lf7e4-4ng4a-wwtlu-a2vnq-nae"
+
 
 class Session:
     """What the connection sees of a session, and a record of what it was told."""
@@ -49,9 +51,9 @@ class Session:
             raise RuntimeError("a fault of ours")
         self.received_messages.append((payload, is_binary))
 
-    def left(self, code: int) -> None:
+    def left(self, code: int, reason: str = "") -> None:
         assert self.left_with is None
-        self.left_with = code
+        self.left_with, self.left_saying = code, reason
 
     def end(self, code: int, text: str) -> None:
         self.ended.append((code, text))
@@ -81,6 +83,7 @@ class World:
                 answers=SimpleNamespace(waiting=0),
                 tracing=None,
                 suspects=SuspectAddresses(),
+                identities=[SimpleNamespace(principal=SimpleNamespace(text=PRINCIPAL))],
             ),
             wheel=wheel,
             draining=False,
@@ -166,7 +169,7 @@ def test_the_closing_handshake_is_answered_with_the_clients_own_code(code: int |
     protocol.dataReceived(close_frame(code, b"bye" if code else b""))
     expected = b"" if code is None else code.to_bytes(2, "big") + b"bye"
     assert frames_of(transport) == [(8, expected)]
-    assert session.left_with == (code or 1005)
+    assert (session.left_with, session.left_saying) == ((code, "bye") if code else (1005, ""))
     assert transport.disconnecting
     lose(protocol)
 
@@ -287,10 +290,27 @@ def test_a_ping_does_not_delay_the_end_of_a_session_that_never_opens() -> None:
     assert seconds <= 32
 
 
+def test_a_browser_gets_a_page_and_a_program_a_line() -> None:
+    for accept, kind, words in [
+        (b"Accept: text/html,*/*\r\n", "text/html", f"know it as <code>{PRINCIPAL}</code>"),
+        (b"", "text/plain", "Upgrade"),
+    ]:
+        protocol, transport = World().connect()
+        protocol.dataReceived(b"GET / HTTP/1.1\r\nHost: x\r\n" + accept + b"\r\n")
+        head, _, body = transport.value().decode().partition("\r\n\r\n")
+        assert head.startswith("HTTP/1.1 426 ")
+        assert f"\r\nContent-Type: {kind}; charset=utf-8\r\n" in head
+        assert f"\r\nContent-Length: {len(body.encode())}\r\n" in head
+        assert words in body
+        assert transport.disconnecting
+
+
 HTTP_REFUSALS: list[tuple[bytes, int, str]] = [
     (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 426, "bad_request"),
     (b"POST / HTTP/1.1\r\nHost: x\r\n\r\n", 405, "bad_request"),
     (b"nonsense\r\n\r\n", 400, "bad_request"),
+    # the first bytes of TLS: an answer at once, not after the header timeout
+    (bytes.fromhex("16030102000100"), 400, "bad_request"),
     (HANDSHAKE.replace(b"13", b"8") + b"\r\n", 400, "bad_request"),
     (HANDSHAKE + b"X: " + b"y" * 17_000, 431, "header_size"),
     (HANDSHAKE + b"X: y\r\n" * 200 + b"\r\n", 431, "header_size"),

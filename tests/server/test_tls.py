@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from zope.interface.verify import verifyObject
 
 from icwsgw.errors import ConfigError
-from icwsgw.server.tls import PemFiles, ServerTls, load
+from icwsgw.server.tls import PemFiles, ServerTls, load, why_tls_failed
 from tests.support import pem
 
 
@@ -68,6 +68,20 @@ def test_tls_below_1_2_is_refused(tmp_path: Path, signer: pem.Authority) -> None
     tls = ServerTls(PemFiles(*pem.server(signer).write(tmp_path)))
     with pytest.raises(SSL.Error):
         handshake(tls, highest=SSL.TLS1_1_VERSION)
+
+
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "use wss://, not ws://"), (b"nonsense" * 9, "wrong version")],
+)
+def test_the_log_says_why_a_handshake_failed(tmp_path: Path, signer: pem.Authority, sent: bytes, words: str) -> None:
+    connection = ServerTls(PemFiles(*pem.server(signer).write(tmp_path))).serverConnectionForTLS(None)
+    connection.set_accept_state()
+    connection.bio_write(sent)
+    with pytest.raises(SSL.Error) as raised:
+        connection.do_handshake()
+    assert words in why_tls_failed(raised.value)
+    assert why_tls_failed(SSL.Error()) == "the TLS handshake failed"
 
 
 def test_the_chain_is_sent(tmp_path: Path, signer: pem.Authority) -> None:
