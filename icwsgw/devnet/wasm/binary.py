@@ -2,7 +2,8 @@
 
 The runtime has to save and restore all state of an instance: a query leaves no trace, and a trap rolls back. Rust and
 Motoko keep the stack pointer in a mutable global that the module does not export, and their memory and table may have
-any name or none. :func:`read_module` therefore adds exports for the memory, the table and each mutable global.
+any name or none. :func:`read_module` therefore adds exports for the memory, the table and each mutable global. It also
+replaces the start section by an export, because an upgrade may have to fill the memory before ``start`` runs.
 
 Formats: WebAssembly core specification, "Binary Format"; IC interface specification, "Canister module format".
 """
@@ -23,10 +24,13 @@ MAX_MODULE: Final = 100 << 20
 MEMORY_EXPORT: Final = "icwsgw memory"
 TABLE_EXPORT: Final = "icwsgw table"
 GLOBAL_EXPORT: Final = "icwsgw global "
+START_EXPORT: Final = "icwsgw start"
+#: A private custom section by which a compiler asks that an upgrade keeps the main memory (Motoko since 0.14).
+KEEP_MEMORY: Final = "enhanced-orthogonal-persistence"
 
 _MAGIC = b"\0asm\x01\0\0\0"
 _GZIP = b"\x1f\x8b"
-_CUSTOM, _TYPE, _IMPORT, _FUNCTION, _TABLE, _MEMORY, _GLOBAL, _EXPORT = range(8)
+_CUSTOM, _TYPE, _IMPORT, _FUNCTION, _TABLE, _MEMORY, _GLOBAL, _EXPORT, _START = range(9)
 _TAG = 13
 #: Sections that stand before the exports.
 _BEFORE_EXPORTS = (_TYPE, _IMPORT, _FUNCTION, _TABLE, _MEMORY, _TAG, _GLOBAL)
@@ -55,6 +59,7 @@ class CanisterModule:
     :ivar globals: names under which the mutable globals are exported
     :ivar has_memory: whether there is a memory, exported as :data:`MEMORY_EXPORT`
     :ivar has_table: whether there is a table, exported as :data:`TABLE_EXPORT`
+    :ivar has_start: whether there is a start function, exported as :data:`START_EXPORT`
     """
 
     wasm: bytes
@@ -64,6 +69,12 @@ class CanisterModule:
     globals: tuple[str, ...]
     has_memory: bool
     has_table: bool
+    has_start: bool
+
+    @property
+    def keeps_memory(self) -> bool:
+        """Whether an upgrade keeps the main memory."""
+        return KEEP_MEMORY in self.metadata
 
     def has_method(self, kind: str, name: str) -> bool:
         """Whether a method is exported.
@@ -169,6 +180,7 @@ class _Scan:
         self.tables = 0
         self.exports = b""
         self.export_count = 0
+        self.start: int | None = None
 
     def section(self, number: int, content: bytes) -> None:
         reader = _Reader(content)
@@ -184,6 +196,8 @@ class _Scan:
             self._globals(reader)
         elif number == _EXPORT:
             self._exports(reader)
+        elif number == _START:
+            self.start = reader.number()
 
     def _custom(self, reader: _Reader) -> None:
         name = reader.name()
@@ -291,6 +305,8 @@ def read_module(file: bytes) -> CanisterModule:
         added.append(_export(MEMORY_EXPORT, _KIND_MEMORY, 0))
     if scan.tables:
         added.append(_export(TABLE_EXPORT, _KIND_TABLE, 0))
+    if scan.start is not None:
+        added.append(_export(START_EXPORT, _KIND_FUNCTION, scan.start))
     exports = _leb128(scan.export_count + len(added)) + scan.exports + b"".join(added)
     return CanisterModule(
         wasm=_MAGIC + _with_exports(sections, exports),
@@ -300,11 +316,12 @@ def read_module(file: bytes) -> CanisterModule:
         globals=tuple(f"{GLOBAL_EXPORT}{index}" for index in scan.globals),
         has_memory=scan.memories > 0,
         has_table=scan.tables > 0,
+        has_start=scan.start is not None,
     )
 
 
 def _with_exports(sections: list[tuple[int, bytes]], exports: bytes) -> bytes:
-    kept = [(number, content) for number, content in sections if number != _EXPORT]
+    kept = [(number, content) for number, content in sections if number not in (_EXPORT, _START)]
     before = max((index + 1 for index, (number, _) in enumerate(kept) if number in _BEFORE_EXPORTS), default=0)
     kept.insert(before, (_EXPORT, exports))
     return b"".join(_section(number, content) for number, content in kept)

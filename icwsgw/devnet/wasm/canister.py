@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from icwsgw.devnet.wasm.binary import CanisterModule, read_module
+from icwsgw.devnet.wasm.binary import START_EXPORT, CanisterModule, read_module
 from icwsgw.devnet.wasm.execution import (
     DEFAULT_INSTRUCTION_LIMIT,
     INSTRUCTION_LIMITS,
@@ -125,12 +125,17 @@ class WasmCanister:
     def upgrade(self, file: bytes, argument: bytes = b"", caller: Principal = MANAGEMENT) -> None:
         """Run ``canister_pre_upgrade``, put in other code, and run ``canister_post_upgrade``; stable memory stays.
 
+        The main memory stays too if both modules ask for it (:data:`~icwsgw.devnet.wasm.binary.KEEP_MEMORY`).
+
         :raises FormatError: not a module of a canister
         :raises CanisterTrap: one of them traps; the canister is as it was
         """
         module = read_module(file)
         self._compiler.compile(module)
         before = (self.stable.copy(), self.certified_data, self.global_timer_ns, self.cycles)
+        saved = Saved()
+        if self._instance is not None:
+            self._instance.save(saved)
         try:
             if self.module is not None and "canister_pre_upgrade" in self.module.functions:
                 self.execute(
@@ -139,6 +144,8 @@ class WasmCanister:
             self._replace(module, "canister_post_upgrade", argument, caller, keep_stable=True)
         except CanisterTrap:
             self.stable, self.certified_data, self.global_timer_ns, self.cycles = before
+            if self._instance is not None:
+                self._restore(self._instance, saved)
             raise
 
     def _replace(
@@ -148,10 +155,15 @@ class WasmCanister:
         if not keep_stable:
             self.stable, self.certified_data = StableMemory(), b""
         self.global_timer_ns = 0
+        kept = self._main_memory() if keep_stable and module.keeps_memory else None
         self.module = module
         try:
             self._instance = None
             self._instance = self._new_instance(module)
+            if kept is not None:
+                self.memory.keep(kept)
+            if module.has_start:
+                self._instance.run(START_EXPORT, INSTRUCTION_LIMITS[Entry.START])
             if function in module.functions:
                 self.execute(
                     Execution(Entry.INIT, CallContext(caller, needs_answer=False), argument=argument), function
@@ -164,6 +176,14 @@ class WasmCanister:
         if before[1] is not None:
             before[1].close()
         self.version += 1
+
+    def _main_memory(self) -> bytearray | None:
+        """Copy the main memory of a canister that wants to keep it."""
+        if self._instance is None or self.module is None or not self.module.keeps_memory:
+            return None
+        saved = Saved()
+        self._instance.save(saved)
+        return saved.memory
 
     def uninstall(self) -> None:
         """Take the code out, and all memory."""
@@ -258,14 +278,17 @@ class WasmCanister:
     def _undo(self, instance: Instance) -> None:
         self.stable.undo()
         self.certified_data, self.global_timer_ns, self.cycles = self._before
-        if instance.restore(self._saved):
+        self._restore(instance, self._saved)
+
+    def _restore(self, instance: Instance, saved: Saved) -> None:
+        if instance.restore(saved):
             return
         # A memory does not shrink: another instance takes the state.
         assert self.module is not None
         execution = self.execution
         fresh = self._new_instance(self.module)
         self.execution = execution
-        fresh.restore(self._saved)
+        fresh.restore(saved)
         instance.close()
         self._instance = fresh
 

@@ -83,14 +83,12 @@ def _engine(config: wasmtime.Config) -> wasmtime.Engine:
 
 
 class Instance:
-    """A module with memory of its own.
-
-    Creating one runs the module's ``start`` function.
+    """A module with memory of its own. Creating one does not run the module's ``start`` function.
 
     :param api: the functions that it imports
-    :param fuel: instructions that ``start`` may take
+    :param fuel: instructions that creating it may take
     :ivar memory: None: the module has none
-    :raises CanisterTrap: ``start`` traps, or a segment of data does not fit
+    :raises CanisterTrap: a segment of data does not fit
     """
 
     def __init__(self, compiler: Compiler, module: CanisterModule, api: SystemApi, fuel: int) -> None:

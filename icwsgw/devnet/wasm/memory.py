@@ -69,10 +69,14 @@ class LinearMemory:
 
         :raises ValueError: the memory is larger than what was saved
         """
-        missing = len(saved) - self.size
-        if missing < 0:
+        if len(saved) < self.size:
             raise ValueError("a memory does not shrink")
-        if missing:
+        self.keep(saved)
+
+    def keep(self, saved: bytearray) -> None:
+        """Copy a buffer over the beginning of the memory, which grows where it is smaller."""
+        missing = len(saved) - self.size
+        if missing > 0:
             self._memory.grow(self._store, missing // PAGE)
         if saved:
             ctypes.memmove(self._address(), (ctypes.c_char * len(saved)).from_buffer(saved), len(saved))

@@ -7,6 +7,7 @@ import struct
 import pytest
 
 from icwsgw.devnet.wasm import canister as canister_module
+from icwsgw.devnet.wasm.binary import KEEP_MEMORY
 from icwsgw.devnet.wasm.canister import INITIAL_CYCLES
 from icwsgw.devnet.wasm.execution import MANAGEMENT, CallContext, CanisterTrap, Entry, Execution
 from icwsgw.devnet.wasm.memory import PAGE
@@ -195,6 +196,56 @@ def test_an_upgrade_that_traps_changes_nothing() -> None:
     assert world.first.module.hash == hash_before
     assert world.first.stable.pages == 0
     assert bump(world) == 2
+
+
+#: A canister that counts in its main memory and asks to keep it; `pre` and `post` are instructions of its upgrade.
+KEEPS = """
+  (func $start (i32.store (i32.const 104) (i32.add (i32.load (i32.const 104)) (i32.const 1)))) (start $start)
+  (func $count (i32.store (i32.const 100) (i32.add (i32.load (i32.const 100)) (i32.const 1))))
+  (func (export "canister_pre_upgrade") (call $count) (drop (memory.grow (i32.const {pages}))))
+  (func (export "canister_post_upgrade") {post})
+  (func (export "canister_update bump") (call $count) (call $reply_i64 (i64.load (i32.const 100))))
+"""
+
+
+def keeping(section: bytes = KEEP_MEMORY.encode(), pages: int = 0, post: str = "") -> bytes:
+    name = b"icp:private " + section
+    content = bytes([len(name)]) + name
+    return module(KEEPS.format(pages=pages, post=post)) + bytes([0, len(content)]) + content
+
+
+def counts(world: World) -> tuple[int, int]:
+    """How often it counted, and how often `start` ran, in the memory that it has now."""
+    number = bump(world)
+    return number & 0xFFFFFFFF, number >> 32
+
+
+@pytest.mark.parametrize("pages", [0, 3])
+def test_an_upgrade_keeps_the_main_memory_of_those_who_ask_for_it(pages: int) -> None:
+    world = World(keeping(pages=pages))
+    assert counts(world) == (1, 1)
+    world.first.upgrade(keeping(pages=pages))
+    # counted before the upgrade; `start` finds the memory filled
+    assert counts(world) == (3, 2)
+    world.first.install(keeping())
+    assert counts(world) == (1, 1)
+
+
+def test_both_have_to_ask_for_it() -> None:
+    for first, second in ((b"other", KEEP_MEMORY.encode()), (KEEP_MEMORY.encode(), b"other")):
+        world = World(keeping(first))
+        assert counts(world) == (1, 1)
+        world.first.upgrade(keeping(second))
+        assert counts(world) == (1, 1)
+
+
+@pytest.mark.parametrize("pages", [0, 3])
+def test_an_upgrade_that_traps_leaves_the_main_memory_as_it_was(pages: int) -> None:
+    world = World(keeping(pages=pages))
+    assert counts(world) == (1, 1)
+    with pytest.raises(CanisterTrap, match="unreachable"):
+        world.first.upgrade(keeping(pages=pages, post="unreachable"))
+    assert counts(world) == (2, 1)
 
 
 def test_an_init_that_traps_leaves_the_canister_empty() -> None:
