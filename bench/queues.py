@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from bench.certs import Authority
-from icwsgw.devnet.merkle import MerkleMap
+from icwsgw.devnet.certified_map import CertifiedMap
 from icwsgw.ic import hashtree, ws
 from icwsgw.ic.candid.leb import write_unsigned
 from icwsgw.ic.cbor import SELF_DESCRIBE, head
@@ -96,7 +96,7 @@ class Queue:
         self._authority = authority
         self._first = 0
         self._rows: list[bytes] = []
-        self._tree = MerkleMap() if settings.real else None
+        self._tree = CertifiedMap() if settings.real else None
         self._certificate: bytes | None = None
         self._pages: dict[int, bytes] = {}
 

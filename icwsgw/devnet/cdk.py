@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from hashlib import sha256
 
 from icwsgw.devnet.cdk_types import ClientKey, Handlers, Output, Page, Trap, WsError, message_content
-from icwsgw.devnet.merkle import MerkleMap
+from icwsgw.devnet.certified_map import CertifiedMap
 from icwsgw.errors import FormatError
 from icwsgw.ic import hashtree
 from icwsgw.ic.principal import ANONYMOUS, Principal
@@ -56,7 +56,7 @@ class QueueView:
     __slots__ = ("_max_messages", "_queues", "_tree")
 
     def __init__(
-        self, queues: dict[Principal, tuple[int, tuple[Output, ...]]], tree: MerkleMap, max_messages: int
+        self, queues: dict[Principal, tuple[int, tuple[Output, ...]]], tree: CertifiedMap, max_messages: int
     ) -> None:
         self._queues = queues
         self._tree = tree
@@ -134,7 +134,7 @@ class WebSocketCdk:
         self._current: dict[bytes, ClientKey] = {}
         self._gateways: dict[Principal, _Gateway] = {}
         self._gateways_to_remove: dict[Principal, int] = {}
-        self._tree = MerkleMap()
+        self._tree = CertifiedMap()
         self._certified = False
         self._undo: list[Callable[[], object]] | None = None
         self._ack_timer: Timer | None = None
@@ -157,6 +157,7 @@ class WebSocketCdk:
     def transaction(self) -> Iterator[None]:
         """Undo the changes of the block if it raises an exception, as the IC does for a message that traps."""
         undo: list[Callable[[], object]] = []
+        tree, certified = self._tree.copy(), self._certified
         self._undo = undo
         try:
             yield
@@ -166,6 +167,8 @@ class WebSocketCdk:
             self._undo = None
             for step in reversed(undo):
                 step()
+            self._tree, self._certified = tree, certified
+            self._changed()
             raise
         finally:
             self._undo = None
@@ -380,7 +383,6 @@ class WebSocketCdk:
         def undo() -> None:
             gateway.queue.pop()
             gateway.timestamps.pop()
-            self._uncertify(output)
             client.sent -= 1
             gateway.next_nonce -= 1
 
@@ -408,7 +410,6 @@ class WebSocketCdk:
         def undo() -> None:
             gateway.queue.appendleft(output)
             gateway.timestamps.appendleft(timestamp)
-            self._certify(output)
 
         self._undone_by(undo)
 
@@ -449,7 +450,5 @@ class WebSocketCdk:
         def undo() -> None:
             self._gateways_to_remove[principal] = added
             self._gateways[principal] = entry
-            for output in entry.queue:
-                self._certify(output)
 
         self._undone_by(undo)
