@@ -241,6 +241,7 @@ class GatewayService(MultiService):
         self.health.add("clock", self.network_monitor.clock)
         self.health.add("draining", lambda: "the gateway is shutting down" if self.gateway.draining else None)
         self.health.add("listening", self._listening)
+        self.health.add("maintenance", lambda: self.overrides.out_of_service)
 
     def _add(self, service: Any) -> None:
         service.setServiceParent(self)
@@ -355,6 +356,9 @@ class GatewayService(MultiService):
     def override(self, overrides: Overrides) -> Deferred[Replies]:
         self.overrides = overrides
         return self.ask({"what": "override", "overrides": overrides.to_json()})
+
+    def seconds(self) -> float:
+        return float(self._reactor.seconds())
 
     def tell_status(self) -> Deferred[dict[str, Any]]:
         """Return the status document."""

@@ -185,6 +185,11 @@ class Service(TestCase):
             assert await ask(b"GET", "/v1/deny") == (200, {"denied": [], "configured": ["aaaaa-aa"]})
             status, document = await ask(b"GET", "/v1/sessions?limit=5")
             assert (status, document["sessions"]) == (200, [])
+            for on in (True, False):
+                await ask(b"POST", "/v1/maintenance", json.dumps({"on": on}).encode())
+                status, document = await ask(b"GET", "/v1/status")
+                found = {finding["name"]: finding["reason"] for finding in document["findings"]}
+                assert (found["maintenance"] is not None) is on
             # what ends the process is begun when the answer has been read
             service._reactor = stoppable = Stoppable()
             status, document = await ask(b"POST", "/v1/drain", b'{"window": 7}')

@@ -4,7 +4,12 @@
     GET  /v1/sessions               ?canister= &principal= &state= &limit=
     GET  /v1/sessions/<id>
     GET  /v1/canisters              ?canister= &limit=
-    POST /v1/kick                   {"session": id} | {"canister": id, "principal": text}, "code": 1008 | 4100
+    POST /v1/kick                   {"session": id} | {"canister": id, "principal": text}, "code": 1008 | 4100,
+                                    "for": seconds
+    GET  /v1/bans
+    POST /v1/unban                  {"canister": id, "principal": text}
+    GET  /v1/maintenance
+    POST /v1/maintenance            {"on": true | false}
     POST /v1/drain                  {"window": seconds}
     GET  /v1/deny
     POST /v1/deny, POST /v1/allow   {"canister": id}
@@ -15,8 +20,8 @@ Each request applies to all processes of a gateway (``--workers``). The answer l
 within two seconds (``missing_workers``). Such a worker applies the change later, when it reads the order or after its
 restart.
 
-Denied canisters and log levels stay in force after a reload. SIGHUP also announces a renewed certificate, and this must
-not admit a canister that an operator has just denied.
+Denied canisters, bans, maintenance and log levels stay in force after a reload. SIGHUP also announces a renewed
+certificate, and this must not admit a canister that an operator has just denied.
 """
 
 from __future__ import annotations
@@ -39,6 +44,7 @@ from icwsgw.observe.logs import get_logger
 #: Canisters that can be denied at run time, and components whose levels can be set.
 MAX_DENIED = 10_000
 MAX_LEVELS = 100
+MAX_BANS = 10_000
 
 _log = get_logger("admin")
 
@@ -74,6 +80,9 @@ class AdministeredGateway(Protocol):
 
     def tell_status(self) -> Deferred[dict[str, Any]]:
         """Return the status document."""
+
+    def seconds(self) -> float:
+        """Return the seconds of the system's monotonic clock."""
 
     def drain(self, window: float) -> None:
         """Begin to drain, as on SIGTERM.
@@ -132,6 +141,9 @@ class Api:
             "/v1/sessions": {"GET": self._sessions},
             "/v1/canisters": {"GET": self._canisters},
             "/v1/kick": {"POST": self._kick},
+            "/v1/bans": {"GET": self._bans},
+            "/v1/unban": {"POST": self._unban},
+            "/v1/maintenance": {"GET": self._maintenance, "POST": self._set_maintenance},
             "/v1/drain": {"POST": self._drain},
             "/v1/deny": {"GET": self._denied, "POST": self._deny},
             "/v1/allow": {"POST": self._allow},
@@ -197,18 +209,82 @@ class Api:
     # changes
 
     async def _kick(self, request: Request) -> Done:
-        words = read_body(request.body, "session", "canister", "principal", "code")
+        words = read_body(request.body, "session", "canister", "principal", "code", "for")
         code = words.pop("code", int(CloseCode.POLICY))
+        seconds = words.pop("for", None)
         session = words.pop("session", None)
         if (session is None) == (not words):
             raise Refused(400, "name a session, or a canister, a principal or both")
         only = words if session is None else {"id": session}
+        if seconds is not None:
+            # first, so that nobody is back before
+            await self._ban(words if session is None else await self._whose(session), seconds)
         replies = await self._service.ask({"what": "kick", "code": code, **only})
         closed = sum(answer["closed"] for answer in replies.given.values())
         if session is not None and not closed:
             raise Refused(404, _no_session(session, replies.missing))
-        _log.info("clients closed", by=request.by, closed=closed, code=code, session=session, **words)
+        _log.info("clients closed", by=request.by, closed=closed, code=code, session=session, for_s=seconds, **words)
         return Done({"closed": closed, "missing_workers": replies.missing})
+
+    async def _whose(self, session: str) -> dict[str, str]:
+        """Return the canister and the principal of a session.
+
+        :raises Refused: there is no such session, or it is not known yet whose it is
+        """
+        rows, _, missing = await self._rows({"what": "sessions", "id": session})
+        if not rows:
+            raise Refused(404, _no_session(session, missing))
+        found = {name: rows[0][name] for name in ("canister", "principal")}
+        if None in found.values():
+            raise Refused(409, f"session {session[:64]!r} has not said yet whose it is: close it without a time")
+        return found
+
+    async def _ban(self, whom: Mapping[str, str], seconds: float) -> None:
+        key = whom.get("canister"), whom.get("principal")
+        others = [ban for ban in self._living_bans() if ban[:2] != key]
+        if len(others) >= MAX_BANS:
+            raise Refused(409, f"{MAX_BANS} bans are in force, no more can be")
+        await self._override(bans=(*others, (*key, self._service.seconds() + seconds)))
+
+    def _living_bans(self) -> list[tuple[str | None, str | None, float]]:
+        now = self._service.seconds()
+        return [ban for ban in self._service.overrides.bans if ban[2] > now]
+
+    async def _bans(self, request: Request) -> Done:
+        read_query(request.query)
+        now = self._service.seconds()
+        rows = [
+            {"canister": canister, "principal": principal, "seconds_left": round(until - now, 3)}
+            for canister, principal, until in self._living_bans()
+        ]
+        return Done({"bans": rows})
+
+    async def _unban(self, request: Request) -> Done:
+        words = read_body(request.body, "canister", "principal")
+        if not words:
+            raise Refused(400, "name a canister, a principal or both, as in the kick")
+        key = words.get("canister"), words.get("principal")
+        living = self._living_bans()
+        rest = tuple(ban for ban in living if ban[:2] != key)
+        changed, missing = len(rest) < len(living), []
+        if changed:
+            missing = (await self._override(bans=rest)).missing
+            _log.info("ban lifted", by=request.by, **words)
+        return Done({**words, "changed": changed, "missing_workers": missing})
+
+    async def _maintenance(self, request: Request) -> Done:
+        read_query(request.query)
+        return Done({"maintenance": self._service.overrides.maintenance})
+
+    async def _set_maintenance(self, request: Request) -> Done:
+        on = read_body(request.body, "on").get("on")
+        if on is None:
+            raise Refused(400, 'say {"on": true} or {"on": false}')
+        changed = on is not self._service.overrides.maintenance
+        replies = await self._override(maintenance=on)
+        if changed:
+            _log.info("maintenance begins" if on else "maintenance ends", by=request.by)
+        return Done({"maintenance": on, "changed": changed, "missing_workers": replies.missing})
 
     async def _drain(self, request: Request) -> Done:
         service = self._service

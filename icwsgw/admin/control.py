@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from icwsgw.core.bans import Ban
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.session_machine import State
 from icwsgw.gateway.batches import in_batches
@@ -46,18 +47,30 @@ class Overrides:
 
     :ivar denied: ids of denied canisters, in addition to those of the configuration
     :ivar levels: log levels by component, which replace those of the configuration
+    :ivar bans: who may not open a session for a while: canister id or None, principal or None, and the end in seconds
+        of the system's monotonic clock
+    :ivar maintenance: the gateway is not ready, because an operator has said so; it serves clients all the same
     """
 
     denied: tuple[str, ...] = ()
     levels: Mapping[str, int] = field(default_factory=dict)
+    bans: tuple[tuple[str | None, str | None, float], ...] = ()
+    maintenance: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the overrides as JSON values."""
-        return {"denied": list(self.denied), "levels": dict(self.levels)}
+        bans = [list(ban) for ban in self.bans]
+        return {"denied": list(self.denied), "levels": dict(self.levels), "bans": bans, "maintenance": self.maintenance}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Overrides:
-        return cls(tuple(value["denied"]), dict(value["levels"]))
+        bans = tuple((canister, principal, until) for canister, principal, until in value["bans"])
+        return cls(tuple(value["denied"]), dict(value["levels"]), bans, value["maintenance"])
+
+    @property
+    def out_of_service(self) -> str | None:
+        """Return why the gateway is not ready, or None."""
+        return "the operator has taken the gateway out of service; it keeps its clients" if self.maintenance else None
 
 
 NO_OVERRIDES = Overrides()
@@ -87,6 +100,9 @@ class Control:
     def override(self, overrides: Overrides) -> int:
         """Replace the present overrides; return the number of clients that this closed."""
         override_levels(overrides.levels)
+        self._gateway.bans.replace(
+            Ban(_raw(canister), _raw(principal), until) for canister, principal, until in overrides.bans
+        )
         return self._gateway.deny(frozenset(Principal.from_text(text).raw for text in overrides.denied))
 
     def _sessions(self, question: Question) -> Answer:
@@ -115,6 +131,10 @@ class Control:
         code = CloseCode(question["code"])
         in_batches(self._gateway.context.clock, living, lambda session: session.end(code, KICK_CODES[code]))
         return len(living)
+
+
+def _raw(text: str | None) -> bytes | None:
+    return None if text is None else Principal.from_text(text).raw
 
 
 def _principal(question: Question, name: str) -> Principal | None:

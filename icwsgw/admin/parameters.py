@@ -25,6 +25,9 @@ DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 #: Largest number of query parameters.
 MAX_FIELDS = 16
 MAX_TEXT = 64
+#: Longest time for which clients can be kept away.
+MAX_BAN_DAYS = 31
+MAX_BAN_SECONDS = MAX_BAN_DAYS * 86_400
 
 _COMPONENT = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 
@@ -160,6 +163,18 @@ def _window(value: Any) -> float:
     return window
 
 
+def _for(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= MAX_BAN_SECONDS:
+        raise Refused(400, f"for is a number of seconds up to {MAX_BAN_SECONDS}, which is {MAX_BAN_DAYS} days")
+    return float(value)
+
+
+def _on(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise Refused(400, "on is true or false")
+    return value
+
+
 _READERS: dict[str, Callable[[Any], Any]] = {
     "canister": _principal("canister"),
     "principal": _principal("principal"),
@@ -168,4 +183,6 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "limit": _limit,
     "code": _code,
     "window": _window,
+    "for": _for,
+    "on": _on,
 }

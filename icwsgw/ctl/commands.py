@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from icwsgw._version import __version__
+from icwsgw.config.quantities import parse_duration
 from icwsgw.ctl import tables
 from icwsgw.ctl.admin_client import AdminClient, Failed
 from icwsgw.errors import ConfigError
@@ -48,7 +49,20 @@ def _canisters(gateway: AdminClient, words: _Words) -> _Document:
 
 def _kick(gateway: AdminClient, words: _Words) -> _Document:
     code = _DRAINING if words.reconnect else _POLICY
-    return gateway.post("kick", session=words.session, canister=words.canister, principal=words.principal, code=code)
+    whom = {"session": words.session, "canister": words.canister, "principal": words.principal}
+    return gateway.post("kick", **whom, code=code, **{"for": words.seconds})
+
+
+def _bans(gateway: AdminClient, words: _Words) -> _Document:
+    return gateway.get("bans")
+
+
+def _unban(gateway: AdminClient, words: _Words) -> _Document:
+    return gateway.post("unban", canister=words.canister, principal=words.principal)
+
+
+def _maintenance(gateway: AdminClient, words: _Words) -> _Document:
+    return gateway.get("maintenance") if words.state is None else gateway.post("maintenance", on=words.state == "on")
 
 
 def _drain(gateway: AdminClient, words: _Words) -> _Document:
@@ -77,6 +91,21 @@ def _log_level(gateway: AdminClient, words: _Words) -> _Document:
 
 def _show_closed(document: Mapping[str, Any]) -> str:
     return f"{document['closed']} closed"
+
+
+def _show_bans(document: Mapping[str, Any]) -> str:
+    rows = [[row["canister"], row["principal"], tables.duration(row["seconds_left"])] for row in document["bans"]]
+    return tables.table(["CANISTER", "PRINCIPAL", "LEFT>"], rows) if rows else "nobody is kept away"
+
+
+def _show_unban(document: Mapping[str, Any]) -> str:
+    return "kept away no longer" if document["changed"] else "was not kept away"
+
+
+def _show_maintenance(document: Mapping[str, Any]) -> str:
+    if document["maintenance"]:
+        return "maintenance: not ready for new clients, the present ones stay"
+    return "no maintenance"
 
 
 def _show_drain(document: Mapping[str, Any]) -> str:
@@ -132,7 +161,19 @@ _COMMANDS: dict[str, _Command] = {
         _kick,
         _show_closed,
         "close clients",
-        "Name a session, or a canister, a principal or both. The clients get code 1008 and may reconnect at once.",
+        "Name a session, or a canister, a principal or both. The clients get code 1008. They may reconnect at once,"
+        " unless --for keeps them away: the principal at its canister for a session, otherwise whom you named.",
+    ),
+    "bans": _Command(_bans, _show_bans, "list whom kick --for keeps away"),
+    "unban": _Command(
+        _unban, _show_unban, "let clients come again", "Name a canister, a principal or both, as bans lists them."
+    ),
+    "maintenance": _Command(
+        _maintenance,
+        _show_maintenance,
+        "show or set whether the gateway is out of service",
+        "On: the gateway is not ready, so a load balancer sends no new clients, and the present ones stay. It ends with"
+        " off, or when the gateway stops.",
     ),
     "drain": _Command(
         _drain,
@@ -179,9 +220,9 @@ def make_parser() -> argparse.ArgumentParser:
         name: commands.add_parser(name, help=command.help, description=command.description, parents=[common])
         for name, command in _COMMANDS.items()
     }
-    for name in ("sessions", "canisters", "kick"):
+    for name in ("sessions", "canisters", "kick", "unban"):
         added[name].add_argument("--canister", help="only this canister")
-    for name in ("sessions", "kick"):
+    for name in ("sessions", "kick", "unban"):
         added[name].add_argument("--principal", help="only of this client")
     added["sessions"].add_argument(
         "--state",
@@ -192,6 +233,14 @@ def make_parser() -> argparse.ArgumentParser:
         added[name].add_argument("--limit", type=int, help="number of rows, at most 1000 [default: 100]")
     added["session"].add_argument("session", help="session id, from the log or a close reason")
     added["kick"].add_argument("session", nargs="?", help="session id, from the log or a close reason")
+    added["kick"].add_argument(
+        "--for",
+        dest="seconds",
+        metavar="TIME",
+        type=_time,
+        help="keep them away for this time, such as 30s, 10m or 24h",
+    )
+    added["maintenance"].add_argument("state", nargs="?", choices=["on", "off"], help="without it, show which")
     added["kick"].add_argument("--reconnect", action="store_true", help="with 4100, which asks clients to reconnect")
     added["drain"].add_argument(
         "--window", type=float, help="seconds over which clients are closed [default: the gateway's --drain-window]"
@@ -206,12 +255,21 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _time(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _check(parser: argparse.ArgumentParser, words: _Words) -> None:
     """Check what the argument parser cannot."""
     if words.command == "kick":
         by_others = words.canister is not None or words.principal is not None
         if (words.session is None) is not by_others:
             parser.error("kick: say either a session, or --canister or --principal or both of these")
+    if words.command == "unban" and words.canister is None and words.principal is None:
+        parser.error("unban: say --canister or --principal or both of these")
     given = words.command == "log-level" and (words.component is not None, words.level is not None, words.reset)
     if given not in (False, (False, False, False), (True, True, False), (True, False, True), (False, False, True)):
         parser.error("log-level: say COMPONENT LEVEL, COMPONENT --reset, or --reset")
@@ -243,7 +301,9 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
 def _changes(words: _Words) -> bool:
     if words.command == "log-level":
         return words.reset or words.component is not None
-    return words.command in ("kick", "allow", "deny")
+    if words.command == "maintenance":
+        return words.state is not None
+    return words.command in ("kick", "unban", "allow", "deny")
 
 
 def main() -> None:

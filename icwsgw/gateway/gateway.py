@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
+from icwsgw.config.quantities import duration
+from icwsgw.core.bans import Bans
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.identity_assignment import IdentityAssignment
 from icwsgw.core.replay_cache import ReplayCache
@@ -68,6 +70,7 @@ class Gateway:
         self._allowed: frozenset[bytes] = frozenset()
         self._denied: frozenset[bytes] = frozenset()
         self._denied_at_run_time: frozenset[bytes] = frozenset()
+        self.bans = Bans()
         self.serve(context.config)
         watch(self)
 
@@ -141,6 +144,8 @@ class Gateway:
         """
         if not self.serves(canister):
             return _not_served(canister)
+        if seconds := self.bans.seconds_left(canister.raw, key[0], self.context.clock.seconds()):
+            return CloseCode.POLICY, f"closed by the operator of this gateway for {duration(seconds)}"
         limit = self.context.config.max_connections_per_canister
         if limit and self.registry.count(canister) >= limit:
             self.context.metrics.refused_connections.inc("connections_per_canister")

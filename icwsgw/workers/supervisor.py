@@ -99,6 +99,7 @@ class SupervisorService(MultiService):
         self.metrics.log_lines_dropped.set_function(lines_lost)
         self.health = Health()
         self.health.add("workers", self.pool.state)
+        self.health.add("maintenance", lambda: self.overrides.out_of_service)
         self.health.add("draining", lambda: "the gateway is shutting down" if self.pool.draining else None)
         self.status = GatewayStatus(self.pool, self.health, self._principal.text, lambda: self._config, recent=recent)
         if config.prometheus_endpoint:
@@ -197,6 +198,9 @@ class SupervisorService(MultiService):
         override_levels(overrides.levels)
         return self.ask({"what": "override", "overrides": overrides.to_json()})
 
+    def seconds(self) -> float:
+        return float(self._reactor.seconds())
+
     def tell_status(self) -> Deferred[dict[str, Any]]:
         """Return the status document after the workers have reported, or after the time limit for reports."""
         return self._refresh(True).addCallback(lambda _: self.status.document())
@@ -219,7 +223,8 @@ class SupervisorService(MultiService):
             ),
             reactor=self._twistd.get("reactor"),
             syslog=str(self._twistd.get("prefix") or "twistd") if self._twistd.get("syslog") else None,
-            overrides=self.overrides,
+            # the supervisor says it for all
+            overrides=replace(self.overrides, maintenance=False),
         )
         return orders.to_json().encode() + b"\n"
 

@@ -40,6 +40,9 @@ class Alone:
         self.overrides = overrides
         return self.ask({"what": "override", "overrides": overrides.to_json()})
 
+    def seconds(self) -> float:
+        return float(self.world.clock.seconds())
+
     def tell_status(self) -> Deferred[dict[str, Any]]:
         return succeed({"ready": True})
 
@@ -202,6 +205,95 @@ def test_a_kick(world: World, log: Log) -> None:
     assert two.close_code == CloseCode.DRAINING
 
 
+def test_who_is_kicked_for_a_time_stays_away_for_it(world: World, log: Log) -> None:
+    service = Alone(world)
+    (kicked,) = world.open(1)
+    (other,) = world.open(1)
+    assert kicked.session is not None
+    session, identity = kicked.session.id, kicked.identity
+    principal = identity.principal.text
+    assert post(service, "/v1/kick", **{"session": session, "for": 600})["closed"] == 1
+    assert log.lines[0][1]["for_s"] == 600.0
+    assert (kicked.close_code, other.close_code) == (CloseCode.POLICY, None)
+    again = world.client(identity=identity)
+    world.until(lambda: again.close_code is not None)
+    assert again.close_code == CloseCode.POLICY
+    assert again.close_reason.startswith("closed by the operator of this gateway for 9 min")
+    world.open(1)
+    # at another canister it is welcome
+    elsewhere = world.client(CHAT_ID, identity)
+    world.until(lambda: elsewhere.opened)
+    (row,) = get(service, "/v1/bans")["bans"]
+    assert (row["canister"], row["principal"]) == (ECHO_ID.text, principal)
+    assert 590 < row["seconds_left"] <= 600
+    elsewhere.leave()
+    other.leave()
+    world.run(601)
+    assert get(service, "/v1/bans") == {"bans": []}
+    back = world.client(identity=identity)
+    world.until(lambda: back.opened)
+
+
+def test_a_ban_is_lifted_and_a_later_one_replaces_it(world: World, log: Log) -> None:
+    service = Alone(world)
+    for seconds in (60, 5):
+        post(service, "/v1/kick", **{"principal": "2vxsx-fae", "for": seconds})
+    post(service, "/v1/kick", **{"canister": ECHO_ID.text, "principal": "2vxsx-fae", "for": 7.5})
+    assert [(row["canister"], row["seconds_left"]) for row in get(service, "/v1/bans")["bans"]] == [
+        (None, 5.0),
+        (ECHO_ID.text, 7.5),
+    ]
+    assert post(service, "/v1/unban", principal="2vxsx-fae")["changed"]
+    assert not post(service, "/v1/unban", principal="2vxsx-fae")["changed"]
+    assert len(get(service, "/v1/bans")["bans"]) == 1
+    assert log.lines[-1] == ("ban lifted", {"by": "uid 0, process 1", "principal": "2vxsx-fae"})
+    assert refused(service, "POST", "/v1/unban", {})[0] == 400
+
+
+@pytest.mark.parametrize("seconds", [0, -1, True, "10m", 1e9, float("1e300")])
+def test_a_time_that_is_none(world: World, seconds: Any) -> None:
+    status, words = refused(Alone(world), "POST", "/v1/kick", {"principal": "2vxsx-fae", "for": seconds})
+    assert (status, words) == (400, "for is a number of seconds up to 2678400, which is 31 days")
+
+
+def test_nobody_knows_whose_a_session_without_an_envelope_is(world: World) -> None:
+    service = Alone(world)
+    client = world.client()
+    client.automatic = False
+    world.run(1)
+    (row,) = get(service, "/v1/sessions")["sessions"]
+    assert refused(service, "POST", "/v1/kick", {"session": row["id"], "for": 5})[0] == 409
+    assert refused(service, "POST", "/v1/kick", {"session": "x-1", "for": 5})[0] == 404
+    assert client.close_code is None
+    assert service.overrides.bans == ()
+
+
+def test_there_is_room_for_so_many_bans(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_module, "MAX_BANS", 1)
+    service = Alone(world)
+    post(service, "/v1/kick", **{"principal": "2vxsx-fae", "for": 5})
+    # the same once more, and another one when that is over
+    post(service, "/v1/kick", **{"principal": "2vxsx-fae", "for": 5})
+    assert refused(service, "POST", "/v1/kick", {"principal": "aaaaa-aa", "for": 5})[0] == 409
+    world.run(6)
+    post(service, "/v1/kick", **{"principal": "aaaaa-aa", "for": 5})
+
+
+def test_maintenance_begins_and_ends(world: World, log: Log) -> None:
+    service = Alone(world)
+    (client,) = world.open(1)
+    assert get(service, "/v1/maintenance") == {"maintenance": False}
+    for on in (True, True, False):
+        answer = post(service, "/v1/maintenance", on=on)
+        assert answer["maintenance"] is on
+        assert get(service, "/v1/maintenance") == {"maintenance": on}
+        assert (service.overrides.out_of_service is not None) is on
+    assert [line for line, _ in log.lines] == ["maintenance begins", "maintenance ends"]
+    assert client.close_code is None
+    assert refused(service, "POST", "/v1/maintenance", {})[0] == 400
+    assert refused(service, "POST", "/v1/maintenance", {"on": "yes"})[0] == 400
+
+
 @pytest.mark.parametrize(
     "body", [{}, {"code": 1008}, {"session": "x", "canister": ECHO_ID.text}, {"session": "x", "principal": "aaaaa-aa"}]
 )
@@ -320,8 +412,8 @@ def test_what_is_changed_is_told_whole_to_all_workers(world: World) -> None:
     done(service, "PUT", "/v1/log-levels", {"session": "debug"})
     overrides = [question["overrides"] for question in service.questions]
     assert overrides == [
-        {"denied": [CHAT_ID.text], "levels": {}},
-        {"denied": [CHAT_ID.text], "levels": {"session": 10}},
+        {"denied": [CHAT_ID.text], "levels": {}, "bans": [], "maintenance": False},
+        {"denied": [CHAT_ID.text], "levels": {"session": 10}, "bans": [], "maintenance": False},
     ]
 
 
@@ -331,7 +423,7 @@ def test_each_path_is_documented() -> None:
         r"^    (GET|POST|PUT) +(/v1/\S+?),?(?: +POST (/v1/\S+))?(?: |$)", api_module.__doc__ or "", re.M
     )
     paths = {f"{method} {path}" for method, *paths in listed for path in paths if path}
-    assert len(paths) == 11
+    assert len(paths) == 15
     for each in paths:
         assert f"**`{each}`**" in document, each
     served = {

@@ -65,6 +65,12 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
             f"kick --canister {CANISTER} --principal 2vxsx-fae --reconnect",
             ("POST", "kick", {"canister": CANISTER, "principal": "2vxsx-fae", "code": 4100}),
         ),
+        ("kick ab12-3 --for 10m", ("POST", "kick", {"session": "ab12-3", "code": 1008, "for": 600.0})),
+        ("bans", ("GET", "bans", {})),
+        ("unban --principal 2vxsx-fae", ("POST", "unban", {"principal": "2vxsx-fae"})),
+        ("maintenance", ("GET", "maintenance", {})),
+        ("maintenance on", ("POST", "maintenance", {"on": True})),
+        ("maintenance off", ("POST", "maintenance", {"on": False})),
         ("drain", ("POST", "drain", {})),
         ("drain --window 2.5", ("POST", "drain", {"window": 2.5})),
         ("deny", ("GET", "deny", {})),
@@ -93,6 +99,9 @@ def test_what_is_asked(fake: type[Fake], line: str, asked: Any, capsys: pytest.C
         ("dance", "invalid choice"),
         ("kick", "kick: say either a session"),
         (f"kick ab12-3 --canister {CANISTER}", "kick: say either a session"),
+        ("kick ab12-3 --for soon", "'soon' is not a duration such as 250ms, 10s, 2m or 1h"),
+        ("unban", "unban: say --canister or --principal"),
+        ("maintenance perhaps", "invalid choice"),
         ("allow", "canister"),
         ("sessions --state shut", "invalid choice"),
         ("sessions --limit many", "invalid int"),
@@ -140,6 +149,20 @@ def test_what_fails_is_a_line(fake: type[Fake], capsys: pytest.CaptureFixture[st
     [
         ("kick ab12-3", {"closed": 1}, "1 closed"),
         ("drain", {"draining": True, "window": 10.0}, "draining, over 10 s"),
+        ("bans", {"bans": []}, "nobody is kept away"),
+        (
+            "bans",
+            {"bans": [{"canister": None, "principal": "2vxsx-fae", "seconds_left": 90.0}]},
+            "CANISTER  PRINCIPAL     LEFT\n-         2vxsx-fae  1min30s",
+        ),
+        ("unban --principal 2vxsx-fae", {"changed": True}, "kept away no longer"),
+        ("unban --principal 2vxsx-fae", {"changed": False}, "was not kept away"),
+        (
+            "maintenance on",
+            {"maintenance": True},
+            "maintenance: not ready for new clients, the present ones stay",
+        ),
+        ("maintenance", {"maintenance": False}, "no maintenance"),
         (f"deny {CANISTER}", {"canister": CANISTER, "changed": True, "closed": 3}, f"{CANISTER} denied, 3 closed"),
         (
             f"deny {CANISTER}",
@@ -173,10 +196,20 @@ def test_what_people_see(
     assert capsys.readouterr() == (f"{text}\n", "")
 
 
-@pytest.mark.parametrize(("line", "status"), [("kick x", 1), ("sessions", 0), ("log-level relay debug", 1)])
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("kick x", 1),
+        ("maintenance", 0),
+        ("maintenance on", 1),
+        ("unban --canister x", 1),
+        ("sessions", 0),
+        ("log-level relay debug", 1),
+    ],
+)
 def test_workers_that_have_not_answered(
     fake: type[Fake], line: str, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fake.document = {"closed": 1, "missing_workers": [1, 3]}
+    fake.document = {"closed": 1, "changed": True, "maintenance": True, "missing_workers": [1, 3]}
     assert run([*line.split(), "--json"], WHERE) == status
     assert capsys.readouterr().err == "icwsctl: not all workers have answered, without: 1, 3\n"

@@ -43,8 +43,9 @@ def test_every_command_and_argument_says_what_it_does(manual: ModuleType) -> Non
     """In the manual by way of --help: an argument without a word about it would fail to be written."""
     page = manual.page().replace("\\-", "-")
     commands = re.findall(r"^\.Cm (\S+)$", page, re.M)
-    assert commands == ["status", "sessions", "session", "canisters", "kick", "drain", "deny", "allow", "log-level"]
-    for option in ("canister", "principal", "state", "limit", "reconnect", "window", "reset"):
+    first = ["status", "sessions", "session", "canisters", "kick", "bans", "unban", "maintenance"]
+    assert commands == [*first, "drain", "deny", "allow", "log-level"]
+    for option in ("canister", "principal", "state", "limit", "for", "reconnect", "window", "reset"):
         assert f"\n.It Fl -{option}" in page
     for variable in ("ICWS_ADMIN_ENDPOINT", "ICWS_ADMIN_TOKEN_FILE"):
         assert page.count(f"Ev {variable}\n") == 2

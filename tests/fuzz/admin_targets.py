@@ -53,6 +53,9 @@ class _Service:
     def tell_status(self) -> Deferred[dict[str, Any]]:
         return succeed({})
 
+    def seconds(self) -> float:
+        return 1_000.0
+
     def drain(self, window: float) -> None:
         assert 0 <= window < float("inf")
 

@@ -216,14 +216,14 @@ def test_new_log_files_are_begun_by_every_process(tmp_path: Path, monkeypatch: p
 def test_what_the_admin_changes_reaches_the_living_and_those_to_come(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.ready()
-    overrides = Overrides(("aaaaa-aa",), {"relay": 10})
+    overrides = Overrides(("aaaaa-aa",), {"relay": 10}, ((None, "aaaaa-aa", 5.0),))
     replies: list[Replies] = []
     try:
         world.service.override(overrides).addCallback(replies.append)
         assert get_logger("relay").level == 10, "in the supervisor as well"
     finally:
         override_levels({})
-    question = {"what": "override", "overrides": {"denied": ["aaaaa-aa"], "levels": {"relay": 10}}}
+    question = {"what": "override", "overrides": overrides.to_json()}
     for process in world.processes:
         assert json.loads(process.told[-1]) == {"do": "ask", "number": 1, "what": question}
     world.processes[1].say(said="answer", number=1, answer={"closed": 2, "components": []})
@@ -231,6 +231,22 @@ def test_what_the_admin_changes_reaches_the_living_and_those_to_come(tmp_path: P
     assert replies == [Replies({1: {"closed": 2, "components": []}}, [0])]
     world.reactor.advance(60)
     assert Orders.from_json(world.processes[2].told[0]).overrides == overrides
+
+
+def test_maintenance_is_of_the_gateway_and_not_of_its_workers(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.ready()
+    assert world.service.health.ready
+    world.service.override(Overrides(maintenance=True))
+    (reason,) = [found.reason for found in world.service.health.findings() if found.name == "maintenance"]
+    assert reason == "the operator has taken the gateway out of service; it keeps its clients"
+    assert not world.service.health.ready
+    # a worker that reported it would not count as ready
+    world.processes[0].end()
+    world.reactor.advance(60)
+    assert not Orders.from_json(world.processes[2].told[0]).overrides.maintenance
+    world.service.override(Overrides())
+    assert world.service.health.ready
 
 
 def test_a_drain_by_the_admin(tmp_path: Path) -> None:
