@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from icwsgw.ic.candid import decode_as
+from icwsgw.ic.candid.text_values import ValueParser, fit_tuple
 from icwsgw.ic.candid.types import Type
-from tests.support.candid_text import Parser, fit_tuple
 
 
 class Input(NamedTuple):
@@ -24,9 +24,9 @@ class Input(NamedTuple):
         """
         if self.is_binary:
             return decode_as(self.content, types)
-        parser = Parser(self.content)
+        parser = ValueParser(self.content)
         values = parser.value_tuple()
-        parser.next("end")
+        parser.end()
         return fit_tuple(values, types)
 
 
@@ -47,9 +47,9 @@ class Assertion(NamedTuple):
 
 def load(path: Path) -> list[Assertion]:
     """All assertions of a file, in its order."""
-    parser = Parser(path.read_bytes())
+    parser = ValueParser(path.read_bytes())
     out: list[Assertion] = []
-    while parser.peek()[0] != "end":
+    while parser.peek().kind != "end":
         if parser.at("type"):
             parser.definition()
         else:
@@ -58,7 +58,7 @@ def load(path: Path) -> list[Assertion]:
     return out
 
 
-def _assertion(parser: Parser, file: str, number: int) -> Assertion:
+def _assertion(parser: ValueParser, file: str, number: int) -> Assertion:
     parser.expect("assert")
     left = _input(parser)
     right = None
@@ -67,10 +67,10 @@ def _assertion(parser: Parser, file: str, number: int) -> Assertion:
         right = _input(parser)
         parser.expect(":")
     types = parser.type_tuple()
-    text = parser.next().decode() if parser.peek()[0] == "string" else ""
+    text = parser.next().decode() if parser.peek().kind == "string" else ""
     return Assertion(file, number, operator, left, right, types, text)
 
 
-def _input(parser: Parser) -> Input:
+def _input(parser: ValueParser) -> Input:
     is_binary = parser.skip("blob")
     return Input(is_binary, parser.next("string"))
