@@ -33,7 +33,11 @@ _HASHED: Final = {"call": _METHOD, "query": _METHOD, "read_state": (*_COMMON, "p
 
 
 class Signer(Protocol):
-    """An identity that can sign: :class:`icwsgw.ic.identity.Ed25519Identity`, or for example a hardware key."""
+    """An identity that can sign.
+
+    :mod:`icwsgw.ic.identity`, :mod:`icwsgw.ic.ecdsa_identity` and :mod:`icwsgw.ic.delegated_identity` have such
+    identities; a hardware key may be one.
+    """
 
     @property
     def principal(self) -> Principal:
@@ -42,6 +46,10 @@ class Signer(Protocol):
     @property
     def public_key_der(self) -> bytes:
         """The public key, as DER SubjectPublicKeyInfo."""
+
+    @property
+    def delegations(self) -> Sequence[dict[str, Any]]:
+        """The ``sender_delegation`` that goes with each request; empty: the key signs for itself."""
 
     def sign(self, message: bytes) -> bytes:
         """Return the 64-byte signature of a message."""
@@ -139,14 +147,14 @@ def _method_content(
 def sign_request(identity: Signer, content: dict[str, Any]) -> SignedRequest:
     """Sign a content. Its sender must be the identity's principal; this is not checked."""
     identifier = request_id(content)
-    body = cbor.dumps_tagged(
-        {
-            "content": content,
-            "sender_pubkey": identity.public_key_der,
-            "sender_sig": identity.sign(IC_REQUEST_SEPARATOR + identifier),
-        }
-    )
-    return SignedRequest(body, identifier, content["ingress_expiry"])
+    fields = {
+        "content": content,
+        "sender_pubkey": identity.public_key_der,
+        "sender_sig": identity.sign(IC_REQUEST_SEPARATOR + identifier),
+    }
+    if identity.delegations:
+        fields["sender_delegation"] = list(identity.delegations)
+    return SignedRequest(cbor.dumps_tagged(fields), identifier, content["ingress_expiry"])
 
 
 def anonymous_request(content: dict[str, Any]) -> SignedRequest:

@@ -105,6 +105,11 @@ class Ed25519Identity:
             raise FormatError("not base64 in the PEM private key") from None
         return cls.from_pkcs8_der(data)
 
+    @property
+    def delegations(self) -> tuple[()]:
+        """No delegations: the key signs for itself."""
+        return ()
+
     def to_pkcs8_der(self) -> bytes:
         """Return the key as PKCS#8 version 2, in the 85 bytes that the Rust gateway reads."""
         return _RING_V2 + self.seed + _RING_V2_PUBLIC + self.public_key_der[12:]
