@@ -1,0 +1,402 @@
+"""The client for asyncio, on Autobahn::
+
+    async with AsyncioClient("wss://gateway.example", "bkyz2-fmaaa-aaaaa-qaaaq-cai") as client:
+        client.send(b"hello")
+        async for message in client:
+            ...
+
+Autobahn serves one event loop library in a process. A process that uses Autobahn with Twisted, as the gateway itself
+does, uses :mod:`icwsgw.client.twisted_client`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import ssl
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from autobahn.asyncio.websocket import WebSocketClientFactory, WebSocketClientProtocol
+
+from icwsgw.client.client_errors import ClientError, NotOpen, QueueFull
+from icwsgw.client.client_machine import (
+    DEFAULT_SETTINGS,
+    ClientMachine,
+    ClientOpened,
+    ClientSettings,
+    ClientState,
+    Disconnected,
+    Ended,
+    ForApplication,
+    RoomAgain,
+)
+from icwsgw.client.client_session import MessageReceived
+from icwsgw.client.codecs import RAW, Codec
+from icwsgw.client.driver import ClientDriver
+from icwsgw.client.pending_requests import PendingRequests
+from icwsgw.client.root_key import MAINNET_ROOT_KEY
+from icwsgw.errors import FormatError
+from icwsgw.ic.envelope import Signer
+from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.ic.principal import Principal
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+T = TypeVar("T")
+
+# Autobahn warns of each connection that fails, which the client tells by itself; a program may still listen.
+logging.getLogger("autobahn").addHandler(logging.NullHandler())
+
+#: Seconds between pings, and until their answers, after which a silent connection is ended.
+PING_INTERVAL, PING_TIMEOUT = 20.0, 20.0
+#: The payload of the driver's pings, which tells their pongs from those of Autobahn's pings.
+READ_PING: Final = b"read"
+_UPGRADE_FAILED: Final = re.compile(r"upgrade failed \[(\d{3})\]: ?([^\"]*)")
+
+
+class AsyncioClient(Generic[T]):
+    """A client of one canister.
+
+    :param urls: WebSocket URL of the gateway, or several of them
+    :param canister: the canister, or its text
+    :param identity: signs the calls; None: a new one
+    :param root_key: the root key of the network, in DER; for local networks see
+        :func:`icwsgw.client.root_key.fetch_root_key`
+    :param codec: how messages become bytes
+    :param settings: limits and times
+    :param tls: for wss:// URLs; None: the platform's certificates
+    :param origin: the header Origin, which gateways may check
+    :param on_event: is called with each event (:data:`~icwsgw.client.client_machine.ForApplication`). At an
+        :class:`~icwsgw.client.client_machine.ClientOpened`, what it sends with ``first=True`` goes before what waits
+    :param max_received: messages that wait for the application; then the gateway is not read
+    """
+
+    def __init__(
+        self,
+        urls: str | Sequence[str],
+        canister: Principal | str,
+        *,
+        identity: Signer | None = None,
+        root_key: bytes = MAINNET_ROOT_KEY,
+        codec: Codec[T] = RAW,  # type: ignore[assignment]
+        settings: ClientSettings = DEFAULT_SETTINGS,
+        tls: ssl.SSLContext | None = None,
+        origin: str | None = None,
+        on_event: Callable[[ForApplication], object] | None = None,
+        max_received: int = 1000,
+    ) -> None:
+        self.identity = Ed25519Identity.generate(os.urandom) if identity is None else identity
+        self.canister = Principal.from_text(canister) if isinstance(canister, str) else canister
+        self._codec = codec
+        self._on_event = on_event
+        self._max_received = max_received
+        self._loop = asyncio.get_running_loop()
+        machine = ClientMachine(
+            [urls] if isinstance(urls, str) else list(urls),
+            self.canister,
+            self.identity,
+            root_key,
+            os.urandom,
+            settings,
+            codec.message_type,
+        )
+        self._link = _AsyncioLink(self._loop, tls, origin, settings)
+        self._driver = ClientDriver(machine, self._link, self._loop.time, time.time_ns, self._emit)
+        self._link.driver = self._driver
+        self._received: deque[T | FormatError] = deque()
+        self._requests = PendingRequests()
+        self._ended: Ended | None = None
+        self._news = asyncio.Event()
+
+    # -- the application's side -------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> ClientState:
+        """The state of the client."""
+        return self._driver.machine.state
+
+    @property
+    def gateway(self) -> Principal | None:
+        """The principal of the gateway, while it is known."""
+        return self._driver.machine.gateway
+
+    @property
+    def last_error(self) -> ClientError | None:
+        """Why the last connection ended."""
+        return self._driver.machine.last_error
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes of messages that wait to be sent."""
+        return self._driver.machine.buffered[1]
+
+    def start(self) -> None:
+        """Begin to connect, without waiting."""
+        self._driver.start()
+
+    async def opened(self) -> None:
+        """Begin to connect, if that is not done, and wait until the session is open.
+
+        :raises ClientError: the client has ended
+        """
+        self.start()
+        while self.state is not ClientState.OPEN:
+            self._raise_if_ended()
+            await self._next_news()
+
+    def send(self, value: T, *, first: bool = False) -> int:
+        """Queue a message; it may wait for the session to open.
+
+        :param first: ahead of those that wait
+        :returns: a handle that events name
+        :raises FormatError: the value does not fit the codec
+        :raises QueueFull: too many wait; :meth:`send_soon` waits for room
+        :raises NotOpen: the client has ended
+        """
+        return self._driver.send(self._codec.encode(value), first=first)
+
+    async def send_soon(self, value: T) -> int:
+        """Queue a message when there is room; see :meth:`send`."""
+        content = self._codec.encode(value)
+        while True:
+            with contextlib.suppress(QueueFull):
+                return self._driver.send(content)
+            await self._next_news()
+
+    async def request(self, value: T, matches: Callable[[T], bool], timeout: float | None = 60.0) -> T:
+        """Send a message and return the first message that answers it.
+
+        :param matches: whether a message is the answer
+        :param timeout: seconds; None: any time
+        :raises asyncio.TimeoutError: no answer came; the canister may have executed the message
+        :raises ClientError: the session ended before; the canister may have executed the message
+        """
+        future: asyncio.Future[T] = self._loop.create_future()
+
+        def resolve(reply: T) -> None:
+            if not future.done():
+                future.set_result(reply)
+
+        content = self._codec.encode(value)
+        self._requests.add(future, matches, resolve)
+        try:
+            self._driver.send(content)
+            return await asyncio.wait_for(future, timeout)
+        finally:
+            self._requests.remove(future)
+
+    async def receive(self) -> T:
+        """Return the next message.
+
+        :raises FormatError: it does not fit the codec; the one after it can be received
+        :raises ClientError: the client has ended
+        """
+        while not self._received:
+            self._raise_if_ended()
+            await self._next_news()
+        message = self._received.popleft()
+        if len(self._received) * 2 <= self._max_received:
+            self._link.pause_reading(False)
+        if isinstance(message, FormatError):
+            raise message
+        return message
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        """Iterate over messages until the application stops the client.
+
+        :raises ClientError: the client has ended for another reason
+        """
+        while True:
+            try:
+                yield await self.receive()
+            except NotOpen:
+                return
+
+    async def close(self, code: int = 1000, reason: str = "") -> Ended:
+        """End the client and wait until its connection has ended.
+
+        :returns: which messages were not sent, and of which it is not known whether they were executed
+        """
+        self._driver.stop(code, reason)
+        while self._ended is None:
+            await self._next_news()
+        return self._ended
+
+    async def __aenter__(self) -> Self:
+        await self.opened()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # -- the driver's side ------------------------------------------------------------------------------------
+
+    def _emit(self, event: ForApplication) -> None:
+        if isinstance(event, MessageReceived):
+            self._got(event.content)
+        elif isinstance(event, Ended):
+            self._ended = event
+        if isinstance(event, (Disconnected, Ended)):
+            self._fail_requests(event.error)
+        if self._on_event is not None:
+            self._on_event(event)
+        if isinstance(event, (MessageReceived, ClientOpened, Ended, RoomAgain)):
+            self._news.set()
+
+    def _got(self, content: bytes) -> None:
+        try:
+            value = self._codec.decode(content)
+        except FormatError as error:
+            self._received.append(error)
+        else:
+            if self._requests.take(value):
+                return
+            self._received.append(value)
+        if len(self._received) >= self._max_received:
+            self._link.pause_reading(True)
+
+    def _fail_requests(self, error: ClientError | None) -> None:
+        for future in self._requests.take_all():
+            assert isinstance(future, asyncio.Future)
+            if not future.done():
+                future.set_exception(error or NotOpen("the client was closed"))
+
+    def _raise_if_ended(self) -> None:
+        if self._ended is not None:
+            raise self._ended.error or NotOpen("the client was closed")
+
+    async def _next_news(self) -> None:
+        """Wait for the next event."""
+        self._news.clear()
+        await self._news.wait()
+
+
+class _AsyncioLink:
+    """The connections of one client, one at a time."""
+
+    driver: ClientDriver
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, tls: ssl.SSLContext | None, origin: str | None, settings: ClientSettings
+    ) -> None:
+        self._loop = loop
+        self._tls = tls
+        self._origin = origin
+        self._settings = settings
+        self._protocol: _Protocol | None = None
+        self._attempt: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._paused = False
+
+    def open(self, url: str) -> None:
+        self._paused = False
+        self._attempt = self._loop.create_task(self._connect(url))
+
+    async def _connect(self, url: str) -> None:
+        try:
+            factory = WebSocketClientFactory(url, origin=self._origin, loop=self._loop)
+            factory.protocol = lambda: _Protocol(self)
+            factory.setProtocolOptions(
+                # later than the machine's own limits
+                openHandshakeTimeout=self._settings.connect_timeout + 5.0,
+                closeHandshakeTimeout=self._settings.closing_timeout + 5.0,
+                failByDrop=False,
+                autoPingInterval=PING_INTERVAL,
+                autoPingTimeout=PING_TIMEOUT,
+            )
+            tls = (self._tls or ssl.create_default_context()) if factory.isSecure else None
+            await self._loop.create_connection(factory, factory.host, factory.port, ssl=tls)
+        except Exception as error:
+            self.ended(None, 1006, f"cannot connect to {url}: {words_of(error)}")
+
+    def write(self, payload: bytes) -> None:
+        assert self._protocol is not None
+        self._protocol.sendMessage(payload, isBinary=True)
+
+    def ping(self) -> None:
+        if self._protocol is not None:
+            self._protocol.sendPing(READ_PING)
+
+    def close(self, code: int, reason: str) -> None:
+        if self._protocol is not None:
+            # Autobahn lets a program send 1000 and 3000 to 4999 alone
+            self._protocol.sendClose(code if code == 1000 or code >= 3000 else 1000, reason)
+
+    def abort(self) -> None:
+        if self._protocol is not None:
+            self._protocol.dropConnection(abort=True)
+        elif self._attempt is not None:
+            self._attempt.cancel()
+            self._loop.call_soon(self.ended, None, 1006, "the attempt to connect was ended")
+
+    def wake_at(self, when: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if when is None else self._loop.call_at(when, self.driver.tick)
+
+    def pause_reading(self, paused: bool) -> None:
+        if paused != self._paused and self._protocol is not None and self._protocol.transport is not None:
+            self._paused = paused
+            getattr(self._protocol.transport, "pause_reading" if paused else "resume_reading")()
+
+    def began(self, protocol: _Protocol) -> None:
+        self._protocol = protocol
+
+    def ended(self, protocol: _Protocol | None, code: int, reason: str) -> None:
+        if protocol is not self._protocol:
+            return
+        self._protocol = None
+        failed = _UPGRADE_FAILED.search(reason)
+        if failed is not None:
+            self.driver.refused(int(failed[1]), failed[2].strip())
+        else:
+            self.driver.lost(code, reason)
+
+
+class _Protocol(WebSocketClientProtocol):  # type: ignore[misc]
+    """Autobahn's part of one connection."""
+
+    def __init__(self, link: _AsyncioLink) -> None:
+        super().__init__()
+        self._link = link
+
+    def connection_made(self, transport: Any) -> None:
+        self._link.began(self)
+        super().connection_made(transport)
+
+    def onOpen(self) -> None:
+        self._link.driver.connected()
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        self._link.driver.received(payload, binary=isBinary)
+
+    def onPong(self, payload: bytes) -> None:
+        if payload == READ_PING:
+            self._link.driver.ponged()
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        """Tell the code of the gateway's close frame; without one Autobahn's own words, with 1006."""
+        theirs = self.remoteCloseCode
+        if theirs is None:
+            self._link.ended(self, 1006, reason or "")
+        else:
+            self._link.ended(self, theirs, self.remoteCloseReason or "")
+
+
+def words_of(error: BaseException) -> str:
+    """Return what a failed connection says, for people."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate is not valid: {error.verify_message}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__

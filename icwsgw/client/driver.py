@@ -1,0 +1,173 @@
+"""Runs a :class:`~icwsgw.client.client_machine.ClientMachine` on a connection: what all transports have in common.
+
+A transport implements :class:`ClientLink` and calls the driver. What the application does in a callback, such as
+sending or stopping, is done after what caused the callback.
+
+A gateway does not read a client that sends faster than its canister executes. What is in the buffers on the way has its
+sequence number already, and a keep-alive would have to wait behind it. So the driver keeps few messages on the way: a
+WebSocket ping follows each, and its pong tells that the gateway has read what was sent before (RFC 6455, 5.5.3).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from icwsgw.client.client_machine import (
+    Abort,
+    ClientMachine,
+    ClientState,
+    CloseConnection,
+    Connect,
+    ForApplication,
+    Output,
+)
+
+#: The most messages, and the bytes from which on there is no further one, that the gateway has not yet read.
+MAX_UNREAD: Final = 8
+MAX_UNREAD_BYTES: Final = 64 << 10
+
+
+class ClientLink(Protocol):
+    """What the driver needs of a transport. There is one connection at a time."""
+
+    def open(self, url: str) -> None:
+        """Begin to open a connection."""
+
+    def write(self, payload: bytes) -> None:
+        """Send a binary message."""
+
+    def ping(self) -> None:
+        """Send a ping; at its pong call :meth:`ClientDriver.ponged`."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Send a close frame and wait for the connection to end."""
+
+    def abort(self) -> None:
+        """End the connection, or the attempt to open it, at once."""
+
+    def wake_at(self, when: float | None) -> None:
+        """Call :meth:`ClientDriver.tick` at this time of the driver's clock; None: never."""
+
+
+class ClientDriver:
+    """Runs one client.
+
+    :param machine: the client
+    :param link: the transport
+    :param clock: seconds of a monotonic clock
+    :param now_ns: the time now, ns since 1970
+    :param emit: is called with what concerns the application, in order
+    """
+
+    def __init__(
+        self,
+        machine: ClientMachine,
+        link: ClientLink,
+        clock: Callable[[], float],
+        now_ns: Callable[[], int],
+        emit: Callable[[ForApplication], None],
+    ) -> None:
+        self.machine = machine
+        self._link = link
+        self._clock = clock
+        self._now_ns = now_ns
+        self._emit = emit
+        self._outputs: deque[Output] = deque()
+        self._running = False
+        self._wake_at: float | None = None
+        # messages and bytes that were sent before the last ping and after it; the pong is for those before
+        self._before = (0, 0)
+        self._after = (0, 0)
+
+    # -- from the application ---------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to connect; does nothing if the client has begun."""
+        if self.machine.state is ClientState.IDLE:
+            self._run(self.machine.start(self._clock()))
+
+    def stop(self, code: int = 1000, reason: str = "") -> None:
+        """End the client."""
+        self._run(self.machine.stop(self._clock(), code, reason))
+
+    def send(self, content: bytes, *, first: bool = False) -> int:
+        """Queue a message; see :meth:`ClientMachine.send`."""
+        handle = self.machine.send(content, first=first)
+        self._run([])
+        return handle
+
+    # -- from the transport -----------------------------------------------------------------------------------
+
+    def connected(self) -> None:
+        """Tell that the WebSocket handshake is done."""
+        self._run(self.machine.connected(self._clock()))
+
+    def received(self, payload: bytes, *, binary: bool) -> None:
+        """Tell that a message came."""
+        self._run(self.machine.received(payload, self._clock(), self._now_ns(), binary=binary))
+
+    def refused(self, status: int, reason: str) -> None:
+        """Tell that the gateway answered the handshake with an HTTP status, and the connection is over."""
+        self._run(self.machine.refused(status, reason, self._clock()))
+
+    def lost(self, code: int, reason: str) -> None:
+        """Tell that the connection ended, or could not be opened."""
+        self._run(self.machine.lost(code, reason, self._clock()))
+
+    def ponged(self) -> None:
+        """Tell that the pong of a ping has come."""
+        self._before, self._after = self._after, (0, 0)
+        if self._before[0]:
+            self._link.ping()
+        self._run([])
+
+    def tick(self) -> None:
+        """Tell that the time of :meth:`ClientLink.wake_at` has come."""
+        self._wake_at = None
+        self._run(self.machine.tick(self._clock()))
+
+    # -- inside -----------------------------------------------------------------------------------------------
+
+    def _run(self, outputs: list[Output]) -> None:
+        self._outputs.extend(outputs)
+        if self._running:
+            return
+        self._running = True
+        try:
+            while self._outputs or self._write_one():
+                if self._outputs:
+                    self._do(self._outputs.popleft())
+        finally:
+            self._running = False
+        if self.machine.deadline != self._wake_at:
+            self._wake_at = self.machine.deadline
+            self._link.wake_at(self._wake_at)
+
+    def _write_one(self) -> bool:
+        (before, before_bytes), (after, after_bytes) = self._before, self._after
+        if before + after >= MAX_UNREAD or before_bytes + after_bytes >= MAX_UNREAD_BYTES:
+            return False
+        payload, outputs = self.machine.payload(self._now_ns())
+        self._outputs.extend(outputs)
+        if payload is None:
+            return False
+        self._link.write(payload)
+        if before:
+            self._after = (after + 1, after_bytes + len(payload))
+        else:
+            self._before = (1, len(payload))
+            self._link.ping()
+        return True
+
+    def _do(self, output: Output) -> None:
+        if isinstance(output, Connect):
+            self._before = self._after = (0, 0)
+            self._link.open(output.url)
+        elif isinstance(output, CloseConnection):
+            self._link.close(output.code, output.reason)
+        elif isinstance(output, Abort):
+            self._link.abort()
+        else:
+            self._emit(output)

@@ -1,0 +1,345 @@
+"""The client for Twisted, on Autobahn::
+
+client = TwistedClient(reactor, "wss://gateway.example", "bkyz2-fmaaa-aaaaa-qaaaq-cai", on_message=print)
+yield client.when_open()
+client.send(b"hello")
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Generic, TypeVar
+
+from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.ssl import optionsForClientTLS
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from icwsgw.client.client_errors import ClientError, NotOpen
+from icwsgw.client.client_machine import (
+    DEFAULT_SETTINGS,
+    ClientMachine,
+    ClientOpened,
+    ClientSettings,
+    ClientState,
+    Disconnected,
+    Ended,
+    ForApplication,
+)
+from icwsgw.client.client_session import MessageReceived
+from icwsgw.client.codecs import RAW, Codec
+from icwsgw.client.driver import ClientDriver
+from icwsgw.client.pending_requests import PendingRequests
+from icwsgw.client.root_key import MAINNET_ROOT_KEY
+from icwsgw.errors import FormatError
+from icwsgw.ic.envelope import Signer
+from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.ic.principal import Principal
+
+T = TypeVar("T")
+
+#: Seconds between pings, and until their answers, after which a silent connection is ended.
+PING_INTERVAL, PING_TIMEOUT = 20.0, 20.0
+#: The payload of the driver's pings, which tells their pongs from those of Autobahn's pings.
+READ_PING: Final = b"read"
+_UPGRADE_FAILED: Final = re.compile(r"upgrade failed \[(\d{3})\]: ?([^\"]*)")
+
+
+class TwistedClient(Generic[T]):
+    """A client of one canister.
+
+    :param reactor: the reactor
+    :param urls: WebSocket URL of the gateway, or several of them
+    :param canister: the canister, or its text
+    :param on_message: is called with each message
+    :param on_event: is called with each event (:data:`~icwsgw.client.client_machine.ForApplication`). At an
+        :class:`~icwsgw.client.client_machine.ClientOpened`, what it sends with ``first=True`` goes before what waits
+    :param on_undecodable: is called with the error where a message does not fit the codec; None: it is logged
+    :param identity: signs the calls; None: a new one
+    :param root_key: the root key of the network, in DER; for local networks see
+        :func:`icwsgw.client.root_key.fetch_root_key`, which blocks
+    :param codec: how messages become bytes
+    :param settings: limits and times
+    :param tls: Twisted's options for wss:// URLs; None: the platform's certificates
+    :param origin: the header Origin, which gateways may check
+    """
+
+    _log = Logger(namespace="icwsgw.client")
+
+    def __init__(
+        self,
+        reactor: Any,
+        urls: str | Sequence[str],
+        canister: Principal | str,
+        *,
+        on_message: Callable[[T], object] | None = None,
+        on_event: Callable[[ForApplication], object] | None = None,
+        on_undecodable: Callable[[FormatError], object] | None = None,
+        identity: Signer | None = None,
+        root_key: bytes = MAINNET_ROOT_KEY,
+        codec: Codec[T] = RAW,  # type: ignore[assignment]
+        settings: ClientSettings = DEFAULT_SETTINGS,
+        tls: Any = None,
+        origin: str | None = None,
+    ) -> None:
+        self.identity = Ed25519Identity.generate(os.urandom) if identity is None else identity
+        self.canister = Principal.from_text(canister) if isinstance(canister, str) else canister
+        self._reactor = reactor
+        self._codec = codec
+        self._on_message = on_message
+        self._on_event = on_event
+        self._on_undecodable = on_undecodable
+        machine = ClientMachine(
+            [urls] if isinstance(urls, str) else list(urls),
+            self.canister,
+            self.identity,
+            root_key,
+            os.urandom,
+            settings,
+            codec.message_type,
+        )
+        link = _TwistedLink(reactor, tls, origin, settings)
+        self._driver = link.driver = ClientDriver(machine, link, reactor.seconds, time.time_ns, self._emit)
+        self._requests = PendingRequests()
+        self._opening: list[Deferred[None]] = []
+        self._closing: list[Deferred[Ended]] = []
+        self._ended: Ended | None = None
+
+    @property
+    def state(self) -> ClientState:
+        """The state of the client."""
+        return self._driver.machine.state
+
+    @property
+    def gateway(self) -> Principal | None:
+        """The principal of the gateway, while it is known."""
+        return self._driver.machine.gateway
+
+    @property
+    def last_error(self) -> ClientError | None:
+        """Why the last connection ended."""
+        return self._driver.machine.last_error
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes of messages that wait to be sent."""
+        return self._driver.machine.buffered[1]
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._driver.start()
+
+    def when_open(self) -> Deferred[None]:
+        """Begin to connect, if that is not done, and return a Deferred that fires when the session is open.
+
+        It fails with a :class:`ClientError` if the client ends.
+        """
+        self.start()
+        waiter: Deferred[None] = Deferred()
+        if self.state is ClientState.OPEN:
+            waiter.callback(None)
+        elif self._ended is not None:
+            waiter.errback(self._ended.error or NotOpen("the client was closed"))
+        else:
+            self._opening.append(waiter)
+        return waiter
+
+    def send(self, value: T, *, first: bool = False) -> int:
+        """Queue a message; it may wait for the session to open.
+
+        :param first: ahead of those that wait
+        :returns: a handle that events name
+        :raises FormatError: the value does not fit the codec
+        :raises QueueFull: too many wait; :class:`~icwsgw.client.client_machine.RoomAgain` tells when there is room
+        :raises NotOpen: the client has ended
+        """
+        return self._driver.send(self._codec.encode(value), first=first)
+
+    def request(self, value: T, matches: Callable[[T], bool], timeout: float | None = 60.0) -> Deferred[T]:
+        """Send a message and return the first message that answers it.
+
+        :param matches: whether a message is the answer
+        :param timeout: seconds, after which the Deferred fails with TimeoutError; None: any time
+        :returns: fails with a :class:`ClientError` if the session ends. The canister may have executed the message
+        """
+        waiter: Deferred[T] = Deferred(lambda deferred: self._requests.remove(deferred))
+        self._requests.add(waiter, matches, waiter.callback)
+        try:
+            self.send(value)
+        except Exception:
+            self._requests.remove(waiter)
+            raise
+        if timeout is not None:
+            waiter.addTimeout(timeout, self._reactor)
+        return waiter
+
+    def close(self, code: int = 1000, reason: str = "") -> Deferred[Ended]:
+        """End the client.
+
+        :returns: fires when the connection has ended, with what was not sent
+        """
+        waiter: Deferred[Ended] = Deferred()
+        if self._ended is not None:
+            waiter.callback(self._ended)
+        else:
+            self._closing.append(waiter)
+            self._driver.stop(code, reason)
+        return waiter
+
+    # -- the driver's side ------------------------------------------------------------------------------------
+
+    def _emit(self, event: ForApplication) -> None:
+        if isinstance(event, Ended):
+            self._ended = event
+        if isinstance(event, (Disconnected, Ended)):
+            self._fail_requests(event.error)
+        if self._on_event is not None:
+            self._guarded(self._on_event, event)
+        if isinstance(event, MessageReceived):
+            self._got(event.content)
+        elif isinstance(event, ClientOpened):
+            self._fire_opening(None)
+        elif isinstance(event, Ended):
+            self._fire_opening(event.error or NotOpen("the client was closed"))
+            closing, self._closing = self._closing, []
+            for waiter in closing:
+                waiter.callback(event)
+
+    def _got(self, content: bytes) -> None:
+        try:
+            value = self._codec.decode(content)
+        except FormatError as error:
+            if self._on_undecodable is not None:
+                self._guarded(self._on_undecodable, error)
+            else:
+                self._log.warn("a message does not fit its type: {error}", error=error)
+            return
+        if not self._requests.take(value) and self._on_message is not None:
+            self._guarded(self._on_message, value)
+
+    def _guarded(self, callback: Callable[[Any], object], argument: Any) -> None:
+        """Call the application; its exception must not end the connection."""
+        try:
+            callback(argument)
+        except Exception:
+            self._log.failure("a callback failed")
+
+    def _fire_opening(self, error: ClientError | None) -> None:
+        opening, self._opening = self._opening, []
+        for waiter in opening:
+            waiter.callback(None) if error is None else waiter.errback(error)
+
+    def _fail_requests(self, error: ClientError | None) -> None:
+        for waiter in self._requests.take_all():
+            assert isinstance(waiter, Deferred)
+            waiter.errback(Failure(error or NotOpen("the client was closed")))
+
+
+class _TwistedLink:
+    """The connections of one client, one at a time."""
+
+    driver: ClientDriver
+
+    def __init__(self, reactor: Any, tls: Any, origin: str | None, settings: ClientSettings) -> None:
+        self._reactor = reactor
+        self._tls = tls
+        self._origin = origin
+        self._settings = settings
+        self._protocol: _TwistedProtocol | None = None
+        self._attempt: Deferred[Any] | None = None
+        self._timer: Any = None
+
+    def open(self, url: str) -> None:
+        factory = WebSocketClientFactory(url, origin=self._origin, reactor=self._reactor)
+        factory.noisy = False
+        factory.protocol = lambda: _TwistedProtocol(self)
+        factory.setProtocolOptions(
+            # later than the machine's own limits
+            openHandshakeTimeout=self._settings.connect_timeout + 5.0,
+            closeHandshakeTimeout=self._settings.closing_timeout + 5.0,
+            failByDrop=False,
+            autoPingInterval=PING_INTERVAL,
+            autoPingTimeout=PING_TIMEOUT,
+        )
+        endpoint: Any = HostnameEndpoint(self._reactor, factory.host, factory.port)
+        if factory.isSecure:
+            endpoint = wrapClientTLS(self._tls or optionsForClientTLS(factory.host), endpoint)
+        self._attempt = endpoint.connect(factory)
+        self._attempt.addErrback(self._failed, url)
+
+    def _failed(self, failure: Failure, url: str) -> None:
+        words = str(failure.value) or type(failure.value).__name__
+        self.ended(None, 1006, f"cannot connect to {url}: {words}")
+
+    def write(self, payload: bytes) -> None:
+        assert self._protocol is not None
+        self._protocol.sendMessage(payload, isBinary=True)
+
+    def ping(self) -> None:
+        if self._protocol is not None:
+            self._protocol.sendPing(READ_PING)
+
+    def close(self, code: int, reason: str) -> None:
+        if self._protocol is not None:
+            # Autobahn lets a program send 1000 and 3000 to 4999 alone
+            self._protocol.sendClose(code if code == 1000 or code >= 3000 else 1000, reason)
+
+    def abort(self) -> None:
+        if self._protocol is not None:
+            self._protocol.dropConnection(abort=True)
+        elif self._attempt is not None:
+            self._attempt.cancel()
+
+    def wake_at(self, when: float | None) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        wait = None if when is None else max(0.0, when - self._reactor.seconds())
+        self._timer = None if wait is None else self._reactor.callLater(wait, self.driver.tick)
+
+    def began(self, protocol: _TwistedProtocol) -> None:
+        self._protocol = protocol
+
+    def ended(self, protocol: _TwistedProtocol | None, code: int, reason: str) -> None:
+        if protocol is not self._protocol:
+            return
+        self._protocol = None
+        failed = _UPGRADE_FAILED.search(reason)
+        if failed is not None:
+            self.driver.refused(int(failed[1]), failed[2].strip())
+        else:
+            self.driver.lost(code, reason)
+
+
+class _TwistedProtocol(WebSocketClientProtocol):  # type: ignore[misc]
+    """Autobahn's part of one connection."""
+
+    def __init__(self, link: _TwistedLink) -> None:
+        super().__init__()
+        self._link = link
+
+    def connectionMade(self) -> None:
+        self._link.began(self)
+        super().connectionMade()
+
+    def onOpen(self) -> None:
+        self._link.driver.connected()
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        self._link.driver.received(payload, binary=isBinary)
+
+    def onPong(self, payload: bytes) -> None:
+        if payload == READ_PING:
+            self._link.driver.ponged()
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        """Tell the code of the gateway's close frame; without one Autobahn's own words, with 1006."""
+        theirs = self.remoteCloseCode
+        if theirs is None:
+            self._link.ended(self, 1006, reason or "")
+        else:
+            self._link.ended(self, theirs, self.remoteCloseReason or "")

@@ -1,0 +1,151 @@
+"""Scenarios of the asyncio client, in a process of their own, because Autobahn serves one event loop library in each.
+
+Usage: ``python -m tests.client.asyncio_scenarios SCENARIO GATEWAY NETWORK CANISTER``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from icwsgw.client.asyncio_client import AsyncioClient
+from icwsgw.client.client_errors import ClientError, NotOpen, QueueFull, SessionEnded
+from icwsgw.client.client_machine import ClientOpened, ClientSettings, ClientState, Disconnected, Ended
+from icwsgw.client.codecs import CandidCodec
+from icwsgw.client.root_key import fetch_root_key
+from icwsgw.errors import FormatError
+from icwsgw.ic.ecdsa_identity import EcdsaIdentity
+from tests.acceptance.processes import free_port, http_post_json
+
+DEADLINE = 120.0
+ECHO_DID = (Path(__file__).parents[2] / "icwsgw" / "devnet" / "echo.did").read_text()
+ONCE = ClientSettings(reconnect=False)
+
+
+class Places:
+    def __init__(self, gateway: str, network: str, canister: str) -> None:
+        self.gateway, self.network, self.canister = gateway, network, canister
+        self.root_key = fetch_root_key(network)
+
+    def client(self, **options: Any) -> AsyncioClient[Any]:
+        return AsyncioClient(self.gateway, self.canister, root_key=self.root_key, **options)
+
+
+async def echo(places: Places) -> None:
+    """Messages of types, requests, iteration and closing; a message of another type costs that message alone."""
+    codec = CandidCodec.from_did(ECHO_DID)
+    async with places.client(codec=codec, identity=EcdsaIdentity.generate("secp256k1")) as client:
+        assert client.state is ClientState.OPEN
+        reply = await client.request({"text": "question"}, lambda message: message["text"] == "question")
+        assert reply == {"text": "question"}
+        client._driver.send(b"DIDL\x00\x01\x7d\x05")
+        client.send({"text": "after it"})
+        with pytest.raises(FormatError):
+            await client.receive()
+        assert await client.receive() == {"text": "after it"}
+        heard = []
+        for number in range(5):
+            await client.send_soon({"text": f"m{number}"})
+        async for message in client:
+            heard.append(message["text"])
+            if len(heard) == 5:
+                break
+        assert heard == [f"m{number}" for number in range(5)]
+        with pytest.raises(asyncio.TimeoutError):
+            await client.request({"text": "lost"}, lambda message: False, timeout=0.01)
+    assert client.state is ClientState.CLOSED
+    with pytest.raises(NotOpen):
+        client.send({"text": "late"})
+
+
+async def backpressure(places: Places) -> None:
+    """An application that does not read holds its gateway up, and gets everything in the end."""
+    async with places.client(max_received=2) as client:
+        for number in range(6):
+            client.send(b"%d" % number)
+        while not client._link._paused:
+            await asyncio.sleep(0.01)
+        assert [await client.receive() for _ in range(6)] == [b"%d" % number for number in range(6)]
+        assert not client._link._paused
+    full = places.client(settings=ClientSettings(max_messages=1))
+    full.send(b"waits")
+    with pytest.raises(QueueFull):
+        full.send(b"too much")
+    assert full.buffered_bytes == 5
+    assert (await full.close()).unsent == (1,)
+
+
+async def reset(places: Places) -> None:
+    """A reset canister: a request fails, the client connects again, and what waits goes out."""
+    events: list[Any] = []
+    async with places.client(on_event=events.append) as client:
+        waiting = asyncio.ensure_future(client.request(b"never", lambda message: False))
+        assert await client.receive() == b"never"
+        await asyncio.to_thread(http_post_json, f"{places.network}/_/reset", {"canister": "echo"})
+        with pytest.raises(SessionEnded) as ended:
+            await waiting
+        assert ended.value.code == 4105
+        await client.opened()
+        client.send(b"again")
+        assert await client.receive() == b"again"
+    kinds = [type(event) for event in events]
+    assert kinds.count(ClientOpened) == 2
+    assert kinds.count(Disconnected) == 1
+    assert kinds[-1] is Ended
+    assert [event.resumed for event in events if isinstance(event, ClientOpened)] == [False, True]
+
+
+async def failures(places: Places) -> None:
+    """What does not work says why, and what to do."""
+
+    async def error(url: str, settings: ClientSettings = ONCE, **options: Any) -> ClientError:
+        client: AsyncioClient[bytes] = AsyncioClient(
+            url, places.canister, root_key=places.root_key, settings=settings, **options
+        )
+        with pytest.raises(ClientError) as raised:
+            await client.opened()
+        return raised.value
+
+    refused = await error(f"ws://127.0.0.1:{free_port()}")
+    assert "cannot connect to ws://127.0.0.1:" in str(refused), refused
+    no_gateway = await error(places.network.replace("http", "ws"))
+    assert str(no_gateway).startswith("the gateway answered HTTP "), no_gateway
+    assert "no WebSocket gateway" in no_gateway.hint
+    # a plain port may or may not end a TLS handshake: if it does not, the client does, in time
+    quick = ONCE._replace(connect_timeout=1.0, closing_timeout=0.2)
+    plain = await error(places.gateway.replace("ws://", "wss://"), settings=quick)
+    assert "no answer in time while connecting" in str(plain) or "cannot connect to wss://" in str(plain), plain
+    no_url = await error("http://127.0.0.1/")
+    assert "cannot connect" in str(no_url), no_url
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        client: AsyncioClient[bytes] = AsyncioClient(
+            f"ws://127.0.0.1:{port}",
+            places.canister,
+            root_key=places.root_key,
+            settings=ONCE._replace(connect_timeout=0.2, closing_timeout=0.2),
+        )
+        with pytest.raises(ClientError, match="no answer in time while connecting"):
+            await client.opened()
+    closing: AsyncioClient[bytes] = AsyncioClient(
+        f"ws://127.0.0.1:{free_port()}", places.canister, root_key=places.root_key
+    )
+    closing.start()
+    assert (await closing.close()).error is None
+
+
+SCENARIOS = {"echo": echo, "backpressure": backpressure, "reset": reset, "failures": failures}
+
+
+async def main(name: str, *places: str) -> None:
+    await asyncio.wait_for(SCENARIOS[name](await asyncio.to_thread(Places, *places)), DEADLINE)
+    print("done")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

@@ -1,0 +1,7 @@
+"""The gateway that the tests of both transports share."""
+
+from __future__ import annotations
+
+from tests.acceptance.conftest import stack
+
+__all__ = ["stack"]

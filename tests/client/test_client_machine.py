@@ -1,0 +1,378 @@
+"""The machine, with the real gateway and the devnet in memory, and by hand where they would not do what is asked."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icwsgw.client.client_errors import ClientError, MessageInvalid, NotOpen, QueueFull, SessionEnded
+from icwsgw.client.client_machine import (
+    MAX_INVALID_OPENINGS,
+    Abort,
+    ClientMachine,
+    ClientOpened,
+    ClientSettings,
+    ClientState,
+    CloseConnection,
+    Connect,
+    Disconnected,
+    Ended,
+    RoomAgain,
+)
+from icwsgw.client.client_session import Acknowledged
+from icwsgw.client.driver import MAX_UNREAD
+from icwsgw.core.messages import handshake
+from icwsgw.devnet.hosting import CdkSettings
+from icwsgw.ic.bls import MAINNET_ROOT_KEY_DER
+from icwsgw.ic.delegated_identity import DelegatedIdentity, sign_delegation
+from icwsgw.ic.ecdsa_identity import EcdsaIdentity
+from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.ic.principal import Principal
+from tests.client.memory_link import MemoryLink
+from tests.memory.world import CHAT_ID, EPOCH_NS, World
+
+ECHO = Principal.from_text("bkyz2-fmaaa-aaaaa-qaaaq-cai")
+CLIENT = Ed25519Identity(b"\2" * 32)
+SESSION = Ed25519Identity(b"\3" * 32)
+
+
+# -- with the gateway -----------------------------------------------------------------------------------------------
+
+
+def test_messages_sent_before_the_session_is_open_go_out_in_order() -> None:
+    world = World()
+    client = MemoryLink(world)
+    for number in range(5):
+        assert client.driver.send(b"m%d" % number) == number + 1
+    client.opened()
+    world.until(lambda: len(client.received) == 5)
+    assert client.received == [b"m%d" % number for number in range(5)]
+    assert client.machine.gateway == client.of(ClientOpened)[0].gateway
+    client.driver.stop()
+    world.run(1)
+    assert client.events[-1] == Ended(None, (), (1, 2, 3, 4, 5))
+    assert client.machine.state is ClientState.CLOSED
+    world.quiet()
+
+
+@pytest.mark.parametrize(
+    "identity",
+    [
+        EcdsaIdentity.of_secret("secp256k1", b"\4" * 32),
+        EcdsaIdentity.of_secret("p256", b"\4" * 32),
+        DelegatedIdentity(
+            SESSION, CLIENT.public_key_der, [sign_delegation(CLIENT, SESSION.public_key_der, EPOCH_NS + 10**15)]
+        ),
+    ],
+    ids=["secp256k1", "P-256", "delegated"],
+)
+def test_every_kind_of_identity(identity: Any) -> None:
+    world = World()
+    client = MemoryLink(world, identity=identity).opened()
+    client.driver.send(b"hello")
+    world.until(lambda: client.received == [b"hello"])
+
+
+def test_rounds_of_acknowledgements_and_keep_alives() -> None:
+    world = World(settings=CdkSettings(ack_interval_ms=60_000, keep_alive_timeout_ms=30_000))
+    client = MemoryLink(world).opened()
+    handles = []
+    for round_number in range(4):
+        handles.append(client.driver.send(b"%d" % round_number))
+        world.run(61, step=0.05)
+    assert client.received == [b"%d" % number for number in range(4)]
+    acknowledged = [handle for event in client.of(Acknowledged) for handle in event.handles]
+    assert acknowledged == handles
+    assert client.machine.state is ClientState.OPEN
+    assert client.of(Disconnected) == []
+
+
+def test_a_reset_canister_is_opened_again_and_waiting_messages_go_first() -> None:
+    world = World()
+    client = MemoryLink(world)
+
+    def greet(event: Any) -> None:
+        client.events.append(event)
+        if isinstance(event, ClientOpened) and event.resumed:
+            client.driver.send(b"first of all", first=True)
+
+    client.driver._emit = greet
+    client.opened()
+    client.driver.send(b"one")
+    world.until(lambda: client.received == [b"one"])
+    world.replica.reset(ECHO)
+    world.until(lambda: client.machine.state is ClientState.WAITING, 60)
+    (lost,) = client.of(Disconnected)
+    assert isinstance(lost.error, SessionEnded)
+    assert lost.error.code == 4105
+    client.driver.send(b"two")
+    world.until(lambda: len(client.received) == 3, 60)
+    assert client.received == [b"one", b"first of all", b"two"]
+    again = client.of(ClientOpened)[1]
+    assert again.resumed
+    assert again.uncertain == (1,)
+
+
+def test_a_replaced_client_stays_away() -> None:
+    world = World()
+    first = MemoryLink(world, identity=CLIENT).opened()
+    MemoryLink(world, identity=CLIENT, seed=2).opened()
+    world.until(lambda: first.machine.state is ClientState.CLOSED, 60)
+    ended = first.events[-1]
+    assert isinstance(ended, Ended)
+    assert isinstance(ended.error, SessionEnded)
+    assert ended.error.code == 4109
+    world.run(120, step=0.1)
+    assert len(first.attempts) == 1
+
+
+def test_a_gateway_that_cannot_be_reached_is_tried_with_growing_pauses() -> None:
+    world = World()
+    client = MemoryLink(world)
+    client.refusing = 5
+    client.driver.send(b"patience")
+    client.driver.start()
+    world.until(lambda: client.received == [b"patience"], 120, step=0.05)
+    pauses = [event.pause for event in client.of(Disconnected)]
+    assert len(pauses) == 5
+    assert all(low <= pause <= high for pause, low, high in zip(pauses, (0, 1, 2, 4, 8), (1, 2, 4, 8, 16), strict=True))
+    gaps = [later - before for before, later in zip(client.attempts, client.attempts[1:], strict=False)]
+    assert all(abs(gap - pause) < 0.2 for gap, pause in zip(gaps, pauses, strict=True))
+
+
+def test_a_wrong_root_key_ends_the_client_after_a_few_sessions() -> None:
+    world = World()
+    client = MemoryLink(world, root_key=MAINNET_ROOT_KEY_DER)
+    client.driver.start()
+    world.until(lambda: client.machine.state is ClientState.CLOSED, 200, step=0.05)
+    assert len(client.attempts) == MAX_INVALID_OPENINGS
+    error = client.events[-1].error
+    assert isinstance(error, MessageInvalid)
+    assert "root key" in error.hint
+
+
+def test_two_clients_in_a_room() -> None:
+    world = World()
+    one, other = (MemoryLink(world, CHAT_ID, seed=seed).opened() for seed in (1, 2))
+    world.run(1)
+    before = len(other.received)
+    from icwsgw.devnet.canisters import app_message
+
+    one.driver.send(app_message("hello"))
+    world.until(lambda: len(other.received) > before)
+    assert b"hello" in other.received[-1]
+
+
+# -- by hand --------------------------------------------------------------------------------------------------------
+
+
+def machine(urls: tuple[str, ...] = ("ws://a",), identity: Any = CLIENT, **settings: Any) -> ClientMachine:
+    chance = random.Random(1)
+    return ClientMachine(urls, ECHO, identity, MAINNET_ROOT_KEY_DER, chance.randbytes, ClientSettings(**settings))
+
+
+def started(**settings: Any) -> ClientMachine:
+    made = machine(**settings)
+    assert made.start(0.0) == [Connect("ws://a")]
+    return made
+
+
+def greet(made: ClientMachine, now: float = 0.0, now_ns: int = 10**18) -> list[Any]:
+    made.connected(now)
+    return made.received(handshake(b"\x01" * 29), now, now_ns)
+
+
+def test_a_client_without_a_gateway_is_refused() -> None:
+    with pytest.raises(ValueError, match="URL of a gateway"):
+        machine(urls=())
+
+
+def test_each_wait_has_an_end() -> None:
+    made = started(connect_timeout=3.0, open_timeout=4.0, closing_timeout=5.0)
+    assert made.deadline == 3.0
+    assert made.tick(2.9) == []
+    assert made.tick(3.0) == [Abort()]
+    (lost,) = made.lost(1006, "", 3.0)
+    assert isinstance(lost, Disconnected)
+    assert "while connecting to the gateway" in str(lost.error)
+
+    made = started(connect_timeout=3.0, open_timeout=4.0, closing_timeout=5.0)
+    greet(made, 1.0)
+    assert made.deadline == 5.0
+    (close,) = made.tick(5.0)
+    assert isinstance(close, CloseConnection)
+    assert close.code == 4000
+    assert made.deadline == 10.0
+    assert made.tick(10.0) == [Abort()]
+    (lost,) = made.lost(1006, "", 10.0)
+    assert isinstance(lost, Disconnected)
+    assert "to open the session" in str(lost.error)
+
+
+def test_urls_take_turns() -> None:
+    made = machine(urls=("ws://a", "ws://b"))
+    seen, outputs, now = [], made.start(0.0), 0.0
+    for _ in range(3):
+        seen.append(outputs[0])
+        made.lost(1006, "", now)
+        assert made.deadline is not None
+        now = made.deadline
+        outputs = made.tick(now)
+    assert seen == [Connect("ws://a"), Connect("ws://b"), Connect("ws://a")]
+
+
+@pytest.mark.parametrize(("status", "again"), [(403, False), (404, False), (429, True), (503, True), (502, True)])
+def test_http_answers(status: int, again: bool) -> None:
+    made = started()
+    (output,) = made.refused(status, "No", 1.0)
+    assert isinstance(output, Disconnected if again else Ended)
+    error = output.error
+    assert str(error) == f"the gateway answered HTTP {status}: No"
+    assert error.hint
+
+
+def test_without_reconnection_the_first_loss_ends_it() -> None:
+    made = started(reconnect=False)
+    made.send(b"m")
+    (ended,) = made.lost(1006, "refused", 1.0)
+    assert isinstance(ended, Ended)
+    assert isinstance(ended.error, SessionEnded)
+    assert ended.unsent == (1,)
+    with pytest.raises(NotOpen):
+        made.send(b"m")
+    assert made.stop(2.0) == []
+
+
+def test_attempts_may_have_an_end() -> None:
+    made = started(max_attempts=2)
+    assert isinstance(made.lost(1006, "", 0.0)[0], Disconnected)
+    made.tick(100.0)
+    assert isinstance(made.lost(1006, "", 100.0)[0], Disconnected)
+    made.tick(200.0)
+    assert isinstance(made.lost(1006, "", 200.0)[0], Ended)
+
+
+def test_stopping_in_every_state() -> None:
+    assert machine().stop(0.0) == [Ended(None, (), ())]
+    assert started().stop(0.0) == [Abort()]
+    made = started()
+    greet(made)
+    assert made.stop(0.0, 1000, "bye") == [CloseConnection(1000, "bye")]
+    assert made.stop(0.0) == []
+    with pytest.raises(NotOpen):
+        made.send(b"late")
+    assert made.lost(1000, "", 0.1) == [Ended(None, (), ())]
+    waiting = started()
+    waiting.lost(1006, "", 0.0)
+    assert waiting.stop(0.0) == [Ended(None, (), ())]
+
+
+def test_an_expired_delegation_does_not_reach_the_canister() -> None:
+    old = DelegatedIdentity(SESSION, CLIENT.public_key_der, [sign_delegation(CLIENT, SESSION.public_key_der, 10**18)])
+    made = started(identity=old)
+    assert isinstance(greet(made, now_ns=10**18 + 1)[0], CloseConnection)
+    assert made.payload(10**18 + 1) == (None, [])
+    (ended,) = made.lost(1000, "", 0.0)
+    assert isinstance(ended, Ended)
+    assert "expired" in str(ended.error)
+
+
+def test_text_and_other_services_are_refused() -> None:
+    made = started()
+    made.connected(0.0)
+    (close,) = made.received(b"hello", 0.0, 0, binary=False)
+    assert isinstance(close, CloseConnection)
+    assert close.code == 4000
+    # what still comes is not looked at
+    assert made.received(b"more", 0.0, 0) == []
+
+
+def test_a_full_queue_is_told_and_so_is_room() -> None:
+    world = World()
+    client = MemoryLink(world, settings=ClientSettings(max_messages=4))
+    for number in range(4):
+        client.driver.send(b"%d" % number)
+    with pytest.raises(QueueFull):
+        client.driver.send(b"too much")
+    assert client.machine.buffered == (4, 4)
+    client.opened()
+    world.until(lambda: len(client.received) == 4)
+    assert len(client.of(RoomAgain)) == 1
+    client.driver.send(b"again")
+    world.until(lambda: client.received[-1] == b"again")
+
+
+def test_a_keep_alive_overtakes_messages_that_wait() -> None:
+    """Few messages are on the way while the gateway does not read; the others have no number yet."""
+    world = World(settings=CdkSettings(ack_interval_ms=60_000, keep_alive_timeout_ms=30_000))
+    client = MemoryLink(world).opened()
+    client.silent = True
+    for number in range(MAX_UNREAD + 3):
+        client.driver.send(b"%d" % number)
+    assert client.machine.buffered[0] == 3
+    session = client.machine._session
+    assert session is not None
+    world.until(lambda: session.keep_alive_due, 120, step=0.05)
+    order: list[str] = []
+    message, keep_alive = session.message, session.keep_alive
+
+    def noted(what: str, make: Any) -> Any:
+        def made(*args: Any) -> Any:
+            order.append(what)
+            return make(*args)
+
+        return made
+
+    session.message, session.keep_alive = noted("message", message), noted("keep-alive", keep_alive)
+    client.silent = False
+    world.until(lambda: len(client.received) == MAX_UNREAD + 3)
+    assert order == ["keep-alive", "message", "message", "message"]
+    world.run(60, step=0.05)
+    assert client.machine.state is ClientState.OPEN
+
+
+_STEPS = st.lists(
+    st.sampled_from(
+        ["connected", "greeting", "junk", "text", "lost", "lost for good", "tick", "send", "payload", "stop"]
+    ),
+    max_size=30,
+)
+
+
+@given(_STEPS, st.booleans())
+def test_any_order_of_events_leaves_a_state_that_can_go_on(steps: list[str], reconnect: bool) -> None:
+    """No order of what a transport may tell is an error, every message is accounted for, and it can always end."""
+    made = machine(reconnect=reconnect)
+    now, sent, told = 0.0, 0, list(made.start(0.0))
+    for step in steps:
+        now += 1.0
+        if step == "connected":
+            told += made.connected(now)
+        elif step == "greeting":
+            told += made.received(handshake(b"\x01" * 29), now, 10**18)
+        elif step in ("junk", "text"):
+            told += made.received(b"\xff", now, 10**18, binary=step == "junk")
+        elif step.startswith("lost"):
+            told += made.lost(4109 if "good" in step else 1006, "", now)
+        elif step == "tick":
+            told += made.tick(now)
+        elif step == "payload":
+            told += made.payload(10**18)[1]
+        elif step == "stop":
+            told += made.stop(now)
+        else:
+            try:
+                made.send(b"m")
+                sent += 1
+            except ClientError:
+                pass
+    told += made.stop(now)
+    told += made.lost(1006, "", now)
+    assert made.state is ClientState.CLOSED
+    assert made.deadline is None
+    (ended,) = [event for event in told if isinstance(event, Ended)]
+    assert ended.unsent == tuple(range(1, sent + 1))

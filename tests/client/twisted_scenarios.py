@@ -1,0 +1,145 @@
+"""Scenarios of the Twisted client.
+
+Usage: ``python -m tests.client.twisted_scenarios SCENARIO GATEWAY NETWORK CANISTER``.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.task import deferLater, react
+from twisted.internet.threads import deferToThread
+from twisted.logger import (
+    FilteringLogObserver,
+    LogLevel,
+    LogLevelFilterPredicate,
+    globalLogBeginner,
+    textFileLogObserver,
+)
+
+from icwsgw.client.client_errors import ClientError, NotOpen, SessionEnded
+from icwsgw.client.client_machine import ClientOpened, ClientSettings, ClientState, Disconnected
+from icwsgw.client.codecs import CandidCodec
+from icwsgw.client.root_key import fetch_root_key
+from icwsgw.client.twisted_client import TwistedClient
+from icwsgw.errors import FormatError
+from tests.acceptance.processes import free_port, http_post_json
+from tests.client.test_codecs import ECHO as ECHO_DID
+
+ONCE = ClientSettings(reconnect=False)
+
+
+class Places:
+    def __init__(self, gateway: str, network: str, canister: str) -> None:
+        self.gateway, self.network, self.canister = gateway, network, canister
+        self.root_key = fetch_root_key(network)
+
+    def client(self, url: str | None = None, **options: Any) -> TwistedClient[Any]:
+        return TwistedClient(reactor, url or self.gateway, self.canister, root_key=self.root_key, **options)
+
+
+class Mailbox:
+    """Messages, for those who wait for them."""
+
+    def __init__(self) -> None:
+        self.messages: list[Any] = []
+        self._waiter: Deferred[None] | None = None
+
+    def put(self, message: Any) -> None:
+        self.messages.append(message)
+        if self._waiter is not None:
+            waiter, self._waiter = self._waiter, None
+            waiter.callback(None)
+
+    async def get(self) -> Any:
+        while not self.messages:
+            self._waiter = Deferred()
+            await self._waiter
+        return self.messages.pop(0)
+
+
+async def echo(places: Places) -> None:
+    box, wrong = Mailbox(), Mailbox()
+    client = places.client(codec=CandidCodec.from_did(ECHO_DID), on_message=box.put, on_undecodable=wrong.put)
+    await client.when_open()
+    assert client.state is ClientState.OPEN
+    assert client.gateway is not None
+    reply = await client.request({"text": "question"}, lambda message: message["text"] == "question")
+    assert reply == {"text": "question"}
+    client._driver.send(b"DIDL\x00\x01\x7d\x05")
+    assert isinstance(await wrong.get(), FormatError)
+    for number in range(5):
+        client.send({"text": f"m{number}"})
+    assert [await box.get() for _ in range(5)] == [{"text": f"m{number}"} for number in range(5)]
+    with pytest.raises(TimeoutError):
+        await client.request({"text": "lost"}, lambda message: False, timeout=0.01)
+    ended = await client.close()
+    assert ended.error is None
+    assert client.state is ClientState.CLOSED
+    assert await client.close() == ended
+    with pytest.raises(NotOpen):
+        await client.when_open()
+
+
+async def reset(places: Places) -> None:
+    events: list[Any] = []
+    box = Mailbox()
+    client = places.client(on_event=events.append, on_message=box.put)
+    await client.when_open()
+    waiting = client.request(b"never", lambda message: False)
+    assert await box.get() == b"never"
+    await deferToThread(http_post_json, f"{places.network}/_/reset", {"canister": "echo"})
+    with pytest.raises(SessionEnded) as ended:
+        await waiting
+    assert ended.value.code == 4105
+    await client.when_open()
+    client.send(b"again")
+    assert await box.get() == b"again"
+    await client.close()
+    kinds = [type(event) for event in events]
+    assert kinds.count(ClientOpened) == 2
+    assert kinds.count(Disconnected) == 1
+
+
+async def failures(places: Places) -> None:
+    async def error(url: str) -> ClientError:
+        with pytest.raises(ClientError) as raised:
+            await places.client(url, settings=ONCE).when_open()
+        return raised.value
+
+    refused = await error(f"ws://127.0.0.1:{free_port()}")
+    assert "cannot connect to ws://127.0.0.1:" in str(refused), refused
+    no_gateway = await error(places.network.replace("http", "ws"))
+    assert str(no_gateway).startswith("the gateway answered HTTP "), no_gateway
+    # a plain port does not end a TLS handshake: the client does, in time
+    quick = ONCE._replace(connect_timeout=1.0, closing_timeout=0.2)
+    plain = places.client(places.gateway.replace("ws://", "wss://"), settings=quick)
+    with pytest.raises(ClientError):
+        await plain.when_open()
+    closing = places.client(f"ws://127.0.0.1:{free_port()}")
+    closing.start()
+    assert (await closing.close()).error is None
+    await deferLater(reactor, 0, lambda: None)
+
+
+SCENARIOS = {"echo": echo, "reset": reset, "failures": failures}
+
+
+def main(_: Any, name: str, *places: str) -> Deferred[None]:
+    async def run() -> None:
+        await SCENARIOS[name](await deferToThread(Places, *places))
+        print("done")
+
+    return Deferred.fromCoroutine(run()).addTimeout(120, reactor)
+
+
+if __name__ == "__main__":
+    shown: Any = textFileLogObserver(sys.stderr)
+    failures_alone: Any = LogLevelFilterPredicate(LogLevel.critical)
+    errors: Any = FilteringLogObserver(shown, [failures_alone])
+    globalLogBeginner.beginLoggingTo([errors], redirectStandardIO=False)
+    react(main, sys.argv[1:])
