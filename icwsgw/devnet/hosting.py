@@ -118,6 +118,11 @@ class CanisterHost(Protocol):
         """
         ...
 
+    @property
+    def private_metadata(self) -> frozenset[str]:
+        """Names of the metadata sections that only controllers may read."""
+        ...
+
     def view(self) -> Any:
         """Copy what queries on an older state need."""
         ...
@@ -202,6 +207,11 @@ class Host:
             metadata = hashtree.label_map([(CANDID_SECTION, hashtree.leaf(self.candid.encode()))])
             entries.insert(2, (b"metadata", metadata))
         return hashtree.label_map(entries)
+
+    @property
+    def private_metadata(self) -> frozenset[str]:
+        """None: a canister in Python has public metadata only."""
+        return frozenset()
 
     def check_running(self) -> None:
         """Check that the canister runs.

@@ -19,6 +19,7 @@ from icwsgw.devnet.read_permissions import Reader, check_paths
 from icwsgw.devnet.request_admission import CBOR_TYPE, TEXT, RequestRefused, Target, boundary_error, target_of
 from icwsgw.devnet.state_tree import Block
 from icwsgw.devnet.submitted_call import SubmittedCall
+from icwsgw.devnet.system_canisters import SystemCanister
 from icwsgw.errors import FormatError, Rejected, SignatureInvalid
 from icwsgw.ic import cbor, ws
 from icwsgw.ic.envelope import VerifiedRequest, verify_envelope
@@ -104,7 +105,11 @@ class Endpoints:
             raise RequestRefused(
                 400, f"a {content['request_type']} at the endpoint for {target.on}", "malformed_request"
             )
-        if target.on != "read_state" and target.canister is not None and content["canister_id"] != target.canister.raw:
+        if (
+            target.on != "read_state"
+            and target.canister is not None
+            and content["canister_id"] not in (target.canister.raw, b"")
+        ):
             asked = Principal(content["canister_id"])
             raise RequestRefused(
                 400, f"Specified CanisterId {asked} does not match effective canister id in URL {target.canister}"
@@ -206,12 +211,14 @@ class Endpoints:
             return self._replica.faults.garbage()
         if fault is not None and fault.kind == "cdk_err":
             return ws.encode_batch_err(fault.message)
+        content = request.content
+        if not content["canister_id"]:
+            return self._replica.canisters.query_management(content["method_name"], request.sender, content["arg"])
         host = self._host_or_reject(target.canister)
         block = self._replica.ingress.certified(target.state, target.node)
         view = None if block is None else block.views.get(target.canister)
-        if view is None and block is not None:
+        if view is None and block is not None and not isinstance(host, SystemCanister):
             raise _not_found(target.canister)
-        content = request.content
         return host.query(
             content["method_name"],
             request.sender,
@@ -251,6 +258,8 @@ class Endpoints:
             call = self._admitted(target, request, fault)
         except Rejected as reject:
             return succeed(_not_taken(reject, target.version))
+        except RequestRefused as refused:
+            return succeed(refused.answer)
         if known is not None:
             call = known
         if target.version == "v2":
@@ -277,9 +286,11 @@ class Endpoints:
         certified = fault is not None and (fault.certified or fault.kind == "trap")
         if reject is not None and not certified:
             raise reject
+        content, sender = request.content, request.sender
+        if not content["canister_id"]:
+            return self._management_call(target, request)
         host = self._host_or_reject(canister)
         host.check_running()
-        content, sender = request.content, request.sender
         host.inspect(content["method_name"], sender, content["arg"])
 
         def execute() -> bytes | Deferred[bytes]:
@@ -293,6 +304,23 @@ class Endpoints:
             return host.update(content["method_name"], sender, content["arg"])
 
         return SubmittedCall(target.state, request.request_id, sender, canister, content["ingress_expiry"], execute)
+
+    def _management_call(self, target: Target, request: VerifiedRequest) -> SubmittedCall:
+        """Admit a call to the management canister; its effective canister id determines the subnet."""
+        content, sender, canisters = request.content, request.sender, self._replica.canisters
+        method, argument = content["method_name"], content["arg"]
+        assert target.canister is not None
+        try:
+            canisters.management.check(method, sender, argument, target.canister)
+        except ValueError as error:
+            raise RequestRefused(400, f"Specified effective canister id is wrong: {error}") from None
+
+        def execute() -> bytes:
+            self._replica.stats["calls_executed"] += 1
+            return canisters.call_management(method, sender, argument, subnet=target.state.subnet.id)
+
+        expiry = content["ingress_expiry"]
+        return SubmittedCall(target.state, request.request_id, sender, Principal(b""), expiry, execute)
 
     def _call_answer(self, done: bool, target: Target, call: SubmittedCall) -> Answer:
         if not done:
@@ -312,7 +340,9 @@ class Endpoints:
             target.version,
             self._replica.topology.root.id,
         )
-        refusal = check_paths(request.content["paths"], reader, self._replica.ingress)
+        refusal = check_paths(
+            *(request.content["paths"], reader, self._replica.ingress, self._replica.canisters.may_read_metadata)
+        )
         if refusal is not None:
             return RequestRefused(*refusal).answer
         if target.canister is not None and self._replica.echo_any:

@@ -10,10 +10,13 @@ from random import Random
 from typing import TYPE_CHECKING, Final, cast
 
 from icwsgw.devnet.canister_logs import CanisterLogs
+from icwsgw.devnet.canister_management import CanisterManagement
 from icwsgw.devnet.canisters import CanisterFactory
 from icwsgw.devnet.hosting import CanisterHost, CdkSettings, Host
 from icwsgw.devnet.management import Management
 from icwsgw.devnet.state_tree import StateTree
+from icwsgw.devnet.system_canisters import SystemCanister, SystemCanisters
+from icwsgw.devnet.topology import FIRST_FREE, Subnet, Topology
 from icwsgw.devnet.topology import canister_id as id_of_number
 from icwsgw.errors import Rejected
 from icwsgw.ic.principal import Principal
@@ -24,8 +27,9 @@ if TYPE_CHECKING:
     from icwsgw.devnet.wasm.host import WasmHost
     from icwsgw.devnet.wasm.runtime import Runtime
 
-#: The first id for canisters without a fixed id. It follows those of the demo canisters, as on a local replica.
-FIRST_FREE: Final = 0x8000_0000_0010_0003
+
+#: The methods of the network's own canisters that keep the cycles of a call.
+_TAKES_CYCLES: Final = frozenset(("create_canister", "deposit_cycles", "deposit"))
 
 
 class InstalledCanisters:
@@ -34,9 +38,11 @@ class InstalledCanisters:
     :param now_ns: returns the time of the network, ns since 1970
     :param settings: settings of the CDK of canisters in Python
     :param state_of: returns the state of the subnet that may have an id; raises KeyError
-    :param root_key_der: the network's root key
+    :param topology: the subnets
     :param random: source of ``raw_rand``
+    :param own: whether the network has canisters of its own, see :mod:`icwsgw.devnet.system_canisters`
     :ivar logs: what the canisters print
+    :ivar management: the management canister, as far as it is about canisters
     """
 
     def __init__(
@@ -45,18 +51,26 @@ class InstalledCanisters:
         now_ns: Callable[[], int],
         settings: CdkSettings,
         state_of: Callable[[Principal], StateTree],
-        root_key_der: bytes,
+        topology: Topology,
         random: Random,
         logs: CanisterLogs,
+        own: bool = True,
     ) -> None:
         self._clock = clock
         self._now_ns = now_ns
         self._settings = settings
         self._state_of = state_of
-        self._root_key_der = root_key_der
+        self._topology = topology
+        self._root_key_der = topology.root_key_der
         self.logs = logs
         self._hosts: dict[Principal, CanisterHost] = {}
         self._management = Management(random, logs)
+        self.management = CanisterManagement(self)
+        self._system = {
+            host.id: host
+            for host in SystemCanisters(topology, self.management, now_ns).hosts()
+            if own and topology.find(host.id) is not None
+        }
         self._runtime: Runtime | None = None
 
     def __len__(self) -> int:
@@ -66,15 +80,29 @@ class InstalledCanisters:
         return iter(list(self._hosts.values()))
 
     def get(self, canister_id: Principal) -> CanisterHost | None:
-        """Return a canister, or None."""
-        return self._hosts.get(canister_id)
+        """Return a canister, also one of the network's own, or None."""
+        return self._hosts.get(canister_id) or self._system.get(canister_id)
 
-    def free_id(self) -> Principal:
-        """Return the lowest id for canisters without a fixed id that is not in use."""
+    def free_id(self, subnet: Principal | None = None) -> Principal:
+        """Return the lowest id for canisters without a fixed id that is not in use.
+
+        :param subnet: where; None: on the subnet of the lowest ids for such canisters
+        :raises Rejected: there is no such subnet
+        """
         number = FIRST_FREE
+        if subnet is not None:
+            place = self._topology.by_id.get(subnet)
+            if place is None:
+                raise Rejected(4, f"No subnet {subnet} on this network", "IC0404")
+            number = _first_number(place)
         while id_of_number(number) in self._hosts:
             number += 1
         return id_of_number(number)
+
+    def refresh(self) -> None:
+        """Render the parts of all canisters of the state tree again before the next block."""
+        for host in self._hosts.values():
+            self.changed(host)
 
     def install(self, canister_id: Principal, factory: CanisterFactory) -> Host:
         """Install an application in Python under an id; it replaces a canister that is already there.
@@ -97,12 +125,7 @@ class InstalledCanisters:
         :raises CanisterTrap: ``canister_init`` traps
         :raises ConfigError: the extra ``icwsgw[wasm]`` is not installed
         """
-        from icwsgw.devnet.wasm.runtime import Runtime
-
-        subnet = self._state_of(canister_id).subnet
-        if self._runtime is None:
-            self._runtime = Runtime(self._clock, self._now_ns, self._root_key_der, self._call_elsewhere, self.logs.add)
-        host = self._runtime.create(canister_id, subnet.id, self.changed)
+        host = self._empty(canister_id)
         try:
             host.install(file, argument)
         except BaseException:
@@ -128,6 +151,36 @@ class InstalledCanisters:
     def _log_of(self, canister_id: Principal) -> Callable[[str], None]:
         return lambda text: self.logs.add(canister_id, text.encode("utf-8", "replace"))
 
+    def create_wasm(self, canister_id: Principal) -> WasmHost:
+        """Put an empty canister under an id that is not in use.
+
+        :raises KeyError: the id is in no subnet's ranges
+        :raises ConfigError: the extra ``icwsgw[wasm]`` is not installed
+        """
+        host = self._empty(canister_id)
+        self._put(host)
+        return host
+
+    def _empty(self, canister_id: Principal) -> WasmHost:
+        subnet = self._state_of(canister_id).subnet
+        from icwsgw.devnet.wasm.runtime import Runtime
+
+        if self._runtime is None:
+            self._runtime = Runtime(self._clock, self._now_ns, self._root_key_der, self._call_elsewhere, self.logs.add)
+        return self._runtime.create(canister_id, subnet.id, self.changed)
+
+    def delete(self, canister_id: Principal) -> None:
+        """Remove a canister and its part of the state tree."""
+        host = self._hosts.pop(canister_id)
+        host.close()
+        self.logs.forget(canister_id)
+        self._state_of(canister_id).canister_removed(canister_id)
+
+    def may_read_metadata(self, canister_id: Principal, name: str, reader: Principal) -> bool:
+        """Whether a principal may read a metadata section of a canister; only controllers may read private ones."""
+        host = self._hosts.get(canister_id)
+        return host is None or name not in host.private_metadata or reader in self.management.controllers(canister_id)
+
     def _put(self, host: CanisterHost) -> None:
         old = self._hosts.get(host.id)
         if old is not None:
@@ -148,15 +201,47 @@ class InstalledCanisters:
         except Rejected as reject:
             request.answered(reject, request.cycles)
         else:
-            request.answered(reply, request.cycles)
+            request.answered(reply, 0 if request.method in _TAKES_CYCLES else request.cycles)
 
     def _reply_elsewhere(self, request: CanisterRequest) -> bytes:
         if not request.callee.raw:
-            return self._management.call(request.method, request.argument)
-        host = self._hosts.get(request.callee)
-        if not isinstance(host, Host):
+            return self.call_management(request.method, request.caller, request.argument, request.cycles)
+        host = self.get(request.callee)
+        if not isinstance(host, (Host, SystemCanister)):
             raise Rejected(3, f"Canister {request.callee} not found", "IC0301")
         return host.update(request.method, request.caller, request.argument)
+
+    def call_management(
+        self, method: str, caller: Principal, argument: bytes, cycles: int = 0, subnet: Principal | None = None
+    ) -> bytes:
+        """Run a method of the management canister; Candid in, Candid out.
+
+        :param subnet: where a new canister is created; None: on the caller's if it is a canister
+        :raises Rejected: it fails
+        """
+        if method == "fetch_canister_logs":
+            return self._fetch_canister_logs(caller, argument)
+        if not self.management.knows(method):
+            return self._management.call(method, argument)
+        if subnet is None:
+            place = self._topology.find(caller)
+            subnet = None if place is None else place.id
+        return self.management.call(method, caller, argument, subnet, cycles)
+
+    def _fetch_canister_logs(self, caller: Principal, argument: bytes) -> bytes:
+        self.management.check_log_reader(caller, argument)
+        return self._management.call("fetch_canister_logs", argument)
+
+    def query_management(self, method: str, caller: Principal, argument: bytes) -> bytes:
+        """Run a query method of the management canister; Candid in, Candid out.
+
+        :raises Rejected: it fails
+        """
+        if method == "canister_status":
+            return self.management.call(method, caller, argument, None)
+        if method == "fetch_canister_logs":
+            return self._fetch_canister_logs(caller, argument)
+        raise Rejected(5, f"Query method {method[:100]} not found.", "IC0536")
 
     def close(self) -> None:
         """Stop all timers, and free the memory of canisters in WebAssembly."""
@@ -164,3 +249,12 @@ class InstalledCanisters:
             host.close()
         if self._runtime is not None:
             self._runtime.close()
+
+
+def _first_number(subnet: Subnet) -> int:
+    """Return the first number for canisters without a fixed id on a subnet."""
+    if subnet.covers(id_of_number(FIRST_FREE)):
+        return FIRST_FREE
+    first = int.from_bytes(subnet.ranges[-1][0].raw[:8], "big")
+    # The lowest ids of the root subnet are those of the network's own canisters.
+    return first + (0x100 if subnet.kind == "system" else 0)

@@ -43,7 +43,7 @@ class Management:
         run = self._methods.get(method)
         if run is None:
             text = f"Management canister has no method '{method[:100]}' on the local replica"
-            raise Rejected(3, text, "IC0536")
+            raise Rejected(5, text, "IC0536")
         return run(argument)
 
     def _raw_rand(self, argument: bytes) -> bytes:

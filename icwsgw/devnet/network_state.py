@@ -99,8 +99,8 @@ class NetworkState:
         self.gateway_urls: list[str] = []
         self.names = {name: canister_id for name, (canister_id, _) in canisters.items()}
         self.canisters = InstalledCanisters(
-            *(clock, now_ns, settings or CdkSettings(), self.state_of, self.root_key_der),
-            *(Random(seed + b" raw_rand"), CanisterLogs(now_ns, log)),
+            *(clock, now_ns, settings or CdkSettings(), self.state_of, self.topology),
+            *(Random(seed + b" raw_rand"), CanisterLogs(now_ns, log), not echo_any),
         )
         self.hanging: set[Deferred[Answer]] = set()
         for canister_id, factory in canisters.values():
@@ -126,11 +126,15 @@ class NetworkState:
             state = self._states[subnet.id]
         return state
 
+    @property
+    def default_state(self) -> StateTree:
+        """The state of the subnet on which new canisters are created unless somebody chooses another."""
+        return self.state_of(self.canisters.free_id())
+
     def set_pace(self, pace: BlockTiming) -> None:
         """Change the timing of blocks, see :mod:`icwsgw.devnet.consensus`."""
-        for host in self.canisters:
-            # The next block needs a view of each canister's queues, so that it can answer queries later.
-            self.canisters.changed(host)
+        # The next block needs a view of each canister's queues, so that it can answer queries later.
+        self.canisters.refresh()
         self.ingress.set_pace(pace)
 
     @property

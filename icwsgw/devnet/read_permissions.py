@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from icwsgw.devnet.ingress import Ingress
@@ -12,6 +12,8 @@ from icwsgw.ic.principal import Principal
 #: HTTP status and text of a refusal.
 Refusal = tuple[int, str]
 Path = Sequence[bytes]
+MayReadMetadata = Callable[[Principal, str, Principal], bool]
+"""Whether a principal may read a metadata section of a canister."""
 
 _REQUEST_FIELDS = frozenset((b"status", b"reply", b"reject_code", b"reject_message", b"error_code"))
 _CANISTER_FIELDS = frozenset((b"controllers", b"module_hash"))
@@ -41,10 +43,13 @@ class Reader(NamedTuple):
     root: Principal
 
 
-def check_paths(paths: Sequence[Path], reader: Reader, ingress: Ingress) -> Refusal | None:
+def check_paths(
+    paths: Sequence[Path], reader: Reader, ingress: Ingress, may_read_metadata: MayReadMetadata
+) -> Refusal | None:
     """Return the reason to refuse a read_state request, or None.
 
     :param ingress: knows the sender of each call
+    :param may_read_metadata: whether the sender may read a metadata section
     """
     request: bytes | None = None
     for path in paths:
@@ -53,7 +58,7 @@ def check_paths(paths: Sequence[Path], reader: Reader, ingress: Ingress) -> Refu
         if head == b"time" and not rest:
             refusal = None
         elif head == b"canister" and reader.canister:
-            refusal = _canister(rest, reader)
+            refusal = _canister(rest, reader, may_read_metadata)
         elif head == b"api_boundary_nodes":
             refusal = None if len(rest) < 2 or (len(rest) == 2 and rest[1] in _NODE_FIELDS) else _NO_SUCH_PATH
         elif head == b"subnet":
@@ -68,15 +73,18 @@ def check_paths(paths: Sequence[Path], reader: Reader, ingress: Ingress) -> Refu
     return None
 
 
-def _canister(rest: Path, reader: Reader) -> Refusal | None:
+def _canister(rest: Path, reader: Reader, may_read_metadata: MayReadMetadata) -> Refusal | None:
     if len(rest) == 2 and rest[1] in _CANISTER_FIELDS:
         return _own(rest[0], reader)
     if len(rest) == 3 and rest[1] == b"metadata":
         try:
-            rest[2].decode()
+            name = rest[2].decode()
         except UnicodeDecodeError as error:
             return 400, f"Could not parse the custom section name: {error}."
-        return _own(rest[0], reader)
+        refusal = _own(rest[0], reader)
+        if refusal is None and not may_read_metadata(reader.place, name, reader.sender):
+            return 403, f"Custom section {name[:100]} can only be requested by the controllers of the canister."
+        return refusal
     return _NO_SUCH_PATH
 
 

@@ -62,7 +62,7 @@ class Target(NamedTuple):
 
     def shown(self) -> Ranged:
         """Return the form of canister ranges in the delegation of an answer."""
-        if self.version == ("v3" if self.on == "call" else "v2"):
+        if self.version == ("v3" if self.on == "call" else "v2") or (self.canister and not self.canister.raw):
             return FLAT
         return NO_RANGES if self.canister is None else Ranged(False, self.canister)
 
@@ -89,7 +89,8 @@ def target_of(replica: NetworkState, parts: Sequence[str]) -> Target:
     except FormatError as error:
         raise RequestRefused(400, str(error), "malformed_request") from error
     try:
-        state = replica.state_of(principal)
+        # The management canister is on no subnet. An HTTP gateway of a local network sends calls to it anywhere.
+        state = replica.state_of(principal) if principal.raw else replica.default_state
     except KeyError:
         state = None
     if state is None or (kind == "subnet") != (state.subnet.id == principal):

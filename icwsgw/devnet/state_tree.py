@@ -116,7 +116,7 @@ class StateTree:
         self.subnet = subnet
         self._canisters = MerkleMap()
         self._requests = MerkleMap()
-        self._stale: dict[Principal, Callable[[], Tree]] = {}
+        self._stale: dict[Principal, Callable[[], Tree] | None] = {}
         fixed = {b"api_boundary_nodes": _BOUNDARY_NODES, b"canister_ranges": topology.canister_ranges}
         self._fixed = {
             ranges: {
@@ -135,6 +135,11 @@ class StateTree:
         self._stale[canister_id] = render
         self._block = None
 
+    def canister_removed(self, canister_id: Principal) -> None:
+        """Remove ``/canister/<id>`` from the next block on."""
+        self._stale[canister_id] = None
+        self._block = None
+
     def set_request(self, request_id: bytes, fields: dict[bytes, bytes]) -> None:
         """Set the status of a request."""
         self._requests.put(request_id, hashtree.from_mapping(fields))
@@ -150,7 +155,10 @@ class StateTree:
         :param keep_views: whether the block must still answer queries when there are newer blocks
         """
         for canister_id, render in self._stale.items():
-            self._canisters.put(canister_id.raw, render())
+            if render is None:
+                self._canisters.remove(canister_id.raw)
+            else:
+                self._canisters.put(canister_id.raw, render())
         if keep_views and self._view is not None and self._stale:
             self._views = {**self._views, **{each: self._view(each) for each in self._stale}}
         self._stale.clear()

@@ -44,6 +44,9 @@ DELEGATIONS: Final = (BY_VERSION, "none", "legacy", "sharded")
 FIRST_CANISTER = Principal(bytes(8) + b"\1\1")
 LAST_CANISTER = Principal(b"\xff" * 8 + b"\1\1")
 
+#: The first number for canisters without a fixed id. It follows those of the demo canisters, as on a local replica.
+FIRST_FREE: Final = 0x8000_0000_0010_0003
+
 #: Default number of nodes in each subnet. An application subnet of the public network has 13.
 NODES: Final = 4
 MAX_NODES: Final = 100

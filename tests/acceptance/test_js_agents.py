@@ -7,6 +7,7 @@ on the way, or the first half of the test would prove nothing.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 
@@ -14,6 +15,7 @@ import pytest
 
 from tests.acceptance.conftest import Devnet
 from tests.acceptance.processes import run_node
+from tests.devnet.wasm.support import GREETING_DID, greeting
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.sdk]
 
@@ -49,3 +51,21 @@ def test_agents_accept_what_is_right_and_refuse_what_was_changed(
     assert result["hasSubnetKeys"] >= 1
     accepted = [what for what, words in result["refused"].items() if words is None]
     assert accepted == [], result["refused"]
+
+
+@pytest.mark.parametrize(("library", "options"), [("dfinity", ["--delegation=legacy"]), ("icp", [])])
+def test_agents_manage_canisters(devnets: Callable[..., Devnet], library: str, options: list[str]) -> None:
+    devnet, wasm = devnets(*options), greeting()
+    parameters = {"library": library, "network": devnet.network, "place": devnet.echo, "wasm": wasm.hex()}
+    result = run_node("management.mjs", parameters)[-1]
+    assert result["greeting"] == "hi"
+    assert result["statuses"] == ["running", "stopped"]
+    module_hash = hashlib.sha256(wasm).hexdigest()
+    assert (result["controllers"], result["moduleHash"]) == ([result["principal"]], module_hash)
+    assert result["certified"] == {
+        "controllers": [result["principal"]],
+        "moduleHash": module_hash,
+        "candid": GREETING_DID,
+    }
+    assert f"Only controllers of canister {result['canister']}" in result["strangerRefused"]
+    assert "IC0301" in result["gone"] or "not found" in result["gone"]

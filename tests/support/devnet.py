@@ -136,6 +136,18 @@ class Net:
             raise Rejected(fields["reject_code"], fields["reject_message"], fields.get("error_code"))
         return fields["reply"]["arg"]
 
+    def query_management(self, who: Ed25519Identity | None, method: str, arg: bytes, effective: Principal) -> bytes:
+        """Query the management canister about a canister; a reject is raised."""
+        sender = Principal(b"\x04") if who is None else who.principal
+        content = envelope.query_content(sender, Principal(b""), method, arg, self.now_ns() + 240 * 10**9)
+        path = f"/api/v3/canister/{effective}/query"
+        status, _, body = result_of(self.handle("POST", path, self.signed(who, content).body))
+        assert status == 200, body
+        fields = cbor.loads(body)
+        if fields["status"] == "rejected":
+            raise Rejected(fields["reject_code"], fields["reject_message"], fields.get("error_code"))
+        return fields["reply"]["arg"]
+
     def read_state(
         self, who: Ed25519Identity | None, paths: Sequence[Sequence[bytes]], canister: Principal = ECHO_ID
     ) -> Certificate:

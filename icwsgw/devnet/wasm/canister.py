@@ -101,6 +101,12 @@ class WasmCanister:
             raise CanisterTrap("IC0502", "Canister trapped: the module has no memory")
         return memory
 
+    @property
+    def heap_size(self) -> int:
+        """Bytes of the heap."""
+        memory = self._instance.memory if self._instance is not None else None
+        return 0 if memory is None else memory.size
+
     def now_ns(self) -> int:
         return self._time_ns
 
@@ -122,11 +128,19 @@ class WasmCanister:
         """
         self._replace(read_module(file), "canister_init", argument, caller, keep_stable=False)
 
-    def upgrade(self, file: bytes, argument: bytes = b"", caller: Principal = MANAGEMENT) -> None:
+    def upgrade(
+        self,
+        file: bytes,
+        argument: bytes = b"",
+        caller: Principal = MANAGEMENT,
+        *,
+        skip_pre_upgrade: bool = False,
+        keep_heap: bool | None = None,
+    ) -> None:
         """Run ``canister_pre_upgrade``, put in other code, and run ``canister_post_upgrade``; stable memory stays.
 
-        The main memory stays too if both modules ask for it (:data:`~icwsgw.devnet.wasm.binary.KEEP_MEMORY`).
-
+        :param keep_heap: whether the main memory stays too; None: if both modules ask for it
+            (:data:`~icwsgw.devnet.wasm.binary.KEEP_MEMORY`)
         :raises FormatError: not a module of a canister
         :raises CanisterTrap: one of them traps; the canister is as it was
         """
@@ -137,11 +151,12 @@ class WasmCanister:
         if self._instance is not None:
             self._instance.save(saved)
         try:
-            if self.module is not None and "canister_pre_upgrade" in self.module.functions:
+            old = None if skip_pre_upgrade else self.module
+            if old is not None and "canister_pre_upgrade" in old.functions:
                 self.execute(
                     Execution(Entry.PRE_UPGRADE, CallContext(caller, needs_answer=False)), "canister_pre_upgrade"
                 )
-            self._replace(module, "canister_post_upgrade", argument, caller, keep_stable=True)
+            self._replace(module, "canister_post_upgrade", argument, caller, keep_stable=True, keep_heap=keep_heap)
         except CanisterTrap:
             self.stable, self.certified_data, self.global_timer_ns, self.cycles = before
             if self._instance is not None:
@@ -149,13 +164,22 @@ class WasmCanister:
             raise
 
     def _replace(
-        self, module: CanisterModule, function: str, argument: bytes, caller: Principal, *, keep_stable: bool
+        self,
+        module: CanisterModule,
+        function: str,
+        argument: bytes,
+        caller: Principal,
+        *,
+        keep_stable: bool,
+        keep_heap: bool | None = None,
     ) -> None:
         before = (self.module, self._instance, self.stable, self.certified_data, self.global_timer_ns, self.cycles)
         if not keep_stable:
             self.stable, self.certified_data = StableMemory(), b""
         self.global_timer_ns = 0
-        kept = self._main_memory() if keep_stable and module.keeps_memory else None
+        kept = None
+        if keep_stable and (module.keeps_memory if keep_heap is None else keep_heap):
+            kept = self._main_memory(keep_heap is True)
         self.module = module
         try:
             self._instance = None
@@ -177,9 +201,9 @@ class WasmCanister:
             before[1].close()
         self.version += 1
 
-    def _main_memory(self) -> bytearray | None:
-        """Copy the main memory of a canister that wants to keep it."""
-        if self._instance is None or self.module is None or not self.module.keeps_memory:
+    def _main_memory(self, always: bool) -> bytearray | None:
+        """Copy the main memory of a canister that wants to keep it, or always."""
+        if self._instance is None or self.module is None or not (always or self.module.keeps_memory):
             return None
         saved = Saved()
         self._instance.save(saved)

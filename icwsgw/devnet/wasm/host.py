@@ -10,7 +10,8 @@ from twisted.internet.defer import Deferred
 from icwsgw.devnet.hosting import CANDID_SECTION, Certifier, PageFilter
 from icwsgw.devnet.wasm.canister import RUNNING, STOPPED, Snapshot, WasmCanister
 from icwsgw.devnet.wasm.canister_messages import CanisterRequest, Messages
-from icwsgw.devnet.wasm.execution import CallContext, CanisterTrap, Entry, Execution, Response
+from icwsgw.devnet.wasm.execution import MANAGEMENT, CallContext, CanisterTrap, Entry, Execution, Response
+from icwsgw.devnet.wasm.memory import PAGE
 from icwsgw.errors import Rejected
 from icwsgw.ic import cbor, hashtree
 from icwsgw.ic.hashtree import Tree
@@ -119,24 +120,40 @@ class WasmHost:
         if not self.running:
             raise Rejected(5, f"Canister {self.id} is stopped", "IC0508")
 
-    def install(self, file: bytes, argument: bytes = b"") -> None:
+    def install(self, file: bytes, argument: bytes = b"", caller: Principal = MANAGEMENT) -> None:
         """Put code into the canister; all memory is new.
 
+        :param caller: of ``canister_init``
         :raises FormatError: not a module of a canister
         :raises CanisterTrap: ``canister_init`` traps
         """
-        self.canister.install(file, argument)
+        self.canister.install(file, argument, caller)
         self._file = file
         self._after_code()
 
-    def upgrade(self, file: bytes, argument: bytes = b"") -> None:
+    def upgrade(
+        self,
+        file: bytes,
+        argument: bytes = b"",
+        caller: Principal = MANAGEMENT,
+        *,
+        skip_pre_upgrade: bool = False,
+        keep_heap: bool | None = None,
+    ) -> None:
         """Put other code into the canister; stable memory stays.
 
+        :param caller: of the upgrade's functions
         :raises FormatError: not a module of a canister
         :raises CanisterTrap: ``canister_pre_upgrade`` or ``canister_post_upgrade`` traps; nothing has changed
         """
-        self.canister.upgrade(file, argument)
+        self.canister.upgrade(file, argument, caller, skip_pre_upgrade=skip_pre_upgrade, keep_heap=keep_heap)
         self._file = file
+        self._after_code()
+
+    def uninstall(self) -> None:
+        """Take the code out, and all memory."""
+        self.canister.uninstall()
+        self._file = b""
         self._after_code()
 
     def reset(self) -> None:
@@ -191,6 +208,25 @@ class WasmHost:
                 entries.append((b"metadata", hashtree.label_map(metadata)))
             entries.append((b"module_hash", hashtree.leaf(canister.module.hash)))
         return hashtree.label_map(entries)
+
+    @property
+    def private_metadata(self) -> frozenset[str]:
+        """Names of the metadata sections that only controllers may read."""
+        module = self.canister.module
+        return frozenset(name for name, data in module.metadata.items() if not data.public) if module else frozenset()
+
+    def memory_sizes(self) -> dict[str, int]:
+        """Return the bytes of its memories, by their names in ``canister_status``."""
+        canister = self.canister
+        module = canister.module
+        if module is None:
+            return {}
+        return {
+            "wasm_memory_size": canister.heap_size,
+            "stable_memory_size": canister.stable.pages * PAGE,
+            "wasm_binary_size": len(module.wasm),
+            "custom_sections_size": sum(len(each.content) for each in module.metadata.values()),
+        }
 
     def view(self) -> Snapshot | None:
         """Copy the state, so that a query can be run against it when it is older."""

@@ -81,6 +81,20 @@ def module(body: str, *, memory: str = "(memory 1)") -> bytes:
     return bytes(wasmtime.wat2wasm(f"(module {imports} {memory} {helpers} {body})"))
 
 
+def leb(number: int) -> bytes:
+    """An unsigned number in LEB128."""
+    out = b""
+    while number > 127:
+        out, number = out + bytes([number & 127 | 128]), number >> 7
+    return out + bytes([number])
+
+
+def section(name: str, content: bytes) -> bytes:
+    """A custom section, to be put behind a module."""
+    payload = leb(len(name)) + name.encode() + content
+    return b"\0" + leb(len(payload)) + payload
+
+
 class World:
     """Two canisters and the messages between them; time stands still unless a test moves it.
 
@@ -171,3 +185,22 @@ PRINTING = """
 def log_of(seen: list[tuple[str, str]]) -> Callable[[Principal, str], None]:
     """A log that keeps id and text in a list."""
     return lambda canister_id, text: seen.append((canister_id.text, text))
+
+
+#: A canister with a Candid interface: `greet` replies with the text "hi", `shout` prints before that.
+GREETING = """
+  (data (i32.const 0) "hello from the canister") (data (i32.const 100) "DIDL\\00\\01\\71\\02hi")
+  (func (export "canister_init") (call $debug_print (i32.const 0) (i32.const 23)))
+  (func (export "canister_query greet") (call $reply_at (i32.const 100) (i32.const 10)))
+  (func (export "canister_update shout")
+    (call $debug_print (i32.const 0) (i32.const 5)) (call $reply_at (i32.const 100) (i32.const 10)))
+"""
+GREETING_DID = "service : { greet : () -> (text) query; shout : () -> (text) }"
+
+
+def greeting(more: bytes = b"") -> bytes:
+    """The canister that greets, with its interface as public metadata.
+
+    :param more: further sections
+    """
+    return module(GREETING) + section("icp:public candid:service", GREETING_DID.encode()) + more
