@@ -6,6 +6,7 @@ that ends without errors has verified everything.
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from icwsgw.core.close_reasons import CloseCode
 from tests.acceptance.conftest import Devnet, Stack
 from tests.acceptance.processes import CLIENT, free_port, run_node
 from tests.support import pem
+from tests.support.built_canisters import build
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.sdk]
 
@@ -49,6 +51,15 @@ def test_messages_may_be_bytes(stack: Stack) -> None:
 def test_messages_in_bursts_arrive_in_order(stack: Stack) -> None:
     result = scenario("bursts", stack, count=200, burst=50)
     assert [int(answer.rsplit(" ", 1)[1]) for answer in result["answers"]] == list(range(200))
+    assert_undisturbed(result)
+
+
+@pytest.mark.rust
+def test_a_canister_with_the_cdk_of_crates_io_answers_it(stacks: Callable[..., Stack], tmp_path: Path) -> None:
+    (tmp_path / "echo.wasm").write_bytes(build("echo"))
+    stack = stacks(f"--devnet-canister=echo={tmp_path / 'echo.wasm'}")
+    result = scenario("bursts", stack, count=30, burst=30)
+    assert result["answers"] == [f"message {number}" for number in range(30)]
     assert_undisturbed(result)
 
 
@@ -177,3 +188,34 @@ def test_over_tls(stacks: Callable[..., Stack], tmp_path: Path) -> None:
     assert {error["code"] for error in result["errors"]} == {"gateway-unreachable"}
     assert all("TLS" in error["hint"] for error in result["errors"])
     stack.server.wait_for_line("this port speaks TLS: use wss://, not ws://")
+
+
+def test_in_a_browser_it_keeps_its_identity_and_lives_through_a_restart_over_tls(
+    devnets: Callable[..., Devnet], stacks: Callable[..., Stack], tmp_path: Path
+) -> None:
+    certificate, key = pem.server(pem.authority()).write(tmp_path)
+    devnet, port = devnets(), free_port()
+
+    def start() -> Stack:
+        return stacks(
+            f"--tls-certificate-pem-path={certificate}",
+            f"--tls-certificate-key-pem-path={key}",
+            f"--gateway-address=tcp:{port}:interface=127.0.0.1",
+            "--drain-window=0",
+            network=devnet.network,
+        )
+
+    running = start()
+
+    def restart(event: dict[str, Any]) -> None:
+        if event.get("event") == "ready":
+            assert running.server.stop(signal.SIGTERM) == 0, running.server.output
+            start()
+
+    options = {**devnet_places(devnet), "gateway": f"wss://localhost:{port}", "executable": shutil.which("chromium")}
+    result = run_node("browser_client.mjs", options, on_event=restart)[-1]
+    assert {*result["kept"], result["afterReload"], result["connected"]} == {result["connected"]}
+    assert result["other"] != result["connected"]
+    assert (result["first"][-6:], result["second"][-5:]) == ("before", "after")
+    assert result["disconnects"][0] == CloseCode.DRAINING
+    assert (result["code"], result["unsent"]) == (1000, [])
