@@ -53,6 +53,19 @@ def test_programs_of_both_kinds_and_bundlers_take_the_package(tmp_path: Path) ->
     (tmp_path / "common.cjs").write_text(f'const {{ CanisterSocket }} = require("icws-client");\n{use}\n')
     for program in ("module.mjs", "common.cjs"):
         assert run("node", program, folder=tmp_path) == "made\n"
+    typed = (tmp_path / "typed.ts", tmp_path / "tsconfig.json")
+    typed[0].write_text(
+        'import { CanisterSocket, ClientError, type CanisterMessageEvent } from "icws-client";\n'
+        'const socket = new CanisterSocket({ gateway: "ws://127.0.0.1:9", canister: "aaaaa-aa", reconnect: false });\n'
+        "socket.onmessage = (event: CanisterMessageEvent) => console.log(event.sequence + 1n);\n"
+        'socket.addEventListener("error", ({ error }) => console.log((error satisfies ClientError).hint.length));\n'
+        'if (socket.state === "open") socket.request([1], { timeoutMs: 1 }).then(console.log);\n'
+        "// @ts-expect-error a socket needs a gateway\n"
+        'new CanisterSocket({ canister: "aaaaa-aa" });\n'
+    )
+    options = {"module": "nodenext", "target": "es2022", "lib": ["es2022", "dom"], "strict": True, "noEmit": True}
+    typed[1].write_text(json.dumps({"compilerOptions": {**options, "types": []}, "files": ["typed.ts"]}))
+    run(CLIENT / "node_modules" / ".bin" / "tsc", "-p", typed[1], folder=tmp_path)
     esbuild = CLIENT / "node_modules" / ".bin" / "esbuild"
     for platform in ("browser", "node"):
         out = f"{platform}.mjs"

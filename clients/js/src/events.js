@@ -72,3 +72,14 @@ export class StateChangeEvent extends Event {
     this.before = before;
   }
 }
+
+/**
+ * @typedef {object} SocketEvents
+ * @property {CanisterOpenEvent} open
+ * @property {CanisterMessageEvent} message
+ * @property {CanisterErrorEvent} error
+ * @property {CanisterDisconnectEvent} disconnect
+ * @property {CanisterCloseEvent} close
+ * @property {StateChangeEvent} statechange
+ * @property {Event} drain
+ */

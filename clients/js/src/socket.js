@@ -86,6 +86,8 @@ export class CanisterSocket extends EventTarget {
   #failures = 0;
   #wasOpen = false;
   #pumping = false;
+  /** Whether the application has a listener for errors. */
+  #hearsErrors = false;
   #wasFull = false;
   /** @type {Map<string, ReturnType<typeof setTimeout>>} */
   #timers = new Map();
@@ -112,11 +114,21 @@ export class CanisterSocket extends EventTarget {
     });
     this.opened.catch(() => {});
     /** @type {Promise<CanisterCloseEvent>} resolved when it is closed for good */
-    this.closed = new Promise((resolve) =>
-      this.addEventListener("close", (event) => resolve(/** @type {CanisterCloseEvent} */ (event)), { once: true }),
-    );
+    this.closed = new Promise((resolve) => this.addEventListener("close", resolve, { once: true }));
     // after the constructor's caller has put its handlers on
     queueMicrotask(() => this.#step("connect"));
+  }
+
+  /**
+   * @template {keyof import("./events.js").SocketEvents} K
+   * @override
+   * @param {K} type
+   * @param {((event: import("./events.js").SocketEvents[K]) => void) | EventListenerObject | null} listener
+   * @param {boolean | AddEventListenerOptions} [options]
+   */
+  addEventListener(type, listener, options) {
+    this.#hearsErrors ||= type === "error";
+    super.addEventListener(type, /** @type {EventListenerOrEventListenerObject | null} */ (listener), options);
   }
 
   /** What it does now. */
@@ -371,7 +383,8 @@ export class CanisterSocket extends EventTarget {
     for (const name of ["open", "silence", "pump", "closing", "resynchronize"]) this.#cancel(name);
     this.#remember(link);
     if (this.#state === "closing") {
-      this.#end = { ...this.#end, code, reason: reason || this.#end.reason };
+      // before the handshake message there is no clean end, whatever the application asked for
+      if (link.gateway) this.#end = { ...this.#end, code, reason: reason || this.#end.reason };
       this.#step("ended");
       return;
     }
@@ -382,7 +395,7 @@ export class CanisterSocket extends EventTarget {
     const pause = again ? pauseMs(this.#failures, after, Math.random(), pauses) : null;
     this.#end = { code, reason, error, pauseMs: pause };
     this.#requests.fail(new ClientError("connection-lost", { cause: error }), false);
-    if (error) this.#emit(new CanisterErrorEvent(error));
+    if (error) this.#complain(error);
     this.#emit(new CanisterDisconnectEvent(this.#end));
     this.#step(again ? "lost" : "ended");
   }
@@ -474,7 +487,7 @@ export class CanisterSocket extends EventTarget {
       value = this.#options.codec.decode(content);
     } catch (cause) {
       this.#options.trace?.({ direction: "in", what: "message", value: content, ...facts });
-      this.#emit(new CanisterErrorEvent(new ClientError("undecodable-message", { cause, data: content })));
+      this.#complain(new ClientError("undecodable-message", { cause, data: content }));
       return;
     }
     this.#options.trace?.({ direction: "in", what: "message", value, ...facts });
@@ -603,6 +616,12 @@ export class CanisterSocket extends EventTarget {
   #cancel(/** @type {string} */ name) {
     clearTimeout(this.#timers.get(name));
     this.#timers.delete(name);
+  }
+
+  /** Tells an error to the application, or to the console where it does not listen. */
+  #complain(/** @type {ClientError} */ error) {
+    if (!this.onerror && !this.#hearsErrors) console.warn(`icws-client: ${error.message}. ${error.hint}`);
+    this.#emit(new CanisterErrorEvent(error));
   }
 
   #emit(/** @type {Event} */ event) {

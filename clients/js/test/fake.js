@@ -150,6 +150,7 @@ export const fakeGateway = ({ handshake = true } = {}) => {
   return {
     WebSocket: FakeSocket,
     until,
+    sockets,
     /** The n-th connection, after it has called ws_open. */
     dialled: (n) => until(() => sockets[n]?.calls.length > 0 && sockets[n]),
     /** The socket, after it has made so many calls. */

@@ -320,3 +320,30 @@ test("a handler may close the socket", async () => {
   await wire.opens();
   assert.equal((await socket.closed).code, 1000);
 });
+
+test("an error that nobody listens for is written to the console", async (context) => {
+  const warned = context.mock.method(console, "warn", () => {});
+  for (const [listen, times] of [
+    [(socket) => (socket.onerror = null), 1],
+    [(socket) => (socket.onerror = () => {}), 0],
+    [(socket) => ((socket.onerror = null), socket.addEventListener("error", () => {})), 0],
+  ]) {
+    const { socket, wire } = await opened();
+    listen(socket);
+    const gone = event(socket, "disconnect");
+    wire.ends(4109, "replaced");
+    await gone;
+    assert.equal(warned.mock.callCount(), times);
+    if (times) assert.match(warned.mock.calls[0].arguments[0], /replaced.*Do not reconnect/);
+    warned.mock.resetCalls();
+  }
+});
+
+test("closing before the connection is there", async () => {
+  const gateway = fakeGateway({ handshake: false });
+  const { socket } = make({}, gateway);
+  await gateway.until(() => gateway.sockets.length === 1);
+  gateway.sockets[0].close = () => gateway.sockets[0].ends(1006);
+  socket.close();
+  assert.deepEqual([(await socket.closed).code, socket.state], [1000, "closed"]);
+});

@@ -63,3 +63,22 @@ export declare class StateChangeEvent extends Event {
     /** @param {import("./machine.js").State} state @param {import("./machine.js").State} before */
     constructor(state: import("./machine.js").State, before: import("./machine.js").State);
 }
+export type SocketEvents = {
+    open: CanisterOpenEvent;
+    message: CanisterMessageEvent;
+    error: CanisterErrorEvent;
+    disconnect: CanisterDisconnectEvent;
+    close: CanisterCloseEvent;
+    statechange: StateChangeEvent;
+    drain: Event;
+};
+/**
+ * @typedef {object} SocketEvents
+ * @property {CanisterOpenEvent} open
+ * @property {CanisterMessageEvent} message
+ * @property {CanisterErrorEvent} error
+ * @property {CanisterDisconnectEvent} disconnect
+ * @property {CanisterCloseEvent} close
+ * @property {StateChangeEvent} statechange
+ * @property {Event} drain
+ */

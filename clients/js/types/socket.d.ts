@@ -35,6 +35,14 @@ export declare class CanisterSocket extends EventTarget {
      * @param {import("./options.js").Options} options
      */
     constructor(options: import("./options.js").Options);
+    /**
+     * @template {keyof import("./events.js").SocketEvents} K
+     * @override
+     * @param {K} type
+     * @param {((event: import("./events.js").SocketEvents[K]) => void) | EventListenerObject | null} listener
+     * @param {boolean | AddEventListenerOptions} [options]
+     */
+    addEventListener<K extends keyof import("./events.js").SocketEvents>(type: K, listener: ((event: import("./events.js").SocketEvents[K]) => void) | EventListenerObject | null, options?: boolean | AddEventListenerOptions): void;
     /** What it does now. */
     get state(): import("./machine.js").State;
     /** Bytes of messages that wait: here, and in the WebSocket. */
