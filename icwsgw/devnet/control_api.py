@@ -5,7 +5,7 @@ its id or by its name, such as "echo"; "*" means all.
 
 ::
 
-    GET  /_/info      {root_key, canisters: {name: id}, gateway_urls,
+    GET  /_/info      {root_key, canisters: {name: id}, gateway_urls, status_url: url | null,
                        subnets: [{id, type, nodes, canister_ranges}]}
     GET  /_/stats     {name: count}, and the active faults and the canisters' contents
     GET  /_/logs      {name: [{number, time, text}]}: what the canisters have printed
@@ -91,6 +91,7 @@ def _info(replica: NetworkState) -> Any:
         ],
         "canisters": {name: canister_id.text for name, canister_id in replica.names.items()},
         "gateway_urls": replica.gateway_urls,
+        "status_url": replica.status_url,
     }
 
 

@@ -32,6 +32,7 @@ def embedded_devnet(config: GatewayConfig, reactor: Any) -> tuple[DevnetService,
     service, replica = devnet_service(reactor, devnet)
     tls = config.tls_certificate_pem_path is not None
     replica.gateway_urls = [_client_url(address, tls) for address in config.gateway_addresses]
+    replica.status_url = _status_url(config)
     return service, replica
 
 
@@ -42,9 +43,14 @@ def places(config: GatewayConfig) -> Iterator[tuple[str, str]]:
     for address in config.gateway_addresses:
         if tcp_port(address):
             yield "clients connect to the gateway", _client_url(address, tls)
-    status = config.prometheus_endpoint
-    if status and tcp_port(status):
-        yield "status page", f"http://127.0.0.1:{tcp_port(status)}/"
+    status = _status_url(config)
+    if status is not None:
+        yield "status page", status
+
+
+def _status_url(config: GatewayConfig) -> str | None:
+    port = tcp_port(config.prometheus_endpoint) if config.prometheus_endpoint else None
+    return f"http://127.0.0.1:{port}/" if port else None
 
 
 def _client_url(address: str, tls: bool) -> str:

@@ -57,6 +57,7 @@ class NetworkState:
     :ivar stats: numbers of requests by name
     :ivar hanging: requests that a fault holds without an answer
     :ivar gateway_urls: the gateway URLs that ``/_/info`` returns to the demo page; the embedding program sets them
+    :ivar status_url: the gateway's status page, in the same way; None: there is none
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class NetworkState:
         self.pushes = Pushes(clock)
         self.stats: Counter[str] = Counter()
         self.gateway_urls: list[str] = []
+        self.status_url: str | None = None
         self.names = {name: canister_id for name, (canister_id, _) in canisters.items()}
         self.canisters = InstalledCanisters(
             *(clock, now_ns, settings or CdkSettings(), self.state_of, self.topology),

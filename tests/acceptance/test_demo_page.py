@@ -48,4 +48,17 @@ def test_a_person_sees_messages_flow(
     assert "no WebSocket to the gateway came about" in result["trouble"]
     assert "Is the gateway running" in result["trouble"]
     assert result["again"]
+    assert result["ownPort"] == "This is the port of the replica, which serves this page."
+    assert result["links"] == ["echo.did", "demo.js"]
+    listens = " The gateway listens at ws://127.0.0.1:8080 or wss://gw.example."
+    assert result["checked"] == {
+        "nonsense": "nonsense is not a URL such as ws://127.0.0.1:8080",
+        "http://127.0.0.1:8080": "A gateway's URL begins with ws:// or wss://." + listens,
+        "ws://localhost:4943": "This is the port of the replica, which serves this page." + listens,
+        "wss://localhost:8080": "The gateway speaks ws:// there, without TLS, and not wss://.",
+        "ws://gw.example:443": "The gateway speaks wss:// there, with TLS, and not ws://.",
+        "ws://127.0.0.1:8080": None,
+        "wss://gw.example/": None,
+        "ws://elsewhere:1": None,
+    }
     assert result["complaints"] == []

@@ -34,6 +34,7 @@ def done(net: Net, name: str, value: Any) -> Any:
 
 def test_info_is_what_the_demo_page_needs() -> None:
     net = Net()
+    assert get(net, "info")["status_url"] is None
     net.replica.gateway_urls = ["ws://127.0.0.1:8080"]
     info = get(net, "info")
     assert info["root_key"] == net.replica.root_key_der.hex()

@@ -26,6 +26,7 @@ def test_the_page_is_told_where_the_gateway_is() -> None:
     reactor = MemoryReactorClock()
     _, replica = embedded_devnet(config("tcp:8080", "ssl:8443", "unix:/x"), reactor)
     assert replica.gateway_urls == ["ws://127.0.0.1:8080", "wss://127.0.0.1:8443", "ws://127.0.0.1:8080"]
+    assert replica.status_url == "http://127.0.0.1:9090/"
     _, replica = embedded_devnet(config("tcp:8080", tls=True), reactor)
     assert replica.gateway_urls == ["wss://127.0.0.1:8080"]
 

@@ -1,4 +1,5 @@
 // The page: a CanisterSocket of clients/js, and what it says of each frame.
+import { mistakeIn } from "./gateway_check.js";
 import { CLOSE_CODES, CanisterSocket, ECDSAKeyIdentity, Ed25519KeyIdentity, IDL } from "./icws-client.js";
 
 const ROWS = 200;
@@ -159,6 +160,11 @@ the("connect").addEventListener("submit", async (event) => {
   event.preventDefault();
   the("trouble").hidden = true;
   delete the("state").dataset.trouble;
+  const mistake = mistakeIn(the("gateway").value, location.href, info.gateway_urls ?? []);
+  if (mistake !== null) {
+    trouble(mistake);
+    return;
+  }
   the("open").disabled = true;
   try {
     identity ??= await newIdentity();
@@ -203,6 +209,16 @@ const asked = new URLSearchParams(location.search);
 for (const [name, id] of Object.entries(info.canisters ?? {})) {
   the("canister").append(new Option(`${name} (${id})`, id, false, id === asked.get("canister")));
 }
+if (info.status_url) {
+  the("status-page").href = info.status_url;
+  the("status-page").hidden = false;
+}
+const showInterface = () => {
+  const name = the("canister").selectedOptions[0]?.text.split(" ")[0];
+  the("interface").href = `${name}.did`;
+};
+the("canister").addEventListener("change", showInterface);
+showInterface();
 the("gateway").value = asked.get("gateway") ?? info.gateway_urls?.[0] ?? `ws://${location.hostname}:8080`;
 if (!the("canister").options.length) trouble("this page is not served by a devnet: no canisters are known");
 document.body.dataset.ready = "yes";

@@ -74,6 +74,19 @@ await main(async ({ url, gateway, executable, screenshots, deadLink }) =>
     await lost.page.waitForSelector("#state[data-state=closed]");
     const again = await lost.page.isEnabled("#open");
 
-    return { texts, facts, unverified, closed, wide, narrow, trouble, again, complaints: [...complaints, ...phone.complaints] };
+    // Where a URL is known to be wrong, before anything is tried.
+    const checked = await page.evaluate(async () => {
+      const { mistakeIn } = await import("./gateway_check.js");
+      const known = ["ws://127.0.0.1:8080", "wss://gw.example"];
+      const asked = ["nonsense", "http://127.0.0.1:8080", "ws://localhost:4943", "wss://localhost:8080", "ws://gw.example:443",
+        "ws://127.0.0.1:8080", "wss://gw.example/", "ws://elsewhere:1"];
+      return Object.fromEntries(asked.map((url) => [url, mistakeIn(url, "http://127.0.0.1:4943/", known)]));
+    });
+    const own = await visit(`${url}/?gateway=${encodeURIComponent(url.replace("http", "ws"))}`, {});
+    await own.page.click("#open");
+    const ownPort = await own.page.textContent("#trouble");
+    const links = await own.page.$$eval("header a:not([hidden])", (items) => items.map((item) => item.getAttribute("href")));
+
+    return { checked, ownPort, links, texts, facts, unverified, closed, wide, narrow, trouble, again, complaints: [...complaints, ...phone.complaints] };
   }),
 );
