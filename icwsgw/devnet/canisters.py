@@ -9,10 +9,12 @@ canister    id                           what it does
 ``echo``    bkyz2-fmaaa-aaaaa-qaaaq-cai  sends every message back unchanged, whatever its type
 ``chat``    bd3sg-teaaa-aaaaa-qaaba-cai  sends every message to all its clients, preceded by the sender's short
                                          principal, and announces who joins, who leaves and how many are present
+``ping``    bnz7o-iuaaa-aaaaa-qaaaa-cai  greets with ``ping`` and answers ``TEXT ping``, as the integration tests of the
+                                         Rust gateway expect
 ==========  ===========================  ==========================================================================
 
-The two are in different subnets. With ``--echo-any``, the first request to any other id creates an echo canister there,
-so that load tests can use many canisters.
+``echo`` and ``chat`` are in different subnets. With ``--echo-any``, the first request to any other id creates an echo
+canister there, so that load tests can use many canisters.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from icwsgw.ic.principal import Principal
 
 ECHO_ID = Principal.from_text("bkyz2-fmaaa-aaaaa-qaaaq-cai")
 CHAT_ID = Principal.from_text("bd3sg-teaaa-aaaaa-qaaba-cai")
+PING_ID = Principal.from_text("bnz7o-iuaaa-aaaaa-qaaaa-cai")
 
 _APP_MESSAGE = candid.Record({"text": candid.Text})
 
@@ -116,11 +119,7 @@ class ChatCanister(Canister):
 
     def on_message(self, client: Principal, message: bytes) -> None:
         """Send the message to all members; a message of another type traps."""
-        try:
-            text = app_text(message)
-        except FormatError as error:
-            raise Trap(f"not an AppMessage: {error}") from error
-        self._say(f"{short(client)}: {text}")
+        self._say(f"{short(client)}: {_text_of(message)}")
 
     def on_close(self, client: Principal) -> None:
         self._say(f"* {short(client)} left, {self._count()} here")
@@ -143,11 +142,35 @@ class ChatCanister(Canister):
                 continue
 
 
-#: The canisters with fixed ids, by name: id and application.
-DEMO_CANISTERS: dict[str, tuple[Principal, CanisterFactory]] = {
+class PingCanister(Canister):
+    """Greets with ``ping``, and answers each text with itself and ``ping``."""
+
+    def on_open(self, client: Principal) -> None:
+        self.ws.send(client, app_message("ping"))
+
+    def on_message(self, client: Principal, message: bytes) -> None:
+        """Answer the client; a message of another type traps."""
+        self.ws.send(client, app_message(f"{_text_of(message)} ping"))
+
+
+def _text_of(message: bytes) -> str:
+    """Return the text in a ``record { text }``.
+
+    :raises Trap: the message has another type
+    """
+    try:
+        return app_text(message)
+    except FormatError as error:
+        raise Trap(f"not an AppMessage: {error}") from error
+
+
+#: The canisters of a network that names no others: id and application by name.
+DEFAULT_CANISTERS: dict[str, tuple[Principal, CanisterFactory]] = {
     "echo": (ECHO_ID, EchoCanister),
     "chat": (CHAT_ID, ChatCanister),
 }
+#: The canisters of the devnet's programs.
+DEMO_CANISTERS: dict[str, tuple[Principal, CanisterFactory]] = {**DEFAULT_CANISTERS, "ping": (PING_ID, PingCanister)}
 
 
 def module_hash(factory: CanisterFactory) -> bytes:

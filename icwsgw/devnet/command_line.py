@@ -31,6 +31,7 @@ from icwsgw.config.option import (
 )
 from icwsgw.config.sources import likely_typos
 from icwsgw.config.usage_rows import add_repeatable, flag_rows, given_values, parameter_rows
+from icwsgw.devnet.canisters import DEMO_CANISTERS
 from icwsgw.devnet.cdk import ACK_INTERVAL_MS, MAX_RETURNED_MESSAGES
 from icwsgw.devnet.consensus import MAX_LAG, BlockTiming
 from icwsgw.devnet.hosting import CdkSettings
@@ -128,7 +129,7 @@ class DevnetConfig:
     )
     v2_gone: bool = option(False, FLAG, "v2-gone", "Behave as a later network: no v2 queries and v2 reads.")
     echo_any: bool = option(
-        False, FLAG, "echo-any", "Every canister id is an echo canister; otherwise there are two canisters."
+        False, FLAG, "echo-any", "Every canister id is an echo canister; otherwise ids without a canister are refused."
     )
 
     def __post_init__(self) -> None:
@@ -214,6 +215,7 @@ def devnet_service(
         v2_gone=config.v2_gone,
         echo_any=config.echo_any,
         edge_headers=_EDGE_HEADERS[config.edge_headers],
+        canisters=DEMO_CANISTERS,
         log=log,
     )
     service = DevnetService(replica, NamedCanisters(replica, config.canister_files), config.reload)

@@ -14,7 +14,7 @@ from random import Random
 from twisted.internet.defer import Deferred
 
 from icwsgw.devnet.canister_logs import CanisterLogs, LogListener
-from icwsgw.devnet.canisters import DEMO_CANISTERS, CanisterFactory, EchoCanister
+from icwsgw.devnet.canisters import DEFAULT_CANISTERS, CanisterFactory, EchoCanister
 from icwsgw.devnet.consensus import BlockTiming
 from icwsgw.devnet.faults import Answer, Dropped, Faults
 from icwsgw.devnet.hosting import CanisterHost, CdkSettings, Host
@@ -50,7 +50,7 @@ class NetworkState:
     :param echo_any: the first request to an unused id creates an echo canister there
     :param edge_headers: each answer has a new ``x-request-id`` and no ``x-ic-*``, like those of the public network's
         HTTP gateways; None: only if the topology is the public network's
-    :param canisters: name to id and application; default: the demo canisters
+    :param canisters: name to id and application; default: echo and chat
     :param log: is told what canisters print, and the texts of their traps
     :ivar canisters: the canisters by id
     :ivar faults: the active faults, see :mod:`icwsgw.devnet.faults`
@@ -78,7 +78,7 @@ class NetworkState:
         v2_gone: bool = False,
         echo_any: bool = False,
         edge_headers: bool | None = None,
-        canisters: Mapping[str, tuple[Principal, CanisterFactory]] = DEMO_CANISTERS,
+        canisters: Mapping[str, tuple[Principal, CanisterFactory]] = DEFAULT_CANISTERS,
         log: LogListener = lambda canister_id, text: None,
     ) -> None:
         self.clock = clock

@@ -2,7 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID, Canister, MethodNotFound, app_message, app_text, short
+from icwsgw.devnet.canisters import (
+    CHAT_ID,
+    DEMO_CANISTERS,
+    ECHO_ID,
+    PING_ID,
+    Canister,
+    MethodNotFound,
+    app_message,
+    app_text,
+    short,
+)
 from icwsgw.devnet.cdk import WebSocketCdk
 from icwsgw.errors import FormatError, Rejected
 from icwsgw.ic import candid, ws
@@ -82,6 +92,20 @@ def test_who_times_out_has_left() -> None:
     net.say(ALICE, 1, keep_alive, service=True, canister=CHAT_ID)
     net.advance(60)
     assert texts(net)[-1] == (ALICE.principal.raw, f"* {short(BOB.principal)} left, 1 here")
+
+
+def test_ping_as_the_rust_gateways_integration_client_plays_it() -> None:
+    # tests/src/integration/client.test.ts of omnia-network/ic-websocket-gateway: 20 rounds, each appends "-pong"
+    net = Net(canisters=DEMO_CANISTERS)
+    net.open(ALICE, canister=PING_ID)
+    expected = "ping"
+    for number in range(1, 21):
+        *_, last = net.heard(canister=PING_ID)
+        assert app_text(last) == expected
+        net.say(ALICE, number, f"{expected}-pong", canister=PING_ID)
+        expected += "-pong ping"
+    with pytest.raises(Rejected, match="not an AppMessage"):
+        net.say(ALICE, 21, b"nonsense", canister=PING_ID)
 
 
 def test_a_plain_canister_has_no_methods_and_minds_nothing() -> None:

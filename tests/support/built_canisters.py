@@ -1,4 +1,7 @@
-"""Canisters in Rust below ``tests/canisters``, built when a test needs them (cargo, target wasm32-unknown-unknown)."""
+"""Canisters in Rust, built when a test needs them (cargo, target wasm32-unknown-unknown).
+
+They are below ``tests/canisters`` and ``examples``, and share one folder of what cargo makes.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,13 @@ import functools
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 SOURCES = Path(__file__).parents[1] / "canisters"
 TARGET = "wasm32-unknown-unknown"
+#: Where cargo puts what it makes (``CARGO_TARGET_DIR``).
+OUT = SOURCES / "target"
 
 
 @functools.cache
@@ -19,20 +25,33 @@ def build(name: str) -> bytes:
 
     :raises AssertionError: cargo is missing, or fails; the text says why
     """
-    cargo = shutil.which("cargo")
+    run_cargo(["cargo", "build", "--release", "--locked", "--target", TARGET], SOURCES / name)
+    return built(name).read_bytes()
+
+
+def built(name: str) -> Path:
+    """Return where cargo has put the WebAssembly of a package."""
+    return OUT / TARGET / "release" / f"{name.replace('-', '_')}.wasm"
+
+
+def run_cargo(command: Sequence[str], folder: Path) -> None:
+    """Run a command of cargo that puts what it makes below :data:`OUT`.
+
+    :raises AssertionError: cargo is missing, or fails; the text says why
+    """
+    path = f"{os.environ.get('PATH', '')}{os.pathsep}{Path.home() / '.cargo' / 'bin'}"
+    cargo = shutil.which(command[0], path=path)
     assert cargo, f"cargo is needed to build canisters for tests, with the target {TARGET} (https://rustup.rs)"
-    out = SOURCES / "target"
-    out.mkdir(exist_ok=True)
-    # processes that test side by side build one after the other
-    with (out / "lock").open("w") as lock:
+    OUT.mkdir(exist_ok=True)
+    # Processes that test side by side build one after the other.
+    with (OUT / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = subprocess.run(
-            [cargo, "build", "--release", "--locked", "--target", TARGET],
-            cwd=SOURCES / name,
-            env={**os.environ, "CARGO_TARGET_DIR": str(out)},
+            [cargo, *command[1:]],
+            cwd=folder,
+            env={**os.environ, "PATH": path, "CARGO_TARGET_DIR": str(OUT)},
             capture_output=True,
             text=True,
             check=False,
         )
     assert done.returncode == 0, done.stderr
-    return (out / TARGET / "release" / f"{name.replace('-', '_')}.wasm").read_bytes()
