@@ -47,7 +47,7 @@ from icwsgw.observe.labels import RELOAD_OUTCOMES
 from icwsgw.observe.logs import get_logger, lines_lost, lines_written, rotate_files
 from icwsgw.observe.metrics import Metrics
 from icwsgw.observe.recent_warnings import RecentWarnings
-from icwsgw.process.check_config import configured_tls
+from icwsgw.process.check_config import UNUSED_CERTIFICATE, configured_tls
 from icwsgw.process.rlimits import make_room
 from icwsgw.process.startup import stop
 from icwsgw.reactor import epoll_turn
@@ -207,6 +207,8 @@ class GatewayService(MultiService):
             )
             self._add(listener)
             self._listeners.append(listener)
+        if tls is not None and tls not in self._certificates():
+            _log.warn(UNUSED_CERTIFICATE)
 
     def _watch(self) -> None:
         metrics, agent, transport = self.metrics, self.agent, self.transport

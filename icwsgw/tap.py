@@ -23,11 +23,14 @@ from icwsgw.observe.logs import Logger, ObservedService, get_logger, hide_client
 from icwsgw.observe.recent_warnings import RecentWarnings
 from icwsgw.process.heap_trim import trim_heap
 from icwsgw.process.local_choices import LocalChoices
+from icwsgw.process.ownership import NewFiles, switches_to
 from icwsgw.process.reload import Reloader
 from icwsgw.process.signals import held, ignore_unused, when_signalled
 from icwsgw.process.startup import (
+    closed_stdout_is_an_end,
     exit_zero_on_signals,
     freeze_startup_objects,
+    keep_starter_stderr,
     one_line,
     reload_on_hangup,
     report_start_errors,
@@ -95,16 +98,10 @@ class Options(usage.Options):
         :raises SystemExit: the command line is invalid; the exception holds one line for stderr
         """
         try:
-            try:
+            with closed_stdout_is_an_end():
                 super().parseOptions(options)  # type: ignore[no-untyped-call]
-            finally:
-                print(end="", flush=True)
         except (usage.UsageError, ConfigError) as error:
             raise SystemExit(one_line(error) + likely_typos(error, self.longOpt)) from None
-        except BrokenPipeError:
-            # a pager or head has closed the pipe; redirect stdout so that the flush at exit does not fail
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise SystemExit(1) from None
 
     def parseArgs(self, *words: str) -> None:  # noqa: N802
         """Refuse positional arguments.
@@ -215,6 +212,20 @@ def _tell(log: Logger, sourced: Sourced, notes: list[str]) -> None:
         log.info("no traces are exported at this level", level=config.trace_level)
 
 
+def _gateway(config: GatewayConfig, reactor: Any, twistd: dict[str, Any], recent: RecentWarnings) -> Any:
+    """Make the gateway, as one process or as the supervisor of several.
+
+    :raises ConfigError: a file, a key, a certificate or an address is invalid
+    """
+    if config.workers > 1:
+        from icwsgw.workers.supervisor import make_supervisor
+
+        return make_supervisor(config, reactor, twistd, recent)
+    from icwsgw.service import make_gateway_service
+
+    return make_gateway_service(config, reactor, recent)
+
+
 def makeService(options: Options) -> MultiService:  # noqa: N802
     """Return the gateway's service, with its log, for twistd.
 
@@ -228,7 +239,11 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
     config = options.config
     twistd: dict[str, Any] = options.parent or {}
     log = get_logger("service")
-    report_start_errors(log=None if twistd.get("nodaemon", True) else log.error)
+    daemon = not twistd.get("nodaemon", True)
+    if daemon:
+        keep_starter_stderr(reactor)
+    report_start_errors(log=log.error if daemon else None)
+    new_files = NewFiles(config.data_dir)
     observer = _log_observer(config, twistd)
     recent = RecentWarnings().listen()
     assert options.sourced is not None, "the command line has not been read"
@@ -236,15 +251,10 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
     if config.exports_traces:
         load_tracing()
     notifier = Notifier.from_environment(reactor)
-    gateway: Any
-    if config.workers > 1:
-        from icwsgw.workers.supervisor import make_supervisor
-
-        gateway = make_supervisor(config, reactor, options.parent, recent)
-    else:
-        from icwsgw.service import make_gateway_service
-
-        gateway = make_gateway_service(config, reactor, recent)
+    gateway = _gateway(config, reactor, twistd, recent)
+    user = switches_to(twistd)
+    if user is not None:
+        new_files.give_to(*user)
     exit_zero_on_signals(reactor, gateway.skip_drain_window)
     when_signalled(reactor, signal.SIGUSR1, gateway.rotate_logs)
     ignore_unused(reactor, lambda name: log.info("signal ignored", signal=name))

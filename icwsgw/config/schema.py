@@ -145,8 +145,8 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions, Dev
         None,
         FILE,
         "tls-certificate-pem-path",
-        "Certificate chain (PEM). Turns plain TCP addresses into TLS. The gateway reads it again when the file "
-        "changes.",
+        "Certificate chain (PEM). Turns plain TCP addresses into TLS, except haproxy: ones. The gateway reads it again "
+        "when the file changes.",
         "A proxy may terminate TLS, and a local gateway needs none.",
         group=CONNECTIONS,
     )

@@ -41,7 +41,7 @@ from icwsgw.devnet.resource import ReplicaSite
 from icwsgw.devnet.topology import BY_VERSION, DELEGATIONS, MAX_NODES, NODES
 from icwsgw.errors import ConfigError
 from icwsgw.ic.principal import Principal
-from icwsgw.process.startup import exit_zero_on_signals, one_line, report_start_errors
+from icwsgw.process.startup import closed_stdout_is_an_end, exit_zero_on_signals, one_line, report_start_errors
 from icwsgw.reactor.clock import use_monotonic_time
 from icwsgw.server.endpoints import listening_service
 
@@ -249,7 +249,8 @@ class Options(usage.Options):
         :raises SystemExit: the command line is invalid; the exception holds one line for stderr
         """
         try:
-            super().parseOptions(options)  # type: ignore[no-untyped-call]
+            with closed_stdout_is_an_end():
+                super().parseOptions(options)  # type: ignore[no-untyped-call]
             self.config()
         except (usage.UsageError, ConfigError) as error:
             raise SystemExit(one_line(error, PROGRAM) + likely_typos(error, self.longOpt)) from None

@@ -149,7 +149,7 @@ class Gateway:
         limit = self.context.config.max_connections_per_canister
         if limit and self.registry.count(canister) >= limit:
             self.context.metrics.refused_connections.inc("connections_per_canister")
-            return CloseCode.OVERLOADED, f"canister {canister.text} has {limit} clients here, no more are allowed"
+            return CloseCode.OVERLOADED, f"canister {canister.text} has as many clients here as it may"
         if self.principals.full(key[0]) and not self._replaces(canister, key[0]):
             return self._one_too_many()
         if self.registry.find(canister, identity_index, key) is not None:

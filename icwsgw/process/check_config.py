@@ -16,6 +16,12 @@ from icwsgw.process.machine_checks import machine_doubts
 from icwsgw.server.endpoints import make_endpoint, socket_endpoint
 from icwsgw.server.tls import PemFiles, ServerTls
 
+#: A warning: addresses with ``haproxy:`` have TLS only where they say so.
+UNUSED_CERTIFICATE = (
+    "no address uses the certificate of --tls-certificate-pem-path: haproxy: and unix: addresses are plain, "
+    "haproxy:ssl:PORT has TLS behind the PROXY header"
+)
+
 
 def configured_tls(config: GatewayConfig, **keywords: Any) -> ServerTls | None:
     """Make the TLS of the PEM path options, or None without them.
@@ -39,27 +45,33 @@ def check_files(config: GatewayConfig) -> list[str]:
 
     doubts: list[str] = []
     tls = configured_tls(config)
-    certificates = [tls]
+    certificates: list[ServerTls | None] = []
     addresses = list(config.gateway_addresses)
     addresses += [config.prometheus_endpoint] if config.prometheus_endpoint else []
-    for address in addresses:
-        kind = parse_description(address).kind
-        # systemd passes its sockets at the start; they do not exist yet.
-        if kind != "systemd":
-            certificates.append(make_endpoint(reactor, address, tls).tls)
-        if kind != "systemd" and config.workers > 1 and address in config.gateway_addresses:
+    for address in filter(_can_be_made, addresses):
+        clients = address in config.gateway_addresses
+        certificates.append(make_endpoint(reactor, address, tls if clients else None).tls)
+        if config.workers > 1 and clients:
             socket_endpoint(reactor, address)
+    if tls is not None and tls not in certificates and all(map(_can_be_made, addresses)):
+        doubts.append(UNUSED_CERTIFICATE)
     if check_key_file(config.key_file, doubts.append) is None:
         _check_room(config.key_file)
-    if config.admin_endpoint and parse_description(config.admin_endpoint).kind != "systemd":
+    if config.admin_endpoint and _can_be_made(config.admin_endpoint):
         make_endpoint(reactor, config.admin_endpoint)
     if config.admin_token_file is not None:
         TokenFile(config.admin_token_file, lambda text, path, mode: doubts.append(f"{text} ({path}, mode {mode})"))
     if config.exports_traces:
         load_tracing()
-    for certificate in {id(each): each for each in certificates if each is not None}.values():
+    for certificate in {id(each): each for each in (tls, *certificates) if each is not None}.values():
         doubts += certificate.doubts()
     return [*doubts, *machine_doubts(config)]
+
+
+def _can_be_made(address: str) -> bool:
+    """Whether an endpoint can be made already. systemd passes its sockets at the start; they do not exist yet."""
+    description = parse_description(address)
+    return "systemd" not in (description.kind, *description.args[:1])
 
 
 def _check_room(path: Path) -> None:

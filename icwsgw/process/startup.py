@@ -12,10 +12,14 @@ stop the services and then kill itself with the same signal. Where only 0 counts
 
 from __future__ import annotations
 
+import ast
 import gc
+import os
+import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -26,10 +30,61 @@ from icwsgw.process.signals import STOP, when_signalled
 
 PROGRAM = "twistd icws"
 
+#: Failures of a start that are the operator's concern: one line says all.
+_PLAIN = (ConfigError, CannotListenError)
+
 
 def one_line(error: BaseException | str, program: str = PROGRAM) -> str:
     """Format an error or a warning for the operator as one line."""
     return f"{program}: {' '.join(str(error).split())}"
+
+
+class StarterStderr:
+    """The stderr of who starts a daemon. The daemon loses its own before its services start.
+
+    twistd tells the starter of a failure as Python shows bytes, cut at 100 characters, with the name of the exception.
+    This prints the daemon's own line instead, and other failures as text.
+
+    :param descriptor: of the starter's stderr; this object owns it
+    """
+
+    #: What twistd writes for a failure of the daemon: the exception in Python's form.
+    _TOLD = re.compile(r"An error has occurred: (b'.*'|b\".*\")\n(.*)\Z", re.S)
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._errors = tuple(f"{kind.__module__}.{kind.__qualname__}: " for kind in _PLAIN)
+
+    def write(self, text: str) -> None:
+        """Write a text; leave out what the daemon says itself."""
+        told = self._TOLD.fullmatch(text)
+        if told is not None:
+            words = ast.literal_eval(told[1]).decode("ascii", "replace")
+            if words.startswith(self._errors):
+                return
+            text = f"{words}\n{told[2]}"
+        rest = text.encode(errors="backslashreplace")
+        while rest and self._descriptor >= 0:
+            rest = rest[os.write(self._descriptor, rest) :]
+
+    def flush(self) -> None:
+        """Do nothing: nothing is buffered."""
+
+    def close(self) -> None:
+        """Let the starter's terminal or pipe go."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def keep_starter_stderr(reactor: Any) -> None:
+    """Make ``sys.__stderr__`` lead to the starter of a daemon until the daemon's services have started."""
+    try:
+        stream = StarterStderr(os.dup(2))
+    except OSError:
+        return  # closed
+    sys.__stderr__ = stream  # type: ignore[misc, assignment]
+    reactor.callWhenRunning(stream.close)
 
 
 def report_start_errors(program: str = PROGRAM, *, log: Callable[[str], object] | None = None) -> None:
@@ -40,7 +95,7 @@ def report_start_errors(program: str = PROGRAM, *, log: Callable[[str], object] 
     before = sys.excepthook
 
     def report(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-        if isinstance(error, (ConfigError, CannotListenError)):
+        if isinstance(error, _PLAIN):
             print(one_line(error, program), file=sys.__stderr__)
             if log is not None:
                 log(str(error))
@@ -48,6 +103,22 @@ def report_start_errors(program: str = PROGRAM, *, log: Callable[[str], object] 
             before(kind, error, traceback)
 
     sys.excepthook = report
+
+
+@contextmanager
+def closed_stdout_is_an_end() -> Iterator[None]:
+    """End a command that prints when its reader (a pager, ``head``) has closed the pipe.
+
+    :raises SystemExit: with status 1; no traceback follows, also not from the flush at exit
+    """
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
 
 
 def stop(reactor: Any) -> bool:

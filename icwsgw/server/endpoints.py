@@ -5,7 +5,8 @@
     ssl:8443                             TLS with the PEM paths of the options
     tls:/directory:8443                  Twisted's: one PEM file for each server name
     unix:/run/icws.sock                  always plain: for a proxy on the same machine
-    haproxy:ADDRESS                      any of these behind a proxy that sends the PROXY protocol
+    haproxy:ADDRESS                      any of these behind a proxy that sends the PROXY protocol. haproxy:tcp:8081 is
+                                         plain, whatever the options; haproxy:ssl:8443 has TLS, behind the PROXY header
 
 Other addresses of Twisted's plugins work without TLS. The gateway adds TLS itself in every form but the directory, so
 that it can read certificates again when their files change. A PROXY header comes before the TLS handshake.
@@ -32,6 +33,7 @@ from icwsgw.errors import ConfigError
 from icwsgw.observe.logs import get_logger
 from icwsgw.server.accept_gate import AcceptGate
 from icwsgw.server.proxy_header import ProxyHeaders
+from icwsgw.server.systemd_sockets import systemd_endpoint
 from icwsgw.server.tls import RELOAD_INTERVAL, PemFiles, ServerTls
 
 #: The backlog of ``listen(2)``: Twisted's 50 is too small when thousands of clients reconnect at once.
@@ -41,6 +43,8 @@ BACKLOG = 4096
 MOST_ACCEPTS = 5
 
 _DONE = Failure(ConnectionDone())
+#: Types of addresses without TLS of their own, to which the PEM path options add it.
+_PLAIN = frozenset({"tcp", "tcp6", "systemd"})
 _TLS_OPTIONS = frozenset({"privateKey", "certKey", "extraCertChain"})
 _log = get_logger("server")
 
@@ -63,7 +67,7 @@ def make_endpoint(
     """Make the endpoint for an address.
 
     :param address: as :func:`icwsgw.config.addresses.normalise` accepts it
-    :param tls: TLS by the PEM paths of the options; it is added to plain addresses too, except unix:
+    :param tls: TLS by the PEM paths of the options; it is added to plain addresses too, except unix: and haproxy:
     :param below: an endpoint of the socket itself, to which the PROXY protocol and TLS of the address are added; None:
         one that binds the address
     :raises ConfigError: the address or its certificate is invalid
@@ -105,8 +109,10 @@ def _make(
 ) -> Listenable:
     inner = _inner(description)
     endpoint = _plain_endpoint(reactor, inner) if below is None else below
-    own = _own_tls(inner, tls, observe)
-    return _lay(endpoint if inner is description else _ProxiedEndpoint(endpoint), own)
+    proxied = inner is not description
+    # a proxy that speaks the PROXY protocol has usually ended TLS; haproxy:ssl: is for one that has not
+    own = _own_tls(inner, None if proxied and inner.kind in _PLAIN else tls, observe)
+    return _lay(_ProxiedEndpoint(endpoint) if proxied else endpoint, own)
 
 
 def _own_tls(
@@ -128,7 +134,7 @@ def _own_tls(
         if tls is None:
             raise ConfigError(f"address {str(description)!r} needs privateKey= and certKey=, or the PEM path options")
         return tls
-    return tls if kind in ("tcp", "tcp6", "systemd") else None
+    return tls if kind in _PLAIN else None
 
 
 def _is_directory(description: Description) -> bool:
@@ -147,6 +153,8 @@ def _plain_endpoint(reactor: Any, description: Description) -> Any:
     for name, digits, what in (("mode", "01234567", "octal, such as 660"), ("backlog", "0123456789", "a number")):
         if name in options and not (options[name] and set(options[name]) <= set(digits)):
             raise ConfigError(f"address {str(description)!r}: {name}={options[name]} is not {what}")
+    if kind == "systemd":
+        return systemd_endpoint(reactor, description)
     return serverFromString(reactor, str(Description(kind, args, options)))
 
 
@@ -365,6 +373,4 @@ def _plain(error: BaseException | None) -> str:
         error = error.socketError
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    if isinstance(error, (KeyError, IndexError)):
-        return "systemd has handed over no such socket"
     return str(error)

@@ -184,6 +184,7 @@ class WorkerPool:
         self.statuses = Statuses()
         self.restarted = [0] * count
         self.draining = False
+        self._hurried = False
         self.questions = Requests(clock)
         self._spawn = spawn
         self._orders = orders
@@ -301,12 +302,14 @@ class WorkerPool:
     def skip_drain_window(self) -> None:
         if self._killing is not None and self._killing.active():
             self._killing.reset(KILL_AFTER)
+            self._hurried = True
             self.tell({"do": "hurry"})
 
     def _kill(self) -> None:
         for worker in self.workers.values():
-            _log.error("worker does not stop, killing it", number=worker.number, pid=worker.pid)
-            worker.kill()
+            if worker.killed is None:
+                _log.error("worker does not stop, killing it", number=worker.number, pid=worker.pid)
+                worker.kill()
 
     def worker_stopped_accepting(self) -> None:
         """Fire the first Deferred of :meth:`drain` once no worker accepts connections."""
@@ -402,7 +405,9 @@ class WorkerPool:
         self._looks += 1
         for worker in list(self.workers.values()):
             worker.unanswered += 1
-            hangs = worker.unanswered >= HANGS if worker.ready else now - worker.started > START
+            # whoever hurries does not wait for a worker that hears nothing
+            most = SILENT if self._hurried else HANGS
+            hangs = worker.unanswered >= most if worker.ready else now - worker.started > START
             if hangs and worker.killed is None:
                 _log.error("worker hangs, killing it", number=worker.number, pid=worker.pid)
                 worker.killed = now

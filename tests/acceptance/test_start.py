@@ -106,7 +106,7 @@ def test_a_taken_port_ends_the_start(tmp_path: Path, taken: int, option: str) ->
 
 def test_a_taken_port_reaches_who_starts_a_daemon(tmp_path: Path, taken: int) -> None:
     said = refused(tmp_path, f"--gateway-address={loopback(taken)}", "--prometheus-endpoint=", twistd=())
-    assert f"cannot listen on {loopback(taken)}" in said
+    assert said == f"twistd icws: cannot listen on {loopback(taken)}: Address already in use\n"
     # the daemon tells its starter first, and then removes the file
     eventually(lambda: not (tmp_path / "twistd.pid").exists(), "the pid file is removed")
 

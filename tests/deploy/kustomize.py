@@ -41,10 +41,20 @@ def _apply(directory: Path, resources: list[Resource]) -> None:
         target = find(resources, patch["target"]["kind"], patch["target"]["name"])
         for operation in yaml.safe_load(patch["patch"]):
             _patch(target, **operation)
+    for image in rules.get("images", []):
+        _set_image(image["name"], f"{image['newName']}:{image['newTag']}", resources)
     if "namespace" in rules:
         for resource in resources:
             if resource["kind"] not in CLUSTER_WIDE:
                 resource["metadata"]["namespace"] = rules["namespace"]
+
+
+def _set_image(name: str, image: str, resources: list[Resource]) -> None:
+    for resource in resources:
+        pod = resource.get("spec", {}).get("template", {}).get("spec", {})
+        for container in pod.get("containers", []):
+            if container["image"] == name:
+                container["image"] = image
 
 
 def _generate(generator: dict[str, Any], resources: list[Resource]) -> None:

@@ -160,6 +160,29 @@ def test_the_rules_are_those_of_prometheus() -> None:
     assert read_yaml(file)["spec"] == read_yaml(DEPLOY / "prometheus" / "rules.yml")
 
 
+@pytest.mark.parametrize("overlay", ["ingress", "loadbalancer"])
+def test_the_image_is_the_one_that_the_guide_pushes(overlay: str) -> None:
+    guide = (DEPLOY / "README.md").read_text()
+    image = container(build(KUBERNETES / "overlays" / overlay))["image"]
+    assert f"docker build -t {image} . && docker push {image}\n" in guide
+
+
+def test_names_are_resolved_by_either_cache(resources: list[Resource]) -> None:
+    policy = find(resources, "NetworkPolicy", "icws")["spec"]
+    (rule,) = [rule for rule in policy["egress"] if any(port["port"] == 53 for port in rule["ports"])]
+    assert {"ipBlock": {"cidr": "169.254.20.10/32"}} in rule["to"]
+    assert any("podSelector" in peer for peer in rule["to"])
+
+
+def test_the_guide_names_what_the_cluster_needs() -> None:
+    guide = (DEPLOY / "README.md").read_text()
+    for overlay in ("ingress", "loadbalancer"):
+        for resource in build(KUBERNETES / "overlays" / overlay):
+            group = resource["apiVersion"].partition("/")[0]
+            if "." in group and not group.endswith("k8s.io"):
+                assert f"`{resource['kind']}`" in guide
+
+
 def test_the_autoscaler_counts_sessions() -> None:
     resources = build(KUBERNETES / "overlays/loadbalancer")
     (metric,) = find(resources, "HorizontalPodAutoscaler", "icws")["spec"]["metrics"]

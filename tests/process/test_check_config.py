@@ -8,7 +8,7 @@ import pytest
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.errors import ConfigError
 from icwsgw.ic.identity import Ed25519Identity
-from icwsgw.process.check_config import check_files, configured_tls
+from icwsgw.process.check_config import UNUSED_CERTIFICATE, check_files, configured_tls
 from tests.support import pem
 
 
@@ -104,3 +104,18 @@ def test_doubts_do_not_stop_the_check(tmp_path: Path) -> None:
     ]
     doubts = check_files(config)
     assert [doubt[: len(begin)] for doubt, begin in zip(doubts, begins, strict=True)] == begins
+
+
+def test_a_certificate_that_no_address_uses(tmp_path: Path) -> None:
+    certificate, key = pem.server(pem.authority(), days=20).write(tmp_path)
+    key.chmod(0o600)
+    config = GatewayConfig(
+        data_dir=tmp_path,
+        gateway_addresses=("haproxy:tcp:0:interface=127.0.0.1",),
+        prometheus_endpoint=None,
+        tls_certificate_pem_path=certificate,
+        tls_certificate_key_pem_path=key,
+    )
+    assert UNUSED_CERTIFICATE in check_files(config)
+    for address in ("haproxy:ssl:0:interface=127.0.0.1", "tcp:0", "haproxy:systemd:domain=INET:index=0"):
+        assert UNUSED_CERTIFICATE not in check_files(replace(config, gateway_addresses=(address,)))

@@ -1,7 +1,10 @@
 import gc
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,8 +13,11 @@ from twisted.internet.error import CannotListenError, ReactorNotRunning
 from icwsgw.errors import ConfigError
 from icwsgw.process.startup import (
     COLLECTIONS,
+    StarterStderr,
+    closed_stdout_is_an_end,
     exit_zero_on_signals,
     freeze_startup_objects,
+    keep_starter_stderr,
     one_line,
     reload_on_hangup,
     report_start_errors,
@@ -125,3 +131,70 @@ def test_what_the_program_is_made_of_is_not_looked_through_again(monkeypatch: py
     # those that a full collection comes after, and the middle one looks at
     assert youngest * older * all_ >= 1_000_000
     assert youngest * older <= 5000
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[StarterStderr, Callable[[], str]]]:
+    reader, writer = os.pipe()
+    stream = StarterStderr(writer)
+
+    def said() -> str:
+        stream.close()
+        return os.read(reader, 65536).decode()
+
+    yield stream, said
+    stream.close()
+    os.close(reader)
+
+
+@pytest.mark.parametrize(
+    ("words", "printed"),
+    [
+        # as twistd's parent process writes it; the daemon says the whole line
+        ("An error has occurred: b'icwsgw.errors.ConfigError: cannot listen on tcp:8'\nPlease look at log\n", ""),
+        ("An error has occurred: b\"icwsgw.errors.ConfigError: 'x' is no\"\nPlease look at log\n", ""),
+        ("An error has occurred: b'twisted.internet.error.CannotListenError: x'\nPlease look\n", ""),
+        ("An error has occurred: b'ValueError: no'\nPlease look at log\n", "ValueError: no\nPlease look at log\n"),
+        ("twistd icws: one line\n", "twistd icws: one line\n"),
+    ],
+)
+def test_who_starts_a_daemon_reads_words(
+    pipe: tuple[StarterStderr, Callable[[], str]], words: str, printed: str
+) -> None:
+    stream, said = pipe
+    stream.write(words)
+    stream.flush()
+    assert said() == printed
+    stream.write("after the start")
+
+
+def test_a_daemon_lets_the_terminal_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "__stderr__", sys.__stderr__)
+    later: list[Callable[[], object]] = []
+    keep_starter_stderr(SimpleNamespace(callWhenRunning=later.append))
+    stream: Any = sys.__stderr__
+    assert stream._descriptor > 2
+    assert not os.get_inheritable(stream._descriptor)
+    (started,) = later
+    started()
+    assert stream._descriptor == -1
+
+
+def test_a_reader_that_has_left_ends_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Left:
+        def write(self, text: str) -> None:
+            raise BrokenPipeError
+
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+        def fileno(self) -> int:
+            return spare
+
+    spare = os.open(tmp_path / "spare", os.O_WRONLY | os.O_CREAT)
+    monkeypatch.setattr(sys, "stdout", Left())
+    with pytest.raises(SystemExit) as caught, closed_stdout_is_an_end():
+        print("a line")
+    assert caught.value.code == 1
+    assert os.fstat(spare).st_rdev == os.stat(os.devnull).st_rdev
+    os.close(spare)

@@ -136,8 +136,11 @@ def test_a_proxys_header_tells_the_client_and_comes_before_tls(tls: ServerTls) -
     assert made[0].heard == b"hello"
     assert made[0].transport.getPeer().host == "192.0.2.7"
 
+    # a proxy that speaks the PROXY protocol has ended TLS, unless the address says otherwise
+    for plain in ("haproxy:tcp:8080", "haproxy:tcp6:8080"):
+        assert make_endpoint(MemoryReactorClock(), plain, tls).tls is None
     secure = MemoryReactorClock()
-    listenable = make_endpoint(secure, "haproxy:tcp:8080", tls)
+    listenable = make_endpoint(secure, "haproxy:ssl:8080", tls)
     assert listenable.tls is tls
     listenable.endpoint.listen(Remembering())
     inner = secure.tcpServers[0][1].wrappedFactory
@@ -155,8 +158,8 @@ def test_a_proxys_header_tells_the_client_and_comes_before_tls(tls: ServerTls) -
         ("http:8080:x", "Unknown endpoint type"),
         ("haproxy:", "haproxy:"),
         ("haproxy:unknown:1", "Unknown endpoint type"),
-        ("systemd:domain=INET:index=7", "systemd has handed over no such socket"),
-        ("systemd:domain=INET", "descriptor index or name"),
+        ("systemd:domain=INET:index=7", "systemd has handed over no such socket; it has handed over none"),
+        ("systemd:domain=INET", "needs name= or index=, one of them"),
         ("unix:/x:mode=rwx", "mode=rwx is not octal, such as 660"),
         ("unix:/x:mode=", r"mode= is not octal"),
         ("tcp6:8080:backlog=many", "backlog=many is not a number"),
@@ -280,7 +283,7 @@ def test_the_socket_alone_and_what_is_laid_on_another(tls: ServerTls) -> None:
             self.factory = factory
             return succeed(None)
 
-    for address, secured in (("tcp:8080", True), ("unix:/s", False), ("haproxy:tcp:8080", True)):
+    for address, secured in (("tcp:8080", True), ("unix:/s", False), ("haproxy:ssl:8080", True)):
         below = Below()
         make_endpoint(MemoryReactorClock(), address, tls, below=below).endpoint.listen(factory)
         assert below.factory is not factory or not secured

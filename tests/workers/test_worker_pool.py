@@ -23,6 +23,7 @@ from icwsgw.workers.worker_pool import (
     LOOK_PERIOD,
     REPORT_EVERY,
     REPORT_PATIENCE,
+    SILENT,
     START,
     STEADY,
     Worker,
@@ -328,6 +329,18 @@ def test_a_drain_of_those_that_do_not_end() -> None:
     assert world.processes[0].signals == ["KILL"]
     world.processes[0].end(signal=9)
     assert (stopped_accepting, ended) == ([None], [None])
+
+
+def test_whoever_hurries_does_not_wait_for_a_stopped_worker() -> None:
+    world = Pool(2).ready()
+    world.pool.drain(60.0, 140.0)
+    world.pool.skip_drain_window()
+    for _ in range(SILENT):
+        assert not world.processes[0].signals
+        world.clock.advance(LOOK_PERIOD)
+        world.processes[1].say(said="well", findings=[])
+    assert world.processes[0].signals == ["KILL"]
+    assert not world.processes[1].signals, "it answers, and is given its time"
 
 
 def test_a_drain_before_anything_has_started() -> None:
