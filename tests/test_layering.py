@@ -28,7 +28,7 @@ LEAVES = {"errors", "_version", "close_codes", "escaping", "process.private_dire
 CONFIG = {"config", "config.addresses", "config.quantities"}
 PROCESS = {"process.private_directory", "process.rlimits", "process.startup", "process.systemd", "process.healthcheck"}
 PROCESS |= {"process.reload", "process.check_config", "process.machine_checks", "process.local_choices"}
-PROCESS |= {"process.signals", "process.ownership"}
+PROCESS |= {"process.signals", "process.ownership", "process.program_files"}
 GATEWAY = {"gateway", "gateway.polling", "gateway.calls"}
 AGENT = {"agent", "agent.http"}
 #: Modules that are the command line of a twistd plugin.
@@ -48,6 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     "process.signals": set(),
     "process.startup": {"errors", "process.signals"},
     "process.ownership": set(),
+    "process.program_files": set(),
     "process.reload": LEAVES | CONFIG | {"observe"},
     "process.local_choices": LEAVES | CONFIG | {"ic", "process.machine_checks"},
     "process.systemd": LEAVES | CONFIG | {"observe"},

@@ -8,8 +8,8 @@ Clients that connect while no worker is ready wait in the kernel's queue.
 
 from __future__ import annotations
 
+import errno
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +36,7 @@ from icwsgw.observe.logs import get_logger, lines_lost, override_levels, pass_on
 from icwsgw.observe.metrics import SupervisorMetrics
 from icwsgw.observe.recent_warnings import RecentWarnings
 from icwsgw.process.check_config import configured_tls
+from icwsgw.process.program_files import ProgramFiles
 from icwsgw.process.startup import stop
 from icwsgw.process.systemd import stop_patience
 from icwsgw.server.endpoints import listening_service
@@ -79,6 +80,7 @@ class SupervisorService(MultiService):
         self._reactor = reactor
         self._twistd = dict(twistd or {})
         self._stopping: Deferred[None] | None = None
+        self._program = ProgramFiles.of_this_process()
         self._principal = load_or_create_key_file(config.key_file, warn=_log.warn).principal
         self._network_url = config.ic_network_url
         if config.devnet:
@@ -91,16 +93,7 @@ class SupervisorService(MultiService):
             self._add(held)
         self._outputs: dict[int, bytes] = {}
         self.pool = WorkerPool(reactor, self._spawn, self._orders, config.workers, self._output)
-        self._own = CollectorRegistry(auto_describe=False)
-        ProcessCollector(registry=self._own)
-        self.metrics = SupervisorMetrics(self._own)
-        self.metrics.workers.set_function(lambda: self.pool.ready)
-        self.metrics.restarts.set_function(lambda: self.pool.restarts)
-        self.metrics.log_lines_dropped.set_function(lines_lost)
-        self.health = Health()
-        self.health.add("workers", self.pool.state)
-        self.health.add("maintenance", lambda: self.overrides.out_of_service)
-        self.health.add("draining", lambda: "the gateway is shutting down" if self.pool.draining else None)
+        self._watch()
         self.status = GatewayStatus(self.pool, self.health, self._principal.text, lambda: self._config, recent=recent)
         if config.prometheus_endpoint:
             registry = CollectorRegistry(auto_describe=False)
@@ -116,8 +109,23 @@ class SupervisorService(MultiService):
             api = ApiSite(Api(self), self._access, reactor)
             self._add(listening_service(private(config.admin_endpoint), api, reactor=reactor))
 
+    def _watch(self) -> None:
+        self._own = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=self._own)
+        self.metrics = SupervisorMetrics(self._own)
+        self.metrics.workers.set_function(lambda: self.pool.ready)
+        self.metrics.restarts.set_function(lambda: self.pool.restarts)
+        self.metrics.log_lines_dropped.set_function(lines_lost)
+        self.health = Health()
+        self.health.add("workers", self.pool.state)
+        self.health.add("maintenance", lambda: self.overrides.out_of_service)
+        self.health.add("draining", lambda: "the gateway is shutting down" if self.pool.draining else None)
+
     def _add(self, service: Any) -> None:
         service.setServiceParent(self)
+
+    # whether the installed program is another one than this process runs
+    _outdated = False
 
     # running
 
@@ -229,6 +237,7 @@ class SupervisorService(MultiService):
         return orders.to_json().encode() + b"\n"
 
     def _spawn(self, worker: Worker) -> Any:
+        self._check_program()
         # only the supervisor writes and rotates a log file; without one, workers inherit the output streams
         through_us = self._twistd.get("logfile") not in (None, "-") or not self._twistd.get("nodaemon", True)
         streams: dict[int, int | str] = {0: 0, 1: 1, 2: 2}
@@ -237,11 +246,29 @@ class SupervisorService(MultiService):
         sockets = {FIRST_SOCKET_FD + index: held.port.fileno() for index, held in enumerate(self.sockets)}
         return self._reactor.spawnProcess(
             worker,
-            sys.executable,
-            [sys.executable, "-m", "icwsgw.workers.worker"],
+            self._program.python,
+            [self._program.python, "-m", "icwsgw.workers.worker"],
             env=worker_environment(os.environ),
             childFDs={**streams, ORDERS_FD: "w", ANSWERS_FD: "r", **sockets},
         )
+
+    def _check_program(self) -> None:
+        """Drain instead of starting a worker of another version; whoever restarts the gateway starts all of it anew.
+
+        :raises OSError: the program's files are not those that this process was started from
+        """
+        changed = self._program.changed()
+        if changed is None:
+            return
+        if not self._outdated:
+            self._outdated = True
+            _log.error(
+                "the installed program has changed since the start: a new worker would be of another version, so the "
+                "gateway drains and stops",
+                file=changed,
+            )
+            stop(self._reactor)
+        raise OSError(errno.ESTALE, "the installed program has changed since the start")
 
     def _output(self, data: bytes, number: int) -> None:
         *lines, rest = (self._outputs.pop(number, b"") + data).split(b"\n")

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,12 +23,14 @@ from icwsgw.errors import ConfigError
 from icwsgw.observe.health import Health
 from icwsgw.observe.logs import get_logger, override_levels
 from icwsgw.observe.metrics import Metrics
+from icwsgw.process.program_files import interpreter
 from icwsgw.process.systemd import stop_patience
 from icwsgw.workers import supervisor
 from icwsgw.workers.aggregate import snapshot
 from icwsgw.workers.json_lines import line_of
 from icwsgw.workers.orders import ANSWERS_FD, ORDERS_FD, GivenSocket, Orders, worker_config
 from icwsgw.workers.supervisor import FreshAdminResource, SupervisorService, make_supervisor, worker_environment
+from icwsgw.workers.worker_pool import FIRST_PAUSE
 
 
 class Held(Service):
@@ -130,7 +132,7 @@ def test_workers_are_started_with_their_orders(tmp_path: Path) -> None:
         )
         assert orders.sockets == (GivenSocket("tcp:8080", 2, 5), GivenSocket("unix:/s", 1, 6))
         assert orders.config == worker_config(world.config)
-        assert process.command == (sys.executable, [sys.executable, "-m", "icwsgw.workers.worker"])
+        assert process.command == (interpreter(), [interpreter(), "-m", "icwsgw.workers.worker"])
         assert process.descriptors == {0: 0, 1: 1, 2: 2, 3: "w", 4: "r", 5: 72, 6: 71}
 
 
@@ -388,3 +390,23 @@ def test_who_has_left_gets_no_answer_and_a_fault_is_one() -> None:
     answers.resource._refresh = lambda status: fail(RuntimeError("bug"))
     answers.refreshed[1].errback(RuntimeError("bug"))
     assert failed[0].check(RuntimeError)
+
+
+def test_no_worker_of_another_version_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[dict[str, Any]] = []
+    log = SimpleNamespace(info=lambda text, **fields: None, error=lambda text, **fields: said.append(fields))
+    log.warn = log.info
+    monkeypatch.setattr(supervisor, "_log", log)
+    world = World(tmp_path)
+    world.ready()
+    monkeypatch.setattr(world.service._program, "changed", lambda: "/opt/icws/session.py")
+    stops: list[int] = []
+    monkeypatch.setattr(world.reactor, "stop", lambda: stops.append(1), raising=False)
+    world.processes[0].end()
+    world.reactor.advance(FIRST_PAUSE)
+    assert len(world.processes) == 2, "none of the new version"
+    assert said == [{"file": "/opt/icws/session.py"}]
+    assert stops == [1], "it drains: the other worker's clients are told"
+    world.processes[1].end()
+    world.reactor.advance(FIRST_PAUSE)
+    assert (len(said), stops) == (1, [1]), "said once"
