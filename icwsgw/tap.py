@@ -208,6 +208,12 @@ def _tell(log: Logger, sourced: Sourced, notes: list[str]) -> None:
     for note in notes:
         log.info(note)
     config = sourced.config
+    if config.query_budget is None and config.queries_per_second is not None:
+        log.info(
+            "requests to the network are limited, because it counts them by address",
+            per_second=config.queries_per_second,
+            gateways_per_address=config.gateways_per_address,
+        )
     if config.opentelemetry_collector_endpoint and not config.exports_traces:
         log.info("no traces are exported at this level", level=config.trace_level)
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from twisted.application.service import IServiceMaker, MultiService, Service
@@ -402,3 +402,29 @@ def test_twistd_knows_both_names(held_signals: HeldSignals) -> None:
     assert signal.getsignal(signal.SIGHUP) != before, "it would end the process while that starts"
     assert makers["icws"].makeService is makeService
     assert makers["icws-devnet"].description
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--ic-network-url=https://icp0.io"], [(250, 1)]),
+        (["--ic-network-url=https://icp0.io", "--gateways-per-address=3", "--workers=2"], [(83, 3)]),
+        (["--ic-network-url=https://icp0.io", "--query-budget=100"], []),
+        ([], []),
+    ],
+)
+def test_the_start_says_what_it_assumes_of_its_address(words: list[str], told: list[tuple[int, int]]) -> None:
+    said: list[tuple[int, int]] = []
+
+    class Log:
+        def info(self, text: str, **fields: Any) -> None:
+            if "per_second" in fields:
+                said.append((fields["per_second"], fields["gateways_per_address"]))
+
+        def warn(self, text: str, **fields: Any) -> None:
+            raise AssertionError(text)
+
+    sourced = parse(*words).sourced
+    assert sourced is not None
+    tap._tell(cast(Any, Log()), sourced, [])
+    assert said == told

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from icwsgw.config.option import NETWORK, NETWORK_URL, option, seconds
+from icwsgw.config.option import NETWORK, NETWORK_URL, count, option, seconds
 from icwsgw.ic.networks import LOCAL_PORTS, MAINNET_HOSTS
 
 
@@ -20,6 +20,16 @@ class NetworkOptions:
         "network of icp.yaml or dfx.json in the working directory, else the port of icp-cli or dfx that answers.",
         "A local replica listens there.",
         group=NETWORK,
+    )
+    gateways_per_address: int = option(
+        1,
+        count(1, 1000),
+        "gateways-per-address",
+        "Number of gateways that reach the network from the same address: on one machine, in pods of one node, behind "
+        "one NAT. An automatic --query-budget is divided by it.",
+        "Boundary nodes count requests by address, and a gateway cannot see who shares its own.",
+        group=NETWORK,
+        example="3",
     )
     canister_grace: float = option(
         60.0,

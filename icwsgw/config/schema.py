@@ -239,7 +239,7 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions, Dev
         "query-budget",
         "Limit on requests per second to the network, for all workers together. Polls, messages, ws_open and "
         f"ws_close have a share each. 0: no limit; auto: {MAINNET_BUDGET} on mainnet and on public networks that are "
-        "asked for their root key.",
+        "asked for their root key, divided by --gateways-per-address.",
         "Above 300 requests per second, boundary nodes ban the address for minutes, and every gateway behind it.",
         group=NETWORK,
         example="100",
@@ -388,7 +388,7 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions, Dev
     def queries_per_second(self) -> int | None:
         """The request budget, in requests per second; None for no limit."""
         if self.query_budget is None:
-            return MAINNET_BUDGET if self.network.may_be_mainnet else None
+            return max(1, MAINNET_BUDGET // self.gateways_per_address) if self.network.may_be_mainnet else None
         return self.query_budget or None
 
     @property

@@ -125,6 +125,11 @@ def test_queries_are_budgeted_where_boundary_nodes_ban() -> None:
     mainnet = GatewayConfig(ic_network_url="https://icp-api.io")
     assert mainnet.queries_per_second == MAINNET_BUDGET
     assert replace(mainnet, query_budget=0).queries_per_second is None
+    for gateways in (1, 2, 3, 7, 1000):
+        divided = replace(mainnet, gateways_per_address=gateways)
+        assert divided.queries_per_second == max(1, MAINNET_BUDGET // gateways)
+        assert replace(divided, query_budget=77).queries_per_second == 77, "who says a number means this gateway's"
+        assert divided.opens_per_second == (divided.queries_per_second or 0) / 2
     assert GatewayConfig().queries_per_second is None
     # it follows the key, not the name; what may turn out to be mainnet is treated as such
     public = GatewayConfig(ic_network_url="https://bn.example")

@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 
 from icwsgw.config.addresses import tcp_port
-from icwsgw.config.schema import GatewayConfig
+from icwsgw.config.schema import MAINNET_BUDGET, GatewayConfig
 from icwsgw.observe.labels import STATES
 from icwsgw.observe.metrics import Metrics
 from icwsgw.process.systemd import stop_patience
@@ -165,6 +165,15 @@ def test_the_image_is_the_one_that_the_guide_pushes(overlay: str) -> None:
     guide = (DEPLOY / "README.md").read_text()
     image = container(build(KUBERNETES / "overlays" / overlay))["image"]
     assert f"docker build -t {image} . && docker push {image}\n" in guide
+
+
+def test_pods_of_a_node_share_its_budget(resources: list[Resource], understood: Read) -> None:
+    config = config_of(resources, understood)
+    spec = find(resources, "StatefulSet", "icws")["spec"]
+    # with an autoscaler, on five nodes at least
+    pods = spec.get("replicas", 20 // 5)
+    assert config.gateways_per_address == pods
+    assert pods * (config.queries_per_second or 0) <= MAINNET_BUDGET
 
 
 def test_names_are_resolved_by_either_cache(resources: list[Resource]) -> None:

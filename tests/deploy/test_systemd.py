@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from icwsgw.config.schema import GatewayConfig
+from icwsgw.config.schema import MAINNET_BUDGET, GatewayConfig
 from icwsgw.process.systemd import stop_patience
 from tests.acceptance.conftest import loopback
 from tests.acceptance.processes import ROOT, START_DEADLINE, Server, free_port
@@ -105,6 +105,10 @@ def test_the_gateway_understands_the_environment(understood: Read, name: str) ->
         assert config.gateway_addresses == ("haproxy:tcp:8081:interface=127.0.0.1",)
         assert config.prometheus_endpoint == "tcp:18081:interface=127.0.0.1"
         assert config.trusted_proxies == ("127.0.0.1/32",)
+        # they share one address: together they stay within what boundary nodes take from it
+        servers = re.findall(r"^\s*server icws", (DEPLOY / "haproxy" / "haproxy.cfg").read_text(), re.M)
+        assert config.gateways_per_address == len(servers)
+        assert len(servers) * (config.queries_per_second or 0) <= MAINNET_BUDGET
 
 
 def test_what_is_commented_out_is_understood_too(understood: Read) -> None:
