@@ -209,7 +209,11 @@ class CanisterManagement:
         return host
 
     def _apply(self, host: WasmHost) -> None:
-        host.canister.controllers = tuple(self._settings[host.id]["controllers"])
+        settings = self._settings[host.id]
+        host.canister.controllers = tuple(settings["controllers"])
+        host.canister.variables = [
+            (each["name"].encode(), each["value"].encode()) for each in settings["environment_variables"]
+        ]
         self._canisters.changed(host)
 
     def check_log_reader(self, caller: Principal, argument: bytes) -> None:

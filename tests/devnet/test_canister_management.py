@@ -252,6 +252,8 @@ def test_settings_and_who_may_do_what(net: Net, alice: Manager) -> None:
     settings = bob.status(canister)["settings"]
     assert {name: settings[name] for name in given} == given
     assert settings["controllers"] == [ALICE.principal]
+    host: Any = net.replica.canister(canister)
+    assert host.canister.variables == [(b"A", b"b")]
     alice.settings(canister, controllers=[BOB.principal])
     assert cbor.loads(value_at(net, canister, b"controllers") or b"") == [BOB.principal.raw]
     rejected("IC0512", alice.do, "stop_canister", canister)

@@ -69,6 +69,7 @@ class WasmCanister:
         self.root_key = root_key
         self.subnet_id = subnet_id
         self.controllers = controllers
+        self.variables: Sequence[tuple[bytes, bytes]] = ()
         self.status = RUNNING
         self.version = 0
         self.cycles = INITIAL_CYCLES

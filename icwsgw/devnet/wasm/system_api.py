@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from icwsgw.devnet.wasm.entry_points import allowed_from
+from icwsgw.devnet.wasm.environment_variables import EnvironmentVariables
 from icwsgw.devnet.wasm.execution import (
     MAX_CALL,
     MAX_REPLY,
@@ -44,6 +45,7 @@ class Environment(Protocol):
     :ivar controllers: who may change the canister
     :ivar status: 1: running, 2: stopping, 3: stopped
     :ivar root_key: DER
+    :ivar variables: names and values of its environment variables, UTF-8
     """
 
     id: Principal
@@ -57,6 +59,7 @@ class Environment(Protocol):
     status: int
     root_key: bytes
     subnet_id: Principal
+    variables: Sequence[tuple[bytes, bytes]]
 
     @property
     def memory(self) -> LinearMemory:
@@ -76,7 +79,7 @@ class Environment(Protocol):
         ...
 
 
-class SystemApi:
+class SystemApi(EnvironmentVariables):
     """The functions, over one environment."""
 
     def __init__(self, environment: Environment) -> None:
@@ -109,6 +112,10 @@ class SystemApi:
             raise CanisterTrap("IC0502", f"Canister trapped: ic0.{name} is not available on the local replica")
 
         return missing
+
+    @property
+    def variables(self) -> Sequence[tuple[bytes, bytes]]:
+        return self._env.variables
 
     # -- helpers --------------------------------------------------------------------------------------------------
 
@@ -280,13 +287,6 @@ class SystemApi:
 
     def _in_replicated_execution(self) -> int:
         return int(self._env.execution.replicated)
-
-    def _env_var_count(self) -> int:
-        return 0
-
-    def _env_var_name_exists(self, source: int, size: int) -> int:
-        self._read(source, size)
-        return 0
 
     # -- inspect_message ------------------------------------------------------------------------------------------
 
