@@ -53,7 +53,7 @@ from icwsgw.process.startup import stop
 from icwsgw.reactor import epoll_turn
 from icwsgw.server.endpoints import ListeningService, listening_service
 from icwsgw.server.factory import GatewayFactory
-from icwsgw.server.tls import ServerTls
+from icwsgw.server.tls import Tls
 
 _log = get_logger("service")
 
@@ -187,7 +187,7 @@ class GatewayService(MultiService):
     def _add_listeners(self, endpoints: Mapping[str, Any]) -> None:
         config, metrics, reactor = self._config, self.metrics, self._reactor
         observe = metrics.tls_resolution_time.observe
-        tls: ServerTls | None = configured_tls(config, observe_handshake=observe)
+        tls: Tls | None = configured_tls(config, observe_handshake=observe)
         if config.prometheus_endpoint:
             admin = Admin(metrics.registry, self.health, self.status.document)
             self._add(listening_service(config.prometheus_endpoint, AdminSite(admin, reactor), reactor=reactor))
@@ -257,7 +257,7 @@ class GatewayService(MultiService):
         not_listening = [listener.address for listener in self._listeners if listener.port is None]
         return f"not listening on {', '.join(not_listening)}" if not_listening else None
 
-    def _certificates(self) -> list[ServerTls]:
+    def _certificates(self) -> list[Tls]:
         return list({id(listener.tls): listener.tls for listener in self._listeners if listener.tls}.values())
 
     def _tls_expiry(self) -> float | None:

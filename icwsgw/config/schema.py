@@ -159,6 +159,17 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions, Dev
         group=CONNECTIONS,
         example="/etc/icws/tls/privkey.pem",
     )
+    tls_certificate_dir: Path | None = option(
+        None,
+        FILE,
+        "tls-certificate-dir",
+        "Directory of certificates, in place of the two PEM options: NAME.pem with chain and key, or "
+        "NAME/fullchain.pem and NAME/privkey.pem. Clients get the one for the name that they ask for (SNI); others get "
+        "default. Files may come, change and go.",
+        "For a gateway with several names.",
+        group=CONNECTIONS,
+        example="/etc/icws/tls",
+    )
     opentelemetry_collector_endpoint: str | None = option(
         None,
         COLLECTOR,
@@ -436,6 +447,8 @@ def _check(config: GatewayConfig) -> None:
         raise ConfigError("--gateway-address: at least one is needed")
     if (config.tls_certificate_pem_path is None) != (config.tls_certificate_key_pem_path is None):
         raise ConfigError("--tls-certificate-pem-path and --tls-certificate-key-pem-path go together")
+    if config.tls_certificate_dir is not None and config.tls_certificate_pem_path is not None:
+        raise ConfigError("--tls-certificate-dir takes the place of --tls-certificate-pem-path: leave out one of them")
     if both := set(config.allowed_canisters) & set(config.denied_canisters):
         raise ConfigError(f"canister {min(both)} is both in --allowed-canister and in --denied-canister")
     if (

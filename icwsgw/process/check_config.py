@@ -14,22 +14,25 @@ from icwsgw.gateway.identities import IdentityPool, check_key_file
 from icwsgw.observe.collector import load_tracing
 from icwsgw.process.machine_checks import machine_doubts
 from icwsgw.server.endpoints import make_endpoint, socket_endpoint
-from icwsgw.server.tls import PemFiles, ServerTls
+from icwsgw.server.tls import PemFiles, ServerTls, Tls
+from icwsgw.server.tls_directory import CertificateDirectory
 
 #: A warning: addresses with ``haproxy:`` have TLS only where they say so.
 UNUSED_CERTIFICATE = (
-    "no address uses the certificate of --tls-certificate-pem-path: haproxy: and unix: addresses are plain, "
+    "no address uses the TLS certificate of the options: haproxy: and unix: addresses are plain, "
     "haproxy:ssl:PORT has TLS behind the PROXY header"
 )
 
 
-def configured_tls(config: GatewayConfig, **keywords: Any) -> ServerTls | None:
-    """Make the TLS of the PEM path options, or None without them.
+def configured_tls(config: GatewayConfig, **keywords: Any) -> Tls | None:
+    """Make the TLS of the PEM path options or of the certificate directory, or None without them.
 
     :param keywords: passed on to :class:`~icwsgw.server.tls.ServerTls`
     :raises ConfigError: the certificate or its key is invalid
     """
     certificate, key = config.tls_certificate_pem_path, config.tls_certificate_key_pem_path
+    if config.tls_certificate_dir is not None:
+        return CertificateDirectory(config.tls_certificate_dir, **keywords)
     if certificate is None or key is None:
         return None
     return ServerTls(PemFiles(certificate, key), **keywords)
@@ -45,7 +48,7 @@ def check_files(config: GatewayConfig) -> list[str]:
 
     doubts: list[str] = []
     tls = configured_tls(config)
-    certificates: list[ServerTls | None] = []
+    certificates: list[Tls | None] = []
     addresses = list(config.gateway_addresses)
     addresses += [config.prometheus_endpoint] if config.prometheus_endpoint else []
     for address in filter(_can_be_made, addresses):

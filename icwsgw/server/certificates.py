@@ -69,7 +69,7 @@ def doubts(chain: Sequence[x509.Certificate], now: float) -> Iterator[str]:
         yield fault
     elif validity.not_after - now < LATE:
         yield f"expires on {_day(validity.not_after)}, in {int((validity.not_after - now) // 86400)} days"
-    if not _has_names(leaf):
+    if not list(_names(leaf) or ()):
         yield "names no host (subjectAltName): browsers refuse it"
     for number, (below, above) in enumerate(pairwise(chain), 2):
         if (fault := Validity.of(above).fault(now)) is not None:
@@ -97,12 +97,17 @@ def key_doubt(path: Path) -> str | None:
     return None
 
 
-def _has_names(certificate: x509.Certificate) -> bool:
+def host_names(certificate: x509.Certificate) -> list[str]:
+    """Return the host names of a certificate in lower case; ``*.`` begins those that stand for a level of names."""
+    names = _names(certificate)
+    return [] if names is None else [name.lower() for name in names.get_values_for_type(x509.DNSName)]
+
+
+def _names(certificate: x509.Certificate) -> x509.SubjectAlternativeName | None:
     try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, ValueError):
-        return False
-    return len(list(names)) > 0
+        return None
 
 
 def _issued(below: x509.Certificate, above: x509.Certificate) -> bool:

@@ -3,13 +3,13 @@
     tcp:8080, tcp6:8080, systemd:...     plain; TLS where the PEM paths of the options are given
     ssl:8443:privateKey=K:certKey=C      TLS with files of its own; ``tls:`` means the same
     ssl:8443                             TLS with the PEM paths of the options
-    tls:/directory:8443                  Twisted's: one PEM file for each server name
+    tls:/directory:8443                  TLS with a directory of certificates, chosen by the client's server name
     unix:/run/icws.sock                  always plain: for a proxy on the same machine
     haproxy:ADDRESS                      any of these behind a proxy that sends the PROXY protocol. haproxy:tcp:8081 is
                                          plain, whatever the options; haproxy:ssl:8443 has TLS, behind the PROXY header
 
-Other addresses of Twisted's plugins work without TLS. The gateway adds TLS itself in every form but the directory, so
-that it can read certificates again when their files change. A PROXY header comes before the TLS handshake.
+Other addresses of Twisted's plugins work without TLS. The gateway adds TLS itself in every form, so that it can read
+certificates again when their files change. A PROXY header comes before the TLS handshake.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from icwsgw.observe.logs import get_logger
 from icwsgw.server.accept_gate import AcceptGate
 from icwsgw.server.proxy_header import ProxyHeaders
 from icwsgw.server.systemd_sockets import systemd_endpoint
-from icwsgw.server.tls import RELOAD_INTERVAL, PemFiles, ServerTls
+from icwsgw.server.tls import RELOAD_INTERVAL, PemFiles, ServerTls, Tls
+from icwsgw.server.tls_directory import CertificateDirectory
 
 #: The backlog of ``listen(2)``: Twisted's 50 is too small when thousands of clients reconnect at once.
 BACKLOG = 4096
@@ -53,13 +54,13 @@ class Listenable(NamedTuple):
     """An endpoint, and the certificate of its TLS; None if it is plain, or if Twisted's own parser made it."""
 
     endpoint: Any
-    tls: ServerTls | None
+    tls: Tls | None
 
 
 def make_endpoint(
     reactor: Any,
     address: str,
-    tls: ServerTls | None = None,
+    tls: Tls | None = None,
     *,
     observe_handshake: Callable[[float], None] | None = None,
     below: Any = None,
@@ -82,14 +83,11 @@ def make_endpoint(
 def socket_endpoint(reactor: Any, address: str) -> Any:
     """Make the endpoint for the socket of an address, without its TLS and PROXY protocol.
 
-    :raises ConfigError: the address is invalid, or has a directory of certificates, for which Twisted makes the sockets
+    :raises ConfigError: the address is invalid
     """
     address = normalise(address)
     try:
-        description = _inner(parse_description(address))
-        if _is_directory(description):
-            raise ConfigError(f"address {address!r}: --workers need certificate files, not a directory")
-        return _plain_endpoint(reactor, description)
+        return _plain_endpoint(reactor, _inner(parse_description(address)))
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, OSError) as error:
         raise ConfigError(f"address {address!r}: {_plain(error)}") from None
 
@@ -105,7 +103,7 @@ def _inner(description: Description) -> Description:
 
 
 def _make(
-    reactor: Any, description: Description, tls: ServerTls | None, observe: Callable[[float], None] | None, below: Any
+    reactor: Any, description: Description, tls: Tls | None, observe: Callable[[float], None] | None, below: Any
 ) -> Listenable:
     inner = _inner(description)
     endpoint = _plain_endpoint(reactor, inner) if below is None else below
@@ -115,11 +113,11 @@ def _make(
     return _lay(_ProxiedEndpoint(endpoint) if proxied else endpoint, own)
 
 
-def _own_tls(
-    description: Description, tls: ServerTls | None, observe: Callable[[float], None] | None
-) -> ServerTls | None:
-    kind, _, options = description
-    if kind in ("ssl", "tls") and not _is_directory(description):
+def _own_tls(description: Description, tls: Tls | None, observe: Callable[[float], None] | None) -> Tls | None:
+    kind, args, options = description
+    if _is_directory(description):
+        return CertificateDirectory(Path(args[0]).absolute(), observe_handshake=observe)
+    if kind in ("ssl", "tls"):
         if "privateKey" in options:
             key = options["privateKey"]
             chain = options.get("extraCertChain")
@@ -138,13 +136,15 @@ def _own_tls(
 
 
 def _is_directory(description: Description) -> bool:
-    """Whether this is Twisted's own ``tls:``, with a directory in the first place."""
+    """Whether this is ``tls:`` with a directory of certificates in the first place."""
     return description.kind == "tls" and bool(description.args) and not description.args[0].isdecimal()
 
 
 def _plain_endpoint(reactor: Any, description: Description) -> Any:
     kind, args, options = description
-    if kind in ("ssl", "tls") and not _is_directory(description):
+    if _is_directory(description):
+        args = args[1:]
+    if kind in ("ssl", "tls"):
         kind, options = "tcp", {name: value for name, value in options.items() if name not in _TLS_OPTIONS}
     if kind in ("tcp", "tcp6"):
         options = {"backlog": str(BACKLOG), **options}
@@ -158,7 +158,7 @@ def _plain_endpoint(reactor: Any, description: Description) -> Any:
     return serverFromString(reactor, str(Description(kind, args, options)))
 
 
-def _lay(endpoint: Any, tls: ServerTls | None) -> Listenable:
+def _lay(endpoint: Any, tls: Tls | None) -> Listenable:
     return Listenable(endpoint if tls is None else _TlsEndpoint(endpoint, tls), tls)
 
 
@@ -194,7 +194,7 @@ class _TlsTransports(TLSMemoryBIOFactory):
 class _TlsEndpoint:
     """Adds TLS to what another endpoint accepts."""
 
-    def __init__(self, endpoint: Any, tls: ServerTls) -> None:
+    def __init__(self, endpoint: Any, tls: Tls) -> None:
         self._endpoint = endpoint
         self._tls = tls
 
@@ -229,7 +229,7 @@ def listening_service(
     factory: object,
     *,
     reactor: Any,
-    tls: ServerTls | None = None,
+    tls: Tls | None = None,
     observe_handshake: Callable[[float], None] | None = None,
     below: Any = None,
     limits: AcceptLimits | None = None,

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -23,7 +23,7 @@ from zope.interface import implementer
 
 from icwsgw.errors import ConfigError
 from icwsgw.observe.logs import get_logger
-from icwsgw.server.certificates import Validity, doubts, is_better, key_doubt
+from icwsgw.server.certificates import Validity, doubts, host_names, is_better, key_doubt
 
 #: TLS 1.2: forward secrecy and authenticated encryption only. TLS 1.3 has no others.
 CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!PSK:!SRP"
@@ -133,6 +133,29 @@ class _TimedConnection(SSL.Connection):
 _Signature = tuple["tuple[int, int, int] | None", ...]
 
 
+class Tls(Protocol):
+    """What makes the TLS side of connections: :class:`ServerTls`, or a directory of certificates.
+
+    :ivar not_after: when the first certificate expires, seconds since 1970
+    :ivar reloads: how often changed files were read, by outcome
+    """
+
+    @property
+    def not_after(self) -> float: ...
+
+    @property
+    def reloads(self) -> dict[str, int]: ...
+
+    def doubts(self) -> list[str]:
+        """Return what makes clients refuse a certificate; for the operator."""
+
+    def reload_if_changed(self) -> bool:
+        """Look at the files; return whether they are used now and were not before."""
+
+    def serverConnectionForTLS(self, protocol: object) -> SSL.Connection:  # noqa: N802
+        """Make the TLS side of one connection (IOpenSSLServerConnectionCreator)."""
+
+
 @implementer(IOpenSSLServerConnectionCreator)
 class ServerTls:
     """Makes the TLS side of each accepted connection.
@@ -141,6 +164,7 @@ class ServerTls:
     :param clock: seconds, to measure handshakes
     :param now: seconds since 1970, to judge certificates
     :param observe_handshake: called with the seconds of each finished handshake
+    :param choose: called within a handshake when the client's server name is known
     :raises ConfigError: as :func:`load`
     :ivar reloads: how often changed files were read, by outcome
     """
@@ -152,8 +176,10 @@ class ServerTls:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
         observe_handshake: Callable[[float], None] | None = None,
+        choose: Callable[[SSL.Connection], None] | None = None,
     ) -> None:
         self.files = files
+        self._choose = choose
         self._clock = clock
         self._now = now
         self._observe = observe_handshake
@@ -169,6 +195,16 @@ class ServerTls:
     def not_after(self) -> float:
         """When the certificate in use expires, seconds since 1970."""
         return self._loaded.validity.not_after
+
+    @property
+    def context(self) -> SSL.Context:
+        """The context of the certificate in use."""
+        return self._loaded.context
+
+    @property
+    def names(self) -> list[str]:
+        """The host names of the certificate in use, in lower case."""
+        return host_names(self._loaded.chain[0])
 
     def doubts(self) -> list[str]:
         """Return what makes clients refuse the certificate, and what is wrong with the key's mode; for the operator."""
@@ -233,6 +269,8 @@ class ServerTls:
         loaded = load(self.files)
         if self._observe is not None:
             loaded.context.set_info_callback(self._on_tls_state)
+        if self._choose is not None:
+            loaded.context.set_tlsext_servername_callback(self._choose)
         return loaded
 
     def _on_tls_state(self, connection: SSL.Connection, where: int, _: int) -> None:

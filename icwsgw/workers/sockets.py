@@ -24,7 +24,7 @@ from zope.interface import implementer
 
 from icwsgw.observe.logs import get_logger
 from icwsgw.server.endpoints import ListeningService, make_endpoint, socket_endpoint
-from icwsgw.server.tls import ServerTls
+from icwsgw.server.tls import Tls
 
 #: Maximum number of connections accepted in one turn of the reactor, to leave some for the other workers.
 ACCEPTS = 16
@@ -40,7 +40,7 @@ class HeldSocket(ListeningService):
     :raises ConfigError: at once if the address or its certificate is invalid, later if the address is in use
     """
 
-    def __init__(self, address: str, reactor: Any, tls: ServerTls | None = None) -> None:
+    def __init__(self, address: str, reactor: Any, tls: Tls | None = None) -> None:
         # only a check: each worker reads the certificate itself
         made = make_endpoint(reactor, address, tls)
         super().__init__(

@@ -81,6 +81,13 @@ def test_every_example_is_of_use_and_not_the_default(entry: Any) -> None:
         ({"first_message_timeout": 61.0}, r"--first-message-timeout \(61\) may not be above --open-timeout \(60\)"),
         ({"pong_timeout": 26.0}, "--pong-timeout"),
         ({"admin_endpoint": "tcp:9091"}, "--admin-endpoint tcp:9091: other machines may reach it"),
+        (
+            {
+                **{"tls_certificate_pem_path": Path("/c"), "tls_certificate_key_pem_path": Path("/k")},
+                "tls_certificate_dir": Path("/d"),
+            },
+            "--tls-certificate-dir takes the place of",
+        ),
         ({"admin_endpoint": "tcp:9090"}, "--admin-token-file"),
         (
             {"admin_endpoint": "unix:/s", "gateway_addresses": ("unix:/s",)},

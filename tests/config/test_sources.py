@@ -144,6 +144,7 @@ def test_each_source_outweighs_those_behind_it(file: Path, given: tuple[bool, bo
 def test_every_option_is_read_from_each_source(file: Path, entry: Option) -> None:
     text = entry.example or entry.kind.example
     together = {
+        "tls-certificate-dir": {},
         "tls-certificate": {"ICWS_TLS_CERTIFICATE_PEM_PATH": "c", "ICWS_TLS_CERTIFICATE_KEY_PEM_PATH": "k"},
         "devnet-canister": {"ICWS_DEVNET": "true"},
     }

@@ -2,6 +2,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,9 +17,14 @@ def test_tls_of_the_pem_paths(tmp_path: Path) -> None:
     assert configured_tls(GatewayConfig()) is None
     certificate, key = pem.server(pem.authority()).write(tmp_path)
     config = GatewayConfig(tls_certificate_pem_path=certificate, tls_certificate_key_pem_path=key)
-    tls = configured_tls(config, observe_handshake=print)
+    tls: Any = configured_tls(config, observe_handshake=print)
     assert tls is not None
     assert tls.files[:2] == (certificate, key)
+    (tmp_path / "encrypted").mkdir()
+    pair = pem.server(pem.authority(), password=b"x")
+    (tmp_path / "encrypted" / "a.pem").write_bytes(pair.certificate + pair.key)
+    with pytest.raises(ConfigError, match=r"encrypted/a\.pem is encrypted; a server needs it unencrypted"):
+        configured_tls(GatewayConfig(tls_certificate_dir=tmp_path / "encrypted"))
 
 
 def test_what_is_of_use_passes_and_nothing_is_made(tmp_path: Path) -> None:
@@ -46,14 +52,12 @@ def test_traces_need_opentelemetry(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         check_files(config)
 
 
-def test_what_workers_cannot_share(tmp_path: Path) -> None:
+def test_what_workers_share(tmp_path: Path) -> None:
     addresses = ("tcp:8080", "unix:/s", "systemd:domain=INET:name=icws")
     check_files(GatewayConfig(data_dir=tmp_path, gateway_addresses=addresses, workers=2))
-    (tmp_path / "localhost.pem").write_bytes(b"")
-    directory = GatewayConfig(data_dir=tmp_path, gateway_addresses=(f"tls:{tmp_path}:8443",))
-    check_files(directory)
-    with pytest.raises(ConfigError, match="--workers need certificate files, not a directory"):
-        check_files(replace(directory, workers=2))
+    pair = pem.server(pem.authority())
+    (tmp_path / "localhost.pem").write_bytes(pair.key + pair.certificate)
+    check_files(GatewayConfig(data_dir=tmp_path, gateway_addresses=(f"tls:{tmp_path}:8443",), workers=2))
 
 
 def test_what_is_of_no_use(tmp_path: Path) -> None:

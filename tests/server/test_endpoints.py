@@ -27,6 +27,7 @@ from icwsgw.server.endpoints import (
     socket_endpoint,
 )
 from icwsgw.server.tls import RELOAD_INTERVAL, PemFiles, ServerTls
+from icwsgw.server.tls_directory import CertificateDirectory
 from tests.support import pem
 
 
@@ -84,22 +85,29 @@ def test_tls_with_files_of_its_own(kind: str, files: PemFiles, tmp_path: Path) -
     ((port, outer, _, interface),) = reactor.tcpServers
     assert (port, interface) == (8443, "127.0.0.1")
     assert isinstance(outer, TLSMemoryBIOFactory)
-    assert made.tls is not None
+    assert isinstance(made.tls, ServerTls)
     assert made.tls.files[:2] == files[:2]
 
     both = tmp_path / "both.pem"
     both.write_bytes(files.key.read_bytes() + files.certificate.read_bytes())
     assert listen(f"{kind}:8443:privateKey={both}")[2].tls is not None
     chain = listen(f"{kind}:8443:privateKey={both}:extraCertChain={files.certificate}")[2].tls
-    assert chain is not None
+    assert isinstance(chain, ServerTls)
     assert chain.files.chain == files.certificate
 
 
-def test_twisteds_own_tls_directory_stays_twisteds(files: PemFiles, tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["tls:{}:8443", "haproxy:tls:{}:8443:interface=127.0.0.1"])
+def test_a_directory_of_certificates(files: PemFiles, tmp_path: Path, form: str) -> None:
     (tmp_path / "localhost.pem").write_bytes(files.key.read_bytes() + files.certificate.read_bytes())
-    made = make_endpoint(MemoryReactorClock(), f"tls:{tmp_path}:8443")
-    assert made.tls is None
+    reactor = MemoryReactorClock()
+    made = make_endpoint(reactor, form.format(tmp_path))
+    assert isinstance(made.tls, CertificateDirectory)
+    made.endpoint.listen(Factory.forProtocol(Protocol))
+    assert reactor.tcpServers[0][0] == 8443
     verifyObject(interfaces.IStreamServerEndpoint, made.endpoint)
+    (tmp_path / "localhost.pem").unlink()
+    with pytest.raises(ConfigError, match="there is no certificate in"):
+        make_endpoint(reactor, form.format(tmp_path))
 
 
 def test_a_unix_socket_stays_plain(tls: ServerTls, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from zope.interface.verify import verifyObject
 
 from icwsgw.errors import ConfigError
-from icwsgw.server.tls import PemFiles, ServerTls, load, why_tls_failed
+from icwsgw.server.tls import PemFiles, ServerTls, Tls, load, why_tls_failed
 from tests.support import pem
 
 
@@ -17,14 +17,18 @@ def signer() -> pem.Authority:
     return pem.authority()
 
 
-def handshake(tls: ServerTls, method: int = SSL.TLS_CLIENT_METHOD, highest: int | None = None) -> SSL.Connection:
-    """Shake hands in memory; the client's end."""
+def handshake(
+    tls: Tls, method: int = SSL.TLS_CLIENT_METHOD, highest: int | None = None, name: str | None = None
+) -> SSL.Connection:
+    """Shake hands in memory; the client's end. ``name`` is the server name that it asks for."""
     context = SSL.Context(method)
     if highest is not None:
         context.set_min_proto_version(0)
         context.set_max_proto_version(highest)
     client = SSL.Connection(context, None)
     client.set_connect_state()
+    if name is not None:
+        client.set_tlsext_host_name(name.encode())
     server = tls.serverConnectionForTLS(None)
     server.set_accept_state()
     # Each flight needs the other's; four rounds are more than TLS 1.2 has.
