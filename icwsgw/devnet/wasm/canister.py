@@ -87,6 +87,8 @@ class WasmCanister:
         self._instance: Instance | None = None
         self._past: Instance | None = None
         self._saved = Saved()
+        # The instance whose present state is in _saved: it need not be saved again before the next execution.
+        self._saved_of: Instance | None = None
         self._before: tuple[bytes, int, int] = (b"", 0, 0)
 
     # -- environment ----------------------------------------------------------------------------------------------
@@ -178,6 +180,7 @@ class WasmCanister:
         if not keep_stable:
             self.stable, self.certified_data = StableMemory(), b""
         self.global_timer_ns = 0
+        self._saved_of = None
         kept = None
         if keep_stable and (module.keeps_memory if keep_heap is None else keep_heap):
             kept = self._main_memory(keep_heap is True)
@@ -238,6 +241,7 @@ class WasmCanister:
         except CanisterTrap:
             self._undo(instance)
             raise
+        self._saved_of = None
 
     def query(self, execution: Execution, function: str) -> None:
         """Run a function; nothing of what it did stays.
@@ -295,7 +299,9 @@ class WasmCanister:
     def _begin(self) -> Instance:
         if self._instance is None:
             raise CanisterTrap("IC0537", NO_MODULE)
-        self._instance.save(self._saved)
+        if self._saved_of is not self._instance:
+            self._instance.save(self._saved)
+            self._saved_of = self._instance
         self.stable.begin()
         self._before = (self.certified_data, self.global_timer_ns, self.cycles)
         return self._instance
@@ -307,6 +313,7 @@ class WasmCanister:
 
     def _restore(self, instance: Instance, saved: Saved) -> None:
         if instance.restore(saved):
+            self._saved_of = instance if saved is self._saved else None
             return
         # A memory does not shrink: another instance takes the state.
         assert self.module is not None
@@ -316,6 +323,7 @@ class WasmCanister:
         fresh.restore(saved)
         instance.close()
         self._instance = fresh
+        self._saved_of = fresh if saved is self._saved else None
 
     def close(self) -> None:
         """Free the memory."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import wasmtime
 
@@ -13,6 +14,8 @@ from icwsgw.devnet.wasm.memory import LinearMemory
 from icwsgw.devnet.wasm.system_api import SystemApi, unsigned
 from icwsgw.errors import FormatError
 
+#: Compiled modules that are kept. A canister that is reloaded again and again leaves one behind each time.
+MAX_COMPILED: Final = 50
 _I32 = wasmtime.ValType.i32()
 #: What the IC says of a trap by wasmtime.
 _TRAPS = {
@@ -47,7 +50,7 @@ class Compiler:
         config.wasm_memory64 = True
         config.cranelift_nan_canonicalization = True
         self.engine = _engine(config)
-        self._compiled: dict[bytes, wasmtime.Module] = {}
+        self._compiled: OrderedDict[bytes, wasmtime.Module] = OrderedDict()
 
     def compile(self, module: CanisterModule) -> wasmtime.Module:
         """Return the compiled module.
@@ -67,6 +70,9 @@ class Compiler:
                         f"'{each.module}' that is not exported by the runtime."
                     )
             self._compiled[module.hash] = compiled
+            if len(self._compiled) > MAX_COMPILED:
+                self._compiled.popitem(last=False)
+        self._compiled.move_to_end(module.hash)
         return compiled
 
 

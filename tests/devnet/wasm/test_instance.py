@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 import wasmtime
 
+from icwsgw.devnet.wasm import instance
 from icwsgw.devnet.wasm.binary import read_module
 from icwsgw.devnet.wasm.execution import CallContext, Entry, Execution
 from icwsgw.devnet.wasm.instance import Compiler
@@ -29,6 +32,42 @@ def test_a_module_is_compiled_once() -> None:
     compiler = Compiler()
     read = read_module(module(GROWING))
     assert compiler.compile(read) is compiler.compile(read)
+
+
+def test_old_modules_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instance, "MAX_COMPILED", 2)
+    compiler = Compiler()
+    first, second, third = (read_module(module(f"(global i32 (i32.const {number}))")) for number in range(3))
+    kept = [compiler.compile(each) for each in (first, second)]
+    assert compiler.compile(first) is kept[0]
+    compiler.compile(third)
+    assert compiler.compile(first) is kept[0]
+    assert compiler.compile(second) is not kept[1]
+
+
+def test_what_executions_do_is_the_same_in_any_order() -> None:
+    """The state is saved only when it has changed; a trap, a query or an update may come before each other."""
+    body = """
+      (func (export "canister_update add") (i32.store (i32.const 0) (i32.add (i32.load (i32.const 0)) (i32.const 1)))
+        (call $reply_at (i32.const 0) (i32.const 4)))
+      (func (export "canister_update fail") (i32.store (i32.const 0) (i32.const 999)) unreachable)
+      (func (export "canister_query look") (i32.store (i32.const 0) (i32.add (i32.load (i32.const 0)) (i32.const 1)))
+        (call $reply_at (i32.const 0) (i32.const 4)))"""
+    world, random, count = World(module(body)), Random(5), 0
+    for _ in range(200):
+        step = random.choice(("add", "fail", "look", "upgrade"))
+        if step == "add":
+            count += 1
+            assert number(world.call("add")) == count
+        elif step == "fail":
+            world.reject("fail")
+        elif step == "look":
+            execution = Execution(Entry.QUERY, CallContext(ALICE, needs_answer=True))
+            world.first.query(execution, "canister_query look")
+            assert number(execution.response) == count + 1
+        elif random.random() < 0.1:
+            world.first.upgrade(module(body))
+            count = 0
 
 
 def test_memory_that_a_query_grew_is_as_it_was() -> None:
