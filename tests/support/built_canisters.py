@@ -13,6 +13,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.acceptance.processes import node_modules
+
 SOURCES = Path(__file__).parents[1] / "canisters"
 TARGET = "wasm32-unknown-unknown"
 #: Where cargo puts what it makes (``CARGO_TARGET_DIR``).
@@ -27,6 +29,26 @@ def build(name: str) -> bytes:
     """
     run_cargo(["cargo", "build", "--release", "--locked", "--target", TARGET], SOURCES / name)
     return built(name).read_bytes()
+
+
+@functools.cache
+def build_motoko(name: str, source: str) -> bytes:
+    """Return the WebAssembly of a canister in Motoko, whose folder has the compiler in its package.json.
+
+    :raises AssertionError: npm or Node is missing, or the compiler fails; the text says why
+    """
+    folder = SOURCES / name
+    OUT.mkdir(exist_ok=True)
+    out = OUT / f"{source}.wasm"
+    with (OUT / "motoko lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        newest = max((folder / each).stat().st_mtime for each in (source, "package-lock.json", "compile.mjs"))
+        if not out.exists() or out.stat().st_mtime < newest:
+            node_modules(folder)
+            command = ["node", "compile.mjs", source, str(out)]
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr[-2000:]
+    return out.read_bytes()
 
 
 def built(name: str) -> Path:
