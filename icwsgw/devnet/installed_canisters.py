@@ -64,6 +64,7 @@ class InstalledCanisters:
         self._root_key_der = topology.root_key_der
         self.logs = logs
         self._hosts: dict[Principal, CanisterHost] = {}
+        self._deleted: set[Principal] = set()
         self._management = Management(random, logs)
         self.management = CanisterManagement(self)
         self._system = {
@@ -84,7 +85,7 @@ class InstalledCanisters:
         return self._hosts.get(canister_id) or self._system.get(canister_id)
 
     def free_id(self, subnet: Principal | None = None) -> Principal:
-        """Return the lowest id for canisters without a fixed id that is not in use.
+        """Return the lowest id for canisters without a fixed id that nobody has or had.
 
         :param subnet: where; None: on the subnet of the lowest ids for such canisters
         :raises Rejected: there is no such subnet
@@ -95,7 +96,7 @@ class InstalledCanisters:
             if place is None:
                 raise Rejected(4, f"No subnet {subnet} on this network", "IC0404")
             number = _first_number(place)
-        while id_of_number(number) in self._hosts:
+        while id_of_number(number) in self._hosts or id_of_number(number) in self._deleted:
             number += 1
         return id_of_number(number)
 
@@ -170,8 +171,9 @@ class InstalledCanisters:
         return self._runtime.create(canister_id, subnet.id, self.changed)
 
     def delete(self, canister_id: Principal) -> None:
-        """Remove a canister and its part of the state tree."""
+        """Remove a canister and its part of the state tree. No other canister gets its id, unless it asks for it."""
         host = self._hosts.pop(canister_id)
+        self._deleted.add(canister_id)
         host.close()
         self.logs.forget(canister_id)
         self._state_of(canister_id).canister_removed(canister_id)

@@ -132,6 +132,9 @@ def test_from_nothing_to_a_canister_that_answers_and_back(net: Net, alice: Manag
     assert rejected("IC0301", alice.do, "canister_status", canister).code == 3
     rejected("IC0301", net.call, BOB, "echo", b"", canister)
     assert [value_at(net, canister, label) for label in (b"module_hash", b"controllers")] == [None, None]
+    another = alice.create()
+    assert another != canister
+    assert alice.create(specified_id=canister) == canister
     net.replica.close()
     assert net.clock.getDelayedCalls() == []
 
