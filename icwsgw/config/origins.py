@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from ipaddress import AddressValueError, IPv6Address
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import idna
 
@@ -71,16 +71,21 @@ def canonical(text: str) -> str:
     return f"{origin.scheme}://{origin.host}{port}"
 
 
+#: Allowed origins that a refusal names.
+MOST_NAMED: Final = 5
+
+
 class Origins:
     """The allowed origins; false if all are allowed.
 
     :param texts: origins and patterns in the form of :func:`canonical`
     """
 
-    __slots__ = ("_exact", "_null", "_patterns", "_some")
+    __slots__ = ("_exact", "_null", "_patterns", "_some", "_texts")
 
     def __init__(self, texts: Iterable[str]) -> None:
-        origins = [origin for text in texts if (origin := parse_origin(text, pattern=True) or text)]
+        self._texts = tuple(texts)
+        origins = [origin for text in self._texts if (origin := parse_origin(text, pattern=True) or text)]
         parsed = [origin for origin in origins if isinstance(origin, Origin)]
         self._some = bool(origins)
         self._null = "null" in origins
@@ -90,6 +95,18 @@ class Origins:
 
     def __bool__(self) -> bool:
         return self._some
+
+    def refusal(self, text: str) -> str:
+        """Say why pages of an origin may not connect: which origin it is, and which are allowed.
+
+        :param text: the header's value, empty if there is no header
+        """
+        named = ", ".join(self._texts[:MOST_NAMED])
+        more = len(self._texts) - MOST_NAMED
+        allowed = f"{named} and {more} more" if more > 0 else named
+        return (
+            f"origin {text} not allowed, only {allowed}" if text else f"no origin was sent, only {allowed} may connect"
+        )
 
     def admits(self, text: str) -> bool:
         """Return whether pages of an origin may connect.

@@ -235,6 +235,8 @@ class Upgrading:
         refusal = admission.refusal = admission.refusal or factory.refusal(headers)
         if refusal is not None:
             status, text = factory.answer(refusal)
+            if refusal == "origin":
+                text = factory.origins.refusal(self.origin)
             raise ConnectionDeny(status, text)
         return self._pass_turnstile()
 

@@ -140,3 +140,12 @@ def test_a_stranger_reads_the_same_host(text: str) -> None:
         assert (url.host or "").strip("[]") in (origin.host.strip("[]"), origin.host)
         assert (url.scheme, url.port) == (origin.scheme, origin.port)
         assert (url.path, url.query, url.fragment, url.userinfo) == ((), (), "", "")
+
+
+def test_a_refusal_names_the_origin_and_those_that_are_allowed() -> None:
+    listed = Origins(["https://app.example"])
+    assert listed.refusal("https://evil.example") == "origin https://evil.example not allowed, only https://app.example"
+    assert listed.refusal("") == "no origin was sent, only https://app.example may connect"
+    many = Origins([f"https://{number}.example" for number in range(8)]).refusal("null")
+    assert many.startswith("origin null not allowed, only https://0.example, ")
+    assert many.endswith("https://4.example and 3 more")

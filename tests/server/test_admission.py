@@ -433,7 +433,7 @@ def test_repeated_lines_are_counted_instead(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(log.lines) == 20
     assert log.lines[0] == {
         "message": "connection refused",
-        "reason": "origin not allowed",
+        "reason": "no origin was sent, only https://app.example may connect",
         "status": 403,
         "peer": "192.0.2.1:40000",
     }

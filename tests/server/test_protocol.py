@@ -409,6 +409,9 @@ def test_origins() -> None:
         protocol, transport = world.connect()
         protocol.dataReceived(handshake(*([f"Origin: {origin}"] if origin else [])))
         assert transport.value().startswith(b"HTTP/1.1 101 " if admitted else b"HTTP/1.1 403 ")
+        if not admitted:
+            assert (origin or "no origin").encode() in transport.value()
+            assert b"only https://app.example, https://*.good.example" in transport.value()
         lose(protocol)
     assert world.metrics.refused_connections.values["origin"] == 5
 
