@@ -251,7 +251,11 @@ export class CanisterSocket extends EventTarget {
       const socket = new WebSocket(link.url);
       link.socket = socket;
       socket.binaryType = "arraybuffer";
-      socket.onerror = (/** @type {any} */ event) => (link.trouble = event.message ?? "");
+      socket.onerror = (/** @type {any} */ event) => {
+        link.trouble = event.message ?? "";
+        // Node 22's own WebSocket tells no close after an error when the connection does not come about
+        if (!link.gateway) this.#timer("error", 0, () => this.#closed(link, 1006, ""));
+      };
       socket.onmessage = (/** @type {MessageEvent} */ { data }) => this.#arrived(link, data, ready);
       socket.onclose = (/** @type {CloseEvent} */ { code, reason }) => {
         // what arrived before the close comes first
@@ -380,7 +384,7 @@ export class CanisterSocket extends EventTarget {
     const { reconnect, pauses } = this.#options;
     this.#link = null;
     this.#abort.abort();
-    for (const name of ["open", "silence", "pump", "closing", "resynchronize"]) this.#cancel(name);
+    for (const name of ["open", "error", "silence", "pump", "closing", "resynchronize"]) this.#cancel(name);
     this.#remember(link);
     if (this.#state === "closing") {
       // before the handshake message there is no clean end, whatever the application asked for

@@ -339,6 +339,22 @@ test("an error that nobody listens for is written to the console", async (contex
   }
 });
 
+test("an error without a close is an end where no connection came about", async () => {
+  const gateway = fakeGateway({ handshake: false });
+  const { socket, errors } = make({}, gateway);
+  await gateway.until(() => gateway.sockets.length === 1);
+  gateway.sockets[0].onerror({ message: "refused" });
+  await gateway.until(() => gateway.sockets.length === 2);
+  assert.deepEqual([errors[0].code, errors[0].closeCode], ["gateway-unreachable", 1006]);
+  assert.match(errors[0].message, /refused/);
+  // where the close comes as well, there is one end
+  gateway.sockets[1].onerror({ message: "refused" });
+  gateway.sockets[1].ends(1006);
+  await gateway.until(() => gateway.sockets.length === 3);
+  assert.equal(errors.length, 2);
+  socket.close();
+});
+
 test("closing before the connection is there", async () => {
   const gateway = fakeGateway({ handshake: false });
   const { socket } = make({}, gateway);
