@@ -64,6 +64,10 @@ def check_files(config: GatewayConfig) -> list[str]:
         make_endpoint(reactor, config.admin_endpoint)
     if config.admin_token_file is not None:
         TokenFile(config.admin_token_file, lambda text, path, mode: doubts.append(f"{text} ({path}, mode {mode})"))
+    for canister in config.devnet_canisters:
+        for path in filter(None, (canister.code, canister.candid)):
+            if not os.access(path, os.R_OK) or not path.is_file():
+                raise ConfigError(f"--devnet-canister {canister.name}: cannot read {path}")
     if config.exports_traces:
         load_tracing()
     for certificate in {id(each): each for each in (tls, *certificates) if each is not None}.values():

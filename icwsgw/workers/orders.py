@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from icwsgw.admin.control import NO_OVERRIDES, Overrides
+from icwsgw.config.canister_files import CANISTER_FILES, CanisterFile
 from icwsgw.config.option import DIRECTORY, FILE
 from icwsgw.config.schema import OPTIONS, GatewayConfig
 
@@ -85,6 +86,8 @@ def worker_config(config: GatewayConfig) -> GatewayConfig:
         admin_endpoint=None,
         admin_token_file=None,
         devnet=False,
+        devnet_canisters=(),
+        devnet_reload=False,
     )
 
 
@@ -100,6 +103,8 @@ def config_from_json(values: dict[str, Any]) -> GatewayConfig:
         value = values[entry.field]
         if entry.kind in (FILE, DIRECTORY) and value is not None:
             value = Path(value)
+        if entry.kind is CANISTER_FILES:
+            value = entry.parse(",".join(value), entry.name)
         fields[entry.field] = tuple(value) if isinstance(value, list) else value
     return GatewayConfig(**fields)
 
@@ -107,4 +112,6 @@ def config_from_json(values: dict[str, Any]) -> GatewayConfig:
 def _plain(value: object) -> object:
     if isinstance(value, Path):
         return str(value)
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, CanisterFile):
+        return str(value)
+    return list(map(_plain, value)) if isinstance(value, tuple) else value

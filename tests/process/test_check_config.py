@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from icwsgw.config.canister_files import CANISTER_FILES
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.errors import ConfigError
 from icwsgw.ic.identity import Ed25519Identity
@@ -32,6 +33,16 @@ def test_what_is_of_use_passes_and_nothing_is_made(tmp_path: Path) -> None:
     check_files(GatewayConfig(data_dir=tmp_path / "data", gateway_addresses=addresses))
     check_files(GatewayConfig(data_dir=tmp_path / "data", prometheus_endpoint=None))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_canister_of_the_devnet_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "a.wasm").write_bytes(b"")
+    files = CANISTER_FILES.parse(f"a={tmp_path}/a.wasm")
+    check_files(GatewayConfig(data_dir=tmp_path / "data", devnet=True, devnet_canisters=files))
+    for missing in (f"a={tmp_path}/b.wasm", f"a={tmp_path}/a.wasm:{tmp_path}/a.did", f"a={tmp_path}"):
+        config = GatewayConfig(data_dir=tmp_path / "data", devnet=True, devnet_canisters=CANISTER_FILES.parse(missing))
+        with pytest.raises(ConfigError, match="--devnet-canister a: cannot read"):
+            check_files(config)
 
 
 def test_a_key_file_that_could_not_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from icwsgw.admin.control import Overrides
+from icwsgw.config.canister_files import CANISTER_FILES
 from icwsgw.config.schema import MAINNET_BUDGET, OPTIONS, GatewayConfig
 from icwsgw.workers.orders import GivenSocket, Orders, config_from_json, config_to_json, worker_config
 
@@ -17,6 +18,8 @@ CONFIG = GatewayConfig(
     identities=7,
     workers=3,
     devnet=True,
+    devnet_canisters=CANISTER_FILES.parse("own=own.wasm"),
+    devnet_reload=True,
     admin_endpoint="tcp:9091",
     admin_token_file=Path("/token"),
 )
@@ -44,7 +47,8 @@ def test_every_option_survives() -> None:
 def test_the_supervisor_keeps_to_itself_what_there_may_be_once_only() -> None:
     config = worker_config(CONFIG)
     nowhere: dict[str, Any] = {"prometheus_endpoint": None, "admin_endpoint": None, "admin_token_file": None}
-    assert config == replace(CONFIG, **CONFIG.share(3), workers=1, devnet=False, query_budget=0, open_rate=0, **nowhere)
+    devnet: dict[str, Any] = {"devnet": False, "devnet_canisters": (), "devnet_reload": False}
+    assert config == replace(CONFIG, **CONFIG.share(3), workers=1, query_budget=0, open_rate=0, **devnet, **nowhere)
 
 
 def test_workers_share_the_budget_of_queries() -> None:
