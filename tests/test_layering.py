@@ -72,6 +72,7 @@ ALLOWED: dict[str, set[str]] = {
     # no Twisted below it, so that it starts at once
     "ctl": LEAVES | {"config.addresses", "config.quantities"},
     # a program of its own, for other programs: nothing of the gateway is below it
+    "cli": LEAVES | {"client", "ic"},
     "client": LEAVES | {"ic", "core"},
     "devnet": LEAVES | CONFIG | AGENT | {"ic", "core", "observe"},
 }

@@ -56,8 +56,10 @@ def test_the_wheel_holds_every_file_of_the_package_but_those_of_the_linter(wheel
     assert "twisted/plugins/icws_plugin.py" in shipped
     with zipfile.ZipFile(wheel) as files:
         (name,) = (name for name in shipped if name.endswith(".dist-info/entry_points.txt"))
-        assert "icwsctl = icwsgw.ctl.commands:main" in files.read(name).decode()
-    for page in ("icws.1", "icwsctl.1"):
+        scripts = files.read(name).decode()
+        assert "icwsctl = icwsgw.ctl.commands:main" in scripts
+        assert "icws = icwsgw.cli.icws_command:main" in scripts
+    for page in ("icws.1", "icws-client.1", "icwsctl.1"):
         assert any(name.endswith(f".data/data/share/man/man1/{page}") for name in shipped)
     assert "twisted/plugins/__init__.py" not in shipped
 

@@ -1,0 +1,199 @@
+"""The command line ``icws``: ``connect``, ``send`` and ``doctor``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, NoReturn
+
+from icwsgw._version import __version__
+from icwsgw.cli import cli_options
+from icwsgw.cli.connection_run import ConnectionRun, ExitStatus, Plan
+from icwsgw.cli.message_format import FORMATS
+from icwsgw.cli.message_script import ExpectStep, SendStep, Step, parse_script
+from icwsgw.client.client_errors import ClientError
+from icwsgw.client.client_machine import ClientSettings, ForApplication
+from icwsgw.client.codecs import RawCodec
+from icwsgw.errors import FormatError, IcwsError
+from icwsgw.escaping import escape_invisible
+from icwsgw.ic.candid import Null, Type
+
+PROGRAM = "icws"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Print the error without the usage and exit."""
+        self.exit(ExitStatus.USAGE, f"{PROGRAM}: {escape_invisible(message)}; see {self.prog} --help\n")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of the command line."""
+    common = _Parser(add_help=False)
+    common.add_argument("--gateway", metavar="URL", help="the gateway [default: ws://127.0.0.1:8080] [ICWS_GATEWAY]")
+    common.add_argument(
+        "--network",
+        metavar="URL",
+        help="the network [default: http://127.0.0.1:4943 for a gateway of this machine, otherwise mainnet]"
+        " [ICWS_NETWORK]",
+    )
+    common.add_argument("--root-key", metavar="KEY", help="its root key in hex, or a file with it")
+    common.add_argument("--identity", metavar="FILE", help="private key in PEM [default: a new one]")
+    common.add_argument("--delegation", metavar="FILE", help="delegations to this key, JSON of the JavaScript agents")
+    common.add_argument("--origin", help="the header Origin, as a page at this address would send it")
+    common.add_argument("--timeout", metavar="SECONDS", type=_seconds, default=30.0, help="time limit [default: 30]")
+    messages = _Parser(add_help=False)
+    messages.add_argument("--did", metavar="FILE", help="the interface [default: the canister's candid:service]")
+    messages.add_argument("--type", metavar="NAME", help="the type of messages [default: that of ws_message]")
+    messages.add_argument(
+        "--format",
+        choices=list(FORMATS),
+        help="how messages are written [default: json if the type is known, else hex]",
+    )
+    messages.add_argument("--count", metavar="N", type=int, help="end after so many messages")
+    messages.add_argument("--record", metavar="FILE", help="write a script of all messages, to play it again")
+    messages.add_argument("--no-reconnect", action="store_true", help="end with the first connection")
+    messages.add_argument("--trace", action="store_true", help="show what happens, with times")
+    parser = _Parser(PROGRAM, description="Talks to canisters through a WebSocket gateway.")
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    connect = commands.add_parser(
+        "connect", help="send lines, show messages", parents=[common, messages], description="Sends each line of input."
+    )
+    connect.add_argument("canister", help="canister id")
+    connect.add_argument("--script", metavar="FILE", help="send and expect what a script says; - for stdin")
+    connect.add_argument("--strict", action="store_true", help="fail at a message that the script does not expect")
+    connect.add_argument(
+        "--wait", metavar="SECONDS", type=_seconds, help="time after the end of the input [default: 2; of a script: 0]"
+    )
+    send = commands.add_parser(
+        "send", help="send messages and end", parents=[common, messages], description="Sends messages and ends."
+    )
+    send.add_argument("canister", help="canister id")
+    send.add_argument("message", nargs="+", help="messages, in the format of --format")
+    send.add_argument(
+        "--expect", metavar="MESSAGE", action="append", default=[], help="wait for a message that matches; repeatable"
+    )
+    send.add_argument("--wait", metavar="SECONDS", type=_seconds, help="time for messages afterwards [default: 0]")
+    return parser
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < 1e6:
+        raise ValueError
+    return seconds
+
+
+def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run the command line and return the exit status."""
+    words = make_parser().parse_args(arguments)
+    try:
+        return asyncio.run(_converse(words, environment))
+    except FormatError as error:
+        note(str(error))
+        return ExitStatus.USAGE
+    except IcwsError as error:
+        note(cli_options.explained(error))
+        return ExitStatus.FAILED
+
+
+def note(words: str) -> None:
+    """Tell a person what happens."""
+    print(f"{PROGRAM}: {escape_invisible(words)}", file=sys.stderr, flush=True)
+
+
+async def _converse(words: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    where = cli_options.places(words, environment)
+    signer = cli_options.identity(words)
+    # blocking, before anything else runs
+    key = cli_options.root_key(words, where.network)
+    form, kind = cli_options.message_format(words, cli_options.interface(words, where, key))
+    plan = _plan(words)
+    settings = ClientSettings(reconnect=not words.no_reconnect)
+    with contextlib.ExitStack() as files:
+        recording = None if words.record is None else files.enter_context(_writable(words.record))
+        # the transport is loaded here, so that --help needs none of it
+        from icwsgw.client.asyncio_client import AsyncioClient
+
+        def event(what: ForApplication) -> None:
+            conversation.event(what)
+
+        client = AsyncioClient(
+            where.gateway,
+            where.canister,
+            identity=signer,
+            root_key=key,
+            codec=TypedBytes(kind),
+            settings=settings,
+            origin=words.origin,
+            on_event=event,
+        )
+        conversation = ConnectionRun(client, form, plan, _print, note, recording)
+        if words.trace or plan.prompts:
+            note(f"connecting to {where.gateway} as {client.identity.principal}")
+        return await conversation.run()
+
+
+class TypedBytes(RawCodec):
+    """Messages are bytes of a type, which goes with them.
+
+    :param kind: the canister's message type; None: it is not known
+    """
+
+    def __init__(self, kind: Type | None) -> None:
+        self.message_type = Null if kind is None else kind
+
+
+def _plan(words: argparse.Namespace) -> Plan:
+    steps: list[Step] | None = None
+    source: IO[str] | None = None
+    if words.command == "send":
+        steps = [SendStep(0, message) for message in words.message]
+        steps += [ExpectStep(0, message) for message in words.expect]
+    elif words.script is not None:
+        try:
+            text = sys.stdin.read() if words.script == "-" else Path(words.script).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ClientError(f"{words.script}: {error}") from error
+        steps = parse_script(text)
+    else:
+        source = sys.stdin
+    wait = words.wait if words.wait is not None else 2.0 if steps is None else 0.0
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    strict = words.command == "connect" and words.strict
+    return Plan(steps, source, words.timeout, wait, words.count, strict, terminal and steps is None, words.trace)
+
+
+def _writable(path: str) -> IO[str]:
+    try:
+        return Path(path).open("w", encoding="utf-8")
+    except OSError as error:
+        raise ClientError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
+
+
+def main() -> None:
+    """Run ``icws`` and return its exit status."""
+    try:
+        status = run(sys.argv[1:], os.environ)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of stdout has closed the pipe, for example ``head``.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except KeyboardInterrupt:
+        status = 130
+    raise SystemExit(status)
+
+
+if __name__ == "__main__":
+    main()

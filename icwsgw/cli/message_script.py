@@ -1,0 +1,86 @@
+"""Scripts of messages: what to send, and what to expect. A recording is a script.
+
+::
+
+    # a comment
+    > {"text": "hello"}
+    < {"text": "hello"}
+    wait 1.5
+
+A line with ``>`` sends a message, a line with ``<`` waits for one. Times in a recording are comments.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from icwsgw.errors import FormatError
+
+#: The longest pause in seconds.
+MAX_PAUSE: Final = 3600.0
+
+
+class SendStep(NamedTuple):
+    """Send a message, which is written in the format of the command line."""
+
+    line: int
+    message: str
+
+
+class ExpectStep(NamedTuple):
+    """Wait for a message that matches."""
+
+    line: int
+    message: str
+
+
+class PauseStep(NamedTuple):
+    """Wait for some seconds."""
+
+    line: int
+    seconds: float
+
+
+Step = SendStep | ExpectStep | PauseStep
+
+
+def parse_script(text: str) -> list[Step]:
+    """Read a script.
+
+    :raises FormatError: a line is none of a script; the text names it
+    """
+    steps: list[Step] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.strip()
+        if not words or words.startswith("#"):
+            continue
+        mark, rest = words[0], words[1:].strip()
+        if mark == ">":
+            steps.append(SendStep(number, rest))
+        elif mark == "<":
+            steps.append(ExpectStep(number, rest))
+        elif words.split()[0] == "wait":
+            steps.append(PauseStep(number, _seconds(words, number)))
+        else:
+            raise FormatError(f"line {number}: {words[:40]!r} begins with none of >, <, wait and #")
+    return steps
+
+
+def recorded(seconds: float, mark: str, message: str) -> str:
+    """Return the lines of a recording for a message.
+
+    :param seconds: the time since the recording began
+    :param mark: ``>`` for what was sent, ``<`` for what was received
+    """
+    return f"# {seconds:.3f} s\n{mark} {message}\n"
+
+
+def _seconds(words: str, number: int) -> float:
+    try:
+        (_, value) = words.split()
+        seconds = float(value)
+    except ValueError:
+        raise FormatError(f"line {number}: say wait SECONDS") from None
+    if not 0 <= seconds <= MAX_PAUSE:
+        raise FormatError(f"line {number}: a pause has 0 to {MAX_PAUSE:.0f} seconds")
+    return seconds

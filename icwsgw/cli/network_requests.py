@@ -1,0 +1,145 @@
+"""Requests of a command line to the network: status, certified state and queries, by blocking HTTP."""
+
+from __future__ import annotations
+
+import http.client
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
+
+from icwsgw.client.client_errors import ClientError
+from icwsgw.errors import FormatError, Rejected
+from icwsgw.ic import cbor
+from icwsgw.ic.certificate import Certificate, decode_certificate, verify_certificate
+from icwsgw.ic.envelope import SignedRequest, Signer, anonymous_request, query_content, read_state_content, sign_request
+from icwsgw.ic.hashtree import Found
+from icwsgw.ic.network_limits import SECOND_NS
+from icwsgw.ic.networks import is_loopback
+from icwsgw.ic.principal import ANONYMOUS, Principal
+
+#: Versions of the API that are tried, the newest last: every program reads the certificates of the oldest.
+QUERY_VERSIONS: Final = ("v2", "v3")
+READ_STATE_VERSIONS: Final = ("v2", "v3")
+_MAX_ANSWER: Final = 8 << 20
+_TTL_NS: Final = 120 * SECOND_NS
+
+
+class HttpAnswer(NamedTuple):
+    """An answer of the network.
+
+    :ivar status: the HTTP status
+    :ivar body: its body
+    :ivar date: the header Date; empty: there is none
+    """
+
+    status: int
+    body: bytes
+    date: str
+
+
+class NetworkRequests:
+    """Requests to one network.
+
+    :param url: its URL
+    :param timeout: seconds for each request
+    """
+
+    def __init__(self, url: str, timeout: float = 10.0) -> None:
+        if urlsplit(url).scheme not in ("http", "https"):
+            raise ClientError(f"{url} is not the URL of a network", "Give http://HOST:PORT or https://HOST.")
+        self.url = url.rstrip("/")
+        self._timeout = timeout
+        # a proxy of this machine's environment does not reach this machine's own ports
+        own = is_loopback(urlsplit(url).hostname or "")
+        self._opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if own else []))
+
+    def status(self) -> dict[str, Any]:
+        """Return the answer of ``/api/v2/status``.
+
+        :raises ClientError: the network cannot be reached, or answers something else
+        """
+        answer = self._ask("/api/v2/status", None)
+        fields = _fields(answer)
+        if answer.status != 200 or fields is None:
+            raise ClientError(
+                f"{self.url} answers HTTP {answer.status} instead of a status", "Is this the URL of a network?"
+            )
+        return fields
+
+    def read_state(self, canister: Principal, paths: Sequence[Sequence[bytes]], root_key: bytes) -> Certificate:
+        """Return the verified certificate for paths below a canister.
+
+        :raises ClientError: the network cannot be reached, or refuses
+        :raises CertificateInvalid: the certificate does not verify
+        """
+        content = read_state_content(ANONYMOUS, paths, time.time_ns() + _TTL_NS)
+        answer = self._post(READ_STATE_VERSIONS, canister, "read_state", anonymous_request(content))
+        fields = _fields(answer)
+        if answer.status != 200 or fields is None or not isinstance(fields.get("certificate"), bytes):
+            raise self._refused(answer)
+        return verify_certificate(
+            decode_certificate(fields["certificate"]), root_key_der=root_key, canister_id=canister, now_ns=None
+        )
+
+    def metadata(self, canister: Principal, name: bytes, root_key: bytes) -> bytes | None:
+        """Return a canister's public metadata, certified; None: it has none of this name.
+
+        :raises ClientError: the network cannot be reached, or refuses, also where the metadata is private
+        :raises CertificateInvalid: the certificate does not verify
+        """
+        path = (b"canister", canister.raw, b"metadata", name)
+        found = self.read_state(canister, [path], root_key).lookup(path)
+        return found.value if isinstance(found, Found) else None
+
+    def query(self, canister: Principal, method: str, arg: bytes, identity: Signer) -> bytes:
+        """Return the reply to a query.
+
+        :raises ClientError: the network cannot be reached, or refuses
+        :raises Rejected: the network or the canister rejects the query
+        """
+        content = query_content(identity.principal, canister, method, arg, time.time_ns() + _TTL_NS)
+        answer = self._post(QUERY_VERSIONS, canister, "query", sign_request(identity, content))
+        fields = _fields(answer)
+        if answer.status != 200 or fields is None:
+            raise self._refused(answer)
+        if fields.get("status") == "rejected":
+            raise Rejected(fields["reject_code"], str(fields["reject_message"]), fields.get("error_code"))
+        try:
+            reply = fields["reply"]["arg"]
+        except (KeyError, TypeError):
+            raise self._refused(answer) from None
+        return bytes(reply)
+
+    def _post(self, versions: Sequence[str], canister: Principal, what: str, request: SignedRequest) -> HttpAnswer:
+        for version in versions:
+            answer = self._ask(f"/api/{version}/canister/{canister}/{what}", request.body)
+            if answer.status != 404:
+                break
+        return answer
+
+    def _ask(self, path: str, body: bytes | None) -> HttpAnswer:
+        headers = {} if body is None else {"Content-Type": "application/cbor"}
+        request = urllib.request.Request(self.url + path, body, headers)
+        try:
+            with self._opener.open(request, timeout=self._timeout) as answer:
+                return HttpAnswer(answer.status, answer.read(_MAX_ANSWER), answer.headers.get("Date", ""))
+        except urllib.error.HTTPError as error:
+            return HttpAnswer(error.code, error.read(_MAX_ANSWER), error.headers.get("Date", ""))
+        except (OSError, http.client.HTTPException) as error:
+            why = error.reason if isinstance(error, urllib.error.URLError) else error
+            raise ClientError(f"{self.url} cannot be reached: {why}", "Is the network running there?") from error
+
+    def _refused(self, answer: HttpAnswer) -> ClientError:
+        words = answer.body[:300].decode(errors="replace").strip() if _fields(answer) is None else "an unknown answer"
+        return ClientError(f"{self.url} answers HTTP {answer.status}: {words}")
+
+
+def _fields(answer: HttpAnswer) -> dict[str, Any] | None:
+    try:
+        fields = cbor.loads(answer.body)
+    except FormatError:
+        return None
+    return fields if isinstance(fields, dict) else None
