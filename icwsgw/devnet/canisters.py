@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
 
 from icwsgw.devnet.cdk import WebSocketCdk
 from icwsgw.devnet.cdk_types import Trap, WsError
@@ -61,7 +62,10 @@ class Canister:
     subclass's attributes are not.
 
     :ivar ws: the CDK, for :meth:`~WebSocketCdk.send` and :meth:`~WebSocketCdk.close`
+    :ivar candid: the description of its interface, public metadata ``candid:service``; None: there is none
     """
+
+    candid: str | None = None
 
     def __init__(self, ws: WebSocketCdk) -> None:
         self.ws = ws
@@ -99,8 +103,14 @@ class Canister:
 CanisterFactory = Callable[[WebSocketCdk], Canister]
 
 
+def _interface(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
 class EchoCanister(Canister):
     """Sends every message back to its sender."""
+
+    candid = _interface("echo.did")
 
     def on_message(self, client: Principal, message: bytes) -> None:
         self.ws.send(client, message)
@@ -113,6 +123,8 @@ def short(client: Principal) -> str:
 
 class ChatCanister(Canister):
     """A chat with one room, whose members are the connected clients."""
+
+    candid = _interface("chat.did")
 
     def on_open(self, client: Principal) -> None:
         self._say(f"* {short(client)} joined, {self._count()} here")

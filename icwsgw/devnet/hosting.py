@@ -162,7 +162,6 @@ class Host:
         log: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.id = canister_id
-        self.candid: str | None = None
         self.running = True
         self._factory = factory
         self._clock = clock
@@ -175,6 +174,7 @@ class Host:
             (b"module_hash", hashtree.leaf(module_hash(factory))),
         ]
         self.ws, self.app = self._live()
+        self.candid: str | None = self.app.candid
 
     def _live(self) -> tuple[WebSocketCdk, Canister]:
         cdk = WebSocketCdk(
