@@ -24,21 +24,21 @@ HEAD = r"""
 .Dt ICWS-CLIENT 1
 .Os
 .Sh NAME
-.Nm icws
+.Nm icws\-client
 .Nd talk to canisters through a WebSocket gateway
 .Sh SYNOPSIS
-.Nm
+.Nm icws
 .Ar command
 .Op Ar options
 .Ar canister
 .Op Ar arguments
-.Nm
+.Nm icws
 .Fl \-version | Fl \-help
-.Nm
+.Nm icws
 .Ar command
 .Fl \-help
 .Sh DESCRIPTION
-.Nm
+.Nm icws
 opens a session with a canister of the Internet Computer through a gateway
 .Pq see Xr icws 1 ,
 sends messages, and shows those that it receives and has verified, one on
@@ -116,6 +116,12 @@ icws connect --gateway wss://gateway.example --record talk.txt \e
 icws connect --gateway wss://gateway.example --script talk.txt \e
     bkyz2-fmaaa-aaaaa-qaaaq-cai
 .Ed
+.Pp
+Find out why a page cannot talk to a canister:
+.Bd -literal -offset indent
+icws doctor --gateway wss://gateway.example \e
+    --origin https://app.example bkyz2-fmaaa-aaaaa-qaaaq-cai
+.Ed
 .Sh DIAGNOSTICS
 Each error is one line on standard error.
 It says what to do where that is known.
@@ -133,7 +139,8 @@ def body() -> Iterator[str]:
     (commands,) = (action for action in make_parser()._actions if isinstance(action, argparse._SubParsersAction))
     parsers: dict[str, argparse.ArgumentParser] = commands.choices
     in_all = set.intersection(*({action.dest for action in arguments(each)} for each in parsers.values()))
-    shared = [action for action in arguments(parsers["connect"]) if action.dest in in_all and action.option_strings]
+    in_all.discard("canister")
+    shared = [action for action in arguments(parsers["connect"]) if action.dest in in_all]
     for action in shared:
         yield from about(action)
     yield ".El"

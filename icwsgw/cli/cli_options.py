@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 from icwsgw.cli.message_format import MessageFormat
 from icwsgw.cli.network_requests import NetworkRequests
 from icwsgw.client.client_errors import ClientError
+from icwsgw.client.codecs import RawCodec
 from icwsgw.client.root_key import MAINNET_ROOT_KEY, fetch_root_key
 from icwsgw.errors import FormatError, IcwsError, SignatureInvalid
-from icwsgw.ic.candid import Type
+from icwsgw.ic.candid import Null, Type
 from icwsgw.ic.candid.did import Interface, message_type, parse_did
 from icwsgw.ic.delegated_identity import DelegatedIdentity
 from icwsgw.ic.ecdsa_identity import identity_of_pem
@@ -141,3 +142,13 @@ def message_format(words: Namespace, found: Interface | None) -> tuple[MessageFo
 def explained(error: IcwsError) -> str:
     """Return an error for people, with what to do."""
     return error.explained() if isinstance(error, ClientError) else str(error)
+
+
+class TypedBytes(RawCodec):
+    """Messages are bytes of a type, which goes with them.
+
+    :param kind: the canister's message type; None: it is not known
+    """
+
+    def __init__(self, kind: Type | None) -> None:
+        self.message_type = Null if kind is None else kind

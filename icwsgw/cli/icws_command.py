@@ -12,16 +12,14 @@ from pathlib import Path
 from typing import IO, NoReturn
 
 from icwsgw._version import __version__
-from icwsgw.cli import cli_options
+from icwsgw.cli import cli_options, doctor_run
 from icwsgw.cli.connection_run import ConnectionRun, ExitStatus, Plan
 from icwsgw.cli.message_format import FORMATS
 from icwsgw.cli.message_script import ExpectStep, SendStep, Step, parse_script
 from icwsgw.client.client_errors import ClientError
 from icwsgw.client.client_machine import ClientSettings, ForApplication
-from icwsgw.client.codecs import RawCodec
 from icwsgw.errors import FormatError, IcwsError
 from icwsgw.escaping import escape_invisible
-from icwsgw.ic.candid import Null, Type
 
 PROGRAM = "icws"
 
@@ -32,8 +30,8 @@ class _Parser(argparse.ArgumentParser):
         self.exit(ExitStatus.USAGE, f"{PROGRAM}: {escape_invisible(message)}; see {self.prog} --help\n")
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """Make the parser of the command line."""
+def _common() -> _Parser:
+    """Return the options of all commands."""
     common = _Parser(add_help=False)
     common.add_argument("--gateway", metavar="URL", help="the gateway [default: ws://127.0.0.1:8080] [ICWS_GATEWAY]")
     common.add_argument(
@@ -47,39 +45,56 @@ def make_parser() -> argparse.ArgumentParser:
     common.add_argument("--delegation", metavar="FILE", help="delegations to this key, JSON of the JavaScript agents")
     common.add_argument("--origin", help="the header Origin, as a page at this address would send it")
     common.add_argument("--timeout", metavar="SECONDS", type=_seconds, default=30.0, help="time limit [default: 30]")
-    messages = _Parser(add_help=False)
-    messages.add_argument("--did", metavar="FILE", help="the interface [default: the canister's candid:service]")
-    messages.add_argument("--type", metavar="NAME", help="the type of messages [default: that of ws_message]")
-    messages.add_argument(
+    common.add_argument("--did", metavar="FILE", help="the interface [default: the canister's candid:service]")
+    common.add_argument("--type", metavar="NAME", help="the type of messages [default: that of ws_message]")
+    common.add_argument(
         "--format",
         choices=list(FORMATS),
-        help="how messages are written [default: json if the type is known, else hex]",
+        help="how messages are written [default: json if the type is known, otherwise hex]",
     )
+    common.add_argument("canister", help="canister id")
+    return common
+
+
+def _messages() -> _Parser:
+    """Return the options of commands that send and receive messages."""
+    messages = _Parser(add_help=False)
     messages.add_argument("--count", metavar="N", type=int, help="end after so many messages")
     messages.add_argument("--record", metavar="FILE", help="write a script of all messages, to play it again")
     messages.add_argument("--no-reconnect", action="store_true", help="end with the first connection")
     messages.add_argument("--trace", action="store_true", help="show what happens, with times")
+    return messages
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of the command line."""
     parser = _Parser(PROGRAM, description="Talks to canisters through a WebSocket gateway.")
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    talk = [_common(), _messages()]
     connect = commands.add_parser(
-        "connect", help="send lines, show messages", parents=[common, messages], description="Sends each line of input."
+        "connect", help="send lines, show messages", parents=talk, description="Sends each line of input."
     )
-    connect.add_argument("canister", help="canister id")
     connect.add_argument("--script", metavar="FILE", help="send and expect what a script says; - for stdin")
     connect.add_argument("--strict", action="store_true", help="fail at a message that the script does not expect")
     connect.add_argument(
         "--wait", metavar="SECONDS", type=_seconds, help="time after the end of the input [default: 2; of a script: 0]"
     )
     send = commands.add_parser(
-        "send", help="send messages and end", parents=[common, messages], description="Sends messages and ends."
+        "send", help="send messages and end", parents=talk, description="Sends messages and ends."
     )
-    send.add_argument("canister", help="canister id")
     send.add_argument("message", nargs="+", help="messages, in the format of --format")
     send.add_argument(
         "--expect", metavar="MESSAGE", action="append", default=[], help="wait for a message that matches; repeatable"
     )
     send.add_argument("--wait", metavar="SECONDS", type=_seconds, help="time for messages afterwards [default: 0]")
+    doctor = commands.add_parser(
+        "doctor",
+        help="find out what keeps a canister from clients",
+        parents=[_common()],
+        description="Looks at everything between a client and a canister, and says what to change.",
+    )
+    doctor.add_argument("--message", help="a message to send, after which another one should come")
     return parser
 
 
@@ -94,6 +109,8 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run the command line and return the exit status."""
     words = make_parser().parse_args(arguments)
     try:
+        if words.command == "doctor":
+            return _examine(words, environment)
         return asyncio.run(_converse(words, environment))
     except FormatError as error:
         note(str(error))
@@ -106,6 +123,17 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
 def note(words: str) -> None:
     """Tell a person what happens."""
     print(f"{PROGRAM}: {escape_invisible(words)}", file=sys.stderr, flush=True)
+
+
+def _examine(words: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    where = cli_options.places(words, environment)
+    signer = cli_options.identity(words)
+    return doctor_run.examine(words, where, signer, lambda finding: _print(escape_lines(finding.lines())))
+
+
+def escape_lines(text: str) -> str:
+    """Escape what a terminal must not execute in each of several lines."""
+    return "\n".join(map(escape_invisible, text.split("\n")))
 
 
 async def _converse(words: argparse.Namespace, environment: Mapping[str, str]) -> int:
@@ -129,7 +157,7 @@ async def _converse(words: argparse.Namespace, environment: Mapping[str, str]) -
             where.canister,
             identity=signer,
             root_key=key,
-            codec=TypedBytes(kind),
+            codec=cli_options.TypedBytes(kind),
             settings=settings,
             origin=words.origin,
             on_event=event,
@@ -138,16 +166,6 @@ async def _converse(words: argparse.Namespace, environment: Mapping[str, str]) -
         if words.trace or plan.prompts:
             note(f"connecting to {where.gateway} as {client.identity.principal}")
         return await conversation.run()
-
-
-class TypedBytes(RawCodec):
-    """Messages are bytes of a type, which goes with them.
-
-    :param kind: the canister's message type; None: it is not known
-    """
-
-    def __init__(self, kind: Type | None) -> None:
-        self.message_type = Null if kind is None else kind
 
 
 def _plan(words: argparse.Namespace) -> Plan:

@@ -76,6 +76,7 @@ class AsyncioClient(Generic[T]):
     :param origin: the header Origin, which gateways may check
     :param on_event: is called with each event (:data:`~icwsgw.client.client_machine.ForApplication`). At an
         :class:`~icwsgw.client.client_machine.ClientOpened`, what it sends with ``first=True`` goes before what waits
+    :param on_payload: is called with each message of the gateway, before it is verified, for tools that show them
     :param max_received: messages that wait for the application; then the gateway is not read
     """
 
@@ -91,6 +92,7 @@ class AsyncioClient(Generic[T]):
         tls: ssl.SSLContext | None = None,
         origin: str | None = None,
         on_event: Callable[[ForApplication], object] | None = None,
+        on_payload: Callable[[bytes], object] | None = None,
         max_received: int = 1000,
     ) -> None:
         self.identity = Ed25519Identity.generate(os.urandom) if identity is None else identity
@@ -109,7 +111,7 @@ class AsyncioClient(Generic[T]):
             codec.message_type,
         )
         self._link = _AsyncioLink(self._loop, tls, origin, settings)
-        self._driver = ClientDriver(machine, self._link, self._loop.time, time.time_ns, self._emit)
+        self._driver = ClientDriver(machine, self._link, self._loop.time, time.time_ns, self._emit, on_payload)
         self._link.driver = self._driver
         self._received: deque[T | FormatError] = deque()
         self._requests = PendingRequests()

@@ -59,6 +59,7 @@ class ClientDriver:
     :param clock: seconds of a monotonic clock
     :param now_ns: the time now, ns since 1970
     :param emit: is called with what concerns the application, in order
+    :param on_payload: is called with each message of the gateway, before it is verified; None: nobody looks
     """
 
     def __init__(
@@ -68,12 +69,14 @@ class ClientDriver:
         clock: Callable[[], float],
         now_ns: Callable[[], int],
         emit: Callable[[ForApplication], None],
+        on_payload: Callable[[bytes], object] | None = None,
     ) -> None:
         self.machine = machine
         self._link = link
         self._clock = clock
         self._now_ns = now_ns
         self._emit = emit
+        self._on_payload = on_payload
         self._outputs: deque[Output] = deque()
         self._running = False
         self._wake_at: float | None = None
@@ -106,6 +109,8 @@ class ClientDriver:
 
     def received(self, payload: bytes, *, binary: bool) -> None:
         """Tell that a message came."""
+        if self._on_payload is not None:
+            self._on_payload(payload)
         self._run(self.machine.received(payload, self._clock(), self._now_ns(), binary=binary))
 
     def refused(self, status: int, reason: str) -> None:

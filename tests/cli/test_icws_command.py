@@ -53,7 +53,7 @@ def test_sending(stack: Stack) -> None:
     ("words", "status", "err"),
     [
         (["send", "ECHO", '{"txet": 1}'], 2, "the record has no field 'txet'; it has text"),
-        (["send", "aaaaa-aa", "01", "--format=hex", "--no-reconnect"], 1, "(4101)"),
+        (["send", "be2us-64aaa-aaaaa-qaabq-cai", "01", "--format=hex", "--no-reconnect"], 1, "(4101)"),
         (["send", "x", "01"], 1, "x is not a canister id"),
         (["send", "ECHO", "01", "--gateway=http://127.0.0.1"], 1, "not the URL of a gateway"),
         (["send", "ECHO"], 2, "arguments are required: message"),
@@ -78,3 +78,4 @@ def test_every_argument_says_what_it_does() -> None:
     help = make_parser().format_help()
     assert "connect" in help
     assert "send" in help
+    assert "doctor" in help

@@ -1,0 +1,124 @@
+"""Asks a gateway's port what it speaks: one WebSocket handshake by hand, so that each way to fail can be told apart."""
+
+from __future__ import annotations
+
+import base64
+import os
+import socket
+import ssl
+import time
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+_MAX_HEAD: Final = 16 << 10
+_TLS_ALERT: Final = b"\x15\x03"
+
+
+class ProbeOutcome(Enum):
+    """What a port answered."""
+
+    UPGRADED = "a WebSocket"
+    REFUSED = "another HTTP status"
+    UNRESOLVED = "the host's name is not known"
+    UNREACHABLE = "nobody listens"
+    NOT_TLS = "no TLS where wss:// was asked"
+    TLS = "TLS where ws:// was asked"
+    BAD_CERTIFICATE = "a certificate that is not valid"
+    NOT_HTTP = "something else"
+    SILENT = "nothing in time"
+
+
+class Probe(NamedTuple):
+    """What a gateway's port answered.
+
+    :ivar outcome: in short
+    :ivar words: what the system, the certificate check or the server says
+    :ivar status: the HTTP status; 0: there was none
+    :ivar clock_offset: how far the server's header Date is ahead of this machine's clock, in seconds; None: it has none
+    """
+
+    outcome: ProbeOutcome
+    words: str = ""
+    status: int = 0
+    clock_offset: float | None = None
+
+
+def probe(url: str, origin: str | None = None, timeout: float = 10.0) -> Probe:
+    """Open a WebSocket and close it at once.
+
+    :param url: ws:// or wss://
+    :param origin: the header Origin
+    :param timeout: seconds for each step
+    """
+    parts = urlsplit(url)
+    host, secure = parts.hostname or "", parts.scheme == "wss"
+    port = parts.port or (443 if secure else 80)
+    try:
+        plain = socket.create_connection((host, port), timeout=timeout)
+    except socket.gaierror as error:
+        return Probe(ProbeOutcome.UNRESOLVED, error.strerror or str(error))
+    except OSError as error:
+        return Probe(ProbeOutcome.UNREACHABLE, error.strerror or str(error) or "timed out")
+    with plain:
+        try:
+            return _upgrade(plain, host, port, secure, parts.path or "/", origin)
+        except ssl.SSLCertVerificationError as error:
+            return Probe(ProbeOutcome.BAD_CERTIFICATE, error.verify_message)
+        except ssl.SSLError as error:
+            return Probe(ProbeOutcome.NOT_TLS, error.reason or str(error))
+        except TimeoutError:
+            return Probe(ProbeOutcome.NOT_TLS if secure else ProbeOutcome.SILENT, f"no answer in {timeout:g} s")
+        except OSError as error:
+            return Probe(ProbeOutcome.NOT_TLS if secure else ProbeOutcome.NOT_HTTP, error.strerror or str(error))
+
+
+def _upgrade(plain: socket.socket, host: str, port: int, secure: bool, path: str, origin: str | None) -> Probe:
+    link: socket.socket = plain
+    if secure:
+        link = ssl.create_default_context().wrap_socket(plain, server_hostname=host)
+    name = f"[{host}]" if ":" in host else host
+    lines = [
+        f"GET {path} HTTP/1.1",
+        f"Host: {name}:{port}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}",
+        "Sec-WebSocket-Version: 13",
+    ]
+    if origin is not None:
+        lines.append(f"Origin: {origin}")
+    link.sendall("\r\n".join([*lines, "", ""]).encode())
+    data = b""
+    while b"\r\n\r\n" not in data and len(data) < _MAX_HEAD and (part := link.recv(4096)):
+        data += part
+    return read_head(data, time.time())
+
+
+def read_head(data: bytes, now: float) -> Probe:
+    """Return what the beginning of a server's answer says.
+
+    :param now: the time now, in seconds since 1970
+    """
+    if data.startswith(_TLS_ALERT):
+        return Probe(ProbeOutcome.TLS)
+    first, *lines = data.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
+    words = first.split(" ", 2)
+    if not first.startswith("HTTP/1.") or len(words) < 2 or not words[1].isdecimal():
+        return Probe(ProbeOutcome.NOT_HTTP, "it ended the connection" if not data else "it speaks no HTTP")
+    status, reason = int(words[1]), words[2] if len(words) > 2 else ""
+    if status == 400 and b"HTTPS" in data:
+        # what web servers say to a plain request at a port for TLS
+        return Probe(ProbeOutcome.TLS, reason, status)
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    outcome = ProbeOutcome.UPGRADED if status == 101 else ProbeOutcome.REFUSED
+    return Probe(outcome, reason, status, _offset(headers.get("date", ""), now))
+
+
+def _offset(date: str, now: float) -> float | None:
+    try:
+        # the header has whole seconds
+        return parsedate_to_datetime(date).timestamp() + 0.5 - now
+    except (ValueError, TypeError):
+        return None

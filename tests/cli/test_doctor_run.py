@@ -1,0 +1,59 @@
+"""The doctor, on a real gateway and on what is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.conftest import Stack, stack
+from tests.acceptance.processes import free_port
+from tests.cli.test_icws_command import icws
+
+__all__ = ["stack"]
+
+pytestmark = pytest.mark.acceptance
+
+
+def topics(out: str) -> list[tuple[str, str]]:
+    """Grade and topic of each finding."""
+    lines = [line for line in out.splitlines() if not line.startswith("      ->")]
+    return [(line[:4].strip(), line[6:].partition(":")[0]) for line in lines]
+
+
+def test_a_healthy_canister(stack: Stack) -> None:
+    status, out, err = icws(stack, "doctor", stack.echo, "--message", '{"text": "hi"}', "--origin", "https://a.example")
+    assert (status, err) == (0, ""), out
+    found = topics(out)
+    assert [topic for _, topic in found] == [
+        *("gateway", "origin", "network", "clocks", "clocks", "canister", "methods", "poll", "opening", "messages"),
+        *("clocks", "CDK", "delegation"),
+    ]
+    assert {verdict for verdict, _ in found} <= {"ok", "skip"}
+
+
+def test_a_canister_that_does_not_exist(stack: Stack) -> None:
+    status, out, _ = icws(stack, "doctor", "be2us-64aaa-aaaaa-qaabq-cai", "--timeout=20")
+    assert status == 1
+    assert ("FAIL", "opening") in topics(out)
+
+
+def test_a_gateway_that_does_not_run(stack: Stack) -> None:
+    url = f"ws://127.0.0.1:{free_port()}"
+    status, out, _ = icws(stack, "doctor", stack.echo, "--gateway", url, "--network", stack.network)
+    assert status == 1
+    found = topics(out)
+    assert found[0] == ("FAIL", "gateway")
+    assert "      -> Start the gateway" in out
+    # the rest is looked at all the same
+    assert ("ok", "poll") in found
+    assert ("skip", "opening") in found
+
+
+def test_a_network_that_is_none(stack: Stack, tmp_path: Path) -> None:
+    status, out, _ = icws(stack, "doctor", stack.echo, "--network", f"http://127.0.0.1:{free_port()}")
+    assert status == 1
+    found = topics(out)
+    assert ("FAIL", "network") in found
+    assert ("skip", "canister") in found
+    assert ("skip", "opening") in found

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from icwsgw.cli.gateway_probe import Probe, ProbeOutcome, probe, read_head
+from tests.acceptance.processes import free_port
+from tests.support.pem import authority
+from tests.support.pem import server as server_pem
+
+NOW = 1_700_000_000.0
+
+
+@contextmanager
+def answering(data: bytes, tls: ssl.SSLContext | None = None) -> Iterator[int]:
+    """A port that gives one answer to everybody who has sent something."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                link, _ = server.accept()
+            except OSError:
+                return
+            try:
+                with link if tls is None else tls.wrap_socket(link, server_side=True) as stream:
+                    stream.recv(4096)
+                    stream.sendall(data)
+            except OSError:
+                continue
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield server.getsockname()[1]
+    finally:
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", Probe(ProbeOutcome.UPGRADED, "Switching Protocols", 101)),
+        (b"HTTP/1.1 403 Forbidden\r\nX: y\r\n\r\n", Probe(ProbeOutcome.REFUSED, "Forbidden", 403)),
+        (b"HTTP/1.1 200\r\n\r\n", Probe(ProbeOutcome.REFUSED, "", 200)),
+        (b"\x15\x03\x03\x00\x02\x02\x46", Probe(ProbeOutcome.TLS)),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\nplain HTTP to an HTTPS port", Probe(ProbeOutcome.TLS, "Bad Request", 400)),
+        (b"", Probe(ProbeOutcome.NOT_HTTP, "it ended the connection")),
+        (b"SSH-2.0-x\r\n", Probe(ProbeOutcome.NOT_HTTP, "it speaks no HTTP")),
+        (b"HTTP/1.1 abc\r\n\r\n", Probe(ProbeOutcome.NOT_HTTP, "it speaks no HTTP")),
+    ],
+)
+def test_what_servers_say(data: bytes, expected: Probe) -> None:
+    assert read_head(data, NOW) == expected
+
+
+def test_the_server_s_clock() -> None:
+    head = b"HTTP/1.1 101 OK\r\nDate: Tue, 14 Nov 2023 22:14:20 GMT\r\n\r\n"
+    assert read_head(head, NOW).clock_offset == 60.5
+    assert read_head(head.replace(b"Tue", b"x").replace(b"GMT", b"?"), NOW).clock_offset in (None, 60.5)
+    assert read_head(b"HTTP/1.1 101 OK\r\nDate: now\r\n\r\n", NOW).clock_offset is None
+
+
+def test_ports() -> None:
+    with answering(b"HTTP/1.1 101 OK\r\n\r\n") as port:
+        assert probe(f"ws://127.0.0.1:{port}").outcome is ProbeOutcome.UPGRADED
+        assert probe(f"wss://127.0.0.1:{port}").outcome is ProbeOutcome.NOT_TLS
+    assert probe(f"ws://127.0.0.1:{free_port()}").outcome is ProbeOutcome.UNREACHABLE
+    assert probe("ws://no-such-host.invalid").outcome is ProbeOutcome.UNRESOLVED
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"//127.0.0.1:{silent.getsockname()[1]}"
+        assert probe(f"ws:{url}", timeout=0.1).outcome is ProbeOutcome.SILENT
+        assert probe(f"wss:{url}", timeout=0.1).outcome is ProbeOutcome.NOT_TLS
+
+
+def test_tls(tmp_path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*server_pem(authority()).write(tmp_path))
+    with answering(b"HTTP/1.1 101 OK\r\n\r\n", context) as port:
+        bad = probe(f"wss://127.0.0.1:{port}")
+        assert bad.outcome is ProbeOutcome.BAD_CERTIFICATE
+        assert "certificate" in bad.words
+        assert probe(f"ws://127.0.0.1:{port}").outcome in (ProbeOutcome.TLS, ProbeOutcome.NOT_HTTP)
+
+
+def test_a_probe_takes_as_long_as_it_may() -> None:
+    began = time.monotonic()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        probe(f"ws://127.0.0.1:{silent.getsockname()[1]}", timeout=0.2)
+    assert time.monotonic() - began >= 0.2
