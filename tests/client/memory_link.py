@@ -15,6 +15,7 @@ from icwsgw.client.client_machine import (
 from icwsgw.client.client_session import MessageReceived
 from icwsgw.client.driver import ClientDriver
 from icwsgw.core.messages import payload_of
+from icwsgw.ic.candid import Null, Type
 from icwsgw.ic.envelope import Signer
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
@@ -76,6 +77,7 @@ class MemoryLink:
         settings: ClientSettings = DEFAULT_SETTINGS,
         seed: int = 1,
         root_key: bytes | None = None,
+        message_type: Type = Null,
     ) -> None:
         self.world = world
         self.events: list[ForApplication] = []
@@ -92,6 +94,7 @@ class MemoryLink:
             root_key or world.replica.root_key_der,
             chance.randbytes,
             settings,
+            message_type,
         )
         self.driver = ClientDriver(machine, self, world.clock.seconds, world.now_ns, self.events.append)
 
