@@ -104,7 +104,7 @@ def value_from_json(value: Any, kind: Type) -> Any:
 
 
 def _is_tuple(kind: Record) -> bool:
-    return bool(kind.fields) and [number for number, _, _ in kind.fields] == list(range(len(kind.fields)))
+    return bool(kind.fields) and [key for _, key, _ in kind.fields] == list(range(len(kind.fields)))
 
 
 def _unfit(value: Any, kind: Type) -> FormatError:

@@ -63,7 +63,7 @@ def format_value(value: Any, kind: Type) -> str:
             return f"blob {_blob(value)}"
         return _braces("vec", [format_value(item, kind.inner) for item in value])
     if isinstance(kind, Record):
-        is_tuple = [number for number, _, _ in kind.fields] == list(range(len(kind.fields)))
+        is_tuple = [key for _, key, _ in kind.fields] == list(range(len(kind.fields)))
         parts = [(key, format_value(value[key], part)) for _, key, part in kind.fields]
         return _braces("record", [text if is_tuple else f"{_label(key)} = {text}" for key, text in parts])
     if isinstance(kind, Variant):
