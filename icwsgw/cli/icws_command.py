@@ -142,6 +142,8 @@ async def _converse(words: argparse.Namespace, environment: Mapping[str, str]) -
     # blocking, before anything else runs
     key = cli_options.root_key(words, where.network)
     form, kind = cli_options.message_format(words, cli_options.interface(words, where, key))
+    if kind is None and words.format is None:
+        note("the canister's message type is not known, so messages are hex digits; --did FILE tells it")
     plan = _plan(words)
     settings = ClientSettings(reconnect=not words.no_reconnect)
     with contextlib.ExitStack() as files:

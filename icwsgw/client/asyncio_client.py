@@ -63,7 +63,7 @@ _UPGRADE_FAILED: Final = re.compile(r"upgrade failed \[(\d{3})\]: ?([^\"]*)")
 
 
 class AsyncioClient(Generic[T]):
-    """A client of one canister.
+    """A client of one canister. It is made in a running event loop and belongs to it.
 
     :param urls: WebSocket URL of the gateway, or several of them
     :param canister: the canister, or its text

@@ -1,4 +1,4 @@
-"""Verifies that a message comes from the canister, as :ref:`the protocol <protocol>` describes it.
+"""Verifies that a message comes from the canister (docs/protocol.md, "Gateway to client: messages of the canister").
 
 The certificate must be signed by the canister's subnet, whose key the root key certifies in either form of the
 delegation. The canister's certified data in it must be the digest of the witness, which must hold the SHA-256 of the
