@@ -33,7 +33,6 @@ from icwsgw.agent.ic_agent import IcAgent
 from icwsgw.agent.local_networks import LocalNetworks
 from icwsgw.agent.network_monitor import NetworkMonitor
 from icwsgw.config.addresses import private
-from icwsgw.config.origins import Origins
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.core.request_budget import RequestBudget, RequestKind
 from icwsgw.gateway.gateway import Gateway
@@ -48,6 +47,7 @@ from icwsgw.observe.logs import get_logger, lines_lost, lines_written, rotate_fi
 from icwsgw.observe.metrics import Metrics
 from icwsgw.observe.recent_warnings import RecentWarnings
 from icwsgw.process.check_config import UNUSED_CERTIFICATE, configured_tls
+from icwsgw.process.reload import with_options_that_fit
 from icwsgw.process.rlimits import make_room
 from icwsgw.process.startup import stop
 from icwsgw.reactor import epoll_turn
@@ -87,6 +87,7 @@ class GatewayService(MultiService):
         recent: RecentWarnings | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._configured = config
         self._room, self._wanted_connections = make_room(config.max_connections), config.max_connections
         config = self._config = replace(config, max_connections=self._room.connections)
         self._reactor = reactor
@@ -327,14 +328,24 @@ class GatewayService(MultiService):
         rotate_files()
 
     def reload(self, config: GatewayConfig) -> None:
-        """Apply the canister lists and allowed origins of ``config``; reload the admin token and certificates."""
-        self._config = config
+        """Apply what a running gateway can take of ``config``; reload the admin token and certificates."""
         if self._access is not None:
             self._access.read_again()
-        self.gateway.serve(config)
-        self.factory.origins = Origins(config.allowed_origins)
+        self._configured = config
+        self._apply(self._with_overrides())
         for tls in self._certificates():
             tls.reload_if_changed()
+
+    def _with_overrides(self) -> GatewayConfig:
+        return with_options_that_fit(self._configured, self.overrides.options)
+
+    def _apply(self, config: GatewayConfig) -> None:
+        self._room, self._wanted_connections = make_room(config.max_connections), config.max_connections
+        config = self._config = replace(config, max_connections=self._room.connections)
+        self.gateway.context.change(config)
+        self._budget.change(config.queries_per_second, config.opens_per_second)
+        self.gateway.serve(config)
+        self.factory.change(config)
 
     def reloaded(self, ok: bool) -> None:
         """Count a successful or failed reload of the configuration."""
@@ -347,6 +358,10 @@ class GatewayService(MultiService):
         return self._config
 
     @property
+    def configured(self) -> GatewayConfig:
+        return self._configured
+
+    @property
     def draining(self) -> bool:
         """Whether shutdown has begun."""
         return self._stopping is not None
@@ -356,7 +371,9 @@ class GatewayService(MultiService):
         return succeed(Replies({0: self.control.answer(question)}, []))
 
     def override(self, overrides: Overrides) -> Deferred[Replies]:
-        self.overrides = overrides
+        before, self.overrides = self.overrides, overrides
+        if overrides.options != before.options:
+            self._apply(self._with_overrides())
         return self.ask({"what": "override", "overrides": overrides.to_json()})
 
     def seconds(self) -> float:

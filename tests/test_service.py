@@ -24,6 +24,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
+from icwsgw.admin.control import Overrides
 from icwsgw.agent.http.url import Url
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.core.network_time import WITNESSES, Evidence
@@ -103,6 +104,29 @@ class Service(TestCase):
             drain_window=0.1,
         )
         return GatewayService(replace(config, **options), reactor)
+
+    def test_options_that_are_set_reach_every_part_and_leave_it(self) -> None:
+        service = self.make(query_budget=100, max_connections=50)
+        limits, context = service.factory.limits, service.gateway.context
+        options = {
+            **{"max-connections": ("7",), "header-timeout": ("3",), "open-timeout": ("77",), "query-budget": ("50",)},
+            **{"allowed-origin": ("https://a.example",), "max-connections-per-principal": ("2",)},
+        }
+        service.override(Overrides(options=options))
+
+        def parts() -> tuple[Any, ...]:
+            return (
+                *(limits.room, service.factory.header_timeout, context.config.open_timeout, context.budget.per_second),
+                *(service.gateway.principals.most, service.factory.refusal({"origin": "https://b.example"})),
+            )
+
+        assert parts() == (7, 3.0, 77.0, 50, 2, "origin")
+        # the file changes; what was set stays
+        service.reload(replace(service.configured, open_timeout=99.0, accept_rate=1))
+        assert parts() == (7, 3.0, 77.0, 50, 2, "origin")
+        assert [limits.enter(0.0, "192.0.2.1") for _ in range(3)] == [None, None, "accept_rate"]
+        service.override(Overrides())
+        assert parts() == (48, 10.0, 99.0, 100, 0, None)
 
     def start(self, service: GatewayService) -> None:
         service.privilegedStartService()

@@ -13,6 +13,8 @@
     POST /v1/drain                  {"window": seconds}
     GET  /v1/deny
     POST /v1/deny, POST /v1/allow   {"canister": id}
+    GET  /v1/options
+    PUT  /v1/options                {name: value | [value, ...] | null, ...}, "reset": true
     GET  /v1/log-levels
     PUT  /v1/log-levels             {component: level, ...}, "reset": true
 
@@ -20,8 +22,8 @@ Each request applies to all processes of a gateway (``--workers``). The answer l
 within two seconds (``missing_workers``). Such a worker applies the change later, when it reads the order or after its
 restart.
 
-Denied canisters, bans, maintenance and log levels stay in force after a reload. SIGHUP also announces a renewed
-certificate, and this must not admit a canister that an operator has just denied.
+Denied canisters, bans, maintenance, options and log levels stay in force after a reload. SIGHUP also announces a
+renewed certificate, and this must not admit a canister that an operator has just denied.
 """
 
 from __future__ import annotations
@@ -35,9 +37,11 @@ from twisted.internet.defer import Deferred
 
 from icwsgw.admin.access import Refused
 from icwsgw.admin.control import Answer, Overrides, Question
-from icwsgw.admin.parameters import DEFAULT_LIMIT, read_body, read_levels, read_query
-from icwsgw.config.schema import GatewayConfig
+from icwsgw.admin.parameters import DEFAULT_LIMIT, read_body, read_levels, read_options, read_query
+from icwsgw.config.running import SETTABLE, with_options
+from icwsgw.config.schema import OPTIONS, GatewayConfig
 from icwsgw.core.close_reasons import CloseCode
+from icwsgw.errors import ConfigError
 from icwsgw.observe.levels import EVERYTHING, level_name, parse_levels
 from icwsgw.observe.logs import get_logger
 
@@ -67,6 +71,10 @@ class AdministeredGateway(Protocol):
 
     @property
     def config(self) -> GatewayConfig: ...
+
+    @property
+    def configured(self) -> GatewayConfig:
+        """The configuration without the options that were set at run time."""
 
     @property
     def draining(self) -> bool:
@@ -147,6 +155,7 @@ class Api:
             "/v1/drain": {"POST": self._drain},
             "/v1/deny": {"GET": self._denied, "POST": self._deny},
             "/v1/allow": {"POST": self._allow},
+            "/v1/options": {"GET": self._options, "PUT": self._set_options},
             "/v1/log-levels": {"GET": self._levels, "PUT": self._set_levels},
         }
 
@@ -331,6 +340,36 @@ class Api:
         if canister is None:
             raise Refused(400, "say which canister")
         return canister, self._service.overrides.denied
+
+    async def _options(self, request: Request) -> Done:
+        read_query(request.query)
+        return self._options_now([])
+
+    async def _set_options(self, request: Request) -> Done:
+        reset, words = read_options(request.body)
+        options = {} if reset else dict(self._service.overrides.options)
+        for name, texts in words.items():
+            if texts is None:
+                options.pop(name, None)
+            else:
+                options[name] = texts
+        try:
+            with_options(self._service.configured, options)
+        except ConfigError as error:
+            raise Refused(400, str(error)) from None
+        # Log first: it may be a while until all workers have answered.
+        told = ",".join(f"{name}={' '.join(texts)}" for name, texts in sorted(options.items()))
+        _log.info("options set", by=request.by, options=told or "the configuration's")
+        return self._options_now((await self._override(options=options)).missing)
+
+    def _options_now(self, missing: list[int]) -> Done:
+        config, options = self._service.config, self._service.overrides.options
+        rows = {
+            entry.name: {"value": entry.kind.show(getattr(config, entry.field)), "set": entry.name in options}
+            for entry in OPTIONS
+            if entry.field in SETTABLE
+        }
+        return Done({"options": rows, "missing_workers": missing})
 
     async def _levels(self, request: Request) -> Done:
         read_query(request.query)

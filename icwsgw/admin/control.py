@@ -49,6 +49,7 @@ class Overrides:
     :ivar levels: log levels by component, which replace those of the configuration
     :ivar bans: who may not open a session for a while: canister id or None, principal or None, and the end in seconds
         of the system's monotonic clock
+    :ivar options: texts of the values of options, by name
     :ivar maintenance: the gateway is not ready, because an operator has said so; it serves clients all the same
     """
 
@@ -56,16 +57,23 @@ class Overrides:
     levels: Mapping[str, int] = field(default_factory=dict)
     bans: tuple[tuple[str | None, str | None, float], ...] = ()
     maintenance: bool = False
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the overrides as JSON values."""
-        bans = [list(ban) for ban in self.bans]
-        return {"denied": list(self.denied), "levels": dict(self.levels), "bans": bans, "maintenance": self.maintenance}
+        return {
+            "denied": list(self.denied),
+            "levels": dict(self.levels),
+            "bans": [list(ban) for ban in self.bans],
+            "maintenance": self.maintenance,
+            "options": {name: list(texts) for name, texts in self.options.items()},
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Overrides:
         bans = tuple((canister, principal, until) for canister, principal, until in value["bans"])
-        return cls(tuple(value["denied"]), dict(value["levels"]), bans, value["maintenance"])
+        options = {name: tuple(texts) for name, texts in value["options"].items()}
+        return cls(tuple(value["denied"]), dict(value["levels"]), bans, value["maintenance"], options)
 
     @property
     def out_of_service(self) -> str | None:

@@ -105,6 +105,28 @@ def read_levels(body: bytes) -> tuple[bool, dict[str, int | None]]:
     return reset, levels
 
 
+def read_options(body: bytes) -> tuple[bool, dict[str, tuple[str, ...] | None]]:
+    """Parse options and their values; None restores the configured value of an option.
+
+    :return: whether to restore all configured values first; the texts of the values to set after that
+    :raises Refused: with 400
+    """
+    values = read_object(body)
+    reset = values.pop("reset", False)
+    if not isinstance(reset, bool):
+        raise Refused(400, "reset is true or false")
+    if not values and not reset:
+        raise Refused(400, 'nothing is asked for: say {"option": value} or {"reset": true}')
+    return reset, {name: None if value is None else _texts(name, value) for name, value in values.items()}
+
+
+def _texts(name: str, value: Any) -> tuple[str, ...]:
+    texts = value if isinstance(value, list) else [value]
+    if any(isinstance(text, bool) or not isinstance(text, (str, int, float)) for text in texts):
+        raise Refused(400, f"{name[:MAX_TEXT]}: a value is text or a number, or a list of them")
+    return tuple(map(str, texts))
+
+
 def _read(values: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     for name in values:
         if name not in names:

@@ -37,6 +37,7 @@ class ClientLimits:
         group=CONNECTIONS,
         example="20000",
         shared=True,
+        reloaded=True,
     )
     max_pending: int = option(
         5_000,
@@ -49,6 +50,7 @@ class ClientLimits:
         group=CONNECTIONS,
         example="1000",
         shared=True,
+        reloaded=True,
     )
     relay_queue_time: float = option(
         10.0,
@@ -59,6 +61,7 @@ class ClientLimits:
         "A keep-alive in that queue must be executed within the 60 s that a canister waits for it.",
         group=TIMES,
         example="20",
+        reloaded=True,
     )
     max_waiting_bytes: int = option(
         512 << 20,
@@ -71,6 +74,7 @@ class ClientLimits:
         group=QUEUES,
         example="1G",
         shared=True,
+        reloaded=True,
     )
     max_connections_per_ip: int = option(
         0,
@@ -80,6 +84,7 @@ class ClientLimits:
         "Many clients share an address behind an untrusted proxy or a carrier's NAT.",
         group=CONNECTIONS,
         example="200",
+        reloaded=True,
     )
     max_connections_per_canister: int = option(
         0,
@@ -90,6 +95,7 @@ class ClientLimits:
         group=CONNECTIONS,
         example="10000",
         shared=True,
+        reloaded=True,
     )
     max_connections_per_principal: int = option(
         0,
@@ -99,6 +105,7 @@ class ClientLimits:
         "It has one connection to each canister anyway: a newer one replaces the older one.",
         group=CONNECTIONS,
         example="10",
+        reloaded=True,
     )
     accept_rate: int = option(
         0,
@@ -109,6 +116,7 @@ class ClientLimits:
         group=CONNECTIONS,
         example="200",
         shared=True,
+        reloaded=True,
     )
     accept_rate_per_ip: int = option(
         0,
@@ -119,6 +127,7 @@ class ClientLimits:
         "See --max-connections-per-ip.",
         group=CONNECTIONS,
         example="20",
+        reloaded=True,
     )
     open_rate: int | None = option(
         None,
@@ -129,6 +138,7 @@ class ClientLimits:
         "Anybody can send ws_open; connected clients come first.",
         group=CONNECTIONS,
         example="50",
+        reloaded=True,
     )
     client_message_rate: int = option(
         200,
@@ -140,6 +150,7 @@ class ClientLimits:
         "More than the network accepts from one client, whose calls follow each other.",
         group=QUEUES,
         example="50",
+        reloaded=True,
     )
     client_byte_rate: int = option(
         2 << 20,
@@ -150,6 +161,7 @@ class ClientLimits:
         "closed with 4108. 0 for no limit.",
         "One message of maximum size per second; a subnet accepts about two.",
         group=QUEUES,
+        reloaded=True,
     )
     message_timeout: float = option(
         120.0,
@@ -159,6 +171,7 @@ class ClientLimits:
         "The longest message at 18 kB per second. Slow messages hold memory.",
         group=TIMES,
         example="60s",
+        reloaded=True,
     )
     trusted_proxies: tuple[str, ...] = option(
         (),

@@ -40,6 +40,7 @@ class NetworkOptions:
         "A canister's upgrade is shorter.",
         group=NETWORK,
         example="5m",
+        reloaded=True,
     )
     network_grace: float = option(
         600.0,
@@ -49,6 +50,7 @@ class NetworkOptions:
         "A subnet's upgrade takes minutes, and the canister still knows its clients afterwards.",
         group=NETWORK,
         example="30m",
+        reloaded=True,
     )
     query_timeout: float = option(
         5.0,
@@ -58,6 +60,7 @@ class NetworkOptions:
         "As in the Rust gateway.",
         group=NETWORK,
         example="10",
+        reloaded=True,
     )
     call_timeout: float = option(
         30.0,
@@ -67,4 +70,5 @@ class NetworkOptions:
         "A replica answers a synchronous call within 10 s.",
         group=NETWORK,
         example="20s",
+        reloaded=True,
     )

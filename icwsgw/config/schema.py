@@ -254,6 +254,7 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions, Dev
         "Above 300 requests per second, boundary nodes ban the address for minutes, and every gateway behind it.",
         group=NETWORK,
         example="100",
+        reloaded=True,
     )
 
     drain_window: float = option(
@@ -274,6 +275,7 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions, Dev
         "As in the Rust gateway.",
         group=TIMES,
         example="5",
+        reloaded=True,
     )
     header_timeout: float = option(
         10.0,
@@ -283,6 +285,7 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions, Dev
         "Slow peers must not hold connections.",
         group=TIMES,
         example="5",
+        reloaded=True,
     )
     first_message_timeout: float = option(
         30.0,
@@ -292,6 +295,7 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions, Dev
         "The SDK sends it at once, but a person may have to approve it.",
         group=TIMES,
         example="10",
+        reloaded=True,
     )
     open_timeout: float = option(
         60.0,
@@ -301,6 +305,7 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions, Dev
         "The SDK gives up after 60 s as well.",
         group=TIMES,
         example="90",
+        reloaded=True,
     )
     ping_interval: float = option(
         25.0,
@@ -310,6 +315,7 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions, Dev
         "Proxies cut idle connections after 30 or 60 s.",
         group=TIMES,
         example="50",
+        reloaded=True,
     )
     pong_timeout: float = option(
         10.0,
@@ -319,6 +325,7 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions, Dev
         "Long even for a mobile network. A dead client is removed before its canister misses it.",
         group=TIMES,
         example="20",
+        reloaded=True,
     )
     close_timeout: float = option(
         10.0,
@@ -328,6 +335,7 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions, Dev
         "A live client answers within a round trip; others would hold file descriptors.",
         group=TIMES,
         example="5",
+        reloaded=True,
     )
 
     max_message_bytes: int = option(
@@ -355,6 +363,7 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions, Dev
         "More than a burst of the SDK.",
         group=QUEUES,
         example="50",
+        reloaded=True,
     )
     relay_queue_bytes: int = option(
         4 << 20,
@@ -363,6 +372,7 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions, Dev
         "Maximum bytes in one client's relay queue.",
         "Two messages of maximum size.",
         group=QUEUES,
+        reloaded=True,
     )
     outbox_bytes: int = option(
         32 << 20,
@@ -371,6 +381,7 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions, Dev
         "Maximum bytes in one client's outbox. Beyond it, the client is closed with 4104.",
         "At 20 Mbit/s a client reads a burst of 32 MB within 13 s. --max-waiting-bytes limits all clients together.",
         group=QUEUES,
+        reloaded=True,
     )
     outbox_age: float = option(
         30.0,
@@ -380,6 +391,7 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions, Dev
         "The canister expects keep-alives within 60 s.",
         group=TIMES,
         example="60",
+        reloaded=True,
     )
 
     def __post_init__(self) -> None:

@@ -21,12 +21,13 @@ class EvictionTable(Generic[T]):
     """Entries by group. Each method takes constant time.
 
     :param most: maximum number of entries; 0: no limit
+    :ivar most: the same; where it becomes smaller, each new entry still evicts one only
     """
 
-    __slots__ = ("_by_size", "_group_of", "_groups", "_largest", "_most")
+    __slots__ = ("_by_size", "_group_of", "_groups", "_largest", "most")
 
     def __init__(self, most: int) -> None:
-        self._most = most
+        self.most = most
         self._group_of: dict[T, str] = {}
         # the oldest first
         self._groups: dict[str, dict[T, None]] = {}
@@ -51,7 +52,7 @@ class EvictionTable(Generic[T]):
         :return: the evicted entry, which is not told, or None
         """
         self._add(member, group)
-        if not full and (not self._most or len(self._group_of) <= self._most):
+        if not full and (not self.most or len(self._group_of) <= self.most):
             return None
         first = next(iter(self._by_size[self._largest]))
         oldest = next(iter(self._groups[first]))

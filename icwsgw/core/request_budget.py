@@ -94,13 +94,16 @@ class _Bucket:
     __slots__ = ("depth", "lends_from", "lends_late", "level", "line", "rate", "stamp")
 
     def __init__(self, rate: float) -> None:
-        self.rate = rate
-        self.depth = max(1.0, rate * BURST_SECONDS)
+        self.set_rate(rate)
         self.level = self.depth
-        self.lends_from = max(1.0, self.depth / 2)
-        self.lends_late = max(1.0, self.depth * 3 / 4)
         self.stamp = 0.0
         self.line: FairQueue[BudgetWaiter] = FairQueue()
+
+    def set_rate(self, rate: float) -> None:
+        self.rate = rate
+        self.depth = max(1.0, rate * BURST_SECONDS)
+        self.lends_from = max(1.0, self.depth / 2)
+        self.lends_late = max(1.0, self.depth * 3 / 4)
 
     def refill(self, now: float) -> float:
         level = self.level + (now - self.stamp) * self.rate
@@ -183,12 +186,33 @@ class RequestBudget:
         self.slack = interval / 2
         self._buckets = tuple(_Bucket((per_second or 0.0) * share / sum(WEIGHTS)) for share in WEIGHTS)
         self._own_opens = None if opens is None else _Bucket(opens)
+        self._regular = _SlotSchedule(0.0, interval)
+        self.newcomers = _SlotSchedule(0.0, interval)
+        self._set_gaps(opens)
+
+    def change(self, per_second: float | None, opens: float | None = None) -> None:
+        """Apply other rates.
+
+        :param per_second: as for the constructor
+        :param opens: as for the constructor
+        :raises ValueError: a limit begins or ends; that needs a new budget
+        """
+        if (per_second is None, opens is None) != (self.per_second is None, self._own_opens is None):
+            raise ValueError("a limit begins or ends")
+        self.per_second = per_second
+        for bucket, share in zip(self._buckets, WEIGHTS, strict=True):
+            bucket.set_rate((per_second or 0.0) * share / sum(WEIGHTS))
+        if self._own_opens is not None and opens is not None:
+            self._own_opens.set_rate(opens)
+        self._set_gaps(opens)
+
+    def _set_gaps(self, opens: float | None) -> None:
+        per_second = self.per_second
         most = opens if opens is not None else per_second or 0.0
         self._most_opens = max(LEAST_OPEN_LINE, int(most * OPEN_LINE_SECONDS))
-        self._base_gap = 0.0 if per_second is None else 1 / (per_second * MOST_BEATS)
-        self._regular = _SlotSchedule(self._base_gap, interval)
+        self._base_gap = self._regular.gap = 0.0 if per_second is None else 1 / (per_second * MOST_BEATS)
         newcomers = NEWCOMER_BEATS if per_second is None else min(NEWCOMER_BEATS, per_second * NEWCOMER_PART)
-        self.newcomers = _SlotSchedule(1 / newcomers, interval)
+        self.newcomers.gap = 1 / newcomers
 
     # beats
 

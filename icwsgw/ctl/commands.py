@@ -77,6 +77,16 @@ def _allow(gateway: AdminClient, words: _Words) -> _Document:
     return gateway.post("allow", canister=words.canister)
 
 
+def _options(gateway: AdminClient, words: _Words) -> _Document:
+    return gateway.get("options")
+
+
+def _set(gateway: AdminClient, words: _Words) -> _Document:
+    if words.reset:
+        return gateway.put("options", body={"reset": True} if words.option is None else {words.option: None})
+    return gateway.put("options", body={words.option: words.value if len(words.value) > 1 else words.value[0]})
+
+
 def _log_level(gateway: AdminClient, words: _Words) -> _Document:
     if words.reset:
         body = {"reset": True} if words.component is None else {words.component: None}
@@ -119,6 +129,19 @@ def _show_deny(document: Mapping[str, Any]) -> str:
     rows = [[canister, "configured"] for canister in document["configured"]]
     rows += [[canister, "at run time"] for canister in document["denied"]]
     return tables.table(["CANISTER", "DENIED"], rows) if rows else "no canister is denied"
+
+
+def _show_options(document: Mapping[str, Any]) -> str:
+    rows = [
+        [name, row["value"] or "none", "set at run time" if row["set"] else "configured"]
+        for name, row in document["options"].items()
+    ]
+    return tables.table(["OPTION", "VALUE", "FROM"], rows)
+
+
+def _show_set(document: Mapping[str, Any]) -> str:
+    rows = [f"{name} = {row['value'] or 'none'}" for name, row in document["options"].items() if row["set"]]
+    return "\n".join(rows) or "all options are the configuration's"
 
 
 def _show_allow(document: Mapping[str, Any]) -> str:
@@ -188,6 +211,14 @@ _COMMANDS: dict[str, _Command] = {
         "Closes its clients with code 4110 and refuses new ones, until it is allowed or the gateway stops.",
     ),
     "allow": _Command(_allow, _show_allow, "undo a deny", "What the configuration denies can be allowed only there."),
+    "options": _Command(_options, _show_options, "list the options that can be set at run time"),
+    "set": _Command(
+        _set,
+        _show_set,
+        "set an option, and show those that are set",
+        "Limits, rates, timeouts and lists, as on the gateway's command line. A list takes several values. A value"
+        " lasts until it is reset or the gateway stops.",
+    ),
     "log-level": _Command(
         _log_level,
         tables.levels,
@@ -220,6 +251,12 @@ def make_parser() -> argparse.ArgumentParser:
         name: commands.add_parser(name, help=command.help, description=command.description, parents=[common])
         for name, command in _COMMANDS.items()
     }
+    _add_arguments(added)
+    return parser
+
+
+def _add_arguments(added: Mapping[str, argparse.ArgumentParser]) -> None:
+    """Add the arguments of the commands to their parsers."""
     for name in ("sessions", "canisters", "kick", "unban"):
         added[name].add_argument("--canister", help="only this canister")
     for name in ("sessions", "kick", "unban"):
@@ -247,12 +284,16 @@ def make_parser() -> argparse.ArgumentParser:
     )
     added["deny"].add_argument("canister", nargs="?", help="canister id; without it, list denied canisters")
     added["allow"].add_argument("canister", help="canister id that was denied at run time")
+    added["set"].add_argument("option", nargs="?", help="its name, such as max-connections")
+    added["set"].add_argument("value", nargs="*", help="its value")
+    added["set"].add_argument(
+        "--reset", action="store_true", help="use the configuration's value again, for the option or for all"
+    )
     added["log-level"].add_argument("component", nargs="?", help="component of the log; * for all others")
     added["log-level"].add_argument("level", nargs="?", help="lowest level that is logged")
     added["log-level"].add_argument(
         "--reset", action="store_true", help="use the configuration's level again, for the component or for all"
     )
-    return parser
 
 
 def _time(text: str) -> float:
@@ -270,6 +311,8 @@ def _check(parser: argparse.ArgumentParser, words: _Words) -> None:
             parser.error("kick: say either a session, or --canister or --principal or both of these")
     if words.command == "unban" and words.canister is None and words.principal is None:
         parser.error("unban: say --canister or --principal or both of these")
+    if words.command == "set" and bool(words.value) is words.reset:
+        parser.error("set: say OPTION VALUE, OPTION --reset, or --reset")
     given = words.command == "log-level" and (words.component is not None, words.level is not None, words.reset)
     if given not in (False, (False, False, False), (True, True, False), (True, False, True), (False, False, True)):
         parser.error("log-level: say COMPONENT LEVEL, COMPONENT --reset, or --reset")
@@ -303,7 +346,7 @@ def _changes(words: _Words) -> bool:
         return words.reset or words.component is not None
     if words.command == "maintenance":
         return words.state is not None
-    return words.command in ("kick", "unban", "allow", "deny")
+    return words.command in ("set", "kick", "unban", "allow", "deny")
 
 
 def main() -> None:

@@ -100,8 +100,11 @@ class Gateway:
     def serve(self, config: GatewayConfig) -> None:
         """Serve the canisters that ``config`` allows from now on, and close the clients of all others.
 
+        A limit on the canisters of a principal applies too.
+
         Canisters that :meth:`deny` has denied stay denied.
         """
+        self.principals.most = config.max_connections_per_principal
         self._allowed = frozenset(Principal.from_text(text).raw for text in config.allowed_canisters)
         self._denied = frozenset(Principal.from_text(text).raw for text in config.denied_canisters)
         self._close_unserved()

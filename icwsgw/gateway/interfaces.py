@@ -170,6 +170,10 @@ class Context:
         object.__setattr__(self, "answers", AnswerQueue(self.clock))
         object.__setattr__(self, "call_scheduler", CallScheduler(self.clock, self.budget, self.calls))
 
+    def change(self, config: GatewayConfig) -> None:
+        """Apply another configuration; parts read it when they need it."""
+        object.__setattr__(self, "config", config)
+
     def network_ns(self) -> int:
         """The network's time as far as it is known, ns since 1970; requests of the gateway expire by it."""
         return self.network.time.now_ns(self.clock.seconds(), self.now_ns())

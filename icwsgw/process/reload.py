@@ -1,22 +1,20 @@
 """SIGHUP: reads the configuration again and applies what a running gateway can apply.
 
-This covers the lists of canisters and origins, the log levels, the drain window, and certificates. Other changes are
-logged and need a restart. An invalid configuration is ignored and logged as one error.
+This covers lists, limits, rates, timeouts, log levels and certificates. Other changes are logged and need a restart. An
+invalid configuration is ignored and logged as one error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
+from icwsgw.config.running import RELOADABLE, begins_or_ends, with_options
 from icwsgw.config.schema import OPTIONS, GatewayConfig
 from icwsgw.errors import ConfigError
 from icwsgw.observe.levels import parse_levels
 from icwsgw.observe.logs import change_levels, get_logger
-
-#: Fields of the configuration that a running gateway can change.
-RELOADABLE = frozenset(entry.field for entry in OPTIONS if entry.reloaded)
 
 _log = get_logger("service")
 
@@ -41,13 +39,22 @@ def compare(running: GatewayConfig, new: GatewayConfig) -> OptionChange:
     """
     differing = (entry for entry in OPTIONS if getattr(running, entry.field) != getattr(new, entry.field))
     changed = sorted(differing, key=lambda entry: entry.name)
-    taken = [entry for entry in changed if entry.field in RELOADABLE]
+    taken = [entry for entry in changed if entry.field in RELOADABLE and not begins_or_ends(entry, running, new)]
     config = replace(running, **{entry.field: getattr(new, entry.field) for entry in taken})
     return OptionChange(
         config,
         [entry.name for entry in taken],
-        [entry.name for entry in changed if entry.field not in RELOADABLE],
+        [entry.name for entry in changed if entry not in taken],
     )
+
+
+def with_options_that_fit(config: GatewayConfig, options: Mapping[str, Sequence[str]]) -> GatewayConfig:
+    """Return the configuration with options that were set at run time; without them, and logged, if they do not fit."""
+    try:
+        return with_options(config, options)
+    except ConfigError as error:
+        _log.error("options set at run time do not fit the configuration, they are ignored", reason=error)
+        return config
 
 
 class Reloads(Protocol):

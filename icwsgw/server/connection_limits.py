@@ -46,14 +46,26 @@ class ConnectionLimits:
     def __init__(self, limits: ClientLimits, now: float, most_refused: int = REFUSED) -> None:
         self._limits = limits
         self._by_group: dict[str, int] = {}
-        rate, by_ip = limits.accept_rate, limits.accept_rate_per_ip
-        self._accepts = TokenBucket(Rate(rate, rate * BURST_SECONDS), now) if rate else None
-        self._accepts_by_group = Buckets(Rate(by_ip, by_ip * BURST_SECONDS_PER_IP)) if by_ip else None
+        self._accepts = _accepts(limits, now)
+        self._accepts_by_group = _accepts_by_group(limits)
         self.gate = AcceptGate()
         self.total = 0
         self.waiting: EvictionTable[Hashable] = EvictionTable(limits.max_pending)
         self.refused = 0
         self.most_refused = most_refused
+
+    def change(self, limits: ClientLimits, now: float) -> None:
+        """Apply other limits. Connections that exceed them stay; their number does not grow until there is room.
+
+        :param now: seconds of the reactor's clock
+        """
+        before, self._limits = self._limits, limits
+        if limits.accept_rate != before.accept_rate:
+            self._accepts = _accepts(limits, now)
+        if limits.accept_rate_per_ip != before.accept_rate_per_ip:
+            self._accepts_by_group = _accepts_by_group(limits)
+        self.waiting.most = limits.max_pending
+        self.gate.set_full(self.total >= limits.max_connections)
 
     @property
     def over_limit(self) -> bool:
@@ -120,3 +132,13 @@ class ConnectionLimits:
                 self._by_group[group] = count
             else:
                 del self._by_group[group]
+
+
+def _accepts(limits: ClientLimits, now: float) -> TokenBucket | None:
+    rate = limits.accept_rate
+    return TokenBucket(Rate(rate, rate * BURST_SECONDS), now) if rate else None
+
+
+def _accepts_by_group(limits: ClientLimits) -> Buckets | None:
+    rate = limits.accept_rate_per_ip
+    return Buckets(Rate(rate, rate * BURST_SECONDS_PER_IP)) if rate else None

@@ -18,6 +18,7 @@ from icwsgw._version import __version__
 from icwsgw.config import quantities
 from icwsgw.config.addresses import tcp_port
 from icwsgw.config.origins import Origins
+from icwsgw.config.schema import GatewayConfig
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.liveness import LivenessDeadlines
 from icwsgw.core.rate_limit import ClientRates, Rate
@@ -95,21 +96,10 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self.low_priority = LowPriorityQueue()
         self.handshake_queue = HandshakeQueue(self.clock, context.suspects)
         self.proxies = TrustedProxies(config.trusted_proxies, config.forwarded_header)
-        self.rates = ClientRates(
-            _rate(config.client_message_rate, FRAME_BURST_SECONDS),
-            _rate(config.client_byte_rate, BYTE_BURST_SECONDS, config.max_message_bytes),
-        )
         self.max_message_bytes: int = config.max_message_bytes
-        self.outbox_bytes: int = config.outbox_bytes
         self.backlog_bytes = 0
-        self.most_backlog_bytes: int = config.max_waiting_bytes
         self.unfinished = PartialMessages(config.max_waiting_bytes)
-        self.tls_timeout: float = config.tls_handshake_timeout
-        self.header_timeout: float = config.header_timeout
-        self.close_timeout: float = config.close_timeout
-        self.deadlines = LivenessDeadlines(config.ping_interval, config.pong_timeout, config.message_timeout)
-        self.origins = Origins(config.allowed_origins)
-        self._config = config
+        self._take(config)
         self._metrics = context.metrics
         self._log_limiter = context.log_limiter
         self._gone: Deferred[None] | None = None
@@ -120,6 +110,35 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self._metrics.outbox_bytes.set_function(lambda: self.backlog_bytes)
         self._metrics.unfinished_bytes.set_function(lambda: self.unfinished.octets)
         self._metrics.unfinished_messages.set_function(lambda: len(self.unfinished))
+
+    def change(self, config: GatewayConfig) -> None:
+        """Apply other limits, rates, timeouts and origins, also to the present connections."""
+        before = self._config.client_message_rate, self._config.client_byte_rate
+        self.limits.change(config, self.clock.seconds())
+        self._take(config)
+        if (config.client_message_rate, config.client_byte_rate) == before:
+            return
+        rates = self.rates
+        # new connections have what their class has; the present ones begin with a full burst again
+        holders: list[Any] = [self.protocol, *self.connections]
+        for holder in holders:
+            holder._frames_left = rates.first_frames
+            holder._bytes_left = rates.first_bytes
+
+    def _take(self, config: GatewayConfig) -> None:
+        self._config = config
+        self.rates = ClientRates(
+            _rate(config.client_message_rate, FRAME_BURST_SECONDS),
+            _rate(config.client_byte_rate, BYTE_BURST_SECONDS, config.max_message_bytes),
+        )
+        self.outbox_bytes: int = config.outbox_bytes
+        self.most_backlog_bytes: int = config.max_waiting_bytes
+        self.unfinished.most = config.max_waiting_bytes
+        self.tls_timeout: float = config.tls_handshake_timeout
+        self.header_timeout: float = config.header_timeout
+        self.close_timeout: float = config.close_timeout
+        self.deadlines = LivenessDeadlines(config.ping_interval, config.pong_timeout, config.message_timeout)
+        self.origins = Origins(config.allowed_origins)
 
     def _make_protocol(self, max_message_bytes: int) -> type[GatewayProtocol]:
         """Set Autobahn's options, and make the class of the connections that have them."""

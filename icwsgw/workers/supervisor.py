@@ -37,6 +37,7 @@ from icwsgw.observe.metrics import SupervisorMetrics
 from icwsgw.observe.recent_warnings import RecentWarnings
 from icwsgw.process.check_config import configured_tls
 from icwsgw.process.program_files import ProgramFiles
+from icwsgw.process.reload import with_options_that_fit
 from icwsgw.process.startup import stop
 from icwsgw.process.systemd import stop_patience
 from icwsgw.server.endpoints import listening_service
@@ -76,7 +77,7 @@ class SupervisorService(MultiService):
         recent: RecentWarnings | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._config = config
+        self._config = self._configured = config
         self._reactor = reactor
         self._twistd = dict(twistd or {})
         self._stopping: Deferred[None] | None = None
@@ -163,10 +164,14 @@ class SupervisorService(MultiService):
 
     def reload(self, config: GatewayConfig) -> None:
         """Pass ``config`` to all present and future workers, which also reload certificates; reload the admin token."""
-        self._config = config
         if self._access is not None:
             self._access.read_again()
-        self.pool.tell({"do": "reload", "config": config_to_json(worker_config(config))})
+        self._configured = config
+        self._apply()
+
+    def _apply(self) -> None:
+        self._config = with_options_that_fit(self._configured, self.overrides.options)
+        self.pool.tell({"do": "reload", "config": config_to_json(worker_config(self._config))})
 
     def reloaded(self, ok: bool) -> None:
         """Count a successful or failed reload of the configuration."""
@@ -193,6 +198,10 @@ class SupervisorService(MultiService):
         return self._config
 
     @property
+    def configured(self) -> GatewayConfig:
+        return self._configured
+
+    @property
     def draining(self) -> bool:
         """Whether shutdown has begun."""
         return self._stopping is not None
@@ -202,7 +211,9 @@ class SupervisorService(MultiService):
 
     def override(self, overrides: Overrides) -> Deferred[Replies]:
         """Apply the overrides to all present and future workers, and to the supervisor's log."""
-        self.overrides = overrides
+        before, self.overrides = self.overrides, overrides
+        if overrides.options != before.options:
+            self._apply()
         override_levels(overrides.levels)
         return self.ask({"what": "override", "overrides": overrides.to_json()})
 
@@ -231,8 +242,8 @@ class SupervisorService(MultiService):
             ),
             reactor=self._twistd.get("reactor"),
             syslog=str(self._twistd.get("prefix") or "twistd") if self._twistd.get("syslog") else None,
-            # the supervisor says it for all
-            overrides=replace(self.overrides, maintenance=False),
+            # the supervisor says the one for all, and the configuration has the others
+            overrides=replace(self.overrides, maintenance=False, options={}),
         )
         return orders.to_json().encode() + b"\n"
 

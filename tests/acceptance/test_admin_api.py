@@ -17,8 +17,9 @@ import pytest
 from icwsgw.core.close_reasons import CloseCode
 from tests.acceptance.conftest import Devnet, Stack
 from tests.acceptance.crowd import clients_of, connect, echoes, ends, eventually, sample, stats
-from tests.acceptance.processes import ROOT
+from tests.acceptance.processes import ROOT, http_get
 from tests.acceptance.test_workers import all_ready, crowds, workers_of
+from tests.support.raw_client import RawClient
 
 pytestmark = pytest.mark.acceptance
 
@@ -106,6 +107,22 @@ def test_operators_tell_a_running_gateway_what_to_do(
         echoes(client)
     assert {int(found) for found in re.findall(r"debug relay call .*worker=(\d)", stack.server.output)} == {0, 1}
     assert sample(stack, 'icws_sessions{state="open"}') == len(again)
+
+    # out of service for newcomers, who are served all the same, and back
+    ctl("maintenance", "on")
+    status, reasons = http_get(f"{stack.admin}/health/ready")
+    assert (status, reasons.startswith(b"maintenance: ")) == (503, True)
+    echoes(again[0])
+    ctl("maintenance", "off")
+    assert http_get(f"{stack.admin}/health/ready")[0] == 200
+
+    # a limit of both workers together
+    assert ctl("set", "max-connections", "2") == "max-connections = 2\n"
+    port = int(stack.gateway.rpartition(":")[2])
+    assert RawClient(port).shake().status == 503
+    echoes(again[0])
+    ctl("set", "--reset")
+    assert RawClient(port).shake().status == 101
 
     # the end
     assert ctl("drain", "--window", "0.5") == "draining, over 0.5 s\n"

@@ -15,7 +15,8 @@ from icwsgw.admin import api as api_module
 from icwsgw.admin.access import Refused
 from icwsgw.admin.api import Api, Done, NotAllowed, Replies, Request
 from icwsgw.admin.control import NO_OVERRIDES, Control, Overrides, Question
-from icwsgw.config.schema import GatewayConfig
+from icwsgw.config.running import SETTABLE, with_options
+from icwsgw.config.schema import OPTIONS, GatewayConfig
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.observe.logs import override_levels
 from tests.memory.world import CHAT_ID, ECHO_ID, World
@@ -29,9 +30,17 @@ class Alone:
         self.world = world
         self.control = Control(world.gateway)
         self.overrides = NO_OVERRIDES
-        self.config: GatewayConfig = world.config
+        self.configured: GatewayConfig = world.config
         self.draining = False
         self.drains: list[float] = []
+
+    @property
+    def config(self) -> GatewayConfig:
+        return with_options(self.configured, self.overrides.options)
+
+    @config.setter
+    def config(self, config: GatewayConfig) -> None:
+        self.configured = config
 
     def ask(self, question: Question) -> Deferred[Replies]:
         return succeed(Replies({0: self.control.answer(question)}, []))
@@ -406,14 +415,61 @@ def test_levels(world: World, log: Log) -> None:
     assert log.lines[-1][1]["levels"] == "the configuration's"
 
 
+def test_options_are_set_and_reset(world: World, log: Log) -> None:
+    service = Alone(world)
+    before = get(service, "/v1/options")["options"]
+    assert set(before) == {entry.name for entry in OPTIONS if entry.field in SETTABLE}
+    assert before["max-connections"] == {"value": "50000", "set": False}
+    document = put(service, {"max-connections": 1000, "open-timeout": "2m", "allowed-origin": ["https://a.example"]})
+    rows = {name: row["value"] for name, row in document["options"].items() if row["set"]}
+    assert rows["max-connections"] == "1000"
+    assert rows["open-timeout"] == "120"
+    assert service.config.open_timeout == 120.0
+    assert log.lines[-1][0] == "options set"
+    put(service, {"max-connections": None})
+    assert (service.config.max_connections, service.config.open_timeout) == (50_000, 120.0)
+    put(service, {"reset": True, "accept-rate": 5})
+    assert service.overrides.options == {"accept-rate": ("5",)}
+    put(service, {"reset": True})
+    assert get(service, "/v1/options")["options"] == before
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({}, "nothing is asked for"),
+        ({"reset": 1}, "reset is true or false"),
+        ({"max-connections": "many"}, "max-connections: 'many' is not a whole number"),
+        ({"max-connections": ["1", "2"]}, "max-connections has one value"),
+        ({"max-connections": []}, "max-connections has one value"),
+        ({"max-connections": True}, "max-connections: a value is text or a number"),
+        ({"max-connections": {"a": 1}}, "max-connections: a value is text or a number"),
+        ({"workers": "2"}, "workers is not an option that can be set at run time"),
+        ({"log-level": "debug"}, "log-level is not an option that can be set at run time"),
+        ({"x" * 1000: "2"}, "x" * 64 + " is not an option"),
+        ({"query-budget": "100"}, "query-budget: a limit of requests can be changed at run time, not begun or ended"),
+    ],
+)
+def test_options_that_cannot_be_set(world: World, body: dict[str, Any], words: str) -> None:
+    service = Alone(world)
+    status, said = refused(service, "PUT", "/v1/options", body)
+    assert status == 400
+    assert said.startswith(words)
+    assert service.overrides == NO_OVERRIDES
+
+
+def put(service: Alone, body: dict[str, Any]) -> dict[str, Any]:
+    return done(service, "PUT", "/v1/options", body).document
+
+
 def test_what_is_changed_is_told_whole_to_all_workers(world: World) -> None:
     service = Workers(world)
     post(service, "/v1/deny", canister=CHAT_ID.text)
     done(service, "PUT", "/v1/log-levels", {"session": "debug"})
     overrides = [question["overrides"] for question in service.questions]
     assert overrides == [
-        {"denied": [CHAT_ID.text], "levels": {}, "bans": [], "maintenance": False},
-        {"denied": [CHAT_ID.text], "levels": {"session": 10}, "bans": [], "maintenance": False},
+        {"denied": [CHAT_ID.text], "levels": {}, "bans": [], "maintenance": False, "options": {}},
+        {"denied": [CHAT_ID.text], "levels": {"session": 10}, "bans": [], "maintenance": False, "options": {}},
     ]
 
 
@@ -423,7 +479,7 @@ def test_each_path_is_documented() -> None:
         r"^    (GET|POST|PUT) +(/v1/\S+?),?(?: +POST (/v1/\S+))?(?: |$)", api_module.__doc__ or "", re.M
     )
     paths = {f"{method} {path}" for method, *paths in listed for path in paths if path}
-    assert len(paths) == 15
+    assert len(paths) == 17
     for each in paths:
         assert f"**`{each}`**" in document, each
     served = {

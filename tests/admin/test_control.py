@@ -104,7 +104,7 @@ def test_many_are_not_kicked_in_one_turn(world: World) -> None:
 def test_overrides(world: World) -> None:
     clients, (chatter,) = world.open(2), world.open(canister=CHAT_ID)
     bans = ((None, "aaaaa-aa", 1e9), (ECHO_ID.text, None, 12.5))
-    overrides = Overrides((ECHO_ID.text,), {"gateway": DEBUG}, bans, True)
+    overrides = Overrides((ECHO_ID.text,), {"gateway": DEBUG}, bans, True, {"ping-interval": ("5",)})
     assert Overrides.from_json(json.loads(json.dumps(overrides.to_json()))) == overrides
     answer = ask(world, "override", overrides=overrides.to_json())
     assert answer["closed"] == 2

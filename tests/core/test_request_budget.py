@@ -682,3 +682,35 @@ def test_a_rest_ends_before_the_beat() -> None:
         assert budget.held_beats - before == rest - 1
     turns.due = 50.0
     assert turns.rest(100.0) == 1
+
+
+@pytest.mark.parametrize(("before", "after"), [(80, 160), (160, 80)])
+def test_a_budget_that_was_changed_is_like_one_made_so(before: int, after: int) -> None:
+    changed, made = RequestBudget(before, INTERVAL, before / 2), RequestBudget(after, INTERVAL, after / 2)
+    changed.change(after, after / 2)
+    joined(changed, 50)
+    joined(made, 50)
+    assert changed.interval == made.interval
+    counts = []
+    for budget in (changed, made):
+        # what was left of another depth is soon used up
+        sent = 0
+        for step in range(12_000):
+            now = 100.0 + step / 1000
+            for kind in (CALL, OPEN):
+                while budget.waiting(kind) < 3:
+                    budget.wait(kind, step, Waiter())
+            while budget.next(now) is not None:
+                sent += step >= 4000
+        counts.append((sent, budget.sent[OPEN]))
+    assert counts[0][0] == pytest.approx(counts[1][0], rel=0.02)
+
+
+def test_a_limit_does_not_begin_or_end() -> None:
+    for before, after in (((None, None), (80, None)), ((80, None), (None, None)), ((80, 40.0), (80, None))):
+        budget = RequestBudget(before[0], INTERVAL, before[1])
+        with pytest.raises(ValueError, match="a limit begins or ends"):
+            budget.change(*after)
+    budget = RequestBudget(None, INTERVAL)
+    budget.change(None)
+    assert budget.per_second is None

@@ -39,7 +39,7 @@ class _Service:
     draining = False
 
     def __init__(self, world: World) -> None:
-        self.config = world.config
+        self.config = self.configured = world.config
         self.overrides = NO_OVERRIDES
         self._control = Control(world.gateway)
 

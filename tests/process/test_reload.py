@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
+from icwsgw.config.running import RELOADABLE
 from icwsgw.config.schema import OPTIONS, GatewayConfig
 from icwsgw.errors import ConfigError
 from icwsgw.process import reload as reloading
-from icwsgw.process.reload import RELOADABLE, Reloader, compare
+from icwsgw.process.reload import Reloader, compare, with_options_that_fit
 
 CONFIG = GatewayConfig(data_dir=Path("/nonexistent"))
 CANISTER = "bkyz2-fmaaa-aaaaa-qaaaq-cai"
@@ -19,6 +20,7 @@ def test_reloadable_fields_exist() -> None:
 
 def test_takes_lists_and_leaves_the_rest() -> None:
     new = replace(CONFIG, denied_canisters=(CANISTER,), log_level="debug", polling_interval=1.0, workers=3)
+    assert not {"polling_interval", "workers", "data_dir", "gateway_addresses"} & RELOADABLE
     change = compare(CONFIG, new)
     assert change.config == replace(CONFIG, denied_canisters=(CANISTER,), log_level="debug")
     assert sorted(change.taken) == ["denied-canister", "log-level"]
@@ -109,3 +111,22 @@ def test_a_fault_of_ours_in_reading_ends_the_reload_as_a_file_of_no_use_does(log
     assert [(level, message) for level, message, _ in log.lines] == [
         ("failure", "reloading the configuration failed, the previous one stays in use")
     ]
+
+
+def test_options_set_at_run_time_come_on_top_of_the_file(log: Log) -> None:
+    options = {"open-timeout": ("90",)}
+    assert with_options_that_fit(CONFIG, options).open_timeout == 90.0
+    # a file that does not fit them comes first
+    file = replace(CONFIG, first_message_timeout=100.0, open_timeout=100.0)
+    assert with_options_that_fit(file, options) == file
+    (line,) = log.lines
+    assert line[:2] == ("error", "options set at run time do not fit the configuration, they are ignored")
+
+
+def test_limits_and_timeouts_are_taken_and_a_budget_that_begins_is_not() -> None:
+    new = replace(CONFIG, max_connections=7, open_timeout=77.0, query_budget=100)
+    change = compare(CONFIG, new)
+    assert change.config == replace(CONFIG, max_connections=7, open_timeout=77.0)
+    assert change.waiting == ["query-budget"]
+    changed = compare(new, replace(new, query_budget=50))
+    assert (changed.config.query_budget, changed.taken) == (50, ["query-budget"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ from icwsgw.observe.labels import PUSHBACKS, REFUSALS
 from icwsgw.server import factory as factory_module
 from icwsgw.server.factory import FIRST_MESSAGE_BYTES, HOLD_SECONDS
 from tests.server.test_protocol import World, lose
-from tests.support.ws_wire import handshake
+from tests.support.ws_wire import handshake, masked
 
 
 @pytest.mark.parametrize("refusal", sorted(factory_module._ANSWERS))
@@ -198,3 +199,40 @@ def test_one_whose_session_has_ended_hides_no_slow_reader() -> None:
         clients[number][0].session = None
     world.clock.pump([0.5] * 5)
     assert [code for code, _ in clients[2][2].ended] == [CloseCode.TOO_SLOW]
+
+
+def test_other_limits_and_timeouts_apply_to_present_and_new_connections() -> None:
+    world = World(client_message_rate=0, client_byte_rate=0)
+    present, transport, _ = world.open()
+    world.factory.change(
+        replace(world.factory._config, client_message_rate=1, header_timeout=3.0, outbox_bytes=5 << 20)
+    )
+    assert world.factory.outbox_bytes == 5 << 20
+    later, later_transport, _ = world.open()
+    for protocol in (present, later):
+        for _ in range(4):
+            protocol.dataReceived(masked(2, b"x"))
+    # two seconds' worth, and then they are not read
+    assert (transport.producerState, later_transport.producerState) == ("paused", "paused")
+    # and one that dawdles has the new time
+    dawdling, dawdling_transport = world.connect()
+    dawdling.dataReceived(b"GET")
+    for _ in range(4):
+        world.clock.advance(1.0)
+    assert dawdling_transport.value().startswith(b"HTTP/1.1 408 ")
+    # without a limit again, nobody is stopped
+    world.factory.change(replace(world.factory._config, client_message_rate=0))
+    free, free_transport, _ = world.open()
+    for _ in range(1000):
+        free.dataReceived(masked(2, b"x"))
+    assert free_transport.producerState == "producing"
+
+
+def test_a_change_of_something_else_gives_nobody_a_new_burst() -> None:
+    world = World(client_message_rate=10)
+    protocol, _, _ = world.open()
+    before = protocol._frames_left
+    protocol.dataReceived(masked(2, b"x"))
+    world.factory.change(replace(world.factory._config, max_connections=7))
+    assert protocol._frames_left == before - 1
+    assert world.factory.limits.room == 6

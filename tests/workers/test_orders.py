@@ -27,7 +27,7 @@ CONFIG = GatewayConfig(
 
 def test_orders_come_as_they_were_written() -> None:
     sockets = (GivenSocket("tcp:8080", int(socket.AF_INET6), 5), GivenSocket("unix:/a, b", int(socket.AF_UNIX), 6))
-    overrides = Overrides(("aaaaa-aa",), {"relay": 10}, (("aaaaa-aa", None, 5.5),))
+    overrides = Overrides(("aaaaa-aa",), {"relay": 10}, (("aaaaa-aa", None, 5.5),), False, {"x": ("1", "2")})
     orders = Orders(2, CONFIG, sockets, reactor="poll", syslog="icws", overrides=overrides)
     line = orders.to_json()
     assert "\n" not in line

@@ -28,7 +28,7 @@ from icwsgw.process.systemd import stop_patience
 from icwsgw.workers import supervisor
 from icwsgw.workers.aggregate import snapshot
 from icwsgw.workers.json_lines import line_of
-from icwsgw.workers.orders import ANSWERS_FD, ORDERS_FD, GivenSocket, Orders, worker_config
+from icwsgw.workers.orders import ANSWERS_FD, ORDERS_FD, GivenSocket, Orders, config_from_json, worker_config
 from icwsgw.workers.supervisor import FreshAdminResource, SupervisorService, make_supervisor, worker_environment
 from icwsgw.workers.worker_pool import FIRST_PAUSE
 
@@ -249,6 +249,27 @@ def test_maintenance_is_of_the_gateway_and_not_of_its_workers(tmp_path: Path) ->
     assert not Orders.from_json(world.processes[2].told[0]).overrides.maintenance
     world.service.override(Overrides())
     assert world.service.health.ready
+
+
+def test_options_that_the_admin_sets_reach_workers_by_their_shares(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.ready()
+    world.service.override(Overrides(options={"max-connections": ("100",), "open-timeout": ("70",)}))
+    for process in world.processes:
+        told = [json.loads(line) for line in process.told if b'"reload"' in line]
+        config = config_from_json(told[-1]["config"])
+        assert (config.max_connections, config.open_timeout) == (50, 70.0)
+    assert world.service.config.max_connections == 100
+    assert world.service.configured == world.config
+    # a reload of the file leaves them, and a worker that starts has them with its configuration
+    world.service.reload(replace(world.config, max_connections=30, accept_rate=10))
+    assert (world.service.config.max_connections, world.service.config.accept_rate) == (100, 10)
+    world.processes[0].end()
+    world.reactor.advance(60)
+    orders = Orders.from_json(world.processes[2].told[0])
+    assert (orders.config.max_connections, orders.config.accept_rate, orders.overrides.options) == (50, 5, {})
+    world.service.override(Overrides())
+    assert world.service.config.max_connections == 30
 
 
 def test_a_drain_by_the_admin(tmp_path: Path) -> None:
