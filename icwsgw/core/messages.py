@@ -129,11 +129,15 @@ def _check_delegations(delegations: Any) -> None:
 
 
 def _envelope_bytes(payload: bytes) -> bytes:
-    """Cut the envelope's bytes out of ``payload``, which has been decoded, so it is well-formed."""
+    """Cut the envelope's bytes out of ``payload``, which has been decoded, so it is well-formed.
+
+    :raises FormatError: its key is there, but in an odd form, such as with a tag
+    """
     if payload.startswith(_UNTAGGED_PREFIX):
         return payload[len(_UNTAGGED_PREFIX) :]
     span = field_span(payload, "envelope", MAX_CLIENT_SKIPPED)
-    assert span is not None
+    if span is None:
+        raise FormatError("the key of the envelope is not plain text")
     return payload[span[0] : span[1]]
 
 

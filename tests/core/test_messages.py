@@ -107,6 +107,14 @@ def test_whatever_is_no_call_is_refused_in_words(payload: bytes) -> None:
     assert str(caught.value)
 
 
+def test_a_key_with_a_tag_is_refused() -> None:
+    """CBOR reads it as the same key, but its bytes are not where the envelope's are looked for."""
+    odd = client_frame(envelope()).replace(b"\x68envelope", cbor.SELF_DESCRIBE + b"\x68envelope", 1)
+    assert cbor2.loads(odd).keys() == {"envelope"}
+    with pytest.raises(FormatError, match="the key of the envelope is not plain text"):
+        parse_client_frame(odd)
+
+
 @given(st.binary(max_size=300))
 def test_noise_is_refused(noise: bytes) -> None:
     with pytest.raises(FormatError):
