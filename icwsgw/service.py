@@ -32,6 +32,7 @@ from icwsgw.agent.http.url import Url
 from icwsgw.agent.ic_agent import IcAgent
 from icwsgw.agent.local_networks import LocalNetworks
 from icwsgw.agent.network_monitor import NetworkMonitor
+from icwsgw.config.access_list import AccessRules
 from icwsgw.config.addresses import private
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.core.request_budget import RequestBudget, RequestKind
@@ -51,6 +52,7 @@ from icwsgw.process.reload import with_options_that_fit
 from icwsgw.process.rlimits import make_room
 from icwsgw.process.startup import stop
 from icwsgw.reactor import epoll_turn
+from icwsgw.server.access_files import AccessFiles
 from icwsgw.server.endpoints import ListeningService, listening_service
 from icwsgw.server.factory import GatewayFactory
 from icwsgw.server.tls import Tls
@@ -187,6 +189,9 @@ class GatewayService(MultiService):
 
     def _add_listeners(self, endpoints: Mapping[str, Any]) -> None:
         config, metrics, reactor = self._config, self.metrics, self._reactor
+        self._access_files = AccessFiles(config.deny_list, config.allow_list, reactor, self._restrict)
+        self._add(self._access_files)
+        self._restrict(self._access_files.rules)
         observe = metrics.tls_resolution_time.observe
         tls: Tls | None = configured_tls(config, observe_handshake=observe)
         if config.prometheus_endpoint:
@@ -333,8 +338,13 @@ class GatewayService(MultiService):
             self._access.read_again()
         self._configured = config
         self._apply(self._with_overrides())
+        self._access_files.look()
         for tls in self._certificates():
             tls.reload_if_changed()
+
+    def _restrict(self, rules: AccessRules) -> None:
+        self.gateway.restrict(rules)
+        self.factory.restrict(rules)
 
     def _with_overrides(self) -> GatewayConfig:
         return with_options_that_fit(self._configured, self.overrides.options)

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF009 - option() makes a dataclass field, not a shared default
 """Options for access: who may connect, and to which canisters.
 
 Part of :class:`icwsgw.config.schema.GatewayConfig`, in its own module because of its length.
@@ -6,8 +7,9 @@ Part of :class:`icwsgw.config.schema.GatewayConfig`, in its own module because o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from icwsgw.config.option import CANISTERS, CONNECTIONS, ORIGINS, option
+from icwsgw.config.option import CANISTERS, CONNECTIONS, FILE, ORIGINS, option
 
 
 @dataclass(frozen=True)
@@ -40,4 +42,23 @@ class AccessOptions:
         "For a canister that does harm.",
         group=CONNECTIONS,
         reloaded=True,
+    )
+    deny_list: Path | None = option(
+        None,
+        FILE,
+        "deny-list",
+        "File of addresses, networks, principals, canisters and web origins that may not connect, one a line. The "
+        "gateway reads it again when it changes, and closes clients that are denied now.",
+        "For lists that other programs keep.",
+        group=CONNECTIONS,
+        example="/etc/icws/deny.list",
+    )
+    allow_list: Path | None = option(
+        None,
+        FILE,
+        "allow-list",
+        "The same for those that may connect. Of each kind, only those that it names may, if it names any.",
+        "Everybody may connect by default.",
+        group=CONNECTIONS,
+        example="/etc/icws/allow.list",
     )

@@ -76,14 +76,17 @@ MOST_NAMED: Final = 5
 
 
 class Origins:
-    """The allowed origins; false if all are allowed.
+    """The allowed origins; false if all are.
 
     :param texts: origins and patterns in the form of :func:`canonical`
+    :param denied: those that are not allowed, whatever ``texts`` says
     """
 
-    __slots__ = ("_exact", "_null", "_patterns", "_some", "_texts")
+    __slots__ = ("_denied", "_exact", "_null", "_patterns", "_some", "_texts")
 
-    def __init__(self, texts: Iterable[str]) -> None:
+    def __init__(self, texts: Iterable[str], denied: Iterable[str] = ()) -> None:
+        denied = tuple(denied)
+        self._denied = Origins(denied) if denied else None
         self._texts = tuple(texts)
         origins = [origin for text in self._texts if (origin := parse_origin(text, pattern=True) or text)]
         parsed = [origin for origin in origins if isinstance(origin, Origin)]
@@ -94,13 +97,15 @@ class Origins:
         self._patterns = [(origin, _host_pattern(origin.host)) for origin in sorted(wild, key=str)]
 
     def __bool__(self) -> bool:
-        return self._some
+        return self._some or self._denied is not None
 
     def refusal(self, text: str) -> str:
         """Say why pages of an origin may not connect: which origin it is, and which are allowed.
 
         :param text: the header's value, empty if there is no header
         """
+        if self._denied is not None and self._denied.admits(text):
+            return f"origin {text} not allowed"
         named = ", ".join(self._texts[:MOST_NAMED])
         more = len(self._texts) - MOST_NAMED
         allowed = f"{named} and {more} more" if more > 0 else named
@@ -113,6 +118,8 @@ class Origins:
 
         :param text: the header's value, empty if there is no header
         """
+        if self._denied is not None and self._denied.admits(text):
+            return False
         if not self._some:
             return True
         text = text.strip(" \t")

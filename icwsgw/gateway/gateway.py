@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
+from icwsgw.config.access_list import EVERYBODY, AccessRules
 from icwsgw.config.quantities import duration
 from icwsgw.core.bans import Bans
 from icwsgw.core.close_reasons import CloseCode
@@ -71,6 +72,7 @@ class Gateway:
         self._denied: frozenset[bytes] = frozenset()
         self._denied_at_run_time: frozenset[bytes] = frozenset()
         self.bans = Bans()
+        self.rules = EVERYBODY
         self.serve(context.config)
         watch(self)
 
@@ -118,6 +120,17 @@ class Gateway:
         self._denied_at_run_time = canisters
         return self._close_unserved()
 
+    def restrict(self, rules: AccessRules) -> None:
+        """Apply other rules on who may open sessions, and close the clients that may not."""
+        self.rules = rules
+        self._close_unserved()
+        denied = [
+            session
+            for session in self.registry.sessions
+            if session.client_key is not None and not rules.admits_principal(session.client_key[0])
+        ]
+        in_batches(self.context.clock, denied, lambda session: session.end(*_NOT_WELCOME))
+
     def _close_unserved(self) -> int:
         closed = 0
         for poller in list(self.registry.pollers.values()):
@@ -133,7 +146,7 @@ class Gateway:
     def serves(self, canister: Principal) -> bool:
         """Whether clients may open sessions with a canister."""
         raw = canister.raw
-        if raw in self._denied or raw in self._denied_at_run_time:
+        if raw in self._denied or raw in self._denied_at_run_time or raw in self.rules.denied.principals:
             return False
         return not self._allowed or raw in self._allowed
 
@@ -147,6 +160,8 @@ class Gateway:
         """
         if not self.serves(canister):
             return _not_served(canister)
+        if not self.rules.admits_principal(key[0]):
+            return _NOT_WELCOME
         if seconds := self.bans.seconds_left(canister.raw, key[0], self.context.clock.seconds()):
             return CloseCode.POLICY, f"closed by the operator of this gateway for {duration(seconds)}"
         limit = self.context.config.max_connections_per_canister
@@ -270,6 +285,10 @@ class Gateway:
     def skip_drain_window(self) -> None:
         """Close all sessions of a drain at once, and give their canisters two seconds."""
         self._drain.speed_up()
+
+
+#: How sessions of principals end that the access lists do not admit.
+_NOT_WELCOME = (CloseCode.POLICY, "this principal may not use this gateway")
 
 
 def _not_served(canister: Principal) -> tuple[CloseCode, str]:

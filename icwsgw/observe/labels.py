@@ -33,7 +33,7 @@ RELAY_STATES = ("waiting", "sent")
 QUERY_OUTCOMES = ("ok", "empty", "abandoned", *CAUSES)
 REFUSALS = (
     "connections", "pending", "accept_rate", "connections_per_ip", "accept_rate_per_ip", "connections_per_canister",
-    "connections_per_principal", "newcomers", "opens", "origin", "draining", "bad_request", "header_size",
+    "connections_per_principal", "newcomers", "opens", "origin", "denied", "draining", "bad_request", "header_size",
     "header_timeout", "proxy_header", "tls", "tls_timeout",
 )
 PUSHBACKS = ("frames", "bytes", "unfinished")

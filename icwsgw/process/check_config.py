@@ -13,6 +13,7 @@ from icwsgw.errors import ConfigError
 from icwsgw.gateway.identities import IdentityPool, check_key_file
 from icwsgw.observe.collector import load_tracing
 from icwsgw.process.machine_checks import machine_doubts
+from icwsgw.server.access_files import read_access_list
 from icwsgw.server.endpoints import make_endpoint, socket_endpoint
 from icwsgw.server.tls import PemFiles, ServerTls, Tls
 from icwsgw.server.tls_directory import CertificateDirectory
@@ -68,6 +69,8 @@ def check_files(config: GatewayConfig) -> list[str]:
         for path in filter(None, (canister.code, canister.candid)):
             if not os.access(path, os.R_OK) or not path.is_file():
                 raise ConfigError(f"--devnet-canister {canister.name}: cannot read {path}")
+    for listed in filter(None, (config.deny_list, config.allow_list)):
+        read_access_list(listed)
     if config.exports_traces:
         load_tracing()
     for certificate in {id(each): each for each in (tls, *certificates) if each is not None}.values():

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
+from icwsgw.config.access_list import EVERYBODY
 from icwsgw.config.client_limits import ClientLimits
 from icwsgw.core.eviction import EvictionTable
 from icwsgw.core.rate_limit import Buckets, Rate, TokenBucket
@@ -33,6 +34,7 @@ class ConnectionLimits:
     :param now: seconds of the reactor's clock
     :param most_refused: connections that may wait for the answer that refuses them
     :ivar gate: is told when the process has all connections that it may have, and when it has room again
+    :ivar rules: which addresses may connect
     :ivar total: connections, without those that were refused at once
     :ivar waiting: those of them without a session
     :ivar refused: connections that wait for the answer that refuses them
@@ -40,7 +42,7 @@ class ConnectionLimits:
 
     __slots__ = (
         *("_accepts", "_accepts_by_group", "_by_group", "_limits"),
-        *("gate", "most_refused", "refused", "total", "waiting"),
+        *("gate", "most_refused", "refused", "rules", "total", "waiting"),
     )
 
     def __init__(self, limits: ClientLimits, now: float, most_refused: int = REFUSED) -> None:
@@ -49,6 +51,7 @@ class ConnectionLimits:
         self._accepts = _accepts(limits, now)
         self._accepts_by_group = _accepts_by_group(limits)
         self.gate = AcceptGate()
+        self.rules = EVERYBODY
         self.total = 0
         self.waiting: EvictionTable[Hashable] = EvictionTable(limits.max_pending)
         self.refused = 0
@@ -102,6 +105,8 @@ class ConnectionLimits:
         :return: its group of addresses, for :meth:`leave`, None if it is not counted by it; why it is over a limit,
             None if it is not
         """
+        if self.rules is not EVERYBODY and not self.rules.admits_address(host):
+            return None, "denied"
         most, rates = self._limits.max_connections_per_ip, self._accepts_by_group
         if not most and rates is None:
             return None, None

@@ -16,6 +16,7 @@ from twisted.internet.task import LoopingCall
 
 from icwsgw._version import __version__
 from icwsgw.config import quantities
+from icwsgw.config.access_list import AccessRules
 from icwsgw.config.addresses import tcp_port
 from icwsgw.config.origins import Origins
 from icwsgw.config.schema import GatewayConfig
@@ -59,6 +60,7 @@ _ANSWERS = {
     "connections_per_ip": (429, "too many connections from this address"),
     "accept_rate_per_ip": (429, "too many new connections from this address, try again later"),
     "origin": (403, "origin not allowed"),
+    "denied": (403, "connections from this address are not allowed"),
     "draining": (503, "this gateway is shutting down, try again"),
 }
 
@@ -125,6 +127,16 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             holder._frames_left = rates.first_frames
             holder._bytes_left = rates.first_bytes
 
+    def restrict(self, rules: AccessRules) -> None:
+        """Apply other rules on who may connect, and close present connections from addresses that may not."""
+        self.limits.rules = rules
+        self._take(self._config)
+        for connection in [each for each in self.connections if not each.admitted_by(rules)]:
+            try:
+                connection.close_denied("connections from this address are not allowed")
+            except Exception:
+                _log.failure("closing a denied client failed", peer=connection.peer)
+
     def _take(self, config: GatewayConfig) -> None:
         self._config = config
         self.rates = ClientRates(
@@ -138,7 +150,8 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self.header_timeout: float = config.header_timeout
         self.close_timeout: float = config.close_timeout
         self.deadlines = LivenessDeadlines(config.ping_interval, config.pong_timeout, config.message_timeout)
-        self.origins = Origins(config.allowed_origins)
+        allowed = (*config.allowed_origins, *self.limits.rules.allowed.origins)
+        self.origins = Origins(allowed, self.limits.rules.denied.origins)
 
     def _make_protocol(self, max_message_bytes: int) -> type[GatewayProtocol]:
         """Set Autobahn's options, and make the class of the connections that have them."""

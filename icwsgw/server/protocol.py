@@ -28,7 +28,7 @@ from icwsgw.core.rate_limit import ClientRates
 from icwsgw.core.session_machine import State
 from icwsgw.observe.logs import get_logger
 from icwsgw.reactor.immediate_send import send_now
-from icwsgw.server.admission import OPENED, Admission, AdmittingFactory
+from icwsgw.server.admission import OPENED, PLACED, REFUSED, Admission, AdmittingFactory
 from icwsgw.server.connection_defaults import UNHEARD
 from icwsgw.server.frames import read_binary_frame
 from icwsgw.server.handshake_queue import HandshakeTurn, QueueingFactory
@@ -39,6 +39,7 @@ from icwsgw.server.tls import why_tls_failed
 from icwsgw.server.upgrade import Upgrading, UpgradingFactory
 
 if TYPE_CHECKING:
+    from icwsgw.config.access_list import AccessRules
     from icwsgw.gateway.session import ClientSession
     from icwsgw.observe.tracing import ConnectionTrace, Tracing
     from icwsgw.reactor.clock import Timer
@@ -262,6 +263,20 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, WebSocketServerProt
         admission.note("pending", text)
         if self.session is not None and self.state == _OPEN:
             self.session.end(CloseCode.OVERLOADED, text)
+        else:
+            self._in_tls = False
+            self.transport.abortConnection()
+
+    def admitted_by(self, rules: AccessRules) -> bool:
+        """Whether rules let the client's address connect. One that is not known yet is judged with the request."""
+        admission = self._admission
+        return admission.standing < PLACED or admission.standing is REFUSED or rules.admits_address(admission.host)
+
+    def close_denied(self, text: str) -> None:
+        """Close it, because its client may not connect any more."""
+        self._wait_no_more()
+        if self.session is not None and self.state == _OPEN:
+            self.session.end(CloseCode.POLICY, text)
         else:
             self._in_tls = False
             self.transport.abortConnection()

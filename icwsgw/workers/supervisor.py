@@ -40,6 +40,7 @@ from icwsgw.process.program_files import ProgramFiles
 from icwsgw.process.reload import with_options_that_fit
 from icwsgw.process.startup import stop
 from icwsgw.process.systemd import stop_patience
+from icwsgw.server.access_files import read_access_list
 from icwsgw.server.endpoints import listening_service
 from icwsgw.workers.aggregate import snapshot
 from icwsgw.workers.gateway_status import GatewayStatus
@@ -342,4 +343,8 @@ def make_supervisor(
     :param recent: the last warnings and errors, for the status page
     :raises ConfigError: a key, a certificate or an address is invalid
     """
+    for path in (config.deny_list, config.allow_list):
+        if path is not None:
+            # only a check: each worker reads them itself
+            read_access_list(path)
     return SupervisorService(config, reactor, twistd, recent)
