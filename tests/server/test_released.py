@@ -74,7 +74,9 @@ class Front:
         self.factory = GatewayFactory(self.world.gateway)
         self.factory.start()
         self.reactor = reactor
-        address = "haproxy:tcp:0:interface=127.0.0.1" if proxied else "tcp:0:interface=127.0.0.1"
+        # the PEM options leave a plain address behind haproxy: plain
+        place = f"{'ssl' if tls is not None else 'tcp'}:0:interface=127.0.0.1"
+        address = f"haproxy:{place}" if proxied else place
         ports: list[Any] = []
         make_endpoint(self.reactor, address, tls).endpoint.listen(self.factory).addCallback(ports.append)
         self.port = ports[0]
