@@ -21,7 +21,7 @@ from twisted.internet.threads import deferToThreadPool
 
 from icwsgw._version import __version__
 from icwsgw.admin.access import Access, admin_access
-from icwsgw.admin.api import Api, Replies
+from icwsgw.admin.api import Api, Replies, Upgrader
 from icwsgw.admin.api_site import ApiSite
 from icwsgw.admin.control import NO_OVERRIDES, Control, Overrides, Question
 from icwsgw.admin.prometheus_endpoint import Admin, AdminSite
@@ -33,7 +33,7 @@ from icwsgw.agent.ic_agent import IcAgent
 from icwsgw.agent.local_networks import LocalNetworks
 from icwsgw.agent.network_monitor import NetworkMonitor
 from icwsgw.config.access_list import AccessRules
-from icwsgw.config.addresses import private
+from icwsgw.config.addresses import normalise, private
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.core.request_budget import RequestBudget, RequestKind
 from icwsgw.gateway.gateway import Gateway
@@ -77,6 +77,8 @@ class GatewayService(MultiService):
     :ivar agent: sends requests to the network
     :ivar control: answers the questions of the admin API
     :ivar overrides: the settings that the admin API has changed
+    :ivar listening_services: everything that listens: for clients, metrics and the admin API
+    :ivar upgrader: hands over to a new process; None: nobody can
     """
 
     def __init__(
@@ -92,8 +94,10 @@ class GatewayService(MultiService):
         self._configured = config
         self._room, self._wanted_connections = make_room(config.max_connections), config.max_connections
         config = self._config = replace(config, max_connections=self._room.connections)
-        self._reactor = reactor
+        self.reactor = reactor
         self._listeners: list[ListeningService] = []
+        self.listening_services: list[ListeningService] = []
+        self.upgrader: Upgrader | None = None
         self._stopping: Deferred[None] | None = None
         self._hurried = False
         self._dropping: Any = None
@@ -130,7 +134,7 @@ class GatewayService(MultiService):
     # construction
 
     def _make_network(self) -> None:
-        config, reactor = self._config, self._reactor
+        config, reactor = self._config, self.reactor
         url = self._network_url = config.ic_network_url
         budget = RequestBudget(config.queries_per_second, config.polling_interval, config.opens_per_second)
         self._budget = budget
@@ -162,7 +166,7 @@ class GatewayService(MultiService):
     def _make_context(self) -> Context:
         config = self._config
         return Context(
-            clock=self._reactor,
+            clock=self.reactor,
             network=self.agent,
             identities=tuple(self.identities),
             config=config,
@@ -188,7 +192,7 @@ class GatewayService(MultiService):
             )
 
     def _add_listeners(self, endpoints: Mapping[str, Any]) -> None:
-        config, metrics, reactor = self._config, self.metrics, self._reactor
+        config, metrics, reactor = self._config, self.metrics, self.reactor
         self._access_files = AccessFiles(config.deny_list, config.allow_list, reactor, self._restrict)
         self._add(self._access_files)
         self._restrict(self._access_files.rules)
@@ -196,11 +200,11 @@ class GatewayService(MultiService):
         tls: Tls | None = configured_tls(config, observe_handshake=observe)
         if config.prometheus_endpoint:
             admin = Admin(metrics.registry, self.health, self.status.document)
-            self._add(listening_service(config.prometheus_endpoint, AdminSite(admin, reactor), reactor=reactor))
+            self._listen(config.prometheus_endpoint, AdminSite(admin, reactor), endpoints)
         if config.admin_endpoint:
             self._access = admin_access(config)
             site = ApiSite(Api(self), self._access, reactor)
-            self._add(listening_service(private(config.admin_endpoint), site, reactor=reactor))
+            self._listen(private(config.admin_endpoint), site, endpoints)
         for address in config.gateway_addresses:
             listener = listening_service(
                 address,
@@ -208,13 +212,20 @@ class GatewayService(MultiService):
                 reactor=reactor,
                 tls=tls,
                 observe_handshake=observe,
-                below=endpoints.get(address),
+                below=endpoints.get(address) or endpoints.get(normalise(address)),
                 limits=self.factory.limits,
             )
             self._add(listener)
             self._listeners.append(listener)
+            self.listening_services.append(listener)
         if tls is not None and tls not in self._certificates():
             _log.warn(UNUSED_CERTIFICATE)
+
+    def _listen(self, address: str, site: object, endpoints: Mapping[str, Any]) -> None:
+        """Listen for operators, without TLS."""
+        listener = listening_service(address, site, reactor=self.reactor, below=endpoints.get(normalise(address)))
+        self._add(listener)
+        self.listening_services.append(listener)
 
     def _watch(self) -> None:
         metrics, agent, transport = self.metrics, self.agent, self.transport
@@ -277,7 +288,7 @@ class GatewayService(MultiService):
 
     def startService(self) -> None:  # noqa: N802
         super().startService()  # type: ignore[no-untyped-call]
-        epoll_turn.install(self._reactor, self.factory.low_priority)
+        epoll_turn.install(self.reactor, self.factory.low_priority)
         _log.info(
             "gateway starts",
             version=__version__,
@@ -311,7 +322,7 @@ class GatewayService(MultiService):
     def _start_export(self) -> None:
         endpoint = self._config.opentelemetry_collector_endpoint
         assert endpoint is not None
-        self._export = load_tracing().Export(self._tracing, parse_collector(endpoint), self._reactor.callFromThread)
+        self._export = load_tracing().Export(self._tracing, parse_collector(endpoint), self.reactor.callFromThread)
         _log.info("traces are exported", collector=endpoint, sampling=self._config.trace_sampling)
 
     def stopService(self) -> Deferred[None]:  # noqa: N802
@@ -387,7 +398,7 @@ class GatewayService(MultiService):
         return self.ask({"what": "override", "overrides": overrides.to_json()})
 
     def seconds(self) -> float:
-        return float(self._reactor.seconds())
+        return float(self.reactor.seconds())
 
     def tell_status(self) -> Deferred[dict[str, Any]]:
         """Return the status document."""
@@ -400,7 +411,7 @@ class GatewayService(MultiService):
     def drain(self, window: float) -> None:
         """Begin shutdown, as SIGTERM does, with a drain window in seconds."""
         self.drain_over(window)
-        stop(self._reactor)
+        stop(self.reactor)
 
     # shutdown
 
@@ -420,14 +431,14 @@ class GatewayService(MultiService):
         await self.transport.close()
         await cast(Any, super()).stopService()
         if self._export is not None:
-            await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._export.close)
+            await deferToThreadPool(self.reactor, self.reactor.getThreadPool(), self._export.close)
         _log.info("gateway stopped")
 
     async def _connections_end(self) -> None:
         """Wait for the closing handshakes, for a limited time; then abort the remaining connections."""
         empty = self.factory.when_empty()
         patience = HURRIED_CLOSE if self._hurried else min(self._config.close_timeout, 5.0)
-        self._dropping = self._reactor.callLater(patience, self.factory.abort_all)
+        self._dropping = self.reactor.callLater(patience, self.factory.abort_all)
         await empty
         if self._dropping.active():
             self._dropping.cancel()
@@ -449,10 +460,16 @@ def _proxy_to(network: str) -> Proxy | None:
     return proxy
 
 
-def make_gateway_service(config: GatewayConfig, reactor: Any, recent: RecentWarnings | None = None) -> GatewayService:
+def make_gateway_service(
+    config: GatewayConfig,
+    reactor: Any,
+    recent: RecentWarnings | None = None,
+    endpoints: Mapping[str, Any] | None = None,
+) -> GatewayService:
     """Return the gateway for ``config``.
 
     :param recent: the last warnings and errors, for the status page
+    :param endpoints: sockets that another process has bound, by address
     :raises ConfigError: a key, a certificate or an address is invalid
     """
-    return GatewayService(config, reactor, recent=recent)
+    return GatewayService(config, reactor, recent=recent, endpoints=endpoints)

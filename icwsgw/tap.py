@@ -16,6 +16,8 @@ from icwsgw.config.schema import OPTIONS, REMOVED, GatewayConfig
 from icwsgw.config.sources import Sourced, likely_typos, load, suspicious_variables
 from icwsgw.config.usage_rows import add_repeatable, flag_rows, given_values, parameter_rows
 from icwsgw.errors import ConfigError
+from icwsgw.handover.preparation import prepare_handover, reported_to_predecessor
+from icwsgw.handover.successor import Successor
 from icwsgw.observe.collector import load_tracing
 from icwsgw.observe.levels import parse_levels
 from icwsgw.observe.log_file import FileBounds
@@ -77,6 +79,8 @@ class Options(usage.Options):
     ]
 
     def __init__(self) -> None:
+        # a daemon changes its directory
+        self.directory = os.getcwd()
         self.gathered: dict[str, tuple[Any, ...]] = {}
         self.sourced: Sourced | None = None
         self._choices: LocalChoices | None = None
@@ -101,6 +105,7 @@ class Options(usage.Options):
             with closed_stdout_is_an_end():
                 super().parseOptions(options)  # type: ignore[no-untyped-call]
         except (usage.UsageError, ConfigError) as error:
+            Successor.report(str(error))
             raise SystemExit(one_line(error) + likely_typos(error, self.longOpt)) from None
 
     def parseArgs(self, *words: str) -> None:  # noqa: N802
@@ -218,18 +223,29 @@ def _tell(log: Logger, sourced: Sourced, notes: list[str]) -> None:
         log.info("no traces are exported at this level", level=config.trace_level)
 
 
-def _gateway(config: GatewayConfig, reactor: Any, twistd: dict[str, Any], recent: RecentWarnings) -> Any:
-    """Make the gateway, as one process or as the supervisor of several.
+def _make_gateway(options: Options, reactor: Any, recent: RecentWarnings, successor: Successor | None) -> Any:
+    """Make the service of one process, or the supervisor of several.
 
-    :raises ConfigError: a file, a key, a certificate or an address is invalid
+    :raises ConfigError: a key, a certificate or an address is invalid
     """
+    config = options.config
     if config.workers > 1:
+        if successor is not None:
+            raise ConfigError("--workers: a gateway of one process cannot hand over to several, restart it")
         from icwsgw.workers.supervisor import make_supervisor
 
-        return make_supervisor(config, reactor, twistd, recent)
+        return make_supervisor(config, reactor, options.parent, recent)
     from icwsgw.service import make_gateway_service
 
-    return make_gateway_service(config, reactor, recent)
+    return make_gateway_service(config, reactor, recent, None if successor is None else successor.endpoints())
+
+
+def _obey_signals(reactor: Any, gateway: Any, log: Logger, workers: int) -> None:
+    exit_zero_on_signals(reactor, gateway.skip_drain_window)
+    when_signalled(reactor, signal.SIGUSR1, gateway.rotate_logs)
+    # prepare_handover() uses SIGUSR2
+    used = {signal.SIGUSR2} if workers == 1 else ()
+    ignore_unused(reactor, lambda name: log.info("signal ignored", signal=name), used)
 
 
 def makeService(options: Options) -> MultiService:  # noqa: N802
@@ -256,14 +272,15 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
     _tell(log, options.sourced, notes)
     if config.exports_traces:
         load_tracing()
+    environment = dict(os.environ)
     notifier = Notifier.from_environment(reactor)
-    gateway = _gateway(config, reactor, twistd, recent)
+    successor = Successor.from_environment(reactor)
+    with reported_to_predecessor(successor):
+        gateway = _make_gateway(options, reactor, recent, successor)
     user = switches_to(twistd)
     if user is not None:
         new_files.give_to(*user)
-    exit_zero_on_signals(reactor, gateway.skip_drain_window)
-    when_signalled(reactor, signal.SIGUSR1, gateway.rotate_logs)
-    ignore_unused(reactor, lambda name: log.info("signal ignored", signal=name))
+    _obey_signals(reactor, gateway, log, config.workers)
     freeze_startup_objects(reactor)
     trim_heap(reactor)
     reload_on_hangup(reactor, Reloader(config, options.read_again, gateway, notifier.reloading))
@@ -271,6 +288,8 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
     gateway.setServiceParent(root)
     notifying: Any = NotifyingService(notifier, reactor, lambda: stop_patience(gateway.config))
     notifying.setServiceParent(root)
+    if config.workers == 1:
+        prepare_handover(gateway, options, environment, notifier, notifying, successor)
     if held.stopping:
         # nothing has begun that would have to end
         raise SystemExit(0)

@@ -76,10 +76,12 @@ ALLOWED: dict[str, set[str]] = {
     "client": LEAVES | {"ic", "core"},
     "devnet": LEAVES | CONFIG | AGENT | {"ic", "core", "observe"},
 }
-EVERYTHING = {*ALLOWED, "service", "workers"}
-ALLOWED["service"] = EVERYTHING - {"workers"}
+EVERYTHING = {*ALLOWED, "service", "workers", "handover"}
+ALLOWED["service"] = EVERYTHING - {"workers", "handover"}
+# hands a whole service over; it listens on sockets of another process as workers do
+ALLOWED["handover"] = EVERYTHING
 # the supervisor stands beside the service, of which each of its workers runs one
-ALLOWED["workers"] = EVERYTHING
+ALLOWED["workers"] = EVERYTHING - {"handover"}
 ALLOWED["tap"] = EVERYTHING
 
 

@@ -215,12 +215,12 @@ class Service(TestCase):
                 found = {finding["name"]: finding["reason"] for finding in document["findings"]}
                 assert (found["maintenance"] is not None) is on
             # what ends the process is begun when the answer has been read
-            service._reactor = stoppable = Stoppable()
+            service.reactor = stoppable = Stoppable()
             status, document = await ask(b"POST", "/v1/drain", b'{"window": 7}')
             assert (status, document) == (202, {"draining": True, "window": 7.0})
             await stoppable.stopped
             assert service.config.drain_window == 7.0
-            service._reactor = reactor
+            service.reactor = reactor
 
         return Deferred.fromCoroutine(scenario())
 

@@ -286,7 +286,9 @@ def test_the_service_brings_its_log_and_what_should_be_known(monkeypatch: pytest
     monkeypatch.setattr(tap, "reload_on_hangup", lambda reactor, reload: hooks.append(None))
     signals: list[Any] = []
     monkeypatch.setattr(tap, "when_signalled", lambda reactor, number, act: signals.append((number, act)))
-    monkeypatch.setattr(tap, "ignore_unused", lambda reactor, log: signals.append("unused"))
+    monkeypatch.setattr(tap, "ignore_unused", lambda reactor, log, but: signals.append("unused"))
+    prepared: list[Any] = []
+    monkeypatch.setattr(tap, "prepare_handover", lambda *given: prepared.append(given))
     monkeypatch.setattr(supervisor, "make_supervisor", fake)
     monkeypatch.setattr(tap, "get_logger", lambda name: _Warnings(warned))
     monkeypatch.setenv("ICWS_WORKRES", "3")
@@ -300,6 +302,7 @@ def test_the_service_brings_its_log_and_what_should_be_known(monkeypatch: pytest
     assert isinstance(gateway, Gateway)
     assert isinstance(notifying, NotifyingService)
     assert hooks == [None, None, None, None]
+    assert len(prepared) == (workers == 1)
     assert signals == [(signal.SIGUSR1, gateway.rotate_logs), "unused"]
     assert reactor.seconds is time.monotonic
     # a supervisor's workers look to their own files
@@ -329,7 +332,7 @@ def test_a_signal_that_asks_for_the_end_while_it_starts_ends_the_start(
     monkeypatch.setattr(service, "make_gateway_service", Gateway)
     for name in ("report_start_errors", "exit_zero_on_signals", "trim_heap", "reload_on_hangup"):
         monkeypatch.setattr(tap, name, lambda *_, **__: None)
-    for name in ("when_signalled", "ignore_unused"):
+    for name in ("when_signalled", "ignore_unused", "prepare_handover"):
         monkeypatch.setattr(tap, name, lambda *_: None)
     held_signals.hold()
     options = parse()

@@ -11,6 +11,7 @@
     GET  /v1/maintenance
     POST /v1/maintenance            {"on": true | false}
     POST /v1/drain                  {"window": seconds}
+    POST /v1/upgrade                {}: hand over to a new process
     GET  /v1/deny
     POST /v1/deny, POST /v1/allow   {"canister": id}
     GET  /v1/options
@@ -41,7 +42,7 @@ from icwsgw.admin.parameters import DEFAULT_LIMIT, read_body, read_levels, read_
 from icwsgw.config.running import SETTABLE, with_options
 from icwsgw.config.schema import OPTIONS, GatewayConfig
 from icwsgw.core.close_reasons import CloseCode
-from icwsgw.errors import ConfigError
+from icwsgw.errors import ConfigError, IcwsError
 from icwsgw.observe.levels import EVERYTHING, level_name, parse_levels
 from icwsgw.observe.logs import get_logger
 
@@ -64,10 +65,25 @@ class Replies(NamedTuple):
     missing: list[int]
 
 
+class Upgrader(Protocol):
+    """Hands a gateway over to a new process (:class:`icwsgw.handover.predecessor.Predecessor`)."""
+
+    def hand_over(self) -> Deferred[dict[str, Any]]:
+        """Start a new process and hand over to it.
+
+        :return: fires with what was handed over, or fails with IcwsError
+        """
+
+    def retire(self) -> None:
+        """Stop this process, which has handed over."""
+
+
 class AdministeredGateway(Protocol):
     """The gateway as the admin API sees it, with one process or several."""
 
     overrides: Overrides
+    #: hands over to a new process; None: nobody can
+    upgrader: Upgrader | None
 
     @property
     def config(self) -> GatewayConfig: ...
@@ -153,6 +169,7 @@ class Api:
             "/v1/unban": {"POST": self._unban},
             "/v1/maintenance": {"GET": self._maintenance, "POST": self._set_maintenance},
             "/v1/drain": {"POST": self._drain},
+            "/v1/upgrade": {"POST": self._upgrade},
             "/v1/deny": {"GET": self._denied, "POST": self._deny},
             "/v1/allow": {"POST": self._allow},
             "/v1/options": {"GET": self._options, "PUT": self._set_options},
@@ -302,6 +319,18 @@ class Api:
             raise Refused(409, "the gateway is already draining; SIGTERM stops it at once")
         _log.info("drain requested", by=request.by, window_s=window)
         return Done({"draining": True, "window": window}, 202, lambda: service.drain(window))
+
+    async def _upgrade(self, request: Request) -> Done:
+        read_body(request.body)
+        upgrader = self._service.upgrader
+        if upgrader is None:
+            raise Refused(409, "a gateway of several processes cannot hand over: restart it")
+        _log.info("upgrade requested", by=request.by)
+        try:
+            document = await upgrader.hand_over()
+        except IcwsError as failure:
+            raise Refused(503, f"no upgrade: {failure}") from None
+        return Done(document, then=upgrader.retire)
 
     async def _denied(self, request: Request) -> Done:
         read_query(request.query)

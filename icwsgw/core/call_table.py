@@ -26,6 +26,11 @@
     IN_FLIGHT     GIVEN_UP          IDLE          COUNT_ABANDONED, CANCEL_CALL
     RETRYING      GIVEN_UP          IDLE          COUNT_ABANDONED, CANCEL_PAUSE
     RESUBMITTING  GIVEN_UP          IDLE          COUNT_ABANDONED, CANCEL_PAUSE
+    IDLE          HANDED_OVER       IDLE          NEXT
+    WAITING       HANDED_OVER       WAITING       ENTER
+    IN_FLIGHT     HANDED_OVER       WAITING       ENTER
+    RETRYING      HANDED_OVER       RETRYING      RETRY
+    RESUBMITTING  HANDED_OVER       RESUBMITTING  RESUBMIT
 
 The gate decides whether another call may follow (:data:`GATES`): it is SHUT until the canister has spoken to the client
 (OPEN), or until the client has left (LEFT; WITHDRAWN if its ws_open cannot have arrived). The machine that follows the
@@ -83,6 +88,8 @@ class CallEvent(IntEnum):
     """It is a ws_open, and the canister has spoken to the client, so it was executed."""
     GIVEN_UP = 13
     """The gateway gives it up."""
+    HANDED_OVER = 14
+    """This process has taken it over from another one, whose attempt in flight nobody hears of any more."""
 
 
 class CallEffect(IntEnum):
@@ -191,6 +198,11 @@ TABLE: dict[tuple[CallState, CallEvent], tuple[CallState, Effects]] = {
     (S.IN_FLIGHT, E.GIVEN_UP): (S.IDLE, (F.COUNT_ABANDONED, F.CANCEL_CALL)),
     (S.RETRYING, E.GIVEN_UP): (S.IDLE, (F.COUNT_ABANDONED, F.CANCEL_PAUSE)),
     (S.RESUBMITTING, E.GIVEN_UP): (S.IDLE, (F.COUNT_ABANDONED, F.CANCEL_PAUSE)),
+    (S.IDLE, E.HANDED_OVER): (S.IDLE, (F.NEXT,)),
+    (S.WAITING, E.HANDED_OVER): (S.WAITING, (F.ENTER,)),
+    (S.IN_FLIGHT, E.HANDED_OVER): (S.WAITING, (F.ENTER,)),
+    (S.RETRYING, E.HANDED_OVER): (S.RETRYING, (F.RETRY,)),
+    (S.RESUBMITTING, E.HANDED_OVER): (S.RESUBMITTING, (F.RESUBMIT,)),
 }
 #: The gate stays as it is at every other event.
 GATES: dict[tuple[SendGate, GateEvent], SendGate] = {

@@ -12,7 +12,7 @@ waits.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol, TypeVar
 
 from icwsgw.core.backoff import LONGEST_RETRY_AFTER, retry_pause
@@ -137,6 +137,18 @@ class ClientCalls(RelayQueue[T]):
         "state",
         "waiting",
     )
+    WRITTEN = {
+        "state": CallState,
+        "gate": SendGate,
+        "doubt": OutcomeKnowledge,
+        "attempts": int,
+        "refused": int,
+        "started": float,
+        "pause": float,
+        "took": float,
+        "full": bool,
+        "ending": bool,
+    }
 
     def __init__(self, waiting: WaitingBytes) -> None:
         super().__init__()
@@ -305,6 +317,20 @@ class ClientCalls(RelayQueue[T]):
             self.current = None
         return effects
 
+    # the handover
+
+    def take_over(self, current: T | None, queued: Iterable[T]) -> None:
+        """Take over a client's envelopes from another process; :meth:`read` has taken the rest of the state."""
+        self.current = current
+        for envelope in queued:
+            self.waiting.octets += self.add(envelope)
+
+    def resume(self) -> Effects:
+        """Go on after a handover. An attempt that was in flight may have arrived."""
+        if self.state is _IN_FLIGHT and self.doubt is _NO_DOUBT:
+            self.doubt = OutcomeKnowledge.LOST
+        return self.step(CallEvent.HANDED_OVER)
+
     # helpers
 
     def _judge(self, heard: Answer) -> CallEvent:
@@ -357,25 +383,3 @@ class ClientCalls(RelayQueue[T]):
             # If the queues of all clients are too long together, each client may still queue one message.
             and self.waiting.octets <= limits.max_waiting_bytes
         )
-
-    def dump(self) -> tuple[int, int, int, int, int, float, bool]:
-        """All but the envelopes, as numbers."""
-        return (
-            int(self.state),
-            int(self.gate),
-            int(self.doubt),
-            self.attempts,
-            self.refused,
-            self.started,
-            self.ending,
-        )
-
-    def load(self, data: tuple[int, int, int, int, int, float, bool], current: T | None) -> None:
-        """Restore what :meth:`dump` gave.
-
-        :param current: the envelope of the current call
-        :raises ValueError: the numbers are invalid
-        """
-        self.state, self.gate, self.doubt = CallState(data[0]), SendGate(data[1]), OutcomeKnowledge(data[2])
-        self.attempts, self.refused, self.started, self.ending = data[3], data[4], data[5], bool(data[6])
-        self.current = current

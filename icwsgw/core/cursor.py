@@ -17,9 +17,12 @@ whatever its nonce: older ones are gone.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import sha256
+from typing import Any
 
 from icwsgw.core.messages import message_timestamp
+from icwsgw.core.written_state import Document, Written, read_as
 from icwsgw.ic.ws import nonce_of_key
 
 GAP_ASKS = 3
@@ -49,6 +52,23 @@ class LastMessage:
             self._digest = sha256(content).digest()
             self._timestamp = message_timestamp(content)
             self._content = None
+
+    def written(self) -> Document:
+        """The message as plain values."""
+        return {"nonce": self.nonce, "content": self._content, "digest": self._digest, "timestamp": self._timestamp}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> LastMessage:
+        """The message of a document.
+
+        :raises FormatError: a value is missing or of the wrong kind
+        """
+        message = cls(read_as(int, document.get("nonce"), "nonce"), b"")
+        message._content = document.get("content")
+        message._digest = document.get("digest")
+        message._timestamp = document.get("timestamp")
+        read_as(bytes, message._digest if message._content is None else message._content, "content")
+        return message
 
     def is_same(self, content: bytes) -> bool:
         """Whether ``content`` is the content of this message."""
@@ -82,7 +102,7 @@ class CursorUpdate:
         self.lost: tuple[int, int] | None = None
 
 
-class Cursor:
+class Cursor(Written):
     """The position in one queue.
 
     :ivar next: the nonce to ask from
@@ -91,6 +111,7 @@ class Cursor:
     """
 
     __slots__ = ("_gap_asks", "_gap_last", "_gap_since", "fresh", "last", "next")
+    WRITTEN = {"next": int, "fresh": bool}
 
     def __init__(self) -> None:
         self.next = 0
@@ -99,6 +120,19 @@ class Cursor:
         self._gap_asks = 0
         self._gap_since = 0.0
         self._gap_last = 0.0
+
+    def written(self) -> Document:
+        """The position as plain values, without what is known of a gap."""
+        return {**super().written(), "last": self.last and self.last.written()}
+
+    def read(self, document: Mapping[str, Any]) -> None:
+        """Take the position of a document.
+
+        :raises FormatError: a value is of the wrong kind
+        """
+        super().read(document)
+        last = document.get("last")
+        self.last = None if last is None else LastMessage.from_document(last)
 
     def restart(self) -> None:
         """Begin again at nonce 0: the queue is a new one."""

@@ -8,13 +8,15 @@ canister removes the client; the canister's close message would give none.
 
 from __future__ import annotations
 
+from icwsgw.core.written_state import Written
+
 #: Seconds that the CDK waits for a keep-alive after an acknowledgement.
 KEEP_ALIVE_SECONDS = 60.0
 #: Seconds before that when the decision is made.
 MARGIN = 5.0
 
 
-class KeepAliveDeadline:
+class KeepAliveDeadline(Written):
     """The keep-alive that one client owes its canister.
 
     :ivar due: seconds when it has to be executed; None if none is owed
@@ -22,6 +24,7 @@ class KeepAliveDeadline:
     """
 
     __slots__ = ("due", "expected")
+    WRITTEN = {"due": float, "expected": float}
 
     def __init__(self) -> None:
         self.due: float | None = None

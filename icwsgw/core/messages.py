@@ -116,6 +116,14 @@ def parse_client_frame(payload: bytes) -> ClientEnvelope:
     return ClientEnvelope(body, sender, canister_id, method_name, arg, expiry)
 
 
+def parse_envelope(body: bytes) -> ClientEnvelope:
+    """Decode an envelope's bytes, as :attr:`ClientEnvelope.body` has them.
+
+    :raises FormatError: as :func:`parse_client_frame`
+    """
+    return parse_client_frame(_USUAL_PREFIX + body.removeprefix(_TAG))
+
+
 def _check_delegations(delegations: Any) -> None:
     """Refuse early what no replica would accept: a delegation for queries only cannot sign a call."""
     if type(delegations) is not list:

@@ -27,16 +27,17 @@ client has got a message since, so nothing has to be proven:
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from enum import IntEnum
 from itertools import product
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from icwsgw.core.cursor import Cursor, LastMessage, Message
 from icwsgw.core.oversize_search import OversizeSearch
 from icwsgw.core.poll_window import PollWindow
 from icwsgw.core.reorder_buffer import ReorderBuffer
 from icwsgw.core.reset_detector import ResetDetector, ResetState
+from icwsgw.core.written_state import Document
 
 #: Seconds after which a query is late, or three usual round trips if they take longer.
 LATE_SECONDS = 1.0
@@ -140,6 +141,27 @@ class Polling(Generic[T]):
         self.search = OversizeSearch()
         self.asks: dict[T, None] = {}
         self.probing: T | None = None
+
+    def written(self) -> Document:
+        """The state as plain values, without the queries in flight and what their answers have shown so far."""
+        anchor = self.reset_detector.anchor
+        return {
+            "cursor": self.cursor.written(),
+            "window": self.window.written(),
+            "anchor": anchor and anchor.written(),
+            "resumed": self.resumed,
+        }
+
+    def read(self, document: Mapping[str, Any]) -> None:
+        """Take the state of a document. Nothing has been asked yet.
+
+        :raises FormatError: a value is of the wrong kind
+        """
+        self.cursor.read(document.get("cursor", {}))
+        self.window.read(document.get("window", {}))
+        anchor = document.get("anchor")
+        self.reset_detector.anchor = None if anchor is None else LastMessage.from_document(anchor)
+        self.resumed = bool(document.get("resumed", self.resumed))
 
     def choose(self, now: float, overlap: bool, waiting: bool, rtt: float) -> tuple[LastMessage | None, list[int]]:
         """What to ask now.

@@ -16,12 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Container
 
+from icwsgw.core.written_state import Written
+
 DEFAULT_PAGE = 50
 #: Polls in flight while pages reach no client, a power of 2.
 USELESS_PAGES = 16
 
 
-class PollWindow:
+class PollWindow(Written):
     """The window of one poller.
 
     :ivar size: number of pages that were needed last time
@@ -29,6 +31,7 @@ class PollWindow:
     """
 
     __slots__ = ("_limit", "_pages", "page", "size")
+    WRITTEN = {"page": int, "size": int}
 
     def __init__(self, limit: int) -> None:
         self._limit = limit

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Generic, Protocol, TypeVar
 
+from icwsgw.core.written_state import Written
+
 
 class Sized(Protocol):
     """Something with a number of bytes."""
@@ -27,7 +29,7 @@ T = TypeVar("T", bound=Sized)
 WEIGHT = 0.25
 
 
-class RelayQueue(Generic[T]):
+class RelayQueue(Written, Generic[T]):
     """The queue of one client.
 
     :ivar queue: the waiting items, None if there are none

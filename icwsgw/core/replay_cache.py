@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from icwsgw.core.written_state import Written
+
 #: Seconds for which a relayed call may still be accepted: its ingress expiry is at most 330 s ahead.
 VALID_SECONDS: Final = 360.0
 #: Maximum number of ids in a generation, 100 bytes each. More drop the older generation early; that takes 278 calls a
@@ -16,12 +18,14 @@ VALID_SECONDS: Final = 360.0
 MOST: Final = 100_000
 
 
-class ReplayCache:
+class ReplayCache(Written):
     """The calls that were relayed.
 
     :param seconds: how long each is remembered at least
     :param most: maximum number of ids in a generation; there are two
     """
+
+    WRITTEN = {"_began": float, "_younger": set, "_older": set}
 
     def __init__(self, now: float, seconds: float = VALID_SECONDS, most: int = MOST) -> None:
         self._seconds = seconds

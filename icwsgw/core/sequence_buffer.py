@@ -61,6 +61,11 @@ class SequenceBuffer(Generic[T]):
             return (*self._drain(), item)
         return (item,)
 
+    def hold(self, number: int, item: T, size: int) -> None:
+        """Hold an envelope that another process has held before."""
+        self.held[number] = (item, size)
+        self._octets += size
+
     def release(self) -> Sequence[T]:
         """Give all waiting envelopes in order: those before them have not arrived in time."""
         if self.held:

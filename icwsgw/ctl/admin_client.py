@@ -24,39 +24,40 @@ class Failed(Exception):
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=TIMEOUT)
+    def __init__(self, path: str, seconds: float) -> None:
+        super().__init__("localhost", timeout=seconds)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(TIMEOUT)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
 
 
-def connection(endpoint: str) -> http.client.HTTPConnection:
+def connection(endpoint: str, seconds: float = TIMEOUT) -> http.client.HTTPConnection:
     """Make a connection to an endpoint, without opening it.
 
     :param endpoint: a value of the gateway's ``--admin-endpoint``, a path, or an http:// or https:// URL
+    :param seconds: the timeout
     :raises ConfigError: ``endpoint`` is none of these
     """
     if endpoint.startswith(("/", "./")):
-        return _UnixConnection(endpoint)
+        return _UnixConnection(endpoint, seconds)
     if endpoint.startswith(("http://", "https://")):
-        return _by_url(endpoint)
+        return _by_url(endpoint, seconds)
     kind, args, options = parse_description(normalise(endpoint))
     if kind == "unix":
-        return _UnixConnection(args[0] if args else options.get("address", ""))
+        return _UnixConnection(args[0] if args else options.get("address", ""), seconds)
     if kind in ("tcp", "tcp6"):
         port = int(args[0] if args else options["port"])
         host = options.get("interface") or (args[1] if kind == "tcp" and len(args) > 1 else "")
         if host in ("", "0.0.0.0", "::"):
             host = "::1" if kind == "tcp6" else "127.0.0.1"
-        return http.client.HTTPConnection(host, port, timeout=TIMEOUT)
+        return http.client.HTTPConnection(host, port, timeout=seconds)
     raise ConfigError(f"endpoint {endpoint!r} is not one that can be reached; with TLS, say https://HOST:PORT")
 
 
-def _by_url(url: str) -> http.client.HTTPConnection:
+def _by_url(url: str, seconds: float) -> http.client.HTTPConnection:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -65,8 +66,8 @@ def _by_url(url: str) -> http.client.HTTPConnection:
     if not host or parts.path.strip("/") or parts.query:
         raise ConfigError(f"endpoint {url!r} is not a URL of a host and a port")
     if parts.scheme == "https":
-        return http.client.HTTPSConnection(host, port, timeout=TIMEOUT, context=ssl.create_default_context())
-    return http.client.HTTPConnection(host, port, timeout=TIMEOUT)
+        return http.client.HTTPSConnection(host, port, timeout=seconds, context=ssl.create_default_context())
+    return http.client.HTTPConnection(host, port, timeout=seconds)
 
 
 class AdminClient:
@@ -74,9 +75,11 @@ class AdminClient:
 
     :param endpoint: see :func:`connection`
     :param token_file: file with the token, if the gateway requires one
+    :param seconds: how long the gateway may take
     """
 
-    def __init__(self, endpoint: str, token_file: Path | None = None) -> None:
+    def __init__(self, endpoint: str, token_file: Path | None = None, seconds: float = TIMEOUT) -> None:
+        self._seconds = seconds
         self._endpoint = endpoint
         self._token_file = token_file
 
@@ -107,7 +110,7 @@ class AdminClient:
         if body is not None:
             headers["Content-Type"] = "application/json"
             content = json.dumps(body)
-        asked = connection(self._endpoint)
+        asked = connection(self._endpoint, self._seconds)
         try:
             asked.request(method, target, content, headers)
             response = asked.getresponse()

@@ -17,13 +17,16 @@ from typing import Any, NamedTuple, NoReturn
 from icwsgw._version import __version__
 from icwsgw.config.quantities import parse_duration
 from icwsgw.ctl import tables
-from icwsgw.ctl.admin_client import AdminClient, Failed
+from icwsgw.ctl.admin_client import TIMEOUT, AdminClient, Failed
 from icwsgw.errors import ConfigError
 
 PROGRAM = "icwsctl"
 
 #: The close codes of kick.
 _POLICY, _DRAINING = 1008, 4100
+
+#: Seconds that an upgrade may take.
+UPGRADE_SECONDS = 150.0
 
 _Document = dict[str, Any]
 _Words = argparse.Namespace
@@ -67,6 +70,10 @@ def _maintenance(gateway: AdminClient, words: _Words) -> _Document:
 
 def _drain(gateway: AdminClient, words: _Words) -> _Document:
     return gateway.post("drain", window=words.window)
+
+
+def _upgrade(gateway: AdminClient, words: _Words) -> _Document:
+    return gateway.post("upgrade")
 
 
 def _deny(gateway: AdminClient, words: _Words) -> _Document:
@@ -122,6 +129,14 @@ def _show_drain(document: Mapping[str, Any]) -> str:
     return f"draining, over {document['window']:g} s"
 
 
+def _show_upgrade(document: Mapping[str, Any]) -> str:
+    left = f", {document['left']} are drained" if document["left"] else ""
+    return (
+        f"upgraded from {document['from']} to {document['to']}: process {document['process']} serves "
+        f"{document['connections']} connections{left}"
+    )
+
+
 def _show_deny(document: Mapping[str, Any]) -> str:
     if "canister" in document:
         how = "denied" if document["changed"] else "was denied already"
@@ -151,12 +166,13 @@ def _show_allow(document: Mapping[str, Any]) -> str:
 
 
 class _Command(NamedTuple):
-    """A command: its request, the output of its answer, a one-line summary, and further help."""
+    """A command: its request, the output of its answer, a one-line summary, further help, and how long it may take."""
 
     ask: Callable[[AdminClient, _Words], _Document]
     show: Callable[[Mapping[str, Any]], str]
     help: str
     more: str = ""
+    seconds: float = TIMEOUT
 
     @property
     def description(self) -> str:
@@ -203,6 +219,14 @@ _COMMANDS: dict[str, _Command] = {
         _show_drain,
         "drain and stop, as SIGTERM does",
         "A service manager with Restart=always starts the gateway again: to stop it for good, stop its service.",
+    ),
+    "upgrade": _Command(
+        _upgrade,
+        _show_upgrade,
+        "hand over to a new process of the installed version",
+        "Clients do not notice it, except those whose TLS the gateway itself ends: they are drained. If the new process"
+        " cannot start, the present one goes on, and the error says why.",
+        seconds=UPGRADE_SECONDS,
     ),
     "deny": _Command(
         _deny,
@@ -329,7 +353,7 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     file = getattr(words, "token_file", environment.get("ICWS_ADMIN_TOKEN_FILE") or None)
     command = _COMMANDS[words.command]
     try:
-        document = command.ask(AdminClient(endpoint, None if file is None else Path(file)), words)
+        document = command.ask(AdminClient(endpoint, None if file is None else Path(file), command.seconds), words)
     except (Failed, ConfigError) as error:
         print(f"{PROGRAM}: {tables.clean(error)}", file=sys.stderr)
         return 1

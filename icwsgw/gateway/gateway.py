@@ -48,6 +48,7 @@ class Gateway:
     :ivar wheel: the timer of all connections
     :ivar replacements: decides which of several connections of one principal lives
     :ivar replays: every ``ws_open`` that was relayed, while it is valid
+    :ivar prefix, serial: the beginning of session ids, and the number of the last one
     :ivar draining: no session is opened any more
     :ivar announce: tells other processes, as (canister, principal, time in ns, left): the canister has accepted a
         connection of the principal, at this time of the canister (0 if it told none); or, with ``left``, it knew a
@@ -63,8 +64,8 @@ class Gateway:
         self.replacements = Replacements(self.registry, len(context.identities), self._announce)
         self.replays = ReplayCache(context.clock.seconds())
         self.draining = False
-        self._prefix = token_hex(3)
-        self._serial = 0
+        self.prefix = token_hex(3)
+        self.serial = 0
         self._drain = Drain(self)
         self.identity_assignment = identity_assignment or IdentityAssignment(len(context.identities))
         self.announce: Announce | None = None
@@ -90,9 +91,9 @@ class Gateway:
 
     def connect(self, client: Client) -> ClientSession:
         """A client's WebSocket is open: create its session and send the handshake message."""
-        self._serial += 1
+        self.serial += 1
         index = self.identity_assignment.take(self.context.jitter())
-        session = ClientSession(self, client, f"{self._prefix}-{self._serial:x}", index)
+        session = ClientSession(self, client, f"{self.prefix}-{self.serial:x}", index)
         self.registry.sessions.add(session)
         session.greet()
         if self.draining:

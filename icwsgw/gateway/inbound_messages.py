@@ -8,12 +8,14 @@ argument of ``ws_message`` as the SDK encodes it; other envelopes are relayed as
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.keepalive_deadline import KeepAliveDeadline
-from icwsgw.core.messages import is_acknowledgement
+from icwsgw.core.messages import is_acknowledgement, parse_envelope
 from icwsgw.core.sequence_buffer import HOLD_SECONDS, SequenceBuffer
+from icwsgw.core.written_state import Document, read_as
 from icwsgw.ic.ws import is_service_message, message_number, usual_message_head
 from icwsgw.observe.logs import get_logger
 from icwsgw.reactor.clock import Timer
@@ -108,6 +110,38 @@ class InboundMessages:
             self._context.metrics.relay_out_of_turn.inc("missed", len(gone))
         for one in gone:
             self._relay.send(one)
+
+    # the handover to another process
+
+    def written(self) -> Document:
+        """The state as plain values."""
+        return {
+            "head": self._head,
+            "following": self._sequence_buffer.following,
+            "held": [(number, item.body) for number, (item, _) in self._sequence_buffer.held.items()],
+            "watch": self.watch and self.watch.written(),
+        }
+
+    def read(self, document: Mapping[str, Any]) -> None:
+        """Take the state of a document; :meth:`resume` starts its timers.
+
+        :raises FormatError: a value is of the wrong kind
+        """
+        head, watch = document.get("head"), document.get("watch")
+        self._head = None if head is None else read_as(bytes, head, "head")
+        self._sequence_buffer.following = read_as(int, document.get("following", 1), "following")
+        for number, body in document.get("held", ()):
+            self._sequence_buffer.hold(number, parse_envelope(body), len(body))
+        if watch is not None:
+            self.watch = KeepAliveDeadline()
+            self.watch.read(watch)
+
+    def resume(self) -> None:
+        """Go on after a handover."""
+        if self._sequence_buffer.held:
+            self._holding = self._context.clock.callLater(HOLD_SECONDS, self._held_long_enough)
+        if self.watch is not None:
+            self._look()
 
     def finish(self) -> None:
         """The client has left: relay what waits."""

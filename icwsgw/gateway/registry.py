@@ -9,10 +9,13 @@ is kept for a while, so that the next client does not have to wait for pages of 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from icwsgw.core.call_slots import SlotQueue
 from icwsgw.core.cursor import Cursor
+from icwsgw.core.session_machine import Opened
+from icwsgw.core.written_state import Document, read_as
 from icwsgw.gateway.interfaces import Context
 from icwsgw.gateway.polling.poll_budget import PollBudget
 from icwsgw.gateway.polling.poller import Poller
@@ -47,6 +50,8 @@ class Registry:
         self._stretched = False
         self._spoken: OrderedDict[bytes, float] = OrderedDict()
         self._positions: OrderedDict[tuple[bytes, int], tuple[float, Cursor]] = OrderedDict()
+        # states that another process has handed over
+        self._pollers_to_come: dict[tuple[bytes, int], Mapping[str, Any]] = {}
 
     def find(self, canister: Principal, identity_index: int, key: tuple[bytes, int]) -> ClientSession | None:
         """The session of a client key, or None."""
@@ -67,6 +72,45 @@ class Registry:
             poller.start()
             self._watch_budget()
         poller.add(session, key)
+        return poller
+
+    # the handover to another process
+
+    def written(self) -> Document:
+        """Positions, canisters that have spoken, and pollers, as plain values."""
+        return {
+            "spoken": [[canister, at] for canister, at in self._spoken.items()],
+            "positions": [[*place, at, cursor.written()] for place, (at, cursor) in self._positions.items()],
+            "pollers": [[*place, poller.written()] for place, poller in self.pollers.items()],
+        }
+
+    def read(self, document: Mapping[str, Any]) -> None:
+        """Take the state of a document. Its pollers are made with their first sessions.
+
+        :raises FormatError: a value is of the wrong kind
+        """
+        for canister, at in document.get("spoken", ()):
+            self._spoken[read_as(bytes, canister, "canister")] = read_as(float, at, "spoken")
+        for canister, index, at, position in document.get("positions", ()):
+            cursor = Cursor()
+            cursor.read(position)
+            self._positions[canister, index] = read_as(float, at, "position"), cursor
+        for canister, index, poller in document.get("pollers", ()):
+            self._pollers_to_come[canister, index] = poller
+
+    def take_over(self, session: ClientSession, canister: Principal) -> Poller:
+        """Add a session that another process has served, and start its poller if it is the first.
+
+        :raises FormatError: the state of the poller is invalid
+        """
+        assert session.client_key is not None
+        place = (canister.raw, session.identity_index)
+        poller = self.add(session, canister, session.client_key)
+        state = self._pollers_to_come.pop(place, None)
+        if state is not None:
+            poller.read(state)
+        if session.opened >= Opened.SPOKE:
+            poller.waiting.pop(session.client_key, None)
         return poller
 
     def is_newcomer(self, canister: Principal) -> bool:

@@ -19,8 +19,9 @@ from icwsgw.gateway.calls.relay import Relay, RelayOwner
 from icwsgw.gateway.inbound_messages import InboundMessages, InboundMessagesOwner
 from icwsgw.gateway.interfaces import Client, Context
 from icwsgw.gateway.opening import Refusal, open_args, prove
-from icwsgw.gateway.reasons import REPLACED, reason_of, who, why_not_open, wrong_expiry
+from icwsgw.gateway.reasons import REPLACED, reason_of, wrong_expiry
 from icwsgw.gateway.session_owners import SessionGateway, SessionPoller
+from icwsgw.gateway.session_report import report_end
 from icwsgw.gateway.spans import RelaySpans
 from icwsgw.ic.call_signatures import Proof
 from icwsgw.ic.network_limits import MAX_INGRESS_TTL_NS
@@ -53,11 +54,12 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
     :ivar opened_at_ns: the canister's timestamp of its first message to the client, ns since 1970; 0 if there is none
     :ivar cause: the close code; 0 while the session lives
     :ivar trace: the session's spans, if it is sampled
+    :ivar wait, after_wait: timer of a wait for the canister's next message; close code and reason for its end
     """
 
     __slots__ = (
         "_gateway",
-        "_wait",
+        "after_wait",
         "bytes_down",
         "bytes_up",
         "cause",
@@ -78,6 +80,7 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         "state",
         "stream",
         "trace",
+        "wait",
     )
 
     def __init__(
@@ -96,12 +99,11 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         self.outgoing: list[bytes] | None = None
         self.opened = Opened.UNKNOWN
         self.opened_at_ns = 0
-        self.messages_up = 0
-        self.messages_down = 0
-        self.bytes_up = 0
-        self.bytes_down = 0
+        self.messages_up = self.messages_down = 0
+        self.bytes_up = self.bytes_down = 0
         self.trace: SessionTrace | None = None
-        self._wait: Timer | None = None
+        self.wait: Timer | None = None
+        self.after_wait: tuple[CloseCode, str] | None = None
         self.cause = 0
         self.started = self.context.clock.seconds()
         self.deadline = self.started + self.context.config.first_message_timeout
@@ -277,7 +279,7 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
                 self._tell()
         if self.state is not State.OPEN:
             return
-        _log.info("the canister refused a message", error=error, canister=self._canister_text(), session=self.id)
+        _log.info("the canister refused a message", error=error, canister=self.canister_text(), session=self.id)
         poller = self.poller
         if poller is not None and self in poller.undecided:
             self.end(*REPLACED)
@@ -296,7 +298,7 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
 
     def _undecided(self, what: str, error: IcwsError) -> None:
         """Continue: if this message was not executed, the canister refuses the next one."""
-        context, canister = self.context, self._canister_text()
+        context, canister = self.context, self.canister_text()
         if context.log_limiter.allows(what, canister or "", context.clock.seconds()):
             _log.info(what, error=error, canister=canister, session=self.id)
         if self.poller is not None:
@@ -397,9 +399,17 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         if self.poller is not None:
             self.poller.wake()
 
-    def _wait_over(self, code: CloseCode, text: str) -> None:
-        self._wait = None
-        self.end(code, text)
+    def stop_waiting(self) -> None:
+        """Cancel the wait, if there is one."""
+        wait, self.wait = self.wait, None
+        if wait is not None:
+            wait.cancel()
+
+    def wait_over(self) -> None:
+        """End the session: the canister's next message has not come."""
+        self.wait = None
+        assert self.after_wait is not None, "a wait has begun"
+        self.end(*self.after_wait)
 
     def _step(
         self,
@@ -429,11 +439,10 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
                 assert self.relay is not None
                 self.relay.release()
             elif effect is Effect.WAIT:
-                self._wait = self.context.clock.callLater(DOUBT_SECONDS, self._wait_over, code, text)
+                self.after_wait = code, text
+                self.wait = self.context.clock.callLater(DOUBT_SECONDS, self.wait_over)
             elif effect is Effect.STOP_WAITING:
-                wait, self._wait = self._wait, None
-                if wait is not None:
-                    wait.cancel()
+                self.stop_waiting()
             elif effect is Effect.UNREGISTER:
                 self._gateway.unregister(self)
             elif effect is Effect.CLOSE:
@@ -454,38 +463,7 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
             if self.stream is not None:
                 self.stream.stop()
             self._gateway.finished(self)
-        cause = int(self.cause or CloseCode.INTERNAL)
-        metrics = self.context.metrics
-        metrics.closes.inc(str(cause))
-        lasted = self.context.clock.seconds() - self.started
-        if before is not State.INIT:
-            metrics.connection_duration.observe(lasted)
-        if before < State.OPEN:
-            metrics.opens.inc("left" if left else why_not_open(cause, before))
-        counts = {"up": self.messages_up, "down": self.messages_down}
-        counts |= {"bytes_up": self.bytes_up, "bytes_down": self.bytes_down}
-        if self.trace is not None:
-            self.trace.ended({"cause": cause, "state": before.label, **counts})
-        # A client chooses its own close code, and could choose another one each time.
-        if self.opened is Opened.UNKNOWN and not self._worth_a_line("left" if left else f"closed with {cause}"):
-            return
-        _log.info(
-            "session ended",
-            cause=cause,
-            session=self.id,
-            canister=self._canister_text(),
-            **who(self.client, self.client_key),
-            state=before.label,
-            reason=text or None,
-            seconds=round(lasted, 3),
-            **counts,
-            **({} if self.trace is None else {"trace": self.trace.id}),
-        )
-
-    def _worth_a_line(self, what: str) -> bool:
-        """Whether the log rate limit allows a line about an unauthenticated client."""
-        context = self.context
-        return context.log_limiter.allows(what, self.group, context.clock.seconds())
+        report_end(self, before, text, left)
 
     @property
     def group(self) -> str:
@@ -496,5 +474,6 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         """Everything that the client sent is done: send the close notice."""
         self._gateway.tell(self)
 
-    def _canister_text(self) -> str | None:
+    def canister_text(self) -> str | None:
+        """The canister's id; None before ``ws_open``."""
         return self.poller.canister.text if self.poller is not None else None

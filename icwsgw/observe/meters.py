@@ -14,6 +14,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from heapq import nsmallest
+from typing import Any
 
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
@@ -230,6 +231,11 @@ class Declared:
         self.label = label
         self.labels = dict(labels or {})
 
+    @property
+    def key(self) -> str:
+        """The name with the constant labels: no other metric has the same."""
+        return "".join((self.name, *(f";{name}={value}" for name, value in sorted(self.labels.items()))))
+
     def empty_family(self) -> Metric:
         """Return the metric family without values."""
         # prometheus_client appends _total to the name of a counter's family, and keeps other names.
@@ -257,6 +263,63 @@ class Declared:
 
 def _bound(bound: float) -> str:
     return repr(float(bound))
+
+
+def counters_of(declared: Iterable[Declared]) -> dict[str, Any]:
+    """What the counters and histograms have counted, as plain values, for the process that goes on."""
+    found: dict[str, Any] = {}
+    for entry in declared:
+        meter = entry.meter
+        if isinstance(meter, Histogram):
+            found[entry.key] = {"counts": list(meter.counts), "sum": meter.sum}
+        elif entry.kind == "counter":
+            found[entry.key] = dict(meter.values) if isinstance(meter, _WITH_LABELS) else meter.value
+    return found
+
+
+def go_on_from(declared: Iterable[Declared], counted: Mapping[str, Any]) -> None:
+    """Add what another process has counted, so that no counter steps back.
+
+    :param counted: as :func:`counters_of` gives it; what this version does not know is left out
+    """
+    for entry in declared:
+        before = counted.get(entry.key)
+        meter = entry.meter
+        if before is None:
+            continue
+        if isinstance(meter, Histogram):
+            if len(before["counts"]) == len(meter.counts):
+                meter.counts = [one + other for one, other in zip(meter.counts, before["counts"], strict=True)]
+                meter.sum += before["sum"]
+        elif isinstance(meter, Counter):
+            meter.inc(before)
+        elif isinstance(meter, LabelledCounter):
+            for label, value in before.items():
+                meter.inc(label, value)
+        elif isinstance(meter, Gauge):
+            meter.function = _after(before, meter.function)
+        elif isinstance(meter, LabelledGauge):
+            meter.function = _after_each(before, meter.function)
+
+
+def _after(before: float, function: Callable[[], float | None] | None) -> Callable[[], float | None]:
+    def total() -> float | None:
+        return before + ((function() if function is not None else None) or 0)
+
+    return total
+
+
+def _after_each(
+    before: Mapping[str, float], function: Callable[[], Mapping[str, float]]
+) -> Callable[[], Mapping[str, float]]:
+    def totals() -> Mapping[str, float]:
+        now = function()
+        return {label: before.get(label, 0) + now.get(label, 0) for label in {*before, *now}}
+
+    return totals
+
+
+_WITH_LABELS = (LabelledCounter, LabelledGauge, RankedGauge)
 
 
 class Exposition(Collector):

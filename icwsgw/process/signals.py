@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -86,9 +86,10 @@ def when_signalled(reactor: Any, number: int, act: Callable[[], object]) -> None
     reactor.callWhenRunning(install)
 
 
-def ignore_unused(reactor: Any, log: Callable[[str], object]) -> None:
+def ignore_unused(reactor: Any, log: Callable[[str], object], but: Container[int] = ()) -> None:
     """Ignore the signals that have no meaning here.
 
+    :param but: signals that have one
     :param log: gets the name of a signal, the first time that it arrives
     """
     told: set[int] = set()
@@ -99,7 +100,8 @@ def ignore_unused(reactor: Any, log: Callable[[str], object]) -> None:
             log(name_of(number))
 
     for number in UNUSED:
-        when_signalled(reactor, number, partial(ignored, number))
+        if number not in but:
+            when_signalled(reactor, number, partial(ignored, number))
 
 
 def name_of(number: int) -> str:

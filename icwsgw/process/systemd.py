@@ -77,6 +77,14 @@ class Notifier:
         if self.watchdog and self._call is None:
             self._beat()
 
+    def main_process(self, process: int) -> None:
+        """Report that another process is the service's main process from now on, and stop the watchdog timer."""
+        self._send(f"MAINPID={process}")
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        self._address = ""
+
     def status(self, words: str) -> None:
         """Set the status line that ``systemctl status`` shows."""
         self._send(_status(words))
@@ -139,7 +147,10 @@ class NotifyingService(Service):
     """Reports ready when all earlier services have started and the reactor runs, and stopping when the stop begins.
 
     :param patience: returns the seconds that the stop may take; called when the stop begins
+    :ivar serves: whether the gateway serves as soon as it has started; see :meth:`begin`
     """
+
+    serves = True
 
     def __init__(self, notifier: Notifier, reactor: Any, patience: Callable[[], float]) -> None:
         self._notifier = notifier
@@ -155,6 +166,11 @@ class NotifyingService(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         self._notifier.stopping(self._patience(), "draining")
 
+    def begin(self) -> None:
+        """Report ready: the gateway serves now."""
+        self.serves = True
+        self._ready()
+
     def _ready(self) -> None:
-        if self.running:
+        if self.running and self.serves:
             self._notifier.ready("serving")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
+from icwsgw.core.written_state import Document, Fields, read_fields, write_fields
 from icwsgw.observe.peers import address_group, bracketed
 from icwsgw.server.proxies import host_of, socket_host
 
@@ -40,6 +41,10 @@ class Standing(IntEnum):
 
 # looking a member up in its class costs as much as a call, in the Python 3.11 that most have
 PROXIED, COUNTED, PLACED, OPENED, REFUSED = Standing
+
+
+#: The fields of an admission that are handed over.
+ADMISSION: Fields = {"standing": Standing, "host": str, "peer": str, "crowd": str}
 
 
 class AdmittingFactory(Protocol):
@@ -97,6 +102,35 @@ class Admission:
         self._descriptor = transport.fileno() if hasattr(transport, "fileno") else -1
         if self._descriptor >= 0:
             factory.low_priority.enter(self._descriptor, self)
+
+    def written(self) -> Document:
+        """The admission as plain values, for another process."""
+        return write_fields(self, ADMISSION)
+
+    @classmethod
+    def handed_over(
+        cls, factory: AdmittingFactory, transport: Any, crowded_out: Callable[[], None], document: Mapping[str, Any]
+    ) -> Admission:
+        """The admission of a connection that another process has admitted: no limit refuses it.
+
+        :raises FormatError: a value is of the wrong kind
+        """
+        admission = cls.__new__(cls)
+        admission._factory = factory
+        admission._crowded_out = None
+        admission.refusal = None
+        admission.crowd = admission.host = admission.peer = ""
+        admission.standing = COUNTED
+        read_fields(admission, ADMISSION, document)
+        admission._group = factory.limits.restore(admission.host if admission.standing >= PLACED else None)
+        admission.unauthenticated = admission.standing is not OPENED
+        if admission.unauthenticated:
+            admission._crowded_out = crowded_out
+            factory.limits.waiting.enter(admission, admission.crowd, full=False)
+        admission._descriptor = transport.fileno() if hasattr(transport, "fileno") else -1
+        if admission._descriptor >= 0:
+            factory.low_priority.enter(admission._descriptor, admission)
+        return admission
 
     @property
     def refused_without_answer(self) -> bool:

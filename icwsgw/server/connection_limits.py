@@ -123,6 +123,20 @@ class ConnectionLimits:
         self._by_group[group] = count + 1
         return group, None
 
+    def restore(self, host: str | None) -> str | None:
+        """Count a connection that another process has admitted, whatever the limits.
+
+        :param host: the address; None: it is not known yet
+        :return: as the first value of :meth:`place`
+        """
+        self.total += 1
+        if self.total == self._limits.max_connections:
+            self.gate.set_full(True)
+        group = address_group(host) if host is not None and self._limits.max_connections_per_ip else None
+        if group is not None:
+            self._by_group[group] = self._by_group.get(group, 0) + 1
+        return group
+
     def leave(self, group: str | None) -> None:
         """Uncount a connection that has ended, or is over a limit of its address.
 

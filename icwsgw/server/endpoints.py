@@ -263,6 +263,7 @@ class ListeningService(Service):
     """Listens while it runs, and watches its certificate.
 
     :ivar port: the IListeningPort, or None while it does not listen
+    :ivar accepting: whether it accepts connections while it listens; see :meth:`accept`
     :ivar tls: the certificate of its TLS, or None
     """
 
@@ -271,6 +272,8 @@ class ListeningService(Service):
     ) -> None:
         self.address = address
         self._limits = limits
+        self.accepting = True
+        self._reactor = reactor
         self.tls = listenable.tls
         self.port: Any = None
         self._endpoint = listenable.endpoint
@@ -318,6 +321,22 @@ class ListeningService(Service):
             self._limits.gate.remove(port)
         return maybeDeferred(port.stopListening if port is not None else lambda: None)
 
+    def accept(self) -> None:
+        """Accept connections, after a start with :attr:`accepting` False."""
+        self.accepting = True
+        if self.port is not None:
+            self._reactor.addReader(self.port)
+            self._listening()
+
+    def detach(self) -> None:
+        """Close the socket here without a word to anybody: another process listens on it."""
+        port, self.port = self.port, None
+        if port is not None:
+            if self._limits is not None:
+                self._limits.gate.remove(port)
+            self._reactor.removeReader(port)
+            getattr(port, "socket", port).close()
+
     def _listening(self) -> None:
         _log.info("listening", address=self.address, tls=self.tls is not None)
 
@@ -330,7 +349,10 @@ class ListeningService(Service):
             _accept_few(port, self._limits)
             if self._limits is not None:
                 self._limits.gate.add(port)
-            self._listening()
+            if self.accepting:
+                self._listening()
+            else:
+                self._reactor.removeReader(port)
 
         def failed(failure: Failure) -> None:
             if failure.check(CancelledError):

@@ -198,6 +198,12 @@ class Outbox:
         else:
             self._wait(begun)
 
+    def waiting(self) -> tuple[bytes, bytes]:
+        """What waits, unchanged: the rest of a frame that has begun, and whole frames."""
+        items = [data for _, data in self._queue or ()]
+        begun = bytes(_begun(items[0])) if items else b""
+        return begun, b"".join((*items, *(self._held or ())))[len(begun) :]
+
     def _emptied(self) -> None:
         self._queue = None
         self._backlog.backlog_bytes -= self.size

@@ -30,6 +30,7 @@ from icwsgw.observe.logs import get_logger
 from icwsgw.reactor.immediate_send import send_now
 from icwsgw.server.admission import OPENED, PLACED, REFUSED, Admission, AdmittingFactory
 from icwsgw.server.connection_defaults import UNHEARD
+from icwsgw.server.connection_handover import ConnectionHandover
 from icwsgw.server.frames import read_binary_frame
 from icwsgw.server.handshake_queue import HandshakeTurn, QueueingFactory
 from icwsgw.server.outbox import Outbox, OutboxTotals
@@ -77,7 +78,7 @@ class ConnectionFactory(OutboxTotals, AdmittingFactory, QueueingFactory, Reading
 
 
 @implementer(IHandshakeListener)
-class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, WebSocketServerProtocol):  # type: ignore[misc]
+class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover, WebSocketServerProtocol):  # type: ignore[misc]
     """One client's connection. The factory makes a subclass that has Autobahn's options as class attributes.
 
     The connection counts down the tokens of its rate limits, for each frame and each read. When they are used up,
@@ -119,6 +120,9 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, WebSocketServerProt
 
     def connectionMade(self) -> None:
         """The connection was accepted. (Autobahn's own version collects details that nobody uses.)"""
+        if self.handed_over is not None:
+            self.take_over(self.handed_over)
+            return
         factory, transport = self.factory, self.transport
         factory.fresh.begin(self)
         factory.countConnections += 1

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from icwsgw.gateway.session import ClientSession
 
 #: The reasons not to read a socket: the relay queue is full, the client has reached a rate limit, the partial messages
-#: of all clients take too much memory.
-RELAY, RATE, CROWD = 1, 2, 4
+#: of all clients take too much memory, the connection is being taken over from another process.
+RELAY, RATE, CROWD, HANDOVER = 1, 2, 4, 8
 
 
 class ReadingFactory(Protocol):

@@ -138,6 +138,10 @@ class UnixPort:
     def fileno(self) -> int:
         return self._socket.fileno()
 
+    def close(self) -> None:
+        """Close the socket; its file stays."""
+        self._socket.close()
+
     def logPrefix(self) -> str:  # noqa: N802
         """Return the name for Twisted's log."""
         return "UnixPort"

@@ -24,7 +24,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from icwsgw._version import __version__
 from icwsgw.admin.access import Access, admin_access
-from icwsgw.admin.api import Api, Replies
+from icwsgw.admin.api import Api, Replies, Upgrader
 from icwsgw.admin.api_site import ApiSite
 from icwsgw.admin.control import NO_OVERRIDES, Overrides, Question
 from icwsgw.admin.prometheus_endpoint import Admin, AdminResource, AdminSite
@@ -197,6 +197,8 @@ class SupervisorService(MultiService):
     @property
     def config(self) -> GatewayConfig:
         return self._config
+
+    upgrader: Upgrader | None = None
 
     @property
     def configured(self) -> GatewayConfig:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 
 from icwsgw.admin import api as api_module
 from icwsgw.admin.access import Refused
@@ -18,6 +18,7 @@ from icwsgw.admin.control import NO_OVERRIDES, Control, Overrides, Question
 from icwsgw.config.running import SETTABLE, with_options
 from icwsgw.config.schema import OPTIONS, GatewayConfig
 from icwsgw.core.close_reasons import CloseCode
+from icwsgw.errors import IcwsError
 from icwsgw.observe.logs import override_levels
 from tests.memory.world import CHAT_ID, ECHO_ID, World
 from tests.test_layering import ROOT
@@ -31,6 +32,7 @@ class Alone:
         self.control = Control(world.gateway)
         self.overrides = NO_OVERRIDES
         self.configured: GatewayConfig = world.config
+        self.upgrader: Any = None
         self.draining = False
         self.drains: list[float] = []
 
@@ -335,6 +337,41 @@ def test_a_drain_is_begun_when_its_answer_has_left(world: World, log: Log) -> No
     world.quiet()
 
 
+class Upgrades:
+    """Hands over, or does not."""
+
+    def __init__(self, result: Deferred[dict[str, Any]]) -> None:
+        self.result = result
+        self.retired = False
+
+    def hand_over(self) -> Deferred[dict[str, Any]]:
+        return self.result
+
+    def retire(self) -> None:
+        self.retired = True
+
+
+def test_an_upgrade_is_answered_before_the_process_stops(world: World) -> None:
+    service = Alone(world)
+    service.upgrader = Upgrades(succeed({"process": 7}))
+    answer = done(service, "POST", "/v1/upgrade", {})
+    assert (answer.status, answer.document, service.upgrader.retired) == (200, {"process": 7}, False)
+    assert answer.then is not None
+    answer.then()
+    assert service.upgrader.retired
+
+
+def test_an_upgrade_that_fails_says_why_and_stops_nothing(world: World) -> None:
+    service = Alone(world)
+    service.upgrader = Upgrades(fail(IcwsError("the new process ended")))
+    assert refused(service, "POST", "/v1/upgrade", {}) == (503, "no upgrade: the new process ended")
+    assert not service.upgrader.retired
+
+
+def test_a_gateway_of_several_processes_is_not_upgraded(world: World) -> None:
+    assert refused(Alone(world), "POST", "/v1/upgrade", {})[0] == 409
+
+
 def test_a_drain_takes_the_window_of_the_configuration(world: World) -> None:
     assert done(Alone(world), "POST", "/v1/drain").document["window"] == 3.0
 
@@ -479,7 +516,7 @@ def test_each_path_is_documented() -> None:
         r"^    (GET|POST|PUT) +(/v1/\S+?),?(?: +POST (/v1/\S+))?(?: |$)", api_module.__doc__ or "", re.M
     )
     paths = {f"{method} {path}" for method, *paths in listed for path in paths if path}
-    assert len(paths) == 17
+    assert len(paths) == 18
     for each in paths:
         assert f"**`{each}`**" in document, each
     served = {

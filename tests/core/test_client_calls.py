@@ -445,8 +445,10 @@ def test_order_and_account_hold_and_all_can_be_written_down(words: list[str]) ->
     sent = 0
     for word in words:
         copy: ClientCalls[Envelope] = ClientCalls(WaitingBytes())
-        copy.load(tuple(json.loads(json.dumps(calls.dump()))), calls.current)
-        assert copy.dump() == calls.dump()
+        copy.read(json.loads(json.dumps(calls.written())))
+        copy.take_over(calls.current, calls.queue or ())
+        assert copy.written() == calls.written()
+        assert (copy.octets, copy.waiting.octets) == (calls.octets, calls.octets)
         if word == "send":
             sent += 1
             script.sends(str(sent))
@@ -472,3 +474,41 @@ def test_order_and_account_hold_and_all_can_be_written_down(words: list[str]) ->
             assert calls.queue is None, "nothing waits for nothing"
     posted = [int(one.split()[1]) for one in script.asked_for if one.startswith("SUBMIT")]
     assert posted == sorted(posted)
+
+
+# the handover to another process
+
+
+def handed_over(script: Script) -> Script:
+    """The machine in another process, which goes on."""
+    after = Script()
+    after.now, after.bounds = script.now, script.bounds
+    after.calls.read(json.loads(json.dumps(script.calls.written())))
+    after.calls.take_over(script.calls.current, script.calls.queue or ())
+    return after.note(after.calls.resume())
+
+
+def test_an_attempt_in_flight_is_made_again_and_may_have_arrived() -> None:
+    script = opened().sends("1").gets_a_place()
+    assert script.calls.state is CallState.IN_FLIGHT
+    after = handed_over(script).shows("ENTER")
+    assert (after.calls.state, after.calls.doubt) == (CallState.WAITING, OutcomeKnowledge.LOST)
+    # the network says no to the second attempt, which tells nothing of the first
+    after.gets_a_place().forgets().hears(REFUSED)
+    assert after.calls.state is CallState.RESUBMITTING
+
+
+def test_a_call_that_waits_waits_again() -> None:
+    after = handed_over(opened().sends("1")).shows("ENTER")
+    assert (after.calls.state, after.calls.doubt) == (CallState.WAITING, OutcomeKnowledge.NONE)
+
+
+def test_a_pause_begins_again() -> None:
+    script = opened().sends("1").gets_a_place().hears(TAKEN)
+    after = handed_over(script).shows("RESUBMIT")
+    assert (after.calls.state, after.calls.doubt) == (CallState.RESUBMITTING, OutcomeKnowledge.TAKEN)
+    assert after.calls.pause == script.calls.pause > 0
+
+
+def test_without_a_current_call_the_next_one_begins() -> None:
+    handed_over(opened()).shows("NEXT")

@@ -23,7 +23,7 @@ class Fake:
     asked: list[Any]
     document: dict[str, Any] | Exception
 
-    def __init__(self, endpoint: str, token_file: Path | None) -> None:
+    def __init__(self, endpoint: str, token_file: Path | None, seconds: float) -> None:
         self.made.append((endpoint, token_file))
 
     def _answer(self, *asked: Any) -> dict[str, Any]:
@@ -72,6 +72,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
         ("maintenance on", ("POST", "maintenance", {"on": True})),
         ("maintenance off", ("POST", "maintenance", {"on": False})),
         ("drain", ("POST", "drain", {})),
+        ("upgrade", ("POST", "upgrade", {})),
         ("drain --window 2.5", ("POST", "drain", {"window": 2.5})),
         ("deny", ("GET", "deny", {})),
         (f"deny {CANISTER}", ("POST", "deny", {"canister": CANISTER})),
@@ -182,6 +183,11 @@ def test_what_fails_is_a_line(fake: type[Fake], capsys: pytest.CaptureFixture[st
             "a-b = 5",
         ),
         ("set --reset", {"options": {}}, "all options are the configuration's"),
+        (
+            "upgrade",
+            {"from": "0.1.0", "to": "0.2.0", "process": 7, "connections": 12, "left": 3, "seconds": 0.2},
+            "upgraded from 0.1.0 to 0.2.0: process 7 serves 12 connections, 3 are drained",
+        ),
         (f"deny {CANISTER}", {"canister": CANISTER, "changed": True, "closed": 3}, f"{CANISTER} denied, 3 closed"),
         (
             f"deny {CANISTER}",

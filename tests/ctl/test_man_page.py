@@ -44,7 +44,7 @@ def test_every_command_and_argument_says_what_it_does(manual: ModuleType) -> Non
     page = manual.page().replace("\\-", "-")
     commands = re.findall(r"^\.Cm (\S+)$", page, re.M)
     first = ["status", "sessions", "session", "canisters", "kick", "bans", "unban", "maintenance"]
-    assert commands == [*first, "drain", "deny", "allow", "options", "set", "log-level"]
+    assert commands == [*first, "drain", "upgrade", "deny", "allow", "options", "set", "log-level"]
     for option in ("canister", "principal", "state", "limit", "for", "reconnect", "window", "reset"):
         assert f"\n.It Fl -{option}" in page
     for variable in ("ICWS_ADMIN_ENDPOINT", "ICWS_ADMIN_TOKEN_FILE"):

@@ -15,7 +15,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from icwsgw.admin.access import Access, Refused
-from icwsgw.admin.api import Api, Replies
+from icwsgw.admin.api import Api, Replies, Upgrader
 from icwsgw.admin.api_site import ApiSite
 from icwsgw.admin.control import NO_OVERRIDES, Control, Overrides, Question
 from icwsgw.admin.parameters import read_body, read_levels, read_query
@@ -37,6 +37,7 @@ class _Service:
     """A gateway without clients, in memory."""
 
     draining = False
+    upgrader: Upgrader | None = None
 
     def __init__(self, world: World) -> None:
         self.config = self.configured = world.config

@@ -105,7 +105,7 @@ def _sessions(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
     yield "rivals that are over", [s.id for s in undecided if s not in living and s not in ending], []
     for session in living:
         if session.state is State.OPEN:
-            yield f"timers of the open session {session.id}", session._wait is not None, False
+            yield f"timers of the open session {session.id}", session.wait is not None, False
 
 
 def _pollers(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:

@@ -164,6 +164,12 @@ class CloseNotices:
         for close_notice in left:
             self._give_up(close_notice)
 
+    def forget(self) -> None:
+        """Drop all notices without a word: another process sends them."""
+        for close_notice in list(self._all):
+            close_notice.done, close_notice.answered = _nothing, None
+            self._give_up(close_notice)
+
     def _give_up(self, close_notice: _CloseNotice) -> None:
         self._perform(close_notice, close_notice.step(NoticeEvent.GIVEN_UP), "abandoned")
 
@@ -300,6 +306,10 @@ class CloseNotices:
     def _worth_a_line(self, what: str, close_notice: _CloseNotice) -> bool:
         """Whether the log rate limit allows a line: a canister that is gone may have had thousands of clients."""
         return self._context.log_limiter.allows(what, close_notice.canister.text, self._context.clock.seconds())
+
+
+def _nothing() -> None:
+    pass
 
 
 def _passing(error: BaseException | None) -> bool:

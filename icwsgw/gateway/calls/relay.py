@@ -20,8 +20,8 @@ its client's socket is not read, so nothing is dropped.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.python.failure import Failure
 
@@ -30,7 +30,9 @@ from icwsgw.core.call_answers import Answer
 from icwsgw.core.call_table import CallEffect, CallEvent, CallState, Effects, SendGate
 from icwsgw.core.client_calls import ALL_SENT, LAUNCHED, MIN_LIFE_NS, SUBMITTED, Asked, ClientCalls
 from icwsgw.core.failure_source import side_of
+from icwsgw.core.messages import parse_envelope
 from icwsgw.core.relay_queue import RelayQueue
+from icwsgw.core.written_state import Document
 from icwsgw.errors import (
     CanisterRefused,
     ConnectFailed,
@@ -187,6 +189,50 @@ class Relay:
             self._spans.dropped()
         self._all_sent = None
         self._perform(self._calls.drop())
+
+    # the handover to another process
+
+    def written(self) -> Document:
+        """The state as plain values."""
+        calls = self._calls
+        return {
+            **calls.written(),
+            "current": calls.current and calls.current.body,
+            "queue": [envelope.body for envelope in calls.queue or ()],
+        }
+
+    def read(self, document: Mapping[str, Any]) -> None:
+        """Take the state of a document; :meth:`resume` goes on with it.
+
+        :raises FormatError: a value is of the wrong kind
+        """
+        current = document.get("current")
+        self._calls.read(document)
+        self._calls.take_over(
+            None if current is None else parse_envelope(current), map(parse_envelope, document.get("queue", ()))
+        )
+
+    def resume(self, all_sent: Callable[[], None]) -> None:
+        """Go on after a handover.
+
+        :param all_sent: as in :meth:`finish`, if the client has left before
+        """
+        calls = self._calls
+        if calls.ending:
+            self._all_sent = all_sent
+        if calls.current is None or calls.current.method_name != "ws_open":
+            self._slot_queue = self._messages
+        if calls.full:
+            self._owner.relay_full()
+        self._perform(calls.resume())
+
+    def detach(self) -> None:
+        """Stop without a word: another process goes on."""
+        self._all_sent = None
+        calls = self._calls
+        effects = calls.drop()
+        calls.abandoned = 0
+        self._perform(effects)
 
     @property
     def withdrawn(self) -> bool:

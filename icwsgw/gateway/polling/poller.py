@@ -12,6 +12,9 @@ network's grace period (decision 0038). The cursor finds duplicates and gaps, th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from twisted.python.failure import Failure
 
 from icwsgw.core.backoff import PollBackoff
@@ -20,6 +23,7 @@ from icwsgw.core.cursor import Cursor, CursorUpdate, LastMessage
 from icwsgw.core.oversize_search import too_large
 from icwsgw.core.poll_machine import FOLLOW, Follow, Judged, Polling
 from icwsgw.core.session_machine import State
+from icwsgw.core.written_state import Document, Fields, read_fields, write_fields
 from icwsgw.errors import CanisterRefused, CertificateInvalid, FormatError, IcwsError
 from icwsgw.gateway.batches import in_batches
 from icwsgw.gateway.interfaces import Context
@@ -44,6 +48,10 @@ MIN_WAKE_GAP = 0.01
 #: Messages, and bytes of their frames, that are taken from one answer; the rest is asked for again. Each frame contains
 #: the answer's certificate and tree, so an answer of 3 MiB could become gigabytes.
 MAX_BATCH_MESSAGES, MAX_BATCH_BYTES = 2_000, 4 << 20
+
+
+#: Fields that are handed over as they are.
+COUNTS: Fields = {"messages_up": int, "messages_down": int, "messages_lost": int}
 
 
 class Poller(ClientGroup):
@@ -120,6 +128,25 @@ class Poller(ClientGroup):
         self._reorder_buffer.clear()
         _log.debug("polling ends", canister=self.canister.text, nonce=self.cursor.next)
         return None if self.cursor.fresh else self.cursor
+
+    # the handover to another process
+
+    def written(self) -> Document:
+        """The position and the clients by session id, as plain values; not the queries in flight."""
+        return {
+            **self._polling.written(),
+            **write_fields(self, COUNTS),
+            "senders": {sender: session.id for sender, session in self.senders.items()},
+            "suspects": [session.id for session in self.suspects],
+        }
+
+    def read(self, document: Mapping[str, Any]) -> None:
+        """Take the position of a document before anything was asked.
+
+        :raises FormatError: a value is of the wrong kind
+        """
+        self._polling.read(document)
+        read_fields(self, COUNTS, document)
 
     @property
     def in_flight(self) -> int:

@@ -1,0 +1,125 @@
+"""Hands sessions over to another process, and takes them over (decision 0069).
+
+A session is written down as plain values. The other process makes it from them, and goes on: it sends the calls that
+were in flight again, by the same bytes, and the network executes each only once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from icwsgw.core.close_reasons import CloseCode
+from icwsgw.core.session_machine import Opened, State
+from icwsgw.core.written_state import Document, Fields, read_as, read_fields, write_fields
+from icwsgw.gateway.calls.relay import Relay
+from icwsgw.gateway.inbound_messages import InboundMessages
+from icwsgw.gateway.session import DOUBT_SECONDS, ClientSession
+from icwsgw.ic.principal import Principal
+
+if TYPE_CHECKING:
+    from icwsgw.gateway.gateway import Gateway
+
+
+#: The fields of a session that are handed over as they are.
+SESSION: Fields = {
+    "state": State,
+    "opened": Opened,
+    "opened_at_ns": int,
+    "messages_up": int,
+    "messages_down": int,
+    "bytes_up": int,
+    "bytes_down": int,
+    "cause": int,
+    "started": float,
+    "deadline": float,
+}
+
+
+class AbsentPoller:
+    """The poller of a session that has ended: it says which canister the session was with, and does nothing."""
+
+    def __init__(self, canister: Principal, identity_index: int) -> None:
+        self.canister = canister
+        self.identity_index = identity_index
+        self.messages_up = 0
+        self.undecided: dict[ClientSession, Callable[[ClientSession, bytes], None]] = {}
+        self.senders: dict[bytes, ClientSession] = {}
+
+    def wake(self) -> None:
+        """Do nothing."""
+
+    def accepted(self, session: ClientSession, key: tuple[bytes, int]) -> ClientSession | None:
+        """Do nothing."""
+
+    def remove(self, session: ClientSession, key: tuple[bytes, int]) -> None:
+        """Do nothing."""
+
+
+def session_document(session: ClientSession) -> Document:
+    """A session as plain values."""
+    return {
+        **write_fields(session, SESSION),
+        "id": session.id,
+        "identity": session.identity_index,
+        "key": session.client_key,
+        "canister": session.poller and session.poller.canister.raw,
+        "relay": session.relay and session.relay.written(),
+        "inbound": session.stream and session.stream.written(),
+        "wait": None if session.wait is None or session.after_wait is None else list(session.after_wait),
+    }
+
+
+def take_over(session: ClientSession, gateway: Gateway, document: Mapping[str, Any]) -> None:
+    """Give a new session the state of a document; :func:`resume` goes on with it.
+
+    :param session: made with the document's ``id`` and ``identity``
+    :raises FormatError: a value is of the wrong kind
+    """
+    read_fields(session, SESSION, document)
+    wait, key = document.get("wait"), document.get("key")
+    if wait is not None:
+        session.after_wait = CloseCode(wait[0]), read_as(str, wait[1], "wait")
+    if key is None:
+        return
+    session.client_key = read_as(bytes, key[0], "key"), read_as(int, key[1], "key")
+    canister = Principal(read_as(bytes, document.get("canister"), "canister"))
+    context = session.context
+    newcomer = gateway.registry.is_newcomer(canister)
+    # Its signatures were checked when it came.
+    opening = context.call_scheduler.opening(canister.raw, session.group, newcomer, True)
+    relay = session.relay = Relay(context, canister, session, opening)
+    relay.read(document.get("relay") or {})
+    session.stream = InboundMessages(context, relay, session)
+    session.stream.read(document.get("inbound") or {})
+    if session.state is State.CLOSED:
+        session.poller = AbsentPoller(canister, session.identity_index)
+    else:
+        session.poller = gateway.registry.take_over(session, canister)
+
+
+def resume(session: ClientSession, gateway: Gateway) -> None:
+    """Go on with a session that was taken over."""
+    ended = session.state is State.CLOSED
+    if session.after_wait is not None and not ended:
+        session.wait = session.context.clock.callLater(DOUBT_SECONDS, session.wait_over)
+    if session.stream is not None:
+        session.stream.resume()
+    relay = session.relay
+    if relay is None:
+        return
+    if ended and relay.idle:
+        # Its close notice was under way.
+        gateway.tell(session)
+    else:
+        relay.resume(lambda: gateway.tell(session))
+
+
+def detach(session: ClientSession) -> None:
+    """Stop without a word to the client or its canister: another process goes on with the client."""
+    session.state = State.CLOSED
+    session.stop_waiting()
+    if session.stream is not None:
+        session.stream.stop()
+    if session.relay is not None:
+        session.relay.detach()

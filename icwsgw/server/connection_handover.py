@@ -1,0 +1,180 @@
+"""Hands connections over to another process, and takes them over (decision 0069).
+
+A part of :class:`icwsgw.server.protocol.GatewayProtocol`. A connection is written down as plain values, with the bytes
+that it has not read yet and those that it has not sent. The other process gets the same socket. A connection with TLS
+cannot be handed over, and neither can one whose request waits in the handshake queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, cast
+
+from icwsgw.core.liveness import LivenessEffect, LivenessState
+from icwsgw.core.written_state import Document, read_as
+from icwsgw.gateway.gateway_handover import client_document, take_over_session
+from icwsgw.gateway.session_handover import session_document
+from icwsgw.reactor.detached_socket import detach, plain_transport, unsent_bytes
+from icwsgw.server.admission import Admission, Standing
+from icwsgw.server.outbox import Outbox
+from icwsgw.server.read_control import HANDOVER
+from icwsgw.server.unread_bytes import unread_bytes
+
+if TYPE_CHECKING:
+    from icwsgw.core.flood_guard import FloodGuard
+    from icwsgw.gateway.session import ClientSession
+
+
+class Stage(IntEnum):
+    """How far a connection has come."""
+
+    REQUEST = 0
+    """Its HTTP request has not come, or not all of it."""
+    OPEN = 1
+    """Its WebSocket is open."""
+    CLOSING = 2
+    """One side has sent a close frame."""
+
+
+class ConnectionHandover:
+    """The part of a connection that hands it over.
+
+    :ivar handed_over: the document from which the connection is made; None for one that was accepted here
+    """
+
+    factory: Any
+    transport: Any
+    peer: str
+    origin: str
+    state: int
+    data: bytes
+    session: ClientSession | None
+    closedByMe: bool  # noqa: N815
+    STATE_CONNECTING: int
+    STATE_CLOSING: int
+    STATE_OPEN: int
+    _turn: Any
+    _admission: Admission
+    _outbox: Outbox | None
+    _liveness: LivenessState
+    _guard: FloodGuard | None
+    _frames_left: float
+    _bytes_left: float
+    _crowded_out: Callable[[], None]
+    _drop_unfinished: Callable[[], None]
+    _stop_guard_timer: Callable[[], None]
+    _stop_reading: Callable[[int], None]
+    _start_reading: Callable[[int], None]
+    dataReceived: Callable[[bytes], None]  # noqa: N815
+
+    handed_over: Mapping[str, Any] | None = None
+
+    # the process that hands over
+
+    def written(self) -> Document | None:
+        """The connection as plain values; nothing changes. None: it cannot be handed over."""
+        socket = plain_transport(self.transport)
+        if socket is None or self._admission.standing in (Standing.PROXIED, Standing.REFUSED):
+            return None
+        if self._guard is not None and self._guard.drops:
+            return None
+        document: Document = {"admission": self._admission.written(), "unsent": unsent_bytes(socket)}
+        if self.state == self.STATE_CONNECTING:
+            if self._turn is not None or not hasattr(self, "data"):
+                return None
+            return {**document, "stage": Stage.REQUEST.value, "unread": self.data}
+        if self._outbox is not None:
+            begun, document["waiting"] = self._outbox.waiting()
+            document["unsent"] += begun
+        if self.state != self.STATE_OPEN or self.session is None:
+            return {**document, "stage": Stage.CLOSING.value, "unread": b"" if self.session else self.data}
+        return {
+            **document,
+            **client_document(cast(Any, self)),
+            "stage": Stage.OPEN.value,
+            "unread": unread_bytes(self),
+            "session": session_document(self.session),
+            "liveness": int(self._liveness),
+            "tokens": [self._frames_left, self._bytes_left],
+        }
+
+    @property
+    def descriptor(self) -> int:
+        """The socket of a connection that can be handed over."""
+        number: int = plain_transport(self.transport).fileno()
+        return number
+
+    def detach(self) -> ClientSession | None:
+        """Leave the connection to the other process, without a word to the client.
+
+        :return: its session, if it has one
+        """
+        factory = self.factory
+        session, self.session = self.session, None
+        socket = plain_transport(self.transport)
+        factory.wheel.forget(self)
+        factory.connections.discard(self)
+        factory.countConnections -= 1
+        self._admission.left()
+        self._stop_guard_timer()
+        if self._outbox is not None:
+            self._outbox.stopProducing()
+            self._outbox = None
+        self._drop_unfinished()
+        detach(socket)
+        return session
+
+    # the process that takes over
+
+    def take_over(self, document: Mapping[str, Any]) -> None:
+        """Go on from a document in place of ``connectionMade``; :meth:`read_unread` follows.
+
+        :raises FormatError: a value is of the wrong kind
+        """
+        factory, transport = self.factory, self.transport
+        factory.fresh.begin(self)
+        factory.countConnections += 1
+        factory.connections.add(self)
+        self.trafficStats = factory.traffic
+        admission = self._admission = Admission.handed_over(
+            factory, transport, self._crowded_out, document.get("admission", {})
+        )
+        self.peer = admission.peer
+        self._stop_reading(HANDOVER)
+        stage = Stage(document.get("stage", Stage.REQUEST))
+        if stage is Stage.REQUEST:
+            factory.wheel.watch(self, factory.header_timeout)
+            return
+        outbox = self._outbox = Outbox(transport, factory, self)
+        if unsent := document.get("unsent"):
+            transport.write(unsent)
+        if waiting := document.get("waiting"):
+            outbox.send(waiting)
+        if stage is Stage.CLOSING:
+            self.state, self.closedByMe = self.STATE_CLOSING, True
+            factory.wheel.watch(self, factory.close_timeout)
+            return
+        self.state = self.STATE_OPEN
+        self.origin = str(document.get("origin", ""))
+        self._liveness = LivenessState(document.get("liveness", LivenessState.QUIET))
+        self._frames_left, self._bytes_left = (
+            read_as(float, tokens, "tokens") for tokens in document.get("tokens", (self._frames_left, self._bytes_left))
+        )
+        session = self.session = take_over_session(factory.gateway, cast(Any, self), document.get("session", {}))
+        if admission.standing is Standing.OPENED:
+            self.maxMessagePayloadSize = factory.max_message_bytes
+        pinged = self._liveness is LivenessState.PINGED
+        effect = LivenessEffect.WAIT_PONG if pinged else LivenessEffect.WAIT_INTERVAL
+        factory.wheel.watch(self, factory.deadlines.wait(effect, factory.clock.seconds(), session.deadline))
+
+    def read_unread(self) -> None:
+        """Read what had come before the handover, and then the socket again."""
+        document, self.handed_over = self.handed_over, None
+        assert document is not None, "the connection was taken over"
+        unread = document.get("unread", b"")
+        self._start_reading(HANDOVER)
+        if unread:
+            # It was counted when it came.
+            self._bytes_left += len(unread)
+            self.dataReceived(unread)

@@ -1,0 +1,229 @@
+"""A gateway goes on in another process, at any moment: each message arrives once and in order, nobody is closed.
+
+The other process is a second gateway beside the same network, which gets nothing but the documents.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from icwsgw.core.call_slots import CallSlots
+from icwsgw.core.client_calls import WaitingBytes
+from icwsgw.core.close_reasons import CloseCode
+from icwsgw.core.session_machine import State
+from icwsgw.errors import FormatError
+from icwsgw.gateway.gateway import Gateway
+from icwsgw.gateway.gateway_handover import (
+    client_document,
+    complete,
+    departed,
+    detach_sessions,
+    gateway_document,
+    take_over_gateway,
+    take_over_session,
+)
+from icwsgw.gateway.session_handover import session_document
+from icwsgw.ic import cbor
+from icwsgw.observe.metrics import Metrics
+from tests.memory.world import CHAT_ID, ECHO_ID, MemoryClient, World
+
+
+def sent(document: dict[str, Any]) -> dict[str, Any]:
+    """The document as the other process gets it."""
+    arrived: dict[str, Any] = cbor.loads(cbor.dumps(document))
+    return arrived
+
+
+def successor(world: World) -> Gateway:
+    """A gateway of another process, which has read the configuration and reached the network."""
+    own = Metrics()
+    context = replace(
+        world.context,
+        metrics=own,
+        calls=CallSlots(1024),
+        waiting=WaitingBytes(),
+        queries=CallSlots(512, 3),
+        newcomers_queries=CallSlots(64),
+        newcomers=CallSlots(2000),
+    )
+    gateway = Gateway(context)
+    gateway.start()
+    return gateway
+
+
+def hand_over(world: World, clients: list[MemoryClient]) -> Gateway:
+    """Hand the gateway of a world over to a new one."""
+    old, new = world.gateway, successor(world)
+    connected = [client for client in clients if client.session is not None and client.session.client is client]
+    connected = [client for client in connected if client.session in old.registry.sessions]
+    documents = [sent(session_document(client.session)) for client in connected if client.session is not None]
+    document = sent(gateway_document(old))
+    detach_sessions(old, [client.session for client in connected if client.session is not None])
+    old.stop()
+    assert not old.registry.sessions
+    assert not old.registry.ending
+    assert not old.registry.pollers
+    assert len(old.close_notices) == 0
+    assert old.context.waiting.octets == 0
+    take_over_gateway(new, document)
+    sessions = []
+    for client, written in zip(connected, documents, strict=True):
+        client.session = take_over_session(new, client, written)
+        sessions.append(client.session)
+    complete(new, document, sessions)
+    world.gateway = new
+    world.context = new.context
+    return new
+
+
+def test_an_idle_client_notices_nothing() -> None:
+    world = World()
+    clients = [*world.open(3), *world.open(2, CHAT_ID)]
+    clients[0].echoes(b"before")
+    ids = [client.session.id for client in clients if client.session is not None]
+    hand_over(world, clients)
+    assert [client.session.id for client in clients if client.session is not None] == ids
+    clients[0].echoes(b"after")
+    clients[1].echoes(b"after")
+    fresh = world.open(1)[0]
+    assert fresh.session is not None
+    assert fresh.session.id not in ids
+    for client in (*clients, fresh):
+        client.leave()
+    world.run(5)
+    world.quiet()
+
+
+@pytest.mark.parametrize("order", ["executed", "accepted"])
+@pytest.mark.parametrize("moment", [0.0, 0.001, 0.006, 0.011, 0.02, 0.1])
+def test_messages_on_their_way_arrive_once_and_in_order(order: str, moment: float) -> None:
+    world = World(relay_order=order, call_latency=0.01, query_latency=0.01)
+    clients = world.open(3)
+    expected = [b"%d" % number for number in range(12)]
+    for client in clients:
+        for content in expected:
+            client.send(content)
+    world.run(moment, step=0.001)
+    hand_over(world, clients)
+    world.run(0.007, step=0.001)
+    hand_over(world, clients)
+    world.until(lambda: all(len(client.received) >= len(expected) for client in clients), 30)
+    world.run(2)
+    assert [client.received for client in clients] == [expected] * 3
+    assert {client.close_code for client in clients} == {None}
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.002, 0.006, 0.012, 0.05])
+def test_a_session_that_is_opening_opens(moment: float) -> None:
+    world = World(call_latency=0.02)
+    client = world.client()
+    world.run(moment, step=0.001)
+    hand_over(world, [client])
+    world.until(lambda: client.opened)
+    client.echoes(b"one")
+
+
+def test_who_has_left_is_still_told_to_the_canister() -> None:
+    world = World(call_latency=0.05)
+    clients = world.open(2)
+    clients[0].send(b"the last word")
+    clients[0].leave()
+    clients[1].leave()
+    world.run(0.02)
+    hand_over(world, clients)
+    world.run(5)
+    world.quiet()
+    assert not world.replica.host(ECHO_ID).ws.clients
+
+
+def test_a_canister_that_is_reset_afterwards_closes_its_clients() -> None:
+    world = World()
+    clients = world.open(2)
+    clients[0].echoes(b"one")
+    hand_over(world, clients)
+    world.run(1)
+    world.replica.host(ECHO_ID).reset()
+    world.until(lambda: all(client.close_code for client in clients), 20)
+    assert {client.close_code for client in clients} == {CloseCode.CANISTER_RESET}
+
+
+STEPS = ["open", "say", "say", "leave", "hand over", "wait", "long"]
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.lists(st.sampled_from(["open", "say", "say", "leave", "hand over", "wait", "long"]), max_size=25), st.randoms()
+)
+def test_at_any_moment(steps: list[str], dice: Any) -> None:
+    world = World(call_latency=0.012, query_latency=0.004, seed=dice.randrange(1 << 30))
+    clients: list[MemoryClient] = []
+    said: dict[MemoryClient, list[bytes]] = {}
+    for step in steps:
+        living = [client for client in clients if client in said]
+        if step == "open":
+            client = world.client()
+            clients.append(client)
+            said[client] = []
+        elif step == "say" and living:
+            client = dice.choice(living)
+            content = b"%d" % len(said[client])
+            if client.opened:
+                said[client].append(content)
+                client.send(content)
+        elif step == "leave" and living:
+            client = dice.choice(living)
+            del said[client]
+            client.leave()
+        elif step == "hand over":
+            hand_over(world, clients)
+        else:
+            world.run(dice.random() * (2.0 if step == "long" else 0.03), step=0.001)
+    hand_over(world, clients)
+    world.until(lambda: all(client.opened for client in said), 20)
+    world.until(lambda: all(client.received == messages for client, messages in said.items()), 30)
+    assert {client.close_code for client in said} <= {None}
+    for client in said:
+        client.leave()
+    world.run(10)
+    world.quiet()
+
+
+# documents that are not what they should be
+
+
+def test_an_identity_that_is_not_there_costs_that_session() -> None:
+    world = World()
+    client = world.open(1)[0]
+    assert client.session is not None
+    document = session_document(client.session)
+    with pytest.raises(FormatError, match="there is no identity 7"):
+        take_over_session(successor(world), client, {**document, "identity": 7})
+
+
+def test_a_client_that_has_left_has_a_name_and_does_nothing() -> None:
+    world = World()
+    client = departed(client_document(world.open(1)[0]))
+    assert (client.peer, client.origin, client.waiting_bytes) == ("memory", "", 0)
+    client.deliver([b"frame"])
+    client.close(4100, "no")
+    client.pause()
+    client.resume()
+
+
+def test_a_session_that_waits_waits_in_the_other_process() -> None:
+    world = World()
+    client = world.open(1)[0]
+    session = client.session
+    assert session is not None
+    session.after_wait = CloseCode.OPEN_REFUSED, "nobody can tell"
+    session.state = State.UNCERTAIN
+    session.wait = world.clock.callLater(5, session.wait_over)
+    hand_over(world, [client])
+    assert client.session is not session
+    world.run(6)
+    assert (client.close_code, "nobody can tell" in client.close_reason) == (CloseCode.OPEN_REFUSED, True)

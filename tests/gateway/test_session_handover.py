@@ -1,0 +1,78 @@
+"""One session as a document. Whole gateways are handed over in test_gateway_handover.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from icwsgw.core.session_machine import Opened, State
+from icwsgw.errors import FormatError
+from icwsgw.gateway.gateway_handover import take_over_session
+from icwsgw.gateway.session_handover import AbsentPoller, detach, session_document
+from icwsgw.ic import cbor
+from tests.gateway.test_gateway_handover import successor
+from tests.memory.world import ECHO_ID, World
+
+
+def test_a_session_is_the_same_in_the_other_process() -> None:
+    world = World()
+    client = world.open(1)[0]
+    client.echoes(b"one")
+    session = client.session
+    assert session is not None
+    document = cbor.loads(cbor.dumps(session_document(session)))
+    copy = take_over_session(successor(world), client, document)
+    assert (copy.id, copy.client_key, copy.state, copy.opened) == (
+        session.id,
+        session.client_key,
+        State.OPEN,
+        Opened.CONFIRMED,
+    )
+    assert cbor.loads(cbor.dumps(session_document(copy))) == document
+
+
+def test_a_session_before_ws_open_has_no_canister() -> None:
+    world = World()
+    client = world.client()
+    assert client.session is not None
+    copy = take_over_session(successor(world), client, session_document(client.session))
+    assert (copy.state, copy.client_key, copy.poller, copy.relay) == (State.INIT, None, None, None)
+
+
+@pytest.mark.parametrize("change", [{"id": 5}, {"identity": None}, {"state": 77}, {"key": ["x", 1]}, {"canister": "x"}])
+def test_a_document_with_a_wrong_value_is_refused(change: dict[str, Any]) -> None:
+    world = World()
+    client = world.open(1)[0]
+    assert client.session is not None
+    with pytest.raises(FormatError):
+        take_over_session(successor(world), client, {**session_document(client.session), **change})
+
+
+def test_a_session_that_is_left_to_another_process_does_nothing_any_more() -> None:
+    world = World(call_latency=0.05)
+    client = world.open(1)[0]
+    client.send(b"on its way")
+    session = client.session
+    assert session is not None
+    calls = world.replica.stats["ws_close"]
+    detach(session)
+    world.run(2)
+    session.left(1006)
+    world.run(2)
+    assert world.replica.stats["ws_close"] == calls
+    assert client.close_code is None
+    assert session.relay is not None
+    assert session.relay.idle
+
+
+def test_the_poller_of_an_ended_session_only_names_the_canister() -> None:
+    poller = AbsentPoller(ECHO_ID, 3)
+    world = World()
+    session = world.open(1)[0].session
+    assert session is not None
+    assert session.client_key is not None
+    poller.wake()
+    assert poller.accepted(session, session.client_key) is None
+    poller.remove(session, session.client_key)
+    assert (poller.canister, poller.identity_index) == (ECHO_ID, 3)

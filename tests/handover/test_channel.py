@@ -1,0 +1,109 @@
+"""Documents and sockets between two processes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from icwsgw.errors import FormatError
+from icwsgw.handover.channel import MOST_BYTES, MOST_SOCKETS, Channel, ChannelClosed
+from icwsgw.ic import cbor
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Channel, Channel]]:
+    one, other = (Channel(end) for end in socket.socketpair())
+    yield one, other
+    one.close()
+    other.close()
+
+
+def raw(document: object) -> bytes:
+    body = cbor.dumps(document)
+    return len(body).to_bytes(4, "big") + body
+
+
+def test_documents_arrive_in_order_whatever_their_size(ends: tuple[Channel, Channel]) -> None:
+    one, other = ends
+    documents: list[dict[str, Any]] = [{"at": 1}, {"bytes": bytes(3 << 20)}, {}, {"end": True}]
+
+    def send() -> None:
+        for document in documents:
+            one.send(document)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    assert [other.receive(10.0)[0] for _ in documents] == documents
+    sender.join()
+
+
+def test_sockets_arrive_with_their_documents(ends: tuple[Channel, Channel]) -> None:
+    one, other = ends
+    pairs = [socket.socketpair() for _ in range(MOST_SOCKETS)]
+    one.send({"sockets": 1}, [pairs[0][0].fileno()])
+    one.send({"sockets": MOST_SOCKETS - 1}, [pair[0].fileno() for pair in pairs[1:]])
+    found = [*other.receive(10.0)[1], *other.receive(10.0)[1]]
+    assert len(found) == MOST_SOCKETS
+    for number, ((mine, theirs), descriptor) in enumerate(zip(pairs, found, strict=True)):
+        mine.close()
+        with socket.socket(fileno=descriptor) as same:
+            same.sendall(b"%d" % number)
+        assert theirs.recv(10) == b"%d" % number
+        theirs.close()
+
+
+def test_silence_and_the_end_of_the_other_process_are_told_apart(ends: tuple[Channel, Channel]) -> None:
+    one, other = ends
+    with pytest.raises(ChannelClosed, match="silent for 0 s"):
+        other.receive(0.01)
+    one.close()
+    with pytest.raises(ChannelClosed, match="has ended"):
+        other.receive(10.0)
+    with pytest.raises(ChannelClosed, match="is gone"):
+        other.send({})
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        (MOST_BYTES + 1).to_bytes(4, "big"),
+        raw([1]),
+        (3).to_bytes(4, "big") + b"\xff\xff\xff",
+        raw({"sockets": 1}),
+        raw({"sockets": -1}),
+        raw({"sockets": "1"}),
+    ],
+    ids=["too long", "no map", "no CBOR", "no socket", "negative", "no number"],
+)
+def test_nonsense_is_refused(ends: tuple[Channel, Channel], data: bytes) -> None:
+    one, other = ends
+    one.socket.sendall(data)
+    with pytest.raises(FormatError):
+        other.receive(10.0)
+
+
+def test_sockets_that_nobody_asked_for_are_closed(ends: tuple[Channel, Channel]) -> None:
+    one, other = ends
+    mine, theirs = socket.socketpair()
+    one.send({}, [mine.fileno()])
+    mine.close()
+    assert other.receive(10.0) == ({}, [])
+    other.close()
+    assert theirs.recv(1) == b""
+    theirs.close()
+
+
+def test_nothing_has_come_yet(ends: tuple[Channel, Channel]) -> None:
+    one, other = ends
+    other.socket.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        other.read()
+    one.socket.sendall(raw({"at": 1})[:3])
+    assert other.read()
+    assert other.next() is None
+    os.set_blocking(other.socket.fileno(), True)

@@ -1,0 +1,91 @@
+"""How a gateway is connected with its successor and its predecessor."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from icwsgw.errors import ConfigError
+from icwsgw.handover import preparation
+from icwsgw.handover.preparation import log_options, prepare_handover, reported_to_predecessor
+
+
+class Notifying:
+    serves = True
+    began = 0
+
+    def begin(self) -> None:
+        self.began += 1
+
+
+def prepare(monkeypatch: Any, twistd: dict[str, Any], successor: Any = None) -> tuple[Any, Any, dict[str, Any]]:
+    made: dict[str, Any] = {}
+    names = ("service", "command", "directory", "environment", "announce", "pidfile")
+    predecessor = SimpleNamespace(signalled=lambda: None)
+
+    def record(*values: Any) -> Any:
+        made.update(zip(names, values, strict=True))
+        return predecessor
+
+    monkeypatch.setattr(preparation, "Predecessor", record)
+    signals: list[Any] = []
+    monkeypatch.setattr(preparation, "when_signalled", lambda reactor, *args: signals.append(args))
+    gateway = SimpleNamespace(reactor=None)
+    notifying = Notifying()
+    options = SimpleNamespace(parent=twistd, directory="/start")
+    environment = {"ICWS_X": "1", "ICWSGW_HANDOVER": "9", "WATCHDOG_PID": "4", "NOTIFY_SOCKET": "/run/n"}
+    prepare_handover(gateway, options, environment, SimpleNamespace(main_process=None), notifying, successor)  # type: ignore[arg-type]
+    assert gateway.upgrader is predecessor
+    assert signals == [(signal.SIGUSR2, predecessor.signalled)]
+    return gateway, notifying, made
+
+
+def test_a_successor_gets_the_environment_without_what_was_meant_for_this_process(monkeypatch: Any) -> None:
+    _, notifying, made = prepare(monkeypatch, {"pidfile": "a.pid"})
+    assert made["environment"] == {"ICWS_X": "1", "NOTIFY_SOCKET": "/run/n"}
+    assert (made["directory"], notifying.serves) == ("/start", True)
+
+
+@pytest.mark.parametrize(
+    ("twistd", "options"),
+    [
+        ({"nodaemon": True}, []),
+        ({"nodaemon": False, "logfile": "a.log"}, []),
+        ({"nodaemon": False, "syslog": True}, []),
+        ({"nodaemon": False, "logfile": None}, [f"--logfile={os.path.abspath('twistd.log')}"]),
+    ],
+)
+def test_the_log_of_a_daemon_stays_where_it_is(twistd: dict[str, Any], options: list[str]) -> None:
+    assert log_options(twistd) == options
+
+
+def test_a_start_that_fails_is_told_to_the_predecessor() -> None:
+    told: list[str] = []
+    for successor in (None, SimpleNamespace(failed=told.append)):
+        with pytest.raises(ConfigError), reported_to_predecessor(successor):  # type: ignore[arg-type]
+            raise ConfigError("the key is invalid")
+    assert told == ["the key is invalid"]
+
+
+def test_the_pid_file_goes_to_the_successor(monkeypatch: Any) -> None:
+    twistd = {"pidfile": "a.pid"}
+    _, _, made = prepare(monkeypatch, twistd)
+    assert made["pidfile"]() == os.path.abspath("a.pid")
+    assert twistd["pidfile"] == "", "this process does not remove it"
+
+
+def test_a_successor_takes_the_pid_file_and_is_ready_when_it_serves(monkeypatch: Any, tmp_path: Path) -> None:
+    began: list[Any] = []
+    successor = SimpleNamespace(prepare=lambda gateway, function: began.append(function))
+    twistd = {"pidfile": ""}
+    _, notifying, made = prepare(monkeypatch, twistd, successor)
+    assert not notifying.serves
+    path = tmp_path / "gateway.pid"
+    began[0](str(path))
+    assert (path.read_text(), twistd["pidfile"], notifying.began) == (str(os.getpid()), str(path), 1)
+    assert made["pidfile"]() == str(path), "and so does the next one"

@@ -1,0 +1,104 @@
+"""The new process: what it is told, and what it says before it serves."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+
+from icwsgw.handover.channel import Channel
+from icwsgw.handover.service_state import VERSION
+from icwsgw.handover.successor import Successor
+
+
+class Reactor(Clock):
+    """Runs at once, and notes that it is stopped."""
+
+    stopped = False
+
+    def callWhenRunning(self, function: Any, *args: Any) -> None:
+        function(*args)
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+class Service:
+    """A service whose network is away at first."""
+
+    def __init__(self) -> None:
+        self.away: str | None = "no answer"
+        self.network_monitor = SimpleNamespace(network=lambda: self.away)
+        self.listening_services = [SimpleNamespace(address="tcp:1", accepting=True, accept=self.accept)]
+        self.accepted = 0
+
+    def accept(self) -> None:
+        self.accepted += 1
+
+
+def make() -> tuple[Channel, Successor, Service, Reactor, list[str]]:
+    ours, theirs = socket.socketpair()
+    reactor, service, began = Reactor(), Service(), []  # type: ignore[var-annotated]
+    successor = Successor(Channel(theirs), {}, reactor)
+    successor.prepare(service, began.append)  # type: ignore[arg-type]
+    return Channel(ours), successor, service, reactor, began
+
+
+def test_it_says_what_it_waits_for_until_it_is_ready() -> None:
+    channel, _, service, reactor, _ = make()
+    assert [listener.accepting for listener in service.listening_services] == [False]
+    assert channel.receive(5.0) == ({"at": "the network (no answer)"}, [])
+    reactor.pump([0.1] * 12)
+    assert "at" in channel.receive(5.0)[0]
+    channel.close()
+
+
+def test_it_ends_when_the_other_process_has_ended() -> None:
+    channel, _, service, reactor, began = make()
+    channel.receive(5.0)
+    channel.close()
+    reactor.pump([0.1] * 12)
+    assert (reactor.stopped, service.accepted, began) == (True, 0, [])
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [({"version": VERSION + 1}, "version"), ({"end": True}, "missing"), ({"connections": [{}]}, "sockets")],
+)
+def test_a_state_that_it_cannot_read_ends_it_and_it_says_why(document: dict[str, Any], words: str) -> None:
+    channel, _, service, reactor, began = make()
+    channel.receive(5.0)
+    channel.send(document)
+    service.away = None
+    reactor.advance(0.1)
+    assert "ready" in channel.receive(5.0)[0]
+    assert words in channel.receive(5.0)[0]["failed"]
+    assert (reactor.stopped, service.accepted, began) == (True, 0, [])
+    channel.close()
+
+
+def test_the_environment_says_that_there_is_a_predecessor() -> None:
+    assert Successor.from_environment(Reactor(), {}) is None
+    ours, theirs = socket.socketpair()
+    listening = socket.socket()
+    environment = {
+        "ICWSGW_HANDOVER": str(os.dup(theirs.fileno())),
+        "ICWSGW_HANDOVER_SOCKETS": json.dumps({"tcp:1": listening.fileno()}),
+    }
+    Successor.report("no such option", environment)
+    successor = Successor.from_environment(Reactor(), environment)
+    assert successor is not None
+    assert environment == {}
+    successor.failed("the port is taken")
+    channel = Channel(ours)
+    assert [channel.receive(5.0)[0]["failed"] for _ in range(2)] == ["no such option", "the port is taken"]
+    assert list(successor.endpoints()) == ["tcp:1"]
+    Successor.report("nobody listens", environment)
+    theirs.close()
+    listening.close()
+    channel.close()

@@ -1,0 +1,214 @@
+"""Connections as documents: what each stage of a connection needs to go on in another process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.address import IPv4Address
+
+from icwsgw.core.liveness import LivenessState
+from icwsgw.core.session_machine import State
+from icwsgw.ic import cbor
+from icwsgw.reactor import detached_socket
+from icwsgw.server import connection_handover
+from icwsgw.server.admission import Standing
+from icwsgw.server.connection_handover import Stage
+from tests.server.test_protocol import Transport, World, frames_of, lose
+from tests.support.ws_wire import close_frame, handshake, masked, read_frames
+
+HANDSHAKE = handshake()
+
+
+class Plain(Transport):
+    """A transport that is a plain socket, as far as a handover can tell."""
+
+    TLS = False
+    disconnecting = False
+    _aborting = False
+    _writeDisconnecting = False
+    connected = True
+    dataBuffer = b""
+    offset = 0
+
+    def __init__(self, host: str = "192.0.2.1") -> None:
+        super().__init__(host)
+        self._tempDataBuffer: list[bytes] = []
+        self._tempDataLen = 0
+        self.socket = self
+        self.closed = False
+
+    def stopReading(self) -> None:
+        self.pauseProducing()
+
+    def stopWriting(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True
+
+    def fileno(self) -> int:
+        return 77
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detached_socket, "_PLAIN", frozenset({Plain}))
+    # sessions in these tests are not the gateway's
+    monkeypatch.setattr(connection_handover, "session_document", lambda session: {"id": session.id})
+    monkeypatch.setattr(
+        connection_handover, "take_over_session", lambda gateway, client, document: gateway.connect(client)
+    )
+
+
+def connect(world: World) -> tuple[Any, Plain]:
+    protocol = world.factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 40000))
+    transport = Plain()
+    protocol.makeConnection(transport)
+    return protocol, transport
+
+
+def opened(world: World) -> tuple[Any, Plain, Any]:
+    protocol, transport = connect(world)
+    protocol.dataReceived(HANDSHAKE)
+    transport.clear()
+    session = world.sessions[-1]
+    session.state, session.id = State.OPEN, "1"
+    protocol.deliver([])
+    return protocol, transport, session
+
+
+def taken_over(world: World, document: Any) -> tuple[Any, Plain]:
+    """The connection in the other process."""
+    protocol = world.factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 40000))
+    protocol.handed_over = cbor.loads(cbor.dumps(document))
+    transport = Plain()
+    protocol.makeConnection(transport)
+    return protocol, transport
+
+
+def test_a_request_that_has_come_in_part_is_completed_by_the_other_process() -> None:
+    first, second = World(), World()
+    protocol, _ = connect(first)
+    protocol.dataReceived(HANDSHAKE[:30])
+    document = protocol.written()
+    assert document is not None
+    assert (document["stage"], document["unread"]) == (Stage.REQUEST, HANDSHAKE[:30])
+    after, transport = taken_over(second, document)
+    assert transport.producerState == "paused", "nothing is read before all is taken over"
+    after.read_unread()
+    assert transport.producerState == "producing"
+    after.dataReceived(HANDSHAKE[30:])
+    assert transport.value().startswith(b"HTTP/1.1 101 ")
+    assert second.factory.limits.total == 1
+
+
+def test_an_open_connection_goes_on_in_the_middle_of_a_message() -> None:
+    first, second = World(), World()
+    protocol, transport, session = opened(first)
+    data = masked(2, b"one") + masked(2, b"tw", fin=False) + masked(9, b"ping") + masked(0, b"o")
+    protocol.dataReceived(data[:20])
+    transport.clear()
+    document = protocol.written()
+    assert document is not None
+    assert protocol.written() == document, "nothing changes"
+    assert protocol.detach() is session
+    assert transport.closed
+    assert (first.factory.connections, first.factory.limits.total) == (set(), 0)
+    assert session.left_with is None, "nobody is told"
+    after, transport = taken_over(second, document)
+    transport.clear()
+    assert (after.peer, after._admission.standing) == (protocol.peer, Standing.OPENED)
+    after.read_unread()
+    after.dataReceived(data[20:])
+    received = [*session.received_messages, *second.sessions[-1].received_messages]
+    assert received == [(b"one", True), (b"two", True)]
+    assert frames_of(transport) == [(10, b"ping")]
+
+
+def test_what_waits_for_a_slow_reader_is_sent_by_the_other_process_in_order() -> None:
+    first, second = World(), World()
+    protocol, transport, _ = opened(first)
+    transport._tempDataBuffer = [b"\x82\x01a"]
+    protocol._outbox.pauseProducing()
+    protocol.deliver([b"\x82\x01b"])
+    protocol.deliver([b"\x82\x01c"])
+    document = protocol.written()
+    assert document is not None
+    _, transport = taken_over(second, document)
+    sent = read_frames(transport.value())
+    assert [payload for _, payload in sent if payload != b"greeting"] == [b"a", b"b", b"c"]
+
+
+def test_the_rest_of_a_frame_that_has_begun_comes_first() -> None:
+    first = World()
+    protocol, _, _ = opened(first)
+    outbox = protocol._outbox
+    outbox.pauseProducing()
+    big = b"\x82\x7e\xff\xff" + bytes(65535)
+    outbox.send(big + b"\x82\x01z")
+    outbox.resumeProducing()
+    outbox.pauseProducing()
+    begun, waiting = outbox.waiting()
+    assert len(begun) + len(waiting) == outbox.size
+
+
+def test_a_connection_that_waits_for_a_pong_waits_in_the_other_process() -> None:
+    first, second = World(ping_interval=10.0, pong_timeout=5.0), World(ping_interval=10.0, pong_timeout=5.0)
+    protocol, _, _ = opened(first)
+    protocol._liveness = LivenessState.PINGED
+    after, transport = taken_over(second, protocol.written())
+    second.sessions[-1].state = State.OPEN
+    after.read_unread()
+    for _ in range(8):
+        second.clock.advance(1.0)
+    assert transport.aborted
+
+
+def test_a_closing_handshake_goes_on() -> None:
+    first, second = World(), World()
+    protocol, _, _ = opened(first)
+    protocol.close(4100, "away")
+    document = protocol.written()
+    assert document is not None
+    assert document["stage"] == Stage.CLOSING
+    after, transport = taken_over(second, document)
+    after.read_unread()
+    after.dataReceived(close_frame(4100))
+    assert transport.aborted, "as after any closing handshake"
+    assert second.sessions == [], "its session is handed over without it"
+
+
+@pytest.mark.parametrize("what", ["TLS", "disconnecting", "_aborting", "_writeDisconnecting"])
+def test_what_cannot_be_handed_over(what: str) -> None:
+    protocol, transport, _ = opened(World())
+    setattr(transport, what, True)
+    assert protocol.written() is None
+
+
+def test_other_transports_and_refused_connections_stay() -> None:
+    world = World()
+    protocol, _ = world.connect()
+    assert protocol.written() is None
+    protocol, _ = connect(world)
+    protocol._admission.evict()
+    assert protocol.written() is None
+
+
+def test_limits_count_what_is_taken_over() -> None:
+    first, second = World(max_connections_per_ip=5), World(max_connections_per_ip=5)
+    protocol, _, _ = opened(first)
+    after, _ = taken_over(second, protocol.written())
+    limits = second.factory.limits
+    assert (limits.total, limits._by_group, len(limits.waiting)) == (1, {"192.0.2.1": 1}, 0)
+    lose(after)
+    assert (limits.total, limits._by_group) == (0, {})
+
+
+def test_one_that_is_unauthenticated_can_still_be_crowded_out() -> None:
+    first, second = World(), World()
+    protocol, _ = connect(first)
+    after, _ = taken_over(second, protocol.written())
+    assert len(second.factory.limits.waiting) == 1
+    lose(after)
+    assert len(second.factory.limits.waiting) == 0
