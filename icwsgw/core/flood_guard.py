@@ -111,6 +111,7 @@ del S, E, F
 class FloodGuard:
     """The rate limits of one client.
 
+    :param start: seconds of the reactor's clock when the client had the tokens of a new connection
     :ivar state: whether the client's data is read
     :ivar frames_left: tokens for frames that the client had at the last look; a debt below 0; see :meth:`spent`
     :ivar bytes_left: the same for bytes
@@ -120,12 +121,12 @@ class FloodGuard:
 
     __slots__ = ("_looked", "bytes_left", "frames_left", "limit", "pause", "state")
 
-    def __init__(self) -> None:
+    def __init__(self, start: float) -> None:
         self.state = FloodState.READING
         self.frames_left = self.bytes_left = inf
         self.limit = ""
         self.pause = 0.0
-        self._looked = 0.0
+        self._looked = start
 
     @property
     def drops(self) -> bool:

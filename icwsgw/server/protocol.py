@@ -287,14 +287,15 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
 
     def _over(self) -> bool:
         """The client has used up its tokens: ask the guard; whether the rest of what came is to be dropped."""
-        guard = self._guard
+        guard, now = self._guard, self.factory.clock.seconds()
         if guard is None:
             if self.state == self.STATE_CONNECTING:
                 return False
-            guard = self._guard = FloodGuard()
+            start = now if self.session is None else self.session.started
+            guard = self._guard = FloodGuard(start)
         factory = self.factory
         opened = self.session is not None and self.state == _OPEN
-        effects = guard.spent(factory.rates, self._frames_left, self._bytes_left, factory.clock.seconds(), opened)
+        effects = guard.spent(factory.rates, self._frames_left, self._bytes_left, now, opened)
         self._frames_left, self._bytes_left = guard.frames_left, guard.bytes_left
         self._guarded(guard, effects)
         return guard.drops

@@ -24,7 +24,7 @@ class Script(MachineScript):
     def __init__(self) -> None:
         self.rates = ClientRates(Rate(10.0, 20.0), Rate(1000.0, 2000.0))
         super().__init__()
-        self.guard = FloodGuard()
+        self.guard = FloodGuard(self.now)
         self.frames, self.octets = self.rates.first_frames, self.rates.first_bytes
         self.opened = True
 
@@ -66,6 +66,18 @@ def test_one_that_owes_tokens_is_not_read_until_it_has_them() -> None:
     assert script.guard.pause == pytest.approx(RESUME_SECONDS + 5 / 10)
     script.after(script.guard.pause).happens(FloodEvent.PAUSE_OVER).shows("START_READING").is_(FloodState.READING)
     script.sends(0.4).shows()
+
+
+@pytest.mark.parametrize("start", [0.0, 86_400.0])
+def test_the_first_look_grants_what_was_gained_since_the_start_and_no_more(start: float) -> None:
+    rates = ClientRates(Rate(10.0, 20.0), None)
+    guard = FloodGuard(start)
+    # a burst at once, and one frame more
+    assert guard.spent(rates, -1.0, inf, start, True)
+    assert (guard.state, guard.frames_left) == (FloodState.PAUSED, -1.0)
+    guard = FloodGuard(start)
+    assert not guard.spent(rates, -1.0, inf, start + 0.5, True)
+    assert guard.frames_left == 4.0
 
 
 def test_bytes_are_a_limit_of_their_own() -> None:
@@ -119,7 +131,7 @@ def test_without_limits_nothing_is_too_much() -> None:
 
 @pytest.mark.parametrize(("state", "event"), list(itertools.product(FloodState, FloodEvent)))
 def test_every_event_in_every_state(state: FloodState, event: FloodEvent) -> None:
-    guard = FloodGuard()
+    guard = FloodGuard(0.0)
     guard.state = state
     if (state, event) in TABLE:
         assert guard.step(event) == TABLE[state, event][1]

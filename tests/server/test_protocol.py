@@ -41,6 +41,7 @@ class Session:
         self.state = State.INIT
         self.cause: int | None = None
         self.deadline = deadline
+        self.started = 0.0
         self.messages_up = 0
         self.received_messages: list[tuple[bytes, bool]] = []
         self.left_with: int | None = None
