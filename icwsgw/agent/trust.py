@@ -12,7 +12,7 @@ seconds for each subnet, and fetched again when a node signs an answer that is n
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.python.failure import Failure
@@ -28,6 +28,9 @@ NODE_KEYS_AGE = 300.0
 
 NODE_KEYS_REFETCH = 10.0
 """Seconds between fetches for the sake of an unknown node: anyone on the way can make one up."""
+
+NODE_KEYS_PAUSE, NODE_KEYS_LONGEST_PAUSE = 0.2, 5.0
+"""Seconds after a fetch that failed in which the same canister's keys are not asked for again; doubled each time."""
 
 DOUBT_INTERVAL = 5.0
 """Seconds between looks at the root key of a test network whose answers do not verify."""
@@ -178,6 +181,14 @@ class _Subnet:
         self.fetched = fetched
 
 
+class _Failed(NamedTuple):
+    """A fetch that failed: with what, and until when its failure stands for those that come next."""
+
+    pause: float
+    until: float
+    error: BaseException
+
+
 class NodeKeyCache:
     """The keys of the nodes that may sign a canister's answers.
 
@@ -187,7 +198,7 @@ class NodeKeyCache:
     :ivar fetches: attempts by outcome, "ok" or "failed"
     """
 
-    __slots__ = ("_fetching", "_reactor", "_read_subnet", "_subnet_of", "_subnets", "_trust", "fetches")
+    __slots__ = ("_failed", "_fetching", "_reactor", "_read_subnet", "_subnet_of", "_subnets", "_trust", "fetches")
 
     def __init__(self, reactor: Clock, trust: Trust, read_subnet: Callable[[Principal], Deferred[Certificate]]) -> None:
         self._reactor = reactor
@@ -196,6 +207,7 @@ class NodeKeyCache:
         self._subnet_of: dict[bytes, bytes] = {}
         self._subnets: dict[bytes, _Subnet] = {}
         self._fetching: dict[bytes, list[Deferred[NodeKeys]]] = {}
+        self._failed: dict[bytes, _Failed] = {}
         self.fetches = {"ok": 0, "failed": 0}
 
     def get(self, canister: Principal) -> NodeKeys | None:
@@ -208,13 +220,16 @@ class NodeKeyCache:
     def fetch(self, canister: Principal) -> Deferred[NodeKeys]:
         """Fetch the keys. Concurrent requests for one canister share a request.
 
-        :returns: the keys; fails as reading the state does
+        :returns: the keys; fails as reading the state does, or did a moment before
         """
         subnet = self._known(canister)
         if subnet is not None and self._reactor.seconds() - subnet.fetched < NODE_KEYS_REFETCH:
             return succeed(subnet.keys)
         waiters = self._fetching.get(canister.raw)
         if waiters is None:
+            failed = self._failed.get(canister.raw)
+            if failed is not None and self._reactor.seconds() < failed.until:
+                return fail(failed.error.with_traceback(None))
             waiters = self._fetching[canister.raw] = []
             waiter = _join(waiters)
             try:
@@ -244,6 +259,7 @@ class NodeKeyCache:
 
     def _fetched(self, keys: NodeKeys, canister: Principal) -> None:
         self.fetches["ok"] += 1
+        self._failed.pop(canister.raw, None)
         for waiter in tuple(self._fetching.pop(canister.raw, ())):
             # one callback may have cancelled another Deferred
             if not waiter.called:
@@ -251,6 +267,12 @@ class NodeKeyCache:
 
     def _not_fetched(self, reason: Failure, canister: Principal) -> None:
         self.fetches["failed"] += 1
+        assert reason.value is not None
+        before = self._failed.pop(canister.raw, None)
+        pause = NODE_KEYS_PAUSE if before is None else min(2 * before.pause, NODE_KEYS_LONGEST_PAUSE)
+        if len(self._failed) >= MAX_CANISTERS:
+            self._failed.clear()
+        self._failed[canister.raw] = _Failed(pause, self._reactor.seconds() + pause, reason.value)
         for waiter in tuple(self._fetching.pop(canister.raw, ())):
             if not waiter.called:
                 waiter.errback(reason)

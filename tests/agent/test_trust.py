@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from icwsgw.agent.trust import DOUBT_INTERVAL, LAST_PAUSE, NODE_KEYS_AGE, NODE_KEYS_REFETCH, NodeKeyCache, Trust
+from icwsgw.agent.trust import (
+    DOUBT_INTERVAL,
+    LAST_PAUSE,
+    NODE_KEYS_AGE,
+    NODE_KEYS_LONGEST_PAUSE,
+    NODE_KEYS_PAUSE,
+    NODE_KEYS_REFETCH,
+    NodeKeyCache,
+    Trust,
+)
 from icwsgw.errors import CertificateInvalid, ConnectFailed, NotReady
 from icwsgw.ic import cbor, hashtree
 from icwsgw.ic.certificate import Certificate, Delegation
@@ -184,9 +194,42 @@ def test_a_failed_fetch_fails_all_who_wait() -> None:
         with pytest.raises(ConnectFailed):
             result_of(d)
     assert keys.cache.fetches == {"ok": 0, "failed": 1}
+    keys.clock.advance(NODE_KEYS_PAUSE)
     again = keys.cache.fetch(CANISTER)
     keys.asked.pop()[1].callback(certificate({b"n": b"key"}))
     assert result_of(again) == {b"n": b"key"}
+
+
+def test_failures_are_followed_by_growing_pauses() -> None:
+    """Each answer of a canister asks for the keys while there are none: ten times a second where it is polled so."""
+    keys = Keys()
+    times = []
+    for _ in range(1200):
+        fetched = keys.cache.fetch(CANISTER)
+        if keys.asked:
+            times.append(keys.clock.seconds())
+            keys.asked.pop()[1].errback(ConnectFailed("no route"))
+        with pytest.raises(ConnectFailed, match="no route"):
+            result_of(fetched)
+        # a sum without an error
+        keys.clock.advance(0.0625)
+    pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert pauses[:6] == [0.25, 0.4375, 0.8125, 1.625, 3.25, NODE_KEYS_LONGEST_PAUSE]
+    assert set(pauses[6:]) == {NODE_KEYS_LONGEST_PAUSE}
+    # a neighbour has its own pause, and success ends it
+    assert pending(keys.cache.fetch(NEIGHBOUR))
+    keys.asked.clear()
+    keys.clock.advance(NODE_KEYS_LONGEST_PAUSE)
+    fetched = keys.cache.fetch(CANISTER)
+    keys.asked.pop()[1].callback(certificate({b"n": b"key"}))
+    assert result_of(fetched) == {b"n": b"key"}
+    keys.clock.advance(NODE_KEYS_REFETCH + 1)
+    failed = keys.cache.fetch(CANISTER)
+    keys.asked.pop()[1].errback(ConnectFailed("no route"))
+    with pytest.raises(ConnectFailed):
+        result_of(failed)
+    keys.clock.advance(NODE_KEYS_PAUSE)
+    assert pending(keys.cache.fetch(CANISTER))
 
 
 def test_doubts_fetch_the_key_again_now_and_then(trust, status, clock) -> None:
