@@ -209,8 +209,11 @@ class Gateway:
         if session.client_key is not None:
             self.principals.remove(session.client_key[0], session)
         self.registry.remove(session)
-        self.registry.sessions.discard(session)
-        self.registry.ending.add(session)
+        oldest = self.registry.left(session)
+        if oldest is not None and oldest.relay is not None:
+            # A canister that executes its ws_open after all removes the client when no keep-alive comes.
+            oldest.relay.drop()
+            self.finished(oldest)
 
     def accepted(self, session: ClientSession) -> None:
         """A canister has accepted a client: older sessions of the same principal at that canister end."""
@@ -247,6 +250,7 @@ class Gateway:
             return
         assert session.poller is not None
         assert session.client_key is not None
+        self.registry.unanswered.pop(session, None)
         others = self.replacements.others(session, self.context.network_ns())
         self.close_notices.enqueue(
             session.poller.canister,
@@ -266,8 +270,7 @@ class Gateway:
         self.replacements.forget(session)
         if session in self.registry.sessions or session in self.registry.ending:
             self.identity_assignment.leave(session.identity_index)
-        self.registry.sessions.discard(session)
-        self.registry.ending.discard(session)
+        self.registry.forget(session)
         # They refer to each other: without this only the garbage collector would free them and the connection.
         session.relay = session.stream = None
         if self.draining:

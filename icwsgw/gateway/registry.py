@@ -30,6 +30,8 @@ _log = get_logger("gateway")
 
 #: The CDK forgets a gateway without clients after an acknowledgement interval (300 s) and then numbers messages from 0.
 KEEP_SECONDS = 300.0
+#: Maximum number of sessions whose client left before its ws_open was answered. Then the oldest is given up.
+MAX_UNANSWERED = 1_000
 #: Number of positions that are kept, about 300 bytes each; then the oldest is dropped.
 KEEP_POSITIONS = 10_000
 
@@ -39,6 +41,7 @@ class Registry:
 
     :ivar sessions: all sessions whose client is connected
     :ivar ending: sessions whose client has left and whose canister has not been told yet
+    :ivar unanswered: those of them whose ws_open has not been answered, the oldest first
     :ivar pollers: by raw principal of the canister and number of the identity
     """
 
@@ -46,6 +49,7 @@ class Registry:
         self._context = context
         self.sessions: set[ClientSession] = set()
         self.ending: set[ClientSession] = set()
+        self.unanswered: OrderedDict[ClientSession, None] = OrderedDict()
         self.pollers: dict[tuple[bytes, int], Poller] = {}
         self._stretched = False
         self._spoken: OrderedDict[bytes, float] = OrderedDict()
@@ -192,6 +196,25 @@ class Registry:
             self._watch_budget()
             if cursor is not None:
                 self._keep(place, cursor)
+
+    def left(self, session: ClientSession) -> ClientSession | None:
+        """A session's client has left.
+
+        :return: a session that is to be given up: too many wait for the answer to their ws_open
+        """
+        self.sessions.discard(session)
+        self.ending.add(session)
+        if session.opened is Opened.UNKNOWN and session.relay is not None:
+            self.unanswered[session] = None
+            if len(self.unanswered) > MAX_UNANSWERED:
+                return self.unanswered.popitem(last=False)[0]
+        return None
+
+    def forget(self, session: ClientSession) -> None:
+        """Nothing of a session is left to do."""
+        self.sessions.discard(session)
+        self.ending.discard(session)
+        self.unanswered.pop(session, None)
 
     def stop(self) -> None:
         """Stop all pollers."""

@@ -10,6 +10,7 @@ from icwsgw.core.close_reasons import CloseCode
 from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID
 from icwsgw.devnet.faults import InjectedFault
 from icwsgw.devnet.replica import Replica
+from icwsgw.gateway import registry
 from icwsgw.ic.principal import Principal
 from tests.memory.world import MemoryClient, World
 from tests.support.faults import QUERY_FAULTS
@@ -115,6 +116,29 @@ def test_calls_of_one_canister_that_hang_do_not_keep_another_canisters_clients_o
     (other,) = world.open(1, CHAT_ID)
     assert other.close_code is None
     assert not any(client.opened for client in stuck)
+
+
+def test_clients_that_left_a_silent_canister_before_it_answered_are_kept_in_bounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The network has accepted each ws_open, and whether it will be executed is unknown until it expires."""
+    monkeypatch.setattr(registry, "MAX_UNANSWERED", 5)
+    world = World()
+    (other,) = world.open(1, CHAT_ID)
+    world.replica.ingress.latency = 1000.0
+    for _ in range(4):
+        clients = [world.client() for _ in range(3)]
+        world.run(12)
+        for client in clients:
+            client.leave()
+        world.run(0.5)
+        assert len(world.gateway.registry.ending) <= 5
+    assert other.close_code is None
+    world.replica.ingress.latency = 0.0
+    world.run(300)
+    assert not world.gateway.registry.ending
+    assert not world.gateway.registry.unanswered
+    assert world.gateway.identity_assignment.loads == [1]
 
 
 def test_a_canister_that_stays_silent_loses_its_clients_after_the_grace() -> None:
