@@ -124,6 +124,13 @@ def _pollers(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
     yield "queries in flight", context.queries.busy + context.newcomers_queries.busy, len(asks)
     under_way = process.agent.under_way["query"] + context.answers.waiting
     yield "queries at the network", len(asks), under_way
+    spoken = {
+        poller.canister.raw
+        for poller in pollers
+        if any(session.state is State.OPEN for session in poller.sessions.values())
+    }
+    new = [p.identity_index for p in pollers if p.poll_budget.newcomer and p.canister.raw in spoken]
+    yield "identities under which a canister that has spoken is new", new, []
     for poller in pollers:
         who = f"of {poller.canister.text[:5]}/{poller.identity_index}"
         setup = {key for key, session in poller.sessions.items() if session.state < State.OPEN}
@@ -167,7 +174,8 @@ def _stores(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
         yield "lanes in line for which there is room", len(able), 0
     answers = context.answers
     if answers.waiting:
-        yield "a round of answers is planned", answers._planned, True
+        planned = any(getattr(call.func, "__self__", None) is answers for call in process.world.clock.getDelayedCalls())
+        yield "a round of answers is planned", planned, True
 
 
 def _active(timer: Any) -> bool:

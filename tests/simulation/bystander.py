@@ -28,7 +28,8 @@ class Bystander(Subject):
     def __init__(self, scenario: Any) -> None:
         super().__init__(scenario)
         self.client = SimClient(self.world, NUMBER, QUIET, Ed25519Identity(bytes((8, 8)) * 16))
-        self.client.was_slow, self.client.looks_on = False, True
+        self.client.was_slow, self.client.looks_on, self.client.link.uplink = False, True, None
+        self.client.dawdles = 0.0
         # it reads as fast as anything comes
         self.client.link.set_rate(None)
         self.world.clients.append(self.client)

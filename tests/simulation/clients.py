@@ -35,6 +35,7 @@ class SimClient(SdkClient):
     :ivar process: the process of the gateway that serves it
     :ivar provoked: close codes that this client has asked for by its conduct
     :ivar doomed: close codes that the operator has given it
+    :ivar dawdles: seconds that somebody takes to sign its ws_open
     :ivar clock_offset: seconds that its clock is ahead
     :ivar welcome: whether pages of its origin were welcome when it connected; None: that changed meanwhile
     :ivar was_slow: it stopped reading once, or reads slowly
@@ -42,6 +43,8 @@ class SimClient(SdkClient):
     """
 
     origin = ORIGIN
+    #: what it has overheard, and sends in place of its own
+    heard = b""
 
     def __init__(
         self,
@@ -67,8 +70,7 @@ class SimClient(SdkClient):
         self.looks_on = False
         self._ttl = 240.0
         self.clock_offset = self.random.choice((0.0, 0.0, -55.0, 55.0)) if world.plan.clocks else 0.0
-        #: seconds that somebody takes to sign its ws_open
-        self._dawdles = self.random.choice((*[0.0] * 9, 4.5))
+        self.dawdles = self.random.choice((*[0.0] * 6, 4.5))
         self._unsigned = False
         self.welcome: bool | None = not world.origins or ORIGIN in world.origins
         self.was_slow = False
@@ -93,6 +95,9 @@ class SimClient(SdkClient):
                 latency = 0.05
             self.was_slow = rate is not None
             self.link = WireLink(world, self, latency, rate, request)
+            if self.random.random() < 0.1 and latency:
+                # some kilobytes a second, so that a message takes its time
+                self.link.uplink = 100
         else:
             before = len(world.truth.sessions)
             self.link = DirectLink(world, self, latency)
@@ -110,6 +115,12 @@ class SimClient(SdkClient):
     def usable(self) -> bool:
         """Whether it is connected and has done nothing wrong."""
         return self.connected and not self.provoked and not self.looks_on and not self._unsigned
+
+    @property
+    def unlucky(self) -> bool:
+        """Whether it may be replaced by another one of its principal that has come with it."""
+        key = self.identity.principal.raw
+        return sum(other.connected and other.identity.principal.raw == key for other in self.world.clients) > 1
 
     @property
     def living(self) -> bool:
@@ -144,8 +155,8 @@ class SimClient(SdkClient):
             return
         if answers and not self.said_open:
             self.said_open, self._unsigned = answers[0], True
-            if self._dawdles:
-                self.world.at_end.append(self.world.clock.callLater(self._dawdles, self._sign, answers))
+            if self.dawdles:
+                self.world.at_end.append(self.world.clock.callLater(self.dawdles, self._sign, answers))
                 return
         self._sign(answers)
         if self.closed_by_canister is not None:
@@ -201,7 +212,8 @@ class SimClient(SdkClient):
         self.count += 1
         size = random.choice((0, 0, 0, 200, 3000))
         plan = self.world.plan
-        if size and self.opened and not plan.crowded and plan.longest_message > 80_000 and random.random() < 0.05:
+        quick = not plan.crowded and plan.longest_message > 80_000 and self.link.uplink is None
+        if size and self.opened and quick and random.random() < 0.08:
             # more than a stranger may send at a time
             size = 70_000
         content = f"{order}{self.number}.{self.count} ".encode() + b"." * size

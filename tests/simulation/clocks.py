@@ -51,10 +51,9 @@ class Clocks(Subject):
         return "the machines' clocks are right"
 
     def set_node(self, chance: Chance) -> str:
-        replica = self.world.replica
-        number, replica.wrong_by = chance.randrange(4), chance.choice(WRONG_NODE)
-        replica.wrong_node = number
-        return f"the clock of node {number} is {replica.wrong_by:+} s off"
+        number, wrong_by = chance.randrange(4), chance.choice(WRONG_NODE)
+        self.world.replica.wrong_nodes = {number: wrong_by}
+        return f"the clock of node {number} is {wrong_by:+} s off"
 
     def dates(self, chance: Chance) -> str:
         """All answers have Dates from now on, of one proxy: right ones or wrong ones."""
@@ -74,7 +73,7 @@ class Clocks(Subject):
 
     def heal(self) -> None:
         """A node is repaired; this machine's clock stays as it is, and so do the Dates of a proxy."""
-        self.world.replica.wrong_node = None
+        self.world.replica.wrong_nodes.clear()
 
     def checked(self) -> None:
         """Whatever the clocks say: who is polled for has found out what time the network has."""

@@ -37,6 +37,9 @@ class Conduct(Subject):
         "out_of_turn": 0.7,
         "read_again": 1.0,
         "wait": 0.25,
+        "stream": 0.3,
+        "rush": 0.5,
+        "babble": 0.4,
         "crowd": 1.0,
     }
 
@@ -82,9 +85,67 @@ class Conduct(Subject):
         client = self.pick(chance)
         if client is None or plan.client_message_rate < 100 or plan.client_byte_rate < 1 << 20 or plan.crowded:
             return None
-        later = chance.choice((0.0, 0.0, 0.3, 0.7))
-        client.talk_out_of_turn(chance, later)
-        return f"client {client.number} sends two in the wrong order, {later} s apart"
+        pairs = chance.choice((1, 1, 2, 3))
+        for pair in range(pairs):
+            later = chance.choice((0.0, 0.0, 0.3, 0.7))
+            if pair:
+                self.world.run(chance.choice((0.5, 0.8)))
+            if client.usable and client.opened:
+                client.talk_out_of_turn(chance, later)
+        if later and chance.random() < 0.3:
+            # before the first of the two has come
+            self.truth.spoil(client.key, "left between two messages in the wrong order")
+            self.world.run(later / 2)
+            client.leave()
+        return f"client {client.number} sends {pairs} pairs in the wrong order"
+
+    def stream(self, chance: Chance) -> str | None:
+        """A client that sends one message after the other for a while, perhaps faster than the canister takes them."""
+        world = self.world
+        client = self.pick(chance)
+        if client is None or world.plan.polling_interval < 0.3:
+            return None
+        pause, count = chance.choice((0.3, 0.7, 1.5)), chance.choice((10, 40, 90))
+        for _ in range(count):
+            if client.usable and client.opened:
+                client.talk(1, "n", chance)
+            world.run(pause)
+        return f"client {client.number} has sent {count}, one each {pause} s"
+
+    def babble(self, chance: Chance) -> str | None:
+        """All have much to say at once, some of one canister more than those of the others."""
+        world = self.world
+        loud = self.pick(chance)
+        if loud is None or (world.plan.query_budget is None and world.plan.calls > 20):
+            return None
+        for client in world.clients:
+            if client.usable and client.opened:
+                client.talk(20 if client.canister == loud.canister else 3, "n", chance)
+        world.run(chance.choice((2.0, 8.0)))
+        return f"all clients of {loud.canister.text[:5]} send 20, the others 3"
+
+    def rush(self, chance: Chance) -> str | None:
+        """Some come at once after a while in which nobody came."""
+        world = self.world
+        if not world.plan.refuses:
+            return None
+        world.run(chance.choice((0.5, 3.0, 10.0)))
+        canister = chance.choice(CANISTERS[: world.plan.canisters])
+        count = chance.choice((4, 8))
+        for _ in range(count):
+            chance.number += 600_000
+            world.clients.append(SimClient(world, chance.number, canister, _stranger(chance)))
+        chance.number -= count * 600_000
+        return f"{count} clients come at once"
+
+    def reset_while_away(self, chance: Chance) -> None:
+        """A canister is reset while nobody of it is connected."""
+        world = self.world
+        canister = chance.choice(CANISTERS[: world.plan.canisters])
+        self.truth.troubles["reset"] += 1
+        self.truth.new_life(canister)
+        world.replica.reset(canister)
+        self.truth.note(f"{canister.text[:5]} is reset while nobody is there")
 
     def push(self, chance: Chance) -> str | None:
         client = self.pick(chance)

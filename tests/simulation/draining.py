@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 WINDOW, LONG_WINDOW = 2.0, 30.0
 #: Canisters may take as long as the window to hear of their clients, and at least this.
 PATIENCE = 5.0
+#: A drain that is hurried ends all sessions within so many seconds.
+AT_ONCE = 1.0
 #: Numbers of clients that come during the drain, apart from those of steps.
 LATE_CLIENTS = 1_000_000
 
@@ -46,13 +48,17 @@ def drain(scenario: Scenario) -> None:
             there.append(SimClient(world, LATE_CLIENTS + number, canister, stranger, process=process))
             world.clients.append(there[-1])
             world.run(random.choice((0.0, 0.1, 1.0)))
-        world.network = random.choice(("up", world.network, "lost"))
+        world.network, world.may_fail = random.choice(("up", world.network, "lost")), True
     if hurried:
         world.run(random.choice((0.0, 0.02, 0.5, 3.0)), done)
         truth.note("hurry")
         for process in world.processes:
             process.gateway.skip_drain_window()
         latest = world.clock.seconds() - started + HURRY_SECONDS
+        world.run(AT_ONCE, done)
+        for client in there:
+            if client.living and client.number < LATE_CLIENTS:
+                truth.fail(f"client {client.number} was not closed at once by the drain that was hurried")
     world.run(latest - (world.clock.seconds() - started) + 0.1, done)
     if not done():
         truth.fail("the drain has no end")

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 #: Requests a second, and at once: of one kind, for one canister or subnet.
 STATUS, READ_STATE, TIME = (0.6, 14.0), (0.6, 14.0), (1.1, 10.0)
+#: The version of an endpoint that is asked first (decision 0029); seconds within which the next one is asked after a
+#: 404 of it.
+PREFERRED = {"query": "2", "call": "3"}
+ANSWERED = 5.0
 _PATH = re.compile(r"/api/v(\d+)/(?:canister|subnet)/([^/]+)/(\w+)$")
 
 
@@ -34,6 +38,10 @@ class Errands:
         self._meters: dict[tuple[str, ...], Meter] = {}
         # by version and endpoint: when its 404s began, how many there were, and the last other answer elsewhere
         self._missing: dict[tuple[str, str], _Missing] = {}
+        #: by endpoint: when an older version was asked because the newest is gone
+        self._gone: dict[str, float] = {}
+        #: by version and endpoint: its last 404
+        self._unfound: dict[tuple[str, str], float] = {}
 
     def asked(self, method: str, path: str, body: bytes) -> Callable[[Any], None]:
         """A request leaves; gives what is to be told of its answer: (status, headers, body), or a failure."""
@@ -43,6 +51,7 @@ class Errands:
                 self._count(("status",), STATUS)
             return lambda _: None
         version, whom, what = found.groups()
+        self._preferred_first(version, what)
         if what == "read_state":
             labels = [label for each in cbor.loads(body)["content"]["paths"] for label in each[:1]]
             # keys that are there and cannot be taken for the time that they have are asked for with each answer
@@ -53,6 +62,20 @@ class Errands:
                     TIME if b"time" in labels else READ_STATE,
                 )
         return lambda answer: self._answered((version, what), answer)
+
+    def _preferred_first(self, version: str, what: str) -> None:
+        """Another version is asked where the preferred one has just answered 404, or has done so for long enough."""
+        preferred = PREFERRED.get(what, version)
+        if version == preferred or self._world.plan.relay_order != "executed":
+            return
+        now, missing = self._world.clock.seconds(), self._missing.get((preferred, what))
+        if now - self._unfound.get((preferred, what), float("-inf")) < ANSWERED:
+            return
+        gone = self._gone.get(what)
+        if missing is not None and missing.count >= MISSES and missing.last - missing.since >= SPAN - 0.1:
+            self._gone[what] = now
+        elif gone is None or now - gone > 2 * LOOK_AGAIN:
+            self._world.truth.fail(f"{self._of} asks for {what} v{version}, nothing says that v{preferred} is gone")
 
     def _count(self, kind: tuple[str, ...], bound: tuple[float, float]) -> None:
         meter = self._meters.get(kind)
@@ -71,6 +94,8 @@ class Errands:
             return
         now = self._world.clock.seconds()
         missing = self._missing.get(version)
+        if status == 404:
+            self._unfound[version] = now
         if status != 404:
             self._missing.pop(version, None)
             for other in self._missing.values():
@@ -79,6 +104,7 @@ class Errands:
             self._missing[version] = _Missing(now)
         else:
             missing.count += 1
+            missing.last = now
             known = missing.proved and missing.count > MISSES and now - missing.since > SPAN + 1.0
             if known and not missing.meter.count(now):
                 self._world.truth.fail(f"{self._of} asks too often for v{' '.join(version)}, which is missing")
@@ -88,7 +114,7 @@ class _Missing:
     """A version that answers 404."""
 
     def __init__(self, since: float) -> None:
-        self.since = since
+        self.since = self.last = since
         self.count = 1
         self.proved = False
         # what was under way when it was found out comes on top

@@ -7,6 +7,7 @@ applies the gateway's deadlines, each with a tolerance.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,9 @@ EPSILON = 0.002
 LONGEST_ASKED = 65.0
 #: Seconds within which a reset is found where the canister answers.
 RESET_FOUND = 5.0
+#: Seconds after the grace of a canister within which its clients hear of it: the longest pause between two polls, and
+#: one that hangs.
+SILENCE_FOUND = 12.0
 #: Seconds within which it is found that this machine's clock was set.
 CLOCK_FOUND = 30.0
 #: Frames that no honest client sends in one read.
@@ -127,12 +131,20 @@ def _reset(world: SimWorld, session: SimSession) -> str:
     if at is None:
         return "there was no reset"
     late = session.started - at
+    poller: Any = session.poller
+    if poller is not None:
+        # it cannot be found while the network asks not to poll, and such a pause is up to a quarter longer
+        late -= max(0.0, 1.25 * (poller.asked_until - at) + 1.0)
     # who comes before it is found may have missed its first messages
     return "" if late <= RESET_FOUND else f"the reset was {late:.2f} s before it connected"
 
 
 def _too_fast(world: SimWorld, session: SimSession) -> str:
-    return "" if session.owner.count > 5 else "the client hardly sent anything"
+    if session.owner.count <= 5:
+        return "the client hardly sent anything"
+    if session.waited_up or session.was_held or session.owner.was_slow:
+        return ""
+    return "all that it had sent was executed"
 
 
 def _not_opened(world: SimWorld, session: SimSession) -> str:
@@ -150,11 +162,10 @@ def _not_opened(world: SimWorld, session: SimSession) -> str:
 
 
 def _open_refused(world: SimWorld, session: SimSession) -> str:
-    return (
-        ""
-        if ("ws_open", session.client_key) in session.owner.process.agent.bad
-        else "nothing was said against its ws_open"
-    )
+    if session.was_open:
+        return "its session was open"
+    bad = ("ws_open", session.client_key) in session.owner.process.agent.bad
+    return "" if bad else "nothing was said against its ws_open"
 
 
 def _message_refused(world: SimWorld, session: SimSession) -> str:
@@ -169,7 +180,7 @@ def _expired(world: SimWorld, session: SimSession) -> str:
     if world.plan.clocks and (session.owner.process.wall_offset or since < CLOCK_FOUND):
         # this machine's clock is wrong: whether that may be told from what it hears is the subject of clocks
         return ""
-    if world.dates_were_wrong and world.replica.wrong_node is not None:
+    if world.dates_were_wrong and world.replica.wrong_nodes:
         # a proxy and a node that agree on a wrong time are believed for a while
         return ""
     left = session.owner.earliest_expiry - world.clock.seconds()
@@ -179,13 +190,15 @@ def _expired(world: SimWorld, session: SimSession) -> str:
 def _silent(world: SimWorld, session: SimSession) -> str:
     if session.poller is None:
         return "it had no canister"
-    since = session.owner.process.agent.silent_since(session.poller.canister, session.poller.identity_index)
-    silence = world.clock.seconds() - since
-    config, agent = session.owner.process.config, session.owner.process.agent
-    grace = min(config.canister_grace, config.network_grace)
-    if agent.only_the_network(session.poller.canister, session.poller.identity_index):
-        grace = config.network_grace
-    return "" if silence >= grace - EPSILON else f"the canister had given a good answer {silence:.2f} s before"
+    agent, config = session.owner.process.agent, session.owner.process.config
+    place = session.poller.canister, session.poller.identity_index
+    if "network" in session.end_text:
+        grace, silence = config.network_grace, agent.silence(*place, asked=False)
+    elif agent.only_the_network(*place):
+        return "only the network had failed"
+    else:
+        grace, silence = config.canister_grace, agent.silence(*place, asked=True)
+    return "" if silence >= grace - 0.1 else f"it had been silent for {silence:.2f} s of {grace:.0f}"
 
 
 def _too_many(world: SimWorld, session: SimSession) -> str:
@@ -277,8 +290,32 @@ def overdue(world: SimWorld) -> Iterator[str]:
             late = now - session.registered - config.open_timeout - config.pong_timeout - WHEEL
             if late > 0:
                 yield f"session {session.id} has had {late:.1f} s too long to open"
+        poller: Any = session.poller
+        if poller is not None:
+            failing = session.owner.process.agent.failing_for(poller)
+            beat = poller.poll_budget.poll_schedule.interval
+            late = failing - max(config.canister_grace, 3 * beat) - SILENCE_FOUND
+            if late > 0:
+                yield f"session {session.id} is connected to a canister that has been silent {late:.1f} s too long"
+    yield from _beyond_limits(world)
     for client in world.clients:
         if client.link.wire:
             for what, late in client.link.overdue(now):
                 if late > 0:
                     yield f"client {client.number} {what} for {late:.1f} s too long"
+
+
+def _beyond_limits(world: SimWorld) -> Iterator[str]:
+    """More sessions of one canister, or of one principal, than the options allow."""
+    plan = world.plan
+    if not plan.max_connections_per_canister and not plan.max_connections_per_principal:
+        return
+    living = [session for session in world.truth.sessions if State.INIT < session.state < State.CLOSED]
+    canisters = Counter(session.owner.canister.text for session in living)
+    principals = Counter(session.client_key[0] for session in living if session.was_open and session.client_key)
+    for what, counts, most in (
+        ("canister", canisters, plan.max_connections_per_canister),
+        ("principal", principals, plan.max_connections_per_principal),
+    ):
+        if most and counts and max(counts.values()) > most:
+            yield f"a {what} has {max(counts.values())} sessions, {most} may be"

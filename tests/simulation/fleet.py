@@ -31,7 +31,7 @@ class Worker:
         self._fleet = fleet
         self.process = process
         self._free = [0.0, 0.0]
-        service = SimpleNamespace(gateway=process.gateway)
+        service = SimpleNamespace(gateway=process.gateway, factory=process.factory)
         self._order_handler = OrderHandler(service, lambda: None, self._say)
 
     def tell(self, order: Mapping[str, Any]) -> None:
@@ -39,6 +39,9 @@ class Worker:
         self._pass(0, self._order_handler.handle, order)
 
     def _say(self, answer: Mapping[str, Any]) -> None:
+        if answer.get("said") == "room":
+            # limits are wide where there are several workers
+            return
         self._pass(1, lambda line: WorkerPool.accepted(self._fleet, self, line), answer)  # type: ignore[arg-type]
 
     def _pass(self, way: int, take: Any, line: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ CALL_FAULTS: list[dict[str, Any]] = [
     {"kind": "http", "status": 400},
     *({"kind": "reject", "code": code} for code in (2, 2, 4, 5)),
     {"kind": "reject", "code": 4, "certified": True},
+    {"kind": "reject", "code": 5, "message": "d\u00e9j\u00e0 vu " * 40},
     {"kind": "trap"},
     {"kind": "garbage"},
     {"kind": "garbage_candid"},
@@ -31,6 +32,16 @@ CALL_FAULTS: list[dict[str, Any]] = [
     {"kind": "reset", "after": True},
     {"kind": "delay", "delay": 0.7},
     {"kind": "delay", "delay": 4.0},
+]
+#: What polls of one canister meet for a while.
+SPELLS: list[dict[str, Any]] = [
+    {"kind": "trap"},
+    {"kind": "reject", "code": 3},
+    {"kind": "garbage_candid"},
+    {"kind": "http", "status": 429},
+    {"kind": "http", "status": 503},
+    {"kind": "http", "status": 502},
+    {"kind": "http", "status": 429, "retry_after": 20},
 ]
 #: A call that is executed and whose answer is lost; and what becomes of it when it is sent again.
 LOST: list[dict[str, Any]] = [
@@ -57,6 +68,9 @@ class Harm(Subject):
         "asked_to_wait": 0.7,
         "calls_hang": 0.5,
         "throttled": 0.3,
+        "spell": 0.6,
+        "blink": 0.3,
+        "twice_asked": 0.4,
         "time_passes": 0.5,
         "repair": 4,
         "reset": 0.5,
@@ -82,11 +96,11 @@ class Harm(Subject):
     def _any(self, chance: Chance) -> Principal | None:
         """A canister, or all of them unless somebody looks on."""
         everywhere = () if self.world.plan.neighbour else (None,)
-        return chance.choice((*everywhere, *CANISTERS))
+        return chance.choice((*everywhere, *CANISTERS[: self.world.plan.canisters]))
 
     def _one(self, chance: Chance, options: dict[str, Any]) -> Principal:
         """A canister; what two of them say of the host is the host's word, so with an onlooker only one says it."""
-        canister = chance.choice(CANISTERS)
+        canister = chance.choice(CANISTERS[: self.world.plan.canisters])
         return CANISTERS[0] if self.world.plan.neighbour and options["kind"] == "http" else canister
 
     def throttled(self, chance: Chance) -> str | None:
@@ -102,6 +116,60 @@ class Harm(Subject):
             world.clock.callLater(world.plan.canister_grace + 4.0, lambda: world.replica.faults.remove(fault))
         )
         return f"queries of {CANISTERS[0].text[:5]} are answered with {status} for a while"
+
+    def spell(self, chance: Chance) -> str:
+        """A canister cannot be polled, for less than a grace or longer, once or again and again."""
+        world, plan = self.world, self.world.plan
+        canister = CANISTERS[0] if plan.neighbour else chance.choice(CANISTERS[: plan.canisters])
+        words: dict[str, Any] = dict(chance.choice(SPELLS))
+        grace = plan.canister_grace
+        seconds, times = chance.choice(((0.4 * grace, 4), (0.7 * grace, 2), (grace + 3.0, 1), (grace + 14.0, 1)))
+        if "retry_after" in words:
+            # while a pause is asked for nobody polls
+            seconds, times = 1.0, 1
+        self.truth.troubles[f"query {words['kind']}"] += 1
+        both = words["kind"] == "http" and not plan.neighbour and plan.canisters > 1 and chance.random() < 0.5
+        named = CANISTERS[: plan.canisters] if both else [canister]
+        for _ in range(times):
+            faults = [world.replica.faults.add(InjectedFault(on="query", canister=each, **words)) for each in named]
+            world.run(seconds)
+            for fault in faults:
+                if fault in world.replica.faults:
+                    world.replica.faults.remove(fault)
+            # the next answer is a good one
+            world.run(2.0 + 10 * plan.polling_interval if times > 1 else 0.0)
+        return f"polls of {[each.text[:5] for each in named]} had {words}, {times} times for {seconds:.0f} s"
+
+    def blink(self, chance: Chance) -> str:
+        """Answers come from a node that lags behind, for a moment, again and again."""
+        world, plan = self.world, self.world.plan
+        canister = CANISTERS[0] if plan.neighbour else chance.choice(CANISTERS[: plan.canisters])
+        hide, times = chance.choice((None, 1, 3)), chance.choice((1, 3, 4))
+        self.truth.troubles["query blink"] += 1
+        for client in world.clients:
+            if client.usable and client.opened and client.canister == canister and world.replica.host(canister).running:
+                for number in range(3):
+                    ws = world.replica.host(canister).ws
+                    self.truth.push(canister, ws, client.identity.principal, b"l%d" % number)
+        world.run(2.0 + plan.slowest_call)
+        for _ in range(times):
+            fault = world.replica.faults.add(InjectedFault(kind="lagging", on="query", canister=canister, hide=hide))
+            world.run(1.0)
+            if fault in world.replica.faults:
+                world.replica.faults.remove(fault)
+            # longer than between two probes
+            world.run(3.5)
+        return f"a node of {canister.text[:5]} lagged behind, {times} times for a second"
+
+    def twice_asked(self, chance: Chance) -> str:
+        """Of two answers that come together one asks to wait long, and the next one shortly."""
+        world = self.world
+        canister = CANISTERS[0] if world.plan.neighbour else chance.choice(CANISTERS[: world.plan.canisters])
+        self.truth.troubles["query http"] += 1
+        for seconds in (chance.choice((5, 20)), 1, 1):
+            words: dict[str, Any] = {"kind": "http", "status": 429, "retry_after": seconds}
+            world.replica.faults.add(InjectedFault(on="query", canister=canister, count=1, **words))
+        return f"polls of {canister.text[:5]} are asked to wait for different times"
 
     def fault(self, chance: Chance) -> str:
         on = chance.choice(("query", "call", "call"))
@@ -121,6 +189,9 @@ class Harm(Subject):
             options["canister"] = self._one(chance, options)
         self.truth.troubles[f"{on} {kind}"] += 1
         self.world.replica.faults.add(InjectedFault(on=on, **options))
+        client = self.pick(chance)
+        if on == "call" and client is not None and chance.random() < 0.4:
+            client.talk(chance.choice((1, 3)), "e", chance)
         return f"fault on {on}: {options}"
 
     def lost_and_refused(self, chance: Chance) -> str:
@@ -133,6 +204,9 @@ class Harm(Subject):
                 InjectedFault(on="call", method=method, canister=canister, count=count, **options)
             )
             self.truth.troubles[f"call {options['kind']}"] += 1
+        client = self.pick(chance)
+        if client is not None and chance.random() < 0.5:
+            client.talk(2, "e", chance)
         return f"answers to {method or 'calls'} are lost, then {again}"
 
     def asked_to_wait(self, chance: Chance) -> str:
@@ -154,7 +228,7 @@ class Harm(Subject):
         return f"{seconds:.0f} s have passed"
 
     def calls_hang(self, chance: Chance) -> str:
-        canister = chance.choice(CANISTERS)
+        canister = chance.choice(CANISTERS[: self.world.plan.canisters])
         self.truth.troubles["call hang"] += 1
         self.world.replica.faults.add(InjectedFault(kind="hang", on="call", canister=canister))
         return f"all calls of {canister.text[:5]} hang"
@@ -205,15 +279,30 @@ class Harm(Subject):
         return "the replica restarts"
 
 
+#: Seconds after a hole until the next one is another one: an answer without it has come.
+BETWEEN_HOLES = 3.0
+
+
 class Asides(Subject):
     """What is asked for beside calls and polls fails: status, keys, delegations; and queues that cannot be read."""
 
     name = "aside"
-    steps = {"aside": 2.0, "hole": 1.5, "large": 1.5, "outage": 0.4, "slow": 1.0, "forget": 0.7}
+    steps = {
+        "aside": 2.0,
+        "hole": 1.5,
+        "large": 1.0,
+        "oversize": 0.7,
+        "outage": 0.4,
+        "slow": 1.0,
+        "forget": 0.7,
+        "unfound": 0.7,
+        "contradict": 0.4,
+    }
 
     def __init__(self, scenario: Any) -> None:
         super().__init__(scenario)
         self._missed = False
+        self._holes_until: dict[Principal, float] = {}
 
     @classmethod
     def wanted(cls, plan: Plan) -> bool:
@@ -233,7 +322,7 @@ class Asides(Subject):
                 )
             )
         )
-        on, options["count"] = chance.choice(("read_state", "read_state", "status")), chance.choice((1, 2, 5))
+        on, options["count"] = chance.choice(("read_state", "read_state", "status")), chance.choice((1, 2, 5, 40))
         self.truth.troubles[f"{on} {options['kind']}"] += 1
         self.world.replica.faults.add(InjectedFault(on=on, **options))
         return f"fault on {on}: {options}"
@@ -241,23 +330,34 @@ class Asides(Subject):
     def hole(self, chance: Chance) -> str:
         """A canister has deleted a message: all answers begin behind it."""
         world = self.world
-        canister, seconds = chance.choice(CANISTERS[: world.plan.canisters]), chance.choice((0.5, 2.0, 4.0))
+        canister, seconds = self._talked_to(chance), chance.choice((0.3, 0.8, 1.3, 2.0, 4.0))
         self._missed = True
-        self.truth.troubles["hole"] += 1
+        # a gap that is over within a second is not believed
+        brief = seconds < 1.0 and world.clock.seconds() > self._holes_until.get(canister, 0.0) + BETWEEN_HOLES
+        self._holes_until[canister] = world.clock.seconds() + seconds
+        self.truth.troubles["brief hole" if brief else "hole"] += 1
         faults, fault = world.replica.faults, InjectedFault(kind="gap", on="query", canister=canister)
-        faults.add(fault)
+        if world.plan.verify_batches or world.plan.signed_queries:
+            faults.add(fault)
+        else:
+            # one message that no answer has, wherever it begins
+            last = max((poller.cursor.next for poller in self._pollers(canister)), default=0)
+            world.deleted[canister.raw] = {last + chance.choice((0, 0, 1))}
 
         def end() -> None:
+            world.deleted.pop(canister.raw, None)
             if fault in faults:
                 faults.remove(fault)
 
         world.at_end.append(world.clock.callLater(seconds, end))
         self._say(canister)
+        # the next hole is another one
+        world.run(seconds + (BETWEEN_HOLES if brief else 0.5))
         return f"answers of {canister.text[:5]} begin with a hole for {seconds} s"
 
     def large(self, chance: Chance) -> str:
         """A page that is longer than the IC gives."""
-        canister, count = chance.choice(CANISTERS[: self.world.plan.canisters]), chance.choice((2, 4, 6, 9))
+        canister, count = self._talked_to(chance), chance.choice((2, 4, 6, 9))
         self._missed = True
         self.truth.troubles["large"] += 1
         words = "the reply is larger than 3145728 bytes"
@@ -267,6 +367,42 @@ class Asides(Subject):
         self.world.replica.faults.add(fault)
         self._say(canister)
         return f"{count} pages of {canister.text[:5]} are too large"
+
+    def oversize(self, chance: Chance) -> str | None:
+        """One message is so long that no page with it can be given."""
+        world = self.world
+        canister = self._talked_to(chance)
+        host = world.replica.host(canister)
+        if world.plan.signed_queries or world.oversize or not host.running:
+            return None
+        self._missed = True
+        self.truth.troubles["large"] += 1
+        self._say(canister)
+        last = max((poller.cursor.next for poller in self._pollers(canister)), default=0)
+        number = last + chance.choice((0, 1, 2, 5))
+        world.oversize[canister.raw] = {number}
+        self._say(canister)
+        world.run(chance.choice((2.0, 5.0)))
+        world.oversize.clear()
+        return f"message {number} of {canister.text[:5]} was too large"
+
+    def _pollers(self, canister: Principal) -> list[Any]:
+        return [
+            poller
+            for process in self.world.processes
+            for poller in process.gateway.registry.pollers.values()
+            if poller.canister == canister
+        ]
+
+    def unfound(self, chance: Chance) -> str:
+        """Something on the way answers 404 for a moment."""
+        world, on = self.world, chance.choice(("query", "call"))
+        self.truth.troubles[f"{on} http"] += 1
+        fault = world.replica.faults.add(InjectedFault(kind="http", status=404, on=on))
+        world.run(chance.choice((0.2, 0.6)))
+        if fault in world.replica.faults:
+            world.replica.faults.remove(fault)
+        return f"{on} was answered 404 for a moment"
 
     def outage(self, chance: Chance) -> str:
         """The network goes and comes back with other keys, or with the same."""
@@ -301,7 +437,34 @@ class Asides(Subject):
         world.replica.faults.add(
             InjectedFault(on="call", method=chance.choice(("ws_message", None)), count=count, **lost)
         )
+        client = self.pick(chance)
+        if client is not None:
+            client.talk(2, "e", chance)
         return f"{count} answers to calls are lost, and forgotten"
+
+    def contradict(self, chance: Chance) -> str | None:
+        """A call takes long, and of those who are asked for its end some refuse it."""
+        world = self.world
+        client = self.pick(chance)
+        if client is None or world.plan.blocks.interval:
+            return None
+        ingress, usual = world.replica.ingress, world.plan.call_latency
+        self.truth.troubles["slow"] += 1
+        ingress.latency = 25.0
+        client.talk(2, "e", chance)
+        world.run(1.0)
+        ingress.latency = usual
+        fault = InjectedFault(kind="reject", code=5, on="call", method="ws_message", rate=0.4, canister=client.canister)
+        world.replica.faults.add(fault)
+        world.run(18.0)
+        if fault in world.replica.faults:
+            world.replica.faults.remove(fault)
+        return f"a call of client {client.number} took 25 s, and was refused in between"
+
+    def _talked_to(self, chance: Chance) -> Principal:
+        """A canister that has a client, if there is one."""
+        client = self.pick(chance)
+        return chance.choice(CANISTERS[: self.world.plan.canisters]) if client is None else client.canister
 
     def _say(self, canister: Principal) -> None:
         """Have a canister send something to each of its clients."""

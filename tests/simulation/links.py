@@ -17,6 +17,7 @@ from twisted.internet.interfaces import ISSLTransport
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides
 
+from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.messages import payload_of
 from icwsgw.core.session_machine import State
 from icwsgw.server.proxy_header import ProxyHeaders
@@ -33,12 +34,17 @@ if TYPE_CHECKING:
     from tests.simulation.world import SimWorld
 
 TRANSPORT_BUFFER = 65536
+#: Seconds for which an address is suspected after it has forged something.
+SUSPECTED = 10.5
+#: Seconds between two reads of what comes after a flood.
+FLOOD_PAUSE = 0.01
 
 
 class DirectLink(Pausing):
     """A client that is connected to its session without any bytes."""
 
     wire = False
+    uplink: int | None = None
     taking = True
     half_since: float | None = None
     waiting = (0, 0.0)
@@ -154,9 +160,11 @@ class WireLink:
 
     :param request: the part of its request that is sent, 1.0 for all; or what it sends in its place
     :param rate: the most bytes that reach the client at a time, None for all there are
+    :ivar uplink: the most bytes that reach the gateway at a time, None for all there are
     """
 
     wire = True
+    uplink: int | None = None
 
     def __init__(
         self, world: SimWorld, owner: SimClient, latency: float, rate: int | None, request: float | bytes = 1.0
@@ -183,6 +191,9 @@ class WireLink:
         self._over = False
         #: when the client last took something, or nothing waited for it; when it was last heard
         self._read_at = self._heard_at = world.clock.seconds()
+        #: when its last ping came, unless it has sent anything but a pong since
+        self._pinged_at: float | None = None
+        self._flood_read_at = float("-inf")
         #: when the transport's buffer was last empty: what leaves it before is not seen by the gateway
         self._emptied_at = self._read_at
         self._behind_since = 0.0
@@ -196,6 +207,7 @@ class WireLink:
         self._status: int | None = None
         #: whether the gateway drained when the request was whole
         self._came_late = False
+        self._asked_whole_at = self._came_at
         self._asked = False
         config = owner.process.config
         self._taken = Taken(world.plan)
@@ -250,6 +262,7 @@ class WireLink:
 
     def session_ended(self) -> None:
         """The gateway has ended the session."""
+        self._pinged_at = None
         self._ended_at = self._world.clock.seconds()
 
     def overdue(self, now: float) -> Iterator[tuple[str, float]]:
@@ -257,6 +270,9 @@ class WireLink:
         config, protocol = self.owner.process.config, self._protocol
         if self._lost:
             return
+        pinged = self._pinged_at
+        if pinged is not None and self.reading and not self._server_paused and not self._silent and not self._over:
+            yield "has answered a ping and not had another one", now - pinged - config.ping_interval - WHEEL
         if self._silent and not self._server_paused and config.ping_interval:
             most = 2 * config.ping_interval + config.pong_timeout + config.close_timeout + 3 * WHEEL
             yield "has been silent", now - self._heard_at - most
@@ -287,13 +303,14 @@ class WireLink:
     def send(self, payload: bytes, binary: bool = True) -> None:
         if not self._over and not self._close_sent:
             self.frames_up += 1
+            self._pinged_at = None
             frame = masked(2 if binary else 1, payload)
             self._taken.frames.append(len(frame))
             self._send_bytes(frame)
 
     def leave(self, code: int = 1000) -> None:
         if not self._over and not self._close_sent:
-            self._close_sent = True
+            self._close_sent, self._pinged_at = True, None
             self._send_bytes(close_frame(code))
 
     def cut(self, silent: bool = False) -> None:
@@ -307,6 +324,7 @@ class WireLink:
             self._world.clock.callLater(self._latency, self._lose, ConnectionLost())
 
     def garbage(self, data: bytes) -> None:
+        self._pinged_at = None
         self._send_bytes(data)
 
     def set_reading(self, reading: bool) -> None:
@@ -352,6 +370,7 @@ class WireLink:
             if opcode == 2:
                 self.owner.arrived(payload)
             elif opcode == 9:
+                self._pinged_at = self._world.clock.seconds()
                 self._send_bytes(masked(10, payload))
             elif opcode == 8:
                 if payload[:2] and not self._close_sent:
@@ -365,6 +384,11 @@ class WireLink:
         """The request has its answer."""
         process, truth = self.owner.process, self._world.truth
         self._status = status
+        now = self._world.clock.seconds()
+        waited = now - self._asked_whole_at - self._latency
+        free = now - self._world.forged.get(self.owner.group, float("-inf")) > SUSPECTED
+        if waited > 0.01 and free and not self._rate and not self.owner.provoked and self.reading:
+            truth.fail(f"client {self.owner.number} waited for {waited:.2f} s in line, its address has forged nothing")
         if status == 101:
             if self._part is None:
                 truth.fail(f"client {self.owner.number} was let in, but its request is wrong: {self._request[-200:]!r}")
@@ -396,17 +420,21 @@ class WireLink:
         if self._lost or self._server_paused or self._silent:
             return
         size = len(self._to_server)
-        if size and self._world.network_random.random() < 0.3:
+        if self.uplink is not None and self._shaken:
+            size = min(size, self.uplink)
+        elif size and self._world.network_random.random() < 0.3:
             size = self._world.network_random.randint(1, size)
         data = bytes(self._to_server[:size])
         del self._to_server[:size]
         if data:
             now = self._heard_at = self._world.clock.seconds()
+            self._read_after_flood(now)
             if not self._asked:
+                self._asked_whole_at = now
                 self._asked = not self._request[len(data) :]
                 self._request = self._request[len(data) :] or self._request
                 self._came_late = self.owner.process.gateway.draining
-            elif self._protocol.session is not None:
+            elif self._protocol.session is not None and self._ended_at is None:
                 why = self._taken.read(now, len(data))
                 if why and not self.owner.provoked:
                     self._world.truth.fail(f"client {self.owner.number} was read, but {why}")
@@ -414,6 +442,14 @@ class WireLink:
             if self.half_since is not None and self._half_read is None and not self._to_server:
                 self._half_read = now
         self._pump_up()
+
+    def _read_after_flood(self, now: float) -> None:
+        """What a client sends after a flood is read with a pause after each read."""
+        session = self.owner.session
+        if session is not None and session.ended_with == CloseCode.RATE_LIMIT and session.was_flood:
+            if now - self._flood_read_at < FLOOD_PAUSE - 1e-6:
+                self._world.truth.fail(f"client {self.owner.number} is read at full speed after its flood")
+            self._flood_read_at = now
 
     def _pump_down(self) -> None:
         if not self._down_call and not self._lost:

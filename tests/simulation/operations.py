@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from icwsgw.admin.control import Control
+from icwsgw.admin.control import Control, Overrides
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.errors import ConfigError
@@ -79,7 +79,7 @@ class Operations(Subject):
     def restarted(self, process: SimProcess) -> None:
         """A worker was started again: its orders have what has been changed since."""
         process.reload(self._running)
-        overrides = {"denied": [canister.text for canister in self._denied], "levels": {}}
+        overrides = Overrides(tuple(canister.text for canister in self._denied)).to_json()
         Control(process.gateway).answer({"what": "override", "overrides": overrides})
 
     # steps
@@ -104,7 +104,7 @@ class Operations(Subject):
         denied = [canister.text for canister in self._denied]
         closed = 0
         for process in self.world.processes:
-            question = {"what": "override", "overrides": {"denied": denied, "levels": {}}}
+            question = {"what": "override", "overrides": Overrides(tuple(denied)).to_json()}
             closed += Control(process.gateway).answer(question)["closed"]
         if closed != len(meant):
             self.truth.fail(f"the denial says that it closed {closed} clients, {len(meant)} had to go")

@@ -28,6 +28,8 @@ BLOCKS = (
     BlockTiming(0.05, 0.1, 50),
 )
 MAX_CANISTERS = 3
+#: Seconds for which nothing may happen, where polls are rare.
+IDLE = (0.0, 0.0, 0.0, 20.0, 70.0, 300.0)
 
 
 def _upstream(random: Random, plan: Any) -> int:
@@ -43,7 +45,21 @@ def _front(random: Random, plan: Any) -> str:
 
 def _crowd(random: Random, plan: Any) -> bool:
     """A crowd costs most of a second."""
-    return random.random() < 0.04 and not plan.narrow and not plan.wire and plan.trusting
+    return random.random() < 0.15 and not plan.narrow and not plan.wire and plan.trusting
+
+
+def _away(random: Random, plan: Any) -> float:
+    """Not in worlds of which the end is a drain."""
+    seconds: float = random.choice((0.0, 0.0, 0.5, 20.0, 120.0, 700.0, 4000.0))
+    return seconds if plan.ending == "leave" else 0.0
+
+
+def _parting(random: Random, plan: Any) -> tuple[str, float]:
+    """Calls fail while everybody leaves, where the scenario ends so."""
+    fault = random.choice(("", "", "lost", "refused", "503", "hang"))
+    seconds = random.choice((3.0, 60.0, 400.0))
+    wanted = fault and plan.ending == "leave" and not plan.calm and not plan.clocks
+    return (fault, seconds) if wanted else ("", 0.0)
 
 
 def _neighbour(random: Random, plan: Any) -> bool:
@@ -78,6 +94,10 @@ class Plan(Bounds):
     :ivar front: what clients come through, :mod:`tests.simulation.fronts`
     :ivar tunnel: connections to the network lead through a proxy
     :ivar crowd: more clients than are served in one go may come at once
+    :ivar dated: Retry-After is a date
+    :ivar away: seconds for which nobody is connected before clients come once more; 0: nobody comes again
+    :ivar parting: what fails while all clients leave, and for how many seconds
+    :ivar idle: seconds for which nothing happens while clients are connected
     :ivar asides: what is asked for beside calls and polls may fail, and queues have holes
     """
 
@@ -98,10 +118,12 @@ class Plan(Bounds):
     call_jitter: float = drawn(lambda r, p: r.choice((0.0, 0.2)) if p.relay_order == "executed" else 0.0, 0.0)
     page: int = drawn(lambda r, p: {1: 50, 4: 10, 32: r.choice((1, 3, 50))}[p.poll_window], 50)
     ack_interval: float = drawn(one_of(40.0, 100.0, 300.0), 300.0)
+    # the CDK's own is 60 s; the gateway knows no other
+    keep_alive: float = drawn(lambda r, p: r.choice((20.0, 60.0)) if p.ack_interval > 60 else 20.0, 20.0)
     network_jitter: float = drawn(one_of(0.0, 0.0, 0.01, 0.2), 0.0)
     delegation: str = drawn(one_of(BY_VERSION, *DELEGATIONS), BY_VERSION)
     legacy_api: bool = drawn(chance(0.1), False)
-    signed_queries: bool = drawn(lambda r, p: r.random() < (0.5 if p.liars else 0.1), False)
+    signed_queries: bool = drawn(lambda r, p: r.random() < (0.5 if p.liars else 0.25), False)
     canister_grace: float = drawn(one_of(8.0, 15.0), 15.0)
     calls: int = drawn(one_of(4, 20, 1000), 1000)
     blocks: BlockTiming = drawn(one_of(*BLOCKS), BLOCKS[0])  # noqa: RUF009 - a field like the others
@@ -120,6 +142,10 @@ class Plan(Bounds):
     answer_cost: float = drawn(one_of(0.0, 0.0, 0.0, 0.002, 0.01), 0.0)
     front: str = drawn(_front, "")
     tunnel: bool = drawn(lambda r, p: bool(p.upstream) and r.random() < 0.4, False)
+    dated: bool = drawn(chance(0.2), False)
+    away: float = drawn(_away, 0.0)
+    parting: tuple[str, float] = drawn(_parting, ("", 0.0))
+    idle: float = drawn(lambda r, p: r.choice(IDLE) if p.polling_interval >= 0.3 else 0.0, 0.0)
 
     @property
     def disordered(self) -> bool:

@@ -233,6 +233,7 @@ class SimProcess:
         return {
             "sessions": len(registry.sessions),
             "ending sessions": len(registry.ending),
+            "unanswered openings": len(registry.unanswered),
             "pollers": len(registry.pollers),
             "close_notices": len(gateway.close_notices),
             "watched connections": len(gateway.wheel),

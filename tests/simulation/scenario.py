@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import weakref
+from typing import Any
 
+from icwsgw.devnet.faults import InjectedFault
 from tests.simulation.accounts import Accounts, Deadlines
 from tests.simulation.bystander import Bystander
 from tests.simulation.clients import SimClient
@@ -20,6 +22,7 @@ from tests.simulation.script import Chance, Script, Step, draw_script
 from tests.simulation.strangers import Strangers
 from tests.simulation.subject import Subject
 from tests.simulation.truth import Violation, _show
+from tests.simulation.waiting import Progress, Turns
 from tests.simulation.world import SimWorld, simulated
 
 #: Virtual seconds within which everything has an end once the world is sound again: time limits of opening, of calls
@@ -27,6 +30,9 @@ from tests.simulation.world import SimWorld, simulated
 QUIET_SECONDS = 90.0
 #: ws_close is tried for two minutes.
 CLOSE_NOTICE_SECONDS = 140.0
+
+#: Numbers of clients that come when all others have left.
+COME_AGAIN = 3_000_000
 
 #: All that the simulation knows of; each says in which worlds it takes part.
 SUBJECTS: tuple[type[Subject], ...] = (
@@ -41,6 +47,8 @@ SUBJECTS: tuple[type[Subject], ...] = (
     Asides,
     Liars,
     Fleet,
+    Progress,
+    Turns,
 )
 
 
@@ -81,6 +89,8 @@ class Scenario:
                 break
         if not self.script.plan.ending.startswith("busy"):
             self._rest()
+        if self.script.plan.away:
+            self._come_again()
         self.end()
 
     def _rest(self) -> None:
@@ -88,10 +98,45 @@ class Scenario:
         self.heal()
         self.wait_until_quiet("after the faults")
         world.truth.patient = False
-        for client in world.clients:
+        self._talk_all()
+        self.wait_until_quiet("with one message each")
+        if self.script.plan.idle and any(client.usable for client in world.clients):
+            # longer than a proxy keeps what is idle, than a key is used, or than a signature is good for
+            world.truth.note(f"nothing happens for {self.script.plan.idle:.0f} s")
+            world.run(self.script.plan.idle)
+            self.wait_until_quiet("after a rest")
+            self._talk_all()
+            self.wait_until_quiet("with one message more")
+
+    def _talk_all(self) -> None:
+        for client in self.world.clients:
             if client.connected and client.opened and not client.provoked:
                 client.talk(1, "e", client.random)
-        self.wait_until_quiet("with one message each")
+
+    def _come_again(self) -> None:
+        """All leave; later others come, and what was has left no trace."""
+        world, plan = self.world, self.script.plan
+        chance = Chance(f"{self.script.seed} away")
+        chance.number = COME_AGAIN
+        world.truth.note(f"nobody is there for {plan.away:.0f} s")
+        for client in world.clients:
+            client.leave()
+        world.run(CLOSE_NOTICE_SECONDS, lambda: all(process.empty for process in world.processes))
+        world.run(plan.away)
+        conduct = self.subjects["client"]
+        assert isinstance(conduct, Conduct)
+        if not plan.calm and chance.random() < 0.5:
+            conduct.reset_while_away(chance)
+        there = len(world.clients)
+        for number in range(chance.choice((1, 3, 6))):
+            chance.number = COME_AGAIN + number
+            conduct.connect(chance)
+            world.run(chance.choice((0.0, 0.0, 0.3)))
+        self.wait_until_quiet("when they have come again")
+        for client in world.clients[there:]:
+            if client.usable and client.opened and not client.unlucky:
+                client.talk(chance.choice((1, 5)), chance.choice("eeb"), chance)
+        self.wait_until_quiet("when they have come again and said something")
 
     def _take(self, step: Step) -> None:
         world = self.world
@@ -164,9 +209,7 @@ class Scenario:
         """All leave, or are made to; nothing may remain."""
         world = self.world
         if self.script.plan.ending == "leave":
-            world.truth.note("all leave")
-            for client in world.clients:
-                client.leave()
+            self._all_leave()
         else:
             drain(self)
             self.heal()
@@ -174,9 +217,39 @@ class Scenario:
         world.run(30.0, lambda: all(process.agent.ready for process in world.processes))
         world.run(CLOSE_NOTICE_SECONDS, lambda: all(process.empty for process in world.processes))
         world.run(1.0)
+        # the agent's own requests have their time
+        world.run(15.0, lambda: not any(process.transport.under_way for process in world.processes))
         self._check_all(final=True)
         self._check_remains()
         world.truth.check()
+
+    def _all_leave(self) -> None:
+        """Everybody leaves, perhaps while nothing reaches the canisters; what ends soon leaves nobody untold."""
+        world, (what, seconds) = self.world, self.script.plan.parting
+        world.truth.note(f"all leave{f', {what} for {seconds:.0f} s' if what else ''}")
+        before = self._untold()
+        if what:
+            world.truth.troubles["parting"] += 1
+            if what in ("lost", "refused"):
+                world.network = what
+            else:
+                words: dict[str, Any] = {"kind": "hang"} if what == "hang" else {"kind": "http", "status": 503}
+                world.replica.faults.add(InjectedFault(on="call", **words))
+        for client in world.clients:
+            client.leave()
+        world.run(seconds)
+        self.heal()
+        if what and seconds <= 60:
+            world.run(30.0, lambda: all(process.agent.ready for process in world.processes))
+            world.run(CLOSE_NOTICE_SECONDS, lambda: all(process.empty for process in world.processes))
+            if self._untold() > before and not world.truth.many_left:
+                world.truth.fail(f"canisters were not told who left: it was tried for less than {seconds:.0f} s")
+
+    def _untold(self) -> float:
+        """How many ws_close were given up."""
+        metrics = [process.metrics for process in self.world.processes]
+        counted = [each.ws_closes.values.items() for each in metrics]
+        return sum(count for items in counted for label, count in items if label != "done")
 
     def _check_remains(self) -> None:
         world, truth = self.world, self.world.truth
@@ -211,12 +284,7 @@ class Scenario:
     def _check_canisters(self) -> None:
         """The canisters have been told of everybody."""
         truth = self.world.truth
-        untold = sum(
-            count
-            for process in self.world.processes
-            for label, count in process.metrics.ws_closes.values.items()
-            if label != "done"
-        )
+        untold = self._untold()
         if untold and not truth.troubles and not truth.many_left:
             truth.fail(f"{untold} canisters were not told that a client left, and nothing has kept them from it")
         # what was taken counts as told, though a canister that stops before it comes to it never hears of it

@@ -42,12 +42,7 @@ class Forger(SimClient):
 
 
 class Replayer(SimClient):
-    """Sends the ws_open of somebody else once more.
-
-    :ivar heard: that ws_open
-    """
-
-    heard = b""
+    """Sends the ws_open of somebody else once more."""
 
     def open_payload(self, now_ns: int, **changes: object) -> bytes:
         super().open_payload(now_ns)
@@ -63,10 +58,11 @@ class Strangers(Subject):
         "wrong_request": 0.5,
         "half_message": 0.6,
         "flood": 0.3,
-        "forge": 0.6,
+        "forge": 0.8,
         "name_nowhere": 0.6,
         "come_and_go": 0.4,
         "replay": 0.5,
+        "replay_later": 0.3,
         "queue": 0.15,
     }
 
@@ -112,7 +108,7 @@ class Strangers(Subject):
             # behind the name of a header
             lines = [at for at in range(len(request)) if request[at : at + 2] == b": "]
             at = chance.choice(lines) + chance.choice((2, 3, 5))
-            request[at:at] = bytes((chance.choice((*range(9), *range(10, 32), 127)),))
+            request[at:at] = bytes((chance.choice((*range(9), *range(10, 32), 127, *[13] * 10)),))
         client = self._come(chance, opens=False, request=bytes(request))
         client.provoked |= {400, 408, 431, 1006}
         return f"stranger {client.number} sends a wrong request"
@@ -144,12 +140,19 @@ class Strangers(Subject):
     def forge(self, chance: Chance) -> str | None:
         if not self._room():
             return None
-        count = chance.choice((1, 3, 8))
+        count = chance.choice((1, 8, 8))
         canister = chance.choice(CANISTERS[: self.world.plan.canisters])
         for _ in range(count):
             client = self._come(chance, Forger, canister=canister)
             client.doomed |= {CloseCode.OPEN_REFUSED, CloseCode.CANISTER_NOT_ALLOWED, CloseCode.OVERLOADED, 429}
             client.doomed |= {CloseCode.EXPIRED}
+        if count == 8 and chance.random() < 0.9:
+            # others of their address, at once: while it is suspected, or when that is forgotten
+            self.world.run(chance.choice((1.0, 1.0, 13.0)))
+            for _ in range(8):
+                client = self._come(chance, canister=canister)
+                client.doomed |= {CloseCode.NOT_OPENED, CloseCode.OVERLOADED, CloseCode.CANISTER_NOT_ALLOWED}
+                self.world.at_end.append(self.world.clock.callLater(6.0, client.leave))
         return f"{count} strangers forge their ws_open"
 
     def name_nowhere(self, chance: Chance) -> str | None:
@@ -177,17 +180,28 @@ class Strangers(Subject):
         client.doomed |= {CloseCode.EXPIRED, CloseCode.WRONG_GATEWAY}
         return f"stranger {client.number} repeats the ws_open of client {victim.number}"
 
+    def replay_later(self, chance: Chance) -> str | None:
+        """The same, as late as an envelope is good for."""
+        if self.world.plan.polling_interval < 0.3 or not any(client.usable for client in self.world.clients):
+            return None
+        self.world.run(chance.choice((60.0, 120.0, 170.0)))
+        said = self.scenario.subjects["client"].connect(chance)  # type: ignore[attr-defined]
+        self.world.run(chance.choice((20.0, 60.0, 170.0)))
+        return f"{said}, {self.replay(chance)}"
+
     def queue(self, chance: Chance) -> str | None:
         """More than may wait in line come at once, from several addresses."""
         plan = self.world.plan
         if not plan.opens_per_second or plan.opens_per_second > 10 or not self._room():
             return None
         canister = chance.choice(CANISTERS[: plan.canisters])
-        for _ in range(45):
+        # more than may wait in line for half a minute
+        count = 45 if chance.random() < 0.7 or plan.wire else int(plan.opens_per_second * 30) + 20
+        for _ in range(count):
             client = self._come(chance, canister=canister)
             client.doomed |= {CloseCode.NOT_OPENED, CloseCode.OVERLOADED, CloseCode.CANISTER_NOT_ALLOWED}
             self.world.at_end.append(self.world.clock.callLater(8.0, client.leave))
-        return f"45 clients come to {canister.text[:5]} at once"
+        return f"{count} clients come to {canister.text[:5]} at once"
 
     def come_and_go(self, chance: Chance) -> str | None:
         """Clients that leave before anything has become of them."""

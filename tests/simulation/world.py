@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from email.utils import formatdate
 from functools import lru_cache
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -22,10 +23,11 @@ from twisted.logger import globalLogPublisher
 
 from icwsgw.devnet.faults import Answer
 from icwsgw.devnet.hosting import CdkSettings
-from icwsgw.errors import ConnectFailed, ConnectionLost
+from icwsgw.errors import ConnectFailed, ConnectionLost, IcwsError
 from icwsgw.gateway.gateway import Gateway
-from icwsgw.ic import bls
+from icwsgw.ic import bls, cbor
 from icwsgw.ic.principal import Principal
+from icwsgw.ic.ws import Batch, encode_batch, nonce_of_key, parse_get_messages
 from icwsgw.observe import logs
 from icwsgw.observe.levels import parse_levels
 from icwsgw.observe.metrics import Metrics
@@ -33,6 +35,7 @@ from icwsgw.server.factory import GatewayFactory
 from tests.simulation.plan import MAX_CANISTERS, Plan
 from tests.simulation.process import SimProcess
 from tests.simulation.truth import SimPoller, SimReplica, SimSession, Truth
+from tests.simulation.waiting import AnswerTurns
 from tests.support.ordered_clock import OrderedClock
 
 if TYPE_CHECKING:
@@ -106,6 +109,51 @@ def _verify(public_key: bytes, signature: bytes, message: bytes) -> bool:
     return signature == _hash(public_key, message)
 
 
+def page_of(request: bytes, answer: bytes) -> tuple[bytes, Batch | None, dict[str, Any]]:
+    """The canister of a query, the page that its answer is, if it is one, and the answer."""
+    content, decoded = cbor.loads(request)["content"], dict(cbor.loads(answer))
+    batch = None
+    if decoded.get("status") == "replied" and content["method_name"] == "ws_get_messages":
+        try:
+            batch = parse_get_messages(decoded["reply"]["arg"])
+        except IcwsError:
+            pass
+    return content["canister_id"], batch, decoded
+
+
+def too_large(oversize: dict[bytes, set[int]], request: bytes, answer: bytes) -> bytes:
+    """The answer to a poll, or a reject in its place if one of its messages makes the page too large.
+
+    :param oversize: by canister, the numbers of such messages
+    """
+    canister, batch, decoded = page_of(request, answer)
+    numbers = oversize.get(canister, set())
+    if batch is None or not any(nonce_of_key(key) in numbers for _, _, key, _ in batch.messages):
+        return answer
+    reject = {
+        "status": "rejected",
+        "reject_code": 5,
+        "reject_message": "the reply is larger than 3145728 bytes",
+        "error_code": "IC0504",
+    }
+    kept = {name: value for name, value in decoded.items() if name not in ("status", "reply")}
+    return cbor.dumps_tagged({**reject, **kept})
+
+
+def without(deleted: dict[bytes, set[int]], request: bytes, answer: bytes) -> bytes:
+    """The answer to a poll without messages that the canister has deleted.
+
+    :param deleted: by canister, the numbers of such messages
+    """
+    canister, batch, decoded = page_of(request, answer)
+    numbers = deleted.get(canister, set())
+    if batch is None or not any(nonce_of_key(key) in numbers for _, _, key, _ in batch.messages):
+        return answer
+    left = [message for message in batch.messages if nonce_of_key(message[2]) not in numbers]
+    page = encode_batch(left, batch.cert, batch.tree, batch.end_of_queue)
+    return cbor.dumps_tagged({**decoded, "reply": {"arg": page}})
+
+
 class SimWorld:
     """Everything.
 
@@ -115,6 +163,10 @@ class SimWorld:
     :ivar liar: gives other answers to queries than were given: (request, answer)
     :ivar unserved: canisters that the gateway does not serve
     :ivar origins: web origins that are welcome, all where there are none
+    :ivar may_fail: requests may fail though the plan has no faults
+    :ivar forged: by group of addresses, when a forged ws_open came last
+    :ivar oversize: by canister, numbers of messages that make a page too large
+    :ivar deleted: by canister, numbers of messages that no answer has
     :ivar truth: what really happened
     :ivar processes: of the gateway
     :ivar dead: those that were killed
@@ -131,6 +183,11 @@ class SimWorld:
         self.unserved: set[Principal] = set()
         self.origins: tuple[str, ...] = ()
         self.dates_were_wrong = False
+        self.may_fail = False
+        self.forged: dict[str, float] = {}
+        self.oversize: dict[bytes, set[int]] = {}
+        self.deleted: dict[bytes, set[int]] = {}
+        self.answer_turns = AnswerTurns(self)
         self.lost_transports = 0
         self.at_end: list[Any] = []
         self.clients: list[SimClient] = []
@@ -143,6 +200,21 @@ class SimWorld:
         self.dead: list[SimProcess] = []
         for process in self.processes:
             process.start()
+
+    @property
+    def sound(self) -> bool:
+        """Whether no fault is there now."""
+        replica = self.replica
+        usual = replica.ingress.latency == self.plan.call_latency and not replica.wrong_nodes and not replica.forgets
+        running = all(host.running for host in replica.hosts)
+        return (
+            self.network == "up"
+            and not len(replica.faults)
+            and usual
+            and running
+            and not self.oversize
+            and not self.deleted
+        )
 
     # time
 
@@ -204,7 +276,7 @@ class SimWorld:
             f"{self.seed} {self.replicas}".encode(),
             [*CANISTERS[: plan.canisters], *([QUIET] if plan.neighbour else [])],
             delegation=plan.delegation,
-            settings=CdkSettings(int(plan.ack_interval * 1000), 20_000, plan.page),
+            settings=CdkSettings(int(plan.ack_interval * 1000), int(plan.keep_alive * 1000), plan.page),
             query_latency=plan.query_latency,
             call_latency=plan.call_latency,
             call_jitter=plan.call_jitter,
@@ -235,8 +307,17 @@ class SimWorld:
             if self.network != "up" or replica is not self.replica:
                 raise ConnectionLost("the network went away")
             status, headers, content = answer
-            if self.liar is not None and status == 200 and path.endswith("/query"):
-                content = self.liar(body, content)
+            if status == 200 and path.endswith("/query"):
+                if self.liar is not None:
+                    content = self.liar(body, content)
+                if self.oversize:
+                    content = too_large(self.oversize, body, content)
+                if self.deleted:
+                    content = without(self.deleted, body, content)
+            elif self.plan.dated and (asked := headers.get("Retry-After", "")).isdecimal():
+                # a date, which has whole seconds
+                ahead = self.now_ns() / 1e9 + int(asked) + 1
+                headers = {**headers, "Retry-After": formatdate(ahead, usegmt=True)}
             return status, {**headers, **self.headers()}, content
 
         return replica.handle(method, path, body).addCallback(arrived)

@@ -1,0 +1,249 @@
+"""Checks that nobody waits without a reason: progress after faults, turns between canisters, and unused budgets.
+
+- *Progress*: a client with something under way gets on within a bound after its last progress, or after the last fault
+  has ended. The bound follows from the world: how long a call takes, how many wait, and which limits are small.
+- *Turns*: while a canister's messages wait for a slot or a token, no other canister sends more than a few.
+- *Use*: while calls wait for tokens, the budget is used, and each kind of call gets its share of it.
+- *Answers*: while one canister's answer waits to be handled, others do not get the time of several.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from typing import TYPE_CHECKING, Any
+
+from icwsgw.core.call_table import CallState
+from icwsgw.core.request_budget import WEIGHTS, RequestKind
+from icwsgw.core.round_robin import QUANTUM
+from tests.simulation.plan import Plan
+from tests.simulation.subject import Subject
+from tests.simulation.truth import _show
+
+if TYPE_CHECKING:
+    from tests.simulation.clients import SimClient
+    from tests.simulation.process import SimProcess
+    from tests.simulation.scenario import Scenario
+    from tests.simulation.world import SimWorld
+
+#: Seconds after a fault that still count to it: the longest Retry-After with its jitter, a call that hung until its
+#: timeout at two versions of its endpoint, the longest back-off.
+AFTERMATH = 50.0
+#: Calls that another canister may send while one of this one waits: those that had their slot before, and turns.
+TURNS = 16
+#: Seconds over which the use of the budget is measured, and the part of it that is used at least.
+SPAN, USED, OWN_SHARE = 4.0, 0.5, 0.5
+
+
+class Progress(Subject):
+    """Looks once a second at each client."""
+
+    name = "progress"
+
+    def __init__(self, scenario: Scenario) -> None:
+        super().__init__(scenario)
+        self._call = self.world.clock.callLater(1.0, self._look)
+        self._marks: dict[SimClient, tuple[Any, float]] = {}
+        self._sound_at = 0.0
+        self._troubles = 0
+
+    def _look(self) -> None:
+        world = self.world
+        now = world.clock.seconds()
+        self._call = world.clock.callLater(1.0, self._look)
+        troubles = sum(self.truth.troubles.values())
+        if not world.sound or troubles != self._troubles:
+            self._sound_at, self._troubles = now, troubles
+            return
+        since = self._sound_at
+        if troubles or world.plan.clocks or world.plan.liars:
+            since += AFTERMATH
+        bounds = {process: self._bound(process) for process in world.processes}
+        for client in world.clients:
+            mark = self._mark(client)
+            before, at = self._marks.get(client, (None, now))
+            if mark is None or mark != before:
+                self._marks[client] = mark, now
+                continue
+            late = now - max(at, since) - bounds[client.process]
+            if late > 0:
+                state = self.scenario._state(client)
+                self.truth.fail(f"client {client.number} {_show(client.key)} waits {late:.1f} s too long: {state}")
+
+    def _mark(self, client: SimClient) -> Any:
+        """What changes with each progress of a client; None where nothing is under way."""
+        truth, key, session = self.truth, client.key, client.session
+        if not client.usable or session is None or not client.said_open or not client.link.reading:
+            return None
+        if client.process.gateway.draining or client.quiet or client.number >= CROWDS or client.process.dead:
+            return None
+        if key in truth.gone or key in truth.spoilt or truth.may_be_undecided(key):
+            return None
+        opened = truth.opened.get(key)
+        if opened is not None and opened[1] != truth.lives[opened[0]]:
+            return None
+        if client.canister in self.world.unserved:
+            return None
+        return client.opened, len(session.accepted), len(truth.done.get(key, ())), len(client.received)
+
+    def _bound(self, process: SimProcess) -> float:
+        """Seconds from one progress of a client to the next one."""
+        plan = self.world.plan
+        waiting = [client for client in self.world.clients if client.connected and not client.quiet]
+        openings = sum(not client.opened for client in waiting)
+        # a canister may have half of the slots
+        places = max(1, plan.calls // 2)
+        bound = 6.0 + plan.slowest_call * (3 + len(waiting) / places)
+        bound += 4 * (plan.query_latency + plan.network_jitter) + 3 * plan.polling_interval
+        bound += 100 * plan.answer_cost
+        if plan.query_budget is not None:
+            bound += 5.0 + 4 * len(waiting) / (plan.query_budget / 8)
+        if plan.opens_per_second:
+            bound += 2.0 + openings / plan.opens_per_second
+        if plan.client_byte_rate < 1 << 20:
+            bound += 2 * 80_000 / plan.client_byte_rate
+        if plan.client_message_rate < 100:
+            bound += 10 / plan.client_message_rate
+        if plan.crowded:
+            bound += 30.0
+        if plan.strangers:
+            bound += 15.0
+        if plan.wire:
+            # a large message on a slow line
+            bound += 10.0
+        return bound
+
+    def finished(self) -> None:
+        self._call.cancel()
+
+
+#: Numbers of clients that come in crowds.
+CROWDS = 2_000_000
+
+
+class Turns(Subject):
+    """Watches who sends while others wait."""
+
+    name = "turns"
+
+    def __init__(self, scenario: Scenario) -> None:
+        super().__init__(scenario)
+        self._call = self.world.clock.callLater(0.5, self._look)
+        for process in self.world.processes:
+            process.agent.turns = Ledger(self.world, process)
+
+    def _look(self) -> None:
+        self._call = self.world.clock.callLater(0.5, self._look)
+        for process in self.world.processes:
+            ledger = process.agent.turns
+            if ledger is not None:
+                ledger.look(self.world.clock.seconds())
+
+    def finished(self) -> None:
+        self._call.cancel()
+
+    @classmethod
+    def wanted(cls, plan: Plan) -> bool:
+        return plan.processes == 1
+
+
+class Ledger:
+    """What one process has sent lately, and who waited meanwhile.
+
+    :param process: the process
+    """
+
+    def __init__(self, world: SimWorld, process: SimProcess) -> None:
+        self._world = world
+        self._process = process
+        #: by canister that waits: how many each other one has sent since it began to, or sent one itself
+        self._bypassed: dict[bytes, dict[bytes, int]] = {}
+        #: when each request left, by method
+        self._sent: deque[tuple[float, str]] = deque()
+        #: since when calls of a kind wait, without a break
+        self._waits: dict[RequestKind, float] = {}
+
+    def sends(self, method: str, canister: bytes, now: float) -> None:
+        """A request leaves."""
+        self._sent.append((now, method))
+        if method != "ws_message":
+            return
+        self._bypassed.pop(canister, None)
+        waiting = self._waiting()
+        for other in list(self._bypassed):
+            if other not in waiting:
+                del self._bypassed[other]
+        for other in waiting - {canister}:
+            counts = self._bypassed.setdefault(other, defaultdict(int))
+            counts[canister] += 1
+            if counts[canister] > TURNS + len(self._world.clients):
+                self._world.truth.fail(f"{counts[canister]} messages of one canister left while another one waited")
+
+    def _waiting(self) -> set[bytes]:
+        """Canisters of which a message waits for its first turn, and whose clients have not sent within a second."""
+        now, found = self._world.clock.seconds(), set()
+        for session in self._process.gateway.registry.sessions:
+            relay, poller = session.relay, session.poller
+            if relay is not None and relay._calls.state is CallState.WAITING and relay._calls.current is not None:
+                patient = now - relay.sent >= 1.0 and now - relay._calls.started >= 0.0
+                if patient and poller is not None and relay._calls.current.method_name == "ws_message":
+                    found.add(poller.canister.raw)
+        return found
+
+    def look(self, now: float) -> None:
+        """Compare what was sent with what might have been."""
+        budget = self._process.budget
+        while self._sent and self._sent[0][0] < now - SPAN:
+            self._sent.popleft()
+        rate = budget.per_second
+        if rate is None:
+            return
+        for kind, method in KINDS.items():
+            if not budget.waiting(kind):
+                self._waits.pop(kind, None)
+                continue
+            since = self._waits.setdefault(kind, now)
+            if now - since < SPAN + 1.0:
+                continue
+            sent = sum(each == method for _, each in self._sent)
+            share = rate * WEIGHTS[kind] / sum(WEIGHTS)
+            if kind is RequestKind.OPEN and self._world.plan.opens_per_second is not None:
+                share = min(share, self._world.plan.opens_per_second)
+            if sent < OWN_SHARE * share * SPAN - 1:
+                self._world.truth.fail(f"{sent} {method} left in {SPAN} s while more waited, {share} a second may")
+            if kind is RequestKind.CALL and len(self._sent) < USED * rate * SPAN - 2:
+                self._world.truth.fail(
+                    f"{len(self._sent)} requests left in {SPAN} s, though some waited for {rate} a s"
+                )
+
+
+#: Kinds of calls that may wait, and their methods.
+KINDS = {RequestKind.CALL: "ws_message", RequestKind.CLOSE: "ws_close", RequestKind.OPEN: "ws_open"}
+
+
+class AnswerTurns:
+    """The time that answers take while others wait.
+
+    :param world: in which
+    """
+
+    def __init__(self, world: SimWorld) -> None:
+        self._world = world
+        #: by poller whose answer waits: seconds that each other one has had since
+        self._had: dict[Any, dict[Any, float]] = {}
+
+    def took(self, poller: Any, waiting: set[Any], seconds: float) -> None:
+        """An answer was handled.
+
+        :param waiting: pollers whose answers wait
+        """
+        self._had.pop(poller, None)
+        for other in list(self._had):
+            if other not in waiting:
+                del self._had[other]
+        for other in waiting - {poller}:
+            had = self._had.setdefault(other, defaultdict(float))
+            had[poller] += seconds
+            # a turn of each, and as much again as the largest answers may have been beyond one
+            most = 3 * QUANTUM + 8 * self._world.plan.answer_cost
+            if had[poller] > most:
+                self._world.truth.fail(f"one canister's answers had {had[poller]:.3f} s while another one's waited")
