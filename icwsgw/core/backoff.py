@@ -11,8 +11,9 @@ and again. Jitter only makes such a pause longer. A pause that was asked for doe
 canister, up to ``LONGEST_RETRY_AFTER``.
 
 The time without a valid answer is counted for the network and the canister separately
-(:mod:`icwsgw.core.failure_source`): the time between two failures belongs to the source of the first. A valid answer
-resets both.
+(:mod:`icwsgw.core.failure_source`): the time between two failures belongs to the source of the first, but a pause that
+the network has asked for belongs to the network, whatever queries in flight bring meanwhile. A valid answer resets
+both.
 
 Boundary nodes limit queries by address, by subnet and by canister, and answer 429 in each case. So a pause that one
 canister's poller gets is for that canister. If the pollers of two canisters get one at the same time, all pollers pause
@@ -47,6 +48,7 @@ class PollBackoff:
     """
 
     __slots__ = (
+        "_asked_until",
         "_holds",
         "_interval",
         "_jitter",
@@ -68,6 +70,7 @@ class PollBackoff:
         self._interval = interval
         self._jitter = jitter
         self._holds = 0
+        self._asked_until = 0.0
         self._side = FailureSource.CANISTER
         self._marked = now
         self._silent = dict.fromkeys(FailureSource, 0.0)
@@ -111,11 +114,12 @@ class PollBackoff:
         :param side: the source of the failure
         """
         if self.failures:
-            self._silent[self._side] += now - self._marked
+            self._settle(now)
         else:
             # nothing else is known of the time since the last valid answer
-            self._silent[side] += now - self.last_good
-        self._marked, self._side = now, side
+            self._marked, self._side = self.last_good, side
+            self._settle(now)
+        self._side = side
         self.last_bad, self.last_error = now, error
         self.failures += 1
         if overloaded or retry_after is not None:
@@ -123,7 +127,10 @@ class PollBackoff:
                 # Count queries that were in flight together only once.
                 self._holds += 1
             pause = self._pause(self._holds)
-            self._hold(now, pause if not retry_after else max(pause, _asked(retry_after, self._jitter)))
+            if retry_after:
+                pause = max(pause, _asked(retry_after, self._jitter))
+            self._hold(now, pause)
+            self._asked_until = max(self._asked_until, now + pause)
         elif self.failures > STEADY_FAILURES:
             self.not_before = max(self.not_before, now + self._pause(self.failures - STEADY_FAILURES))
 
@@ -136,8 +143,22 @@ class PollBackoff:
         """Seconds for which a source has given no valid answer."""
         if not self.failures:
             return 0.0
-        seconds = self._silent[side] + (now - self._marked if side is self._side else 0.0)
+        held = self._held(now)
+        seconds = self._silent[side] + (now - self._marked - held if side is self._side else 0.0)
+        if side is FailureSource.NETWORK:
+            seconds += held
         return max(0.0, seconds - self.excused)
+
+    def _held(self, now: float) -> float:
+        """Seconds since ``_marked`` in which the network had asked this poller to pause."""
+        return min(max(0.0, self._asked_until - self._marked), now - self._marked)
+
+    def _settle(self, now: float) -> None:
+        """Add the time since ``_marked`` to whom it belongs."""
+        held = self._held(now)
+        self._silent[FailureSource.NETWORK] += held
+        self._silent[self._side] += now - self._marked - held
+        self._marked = now
 
     def join(self, now: float, until: float) -> None:
         """The network has asked all pollers to pause, and this one has not heard of it itself."""

@@ -141,6 +141,19 @@ def test_each_sides_silence_is_reckoned_for_itself() -> None:
     assert paced.silence(FailureSource.CANISTER, 34.0) == 2.0
 
 
+def test_a_pause_that_was_asked_for_is_not_the_canisters_silence_whatever_came_after_it() -> None:
+    """A query that was in flight when the network asked to wait brings a failure of the canister."""
+    paced = backoff()
+    paced.failed(10.0, side=FailureSource.CANISTER)
+    paced.failed(11.0, overloaded=True, retry_after=40.0, side=FailureSource.NETWORK)
+    paced.failed(11.5, side=FailureSource.CANISTER)
+    assert paced.held_until >= 51.0
+    now = paced.held_until + 1.0
+    assert paced.silence(FailureSource.CANISTER, now) == pytest.approx(12.0)
+    paced.failed(now, side=FailureSource.CANISTER)
+    assert paced.silence(FailureSource.CANISTER, now + 2.0) == pytest.approx(14.0)
+
+
 def test_a_pause_of_all_pollers_is_no_silence() -> None:
     paced = backoff()
     paced.join(10.0, 30.0)
