@@ -124,7 +124,8 @@ class SimSession(ClientSession):
         super().relay_full()
 
     def relay_outcome_unknown(self, envelope: ClientEnvelope, error: IcwsError) -> None:
-        outcomes = self.owner.process.agent.outcomes(envelope.body)
+        # an answer that was lost says nothing
+        outcomes = [each for each in self.owner.process.agent.outcomes(envelope.body) if each != "failed"]
         if isinstance(error, (Rejected, HttpError)) and not all(
             each in ("refused", "transient", "unsure") for each in outcomes[-3:]
         ):
