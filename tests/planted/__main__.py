@@ -6,6 +6,7 @@
     python -m tests.planted --missed                          again those that were missed, or searched for less long
     python -m tests.planted --survey                          find out first which scenarios reach which errors, and run
                                                               only those for each; kept in .planted/survey.json
+    python -m tests.planted --every 5                         only every fifth by name, as a sample
     python -m tests.planted --unreached                       which errors no scenario of that survey reaches
     python -m tests.planted --table                           what is known so far
     python -m tests.planted --check                           which patches do not apply to the tree any more
@@ -57,6 +58,7 @@ def main() -> int:
     parser.add_argument("--again", action="store_true", help="look for all that are named, whatever is known")
     parser.add_argument("--survey", action="store_true")
     parser.add_argument("--unreached", action="store_true")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only each Nth error")
     parser.add_argument("--spend", type=float, default=inf, help="CPU seconds for each error, where there is a survey")
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--check", action="store_true")
@@ -71,6 +73,7 @@ def main() -> int:
     planted = [each for each in all_patches() if _chosen(each.name, options.names)]
     # in the order in which they are named
     planted.sort(key=lambda each: options.names.index(each.name) if each.name in options.names else 0)
+    planted = planted[options.every // 2 :: options.every]
     if options.check or options.rebase:
         return check(planted, options.rebase)
     if options.survey:
