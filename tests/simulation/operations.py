@@ -125,7 +125,7 @@ class Operations(Subject):
         if chance.random() < 0.5:
             del taken["allowed_canisters"], taken["denied_canisters"]
         # what needs a restart changes nothing
-        self._next = replace(running, **taken, max_connections=7, polling_interval=9.0)
+        self._next = replace(running, **taken, relay_order="accepted", polling_interval=9.0)
         self._running = replace(running, **taken)
         self._origins()
         self._serve()
