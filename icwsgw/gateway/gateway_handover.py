@@ -10,17 +10,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.session_machine import Opened, State
 from icwsgw.core.written_state import Document, Fields, read_as, read_fields, write_fields
 from icwsgw.errors import FormatError
 from icwsgw.gateway.session import ClientSession
 from icwsgw.gateway.session_handover import detach, resume, session_document, take_over
+from icwsgw.observe.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from icwsgw.gateway.gateway import Gateway
     from icwsgw.gateway.interfaces import Client
+
+_log = get_logger("handover")
 
 #: The fields of a gateway that are handed over as they are. Session ids go on from them.
 GATEWAY: Fields = {"prefix": str, "serial": int}
@@ -102,12 +106,16 @@ def take_over_session(gateway: Gateway, client: Client, document: Mapping[str, A
 
 
 def complete(gateway: Gateway, document: Mapping[str, Any], sessions: Iterable[ClientSession]) -> None:
-    """Let the sessions go on, after those with a connection were taken over.
+    """Let the sessions go on, after those with a connection were taken over. A fault costs the session that has it.
 
     :param sessions: those with a connection
     """
     resuming = list(sessions)
-    resuming.extend(take_over_session(gateway, departed(ended), ended) for ended in document.get("ended", ()))
+    for ended in document.get("ended", ()):
+        try:
+            resuming.append(take_over_session(gateway, departed(ended), ended))
+        except Exception:
+            _log.failure("an ended session is not taken over")
     by_id = {session.id: session for session in resuming}
     for canister, index, state in document.get("registry", {}).get("pollers", ()):
         poller = gateway.registry.pollers.get((canister, index))
@@ -117,7 +125,11 @@ def complete(gateway: Gateway, document: Mapping[str, Any], sessions: Iterable[C
         poller.senders.update((sender, session) for sender, session in found if session is not None)
         poller.suspects.update(by_id[name] for name in state.get("suspects", ()) if name in by_id)
     for session in resuming:
-        resume(session, gateway)
+        try:
+            resume(session, gateway)
+        except Exception:
+            _log.failure("a session does not go on after the handover", session=session.id)
+            session.end(CloseCode.INTERNAL, "internal error")
 
 
 def detach_sessions(gateway: Gateway, sessions: Iterable[ClientSession]) -> None:

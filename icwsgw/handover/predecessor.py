@@ -245,8 +245,11 @@ class _Attempt:
         # From here on there is no way back.
         left = len(self._service.factory.connections) - len(handed.connections)
         pidfile = self._pidfile()
-        handed.detach()
-        self._announce(process.pid)
+        try:
+            handed.detach()
+            self._announce(process.pid)
+        except Exception:
+            _log.failure("letting go failed")
         try:
             channel.send({"go": True, "pidfile": pidfile})
         except ChannelClosed as error:

@@ -124,7 +124,11 @@ class Successor:
             pass
         began = self._reactor.seconds()
         self._close_unused(service)
-        taken.begin(service)
+        try:
+            taken.begin(service)
+        except Exception:
+            # Nobody else serves now: new clients at least find a gateway.
+            _log.failure("taking over failed")
         for listener in service.listening_services:
             listener.accept()
         channel.close()

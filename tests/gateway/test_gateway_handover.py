@@ -17,6 +17,7 @@ from icwsgw.core.client_calls import WaitingBytes
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.session_machine import State
 from icwsgw.errors import FormatError
+from icwsgw.gateway import gateway_handover
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.gateway_handover import (
     client_document,
@@ -27,7 +28,8 @@ from icwsgw.gateway.gateway_handover import (
     take_over_gateway,
     take_over_session,
 )
-from icwsgw.gateway.session_handover import session_document
+from icwsgw.gateway.session import ClientSession
+from icwsgw.gateway.session_handover import resume, session_document
 from icwsgw.ic import cbor
 from icwsgw.observe.metrics import Metrics
 from tests.memory.world import CHAT_ID, ECHO_ID, MemoryClient, World
@@ -203,6 +205,33 @@ def test_an_identity_that_is_not_there_costs_that_session() -> None:
     document = session_document(client.session)
     with pytest.raises(FormatError, match="there is no identity 7"):
         take_over_session(successor(world), client, {**document, "identity": 7})
+
+
+def test_a_session_that_cannot_go_on_costs_itself_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    clients = world.open(3)
+    unlucky = clients[1].session
+    assert unlucky is not None
+
+    def broken(session: ClientSession, gateway: Gateway) -> None:
+        if session.id == unlucky.id:
+            raise ZeroDivisionError
+        resume(session, gateway)
+
+    monkeypatch.setattr(gateway_handover, "resume", broken)
+    hand_over(world, clients)
+    world.run(1)
+    assert [client.close_code for client in clients] == [None, CloseCode.INTERNAL, None]
+    clients[0].echoes(b"after")
+
+
+def test_an_ended_session_that_is_invalid_costs_nobody() -> None:
+    world = World()
+    client = world.open(1)[0]
+    assert client.session is not None
+    new = successor(world)
+    complete(new, {"ended": [{"id": 5}]}, [take_over_session(new, client, session_document(client.session))])
+    assert len(new.registry.sessions) == 1
 
 
 def test_a_client_that_has_left_has_a_name_and_does_nothing() -> None:
