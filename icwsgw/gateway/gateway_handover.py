@@ -99,7 +99,11 @@ def take_over_session(gateway: Gateway, client: Client, document: Mapping[str, A
     take_over(session, gateway, document)
     gateway.identity_assignment.loads[index] += 1
     ended = session.state is State.CLOSED
-    (gateway.registry.ending if ended else gateway.registry.sessions).add(session)
+    if ended:
+        # There are no more of them than the other process had, so nobody is given up.
+        gateway.registry.left(session)
+    else:
+        gateway.registry.sessions.add(session)
     if not ended and session.opened >= Opened.SPOKE and session.client_key is not None:
         gateway.principals.add(session.client_key[0], session)
     return session
@@ -138,8 +142,7 @@ def detach_sessions(gateway: Gateway, sessions: Iterable[ClientSession]) -> None
     for session in gone:
         detach(session)
         gateway.registry.remove(session)
-        gateway.registry.sessions.discard(session)
-        gateway.registry.ending.discard(session)
+        gateway.registry.forget(session)
         gateway.identity_assignment.leave(session.identity_index)
         if session.client_key is not None:
             gateway.principals.remove(session.client_key[0], session)

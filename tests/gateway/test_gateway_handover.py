@@ -143,6 +143,20 @@ def test_who_has_left_is_still_told_to_the_canister() -> None:
     assert not world.replica.host(ECHO_ID).ws.clients
 
 
+def test_who_has_left_before_an_answer_still_counts() -> None:
+    world = World(call_latency=0.5)
+    client = world.client()
+    world.run(0.1)
+    client.leave()
+    assert len(world.gateway.registry.unanswered) == 1
+    old = world.gateway
+    new = hand_over(world, [client])
+    assert (len(old.registry.unanswered), len(new.registry.unanswered)) == (0, 1)
+    world.run(10)
+    assert len(new.registry.unanswered) == 0
+    world.quiet()
+
+
 def test_a_canister_that_is_reset_afterwards_closes_its_clients() -> None:
     world = World()
     clients = world.open(2)
