@@ -11,6 +11,7 @@ import pytest
 from icwsgw.cli.icws_command import make_parser
 from tests.acceptance.conftest import Stack, stack
 from tests.acceptance.processes import ROOT
+from tests.support.measured import interpreter
 
 __all__ = ["stack"]
 
@@ -18,7 +19,7 @@ __all__ = ["stack"]
 def icws(where: Stack, *words: str, given: str = "") -> tuple[int, str, str]:
     environment = {"ICWS_GATEWAY": where.gateway, "ICWS_NETWORK": where.network, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-m", "icwsgw.cli.icws_command", *words],
+        [*interpreter(), "-m", "icwsgw.cli.icws_command", *words],
         env=environment,
         input=given,
         capture_output=True,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 
 import pytest
 
 from tests.acceptance.conftest import Stack
 from tests.acceptance.processes import ROOT
+from tests.support.measured import interpreter
 
 pytestmark = pytest.mark.acceptance
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.acceptance
 @pytest.mark.parametrize("scenario", ["echo", "backpressure", "reset", "failures"])
 def test_scenario(scenario: str, stack: Stack) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.client.asyncio_scenarios", scenario, stack.gateway, stack.network, stack.echo],
+        [*interpreter(), "-m", "tests.client.asyncio_scenarios", scenario, stack.gateway, stack.network, stack.echo],
         cwd=ROOT,
         capture_output=True,
         text=True,

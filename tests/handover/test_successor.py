@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
+from icwsgw.handover import successor as successor_module
 from icwsgw.handover.channel import Channel
 from icwsgw.handover.service_state import VERSION
 from icwsgw.handover.successor import Successor
@@ -102,3 +103,53 @@ def test_the_environment_says_that_there_is_a_predecessor() -> None:
     theirs.close()
     listening.close()
     channel.close()
+
+
+class Taking:
+    """A state of one document, whose connections go on."""
+
+    def __init__(self, fails: bool = False) -> None:
+        self.fails = fails
+        self.begun = 0
+
+    def __len__(self) -> int:
+        return 2
+
+    def add(self, document: dict[str, Any], sockets: list[int]) -> bool:
+        return "end" in document
+
+    def begin(self, service: object) -> None:
+        self.begun += 1
+        if self.fails:
+            raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("last", "fails", "pidfile"),
+    [({"go": True, "pidfile": "/run/a"}, False, "/run/a"), ({"go": True}, True, ""), (None, False, "")],
+    ids=["told to go on", "a fault", "the other one has ended"],
+)
+def test_it_goes_on_when_it_has_everything(
+    monkeypatch: pytest.MonkeyPatch, last: dict[str, Any] | None, fails: bool, pidfile: str
+) -> None:
+    channel, successor, service, reactor, began = make()
+    unused = socket.socket()
+    successor._sockets.update({"tcp:1": -1, "tcp:9": os.dup(unused.fileno())})
+    service.gateway = SimpleNamespace(registry=SimpleNamespace(sessions={1, 2}))  # type: ignore[attr-defined]
+    taking = Taking(fails)
+    monkeypatch.setattr(successor_module, "Taken", lambda: taking)
+    channel.receive(5.0)
+    documents: list[dict[str, Any]] = [{"version": VERSION}, {"end": True}, *([last] if last else [])]
+    for document in documents:
+        channel.send(document)
+    if last is None:
+        channel.socket.shutdown(socket.SHUT_WR)
+    service.away = None
+    reactor.advance(0.1)
+    assert "ready" in channel.receive(5.0)[0]
+    assert channel.receive(5.0)[0] == {"taken": 2}
+    assert (taking.begun, service.accepted, began, reactor.stopped) == (1, 1, [pidfile], False)
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(successor._sockets["tcp:9"])
+    channel.close()
+    unused.close()

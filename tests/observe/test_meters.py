@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families as parse
@@ -14,6 +16,8 @@ from icwsgw.observe.meters import (
     Meter,
     RankedGauge,
     Ranking,
+    counters_of,
+    go_on_from,
     top,
 )
 
@@ -112,3 +116,42 @@ def test_a_ranking_shows_the_greatest_and_sums_up_the_rest() -> None:
 
 def test_of_equals_the_first_by_name_are_shown() -> None:
     assert top({"b": 1, "a": 1, "c": 2, "d": 1}, 3) == ["c", "a", "b"]
+
+
+# the handover to another process
+
+
+def test_no_counter_steps_back_in_the_process_that_goes_on() -> None:
+    def make(given: float) -> tuple[list[Declared], Any]:
+        counter, labelled, histogram = Counter(), LabelledCounter(["a"]), Histogram([1.0])
+        counted, by_label, gauge = Gauge(), LabelledGauge(["x"]), Gauge()
+        counted.set_function(lambda: given)
+        by_label.set_function(lambda: {"x": given, "new": 1})
+        gauge.set(given)
+        declared = [
+            Declared("c_total", "c", "counter", counter),
+            Declared("l_total", "l", "counter", labelled, "label"),
+            Declared("h", "h", "histogram", histogram),
+            Declared("f_total", "f", "counter", counted, labels={"of": "1"}),
+            Declared("f_total", "f", "counter", Gauge(), labels={"of": "2"}),
+            Declared("g_total", "g", "counter", by_label, "label"),
+            Declared("gauge", "a gauge", "gauge", gauge),
+        ]
+        return declared, (counter, labelled, histogram, counted, by_label, gauge)
+
+    before, (counter, labelled, histogram, *_) = make(5.0)
+    counter.inc(2)
+    labelled.inc("a", 3)
+    labelled.inc("unknown")
+    histogram.observe(0.5)
+    document = counters_of(before)
+    after, (counter, labelled, histogram, counted, by_label, gauge) = make(1.0)
+    counter.inc()
+    go_on_from(after, {**document, "gone_total": 7})
+    histogram.observe(2.0)
+    assert (counter.value, labelled.values["a"], labelled.values["other"]) == (3, 3, 1)
+    assert (histogram.counts, histogram.sum) == ([1, 1], 2.5)
+    assert (counted.value, by_label.values) == (6.0, {"x": 6.0, "other": 2})
+    assert gauge.value == 1.0, "a gauge is of this process"
+    go_on_from(after, {"h": {"counts": [1, 2, 3], "sum": 9.0}})
+    assert histogram.counts == [1, 1], "other buckets cannot be added"
