@@ -26,7 +26,7 @@ DOCUMENT = GUIDE.read_text()
 SPANS = re.findall(r"`([^`\n]+)`", prose(DOCUMENT))
 
 #: Options of other programs that the guide names by themselves.
-OTHERS = {"--read-only", "--ulimit", "--logfile", "--syslog"}
+OTHERS = {"--read-only", "--ulimit", "--logfile", "--syslog", "--uid", "--gid", "--chroot"}
 OURS = {f"--{name.rstrip('=')}" for name in Options().longOpt}
 
 

@@ -114,11 +114,11 @@ class PollBackoff:
         :param side: the source of the failure
         """
         if self.failures:
-            self._settle(now)
+            self._count_silence(now)
         else:
             # nothing else is known of the time since the last valid answer
             self._marked, self._side = self.last_good, side
-            self._settle(now)
+            self._count_silence(now)
         self._side = side
         self.last_bad, self.last_error = now, error
         self.failures += 1
@@ -153,7 +153,7 @@ class PollBackoff:
         """Seconds since ``_marked`` in which the network had asked this poller to pause."""
         return min(max(0.0, self._asked_until - self._marked), now - self._marked)
 
-    def _settle(self, now: float) -> None:
+    def _count_silence(self, now: float) -> None:
         """Add the time since ``_marked`` to whom it belongs."""
         held = self._held(now)
         self._silent[FailureSource.NETWORK] += held
