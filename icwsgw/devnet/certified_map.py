@@ -15,35 +15,16 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TypeAlias
 
+from icwsgw.devnet.merkle import EMPTY_DIGEST, FORK, Entry
 from icwsgw.ic import hashtree
 from icwsgw.ic.hashtree import EMPTY, Tree, pruned, reconstruct
-
-_FORK = b"\x10ic-hashtree-fork"
-_LABELED = b"\x13ic-hashtree-labeled"
-_EMPTY_DIGEST = reconstruct(EMPTY)
-
-
-class _Entry:
-    """A key and its subtree; several nodes, one after the other, may hold it."""
-
-    __slots__ = ("_digest", "key", "subtree")
-
-    def __init__(self, key: bytes, subtree: Tree) -> None:
-        self.key = key
-        self.subtree = subtree
-        self._digest: bytes | None = None
-
-    def digest(self) -> bytes:
-        if self._digest is None:
-            self._digest = sha256(_LABELED + self.key + reconstruct(self.subtree)).digest()
-        return self._digest
 
 
 class _Node:
     __slots__ = ("_digest", "entry", "left", "red", "right")
 
     def __init__(
-        self, entry: _Entry, left: _Link = None, right: _Link = None, red: bool = True, digest: bytes | None = None
+        self, entry: Entry, left: _Link = None, right: _Link = None, red: bool = True, digest: bytes | None = None
     ) -> None:
         self.entry = entry
         self.left = left
@@ -55,9 +36,9 @@ class _Node:
         if self._digest is None:
             digest = self.entry.digest()
             if self.right is not None:
-                digest = sha256(_FORK + digest + self.right.digest()).digest()
+                digest = sha256(FORK + digest + self.right.digest()).digest()
             if self.left is not None:
-                digest = sha256(_FORK + self.left.digest() + digest).digest()
+                digest = sha256(FORK + self.left.digest() + digest).digest()
             self._digest = digest
         return self._digest
 
@@ -100,13 +81,13 @@ class CertifiedMap:
 
     def digest(self) -> bytes:
         """Return the 32-byte digest of the whole tree."""
-        return _EMPTY_DIGEST if self._root is None else self._root.digest()
+        return EMPTY_DIGEST if self._root is None else self._root.digest()
 
     def put(self, key: bytes, subtree: Tree) -> None:
         """Set the subtree under `key`."""
         if key not in self:
             self._size += 1
-        self._root = _insert(self._root, _Entry(key, subtree)).coloured(False)
+        self._root = _insert(self._root, Entry(key, subtree)).coloured(False)
 
     def remove(self, key: bytes) -> bool:
         """Remove `key`; return whether it was there."""
@@ -187,7 +168,7 @@ def _balanced(node: _Node) -> _Node:
     return node
 
 
-def _insert(node: _Link, entry: _Entry) -> _Node:
+def _insert(node: _Link, entry: Entry) -> _Node:
     if node is None:
         return _Node(entry)
     if entry.key == node.entry.key:
@@ -228,7 +209,7 @@ def _delete_first(node: _Node) -> _Link:
     return _balanced(node.with_left(_delete_first(node.left)))
 
 
-def _first(node: _Node) -> _Entry:
+def _first(node: _Node) -> Entry:
     while node.left is not None:
         node = node.left
     return node.entry

@@ -19,12 +19,14 @@ from typing import TypeAlias, Union
 from icwsgw.ic import hashtree
 from icwsgw.ic.hashtree import EMPTY, Tree, pruned, reconstruct
 
-_FORK = b"\x10ic-hashtree-fork"
+FORK = b"\x10ic-hashtree-fork"
 _LABELED = b"\x13ic-hashtree-labeled"
-_EMPTY_DIGEST = reconstruct(EMPTY)
+EMPTY_DIGEST = reconstruct(EMPTY)
 
 
-class _Leaf:
+class Entry:
+    """A key and its subtree, with their digest once it was asked for."""
+
     __slots__ = ("_digest", "key", "subtree")
 
     def __init__(self, key: bytes, subtree: Tree) -> None:
@@ -33,6 +35,7 @@ class _Leaf:
         self._digest: bytes | None = None
 
     def digest(self) -> bytes:
+        """The hash of the labelled subtree."""
         if self._digest is None:
             self._digest = sha256(_LABELED + self.key + reconstruct(self.subtree)).digest()
         return self._digest
@@ -49,11 +52,11 @@ class _Fork:
 
     def digest(self) -> bytes:
         if self._digest is None:
-            self._digest = sha256(_FORK + self.left.digest() + self.right.digest()).digest()
+            self._digest = sha256(FORK + self.left.digest() + self.right.digest()).digest()
         return self._digest
 
 
-_Node: TypeAlias = Union[_Leaf, "_Fork"]
+_Node: TypeAlias = Union[Entry, "_Fork"]
 
 
 def _is_set(key: bytes, bit: int) -> bool:
@@ -101,7 +104,7 @@ class MerkleMap:
         stack = [self._root] if self._root is not None else []
         while stack:
             node = stack.pop()
-            if isinstance(node, _Leaf):
+            if isinstance(node, Entry):
                 yield node.key
             else:
                 stack += (node.right, node.left)
@@ -116,9 +119,9 @@ class MerkleMap:
 
     def digest(self) -> bytes:
         """Return the 32-byte digest of the whole tree."""
-        return _EMPTY_DIGEST if self._root is None else self._root.digest()
+        return EMPTY_DIGEST if self._root is None else self._root.digest()
 
-    def _nearest(self, key: bytes) -> _Leaf | None:
+    def _nearest(self, key: bytes) -> Entry | None:
         node = self._root
         while isinstance(node, _Fork):
             node = node.right if _is_set(key, node.bit) else node.left
@@ -132,7 +135,7 @@ class MerkleMap:
 
     def put(self, key: bytes, subtree: Tree) -> None:
         """Set the subtree under `key`."""
-        new: _Node = _Leaf(key, subtree)
+        new: _Node = Entry(key, subtree)
         nearest = self._nearest(key)
         if nearest is None:
             self._root, self._size = new, 1
@@ -229,7 +232,7 @@ def _rebuilt(path: list[tuple[_Fork, bool]], node: _Node) -> _Node:
 
 
 def _whole(node: _Node) -> Tree:
-    if isinstance(node, _Leaf):
+    if isinstance(node, Entry):
         return hashtree.labeled(node.key, node.subtree)
     return hashtree.fork(_whole(node.left), _whole(node.right))
 
@@ -247,7 +250,7 @@ def _range(node: _Node, first: bytes, last: bytes) -> Tree:
 def _select(node: _Node, keys: list[bytes], keep: Mapping[bytes, Tree | None]) -> Tree:
     if not keys:
         return pruned(node.digest())
-    if isinstance(node, _Leaf):
+    if isinstance(node, Entry):
         subtree = keep[node.key]
         return hashtree.labeled(node.key, node.subtree if subtree is None else subtree)
     left = [key for key in keys if not _is_set(key, node.bit)]
