@@ -15,7 +15,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TypeAlias
 
-from icwsgw.devnet.merkle import EMPTY_DIGEST, FORK, Entry
+from icwsgw.devnet.merkle import EMPTY_DIGEST, FORK, TreeEntry
 from icwsgw.ic import hashtree
 from icwsgw.ic.hashtree import EMPTY, Tree, pruned, reconstruct
 
@@ -24,7 +24,7 @@ class _Node:
     __slots__ = ("_digest", "entry", "left", "red", "right")
 
     def __init__(
-        self, entry: Entry, left: _Link = None, right: _Link = None, red: bool = True, digest: bytes | None = None
+        self, entry: TreeEntry, left: _Link = None, right: _Link = None, red: bool = True, digest: bytes | None = None
     ) -> None:
         self.entry = entry
         self.left = left
@@ -87,7 +87,7 @@ class CertifiedMap:
         """Set the subtree under `key`."""
         if key not in self:
             self._size += 1
-        self._root = _insert(self._root, Entry(key, subtree)).coloured(False)
+        self._root = _insert(self._root, TreeEntry(key, subtree)).coloured(False)
 
     def remove(self, key: bytes) -> bool:
         """Remove `key`; return whether it was there."""
@@ -168,7 +168,7 @@ def _balanced(node: _Node) -> _Node:
     return node
 
 
-def _insert(node: _Link, entry: Entry) -> _Node:
+def _insert(node: _Link, entry: TreeEntry) -> _Node:
     if node is None:
         return _Node(entry)
     if entry.key == node.entry.key:
@@ -209,7 +209,7 @@ def _delete_first(node: _Node) -> _Link:
     return _balanced(node.with_left(_delete_first(node.left)))
 
 
-def _first(node: _Node) -> Entry:
+def _first(node: _Node) -> TreeEntry:
     while node.left is not None:
         node = node.left
     return node.entry

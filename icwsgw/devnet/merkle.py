@@ -24,7 +24,7 @@ _LABELED = b"\x13ic-hashtree-labeled"
 EMPTY_DIGEST = reconstruct(EMPTY)
 
 
-class Entry:
+class TreeEntry:
     """A key and its subtree, with their digest once it was asked for."""
 
     __slots__ = ("_digest", "key", "subtree")
@@ -56,7 +56,7 @@ class _Fork:
         return self._digest
 
 
-_Node: TypeAlias = Union[Entry, "_Fork"]
+_Node: TypeAlias = Union[TreeEntry, "_Fork"]
 
 
 def _is_set(key: bytes, bit: int) -> bool:
@@ -104,7 +104,7 @@ class MerkleMap:
         stack = [self._root] if self._root is not None else []
         while stack:
             node = stack.pop()
-            if isinstance(node, Entry):
+            if isinstance(node, TreeEntry):
                 yield node.key
             else:
                 stack += (node.right, node.left)
@@ -121,7 +121,7 @@ class MerkleMap:
         """Return the 32-byte digest of the whole tree."""
         return EMPTY_DIGEST if self._root is None else self._root.digest()
 
-    def _nearest(self, key: bytes) -> Entry | None:
+    def _nearest(self, key: bytes) -> TreeEntry | None:
         node = self._root
         while isinstance(node, _Fork):
             node = node.right if _is_set(key, node.bit) else node.left
@@ -135,7 +135,7 @@ class MerkleMap:
 
     def put(self, key: bytes, subtree: Tree) -> None:
         """Set the subtree under `key`."""
-        new: _Node = Entry(key, subtree)
+        new: _Node = TreeEntry(key, subtree)
         nearest = self._nearest(key)
         if nearest is None:
             self._root, self._size = new, 1
@@ -232,7 +232,7 @@ def _rebuilt(path: list[tuple[_Fork, bool]], node: _Node) -> _Node:
 
 
 def _whole(node: _Node) -> Tree:
-    if isinstance(node, Entry):
+    if isinstance(node, TreeEntry):
         return hashtree.labeled(node.key, node.subtree)
     return hashtree.fork(_whole(node.left), _whole(node.right))
 
@@ -250,7 +250,7 @@ def _range(node: _Node, first: bytes, last: bytes) -> Tree:
 def _select(node: _Node, keys: list[bytes], keep: Mapping[bytes, Tree | None]) -> Tree:
     if not keys:
         return pruned(node.digest())
-    if isinstance(node, Entry):
+    if isinstance(node, TreeEntry):
         subtree = keep[node.key]
         return hashtree.labeled(node.key, node.subtree if subtree is None else subtree)
     left = [key for key in keys if not _is_set(key, node.bit)]
