@@ -39,7 +39,7 @@ from icwsgw.client.client_machine import (
 )
 from icwsgw.client.client_session import MessageReceived
 from icwsgw.client.codecs import RAW, Codec
-from icwsgw.client.driver import ClientDriver
+from icwsgw.client.driver import ClientDriver, DrivenClient
 from icwsgw.client.pending_requests import PendingRequests
 from icwsgw.client.root_key import MAINNET_ROOT_KEY
 from icwsgw.errors import FormatError
@@ -62,7 +62,7 @@ READ_PING: Final = b"read"
 _UPGRADE_FAILED: Final = re.compile(r"upgrade failed \[(\d{3})\]: ?([^\"]*)")
 
 
-class AsyncioClient(Generic[T]):
+class AsyncioClient(DrivenClient, Generic[T]):
     """A client of one canister. It is made in a running event loop and belongs to it.
 
     :param urls: WebSocket URL of the gateway, or several of them
@@ -119,26 +119,6 @@ class AsyncioClient(Generic[T]):
         self._news = asyncio.Event()
 
     # -- the application's side -------------------------------------------------------------------------------
-
-    @property
-    def state(self) -> ClientState:
-        """The state of the client."""
-        return self._driver.machine.state
-
-    @property
-    def gateway(self) -> Principal | None:
-        """The principal of the gateway, while it is known."""
-        return self._driver.machine.gateway
-
-    @property
-    def last_error(self) -> ClientError | None:
-        """Why the last connection ended."""
-        return self._driver.machine.last_error
-
-    @property
-    def buffered_bytes(self) -> int:
-        """Bytes of messages that wait to be sent."""
-        return self._driver.machine.buffered[1]
 
     def start(self) -> None:
         """Begin to connect, without waiting."""

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from icwsgw.client.client_errors import ClientError
 from icwsgw.client.client_machine import (
     Abort,
     ClientMachine,
@@ -23,6 +24,7 @@ from icwsgw.client.client_machine import (
     ForApplication,
     Output,
 )
+from icwsgw.ic.principal import Principal
 
 #: The most messages, and the bytes from which on there is no further one, that the gateway has not yet read.
 MAX_UNREAD: Final = 8
@@ -176,3 +178,29 @@ class ClientDriver:
             self._link.abort()
         else:
             self._emit(output)
+
+
+class DrivenClient:
+    """What the clients of all transports tell of themselves."""
+
+    _driver: ClientDriver
+
+    @property
+    def state(self) -> ClientState:
+        """The state of the client."""
+        return self._driver.machine.state
+
+    @property
+    def gateway(self) -> Principal | None:
+        """The principal of the gateway, while it is known."""
+        return self._driver.machine.gateway
+
+    @property
+    def last_error(self) -> ClientError | None:
+        """Why the last connection ended."""
+        return self._driver.machine.last_error
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes of messages that wait to be sent."""
+        return self._driver.machine.buffered[1]
