@@ -24,7 +24,8 @@ PACKAGE = ROOT / "icwsgw"
 
 # What each unit may import from this package, besides itself. A unit is a package, a module at the door, or a part of a
 # package that has arrows of its own: the deepest that holds a module counts.
-LEAVES = {"errors", "_version", "close_codes", "escaping", "process.private_directory", "reactor.clock"}
+LEAVES = {"errors", "_version", "close_codes", "escaping"}
+LEAVES |= {"process.private_directory", "process.console", "reactor.clock"}
 CONFIG = {"config", "config.addresses", "config.quantities"}
 PROCESS = {"process.private_directory", "process.rlimits", "process.startup", "process.systemd", "process.healthcheck"}
 PROCESS |= {"process.reload", "process.check_config", "process.machine_checks", "process.local_choices"}
@@ -42,6 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "reactor.clock": set(),
     "process": set(),
     "process.private_directory": set(),
+    "process.console": set(),
     "process.rlimits": set(),
     "process.healthcheck": set(),
     # twistd's plugin imports it before anything else

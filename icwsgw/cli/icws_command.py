@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from icwsgw.client.client_errors import ClientError
 from icwsgw.client.client_machine import ClientSettings, ForApplication
 from icwsgw.errors import FormatError, IcwsError
 from icwsgw.escaping import escape_invisible
+from icwsgw.process.console import run_command
 
 PROGRAM = "icws"
 
@@ -201,18 +201,9 @@ def _print(line: str) -> None:
     print(line, flush=True)
 
 
-def main() -> None:
-    """Run ``icws`` and return its exit status."""
-    try:
-        status = run(sys.argv[1:], os.environ)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader of stdout has closed the pipe, for example ``head``.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
-    except KeyboardInterrupt:
-        status = 130
-    raise SystemExit(status)
+def main() -> NoReturn:
+    """Run ``icws`` and exit with its status."""
+    run_command(run)
 
 
 if __name__ == "__main__":

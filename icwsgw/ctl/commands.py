@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from icwsgw.config.quantities import parse_duration
 from icwsgw.ctl import tables
 from icwsgw.ctl.admin_client import TIMEOUT, AdminClient, Failed
 from icwsgw.errors import ConfigError
+from icwsgw.process.console import run_command
 
 PROGRAM = "icwsctl"
 
@@ -373,18 +373,9 @@ def _changes(words: _Words) -> bool:
     return words.command in ("set", "kick", "unban", "allow", "deny")
 
 
-def main() -> None:
-    """Run ``icwsctl`` and return its exit status."""
-    try:
-        status = run(sys.argv[1:], os.environ)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader of stdout has closed the pipe, for example ``head``.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
-    except KeyboardInterrupt:
-        status = 130
-    raise SystemExit(status)
+def main() -> NoReturn:
+    """Run ``icwsctl`` and exit with its status."""
+    run_command(run)
 
 
 if __name__ == "__main__":
