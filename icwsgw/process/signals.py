@@ -5,8 +5,9 @@
     SIGUSR1             begin new log files
     others              those that would end the process by default, and that nobody sends for that, are logged
 
-Signals that arrive before the reactor runs are held (:data:`held`), from when twistd knows that it starts this plugin.
-Then SIGTERM and SIGINT end the start, and the others are obeyed as soon as the reactor runs.
+Signals that arrive before the reactor runs are held (:data:`held`), and obeyed as soon as it runs: SIGHUP and those
+that nobody sends to end a process from when twistd finds the plugin, SIGTERM and SIGINT from when it starts it. These
+two end the start.
 
 This module is imported before anything else of the gateway, and so imports nothing of it.
 """
@@ -44,8 +45,17 @@ class HeldSignals:
 
     def hold(self) -> None:
         """Hold the signals that this module knows, from now on."""
-        for number in (*STOP, signal.SIGHUP, signal.SIGUSR1, *UNUSED):
-            self._before[number] = signal.signal(number, self._arrive)
+        self._hold(*STOP)
+        self.hold_unless_they_stop()
+
+    def hold_unless_they_stop(self) -> None:
+        """Hold those that are not sent to end the process, from now on."""
+        self._hold(signal.SIGHUP, signal.SIGUSR1, *UNUSED)
+
+    def _hold(self, *numbers: int) -> None:
+        for number in numbers:
+            if number not in self._before:
+                self._before[number] = signal.signal(number, self._arrive)
 
     def release(self) -> None:
         """Restore what the signals did before, and obey those that ask for the end."""

@@ -12,7 +12,7 @@ import pytest
 
 from tests.acceptance.conftest import Stack, loopback
 from tests.acceptance.crowd import connect, echoes, eventually, leave
-from tests.acceptance.processes import START_DEADLINE, Server, free_port, http_get
+from tests.acceptance.processes import ROOT, START_DEADLINE, Server, free_port, http_get
 
 pytestmark = pytest.mark.acceptance
 
@@ -36,7 +36,7 @@ def test_a_signal_that_arrives_while_the_gateway_starts_is_obeyed(number: int, t
     words = [f"--gateway-address={loopback(free_port())}", f"--prometheus-endpoint={loopback(admin)}"]
     server = Server(["icws", "--devnet", f"--devnet-listen={loopback(free_port())}", *words], cwd=tmp_path)
     try:
-        wait_until_caught(server, signal.SIGHUP)
+        wait_until_caught(server, number)
         assert server.lines == [], "it has only begun"
         server.process.send_signal(number)
         if number == signal.SIGHUP:
@@ -44,6 +44,45 @@ def test_a_signal_that_arrives_while_the_gateway_starts_is_obeyed(number: int, t
             server.process.send_signal(signal.SIGTERM)
         assert server.wait() == 0, server.output
         assert ("gateway stopped" in server.output) is (number == signal.SIGHUP)
+    finally:
+        server.kill()
+
+
+#: A plugin of another program; twistd asks for its name once it has imported the modules of all plugins.
+OTHER_PLUGIN = """
+import os, signal
+from twisted.application.service import IServiceMaker
+from twisted.plugin import IPlugin
+from zope.interface import implementer
+
+@implementer(IPlugin, IServiceMaker)
+class Other:
+    description = "Sends a signal to the program that looks for plugins."
+    options = None
+
+    @property
+    def tapname(self):
+        os.kill(os.getpid(), signal.SIGHUP)
+        return "other"
+
+other = Other()
+"""
+
+
+@pytest.mark.parametrize(("word", "lives"), [("icws", True), ("web", False)])
+def test_a_hangup_while_twistd_looks_for_plugins(tmp_path: Path, word: str, lives: bool) -> None:
+    plugins = tmp_path / "lib" / "twisted" / "plugins"
+    plugins.mkdir(parents=True)
+    (plugins / "other.py").write_text(OTHER_PLUGIN)
+    environment = {"PYTHONPATH": f"{ROOT}{os.pathsep}{plugins.parents[1]}"}
+    words = [f"--gateway-address={loopback(free_port())}", "--prometheus-endpoint="] if lives else []
+    server = Server(["--reactor=select", word, *words], tmp_path, environment)
+    try:
+        if lives:
+            server.wait_for_line("configuration reloaded")
+            assert server.stop() == 0
+        else:
+            assert server.wait() == -signal.SIGHUP, "as without the gateway's plugin"
     finally:
         server.kill()
 

@@ -62,6 +62,22 @@ def test_what_arrives_before_the_reactor_runs_is_done_once_it_does(held_signals:
     assert done[2 + len(UNUSED) :] == [signal.SIGUSR1, signal.SIGHUP]
 
 
+def test_those_that_do_not_ask_for_the_end_can_be_held_first(held_signals: HeldSignals) -> None:
+    ended: list[int] = []
+    for stop in STOP:
+        signal.signal(stop, lambda number, frame: ended.append(number))
+    held_signals.hold_unless_they_stop()
+    for number in KNOWN:
+        send(number)
+    assert ended == list(STOP)
+    assert not held_signals.stopping
+    # what was held stays so, and is restored to what it was at first
+    held_signals.hold()
+    assert held_signals.take(signal.SIGHUP)
+    held_signals.release()
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+
+
 @pytest.mark.parametrize("number", STOP)
 def test_one_that_asks_for_the_end_is_known_at_once(held_signals: HeldSignals, number: int) -> None:
     held_signals.hold()

@@ -1,8 +1,16 @@
 """Names the gateway and its local replica to twistd; the modules are imported when their names are called."""
 
+import sys
 from typing import Any
 
 from twisted.application.service import ServiceMaker
+
+if "icws" in sys.argv[1:]:
+    # Twistd imports this module to find the plugin, also for other plugins: only those signals are held that do not ask
+    # for the end of a process.
+    from icwsgw.process.signals import held
+
+    held.hold_unless_they_stop()
 
 
 class _Gateway(ServiceMaker):  # type: ignore[misc]
