@@ -15,16 +15,16 @@ import asyncio
 import contextlib
 import logging
 import os
-import re
 import ssl
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from autobahn.asyncio.websocket import WebSocketClientFactory, WebSocketClientProtocol
 
+from icwsgw.client.autobahn_link import AutobahnLink, LinkedProtocol, protocol_options
 from icwsgw.client.client_errors import ClientError, NotOpen, QueueFull
 from icwsgw.client.client_machine import (
     DEFAULT_SETTINGS,
@@ -54,12 +54,6 @@ T = TypeVar("T")
 
 # Autobahn warns of each connection that fails, which the client tells by itself; a program may still listen.
 logging.getLogger("autobahn").addHandler(logging.NullHandler())
-
-#: Seconds between pings, and until their answers, after which a silent connection is ended.
-PING_INTERVAL, PING_TIMEOUT = 20.0, 20.0
-#: The payload of the driver's pings, which tells their pongs from those of Autobahn's pings.
-READ_PING: Final = b"read"
-_UPGRADE_FAILED: Final = re.compile(r"upgrade failed \[(\d{3})\]: ?([^\"]*)")
 
 
 class AsyncioClient(DrivenClient, Generic[T]):
@@ -263,19 +257,17 @@ class AsyncioClient(DrivenClient, Generic[T]):
         await self._news.wait()
 
 
-class _AsyncioLink:
+class _AsyncioLink(AutobahnLink):
     """The connections of one client, one at a time."""
-
-    driver: ClientDriver
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, tls: ssl.SSLContext | None, origin: str | None, settings: ClientSettings
     ) -> None:
+        super().__init__()
         self._loop = loop
         self._tls = tls
         self._origin = origin
         self._settings = settings
-        self._protocol: _Protocol | None = None
         self._attempt: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._paused = False
@@ -287,37 +279,15 @@ class _AsyncioLink:
     async def _connect(self, url: str) -> None:
         try:
             factory = WebSocketClientFactory(url, origin=self._origin, loop=self._loop)
-            factory.protocol = lambda: _Protocol(self)
-            factory.setProtocolOptions(
-                # later than the machine's own limits
-                openHandshakeTimeout=self._settings.connect_timeout + 5.0,
-                closeHandshakeTimeout=self._settings.closing_timeout + 5.0,
-                failByDrop=False,
-                autoPingInterval=PING_INTERVAL,
-                autoPingTimeout=PING_TIMEOUT,
-            )
+            factory.protocol = lambda: _AsyncioProtocol(self)
+            factory.setProtocolOptions(**protocol_options(self._settings))
             tls = (self._tls or ssl.create_default_context()) if factory.isSecure else None
             await self._loop.create_connection(factory, factory.host, factory.port, ssl=tls)
         except Exception as error:
             self.ended(None, 1006, f"cannot connect to {url}: {words_of(error)}")
 
-    def write(self, payload: bytes) -> None:
-        assert self._protocol is not None
-        self._protocol.sendMessage(payload, isBinary=True)
-
-    def ping(self) -> None:
-        if self._protocol is not None:
-            self._protocol.sendPing(READ_PING)
-
-    def close(self, code: int, reason: str) -> None:
-        if self._protocol is not None:
-            # Autobahn lets a program send 1000 and 3000 to 4999 alone
-            self._protocol.sendClose(code if code == 1000 or code >= 3000 else 1000, reason)
-
-    def abort(self) -> None:
-        if self._protocol is not None:
-            self._protocol.dropConnection(abort=True)
-        elif self._attempt is not None:
+    def end_attempt(self) -> None:
+        if self._attempt is not None:
             self._attempt.cancel()
             self._loop.call_soon(self.ended, None, 1006, "the attempt to connect was ended")
 
@@ -327,52 +297,21 @@ class _AsyncioLink:
         self._timer = None if when is None else self._loop.call_at(when, self.driver.tick)
 
     def pause_reading(self, paused: bool) -> None:
-        if paused != self._paused and self._protocol is not None and self._protocol.transport is not None:
+        if paused != self._paused and self.protocol is not None and self.protocol.transport is not None:
             self._paused = paused
-            getattr(self._protocol.transport, "pause_reading" if paused else "resume_reading")()
-
-    def began(self, protocol: _Protocol) -> None:
-        self._protocol = protocol
-
-    def ended(self, protocol: _Protocol | None, code: int, reason: str) -> None:
-        if protocol is not self._protocol:
-            return
-        self._protocol = None
-        failed = _UPGRADE_FAILED.search(reason)
-        if failed is not None:
-            self.driver.refused(int(failed[1]), failed[2].strip())
-        else:
-            self.driver.lost(code, reason)
+            getattr(self.protocol.transport, "pause_reading" if paused else "resume_reading")()
 
 
-class _Protocol(WebSocketClientProtocol):  # type: ignore[misc]
+class _AsyncioProtocol(LinkedProtocol, WebSocketClientProtocol):  # type: ignore[misc]
     """Autobahn's part of one connection."""
 
     def __init__(self, link: _AsyncioLink) -> None:
         super().__init__()
-        self._link = link
+        self.link = link
 
     def connection_made(self, transport: Any) -> None:
-        self._link.began(self)
+        self.link.protocol = self
         super().connection_made(transport)
-
-    def onOpen(self) -> None:
-        self._link.driver.connected()
-
-    def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        self._link.driver.received(payload, binary=isBinary)
-
-    def onPong(self, payload: bytes) -> None:
-        if payload == READ_PING:
-            self._link.driver.ponged()
-
-    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        """Tell the code of the gateway's close frame; without one Autobahn's own words, with 1006."""
-        theirs = self.remoteCloseCode
-        if theirs is None:
-            self._link.ended(self, 1006, reason or "")
-        else:
-            self._link.ended(self, theirs, self.remoteCloseReason or "")
 
 
 def words_of(error: BaseException) -> str:

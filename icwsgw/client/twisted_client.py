@@ -8,10 +8,9 @@ client.send(b"hello")
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
 from twisted.internet.defer import Deferred
@@ -20,6 +19,7 @@ from twisted.internet.ssl import optionsForClientTLS
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from icwsgw.client.autobahn_link import AutobahnLink, LinkedProtocol, protocol_options
 from icwsgw.client.client_errors import ClientError, NotOpen
 from icwsgw.client.client_machine import (
     DEFAULT_SETTINGS,
@@ -42,12 +42,6 @@ from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
 
 T = TypeVar("T")
-
-#: Seconds between pings, and until their answers, after which a silent connection is ended.
-PING_INTERVAL, PING_TIMEOUT = 20.0, 20.0
-#: The payload of the driver's pings, which tells their pongs from those of Autobahn's pings.
-READ_PING: Final = b"read"
-_UPGRADE_FAILED: Final = re.compile(r"upgrade failed \[(\d{3})\]: ?([^\"]*)")
 
 
 class TwistedClient(DrivenClient, Generic[T]):
@@ -220,17 +214,15 @@ class TwistedClient(DrivenClient, Generic[T]):
             waiter.errback(Failure(error or NotOpen("the client was closed")))
 
 
-class _TwistedLink:
+class _TwistedLink(AutobahnLink):
     """The connections of one client, one at a time."""
 
-    driver: ClientDriver
-
     def __init__(self, reactor: Any, tls: Any, origin: str | None, settings: ClientSettings) -> None:
+        super().__init__()
         self._reactor = reactor
         self._tls = tls
         self._origin = origin
         self._settings = settings
-        self._protocol: _TwistedProtocol | None = None
         self._attempt: Deferred[Any] | None = None
         self._timer: Any = None
 
@@ -238,14 +230,7 @@ class _TwistedLink:
         factory = WebSocketClientFactory(url, origin=self._origin, reactor=self._reactor)
         factory.noisy = False
         factory.protocol = lambda: _TwistedProtocol(self)
-        factory.setProtocolOptions(
-            # later than the machine's own limits
-            openHandshakeTimeout=self._settings.connect_timeout + 5.0,
-            closeHandshakeTimeout=self._settings.closing_timeout + 5.0,
-            failByDrop=False,
-            autoPingInterval=PING_INTERVAL,
-            autoPingTimeout=PING_TIMEOUT,
-        )
+        factory.setProtocolOptions(**protocol_options(self._settings))
         endpoint: Any = HostnameEndpoint(self._reactor, factory.host, factory.port)
         if factory.isSecure:
             endpoint = wrapClientTLS(self._tls or optionsForClientTLS(factory.host), endpoint)
@@ -256,23 +241,8 @@ class _TwistedLink:
         words = str(failure.value) or type(failure.value).__name__
         self.ended(None, 1006, f"cannot connect to {url}: {words}")
 
-    def write(self, payload: bytes) -> None:
-        assert self._protocol is not None
-        self._protocol.sendMessage(payload, isBinary=True)
-
-    def ping(self) -> None:
-        if self._protocol is not None:
-            self._protocol.sendPing(READ_PING)
-
-    def close(self, code: int, reason: str) -> None:
-        if self._protocol is not None:
-            # Autobahn lets a program send 1000 and 3000 to 4999 alone
-            self._protocol.sendClose(code if code == 1000 or code >= 3000 else 1000, reason)
-
-    def abort(self) -> None:
-        if self._protocol is not None:
-            self._protocol.dropConnection(abort=True)
-        elif self._attempt is not None:
+    def end_attempt(self) -> None:
+        if self._attempt is not None:
             self._attempt.cancel()
 
     def wake_at(self, when: float | None) -> None:
@@ -281,45 +251,14 @@ class _TwistedLink:
         wait = None if when is None else max(0.0, when - self._reactor.seconds())
         self._timer = None if wait is None else self._reactor.callLater(wait, self.driver.tick)
 
-    def began(self, protocol: _TwistedProtocol) -> None:
-        self._protocol = protocol
 
-    def ended(self, protocol: _TwistedProtocol | None, code: int, reason: str) -> None:
-        if protocol is not self._protocol:
-            return
-        self._protocol = None
-        failed = _UPGRADE_FAILED.search(reason)
-        if failed is not None:
-            self.driver.refused(int(failed[1]), failed[2].strip())
-        else:
-            self.driver.lost(code, reason)
-
-
-class _TwistedProtocol(WebSocketClientProtocol):  # type: ignore[misc]
+class _TwistedProtocol(LinkedProtocol, WebSocketClientProtocol):  # type: ignore[misc]
     """Autobahn's part of one connection."""
 
     def __init__(self, link: _TwistedLink) -> None:
         super().__init__()
-        self._link = link
+        self.link = link
 
     def connectionMade(self) -> None:
-        self._link.began(self)
+        self.link.protocol = self
         super().connectionMade()
-
-    def onOpen(self) -> None:
-        self._link.driver.connected()
-
-    def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        self._link.driver.received(payload, binary=isBinary)
-
-    def onPong(self, payload: bytes) -> None:
-        if payload == READ_PING:
-            self._link.driver.ponged()
-
-    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        """Tell the code of the gateway's close frame; without one Autobahn's own words, with 1006."""
-        theirs = self.remoteCloseCode
-        if theirs is None:
-            self._link.ended(self, 1006, reason or "")
-        else:
-            self._link.ended(self, theirs, self.remoteCloseReason or "")
