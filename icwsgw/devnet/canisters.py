@@ -74,6 +74,18 @@ class Canister:
         """Write to the canister's log."""
         self.ws.debug_print(text)
 
+    def set_timer(self, delay: float, act: Callable[[], object]) -> int:
+        """Call ``act`` in ``delay`` seconds, see :meth:`CanisterTimers.set_timer`. Timers end with an upgrade."""
+        return self.ws.timers.set_timer(delay, act)
+
+    def set_timer_interval(self, interval: float, act: Callable[[], object]) -> int:
+        """Call ``act`` every ``interval`` seconds, see :meth:`CanisterTimers.set_timer_interval`."""
+        return self.ws.timers.set_timer_interval(interval, act)
+
+    def clear_timer(self, number: int) -> None:
+        """End the timer that :meth:`set_timer` or :meth:`set_timer_interval` has returned."""
+        self.ws.timers.clear_timer(number)
+
     def on_open(self, client: Principal) -> None:
         """Handle a new client."""
 

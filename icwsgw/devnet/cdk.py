@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 
+from icwsgw.devnet.canister_timers import CanisterTimers
 from icwsgw.devnet.cdk_types import ClientKey, Handlers, Output, Page, Trap, WsError, message_content
 from icwsgw.devnet.certified_map import CertifiedMap
 from icwsgw.errors import FormatError
@@ -106,6 +107,7 @@ class WebSocketCdk:
     :param keep_alive_timeout_ms: time in ms from a round to the check of the clients' answers
     :param changed: called when :meth:`certified_data` has changed
     :ivar debug_print: writes to the canister's log
+    :ivar timers: the application's timers
     :raises ValueError: the interval is not longer than the timeout
     """
 
@@ -139,15 +141,21 @@ class WebSocketCdk:
         self._undo: list[Callable[[], object]] | None = None
         self._ack_timer: Timer | None = None
         self._keep_alive_timer: Timer | None = None
+        self.timers = CanisterTimers(clock, self.transaction, debug_print)
 
     # -- life -----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        self.stop()
+        """Start the acknowledgement rounds."""
+        self._stop_rounds()
         self._ack_timer = self._clock.callLater(self._ack_interval_ms / 1000, self._ack_round)
 
     def stop(self) -> None:
-        """Cancel the timers; the state stays."""
+        """Cancel all timers; the state stays."""
+        self.timers.clear_all()
+        self._stop_rounds()
+
+    def _stop_rounds(self) -> None:
         for timer in (self._ack_timer, self._keep_alive_timer):
             if timer is not None and timer.active():
                 timer.cancel()

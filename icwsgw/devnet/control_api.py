@@ -12,6 +12,7 @@ its id or by its name, such as "echo"; "*" means all.
     POST /_/faults    {kind, on?, canister?, method?, count?, rate?, skip?, ...} or a list of them, or {clear: true}
     POST /_/config    {query_latency_ms?, call_latency_ms?, call_jitter_ms?,
                        block_interval_ms?, gossip_ms?, lag_blocks?, v2_gone?: true | false}
+    POST /_/clock     {advance: seconds}: the canisters' clock, timers run; the answer is {offset: seconds}
     POST /_/push      {canister, clients?: n | "all", count?, size?, text?, rate?}, or {stop: true}
     POST /_/reset     {canister}
     POST /_/stop      {canister}
@@ -41,10 +42,12 @@ if TYPE_CHECKING:
 
 _JSON = "application/json"
 
-#: Upper bounds of requests: latency, number of messages, characters of a message, and messages per second.
+#: Upper bounds of requests: latency, blocks, messages and messages per second, seconds of the clock, characters of a
+#: message.
 _MOST_MS = 3_600_000
 _MOST_LAG = 1000
 _MOST = 1_000_000
+_MOST_ADVANCE_S = 366 * 86_400
 _MOST_SIZE = 2 << 20
 
 
@@ -184,6 +187,14 @@ def _config(replica: NetworkState, value: Any) -> Any:
     return {}
 
 
+def _clock(replica: NetworkState, value: Any) -> Any:
+    seconds: Any = _object(value).get("advance")
+    if type(seconds) not in (int, float) or not 0 <= seconds <= _MOST_ADVANCE_S:
+        raise ValueError(f"advance is a number of seconds from 0 to {_MOST_ADVANCE_S}")
+    replica.canister_clock.advance(seconds)
+    return {"offset": replica.canister_clock.offset}
+
+
 def _push(replica: NetworkState, value: Any) -> Any:
     value = _object(value)
     if value.get("stop"):
@@ -279,6 +290,7 @@ _READ: dict[str, Callable[[NetworkState], Any]] = {"info": _info, "stats": _stat
 _DO: dict[str, Callable[[NetworkState, Any], Any]] = {
     "faults": _faults,
     "config": _config,
+    "clock": _clock,
     "push": _push,
     "reset": _each(lambda host: host.reset()),
     "stop": _each(lambda host: setattr(host, "running", False)),

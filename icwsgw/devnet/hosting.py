@@ -186,7 +186,12 @@ class Host:
             changed=lambda: self._changed(self),
             debug_print=self._log,
         )
-        app = self._factory(cdk)
+        try:
+            app = self._factory(cdk)
+        except BaseException:
+            # timers that it has set already
+            cdk.stop()
+            raise
         cdk.handlers = app
         cdk.start()
         return cdk, app

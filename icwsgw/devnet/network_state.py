@@ -13,6 +13,7 @@ from random import Random
 
 from twisted.internet.defer import Deferred
 
+from icwsgw.devnet.canister_clock import CanisterClock
 from icwsgw.devnet.canister_logs import CanisterLogs, LogListener
 from icwsgw.devnet.canisters import DEFAULT_CANISTERS, CanisterFactory, EchoCanister
 from icwsgw.devnet.consensus import BlockTiming
@@ -53,6 +54,7 @@ class NetworkState:
     :param canisters: name to id and application; default: echo and chat
     :param log: is told what canisters print, and the texts of their traps
     :ivar canisters: the canisters by id
+    :ivar canister_clock: their clock, which may be ahead of the network's
     :ivar faults: the active faults, see :mod:`icwsgw.devnet.faults`
     :ivar stats: numbers of requests by name
     :ivar hanging: requests that a fault holds without an answer
@@ -100,9 +102,10 @@ class NetworkState:
         self.gateway_urls: list[str] = []
         self.status_url: str | None = None
         self.names = {name: canister_id for name, (canister_id, _) in canisters.items()}
+        self.canister_clock = time = CanisterClock(clock, now_ns)
         self.canisters = InstalledCanisters(
-            *(clock, now_ns, settings or CdkSettings(), self.state_of, self.topology),
-            *(Random(seed + b" raw_rand"), CanisterLogs(now_ns, log), not echo_any),
+            *(time, time.now_ns, settings or CdkSettings(), self.state_of, self.topology),
+            *(Random(seed + b" raw_rand"), CanisterLogs(time.now_ns, log), not echo_any),
         )
         self.hanging: set[Deferred[Answer]] = set()
         for canister_id, factory in canisters.values():

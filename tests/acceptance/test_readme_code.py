@@ -67,7 +67,7 @@ def test_the_replicas_control_does_what_the_document_says(stack: Stack, tmp_path
     commands = [
         line for block in code("docs/build.md", "sh") for line in block.splitlines() if line.startswith("curl ")
     ]
-    assert len(commands) == 4
+    assert len(commands) == 5
     for command in commands:
         here = command.replace("http://127.0.0.1:4943", stack.network)
         assert here != command

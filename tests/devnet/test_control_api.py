@@ -232,3 +232,14 @@ def test_bad_values_are_refused_and_change_nothing(name: str, body: bytes) -> No
     assert json.loads(answer)["error"]
     assert (net.replica.query_latency, net.replica.ingress.latency, net.replica.ingress.jitter) == before
     assert len(net.replica.faults) == 0
+
+
+def test_the_clock_of_canisters_is_moved() -> None:
+    net = Net()
+    net.open(ALICE)
+    assert done(net, "clock", {"advance": 300}) == {"offset": 300}
+    assert len(net.poll().messages) == 2
+    assert done(net, "clock", {"advance": 0.5}) == {"offset": 300.5}
+    refused: list[object] = [{}, {"advance": -1}, {"advance": "1"}, {"advance": True}, {"advance": 1e9}, []]
+    for wrong in refused:
+        assert post(net, "clock", wrong)[0] == 400, wrong
