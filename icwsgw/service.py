@@ -404,12 +404,12 @@ class GatewayService(MultiService):
         """Return the status document."""
         return succeed(self.status.document())
 
-    def drain_over(self, window: float) -> None:
-        """Set the drain window of the next shutdown, in seconds."""
+    def drain_over(self, window: float | None) -> None:
+        """Set the drain window of the next shutdown, in seconds; None: the gateway chooses it."""
         self._config = replace(self._config, drain_window=window)
 
-    def drain(self, window: float) -> None:
-        """Begin shutdown, as SIGTERM does, with a drain window in seconds."""
+    def drain(self, window: float | None) -> None:
+        """Begin shutdown, as SIGTERM does, with a drain window in seconds; None: the gateway chooses it."""
         self.drain_over(window)
         stop(self.reactor)
 

@@ -37,7 +37,7 @@ from icwsgw.process.startup import (
     reload_on_hangup,
     report_start_errors,
 )
-from icwsgw.process.systemd import Notifier, NotifyingService, stop_patience
+from icwsgw.process.systemd import Notifier, NotifyingService
 from icwsgw.reactor.clock import use_monotonic_time
 
 if TYPE_CHECKING:
@@ -286,7 +286,7 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
     reload_on_hangup(reactor, Reloader(config, options.read_again, gateway, notifier.reloading))
     root = ObservedService(observer)
     gateway.setServiceParent(root)
-    notifying: Any = NotifyingService(notifier, reactor, lambda: stop_patience(gateway.config))
+    notifying: Any = NotifyingService(notifier, reactor, lambda: gateway.config.longest_stop)
     notifying.setServiceParent(root)
     if config.workers == 1:
         prepare_handover(gateway, options, environment, notifier, notifying, successor)

@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from icwsgw.agent.http import response_parser
-from icwsgw.core import call_table, close_notice, drain_machine, flood_guard, liveness, session_machine
+from icwsgw.core import (
+    call_table,
+    close_notice,
+    drain_machine,
+    flood_guard,
+    liveness,
+    move_machine,
+    session_machine,
+)
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "machines.md"
 
@@ -111,6 +119,19 @@ MACHINES = [
             "States": drain_machine.DrainState,
             "Events": drain_machine.DrainEvent,
             "Effects": drain_machine.DrainEffect,
+        },
+    ),
+    Machine(
+        "A client that moves",
+        "Table: [core/move_machine.py](../icwsgw/core/move_machine.py). Performed by "
+        "[gateway/moving.py](../icwsgw/gateway/moving.py). A drain asks clients that can to open their next session "
+        "elsewhere; any other event in a state is a mistake of the client.",
+        move_machine.TABLE,
+        move_machine.MoveState.STAYING,
+        {
+            "States": move_machine.MoveState,
+            "Events": move_machine.MoveEvent,
+            "Effects": move_machine.MoveEffect,
         },
     ),
     Machine(

@@ -108,10 +108,10 @@ class AdministeredGateway(Protocol):
     def seconds(self) -> float:
         """Return the seconds of the system's monotonic clock."""
 
-    def drain(self, window: float) -> None:
+    def drain(self, window: float | None) -> None:
         """Begin to drain, as on SIGTERM.
 
-        :param window: seconds over which clients are closed
+        :param window: seconds over which clients are closed; None: as many as the network needs
         """
 
 

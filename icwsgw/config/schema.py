@@ -19,6 +19,7 @@ from icwsgw.config.addresses import Exposure, exposure, tcp_port
 from icwsgw.config.canister_files import check_names
 from icwsgw.config.client_limits import ClientLimits
 from icwsgw.config.devnet_options import DevnetOptions
+from icwsgw.config.drain_options import DrainOptions
 from icwsgw.config.log_options import COLLECTOR, LogOptions
 from icwsgw.config.network_options import NetworkOptions
 from icwsgw.config.option import (
@@ -78,7 +79,7 @@ MOST_USED_NAMES = (
 
 
 @dataclass(frozen=True)
-class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions, DevnetOptions):
+class GatewayConfig(ClientLimits, DrainOptions, NetworkOptions, AccessOptions, LogOptions, DevnetOptions):
     """The values of all options. Durations are in seconds, sizes in bytes; paths are absolute.
 
     :raises ConfigError: values contradict each other
@@ -257,16 +258,6 @@ class GatewayConfig(ClientLimits, NetworkOptions, AccessOptions, LogOptions, Dev
         reloaded=True,
     )
 
-    drain_window: float = option(
-        10.0,
-        seconds(0.0, 3600.0),
-        "drain-window",
-        "Time over which clients are closed when the gateway stops, evenly; 0 closes all at once.",
-        "Spreads their reconnections to other gateways.",
-        group=TIMES,
-        reloaded=True,
-        example="60",
-    )
     tls_handshake_timeout: float = option(
         10.0,
         seconds(0.1, 600.0),

@@ -7,21 +7,30 @@
     DRAINING  DRAIN     DRAINING  -
     DRAINING  HURRY     DRAINING  SET_DEADLINE, END_SOME
     DRAINING  NEXT      DRAINING  END_SOME
+    DRAINING  LATE      DRAINING  END_LATE
     DRAINING  DEADLINE  DRAINING  GIVE_UP
     DRAINING  EMPTY     DRAINED   STOP_TIMERS, REPORT
     DRAINED   DRAIN     DRAINED   REPORT
     DRAINED   HURRY     DRAINED   -
 
 Sessions end at a steady rate over the whole window, so that the clients do not all reconnect to other gateways in one
-moment. A window of 0 ends them all at once. EMPTY means that no session is left and every canister has been told with
-``ws_close``. GIVE_UP leads to it.
+moment (:func:`plan_drain`, decision 0072). When it is the turn of clients that can move, they are asked to
+(:mod:`icwsgw.core.move_machine`); the sessions of those that have not moved in time end. A window of 0 ends all
+sessions at once. EMPTY means that no session is left and every canister has been told with ``ws_close``. GIVE_UP leads
+to it.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import NamedTuple
 
 from icwsgw.core.transitions import transition
+
+#: Update calls that a reconnection costs: ``ws_open`` at the gateway that the client goes to, ``ws_close`` here.
+CALLS_PER_RECONNECTION = 2
+#: The shortest window that :func:`plan_drain` chooses, in seconds.
+LEAST_WINDOW = 10.0
 
 #: Seconds between two groups of sessions that end, at least. Where one session each is more than the window asks for,
 #: the groups are single sessions and the time between them is longer.
@@ -30,6 +39,43 @@ DRAIN_PERIOD = 0.05
 HURRY_SECONDS = 2.0
 #: The same for a drain with a short window.
 MIN_CLOSING_SECONDS = 5.0
+#: Seconds that a client gets to open a session elsewhere, at most.
+MOVE_SECONDS = 15.0
+
+
+class DrainPlan(NamedTuple):
+    """How fast a drain is.
+
+    :ivar window: seconds over which the sessions end
+    :ivar needed: seconds in which the network takes the reconnections; 0 if it takes any number at once
+    """
+
+    window: float
+    needed: float
+
+    @property
+    def hasty(self) -> bool:
+        """Whether the sessions end faster than the network takes their reconnections."""
+        return self.window < self.needed
+
+
+def plan_drain(
+    sessions: int, window: float | None, longest: float, budget: float | None, opens: float | None
+) -> DrainPlan:
+    """Choose the window of a drain.
+
+    The budget is this gateway's. It stands for that of the gateway to which the clients go, which is unknown here: a
+    single one, in the worst case.
+
+    :param sessions: how many there are
+    :param window: seconds that the operator wants; None: as long as the network needs, and no longer than ``longest``
+    :param longest: seconds that are left before the process is killed
+    :param budget: requests a second to the network; None: no limit
+    :param opens: ``ws_open`` calls a second; None: no limit
+    """
+    rates = [rate for rate in (opens, budget and budget / CALLS_PER_RECONNECTION) if rate is not None]
+    needed = sessions / min(rates) if rates else 0.0
+    return DrainPlan(min(max(LEAST_WINDOW, needed), longest) if window is None else window, needed)
 
 
 class DrainState(IntEnum):
@@ -56,6 +102,8 @@ class DrainEvent(IntEnum):
     """The time for everything is over."""
     EMPTY = 4
     """The last session is gone, and its canister has been told or was given up."""
+    LATE = 5
+    """Clients have not moved in time."""
 
 
 class DrainEffect(IntEnum):
@@ -66,14 +114,17 @@ class DrainEffect(IntEnum):
     SET_DEADLINE = 1
     """Report DEADLINE after :attr:`DrainMachine.limit` seconds; this replaces the former deadline."""
     END_SOME = 2
-    """End :attr:`DrainMachine.group` sessions; report NEXT after :attr:`DrainMachine.pause` seconds if some
-    are left."""
+    """Ask the clients of :attr:`DrainMachine.group` sessions to move within :attr:`DrainMachine.moving` seconds, and
+    end those that cannot; report NEXT after :attr:`DrainMachine.pause` seconds if some are left, and LATE when the time
+    of clients that were asked is over."""
     GIVE_UP = 3
     """End all sessions and send no ``ws_close`` any more."""
     STOP_TIMERS = 4
-    """Cancel the timers of DEADLINE and NEXT."""
+    """Cancel the timers of DEADLINE, NEXT and LATE."""
     REPORT = 5
     """Tell those who asked for the drain that it is done."""
+    END_LATE = 6
+    """End the sessions of the clients that have not moved in time."""
 
 
 DrainEffects = tuple[DrainEffect, ...]
@@ -85,6 +136,7 @@ TABLE: dict[tuple[DrainState, DrainEvent], tuple[DrainState, DrainEffects]] = {
     (S.DRAINING, E.DRAIN): (S.DRAINING, ()),
     (S.DRAINING, E.HURRY): (S.DRAINING, (F.SET_DEADLINE, F.END_SOME)),
     (S.DRAINING, E.NEXT): (S.DRAINING, (F.END_SOME,)),
+    (S.DRAINING, E.LATE): (S.DRAINING, (F.END_LATE,)),
     (S.DRAINING, E.DEADLINE): (S.DRAINING, (F.GIVE_UP,)),
     (S.DRAINING, E.EMPTY): (S.DRAINED, (F.STOP_TIMERS, F.REPORT)),
     (S.DRAINED, E.DRAIN): (S.DRAINED, (F.REPORT,)),
@@ -99,15 +151,16 @@ class DrainMachine:
     :ivar state: where it is
     :ivar group: how many sessions end at a time
     :ivar limit: seconds until DEADLINE, for SET_DEADLINE
+    :ivar moving: seconds that a client gets to move; 0: none is asked
     :ivar pause: seconds between two groups
     """
 
-    __slots__ = ("group", "limit", "pause", "state")
+    __slots__ = ("group", "limit", "moving", "pause", "state")
 
     def __init__(self) -> None:
         self.state = DrainState.SERVING
         self.group = 1
-        self.limit = 0.0
+        self.limit = self.moving = 0.0
         self.pause = DRAIN_PERIOD
 
     def drain(self, window: float, sessions: int) -> DrainEffects:
@@ -118,7 +171,10 @@ class DrainMachine:
         """
         if self.state is DrainState.SERVING:
             self._end_within(window, sessions)
-            self.limit = window + max(window, MIN_CLOSING_SECONDS)
+            closing = max(window, MIN_CLOSING_SECONDS)
+            self.limit = window + closing
+            # what is left of the time for ws_close is as in a hurry
+            self.moving = min(MOVE_SECONDS, closing - HURRY_SECONDS) if window else 0.0
         return self.step(DrainEvent.DRAIN)
 
     def hurry(self, sessions: int) -> DrainEffects:
@@ -129,6 +185,7 @@ class DrainMachine:
         if self.state is DrainState.DRAINING:
             self._end_within(0.0, sessions)
             self.limit = HURRY_SECONDS
+            self.moving = 0.0
         return self.step(DrainEvent.HURRY)
 
     def step(self, event: DrainEvent) -> DrainEffects:

@@ -126,7 +126,8 @@ def _show_maintenance(document: Mapping[str, Any]) -> str:
 
 
 def _show_drain(document: Mapping[str, Any]) -> str:
-    return f"draining, over {document['window']:g} s"
+    window = document["window"]
+    return "draining" if window is None else f"draining, over {window:g} s"
 
 
 def _show_upgrade(document: Mapping[str, Any]) -> str:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
 from icwsgw.core.close_reasons import CloseCode
-from icwsgw.core.drain_machine import DrainEffect, DrainEffects, DrainEvent, DrainMachine, DrainState
+from icwsgw.core.drain_machine import DrainEffect, DrainEffects, DrainEvent, DrainMachine, DrainState, plan_drain
+from icwsgw.core.move_machine import MoveState
 from icwsgw.gateway.batches import for_each_session
 from icwsgw.gateway.calls.close_notices import CloseNotices
 from icwsgw.gateway.interfaces import Context
+from icwsgw.gateway.moving import ask_to_move
 from icwsgw.gateway.registry import Registry
 from icwsgw.gateway.session import ClientSession
 from icwsgw.observe.logs import get_logger
@@ -44,29 +50,47 @@ class Drain(DrainMachine):
     :param gateway: what shuts down
     """
 
-    __slots__ = ("_deadline", "_due", "_gateway", "_next", "_waiting")
+    __slots__ = ("_asked", "_deadline", "_due", "_gateway", "_late", "_next", "_waiting")
 
     def __init__(self, gateway: DrainedGateway) -> None:
         super().__init__()
         self._gateway = gateway
-        # timers of the events DEADLINE and NEXT
+        # timers of the events DEADLINE, NEXT and LATE
         self._deadline: Timer | None = None
         self._next: Timer | None = None
+        self._late: Timer | None = None
+        # clients that were asked to move, and until when
+        self._asked: deque[tuple[float, list[ClientSession]]] = deque()
         # when the next group of sessions is due, so that a busy event loop does not stretch the window
         self._due = 0.0
         self._waiting: list[Deferred[None]] = []
 
-    def begin(self, window: float) -> Deferred[None]:
+    def begin(self, window: float | None) -> Deferred[None]:
         """Begin to shut down, unless that has begun; see :meth:`DrainMachine.drain`.
 
+        :param window: seconds; None: see :func:`plan_drain`
         :return: fires when nothing is left
         """
         done: Deferred[None] = Deferred()
         self._waiting.append(done)
-        registry = self._gateway.registry
-        effects = self.drain(window, len(registry.sessions))
+        registry, config = self._gateway.registry, self._gateway.context.config
+        clients = len(registry.sessions)
+        plan = plan_drain(
+            clients, window, config.longest_drain_window, config.queries_per_second, config.opens_per_second
+        )
+        effects = self.drain(plan.window, clients)
         if DrainEffect.REFUSE_CLIENTS in effects:
-            _log.info("draining", clients=len(registry.sessions), canisters=len(registry.pollers))
+            canisters, seconds = len(registry.pollers), round(plan.window, 1)
+            _log.info("draining", clients=clients, canisters=canisters, seconds=seconds)
+            if plan.hasty:
+                _log.warn(
+                    "clients are closed faster than the network takes their reconnections, see --drain-timeout"
+                    if window is None
+                    else "clients are closed faster than the network takes their reconnections, see --drain-window",
+                    seconds=seconds,
+                    needed=math.ceil(plan.needed),
+                    drain_timeout=config.drain_timeout if window is None else None,
+                )
         self._perform(effects)
         self.look()
         return done
@@ -95,12 +119,9 @@ class Drain(DrainMachine):
                 self._due = clock.seconds()
                 self._deadline = clock.callLater(self.limit, self._happens, DrainEvent.DEADLINE)
             elif effect is DrainEffect.END_SOME:
-                sessions = self._gateway.registry.sessions
-                for_each_session(list(sessions)[: self.group], lambda session: session.end(*DRAINING))
-                if sessions and self.state is _DRAINING:
-                    self._due += self.pause
-                    wait = max(0.0, self._due - clock.seconds())
-                    self._next = clock.callLater(wait, self._happens, DrainEvent.NEXT)
+                self._end_some()
+            elif effect is DrainEffect.END_LATE:
+                self._end_late()
             elif effect is DrainEffect.GIVE_UP:
                 self._give_up()
             elif effect is DrainEffect.STOP_TIMERS:
@@ -110,9 +131,47 @@ class Drain(DrainMachine):
                 for done in waiting:
                     done.callback(None)
 
+    def _end_some(self) -> None:
+        clock = self._gateway.context.clock
+        asked: list[ClientSession] = []
+
+        def end(session: ClientSession) -> None:
+            if self.moving and ask_to_move(session, self.moving):
+                asked.append(session)
+            else:
+                session.end(*DRAINING)
+
+        for_each_session(list(islice(self._remaining(), self.group)), end)
+        if asked:
+            self._asked.append((clock.seconds() + self.moving, asked))
+            self._watch_asked()
+        if self.state is _DRAINING and next(self._remaining(), None) is not None:
+            self._due += self.pause
+            wait = max(0.0, self._due - clock.seconds())
+            self._next = clock.callLater(wait, self._happens, DrainEvent.NEXT)
+
+    def _remaining(self) -> Iterator[ClientSession]:
+        """The sessions whose turn has not come: all of them if nobody gets time to move."""
+        sessions = self._gateway.registry.sessions
+        return (session for session in sessions if session.move < MoveState.ASKED or not self.moving)
+
+    def _watch_asked(self) -> None:
+        clock = self._gateway.context.clock
+        if self._late is None and self._asked:
+            wait = max(0.0, self._asked[0][0] - clock.seconds())
+            self._late = clock.callLater(wait, self._happens, DrainEvent.LATE)
+
+    def _end_late(self) -> None:
+        now = self._gateway.context.clock.seconds()
+        while self._asked and self._asked[0][0] <= now:
+            for_each_session(self._asked.popleft()[1], lambda session: session.end(*DRAINING))
+        self._watch_asked()
+
     def _happens(self, event: DrainEvent) -> None:
         if event is DrainEvent.NEXT:
             self._next = None
+        elif event is DrainEvent.LATE:
+            self._late = None
         else:
             self._deadline = None
         self._perform(self.step(event))
@@ -129,7 +188,8 @@ class Drain(DrainMachine):
             gateway.finished(session)
 
     def _stop_timers(self) -> None:
-        for timer in (self._next, self._deadline):
+        for timer in (self._next, self._deadline, self._late):
             if timer is not None:
                 timer.cancel()
-        self._next = self._deadline = None
+        self._next = self._deadline = self._late = None
+        self._asked.clear()

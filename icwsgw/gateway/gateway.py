@@ -278,10 +278,10 @@ class Gateway:
 
     # the end
 
-    def drain(self, window: float) -> Deferred[None]:
+    def drain(self, window: float | None) -> Deferred[None]:
         """Close all sessions over ``window`` seconds, and tell their canisters.
 
-        :param window: seconds
+        :param window: seconds; None: as many as the network needs, and as ``--drain-timeout`` leaves
         :return: fires when all canisters have been told, or given up after another ``window`` seconds (at least five)
         """
         return self._drain.begin(window)

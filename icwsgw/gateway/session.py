@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 from icwsgw.core.call_answers import may_have_been_executed
 from icwsgw.core.close_reasons import CloseCode, close_reason
 from icwsgw.core.messages import ClientEnvelope, frame, handshake, message_place, parse_client_frame
+from icwsgw.core.move_machine import MoveState, understands_moving
 from icwsgw.core.session_machine import Effect, Event, Opened, State, step
 from icwsgw.errors import CanisterRefused, FormatError, IcwsError
 from icwsgw.gateway.calls.relay import Relay, RelayOwner
 from icwsgw.gateway.inbound_messages import InboundMessages, InboundMessagesOwner
 from icwsgw.gateway.interfaces import Client, Context
+from icwsgw.gateway.moving import says_it_leaves
 from icwsgw.gateway.opening import Refusal, open_args, prove
 from icwsgw.gateway.reasons import REPLACED, reason_of, wrong_expiry
 from icwsgw.gateway.session_owners import SessionGateway, SessionPoller
@@ -53,6 +55,7 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
     :ivar opened: what is known of its ``ws_open`` at the canister
     :ivar opened_at_ns: the canister's timestamp of its first message to the client, ns since 1970; 0 if there is none
     :ivar cause: the close code; 0 while the session lives
+    :ivar move: whether the client can open its next session elsewhere before this one ends, and how far it is
     :ivar trace: the session's spans, if it is sampled
     :ivar wait, after_wait: timer of a wait for the canister's next message; close code and reason for its end
     """
@@ -71,6 +74,7 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         "identity_index",
         "messages_down",
         "messages_up",
+        "move",
         "opened",
         "opened_at_ns",
         "outgoing",
@@ -105,6 +109,7 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         self.wait: Timer | None = None
         self.after_wait: tuple[CloseCode, str] | None = None
         self.cause = 0
+        self.move = MoveState.ABSENT
         self.started = self.context.clock.seconds()
         self.deadline = self.started + self.context.config.first_message_timeout
 
@@ -132,12 +137,16 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
             try:
                 envelope = parse_client_frame(payload)
             except FormatError as error:
+                if self.move and says_it_leaves(self, payload):
+                    return
                 raise Refusal(CloseCode.UNDECODABLE, f"not an envelope of the client or SDK: {error}") from None
             earliest, latest = context.network.time.enclosed_ns(context.clock.seconds(), context.now_ns())
             if not earliest < envelope.ingress_expiry <= latest + MAX_INGRESS_TTL_NS:
                 self._check_expiry(envelope)
             if self.state is State.INIT:
                 self._open(envelope)
+                if understands_moving(payload):
+                    self.move = MoveState.STAYING
             else:
                 self._message(envelope)
         except Refusal as refusal:
@@ -360,6 +369,8 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
             raise Refusal(CloseCode.PROTOCOL_ERROR, "an envelope is for another canister than ws_open was")
         if envelope.sender != key[0]:
             raise Refusal(CloseCode.PROTOCOL_ERROR, "an envelope has another sender than ws_open had")
+        if self.move >= MoveState.LEAVING:
+            raise Refusal(CloseCode.PROTOCOL_ERROR, "a message came after the one that was to be the last")
         poller.messages_up += 1
         if self.state is State.DISMISSED:
             return  # the canister refuses it, and the session is about to end

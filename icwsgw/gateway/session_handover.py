@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from icwsgw.core.close_reasons import CloseCode
+from icwsgw.core.move_machine import MoveState
 from icwsgw.core.session_machine import Opened, State
 from icwsgw.core.written_state import Document, Fields, read_as, read_fields, write_fields
 from icwsgw.gateway.calls.relay import Relay
@@ -33,6 +34,7 @@ SESSION: Fields = {
     "cause": int,
     "started": float,
     "deadline": float,
+    "move": MoveState,
 }
 
 

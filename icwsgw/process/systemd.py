@@ -17,7 +17,6 @@ from typing import Any
 
 from twisted.application.service import Service
 
-from icwsgw.config.schema import GatewayConfig
 from icwsgw.observe.logs import get_logger
 from icwsgw.reactor.clock import Clock, Timer
 
@@ -132,15 +131,6 @@ class Notifier:
 def _status(words: str) -> str:
     line = " ".join(words.split())[:MAX_STATUS]
     return f"STATUS={line}" if line else ""
-
-
-#: Seconds that connections and processes may take to end after the drain.
-SLACK = 20.0
-
-
-def stop_patience(config: GatewayConfig) -> float:
-    """Return the longest duration of a stop in seconds: the drain window twice (close notices), and slack."""
-    return config.drain_window + max(config.drain_window, 5.0) + SLACK
 
 
 class NotifyingService(Service):

@@ -39,7 +39,6 @@ from icwsgw.process.check_config import configured_tls
 from icwsgw.process.program_files import ProgramFiles
 from icwsgw.process.reload import with_options_that_fit
 from icwsgw.process.startup import stop
-from icwsgw.process.systemd import stop_patience
 from icwsgw.server.access_files import read_access_list
 from icwsgw.server.endpoints import listening_service
 from icwsgw.workers.aggregate import snapshot
@@ -183,7 +182,7 @@ class SupervisorService(MultiService):
             self.pool.start()
 
     async def _stop(self) -> None:
-        stopped_accepting, ended = self.pool.drain(self._config.drain_window, stop_patience(self._config))
+        stopped_accepting, ended = self.pool.drain(self._config.drain_window, self._config.longest_stop)
         # closing a listening socket shuts it down for all processes, so the workers stop accepting first
         await stopped_accepting
         await DeferredList([held.stopService() for held in self.sockets])
@@ -227,8 +226,8 @@ class SupervisorService(MultiService):
         """Return the status document after the workers have reported, or after the time limit for reports."""
         return self._refresh(True).addCallback(lambda _: self.status.document())
 
-    def drain(self, window: float) -> None:
-        """Begin shutdown, as SIGTERM does, with a drain window in seconds."""
+    def drain(self, window: float | None) -> None:
+        """Begin shutdown, as SIGTERM does, with a drain window in seconds; None: each worker chooses its own."""
         self._config = replace(self._config, drain_window=window)
         stop(self._reactor)
 

@@ -276,10 +276,10 @@ class WorkerPool:
 
     # shutdown
 
-    def drain(self, window: float, patience: float) -> tuple[Deferred[None], Deferred[None]]:
+    def drain(self, window: float | None, patience: float) -> tuple[Deferred[None], Deferred[None]]:
         """Drain all workers, and start no more of them.
 
-        :param window: seconds over which clients are closed
+        :param window: seconds over which clients are closed; None: each worker chooses
         :param patience: seconds after which the remaining workers are killed
         :return: two Deferreds: the first fires when no worker accepts connections, the second when all have ended
         """

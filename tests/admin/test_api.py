@@ -34,7 +34,7 @@ class Alone:
         self.configured: GatewayConfig = world.config
         self.upgrader: Any = None
         self.draining = False
-        self.drains: list[float] = []
+        self.drains: list[float | None] = []
 
     @property
     def config(self) -> GatewayConfig:
@@ -57,7 +57,7 @@ class Alone:
     def tell_status(self) -> Deferred[dict[str, Any]]:
         return succeed({"ready": True})
 
-    def drain(self, window: float) -> None:
+    def drain(self, window: float | None) -> None:
         self.draining = True
         self.drains.append(window)
         self.world.gateway.drain(window)
@@ -370,6 +370,10 @@ def test_an_upgrade_that_fails_says_why_and_stops_nothing(world: World) -> None:
 
 def test_a_gateway_of_several_processes_is_not_upgraded(world: World) -> None:
     assert refused(Alone(world), "POST", "/v1/upgrade", {})[0] == 409
+
+
+def test_a_drain_may_leave_the_window_to_the_gateway() -> None:
+    assert done(Alone(World()), "POST", "/v1/drain").document == {"draining": True, "window": None}
 
 
 def test_a_drain_takes_the_window_of_the_configuration(world: World) -> None:

@@ -10,11 +10,14 @@ from icwsgw.core import drain_machine
 from icwsgw.core.drain_machine import (
     DRAIN_PERIOD,
     HURRY_SECONDS,
+    LEAST_WINDOW,
     MIN_CLOSING_SECONDS,
+    MOVE_SECONDS,
     TABLE,
     DrainEvent,
     DrainMachine,
     DrainState,
+    plan_drain,
 )
 
 BEGIN = ["REFUSE_CLIENTS", "SET_DEADLINE", "END_SOME"]
@@ -29,6 +32,7 @@ def test_sessions_end_at_a_steady_rate() -> None:
     assert names(machine.drain(10.0, 50_000)) == BEGIN
     assert (machine.group, machine.pause, machine.limit) == (250, 0.05, 20.0)
     assert names(machine.step(DrainEvent.NEXT)) == ["END_SOME"]
+    assert names(machine.step(DrainEvent.LATE)) == ["END_LATE"]
 
 
 @pytest.mark.parametrize("window", [0.05, 1.0, 10.0, 30.0, 600.0])
@@ -44,6 +48,51 @@ def test_the_window_is_what_happens_however_few_sessions_there_are(window: float
     assert machine.group == 1 or machine.pause < 2 * DRAIN_PERIOD
     # no more system calls and no larger groups than needed
     assert machine.pause >= min(DRAIN_PERIOD, window) * (1 - 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("sessions", "budget", "opens", "needed"),
+    [
+        (10_000, 250, 125.0, 80.0),
+        (10_000, 250, None, 80.0),
+        (10_000, 250, 50.0, 200.0),
+        (10_000, None, 50.0, 200.0),
+        (10_000, None, None, 0.0),
+        (5, 250, 125.0, 0.04),
+        (0, 250, 125.0, 0.0),
+    ],
+)
+def test_a_drain_is_as_slow_as_the_network_takes_reconnections(
+    sessions: int, budget: float | None, opens: float | None, needed: float
+) -> None:
+    plan = plan_drain(sessions, None, 600.0, budget, opens)
+    assert plan.needed == pytest.approx(needed)
+    assert plan.window == max(LEAST_WINDOW, plan.needed)
+    assert not plan.hasty
+
+
+def test_a_drain_is_no_longer_than_what_is_left_and_says_what_it_needed() -> None:
+    assert plan_drain(10_000, None, 60.0, 250, 125.0) == (60.0, 80.0)
+    assert plan_drain(10_000, None, 60.0, 250, 125.0).hasty
+    assert plan_drain(10, None, 2.5, 250, 125.0) == (2.5, 0.08)
+    assert not plan_drain(10, None, 2.5, 250, 125.0).hasty
+
+
+@pytest.mark.parametrize("window", [0.0, 7.0, 3600.0])
+def test_the_operators_window_counts(window: float) -> None:
+    plan = plan_drain(10_000, window, 60.0, 250, 125.0)
+    assert plan == (window, 80.0)
+    assert plan.hasty is (window < 80)
+
+
+@pytest.mark.parametrize(("window", "moving"), [(0.0, 0.0), (1.0, 3.0), (10.0, 8.0), (60.0, MOVE_SECONDS)])
+def test_clients_that_can_move_get_some_time_but_not_that_of_ws_close(window: float, moving: float) -> None:
+    machine = DrainMachine()
+    machine.drain(window, 100)
+    assert machine.moving == moving
+    assert window + machine.moving <= machine.limit - HURRY_SECONDS
+    machine.hurry(100)
+    assert machine.moving == 0.0
 
 
 @pytest.mark.parametrize("sessions", [0, 1, 5_000])

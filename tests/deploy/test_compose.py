@@ -13,7 +13,6 @@ import yaml
 
 from icwsgw.config.addresses import tcp_port
 from icwsgw.config.schema import GatewayConfig
-from icwsgw.process.systemd import stop_patience
 from tests.deploy.tools import DEPLOY, ROOT, calls, read_environment, read_yaml, run, stub, tool
 
 pytestmark = pytest.mark.deploy
@@ -118,7 +117,7 @@ def test_compose_and_the_gateway_understand_it(
     assert tcp_port(config.prometheus_endpoint) == 9000
     assert gateway["environment"]["ICWS_HEALTH_URL"] == "http://127.0.0.1:9000/health/live"
     assert config.opentelemetry_collector_endpoint == "grpc://otlp_collector:4317"
-    assert stop_patience(config) < float(gateway["stop_grace_period"].removesuffix("s"))
+    assert config.longest_stop < float(gateway["stop_grace_period"].removesuffix("s"))
     for name, service in services.items():
         for volume in service.get("volumes", []):
             source, target, *_ = volume.split(":")

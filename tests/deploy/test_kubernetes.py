@@ -13,7 +13,6 @@ from icwsgw.config.addresses import tcp_port
 from icwsgw.config.schema import MAINNET_BUDGET, GatewayConfig
 from icwsgw.observe.labels import STATES
 from icwsgw.observe.metrics import Metrics
-from icwsgw.process.systemd import stop_patience
 from tests.deploy.kustomize import Resource, build, find
 from tests.deploy.tools import DEPLOY, ROOT, read_yaml
 
@@ -75,7 +74,7 @@ def test_a_pod_has_the_time_to_drain(resources: list[Resource], understood: Read
     spec = find(resources, "StatefulSet", "icws")["spec"]["template"]["spec"]
     sleep, seconds = container(resources)["lifecycle"]["preStop"]["exec"]["command"]
     assert sleep == "sleep"
-    patience = stop_patience(config_of(resources, understood))
+    patience = config_of(resources, understood).longest_stop
     assert spec["terminationGracePeriodSeconds"] >= int(seconds) + patience
     # it is out of the endpoints by its probes before it stops to accept
     probe = container(resources)["readinessProbe"]

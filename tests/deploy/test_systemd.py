@@ -20,7 +20,6 @@ from pathlib import Path
 import pytest
 
 from icwsgw.config.schema import MAINNET_BUDGET, GatewayConfig
-from icwsgw.process.systemd import stop_patience
 from tests.acceptance.conftest import loopback
 from tests.acceptance.processes import ROOT, START_DEADLINE, Server, free_port
 from tests.deploy.tools import DEPLOY, read_environment, run, tool
@@ -170,7 +169,7 @@ def test_the_manager_hears_of_the_start_the_reload_and_the_stop(tmp_path: Path, 
         assert any(line.startswith("MONOTONIC_USEC=") for line in manager.until("RELOADING=1")[-1].split("\n"))
         manager.until("READY=1")
         server.process.send_signal(signal.SIGTERM)
-        patience = int(stop_patience(GatewayConfig(drain_window=1.0)) * 1e6)
+        patience = int(GatewayConfig(drain_window=1.0).longest_stop * 1e6)
         assert f"EXTEND_TIMEOUT_USEC={patience}" in manager.until("STOPPING=1")[-1].split("\n")
         assert server.wait() == 0, server.output
     finally:

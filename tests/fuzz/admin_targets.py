@@ -57,8 +57,8 @@ class _Service:
     def seconds(self) -> float:
         return 1_000.0
 
-    def drain(self, window: float) -> None:
-        assert 0 <= window < float("inf")
+    def drain(self, window: float | None) -> None:
+        assert window is None or 0 <= window < float("inf")
 
 
 @lru_cache(1)

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.drain_machine import HURRY_SECONDS
+from icwsgw.gateway import drain
 from tests.gateway.test_gateway import World
 from tests.gateway.test_session import Connection
 from tests.support.fake_network import REPLIED_OK
+
+
+class DrainLog:
+    """What the drain logs."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, dict[str, Any]]] = []
+
+    def info(self, message: str, **fields: Any) -> None:
+        self.lines.append((message, fields))
+
+    warn = info
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> DrainLog:
+    log = DrainLog()
+    monkeypatch.setattr(drain, "_log", log)
+    return log
 
 
 def test_a_drain_is_spread_over_its_window_and_ends_when_all_are_told() -> None:
@@ -115,3 +137,26 @@ def test_a_fault_with_one_client_does_not_hold_the_drain_up() -> None:
     world.clock.pump([1.0] * 10)
     assert done == [None]
     assert world.clock.getDelayedCalls() == []
+
+
+def test_a_drain_chooses_its_window_and_says_so(log: DrainLog) -> None:
+    world = World(query_budget=8, drain_timeout=80.0)
+    connections = [world.connect()[0] for _ in range(60)]
+    world.gateway.drain(None)
+    assert log.lines == [("draining", {"clients": 60, "canisters": 1, "seconds": 15.0})]
+    world.clock.pump([0.25] * 4 * 7)
+    assert 25 <= sum(bool(connection.closed) for connection in connections) <= 30
+    world.clock.pump([0.25] * 4 * 8)
+    assert all(connection.closed for connection in connections)
+
+
+@pytest.mark.parametrize(("window", "option"), [(None, "--drain-timeout"), (3.0, "--drain-window")])
+def test_a_drain_that_is_too_fast_for_the_network_says_so(window: float | None, option: str, log: DrainLog) -> None:
+    world = World(query_budget=8, drain_timeout=40.0)
+    for _ in range(60):
+        world.connect()
+    world.gateway.drain(window)
+    text, fields = log.lines[1]
+    assert text == f"clients are closed faster than the network takes their reconnections, see {option}"
+    timeout = 40.0 if window is None else None
+    assert fields == {"seconds": window or 10.0, "needed": 15, "drain_timeout": timeout}

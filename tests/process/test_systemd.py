@@ -6,7 +6,6 @@ import os
 import secrets
 import socket
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from icwsgw.config.schema import GatewayConfig
-from icwsgw.process.systemd import MAX_STATUS, SLACK, Notifier, NotifyingService, stop_patience
+from icwsgw.process.systemd import MAX_STATUS, Notifier, NotifyingService
 
 
 class Manager:
@@ -188,8 +187,3 @@ def test_ready_when_the_reactor_runs_and_stopping_when_the_stop_begins() -> None
     assert notifier.said == [("ready", "serving"), ("stopping", 40.0)]
     run()
     assert len(notifier.said) == 2, "a stop before the reactor ran: never ready"
-
-
-def test_the_patience_covers_the_drain_and_those_to_be_told() -> None:
-    assert stop_patience(replace(CONFIG, drain_window=30.0)) == 60.0 + SLACK
-    assert stop_patience(replace(CONFIG, drain_window=0.0)) == 5.0 + SLACK

@@ -24,7 +24,6 @@ from icwsgw.observe.health import Health
 from icwsgw.observe.logs import get_logger, override_levels
 from icwsgw.observe.metrics import Metrics
 from icwsgw.process.program_files import interpreter
-from icwsgw.process.systemd import stop_patience
 from icwsgw.workers import supervisor
 from icwsgw.workers.aggregate import snapshot
 from icwsgw.workers.json_lines import line_of
@@ -283,7 +282,7 @@ def test_a_drain_by_the_admin(tmp_path: Path) -> None:
     assert world.service.draining
     for process in world.processes:
         assert json.loads(process.told[-1]) == {"do": "drain", "window": 77.0}
-    patience = stop_patience(replace(world.config, drain_window=77.0))
+    patience = replace(world.config, drain_window=77.0).longest_stop
     assert patience in [call.getTime() for call in world.reactor.getDelayedCalls()], "none is killed before"
 
 
