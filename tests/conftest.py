@@ -14,6 +14,8 @@ from tests.support.log_state import reset_logs
 
 # A slow machine is no failure: hypothesis measures each example against a deadline unless told not to.
 settings.register_profile("icwsgw", deadline=None)
+# For the versions of Python beside the first, which has run every example: --hypothesis-profile=few
+settings.register_profile("few", deadline=None, max_examples=20)
 settings.load_profile("icwsgw")
 
 
