@@ -103,7 +103,7 @@ class GatewayService(MultiService):
         self._dropping: Any = None
         self.metrics = Metrics()
         self.health = Health()
-        key = load_or_create_key_file(config.key_file, warn=_log.warn)
+        key = load_or_create_key_file(config.key_path, warn=_log.warn)
         self.identities = IdentityPool.derived(key, first_identity, config.identities)
         if config.devnet:
             # imported here to save memory: the devnet is a tenth of the program
@@ -212,6 +212,7 @@ class GatewayService(MultiService):
                 reactor=reactor,
                 tls=tls,
                 observe_handshake=observe,
+                passphrase=config.tls_passphrase_file,
                 below=endpoints.get(address) or endpoints.get(normalise(address)),
                 limits=self.factory.limits,
             )

@@ -24,12 +24,12 @@ PACKAGE = ROOT / "icwsgw"
 
 # What each unit may import from this package, besides itself. A unit is a package, a module at the door, or a part of a
 # package that has arrows of its own: the deepest that holds a module counts.
-LEAVES = {"errors", "_version", "close_codes", "escaping"}
-LEAVES |= {"process.private_directory", "process.console", "reactor.clock"}
+LEAVES = {"errors", "_version", "close_codes", "escaping", "reactor.clock"}
+LEAVES |= {"process.private_directory", "process.console", "process.secret_mode"}
 CONFIG = {"config", "config.addresses", "config.quantities"}
 PROCESS = {"process.private_directory", "process.rlimits", "process.startup", "process.systemd", "process.healthcheck"}
 PROCESS |= {"process.reload", "process.check_config", "process.machine_checks", "process.local_choices"}
-PROCESS |= {"process.signals", "process.ownership", "process.program_files"}
+PROCESS |= {"process.signals", "process.ownership", "process.program_files", "process.secret_mode"}
 GATEWAY = {"gateway", "gateway.polling", "gateway.calls"}
 AGENT = {"agent", "agent.http"}
 #: Modules that are the command line of a twistd plugin.
@@ -44,6 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "process": set(),
     "process.private_directory": set(),
     "process.console": set(),
+    "process.secret_mode": set(),
     "process.rlimits": set(),
     "process.healthcheck": set(),
     # twistd's plugin imports it before anything else

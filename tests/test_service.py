@@ -155,7 +155,7 @@ class Service(TestCase):
             service = self.make()
             self.start(service)
             gateway, admin = self.ports(service)
-            assert os.stat(service._config.key_file).st_mode & 0o777 == 0o600
+            assert os.stat(service._config.key_path).st_mode & 0o777 == 0o600
             client = await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", gateway), Client())
             data = await client.at_least(200)
             head, _, frames = data.partition(b"\r\n\r\n")

@@ -24,6 +24,7 @@ from icwsgw.config.addresses import Exposure, exposure, is_this_machine, open_to
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.errors import ConfigError
 from icwsgw.observe.logs import get_logger
+from icwsgw.process.secret_mode import is_open_to_others
 
 #: Minimum length of a token in characters; 16 hex digits are 64 bits.
 MIN_TOKEN = 16
@@ -81,7 +82,7 @@ class TokenFile:
         path = self._path
         try:
             with path.open("rb") as file:
-                mode = os.fstat(file.fileno()).st_mode
+                status = os.fstat(file.fileno())
                 token = file.read(MAX_TOKEN + 1).strip()
         except OSError as error:
             raise ConfigError(f"cannot read the admin token file {path}: {error.strerror}") from None
@@ -89,8 +90,9 @@ class TokenFile:
             raise ConfigError(f"the token in {path} has {len(token)} characters, not {MIN_TOKEN} to {MAX_TOKEN}")
         if not token.isascii() or len(token.split()) != 1:
             raise ConfigError(f"the token in {path} is not one word of ASCII characters")
-        if mode & 0o077:
-            self._warn("others on this machine may read the admin token", path=path, mode=f"{mode & 0o777:o}")
+        if is_open_to_others(status):
+            mode = f"{status.st_mode & 0o777:o}"
+            self._warn("others on this machine may read the admin token", path=path, mode=mode)
         return token
 
 

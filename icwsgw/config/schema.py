@@ -48,6 +48,7 @@ from icwsgw.config.option import (
     seconds,
     size,
 )
+from icwsgw.config.tls_options import TlsOptions, check_tls_options
 from icwsgw.errors import ConfigError
 from icwsgw.ic.network_limits import AROUND_BYTES, MAX_INGRESS_BYTES, MAX_REPLY_BYTES
 from icwsgw.ic.networks import AUTO, FETCH, Network, network_of
@@ -79,7 +80,7 @@ MOST_USED_NAMES = (
 
 
 @dataclass(frozen=True)
-class GatewayConfig(ClientLimits, DrainOptions, NetworkOptions, AccessOptions, LogOptions, DevnetOptions):
+class GatewayConfig(ClientLimits, DrainOptions, NetworkOptions, AccessOptions, TlsOptions, LogOptions, DevnetOptions):
     """The values of all options. Durations are in seconds, sizes in bytes; paths are absolute.
 
     :raises ConfigError: values contradict each other
@@ -142,35 +143,6 @@ class GatewayConfig(ClientLimits, DrainOptions, NetworkOptions, AccessOptions, L
         group=ADMIN,
         example="/etc/icws/admin-token",
     )
-    tls_certificate_pem_path: Path | None = option(
-        None,
-        FILE,
-        "tls-certificate-pem-path",
-        "Certificate chain (PEM). Turns plain TCP addresses into TLS, except haproxy: ones. The gateway reads it again "
-        "when the file changes.",
-        "A proxy may terminate TLS, and a local gateway needs none.",
-        group=CONNECTIONS,
-    )
-    tls_certificate_key_pem_path: Path | None = option(
-        None,
-        FILE,
-        "tls-certificate-key-pem-path",
-        "Private key (PEM) of the certificate.",
-        "Set it together with the certificate.",
-        group=CONNECTIONS,
-        example="/etc/icws/tls/privkey.pem",
-    )
-    tls_certificate_dir: Path | None = option(
-        None,
-        FILE,
-        "tls-certificate-dir",
-        "Directory of certificates, in place of the two PEM options: NAME.pem with chain and key, or "
-        "NAME/fullchain.pem and NAME/privkey.pem. Clients get the one for the name that they ask for (SNI); others get "
-        "default. Files may come, change and go.",
-        "For a gateway with several names.",
-        group=CONNECTIONS,
-        example="/etc/icws/tls",
-    )
     opentelemetry_collector_endpoint: str | None = option(
         None,
         COLLECTOR,
@@ -184,9 +156,18 @@ class GatewayConfig(ClientLimits, DrainOptions, NetworkOptions, AccessOptions, L
         Path("data"),
         DIRECTORY,
         "data-dir",
-        "Directory of the key file key_pair and of traces/.",
+        "Directory of the key file key_pair, of traces/ and of acme/.",
         "As in the Rust gateway, relative to the working directory.",
         group=ADMIN,
+    )
+    key_file: Path | None = option(
+        None,
+        FILE,
+        "key-file",
+        "File of the gateway's key, if it is not key_pair in --data-dir.",
+        "For keys that a service manager or a secret store hands over.",
+        group=ADMIN,
+        example="/run/credentials/icws.service/key_pair",
     )
     identities: int = option(
         1,
@@ -419,9 +400,9 @@ class GatewayConfig(ClientLimits, DrainOptions, NetworkOptions, AccessOptions, L
         return self.opentelemetry_collector_endpoint is not None and exports_anything(trace_level(self.trace_level))
 
     @property
-    def key_file(self) -> Path:
+    def key_path(self) -> Path:
         """The file of the gateway's identity."""
-        return self.data_dir / "key_pair"
+        return self.key_file or self.data_dir / "key_pair"
 
 
 def _in_groups(entries: tuple[Option, ...]) -> tuple[Option, ...]:
@@ -448,10 +429,7 @@ def _check(config: GatewayConfig) -> None:
     """Refuse values that contradict each other."""
     if not config.gateway_addresses:
         raise ConfigError("--gateway-address: at least one is needed")
-    if (config.tls_certificate_pem_path is None) != (config.tls_certificate_key_pem_path is None):
-        raise ConfigError("--tls-certificate-pem-path and --tls-certificate-key-pem-path go together")
-    if config.tls_certificate_dir is not None and config.tls_certificate_pem_path is not None:
-        raise ConfigError("--tls-certificate-dir takes the place of --tls-certificate-pem-path: leave out one of them")
+    check_tls_options(config)
     if both := set(config.allowed_canisters) & set(config.denied_canisters):
         raise ConfigError(f"canister {min(both)} is both in --allowed-canister and in --denied-canister")
     if (

@@ -16,6 +16,7 @@ from pathlib import Path
 from icwsgw.errors import ConfigError, FormatError
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.process.private_directory import make_private_directory
+from icwsgw.process.secret_mode import is_open_to_others
 
 #: Maximum number of bytes of a key file: PKCS#8 has 85, PEM some more.
 MAX_KEY_FILE = 4096
@@ -103,11 +104,11 @@ def _read(path: Path, warn: Callable[[str], None]) -> bytes | None:
     except OSError as error:
         raise ConfigError(f"cannot read key file {path}: {error.strerror}") from None
     try:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise ConfigError(f"key file {path} is not a file")
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            warn(f"key file {path} is open to others (mode {stat.S_IMODE(mode):04o}); chmod 600 it")
+        if is_open_to_others(status):
+            warn(f"key file {path} is open to others (mode {stat.S_IMODE(status.st_mode):04o}); chmod 600 it")
         return os.read(descriptor, MAX_KEY_FILE)
     except OSError as error:
         raise ConfigError(f"cannot read key file {path}: {error.strerror}") from None

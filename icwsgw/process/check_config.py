@@ -33,10 +33,10 @@ def configured_tls(config: GatewayConfig, **keywords: Any) -> Tls | None:
     """
     certificate, key = config.tls_certificate_pem_path, config.tls_certificate_key_pem_path
     if config.tls_certificate_dir is not None:
-        return CertificateDirectory(config.tls_certificate_dir, **keywords)
+        return CertificateDirectory(config.tls_certificate_dir, passphrase=config.tls_passphrase_file, **keywords)
     if certificate is None or key is None:
         return None
-    return ServerTls(PemFiles(certificate, key), **keywords)
+    return ServerTls(PemFiles(certificate, key, passphrase=config.tls_passphrase_file), **keywords)
 
 
 def check_files(config: GatewayConfig) -> list[str]:
@@ -54,13 +54,14 @@ def check_files(config: GatewayConfig) -> list[str]:
     addresses += [config.prometheus_endpoint] if config.prometheus_endpoint else []
     for address in filter(_can_be_made, addresses):
         clients = address in config.gateway_addresses
-        certificates.append(make_endpoint(reactor, address, tls if clients else None).tls)
+        made = make_endpoint(reactor, address, tls if clients else None, passphrase=config.tls_passphrase_file)
+        certificates.append(made.tls)
         if config.workers > 1 and clients:
             socket_endpoint(reactor, address)
     if tls is not None and tls not in certificates and all(map(_can_be_made, addresses)):
         doubts.append(UNUSED_CERTIFICATE)
-    if check_key_file(config.key_file, doubts.append) is None:
-        _check_room(config.key_file)
+    if check_key_file(config.key_path, doubts.append) is None:
+        _check_room(config.key_path)
     if config.admin_endpoint and _can_be_made(config.admin_endpoint):
         make_endpoint(reactor, config.admin_endpoint)
     if config.admin_token_file is not None:
@@ -96,8 +97,8 @@ def principals(config: GatewayConfig) -> list[str]:
 
     :raises ConfigError: the key file is invalid, or does not exist yet
     """
-    key = check_key_file(config.key_file)
+    key = check_key_file(config.key_path)
     if key is None:
-        raise ConfigError(f"there is no key file {config.key_file} yet: the first start makes it")
+        raise ConfigError(f"there is no key file {config.key_path} yet: the first start makes it")
     pool = IdentityPool.derived(key, 0, config.workers * config.identities)
     return [identity.principal.text for identity in pool]

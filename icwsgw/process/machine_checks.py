@@ -30,6 +30,8 @@ def machine_doubts(config: GatewayConfig, resolve: Resolve = socket.getaddrinfo)
     # the default directory is missing before every first start; one that somebody named may be misspelt
     if not config.data_dir.exists() and config.data_dir != Path(BY_NAME["data-dir"].default).absolute():
         yield f"there is no directory {config.data_dir} yet: the first start makes it, with a new key and principal"
+    if config.key_file is not None and not config.key_file.exists():
+        yield f"there is no key file {config.key_file} yet: the first start makes it, with a new principal"
     for address in _addresses(config):
         fault = address_fault(address)
         if fault is not None:

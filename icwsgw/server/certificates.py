@@ -84,7 +84,7 @@ def doubts(chain: Sequence[x509.Certificate], now: float) -> Iterator[str]:
 
 
 def key_doubt(path: Path) -> str | None:
-    """Return what is wrong with the mode of a private key's file, or None.
+    """Return what is wrong with the mode of the file of a private key or its passphrase, or None.
 
     A group may read it: that is how a service without root reads a key that certbot's hook hands to it.
     """

@@ -63,19 +63,21 @@ def make_endpoint(
     tls: Tls | None = None,
     *,
     observe_handshake: Callable[[float], None] | None = None,
+    passphrase: Path | None = None,
     below: Any = None,
 ) -> Listenable:
     """Make the endpoint for an address.
 
     :param address: as :func:`icwsgw.config.addresses.normalise` accepts it
     :param tls: TLS by the PEM paths of the options; it is added to plain addresses too, except unix: and haproxy:
+    :param passphrase: the file with the passphrase of the keys that the address names, if they are encrypted
     :param below: an endpoint of the socket itself, to which the PROXY protocol and TLS of the address are added; None:
         one that binds the address
     :raises ConfigError: the address or its certificate is invalid
     """
     address = normalise(address)
     try:
-        return _make(reactor, parse_description(address), tls, observe_handshake, below)
+        return _make(reactor, parse_description(address), tls, _Keys(observe_handshake, passphrase), below)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, OSError) as error:
         raise ConfigError(f"address {address!r}: {_plain(error)}") from None
 
@@ -102,21 +104,27 @@ def _inner(description: Description) -> Description:
     return Description(args[0], args[1:], options)
 
 
-def _make(
-    reactor: Any, description: Description, tls: Tls | None, observe: Callable[[float], None] | None, below: Any
-) -> Listenable:
+class _Keys(NamedTuple):
+    """What the TLS of an address needs besides its files."""
+
+    observe: Callable[[float], None] | None
+    passphrase: Path | None
+
+
+def _make(reactor: Any, description: Description, tls: Tls | None, keys: _Keys, below: Any) -> Listenable:
     inner = _inner(description)
     endpoint = _plain_endpoint(reactor, inner) if below is None else below
     proxied = inner is not description
     # a proxy that speaks the PROXY protocol has usually ended TLS; haproxy:ssl: is for one that has not
-    own = _own_tls(inner, None if proxied and inner.kind in _PLAIN else tls, observe)
+    own = _own_tls(inner, None if proxied and inner.kind in _PLAIN else tls, keys)
     return _lay(_ProxiedEndpoint(endpoint) if proxied else endpoint, own)
 
 
-def _own_tls(description: Description, tls: Tls | None, observe: Callable[[float], None] | None) -> Tls | None:
+def _own_tls(description: Description, tls: Tls | None, keys: _Keys) -> Tls | None:
     kind, args, options = description
+    observe, passphrase = keys
     if _is_directory(description):
-        return CertificateDirectory(Path(args[0]).absolute(), observe_handshake=observe)
+        return CertificateDirectory(Path(args[0]).absolute(), observe_handshake=observe, passphrase=passphrase)
     if kind in ("ssl", "tls"):
         if "privateKey" in options:
             key = options["privateKey"]
@@ -125,6 +133,7 @@ def _own_tls(description: Description, tls: Tls | None, observe: Callable[[float
                 Path(options.get("certKey", key)).absolute(),
                 Path(key).absolute(),
                 Path(chain).absolute() if chain else None,
+                passphrase,
             )
             return ServerTls(files, observe_handshake=observe)
         if "certKey" in options:
@@ -231,6 +240,7 @@ def listening_service(
     reactor: Any,
     tls: Tls | None = None,
     observe_handshake: Callable[[float], None] | None = None,
+    passphrase: Path | None = None,
     below: Any = None,
     limits: AcceptLimits | None = None,
 ) -> ListeningService:
@@ -238,11 +248,12 @@ def listening_service(
 
     :param factory: an IProtocolFactory
     :param tls: as in :func:`make_endpoint`
+    :param passphrase: as in :func:`make_endpoint`
     :param below: as in :func:`make_endpoint`
     :param limits: decide how many connections are accepted; None: as many as come
     :raises ConfigError: the address or its certificate is invalid; the service raises it if the port is taken
     """
-    made = make_endpoint(reactor, address, tls, observe_handshake=observe_handshake, below=below)
+    made = make_endpoint(reactor, address, tls, observe_handshake=observe_handshake, passphrase=passphrase, below=below)
     return ListeningService(normalise(address), made, factory, reactor, limits)
 
 

@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
@@ -36,11 +37,16 @@ _log = get_logger("server.tls")
 
 
 class PemFiles(NamedTuple):
-    """The paths of a certificate and its key. ``chain`` has further certificates, if the first file does not."""
+    """The paths of a certificate and its key.
+
+    :ivar chain: has further certificates, if the first file does not
+    :ivar passphrase: has the passphrase of the key, if that is encrypted
+    """
 
     certificate: Path
     key: Path
     chain: Path | None = None
+    passphrase: Path | None = None
 
 
 class Loaded(NamedTuple):
@@ -59,13 +65,7 @@ def load(files: PemFiles) -> Loaded:
     certificates = _certificates(files.certificate)
     if files.chain is not None:
         certificates += _certificates(files.chain)
-    key_pem = _read(files.key)
-    try:
-        key = load_pem_private_key(key_pem, password=None)
-    except TypeError:
-        raise ConfigError(f"TLS key {files.key} is encrypted; a server needs it unencrypted") from None
-    except (ValueError, UnsupportedAlgorithm):
-        raise ConfigError(f"TLS key {files.key} is not a private key in PEM") from None
+    key = _private_key(files)
     leaf = certificates[0]
     spki = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     try:
@@ -90,6 +90,36 @@ def load(files: PemFiles) -> Loaded:
     except (SSL.Error, TypeError, ValueError) as error:
         raise ConfigError(f"TLS certificate {files.certificate} is refused by OpenSSL: {_reason(error)}") from None
     return Loaded(context, tuple(certificates), Validity.of(leaf))
+
+
+def _private_key(files: PemFiles) -> PrivateKeyTypes:
+    pem = _read(files.key)
+    try:
+        return load_pem_private_key(pem, password=None)
+    except TypeError:
+        pass  # it is encrypted
+    except (ValueError, UnsupportedAlgorithm):
+        raise ConfigError(f"TLS key {files.key} is not a private key in PEM") from None
+    if files.passphrase is None:
+        raise ConfigError(f"TLS key {files.key} is encrypted: --tls-passphrase-file names the file of its passphrase")
+    try:
+        return load_pem_private_key(pem, password=read_passphrase(files.passphrase))
+    except UnsupportedAlgorithm:
+        raise ConfigError(f"TLS key {files.key} is encrypted in a way that is not supported") from None
+    except ValueError:
+        # OpenSSL cannot tell a wrong passphrase from damage
+        raise ConfigError(f"TLS key {files.key} cannot be decrypted by the passphrase in {files.passphrase}") from None
+
+
+def read_passphrase(path: Path) -> bytes:
+    """Read a passphrase: the first line of a file, without its end.
+
+    :raises ConfigError: the file cannot be read, or the line is empty
+    """
+    passphrase = _read(path).partition(b"\n")[0].removesuffix(b"\r")
+    if not passphrase:
+        raise ConfigError(f"there is no passphrase in the first line of {path}")
+    return passphrase
 
 
 def _certificates(path: Path) -> list[x509.Certificate]:
@@ -207,10 +237,11 @@ class ServerTls:
         return host_names(self._loaded.chain[0])
 
     def doubts(self) -> list[str]:
-        """Return what makes clients refuse the certificate, and what is wrong with the key's mode; for the operator."""
+        """Return what makes clients refuse the certificate, and which secrets are open to others; for the operator."""
         texts = [f"TLS certificate {self.files.certificate} {text}" for text in doubts(self._loaded.chain, self._now())]
-        key = key_doubt(self.files.key)
-        return [*texts, f"TLS key {self.files.key} {key}"] if key is not None else texts
+        secrets = {"TLS key": self.files.key, "TLS passphrase": self.files.passphrase}
+        modes = {f"{what} {path}": key_doubt(path) for what, path in secrets.items() if path is not None}
+        return texts + [f"{what} {doubt}" for what, doubt in modes.items() if doubt is not None]
 
     def serverConnectionForTLS(self, protocol: object) -> SSL.Connection:  # noqa: N802
         """Make the TLS side of one connection (IOpenSSLServerConnectionCreator)."""

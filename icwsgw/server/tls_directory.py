@@ -28,9 +28,10 @@ DEFAULT = "default"
 _log = get_logger("server.tls")
 
 
-def pem_files(directory: Path) -> dict[str, PemFiles]:
+def pem_files(directory: Path, passphrase: Path | None = None) -> dict[str, PemFiles]:
     """Return the certificates and keys in a directory, by name, sorted.
 
+    :param passphrase: the file with the passphrase of the keys that are encrypted
     :raises ConfigError: it cannot be read, or has too many
     """
     found: dict[str, PemFiles] = {}
@@ -38,9 +39,9 @@ def pem_files(directory: Path) -> dict[str, PemFiles]:
         for path in sorted(directory.iterdir()):
             chain, key = path / "fullchain.pem", path / "privkey.pem"
             if path.suffix == ".pem" and path.is_file():
-                found[path.stem] = PemFiles(path, path)
+                found[path.stem] = PemFiles(path, path, passphrase=passphrase)
             elif chain.exists() or key.exists():
-                found[path.name] = PemFiles(chain, key)
+                found[path.name] = PemFiles(chain, key, passphrase=passphrase)
     except OSError as error:
         raise ConfigError(f"cannot read {directory}: {error.strerror}") from None
     if len(found) > MAX_CERTIFICATES:
@@ -53,6 +54,7 @@ class CertificateDirectory:
     """Makes the TLS side of accepted connections; as :class:`~icwsgw.server.tls.ServerTls`, for many certificates.
 
     :param directory: see above
+    :param passphrase: the file with the passphrase of the keys that are encrypted
     :raises ConfigError: a certificate is invalid, or there is none
     """
 
@@ -63,13 +65,14 @@ class CertificateDirectory:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
         observe_handshake: Callable[[float], None] | None = None,
+        passphrase: Path | None = None,
     ) -> None:
-        self._directory = directory
+        self._directory, self._passphrase = directory, passphrase
         self._clock, self._now, self._observe = clock, now, observe_handshake
         self._ended = {"ok": 0, "failed": 0}
         #: What is wrong with files that are not in use, so that each is logged once.
         self._troubles: dict[str, str] = {}
-        self._members = {name: self._member(files) for name, files in pem_files(directory).items()}
+        self._members = {name: self._member(files) for name, files in pem_files(directory, passphrase).items()}
         if not self._members:
             raise ConfigError(
                 f"there is no certificate in {directory}: neither NAME.pem nor NAME/fullchain.pem with NAME/privkey.pem"
@@ -104,7 +107,7 @@ class CertificateDirectory:
         :return: whether anything is used now that was not before
         """
         try:
-            present = pem_files(self._directory)
+            present = pem_files(self._directory, self._passphrase)
         except ConfigError as error:
             self._trouble("", str(error))
             return False

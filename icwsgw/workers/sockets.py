@@ -14,6 +14,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.address import UNIXAddress
@@ -40,9 +41,9 @@ class HeldSocket(ListeningService):
     :raises ConfigError: at once if the address or its certificate is invalid, later if the address is in use
     """
 
-    def __init__(self, address: str, reactor: Any, tls: Tls | None = None) -> None:
+    def __init__(self, address: str, reactor: Any, tls: Tls | None = None, passphrase: Path | None = None) -> None:
         # only a check: each worker reads the certificate itself
-        made = make_endpoint(reactor, address, tls)
+        made = make_endpoint(reactor, address, tls, passphrase=passphrase)
         super().__init__(
             address, made._replace(endpoint=socket_endpoint(reactor, address), tls=None), _Nobody(), reactor
         )

@@ -82,14 +82,16 @@ class SupervisorService(MultiService):
         self._twistd = dict(twistd or {})
         self._stopping: Deferred[None] | None = None
         self._program = ProgramFiles.of_this_process()
-        self._principal = load_or_create_key_file(config.key_file, warn=_log.warn).principal
+        self._principal = load_or_create_key_file(config.key_path, warn=_log.warn).principal
         self._network_url = config.ic_network_url
         if config.devnet:
             from icwsgw.devnet.embedded import embedded_devnet
 
             self._add(embedded_devnet(config, reactor)[0])
         tls = configured_tls(config)
-        self.sockets = [HeldSocket(address, reactor, tls) for address in config.gateway_addresses]
+        self.sockets = [
+            HeldSocket(address, reactor, tls, config.tls_passphrase_file) for address in config.gateway_addresses
+        ]
         for held in self.sockets:
             self._add(held)
         self._outputs: dict[int, bytes] = {}

@@ -162,5 +162,6 @@ def test_every_option_is_used_somewhere() -> None:
     assert {entry.field for entry in OPTIONS} - used == set()
 
 
-def test_key_file() -> None:
-    assert GatewayConfig(data_dir=Path("/d")).key_file == Path("/d/key_pair")
+def test_key_path() -> None:
+    assert GatewayConfig(data_dir=Path("/d")).key_path == Path("/d/key_pair")
+    assert GatewayConfig(data_dir=Path("/d"), key_file=Path("/k")).key_path == Path("/k")

@@ -314,7 +314,7 @@ class Harness:
             prometheus_endpoint=None,
             ic_network_url=f"http://127.0.0.1:{self.network.port}",
         )
-        load_or_create_key_file(config.key_file, random_bytes=bytes)
+        load_or_create_key_file(config.key_path, random_bytes=bytes)
         now_ns = partial(itemgetter(0), self._wall)
         with patch("time.time_ns", now_ns), patch("random.random", random.Random(1).random):
             self.service = GatewayService(replace(config, **options), self.reactor)

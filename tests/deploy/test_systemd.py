@@ -15,14 +15,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from icwsgw.config.schema import MAINNET_BUDGET, GatewayConfig
+from icwsgw.gateway.identities import check_key_file
+from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.process.check_config import check_files
 from tests.acceptance.conftest import loopback
 from tests.acceptance.processes import ROOT, START_DEADLINE, Server, free_port
 from tests.deploy.tools import DEPLOY, read_environment, run, tool
+from tests.support import pem
 from tests.support.raw_client import RawClient
 
 pytestmark = pytest.mark.deploy
@@ -56,8 +61,11 @@ def installed(tmp_path: Path) -> Path:
             (directory / path.name).write_text(text)
     drop_ins = directory / "icws.service.d"
     drop_ins.mkdir()
-    for path in UNITS.glob("10-*.conf"):
+    for path in UNITS.glob("[0-9]0-*.conf"):
         shutil.copy(path, drop_ins)
+    credentials = drop_ins / "20-credentials.conf"
+    # with all that is commented out, except the explanation
+    credentials.write_text(re.sub(r"^#(?=[A-Z]\w+=)", "", credentials.read_text(), flags=re.M))
     return directory
 
 
@@ -66,6 +74,44 @@ def test_systemd_understands_the_units(installed: Path) -> None:
     assert len(units) == 4
     said = run(tool("systemd-analyze", "systemd"), "verify", "--man=no", *units)
     assert said == ""
+
+
+def test_the_gateway_reads_its_secrets_from_credentials(
+    installed: Path, tmp_path: Path, understood: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As systemd places them where the file system has access lists: of root, with the right to read in the list."""
+    text = (installed / "icws.service.d" / "20-credentials.conf").read_text()
+    directory = tmp_path / "credentials"
+    directory.mkdir()
+    given = dict(re.findall(r"^Environment=(\w+)=(.*)$", text, re.M))
+    config = understood([], {name: value.replace("%d", str(directory)) for name, value in given.items()})
+    pair = pem.server(pem.authority(), days=20, password=b"of the machine")
+    contents = {
+        "key_pair": Ed25519Identity(b"\x01" * 32).to_pkcs8_der(),
+        "tls-passphrase": b"of the machine",
+        "admin-token": b"0123456789abcdef",
+    }
+    assert set(re.findall(r"^LoadCredential(?:Encrypted)?=([\w-]+):", text, re.M)) == set(contents)
+    for name, content in contents.items():
+        (directory / name).write_bytes(content)
+        (directory / name).chmod(0o440)
+    certificate, key = pair.write(tmp_path)
+    key.chmod(0o600)
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    doubts = check_files(
+        replace(
+            config,
+            data_dir=tmp_path / "data",
+            gateway_addresses=(f"ssl:0:privateKey={key}:certKey={certificate}",),
+            prometheus_endpoint=None,
+            admin_endpoint=f"unix:{tmp_path}/admin.sock",
+            ic_network_url="http://127.0.0.1:1",
+        )
+    )
+    assert not [doubt for doubt in doubts if "open to others" in doubt or "may read" in doubt]
+    assert not (tmp_path / "data" / "key_pair").exists()
+    assert check_key_file(config.key_path) is not None
 
 
 @pytest.mark.parametrize("name", SERVICES)

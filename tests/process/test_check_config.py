@@ -24,8 +24,38 @@ def test_tls_of_the_pem_paths(tmp_path: Path) -> None:
     (tmp_path / "encrypted").mkdir()
     pair = pem.server(pem.authority(), password=b"x")
     (tmp_path / "encrypted" / "a.pem").write_bytes(pair.certificate + pair.key)
-    with pytest.raises(ConfigError, match=r"encrypted/a\.pem is encrypted; a server needs it unencrypted"):
+    with pytest.raises(ConfigError, match=r"encrypted/a\.pem is encrypted: --tls-passphrase-file names"):
         configured_tls(GatewayConfig(tls_certificate_dir=tmp_path / "encrypted"))
+
+
+def test_encrypted_keys_wherever_they_are_named(tmp_path: Path) -> None:
+    pair = pem.server(pem.authority(), password=b"secret")
+    certificate, key = pair.write(tmp_path)
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all" / "a.pem").write_bytes(pair.certificate + pair.key)
+    (tmp_path / "all" / "a.pem").chmod(0o600)
+    passphrase = tmp_path / "passphrase"
+    passphrase.write_text("secret\n")
+    passphrase.chmod(0o600)
+    named = f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}"
+    ways: list[dict[str, Any]] = [
+        {"tls_certificate_pem_path": certificate, "tls_certificate_key_pem_path": key},
+        {"tls_certificate_dir": tmp_path / "all"},
+        {"gateway_addresses": (named,)},
+        {"gateway_addresses": (f"tls:{tmp_path}/all:0:interface=127.0.0.1",)},
+        {"gateway_addresses": (named,), "workers": 2},
+    ]
+    for way in ways:
+        config = GatewayConfig(
+            **{"data_dir": tmp_path, "prometheus_endpoint": None, "gateway_addresses": ("tcp:0",), **way}
+        )
+        passphrase.write_text("secret\n")
+        check_files(replace(config, tls_passphrase_file=passphrase))
+        with pytest.raises(ConfigError, match="is encrypted: --tls-passphrase-file names"):
+            check_files(config)
+        passphrase.write_text("wrong\n")
+        with pytest.raises(ConfigError, match=r"cannot be decrypted by the passphrase in .*/passphrase"):
+            check_files(replace(config, tls_passphrase_file=passphrase))
 
 
 def test_what_is_of_use_passes_and_nothing_is_made(tmp_path: Path) -> None:

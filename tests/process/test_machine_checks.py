@@ -114,3 +114,12 @@ def test_names_that_do_not_resolve(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert list(machine_doubts(quiet, resolve_none)) == [], "the proxy resolves it"
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:none")
     assert len(list(machine_doubts(quiet, resolve_none))) == 1
+
+
+def test_a_key_that_is_not_there(tmp_path: Path) -> None:
+    given = config(tmp_path, key_file=tmp_path / "key")
+    assert list(machine_doubts(given)) == [
+        f"there is no key file {tmp_path}/key yet: the first start makes it, with a new principal"
+    ]
+    (tmp_path / "key").touch()
+    assert list(machine_doubts(given)) == []

@@ -1,8 +1,10 @@
 import os
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import PrivateFormat
 from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from zope.interface.verify import verifyObject
@@ -225,6 +227,75 @@ def test_an_expired_certificate_is_replaced_by_a_later_one_only(tmp_path: Path, 
     assert tls.reload_if_changed()
     pem.server(signer).write(tmp_path)
     assert tls.reload_if_changed()
+
+
+@pytest.mark.parametrize("form", [PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL])
+def test_an_encrypted_key_needs_its_passphrase(tmp_path: Path, signer: pem.Authority, form: PrivateFormat) -> None:
+    own = pem.server(signer, password=b"two words", key_format=form)
+    certificate, key = own.write(tmp_path)
+    passphrase = tmp_path / "passphrase"
+    files = PemFiles(certificate, key, passphrase=passphrase)
+    for content, words in (
+        (None, "cannot read .*passphrase: No such file"),
+        (b"", "there is no passphrase in the first line of .*passphrase"),
+        (b"\ntwo words\n", "there is no passphrase in the first line"),
+        (b"wrong\n", "server.key cannot be decrypted by the passphrase in .*passphrase"),
+        (b"two words \n", "cannot be decrypted"),
+    ):
+        if content is not None:
+            passphrase.write_bytes(content)
+        with pytest.raises(ConfigError, match=words) as caught:
+            load(files)
+        assert "two words" not in str(caught.value), "no secret in a log"
+    for content in (b"two words", b"two words\n", b"two words\r\nand a remark\n"):
+        passphrase.write_bytes(content)
+        assert handshake(ServerTls(files)).get_protocol_version_name() == "TLSv1.3"
+    passphrase.chmod(0o644)
+    key.chmod(0o600)
+    assert ServerTls(files).doubts()[-1] == (
+        f"TLS passphrase {passphrase} is open to others (mode 0644); chmod 640 or 600 it"
+    )
+
+
+def test_keys_that_openssl_has_encrypted(tmp_path: Path, signer: pem.Authority) -> None:
+    own = pem.server(signer)
+    certificate, key = own.write(tmp_path)
+    passphrase = tmp_path / "passphrase"
+    passphrase.write_text("secret\n")
+    for words in (
+        ["pkcs8", "-topk8"],
+        ["pkcs8", "-topk8", "-v2", "aes-256-cbc", "-scrypt"],
+        ["ec", "-aes128"],
+        ["ec", "-des3"],
+    ):
+        encrypted = tmp_path / "encrypted.pem"
+        openssl = ["openssl", *words, "-in", str(key), "-out", str(encrypted), "-passout", f"file:{passphrase}"]
+        subprocess.run(openssl, check=True, capture_output=True)
+        assert b"ENCRYPTED" in encrypted.read_bytes()
+        tls = ServerTls(PemFiles(certificate, encrypted, passphrase=passphrase))
+        assert handshake(tls).get_protocol_version_name() == "TLSv1.3", words
+
+
+def test_a_wrong_passphrase_at_a_renewal_changes_nothing(tmp_path: Path, signer: pem.Authority) -> None:
+    first, second = (pem.server(signer, password=password) for password in (b"one", b"two"))
+    certificate, key = first.write(tmp_path)
+    passphrase = tmp_path / "passphrase"
+    passphrase.write_bytes(b"one\n")
+    tls = ServerTls(PemFiles(certificate, key, passphrase=passphrase))
+    before = serial(handshake(tls))
+    replace(certificate, second.certificate)
+    replace(key, second.key)
+    assert not tls.reload_if_changed()
+    assert serial(handshake(tls)) == before
+    assert tls.reloads == {"ok": 0, "failed": 1}
+    replace(passphrase, b"two\n")
+    assert tls.reload_if_changed(), "a change of the passphrase's file counts too"
+    assert serial(handshake(tls)) != before
+
+
+def test_a_key_that_is_not_encrypted_needs_no_passphrase(tmp_path: Path, signer: pem.Authority) -> None:
+    files = PemFiles(*pem.server(signer).write(tmp_path), passphrase=tmp_path / "missing")
+    assert handshake(ServerTls(files)).get_protocol_version_name() == "TLSv1.3"
 
 
 def test_doubts_name_the_files(tmp_path: Path, signer: pem.Authority) -> None:

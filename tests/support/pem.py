@@ -95,10 +95,13 @@ def server(
     begins: float = -1,
     named: bool = True,
     password: bytes | None = None,
+    key_format: PrivateFormat = PrivateFormat.PKCS8,
 ) -> ServerPem:
     """Make a certificate for ``name`` and 127.0.0.1 that is valid from ``begins`` to ``days``, both from now.
 
     :param named: whether it has the names as subjectAltName
+    :param password: encrypts the key
+    :param key_format: PKCS#8, or the older form of OpenSSL (TraditionalOpenSSL)
     """
     key = ec.generate_private_key(ec.SECP256R1())
     end = _now() + datetime.timedelta(days=days)
@@ -122,5 +125,5 @@ def server(
     encryption: KeySerializationEncryption = BestAvailableEncryption(password) if password else NoEncryption()
     return ServerPem(
         certificate.public_bytes(Encoding.PEM),
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption),
+        key.private_bytes(Encoding.PEM, key_format, encryption),
     )

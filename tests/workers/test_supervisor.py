@@ -35,7 +35,7 @@ from icwsgw.workers.worker_pool import FIRST_PAUSE
 class Held(Service):
     """A socket without a kernel."""
 
-    def __init__(self, address: str, reactor: Any, tls: Any = None) -> None:
+    def __init__(self, address: str, reactor: Any, tls: Any = None, passphrase: Any = None) -> None:
         self.address = address
         self.family = 2 if address.startswith("tcp") else 1
         self.port = self
