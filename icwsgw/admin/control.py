@@ -71,9 +71,11 @@ class Overrides:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Overrides:
-        bans = tuple((canister, principal, until) for canister, principal, until in value["bans"])
-        options = {name: tuple(texts) for name, texts in value["options"].items()}
-        return cls(tuple(value["denied"]), dict(value["levels"]), bans, value["maintenance"], options)
+        """Return the overrides of JSON values; an older version may have left some out."""
+        bans = tuple((canister, principal, until) for canister, principal, until in value.get("bans", ()))
+        options = {name: tuple(texts) for name, texts in value.get("options", {}).items()}
+        maintenance = value.get("maintenance", False)
+        return cls(tuple(value.get("denied", ())), dict(value.get("levels", {})), bans, maintenance, options)
 
     @property
     def out_of_service(self) -> str | None:

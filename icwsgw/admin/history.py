@@ -55,6 +55,21 @@ class History:
         series = {name: list(values) for name, values in self._series.items()}
         return {"interval": INTERVAL, "end": self._end * INTERVAL, "series": series}
 
+    def go_on_from(self, document: Mapping[str, Any]) -> None:
+        """Take the values that another process has stored, as :meth:`document` gives them.
+
+        Its slots may be of another length, or its series others: then there is no past.
+        """
+        if document.get("interval") != INTERVAL or not document.get("end"):
+            return
+        self._end = _slot(document["end"])
+        for name, series in self._series.items():
+            series.clear()
+            series.extend(document["series"].get(name, ()))
+        longest = max(map(len, self._series.values()))
+        for series in self._series.values():
+            series.extendleft([None] * (longest - len(series)))
+
 
 def merge_histories(
     parts: Sequence[Mapping[str, Any]], merges: Mapping[str, Callable[[Iterable[float]], float]]

@@ -4,7 +4,7 @@ The status adds no work to the processing of a message. Every five seconds it re
 differences become the curves of :mod:`icwsgw.admin.history`. Everything else is computed when a document is requested.
 Lists are limited, so that a document for a thousand canisters costs no more than one for fifty: about 30 kB.
 
-    now, started           seconds since 1970
+    now, started           seconds since 1970; upgrades by handover are no new start
     version, python, twisted, autobahn
     network, polling_interval_ms, principal, tls_expires (seconds since 1970, or null)
     ready, draining, findings: [{name, reason}], concerns: [problems that do not affect readiness]
@@ -104,7 +104,7 @@ class Status:
         self._first_identity = first_identity
         self._worker = worker
         self._now = now
-        self._started = now()
+        self._started = self._process_started = now()
         self._history = History(SERIES)
         # The values of the last sample.
         self._sampled = 0.0
@@ -131,6 +131,28 @@ class Status:
             self._begin = None
         if self._sampling.running:
             self._sampling.stop()
+
+    # the handover to another process
+
+    def written(self) -> Document:
+        """Return what the next process goes on with, as plain values."""
+        return {
+            "started": self._started,
+            "history": self._history.document(),
+            "warnings": [] if self._recent is None else self._recent.written(),
+        }
+
+    def go_on_from(self, document: Mapping[str, Any]) -> None:
+        """Go on from what another process has written, when all else has been taken over.
+
+        Totals count since the start of the first process.
+        """
+        self._started = float(document.get("started", self._started))
+        self._history.go_on_from(document.get("history", {}))
+        if self._recent is not None:
+            self._recent.go_on_from(document.get("warnings", ()))
+        # The counters have jumped: the next sample must not show that as a rate.
+        self._read(self._gateway.context.clock.seconds())
 
     # samples
 
@@ -219,7 +241,7 @@ class Status:
                     "worker": self._worker,
                     "pid": os.getpid(),
                     "state": "draining" if gateway.draining else "serving",
-                    "started": self._started,
+                    "started": self._process_started,
                     "restarts": 0,
                     "sessions": len(gateway.registry.sessions),
                     "memory": resident_bytes(),

@@ -22,9 +22,11 @@ canister's poller gets is for that canister. If the pollers of two canisters get
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from icwsgw.core.failure_source import FailureSource
+from icwsgw.core.written_state import Document, Written, read_as
 
 STEADY_FAILURES = 30
 LONGEST_PAUSE = 5.0
@@ -34,7 +36,7 @@ RETRY_FIRST = 0.1
 RETRY_LONGEST = 5.0
 
 
-class PollBackoff:
+class PollBackoff(Written):
     """The back-off of one poller, and how long its canister has given no valid answer.
 
     :ivar last_good: seconds when the last valid answer arrived, or the poller started
@@ -65,6 +67,20 @@ class PollBackoff:
         "not_before",
         "rtt",
     )
+    WRITTEN = {
+        "_asked_until": float,
+        "_holds": int,
+        "_marked": float,
+        "excused": float,
+        "failures": int,
+        "held_until": float,
+        "host_until": float,
+        "last_bad": float,
+        "last_error": str,
+        "last_good": float,
+        "not_before": float,
+        "rtt": float,
+    }
 
     def __init__(self, interval: float, jitter: Callable[[], float], now: float) -> None:
         self._interval = interval
@@ -84,6 +100,21 @@ class PollBackoff:
         self.last_bad = now
         #: smoothed round-trip time of good answers in seconds, 0 until the first
         self.rtt = 0.0
+
+    def written(self) -> Document:
+        """The state as plain values."""
+        silent = {side.value: seconds for side, seconds in self._silent.items()}
+        return {**super().written(), "side": self._side.value, "silent": silent}
+
+    def read(self, document: Mapping[str, Any]) -> None:
+        """Take the state of a document.
+
+        :raises FormatError: a value is of the wrong kind
+        """
+        super().read(document)
+        self._side = read_as(FailureSource, document.get("side", self._side), "side")
+        silent = document.get("silent", {})
+        self._silent = {side: read_as(float, silent.get(side.value, 0.0), "silent") for side in FailureSource}
 
     def succeeded(self, now: float, took: float) -> None:
         """A valid answer arrived after ``took`` seconds."""
@@ -199,13 +230,14 @@ def _asked(seconds: float, jitter: Callable[[], float]) -> float:
     return seconds + jitter() * max(seconds / 4, 1.0)
 
 
-class HostBackoff:
+class HostBackoff(Written):
     """The pause of all pollers of one network.
 
     :ivar until: seconds before which no poller polls
     """
 
     __slots__ = ("_canister", "_until", "until")
+    WRITTEN = {"_canister": bytes, "_until": float, "until": float}
 
     def __init__(self) -> None:
         self._canister = b""

@@ -15,6 +15,9 @@
     IN_FLIGHT  GIVEN_UP           OVER       TELL_UNCERTAIN, END, CANCEL
     PAUSING    PAUSE_OVER         WAITING    ENTER
     PAUSING    GIVEN_UP           OVER       CANCEL, TELL_UNCERTAIN, END
+    WAITING    HANDED_OVER        WAITING    ENTER
+    IN_FLIGHT  HANDED_OVER        WAITING    ENTER
+    PAUSING    HANDED_OVER        PAUSING    RETRY
 
 A notice begins in WAITING and ends exactly once. Events in OVER are ignored: an attempt that was cancelled may still
 report its end.
@@ -30,6 +33,7 @@ from enum import IntEnum
 
 from icwsgw.core.backoff import retry_pause
 from icwsgw.core.transitions import transition
+from icwsgw.core.written_state import Written
 
 #: Seconds after which a failed ws_close is not tried again.
 PATIENCE_SECONDS = 120.0
@@ -75,6 +79,8 @@ class NoticeEvent(IntEnum):
     """The pause is over."""
     GIVEN_UP = 10
     """The gateway gives the notice up."""
+    HANDED_OVER = 11
+    """This process has taken it over from another one, whose attempt in flight nobody hears of any more."""
 
 
 class NoticeEffect(IntEnum):
@@ -127,6 +133,9 @@ TABLE: dict[tuple[NoticeState, NoticeEvent], tuple[NoticeState, NoticeEffects]] 
     (S.IN_FLIGHT, E.GIVEN_UP): (S.OVER, (F.TELL_UNCERTAIN, F.END, F.CANCEL)),
     (S.PAUSING, E.PAUSE_OVER): (S.WAITING, (F.ENTER,)),
     (S.PAUSING, E.GIVEN_UP): (S.OVER, (F.CANCEL, F.TELL_UNCERTAIN, F.END)),
+    (S.WAITING, E.HANDED_OVER): (S.WAITING, (F.ENTER,)),
+    (S.IN_FLIGHT, E.HANDED_OVER): (S.WAITING, (F.ENTER,)),
+    (S.PAUSING, E.HANDED_OVER): (S.PAUSING, (F.RETRY,)),
 }
 _OVER, _REFUSED, _FIRST_REFUSED, _PASSED = S.OVER, E.NOT_KNOWN_ANYMORE, E.NOT_KNOWN, E.PASSED
 _WAITING, _IN_FLIGHT, _FOUND_OUT = S.WAITING, S.IN_FLIGHT, E.FOUND_OUT
@@ -134,7 +143,7 @@ SEND: NoticeEffects = TABLE[S.WAITING, E.GRANTED][1]
 del S, E, F
 
 
-class CloseNotice:
+class CloseNotice(Written):
     """One ws_close.
 
     :ivar state: where it is
@@ -144,6 +153,7 @@ class CloseNotice:
     """
 
     __slots__ = ("attempts", "pause", "since", "state")
+    WRITTEN = {"attempts": int, "pause": float, "since": float, "state": NoticeState}
 
     def __init__(self, now: float) -> None:
         self.state = NoticeState.WAITING

@@ -111,7 +111,7 @@ class Cursor(Written):
     """
 
     __slots__ = ("_gap_asks", "_gap_last", "_gap_since", "fresh", "last", "next")
-    WRITTEN = {"next": int, "fresh": bool}
+    WRITTEN = {"next": int, "fresh": bool, "_gap_asks": int, "_gap_since": float, "_gap_last": float}
 
     def __init__(self) -> None:
         self.next = 0
@@ -122,7 +122,7 @@ class Cursor(Written):
         self._gap_last = 0.0
 
     def written(self) -> Document:
-        """The position as plain values, without what is known of a gap."""
+        """The position as plain values."""
         return {**super().written(), "last": self.last and self.last.written()}
 
     def read(self, document: Mapping[str, Any]) -> None:

@@ -30,6 +30,7 @@ from math import inf
 
 from icwsgw.core.rate_limit import ClientRates
 from icwsgw.core.transitions import transition
+from icwsgw.core.written_state import Written
 
 #: Seconds for which a client that floods gets to see its close frame; what it sends meanwhile is dropped unread.
 FLOOD_LINGER = 2.0
@@ -108,7 +109,7 @@ TABLE: dict[tuple[FloodState, FloodEvent], tuple[FloodState, FloodEffects]] = {
 del S, E, F
 
 
-class FloodGuard:
+class FloodGuard(Written):
     """The rate limits of one client.
 
     :param start: seconds of the reactor's clock when the client had the tokens of a new connection
@@ -120,6 +121,14 @@ class FloodGuard:
     """
 
     __slots__ = ("_looked", "bytes_left", "frames_left", "limit", "pause", "state")
+    WRITTEN = {
+        "_looked": float,
+        "bytes_left": float,
+        "frames_left": float,
+        "limit": str,
+        "pause": float,
+        "state": FloodState,
+    }
 
     def __init__(self, start: float) -> None:
         self.state = FloodState.READING

@@ -46,9 +46,12 @@ from __future__ import annotations
 
 import re
 from calendar import timegm
+from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum
+from typing import Any
 
+from icwsgw.core.written_state import Written, read_as
 from icwsgw.ic.network_limits import MAX_INGRESS_TTL_NS, SECOND_NS
 
 STEP_NS = 2_500_000_000
@@ -98,7 +101,7 @@ class Evidence(Enum):
         return judges
 
 
-class NetworkTime:
+class NetworkTime(Written):
     """Collects evidence about the network's time. Times are ns since 1970; ``seconds`` come from a monotonic clock.
 
     :ivar skew_ns: estimated skew; 0 until strong evidence proves another value
@@ -120,6 +123,18 @@ class NetworkTime:
         "rival_ns",
         "skew_ns",
     )
+    WRITTEN = {
+        "_against": lambda value: _interval(value),
+        "_against_count": int,
+        "_base_ns": int,
+        "_refuted_ns": int,
+        "_rival_count": int,
+        "_support": lambda value: _interval(value),
+        "_taken": lambda value: _interval(value),
+        "measured_ns": int,
+        "rival_ns": int,
+        "skew_ns": int,
+    }
 
     def __init__(self) -> None:
         self._base_ns: int | None = None
@@ -136,6 +151,15 @@ class NetworkTime:
         self._against_count = 0
         self._taken: tuple[int, int] | None = None
         self._low_ns, self._high_ns = -_NOBODY_KNOWS, _NOBODY_KNOWS
+
+    def read(self, document: Mapping[str, Any]) -> None:
+        """Take the evidence of a document in place of one's own, unless the document has none.
+
+        :raises FormatError: a value is of the wrong kind
+        """
+        if document.get("_support") is not None:
+            super().read(document)
+            self._enclose()
 
     # queries
 
@@ -257,6 +281,11 @@ class NetworkTime:
         if base is not None and not -JUMP_NS <= wall_ns - int(seconds * SECOND_NS) - base <= JUMP_NS:
             self._base_ns = None
             self._forget()
+
+
+def _interval(value: Any) -> tuple[int, int]:
+    low, high = value
+    return read_as(int, low, "low"), read_as(int, high, "high")
 
 
 def _within(skew_ns: int, interval: tuple[int, int]) -> bool:

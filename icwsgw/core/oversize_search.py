@@ -23,6 +23,7 @@ no page within :data:`FARTHEST` nonces restarts: then the failure does not come 
 
 from __future__ import annotations
 
+from icwsgw.core.written_state import Written
 from icwsgw.errors import AnswerTooLarge, Rejected
 
 REFUSALS = 3
@@ -38,7 +39,7 @@ def too_large(error: BaseException | None) -> bool:
     return isinstance(error, AnswerTooLarge) or (isinstance(error, Rejected) and error.error_code == TOO_LARGE)
 
 
-class OversizeSearch:
+class OversizeSearch(Written):
     """The search for a page that fits.
 
     :ivar first: the nonce whose page is too large, None while IDLE
@@ -47,6 +48,7 @@ class OversizeSearch:
     """
 
     __slots__ = ("_known", "_refusals", "_since", "first", "high", "low")
+    WRITTEN = {"_known": float, "_refusals": int, "_since": float, "first": int, "high": int, "low": int}
 
     def __init__(self) -> None:
         self.restart()

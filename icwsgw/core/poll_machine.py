@@ -143,13 +143,15 @@ class Polling(Generic[T]):
         self.probing: T | None = None
 
     def written(self) -> Document:
-        """The state as plain values, without the queries in flight and what their answers have shown so far."""
+        """The state as plain values, without the queries in flight and answers that wait for their turn."""
         anchor = self.reset_detector.anchor
         return {
             "cursor": self.cursor.written(),
             "window": self.window.written(),
             "anchor": anchor and anchor.written(),
             "resumed": self.resumed,
+            "reset": self.reset_detector.written(),
+            "search": self.search.written(),
         }
 
     def read(self, document: Mapping[str, Any]) -> None:
@@ -162,6 +164,8 @@ class Polling(Generic[T]):
         anchor = document.get("anchor")
         self.reset_detector.anchor = None if anchor is None else LastMessage.from_document(anchor)
         self.resumed = bool(document.get("resumed", self.resumed))
+        self.reset_detector.read(document.get("reset", {}))
+        self.search.read(document.get("search", {}))
 
     def choose(self, now: float, overlap: bool, waiting: bool, rtt: float) -> tuple[LastMessage | None, list[int]]:
         """What to ask now.

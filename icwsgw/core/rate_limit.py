@@ -12,8 +12,11 @@ of more than a burst, and of more than a read of an honest client can bring, is 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from icwsgw.core.written_state import Document, Written, read_as
 
 #: Seconds' worth of tokens a client that is pushed back waits for, so that it is not stopped again at each message.
 RESUME_SECONDS = 0.05
@@ -39,13 +42,14 @@ class Rate(NamedTuple):
         return min(self.burst, level + gained)
 
 
-class TokenBucket:
+class TokenBucket(Written):
     """A token bucket, full at first.
 
     :ivar level: tokens at the time ``stamp``
     """
 
     __slots__ = ("_rate", "level", "stamp")
+    WRITTEN = {"level": float, "stamp": float}
 
     def __init__(self, rate: Rate, now: float) -> None:
         self._rate = rate
@@ -60,6 +64,10 @@ class TokenBucket:
             return False
         self.level -= 1.0
         return True
+
+    def full(self, now: float) -> bool:
+        """Whether it is full, as a new one is."""
+        return self._rate.refilled(self.level, now - self.stamp) >= self._rate.burst
 
 
 class Buckets:
@@ -82,6 +90,19 @@ class Buckets:
         if len(self._by_key) > self._most:
             del self._by_key[next(iter(self._by_key))]
         return bucket.take(now)
+
+    def written(self, now: float) -> Document:
+        """The buckets that are not full, as plain values."""
+        return {key: [bucket.level, bucket.stamp] for key, bucket in self._by_key.items() if not bucket.full(now)}
+
+    def read(self, document: Mapping[str, Any]) -> None:
+        """Take the buckets of a document, the last ones if there are too many.
+
+        :raises FormatError: a value is of the wrong kind
+        """
+        for key, (level, stamp) in list(document.items())[-self._most :]:
+            bucket = self._by_key[key] = TokenBucket(self._rate, 0.0)
+            bucket.level, bucket.stamp = read_as(float, level, "level"), read_as(float, stamp, "stamp")
 
 
 class RateDecision(NamedTuple):

@@ -33,12 +33,13 @@ registry of connections: the caller passes the open ones as an argument.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from icwsgw.core.session_machine import Opened, State
+from icwsgw.core.written_state import Document, read_as
 
 
 class Order(IntEnum):
@@ -142,6 +143,23 @@ class Others(Generic[T]):
     opening: list[T]
     at_ns: int
 
+    def written(self, name: Callable[[T], str]) -> Document:
+        """The connections as plain values.
+
+        :param name: gives the name of a connection in the document
+        """
+        return {"opened": [*map(name, self.opened)], "opening": [*map(name, self.opening)], "at_ns": self.at_ns}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any], find: Callable[[str], T | None]) -> Others[T]:
+        """The connections of a document, as far as they are still there.
+
+        :param find: gives the connection with a name
+        :raises FormatError: a value is of the wrong kind
+        """
+        opened, opening = (_found(document.get(name, ()), find) for name in ("opened", "opening"))
+        return cls(opened, opening, read_as(int, document.get("at_ns", 0), "at_ns"))
+
 
 class Replacement(Generic[T]):
     """Decides which connection of each principal stays open.
@@ -156,6 +174,33 @@ class Replacement(Generic[T]):
     def __init__(self) -> None:
         self.undecided: dict[Key, dict[T, None]] = {}
         self.outlived: dict[T, int] = {}
+
+    def written(self, name: Callable[[T], str]) -> Document:
+        """What is undecided, as plain values.
+
+        :param name: gives the name of a connection in the document
+        """
+        return {
+            "undecided": [[*key, [*map(name, rivals)]] for key, rivals in self.undecided.items()],
+            "outlived": {name(connection): at_ns for connection, at_ns in self.outlived.items()},
+        }
+
+    def read(self, document: Mapping[str, Any], find: Callable[[str], T | None]) -> list[Step[T]]:
+        """Take what is undecided from a document, as far as its connections are still there.
+
+        :param find: gives the connection with a name
+        :return: the steps after that
+        :raises FormatError: a value is of the wrong kind
+        """
+        steps: list[Step[T]] = []
+        for canister, sender, names in document.get("undecided", ()):
+            key = read_as(bytes, canister, "canister"), read_as(bytes, sender, "principal")
+            for rival in _found(names, find):
+                steps += self._leave_open(key, rival)
+        for name, at_ns in document.get("outlived", {}).items():
+            for connection in _found((name,), find):
+                self.outlived[connection] = read_as(int, at_ns, "outlived")
+        return steps
 
     def accepted(self, key: Key, this: T, living: Iterable[T]) -> list[Step[T]]:
         """Return the steps after a canister has accepted a connection.
@@ -302,6 +347,11 @@ class Replacement(Generic[T]):
             return []
         rivals[this] = None
         return [(ReplacementEffect.WATCH, this, 0)]
+
+
+def _found(names: Iterable[Any], find: Callable[[str], T | None]) -> list[T]:
+    found = (find(read_as(str, name, "connection")) for name in names)
+    return [connection for connection in found if connection is not None]
 
 
 def _order(mine: int, theirs: int) -> Order:

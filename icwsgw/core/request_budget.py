@@ -32,11 +32,12 @@ Times are in seconds of one clock.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from enum import IntEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from icwsgw.core.fair_queue import FairQueue
+from icwsgw.core.written_state import Document, Written, read_as
 
 
 class RequestKind(IntEnum):
@@ -85,13 +86,14 @@ class BudgetWaiter(Hashable, Protocol):
         """It has its token."""
 
 
-class _Bucket:
+class _Bucket(Written):
     """The tokens of one kind.
 
     :ivar lends_from: the level above which others may borrow
     """
 
     __slots__ = ("depth", "lends_from", "lends_late", "level", "line", "rate", "stamp")
+    WRITTEN = {"level": float, "stamp": float}
 
     def __init__(self, rate: float) -> None:
         self.set_rate(rate)
@@ -131,6 +133,14 @@ class _SlotSchedule:
     @property
     def interval(self) -> float:
         return max(self.tick, self.pollers * self.gap)
+
+    @property
+    def last(self) -> float | None:
+        return None if self._booked == _NEVER else self._booked
+
+    @last.setter
+    def last(self, booked: float) -> None:
+        self._booked = booked
 
     def book(self, soonest: float) -> float:
         booked = self._booked
@@ -213,6 +223,40 @@ class RequestBudget:
         self._base_gap = self._regular.gap = 0.0 if per_second is None else 1 / (per_second * MOST_BEATS)
         newcomers = NEWCOMER_BEATS if per_second is None else min(NEWCOMER_BEATS, per_second * NEWCOMER_PART)
         self.newcomers.gap = 1 / newcomers
+
+    # the handover to another process
+
+    def written(self) -> Document:
+        """The tokens and the last scheduled polls as plain values, without the calls that wait."""
+        names = [kind.name.lower() for kind in RequestKind]
+        return {
+            "tokens": {name: bucket.written() for name, bucket in zip(names, self._buckets, strict=False)},
+            "opens": self._own_opens and self._own_opens.written(),
+            "booked": self._regular.last,
+            "booked_newcomers": self.newcomers.last,
+        }
+
+    def read(self, document: Mapping[str, Any]) -> None:
+        """Take the tokens of a document; a limit that begins or has ended has none.
+
+        :raises FormatError: a value is of the wrong kind
+        """
+        tokens = document.get("tokens", {})
+        for kind, bucket in zip(RequestKind, self._buckets, strict=False):
+            bucket.read(tokens.get(kind.name.lower(), {}))
+        opens = document.get("opens")
+        if self._own_opens is not None and opens is not None:
+            self._own_opens.read(opens)
+
+    def read_schedule(self, document: Mapping[str, Any]) -> None:
+        """Go on behind the last scheduled polls of a document, when all pollers of it are there.
+
+        :raises FormatError: a value is of the wrong kind
+        """
+        for name, schedule in (("booked", self._regular), ("booked_newcomers", self.newcomers)):
+            last = document.get(name)
+            if last is not None:
+                schedule.last = read_as(float, last, name)
 
     # beats
 

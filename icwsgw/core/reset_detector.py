@@ -30,6 +30,7 @@ from enum import Enum
 
 from icwsgw.core.cursor import LastMessage, Message
 from icwsgw.core.messages import message_timestamp
+from icwsgw.core.written_state import Written
 from icwsgw.ic.ws import nonce_of_key
 
 PROBE_SECONDS = 1.5
@@ -47,13 +48,15 @@ class ResetState(Enum):
     UNSURE = "nothing proven"
 
 
-class ResetDetector:
+class ResetDetector(Written):
     """The evidence about one queue.
 
     :ivar anchor: the message that a probe looks for; None until a message was delivered
     """
 
     __slots__ = ("_absent", "_absent_since", "_next_probe", "anchor")
+    # without the anchor, which is beside the cursor in the state of a poller
+    WRITTEN = {"_absent": int, "_absent_since": float, "_next_probe": float}
 
     def __init__(self, anchor: LastMessage | None = None) -> None:
         self.anchor = anchor

@@ -11,8 +11,10 @@ Times are in seconds of one clock.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
-from typing import Generic, TypeVar
+from collections.abc import Hashable, Mapping
+from typing import Any, Generic, TypeVar
+
+from icwsgw.core.written_state import Document, Written
 
 W = TypeVar("W", bound=Hashable)
 
@@ -24,8 +26,9 @@ RATE = 50.0
 MOST = 4096
 
 
-class _Suspect(Generic[W]):
+class _Suspect(Written, Generic[W]):
     __slots__ = ("count", "last", "line", "next")
+    WRITTEN = {"count": int, "last": float, "next": float}
 
     def __init__(self) -> None:
         self.count = 0
@@ -54,6 +57,19 @@ class SuspectAddresses(Generic[W]):
 
     def __len__(self) -> int:
         return len(self._groups)
+
+    def written(self) -> Document:
+        """The addresses as plain values, without the connections that wait."""
+        return {group: suspect.written() for group, suspect in self._groups.items()}
+
+    def read(self, document: Mapping[str, Any]) -> None:
+        """Take the addresses of a document.
+
+        :raises FormatError: a value is of the wrong kind
+        """
+        for group, values in list(document.items())[-MOST:]:
+            suspect = self._groups[group] = _Suspect()
+            suspect.read(values)
 
     def forged(self, group: str, now: float) -> None:
         """A ``ws_open`` from this address had a wrong signature."""

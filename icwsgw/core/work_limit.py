@@ -6,15 +6,18 @@ at once it gets a twentieth of the time (generic cell rate algorithm over second
 
 from __future__ import annotations
 
+from icwsgw.core.written_state import Written
+
 #: The share of the time that it may take, and the seconds at once.
 SHARE = 0.05
 BURST_SECONDS = 0.01
 
 
-class WorkLimit:
+class WorkLimit(Written):
     """The limit of one party."""
 
     __slots__ = ("_until",)
+    WRITTEN = {"_until": float}
 
     def __init__(self) -> None:
         self._until = 0.0

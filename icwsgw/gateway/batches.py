@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from icwsgw.observe.logs import get_logger
-from icwsgw.reactor.clock import Clock
+from icwsgw.reactor.clock import Clock, Timer
 
 if TYPE_CHECKING:
     from icwsgw.gateway.session import ClientSession
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 BATCH = 100
 
 _log = get_logger("gateway")
+
+#: By clock: the timers of batches, and what each will do.
+_waiting: WeakKeyDictionary[Any, dict[Timer, Callable[[], None]]] = WeakKeyDictionary()
 
 
 def for_each_session(sessions: Iterable[ClientSession], act: Callable[[ClientSession], object]) -> None:
@@ -39,6 +44,23 @@ def in_batches(
     """
     for_each_session(sessions[:BATCH], act)
     if rest := sessions[BATCH:]:
-        clock.callLater(0, in_batches, clock, rest, act, done)
+        timers = _waiting.setdefault(clock, {})
+        go_on = partial(in_batches, clock, rest, act, done)
+
+        def next_batch() -> None:
+            del timers[timer]
+            go_on()
+
+        timer = clock.callLater(0, next_batch)
+        timers[timer] = go_on
     elif done is not None:
         done()
+
+
+def finish_batches(clock: Clock) -> None:
+    """Process what is left of all batches at once, because this process is about to end."""
+    timers = _waiting.get(clock, {})
+    while timers:
+        timer, go_on = timers.popitem()
+        timer.cancel()
+        go_on()

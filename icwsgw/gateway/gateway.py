@@ -5,9 +5,10 @@ A session is in :mod:`icwsgw.gateway.session`; a canister's messages come throug
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from secrets import token_hex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 
@@ -16,6 +17,7 @@ from icwsgw.config.quantities import duration
 from icwsgw.core.bans import Bans
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.identity_assignment import IdentityAssignment
+from icwsgw.core.replacement import Others
 from icwsgw.core.replay_cache import ReplayCache
 from icwsgw.core.session_machine import State
 from icwsgw.gateway.batches import in_batches
@@ -66,6 +68,8 @@ class Gateway:
         self.draining = False
         self.prefix = token_hex(3)
         self.serial = 0
+        # for the sessions whose close notice is under way
+        self._others: dict[ClientSession, Others[ClientSession]] = {}
         self._drain = Drain(self)
         self.identity_assignment = identity_assignment or IdentityAssignment(len(context.identities))
         self.announce: Announce | None = None
@@ -248,10 +252,38 @@ class Gateway:
         if session.relay is not None and session.relay.withdrawn:
             self.finished(session)
             return
+        self._tell(session, self.replacements.others(session, self.context.network_ns()))
+
+    def go_on_telling(
+        self, session: ClientSession, notice: Mapping[str, Any], find: Callable[[str], ClientSession | None]
+    ) -> None:
+        """Go on with a close notice that another process has begun.
+
+        :param notice: a document of :meth:`notices`
+        :param find: gives the session with an id
+        :raises FormatError: the document is invalid
+        """
+        self._tell(session, Others.from_document(notice.get("others", {}), find), notice)
+
+    def notices(self) -> dict[str, dict[str, Any]]:
+        """The close notices that are under way as plain values, by session id."""
+        found = self.close_notices.written()
+        for session, others in self._others.items():
+            found[session.id]["others"] = others.written(lambda other: other.id)
+        return found
+
+    def forget_notices(self) -> None:
+        """Drop all close notices without a word: another process sends them."""
+        self.close_notices.forget()
+        self._others.clear()
+
+    def _tell(
+        self, session: ClientSession, others: Others[ClientSession], before: Mapping[str, Any] | None = None
+    ) -> None:
         assert session.poller is not None
         assert session.client_key is not None
         self.registry.unanswered.pop(session, None)
-        others = self.replacements.others(session, self.context.network_ns())
+        self._others[session] = others
         self.close_notices.enqueue(
             session.poller.canister,
             session.identity_index,
@@ -259,9 +291,11 @@ class Gateway:
             partial(self._told, session),
             session.id,
             partial(self.replacements.answered, session, others=others),
+            before,
         )
 
     def _told(self, session: ClientSession) -> None:
+        self._others.pop(session, None)
         self.replacements.gone(session)
         self.finished(session)
 

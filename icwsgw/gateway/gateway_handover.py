@@ -67,14 +67,35 @@ def departed(document: Mapping[str, Any]) -> DepartedClient:
 
 def gateway_document(gateway: Gateway) -> Document:
     """The state of a gateway, without its sessions, which are written with their connections."""
+    context, registry, notices = gateway.context, gateway.registry, gateway.notices()
+    # the oldest first of those that may be given up
+    ended = [*registry.unanswered, *(session for session in registry.ending if session not in registry.unanswered)]
     return {
         **write_fields(gateway, GATEWAY),
-        "registry": gateway.registry.written(),
+        "principals": [identity.principal.raw for identity in context.identities],
+        "registry": registry.written(),
         "replays": gateway.replays.written(),
+        "replacements": gateway.replacements.written(),
+        "budget": context.budget.written(),
+        "host_backoff": context.host_backoff.written(),
+        "network_time": context.network.time.written(),
+        "suspects": context.suspects.written(),
         "ended": [
-            {**session_document(session), **client_document(session.client)} for session in gateway.registry.ending
+            {**session_document(session), **client_document(session.client), "notice": notices.get(session.id)}
+            for session in ended
         ],
     }
+
+
+def check_identities(gateway: Gateway, document: Mapping[str, Any]) -> None:
+    """Check that a gateway can serve the sessions of another one.
+
+    :raises FormatError: it has other identities, by which canisters would not know the clients
+    """
+    ours = [identity.principal.raw for identity in gateway.context.identities]
+    theirs = document.get("principals", ())
+    if ours[: len(theirs)] != list(theirs):
+        raise FormatError("the key or the number of identities is another one: clients cannot go on with it")
 
 
 def take_over_gateway(gateway: Gateway, document: Mapping[str, Any]) -> None:
@@ -83,8 +104,13 @@ def take_over_gateway(gateway: Gateway, document: Mapping[str, Any]) -> None:
     :raises FormatError: a value is of the wrong kind
     """
     read_fields(gateway, GATEWAY, document)
+    context = gateway.context
     gateway.registry.read(document.get("registry", {}))
     gateway.replays.read(document.get("replays", {}))
+    context.budget.read(document.get("budget", {}))
+    context.host_backoff.read(document.get("host_backoff", {}))
+    context.network.time.read(document.get("network_time", {}))
+    context.suspects.read(document.get("suspects", {}))
 
 
 def take_over_session(gateway: Gateway, client: Client, document: Mapping[str, Any]) -> ClientSession:
@@ -115,9 +141,12 @@ def complete(gateway: Gateway, document: Mapping[str, Any], sessions: Iterable[C
     :param sessions: those with a connection
     """
     resuming = list(sessions)
+    notices: dict[str, Mapping[str, Any]] = {}
     for ended in document.get("ended", ()):
         try:
             resuming.append(take_over_session(gateway, departed(ended), ended))
+            if ended.get("notice") is not None:
+                notices[resuming[-1].id] = ended["notice"]
         except Exception:
             _log.failure("an ended session is not taken over")
     by_id = {session.id: session for session in resuming}
@@ -128,9 +157,17 @@ def complete(gateway: Gateway, document: Mapping[str, Any], sessions: Iterable[C
         found = ((sender, by_id.get(name)) for sender, name in state.get("senders", {}).items())
         poller.senders.update((sender, session) for sender, session in found if session is not None)
         poller.suspects.update(by_id[name] for name in state.get("suspects", ()) if name in by_id)
+    try:
+        gateway.replacements.read(document.get("replacements", {}), by_id.get)
+        gateway.context.budget.read_schedule(document.get("budget", {}))
+    except Exception:
+        _log.failure("a part of the former process's state is not taken over")
     for session in resuming:
         try:
-            resume(session, gateway)
+            if session.id in notices:
+                gateway.go_on_telling(session, notices[session.id], by_id.get)
+            else:
+                resume(session, gateway)
         except Exception:
             _log.failure("a session does not go on after the handover", session=session.id)
             session.end(CloseCode.INTERNAL, "internal error")
@@ -147,4 +184,4 @@ def detach_sessions(gateway: Gateway, sessions: Iterable[ClientSession]) -> None
         if session.client_key is not None:
             gateway.principals.remove(session.client_key[0], session)
         session.relay = session.stream = None
-    gateway.close_notices.forget()
+    gateway.forget_notices()

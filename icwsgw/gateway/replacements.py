@@ -22,12 +22,13 @@ still to come.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from icwsgw.core.messages import message_place
 from icwsgw.core.replacement import Key, Others, Replacement, ReplacementEffect, Step
 from icwsgw.core.session_machine import Opened
+from icwsgw.core.written_state import Document
 from icwsgw.gateway.reasons import REPLACED
 
 if TYPE_CHECKING:
@@ -55,6 +56,21 @@ class Replacements:
 
     def __len__(self) -> int:
         return len(self.machine.undecided) + len(self.machine.outlived)
+
+    def written(self) -> Document:
+        """What is undecided as plain values, with sessions by their ids."""
+        return self.machine.written(lambda session: session.id)
+
+    def read(self, document: Mapping[str, Any], find: Callable[[str], ClientSession | None]) -> None:
+        """Take what is undecided from a document, when its sessions are there.
+
+        :param find: gives the session with an id
+        :raises FormatError: a value is of the wrong kind
+        """
+        for effect, session, _ in self.machine.read(document, find):
+            assert effect is ReplacementEffect.WATCH
+            assert session is not None
+            self._perform(_key(session), [(effect, session, 0)])
 
     def accepted(self, session: ClientSession) -> None:
         """A canister has accepted a connection; of those under other identities only the newest lives."""

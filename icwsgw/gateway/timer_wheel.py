@@ -73,6 +73,10 @@ class TimerWheel:
             self._slots[item.wheel_slot].pop(item, None)
             item.wheel_slot = -1
 
+    def due(self, item: Watched) -> float | None:
+        """When the next visit of ``item`` is due, in seconds of the clock; None: there is none."""
+        return self._slots[item.wheel_slot].get(item) if item.wheel_slot >= 0 else None
+
     def __len__(self) -> int:
         return sum(map(len, self._slots))
 

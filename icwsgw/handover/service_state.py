@@ -1,25 +1,27 @@
 """The state of a gateway's service as documents: written by the process that ends, read by the one that goes on.
 
-    {"version", "gateway", "overrides", "counters"}   first
+    {"version", "revision", "gateway", "overrides", ...}   first
     {"connections": [...], "sockets": n}              as often as needed; each with the sockets, in this order
     {"end": true}
 
-Writing changes nothing. A document of another :data:`VERSION` is refused; new fields do not need a new one, because
-fields that are missing keep their initial values and unknown ones are ignored.
+Writing changes nothing. A document of another :data:`VERSION` is refused; new fields need another :data:`REVISION`
+only, because fields that are missing keep their initial values and unknown ones are ignored (decision 0071).
 """
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from icwsgw._version import __version__
 from icwsgw.admin.control import Overrides
 from icwsgw.core.written_state import Document
 from icwsgw.errors import FormatError
+from icwsgw.gateway.batches import finish_batches
 from icwsgw.gateway.gateway_handover import (
+    check_identities,
     complete,
     departed,
     detach_sessions,
@@ -33,11 +35,14 @@ from icwsgw.observe.logs import get_logger
 from icwsgw.observe.meters import counters_of, go_on_from
 
 if TYPE_CHECKING:
+    from icwsgw.gateway.gateway import Gateway
     from icwsgw.server.protocol import GatewayProtocol
     from icwsgw.service import GatewayService
 
 #: The version of the state. A process takes over only from one with the same.
 VERSION = 1
+#: Which fields it has. Each revision has a kept sample in the tests (decision 0071).
+REVISION = 1
 
 #: The close code of a client whose connection was lost.
 _ABNORMAL = 1006
@@ -57,14 +62,20 @@ class Handed:
 
     def documents(self) -> Iterator[tuple[Document, list[int]]]:
         """The documents, each with its sockets."""
-        service = self._service
+        service, clock = self._service, self._service.gateway.context.clock
+        # what has been decided about many sessions, in this process alone
+        finish_batches(clock)
         yield (
             {
                 "version": VERSION,
+                "revision": REVISION,
                 "release": __version__,
+                "root_key": service.gateway.context.network.root_key,
                 "gateway": gateway_document(service.gateway),
                 "overrides": service.overrides.to_json(),
                 "counters": counters_of(service.metrics.declared),
+                "limits": service.factory.limits.written(clock.seconds()),
+                "status": service.status.written(),
             },
             [],
         )
@@ -121,16 +132,25 @@ class Taken:
         """How many connections there are."""
         return len(self._connections)
 
+    def check(self, gateway: Gateway) -> None:
+        """Check that a gateway can go on with what has come.
+
+        :raises FormatError: it has other identities, or is at another network
+        """
+        state = self._state
+        check_identities(gateway, state.get("gateway", {}))
+        theirs, ours = state.get("root_key"), gateway.context.network.root_key
+        if theirs is not None and ours is not None and theirs != ours:
+            raise FormatError("the new process is at another network, whose canisters know none of the clients")
+
     def begin(self, service: GatewayService) -> None:
         """Go on with all that the other process has had. A connection whose state is invalid costs only itself."""
         state, gateway = self._state, service.gateway
-        try:
-            take_over_gateway(gateway, state.get("gateway", {}))
-            go_on_from(service.metrics.declared, state.get("counters", {}))
-            if overrides := state.get("overrides"):
-                service.override(Overrides.from_json(overrides))
-        except Exception:
-            _log.failure("a part of the former process's state is not taken over")
+        self._take_over(take_over_gateway, gateway, "gateway")
+        self._take_over(go_on_from, service.metrics.declared, "counters")
+        self._take_over(lambda service, value: service.override(Overrides.from_json(value)), service, "overrides")
+        # behind the overrides, which may begin and end limits
+        self._take_over(lambda limits, value: limits.read(value), service.factory.limits, "limits")
         taken: list[GatewayProtocol] = []
         left: list[ClientSession] = []
         for document, descriptor in self._connections:
@@ -152,6 +172,17 @@ class Taken:
             except Exception:
                 _log.failure("a connection is not taken over")
                 connection.transport.abortConnection()
+        self._take_over(lambda status, value: status.go_on_from(value), service.status, "status")
+
+    def _take_over(self, read: Callable[[Any, Any], object], owner: Any, part: str) -> None:
+        """Let the owner of a part read it, if there is one. A fault costs that part."""
+        value = self._state.get(part)
+        if not value:
+            return
+        try:
+            read(owner, value)
+        except Exception:
+            _log.failure("a part of the former process's state is not taken over", part=part)
 
 
 def _adopt(service: GatewayService, document: Mapping[str, Any], descriptor: int) -> GatewayProtocol | None:

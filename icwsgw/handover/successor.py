@@ -111,6 +111,7 @@ class Successor:
         try:
             while not taken.add(*channel.receive(SILENCE_SECONDS)):
                 pass
+            taken.check(service.gateway)
         except FormatError as error:
             self.failed(str(error))
             self._give_up(str(error))

@@ -7,6 +7,7 @@ error logged ten times a second does not displace all others. At most fifty entr
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Any, Final, cast
 
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
@@ -19,6 +20,9 @@ from icwsgw.observe.logs import Fields
 #: Largest number of entries, and longest text in characters.
 KEEP: Final = 50
 MAX_TEXT: Final = 400
+
+#: What an entry has.
+_NAMES: Final = ("at", "first", "count", "level", "component", "text", "details", "workers")
 
 _LEVELS = {LogLevel.warn: "warn", LogLevel.error: "error", LogLevel.critical: "critical"}
 
@@ -70,6 +74,22 @@ class RecentWarnings:
             "workers": [] if worker is None else [worker],
         }
         if len(self._entries) > self._keep:
+            self._entries.popitem(last=False)
+
+    def written(self) -> list[Any]:
+        """Return the entries for another process, the latest last, each with what makes it one."""
+        return [[*key, dict(entry)] for key, entry in self._entries.items()]
+
+    def go_on_from(self, written: Iterable[Any]) -> None:
+        """Put the entries of a former process, as :meth:`written` gives them, before one's own."""
+        own, self._entries = self._entries, OrderedDict()
+        for component, text, canister, found in [*written, *([*key, entry] for key, entry in own.items())]:
+            entry = {name: found[name] for name in _NAMES}
+            before = self._entries.pop((component, text, canister), None)
+            if before is not None:
+                entry |= {"first": before["first"], "count": before["count"] + entry["count"]}
+            self._entries[component, text, canister] = entry
+        while len(self._entries) > self._keep:
             self._entries.popitem(last=False)
 
     def entries(self) -> list[dict[str, Any]]:

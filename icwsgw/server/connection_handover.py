@@ -11,19 +11,20 @@ from collections.abc import Callable, Mapping
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, cast
 
-from icwsgw.core.liveness import LivenessEffect, LivenessState
+from icwsgw.core.flood_guard import FloodGuard, FloodState
+from icwsgw.core.liveness import LivenessEffect, LivenessState, PartialMessage
 from icwsgw.core.written_state import Document, read_as
 from icwsgw.gateway.gateway_handover import client_document, take_over_session
 from icwsgw.gateway.session_handover import session_document
 from icwsgw.reactor.detached_socket import detach, plain_transport, unsent_bytes
 from icwsgw.server.admission import Admission, Standing
 from icwsgw.server.outbox import Outbox
-from icwsgw.server.read_control import HANDOVER
+from icwsgw.server.read_control import HANDOVER, RATE
 from icwsgw.server.unread_bytes import unread_bytes
 
 if TYPE_CHECKING:
-    from icwsgw.core.flood_guard import FloodGuard
     from icwsgw.gateway.session import ClientSession
+    from icwsgw.reactor.clock import Timer
 
 
 class Stage(IntEnum):
@@ -59,10 +60,15 @@ class ConnectionHandover:
     _outbox: Outbox | None
     _liveness: LivenessState
     _guard: FloodGuard | None
+    _guard_timer: Timer | None
+    _heard: bool
+    _partial: PartialMessage | None
+    wheel_slot: int
     _frames_left: float
     _bytes_left: float
     _crowded_out: Callable[[], None]
     _drop_unfinished: Callable[[], None]
+    _pause_over: Callable[[], None]
     _stop_guard_timer: Callable[[], None]
     _stop_reading: Callable[[int], None]
     _start_reading: Callable[[int], None]
@@ -79,7 +85,11 @@ class ConnectionHandover:
             return None
         if self._guard is not None and self._guard.drops:
             return None
-        document: Document = {"admission": self._admission.written(), "unsent": unsent_bytes(socket)}
+        document: Document = {
+            "admission": self._admission.written(),
+            "unsent": unsent_bytes(socket),
+            "due": self.factory.wheel.due(self),
+        }
         if self.state == self.STATE_CONNECTING:
             if self._turn is not None or not hasattr(self, "data"):
                 return None
@@ -87,6 +97,7 @@ class ConnectionHandover:
         if self._outbox is not None:
             begun, document["waiting"] = self._outbox.waiting()
             document["unsent"] += begun
+            document["waits_since"] = self._outbox.since
         if self.state != self.STATE_OPEN or self.session is None:
             return {**document, "stage": Stage.CLOSING.value, "unread": b"" if self.session else self.data}
         return {
@@ -96,7 +107,11 @@ class ConnectionHandover:
             "unread": unread_bytes(self),
             "session": session_document(self.session),
             "liveness": int(self._liveness),
+            "heard": self._heard,
+            "partial": self._partial and list(self._partial),
             "tokens": [self._frames_left, self._bytes_left],
+            "guard": self._guard and self._guard.written(),
+            "read_again": self._guard_timer and self._guard_timer.getTime(),
         }
 
     @property
@@ -144,16 +159,18 @@ class ConnectionHandover:
         self._stop_reading(HANDOVER)
         stage = Stage(document.get("stage", Stage.REQUEST))
         if stage is Stage.REQUEST:
-            factory.wheel.watch(self, factory.header_timeout)
+            self._watch(document, factory.header_timeout)
             return
         outbox = self._outbox = Outbox(transport, factory, self)
         if unsent := document.get("unsent"):
             transport.write(unsent)
         if waiting := document.get("waiting"):
             outbox.send(waiting)
+            if (since := document.get("waits_since")) is not None:
+                outbox.waits_since(read_as(float, since, "waits_since"))
         if stage is Stage.CLOSING:
             self.state, self.closedByMe = self.STATE_CLOSING, True
-            factory.wheel.watch(self, factory.close_timeout)
+            self._watch(document, factory.close_timeout)
             return
         self.state = self.STATE_OPEN
         self.origin = str(document.get("origin", ""))
@@ -161,12 +178,37 @@ class ConnectionHandover:
         self._frames_left, self._bytes_left = (
             read_as(float, tokens, "tokens") for tokens in document.get("tokens", (self._frames_left, self._bytes_left))
         )
+        self._heard = bool(document.get("heard", False))
+        if partial := document.get("partial"):
+            self._partial = PartialMessage(*partial)
+        self._take_over_guard(document)
         session = self.session = take_over_session(factory.gateway, cast(Any, self), document.get("session", {}))
         if admission.standing is Standing.OPENED:
             self.maxMessagePayloadSize = factory.max_message_bytes
         pinged = self._liveness is LivenessState.PINGED
         effect = LivenessEffect.WAIT_PONG if pinged else LivenessEffect.WAIT_INTERVAL
-        factory.wheel.watch(self, factory.deadlines.wait(effect, factory.clock.seconds(), session.deadline))
+        self._watch(document, factory.deadlines.wait(effect, factory.clock.seconds(), session.deadline))
+
+    def _watch(self, document: Mapping[str, Any], usual: float) -> None:
+        """Ask for the visit of the timer wheel that was due in the other process.
+
+        :param usual: seconds until the visit if the document does not say when it was due
+        """
+        due, wheel, now = document.get("due"), self.factory.wheel, self.factory.clock.seconds()
+        wheel.watch(self, usual if due is None else max(0.0, read_as(float, due, "due") - now))
+
+    def _take_over_guard(self, document: Mapping[str, Any]) -> None:
+        """Go on with the rate limits of a client that has used up its tokens before."""
+        state = document.get("guard")
+        if state is None:
+            return
+        clock = self.factory.clock
+        guard = self._guard = FloodGuard(clock.seconds())
+        guard.read(state)
+        if guard.state is FloodState.PAUSED:
+            until = read_as(float, document.get("read_again") or 0.0, "read_again")
+            self._guard_timer = clock.callLater(max(0.0, until - clock.seconds()), self._pause_over)
+            self._stop_reading(RATE)
 
     def read_unread(self) -> None:
         """Read what had come before the handover, and then the socket again."""

@@ -12,12 +12,14 @@ out. The same happens when the total is reached, if that address has more entrie
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 from icwsgw.config.access_list import EVERYBODY
 from icwsgw.config.client_limits import ClientLimits
 from icwsgw.core.eviction import EvictionTable
 from icwsgw.core.rate_limit import Buckets, Rate, TokenBucket
+from icwsgw.core.written_state import Document
 from icwsgw.observe.peers import address_group
 from icwsgw.process.rlimits import REFUSED
 from icwsgw.server.accept_gate import AcceptGate
@@ -122,6 +124,27 @@ class ConnectionLimits:
             return None, "connections_per_ip"
         self._by_group[group] = count + 1
         return group, None
+
+    def written(self, now: float) -> Document:
+        """The rates of new connections as plain values; connections are counted again by :meth:`restore`.
+
+        :param now: seconds of the reactor's clock
+        """
+        return {
+            "accepts": self._accepts and self._accepts.written(),
+            "accepts_by_group": {} if self._accepts_by_group is None else self._accepts_by_group.written(now),
+        }
+
+    def read(self, document: Mapping[str, Any]) -> None:
+        """Take the rates of a document; a limit that begins or has ended has none.
+
+        :raises FormatError: a value is of the wrong kind
+        """
+        accepts = document.get("accepts")
+        if self._accepts is not None and accepts is not None:
+            self._accepts.read(accepts)
+        if self._accepts_by_group is not None:
+            self._accepts_by_group.read(document.get("accepts_by_group", {}))
 
     def restore(self, host: str | None) -> str | None:
         """Count a connection that another process has admitted, whatever the limits.

@@ -171,7 +171,22 @@ class Outbox:
 
     def age(self, now: float) -> float:
         """Seconds for which the oldest frame has waited while nothing has left."""
-        return now - max(self._queue[0][0], self._left) if self._queue else 0.0
+        return now - self._stuck_since if self._queue else 0.0
+
+    @property
+    def _stuck_since(self) -> float:
+        assert self._queue, "something waits"
+        return max(self._queue[0][0], self._left)
+
+    @property
+    def since(self) -> float | None:
+        """Since when the oldest frame has waited while nothing has left, seconds; None: nothing waits."""
+        return self._stuck_since if self._queue else None
+
+    def waits_since(self, since: float) -> None:
+        """What waits here has waited since then, in another process."""
+        if self._queue:
+            self._queue[0] = since, self._queue[0][1]
 
     def flush(self) -> None:
         """Give everything to the transport at once, because a close frame comes next."""

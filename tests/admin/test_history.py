@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -86,3 +87,20 @@ def test_nothing_is_counted_twice_or_lost(worlds: list[list[float | None]]) -> N
     expected = sum(value or 0 for values in worlds for value in values[-SLOTS:])
     assert sum(value or 0 for value in up(*parts)) == expected
     assert len(up(*parts)) == min(longest, SLOTS)
+
+
+def test_another_process_goes_on_with_the_past() -> None:
+    history_ = History(["up", "lag"])
+    history_.add(T, {"up": 9.0})
+    history_.go_on_from(history(1.0, 2.0, start=T - INTERVAL))
+    assert history_.document()["series"] == {"up": [1.0, 2.0], "lag": [None, None]}
+    history_.add(T + INTERVAL, {"up": 3.0, "lag": 0.5})
+    assert history_.document()["series"] == {"up": [1.0, 2.0, 3.0], "lag": [None, None, 0.5]}
+
+
+@pytest.mark.parametrize("past", [{}, {"interval": 1.0, "end": T, "series": {"up": [1]}}, history()])
+def test_a_past_of_another_kind_is_none(past: dict[str, Any]) -> None:
+    history_ = History(["up"])
+    history_.add(T, {"up": 9.0})
+    history_.go_on_from(past)
+    assert history_.document()["series"] == {"up": [9.0]}

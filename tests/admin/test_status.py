@@ -188,3 +188,22 @@ def test_readiness_the_end_and_what_was_logged() -> None:
 
 def test_memory_of_this_process() -> None:
     assert 1e6 < (resident_bytes() or 0) < 1e11
+
+
+def test_counters_of_a_former_process_are_no_rate() -> None:
+    world = Seen()
+    started = world.look()["started"]
+    (client,) = world.open(1)
+    world.run(2 * INTERVAL)
+    former = world.status.written()
+    world.metrics.client_messages.inc(1_000_000)
+    world.status.go_on_from({**former, "started": started - 1000.0})
+    client.echoes(b"one")
+    world.run(2 * INTERVAL)
+    document = world.look()
+    assert max(value for value in series(document, "up") if value is not None) < 10
+    assert len(series(document, "up")) == len(series({"history": former["history"]}, "up")) + 2
+    assert document["started"] == started - 1000.0
+    assert document["workers"][0]["started"] == started
+    world.status.go_on_from({})
+    assert world.look()["started"] == started - 1000.0

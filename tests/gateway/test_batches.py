@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
-from icwsgw.gateway.batches import BATCH, in_batches
+from icwsgw.gateway.batches import BATCH, finish_batches, in_batches
 
 
 @pytest.mark.parametrize("count", [0, 1, BATCH, BATCH + 1, 3 * BATCH])
@@ -53,3 +53,16 @@ def test_a_fault_with_one_costs_the_others_nothing() -> None:
 class Numbered:
     def __init__(self, number: int) -> None:
         self.id = str(number)
+
+
+def test_what_is_left_can_be_done_at_once() -> None:
+    clock = Clock()
+    done: list[Any] = []
+    sessions: list[Any] = list(range(3 * BATCH + 1))
+    in_batches(clock, sessions, done.append, lambda: done.append("end"))
+    in_batches(clock, ["a"] * (BATCH + 1), done.append)  # type: ignore[list-item]
+    assert len(done) == 2 * BATCH
+    finish_batches(clock)
+    assert sorted(done, key=str) == sorted([*sessions, *["a"] * (BATCH + 1), "end"], key=str)
+    assert clock.getDelayedCalls() == []
+    finish_batches(Clock())

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from icwsgw.core.call_slots import CallSlots
 from icwsgw.core.client_calls import WaitingBytes
+from icwsgw.core.close_notice import NoticeState
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.session_machine import State
+from icwsgw.devnet.faults import InjectedFault
 from icwsgw.errors import FormatError
 from icwsgw.gateway import gateway_handover
 from icwsgw.gateway.gateway import Gateway
@@ -32,6 +34,7 @@ from icwsgw.gateway.session import ClientSession
 from icwsgw.gateway.session_handover import resume, session_document
 from icwsgw.ic import cbor
 from icwsgw.observe.metrics import Metrics
+from tests.memory.test_replaced import SAME, opened_in_one_block
 from tests.memory.world import CHAT_ID, ECHO_ID, MemoryClient, World
 
 
@@ -270,3 +273,87 @@ def test_a_session_that_waits_waits_in_the_other_process() -> None:
     assert client.session is not session
     world.run(6)
     assert (client.close_code, "nobody can tell" in client.close_reason) == (CloseCode.OPEN_REFUSED, True)
+
+
+# what is undecided, and what was learnt
+
+
+@pytest.mark.parametrize("slow", [0, 1])
+def test_who_replaced_whom_is_still_found_out(slow: int) -> None:
+    world, known, dropped = opened_in_one_block(slow)
+    assert len(world.gateway.replacements.machine.undecided) == 1
+    hand_over(world, [known, dropped])
+    hand_over(world, [known, dropped])
+    assert len(world.gateway.replacements.machine.undecided) == 1
+    known.send(b"one more")
+    world.until(lambda: dropped.close_code is not None)
+    assert (dropped.close_code, known.close_code) == (CloseCode.REPLACED, None)
+    assert len(world.gateway.replacements) == 0
+    world.until(lambda: known.received == [b"one more"])
+
+
+def test_whom_one_that_has_left_unheard_had_replaced_is_still_found_out() -> None:
+    world = World(call_latency=0.3, identities=2, clients_per_identity=1)
+    first = world.client(ECHO_ID, SAME)
+    world.until(lambda: first.opened)
+    second = world.client(ECHO_ID, SAME)
+    world.run(0.1)
+    second.leave()
+    world.until(lambda: len(world.gateway.close_notices) == 1)
+    world.run(0.02)
+    new = hand_over(world, [first])
+    (notice,) = new.notices().values()
+    assert (notice["attempts"], notice["others"]["opened"]) == (2, [first.session and first.session.id])
+    world.until(lambda: first.close_code is not None, 5)
+    assert first.close_code == CloseCode.REPLACED
+    world.run(5)
+    world.quiet()
+
+
+def test_a_close_notice_goes_on_with_its_attempts_and_its_pause() -> None:
+    world = World(call_latency=0.02)
+    (client,) = world.open()
+    fault = world.replica.faults.add(InjectedFault(kind="http", status=503, on="call", count=None, retry_after=3.0))
+    client.leave()
+    world.run(0.5)
+    (before,) = world.gateway.notices().values()
+    assert (before["attempts"], before["state"]) == (1, NoticeState.PAUSING)
+    assert before["pause"] >= 3.0
+    new = hand_over(world, [])
+    assert list(new.notices().values()) == [before]
+    world.replica.faults.remove(fault)
+    calls = world.replica.stats["ws_close"]
+    world.run(2.9)
+    assert world.replica.stats["ws_close"] == calls, "the network has asked for a pause"
+    world.run(5)
+    world.quiet()
+    assert not world.replica.host(ECHO_ID).ws.clients
+
+
+def test_a_pause_that_the_network_has_asked_for_goes_on() -> None:
+    world = World()
+    (client,) = world.open()
+    fault = world.replica.faults.add(InjectedFault(kind="http", status=429, on="query", count=None, retry_after=5.0))
+    world.run(0.5)
+    (poller,) = world.gateway.registry.pollers.values()
+    held_until = poller.backoff.held_until
+    (poller,) = hand_over(world, [client]).registry.pollers.values()
+    assert (poller.backoff.held_until, poller.backoff.failures) == (held_until, 1)
+    world.replica.faults.remove(fault)
+    polls = world.metrics.queries.values["ok"]
+    world.run(held_until - world.clock.seconds() - 0.1)
+    assert poller.in_flight == 0
+    assert poller.backoff.failures == 1
+    assert world.metrics.queries.values["ok"] == polls
+    client.echoes(b"after")
+
+
+def test_the_grace_period_of_a_canister_does_not_begin_anew() -> None:
+    world = World(canister_grace=4.0)
+    (client,) = world.open()
+    world.replica.faults.add(InjectedFault(kind="trap", on="query", count=None))
+    for _ in range(4):
+        world.run(1.2)
+        if client.close_code is None:
+            hand_over(world, [client])
+    assert client.close_code == CloseCode.CANISTER_SILENT

@@ -187,3 +187,13 @@ def test_many_that_are_due_together_are_visited_a_slice_a_turn() -> None:
     clock.turn()
     assert clock.next == []
     assert seen() == before
+
+
+def test_when_the_next_visit_is_due() -> None:
+    wheel, clock = running()
+    item = Item(clock)
+    assert wheel.due(item) is None
+    wheel.watch(item, 300.5)
+    assert wheel.due(item) == 300.5
+    wheel.forget(item)
+    assert wheel.due(item) is None

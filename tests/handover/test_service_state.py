@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from icwsgw.admin.control import Overrides
+from icwsgw.core.close_reasons import CloseCode
 from icwsgw.errors import FormatError
+from icwsgw.gateway.batches import BATCH, in_batches
 from icwsgw.gateway.gateway_handover import client_document, take_over_session
 from icwsgw.gateway.session_handover import session_document
 from icwsgw.handover import service_state
@@ -60,6 +62,20 @@ class Connection:
         self.read += 1
 
 
+class Part:
+    """A part of a service with a state of its own."""
+
+    taken: Any = None
+
+    def written(self, now: float = 0.0) -> dict[str, Any]:
+        return {"at": now}
+
+    def read(self, document: Any) -> None:
+        self.taken = document
+
+    go_on_from = read
+
+
 class Listener:
     detached = 0
 
@@ -82,7 +98,8 @@ def service_of(world: World, gateway: Any, adopt: Callable[..., Any] | None = No
         overrides=Overrides(denied=("aaaaa-aa",)),
         override=overridden.append,
         overridden=overridden,
-        factory=SimpleNamespace(connections=set(), buildProtocol=build),
+        factory=SimpleNamespace(connections=set(), buildProtocol=build, limits=Part()),
+        status=Part(),
         listening_services=[Listener(), Listener()],
         reactor=SimpleNamespace(adoptStreamConnection=adopt),
         made=made,
@@ -128,6 +145,7 @@ def test_all_clients_go_on_in_the_other_process(count: int) -> None:
     new = service_of(world, gateway, adopt)
     taken.begin(new)
     assert new.overridden == [Overrides(denied=("aaaaa-aa",))]
+    assert (new.factory.limits.taken, new.status.taken) == ({"at": world.clock.seconds()}, {"at": 0.0})
     assert [connection.read for connection in new.made] == [1] * count
     assert gateway.context.metrics.opens.values["opened"] == count, "counters go on"
     for client in clients[:3]:
@@ -193,6 +211,30 @@ def test_a_state_that_cannot_be_read_costs_no_connection(monkeypatch: pytest.Mon
     new = service_of(world, successor(world))
     taken.begin(new)
     assert new.overridden == []
+
+
+def test_a_part_that_cannot_be_read_costs_itself_alone() -> None:
+    world = World()
+    documents = [document for document, _ in Handed(service_of(world, world.gateway)).documents()]
+    documents[0]["counters"], documents[0]["limits"] = 5, {"at": 1.0}
+    taken = Taken()
+    for document in documents:
+        taken.add(document, [])
+    new = service_of(world, successor(world))
+    taken.begin(new)
+    assert (new.overridden, new.factory.limits.taken) == ([Overrides(denied=("aaaaa-aa",))], {"at": 1.0})
+
+
+def test_what_was_decided_about_many_sessions_is_done_before_they_are_written() -> None:
+    world = World()
+    clients = world.open(BATCH + 3)
+    sessions = [client.session for client in clients if client.session is not None]
+    in_batches(world.clock, sessions, lambda session: session.end(CloseCode.POLICY, "all of them"))
+    assert len(world.gateway.registry.sessions) == 3
+    list(Handed(service_of(world, world.gateway)).documents())
+    assert len(world.gateway.registry.sessions) == 0
+    world.run(1)
+    assert {client.close_code for client in clients} == {CloseCode.POLICY}
 
 
 # what comes, before anything is done with it

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
+from icwsgw.errors import FormatError
 from icwsgw.handover import successor as successor_module
 from icwsgw.handover.channel import Channel
 from icwsgw.handover.service_state import VERSION
@@ -108,8 +109,9 @@ def test_the_environment_says_that_there_is_a_predecessor() -> None:
 class Taking:
     """A state of one document, whose connections go on."""
 
-    def __init__(self, fails: bool = False) -> None:
+    def __init__(self, fails: bool = False, refuses: bool = False) -> None:
         self.fails = fails
+        self.refuses = refuses
         self.begun = 0
 
     def __len__(self) -> int:
@@ -117,6 +119,10 @@ class Taking:
 
     def add(self, document: dict[str, Any], sockets: list[int]) -> bool:
         return "end" in document
+
+    def check(self, gateway: object) -> None:
+        if self.refuses:
+            raise FormatError("the key is another one")
 
     def begin(self, service: object) -> None:
         self.begun += 1
@@ -153,3 +159,18 @@ def test_it_goes_on_when_it_has_everything(
         os.fstat(successor._sockets["tcp:9"])
     channel.close()
     unused.close()
+
+
+def test_a_state_that_it_cannot_go_on_with_ends_it_and_it_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    channel, _, service, reactor, began = make()
+    service.gateway = None  # type: ignore[attr-defined]
+    taking = Taking(refuses=True)
+    monkeypatch.setattr(successor_module, "Taken", lambda: taking)
+    channel.receive(5.0)
+    channel.send({"end": True})
+    service.away = None
+    reactor.advance(0.1)
+    assert "ready" in channel.receive(5.0)[0]
+    assert channel.receive(5.0)[0] == {"failed": "the key is another one"}
+    assert (taking.begun, reactor.stopped, service.accepted, began) == (0, True, 0, [])
+    channel.close()

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from twisted.internet.address import IPv4Address
 
-from icwsgw.core.liveness import LivenessState
+from icwsgw.core.flood_guard import FloodState
+from icwsgw.core.liveness import LivenessState, PartialMessage
 from icwsgw.core.session_machine import State
 from icwsgw.ic import cbor
 from icwsgw.reactor import detached_socket
@@ -78,11 +79,19 @@ def opened(world: World) -> tuple[Any, Plain, Any]:
     return protocol, transport, session
 
 
-def taken_over(world: World, document: Any) -> tuple[Any, Plain]:
+class Full(Plain):
+    """A transport whose client reads nothing."""
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        self.producer.pauseProducing()
+
+
+def taken_over(world: World, document: Any, transport: Plain | None = None) -> tuple[Any, Plain]:
     """The connection in the other process."""
     protocol = world.factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 40000))
     protocol.handed_over = cbor.loads(cbor.dumps(document))
-    transport = Plain()
+    transport = transport or Plain()
     protocol.makeConnection(transport)
     return protocol, transport
 
@@ -157,12 +166,76 @@ def test_a_connection_that_waits_for_a_pong_waits_in_the_other_process() -> None
     first, second = World(ping_interval=10.0, pong_timeout=5.0), World(ping_interval=10.0, pong_timeout=5.0)
     protocol, _, _ = opened(first)
     protocol._liveness = LivenessState.PINGED
+    first.factory.wheel.watch(protocol, 5.0)
     after, transport = taken_over(second, protocol.written())
     second.sessions[-1].state = State.OPEN
     after.read_unread()
     for _ in range(8):
         second.clock.advance(1.0)
     assert transport.aborted
+
+
+def test_the_time_limit_of_a_request_does_not_begin_anew() -> None:
+    first, second = World(header_timeout=10.0), World(header_timeout=10.0)
+    protocol, _ = connect(first)
+    for world in (first, second):
+        world.clock.pump([1.0] * 8)
+    after, transport = taken_over(second, protocol.written())
+    assert second.factory.wheel.due(after) == 10.0
+    after.read_unread()
+    second.clock.pump([1.0] * 4)
+    assert b" 408 " in transport.value()
+
+
+def test_a_message_that_is_incomplete_was_begun_when_it_was() -> None:
+    first, second = World(), World()
+    protocol, _, session = opened(first)
+    protocol.dataReceived(masked(2, b"a part", fin=False))
+    first.clock.advance(3.0)
+    protocol._check(session, first.clock.seconds())
+    protocol._heard = True
+    after, _ = taken_over(second, protocol.written())
+    assert after._partial == protocol._partial == PartialMessage(0, 3.0)
+    assert after._heard
+
+
+def test_a_client_that_is_not_read_for_its_rate_is_not_read_until_it_may() -> None:
+    first, second = World(client_message_rate=10), World(client_message_rate=10)
+    protocol, _, _ = opened(first)
+    for world in (first, second):
+        world.clock.advance(20.0)
+    protocol.dataReceived(masked(2, b"x") * 65)
+    assert protocol._guard is not None
+    assert protocol._guard.state is FloodState.PAUSED
+    pause = protocol._guard.pause
+    document = protocol.written()
+    assert document is not None
+    after, transport = taken_over(second, document)
+    second.sessions[-1].state = State.OPEN
+    after.read_unread()
+    assert transport.producerState == "paused"
+    second.clock.advance(pause - 0.01)
+    assert transport.producerState == "paused"
+    second.clock.advance(0.02)
+    assert transport.producerState == "producing"
+    # what it owes it still owes: it has no new burst
+    assert after._guard.written() == {**protocol._guard.written(), "state": FloodState.READING}
+    lose(after)
+
+
+def test_a_client_that_reads_nothing_is_too_slow_in_the_other_process_too() -> None:
+    first, second = World(), World()
+    protocol, transport, _ = opened(first)
+    transport._tempDataBuffer = [b"\x82\x01a"]
+    protocol._outbox.pauseProducing()
+    protocol.deliver([b"\x82\x01b"])
+    for world in (first, second):
+        world.clock.advance(7.0)
+    document = protocol.written()
+    assert document is not None
+    assert document["waits_since"] == 0.0
+    after, _ = taken_over(second, document, Full())
+    assert after._outbox.age(second.clock.seconds()) == 7.0
 
 
 def test_a_closing_handshake_goes_on() -> None:

@@ -122,3 +122,23 @@ def test_other_limits_apply_at_once_and_close_nobody() -> None:
     assert [limits.place("192.0.2.1", 0.0)[1] for _ in range(6)] == [None] * 5 + ["accept_rate_per_ip"]
     limits.change(ClientLimits(max_connections=100), 0.0)
     assert [limits.enter(0.0, "192.0.2.1") for _ in range(9)] == [None] * 9
+
+
+def test_rates_go_on_in_another_process() -> None:
+    def with_rates() -> ConnectionLimits:
+        return ConnectionLimits(ClientLimits(accept_rate=2, accept_rate_per_ip=1), 0.0)
+
+    limits, copy = with_rates(), with_rates()
+    for _ in range(4):
+        assert limits.enter(0.0, "192.0.2.1") is None
+    for _ in range(5):
+        assert limits.place("192.0.2.1", 0.0)[1] is None
+    copy.read(limits.written(0.0))
+    assert (copy.total, copy.enter(0.0, "192.0.2.9")) == (0, "accept_rate")
+    assert (copy.place("192.0.2.1", 0.0)[1], copy.place("192.0.2.2", 0.0)[1]) == ("accept_rate_per_ip", None)
+    unlimited = ConnectionLimits(ClientLimits(accept_rate=0, accept_rate_per_ip=0), 0.0)
+    unlimited.read(limits.written(0.0))
+    assert unlimited.enter(0.0, "192.0.2.1") is None
+    fresh = with_rates()
+    fresh.read(unlimited.written(0.0))
+    assert fresh.enter(0.0, "192.0.2.1") is None

@@ -473,3 +473,17 @@ def test_a_burst_reaches_a_client_at_20_mbit_over_a_real_socket() -> None:
     client.close()
     front.until(lambda: not front.factory.connections, "the end")
     front.stop()
+
+
+def test_what_waits_may_have_waited_before() -> None:
+    outbox, transport, backlog = make()
+    assert outbox.since is None
+    outbox.waits_since(1.0)
+    backlog.now = 3.0
+    outbox.send(b"x" * 20)
+    outbox.send(b"y")
+    assert (outbox.since, outbox.age(5.0)) == (3.0, 2.0)
+    outbox.waits_since(1.0)
+    assert (outbox.since, outbox.age(5.0)) == (1.0, 4.0)
+    transport.drain()
+    assert outbox.since is None

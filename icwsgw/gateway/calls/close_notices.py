@@ -15,8 +15,8 @@ The state machine :mod:`icwsgw.core.close_notice` decides about each notice; thi
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from twisted.python.failure import Failure
 
@@ -25,6 +25,7 @@ from icwsgw.core.call_answers import SYS_TRANSIENT
 from icwsgw.core.call_slots import CallSlots
 from icwsgw.core.close_notice import SEND, CloseNotice, NoticeEffect, NoticeEffects, NoticeEvent, NoticeState
 from icwsgw.core.network_time import refuses_expiry
+from icwsgw.core.written_state import Document
 from icwsgw.errors import CanisterRefused, FormatError, HttpError, IcwsError, NotReady, TransportError
 from icwsgw.gateway.calls.scheduler import CallQueue
 from icwsgw.gateway.interfaces import Context
@@ -126,6 +127,7 @@ class CloseNotices:
         done: Callable[[], None],
         session: str = "",
         answered: Callable[[bool | None], None] | None = None,
+        before: Mapping[str, Any] | None = None,
     ) -> None:
         """Tell ``canister`` that the client ``key`` has left.
 
@@ -136,6 +138,8 @@ class CloseNotices:
         :param session: the session's id, for logs
         :param answered: called once, before ``done``, with whether the canister still knew the client; None if nobody
             can tell
+        :param before: the notice's state in the process that has begun it (:meth:`written`), if that is another one
+        :raises FormatError: that state is invalid
         """
         context = self._context
         now = context.clock.seconds()
@@ -145,9 +149,13 @@ class CloseNotices:
             self._give_up(oldest)
         slot_queue = context.call_scheduler.closing(canister.raw, self.call_slots)
         close_notice = _CloseNotice(self, slot_queue, canister, identity_index, key, now, done, session, answered)
+        if before is not None:
+            close_notice.read(before)
         self._all[close_notice] = None
         if self._abandoned:
             self._give_up(close_notice)
+        elif before is not None:
+            self._perform(close_notice, close_notice.step(NoticeEvent.HANDED_OVER))
         elif close_notice.slot_queue.enter(close_notice):
             self.granted(close_notice)
 
@@ -163,6 +171,10 @@ class CloseNotices:
                 self._give_up(close_notice)
         for close_notice in left:
             self._give_up(close_notice)
+
+    def written(self) -> dict[str, Document]:
+        """The state of each notice as plain values, by session id."""
+        return {close_notice.session: close_notice.written() for close_notice in self._all}
 
     def forget(self) -> None:
         """Drop all notices without a word: another process sends them."""
@@ -197,6 +209,9 @@ class CloseNotices:
             elif effect in _TOLD:
                 if close_notice.answered is not None:
                     close_notice.answered(_TOLD[effect])
+            elif effect is NoticeEffect.ENTER:
+                if close_notice.slot_queue.enter(close_notice):
+                    self.granted(close_notice)
             elif effect is NoticeEffect.RETRY:
                 self._context.metrics.ws_close_retries.inc()
                 close_notice.under_way = self._context.clock.callLater(
@@ -216,9 +231,7 @@ class CloseNotices:
 
     def _pause_over(self, close_notice: _CloseNotice) -> None:
         close_notice.under_way = None
-        close_notice.step(NoticeEvent.PAUSE_OVER)
-        if close_notice.slot_queue.enter(close_notice):
-            self.granted(close_notice)
+        self._perform(close_notice, close_notice.step(NoticeEvent.PAUSE_OVER))
 
     def _send(self, close_notice: _CloseNotice) -> None:
         context = self._context

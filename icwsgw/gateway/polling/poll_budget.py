@@ -7,9 +7,13 @@ newcomers together get a small part of ticks and of queries in flight, shared by
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from icwsgw.core.call_slots import SlotQueue
 from icwsgw.core.request_budget import PollSchedule, RequestKind
 from icwsgw.core.work_limit import WorkLimit
+from icwsgw.core.written_state import Document, read_as
 from icwsgw.gateway.interfaces import Context
 
 #: After an executed call, a newcomer that says nothing gets so many extra polls, each after twice the pause of the one
@@ -43,6 +47,19 @@ class PollBudget:
             context.queries.slot_queue(canister) if place is None else context.newcomers_queries.slot_queue(group)
         )
         self.poll_schedule: PollSchedule = context.budget.join(context.clock.seconds(), place is not None)
+
+    def written(self) -> Document:
+        """The next scheduled poll and the limit of useless work, as plain values."""
+        return {"due": self.poll_schedule.due, "looks": self.looks, "waste": self._waste.written()}
+
+    def read(self, document: Mapping[str, Any]) -> None:
+        """Take the state of a document.
+
+        :raises FormatError: a value is of the wrong kind
+        """
+        self.poll_schedule.due = read_as(float, document.get("due", self.poll_schedule.due), "due")
+        self.looks = read_as(int, document.get("looks", self.looks), "looks")
+        self._waste.read(document.get("waste", {}))
 
     @property
     def newcomer(self) -> bool:

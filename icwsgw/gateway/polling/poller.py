@@ -132,21 +132,29 @@ class Poller(ClientGroup):
     # the handover to another process
 
     def written(self) -> Document:
-        """The position and the clients by session id, as plain values; not the queries in flight."""
+        """The state, with the clients by session id, as plain values; not the queries in flight."""
         return {
             **self._polling.written(),
             **write_fields(self, COUNTS),
+            "backoff": self.backoff.written(),
+            "budget": self.poll_budget.written(),
+            "lag": self.lag.written(),
+            "reset_proof": self._reset_proof.written(),
             "senders": {sender: session.id for sender, session in self.senders.items()},
             "suspects": [session.id for session in self.suspects],
         }
 
     def read(self, document: Mapping[str, Any]) -> None:
-        """Take the position of a document before anything was asked.
+        """Take the state of a document before anything was asked.
 
         :raises FormatError: a value is of the wrong kind
         """
         self._polling.read(document)
         read_fields(self, COUNTS, document)
+        self.backoff.read(document.get("backoff", {}))
+        self.poll_budget.read(document.get("budget", {}))
+        self.lag.read(document.get("lag"))
+        self._reset_proof.read(document.get("reset_proof", {}))
 
     @property
     def in_flight(self) -> int:

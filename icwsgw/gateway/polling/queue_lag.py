@@ -7,7 +7,10 @@ normal.
 
 from __future__ import annotations
 
+from typing import Any
+
 from icwsgw.core.messages import message_timestamp
+from icwsgw.core.written_state import read_as
 from icwsgw.gateway.interfaces import Context
 from icwsgw.observe.meters import Histogram
 
@@ -48,6 +51,18 @@ class QueueLag:
         self._measured = now
         self._seconds = max(0.0, (context.network_ns() - made) / 1e9)
         self._histogram.observe(self._seconds)
+
+    def written(self) -> list[float] | None:
+        """When it was measured last, and what; None if it was not."""
+        return None if self._measured < 0 else [self._measured, self._seconds]
+
+    def read(self, value: Any) -> None:
+        """Take the last measurement of another process, as :meth:`written` gives it.
+
+        :raises FormatError: it is of the wrong kind
+        """
+        if value is not None:
+            self._measured, self._seconds = (read_as(float, each, "lag") for each in value)
 
     def latest(self, now: float) -> float | None:
         """The last lag in seconds; None if it was measured longer than :data:`FRESH` seconds ago."""

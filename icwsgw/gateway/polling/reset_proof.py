@@ -6,16 +6,18 @@ without ``--verify-batches``; it is rare. Only if there is no root key, a second
 
 from __future__ import annotations
 
+from icwsgw.core.written_state import Written
 from icwsgw.gateway.interfaces import Context
 from icwsgw.gateway.polling.batch_verifier import BatchVerifier
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.ws import Batch
 
 
-class ResetProof:
+class ResetProof(Written):
     """The proofs of one canister's resets."""
 
     __slots__ = ("_canister", "_context", "_witnessed")
+    WRITTEN = {"_witnessed": float}
 
     def __init__(self, context: Context, canister: Principal) -> None:
         self._context = context

@@ -64,3 +64,12 @@ def test_an_old_figure_is_none() -> None:
     clock.advance(FRESH)
     assert lag.latest(clock.seconds()) == pytest.approx(1.0)
     assert lag.latest(clock.seconds() + 0.1) is None
+
+
+def test_a_measurement_of_a_former_process_counts() -> None:
+    lag, copy = QueueLag(Histogram([1.0])), QueueLag(Histogram([1.0]))
+    copy.read(lag.written())
+    assert copy.latest(0.0) is None
+    lag._measured, lag._seconds = 100.0, 1.5
+    copy.read(lag.written())
+    assert (copy.latest(100.0), copy.latest(100.0 + FRESH + 1)) == (1.5, None)
