@@ -34,6 +34,7 @@ from icwsgw.agent.local_networks import LocalNetworks
 from icwsgw.agent.network_monitor import NetworkMonitor
 from icwsgw.config.access_list import AccessRules
 from icwsgw.config.addresses import normalise, private
+from icwsgw.config.provenance import Provenance
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.core.request_budget import RequestBudget, RequestKind
 from icwsgw.gateway.gateway import Gateway
@@ -79,7 +80,10 @@ class GatewayService(MultiService):
     :ivar overrides: the settings that the admin API has changed
     :ivar listening_services: everything that listens: for clients, metrics and the admin API
     :ivar upgrader: hands over to a new process; None: nobody can
+    :ivar provenance: where the values of options come from; None: nobody knows
     """
+
+    provenance: Provenance | None = None
 
     def __init__(
         self,
@@ -219,6 +223,7 @@ class GatewayService(MultiService):
             self._add(listener)
             self._listeners.append(listener)
             self.listening_services.append(listener)
+        self.control.certificates = self._certificate_rows
         if tls is not None and tls not in self._certificates():
             _log.warn(UNUSED_CERTIFICATE)
 
@@ -277,6 +282,13 @@ class GatewayService(MultiService):
 
     def _certificates(self) -> list[Tls]:
         return list({id(listener.tls): listener.tls for listener in self._listeners if listener.tls}.values())
+
+    def _certificate_rows(self) -> list[dict[str, Any]]:
+        rows = []
+        for tls in self._certificates():
+            addresses = [listener.address for listener in self._listeners if listener.tls is tls]
+            rows += [{**row, "addresses": addresses} for row in tls.rows()]
+        return rows
 
     def _tls_expiry(self) -> float | None:
         return min((tls.not_after for tls in self._certificates()), default=None)

@@ -12,6 +12,7 @@ from twisted.python import usage
 
 from icwsgw._version import __version__
 from icwsgw.config.dump import as_file, describe, option_words, usage_lines
+from icwsgw.config.provenance import Provenance
 from icwsgw.config.schema import OPTIONS, REMOVED, GatewayConfig
 from icwsgw.config.sources import Sourced, likely_typos, load, suspicious_variables
 from icwsgw.config.usage_rows import add_repeatable, flag_rows, given_values, parameter_rows
@@ -59,7 +60,8 @@ _REMOVED_WORDS = "No effect any more."
 
 
 class Options(usage.Options):
-    """The command line of ``twistd icws``; after parsing, ``sourced`` holds the configuration.
+    """The command line of ``twistd icws``; after parsing, ``sourced`` holds the configuration, ``provenance`` its
+    sources.
 
     An invalid argument ends the process with status 1 and one line on stderr.
     """
@@ -130,6 +132,7 @@ class Options(usage.Options):
         # kept for reloads; the path is absolute because a daemon changes its directory
         self._given, self._file = given, self["config"] and self["config"].absolute()
         self.sourced = said = load(given, os.environ, self["config"])
+        self.provenance = Provenance(said)
         if self["check-config"] or self["print-config"] or self["print-principal"]:
             held.release()
         if self["check-config"]:
@@ -153,8 +156,11 @@ class Options(usage.Options):
 
         :raises ConfigError: the configuration is invalid
         """
-        config = load(self._given, os.environ, self._file).config
-        return config if self._choices is None else self._choices.kept(config)
+        sourced = load(self._given, os.environ, self._file)
+        if self._choices is not None:
+            sourced = sourced._replace(config=self._choices.kept(sourced.config))
+        self.provenance.read_again(sourced)
+        return sourced.config
 
     def choose(self) -> list[str]:
         """Choose what depends on what runs on this machine; see :mod:`icwsgw.process.local_choices`.
@@ -165,6 +171,7 @@ class Options(usage.Options):
         if self._choices is None:
             self._choices = LocalChoices(self.sourced, Path.cwd())
             self.sourced = self._choices.sourced
+            self.provenance = Provenance(self.sourced)
         return self._choices.notes
 
     def opt_version(self) -> None:
@@ -277,6 +284,7 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
     successor = Successor.from_environment(reactor)
     with reported_to_predecessor(successor):
         gateway = _make_gateway(options, reactor, recent, successor)
+    gateway.provenance = options.provenance
     user = switches_to(twistd)
     if user is not None:
         new_files.give_to(*user)

@@ -120,7 +120,7 @@ in the source repository documents the JSON answers and the access rules.
 
 def value(action: argparse.Action) -> str:
     """Return the placeholder for the value of an argument."""
-    if action.choices:
+    if action.choices and action.metavar is None:
         return " | ".join(f"Ar {roff(str(choice))}" for choice in action.choices)
     name = str(action.metavar or action.dest).lower()
     return f"Ar {roff(name.replace('_', '-'))}"

@@ -1,9 +1,12 @@
 """The admin API: its paths and the handling of each request. :mod:`icwsgw.admin.api_site` is the HTTP server.
 
     GET  /v1/status                 what the status page shows
-    GET  /v1/sessions               ?canister= &principal= &state= &limit=
+    GET  /v1/sessions               ?canister= &principal= &state= &address= &origin= &older= &idle= &limit=
     GET  /v1/sessions/<id>
     GET  /v1/canisters              ?canister= &limit=
+    GET  /v1/top                    ?sort= &canister= &principal= &limit=
+    GET  /v1/config
+    GET  /v1/certificates
     POST /v1/kick                   {"session": id} | {"canister": id, "principal": text}, "code": 1008 | 4100,
                                     "for": seconds
     GET  /v1/bans
@@ -39,6 +42,8 @@ from twisted.internet.defer import Deferred
 from icwsgw.admin.access import Refused
 from icwsgw.admin.control import Answer, Overrides, Question
 from icwsgw.admin.parameters import DEFAULT_LIMIT, read_body, read_levels, read_options, read_query
+from icwsgw.admin.views import certificates_document, config_document, top_document
+from icwsgw.config.provenance import Provenance
 from icwsgw.config.running import SETTABLE, with_options
 from icwsgw.config.schema import OPTIONS, GatewayConfig
 from icwsgw.core.close_reasons import CloseCode
@@ -84,6 +89,8 @@ class AdministeredGateway(Protocol):
     overrides: Overrides
     #: hands over to a new process; None: nobody can
     upgrader: Upgrader | None
+    #: where the values of options come from; None: nobody knows
+    provenance: Provenance | None
 
     @property
     def config(self) -> GatewayConfig: ...
@@ -164,6 +171,9 @@ class Api:
             "/v1/status": {"GET": self._status},
             "/v1/sessions": {"GET": self._sessions},
             "/v1/canisters": {"GET": self._canisters},
+            "/v1/top": {"GET": self._top},
+            "/v1/config": {"GET": self._config},
+            "/v1/certificates": {"GET": self._certificates},
             "/v1/kick": {"POST": self._kick},
             "/v1/bans": {"GET": self._bans},
             "/v1/unban": {"POST": self._unban},
@@ -199,7 +209,8 @@ class Api:
         return Done(await self._service.tell_status())
 
     async def _sessions(self, request: Request) -> Done:
-        only = read_query(request.query, "canister", "principal", "state", "limit")
+        names = "canister", "principal", "state", "address", "origin", "older", "idle", "limit"
+        only = read_query(request.query, *names)
         limit = only.setdefault("limit", DEFAULT_LIMIT)
         rows, more, missing = await self._rows({"what": "sessions", **only})
         return Done({"sessions": rows[:limit], "more": more or len(rows) > limit, "missing_workers": missing})
@@ -225,6 +236,19 @@ class Api:
         canisters = sorted(merged.values(), key=lambda row: (-row["sessions"], row["canister"]))
         more = more or len(canisters) > limit
         return Done({"canisters": canisters[:limit], "more": more, "missing_workers": missing})
+
+    async def _top(self, request: Request) -> Done:
+        only = {"sort": "rate", "limit": DEFAULT_LIMIT}
+        only |= read_query(request.query, "sort", "canister", "principal", "limit")
+        return Done(await top_document(self._service, only))
+
+    async def _config(self, request: Request) -> Done:
+        read_query(request.query)
+        return Done(config_document(self._service))
+
+    async def _certificates(self, request: Request) -> Done:
+        read_query(request.query)
+        return Done(await certificates_document(self._service))
 
     async def _rows(self, question: Question) -> tuple[list[dict[str, Any]], bool, list[int]]:
         """Return the rows of all processes, each with its worker; whether there are more; the missing workers."""

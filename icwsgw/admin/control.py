@@ -5,8 +5,11 @@ a pipe (:mod:`icwsgw.workers`), so both consist of JSON values.
 
     what       further fields                           answer
     ---------  ---------------------------------------  ------------------------------
-    sessions   canister, principal, state, id, limit    rows, more
+    sessions   canister, principal, state, address,     rows, more
+               origin, older, idle, id, limit
     canisters  canister, limit                          rows, more
+    top        sort, canister, principal, limit         sessions, canisters, counts and rates of all
+    certificates                                        rows
     kick       canister, principal, id, code            closed
     override   overrides                                closed, components
     levels                                              components
@@ -16,16 +19,26 @@ The sender has validated the question: an invalid one is a fault of the program.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from typing import Any
 
+from icwsgw.admin.busiest import BusiestRows
+from icwsgw.config.access_list import Networks
 from icwsgw.core.bans import Ban
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.session_machine import State
 from icwsgw.gateway.batches import in_batches
 from icwsgw.gateway.gateway import Gateway
-from icwsgw.gateway.introspection import canister_rows, find_session, find_sessions, session_row, session_rows
+from icwsgw.gateway.introspection import (
+    SessionFilter,
+    canister_rows,
+    find_session,
+    find_sessions,
+    session_row,
+    session_rows,
+)
 from icwsgw.gateway.session import ClientSession
 from icwsgw.ic.principal import Principal
 from icwsgw.observe.logs import components, override_levels
@@ -87,10 +100,15 @@ NO_OVERRIDES = Overrides()
 
 
 class Control:
-    """Answers questions about one gateway and carries out changes."""
+    """Answers questions about one gateway and carries out changes.
+
+    :ivar certificates: makes the rows of the certificates towards clients
+    """
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+        self._busiest = BusiestRows(gateway)
+        self.certificates: Callable[[], list[dict[str, Any]]] = list
 
     def answer(self, question: Question) -> Answer:
         what = question["what"]
@@ -99,6 +117,11 @@ class Control:
         if what == "canisters":
             rows, more = canister_rows(self._gateway, question["limit"], _principal(question, "canister"))
             return {"rows": rows, "more": more}
+        if what == "top":
+            whose = {name: _principal(question, name) for name in ("canister", "principal")}
+            return self._busiest.answer(question["sort"], question["limit"], **whose)
+        if what == "certificates":
+            return {"rows": self.certificates()}
         if what == "kick":
             return {"closed": self._kick(question)}
         if what == "override":
@@ -119,14 +142,13 @@ class Control:
         if "id" in question:
             session = find_session(self._gateway, question["id"])
             return {"rows": [] if session is None else [session_row(session)], "more": False}
-        state = question.get("state")
-        rows, more = session_rows(
-            self._gateway,
-            question["limit"],
-            canister=_principal(question, "canister"),
+        network = question.get("address")
+        only = SessionFilter(
             principal=_principal(question, "principal"),
-            state=state,
+            address=None if network is None else Networks([ip_network(network)]),
+            **{name: question.get(name) for name in ("state", "origin", "older", "idle")},
         )
+        rows, more = session_rows(self._gateway, question["limit"], _principal(question, "canister"), only)
         return {"rows": rows, "more": more}
 
     def _kick(self, question: Question) -> int:
@@ -136,7 +158,7 @@ class Control:
             found = [] if session is None else [session]
         else:
             canister, principal = _principal(question, "canister"), _principal(question, "principal")
-            found = list(find_sessions(self._gateway, canister=canister, principal=principal))
+            found = list(find_sessions(self._gateway, canister, SessionFilter(principal=principal)))
         living = [session for session in found if session.state is not State.CLOSED]
         code = CloseCode(question["code"])
         in_batches(self._gateway.context.clock, living, lambda session: session.end(code, KICK_CODES[code]))

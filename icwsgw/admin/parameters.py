@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 from urllib.parse import parse_qsl
 
 from icwsgw.admin.access import Refused
+from icwsgw.admin.busiest import SORTS
 from icwsgw.admin.control import KICK_CODES
 from icwsgw.config.schema import BY_NAME
 from icwsgw.core.session_machine import LABELS
@@ -25,6 +27,8 @@ DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 #: Largest number of query parameters.
 MAX_FIELDS = 16
 MAX_TEXT = 64
+#: As long as the gateway keeps it of a client's request.
+MAX_ORIGIN = 200
 #: Longest time for which clients can be kept away.
 MAX_BAN_DAYS = 31
 MAX_BAN_SECONDS = MAX_BAN_DAYS * 86_400
@@ -191,6 +195,39 @@ def _for(value: Any) -> float:
     return float(value)
 
 
+def _network(value: Any) -> str:
+    try:
+        network = ip_network(_text("address")(value), strict=False)
+    except ValueError as error:
+        raise Refused(400, f"address is an address or a network: {error}") from None
+    if isinstance(network, IPv6Network) and network.prefixlen >= 96:
+        mapped = network.network_address.ipv4_mapped
+        # connections of these are known by their IPv4 address
+        return str(network if mapped is None else IPv4Network((mapped, network.prefixlen - 96)))
+    return str(network)
+
+
+def _origin(value: Any) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_ORIGIN:
+        raise Refused(400, f"origin is text of 1 to {MAX_ORIGIN} characters")
+    return value
+
+
+def _seconds(name: str) -> Callable[[Any], float]:
+    def read(value: Any) -> float:
+        if not (isinstance(value, str) and re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", value)):
+            raise Refused(400, f"{name} is a number of seconds")
+        return float(value)
+
+    return read
+
+
+def _sort(value: Any) -> str:
+    if value not in SORTS:
+        raise Refused(400, f"sort is one of {', '.join(SORTS)}")
+    return str(value)
+
+
 def _on(value: Any) -> bool:
     if not isinstance(value, bool):
         raise Refused(400, "on is true or false")
@@ -207,4 +244,9 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "window": _window,
     "for": _for,
     "on": _on,
+    "address": _network,
+    "origin": _origin,
+    "older": _seconds("older"),
+    "idle": _seconds("idle"),
+    "sort": _sort,
 }

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from icwsgw._version import __version__
 from icwsgw.config.quantities import parse_duration
-from icwsgw.ctl import tables
+from icwsgw.ctl import live_view, tables
 from icwsgw.ctl.admin_client import TIMEOUT, AdminClient, Failed
 from icwsgw.errors import ConfigError
 from icwsgw.process.console import run_command
@@ -25,6 +25,8 @@ PROGRAM = "icwsctl"
 #: The close codes of kick.
 _POLICY, _DRAINING = 1008, 4100
 
+#: Seconds between two views of top.
+LEAST_INTERVAL, MOST_INTERVAL = 0.5, 3600.0
 #: Seconds that an upgrade may take.
 UPGRADE_SECONDS = 150.0
 
@@ -37,9 +39,8 @@ def _status(gateway: AdminClient, words: _Words) -> _Document:
 
 
 def _sessions(gateway: AdminClient, words: _Words) -> _Document:
-    return gateway.get(
-        "sessions", canister=words.canister, principal=words.principal, state=words.state, limit=words.limit
-    )
+    names = "canister", "principal", "state", "address", "origin", "older", "idle", "limit"
+    return gateway.get("sessions", **{name: getattr(words, name) for name in names})
 
 
 def _session(gateway: AdminClient, words: _Words) -> _Document:
@@ -48,6 +49,33 @@ def _session(gateway: AdminClient, words: _Words) -> _Document:
 
 def _canisters(gateway: AdminClient, words: _Words) -> _Document:
     return gateway.get("canisters", canister=words.canister, limit=words.limit)
+
+
+def _dump(gateway: AdminClient, words: _Words) -> _Document:
+    config, certificates = gateway.get("config"), gateway.get("certificates")
+    options = config["options"]
+    if words.changed:
+        options = {name: row for name, row in options.items() if row["from"] != "default"}
+    return {**certificates, "options": options}
+
+
+def _top(gateway: AdminClient, words: _Words) -> int:
+    """Show views until the operator has enough."""
+    out, as_json = sys.stdout, getattr(words, "json", False)
+    only = {name: getattr(words, name) for name in ("canister", "principal")}
+
+    def ask(sort: str) -> _Document:
+        return gateway.get("top", sort=sort, limit=words.limit, **only)
+
+    if as_json or words.once or not out.isatty():
+        live_view.print_views(ask, words.sort, words.interval, as_json=as_json, once=words.once, out=out)
+        return 0
+    # an endpoint that is wrong is told before the screen is taken
+    ask(words.sort)
+    view = live_view.LiveView(ask, words.sort, words.interval, key=live_view.key_from(sys.stdin), out=out)
+    with live_view.whole_screen(out, sys.stdin, view.draw):
+        view.run()
+    return 0
 
 
 def _kick(gateway: AdminClient, words: _Words) -> _Document:
@@ -167,13 +195,17 @@ def _show_allow(document: Mapping[str, Any]) -> str:
 
 
 class _Command(NamedTuple):
-    """A command: its request, the output of its answer, a one-line summary, further help, and how long it may take."""
+    """A command: its request, the output of its answer, a one-line summary, further help, and how long it may take.
+
+    :ivar run: in place of request and output, what does everything and returns the exit status
+    """
 
     ask: Callable[[AdminClient, _Words], _Document]
     show: Callable[[Mapping[str, Any]], str]
     help: str
     more: str = ""
     seconds: float = TIMEOUT
+    run: Callable[[AdminClient, _Words], int] | None = None
 
     @property
     def description(self) -> str:
@@ -196,6 +228,21 @@ _COMMANDS: dict[str, _Command] = {
         "list canisters, one line for each poller",
         "NEXT is the number of the next message, ASKED the number of queries in flight, ANSWERED the age of the last"
         " valid answer, FAILED the number of failures in a row.",
+    ),
+    "top": _Command(
+        _status,
+        tables.status,
+        "show the busiest canisters and clients, again and again",
+        "UP and DOWN are from and to the clients, LAG is the time from a canister to its clients, PENDING the messages"
+        " that wait to be relayed, OUTBOX the bytes that wait for clients to read them. On a terminal, the first letter"
+        " of a sort key sorts by it, space asks at once, and q ends it. Without a terminal it prints plain text.",
+        run=_top,
+    ),
+    "dump": _Command(
+        _dump,
+        tables.dump,
+        "show all options with their values and where they come from, and the certificates",
+        "SNI are the names for which clients get the certificate; the default one is for all others.",
     ),
     "kick": _Command(
         _kick,
@@ -282,17 +329,20 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _add_arguments(added: Mapping[str, argparse.ArgumentParser]) -> None:
     """Add the arguments of the commands to their parsers."""
-    for name in ("sessions", "canisters", "kick", "unban"):
+    for name in ("sessions", "canisters", "top", "kick", "unban"):
         added[name].add_argument("--canister", help="only this canister")
-    for name in ("sessions", "kick", "unban"):
+    for name in ("sessions", "top", "kick", "unban"):
         added[name].add_argument("--principal", help="only of this client")
     added["sessions"].add_argument(
         "--state",
         choices=["init", "setup", "open", "closed"],
         help="only in this state; closed: ws_close is still to be sent",
     )
-    for name in ("sessions", "canisters"):
+    _add_filters(added["sessions"])
+    for name in ("sessions", "canisters", "top"):
         added[name].add_argument("--limit", type=int, help="number of rows, at most 1000 [default: 100]")
+    _add_top(added["top"])
+    added["dump"].add_argument("--changed", action="store_true", help="leave out options with their defaults")
     added["session"].add_argument("session", help="session id, from the log or a close reason")
     added["kick"].add_argument("session", nargs="?", help="session id, from the log or a close reason")
     added["kick"].add_argument(
@@ -319,6 +369,36 @@ def _add_arguments(added: Mapping[str, argparse.ArgumentParser]) -> None:
     added["log-level"].add_argument(
         "--reset", action="store_true", help="use the configuration's level again, for the component or for all"
     )
+
+
+def _add_top(top: argparse.ArgumentParser) -> None:
+    top.add_argument(
+        "--sort",
+        metavar="KEY",
+        choices=[*live_view.SORT_KEYS.values()],
+        default="rate",
+        help=f"the greatest first, of {', '.join(live_view.SORT_KEYS.values())} [default: rate]",
+    )
+    top.add_argument(
+        "--interval", metavar="TIME", type=_interval, default=2.0, help="time between two views [default: 2s]"
+    )
+    top.add_argument("--once", action="store_true", help="print one view after one interval, and end")
+
+
+def _add_filters(sessions: argparse.ArgumentParser) -> None:
+    sessions.add_argument("--address", help="only from this address or network, such as 203.0.113.0/24")
+    sessions.add_argument("--origin", help="only from web pages of this origin")
+    sessions.add_argument("--older", metavar="TIME", type=_time, help="only those that have lasted for so long")
+    sessions.add_argument(
+        "--idle", metavar="TIME", type=_time, help="only those whose client has sent its canister nothing for so long"
+    )
+
+
+def _interval(text: str) -> float:
+    seconds = _time(text)
+    if not LEAST_INTERVAL <= seconds <= MOST_INTERVAL:
+        raise argparse.ArgumentTypeError(f"{text!r} is outside {LEAST_INTERVAL:g} s to {MOST_INTERVAL:g} s")
+    return seconds
 
 
 def _time(text: str) -> float:
@@ -354,7 +434,10 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     file = getattr(words, "token_file", environment.get("ICWS_ADMIN_TOKEN_FILE") or None)
     command = _COMMANDS[words.command]
     try:
-        document = command.ask(AdminClient(endpoint, None if file is None else Path(file), command.seconds), words)
+        gateway = AdminClient(endpoint, None if file is None else Path(file), command.seconds)
+        if command.run is not None:
+            return command.run(gateway, words)
+        document = command.ask(gateway, words)
     except (Failed, ConfigError) as error:
         print(f"{PROGRAM}: {tables.clean(error)}", file=sys.stderr)
         return 1

@@ -100,6 +100,36 @@ def levels(document: Mapping[str, Any]) -> str:
     return f"{table(['COMPONENT', 'LEVEL', 'FROM'], rows)}\ncomponents: {', '.join(document['components'])}"
 
 
+def dump(document: Mapping[str, Any]) -> str:
+    """Format the answers to ``GET /v1/config`` and ``GET /v1/certificates``."""
+    rows = []
+    for name, row in document["options"].items():
+        value = row["value"]
+        source = row["from"]
+        if "configured" in row:
+            source += f", where it is {_option_value(row['configured'])}"
+        if "after_restart" in row:
+            source += f"; after a restart {_option_value(row['after_restart'])}"
+        rows.append([name, _option_value(value), source])
+    options = table(["OPTION", "VALUE", "FROM"], rows) if rows else "all options have their defaults"
+    certificates = [
+        [
+            row["certificate"],
+            f"{row['days_left']} days left" if row["fault"] is None else row["fault"],
+            "default" if row["default"] else "",
+            ",".join(row["sni"]) or "none",
+            row["issuer"],
+        ]
+        for row in document["certificates"]
+    ]
+    head = ["CERTIFICATE", "VALID", "DEFAULT", "SNI", "ISSUER"]
+    return f"{options}\n\n{table(head, certificates) if certificates else 'no certificates'}"
+
+
+def _option_value(value: str | list[str]) -> str:
+    return (", ".join(value) if isinstance(value, list) else value) or "none"
+
+
 def status(document: Mapping[str, Any]) -> str:
     """Format a short form of the answer to ``GET /v1/status`` for a terminal."""
     trouble = [f"{found['name']}: {found['reason']}" for found in document["findings"] if found["reason"]]

@@ -8,12 +8,14 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
-from typing import Any
+from typing import Any, NamedTuple
 
+from icwsgw.config.access_list import Networks
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.polling.poller import Poller
 from icwsgw.gateway.session import ClientSession
 from icwsgw.ic.principal import Principal
+from icwsgw.observe.peers import host_of_peer
 
 #: The row of a session or a canister.
 Row = dict[str, Any]
@@ -23,8 +25,12 @@ MAX_ERROR = 200
 
 
 def session_row(session: ClientSession) -> Row:
-    """The row of one session: messages and bytes up (from the client) and down, times in seconds."""
+    """The row of one session: messages and bytes up (from the client) and down, times in seconds.
+
+    ``idle_s`` is the time since the client's last message was sent to its canister, or since the beginning.
+    """
     context, poller, relay, key = session.context, session.poller, session.relay, session.client_key
+    now = context.clock.seconds()
     return {
         "id": session.id,
         "state": session.state.label,
@@ -35,7 +41,8 @@ def session_row(session: ClientSession) -> Row:
         "peer": session.client.peer,
         "origin": session.client.origin or None,
         "gateway_principal": context.identities[session.identity_index].principal.text,
-        "age_s": round(context.clock.seconds() - session.started, 3),
+        "age_s": round(now - session.started, 3),
+        "idle_s": round(now - _last_sent(session), 3),
         "messages_up": session.messages_up,
         "messages_down": session.messages_down,
         "bytes_up": session.bytes_up,
@@ -45,18 +52,53 @@ def session_row(session: ClientSession) -> Row:
     }
 
 
+class SessionFilter(NamedTuple):
+    """Which sessions are meant: those for which everything given holds.
+
+    :ivar principal: of the client
+    :ivar state: one of :data:`icwsgw.core.session_machine.LABELS`
+    :ivar address: the client's address is in this network; one that is not known is in none
+    :ivar origin: the Origin header of the client's request
+    :ivar older: seconds since the beginning, at least
+    :ivar idle: seconds since the client's last message was sent to its canister, at least
+    """
+
+    principal: Principal | None = None
+    state: str | None = None
+    address: Networks | None = None
+    origin: str | None = None
+    older: float | None = None
+    idle: float | None = None
+
+    def matches(self, session: ClientSession, now: float) -> bool:
+        """Whether a session is meant at ``now``, seconds of the clock."""
+        key, client = session.client_key, session.client
+        return (
+            (self.principal is None or (key is not None and key[0] == self.principal.raw))
+            and (self.state is None or session.state.label == self.state)
+            and (self.older is None or now - session.started >= self.older)
+            and (self.idle is None or now - _last_sent(session) >= self.idle)
+            and (self.origin is None or client.origin == self.origin)
+            and (self.address is None or self.address.hold(host_of_peer(client.peer)) is True)
+        )
+
+
+ALL_SESSIONS = SessionFilter()
+
+
+def _last_sent(session: ClientSession) -> float:
+    """When the client's last message was sent to its canister, or when the session began; seconds of the clock."""
+    relay = session.relay
+    return session.started if relay is None else max(session.started, relay.sent)
+
+
 def find_sessions(
-    gateway: Gateway,
-    *,
-    canister: Principal | None = None,
-    principal: Principal | None = None,
-    state: str | None = None,
+    gateway: Gateway, canister: Principal | None = None, only: SessionFilter = ALL_SESSIONS
 ) -> Iterator[ClientSession]:
     """Yield sessions, including closed ones whose canister has not been told yet.
 
     :param canister: only sessions at this canister
-    :param principal: only sessions of this principal
-    :param state: only sessions in this state, one of :data:`icwsgw.core.session_machine.LABELS`
+    :param only: which of them
     """
     registry = gateway.registry
     found: Iterable[ClientSession]
@@ -66,11 +108,8 @@ def find_sessions(
         pollers = pollers_of(gateway, canister)
         ending = (each for each in registry.ending if each.poller is not None and each.poller.canister == canister)
         found = chain(chain.from_iterable(poller.sessions.values() for poller in pollers), ending)
-    for session in found:
-        if principal is not None and (session.client_key is None or session.client_key[0] != principal.raw):
-            continue
-        if state is None or session.state.label == state:
-            yield session
+    now = gateway.context.clock.seconds()
+    yield from (session for session in found if only.matches(session, now))
 
 
 def find_session(gateway: Gateway, session_id: str) -> ClientSession | None:
@@ -122,7 +161,9 @@ def _most_first(entry: tuple[bytes, int]) -> tuple[int, bytes]:
     return -entry[1], entry[0]
 
 
-def session_rows(gateway: Gateway, limit: int, **only: Any) -> tuple[list[Row], bool]:
+def session_rows(
+    gateway: Gateway, limit: int, canister: Principal | None = None, only: SessionFilter = ALL_SESSIONS
+) -> tuple[list[Row], bool]:
     """Rows of sessions, as :func:`find_sessions` finds them, and whether there are more."""
-    found = list(islice(find_sessions(gateway, **only), limit + 1))
+    found = list(islice(find_sessions(gateway, canister, only), limit + 1))
     return [session_row(session) for session in found[:limit]], len(found) > limit

@@ -38,7 +38,13 @@ def address_group(host: str) -> str | None:
     return None if address is None else str(address)
 
 
+def host_of_peer(peer: str) -> str:
+    """Return the host of a peer with or without a port, without brackets."""
+    host = peer.rpartition(":")[0] if peer.startswith("[") or peer.count(":") == 1 else peer
+    return host.strip("[]")
+
+
 def peer_group(peer: str) -> str:
     """Return the address group of a peer with or without a port, or the text itself if it is not an IP address."""
-    host = peer.rpartition(":")[0] if peer.startswith("[") or peer.count(":") == 1 else peer
-    return address_group(host.strip("[]")) or host
+    host = host_of_peer(peer)
+    return address_group(host) or host

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -179,6 +179,9 @@ class Tls(Protocol):
     def doubts(self) -> list[str]:
         """Return what makes clients refuse a certificate; for the operator."""
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Return what the operator may know of each certificate, as JSON values."""
+
     def reload_if_changed(self) -> bool:
         """Look at the files; return whether they are used now and were not before."""
 
@@ -235,6 +238,23 @@ class ServerTls:
     def names(self) -> list[str]:
         """The host names of the certificate in use, in lower case."""
         return host_names(self._loaded.chain[0])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return what the operator may know of the certificate, as JSON values; every client gets it."""
+        leaf, validity, now = self._loaded.chain[0], self._loaded.validity, self._now()
+        return [
+            {
+                "certificate": str(self.files.certificate),
+                "names": self.names,
+                "issuer": leaf.issuer.rfc4514_string(),
+                "not_before": validity.not_before,
+                "not_after": validity.not_after,
+                "days_left": int((validity.not_after - now) // 86400),
+                "fault": validity.fault(now),
+                "sni": self.names,
+                "default": True,
+            }
+        ]
 
     def doubts(self) -> list[str]:
         """Return what makes clients refuse the certificate, and which secrets are open to others; for the operator."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
@@ -92,6 +93,14 @@ class CertificateDirectory:
         """How often changed files were read, by outcome."""
         members = self._members.values()
         return {name: count + sum(member.reloads[name] for member in members) for name, count in self._ended.items()}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return what the operator may know of each certificate, and which names get it."""
+        found = []
+        for member in self._members.values():
+            serves = sorted(name for name, other in self._by_name.items() if other is member)
+            found += [{**row, "sni": serves, "default": member is self._default} for row in member.rows()]
+        return found
 
     def doubts(self) -> list[str]:
         """Return what makes clients refuse certificates; for the operator."""

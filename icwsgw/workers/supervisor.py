@@ -29,6 +29,7 @@ from icwsgw.admin.api_site import ApiSite
 from icwsgw.admin.control import NO_OVERRIDES, Overrides, Question
 from icwsgw.admin.prometheus_endpoint import Admin, AdminResource, AdminSite
 from icwsgw.config.addresses import private
+from icwsgw.config.provenance import Provenance
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.gateway.identities import load_or_create_key_file
 from icwsgw.observe.health import Health
@@ -200,6 +201,7 @@ class SupervisorService(MultiService):
         return self._config
 
     upgrader: Upgrader | None = None
+    provenance: Provenance | None = None
 
     @property
     def configured(self) -> GatewayConfig:

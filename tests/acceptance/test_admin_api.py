@@ -81,6 +81,22 @@ def test_operators_tell_a_running_gateway_what_to_do(
     (canister,) = ctl.json("canisters")["canisters"]
     assert (canister["canister"], canister["sessions"], len(canister["pollers"])) == (devnet.echo, len(clients), 2)
     assert "ready" in ctl("status")
+    (one,) = ctl.json("sessions", "--address", "127.0.0.0/8", "--older", "0s", "--limit", "1")["sessions"]
+    assert one["idle_s"] <= one["age_s"]
+    assert ctl.json("sessions", "--address", "192.0.2.0/24")["sessions"] == []
+
+    # who is the busiest, of both workers, and what is configured how
+    top = ctl.json("top", "--once", "--interval", "500ms", "--sort", "age")
+    assert (top["session_count"], top["canister_count"], top["missing_workers"]) == (len(clients), 1, [])
+    assert {row["worker"] for row in top["sessions"]} == {0, 1}
+    assert top["canisters"][0]["sessions"] == len(clients)
+    assert f"{len(clients)} clients; 1 canisters" in ctl("top", "--once", "--interval", "500ms")
+    ctl("set", "ping-interval", "20")
+    options = ctl.json("dump", "--changed")["options"]
+    assert options["workers"] == {"value": "2", "from": "command line"}
+    assert options["ping-interval"] == {"value": "20", "from": "set at run time"}
+    assert "no certificates" in ctl("dump")
+    ctl("set", "--reset")
 
     # one goes, the others stay
     kicked, *rest = clients

@@ -15,6 +15,7 @@ from icwsgw.admin import api as api_module
 from icwsgw.admin.access import Refused
 from icwsgw.admin.api import Api, Done, NotAllowed, Replies, Request
 from icwsgw.admin.control import NO_OVERRIDES, Control, Overrides, Question
+from icwsgw.config.provenance import Provenance
 from icwsgw.config.running import SETTABLE, with_options
 from icwsgw.config.schema import OPTIONS, GatewayConfig
 from icwsgw.core.close_reasons import CloseCode
@@ -33,6 +34,7 @@ class Alone:
         self.overrides = NO_OVERRIDES
         self.configured: GatewayConfig = world.config
         self.upgrader: Any = None
+        self.provenance: Provenance | None = None
         self.draining = False
         self.drains: list[float | None] = []
 
@@ -177,7 +179,7 @@ def test_the_status(world: World) -> None:
 def test_what_is_not_there(world: World, path: str) -> None:
     status, text = refused(Alone(world), "GET", path)
     assert status == 404
-    assert "/v1/status, /v1/sessions, /v1/canisters, /v1/kick" in text
+    assert "/v1/status, /v1/sessions, /v1/canisters, /v1/top, /v1/config" in text
 
 
 @pytest.mark.parametrize(
@@ -520,7 +522,7 @@ def test_each_path_is_documented() -> None:
         r"^    (GET|POST|PUT) +(/v1/\S+?),?(?: +POST (/v1/\S+))?(?: |$)", api_module.__doc__ or "", re.M
     )
     paths = {f"{method} {path}" for method, *paths in listed for path in paths if path}
-    assert len(paths) == 18
+    assert len(paths) == 21
     for each in paths:
         assert f"**`{each}`**" in document, each
     served = {

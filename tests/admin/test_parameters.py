@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from icwsgw.admin.access import Refused
-from icwsgw.admin.parameters import MAX_FIELDS, MAX_LIMIT, read_body, read_levels, read_query
+from icwsgw.admin.parameters import MAX_FIELDS, MAX_LIMIT, MAX_ORIGIN, read_body, read_levels, read_query
 from icwsgw.observe.levels import DEBUG, OFF, WARN
+from icwsgw.server import upgrade
 
 CANISTER = "bkyz2-fmaaa-aaaaa-qaaaq-cai"
 
@@ -41,6 +42,48 @@ def test_queries_that_are_refused(text: str, words: str) -> None:
     with pytest.raises(Refused, match=words) as refused:
         read_query(text, "canister", "limit")
     assert refused.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("address=203.0.113.7", "203.0.113.7/32"),
+        ("address=203.0.113.7/24", "203.0.113.0/24"),
+        ("address=2001:db8::/32", "2001:db8::/32"),
+        # as the gateway knows connections from there
+        ("address=::ffff:203.0.113.0/120", "203.0.113.0/24"),
+        ("older=60", 60.0),
+        ("idle=0.5", 0.5),
+        ("origin=https://a.example", "https://a.example"),
+        ("sort=lag", "lag"),
+    ],
+)
+def test_what_sessions_are_found_by(text: str, value: object) -> None:
+    name = text.partition("=")[0]
+    assert read_query(text, name) == {name: value}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("address=somewhere", "address is an address or a network"),
+        ("address=203.0.113.0/33", "address is an address or a network"),
+        ("older=-1", "older is a number of seconds"),
+        ("older=1h", "older is a number of seconds"),
+        ("idle=nan", "idle is a number of seconds"),
+        ("idle=" + "9" * 400, "idle is a number of seconds"),
+        ("origin=" + "a" * (MAX_ORIGIN + 1), "origin is text of 1 to 200 characters"),
+        ("sort=colour", "sort is one of rate, up, down"),
+    ],
+)
+def test_what_no_session_is_found_by(text: str, words: str) -> None:
+    name = text.partition("=")[0]
+    with pytest.raises(Refused, match=words):
+        read_query(text, name)
+
+
+def test_an_origin_is_found_as_it_is_kept() -> None:
+    assert MAX_ORIGIN == upgrade.MAX_ORIGIN
 
 
 def test_a_state_that_is_none() -> None:

@@ -58,6 +58,14 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
             f"sessions --canister {CANISTER} --principal 2vxsx-fae --state open --limit 5",
             ("GET", "sessions", {"canister": CANISTER, "principal": "2vxsx-fae", "state": "open", "limit": 5}),
         ),
+        (
+            "sessions --address 203.0.113.0/24 --origin https://a.example --older 1h --idle 10m",
+            (
+                "GET",
+                "sessions",
+                {"address": "203.0.113.0/24", "origin": "https://a.example", "older": 3600.0, "idle": 600.0},
+            ),
+        ),
         ("session ab12-3", ("GET", "sessions", "ab12-3", {})),
         (f"canisters --canister {CANISTER}", ("GET", "canisters", {"canister": CANISTER})),
         ("kick ab12-3", ("POST", "kick", {"session": "ab12-3", "code": 1008})),
@@ -110,6 +118,9 @@ def test_what_is_asked(fake: type[Fake], line: str, asked: Any, capsys: pytest.C
         ("maintenance perhaps", "invalid choice"),
         ("allow", "canister"),
         ("sessions --state shut", "invalid choice"),
+        ("sessions --idle long", "'long' is not a duration"),
+        ("top --sort colour", "invalid choice"),
+        ("top --interval 1ms", "'1ms' is outside 0.5 s to 3600 s"),
         ("sessions --limit many", "invalid int"),
         ("set", "set: say OPTION VALUE"),
         ("set max-connections", "set: say OPTION VALUE"),
@@ -145,6 +156,27 @@ def test_where_the_gateway_is(fake: type[Fake], capsys: pytest.CaptureFixture[st
         run(["deny"], {})
     assert ended.value.code == 2
     assert "say where the gateway's admin endpoint is: --endpoint" in capsys.readouterr().err
+
+
+def test_a_dump_is_the_answers_to_two_questions(fake: type[Fake], capsys: pytest.CaptureFixture[str]) -> None:
+    options = {"a": {"value": "1", "from": "default"}, "b": {"value": ["x", "y"], "from": "file /f"}}
+    fake.document = {"options": options, "certificates": [], "missing_workers": []}
+    assert run(["dump"], WHERE) == 0
+    assert fake.asked == [("GET", "config", {}), ("GET", "certificates", {})]
+    assert capsys.readouterr().out == (
+        "OPTION  VALUE  FROM\na       1      default\nb       x, y   file /f\n\nno certificates\n"
+    )
+    assert run(["dump", "--changed", "--json"], WHERE) == 0
+    assert list(json.loads(capsys.readouterr().out)["options"]) == ["b"]
+
+
+def test_top_asks_twice_for_one_view(fake: type[Fake], capsys: pytest.CaptureFixture[str]) -> None:
+    fake.document = {"some": ["thing"]}
+    line = f"top --once --json --interval 500ms --sort lag --limit 5 --canister {CANISTER} --principal 2vxsx-fae"
+    assert run(line.split(), WHERE) == 0
+    query = {"sort": "lag", "limit": 5, "canister": CANISTER, "principal": "2vxsx-fae"}
+    assert fake.asked == [("GET", "top", query)] * 2
+    assert json.loads(capsys.readouterr().out) == {"some": ["thing"]}
 
 
 def test_what_fails_is_a_line(fake: type[Fake], capsys: pytest.CaptureFixture[str]) -> None:

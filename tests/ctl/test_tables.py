@@ -55,6 +55,40 @@ ROW: dict[str, Any] = {
 }
 
 
+def test_a_dump_tells_sources_and_what_waits_for_a_restart() -> None:
+    certificate = {
+        **{"certificate": "/tls/a.pem", "days_left": 40, "fault": None, "default": True, "sni": ["a.example"]},
+        **{"issuer": "CN=R3,O=Let's Encrypt", "names": ["a.example", "b.example"]},
+    }
+    expired = {
+        **certificate,
+        "certificate": "/tls/b.pem",
+        "fault": "expired on 2026-01-02",
+        "default": False,
+        "sni": [],
+    }
+    text = tables.dump(
+        {
+            "options": {
+                "max-connections": {"value": "900", "from": "default", "configured": "50000"},
+                "poll-window": {"value": "16", "from": "file /f", "after_restart": "64"},
+                "deny-list": {"value": "", "from": "default"},
+            },
+            "certificates": [certificate, expired],
+        }
+    )
+    assert text == (
+        "OPTION           VALUE  FROM\n"
+        "max-connections  900    default, where it is 50000\n"
+        "poll-window      16     file /f; after a restart 64\n"
+        "deny-list        none   default\n"
+        "\n"
+        "CERTIFICATE  VALID                  DEFAULT  SNI        ISSUER\n"
+        "/tls/a.pem   40 days left           default  a.example  CN=R3,O=Let's Encrypt\n"
+        "/tls/b.pem   expired on 2026-01-02           none       CN=R3,O=Let's Encrypt"
+    )
+
+
 def test_sessions() -> None:
     text = tables.sessions({"sessions": [ROW], "more": True})
     head, row, more = text.splitlines()

@@ -20,6 +20,7 @@ from icwsgw.admin.api_site import ApiSite
 from icwsgw.admin.control import NO_OVERRIDES, Control, Overrides, Question
 from icwsgw.admin.parameters import read_body, read_levels, read_query
 from icwsgw.config.addresses import Exposure
+from icwsgw.config.provenance import Provenance
 from tests.fuzz.target import Target, in_pieces
 from tests.memory.world import World
 
@@ -38,6 +39,7 @@ class _Service:
 
     draining = False
     upgrader: Upgrader | None = None
+    provenance: Provenance | None = None
 
     def __init__(self, world: World) -> None:
         self.config = self.configured = world.config

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from ipaddress import ip_network
+from typing import Any
 
+from icwsgw.config.access_list import Networks
 from icwsgw.errors import HttpError
 from icwsgw.gateway.introspection import (
     MAX_ERROR,
+    SessionFilter,
     canister_rows,
     find_session,
     find_sessions,
@@ -64,22 +68,57 @@ def test_sessions_are_found_by_what_they_have() -> None:
     gateway = world.gateway
     assert {one, two}.issubset(find_sessions(gateway, canister=CANISTER))
     assert set(find_sessions(gateway, canister=OTHER)) == {other, setup}
-    assert set(find_sessions(gateway, canister=OTHER, state="open")) == {other}
-    assert set(find_sessions(gateway, state="init")) == {stranger}
+    assert set(find_sessions(gateway, OTHER, SessionFilter(state="open"))) == {other}
+    assert set(find_sessions(gateway, only=SessionFilter(state="init"))) == {stranger}
     assert one.client_key is not None
     principal = Principal(one.client_key[0])
-    assert set(find_sessions(gateway, principal=principal)) == {one}
-    assert list(find_sessions(gateway, principal=principal, canister=OTHER)) == []
+    assert set(find_sessions(gateway, only=SessionFilter(principal))) == {one}
+    assert list(find_sessions(gateway, OTHER, SessionFilter(principal))) == []
     assert find_session(gateway, two.id) is two
     assert find_session(gateway, "nobody") is None
     two.left(1000)
-    assert two in set(find_sessions(gateway, state="closed"))
-    assert two in set(find_sessions(gateway, canister=CANISTER, state="closed"))
-    assert set(find_sessions(gateway, canister=OTHER, state="closed")) == set()
+    assert two in set(find_sessions(gateway, only=SessionFilter(state="closed")))
+    assert two in set(find_sessions(gateway, CANISTER, SessionFilter(state="closed")))
+    assert set(find_sessions(gateway, OTHER, SessionFilter(state="closed"))) == set()
     rows, more = session_rows(gateway, 2)
     assert (len(rows), more) == (2, True)
     rows, more = session_rows(gateway, 2, canister=OTHER)
     assert ({row["id"] for row in rows}, more) == ({other.id, setup.id}, False)
+
+
+def test_sessions_are_found_by_address_origin_age_and_silence() -> None:
+    world = World()
+    first = world.open()[1]
+    first.client.peer, first.client.origin = "203.0.113.7:4711", "https://a.example"
+    world.clock.advance(60)
+    second = world.open()[1]
+    second.client.peer = "[2001:db8::7]:4711"
+    gateway = world.gateway
+
+    def found(**only: Any) -> list[str]:
+        return [session.id for session in find_sessions(gateway, only=SessionFilter(**only))]
+
+    for network, which in [
+        ("203.0.113.0/24", [first.id]),
+        ("203.0.114.0/24", []),
+        ("2001:db8::/32", [second.id]),
+        ("0.0.0.0/0", [first.id]),
+    ]:
+        assert found(address=Networks([ip_network(network)])) == which
+    assert found(origin="https://a.example") == [first.id]
+    assert found(origin="https://b.example") == []
+    assert found(older=60) == found(idle=60) == [first.id]
+    assert set(found(older=0)) == {first.id, second.id}
+    assert found(older=60, origin="https://b.example") == []
+    assert first.relay is not None
+    first.relay.sent = world.clock.seconds()
+    assert found(idle=60) == []
+    assert [session_row(session)["idle_s"] for session in (first, second)] == [0, 0]
+    world.clock.advance(5)
+    assert sorted(found(idle=5)) == sorted([first.id, second.id])
+    # a client of a unix socket has no address
+    first.client.peer = "unix"
+    assert found(address=Networks([ip_network("0.0.0.0/0"), ip_network("::/0")])) == [second.id]
 
 
 def test_canisters_with_the_most_sessions_come_first() -> None:

@@ -54,6 +54,22 @@ def test_each_name_has_its_certificate(tmp_path: Path, signer: pem.Authority) ->
     assert served(tls, None) == served(tls, "c.example") == "d.example"
 
 
+def test_rows_tell_which_name_gets_which_certificate(tmp_path: Path, signer: pem.Authority) -> None:
+    put(tmp_path, "a", pem.server(signer, "a.example", days=20))
+    put(tmp_path, "b", pem.server(signer, "a.example", days=40))
+    put(tmp_path, "w", pem.server(signer, "*.wild.example"))
+    first, second, wild = CertificateDirectory(tmp_path).rows()
+    assert first["certificate"] == str(tmp_path / "a.pem")
+    # both are of one name, which gets the one that lasts
+    assert [(row["names"], row["sni"], row["default"]) for row in (first, second, wild)] == [
+        (["a.example"], [], True),
+        (["a.example"], ["a.example"], False),
+        (["*.wild.example"], ["*.wild.example"], False),
+    ]
+    assert (first["days_left"], first["issuer"], first["fault"]) == (19, "CN=test authority", None)
+    assert first["not_before"] < first["not_after"]
+
+
 def test_a_handshake_is_timed_whoever_answers(tmp_path: Path, signer: pem.Authority) -> None:
     put(tmp_path, "a", pem.server(signer, "a.example"))
     put(tmp_path, "b", pem.server(signer, "b.example"))

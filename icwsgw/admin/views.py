@@ -1,0 +1,96 @@
+"""What the admin API shows of a whole gateway beyond lists: the busiest of all, the configuration, certificates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+
+from icwsgw.admin.busiest import busiest, merged
+from icwsgw.config.provenance import Provenance, shown
+from icwsgw.config.schema import OPTIONS, GatewayConfig
+
+Document = dict[str, Any]
+
+
+class AnsweringGateway(Protocol):
+    """The part of :class:`icwsgw.admin.api.AdministeredGateway` that is shown."""
+
+    #: where the values of options come from; None: nobody knows
+    provenance: Provenance | None
+
+    @property
+    def overrides(self) -> Any: ...
+
+    @property
+    def config(self) -> GatewayConfig: ...
+
+    @property
+    def configured(self) -> GatewayConfig: ...
+
+    def ask(self, question: Mapping[str, Any]) -> Deferred[Any]: ...
+
+
+async def top_document(gateway: AnsweringGateway, only: Mapping[str, Any]) -> Document:
+    """Return the busiest canisters and clients of all processes.
+
+    :param only: sort, limit, canister, principal
+    """
+    replies = await gateway.ask({"what": "top", **only})
+    answers = dict(sorted(replies.given.items()))
+    sessions = [{"worker": worker, **row} for worker, each in answers.items() for row in each["sessions"]]
+    canisters: dict[str, Document] = {}
+    for each in answers.values():
+        for row in each["canisters"]:
+            name = row["canister"]
+            canisters[name] = merged(canisters[name], row) if name in canisters else row
+    sort, limit = only["sort"], only["limit"]
+    times = [each["seconds"] for each in answers.values()]
+    return {
+        # of workers that are asked together, the times are the same but for one that has just started
+        "seconds": max((seconds for seconds in times if seconds is not None), default=None),
+        "session_count": sum(each["session_count"] for each in answers.values()),
+        # a canister may have clients in several workers, and a row in each or in none
+        "canister_count": max(len(canisters), *(each["canister_count"] for each in answers.values()), 0),
+        "up": round(sum(each["up"] for each in answers.values()), 2),
+        "down": round(sum(each["down"] for each in answers.values()), 2),
+        "sessions": busiest(sessions, sort, limit),
+        "canisters": busiest(list(canisters.values()), sort, limit),
+        "missing_workers": replies.missing,
+    }
+
+
+async def certificates_document(gateway: AnsweringGateway) -> Document:
+    """Return the certificates towards clients; the same ones of several workers become one row."""
+    replies = await gateway.ask({"what": "certificates"})
+    rows: list[Document] = []
+    for worker, answer in sorted(replies.given.items()):
+        for row in answer["rows"]:
+            same = next((each for each in rows if row == {name: each[name] for name in row}), None)
+            if same is None:
+                rows.append({**row, "workers": [worker]})
+            else:
+                same["workers"].append(worker)
+    return {"certificates": rows, "missing_workers": replies.missing}
+
+
+def config_document(gateway: AnsweringGateway) -> Document:
+    """Return the options in force, each with where its value comes from."""
+    return {"options": {entry.name: _option_row(gateway, entry) for entry in OPTIONS}}
+
+
+def _option_row(gateway: AnsweringGateway, entry: Any) -> Document:
+    value = getattr(gateway.config, entry.field)
+    row: Document = {"value": shown(entry, value), "from": "unknown"}
+    provenance = gateway.provenance
+    if provenance is not None:
+        row["from"] = provenance.source(entry, gateway.configured)
+        waiting = provenance.waiting(entry, gateway.configured)
+        if waiting is not None:
+            row["after_restart"] = waiting
+    if entry.name in gateway.overrides.options:
+        row["from"] = "set at run time"
+    elif value != getattr(gateway.configured, entry.field):
+        row["configured"] = shown(entry, getattr(gateway.configured, entry.field))
+    return row
