@@ -16,6 +16,7 @@ import pytest
 
 from icwsgw.core.close_reasons import CloseCode
 from tests.acceptance.conftest import Devnet, Stack
+from tests.acceptance.crowd import stats
 from tests.acceptance.processes import CLIENT, free_port, run_node
 from tests.support import pem
 from tests.support.built_canisters import build
@@ -107,6 +108,29 @@ def test_it_lives_through_a_drain_a_killed_gateway_and_a_reset_of_the_canister(
         ["waited", name] for name in ("1", "2", "reset")
     ]
     assert (result["code"], result["unsent"]) == (1000, [])
+
+
+def test_its_session_moves_to_another_gateway_before_its_own_stops(
+    devnets: Callable[..., Devnet], stacks: Callable[..., Stack]
+) -> None:
+    devnet = devnets()
+    first, second = (stacks("--drain-window=10", network=devnet.network) for _ in range(2))
+
+    def disturb(event: dict[str, Any]) -> None:
+        if event.get("event") == "ready":
+            first.server.process.send_signal(signal.SIGTERM)
+
+    options = {"scenario": "moves", **devnet_places(devnet), "gateway": [first.gateway, second.gateway]}
+    result = run_node("acceptance/scenarios.mjs", options, folder=CLIENT, on_event=disturb)[-1]
+    assert result["resumed"]
+    assert [int(answer.rsplit(" ", 1)[1]) for answer in result["answers"]] == list(range(5, result["sent"]))
+    assert (result["errors"], result["disconnects"], result["code"], result["unsent"]) == ([], [], 1000, [])
+    opened = ["connecting", "opening", "open"]
+    assert result["states"] == [*opened, "resynchronizing", "open", "closing", "closed"]
+    assert first.server.wait() == 0, first.server.output
+    assert "Traceback" not in first.server.output
+    # it was told to close the old session too, which the canister had replaced
+    assert stats(devnet)["ws_open"] == 2
 
 
 def devnet_places(devnet: Devnet) -> dict[str, object]:

@@ -167,6 +167,24 @@ const scenarios = {
   },
 
   /** A line that breaks, and one that goes silent without breaking. */
+  /** The gateway stops: the session moves to the other one, while messages go up and down. */
+  async moves(options) {
+    const socket = make(options);
+    await within(30_000, "open", socket.opened);
+    let sent = 0;
+    const sending = setInterval(() => socket.send({ text: `message ${sent++}` }), 100);
+    for (let i = 0; i < 5; i++) await socket.inbox.next();
+    const moved = new Promise((done) => socket.addEventListener("open", done, { once: true }));
+    emit({ event: "ready" });
+    const { resumed } = await within(60_000, "moved", moved);
+    const before = sent;
+    while (sent < before + 10) await new Promise((done) => setTimeout(done, 50));
+    clearInterval(sending);
+    const answers = [];
+    while (answers.length < sent - 5) answers.push(await socket.inbox.next());
+    return { resumed, sent, answers, ...(await end(socket)) };
+  },
+
   async cuts({ gateway, ...options }) {
     const cable = await line(gateway);
     const socket = make({ ...options, gateway: cable.url, silenceMs: 1_500, resynchronize: () => {} });

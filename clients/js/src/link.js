@@ -18,6 +18,8 @@ export class Link {
   receiving = Promise.resolve();
   /** What the WebSocket said of an error. */
   trouble = "";
+  /** Whether the gateway was told that nothing more is sent. */
+  isLeaving = false;
   nonce = crypto.getRandomValues(new BigUint64Array(1))[0];
   incoming = new Incoming();
 
@@ -29,7 +31,7 @@ export class Link {
 
   /** Whether something can be sent now. */
   get isWritable() {
-    return this.socket?.readyState === 1;
+    return this.socket?.readyState === 1 && !this.isLeaving;
   }
 
   /** Closes the WebSocket and hears no more of it. */

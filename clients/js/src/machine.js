@@ -2,7 +2,7 @@
 
 /**
  * @typedef {"idle" | "connecting" | "opening" | "resynchronizing" | "open" | "waiting" | "closing" | "closed"} State
- * @typedef {"connect" | "handshake" | "opened" | "reopened" | "resynchronized" | "lost" | "ended" | "retry" | "close"} Step
+ * @typedef {"connect" | "handshake" | "opened" | "reopened" | "resynchronized" | "lost" | "ended" | "retry" | "close" | "moved"} Step
  * @typedef {"dial" | "sendOpen" | "resynchronize" | "announce" | "pause" | "hangUp" | "finish"} Action
  */
 
@@ -12,7 +12,8 @@ const ENDS = /** @type {const} */ ({ lost: ["waiting", "pause"], ended: ["closed
  * State, step: next state and action. A step that is not in a state's row does nothing there.
  *
  * "lost": the connection has ended and is made again. "ended": it has ended for good.
- * "reopened": opened, and there was a session before. "close": the application wants to end.
+ * "reopened": opened, and there was a session before. "moved": the next session has taken this one's place.
+ * "close": the application wants to end.
  * @type {Record<State, Partial<Record<Step, readonly [State, Action]>>>}
  */
 export const TABLE = {
@@ -20,7 +21,7 @@ export const TABLE = {
   connecting: { handshake: ["opening", "sendOpen"], ...ENDS },
   opening: { opened: ["open", "announce"], reopened: ["resynchronizing", "resynchronize"], ...ENDS },
   resynchronizing: { resynchronized: ["open", "announce"], ...ENDS },
-  open: { ...ENDS },
+  open: { moved: ["resynchronizing", "resynchronize"], ...ENDS },
   waiting: { retry: ["connecting", "dial"], close: ["closed", "finish"] },
   closing: { lost: ["closed", "finish"], ended: ["closed", "finish"] },
   closed: {},

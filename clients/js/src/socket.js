@@ -15,19 +15,23 @@ import {
 import { checkIdentity } from "./identity.js";
 import { Link, closeSocket } from "./link.js";
 import { MAY_LEAVE, next } from "./machine.js";
+import { Move } from "./move.js";
 import { readRootKey } from "./network.js";
 import { checked } from "./options.js";
 import { APPLICATION, KEEP_ALIVE, Outbox, RESYNCHRONIZATION } from "./outbox.js";
 import { Bucket } from "./pace.js";
 import { Requests } from "./requests.js";
 import { Verifier, equal } from "./verify.js";
-import { readContent, readFrame, readHandshake, sealCall } from "./wire.js";
+import { LEAVING, readContent, readFrame, readGatewayMessage, readHandshake, sealCall } from "./wire.js";
 
 /** While the WebSocket itself holds more bytes than this, no further message gets its number. */
 const HIGH_WATER = 16_384;
 const POLL_MS = 20;
 const CLOSING_MS = 5_000;
 const RESYNCHRONIZATION_MS = 60_000;
+/** How long this session is heard after the next one has opened: what the canister has sent to it is on its way. */
+const OVERLAP_MS = 1_000;
+const MOVE_RETRY_MS = 1_000;
 const MOST_UNCONFIRMED = 1_000;
 const MOST_REQUESTS = 1_000;
 
@@ -70,6 +74,8 @@ export class CanisterSocket extends EventTarget {
   #state = "idle";
   /** @type {Link | null} */
   #link = null;
+  /** @type {Move | null} the next session, while this one is left */
+  #move = null;
   #outbox;
   #bucket;
   /** @type {Item | null} the application's message that is being signed */
@@ -232,13 +238,23 @@ export class CanisterSocket extends EventTarget {
   }
 
   #dial() {
-    const { gateways, openTimeoutMs, WebSocket, identity } = this.#options;
+    const { gateways, openTimeoutMs } = this.#options;
     const link = new Link(gateways[this.#attempts % gateways.length], MOST_UNCONFIRMED);
     this.#link = link;
     this.#cancel("retry");
     this.#abort.abort();
     this.#abort = new AbortController();
     this.#timer("open", openTimeoutMs, () => this.#fail(link, new ClientError("open-timeout")));
+    this.#connect(link);
+  }
+
+  /** Whether a connection is in use. */
+  #uses(/** @type {Link} */ link) {
+    return link === this.#link || link === this.#move?.link;
+  }
+
+  #connect(/** @type {Link} */ link) {
+    const { WebSocket, identity } = this.#options;
     const ready = this.#ready(this.#abort.signal);
     ready.catch((error) => this.#fail(link, asClientError(error, "network-unreachable")));
     const begin = async () => {
@@ -246,7 +262,7 @@ export class CanisterSocket extends EventTarget {
       const signer = typeof identity === "function" ? await identity() : identity ?? this.#generated;
       if (!signer) throw new ClientError("identity-unusable", { detail: "the option identity gave none" });
       checkIdentity(signer, this.#options.canister);
-      if (link !== this.#link) return;
+      if (!this.#uses(link)) return;
       link.identity = signer;
       const socket = new WebSocket(link.url);
       link.socket = socket;
@@ -254,7 +270,7 @@ export class CanisterSocket extends EventTarget {
       socket.onerror = (/** @type {any} */ event) => {
         link.trouble = event.message ?? "";
         // Node 22's own WebSocket tells no close after an error when the connection does not come about
-        if (!link.gateway) this.#timer("error", 0, () => this.#closed(link, 1006, ""));
+        if (!link.gateway) this.#timer(link === this.#link ? "error" : "moveError", 0, () => this.#closed(link, 1006, ""));
       };
       socket.onmessage = (/** @type {MessageEvent} */ { data }) => this.#arrived(link, data, ready);
       socket.onclose = (/** @type {CloseEvent} */ { code, reason }) => {
@@ -274,14 +290,15 @@ export class CanisterSocket extends EventTarget {
   async #sendOpen(/** @type {Link} */ link) {
     const { identity, gateway, nonce } = link;
     if (!identity || !gateway) return;
-    const sealed = await this.#seal(identity, "ws_open", encodeOpen(nonce, gateway));
+    const sealed = await this.#seal(identity, "ws_open", encodeOpen(nonce, gateway), this.#options.reconnect);
     if (!link.isWritable) return;
     link.socket?.send(sealed.bytes);
     this.#options.trace?.({ direction: "out", what: "ws_open", bytes: sealed.bytes.length, requestId: sealed.requestId });
   }
 
-  #seal(/** @type {import("@icp-sdk/core/agent").Identity} */ identity, /** @type {string} */ method, /** @type {Uint8Array} */ arg) {
-    return sealCall({ identity, canister: this.#options.canister, method, arg, now: Date.now() });
+  /** @param {import("@icp-sdk/core/agent").Identity} identity @param {string} method @param {Uint8Array} arg @param {boolean} [moves] */
+  #seal(identity, method, arg, moves) {
+    return sealCall({ identity, canister: this.#options.canister, method, arg, now: Date.now(), moves });
   }
 
   async #resynchronize(/** @type {Link} */ link) {
@@ -319,6 +336,7 @@ export class CanisterSocket extends EventTarget {
 
   #hangUp() {
     const { code, reason } = this.#end;
+    this.#dropMove();
     const socket = this.#link?.socket;
     if (!socket) {
       this.#link = null;
@@ -333,6 +351,7 @@ export class CanisterSocket extends EventTarget {
   }
 
   #finish() {
+    this.#dropMove();
     this.#link = null;
     this.#abort.abort();
     for (const name of [...this.#timers.keys()]) this.#cancel(name);
@@ -350,6 +369,11 @@ export class CanisterSocket extends EventTarget {
 
   /** This client gives a connection up. */
   #fail(/** @type {Link} */ link, /** @type {unknown} */ thrown) {
+    if (link === this.#move?.link) {
+      link.abandon(4000, "");
+      this.#moveStep("failed");
+      return;
+    }
     if (link !== this.#link) return;
     const error = asClientError(thrown, "bad-frame");
     // another root key may have come with a new local replica
@@ -360,6 +384,7 @@ export class CanisterSocket extends EventTarget {
 
   /** The WebSocket has ended. */
   #closed(/** @type {Link} */ link, /** @type {number} */ code, /** @type {string} */ reason) {
+    if (link === this.#move?.link) this.#moveStep("failed");
     if (link !== this.#link) return;
     if (code === 1000) {
       this.#lost(link, { code, reason, error: null });
@@ -382,6 +407,11 @@ export class CanisterSocket extends EventTarget {
   /** @param {Link} link @param {{code: number, reason: string, error: ClientError | null}} facts */
   #lost(link, { code, reason, error }) {
     const { reconnect, pauses } = this.#options;
+    if (this.#move?.state === "overlapping" && this.#state === "open") {
+      this.#moveStep("over");
+      return;
+    }
+    this.#dropMove();
     this.#link = null;
     this.#abort.abort();
     for (const name of ["open", "error", "silence", "pump", "closing", "resynchronize"]) this.#cancel(name);
@@ -413,6 +443,75 @@ export class CanisterSocket extends EventTarget {
     this.#outbox.clear(RESYNCHRONIZATION);
   }
 
+  // Moves.
+
+  /** The gateway stops: open the next session elsewhere first. */
+  #beginMove() {
+    if (this.#state !== "open" || this.#move || !this.#options.reconnect) return;
+    this.#move = new Move();
+    this.#dialNext(this.#move);
+  }
+
+  #dialNext(/** @type {Move} */ move) {
+    const { gateways, openTimeoutMs } = this.#options;
+    this.#attempts += 1;
+    const link = new Link(gateways[this.#attempts % gateways.length], MOST_UNCONFIRMED);
+    move.link = link;
+    this.#timer("moveOpen", openTimeoutMs, () => this.#fail(link, new ClientError("open-timeout")));
+    this.#connect(link);
+  }
+
+  #moveStep(/** @type {import("./move.js").MoveStep} */ step) {
+    const move = this.#move;
+    const here = this.#link;
+    if (!move || !here) return;
+    const action = move.step(step);
+    const link = move.link;
+    // between two attempts there is no connection; what the old gateway tells counts all the same
+    if (!link) return;
+    switch (action) {
+      case "leave":
+        here.socket?.send(LEAVING);
+        here.isLeaving = true;
+        return;
+      case "sendOpen":
+        return void this.#sendOpen(link).catch((error) => this.#fail(link, error));
+      case "overlap":
+        this.#cancel("moveOpen");
+        return this.#timer("move", OVERLAP_MS, () => {
+          // what has arrived comes first
+          here.receiving = here.receiving.then(() => this.#moveStep("over"));
+        });
+      case "retry":
+        // another connection, whose messages wait anew; none of this one is heard
+        move.link = null;
+        return this.#timer("move", MOVE_RETRY_MS, () => this.#dialNext(move));
+      case "promote":
+        return this.#promote(here, link);
+    }
+  }
+
+  /** The next session takes the place of this one. */
+  #promote(/** @type {Link} */ here, /** @type {Link} */ link) {
+    here.abandon(1000, "moved to another gateway");
+    this.#remember(here);
+    this.#link = link;
+    this.#endMove();
+    this.#listen(link);
+    this.#step("moved");
+  }
+
+  #dropMove() {
+    this.#move?.link?.abandon(1000, "");
+    this.#endMove();
+  }
+
+  #endMove() {
+    for (const name of ["move", "moveOpen", "moveError"]) this.#cancel(name);
+    this.#move?.finish();
+    this.#move = null;
+  }
+
   // What arrives.
 
   /** @param {Link} link @param {unknown} data @param {Promise<Verifier>} ready */
@@ -431,7 +530,9 @@ export class CanisterSocket extends EventTarget {
     }
     link.receiving = link.receiving.then(async () => {
       try {
-        if (link !== this.#link) return;
+        // messages of the next session come behind those of this one
+        if (link === this.#move?.link && link.openedAt !== null) await this.#move.over;
+        if (!this.#uses(link)) return;
         if (!link.gateway) this.#handshake(link, bytes);
         else await this.#receive(link, bytes, arrivedAt, await ready);
       } catch (error) {
@@ -445,14 +546,22 @@ export class CanisterSocket extends EventTarget {
   #handshake(/** @type {Link} */ link, /** @type {Uint8Array} */ bytes) {
     link.gateway = readHandshake(bytes);
     this.#options.trace?.({ direction: "in", what: "handshake", bytes: bytes.length, value: link.gateway });
-    this.#step("handshake");
+    if (link === this.#link) this.#step("handshake");
+    else this.#moveStep("handshake");
   }
 
   /** @param {Link} link @param {Uint8Array} bytes @param {number} arrivedAt @param {Verifier} verifier */
   async #receive(link, bytes, arrivedAt, verifier) {
+    const word = readGatewayMessage(bytes);
+    if (word) {
+      this.#options.trace?.({ direction: "in", what: word, bytes: bytes.length });
+      if (word === "move") this.#beginMove();
+      else if (word === "relayed" && link === this.#link) this.#moveStep("relayed");
+      return;
+    }
     const frame = readFrame(bytes);
     const verified = await verifier.verify(frame, arrivedAt);
-    if (link !== this.#link) return;
+    if (!this.#uses(link)) return;
     const said = readContent(frame.content);
     const principal = link.identity?.getPrincipal().toUint8Array();
     if (said.nonce !== link.nonce || !principal || !equal(said.principal, principal)) throw new ClientError("not-for-this-client");
@@ -468,6 +577,10 @@ export class CanisterSocket extends EventTarget {
     this.#options.trace?.({ direction: "in", what: name, value: body, ...facts });
     if (name === "OpenMessage") {
       link.openedAt = Date.now();
+      if (link === this.#move?.link) {
+        this.#moveStep("opened");
+        return;
+      }
       this.#cancel("open");
       this.#listen(link);
       this.#step(this.#wasOpen ? "reopened" : "opened");

@@ -41,6 +41,26 @@ export const readHandshake = (bytes) => {
   return Principal.fromUint8Array(principal);
 };
 
+/** The longest message of the gateway itself, and how each begins: those of canisters have no tag. */
+const MOST_GATEWAY_BYTES = 256;
+const TAG = [0xd9, 0xd9, 0xf7];
+
+/** The last message on a connection. */
+export const LEAVING = Cbor.encode({ leaving: true });
+
+/**
+ * A message of the gateway itself; null where it is one of the canister.
+ * @param {Uint8Array} bytes
+ * @returns {"move" | "relayed" | "unknown" | null}
+ */
+export const readGatewayMessage = (bytes) => {
+  if (bytes.length > MOST_GATEWAY_BYTES || !TAG.every((byte, at) => bytes[at] === byte)) return null;
+  const map = decode("bad-frame", bytes);
+  if (typeof map?.key === "string") return null;
+  if (map?.move) return "move";
+  return map?.relayed === true ? "relayed" : "unknown";
+};
+
 /**
  * A message of the canister, as the gateway delivers it.
  * @param {Uint8Array} bytes
@@ -71,9 +91,9 @@ export const readContent = (content) => {
 /**
  * A signed call as the message for the gateway.
  * @param {{identity: import("@icp-sdk/core/agent").Identity, canister: Principal, method: string, arg: Uint8Array,
- *   now: number}} call now: ms since 1970
+ *   now: number, moves?: boolean}} call now: ms since 1970; moves: tell the gateway that this client can move
  */
-export const sealCall = async ({ identity, canister, method, arg, now }) => {
+export const sealCall = async ({ identity, canister, method, arg, now, moves }) => {
   const content = {
     request_type: "call",
     canister_id: canister,
@@ -87,7 +107,8 @@ export const sealCall = async ({ identity, canister, method, arg, now }) => {
     /** @type {any} */
     const request = { request: {}, endpoint: "call", body: content };
     const { body } = /** @type {any} */ (await identity.transformRequest(request));
-    return { bytes: Cbor.encode({ envelope: body }), requestId: requestIdOf(body.content) };
+    const message = moves ? { envelope: body, moves } : { envelope: body };
+    return { bytes: Cbor.encode(message), requestId: requestIdOf(body.content) };
   } catch (error) {
     throw new ClientError("signing-failed", { cause: error, detail: error instanceof Error ? error.message : "" });
   }

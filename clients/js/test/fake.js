@@ -86,11 +86,17 @@ export const fakeGateway = ({ handshake = true } = {}) => {
     }
 
     send(bytes) {
-      const { content } = Cbor.decode(bytes).envelope;
+      const message = Cbor.decode(bytes);
+      if (message.leaving) {
+        this.calls.push({ method: "leaving" });
+        changed.dispatchEvent(new Event("call"));
+        return;
+      }
+      const { content } = message.envelope;
       if (content.method_name === "ws_open") {
         const [{ client_nonce }] = IDL.decode([Open], content.arg);
         this.clientKey = { client_principal: Principal.fromUint8Array(content.sender), client_nonce };
-        this.calls.push({ method: "ws_open" });
+        this.calls.push(message.moves ? { method: "ws_open", moves: true } : { method: "ws_open" });
       } else {
         const [{ msg }] = IDL.decode([Message], content.arg);
         const sequence = Number(msg.sequence_num);
@@ -112,6 +118,19 @@ export const fakeGateway = ({ handshake = true } = {}) => {
 
     service(message, changes) {
       return this.say(IDL.encode([Service], [message]), { isService: true, ...changes });
+    }
+
+    /** The gateway itself says something. */
+    deliverOwn(message) {
+      this.deliver(Cbor.encode(message));
+    }
+
+    asksToMove(seconds = 8) {
+      this.deliverOwn({ move: { seconds } });
+    }
+
+    saysRelayed() {
+      this.deliverOwn({ relayed: true });
     }
 
     opens() {
@@ -151,6 +170,8 @@ export const fakeGateway = ({ handshake = true } = {}) => {
     WebSocket: FakeSocket,
     until,
     sockets,
+    /** Connections that are opened from now on get no handshake message by themselves. */
+    silence: () => (handshake = false),
     /** The n-th connection, after it has called ws_open. */
     dialled: (n) => until(() => sockets[n]?.calls.length > 0 && sockets[n]),
     /** The socket, after it has made so many calls. */

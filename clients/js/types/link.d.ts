@@ -18,6 +18,8 @@ export declare class Link {
     receiving: Promise<unknown>;
     /** What the WebSocket said of an error. */
     trouble: string;
+    /** Whether the gateway was told that nothing more is sent. */
+    isLeaving: boolean;
     nonce: bigint;
     incoming: Incoming;
     /** @param {string} url @param {number} mostUnconfirmed */

@@ -1,11 +1,12 @@
 export type State = "idle" | "connecting" | "opening" | "resynchronizing" | "open" | "waiting" | "closing" | "closed";
-export type Step = "connect" | "handshake" | "opened" | "reopened" | "resynchronized" | "lost" | "ended" | "retry" | "close";
+export type Step = "connect" | "handshake" | "opened" | "reopened" | "resynchronized" | "lost" | "ended" | "retry" | "close" | "moved";
 export type Action = "dial" | "sendOpen" | "resynchronize" | "announce" | "pause" | "hangUp" | "finish";
 /**
  * State, step: next state and action. A step that is not in a state's row does nothing there.
  *
  * "lost": the connection has ended and is made again. "ended": it has ended for good.
- * "reopened": opened, and there was a session before. "close": the application wants to end.
+ * "reopened": opened, and there was a session before. "moved": the next session has taken this one's place.
+ * "close": the application wants to end.
  * @type {Record<State, Partial<Record<Step, readonly [State, Action]>>>}
  */
 export declare const TABLE: Record<State, Partial<Record<Step, readonly [State, Action]>>>;

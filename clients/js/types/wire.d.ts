@@ -4,6 +4,14 @@ import { Principal } from "@icp-sdk/core/principal";
  * @param {Uint8Array} bytes
  */
 export declare const readHandshake: (bytes: Uint8Array) => Principal;
+/** The last message on a connection. */
+export declare const LEAVING: Uint8Array<ArrayBuffer>;
+/**
+ * A message of the gateway itself; null where it is one of the canister.
+ * @param {Uint8Array} bytes
+ * @returns {"move" | "relayed" | "unknown" | null}
+ */
+export declare const readGatewayMessage: (bytes: Uint8Array) => "move" | "relayed" | "unknown" | null;
 /**
  * A message of the canister, as the gateway delivers it.
  * @param {Uint8Array} bytes
@@ -29,14 +37,15 @@ export declare const readContent: (content: Uint8Array) => {
 /**
  * A signed call as the message for the gateway.
  * @param {{identity: import("@icp-sdk/core/agent").Identity, canister: Principal, method: string, arg: Uint8Array,
- *   now: number}} call now: ms since 1970
+ *   now: number, moves?: boolean}} call now: ms since 1970; moves: tell the gateway that this client can move
  */
-export declare const sealCall: ({ identity, canister, method, arg, now }: {
+export declare const sealCall: ({ identity, canister, method, arg, now, moves }: {
     identity: import("@icp-sdk/core/agent").Identity;
     canister: Principal;
     method: string;
     arg: Uint8Array;
     now: number;
+    moves?: boolean;
 }) => Promise<{
     bytes: Uint8Array<ArrayBuffer>;
     requestId: import("@icp-sdk/core/agent").RequestId;
