@@ -48,6 +48,7 @@ from icwsgw.config.running import SETTABLE, with_options
 from icwsgw.config.schema import OPTIONS, GatewayConfig
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.errors import ConfigError, IcwsError
+from icwsgw.gateway.introspection import merge_quotas
 from icwsgw.observe.levels import EVERYTHING, level_name, parse_levels
 from icwsgw.observe.logs import get_logger
 
@@ -230,9 +231,11 @@ class Api:
         merged: dict[str, dict[str, Any]] = {}
         for row in rows:
             pollers = [{"worker": row["worker"], **poller} for poller in row["pollers"]]
-            found = merged.setdefault(row["canister"], {"canister": row["canister"], "sessions": 0, "pollers": []})
+            nothing = {"canister": row["canister"], "sessions": 0, "pollers": [], "quota": None}
+            found = merged.setdefault(row["canister"], nothing)
             found["sessions"] += row["sessions"]
             found["pollers"] += pollers
+            found["quota"] = merge_quotas(found["quota"], row.get("quota"))
         canisters = sorted(merged.values(), key=lambda row: (-row["sessions"], row["canister"]))
         more = more or len(canisters) > limit
         return Done({"canisters": canisters[:limit], "more": more, "missing_workers": missing})

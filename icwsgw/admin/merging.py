@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from icwsgw.admin.history import merge_histories
 from icwsgw.admin.status import CANISTERS, IDENTITIES, Document
+from icwsgw.gateway.introspection import merge_quotas
 from icwsgw.observe.recent_warnings import KEEP
 
 #: Fields that are kept after a process has ended.
@@ -139,6 +140,7 @@ def _canister(one: Document, other: Mapping[str, Any]) -> Document:
     for name in _CANISTER_WORST:
         merged[name] = max((row[name] for row in (one, other) if row[name] is not None), default=None)
     latest = min((row for row in (one, other) if row["error_ago"] is not None), key=_error_ago, default=one)
+    merged["quota"] = merge_quotas(one.get("quota"), other.get("quota"))
     merged["last_error"], merged["error_ago"] = latest["last_error"], latest["error_ago"]
     return merged
 

@@ -143,6 +143,13 @@ def _canisters(status: Row) -> str:
     )
 
 
+def _over_quota(quota: Row | None) -> str:
+    if quota is None or not quota["reached"]:
+        return ""
+    held = f", {formatting.count(quota['clients_held'])} clients held" if quota["clients_held"] else ""
+    return f" <small>has used up its quota: {', '.join(quota['reached'])}{held}</small>"
+
+
 def _canister_cells(row: Row) -> list[str]:
     waiting = f" <small>({row['waiting']} opening)</small>" if row["waiting"] else ""
     error = ""
@@ -152,7 +159,7 @@ def _canister_cells(row: Row) -> list[str]:
     if row["failures"]:
         answered += f" <small>({formatting.count(row['failures'])} failed since)</small>"
     return [
-        f"<code>{escape(row['canister'])}</code>",
+        f"<code>{escape(row['canister'])}</code>{_over_quota(row.get('quota'))}",
         formatting.count(row["sessions"]) + waiting,
         f"{formatting.rate(row['up'])}/s",
         f"{formatting.rate(row['down'])}/s",

@@ -13,7 +13,8 @@ Lists are limited, so that a document for a thousand canisters costs no more tha
     closes: {code: count}    failures: {polls, calls, opens, connections: {why: count}}, without zeros
     history: see icwsgw.admin.history
     canisters: [{canister, sessions, waiting, in_flight, up, down (a second), lag, round_trip, answered_ago,
-               failures, trouble, last_error, error_ago}] (seconds; null where there is none)
+               failures, trouble, last_error, error_ago, quota}] (seconds; null where there is none); quota: its limits,
+               reached (which are used up now), clients_held
     canister_count, canister_count_exact (false: the count is a lower bound, and a row leaves out the clients of
                workers that do not list its canister among their fifty)
     identities: [{number, principal, worker, sessions}]    identity_count
@@ -38,7 +39,7 @@ from twisted.internet.task import LoopingCall
 from icwsgw._version import __version__
 from icwsgw.admin.history import INTERVAL, History
 from icwsgw.gateway.gateway import Gateway
-from icwsgw.gateway.introspection import MAX_ERROR
+from icwsgw.gateway.introspection import MAX_ERROR, quota_row
 from icwsgw.gateway.polling.poller import Poller
 from icwsgw.ic.principal import Principal
 from icwsgw.observe.event_loop_lag import EventLoopLag
@@ -317,6 +318,7 @@ class Status:
             "trouble": any(_in_trouble(poller, now) for poller in pollers),
             "last_error": bad.last_error[:MAX_ERROR] if bad is not None else None,
             "error_ago": round(now - bad.last_bad, 1) if bad is not None else None,
+            "quota": quota_row(Principal(canister), self._gateway),
         }
 
     def _identities(self) -> list[Document]:

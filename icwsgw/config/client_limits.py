@@ -86,17 +86,6 @@ class ClientLimits:
         example="200",
         reloaded=True,
     )
-    max_connections_per_canister: int = option(
-        0,
-        count(),
-        "max-connections-per-canister",
-        "Maximum number of clients of one canister; 0 for no limit.",
-        "A gateway for one application has all its clients there.",
-        group=CONNECTIONS,
-        example="10000",
-        shared=True,
-        reloaded=True,
-    )
     max_connections_per_principal: int = option(
         0,
         count(),
@@ -196,5 +185,5 @@ class ClientLimits:
         The other limits apply to one client or address. They are not divided, because all its connections may reach the
         same worker.
         """
-        shared = (entry.field for entry in options_of(ClientLimits) if entry.shared)
+        shared = (entry.field for entry in options_of(type(self)) if entry.shared)
         return {field: -(-getattr(self, field) // workers) for field in shared}

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from icwsgw.config.canister_files import CANISTER_FILES, CanisterFile
+from icwsgw.config.canister_files import CANISTER_FILES, CanisterFile, check_names
 from icwsgw.config.option import ADDRESS, ADMIN, FLAG, option
+from icwsgw.errors import ConfigError
 from icwsgw.ic.networks import LOCAL_PORTS
 
 #: Default address of the embedded replica: the port of dfx's local network, on loopback.
@@ -53,3 +54,12 @@ class DevnetOptions:
         "An upgrade ends all sessions of a canister on the WebSocket CDK.",
         group=ADMIN,
     )
+
+    def check_devnet_canisters(self) -> None:
+        """Check that the canisters of ``--devnet-canister`` can be there.
+
+        :raises ConfigError: two have the same name, or there is no replica
+        """
+        check_names(self.devnet_canisters)
+        if self.devnet_canisters and not self.devnet:
+            raise ConfigError("--devnet-canister needs --devnet: the embedded replica runs the canister")

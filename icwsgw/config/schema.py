@@ -16,7 +16,6 @@ from pathlib import Path
 
 from icwsgw.config.access_options import AccessOptions
 from icwsgw.config.addresses import Exposure, exposure, tcp_port
-from icwsgw.config.canister_files import check_names
 from icwsgw.config.client_limits import ClientLimits
 from icwsgw.config.devnet_options import DevnetOptions
 from icwsgw.config.drain_options import DrainOptions
@@ -48,6 +47,7 @@ from icwsgw.config.option import (
     seconds,
     size,
 )
+from icwsgw.config.quota_options import QuotaOptions
 from icwsgw.config.tls_options import TlsOptions, check_tls_options
 from icwsgw.errors import ConfigError
 from icwsgw.ic.network_limits import AROUND_BYTES, MAX_INGRESS_BYTES, MAX_REPLY_BYTES
@@ -80,7 +80,9 @@ MOST_USED_NAMES = (
 
 
 @dataclass(frozen=True)
-class GatewayConfig(ClientLimits, DrainOptions, NetworkOptions, AccessOptions, TlsOptions, LogOptions, DevnetOptions):
+class GatewayConfig(
+    QuotaOptions, ClientLimits, DrainOptions, NetworkOptions, AccessOptions, TlsOptions, LogOptions, DevnetOptions
+):
     """The values of all options. Durations are in seconds, sizes in bytes; paths are absolute.
 
     :raises ConfigError: values contradict each other
@@ -441,9 +443,8 @@ def _check(config: GatewayConfig) -> None:
             f"--admin-endpoint {config.admin_endpoint}: other machines may reach it, so it needs --admin-token-file; "
             "or use a unix socket, or interface=127.0.0.1"
         )
-    check_names(config.devnet_canisters)
-    if config.devnet_canisters and not config.devnet:
-        raise ConfigError("--devnet-canister needs --devnet: the embedded replica runs the canister")
+    config.check_quotas()
+    config.check_devnet_canisters()
     if config.devnet and config.root_key not in (AUTO, FETCH):
         raise ConfigError("--devnet has a root key of its own: leave out --root-key")
     _in_order(config, "first_message_timeout", "open_timeout")

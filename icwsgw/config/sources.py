@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from icwsgw.config.addresses import tcp_port
 from icwsgw.config.devnet_options import DEVNET_ADDRESS
 from icwsgw.config.option import Option
+from icwsgw.config.quotas import from_tables
 from icwsgw.config.schema import BY_NAME, OPTIONS, REMOVED, GatewayConfig
 from icwsgw.errors import ConfigError
 from icwsgw.ic.networks import AUTO
@@ -129,6 +130,10 @@ def _read_file(file: Path) -> Iterator[tuple[str, Any]]:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not TOML: {error}") from None
+    if "canister" in content:
+        listed = content.get("canister-quota", content.get("canister_quota", []))
+        texts = [*(listed if isinstance(listed, list) else [listed]), *from_tables(content.pop("canister"), str(file))]
+        content = {**content, "canister-quota": texts}
     for key, value in content.items():
         name = key.replace("_", "-")
         if name not in BY_NAME and name not in _REMOVED_NAMES:

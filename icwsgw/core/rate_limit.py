@@ -105,6 +105,42 @@ class Buckets:
             bucket.level, bucket.stamp = read_as(float, level, "level"), read_as(float, stamp, "stamp")
 
 
+class DebtBucket:
+    """A token bucket for what has happened already: it may owe tokens, and what it owes is paid by waiting.
+
+    :ivar rate: the limit
+    :ivar level: tokens at the time ``stamp``; below 0 for a debt
+    """
+
+    __slots__ = ("level", "rate", "stamp")
+
+    def __init__(self, rate: Rate, now: float) -> None:
+        self.rate = rate
+        self.level = rate.burst
+        self.stamp = now
+
+    def change(self, rate: Rate, now: float) -> None:
+        """Apply another limit; a debt stays."""
+        self.level = min(rate.burst, self.refill(now))
+        self.rate = rate
+
+    def refill(self, now: float) -> float:
+        """The tokens now."""
+        rate = self.rate
+        self.level = min(rate.burst, self.level + max(0.0, now - self.stamp) * rate.per_second)
+        self.stamp = now
+        return self.level
+
+    def spend(self, tokens: float, now: float) -> float:
+        """Take tokens, whether they are there or not; returns those that are left."""
+        self.level = self.refill(now) - tokens
+        return self.level
+
+    def wait(self, level: float) -> float:
+        """Seconds after the last look until there are ``level`` tokens, which may not be more than the burst."""
+        return max(0.0, (level - self.level) / self.rate.per_second)
+
+
 class RateDecision(NamedTuple):
     """What a connection that has used up its tokens may do.
 

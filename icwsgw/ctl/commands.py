@@ -227,7 +227,8 @@ _COMMANDS: dict[str, _Command] = {
         tables.canisters,
         "list canisters, one line for each poller",
         "NEXT is the number of the next message, ASKED the number of queries in flight, ANSWERED the age of the last"
-        " valid answer, FAILED the number of failures in a row.",
+        " valid answer, FAILED the number of failures in a row. QUOTA says what of the canister's quota is used up now,"
+        " and how many clients are not read because of it.",
     ),
     "top": _Command(
         _status,

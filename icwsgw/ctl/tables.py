@@ -57,7 +57,7 @@ def _session(row: Mapping[str, Any]) -> list[object]:
 
 def canisters(document: Mapping[str, Any]) -> str:
     """Format the answer to ``GET /v1/canisters`` as a table with one line for each poller."""
-    head = ["CANISTER", "W>", "SESSIONS>", "NEXT>", "ASKED>", "ANSWERED>", "FAILED>", "LAST-ERROR"]
+    head = ["CANISTER", "W>", "SESSIONS>", "NEXT>", "ASKED>", "ANSWERED>", "FAILED>", "QUOTA", "LAST-ERROR"]
     rows = []
     for canister in document["canisters"]:
         for poller in canister["pollers"]:
@@ -71,10 +71,19 @@ def canisters(document: Mapping[str, Any]) -> str:
                     poller["in_flight"],
                     duration(poller["last_good_s"]),
                     poller["failures"],
+                    _quota(canister.get("quota")),
                     None if error is None else f"{duration(poller['last_error_s'])} ago: {error}",
                 ]
             )
     return _list(document, "canisters", table(head, rows))
+
+
+def _quota(quota: Mapping[str, Any] | None) -> str | None:
+    """What of a canister's quota is used up: None if it has none."""
+    if quota is None:
+        return None
+    held = f" ({quota['clients_held']} held)" if quota["clients_held"] else ""
+    return ", ".join(quota["reached"]) + held if quota["reached"] else "left"
 
 
 def _list(document: Mapping[str, Any], what: str, text: str) -> str:

@@ -107,11 +107,12 @@ class Gateway:
     def serve(self, config: GatewayConfig) -> None:
         """Serve the canisters that ``config`` allows from now on, and close the clients of all others.
 
-        A limit on the canisters of a principal applies too.
+        Quotas of canisters and a limit on the canisters of a principal apply too.
 
         Canisters that :meth:`deny` has denied stay denied.
         """
         self.principals.most = config.max_connections_per_principal
+        self.registry.quotas.change(config, list(self.registry.pollers.values()))
         self._allowed = frozenset(Principal.from_text(text).raw for text in config.allowed_canisters)
         self._denied = frozenset(Principal.from_text(text).raw for text in config.denied_canisters)
         self._close_unserved()
@@ -169,7 +170,9 @@ class Gateway:
             return _NOT_WELCOME
         if seconds := self.bans.seconds_left(canister.raw, key[0], self.context.clock.seconds()):
             return CloseCode.POLICY, f"closed by the operator of this gateway for {duration(seconds)}"
-        limit = self.context.config.max_connections_per_canister
+        quotas = self.registry.quotas
+        # As quotas.of(), inlined: each ws_open comes by here.
+        limit = quotas.exceptions.get(canister.raw, quotas.default).max_connections
         if limit and self.registry.count(canister) >= limit:
             self.context.metrics.refused_connections.inc("connections_per_canister")
             return CloseCode.OVERLOADED, f"canister {canister.text} has as many clients here as it may"

@@ -41,6 +41,8 @@ def watch(gateway: WatchedGateway) -> None:
     metrics.identity_clients_max.set_function(lambda: max(loads))
     metrics.relay_messages.set_function(lambda: _relay_messages(gateway))
     metrics.ws_closes_pending.set_function(lambda: len(gateway.close_notices))
+    metrics.clients_over_quota.set_function(lambda: registry.quotas.held)
+    metrics.canisters_over_quota.set_function(lambda: registry.quotas.exceeded)
     metrics.pollers.set_function(lambda: len(registry.pollers))
     metrics.poller_states.set_function(lambda: _poller_states(gateway))
     metrics.queries_in_flight.set_function(lambda: sum(poller.in_flight for poller in registry.pollers.values()))

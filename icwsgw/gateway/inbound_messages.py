@@ -9,6 +9,7 @@ argument of ``ws_message`` as the SDK encodes it; other envelopes are relayed as
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from icwsgw.core.close_reasons import CloseCode
@@ -28,6 +29,15 @@ if TYPE_CHECKING:
 _log = get_logger("session")
 
 
+class HeldBy(IntEnum):
+    """What a client's messages wait for, if they wait."""
+
+    RELAY_QUEUE = 0
+    """Its relay queue, as for its earlier messages."""
+    QUOTA = 1
+    """Its canister's quota: the client has been held because of it."""
+
+
 class InboundMessagesOwner:
     """The session, as its inbound messages see it; a base class for the reason that :class:`RelayOwner` is one."""
 
@@ -41,10 +51,14 @@ class InboundMessagesOwner:
 class InboundMessages:
     """The messages of one client.
 
+    :ivar held_by: what the client's messages wait for, if they wait
     :ivar watch: the keep-alive that a client owes whose relay queue has been full; None for others
     """
 
-    __slots__ = ("_context", "_head", "_holding", "_looking", "_owner", "_relay", "_sequence_buffer", "watch")
+    __slots__ = (
+        *("_context", "_head", "_holding", "_looking", "_owner", "_relay", "_sequence_buffer"),
+        *("held_by", "watch"),
+    )
 
     def __init__(self, context: Context, relay: Relay, owner: InboundMessagesOwner) -> None:
         self._context = context
@@ -54,6 +68,7 @@ class InboundMessages:
         self._sequence_buffer: SequenceBuffer[ClientEnvelope] = SequenceBuffer()
         self._holding: Timer | None = None
         self._looking: Timer | None = None
+        self.held_by = HeldBy.RELAY_QUEUE
         self.watch: KeepAliveDeadline | None = None
 
     def take(self, envelope: ClientEnvelope) -> None:
@@ -159,17 +174,19 @@ class InboundMessages:
     # clients that send faster than their calls are executed
 
     def keep_alive_late(self) -> None:
-        """The client's relay queue is full: its keep-alives may come too late."""
+        """The client is not read for a while: its keep-alives may come too late."""
         if self.watch is None and self._head:
             self.watch = KeepAliveDeadline()
 
     @property
     def behind(self) -> bool:
         """Whether a message that arrives now has waited for the client's earlier messages."""
-        return self.watch is not None and self._relay.queued > 0
+        return self.watch is not None and (self.held_by is HeldBy.QUOTA or self._relay.queued > 0)
 
     def why_late(self) -> str:
         """The reason for a client that sends too fast."""
+        if self.held_by is HeldBy.QUOTA and not self._relay.queued:
+            return "the clients of this canister send more than its quota"
         took = self._relay.relay_queue.took
         return f"messages come faster than the canister executes them ({took:.1f} s each)"
 

@@ -153,8 +153,32 @@ def canister_rows(gateway: Gateway, limit: int, canister: Principal | None = Non
     for raw, count in heapq.nsmallest(limit, counts.items(), key=_most_first):
         principal = Principal(raw)
         pollers = [poller_row(poller, gateway) for poller in pollers_of(gateway, principal)]
-        rows.append({"canister": principal.text, "sessions": count, "pollers": pollers})
+        quota = quota_row(principal, gateway)
+        rows.append({"canister": principal.text, "sessions": count, "pollers": pollers, "quota": quota})
     return rows, len(counts) > limit
+
+
+def quota_row(canister: Principal, gateway: Gateway) -> Row | None:
+    """The quota of a canister in this process, and what of it is used up; None if it has none.
+
+    Its limits have the names of :class:`icwsgw.config.quotas.Quota`.
+    """
+    quotas = gateway.registry.quotas
+    limits = {name: limit for name, limit in quotas.of(canister)._asdict().items() if limit}
+    if not limits:
+        return None
+    reached = quotas.reached(canister)
+    if quotas.of(canister).max_connections and gateway.registry.count(canister) >= limits["max_connections"]:
+        reached = ["connections", *reached]
+    return {**limits, "reached": reached, "clients_held": quotas.held_of(canister)}
+
+
+def merge_quotas(one: Row | None, other: Row | None) -> Row | None:
+    """The quota of one canister in several processes: each has a share of the limits, so they are added."""
+    if one is None or other is None:
+        return other if one is None else one
+    added = {name: one.get(name, 0) + other.get(name, 0) for name in {**one, **other} if name != "reached"}
+    return {**added, "reached": list(dict.fromkeys([*one["reached"], *other["reached"]]))}
 
 
 def _most_first(entry: tuple[bytes, int]) -> tuple[int, bytes]:

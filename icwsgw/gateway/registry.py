@@ -16,6 +16,7 @@ from icwsgw.core.call_slots import SlotQueue
 from icwsgw.core.cursor import Cursor
 from icwsgw.core.session_machine import Opened
 from icwsgw.core.written_state import Document, read_as
+from icwsgw.gateway.canister_quotas import CanisterQuotas
 from icwsgw.gateway.interfaces import Context
 from icwsgw.gateway.polling.poll_budget import PollBudget
 from icwsgw.gateway.polling.poller import Poller
@@ -43,6 +44,7 @@ class Registry:
     :ivar ending: sessions whose client has left and whose canister has not been told yet
     :ivar unanswered: those of them whose ws_open has not been answered, the oldest first
     :ivar pollers: by raw principal of the canister and number of the identity
+    :ivar quotas: the quotas of canisters
     """
 
     def __init__(self, context: Context) -> None:
@@ -51,6 +53,7 @@ class Registry:
         self.ending: set[ClientSession] = set()
         self.unanswered: OrderedDict[ClientSession, None] = OrderedDict()
         self.pollers: dict[tuple[bytes, int], Poller] = {}
+        self.quotas = CanisterQuotas(context)
         self._stretched = False
         self._spoken: OrderedDict[bytes, float] = OrderedDict()
         self._positions: OrderedDict[tuple[bytes, int], tuple[float, Cursor]] = OrderedDict()
@@ -73,6 +76,8 @@ class Registry:
         poller = self.pollers.get(place)
         if poller is None:
             poller = self.pollers[place] = self._make_poller(canister, session)
+            if self.quotas.exist:
+                self.quotas.join(poller)
             poller.start()
             self._watch_budget()
         poller.add(session, key)
@@ -187,12 +192,15 @@ class Registry:
         poller, key = session.poller, session.client_key
         if poller is None or key is None:
             return
+        if poller.held_clients is not None:
+            poller.held_clients.forget(session)
         poller.remove(session, key)
         place = (poller.canister.raw, poller.identity_index)
         registered = self.pollers.get(place)
         if registered is poller and not registered.sessions:
             del self.pollers[place]
             cursor = registered.stop()
+            self.quotas.leave(registered)
             self._watch_budget()
             if cursor is not None:
                 self._keep(place, cursor)
@@ -218,6 +226,7 @@ class Registry:
 
     def stop(self) -> None:
         """Stop all pollers."""
+        self.quotas.stop()
         for poller in list(self.pollers.values()):
             poller.stop()
         self.pollers.clear()

@@ -322,7 +322,8 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
 
     def relay_drained(self) -> None:
         """Read the client's socket again."""
-        if self.state is not State.CLOSED:
+        quota = None if self.poller is None else self.poller.held_clients
+        if self.state is not State.CLOSED and (quota is None or not quota.holds(self)):
             self.client.resume()
 
     # helpers
@@ -372,6 +373,8 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         if self.move >= MoveState.LEAVING:
             raise Refusal(CloseCode.PROTOCOL_ERROR, "a message came after the one that was to be the last")
         poller.messages_up += 1
+        if poller.held_clients is not None:
+            poller.held_clients.came(self, len(envelope.body))
         if self.state is State.DISMISSED:
             return  # the canister refuses it, and the session is about to end
         stream.take(envelope)

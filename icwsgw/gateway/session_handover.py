@@ -47,6 +47,7 @@ class AbsentPoller:
         self.messages_up = 0
         self.undecided: dict[ClientSession, Callable[[ClientSession, bytes], None]] = {}
         self.senders: dict[bytes, ClientSession] = {}
+        self.held_clients: None = None
 
     def wake(self) -> None:
         """Do nothing."""

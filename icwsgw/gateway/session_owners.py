@@ -17,6 +17,19 @@ S = TypeVar("S")
 S_contra = TypeVar("S_contra", contravariant=True)
 
 
+class SessionQuota(Protocol[S_contra]):
+    """The quota of a canister for messages: :class:`icwsgw.gateway.canister_quotas.HeldClients`."""
+
+    def came(self, session: S_contra, size: int) -> None:
+        """A client has sent a message of ``size`` bytes."""
+
+    def holds(self, session: S_contra) -> bool:
+        """Whether a client is held."""
+
+    def forget(self, session: S_contra) -> None:
+        """A client has left."""
+
+
 class SessionPoller(Protocol[S]):
     """The poller of a session's canister, as sessions know it: :class:`icwsgw.gateway.polling.poller.Poller`.
 
@@ -28,6 +41,10 @@ class SessionPoller(Protocol[S]):
     messages_up: int
     undecided: dict[S, Callable[[S, bytes], None]]
     senders: dict[bytes, S]
+
+    @property
+    def held_clients(self) -> SessionQuota[S] | None:
+        """The quota of the canister for messages of its clients; None: there is none."""
 
     def wake(self) -> None:
         """Poll soon."""

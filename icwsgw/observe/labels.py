@@ -36,7 +36,9 @@ REFUSALS = (
     "connections_per_principal", "newcomers", "opens", "origin", "denied", "draining", "bad_request", "header_size",
     "header_timeout", "proxy_header", "tls", "tls_timeout",
 )
-PUSHBACKS = ("frames", "bytes", "unfinished")
+PUSHBACKS = ("frames", "bytes", "unfinished", "canister_messages", "canister_bytes")
+#: What of its canister's quota a poller has used up.
+POLL_QUOTAS = ("polls", "messages", "bytes")
 #: Who has caused a failure: :class:`icwsgw.core.failure_source.FailureSource`.
 FAILURE_SOURCES = ("network", "canister")
 POLLER_STATES = ("answered", *FAILURE_SOURCES, "opening")

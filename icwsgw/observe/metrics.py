@@ -131,7 +131,18 @@ class Metrics(NetworkMetrics):
             "limit",
             labels.PUSHBACKS,
             advice="Clients send more than --client-message-rate or --client-byte-rate allow. unfinished: the "
-            "incomplete messages of all clients take more than --max-waiting-bytes.",
+            "incomplete messages of all clients take more than --max-waiting-bytes. canister_messages, canister_bytes: "
+            "the clients of one canister send more than its quota (--message-rate-per-canister, --canister-quota).",
+        )
+        self.clients_over_quota = self._gauge(
+            "icws_clients_over_quota",
+            "Clients that are not read now, because the clients of their canister send more than its quota",
+            advice="The log and icwsctl canisters say which canister. Other canisters are not affected.",
+        )
+        self.canisters_over_quota = self._gauge(
+            "icws_canisters_over_quota",
+            "Canisters that have used up a part of their quota now, in either direction",
+            advice="The log and icwsctl canisters say which. Raise its quota, or ask its owner to send less.",
         )
         self.outbox_bytes = self._gauge(
             "icws_outbox_bytes",
@@ -314,6 +325,13 @@ class Metrics(NetworkMetrics):
             labels.HELD,
             "counter",
             advice="See icws_poll_interval_seconds. Only wake and window: bursts of canisters take longer.",
+        )
+        self.polls_over_quota = self._counters(
+            "icws_polls_over_quota_total",
+            "Polls that a canister's quota delayed: for polls, or for messages or bytes to its clients",
+            "limit",
+            labels.POLL_QUOTAS,
+            advice="The canister keeps its messages meanwhile. icwsctl canisters says which canister it is.",
         )
         self.queries_crowded = self._counter(
             "icws_queries_crowded_total",

@@ -14,6 +14,7 @@ from typing import Any
 from icwsgw.admin.control import NO_OVERRIDES, Overrides
 from icwsgw.config.canister_files import CANISTER_FILES, CanisterFile
 from icwsgw.config.option import DIRECTORY, FILE
+from icwsgw.config.quotas import CANISTER_QUOTAS, CanisterQuota
 from icwsgw.config.schema import OPTIONS, GatewayConfig
 
 #: A worker's file descriptors after the standard streams: the pipe for orders, the pipe for answers, the first socket.
@@ -79,6 +80,7 @@ def worker_config(config: GatewayConfig) -> GatewayConfig:
     return replace(
         config,
         **config.share(config.workers),
+        canister_quotas=tuple(quota.shared(config.workers) for quota in config.canister_quotas),
         workers=1,
         query_budget=0 if budget is None else max(1, budget // config.workers),
         open_rate=0 if opens is None else max(1, int(opens / config.workers)),
@@ -103,7 +105,7 @@ def config_from_json(values: dict[str, Any]) -> GatewayConfig:
         value = values[entry.field]
         if entry.kind in (FILE, DIRECTORY) and value is not None:
             value = Path(value)
-        if entry.kind is CANISTER_FILES:
+        if entry.kind in (CANISTER_FILES, CANISTER_QUOTAS):
             value = entry.parse(",".join(value), entry.name)
         fields[entry.field] = tuple(value) if isinstance(value, list) else value
     return GatewayConfig(**fields)
@@ -112,6 +114,6 @@ def config_from_json(values: dict[str, Any]) -> GatewayConfig:
 def _plain(value: object) -> object:
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, CanisterFile):
+    if isinstance(value, (CanisterFile, CanisterQuota)):
         return str(value)
     return list(map(_plain, value)) if isinstance(value, tuple) else value

@@ -25,6 +25,7 @@ def canister(name: str, **values: Any) -> dict[str, Any]:
         "trouble": False,
         "last_error": None,
         "error_ago": None,
+        "quota": None,
     }
     assert set(values) <= set(row)
     return {**row, **values}

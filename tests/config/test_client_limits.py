@@ -28,7 +28,6 @@ def test_workers_divide_the_limits_on_all_clients_and_no_others() -> None:
     assert set(shared) == {
         "max_connections",
         "max_pending",
-        "max_connections_per_canister",
         "accept_rate",
         "max_waiting_bytes",
     }

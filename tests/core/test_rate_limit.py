@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icwsgw.core.rate_limit import HONEST_BYTES, HONEST_FRAMES, RESUME_SECONDS, Buckets, ClientRates, Rate, TokenBucket
+from icwsgw.core.rate_limit import (
+    HONEST_BYTES,
+    HONEST_FRAMES,
+    RESUME_SECONDS,
+    Buckets,
+    ClientRates,
+    DebtBucket,
+    Rate,
+    TokenBucket,
+)
 
 RATES = st.builds(Rate, st.floats(0.1, 1000.0), st.floats(1.0, 1000.0))
 GAPS = st.lists(st.floats(0.0, 10.0), max_size=200)
@@ -178,3 +187,23 @@ def test_a_bucket_that_is_full_gains_nothing(pauses: list[float]) -> None:
     assert level == rate.burst
     bucket = TokenBucket(rate, 0.0)
     assert [bucket.take(sum(pauses)) for _ in range(6)] == [True] * 5 + [False]
+
+
+def test_a_debt_is_paid_by_waiting_however_large_it_is() -> None:
+    bucket = DebtBucket(Rate(10, 20), 0.0)
+    assert bucket.spend(520, 0.0) == -500
+    assert bucket.wait(0) == 50
+    assert bucket.refill(25.0) == -250
+    assert bucket.refill(50.0) == 0
+    assert bucket.refill(1000.0) == 20
+    # a clock that goes back gives nothing
+    assert bucket.refill(999.0) == 20
+
+
+def test_another_rate_caps_the_tokens_and_keeps_the_debt() -> None:
+    bucket = DebtBucket(Rate(10, 20), 0.0)
+    bucket.change(Rate(1, 2), 0.0)
+    assert bucket.level == 2
+    bucket.spend(12, 0.0)
+    bucket.change(Rate(100, 200), 0.0)
+    assert bucket.refill(0.1) == 0

@@ -116,8 +116,14 @@ def test_canisters() -> None:
     quiet = {**poller, "worker": 1, "last_error": None, "last_error_s": None}
     row = {"canister": "bkyz2-fmaaa-aaaaa-qaaaq-cai", "sessions": 4, "pollers": [poller, quiet]}
     _, one, two = tables.canisters({"canisters": [row], "more": False}).splitlines()
-    assert one.split(maxsplit=7)[1:] == ["0", "2", "17", "1", "40ms", "3", "2.0s ago: HTTP 500: \\u001b[31m"]
+    assert one.split(maxsplit=8)[1:] == ["0", "2", "17", "1", "40ms", "3", "-", "2.0s ago: HTTP 500: \\u001b[31m"]
     assert two.split()[-1] == "-"
+    for reached, held, words in (
+        ([], 0, "left"),
+        (["messages up", "polls"], 3, "messages up, polls (3 held)"),
+    ):
+        quota = {"poll_rate": 5, "reached": reached, "clients_held": held}
+        assert words in tables.canisters({"canisters": [{**row, "quota": quota}], "more": False})
 
 
 def test_levels() -> None:

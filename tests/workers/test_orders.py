@@ -5,6 +5,7 @@ from typing import Any
 
 from icwsgw.admin.control import Overrides
 from icwsgw.config.canister_files import CANISTER_FILES
+from icwsgw.config.quotas import CANISTER_QUOTAS
 from icwsgw.config.schema import MAINNET_BUDGET, OPTIONS, GatewayConfig
 from icwsgw.workers.orders import GivenSocket, Orders, config_from_json, config_to_json, worker_config
 
@@ -20,6 +21,7 @@ CONFIG = GatewayConfig(
     devnet=True,
     devnet_canisters=CANISTER_FILES.parse("own=own.wasm"),
     devnet_reload=True,
+    canister_quotas=CANISTER_QUOTAS.parse("aaaaa-aa:poll-rate=7:max-connections=0"),
     admin_endpoint="tcp:9091",
     admin_token_file=Path("/token"),
 )
@@ -48,7 +50,8 @@ def test_the_supervisor_keeps_to_itself_what_there_may_be_once_only() -> None:
     config = worker_config(CONFIG)
     nowhere: dict[str, Any] = {"prometheus_endpoint": None, "admin_endpoint": None, "admin_token_file": None}
     devnet: dict[str, Any] = {"devnet": False, "devnet_canisters": (), "devnet_reload": False}
-    assert config == replace(CONFIG, **CONFIG.share(3), workers=1, query_budget=0, open_rate=0, **devnet, **nowhere)
+    shares = {**CONFIG.share(3), "canister_quotas": CANISTER_QUOTAS.parse("aaaaa-aa:poll-rate=3:max-connections=0")}
+    assert config == replace(CONFIG, **shares, workers=1, query_budget=0, open_rate=0, **devnet, **nowhere)
 
 
 def test_workers_share_the_budget_of_queries() -> None:
@@ -69,6 +72,7 @@ def test_what_is_bounded_for_all_is_divided_and_what_is_for_one_address_is_not()
         "max_pending": 7,
         "accept_rate": 2,
         "max_connections_per_canister": 3,
+        "message_rate_per_canister": 100,
         "max_waiting_bytes": 9 << 20,
     }
     each: dict[str, Any] = {"max_connections_per_ip": 5, "max_connections_per_principal": 5, "accept_rate_per_ip": 5}
@@ -79,6 +83,7 @@ def test_what_is_bounded_for_all_is_divided_and_what_is_for_one_address_is_not()
         "max_waiting_bytes": 3 << 20,
         "accept_rate": 1,
         "max_connections_per_canister": 1,
+        "message_rate_per_canister": 34,
         **each,
     }
     assert worker_config(replace(CONFIG, max_pending=0)).max_pending == 0

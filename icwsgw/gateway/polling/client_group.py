@@ -16,6 +16,7 @@ from icwsgw.reactor.clock import Clock
 
 if TYPE_CHECKING:
     from icwsgw.gateway.session import ClientSession
+    from icwsgw.gateway.session_owners import SessionQuota
     from icwsgw.observe.metrics import Metrics
 
 _log = get_logger("poller")
@@ -30,6 +31,7 @@ class ClientGroup:
     :ivar sessions: client key -> session, from ``ws_open`` on
     :ivar waiting: those of them to which the canister has not spoken yet
     :ivar closing: all sessions are being closed
+    :ivar held_clients: the quota of the canister for messages of its clients; None: there is none
     :ivar suspects: sessions that may have missed skipped messages; the next message to each tells
     :ivar undecided: sessions of which it is unknown whether the canister has replaced them, and whom to tell of the
         canister's next message to them (:mod:`icwsgw.gateway.replacements`)
@@ -45,6 +47,7 @@ class ClientGroup:
         self.suspects: set[ClientSession] = set()
         self.undecided: dict[ClientSession, Callable[[ClientSession, bytes], None]] = {}
         self.closing = False
+        self.held_clients: SessionQuota[ClientSession] | None = None
         self.senders: dict[bytes, ClientSession] = {}
         self.messages_up = self.messages_down = self.messages_lost = 0
         self._metrics = metrics

@@ -11,10 +11,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from icwsgw.core.call_slots import SlotQueue
+from icwsgw.core.poll_quota import PollQuota
 from icwsgw.core.request_budget import PollSchedule, RequestKind
 from icwsgw.core.work_limit import WorkLimit
 from icwsgw.core.written_state import Document, read_as
 from icwsgw.gateway.interfaces import Context
+from icwsgw.ic.principal import Principal
+from icwsgw.observe.logs import get_logger
+
+_log = get_logger("poller")
 
 #: After an executed call, a newcomer that says nothing gets so many extra polls, each after twice the pause of the one
 #: before.
@@ -32,15 +37,20 @@ class PollBudget:
     :ivar slot_queue: the queries in flight: the poller's, or those of the address
     :ivar looks: how many more extra polls a newcomer is worth; :data:`NEWCOMER_LOOKS` after each executed call
     :ivar poll_schedule: the schedule of ticks and wakes
+    :ivar quota: the poller's part of its canister's quota; None: there is none
     """
 
-    __slots__ = ("_canister", "_context", "_down", "_lost", "_place", "_waste", "looks", "poll_schedule", "slot_queue")
+    __slots__ = (
+        *("_canister", "_context", "_down", "_lost", "_place", "_waste"),
+        *("looks", "poll_schedule", "quota", "slot_queue"),
+    )
 
     def __init__(self, context: Context, canister: bytes, place: SlotQueue | None = None, group: str = "") -> None:
         self._context = context
         self._canister = canister
         self._place = place
         self.looks = 0
+        self.quota: PollQuota | None = None
         self._waste = WorkLimit()
         self._down = self._lost = 0
         self.slot_queue = (
@@ -79,6 +89,24 @@ class PollBudget:
             return True
         self._context.metrics.queries_crowded.inc()
         return False
+
+    def held(self, now: float) -> bool:
+        """Whether the canister's quota allows no poll now; if so, that is counted, and a later tick polls."""
+        limit = "" if self.quota is None else self.quota.exceeded(now)
+        if limit:
+            self._context.metrics.polls_over_quota.inc(limit)
+        return limit != ""
+
+    def delivered(self, messages: int, octets: float) -> None:
+        """Count messages that were delivered. Only if there is a :attr:`quota`."""
+        if self.quota is not None:
+            self.quota.delivered(messages, octets, self._context.clock.seconds())
+
+    def report_wait(self, now: float) -> None:
+        """Log that polls wait for the request budget."""
+        canister = Principal(self._canister).text
+        if self._context.log_limiter.allows("query budget", canister, now):
+            _log.info("polls wait for the query budget", canister=canister)
 
     def canister_has_spoken(self) -> None:
         """The canister has spoken to a client: from now on it is polled as all others."""
@@ -132,5 +160,7 @@ class PollBudget:
         """
         budget = self._context.budget
         most = 1 if self._place is not None else len(asks)
+        if self.quota is not None:
+            most = min(most, self.quota.queries(self.slot_queue.busy))
         wanted = most - paid
         return asks[: paid + budget.extras(now, wanted)] if wanted > 0 else asks[:most]

@@ -48,6 +48,7 @@ class PollTimer:
     :param tick: called at each tick, with the time
     :param woken: called at each wake, with the time and the cause
     :param of: the canister, for logs
+    :ivar held: tells whether a quota holds the poller, so that ticks and wakes do nothing; None: there is no quota
     """
 
     __slots__ = (
@@ -62,6 +63,7 @@ class PollTimer:
         "_tick",
         "_wake",
         "_woken",
+        "held",
     )
 
     def __init__(
@@ -85,6 +87,7 @@ class PollTimer:
         self._loop = LoopingCall(self._beat)
         self._loop.clock = cast(Any, clock)
         self._of = of
+        self.held: Callable[[float], bool] | None = None
 
     def start(self, phase: float, poll_schedule: PollSchedule | None = None) -> None:
         """Start the ticks, at one of :data:`PHASES` instants of the interval.
@@ -138,10 +141,15 @@ class PollTimer:
 
     def _wake_up(self) -> None:
         self._wake = None
-        self._woken(self._clock.seconds(), self._cause)
+        now = self._clock.seconds()
+        if self.held is None or not self.held(now):
+            self._woken(now, self._cause)
 
     def _beat(self) -> None:
         now = self._clock.seconds()
+        if self.held is not None and self.held(now):
+            # Before a poll is booked that others can use.
+            return
         poll_schedule = self._poll_schedule
         if poll_schedule is not None and not poll_schedule.next_poll_at(now):
             if poll_schedule.due - now >= 2 * self._interval:

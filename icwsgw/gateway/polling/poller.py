@@ -213,7 +213,8 @@ class Poller(ClientGroup):
 
         :param overlap: ask from the next nonce even if a query from there is in flight
         """
-        if now < self.backoff.held_until or not self.poll_budget.room:
+        budget = self.poll_budget
+        if now < self.backoff.held_until or not budget.room or (budget.quota is not None and budget.held(now)):
             return
         anchor, asks = self._polling.choose(now, overlap, bool(self.waiting), self.backoff.rtt)
         if anchor is not None:
@@ -232,7 +233,7 @@ class Poller(ClientGroup):
             return True
         if pause is not None:
             self.poll_timer.wake_in(pause, cause)
-        self._held(now)
+        self.poll_budget.report_wait(now)
         return False
 
     def _affordable(self, asks: list[int], now: float, paid: bool, probes: bool) -> list[int]:
@@ -247,15 +248,11 @@ class Poller(ClientGroup):
                 self.poll_budget.charge(now)
         given = self.poll_budget.affordable(asks, paid, now)
         if len(given) < len(asks):
-            self._held(now)
+            self.poll_budget.report_wait(now)
             if not given and not self._asks:
                 # Nothing else would continue before the next tick.
                 self.poll_timer.wake_in(0.0, FOLLOW_UP)
         return given
-
-    def _held(self, now: float) -> None:
-        if self._context.log_limiter.allows("query budget", self.canister.text, now):
-            _log.info("polls wait for the query budget", canister=self.canister.text)
 
     # queries
 
@@ -268,6 +265,8 @@ class Poller(ClientGroup):
             self._abandon(self._polling.least())
         self._asks[ask] = None
         ask.take(self.poll_budget.slot_queue)
+        if self.poll_budget.quota is not None:
+            self.poll_budget.quota.asked(now)
         self._last_sent = now
         if self.backoff.failures:
             self._metrics.query_retries.inc()
@@ -342,6 +341,8 @@ class Poller(ClientGroup):
         try:
             batch = parse_get_messages(reply)
             batch.cut(MAX_BATCH_MESSAGES, MAX_BATCH_BYTES)
+            if self.poll_budget.quota is not None:
+                batch.cut(*self.poll_budget.quota.room(now))
             if batch.messages and not self._batch_acceptor.accept(batch):
                 self._metrics.queries.inc("abandoned")
                 return
@@ -488,8 +489,11 @@ class Poller(ClientGroup):
         if not taken.deliver:
             return
         spans = () if self._spans is None else self._spans.relaying(ask, taken.deliver, self.sessions)
+        reached, reached_bytes = self.messages_down, metrics.canister_bytes.value
         if not self.deliver(batch, taken.deliver, self._window.deep):
             self._reset_detector.probe_now()
+        if self.poll_budget.quota is not None:
+            self.poll_budget.delivered(self.messages_down - reached, metrics.canister_bytes.value - reached_bytes)
         for span in spans:
             span.ended()
         self.lag.look(taken.deliver[-1][3], self._context)

@@ -1,0 +1,116 @@
+"""Held clients take turns, and the quota holds in the long run, whatever comes."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icwsgw.core.message_quota import MessageQuota
+from icwsgw.core.rate_limit import RESUME_SECONDS, Rate
+
+
+def quota(messages: float | None = 10, octets: float | None = None) -> MessageQuota[str]:
+    def rate(each: float | None) -> Rate | None:
+        return None if each is None else Rate(each, 2 * each)
+
+    return MessageQuota(rate(messages), rate(octets), 0.0)
+
+
+def test_a_burst_passes_and_the_message_after_it_holds_its_client() -> None:
+    limited = quota(10)
+    assert [limited.came(100, 0.0) for _ in range(21)] == [""] * 20 + ["messages"]
+    assert (limited.hold("a"), limited.hold("a")) == (True, False)
+    # it owes a message, so that one token takes two
+    assert limited.pause(0.0) == 0.2
+    assert limited.let_go(0.19) == []
+    assert limited.let_go(0.2) == ["a"]
+    assert limited.pause(0.2) is None
+
+
+def test_bytes_are_limited_too_and_a_debt_is_paid_before_anybody_goes_on() -> None:
+    limited = quota(None, 1000)
+    assert limited.came(2000, 0.0) == ""
+    assert limited.came(5000, 0.0) == "bytes"
+    limited.hold("a")
+    assert limited.let_go(5.0) == []
+    assert limited.pause(5.0) == RESUME_SECONDS
+    assert limited.let_go(5.01) == ["a"]
+    assert quota(10, 1000).came(2001, 0.0) == "bytes"
+
+
+def test_no_more_clients_are_let_go_than_there_are_tokens_the_first_held_first() -> None:
+    limited = quota(10)
+    for number in range(25):
+        if limited.came(1, 0.0):
+            limited.hold(str(number))
+    assert list(limited.held) == ["20", "21", "22", "23", "24"]
+    assert limited.let_go(0.7) == ["20", "21"]
+    limited.forget("22")
+    assert limited.let_go(0.8) == ["23", "24"]
+
+
+def test_another_limit_keeps_what_is_owed_and_none_ends_it() -> None:
+    limited = quota(10)
+    for _ in range(30):
+        limited.came(1, 0.0)
+    limited.hold("a")
+    limited.change(Rate(100, 200), None, 0.0)
+    assert limited.let_go(0.1) == []
+    assert limited.let_go(0.12) == ["a"]
+    limited.change(None, None, 0.2)
+    assert [limited.came(1 << 20, 0.2) for _ in range(1000)] == [""] * 1000
+
+
+@given(
+    st.floats(1, 100),
+    st.lists(st.tuples(st.integers(0, 9), st.floats(0, 0.5)), min_size=1, max_size=300),
+)
+def test_in_any_time_no_more_comes_than_the_rate_the_burst_and_a_read_of_each_client(
+    per_second: float, reads: list[tuple[int, float]]
+) -> None:
+    """Ten clients send whenever they are read; a read brings one message."""
+    limited: MessageQuota[int] = MessageQuota(Rate(per_second, 2 * per_second), None, 0.0)
+    now, came = 0.0, 0
+    for client, later in reads:
+        now += later
+        for freed in limited.let_go(now):
+            assert freed not in limited.held
+        if client in limited.held:
+            continue
+        came += 1
+        if limited.came(1, now):
+            limited.hold(client)
+        assert came <= per_second * (now + 2) + 10
+        assert (limited.pause(now) is None) is (not limited.held)
+
+
+@given(st.integers(2, 8), st.integers(1, 5))
+def test_a_client_that_sends_more_at_once_gets_no_more_turns_than_the_others(clients: int, greed: int) -> None:
+    """All send whenever they are read; one sends several messages with each read."""
+    limited: MessageQuota[int] = MessageQuota(Rate(10, 20), None, 0.0)
+    turns = dict.fromkeys(range(clients), 0)
+    now = 0.0
+    for _ in range(400):
+        now += 0.05
+        limited.let_go(now)
+        for client in turns:
+            if client in limited.held:
+                continue
+            turns[client] += 1
+            for _ in range(greed if client == 0 else 1):
+                if limited.came(1, now):
+                    limited.hold(client)
+    greedy, *others = turns.values()
+    assert max(others) - min(others) <= 3
+    assert greedy <= min(others) + 3
+
+
+def test_a_client_that_is_not_held_passes_while_others_are_held() -> None:
+    limited = quota(10)
+    for _ in range(25):
+        if limited.came(1, 0.0):
+            limited.hold("noisy")
+    # its message is taken, and it waits behind the noisy one before its next
+    assert limited.came(1, 0.1) == "messages"
+    assert limited.hold("quiet")
+    assert list(limited.held) == ["noisy", "quiet"]
