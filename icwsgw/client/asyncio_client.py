@@ -28,7 +28,6 @@ from icwsgw.client.autobahn_link import AutobahnLink, LinkedProtocol, protocol_o
 from icwsgw.client.client_errors import ClientError, NotOpen, QueueFull
 from icwsgw.client.client_machine import (
     DEFAULT_SETTINGS,
-    ClientMachine,
     ClientOpened,
     ClientSettings,
     ClientState,
@@ -40,6 +39,7 @@ from icwsgw.client.client_machine import (
 from icwsgw.client.client_session import MessageReceived
 from icwsgw.client.codecs import RAW, Codec
 from icwsgw.client.driver import ClientDriver, DrivenClient
+from icwsgw.client.moving_machine import MovingClientMachine
 from icwsgw.client.pending_requests import PendingRequests
 from icwsgw.client.root_key import MAINNET_ROOT_KEY
 from icwsgw.errors import FormatError
@@ -95,7 +95,7 @@ class AsyncioClient(DrivenClient, Generic[T]):
         self._on_event = on_event
         self._max_received = max_received
         self._loop = asyncio.get_running_loop()
-        machine = ClientMachine(
+        machine = MovingClientMachine(
             [urls] if isinstance(urls, str) else list(urls),
             self.canister,
             self.identity,
@@ -104,9 +104,9 @@ class AsyncioClient(DrivenClient, Generic[T]):
             settings,
             codec.message_type,
         )
-        self._link = _AsyncioLink(self._loop, tls, origin, settings)
-        self._driver = ClientDriver(machine, self._link, self._loop.time, time.time_ns, self._emit, on_payload)
-        self._link.driver = self._driver
+        link = _AsyncioLink(self._loop, tls, origin, settings)
+        self._driver = ClientDriver(machine, link, self._loop.time, time.time_ns, self._emit, on_payload)
+        link.driver = self._driver
         self._received: deque[T | FormatError] = deque()
         self._requests = PendingRequests()
         self._ended: Ended | None = None
@@ -217,6 +217,12 @@ class AsyncioClient(DrivenClient, Generic[T]):
 
     # -- the driver's side ------------------------------------------------------------------------------------
 
+    @property
+    def _link(self) -> _AsyncioLink:
+        link = self._driver.link
+        assert isinstance(link, _AsyncioLink)
+        return link
+
     def _emit(self, event: ForApplication) -> None:
         if isinstance(event, MessageReceived):
             self._got(event.content)
@@ -272,6 +278,9 @@ class _AsyncioLink(AutobahnLink):
         self._timer: asyncio.TimerHandle | None = None
         self._paused = False
 
+    def another(self) -> _AsyncioLink:
+        return _AsyncioLink(self._loop, self._tls, self._origin, self._settings)
+
     def open(self, url: str) -> None:
         self._paused = False
         self._attempt = self._loop.create_task(self._connect(url))
@@ -294,7 +303,7 @@ class _AsyncioLink(AutobahnLink):
     def wake_at(self, when: float | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None if when is None else self._loop.call_at(when, self.driver.tick)
+        self._timer = None if when is None else self._loop.call_at(when, lambda: self.driver.tick())
 
     def pause_reading(self, paused: bool) -> None:
         if paused != self._paused and self.protocol is not None and self.protocol.transport is not None:

@@ -10,7 +10,7 @@ import re
 from typing import Any, Final
 
 from icwsgw.client.client_machine import ClientSettings
-from icwsgw.client.driver import ClientDriver
+from icwsgw.client.driver import LinkEvents
 
 #: Seconds between pings, and until their answers, after which a silent connection is ended.
 PING_INTERVAL, PING_TIMEOUT = 20.0, 20.0
@@ -35,7 +35,7 @@ def protocol_options(settings: ClientSettings) -> dict[str, Any]:
 class AutobahnLink:
     """The connections of one client, one at a time: all that does not depend on the event loop."""
 
-    driver: ClientDriver
+    driver: LinkEvents
 
     def __init__(self) -> None:
         self.protocol: Any = None

@@ -107,6 +107,20 @@ class Abort(NamedTuple):
     """For the transport: end the connection, or the attempt to open it, at once."""
 
 
+class ConnectNext(NamedTuple):
+    """For the transport: open a second connection to this URL (:mod:`icwsgw.client.moving_machine`)."""
+
+    url: str
+
+
+class AbortNext(NamedTuple):
+    """For the transport: end the second connection, or the attempt to open it, and tell nothing more of it."""
+
+
+class Promote(NamedTuple):
+    """For the transport: the second connection is the only one from now on. Close the first one with 1000."""
+
+
 class ClientOpened(NamedTuple):
     """A session is open.
 
@@ -148,7 +162,7 @@ class RoomAgain(NamedTuple):
     """The queue was full and is half empty now."""
 
 
-ForTransport = Connect | CloseConnection | Abort
+ForTransport = Connect | CloseConnection | Abort | ConnectNext | AbortNext | Promote
 ForApplication = ClientOpened | MessageReceived | Acknowledged | Disconnected | Ended | RoomAgain
 Output = ForTransport | ForApplication
 
@@ -393,12 +407,18 @@ class ClientMachine:
 
     def _connect(self, now: float) -> list[Output]:
         self._move(_Event.CONNECT)
-        nonce = int.from_bytes(self._random(8), "big")
-        self._session = CanisterSession(self._canister, self._identity, nonce, self._verifier, self._type_argument)
+        self._session = self._new_session()
         self.deadline = now + self._settings.connect_timeout
+        return [Connect(self._next_url())]
+
+    def _new_session(self) -> CanisterSession:
+        nonce = int.from_bytes(self._random(8), "big")
+        return CanisterSession(self._canister, self._identity, nonce, self._verifier, self._type_argument)
+
+    def _next_url(self) -> str:
         url = self._urls[self._connections % len(self._urls)]
         self._connections += 1
-        return [Connect(url)]
+        return url
 
     def _greeted(self, now: float, now_ns: int) -> list[Output]:
         if isinstance(self._identity, DelegatedIdentity) and self._identity.expired(now_ns):

@@ -17,13 +17,17 @@ from typing import Final, Protocol
 from icwsgw.client.client_errors import ClientError
 from icwsgw.client.client_machine import (
     Abort,
+    AbortNext,
     ClientMachine,
     ClientState,
     CloseConnection,
     Connect,
+    ConnectNext,
     ForApplication,
     Output,
+    Promote,
 )
+from icwsgw.client.moving_machine import MovingClientMachine
 from icwsgw.ic.principal import Principal
 
 #: The most messages, and the bytes from which on there is no further one, that the gateway has not yet read.
@@ -31,8 +35,38 @@ MAX_UNREAD: Final = 8
 MAX_UNREAD_BYTES: Final = 64 << 10
 
 
+class LinkEvents(Protocol):
+    """What a transport tells: the driver, or a part of it."""
+
+    def connected(self) -> None:
+        """Tell that the WebSocket handshake is done."""
+
+    def received(self, payload: bytes, *, binary: bool) -> None:
+        """Tell that a message came."""
+
+    def refused(self, status: int, reason: str) -> None:
+        """Tell that the gateway answered the handshake with an HTTP status, and the connection is over."""
+
+    def lost(self, code: int, reason: str) -> None:
+        """Tell that the connection ended, or could not be opened."""
+
+    def ponged(self) -> None:
+        """Tell that the pong of a ping has come."""
+
+    def tick(self) -> None:
+        """Tell that the time of :meth:`ClientLink.wake_at` has come."""
+
+
 class ClientLink(Protocol):
-    """What the driver needs of a transport. There is one connection at a time."""
+    """What the driver needs of a transport. There is one connection at a time.
+
+    :ivar driver: is told what happens
+    """
+
+    driver: LinkEvents
+
+    def another(self) -> ClientLink:
+        """Return a second transport of the same kind, for the next session of a client that moves."""
 
     def open(self, url: str) -> None:
         """Begin to open a connection."""
@@ -74,7 +108,9 @@ class ClientDriver:
         on_payload: Callable[[bytes], object] | None = None,
     ) -> None:
         self.machine = machine
-        self._link = link
+        #: the transport of this connection
+        self.link = link
+        self._next_link: ClientLink | None = None
         self._clock = clock
         self._now_ns = now_ns
         self._emit = emit
@@ -127,7 +163,7 @@ class ClientDriver:
         """Tell that the pong of a ping has come."""
         self._before, self._after = self._after, (0, 0)
         if self._before[0]:
-            self._link.ping()
+            self.link.ping()
         self._run([])
 
     def tick(self) -> None:
@@ -143,14 +179,14 @@ class ClientDriver:
             return
         self._running = True
         try:
-            while self._outputs or self._write_one():
+            while self._outputs or self._write_next() or self._write_one():
                 if self._outputs:
                     self._do(self._outputs.popleft())
         finally:
             self._running = False
         if self.machine.deadline != self._wake_at:
             self._wake_at = self.machine.deadline
-            self._link.wake_at(self._wake_at)
+            self.link.wake_at(self._wake_at)
 
     def _write_one(self) -> bool:
         (before, before_bytes), (after, after_bytes) = self._before, self._after
@@ -160,24 +196,110 @@ class ClientDriver:
         self._outputs.extend(outputs)
         if payload is None:
             return False
-        self._link.write(payload)
+        self.link.write(payload)
         if before:
             self._after = (after + 1, after_bytes + len(payload))
         else:
             self._before = (1, len(payload))
-            self._link.ping()
+            self.link.ping()
         return True
+
+    def _write_next(self) -> bool:
+        machine = self.machine
+        payload = machine.next_payload(self._now_ns()) if isinstance(machine, MovingClientMachine) else None
+        if payload is None or self._next_link is None:
+            return False
+        self._next_link.write(payload)
+        return True
+
+    def next_received(self, payload: bytes, binary: bool) -> None:
+        """Tell that a message came on the second connection."""
+        if isinstance(self.machine, MovingClientMachine):
+            if self._on_payload is not None:
+                self._on_payload(payload)
+            self._run(self.machine.next_received(payload, self._clock(), self._now_ns(), binary=binary))
+
+    def next_lost(self) -> None:
+        """Tell that the second connection ended, or could not be opened."""
+        if isinstance(self.machine, MovingClientMachine):
+            self._run(self.machine.next_lost(self._clock()))
 
     def _do(self, output: Output) -> None:
         if isinstance(output, Connect):
             self._before = self._after = (0, 0)
-            self._link.open(output.url)
+            self.link.open(output.url)
         elif isinstance(output, CloseConnection):
-            self._link.close(output.code, output.reason)
+            self.link.close(output.code, output.reason)
         elif isinstance(output, Abort):
-            self._link.abort()
+            self.link.abort()
+        elif isinstance(output, ConnectNext):
+            link = self._next_link = self.link.another()
+            link.driver = _SecondConnection(self)
+            link.open(output.url)
+        elif isinstance(output, AbortNext):
+            self._abort_next()
+        elif isinstance(output, Promote):
+            self._promote()
         else:
             self._emit(output)
+
+    def _abort_next(self) -> None:
+        link, self._next_link = self._next_link, None
+        if link is not None:
+            link.driver = _NOBODY
+            link.abort()
+
+    def _promote(self) -> None:
+        old, link = self.link, self._next_link
+        assert link is not None
+        old.driver = _NOBODY
+        old.wake_at(None)
+        old.close(1000, "moved to another gateway")
+        self.link, self._next_link = link, None
+        link.driver = self
+        self._wake_at = None
+        self._before = self._after = (0, 0)
+
+
+class _Nobody:
+    """Ignores what happens on a connection that is not the client's any more."""
+
+    def connected(self) -> None:
+        """Do nothing."""
+
+    def received(self, payload: bytes, *, binary: bool) -> None:
+        """Do nothing."""
+
+    def refused(self, status: int, reason: str) -> None:
+        """Do nothing."""
+
+    def lost(self, code: int, reason: str) -> None:
+        """Do nothing."""
+
+    def ponged(self) -> None:
+        """Do nothing."""
+
+    def tick(self) -> None:
+        """Do nothing."""
+
+
+_NOBODY: Final = _Nobody()
+
+
+class _SecondConnection(_Nobody):
+    """Tells a driver what happens on the connection of the next session."""
+
+    def __init__(self, driver: ClientDriver) -> None:
+        self._driver = driver
+
+    def received(self, payload: bytes, *, binary: bool) -> None:
+        self._driver.next_received(payload, binary)
+
+    def refused(self, status: int, reason: str) -> None:
+        self._driver.next_lost()
+
+    def lost(self, code: int, reason: str) -> None:
+        self._driver.next_lost()
 
 
 class DrivenClient:

@@ -23,7 +23,6 @@ from icwsgw.client.autobahn_link import AutobahnLink, LinkedProtocol, protocol_o
 from icwsgw.client.client_errors import ClientError, NotOpen
 from icwsgw.client.client_machine import (
     DEFAULT_SETTINGS,
-    ClientMachine,
     ClientOpened,
     ClientSettings,
     ClientState,
@@ -34,6 +33,7 @@ from icwsgw.client.client_machine import (
 from icwsgw.client.client_session import MessageReceived
 from icwsgw.client.codecs import RAW, Codec
 from icwsgw.client.driver import ClientDriver, DrivenClient
+from icwsgw.client.moving_machine import MovingClientMachine
 from icwsgw.client.pending_requests import PendingRequests
 from icwsgw.client.root_key import MAINNET_ROOT_KEY
 from icwsgw.errors import FormatError
@@ -88,7 +88,7 @@ class TwistedClient(DrivenClient, Generic[T]):
         self._on_message = on_message
         self._on_event = on_event
         self._on_undecodable = on_undecodable
-        machine = ClientMachine(
+        machine = MovingClientMachine(
             [urls] if isinstance(urls, str) else list(urls),
             self.canister,
             self.identity,
@@ -98,7 +98,8 @@ class TwistedClient(DrivenClient, Generic[T]):
             codec.message_type,
         )
         link = _TwistedLink(reactor, tls, origin, settings)
-        self._driver = link.driver = ClientDriver(machine, link, reactor.seconds, time.time_ns, self._emit)
+        self._driver = ClientDriver(machine, link, reactor.seconds, time.time_ns, self._emit)
+        link.driver = self._driver
         self._requests = PendingRequests()
         self._opening: list[Deferred[None]] = []
         self._closing: list[Deferred[Ended]] = []
@@ -225,6 +226,9 @@ class _TwistedLink(AutobahnLink):
         self._settings = settings
         self._attempt: Deferred[Any] | None = None
         self._timer: Any = None
+
+    def another(self) -> _TwistedLink:
+        return _TwistedLink(self._reactor, self._tls, self._origin, self._settings)
 
     def open(self, url: str) -> None:
         factory = WebSocketClientFactory(url, origin=self._origin, reactor=self._reactor)

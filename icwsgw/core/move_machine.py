@@ -23,7 +23,8 @@ The messages, all CBOR with the self-describe tag; a receiver ignores entries th
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import Enum, IntEnum
+from typing import Final
 
 from icwsgw.errors import FormatError
 from icwsgw.ic import cbor
@@ -79,8 +80,21 @@ CLIENT_LEAVING = cbor.dumps_tagged({"leaving": True})
 #: The gateway's answer when all calls have ended.
 CALLS_RELAYED = cbor.dumps_tagged({"relayed": True})
 _MOVES = cbor.dumps("moves") + b"\xf5"
-#: The longest message of a client that is no envelope.
-_MAX_BYTES = 256
+#: The longest message that is neither an envelope nor one of a canister.
+_MAX_BYTES: Final = 256
+#: The beginning of a client's first message: a map with an entry.
+_ONE_ENTRY: Final = cbor.SELF_DESCRIBE + b"\xa1"
+
+
+class GatewayWord(Enum):
+    """A message of the gateway itself."""
+
+    MOVE = "move"
+    """Please open the next session elsewhere."""
+    RELAYED = "relayed"
+    """All calls of the client have ended."""
+    UNKNOWN = "unknown"
+    """Something that this version does not know."""
 
 
 def move_request(seconds: float) -> bytes:
@@ -102,6 +116,34 @@ def understands_moving(payload: bytes) -> bool:
 def is_leaving(payload: bytes) -> bool:
     """Whether a message of a client is its last one; False for what is no such message."""
     return len(payload) <= _MAX_BYTES and _says(payload, "leaving")
+
+
+def can_move(opening: bytes) -> bytes:
+    """The first message of a client that can move.
+
+    :param opening: the message without that: tag, and a map with the envelope alone
+    """
+    if not opening.startswith(_ONE_ENTRY):
+        raise ValueError("not the first message of this client")
+    return cbor.SELF_DESCRIBE + b"\xa2" + opening[len(_ONE_ENTRY) :] + _MOVES
+
+
+def gateway_word(payload: bytes) -> GatewayWord | None:
+    """What the gateway itself says to a client whose session is open; None if the message is the canister's.
+
+    A canister's message has no tag, is longer, and has a key.
+    """
+    if len(payload) > _MAX_BYTES or not payload.startswith(cbor.SELF_DESCRIBE):
+        return None
+    try:
+        message = cbor.loads(payload)
+    except FormatError:
+        return None
+    if type(message) is not dict or "key" in message:
+        return None
+    if type(message.get("move")) is dict:
+        return GatewayWord.MOVE
+    return GatewayWord.RELAYED if message.get("relayed") is True else GatewayWord.UNKNOWN
 
 
 def _says(payload: bytes, name: str) -> bool:

@@ -370,6 +370,9 @@ def _prune(tree: Tree, keep: Mapping[bytes, list[tuple[bytes, ...]]]) -> tuple[T
         if left_kept or right_kept:
             return (1, left, right), True
         return (4, sha256(_FORK + reconstruct(left) + reconstruct(right)).digest()), False
+    if tree[0] == 0:
+        # a digest in its place would be an unknown part of this level
+        return tree, False
     if tree[0] == 2 and (below := keep.get(tree[1])) is not None:
         return (2, tree[1], _witness(tree[2], below) if below else pruned(reconstruct(tree[2]))), True
     return (4, reconstruct(tree)), False

@@ -139,7 +139,37 @@ async def failures(places: Places) -> None:
     assert (await closing.close()).error is None
 
 
-SCENARIOS = {"echo": echo, "backpressure": backpressure, "reset": reset, "failures": failures}
+async def moves(places: Places) -> None:
+    """The first of two gateways stops at the word "ready"; messages go on all the time."""
+    events: list[Any] = []
+    moved = asyncio.Event()
+
+    def on_event(event: Any) -> None:
+        events.append(event)
+        if isinstance(event, ClientOpened) and event.resumed:
+            moved.set()
+
+    urls = places.gateway.split(",")
+    client: AsyncioClient[bytes] = AsyncioClient(urls, places.canister, root_key=places.root_key, on_event=on_event)
+    async with client:
+        first, heard = client.gateway, 0
+
+        async def echo_next() -> None:
+            nonlocal heard
+            client.send(b"%d" % heard)
+            assert await client.receive() == b"%d" % heard
+            heard += 1
+
+        await echo_next()
+        print("ready", flush=True)
+        while not moved.is_set():
+            await echo_next()
+        await echo_next()
+        assert client.gateway != first
+    assert not any(isinstance(event, Disconnected) for event in events)
+
+
+SCENARIOS = {"echo": echo, "backpressure": backpressure, "reset": reset, "failures": failures, "moves": moves}
 
 
 async def main(name: str, *places: str) -> None:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.acceptance.conftest import stack
+from tests.acceptance.conftest import devnets, stack, stacks
 
-__all__ = ["stack"]
+__all__ = ["devnets", "stack", "stacks"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from typing import Any
 
@@ -13,8 +14,10 @@ from icwsgw.client.client_machine import (
     ForApplication,
 )
 from icwsgw.client.client_session import MessageReceived
-from icwsgw.client.driver import ClientDriver
+from icwsgw.client.driver import ClientDriver, LinkEvents
+from icwsgw.client.moving_machine import MovingClientMachine
 from icwsgw.core.messages import payload_of
+from icwsgw.gateway.gateway import Gateway
 from icwsgw.ic.candid import Null, Type
 from icwsgw.ic.envelope import Signer
 from icwsgw.ic.identity import Ed25519Identity
@@ -32,7 +35,7 @@ class MemoryConnection(Pausing):
         self.waiting_bytes = 0
         self.owner = owner
         self.closing = False
-        self.session = owner.world.gateway.connect(self)
+        self.session = owner.gateway.connect(self)
 
     def deliver(self, frames: list[bytes], more: bool = False) -> None:
         for frame in frames:
@@ -67,6 +70,10 @@ class MemoryLink:
     :ivar events: what the application was told
     :ivar refusing: attempts to connect that are still to fail
     :ivar silent: whether pings are not answered at present
+    :ivar gateway: the gateway to which it connects
+    :ivar others: gateways for the next session of a client that moves
+    :ivar refusing_others: attempts to connect to those that are still to fail
+    :ivar client: the driver; :attr:`driver` is what a connection that was left tells
     """
 
     def __init__(
@@ -81,13 +88,16 @@ class MemoryLink:
     ) -> None:
         self.world = world
         self.events: list[ForApplication] = []
-        self.refusing = 0
+        self.refusing = self.refusing_others = 0
+        self.gateway = world.gateway
+        self.others: list[Gateway] = []
+        self.origin = self
         self.silent = False
         self.attempts: list[float] = []
         self.connection: MemoryConnection | None = None
         self._timer: Any = None
         chance = random.Random(seed)
-        machine = ClientMachine(
+        machine = MovingClientMachine(
             ["ws://memory"],
             canister,
             identity or Ed25519Identity(chance.randbytes(32)),
@@ -96,11 +106,12 @@ class MemoryLink:
             settings,
             message_type,
         )
-        self.driver = ClientDriver(machine, self, world.clock.seconds, world.now_ns, self.events.append)
+        self.client = ClientDriver(machine, self, world.clock.seconds, world.now_ns, self.events.append)
+        self.driver: LinkEvents = self.client
 
     @property
     def machine(self) -> ClientMachine:
-        return self.driver.machine
+        return self.client.machine
 
     @property
     def received(self) -> list[bytes]:
@@ -110,17 +121,28 @@ class MemoryLink:
         return [event for event in self.events if isinstance(event, kind)]
 
     def opened(self) -> MemoryLink:
-        self.driver.start()
+        self.client.start()
         self.world.until(lambda: self.machine.state is ClientState.OPEN, 100)
         return self
 
     # -- ClientLink
+
+    def another(self) -> MemoryLink:
+        link = copy.copy(self)
+        link.connection = link._timer = None
+        link.gateway = self.others[0]
+        return link
 
     def open(self, url: str) -> None:
         self.attempts.append(self.world.clock.seconds())
         self.world.clock.callLater(0.01, self._connect)
 
     def _connect(self) -> None:
+        origin = self.origin
+        if self is not origin and origin.refusing_others:
+            origin.refusing_others -= 1
+            self.driver.lost(1006, "connection refused")
+            return
         if self.refusing:
             self.refusing -= 1
             self.driver.lost(1006, "connection refused")

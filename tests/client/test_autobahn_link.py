@@ -23,7 +23,7 @@ class Recorder:
 class Link(AutobahnLink):
     def __init__(self) -> None:
         super().__init__()
-        self.driver = Recorder()  # type: ignore[assignment]
+        self.driver = Recorder()
         self.attempts_ended = 0
 
     def end_attempt(self) -> None:

@@ -47,12 +47,12 @@ def test_messages_sent_before_the_session_is_open_go_out_in_order() -> None:
     world = World()
     client = MemoryLink(world)
     for number in range(5):
-        assert client.driver.send(b"m%d" % number) == number + 1
+        assert client.client.send(b"m%d" % number) == number + 1
     client.opened()
     world.until(lambda: len(client.received) == 5)
     assert client.received == [b"m%d" % number for number in range(5)]
     assert client.machine.gateway == client.of(ClientOpened)[0].gateway
-    client.driver.stop()
+    client.client.stop()
     world.run(1)
     assert client.events[-1] == Ended(None, (), (1, 2, 3, 4, 5))
     assert client.machine.state is ClientState.CLOSED
@@ -73,7 +73,7 @@ def test_messages_sent_before_the_session_is_open_go_out_in_order() -> None:
 def test_every_kind_of_identity(identity: Any) -> None:
     world = World()
     client = MemoryLink(world, identity=identity).opened()
-    client.driver.send(b"hello")
+    client.client.send(b"hello")
     world.until(lambda: client.received == [b"hello"])
 
 
@@ -82,7 +82,7 @@ def test_rounds_of_acknowledgements_and_keep_alives() -> None:
     client = MemoryLink(world).opened()
     handles = []
     for round_number in range(4):
-        handles.append(client.driver.send(b"%d" % round_number))
+        handles.append(client.client.send(b"%d" % round_number))
         world.run(61, step=0.05)
     assert client.received == [b"%d" % number for number in range(4)]
     acknowledged = [handle for event in client.of(Acknowledged) for handle in event.handles]
@@ -98,18 +98,18 @@ def test_a_reset_canister_is_opened_again_and_waiting_messages_go_first() -> Non
     def greet(event: Any) -> None:
         client.events.append(event)
         if isinstance(event, ClientOpened) and event.resumed:
-            client.driver.send(b"first of all", first=True)
+            client.client.send(b"first of all", first=True)
 
-    client.driver._emit = greet
+    client.client._emit = greet
     client.opened()
-    client.driver.send(b"one")
+    client.client.send(b"one")
     world.until(lambda: client.received == [b"one"])
     world.replica.reset(ECHO)
     world.until(lambda: client.machine.state is ClientState.WAITING, 60)
     (lost,) = client.of(Disconnected)
     assert isinstance(lost.error, SessionEnded)
     assert lost.error.code == 4105
-    client.driver.send(b"two")
+    client.client.send(b"two")
     world.until(lambda: len(client.received) == 3, 60)
     assert client.received == [b"one", b"first of all", b"two"]
     again = client.of(ClientOpened)[1]
@@ -134,8 +134,8 @@ def test_a_gateway_that_cannot_be_reached_is_tried_with_growing_pauses() -> None
     world = World()
     client = MemoryLink(world)
     client.refusing = 5
-    client.driver.send(b"patience")
-    client.driver.start()
+    client.client.send(b"patience")
+    client.client.start()
     world.until(lambda: client.received == [b"patience"], 120, step=0.05)
     pauses = [event.pause for event in client.of(Disconnected)]
     assert len(pauses) == 5
@@ -147,7 +147,7 @@ def test_a_gateway_that_cannot_be_reached_is_tried_with_growing_pauses() -> None
 def test_a_wrong_root_key_ends_the_client_after_a_few_sessions() -> None:
     world = World()
     client = MemoryLink(world, root_key=MAINNET_ROOT_KEY_DER)
-    client.driver.start()
+    client.client.start()
     world.until(lambda: client.machine.state is ClientState.CLOSED, 200, step=0.05)
     assert len(client.attempts) == MAX_INVALID_OPENINGS
     error = client.events[-1].error
@@ -162,7 +162,7 @@ def test_two_clients_in_a_room() -> None:
     before = len(other.received)
     from icwsgw.devnet.canisters import app_message
 
-    one.driver.send(app_message("hello"))
+    one.client.send(app_message("hello"))
     world.until(lambda: len(other.received) > before)
     assert b"hello" in other.received[-1]
 
@@ -295,14 +295,14 @@ def test_a_full_queue_is_told_and_so_is_room() -> None:
     world = World()
     client = MemoryLink(world, settings=ClientSettings(max_messages=4))
     for number in range(4):
-        client.driver.send(b"%d" % number)
+        client.client.send(b"%d" % number)
     with pytest.raises(QueueFull):
-        client.driver.send(b"too much")
+        client.client.send(b"too much")
     assert client.machine.buffered == (4, 4)
     client.opened()
     world.until(lambda: len(client.received) == 4)
     assert len(client.of(RoomAgain)) == 1
-    client.driver.send(b"again")
+    client.client.send(b"again")
     world.until(lambda: client.received[-1] == b"again")
 
 
@@ -312,7 +312,7 @@ def test_a_keep_alive_overtakes_messages_that_wait() -> None:
     client = MemoryLink(world).opened()
     client.silent = True
     for number in range(MAX_UNREAD + 3):
-        client.driver.send(b"%d" % number)
+        client.client.send(b"%d" % number)
     assert client.machine.buffered[0] == 3
     session = client.machine._session
     assert session is not None

@@ -20,7 +20,7 @@ def test_the_cdk_takes_what_the_client_sends(kind: Type) -> None:
     client = MemoryLink(world, message_type=kind).opened()
     sent = [b"%d" % number for number in range(20)]
     for message in sent:
-        client.driver.send(message)
+        client.client.send(message)
     world.until(lambda: client.received == sent)
     assert client.of(Disconnected) == []
 
@@ -28,21 +28,21 @@ def test_the_cdk_takes_what_the_client_sends(kind: Type) -> None:
 def test_rounds_of_acknowledgements_and_keep_alives() -> None:
     world = world_of(polling_interval=1.0)
     client = MemoryLink(world).opened()
-    handle = client.driver.send(b"hello")
+    handle = client.client.send(b"hello")
     world.run(400, step=0.1)
     assert client.of(Acknowledged)[0].handles == (handle,)
     # the canister would have removed it 60 s after its first acknowledgement
     assert client.machine.state is ClientState.OPEN
-    client.driver.send(b"still here")
+    client.client.send(b"still here")
     world.until(lambda: client.received == [b"hello", b"still here"])
 
 
 def test_a_reset_canister_is_opened_again() -> None:
     world = world_of()
     client = MemoryLink(world).opened()
-    client.driver.send(b"before")
+    client.client.send(b"before")
     world.until(lambda: client.received == [b"before"])
     world.replica.reset(world.replica.names["echo"])
     world.until(lambda: len(client.of(ClientOpened)) == 2, 100)
-    client.driver.send(b"after")
+    client.client.send(b"after")
     world.until(lambda: client.received == [b"before", b"after"])

@@ -4,7 +4,7 @@ import random
 from typing import Any
 
 from icwsgw.client.client_machine import ClientMachine, ClientState, Disconnected, Ended, ForApplication, Output
-from icwsgw.client.driver import MAX_UNREAD, MAX_UNREAD_BYTES, ClientDriver
+from icwsgw.client.driver import MAX_UNREAD, MAX_UNREAD_BYTES, ClientDriver, LinkEvents
 from icwsgw.core.messages import handshake
 from icwsgw.ic.bls import MAINNET_ROOT_KEY_DER
 from icwsgw.ic.identity import Ed25519Identity
@@ -13,6 +13,13 @@ from icwsgw.ic.principal import Principal
 
 class Recorder:
     """A link that writes down what it is told."""
+
+    driver: LinkEvents
+
+    def another(self) -> Recorder:
+        self.calls.append(("another",))
+        self.second = Recorder()
+        return self.second
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []

@@ -126,7 +126,35 @@ async def failures(places: Places) -> None:
     await deferLater(reactor, 0, lambda: None)
 
 
-SCENARIOS = {"echo": echo, "reset": reset, "failures": failures}
+async def moves(places: Places) -> None:
+    """The first of two gateways stops at the word "ready"; messages go on all the time."""
+    events: list[Any] = []
+    mailbox = Mailbox()
+    urls = places.gateway.split(",")
+    client: TwistedClient[bytes] = TwistedClient(
+        reactor,
+        urls,
+        places.canister,
+        root_key=places.root_key,
+        on_message=mailbox.put,
+        on_event=events.append,
+    )
+    await client.when_open()
+    first, heard = client.gateway, 0
+    while not any(isinstance(event, ClientOpened) and event.resumed for event in events):
+        client.send(b"%d" % heard)
+        assert await mailbox.get() == b"%d" % heard
+        if not heard:
+            print("ready", flush=True)
+        heard += 1
+    client.send(b"last")
+    assert await mailbox.get() == b"last"
+    assert client.gateway != first
+    await client.close()
+    assert not any(isinstance(event, Disconnected) for event in events)
+
+
+SCENARIOS = {"echo": echo, "reset": reset, "failures": failures, "moves": moves}
 
 
 def main(_: Any, name: str, *places: str) -> Deferred[None]:

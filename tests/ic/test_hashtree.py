@@ -508,3 +508,12 @@ def test_a_witness_of_absence_shows_its_two_neighbours_and_no_others() -> None:
         assert shown(partial) == neighbours
         assert lookup(partial, [missing]) is ABSENT
         assert reconstruct(partial) == reconstruct(tree)
+
+
+def test_a_witness_of_absence_keeps_what_is_empty_between_the_neighbours() -> None:
+    """A digest there would say that the part between them is unknown."""
+    tree = fork(EMPTY, fork(labeled(b"a", leaf(b"1")), fork(EMPTY, labeled(b"z", leaf(b"2")))))
+    shown = witness(tree, [[b"time"]])
+    assert lookup(tree, [b"time"]) is lookup(shown, [b"time"]) is ABSENT
+    assert reconstruct(shown) == reconstruct(tree)
+    assert list_labels(shown) == [b"a", b"z"]
