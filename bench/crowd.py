@@ -31,6 +31,7 @@ class Crowd:
     :ivar concurrency: number of clients that may open at the same time
     :ivar on_opened: if set, sessions close as soon as they are open; called for each that is open or has failed
     :ivar on_message: called with the client of each application message
+    :ivar longest: the longest latency of an application message by client, ns
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Crowd:
         self.acks = 0
         self.sent = 0
         self.verified = 0
+        self.longest: dict[int, int] = {}
         self.order_violations = 0
         self.not_answered = 0
         self.opening = Histogram()
@@ -133,7 +135,10 @@ class Crowd:
             self.received_stalled += 1
             return
         now = time.monotonic_ns()
-        self.latency.add(now - self.base_ns - stamp_ns)
+        latency = now - self.base_ns - stamp_ns
+        self.latency.add(latency)
+        if latency > self.longest.get(client.index, -1):
+            self.longest[client.index] = latency
         self.received += 1
         self.bytes += size
         self.last_received_ns = now

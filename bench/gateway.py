@@ -37,6 +37,7 @@ class GatewayOptions:
     :ivar options: more arguments for ours
     :ivar twistd: arguments for twistd, for example a profiler
     :ivar tls: whether ours listens with TLS
+    :ivar installed: whether the interpreter's environment has the gateway; otherwise it gets this checkout's
     :ivar stepped: descriptor of the socket that controls our gateway's clock (:mod:`bench.stepped`); the start does not
         wait for readiness then
     """
@@ -49,6 +50,7 @@ class GatewayOptions:
     twistd: list[str] = field(default_factory=list)
     tls: bool = False
     stepped: int | None = None
+    installed: bool = False
 
     @property
     def ours(self) -> bool:
@@ -94,7 +96,8 @@ class GatewayProcess:
             filled = self._options.command.format(port=port, metrics=metrics, replica=replica, dir=self._folder)
             self.arguments = shlex.split(filled)
         else:
-            environment["PYTHONPATH"] = str(ROOT)
+            if not self._options.installed:
+                environment["PYTHONPATH"] = str(ROOT)
             self.arguments = self._own_arguments(port, metrics, replica)
         self.url = f"{'wss' if self._options.tls else 'ws'}://127.0.0.1:{port}"
         stepped = self._options.stepped
@@ -149,8 +152,12 @@ class GatewayProcess:
 
     def log(self) -> str:
         """The end of its output."""
+        return self.log_text()[-4000:]
+
+    def log_text(self) -> str:
+        """All of its output."""
         try:
-            return self._log.read_text(errors="replace")[-4000:]
+            return self._log.read_text(errors="replace")
         except OSError:
             return ""
 

@@ -120,6 +120,43 @@ class Messages:
         crowd.loop.call_at(base_ns / 1e9, due)
 
 
+class Flow:
+    """Application messages at a rate, signed when they are due, until they are stopped.
+
+    A message expires some minutes after it was signed, so a long flow cannot be signed in advance.
+    """
+
+    def __init__(self, crowd: Crowd, rate: float, size: int) -> None:
+        self._crowd = crowd
+        self._rate, self._size = rate, size
+        self._clients = [client for client in crowd.clients.values() if client.state is State.OPEN]
+        self._at = 0
+        self._timer: Timer | None = None
+
+    def begin(self, base_ns: int) -> None:
+        """Send the first message at ``base_ns``, and the others at the rate from then on."""
+        self._crowd.base_ns = base_ns
+        self._timer = self._crowd.loop.call_at(base_ns / 1e9, self._due)
+
+    def _due(self) -> None:
+        crowd, clients = self._crowd, self._clients
+        elapsed = time.monotonic_ns() - crowd.base_ns
+        while (meant := int(self._at * 1e9 / self._rate)) <= elapsed:
+            client = clients[self._at % len(clients)]
+            self._at += 1
+            if client.state is State.OPEN:
+                client.say(meant, self._size)
+                crowd.sent += 1
+        self._timer = crowd.loop.call_at((crowd.base_ns + meant) / 1e9, self._due)
+
+    def stop(self) -> int:
+        """Send no more; return how many were sent."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        return self._crowd.sent
+
+
 def echo(crowd: Crowd, done: Done, *, base_ns: int, seconds: float, size: int, window: int = 1) -> None:
     """A closed loop: each client sends its next message when an echo arrives."""
     crowd.base_ns = base_ns

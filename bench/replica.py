@@ -1,8 +1,8 @@
 """The mock replica: the IC's HTTP interface to canisters with the WebSocket CDK, optimized for speed.
 
-Unlike the devnet (icwsgw.devnet), it does not check signatures of requests, does not recognize resubmitted calls, and
-injects no faults. Half of a query's latency passes before the canister's state is read, half after. Calls are executed
-in order of arrival when their latency has passed; a 202 answer is sent after half of the latency.
+Unlike the devnet (icwsgw.devnet), it does not check signatures of requests and injects no faults. A call that comes
+again is not executed again. Half of a query's latency passes before the canister's state is read, half after. Calls are
+executed in order of arrival when their latency has passed; a 202 answer is sent after half of the latency.
 
 Control commands are sent as JSON by POST to ``/_/`` on the same port, see bench/control.py.
 """
@@ -39,6 +39,8 @@ _OK = ws.encode_result_ok()
 _KINDS = ("query", "call", "read_state")
 #: The number of outcomes of the gateway's calls that are kept for read_state.
 _OUTCOMES = 10_000
+#: The number of calls that are remembered, so that the same bytes are not executed again.
+_CALLS = 20_000
 
 
 class Replica:
@@ -63,6 +65,8 @@ class Replica:
         self._asked: dict[bytes, tuple[bytes, int]] = {}
         self._block: list[tuple[bytes, bytes, Connection]] = []
         self._outcomes: dict[bytes, bytes] = {}
+        # by body: the reply, or the connections that wait for it
+        self._calls: dict[bytes, bytes | list[Connection]] = {}
         self._fake_call = self._call_answer(self.authority.calls([(bytes(32), _OK)], time.time_ns())[bytes(32)])
         self._control = Control(self)
         self._server = Server(loop, address, self._handle)
@@ -160,7 +164,14 @@ class Replica:
     # calls
 
     def _call(self, connection: Connection, version: str, canister: bytes, body: bytes) -> None:
+        before = self._calls.get(body)
         content = cbor2.loads(body)["content"]
+        if before is not None:
+            self._repeated(connection, version, content, before)
+            return
+        if len(self._calls) >= _CALLS:
+            del self._calls[next(iter(self._calls))]
+        self._calls[body] = []
         stats = self.stats
         stats.calls_in_flight += 1
         stats.most_calls = max(stats.most_calls, stats.calls_in_flight)
@@ -172,10 +183,33 @@ class Replica:
             stats.arrived(message.content, self.base_ns)
         if not wait:
             self._call_half.add(connection.answer, _ACCEPTED)
-        self._call_whole.add(self._execute, connection if wait else None, canister, content, message)
+        self._call_whole.add(self._execute, connection if wait else None, canister, content, message, body)
+
+    def _repeated(
+        self, connection: Connection, version: str, content: dict[str, Any], before: bytes | list[Connection]
+    ) -> None:
+        """The same call has come before: answer with its outcome, when it is there."""
+        self.stats.note("repeated")
+        if version == "v2" or not self.synchronous:
+            connection.answer(_ACCEPTED)
+        elif isinstance(before, list):
+            before.append(connection)
+        else:
+            self._certify_later(content, before, connection)
+
+    def _certify_later(self, content: dict[str, Any], reply: bytes, connection: Connection) -> None:
+        # The certificates of all calls that are executed in this turn share a signature.
+        if not self._block:
+            self.loop.call_soon(self._certify)
+        self._block.append((request_id(content), reply, connection))
 
     def _execute(
-        self, connection: Connection | None, canister: bytes, content: dict[str, Any], message: ws.MessageArgs | None
+        self,
+        connection: Connection | None,
+        canister: bytes,
+        content: dict[str, Any],
+        message: ws.MessageArgs | None,
+        body: bytes = b"",
     ) -> None:
         self.stats.calls_in_flight -= 1
         method = content["method_name"]
@@ -186,6 +220,11 @@ class Replica:
         except Refused as refused:
             self.stats.note(method + "_err")
             reply = ws.encode_result_err(str(refused))
+        waiting = self._calls.get(body)
+        if isinstance(waiting, list):
+            self._calls[body] = reply
+            for each in waiting:
+                self._certify_later(content, reply, each)
         own = method == "ws_close"
         if own:
             self.stats.last_close_ns = time.monotonic_ns()
@@ -195,10 +234,7 @@ class Replica:
         elif not self.settings.real and not own:
             connection.answer(self._fake_call)
         else:
-            # The certificates of all calls that are executed in this turn share a signature.
-            if not self._block:
-                self.loop.call_soon(self._certify)
-            self._block.append((request_id(content), reply, connection))
+            self._certify_later(content, reply, connection)
 
     def _run(self, canister: Canister, method: str, content: dict[str, Any], message: ws.MessageArgs | None) -> None:
         sender = content["sender"]

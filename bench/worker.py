@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.crowd import Crowd
-from bench.loads import Messages, churn, echo
+from bench.loads import Flow, Messages, churn, echo
 from bench.loop import Loop
 from bench.queues import Settings
 from bench.replica import Replica
@@ -91,6 +91,19 @@ class LoadProcess:
 
     def _do_echo(self, **options: Any) -> None:
         echo(self.crowd, tell, **options)
+
+    def _do_flow(self, base_ns: int, rate: float, size: int) -> None:
+        self._flow = Flow(self.crowd, rate, size)
+        self._flow.begin(base_ns)
+        tell({})
+
+    def _do_stop_flow(self) -> None:
+        tell({"sent": self._flow.stop()})
+
+    def _do_longest(self) -> None:
+        """Tell the longest latency of each client since the last time."""
+        longest, self.crowd.longest = self.crowd.longest, {}
+        tell({"longest": list(longest.values())})
 
     def _do_read(self, indexes: list[int], reading: bool) -> None:
         self.crowd.read(indexes, reading)

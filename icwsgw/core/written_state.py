@@ -23,7 +23,7 @@ Fields = Mapping[str, Callable[[Any], Any]]
 
 def write_fields(owner: object, fields: Fields) -> Document:
     """The fields of an object, as plain values."""
-    return {name: _plain(getattr(owner, name)) for name in fields}
+    return {name: value if type(value := getattr(owner, name)) in _PLAIN else _plain_value(value) for name in fields}
 
 
 def read_fields(owner: object, fields: Fields, document: Mapping[str, Any]) -> None:
@@ -74,9 +74,10 @@ def read_as(kind: Callable[[Any], Any], value: Any, name: str) -> Any:
 
 
 _EXACT: frozenset[Any] = frozenset((bool, int, float, bytes, str))
+_PLAIN: frozenset[Any] = _EXACT | {type(None)}
 
 
-def _plain(value: Any) -> Any:
+def _plain_value(value: Any) -> Any:
     if isinstance(value, set):
         return sorted(value)
     return int(value) if isinstance(value, IntEnum) else value

@@ -98,6 +98,19 @@ def check_identities(gateway: Gateway, document: Mapping[str, Any]) -> None:
         raise FormatError("the key or the number of identities is another one: clients cannot go on with it")
 
 
+def early_document(gateway: Gateway) -> Document:
+    """What sessions need that are made before the state of the gateway is final."""
+    return {"registry": gateway.registry.written()}
+
+
+def take_over_early(gateway: Gateway, document: Mapping[str, Any]) -> None:
+    """Prepare a gateway for the sessions that come before its own state; :func:`take_over_gateway` follows.
+
+    :raises FormatError: a value is of the wrong kind
+    """
+    gateway.registry.read(document.get("registry", {}))
+
+
 def take_over_gateway(gateway: Gateway, document: Mapping[str, Any]) -> None:
     """Give a gateway without clients the state of a document.
 
@@ -142,6 +155,7 @@ def complete(gateway: Gateway, document: Mapping[str, Any], sessions: Iterable[C
     """
     resuming = list(sessions)
     notices: dict[str, Mapping[str, Any]] = {}
+    gateway.registry.taken_over()
     for ended in document.get("ended", ()):
         try:
             resuming.append(take_over_session(gateway, departed(ended), ended))

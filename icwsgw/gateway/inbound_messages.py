@@ -128,6 +128,11 @@ class InboundMessages:
 
     # the handover to another process
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits, and no keep-alive is watched."""
+        return self.watch is None and not self._sequence_buffer.held
+
     def written(self) -> Document:
         """The state as plain values."""
         return {

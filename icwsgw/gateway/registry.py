@@ -85,6 +85,10 @@ class Registry:
 
     # the handover to another process
 
+    def taken_over(self) -> None:
+        """All sessions have been taken over."""
+        self._pollers_to_come = {}
+
     def written(self) -> Document:
         """Positions, canisters that have spoken, and pollers, as plain values."""
         return {
@@ -94,7 +98,7 @@ class Registry:
         }
 
     def read(self, document: Mapping[str, Any]) -> None:
-        """Take the state of a document. Its pollers are made with their first sessions.
+        """Take the state of a document, also of a newer one. Its pollers are made with their first sessions.
 
         :raises FormatError: a value is of the wrong kind
         """
@@ -104,8 +108,12 @@ class Registry:
             cursor = Cursor()
             cursor.read(position)
             self._positions[canister, index] = read_as(float, at, "position"), cursor
-        for canister, index, poller in document.get("pollers", ()):
-            self._pollers_to_come[canister, index] = poller
+        self._pollers_to_come = {}
+        for canister, index, state in document.get("pollers", ()):
+            self._pollers_to_come[canister, index] = state
+            poller = self.pollers.get((canister, index))
+            if poller is not None:
+                poller.read(state)
 
     def take_over(self, session: ClientSession, canister: Principal) -> Poller:
         """Add a session that another process has served, and start its poller if it is the first.
@@ -115,8 +123,8 @@ class Registry:
         assert session.client_key is not None
         place = (canister.raw, session.identity_index)
         poller = self.add(session, canister, session.client_key)
-        state = self._pollers_to_come.pop(place, None)
-        if state is not None:
+        state = self._pollers_to_come.get(place)
+        if state is not None and len(poller.sessions) == 1:
             poller.read(state)
         if session.opened >= Opened.SPOKE:
             poller.waiting.pop(session.client_key, None)

@@ -73,6 +73,22 @@ def session_document(session: ClientSession) -> Document:
     }
 
 
+def mark(session: ClientSession) -> tuple[object, ...] | None:
+    """What changes whenever the document of a session at rest does; None: it is not at rest.
+
+    To compare marks is much faster than to write documents.
+    """
+    relay, stream = session.relay, session.stream
+    if session.state is not State.OPEN or relay is None or stream is None or session.wait is not None:
+        return None
+    if not relay.idle or not stream.idle:
+        return None
+    return (
+        *(session.messages_up, session.messages_down, session.bytes_up, session.bytes_down),
+        *(session.opened, session.cause, session.deadline, session.move, relay.sent),
+    )
+
+
 def take_over(session: ClientSession, gateway: Gateway, document: Mapping[str, Any]) -> None:
     """Give a new session the state of a document; :func:`resume` goes on with it.
 
@@ -99,6 +115,35 @@ def take_over(session: ClientSession, gateway: Gateway, document: Mapping[str, A
         session.poller = AbsentPoller(canister, session.identity_index)
     else:
         session.poller = gateway.registry.take_over(session, canister)
+
+
+def update(session: ClientSession, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Bring a session that was taken over, and has not gone on yet, to a later state.
+
+    :param before: the document that it was made from
+    :return: whether that was possible; otherwise nothing has changed, and the session has to be made anew
+    :raises FormatError: a value is of the wrong kind
+    """
+    differing = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    known = before.get("opened", Opened.UNKNOWN) >= Opened.SPOKE
+    if not differing <= (_UPDATABLE if known else _UPDATABLE - {"opened"}) or not _at_rest(before):
+        return False
+    if session.relay is None or session.stream is None:
+        return False
+    read_fields(session, SESSION, after)
+    session.relay.read(after["relay"])
+    session.stream.read(after["inbound"])
+    return True
+
+
+#: The parts of a session's state that may change later. Its state machine is not among them: others follow it.
+_UPDATABLE = frozenset((*(name for name in SESSION if name != "state"), "relay", "inbound"))
+
+
+def _at_rest(document: Mapping[str, Any]) -> bool:
+    """Whether nothing waits that others have counted."""
+    relay, inbound = document.get("relay") or {}, document.get("inbound") or {}
+    return relay.get("current") is None and not relay.get("queue") and not inbound.get("held")
 
 
 def resume(session: ClientSession, gateway: Gateway) -> None:

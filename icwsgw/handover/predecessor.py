@@ -4,14 +4,18 @@
     ------------                          -------------
     starts it                        ──>  reads the configuration, checks it, reaches the network
                                      <──  {"at": what it waits for} every second
-                                     <──  {"ready": its version}
-    state, connections, sockets      ──>  reads them
+                                     <──  {"ready": its version, "early": true}
+    connections as they are, sockets ──>  makes them, and does nothing else
+                                     <──  {"made": number of connections} after each document
+    stops to serve
+    state, and what has changed      ──>  takes it
                                      <──  {"taken": number of connections}
-    lets go of everything
     {"go": true}                     ──>  goes on
+    lets go of everything
 
-Up to ``taken`` this process serves all clients, and whatever goes wrong costs nothing: the successor is killed, this
-process goes on and says why. While it writes the state down it does nothing else, so nothing changes in between.
+Up to ``taken`` this process has all clients, and whatever goes wrong costs nothing: the successor is killed, this
+process goes on and says why. From ``stops to serve`` on it does nothing else, so nothing changes any more. ``taken`` is
+the point of no return.
 """
 
 from __future__ import annotations
@@ -20,17 +24,18 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from icwsgw._version import __version__
+from icwsgw.core.written_state import Document
 from icwsgw.errors import FormatError, IcwsError
 from icwsgw.handover.channel import Channel, ChannelClosed
-from icwsgw.handover.service_state import Handed
+from icwsgw.handover.service_state import Handed, uncollected
 from icwsgw.observe.logs import get_logger
 from icwsgw.process.startup import stop
 
@@ -40,10 +45,13 @@ if TYPE_CHECKING:
 
 #: The environment variables of a successor: its end of the channel, and the listening sockets by address.
 HANDOVER_VARIABLES = CHANNEL, SOCKETS = "ICWSGW_HANDOVER", "ICWSGW_HANDOVER_SOCKETS"
-#: Seconds that the successor may be silent, and that it may take until it is ready.
-SILENCE_SECONDS, START_SECONDS = 10.0, 120.0
+#: Seconds that the successor may be silent, that its first word may take, and that it may take until it is ready. A
+#: busy machine takes long to start a program.
+SILENCE_SECONDS, FIRST_WORD_SECONDS, START_SECONDS = 10.0, 40.0, 120.0
 
 _log = get_logger("handover")
+
+T = TypeVar("T")
 
 
 class HandoverFailed(IcwsError):
@@ -142,6 +150,9 @@ class _Attempt:
         self._channel: Channel | None = None
         self._started = self._reactor.seconds()
         self._waits_for = "its start"
+        self._handed = Handed(service)
+        self._pieces: Iterator[tuple[Document, list[int]]] = iter(())
+        self._release = ""
 
     def start(self, command: Sequence[str], directory: str, environment: Mapping[str, str]) -> None:
         ours, theirs = socket.socketpair()
@@ -165,7 +176,7 @@ class _Attempt:
         ours.setblocking(False)
         self._channel = Channel(ours)
         self._reactor.addReader(self)
-        self._timer = self._reactor.callLater(SILENCE_SECONDS, self._silent)
+        self._timer = self._reactor.callLater(FIRST_WORD_SECONDS, self._silent, FIRST_WORD_SECONDS)
 
     # Twisted's IReadDescriptor
 
@@ -203,17 +214,29 @@ class _Attempt:
         if "failed" in document:
             self._fail(str(document["failed"]))
         elif "ready" in document:
-            self._transfer(str(document["ready"]))
+            self._release = str(document["ready"])
+            if document.get("early"):
+                self._waits_for = "connections"
+                self._pieces = self._handed.early()
+            self._send_early()
+        elif "made" in document:
+            # the reactor serves clients first
+            self._reactor.callLater(0, self._send_early)
         else:
             self._waits_for = str(document.get("at", self._waits_for))
-            if self._timer is not None:
-                self._timer.reset(SILENCE_SECONDS)
+            self._wait()
             if self._reactor.seconds() - self._started > START_SECONDS:
                 self._fail(f"the new process is not ready after {START_SECONDS:.0f} s: {self._waits_for}")
 
-    def _silent(self) -> None:
+    def _wait(self) -> None:
+        """Wait for the next word."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = self._reactor.callLater(SILENCE_SECONDS, self._silent, SILENCE_SECONDS)
+
+    def _silent(self, seconds: float) -> None:
         self._timer = None
-        self._fail(f"the new process was silent for {SILENCE_SECONDS:.0f} s, waiting for {self._waits_for}")
+        self._fail(f"the new process was silent for {seconds:.0f} s, waiting for {self._waits_for}")
 
     def _child_ended(self, reason: Failure) -> None:
         self._process = None
@@ -221,45 +244,73 @@ class _Attempt:
             how = reason.getErrorMessage().removeprefix("A process has ended ").rstrip(".")
             self._fail(f"the new process ended ({how}) while it waited for {self._waits_for}; its output says why")
 
-    def _transfer(self, release: str) -> None:
-        """Hand over. Nothing else runs in this process meanwhile."""
-        channel, process = self._channel, self._process
+    def _send_early(self) -> None:
+        """Send the next connections while this process serves; when all have been sent, hand over."""
+        if self._channel is None:
+            return
+        if self._service.draining:
+            self._fail("the gateway is shutting down")
+            return
+        found = self._said(lambda channel: next(self._pieces, None))
+        if found is not None:
+            self._said(lambda channel: channel.send(*found))
+            self._wait()
+        elif self._done is not None:
+            with uncollected():
+                self._transfer()
+
+    def _said(self, talk: Callable[[Channel], T]) -> T | None:
+        """Say something to the successor; if that fails, so does the handover."""
+        channel = self._channel
         assert channel is not None
-        began = self._reactor.seconds()
-        handed = Handed(self._service)
         try:
             channel.socket.settimeout(SILENCE_SECONDS)
-            for document, sockets in handed.documents():
-                channel.send(document, sockets)
-            answer, _ = channel.receive(SILENCE_SECONDS)
+            result = talk(channel)
+            channel.socket.setblocking(False)
         except (ChannelClosed, FormatError) as error:
             self._fail(str(error))
-            return
         except Exception:
             _log.failure("writing the state down failed")
             self._fail("the state cannot be written down; the log has the reason")
+        else:
+            return result
+        return None
+
+    def _send_rest(self, channel: Channel) -> Document:
+        for document, sockets in self._handed.documents():
+            channel.send(document, sockets)
+        return channel.receive(SILENCE_SECONDS)[0]
+
+    def _transfer(self) -> None:
+        """Hand over. Nothing else runs in this process meanwhile."""
+        channel, process, handed = self._channel, self._process, self._handed
+        assert channel is not None
+        began = self._reactor.seconds()
+        answer = self._said(self._send_rest)
+        if answer is None:
             return
         if "taken" not in answer:
             self._fail(str(answer.get("failed", "the new process refuses the state")))
             return
         # From here on there is no way back.
         left = len(self._service.factory.connections) - len(handed.connections)
-        pidfile = self._pidfile()
+        count = len(handed.connections)
+        try:
+            channel.socket.settimeout(SILENCE_SECONDS)
+            channel.send({"go": True, "pidfile": self._pidfile()})
+        except ChannelClosed as error:
+            _log.error("the successor has ended before it could go on", reason=error)
+        seconds = self._reactor.seconds() - began
         try:
             handed.detach()
             self._announce(process.pid)
         except Exception:
             _log.failure("letting go failed")
-        try:
-            channel.send({"go": True, "pidfile": pidfile})
-        except ChannelClosed as error:
-            _log.error("the successor has ended before it could go on", reason=error)
-        seconds = self._reactor.seconds() - began
         result = {
             "from": __version__,
-            "to": release,
+            "to": self._release,
             "process": process.pid,
-            "connections": len(handed.connections),
+            "connections": count,
             "left": left,
             "seconds": round(seconds, 3),
         }

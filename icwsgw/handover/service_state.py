@@ -1,8 +1,16 @@
 """The state of a gateway's service as documents: written by the process that ends, read by the one that goes on.
 
-    {"version", "revision", "gateway", "overrides", ...}   first
+    {"version", "gateway", "early": true}             while the first process serves: what sessions need
+    {"early": true, ...}                              connections as they are then, as below, in several rounds
+    {"version", "revision", "gateway", ...}           from here on the first process does nothing else
     {"connections": [...], "sockets": n}              as often as needed; each with the sockets, in this order
+    {"changed": [[number, connection], ...]}          those that are others by now, by their number in this order
+    {"gone": [number, ...]}                           those that have ended
     {"end": true}
+
+Most of the work is done early: the second process makes connections of the documents while the first one still serves.
+What is left then does not grow with the clients, but with what they have done since the last round. Without the early
+part everything comes later.
 
 Writing changes nothing. A document of another :data:`VERSION` is refused; new fields need another :data:`REVISION`
 only, because fields that are missing keep their initial values and unknown ones are ignored (decision 0071).
@@ -10,9 +18,11 @@ only, because fields that are missing keep their initial values and unknown ones
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from icwsgw._version import __version__
@@ -25,17 +35,19 @@ from icwsgw.gateway.gateway_handover import (
     complete,
     departed,
     detach_sessions,
+    early_document,
     gateway_document,
+    take_over_early,
     take_over_gateway,
     take_over_session,
 )
 from icwsgw.gateway.session import ClientSession
 from icwsgw.handover.channel import MOST_SOCKETS
+from icwsgw.ic import cbor
 from icwsgw.observe.logs import get_logger
 from icwsgw.observe.meters import counters_of, go_on_from
 
 if TYPE_CHECKING:
-    from icwsgw.gateway.gateway import Gateway
     from icwsgw.server.protocol import GatewayProtocol
     from icwsgw.service import GatewayService
 
@@ -44,10 +56,27 @@ VERSION = 1
 #: Which fields it has. Each revision has a kept sample in the tests (decision 0071).
 REVISION = 1
 
+#: Marks documents that come while the first process still serves.
+EARLY = "early"
+#: Rounds of them at most, and the number of changes after which another round is not worth it.
+MOST_ROUNDS, FEW_CHANGES = 5, 200
+
 #: The close code of a client whose connection was lost.
 _ABNORMAL = 1006
 
 _log = get_logger("handover")
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Collect no garbage meanwhile: a collection takes as long as the handover."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class Handed:
@@ -58,18 +87,38 @@ class Handed:
 
     def __init__(self, service: GatewayService) -> None:
         self._service = service
-        self.connections: list[GatewayProtocol] = []
+        # by connection: the number, what was sent last, and its mark
+        self._sent: dict[GatewayProtocol, tuple[int, bytes, object]] = {}
+        self._count = 0
+
+    @property
+    def connections(self) -> list[GatewayProtocol]:
+        return list(self._sent)
+
+    def early(self) -> Iterator[tuple[Document, list[int]]]:
+        """The connections as they are now, in pieces, between which this process serves; :meth:`documents` follows.
+
+        Each round sends what has changed since the round before, until a round changes little.
+        """
+        yield {**self._head(), EARLY: True, "gateway": early_document(self._service.gateway)}, []
+        changed, least = 0, float("inf")
+        for number in range(MOST_ROUNDS):
+            changed = 0
+            for piece in self._pieces():
+                changed += piece.size
+                yield piece.document(EARLY), piece.sockets
+            if number and (changed <= FEW_CHANGES or changed > least / 2):
+                return
+            least = changed
 
     def documents(self) -> Iterator[tuple[Document, list[int]]]:
-        """The documents, each with its sockets."""
+        """The rest: the state as it is now, and what has come, changed or gone since the last round."""
         service, clock = self._service, self._service.gateway.context.clock
         # what has been decided about many sessions, in this process alone
         finish_batches(clock)
         yield (
             {
-                "version": VERSION,
-                "revision": REVISION,
-                "release": __version__,
+                **self._head(),
                 "root_key": service.gateway.context.network.root_key,
                 "gateway": gateway_document(service.gateway),
                 "overrides": service.overrides.to_json(),
@@ -79,89 +128,207 @@ class Handed:
             },
             [],
         )
-        rows: list[Document] = []
-        sockets: list[int] = []
-        for connection in list(service.factory.connections):
-            row = connection.written()
-            if row is None:
-                continue
-            self.connections.append(connection)
-            rows.append(row)
-            sockets.append(connection.descriptor)
-            if len(rows) == MOST_SOCKETS:
-                yield {"connections": rows, "sockets": len(rows)}, sockets
-                rows, sockets = [], []
-        if rows:
-            yield {"connections": rows, "sockets": len(rows)}, sockets
+        for piece in self._pieces():
+            if piece.size:
+                yield piece.document(), piece.sockets
         yield {"end": True}, []
+
+    @staticmethod
+    def _head() -> Document:
+        return {"version": VERSION, "revision": REVISION, "release": __version__}
+
+    def _pieces(self) -> Iterator[_Piece]:
+        """What has come, changed or gone since the last time."""
+        piece = _Piece()
+        for number, connection in enumerate(list(self._service.factory.connections), 1):
+            self._look(connection, piece)
+            if number % MOST_SOCKETS == 0:
+                yield piece
+                piece = _Piece()
+        for connection in self._sent.keys() - self._service.factory.connections:
+            piece.gone.append(self._sent.pop(connection)[0])
+        yield piece
+
+    def _look(self, connection: GatewayProtocol, piece: _Piece) -> None:
+        sent, mark = self._sent.get(connection), connection.mark()
+        if sent is not None and mark is not None and mark == sent[2]:
+            return
+        row = connection.written()
+        if row is None:
+            if sent is not None:
+                piece.gone.append(sent[0])
+                del self._sent[connection]
+            return
+        # encoded, because a document may refer to what changes later
+        encoded = cbor.dumps(row)
+        if sent is None:
+            sent = self._count, b"", None
+            self._count += 1
+            piece.rows.append(row)
+            piece.sockets.append(connection.descriptor)
+        elif encoded != sent[1]:
+            piece.changed.append([sent[0], row])
+        self._sent[connection] = sent[0], encoded, mark
 
     def detach(self) -> None:
         """Let go of everything that the other process has taken over."""
         service = self._service
         for listener in service.listening_services:
             listener.detach()
-        found = {connection.detach() for connection in self.connections}
-        detach_sessions(service.gateway, [session for session in found if session is not None])
+        found: set[ClientSession] = set()
+        for connection in self._sent:
+            try:
+                session = connection.detach()
+            except Exception:
+                _log.failure("letting go of a connection failed")
+            else:
+                if session is not None:
+                    found.add(session)
+        detach_sessions(service.gateway, found)
+
+
+class _Piece:
+    """Some connections that have come, changed or gone."""
+
+    def __init__(self) -> None:
+        self.rows: list[Document] = []
+        self.sockets: list[int] = []
+        self.changed: list[list[Any]] = []
+        self.gone: list[int] = []
+
+    @property
+    def size(self) -> int:
+        return len(self.rows) + len(self.changed) + len(self.gone)
+
+    def document(self, *flags: str) -> Document:
+        found: Document = dict.fromkeys(flags, True)
+        if self.rows:
+            found |= {"connections": self.rows, "sockets": len(self.rows)}
+        if self.changed:
+            found["changed"] = self.changed
+        if self.gone:
+            found["gone"] = self.gone
+        return found
+
+
+class _Row:
+    """One connection that has come.
+
+    :ivar connection: None: its client has left, or it could not be made
+    :ivar left: its client has left
+    """
+
+    __slots__ = ("connection", "document", "left")
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self.document = document
+        self.connection: GatewayProtocol | None = None
+        self.left = False
 
 
 class Taken:
-    """What has come from the other process."""
+    """What has come from the other process. It is made into connections at once, which go on with :meth:`begin`.
 
-    def __init__(self) -> None:
+    A connection whose state is invalid costs only itself.
+    """
+
+    def __init__(self, service: GatewayService) -> None:
+        self._service = service
         self._state: Mapping[str, Any] = {}
-        self._connections: list[tuple[Mapping[str, Any], int]] = []
+        self._rows: list[_Row | None] = []
 
     def add(self, document: Mapping[str, Any], sockets: list[int]) -> bool:
-        """Add a document; True: it was the last one.
+        """Take a document; True: it was the last one.
 
         :raises FormatError: it is of another version, or invalid
         """
         if "version" in document:
-            if document["version"] != VERSION:
-                raise FormatError(f"the state has version {document['version']}, this program reads {VERSION}")
-            self._state = document
+            self._head(document)
         rows = document.get("connections", [])
         if len(rows) != len(sockets):
             raise FormatError(f"{len(rows)} connections came with {len(sockets)} sockets")
-        self._connections.extend(zip(rows, sockets, strict=True))
+        for document_of_one, descriptor in zip(rows, sockets, strict=True):
+            row = _Row(document_of_one)
+            self._rows.append(row)
+            self._make(row, document_of_one, descriptor)
+        for number, changed in document.get("changed", ()):
+            self._change(self._row(number), changed)
+        for number in document.get("gone", ()):
+            self._forget(self._row(number))
+            self._rows[number] = None
         if "end" in document and not self._state:
             raise FormatError("the state is missing")
         return "end" in document
 
     def __len__(self) -> int:
         """How many connections there are."""
-        return len(self._connections)
+        return sum(row is not None for row in self._rows)
 
-    def check(self, gateway: Gateway) -> None:
-        """Check that a gateway can go on with what has come.
+    def _head(self, document: Mapping[str, Any]) -> None:
+        if document["version"] != VERSION:
+            raise FormatError(f"the state has version {document['version']}, this program reads {VERSION}")
+        gateway = self._service.gateway
+        if EARLY in document:
+            self._part(take_over_early, gateway, document.get("gateway"))
+        else:
+            self._state = document
+            self._part(take_over_gateway, gateway, document.get("gateway"))
 
-        :raises FormatError: it has other identities, or is at another network
-        """
-        state = self._state
-        check_identities(gateway, state.get("gateway", {}))
-        theirs, ours = state.get("root_key"), gateway.context.network.root_key
-        if theirs is not None and ours is not None and theirs != ours:
-            raise FormatError("the new process is at another network, whose canisters know none of the clients")
+    def _row(self, number: object) -> _Row:
+        row = self._rows[number] if type(number) is int and 0 <= number < len(self._rows) else None
+        if row is None:
+            raise FormatError(f"there is no connection {number}")
+        return row
 
-    def begin(self, service: GatewayService) -> None:
-        """Go on with all that the other process has had. A connection whose state is invalid costs only itself."""
-        state, gateway = self._state, service.gateway
-        self._take_over(take_over_gateway, gateway, "gateway")
-        self._take_over(go_on_from, service.metrics.declared, "counters")
-        self._take_over(lambda service, value: service.override(Overrides.from_json(value)), service, "overrides")
-        # behind the overrides, which may begin and end limits
-        self._take_over(lambda limits, value: limits.read(value), service.factory.limits, "limits")
-        taken: list[GatewayProtocol] = []
-        left: list[ClientSession] = []
-        for document, descriptor in self._connections:
+    def _make(self, row: _Row, document: Mapping[str, Any], descriptor: int) -> None:
+        row.document = document
+        try:
+            row.connection = _adopt(self._service, document, descriptor)
+            row.left = row.connection is None
+        except Exception:
+            _log.failure("a connection is not taken over")
+
+    def _change(self, row: _Row, document: Mapping[str, Any]) -> None:
+        connection, row.document = row.connection, document
+        if connection is None:
+            return
+        try:
+            if connection.update(document):
+                return
+        except Exception:
+            _log.failure("a connection is not taken over")
+        descriptor = os.dup(connection.descriptor)
+        self._forget(row)
+        self._make(row, document, descriptor)
+
+    def _forget(self, row: _Row) -> None:
+        """Forget a connection without a word to its client."""
+        connection, row.connection = row.connection, None
+        if connection is not None:
+            session = connection.detach()
+            if session is not None:
+                detach_sessions(self._service.gateway, [session])
+
+    def discard(self) -> None:
+        """Forget all connections without a word to anybody: the other process goes on with them."""
+        for row in self._rows:
             try:
-                connection = _adopt(service, document, descriptor)
-                if connection is not None:
-                    taken.append(connection)
-                elif "session" in document:
-                    left.append(take_over_session(gateway, departed(document), document["session"]))
+                if row is not None:
+                    self._forget(row)
             except Exception:
-                _log.failure("a connection is not taken over")
+                _log.failure("letting go of a connection failed")
+        self._rows = []
+
+    def begin(self) -> None:
+        """Go on with all that the other process has had."""
+        state, service, gateway = self._state, self._service, self._service.gateway
+        self._part(go_on_from, service.metrics.declared, state.get("counters"))
+        self._part(lambda to, value: to.override(Overrides.from_json(value)), service, state.get("overrides"))
+        # behind the overrides, which may begin and end limits
+        self._part(lambda limits, value: limits.read(value), service.factory.limits, state.get("limits"))
+        rows = [row for row in self._rows if row is not None]
+        taken = [row.connection for row in rows if row.connection is not None]
+        left = [session for row in rows if row.left and (session := self._left(row.document)) is not None]
         sessions: list[ClientSession] = [each.session for each in taken if each.session is not None]
         complete(gateway, state.get("gateway", {}), [*sessions, *left])
         for session in left:
@@ -172,17 +339,38 @@ class Taken:
             except Exception:
                 _log.failure("a connection is not taken over")
                 connection.transport.abortConnection()
-        self._take_over(lambda status, value: status.go_on_from(value), service.status, "status")
+        self._part(lambda status, value: status.go_on_from(value), service.status, state.get("status"))
 
-    def _take_over(self, read: Callable[[Any, Any], object], owner: Any, part: str) -> None:
+    @staticmethod
+    def _part(read: Callable[[Any, Any], object], owner: Any, value: Any) -> None:
         """Let the owner of a part read it, if there is one. A fault costs that part."""
-        value = self._state.get(part)
         if not value:
             return
         try:
             read(owner, value)
         except Exception:
-            _log.failure("a part of the former process's state is not taken over", part=part)
+            _log.failure("a part of the former process's state is not taken over")
+
+    def check(self) -> None:
+        """Check that this process can go on with what has come.
+
+        :raises FormatError: it has other identities, or is at another network
+        """
+        state, gateway = self._state, self._service.gateway
+        check_identities(gateway, state.get("gateway", {}))
+        theirs, ours = state.get("root_key"), gateway.context.network.root_key
+        if theirs is not None and ours is not None and theirs != ours:
+            raise FormatError("the new process is at another network, whose canisters know none of the clients")
+
+    def _left(self, document: Mapping[str, Any]) -> ClientSession | None:
+        """The session of a client that has left."""
+        if "session" not in document:
+            return None
+        try:
+            return take_over_session(self._service.gateway, departed(document), document["session"])
+        except Exception:
+            _log.failure("a session is not taken over")
+            return None
 
 
 def _adopt(service: GatewayService, document: Mapping[str, Any], descriptor: int) -> GatewayProtocol | None:

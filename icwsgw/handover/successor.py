@@ -19,7 +19,7 @@ from icwsgw._version import __version__
 from icwsgw.errors import FormatError
 from icwsgw.handover.channel import Channel, ChannelClosed
 from icwsgw.handover.predecessor import CHANNEL, SILENCE_SECONDS, SOCKETS
-from icwsgw.handover.service_state import Taken
+from icwsgw.handover.service_state import EARLY, Taken, uncollected
 from icwsgw.observe.logs import get_logger
 from icwsgw.process.startup import stop
 from icwsgw.workers.sockets import GivenEndpoint
@@ -98,8 +98,9 @@ class Successor:
         try:
             if reason is None:
                 self._loop.stop()
-                self._channel.send({"ready": __version__})
-                self._take_over(service)
+                self._channel.send({"ready": __version__, EARLY: True})
+                with uncollected():
+                    self._take_over(service)
             elif now - self._last_word >= WORD_SECONDS:
                 self._last_word = now
                 self._channel.send({"at": f"the network ({reason})"})
@@ -107,16 +108,19 @@ class Successor:
             self._give_up(str(error))
 
     def _take_over(self, service: GatewayService) -> None:
-        channel, taken = self._channel, Taken()
+        channel, taken = self._channel, Taken(service)
         try:
-            while not taken.add(*channel.receive(SILENCE_SECONDS)):
-                pass
-            taken.check(service.gateway)
-        except FormatError as error:
+            self._receive(taken)
+            taken.check()
+            channel.send({"taken": len(taken)})
+        except Exception as error:
+            if not isinstance(error, (ChannelClosed, FormatError)):
+                _log.failure("taking over failed")
+            # first of all, so that the end of this process ends no connection
+            taken.discard()
             self.failed(str(error))
             self._give_up(str(error))
             return
-        channel.send({"taken": len(taken)})
         go: dict[str, Any] = {}
         try:
             go, _ = channel.receive(SILENCE_SECONDS)
@@ -126,7 +130,7 @@ class Successor:
         began = self._reactor.seconds()
         self._close_unused(service)
         try:
-            taken.begin(service)
+            taken.begin()
         except Exception:
             # Nobody else serves now: new clients at least find a gateway.
             _log.failure("taking over failed")
@@ -139,6 +143,19 @@ class Successor:
         _log.info(
             "taken over", connections=len(taken), sessions=len(service.gateway.registry.sessions), seconds=seconds
         )
+
+    def _receive(self, taken: Taken) -> None:
+        """Take what the other process sends.
+
+        :raises ChannelClosed: it has ended
+        :raises FormatError: it is of another version, or invalid
+        """
+        over = False
+        while not over:
+            document, sockets = self._channel.receive(SILENCE_SECONDS)
+            over = taken.add(document, sockets)
+            if EARLY in document:
+                self._channel.send({"made": len(taken)})
 
     def _close_unused(self, service: GatewayService) -> None:
         """Close the sockets of addresses that the configuration does not have any more."""

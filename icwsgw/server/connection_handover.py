@@ -15,7 +15,7 @@ from icwsgw.core.flood_guard import FloodGuard, FloodState
 from icwsgw.core.liveness import LivenessEffect, LivenessState, PartialMessage
 from icwsgw.core.written_state import Document, read_as
 from icwsgw.gateway.gateway_handover import client_document, take_over_session
-from icwsgw.gateway.session_handover import session_document
+from icwsgw.gateway.session_handover import mark, session_document, update
 from icwsgw.reactor.detached_socket import detach, plain_transport, unsent_bytes
 from icwsgw.server.admission import Admission, Standing
 from icwsgw.server.outbox import Outbox
@@ -38,6 +38,17 @@ class Stage(IntEnum):
     """One side has sent a close frame."""
 
 
+#: The parts of an open connection's state that may change later.
+_UPDATABLE = frozenset(
+    (
+        *("unread", "unsent", "waiting", "waits_since", "session"),
+        *("liveness", "heard", "partial", "tokens", "due"),
+    )
+)
+#: Seconds at least until the absence of a pong counts.
+PONG_SECONDS = 5.0
+
+
 class ConnectionHandover:
     """The part of a connection that hands it over.
 
@@ -50,6 +61,8 @@ class ConnectionHandover:
     origin: str
     state: int
     data: bytes
+    current_frame: Any
+    inside_message: bool
     session: ClientSession | None
     closedByMe: bool  # noqa: N815
     STATE_CONNECTING: int
@@ -114,6 +127,22 @@ class ConnectionHandover:
             "read_again": self._guard_timer and self._guard_timer.getTime(),
         }
 
+    def mark(self) -> tuple[object, ...] | None:
+        """What changes whenever the document of a connection at rest does; None: it is not at rest."""
+        session, outbox = self.session, self._outbox
+        if session is None or outbox is None or self.state != self.STATE_OPEN or self._guard is not None:
+            return None
+        if self.data or self.current_frame is not None or self.inside_message or not outbox.idle:
+            return None
+        of_session, socket = mark(session), plain_transport(self.transport)
+        if of_session is None or socket is None or unsent_bytes(socket):
+            return None
+        return (
+            *of_session,
+            *(self._liveness, self._heard, self._partial, self.factory.wheel.due(self)),
+            *(self._frames_left, self._bytes_left),
+        )
+
     @property
     def descriptor(self) -> int:
         """The socket of a connection that can be handed over."""
@@ -161,41 +190,44 @@ class ConnectionHandover:
         if stage is Stage.REQUEST:
             self._watch(document, factory.header_timeout)
             return
-        outbox = self._outbox = Outbox(transport, factory, self)
-        if unsent := document.get("unsent"):
-            transport.write(unsent)
-        if waiting := document.get("waiting"):
-            outbox.send(waiting)
-            if (since := document.get("waits_since")) is not None:
-                outbox.waits_since(read_as(float, since, "waits_since"))
+        self._outbox = Outbox(transport, factory, self)
         if stage is Stage.CLOSING:
             self.state, self.closedByMe = self.STATE_CLOSING, True
             self._watch(document, factory.close_timeout)
             return
         self.state = self.STATE_OPEN
         self.origin = str(document.get("origin", ""))
+        self._take_liveness(document)
+        self._take_over_guard(document)
+        session = self.session = take_over_session(factory.gateway, cast(Any, self), document.get("session", {}))
+        if admission.standing is Standing.OPENED:
+            self.maxMessagePayloadSize = factory.max_message_bytes
+        self._watch_liveness(session, document)
+
+    def _take_liveness(self, document: Mapping[str, Any]) -> None:
         self._liveness = LivenessState(document.get("liveness", LivenessState.QUIET))
         self._frames_left, self._bytes_left = (
             read_as(float, tokens, "tokens") for tokens in document.get("tokens", (self._frames_left, self._bytes_left))
         )
         self._heard = bool(document.get("heard", False))
-        if partial := document.get("partial"):
-            self._partial = PartialMessage(*partial)
-        self._take_over_guard(document)
-        session = self.session = take_over_session(factory.gateway, cast(Any, self), document.get("session", {}))
-        if admission.standing is Standing.OPENED:
-            self.maxMessagePayloadSize = factory.max_message_bytes
+        partial = document.get("partial")
+        self._partial = PartialMessage(*partial) if partial else None
+
+    def _watch_liveness(self, session: ClientSession, document: Mapping[str, Any]) -> None:
+        """Keep the deadline; a pong may still be unread."""
         pinged = self._liveness is LivenessState.PINGED
         effect = LivenessEffect.WAIT_PONG if pinged else LivenessEffect.WAIT_INTERVAL
-        self._watch(document, factory.deadlines.wait(effect, factory.clock.seconds(), session.deadline))
+        usual = self.factory.deadlines.wait(effect, self.factory.clock.seconds(), session.deadline)
+        self._watch(document, usual, PONG_SECONDS if pinged else 0.0)
 
-    def _watch(self, document: Mapping[str, Any], usual: float) -> None:
+    def _watch(self, document: Mapping[str, Any], usual: float, least: float = 0.0) -> None:
         """Ask for the visit of the timer wheel that was due in the other process.
 
         :param usual: seconds until the visit if the document does not say when it was due
+        :param least: seconds until the visit at least
         """
         due, wheel, now = document.get("due"), self.factory.wheel, self.factory.clock.seconds()
-        wheel.watch(self, usual if due is None else max(0.0, read_as(float, due, "due") - now))
+        wheel.watch(self, usual if due is None else max(least, read_as(float, due, "due") - now))
 
     def _take_over_guard(self, document: Mapping[str, Any]) -> None:
         """Go on with the rate limits of a client that has used up its tokens before."""
@@ -210,10 +242,33 @@ class ConnectionHandover:
             self._guard_timer = clock.callLater(max(0.0, until - clock.seconds()), self._pause_over)
             self._stop_reading(RATE)
 
+    def update(self, document: Mapping[str, Any]) -> bool:
+        """Bring a connection that was taken over, and has not gone on yet, to a later state.
+
+        :return: whether that was possible; otherwise nothing has changed, and the connection has to be made anew
+        :raises FormatError: a value is of the wrong kind
+        """
+        before, session = self.handed_over, self.session
+        if before is None or session is None:
+            return False
+        differing = {name for name in before.keys() | document.keys() if before.get(name) != document.get(name)}
+        if not differing <= _UPDATABLE or not update(session, before["session"], document["session"]):
+            return False
+        self.handed_over = document
+        self._take_liveness(document)
+        self._watch_liveness(session, document)
+        return True
+
     def read_unread(self) -> None:
-        """Read what had come before the handover, and then the socket again."""
+        """Send what waits, read what had come before the handover, and then the socket again."""
         document, self.handed_over = self.handed_over, None
         assert document is not None, "the connection was taken over"
+        if unsent := document.get("unsent"):
+            self.transport.write(unsent)
+        if (waiting := document.get("waiting")) and self._outbox is not None:
+            self._outbox.send(waiting)
+            if (since := document.get("waits_since")) is not None:
+                self._outbox.waits_since(read_as(float, since, "waits_since"))
         unread = document.get("unread", b"")
         self._start_reading(HANDOVER)
         if unread:

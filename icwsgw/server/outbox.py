@@ -213,6 +213,11 @@ class Outbox:
         else:
             self._wait(begun)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits."""
+        return not self.size and not self._held and self._queue is None
+
     def waiting(self) -> tuple[bytes, bytes]:
         """What waits, unchanged: the rest of a frame that has begun, and whole frames."""
         items = [data for _, data in self._queue or ()]

@@ -44,8 +44,11 @@ def sent(document: dict[str, Any]) -> dict[str, Any]:
     return arrived
 
 
-def successor(world: World) -> Gateway:
-    """A gateway of another process, which has read the configuration and reached the network."""
+def successor(world: World, clock: Any = None) -> Gateway:
+    """A gateway of another process, which has read the configuration and reached the network.
+
+    :param clock: of that process; None: the world's
+    """
     own = Metrics()
     context = replace(
         world.context,
@@ -55,6 +58,7 @@ def successor(world: World) -> Gateway:
         queries=CallSlots(512, 3),
         newcomers_queries=CallSlots(64),
         newcomers=CallSlots(2000),
+        clock=clock or world.clock,
     )
     gateway = Gateway(context)
     gateway.start()

@@ -165,6 +165,7 @@ def test_a_service_with_the_same_identities_at_the_same_network_takes_over(path:
 
 
 def checked(documents: list[Document]) -> None:
-    taken = Taken()
+    world: Any = world_with_limits()
+    taken = Taken(world)
     taken.add(documents[0], [])
-    taken.check(world_with_limits().gateway)
+    taken.check()

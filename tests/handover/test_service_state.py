@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +15,7 @@ from icwsgw.core.close_reasons import CloseCode
 from icwsgw.errors import FormatError
 from icwsgw.gateway.batches import BATCH, in_batches
 from icwsgw.gateway.gateway_handover import client_document, take_over_session
-from icwsgw.gateway.session_handover import session_document
+from icwsgw.gateway.session_handover import mark, session_document, update
 from icwsgw.handover import service_state
 from icwsgw.handover.channel import MOST_SOCKETS
 from icwsgw.handover.service_state import VERSION, Handed, Taken
@@ -33,7 +33,7 @@ class Connection:
         self.session: Any = None if client is None else client.session
         self.socket, self.far = socket.socketpair()
         self.handed_over: Any = None
-        self.read = 0
+        self.read = self.updated = 0
         self.aborted = False
         self.transport = SimpleNamespace(abortConnection=self.abort)
 
@@ -56,9 +56,21 @@ class Connection:
 
     def begin(self, client: MemoryClient) -> None:
         self.client = client
-        self.session = client.session = take_over_session(self.gateway, client, self.handed_over["session"])
+        self.session = take_over_session(self.gateway, client, self.handed_over["session"])
+
+    def mark(self) -> Any:
+        return None if self.session is None else mark(self.session)
+
+    def update(self, document: dict[str, Any]) -> bool:
+        done = update(self.session, self.handed_over["session"], document["session"])
+        if done:
+            self.handed_over = document
+            self.updated += 1
+        return done
 
     def read_unread(self) -> None:
+        assert self.client is not None
+        self.client.session = self.session
         self.read += 1
 
 
@@ -74,6 +86,51 @@ class Part:
         self.taken = document
 
     go_on_from = read
+
+
+class FrozenCall:
+    """A call of a :class:`FrozenClock`: it waits until the clock goes on."""
+
+    def __init__(self, delay: float, function: Callable[..., Any], args: tuple[Any, ...], names: Any) -> None:
+        self.delay, self.function, self.args, self.names = delay, function, args, names
+        self.waits = True
+        self.call: Any = None
+
+    def active(self) -> bool:
+        return bool(self.call.active()) if self.call is not None else self.waits
+
+    def cancel(self) -> None:
+        self.waits = False
+        if self.call is not None:
+            self.call.cancel()
+
+    def reset(self, delay: float) -> None:
+        self.delay = delay
+        if self.call is not None:
+            self.call.reset(delay)
+
+
+class FrozenClock:
+    """The clock of a process that does nothing but receive a state."""
+
+    def __init__(self, clock: Any) -> None:
+        self.clock = clock
+        self.frozen: list[FrozenCall] | None = []
+
+    def seconds(self) -> float:
+        return float(self.clock.seconds())
+
+    def callLater(self, delay: float, function: Callable[..., Any], *args: Any, **names: Any) -> Any:
+        if self.frozen is None:
+            return self.clock.callLater(delay, function, *args, **names)
+        self.frozen.append(FrozenCall(delay, function, args, names))
+        return self.frozen[-1]
+
+    def go_on(self) -> None:
+        frozen, self.frozen = self.frozen, None
+        for each in frozen or ():
+            if each.waits:
+                each.call = self.clock.callLater(each.delay, each.function, *each.args, **each.names)
 
 
 class Listener:
@@ -106,15 +163,31 @@ def service_of(world: World, gateway: Any, adopt: Callable[..., Any] | None = No
     )
 
 
-def moved(handed: Handed) -> Taken:
-    """The documents and sockets as they come out of the channel."""
-    taken = Taken()
+def move(documents: Iterable[tuple[dict[str, Any], list[int]]], taken: Taken) -> bool:
+    """Move documents and sockets as they come out of the channel; whether the last one was among them."""
     over = False
-    for document, sockets in handed.documents():
+    for document, sockets in documents:
         assert not over
         over = taken.add(cbor.loads(cbor.dumps(document)), [os.dup(number) for number in sockets])
-    assert over
-    return taken
+    return over
+
+
+def adopting(clients: list[MemoryClient], fails: Callable[[str], bool] = lambda session: False) -> Callable[..., None]:
+    """How a reactor takes the sockets of clients.
+
+    :param fails: whether it finds a fault in the session with an id
+    """
+    by_key = {client.session.client_key: client for client in clients if client.session is not None}
+
+    def adopt(descriptor: int, family: int, maker: Any) -> None:
+        assert family == socket.AF_UNIX
+        connection = maker.buildProtocol(None)
+        document = connection.handed_over["session"]
+        if fails(document["id"]):
+            raise FormatError("a fault")
+        connection.begin(by_key[tuple(document["key"])])
+
+    return adopt
 
 
 @pytest.mark.parametrize("count", [0, 1, MOST_SOCKETS + 3])
@@ -124,8 +197,10 @@ def test_all_clients_go_on_in_the_other_process(count: int) -> None:
     old = service_of(world, world.gateway)
     connections = [Connection(world.gateway, client) for client in clients]
     old.factory.connections = {*connections, Connection(world.gateway)}
-    handed = Handed(old)
-    taken = moved(handed)
+    gateway = successor(world)
+    new = service_of(world, gateway, adopting(clients))
+    handed, taken = Handed(old), Taken(new)
+    assert move(handed.documents(), taken)
     assert (len(handed.connections), len(taken)) == (count, count)
     assert len(world.gateway.registry.sessions) == count, "nothing has changed so far"
     world.metrics.client_messages.inc(3)
@@ -134,16 +209,7 @@ def test_all_clients_go_on_in_the_other_process(count: int) -> None:
     assert not world.gateway.registry.sessions
     assert [listener.detached for listener in old.listening_services] == [1, 1]
 
-    gateway = successor(world)
-    by_key = {client.session.client_key: client for client in clients if client.session is not None}
-
-    def adopt(descriptor: int, family: int, maker: Any) -> None:
-        assert family == socket.AF_UNIX
-        connection = maker.buildProtocol(None)
-        connection.begin(by_key[tuple(connection.handed_over["session"]["key"])])
-
-    new = service_of(world, gateway, adopt)
-    taken.begin(new)
+    taken.begin()
     assert new.overridden == [Overrides(denied=("aaaaa-aa",))]
     assert (new.factory.limits.taken, new.status.taken) == ({"at": world.clock.seconds()}, {"at": 0.0})
     assert [connection.read for connection in new.made] == [1] * count
@@ -157,16 +223,16 @@ def test_a_client_that_has_left_meanwhile_is_told_to_its_canister() -> None:
     clients = world.open(2)
     old = service_of(world, world.gateway)
     old.factory.connections = {Connection(world.gateway, client) for client in clients}
-    handed = Handed(old)
-    taken = moved(handed)
-    handed.detach()
-    world.gateway.stop()
     gateway = successor(world)
 
     def adopt(descriptor: int, family: int, maker: Any) -> None:
         raise OSError("not connected")
 
-    taken.begin(service_of(world, gateway, adopt))
+    handed, taken = Handed(old), Taken(service_of(world, gateway, adopt))
+    assert move(handed.documents(), taken)
+    handed.detach()
+    world.gateway.stop()
+    taken.begin()
     world.gateway, world.context = gateway, gateway.context
     world.run(5)
     world.quiet()
@@ -177,24 +243,15 @@ def test_a_connection_that_cannot_be_made_costs_itself_alone() -> None:
     clients = world.open(3)
     old = service_of(world, world.gateway)
     old.factory.connections = {Connection(world.gateway, client) for client in clients}
-    handed = Handed(old)
-    taken = moved(handed)
-    handed.detach()
-    world.gateway.stop()
-    gateway = successor(world)
-    by_key = {client.session.client_key: client for client in clients if client.session is not None}
     unlucky = clients[1].session
     assert unlucky is not None
-
-    def adopt(descriptor: int, family: int, maker: Any) -> None:
-        connection = maker.buildProtocol(None)
-        if connection.handed_over["session"]["id"] == unlucky.id:
-            raise FormatError("a fault")
-        connection.begin(by_key[tuple(connection.handed_over["session"]["key"])])
-
-    new = service_of(world, gateway, adopt)
-
-    taken.begin(new)
+    gateway = successor(world)
+    new = service_of(world, gateway, adopting(clients, lambda session: session == unlucky.id))
+    handed, taken = Handed(old), Taken(new)
+    assert move(handed.documents(), taken)
+    handed.detach()
+    world.gateway.stop()
+    taken.begin()
     assert sorted(connection.aborted for connection in new.made) == [False, False, True]
     assert len(gateway.registry.sessions) == 2
 
@@ -206,10 +263,10 @@ def test_a_state_that_cannot_be_read_costs_no_connection(monkeypatch: pytest.Mon
         raise FormatError("a fault")
 
     monkeypatch.setattr(service_state, "take_over_gateway", broken)
-    taken = Taken()
-    taken.add({"version": VERSION}, [])
     new = service_of(world, successor(world))
-    taken.begin(new)
+    taken = Taken(new)
+    taken.add({"version": VERSION}, [])
+    taken.begin()
     assert new.overridden == []
 
 
@@ -217,11 +274,11 @@ def test_a_part_that_cannot_be_read_costs_itself_alone() -> None:
     world = World()
     documents = [document for document, _ in Handed(service_of(world, world.gateway)).documents()]
     documents[0]["counters"], documents[0]["limits"] = 5, {"at": 1.0}
-    taken = Taken()
+    new = service_of(world, successor(world))
+    taken = Taken(new)
     for document in documents:
         taken.add(document, [])
-    new = service_of(world, successor(world))
-    taken.begin(new)
+    taken.begin()
     assert (new.overridden, new.factory.limits.taken) == ([Overrides(denied=("aaaaa-aa",))], {"at": 1.0})
 
 
@@ -237,27 +294,124 @@ def test_what_was_decided_about_many_sessions_is_done_before_they_are_written() 
     assert {client.close_code for client in clients} == {CloseCode.POLICY}
 
 
+# connections that are sent while the first process still serves
+
+
+def test_clients_go_on_from_what_they_have_done_meanwhile() -> None:
+    world = World()
+    clients = world.open(6)
+    active, chatty, gone, late = clients[0], clients[1], clients[2], clients[3]
+    old = service_of(world, world.gateway)
+    connections = [Connection(world.gateway, client) for client in clients]
+    old.factory.connections = {*connections[:3], *connections[4:]}
+    clock = FrozenClock(world.clock)
+    gateway = successor(world, clock)
+    new = service_of(world, gateway, adopting(clients))
+    handed, taken = Handed(old), Taken(new)
+    early = handed.early()
+    assert not move([next(early), next(early)], taken)
+    assert len(taken) == 5
+    assert len(gateway.registry.sessions) == 5
+    active.echoes(b"meanwhile")
+    chatty.send(b"on its way")
+    connections[2].session = None
+    gone.leave()
+    world.run(2)
+    old.factory.connections = {*connections[:2], *connections[3:]}
+    assert not move(early, taken)
+    active.echoes(b"and again")
+    assert move(handed.documents(), taken)
+    assert len(taken) == 5
+    handed.detach()
+    world.gateway.stop()
+    before = {client.session.id: client.session for client in clients if client.session is not None}
+    taken.begin()
+    clock.go_on()
+    world.gateway, world.context = gateway, gateway.context
+    assert sum(connection.updated for connection in new.made) >= 2, "most are only brought up to date"
+    for client in (active, chatty, late):
+        assert client.session is not None
+        assert client.session is not before[client.session.id]
+        assert client.session.messages_up == before[client.session.id].messages_up
+        client.echoes(b"after")
+        client.leave()
+    for client in clients[4:]:
+        client.leave()
+    world.run(5)
+    world.quiet()
+
+
+def test_a_handover_that_fails_after_the_early_part_changes_nothing() -> None:
+    world = World()
+    clients = world.open(3)
+    old = service_of(world, world.gateway)
+    old.factory.connections = {Connection(world.gateway, client) for client in clients}
+    gateway = successor(world, FrozenClock(world.clock))
+    handed, taken = Handed(old), Taken(service_of(world, gateway, adopting(clients)))
+    assert not move(handed.early(), taken)
+    taken.discard()
+    assert (len(taken), gateway.registry.sessions, gateway.registry.pollers) == (0, set(), {})
+    gateway.stop()
+    for client in clients:
+        client.echoes(b"as before")
+        client.leave()
+    world.run(5)
+    world.quiet()
+
+
+def test_another_round_follows_only_while_there_is_less_and_less_to_send(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    clients = world.open(4)
+    old = service_of(world, world.gateway)
+    old.factory.connections = {Connection(world.gateway, client) for client in clients}
+    monkeypatch.setattr(service_state, "FEW_CHANGES", 0)
+    sizes = []
+    for document, _ in Handed(old).early():
+        sizes.append(len(document.get("connections", ())) + len(document.get("changed", ())))
+        for client in clients[: 3 - len(sizes) // 2]:
+            client.echoes(b"meanwhile")
+    assert sizes == [0, 4, 2, 2], "the head, all of them, and rounds until one is not half as long as the one before"
+
+
+def test_a_connection_that_was_not_sent_cannot_change() -> None:
+    world = World()
+    taken = Taken(service_of(world, world.gateway))
+    for document in ({"changed": [[0, {}]]}, {"gone": [0]}, {"gone": ["0"]}):
+        with pytest.raises(FormatError, match="no connection"):
+            taken.add(document, [])
+
+
 # what comes, before anything is done with it
 
 
-def test_the_last_document_is_known() -> None:
-    taken = Taken()
+@pytest.fixture
+def taken() -> Taken:
+    world = World()
+
+    def adopt(descriptor: int, family: int, maker: Any) -> None:
+        raise OSError("not connected")
+
+    return Taken(service_of(world, successor(world), adopt))
+
+
+def test_the_last_document_is_known(taken: Taken) -> None:
     assert not taken.add({"version": VERSION, "gateway": {}}, [])
-    assert not taken.add({"connections": [{"stage": 0}, {}]}, [5, 6])
+    ours, theirs = socket.socketpair()
+    assert not taken.add({"connections": [{"stage": 0}, {}]}, [ours.detach(), theirs.detach()])
     assert taken.add({"end": True}, [])
     assert len(taken) == 2
 
 
-def test_another_version_is_refused_with_both_numbers() -> None:
+def test_another_version_is_refused_with_both_numbers(taken: Taken) -> None:
     with pytest.raises(FormatError, match=f"version {VERSION + 1}, this program reads {VERSION}"):
-        Taken().add({"version": VERSION + 1}, [])
+        taken.add({"version": VERSION + 1}, [])
 
 
-def test_an_end_without_a_beginning_is_refused() -> None:
+def test_an_end_without_a_beginning_is_refused(taken: Taken) -> None:
     with pytest.raises(FormatError, match="state is missing"):
-        Taken().add({"end": True}, [])
+        taken.add({"end": True}, [])
 
 
-def test_each_connection_has_its_socket() -> None:
+def test_each_connection_has_its_socket(taken: Taken) -> None:
     with pytest.raises(FormatError, match="2 connections came with 1 sockets"):
-        Taken().add({"connections": [{}, {}]}, [5])
+        taken.add({"connections": [{}, {}]}, [5])

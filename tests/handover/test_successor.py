@@ -112,19 +112,24 @@ class Taking:
     def __init__(self, fails: bool = False, refuses: bool = False) -> None:
         self.fails = fails
         self.refuses = refuses
-        self.begun = 0
+        self.begun = self.discarded = 0
 
     def __len__(self) -> int:
         return 2
 
     def add(self, document: dict[str, Any], sockets: list[int]) -> bool:
+        if "bad" in document:
+            raise ZeroDivisionError
         return "end" in document
 
-    def check(self, gateway: object) -> None:
+    def check(self) -> None:
         if self.refuses:
             raise FormatError("the key is another one")
 
-    def begin(self, service: object) -> None:
+    def discard(self) -> None:
+        self.discarded += 1
+
+    def begin(self) -> None:
         self.begun += 1
         if self.fails:
             raise ZeroDivisionError
@@ -143,9 +148,13 @@ def test_it_goes_on_when_it_has_everything(
     successor._sockets.update({"tcp:1": -1, "tcp:9": os.dup(unused.fileno())})
     service.gateway = SimpleNamespace(registry=SimpleNamespace(sessions={1, 2}))  # type: ignore[attr-defined]
     taking = Taking(fails)
-    monkeypatch.setattr(successor_module, "Taken", lambda: taking)
+    monkeypatch.setattr(successor_module, "Taken", lambda service: taking)
     channel.receive(5.0)
-    documents: list[dict[str, Any]] = [{"version": VERSION}, {"end": True}, *([last] if last else [])]
+    documents: list[dict[str, Any]] = [
+        *({"version": VERSION, "early": True}, {"early": True}),
+        *({"version": VERSION}, {"end": True}),
+        *([last] if last else []),
+    ]
     for document in documents:
         channel.send(document)
     if last is None:
@@ -153,7 +162,8 @@ def test_it_goes_on_when_it_has_everything(
     service.away = None
     reactor.advance(0.1)
     assert "ready" in channel.receive(5.0)[0]
-    assert channel.receive(5.0)[0] == {"taken": 2}
+    said = [channel.receive(5.0)[0] for _ in range(3)]
+    assert said == [{"made": 2}, {"made": 2}, {"taken": 2}]
     assert (taking.begun, service.accepted, began, reactor.stopped) == (1, 1, [pidfile], False)
     with pytest.raises(OSError, match="Bad file"):
         os.fstat(successor._sockets["tcp:9"])
@@ -165,7 +175,7 @@ def test_a_state_that_it_cannot_go_on_with_ends_it_and_it_says_why(monkeypatch: 
     channel, _, service, reactor, began = make()
     service.gateway = None  # type: ignore[attr-defined]
     taking = Taking(refuses=True)
-    monkeypatch.setattr(successor_module, "Taken", lambda: taking)
+    monkeypatch.setattr(successor_module, "Taken", lambda service: taking)
     channel.receive(5.0)
     channel.send({"end": True})
     service.away = None
@@ -173,4 +183,20 @@ def test_a_state_that_it_cannot_go_on_with_ends_it_and_it_says_why(monkeypatch: 
     assert "ready" in channel.receive(5.0)[0]
     assert channel.receive(5.0)[0] == {"failed": "the key is another one"}
     assert (taking.begun, reactor.stopped, service.accepted, began) == (0, True, 0, [])
+
+
+@pytest.mark.parametrize("last", [{"bad": True}, None], ids=["a fault", "the other one has ended"])
+def test_before_it_has_everything_it_ends_without_a_word_to_clients(
+    monkeypatch: pytest.MonkeyPatch, last: dict[str, Any] | None
+) -> None:
+    channel, _, service, reactor, began = make()
+    taking = Taking()
+    monkeypatch.setattr(successor_module, "Taken", lambda service: taking)
+    for document in ({"version": VERSION, "early": True}, *([last] if last else [])):
+        channel.send(document)
+    if last is None:
+        channel.socket.shutdown(socket.SHUT_WR)
+    service.away = None
+    reactor.advance(0.1)
+    assert (taking.discarded, taking.begun, service.accepted, began, reactor.stopped) == (1, 0, 0, [], True)
     channel.close()

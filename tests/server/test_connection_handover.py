@@ -127,6 +127,7 @@ def test_an_open_connection_goes_on_in_the_middle_of_a_message() -> None:
     assert session.left_with is None, "nobody is told"
     after, transport = taken_over(second, document)
     transport.clear()
+    assert len(second.sessions) == 1
     assert (after.peer, after._admission.standing) == (protocol.peer, Standing.OPENED)
     after.read_unread()
     after.dataReceived(data[20:])
@@ -144,7 +145,9 @@ def test_what_waits_for_a_slow_reader_is_sent_by_the_other_process_in_order() ->
     protocol.deliver([b"\x82\x01c"])
     document = protocol.written()
     assert document is not None
-    _, transport = taken_over(second, document)
+    after, transport = taken_over(second, document)
+    assert b"\x82\x01a" not in transport.value(), "the other process may still go on"
+    after.read_unread()
     sent = read_frames(transport.value())
     assert [payload for _, payload in sent if payload != b"greeting"] == [b"a", b"b", b"c"]
 
@@ -165,8 +168,10 @@ def test_the_rest_of_a_frame_that_has_begun_comes_first() -> None:
 def test_a_connection_that_waits_for_a_pong_waits_in_the_other_process() -> None:
     first, second = World(ping_interval=10.0, pong_timeout=5.0), World(ping_interval=10.0, pong_timeout=5.0)
     protocol, _, _ = opened(first)
-    protocol._liveness = LivenessState.PINGED
-    first.factory.wheel.watch(protocol, 5.0)
+    for _ in range(12):
+        first.clock.advance(1.0)
+        second.clock.advance(1.0)
+    assert protocol._liveness is LivenessState.PINGED
     after, transport = taken_over(second, protocol.written())
     second.sessions[-1].state = State.OPEN
     after.read_unread()
@@ -235,6 +240,7 @@ def test_a_client_that_reads_nothing_is_too_slow_in_the_other_process_too() -> N
     assert document is not None
     assert document["waits_since"] == 0.0
     after, _ = taken_over(second, document, Full())
+    after.read_unread()
     assert after._outbox.age(second.clock.seconds()) == 7.0
 
 
@@ -250,6 +256,18 @@ def test_a_closing_handshake_goes_on() -> None:
     after.dataReceived(close_frame(4100))
     assert transport.aborted, "as after any closing handshake"
     assert second.sessions == [], "its session is handed over without it"
+
+
+def test_deadlines_stay_spread() -> None:
+    first, second = World(ping_interval=10.0), World(ping_interval=10.0)
+    due: list[tuple[Any, Any]] = []
+    for _ in range(3):
+        protocol, _, _ = opened(first)
+        after, _ = taken_over(second, protocol.written())
+        due.append((first.factory.wheel.due(protocol), second.factory.wheel.due(after)))
+        first.clock.advance(1.0)
+        second.clock.advance(1.0)
+    assert [ours for ours, _ in due] == [theirs for _, theirs in due] == [due[0][0] + 1.0 * n for n in range(3)]
 
 
 @pytest.mark.parametrize("what", ["TLS", "disconnecting", "_aborting", "_writeDisconnecting"])
@@ -285,3 +303,40 @@ def test_one_that_is_unauthenticated_can_still_be_crowded_out() -> None:
     assert len(second.factory.limits.waiting) == 1
     lose(after)
     assert len(second.factory.limits.waiting) == 0
+
+
+def test_equal_marks_mean_equal_documents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever happens to a connection at rest, its mark changes if its document does."""
+    # the world's sessions are not the gateway's
+    monkeypatch.setattr(connection_handover, "mark", lambda session: (session.id, len(session.received_messages)))
+    monkeypatch.setattr(
+        connection_handover, "session_document", lambda session: {"n": len(session.received_messages), "id": session.id}
+    )
+    world = World(ping_interval=10.0, pong_timeout=5.0, client_message_rate=5, client_byte_rate=5_000)
+    protocol, _, session = opened(world)
+    steps = [
+        lambda: protocol.dataReceived(masked(2, b"one")),
+        lambda: protocol.dataReceived(masked(9, b"")),
+        lambda: protocol.dataReceived(masked(2, b"part")[:5]),
+        lambda: protocol.dataReceived(masked(2, b"part")[5:]),
+        lambda: protocol.deliver([b"\x82\x01a"]),
+        lambda: protocol._outbox.pauseProducing(),
+        lambda: protocol.deliver([b"\x82\x01b"]),
+        lambda: protocol._outbox.resumeProducing(),
+        *([lambda: world.clock.advance(1.0)] * 12),
+        lambda: protocol.dataReceived(masked(10, b"")),
+        *([lambda: world.clock.advance(1.0)] * 12),
+        *([lambda: protocol.dataReceived(masked(2, b"x"))] * 15),
+        lambda: setattr(session, "state", State.CLOSED),
+    ]
+    seen: list[tuple[Any, Any]] = []
+    marks = 0
+    for step in steps:
+        step()
+        mark, document = protocol.mark(), protocol.written()
+        if mark is not None:
+            marks += 1
+            assert all(before == document for other, before in seen if other == mark)
+            seen.append((mark, document))
+    assert 20 < marks < len(steps), "some are at rest and others are not"
+    assert len({mark for mark, _ in seen}) > 5

@@ -270,7 +270,7 @@ def documents_of(service: Any) -> list[Document]:
 
 def take_over(documents: Iterable[Document], service: Any) -> None:
     """Let a service go on from documents."""
-    taken = Taken()
+    taken = Taken(service)
     for document in documents:
         sockets = []
         for _ in range(document.get("sockets", 0)):
@@ -278,9 +278,10 @@ def take_over(documents: Iterable[Document], service: Any) -> None:
             sockets.append(os.dup(ours.fileno()))
             ours.close()
             theirs.close()
-        taken.add(document, sockets)
+        with plain_sockets():
+            taken.add(document, sockets)
     with plain_sockets():
-        taken.begin(service)
+        taken.begin()
 
 
 # the shape of a state
