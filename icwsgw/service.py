@@ -27,7 +27,7 @@ from icwsgw.admin.control import NO_OVERRIDES, Control, Overrides, Question
 from icwsgw.admin.prometheus_endpoint import Admin, AdminSite
 from icwsgw.admin.status import Status
 from icwsgw.agent.http.transport import Transport
-from icwsgw.agent.http.tunnel import Proxy, proxy_for
+from icwsgw.agent.http.tunnel import chosen_proxy
 from icwsgw.agent.http.url import Url
 from icwsgw.agent.ic_agent import IcAgent
 from icwsgw.agent.local_networks import LocalNetworks
@@ -48,7 +48,7 @@ from icwsgw.observe.labels import RELOAD_OUTCOMES
 from icwsgw.observe.logs import get_logger, lines_lost, lines_written, rotate_files
 from icwsgw.observe.metrics import Metrics
 from icwsgw.observe.recent_warnings import RecentWarnings
-from icwsgw.process.check_config import UNUSED_CERTIFICATE, configured_tls
+from icwsgw.process.check_config import UNUSED_CERTIFICATE, configured_tls, load_acme
 from icwsgw.process.reload import with_options_that_fit
 from icwsgw.process.rlimits import make_room
 from icwsgw.process.startup import stop
@@ -151,7 +151,7 @@ class GatewayService(MultiService):
             reactor,
             max_connections=self._room.network,
             max_body=config.max_answer_bytes,
-            proxy=_proxy_to(url),
+            proxy=chosen_proxy(url, os.environ, "the network"),
             charge=charge,
         )
         self.agent = IcAgent(
@@ -233,6 +233,19 @@ class GatewayService(MultiService):
         self._add(listener)
         self.listening_services.append(listener)
 
+    def renew_certificates(self, endpoints: Mapping[str, Any]) -> None:
+        """Get the certificates of ``--acme-domain``, in this process.
+
+        :param endpoints: as of the constructor
+        :raises ConfigError: a file or the address for HTTP-01 is invalid
+        """
+        config = self._config
+        renewals, site = load_acme().make_renewals(config, self.reactor, self.metrics, self._look_at_certificates)
+        self.health.add_concern(renewals.concern)
+        if config.acme_http_endpoint is not None:
+            self._listen(config.acme_http_endpoint, site, endpoints)
+        self._add(renewals)
+
     def _watch(self) -> None:
         metrics, agent, transport = self.metrics, self.agent, self.transport
         metrics.network_ready.set_function(lambda: int(self.network_monitor.network() is None))
@@ -281,7 +294,8 @@ class GatewayService(MultiService):
         return f"not listening on {', '.join(not_listening)}" if not_listening else None
 
     def _certificates(self) -> list[Tls]:
-        return list({id(listener.tls): listener.tls for listener in self._listeners if listener.tls}.values())
+        found = (listener.tls for listener in self._listeners if listener.tls is not None)
+        return list({id(tls): tls for tls in found}.values())
 
     def _certificate_rows(self) -> list[dict[str, Any]]:
         rows = []
@@ -291,7 +305,8 @@ class GatewayService(MultiService):
         return rows
 
     def _tls_expiry(self) -> float | None:
-        return min((tls.not_after for tls in self._certificates()), default=None)
+        ends = (tls.not_after for tls in self._certificates())
+        return min((end for end in ends if end is not None), default=None)
 
     def _tls_reloads(self) -> dict[str, int]:
         certificates = self._certificates()
@@ -363,6 +378,9 @@ class GatewayService(MultiService):
         self._configured = config
         self._apply(self._with_overrides())
         self._access_files.look()
+        self._look_at_certificates()
+
+    def _look_at_certificates(self) -> None:
         for tls in self._certificates():
             tls.reload_if_changed()
 
@@ -461,18 +479,6 @@ async def _all(*waits: Any) -> None:
     await DeferredList(waits)
 
 
-def _proxy_to(network: str) -> Proxy | None:
-    """Return the proxy that the environment sets for the network, or None; log which one is used."""
-    try:
-        proxy = proxy_for(Url.parse(network), os.environ)
-    except ValueError as error:
-        _log.warn("the environment's proxy is not used", reason=str(error))
-        return None
-    if proxy is not None:
-        _log.info("the network is reached through a proxy", proxy=str(proxy))
-    return proxy
-
-
 def make_gateway_service(
     config: GatewayConfig,
     reactor: Any,
@@ -485,4 +491,7 @@ def make_gateway_service(
     :param endpoints: sockets that another process has bound, by address
     :raises ConfigError: a key, a certificate or an address is invalid
     """
-    return GatewayService(config, reactor, recent=recent, endpoints=endpoints)
+    service = GatewayService(config, reactor, recent=recent, endpoints=endpoints)
+    if config.acme_domains:
+        service.renew_certificates(endpoints or {})
+    return service

@@ -32,7 +32,7 @@ def main() -> None:
     config = ConfigParser()
     config.read(SETUP)
     extras = config["options.extras_require"]
-    wanted = [config["options"]["install_requires"], extras["otel"], extras["wasm"]]
+    wanted = [config["options"]["install_requires"], extras["otel"], extras["wasm"], extras["acme"]]
     print("\n".join(pin for group in wanted for pin in lowest(group)))
 
 

@@ -77,6 +77,8 @@ ALLOWED: dict[str, set[str]] = {
     # a program of its own, for other programs: nothing of the gateway is below it
     "cli": LEAVES | {"client", "ic"},
     "client": LEAVES | {"ic", "core"},
+    # its HTTP client is the gateway's, without what knows the Internet Computer
+    "acme": LEAVES | CONFIG | {"admin", "agent", "agent.http", "core", "observe"},
     "devnet": LEAVES | CONFIG | AGENT | {"ic", "core", "observe"},
 }
 EVERYTHING = {*ALLOWED, "service", "workers", "handover"}

@@ -46,10 +46,16 @@ def test_each_example_is_understood(made: ModuleType, entry: Option, tmp_path: P
     pair = {"tls-certificate-pem-path": "tls-certificate-key-pem-path"}
     pair |= {second: first for first, second in pair.items()}
     other = pair.get(entry.name)
-    needed = {"devnet-canister": ("devnet = true", "--devnet")}.get(entry.name)
+    in_file, on_command_line = [], []
+    if entry.name == "devnet-canister":
+        in_file, on_command_line = ["devnet = true"], ["--devnet"]
     if other:
-        needed = (f'{other} = "x"', f"--{other}=x")
-    in_file, on_command_line = ([each] for each in needed) if needed else ([], [])
+        in_file, on_command_line = [f'{other} = "x"'], [f"--{other}=x"]
+    if entry.name.startswith("acme-"):
+        values = {"acme-domain": "a.example", "acme-agree-terms": "true"}
+        values.pop(entry.name, None)
+        in_file = [f'{name} = "{value}"' for name, value in values.items()]
+        on_command_line = [f"--{name}={value}" if value != "true" else f"--{name}" for name, value in values.items()]
     file.write_text("\n".join([made.assignment(entry), *in_file]))
     options = Options()
     options.parseOptions([*shlex.split(made.command(entry)), *on_command_line])

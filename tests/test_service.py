@@ -33,7 +33,7 @@ from icwsgw.devnet.canisters import ECHO_ID
 from icwsgw.errors import ConfigError, ConnectFailed, HttpError
 from icwsgw.ic.envelope import query_content, sign_request
 from icwsgw.ic.identity import Ed25519Identity
-from icwsgw.service import GatewayService
+from icwsgw.service import GatewayService, make_gateway_service
 from tests.acceptance.processes import free_port
 from tests.support.raw_server import RawServer
 from tests.support.ws_wire import handshake, read_frames
@@ -127,6 +127,18 @@ class Service(TestCase):
         assert [limits.enter(0.0, "192.0.2.1") for _ in range(3)] == [None, None, "accept_rate"]
         service.override(Overrides())
         assert parts() == (48, 10.0, 99.0, 100, 0, None)
+
+    def test_names_without_a_certificate_are_a_concern_and_no_obstacle(self) -> None:
+        names: dict[str, Any] = {"acme_domains": ("a.example",), "acme_agree_terms": True}
+        config = replace(self.make()._configured, acme_http_endpoint=LOOPBACK, **names)
+        service = make_gateway_service(config, reactor)
+        self.assertEqual(service.status.document()["concerns"], ["no valid TLS certificate for a.example"])
+        self.assertEqual([each.tls is not None for each in service.listening_services], [False, True, False])
+        self.assertIsNone(service._tls_expiry())
+        # a worker has the certificates, and does not ask for them
+        worker = self.make(**names)
+        self.assertEqual(worker.status.document()["concerns"], [])
+        self.assertEqual(len(worker.listening_services), 2)
 
     def start(self, service: GatewayService) -> None:
         service.privilegedStartService()

@@ -432,6 +432,8 @@ GATEWAY: list[tuple[str, list[Panel]]] = [
                 [
                     (f"sum by (outcome) (increase(icws_reloads_total{{{ON}}}[5m]))", "configuration {{outcome}}"),
                     (f"sum by (outcome) (increase(icws_tls_reloads_total{{{ON}}}[5m]))", "certificate {{outcome}}"),
+                    (f"sum by (outcome) (increase(icws_acme_orders_total{{{ON}}}[5m]))", "ACME order {{outcome}}"),
+                    (f"sum(icws_acme_missing_certificates{{{ON}}})", "names without a certificate"),
                 ],
                 "In five minutes.",
             ),

@@ -193,10 +193,11 @@ def http_error(answer: ParsedResponse, now_s: float) -> HttpError:
     )
 
 
-def retry_after(value: bytes | None, now_s: float) -> float | None:
+def retry_after(value: bytes | None, now_s: float, longest: float = _MAX_RETRY_AFTER) -> float | None:
     """Parse a Retry-After header: seconds, or a date (RFC 9110, section 10.2.3).
 
-    :return: seconds, an hour at most; None if it is invalid
+    :param longest: seconds that are returned at most
+    :return: seconds; None if it is invalid
     """
     if value is None:
         return None
@@ -208,7 +209,7 @@ def retry_after(value: bytes | None, now_s: float) -> float | None:
         if date is None:
             return None
         seconds = date - now_s
-    return min(max(seconds, 0.0), _MAX_RETRY_AFTER)
+    return min(max(seconds, 0.0), longest)
 
 
 def http_date(value: bytes) -> float | None:

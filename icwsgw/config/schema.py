@@ -48,7 +48,7 @@ from icwsgw.config.option import (
     size,
 )
 from icwsgw.config.quota_options import QuotaOptions
-from icwsgw.config.tls_options import TlsOptions, check_tls_options
+from icwsgw.config.tls_options import TlsOptions, acme_directory_name, check_tls_options
 from icwsgw.errors import ConfigError
 from icwsgw.ic.network_limits import AROUND_BYTES, MAX_INGRESS_BYTES, MAX_REPLY_BYTES
 from icwsgw.ic.networks import AUTO, FETCH, Network, network_of
@@ -402,6 +402,11 @@ class GatewayConfig(
         return self.opentelemetry_collector_endpoint is not None and exports_anything(trace_level(self.trace_level))
 
     @property
+    def acme_dir(self) -> Path:
+        """The directory of what the gateway has from its ACME server."""
+        return self.data_dir / "acme" / acme_directory_name(self.acme_directory)
+
+    @property
     def key_path(self) -> Path:
         """The file of the gateway's identity."""
         return self.key_file or self.data_dir / "key_pair"
@@ -452,7 +457,12 @@ def _check(config: GatewayConfig) -> None:
         _in_order(config, "pong_timeout", "ping_interval")
     for queue in ("relay_queue_bytes", "outbox_bytes"):
         _in_order(config, "max_message_bytes", queue)
-    others = (config.prometheus_endpoint, config.admin_endpoint, config.devnet_listen if config.devnet else None)
+    others = (
+        config.prometheus_endpoint,
+        config.admin_endpoint,
+        config.acme_http_endpoint,
+        config.devnet_listen if config.devnet else None,
+    )
     listening = [*config.gateway_addresses, *filter(None, others)]
     for address in listening:
         if listening.count(address) > 1 and tcp_port(address) != 0:

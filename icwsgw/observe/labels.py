@@ -54,7 +54,7 @@ LOOKUPS = ("hit", "miss")
 TRAFFIC = ("beat", "extra", "call", "close", "open", "eager", "own")
 CALLS = ("call", "close", "open", "eager")
 CONNECTION_STATES = ("busy", "idle", "connecting")
-FETCH_OUTCOMES = RELOAD_OUTCOMES = ("ok", "failed")
+FETCH_OUTCOMES = RELOAD_OUTCOMES = ORDER_OUTCOMES = ("ok", "failed")
 LINE_LEVELS = ("debug", "info", "warn", "error", "critical")
 #: Why a line is not in the log: the log rate limit, a log that nobody reads, or a write error.
 LINE_LOSSES = ("repeated", "unread", "unwritable")

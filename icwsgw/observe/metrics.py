@@ -19,7 +19,7 @@ from prometheus_client.process_collector import ProcessCollector
 import twisted
 from icwsgw._version import __version__
 from icwsgw.observe import labels
-from icwsgw.observe.declaring import Declaring
+from icwsgw.observe.acme_metrics import AcmeMetrics
 from icwsgw.observe.meters import (
     MERGES,
     Counter,
@@ -54,7 +54,7 @@ _LOST_ADVICE = (
 )
 
 
-class Metrics(NetworkMetrics):
+class Metrics(NetworkMetrics, AcmeMetrics):
     """The meters, and the registry that shows them.
 
     Count with ``metrics.client_messages.inc()``, ``metrics.closes.inc("4104")``,
@@ -430,6 +430,7 @@ class Metrics(NetworkMetrics):
             "counter",
             advice="error: something does not work. critical: a bug of the gateway.",
         )
+        self._of_acme()
         self.log_lines_dropped = self._gauges(*_LOST, "counter", advice=_LOST_ADVICE)
         build = Gauge()
         build.set(1)
@@ -471,7 +472,7 @@ class Metrics(NetworkMetrics):
         )
 
 
-class SupervisorMetrics(Declaring):
+class SupervisorMetrics(AcmeMetrics):
     """The metrics of the supervisor (``--workers``); the supervisor, not the workers, counts reloads."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -490,6 +491,8 @@ class SupervisorMetrics(Declaring):
         )
         # The supervisor receives SIGHUP; its workers count no reloads.
         self.reloads = self._counters(*_RELOADS, advice=_RELOADS_ADVICE)
+        # The supervisor asks for certificates, its workers do not.
+        self._of_acme()
         # The supervisor writes its own lines and, with a log file, those of its workers.
         self.log_lines_dropped = self._gauges(*_LOST, "counter", advice=_LOST_ADVICE)
         registry.register(Exposition(self.declared))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from icwsgw.gateway.identities import IdentityPool, check_key_file
 from icwsgw.observe.collector import load_tracing
 from icwsgw.process.machine_checks import machine_doubts
 from icwsgw.server.access_files import read_access_list
+from icwsgw.server.acme_directory import AcmeDirectory
 from icwsgw.server.endpoints import make_endpoint, socket_endpoint
 from icwsgw.server.tls import PemFiles, ServerTls, Tls
 from icwsgw.server.tls_directory import CertificateDirectory
@@ -26,17 +28,33 @@ UNUSED_CERTIFICATE = (
 
 
 def configured_tls(config: GatewayConfig, **keywords: Any) -> Tls | None:
-    """Make the TLS of the PEM path options or of the certificate directory, or None without them.
+    """Make the TLS of the options: PEM paths, a directory or ACME; or None without them.
 
     :param keywords: passed on to :class:`~icwsgw.server.tls.ServerTls`
     :raises ConfigError: the certificate or its key is invalid
     """
+    if config.acme_domains:
+        return AcmeDirectory(config.acme_dir, config.acme_domains, **keywords)
     certificate, key = config.tls_certificate_pem_path, config.tls_certificate_key_pem_path
     if config.tls_certificate_dir is not None:
         return CertificateDirectory(config.tls_certificate_dir, passphrase=config.tls_passphrase_file, **keywords)
     if certificate is None or key is None:
         return None
     return ServerTls(PemFiles(certificate, key, passphrase=config.tls_passphrase_file), **keywords)
+
+
+def load_acme() -> Any:
+    """Import :mod:`icwsgw.acme.setup`.
+
+    :raises ConfigError: the libraries of ACME are not installed
+    """
+    try:
+        return import_module("icwsgw.acme.setup")
+    except ImportError as error:
+        raise ConfigError(
+            f"--acme-domain needs ACME's libraries ({error}): install the extra 'acme', in a clone by"
+            " pip install '.[acme]'"
+        ) from None
 
 
 def check_files(config: GatewayConfig) -> list[str]:
@@ -51,7 +69,7 @@ def check_files(config: GatewayConfig) -> list[str]:
     tls = configured_tls(config)
     certificates: list[Tls | None] = []
     addresses = list(config.gateway_addresses)
-    addresses += [config.prometheus_endpoint] if config.prometheus_endpoint else []
+    addresses += [address for address in (config.prometheus_endpoint, config.acme_http_endpoint) if address]
     for address in filter(_can_be_made, addresses):
         clients = address in config.gateway_addresses
         made = make_endpoint(reactor, address, tls if clients else None, passphrase=config.tls_passphrase_file)
@@ -66,6 +84,8 @@ def check_files(config: GatewayConfig) -> list[str]:
         make_endpoint(reactor, config.admin_endpoint)
     if config.admin_token_file is not None:
         TokenFile(config.admin_token_file, lambda text, path, mode: doubts.append(f"{text} ({path}, mode {mode})"))
+    if config.acme_domains:
+        load_acme().check_acme_files(config, doubts.append)
     for canister in config.devnet_canisters:
         for path in filter(None, (canister.code, canister.candid)):
             if not os.access(path, os.R_OK) or not path.is_file():

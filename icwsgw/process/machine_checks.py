@@ -39,6 +39,8 @@ def machine_doubts(config: GatewayConfig, resolve: Resolve = socket.getaddrinfo)
     network = Url.parse(config.ic_network_url)
     if not _by_proxy(network):
         yield from _host_doubt("--ic-network-url", network.host, resolve)
+    for name in config.acme_domains:
+        yield from _host_doubt("--acme-domain", name, resolve)
     if config.opentelemetry_collector_endpoint is not None:
         host = urlsplit(config.opentelemetry_collector_endpoint).hostname or ""
         yield from _host_doubt("--opentelemetry-collector-endpoint", host, resolve)
@@ -62,7 +64,7 @@ def address_fault(address: str) -> str | None:
 
 def _addresses(config: GatewayConfig) -> Iterator[str]:
     yield from config.gateway_addresses
-    for address in (config.prometheus_endpoint, config.admin_endpoint):
+    for address in (config.prometheus_endpoint, config.admin_endpoint, config.acme_http_endpoint):
         if address:
             yield address
     if config.devnet:

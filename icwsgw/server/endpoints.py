@@ -32,6 +32,7 @@ from icwsgw.config.addresses import Description, normalise, parse_description
 from icwsgw.errors import ConfigError
 from icwsgw.observe.logs import get_logger
 from icwsgw.server.accept_gate import AcceptGate
+from icwsgw.server.client_hello import offers_acme
 from icwsgw.server.proxy_header import ProxyHeaders
 from icwsgw.server.systemd_sockets import systemd_endpoint
 from icwsgw.server.tls import RELOAD_INTERVAL, PemFiles, ServerTls, Tls
@@ -195,8 +196,30 @@ def _ignore(data: bytes) -> None:
     pass
 
 
+class _LookingTransport(_TlsTransport):
+    """Looks at the first bytes of a connection, until they say whether a certificate authority validates a name."""
+
+    _seen = b""
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        """Bytes of the client; when the ClientHello is complete, this object is a plain transport again."""
+        self._seen += data
+        offers = offers_acme(self._seen)
+        if offers is not None:
+            del self._seen
+            self.__class__ = _TlsTransport  # type: ignore[assignment]
+            if offers:
+                self._tlsConnection.offers_acme = True  # type: ignore[attr-defined]
+        # no super(): this may not be its class any more
+        _TlsTransport.dataReceived(self, data)  # type: ignore[no-untyped-call]
+
+
 class _TlsTransports(TLSMemoryBIOFactory):
     protocol = _TlsTransport
+
+
+class _LookingTransports(TLSMemoryBIOFactory):
+    protocol = _LookingTransport
 
 
 @implementer(IStreamServerEndpoint)
@@ -209,9 +232,8 @@ class _TlsEndpoint:
 
     def listen(self, factory: IProtocolFactory) -> Deferred[IListeningPort]:
         """Listen on the inner endpoint."""
-        listening: Deferred[IListeningPort] = self._endpoint.listen(
-            _TlsTransports(cast(Any, self._tls), False, factory)
-        )
+        transports = _LookingTransports if self._tls.looks_at_hello else _TlsTransports
+        listening: Deferred[IListeningPort] = self._endpoint.listen(transports(cast(Any, self._tls), False, factory))
         return listening
 
 

@@ -74,13 +74,7 @@ def load(files: PemFiles) -> Loaded:
         raise ConfigError(f"TLS certificate {files.certificate}: {error}") from None
     if not matches:
         raise ConfigError(f"TLS key {files.key} does not belong to the first certificate of {files.certificate}")
-    context = SSL.Context(SSL.TLS_SERVER_METHOD)
-    context.set_min_proto_version(SSL.TLS1_2_VERSION)
-    context.set_cipher_list(CIPHERS)
-    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_NO_RENEGOTIATION)
-    # Idle connections, which are most, free their buffers. Sessions resume by tickets, so the server keeps none.
-    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
-    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context = new_context()
     try:
         context.use_certificate(leaf)
         context.use_privatekey(key)  # type: ignore[arg-type]
@@ -90,6 +84,18 @@ def load(files: PemFiles) -> Loaded:
     except (SSL.Error, TypeError, ValueError) as error:
         raise ConfigError(f"TLS certificate {files.certificate} is refused by OpenSSL: {_reason(error)}") from None
     return Loaded(context, tuple(certificates), Validity.of(leaf))
+
+
+def new_context() -> SSL.Context:
+    """Make a context for connections of clients, without a certificate."""
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_cipher_list(CIPHERS)
+    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_NO_RENEGOTIATION)
+    # Idle connections, which are most, free their buffers. Sessions resume by tickets, so the server keeps none.
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    return context
 
 
 def _private_key(files: PemFiles) -> PrivateKeyTypes:
@@ -145,6 +151,8 @@ def why_tls_failed(error: Exception) -> str:
     reason = _reason(error)
     if reason == "http request":
         return "the request is plain HTTP, and this port speaks TLS: use wss://, not ws://"
+    if reason in ("no shared cipher", "no suitable signature algorithm"):
+        reason += " (the client is too old, or there is no certificate yet)"
     return f"the TLS handshake failed: {reason}" if reason else "the TLS handshake failed"
 
 
@@ -166,12 +174,17 @@ _Signature = tuple["tuple[int, int, int] | None", ...]
 class Tls(Protocol):
     """What makes the TLS side of connections: :class:`ServerTls`, or a directory of certificates.
 
-    :ivar not_after: when the first certificate expires, seconds since 1970
+    :ivar not_after: when the first certificate expires, seconds since 1970; None: there is none
     :ivar reloads: how often changed files were read, by outcome
+    :ivar looks_at_hello: whether connections need ``offers_acme`` before the handshake, see
+        :mod:`icwsgw.server.client_hello`
     """
 
     @property
-    def not_after(self) -> float: ...
+    def looks_at_hello(self) -> bool: ...
+
+    @property
+    def not_after(self) -> float | None: ...
 
     @property
     def reloads(self) -> dict[str, int]: ...
@@ -201,6 +214,8 @@ class ServerTls:
     :raises ConfigError: as :func:`load`
     :ivar reloads: how often changed files were read, by outcome
     """
+
+    looks_at_hello = False
 
     def __init__(
         self,

@@ -73,20 +73,31 @@ class CertificateDirectory:
         self._ended = {"ok": 0, "failed": 0}
         #: What is wrong with files that are not in use, so that each is logged once.
         self._troubles: dict[str, str] = {}
-        self._members = {name: self._member(files) for name, files in pem_files(directory, passphrase).items()}
+        self._members = {name: self._member(files) for name, files in self._present().items()}
         if not self._members:
-            raise ConfigError(
-                f"there is no certificate in {directory}: neither NAME.pem nor NAME/fullchain.pem with NAME/privkey.pem"
-            )
+            self._refuse_none()
         self._index()
+
+    looks_at_hello = False
+    #: The name of the certificate for clients that ask for no other.
+    _first = DEFAULT
+
+    def _present(self) -> dict[str, PemFiles]:
+        return pem_files(self._directory, self._passphrase)
+
+    def _refuse_none(self) -> None:
+        raise ConfigError(
+            f"there is no certificate in {self._directory}: neither NAME.pem nor NAME/fullchain.pem with "
+            "NAME/privkey.pem"
+        )
 
     def __len__(self) -> int:
         return len(self._members)
 
     @property
-    def not_after(self) -> float:
-        """When the first of the certificates expires, seconds since 1970."""
-        return min(member.not_after for member in self._members.values())
+    def not_after(self) -> float | None:
+        """When the first of the certificates expires, seconds since 1970; None without any."""
+        return min((member.not_after for member in self._members.values()), default=None)
 
     @property
     def reloads(self) -> dict[str, int]:
@@ -108,6 +119,7 @@ class CertificateDirectory:
 
     def serverConnectionForTLS(self, protocol: object) -> SSL.Connection:  # noqa: N802
         """Make the TLS side of one connection (IOpenSSLServerConnectionCreator)."""
+        assert self._default is not None
         return self._default.serverConnectionForTLS(protocol)
 
     def reload_if_changed(self) -> bool:
@@ -116,7 +128,7 @@ class CertificateDirectory:
         :return: whether anything is used now that was not before
         """
         try:
-            present = pem_files(self._directory, self._passphrase)
+            present = self._present()
         except ConfigError as error:
             self._trouble("", str(error))
             return False
@@ -166,7 +178,7 @@ class CertificateDirectory:
 
     def _index(self) -> None:
         members = dict(sorted(self._members.items()))
-        self._default = members.get(DEFAULT) or next(iter(members.values()))
+        self._default = members.get(self._first) or next(iter(members.values()), None)
         # of two for one name, the one that is valid for longer
         by_expiry = sorted(members.values(), key=lambda member: member.not_after)
         self._by_name = {name: member for member in by_expiry for name in member.names}

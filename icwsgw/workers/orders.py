@@ -87,6 +87,7 @@ def worker_config(config: GatewayConfig) -> GatewayConfig:
         prometheus_endpoint=None,
         admin_endpoint=None,
         admin_token_file=None,
+        acme_http_endpoint=None,
         devnet=False,
         devnet_canisters=(),
         devnet_reload=False,

@@ -36,7 +36,7 @@ from icwsgw.observe.health import Health
 from icwsgw.observe.logs import get_logger, lines_lost, override_levels, pass_on, rotate_files
 from icwsgw.observe.metrics import SupervisorMetrics
 from icwsgw.observe.recent_warnings import RecentWarnings
-from icwsgw.process.check_config import configured_tls
+from icwsgw.process.check_config import configured_tls, load_acme
 from icwsgw.process.program_files import ProgramFiles
 from icwsgw.process.reload import with_options_that_fit
 from icwsgw.process.startup import stop
@@ -112,6 +112,17 @@ class SupervisorService(MultiService):
             self._access = admin_access(config)
             api = ApiSite(Api(self), self._access, reactor)
             self._add(listening_service(private(config.admin_endpoint), api, reactor=reactor))
+        if config.acme_domains:
+            self._renew_certificates()
+
+    def _renew_certificates(self) -> None:
+        """Get the certificates of ``--acme-domain``; the workers look for them, and for answers to challenges."""
+        config, reactor = self._config, self._reactor
+        renewals, site = load_acme().make_renewals(config, reactor, self.metrics)
+        self.health.add_concern(renewals.concern)
+        if config.acme_http_endpoint is not None:
+            self._add(listening_service(config.acme_http_endpoint, site, reactor=reactor))
+        self._add(renewals)
 
     def _watch(self) -> None:
         self._own = CollectorRegistry(auto_describe=False)

@@ -147,6 +147,7 @@ def test_every_option_is_read_from_each_source(file: Path, entry: Option) -> Non
         "tls-certificate-dir": {},
         "tls-certificate": {"ICWS_TLS_CERTIFICATE_PEM_PATH": "c", "ICWS_TLS_CERTIFICATE_KEY_PEM_PATH": "k"},
         "devnet-canister": {"ICWS_DEVNET": "true"},
+        "acme-": {"ICWS_ACME_DOMAIN": "a.example", "ICWS_ACME_AGREE_TERMS": "true"},
     }
     environment = next((each for name, each in together.items() if entry.name.startswith(name)), {})
     value = getattr(load({}, {**environment, entry.variable: text}).config, entry.field)

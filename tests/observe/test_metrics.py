@@ -23,6 +23,8 @@ def test_names_are_the_originals_or_ours() -> None:
     supervisor = SupervisorMetrics(CollectorRegistry()).declared
     assert {entry.name for entry in supervisor} & {entry.name for entry in Metrics().declared} == {
         "icws_reloads_total",
+        "icws_acme_orders_total",
+        "icws_acme_missing_certificates",
         "icws_log_lines_dropped_total",
     }
     names = [entry.name for entry in supervisor]

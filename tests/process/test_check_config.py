@@ -164,3 +164,26 @@ def test_a_certificate_that_no_address_uses(tmp_path: Path) -> None:
     assert UNUSED_CERTIFICATE in check_files(config)
     for address in ("haproxy:ssl:0:interface=127.0.0.1", "tcp:0", "haproxy:systemd:domain=INET:index=0"):
         assert UNUSED_CERTIFICATE not in check_files(replace(config, gateway_addresses=(address,)))
+
+
+def test_acme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = GatewayConfig(
+        data_dir=tmp_path / "data",
+        gateway_addresses=("tcp:0",),
+        prometheus_endpoint=None,
+        acme_domains=("localhost",),
+        acme_agree_terms=True,
+        acme_http_endpoint="tcp:0",
+    )
+    assert [doubt for doubt in check_files(config) if "--acme" in doubt or "certificate" in doubt] == []
+    assert not (tmp_path / "data").exists(), "a check makes nothing"
+    with pytest.raises(ConfigError, match="colour is not known"):
+        check_files(replace(config, acme_http_endpoint="tcp:1:colour=red"))
+    with pytest.raises(ConfigError, match=r"cannot read .*missing"):
+        check_files(replace(config, acme_ca_file=tmp_path / "missing"))
+    (doubt,) = (each for each in check_files(replace(config, acme_domains=("name.invalid",))) if "--acme" in each)
+    assert doubt.startswith("--acme-domain: the host name.invalid cannot be resolved")
+    monkeypatch.delitem(sys.modules, "icwsgw.acme.setup")
+    monkeypatch.setitem(sys.modules, "josepy.errors", None)
+    with pytest.raises(ConfigError, match=r"pip install '\.\[acme\]'"):
+        check_files(config)

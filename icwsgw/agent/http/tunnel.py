@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from icwsgw.agent.http.url import Url
 from icwsgw.errors import ConnectFailed
+from icwsgw.observe.logs import get_logger
 from icwsgw.observe.peers import bracketed
 from icwsgw.reactor.clock import Clock
 
@@ -27,6 +28,8 @@ MAX_ANSWER = 16_384
 """Bytes of the proxy's answer to CONNECT."""
 
 _DEFAULT_PORT = 80
+
+_log = get_logger("agent")
 
 
 class Proxy(NamedTuple):
@@ -44,6 +47,22 @@ class Proxy(NamedTuple):
     def __str__(self) -> str:
         """Its address, without the password."""
         return f"{bracketed(self.host)}:{self.port}"
+
+
+def chosen_proxy(url: str, environment: Mapping[str, str], what: str) -> Proxy | None:
+    """The proxy for a URL's host, logged; None for none, also for one that is invalid.
+
+    :param environment: for example ``os.environ``
+    :param what: is reached through it, for the log
+    """
+    try:
+        proxy = proxy_for(Url.parse(url), environment)
+    except ValueError as error:
+        _log.warn("the environment's proxy is not used", reason=str(error))
+        return None
+    if proxy is not None:
+        _log.info(f"{what} is reached through a proxy", proxy=str(proxy))
+    return proxy
 
 
 def proxy_for(url: Url, environment: Mapping[str, str]) -> Proxy | None:

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from icwsgw.agent.http.transport import Transport
-from icwsgw.agent.http.tunnel import MAX_ANSWER, Proxy, TunnelEndpoint, proxy_for
+from icwsgw.agent.http.tunnel import MAX_ANSWER, Proxy, TunnelEndpoint, chosen_proxy, proxy_for
 from icwsgw.agent.http.url import Url
 from icwsgw.errors import ConnectFailed
 from tests.support import pem
@@ -229,3 +229,12 @@ class Loopback(TestCase):
         )
         self.assertIn("efused", str(failed))
         yield transport.close()
+
+
+def test_an_invalid_proxy_is_not_used() -> None:
+    url = "https://icp.example"
+    assert chosen_proxy(url, {}, "the network") is None
+    assert chosen_proxy(url, {"https_proxy": "http://proxy.example:3128"}, "the network") == Proxy(
+        "proxy.example", 3128
+    )
+    assert chosen_proxy(url, {"https_proxy": "socks5://proxy.example"}, "the network") is None

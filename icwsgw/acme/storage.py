@@ -1,0 +1,180 @@
+"""The files of ACME: the account's key, the certificates, the state of attempts, and answers to challenges.
+
+    DIRECTORY/account.pem             the account's key
+    DIRECTORY/state.json              attempts by name
+    DIRECTORY/certificates/NAME.pem   chain and key, as --tls-certificate-dir has them
+    DIRECTORY/challenges/NAME.pem     certificate and key that answer a TLS-ALPN-01 challenge
+    DIRECTORY/challenges/TOKEN        the text that answers an HTTP-01 challenge
+    DIRECTORY/lock                    held by the process that asks for certificates
+
+All are private to the gateway's user. Each file appears whole or not at all. Answers are files because every process of
+a gateway (``--workers``, a handover) may be asked for them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+
+from icwsgw.config.tls_options import CERTIFICATES, CHALLENGES
+from icwsgw.core.renewal_schedule import Dates, NameState
+from icwsgw.errors import ConfigError
+from icwsgw.process.private_directory import make_private_directory
+
+#: Longest file that is read, bytes.
+_MAX_FILE = 1 << 20
+#: A token of a challenge (RFC 8555, section 8.1): base64url. Its length is bounded because it is a file's name.
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{16,200}")
+
+
+def is_token(text: str) -> bool:
+    """Whether a text can be the token of a challenge."""
+    return _TOKEN.fullmatch(text) is not None
+
+
+def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """Return a private key as PEM, not encrypted."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+class AcmeStorage:
+    """The directory of one authority; see above.
+
+    :param directory: is made with its parents
+    :raises ConfigError: it cannot be made
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._lock: int | None = None
+        try:
+            for each in (CERTIFICATES, CHALLENGES):
+                make_private_directory(directory / each)
+        except OSError as error:
+            raise ConfigError(f"cannot make {error.filename}: {error.strerror}") from None
+
+    # one process at a time
+
+    def hold(self) -> bool:
+        """Become the process that asks for certificates; False if another one is, or nobody can be now."""
+        if self._lock is None:
+            try:
+                lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except OSError:
+                return False
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(lock)
+                return False
+            self._lock = lock
+        return True
+
+    def release(self) -> None:
+        """Let another process ask."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+    # the account and the attempts
+
+    def account_key(self) -> ec.EllipticCurvePrivateKey:
+        """Return the account's key; make it if there is none.
+
+        :raises OSError: it cannot be read or written
+        :raises ValueError: the file has no key on P-256
+        """
+        path = self.directory / "account.pem"
+        if not path.exists():
+            self._write(path, key_pem(ec.generate_private_key(ec.SECP256R1())))
+        key = load_pem_private_key(path.read_bytes()[:_MAX_FILE], None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+            raise ValueError(f"{path} has no key on the curve P-256")
+        return key
+
+    def states(self) -> dict[str, NameState]:
+        """Return the state of attempts by name; what cannot be read counts as missing."""
+        try:
+            document = json.loads((self.directory / "state.json").read_bytes()[:_MAX_FILE])
+        except (OSError, ValueError):
+            return {}
+        names = document.get("names") if isinstance(document, dict) else None
+        if not isinstance(names, dict):
+            return {}
+        return {name: NameState.from_json(values) for name, values in names.items() if isinstance(values, dict)}
+
+    def keep_states(self, states: Mapping[str, NameState]) -> None:
+        """Write the state of attempts.
+
+        :raises OSError: it cannot be written
+        """
+        document: dict[str, Any] = {"names": {name: state.to_json() for name, state in states.items()}}
+        self._write(self.directory / "state.json", json.dumps(document, indent=1).encode() + b"\n")
+
+    # certificates
+
+    def dates(self, name: str) -> Dates | None:
+        """Return the dates of a name's certificate; None: there is none that can be read."""
+        try:
+            pem = (self.directory / CERTIFICATES / f"{name}.pem").read_bytes()[:_MAX_FILE]
+            leaf = x509.load_pem_x509_certificates(pem)[0]
+        except (OSError, ValueError):
+            return None
+        return Dates(leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp())
+
+    def keep_certificate(self, name: str, chain: bytes, key: ec.EllipticCurvePrivateKey) -> None:
+        """Write a name's certificate.
+
+        :param chain: PEM, the name's certificate first
+        :raises OSError: it cannot be written
+        """
+        self._write(self.directory / CERTIFICATES / f"{name}.pem", chain.rstrip() + b"\n" + key_pem(key))
+
+    # challenges
+
+    def put_answer(self, name: str, answer: bytes) -> None:
+        """Write the answer to a challenge.
+
+        :param name: ``NAME.pem`` or a token
+        :raises OSError: it cannot be written
+        """
+        self._write(self.directory / CHALLENGES / name, answer)
+
+    def answer(self, token: str) -> bytes | None:
+        """Return the answer to an HTTP-01 challenge; None: there is none."""
+        if not is_token(token):
+            return None
+        try:
+            return (self.directory / CHALLENGES / token).read_bytes()[:_MAX_FILE]
+        except OSError:
+            return None
+
+    def drop_answers(self) -> None:
+        """Remove all answers to challenges."""
+        try:
+            for path in (self.directory / CHALLENGES).iterdir():
+                path.unlink(missing_ok=True)
+        except OSError:
+            pass  # they are of no use to anybody any more
+
+    def _write(self, path: Path, data: bytes) -> None:
+        descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(descriptor)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise

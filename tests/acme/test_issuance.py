@@ -1,0 +1,85 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acme.small_ca import LETTERS, answer
+from tests.acme.world import World
+
+
+@pytest.mark.parametrize(
+    ("place", "fault", "words"),
+    [
+        ("dir", answer(200, b"<html>"), "is not a JSON object"),
+        ("dir", answer(200, {"newNonce": "x"}), "is not the directory of an ACME server"),
+        ("dir", answer(200, {"meta": 3}), "invalid"),
+        ("dir", answer(404, b"gone"), "HTTP status 404"),
+        ("newNonce", answer(200), "gives no nonce"),
+        ("newNonce", answer(200, replay_nonce="%%"), "gives no nonce"),
+        ("newNonce", answer(200, replay_nonce="A"), "gives an invalid nonce"),
+        ("newAccount", answer(201, {}), "names no account"),
+        ("newAccount", answer(400, {"type": LETTERS + "invalidContact", "detail": "no such\x1b[31m host"}), "no such"),
+        ("newOrder", answer(201, {"status": "pending"}), "does not name the order"),
+        ("newOrder", answer(201, [], location="https://ca.example/order/0"), "is not a JSON object"),
+        ("newOrder", answer(201, {"status": "odd"}, location="https://ca.example/order/0"), "does not say why"),
+        ("newOrder", answer(201, {"status": "ready"}, location="https://ca.example/order/0"), "lacks a URL"),
+        ("newOrder", answer(201, {"status": "valid"}, location="https://ca.example/order/0"), "lacks a URL"),
+        ("newOrder", answer(201, {"status": "invalid"}, location="https://ca.example/order/0"), "does not say why"),
+        (
+            "newOrder",
+            answer(201, {"status": "pending", "authorizations": ["ftp://x"]}, location="https://ca.example/order/0"),
+            "which is no URL",
+        ),
+        ("authorization", answer(200, {"status": "pending", "challenges": []}), "does not offer the challenge http-01"),
+        ("authorization", answer(200, {"status": "expired"}), "the authorization is expired"),
+        (
+            "authorization",
+            answer(200, {"status": "pending", "challenges": [{"type": "http-01", "url": "x", "token": "../../x"}]}),
+            "token of the challenge is not base64url",
+        ),
+        ("challenge-http-01", lambda: None, "cannot be reached"),
+        ("order", answer(500, b"oops"), "HTTP status 500"),
+        ("finalize", answer(400, {"type": LETTERS + "badCSR", "detail": "weak"}), "badCSR: weak"),
+        ("certificate", answer(200, b"nonsense"), "no certificate"),
+    ],
+)
+def test_bad_answers_cost_one_attempt(tmp_path: Path, place: str, fault: Any, words: str) -> None:
+    world = World(tmp_path)
+    world.ca.faults[place] = [fault]
+    world.service.startService()
+    world.advance(40)
+    concern = world.service.concern()
+    assert concern is not None
+    assert words in concern
+    assert "\x1b" not in concern
+    assert (world.count("failed"), world.count("ok")) == (1, 0)
+    assert list((tmp_path / "challenges").iterdir()) == []
+    world.advance(600, 5.0)
+    assert (world.count("failed"), world.count("ok")) == (1, 1)
+
+
+def test_a_certificate_of_another_key_is_not_taken(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.ca.swap_key = True
+    world.service.startService()
+    world.advance(30)
+    assert world.storage.dates("a.example") is None
+    assert "not the one that was ordered" in str(world.service.concern())
+
+
+def test_a_certificate_that_is_not_valid_now_is_not_taken(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.ca.now = lambda: world.now() + 7200
+    world.service.startService()
+    world.advance(30)
+    assert world.storage.dates("a.example") is None
+    assert "is not valid now" in str(world.service.concern())
+
+
+def test_an_order_that_is_never_ready_ends(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.ca.processing_polls = 1_000_000
+    world.service.startService()
+    world.advance(400, 5.0)
+    assert "not ready after 300 s" in str(world.service.concern())
+    assert world.ca.polls < 60

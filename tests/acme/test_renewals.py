@@ -1,0 +1,181 @@
+from pathlib import Path
+
+import pytest
+
+from icwsgw.acme.storage import AcmeStorage
+from icwsgw.core.renewal_schedule import renewal_time
+from tests.acme.small_ca import LETTERS, answer
+from tests.acme.world import World
+
+
+@pytest.mark.parametrize("challenge", ["http-01", "tls-alpn-01"])
+def test_a_certificate_is_obtained_and_renewed(tmp_path: Path, challenge: str) -> None:
+    world = World(tmp_path, challenge=challenge)
+    world.ca.lifetime = 36_000.0
+    assert world.service.concern() == "no valid TLS certificate for a.example"
+    world.service.startService()
+    world.advance(20)
+    first = world.storage.dates("a.example")
+    assert first is not None
+    assert (world.orders, world.count("ok"), world.count("failed"), world.obtained) == (1, 1, 0, 1)
+    assert world.service.concern() is None
+    assert list((tmp_path / "challenges").iterdir()) == [], "answers do not stay"
+    assert world.ca.registrations == [{"contact": ["mailto:admin@example.com"], "termsOfServiceAgreed": True}]
+    due = renewal_time("a.example", first)
+    world.advance(due - world.now() - 10, 10.0)
+    assert world.orders == 1
+    world.advance(40)
+    second = world.storage.dates("a.example")
+    assert second is not None
+    assert second.not_after > first.not_after
+    assert (world.orders, world.obtained) == (2, 2)
+    world.service.stopService()
+    assert not world.clock.getDelayedCalls()
+
+
+def test_files_are_private(tmp_path: Path) -> None:
+    world = World(tmp_path / "some" / "where")
+    world.service.startService()
+    world.advance(20)
+    for path in (tmp_path / "some").rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0, path
+    assert {path.name for path in (tmp_path / "some" / "where").iterdir()} == {
+        *("account.pem", "state.json", "certificates", "challenges", "lock")
+    }
+
+
+def test_each_name_has_its_certificate_and_a_bad_one_costs_no_other(tmp_path: Path) -> None:
+    names = ("a.example", "b.example", "c.example")
+    world = World(tmp_path, names)
+    right = world.ca.lookup
+    world.ca.lookup = lambda kind, name, token: None if name == "b.example" else right(kind, name, token)
+    world.service.startService()
+    world.advance(60)
+    assert [world.storage.dates(name) is not None for name in names] == [True, False, True]
+    assert world.service.concern() == (
+        "no valid TLS certificate for b.example (b.example: unauthorized: b.example: the server's answer is not right)"
+    )
+
+
+def test_pauses_grow_while_a_name_is_refused(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.wrong_answers = True
+    world.service.startService()
+    world.advance(3600, 5.0)
+    assert world.orders == world.count("failed") == 4
+    world.advance(86_400, 30.0)
+    assert world.orders < 12
+    # a restart does not ask earlier
+    world.service.stopService()
+    asked = world.orders
+    world.begin(start=True)
+    world.advance(60)
+    assert world.orders == asked
+    concern = world.service.concern()
+    assert concern is not None
+    assert "the server's answer is not right" in concern, "the reason outlives a restart"
+    world.wrong_answers = False
+    world.advance(14 * 3600, 30.0)
+    assert world.count("ok") == 1
+
+
+def test_an_authority_that_is_away(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.ca.down = True
+    world.service.startService()
+    world.advance(3600, 5.0)
+    assert 4 <= world.count("failed") <= 7
+    concern = world.service.concern()
+    assert concern is not None
+    assert "the ACME server cannot be reached: no connection to ca.example: refused" in concern
+    world.ca.down = False
+    world.advance(2 * 3600, 10.0)
+    assert world.count("ok") == 1
+    assert world.service.concern() is None
+
+
+def test_a_certificate_in_use_stays_while_the_authority_is_away(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.ca.lifetime = 36_000.0
+    world.service.startService()
+    world.advance(20)
+    before = (tmp_path / "certificates" / "a.example.pem").read_bytes()
+    world.ca.down = True
+    world.advance(30_000, 10.0)
+    assert world.count("failed") >= 3
+    assert (tmp_path / "certificates" / "a.example.pem").read_bytes() == before
+    assert world.service.concern() is None, "it is valid still"
+    assert world.missing == 0
+    world.advance(10_000, 10.0)
+    assert world.service.concern() is not None, "it has expired"
+    assert world.missing == 1
+    world.ca.down = False
+    world.advance(4000, 10.0)
+    assert world.service.concern() is None
+
+
+def test_the_server_s_pause_is_kept(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    limit = {"type": LETTERS + "rateLimited", "detail": "too many certificates"}
+    world.ca.faults = {"newOrder": [answer(429, limit, retry_after="7200")]}
+    world.service.startService()
+    world.advance(7100, 10.0)
+    assert world.ca.asked.count("/newOrder") == 1
+    world.advance(200, 5.0)
+    assert world.count("ok") == 1
+
+
+def test_one_process_asks(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    other = AcmeStorage(tmp_path)
+    assert other.hold()
+    world.service.startService()
+    world.advance(300, 5.0)
+    assert world.ca.asked == []
+    other.release()
+    world.advance(100, 5.0)
+    assert world.count("ok") == 1
+    assert not other.hold()
+    world.service.stopService()
+    assert other.hold()
+    other.release()
+
+
+def test_a_stop_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.ca.processing_polls = 1000
+    world.service.startService()
+    world.advance(5)
+    assert world.orders == 1
+    world.service.stopService()
+    assert not world.clock.getDelayedCalls()
+    assert list((tmp_path / "challenges").iterdir()) == []
+    assert world.count("failed") == 0
+
+
+def test_a_full_disk_does_not_make_it_ask_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path)
+    world.service.startService()
+    world.storage.account_key()
+
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(world.storage, "_write", full)
+    world.advance(1000, 5.0)
+    assert world.count("failed") <= 3
+    assert "No space left on device" in str(world.service.concern())
+
+
+def test_files_that_cannot_be_read_are_no_crash(tmp_path: Path) -> None:
+    (tmp_path / "certificates").mkdir()
+    (tmp_path / "certificates" / "a.example.pem").write_bytes(b"nonsense")
+    (tmp_path / "state.json").write_text("[1]")
+    (tmp_path / "account.pem").write_text("nonsense")
+    world = World(tmp_path)
+    world.service.startService()
+    world.advance(20)
+    assert "the files of ACME" in str(world.service.concern())
+    (tmp_path / "account.pem").unlink()
+    world.advance(1000, 5.0)
+    assert world.count("ok") == 1

@@ -1,0 +1,91 @@
+import json
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from icwsgw.acme.storage import AcmeStorage, is_token, key_pem
+from icwsgw.core.renewal_schedule import NameState, Trouble
+from icwsgw.errors import ConfigError
+from tests.support import pem
+
+
+def test_what_is_kept_is_found_again(tmp_path: Path) -> None:
+    storage = AcmeStorage(tmp_path)
+    key = storage.account_key()
+    assert AcmeStorage(tmp_path).account_key().private_numbers() == key.private_numbers()
+    states = {"a.example": NameState().after(Trouble.REFUSED, "why", 1e9)}
+    storage.keep_states(states)
+    assert AcmeStorage(tmp_path).states() == states
+    assert storage.dates("a.example") is None
+    storage.keep_certificate("a.example", pem.server(pem.authority()).certificate, key)
+    dates = AcmeStorage(tmp_path).dates("a.example")
+    assert dates is not None
+    assert dates.not_after - dates.not_before == pytest.approx(11 * 86400)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "account.pem",
+        "certificates",
+        "challenges",
+        "state.json",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "nonsense", '{"names": 3}', '{"names": {"a": 3}}', '{"names": {"a": {"failures": "x"}}}']
+)
+def test_damaged_states_count_as_missing(tmp_path: Path, text: str) -> None:
+    (tmp_path / "state.json").write_text(text)
+    assert all(state == NameState() for state in AcmeStorage(tmp_path).states().values())
+
+
+def test_states_of_later_versions_are_read(tmp_path: Path) -> None:
+    values = {**NameState(2, 1.0, 2.0, "why").to_json(), "new": [1]}
+    (tmp_path / "state.json").write_text(json.dumps({"names": {"a": values}, "more": 1}))
+    assert AcmeStorage(tmp_path).states() == {"a": NameState(2, 1.0, 2.0, "why")}
+
+
+def test_an_account_key_of_another_kind(tmp_path: Path) -> None:
+    storage = AcmeStorage(tmp_path)
+    (tmp_path / "account.pem").write_bytes(key_pem(ec.generate_private_key(ec.SECP384R1())))
+    with pytest.raises(ValueError, match="no key on the curve P-256"):
+        storage.account_key()
+
+
+def test_answers_have_names_that_lead_nowhere_else(tmp_path: Path) -> None:
+    storage = AcmeStorage(tmp_path)
+    token = "abcdefghijklmnopqrst_-"
+    storage.put_answer(token, b"proof")
+    assert storage.answer(token) == b"proof"
+    (tmp_path / "account.pem").touch()
+    for name in ("../account.pem", "", ".", "a" * 201, "account.pem", f"{token}\n", f"{token}x", "short"):
+        assert storage.answer(name) is None
+        assert not is_token(name) or name == f"{token}x"
+    storage.drop_answers()
+    assert storage.answer(token) is None
+
+
+def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"cannot make .*file"):
+        AcmeStorage(tmp_path / "file" / "acme")
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = AcmeStorage(tmp_path)
+    storage.keep_states({"a": NameState(1)})
+
+    def full(*words: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(OSError, match="No space"):
+        storage.keep_states({"a": NameState(2)})
+    assert storage.states() == {"a": NameState(1)}
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".new")] == []
+
+
+def test_a_lock_that_cannot_be_made_is_not_held(tmp_path: Path) -> None:
+    storage = AcmeStorage(tmp_path)
+    (tmp_path / "lock").mkdir()
+    assert not storage.hold()
+    storage.release()

@@ -1,0 +1,13 @@
+import pytest
+from prometheus_client import CollectorRegistry
+
+from icwsgw.observe.metrics import Metrics, SupervisorMetrics
+
+
+@pytest.mark.parametrize("metrics", [Metrics(), SupervisorMetrics(CollectorRegistry())], ids=["one", "several"])
+def test_who_asks_counts(metrics: Metrics | SupervisorMetrics) -> None:
+    metrics.acme_orders.inc("failed")
+    metrics.acme_missing.set_function(lambda: 2)
+    declared = {entry.name: entry for entry in metrics.declared}
+    assert declared["icws_acme_orders_total"].meter.values == {"ok": 0, "failed": 1, "other": 0}
+    assert declared["icws_acme_missing_certificates"].meter.value == 2
