@@ -109,11 +109,19 @@ class Registry:
             cursor.read(position)
             self._positions[canister, index] = read_as(float, at, "position"), cursor
         self._pollers_to_come = {}
+        now = self._context.clock.seconds()
         for canister, index, state in document.get("pollers", ()):
             self._pollers_to_come[canister, index] = state
-            poller = self.pollers.get((canister, index))
-            if poller is not None:
-                poller.read(state)
+            if state.get("senders"):
+                # it has clients, whenever it has accepted the last of them
+                self._spoken[read_as(bytes, canister, "canister")] = now
+        for place, state in self._pollers_to_come.items():
+            poller = self.pollers.get(place)
+            if poller is None:
+                continue
+            if not self.is_newcomer(poller.canister):
+                self._no_newcomer(place[0])
+            poller.read(state)
 
     def take_over(self, session: ClientSession, canister: Principal) -> Poller:
         """Add a session that another process has served, and start its poller if it is the first.
@@ -156,12 +164,15 @@ class Registry:
         spoken.move_to_end(canister.raw)
         while len(spoken) > KEEP_POSITIONS:
             spoken.popitem(last=False)
+        self._no_newcomer(canister.raw)
+
+    def _no_newcomer(self, canister: bytes) -> None:
         for index in range(len(self._context.identities)):
-            poller = self.pollers.get((canister.raw, index))
+            poller = self.pollers.get((canister, index))
             if poller is not None:
                 poller.poll_budget.canister_has_spoken()
                 poller.poll_timer.hasten()
-        self._context.call_scheduler.canister_has_spoken(canister.raw)
+        self._context.call_scheduler.canister_has_spoken(canister)
 
     def _place_of_newcomer(self, canister: Principal, group: str) -> SlotQueue | None:
         """Take a slot for a newcomer's poller among those of its address; None if the canister is no newcomer."""

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -18,9 +19,11 @@ from icwsgw.core.close_reasons import CloseCode
 from icwsgw.ic.principal import Principal
 from tests.acceptance.conftest import Devnet, Stack
 from tests.acceptance.crowd import clients_of, connect, echoes, ends, eventually, leave, sample
-from tests.acceptance.processes import ROOT, free_port, http_get
+from tests.acceptance.processes import ROOT, free_port, http_get, run_node
+from tests.deploy.test_systemd import Manager, connect_when_there, settings
+from tests.deploy.tools import tool
 from tests.support import pem
-from tests.support.raw_client import RawClient, RawSdkClient
+from tests.support.raw_client import DEADLINE, RawClient, RawSdkClient
 from tests.support.ws_wire import handshake
 
 pytestmark = pytest.mark.acceptance
@@ -48,7 +51,10 @@ def upgrade(stack: Stack, process: int) -> int:
     """Upgrade a gateway; the number of its new process."""
     seen = stack.server.output.count("taken over")
     os.kill(process, signal.SIGUSR2)
-    eventually(lambda: stack.server.output.count("taken over") > seen, stack.server.output)
+    try:
+        eventually(lambda: stack.server.output.count("taken over") > seen, "the new process takes over")
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {stack.server.output}") from None
     return int(re.findall(r"handover begins\b.* successor=(\d+)", stack.server.output)[-1])
 
 
@@ -125,6 +131,78 @@ def icwsctl(endpoint: str, *words: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+class UnixClient(RawClient):
+    """A client that comes through a unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(DEADLINE)
+        self.socket.connect(str(path))
+        self.status, self.head, self._data = 0, b"", b""
+
+
+def test_unix_sockets_and_addresses_behind_proxies_hand_over(
+    devnets: Callable[..., Devnet], started: Callable[..., Stack], tmp_path: Path
+) -> None:
+    devnet = devnets()
+    path, port = tmp_path / "ws.sock", free_port()
+    endpoint = f"unix:{tmp_path}/admin.sock"
+    stack = started(
+        f"--gateway-address=unix:{path}",
+        f"--gateway-address=haproxy:tcp:{port}:interface=127.0.0.1",
+        "--trusted-proxy=127.0.0.1",
+        f"--admin-endpoint={endpoint}",
+        "--drain-window=0.5",
+        network=devnet.network,
+    )
+    canister = Principal.from_text(stack.echo)
+
+    def come() -> list[RawSdkClient]:
+        proxied = RawClient(port).shake(before=b"PROXY TCP4 198.51.100.7 127.0.0.1 40000 80\r\n")
+        return [RawSdkClient(each, canister).open() for each in (UnixClient(path).shake(), proxied)]
+
+    clients, process = come(), stack.server.process.pid
+    mode = path.stat().st_mode
+    for _ in range(2):
+        process = upgrade(stack, process)
+        for client in clients:
+            echoes(client)
+        clients += come()
+    assert path.stat().st_mode == mode
+    for client in clients:
+        echoes(client)
+    code, text = icwsctl(endpoint, "sessions", "--json")
+    assert code == 0
+    assert text.count('"peer": "198.51.100.7"') == 3, text
+    leave(*clients)
+    eventually(lambda: clients_of(devnet, devnet.echo) == 0, "the canister hears of all")
+    os.kill(process, signal.SIGTERM)
+
+
+@pytest.mark.sdk
+def test_the_sdks_sessions_live_through_five_upgrades_and_acknowledgements(
+    devnets: Callable[..., Devnet], started: Callable[..., Stack]
+) -> None:
+    # the SDK answers at once, but on a busy machine "at once" may take some seconds
+    stack = started(network=devnets("--ack-interval=6000", "--keep-alive-timeout=5500").network)
+    process = stack.server.process.pid
+
+    def replace(event: dict[str, object]) -> None:
+        nonlocal process
+        if event["event"] == "upgrade":
+            process = upgrade(stack, process)
+
+    options = {"scenario": "upgrades", "clients": 5, "upgrades": 5, "ackMs": 6000, "admin": stack.admin}
+    result = run_node("sdk.mjs", {**options, **stack.places}, on_event=replace)[-1]
+    assert len(set(result["processes"])) == 6
+    for answers in result["answers"]:
+        assert [text.rsplit(" ", 1)[1] for text in answers] == [str(number) for number in range(len(answers))]
+        assert len(answers) >= 5
+    assert all(count >= 5 for count in result["keepAlives"])
+    assert {(close["code"], close["wasClean"]) for close in result["closes"]} == {(1000, True)}
+    assert result["errors"] == []
+
+
 def test_clients_with_tls_are_drained_and_the_others_stay(
     devnets: Callable[..., Devnet], started: Callable[..., Stack], tmp_path: Path
 ) -> None:
@@ -146,3 +224,62 @@ def test_clients_with_tls_are_drained_and_the_others_stay(
     again = RawSdkClient(RawClient(secure, tls=context).shake(), Principal.from_text(stack.echo)).open()
     echoes(again)
     leave(plain, again)
+
+
+@pytest.mark.deploy
+def test_systemd_follows_the_process_and_its_sockets_stay(devnets: Callable[..., Devnet], tmp_path: Path) -> None:
+    """The descriptors come from systemd-socket-activate, and the notifications go over a socket like systemd's."""
+    devnet = devnets()
+    manager, port = Manager(tmp_path / "notify"), free_port()
+    given = {"PYTHONPATH": str(ROOT), "NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": "400000"}
+    address = settings("10-socket.conf")["Environment"][0].partition("=")[2]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ICWS_", "RUST_LOG"))}
+    process = subprocess.Popen(
+        [
+            *(tool("systemd-socket-activate", "systemd"), f"--listen=127.0.0.1:{port}"),
+            *(word for name, value in given.items() for word in ("-E", f"{name}={value}")),
+            # systemd itself names descriptors by their unit
+            "--fdname=icws.socket",
+            *(str(Path(sys.executable).with_name("twistd")), "--nodaemon", "--pidfile=", "icws"),
+            *(f"--ic-network-url={devnet.network}", f"--gateway-address={address}", f"--data-dir={tmp_path}/data"),
+            *("--prometheus-endpoint=", "--drain-window=0.5"),
+        ],
+        cwd=tmp_path,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=(tmp_path / "log").open("w"),
+        stderr=subprocess.STDOUT,
+    )
+    main = process.pid
+    try:
+        client = RawSdkClient(connect_when_there(port).shake(), Principal.from_text(devnet.echo)).open()
+        manager.until("READY=1")
+        for _ in range(2):
+            former = main
+            os.kill(former, signal.SIGUSR2)
+            # the former process names its successor, which is ready then
+            (*before, named) = manager.until_any("MAINPID=")
+            main = int(named.removeprefix("MAINPID="))
+            assert main != former
+            after = manager.until("READY=1")
+            assert not any("STOPPING=1" in message for message in (*before, *after)), "the unit stays active"
+            echoes(client)
+            fresh = RawSdkClient(RawClient(port).shake(), Principal.from_text(devnet.echo)).open()
+            echoes(fresh)
+            fresh.connection.close()
+            manager.until("WATCHDOG=1")
+        assert process.wait(60) == 0, (tmp_path / "log").read_text()
+        os.kill(main, signal.SIGHUP)
+        reloading = [*manager.until("RELOADING=1"), *manager.until("READY=1")]
+        assert not any("STOPPING=1" in message for message in reloading)
+        echoes(client)
+        os.kill(main, signal.SIGTERM)
+        assert "STATUS=draining" in manager.until("STOPPING=1")[-1]
+        assert ends(client) == CloseCode.DRAINING
+        eventually(lambda: not os.path.exists(f"/proc/{main}"), "the last process ends")
+    finally:
+        for each in (process.pid, main):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
+        process.wait()
+        manager.close()

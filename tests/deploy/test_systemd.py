@@ -189,6 +189,13 @@ class Manager:
             messages.append(self._socket.recv(4096).decode())
         return messages
 
+    def until_any(self, beginning: str) -> list[str]:
+        """Messages up to one that begins so, or the deadline."""
+        messages: list[str] = []
+        while not messages or not messages[-1].startswith(beginning):
+            messages.append(self._socket.recv(4096).decode())
+        return messages
+
     def close(self) -> None:
         self._socket.close()
 
@@ -244,7 +251,7 @@ def test_a_client_waits_at_systemds_port_for_the_gateway(tmp_path: Path) -> None
         text=True,
     )
     try:
-        client = _connect(port)
+        client = connect_when_there(port)
         assert client.shake().status == 101
         opcode, greeting = client.frame() or (0, b"")
         assert opcode == 2
@@ -259,7 +266,7 @@ def test_a_client_waits_at_systemds_port_for_the_gateway(tmp_path: Path) -> None
         process.communicate()
 
 
-def _connect(port: int) -> RawClient:
+def connect_when_there(port: int) -> RawClient:
     """Connect as soon as somebody listens."""
     deadline = time.monotonic() + START_DEADLINE
     while True:

@@ -30,6 +30,7 @@ from icwsgw.gateway.gateway_handover import (
     take_over_gateway,
     take_over_session,
 )
+from icwsgw.gateway.registry import KEEP_SECONDS
 from icwsgw.gateway.session import ClientSession
 from icwsgw.gateway.session_handover import resume, session_document
 from icwsgw.ic import cbor
@@ -361,3 +362,14 @@ def test_the_grace_period_of_a_canister_does_not_begin_anew() -> None:
         if client.close_code is None:
             hand_over(world, [client])
     assert client.close_code == CloseCode.CANISTER_SILENT
+
+
+def test_a_canister_that_has_clients_is_no_newcomer_however_long_ago_they_came() -> None:
+    world = World(identities=2, clients_per_identity=1)
+    clients = world.open(2)
+    world.run(KEEP_SECONDS + 10, step=0.5)
+    new = hand_over(world, clients)
+    assert [poller.poll_budget.newcomer for poller in new.registry.pollers.values()] == [False, False]
+    assert not new.registry.is_newcomer(ECHO_ID)
+    assert new.context.newcomers.busy == 0
+    clients[0].echoes(b"after")

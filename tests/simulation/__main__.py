@@ -10,6 +10,8 @@ import sys
 import time
 import traceback
 
+from tests.simulation.handovers import Handovers
+from tests.simulation.plan import Plan
 from tests.simulation.scenario import Scenario, draw, run_scenario, run_script
 from tests.simulation.script import Script
 from tests.simulation.shrink import Shrinker, failure_of
@@ -21,12 +23,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--runs", type=int, default=1, help="so many seeds, from this one on")
+    parser.add_argument("--having", metavar="FIELD", help="only worlds of whose plan this field is set: handovers")
     parser.add_argument("--keep-going", action="store_true", help="list all seeds that fail")
     parser.add_argument("--shrink", action="store_true", help="reduce a scenario that fails, and print it as a program")
     parser.add_argument("--shrink-seconds", type=float, default=300.0, help="of processor time for that, at most")
     options = parser.parse_args()
-    started, failed = time.process_time(), 0
+    started, failed, taken, handovers = time.process_time(), 0, 0, 0
     for seed in range(options.seed, options.seed + options.runs):
+        if options.having and not getattr(Plan.draw(seed), options.having):
+            continue
+        taken += 1
         try:
             scenario = run_scenario(seed, options.steps, leaks=seed % 20 == 0)
         except Violation as error:
@@ -47,9 +53,13 @@ def main() -> int:
             traceback.print_exc()
             print(f"seed {seed} broke the simulation")
             return shrink(draw(seed, options.steps), options.shrink_seconds) if options.shrink else 2
+        if "handover" in scenario.subjects:
+            subject = scenario.subjects["handover"]
+            assert isinstance(subject, Handovers)
+            handovers += subject.done
         if options.runs == 1:
             show(scenario)
-    print(f"{options.runs} scenarios, {failed} failed, {time.process_time() - started:.1f} s of CPU")
+    print(f"{taken} scenarios, {handovers} handovers, {failed} failed, {time.process_time() - started:.1f} s of CPU")
     return int(failed > 0)
 
 

@@ -127,6 +127,9 @@ def _reset(world: SimWorld, session: SimSession) -> str:
     # what hides messages for as long as that may hide those by which a canister's life is known
     if truth.troubles["lagging"] or truth.troubles["hole"]:
         return ""
+    if truth.troubles["query gap"] and not session.messages_down:
+        # its first message may have been missing in the first answer that its poller has got
+        return ""
     at = truth.reset_at.get(canister)
     if at is None:
         return "there was no reset"

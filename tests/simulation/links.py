@@ -122,6 +122,13 @@ class DirectLink(Pausing):
         if not self.owner.process.dead:
             self.session.left(code)
 
+    def adopted(self, session: ClientSession) -> ClientSession:
+        """Another process goes on with it."""
+        self.session, self.paused = session, False
+        if not self._over and session.state < State.OPEN:
+            self.owner.process.gateway.wheel.watch(self, 1.0)
+        return session
+
     def die(self) -> None:
         """The process at the other end has died."""
         if not self._over:
@@ -270,7 +277,8 @@ class WireLink:
         config, protocol = self.owner.process.config, self._protocol
         if self._lost:
             return
-        pinged = self._pinged_at
+        # the next one may be behind what is on its way
+        pinged = None if self._to_client else self._pinged_at
         if pinged is not None and self.reading and not self._server_paused and not self._silent and not self._over:
             yield "has answered a ping and not had another one", now - pinged - config.ping_interval - WHEEL
         if self._silent and not self._server_paused and config.ping_interval:
@@ -476,6 +484,59 @@ class WireLink:
             self._pump_down()
         elif self.disconnecting and self._producer is None:
             self._lose(ConnectionDone())
+
+    # the handover to another process
+
+    TLS = _writeDisconnecting = False
+    offset = 0
+
+    @property
+    def connected(self) -> bool:
+        return not self._lost
+
+    @connected.setter
+    def connected(self, value: bool) -> None:
+        """Its transport does not have it any more."""
+
+    @property
+    def _aborting(self) -> bool:
+        return self.aborted
+
+    def give_to_kernel(self, most: int) -> None:
+        """Let the kernel have the first bytes of what is on its way to the client; the rest is the transport's."""
+        self.dataBuffer = bytes(self._to_client[most:])
+        self._tempDataBuffer: list[bytes] = []
+        self._tempDataLen = 0
+
+    def stopReading(self) -> None:
+        self._server_paused = True
+
+    def stopWriting(self) -> None:
+        del self._to_client[len(self._to_client) - len(self.dataBuffer) :]
+
+    @property
+    def socket(self) -> Any:
+        return self
+
+    @property
+    def producer(self) -> Any:
+        return self._producer
+
+    @producer.setter
+    def producer(self, producer: None) -> None:
+        self._producer, self._producer_paused = producer, False
+
+    def close(self) -> None:
+        """The transport's socket is closed: another process has it too."""
+
+    def adopted(self, row: Any) -> ClientSession | None:
+        """Another process goes on with it."""
+        self._server_paused = False
+        self._entry = self._protocol = self.owner.process.factory.buildProtocol(self.getPeer())
+        self._protocol.handed_over = row
+        self._protocol.makeConnection(self)
+        session: ClientSession | None = self._protocol.session
+        return session
 
     def die(self) -> None:
         """The process at the other end has died."""

@@ -70,6 +70,12 @@ def _neighbour(random: Random, plan: Any) -> bool:
     return random.random() < 0.6 and mine
 
 
+def _handovers(random: Random, plan: Any) -> bool:
+    """Where a model of the simulation is of the process itself, another one would be none of its business."""
+    alone = plan.processes == 1 and not plan.upstream and not plan.crowd and plan.front in ("", "forwarded")
+    return random.random() < 0.2 and alone and not Bounds.refused_by(plan)
+
+
 @dataclass(frozen=True)
 class Plan(Bounds):
     """What a world is like, drawn from its seed.
@@ -97,6 +103,7 @@ class Plan(Bounds):
     :ivar dated: Retry-After is a date
     :ivar away: seconds for which nobody is connected before clients come once more; 0: nobody comes again
     :ivar parting: what fails while all clients leave, and for how many seconds
+    :ivar handovers: new processes take over, :mod:`tests.simulation.handovers`
     :ivar idle: seconds for which nothing happens while clients are connected
     :ivar asides: what is asked for beside calls and polls may fail, and queues have holes
     """
@@ -145,6 +152,7 @@ class Plan(Bounds):
     dated: bool = drawn(chance(0.2), False)
     away: float = drawn(_away, 0.0)
     parting: tuple[str, float] = drawn(_parting, ("", 0.0))
+    handovers: bool = drawn(_handovers, False)
     idle: float = drawn(lambda r, p: r.choice(IDLE) if p.polling_interval >= 0.3 else 0.0, 0.0)
 
     @property

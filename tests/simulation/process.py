@@ -90,25 +90,27 @@ class SimProcess:
     """A process that serves clients.
 
     :ivar number: among its world's processes
-    :ivar dead: it has been killed
+    :ivar generation: how many processes have handed over before it
+    :ivar dead: it has been killed, or has handed over and ended
     :ivar wall_offset: seconds that this machine's wall clock is ahead of the true time
     :ivar clock_set_at: when that was changed last
     :ivar reloaded_ok: whether each reload was of use
     """
 
-    def __init__(self, world: SimWorld, number: int) -> None:
+    def __init__(self, world: SimWorld, number: int, generation: int = 0) -> None:
         plan = world.plan
         self.world = world
         self.number = number
+        self.generation = generation
         self.wall_offset = 0.0
         self.clock_set_at = float("-inf")
         self.reloaded_ok: list[bool] = []
-        random = Random(f"{world.seed} process {number}")
+        random = Random(f"{world.seed} process {number}{f' after {generation}' if generation else ''}")
         self.dead = False
         self._asked: dict[Any, None] = {}
         self._errands = Errands(world, number)
         self._clock = ProcessClock(world.clock)
-        clock: Any = world.clock if plan.processes == 1 else self._clock
+        clock: Any = world.clock if plan.processes == 1 and not plan.handovers else self._clock
         self.budget = budget = RequestBudget(plan.query_budget, plan.polling_interval, plan.opens_per_second)
 
         def charge() -> None:
@@ -171,6 +173,12 @@ class SimProcess:
         self._clock.die()
         for answer in list(self._asked):
             answer.cancel()
+
+    def retire(self) -> None:
+        """End, after everything was handed over."""
+        if not self.dead:
+            self.stop()
+            self.die()
 
     def handle(self, method: str, path: str, body: bytes) -> Any:
         """A request of this process comes to the network."""

@@ -14,6 +14,7 @@ from tests.simulation.clocks import Clocks
 from tests.simulation.conduct import Conduct
 from tests.simulation.draining import drain
 from tests.simulation.fleet import Fleet
+from tests.simulation.handovers import Handovers
 from tests.simulation.harm import Asides, Harm
 from tests.simulation.liars import Liars
 from tests.simulation.operations import Operations
@@ -47,6 +48,7 @@ SUBJECTS: tuple[type[Subject], ...] = (
     Asides,
     Liars,
     Fleet,
+    Handovers,
     Progress,
     Turns,
 )
@@ -213,6 +215,7 @@ class Scenario:
         else:
             drain(self)
             self.heal()
+        world.run(CLOSE_NOTICE_SECONDS, lambda: all(process.empty for process in world.retired))
         # it asks for the root key until there is one
         world.run(30.0, lambda: all(process.agent.ready for process in world.processes))
         world.run(CLOSE_NOTICE_SECONDS, lambda: all(process.empty for process in world.processes))

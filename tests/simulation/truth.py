@@ -87,10 +87,24 @@ class SimSession(ClientSession):
         #: messages that wait to be relayed at the end, whether the client was ever not read, and whether it was open
         self.waited_up, self.was_held, self.was_open = 0, False, False
         self.was_flood, self.end_text = False, ""
+        before = self.truth.handed.get(self.id)
+        if before is not None:
+            self._go_on_from(before)
+            return
         client: Any = self.client
         self.owner = getattr(client, "transport", client).owner
         self.owner.session = self
         self.truth.sessions.append(self)
+
+    def _go_on_from(self, before: SimSession) -> None:
+        """It is the session of another process, which has handed it over."""
+        for name in SimSession.__slots__[1:]:
+            if hasattr(before, name):
+                setattr(self, name, getattr(before, name))
+        if self.owner.session is before:
+            self.owner.session = self
+        sessions = self.truth.sessions
+        sessions[sessions.index(before)] = self
 
     def received(self, payload: bytes, is_binary: bool) -> None:
         counts = self.state is not State.CLOSED
@@ -308,6 +322,7 @@ class SimReplica(Replica):
 class Truth:
     """The record of one world.
 
+    :ivar handed: while a process hands over: its sessions, by id
     :ivar contents: payload -> content, of the messages that clients send
     :ivar spoil_if_cut: clients that have sent messages in the wrong order
     :ivar wrong: payload -> what is wrong with it
@@ -330,6 +345,7 @@ class Truth:
     def __init__(self, world: SimWorld) -> None:
         self.world = world
         self.sessions: list[SimSession] = []
+        self.handed: dict[str, SimSession] = {}
         self.contents: dict[bytes, bytes] = {}
         self.wrong: dict[bytes, str] = {}
         self.spoil_if_cut: set[Key] = set()

@@ -68,14 +68,16 @@ def simulated() -> Iterator[None]:
     """Let sets keep their order, and sessions tell what they take."""
     import icwsgw.devnet.replica as replica_module
     import icwsgw.gateway.gateway as gateway_module
+    import icwsgw.gateway.gateway_handover as handover_module
     import icwsgw.gateway.principal_limit as principals_module
     import icwsgw.gateway.registry as registry_module
     import icwsgw.gateway.timer_wheel as wheel_module
     import icwsgw.server.factory as factory_module
 
     sessions = mock.patch.object(gateway_module, "ClientSession", SimSession)
+    handed = mock.patch.object(handover_module, "ClientSession", SimSession)
     pollers = mock.patch.object(registry_module, "Poller", SimPoller)
-    with sessions, pollers, mock.patch.object(bls, "verify", _verify):
+    with sessions, handed, pollers, mock.patch.object(bls, "verify", _verify):
         modules = (wheel_module, registry_module, factory_module, replica_module, principals_module)
         for module in modules:
             module.set = OrderedSet  # type: ignore[attr-defined]
@@ -170,6 +172,7 @@ class SimWorld:
     :ivar truth: what really happened
     :ivar processes: of the gateway
     :ivar dead: those that were killed
+    :ivar retired: those that have handed over
     """
 
     def __init__(self, seed: int, plan: Plan) -> None:
@@ -198,6 +201,7 @@ class SimWorld:
         globalLogPublisher.addObserver(self.truth.logged)  # type: ignore[arg-type]
         self.processes = [SimProcess(self, number) for number in range(plan.processes)]
         self.dead: list[SimProcess] = []
+        self.retired: list[SimProcess] = []
         for process in self.processes:
             process.start()
 
@@ -329,6 +333,8 @@ class SimWorld:
                 call.cancel()
         for process in self.processes:
             process.stop()
+        for process in self.retired:
+            process.retire()
         # connections to the network end in order, or are ended after a second
         self.run(1.5)
         self.replica.close()

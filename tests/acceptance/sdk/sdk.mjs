@@ -56,6 +56,38 @@ const scenarios = {
     return { answers, keepAlives: keepAlives.length, close, errors: client.errors };
   },
 
+  /** `clients` talk all the time while the gateway is replaced by new processes, each of them for an acknowledgement. */
+  async upgrades({ clients, upgrades, admin, ...options }) {
+    const running = async () => (await (await fetch(`${admin}/status.json`)).json()).workers[0].pid;
+    const all = await Promise.all(Array.from({ length: clients }, () => Client.open(options)));
+    const keepAlives = all.map(() => 0);
+    all.forEach(({ socket }, number) => {
+      const sendKeepAlive = socket._sendKeepAliveMessage.bind(socket);
+      socket._sendKeepAliveMessage = async () => {
+        await sendKeepAlive();
+        keepAlives[number] += 1;
+      };
+    });
+    const answers = all.map(() => []);
+    const processes = [await running()];
+    while (processes.length <= upgrades) {
+      emit({ event: "upgrade", number: processes.length });
+      const goals = keepAlives.map((count) => count + 1);
+      const round = async () => {
+        for (;;) {
+          await Promise.all(
+            all.map(async (client, number) => answers[number].push(...(await client.echo([`message ${answers[number].length}`])))),
+          );
+          const process = await running();
+          if (process !== processes.at(-1) && keepAlives.every((count, number) => count >= goals[number])) return process;
+        }
+      };
+      processes.push(await within(120_000, `upgrade ${processes.length}`, round()));
+    }
+    const closes = await Promise.all(all.map((client) => client.close()));
+    return { answers, keepAlives, processes, closes, errors: all.flatMap((client) => client.errors) };
+  },
+
   /** The canister closes, told so by the replica's control interface: the SDK answers with 4001. */
   async closedByCanister(options) {
     const client = await Client.open(options);
