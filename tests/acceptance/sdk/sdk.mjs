@@ -58,7 +58,13 @@ const scenarios = {
 
   /** `clients` talk all the time while the gateway is replaced by new processes, each of them for an acknowledgement. */
   async upgrades({ clients, upgrades, admin, ...options }) {
-    const running = async () => (await (await fetch(`${admin}/status.json`)).json()).workers[0].pid;
+    // connections of the admin port are not handed over: one of them may end
+    const running = async () => {
+      for (;;) {
+        const status = await fetch(`${admin}/status.json`).catch(() => undefined);
+        if (status?.ok) return (await status.json()).workers[0].pid;
+      }
+    };
     const all = await Promise.all(Array.from({ length: clients }, () => Client.open(options)));
     const keepAlives = all.map(() => 0);
     all.forEach(({ socket }, number) => {
