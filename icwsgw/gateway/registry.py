@@ -120,7 +120,8 @@ class Registry:
             if poller is None:
                 continue
             if not self.is_newcomer(poller.canister):
-                self._no_newcomer(place[0])
+                poller.poll_budget.canister_has_spoken()
+                self._context.call_scheduler.canister_has_spoken(place[0])
             poller.read(state)
 
     def take_over(self, session: ClientSession, canister: Principal) -> Poller:
@@ -164,15 +165,12 @@ class Registry:
         spoken.move_to_end(canister.raw)
         while len(spoken) > KEEP_POSITIONS:
             spoken.popitem(last=False)
-        self._no_newcomer(canister.raw)
-
-    def _no_newcomer(self, canister: bytes) -> None:
         for index in range(len(self._context.identities)):
-            poller = self.pollers.get((canister, index))
+            poller = self.pollers.get((canister.raw, index))
             if poller is not None:
                 poller.poll_budget.canister_has_spoken()
                 poller.poll_timer.hasten()
-        self._context.call_scheduler.canister_has_spoken(canister)
+        self._context.call_scheduler.canister_has_spoken(canister.raw)
 
     def _place_of_newcomer(self, canister: Principal, group: str) -> SlotQueue | None:
         """Take a slot for a newcomer's poller among those of its address; None if the canister is no newcomer."""

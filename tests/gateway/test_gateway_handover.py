@@ -26,7 +26,9 @@ from icwsgw.gateway.gateway_handover import (
     complete,
     departed,
     detach_sessions,
+    early_document,
     gateway_document,
+    take_over_early,
     take_over_gateway,
     take_over_session,
 )
@@ -373,3 +375,18 @@ def test_a_canister_that_has_clients_is_no_newcomer_however_long_ago_they_came()
     assert not new.registry.is_newcomer(ECHO_ID)
     assert new.context.newcomers.busy == 0
     clients[0].echoes(b"after")
+
+
+def test_a_canister_that_speaks_during_the_handover_is_no_newcomer_afterwards() -> None:
+    world = World(query_latency=0.2)
+    client = world.client()
+    world.run(0.1)
+    assert client.session is not None
+    new = successor(world)
+    take_over_early(new, sent(early_document(world.gateway)))
+    take_over_session(new, client, sent(session_document(client.session)))
+    (poller,) = new.registry.pollers.values()
+    assert poller.poll_budget.newcomer
+    world.gateway.registry.spoke(ECHO_ID)
+    take_over_gateway(new, sent(gateway_document(world.gateway)))
+    assert not poller.poll_budget.newcomer
