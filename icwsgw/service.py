@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -36,6 +36,7 @@ from icwsgw.config.access_list import AccessRules
 from icwsgw.config.addresses import normalise, private
 from icwsgw.config.provenance import Provenance
 from icwsgw.config.schema import GatewayConfig
+from icwsgw.core.identity_assignment import IdentityAssignment
 from icwsgw.core.request_budget import RequestBudget, RequestKind
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.identities import IdentityPool, load_or_create_key_file
@@ -70,6 +71,7 @@ class GatewayService(MultiService):
     """The whole gateway.
 
     :param first_identity: the number of the first of its ``config.identities`` identities
+    :param inherited: the numbers of further identities, whose clients are taken over from another process
     :param endpoints: sockets that another process has bound, by their gateway address in ``config``
     :param recent: the last warnings and errors, for the status page
     :raises ConfigError: a key, a certificate or an address is invalid
@@ -79,6 +81,7 @@ class GatewayService(MultiService):
     :ivar control: answers the questions of the admin API
     :ivar overrides: the settings that the admin API has changed
     :ivar listening_services: everything that listens: for clients, metrics and the admin API
+    :ivar identity_numbers: the numbers of its identities
     :ivar upgrader: hands over to a new process; None: nobody can
     :ivar provenance: where the values of options come from; None: nobody knows
     """
@@ -91,6 +94,7 @@ class GatewayService(MultiService):
         reactor: Any,
         *,
         first_identity: int = 0,
+        inherited: Sequence[int] = (),
         endpoints: Mapping[str, Any] | None = None,
         recent: RecentWarnings | None = None,
     ) -> None:
@@ -99,27 +103,21 @@ class GatewayService(MultiService):
         self._room, self._wanted_connections = make_room(config.max_connections), config.max_connections
         config = self._config = replace(config, max_connections=self._room.connections)
         self.reactor = reactor
-        self._listeners: list[ListeningService] = []
-        self.listening_services: list[ListeningService] = []
+        self._listeners, self.listening_services = list[ListeningService](), list[ListeningService]()
         self.upgrader: Upgrader | None = None
         self._stopping: Deferred[None] | None = None
         self._hurried = False
         self._dropping: Any = None
-        self.metrics = Metrics()
-        self.health = Health()
+        self.metrics, self.health = Metrics(), Health()
+        self.identity_numbers = [*range(first_identity, first_identity + config.identities), *inherited]
         key = load_or_create_key_file(config.key_path, warn=_log.warn)
-        self.identities = IdentityPool.derived(key, first_identity, config.identities)
+        self.identities = IdentityPool.derived(key, self.identity_numbers)
         if config.devnet:
-            # imported here to save memory: the devnet is a tenth of the program
-            from icwsgw.devnet.embedded import embedded_devnet
-
-            service, self.replica = embedded_devnet(config, reactor)
-            self._add(service)
+            self._add_devnet()
         self._make_network()
         self._make_tracing()
-        self.gateway = Gateway(self._make_context())
-        self.control = Control(self.gateway)
-        self.overrides = NO_OVERRIDES
+        self.gateway = Gateway(self._make_context(), IdentityAssignment(config.identities, inherited=len(inherited)))
+        self.control, self.overrides = Control(self.gateway), NO_OVERRIDES
         self._access: Access | None = None
         self.factory = GatewayFactory(self.gateway, self._room.refused)
         self._lag = EventLoopLag(self.metrics.event_loop_lag, reactor)
@@ -136,6 +134,13 @@ class GatewayService(MultiService):
         self._watch()
 
     # construction
+
+    def _add_devnet(self) -> None:
+        # imported here to save memory: the devnet is a tenth of the program
+        from icwsgw.devnet.embedded import embedded_devnet
+
+        service, self.replica = embedded_devnet(self._config, self.reactor)
+        self._add(service)
 
     def _make_network(self) -> None:
         config, reactor = self._config, self.reactor
@@ -447,7 +452,7 @@ class GatewayService(MultiService):
     # shutdown
 
     async def _stop(self) -> None:
-        await _all(*(listener.stopService() for listener in self._listeners))
+        await DeferredList([listener.stopService() for listener in self._listeners])
         drained = self.gateway.drain(self._config.drain_window)
         if self._hurried:
             self.gateway.skip_drain_window()
@@ -475,23 +480,21 @@ class GatewayService(MultiService):
             self._dropping.cancel()
 
 
-async def _all(*waits: Any) -> None:
-    await DeferredList(waits)
-
-
 def make_gateway_service(
     config: GatewayConfig,
     reactor: Any,
     recent: RecentWarnings | None = None,
     endpoints: Mapping[str, Any] | None = None,
+    inherited: Sequence[int] = (),
 ) -> GatewayService:
     """Return the gateway for ``config``.
 
     :param recent: the last warnings and errors, for the status page
     :param endpoints: sockets that another process has bound, by address
+    :param inherited: the numbers of further identities, whose clients are taken over from another process
     :raises ConfigError: a key, a certificate or an address is invalid
     """
-    service = GatewayService(config, reactor, recent=recent, endpoints=endpoints)
+    service = GatewayService(config, reactor, inherited=inherited, endpoints=endpoints, recent=recent)
     if config.acme_domains:
         service.renew_certificates(endpoints or {})
     return service

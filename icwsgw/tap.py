@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -236,23 +237,48 @@ def _make_gateway(options: Options, reactor: Any, recent: RecentWarnings, succes
     :raises ConfigError: a key, a certificate or an address is invalid
     """
     config = options.config
+    endpoints = None if successor is None else successor.endpoints()
+    inheritances = [] if successor is None else successor.inherit(config.workers, config.identities)
     if config.workers > 1:
-        if successor is not None:
-            raise ConfigError("--workers: a gateway of one process cannot hand over to several, restart it")
         from icwsgw.workers.supervisor import make_supervisor
 
-        return make_supervisor(config, reactor, options.parent, recent)
+        return make_supervisor(config, reactor, options.parent, recent, endpoints, inheritances)
     from icwsgw.service import make_gateway_service
 
-    return make_gateway_service(config, reactor, recent, None if successor is None else successor.endpoints())
+    inherited = inheritances[0].inherited if inheritances else ()
+    return make_gateway_service(config, reactor, recent, endpoints, inherited)
 
 
-def _obey_signals(reactor: Any, gateway: Any, log: Logger, workers: int) -> None:
+def _prepare_handover(
+    gateway: Any,
+    options: Options,
+    environment: dict[str, str],
+    notifier: Notifier,
+    notifying: Any,
+    successor: Successor | None,
+) -> None:
+    """Let the gateway hand over to a new process, and take over from the process that has started this one."""
+    config = options.config
+    if config.workers == 1:
+        prepare_handover(gateway, options, environment, notifier, notifying, successor)
+        return
+    from icwsgw.workers.handed_supervisor import HandedSupervisor
+    from icwsgw.workers.succession import Succession
+
+    def succeed(began: Callable[[str], None]) -> None:
+        assert successor is not None
+        inheritances = successor.inherit(config.workers, config.identities)
+        Succession(gateway, successor.channel, inheritances, began).prepare()
+
+    handed = HandedSupervisor(gateway)
+    prepare_handover(gateway, options, environment, notifier, notifying, successor, handed, succeed)
+
+
+def _obey_signals(reactor: Any, gateway: Any, log: Logger) -> None:
     exit_zero_on_signals(reactor, gateway.skip_drain_window)
     when_signalled(reactor, signal.SIGUSR1, gateway.rotate_logs)
     # prepare_handover() uses SIGUSR2
-    used = {signal.SIGUSR2} if workers == 1 else ()
-    ignore_unused(reactor, lambda name: log.info("signal ignored", signal=name), used)
+    ignore_unused(reactor, lambda name: log.info("signal ignored", signal=name), {signal.SIGUSR2})
 
 
 def makeService(options: Options) -> MultiService:  # noqa: N802
@@ -288,7 +314,7 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
     user = switches_to(twistd)
     if user is not None:
         new_files.give_to(*user)
-    _obey_signals(reactor, gateway, log, config.workers)
+    _obey_signals(reactor, gateway, log)
     freeze_startup_objects(reactor)
     trim_heap(reactor)
     reload_on_hangup(reactor, Reloader(config, options.read_again, gateway, notifier.reloading))
@@ -296,8 +322,7 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
     gateway.setServiceParent(root)
     notifying: Any = NotifyingService(notifier, reactor, lambda: gateway.config.longest_stop)
     notifying.setServiceParent(root)
-    if config.workers == 1:
-        prepare_handover(gateway, options, environment, notifier, notifying, successor)
+    _prepare_handover(gateway, options, environment, notifier, notifying, successor)
     if held.stopping:
         # nothing has begun that would have to end
         raise SystemExit(0)

@@ -1,6 +1,6 @@
 """The arrows of the map (docs/architecture.md), read from the import statements of the sources.
 
-    tap -> workers -> process -> service -> {server, admin, devnet} -> gateway -> {core, agent} -> ic
+    tap -> workers -> handover -> process -> service -> {server, admin, devnet} -> gateway -> {core, agent} -> ic
 
 ``observe`` and ``errors`` may be imported by all and import none of them; ``core`` and ``ic`` are pure: no Twisted,
 no clock, no randomness, no logging. Siblings do not know each other. A module that stands beside the packages belongs
@@ -81,12 +81,14 @@ ALLOWED: dict[str, set[str]] = {
     "acme": LEAVES | CONFIG | {"admin", "agent", "agent.http", "core", "observe"},
     "devnet": LEAVES | CONFIG | AGENT | {"ic", "core", "observe"},
 }
+# listening sockets of another process, for workers and for handovers
+ALLOWED["workers.sockets"] = LEAVES | CONFIG | {"server", "observe"}
 EVERYTHING = {*ALLOWED, "service", "workers", "handover"}
-ALLOWED["service"] = EVERYTHING - {"workers", "handover"}
-# hands a whole service over; it listens on sockets of another process as workers do
-ALLOWED["handover"] = EVERYTHING
-# the supervisor stands beside the service, of which each of its workers runs one
-ALLOWED["workers"] = EVERYTHING - {"handover"}
+ALLOWED["service"] = EVERYTHING - {"workers", "workers.sockets", "handover"}
+# hands a whole service over
+ALLOWED["handover"] = EVERYTHING - {"workers"}
+# the supervisor stands beside the service, of which each of its workers runs one, and hands over one after the other
+ALLOWED["workers"] = EVERYTHING
 ALLOWED["tap"] = EVERYTHING
 
 

@@ -302,7 +302,7 @@ def test_the_service_brings_its_log_and_what_should_be_known(monkeypatch: pytest
     assert isinstance(gateway, Gateway)
     assert isinstance(notifying, NotifyingService)
     assert hooks == [None, None, None, None]
-    assert len(prepared) == (workers == 1)
+    assert len(prepared) == 1
     assert signals == [(signal.SIGUSR1, gateway.rotate_logs), "unused"]
     assert reactor.seconds is time.monotonic
     # a supervisor's workers look to their own files

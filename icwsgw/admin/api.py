@@ -351,7 +351,7 @@ class Api:
         read_body(request.body)
         upgrader = self._service.upgrader
         if upgrader is None:
-            raise Refused(409, "a gateway of several processes cannot hand over: restart it")
+            raise Refused(409, "this gateway cannot hand over: restart it")
         _log.info("upgrade requested", by=request.by)
         try:
             document = await upgrader.hand_over()

@@ -22,25 +22,26 @@ TARGET: Final = 1000
 class IdentityAssignment:
     """Counts the clients of each identity.
 
+    :param inherited: number of further identities, whose clients came from another process; no new client gets one
     :ivar loads: number of clients by identity
     """
 
-    __slots__ = ("_target", "loads")
+    __slots__ = ("_count", "_target", "loads")
 
-    def __init__(self, identities: int, target: int = TARGET) -> None:
+    def __init__(self, identities: int, target: int = TARGET, inherited: int = 0) -> None:
         self._target = target
-        self.loads = [0] * identities
+        self._count = identities
+        self.loads = [0] * (identities + inherited)
 
     def take(self, chance: float) -> int:
         """Choose the identity of a new client, and count the client.
 
         :param chance: a random number in [0, 1)
         """
-        loads = self.loads
+        loads, count = self.loads, self._count
         target = self._target
-        index = next((index for index, load in enumerate(loads) if load < target), -1)
+        index = next((index for index in range(count) if loads[index] < target), -1)
         if index < 0:
-            count = len(loads)
             one, other = divmod(int(chance * count * count), count)
             index = one if loads[one] <= loads[other] else other
         loads[index] += 1

@@ -7,7 +7,7 @@ fails costs nothing. The other process reads it with :func:`take_over_gateway`, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from icwsgw.core.close_reasons import CloseCode
@@ -87,15 +87,56 @@ def gateway_document(gateway: Gateway) -> Document:
     }
 
 
-def check_identities(gateway: Gateway, document: Mapping[str, Any]) -> None:
+def check_identities(gateway: Gateway, document: Mapping[str, Any], numbers: Sequence[int] | None = None) -> None:
     """Check that a gateway can serve the sessions of another one.
 
+    :param numbers: for each identity of the other one, the number of the same one here; None: they are the same
     :raises FormatError: it has other identities, by which canisters would not know the clients
     """
     ours = [identity.principal.raw for identity in gateway.context.identities]
     theirs = document.get("principals", ())
+    if numbers is not None:
+        ours = [ours[number] for number in numbers]
     if ours[: len(theirs)] != list(theirs):
         raise FormatError("the key or the number of identities is another one: clients cannot go on with it")
+
+
+def with_identities(document: Mapping[str, Any], numbers: Sequence[int]) -> Document:
+    """A document of a service in which identities have other numbers.
+
+    :param numbers: the new number of each identity
+    :raises FormatError: it has an identity that has no number
+    """
+    found = dict(document)
+    try:
+        for name in ("connections", "changed"):
+            rows = document.get(name)
+            if rows is not None:
+                found[name] = [_renumbered(row, numbers) for row in rows]
+        gateway = dict(document.get("gateway", {}))
+        if "registry" in gateway:
+            registry = dict(gateway["registry"])
+            for name in ("positions", "pollers"):
+                rows = registry.get(name, ())
+                registry[name] = [[canister, numbers[index], *rest] for canister, index, *rest in rows]
+            gateway["registry"] = registry
+        if "ended" in gateway:
+            gateway["ended"] = [{**ended, "identity": numbers[ended["identity"]]} for ended in gateway["ended"]]
+        if gateway:
+            found["gateway"] = gateway
+    except (LookupError, TypeError, ValueError) as error:
+        raise FormatError(f"identities: {error}") from None
+    return found
+
+
+def _renumbered(row: Any, numbers: Sequence[int]) -> Any:
+    """A connection, or a number and a connection, whose session has another number of its identity."""
+    if isinstance(row, list):
+        return [row[0], _renumbered(row[1], numbers)]
+    if not row.get("session"):
+        return row
+    session = row["session"]
+    return {**row, "session": {**session, "identity": numbers[session["identity"]]}}
 
 
 def early_document(gateway: Gateway) -> Document:
@@ -155,7 +196,6 @@ def complete(gateway: Gateway, document: Mapping[str, Any], sessions: Iterable[C
     """
     resuming = list(sessions)
     notices: dict[str, Mapping[str, Any]] = {}
-    gateway.registry.taken_over()
     for ended in document.get("ended", ()):
         try:
             resuming.append(take_over_session(gateway, departed(ended), ended))

@@ -10,7 +10,7 @@ import os
 import secrets
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from icwsgw.errors import ConfigError, FormatError
@@ -33,9 +33,9 @@ class IdentityPool:
         self._identities = tuple(identities)
 
     @classmethod
-    def derived(cls, primary: Ed25519Identity, first: int, count: int) -> IdentityPool:
-        """Derive ``count`` identities from the key file's, from number ``first`` on; number 0 is the key."""
-        return cls([primary.derive(index) for index in range(first, first + count)])
+    def derived(cls, primary: Ed25519Identity, numbers: Iterable[int]) -> IdentityPool:
+        """Derive the identities of these numbers from the key file's; number 0 is the key."""
+        return cls([primary.derive(number) for number in numbers])
 
     @property
     def primary(self) -> Ed25519Identity:

@@ -108,7 +108,6 @@ class Registry:
             cursor = Cursor()
             cursor.read(position)
             self._positions[canister, index] = read_as(float, at, "position"), cursor
-        self._pollers_to_come = {}
         now = self._context.clock.seconds()
         for canister, index, state in document.get("pollers", ()):
             self._pollers_to_come[canister, index] = state

@@ -5,17 +5,10 @@
     starts it                        ──>  reads the configuration, checks it, reaches the network
                                      <──  {"at": what it waits for} every second
                                      <──  {"ready": its version, "early": true}
-    connections as they are, sockets ──>  makes them, and does nothing else
-                                     <──  {"made": number of connections} after each document
-    stops to serve
-    state, and what has changed      ──>  takes it
-                                     <──  {"taken": number of connections}
-    {"go": true}                     ──>  goes on
-    lets go of everything
+    the transfer (icwsgw.handover.transfer)
 
-Up to ``taken`` this process has all clients, and whatever goes wrong costs nothing: the successor is killed, this
-process goes on and says why. From ``stops to serve`` on it does nothing else, so nothing changes any more. ``taken`` is
-the point of no return.
+Whatever goes wrong before the transfer's point of no return costs nothing: the successor is killed, this process goes
+on and says why.
 """
 
 from __future__ import annotations
@@ -24,8 +17,8 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ProcessProtocol
@@ -33,25 +26,28 @@ from twisted.python.failure import Failure
 
 from icwsgw._version import __version__
 from icwsgw.core.written_state import Document
-from icwsgw.errors import FormatError, IcwsError
-from icwsgw.handover.channel import Channel, ChannelClosed
-from icwsgw.handover.service_state import Handed, uncollected
+from icwsgw.errors import IcwsError
+from icwsgw.handover.channel import Channel
+from icwsgw.handover.conversation import Conversation
+from icwsgw.handover.transfer import SILENCE_SECONDS, takes_early
 from icwsgw.observe.logs import get_logger
 from icwsgw.process.startup import stop
 
 if TYPE_CHECKING:
+    from icwsgw.config.schema import GatewayConfig
     from icwsgw.reactor.clock import Timer
-    from icwsgw.service import GatewayService
+    from icwsgw.server.endpoints import ListeningService
 
-#: The environment variables of a successor: its end of the channel, and the listening sockets by address.
-HANDOVER_VARIABLES = CHANNEL, SOCKETS = "ICWSGW_HANDOVER", "ICWSGW_HANDOVER_SOCKETS"
-#: Seconds that the successor may be silent, that its first word may take, and that it may take until it is ready. A
-#: busy machine takes long to start a program.
-SILENCE_SECONDS, FIRST_WORD_SECONDS, START_SECONDS = 10.0, 40.0, 120.0
+#: The environment variables of a successor: its end of the channel, the listening sockets by address, and what it has
+#: to know of this process.
+HANDOVER_VARIABLES = CHANNEL, SOCKETS, FACTS = (
+    *("ICWSGW_HANDOVER", "ICWSGW_HANDOVER_SOCKETS", "ICWSGW_HANDOVER_FACTS"),
+)
+#: Seconds that the successor's first word may take, and that it may take until it is ready. A busy machine takes long
+#: to start a program.
+FIRST_WORD_SECONDS, START_SECONDS = 40.0, 120.0
 
 _log = get_logger("handover")
-
-T = TypeVar("T")
 
 
 class HandoverFailed(IcwsError):
@@ -72,7 +68,7 @@ class Predecessor:
 
     def __init__(
         self,
-        service: GatewayService,
+        service: HandingService,
         command: Callable[[], list[str]],
         directory: str,
         environment: Mapping[str, str],
@@ -130,12 +126,59 @@ class Predecessor:
         return result
 
 
+class Transferring(Protocol):
+    """Hands over to a process that is ready: :class:`icwsgw.handover.transfer.Transfer`, or that of a supervisor."""
+
+    def begin(self, early: bool) -> None:
+        """Begin."""
+
+    def heard(self, document: Document) -> None:
+        """The other process has said something."""
+
+    def fail(self, reason: str) -> None:
+        """Give up."""
+
+
+class HandingService(Protocol):
+    """A service that can be handed over: that of one process, or the supervisor of several."""
+
+    @property
+    def reactor(self) -> Any: ...
+
+    @property
+    def config(self) -> GatewayConfig: ...
+
+    @property
+    def draining(self) -> bool: ...
+
+    @property
+    def listening_services(self) -> Sequence[ListeningService]: ...
+
+    @property
+    def handover_facts(self) -> Document:
+        """What its successor has to know at its start."""
+
+    def transfer(
+        self,
+        channel: Channel,
+        ends: list[int],
+        ready: Document,
+        go: Callable[[], Document],
+        done: Callable[[Document], None],
+        failed: Callable[[str], None],
+    ) -> Transferring:
+        """Make the transfer to a process that is ready.
+
+        :param ends: the sockets that came with its word, and the word
+        """
+
+
 class _Attempt:
     """One handover."""
 
     def __init__(
         self,
-        service: GatewayService,
+        service: HandingService,
         announce: Callable[[int], None],
         pidfile: Callable[[], str],
         done: Deferred[dict[str, Any]],
@@ -147,11 +190,10 @@ class _Attempt:
         self._reactor = service.reactor
         self._timer: Timer | None = None
         self._process: Any = None
-        self._channel: Channel | None = None
+        self._conversation: Conversation | None = None
+        self._transfer: Transferring | None = None
         self._started = self._reactor.seconds()
         self._waits_for = "its start"
-        self._handed = Handed(service)
-        self._pieces: Iterator[tuple[Document, list[int]]] = iter(())
         self._release = ""
 
     def start(self, command: Sequence[str], directory: str, environment: Mapping[str, str]) -> None:
@@ -161,7 +203,12 @@ class _Attempt:
             for listener in self._service.listening_services
             if listener.port is not None
         }
-        environment = {**environment, CHANNEL: str(theirs.fileno()), SOCKETS: json.dumps(listening)}
+        environment = {
+            **environment,
+            CHANNEL: str(theirs.fileno()),
+            SOCKETS: json.dumps(listening),
+            FACTS: json.dumps(self._service.handover_facts),
+        }
         given = (1, 2, theirs.fileno(), *listening.values())
         with open(os.devnull, "rb") as nothing, theirs:
             self._process = self._reactor.spawnProcess(
@@ -173,147 +220,72 @@ class _Attempt:
                 childFDs={0: nothing.fileno(), **{number: number for number in given}},
             )
         _log.info("handover begins", successor=self._process.pid)
-        ours.setblocking(False)
-        self._channel = Channel(ours)
-        self._reactor.addReader(self)
-        self._timer = self._reactor.callLater(FIRST_WORD_SECONDS, self._silent, FIRST_WORD_SECONDS)
+        self._conversation = Conversation(self._reactor, Channel(ours), self._heard, self._ended)
+        self._conversation.begin()
+        self._wait(FIRST_WORD_SECONDS)
 
-    # Twisted's IReadDescriptor
-
-    def fileno(self) -> int:
-        assert self._channel is not None
-        return self._channel.socket.fileno()
-
-    def logPrefix(self) -> str:  # noqa: N802
-        """Return the name for Twisted's log."""
-        return "handover"
-
-    def connectionLost(self, reason: object) -> None:  # noqa: N802
-        """The reactor ends."""
-        self._fail("the gateway is shutting down")
-
-    def doRead(self) -> None:  # noqa: N802
-        """The successor has said something, or has ended."""
-        channel = self._channel
-        if channel is None:
-            return
-        try:
-            alive = channel.read()
-            while self._done is not None and (found := channel.next()) is not None:
-                self._heard(found[0])
-        except BlockingIOError:
-            return
-        except FormatError as error:
-            self._fail(f"the new process sends nonsense: {error}")
-            return
-        if not alive:
-            # The end of the process, which says more, is reported next.
-            self._reactor.removeReader(self)
-
-    def _heard(self, document: dict[str, Any]) -> None:
-        if "failed" in document:
+    def _heard(self, document: Document, ends: list[int]) -> None:
+        if self._transfer is not None:
+            self._transfer.heard(document)
+        elif "failed" in document:
             self._fail(str(document["failed"]))
         elif "ready" in document:
+            self._wait(None)
+            self._waits_for = "clients"
             self._release = str(document["ready"])
-            if document.get("early"):
-                self._waits_for = "connections"
-                self._pieces = self._handed.early()
-            self._send_early()
-        elif "made" in document:
-            # the reactor serves clients first
-            self._reactor.callLater(0, self._send_early)
+            assert self._conversation is not None
+            channel = self._conversation.channel
+            given = list(ends)
+            self._transfer = self._service.transfer(channel, given, document, self._go, self._over, self._fail)
+            self._transfer.begin(takes_early(document))
         else:
             self._waits_for = str(document.get("at", self._waits_for))
-            self._wait()
-            if self._reactor.seconds() - self._started > START_SECONDS:
+            self._wait(SILENCE_SECONDS)
+            if self._service.draining:
+                self._fail("the gateway is shutting down")
+            elif self._reactor.seconds() - self._started > START_SECONDS:
                 self._fail(f"the new process is not ready after {START_SECONDS:.0f} s: {self._waits_for}")
 
-    def _wait(self) -> None:
+    def _wait(self, seconds: float | None) -> None:
         """Wait for the next word."""
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = self._reactor.callLater(SILENCE_SECONDS, self._silent, SILENCE_SECONDS)
+            self._timer = None
+        if seconds is not None:
+            self._timer = self._reactor.callLater(seconds, self._silent, seconds)
 
     def _silent(self, seconds: float) -> None:
         self._timer = None
         self._fail(f"the new process was silent for {seconds:.0f} s, waiting for {self._waits_for}")
 
+    def _ended(self, reason: str | None) -> None:
+        """The conversation is over."""
+        if reason is not None:
+            self._give_up(reason)
+        # otherwise the end of the process, which says more, is reported next
+
     def _child_ended(self, reason: Failure) -> None:
         self._process = None
         if self._done is not None:
             how = reason.getErrorMessage().removeprefix("A process has ended ").rstrip(".")
-            self._fail(f"the new process ended ({how}) while it waited for {self._waits_for}; its output says why")
+            self._give_up(f"the new process ended ({how}) while it waited for {self._waits_for}; its output says why")
 
-    def _send_early(self) -> None:
-        """Send the next connections while this process serves; when all have been sent, hand over."""
-        if self._channel is None:
-            return
-        if self._service.draining:
-            self._fail("the gateway is shutting down")
-            return
-        found = self._said(lambda channel: next(self._pieces, None))
-        if found is not None:
-            self._said(lambda channel: channel.send(*found))
-            self._wait()
-        elif self._done is not None:
-            with uncollected():
-                self._transfer()
-
-    def _said(self, talk: Callable[[Channel], T]) -> T | None:
-        """Say something to the successor; if that fails, so does the handover."""
-        channel = self._channel
-        assert channel is not None
-        try:
-            channel.socket.settimeout(SILENCE_SECONDS)
-            result = talk(channel)
-            channel.socket.setblocking(False)
-        except (ChannelClosed, FormatError) as error:
-            self._fail(str(error))
-        except Exception:
-            _log.failure("writing the state down failed")
-            self._fail("the state cannot be written down; the log has the reason")
+    def _give_up(self, reason: str) -> None:
+        if self._transfer is not None:
+            self._transfer.fail(reason)
         else:
-            return result
-        return None
+            self._fail(reason)
 
-    def _send_rest(self, channel: Channel) -> Document:
-        for document, sockets in self._handed.documents():
-            channel.send(document, sockets)
-        return channel.receive(SILENCE_SECONDS)[0]
+    def _go(self) -> Document:
+        # before the successor says that it serves: the service manager hears only the main process
+        if self._process is not None:
+            self._announce(self._process.pid)
+        return {"pidfile": self._pidfile()}
 
-    def _transfer(self) -> None:
-        """Hand over. Nothing else runs in this process meanwhile."""
-        channel, process, handed = self._channel, self._process, self._handed
-        assert channel is not None
-        began = self._reactor.seconds()
-        answer = self._said(self._send_rest)
-        if answer is None:
-            return
-        if "taken" not in answer:
-            self._fail(str(answer.get("failed", "the new process refuses the state")))
-            return
-        # From here on there is no way back.
-        left = len(self._service.factory.connections) - len(handed.connections)
-        count = len(handed.connections)
-        try:
-            channel.socket.settimeout(SILENCE_SECONDS)
-            channel.send({"go": True, "pidfile": self._pidfile()})
-        except ChannelClosed as error:
-            _log.error("the successor has ended before it could go on", reason=error)
-        seconds = self._reactor.seconds() - began
-        try:
-            handed.detach()
-            self._announce(process.pid)
-        except Exception:
-            _log.failure("letting go failed")
-        result = {
-            "from": __version__,
-            "to": self._release,
-            "process": process.pid,
-            "connections": count,
-            "left": left,
-            "seconds": round(seconds, 3),
-        }
+    def _over(self, result: Document) -> None:
+        """Everything is handed over."""
+        process = self._process
+        result = {"from": __version__, "to": self._release, "process": process.pid if process else None, **result}
         _log.info("handed over", **result)
         self._close()
         done, self._done = self._done, None
@@ -330,13 +302,10 @@ class _Attempt:
             done.errback(HandoverFailed(reason))
 
     def _close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._channel is not None:
-            self._reactor.removeReader(self)
-            self._channel.close()
-            self._channel = None
+        self._wait(None)
+        conversation, self._conversation = self._conversation, None
+        if conversation is not None:
+            conversation.close()
 
 
 class _Child(ProcessProtocol):

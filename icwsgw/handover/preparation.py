@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from icwsgw.errors import ConfigError
-from icwsgw.handover.predecessor import HANDOVER_VARIABLES, Predecessor, command_line
+from icwsgw.handover.handed_service import HandedService
+from icwsgw.handover.predecessor import HANDOVER_VARIABLES, HandingService, Predecessor, command_line
 from icwsgw.process.signals import when_signalled
 
 if TYPE_CHECKING:
@@ -58,8 +59,14 @@ def prepare_handover(
     notifier: Notifier,
     notifying: NotifyingService,
     successor: Successor | None,
+    handed: HandingService | None = None,
+    succeed: Callable[[Callable[[str], None]], None] | None = None,
 ) -> None:
-    """Let the gateway hand over to a new process, and take over from the process that has started this one."""
+    """Let the gateway hand over to a new process, and take over from the process that has started this one.
+
+    :param handed: the gateway as it is handed over; None: a service of one process
+    :param succeed: lets the gateway take over; its argument is as for :meth:`Successor.prepare`; None: that method
+    """
     twistd: Any = options.parent or {}
     pidfile = os.path.abspath(twistd["pidfile"]) if twistd.get("pidfile") else ""
 
@@ -77,12 +84,15 @@ def prepare_handover(
 
     if successor is not None:
         notifying.serves = False
-        successor.prepare(gateway, began)
+        if succeed is not None:
+            succeed(began)
+        else:
+            successor.prepare(gateway, began)
     unchanged = {
         name: value for name, value in environment.items() if name not in (*HANDOVER_VARIABLES, "WATCHDOG_PID")
     }
     predecessor = Predecessor(
-        gateway,
+        handed or HandedService(gateway),
         partial(command_line, sys.orig_argv, log_options(twistd)),
         options.directory,
         unchanged,

@@ -2,6 +2,7 @@
 
     {"version", "gateway", "early": true}             while the first process serves: what sessions need
     {"early": true, ...}                              connections as they are then, as below, in several rounds
+    {"early": true, "last": true}                     the last of these
     {"version", "revision", "gateway", ...}           from here on the first process does nothing else
     {"connections": [...], "sockets": n}              as often as needed; each with the sockets, in this order
     {"changed": [[number, connection], ...]}          those that are others by now, by their number in this order
@@ -21,7 +22,7 @@ from __future__ import annotations
 import gc
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ from icwsgw.gateway.gateway_handover import (
     take_over_early,
     take_over_gateway,
     take_over_session,
+    with_identities,
 )
 from icwsgw.gateway.session import ClientSession
 from icwsgw.handover.channel import MOST_SOCKETS
@@ -58,6 +60,8 @@ REVISION = 1
 
 #: Marks documents that come while the first process still serves.
 EARLY = "early"
+#: Marks the last of them.
+LAST_EARLY = "last"
 #: Rounds of them at most, and the number of changes after which another round is not worth it.
 MOST_ROUNDS, FEW_CHANGES = 5, 200
 
@@ -108,8 +112,9 @@ class Handed:
                 changed += piece.size
                 yield piece.document(EARLY), piece.sockets
             if number and (changed <= FEW_CHANGES or changed > least / 2):
-                return
+                break
             least = changed
+        yield {EARLY: True, LAST_EARLY: True}, []
 
     def documents(self) -> Iterator[tuple[Document, list[int]]]:
         """The rest: the state as it is now, and what has come, changed or gone since the last round."""
@@ -230,10 +235,13 @@ class Taken:
     """What has come from the other process. It is made into connections at once, which go on with :meth:`begin`.
 
     A connection whose state is invalid costs only itself.
+
+    :param identities: for each identity of the other process, the number of the same one here; None: they are the same
     """
 
-    def __init__(self, service: GatewayService) -> None:
+    def __init__(self, service: GatewayService, identities: Sequence[int] | None = None) -> None:
         self._service = service
+        self._identities = identities
         self._state: Mapping[str, Any] = {}
         self._rows: list[_Row | None] = []
 
@@ -242,6 +250,8 @@ class Taken:
 
         :raises FormatError: it is of another version, or invalid
         """
+        if self._identities is not None:
+            document = with_identities(document, self._identities)
         if "version" in document:
             self._head(document)
         rows = document.get("connections", [])
@@ -357,7 +367,7 @@ class Taken:
         :raises FormatError: it has other identities, or is at another network
         """
         state, gateway = self._state, self._service.gateway
-        check_identities(gateway, state.get("gateway", {}))
+        check_identities(gateway, state.get("gateway", {}), self._identities)
         theirs, ours = state.get("root_key"), gateway.context.network.root_key
         if theirs is not None and ours is not None and theirs != ours:
             raise FormatError("the new process is at another network, whose canisters know none of the clients")

@@ -16,10 +16,14 @@ from typing import TYPE_CHECKING, Any, cast
 from twisted.internet.task import LoopingCall
 
 from icwsgw._version import __version__
+from icwsgw.core.written_state import Document
 from icwsgw.errors import FormatError
 from icwsgw.handover.channel import Channel, ChannelClosed
-from icwsgw.handover.predecessor import CHANNEL, SILENCE_SECONDS, SOCKETS
-from icwsgw.handover.service_state import EARLY, Taken, uncollected
+from icwsgw.handover.inheritance import Inheritance, share
+from icwsgw.handover.predecessor import CHANNEL, FACTS, SOCKETS
+from icwsgw.handover.receiving import NothingTaken, Receiving, Source
+from icwsgw.handover.service_state import EARLY
+from icwsgw.handover.transfer import SILENCE_SECONDS
 from icwsgw.observe.logs import get_logger
 from icwsgw.process.startup import stop
 from icwsgw.workers.sockets import GivenEndpoint
@@ -38,10 +42,12 @@ class Successor:
 
     :param channel: to that process
     :param sockets: descriptors of its listening sockets, by address
+    :param facts: what that process has said of itself
     """
 
-    def __init__(self, channel: Channel, sockets: dict[str, int], reactor: Any) -> None:
+    def __init__(self, channel: Channel, sockets: dict[str, int], reactor: Any, facts: Document | None = None) -> None:
         self._channel = channel
+        self.facts = facts or {}
         self._sockets = sockets
         self._reactor = reactor
         self._service: GatewayService | None = None
@@ -49,15 +55,16 @@ class Successor:
         self._last_word = -WORD_SECONDS
         self._loop = LoopingCall(self._look)
         self._loop.clock = cast(Any, reactor)
-        self._over = False
+        self._inheritance = Inheritance()
 
     @classmethod
     def from_environment(cls, reactor: Any, environment: MutableMapping[str, str] = os.environ) -> Successor | None:
         """The successor that this process is, if another one has started it to hand over."""
         channel, sockets = environment.pop(CHANNEL, None), environment.pop(SOCKETS, "{}")
+        facts = environment.pop(FACTS, "{}")
         if channel is None:
             return None
-        return cls(Channel(socket.socket(fileno=int(channel))), json.loads(sockets), reactor)
+        return cls(Channel(socket.socket(fileno=int(channel))), json.loads(sockets), reactor, json.loads(facts))
 
     def endpoints(self) -> dict[str, GivenEndpoint]:
         """The listening sockets of the other process, by address."""
@@ -79,6 +86,23 @@ class Successor:
         except ChannelClosed:
             pass
 
+    @property
+    def channel(self) -> Channel:
+        return self._channel
+
+    def inherit(self, workers: int, identities: int) -> list[Inheritance]:
+        """What each process takes over.
+
+        :param workers: the number of processes
+        :param identities: how many each one has
+        """
+        sources = self.facts.get("workers")
+        if sources is None:
+            return [Inheritance()] * workers
+        found = share(sources, workers, identities)
+        self._inheritance = found[0]
+        return found
+
     def prepare(self, service: GatewayService, began: Callable[[str], None]) -> None:
         """Take over when this process is ready.
 
@@ -98,64 +122,55 @@ class Successor:
         try:
             if reason is None:
                 self._loop.stop()
-                self._channel.send({"ready": __version__, EARLY: True})
-                with uncollected():
-                    self._take_over(service)
+                self._take_over(service, self._say_ready())
             elif now - self._last_word >= WORD_SECONDS:
                 self._last_word = now
                 self._channel.send({"at": f"the network ({reason})"})
         except ChannelClosed as error:
             self._give_up(str(error))
 
-    def _take_over(self, service: GatewayService) -> None:
-        channel, taken = self._channel, Taken(service)
+    def _say_ready(self) -> list[Source]:
+        """Say that this process is ready; the processes that hand over to it."""
+        inheritance = self._inheritance
+        ready = {"ready": __version__, EARLY: True}
+        if not self.facts.get("supervisor"):
+            self._channel.send(ready)
+            return [Source(self._channel, inheritance.identities[0] if inheritance.identities else None)]
+        # each worker hands over by a channel of its own
+        pairs = [socket.socketpair() for _ in inheritance.sources]
+        ends = [theirs for _, theirs in pairs]
+        self._channel.send(
+            {**ready, "groups": [inheritance.sources], "sockets": len(ends)}, [end.fileno() for end in ends]
+        )
+        for end in ends:
+            end.close()
+        channels = [Channel(ours) for ours, _ in pairs]
+        return list(map(Source, channels, inheritance.identities))
+
+    def _take_over(self, service: GatewayService, sources: list[Source]) -> None:
+        receiving = Receiving(service, sources)
         try:
-            self._receive(taken)
-            taken.check()
-            channel.send({"taken": len(taken)})
-        except Exception as error:
-            if not isinstance(error, (ChannelClosed, FormatError)):
-                _log.failure("taking over failed")
-            # first of all, so that the end of this process ends no connection
-            taken.discard()
-            self.failed(str(error))
+            receiving.run()
+        except NothingTaken as error:
             self._give_up(str(error))
             return
-        go: dict[str, Any] = {}
-        try:
-            go, _ = channel.receive(SILENCE_SECONDS)
-        except ChannelClosed:
-            # It has let go of everything, or has crashed: either way nobody else serves the clients now.
-            pass
-        began = self._reactor.seconds()
         self._close_unused(service)
-        try:
-            taken.begin()
-        except Exception:
-            # Nobody else serves now: new clients at least find a gateway.
-            _log.failure("taking over failed")
         for listener in service.listening_services:
             listener.accept()
-        channel.close()
-        self._over = True
+        go = receiving.go
+        if self.facts.get("supervisor"):
+            go = self._hear_supervisor()
+        self._channel.close()
         self._began(str(go.get("pidfile") or ""))
-        seconds = round(self._reactor.seconds() - began, 3)
-        _log.info(
-            "taken over", connections=len(taken), sessions=len(service.gateway.registry.sessions), seconds=seconds
-        )
 
-    def _receive(self, taken: Taken) -> None:
-        """Take what the other process sends.
-
-        :raises ChannelClosed: it has ended
-        :raises FormatError: it is of another version, or invalid
-        """
-        over = False
-        while not over:
-            document, sockets = self._channel.receive(SILENCE_SECONDS)
-            over = taken.add(document, sockets)
-            if EARLY in document:
-                self._channel.send({"made": len(taken)})
+    def _hear_supervisor(self) -> Document:
+        """Wait until the supervisor has let go of its sockets too."""
+        try:
+            while "go" not in (document := self._channel.receive(SILENCE_SECONDS)[0]):
+                pass
+        except (ChannelClosed, FormatError):
+            return {}
+        return document
 
     def _close_unused(self, service: GatewayService) -> None:
         """Close the sockets of addresses that the configuration does not have any more."""
@@ -169,6 +184,10 @@ class Successor:
             self._loop.stop()
         _log.error("nothing is taken over, this process ends", reason=reason)
         self._channel.close()
+        if self._service is not None:
+            for listener in self._service.listening_services:
+                # a stop would end it for the other process
+                listener.detach()
         stop(self._reactor)
 
 

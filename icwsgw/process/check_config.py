@@ -120,5 +120,5 @@ def principals(config: GatewayConfig) -> list[str]:
     key = check_key_file(config.key_path)
     if key is None:
         raise ConfigError(f"there is no key file {config.key_path} yet: the first start makes it")
-    pool = IdentityPool.derived(key, 0, config.workers * config.identities)
+    pool = IdentityPool.derived(key, range(config.workers * config.identities))
     return [identity.principal.text for identity in pool]

@@ -17,6 +17,7 @@ one JSON object::
                            {"do": "ask", "number": n, "what": {...}}
                            {"do": "rotate_logs"}
                            {"do": "siblings", "room": whether another worker accepts connections}
+                           {"do": "serve"}: accept connections, after a start that waits for a handover
     worker -> supervisor   {"said": "ready"}    {"said": "well", "findings": ...}
                            {"said": "report", "number": n, ...}
                            {"said": "answer", "number": n, "answer": {...}}: null if the question failed
@@ -28,4 +29,6 @@ one JSON object::
                            {"said": "accepted", "canister", "sender", "at", "left": true}: the client left before the
                            canister's first message arrived; the canister knew the client, and opened the session no
                            later than ``at``
+
+A socket beside the pipes carries the sockets of a handover (:mod:`icwsgw.workers.passage`).
 """

@@ -70,6 +70,31 @@ class Aggregate(Collector):
             if kind != "gauge" and not name.startswith(_PER_PROCESS):
                 self._ended.setdefault(name, _Sum(family)).add(family)
 
+    def kept(self, but: Iterable[str] = ()) -> list[Family]:
+        """The counts of all workers, for the supervisor that goes on.
+
+        :param but: workers whose own successors have theirs
+        """
+        sums = Aggregate()
+        for ended in self._ended.values():
+            sums._ended[ended.family[0]] = copy = _Sum(ended.family)
+            copy.values.update(ended.values)
+        left_out = set(but)
+        for worker, families in self._latest.items():
+            if worker not in left_out:
+                sums.report(worker, families)
+        for worker in list(sums._latest):
+            sums.ended(worker)
+        return [
+            [*ended.family[:3], [[sample, dict(labels), value] for (sample, labels), value in ended.values.items()]]
+            for ended in sums._ended.values()
+        ]
+
+    def go_on_from(self, families: Iterable[Family]) -> None:
+        """Add what a former supervisor has kept."""
+        for family in families:
+            self._ended.setdefault(family[0], _Sum(family)).add(family)
+
     def value(self, sample: str) -> float:
         """Return the sum of the named sample over all labels and all running workers."""
         return sum(

@@ -7,7 +7,7 @@ scrape of metrics does not request them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from icwsgw.admin.merging import merge, remains
@@ -36,6 +36,19 @@ class Statuses:
         last = self.latest.pop(worker, None)
         if last is not None:
             self._ended = remains(merge([self._ended, remains(last)]))
+
+    def kept(self, but: Iterable[int] = ()) -> Document:
+        """The counts of all workers, for the supervisor that goes on.
+
+        :param but: workers whose own successors have theirs
+        """
+        left_out = set(but)
+        last = [remains(document) for worker, document in self.latest.items() if worker not in left_out]
+        return remains(merge([self._ended, *last]))
+
+    def go_on_from(self, kept: Document) -> None:
+        """Add what a former supervisor has kept."""
+        self._ended = remains(merge([self._ended, kept]))
 
     def parts(self) -> list[Document]:
         """Return all documents, for :func:`icwsgw.admin.merging.merge`."""

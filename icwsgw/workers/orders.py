@@ -17,8 +17,9 @@ from icwsgw.config.option import DIRECTORY, FILE
 from icwsgw.config.quotas import CANISTER_QUOTAS, CanisterQuota
 from icwsgw.config.schema import OPTIONS, GatewayConfig
 
-#: A worker's file descriptors after the standard streams: the pipe for orders, the pipe for answers, the first socket.
-ORDERS_FD, ANSWERS_FD, FIRST_SOCKET_FD = 3, 4, 5
+#: A worker's file descriptors after the standard streams: the pipe for orders, the pipe for answers, the socket for
+#: handovers (:mod:`icwsgw.workers.passage`), the first listening socket.
+ORDERS_FD, ANSWERS_FD, PASSAGE_FD, FIRST_SOCKET_FD = 3, 4, 5, 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class Orders:
     :ivar reactor: the reactor's name as for twistd's --reactor, or None
     :ivar syslog: the prefix of its lines in syslog; None: log lines go to standard output
     :ivar overrides: the settings that the admin API has changed at run time
+    :ivar inherited: the numbers of further identities, whose clients it takes over from another process
+    :ivar waits: it accepts no connections until it is told to, because another process hands over to it
     """
 
     worker: int
@@ -51,6 +54,8 @@ class Orders:
     reactor: str | None = None
     syslog: str | None = None
     overrides: Overrides = NO_OVERRIDES
+    inherited: tuple[int, ...] = ()
+    waits: bool = False
 
     @property
     def first_identity(self) -> int:
@@ -59,7 +64,13 @@ class Orders:
 
     def to_json(self) -> str:
         sockets = [asdict(given) for given in self.sockets]
-        fields = {"worker": self.worker, "reactor": self.reactor, "syslog": self.syslog, "sockets": sockets}
+        fields: dict[str, Any] = {
+            "worker": self.worker,
+            "reactor": self.reactor,
+            "syslog": self.syslog,
+            "sockets": sockets,
+        }
+        fields |= {"inherited": self.inherited, "waits": self.waits}
         overrides = self.overrides.to_json()
         return json.dumps({**fields, "overrides": overrides, "config": config_to_json(self.config)})
 
@@ -68,6 +79,7 @@ class Orders:
         fields = json.loads(line)
         sockets = tuple(GivenSocket(**given) for given in fields.pop("sockets"))
         overrides = Overrides.from_json(fields.pop("overrides"))
+        fields["inherited"] = tuple(fields.get("inherited", ()))
         return cls(config=config_from_json(fields.pop("config")), sockets=sockets, overrides=overrides, **fields)
 
 

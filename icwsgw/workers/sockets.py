@@ -38,15 +38,17 @@ _log = get_logger("workers")
 class HeldSocket(ListeningService):
     """Binds an address and keeps its listening socket without accepting from it.
 
+    :param below: an endpoint of a socket that another process has bound; None: the address is bound
     :raises ConfigError: at once if the address or its certificate is invalid, later if the address is in use
     """
 
-    def __init__(self, address: str, reactor: Any, tls: Tls | None = None, passphrase: Path | None = None) -> None:
+    def __init__(
+        self, address: str, reactor: Any, tls: Tls | None = None, passphrase: Path | None = None, below: Any = None
+    ) -> None:
         # only a check: each worker reads the certificate itself
         made = make_endpoint(reactor, address, tls, passphrase=passphrase)
-        super().__init__(
-            address, made._replace(endpoint=socket_endpoint(reactor, address), tls=None), _Nobody(), reactor
-        )
+        endpoint = socket_endpoint(reactor, address) if below is None else below
+        super().__init__(address, made._replace(endpoint=endpoint, tls=None), _Nobody(), reactor)
 
     @property
     def family(self) -> int:

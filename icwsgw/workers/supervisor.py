@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
+import socket
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,12 @@ from icwsgw.admin.api import Api, Replies, Upgrader
 from icwsgw.admin.api_site import ApiSite
 from icwsgw.admin.control import NO_OVERRIDES, Overrides, Question
 from icwsgw.admin.prometheus_endpoint import Admin, AdminResource, AdminSite
-from icwsgw.config.addresses import private
+from icwsgw.config.addresses import normalise, private
 from icwsgw.config.provenance import Provenance
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.gateway.identities import load_or_create_key_file
+from icwsgw.handover.channel import Channel
+from icwsgw.handover.inheritance import Inheritance
 from icwsgw.observe.health import Health
 from icwsgw.observe.logs import get_logger, lines_lost, override_levels, pass_on, rotate_files
 from icwsgw.observe.metrics import SupervisorMetrics
@@ -41,13 +44,14 @@ from icwsgw.process.program_files import ProgramFiles
 from icwsgw.process.reload import with_options_that_fit
 from icwsgw.process.startup import stop
 from icwsgw.server.access_files import read_access_list
-from icwsgw.server.endpoints import listening_service
+from icwsgw.server.endpoints import ListeningService, listening_service
 from icwsgw.workers.aggregate import snapshot
 from icwsgw.workers.gateway_status import GatewayStatus
 from icwsgw.workers.orders import (
     ANSWERS_FD,
     FIRST_SOCKET_FD,
     ORDERS_FD,
+    PASSAGE_FD,
     GivenSocket,
     Orders,
     config_to_json,
@@ -76,10 +80,18 @@ class SupervisorService(MultiService):
         reactor: Any,
         twistd: Mapping[str, Any] | None = None,
         recent: RecentWarnings | None = None,
+        *,
+        endpoints: Mapping[str, Any] | None = None,
+        inheritances: Sequence[Inheritance] = (),
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._config = self._configured = config
-        self._reactor = reactor
+        self.reactor = self._reactor = reactor
+        # sockets that another process has bound, and what the workers take over from it
+        self._endpoints = endpoints or {}
+        self._inheritances = list(inheritances) or [Inheritance()] * config.workers
+        self._takes_over = bool(inheritances)
+        self.listening_services: list[ListeningService] = []
         self._twistd = dict(twistd or {})
         self._stopping: Deferred[None] | None = None
         self._program = ProgramFiles.of_this_process()
@@ -89,12 +101,7 @@ class SupervisorService(MultiService):
             from icwsgw.devnet.embedded import embedded_devnet
 
             self._add(embedded_devnet(config, reactor)[0])
-        tls = configured_tls(config)
-        self.sockets = [
-            HeldSocket(address, reactor, tls, config.tls_passphrase_file) for address in config.gateway_addresses
-        ]
-        for held in self.sockets:
-            self._add(held)
+        self.sockets = self._hold_sockets()
         self._outputs: dict[int, bytes] = {}
         self.pool = WorkerPool(reactor, self._spawn, self._orders, config.workers, self._output)
         self._watch()
@@ -105,13 +112,13 @@ class SupervisorService(MultiService):
             admin = Admin(registry, self.health, self.status.document, self.pool.stuck)
             site = AdminSite(admin, reactor)
             site.resource = FreshAdminResource(admin, self._refresh)
-            self._add(listening_service(config.prometheus_endpoint, site, reactor=reactor))
+            self._listen(config.prometheus_endpoint, site)
         self.overrides = NO_OVERRIDES
         self._access: Access | None = None
         if config.admin_endpoint:
             self._access = admin_access(config)
             api = ApiSite(Api(self), self._access, reactor)
-            self._add(listening_service(private(config.admin_endpoint), api, reactor=reactor))
+            self._listen(private(config.admin_endpoint), api)
         if config.acme_domains:
             self._renew_certificates()
 
@@ -121,8 +128,46 @@ class SupervisorService(MultiService):
         renewals, site = load_acme().make_renewals(config, reactor, self.metrics)
         self.health.add_concern(renewals.concern)
         if config.acme_http_endpoint is not None:
-            self._add(listening_service(config.acme_http_endpoint, site, reactor=reactor))
+            self._listen(config.acme_http_endpoint, site)
         self._add(renewals)
+
+    def _hold_sockets(self) -> list[HeldSocket]:
+        config = self._config
+        tls = configured_tls(config)
+        sockets = [
+            HeldSocket(address, self._reactor, tls, config.tls_passphrase_file, self._given(address))
+            for address in config.gateway_addresses
+        ]
+        for held in sockets:
+            self._add(held)
+            self.listening_services.append(held)
+        return sockets
+
+    def _given(self, address: str) -> Any:
+        return self._endpoints.get(address) or self._endpoints.get(normalise(address))
+
+    def _listen(self, address: str, site: object) -> None:
+        listener = listening_service(address, site, reactor=self._reactor, below=self._given(address))
+        listener.accepting = not self._takes_over
+        self._add(listener)
+        self.listening_services.append(listener)
+
+    @property
+    def identity_numbers(self) -> list[list[int]]:
+        """The numbers of the identities of each worker."""
+        count = self._config.identities
+        return [
+            [*range(number * count, (number + 1) * count), *inheritance.inherited]
+            for number, inheritance in enumerate(self._inheritances)
+        ]
+
+    def serve(self) -> None:
+        """Serve, after a start that takes over from another process."""
+        self._takes_over = False
+        self.pool.tell({"do": "serve"})
+        for listener in self.listening_services:
+            if not listener.accepting:
+                listener.accept()
 
     def _watch(self) -> None:
         self._own = CollectorRegistry(auto_describe=False)
@@ -261,6 +306,8 @@ class SupervisorService(MultiService):
             syslog=str(self._twistd.get("prefix") or "twistd") if self._twistd.get("syslog") else None,
             # the supervisor says the one for all, and the configuration has the others
             overrides=replace(self.overrides, maintenance=False, options={}),
+            inherited=self._inheritances[number].inherited,
+            waits=self._takes_over,
         )
         return orders.to_json().encode() + b"\n"
 
@@ -272,13 +319,16 @@ class SupervisorService(MultiService):
         if through_us and not self._twistd.get("syslog"):
             streams = {0: 0, 1: "r", 2: "r"}
         sockets = {FIRST_SOCKET_FD + index: held.port.fileno() for index, held in enumerate(self.sockets)}
-        return self._reactor.spawnProcess(
-            worker,
-            self._program.python,
-            [self._program.python, "-m", "icwsgw.workers.worker"],
-            env=worker_environment(os.environ),
-            childFDs={**streams, ORDERS_FD: "w", ANSWERS_FD: "r", **sockets},
-        )
+        ours, theirs = socket.socketpair()
+        worker.passage = Channel(ours)
+        with theirs:
+            return self._reactor.spawnProcess(
+                worker,
+                self._program.python,
+                [self._program.python, "-m", "icwsgw.workers.worker"],
+                env=worker_environment(os.environ),
+                childFDs={**streams, ORDERS_FD: "w", ANSWERS_FD: "r", PASSAGE_FD: theirs.fileno(), **sockets},
+            )
 
     def _check_program(self) -> None:
         """Drain instead of starting a worker of another version; whoever restarts the gateway starts all of it anew.
@@ -352,15 +402,22 @@ def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def make_supervisor(
-    config: GatewayConfig, reactor: Any, twistd: Mapping[str, Any] | None, recent: RecentWarnings | None = None
+    config: GatewayConfig,
+    reactor: Any,
+    twistd: Mapping[str, Any] | None,
+    recent: RecentWarnings | None = None,
+    endpoints: Mapping[str, Any] | None = None,
+    inheritances: Sequence[Inheritance] = (),
 ) -> SupervisorService:
     """Return the supervisor for the number of workers in ``config``.
 
     :param recent: the last warnings and errors, for the status page
+    :param endpoints: sockets that another process has bound, by address
+    :param inheritances: what the workers take over from that process; empty: there is none
     :raises ConfigError: a key, a certificate or an address is invalid
     """
     for path in (config.deny_list, config.allow_list):
         if path is not None:
             # only a check: each worker reads them itself
             read_access_list(path)
-    return SupervisorService(config, reactor, twistd, recent)
+    return SupervisorService(config, reactor, twistd, recent, endpoints=endpoints, inheritances=inheritances)

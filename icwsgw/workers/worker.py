@@ -31,7 +31,8 @@ from icwsgw.process.startup import freeze_startup_objects, one_line
 from icwsgw.reactor.clock import use_monotonic_time
 from icwsgw.workers.aggregate import snapshot
 from icwsgw.workers.json_lines import Lines
-from icwsgw.workers.orders import ANSWERS_FD, ORDERS_FD, Orders, config_from_json
+from icwsgw.workers.orders import ANSWERS_FD, ORDERS_FD, PASSAGE_FD, Orders, config_from_json
+from icwsgw.workers.passage import Passage
 from icwsgw.workers.sockets import GivenEndpoint
 
 #: Time limit for shutdown after the supervisor has died, in seconds.
@@ -188,6 +189,33 @@ def run(orders: Orders, rest: bytes = b"") -> None:
     reactor: Any = installed
     use_monotonic_time(reactor)
     config = orders.config
+    recent = _begin_log(orders)
+    endpoints = {given.address: GivenEndpoint(reactor, given.descriptor, given.family) for given in orders.sockets}
+    service: Any = GatewayService(
+        config,
+        reactor,
+        first_identity=orders.first_identity,
+        inherited=orders.inherited,
+        endpoints=endpoints,
+        recent=recent,
+    )
+    service.metrics.canisters.keep = CANISTERS_OF_A_WORKER
+    link = Link(reactor, service)
+    if orders.waits:
+        link.passage.wait()
+    service.override(orders.overrides)
+    _handle_signals(reactor, link)
+    service.privilegedStartService()
+    service.startService()
+    reactor.addSystemEventTrigger("before", "shutdown", link.end)
+    link.begin(rest)
+    freeze_startup_objects(reactor)
+    trim_heap(reactor)
+    reactor.run()
+
+
+def _begin_log(orders: Orders) -> RecentWarnings:
+    config = orders.config
     mark(worker=orders.worker)
     observer: Any = make_observer(
         parse_levels(config.log_level),
@@ -200,31 +228,18 @@ def run(orders: Orders, rest: bytes = b"") -> None:
     hide_clients(config.log_clients)
     recent = RecentWarnings().listen()
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
-    endpoints = {given.address: GivenEndpoint(reactor, given.descriptor, given.family) for given in orders.sockets}
-    service: Any = GatewayService(
-        config, reactor, first_identity=orders.first_identity, endpoints=endpoints, recent=recent
-    )
-    service.metrics.canisters.keep = CANISTERS_OF_A_WORKER
-    link = Link(reactor, service)
-    service.override(orders.overrides)
-    _handle_signals(reactor, link)
-    service.privilegedStartService()
-    service.startService()
-    reactor.addSystemEventTrigger("before", "shutdown", link.end)
-    link.begin(rest)
-    freeze_startup_objects(reactor)
-    trim_heap(reactor)
-    reactor.run()
+    return recent
 
 
 class Link:
-    """The pipes to the supervisor, and the worker's shutdown."""
+    """The pipes to the supervisor, the socket for handovers, and the worker's shutdown."""
 
     def __init__(self, reactor: Any, service: Any) -> None:
         self._reactor = reactor
         self._service = service
         self._lines = Lines(self._order, self._orphaned)
         self._order_handler = OrderHandler(service, self.stop, self._lines.tell)
+        self.passage = Passage(service, PASSAGE_FD, self._lines.tell, self.stop)
         self._stopping = False
 
     def begin(self, rest: bytes) -> None:
@@ -232,6 +247,7 @@ class Link:
         self._lines.open(self._reactor, ORDERS_FD, ANSWERS_FD)
         self._lines.tell({"said": "ready"})
         self._lines.tell({"said": "report", "number": 0, **self._order_handler.report()})
+        self.passage.begin()
         self._lines.dataReceived(rest)
 
     def stop(self) -> None:
@@ -258,6 +274,9 @@ class Link:
 
     def _order(self, order: Mapping[str, Any]) -> None:
         try:
+            if order["do"] == "serve":
+                self.passage.serve()
+                return
             self._order_handler.handle(order)
         except Exception:
             _log.failure("executing executing an order of the supervisor failed", order=order.get("do"))

@@ -21,6 +21,7 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from icwsgw.admin.api import Replies
+from icwsgw.handover.channel import Channel
 from icwsgw.observe.health import Finding
 from icwsgw.observe.logs import get_logger
 from icwsgw.reactor.clock import Clock, Timer
@@ -61,6 +62,19 @@ class Spawn(Protocol):
         """
 
 
+class PoolHandover(Protocol):
+    """A handover of which the pool is a part: :mod:`icwsgw.workers.workers_transfer` or ``succession``."""
+
+    def said(self, worker: Worker, answer: Mapping[str, Any]) -> None:
+        """A worker has said something about its handover."""
+
+    def ended(self, worker: Worker) -> bool:
+        """The process of a worker has ended; whether it is not to be started again."""
+
+    def accepted(self, order: Mapping[str, Any]) -> None:
+        """A canister has accepted a client of a worker."""
+
+
 class Worker(ProcessProtocol):
     """One process of a worker, from its start to its end.
 
@@ -72,6 +86,9 @@ class Worker(ProcessProtocol):
     :ivar reported: the number of the last report
     :ivar unanswered: health checks since its last output on the answer pipe
     :ivar killed: the clock's time at which it was killed because it hung; None if it was not
+    :ivar passage: the socket for handovers
+    :ivar waits_for: why it is not ready to take over, if it waits for that
+    :ivar busy: it takes over or hands over, and may not answer health checks
     :ivar room: it has fewer connections than it may have
     :ivar room_elsewhere: what it was told last: whether another worker has room; it begins as if one had
     """
@@ -89,13 +106,16 @@ class Worker(ProcessProtocol):
         self.ready = False
         self.stopped_accepting = False
         self.room = self.room_elsewhere = True
+        self.passage: Channel | None = None
+        self.waits_for: str | None = "its start"
+        self.busy = False
         self.reported = 0
         self.findings: list[Finding] = [Finding("starting", "not ready yet")]
 
     @property
     def silent(self) -> bool:
         """Whether the worker is ready but has not answered the last health checks; requests do not wait for it."""
-        return self.ready and self.unanswered >= SILENT
+        return self.ready and self.unanswered >= SILENT and not self.busy
 
     def tell(self, order: Mapping[str, Any]) -> None:
         """Send an order; it is lost if the process is ending."""
@@ -152,6 +172,10 @@ class Worker(ProcessProtocol):
             self._pool.accepted(self, answer)
         elif what == "answer":
             self._pool.questions.answered(self.number, answer["number"], answer["answer"])
+        elif what == "prepared":
+            self.waits_for = answer["waits_for"]
+        elif self._pool.handover is not None:
+            self._pool.handover.said(self, answer)
 
 
 class WorkerPool:
@@ -165,6 +189,7 @@ class WorkerPool:
     :ivar metrics: the merged metrics of the workers
     :ivar statuses: the status documents of the workers
     :ivar restarted: the number of restarts, by worker number
+    :ivar handover: the handover that is under way
     :ivar questions: the pending questions to workers, see :meth:`ask`
     """
 
@@ -184,6 +209,7 @@ class WorkerPool:
         self.statuses = Statuses()
         self.restarted = [0] * count
         self.draining = False
+        self.handover: PoolHandover | None = None
         self._hurried = False
         self.questions = Requests(clock)
         self._spawn = spawn
@@ -349,11 +375,15 @@ class WorkerPool:
         order = {"do": "replaced", **{name: answer[name] for name in ("canister", "sender", "at", "left")}}
         for each in self.workers.values():
             each.tell({**order, "own": each is worker})
+        if self.handover is not None:
+            self.handover.accepted(order)
 
     def ended(self, worker: Worker, reason: Failure) -> None:
         """Handle the end of a worker's process: restart it, unless the pool drains."""
         number = worker.number
         del self.workers[number]
+        if worker.passage is not None:
+            worker.passage.close()
         self.metrics.ended(str(number))
         self.statuses.ended(number)
         self.questions.lost(number)
@@ -364,6 +394,8 @@ class WorkerPool:
             if worker.ready and not reason.check(ProcessDone):
                 _log.warn("worker ended unexpectedly", number=number, pid=worker.pid, reason=_plain(reason))
             self._check_empty()
+            return
+        if self.handover is not None and self.handover.ended(worker):
             return
         words = "worker has died, its clients have to connect again"
         self._start_later(number, worker.started, words, pid=worker.pid, reason=_plain(reason))
@@ -381,6 +413,10 @@ class WorkerPool:
         pause = min(FIRST_PAUSE * 2 ** (failures - 1), LAST_PAUSE) if failures else 0.0
         _log.error(words, number=number, **fields, lived_s=round(lived, 1), next_in_s=pause)
         self._restarting[number] = self.clock.callLater(pause, self._restart, number)
+
+    def restart(self, number: int) -> None:
+        """Start a worker again whose process has ended during a handover that has failed."""
+        self._start_later(number, self.clock.seconds(), "worker has ended during a handover")
 
     def _restart(self, number: int) -> None:
         del self._restarting[number]
@@ -408,7 +444,7 @@ class WorkerPool:
             # whoever hurries does not wait for a worker that hears nothing
             most = SILENT if self._hurried else HANGS
             hangs = worker.unanswered >= most if worker.ready else now - worker.started > START
-            if hangs and worker.killed is None:
+            if hangs and worker.killed is None and not worker.busy:
                 _log.error("worker hangs, killing it", number=worker.number, pid=worker.pid)
                 worker.killed = now
                 worker.kill()

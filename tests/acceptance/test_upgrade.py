@@ -283,3 +283,45 @@ def test_systemd_follows_the_process_and_its_sockets_stay(devnets: Callable[...,
                 os.kill(each, signal.SIGKILL)
         process.wait()
         manager.close()
+
+
+def test_workers_are_replaced_also_by_another_number(
+    devnets: Callable[..., Devnet], started: Callable[..., Stack], tmp_path: Path
+) -> None:
+    devnet = devnets()
+    config = tmp_path / "icws.toml"
+    config.write_text("workers = 2\ndrain-window = 0.5\n")
+    stack = started(f"--config={config}", network=devnet.network)
+    eventually(lambda: sample(stack, "icws_workers") == 2, "both workers are ready")
+    clients = [connect(stack) for _ in range(20)]
+    process, sent = stack.server.process.pid, 0
+    for workers in (2, 3, 1, 2):
+        config.write_text(f"workers = {workers}\ndrain-window = 0.5\n")
+        for client in clients:
+            client.say(b"DIDL\x00\x00on its way")
+        before = process
+        process = upgrade_all(stack, process)
+        eventually(lambda pid=before: not alive(pid, stack), "the former process ends")
+        for client in clients:
+            client.until(lambda client=client: client.received[-1:] == [b"DIDL\x00\x00on its way"])
+            echoes(client)
+        sent += 2 * len(clients)
+        clients += [connect(stack) for _ in range(2)]
+        assert http_get(f"{stack.admin}/health/ready")[0] == 200
+        assert sample(stack, 'icws_sessions{state="open"}') == len(clients)
+        assert (sample(stack, "icws_client_messages_total") or 0) >= sent, "counters go on"
+    assert clients_of(devnet, devnet.echo) == len(clients)
+    leave(*clients)
+    eventually(lambda: clients_of(devnet, devnet.echo) == 0, "the canister hears of all")
+    os.kill(process, signal.SIGTERM)
+
+
+def upgrade_all(stack: Stack, process: int) -> int:
+    """Upgrade a gateway, of several processes perhaps; the number of its new main process."""
+    seen = len(stack.server.output)
+    os.kill(process, signal.SIGUSR2)
+    over = re.compile(r"handed over\b[^\n]* process=(\d+)")
+    eventually(lambda: over.search(stack.server.output[seen:]) is not None, stack.server.output[seen:])
+    found = over.search(stack.server.output[seen:])
+    assert found is not None
+    return int(found[1])

@@ -75,3 +75,11 @@ def test_identities_fall_idle_from_the_top() -> None:
         clients.append(identity_assignment.take(chance.random()))
         chance.shuffle(clients)
     assert all(lower >= upper for lower, upper in pairwise(identity_assignment.loads))
+
+
+def test_inherited_identities_get_no_new_client() -> None:
+    identity_assignment = IdentityAssignment(2, target=1, inherited=1)
+    identity_assignment.loads[2] += 1
+    assert {identity_assignment.take(chance) for chance in (0.0, 0.1, 0.5, 0.9, 0.99)} == {0, 1}
+    identity_assignment.leave(2)
+    assert identity_assignment.loads[2] == 0

@@ -31,6 +31,7 @@ from icwsgw.gateway.gateway_handover import (
     take_over_early,
     take_over_gateway,
     take_over_session,
+    with_identities,
 )
 from icwsgw.gateway.registry import KEEP_SECONDS
 from icwsgw.gateway.session import ClientSession
@@ -390,3 +391,25 @@ def test_a_canister_that_speaks_during_the_handover_is_no_newcomer_afterwards() 
     world.gateway.registry.spoke(ECHO_ID)
     take_over_gateway(new, sent(gateway_document(world.gateway)))
     assert not poller.poll_budget.newcomer
+
+
+def test_identities_get_the_numbers_that_they_have_in_the_other_process() -> None:
+    document = {
+        "connections": [{"session": {"identity": 1, "id": "a"}}, {"stage": 0}],
+        "changed": [[0, {"session": {"identity": 0}}]],
+        "gateway": {
+            "prefix": "p",
+            "registry": {"spoken": [], "positions": [[b"c", 0, 1.0, {}]], "pollers": [[b"c", 1, {"senders": {}}]]},
+            "ended": [{"identity": 1}],
+        },
+    }
+    found = with_identities(document, (2, 5))
+    assert found["connections"] == [{"session": {"identity": 5, "id": "a"}}, {"stage": 0}]
+    assert found["changed"] == [[0, {"session": {"identity": 2}}]]
+    registry = found["gateway"]["registry"]
+    assert registry == {"spoken": [], "positions": [[b"c", 2, 1.0, {}]], "pollers": [[b"c", 5, {"senders": {}}]]}
+    assert (found["gateway"]["ended"], found["gateway"]["prefix"]) == ([{"identity": 5}], "p")
+    assert with_identities({"end": True}, (2, 5)) == {"end": True}
+    for wrong in ({"connections": [{"session": {"identity": 2}}]}, {"gateway": {"registry": {"pollers": [[1]]}}}):
+        with pytest.raises(FormatError, match="identities"):
+            with_identities(wrong, (2, 5))

@@ -149,7 +149,7 @@ def test_pool() -> None:
 
 def test_pools_of_several_processes_share_no_identity() -> None:
     key = Ed25519Identity(bytes(32))
-    pools = [IdentityPool.derived(key, first, 3) for first in (0, 3, 6)]
+    pools = [IdentityPool.derived(key, range(first, first + 3)) for first in (0, 3, 6)]
     assert pools[0].primary is key
     principals = [identity.principal for pool in pools for identity in pool]
     assert len(set(principals)) == 9

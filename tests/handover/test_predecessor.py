@@ -16,7 +16,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ServerFactory
 from twisted.trial.unittest import TestCase
 
-from icwsgw.handover import predecessor
+from icwsgw._version import __version__
+from icwsgw.handover import predecessor, transfer
+from icwsgw.handover.handed_service import HandedService
 from icwsgw.handover.predecessor import HandoverFailed, Predecessor, command_line
 from tests.test_layering import ROOT
 
@@ -39,8 +41,19 @@ def service(**changes: Any) -> Any:
         "draining": False,
         "config": SimpleNamespace(devnet=False),
         "factory": SimpleNamespace(connections=set()),
+        "identity_numbers": [0],
     }
     return SimpleNamespace(**{**values, **changes})
+
+
+class Draining:
+    """Answers in turn whether shutdown has begun."""
+
+    def __init__(self, answers: list[bool]) -> None:
+        self.answers = answers
+
+    def __bool__(self) -> bool:
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
 class Handed:
@@ -50,6 +63,10 @@ class Handed:
 
     def __init__(self, of: object) -> None:
         self.connections: list[Any] = []
+
+    def early(self) -> Any:
+        yield {"early": True}, []
+        yield {"early": True, "last": True}, []
 
     def documents(self) -> Any:
         yield {"end": True}, []
@@ -61,15 +78,17 @@ class Handed:
 class Attempts(TestCase):
     def setUp(self) -> None:
         self.announced: list[int] = []
-        self.patch(predecessor, "Handed", Handed)
+        self.patch(transfer, "Handed", Handed)
+        self.patch(transfer, "SILENCE_SECONDS", 3.0)
         self.patch(predecessor, "SILENCE_SECONDS", 3.0)
+        self.patch(predecessor, "FIRST_WORD_SECONDS", 20.0)
         Handed.detached = False
 
     def hand_over(self, script: str, of: Any = None, directory: str = str(ROOT)) -> Deferred[dict[str, Any]]:
         command = [sys.executable, "-c", BEGIN + script]
         environment = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
         made = Predecessor(
-            of or service(), lambda: command, directory, environment, self.announced.append, lambda: "/p"
+            HandedService(of or service()), lambda: command, directory, environment, self.announced.append, lambda: "/p"
         )
         return made.hand_over()
 
@@ -90,6 +109,32 @@ class Attempts(TestCase):
             assert (result["to"], result["connections"], result["left"]) == ("9.9", 0, 0)
 
         return Deferred.fromCoroutine(scenario())
+
+    def test_all_is_taken_early(self) -> Deferred[None]:
+        async def scenario() -> None:
+            result = await self.hand_over(
+                'channel.send({"ready": "9.9", "early": True})\n'
+                'for _ in range(2): assert channel.receive(5)[0]["early"]; channel.send({"made": 0})\n'
+                'assert channel.receive(5)[0] == {"end": True}; channel.send({"taken": 0}); channel.receive(5)'
+            )
+            assert Handed.detached
+            assert (result["to"], result["from"]) == ("9.9", __version__)
+
+        return Deferred.fromCoroutine(scenario())
+
+    def test_it_is_killed_while_it_makes_connections(self) -> Deferred[None]:
+        script = 'channel.send({"ready": "1", "early": True}); channel.receive(5); os.kill(os.getpid(), 9)'
+        return Deferred.fromCoroutine(self.fails(script, "signal 9|is gone|has ended"))
+
+    def test_it_is_silent_while_it_makes_connections(self) -> Deferred[None]:
+        script = 'channel.send({"ready": "1", "early": True}); time.sleep(60)'
+        return Deferred.fromCoroutine(self.fails(script, "silent for 3 s"))
+
+    def test_the_gateway_is_stopped_meanwhile(self) -> Deferred[None]:
+        script = 'channel.send({"ready": "1", "early": True}); time.sleep(60)'
+        stopping = service()
+        stopping.draining = Draining([False, True])
+        return Deferred.fromCoroutine(self.fails(script, "shutting down", of=stopping))
 
     def test_it_fails_to_start(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self.fails("sys.exit(3)", "exit code 3"))
@@ -137,7 +182,9 @@ class Attempts(TestCase):
 
     def test_one_at_a_time(self) -> Deferred[None]:
         async def scenario() -> None:
-            made = Predecessor(service(), lambda: [sys.executable, "-c", "import time; time.sleep(60)"], "/", {}, print)
+            self.patch(predecessor, "FIRST_WORD_SECONDS", 1.0)
+            handed = HandedService(service())
+            made = Predecessor(handed, lambda: [sys.executable, "-c", "import time; time.sleep(60)"], "/", {}, print)
             first = made.hand_over()
             with pytest.raises(HandoverFailed, match="under way"):
                 await made.hand_over()

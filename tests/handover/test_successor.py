@@ -12,7 +12,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from icwsgw.errors import FormatError
-from icwsgw.handover import successor as successor_module
+from icwsgw.handover import receiving
 from icwsgw.handover.channel import Channel
 from icwsgw.handover.service_state import VERSION
 from icwsgw.handover.successor import Successor
@@ -36,8 +36,16 @@ class Service:
     def __init__(self) -> None:
         self.away: str | None = "no answer"
         self.network_monitor = SimpleNamespace(network=lambda: self.away)
-        self.listening_services = [SimpleNamespace(address="tcp:1", accepting=True, accept=self.accept)]
-        self.accepted = 0
+        self.listening_services = [
+            SimpleNamespace(address="tcp:1", accepting=True, accept=self.accept, detach=self.detach)
+        ]
+        self.accepted = self.detached = 0
+        self.reactor = Clock()
+        registry = SimpleNamespace(sessions=set(), pollers={}, taken_over=lambda: None)
+        self.gateway: Any = SimpleNamespace(registry=registry)
+
+    def detach(self) -> None:
+        self.detached += 1
 
     def accept(self) -> None:
         self.accepted += 1
@@ -91,11 +99,13 @@ def test_the_environment_says_that_there_is_a_predecessor() -> None:
     environment = {
         "ICWSGW_HANDOVER": str(os.dup(theirs.fileno())),
         "ICWSGW_HANDOVER_SOCKETS": json.dumps({"tcp:1": listening.fileno()}),
+        "ICWSGW_HANDOVER_FACTS": json.dumps({"workers": [[0, 1], [2, 3]]}),
     }
     Successor.report("no such option", environment)
     successor = Successor.from_environment(Reactor(), environment)
     assert successor is not None
     assert environment == {}
+    assert successor.inherit(1, 2)[0].inherited == (2, 3)
     successor.failed("the port is taken")
     channel = Channel(ours)
     assert [channel.receive(5.0)[0]["failed"] for _ in range(2)] == ["no such option", "the port is taken"]
@@ -146,9 +156,8 @@ def test_it_goes_on_when_it_has_everything(
     channel, successor, service, reactor, began = make()
     unused = socket.socket()
     successor._sockets.update({"tcp:1": -1, "tcp:9": os.dup(unused.fileno())})
-    service.gateway = SimpleNamespace(registry=SimpleNamespace(sessions={1, 2}))  # type: ignore[attr-defined]
     taking = Taking(fails)
-    monkeypatch.setattr(successor_module, "Taken", lambda service: taking)
+    monkeypatch.setattr(receiving, "Taken", lambda service, identities: taking)
     channel.receive(5.0)
     documents: list[dict[str, Any]] = [
         *({"version": VERSION, "early": True}, {"early": True}),
@@ -173,9 +182,8 @@ def test_it_goes_on_when_it_has_everything(
 
 def test_a_state_that_it_cannot_go_on_with_ends_it_and_it_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     channel, _, service, reactor, began = make()
-    service.gateway = None  # type: ignore[attr-defined]
     taking = Taking(refuses=True)
-    monkeypatch.setattr(successor_module, "Taken", lambda service: taking)
+    monkeypatch.setattr(receiving, "Taken", lambda service, identities: taking)
     channel.receive(5.0)
     channel.send({"end": True})
     service.away = None
@@ -191,7 +199,7 @@ def test_before_it_has_everything_it_ends_without_a_word_to_clients(
 ) -> None:
     channel, _, service, reactor, began = make()
     taking = Taking()
-    monkeypatch.setattr(successor_module, "Taken", lambda service: taking)
+    monkeypatch.setattr(receiving, "Taken", lambda service, identities: taking)
     for document in ({"version": VERSION, "early": True}, *([last] if last else [])):
         channel.send(document)
     if last is None:
@@ -199,4 +207,5 @@ def test_before_it_has_everything_it_ends_without_a_word_to_clients(
     service.away = None
     reactor.advance(0.1)
     assert (taking.discarded, taking.begun, service.accepted, began, reactor.stopped) == (1, 0, 0, [], True)
+    assert service.detached == 1, "the end of this process does not shut the other one's socket down"
     channel.close()

@@ -154,7 +154,7 @@ class World:
         self.context = Context(
             clock=self.clock,
             network=self.agent,
-            identities=tuple(IdentityPool.derived(identity, 0, self.config.identities)),
+            identities=tuple(IdentityPool.derived(identity, range(self.config.identities))),
             config=self.config,
             metrics=self.metrics,
             now_ns=self.now_ns,

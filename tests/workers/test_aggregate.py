@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
@@ -148,3 +149,20 @@ def test_what_a_worker_did_not_name_is_not_lost() -> None:
     for number in range(2):
         sums.aggregate.report(str(number), report(rows()))
     assert shown(sums, "icws_canister_sessions") == {}
+
+
+def test_the_supervisor_that_goes_on_keeps_what_ended_workers_have_counted() -> None:
+    def family(value: float) -> list[Any]:
+        return ["icws_client_messages", "", "counter", [["icws_client_messages_total", {"a": "b"}, value]]]
+
+    former = Aggregate()
+    for worker, value in (("0", 1.0), ("1", 10.0), ("2", 100.0)):
+        former.report(worker, [family(value)])
+    former.ended("0")
+    kept = json.loads(json.dumps(former.kept(but=["1"])))
+    assert former.value("icws_client_messages_total") == 110.0, "nothing has changed"
+    later = Aggregate()
+    later.go_on_from(kept)
+    later.report("1", [family(10.0)])
+    values = [sample.value for metric in later.collect() for sample in metric.samples]
+    assert values == [111.0]

@@ -6,6 +6,7 @@ from typing import Any
 from twisted.internet.task import Clock
 
 from icwsgw._version import __version__
+from icwsgw.admin.merging import merge
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.observe.health import Finding, Health
 from icwsgw.observe.recent_warnings import RecentWarnings
@@ -105,3 +106,13 @@ def test_what_the_dead_counted_stays() -> None:
     assert whole["closes"]["1000"] == 4 * 80
     assert whole["sessions"]["open"] == 10
     assert len(whole["canisters"]) == len(whole["identities"]) == 1
+
+
+def test_the_supervisor_that_goes_on_keeps_what_ended_workers_have_counted() -> None:
+    former, later = Statuses(), Statuses()
+    for number in range(3):
+        former.report(number, {"closes": {"1000": 10**number}})
+    former.ended(0)
+    later.go_on_from(former.kept(but=[1]))
+    later.report(1, {"closes": {"1000": 10}})
+    assert merge(later.parts())["closes"] == merge(former.parts())["closes"] == {"1000": 111}

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -308,6 +309,7 @@ class Lines:
 @pytest.fixture
 def link(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(process, "Lines", Lines)
+    monkeypatch.setattr(process, "Passage", lambda *_: SimpleNamespace(begin=lambda: None, serve=lambda: None))
     return Link(Reactor(), Service())
 
 

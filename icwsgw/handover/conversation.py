@@ -1,0 +1,85 @@
+"""Reads a channel in the reactor, between other work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IReadDescriptor
+from zope.interface import implementer
+
+from icwsgw.core.written_state import Document
+from icwsgw.errors import FormatError
+from icwsgw.handover.channel import Channel
+
+
+@implementer(IReadDescriptor)
+class Conversation:
+    """Hears documents as they come.
+
+    :param heard: called with each document and its sockets
+    :param ended: called once, with the reason, when no more come: the other end is closed (None), or sends nonsense
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        channel: Channel,
+        heard: Callable[[Document, list[int]], object],
+        ended: Callable[[str | None], object],
+    ) -> None:
+        self._reactor = reactor
+        self.channel = channel
+        self._heard = heard
+        self._ended = ended
+        self._runs = False
+
+    def begin(self) -> None:
+        """Start to hear."""
+        self.channel.socket.setblocking(False)
+        self._runs = True
+        self._reactor.addReader(self)
+
+    def stop(self) -> None:
+        """Hear no more; the channel stays open."""
+        if self._runs:
+            self._runs = False
+            self._reactor.removeReader(self)
+
+    def close(self) -> None:
+        """Hear no more, and close the channel."""
+        self.stop()
+        self.channel.close()
+
+    # Twisted's IReadDescriptor
+
+    def fileno(self) -> int:
+        return self.channel.socket.fileno()
+
+    def logPrefix(self) -> str:  # noqa: N802
+        """Return the name for Twisted's log."""
+        return "handover"
+
+    def connectionLost(self, reason: object) -> None:  # noqa: N802
+        """The reactor ends."""
+        self._end("the process is shutting down")
+
+    def doRead(self) -> None:  # noqa: N802
+        """Hear what has come."""
+        channel = self.channel
+        try:
+            alive = channel.read()
+            while self._runs and (found := channel.next()) is not None:
+                self._heard(*found)
+        except BlockingIOError:
+            return
+        except FormatError as error:
+            self._end(f"the other process sends nonsense: {error}")
+            return
+        if not alive:
+            self._end(None)
+
+    def _end(self, reason: str | None) -> None:
+        if self._runs:
+            self.stop()
+            self._ended(reason)

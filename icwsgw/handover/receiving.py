@@ -1,0 +1,128 @@
+"""The transfer of a service's clients to this process, from one process or from several: the side that gets them.
+
+See :mod:`icwsgw.handover.transfer` for the order of messages. Until all have come from all processes, nothing is
+written to a client, and whatever goes wrong costs nothing: this process forgets what it has. If one of several
+processes is early, it waits, and serves, until the others are as far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from icwsgw.errors import FormatError
+from icwsgw.handover.channel import Channel, ChannelClosed
+from icwsgw.handover.service_state import EARLY, LAST_EARLY, Taken, uncollected
+from icwsgw.handover.transfer import SILENCE_SECONDS
+from icwsgw.observe.logs import get_logger
+
+if TYPE_CHECKING:
+    from icwsgw.service import GatewayService
+
+_log = get_logger("handover")
+
+
+class Source(NamedTuple):
+    """A process that hands over to this one.
+
+    :ivar identities: for each of its identities, the number of the same one here; None: they are the same
+    """
+
+    channel: Channel
+    identities: Sequence[int] | None = None
+
+
+class NothingTaken(Exception):
+    """The handover has failed, and this process has no clients; the text says why."""
+
+
+class Receiving:
+    """Takes over. The whole process does nothing else meanwhile.
+
+    :ivar go: what the other process has said last; empty if it has crashed after it had handed over
+    """
+
+    def __init__(self, service: GatewayService, sources: Sequence[Source]) -> None:
+        self._service = service
+        self._sources = [(source.channel, Taken(service, source.identities)) for source in sources]
+        self.go: dict[str, Any] = {}
+
+    def __len__(self) -> int:
+        """How many connections there are."""
+        return sum(len(taken) for _, taken in self._sources)
+
+    def run(self) -> None:
+        """Take over everything, and serve it.
+
+        :raises NothingTaken: it has failed, and this process has no clients
+        """
+        with uncollected():
+            try:
+                self._receive()
+            except Exception as error:
+                if not isinstance(error, (ChannelClosed, FormatError)):
+                    _log.failure("taking over failed")
+                # first of all, so that the end of this process ends no connection
+                for _, taken in self._sources:
+                    taken.discard()
+                self._refuse(str(error))
+                raise NothingTaken(str(error)) from None
+            self._begin()
+
+    def _receive(self) -> None:
+        """Take what the other processes send.
+
+        :raises ChannelClosed: one has ended, or goes on itself
+        :raises FormatError: one is of another version, or sends something invalid
+        """
+        whole = [self._until(LAST_EARLY, *source) for source in self._sources]
+        for over, (channel, taken) in zip(whole, self._sources, strict=True):
+            if not over:
+                channel.send({"made": len(taken)})
+                self._until("end", channel, taken)
+        for _, taken in self._sources:
+            taken.check()
+        for channel, taken in self._sources:
+            channel.send({"taken": len(taken)})
+        for channel, _ in self._sources:
+            try:
+                self.go, _ = channel.receive(SILENCE_SECONDS)
+            except ChannelClosed:
+                # It has let go of everything, or has crashed: either way nobody else serves the clients now.
+                continue
+            if "stop" in self.go:
+                raise ChannelClosed("the other process goes on")
+
+    @staticmethod
+    def _until(last: str, channel: Channel, taken: Taken) -> bool:
+        """Take documents up to one that has a key, or to the last one; whether it was the last one."""
+        while True:
+            document, sockets = channel.receive(SILENCE_SECONDS)
+            if "stop" in document:
+                raise ChannelClosed("the other process goes on")
+            if taken.add(document, sockets):
+                return True
+            if last in document:
+                return False
+            if EARLY in document:
+                channel.send({"made": len(taken)})
+
+    def _begin(self) -> None:
+        service = self._service
+        began = service.reactor.seconds()
+        for _, taken in self._sources:
+            try:
+                taken.begin()
+            except Exception:
+                # Nobody else serves now: new clients at least find a gateway.
+                _log.failure("taking over failed")
+        service.gateway.registry.taken_over()
+        seconds = round(service.reactor.seconds() - began, 3)
+        _log.info("taken over", connections=len(self), sessions=len(service.gateway.registry.sessions), seconds=seconds)
+
+    def _refuse(self, reason: str) -> None:
+        for channel, _ in self._sources:
+            try:
+                channel.send({"failed": reason})
+            except ChannelClosed:
+                pass

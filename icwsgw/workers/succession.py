@@ -1,0 +1,192 @@
+"""A supervisor that takes over: its workers get the clients of the former supervisor's workers, or of one process.
+
+It starts its workers, which accept no connection, and waits until all have reached the network. Then it makes a socket
+for each process that hands over, and passes its other end to the worker that gets its clients: the one of the same
+number, or if there are fewer workers, one of the first. A worker goes on with the identities of the clients that it
+gets, beside its own, and gives them to no new client (:class:`icwsgw.core.identity_assignment.IdentityAssignment`).
+
+See :mod:`icwsgw.workers.workers_transfer` for the order of messages.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from twisted.internet.task import LoopingCall
+
+from icwsgw._version import __version__
+from icwsgw.core.written_state import Document
+from icwsgw.handover.channel import Channel, ChannelClosed
+from icwsgw.handover.conversation import Conversation
+from icwsgw.handover.inheritance import Inheritance
+from icwsgw.handover.service_state import EARLY
+from icwsgw.observe.logs import get_logger
+from icwsgw.process.startup import stop
+from icwsgw.workers.workers_transfer import tell_accepted
+
+if TYPE_CHECKING:
+    from icwsgw.workers.supervisor import SupervisorService
+    from icwsgw.workers.worker_pool import Worker
+
+#: Seconds between two looks whether all workers are ready, and between two words to the other process.
+LOOK_SECONDS, WORD_SECONDS = 0.1, 1.0
+
+_log = get_logger("handover")
+
+
+class Succession:
+    """One handover.
+
+    :param channel: to the process that hands over
+    :param inheritances: what each worker takes over
+    :param began: called when this process serves, with the file that has to hold its process id, or nothing
+    """
+
+    def __init__(
+        self,
+        supervisor: SupervisorService,
+        channel: Channel,
+        inheritances: Sequence[Inheritance],
+        began: Callable[[str], None],
+    ) -> None:
+        self._supervisor = supervisor
+        self._pool = supervisor.pool
+        self._reactor = supervisor.reactor
+        self._inheritances = inheritances
+        self._began = began
+        self._conversation = Conversation(self._reactor, channel, self._heard, self._ended)
+        self._loop = LoopingCall(self._look)
+        self._loop.clock = cast(Any, self._reactor)
+        self._last_word = -WORD_SECONDS
+        self._connections: int | None = None
+        self._over = False
+
+    def prepare(self) -> None:
+        """Take over when the workers are ready."""
+        self._pool.handover = self
+        self._reactor.callWhenRunning(self._loop.start, LOOK_SECONDS)
+
+    def _look(self) -> None:
+        waits_for = self._waits_for()
+        now = self._reactor.seconds()
+        channel = self._conversation.channel
+        try:
+            if waits_for is None:
+                self._loop.stop()
+                self._begin(channel)
+            elif now - self._last_word >= WORD_SECONDS:
+                self._last_word = now
+                channel.send({"at": waits_for})
+        except ChannelClosed as error:
+            self._give_up(str(error))
+
+    def _waits_for(self) -> str | None:
+        for number in range(self._pool.count):
+            worker = self._pool.workers.get(number)
+            reason = "its start" if worker is None or not worker.ready else worker.waits_for
+            if reason is not None:
+                return f"worker {number} ({reason})"
+        return None
+
+    def _begin(self, channel: Channel) -> None:
+        """Let the other process begin."""
+        ends: dict[int, socket.socket] = {}
+        for number, inheritance in enumerate(self._inheritances):
+            if not inheritance.sources:
+                continue
+            worker = self._pool.workers[number]
+            pairs = [socket.socketpair() for _ in inheritance.sources]
+            ends.update(zip(inheritance.sources, (ours for ours, _ in pairs), strict=True))
+            worker.busy = True
+            assert worker.passage is not None
+            worker.passage.send(
+                {"take_over": inheritance.identities, "sockets": len(pairs)}, [theirs.fileno() for _, theirs in pairs]
+            )
+            for _, theirs in pairs:
+                theirs.close()
+        groups = [inheritance.sources for inheritance in self._inheritances if inheritance.sources]
+        given = [ends[number] for number in sorted(ends)]
+        channel.send(
+            {"ready": __version__, EARLY: True, "groups": groups, "sockets": len(given)},
+            [end.fileno() for end in given],
+        )
+        for end in given:
+            end.close()
+        self._conversation.begin()
+
+    # the process that hands over
+
+    def _heard(self, document: Document, ends: list[int]) -> None:
+        if "accepted" in document:
+            self._pool.tell({**document["accepted"], "own": False})
+        elif "go" in document:
+            self._serve(document)
+
+    def _ended(self, reason: str | None) -> None:
+        if self._connections is None:
+            self._give_up(reason or "the other process has ended")
+        else:
+            # It has crashed, or could not say that it is done: the clients that have come are here.
+            self._serve({})
+
+    def _serve(self, go: Mapping[str, Any]) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._conversation.close()
+        pool, supervisor = self._pool, self._supervisor
+        try:
+            pool.metrics.go_on_from(go.get("metrics", ()))
+            pool.statuses.go_on_from(go.get("status", {}))
+        except Exception:
+            _log.failure("a part of the former process's state is not taken over")
+        pool.handover = None
+        for worker in pool.workers.values():
+            worker.busy = False
+        supervisor.serve()
+        self._began(str(go.get("pidfile") or ""))
+        _log.info("taken over", workers=pool.count, connections=self._connections or 0, seconds=0.0)
+
+    def _give_up(self, reason: str) -> None:
+        if self._over:
+            return
+        self._over = True
+        if self._loop.running:
+            self._loop.stop()
+        _log.error("nothing is taken over, this process ends", reason=reason)
+        self._conversation.close()
+        for worker in self._pool.workers.values():
+            # it has no clients
+            worker.kill()
+        for listener in self._supervisor.listening_services:
+            # a stop would end it for the other process
+            listener.detach()
+        stop(self._reactor)
+
+    # the pool
+
+    def said(self, worker: Worker, answer: Mapping[str, Any]) -> None:
+        """A worker has said something about its handover."""
+        worker.busy = False
+        if answer["said"] == "taken_over":
+            self._connections = (self._connections or 0) + answer["connections"]
+        else:
+            _log.error("worker has not taken over", number=worker.number, reason=answer.get("reason"))
+
+    def ended(self, worker: Worker) -> bool:
+        """The process of a worker has ended; before anything is taken over, that ends the handover."""
+        if self._connections is not None:
+            return False
+        reason = f"worker {worker.number} has ended; its output says why"
+        try:
+            self._conversation.channel.send({"failed": reason})
+        except ChannelClosed:
+            pass
+        self._give_up(reason)
+        return True
+
+    def accepted(self, order: Mapping[str, Any]) -> None:
+        """Tell the other process's workers which client a canister has accepted."""
+        tell_accepted(self._conversation.channel, order)

@@ -1,0 +1,197 @@
+"""The transfer of a gateway with several processes: the supervisor that ends passes sockets to its workers.
+
+    supervisor                            the successor: a supervisor, or a process without workers
+                                     <──  {"ready": its version, "groups": [[worker, ...], ...], "sockets": n}, and a
+                                          socket for each worker
+    tells the workers of a group     ──>  {"accepted": ...}, both ways: which clients a canister has accepted
+    ...
+    {"go": true, "metrics", "status"} ──> serves
+
+The workers of a group hand over to the same process, one group after the other. While one does, the others serve. The
+first transfer of a worker is the point of no return: before, a failure costs nothing. Afterwards, a worker that cannot
+hand over goes on until the end and is drained with the supervisor, as at a stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from icwsgw.core.written_state import Document
+from icwsgw.handover.channel import Channel, ChannelClosed
+from icwsgw.handover.transfer import SILENCE_SECONDS
+from icwsgw.observe.logs import get_logger
+
+if TYPE_CHECKING:
+    import socket as sockets
+
+    from icwsgw.workers.supervisor import SupervisorService
+    from icwsgw.workers.worker_pool import Worker
+
+_log = get_logger("handover")
+
+
+class WorkersTransfer:
+    """One transfer.
+
+    :param channel: to the successor; somebody else reads it, and calls :meth:`heard`
+    :param ends: of the transfers, by worker
+    :param ready: the successor's word
+    :param go, done, failed: as in :class:`icwsgw.handover.transfer.Transfer`
+    """
+
+    def __init__(
+        self,
+        supervisor: SupervisorService,
+        channel: Channel,
+        ends: list[sockets.socket],
+        ready: Document,
+        go: Callable[[], Document],
+        done: Callable[[Document], None],
+        failed: Callable[[str], None],
+    ) -> None:
+        self._supervisor = supervisor
+        self._pool = supervisor.pool
+        self._channel = channel
+        self._ends = dict(enumerate(ends))
+        self._groups: list[list[int]] = [list(group) for group in ready.get("groups", ())]
+        self._go = go
+        self._done = done
+        self._failed = failed
+        self._over = False
+        # the workers that hand over now, that have handed over, and that have ended on their own
+        self._waiting: set[int] = set()
+        self._results: dict[int, Document] = {}
+        self._ended: set[int] = set()
+        self._reasons: list[str] = []
+
+    def begin(self, early: bool) -> None:
+        """Begin with the first group."""
+        self._pool.handover = self
+        self._next()
+
+    def heard(self, document: Document) -> None:
+        """The successor has said something."""
+        if "accepted" in document:
+            self._pool.tell({**document["accepted"], "own": False})
+        elif "failed" in document:
+            self.fail(str(document["failed"]))
+
+    def fail(self, reason: str) -> None:
+        """Give up, or end with what has been handed over."""
+        if self._over:
+            return
+        if self._results:
+            self._reasons.append(reason)
+            self._finish()
+            return
+        self._over = True
+        self._close()
+        self._pool.handover = None
+        for number in self._ended:
+            self._pool.restart(number)
+        self._failed(reason)
+
+    def _next(self) -> None:
+        if self._supervisor.draining:
+            self.fail("the gateway is shutting down")
+        elif not self._groups:
+            self._finish()
+        else:
+            self._begin_group(self._groups.pop(0))
+
+    def _begin_group(self, group: list[int]) -> None:
+        for number in group:
+            end, worker = self._ends.pop(number, None), self._pool.workers.get(number)
+            if end is None:
+                continue
+            with end:
+                if worker is None or not worker.ready or worker.passage is None:
+                    continue  # it has no clients
+                try:
+                    worker.passage.socket.settimeout(SILENCE_SECONDS)
+                    worker.passage.send({"hand_over": True, "sockets": 1}, [end.fileno()])
+                except ChannelClosed:
+                    continue
+                worker.busy = True
+                self._waiting.add(number)
+        self._check()
+
+    def _check(self) -> None:
+        if self._waiting or self._over:
+            return
+        if self._reasons and not self._results:
+            self.fail(self._reasons[0])
+        else:
+            self._next()
+
+    def _finish(self) -> None:
+        self._over = True
+        self._close()
+        for reason in self._reasons:
+            _log.error("a worker has not handed over, its clients are drained", reason=reason)
+        pool, results = self._pool, self._results.values()
+        kept: Document = {
+            "metrics": pool.metrics.kept(but=map(str, self._results)),
+            "status": pool.statuses.kept(but=self._results),
+        }
+        try:
+            self._channel.socket.settimeout(SILENCE_SECONDS)
+            self._channel.send({"go": True, **self._go(), **kept})
+        except ChannelClosed as error:
+            _log.error("the successor has ended before it could go on", reason=error)
+        for listener in self._supervisor.listening_services:
+            listener.detach()
+        self._done(
+            {
+                "connections": sum(result["connections"] for result in results),
+                "left": sum(result["left"] for result in results),
+                "seconds": max((result["seconds"] for result in results), default=0.0),
+                "workers": len(results),
+            }
+        )
+
+    def _close(self) -> None:
+        for end in self._ends.values():
+            end.close()
+        self._ends.clear()
+
+    # the pool
+
+    def said(self, worker: Worker, answer: Mapping[str, Any]) -> None:
+        """A worker has said something about its handover."""
+        number, what = worker.number, answer["said"]
+        if number not in self._waiting:
+            return
+        self._waiting.discard(number)
+        if what == "handed_over":
+            self._results[number] = answer["result"]
+        else:
+            worker.busy = False
+            self._reasons.append(f"worker {number}: {answer.get('reason')}")
+        self._check()
+
+    def ended(self, worker: Worker) -> bool:
+        """The process of a worker has ended; it is not started again while there is a successor."""
+        number = worker.number
+        if number not in self._results:
+            self._ended.add(number)
+        if number in self._waiting:
+            self._waiting.discard(number)
+            self._reasons.append(f"worker {number} has died")
+            self._check()
+        # unless that has ended the handover, which starts it again
+        return True
+
+    def accepted(self, order: Mapping[str, Any]) -> None:
+        """Tell the successor's workers which client a canister has accepted."""
+        if not self._over:
+            tell_accepted(self._channel, order)
+
+
+def tell_accepted(channel: Channel, order: Mapping[str, Any]) -> None:
+    """Tell the other supervisor which client a canister has accepted; it is lost if that has ended."""
+    try:
+        channel.send({"accepted": dict(order)})
+    except ChannelClosed:
+        pass

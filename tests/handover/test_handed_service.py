@@ -1,0 +1,77 @@
+"""A service of one process, as it is handed over: to a process like it, or to a worker of a supervisor."""
+
+from __future__ import annotations
+
+import socket
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from icwsgw.handover import handed_service
+from icwsgw.handover.channel import Channel
+from icwsgw.handover.handed_service import HandedService, PassedTransfer
+from icwsgw.handover.transfer import Transfer
+
+
+class Inner:
+    """A transfer to a worker."""
+
+    def __init__(self, service: Any, channel: Channel, go: Any, done: Any, failed: Any) -> None:
+        self.channel, self.go, self.done, self.fail = channel, go, done, failed
+        self.begun: list[bool] = []
+        self.documents: list[Any] = []
+        self.begin = self.begun.append
+        self.heard = self.documents.append
+
+
+def service() -> Any:
+    readers: set[Any] = set()
+    reactor = SimpleNamespace(addReader=readers.add, removeReader=readers.discard, readers=readers)
+    return SimpleNamespace(
+        reactor=reactor, config=1, draining=False, listening_services=[2], identity_numbers=[0, 1], factory=None
+    )
+
+
+def test_it_tells_its_identities() -> None:
+    handed = HandedService(service())
+    assert handed.handover_facts == {"workers": [[0, 1]]}
+    assert (handed.config, handed.draining, handed.listening_services) == (1, False, [2])
+
+
+def test_a_process_like_it_takes_over_on_the_same_channel() -> None:
+    ours, theirs = socket.socketpair()
+    made = HandedService(service()).transfer(Channel(ours), [], {}, dict, print, print)
+    assert isinstance(made, Transfer)
+    ours.close()
+    theirs.close()
+
+
+@pytest.mark.parametrize("ends", ["done", "failed"])
+def test_a_worker_takes_over_and_its_supervisor_hears_of_it(monkeypatch: pytest.MonkeyPatch, ends: str) -> None:
+    monkeypatch.setattr(handed_service, "Transfer", Inner)
+    of = service()
+    ours, theirs = socket.socketpair()
+    passed, worker = socket.socketpair()
+    done: list[Any] = []
+    failed: list[str] = []
+    made = HandedService(of).transfer(
+        Channel(ours), [passed.detach()], {}, lambda: {"pidfile": "/p"}, done.append, failed.append
+    )
+    assert isinstance(made, PassedTransfer)
+    inner: Any = made._transfer
+    made.begin(True)
+    assert (inner.begun, len(of.reactor.readers)) == ([True], 1)
+    Channel(worker).send({"made": 3})
+    next(iter(of.reactor.readers)).doRead()
+    assert inner.documents == [{"made": 3}]
+    if ends == "done":
+        inner.done({"connections": 3})
+        assert Channel(theirs).receive(5.0)[0] == {"go": True, "pidfile": "/p"}
+    else:
+        made.heard({"at": "something else"})
+        made.heard({"failed": "worker 0 has ended"})
+    assert (done, failed) == (([{"connections": 3}], []) if ends == "done" else ([], ["worker 0 has ended"]))
+    assert of.reactor.readers == set()
+    theirs.close()
+    ours.close()

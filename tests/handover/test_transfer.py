@@ -1,0 +1,256 @@
+"""Both sides of a transfer at each step: what fails before the point of no return costs nothing."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+
+from icwsgw.errors import FormatError
+from icwsgw.handover import receiving, transfer
+from icwsgw.handover.channel import Channel, ChannelClosed
+from icwsgw.handover.receiving import NothingTaken, Receiving, Source
+from icwsgw.handover.transfer import Transfer, takes_early
+
+#: What a giver sends.
+DOCUMENTS: list[dict[str, Any]] = [{"early": True}, {"early": True, "last": True}, {"rest": 1}, {"end": True}]
+
+
+class Handed:
+    """A state of three documents."""
+
+    detached = 0
+    connections = (1, 2)
+
+    def __init__(self, service: object) -> None:
+        pass
+
+    def early(self) -> Any:
+        yield {"early": True}, []
+        yield {"early": True, "last": True}, []
+
+    def documents(self) -> Any:
+        yield {"rest": 1}, []
+        yield {"end": True}, []
+
+    def detach(self) -> None:
+        type(self).detached += 1
+
+
+class Taken:
+    """What has come, and what became of it."""
+
+    made: list[Taken] = []
+
+    def __init__(self, service: object, identities: object) -> None:
+        self.documents: list[Any] = []
+        self.begun = self.discarded = 0
+        Taken.made.append(self)
+
+    def add(self, document: Any, sockets: list[int]) -> bool:
+        self.documents.append(document)
+        if "bad" in document:
+            raise FormatError("bad")
+        return "end" in document
+
+    def check(self) -> None:
+        pass
+
+    def begin(self) -> None:
+        self.begun += 1
+
+    def discard(self) -> None:
+        self.discarded += 1
+
+    def __len__(self) -> int:
+        return 2
+
+
+@pytest.fixture(autouse=True)
+def states(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "Handed", Handed)
+    monkeypatch.setattr(receiving, "Taken", Taken)
+    monkeypatch.setattr(transfer, "SILENCE_SECONDS", 5.0)
+    monkeypatch.setattr(receiving, "SILENCE_SECONDS", 5.0)
+    Handed.detached, Taken.made = 0, []
+
+
+class Giver:
+    """The process that hands over."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        self.clock = Clock()
+        self.service = SimpleNamespace(
+            reactor=self.clock, draining=False, factory=SimpleNamespace(connections={1, 2, 3})
+        )
+        self.channel, self.other = Channel(ours), Channel(theirs)
+        self.done: list[Any] = []
+        self.failed: list[str] = []
+        service: Any = self.service
+        self.transfer: Any = Transfer(
+            service, self.channel, lambda: {"pidfile": "/p"}, self.done.append, self.failed.append
+        )
+
+    def run(self, early: bool = True) -> None:
+        """Hand over as the reactor would, until it is over."""
+        self.transfer.begin(early)
+        while not self.done and not self.failed:
+            try:
+                document, _ = self.channel.receive(5.0)
+            except ChannelClosed as error:
+                self.transfer.fail(str(error))
+                return
+            self.transfer.heard(document)
+            self.clock.advance(0)
+
+
+def taker(*givers: Giver) -> Receiving:
+    registry = SimpleNamespace(sessions=set(), taken_over=lambda: None)
+    service: Any = SimpleNamespace(reactor=Clock(), gateway=SimpleNamespace(registry=registry))
+    return Receiving(service, [Source(giver.other) for giver in givers])
+
+
+def run(giver: Giver, early: bool = True) -> threading.Thread:
+    thread = threading.Thread(target=giver.run, args=(early,))
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_everything_is_handed_over(early: bool) -> None:
+    giver = Giver()
+    thread = run(giver, early)
+    receiving = taker(giver)
+    receiving.run()
+    thread.join()
+    assert (giver.failed, Handed.detached) == ([], 1)
+    assert (giver.done[0]["connections"], giver.done[0]["left"]) == (2, 1)
+    assert (receiving.go, len(receiving)) == ({"go": True, "pidfile": "/p"}, 2)
+    assert (Taken.made[0].begun, Taken.made[0].discarded) == (1, 0)
+    assert ({"early": True} in Taken.made[0].documents) is early
+
+
+def test_several_processes_hand_over_to_one() -> None:
+    givers = [Giver(), Giver(), Giver()]
+    threads = [run(giver) for giver in givers]
+    receiving = taker(*givers)
+    receiving.run()
+    for thread in threads:
+        thread.join()
+    assert [len(giver.done) for giver in givers] == [1, 1, 1]
+    assert ([taken.begun for taken in Taken.made], len(receiving)) == ([1, 1, 1], 6)
+
+
+def test_if_one_of_several_fails_all_go_on() -> None:
+    givers = [Giver(), Giver()]
+    givers[1].service.draining = True
+    threads = [run(giver) for giver in givers]
+    with pytest.raises(NothingTaken, match="goes on"):
+        taker(*givers).run()
+    for giver in givers:
+        giver.other.close()
+    for thread in threads:
+        thread.join()
+    assert [len(giver.failed) for giver in givers] == [1, 1]
+    assert (Handed.detached, [taken.discarded for taken in Taken.made]) == (0, [1, 1])
+
+
+#: How many words the taker hears before it dies: of the early part, and of the rest.
+@pytest.mark.parametrize("words", [0, 1, 2, 3, 4])
+def test_the_taker_is_killed_before_it_has_taken_everything(words: int) -> None:
+    giver = Giver()
+    thread = run(giver)
+    for number in range(words):
+        giver.other.receive(5.0)
+        if number < min(words - 1, 2):
+            giver.other.send({"made": 2})
+    giver.other.close()
+    thread.join()
+    assert (len(giver.failed), giver.done, Handed.detached) == (1, [], 0)
+
+
+def test_the_taker_is_killed_when_it_has_taken_everything() -> None:
+    """From there on it has the clients; the giver does not serve them as well."""
+    giver = Giver()
+    thread = run(giver, early=False)
+    giver.other.receive(5.0)
+    giver.other.receive(5.0)
+    giver.other.send({"taken": 2})
+    giver.other.close()
+    thread.join()
+    assert (giver.failed, len(giver.done), Handed.detached) == ([], 1, 1)
+
+
+@pytest.mark.parametrize("words", [0, 1, 2, 3])
+def test_the_giver_is_killed_before_it_has_given_everything(words: int) -> None:
+    giver = Giver()
+    for document in DOCUMENTS[:words]:
+        giver.channel.send(document)
+    giver.channel.close()
+    with pytest.raises(NothingTaken, match=r"ended|gone"):
+        taker(giver).run()
+    assert (Taken.made[0].begun, Taken.made[0].discarded) == (0, 1)
+
+
+def test_the_giver_is_killed_when_it_has_given_everything() -> None:
+    giver = Giver()
+    for document in DOCUMENTS[:4]:
+        giver.channel.send(document)
+    giver.channel.socket.shutdown(socket.SHUT_WR)
+    receiving = taker(giver)
+    receiving.run()
+    assert (Taken.made[0].begun, receiving.go) == (1, {}), "nobody else has the clients"
+
+
+def test_a_giver_that_goes_on_says_so_and_then_the_taker_does_not_serve() -> None:
+    """Its end is not taken for a crash, even if both words cross."""
+    giver = Giver()
+    for document in DOCUMENTS[:4]:
+        giver.channel.send(document)
+    giver.transfer.fail("too late")
+    giver.channel.close()
+    with pytest.raises(NothingTaken, match=r"goes on|gone"):
+        taker(giver).run()
+    assert (Taken.made[0].begun, Taken.made[0].discarded, giver.failed) == (0, 1, ["too late"])
+
+
+def test_a_state_that_is_refused_stays() -> None:
+    giver = Giver()
+    giver.transfer._handed.documents = lambda: iter([({"bad": True}, [])])
+    thread = run(giver)
+    with pytest.raises(NothingTaken, match="bad"):
+        taker(giver).run()
+    thread.join()
+    assert (giver.failed, Handed.detached) == (["bad"], 0)
+
+
+def test_silence_ends_it() -> None:
+    giver = Giver()
+    giver.transfer.begin(True)
+    giver.clock.advance(5.0)
+    assert giver.failed == ["the new process was silent for 5 s"]
+    giver.transfer.fail("again")
+    giver.transfer.heard({"made": 1})
+    giver.clock.advance(0)
+    assert len(giver.failed) == 1
+
+
+def test_a_state_that_cannot_be_written_ends_it() -> None:
+    def broken() -> Any:
+        raise ZeroDivisionError
+        yield
+
+    giver = Giver()
+    giver.transfer._handed.early = broken
+    giver.transfer.begin(True)
+    assert giver.failed == ["the state cannot be written down; the log has the reason"]
+
+
+def test_who_takes_early_says_so() -> None:
+    assert takes_early({"early": True})
+    assert not takes_early({})

@@ -1,0 +1,182 @@
+"""A supervisor that takes over: its workers wait, take over, and serve."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+
+from icwsgw.handover.channel import Channel
+from icwsgw.handover.inheritance import share
+from icwsgw.workers.succession import Succession
+
+
+class Worker:
+    """A worker that has started."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.ready, self.busy, self.killed = True, False, False
+        self.waits_for: str | None = "the network"
+        ours, theirs = socket.socketpair()
+        self.passage, self.process = Channel(ours), Channel(theirs)
+
+    def kill(self) -> None:
+        self.killed = True
+
+
+class Reactor(Clock):
+    stopped = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: set[Any] = set()
+        self.addReader = self.readers.add
+        self.removeReader = self.readers.discard
+
+    def callWhenRunning(self, function: Any, *args: Any) -> None:
+        function(*args)
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+class World:
+    """A supervisor of two workers that takes over from three."""
+
+    def __init__(self) -> None:
+        self.reactor = Reactor()
+        self.workers = {number: Worker(number) for number in range(2)}
+        self.kept: list[Any] = []
+        self.told: list[Any] = []
+        self.pool: Any = SimpleNamespace(
+            count=2,
+            workers=self.workers,
+            handover=None,
+            tell=self.told.append,
+            metrics=SimpleNamespace(go_on_from=self.kept.append),
+            statuses=SimpleNamespace(go_on_from=self.kept.append),
+        )
+        self.served = self.detached = 0
+        self.began: list[str] = []
+        listener = SimpleNamespace(detach=self.detach)
+        supervisor: Any = SimpleNamespace(
+            pool=self.pool, reactor=self.reactor, serve=self.serve, listening_services=[listener]
+        )
+        ours, theirs = socket.socketpair()
+        self.ours, self.other = Channel(ours), Channel(theirs)
+        self.succession = Succession(supervisor, self.ours, share([[0], [1], [2]], 2, 1), self.began.append)
+        self.succession.prepare()
+
+    def serve(self) -> None:
+        self.served += 1
+
+    def detach(self) -> None:
+        self.detached += 1
+
+    def prepared(self) -> Any:
+        """All workers are ready; the word to the other process, and its sockets."""
+        for worker in self.workers.values():
+            worker.waits_for = None
+        self.reactor.advance(0.1)
+        document: Any = {}
+        while "ready" not in document:
+            document, ends = self.other.receive(5.0)
+        for end in ends:
+            socket.socket(fileno=end).close()
+        return document, len(ends)
+
+    def hear(self) -> None:
+        for reader in list(self.reactor.readers):
+            reader.doRead()
+
+    def says(self, number: int, **answer: Any) -> None:
+        self.succession.said(self.workers[number], answer)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        for worker in self.workers.values():
+            worker.passage.close()
+            worker.process.close()
+        self.ours.close()
+        self.other.close()
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    made = World()
+    yield made
+    made.close()
+
+
+def test_it_says_what_it_waits_for_and_then_who_takes_over_from_whom(world: World) -> None:
+    assert world.other.receive(5.0)[0] == {"at": "worker 0 (the network)"}
+    world.workers[0].waits_for = None
+    world.workers[1].ready = False
+    world.reactor.pump([0.5, 0.6])
+    assert world.other.receive(5.0)[0] == {"at": "worker 1 (its start)"}
+    world.workers[1].ready = True
+    document, count = world.prepared()
+    assert (document["groups"], document["early"], count) == ([[0, 2], [1]], True, 3)
+    for number, identities in enumerate(([[0], [1]], [[0]])):
+        told, ends = world.workers[number].process.receive(5.0)
+        assert (told["take_over"], len(ends)) == (identities, len(identities))
+        for end in ends:
+            socket.socket(fileno=end).close()
+    assert all(worker.busy for worker in world.workers.values())
+
+
+def test_it_serves_when_it_is_told_to(world: World) -> None:
+    world.prepared()
+    world.says(0, said="taken_over", connections=2)
+    world.says(1, said="takeover_failed", reason="silent")
+    assert (world.served, [worker.busy for worker in world.workers.values()]) == (0, [False, False])
+    world.other.send({"go": True, "pidfile": "/p", "metrics": [1], "status": {"a": 1}})
+    world.hear()
+    assert (world.served, world.began, world.kept, world.pool.handover) == (1, ["/p"], [[1], {"a": 1}], None)
+    assert not world.reactor.stopped
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_the_other_process_is_killed(world: World, moved: bool) -> None:
+    """Before anything has come this one ends, and does not shut the other one's sockets down; afterwards it serves."""
+    world.prepared()
+    if moved:
+        world.says(0, said="taken_over", connections=2)
+    world.other.close()
+    world.hear()
+    assert (world.served, world.reactor.stopped, world.detached) == ((1, False, 0) if moved else (0, True, 1))
+    assert all(worker.killed is not moved for worker in world.workers.values())
+
+
+def test_the_other_process_is_killed_before_the_workers_are_ready(world: World) -> None:
+    world.other.close()
+    world.reactor.pump([0.5, 0.6])
+    assert (world.reactor.stopped, world.served) == (True, 0)
+
+
+def test_a_worker_that_dies_before_it_has_clients_ends_the_handover(world: World) -> None:
+    world.other.receive(5.0)
+    assert world.succession.ended(world.workers[1])  # type: ignore[arg-type]
+    assert world.other.receive(5.0)[0] == {"failed": "worker 1 has ended; its output says why"}
+    assert world.reactor.stopped
+
+
+def test_a_worker_that_dies_later_is_started_again(world: World) -> None:
+    world.prepared()
+    world.says(0, said="taken_over", connections=2)
+    assert not world.succession.ended(world.workers[1])  # type: ignore[arg-type]
+    assert not world.reactor.stopped
+
+
+def test_what_canisters_accept_is_told_both_ways(world: World) -> None:
+    world.prepared()
+    order = {"do": "replaced", "canister": "00", "sender": "01", "at": 5, "left": False}
+    world.succession.accepted(order)
+    assert world.other.receive(5.0)[0] == {"accepted": order}
+    world.other.send({"accepted": order})
+    world.hear()
+    assert world.told == [{**order, "own": False}]

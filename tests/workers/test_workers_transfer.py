@@ -1,0 +1,174 @@
+"""A supervisor that hands its workers over, one group after the other, and whatever may happen to one of them."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from icwsgw.handover.channel import Channel
+from icwsgw.workers.workers_transfer import WorkersTransfer
+
+
+class Worker:
+    """A worker with its socket for handovers."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.ready, self.busy = True, False
+        ours, theirs = socket.socketpair()
+        self.passage, self.process = Channel(ours), Channel(theirs)
+
+    def told(self) -> Any:
+        document, ends = self.process.receive(5.0)
+        for end in ends:
+            socket.socket(fileno=end).close()
+        return document, len(ends)
+
+
+class World:
+    """A supervisor with three workers, and the successor's side."""
+
+    def __init__(self, groups: list[list[int]]) -> None:
+        self.workers = {number: Worker(number) for number in range(3)}
+        self.restarted: list[int] = []
+        self.told: list[Any] = []
+        self.kept: list[Any] = []
+
+        def kept(but: Any) -> Any:
+            self.kept.append(sorted(but, key=int))
+            return {"kept": 1}
+
+        self.pool: Any = SimpleNamespace(
+            workers=self.workers,
+            handover=None,
+            restart=self.restarted.append,
+            tell=self.told.append,
+            metrics=SimpleNamespace(kept=kept),
+            statuses=SimpleNamespace(kept=kept),
+        )
+        self.detached = 0
+        self.supervisor: Any = SimpleNamespace(
+            pool=self.pool, draining=False, listening_services=[SimpleNamespace(detach=self.detach)]
+        )
+        ours, theirs = socket.socketpair()
+        self.ours, self.other = Channel(ours), Channel(theirs)
+        self.ends = [socket.socketpair() for _ in range(3)]
+        self.done: list[Any] = []
+        self.failed: list[str] = []
+        supervisor: Any = self.supervisor
+        self.transfer = WorkersTransfer(
+            supervisor,
+            self.ours,
+            [one for one, _ in self.ends],
+            {"groups": groups},
+            lambda: {"pidfile": "/p"},
+            self.done.append,
+            self.failed.append,
+        )
+        self.transfer.begin(True)
+
+    def detach(self) -> None:
+        self.detached += 1
+
+    def says(self, number: int, **answer: Any) -> None:
+        self.transfer.said(self.workers[number], answer)  # type: ignore[arg-type]
+
+    def hands_over(self, number: int, connections: int = 2) -> None:
+        self.says(number, said="handed_over", result={"connections": connections, "left": 1, "seconds": 0.1 * number})
+
+    def dies(self, number: int) -> bool:
+        return self.transfer.ended(self.workers.pop(number))  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        self.transfer._close()
+        for worker in self.workers.values():
+            worker.passage.close()
+            worker.process.close()
+        for _, other in self.ends:
+            other.close()
+        self.ours.close()
+        self.other.close()
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    made = World([[0, 2], [1]])
+    yield made
+    made.close()
+
+
+def test_group_after_group_hands_over(world: World) -> None:
+    for number in (0, 2):
+        assert world.workers[number].told() == ({"hand_over": True, "sockets": 1}, 1)
+    assert [world.workers[number].busy for number in range(3)] == [True, False, True]
+    world.hands_over(0)
+    assert not world.workers[1].busy, "it serves until the first group is over"
+    world.hands_over(2, connections=3)
+    assert world.workers[1].busy
+    assert (world.done, world.detached) == ([], 0)
+    world.hands_over(1)
+    assert world.done == [{"connections": 7, "left": 3, "seconds": 0.2, "workers": 3}]
+    assert world.detached == 1
+    document = world.other.receive(5.0)[0]
+    assert document == {"go": True, "pidfile": "/p", "metrics": {"kept": 1}, "status": {"kept": 1}}
+    assert world.kept == [["0", "1", "2"], [0, 1, 2]], "their successors have their counts"
+    world.transfer.fail("too late")
+    assert world.failed == []
+
+
+def test_if_the_first_fails_all_go_on(world: World) -> None:
+    world.says(0, said="handover_failed", reason="silent")
+    world.says(2, said="handover_failed", reason="silent")
+    assert (world.failed, world.done, world.detached) == (["worker 0: silent"], [], 0)
+    assert (world.pool.handover, world.restarted) == (None, [])
+    assert not any(worker.busy for worker in world.workers.values())
+
+
+def test_a_worker_that_fails_later_is_drained(world: World) -> None:
+    world.hands_over(0)
+    world.hands_over(2)
+    world.says(1, said="handover_failed", reason="silent")
+    assert (world.failed, world.done[0]["workers"], world.kept[1]) == ([], 2, [0, 2])
+
+
+def test_a_worker_that_is_killed_is_not_started_again_while_there_is_a_successor(world: World) -> None:
+    assert world.dies(0)
+    assert world.restarted == []
+    world.says(2, said="handover_failed", reason="the other one has ended")
+    assert (world.failed, world.restarted) == (["worker 0 has died"], [0])
+
+
+def test_a_worker_that_has_died_before_its_turn_has_no_clients(world: World) -> None:
+    assert world.dies(1)
+    world.hands_over(0)
+    world.hands_over(2)
+    assert world.done[0]["workers"] == 2
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_the_successor_is_killed(world: World, moved: bool) -> None:
+    """Before the first worker has handed over nothing has changed; afterwards the others are drained."""
+    if moved:
+        world.hands_over(0)
+    world.other.close()
+    world.transfer.fail("the new process has ended")
+    assert (len(world.failed), len(world.done), world.detached) == ((0, 1, 1) if moved else (1, 0, 0))
+
+
+def test_a_stop_ends_it(world: World) -> None:
+    world.supervisor.draining = True
+    world.says(0, said="handover_failed", reason="the gateway is shutting down")
+    world.says(2, said="handover_failed", reason="the gateway is shutting down")
+    assert len(world.failed) == 1
+
+
+def test_what_canisters_accept_is_told_both_ways(world: World) -> None:
+    order = {"do": "replaced", "canister": "00", "sender": "01", "at": 5, "left": False}
+    world.transfer.accepted(order)
+    assert world.other.receive(5.0)[0] == {"accepted": order}
+    world.transfer.heard({"accepted": order})
+    assert world.told == [{**order, "own": False}]
