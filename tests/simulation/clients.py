@@ -36,6 +36,7 @@ class SimClient(SdkClient):
     :ivar provoked: close codes that this client has asked for by its conduct
     :ivar doomed: close codes that the operator has given it
     :ivar dawdles: seconds that somebody takes to sign its ws_open
+    :ivar signed_at: when it last sent what it had signed
     :ivar clock_offset: seconds that its clock is ahead
     :ivar welcome: whether pages of its origin were welcome when it connected; None: that changed meanwhile
     :ivar was_slow: it stopped reading once, or reads slowly
@@ -70,6 +71,7 @@ class SimClient(SdkClient):
         self.looks_on = False
         self._ttl = 240.0
         self.clock_offset = self.random.choice((0.0, 0.0, -55.0, 55.0)) if world.plan.clocks else 0.0
+        self.signed_at = 0.0
         self.dawdles = self.random.choice((*[0.0] * 6, 4.5))
         self._unsigned = False
         self.welcome: bool | None = not world.origins or ORIGIN in world.origins
@@ -165,6 +167,7 @@ class SimClient(SdkClient):
 
     def _sign(self, answers: list[bytes]) -> None:
         self._unsigned = False
+        self.signed_at = self.world.clock.seconds()
         for answer in answers:
             self.link.send(answer)
 

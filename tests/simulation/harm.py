@@ -290,6 +290,7 @@ class Asides(Subject):
     steps = {
         "aside": 2.0,
         "hole": 1.5,
+        "brief_holes": 0.7,
         "large": 1.0,
         "oversize": 0.7,
         "outage": 0.4,
@@ -329,8 +330,23 @@ class Asides(Subject):
 
     def hole(self, chance: Chance) -> str:
         """A canister has deleted a message: all answers begin behind it."""
+        return self._hole(chance, self._talked_to(chance), chance.choice((0.3, 0.8, 1.3, 2.0, 4.0)))
+
+    def brief_holes(self, chance: Chance) -> str | None:
+        """Answers that lag, several times: what was counted of one hole does not count for the next."""
+        if self.world.plan.crowd:
+            # a round of acknowledgements of hundreds may come meanwhile, and takes minutes
+            return None
+        canister = self._talked_to(chance)
+        said = []
+        for _ in range(3):
+            # long enough after the one before
+            self.world.run(BETWEEN_HOLES)
+            said.append(self._hole(chance, canister, chance.choice((0.3, 0.8))))
+        return ", ".join(said)
+
+    def _hole(self, chance: Chance, canister: Principal, seconds: float) -> str:
         world = self.world
-        canister, seconds = self._talked_to(chance), chance.choice((0.3, 0.8, 1.3, 2.0, 4.0))
         self._missed = True
         # a gap that is over within a second is not believed
         brief = seconds < 1.0 and world.clock.seconds() > self._holes_until.get(canister, 0.0) + BETWEEN_HOLES
