@@ -126,6 +126,16 @@ GATEWAY: list[tuple[str, list[Panel]]] = [
                 "By the rate they went over.",
             ),
             Panel(
+                "Over a canister's quota",
+                "short",
+                [
+                    (f"sum(icws_clients_over_quota{{{ON}}})", "clients not read"),
+                    (f"sum(icws_canisters_over_quota{{{ON}}})", "canisters"),
+                    (f"sum by (limit) (increase(icws_polls_over_quota_total{{{ON}}}[5m]))", "polls delayed {{limit}}"),
+                ],
+                "What their quotas hold back.",
+            ),
+            Panel(
                 "Identities",
                 "short",
                 [
