@@ -17,9 +17,10 @@ from typing import NamedTuple
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
-#: Seconds before its expiry from which a certificate counts as not renewed. Renewals come 20 to 30 days before it; the
-#: alert of the template fires at the same time.
-LATE = 14 * 86400.0
+#: Seconds before its expiry from which a certificate counts as not renewed, or the part of its lifetime if that is
+#: less: private authorities issue for days or hours. Renewals come 20 to 30 days before it, or after two thirds of the
+#: lifetime; the alert of the template fires at the same time.
+LATE, LATE_PART = 14 * 86400.0, 1 / 6
 
 
 class Validity(NamedTuple):
@@ -67,7 +68,7 @@ def doubts(chain: Sequence[x509.Certificate], now: float) -> Iterator[str]:
     validity = Validity.of(leaf)
     if (fault := validity.fault(now)) is not None:
         yield fault
-    elif validity.not_after - now < LATE:
+    elif validity.not_after - now < min(LATE, LATE_PART * (validity.not_after - validity.not_before)):
         yield f"expires on {_day(validity.not_after)}, in {int((validity.not_after - now) // 86400)} days"
     if not list(_names(leaf) or ()):
         yield "names no host (subjectAltName): browsers refuse it"

@@ -45,13 +45,17 @@ def test_a_chain_of_others() -> None:
 def test_dates() -> None:
     assert opinion(pem.server(BETWEEN, days=-2), BETWEEN)[0].startswith("expired on 20")
     assert opinion(pem.server(BETWEEN, days=29, begins=2), BETWEEN)[0].startswith("is not valid before 20")
-    (late,) = opinion(pem.server(BETWEEN, days=3.5), BETWEEN)
+    (late,) = opinion(pem.server(BETWEEN, days=3.5, begins=-86), BETWEEN)
     assert late.startswith("expires on ")
     assert late.endswith(", in 3 days")
-    leaf = pem.server(BETWEEN, days=29)
+    leaf = pem.server(BETWEEN, days=29, begins=-61)
     end = Validity.of(chain(leaf)[0]).not_after
     assert opinion(leaf, BETWEEN, now=end - LATE) == []
     assert len(opinion(leaf, BETWEEN, now=end - LATE + 1)) == 1
+    short = pem.server(BETWEEN, days=0.5, begins=-0.5)
+    end = Validity.of(chain(short)[0]).not_after
+    assert opinion(short, BETWEEN, now=end - 5 * 3600) == [], "some authorities issue for a day"
+    assert len(opinion(short, BETWEEN, now=end - 3 * 3600)) == 1
     root_end = Validity.of(ROOT.certificate).not_after
     later = opinion(pem.server(BETWEEN, days=300), BETWEEN, now=root_end + DAY)
     assert [text[:41] for text in later] == ["has a chain whose certificate 2 expired o"]
