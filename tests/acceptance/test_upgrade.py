@@ -325,3 +325,64 @@ def upgrade_all(stack: Stack, process: int) -> int:
     found = over.search(stack.server.output[seen:])
     assert found is not None
     return int(found[1])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_either_process_is_killed_before_the_point_of_no_return(
+    devnets: Callable[..., Devnet], started: Callable[..., Stack], workers: int
+) -> None:
+    """The successor's end costs nothing. The predecessor's end is a crash, which leaves nothing behind."""
+    devnet = devnets()
+    stack = started(f"--workers={workers}", "--drain-window=0.5", network=devnet.network)
+    server = stack.server
+    eventually(lambda: http_get(f"{stack.admin}/health/ready")[0] == 200, "it is ready")
+    client = connect(stack)
+    os.kill(server.process.pid, signal.SIGUSR2)
+    eventually(lambda: "handover begins" in server.output, server.output)
+    os.kill(successor_of(stack), signal.SIGKILL)
+    eventually(lambda: "handover failed, this process goes on" in server.output, server.output)
+    echoes(client)
+    fresh = connect(stack)
+    echoes(fresh)
+    os.kill(server.process.pid, signal.SIGUSR2)
+    eventually(lambda: server.output.count("handover begins") == 2, server.output)
+    server.process.kill()
+    successor = successor_of(stack)
+    assert ends(client) in (None, CloseCode.DRAINING)
+    eventually(lambda: not alive(successor, stack), "the successor has nothing to take over, and ends")
+    port = int(stack.gateway.rpartition(":")[2])
+    eventually(lambda: not listens(port), "nobody listens any more")
+
+
+def successor_of(stack: Stack) -> int:
+    """The process that was started last to take over."""
+    return int(re.findall(r"handover begins\b.* successor=(\d+)", stack.server.output)[-1])
+
+
+def listens(port: int) -> bool:
+    """Whether somebody listens on a port of this machine."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 5.0).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_the_former_process_is_killed_when_it_has_handed_over(
+    devnets: Callable[..., Devnet], started: Callable[..., Stack]
+) -> None:
+    devnet = devnets()
+    stack = started("--workers=2", "--drain-window=0.5", network=devnet.network)
+    eventually(lambda: sample(stack, "icws_workers") == 2, "both workers are ready")
+    clients = [connect(stack) for _ in range(6)]
+    process = upgrade_all(stack, stack.server.process.pid)
+    stack.server.process.kill()
+    for client in clients:
+        echoes(client)
+    fresh = connect(stack)
+    process = upgrade_all(stack, process)
+    for client in (*clients, fresh):
+        echoes(client)
+    leave(*clients, fresh)
+    os.kill(process, signal.SIGTERM)
+    eventually(lambda: not alive(process, stack), "the last one ends")
