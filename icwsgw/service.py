@@ -190,7 +190,7 @@ class GatewayService(MultiService):
 
     def _make_tracing(self) -> None:
         config = self._config
-        self._tracing: Any = None
+        self._tracing: Any = self.replica.traffic if config.devnet else None
         self._export: Any = None
         if config.exports_traces:
             self._tracing = load_tracing().Tracing(
@@ -330,7 +330,7 @@ class GatewayService(MultiService):
             identities=len(self.identities),
             polling_interval_ms=round(self._config.polling_interval * 1000),
         )
-        if self._tracing is not None:
+        if self._config.exports_traces:
             self._start_export()
         self.agent.start()
         self.network_monitor.start()

@@ -3,6 +3,7 @@
     GET  /v1/status                 what the status page shows
     GET  /v1/sessions               ?canister= &principal= &state= &address= &origin= &older= &idle= &limit=
     GET  /v1/sessions/<id>
+    GET  /v1/sessions/ended         ?canister= &principal= &limit=: those of the last ten minutes
     GET  /v1/canisters              ?canister= &limit=
     GET  /v1/top                    ?sort= &canister= &principal= &limit=
     GET  /v1/config
@@ -171,6 +172,7 @@ class Api:
         self._routes: dict[str, dict[str, _Handler]] = {
             "/v1/status": {"GET": self._status},
             "/v1/sessions": {"GET": self._sessions},
+            "/v1/sessions/ended": {"GET": self._ended},
             "/v1/canisters": {"GET": self._canisters},
             "/v1/top": {"GET": self._top},
             "/v1/config": {"GET": self._config},
@@ -223,6 +225,13 @@ class Api:
         if not rows:
             raise Refused(404, _no_session(session, missing))
         return Done(rows[0])
+
+    async def _ended(self, request: Request) -> Done:
+        only = read_query(request.query, "canister", "principal", "limit")
+        limit = only.setdefault("limit", DEFAULT_LIMIT)
+        rows, more, missing = await self._rows({"what": "ended", **only})
+        rows.sort(key=lambda row: -row["ended"])
+        return Done({"sessions": rows[:limit], "more": more or len(rows) > limit, "missing_workers": missing})
 
     async def _canisters(self, request: Request) -> Done:
         only = read_query(request.query, "canister", "limit")

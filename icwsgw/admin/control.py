@@ -10,6 +10,7 @@ a pipe (:mod:`icwsgw.workers`), so both consist of JSON values.
     canisters  canister, limit                          rows, more
     top        sort, canister, principal, limit         sessions, canisters, counts and rates of all
     certificates                                        rows
+    ended      canister, principal, limit               rows, more
     kick       canister, principal, id, code            closed
     override   overrides                                closed, components
     levels                                              components
@@ -30,6 +31,7 @@ from icwsgw.core.bans import Ban
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.session_machine import State
 from icwsgw.gateway.batches import in_batches
+from icwsgw.gateway.ended_sessions import end_row
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.introspection import (
     SessionFilter,
@@ -122,6 +124,8 @@ class Control:
             return self._busiest.answer(question["sort"], question["limit"], **whose)
         if what == "certificates":
             return {"rows": self.certificates()}
+        if what == "ended":
+            return self._ended(question)
         if what == "kick":
             return {"closed": self._kick(question)}
         if what == "override":
@@ -150,6 +154,15 @@ class Control:
         )
         rows, more = session_rows(self._gateway, question["limit"], _principal(question, "canister"), only)
         return {"rows": rows, "more": more}
+
+    def _ended(self, question: Question) -> Answer:
+        context = self._gateway.context
+        now, now_ns = context.clock.seconds(), context.now_ns()
+        limit = question["limit"]
+        records, count = context.ended_sessions.latest(
+            now, limit, canister=question.get("canister"), principal=question.get("principal")
+        )
+        return {"rows": [end_row(record, now, now_ns) for record in records], "more": count > limit}
 
     def _kick(self, question: Question) -> int:
         found: list[ClientSession]

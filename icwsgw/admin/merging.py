@@ -12,12 +12,13 @@ from heapq import nlargest, nsmallest
 from typing import Any, Final
 
 from icwsgw.admin.history import merge_histories
-from icwsgw.admin.status import CANISTERS, IDENTITIES, Document
+from icwsgw.admin.status import CANISTERS, ENDED, IDENTITIES, Document
+from icwsgw.gateway.ended_sessions import KEEP_SECONDS
 from icwsgw.gateway.introspection import merge_quotas
 from icwsgw.observe.recent_warnings import KEEP
 
 #: Fields that are kept after a process has ended.
-_REMAINS: Final = ("totals", "closes", "failures", "history", "errors")
+_REMAINS: Final = ("totals", "closes", "failures", "history", "errors", "ended", "ended_count")
 #: Curves that are merged by their greatest value instead of their sum.
 _GREATEST: Final = {"lag": max, "loop_lag": max}
 _CANISTER_SUMS: Final = ("sessions", "waiting", "in_flight", "up", "down")
@@ -33,6 +34,7 @@ def merge(parts: Sequence[Mapping[str, Any]]) -> Document:
     """
     lists = {name: [entry for part in parts for entry in part.get(name, ())] for name in ("identities", "workers")}
     canisters, count, exact = _canisters(parts)
+    ended, ended_count = _ended(parts)
     whole: Document = {
         "now": _of(parts, "now", max),
         "started": _of(parts, "started", min),
@@ -58,6 +60,8 @@ def merge(parts: Sequence[Mapping[str, Any]]) -> Document:
         "identity_count": _of(parts, "identity_count", sum) or 0,
         "workers": sorted(lists["workers"], key=lambda row: row["worker"]),
         "errors": _errors(parts),
+        "ended": ended,
+        "ended_count": ended_count,
     }
     return whole
 
@@ -65,6 +69,23 @@ def merge(parts: Sequence[Mapping[str, Any]]) -> Document:
 def remains(part: Mapping[str, Any]) -> Document:
     """Return the fields of a document that are kept after its process has ended."""
     return {name: part[name] for name in _REMAINS if name in part}
+
+
+def _ended(parts: Sequence[Mapping[str, Any]]) -> tuple[list[Document], int]:
+    """Return the latest ends and their number, without those that are too old; a process that is gone forgets none."""
+    now = _of(parts, "now", max)
+    rows, count = [], 0
+    for part in parts:
+        given = part.get("ended", ())
+        kept = [row for row in given if now is None or now - row["ended"] <= KEEP_SECONDS]
+        rows += kept
+        # what a process does not list has ended before what it lists
+        count += len(kept) + (part.get("ended_count", 0) - len(given) if len(kept) == len(given) else 0)
+    return nlargest(ENDED, rows, key=_ended_at), count
+
+
+def _ended_at(row: Mapping[str, Any]) -> float:
+    return float(row["ended"])
 
 
 def _errors(parts: Sequence[Mapping[str, Any]]) -> list[Document]:

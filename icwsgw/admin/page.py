@@ -59,6 +59,7 @@ def page(status: Row) -> str:
         ("tiles", "tiles", tiles(status)),
         ("canisters", "card", _canisters(status)),
         ("errors", "card", _errors(status)),
+        ("ended", "card", _ended(status)),
         ("closes", "card half", _closes(status)),
         ("failures", "card half", _failures(status)),
         ("totals", "card half", _totals(status)),
@@ -189,6 +190,35 @@ def _errors(status: Row) -> str:
 def _workers_of(entry: Row) -> str:
     numbers = ", ".join(str(number) for number in entry["workers"])
     return f", {'worker' if len(entry['workers']) == 1 else 'workers'} {escape(numbers)}" if numbers else ""
+
+
+def _ended(status: Row) -> str:
+    rows, count = status["ended"], status["ended_count"]
+    head = f"<h2>Ended in the last ten minutes {_number(count)}</h2>"
+    if not rows:
+        return f"{head}<p class='soft'>None.</p>"
+    more = count - len(rows)
+    note = f"<p class='soft'>and {formatting.count(more)} before them</p>" if more > 0 else ""
+    heads = ("Ended", "Session", "Client", "Canister", "Lasted", "Up, down", "Code", "Why, and what to do")
+    classes = ["bad" if row["hint"] else "" for row in rows]
+    return head + _table(heads, [_ended_cells(row, status["now"]) for row in rows], classes, "ended cards") + note
+
+
+def _ended_cells(row: Row, now: float) -> list[str]:
+    client = " ".join(f"<code>{escape(row[name])}</code>" for name in ("principal", "peer") if row[name])
+    code = row["code"] if row["code"] is not None else row["status"] and f"HTTP {row['status']}"
+    reason = row["reason"] or formatting.CLOSES.get(str(row["code"]), "")
+    hint = f"<p><strong>{escape(row['hint'])}</strong></p>" if row["hint"] else ""
+    return [
+        _ago(row["ended"], now),
+        f"<code>{escape(row['id'])}</code>" if row["id"] else "–",
+        client or "–",
+        f"<code>{escape(row['canister'])}</code>" if row["canister"] else "–",
+        quantities.short_time(row["seconds"]) if row["id"] else "–",
+        f"{formatting.count(row['messages_up'])}, {formatting.count(row['messages_down'])}",
+        escape(str(code or "–")),
+        f"<p>{escape(row['by'])}: {escape(reason)}</p>{hint}",
+    ]
 
 
 def _closes(status: Row) -> str:

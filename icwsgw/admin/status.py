@@ -20,6 +20,7 @@ Lists are limited, so that a document for a thousand canisters costs no more tha
     identities: [{number, principal, worker, sessions}]    identity_count
     workers: [{worker, pid, state, started, restarts, sessions, memory (bytes), cpu (cores)}]
     errors: see icwsgw.observe.recent_warnings
+    ended: the sessions that ended in the last ten minutes, see icwsgw.gateway.ended_sessions    ended_count
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from twisted.internet.task import LoopingCall
 
 from icwsgw._version import __version__
 from icwsgw.admin.history import INTERVAL, History
+from icwsgw.gateway.ended_sessions import end_row
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.introspection import MAX_ERROR, quota_row
 from icwsgw.gateway.polling.poller import Poller
@@ -53,6 +55,8 @@ Document = dict[str, Any]
 #: Largest number of canisters, and of identities, in a document.
 CANISTERS: Final = 50
 IDENTITIES: Final = 100
+#: Largest number of ended sessions in a document.
+ENDED: Final = 50
 #: Seconds without a good answer after which a failing canister is in trouble, and listed first.
 TROUBLE: Final = 5.0
 
@@ -212,6 +216,7 @@ class Status:
         findings = self._health.findings()
         rows, count = self._canisters()
         sessions = dict(metrics.sessions.values)
+        ended, ended_count = self._ended()
         return {
             "now": self._now(),
             "started": self._started,
@@ -250,7 +255,15 @@ class Status:
                 }
             ],
             "errors": self._recent.entries() if self._recent is not None else [],
+            "ended": ended,
+            "ended_count": ended_count,
         }
+
+    def _ended(self) -> tuple[list[Document], int]:
+        context = self._gateway.context
+        now, now_ns = context.clock.seconds(), context.now_ns()
+        records, count = context.ended_sessions.latest(now, ENDED)
+        return [end_row(record, now, now_ns) for record in records], count
 
     def _failures(self) -> dict[str, Mapping[str, float]]:
         metrics = self._gateway.context.metrics

@@ -126,6 +126,11 @@ class ConnectionRun:
             elif isinstance(event, Acknowledged):
                 self._trace(f"the canister has executed {len(event.handles)} messages")
 
+    def frame(self, words: str) -> None:
+        """Show a message of the protocol, if events are shown."""
+        if self._plan.trace:
+            self._trace(words)
+
     # -- a script -----------------------------------------------------------------------------------------------
 
     async def _follow(self, steps: Iterable[Step]) -> ExitStatus:

@@ -8,8 +8,10 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from icwsgw.cli.gateway_probe import Probe, ProbeOutcome
+from icwsgw.cli.sdk_releases import SdkRelease
 from icwsgw.client.client_errors import ClientError, MessageInvalid, SessionEnded
 from icwsgw.close_codes import CloseCode
+from icwsgw.close_hints import REJECT_HINTS
 from icwsgw.errors import CanisterRefused, FormatError, IcwsError, Rejected
 from icwsgw.ic.candid.did import Interface, parse_did
 from icwsgw.ic.candid.subtype import is_subtype
@@ -99,6 +101,8 @@ def judge_probe(url: str, probe: Probe) -> Remark:
 
 def judge_page(url: str, origin: str | None, probe: Probe) -> list[Remark]:
     """Judge whether a page at the origin may connect."""
+    if origin is None and probe.status == 403:
+        return [Remark("origin", Grade.BAD, f"not allowed: {probe.words}", "Name a page with --origin.")]
     if origin is None:
         return [Remark("origin", Grade.SKIPPED, "not looked at; --origin names the page's address")]
     found = []
@@ -117,7 +121,7 @@ def judge_page(url: str, origin: str | None, probe: Probe) -> list[Remark]:
             Remark(
                 "origin",
                 Grade.BAD,
-                f"the gateway does not allow pages of {origin}",
+                f"the gateway does not allow pages of {origin}: {probe.words}",
                 "Add it to the gateway's --allowed-origin.",
             )
         )
@@ -190,24 +194,12 @@ def judge_poll(error: IcwsError | None) -> Remark:
         return Remark("poll", Grade.GOOD, f"the canister answers a poll, with Err: {error}")
     advice = "Look at the canister's log, and at its ws_get_messages."
     if isinstance(error, Rejected):
-        advice = _REJECTS.get(error.error_code or "", advice)
+        advice = REJECT_HINTS.get(error.error_code or "", advice)
     elif isinstance(error, ClientError):
         advice = error.hint or "Check the canister id, and that --network is the network that it is on."
     elif isinstance(error, FormatError):
         advice = "Use the types of the WebSocket CDK as they are."
     return Remark("poll", Grade.BAD, f"the canister does not answer a poll: {error}", advice)
-
-
-#: What a reject's error code asks for (dfinity/ic, rs/types/error_types).
-_REJECTS: Final = {
-    "IC0301": "Check the canister id, and that --network is the network that it is on.",
-    "IC0207": "Give the canister cycles: it has none to run on.",
-    "IC0508": "Start the canister: it is stopped.",
-    "IC0509": "Start the canister: it is being stopped.",
-    "IC0536": "Add the methods of the WebSocket CDK to the canister.",
-    "IC0537": "Install the canister's code: it has none.",
-    "IC0503": "Look at the canister's log: it trapped.",
-}
 
 
 def judge_opening(error: ClientError | None, seconds: float) -> Remark:
@@ -241,18 +233,52 @@ def judge_cdk(content: bytes) -> Remark:
     return Remark("CDK", Grade.GOOD, f"its messages are those of the CDK for {name}")
 
 
-def judge_delegation(trusted: TrustedDelegation | None, canister: Principal) -> Remark:
-    """Tell which clients can verify the certificates that come through the gateway."""
+def judge_delegation(trusted: TrustedDelegation | None, canister: Principal, sdk: SdkRelease | None) -> Remark:
+    """Tell which clients can verify the certificates that come through the gateway.
+
+    :param trusted: the delegation of one of them; None: it has none
+    :param sdk: the library that the developer uses; None: it is not known
+    """
     if trusted is None:
         return Remark("delegation", Grade.GOOD, "certificates have none; every client verifies them")
-    if trusted.shows_flat(canister.raw):
-        return Remark("delegation", Grade.GOOD, "certificates show canister ranges in the form that every client reads")
+    flat, sharded = trusted.shows_flat(canister.raw), trusted.shards is not None
+    if flat:
+        forms = "in both forms, of which every client reads one" if sharded else "in the form that every client reads"
+        return Remark("delegation", Grade.GOOD, f"certificates show canister ranges {forms}")
+    says = "certificates show canister ranges in shards alone"
+    if sdk is not None and sdk.reads_shards:
+        return Remark("delegation", Grade.GOOD, f"{says}, which {sdk} reads")
+    who = "@dfinity/agent" if sdk is None else str(sdk)
     return Remark(
         "delegation",
         Grade.BAD,
-        "certificates show canister ranges in shards alone, which @dfinity/agent up to 3.4.3 does not read",
-        "Use @icp-sdk/core, or a gateway that replaces delegations, as this project's does.",
+        f"{says}, which {who} does not read",
+        "Use icws-client or @icp-sdk/core 5 or later, or a gateway that replaces delegations, as this project's does.",
     )
+
+
+def judge_sdk(sdk: SdkRelease | None) -> list[Remark]:
+    """Judge whether the developer's library speaks today's protocol."""
+    if sdk is None:
+        return []
+    if sdk.speaks:
+        return [Remark("SDK", Grade.GOOD, f"{sdk} speaks the protocol of this gateway")]
+    says = f"{sdk} names no gateway in ws_open, which is closed with 4101"
+    return [Remark("SDK", Grade.BAD, says, "Use ic-websocket-js 0.3 or later, or icws-client.")]
+
+
+def judge_network_for_page(network: str, origin: str | None) -> list[Remark]:
+    """Judge whether a page at the origin may read the root key from the network."""
+    parts = urlsplit(network)
+    if (
+        origin is None
+        or not origin.startswith("https://")
+        or parts.scheme != "http"
+        or is_loopback(parts.hostname or "")
+    ):
+        return []
+    says = f"browsers do not let the page {origin} read the root key from {network}, which is not encrypted"
+    return [Remark("mixed content", Grade.BAD, says, "Reach the network by https://, or serve the page by http://.")]
 
 
 def exit_status(findings: list[Remark]) -> int:

@@ -84,6 +84,7 @@ class Examination:
         else:
             name = "mainnet's" if self.key == MAINNET_ROOT_KEY else "a local or private network's"
             self.found(Remark("network", Grade.GOOD, f"{self.where.network} answers; its root key is {name}"))
+        self.found(*doctor_judge.judge_network_for_page(self.where.network, self.words.origin))
 
     def look_at_canister(self) -> None:
         """Look at what the network certifies of the canister, at its methods, and at its answer to a poll."""
@@ -177,7 +178,9 @@ class Examination:
             self.offsets["canister"] = parse_content(message.content).timestamp / SECOND_NS - time.time()
             self.look_at_clocks("canister")
             self.found(doctor_judge.judge_cdk(message.content))
-            self.found(doctor_judge.judge_delegation(_delegation(message.cert, self.key), self.where.canister))
+            self.found(Remark("gateway's network", Grade.GOOD, "its messages are signed by the network that was named"))
+            trusted = _delegation(message.cert, self.key)
+            self.found(doctor_judge.judge_delegation(trusted, self.where.canister, self.words.sdk))
 
 
 def is_open(seen: Probe) -> bool:
@@ -201,6 +204,7 @@ def _delegation(cert: bytes, key: bytes) -> TrustedDelegation | None:
 def examine(words: Namespace, where: Places, signer: Signer, say: Callable[[Remark], None]) -> int:
     """Look at everything, say what is found, and return the exit status."""
     examination = Examination(words, where, signer, say)
+    examination.found(*doctor_judge.judge_sdk(words.sdk))
     reached = examination.look_at_gateway()
     examination.look_at_network()
     examination.look_at_canister()

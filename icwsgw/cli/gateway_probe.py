@@ -12,7 +12,11 @@ from enum import Enum
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from icwsgw.escaping import escape_invisible
+
 _MAX_HEAD: Final = 16 << 10
+#: Bytes of a refusal's words.
+MAX_WORDS: Final = 300
 _TLS_ALERT: Final = b"\x15\x03"
 
 
@@ -113,7 +117,15 @@ def read_head(data: bytes, now: float) -> Probe:
         return Probe(ProbeOutcome.TLS, reason, status)
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     outcome = ProbeOutcome.UPGRADED if status == 101 else ProbeOutcome.REFUSED
+    if status >= 400 and headers.get("content-type", "").startswith("text/plain"):
+        reason = _first_line(data) or reason
     return Probe(outcome, reason, status, _offset(headers.get("date", ""), now))
+
+
+def _first_line(data: bytes) -> str:
+    """Return the beginning of an answer's body, as far as it has come with the head."""
+    line = data.partition(b"\r\n\r\n")[2].partition(b"\n")[0][:MAX_WORDS]
+    return escape_invisible(line.decode("utf-8", "replace")).strip()
 
 
 def _offset(date: str, now: float) -> float | None:

@@ -6,17 +6,21 @@ import argparse
 import asyncio
 import contextlib
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, NoReturn
 
 from icwsgw._version import __version__
 from icwsgw.cli import cli_options, doctor_run
 from icwsgw.cli.connection_run import ConnectionRun, ExitStatus, Plan
+from icwsgw.cli.frame_trace import FrameTrace
 from icwsgw.cli.message_format import FORMATS
 from icwsgw.cli.message_script import ExpectStep, SendStep, Step, parse_script
+from icwsgw.cli.sdk_releases import SdkRelease, parse_release
 from icwsgw.client.client_errors import ClientError
 from icwsgw.client.client_machine import ClientSettings, ForApplication
+from icwsgw.client.message_verifier import MessageVerifier
 from icwsgw.errors import FormatError, IcwsError
 from icwsgw.escaping import escape_invisible
 from icwsgw.process.console import run_command
@@ -62,7 +66,7 @@ def _messages() -> _Parser:
     messages.add_argument("--count", metavar="N", type=int, help="end after so many messages")
     messages.add_argument("--record", metavar="FILE", help="write a script of all messages, to play it again")
     messages.add_argument("--no-reconnect", action="store_true", help="end with the first connection")
-    messages.add_argument("--trace", action="store_true", help="show what happens, with times")
+    messages.add_argument("--trace", action="store_true", help="show each message of the protocol, with times")
     return messages
 
 
@@ -94,8 +98,21 @@ def make_parser() -> argparse.ArgumentParser:
         parents=[_common()],
         description="Looks at everything between a client and a canister, and says what to change.",
     )
+    doctor.add_argument(
+        "--sdk",
+        metavar="VERSION",
+        type=_release,
+        help="the JavaScript library of the client: a version of ic-websocket-js, or PACKAGE@VERSION",
+    )
     doctor.add_argument("--message", help="a message to send, after which another one should come")
     return parser
+
+
+def _release(text: str) -> SdkRelease:
+    try:
+        return parse_release(text)
+    except FormatError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _seconds(text: str) -> float:
@@ -154,6 +171,10 @@ async def _converse(words: argparse.Namespace, environment: Mapping[str, str]) -
         def event(what: ForApplication) -> None:
             conversation.event(what)
 
+        def shown(describe: Callable[[bytes, int], str]) -> Callable[[bytes], None] | None:
+            return (lambda payload: conversation.frame(describe(payload, time.time_ns()))) if words.trace else None
+
+        frames = FrameTrace(form, MessageVerifier(where.canister, key))
         client = AsyncioClient(
             where.gateway,
             where.canister,
@@ -163,6 +184,8 @@ async def _converse(words: argparse.Namespace, environment: Mapping[str, str]) -
             settings=settings,
             origin=words.origin,
             on_event=event,
+            on_payload=shown(frames.received),
+            on_sent=shown(frames.sent),
         )
         conversation = ConnectionRun(client, form, plan, _print, note, recording)
         if words.trace or plan.prompts:

@@ -71,6 +71,7 @@ class AsyncioClient(DrivenClient, Generic[T]):
     :param on_event: is called with each event (:data:`~icwsgw.client.client_machine.ForApplication`). At an
         :class:`~icwsgw.client.client_machine.ClientOpened`, what it sends with ``first=True`` goes before what waits
     :param on_payload: is called with each message of the gateway, before it is verified, for tools that show them
+    :param on_sent: is called with each message to the gateway, in the same way
     :param max_received: messages that wait for the application; then the gateway is not read
     """
 
@@ -87,6 +88,7 @@ class AsyncioClient(DrivenClient, Generic[T]):
         origin: str | None = None,
         on_event: Callable[[ForApplication], object] | None = None,
         on_payload: Callable[[bytes], object] | None = None,
+        on_sent: Callable[[bytes], object] | None = None,
         max_received: int = 1000,
     ) -> None:
         self.identity = Ed25519Identity.generate(os.urandom) if identity is None else identity
@@ -105,7 +107,7 @@ class AsyncioClient(DrivenClient, Generic[T]):
             codec.message_type,
         )
         link = _AsyncioLink(self._loop, tls, origin, settings)
-        self._driver = ClientDriver(machine, link, self._loop.time, time.time_ns, self._emit, on_payload)
+        self._driver = ClientDriver(machine, link, self._loop.time, time.time_ns, self._emit, on_payload, on_sent)
         link.driver = self._driver
         self._received: deque[T | FormatError] = deque()
         self._requests = PendingRequests()

@@ -96,6 +96,7 @@ class ClientDriver:
     :param now_ns: the time now, ns since 1970
     :param emit: is called with what concerns the application, in order
     :param on_payload: is called with each message of the gateway, before it is verified; None: nobody looks
+    :param on_sent: is called with each message to the gateway; None: nobody looks
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class ClientDriver:
         now_ns: Callable[[], int],
         emit: Callable[[ForApplication], None],
         on_payload: Callable[[bytes], object] | None = None,
+        on_sent: Callable[[bytes], object] | None = None,
     ) -> None:
         self.machine = machine
         #: the transport of this connection
@@ -115,6 +117,7 @@ class ClientDriver:
         self._now_ns = now_ns
         self._emit = emit
         self._on_payload = on_payload
+        self._on_sent = on_sent
         self._outputs: deque[Output] = deque()
         self._running = False
         self._wake_at: float | None = None
@@ -196,6 +199,8 @@ class ClientDriver:
         self._outputs.extend(outputs)
         if payload is None:
             return False
+        if self._on_sent is not None:
+            self._on_sent(payload)
         self.link.write(payload)
         if before:
             self._after = (after + 1, after_bytes + len(payload))
@@ -209,6 +214,8 @@ class ClientDriver:
         payload = machine.next_payload(self._now_ns()) if isinstance(machine, MovingClientMachine) else None
         if payload is None or self._next_link is None:
             return False
+        if self._on_sent is not None:
+            self._on_sent(payload)
         self._next_link.write(payload)
         return True
 

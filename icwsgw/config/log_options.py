@@ -62,8 +62,8 @@ class LogOptions:
         "full",
         choice(*CLIENT_DETAILS),
         "log-clients",
-        "What log lines say about clients: full (address, principal, web origin), masked (the address's network, the "
-        "principal's first group), or none.",
+        "What log lines, and ended sessions on the status page, say about clients: full (address, principal, web "
+        "origin), masked (the address's network, the principal's first group), or none.",
         "Who looks for a fault or an abuser needs them; the law may want less.",
         group=LOGS,
         example="masked",

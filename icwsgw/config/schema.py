@@ -272,11 +272,11 @@ class GatewayConfig(
         reloaded=True,
     )
     open_timeout: float = option(
-        60.0,
+        50.0,
         seconds(0.1, 3600.0),
         "open-timeout",
-        "Timeout from the WebSocket handshake to the canister's first message.",
-        "The SDK gives up after 60 s as well.",
+        "Timeout from the client's ws_open to the canister's first message.",
+        "The SDK gives up after 60 s and does not know why; the gateway does.",
         group=TIMES,
         example="90",
         reloaded=True,

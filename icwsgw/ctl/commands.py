@@ -47,6 +47,10 @@ def _session(gateway: AdminClient, words: _Words) -> _Document:
     return gateway.get("sessions", words.session)
 
 
+def _ended(gateway: AdminClient, words: _Words) -> _Document:
+    return gateway.get("sessions", "ended", canister=words.canister, principal=words.principal, limit=words.limit)
+
+
 def _canisters(gateway: AdminClient, words: _Words) -> _Document:
     return gateway.get("canisters", canister=words.canister, limit=words.limit)
 
@@ -222,6 +226,12 @@ _COMMANDS: dict[str, _Command] = {
         " the client to read them, QUEUE the messages that wait to be relayed.",
     ),
     "session": _Command(_session, lambda document: tables.pairs(document.items()), "show one session"),
+    "ended": _Command(
+        _ended,
+        tables.ended,
+        "list sessions that ended in the last ten minutes, and refused connections",
+        "BY is who ended it, the client or the gateway. A line with -> says what to do.",
+    ),
     "canisters": _Command(
         _canisters,
         tables.canisters,
@@ -330,9 +340,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _add_arguments(added: Mapping[str, argparse.ArgumentParser]) -> None:
     """Add the arguments of the commands to their parsers."""
-    for name in ("sessions", "canisters", "top", "kick", "unban"):
+    for name in ("sessions", "ended", "canisters", "top", "kick", "unban"):
         added[name].add_argument("--canister", help="only this canister")
-    for name in ("sessions", "top", "kick", "unban"):
+    for name in ("sessions", "ended", "top", "kick", "unban"):
         added[name].add_argument("--principal", help="only of this client")
     added["sessions"].add_argument(
         "--state",
@@ -340,7 +350,7 @@ def _add_arguments(added: Mapping[str, argparse.ArgumentParser]) -> None:
         help="only in this state; closed: ws_close is still to be sent",
     )
     _add_filters(added["sessions"])
-    for name in ("sessions", "canisters", "top"):
+    for name in ("sessions", "ended", "canisters", "top"):
         added[name].add_argument("--limit", type=int, help="number of rows, at most 1000 [default: 100]")
     _add_top(added["top"])
     added["dump"].add_argument("--changed", action="store_true", help="leave out options with their defaults")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
 from typing import Any
 
 from icwsgw.config.quantities import duration as spaced_duration
@@ -53,6 +54,37 @@ def _session(row: Mapping[str, Any]) -> list[object]:
     waits = size(row["outbox_bytes"]), row["relay_queue"]
     start = row["id"], row["state"], row["worker"], duration(row["age_s"])
     return [*start, up, down, *waits, row["peer"], row["canister"], row["principal"]]
+
+
+def ended(document: Mapping[str, Any]) -> str:
+    """Format the answer to ``GET /v1/sessions/ended``: a table, and below each session what to do about its end."""
+    head = [
+        "SESSION",
+        "ENDED",
+        "W>",
+        "LASTED>",
+        "UP>",
+        "DOWN>",
+        "CODE>",
+        "BY",
+        "PEER",
+        "CANISTER",
+        "PRINCIPAL",
+        "REASON",
+    ]
+    first, *lines = table(head, map(_ended, document["sessions"])).split("\n")
+    text = [first]
+    for line, row in zip(lines, document["sessions"], strict=True):
+        text += [line, *([f"  -> {clean(row['hint'])}"] if row["hint"] else [])]
+    return _list(document, "sessions", "\n".join(text))
+
+
+def _ended(row: Mapping[str, Any]) -> list[object]:
+    code = row["code"] if row["code"] is not None else row["status"]
+    at = datetime.fromtimestamp(row["ended"], timezone.utc).strftime("%H:%M:%S")
+    lasted = None if row["id"] is None else duration(row["seconds"])
+    start = row["id"], at, row["worker"], lasted, row["messages_up"], row["messages_down"], code, row["by"]
+    return [*start, row["peer"], row["canister"], row["principal"], row["reason"] or None]
 
 
 def canisters(document: Mapping[str, Any]) -> str:

@@ -9,6 +9,8 @@ its id or by its name, such as "echo"; "*" means all.
                        subnets: [{id, type, nodes, canister_ranges}]}
     GET  /_/stats     {name: count}, and the active faults and the canisters' contents
     GET  /_/logs      {name: [{number, time, text}]}: what the canisters have printed
+    GET  /_/exchanges [{number, direction, client, session, canister, what, sequence, bytes, value, outcome, verified,
+                       at, stages: [[name, ms]]}]: the last calls and messages, where the replica runs in a gateway
     POST /_/faults    {kind, on?, canister?, method?, count?, rate?, skip?, ...} or a list of them, or {clear: true}
     POST /_/config    {query_latency_ms?, call_latency_ms?, call_jitter_ms?,
                        block_interval_ms?, gossip_ms?, lag_blocks?, v2_gone?: true | false}
@@ -117,6 +119,15 @@ def _logs(replica: NetworkState) -> Any:
         ]
         for host in replica.canisters
     }
+
+
+def _exchanges(replica: NetworkState) -> Any:
+    def candid_of(canister: Principal) -> str | None:
+        host = replica.canisters.get(canister)
+        return None if host is None else host.candid
+
+    inspector = replica.inspector
+    return [] if inspector is None else inspector.rows(candid_of, replica.root_key_der)
 
 
 def _canister(host: CanisterHost) -> Any:
@@ -286,7 +297,12 @@ def _finite(text: str) -> float:
     return number
 
 
-_READ: dict[str, Callable[[NetworkState], Any]] = {"info": _info, "stats": _stats, "logs": _logs}
+_READ: dict[str, Callable[[NetworkState], Any]] = {
+    "info": _info,
+    "stats": _stats,
+    "logs": _logs,
+    "exchanges": _exchanges,
+}
 _DO: dict[str, Callable[[NetworkState, Any], Any]] = {
     "faults": _faults,
     "config": _config,

@@ -8,6 +8,8 @@ from typing import Any
 from icwsgw.config.addresses import parse_description, tcp_port
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.devnet.command_line import DevnetConfig, DevnetService, devnet_service
+from icwsgw.devnet.inspected_traffic import InspectedTraffic
+from icwsgw.devnet.inspector import Inspector
 from icwsgw.devnet.replica import Replica
 from icwsgw.errors import ConfigError
 
@@ -33,6 +35,8 @@ def embedded_devnet(config: GatewayConfig, reactor: Any) -> tuple[DevnetService,
     tls = config.tls_certificate_pem_path is not None
     replica.gateway_urls = [_client_url(address, tls) for address in config.gateway_addresses]
     replica.status_url = _status_url(config)
+    replica.inspector = Inspector()
+    replica.traffic = InspectedTraffic(replica.inspector, replica.now_ns)
     return service, replica
 
 

@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from email.utils import formatdate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
 
 from icwsgw._version import __version__
 from icwsgw.devnet.cdk import QueueView, WebSocketCdk
@@ -18,7 +19,7 @@ from icwsgw.devnet.hosting import CanisterHost, Host, PageFilter
 from icwsgw.devnet.read_permissions import Reader, check_paths
 from icwsgw.devnet.request_admission import CBOR_TYPE, TEXT, RequestRefused, Target, boundary_error, target_of
 from icwsgw.devnet.state_tree import Block
-from icwsgw.devnet.submitted_call import SubmittedCall
+from icwsgw.devnet.submitted_call import Execute, SubmittedCall
 from icwsgw.devnet.system_canisters import SystemCanister
 from icwsgw.errors import FormatError, Rejected, SignatureInvalid
 from icwsgw.ic import cbor, ws
@@ -191,7 +192,12 @@ class Endpoints:
     def _query_answer(self, target: Target, request: VerifiedRequest, fault: InjectedFault | None) -> Answer:
         answer: dict[str, Any]
         try:
-            answer = {"status": "replied", "reply": {"arg": self._query_reply(target, request, fault)}}
+            reply = self._query_reply(target, request, fault)
+            answer = {"status": "replied", "reply": {"arg": reply}}
+            inspector = self._replica.inspector
+            if inspector is not None and request.content["method_name"] == "ws_get_messages":
+                assert target.canister is not None
+                inspector.polled(target.canister, reply, self._replica.now_ns())
         except Rejected as reject:
             answer = {"status": "rejected", "reject_code": reject.code, "reject_message": reject.message}
             if reject.error_code is not None:
@@ -253,10 +259,15 @@ class Endpoints:
         known = ingress.get(request.request_id)
         if known is not None:
             self._replica.stats["calls_again"] += 1
+        inspector = self._replica.inspector
+        if inspector is not None:
+            inspector.relayed(request.request_id, request.content, self._replica.now_ns())
         try:
             # A known call passes the same checks as a new one (dfinity/ic, call.rs): its canister may have stopped.
             call = self._admitted(target, request, fault)
         except Rejected as reject:
+            if inspector is not None and known is None:
+                inspector.ended(request.request_id, reject, self._replica.now_ns())
             return succeed(_not_taken(reject, target.version))
         except RequestRefused as refused:
             return succeed(refused.answer)
@@ -303,7 +314,33 @@ class Endpoints:
             self._replica.stats["calls_executed"] += 1
             return host.update(content["method_name"], sender, content["arg"])
 
-        return SubmittedCall(target.state, request.request_id, sender, canister, content["ingress_expiry"], execute)
+        run = execute if self._replica.inspector is None else self._inspected(request.request_id, execute)
+        return SubmittedCall(target.state, request.request_id, sender, canister, content["ingress_expiry"], run)
+
+    def _inspected(self, call: bytes, execute: Execute) -> Execute:
+        """Return a call's execution that tells the inspector its outcome."""
+
+        def tell(outcome: bytes | BaseException) -> None:
+            inspector = self._replica.inspector
+            if inspector is not None:
+                inspector.ended(call, outcome, self._replica.now_ns())
+
+        def heard(outcome: Any) -> Any:
+            tell(cast(BaseException, outcome.value) if isinstance(outcome, Failure) else outcome)
+            return outcome
+
+        def run() -> bytes | Deferred[bytes]:
+            try:
+                outcome = execute()
+            except Rejected as reject:
+                tell(reject)
+                raise
+            if isinstance(outcome, Deferred):
+                return outcome.addBoth(heard)
+            tell(outcome)
+            return outcome
+
+        return run
 
     def _management_call(self, target: Target, request: VerifiedRequest) -> SubmittedCall:
         """Admit a call to the management canister; its effective canister id determines the subnet."""

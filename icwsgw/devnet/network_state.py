@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from random import Random
+from typing import Any
 
 from twisted.internet.defer import Deferred
 
@@ -20,6 +21,7 @@ from icwsgw.devnet.consensus import BlockTiming
 from icwsgw.devnet.faults import Answer, Dropped, Faults
 from icwsgw.devnet.hosting import CanisterHost, CdkSettings, Host
 from icwsgw.devnet.ingress import Ingress
+from icwsgw.devnet.inspector import Inspector
 from icwsgw.devnet.installed_canisters import InstalledCanisters
 from icwsgw.devnet.push import Pushes
 from icwsgw.devnet.state_tree import StateTree
@@ -59,8 +61,13 @@ class NetworkState:
     :ivar stats: numbers of requests by name
     :ivar hanging: requests that a fault holds without an answer
     :ivar gateway_urls: the gateway URLs that ``/_/info`` returns to the demo page; the embedding program sets them
+    :ivar inspector: keeps what clients and canisters say; None: nobody asks for it
+    :ivar traffic: what the gateway in this process tells the inspector by; None in the same way
     :ivar status_url: the gateway's status page, in the same way; None: there is none
     """
+
+    inspector: Inspector | None = None
+    traffic: Any = None
 
     def __init__(
         self,

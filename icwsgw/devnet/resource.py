@@ -74,6 +74,7 @@ class ReplicaResource(Resource):
         path = request.path.decode("ascii", "replace")
         method = request.method.decode("ascii", "replace")
         if "websocket" in (request.getHeader("upgrade") or "").lower():
+            _log.info("a WebSocket client came to the replica's port instead of the gateway's, which is another one")
             _write(request, _no_gateway(self._replica.gateway_urls))
         elif path.startswith("/api/"):
             if method == "OPTIONS":

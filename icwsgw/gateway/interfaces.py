@@ -15,6 +15,7 @@ from icwsgw.core.network_time import NetworkTime
 from icwsgw.core.request_budget import RequestBudget
 from icwsgw.core.suspect_addresses import SuspectAddresses
 from icwsgw.gateway.calls.scheduler import CallScheduler
+from icwsgw.gateway.ended_sessions import EndedSessions
 from icwsgw.gateway.polling.answer_queue import AnswerQueue
 from icwsgw.ic.certificate import DelegationCache
 from icwsgw.observe.log_rate_limit import LogRateLimiter
@@ -138,6 +139,7 @@ class Context:
     :ivar newcomers_queries: slots of queries in flight about newcomers, by address
     :ivar newcomers: slots of newcomers that are polled, by address
     :ivar suspects: addresses that have sent forged ``ws_open`` calls
+    :ivar ended_sessions: the sessions that have ended lately
     :ivar call_scheduler: decides when calls are sent
     :ivar answers: decides when answers to polls are handled
     """
@@ -161,6 +163,7 @@ class Context:
     newcomers_queries: CallSlots = field(default_factory=lambda: CallSlots(MAX_NEWCOMERS_QUERIES))
     newcomers: CallSlots = field(default_factory=lambda: CallSlots(MAX_NEWCOMERS))
     suspects: SuspectAddresses[Any] = field(default_factory=SuspectAddresses)
+    ended_sessions: EndedSessions = field(default_factory=EndedSessions)
     call_scheduler: CallScheduler = field(init=False)
     answers: AnswerQueue = field(init=False)
 

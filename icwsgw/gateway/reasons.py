@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final, Protocol
 
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.network_time import refuses_expiry, replica_time
-from icwsgw.core.session_machine import State
+from icwsgw.core.session_machine import Opened, State
 from icwsgw.errors import HttpError, IcwsError, Rejected
 from icwsgw.gateway.calls.relay import Expired
 from icwsgw.ic.network_limits import MAX_INGRESS_TTL_NS
 from icwsgw.ic.principal import Principal
 
 if TYPE_CHECKING:
+    from icwsgw.core.backoff import PollBackoff
     from icwsgw.core.messages import ClientEnvelope
     from icwsgw.gateway.interfaces import Client
 
+#: How replicas begin a reject message (dfinity/ic, rs/embedders, rs/execution_environment).
+_FROM: Final = re.compile(r"^Error from Canister [a-z0-9-]+: ")
+_TRAPPED: Final = re.compile(r"^Canister (?:called `ic0\.trap` with message|trapped explicitly): ")
 #: How a session ends when a newer connection of the same client replaces it: close code and words.
 REPLACED = (CloseCode.REPLACED, "replaced by a newer connection of the same client")
 
@@ -49,6 +54,34 @@ def why_not_open(cause: int, state: State) -> str:
     if cause == CloseCode.NOT_OPENED and state is State.INIT:
         return "silent"
     return _NOT_OPEN.get(cause, "failed")
+
+
+class OpeningRelay(Protocol):
+    """:class:`icwsgw.gateway.calls.relay.Relay`, as far as it tells why ``ws_open`` takes its time."""
+
+    trouble: IcwsError
+
+
+class OpeningPoller(Protocol):
+    """:class:`icwsgw.gateway.polling.poller.Poller`, in the same way."""
+
+    backoff: PollBackoff
+
+
+def why_overdue(opened: Opened, relay: OpeningRelay | None, poller: OpeningPoller | None) -> str:
+    """Why a canister has not opened a session in time, as far as that is known.
+
+    :param opened: what is known of ``ws_open``
+    """
+    trouble = "" if relay is None else _plain(relay.trouble)
+    polls = "" if poller is None or not poller.backoff.failures else poller.backoff.last_error
+    if opened is Opened.UNKNOWN and trouble:
+        return f"the canister did not answer ws_open in time: {trouble}"
+    if polls:
+        return f"the canister does not answer polls: {polls}"
+    if opened is Opened.EXECUTED:
+        return "the canister executed ws_open, and no message to the client came in time"
+    return "the canister did not answer ws_open in time"
 
 
 def who(client: Client, key: tuple[bytes, int] | None) -> dict[str, str]:
@@ -103,7 +136,9 @@ def _plain(error: IcwsError) -> str:
     """An error for a client: what the IC or the canister said."""
     if isinstance(error, Rejected):
         code = f" {error.error_code}" if error.error_code else ""
-        return f"reject {error.code}{code}: {error.message}"
+        # the client knows its canister, and a close frame has little room
+        message = _TRAPPED.sub("the canister trapped: ", _FROM.sub("", error.message))
+        return f"reject {error.code}{code}: {message}"
     if isinstance(error, HttpError):
         return f"HTTP {error.status} {error.detail}".rstrip()
     return str(error)

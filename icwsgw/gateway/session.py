@@ -21,7 +21,7 @@ from icwsgw.gateway.inbound_messages import InboundMessages, InboundMessagesOwne
 from icwsgw.gateway.interfaces import Client, Context
 from icwsgw.gateway.moving import says_it_leaves
 from icwsgw.gateway.opening import Refusal, open_args, prove
-from icwsgw.gateway.reasons import REPLACED, reason_of, wrong_expiry
+from icwsgw.gateway.reasons import REPLACED, reason_of, why_overdue, wrong_expiry
 from icwsgw.gateway.session_owners import SessionGateway, SessionPoller
 from icwsgw.gateway.session_report import report_end
 from icwsgw.gateway.spans import RelaySpans
@@ -42,6 +42,7 @@ _log = get_logger("session")
 #: How many seconds a session waits for the canister's next message: for its first one if the outcome of ws_open is
 #: unknown, or for its close message if it has refused a message of the client.
 DOUBT_SECONDS = 5.0
+_NONE = Principal(b"")
 
 
 class ClientSession(RelayOwner, InboundMessagesOwner):
@@ -56,6 +57,7 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
     :ivar opened_at_ns: the canister's timestamp of its first message to the client, ns since 1970; 0 if there is none
     :ivar cause: the close code; 0 while the session lives
     :ivar move: whether the client can open its next session elsewhere before this one ends, and how far it is
+    :ivar failure, named_canister: why the server failed the connection; the canister of the first envelope; else empty
     :ivar trace: the session's spans, if it is sampled
     :ivar wait, after_wait: timer of a wait for the canister's next message; close code and reason for its end
     """
@@ -70,11 +72,13 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         "client_key",
         "context",
         "deadline",
+        "failure",
         "id",
         "identity_index",
         "messages_down",
         "messages_up",
         "move",
+        "named_canister",
         "opened",
         "opened_at_ns",
         "outgoing",
@@ -110,6 +114,8 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         self.after_wait: tuple[CloseCode, str] | None = None
         self.cause = 0
         self.move = MoveState.ABSENT
+        self.failure = ""
+        self.named_canister = _NONE
         self.started = self.context.clock.seconds()
         self.deadline = self.started + self.context.config.first_message_timeout
 
@@ -160,7 +166,7 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         """
         if not self.cause:
             self.cause = code
-        self._step(Event.CLIENT_LEFT, reason)
+        self._step(Event.CLIENT_LEFT, self.failure or reason)
 
     def overdue(self, now: float) -> bool:
         """End the session if its ``ws_open`` or the canister's first message is overdue; whether it was ended."""
@@ -169,7 +175,7 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         if self.state is State.INIT:
             self.end(CloseCode.NOT_OPENED, "no ws_open received in time")
         else:
-            self.end(CloseCode.NOT_OPENED, "the canister did not answer ws_open in time")
+            self.end(CloseCode.NOT_OPENED, why_overdue(self.opened, self.relay, self.poller))
         return True
 
     # called by the poller
@@ -330,6 +336,7 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
 
     def _check_expiry(self, envelope: ClientEnvelope) -> None:
         """Refuse an expiry that no replica would accept; where that is uncertain, a replica decides."""
+        self.named_canister = Principal(envelope.canister_id)
         text = wrong_expiry(self.context.network_ns(), envelope.ingress_expiry)
         if text is not None and self.stream is not None and self.stream.behind:
             raise Refusal(CloseCode.TOO_FAST, f"{self.stream.why_late()}: this one expired on its way")
@@ -337,9 +344,9 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
             raise Refusal(CloseCode.EXPIRED, text)
 
     def _open(self, envelope: ClientEnvelope) -> None:
+        canister = self.named_canister = Principal(envelope.canister_id)
         args = open_args(envelope, self.context.identities[self.identity_index].principal.raw)
         key = (envelope.sender, args.client_nonce)
-        canister = Principal(envelope.canister_id)
         group = self.group
         code = self._gateway.admit(canister, key, self.identity_index, group)
         if code is not None:
@@ -489,5 +496,5 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         self._gateway.tell(self)
 
     def canister_text(self) -> str | None:
-        """The canister's id; None before ``ws_open``."""
-        return self.poller.canister.text if self.poller is not None else None
+        """The canister's id, also if the client may not open a session with it; None before ``ws_open``."""
+        return self.named_canister.text if self.named_canister.raw else None

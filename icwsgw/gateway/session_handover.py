@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from icwsgw.core.backoff import PollBackoff
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.move_machine import MoveState
 from icwsgw.core.session_machine import Opened, State
@@ -48,6 +49,7 @@ class AbsentPoller:
         self.undecided: dict[ClientSession, Callable[[ClientSession, bytes], None]] = {}
         self.senders: dict[bytes, ClientSession] = {}
         self.held_clients: None = None
+        self.backoff = PollBackoff(1.0, lambda: 0.0, 0.0)
 
     def wake(self) -> None:
         """Do nothing."""
@@ -102,7 +104,7 @@ def take_over(session: ClientSession, gateway: Gateway, document: Mapping[str, A
     if key is None:
         return
     session.client_key = read_as(bytes, key[0], "key"), read_as(int, key[1], "key")
-    canister = Principal(read_as(bytes, document.get("canister"), "canister"))
+    canister = session.named_canister = Principal(read_as(bytes, document.get("canister"), "canister"))
     context = session.context
     newcomer = gateway.registry.is_newcomer(canister)
     # Its signatures were checked when it came.

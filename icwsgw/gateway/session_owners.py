@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from icwsgw.core.backoff import PollBackoff
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.replay_cache import ReplayCache
 from icwsgw.gateway.interfaces import Context
@@ -38,6 +39,7 @@ class SessionPoller(Protocol[S]):
 
     canister: Principal
     identity_index: int
+    backoff: PollBackoff
     messages_up: int
     undecided: dict[S, Callable[[S, bytes], None]]
     senders: dict[bytes, S]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from icwsgw.close_hints import what_to_do
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.session_machine import Opened, State
+from icwsgw.gateway.ended_sessions import MAX_REASON, EndRecord, kept_of
 from icwsgw.gateway.interfaces import Client, Context
 from icwsgw.gateway.reasons import who, why_not_open
 from icwsgw.observe.logs import get_logger
@@ -27,8 +29,13 @@ class EndedSession(Protocol):
     client: Client
     client_key: tuple[bytes, int] | None
     cause: int
+    failure: str
     opened: Opened
     started: float
+    messages_up: int
+    messages_down: int
+    bytes_up: int
+    bytes_down: int
     trace: SessionTrace | None
 
     @property
@@ -48,7 +55,8 @@ def report_end(session: EndedSession, before: State, text: str, left: bool) -> N
     context = session.context
     metrics = context.metrics
     metrics.closes.inc(str(cause))
-    lasted = context.clock.seconds() - session.started
+    now = context.clock.seconds()
+    lasted = now - session.started
     if before is not State.INIT:
         metrics.connection_duration.observe(lasted)
     if before < State.OPEN:
@@ -56,21 +64,59 @@ def report_end(session: EndedSession, before: State, text: str, left: bool) -> N
     counts = {name: getattr(session, attribute) for name, attribute in _COUNTS.items()}
     if session.trace is not None:
         session.trace.ended({"cause": cause, "state": before.label, **counts})
+    group, canister, client = session.group, session.canister_text(), who(session.client, session.client_key)
+    record = _record(session, before, cause, text, left, now, canister, client)
+    context.ended_sessions.add(group, record)
     # A client chooses its own close code, and could choose another one each time.
     what = "left" if left else f"closed with {cause}"
-    if session.opened is Opened.UNKNOWN and not context.log_limiter.allows(
-        what, session.group, context.clock.seconds()
-    ):
+    if session.opened is Opened.UNKNOWN and not context.log_limiter.allows(what, group, now):
         return
     _log.info(
         "session ended",
         cause=cause,
         session=session.id,
-        canister=session.canister_text(),
-        **who(session.client, session.client_key),
+        canister=canister,
+        **client,
         state=before.label,
         reason=text or None,
-        seconds=round(lasted, 3),
+        seconds=record.seconds,
         **counts,
-        **({} if session.trace is None else {"trace": session.trace.id}),
+        **({"trace": session.trace.id} if session.trace is not None and session.trace.id else {}),
+        **({"hint": record.hint} if record.hint else {}),
+    )
+
+
+def _record(
+    session: EndedSession,
+    before: State,
+    cause: int,
+    text: str,
+    left: bool,
+    now: float,
+    canister: str | None,
+    client: dict[str, str],
+) -> EndRecord:
+    """The end, for the status page and the admin API."""
+    config, by_client = session.context.config, left and not session.failure
+    kept = kept_of(config.log_clients, client)
+    return EndRecord(
+        at=now,
+        id=session.id,
+        canister=canister,
+        principal=kept.get("client"),
+        peer=kept.get("peer"),
+        origin=kept.get("origin"),
+        state=before.label,
+        seconds=round(now - session.started, 3),
+        messages_up=session.messages_up,
+        messages_down=session.messages_down,
+        bytes_up=session.bytes_up,
+        bytes_down=session.bytes_down,
+        code=cause,
+        status=None,
+        by="client" if by_client else "gateway",
+        reason=text[:MAX_REASON],
+        hint=what_to_do(
+            cause, text, by_client=by_client, delivered=session.messages_down, network=config.ic_network_url
+        ),
     )

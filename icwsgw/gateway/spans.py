@@ -40,7 +40,7 @@ class RelaySpans:
 
     def queued(self, envelope: ClientEnvelope) -> None:
         """Begin the span of a message that has arrived."""
-        self._spans[envelope] = self._session.client_message(envelope.method_name, len(envelope.body))
+        self._spans[envelope] = self._session.client_message(envelope.method_name, envelope.body)
 
     def attempt(self, envelope: ClientEnvelope, number: int) -> None:
         """Note that a message's call is sent for the ``number``-th time."""

@@ -187,10 +187,13 @@ class SessionTrace:
         """Record the canister that the client has named."""
         self._span.set_attribute("canister_id", canister)
 
-    def client_message(self, method: str, size: int) -> MessageTrace:
-        """Begin the span of a message from the client, with an envelope of ``size`` bytes."""
-        span = self._tracing.start("Client Message", self._within, {"method": escape_invisible(method), "bytes": size})
-        return MessageTrace(self._tracing, span)
+    def client_message(self, method: str, body: bytes) -> MessageTrace:
+        """Begin the span of a message from the client.
+
+        :param body: the envelope, of which the span has the size
+        """
+        facts: dict[str, AttributeValue] = {"method": escape_invisible(method), "bytes": len(body)}
+        return MessageTrace(self._tracing, self._tracing.start("Client Message", self._within, facts))
 
     def canister_message(self, key: str, canister: str, size: int, brought_by: SpanContext | None) -> MessageTrace:
         """Begin the span of a message to the client, with a content of ``size`` bytes.

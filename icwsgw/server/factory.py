@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
 from icwsgw._version import __version__
+from icwsgw.close_hints import REFUSAL_HINTS
 from icwsgw.config import quantities
 from icwsgw.config.access_list import AccessRules
 from icwsgw.config.addresses import tcp_port
@@ -23,6 +24,7 @@ from icwsgw.config.schema import GatewayConfig
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.liveness import LivenessDeadlines
 from icwsgw.core.rate_limit import ClientRates, Rate
+from icwsgw.gateway.ended_sessions import kept_of, refused_connection
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.observe.logs import get_logger
 from icwsgw.observe.peers import address_group, bracketed
@@ -65,6 +67,10 @@ _ANSWERS = {
 }
 
 
+#: Refusals because of limits: they are counted and logged, and say nothing about a mistake of the client.
+CROWDED = frozenset(("connections", "pending", "accept_rate", "connections_per_ip", "accept_rate_per_ip", "draining"))
+
+
 class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
     """The factory of the WebSocket server.
 
@@ -104,6 +110,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self._take(config)
         self._metrics = context.metrics
         self._log_limiter = context.log_limiter
+        self._ended_sessions = context.ended_sessions
         self._gone: Deferred[None] | None = None
         self._backlog_loop = LoopingCall(self._check_backlog)
         self._backlog_loop.clock = cast(Any, context.clock)
@@ -264,7 +271,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         )
 
     def refused(self, host: str, peer: str, refusal: str, text: str, status: int | None) -> None:
-        """Count and log a refused connection.
+        """Count, keep and log a refused connection.
 
         :param host: the address of the client
         :param peer: the same with its port
@@ -273,7 +280,12 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         :param status: of the HTTP answer; None if it got none
         """
         self._metrics.refused_connections.inc(refusal)
-        if self._log_limiter.allows(refusal, address_group(host) or host, self.clock.seconds()):
+        now, group = self.clock.seconds(), address_group(host) or host
+        if refusal not in CROWDED:
+            kept = kept_of(self._config.log_clients, {"peer": peer})
+            hint = REFUSAL_HINTS.get(refusal, "")
+            self._ended_sessions.add(group, refused_connection(now, kept, status, text, hint))
+        if self._log_limiter.allows(refusal, group, now):
             _log.info("connection refused", reason=text, status=status, peer=peer)
 
     def no_proxy_header(self, address: Any, reason: str) -> None:

@@ -21,7 +21,7 @@ from OpenSSL import SSL
 from twisted.internet.interfaces import IHandshakeListener, ISSLTransport
 from zope.interface import implementer
 
-from icwsgw.core.close_reasons import CloseCode
+from icwsgw.core.close_reasons import CloseCode, close_reason
 from icwsgw.core.flood_guard import FLOOD_LINGER, FloodEffect, FloodEffects, FloodEvent, FloodGuard
 from icwsgw.core.liveness import LivenessDeadlines, LivenessEffect, LivenessState, PartialMessage, step
 from icwsgw.core.rate_limit import ClientRates
@@ -357,7 +357,8 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
     def _fail_connection(self, code: int = CloseCode.GOING_AWAY, reason: str = "going away") -> None:
         """The client has violated the WebSocket protocol or a limit: Autobahn closes, and the session is told why."""
         if self.session is not None and not self.session.cause:
-            self.session.cause = code
+            self.session.cause, self.session.failure = code, reason
+            reason = close_reason(reason, self.session.id)
         self._drop_unfinished()
         super()._fail_connection(code, reason)
         self.factory.wheel.watch(self, self.factory.close_timeout)

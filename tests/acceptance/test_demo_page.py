@@ -62,3 +62,18 @@ def test_a_person_sees_messages_flow(
         "ws://elsewhere:1": None,
     }
     assert result["complaints"] == []
+
+
+def test_a_person_inspects_a_session_that_has_ended(stack: Stack) -> None:
+    result = run_node("inspector.mjs", {"url": stack.network, "executable": chromium()})[-1]
+    assert result["complaints"] == []
+    # the last one first
+    closed, down, up, first, opened = [row[1:] for row in result["rows"]]
+    assert (opened[0], opened[3], opened[6]) == ("→", "ws_open", "Ok")
+    assert (first[0], first[3], first[7]) == ("←", "message: OpenMessage", "certificate, witness, content")
+    assert (up[0], up[3], up[6]) == ("→", 'ws_message: {"text": "hello inspector"}', "Ok")
+    assert [part.partition(" ")[0] for part in up[8].split(", ")] == ["client", "gateway", "relayed", "executed"]
+    assert (down[3], down[4]) == ('message: {"text": "hello inspector"}', "2")
+    assert {part.partition(" ")[0] for part in down[8].split(", ")} == {"canister", "polled", "delivered"}
+    assert closed[3] == "ws_close"
+    assert len({row[2] for row in (opened, first, up, down)}) == 1, "one session"

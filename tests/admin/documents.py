@@ -46,6 +46,30 @@ def entry(**values: Any) -> dict[str, Any]:
     return {**row, **values}
 
 
+def ended(**values: Any) -> dict[str, Any]:
+    row = {
+        "id": "ab12-3",
+        "canister": "aaaaa-aa",
+        "principal": "2vxsx-fae",
+        "peer": "192.0.2.7:51210",
+        "origin": "https://app.example",
+        "state": "open",
+        "seconds": 12.4,
+        "messages_up": 4,
+        "messages_down": 5,
+        "bytes_up": 1948,
+        "bytes_down": 4420,
+        "code": 4000,
+        "status": None,
+        "by": "client",
+        "reason": "Error receiving message",
+        "hint": "",
+        "ended": NOW - 20,
+    }
+    assert set(values) <= set(row)
+    return {**row, **values}
+
+
 def document(**values: Any) -> dict[str, Any]:
     whole: dict[str, Any] = {
         "now": NOW,
@@ -110,6 +134,8 @@ def document(**values: Any) -> dict[str, Any]:
             }
         ],
         "errors": [entry()],
+        "ended": [ended()],
+        "ended_count": 1,
     }
     assert set(values) <= set(whole)
     return {**whole, **values}
@@ -132,6 +158,8 @@ def crowded() -> dict[str, Any]:
         canister_count=10**6,
         canister_count_exact=False,
         errors=[entry(text=wide, details=wide, count=10**9, workers=list(range(64)))],
+        ended=[ended(principal="aaaaa-" * 10, canister="aaaaa-" * 10, peer=wide, reason=wide, hint=wide, seconds=1e6)],
+        ended_count=10**6,
     )  # fmt: skip
     whole["history"]["series"] = {name: [1e9] * SLOTS for name in SERIES}
     whole["totals"] = dict.fromkeys(whole["totals"], 10**15)

@@ -171,6 +171,24 @@ def test_canisters_of_several_workers_are_put_together(world: World) -> None:
     assert (status, text) == (404, "there is no session 'nobody'; not all workers have answered")
 
 
+def test_sessions_that_ended_in_several_workers_are_put_together(world: World) -> None:
+    other = World(seed=2)
+    service = Workers(world, other)
+    (one,), (two,) = world.open(), other.open()
+    other.run(2)
+    two.leave()
+    world.run(5)
+    one.leave()
+    document = get(service, "/v1/sessions/ended")
+    assert one.session is not None
+    assert two.session is not None
+    assert [(row["id"], row["worker"]) for row in document["sessions"]] == [(one.session.id, 0), (two.session.id, 1)]
+    assert (document["more"], document["missing_workers"]) == (False, [2])
+    document = get(service, "/v1/sessions/ended?limit=1")
+    assert ([row["id"] for row in document["sessions"]], document["more"]) == ([one.session.id], True)
+    assert refused(service, "GET", "/v1/sessions/ended?state=open")[0] == 400
+
+
 def test_the_status(world: World) -> None:
     assert get(Alone(world), "/v1/status") == {"ready": True}
 
@@ -179,7 +197,7 @@ def test_the_status(world: World) -> None:
 def test_what_is_not_there(world: World, path: str) -> None:
     status, text = refused(Alone(world), "GET", path)
     assert status == 404
-    assert "/v1/status, /v1/sessions, /v1/canisters, /v1/top, /v1/config" in text
+    assert "/v1/status, /v1/sessions, /v1/sessions/ended, /v1/canisters, /v1/top, /v1/config" in text
 
 
 @pytest.mark.parametrize(
@@ -522,7 +540,7 @@ def test_each_path_is_documented() -> None:
         r"^    (GET|POST|PUT) +(/v1/\S+?),?(?: +POST (/v1/\S+))?(?: |$)", api_module.__doc__ or "", re.M
     )
     paths = {f"{method} {path}" for method, *paths in listed for path in paths if path}
-    assert len(paths) == 21
+    assert len(paths) == 22
     for each in paths:
         assert f"**`{each}`**" in document, each
     served = {

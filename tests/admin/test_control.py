@@ -63,6 +63,22 @@ def test_canisters(world: World) -> None:
     assert [row["sessions"] for row in ask(world, "canisters", limit=5, canister=CHAT_ID.text)["rows"]] == [1]
 
 
+def test_sessions_that_have_ended(world: World) -> None:
+    one, two = world.open(2)
+    (chatter,) = world.open(canister=CHAT_ID)
+    for client in (one, chatter, two):
+        client.leave()
+        world.run(1)
+    answer = ask(world, "ended", limit=9)
+    assert [row["id"] for row in answer["rows"]] == [client.session.id for client in (two, chatter, one)]
+    assert not answer["more"]
+    assert ask(world, "ended", limit=2)["more"]
+    (row,) = ask(world, "ended", limit=9, canister=CHAT_ID.text)["rows"]
+    assert (row["code"], row["by"], row["hint"]) == (1000, "client", "")
+    (row,) = ask(world, "ended", limit=9, principal=one.identity.principal.text)["rows"]
+    assert row["id"] == one.session.id
+
+
 def test_a_client_is_kicked_and_its_canister_told(world: World) -> None:
     one, two = world.open(2)
     assert ask(world, "kick", id=one.session.id, code=1008) == {"closed": 1}

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from icwsgw.admin.history import INTERVAL, History
 from icwsgw.admin.merging import merge, remains
-from icwsgw.admin.status import CANISTERS
-from tests.admin.documents import canister, document, entry
+from icwsgw.admin.status import CANISTERS, ENDED
+from icwsgw.gateway.ended_sessions import KEEP_SECONDS
+from tests.admin.documents import NOW, canister, document, ended, entry
 
 
 def test_one_stays_what_it_is() -> None:
@@ -131,3 +132,15 @@ def test_in_any_order_and_any_grouping(totals: list[dict[str, int]], random: Any
     grouped = merge([merge(shuffled[:cut]), merge(shuffled[cut:])])
     for name in ("totals", "sessions", "connections", "closes", "failures"):
         assert grouped[name] == whole[name]
+
+
+def test_ended_sessions_of_all_processes_the_latest_first_until_they_are_too_old() -> None:
+    one = document(ended=[ended(id="b", ended=NOW - 5), ended(id="d", ended=NOW - 700)], ended_count=9)
+    gone = remains(document(ended=[ended(id="a", ended=NOW - 1), ended(id="c", ended=NOW - 9)], ended_count=3))
+    whole = merge([one, gone])
+    assert [row["id"] for row in whole["ended"]] == ["a", "b", "c"]
+    assert whole["ended_count"] == 1 + 3, "what is not listed has ended before what is listed and too old"
+    later = merge([document(now=NOW + KEEP_SECONDS - 5, ended=[], ended_count=0), gone])
+    assert ([row["id"] for row in later["ended"]], later["ended_count"]) == (["a"], 1)
+    many = [document(ended=[ended() for _ in range(ENDED)], ended_count=400) for _ in range(2)]
+    assert (len(merge(many)["ended"]), merge(many)["ended_count"]) == (ENDED, 800)

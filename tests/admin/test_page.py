@@ -11,7 +11,7 @@ from icwsgw.admin.page import POLICY, SCRIPT, STYLE, page
 from icwsgw.admin.status import SERIES, Status
 from icwsgw.observe.event_loop_lag import EventLoopLag
 from icwsgw.observe.health import Health
-from tests.admin.documents import canister, document, entry
+from tests.admin.documents import canister, document, ended, entry
 from tests.memory.world import World
 
 VOID = {"meta", "link", "path", "br"}
@@ -63,13 +63,13 @@ class Reader(HTMLParser):
 
 def test_documents_are_like_real_ones() -> None:
     world = World()
-    world.open(1)
+    world.open(2)[0].leave()
     lag = EventLoopLag(world.metrics.event_loop_lag, world.clock)
     real, ours = Status(world.gateway, Health(), lag).document(), document()
     assert list(real) == list(ours)
     for name in ("sessions", "totals", "failures", "history"):
         assert list(real[name]) == list(ours[name]), name
-    for name in ("canisters", "identities", "workers"):
+    for name in ("canisters", "identities", "workers", "ended"):
         assert list(real[name][0]) == list(ours[name][0]), name
 
 
@@ -121,6 +121,22 @@ def test_what_the_parts_say() -> None:
     assert "Twisted, Autobahn 24.11.0, 24.4.2" in reader.said("about")
     assert reader.said("identities") == "Identities 1 Number Principal Clients 0 2vxsx-fae 12"
     assert "workers" not in reader.ids
+
+
+def test_sessions_that_have_ended_say_why_and_what_to_do() -> None:
+    rows = [
+        ended(hint="Compare <the> types."),
+        ended(code=1000, reason="", by="client", principal=None, peer=None, seconds=0.25),
+        ended(id=None, code=None, status=403, by="gateway", reason="origin x", canister=None, principal=None),
+    ]
+    said = Reader(page(document(ended=rows, ended_count=7))).said("ended")
+    assert said.startswith("Ended in the last ten minutes 7 Ended Session Client Canister Lasted Up, down Code Why")
+    assert "20 s ago ab12-3 2vxsx-fae 192.0.2.7:51210 aaaaa-aa 12 s 4, 5 4000" in said
+    assert "client: Error receiving message Compare <the> types." in said
+    assert "ab12-3 – aaaaa-aa 250 ms 4, 5 1000 client: closed normally" in said
+    assert "– 192.0.2.7:51210 – – 4, 5 HTTP 403 gateway: origin x" in said
+    assert said.endswith("and 4 before them")
+    assert Reader(page(document(ended=[], ended_count=0))).said("ended").endswith("0 None.")
 
 
 def test_lists_say_how_many_they_leave_out() -> None:
@@ -207,6 +223,7 @@ def test_it_can_be_read_without_a_script_and_without_eyes() -> None:
         "tiles",
         "canisters",
         "errors",
+        "ended",
         "closes",
         "failures",
         "totals",

@@ -7,6 +7,7 @@ import pytest
 from icwsgw.cli import doctor_judge
 from icwsgw.cli.doctor_judge import EXPECTED, Grade, Remark
 from icwsgw.cli.gateway_probe import Probe, ProbeOutcome
+from icwsgw.cli.sdk_releases import parse_release
 from icwsgw.client.client_errors import ClientError, MessageInvalid, SessionEnded
 from icwsgw.errors import CanisterRefused, FormatError, IcwsError, Rejected
 from icwsgw.ic.candid.did import parse_did
@@ -170,9 +171,43 @@ def test_delegations() -> None:
     ranges = ((CANISTER.raw, CANISTER.raw),)
     flat = TrustedDelegation(0, b"", b"", ranges, None)
     sharded = TrustedDelegation(0, b"", b"", None, ((b"", ranges),))
-    assert doctor_judge.judge_delegation(None, CANISTER).verdict is Grade.GOOD
-    assert doctor_judge.judge_delegation(flat, CANISTER).verdict is Grade.GOOD
-    assert doctor_judge.judge_delegation(sharded, CANISTER).verdict is Grade.BAD
+    both = flat._replace(shards=sharded.shards)
+    old, new = parse_release("0.5.0"), parse_release("@icp-sdk/core@6.1.0")
+    for sdk in (None, old, new):
+        assert doctor_judge.judge_delegation(None, CANISTER, sdk).verdict is Grade.GOOD
+        assert doctor_judge.judge_delegation(flat, CANISTER, sdk).verdict is Grade.GOOD
+        assert "in both forms" in doctor_judge.judge_delegation(both, CANISTER, sdk).says
+    assert doctor_judge.judge_delegation(sharded, CANISTER, None).verdict is Grade.BAD
+    bad = doctor_judge.judge_delegation(sharded, CANISTER, old)
+    assert (bad.verdict, "which ic-websocket-js 0.5.0 does not read" in bad.says) == (Grade.BAD, True)
+    assert doctor_judge.judge_delegation(sharded, CANISTER, new).verdict is Grade.GOOD
+
+
+def test_a_library_that_is_too_old() -> None:
+    assert doctor_judge.judge_sdk(None) == []
+    (fine,), (old,) = doctor_judge.judge_sdk(parse_release("0.5.0")), doctor_judge.judge_sdk(parse_release("0.2.0"))
+    assert (fine.verdict, old.verdict) == (Grade.GOOD, Grade.BAD)
+    assert "4101" in old.says
+
+
+def test_a_page_from_https_cannot_read_a_plain_network() -> None:
+    (bad,) = doctor_judge.judge_network_for_page("http://replica.example:4943", "https://app.example")
+    assert bad.verdict is Grade.BAD
+    for network, origin in (
+        ("http://127.0.0.1:4943", "https://app.example"),
+        ("https://icp-api.io", "https://app.example"),
+        ("http://replica.example", "http://app.example"),
+        ("http://replica.example", None),
+    ):
+        assert doctor_judge.judge_network_for_page(network, origin) == []
+
+
+def test_a_gateway_that_refuses_whoever_names_no_page() -> None:
+    """Nothing after it can be tried, so it may not pass as good."""
+    probe = Probe(ProbeOutcome.REFUSED, "no origin was sent, only https://app.example may connect", 403)
+    (bad,) = doctor_judge.judge_page("ws://127.0.0.1:8080", None, probe)
+    assert (bad.verdict, bad.advice) == (Grade.BAD, "Name a page with --origin.")
+    assert "https://app.example" in bad.says
 
 
 def test_the_exit_status() -> None:

@@ -22,12 +22,14 @@ def topics(out: str) -> list[tuple[str, str]]:
 
 
 def test_a_healthy_canister(stack: Stack) -> None:
-    status, out, err = icws(stack, "doctor", stack.echo, "--message", '{"text": "hi"}', "--origin", "https://a.example")
+    options = ("--message", '{"text": "hi"}', "--origin", "https://a.example", "--sdk", "0.5.0")
+    status, out, err = icws(stack, "doctor", stack.echo, *options)
     assert (status, err) == (0, ""), out
     found = topics(out)
     assert [topic for _, topic in found] == [
+        "SDK",
         *("gateway", "origin", "network", "clocks", "clocks", "canister", "methods", "poll", "opening", "messages"),
-        *("clocks", "CDK", "delegation"),
+        *("clocks", "CDK", "gateway's network", "delegation"),
     ]
     assert {verdict for verdict, _ in found} <= {"ok", "skip"}
 

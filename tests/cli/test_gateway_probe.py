@@ -70,6 +70,14 @@ def test_the_server_s_clock() -> None:
     assert read_head(b"HTTP/1.1 101 OK\r\nDate: now\r\n\r\n", NOW).clock_offset is None
 
 
+def test_a_refusal_is_told_in_the_servers_words() -> None:
+    head = b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
+    words = read_head(head + b"origin x not allowed\x1b, only y\n more", NOW).words
+    assert words == "origin x not allowed\\u001b, only y"
+    assert read_head(head, NOW).words == "Forbidden"
+    assert read_head(head.replace(b"plain", b"html") + b"<p>no", NOW).words == "Forbidden"
+
+
 def test_ports() -> None:
     with answering(b"HTTP/1.1 101 OK\r\n\r\n") as port:
         assert probe(f"ws://127.0.0.1:{port}").outcome is ProbeOutcome.UPGRADED

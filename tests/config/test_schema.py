@@ -24,7 +24,7 @@ DEFAULTS: dict[str, Any] = {
     "outbox_bytes": 32 * 1024 * 1024,
     "max_connections": 50_000,
     "relay_order": "executed",
-    "open_timeout": 60.0,
+    "open_timeout": 50.0,
 }
 
 
@@ -78,7 +78,7 @@ def test_every_example_is_of_use_and_not_the_default(entry: Any) -> None:
         ({"tls_certificate_pem_path": Path("c.pem")}, "go together"),
         ({"tls_certificate_key_pem_path": Path("k.pem")}, "go together"),
         ({"allowed_canisters": ("aaaaa-aa",), "denied_canisters": ("aaaaa-aa",)}, "aaaaa-aa is both"),
-        ({"first_message_timeout": 61.0}, r"--first-message-timeout \(61\) may not be above --open-timeout \(60\)"),
+        ({"first_message_timeout": 61.0}, r"--first-message-timeout \(61\) may not be above --open-timeout \(50\)"),
         ({"pong_timeout": 26.0}, "--pong-timeout"),
         ({"admin_endpoint": "tcp:9091"}, "--admin-endpoint tcp:9091: other machines may reach it"),
         (

@@ -25,7 +25,7 @@ def test_command_line_over_environment_over_file_over_default(file: Path) -> Non
     )
     config = sourced.config
     assert (config.polling_interval, config.query_timeout, config.call_timeout) == (0.003, 2.0, 1.0)
-    assert (config.drain_window, config.open_timeout) == (1.0, 60.0)
+    assert (config.drain_window, config.open_timeout) == (1.0, 50.0)
     assert [
         sourced.sources[name] for name in ("polling_interval", "query_timeout", "call_timeout", "open_timeout")
     ] == [

@@ -66,6 +66,8 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
                 {"address": "203.0.113.0/24", "origin": "https://a.example", "older": 3600.0, "idle": 600.0},
             ),
         ),
+        ("ended", ("GET", "sessions", "ended", {})),
+        ("ended --principal 2vxsx-fae --limit 5", ("GET", "sessions", "ended", {"principal": "2vxsx-fae", "limit": 5})),
         ("session ab12-3", ("GET", "sessions", "ab12-3", {})),
         (f"canisters --canister {CANISTER}", ("GET", "canisters", {"canister": CANISTER})),
         ("kick ab12-3", ("POST", "kick", {"session": "ab12-3", "code": 1008})),

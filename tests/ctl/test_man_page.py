@@ -43,7 +43,19 @@ def test_every_command_and_argument_says_what_it_does(manual: ModuleType) -> Non
     """In the manual by way of --help: an argument without a word about it would fail to be written."""
     page = manual.page().replace("\\-", "-")
     commands = re.findall(r"^\.Cm (\S+)$", page, re.M)
-    first = ["status", "sessions", "session", "canisters", "top", "dump", "kick", "bans", "unban", "maintenance"]
+    first = [
+        "status",
+        "sessions",
+        "session",
+        "ended",
+        "canisters",
+        "top",
+        "dump",
+        "kick",
+        "bans",
+        "unban",
+        "maintenance",
+    ]
     assert commands == [*first, "drain", "upgrade", "deny", "allow", "options", "set", "log-level"]
     for option in ("canister", "principal", "state", "limit", "for", "reconnect", "window", "reset"):
         assert f"\n.It Fl -{option}" in page

@@ -101,6 +101,25 @@ def test_sessions() -> None:
     assert tables.sessions({"sessions": [], "more": False}) == "no sessions"
 
 
+def test_ended_sessions_and_what_to_do_about_them() -> None:
+    row = {
+        **ROW,
+        **{"code": 4000, "status": None, "by": "client", "seconds": 61.5, "ended": 1_700_000_000.0},
+        **{"reason": "Error receiving message", "hint": "Compare\x1b the types."},
+    }
+    refused = {**row, "id": None, "code": None, "status": 403, "by": "gateway", "hint": "", "reason": ""}
+    head, first, hint, second, more = tables.ended({"sessions": [row, refused], "more": True}).splitlines()
+    assert head.split()[:4] == ["SESSION", "ENDED", "W", "LASTED"]
+    assert first.split() == [
+        *("ab12-3", "22:13:20", "1", "1min1s", "3", "4", "4000", "client", "192.0.2.1:5"),
+        *("bkyz2-fmaaa-aaaaa-qaaaq-cai", "2vxsx-fae", "Error", "receiving", "message"),
+    ]
+    assert hint == "  -> Compare\\u001b the types."
+    assert second.split()[:8] == ["-", "22:13:20", "1", "-", "3", "4", "403", "gateway"]
+    assert more.startswith("there are more sessions")
+    assert tables.ended({"sessions": [], "more": False}) == "no sessions"
+
+
 def test_canisters() -> None:
     poller = {
         "worker": 0,

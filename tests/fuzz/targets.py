@@ -24,6 +24,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     "server_targets": ("frame", "connection", "proxy_header"),
     "admin_targets": ("admin_request", "admin_parameters"),
     "text_targets": ("config_file", "address", "url", "log_directives"),
+    "client_targets": ("did", "candid_text", "json_line", "script", "gateway_message", "identity_file", "wasm_module",
+                       "project_file", "access_list", "words"),
 }  # fmt: skip
 
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from icwsgw.core.close_reasons import CloseCode
-from icwsgw.core.session_machine import State
+from icwsgw.core.session_machine import Opened, State
 from icwsgw.errors import HttpError, IcwsError, Rejected, RequestTimeout
 from icwsgw.gateway.calls.relay import Expired
-from icwsgw.gateway.reasons import reason_of, why_not_open, wrong_expiry
+from icwsgw.gateway.reasons import reason_of, why_not_open, why_overdue, wrong_expiry
 from tests.support.fake_network import envelope
 
 
@@ -23,6 +25,34 @@ from tests.support.fake_network import envelope
 )
 def test_what_a_client_is_told(method: str, error: IcwsError, code: CloseCode, text: str) -> None:
     assert reason_of(envelope(1, method), error) == (code, text)
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        (
+            "Error from Canister bkyz2-fmaaa-aaaaa-qaaaq-cai: Canister called `ic0.trap` with message: 'no'",
+            "the canister trapped: 'no'",
+        ),
+        ("Error from Canister aaaaa-aa: Canister trapped explicitly: no", "the canister trapped: no"),
+        ("Canister bkyz2-fmaaa-aaaaa-qaaaq-cai is stopped", "Canister bkyz2-fmaaa-aaaaa-qaaaq-cai is stopped"),
+    ],
+)
+def test_a_canisters_own_words_come_first(message: str, told: str) -> None:
+    _, text = reason_of(envelope(1, "ws_message"), Rejected(5, message, "IC0503"))
+    assert text == f"ws_message refused: reject 5 IC0503: {told}"
+
+
+def test_why_a_session_was_not_opened_in_time() -> None:
+    lost, fine = SimpleNamespace(trouble=RequestTimeout("no answer")), SimpleNamespace(trouble=IcwsError(""))
+    refused, good = (
+        SimpleNamespace(backoff=SimpleNamespace(failures=failures, last_error="no such method")) for failures in (1, 0)
+    )
+    nothing = "the canister did not answer ws_open in time"
+    assert why_overdue(Opened.UNKNOWN, lost, refused) == f"{nothing}: no answer"
+    assert why_overdue(Opened.UNKNOWN, fine, good) == why_overdue(Opened.UNKNOWN, None, None) == nothing
+    assert why_overdue(Opened.EXECUTED, lost, refused) == "the canister does not answer polls: no such method"
+    assert "no message to the client" in why_overdue(Opened.EXECUTED, lost, good)
 
 
 def test_what_the_metric_is_told() -> None:

@@ -57,7 +57,7 @@ def test_a_connection_with_its_session_and_messages() -> None:
     session = connection.opened("ab-1", "192.0.2.7")
     assert session is not None
     session.canister("aaaaa-aa")
-    up = session.client_message("ws_message", 500)
+    up = session.client_message("ws_message", b"x" * 500)
     up.attempt(1)
     up.attempt(2)
     up.ended("accepted")

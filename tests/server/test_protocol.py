@@ -20,6 +20,7 @@ from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.messages import frame
 from icwsgw.core.session_machine import State
 from icwsgw.core.suspect_addresses import SuspectAddresses
+from icwsgw.gateway.ended_sessions import EndedSessions
 from icwsgw.gateway.timer_wheel import TimerWheel
 from icwsgw.observe.log_rate_limit import LogRateLimiter
 from icwsgw.observe.metrics import Metrics
@@ -81,6 +82,7 @@ class World:
                 config=config,
                 metrics=self.metrics,
                 log_limiter=LogRateLimiter(),
+                ended_sessions=EndedSessions(),
                 answers=SimpleNamespace(waiting=0),
                 tracing=None,
                 suspects=SuspectAddresses(),

@@ -109,6 +109,7 @@ class Relay:
 
     :param spans: makes spans of the calls; None if nobody collects them
     :ivar sent: seconds when the current call was last sent, or the one before it while the current call waits
+    :ivar trouble: why the last attempt that did not end a call did not; without words: there was none
     """
 
     __slots__ = (
@@ -123,6 +124,7 @@ class Relay:
         "_starting",
         "_under_way",
         "sent",
+        "trouble",
     )
 
     def __init__(
@@ -146,6 +148,7 @@ class Relay:
         self._all_sent: Callable[[], None] | None = None
         self._starting = False
         self.sent = 0.0
+        self.trouble = _NO_TROUBLE
 
     # called by the session
 
@@ -432,7 +435,7 @@ class Relay:
         self._not_ended(envelope, _heard(error, calls.attempts), error, retry_after)
 
     def _not_ended(self, envelope: ClientEnvelope, heard: Answer, error: IcwsError, retry_after: float | None) -> None:
-        context = self._context
+        context, self.trouble = self._context, error
         asked = self._asked(envelope, retry_after) if retry_after else None
         effects = self._calls.not_ended(heard, context.clock.seconds(), context.jitter, asked)
         if asked is not None and not _EXPIRIES.isdisjoint(effects):
@@ -457,6 +460,7 @@ _EXPIRIES = frozenset((CallEffect.TELL_EXPIRED, CallEffect.TELL_EXPIRED_UNKNOWN)
 _TOLD = _EXPIRIES | {CallEffect.TELL_FAILED, CallEffect.TELL_UNKNOWN}
 _COUNTED = frozenset((CallEffect.COUNT_UNKNOWN, CallEffect.COUNT_ABANDONED))
 _CANCELLED = frozenset((CallEffect.CANCEL_CALL, CallEffect.CANCEL_PAUSE))
+_NO_TROUBLE = IcwsError("")
 _UNDER_WAY = IcwsError("the network has the call, its end is to come")
 
 

@@ -1,0 +1,156 @@
+"""The last exchanges of a network, as the demo page shows them: a whole gateway in memory feeds them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from icwsgw.devnet.canisters import app_message
+from icwsgw.devnet.faults import InjectedFault
+from icwsgw.devnet.inspected_traffic import InspectedTraffic
+from icwsgw.devnet.inspector import KEEP_EXCHANGES, MAX_KEPT_CONTENT, MAX_SHOWN, Inspector
+from icwsgw.ic import ws
+from tests.memory.world import ECHO_ID, MemoryClient, World
+
+CHECKED = "certificate, witness, content"
+
+
+class Inspected(World):
+    """A world whose gateway and replica feed an inspector."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(echo_any=False, **options)
+        self.inspector = self.replica.inspector = Inspector()
+        self.traffic = InspectedTraffic(self.inspector, self.now_ns)
+        object.__setattr__(self.context, "tracing", self.traffic)
+
+    def connected(self) -> MemoryClient:
+        client = self.client()
+        assert client.session is not None
+        client.session.trace = self.traffic.connection("memory").opened(client.session.id, "memory")  # type: ignore[assignment]
+        self.run(1)
+        return client
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows, as the page gets them."""
+        answer = self.replica.handle("GET", "/_/exchanges", b"", "")
+        results: list[Any] = []
+        answer.addCallback(results.append)
+        rows: list[dict[str, Any]] = json.loads(results[0][2])
+        return rows
+
+
+def stages(row: dict[str, Any]) -> list[str]:
+    times = [ms for _, ms in row["stages"]]
+    assert times == sorted(times)
+    assert not times or times[0] == 0
+    return [name for name, _ in row["stages"]]
+
+
+def test_a_session_from_its_opening_to_its_end() -> None:
+    world = Inspected(call_latency=0.1)
+    client = world.connected()
+    client.echoes(app_message("hello"))
+    client.leave()
+    world.run(2)
+    opened, first, up, down, closed = world.rows()
+    assert client.session is not None
+    for row in (opened, first, up, down):
+        assert (row["client"], row["session"]) == (client.identity.principal.text, client.session.id)
+        assert row["canister"] == ECHO_ID.text
+    assert (opened["direction"], opened["what"], opened["outcome"]) == ("up", "ws_open", "Ok")
+    assert stages(opened) == ["gateway", "relayed", "executed"]
+    assert opened["stages"][-1][1] >= 100
+    assert (first["direction"], first["what"], first["value"]) == ("down", "message", "OpenMessage")
+    assert (first["sequence"], first["verified"]) == (1, CHECKED)
+    assert set(stages(first)) == {"canister", "polled", "delivered"}
+    assert (up["what"], up["sequence"], up["value"]) == ("ws_message", 1, '{"text": "hello"}')
+    assert (up["outcome"], up["verified"]) == ("Ok", "signature")
+    assert set(stages(up)) == {"client", "gateway", "relayed", "executed"}
+    assert (down["sequence"], down["value"], down["verified"]) == (2, '{"text": "hello"}', CHECKED)
+    assert (closed["what"], closed["outcome"]) == ("ws_close", "Ok")
+    assert closed["client"] == client.identity.principal.text, "of the client that has left"
+    assert [row["number"] for row in world.rows()] == [1, 2, 3, 4, 5]
+
+
+def test_what_a_canister_refuses() -> None:
+    world = Inspected()
+    client = world.connected()
+    world.replica.faults.add(InjectedFault("trap", on="call", method="ws_message", message="no\x1b"))
+    client.send(b"DIDL\0\0")
+    world.run(2)
+    row = world.rows()[-2]
+    assert (row["what"], row["outcome"].partition(":")[0]) == ("ws_message", "reject 5 IC0503")
+    assert "\x1b" not in row["outcome"]
+    assert row["value"].startswith("not of the canister's type"), "an empty argument list is no record"
+
+
+def test_what_is_refused_before_it_is_accepted() -> None:
+    world = Inspected()
+    world.replica.stop(ECHO_ID)
+    world.connected()
+    (row,) = world.rows()
+    assert (row["what"], row["outcome"].partition(":")[0]) == ("ws_open", "reject 5 IC0508")
+
+
+def test_a_message_that_was_changed_on_its_way_is_wrong() -> None:
+    world = Inspected()
+    client = world.connected()
+    for exchange in world.inspector:
+        if exchange.proof is not None:
+            key, content, cert, tree = exchange.proof
+            exchange.proof = key, content + b"x", cert, tree
+    assert client.session is not None
+    assert [row["verified"][:6] for row in world.rows()] == ["signat", "WRONG:"]
+
+
+def test_old_ones_make_room_and_long_ones_are_not_kept() -> None:
+    inspector = Inspector(most=3)
+    content = {"sender": b"\x04", "canister_id": ECHO_ID.raw, "method_name": "ws_open", "arg": b"?"}
+    for number in range(5):
+        inspector.relayed(b"%d" % number, content, number)
+    rows = inspector.rows(lambda canister: None, b"")
+    assert [row["number"] for row in rows] == [3, 4, 5]
+    message = ws.MessageArgs(b"\x04", 7, 1, 9, False, b"x" * (MAX_KEPT_CONTENT + 1))
+    content |= {"method_name": "ws_message", "arg": ws.encode_message_args(message)}
+    inspector.relayed(b"long", content, 10)
+    content |= {"arg": ws.encode_message_args(message._replace(content=b"x" * MAX_KEPT_CONTENT))}
+    inspector.relayed(b"short", content, 11)
+    content |= {"arg": b"nonsense"}
+    inspector.relayed(b"none", content, 12)
+    long, short, none = inspector.rows(lambda canister: None, b"")
+    assert (long["value"], long["bytes"] > MAX_KEPT_CONTENT) == ("", True)
+    assert len(short["value"]) == MAX_SHOWN
+    assert none["outcome"].startswith("its argument does not decode")
+    assert Inspector()._most == KEEP_EXCHANGES
+
+
+def test_what_is_no_answer_or_another_method_is_passed_over() -> None:
+    inspector = Inspector()
+    inspector.polled(ECHO_ID, b"nonsense", 1)
+    inspector.relayed(b"x", {"sender": b"", "canister_id": b"", "method_name": "greet", "arg": b""}, 1)
+    inspector.ended(b"x", b"", 1)
+    inspector.delivered(b"x", "s", 1)
+    inspector.given_up(b"x", "no")
+    assert inspector.arrived(b"\xa0", "s", 1) == b""
+    assert list(inspector) == []
+
+
+def test_a_call_that_the_gateway_gives_up_says_so() -> None:
+    world = Inspected()
+    client = world.connected()
+    world.replica.faults.add(InjectedFault("http", on="call", status=413, message="too long"))
+    client.send(app_message("x"))
+    world.run(2)
+    row = [row for row in world.rows() if row["what"] == "ws_message"][-1]
+    assert (row["outcome"], stages(row)) == ("http", ["client", "gateway"])
+
+
+def test_a_replica_of_its_own_keeps_nothing() -> None:
+    world = World()
+    world.open()
+    answer = world.replica.handle("GET", "/_/exchanges", b"", "")
+    results: list[Any] = []
+    answer.addCallback(results.append)
+    assert json.loads(results[0][2]) == []
+    assert world.replica.inspector is None

@@ -1,0 +1,52 @@
+"""What to do about the end of a session."""
+
+from __future__ import annotations
+
+import pytest
+
+from icwsgw.close_codes import CLOSE_CODES, CloseCode
+from icwsgw.close_hints import FIRST_MESSAGE, LATER_MESSAGE, OF_GATEWAY, OF_SDK, REJECT_HINTS, what_to_do
+
+NETWORK = "http://127.0.0.1:4943"
+
+
+def hint(code: int, reason: str, *, by_client: bool = False, delivered: int = 0) -> str:
+    return what_to_do(code, reason, by_client=by_client, delivered=delivered, network=NETWORK)
+
+
+def test_what_a_client_could_not_verify_depends_on_which_message_it_was() -> None:
+    first = hint(4000, "Error receiving message", by_client=True, delivered=1)
+    assert first == FIRST_MESSAGE.replace("{network}", NETWORK)
+    assert NETWORK in first
+    assert hint(4000, "Error receiving message", by_client=True, delivered=2) == LATER_MESSAGE
+
+
+@pytest.mark.parametrize("words", [each.words for each in OF_SDK])
+def test_each_reason_of_the_sdk_has_a_hint_of_its_own(words: str) -> None:
+    assert hint(4000, words, by_client=True) == next(each.text for each in OF_SDK if each.words == words)
+
+
+def test_who_leaves_by_itself_has_no_hint() -> None:
+    assert hint(1000, "", by_client=True) == hint(4101, "anonymous", by_client=True) == ""
+    assert hint(4000, "something else", by_client=True) == ""
+
+
+def test_the_first_words_that_fit_are_meant() -> None:
+    trap = hint(CloseCode.MESSAGE_REFUSED, "ws_message refused: reject 5 IC0503: Canister a-b trapped: no")
+    assert trap == REJECT_HINTS["IC0503"]
+    unknown = hint(CloseCode.OPEN_REFUSED, "ws_open refused: HTTP 400 error: canister_not_found details: x")
+    assert NETWORK in unknown
+    assert "canister id" in unknown
+    assert hint(CloseCode.OPEN_REFUSED, "ws_open refused: quota") == OF_GATEWAY[CloseCode.OPEN_REFUSED][-1].text
+
+
+@pytest.mark.parametrize("code", list(OF_GATEWAY))
+def test_each_code_that_somebody_has_to_act_on_says_what_to_do_whatever_the_reason(code: int) -> None:
+    assert hint(code, "words that nobody has thought of").endswith(".")
+    assert code in {info.code for info in CLOSE_CODES}
+
+
+def test_codes_without_a_hint_need_nobody() -> None:
+    codes = {int(code) for code in CloseCode} - set(OF_GATEWAY)
+    assert codes == {1000, 1001, 1008, 4100, 4105}
+    assert hint(CloseCode.DRAINING, "the gateway is shutting down") == ""
