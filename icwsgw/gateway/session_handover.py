@@ -17,6 +17,7 @@ from icwsgw.core.written_state import Document, Fields, read_as, read_fields, wr
 from icwsgw.gateway.calls.relay import Relay
 from icwsgw.gateway.inbound_messages import InboundMessages
 from icwsgw.gateway.session import DOUBT_SECONDS, ClientSession
+from icwsgw.gateway.spans import RelaySpans
 from icwsgw.ic.principal import Principal
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def session_document(session: ClientSession) -> Document:
         "relay": session.relay and session.relay.written(),
         "inbound": session.stream and session.stream.written(),
         "wait": None if session.wait is None or session.after_wait is None else list(session.after_wait),
+        "trace": session.trace and session.trace.written(),
     }
 
 
@@ -98,7 +100,10 @@ def take_over(session: ClientSession, gateway: Gateway, document: Mapping[str, A
     :raises FormatError: a value is of the wrong kind
     """
     read_fields(session, SESSION, document)
-    wait, key = document.get("wait"), document.get("key")
+    wait, key, trace = document.get("wait"), document.get("key"), document.get("trace")
+    tracing = session.context.tracing
+    if trace is not None and tracing is not None:
+        session.trace = tracing.handed_over(session.id, trace)
     if wait is not None:
         session.after_wait = CloseCode(wait[0]), read_as(str, wait[1], "wait")
     if key is None:
@@ -109,7 +114,8 @@ def take_over(session: ClientSession, gateway: Gateway, document: Mapping[str, A
     newcomer = gateway.registry.is_newcomer(canister)
     # Its signatures were checked when it came.
     opening = context.call_scheduler.opening(canister.raw, session.group, newcomer, True)
-    relay = session.relay = Relay(context, canister, session, opening)
+    spans = None if session.trace is None else RelaySpans(session.trace, canister.text)
+    relay = session.relay = Relay(context, canister, session, opening, spans)
     relay.read(document.get("relay") or {})
     session.stream = InboundMessages(context, relay, session)
     session.stream.read(document.get("inbound") or {})
@@ -173,3 +179,6 @@ def detach(session: ClientSession) -> None:
         session.stream.stop()
     if session.relay is not None:
         session.relay.detach()
+    if session.trace is not None:
+        session.trace.left()
+        session.trace = None

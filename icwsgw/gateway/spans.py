@@ -68,6 +68,12 @@ class RelaySpans:
         if abandoned:
             self.dropped()
 
+    def left(self) -> None:
+        """End the spans of all messages, with which another process goes on."""
+        for span in self._spans.values():
+            span.ended("handed over")
+        self._spans.clear()
+
     def dropped(self) -> None:
         """End the spans of all messages, which are dropped."""
         for span in self._spans.values():

@@ -27,7 +27,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from opentelemetry.context import Context
@@ -36,7 +36,18 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-from opentelemetry.trace import Link, Span, SpanContext, Status, StatusCode, format_trace_id, set_span_in_context
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    Status,
+    StatusCode,
+    TraceFlags,
+    format_span_id,
+    format_trace_id,
+    set_span_in_context,
+)
 from opentelemetry.util.types import AttributeValue
 
 from icwsgw._version import __version__
@@ -105,6 +116,23 @@ class Tracing:
         """Begin the trace of a TCP connection from the address ``client``; None if it is not sampled."""
         span = self.start("Accept Connection", None, {"client_addr": client})
         return ConnectionTrace(self, span) if span.is_recording() else None
+
+    def handed_over(self, session_id: str, trace: Mapping[str, Any]) -> SessionTrace | None:
+        """Go on with the trace of a session that another process has served.
+
+        :param trace: as :meth:`SessionTrace.written` gives it
+        :return: None if the level excludes sessions
+        """
+        if not self.detailed:
+            return None
+        former = SpanContext(
+            int(trace["trace_id"], 16),
+            int(trace["span_id"], 16),
+            is_remote=True,
+            trace_flags=TraceFlags(TraceFlags.SAMPLED),
+        )
+        within = set_span_in_context(NonRecordingSpan(former), Context())
+        return SessionTrace(self, self.start("Client Session", within, {"client_id": session_id, "handed_over": True}))
 
     def polls(self, canister: str) -> PollTraces:
         """Begin the traces of the polls of one canister."""
@@ -208,6 +236,14 @@ class SessionTrace:
             links=() if brought_by is None else (brought_by,),
         )
         return MessageTrace(self._tracing, span)
+
+    def written(self) -> dict[str, str]:
+        """Return what the process needs that goes on with the session, as plain values."""
+        return {"trace_id": self.id, "span_id": format_span_id(self._span.get_span_context().span_id)}
+
+    def left(self) -> None:
+        """End the span, because another process goes on with the session: its span is below this one."""
+        self.ended({"cause": "handed over"})
 
     def ended(self, facts: dict[str, AttributeValue]) -> None:
         self._span.set_attributes(facts)

@@ -24,6 +24,7 @@ from icwsgw.server.unread_bytes import unread_bytes
 
 if TYPE_CHECKING:
     from icwsgw.gateway.session import ClientSession
+    from icwsgw.observe.tracing import ConnectionTrace
     from icwsgw.reactor.clock import Timer
 
 
@@ -68,6 +69,7 @@ class ConnectionHandover:
     STATE_CONNECTING: int
     STATE_CLOSING: int
     STATE_OPEN: int
+    _trace: ConnectionTrace | None
     _turn: Any
     _admission: Admission
     _outbox: Outbox | None
@@ -161,6 +163,8 @@ class ConnectionHandover:
         factory.connections.discard(self)
         factory.countConnections -= 1
         self._admission.left()
+        if self._trace is not None:
+            self._trace.lost(None)
         self._stop_guard_timer()
         if self._outbox is not None:
             self._outbox.stopProducing()

@@ -17,7 +17,9 @@ from icwsgw.errors import ConnectionLost, HttpError
 from icwsgw.gateway.calls.relay import Relay, RelayOwner
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.spans import RelaySpans
+from icwsgw.observe.levels import DEBUG
 from icwsgw.observe.tracing import Tracing
+from tests.gateway.test_gateway_handover import hand_over
 from tests.memory.world import MemoryClient, World
 from tests.support.fake_network import CANISTER, REPLIED_OK, envelope, make_context, rejected
 
@@ -226,3 +228,37 @@ def test_a_ws_open_that_is_not_tried_again_ends_all_behind_it() -> None:
     world.relay.finish(lambda: done.append(None))
     assert done == [None]
     assert world.outcomes() == [("given up", 1), ("dropped", 0)]
+
+
+def test_the_trace_of_a_session_goes_on_in_the_process_that_takes_it_over() -> None:
+    world = TracedWorld(query_latency=0.02, call_latency=0.05)
+    client = world.connect()
+    untraced = world.client()
+    world.until(lambda: untraced.opened)
+    client.send(b"DIDL\x00\x00before")
+    world.run(0.01)
+    assert client.session is not None
+    assert client.session.trace is not None
+    trace = client.session.trace.id
+    hand_over(world, [client, untraced])
+    assert [client.session.trace and client.session.trace.id, untraced.session and untraced.session.trace] == [
+        trace,
+        None,
+    ]
+    world.until(lambda: len(client.received) == 1)
+    client.echoes(b"DIDL\x00\x00after")
+    client.leave()
+    world.run(3)
+    first, second = world.named("Client Session")
+    assert (facts(first)["cause"], facts(second)["cause"]) == ("handed over", 1000)
+    assert second.parent is not None
+    assert (second.parent.span_id, second.parent.is_remote) == (ident(first), True)
+    assert {span.context and span.context.trace_id for span in (first, second)} == {int(trace, 16)}
+    up = world.named("Client Message")
+    assert [facts(span)["outcome"] for span in up] == ["replied", "handed over", "replied"]
+    assert [span.parent and span.parent.span_id for span in up] == [ident(first), ident(first), ident(second)]
+
+
+def test_a_level_without_sessions_goes_on_without_them() -> None:
+    tracing = Tracing("abcde-fg", level=DEBUG)
+    assert tracing.handed_over("a-1", {"trace_id": "1", "span_id": "2"}) is None

@@ -232,6 +232,8 @@ class Relay:
     def detach(self) -> None:
         """Stop without a word: another process goes on."""
         self._all_sent = None
+        if self._spans is not None:
+            self._spans.left()
         calls = self._calls
         effects = calls.drop()
         calls.abandoned = 0
