@@ -11,10 +11,11 @@ A client adds at most one read to the debt before it is held.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
-from typing import Generic, TypeVar
+from collections.abc import Hashable, Mapping
+from typing import Any, Generic, TypeVar
 
 from icwsgw.core.rate_limit import RESUME_SECONDS, DebtBucket, Rate
+from icwsgw.core.written_state import Document
 
 W = TypeVar("W", bound=Hashable)
 
@@ -43,6 +44,17 @@ class MessageQuota(Generic[W]):
         """Apply other limits; what is owed stays owed."""
         self._messages = changed(self._messages, messages, now)
         self._bytes = changed(self._bytes, octets, now)
+
+    def written(self) -> Document:
+        """What is owed, as plain values. Who is held is held again when it sends."""
+        return written_buckets(messages=self._messages, octets=self._bytes)
+
+    def read(self, document: Mapping[str, Any]) -> None:
+        """Take what is owed from a document; a limit that begins or has ended owes nothing.
+
+        :raises FormatError: a value is of the wrong kind
+        """
+        read_buckets(document, messages=self._messages, octets=self._bytes)
 
     def came(self, size: int, now: float) -> str:
         """Count a message that has come.
@@ -90,6 +102,21 @@ class MessageQuota(Generic[W]):
                 bucket.refill(now)
                 pause = max(pause, bucket.wait(1))
         return pause
+
+
+def written_buckets(**buckets: DebtBucket | None) -> Document:
+    """The buckets of limits as plain values, None for no limit."""
+    return {name: None if bucket is None else bucket.written() for name, bucket in buckets.items()}
+
+
+def read_buckets(document: Mapping[str, Any], **buckets: DebtBucket | None) -> None:
+    """Give buckets the state of a document, as far as both have the limit.
+
+    :raises FormatError: a value is of the wrong kind
+    """
+    for name, bucket in buckets.items():
+        if bucket is not None:
+            bucket.read(document.get(name) or {})
 
 
 def changed(bucket: DebtBucket | None, rate: Rate | None, now: float) -> DebtBucket | None:

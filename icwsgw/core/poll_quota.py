@@ -10,8 +10,12 @@ waits for a part of the burst before it asks again.
 
 from __future__ import annotations
 
-from icwsgw.core.message_quota import changed
+from collections.abc import Mapping
+from typing import Any
+
+from icwsgw.core.message_quota import changed, read_buckets, written_buckets
 from icwsgw.core.rate_limit import DebtBucket, Rate
+from icwsgw.core.written_state import Document
 
 #: Messages of the usual page of a canister (MAX_NUMBER_OF_RETURNED_MESSAGES of the CDK). So many tokens are worth one
 #: more query in flight.
@@ -40,6 +44,17 @@ class PollQuota:
         self._polls = changed(self._polls, polls, now)
         self._messages = changed(self._messages, messages, now)
         self._bytes = changed(self._bytes, octets, now)
+
+    def written(self) -> Document:
+        """What is owed, as plain values."""
+        return written_buckets(polls=self._polls, messages=self._messages, octets=self._bytes)
+
+    def read(self, document: Mapping[str, Any]) -> None:
+        """Take what is owed from a document; a limit that begins or has ended owes nothing.
+
+        :raises FormatError: a value is of the wrong kind
+        """
+        read_buckets(document, polls=self._polls, messages=self._messages, octets=self._bytes)
 
     def exceeded(self, now: float) -> str:
         """Which limit does not allow a poll now: ``polls``, ``messages`` or ``bytes``; empty: none."""

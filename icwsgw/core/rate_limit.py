@@ -105,7 +105,7 @@ class Buckets:
             bucket.level, bucket.stamp = read_as(float, level, "level"), read_as(float, stamp, "stamp")
 
 
-class DebtBucket:
+class DebtBucket(Written):
     """A token bucket for what has happened already: it may owe tokens, and what it owes is paid by waiting.
 
     :ivar rate: the limit
@@ -113,6 +113,7 @@ class DebtBucket:
     """
 
     __slots__ = ("level", "rate", "stamp")
+    WRITTEN = {"level": float, "stamp": float}
 
     def __init__(self, rate: Rate, now: float) -> None:
         self.rate = rate

@@ -7,13 +7,15 @@ pollers have None where others have a quota.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from icwsgw.config.quotas import CanisterQuota, Quota
 from icwsgw.core.message_quota import MessageQuota
 from icwsgw.core.poll_quota import PollQuota
 from icwsgw.core.rate_limit import Rate
 from icwsgw.core.session_machine import State
+from icwsgw.core.written_state import Document
 from icwsgw.gateway.inbound_messages import HeldBy
 from icwsgw.ic.principal import Principal
 from icwsgw.observe.logs import get_logger
@@ -71,6 +73,17 @@ class HeldClients:
             session.stream.held_by = HeldBy.QUOTA
         session.relay_full()
         self._plan(now)
+
+    def written(self) -> Document:
+        """What is owed, as plain values."""
+        return self.message_quota.written()
+
+    def read(self, document: Mapping[str, Any]) -> None:
+        """Take what is owed from a document.
+
+        :raises FormatError: a value is of the wrong kind
+        """
+        self.message_quota.read(document)
 
     def holds(self, session: ClientSession) -> bool:
         """Whether a client is held."""

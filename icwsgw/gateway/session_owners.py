@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
 
 from icwsgw.core.backoff import PollBackoff
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.replay_cache import ReplayCache
+from icwsgw.core.written_state import Document
 from icwsgw.gateway.interfaces import Context
 from icwsgw.ic.principal import Principal
 
@@ -29,6 +30,12 @@ class SessionQuota(Protocol[S_contra]):
 
     def forget(self, session: S_contra) -> None:
         """A client has left."""
+
+    def written(self) -> Document:
+        """What is owed, for another process."""
+
+    def read(self, document: Mapping[str, Any]) -> None:
+        """Take what is owed from a document."""
 
 
 class SessionPoller(Protocol[S]):

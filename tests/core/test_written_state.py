@@ -21,11 +21,13 @@ from icwsgw.core.cursor import KEEP_BYTES, Cursor, LastMessage
 from icwsgw.core.failure_source import FailureSource
 from icwsgw.core.flood_guard import FloodEvent, FloodGuard
 from icwsgw.core.keepalive_deadline import KeepAliveDeadline
+from icwsgw.core.message_quota import MessageQuota
 from icwsgw.core.network_time import Evidence, NetworkTime
 from icwsgw.core.oversize_search import OversizeSearch
 from icwsgw.core.poll_machine import Polling
+from icwsgw.core.poll_quota import PollQuota
 from icwsgw.core.poll_window import PollWindow
-from icwsgw.core.rate_limit import Buckets, ClientRates, Rate, TokenBucket
+from icwsgw.core.rate_limit import Buckets, ClientRates, DebtBucket, Rate, TokenBucket
 from icwsgw.core.relay_queue import RelayQueue
 from icwsgw.core.replacement import Others, Replacement
 from icwsgw.core.replay_cache import ReplayCache
@@ -241,6 +243,12 @@ def evidence(machine: NetworkTime, now: float, number: int) -> object:
     )
 
 
+def poll_quota(now: float) -> PollQuota:
+    quota = PollQuota()
+    quota.change(RATE, Rate(10.0, 20.0), Rate(100.0, 200.0), now)
+    return quota
+
+
 CLIENT_RATES = ClientRates(RATE, Rate(1000.0, 2000.0))
 
 SCRIPTS: dict[type, Script] = {
@@ -319,6 +327,20 @@ SCRIPTS: dict[type, Script] = {
         hand_over_budget,
     ),
     NetworkTime: Script(network_time, [evidence]),
+    DebtBucket: Script(
+        lambda now: DebtBucket(RATE, now), [lambda m, now, n: (m.spend(n, now), m.refill(now), m.wait(1))]
+    ),
+    MessageQuota: Script(
+        lambda now: MessageQuota(RATE, Rate(20.0, 30.0), now), [lambda m, now, n: (m.came(3 * n, now), m.pause(now))]
+    ),
+    PollQuota: Script(
+        poll_quota,
+        [
+            lambda m, now, n: (m.exceeded(now), m.queries(n), m.room(now)),
+            lambda m, now, n: m.asked(now),
+            lambda m, now, n: m.delivered(n, 10 * n, now),
+        ],
+    ),
     ReplayCache: Script(lambda now: ReplayCache(now, 10.0), [lambda m, now, n: m.repeated(b"%d" % n, now)]),
     KeepAliveDeadline: Script(
         lambda now: KeepAliveDeadline(),

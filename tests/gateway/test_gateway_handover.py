@@ -86,6 +86,7 @@ def hand_over(world: World, clients: list[MemoryClient]) -> Gateway:
     take_over_gateway(new, document)
     sessions = []
     for client, written in zip(connected, documents, strict=True):
+        client.paused = False
         client.session = take_over_session(new, client, written)
         sessions.append(client.session)
     complete(new, document, sessions)
@@ -413,3 +414,20 @@ def test_identities_get_the_numbers_that_they_have_in_the_other_process() -> Non
     for wrong in ({"connections": [{"session": {"identity": 2}}]}, {"gateway": {"registry": {"pollers": [[1]]}}}):
         with pytest.raises(FormatError, match="identities"):
             with_identities(wrong, (2, 5))
+
+
+def test_what_a_canisters_clients_owe_they_owe_in_the_other_process() -> None:
+    world = World(message_rate_per_canister=5, delivery_rate_per_canister=5)
+    (client,) = world.open()
+    for number in range(40):
+        if not client.paused:
+            client.send(b"%d" % number)
+    (before,) = (poller.written() for poller in world.gateway.registry.pollers.values())
+    new = hand_over(world, [client])
+    (poller,) = new.registry.pollers.values()
+    after = poller.written()
+    assert after["clients_quota"] == before["clients_quota"]
+    assert after["clients_quota"]["messages"]["level"] < 0
+    assert after["budget"]["quota"] == before["budget"]["quota"]
+    client.send(b"one more")
+    assert client.paused, "it has to wait here, too"

@@ -38,6 +38,7 @@ from icwsgw.ic.principal import Principal
 from icwsgw.observe.event_loop_lag import EventLoopLag
 from icwsgw.observe.health import Health
 from icwsgw.observe.recent_warnings import RecentWarnings
+from icwsgw.observe.tracing import Tracing
 from icwsgw.reactor import detached_socket
 from icwsgw.server.factory import GatewayFactory
 from tests.memory.world import World
@@ -167,6 +168,11 @@ def world_with_limits() -> World:
         query_budget=100,
         open_rate=20,
         clients_per_identity=3,
+        message_rate_per_canister=1000,
+        byte_rate_per_canister=1_000_000,
+        delivery_rate_per_canister=1000,
+        delivery_byte_rate_per_canister=1_000_000,
+        poll_rate_per_canister=100,
     )
 
 
@@ -234,6 +240,9 @@ def _by_hand(service: Any, clients: list[WireClient], opening: WireClient) -> No
     context.metrics.gaps.inc()
     service.status._history.add(world.now_ns() / 1e9, {"clients": 3})
     service.status._recent({"log_level": LogLevel.warn, "icws_message": "a warning", "log_time": now})
+    connection = Tracing("abcde-fg").connection("192.0.2.1")
+    assert connection is not None
+    sessions[0].trace = connection.opened(sessions[0].id, "192.0.2.1")
     # a client that is not read, and one that does not read
     clients[1].protocol._frames_left = -5.0
     clients[1].protocol._over()

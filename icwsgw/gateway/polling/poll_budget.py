@@ -60,7 +60,12 @@ class PollBudget:
 
     def written(self) -> Document:
         """The next scheduled poll and the limit of useless work, as plain values."""
-        return {"due": self.poll_schedule.due, "looks": self.looks, "waste": self._waste.written()}
+        return {
+            "due": self.poll_schedule.due,
+            "looks": self.looks,
+            "waste": self._waste.written(),
+            "quota": None if self.quota is None else self.quota.written(),
+        }
 
     def read(self, document: Mapping[str, Any]) -> None:
         """Take the state of a document.
@@ -70,6 +75,8 @@ class PollBudget:
         self.poll_schedule.due = read_as(float, document.get("due", self.poll_schedule.due), "due")
         self.looks = read_as(int, document.get("looks", self.looks), "looks")
         self._waste.read(document.get("waste", {}))
+        if self.quota is not None:
+            self.quota.read(document.get("quota") or {})
 
     @property
     def newcomer(self) -> bool:

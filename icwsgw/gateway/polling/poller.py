@@ -138,6 +138,7 @@ class Poller(ClientGroup):
             **write_fields(self, COUNTS),
             "backoff": self.backoff.written(),
             "budget": self.poll_budget.written(),
+            "clients_quota": None if self.held_clients is None else self.held_clients.written(),
             "lag": self.lag.written(),
             "reset_proof": self._reset_proof.written(),
             "senders": {sender: session.id for sender, session in self.senders.items()},
@@ -153,6 +154,8 @@ class Poller(ClientGroup):
         read_fields(self, COUNTS, document)
         self.backoff.read(document.get("backoff", {}))
         self.poll_budget.read(document.get("budget", {}))
+        if self.held_clients is not None:
+            self.held_clients.read(document.get("clients_quota") or {})
         self.lag.read(document.get("lag"))
         self._reset_proof.read(document.get("reset_proof", {}))
 
