@@ -49,7 +49,6 @@ MIN_WAKE_GAP = 0.01
 #: the answer's certificate and tree, so an answer of 3 MiB could become gigabytes.
 MAX_BATCH_MESSAGES, MAX_BATCH_BYTES = 2_000, 4 << 20
 
-
 #: Fields that are handed over as they are.
 COUNTS: Fields = {"messages_up": int, "messages_down": int, "messages_lost": int}
 
@@ -152,12 +151,11 @@ class Poller(ClientGroup):
         """
         self._polling.read(document)
         read_fields(self, COUNTS, document)
-        self.backoff.read(document.get("backoff", {}))
-        self.poll_budget.read(document.get("budget", {}))
-        if self.held_clients is not None:
-            self.held_clients.read(document.get("clients_quota") or {})
+        parts: dict[str, Any] = {"backoff": self.backoff, "budget": self.poll_budget, "reset_proof": self._reset_proof}
+        for name, part in {**parts, "clients_quota": self.held_clients}.items():
+            if part is not None:
+                part.read(document.get(name) or {})
         self.lag.read(document.get("lag"))
-        self._reset_proof.read(document.get("reset_proof", {}))
 
     @property
     def in_flight(self) -> int:
