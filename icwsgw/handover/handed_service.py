@@ -77,6 +77,7 @@ class PassedTransfer:
         done: Callable[[Document], None],
         failed: Callable[[str], None],
     ) -> None:
+        self._service = service
         self._channel = channel
         self._go = go
         self._done = done
@@ -107,7 +108,7 @@ class PassedTransfer:
         self._conversation.close()
         try:
             self._channel.socket.settimeout(SILENCE_SECONDS)
-            self._channel.send({"go": True, **self._go()})
+            self._channel.send({"go": True, **self._go(), "overrides": self._service.overrides.to_json()})
         except ChannelClosed as error:
             _log.error("the successor has ended before it could go on", reason=error)
         self._done(result)

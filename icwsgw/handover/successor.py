@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from twisted.internet.task import LoopingCall
 
 from icwsgw._version import __version__
+from icwsgw.admin.control import Overrides
 from icwsgw.core.written_state import Document
 from icwsgw.errors import FormatError
 from icwsgw.handover.channel import Channel, ChannelClosed
@@ -160,6 +161,8 @@ class Successor:
         go = receiving.go
         if self.facts.get("supervisor"):
             go = self._hear_supervisor()
+            if overrides := go.get("overrides"):
+                service.override(Overrides.from_json(overrides))
         self._channel.close()
         self._began(str(go.get("pidfile") or ""))
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from twisted.internet.task import LoopingCall
 
 from icwsgw._version import __version__
+from icwsgw.admin.control import Overrides
 from icwsgw.core.written_state import Document
 from icwsgw.handover.channel import Channel, ChannelClosed
 from icwsgw.handover.conversation import Conversation
@@ -146,8 +147,10 @@ class Succession:
         for worker in pool.workers.values():
             worker.busy = False
         supervisor.serve()
+        if overrides := go.get("overrides"):
+            supervisor.override(Overrides.from_json(overrides))
         self._began(str(go.get("pidfile") or ""))
-        _log.info("taken over", workers=pool.count, connections=self._connections or 0, seconds=0.0)
+        _log.info("taken over", workers=pool.count, connections=self._connections or 0)
 
     def _give_up(self, reason: str) -> None:
         if self._over:

@@ -5,7 +5,7 @@
                                           socket for each worker
     tells the workers of a group     ──>  {"accepted": ...}, both ways: which clients a canister has accepted
     ...
-    {"go": true, "metrics", "status"} ──> serves
+    {"go": true, "metrics", ...}      ──> serves
 
 The workers of a group hand over to the same process, one group after the other. While one does, the others serve. The
 first transfer of a worker is the point of no return: before, a failure costs nothing. Afterwards, a worker that cannot
@@ -134,6 +134,7 @@ class WorkersTransfer:
         kept: Document = {
             "metrics": pool.metrics.kept(but=map(str, self._results)),
             "status": pool.statuses.kept(but=self._results),
+            "overrides": self._supervisor.overrides.to_json(),
         }
         try:
             self._channel.socket.settimeout(SILENCE_SECONDS)

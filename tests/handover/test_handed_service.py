@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from icwsgw.admin.control import Overrides
 from icwsgw.handover import handed_service
 from icwsgw.handover.channel import Channel
 from icwsgw.handover.handed_service import HandedService, PassedTransfer
@@ -29,7 +30,13 @@ def service() -> Any:
     readers: set[Any] = set()
     reactor = SimpleNamespace(addReader=readers.add, removeReader=readers.discard, readers=readers)
     return SimpleNamespace(
-        reactor=reactor, config=1, draining=False, listening_services=[2], identity_numbers=[0, 1], factory=None
+        reactor=reactor,
+        config=1,
+        draining=False,
+        listening_services=[2],
+        identity_numbers=[0, 1],
+        factory=None,
+        overrides=Overrides(denied=("aaaaa-aa",)),
     )
 
 
@@ -67,7 +74,9 @@ def test_a_worker_takes_over_and_its_supervisor_hears_of_it(monkeypatch: pytest.
     assert inner.documents == [{"made": 3}]
     if ends == "done":
         inner.done({"connections": 3})
-        assert Channel(theirs).receive(5.0)[0] == {"go": True, "pidfile": "/p"}
+        document = Channel(theirs).receive(5.0)[0]
+        assert Overrides.from_json(document.pop("overrides")) == of.overrides
+        assert document == {"go": True, "pidfile": "/p"}
     else:
         made.heard({"at": "something else"})
         made.heard({"failed": "worker 0 has ended"})

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
+from icwsgw.admin.control import Overrides
 from icwsgw.errors import FormatError
 from icwsgw.handover import receiving
+from icwsgw.handover import successor as successor_module
 from icwsgw.handover.channel import Channel
 from icwsgw.handover.service_state import VERSION
 from icwsgw.handover.successor import Successor
@@ -208,4 +210,35 @@ def test_before_it_has_everything_it_ends_without_a_word_to_clients(
     reactor.advance(0.1)
     assert (taking.discarded, taking.begun, service.accepted, began, reactor.stopped) == (1, 0, 0, [], True)
     assert service.detached == 1, "the end of this process does not shut the other one's socket down"
+    channel.close()
+
+
+def test_it_takes_over_from_several_workers_and_hears_their_supervisor_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    channel, successor, service, reactor, began = make()
+    successor.facts = {"supervisor": True, "workers": [[0], [1]]}
+    assert successor.inherit(1, 1)[0].inherited == (1,)
+    taken: list[Any] = []
+    overridden: list[Overrides] = []
+    service.override = overridden.append  # type: ignore[attr-defined]
+
+    class Receives:
+        go: dict[str, Any] = {}
+
+        def __init__(self, of: object, sources: Any) -> None:
+            taken.extend(list(source.identities) for source in sources)
+
+        def run(self) -> None:
+            channel.send({"accepted": {}})
+            channel.send({"go": True, "pidfile": "/p", "overrides": Overrides(maintenance=True).to_json()})
+
+    monkeypatch.setattr(successor_module, "Receiving", Receives)
+    channel.receive(5.0)
+    service.away = None
+    reactor.advance(0.1)
+    document, ends = channel.receive(5.0)
+    assert (document["groups"], len(ends)) == ([[0, 1]], 2)
+    for end in ends:
+        os.close(end)
+    assert taken == [[0], [1]]
+    assert (began, service.accepted, overridden) == (["/p"], 1, [Overrides(maintenance=True)])
     channel.close()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
+from icwsgw.admin.control import Overrides
 from icwsgw.handover.channel import Channel
 from icwsgw.handover.inheritance import share
 from icwsgw.workers.succession import Succession
@@ -64,8 +65,13 @@ class World:
         self.served = self.detached = 0
         self.began: list[str] = []
         listener = SimpleNamespace(detach=self.detach)
+        self.overridden: list[Overrides] = []
         supervisor: Any = SimpleNamespace(
-            pool=self.pool, reactor=self.reactor, serve=self.serve, listening_services=[listener]
+            pool=self.pool,
+            reactor=self.reactor,
+            override=self.overridden.append,
+            serve=self.serve,
+            listening_services=[listener],
         )
         ours, theirs = socket.socketpair()
         self.ours, self.other = Channel(ours), Channel(theirs)
@@ -134,8 +140,11 @@ def test_it_serves_when_it_is_told_to(world: World) -> None:
     world.says(0, said="taken_over", connections=2)
     world.says(1, said="takeover_failed", reason="silent")
     assert (world.served, [worker.busy for worker in world.workers.values()]) == (0, [False, False])
-    world.other.send({"go": True, "pidfile": "/p", "metrics": [1], "status": {"a": 1}})
+    overrides = Overrides(maintenance=True)
+    go = {"go": True, "pidfile": "/p", "metrics": [1], "status": {"a": 1}, "overrides": overrides.to_json()}
+    world.other.send(go)
     world.hear()
+    assert world.overridden == [overrides]
     assert (world.served, world.began, world.kept, world.pool.handover) == (1, ["/p"], [[1], {"a": 1}], None)
     assert not world.reactor.stopped
 

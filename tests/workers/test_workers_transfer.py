@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from icwsgw.admin.control import Overrides
 from icwsgw.handover.channel import Channel
 from icwsgw.workers.workers_transfer import WorkersTransfer
 
@@ -52,7 +53,10 @@ class World:
         )
         self.detached = 0
         self.supervisor: Any = SimpleNamespace(
-            pool=self.pool, draining=False, listening_services=[SimpleNamespace(detach=self.detach)]
+            pool=self.pool,
+            draining=False,
+            overrides=Overrides(denied=("aaaaa-aa",)),
+            listening_services=[SimpleNamespace(detach=self.detach)],
         )
         ours, theirs = socket.socketpair()
         self.ours, self.other = Channel(ours), Channel(theirs)
@@ -114,6 +118,7 @@ def test_group_after_group_hands_over(world: World) -> None:
     assert world.done == [{"connections": 7, "left": 3, "seconds": 0.2, "workers": 3}]
     assert world.detached == 1
     document = world.other.receive(5.0)[0]
+    assert Overrides.from_json(document.pop("overrides")).denied == ("aaaaa-aa",)
     assert document == {"go": True, "pidfile": "/p", "metrics": {"kept": 1}, "status": {"kept": 1}}
     assert world.kept == [["0", "1", "2"], [0, 1, 2]], "their successors have their counts"
     world.transfer.fail("too late")
