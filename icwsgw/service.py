@@ -26,6 +26,7 @@ from icwsgw.admin.api_site import ApiSite
 from icwsgw.admin.control import NO_OVERRIDES, Control, Overrides, Question
 from icwsgw.admin.prometheus_endpoint import Admin, AdminSite
 from icwsgw.admin.status import Status
+from icwsgw.agent.http.file_client import FileClient
 from icwsgw.agent.http.transport import Transport
 from icwsgw.agent.http.tunnel import chosen_proxy
 from icwsgw.agent.http.url import Url
@@ -54,13 +55,12 @@ from icwsgw.process.reload import with_options_that_fit
 from icwsgw.process.rlimits import make_room
 from icwsgw.process.startup import stop
 from icwsgw.reactor import epoll_turn
-from icwsgw.server.access_files import AccessFiles
-from icwsgw.server.endpoints import ListeningService, listening_service
+from icwsgw.server.access_lists import AccessLists
+from icwsgw.server.endpoints import ListeningService, certificate_rows, listening_service
 from icwsgw.server.factory import GatewayFactory
 from icwsgw.server.tls import Tls
 
 _log = get_logger("service")
-
 #: Time limit of the closing handshake when the drain window is skipped, in seconds.
 HURRIED_CLOSE = 1.0
 
@@ -74,6 +74,7 @@ class GatewayService(MultiService):
     :param inherited: the numbers of further identities, whose clients are taken over from another process
     :param endpoints: sockets that another process has bound, by their gateway address in ``config``
     :param recent: the last warnings and errors, for the status page
+    :param fetch_lists: fetch access lists from their URLs, which the supervisor does for its workers
     :raises ConfigError: a key, a certificate or an address is invalid
     :ivar gateway: the clients and canisters
     :ivar status: builds the status document
@@ -97,6 +98,7 @@ class GatewayService(MultiService):
         inherited: Sequence[int] = (),
         endpoints: Mapping[str, Any] | None = None,
         recent: RecentWarnings | None = None,
+        fetch_lists: bool = True,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._configured = config
@@ -120,16 +122,9 @@ class GatewayService(MultiService):
         self.control, self.overrides = Control(self.gateway), NO_OVERRIDES
         self._access: Access | None = None
         self.factory = GatewayFactory(self.gateway, self._room.refused)
-        self._lag = EventLoopLag(self.metrics.event_loop_lag, reactor)
-        self.status = Status(
-            self.gateway,
-            self.health,
-            self._lag,
-            recent=recent,
-            connections=lambda: len(self.factory.connections),
-            first_identity=first_identity,
-            worker=first_identity // config.identities,
-        )
+        self._make_status(recent, first_identity)
+        self.access_lists = AccessLists(config, reactor, self._restrict, FileClient if fetch_lists else None)
+        self._add(self.access_lists)
         self._add_listeners(endpoints or {})
         self._watch()
 
@@ -200,11 +195,21 @@ class GatewayService(MultiService):
                 idle_polls=config.trace_idle_polls,
             )
 
+    def _make_status(self, recent: RecentWarnings | None, first_identity: int) -> None:
+        self._lag = EventLoopLag(self.metrics.event_loop_lag, self.reactor)
+        self.status = Status(
+            self.gateway,
+            self.health,
+            self._lag,
+            recent=recent,
+            connections=lambda: len(self.factory.connections),
+            first_identity=first_identity,
+            worker=first_identity // self._config.identities,
+        )
+
     def _add_listeners(self, endpoints: Mapping[str, Any]) -> None:
         config, metrics, reactor = self._config, self.metrics, self.reactor
-        self._access_files = AccessFiles(config.deny_list, config.allow_list, reactor, self._restrict)
-        self._add(self._access_files)
-        self._restrict(self._access_files.rules)
+        self._restrict(self.access_lists.rules)
         observe = metrics.tls_resolution_time.observe
         tls: Tls | None = configured_tls(config, observe_handshake=observe)
         if config.prometheus_endpoint:
@@ -228,7 +233,7 @@ class GatewayService(MultiService):
             self._add(listener)
             self._listeners.append(listener)
             self.listening_services.append(listener)
-        self.control.certificates = self._certificate_rows
+        self.control.certificates = lambda: certificate_rows(self._listeners)
         if tls is not None and tls not in self._certificates():
             _log.warn(UNUSED_CERTIFICATE)
 
@@ -284,6 +289,7 @@ class GatewayService(MultiService):
         self.health.add("clock", self.network_monitor.clock)
         self.health.add("draining", lambda: "the gateway is shutting down" if self.gateway.draining else None)
         self.health.add("listening", self._listening)
+        self.access_lists.watch(self.health, metrics)
         self.health.add("maintenance", lambda: self.overrides.out_of_service)
 
     def _add(self, service: Any) -> None:
@@ -301,13 +307,6 @@ class GatewayService(MultiService):
     def _certificates(self) -> list[Tls]:
         found = (listener.tls for listener in self._listeners if listener.tls is not None)
         return list({id(tls): tls for tls in found}.values())
-
-    def _certificate_rows(self) -> list[dict[str, Any]]:
-        rows = []
-        for tls in self._certificates():
-            addresses = [listener.address for listener in self._listeners if listener.tls is tls]
-            rows += [{**row, "addresses": addresses} for row in tls.rows()]
-        return rows
 
     def _tls_expiry(self) -> float | None:
         ends = (tls.not_after for tls in self._certificates())
@@ -382,7 +381,7 @@ class GatewayService(MultiService):
             self._access.read_again()
         self._configured = config
         self._apply(self._with_overrides())
-        self._access_files.look()
+        self.access_lists.look()
         self._look_at_certificates()
 
     def _look_at_certificates(self) -> None:
@@ -400,9 +399,10 @@ class GatewayService(MultiService):
         self._room, self._wanted_connections = make_room(config.max_connections), config.max_connections
         config = self._config = replace(config, max_connections=self._room.connections)
         self.gateway.context.change(config)
-        self._budget.change(config.queries_per_second, config.opens_per_second)
+        self._budget.change(config.queries_per_second, config.opens_per_second, self.reactor.seconds())
         self.gateway.serve(config)
         self.factory.change(config)
+        self.access_lists.change(config)
 
     def reloaded(self, ok: bool) -> None:
         """Count a successful or failed reload of the configuration."""

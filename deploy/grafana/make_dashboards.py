@@ -444,8 +444,18 @@ GATEWAY: list[tuple[str, list[Panel]]] = [
                     (f"sum by (outcome) (increase(icws_tls_reloads_total{{{ON}}}[5m]))", "certificate {{outcome}}"),
                     (f"sum by (outcome) (increase(icws_acme_orders_total{{{ON}}}[5m]))", "ACME order {{outcome}}"),
                     (f"sum(icws_acme_missing_certificates{{{ON}}})", "names without a certificate"),
+                    (
+                        f"sum by (outcome) (increase(icws_access_list_fetches_total{{{ON}}}[5m]))",
+                        "access list {{outcome}}",
+                    ),
                 ],
                 "In five minutes.",
+            ),
+            Panel(
+                "Age of access lists",
+                "s",
+                [(f"max(icws_access_list_age_seconds{{{ON}}})", "oldest")],
+                "Of --deny-list-url and --allow-list-url. Much more than --access-list-interval: their server is away.",
             ),
             Panel(
                 "Workers",

@@ -10,7 +10,7 @@ A file has one entry a line. ``#`` begins a comment. An entry is recognised by i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
@@ -36,6 +36,16 @@ class Networks:
             self._by_length.setdefault((network.version, bits), set()).add(int(network.network_address) >> bits)
             self._count += 1
 
+    @classmethod
+    def joined(cls, parts: Iterable[Networks]) -> Networks:
+        """Return the networks of several."""
+        whole = cls()
+        for part in parts:
+            for key, found in part._by_length.items():
+                whole._by_length.setdefault(key, set()).update(found)
+            whole._count += part._count
+        return whole
+
     def __len__(self) -> int:
         return self._count
 
@@ -54,7 +64,7 @@ class Networks:
 
 
 class AccessList(NamedTuple):
-    """What one file says.
+    """What one file says, or several together.
 
     :ivar principals: raw principals
     :ivar origins: in the form of :func:`icwsgw.config.origins.canonical`
@@ -63,6 +73,22 @@ class AccessList(NamedTuple):
     networks: Networks = Networks()
     principals: frozenset[bytes] = frozenset()
     origins: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """How many entries there are."""
+        return len(self.networks) + len(self.principals) + len(self.origins)
+
+    @classmethod
+    def joined(cls, parts: Sequence[AccessList]) -> AccessList:
+        """Return what several lists say together."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            Networks.joined(part.networks for part in parts),
+            frozenset[bytes]().union(*(part.principals for part in parts)),
+            tuple(origin for part in parts for origin in part.origins),
+        )
 
 
 NOTHING = AccessList()
@@ -98,13 +124,17 @@ class AccessRules(NamedTuple):
 
     :ivar denied: who may not connect
     :ivar allowed: who may, if not denied
+    :ivar unknown: nobody knows yet who is allowed, so nobody is
     """
 
     denied: AccessList = NOTHING
     allowed: AccessList = NOTHING
+    unknown: bool = False
 
     def admits_address(self, host: str) -> bool:
         """Whether clients from an address may connect; text that is none, as of a unix socket, is admitted."""
+        if self.unknown:
+            return False
         if not self.denied.networks and not self.allowed.networks:
             return True
         if self.denied.networks.hold(host):
@@ -113,7 +143,7 @@ class AccessRules(NamedTuple):
 
     def admits_principal(self, raw: bytes) -> bool:
         """Whether a client may open sessions."""
-        if raw in self.denied.principals:
+        if self.unknown or raw in self.denied.principals:
             return False
         return not self.allowed.principals or raw in self.allowed.principals
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from icwsgw.config.option import Option
 from icwsgw.config.schema import BY_NAME, OPTIONS, GatewayConfig
 from icwsgw.errors import ConfigError
 
@@ -31,18 +30,4 @@ def with_options(config: GatewayConfig, options: Mapping[str, Sequence[str]]) ->
         if not entry.kind.repeatable and len(values) != 1:
             raise ConfigError(f"{name} has one value")
         fields[entry.field] = sum(values, ()) if entry.kind.repeatable else values[0]
-    changed = replace(config, **fields)
-    for entry in OPTIONS:
-        if entry.name in options and begins_or_ends(entry, config, changed):
-            raise ConfigError(f"{entry.name}: a limit of requests can be changed at run time, not begun or ended")
-    return changed
-
-
-def begins_or_ends(entry: Option, running: GatewayConfig, new: GatewayConfig) -> bool:
-    """Whether a limit of requests would begin or end, for which the request budget has to be another one."""
-    if entry.field not in ("query_budget", "open_rate"):
-        return False
-    return (running.queries_per_second is None, running.opens_per_second is None) != (
-        new.queries_per_second is None,
-        new.opens_per_second is None,
-    )
+    return replace(config, **fields)

@@ -151,6 +151,9 @@ class _SlotSchedule:
         booked -= self.tick
         return booked if booked > soonest else soonest
 
+    def forget(self) -> None:
+        self._booked = _NEVER
+
     def leave(self) -> None:
         self.pollers -= 1
         self._booked -= self.gap
@@ -200,21 +203,19 @@ class RequestBudget:
         self.newcomers = _SlotSchedule(0.0, interval)
         self._set_gaps(opens)
 
-    def change(self, per_second: float | None, opens: float | None = None) -> None:
-        """Apply other rates.
-
-        :param per_second: as for the constructor
-        :param opens: as for the constructor
-        :raises ValueError: a limit begins or ends; that needs a new budget
-        """
-        if (per_second is None, opens is None) != (self.per_second is None, self._own_opens is None):
-            raise ValueError("a limit begins or ends")
-        self.per_second = per_second
+    def change(self, per_second: float | None, opens: float | None, now: float) -> None:
+        """Apply other rates. A limit that begins grants a full burst; if one ends, nothing waits for it any more."""
+        begins, self.per_second = self.per_second is None, per_second
         for bucket, share in zip(self._buckets, WEIGHTS, strict=True):
             bucket.set_rate((per_second or 0.0) * share / sum(WEIGHTS))
-        if self._own_opens is not None and opens is not None:
-            self._own_opens.set_rate(opens)
+            if begins:
+                bucket.level, bucket.stamp = bucket.depth, now
+        own = self._own_opens = None if opens is None else self._own_opens or _Bucket(opens)
+        if own is not None and opens is not None:
+            own.set_rate(opens)
         self._set_gaps(opens)
+        if per_second is None:
+            self._regular.forget()
 
     def _set_gaps(self, opens: float | None) -> None:
         per_second = self.per_second

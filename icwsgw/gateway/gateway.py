@@ -111,8 +111,13 @@ class Gateway:
 
         Canisters that :meth:`deny` has denied stay denied.
         """
+        begins = not self.principals.most
         self.principals.most = config.max_connections_per_principal
         self.registry.quotas.change(config, list(self.registry.pollers.values()))
+        if begins and self.principals.most:
+            for session in self.registry.sessions:
+                if session.state is State.OPEN and session.client_key is not None:
+                    self.principals.count(session.client_key[0], session)
         self._allowed = frozenset(Principal.from_text(text).raw for text in config.allowed_canisters)
         self._denied = frozenset(Principal.from_text(text).raw for text in config.denied_canisters)
         self._close_unserved()

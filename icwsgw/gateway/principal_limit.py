@@ -48,6 +48,11 @@ class PrincipalLimit:
         sessions.add(session)
         return True
 
+    def count(self, principal: bytes, session: ClientSession) -> None:
+        """Count an accepted session, even if it exceeds the limit: the limit has begun later."""
+        if self.most:
+            self._sessions.setdefault(principal, set()).add(session)
+
     def remove(self, principal: bytes, session: ClientSession) -> None:
         """A session has ended, whether it was counted or not."""
         sessions = self._sessions.get(principal)

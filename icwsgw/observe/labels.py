@@ -33,8 +33,8 @@ RELAY_STATES = ("waiting", "sent")
 QUERY_OUTCOMES = ("ok", "empty", "abandoned", *CAUSES)
 REFUSALS = (
     "connections", "pending", "accept_rate", "connections_per_ip", "accept_rate_per_ip", "connections_per_canister",
-    "connections_per_principal", "newcomers", "opens", "origin", "denied", "draining", "bad_request", "header_size",
-    "header_timeout", "proxy_header", "tls", "tls_timeout",
+    "connections_per_principal", "newcomers", "opens", "origin", "denied", "no_allow_list", "draining", "bad_request",
+    "header_size", "header_timeout", "proxy_header", "tls", "tls_timeout",
 )
 PUSHBACKS = ("frames", "bytes", "unfinished", "canister_messages", "canister_bytes")
 #: What of its canister's quota a poller has used up.
@@ -54,6 +54,8 @@ LOOKUPS = ("hit", "miss")
 TRAFFIC = ("beat", "extra", "call", "close", "open", "eager", "own")
 CALLS = ("call", "close", "open", "eager")
 CONNECTION_STATES = ("busy", "idle", "connecting")
+#: Of access lists from URLs.
+LIST_OUTCOMES = ("changed", "unchanged", "failed")
 FETCH_OUTCOMES = RELOAD_OUTCOMES = ORDER_OUTCOMES = ("ok", "failed")
 LINE_LEVELS = ("debug", "info", "warn", "error", "critical")
 #: Why a line is not in the log: the log rate limit, a log that nobody reads, or a write error.

@@ -19,6 +19,7 @@ from prometheus_client.process_collector import ProcessCollector
 import twisted
 from icwsgw._version import __version__
 from icwsgw.observe import labels
+from icwsgw.observe.access_list_metrics import AccessListMetrics
 from icwsgw.observe.acme_metrics import AcmeMetrics
 from icwsgw.observe.meters import (
     MERGES,
@@ -54,7 +55,7 @@ _LOST_ADVICE = (
 )
 
 
-class Metrics(NetworkMetrics, AcmeMetrics):
+class Metrics(NetworkMetrics, AcmeMetrics, AccessListMetrics):
     """The meters, and the registry that shows them.
 
     Count with ``metrics.client_messages.inc()``, ``metrics.closes.inc("4104")``,
@@ -414,6 +415,7 @@ class Metrics(NetworkMetrics, AcmeMetrics):
         )
         self.tls_certificate_expiry.set(None)
         self.reloads = self._counters(*_RELOADS, advice=_RELOADS_ADVICE)
+        self._access_lists()
         self.tls_reloads = self._gauges(
             "icws_tls_reloads_total",
             "Reloads of changed certificate files, by outcome",
@@ -472,7 +474,7 @@ class Metrics(NetworkMetrics, AcmeMetrics):
         )
 
 
-class SupervisorMetrics(AcmeMetrics):
+class SupervisorMetrics(AcmeMetrics, AccessListMetrics):
     """The metrics of the supervisor (``--workers``); the supervisor, not the workers, counts reloads."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -489,10 +491,10 @@ class SupervisorMetrics(AcmeMetrics):
             "counter",
             advice='See the lines before "worker ended unexpectedly" in the log, and the memory limit.',
         )
-        # The supervisor receives SIGHUP; its workers count no reloads.
+        # What the supervisor does, and its workers do not: it reloads, asks for certificates and fetches lists.
         self.reloads = self._counters(*_RELOADS, advice=_RELOADS_ADVICE)
-        # The supervisor asks for certificates, its workers do not.
         self._of_acme()
+        self._access_lists()
         # The supervisor writes its own lines and, with a log file, those of its workers.
         self.log_lines_dropped = self._gauges(*_LOST, "counter", advice=_LOST_ADVICE)
         registry.register(Exposition(self.declared))

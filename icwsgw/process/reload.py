@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
-from icwsgw.config.running import RELOADABLE, begins_or_ends, with_options
+from icwsgw.config.running import RELOADABLE, with_options
 from icwsgw.config.schema import OPTIONS, GatewayConfig
 from icwsgw.errors import ConfigError
 from icwsgw.observe.levels import parse_levels
@@ -39,7 +39,7 @@ def compare(running: GatewayConfig, new: GatewayConfig) -> OptionChange:
     """
     differing = (entry for entry in OPTIONS if getattr(running, entry.field) != getattr(new, entry.field))
     changed = sorted(differing, key=lambda entry: entry.name)
-    taken = [entry for entry in changed if entry.field in RELOADABLE and not begins_or_ends(entry, running, new)]
+    taken = [entry for entry in changed if entry.field in RELOADABLE]
     config = replace(running, **{entry.field: getattr(new, entry.field) for entry in taken})
     return OptionChange(
         config,

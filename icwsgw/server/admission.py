@@ -156,6 +156,11 @@ class Admission:
                 self.crowd = address_group(host) or host
             self._place()
 
+    def recount(self) -> None:
+        """Count the connection by its address, if it is not yet: a limit by address has begun."""
+        if self._group is None and PLACED <= self.standing < REFUSED:
+            self._group = self._factory.limits.count(self.host)
+
     def opened(self) -> None:
         """The canister has sent its first message to the client."""
         self.standing = OPENED

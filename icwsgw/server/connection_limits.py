@@ -108,7 +108,7 @@ class ConnectionLimits:
             None if it is not
         """
         if self.rules is not EVERYBODY and not self.rules.admits_address(host):
-            return None, "denied"
+            return None, "no_allow_list" if self.rules.unknown else "denied"
         most, rates = self._limits.max_connections_per_ip, self._accepts_by_group
         if not most and rates is None:
             return None, None
@@ -155,7 +155,15 @@ class ConnectionLimits:
         self.total += 1
         if self.total == self._limits.max_connections:
             self.gate.set_full(True)
-        group = address_group(host) if host is not None and self._limits.max_connections_per_ip else None
+        return None if host is None else self.count(host)
+
+    def count(self, host: str) -> str | None:
+        """Count a connection by its address, whatever the limit; nothing is counted without one.
+
+        :param host: the address
+        :return: as the first value of :meth:`place`
+        """
+        group = address_group(host) if self._limits.max_connections_per_ip else None
         if group is not None:
             self._by_group[group] = self._by_group.get(group, 0) + 1
         return group

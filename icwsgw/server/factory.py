@@ -63,6 +63,7 @@ _ANSWERS = {
     "accept_rate_per_ip": (429, "too many new connections from this address, try again later"),
     "origin": (403, "origin not allowed"),
     "denied": (403, "connections from this address are not allowed"),
+    "no_allow_list": (503, "this gateway does not know yet who may connect, try again later"),
     "draining": (503, "this gateway is shutting down, try again"),
 }
 
@@ -123,7 +124,11 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
     def change(self, config: GatewayConfig) -> None:
         """Apply other limits, rates, timeouts and origins, also to the present connections."""
         before = self._config.client_message_rate, self._config.client_byte_rate
+        counted = self._config.max_connections_per_ip
         self.limits.change(config, self.clock.seconds())
+        if config.max_connections_per_ip and not counted:
+            for connection in self.connections:
+                connection.count_by_address()
         self._take(config)
         if (config.client_message_rate, config.client_byte_rate) == before:
             return

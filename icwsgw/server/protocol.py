@@ -271,6 +271,10 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
             self._in_tls = False
             self.transport.abortConnection()
 
+    def count_by_address(self) -> None:
+        """Count the connection by its address, because a limit by address has begun."""
+        self._admission.recount()
+
     def admitted_by(self, rules: AccessRules) -> bool:
         """Whether rules let the client's address connect. One that is not known yet is judged with the request."""
         admission = self._admission

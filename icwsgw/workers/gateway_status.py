@@ -116,7 +116,9 @@ class GatewayStatus:
         :meth:`icwsgw.workers.worker_pool.WorkerPool.refresh` requests new ones.
         """
         config = self._config()
-        own = {"errors": self._recent.entries()} if self._recent is not None else {}
+        own: Document = {"concerns": self._health.concerns()}
+        if self._recent is not None:
+            own["errors"] = self._recent.entries()
         findings = self._health.findings()
         return {
             **merge([*self._pool.statuses.parts(), own]),

@@ -29,6 +29,7 @@ from icwsgw.admin.api import Api, Replies, Upgrader
 from icwsgw.admin.api_site import ApiSite
 from icwsgw.admin.control import NO_OVERRIDES, Overrides, Question
 from icwsgw.admin.prometheus_endpoint import Admin, AdminResource, AdminSite
+from icwsgw.agent.http.file_client import FileClient
 from icwsgw.config.addresses import normalise, private
 from icwsgw.config.provenance import Provenance
 from icwsgw.config.schema import GatewayConfig
@@ -44,6 +45,7 @@ from icwsgw.process.program_files import ProgramFiles
 from icwsgw.process.reload import with_options_that_fit
 from icwsgw.process.startup import stop
 from icwsgw.server.access_files import read_access_list
+from icwsgw.server.access_urls import AccessUrls
 from icwsgw.server.endpoints import ListeningService, listening_service
 from icwsgw.workers.aggregate import snapshot
 from icwsgw.workers.gateway_status import GatewayStatus
@@ -177,6 +179,9 @@ class SupervisorService(MultiService):
         self.metrics.restarts.set_function(lambda: self.pool.restarts)
         self.metrics.log_lines_dropped.set_function(lines_lost)
         self.health = Health()
+        self._urls = AccessUrls(self._config, self._reactor, self._lists_changed, FileClient)
+        self._add(self._urls)
+        self._urls.watch(self.health, self.metrics)
         self.health.add("workers", self.pool.state)
         self.health.add("maintenance", lambda: self.overrides.out_of_service)
         self.health.add("draining", lambda: "the gateway is shutting down" if self.pool.draining else None)
@@ -227,9 +232,11 @@ class SupervisorService(MultiService):
             self._access.read_again()
         self._configured = config
         self._apply()
+        self._urls.look()
 
     def _apply(self) -> None:
         self._config = with_options_that_fit(self._configured, self.overrides.options)
+        self._urls.change(self._config)
         self.pool.tell({"do": "reload", "config": config_to_json(worker_config(self._config))})
 
     def reloaded(self, ok: bool) -> None:
@@ -249,6 +256,9 @@ class SupervisorService(MultiService):
         stopped: Any = super().stopService()  # type: ignore[no-untyped-call]
         await stopped
         _log.info("gateway stopped")
+
+    def _lists_changed(self) -> None:
+        self.pool.tell({"do": "access_lists"})
 
     # for the admin API, see icwsgw.admin.api.AdministeredGateway
 

@@ -72,6 +72,8 @@ class OrderHandler:
             self._replaced(order)
         elif what == "rotate_logs":
             rotate_files()
+        elif what == "access_lists":
+            service.access_lists.look_at_copies()
         elif what == "siblings":
             service.factory.limits.gate.set_room_elsewhere(bool(order["room"]))
         elif what == "reload":
@@ -198,6 +200,7 @@ def run(orders: Orders, rest: bytes = b"") -> None:
         inherited=orders.inherited,
         endpoints=endpoints,
         recent=recent,
+        fetch_lists=False,
     )
     service.metrics.canisters.keep = CANISTERS_OF_A_WORKER
     link = Link(reactor, service)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icwsgw.config.access_list import EVERYBODY, AccessRules, Networks, parse_access_list
+from icwsgw.config.access_list import EVERYBODY, AccessList, AccessRules, Networks, parse_access_list
+from icwsgw.config.access_options import LIST_URL
 from icwsgw.errors import ConfigError
 from icwsgw.ic.principal import Principal
 
@@ -101,3 +102,55 @@ def test_principals() -> None:
     allows = AccessRules(allowed=parse_access_list("2vxsx-fae"))
     assert [rules.admits_principal(anonymous) for rules in (EVERYBODY, denies, allows)] == [True, False, True]
     assert [rules.admits_principal(other) for rules in (EVERYBODY, denies, allows)] == [True, True, False]
+
+
+def test_lists_together() -> None:
+    one, two = parse_access_list(LIST), parse_access_list("198.51.100.0/24\n192.0.2.0/28\naaaaa-aa\n")
+    both = AccessList.joined([one, two])
+    assert both.size == one.size + two.size
+    for host in ("203.0.113.7", "198.51.100.9", "192.0.2.9", "2001:db8::1"):
+        assert both.networks.hold(host)
+    assert not both.networks.hold("192.0.2.99")
+    assert both.principals == one.principals | two.principals
+    assert (len(one.networks), one.networks.hold("192.0.2.9")) == (3, False), "the parts stay what they were"
+    assert AccessList.joined([one]) is one
+
+
+def test_nobody_is_admitted_while_it_is_unknown_who_may() -> None:
+    rules = AccessRules(unknown=True)
+    for host in ("192.0.2.1", "::1", "unix"):
+        assert not rules.admits_address(host)
+    assert not rules.admits_principal(b"\x04")
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        (" https://lists.example/deny.list?team=a ", "https://lists.example/deny.list?team=a"),
+        ("http://127.0.0.1:8000/deny", "http://127.0.0.1:8000/deny"),
+        ("http://localhost/deny", "http://localhost/deny"),
+        ("none", None),
+        ("", None),
+    ],
+)
+def test_urls_of_lists(text: str, url: str | None) -> None:
+    assert LIST_URL.parse(text) == url
+    assert LIST_URL.parse(LIST_URL.show(url)) == url
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("/etc/icws/deny.list", "is not a URL such as https://"),
+        ("ftp://lists.example/deny", "is not a URL such as https://"),
+        ("https://", "is not a URL such as https://"),
+        ("https://lists.example/deny#part", "is not a URL such as https://"),
+        ("https://lists.example/d\u00e9ny", "is not a URL such as https://"),
+        ("https://lists.example:port/", "is not a URL: "),
+        ("https://user:word@lists.example/", "has no user and no password"),
+        ("http://lists.example/deny", "fetched by https, or by http from this machine"),
+    ],
+)
+def test_what_is_no_url_of_a_list(text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        LIST_URL.parse(text)

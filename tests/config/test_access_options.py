@@ -9,7 +9,8 @@ from icwsgw.config.schema import BY_NAME, GatewayConfig
 
 
 def test_they_are_options_of_the_gateway() -> None:
-    names = ("allowed-origin", "allowed-canister", "denied-canister", "deny-list", "allow-list")
+    lists = ("deny-list", "allow-list", "deny-list-url", "allow-list-url", "access-list-interval")
+    names = ("allowed-origin", "allowed-canister", "denied-canister", *lists)
     assert [field.name for field in dataclasses.fields(AccessOptions)] == [BY_NAME[name].field for name in names]
     assert issubclass(GatewayConfig, AccessOptions)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from icwsgw.config.running import RELOADABLE, SETTABLE, begins_or_ends, with_options
+from icwsgw.config.running import RELOADABLE, SETTABLE, with_options
 from icwsgw.config.schema import BY_NAME, OPTIONS, GatewayConfig
 from icwsgw.errors import ConfigError
 
@@ -46,24 +46,12 @@ def test_what_cannot_be_set_is_refused(options: dict[str, tuple[str, ...]], word
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "is_another"),
-    [
-        ("0", "100", True),
-        ("100", "0", True),
-        ("100", "200", False),
-        ("100", "100", False),
-    ],
+    ("before", "after"), [("0", "100"), ("100", "0"), ("100", "200"), ("auto", "0"), ("0", "auto")]
 )
-def test_a_budget_can_change_but_not_begin_or_end(before: str, after: str, is_another: bool) -> None:
+def test_a_budget_can_change_begin_and_end(before: str, after: str) -> None:
     entry = BY_NAME["query-budget"]
-    running = replace(CONFIG, query_budget=int(before))
-    assert begins_or_ends(entry, running, replace(CONFIG, query_budget=int(after))) is is_another
-    if is_another:
-        with pytest.raises(ConfigError, match="query-budget: a limit of requests can be changed"):
-            with_options(running, {"query-budget": (after,)})
-    else:
-        assert with_options(running, {"query-budget": (after,)}).query_budget == int(after)
-    assert not begins_or_ends(BY_NAME["max-connections"], running, replace(CONFIG, query_budget=int(after)))
+    running = replace(CONFIG, query_budget=entry.parse(before, ""))
+    assert with_options(running, {"query-budget": (after,)}).query_budget == entry.parse(after, "")
 
 
 def test_what_can_be_set_can_be_reloaded() -> None:

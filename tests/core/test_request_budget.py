@@ -14,6 +14,7 @@ from icwsgw.core.request_budget import (
     LONGEST_REST,
     MOST_BEATS,
     NEWCOMER_BEATS,
+    SHORTEST_PAUSE,
     WAITING,
     WEIGHTS,
     PollSchedule,
@@ -687,7 +688,7 @@ def test_a_rest_ends_before_the_beat() -> None:
 @pytest.mark.parametrize(("before", "after"), [(80, 160), (160, 80)])
 def test_a_budget_that_was_changed_is_like_one_made_so(before: int, after: int) -> None:
     changed, made = RequestBudget(before, INTERVAL, before / 2), RequestBudget(after, INTERVAL, after / 2)
-    changed.change(after, after / 2)
+    changed.change(after, after / 2, 100.0)
     joined(changed, 50)
     joined(made, 50)
     assert changed.interval == made.interval
@@ -706,11 +707,58 @@ def test_a_budget_that_was_changed_is_like_one_made_so(before: int, after: int) 
     assert counts[0][0] == pytest.approx(counts[1][0], rel=0.02)
 
 
-def test_a_limit_does_not_begin_or_end() -> None:
-    for before, after in (((None, None), (80, None)), ((80, None), (None, None)), ((80, 40.0), (80, None))):
-        budget = RequestBudget(before[0], INTERVAL, before[1])
-        with pytest.raises(ValueError, match="a limit begins or ends"):
-            budget.change(*after)
+def test_a_limit_that_begins_grants_a_burst_and_holds_from_then_on() -> None:
     budget = RequestBudget(None, INTERVAL)
-    budget.change(None)
+    joined(budget, 50)
+    for step in range(1000):
+        assert budget.take(EXTRA, step / 1000)
+    budget.change(80, 40.0, 1.0)
+    assert budget.interval == RequestBudget(80, INTERVAL, 40.0).interval or budget.stretched
+    sent = [0, 0]
+    for step in range(10_000):
+        now = 1.0 + step / 1000
+        for kind in (CALL, OPEN):
+            while budget.waiting(kind) < 3:
+                budget.wait(kind, step, Waiter())
+        while budget.next(now) is not None:
+            sent[step >= 5000] += 1
+    # a burst of one second, and then the rate, of which ticks and wakes take nothing here
+    assert 80 * 5 <= sent[0] <= 80 * 6 + 1
+    assert sent[1] == pytest.approx(80 * 5, rel=0.02)
+    assert budget.sent[OPEN] <= 40 * 10 + 41
+
+
+def test_a_limit_that_ends_lets_all_go() -> None:
+    budget = RequestBudget(8, INTERVAL, 4.0)
+    schedules = joined(budget, 50)
+    assert budget.stretched
+    for number in range(100):
+        for kind in (CALL, OPEN):
+            budget.wait(kind, number, Waiter())
+    while budget.next(0.0) is not None:
+        pass
+    assert budget.waiting(CALL) > 80
+    budget.change(None, None, 0.0)
+    pause = budget.pause(0.0)
+    assert pause is not None
+    assert pause <= SHORTEST_PAUSE
+    while budget.next(pause) is not None:
+        pass
+    assert (budget.waiting(CALL), budget.waiting(OPEN)) == (0, 0)
+    assert (budget.interval, budget.stretched) == (INTERVAL, False)
+    # polls that were put off for long come at the next tick
+    for schedule in schedules:
+        schedule.bookings.book(1.0)
+    assert budget.join(2.0).due == 2.0
+    assert all(budget.goes(kind, 2.0) for kind in (CALL, OPEN) for _ in range(1000))
+
+
+def test_the_limit_of_ws_open_can_begin_and_end_alone() -> None:
+    budget = RequestBudget(None, INTERVAL)
+    budget.change(None, 5.0, 100.0)
+    assert [budget.take(OPEN, 100.0) for _ in range(7)] == [True] * 5 + [False] * 2
+    assert all(budget.take(CALL, 100.0) for _ in range(50))
+    budget.change(None, None, 100.0)
+    assert all(budget.take(OPEN, 100.0) for _ in range(50))
+    budget.change(None, None, 100.0)
     assert budget.per_second is None

@@ -35,12 +35,14 @@ class Certificate:
     """What the proxies end TLS with, and what clients trust."""
 
     def __init__(self, directory: Path) -> None:
-        authority = pem.authority()
-        self.chain, self.key = pem.server(authority).write(directory, "proxy")
+        signer = self.signer = pem.authority()
+        self.authority = directory / "authority.pem"
+        self.authority.write_bytes(signer.pem)
+        self.chain, self.key = pem.server(signer).write(directory, "proxy")
         self.both = directory / "both.pem"
         self.both.write_bytes(self.chain.read_bytes() + self.key.read_bytes())
         self.trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self.trust.load_verify_locations(cadata=authority.pem.decode())
+        self.trust.load_verify_locations(cadata=signer.pem.decode())
 
 
 class Gateway:

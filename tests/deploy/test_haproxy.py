@@ -28,15 +28,17 @@ class Haproxy(Program):
     """The shipped configuration with this machine's ports, and checks in a hurry.
 
     :ivar port: for clients
+    :ivar admin: the socket of its runtime API
     """
 
     def __init__(self, directory: Path, gateways: list[Gateway], certificate: Certificate) -> None:
         self.port, self.observe = free_port(), free_port()
+        self.admin = directory / "admin.sock"
         changes = {
             # what only root may do, or belongs to the machine
             "    user haproxy\n    group haproxy\n": "",
             "    log /dev/log local0 notice\n": "    log stdout format raw daemon notice\n",
-            "/run/haproxy/admin.sock mode 660": f"{directory}/admin.sock",
+            "/run/haproxy/admin.sock mode 660": str(self.admin),
             "maxconn 200000": "maxconn 2000",
             "bind :443": f"bind 127.0.0.1:{self.port}",
             "/etc/haproxy/certs/icws.pem": str(certificate.both),

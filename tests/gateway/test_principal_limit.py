@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 from icwsgw.core.close_reasons import CloseCode
@@ -83,3 +84,18 @@ def test_a_forger_uses_up_nobodys_share() -> None:
     assert connection.closed == []
     refused, _ = world.connect(CHAT_ID, ALICE)
     assert refused.closed[0][0] == CloseCode.OVERLOADED
+
+
+def test_a_limit_that_begins_counts_those_that_are_connected() -> None:
+    world = World()
+    clients = [world.client(canister, ALICE) for canister in (ECHO_ID, CHAT_ID)]
+    world.until(lambda: all(client.opened for client in clients))
+    for most, refused in ((1, True), (2, True), (3, False)):
+        world.gateway.serve(replace(world.config, max_connections_per_principal=most))
+        assert [client.close_code for client in clients] == [None, None]
+        third = world.client(OTHER, ALICE)
+        world.until(lambda third=third: third.close_code is not None or third.opened)
+        assert (third.close_code is not None) is refused
+    world.gateway.serve(replace(world.config, max_connections_per_principal=0))
+    fourth = world.client(Principal(OTHER.raw[:-3] + b"\x78\x01\x01"), ALICE)
+    world.until(lambda: fourth.opened)

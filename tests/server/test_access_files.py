@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from icwsgw.core.close_reasons import CloseCode
 from icwsgw.errors import ConfigError
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.server import access_files
-from icwsgw.server.access_files import PERIOD, AccessFiles, read_access_list
+from icwsgw.server.access_files import PERIOD, AccessFiles, KeptAt, read_access_list
 from tests.memory.world import CHAT_ID, ECHO_ID
 from tests.memory.world import World as Gateway
 from tests.server.test_admission import accept, refusals, status, tcp
@@ -147,3 +148,84 @@ def test_denied_principals_and_canisters() -> None:
     assert second.close_code == CloseCode.POLICY
     welcome = world.client(ECHO_ID, denied)
     world.until(lambda: welcome.opened)
+
+
+# copies of lists from URLs
+
+URL = "https://lists.example/allow"
+
+
+def keep(path: Path, text: str, url: str = URL) -> KeptAt:
+    """Write a kept copy, as :mod:`icwsgw.server.list_download` does."""
+    marks = json.dumps({"url": url, "etag": "", "modified": "", "at": 1.0})
+    write(path, f"# kept by icwsgw: {marks}\n{text}")
+    return KeptAt(path, URL)
+
+
+def test_an_allow_list_that_was_never_fetched_admits_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log()
+    monkeypatch.setattr(access_files, "_log", log)
+    clock, applied = Clock(), list[AccessRules]()
+    kept = KeptAt(tmp_path / "allow.list", URL)
+    files = AccessFiles(None, None, clock, applied.append, kept_allowed=kept)
+    assert files.rules.unknown
+    assert not files.rules.admits_address("192.0.2.1")
+    assert not files.rules.admits_principal(b"\x04")
+    assert files.unready() == "the allow list has not been fetched yet: nobody may connect"
+    files.startService()
+    keep(kept.path, "192.0.2.0/24\n")
+    clock.advance(PERIOD)
+    assert [(rules.unknown, rules.admits_address("192.0.2.1")) for rules in applied] == [(False, True)]
+    assert files.unready() is None
+    # from now on it stays what it was
+    kept.path.unlink()
+    clock.advance(PERIOD)
+    assert files.unready() is None
+    keep(kept.path, "", url="https://elsewhere.example/allow")
+    clock.advance(PERIOD)
+    assert files.rules.admits_address("192.0.2.1")
+    assert [line.partition(" ")[0] for line in log.lines] == ["info", "error", "error"]
+    files.stopService()
+
+
+def test_a_deny_list_that_was_never_fetched_is_told(tmp_path: Path) -> None:
+    kept = KeptAt(tmp_path / "deny.list", URL)
+    files = AccessFiles(None, None, Clock(), lambda rules: None, kept_denied=kept)
+    assert files.rules.admits_address("192.0.2.1")
+    assert files.concern() == "the deny list has not been fetched yet: nobody is denied by it"
+    assert files.unready() is None
+    keep(kept.path, "192.0.2.1\n")
+    files.look()
+    assert (files.concern(), files.rules.admits_address("192.0.2.1")) == (None, False)
+
+
+def test_lists_of_a_file_and_a_url_count_together(tmp_path: Path) -> None:
+    file = tmp_path / "deny"
+    file.write_text("192.0.2.1\nhttps://a.example\n")
+    kept = keep(tmp_path / "deny.list", "192.0.2.2\nhttps://b.example\n2vxsx-fae\n")
+    rules = AccessFiles(file, None, Clock(), lambda rules: None, kept_denied=kept).rules
+    assert [rules.admits_address(f"192.0.2.{number}") for number in (1, 2, 3)] == [False, False, True]
+    assert rules.denied.origins == ("https://a.example", "https://b.example")
+    assert not rules.admits_principal(b"\x04")
+    assert rules.denied.size == 5
+
+
+def test_a_damaged_copy_does_not_end_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log()
+    monkeypatch.setattr(access_files, "_log", log)
+    path = tmp_path / "allow.list"
+    path.write_text("192.0.2.1\n")
+    files = AccessFiles(None, None, Clock(), lambda rules: None, kept_allowed=KeptAt(path, URL))
+    assert files.rules.unknown
+    assert log.lines == [
+        f"error access list ignored until it is fetched kept access list {path} is damaged: its first line is missing"
+    ]
+
+
+def test_while_nobody_knows_who_is_allowed_clients_are_told_to_come_later() -> None:
+    world = World()
+    world.factory.restrict(AccessRules(unknown=True))
+    assert status(accept(world, tcp("192.0.2.7"))[1]) == 503
+    assert refusals(world) == {"no_allow_list": 1}
+    world.factory.restrict(AccessRules())
+    assert status(accept(world, tcp("192.0.2.7"))[1]) == 101

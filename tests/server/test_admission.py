@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -697,3 +698,27 @@ def test_the_request_may_dawdle_for_so_long_whatever_it_sends() -> None:
     assert transport.aborted
     assert refusals(world) == {"header_timeout": 1}
     protocol.connectionLost(Failure(ConnectionDone()))
+
+
+def test_a_limit_by_address_that_begins_counts_those_that_are_connected() -> None:
+    world = World()
+    for _ in range(3):
+        accept(world, tcp("192.0.2.1"))
+    accept(world, tcp("192.0.2.2"))
+    world.connect()
+    assert status(accept(world, tcp("192.0.2.1"))[1]) == 101
+    config = replace(world.factory._config, max_connections_per_ip=3)
+    world.factory.change(config)
+    # nobody is closed, and nobody more may come
+    assert [bool(session.ended) for session in world.sessions] == [False] * len(world.sessions)
+    assert status(accept(world, tcp("192.0.2.1"))[1]) == 429
+    assert status(accept(world, tcp("192.0.2.2"))[1]) == 101
+    # changed, it counts nobody twice
+    world.factory.change(replace(config, max_connections_per_ip=5))
+    assert [status(accept(world, tcp("192.0.2.2"))[1]) for _ in range(4)] == [101, 101, 101, 429]
+    world.factory.change(replace(config, max_connections_per_ip=0))
+    assert status(accept(world, tcp("192.0.2.1"))[1]) == 101
+    for connection in list(world.factory.connections):
+        lose(connection)
+    assert world.factory.limits._by_group == {}
+    assert world.factory.limits.total == 0
