@@ -145,6 +145,7 @@ class Status:
             "started": self._started,
             "history": self._history.document(),
             "warnings": [] if self._recent is None else self._recent.written(),
+            "ended": self._gateway.context.ended_sessions.written(),
         }
 
     def go_on_from(self, document: Mapping[str, Any]) -> None:
@@ -154,6 +155,7 @@ class Status:
         """
         self._started = float(document.get("started", self._started))
         self._history.go_on_from(document.get("history", {}))
+        self._gateway.context.ended_sessions.go_on_from(document.get("ended", ()))
         if self._recent is not None:
             self._recent.go_on_from(document.get("warnings", ()))
         # The counters have jumped: the next sample must not show that as a rate.

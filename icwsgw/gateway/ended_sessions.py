@@ -8,7 +8,7 @@ for. What an end says about its client follows ``--log-clients``, as the log doe
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from heapq import nlargest
 from typing import Any, Final, NamedTuple
 
@@ -52,6 +52,9 @@ class EndRecord(NamedTuple):
     by: str
     reason: str
     hint: str
+
+
+_FIELDS: Final = frozenset(EndRecord._fields)
 
 
 def refused_connection(at: float, who: Mapping[str, str], status: int | None, reason: str, hint: str) -> EndRecord:
@@ -107,6 +110,17 @@ class EndedSessions:
             self._drop(max(self._groups, key=lambda each: len(self._groups[each])))
         self._groups.setdefault(group, deque()).append(record)
         self._count += 1
+
+    def written(self) -> list[Any]:
+        """Return the ends as plain values, the oldest first, for another process."""
+        kept = [(group, each) for group, ends in self._groups.items() for each in ends]
+        return [[group, each._asdict()] for group, each in sorted(kept, key=lambda entry: entry[1].at)]
+
+    def go_on_from(self, written: Iterable[Any]) -> None:
+        """Add the ends of another process, as :meth:`written` gives them; those that lack a field are left out."""
+        for group, values in written:
+            if values.keys() >= _FIELDS:
+                self.add(group, EndRecord(**{name: values[name] for name in _FIELDS}))
 
     def _drop(self, group: str) -> None:
         ends = self._groups[group]

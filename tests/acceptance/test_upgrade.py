@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from icwsgw.core.close_reasons import CloseCode
+from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
 from tests.acceptance.conftest import Devnet, Stack
 from tests.acceptance.crowd import clients_of, connect, echoes, ends, eventually, leave, sample
@@ -115,10 +116,36 @@ def test_an_upgrade_that_cannot_start_costs_nothing(
         assert (code, text.startswith("icwsctl: no upgrade: "), words in text) == (1, True, True), text
         echoes(client)
     config.write_text("drain-window = 0.5\n")
+    # what the operator has said, and what the status page shows
+    gone, stranger = connect(stack), Ed25519Identity(bytes(32)).principal.text
+    gone.connection.close()
+    for order in (
+        ("deny", stack.chat),
+        ("set", "ping-interval", "17s"),
+        ("log-level", "poller", "debug"),
+        ("maintenance", "on"),
+    ):
+        code, text = icwsctl(endpoint, *order)
+        assert code == 0, text
+    icwsctl(endpoint, "kick", "--principal", stranger, "--for", "1h")
+    eventually(lambda: "1006" in icwsctl(endpoint, "ended")[1], "the end of a session is listed")
+
+    def what_was_said() -> list[str]:
+        return [icwsctl(endpoint, words)[1] for words in ("deny", "options", "maintenance", "log-level")]
+
+    said = what_was_said()
     code, text = icwsctl(endpoint, "upgrade")
     assert (code, text.startswith("upgraded from ")) == (0, True), text
     assert stack.server.process.wait(60) == 0
     echoes(client)
+    assert what_was_said() == said
+    shown = (re.escape(stack.chat), r"ping-interval .*\b17", "not ready", r"poller .*debug")
+    for pattern, text in zip(shown, said, strict=True):
+        assert re.search(pattern, text), text
+    assert stranger in icwsctl(endpoint, "bans")[1]
+    assert "1006" in icwsctl(endpoint, "ended")[1]
+    assert http_get(f"{stack.admin}/health/ready")[0] == 503, "it is still out of service"
+    assert icwsctl(endpoint, "maintenance", "off")[0] == 0
     code, text = icwsctl(endpoint, "sessions")
     assert (code, "open" in text) == (0, True)
     leave(client)

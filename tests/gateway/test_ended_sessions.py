@@ -125,3 +125,20 @@ def test_a_canister_that_the_client_may_not_use_is_named() -> None:
     now = world.clock.seconds()
     ((record,), _) = world.context.ended_sessions.latest(now, 9)
     assert (record.canister, record.principal) == (ECHO_ID.text, None)
+
+
+def test_another_process_goes_on_with_the_ends() -> None:
+    ended, copy = EndedSessions(), EndedSessions()
+    for at, group in ((1.0, "a"), (3.0, "a"), (2.0, "b")):
+        ended.add(group, refused_connection(at, {"peer": group}, 403, f"at {at}", ""))
+    written = ended.written()
+    copy.go_on_from([*written, ["c", {"at": 4.0}], ["a", {**written[0][1], "of tomorrow": 1}]])
+    assert [(each.reason, each.peer) for each in copy.latest(5.0, 9)[0]] == [
+        ("at 3.0", "a"),
+        ("at 2.0", "b"),
+        ("at 1.0", "a"),
+        ("at 1.0", "a"),
+    ]
+    small = EndedSessions(most=2)
+    small.go_on_from(written)
+    assert [each.at for each in small.latest(5.0, 9)[0]] == [3.0, 2.0]

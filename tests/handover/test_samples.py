@@ -123,7 +123,7 @@ def test_a_state_that_is_read_and_written_again_is_the_same() -> None:
     assert before == after
     for part in ("replays", "replacements", "host_backoff", "network_time", "suspects", "principals"):
         assert documents[0]["gateway"][part] == again[0]["gateway"][part], part
-    for part in ("history", "warnings", "started"):
+    for part in ("history", "warnings", "started", "ended"):
         assert documents[0]["status"][part] == again[0]["status"][part], part
 
 

@@ -29,6 +29,7 @@ from icwsgw.core.network_time import Evidence
 from icwsgw.core.session_machine import State
 from icwsgw.core.suspect_addresses import FORGED
 from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID
+from icwsgw.gateway.ended_sessions import refused_connection
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.session import DOUBT_SECONDS
 from icwsgw.handover.service_state import Handed, Taken
@@ -240,6 +241,8 @@ def _by_hand(service: Any, clients: list[WireClient], opening: WireClient) -> No
     context.metrics.gaps.inc()
     service.status._history.add(world.now_ns() / 1e9, {"clients": 3})
     service.status._recent({"log_level": LogLevel.warn, "icws_message": "a warning", "log_time": now})
+    end = refused_connection(now, {"peer": "192.0.2.7"}, 403, "the origin is not welcome", "")
+    context.ended_sessions.add("192.0.2.7", end)
     connection = Tracing("abcde-fg").connection("192.0.2.1")
     assert connection is not None
     sessions[0].trace = connection.opened(sessions[0].id, "192.0.2.1")
