@@ -61,6 +61,8 @@ class Fleet(Subject):
 
     name = "fleet"
     steps = {"meet": 2.0, "die": 0.4}
+    #: as the pool has it while its workers are handed over, which a fleet's are not
+    handover = None
 
     def __init__(self, scenario: Any) -> None:
         super().__init__(scenario)
