@@ -202,6 +202,7 @@ too.
 The gateway closes clients with a code and a sentence; the operator's guide says
 for each code what to check.
 .Sh SEE ALSO
+.Xr icws-capacity 1 ,
 .Xr icws-client 1 ,
 .Xr icwsctl 1 ,
 .Xr twistd 1 ,

@@ -74,6 +74,8 @@ ALLOWED: dict[str, set[str]] = {
     "server": LEAVES | CONFIG | GATEWAY | {"ic", "core", "process.rlimits", "reactor", "observe"},
     "admin": LEAVES | CONFIG | GATEWAY | AGENT | {"ic", "core", "observe"},
     # no Twisted below it, so that it starts at once
+    # a program of its own, with figures instead of a gateway
+    "capacity": LEAVES | {"config.quantities"},
     "ctl": LEAVES | {"config.addresses", "config.quantities"},
     # a program of its own, for other programs: nothing of the gateway is below it
     "cli": LEAVES | {"client", "ic"},

@@ -59,7 +59,8 @@ def test_the_wheel_holds_every_file_of_the_package_but_those_of_the_linter(wheel
         scripts = files.read(name).decode()
         assert "icwsctl = icwsgw.ctl.commands:main" in scripts
         assert "icws = icwsgw.cli.icws_command:main" in scripts
-    for page in ("icws.1", "icws-client.1", "icwsctl.1"):
+        assert "icws-capacity = icwsgw.capacity.capacity_command:main" in scripts
+    for page in ("icws.1", "icws-capacity.1", "icws-client.1", "icwsctl.1"):
         assert any(name.endswith(f".data/data/share/man/man1/{page}") for name in shipped)
     assert "twisted/plugins/__init__.py" not in shipped
 

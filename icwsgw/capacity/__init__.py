@@ -1,0 +1,1 @@
+"""``icws-capacity``: plans gateways from a load (docs/scaling.md)."""
