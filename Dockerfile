@@ -1,8 +1,8 @@
 # IC WebSocket Gateway. Takes the Rust gateway's arguments:
 #   docker run -p 8080:8080 -v icws-data:/ic-ws-gateway/data IMAGE --ic-network-url http://host.docker.internal:4943
-ARG PYTHON=3.12
-# Pin it: --build-arg BASE=python:3.12-slim@sha256:... (docker buildx imagetools inspect python:3.12-slim)
-ARG BASE=python:${PYTHON}-slim
+# By digest, so that the same commit makes the same image; docs/release.md says when it is renewed (docker buildx
+# imagetools inspect python:3.12-slim). Another one: --build-arg BASE=python:3.13-slim
+ARG BASE=python:3.12-slim@sha256:78387bc3881b8273120a12ebe6c1ab22b018ccc2c9adf565ae1ac9b536e184ea
 
 FROM ${BASE} AS build
 RUN python -m venv /opt/icws && python -m venv /opt/build
@@ -21,6 +21,13 @@ RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --whe
     && /opt/icws/bin/twistd --help > /dev/null
 
 FROM ${BASE}
+ARG VERSION=
+ARG REVISION=
+LABEL org.opencontainers.image.title="IC WebSocket Gateway" \
+    org.opencontainers.image.description="Gives canisters of the Internet Computer WebSockets" \
+    org.opencontainers.image.licenses="MIT" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.revision="${REVISION}"
 ENV PATH=/opt/icws/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 # The Rust gateway's working directory, so that volumes and paths of its compose files fit. A directory mounted from the
 # host must belong to user 10001: the key is made in it.

@@ -14,5 +14,5 @@ lock() { # file, source, options of uv...
 
 mkdir -p requirements
 lock image.txt setup.py --extra otel --extra acme "$@"
-lock ci.txt setup.py requirements/ci.in --extra test --extra lint --extra docs --extra mutation "$@"
+lock ci.txt setup.py requirements/ci.in --extra test --extra lint --extra docs --extra mutation --extra release "$@"
 lock build.txt requirements/build.in "$@"

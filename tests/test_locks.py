@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 
 from tests.test_layering import ROOT
 
-LOCKS = {"image.txt": ("otel",), "ci.txt": ("test", "lint", "docs", "mutation"), "build.txt": ()}
+LOCKS = {"image.txt": ("otel",), "ci.txt": ("test", "lint", "docs", "mutation", "release"), "build.txt": ()}
 _PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^ ;]+)((?: ;[^\\\n]*)?)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)\n", re.M)
 
 

@@ -15,6 +15,15 @@ from tests.test_layering import ROOT
 FILES = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 
+_SIGNED = {"contents": "read", "id-token": "write", "attestations": "write"}
+#: What jobs may do besides reading.
+PERMISSIONS = {
+    ("release.yml", "distributions"): _SIGNED,
+    ("release.yml", "image"): {**_SIGNED, "packages": "write"},
+    ("release.yml", "publish"): {"id-token": "write"},
+}
+
+
 def jobs(name: str) -> dict[str, Any]:
     read = yaml.safe_load((ROOT / ".github" / "workflows" / name).read_text())
     found: dict[str, Any] = read["jobs"]
@@ -34,7 +43,7 @@ def commands(job: dict[str, Any]) -> list[str]:
 def test_actions_are_pinned_by_commit_and_jobs_have_bounds(file: Any) -> None:
     for name, job in jobs(file.name).items():
         assert job["timeout-minutes"] <= 360, name
-        assert job["permissions"] == {"contents": "read"}, name
+        assert job["permissions"] == PERMISSIONS.get((file.name, name), {"contents": "read"}), name
         for step in steps(job):
             if "uses" in step:
                 assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", step["uses"]), step
@@ -63,3 +72,35 @@ def test_what_takes_long_is_run_each_week(module: str) -> None:
     said = [command for job in jobs("scheduled.yml").values() for command in commands(job)]
     assert any(f"python -m {module}" in command for command in said)
     assert (ROOT / module.replace(".", "/") / "__main__.py").exists()
+
+
+def test_a_release_is_built_twice_and_attested() -> None:
+    release = jobs("release.yml")
+    said = "\n".join(commands(release["distributions"]))
+    assert "--require-hashes --requirement requirements/build.txt" in said
+    assert said.count("python scripts/dist.py") == 2
+    assert "diff --recursive dist again" in said
+    assert "--sbom=true --provenance=mode=max" in "\n".join(commands(release["image"]))
+    for name in ("distributions", "image"):
+        assert any("attest-build-provenance@" in step.get("uses", "") for step in steps(release[name]))
+
+
+def test_only_a_person_publishes() -> None:
+    release = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text())
+    publish = release["jobs"]["publish"]
+    assert (publish["environment"], publish["needs"]) == ("pypi", "distributions")
+    assert "github.event_name == 'workflow_dispatch' && inputs.publish" in publish["if"]
+    # a YAML parser of version 1.1 reads the key "on" as true
+    assert release[True]["workflow_dispatch"]["inputs"]["publish"]["default"] is False
+    assert "secrets." not in str(publish)
+
+
+def test_the_image_is_pinned_and_says_what_it_is() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert re.search(r"^ARG BASE=python:3\.\d+-slim@sha256:[0-9a-f]{64}$", dockerfile, re.MULTILINE)
+    assert set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)) == {"${BASE}"}
+    assert dockerfile.count("--require-hashes") == 2
+    for label in ("title", "description", "licenses", "version", "revision"):
+        assert f"org.opencontainers.image.{label}=" in dockerfile
+    assert re.search(r"^USER icws$", dockerfile, re.MULTILINE)
+    assert re.search(r"^HEALTHCHECK ", dockerfile, re.MULTILINE)

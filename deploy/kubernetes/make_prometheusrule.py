@@ -1,5 +1,7 @@
 """Writes monitoring/prometheusrule.yaml: the rules of ../prometheus/rules.yml as the Prometheus operator takes them.
 
+Also copies the rules into the Helm chart, which can only read its own files.
+
 ``python deploy/kubernetes/make_prometheusrule.py``; a test runs this and compares.
 """
 
@@ -10,6 +12,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 RULES = HERE.parent / "prometheus" / "rules.yml"
 TARGET = HERE / "monitoring" / "prometheusrule.yaml"
+CHART = HERE.parent / "helm" / "icws" / "files" / "rules.yml"
 
 HEAD = """\
 # Made by make_prometheusrule.py of deploy/prometheus/rules.yml.
@@ -32,3 +35,4 @@ def prometheusrule() -> str:
 
 if __name__ == "__main__":
     TARGET.write_text(prometheusrule())
+    CHART.write_text(RULES.read_text())
