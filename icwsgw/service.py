@@ -203,7 +203,7 @@ class GatewayService(MultiService):
             self._lag,
             recent=recent,
             connections=lambda: len(self.factory.connections),
-            first_identity=first_identity,
+            identity_numbers=self.identity_numbers,
             worker=first_identity // self._config.identities,
         )
 

@@ -28,7 +28,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from heapq import nsmallest
 from importlib.metadata import version
@@ -84,7 +84,7 @@ class Status:
     :param lag: measures the event loop lag
     :param recent: recent warnings and errors; None to list none
     :param connections: returns the number of connections, including those without a session
-    :param first_identity: number of the gateway's first identity
+    :param identity_numbers: the numbers of the gateway's identities
     :param worker: number of this process
     :param now: returns seconds since 1970
     """
@@ -97,7 +97,7 @@ class Status:
         *,
         recent: RecentWarnings | None = None,
         connections: Callable[[], int] = lambda: 0,
-        first_identity: int = 0,
+        identity_numbers: Sequence[int] = (0,),
         worker: int = 0,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -106,7 +106,7 @@ class Status:
         self._loop_lag = lag
         self._recent = recent
         self._connections = connections
-        self._first_identity = first_identity
+        self._identity_numbers = identity_numbers
         self._worker = worker
         self._now = now
         self._started = self._process_started = now()
@@ -340,7 +340,7 @@ class Status:
         loads = self._gateway.identity_assignment.loads
         return [
             {
-                "number": self._first_identity + index,
+                "number": self._identity_numbers[index],
                 "principal": identity.principal.text,
                 "worker": self._worker,
                 "sessions": loads[index],

@@ -29,7 +29,7 @@ class Seen(World):
             self.lag,
             recent=self.recent,
             connections=lambda: 7,
-            first_identity=4,
+            identity_numbers=(4, 5, 9),
             worker=2,
             now=lambda: self.now_ns() / 1e9,
         )
