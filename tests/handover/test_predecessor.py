@@ -79,6 +79,7 @@ class Attempts(TestCase):
     def setUp(self) -> None:
         self.announced: list[int] = []
         self.patch(transfer, "Handed", Handed)
+        self.patch(transfer, "give_way", lambda: None)
         self.patch(transfer, "SILENCE_SECONDS", 3.0)
         self.patch(predecessor, "SILENCE_SECONDS", 3.0)
         self.patch(predecessor, "FIRST_WORD_SECONDS", 20.0)

@@ -24,6 +24,7 @@ class Handed:
     """A state of three documents."""
 
     detached = 0
+    gave_way: list[bool] = []
     connections = (1, 2)
 
     def __init__(self, service: object) -> None:
@@ -73,10 +74,11 @@ class Taken:
 @pytest.fixture(autouse=True)
 def states(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "Handed", Handed)
+    monkeypatch.setattr(transfer, "give_way", lambda: Handed.gave_way.append(True))
     monkeypatch.setattr(receiving, "Taken", Taken)
     monkeypatch.setattr(transfer, "SILENCE_SECONDS", 5.0)
     monkeypatch.setattr(receiving, "SILENCE_SECONDS", 5.0)
-    Handed.detached, Taken.made = 0, []
+    Handed.detached, Handed.gave_way, Taken.made = 0, [], []
 
 
 class Giver:
@@ -133,6 +135,16 @@ def test_everything_is_handed_over(early: bool) -> None:
     assert (receiving.go, len(receiving)) == ({"go": True, "pidfile": "/p"}, 2)
     assert (Taken.made[0].begun, Taken.made[0].discarded) == (1, 0)
     assert ({"early": True} in Taken.made[0].documents) is early
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_process_that_only_clears_up_gives_way(left: int) -> None:
+    giver = Giver()
+    giver.service.factory.connections = set(range(2 + left))
+    thread = run(giver)
+    taker(giver).run()
+    thread.join()
+    assert Handed.gave_way == [True] * (not left), "whoever drains clients does not"
 
 
 def test_several_processes_hand_over_to_one() -> None:
