@@ -20,7 +20,7 @@ from icwsgw.reactor.detached_socket import detach, plain_transport, unsent_bytes
 from icwsgw.server.admission import Admission, Standing
 from icwsgw.server.outbox import Outbox
 from icwsgw.server.read_control import HANDOVER, RATE
-from icwsgw.server.unread_bytes import unread_bytes
+from icwsgw.server.unread_bytes import unread_bytes, unread_while_closing
 
 if TYPE_CHECKING:
     from icwsgw.gateway.session import ClientSession
@@ -114,7 +114,11 @@ class ConnectionHandover:
             document["unsent"] += begun
             document["waits_since"] = self._outbox.since
         if self.state != self.STATE_OPEN or self.session is None:
-            return {**document, "stage": Stage.CLOSING.value, "unread": b"" if self.session else self.data}
+            return {
+                **document,
+                "stage": Stage.CLOSING.value,
+                "unread": b"" if self.session else unread_while_closing(self),
+            }
         return {
             **document,
             **client_document(cast(Any, self)),
@@ -190,6 +194,8 @@ class ConnectionHandover:
         )
         self.peer = admission.peer
         self._stop_reading(HANDOVER)
+        if admission.standing is Standing.OPENED:
+            self.maxMessagePayloadSize = factory.max_message_bytes
         stage = Stage(document.get("stage", Stage.REQUEST))
         if stage is Stage.REQUEST:
             self._watch(document, factory.header_timeout)
@@ -204,8 +210,6 @@ class ConnectionHandover:
         self._take_liveness(document)
         self._take_over_guard(document)
         session = self.session = take_over_session(factory.gateway, cast(Any, self), document.get("session", {}))
-        if admission.standing is Standing.OPENED:
-            self.maxMessagePayloadSize = factory.max_message_bytes
         self._watch_liveness(session, document)
 
     def _take_liveness(self, document: Mapping[str, Any]) -> None:

@@ -39,6 +39,26 @@ def unread_bytes(connection: Any) -> bytes:
     return b"".join((*parts, connection.data))
 
 
+def unread_while_closing(connection: Any) -> bytes:
+    """The same for a connection that waits for the client's close frame: what messages contained is dropped already.
+
+    :param connection: a WebSocketServerProtocol that is closing
+    """
+    frame = connection.current_frame
+    control = frame is not None and frame.opcode >= _CONTROL
+    parts: list[bytes] = []
+    if connection.inside_message and (frame is None or control or not frame.opcode):
+        parts.append(_header(_BINARY, False, 0, _NO_MASK))
+    if control:
+        mask = frame.mask or _NO_MASK
+        payload = b"".join(connection.control_frame_data or ())
+        parts += _header(frame.opcode, frame.fin, frame.length, mask), _masked(payload, mask)
+    elif frame is not None:
+        left = frame.length - connection.current_frame_masker.pointer()
+        parts.append(_header(_BINARY if frame.opcode else 0, frame.fin, left, _NO_MASK))
+    return b"".join((*parts, connection.data))
+
+
 def _header(opcode: int, final: bool, length: int, mask: bytes) -> bytes:
     first = bytes(((0x80 if final else 0) | opcode,))
     if length < 126:

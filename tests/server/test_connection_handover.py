@@ -270,6 +270,28 @@ def test_deadlines_stay_spread() -> None:
     assert [ours for ours, _ in due] == [theirs for _, theirs in due] == [due[0][0] + 1.0 * n for n in range(3)]
 
 
+@pytest.mark.parametrize("cut", [3, 5, 9, 14, 20, 22])
+@pytest.mark.parametrize("first", [masked(2, b"a whole frame"), masked(2, b"some", fin=False) + masked(0, b"more")])
+def test_a_closing_handshake_goes_on_in_the_middle_of_a_message(first: bytes, cut: int) -> None:
+    here, there = World(), World()
+    protocol, _, _ = opened(here)
+    data = first + close_frame(4100)
+    protocol.dataReceived(data[:3])
+    protocol.close(4100, "away")
+    protocol.session = None
+    protocol.dataReceived(data[3:cut])
+    document = protocol.written()
+    assert document is not None
+    after, transport = taken_over(there, document)
+    transport.clear()
+    after.read_unread()
+    after.dataReceived(data[max(3, cut) :])
+    assert transport.aborted, "the client's close frame was found"
+    assert not after.wasNotCleanReason
+    assert after.maxMessagePayloadSize == there.factory.max_message_bytes, "messages may still be long"
+    assert transport.value() == b"", "and nothing was wrong before it"
+
+
 @pytest.mark.parametrize("what", ["TLS", "disconnecting", "_aborting", "_writeDisconnecting"])
 def test_what_cannot_be_handed_over(what: str) -> None:
     protocol, transport, _ = opened(World())

@@ -20,6 +20,7 @@ from zope.interface import directlyProvides
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.messages import payload_of
 from icwsgw.core.session_machine import State
+from icwsgw.server.connection_handover import PONG_SECONDS
 from icwsgw.server.proxy_header import ProxyHeaders
 from icwsgw.server.request_head import MAX_HEADER_BYTES
 from tests.simulation.expectations import WHEEL
@@ -277,10 +278,11 @@ class WireLink:
         config, protocol = self.owner.process.config, self._protocol
         if self._lost:
             return
+        most = config.ping_interval + WHEEL + (PONG_SECONDS if self._world.plan.handovers else 0.0)
         # the next one may be behind what is on its way
         pinged = None if self._to_client else self._pinged_at
         if pinged is not None and self.reading and not self._server_paused and not self._silent and not self._over:
-            yield "has answered a ping and not had another one", now - pinged - config.ping_interval - WHEEL
+            yield "has answered a ping and not had another one", now - pinged - most
         if self._silent and not self._server_paused and config.ping_interval:
             most = 2 * config.ping_interval + config.pong_timeout + config.close_timeout + 3 * WHEEL
             yield "has been silent", now - self._heard_at - most
