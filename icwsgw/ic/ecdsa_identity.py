@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
@@ -99,7 +99,8 @@ def identity_of_pem(pem: str | bytes) -> Ed25519Identity | EcdsaIdentity:
         key = load_pem_private_key(data[max(start, 0) :], password=None)
     except TypeError:
         raise FormatError("the private key is encrypted; export it without a password") from None
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, InternalError):
+        # the last one: a key of the wrong length for its algorithm, such as 32 bytes for X448
         try:
             # the forms of the Rust gateway's library, which others refuse
             return Ed25519Identity.from_pem(data.decode("ascii", "replace"))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from OpenSSL import SSL
@@ -104,13 +104,13 @@ def _private_key(files: PemFiles) -> PrivateKeyTypes:
         return load_pem_private_key(pem, password=None)
     except TypeError:
         pass  # it is encrypted
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, InternalError):
         raise ConfigError(f"TLS key {files.key} is not a private key in PEM") from None
     if files.passphrase is None:
         raise ConfigError(f"TLS key {files.key} is encrypted: --tls-passphrase-file names the file of its passphrase")
     try:
         return load_pem_private_key(pem, password=read_passphrase(files.passphrase))
-    except UnsupportedAlgorithm:
+    except (UnsupportedAlgorithm, InternalError):
         raise ConfigError(f"TLS key {files.key} is encrypted in a way that is not supported") from None
     except ValueError:
         # OpenSSL cannot tell a wrong passphrase from damage

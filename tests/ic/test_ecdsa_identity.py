@@ -75,6 +75,12 @@ def test_ed25519_files() -> None:
         ("", "not a private key"),
         ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "not a private key"),
         (b"\xff\xfe", "not a private key"),
+        # an X448 key has 56 bytes; OpenSSL fails to set one of 32 up
+        (
+            "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VvBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH\n"
+            "-----END PRIVATE KEY-----\n",
+            "not a private key",
+        ),
     ],
 )
 def test_what_is_no_key(pem: str | bytes, words: str) -> None:

@@ -117,6 +117,13 @@ def test_expiry(tmp_path: Path, signer: pem.Authority) -> None:
         (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"", "server.pem is not a certificate"),
         ("good", None, "cannot read .*server.key: No such file"),
         ("good", b"nonsense", "server.key is not a private key in PEM"),
+        (
+            "good",
+            # an X448 key has 56 bytes; OpenSSL fails to set one of 32 up
+            b"-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VvBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH\n"
+            b"-----END PRIVATE KEY-----\n",
+            "server.key is not a private key in PEM",
+        ),
         ("good", "other", "server.key does not belong to the first certificate of .*server.pem"),
         ("good", "encrypted", "server.key is encrypted"),
     ],
