@@ -71,7 +71,9 @@ class HeldClients:
             _log.info("clients wait for their canister's quota", canister=self._canister.text, limit=limit)
         if session.stream is not None:
             session.stream.held_by = HeldBy.QUOTA
-        session.relay_full()
+            session.stream.keep_alive_late()
+        if not _is_full(session):
+            session.client.pause()
         self._plan(now)
 
     def written(self) -> Document:
@@ -126,8 +128,13 @@ class HeldClients:
 
 def _read_on(session: ClientSession) -> None:
     """Read a client's socket again, unless its relay queue is full."""
-    if session.state is not State.CLOSED and session.relay is not None and not session.relay.relay_queue.full:
+    if session.state is not State.CLOSED and not _is_full(session):
         session.client.resume()
+
+
+def _is_full(session: ClientSession) -> bool:
+    """Whether a client is not read because its relay queue is full."""
+    return session.relay is not None and session.relay.relay_queue.full
 
 
 class _CanisterUse:

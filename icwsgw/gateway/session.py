@@ -322,14 +322,14 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
     def relay_full(self) -> None:
         """Stop reading the client's socket."""
         if self.state is not State.CLOSED:
-            self.client.pause()
+            if self.poller is None or not self.poller.holds(self):
+                self.client.pause()
             if self.stream is not None:
                 self.stream.keep_alive_late()
 
     def relay_drained(self) -> None:
         """Read the client's socket again."""
-        quota = None if self.poller is None else self.poller.held_clients
-        if self.state is not State.CLOSED and (quota is None or not quota.holds(self)):
+        if self.state is not State.CLOSED and (self.poller is None or not self.poller.holds(self)):
             self.client.resume()
 
     # helpers

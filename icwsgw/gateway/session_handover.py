@@ -55,6 +55,10 @@ class AbsentPoller:
     def wake(self) -> None:
         """Do nothing."""
 
+    def holds(self, session: ClientSession) -> bool:
+        """Nobody is held."""
+        return False
+
     def accepted(self, session: ClientSession, key: tuple[bytes, int]) -> ClientSession | None:
         """Do nothing."""
 

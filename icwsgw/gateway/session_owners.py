@@ -58,6 +58,9 @@ class SessionPoller(Protocol[S]):
     def wake(self) -> None:
         """Poll soon."""
 
+    def holds(self, session: S) -> bool:
+        """Whether the canister's quota holds the client, so that its socket is not read."""
+
     def accepted(self, session: S, key: tuple[bytes, int]) -> S | None:
         """The canister has accepted the client; returns the session that this one replaces, if any."""
 

@@ -46,10 +46,22 @@ class Tenants(World):
         return row["quota"]
 
 
+class Strict(Connection):
+    """A connection that is paused and resumed in turns."""
+
+    def pause(self) -> None:
+        assert self.reading, "paused twice"
+        super().pause()
+
+    def resume(self) -> None:
+        assert not self.reading, "resumed twice"
+        super().resume()
+
+
 class Client:
     def __init__(self, world: Tenants, canister: Any) -> None:
         self.world = world
-        self.connection = Connection()
+        self.connection = Strict()
         self.session = world.gateway.connect(self.connection)
         self.sdk = SdkClient(canister)
         self.sdk.gateway = world.context.identities[self.session.identity_index].principal

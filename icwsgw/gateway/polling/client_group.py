@@ -65,6 +65,10 @@ class ClientGroup:
         if self.senders.get(key[0]) is session:
             del self.senders[key[0]]
 
+    def holds(self, session: ClientSession) -> bool:
+        """Whether the canister's quota holds a client, so that its socket is not read."""
+        return self.held_clients is not None and self.held_clients.holds(session)
+
     def accepted(self, session: ClientSession, key: tuple[bytes, int]) -> ClientSession | None:
         """The canister has accepted a client.
 
