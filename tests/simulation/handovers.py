@@ -124,7 +124,9 @@ def hand_over(world: SimWorld, old: SimProcess, new: SimProcess) -> None:
     for link in _held(old):
         row = _row(link)
         if row is None:
+            # the new process does not count it
             left.add(link.owner)
+            old.door.left(link)
         else:
             links.append(link)
             rows.append(row)
