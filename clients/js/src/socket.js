@@ -92,6 +92,8 @@ export class CanisterSocket extends EventTarget {
   #failures = 0;
   #wasOpen = false;
   #pumping = false;
+  /** Whether there may be more to send than the running pump saw. */
+  #pumpAgain = false;
   /** Whether the application has a listener for errors. */
   #hearsErrors = false;
   #wasFull = false;
@@ -655,10 +657,15 @@ export class CanisterSocket extends EventTarget {
 
   /** Sends what may leave, one after the other: signing takes a while, and numbers and frames keep one order. */
   async #pump() {
+    this.#pumpAgain = true;
     if (this.#pumping) return;
     this.#pumping = true;
     try {
-      while (await this.#sendNext());
+      // what comes while the last look is awaited would otherwise wait for the next message
+      while (this.#pumpAgain) {
+        this.#pumpAgain = false;
+        while (await this.#sendNext());
+      }
     } finally {
       this.#pumping = false;
     }

@@ -40,6 +40,16 @@ test("messages that wait for the session leave in order, numbered from 1", async
   assert.equal((await socket.closed).code, 1000);
 });
 
+test("a message that is sent at once when the session is open leaves", async () => {
+  const { socket, gateway } = make();
+  const wire = await gateway.dialled(0);
+  const sent = socket.opened.then(() => socket.send(bytes("a")));
+  await wire.opens();
+  await sent;
+  assert.deepEqual((await gateway.calls(wire, 2)).slice(1), [{ sequence: 1, content: "a" }]);
+  socket.close();
+});
+
 test("a keep-alive leaves before messages that wait, which are numbered when they leave", async () => {
   const { socket, gateway, wire } = await opened();
   wire.bufferedAmount = 1_000_000; // the network takes nothing
