@@ -82,6 +82,8 @@ ALLOWED: dict[str, set[str]] = {
     "client": LEAVES | {"ic", "core"},
     # its HTTP client is the gateway's, without what knows the Internet Computer
     "acme": LEAVES | CONFIG | {"admin", "agent", "agent.http", "core", "observe"},
+    # for tests of other programs: it starts the programs of this package as processes
+    "testing": LEAVES | {"client", "ic"},
     "devnet": LEAVES | CONFIG | AGENT | {"ic", "core", "observe"},
 }
 # listening sockets of another process, for workers and for handovers
@@ -181,7 +183,12 @@ def test_dependencies_point_one_way() -> None:
 
 
 #: Modules of the client that have sockets; its others are as pure as ``core``.
-WITH_SOCKETS = {"client/asyncio_client.py", "client/twisted_client.py", "client/root_key.py"}
+WITH_SOCKETS = {
+    "client/asyncio_client.py",
+    "client/twisted_client.py",
+    "client/root_key.py",
+    "client/network_requests.py",
+}
 
 
 @pytest.mark.parametrize("pure", ["core", "ic", "client"])

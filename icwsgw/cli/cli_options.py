@@ -11,9 +11,9 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from icwsgw.cli.message_format import MessageFormat
-from icwsgw.cli.network_requests import NetworkRequests
 from icwsgw.client.client_errors import ClientError
 from icwsgw.client.codecs import RawCodec
+from icwsgw.client.network_requests import NetworkRequests
 from icwsgw.client.root_key import MAINNET_ROOT_KEY, fetch_root_key
 from icwsgw.errors import FormatError, IcwsError, SignatureInvalid
 from icwsgw.ic.candid import Null, Type

@@ -1,8 +1,12 @@
-"""Requests of a command line to the network: status, certified state and queries, by blocking HTTP."""
+"""Requests to the network by blocking HTTP: status, certified state, queries and calls.
+
+The command line uses it, and other programs may.
+"""
 
 from __future__ import annotations
 
 import http.client
+import os
 import time
 import urllib.error
 import urllib.request
@@ -14,7 +18,16 @@ from icwsgw.client.client_errors import ClientError
 from icwsgw.errors import FormatError, Rejected
 from icwsgw.ic import cbor
 from icwsgw.ic.certificate import Certificate, decode_certificate, verify_certificate
-from icwsgw.ic.envelope import SignedRequest, Signer, anonymous_request, query_content, read_state_content, sign_request
+from icwsgw.ic.certified import RequestStatus, request_status
+from icwsgw.ic.envelope import (
+    SignedRequest,
+    Signer,
+    anonymous_request,
+    call_content,
+    query_content,
+    read_state_content,
+    sign_request,
+)
 from icwsgw.ic.hashtree import Found
 from icwsgw.ic.network_limits import SECOND_NS
 from icwsgw.ic.networks import is_loopback
@@ -23,8 +36,12 @@ from icwsgw.ic.principal import ANONYMOUS, Principal
 #: Versions of the API that are tried, the newest last: every program reads the certificates of the oldest.
 QUERY_VERSIONS: Final = ("v2", "v3")
 READ_STATE_VERSIONS: Final = ("v2", "v3")
+CALL_VERSIONS: Final = ("v3", "v4", "v2")
 _MAX_ANSWER: Final = 8 << 20
 _TTL_NS: Final = 120 * SECOND_NS
+_NONCE: Final = 16
+#: Seconds between two looks at a call that takes longer than its answer.
+_LOOK_S: Final = 0.5
 
 
 class HttpAnswer(NamedTuple):
@@ -76,7 +93,13 @@ class NetworkRequests:
         :raises CertificateInvalid: the certificate does not verify
         """
         content = read_state_content(ANONYMOUS, paths, time.time_ns() + _TTL_NS)
-        answer = self._post(READ_STATE_VERSIONS, canister, "read_state", anonymous_request(content))
+        return self._read_state(canister, anonymous_request(content), root_key)
+
+    def _read_state(self, canister: Principal, request: SignedRequest, root_key: bytes) -> Certificate:
+        answer = self._post(READ_STATE_VERSIONS, canister, "read_state", request)
+        return self._certificate(answer, canister, root_key)
+
+    def _certificate(self, answer: HttpAnswer, canister: Principal, root_key: bytes) -> Certificate:
         fields = _fields(answer)
         if answer.status != 200 or fields is None or not isinstance(fields.get("certificate"), bytes):
             raise self._refused(answer)
@@ -112,6 +135,41 @@ class NetworkRequests:
         except (KeyError, TypeError):
             raise self._refused(answer) from None
         return bytes(reply)
+
+    def call(self, canister: Principal, method: str, arg: bytes, identity: Signer, root_key: bytes) -> bytes:
+        """Return the certified reply to a call. Blocks until it is executed.
+
+        :param root_key: the network's root key in DER
+        :raises ClientError: the network cannot be reached, or refuses; or the outcome is not known after two minutes:
+            the call may have been executed
+        :raises Rejected: the network or the canister rejects the call
+        :raises CertificateInvalid: the certificate does not verify
+        """
+        expiry_ns = time.time_ns() + _TTL_NS
+        content = call_content(identity.principal, canister, method, arg, expiry_ns, os.urandom(_NONCE))
+        request = sign_request(identity, content)
+        answer = self._post(CALL_VERSIONS, canister, "call", request)
+        fields = _fields(answer) or {}
+        if fields.get("status") == "non_replicated_rejection":
+            raise Rejected(fields["reject_code"], str(fields["reject_message"]), fields.get("error_code"))
+        if answer.status == 202:
+            outcome = RequestStatus("unknown")
+        else:
+            outcome = request_status(self._certificate(answer, canister, root_key), request.request_id)
+        while outcome.reply is None:
+            if outcome.reject_code is not None:
+                raise Rejected(outcome.reject_code, outcome.reject_message or "", outcome.error_code)
+            if outcome.status == "done" or time.time_ns() > expiry_ns:
+                raise ClientError(f"the outcome of {method} is not known", "It may have been executed.")
+            time.sleep(_LOOK_S)
+            outcome = self._outcome(canister, request.request_id, identity, root_key)
+        return outcome.reply
+
+    def _outcome(self, canister: Principal, request_id: bytes, identity: Signer, root_key: bytes) -> RequestStatus:
+        """Look once how a call has ended; only who made the call may ask."""
+        path = (b"request_status", request_id)
+        look = read_state_content(identity.principal, [path], time.time_ns() + _TTL_NS)
+        return request_status(self._read_state(canister, sign_request(identity, look), root_key), request_id)
 
     def _post(self, versions: Sequence[str], canister: Principal, what: str, request: SignedRequest) -> HttpAnswer:
         for version in versions:

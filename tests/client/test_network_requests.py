@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+from twisted.internet.task import Clock
+
+from icwsgw.client import network_requests
+from icwsgw.client.client_errors import ClientError
+from icwsgw.client.network_requests import HttpAnswer, NetworkRequests
+from icwsgw.devnet.canisters import Canister
+from icwsgw.devnet.cdk_types import Trap
+from icwsgw.devnet.faults import InjectedFault
+from icwsgw.devnet.replica import Replica
+from icwsgw.errors import CertificateInvalid, Rejected
+from icwsgw.ic import cbor
+from icwsgw.ic.bls import MAINNET_ROOT_KEY_DER
+from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.ic.principal import Principal
+from tests.acceptance.processes import free_port
+from tests.client.test_root_key import answering
+from tests.support.devnet import result_of
+
+ID = Principal.from_text("bkyz2-fmaaa-aaaaa-qaaaq-cai")
+SIGNER = Ed25519Identity(b"\1" * 32)
+
+
+def test_a_status() -> None:
+    with answering(cbor.dumps_tagged({"impl_version": "1"})) as url:
+        assert NetworkRequests(url + "/").status() == {"impl_version": "1"}
+    for status, body in ((200, b"hello"), (500, cbor.dumps({})), (200, cbor.dumps([1]))):
+        with answering(body, status) as url, pytest.raises(ClientError, match=f"answers HTTP {status} instead"):
+            NetworkRequests(url).status()
+
+
+def test_networks_that_are_none() -> None:
+    with pytest.raises(ClientError, match="not the URL of a network"):
+        NetworkRequests("ftp://a")
+    silent = NetworkRequests(f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(ClientError, match="cannot be reached"):
+        silent.query(ID, "a", b"", SIGNER)
+    with answering(b"") as url:
+        # this server has no other path than that of the status
+        other = NetworkRequests(url)
+        with pytest.raises(ClientError, match="answers HTTP 501"):
+            other.query(ID, "a", b"", SIGNER)
+        with pytest.raises(ClientError, match="answers HTTP 501"):
+            other.metadata(ID, b"candid:service", MAINNET_ROOT_KEY_DER)
+
+
+class Adding(Canister):
+    def update(self, method: str, caller: Principal, arg: bytes) -> bytes:
+        if method == "trap":
+            raise Trap("as asked")
+        return method.encode() + arg
+
+
+class InMemory(NetworkRequests):
+    """Requests to a replica in memory, in the real time."""
+
+    def __init__(self) -> None:
+        super().__init__("http://127.0.0.1:1")
+        self.clock = Clock()
+        self.replica = Replica(self.clock, time.time_ns, b"calls")
+        self.replica.install(ID, Adding)
+        self.asked: list[str] = []
+
+    def _ask(self, path: str, body: bytes | None) -> HttpAnswer:
+        self.asked.append(path.rpartition("/")[2])
+        status, _, answer = result_of(self.replica.handle("GET" if body is None else "POST", path, body or b""))
+        return HttpAnswer(status, answer, "")
+
+    def ask(self, method: str) -> bytes:
+        return self.call(ID, method, b" it", SIGNER, self.replica.root_key_der)
+
+
+def test_a_call_that_is_answered_at_once() -> None:
+    network = InMemory()
+    assert network.ask("do") == b"do it"
+    assert network.asked == ["call"]
+    with pytest.raises(Rejected, match="as asked"):
+        network.ask("trap")
+    with pytest.raises(CertificateInvalid):
+        network.call(ID, "do", b"", SIGNER, MAINNET_ROOT_KEY_DER)
+
+
+def test_a_call_that_takes_longer_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = InMemory()
+    network.replica.ingress.latency = 1.0
+    monkeypatch.setattr(network_requests, "CALL_VERSIONS", ("v2",))
+    monkeypatch.setattr(network_requests.time, "sleep", network.clock.advance)
+    assert network.ask("do") == b"do it"
+    assert network.asked == ["call", "read_state", "read_state"]
+
+
+def test_a_call_whose_outcome_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = InMemory()
+    network.replica.ingress.latency = 1000.0
+    monkeypatch.setattr(network_requests, "CALL_VERSIONS", ("v2",))
+    monkeypatch.setattr(network_requests, "_TTL_NS", 50_000_000)
+    monkeypatch.setattr(network_requests, "_LOOK_S", 0.01)
+    with pytest.raises(ClientError, match="the outcome of do is not known") as unknown:
+        network.ask("do")
+    assert unknown.value.hint == "It may have been executed."
+
+
+def test_a_call_that_the_network_refuses() -> None:
+    network = InMemory()
+    nobody = Principal.from_text("bnz7o-iuaaa-aaaaa-qaaaa-cai")
+    with pytest.raises(Rejected, match="IC0301"):
+        network.call(nobody, "do", b"", SIGNER, network.replica.root_key_der)
+    network.replica.faults.add(InjectedFault("http", on="call"))
+    with pytest.raises(ClientError, match="answers HTTP 503"):
+        network.ask("do")
