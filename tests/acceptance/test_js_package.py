@@ -25,9 +25,12 @@ def test_its_own_tests_pass() -> None:
 
 
 def test_its_types_are_those_of_its_sources(tmp_path: Path) -> None:
-    run("npx", "--no-install", "tsc", "--outDir", tmp_path)
+    for project in ("tsconfig.json", "tsconfig.testing.json"):
+        run("npx", "--no-install", "tsc", "--project", project, "--outDir", tmp_path)
     made = {file.name: file.read_text() for file in tmp_path.iterdir()}
-    assert made == {file.name: file.read_text() for file in (CLIENT / "types").iterdir()}, "run npx tsc in clients/js"
+    assert made == {file.name: file.read_text() for file in (CLIENT / "types").iterdir()}, (
+        "run npm run types in clients/js"
+    )
 
 
 def test_it_is_small_and_the_file_for_script_tags_is_made_from_it(tmp_path: Path) -> None:
@@ -60,6 +63,9 @@ def test_programs_of_both_kinds_and_bundlers_take_the_package(tmp_path: Path) ->
         "socket.onmessage = (event: CanisterMessageEvent) => console.log(event.sequence + 1n);\n"
         'socket.addEventListener("error", ({ error }) => console.log((error satisfies ClientError).hint.length));\n'
         'if (socket.state === "open") socket.request([1], { timeoutMs: 1 }).then(console.log);\n'
+        'import { startDevnet, type Gateway } from "icws-client/testing";\n'
+        "export const places = (gateway: Gateway): string => gateway.places('echo').canister;\n"
+        "startDevnet({ canisters: { own: 'own.wasm' } }).then((devnet) => devnet.advance(60));\n"
         "// @ts-expect-error a socket needs a gateway\n"
         'new CanisterSocket({ canister: "aaaaa-aa" });\n'
     )

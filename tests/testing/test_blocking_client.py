@@ -1,0 +1,62 @@
+"""The client whose methods wait, in processes of their own: Autobahn serves one event loop library in each."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from tests.acceptance.conftest import Stack, stack
+from tests.acceptance.processes import ROOT, free_port
+from tests.support.measured import interpreter
+
+__all__ = ["stack"]
+
+pytestmark = pytest.mark.acceptance
+
+SCENARIO = """
+import asyncio, sys, threading
+import pytest
+from icwsgw.client.client_errors import ClientError
+from icwsgw.client.client_machine import ClientOpened, ClientSettings, ClientState, Disconnected, Ended
+from icwsgw.client.root_key import fetch_root_key
+from icwsgw.ic.principal import Principal
+from icwsgw.testing.blocking_client import BlockingClient
+
+gateway, network, canister, nobody = sys.argv[1:]
+key = fetch_root_key(network)
+with BlockingClient(gateway, canister, root_key=key, timeout=60) as client:
+    assert client.state is ClientState.OPEN
+    assert Principal.from_text(client.principal)
+    assert not client.wait_for(ClientOpened).resumed
+    client.send(b"one")
+    assert client.receive() == b"one"
+    assert client.request(b"two", lambda reply: reply == b"two") == b"two"
+    client._timeout = 0.05
+    with pytest.raises(asyncio.TimeoutError):
+        client.receive()
+    with pytest.raises(TimeoutError, match="no Disconnected in 0.05 s"):
+        client.wait_for(Disconnected)
+    client._timeout = 60
+ended = client.close()
+assert isinstance(ended, Ended) and ended is client.events[-1] and ended.error is None
+with pytest.raises(ClientError):
+    BlockingClient(nobody, canister, root_key=key, settings=ClientSettings(reconnect=False)).__enter__()
+with pytest.raises(ValueError):
+    BlockingClient(gateway, "no canister", root_key=key)
+assert threading.active_count() == 1
+print("done")
+"""
+
+
+def test_it_waits(stack: Stack) -> None:
+    places = [stack.gateway, stack.network, stack.echo, f"ws://127.0.0.1:{free_port()}"]
+    done = subprocess.run(
+        [*interpreter(), "-c", SCENARIO, *places],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("done\n", "")
