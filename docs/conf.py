@@ -20,7 +20,7 @@ html_title = f"{project} {version}"
 
 extensions = ["myst_parser"]
 root_doc = "docs/index"
-include_patterns = ["docs/**", "*.md", "bench/README.md", "changes/README.md", "deploy/README.md"]
+include_patterns = ["docs/**", "*.md", "bench/README.md", "examples/README.md", "examples/**/README.md", "changes/README.md", "deploy/README.md"]
 myst_heading_anchors = 4
 
 html_theme = "furo"
@@ -37,6 +37,13 @@ class CandidLexer(TextLexer):  # type: ignore[misc]
     aliases = ("candid",)
 
 
+class MotokoLexer(TextLexer):  # type: ignore[misc]
+    """Motoko is shown as it is, too."""
+
+    name = "Motoko"
+    aliases = ("motoko",)
+
+
 class MermaidLexer(TextLexer):  # type: ignore[misc]
     """Diagrams are shown as their source; GitHub draws them."""
 
@@ -47,4 +54,5 @@ class MermaidLexer(TextLexer):  # type: ignore[misc]
 def setup(app: Any) -> None:
     """Register the lexers."""
     app.add_lexer("candid", CandidLexer)
+    app.add_lexer("motoko", MotokoLexer)
     app.add_lexer("mermaid", MermaidLexer)

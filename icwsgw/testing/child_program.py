@@ -11,17 +11,17 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from typing import BinaryIO
 
 
-def end_with(stream: BinaryIO, end: Callable[[], object]) -> threading.Thread:
-    """Call ``end`` in a thread when a stream ends.
+def end_with(descriptor: int, end: Callable[[], object]) -> threading.Thread:
+    """Call ``end`` in a thread when what a descriptor reads from ends.
 
     :returns: the thread
     """
 
     def watch() -> None:
-        while stream.read(4096):
+        # not by sys.stdin, whose lock this thread would hold when the interpreter ends: that aborts the process
+        while os.read(descriptor, 4096):
             pass
         end()
 
@@ -34,7 +34,7 @@ def main() -> None:
     """Run twistd with the command line of this process."""
     from twisted.scripts.twistd import run
 
-    end_with(sys.stdin.buffer, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    end_with(sys.stdin.fileno(), lambda: os.kill(os.getpid(), signal.SIGTERM))
     sys.argv[:] = ["twistd", "--nodaemon", "--pidfile=", *sys.argv[1:]]
     run()
 

@@ -59,7 +59,7 @@ class GatewayProcess:
         return self._process.is_running
 
     def stop(self) -> int:
-        """Stop it as a service manager does: clients are closed with 4100. Returns its exit status."""
+        """Stop it as a service manager does (clients are asked to move, or get 4100); return its exit status."""
         return self._process.end()
 
     def kill(self) -> None:

@@ -1,4 +1,4 @@
-"""The examples that the README and docs/build.md show, and the commands of docs/build.md, against a gateway."""
+"""The examples that the README and the first pages of docs/build show, and the commands of docs/build.md."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def test_the_readmes_client_is_answered(stack: Stack) -> None:
 @pytest.mark.sdk
 def test_the_sdks_client_is_answered(stack: Stack) -> None:
     """With the WebSocket that Node has from version 22 on."""
-    lines = run_example("sdk.mjs", "docs/build.md", stack, folder=SDK, first='import "./globals.mjs";')
+    lines = run_example("sdk.mjs", "docs/build/sdk.md", stack, folder=SDK, first='import "./globals.mjs";')
     assert (lines[0], lines[-1].split()[0]) == ("hello", "1000")
 
 
 @pytest.mark.sdk
 def test_the_page_with_a_script_tag_is_answered(stack: Stack, tmp_path: Path) -> None:
     page = (ROOT / "examples" / "echo.html").read_text()
-    assert page in code("docs/build.md", "html")
+    assert page in code("docs/build/page.md", "html")
     page = page.replace("ws://127.0.0.1:8080", stack.gateway).replace("http://127.0.0.1:4943", stack.network)
     (tmp_path / "echo.html").write_text(page)
     parameters = {"url": (tmp_path / "echo.html").as_uri(), "executable": shutil.which("chromium")}

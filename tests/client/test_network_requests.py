@@ -88,7 +88,7 @@ def test_a_call_that_takes_longer_is_looked_at_again(monkeypatch: pytest.MonkeyP
     network = InMemory()
     network.replica.ingress.latency = 1.0
     monkeypatch.setattr(network_requests, "CALL_VERSIONS", ("v2",))
-    monkeypatch.setattr(network_requests.time, "sleep", network.clock.advance)
+    monkeypatch.setattr("icwsgw.client.network_requests.time.sleep", network.clock.advance)
     assert network.ask("do") == b"do it"
     assert network.asked == ["call", "read_state", "read_state"]
 

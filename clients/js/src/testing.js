@@ -283,7 +283,7 @@ export class Gateway {
     return { gateway: this.url, network: this.#devnet.url, canister: this.#devnet.canisters[canister] ?? canister };
   }
 
-  /** Stops it as a service manager does (clients get 4100) and starts it again at the same address. */
+  /** Stops it as a service manager does (clients are asked to move, or get 4100) and starts it again at the same address. */
   async restart() {
     await this.#program.end();
     await this.start();

@@ -99,7 +99,7 @@ export declare class Gateway {
         network: string;
         canister: string;
     };
-    /** Stops it as a service manager does (clients get 4100) and starts it again at the same address. */
+    /** Stops it as a service manager does (clients are asked to move, or get 4100) and starts it again at the same address. */
     restart(): Promise<void>;
     /** Ends it at once: clients lose their connections. */
     kill(): Promise<void>;
