@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
@@ -97,7 +98,11 @@ class AcmeStorage:
         path = self.directory / "account.pem"
         if not path.exists():
             self._write(path, key_pem(ec.generate_private_key(ec.SECP256R1())))
-        key = load_pem_private_key(path.read_bytes()[:_MAX_FILE], None)
+        try:
+            key: object = load_pem_private_key(path.read_bytes()[:_MAX_FILE], None)
+        except (TypeError, ValueError, UnsupportedAlgorithm, InternalError):
+            # encrypted; damaged; of an unknown algorithm; of the wrong length for its algorithm
+            key = None
         if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
             raise ValueError(f"{path} has no key on the curve P-256")
         return key

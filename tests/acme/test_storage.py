@@ -51,6 +51,23 @@ def test_an_account_key_of_another_kind(tmp_path: Path) -> None:
         storage.account_key()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"nonsense",
+        b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+        # an X448 key has 56 bytes; OpenSSL fails to set one of 32 up
+        b"-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VvBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH\n"
+        b"-----END PRIVATE KEY-----\n",
+    ],
+)
+def test_an_account_key_that_cannot_be_read(tmp_path: Path, text: bytes) -> None:
+    storage = AcmeStorage(tmp_path)
+    (tmp_path / "account.pem").write_bytes(text)
+    with pytest.raises(ValueError, match="no key on the curve P-256"):
+        storage.account_key()
+
+
 def test_answers_have_names_that_lead_nowhere_else(tmp_path: Path) -> None:
     storage = AcmeStorage(tmp_path)
     token = "abcdefghijklmnopqrst_-"
