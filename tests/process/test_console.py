@@ -42,6 +42,8 @@ def test_ctrl_c_ends_a_command_without_a_traceback() -> None:
 import signal
 
 def wait(arguments, environment):
+    # a shell starts what runs in its background with SIGINT ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     print("waiting", flush=True)
     signal.pause()
 
