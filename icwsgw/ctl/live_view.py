@@ -175,6 +175,13 @@ def print_views(
             return
 
 
+def screen_size() -> tuple[int, int]:
+    """Return columns and lines of the terminal; 80 and 24 where it does not say, as terminals of containers may."""
+    columns, lines = shutil.get_terminal_size()
+    # Python 3.10 returns zeros
+    return columns or 80, lines or 24
+
+
 class LiveView:
     """The view on a terminal.
 
@@ -192,7 +199,7 @@ class LiveView:
         *,
         key: Callable[[float], str | None],
         out: TextIO,
-        size: Callable[[], tuple[int, int]] = shutil.get_terminal_size,
+        size: Callable[[], tuple[int, int]] = screen_size,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ask = ask

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
@@ -9,6 +10,7 @@ import pty
 import re
 import select
 import signal
+import struct
 import subprocess
 import sys
 import termios
@@ -155,9 +157,9 @@ def gateway() -> Iterator[str]:
 class Terminal:
     """A terminal with icwsctl top in it."""
 
-    def __init__(self, gateway: str) -> None:
+    def __init__(self, gateway: str, size: tuple[int, int] = (30, 120)) -> None:
         self.ours, self.theirs = pty.openpty()
-        termios.tcsetwinsize(self.theirs, (30, 120)) if hasattr(termios, "tcsetwinsize") else None
+        fcntl.ioctl(self.theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
         self.before = termios.tcgetattr(self.theirs)
         self.seen = ""
         words = ["--endpoint", gateway, "top", "--interval", "500ms"]
@@ -211,6 +213,16 @@ def test_the_terminal_is_restored_however_it_ends(gateway: str, how: str | int, 
         assert terminal.seen.startswith("\x1b[?1049h")
         assert terminal.seen.endswith("\x1b[?7h\x1b[?25h\x1b[?1049l")
         assert "Traceback" not in terminal.seen
+    finally:
+        terminal.close()
+
+
+def test_a_terminal_that_does_not_know_its_size(gateway: str) -> None:
+    terminal = Terminal(gateway, (0, 0))
+    try:
+        terminal.until("by rate")
+        os.write(terminal.ours, b"q")
+        assert terminal.end() == 0
     finally:
         terminal.close()
 
