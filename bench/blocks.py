@@ -57,7 +57,7 @@ class Devnet:
 
     def _wait(self) -> Any:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while True:
             try:
                 with opener.open(f"http://127.0.0.1:{self.port}/_/info", timeout=5) as answer:
