@@ -170,6 +170,8 @@ class Terminal:
             stderr=self.theirs,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             start_new_session=True,
+            # a shell starts what runs in its background with SIGINT ignored
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
 
     def until(self, text: str, count: int = 1) -> None:
