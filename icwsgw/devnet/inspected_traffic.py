@@ -6,7 +6,8 @@ classes here have the same methods, and keep what they hear in :class:`icwsgw.de
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from icwsgw.devnet.inspector import Inspector
 
@@ -27,6 +28,10 @@ class InspectedTraffic:
     def connection(self, client: str) -> InspectedConnection:
         """A connection begins."""
         return InspectedConnection(self)
+
+    def handed_over(self, session_id: str, trace: Mapping[str, Any]) -> InspectedSession:
+        """A session goes on that another process has served."""
+        return InspectedSession(self, session_id)
 
     def polls(self, canister: str) -> InspectedPolls:
         """The polls of a canister begin."""
@@ -75,6 +80,13 @@ class InspectedSession:
         """A message of the canister is delivered."""
         traffic, session, raw = self._traffic, self._session, key.encode()
         return InspectedMessage(lambda outcome, failed: traffic.inspector.delivered(raw, session, traffic.now_ns()))
+
+    def written(self) -> dict[str, str]:
+        """Nothing: what was heard of a session stays in this process."""
+        return {}
+
+    def left(self) -> None:
+        """Another process goes on with the session."""
 
     def ended(self, facts: dict[str, object]) -> None:
         """The session has ended."""

@@ -51,3 +51,12 @@ def test_a_session_has_no_trace_to_look_up_and_polls_none_to_link_to() -> None:
     message.attempt(1)
     message.ended("refused", failed=True)
     assert list(traffic.inspector) == []
+
+
+def test_a_session_that_another_process_has_served_goes_on() -> None:
+    traffic = InspectedTraffic(Inspector(), lambda: 1)
+    first = traffic.connection("x").opened("s-1", "x")
+    second = traffic.handed_over("s-1", first.written())
+    first.left()
+    second.client_message("ws_message", b"\xa0").ended("refused", failed=True)
+    assert list(traffic.inspector) == []

@@ -289,6 +289,8 @@ def test_however_many_come_and_go_nothing_grows() -> None:
             if id(each) not in known
             and str(type(each).__module__).startswith(("icwsgw.gateway", "icwsgw.core", "icwsgw.agent"))
         )
+        # kept for ten minutes, in a number that has a limit
+        assert kinds.pop("EndRecord") == len(world.context.ended_sessions)
         series = sum(len(family.samples) for family in world.metrics.registry.collect())
         return kinds, len(world.clock.getDelayedCalls()), series
 

@@ -25,6 +25,8 @@ def test_names_are_the_originals_or_ours() -> None:
         "icws_reloads_total",
         "icws_acme_orders_total",
         "icws_acme_missing_certificates",
+        "icws_access_list_fetches_total",
+        "icws_access_list_age_seconds",
         "icws_log_lines_dropped_total",
     }
     names = [entry.name for entry in supervisor]
