@@ -12,7 +12,6 @@ import select
 import signal
 import struct
 import subprocess
-import sys
 import termios
 import threading
 import time
@@ -24,6 +23,7 @@ import pytest
 
 from icwsgw.ctl.admin_client import Failed
 from icwsgw.ctl.live_view import SORT_KEYS, LiveView, key_from, print_views, view
+from tests.support.measured import interpreter
 from tests.test_layering import ROOT
 
 RATES = {"up": 1.25, "down": 250.4, "bytes_up": 2048.0, "bytes_down": 10.0, "lag_s": 0.012, "pending": 3}
@@ -164,7 +164,7 @@ class Terminal:
         self.seen = ""
         words = ["--endpoint", gateway, "top", "--interval", "500ms"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "icwsgw.ctl.commands", *words],
+            [*interpreter(), "-m", "icwsgw.ctl.commands", *words],
             stdin=self.theirs,
             stdout=self.theirs,
             stderr=self.theirs,
@@ -251,7 +251,7 @@ def test_a_stop_gives_the_terminal_back_for_as_long(gateway: str) -> None:
 def test_into_a_pipe_it_is_plain_text(gateway: str) -> None:
     words = ["--endpoint", gateway, "top", "--interval", "500ms", "--once"]
     done = subprocess.run(
-        [sys.executable, "-m", "icwsgw.ctl.commands", *words],
+        [*interpreter(), "-m", "icwsgw.ctl.commands", *words],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -297,10 +297,10 @@ def test_prometheus_scrapes_a_gateway(gateway: Stack, prometheus: Prometheus) ->
     series = set(prometheus.get("/api/v1/label/__name__/values"))
     expected = {entry.name for entry in METRICS.declared if entry.kind != "histogram"}
     expected |= {f"{entry.name}_bucket" for entry in METRICS.declared if entry.kind == "histogram"}
-    # without TLS there is no certificate, without clients no canister and nothing that confirms the network's time; a
-    # gauge without a value is not shown
+    # without TLS there is no certificate, without clients no canister and nothing that confirms the network's time,
+    # without a URL no access list; a gauge without a value is not shown
     unseen = {entry.name for entry in METRICS.declared if isinstance(entry.meter, RankedGauge)}
-    unseen |= {"icws_tls_certificate_expiry_seconds", "icws_clock_skew_seconds"}
+    unseen |= {"icws_tls_certificate_expiry_seconds", "icws_clock_skew_seconds", "icws_access_list_age_seconds"}
     assert expected - series <= unseen
     kinds = {name: found[0]["type"] for name, found in prometheus.get("/api/v1/metadata").items()}
     assert kinds["icws_query_seconds"] == "histogram"

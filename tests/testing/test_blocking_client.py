@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -49,11 +51,14 @@ print("done")
 """
 
 
-def test_it_waits(stack: Stack) -> None:
+def test_it_waits(stack: Stack, tmp_path: Path) -> None:
+    scenario = tmp_path / "scenario.py"
+    scenario.write_text(SCENARIO)
     places = [stack.gateway, stack.network, stack.echo, f"ws://127.0.0.1:{free_port()}"]
     done = subprocess.run(
-        [*interpreter(), "-c", SCENARIO, *places],
+        [*interpreter(), str(scenario), *places],
         cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=180,
