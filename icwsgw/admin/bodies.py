@@ -11,7 +11,8 @@ class BoundedBody(http.Request):
     """An HTTP request that keeps a limited part of its body in memory.
 
     The rest is discarded up to ``most_read``, so that the sender can read the answer; beyond it, the
-    connection is aborted.
+    connection is aborted. A body is never read as a form: nothing here takes one, and Twisted's reader fails for some
+    values of Content-Type.
 
     :cvar most_kept: bytes of the body that are kept
     :cvar most_read: bytes of the body that are read
@@ -22,6 +23,9 @@ class BoundedBody(http.Request):
     most_kept = 0
     most_read = 0
     carried = 0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "parsePOSTFormSubmission": False})
 
     def gotLength(self, length: int | None) -> None:  # noqa: N802
         """Prevent a temporary file for the body, regardless of its announced length."""

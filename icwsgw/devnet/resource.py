@@ -212,7 +212,7 @@ class ReplicaSite(Site):
     """The site of a replica; writes no access log."""
 
     def __init__(self, replica: Replica) -> None:
-        super().__init__(ReplicaResource(replica))  # type: ignore[no-untyped-call]
+        super().__init__(ReplicaResource(replica), parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]
         self.displayTracebacks = False
 
     def log(self, request: HttpRequest) -> None:

@@ -57,3 +57,13 @@ def test_a_short_body_is_kept_and_a_longer_one_read_past(pieces: list[bytes], an
 def test_one_that_does_not_stop_ends_the_connection() -> None:
     assert not post(1 << 40, b"1" * 60, b"2" * 40).aborted
     assert post(1 << 40, b"1" * 60, b"2" * 41).aborted
+
+
+@pytest.mark.parametrize("kind", [b"\x1eapplication/json", b"text/plain;\x0b", b"multipart/form-data; boundary=x"])
+def test_bodies_are_nobodys_forms(kind: bytes) -> None:
+    channel, transport = HTTPChannel(), Transport()
+    channel.requestFactory = Short
+    channel.factory = HTTPFactory()
+    channel.makeConnection(transport)
+    channel.dataReceived(b"POST / HTTP/1.0\r\nContent-Type: %b\r\nContent-Length: 5\r\n\r\n12345" % kind)
+    assert transport.value().endswith(b"\r\n\r\n5 bytes: 12345")

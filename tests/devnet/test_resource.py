@@ -155,6 +155,16 @@ class ResourceTest(TestCase):
         return connected.addCallback(send)
 
     @inlineCallbacks
+    def test_no_body_is_read_as_a_form(self) -> Test:
+        for kind in (b"\x1eapplication/cbor", b"multipart/form-data; boundary=x"):
+            protocol = yield self.raw(
+                b"POST /api/v2/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                b"Content-Type: %b\r\nContent-Length: 5\r\n\r\n12345" % kind
+            )
+            yield protocol.ended
+            self.assertRegex(protocol.data, rb"^HTTP/1.1 4\d\d .*\r\n")
+
+    @inlineCallbacks
     def test_a_connection_that_is_reset(self) -> Test:
         self.replica.faults.add(InjectedFault("reset"))
         protocol = yield self.raw(b"GET /api/v2/status HTTP/1.1\r\nHost: x\r\n\r\n")
