@@ -282,7 +282,7 @@ class Link:
                 return
             self._order_handler.handle(order)
         except Exception:
-            _log.failure("executing executing an order of the supervisor failed", order=order.get("do"))
+            _log.failure("executing an order of the supervisor failed", order=order.get("do"))
 
     def _orphaned(self) -> None:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)

@@ -176,6 +176,8 @@ class Worker(ProcessProtocol):
             self.waits_for = answer["waits_for"]
         elif self._pool.handover is not None:
             self._pool.handover.said(self, answer)
+        elif what == "handover_failed":
+            self.busy = False  # the supervisor had given up before; the worker answers health checks again
 
 
 class WorkerPool:

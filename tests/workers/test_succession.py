@@ -47,9 +47,9 @@ class Reactor(Clock):
 
 
 class World:
-    """A supervisor of two workers that takes over from three."""
+    """A supervisor of two workers that takes over from three, or from so many ``sources``."""
 
-    def __init__(self) -> None:
+    def __init__(self, sources: int = 3) -> None:
         self.reactor = Reactor()
         self.workers = {number: Worker(number) for number in range(2)}
         self.kept: list[Any] = []
@@ -75,7 +75,8 @@ class World:
         )
         ours, theirs = socket.socketpair()
         self.ours, self.other = Channel(ours), Channel(theirs)
-        self.succession = Succession(supervisor, self.ours, share([[0], [1], [2]], 2, 1), self.began.append)
+        inheritances = share([[number] for number in range(sources)], 2, 1)
+        self.succession = Succession(supervisor, self.ours, inheritances, self.began.append)
         self.succession.prepare()
 
     def serve(self) -> None:
@@ -189,3 +190,57 @@ def test_what_canisters_accept_is_told_both_ways(world: World) -> None:
     world.other.send({"accepted": order})
     world.hear()
     assert world.told == [{**order, "own": False}]
+
+
+def test_a_worker_that_takes_nothing_over_is_not_asked_to() -> None:
+    world = World(sources=1)
+    try:
+        document, count = world.prepared()
+        assert (document["groups"], count) == ([[0]], 1)
+        assert [worker.busy for worker in world.workers.values()] == [True, False]
+        told, ends = world.workers[0].process.receive(5.0)
+        assert told["take_over"] == [[0]]
+        for end in ends:
+            socket.socket(fileno=end).close()
+    finally:
+        world.close()
+
+
+def test_counts_that_nobody_understands_do_not_keep_it_from_serving(world: World) -> None:
+    def refuse(kept: Any) -> None:
+        raise ValueError(kept)
+
+    world.prepared()
+    world.says(0, said="taken_over", connections=2)
+    world.pool.metrics.go_on_from = refuse
+    world.other.send({"go": True, "metrics": ["of another version"]})
+    world.hear()
+    assert (world.served, world.began, world.pool.handover) == (1, [""], None)
+    assert not any(worker.busy for worker in world.workers.values())
+
+
+def test_it_begins_to_serve_once(world: World) -> None:
+    world.prepared()
+    world.says(0, said="taken_over", connections=2)
+    world.other.send({"unknown": True})
+    world.hear()
+    assert world.served == 0
+    world.succession._heard({"go": True, "pidfile": "/p"}, [])
+    world.succession._heard({"go": True, "pidfile": "/q"}, [])
+    assert (world.served, world.began) == (1, ["/p"])
+
+
+def test_it_gives_up_once(world: World) -> None:
+    world.prepared()
+    world.other.close()
+    world.hear()
+    assert world.succession.ended(world.workers[0])  # type: ignore[arg-type]
+    assert world.succession.ended(world.workers[1])  # type: ignore[arg-type]
+    assert (world.detached, world.reactor.stopped, world.served) == (1, True, 0)
+
+
+def test_a_worker_dies_when_nobody_is_there_to_be_told(world: World) -> None:
+    world.other.close()
+    assert world.succession.ended(world.workers[1])  # type: ignore[arg-type]
+    assert (world.detached, world.reactor.stopped) == (1, True)
+    assert world.workers[0].killed, "it has no clients"

@@ -20,6 +20,7 @@ from icwsgw.admin.control import Overrides
 from icwsgw.admin.prometheus_endpoint import Admin
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.errors import ConfigError
+from icwsgw.handover.inheritance import Inheritance
 from icwsgw.observe.health import Health
 from icwsgw.observe.logs import get_logger, override_levels
 from icwsgw.observe.metrics import Metrics
@@ -431,3 +432,134 @@ def test_no_worker_of_another_version_is_started(tmp_path: Path, monkeypatch: py
     world.processes[1].end()
     world.reactor.advance(FIRST_PAUSE)
     assert (len(said), stops) == (1, [1]), "said once"
+
+
+def test_the_prometheus_endpoint_shows_workers_and_supervisor(tmp_path: Path) -> None:
+    world = World(tmp_path, prometheus_endpoint="tcp:9090")
+    ((port, site, _, _),) = world.reactor.tcpServers
+    assert port == 9090
+    world.ready()
+    world.service.reloaded(True)
+    world.service.reloaded(False)
+    request: Any = DummyRequest([])
+    request.path, request.method = b"/metrics", b"GET"
+    site.resource.render(request)
+    assert not request.written
+    for process in world.processes:
+        # without families: those of the first report are replaced
+        process.say(said="report", number=1, findings=[], families=[])
+    lines = b"".join(request.written).decode().splitlines()
+    assert "icws_workers 2.0" in lines
+    for outcome in ("ok", "failed"):
+        assert f'icws_reloads_total{{outcome="{outcome}"}} 1.0' in lines
+
+
+def test_whoever_leaves_while_metrics_fail_is_not_told() -> None:
+    answers = Answers()
+    gone = answers.ask(b"/metrics")
+    gone.processingFailed(Failure(ConnectionError()))
+    failed: list[Any] = []
+    gone.processingFailed = failed.append
+    answers.refreshed[0].errback(RuntimeError("bug"))
+    assert (failed, gone.written) == ([], [])
+
+
+def test_the_replica_runs_in_the_supervisor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[tuple[str, Any]] = []
+    log = SimpleNamespace(info=lambda words, **fields: said.append((words, fields.get("url"))))
+    log.warn = log.info
+    monkeypatch.setattr(supervisor, "_log", log)
+    world = World(tmp_path, devnet=True, devnet_listen="tcp:4999", ic_network_url="http://127.0.0.1:4999")
+    assert [server[0] for server in world.reactor.tcpServers] == [4999]
+    for process in world.processes:
+        orders = Orders.from_json(process.told[0])
+        assert (orders.config.devnet, orders.config.ic_network_url) == (False, "http://127.0.0.1:4999")
+    assert ("demo page of the embedded replica", "http://127.0.0.1:4999/") in said
+    assert ("clients connect to the gateway", "ws://127.0.0.1:8080") in said
+    world.service.services[0].stopService()
+
+
+class Renewals(Service):
+    """ACME without a server."""
+
+    def concern(self) -> str:
+        return "no valid TLS certificate for a.example"
+
+
+@pytest.mark.parametrize("endpoint", [None, "tcp:8081"])
+def test_the_supervisor_renews_certificates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endpoint: str | None
+) -> None:
+    renewals, site = Renewals(), object()
+    given: list[Any] = []
+
+    def make_renewals(*arguments: Any) -> Any:
+        given.extend(arguments)
+        return renewals, site
+
+    monkeypatch.setattr(supervisor, "load_acme", lambda: SimpleNamespace(make_renewals=make_renewals))
+    world = World(tmp_path, acme_domains=("a.example",), acme_agree_terms=True, acme_http_endpoint=endpoint)
+    assert given == [world.config, world.reactor, world.service.metrics]
+    assert renewals.running
+    assert world.service.health.concerns() == ["no valid TLS certificate for a.example"]
+    assert [server[:2] for server in world.reactor.tcpServers] == ([] if endpoint is None else [(8081, site)])
+    for process in world.processes:
+        assert Orders.from_json(process.told[0]).config.acme_http_endpoint is None
+
+
+def test_the_numbers_of_identities_are_a_workers_own_and_those_it_inherits(tmp_path: Path) -> None:
+    assert World(tmp_path).service.identity_numbers == [[0, 1, 2], [3, 4, 5]]
+    config = GatewayConfig(data_dir=tmp_path, workers=2, identities=2, prometheus_endpoint=None)
+    inheritances = [Inheritance((0,), ((0, 1),)), Inheritance((1,), ((2, 3, 4),), (4,))]
+    service = make_supervisor(config, Reactor(), None, inheritances=inheritances)
+    assert service.identity_numbers == [[0, 1], [2, 3, 4]]
+
+
+def test_a_successor_accepts_nothing_before_it_serves(tmp_path: Path) -> None:
+    reactor = Reactor()
+    config = GatewayConfig(
+        data_dir=tmp_path, workers=2, gateway_addresses=("tcp:8080",), prometheus_endpoint="tcp:9090"
+    )
+    service: Any = make_supervisor(config, reactor, None, inheritances=[Inheritance(), Inheritance((), (), (9,))])
+    accepted: list[str] = []
+    held, status = service.listening_services
+    # the workers accept from it, and not the supervisor
+    held.accepting = True
+    held.accept = lambda: accepted.append("held")
+    status.accept = lambda: accepted.append("status")
+    service.startService()
+    reactor.run()
+    first = [Orders.from_json(process.told[0]) for process in reactor.spawned]
+    assert [(orders.waits, orders.inherited) for orders in first] == [(True, ()), (True, (9,))]
+    assert not status.accepting
+    service.serve()
+    assert accepted == ["status"]
+    assert [process.told[-1] for process in reactor.spawned] == [b'{"do":"serve"}\n'] * 2
+    reactor.spawned[0].end()
+    reactor.advance(FIRST_PAUSE)
+    assert not Orders.from_json(reactor.spawned[2].told[0]).waits, "one that starts later has nobody to wait for"
+
+
+def test_the_workers_read_lists_again_that_have_changed(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.ready()
+    world.service._lists_changed()
+    assert [process.told[-1] for process in world.processes] == [b'{"do":"access_lists"}\n'] * 2
+
+
+def test_its_time_is_the_reactors(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    before = world.service.seconds()
+    world.reactor.advance(2.5)
+    assert world.service.seconds() == before + 2.5
+
+
+@pytest.mark.parametrize("option", ["deny_list", "allow_list"])
+def test_a_list_of_no_use_ends_the_start(tmp_path: Path, option: str) -> None:
+    path = tmp_path / "list"
+    path.write_text("aaaaa-aa\n")
+    options: dict[str, Any] = {option: path}
+    assert World(tmp_path, **options).processes
+    path.write_text("no principal!\n")
+    with pytest.raises(ConfigError, match="list"):
+        World(tmp_path, **options)

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,15 +23,17 @@ from icwsgw.agent.outcome import CallOutcome, OutcomeKind
 from icwsgw.config.client_limits import ClientLimits
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.core.close_reasons import CloseCode
+from icwsgw.errors import ConfigError
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.observe.health import Health
 from icwsgw.observe.metrics import Metrics
 from icwsgw.server.connection_limits import ConnectionLimits
 from icwsgw.workers import worker as process
-from icwsgw.workers.orders import Orders, config_to_json
-from icwsgw.workers.worker import Link, OrderHandler, read_orders
+from icwsgw.workers.orders import ORDERS_FD, GivenSocket, Orders, config_to_json
+from icwsgw.workers.worker import Link, NotOrders, OrderHandler, read_orders
 from tests.gateway.test_gateway import World as GatewayWorld
 from tests.support.fake_network import NOW_NS, REPLIED_OK, replied_err
+from tests.support.measured import interpreter
 from tests.test_layering import ROOT
 
 CONFIG = GatewayConfig(data_dir=Path("/nonexistent"))
@@ -87,6 +93,10 @@ class Service:
         self.done.append("stop")
         return self.stopped
 
+    @property
+    def access_lists(self) -> Any:
+        return SimpleNamespace(look_at_copies=lambda: self.done.append("lists"))
+
 
 @pytest.fixture
 def levels(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
@@ -140,6 +150,19 @@ def test_orders_are_obeyed(levels: list[Any]) -> None:
     order_handler.handle({"do": "drain", "window": 3.5})
     assert service.done[2:] == [3.5]
     assert stops == [None]
+
+
+def test_health_is_told_and_lists_are_read_again_when_asked() -> None:
+    service = Service()
+    said: list[Any] = []
+    order_handler = OrderHandler(service, lambda: None, said.append)
+    order_handler.handle({"do": "say"})
+    assert said == [{"said": "well", "findings": [["network", "not reached"]]}], "no metrics: it is asked often"
+    order_handler.handle({"do": "access_lists"})
+    assert service.done == ["lists"]
+    # of a supervisor of another version
+    order_handler.handle({"do": "unknown"})
+    assert (len(said), service.done) == (1, ["lists"])
 
 
 def test_questions_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,11 +354,41 @@ def test_signals(link: Any) -> None:
     link.stop()
 
 
+def test_a_stop_of_a_reactor_that_does_not_run_is_none(link: Any) -> None:
+    link._reactor.stops = 1
+    link.stop()
+    link.stop()
+    assert link._reactor.stops == 2, "asked once, and refused"
+
+
+def test_the_order_to_serve_is_for_its_passage(link: Any) -> None:
+    served: list[None] = []
+    link.passage.serve = lambda: served.append(None)
+    link._order({"do": "serve"})
+    assert (served, link._service.done) == ([None], [])
+    link._order({"do": "hurry"})
+    assert (served, link._service.done) == ([None], ["hurry"])
+
+
+def test_signals_are_handled_from_when_the_reactor_runs(link: Any, held_signals: object) -> None:
+    running: list[Any] = []
+    called: list[Any] = []
+    before = signal.getsignal(signal.SIGTERM)
+    reactor = SimpleNamespace(callWhenRunning=running.append, callFromThread=called.append)
+    process._handle_signals(reactor, link)
+    assert signal.getsignal(signal.SIGTERM) is before, "the reactor installs its own when it starts"
+    (install,) = running
+    install()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.raise_signal(number)
+    assert called == [link.signalled] * 2, "and nothing is done in the handler itself"
+
+
 def test_an_order_that_fails_costs_nothing_else(link: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(process, "_log", _Log(said))
     link._order({"do": "reload"})
-    assert said == ["executing executing an order of the supervisor failed"]
+    assert said == ["executing an order of the supervisor failed"]
 
 
 class _Log:
@@ -381,6 +434,134 @@ def test_a_worker_begins_by_taking_its_time_from_a_clock_that_nobody_sets(monkey
     monkeypatch.setattr(process, "use_monotonic_time", use_monotonic_time)
     with pytest.raises(Begun):
         process.run(Orders(0, CONFIG, ()))
+
+
+@pytest.mark.parametrize(
+    ("failing", "error", "line"),
+    [
+        ("read_orders", EOFError(), "twistd icws: a worker is started by the gateway itself, see --workers"),
+        ("read_orders", NotOrders("x"), "twistd icws: a worker is started by the gateway itself, see --workers"),
+        ("read_orders", OSError(9, "Bad file"), "twistd icws: not started as a worker: Bad file"),
+        ("run", ConfigError("--deny-list /d:\n no principal"), "twistd icws: --deny-list /d: no principal"),
+    ],
+)
+def test_a_worker_that_cannot_start_says_why_in_one_line(
+    failing: str, error: Exception, line: str, held_signals: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(process, "read_orders", lambda descriptor: (Orders(0, CONFIG, ()), b"rest"))
+    monkeypatch.setattr(process, failing, fail)
+    with pytest.raises(SystemExit) as ended:
+        process.main()
+    assert ended.value.code == line
+    for number in (signal.SIGHUP, signal.SIGUSR1):
+        assert signal.getsignal(number) is signal.SIG_IGN
+
+
+def test_a_worker_runs_with_the_orders_that_it_reads(held_signals: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[Any] = []
+    monkeypatch.setattr(process, "read_orders", lambda descriptor: (descriptor, b"rest"))
+    monkeypatch.setattr(process, "run", lambda *given: ran.append(given))
+    process.main()
+    assert ran == [(ORDERS_FD, b"rest")]
+
+
+class Started:
+    """A worker's process, with the descriptors that a supervisor gives it."""
+
+    def __init__(self, tmp_path: Path, orders: Orders, listening: socket.socket) -> None:
+        orders_out, self.orders = os.pipe()
+        answers, answers_in = os.pipe()
+        self.passage, theirs = socket.socketpair()
+        given = [orders_out, answers_in, theirs.detach(), listening.detach()]
+        # out of the way of the numbers that they get in the process
+        high = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, 100) for each in given]
+        self.output = tmp_path / "output"
+        actions: list[Any] = [(os.POSIX_SPAWN_DUP2, each, ORDERS_FD + index) for index, each in enumerate(high)]
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        actions += [(os.POSIX_SPAWN_OPEN, 1, self.output, flags, 0o600), (os.POSIX_SPAWN_DUP2, 1, 2)]
+        command = [*interpreter(), "-m", "icwsgw.workers.worker"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        self.pid = os.posix_spawn(command[0], command, environment, file_actions=actions)
+        for each in (*given, *high):
+            os.close(each)
+        self._ended = False
+        # a worker that hangs fails the test, and does not stop all tests
+        self._limit = threading.Timer(120, os.kill, (self.pid, signal.SIGKILL))
+        self._limit.daemon = True
+        self._limit.start()
+        self.answers = os.fdopen(answers, "rb")
+        self.tell(orders.to_json())
+
+    def tell(self, line: str) -> None:
+        os.write(self.orders, line.encode() + b"\n")
+
+    def hear(self, said: str) -> dict[str, Any]:
+        """The next answer of this kind; those before it are left out."""
+        for line in self.answers:
+            answer: dict[str, Any] = json.loads(line)
+            if answer["said"] == said:
+                return answer
+        raise AssertionError(self.output.read_text())
+
+    def wait(self) -> int:
+        status = os.waitpid(self.pid, 0)[1]
+        self._limit.cancel()
+        self._ended = True
+        return os.waitstatus_to_exitcode(status)
+
+    def close(self) -> None:
+        if not self._ended:
+            os.kill(self.pid, signal.SIGKILL)
+            self.wait()
+        self.answers.close()
+        self.passage.close()
+        os.close(self.orders)
+
+
+def test_a_worker_from_its_start_to_its_end(tmp_path: Path) -> None:
+    """One that waits for a handover; it accepts when it is told to, and SIGTERM ends it."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    address = listening.getsockname()
+    config = GatewayConfig(
+        gateway_addresses=("tcp:8080",),
+        data_dir=tmp_path,
+        ic_network_url="http://127.0.0.1:9",
+        prometheus_endpoint=None,
+        log_format="json",
+        drain_window=0.0,
+    )
+    sockets = (GivenSocket("tcp:8080", socket.AF_INET, ORDERS_FD + 3),)
+    worker = Started(tmp_path, Orders(3, config, sockets, reactor="poll", inherited=(9,), waits=True), listening)
+    try:
+        worker.hear("ready")
+        report = worker.hear("report")
+        assert any(family[0] == "icws_sessions" for family in report["families"])
+        assert worker.hear("prepared")["waits_for"] is not None, "there is no network"
+        # the supervisor's concern
+        os.kill(worker.pid, signal.SIGHUP)
+        with socket.create_connection(address, timeout=60) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            worker.tell('{"do":"say"}')
+            assert worker.hear("well")["findings"], "it is not ready without a network"
+            client.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                client.recv(1)
+            client.settimeout(60)
+            worker.tell('{"do":"serve"}')
+            assert client.recv(9) == b"HTTP/1.1 "
+        os.kill(worker.pid, signal.SIGTERM)
+        worker.hear("stopped_accepting")
+        worker.hear("report")
+        assert worker.answers.read() == b""
+        assert worker.wait() == 0, worker.output.read_text()
+    finally:
+        worker.close()
+    lines = [json.loads(line) for line in worker.output.read_text().splitlines()]
+    assert lines
+    assert {line["worker"] for line in lines} == {3}
 
 
 NOT_A_WORKER = "twistd icws: a worker is started by the gateway itself, see --workers\n"

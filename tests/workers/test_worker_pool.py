@@ -527,3 +527,109 @@ def test_a_drain_says_nothing_of_room() -> None:
     world.processes[0].say(said="stopped_accepting")
     world.processes[0].end()
     assert rooms(world) == [None, None]
+
+
+class Handover:
+    """A handover that writes down what the pool tells it."""
+
+    def __init__(self, keeps: bool = True) -> None:
+        self.told: list[Any] = []
+        self.keeps = keeps
+
+    def said(self, worker: Worker, answer: Any) -> None:
+        self.told.append((worker.number, answer["said"]))
+
+    def ended(self, worker: Worker) -> bool:
+        self.told.append((worker.number, "ended"))
+        return self.keeps
+
+    def accepted(self, order: Any) -> None:
+        self.told.append(order)
+
+
+def test_a_handover_hears_what_its_workers_say() -> None:
+    world = Pool().ready()
+    one, two = world.processes
+    one.say(said="handed_over", result={})
+    two.say(said="prepared", waits_for="the network")
+    assert two.worker.waits_for == "the network"
+    world.pool.handover = handover = Handover()
+    one.say(said="handover_failed", reason="silent")
+    two.say(said="prepared", waits_for=None)
+    assert two.worker.waits_for is None
+    assert handover.told == [(0, "handover_failed")], "what came before it is none of its concern"
+
+
+def test_the_other_supervisor_hears_of_acceptances_as_the_workers_do() -> None:
+    world = Pool().ready()
+    world.pool.handover = handover = Handover()
+    world.processes[1].say(said="accepted", canister="aa", sender="01", at=7, left=True)
+    order = {"do": "replaced", "canister": "aa", "sender": "01", "at": 7, "left": True}
+    assert handover.told == [order]
+    assert world.processes[0].last == {**order, "own": False}
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_handover_decides_whether_a_worker_is_started_again(keeps: bool) -> None:
+    world = Pool().ready()
+    world.pool.handover = handover = Handover(keeps)
+    world.processes[0].end(signal=9)
+    world.clock.advance(FIRST_PAUSE)
+    assert handover.told == [(0, "ended")]
+    assert len(world.processes) == (2 if keeps else 3)
+
+
+def test_a_worker_that_ended_during_a_failed_handover_is_started_again_after_a_pause() -> None:
+    world = Pool().ready()
+    world.pool.handover = Handover()
+    world.processes[1].end()
+    world.pool.handover = None
+    world.pool.restart(1)
+    assert len(world.processes) == 2
+    world.clock.advance(FIRST_PAUSE)
+    assert [process.worker.number for process in world.processes] == [0, 1, 1]
+    assert world.pool.restarted == [0, 1]
+
+
+def test_a_worker_is_watched_again_after_its_handover_has_failed() -> None:
+    """The successor's end is heard by the supervisor first, and then no handover is left for the worker to tell."""
+    world = Pool(1).ready()
+    (process,) = world.processes
+    process.worker.busy = True
+    for _ in range(HANGS):
+        world.clock.advance(LOOK_PERIOD)
+    assert process.signals == [], "it hands over, and may be silent"
+    process.say(said="handover_failed", reason="the new process has ended")
+    for _ in range(HANGS):
+        assert process.signals == []
+        world.clock.advance(LOOK_PERIOD)
+    assert process.signals == ["KILL"]
+
+
+def test_a_gateway_that_drains_is_not_stuck() -> None:
+    world = Pool(1).ready()
+    for _ in range(HANGS - 1):
+        world.clock.advance(LOOK_PERIOD)
+    assert world.pool.stuck() == "no worker answers"
+    world.pool.drain(1.0, 60.0)
+    assert world.pool.stuck() is None
+
+
+def test_those_that_do_not_stop_in_time_are_killed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[dict[str, Any]] = []
+    log = SimpleNamespace(info=lambda *words, **fields: None, error=lambda *words, **fields: lines.append(fields))
+    log.warn = log.info
+    monkeypatch.setattr(worker_pool, "_log", log)
+    world = Pool(3).ready()
+    _, ended = map(fired, world.pool.drain(1.0, 5.0))
+    _, hanging, over = world.processes
+    hanging.worker.killed = 1.0
+    # the kernel has ended it, and Twisted has not noticed yet
+    over.over = True
+    # fewer checks than it takes to hang
+    world.clock.advance(5.0)
+    assert [process.signals for process in world.processes] == [["KILL"], [], []]
+    assert lines == [{"number": 0, "pid": 100}, {"number": 2, "pid": 102}]
+    for process in world.processes:
+        process.end(signal=9)
+    assert ended == [None]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from icwsgw.admin.control import Overrides
-from icwsgw.handover.channel import Channel
+from icwsgw.handover.channel import Channel, ChannelClosed
 from icwsgw.workers.workers_transfer import WorkersTransfer
 
 
@@ -177,3 +177,70 @@ def test_what_canisters_accept_is_told_both_ways(world: World) -> None:
     assert world.other.receive(5.0)[0] == {"accepted": order}
     world.transfer.heard({"accepted": order})
     assert world.told == [{**order, "own": False}]
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_the_successor_says_that_it_has_failed(world: World, moved: bool) -> None:
+    if moved:
+        world.hands_over(0)
+    world.transfer.heard({"failed": "no memory"})
+    assert (world.failed, len(world.done)) == (([], 1) if moved else (["no memory"], 0))
+    # what the other one says then comes to nothing
+    world.hands_over(2)
+    assert len(world.done) == moved
+
+
+def test_a_stop_between_two_groups_hands_over_no_more(world: World) -> None:
+    world.hands_over(0)
+    world.supervisor.draining = True
+    world.hands_over(2)
+    assert not world.workers[1].busy
+    assert [done["workers"] for done in world.done] == [2], "those that have gone serve there"
+
+
+def test_a_successor_that_has_ended_at_the_last_moment_changes_nothing(world: World) -> None:
+    """From the first worker on there is no way back."""
+    world.hands_over(0)
+    world.hands_over(2)
+    world.other.close()
+    world.hands_over(1)
+    assert ([done["workers"] for done in world.done], world.failed, world.detached) == ([3], [], 1)
+    world.transfer.accepted({"do": "replaced"})
+
+
+def test_nobody_hears_of_acceptances_when_the_successor_has_ended(world: World) -> None:
+    world.other.close()
+    world.transfer.accepted({"do": "replaced"})
+    assert (world.failed, world.done) == ([], []), "whoever reads the channel notices"
+
+
+def test_a_worker_whose_socket_is_closed_or_that_does_not_serve_is_left_out() -> None:
+    world = World([[0]])
+    try:
+        # its process is about to end; and one that is only starting
+        world.workers[1].process.close()
+        world.workers[2].ready = False
+        world.transfer._groups = [[1, 2, 7]]
+        world.hands_over(0)
+        assert [world.workers[number].busy for number in (1, 2)] == [False, False]
+        assert world.done[0]["workers"] == 1
+        assert [end.fileno() for end, _ in world.ends] == [-1, -1, -1]
+    finally:
+        world.close()
+
+
+def test_a_worker_that_says_it_twice_counts_once(world: World) -> None:
+    world.hands_over(0)
+    world.hands_over(0, connections=50)
+    assert world.dies(0), "after it has handed over its process ends"
+    world.hands_over(2)
+    world.hands_over(1)
+    assert (world.done[0]["connections"], world.restarted) == (6, [])
+
+
+def test_after_the_end_acceptances_are_not_told(world: World) -> None:
+    world.transfer.fail("the new process has ended")
+    world.transfer.accepted({"do": "replaced"})
+    world.ours.close()
+    with pytest.raises(ChannelClosed, match="has ended"):
+        world.other.receive(5.0)
