@@ -157,3 +157,22 @@ def test_a_handover_that_fails_costs_nothing(world: World) -> None:
     transfer.failed("the new process has ended")
     assert world.said == [{"said": "handover_failed", "reason": "the new process has ended"}]
     assert (world.stopped, world.accepted) == ([], 0)
+
+
+def test_told_to_serve_before_it_has_begun(world: World) -> None:
+    world.passage.wait()
+    world.passage.serve()
+    world.passage.begin()
+    world.reactor.advance(0.1)
+    assert (world.accepted, world.said) == (1, []), "it waits for nothing any more"
+
+
+def test_the_reactor_ends_while_it_waits_for_the_process_that_hands_over(world: World) -> None:
+    world.passage.begin()
+    channels = world.passed({"take_over": [[0], [1]]}, 2)
+    (waits,) = (reader for reader in world.reactor.readers if reader is not world.passage._conversation)
+    assert (waits.logPrefix(), waits.fileno() >= 0) == ("handover", True)
+    waits.connectionLost(None)
+    assert (world.said, world.stopped) == ([], [])
+    for channel in channels:
+        channel.close()

@@ -1,7 +1,9 @@
 import errno
 import os
+import shutil
 import socket
 import stat
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -237,3 +239,19 @@ class Accepting(SynchronousTestCase):
         assert not reactor.readers, "the pause goes on"
         reactor.advance(PAUSE)
         assert reactor.readers == {port}
+
+    def test_a_closed_one_reads_no_more_and_its_file_stays(self) -> None:
+        directory = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, directory)
+        path = Path(directory) / "s"
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(str(path))
+        reactor = Reactor()
+        port = UnixPort(reactor, listening, Factory())
+        port.startListening()
+        port.stopReading()
+        port.close()
+        assert (port.fileno(), path.exists()) == (-1, True)
+        port.startReading()
+        port.stopReading()
+        assert not reactor.readers
