@@ -6,10 +6,12 @@ import json
 import os
 import re
 import tempfile
+import threading
 import time
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,12 +20,15 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, UNIXClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock, deferLater
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, FileBodyProducer
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
+from icwsgw import service as service_module
 from icwsgw.admin.control import Overrides
 from icwsgw.agent.http.url import Url
 from icwsgw.config.schema import GatewayConfig
@@ -33,8 +38,12 @@ from icwsgw.devnet.canisters import ECHO_ID
 from icwsgw.errors import ConfigError, ConnectFailed, HttpError
 from icwsgw.ic.envelope import query_content, sign_request
 from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.observe.collector import parse_collector
+from icwsgw.process.check_config import UNUSED_CERTIFICATE
+from icwsgw.process.rlimits import Room
 from icwsgw.service import GatewayService, make_gateway_service
 from tests.acceptance.processes import free_port
+from tests.support import pem
 from tests.support.raw_server import RawServer
 from tests.support.ws_wire import handshake, read_frames
 
@@ -310,6 +319,171 @@ class Service(TestCase):
             await server.stop()
 
         return Deferred.fromCoroutine(scenario())
+
+    def heard(self) -> list[tuple[str, dict[str, Any]]]:
+        """The lines of the log from now on, with their fields."""
+        lines: list[tuple[str, dict[str, Any]]] = []
+
+        def hear(event: Any) -> None:
+            if "icws_message" in event:
+                lines.append((event["icws_message"], event))
+
+        globalLogPublisher.addObserver(hear)  # type: ignore[arg-type]
+        self.addCleanup(globalLogPublisher.removeObserver, hear)  # type: ignore[arg-type]
+        return lines
+
+    def test_traces_are_exported_from_its_start_to_its_end(self) -> Deferred[None]:
+        exports: list[tuple[Any, ...]] = []
+        closed: list[Any] = []
+
+        class Tracing:
+            def __init__(self, principal: str, **options: Any) -> None:
+                self.principal, self.options = principal, options
+
+        class Export:
+            def __init__(self, *given: Any) -> None:
+                exports.append(given)
+
+            def close(self) -> None:
+                # in a thread, because it waits for the collector
+                closed.append(threading.current_thread() is threading.main_thread())
+
+        self.patch(service_module, "load_tracing", lambda: SimpleNamespace(Tracing=Tracing, Export=Export))
+
+        async def scenario() -> None:
+            endpoint = "grpc://127.0.0.1:4317"
+            service = self.make(opentelemetry_collector_endpoint=endpoint, trace_sampling=0.5)
+            tracing = service.gateway.context.tracing
+            assert isinstance(tracing, Tracing)
+            assert tracing.principal == service.identities.primary.principal.text
+            assert tracing.options["ratio"] == 0.5
+            assert exports == []
+            self.start(service)
+            assert exports == [(tracing, parse_collector(endpoint), reactor.callFromThread)]
+            assert closed == []
+            await service.stopService()
+            assert closed == [False]
+
+        return Deferred.fromCoroutine(scenario())
+
+    def test_a_certificate_that_no_address_uses_is_told(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        certificate, key = pem.server(pem.authority()).write(Path(folder.name))
+        files = {"tls_certificate_pem_path": certificate, "tls_certificate_key_pem_path": key}
+        for address, told in ((f"unix:{folder.name}/icws", True), (LOOPBACK, False)):
+            lines = self.heard()
+            service = self.make(gateway_addresses=(address,), **files)
+            assert ((UNUSED_CERTIFICATE in [text for text, _ in lines]), len(service._certificates())) == (
+                told,
+                not told,
+            )
+
+    def test_a_reload_looks_at_certificates_and_the_token(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        certificate, key = pem.server(pem.authority()).write(Path(folder.name))
+        token = Path(folder.name) / "token"
+        token.write_text("the-first-token-of-this-gateway")
+        token.chmod(0o600)
+        service = self.make(
+            tls_certificate_pem_path=certificate,
+            tls_certificate_key_pem_path=key,
+            admin_endpoint="tcp:0:interface=127.0.0.1",
+            admin_token_file=token,
+        )
+        before = service._tls_expiry()
+        pem.server(pem.authority(), days=20).write(Path(folder.name))
+        token.write_text("the-second-token-of-this-gateway")
+        service.reload(service.configured)
+        after = service._tls_expiry()
+        assert before is not None
+        assert after is not None
+        assert after - before > 9 * 86400
+        assert service._tls_reloads()["ok"] == 1
+        assert service._access is not None
+        assert service._access._token is not None
+        assert service._access._token.fits("the-second-token-of-this-gateway")
+
+    def test_a_network_without_synchronous_calls_is_a_concern_of_one_order(self) -> None:
+        for order, missing, expected in (("executed", True, 1), ("executed", False, 0), ("accepted", True, 0)):
+            service = self.make(relay_order=order)
+            versions = {"sync_call": None if missing else 4}
+            self.patch(type(service.agent), "api_versions", property(lambda agent, found=versions: found))
+            concerns = service.status.document()["concerns"]
+            assert len([concern for concern in concerns if "no synchronous call" in concern]) == expected, order
+
+    def test_too_few_files_lower_the_limit_of_connections(self) -> Deferred[None]:
+        self.patch(service_module, "make_room", lambda connections: Room(100, 30, 10))
+        lines = self.heard()
+        service = self.make(max_connections=50)
+        self.start(service)
+        (event,) = [event for text, event in lines if text.startswith("connection limit lowered")]
+        fields = json.dumps(event, default=str)
+        assert service.config.max_connections == 30
+        assert service.configured.max_connections == 50
+        assert '"max_connections": 50' in fields
+        assert '"clients": 30' in fields
+        return service.stopService()
+
+    def test_new_log_files_begin(self) -> None:
+        begun: list[None] = []
+        self.patch(service_module, "rotate_files", lambda: begun.append(None))
+        self.make().rotate_logs()
+        assert begun == [None]
+
+    def test_the_time_is_that_of_its_reactor(self) -> None:
+        service = self.make()
+        clock = Clock()
+        clock.advance(7)
+        service.reactor = clock
+        assert service.seconds() == 7.0
+        service.reactor = reactor
+
+    def test_a_shutdown_in_a_hurry_waits_neither_for_the_window_nor_for_clients(self) -> Deferred[None]:
+        self.patch(service_module, "HURRIED_CLOSE", 0.01)
+
+        async def scenario(before: bool) -> None:
+            service = self.make(drain_window=300.0, close_timeout=300.0)
+            self.start(service)
+            gateway, _ = self.ports(service)
+            # three, because the first ones are closed early in the window
+            clients = [
+                await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", gateway), Client()) for _ in range(3)
+            ]
+            for client in clients:
+                await client.at_least(200)
+            if before:
+                service.skip_drain_window()
+            stopping = service.stopService()
+            if not before:
+                while not service.gateway.draining:
+                    await deferLater(reactor, 0)
+                assert not stopping.called
+                service.skip_drain_window()
+            # none answers the close frame
+            for client in clients:
+                await client.lost
+            await stopping
+
+        async def both() -> None:
+            await scenario(True)
+            await scenario(False)
+
+        return Deferred.fromCoroutine(both())
+
+    def test_a_hurry_shortens_the_closing_handshake_that_has_begun(self) -> None:
+        service = self.make()
+        clock = Clock()
+        dropped: list[float] = []
+        service._dropping = clock.callLater(5.0, lambda: dropped.append(clock.seconds()))
+        service.skip_drain_window()
+        clock.pump([0.5] * 12)
+        assert dropped == [service_module.HURRIED_CLOSE]
+        # all is over: nothing is left to shorten
+        service.skip_drain_window()
+        clock.advance(10)
+        assert len(dropped) == 1
 
     def test_a_taken_port_ends_the_start(self) -> None:
         first = self.make(prometheus_endpoint=None)

@@ -172,11 +172,15 @@ class Inspector:
             exchange.proof = key, content, batch.cert, batch.tree
             try:
                 fields = cbor.loads(content)
-                exchange.sequence, exchange.is_service = fields["sequence_num"], fields["is_service_message"] is True
-                exchange.content = fields["content"]
-                exchange.stages["canister"] = fields["timestamp"]
+                sequence, inner, timestamp = fields["sequence_num"], fields["content"], fields["timestamp"]
+                if (type(sequence), type(inner), type(timestamp)) != (int, bytes, int):
+                    raise FormatError("a field is of another kind")
+                exchange.is_service = fields["is_service_message"] is True
             except (FormatError, KeyError, TypeError):
                 exchange.outcome = "not a message of the CDK"
+            else:
+                exchange.sequence, exchange.content = sequence, inner
+                exchange.stages["canister"] = timestamp
 
     def delivered(self, key: bytes, session: str, now_ns: int) -> None:
         """The gateway has passed a message to a client's connection."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from icwsgw.devnet.canisters import app_message
 from icwsgw.devnet.faults import InjectedFault
 from icwsgw.devnet.inspected_traffic import InspectedTraffic
 from icwsgw.devnet.inspector import KEEP_EXCHANGES, MAX_KEPT_CONTENT, MAX_SHOWN, Inspector
-from icwsgw.ic import ws
+from icwsgw.errors import ConnectFailed
+from icwsgw.ic import cbor, ws
 from tests.memory.world import ECHO_ID, MemoryClient, World
 
 CHECKED = "certificate, witness, content"
@@ -134,6 +137,96 @@ def test_what_is_no_answer_or_another_method_is_passed_over() -> None:
     inspector.given_up(b"x", "no")
     assert inspector.arrived(b"\xa0", "s", 1) == b""
     assert list(inspector) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [],
+        {"sender": b"", "canister_id": b"", "method_name": "greet", "arg": b""},
+        {"sender": b"", "canister_id": b"", "method_name": "ws_open", "arg": 5},
+        {"sender": b"", "canister_id": b"", "arg": b""},
+    ],
+    ids=["no request", "another method", "no argument", "no method"],
+)
+def test_an_envelope_of_something_else_has_no_exchange(content: Any) -> None:
+    inspector = Inspector()
+    assert inspector.arrived(cbor.dumps({"content": content}), "s", 1) == b""
+    assert list(inspector) == []
+
+
+def test_the_end_of_a_call_is_told_as_it_was() -> None:
+    inspector = Inspector()
+    content = {"sender": b"\x04", "canister_id": ECHO_ID.raw, "method_name": "ws_open", "arg": b""}
+    outcomes: list[tuple[bytes | BaseException, str]] = [
+        (ws.encode_result_ok(), "Ok"),
+        (ws.encode_result_err("no\x1b room"), "Err: "),
+        (b"nonsense", "a reply that does not decode: "),
+        (ConnectFailed("nobody is there"), "nobody is there"),
+    ]
+    for number, (outcome, _) in enumerate(outcomes):
+        inspector.relayed(b"%d" % number, content, 1)
+        inspector.ended(b"%d" % number, outcome, 2)
+        # too late: it has an end already
+        inspector.given_up(b"%d" % number, "given up")
+    told = [exchange.outcome for exchange in inspector]
+    assert [text.startswith(words) for text, (_, words) in zip(told, outcomes, strict=True)] == [True] * 4
+    assert "room" in told[1]
+    assert "\x1b" not in told[1]
+
+
+def polled(*contents: bytes) -> Inspector:
+    """An inspector of one poll, which brings messages with these contents."""
+    inspector = Inspector()
+    messages = [(b"\x04", 7, b"key %d" % number, content) for number, content in enumerate(contents)]
+    inspector.polled(ECHO_ID, ws.encode_batch(messages, b"cert", b"tree", True), 20)
+    return inspector
+
+
+MESSAGE = {"sequence_num": 3, "content": b"hi", "timestamp": 10, "is_service_message": False}
+
+
+def test_a_message_that_is_polled_again_is_the_same() -> None:
+    inspector = polled(cbor.dumps(MESSAGE))
+    again = ws.encode_batch([(b"\x04", 7, b"key 0", b"another")], b"cert", b"tree", True)
+    inspector.polled(ECHO_ID, again, 30)
+    (row,) = inspector.rows(lambda canister: None, b"")
+    assert (row["number"], row["sequence"], row["value"], row["verified"][:6]) == (1, 3, "6869", "WRONG:")
+    assert stages(row) == ["canister", "polled"]
+    assert row["stages"][-1] == ["polled", 0.0], "10 ns later, not 20"
+
+
+def test_of_a_long_message_only_its_size_is_kept() -> None:
+    size = MAX_KEPT_CONTENT + 1
+    (row,) = polled(bytes(size)).rows(lambda canister: None, b"")
+    assert (row["bytes"], row["value"], row["verified"]) == (size, "", "too long to be kept")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"nonsense",
+        cbor.dumps([1]),
+        cbor.dumps({"sequence_num": 1}),
+        cbor.dumps(MESSAGE | {"content": "text"}),
+        cbor.dumps(MESSAGE | {"timestamp": "noon"}),
+        cbor.dumps(MESSAGE | {"sequence_num": b"1"}),
+    ],
+    ids=["no CBOR", "a list", "fields are missing", "content", "timestamp", "number"],
+)
+def test_a_message_that_is_none_of_the_cdk_costs_itself_alone(content: bytes) -> None:
+    rows = polled(content, cbor.dumps(MESSAGE)).rows(lambda canister: None, b"")
+    json.dumps(rows)
+    assert [(row["outcome"], row["sequence"], row["value"]) for row in rows] == [
+        ("not a message of the CDK", None, ""),
+        ("", 3, "6869"),
+    ]
+
+
+def test_a_content_without_a_known_type_is_shown_as_it_is() -> None:
+    for interface in (None, "no interface", "service : {}"):
+        (row,) = polled(cbor.dumps(MESSAGE)).rows(lambda canister, text=interface: text, b"")
+        assert row["value"] == "6869"
 
 
 def test_a_call_that_the_gateway_gives_up_says_so() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,12 +15,21 @@ import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ServerFactory
+from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from icwsgw._version import __version__
 from icwsgw.handover import predecessor, transfer
+from icwsgw.handover.channel import Channel
 from icwsgw.handover.handed_service import HandedService
-from icwsgw.handover.predecessor import HandoverFailed, Predecessor, command_line
+from icwsgw.handover.predecessor import (
+    CHANNEL,
+    START_SECONDS,
+    HandoverFailed,
+    Predecessor,
+    command_line,
+)
+from icwsgw.handover.transfer import SILENCE_SECONDS
 from tests.test_layering import ROOT
 
 #: What a successor in these tests begins with.
@@ -205,6 +215,102 @@ class Attempts(TestCase):
             await port.stopListening()
 
         return Deferred.fromCoroutine(scenario())
+
+
+class MemoryReactor(Clock):
+    """Starts no processes: it keeps the other end of the channel.
+
+    :ivar far: what a successor would talk by
+    :ivar signals: what the successor was sent
+    :ivar ends: tells that the successor has ended
+    """
+
+    far: Channel
+    ends: Any
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: list[Any] = []
+        self.signals: list[str] = []
+        self.stopped = 0
+
+    def spawnProcess(self, protocol: Any, *args: Any, env: dict[str, str], **names: Any) -> Any:
+        self.ends = protocol.processEnded
+        self.far = Channel(socket.socket(fileno=os.dup(int(env[CHANNEL]))))
+        return SimpleNamespace(pid=7, signalProcess=self.signals.append)
+
+    def addReader(self, reader: Any) -> None:
+        self.readers.append(reader)
+
+    def removeReader(self, reader: Any) -> None:
+        self.readers.remove(reader)
+
+    def say(self, *documents: dict[str, Any]) -> None:
+        """Let the successor say something, and hear it."""
+        for document in documents:
+            self.far.send(document)
+        for reader in list(self.readers):
+            reader.doRead()
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+
+def in_memory(**changes: Any) -> tuple[MemoryReactor, Any, Predecessor]:
+    made = MemoryReactor()
+    of = service(reactor=made, **changes)
+    return made, of, Predecessor(HandedService(of), lambda: ["program"], "/", {}, lambda process: None)
+
+
+def why(handing: Deferred[dict[str, Any]]) -> str:
+    """Why a handover has failed."""
+    failures: list[Any] = []
+    handing.addErrback(failures.append)
+    (failure,) = failures
+    assert failure.check(HandoverFailed)
+    return str(failure.value)
+
+
+def test_it_waits_for_one_that_says_what_it_waits_for_but_not_for_ever() -> None:
+    made, _, predecessor = in_memory()
+    handing = predecessor.hand_over()
+    while made.seconds() < START_SECONDS:
+        made.advance(SILENCE_SECONDS / 2)
+        assert not handing.called
+        made.say({"at": "the network (no answer)"})
+    made.advance(1.0)
+    made.say({})
+    assert why(handing) == "the new process is not ready after 120 s: the network (no answer)"
+    assert (made.signals, made.readers, made.getDelayedCalls()) == (["KILL"], [], [])
+    made.far.close()
+
+
+def test_it_waits_no_longer_when_it_is_shut_down_itself() -> None:
+    made, of, predecessor = in_memory()
+    handing = predecessor.hand_over()
+    made.say({"at": "the network"})
+    assert not handing.called
+    of.draining = True
+    made.say({"at": "the network"})
+    assert why(handing) == "the gateway is shutting down"
+    assert made.signals == ["KILL"]
+    # and one more is refused at once
+    assert why(predecessor.hand_over()) == "the gateway is shutting down"
+    made.far.close()
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_signal_hands_over_and_stops_or_goes_on(monkeypatch: pytest.MonkeyPatch, taken: bool) -> None:
+    monkeypatch.setattr(transfer, "Handed", Handed)
+    monkeypatch.setattr(transfer, "give_way", lambda: None)
+    monkeypatch.setattr(Handed, "detached", False)
+    made, _, predecessor = in_memory()
+    predecessor.signalled()
+    # the answer is there before it is waited for
+    made.say({"ready": "9.9"}, {"taken": 0} if taken else {"failed": "no such option"})
+    assert (Handed.detached, made.stopped) == (taken, int(taken))
+    assert made.signals == ([] if taken else ["KILL"])
+    made.far.close()
 
 
 SINGLE = ("--nodaemon", "--pidfile=")

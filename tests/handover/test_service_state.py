@@ -14,7 +14,7 @@ from icwsgw.admin.control import Overrides
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.errors import FormatError
 from icwsgw.gateway.batches import BATCH, in_batches
-from icwsgw.gateway.gateway_handover import client_document, take_over_session
+from icwsgw.gateway.gateway_handover import client_document, complete, take_over_session
 from icwsgw.gateway.session_handover import mark, session_document, update
 from icwsgw.handover import service_state
 from icwsgw.handover.channel import MOST_SOCKETS
@@ -339,6 +339,133 @@ def test_clients_go_on_from_what_they_have_done_meanwhile() -> None:
         client.leave()
     world.run(5)
     world.quiet()
+
+
+def test_one_that_can_no_longer_be_handed_over_stays() -> None:
+    world = World()
+    clients = world.open(2)
+    old = service_of(world, world.gateway)
+    staying, going = connections = [Connection(world.gateway, client) for client in clients]
+    old.factory.connections = set(connections)
+    gateway = successor(world, FrozenClock(world.clock))
+    handed, taken = Handed(old), Taken(service_of(world, gateway, adopting(clients)))
+    assert not move(handed.early(), taken)
+    assert len(taken) == 2
+    # as one that has begun to flood
+    staying.client = staying.session = None
+    assert move(handed.documents(), taken)
+    assert (len(taken), handed.connections, len(gateway.registry.sessions)) == (1, [going], 1)
+    handed.detach()
+    assert staying.socket.fileno() >= 0, "it is served here"
+    assert going.socket.fileno() < 0
+    taken.discard()
+    gateway.stop()
+
+
+def test_a_connection_that_cannot_be_let_go_of_costs_itself_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    clients = world.open(3)
+    old = service_of(world, world.gateway)
+    connections = [Connection(world.gateway, client) for client in clients]
+    old.factory.connections = set(connections)
+    handed = Handed(old)
+    list(handed.documents())
+
+    def broken() -> None:
+        raise OSError("a fault")
+
+    monkeypatch.setattr(connections[0], "detach", broken)
+    stays = connections[0].session
+    handed.detach()
+    assert [connection.session for connection in connections] == [stays, None, None]
+    assert world.gateway.registry.sessions == {stays}
+
+
+@pytest.mark.parametrize("fault", [False, True], ids=["it is another by now", "a fault"])
+def test_what_cannot_be_brought_to_a_later_state_is_made_anew(monkeypatch: pytest.MonkeyPatch, fault: bool) -> None:
+    world = World()
+    clients = world.open(2)
+    old = service_of(world, world.gateway)
+    old.factory.connections = {Connection(world.gateway, client) for client in clients}
+    clock = FrozenClock(world.clock)
+    gateway = successor(world, clock)
+    new = service_of(world, gateway, adopting(clients))
+    handed, taken = Handed(old), Taken(new)
+    assert not move(handed.early(), taken)
+    first = list(new.made)
+
+    def update(self: Connection, document: dict[str, Any]) -> bool:
+        if fault:
+            raise FormatError("a fault")
+        return False
+
+    monkeypatch.setattr(Connection, "update", update)
+    clients[0].echoes(b"meanwhile")
+    assert move(handed.documents(), taken)
+    assert len(new.made) == 3, "only the one that has changed"
+    assert sorted(connection.socket.fileno() < 0 for connection in first) == [False, True]
+    assert len(gateway.registry.sessions) == 2, "the session of the one before is gone with it"
+    handed.detach()
+    world.gateway.stop()
+    taken.begin()
+    clock.go_on()
+    world.gateway, world.context = gateway, gateway.context
+    assert sorted(connection.read for connection in new.made) == [0, 1, 1]
+    for client in clients:
+        client.echoes(b"after")
+        client.leave()
+    world.run(5)
+    world.quiet()
+
+
+def test_what_could_not_be_made_ends_in_its_last_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    (client,) = world.open(1)
+    old = service_of(world, world.gateway)
+    old.factory.connections = {Connection(world.gateway, client)}
+    clock = FrozenClock(world.clock)
+    gateway = successor(world, clock)
+
+    def adopt(descriptor: int, family: int, maker: Any) -> None:
+        raise OSError("not connected")
+
+    completed: list[Any] = []
+
+    def completing(to: Any, document: Any, sessions: Any) -> None:
+        completed.extend((each.id, each.messages_up) for each in sessions)
+        complete(to, document, sessions)
+
+    monkeypatch.setattr(service_state, "complete", completing)
+    handed, taken = Handed(old), Taken(service_of(world, gateway, adopt))
+    assert not move(handed.early(), taken)
+    client.echoes(b"meanwhile")
+    assert client.session is not None
+    sent = client.session.messages_up
+    assert sent > 0
+    assert move(handed.documents(), taken)
+    handed.detach()
+    world.gateway.stop()
+    taken.begin()
+    assert completed == [(client.session.id, sent)]
+    clock.go_on()
+    world.gateway, world.context = gateway, gateway.context
+    world.run(5)
+    world.quiet()
+
+
+def test_identities_of_the_other_process_are_those_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def with_identities(document: Any, identities: Any) -> Any:
+        asked.append(identities)
+        return {**document, "version": VERSION}
+
+    monkeypatch.setattr(service_state, "with_identities", with_identities)
+    world = World()
+    taken = Taken(service_of(world, world.gateway), [1, 0])
+    # of another version, had it not been translated
+    assert not taken.add({"version": VERSION + 1}, [])
+    assert asked == [[1, 0]]
 
 
 def test_a_handover_that_fails_after_the_early_part_changes_nothing() -> None:

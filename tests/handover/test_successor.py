@@ -15,7 +15,8 @@ from icwsgw.admin.control import Overrides
 from icwsgw.errors import FormatError
 from icwsgw.handover import receiving
 from icwsgw.handover import successor as successor_module
-from icwsgw.handover.channel import Channel
+from icwsgw.handover.channel import Channel, ChannelClosed
+from icwsgw.handover.inheritance import Inheritance
 from icwsgw.handover.service_state import VERSION
 from icwsgw.handover.successor import Successor
 
@@ -241,4 +242,44 @@ def test_it_takes_over_from_several_workers_and_hears_their_supervisor_last(monk
         os.close(end)
     assert taken == [[0], [1]]
     assert (began, service.accepted, overridden) == (["/p"], 1, [Overrides(maintenance=True)])
+    channel.close()
+
+
+@pytest.mark.parametrize("ended", [True, False], ids=["has ended", "says nonsense"])
+def test_it_goes_on_when_the_supervisor_is_not_heard_any_more(monkeypatch: pytest.MonkeyPatch, ended: bool) -> None:
+    channel, successor, service, reactor, began = make()
+    successor.facts = {"supervisor": True, "workers": [[0]]}
+    successor.inherit(1, 1)
+
+    class Receives:
+        go: dict[str, Any] = {"pidfile": "/of a worker"}
+
+        def __init__(self, of: object, sources: Any) -> None:
+            pass
+
+        def run(self) -> None:
+            if ended:
+                channel.socket.shutdown(socket.SHUT_WR)
+            else:
+                channel.socket.sendall(bytes(100))
+
+    monkeypatch.setattr(successor_module, "Receiving", Receives)
+    service.away = None
+    reactor.advance(0.1)
+    assert (began, service.accepted, reactor.stopped) == ([""], 1, False)
+    channel.close()
+
+
+def test_what_it_says_to_a_process_that_has_ended_is_lost() -> None:
+    channel, successor, _, reactor, _ = make()
+    channel.close()
+    successor.failed("the port is taken")
+    assert not reactor.stopped, "its caller ends it"
+    with pytest.raises(ChannelClosed):
+        successor.channel.send({"failed": "again"})
+
+
+def test_of_a_process_without_facts_nothing_is_inherited() -> None:
+    channel, successor, _, _, _ = make()
+    assert successor.inherit(2, 3) == [Inheritance()] * 2
     channel.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,11 +11,12 @@ from twisted.internet.address import IPv4Address
 from icwsgw.core.flood_guard import FloodState
 from icwsgw.core.liveness import LivenessState, PartialMessage
 from icwsgw.core.session_machine import State
+from icwsgw.core.suspect_addresses import FORGED
 from icwsgw.ic import cbor
 from icwsgw.reactor import detached_socket
 from icwsgw.server import connection_handover
 from icwsgw.server.admission import Standing
-from icwsgw.server.connection_handover import Stage
+from icwsgw.server.connection_handover import PONG_SECONDS, Stage
 from tests.server.test_protocol import Transport, World, frames_of, lose
 from tests.support.ws_wire import close_frame, handshake, masked, read_frames
 
@@ -362,3 +364,91 @@ def test_equal_marks_mean_equal_documents(monkeypatch: pytest.MonkeyPatch) -> No
             seen.append((mark, document))
     assert 20 < marks < len(steps), "some are at rest and others are not"
     assert len({mark for mark, _ in seen}) > 5
+
+
+def test_a_flood_is_not_handed_over() -> None:
+    world = World(client_message_rate=10)
+    protocol, _, _ = opened(world)
+    protocol.dataReceived(masked(2, b"x") * 65)
+    assert protocol.written() is not None, "it is paused alone"
+    protocol._guard.state = FloodState.DROPPING
+    assert protocol.written() is None
+    lose(protocol)
+
+
+def test_one_that_waits_for_its_handshake_stays() -> None:
+    world = World()
+    for _ in range(FORGED):
+        world.gateway.context.suspects.forged("192.0.2.1", world.clock.seconds())
+    protocols = [connect(world)[0] for _ in range(30)]
+    for protocol in protocols:
+        protocol.dataReceived(HANDSHAKE)
+    waiting = [protocol for protocol in protocols if protocol._turn is not None]
+    assert waiting
+    assert all((protocol.written() is None) is (protocol in waiting) for protocol in protocols)
+    for protocol in protocols:
+        lose(protocol)
+
+
+def test_the_trace_of_a_connection_ends_in_the_process_that_hands_over() -> None:
+    protocol, _, session = opened(World())
+    lost: list[object] = []
+    protocol._trace = SimpleNamespace(lost=lost.append)
+    assert protocol.detach() is session
+    assert lost == [None]
+
+
+@pytest.fixture
+def updatable(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether sessions, which are not the gateway's, can be brought to a later state."""
+    answers = [True]
+    monkeypatch.setattr(connection_handover, "update", lambda session, before, after: answers[0])
+    return answers
+
+
+def test_one_is_brought_to_a_later_state(updatable: list[bool]) -> None:
+    first, second = World(ping_interval=10.0, pong_timeout=5.0), World(ping_interval=10.0, pong_timeout=5.0)
+    protocol, _, session = opened(first)
+    after, transport = taken_over(second, protocol.written())
+    transport.clear()
+    for world in (first, second):
+        world.clock.pump([1.0] * 12)
+    assert protocol._liveness is LivenessState.PINGED
+    later = cbor.loads(cbor.dumps(protocol.written()))
+    assert after.update(later)
+    assert after._liveness is LivenessState.PINGED
+    # the pong may be among what is still unread
+    assert second.factory.wheel.due(after) == max(later["due"], second.clock.seconds() + PONG_SECONDS)
+    protocol.dataReceived(masked(2, b"a part", fin=False))
+    protocol._check(session, first.clock.seconds())
+    protocol._heard = True
+    assert after.update(cbor.loads(cbor.dumps(protocol.written())))
+    assert (after._liveness, after._heard) == (LivenessState.QUIET, True)
+    assert after._partial == protocol._partial == PartialMessage(0, 12.0)
+    assert (after._frames_left, after._bytes_left) == (protocol._frames_left, protocol._bytes_left)
+    assert transport.value() == b"", "nobody is told before all is taken over"
+    after.read_unread()
+    after.dataReceived(masked(0, b" and the rest"))
+    assert second.sessions[-1].received_messages == [(b"a part and the rest", True)]
+
+
+def test_one_that_has_become_another_is_made_anew(updatable: list[bool]) -> None:
+    first, second = World(), World()
+    protocol, _, _ = opened(first)
+    document = cbor.loads(cbor.dumps(protocol.written()))
+    after, _ = taken_over(second, document)
+    later = document | {"heard": not document["heard"]}
+    assert not after.update(later | {"stage": Stage.CLOSING.value})
+    assert not after.update({name: value for name, value in later.items() if name != "admission"})
+    updatable[0] = False
+    assert not after.update(later)
+    assert (after.handed_over, after._heard) == (document, document["heard"]), "nothing has changed"
+    updatable[0] = True
+    assert after.update(later)
+    assert (after.handed_over, after._heard) == (later, later["heard"])
+    after.read_unread()
+    assert not after.update(document), "it has gone on already"
+    # without a session there is nothing that could be brought to a later state
+    request, _ = connect(first)
+    unopened, _ = taken_over(second, request.written())
+    assert not unopened.update(request.written())

@@ -181,6 +181,11 @@ def test_refusals(address: str, words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_socket_of_an_invalid_address_is_refused_in_plain_words() -> None:
+    with pytest.raises(ConfigError, match=r"^address 'http:8080:x': Unknown endpoint type"):
+        socket_endpoint(MemoryReactorClock(), "http:8080:x")
+
+
 class Port:
     """A port that can be closed."""
 
@@ -256,6 +261,58 @@ def test_what_fails_later_is_said_and_what_is_stopped_earlier_is_not() -> None:
     listening.startService()
     assert listening.stopService().called
     assert waiting.called
+
+
+class Listening(Port):
+    """A port of a reactor in memory, with a socket of its own."""
+
+    def __init__(self) -> None:
+        self.socket = SimpleNamespace(close=self.close)
+        self.left = 0
+
+    def close(self) -> None:
+        self.left += 1
+
+
+def test_one_that_does_not_accept_yet_is_not_read_until_it_does() -> None:
+    port, reactor = Listening(), MemoryReactorClock()
+    listening = ListeningService("tcp:8080", Listenable(Endpoint(succeed(port)), None), object(), reactor)
+    listening.accepting = False
+    # it has nothing that could be accepted
+    listening.accept()
+    assert reactor.readers == set()
+    listening.accepting = False
+    reactor.addReader(port)
+    listening.startService()
+    assert (listening.port, reactor.readers) == (port, set())
+    listening.accept()
+    assert (listening.accepting, reactor.readers) == (True, {port})
+
+
+def test_a_socket_that_another_process_has_too_is_left_without_an_end_of_listening() -> None:
+    port, reactor = Listening(), MemoryReactorClock()
+    limits = ConnectionLimits(ClientLimits(max_connections=1), 0.0)
+    made = Listenable(Endpoint(succeed(port)), None)
+    listening = ListeningService("tcp:8080", made, object(), reactor, limits)
+    listening.startService()
+    reactor.addReader(port)
+    listening.detach()
+    assert (listening.port, port.left, port.closed, reactor.readers) == (None, 1, 0, set())
+    # the gate leaves alone what is not its own any more
+    limits.gate.set_full(True)
+    limits.gate.set_room_elsewhere(True)
+    listening.detach()
+    assert port.left == 1
+    listening.stopService()
+    assert port.closed == 0
+
+    class Bare:
+        close = port.close
+
+    listening = ListeningService("tcp:8080", Listenable(Endpoint(succeed(Bare())), None), object(), reactor)
+    listening.startService()
+    listening.detach()
+    assert port.left == 2, "a port may be the socket itself"
 
 
 def test_the_certificate_is_looked_after_while_it_runs(tls: ServerTls) -> None:

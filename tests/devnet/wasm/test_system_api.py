@@ -6,11 +6,12 @@ import re
 
 import pytest
 
+from icwsgw.devnet.wasm.canister import INITIAL_CYCLES
 from icwsgw.devnet.wasm.entry_points import ALLOWED
-from icwsgw.devnet.wasm.execution import CallContext, CanisterTrap, Entry, Execution
+from icwsgw.devnet.wasm.execution import MAX_REPLY, CallContext, CanisterTrap, Entry, Execution
 from icwsgw.devnet.wasm.memory import LinearMemory
 from icwsgw.devnet.wasm.system_api import SystemApi, unsigned
-from tests.devnet.wasm.support import ALICE, FIRST, World, module
+from tests.devnet.wasm.support import ALICE, FIRST, SECOND, SUBNET, World, module
 
 
 def replies(body: str, argument: bytes = b"", **more: str) -> bytes:
@@ -18,6 +19,14 @@ def replies(body: str, argument: bytes = b"", **more: str) -> bytes:
     answer = World(module(f'(func (export "canister_update go") {body})', **more)).call("go", argument)
     assert isinstance(answer, bytes), answer
     return answer
+
+
+def u64(number: int) -> bytes:
+    return number.to_bytes(8, "little")
+
+
+def u128(number: int) -> bytes:
+    return number.to_bytes(16, "little")
 
 
 def refusal(body: str) -> str:
@@ -35,6 +44,153 @@ def test_itself() -> None:
     body = """(call $canister_self_copy (i32.const 0) (i32.const 0) (i32.const 10))
       (call $reply_at (i32.const 0) (i32.const 10))"""
     assert replies(body) == FIRST.raw
+
+
+@pytest.mark.parametrize(
+    ("what", "expected"),
+    [("canister_self", FIRST.raw), ("subnet_self", SUBNET.raw), ("root_key", b"root key")],
+)
+def test_who_and_where_it_is(what: str, expected: bytes) -> None:
+    body = f"""(call ${what}_copy (i32.const 0) (i32.const 0) (call ${what}_size))
+      (call $reply_at (i32.const 0) (call ${what}_size))"""
+    assert replies(body) == expected
+    assert f"ic0.{what}_copy: offset 1 and size {len(expected)} are outside" in refusal(
+        f"(call ${what}_copy (i32.const 0) (i32.const 1) (call ${what}_size))"
+    )
+
+
+def test_nothing_is_known_of_a_caller_but_its_principal() -> None:
+    for what in ("data", "signer"):
+        size, copy = f"msg_caller_info_{what}_size", f"msg_caller_info_{what}_copy"
+        assert replies(f"(call $reply_i32 (call ${size}))") == bytes(4)
+        body = f"(i64.store (i32.const 0) (i64.const -1)) (call ${copy} (i32.const 0) (i32.const 0) (i32.const 0))"
+        assert replies(f"{body} (call $reply_at (i32.const 0) (i32.const 8))") == b"\xff" * 8, "nothing is written"
+        complaint = f"ic0.{copy}: offset 0 and size 1 are outside the 0 bytes"
+        assert complaint in refusal(f"(call ${copy} (i32.const 0) (i32.const 0) (i32.const 1))")
+
+
+def test_what_kind_of_execution_it_is() -> None:
+    assert replies("(call $reply_i32 (call $in_replicated_execution))") == b"\1\0\0\0"
+    assert replies("(call $reply_i32 (call $canister_status))") == b"\1\0\0\0", "it runs"
+    world = World(module('(func (export "canister_query go") (call $reply_i32 (call $in_replicated_execution)))'))
+    execution = Execution(Entry.QUERY, CallContext(ALICE, needs_answer=True))
+    world.first.query(execution, "canister_query go")
+    assert execution.response == bytes(4)
+
+
+def test_the_deadline_of_its_caller() -> None:
+    world = World(module('(func (export "canister_query go") (call $reply_i64 (call $msg_deadline)))'))
+    for deadline in (0, 1_700_000_300_000_000_000):
+        execution = Execution(Entry.QUERY, CallContext(ALICE, needs_answer=True, deadline_ns=deadline))
+        world.first.query(execution, "canister_query go")
+        assert execution.response == u64(deadline)
+
+
+#: Replies with what each function says of cycles, which it writes to where it is told.
+CYCLES = """
+  (func (export "canister_update available") (call $reply_i64 (call $msg_cycles_available)))
+  (func (export "canister_update available128")
+    (call $msg_cycles_available128 (i32.const 0)) (call $reply_at (i32.const 0) (i32.const 16)))
+  (func (export "canister_update accept") (drop (call $msg_cycles_accept (i64.const 30)))
+    (call $msg_cycles_accept128 (i64.const 0) (i64.const 50) (i32.const 0))
+    (call $msg_cycles_accept128 (i64.const 1) (i64.const 0) (i32.const 16))
+    (call $msg_cycles_available128 (i32.const 32))
+    (call $reply_at (i32.const 0) (i32.const 48)))
+  (func (export "canister_update burn")
+    (call $cycles_burn128 (i64.const 0) (i64.const 70) (i32.const 0))
+    (call $canister_cycle_balance128 (i32.const 16))
+    (call $cycles_burn128 (i64.const 1) (i64.const 0) (i32.const 32))
+    (call $canister_liquid_cycle_balance128 (i32.const 48))
+    (call $reply_at (i32.const 0) (i32.const 64)))
+  (func (export "canister_update balance") (call $reply_i64 (call $canister_cycle_balance)))
+  (func (export "canister_update balance128")
+    (call $canister_cycle_balance128 (i32.const 0)) (call $reply_at (i32.const 0) (i32.const 16)))
+"""
+
+
+def test_cycles_of_a_call_are_there_until_they_are_accepted() -> None:
+    world = World(module(CYCLES))
+    assert world.call("available", cycles=100) == u64(100)
+    assert world.call("available128", cycles=(1 << 64) + 5) == u128((1 << 64) + 5)
+    assert world.first.cycles == INITIAL_CYCLES, "nothing was accepted"
+    # what is asked for, and at most what is left
+    assert world.call("accept", cycles=100) == u128(50) + u128(20) + u128(0)
+    assert world.first.cycles == INITIAL_CYCLES + 100
+
+
+def test_cycles_are_burnt_as_far_as_there_are_any() -> None:
+    world = World(module(CYCLES))
+    rest = INITIAL_CYCLES - 70
+    assert world.call("burn") == u128(70) + u128(rest) + u128(rest) + u128(0)
+    assert world.first.cycles == 0
+
+
+def test_cycles_that_do_not_fit_are_told_in_128_bits_alone() -> None:
+    world = World(module(CYCLES))
+    world.first.cycles = (1 << 64) - 1
+    assert world.call("balance") == b"\xff" * 8
+    world.first.cycles = 1 << 64
+    assert "does not fit into 64 bits" in world.reject("balance").message
+    assert "does not fit into 64 bits" in world.reject("available", cycles=1 << 64).message
+    assert world.call("balance128") == u128(1 << 64)
+
+
+@pytest.mark.parametrize(("method", "kept"), [("keep", 30), ("nothing_of_the_kind", 0)])
+def test_cycles_that_come_back_with_an_answer(method: str, kept: int) -> None:
+    callee = "".join(f"\\{byte:02x}" for byte in SECOND.raw)
+    caller = f"""
+      (type $callback (func (param i32)))
+      (table 1 funcref) (elem (i32.const 0) $answered)
+      (data (i32.const 0) "{callee}") (data (i32.const 50) "{method}")
+      (func $answered (param i32)
+        (i64.store (i32.const 100) (call $msg_cycles_refunded)) (call $msg_cycles_refunded128 (i32.const 108))
+        (call $reply_at (i32.const 100) (i32.const 24)))
+      (func (export "canister_update go")
+        (call $call_new (i32.const 0) (i32.const {len(SECOND.raw)}) (i32.const 50) (i32.const {len(method)})
+          (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))
+        (call $call_cycles_add (i64.const 60)) (call $call_cycles_add128 (i64.const 0) (i64.const 40))
+        (drop (call $call_perform)))
+    """
+    keeping = '(func (export "canister_update keep") (drop (call $msg_cycles_accept (i64.const 30))) (call $msg_reply))'
+    world = World(module(caller), module(keeping))
+    assert world.call("go") == u64(100 - kept) + u128(100 - kept)
+    assert [canister.cycles - INITIAL_CYCLES for canister in world.canisters.values()] == [-kept, kept]
+
+
+def test_nothing_costs_anything() -> None:
+    for cost in (
+        "(call $cost_call (i64.const 10) (i64.const 1000) (i32.const 0))",
+        "(call $cost_create_canister (i32.const 0))",
+        "(call $cost_http_request (i64.const 10) (i64.const 1000) (i32.const 0))",
+        "(drop (call $cost_sign_with_ecdsa (i32.const 50) (i32.const 5) (i32.const 0) (i32.const 0)))",
+    ):
+        before = "(i64.store (i32.const 0) (i64.const -1)) (i64.store (i32.const 8) (i64.const -1))"
+        assert replies(f"{before} {cost} (call $reply_at (i32.const 0) (i32.const 16))") == bytes(16), cost
+
+
+def test_a_reject_handler_alone_has_a_reject() -> None:
+    world = World(module(""))
+    api = SystemApi(world.first)
+    world.first.execution = Execution(Entry.REPLY_CALLBACK, CallContext(ALICE, needs_answer=True))
+    assert api.function("msg_reject_code")() == 0
+    world.first.execution = Execution(Entry.REJECT_CALLBACK, CallContext(ALICE, needs_answer=True))
+    with pytest.raises(CanisterTrap, match="there is no reject"):
+        api.function("msg_reject_msg_size")()
+
+
+def test_the_name_of_the_method_that_is_inspected() -> None:
+    # accepts only what is called as its first byte says
+    world = World(
+        module(
+            """(func (export "canister_inspect_message")
+              (call $msg_method_name_copy (i32.const 0) (i32.const 0) (call $msg_method_name_size))
+              (if (i32.eq (i32.load8_u (i32.const 0)) (i32.const 109)) (then (call $accept_message))))"""
+        )
+    )
+    for method, accepted in (("m", True), ("other", False)):
+        execution = Execution(Entry.INSPECT, CallContext(ALICE, needs_answer=False), method=method)
+        world.first.query(execution, "canister_inspect_message")
+        assert execution.accepted is accepted
 
 
 def test_time_does_not_pass_within_an_execution() -> None:
@@ -75,6 +231,8 @@ def test_stable_memory_in_both_widths() -> None:
         ("(drop (call $performance_counter (i32.const 2)))", "no counter 2"),
         ("(call $made_up)", "ic0.made_up is not available"),
         ("(drop (call $is_controller (i32.const 0) (i32.const 30)))", "not a principal"),
+        (f"(call $msg_reject (i32.const 0) (i32.const {MAX_REPLY + 1}))", f"{MAX_REPLY + 1} bytes are more than"),
+        (f"(call $msg_reply_data_append (i32.const 0) (i32.const {MAX_REPLY + 1}))", "cannot be larger than"),
     ],
 )
 def test_misuse_traps_in_plain_words(body: str, complaint: str) -> None:
