@@ -284,10 +284,15 @@ def run_node(
     ):
         late = threading.Timer(timeout, process.kill)
         late.start()
+        cut = ""
         try:
             assert process.stdout is not None
             for line in process.stdout:
                 if line.startswith("{"):
+                    if not line.endswith("\n"):
+                        # it was killed while it printed
+                        cut = line
+                        break
                     events.append(json.loads(line))
                     if on_event is not None:
                         on_event(events[-1])
@@ -298,9 +303,9 @@ def run_node(
         finally:
             late.cancel()
         complaints.seek(0)
-        if status != 0 or not events or events[-1].get("event") != "result":
+        if status != 0 or cut or not events or events[-1].get("event") != "result":
             how = f"not done in {timeout} s" if status == -signal.SIGKILL else f"status {status}"
-            said = "\n".join(map(str, events))
+            said = "\n".join([*map(str, events), cut])
             raise NodeFailed(f"{script} {parameters}: {how}\n{said}\n{complaints.read()}")
     return events
 

@@ -11,7 +11,14 @@ const plain = (_key, value) => {
 export const hex = (bytes) => Buffer.from(bytes).toString("hex");
 export const unhex = (text) => new Uint8Array(Buffer.from(text, "hex"));
 
-export const emit = (object) => process.stdout.write(JSON.stringify(object, plain) + "\n");
+let last = false;
+
+/** Prints an object. With `written`, it is the last one, and `written` is called when the pipe has taken all of it. */
+export const emit = (object, written) => {
+  if (last) return;
+  last = written !== undefined;
+  process.stdout.write(JSON.stringify(object, plain) + "\n", written);
+};
 
 /** On a machine that is busy with other tests too, what comes at all may take this many times as long. */
 const PATIENCE = 4;
@@ -66,10 +73,9 @@ export class Inbox {
 /** Runs one script to its end: its return value is the last line, an error exits with status 1. */
 export const main = async (run) => {
   try {
-    emit({ event: "result", ...(await run(params)) });
-    process.exit(0);
+    emit({ event: "result", ...(await run(params)) }, () => process.exit(0));
   } catch (error) {
-    emit({ event: "error", message: String(error?.message ?? error), stack: String(error?.stack ?? "") });
-    process.exit(1);
+    const message = { event: "error", message: String(error?.message ?? error), stack: String(error?.stack ?? "") };
+    emit(message, () => process.exit(1));
   }
 };
