@@ -334,7 +334,7 @@ def test_workers_are_replaced_also_by_another_number(
             echoes(client)
         sent += 2 * len(clients)
         clients += [connect(stack) for _ in range(2)]
-        assert http_get(f"{stack.admin}/health/ready")[0] == 200
+        eventually(lambda: http_get(f"{stack.admin}/health/ready")[0] == 200, "it is ready")
         assert sample(stack, 'icws_sessions{state="open"}') == len(clients)
         assert (sample(stack, "icws_client_messages_total") or 0) >= sent, "counters go on"
     assert clients_of(devnet, devnet.echo) == len(clients)
