@@ -7,14 +7,15 @@ brings. An exchange is one call or one message, with the times of its stages::
     up     client (its own clock), gateway, relayed, executed
     down   canister (its own clock), polled, delivered
 
-At most :data:`KEEP_EXCHANGES` are kept, also after their clients have left. Contents are decoded, and messages
+At most :data:`KEEP_EXCHANGES` are kept, also after their clients have left; then the client with most of them loses its
+oldest, so that a crowd does not displace the session that somebody looks at. Contents are decoded, and messages
 verified, when somebody looks. It exists on the embedded replica alone: a gateway of others' clients keeps no contents.
 """
 
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -30,7 +31,7 @@ from icwsgw.ic.principal import Principal
 from icwsgw.ic.request_id import request_id
 
 #: Exchanges that are kept, and bytes of the content of each: longer ones are not kept, only their size is.
-KEEP_EXCHANGES: Final = 300
+KEEP_EXCHANGES: Final = 1000
 MAX_KEPT_CONTENT: Final = 16 << 10
 #: Characters of a value, and of an outcome.
 MAX_SHOWN: Final = 500
@@ -82,6 +83,7 @@ class Inspector:
         self._number = 0
         # by request id or message key; the oldest first
         self._kept: OrderedDict[bytes, InspectedExchange] = OrderedDict()
+        self._counts: Counter[Principal] = Counter()
         self._verified: dict[bytes, str] = {}
 
     def __iter__(self) -> Iterator[InspectedExchange]:
@@ -136,7 +138,7 @@ class Inspector:
         if method not in _METHODS or key in self._kept:
             return self._kept.get(key)
         sender, canister = Principal(content["sender"]), Principal(content["canister_id"])
-        exchange = self._keep(key, InspectedExchange(0, True, sender, canister, method, size=len(content["arg"])))
+        exchange = InspectedExchange(0, True, sender, canister, method, size=len(content["arg"]))
         try:
             if method == "ws_message":
                 message = ws.decode_message_args(content["arg"])
@@ -147,7 +149,7 @@ class Inspector:
                 exchange.client = Principal(ws.decode_close_args(content["arg"]).client_principal)
         except FormatError as error:
             exchange.outcome = _shortened(f"its argument does not decode: {error}")
-        return exchange
+        return self._keep(key, exchange)
 
     # -- messages ---------------------------------------------------------------------------------------------------
 
@@ -193,10 +195,20 @@ class Inspector:
         self._number += 1
         exchange.number = self._number
         self._kept[key] = exchange
-        while len(self._kept) > self._most:
-            gone, _ = self._kept.popitem(last=False)
-            self._verified.pop(gone, None)
+        self._counts[exchange.client] += 1
+        if len(self._kept) > self._most:
+            self._make_room()
         return exchange
+
+    def _make_room(self) -> None:
+        """Drop the oldest exchange of the client that has most of them."""
+        busiest = max(self._counts, key=self._counts.__getitem__)
+        gone = next(key for key, exchange in self._kept.items() if exchange.client == busiest)
+        del self._kept[gone]
+        self._verified.pop(gone, None)
+        self._counts[busiest] -= 1
+        if not self._counts[busiest]:
+            del self._counts[busiest]
 
     # -- looking ----------------------------------------------------------------------------------------------------
 

@@ -64,9 +64,11 @@ def test_a_person_sees_messages_flow(
     assert result["complaints"] == []
 
 
-def test_a_person_inspects_a_session_that_has_ended(stack: Stack) -> None:
+def test_a_person_inspects_a_session_that_has_ended(stacks: Callable[..., Stack]) -> None:
+    stack = stacks()
     result = run_node("inspector.mjs", {"url": stack.network, "executable": chromium()})[-1]
     assert result["complaints"] == []
+    assert len(result["rows"]) == 5, result["rows"]
     # the last one first
     closed, down, up, first, opened = [row[1:] for row in result["rows"]]
     assert (opened[0], opened[3], opened[6]) == ("→", "ws_open", "Ok")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -105,6 +106,18 @@ def test_a_message_that_was_changed_on_its_way_is_wrong() -> None:
             exchange.proof = key, content + b"x", cert, tree
     assert client.session is not None
     assert [row["verified"][:6] for row in world.rows()] == ["signat", "WRONG:"]
+
+
+def test_a_crowd_does_not_displace_a_quiet_client() -> None:
+    inspector = Inspector(most=20)
+    envelope = {"canister_id": ECHO_ID.raw, "method_name": "ws_open", "arg": b""}
+    for number in range(4):
+        inspector.relayed(b"quiet %d" % number, envelope | {"sender": b"quiet"}, number)
+    for number in range(1000):
+        inspector.relayed(b"%d" % number, envelope | {"sender": b"client %d" % (number % 4)}, number)
+    kept = Counter(exchange.client.raw for exchange in inspector)
+    assert kept == {b"quiet": 4} | {b"client %d" % number: 4 for number in range(4)}
+    assert {exchange.number for exchange in inspector} == {1, 2, 3, 4, *range(989, 1005)}, "the last ones of each"
 
 
 def test_old_ones_make_room_and_long_ones_are_not_kept() -> None:
