@@ -52,9 +52,23 @@ class Probe(NamedTuple):
 def probe(url: str, origin: str | None = None, timeout: float = 10.0) -> Probe:
     """Open a WebSocket and close it at once.
 
+    An answer that opens a WebSocket may have no header Date (RFC 9110, section 6.6.1). Then a plain request follows,
+    whose refusal has one.
+
     :param url: ws:// or wss://
     :param origin: the header Origin
     :param timeout: seconds for each step
+    """
+    answer = _ask(url, origin, timeout, "Upgrade")
+    if answer.outcome is ProbeOutcome.UPGRADED and answer.clock_offset is None:
+        return answer._replace(clock_offset=_ask(url, origin, timeout, "close").clock_offset)
+    return answer
+
+
+def _ask(url: str, origin: str | None, timeout: float, connection: str) -> Probe:
+    """Make one request.
+
+    :param connection: the header Connection, which decides whether it asks for a WebSocket
     """
     parts = urlsplit(url)
     host, secure = parts.hostname or "", parts.scheme == "wss"
@@ -67,7 +81,7 @@ def probe(url: str, origin: str | None = None, timeout: float = 10.0) -> Probe:
         return Probe(ProbeOutcome.UNREACHABLE, error.strerror or str(error) or "timed out")
     with plain:
         try:
-            return _upgrade(plain, host, port, secure, parts.path or "/", origin)
+            return _exchange(plain, host, port, secure, parts.path or "/", origin, connection)
         except ssl.SSLCertVerificationError as error:
             return Probe(ProbeOutcome.BAD_CERTIFICATE, error.verify_message)
         except ssl.SSLError as error:
@@ -78,7 +92,9 @@ def probe(url: str, origin: str | None = None, timeout: float = 10.0) -> Probe:
             return Probe(ProbeOutcome.NOT_TLS if secure else ProbeOutcome.NOT_HTTP, error.strerror or str(error))
 
 
-def _upgrade(plain: socket.socket, host: str, port: int, secure: bool, path: str, origin: str | None) -> Probe:
+def _exchange(
+    plain: socket.socket, host: str, port: int, secure: bool, path: str, origin: str | None, connection: str
+) -> Probe:
     link: socket.socket = plain
     if secure:
         link = ssl.create_default_context().wrap_socket(plain, server_hostname=host)
@@ -87,7 +103,7 @@ def _upgrade(plain: socket.socket, host: str, port: int, secure: bool, path: str
         f"GET {path} HTTP/1.1",
         f"Host: {name}:{port}",
         "Upgrade: websocket",
-        "Connection: Upgrade",
+        f"Connection: {connection}",
         f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}",
         "Sec-WebSocket-Version: 13",
     ]

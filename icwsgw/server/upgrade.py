@@ -1,8 +1,8 @@
 """A client's WebSocket handshake: its HTTP request, and the answer.
 
-:mod:`icwsgw.server.request_head` parses the head. Nearly all requests are plain: a GET with the headers that a
-    handshake needs, each once and in its usual form. They are checked and answered here. Autobahn gets any other
-    request, because it knows all that RFC 6455, section 4.2, allows, and how to refuse the rest.
+:mod:`icwsgw.server.request_head` parses the head. Nearly all requests are plain: a GET with the headers of a handshake,
+each once and in its usual form. They are checked and answered here. Autobahn gets any other request, because it knows
+all that RFC 6455, section 4.2, allows, and how to refuse the rest.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Callable, Mapping
+from email.utils import formatdate
 from functools import lru_cache
 from hashlib import sha1
 from typing import TYPE_CHECKING, Any, Protocol
@@ -258,6 +259,8 @@ class Upgrading:
             kind, body = "html", self.factory.page()
         head = [
             f"HTTP/1.1 {code} {_REASONS.get(code, 'Error')}",
+            # RFC 9110, section 6.6.1: each answer but an interim one has it
+            f"Date: {formatdate(usegmt=True)}",
             f"Content-Type: text/{kind}; charset=utf-8",
             f"Content-Length: {len(body)}",
             "Connection: close",

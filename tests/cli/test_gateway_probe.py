@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import email.utils
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,8 +20,8 @@ NOW = 1_700_000_000.0
 
 
 @contextmanager
-def answering(data: bytes, tls: ssl.SSLContext | None = None) -> Iterator[int]:
-    """A port that gives one answer to everybody who has sent something."""
+def answering(data: bytes | Callable[[bytes], bytes], tls: ssl.SSLContext | None = None) -> Iterator[int]:
+    """A port that gives one answer to everybody who has sent something, or what a function returns for it."""
     server = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -31,8 +32,8 @@ def answering(data: bytes, tls: ssl.SSLContext | None = None) -> Iterator[int]:
                 return
             try:
                 with link if tls is None else tls.wrap_socket(link, server_side=True) as stream:
-                    stream.recv(4096)
-                    stream.sendall(data)
+                    request = stream.recv(4096)
+                    stream.sendall(data if isinstance(data, bytes) else data(request))
             except OSError:
                 continue
 
@@ -68,6 +69,23 @@ def test_the_server_s_clock() -> None:
     assert read_head(head, NOW).clock_offset == 60.5
     assert read_head(head.replace(b"Tue", b"x").replace(b"GMT", b"?"), NOW).clock_offset in (None, 60.5)
     assert read_head(b"HTTP/1.1 101 OK\r\nDate: now\r\n\r\n", NOW).clock_offset is None
+
+
+def test_a_plain_request_tells_the_clock_of_a_server_whose_handshake_has_no_date() -> None:
+    requests: list[bytes] = []
+    date = email.utils.formatdate(time.time() + 600, usegmt=True).encode()
+
+    def answer(request: bytes) -> bytes:
+        requests.append(request)
+        if b"\r\nConnection: Upgrade\r\n" in request:
+            return b"HTTP/1.1 101 OK\r\n\r\n"
+        return b"HTTP/1.1 426 Upgrade Required\r\nDate: %b\r\n\r\n" % date
+
+    with answering(answer) as port:
+        found = probe(f"ws://127.0.0.1:{port}")
+    assert (found.outcome, found.status, len(requests)) == (ProbeOutcome.UPGRADED, 101, 2)
+    assert found.clock_offset is not None
+    assert abs(found.clock_offset - 600) < 60
 
 
 def test_a_refusal_is_told_in_the_servers_words() -> None:

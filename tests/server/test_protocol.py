@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +16,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
+from twisted.web.http import stringToDatetime
 
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.core.close_reasons import CloseCode
@@ -306,6 +309,14 @@ def test_a_browser_gets_a_page_and_a_program_a_line() -> None:
         assert f"\r\nContent-Length: {len(body.encode())}\r\n" in head
         assert words in body
         assert transport.disconnecting
+
+
+def test_refusals_have_the_date() -> None:
+    protocol, transport = World().connect()
+    protocol.dataReceived(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    (date,) = re.findall(rb"\r\nDate: (.*)\r\n", transport.value())
+    # stringToDatetime is Twisted's strict reader of RFC 9110's dates
+    assert abs(stringToDatetime(date) - time.time()) < 60
 
 
 HTTP_REFUSALS: list[tuple[bytes, int, str]] = [
