@@ -24,8 +24,11 @@ def with_options(config: GatewayConfig, options: Mapping[str, Sequence[str]]) ->
     fields: dict[str, Any] = {}
     for name, texts in options.items():
         entry = BY_NAME.get(name)
-        if entry is None or entry.field not in SETTABLE:
-            raise ConfigError(f"{name[:64]} is not an option that can be set at run time")
+        if entry is None:
+            raise ConfigError(f"{name[:64]} is not an option")
+        if entry.field not in SETTABLE:
+            hint = "see icwsctl log-level" if entry.field in RELOADABLE else "an upgrade or a restart applies it"
+            raise ConfigError(f"{name} is not an option that can be set at run time; {hint}")
         values = [entry.parse(text, name) for text in texts]
         if not entry.kind.repeatable and len(values) != 1:
             raise ConfigError(f"{name} has one value")

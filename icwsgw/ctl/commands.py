@@ -123,6 +123,8 @@ def _options(gateway: AdminClient, words: _Words) -> _Document:
 def _set(gateway: AdminClient, words: _Words) -> _Document:
     if words.reset:
         return gateway.put("options", body={"reset": True} if words.option is None else {words.option: None})
+    if words.option is None:
+        return gateway.get("options")
     return gateway.put("options", body={words.option: words.value if len(words.value) > 1 else words.value[0]})
 
 
@@ -298,7 +300,7 @@ _COMMANDS: dict[str, _Command] = {
     "set": _Command(
         _set,
         _show_set,
-        "set an option, and show those that are set",
+        "show the options that are set at run time, or set one",
         "Limits, rates, timeouts and lists, as on the gateway's command line. A list takes several values. A value"
         " lasts until it is reset or the gateway stops.",
     ),
@@ -424,14 +426,14 @@ def _check(parser: argparse.ArgumentParser, words: _Words) -> None:
     if words.command == "kick":
         by_others = words.canister is not None or words.principal is not None
         if (words.session is None) is not by_others:
-            parser.error("kick: say either a session, or --canister or --principal or both of these")
+            parser.error("kick: give a session, or --canister, --principal or both of these")
     if words.command == "unban" and words.canister is None and words.principal is None:
-        parser.error("unban: say --canister or --principal or both of these")
-    if words.command == "set" and bool(words.value) is words.reset:
-        parser.error("set: say OPTION VALUE, OPTION --reset, or --reset")
+        parser.error("unban: give --canister, --principal or both of these")
+    if words.command == "set" and (words.option is not None or words.reset) and bool(words.value) is words.reset:
+        parser.error("set: give OPTION VALUE, OPTION --reset, --reset, or nothing")
     given = words.command == "log-level" and (words.component is not None, words.level is not None, words.reset)
     if given not in (False, (False, False, False), (True, True, False), (True, False, True), (False, False, True)):
-        parser.error("log-level: say COMPONENT LEVEL, COMPONENT --reset, or --reset")
+        parser.error("log-level: give COMPONENT LEVEL, COMPONENT --reset, --reset, or nothing")
 
 
 def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -441,7 +443,7 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     _check(parser, words)
     endpoint = getattr(words, "endpoint", environment.get("ICWS_ADMIN_ENDPOINT", ""))
     if not endpoint:
-        parser.error("say where the gateway's admin endpoint is: --endpoint, or ICWS_ADMIN_ENDPOINT in the environment")
+        parser.error("no admin endpoint: give the gateway's --endpoint, or set ICWS_ADMIN_ENDPOINT")
     file = getattr(words, "token_file", environment.get("ICWS_ADMIN_TOKEN_FILE") or None)
     command = _COMMANDS[words.command]
     try:
@@ -465,7 +467,9 @@ def _changes(words: _Words) -> bool:
         return words.reset or words.component is not None
     if words.command == "maintenance":
         return words.state is not None
-    return words.command in ("set", "kick", "unban", "allow", "deny")
+    if words.command == "set":
+        return words.reset or words.option is not None
+    return words.command in ("kick", "unban", "allow", "deny")
 
 
 def main() -> NoReturn:

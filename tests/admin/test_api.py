@@ -505,8 +505,8 @@ def test_options_are_set_and_reset(world: World, log: Log) -> None:
         ({"max-connections": []}, "max-connections has one value"),
         ({"max-connections": True}, "max-connections: a value is text or a number"),
         ({"max-connections": {"a": 1}}, "max-connections: a value is text or a number"),
-        ({"workers": "2"}, "workers is not an option that can be set at run time"),
-        ({"log-level": "debug"}, "log-level is not an option that can be set at run time"),
+        ({"workers": "2"}, "workers is not an option that can be set at run time; an upgrade or a restart applies it"),
+        ({"log-level": "debug"}, "log-level is not an option that can be set at run time; see icwsctl log-level"),
         ({"x" * 1000: "2"}, "x" * 64 + " is not an option"),
     ],
 )

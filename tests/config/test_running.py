@@ -34,8 +34,11 @@ def test_values_are_read_as_on_the_command_line() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"polling-interval": ("1",)}, "polling-interval is not an option that can be set at run time"),
-        ({"nothing": ("1",)}, "nothing is not an option that can be set at run time"),
+        (
+            {"polling-interval": ("1",)},
+            "polling-interval is not an option that can be set at run time; an upgrade or a restart applies it",
+        ),
+        ({"nothing": ("1",)}, "nothing is not an option"),
         ({"max-connections": ("0",)}, "max-connections: '0' is outside 1 to 10000000"),
         ({"max-connections": ("1", "2")}, "max-connections has one value"),
     ],

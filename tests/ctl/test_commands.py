@@ -92,6 +92,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
         ("set allowed-origin https://a https://b", ("PUT", "options", {"allowed-origin": ["https://a", "https://b"]})),
         ("set max-connections --reset", ("PUT", "options", {"max-connections": None})),
         ("set --reset", ("PUT", "options", {"reset": True})),
+        ("set", ("GET", "options", {})),
         ("log-level", ("GET", "log-levels", {})),
         ("log-level relay debug", ("PUT", "log-levels", {"relay": "debug"})),
         ("log-level * warn", ("PUT", "log-levels", {"*": "warn"})),
@@ -113,10 +114,10 @@ def test_what_is_asked(fake: type[Fake], line: str, asked: Any, capsys: pytest.C
     [
         ("", "COMMAND"),
         ("dance", "invalid choice"),
-        ("kick", "kick: say either a session"),
-        (f"kick ab12-3 --canister {CANISTER}", "kick: say either a session"),
+        ("kick", "kick: give a session"),
+        (f"kick ab12-3 --canister {CANISTER}", "kick: give a session"),
         ("kick ab12-3 --for soon", "'soon' is not a duration such as 250ms, 10s, 2m or 1h"),
-        ("unban", "unban: say --canister or --principal"),
+        ("unban", "unban: give --canister, --principal"),
         ("maintenance perhaps", "invalid choice"),
         ("allow", "canister"),
         ("sessions --state shut", "invalid choice"),
@@ -124,11 +125,11 @@ def test_what_is_asked(fake: type[Fake], line: str, asked: Any, capsys: pytest.C
         ("top --sort colour", "invalid choice"),
         ("top --interval 1ms", "'1ms' is outside 0.5 s to 3600 s"),
         ("sessions --limit many", "invalid int"),
-        ("set", "set: say OPTION VALUE"),
-        ("set max-connections", "set: say OPTION VALUE"),
-        ("set max-connections 5 --reset", "set: say OPTION VALUE"),
-        ("log-level relay", "log-level: say COMPONENT LEVEL"),
-        ("log-level relay debug --reset", "log-level: say COMPONENT LEVEL"),
+        ("kick ab12-3 --principal aaaaa-aa", "kick: give a session"),
+        ("set max-connections", "set: give OPTION VALUE"),
+        ("set max-connections 5 --reset", "set: give OPTION VALUE"),
+        ("log-level relay", "log-level: give COMPONENT LEVEL"),
+        ("log-level relay debug --reset", "log-level: give COMPONENT LEVEL"),
     ],
 )
 def test_wrong_command_lines(fake: type[Fake], line: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,7 +158,7 @@ def test_where_the_gateway_is(fake: type[Fake], capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit) as ended:
         run(["deny"], {})
     assert ended.value.code == 2
-    assert "say where the gateway's admin endpoint is: --endpoint" in capsys.readouterr().err
+    assert "no admin endpoint: give the gateway's --endpoint" in capsys.readouterr().err
 
 
 def test_a_dump_is_the_answers_to_two_questions(fake: type[Fake], capsys: pytest.CaptureFixture[str]) -> None:
