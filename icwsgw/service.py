@@ -46,7 +46,6 @@ from icwsgw.ic.networks import is_loopback
 from icwsgw.observe.collector import load_tracing, parse_collector, trace_level
 from icwsgw.observe.event_loop_lag import EventLoopLag
 from icwsgw.observe.health import Health
-from icwsgw.observe.labels import RELOAD_OUTCOMES
 from icwsgw.observe.logs import get_logger, lines_lost, lines_written, rotate_files
 from icwsgw.observe.metrics import Metrics
 from icwsgw.observe.recent_warnings import RecentWarnings
@@ -56,8 +55,9 @@ from icwsgw.process.rlimits import make_room
 from icwsgw.process.startup import stop
 from icwsgw.reactor import epoll_turn
 from icwsgw.server.access_lists import AccessLists
-from icwsgw.server.endpoints import ListeningService, certificate_rows, listening_service
+from icwsgw.server.endpoints import ListeningService, listening_service
 from icwsgw.server.factory import GatewayFactory
+from icwsgw.server.served_certificates import ServedCertificates
 from icwsgw.server.tls import Tls
 
 _log = get_logger("service")
@@ -106,6 +106,7 @@ class GatewayService(MultiService):
         config = self._config = replace(config, max_connections=self._room.connections)
         self.reactor = reactor
         self._listeners, self.listening_services = list[ListeningService](), list[ListeningService]()
+        self._certificates = ServedCertificates(self._listeners)
         self.upgrader: Upgrader | None = None
         self._stopping: Deferred[None] | None = None
         self._hurried = False
@@ -233,8 +234,8 @@ class GatewayService(MultiService):
             self._add(listener)
             self._listeners.append(listener)
             self.listening_services.append(listener)
-        self.control.certificates = lambda: certificate_rows(self._listeners)
-        if tls is not None and tls not in self._certificates():
+        self.control.certificates = self._certificates.rows
+        if tls is not None and tls not in self._certificates.sources():
             _log.warn(UNUSED_CERTIFICATE)
 
     def _listen(self, address: str, site: object, endpoints: Mapping[str, Any]) -> None:
@@ -250,7 +251,9 @@ class GatewayService(MultiService):
         :raises ConfigError: a file or the address for HTTP-01 is invalid
         """
         config = self._config
-        renewals, site = load_acme().make_renewals(config, self.reactor, self.metrics, self._look_at_certificates)
+        renewals, site = load_acme().make_renewals(
+            config, self.reactor, self.metrics, self._certificates.reload_if_changed
+        )
         self.health.add_concern(renewals.concern)
         if config.acme_http_endpoint is not None:
             self._listen(config.acme_http_endpoint, site, endpoints)
@@ -275,8 +278,9 @@ class GatewayService(MultiService):
         metrics.http_opened.set_function(lambda: transport.counts.opened)
         metrics.http_failed.set_function(lambda: transport.counts.failed)
         metrics.http_resends.set_function(lambda: transport.counts.resent)
-        metrics.tls_certificate_expiry.set_function(self._tls_expiry)
-        metrics.tls_reloads.set_function(self._tls_reloads)
+        metrics.tls_certificate_expiry.set_function(self._certificates.expiry)
+        metrics.tls_certificates.set_function(self._certificates.renewals)
+        metrics.tls_reloads.set_function(self._certificates.reloads)
         metrics.log_lines.set_function(lambda: lines_written.values)
         metrics.log_lines_dropped.set_function(
             lambda: {"repeated": self.gateway.context.log_limiter.left_out, **lines_lost()}
@@ -303,18 +307,6 @@ class GatewayService(MultiService):
     def _listening(self) -> str | None:
         not_listening = [listener.address for listener in self._listeners if listener.port is None]
         return f"not listening on {', '.join(not_listening)}" if not_listening else None
-
-    def _certificates(self) -> list[Tls]:
-        found = (listener.tls for listener in self._listeners if listener.tls is not None)
-        return list({id(tls): tls for tls in found}.values())
-
-    def _tls_expiry(self) -> float | None:
-        ends = (tls.not_after for tls in self._certificates())
-        return min((end for end in ends if end is not None), default=None)
-
-    def _tls_reloads(self) -> dict[str, int]:
-        certificates = self._certificates()
-        return {outcome: sum(tls.reloads[outcome] for tls in certificates) for outcome in RELOAD_OUTCOMES}
 
     # running
 
@@ -382,11 +374,7 @@ class GatewayService(MultiService):
         self._configured = config
         self._apply(self._with_overrides())
         self.access_lists.look()
-        self._look_at_certificates()
-
-    def _look_at_certificates(self) -> None:
-        for tls in self._certificates():
-            tls.reload_if_changed()
+        self._certificates.reload_if_changed()
 
     def _restrict(self, rules: AccessRules) -> None:
         self.gateway.restrict(rules)

@@ -143,7 +143,7 @@ class Service(TestCase):
         service = make_gateway_service(config, reactor)
         self.assertEqual(service.status.document()["concerns"], ["no valid TLS certificate for a.example"])
         self.assertEqual([each.tls is not None for each in service.listening_services], [False, True, False])
-        self.assertIsNone(service._tls_expiry())
+        self.assertIsNone(service._certificates.expiry())
         # a worker has the certificates, and does not ask for them
         worker = self.make(**names)
         self.assertEqual(worker.status.document()["concerns"], [])
@@ -374,7 +374,7 @@ class Service(TestCase):
         for address, told in ((f"unix:{folder.name}/icws", True), (LOOPBACK, False)):
             lines = self.heard()
             service = self.make(gateway_addresses=(address,), **files)
-            assert ((UNUSED_CERTIFICATE in [text for text, _ in lines]), len(service._certificates())) == (
+            assert ((UNUSED_CERTIFICATE in [text for text, _ in lines]), len(service._certificates.sources())) == (
                 told,
                 not told,
             )
@@ -392,15 +392,15 @@ class Service(TestCase):
             admin_endpoint="tcp:0:interface=127.0.0.1",
             admin_token_file=token,
         )
-        before = service._tls_expiry()
+        before = service._certificates.expiry()
         pem.server(pem.authority(), days=20).write(Path(folder.name))
         token.write_text("the-second-token-of-this-gateway")
         service.reload(service.configured)
-        after = service._tls_expiry()
+        after = service._certificates.expiry()
         assert before is not None
         assert after is not None
         assert after - before > 9 * 86400
-        assert service._tls_reloads()["ok"] == 1
+        assert service._certificates.reloads()["ok"] == 1
         assert service._access is not None
         assert service._access._token is not None
         assert service._access._token.fits("the-second-token-of-this-gateway")

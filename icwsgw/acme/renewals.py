@@ -17,7 +17,7 @@ from icwsgw.acme.acme_client import AccountRequest, AcmeClient, AcmeFailed, Fetc
 from icwsgw.acme.issuance import Issuance
 from icwsgw.acme.storage import AcmeStorage
 from icwsgw.core.renewal_schedule import Dates, NameState, Trouble, next_name
-from icwsgw.observe.acme_metrics import AcmeMetrics
+from icwsgw.observe.certificate_metrics import CertificateMetrics
 from icwsgw.observe.logs import get_logger
 
 #: Seconds between two looks at the longest: the clock may be set, files may be removed.
@@ -48,7 +48,7 @@ class Renewals(Service):
         directory_url: str,
         challenge: str,
         reactor: Any,
-        metrics: AcmeMetrics,
+        metrics: CertificateMetrics,
         *,
         wanted: AccountRequest,
         obtained: Callable[[], object] = lambda: None,

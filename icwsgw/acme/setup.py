@@ -20,7 +20,7 @@ from icwsgw.agent.http.transport import Transport
 from icwsgw.agent.http.tunnel import chosen_proxy
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.errors import ConfigError
-from icwsgw.observe.acme_metrics import AcmeMetrics
+from icwsgw.observe.certificate_metrics import CertificateMetrics
 from icwsgw.process.secret_mode import is_open_to_others
 
 #: Longest file that is read, and longest answer of an authority, bytes.
@@ -29,7 +29,7 @@ _PEM_END = b"-----END CERTIFICATE-----"
 
 
 def make_renewals(
-    config: GatewayConfig, reactor: Any, metrics: AcmeMetrics, obtained: Callable[[], object] = lambda: None
+    config: GatewayConfig, reactor: Any, metrics: CertificateMetrics, obtained: Callable[[], object] = lambda: None
 ) -> tuple[Renewals, ChallengeSite]:
     """Return the service that renews certificates, and the server for HTTP-01 challenges.
 

@@ -56,6 +56,8 @@ CALLS = ("call", "close", "open", "eager")
 CONNECTION_STATES = ("busy", "idle", "connecting")
 #: Of access lists from URLs.
 LIST_OUTCOMES = ("changed", "unchanged", "failed")
+#: Of certificates: :class:`icwsgw.server.certificates.RenewalState`.
+RENEWAL_STATES = ("timely", "overdue", "urgent")
 FETCH_OUTCOMES = RELOAD_OUTCOMES = ORDER_OUTCOMES = ("ok", "failed")
 LINE_LEVELS = ("debug", "info", "warn", "error", "critical")
 #: Why a line is not in the log: the log rate limit, a log that nobody reads, or a write error.

@@ -20,7 +20,7 @@ import twisted
 from icwsgw._version import __version__
 from icwsgw.observe import labels
 from icwsgw.observe.access_list_metrics import AccessListMetrics
-from icwsgw.observe.acme_metrics import AcmeMetrics
+from icwsgw.observe.certificate_metrics import CertificateMetrics
 from icwsgw.observe.meters import (
     MERGES,
     Counter,
@@ -55,7 +55,7 @@ _LOST_ADVICE = (
 )
 
 
-class Metrics(NetworkMetrics, AcmeMetrics, AccessListMetrics):
+class Metrics(NetworkMetrics, CertificateMetrics, AccessListMetrics):
     """The meters, and the registry that shows them.
 
     Count with ``metrics.client_messages.inc()``, ``metrics.closes.inc("4104")``,
@@ -407,23 +407,9 @@ class Metrics(NetworkMetrics, AcmeMetrics, AccessListMetrics):
             labels.LAG,
             advice="One core is too little for the process: add gateways or --workers.",
         )
-        self.tls_certificate_expiry = self._gauge(
-            "icws_tls_certificate_expiry_seconds",
-            "Time at which the first certificate in use expires, seconds since 1970",
-            merge="least",
-            advice="Check the renewal. New files are used without a restart.",
-        )
-        self.tls_certificate_expiry.set(None)
+        self._of_certificates()
         self.reloads = self._counters(*_RELOADS, advice=_RELOADS_ADVICE)
         self._access_lists()
-        self.tls_reloads = self._gauges(
-            "icws_tls_reloads_total",
-            "Reloads of changed certificate files, by outcome",
-            "outcome",
-            labels.RELOAD_OUTCOMES,
-            "counter",
-            advice="failed: the log has the reason. The previous certificate stays in use.",
-        )
         self.log_lines = self._gauges(
             "icws_log_lines_total",
             "Log lines, by level",
@@ -474,7 +460,7 @@ class Metrics(NetworkMetrics, AcmeMetrics, AccessListMetrics):
         )
 
 
-class SupervisorMetrics(AcmeMetrics, AccessListMetrics):
+class SupervisorMetrics(CertificateMetrics, AccessListMetrics):
     """The metrics of the supervisor (``--workers``); the supervisor, not the workers, counts reloads."""
 
     def __init__(self, registry: CollectorRegistry) -> None:

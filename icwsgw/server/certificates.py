@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
+from enum import Enum
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -17,10 +18,20 @@ from typing import NamedTuple
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
-#: Seconds before its expiry from which a certificate counts as not renewed, or the part of its lifetime if that is
-#: less: private authorities issue for days or hours. Renewals come 20 to 30 days before it, or after two thirds of the
-#: lifetime; the alert of the template fires at the same time.
-LATE, LATE_PART = 14 * 86400.0, 1 / 6
+#: When the renewal of a certificate is overdue: this many seconds before its expiry, or this part of its lifetime if
+#: that is less, because some authorities issue for days or hours. Renewals come 20 to 30 days before the expiry, or
+#: after two thirds of the lifetime.
+OVERDUE, OVERDUE_PART = 14 * 86400.0, 1 / 6
+#: When it is urgent, in the same way.
+URGENT, URGENT_PART = 3 * 86400.0, 1 / 20
+
+
+class RenewalState(Enum):
+    """Whether a certificate should have been renewed; the values are those of a label of a metric."""
+
+    TIMELY = "timely"
+    OVERDUE = "overdue"
+    URGENT = "urgent"
 
 
 class Validity(NamedTuple):
@@ -37,6 +48,13 @@ class Validity(NamedTuple):
     def holds(self, now: float) -> bool:
         """Whether clients accept the dates at ``now``."""
         return self.not_before <= now <= self.not_after
+
+    def renewal(self, now: float) -> RenewalState:
+        """Whether the certificate should have been renewed; one with wrong dates is urgent."""
+        left, lifetime = self.not_after - now, self.not_after - self.not_before
+        if not self.holds(now) or left < min(URGENT, URGENT_PART * lifetime):
+            return RenewalState.URGENT
+        return RenewalState.OVERDUE if left < min(OVERDUE, OVERDUE_PART * lifetime) else RenewalState.TIMELY
 
     def fault(self, now: float) -> str | None:
         """Return what is wrong with the dates, or None: ``expired on 2026-01-02``."""
@@ -68,7 +86,7 @@ def doubts(chain: Sequence[x509.Certificate], now: float) -> Iterator[str]:
     validity = Validity.of(leaf)
     if (fault := validity.fault(now)) is not None:
         yield fault
-    elif validity.not_after - now < min(LATE, LATE_PART * (validity.not_after - validity.not_before)):
+    elif validity.renewal(now) is not RenewalState.TIMELY:
         yield f"expires on {_day(validity.not_after)}, in {int((validity.not_after - now) // 86400)} days"
     if not list(_names(leaf) or ()):
         yield "names no host (subjectAltName): browsers refuse it"

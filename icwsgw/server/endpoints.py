@@ -14,7 +14,7 @@ certificates again when their files change. A PROXY header comes before the TLS 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -429,12 +429,3 @@ def _plain(error: BaseException | None) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error)
-
-
-def certificate_rows(listeners: Sequence[ListeningService]) -> list[dict[str, Any]]:
-    """Return what the operator may know of the certificates that are served, each once, with its addresses."""
-    rows: list[dict[str, Any]] = []
-    for tls in {id(each.tls): each.tls for each in listeners if each.tls is not None}.values():
-        addresses = [each.address for each in listeners if each.tls is tls]
-        rows += [{**row, "addresses": addresses} for row in tls.rows()]
-    return rows

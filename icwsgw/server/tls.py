@@ -174,7 +174,7 @@ _Signature = tuple["tuple[int, int, int] | None", ...]
 class Tls(Protocol):
     """What makes the TLS side of connections: :class:`ServerTls`, or a directory of certificates.
 
-    :ivar not_after: when the first certificate expires, seconds since 1970; None: there is none
+    :ivar validities: from when to when each certificate that clients get is valid
     :ivar reloads: how often changed files were read, by outcome
     :ivar looks_at_hello: whether connections need ``offers_acme`` before the handshake, see
         :mod:`icwsgw.server.client_hello`
@@ -184,7 +184,7 @@ class Tls(Protocol):
     def looks_at_hello(self) -> bool: ...
 
     @property
-    def not_after(self) -> float | None: ...
+    def validities(self) -> list[Validity]: ...
 
     @property
     def reloads(self) -> dict[str, int]: ...
@@ -243,6 +243,11 @@ class ServerTls:
     def not_after(self) -> float:
         """When the certificate in use expires, seconds since 1970."""
         return self._loaded.validity.not_after
+
+    @property
+    def validities(self) -> list[Validity]:
+        """From when to when the certificate in use is valid."""
+        return [self._loaded.validity]
 
     @property
     def context(self) -> SSL.Context:

@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from icwsgw.errors import ConfigError
 from icwsgw.observe.logs import get_logger
+from icwsgw.server.certificates import Validity
 from icwsgw.server.tls import PemFiles, ServerTls
 
 #: Largest number of certificates in a directory.
@@ -95,9 +96,10 @@ class CertificateDirectory:
         return len(self._members)
 
     @property
-    def not_after(self) -> float | None:
-        """When the first of the certificates expires, seconds since 1970; None without any."""
-        return min((member.not_after for member in self._members.values()), default=None)
+    def validities(self) -> list[Validity]:
+        """From when to when each certificate that clients get is valid; not those that a better one replaces."""
+        used = {id(member): member for member in (self._default, *self._by_name.values()) if member is not None}
+        return [validity for member in used.values() for validity in member.validities]
 
     @property
     def reloads(self) -> dict[str, int]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from icwsgw.server.certificates import LATE, Validity, doubts, is_better, key_doubt
+from icwsgw.server.certificates import OVERDUE, Validity, doubts, is_better, key_doubt
 from tests.support import pem
 
 ROOT = pem.authority("root")
@@ -50,8 +50,8 @@ def test_dates() -> None:
     assert late.endswith(", in 3 days")
     leaf = pem.server(BETWEEN, days=29, begins=-61)
     end = Validity.of(chain(leaf)[0]).not_after
-    assert opinion(leaf, BETWEEN, now=end - LATE) == []
-    assert len(opinion(leaf, BETWEEN, now=end - LATE + 1)) == 1
+    assert opinion(leaf, BETWEEN, now=end - OVERDUE) == []
+    assert len(opinion(leaf, BETWEEN, now=end - OVERDUE + 1)) == 1
     short = pem.server(BETWEEN, days=0.5, begins=-0.5)
     end = Validity.of(chain(short)[0]).not_after
     assert opinion(short, BETWEEN, now=end - 5 * 3600) == [], "some authorities issue for a day"

@@ -23,7 +23,6 @@ from icwsgw.server.endpoints import (
     MOST_ACCEPTS,
     Listenable,
     ListeningService,
-    certificate_rows,
     listening_service,
     make_endpoint,
     socket_endpoint,
@@ -464,22 +463,3 @@ def test_a_crowd_is_taken_a_few_a_turn() -> None:
     port.numberAccepts = 3
     service.port.doRead()
     assert port.turns[-1] == 3
-
-
-def test_a_certificate_of_several_addresses_is_told_once() -> None:
-    class Shown:
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-        def rows(self) -> list[dict[str, str]]:
-            return [{"certificate": self.name}]
-
-    one, other = Shown("/a.pem"), Shown("/b.pem")
-    listeners: list[Any] = [
-        SimpleNamespace(tls=tls, address=address)
-        for tls, address in [(one, "tcp:1"), (None, "tcp:2"), (other, "tcp:3"), (one, "tcp:4")]
-    ]
-    assert certificate_rows(listeners) == [
-        {"certificate": "/a.pem", "addresses": ["tcp:1", "tcp:4"]},
-        {"certificate": "/b.pem", "addresses": ["tcp:3"]},
-    ]

@@ -89,8 +89,10 @@ def test_of_two_for_a_name_the_one_that_lasts_counts(tmp_path: Path, signer: pem
     tls = CertificateDirectory(tmp_path)
     chosen = handshake(tls, name="b.example").get_peer_certificate(as_cryptography=True)
     assert chosen is not None
-    assert tls._members["b"].not_after > tls._members["c"].not_after == tls.not_after
-    assert chosen.not_valid_after_utc.timestamp() == tls._members["b"].not_after
+    first, lasting = tls.validities
+    assert first == tls._members["a"].validities[0]
+    assert lasting.not_after > tls._members["c"].not_after, "a certificate that no client gets is not counted"
+    assert chosen.not_valid_after_utc.timestamp() == lasting.not_after
 
 
 def test_files_come_change_and_go(tmp_path: Path, signer: pem.Authority) -> None:
