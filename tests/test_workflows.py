@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.mutation import PACKAGES
 from tests.test_layering import ROOT
 
 FILES = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -72,6 +73,10 @@ def test_what_takes_long_is_run_each_week(module: str) -> None:
     said = [command for job in jobs("scheduled.yml").values() for command in commands(job)]
     assert any(f"python -m {module}" in command for command in said)
     assert (ROOT / module.replace(".", "/") / "__main__.py").exists()
+
+
+def test_every_package_that_mutation_knows_is_judged_each_week() -> None:
+    assert jobs("scheduled.yml")["mutation"]["strategy"]["matrix"] == {"package": list(PACKAGES)}
 
 
 def test_a_release_is_built_twice_and_attested() -> None:

@@ -4,3 +4,6 @@ It makes small errors (mutants) in the sources, one at a time, and runs the test
 mutant that no test notices shows a missing test, or means the same as the original; those judged so stand in
 ``equivalent.toml`` with the reason. Needs the extra ``mutation``.
 """
+
+#: The packages that are judged, each by the tests that mirror it.
+PACKAGES = ("core", "ic", "agent", "gateway", "server", "workers", "handover", "client", "acme")

@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+from tests.mutation import PACKAGES
 from tests.mutation.checked import refused
 from tests.mutation.mutants import Mutant, mutants_of, selected
 from tests.mutation.records import Figures, Result, Results, equivalents, figures
@@ -21,23 +22,14 @@ ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / ".mutation"
 # What is noted of a survivor that mypy has nothing against.
 TYPED = "mypy takes it"
-# The tests of each package: its mirror.
-TESTS: dict[str, list[str]] = {
-    "core": ["tests/core"],
-    "ic": ["tests/ic"],
-    "agent": ["tests/agent"],
-    "gateway": ["tests/gateway"],
-    "server": ["tests/server"],
-    "workers": ["tests/workers"],
-}
 
 
 def sources(name: str) -> tuple[str, list[Path]]:
     """A package and the files of it that are meant: ``core``, ``core/fair_queue`` or ``icwsgw/core/fair_queue.py``."""
     name = name.removeprefix("icwsgw").strip("/.").removesuffix(".py").replace(".", "/")
     package = name.partition("/")[0]
-    if package not in TESTS:
-        raise SystemExit(f"{name}: one of {', '.join(TESTS)}, or a module of them")
+    if package not in PACKAGES:
+        raise SystemExit(f"{name}: one of {', '.join(PACKAGES)}, or a module of them")
     path = ROOT / "icwsgw" / name
     found = sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
     if not all(file.exists() for file in found):
@@ -72,7 +64,7 @@ class Run:
             made += mutants_of(dotted(file), file.read_text())
         self._all = made
         self.mutants = selected(made, chosen.sample, chosen.seed)
-        self.tests: list[str] = chosen.tests or TESTS[package]
+        self.tests: list[str] = chosen.tests or [f"tests/{package}"]
         self._state = state([*self.tests, "tests/support"])
 
     def due(self) -> list[Mutant]:
@@ -102,7 +94,7 @@ class Run:
         for done, mutant in enumerate(due, 1):
             file = self._files[mutant.module]
             tests = [test for test in session.tests_for(mutant, file, seen) if test not in failed]
-            verdict = session.judge(mutant, tests, seen.seconds, self._chosen.patience)
+            verdict = session.judge(mutant, tests, seen, self._chosen.patience)
             if verdict.status == "broken":
                 # as Python would: it cannot be run, so that nothing has to notice it
                 print(f"cannot be made: {mutant.module} {mutant.function}: {mutant.change}: {verdict.by}", flush=True)
@@ -137,7 +129,7 @@ class Run:
         """What the tests execute: from the last run, where nothing has changed."""
         # beside the results: the lines that these tests execute
         kept = KEPT / "-".join([self.package, *(test.replace("/", ".") for test in self.tests), "lines.pickle"])
-        now = state([f"icwsgw/{self.package}", *self.tests, "tests/support"])
+        now = state([f"icwsgw/{self.package}", *self.tests, "tests/support", "tests/mutation"])
         if kept.exists():
             then, seen = pickle.loads(kept.read_bytes())
             if then == now:
@@ -183,7 +175,7 @@ def words(count: Figures, sampled: bool) -> str:
 def main() -> None:
     """Make mutants, judge them, and say which survived."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=main.__doc__)
-    parser.add_argument("names", nargs="*", default=list(TESTS), help="packages or modules: core, core/fair_queue")
+    parser.add_argument("names", nargs="*", default=list(PACKAGES), help="packages or modules: core, core/fair_queue")
     parser.add_argument("--sample", type=int, help="so many mutants of each, taken at random")
     parser.add_argument("--seed", type=int, default=1, help="of the sample")
     parser.add_argument("--again", action="store_true", help="judge all survivors again")
@@ -193,7 +185,7 @@ def main() -> None:
     parser.add_argument("--patience", type=float, default=30.0, help=help)
     parser.add_argument("--report", action="store_true", help="run nothing: tell what is known")
     chosen = parser.parse_args()
-    for name in chosen.names or TESTS:
+    for name in chosen.names:
         run = Run(*sources(name), chosen)
         if not chosen.report:
             run.run()

@@ -30,6 +30,8 @@ from tests.mutation.mutants import Mutant
 
 # Seconds of the processor that a test may take, and ten times what it takes for the original.
 GRACE = 0.5
+# Seconds that it may wait, and ten times what it takes for the original.
+WAIT = 5.0
 # Bytes that a mutant's process may hold: an error may allocate without end.
 MEMORY = 4 << 30
 _KILLED, _SURVIVED, _BROKEN = 10, 11, 12
@@ -40,7 +42,8 @@ class Seen:
     """What a run of all tests on the original has shown."""
 
     tests_of: dict[tuple[str, int], set[str]] = field(default_factory=dict)  # by file and line
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)  # of the processor
+    elapsed: dict[str, float] = field(default_factory=dict)  # seconds
     failed: list[str] = field(default_factory=list)
 
 
@@ -110,10 +113,11 @@ class Session:
         items = list(self.items.values())
         for item, after in zip(items, [*items[1:], None], strict=True):
             measured.switch_context(item.nodeid)
-            start = time.process_time()
+            start, began = time.process_time(), time.monotonic()
             if not _passes(item, after):
                 seen.failed.append(item.nodeid)
             seen.seconds[item.nodeid] = time.process_time() - start
+            seen.elapsed[item.nodeid] = time.monotonic() - began
             measured.switch_context("")
         measured.stop()
         data = measured.get_data()
@@ -129,7 +133,7 @@ class Session:
             tests |= seen.tests_of.get((file, line), set())
         return sorted((test for test in tests if test in self.items), key=lambda test: (seen.seconds[test], test))
 
-    def judge(self, mutant: Mutant, tests: list[str], seconds: dict[str, float], patience: float) -> Verdict:
+    def judge(self, mutant: Mutant, tests: list[str], seen: Seen, patience: float) -> Verdict:
         """Run tests against a mutant, in a child.
 
         :param patience: seconds of the processor, as the original takes them, after which no further test is begun
@@ -140,14 +144,19 @@ class Session:
         child = os.fork()
         if child == 0:
             os.close(reading)
+            # what the tests start, and no test stops where a mutant is noticed, ends with the group
+            os.setpgid(0, 0)
             try:
-                code = self._judged(mutant, _within(tests, seconds, patience), seconds, writing)
+                code = self._judged(mutant, _within(tests, seen.seconds, patience), seen, writing)
             except BaseException:
                 code = _KILLED
             os._exit(code)
         os.close(writing)
         with os.fdopen(reading) as into:
             by = into.read().splitlines()
+        # the group's number is free for others once the child has been waited for
+        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+        os.killpg(child, signal.SIGKILL)
         _, status, used = os.wait4(child, 0)
         taken = used.ru_utime + used.ru_stime
         last = by[-1] if by else ""
@@ -158,7 +167,7 @@ class Session:
             return Verdict("broken", last, taken)
         return Verdict("killed" if code == _KILLED else "timeout", last, taken)
 
-    def _judged(self, mutant: Mutant, tests: list[str], seconds: dict[str, float], out: int) -> int:
+    def _judged(self, mutant: Mutant, tests: list[str], seen: Seen, out: int) -> int:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         _quiet()
@@ -171,8 +180,8 @@ class Session:
         for test, after in zip(tests, [*tests[1:], None], strict=True):
             os.write(out, f"{test}\n".encode())
             # processor time, which does not depend on what else the machine does; and real time, for waits
-            signal.setitimer(signal.ITIMER_VIRTUAL, GRACE + 10 * seconds[test])
-            signal.setitimer(signal.ITIMER_REAL, 20 + 20 * seconds[test])
+            signal.setitimer(signal.ITIMER_VIRTUAL, GRACE + 10 * seen.seconds[test])
+            signal.setitimer(signal.ITIMER_REAL, WAIT + 10 * seen.elapsed[test])
             if not _passes(self.items[test], self.items[after] if after else None):
                 return _KILLED
         return _SURVIVED

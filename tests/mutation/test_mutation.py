@@ -295,9 +295,15 @@ def test_the_command_finds_what_is_tested_and_what_is_not(tmp_path: Path) -> Non
     (tmp_path / "tests" / "__init__.py").touch()
     (tmp_path / "tests" / "mutation").symlink_to(ROOT / "tests" / "mutation")
     (tmp_path / "tests" / "core" / "test_small.py").write_text(
+        "import subprocess\nimport pytest\n\n"
         "from icwsgw.core.small import endless, larger\n\n\n"
+        "@pytest.fixture\ndef program():\n"
+        "    with subprocess.Popen(['sleep', '600']) as running, open('started', 'a') as started:\n"
+        "        print(running.pid, file=started, flush=True)\n"
+        "        yield running\n"
+        "        running.kill()\n\n\n"
         "def test_larger():\n    assert larger(1, 2) == 2\n    assert larger(2, 1) == 2\n\n\n"
-        "def test_endless():\n    assert endless(3) == 0\n"
+        "def test_endless(program):\n    assert endless(3) == 0\n"
     )
     run = subprocess.run(
         [sys.executable, "-c", _COMMAND, str(tmp_path)],
@@ -314,6 +320,9 @@ def test_the_command_finds_what_is_tested_and_what_is_not(tmp_path: Path) -> Non
         "return 1 -> return None  [uncovered]",
         "return 1 | 1 -> 2  [uncovered]",
     }
+    started = (tmp_path / "started").read_text().split()
+    assert len(started) > 2
+    assert not [pid for pid in started if Path("/proc", pid, "cmdline").exists() and "sleep" in _command(pid)]
 
 
 _COMMAND = """
@@ -325,6 +334,10 @@ command.KEPT = command.ROOT / ".mutation"
 sys.argv[1:] = ["core"]
 command.main()
 """
+
+
+def _command(pid: str) -> str:
+    return Path("/proc", pid, "cmdline").read_bytes().decode()
 
 
 class _Log:
