@@ -200,4 +200,4 @@ class DrainMachine:
         """Choose the groups so that the first ends now and the last just within ``seconds``."""
         periods = max(1, int(seconds / DRAIN_PERIOD))
         self.group = max(1, -(-sessions // periods))
-        self.pause = max(seconds * self.group / max(sessions, 1), DRAIN_PERIOD if periods == 1 else 0.0)
+        self.pause = max(seconds * self.group / max(sessions, 1), DRAIN_PERIOD)

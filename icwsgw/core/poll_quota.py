@@ -75,7 +75,7 @@ class PollQuota:
         if self._polls is not None:
             most = int(self._polls.level)
         if self._messages is not None:
-            most = min(most, max(1, int(self._messages.level // PAGE_MESSAGES) - in_flight))
+            most = min(most, max(1, int(self._messages.level / PAGE_MESSAGES) - in_flight))
         if self._bytes is not None:
             # How large an answer is shows when it has come.
             most = min(most, 1)

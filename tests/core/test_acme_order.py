@@ -41,6 +41,10 @@ def test_pauses_are_bounded(asked: int, retry_after: float | None) -> None:
     assert poll_pause(asked + 1, retry_after) >= pause
 
 
+def test_each_pause_is_twice_the_one_before() -> None:
+    assert [poll_pause(asked) for asked in range(7)] == [0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0]
+
+
 def test_few_questions_in_the_time_of_an_order() -> None:
     times = itertools.accumulate(poll_pause(asked) for asked in range(100))
     assert sum(time < ORDER_SECONDS for time in times) < 30

@@ -28,6 +28,8 @@ def test_a_ban_has_an_end() -> None:
     bans = Bans()
     bans.replace([Ban(A, X, 110.0)])
     assert [bans.seconds_left(A, X, now) for now in (100.0, 109.5, 110.0, 200.0)] == [10.0, 0.5, 0.0, 0.0]
+    bans.replace([Ban(A, X, 110.0), Ban(None, X, 110.0), Ban(A, None, 110.0)])
+    assert bans.seconds_left(A, X, 200.0) == 0.0
 
 
 def test_the_longest_of_several_counts_and_later_ones_replace_them() -> None:

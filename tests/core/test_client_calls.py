@@ -51,7 +51,7 @@ class Script(MachineScript):
     """
 
     def __init__(self, waiting: WaitingBytes | None = None, **bounds: float) -> None:
-        super().__init__()
+        super().__init__(now=1000.0)
         self.bounds = Bounds(**bounds)  # type: ignore[arg-type]
         self.calls: ClientCalls[Envelope] = ClientCalls(waiting or WaitingBytes())
 
@@ -262,6 +262,11 @@ def test_a_call_that_expires_before_it_may_be_sent_again_is_given_up_at_once(
     in_flight().hears(first, asked=asked).shows(effect)
 
 
+def test_a_repetition_waits_as_long_as_the_network_asks() -> None:
+    script = in_flight().hears(TAKEN, asked=Asked(20.0, 200.0, 200.0))
+    assert script.calls.pause == 20.0
+
+
 def test_jitter_does_not_let_an_envelope_expire() -> None:
     script = in_flight().hears(BUSY, asked=Asked(30.0, 31.5, 31.5))
     assert script.calls.pause == 30.5
@@ -343,6 +348,11 @@ def test_an_idle_client_has_nothing_left_to_send() -> None:
     opened().leaves().shows("ALL_SENT")
 
 
+def test_what_waits_for_the_canister_to_speak_is_sent_when_the_client_leaves() -> None:
+    script = Script().opens().hears(ENDED).sends("a").forgets().leaves().shows("ENTER a")
+    script.hears(ENDED).shows("SUBMIT a", "TELL_OUTCOME a", "ALL_SENT")
+
+
 @pytest.mark.parametrize(
     ("script", "effects"),
     [
@@ -377,6 +387,16 @@ def test_a_client_is_pushed_back_at_a_bound_and_read_again_when_half_has_drained
     assert script.asked_for[-2:] == ["DRAINED g", "ENTER g"]
     # what comes while it is read again waits behind the call that has started
     assert script.calls.state is CallState.WAITING
+    script.forgets().sends(*"mnopqr").shows("FULL g").hears(ENDED)
+    assert "DRAINED h" not in script.asked_for
+
+
+def test_as_much_as_may_wait_in_all_is_not_too_much() -> None:
+    waiting = WaitingBytes()
+    waiting.octets = 4998
+    script = Script(waiting).opens().hears(ENDED).spoken_to().sends("a", "b", "c").forgets()
+    assert waiting.octets == 5000
+    script.sends("d").shows("FULL a").hears(ENDED).shows("SUBMIT a", "TELL_OUTCOME a", "DRAINED b", "ENTER b")
 
 
 def test_when_too_much_waits_in_all_each_may_have_one_message_that_waits() -> None:
@@ -402,6 +422,11 @@ def test_how_long_calls_take_is_counted_from_their_turn() -> None:
     script.sends("b").hears(REFUSED)
     assert script.calls.took == 3.0
     script.sends("c").gets_a_place().after(7.0).hears(REFUSED)
+    assert script.calls.took == 4.0
+    # the last ones count most
+    script.sends("d").gets_a_place().after(8.0).hears(ENDED)
+    assert script.calls.took == 5.0
+    script.sends("e").gets_a_place().after(1.0).hears(ENDED)
     assert script.calls.took == 4.0
 
 

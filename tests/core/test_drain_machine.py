@@ -100,6 +100,8 @@ def test_without_a_window_all_sessions_end_at_once(sessions: int) -> None:
     machine = DrainMachine()
     machine.drain(0.0, sessions)
     assert machine.group >= sessions
+    # should one come in spite of it, it is looked for again soon, and not all the time
+    assert machine.pause == DRAIN_PERIOD
 
 
 @pytest.mark.parametrize("window", [0.0, 1.0])

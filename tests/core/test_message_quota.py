@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,6 +37,24 @@ def test_bytes_are_limited_too_and_a_debt_is_paid_before_anybody_goes_on() -> No
     assert limited.pause(5.0) == RESUME_SECONDS
     assert limited.let_go(5.01) == ["a"]
     assert quota(10, 1000).came(2001, 0.0) == "bytes"
+    slow = quota(None, 1)
+    assert (slow.came(2, 0.0), slow.came(1, 0.0), slow.hold("a")) == ("", "bytes", True)
+    assert (slow.let_go(1.5), slow.let_go(2.0)) == ([], ["a"])
+
+
+def test_the_pause_is_shorter_when_some_of_it_has_passed() -> None:
+    limited = quota(8)
+    for _ in range(17):
+        limited.came(1, 0.0)
+    limited.hold("a")
+    assert (limited.pause(0.0), limited.pause(0.125)) == (0.25, 0.125)
+
+
+def test_who_is_not_held_may_leave() -> None:
+    limited = quota()
+    limited.hold("a")
+    limited.forget("b")
+    assert list(limited.held) == ["a"]
 
 
 def test_no_more_clients_are_let_go_than_there_are_tokens_the_first_held_first() -> None:
@@ -57,7 +76,11 @@ def test_another_limit_keeps_what_is_owed_and_none_ends_it() -> None:
     limited.change(Rate(100, 200), None, 0.0)
     assert limited.let_go(0.1) == []
     assert limited.let_go(0.12) == ["a"]
-    limited.change(None, None, 0.2)
+    limited.change(None, Rate(1, 2), 0.2)
+    assert limited.came(1002, 0.2) == "bytes"
+    limited.change(None, Rate(1000, 2000), 0.2)
+    assert (limited.came(0, 1.0), limited.came(0, 1.25)) == ("bytes", "")
+    limited.change(None, None, 1.25)
     assert [limited.came(1 << 20, 0.2) for _ in range(1000)] == [""] * 1000
 
 
@@ -114,3 +137,19 @@ def test_a_client_that_is_not_held_passes_while_others_are_held() -> None:
     assert limited.came(1, 0.1) == "messages"
     assert limited.hold("quiet")
     assert list(limited.held) == ["noisy", "quiet"]
+
+
+@pytest.mark.parametrize(
+    ("messages", "octets", "limit"), [(8, None, "messages"), (None, 8, "bytes"), (8, 8, "messages")]
+)
+def test_while_one_is_held_each_that_sends_is_held_for_the_limit(
+    messages: float | None, octets: float | None, limit: str
+) -> None:
+    limited = quota(messages, octets)
+    while not limited.came(1, 0.0):
+        pass
+    limited.hold("first")
+    # nothing is owed any more, but the first one has not been let go yet
+    assert limited.came(1, 1.0) == limit
+    limited.let_go(1.0)
+    assert limited.came(1, 1.0) == ""

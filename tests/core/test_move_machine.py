@@ -15,8 +15,11 @@ from icwsgw.core.move_machine import (
     CALLS_RELAYED,
     CLIENT_LEAVING,
     TABLE,
+    GatewayWord,
     MoveEvent,
     MoveState,
+    can_move,
+    gateway_word,
     is_leaving,
     move_request,
     understands_moving,
@@ -95,7 +98,57 @@ def test_the_last_message_is_known_and_no_envelope_is_one() -> None:
         parse_client_frame(CLIENT_LEAVING)
 
 
+def tagged(message: object) -> bytes:
+    return b"\xd9\xd9\xf7" + cbor2.dumps(message)
+
+
+def padded(message: dict[str, object], size: int) -> bytes:
+    """The message with one entry more, of just this size."""
+    payload = tagged({**message, "pad": b"x" * 128})
+    return tagged({**message, "pad": b"x" * (128 + size - len(payload))})
+
+
+def test_a_message_of_256_bytes_is_read_and_a_longer_one_is_not() -> None:
+    for size, read in ((256, True), (257, False)):
+        assert is_leaving(padded({"leaving": True}, size)) is read
+        assert gateway_word(padded({"relayed": True}, size)) is (GatewayWord.RELAYED if read else None)
+
+
+def test_the_first_message_of_a_client_that_can_move() -> None:
+    message = opening()
+    assert can_move(message) == with_entry(message, "moves", True)
+
+
+@pytest.mark.parametrize("message", [b"", tagged({}), tagged([1]), tagged({"envelope": 1, "more": 2}), cbor2.dumps({})])
+def test_another_message_cannot_become_one(message: bytes) -> None:
+    with pytest.raises(ValueError, match="not the first message"):
+        can_move(message)
+
+
+@pytest.mark.parametrize(
+    ("message", "word"),
+    [
+        (move_request(9), GatewayWord.MOVE),
+        (tagged({"soon": True, "move": {"seconds": 1, "why": "x"}}), GatewayWord.MOVE),
+        (CALLS_RELAYED, GatewayWord.RELAYED),
+        (tagged({"move": 5}), GatewayWord.UNKNOWN),
+        (tagged({"relayed": False}), GatewayWord.UNKNOWN),
+        (tagged({"relayed": 1}), GatewayWord.UNKNOWN),
+        (tagged({}), GatewayWord.UNKNOWN),
+        (tagged({"key": "a", "relayed": True}), None),
+        (tagged(["relayed"]), None),
+        (cbor2.dumps({"relayed": True}), None),
+        (CALLS_RELAYED[:-1], None),
+        (CALLS_RELAYED + b"\x00", None),
+        (b"", None),
+    ],
+)
+def test_what_the_gateway_itself_says(message: bytes, word: GatewayWord | None) -> None:
+    assert gateway_word(message) is word
+
+
 @given(st.binary(max_size=64))
 def test_nothing_that_comes_breaks_it(payload: bytes) -> None:
     assert not is_leaving(payload) or cbor2.loads(payload)["leaving"] is True
     assert not understands_moving(payload) or cbor2.loads(payload)["moves"] is True
+    assert gateway_word(payload) in {None, *GatewayWord}

@@ -50,7 +50,40 @@ def test_bytes_are_owed_and_paid() -> None:
     assert limited.room(0.0) == (UNLIMITED, 2000)
     limited.delivered(1, 4000, 0.0)
     assert limited.room(0.0) == (UNLIMITED, 1)
-    assert (limited.exceeded(2.4), limited.exceeded(2.5)) == ("bytes", "")
+    assert (limited.exceeded(2.25), limited.exceeded(2.5)) == ("bytes", "")
+
+
+def test_a_small_burst_is_waited_for_until_it_has_one_token() -> None:
+    for limited in (quota(messages=1), quota(octets=1)):
+        limited.delivered(2, 2, 0.0)
+        assert limited.exceeded(0.5) != ""
+        assert limited.exceeded(1.0) == ""
+
+
+def owing() -> PollQuota:
+    """A quota of 2 polls, 4 messages and 8 bytes a second that has used up its bursts, and 16 of each more."""
+    limited = quota(2, 4, 8)
+    for _ in range(20):
+        limited.asked(0.0)
+    limited.delivered(24, 32, 0.0)
+    return limited
+
+
+def test_other_limits_keep_what_is_owed() -> None:
+    """Each alone, for the first one that is exceeded hides the others."""
+    for limits in ((16.0, None, None), (None, 16.0, None), (None, None, 16.0)):
+        limited = owing()
+        polls, messages, octets = (None if each is None else Rate(each, 1) for each in limits)
+        limited.change(polls, messages, octets, 0.0)
+        assert limited.exceeded(0.5) != ""
+        assert limited.exceeded(1.0625) == ""
+
+
+def test_what_is_owed_is_handed_over() -> None:
+    before, after = owing(), quota(2, 4, 8)
+    after.read(before.written())
+    assert after.written() == before.written()
+    assert [bucket["level"] for bucket in after.written().values()] == [-16.0, -16.0, -16.0]
 
 
 def test_a_long_queue_is_read_ahead_only_as_far_as_tokens_are_worth_pages() -> None:

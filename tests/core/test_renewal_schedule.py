@@ -54,6 +54,14 @@ def test_pauses_grow(trouble: Trouble, hours: list[int]) -> None:
         assert attempt_time("a", None, state, now) <= now
 
 
+def test_a_failure_is_noted_with_its_reason_and_its_pause_is_up_to_a_quarter_longer() -> None:
+    states = [NameState().after(Trouble.UNREACHABLE, f"reason {number}", 1e9) for number in range(200)]
+    assert [state.reason for state in states] == [f"reason {number}" for number in range(200)]
+    longer = sorted((state.not_before - 1e9) / 60 - 1 for state in states)
+    assert 0 <= longer[0] < 0.01
+    assert 0.24 < longer[-1] <= 0.25
+
+
 def test_refused_validations_stay_below_the_limit_of_lets_encrypt() -> None:
     """Five for an account, a host name and an hour."""
     state, now, attempts = NameState(), 0.0, []
@@ -96,6 +104,15 @@ def test_no_dates_make_it_ask_again_and_again(begin: float, lifetime: float, age
     assert (state.failures, state.reason) == (0, "")
 
 
+@pytest.mark.parametrize(("left", "pause"), [(90 * DAY, DAY), (6 * 3600.0, 2 * 3600.0), (0.0, 0.0), (-DAY, 0.0)])
+def test_a_third_of_what_is_left_passes_before_the_next_but_no_more_than_a_day(left: float, pause: float) -> None:
+    assert NameState.renewed(Dates(0.0, 100 * DAY + left), 100 * DAY) == NameState(not_before=100 * DAY + pause)
+
+
+def test_dates_the_wrong_way_round_are_due_from_the_first() -> None:
+    assert renewal_time("a", Dates(5 * DAY, DAY)) == 5 * DAY
+
+
 states = st.builds(NameState, st.integers(0, 40), times, times, texts)
 
 
@@ -119,6 +136,9 @@ def test_a_damaged_state_is_no_obstacle(values: dict[str, object]) -> None:
 def test_old_states_with_whole_seconds() -> None:
     assert NameState.from_json({"failures": 2, "failed_at": 5, "not_before": 7}) == NameState(2, 5.0, 7.0)
     assert NameState.from_json({"failures": True, "failed_at": False}) == NameState()
+    largest = (1 << 53) - 1
+    assert NameState.from_json({"failed_at": largest, "not_before": -largest}) == NameState(0, largest, -largest)
+    assert NameState.from_json({"failed_at": largest + 1, "not_before": 10**400}) == NameState()
 
 
 @given(
@@ -137,6 +157,18 @@ def test_the_next_name_is_the_earliest(
     all_times = [attempt_time(each, dates, states.get(each, NameState()), now) for each, dates in certificates.items()]
     assert max(at, now) == max(min(all_times), now)
     assert attempt_time(name, certificates[name], states.get(name, NameState()), now) <= max(at, now)
+
+
+def test_of_names_that_are_not_due_the_earliest_is_next() -> None:
+    early, late = Dates(0.0, 60 * DAY), Dates(0.0, 90 * DAY)
+    for certificates in ({"a": late, "b": early}, {"b": early, "a": late}):
+        assert next_name(certificates, {}, DAY) == ("b", renewal_time("b", early))
+
+
+def test_a_certificate_that_ends_now_is_not_valid() -> None:
+    certificates = {"a": Dates(0.0, 90 * DAY), "b": Dates(30 * DAY, 89 * DAY)}
+    assert next_name(certificates, {}, 88 * DAY) == ("a", 88 * DAY)
+    assert next_name(certificates, {}, 89 * DAY) == ("b", 89 * DAY)
 
 
 def test_names_without_a_valid_certificate_come_first() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from icwsgw.core import replacement
 from icwsgw.core.replacement import ELSEWHERE, HERE, Order, Others, Replacement, ReplacementEffect, Sign, Verdict
 from icwsgw.core.session_machine import Opened, State
+from icwsgw.errors import FormatError
 from tests.support.machine_script import MachineScript
 
 KEY = (b"canister", b"principal")
@@ -92,7 +93,7 @@ class Script(MachineScript):
                 assert effect in (ReplacementEffect.ANNOUNCE, ReplacementEffect.ANNOUNCE_LEFT)
                 self.asked_for.append(f"{effect.name} {at_ns}")
                 continue
-            assert one is not None
+            assert at_ns == 0
             self.asked_for.append(f"{effect.name} {one.name}")
             if effect is ReplacementEffect.REPLACE:
                 one.state = State.CLOSED
@@ -142,6 +143,18 @@ def test_a_third_with_the_same_time_is_watched_too() -> None:
     pair().accepts("c", 70).shows("WATCH c").hears("c", 90).shows(
         *("UNWATCH a", "UNWATCH b", "UNWATCH c", "REPLACE a", "REPLACE b", "ANNOUNCE 71")
     )
+
+
+def test_the_order_in_which_they_have_come_does_not_matter() -> None:
+    Script().waits("a").accepts("b", 70).accepts("a", 80).shows("REPLACE b")
+
+
+def test_only_older_ones_are_replaced_when_the_canister_is_known_to_know_one() -> None:
+    ours, *others = (Connection(str(number), number) for number in (70, 69, 70, 71, 72))
+    machine: Replacement[Connection] = Replacement()
+    steps = machine.known(KEY, ours, [ours, *others])
+    replaced = [one.name for effect, one, _ in steps if effect is ReplacementEffect.REPLACE and one is not None]
+    assert (replaced, ours.opened_at_ns) == (["69", "70"], 71)
 
 
 # elsewhere
@@ -233,6 +246,47 @@ def test_what_is_over_leaves_nothing_behind() -> None:
     assert len(script.machine.outlived) == 1
     script.machine.forget(None, script.all["c"])
     assert script.machine.outlived == {}
+
+
+def test_one_that_is_over_leaves_the_others_undecided() -> None:
+    script = pair().waits("c").is_over("c").is_over("a")
+    assert script.machine.undecided == {KEY: {script.all["b"]: None}}
+
+
+def test_one_without_a_time_is_not_taken_for_one_that_was_outlived() -> None:
+    script = Script().waits("a").waits("b").leaves_elsewhere(70)
+    script.machine.forget(None, script.all["b"])
+    script.accepts("b", 0).shows()
+
+
+# documents
+
+
+def test_an_empty_document_leaves_nothing_undecided() -> None:
+    machine: Replacement[Connection] = Replacement()
+    assert machine.read({}, dict[str, Connection]().get) == []
+    assert (machine.undecided, machine.outlived) == ({}, {})
+    assert Others.from_document({}, dict[str, Connection]().get) == Others([], [], 0)
+
+
+@pytest.mark.parametrize(
+    ("document", "text"),
+    [
+        ({"undecided": [["a", b"p", []]]}, "canister: str instead of bytes"),
+        ({"undecided": [[b"c", 5, []]]}, "principal: int instead of bytes"),
+        ({"undecided": [[b"c", b"p", [5]]]}, "connection: int instead of str"),
+        ({"outlived": {"a": "70"}}, "outlived: str instead of int"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_named(document: dict[str, object], text: str) -> None:
+    machine: Replacement[Connection] = Replacement()
+    with pytest.raises(FormatError, match=f"^{text}$"):
+        machine.read(document, {"a": Connection("a")}.get)
+
+
+def test_a_wrong_time_of_other_connections_is_named() -> None:
+    with pytest.raises(FormatError, match=r"^at_ns: str instead of int$"):
+        Others.from_document({"at_ns": "70"}, dict[str, Connection]().get)
 
 
 # the tables
