@@ -142,9 +142,11 @@ def update(session: ClientSession, before: Mapping[str, Any], after: Mapping[str
         return False
     if session.relay is None or session.stream is None:
         return False
-    read_fields(session, SESSION, after)
-    session.relay.read(after["relay"])
-    session.stream.read(after["inbound"])
+    read_fields(session, {name: SESSION[name] for name in differing if name in SESSION}, after)
+    if "relay" in differing:
+        session.relay.read(after["relay"])
+    if "inbound" in differing:
+        session.stream.read(after["inbound"])
     return True
 
 

@@ -7,6 +7,7 @@ processes is early, it waits, and serves, until the others are as far.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -68,6 +69,8 @@ class Receiving:
                 self._refuse(str(error))
                 raise NothingTaken(str(error)) from None
             self._begin()
+            # Otherwise the next collection would look at all that has been made, which takes as long as to make it.
+            gc.freeze()
 
     def _receive(self) -> None:
         """Take what the other processes send.

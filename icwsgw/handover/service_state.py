@@ -30,7 +30,7 @@ from icwsgw._version import __version__
 from icwsgw.admin.control import Overrides
 from icwsgw.core.written_state import Document
 from icwsgw.errors import FormatError
-from icwsgw.gateway.batches import finish_batches
+from icwsgw.gateway.batches import finish_batches, in_batches
 from icwsgw.gateway.gateway_handover import (
     check_identities,
     complete,
@@ -62,8 +62,13 @@ REVISION = 1
 EARLY = "early"
 #: Marks the last of them.
 LAST_EARLY = "last"
-#: Rounds of them at most, and the number of changes after which another round is not worth it.
-MOST_ROUNDS, FEW_CHANGES = 5, 200
+#: Rounds of them at most; the number of changes after which another round is not worth it; and the share of the changes
+#: of the best round before that another one may have at most to be worth it.
+MOST_ROUNDS, FEW_CHANGES, WORTH = 10, 100, 0.75
+#: Connections looked at in one piece at most. To look at one that has not changed takes some microseconds.
+MOST_LOOKS = 1_000
+#: Connections that are read from in one turn of the event loop more than in the turn before, when this process begins.
+READ_AT_ONCE = 1_000
 
 #: The close code of a client whose connection was lost.
 _ABNORMAL = 1006
@@ -105,13 +110,15 @@ class Handed:
         Each round sends what has changed since the round before, until a round changes little.
         """
         yield {**self._head(), EARLY: True, "gateway": early_document(self._service.gateway)}, []
-        changed, least = 0, float("inf")
+        least = float("inf")
         for number in range(MOST_ROUNDS):
             changed = 0
-            for piece in self._pieces():
+            for piece in self._pieces(number):
                 changed += piece.size
                 yield piece.document(EARLY), piece.sockets
-            if number and (changed <= FEW_CHANGES or changed > least / 2):
+            if not number:
+                continue
+            if changed <= FEW_CHANGES or changed > least * WORTH:
                 break
             least = changed
         yield {EARLY: True, LAST_EARLY: True}, []
@@ -142,21 +149,30 @@ class Handed:
     def _head() -> Document:
         return {"version": VERSION, "revision": REVISION, "release": __version__}
 
-    def _pieces(self) -> Iterator[_Piece]:
-        """What has come, changed or gone since the last time."""
-        piece = _Piece()
-        for number, connection in enumerate(list(self._service.factory.connections), 1):
-            self._look(connection, piece)
-            if number % MOST_SOCKETS == 0:
+    def _pieces(self, number: int | None = None) -> Iterator[_Piece]:
+        """What has come, changed or gone since the last time.
+
+        :param number: of the early round; None: this process has stopped to serve
+        """
+        piece, looks = _Piece(), 0
+        for connection in list(self._service.factory.connections):
+            self._look(connection, piece, number)
+            looks += 1
+            if looks == MOST_LOOKS or piece.size == MOST_SOCKETS:
                 yield piece
-                piece = _Piece()
+                piece, looks = _Piece(), 0
         for connection in self._sent.keys() - self._service.factory.connections:
             piece.gone.append(self._sent.pop(connection)[0])
         yield piece
 
-    def _look(self, connection: GatewayProtocol, piece: _Piece) -> None:
+    def _look(self, connection: GatewayProtocol, piece: _Piece, number: int | None) -> None:
         sent, mark = self._sent.get(connection), connection.mark()
-        if sent is not None and mark is not None and mark == sent[2]:
+        if mark is None:
+            # The other process would have to make it anew when it is at rest again, which takes longer than a change.
+            # So it is sent then, or at the end; a new one is sent in the next round in any case.
+            if number is not None and (not number if sent is None else sent[2] is not None):
+                return
+        elif sent is not None and mark == sent[2]:
             return
         row = connection.written()
         if row is None:
@@ -344,12 +360,18 @@ class Taken:
         for session in left:
             session.left(_ABNORMAL)
         for connection in taken:
-            try:
-                connection.read_unread()
-            except Exception:
-                _log.failure("a connection is not taken over")
-                connection.transport.abortConnection()
+            self._go_on(connection, connection.send_unsent)
+        # Clients have sent something meanwhile. Between the batches, what they have sent leaves for the network.
+        in_batches(gateway.context.clock, taken, lambda each: self._go_on(each, each.read_unread), size=READ_AT_ONCE)
         self._part(lambda status, value: status.go_on_from(value), service.status, state.get("status"))
+
+    @staticmethod
+    def _go_on(connection: GatewayProtocol, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except Exception:
+            _log.failure("a connection is not taken over")
+            connection.transport.abortConnection()
 
     @staticmethod
     def _part(read: Callable[[Any, Any], object], owner: Any, value: Any) -> None:

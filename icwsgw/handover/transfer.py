@@ -16,6 +16,7 @@ else, so nothing changes any more. ``taken`` is the point of no return.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 #: Seconds that the other process may be silent; and while it waits for a third one that hands over to it too.
 SILENCE_SECONDS, LAST_EARLY_SECONDS = 10.0, 120.0
+#: Seconds for which a process that has handed over does nothing, because the other one has much to do first.
+GIVE_WAY_SECONDS = 0.5
 
 _log = get_logger("handover")
 
@@ -179,6 +182,7 @@ class Transfer:
 def give_way() -> None:
     """Leave the CPU to the other process: this one only clears up, which takes as long as the silence did."""
     os.nice(10)
+    time.sleep(GIVE_WAY_SECONDS)  # noqa: TID251 nobody is served here any more
 
 
 def takes_early(document: Document) -> bool:

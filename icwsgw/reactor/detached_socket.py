@@ -33,6 +33,11 @@ def unsent_bytes(transport: Any) -> bytes:
     return b"".join((memoryview(transport.dataBuffer)[transport.offset :], *transport._tempDataBuffer))
 
 
+def has_unsent_bytes(transport: Any) -> bool:
+    """Whether there are such bytes."""
+    return len(transport.dataBuffer) > transport.offset or bool(transport._tempDataBuffer)
+
+
 def detach(transport: Any) -> None:
     """Close the socket of a plain transport here, without a word to its protocol or to the other end.
 

@@ -16,7 +16,7 @@ from icwsgw.core.liveness import LivenessEffect, LivenessState, PartialMessage
 from icwsgw.core.written_state import Document, read_as
 from icwsgw.gateway.gateway_handover import client_document, take_over_session
 from icwsgw.gateway.session_handover import mark, session_document, update
-from icwsgw.reactor.detached_socket import detach, plain_transport, unsent_bytes
+from icwsgw.reactor.detached_socket import detach, has_unsent_bytes, plain_transport, unsent_bytes
 from icwsgw.server.admission import Admission, Standing
 from icwsgw.server.outbox import Outbox
 from icwsgw.server.read_control import HANDOVER, RATE
@@ -141,7 +141,7 @@ class ConnectionHandover:
         if self.data or self.current_frame is not None or self.inside_message or not outbox.idle:
             return None
         of_session, socket = mark(session), plain_transport(self.transport)
-        if of_session is None or socket is None or unsent_bytes(socket):
+        if of_session is None or socket is None or has_unsent_bytes(socket):
             return None
         return (
             *of_session,
@@ -180,7 +180,7 @@ class ConnectionHandover:
     # the process that takes over
 
     def take_over(self, document: Mapping[str, Any]) -> None:
-        """Go on from a document in place of ``connectionMade``; :meth:`read_unread` follows.
+        """Go on from a document in place of ``connectionMade``; :meth:`send_unsent` follows.
 
         :raises FormatError: a value is of the wrong kind
         """
@@ -267,9 +267,9 @@ class ConnectionHandover:
         self._watch_liveness(session, document)
         return True
 
-    def read_unread(self) -> None:
-        """Send what waits, read what had come before the handover, and then the socket again."""
-        document, self.handed_over = self.handed_over, None
+    def send_unsent(self) -> None:
+        """Send what the other process had not sent; nothing may be sent before. :meth:`read_unread` follows."""
+        document = self.handed_over
         assert document is not None, "the connection was taken over"
         if unsent := document.get("unsent"):
             self.transport.write(unsent)
@@ -277,6 +277,12 @@ class ConnectionHandover:
             self._outbox.send(waiting)
             if (since := document.get("waits_since")) is not None:
                 self._outbox.waits_since(read_as(float, since, "waits_since"))
+
+    def read_unread(self) -> None:
+        """Read what had come before the handover, and then the socket again, unless the connection has ended since."""
+        document, self.handed_over = self.handed_over, None
+        if document is None or self not in self.factory.connections:
+            return
         unread = document.get("unread", b"")
         self._start_reading(HANDOVER)
         if unread:

@@ -60,7 +60,7 @@ def test_what_is_left_can_be_done_at_once() -> None:
     done: list[Any] = []
     sessions: list[Any] = list(range(3 * BATCH + 1))
     in_batches(clock, sessions, done.append, lambda: done.append("end"))
-    in_batches(clock, ["a"] * (BATCH + 1), done.append)  # type: ignore[list-item]
+    in_batches(clock, ["a"] * (BATCH + 1), done.append)
     assert len(done) == 2 * BATCH
     finish_batches(clock)
     assert sorted(done, key=str) == sorted([*sessions, *["a"] * (BATCH + 1), "end"], key=str)

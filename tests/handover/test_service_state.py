@@ -33,7 +33,7 @@ class Connection:
         self.session: Any = None if client is None else client.session
         self.socket, self.far = socket.socketpair()
         self.handed_over: Any = None
-        self.read = self.updated = 0
+        self.sent = self.read = self.updated = 0
         self.aborted = False
         self.transport = SimpleNamespace(abortConnection=self.abort)
 
@@ -68,8 +68,13 @@ class Connection:
             self.updated += 1
         return done
 
+    def send_unsent(self) -> None:
+        assert not self.read
+        self.sent += 1
+
     def read_unread(self) -> None:
         assert self.client is not None
+        assert self.sent
         self.client.session = self.session
         self.read += 1
 
@@ -212,10 +217,39 @@ def test_all_clients_go_on_in_the_other_process(count: int) -> None:
     taken.begin()
     assert new.overridden == [Overrides(denied=("aaaaa-aa",))]
     assert (new.factory.limits.taken, new.status.taken) == ({"at": world.clock.seconds()}, {"at": 0.0})
-    assert [connection.read for connection in new.made] == [1] * count
+    assert [(connection.sent, connection.read) for connection in new.made] == [(1, 1)] * count
+    assert not any(connection.aborted for connection in new.made)
     assert gateway.context.metrics.opens.values["opened"] == count, "counters go on"
     for client in clients[:3]:
         client.echoes(b"after")
+
+
+def test_clients_are_read_group_by_group_so_that_the_first_ones_do_not_wait_for_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(service_state, "READ_AT_ONCE", 2)
+    world = World()
+    clients = world.open(5)
+    old = service_of(world, world.gateway)
+    old.factory.connections = {Connection(world.gateway, client) for client in clients}
+    clock = FrozenClock(world.clock)
+    new = service_of(world, successor(world, clock), adopting(clients))
+    handed, taken = Handed(old), Taken(new)
+    assert move(handed.documents(), taken)
+    handed.detach()
+    world.gateway.stop()
+    taken.begin()
+    assert [connection.sent for connection in new.made] == [1] * 5
+    assert clock.frozen is not None
+    counts = []
+    for _ in range(3):
+        counts.append(sum(connection.read for connection in new.made))
+        later = [call for call in clock.frozen if call.waits and not call.delay]
+        clock.frozen.clear()
+        for call in later:
+            call.waits = False
+            call.function(*call.args, **call.names)
+    assert counts == [2, 4, 5]
 
 
 def test_a_client_that_has_left_meanwhile_is_told_to_its_canister() -> None:
@@ -497,7 +531,53 @@ def test_another_round_follows_only_while_there_is_less_and_less_to_send(monkeyp
         sizes.append(len(document.get("connections", ())) + len(document.get("changed", ())))
         for client in clients[: 3 - len(sizes) // 2]:
             client.echoes(b"meanwhile")
-    assert sizes == [0, 4, 2, 2, 0], "the head, all of them, and rounds until one is not half as long as the one before"
+    assert sizes == [0, 4, 2, 2, 0], "the head, all of them, and rounds until one is hardly shorter than the one before"
+
+
+def test_a_piece_ends_after_so_many_looks_even_if_nothing_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_state, "MOST_LOOKS", 2)
+    world = World()
+    old = service_of(world, world.gateway)
+    old.factory.connections = {Connection(world.gateway, client) for client in world.open(5)}
+    sizes = [len(document.get("connections", ())) for document, _ in Handed(old).early() if "version" not in document]
+    assert sizes == [2, 2, 1, 0, 0, 0, 0], (
+        "this process serves after each of them; the last one says that it is the last"
+    )
+
+
+def test_one_that_waits_for_an_answer_is_sent_when_it_has_it_or_in_the_second_round() -> None:
+    """What is made of it in the middle of a call would have to be made anew afterwards."""
+    world = World()
+    resting, busy = world.open(2)
+    old = service_of(world, world.gateway)
+    connections = {client: Connection(world.gateway, client) for client in (resting, busy)}
+    old.factory.connections = set(connections.values())
+    clock = FrozenClock(world.clock)
+    gateway = successor(world, clock)
+    new = service_of(world, gateway, adopting([resting, busy]))
+    handed, taken = Handed(old), Taken(new)
+    early = handed.early()
+    busy.send(b"on its way")
+    assert not move([next(early), next(early)], taken)
+    assert len(taken) == 1, "the one at rest"
+    resting.send(b"on its way too")
+    assert not move([next(early)], taken)
+    assert (len(taken), handed.connections) == (2, [connections[resting], connections[busy]])
+    assert not new.made[0].updated, "its change is sent when it has its answer, or at the end"
+    assert not move(early, taken)
+    assert move(handed.documents(), taken)
+    assert (len(new.made), new.made[0].updated) == (2, 1), "none was made anew"
+    handed.detach()
+    world.gateway.stop()
+    taken.begin()
+    clock.go_on()
+    world.gateway, world.context = gateway, gateway.context
+    for client in (resting, busy):
+        world.run(2)
+        client.echoes(b"after")
+        client.leave()
+    world.run(5)
+    world.quiet()
 
 
 def test_a_connection_that_was_not_sent_cannot_change() -> None:

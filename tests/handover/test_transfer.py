@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import threading
 from types import SimpleNamespace
@@ -46,6 +47,7 @@ class Taken:
     """What has come, and what became of it."""
 
     made: list[Taken] = []
+    frozen: list[int] = []
 
     def __init__(self, service: object, identities: object) -> None:
         self.documents: list[Any] = []
@@ -78,7 +80,8 @@ def states(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(receiving, "Taken", Taken)
     monkeypatch.setattr(transfer, "SILENCE_SECONDS", 5.0)
     monkeypatch.setattr(receiving, "SILENCE_SECONDS", 5.0)
-    Handed.detached, Handed.gave_way, Taken.made = 0, [], []
+    monkeypatch.setattr(gc, "freeze", lambda: Taken.frozen.append(Taken.made[0].begun))
+    Handed.detached, Handed.gave_way, Taken.made, Taken.frozen = 0, [], [], []
 
 
 class Giver:
@@ -135,6 +138,7 @@ def test_everything_is_handed_over(early: bool) -> None:
     assert (receiving.go, len(receiving)) == ({"go": True, "pidfile": "/p"}, 2)
     assert (Taken.made[0].begun, Taken.made[0].discarded) == (1, 0)
     assert ({"early": True} in Taken.made[0].documents) is early
+    assert Taken.frozen == [1], "what has been made is never collected, not even once"
 
 
 @pytest.mark.parametrize("left", [0, 1])
@@ -229,6 +233,7 @@ def test_a_giver_that_goes_on_says_so_and_then_the_taker_does_not_serve() -> Non
     with pytest.raises(NothingTaken, match=r"goes on|gone"):
         taker(giver).run()
     assert (Taken.made[0].begun, Taken.made[0].discarded, giver.failed) == (0, 1, ["too late"])
+    assert Taken.frozen == []
 
 
 def test_a_state_that_is_refused_stays() -> None:

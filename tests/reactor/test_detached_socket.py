@@ -13,7 +13,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import TestCase
 
-from icwsgw.reactor.detached_socket import detach, plain_transport, unsent_bytes
+from icwsgw.reactor.detached_socket import detach, has_unsent_bytes, plain_transport, unsent_bytes
 
 reactor: Any = _reactor
 
@@ -43,8 +43,10 @@ class Detached(TestCase):
             server = await made
             transport: Any = server.transport
             assert plain_transport(transport) is transport
+            assert not has_unsent_bytes(transport)
             transport.write(b"never sent")
             assert unsent_bytes(transport) == b"never sent"
+            assert has_unsent_bytes(transport)
             with socket.socket(fileno=os.dup(transport.fileno())) as kept:
                 detach(transport)
                 assert unsent_bytes(transport) == b""

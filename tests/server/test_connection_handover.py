@@ -149,9 +149,20 @@ def test_what_waits_for_a_slow_reader_is_sent_by_the_other_process_in_order() ->
     assert document is not None
     after, transport = taken_over(second, document)
     assert b"\x82\x01a" not in transport.value(), "the other process may still go on"
-    after.read_unread()
+    after.send_unsent()
     sent = read_frames(transport.value())
     assert [payload for _, payload in sent if payload != b"greeting"] == [b"a", b"b", b"c"]
+
+
+def test_a_connection_that_has_ended_before_it_was_read_is_not_read() -> None:
+    first, second = World(), World()
+    protocol, _, _ = opened(first)
+    protocol.dataReceived(masked(2, b"one") + masked(2, b"tw", fin=False))
+    after, transport = taken_over(second, protocol.written())
+    after.send_unsent()
+    lose(after)
+    after.read_unread()
+    assert (transport.producerState, after.handed_over) == ("paused", None)
 
 
 def test_the_rest_of_a_frame_that_has_begun_comes_first() -> None:
@@ -242,7 +253,7 @@ def test_a_client_that_reads_nothing_is_too_slow_in_the_other_process_too() -> N
     assert document is not None
     assert document["waits_since"] == 0.0
     after, _ = taken_over(second, document, Full())
-    after.read_unread()
+    after.send_unsent()
     assert after._outbox.age(second.clock.seconds()) == 7.0
 
 
