@@ -167,6 +167,7 @@ def hand_over(world: SimWorld, old: SimProcess, new: SimProcess) -> None:
                 new.agent._pollers[key] = poller
     for link in links:
         if isinstance(link, WireLink):
+            link._protocol.send_unsent()
             link._protocol.read_unread()
         else:
             link._push()
