@@ -24,6 +24,15 @@ def test_its_own_tests_pass() -> None:
     assert "# fail 0" in run("npm", "test", "--silent")
 
 
+def test_its_tests_pass_with_the_oldest_core_that_it_allows() -> None:
+    """Libraries for logins still have @icp-sdk/core 5 as their peer."""
+    peers = json.loads((CLIENT / "package.json").read_text())["peerDependencies"]
+    oldest = json.loads((node_modules(CLIENT) / "oldest-core" / "package.json").read_text())
+    assert oldest["name"] == "@icp-sdk/core"
+    assert peers["@icp-sdk/core"].startswith(f"^{oldest['version']} ")
+    assert "# fail 0" in run("node", "--import", "./test/oldest_core.js", "test/socket.test.js")
+
+
 def test_its_types_are_those_of_its_sources(tmp_path: Path) -> None:
     for project in ("tsconfig.json", "tsconfig.testing.json"):
         run("npx", "--no-install", "tsc", "--project", project, "--outDir", tmp_path)
