@@ -90,12 +90,18 @@ def refused_connection(at: float, who: Mapping[str, str], status: int | None, re
 class EndedSessions:
     """The last ends, by the address group of their clients.
 
+    Adding an end takes the same time whatever the number of groups: they are also kept by their number of ends, which
+    changes by one at a time, so the group with the most is found without a search.
+
     :param most: largest number of ends
     """
 
     def __init__(self, most: int = KEEP_ENDS) -> None:
         self._most = most
         self._groups: dict[str, deque[EndRecord]] = {}
+        #: Groups by their number of ends, the one that has had it for longest first; and the largest number.
+        self._by_size: dict[int, dict[str, None]] = {}
+        self._largest = 0
         self._count = 0
 
     def __len__(self) -> int:
@@ -107,8 +113,10 @@ class EndedSessions:
         :param group: the group of the client's address
         """
         if self._count >= self._most:
-            self._drop(max(self._groups, key=lambda each: len(self._groups[each])))
-        self._groups.setdefault(group, deque()).append(record)
+            self._drop(next(iter(self._by_size[self._largest])))
+        ends = self._groups.setdefault(group, deque())
+        ends.append(record)
+        self._resized(group, len(ends) - 1, len(ends))
         self._count += 1
 
     def written(self) -> list[Any]:
@@ -125,9 +133,21 @@ class EndedSessions:
     def _drop(self, group: str) -> None:
         ends = self._groups[group]
         ends.popleft()
+        self._resized(group, len(ends) + 1, len(ends))
         self._count -= 1
         if not ends:
             del self._groups[group]
+
+    def _resized(self, group: str, before: int, after: int) -> None:
+        if before:
+            groups = self._by_size[before]
+            del groups[group]
+            if not groups:
+                del self._by_size[before]
+        if after:
+            self._by_size.setdefault(after, {})[group] = None
+        if after > self._largest or self._largest not in self._by_size:
+            self._largest = after
 
     def expire(self, now: float) -> None:
         """Forget what has been kept for long enough.

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.gateway.ended_sessions import (
@@ -48,6 +51,20 @@ def test_when_it_is_full_the_address_with_the_most_loses_its_oldest() -> None:
         ended.add("crowd", end(1.0 + number, f"crowd-{number}"))
     assert len(ended) == 4
     assert ids(ended, 20.0) == ["crowd-8", "crowd-7", "crowd-6", "quiet"]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 300)), max_size=60))
+def test_the_group_with_the_most_ends_loses_one(steps: list[tuple[str, int]]) -> None:
+    ended, now = EndedSessions(most=6), 0.0
+    for group, seconds in steps:
+        now += seconds
+        ended.expire(now)
+        before = Counter(each for each, _ in ended.written())
+        ended.add(group, end(now))
+        after = Counter(each for each, _ in ended.written())
+        lost = list((before + Counter([group]) - after).elements())
+        assert len(ended) == min(6, before.total() + 1)
+        assert all(before[each] == max(before.values()) for each in lost)
 
 
 def test_there_is_a_limit_by_default() -> None:
