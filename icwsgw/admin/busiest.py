@@ -112,13 +112,17 @@ class BusiestRows:
                 for name in ("bytes_up", "bytes_down", "pending", "outbox_bytes"):
                     total[name] += row[name]
         shown = list(canisters.values())
+        shown_sessions = busiest(sessions, sort, limit)
+        for row in shown_sessions:
+            # half of the work for all sessions would be to encode their principals
+            row["principal"] = None if row["principal"] is None else Principal(row["principal"]).text
         return {
             "seconds": None if before is None else round(now - before.at, 3),
             "session_count": len(sessions),
             "canister_count": len(shown),
             "up": round(sum(row["up"] for row in shown), 2),
             "down": round(sum(row["down"] for row in shown), 2),
-            "sessions": busiest(sessions, sort, limit),
+            "sessions": shown_sessions,
             "canisters": busiest(shown, sort, limit),
         }
 
@@ -140,6 +144,7 @@ class BusiestRows:
         )
 
     def _session(self, session: ClientSession, before: _Sample | None, now: float) -> Row:
+        """Return the row of a session, with the bytes of its principal."""
         known = before is not None and session.id in before.sessions
         poller, relay, key = session.poller, session.relay, session.client_key
         since = before.at if before is not None and known else session.started
@@ -152,7 +157,7 @@ class BusiestRows:
             "id": session.id,
             "state": session.state.label,
             "canister": poller.canister.text if poller is not None else None,
-            "principal": Principal(key[0]).text if key is not None else None,
+            "principal": key[0] if key is not None else None,
             "peer": session.client.peer,
             **_rates(_counts(session), past, now - since if known else max(now - since, LEAST_AGE)),
             "lag_s": None if lag is None else round(lag, 3),
