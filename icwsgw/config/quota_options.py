@@ -8,84 +8,85 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from icwsgw.config.option import CONNECTIONS, NETWORK, QUEUES, option
-from icwsgw.config.quotas import BYTES, CANISTER_QUOTAS, RATE, CanisterQuota, check_quotas
+from icwsgw.config.quotas import CANISTER_QUOTAS, KINDS, CanisterQuota, check_quotas
+
+
+def _limit(name: str, limits: str, why: str, *, beyond: str = "", burst: bool = False, group: str, example: str) -> int:
+    """Declare the default of a limit, which holds for every canister without an exception.
+
+    :param name: a limit of :class:`icwsgw.config.quotas.Quota`
+    :param limits: what it limits
+    :param beyond: what happens to what exceeds it
+    :param burst: whether there may be twice as much at once
+    """
+    words = f"{limits}; the burst is twice as many" if burst else limits
+    text = " ".join(filter(None, (f"{words}; 0 for no limit.", beyond)))
+    return option(
+        0, KINDS[name], f"{name}-per-canister", text, why, group=group, example=example, shared=True, reloaded=True
+    )
+
+
+_NOT_READ = "Beyond it, the sockets of the clients that send are not read, and they take turns."
+_POLLED_LATER = "Beyond it, the canister is polled later; it keeps its messages until then."
+_SEE = "See --message-rate-per-canister."
 
 
 @dataclass(frozen=True)
 class QuotaOptions:
     """Quotas of canisters. 0 means no limit."""
 
-    max_connections_per_canister: int = option(
-        0,
-        RATE,
-        "max-connections-per-canister",
-        "Maximum number of clients of one canister; 0 for no limit.",
+    max_connections_per_canister: int = _limit(
+        "max-connections",
+        "Maximum number of clients of one canister",
         "A gateway for one application has all its clients there.",
         group=CONNECTIONS,
         example="10000",
-        shared=True,
-        reloaded=True,
     )
-    message_rate_per_canister: int = option(
-        0,
-        RATE,
-        "message-rate-per-canister",
-        "Limit on messages per second from all clients of one canister; the burst is twice as many; 0 for no limit. "
-        "Beyond it, the sockets of the clients that send are not read, and they take turns.",
+    message_rate_per_canister: int = _limit(
+        "message-rate",
+        "Limit on messages per second from all clients of one canister",
         "For a gateway that several applications share. Without it, canisters still share the network's budget fairly.",
+        beyond=_NOT_READ,
+        burst=True,
         group=QUEUES,
         example="500",
-        shared=True,
-        reloaded=True,
     )
-    byte_rate_per_canister: int = option(
-        0,
-        BYTES,
-        "byte-rate-per-canister",
-        "Limit on bytes per second from all clients of one canister; the burst is twice as many; 0 for no limit. "
-        "Beyond it, the sockets of the clients that send are not read, and they take turns.",
-        "See --message-rate-per-canister.",
+    byte_rate_per_canister: int = _limit(
+        "byte-rate",
+        "Limit on bytes per second from all clients of one canister",
+        _SEE,
+        beyond=_NOT_READ,
+        burst=True,
         group=QUEUES,
         example="1M",
-        shared=True,
-        reloaded=True,
     )
-    delivery_rate_per_canister: int = option(
-        0,
-        RATE,
-        "delivery-rate-per-canister",
-        "Limit on messages per second from one canister to all its clients; the burst is twice as many; 0 for no "
-        "limit. Beyond it, the canister is polled later; it keeps its messages until then.",
-        "See --message-rate-per-canister.",
+    delivery_rate_per_canister: int = _limit(
+        "delivery-rate",
+        "Limit on messages per second from one canister to all its clients",
+        _SEE,
+        beyond=_POLLED_LATER,
+        burst=True,
         group=QUEUES,
         example="1000",
-        shared=True,
-        reloaded=True,
     )
-    delivery_byte_rate_per_canister: int = option(
-        0,
-        BYTES,
-        "delivery-byte-rate-per-canister",
+    delivery_byte_rate_per_canister: int = _limit(
+        "delivery-byte-rate",
         "Limit on bytes per second from one canister to all its clients, with the certificates that each message "
-        "carries; the burst is twice as many; 0 for no limit. Beyond it, the canister is polled later; it keeps its "
-        "messages until then.",
-        "See --message-rate-per-canister.",
+        "carries",
+        _SEE,
+        beyond=_POLLED_LATER,
+        burst=True,
         group=QUEUES,
         example="4M",
-        shared=True,
-        reloaded=True,
     )
-    poll_rate_per_canister: int = option(
-        0,
-        RATE,
-        "poll-rate-per-canister",
-        "Limit on polls per second of one canister; 0 for no limit. Beyond it, the canister is polled later.",
+    poll_rate_per_canister: int = _limit(
+        "poll-rate",
+        "Limit on polls per second of one canister",
         "--polling-interval and --query-budget limit polls anyway, but a busy canister is polled more often than an "
         "idle one.",
+        beyond="Beyond it, the canister is polled later.",
         group=NETWORK,
         example="20",
-        shared=True,
-        reloaded=True,
     )
     canister_quotas: tuple[CanisterQuota, ...] = option(
         (),

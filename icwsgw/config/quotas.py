@@ -41,10 +41,9 @@ class Quota(NamedTuple):
         return any(self[1:])
 
 
-RATE = count()
-BYTES = size(0)
-_KINDS: dict[str, Kind] = {
-    name: BYTES if "byte" in name else RATE for name in (field.replace("_", "-") for field in Quota._fields)
+#: The kind of each limit, by its name in an option.
+KINDS: dict[str, Kind] = {
+    name: size(0) if "byte" in name else count() for name in (field.replace("_", "-") for field in Quota._fields)
 }
 
 
@@ -83,10 +82,10 @@ def _canister_quota(text: str) -> CanisterQuota:
     limits: dict[str, int] = {}
     for word in words:
         name, equals, value = word.partition("=")
-        kind = _KINDS.get(name)
+        kind = KINDS.get(name)
         if kind is None or not equals:
-            near = get_close_matches(name, _KINDS, n=1, cutoff=0.6)
-            hint = f"did you mean {near[0]}=?" if near else f"there are {', '.join(_KINDS)}"
+            near = get_close_matches(name, KINDS, n=1, cutoff=0.6)
+            hint = f"did you mean {near[0]}=?" if near else f"there are {', '.join(KINDS)}"
             raise ConfigError(f"{canister}: {word!r} is not a limit of a canister; {hint}")
         field = name.replace("-", "_")
         if field in limits:
