@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import os
 import socket
 import threading
@@ -28,8 +29,10 @@ def raw(document: object) -> bytes:
     return len(body).to_bytes(4, "big") + body
 
 
-def test_documents_arrive_in_order_whatever_their_size(ends: tuple[Channel, Channel]) -> None:
+@pytest.mark.parametrize("timeout", [None, 10.0])
+def test_documents_arrive_in_order_whatever_their_size(ends: tuple[Channel, Channel], timeout: float | None) -> None:
     one, other = ends
+    one.socket.settimeout(timeout)
     documents: list[dict[str, Any]] = [{"at": 1}, {"bytes": bytes(3 << 20)}, {}, {"end": True}]
 
     def send() -> None:
@@ -64,8 +67,37 @@ def test_silence_and_the_end_of_the_other_process_are_told_apart(ends: tuple[Cha
     one.close()
     with pytest.raises(ChannelClosed, match="has ended"):
         other.receive(10.0)
-    with pytest.raises(ChannelClosed, match="is gone"):
+    with pytest.raises(ChannelClosed, match=r"is gone: Broken pipe$"):
         other.send({})
+
+
+def test_the_other_process_may_end_before_it_has_read_all(ends: tuple[Channel, Channel]) -> None:
+    one, other = ends
+    other.send({})
+    one.close()
+    with pytest.raises(ChannelClosed, match="has ended"):
+        other.receive(10.0)
+
+
+def test_more_sockets_than_go_with_one_document_end_the_channel(ends: tuple[Channel, Channel]) -> None:
+    one, other = ends
+    with socket.socket() as any_socket:
+        too_many = array.array("i", [any_socket.fileno()] * (MOST_SOCKETS + 1))
+        one.socket.sendmsg([raw({})], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, too_many)])
+    with pytest.raises(ChannelClosed, match="has ended"):
+        other.receive(10.0)
+
+
+def test_a_document_may_be_long_and_have_many_items(ends: tuple[Channel, Channel]) -> None:
+    one, other = ends
+    document = {"many": [1] * (cbor.MAX_ITEMS + 1)}
+    sender = threading.Thread(target=one.send, args=(document,))
+    sender.start()
+    assert other.receive(10.0)[0] == document
+    sender.join()
+    one.socket.sendall(MOST_BYTES.to_bytes(4, "big"))
+    assert other.read()
+    assert other.next() is None, "it comes later"
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ class Readers:
     def __init__(self) -> None:
         self.read: set[Any] = set()
         self.addReader = self.read.add
-        self.removeReader = self.read.discard
+        self.removeReader = self.read.remove
 
 
 class Heard:
@@ -62,10 +62,26 @@ def test_documents_come_with_their_sockets(heard: Heard) -> None:
 def test_the_end_is_told_once(heard: Heard) -> None:
     heard.other.send({"at": 1})
     heard.other.socket.shutdown(socket.SHUT_WR)
-    for _ in range(3):
-        heard.conversation.doRead()
-        heard.conversation.connectionLost(None)
-    assert (len(heard.documents), len(heard.ends), heard.reactor.read) == (1, 1, set())
+    heard.conversation.doRead()
+    heard.conversation.doRead()
+    assert (len(heard.documents), heard.ends, heard.reactor.read) == (1, [None], set())
+    heard.conversation.doRead()
+    heard.conversation.connectionLost(None)
+    assert (len(heard.documents), heard.ends) == (1, [None])
+
+
+def test_the_end_of_the_reactor_is_told_too(heard: Heard) -> None:
+    heard.conversation.connectionLost(None)
+    assert (heard.ends, heard.reactor.read) == (["the process is shutting down"], set())
+
+
+def test_what_is_closed_is_heard_no_more_and_has_no_socket(heard: Heard) -> None:
+    assert heard.conversation.logPrefix() == "handover"
+    heard.conversation.close()
+    assert (heard.reactor.read, heard.conversation.fileno()) == (set(), -1)
+    never = Conversation(heard.reactor, Channel(socket.socket()), heard.hear, heard.ends.append)
+    never.close()
+    assert (never.fileno(), heard.ends) == (-1, [])
 
 
 def test_nonsense_is_an_end(heard: Heard) -> None:

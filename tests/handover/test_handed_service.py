@@ -12,14 +12,14 @@ from icwsgw.admin.control import Overrides
 from icwsgw.handover import handed_service
 from icwsgw.handover.channel import Channel
 from icwsgw.handover.handed_service import HandedService, PassedTransfer
-from icwsgw.handover.transfer import Transfer
+from icwsgw.handover.transfer import SILENCE_SECONDS, Transfer
 
 
 class Inner:
     """A transfer to a worker."""
 
     def __init__(self, service: Any, channel: Channel, go: Any, done: Any, failed: Any) -> None:
-        self.channel, self.go, self.done, self.fail = channel, go, done, failed
+        self.service, self.channel, self.go, self.done, self.fail = service, channel, go, done, failed
         self.begun: list[bool] = []
         self.documents: list[Any] = []
         self.begin = self.begun.append
@@ -67,13 +67,17 @@ def test_a_worker_takes_over_and_its_supervisor_hears_of_it(monkeypatch: pytest.
     )
     assert isinstance(made, PassedTransfer)
     inner: Any = made._transfer
+    assert (inner.service, inner.go()) == (of, {})
     made.begin(True)
     assert (inner.begun, len(of.reactor.readers)) == ([True], 1)
+    inner.channel.send({"early": True})
+    assert Channel(worker).receive(5.0)[0] == {"early": True}
     Channel(worker).send({"made": 3})
     next(iter(of.reactor.readers)).doRead()
     assert inner.documents == [{"made": 3}]
     if ends == "done":
         inner.done({"connections": 3})
+        assert ours.gettimeout() == SILENCE_SECONDS, "a supervisor that reads nothing does not hold this process up"
         document = Channel(theirs).receive(5.0)[0]
         assert Overrides.from_json(document.pop("overrides")) == of.overrides
         assert document == {"go": True, "pidfile": "/p"}
@@ -84,3 +88,26 @@ def test_a_worker_takes_over_and_its_supervisor_hears_of_it(monkeypatch: pytest.
     assert of.reactor.readers == set()
     theirs.close()
     ours.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [(b"", "the new process has ended"), (b"x" * 10, "the other process sends nonsense")],
+    ids=["has ended", "nonsense"],
+)
+def test_a_worker_that_is_not_heard_any_more_ends_it(
+    monkeypatch: pytest.MonkeyPatch, words: bytes, reason: str
+) -> None:
+    monkeypatch.setattr(handed_service, "Transfer", Inner)
+    of = service()
+    ours, theirs = socket.socketpair()
+    passed, worker = socket.socketpair()
+    failed: list[str] = []
+    made = HandedService(of).transfer(Channel(ours), [passed.detach()], {}, dict, print, failed.append)
+    made.begin(False)
+    worker.sendall(words)
+    worker.shutdown(socket.SHUT_WR)
+    next(iter(of.reactor.readers)).doRead()
+    assert [each.partition(":")[0] for each in failed] == [reason]
+    for each in (ours, theirs, worker):
+        each.close()

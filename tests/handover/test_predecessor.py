@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -14,8 +15,11 @@ from typing import Any, cast
 import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessTerminated
 from twisted.internet.protocol import ServerFactory
 from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
+from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from icwsgw._version import __version__
@@ -24,6 +28,9 @@ from icwsgw.handover.channel import Channel
 from icwsgw.handover.handed_service import HandedService
 from icwsgw.handover.predecessor import (
     CHANNEL,
+    FACTS,
+    FIRST_WORD_SECONDS,
+    SOCKETS,
     START_SECONDS,
     HandoverFailed,
     Predecessor,
@@ -223,6 +230,7 @@ class MemoryReactor(Clock):
     :ivar far: what a successor would talk by
     :ivar signals: what the successor was sent
     :ivar ends: tells that the successor has ended
+    :ivar spawned: arguments of the processes
     """
 
     far: Channel
@@ -230,12 +238,14 @@ class MemoryReactor(Clock):
 
     def __init__(self) -> None:
         super().__init__()
+        self.spawned: list[Any] = []
         self.readers: list[Any] = []
         self.signals: list[str] = []
         self.stopped = 0
 
     def spawnProcess(self, protocol: Any, *args: Any, env: dict[str, str], **names: Any) -> Any:
         self.ends = protocol.processEnded
+        self.spawned.append((args, env, names))
         self.far = Channel(socket.socket(fileno=os.dup(int(env[CHANNEL]))))
         return SimpleNamespace(pid=7, signalProcess=self.signals.append)
 
@@ -305,11 +315,94 @@ def test_a_signal_hands_over_and_stops_or_goes_on(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(transfer, "give_way", lambda: None)
     monkeypatch.setattr(Handed, "detached", False)
     made, _, predecessor = in_memory()
+    said: list[Any] = []
+    observer: Any = said.append
+    globalLogPublisher.addObserver(observer)
     predecessor.signalled()
     # the answer is there before it is waited for
     made.say({"ready": "9.9"}, {"taken": 0} if taken else {"failed": "no such option"})
+    gc.collect()
+    globalLogPublisher.removeObserver(observer)
+    assert not [event for event in said if "log_failure" in event], "nobody else reports the failure again"
     assert (Handed.detached, made.stopped) == (taken, int(taken))
     assert made.signals == ([] if taken else ["KILL"])
+    made.far.close()
+
+
+class Stub:
+    """A service whose transfer is given, and does nothing."""
+
+    def __init__(self, reactor: MemoryReactor) -> None:
+        self.reactor = reactor
+        self.draining = False
+        self.config: Any = SimpleNamespace(devnet=False)
+        self.listening_services: Any = []
+        self.handover_facts = {"workers": [[0]]}
+        self.given: list[Any] = []
+        self.heard: list[Any] = []
+
+    def transfer(self, channel: Any, ends: list[int], ready: Any, go: Any, done: Any, failed: Any) -> Any:
+        self.given.append((channel, ends, ready))
+        self.go, self.done = go, done
+        return SimpleNamespace(begin=self.given.append, heard=self.heard.append, fail=failed)
+
+
+def stubbed(**options: Any) -> tuple[MemoryReactor, Stub, Deferred[dict[str, Any]]]:
+    """A handover that has begun."""
+    made = MemoryReactor()
+    of = Stub(made)
+    predecessor = Predecessor(of, lambda: ["py", "-m", "x"], "/at", {"A": "b"}, options.get("announce", print), str)
+    return made, of, predecessor.hand_over()
+
+
+def test_what_a_successor_is_started_with() -> None:
+    made, _, handing = stubbed()
+    ((command, environment, names),) = made.spawned
+    assert command == ("py", ["py", "-m", "x"])
+    channel = int(environment[CHANNEL])
+    assert environment == {"A": "b", CHANNEL: str(channel), SOCKETS: "{}", FACTS: '{"workers": [[0]]}'}
+    assert names["path"] == "/at"
+    null, output = names["childFDs"].pop(0), names["childFDs"]
+    assert null not in (0, 1, 2)
+    assert output == {1: 1, 2: 2, channel: channel}
+    made.advance(FIRST_WORD_SECONDS)
+    assert why(handing) == f"the new process was silent for {FIRST_WORD_SECONDS:.0f} s, waiting for its start"
+    made.far.close()
+
+
+def test_one_that_is_ready_is_given_what_it_has_sent_and_only_the_transfer_waits_for_it() -> None:
+    announced: list[int] = []
+    made, of, handing = stubbed(announce=announced.append)
+    with socket.socket() as end:
+        made.far.send({"ready": "9.9", "early": True, "sockets": 1}, [end.fileno()])
+    made.say()
+    (channel, ends, ready), early = of.given
+    assert (len(ends), ready["ready"], early) == (1, "9.9", True)
+    os.close(ends[0])
+    channel.send({"go": True})
+    assert made.far.receive(5.0)[0] == {"go": True}
+    made.say({"made": 3})
+    assert of.heard == [{"made": 3}]
+    made.advance(2 * START_SECONDS)
+    assert not handing.called
+    assert (of.go(), announced) == ({"pidfile": ""}, [7])
+    of.done({"connections": 3})
+    results: list[Any] = []
+    handing.addCallback(results.append)
+    assert results == [{"from": __version__, "to": "9.9", "process": 7, "connections": 3}]
+    assert (made.readers, made.signals, made.getDelayedCalls()) == ([], [], [])
+    made.far.close()
+
+
+def test_one_that_ends_in_the_transfer_has_waited_for_clients() -> None:
+    made, of, handing = stubbed()
+    made.say({"ready": "9.9"})
+    made.ends(Failure(ProcessTerminated(3)))
+    reason = why(handing)
+    assert reason.endswith("ended with exit code 3) while it waited for clients; its output says why")
+    assert made.signals == [], "it has ended"
+    # the point of no return may have been passed before
+    assert of.go() == {"pidfile": ""}
     made.far.close()
 
 
