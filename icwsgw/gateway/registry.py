@@ -135,7 +135,7 @@ class Registry:
         if state is not None and len(poller.sessions) == 1:
             poller.read(state)
         if session.opened >= Opened.SPOKE:
-            poller.waiting.pop(session.client_key, None)
+            del poller.waiting[session.client_key]
         return poller
 
     def is_newcomer(self, canister: Principal) -> bool:

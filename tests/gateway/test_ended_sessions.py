@@ -32,6 +32,12 @@ def ids(ended: EndedSessions, now: float, **only: str) -> list[str | None]:
     return [record.id for record in ended.latest(now, 100, **only)[0]]
 
 
+def test_a_refused_connection_has_no_session_and_no_messages() -> None:
+    assert refused_connection(5.0, {"peer": "p", "origin": "o"}, 403, "why", "do that") == EndRecord(
+        *(5.0, None, None, None, "p", None, "refused", 0.0, 0, 0, 0, 0, None, 403, "gateway", "why", "do that")
+    )
+
+
 def test_the_latest_come_first_and_the_old_are_forgotten() -> None:
     ended = EndedSessions()
     ended.add("x", end(1.0, "one"))

@@ -221,6 +221,23 @@ def test_at_any_moment(steps: list[str], dice: Any) -> None:
     world.quiet()
 
 
+def test_who_may_have_missed_a_message_is_still_suspected() -> None:
+    world = World()
+    clients = world.open(3)
+    new = successor(world)
+    sessions = [
+        take_over_session(new, client, sent(session_document(client.session))) for client in clients if client.session
+    ]
+    document = sent(gateway_document(world.gateway))
+    ((_, _, state),) = document["registry"]["pollers"]
+    assert state["suspects"] == []
+    state["suspects"] = [sessions[1].id, "one that has ended"]
+    take_over_gateway(new, document)
+    complete(new, document, sessions)
+    (poller,) = new.registry.pollers.values()
+    assert poller.suspects == {sessions[1]}
+
+
 # documents that are not what they should be
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from icwsgw.core.failure_source import FailureSource
+from icwsgw.core.request_budget import RequestKind
 from icwsgw.gateway.gauges import FAILING
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
@@ -109,6 +110,27 @@ def finish(world: World) -> None:
         for call in open_calls:
             answered.append(call)
             call.answer(REPLIED_OK)
+
+
+def test_what_is_under_way_to_the_network() -> None:
+    world = World()
+    metrics, registry = world.context.metrics, world.gateway.registry
+    names = {kind.name.lower() for kind in RequestKind}
+    assert metrics.network_requests.values == dict.fromkeys(names, 0)
+    assert (metrics.queries_in_flight.value, metrics.newcomers.value, metrics.draining.value) == (0, 0, 0)
+    world.open()
+    world.connect(OTHER_CANISTER)
+    world.clock.advance(0.25)
+    in_flight = [poller.in_flight for poller in registry.pollers.values()]
+    assert min(in_flight) > 0
+    assert metrics.queries_in_flight.value == sum(in_flight)
+    assert metrics.newcomers.value == 1
+    sent = metrics.network_requests.values
+    assert set(sent) == names
+    assert (sent["open"], sent["close"]) == (2, 0)
+    assert sum(sent.values()) == len(world.network.calls) + len(world.network.queries)
+    world.gateway.draining = True
+    assert metrics.draining.value == 1
 
 
 def test_the_deepest_queue() -> None:

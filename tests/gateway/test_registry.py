@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
 from icwsgw.core.session_machine import Opened, State
+from icwsgw.gateway import registry as registry_module
+from icwsgw.gateway.polling.poll_timer import PollTimer
 from icwsgw.gateway.registry import KEEP_SECONDS, Registry
 from icwsgw.ic import cbor
 from icwsgw.ic.principal import Principal
@@ -63,11 +67,17 @@ def test_the_last_one_out_stops_the_poller() -> None:
     assert clock.getDelayedCalls() == []
 
 
-def read_some(registry: Registry, network: FakeNetwork, clock: Clock) -> None:
-    session = enter(registry, Session(1))
-    clock.advance(0.1)
+def answer(network: FakeNetwork, canister: Principal) -> None:
+    """The canister answers its last poll with message 4."""
     content = cbor.dumps({"timestamp": 1})
-    network.queries[-1].answer(encode_batch([(b"\x01" * 29, 9, b"g_%020d" % 4, content)], b"", b"", True))
+    query = [each for each in network.queries if each.canister == canister][-1]
+    query.answer(encode_batch([(b"\x01" * 29, 9, b"g_%020d" % 4, content)], b"", b"", True))
+
+
+def read_some(registry: Registry, network: FakeNetwork, clock: Clock, canister: Principal = CANISTER) -> None:
+    session = enter(registry, Session(1), canister)
+    clock.advance(0.1)
+    answer(network, canister)
     registry.remove(session)
 
 
@@ -153,6 +163,73 @@ def test_a_canister_that_has_spoken_is_known_as_long_as_its_clients_stay() -> No
     assert not registry.is_newcomer(CANISTER)
     registry.remove(session)
     assert registry.is_newcomer(CANISTER)
+
+
+def test_polls_of_a_canister_that_has_spoken_are_due_earlier(monkeypatch: pytest.MonkeyPatch) -> None:
+    hastened: list[PollTimer] = []
+    monkeypatch.setattr(PollTimer, "hasten", lambda timer: hastened.append(timer))
+    registry, _, _ = make(identities=2)
+    pollers = [enter(registry, Session(index, identity_index=index)).poller for index in range(2)]
+    enter(registry, Session(9), OTHER)
+    registry.spoke(CANISTER)
+    assert hastened == [poller.poll_timer for poller in pollers]
+
+
+def test_of_too_many_that_wait_for_the_answer_to_ws_open_the_oldest_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(registry_module, "MAX_UNANSWERED", 2)
+    registry, _, _ = make()
+    sessions: list[Any] = [enter(registry, Session(number)) for number in range(5)]
+    for session in sessions:
+        session.relay = object()
+    sessions[1].opened = Opened.SPOKE
+    sessions[2].relay = None
+    assert [registry.left(session) for session in sessions] == [None, None, None, None, sessions[0]]
+    assert list(registry.unanswered) == sessions[3:]
+    assert registry.ending == set(sessions)
+
+
+def test_of_too_many_positions_the_oldest_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry_module, "KEEP_POSITIONS", 2)
+    registry, network, clock = make()
+    for canister in (CANISTER, OTHER, Principal(b"\x01")):
+        read_some(registry, network, clock, canister)
+        registry.spoke(canister)
+    written = registry.written()
+    kept = [OTHER.raw, b"\x01"]
+    assert [canister for canister, *_ in written["positions"]] == kept
+    assert [canister for canister, _ in written["spoken"]] == kept
+
+
+def test_pollers_that_are_there_already_get_the_later_state() -> None:
+    """Sessions are taken over early, and their pollers with them; some have ended since then."""
+    before, network, clock = make()
+    for canister in (OTHER, CANISTER):
+        session = enter(before, Session(1), canister)
+        clock.advance(0.1)
+        answer(network, canister)
+        session.poller.senders[session.client_key[0]] = SimpleNamespace(id="s-1")
+    registry, _, _ = make()
+    poller = enter(registry, Session(1)).poller
+    assert (poller.cursor.next, poller.poll_budget.newcomer) == (0, True)
+    registry.read(cbor.loads(cbor.dumps(before.written())))
+    assert (poller.cursor.next, poller.poll_budget.newcomer) == (5, False)
+    assert list(registry.pollers.values()) == [poller]
+    # a second session of it changes nothing
+    poller.cursor.next = 9
+    second: Any = Session(2)
+    assert registry.take_over(second, CANISTER) is poller
+    assert (poller.cursor.next, second.client_key in poller.waiting) == (9, True)
+    spoken: Any = Session(3)
+    spoken.opened = Opened.SPOKE
+    registry.take_over(spoken, CANISTER)
+    assert spoken.client_key not in poller.waiting
+    # the first session of another one does
+    assert registry.take_over(Session(4), OTHER).cursor.next == 5  # type: ignore[arg-type]
+    registry.taken_over()
+    other = Principal(b"\x01")
+    assert registry.take_over(Session(5), other).cursor.next == 0  # type: ignore[arg-type]
 
 
 def test_what_has_stopped_is_forgotten() -> None:

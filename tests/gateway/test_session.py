@@ -378,6 +378,14 @@ def test_deadlines() -> None:
     assert not world.session.overdue(1e9)
 
 
+def test_a_session_that_is_overdue_is_told_what_is_wrong_with_polls() -> None:
+    world = World().setup()
+    assert world.session.poller is not None
+    world.session.poller.backoff.failed(0.0, error="no such method")
+    assert world.session.overdue(50.0)
+    assert "does not answer polls: no such method" in world.connection.closed[0][1]
+
+
 def test_the_canister_has_its_whole_time_however_late_ws_open_came() -> None:
     world = World()
     world.clock.advance(25)

@@ -9,7 +9,7 @@ import pytest
 from icwsgw.core.session_machine import Opened, State
 from icwsgw.errors import FormatError
 from icwsgw.gateway.gateway_handover import take_over_session
-from icwsgw.gateway.session_handover import AbsentPoller, detach, session_document
+from icwsgw.gateway.session_handover import AbsentPoller, detach, session_document, update
 from icwsgw.ic import cbor
 from tests.gateway.test_gateway_handover import successor
 from tests.memory.world import ECHO_ID, World
@@ -47,6 +47,42 @@ def test_a_document_with_a_wrong_value_is_refused(change: dict[str, Any]) -> Non
     assert client.session is not None
     with pytest.raises(FormatError):
         take_over_session(successor(world), client, {**session_document(client.session), **change})
+
+
+def taken() -> tuple[Any, dict[str, Any]]:
+    """A session that was taken over, and the document that it was made from."""
+    world = World()
+    client = world.open(1)[0]
+    assert client.session is not None
+    document = cbor.loads(cbor.dumps(session_document(client.session)))
+    return take_over_session(successor(world), client, document), document
+
+
+@pytest.mark.parametrize("opened", [Opened.SPOKE, Opened.CONFIRMED])
+def test_a_session_that_has_gone_on_since_it_was_taken_over_is_brought_to_its_later_state(opened: Opened) -> None:
+    session, before = taken()
+    after = {**before, "messages_up": 77, "opened": Opened.CONFIRMED, "relay": {**before["relay"], "took": 3.0}}
+    assert update(session, {**before, "opened": opened}, after)
+    assert (session.messages_up, session.opened, session_document(session)["relay"]["took"]) == (77, 3, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [
+        ({}, {"state": State.CLOSED}),
+        ({}, {"wait": [4101, "why"]}),
+        ({"opened": Opened.EXECUTED}, {}),
+        ({"opened": None}, {}),
+        ({"relay": {"current": [b"envelope"]}}, {}),
+        ({"relay": {"queue": [[b"envelope"]]}}, {}),
+        ({"inbound": {"held": [b"message"]}}, {}),
+    ],
+)
+def test_a_session_whose_change_concerns_others_is_made_anew(earlier: dict[str, Any], later: dict[str, Any]) -> None:
+    session, document = taken()
+    before = {name: value for name, value in {**document, **earlier}.items() if value is not None or name != "opened"}
+    assert not update(session, before, {**document, "messages_up": 77, **later})
+    assert cbor.loads(cbor.dumps(session_document(session))) == document
 
 
 def test_a_session_that_is_left_to_another_process_does_nothing_any_more() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
 
-from icwsgw.agent.outcome import UNDER_WAY
+from icwsgw.agent.outcome import ACCEPTED, UNDER_WAY, CallOutcome
 from icwsgw.core.call_answers import RESUBMIT_SECONDS
 from icwsgw.devnet.canisters import ECHO_ID
 from icwsgw.devnet.faults import InjectedFault
@@ -21,7 +23,7 @@ from icwsgw.observe.levels import DEBUG
 from icwsgw.observe.tracing import Tracing
 from tests.gateway.test_gateway_handover import hand_over
 from tests.memory.world import MemoryClient, World
-from tests.support.fake_network import CANISTER, REPLIED_OK, envelope, make_context, rejected
+from tests.support.fake_network import CANISTER, REPLIED_OK, envelope, make_context, rejected, replied_err
 
 
 class TracedWorld(World):
@@ -179,8 +181,14 @@ class RelayWorld:
 
     def outcomes(self) -> list[tuple[str, int]]:
         """(outcome, calls) of each message that is done with."""
-        spans = [span for span in self.exporter.get_finished_spans() if span.name == "Client Message"]
-        return [(facts(span)["outcome"], len(span.events)) for span in spans]
+        return [(facts(span)["outcome"], len(span.events)) for span in self._messages()]
+
+    def failed(self) -> list[bool]:
+        """Whether each of them is marked as failed."""
+        return [span.status.status_code is StatusCode.ERROR for span in self._messages()]
+
+    def _messages(self) -> list[ReadableSpan]:
+        return [span for span in self.exporter.get_finished_spans() if span.name == "Client Message"]
 
 
 def test_every_end_of_a_message_ends_its_span() -> None:
@@ -201,8 +209,20 @@ def test_every_end_of_a_message_ends_its_span() -> None:
         *(("replied", 2), ("accepted", 1), ("http", 1), ("rejected", 1)),
         *(("dropped", 1), ("dropped", 0)),
     ]
+    assert world.failed() == [False, False, True, True, True, True]
     # the owner hears of all that it hears without spans
     assert sorted(world.owner.heard) == ["drained", "failed", "failed", "full", "relayed", "relayed"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "failed"),
+    [(REPLIED_OK, False), (ACCEPTED, False), (replied_err("no"), True), (rejected(4, "no", certified=True), True)],
+)
+def test_a_span_fails_with_a_message_that_the_canister_refuses(answer: CallOutcome, failed: bool) -> None:
+    world = RelayWorld()
+    world.relay.open(envelope(0, "ws_open"))
+    world.network.calls[0].answer(answer)
+    assert world.failed() == [failed]
 
 
 def test_the_span_of_a_call_with_an_unknown_outcome_ends_when_it_is_given_up() -> None:

@@ -205,6 +205,19 @@ def test_addresses_take_turns_and_of_one_those_whose_signatures_hold() -> None:
     assert not all(call.left for call in forged)
 
 
+def test_one_canister_s_ws_close_leave_places_for_those_of_others() -> None:
+    world, places = World(), CallSlots(20)
+    calls = [Call(world, world.call_scheduler.closing(CANISTER, places)) for _ in range(40)]
+    assert 0 < sum(call.left for call in calls) < 20
+    other = Call(world, world.call_scheduler.closing(OTHER, places))
+    assert other.left
+    assert world.call_scheduler.closing(OTHER, places) is other.exit
+    waits = next(call for call in calls if not call.left)
+    other.ends()
+    calls[0].ends()
+    assert waits.left
+
+
 def test_exits_that_nobody_holds_are_forgotten() -> None:
     world = World()
     for number in range(100):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -84,6 +85,20 @@ def test_what_comes_all_at_once_is_dealt_with_a_quantum_a_turn() -> None:
     assert [poller for poller, _ in world.done].index(other) <= 12
     assert [ask for poller, ask in world.done if poller is hog] == list(range(60))
     assert not world.clock.getDelayedCalls()
+
+
+def test_turns_are_a_quantum_long_and_not_one_answer() -> None:
+    world = World(QUANTUM / 5, QUANTUM / 5)
+    one, other = world.pollers
+    for poller in (one, other):
+        for ask in range(15):
+            arrival: Any = ask
+            world.answers.arrived(b"", arrival, poller)
+    while world.answers.waiting:
+        world.clock.advance(0)
+    turns = [len(list(turn)) for _, turn in itertools.groupby(poller for poller, _ in world.done)]
+    assert sum(turns) == 30
+    assert len(turns) <= 8
 
 
 def test_one_that_fails_does_not_end_the_round() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from icwsgw.agent.root_subnet import RootSubnet
 from icwsgw.devnet.canisters import ECHO_ID
-from icwsgw.errors import CertificateInvalid
+from icwsgw.errors import CertificateInvalid, ConnectionLost
 from icwsgw.gateway.polling import batch_verifier
 from icwsgw.gateway.polling.batch_verifier import BatchVerifier
 from icwsgw.ic.ws import Batch
@@ -89,6 +90,27 @@ def test_a_certificate_of_the_root_subnet_waits_until_it_is_known_whose_the_cani
     world.run(0.1)
     assert woken == [1]
     assert verifier.check(batch, again)
+
+
+def test_where_nobody_tells_whose_the_canister_is_the_next_poll_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(delegation="none")
+    world.open(1)
+    batch = batch_of(world)
+    asked: list[Deferred[None]] = []
+
+    def ask(self: RootSubnet, canister: object) -> Deferred[None]:
+        asked.append(Deferred())
+        return asked[-1]
+
+    monkeypatch.setattr(RootSubnet, "ask", ask)
+    verifier = BatchVerifier(world.context, ECHO_ID)
+    for _ in range(2):
+        assert not verifier.check(batch, again)
+        unhandled: list[object] = []
+        asked[-1].errback(ConnectionLost("gone"))
+        asked[-1].addErrback(unhandled.append)
+        assert unhandled == []
+    assert len(asked) == 2
 
 
 def test_a_certificate_of_the_root_subnet_is_none_of_another_s_canister(monkeypatch: pytest.MonkeyPatch) -> None:

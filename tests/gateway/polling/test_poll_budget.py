@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from icwsgw.core.call_slots import CallSlots
 from icwsgw.core.request_budget import RequestKind
 from icwsgw.gateway.interfaces import MAX_NEWCOMERS_QUERIES, Context
 from icwsgw.gateway.polling.poll_budget import MAX_OVERLAP, NEWCOMER_LOOKS, NEWCOMER_OVERLAP, PollBudget
@@ -64,6 +66,18 @@ def test_newcomers_queries_are_shared_by_address() -> None:
     assert context.metrics.queries_crowded.value > 0
     assert newcomer(context, group="b").room
     assert PollBudget(context, b"known").room
+
+
+def test_a_known_canister_has_some_queries_however_many_others_have() -> None:
+    context = replace(made(), queries=CallSlots(0, least=3))
+    poll_budget = PollBudget(context, b"known")
+    for number in range(3):
+        assert poll_budget.room
+        poll_budget.slot_queue.take()
+        assert poll_budget.slot_queue.busy == number + 1
+    assert context.metrics.queries_crowded.value == 0
+    assert not poll_budget.room
+    assert context.metrics.queries_crowded.value == 1
 
 
 def test_a_newcomer_that_has_spoken_is_polled_like_all_others() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
+from icwsgw.core.request_budget import RequestKind
 from icwsgw.core.session_machine import Opened, State
 from icwsgw.errors import ConnectionLost, HttpError, Rejected
 from icwsgw.gateway.polling.poll_budget import MAX_OVERLAP
@@ -251,10 +252,40 @@ def test_a_bad_answer_costs_one_poll(answer: Any) -> None:
         network.queries[-1].answer(answer)
         clock.advance(INTERVAL)
     assert len(network.queries) == 6
+    assert poller.backoff.failures == 5
     network.queries[-1].answer(reply(0, 1))
     assert len(session.frames) == 1
     assert session.ended == []
     assert poller.stop() is not None
+
+
+@pytest.mark.parametrize("opened", [Opened.EXECUTED, Opened.UNKNOWN])
+def test_an_empty_queue_is_proved_when_a_client_waits_whose_ws_open_was_executed(opened: Opened) -> None:
+    """The canister may have been reset, and counts from 0 again."""
+    poller, session, network, clock = make()
+    network.queries[0].answer(reply(0, 4))
+    clock.advance(INTERVAL)
+    session.opened = opened
+    poller.waiting[KEY] = session  # type: ignore[assignment]
+    network.queries[-1].answer(EMPTY)
+    clock.advance(INTERVAL)
+    assert (3 in asked(network)) is (opened is Opened.EXECUTED)
+
+
+def test_a_wake_without_a_token_waits_for_one() -> None:
+    poller, _, network, clock = make(query_budget=16)
+    budget = poller.poll_budget.poll_schedule.budget
+    now = clock.seconds()
+    while budget.take(RequestKind.EXTRA, now):
+        pass
+    poller.poll_budget.poll_schedule.due = now + 1000
+    poller.wake()
+    clock.advance(0.01)
+    assert len(network.queries) == 1
+    clock.pump([0.01] * 300)
+    assert len(network.queries) > 1
+    poller.stop()
+    assert clock.getDelayedCalls() == []
 
 
 def test_an_overloaded_network_is_given_its_pause() -> None:
