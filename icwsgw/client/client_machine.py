@@ -44,7 +44,8 @@ CANISTER_CLOSED: Final = 4001
 MAX_INVALID_OPENINGS: Final = 3
 #: HTTP statuses after which another attempt may succeed.
 _TEMPORARY: Final = frozenset((408, 429, 500, 502, 503, 504))
-_CALL_NONCE: Final = 16
+#: Bytes of the random part of a call.
+CALL_NONCE: Final = 16
 _MAX_REASON: Final = 123
 
 
@@ -341,7 +342,6 @@ class ClientMachine:
         if self._session is not None:
             self._uncertain += self._session.uncertain()
             self._session = None
-        self._open_due = False
         open_for = 0.0 if self._opened_at is None else now - self._opened_at
         self._opened_at = None
         pause = self._pause(code, open_for) if again else None
@@ -380,11 +380,11 @@ class ClientMachine:
             return None, []
         if self._open_due:
             self._open_due = False
-            return session.open_payload(now_ns, self._random(_CALL_NONCE)), []
+            return session.open_payload(now_ns, self._random(CALL_NONCE)), []
         if self.state is not ClientState.OPEN:
             return None, []
         if session.keep_alive_due:
-            return session.keep_alive(now_ns, self._random(_CALL_NONCE)), []
+            return session.keep_alive(now_ns, self._random(CALL_NONCE)), []
         taken = self._queue.take()
         if taken is None:
             return None, []
@@ -393,7 +393,7 @@ class ClientMachine:
         room = room and self._queue.size * 2 <= self._queue.max_bytes
         if room:
             self._was_full = False
-        data = session.message(handle, content, now_ns, self._random(_CALL_NONCE))
+        data = session.message(handle, content, now_ns, self._random(CALL_NONCE))
         return data, [RoomAgain()] if room else []
 
     # -- inside -------------------------------------------------------------------------------------------------

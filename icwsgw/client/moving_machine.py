@@ -32,6 +32,7 @@ from typing import Final
 
 from icwsgw.client.client_errors import MessageInvalid
 from icwsgw.client.client_machine import (
+    CALL_NONCE,
     AbortNext,
     ClientMachine,
     ClientOpened,
@@ -200,7 +201,7 @@ class MovingClientMachine(ClientMachine):
         if self._next is None or not self._next_open_due:
             return None
         self._next_open_due = False
-        return can_move(self._next.open_payload(now_ns, self._random(16)))
+        return can_move(self._next.open_payload(now_ns, self._random(CALL_NONCE)))
 
     # -- inside -----------------------------------------------------------------------------------------------
 

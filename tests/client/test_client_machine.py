@@ -23,11 +23,12 @@ from icwsgw.client.client_machine import (
     Ended,
     RoomAgain,
 )
-from icwsgw.client.client_session import Acknowledged
+from icwsgw.client.client_session import Acknowledged, ClosedByCanister, SessionOpened
 from icwsgw.client.driver import MAX_UNREAD
 from icwsgw.core.messages import handshake
 from icwsgw.devnet.hosting import CdkSettings
 from icwsgw.ic.bls import MAINNET_ROOT_KEY_DER
+from icwsgw.ic.candid import Null, Text
 from icwsgw.ic.delegated_identity import DelegatedIdentity, sign_delegation
 from icwsgw.ic.ecdsa_identity import EcdsaIdentity
 from icwsgw.ic.identity import Ed25519Identity
@@ -51,6 +52,7 @@ def test_messages_sent_before_the_session_is_open_go_out_in_order() -> None:
     client.opened()
     world.until(lambda: len(client.received) == 5)
     assert client.received == [b"m%d" % number for number in range(5)]
+    assert client.of(RoomAgain) == [], "there was room all the time"
     assert client.machine.gateway == client.of(ClientOpened)[0].gateway
     client.client.stop()
     world.run(1)
@@ -110,6 +112,8 @@ def test_a_reset_canister_is_opened_again_and_waiting_messages_go_first() -> Non
     assert isinstance(lost.error, SessionEnded)
     assert lost.error.code == 4105
     client.client.send(b"two")
+    # what is uncertain is told when a session is open, not before
+    client.refusing = 2
     world.until(lambda: len(client.received) == 3, 60)
     assert client.received == [b"one", b"first of all", b"two"]
     again = client.of(ClientOpened)[1]
@@ -199,6 +203,8 @@ def test_each_wait_has_an_end() -> None:
     (lost,) = made.lost(1006, "", 3.0)
     assert isinstance(lost, Disconnected)
     assert "while connecting to the gateway" in str(lost.error)
+    assert lost.error.hint.startswith("Check the URL")
+    assert made.last_error is lost.error
 
     made = started(connect_timeout=3.0, open_timeout=4.0, closing_timeout=5.0)
     greet(made, 1.0)
@@ -206,23 +212,25 @@ def test_each_wait_has_an_end() -> None:
     (close,) = made.tick(5.0)
     assert isinstance(close, CloseConnection)
     assert close.code == 4000
+    assert close.reason == "no answer in time while waiting for the canister to open the session"
     assert made.deadline == 10.0
     assert made.tick(10.0) == [Abort()]
     (lost,) = made.lost(1006, "", 10.0)
     assert isinstance(lost, Disconnected)
     assert "to open the session" in str(lost.error)
+    assert "methods" in lost.error.hint
 
 
 def test_urls_take_turns() -> None:
-    made = machine(urls=("ws://a", "ws://b"))
+    made = machine(urls=("ws://a", "ws://b", "ws://c"))
     seen, outputs, now = [], made.start(0.0), 0.0
-    for _ in range(3):
+    for _ in range(4):
         seen.append(outputs[0])
         made.lost(1006, "", now)
         assert made.deadline is not None
         now = made.deadline
         outputs = made.tick(now)
-    assert seen == [Connect("ws://a"), Connect("ws://b"), Connect("ws://a")]
+    assert seen == [Connect("ws://a"), Connect("ws://b"), Connect("ws://c"), Connect("ws://a")]
 
 
 @pytest.mark.parametrize(("status", "again"), [(403, False), (404, False), (429, True), (503, True), (502, True)])
@@ -242,6 +250,7 @@ def test_without_reconnection_the_first_loss_ends_it() -> None:
     assert isinstance(ended, Ended)
     assert isinstance(ended.error, SessionEnded)
     assert ended.unsent == (1,)
+    assert made.last_error is ended.error
     with pytest.raises(NotOpen):
         made.send(b"m")
     assert made.stop(2.0) == []
@@ -265,6 +274,12 @@ def test_stopping_in_every_state() -> None:
     assert made.stop(0.0) == []
     with pytest.raises(NotOpen):
         made.send(b"late")
+    silent = started()
+    greet(silent)
+    assert silent.stop(0.0) == [CloseConnection(1000, "")]
+    long = started()
+    greet(long)
+    assert long.stop(0.0, 1000, "\u00e9" * 100) == [CloseConnection(1000, "\u00e9" * 61)], "a frame has 123 bytes"
     assert made.lost(1000, "", 0.1) == [Ended(None, (), ())]
     waiting = started()
     waiting.lost(1006, "", 0.0)
@@ -274,9 +289,9 @@ def test_stopping_in_every_state() -> None:
 def test_an_expired_delegation_does_not_reach_the_canister() -> None:
     old = DelegatedIdentity(SESSION, CLIENT.public_key_der, [sign_delegation(CLIENT, SESSION.public_key_der, 10**18)])
     made = started(identity=old)
-    assert isinstance(greet(made, now_ns=10**18 + 1)[0], CloseConnection)
+    assert greet(made, now_ns=10**18 + 1) == [CloseConnection(1000, "the identity's delegation has expired")]
     assert made.payload(10**18 + 1) == (None, [])
-    (ended,) = made.lost(1000, "", 0.0)
+    (ended,) = made.lost(1006, "", 0.0)
     assert isinstance(ended, Ended)
     assert "expired" in str(ended.error)
 
@@ -284,11 +299,126 @@ def test_an_expired_delegation_does_not_reach_the_canister() -> None:
 def test_text_and_other_services_are_refused() -> None:
     made = started()
     made.connected(0.0)
-    (close,) = made.received(b"hello", 0.0, 0, binary=False)
-    assert isinstance(close, CloseConnection)
-    assert close.code == 4000
+    assert made.received(b"hello", 0.0, 0, binary=False) == [CloseConnection(4000, "a text message came")]
     # what still comes is not looked at
     assert made.received(b"more", 0.0, 0) == []
+
+
+def opened(now: float = 0.0, **settings: Any) -> ClientMachine:
+    """A machine whose session the canister has opened."""
+    made = started(**settings)
+    greet(made, now)
+    assert made.payload(10**18)[0] is not None
+    hears(made, SessionOpened(), now)
+    return made
+
+
+def hears(made: ClientMachine, event: Any, now: float = 0.0) -> list[Any]:
+    """Its session has understood a message."""
+    session = made._session
+    assert session is not None
+    session.receive = lambda payload, now_ns: event
+    return made.received(b"", now, 10**18)
+
+
+def test_messages_keep_their_order_but_for_those_that_go_first() -> None:
+    made = machine()
+    assert [made.send(b"a"), made.send(b"b"), made.send(b"c", first=True)] == [1, 2, 3]
+    assert made.stop(0.0) == [Ended(None, (3, 1, 2), ())]
+
+
+@pytest.mark.parametrize(
+    ("settings", "size", "most"), [({"max_messages": 4}, 1, 4), ({"max_bytes": 12}, 2, 6)], ids=["messages", "bytes"]
+)
+def test_there_is_room_again_when_half_of_a_full_queue_is_left(settings: Any, size: int, most: int) -> None:
+    made = opened(**settings)
+    for _ in range(most):
+        made.send(bytes(size))
+    for _ in range(2):
+        with pytest.raises(QueueFull):
+            made.send(bytes(size))
+        told: list[Any] = []
+        while not told:
+            payload, told = made.payload(10**18)
+            assert payload is not None
+        assert told == [RoomAgain()]
+        assert made.buffered == (most // 2, most // 2 * size)
+        for _ in range(most - most // 2):
+            made.send(bytes(size))
+
+
+def test_the_message_type_goes_with_each_message() -> None:
+    payloads = []
+    for message_type in (Null, Text):
+        made = ClientMachine(
+            ["ws://a"], ECHO, CLIENT, MAINNET_ROOT_KEY_DER, random.Random(1).randbytes, message_type=message_type
+        )
+        made.start(0.0)
+        greet(made)
+        made.payload(10**18)
+        hears(made, SessionOpened())
+        made.send(b"m")
+        payload, _ = made.payload(10**18)
+        assert payload is not None
+        payloads.append(payload)
+    # the table of types: opt null, and opt text
+    assert [b"\x6e\x7f" in payload for payload in payloads] == [True, False]
+    assert [b"\x6e\x71" in payload for payload in payloads] == [False, True]
+
+
+@pytest.mark.parametrize(("open_for", "first"), [(29.0, False), (30.0, True)])
+def test_pauses_begin_anew_after_a_session_that_was_stable(open_for: float, first: bool) -> None:
+    made, now = started(), 0.0
+    for _ in range(4):
+        made.lost(1006, "", now)
+        assert made.deadline is not None
+        now = made.deadline
+        made.tick(now)
+    greet(made, now)
+    hears(made, SessionOpened(), now)
+    (lost,) = made.lost(1006, "", now + open_for)
+    assert isinstance(lost, Disconnected)
+    assert (lost.pause <= 1.0) is first
+    # one that has not opened at all was not stable
+    assert made.deadline is not None
+    made.tick(made.deadline)
+    (lost,) = made.lost(1006, "", 1e6)
+    assert isinstance(lost, Disconnected)
+    assert lost.pause >= 1.0
+
+
+def test_invalid_messages_are_counted_anew_after_a_session_that_was_open() -> None:
+    made, now = opened(), 0.0
+    made.lost(1006, "", now)
+    for number in range(MAX_INVALID_OPENINGS):
+        now += 1000.0
+        made.tick(now)
+        made.connected(now)
+        made.received(b"text", now, 10**18, binary=False)
+        (output,) = made.lost(4000, "", now)
+        assert isinstance(output, Ended if number == MAX_INVALID_OPENINGS - 1 else Disconnected)
+
+
+@pytest.mark.parametrize(
+    ("reason", "again", "hint"),
+    [
+        ("ClosedByApplication", False, "own code"),
+        ("KeepAliveTimeout", True, "keep-alive"),
+        ("WrongSequenceNumber", True, "lost or came twice"),
+        ("SomethingNew", True, ""),
+    ],
+)
+def test_a_session_that_the_canister_closes_is_opened_again_unless_its_application_has_closed_it(
+    reason: str, again: bool, hint: str
+) -> None:
+    made = opened()
+    assert hears(made, ClosedByCanister(reason)) == [CloseConnection(4001, reason)]
+    (output,) = made.lost(1006, "", 1.0)
+    assert isinstance(output, Disconnected if again else Ended)
+    error = output.error
+    assert isinstance(error, SessionEnded)
+    assert (error.code, reason in str(error)) == (4001, True)
+    assert hint in error.hint if hint else error.hint == ""
 
 
 def test_a_full_queue_is_told_and_so_is_room() -> None:

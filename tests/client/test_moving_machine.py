@@ -12,11 +12,22 @@ from icwsgw.client.client_machine import (
     ClientOpened,
     ClientSettings,
     ClientState,
+    CloseConnection,
     ConnectNext,
     Disconnected,
     Ended,
+    Promote,
 )
-from icwsgw.client.moving_machine import MAX_HELD_BYTES, OVERLAP_SECONDS, TABLE, MovePhase, MovingClientMachine
+from icwsgw.client.client_session import MessageReceived
+from icwsgw.client.moving_machine import (
+    MAX_HELD_BYTES,
+    OVERLAP_SECONDS,
+    RETRY_SECONDS,
+    TABLE,
+    MovePhase,
+    MovingClientMachine,
+    MovingEvent,
+)
 from icwsgw.core.call_slots import CallSlots
 from icwsgw.core.client_calls import WaitingBytes
 from icwsgw.core.close_reasons import CloseCode
@@ -188,14 +199,70 @@ def test_a_failure_after_it_has_left_is_another_attempt_and_nothing_is_said_twic
     assert machine.phase is MovePhase.LEFT
     machine.received(CALLS_RELAYED, 101.6, now_ns)
     assert machine.phase is MovePhase.RELAYED
+    assert machine.deadline == 101.5 + RETRY_SECONDS
     assert machine.tick(102.4) == []
-    assert machine.tick(102.6) == [ConnectNext("ws://memory")]
+    assert machine.tick(machine.deadline) == [ConnectNext("ws://memory")]
     machine.next_received(handshake(OTHER.principal.raw), 103.0, now_ns)
     assert machine.payload(now_ns) == (None, [])
     assert machine.next_payload(now_ns) is not None
     # no answer to ws_open in time
     assert machine.tick(400.0) == [AbortNext()]
     assert machine.tick(401.1) == [ConnectNext("ws://memory")]
+
+
+class NextSession:
+    """The next session, once it is open; its messages are numbers."""
+
+    gateway = OTHER.principal
+
+    def receive(self, payload: bytes, now_ns: int) -> MessageReceived:
+        return MessageReceived(payload, 1, now_ns)
+
+
+def overlapping() -> tuple[World, MovingClientMachine]:
+    """A machine with two open sessions."""
+    world, machine = asked()
+    now_ns = world.now_ns()
+    machine.next_received(handshake(OTHER.principal.raw), 101.0, now_ns)
+    machine.received(CALLS_RELAYED, 102.0, now_ns)
+    machine._next = NextSession()  # type: ignore[assignment]
+    machine._step(MovingEvent.OPENED, 103.0)
+    assert (machine.phase, machine.deadline) == (MovePhase.OVERLAPPING, 103.0 + OVERLAP_SECONDS)
+    return world, machine
+
+
+@pytest.mark.parametrize("by", ["time", "the other side"])
+def test_messages_of_the_next_session_follow_those_of_this_one(by: str) -> None:
+    _, machine = overlapping()
+    for payload, now_ns in ((b"one", 7), (b"two", 8)):
+        assert machine.next_received(payload, 103.5, now_ns) == []
+    over = machine.tick(103.0 + OVERLAP_SECONDS) if by == "time" else machine.lost(1000, "bye", 103.7)
+    assert over == [
+        Promote(),
+        ClientOpened(OTHER.principal, True, ()),
+        *(MessageReceived(b"one", 1, 7), MessageReceived(b"two", 1, 8)),
+    ]
+    assert (machine.phase, machine.gateway, machine.deadline) == (MovePhase.STAYING, OTHER.principal, None)
+    # there is no second connection any more
+    assert machine.next_lost(105.0) == []
+    assert machine.next_received(b"three", 105.0, 9) == []
+    # and it can move again
+    assert machine.received(move_request(8), 200.0, 10) == [ConnectNext("ws://memory")]
+    assert machine.next_payload(10) is None
+    machine.next_received(handshake(OTHER.principal.raw), 201.0, 10)
+    assert machine.payload(10) == (CLIENT_LEAVING, [])
+
+
+def test_what_it_does_not_do_by_itself_is_that_of_any_client() -> None:
+    machine = machine_of(moving(World()))
+    assert machine.received(b"text", 1.0, 10**18, binary=False) == [CloseConnection(4000, "a text message came")]
+    machine = machine_of(moving(World()))
+    (lost,) = machine.lost(4105, "the canister was reset", 1.0)
+    assert isinstance(lost, Disconnected)
+    assert "the canister was reset" in str(lost.error)
+    for arguments, close in (((), (1000, "")), ((4001, "bye"), (4001, "bye"))):
+        machine = machine_of(moving(World()))
+        assert machine.stop(1.0, *arguments) == [CloseConnection(*close)]
 
 
 def test_messages_that_do_not_belong_there_end_the_second_connection() -> None:
