@@ -461,8 +461,8 @@ class GatewayService(MultiService):
     async def _connections_end(self) -> None:
         """Wait for the closing handshakes, for a limited time; then abort the remaining connections."""
         empty = self.factory.when_empty()
-        patience = HURRIED_CLOSE if self._hurried else min(self._config.close_timeout, 5.0)
-        self._dropping = self.reactor.callLater(patience, self.factory.abort_all)
+        timeout = HURRIED_CLOSE if self._hurried else min(self._config.close_timeout, 5.0)
+        self._dropping = self.reactor.callLater(timeout, self.factory.abort_all)
         await empty
         if self._dropping.active():
             self._dropping.cancel()

@@ -141,8 +141,8 @@ class Options(usage.Options):
 
             notes = self.choose()
             found = check_files(self.config)
-            for doubt in (*notes, *_doubts(self.sourced), *found):
-                print(one_line(doubt), file=sys.stderr)
+            for warning in (*notes, *_warnings(self.sourced), *found):
+                print(one_line(warning), file=sys.stderr)
         if self["print-principal"]:
             from icwsgw.process.check_config import principals
 
@@ -188,7 +188,7 @@ class Options(usage.Options):
 add_repeatable(Options, OPTIONS, option_words)
 
 
-def _doubts(sourced: Sourced) -> list[str]:
+def _warnings(sourced: Sourced) -> list[str]:
     """Return warnings about probable mistakes in the configuration, one sentence each."""
     concern = sourced.config.network.concern
     return [*sourced.ignored, *suspicious_variables(os.environ), *([concern] if concern else [])]
@@ -216,8 +216,8 @@ def _log_observer(config: GatewayConfig, twistd: dict[str, Any]) -> object:
 
 def _tell(log: Logger, sourced: Sourced, notes: list[str]) -> None:
     """Log what the operator should know of the configuration."""
-    for doubt in _doubts(sourced):
-        log.warn(doubt)
+    for warning in _warnings(sourced):
+        log.warn(warning)
     for note in notes:
         log.info(note)
     config = sourced.config

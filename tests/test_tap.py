@@ -306,9 +306,9 @@ def test_the_service_brings_its_log_and_what_should_be_known(monkeypatch: pytest
     assert signals == [(signal.SIGUSR1, gateway.rotate_logs), "unused"]
     assert reactor.seconds is time.monotonic
     # a supervisor's workers look to their own files
-    doubt = "ICWS_WORKRES in the environment is not an option; did you mean ICWS_WORKERS?"
+    warning = "ICWS_WORKRES in the environment is not an option; did you mean ICWS_WORKERS?"
     removed = "--compression has no effect any more (ICWS_COMPRESSION): messages are not compressed"
-    assert warned == [removed, doubt]
+    assert warned == [removed, warning]
     from twisted.application.service import Application
 
     application = Application("icws")

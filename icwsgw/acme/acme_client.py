@@ -26,7 +26,7 @@ from twisted.internet.defer import Deferred
 from icwsgw.agent.http.response_parser import ParsedResponse
 from icwsgw.agent.http.url import Url
 from icwsgw.agent.outcome import retry_after
-from icwsgw.core.renewal_schedule import LONGEST_PAUSE, Trouble
+from icwsgw.core.renewal_schedule import LONGEST_PAUSE, FailureKind
 from icwsgw.errors import IcwsError, TransportError
 from icwsgw.escaping import escape_invisible
 
@@ -45,16 +45,16 @@ Fetch = Callable[..., "Deferred[ParsedResponse]"]
 class AcmeFailed(IcwsError):
     """There is no certificate; the text says why.
 
-    :ivar trouble: how soon to ask again
+    :ivar kind: how soon to ask again
     :ivar retry_after: seconds that the server asks to wait, or None
     :ivar code: the type of the server's problem without its prefix, for example ``rateLimited``; or empty
     """
 
     cause = "acme"
 
-    def __init__(self, trouble: Trouble, text: str, retry_after: float | None = None, code: str = "") -> None:
+    def __init__(self, kind: FailureKind, text: str, retry_after: float | None = None, code: str = "") -> None:
         super().__init__(text)
-        self.trouble = trouble
+        self.kind = kind
         self.retry_after = retry_after
         self.code = code
 
@@ -80,7 +80,7 @@ class AcmeAnswer(NamedTuple):
         except ValueError:
             value = None
         if not isinstance(value, dict):
-            raise AcmeFailed(Trouble.UNREACHABLE, "the ACME server's answer is not a JSON object")
+            raise AcmeFailed(FailureKind.UNREACHABLE, "the ACME server's answer is not a JSON object")
         return value
 
 
@@ -143,7 +143,9 @@ class AcmeClient:
             answer = self._read(await self._send(b"GET", self._directory_url))
             directory = decoded(messages.Directory, answer.json())
             if not all(isinstance(self._of(directory, name), str) for name in ("newNonce", "newAccount", "newOrder")):
-                raise AcmeFailed(Trouble.UNREACHABLE, f"{self._directory_url} is not the directory of an ACME server")
+                raise AcmeFailed(
+                    FailureKind.UNREACHABLE, f"{self._directory_url} is not the directory of an ACME server"
+                )
             self._directory = directory
         return self._directory
 
@@ -167,13 +169,13 @@ class AcmeClient:
                     self.key.public_key(), wanted.external.key_id, wanted.external.mac_key, directory
                 )
             elif directory["meta"].external_account_required:
-                raise AcmeFailed(Trouble.REFUSED, "the authority wants an account that it knows: --acme-eab-file")
+                raise AcmeFailed(FailureKind.REFUSED, "the authority wants an account that it knows: --acme-eab-file")
             registration = messages.NewRegistration.from_data(
                 email=wanted.email or None, terms_of_service_agreed=wanted.agrees, external_account_binding=binding
             )
             answer = await self._post(directory["newAccount"], registration.json_dumps().encode(), None)
             if not answer.location:
-                raise AcmeFailed(Trouble.UNREACHABLE, "the ACME server names no account")
+                raise AcmeFailed(FailureKind.UNREACHABLE, "the ACME server names no account")
             self._account = answer.location
         return self._account
 
@@ -226,14 +228,14 @@ class AcmeClient:
         try:
             raw = decode_b64jose(nonce)
         except DeserializationError:
-            raise AcmeFailed(Trouble.UNREACHABLE, "the ACME server gives an invalid nonce") from None
+            raise AcmeFailed(FailureKind.UNREACHABLE, "the ACME server gives an invalid nonce") from None
         signed = jws.JWS.sign(payload, key=self.key, alg=ES256, nonce=raw, url=url, kid=account)
         return bytes(signed.json_dumps().encode())
 
     async def _new_nonce(self) -> str:
         await self._send(b"HEAD", (await self.directory())["newNonce"])
         if not self._nonces:
-            raise AcmeFailed(Trouble.UNREACHABLE, "the ACME server gives no nonce")
+            raise AcmeFailed(FailureKind.UNREACHABLE, "the ACME server gives no nonce")
         return self._nonces.pop()
 
     async def _send(self, method: bytes, text: str, body: bytes = b"") -> ParsedResponse:
@@ -241,9 +243,11 @@ class AcmeClient:
             url = Url.parse(text)
             response = await self._fetch(method, url, body, timeout=REQUEST_SECONDS, content_type=JOSE)
         except TransportError as error:
-            raise AcmeFailed(Trouble.UNREACHABLE, f"the ACME server cannot be reached: {error}") from None
+            raise AcmeFailed(FailureKind.UNREACHABLE, f"the ACME server cannot be reached: {error}") from None
         except ValueError:
-            raise AcmeFailed(Trouble.UNREACHABLE, f"the ACME server names {text[:200]!r}, which is no URL") from None
+            raise AcmeFailed(
+                FailureKind.UNREACHABLE, f"the ACME server names {text[:200]!r}, which is no URL"
+            ) from None
         nonce = response.headers.get(b"replay-nonce", b"")
         if _NONCE.fullmatch(nonce) and len(self._nonces) < MOST_NONCES:
             self._nonces.append(nonce.decode("ascii"))
@@ -259,15 +263,15 @@ class AcmeClient:
 
 def _problem(response: ParsedResponse, asked: float | None) -> AcmeFailed:
     """What an answer that is no success says (RFC 7807)."""
-    trouble = Trouble.UNREACHABLE if response.status >= 500 else Trouble.REFUSED
+    kind = FailureKind.UNREACHABLE if response.status >= 500 else FailureKind.REFUSED
     try:
         problem = messages.Error.from_json(json.loads(response.body))
         words, code = describe(problem), str(problem.typ).rpartition(":")[2]
     except (ValueError, TypeError, AttributeError, errors.Error, JoseError):
         words, code = f"HTTP status {response.status}", ""
         if response.status not in (400, 401, 403, 429):
-            trouble = Trouble.UNREACHABLE
-    return AcmeFailed(trouble, words, asked, code)
+            kind = FailureKind.UNREACHABLE
+    return AcmeFailed(kind, words, asked, code)
 
 
 def describe(problem: messages.Error) -> str:
@@ -291,4 +295,4 @@ def decoded(kind: Any, values: dict[str, Any]) -> Any:
     try:
         return kind.from_json(values)
     except (JoseError, errors.Error, ValueError, TypeError, AttributeError, KeyError) as error:
-        raise AcmeFailed(Trouble.UNREACHABLE, f"the ACME server's answer is invalid: {plain(str(error))}") from None
+        raise AcmeFailed(FailureKind.UNREACHABLE, f"the ACME server's answer is invalid: {plain(str(error))}") from None

@@ -27,7 +27,7 @@ from icwsgw.core.acme_order import (
     order_step,
     poll_pause,
 )
-from icwsgw.core.renewal_schedule import Dates, Trouble
+from icwsgw.core.renewal_schedule import Dates, FailureKind
 
 #: The extension of a certificate that answers a TLS-ALPN-01 challenge (RFC 8737, section 3).
 ACME_IDENTIFIER = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
@@ -78,7 +78,7 @@ class Issuance:
         try:
             ordered = await self._client.new_order(name)
             if not ordered.location:
-                raise AcmeFailed(Trouble.UNREACHABLE, "the ACME server does not name the order")
+                raise AcmeFailed(FailureKind.UNREACHABLE, "the ACME server does not name the order")
             chain = await self._carry_out(name, ordered, key)
         finally:
             self._storage.drop_answers()
@@ -91,12 +91,12 @@ class Issuance:
             values = answer.json()
             step = order_step(_status(values))
             if step is OrderStep.FAIL:
-                raise AcmeFailed(Trouble.REFUSED, await self._why_invalid(values))
+                raise AcmeFailed(FailureKind.REFUSED, await self._why_invalid(values))
             order = decoded(messages.Order, values)
             if step is OrderStep.DOWNLOAD:
                 return (await self._client.post(_url(order.certificate))).body
             if self._now() > deadline:
-                raise AcmeFailed(Trouble.UNREACHABLE, f"the order is not ready after {ORDER_SECONDS:.0f} s")
+                raise AcmeFailed(FailureKind.UNREACHABLE, f"the order is not ready after {ORDER_SECONDS:.0f} s")
             if step is OrderStep.FINALIZE and order.finalize not in answered:
                 answered.add(_url(order.finalize))
                 request = messages.CertificateRequest(csr=signing_request(name, key))
@@ -113,20 +113,20 @@ class Issuance:
         values = (await self._client.post(url)).json()
         step = authorization_step(_status(values))
         if step is AuthorizationStep.FAIL:
-            raise AcmeFailed(Trouble.REFUSED, _why_refused(values))
+            raise AcmeFailed(FailureKind.REFUSED, _why_refused(values))
         if step is AuthorizationStep.DONE or url in answered:
             return
         answered.add(url)
         offered = [each for each in _challenges(values) if each.get("type") == self._challenge]
         if not offered:
-            raise AcmeFailed(Trouble.REFUSED, f"the authority does not offer the challenge {self._challenge}")
+            raise AcmeFailed(FailureKind.REFUSED, f"the authority does not offer the challenge {self._challenge}")
         await self._answer(name, offered[0])
 
     async def _answer(self, name: str, challenge: dict[str, Any]) -> None:
         # not by acme.challenges, which has lost TLS-ALPN-01
         token = str(challenge.get("token"))
         if not is_token(token):
-            raise AcmeFailed(Trouble.REFUSED, "the token of the challenge is not base64url")
+            raise AcmeFailed(FailureKind.REFUSED, "the token of the challenge is not base64url")
         proof = self._client.key_authorization(token)
         if self._challenge == "http-01":
             self._storage.put_answer(token, proof.encode())
@@ -153,7 +153,7 @@ def _status(values: dict[str, Any]) -> str:
 
 def _url(text: Any) -> str:
     if not isinstance(text, str) or not text:
-        raise AcmeFailed(Trouble.UNREACHABLE, "the ACME server's answer lacks a URL")
+        raise AcmeFailed(FailureKind.UNREACHABLE, "the ACME server's answer lacks a URL")
     return text
 
 
@@ -215,10 +215,10 @@ def checked(chain: bytes, name: str, key: ec.EllipticCurvePrivateKey, now: float
         same = leaf.public_key() == key.public_key()
         named = name in [each.lower() for each in names.get_values_for_type(x509.DNSName)]
     except (ValueError, x509.ExtensionNotFound):
-        raise AcmeFailed(Trouble.UNREACHABLE, "the authority has sent something that is no certificate") from None
+        raise AcmeFailed(FailureKind.UNREACHABLE, "the authority has sent something that is no certificate") from None
     if not same or not named:
-        raise AcmeFailed(Trouble.UNREACHABLE, "the authority's certificate is not the one that was ordered")
+        raise AcmeFailed(FailureKind.UNREACHABLE, "the authority's certificate is not the one that was ordered")
     dates = Dates(leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp())
     if not dates.not_before <= now <= dates.not_after:
-        raise AcmeFailed(Trouble.UNREACHABLE, "the authority's certificate is not valid now: whose clock is wrong?")
+        raise AcmeFailed(FailureKind.UNREACHABLE, "the authority's certificate is not valid now: whose clock is wrong?")
     return dates

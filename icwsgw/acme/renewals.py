@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from icwsgw.acme.acme_client import AccountRequest, AcmeClient, AcmeFailed, Fetch
 from icwsgw.acme.issuance import Issuance
 from icwsgw.acme.storage import AcmeStorage
-from icwsgw.core.renewal_schedule import Dates, NameState, Trouble, next_name
+from icwsgw.core.renewal_schedule import Dates, FailureKind, NameState, next_name
 from icwsgw.observe.certificate_metrics import CertificateMetrics
 from icwsgw.observe.logs import get_logger
 
@@ -136,13 +136,13 @@ class Renewals(Service):
         except AcmeFailed as failure:
             self._failed(name, failure)
         except (OSError, ValueError) as error:
-            self._failed(name, AcmeFailed(Trouble.REFUSED, f"the files of ACME: {error}"))
+            self._failed(name, AcmeFailed(FailureKind.REFUSED, f"the files of ACME: {error}"))
         except CancelledError:
             raise
         except Exception:
             # a bug of ours: the others' certificates, and later attempts, are not lost by it
             _log.failure("asking for a TLS certificate failed", name=name)
-            self._failed(name, AcmeFailed(Trouble.REFUSED, "an error of the gateway, see the log"))
+            self._failed(name, AcmeFailed(FailureKind.REFUSED, "an error of the gateway, see the log"))
         else:
             now = self._now()
             self._certificates[name] = issued.dates
@@ -164,7 +164,7 @@ class Renewals(Service):
         self._issuance = None
         self._outcomes.inc("failed")
         now = self._now()
-        state = self._states.get(name, NameState()).after(failure.trouble, str(failure), now, failure.retry_after)
+        state = self._states.get(name, NameState()).after(failure.kind, str(failure), now, failure.retry_after)
         self._states[name] = state
         dates = self._certificates.get(name)
         _log.error(

@@ -32,7 +32,7 @@ MAX_BODY = 16 << 10
 MAX_IGNORED = 1 << 20
 MAX_CONNECTIONS = 16
 #: Longest duration of a connection in seconds; this includes a few seconds of waiting for workers.
-PATIENCE = 30.0
+REQUEST_TIMEOUT = 30.0
 
 _log = get_logger("admin")
 _audit = get_logger("admin.audit")
@@ -144,7 +144,7 @@ class ApiChannel(http.HTTPChannel):
         super().connectionMade()  # type: ignore[no-untyped-call]
         site: ApiSite = self.factory
         site.connections.add(self)
-        self._late = site.clock.callLater(PATIENCE, self._abort)
+        self._late = site.clock.callLater(REQUEST_TIMEOUT, self._abort)
 
     def _abort(self) -> None:
         transport: Any = self.transport
@@ -177,7 +177,7 @@ class ApiSite(http.HTTPFactory):
     noisy = False
 
     def __init__(self, api: Api, access: Access, clock: Any) -> None:
-        super().__init__(timeout=PATIENCE, reactor=clock)
+        super().__init__(timeout=REQUEST_TIMEOUT, reactor=clock)
         self.api = api
         self.access = access
         self.clock = clock

@@ -28,7 +28,7 @@ PERIOD = 5.0
 #: Seconds without an answer after which the monitor asks the network for its status.
 QUIET = NOTE_INTERVAL + PERIOD
 #: Seconds without an answer after which the network counts as unreachable.
-PATIENCE = 30.0
+MAX_SILENCE = 30.0
 #: Seconds by which this machine's clock may be wrong.
 MAX_SKEW = 30.0
 
@@ -113,7 +113,7 @@ class NetworkMonitor:
         if agent.heard is None:
             return f"{self._url} has not been reached{because}"
         silent = self._clock.seconds() - agent.heard
-        if silent > PATIENCE:
+        if silent > MAX_SILENCE:
             return f"{self._url} has not answered for {silent:.0f} s{because}"
         if not agent.ready:
             return f"the root key of {self._url} is not known{because}"
@@ -166,7 +166,7 @@ class NetworkMonitor:
     def _look_elsewhere(self, elsewhere: Callable[[], Deferred[str]]) -> None:
         now = self._clock.seconds()
         if self._looking is None and now >= self._next_look:
-            self._next_look = now + PATIENCE
+            self._next_look = now + MAX_SILENCE
             looking = self._looking = elsewhere()
             looking.addCallbacks(self._looked, lambda _: None)
 

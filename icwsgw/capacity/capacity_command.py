@@ -142,8 +142,8 @@ def lines(load: CapacityLoad, plan: CapacityPlan) -> Iterator[str]:
         rows.insert(1, ("workers", f"{plan.workers} each"))
     for name, text in rows:
         yield f"{name:<12}{text}"
-    for doubt in plan.doubts:
-        yield f"{'but':<12}{doubt}"
+    for warning in plan.warnings:
+        yield f"{'but':<12}{warning}"
 
 
 def _own_address(load: CapacityLoad) -> str:
@@ -167,7 +167,7 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         print(json.dumps(plan.to_json(), indent=2))
     else:
         print("\n".join(lines(load, plan)))
-    return int(bool(plan.doubts))
+    return int(bool(plan.warnings))
 
 
 def main() -> None:

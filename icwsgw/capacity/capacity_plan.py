@@ -83,7 +83,7 @@ class CapacityPlan:
     :ivar bits_up, bits_down: traffic with clients, bits a second
     :ivar drain_seconds: how long a drain of one gateway takes
     :ivar options: of the gateways, by name
-    :ivar doubts: what stands against the plan
+    :ivar warnings: what stands against the plan
     """
 
     gateways: int
@@ -104,19 +104,19 @@ class CapacityPlan:
     bits_down: float
     drain_seconds: float
     options: dict[str, str]
-    doubts: tuple[str, ...]
+    warnings: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON values, with the sums over all gateways."""
         sums = {"total_cores": self.gateways * self.cores, "total_memory_bytes": self.gateways * self.memory_bytes}
-        values = {**asdict(self), "doubts": list(self.doubts), **sums}
+        values = {**asdict(self), "warnings": list(self.warnings), **sums}
         return {name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()}
 
 
 def make_plan(load: CapacityLoad) -> CapacityPlan:
     """Plan gateways for a load: the fewest that suffice, with the fewest workers.
 
-    A load that nothing suffices for gets the plan that comes nearest, with doubts.
+    A load that nothing suffices for gets the plan that comes nearest, with warnings.
     """
     gateways = workers = 1
     plan = _plan(load, load.group, 1)
@@ -208,7 +208,7 @@ def _plan(load: CapacityLoad, gateways: int, workers: int) -> CapacityPlan:
         8 * load.messages_down / gateways * (load.message_bytes + FRAME_BYTES),
         drain,
         _options(load, workers, identities, most_clients, drain),
-        tuple(_doubts(load, gateways, workers, polls, busy)),
+        tuple(_warnings(load, gateways, workers, polls, busy)),
     )
 
 
@@ -234,21 +234,21 @@ def _rounded_up(clients: int) -> int:
     return unit * ceil(wanted / unit)
 
 
-def _doubts(load: CapacityLoad, gateways: int, workers: int, polls: float, busy: float) -> list[str]:
-    doubts = []
+def _warnings(load: CapacityLoad, gateways: int, workers: int, polls: float, busy: float) -> list[str]:
+    warnings = []
     if gateways >= MOST_GATEWAYS:
-        doubts.append("more gateways than can be planned: use a boundary node of your own (--own-boundary-node)")
+        warnings.append("more gateways than can be planned: use a boundary node of your own (--own-boundary-node)")
     if busy * HEADROOM > MOST_CORES:
-        doubts.append(f"a process needs more than {MOST_CORES:g} core: let more gateways serve a canister (--group)")
+        warnings.append(f"a process needs more than {MOST_CORES:g} core: let more gateways serve a canister (--group)")
     round_calls = load.largest_canister / _serving(load, gateways) * _others(load, gateways)
     if load.limited and round_calls > (costs.MOST_REQUESTS - min(polls, costs.BUDGET)) * costs.KEEP_ALIVE_SECONDS:
-        doubts.append(
+        warnings.append(
             "the keep-alives of the largest canister do not leave within the minute that clients have: let more "
             "gateways serve it (--group), or use more canisters"
         )
     if load.largest_canister > costs.CANISTER_CALLS * costs.KEEP_ALIVE_SECONDS:
-        doubts.append(
+        warnings.append(
             f"a canister executes about {costs.CANISTER_CALLS} calls a second, too few for "
             f"{load.largest_canister:,} keep-alives within a minute: use more canisters"
         )
-    return doubts
+    return warnings

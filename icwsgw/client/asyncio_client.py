@@ -295,7 +295,7 @@ class _AsyncioLink(AutobahnLink):
             tls = (self._tls or ssl.create_default_context()) if factory.isSecure else None
             await self._loop.create_connection(factory, factory.host, factory.port, ssl=tls)
         except Exception as error:
-            self.ended(None, 1006, f"cannot connect to {url}: {words_of(error)}")
+            self.ended(None, 1006, f"cannot connect to {url}: {error_text(error)}")
 
     def end_attempt(self) -> None:
         if self._attempt is not None:
@@ -325,7 +325,7 @@ class _AsyncioProtocol(LinkedProtocol, WebSocketClientProtocol):  # type: ignore
         super().connection_made(transport)
 
 
-def words_of(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """Return what a failed connection says, for people."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate is not valid: {error.verify_message}"

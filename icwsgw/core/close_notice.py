@@ -36,7 +36,7 @@ from icwsgw.core.transitions import transition
 from icwsgw.core.written_state import Written
 
 #: Seconds after which a failed ws_close is not tried again.
-PATIENCE_SECONDS = 120.0
+MAX_RETRY_SECONDS = 120.0
 #: Seconds after which the CDK's keep-alive check has found out by itself: five minutes, and one more.
 FOUND_OUT_SECONDS = 360.0
 
@@ -183,11 +183,11 @@ class CloseNotice(Written):
     ) -> NoticeEffects:
         """An attempt has failed in a way that may pass.
 
-        :param otherwise: what has happened if patience has ended
+        :param otherwise: what has happened if there is no time for another attempt
         :param jitter: a random number in [0, 1)
         :param retry_after: seconds for which the network asks to wait, if it does
         """
-        if now - self.since >= PATIENCE_SECONDS:
+        if now - self.since >= MAX_RETRY_SECONDS:
             return self.step(otherwise)
         self.pause = retry_pause(self.attempts, jitter, retry_after)
         return self.step(_PASSED)

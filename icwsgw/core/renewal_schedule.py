@@ -32,7 +32,7 @@ class Dates(NamedTuple):
     not_after: float
 
 
-class Trouble(Enum):
+class FailureKind(Enum):
     """Why there is no certificate, with the first and the longest pause after it, in seconds."""
 
     UNREACHABLE = (60.0, 3600.0)
@@ -56,12 +56,12 @@ class NameState:
     not_before: float = 0.0
     reason: str = ""
 
-    def after(self, trouble: Trouble, reason: str, now: float, retry_after: float | None = None) -> NameState:
+    def after(self, kind: FailureKind, reason: str, now: float, retry_after: float | None = None) -> NameState:
         """Return the state after another failure.
 
         :param retry_after: seconds that the authority asks to wait
         """
-        first, longest = trouble.value
+        first, longest = kind.value
         failures = min(self.failures + 1, MOST_FAILURES)
         # up to a quarter longer, so that the names of a gateway, and gateways, do not return together
         pause = min(first * 2.0 ** (failures - 1), longest) * (1.0 + _share(f"{reason}{now}") / 4)

@@ -189,7 +189,7 @@ def end_row(record: EndRecord, now: float, now_ns: int) -> dict[str, Any]:
     return row
 
 
-def kept_of(details: str, fields: Mapping[str, str]) -> Mapping[str, str]:
+def shown_fields(details: str, fields: Mapping[str, str]) -> Mapping[str, str]:
     """Return what may be kept of the fields that say who a client is.
 
     :param details: the value of ``--log-clients``

@@ -59,7 +59,7 @@ def why_not_open(cause: int, state: State) -> str:
 class OpeningRelay(Protocol):
     """:class:`icwsgw.gateway.calls.relay.Relay`, as far as it tells why ``ws_open`` takes its time."""
 
-    trouble: IcwsError
+    last_error: IcwsError
 
 
 class OpeningPoller(Protocol):
@@ -73,10 +73,10 @@ def why_overdue(opened: Opened, relay: OpeningRelay | None, poller: OpeningPolle
 
     :param opened: what is known of ``ws_open``
     """
-    trouble = "" if relay is None else _plain(relay.trouble)
+    last_error = "" if relay is None else _plain(relay.last_error)
     polls = "" if poller is None or not poller.backoff.failures else poller.backoff.last_error
-    if opened is Opened.UNKNOWN and trouble:
-        return f"the canister did not answer ws_open in time: {trouble}"
+    if opened is Opened.UNKNOWN and last_error:
+        return f"the canister did not answer ws_open in time: {last_error}"
     if polls:
         return f"the canister does not answer polls: {polls}"
     if opened is Opened.EXECUTED:

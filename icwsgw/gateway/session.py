@@ -41,7 +41,7 @@ _log = get_logger("session")
 
 #: How many seconds a session waits for the canister's next message: for its first one if the outcome of ws_open is
 #: unknown, or for its close message if it has refused a message of the client.
-DOUBT_SECONDS = 5.0
+NEXT_MESSAGE_SECONDS = 5.0
 _NONE = Principal(b"")
 
 
@@ -461,7 +461,7 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
                 self.relay.release()
             elif effect is Effect.WAIT:
                 self.after_wait = code, text
-                self.wait = self.context.clock.callLater(DOUBT_SECONDS, self.wait_over)
+                self.wait = self.context.clock.callLater(NEXT_MESSAGE_SECONDS, self.wait_over)
             elif effect is Effect.STOP_WAITING:
                 self.stop_waiting()
             elif effect is Effect.UNREGISTER:

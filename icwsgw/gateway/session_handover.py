@@ -16,7 +16,7 @@ from icwsgw.core.session_machine import Opened, State
 from icwsgw.core.written_state import Document, Fields, read_as, read_fields, write_fields
 from icwsgw.gateway.calls.relay import Relay
 from icwsgw.gateway.inbound_messages import InboundMessages
-from icwsgw.gateway.session import DOUBT_SECONDS, ClientSession
+from icwsgw.gateway.session import NEXT_MESSAGE_SECONDS, ClientSession
 from icwsgw.gateway.spans import RelaySpans
 from icwsgw.ic.principal import Principal
 
@@ -164,7 +164,7 @@ def resume(session: ClientSession, gateway: Gateway) -> None:
     """Go on with a session that was taken over."""
     ended = session.state is State.CLOSED
     if session.after_wait is not None and not ended:
-        session.wait = session.context.clock.callLater(DOUBT_SECONDS, session.wait_over)
+        session.wait = session.context.clock.callLater(NEXT_MESSAGE_SECONDS, session.wait_over)
     if session.stream is not None:
         session.stream.resume()
     relay = session.relay

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from icwsgw.close_hints import what_to_do
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.session_machine import Opened, State
-from icwsgw.gateway.ended_sessions import MAX_REASON, EndRecord, kept_of
+from icwsgw.gateway.ended_sessions import MAX_REASON, EndRecord, shown_fields
 from icwsgw.gateway.interfaces import Client, Context
 from icwsgw.gateway.reasons import who, why_not_open
 from icwsgw.observe.logs import get_logger
@@ -98,7 +98,7 @@ def _record(
 ) -> EndRecord:
     """The end, for the status page and the admin API."""
     config, by_client = session.context.config, left and not session.failure
-    kept = kept_of(config.log_clients, client)
+    kept = shown_fields(config.log_clients, client)
     return EndRecord(
         at=now,
         id=session.id,

@@ -39,16 +39,18 @@ class LogFile:
 
     :param path: of the file; it is opened, and made if there is none
     :param bounds: its size, and how many older ones are kept
-    :param trouble: makes the line that says why it could not be rotated
+    :param failure_line: makes the line that says why it could not be rotated
     :param new: there must be no such file yet
     :raises OSError: it cannot be opened
     :ivar path: absolute, because a daemon changes its directory
     """
 
-    def __init__(self, path: Path, bounds: FileBounds, trouble: Callable[[str], LogLine], new: bool = False) -> None:
+    def __init__(
+        self, path: Path, bounds: FileBounds, failure_line: Callable[[str], LogLine], new: bool = False
+    ) -> None:
         self.path = path.absolute()
         self._bounds = bounds
-        self._trouble = trouble
+        self._failure_line = failure_line
         self._descriptor = _open(self.path, os.O_EXCL if new else 0)
         self._size = os.fstat(self._descriptor).st_size
         self._limit = bounds.octets
@@ -77,7 +79,7 @@ class LogFile:
         except OSError as error:
             # it is tried again when as much has been written again
             self._limit = self._size + self._bounds.octets if self._bounds.octets else 0
-            line = self._trouble(f"{error.filename or self.path}: {error.strerror or error}")
+            line = self._failure_line(f"{error.filename or self.path}: {error.strerror or error}")
             self._append((line.text + "\n").encode("utf-8", "backslashreplace"))
 
     def close(self) -> None:

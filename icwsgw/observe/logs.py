@@ -381,7 +381,7 @@ def make_observer(
     _Sinks.file = None
     _Sinks.levels = levels
     main = _main_file(options)
-    file = None if main is None else LogFile(main, bounds, _trouble(format))
+    file = None if main is None else LogFile(main, bounds, _failure_line(format))
     writers = [Writer(_to_main(options, format) if file is None else file.write, _notice(format))]
     files = [] if file is None else [(file, writers[0])]
     _Sinks.main = LineObserver(writers[0].put, levels, format, counts=True)
@@ -436,15 +436,15 @@ def _notice(format: str) -> Callable[[int], LogLine]:
     return notice
 
 
-def _trouble(format: str) -> Callable[[str], LogLine]:
+def _failure_line(format: str) -> Callable[[str], LogLine]:
     """Return a function that formats the line about a file that cannot be rotated."""
 
-    def trouble(reason: str) -> LogLine:
+    def failure_line(reason: str) -> LogLine:
         fields = {"icws_fields": Fields(reason=reason, **_mark)}
         text = "the log file could not be rotated"
         return LogLine(FORMATS[format](time.time(), "error", "log", fields, text, ""), "error")
 
-    return trouble
+    return failure_line
 
 
 def _main_file(options: Mapping[str, Any]) -> Path | None:
@@ -462,7 +462,7 @@ def _new_file(directory: Path, stamp: int, bounds: FileBounds) -> LogFile:
     """
     while True:
         try:
-            return LogFile(directory / f"gateway_{stamp}.log", bounds, _trouble("json"), new=True)
+            return LogFile(directory / f"gateway_{stamp}.log", bounds, _failure_line("json"), new=True)
         except FileExistsError:
             stamp += 1
 

@@ -13,7 +13,7 @@ from icwsgw.config.schema import GatewayConfig
 from icwsgw.errors import ConfigError
 from icwsgw.gateway.identities import IdentityPool, check_key_file
 from icwsgw.observe.collector import load_tracing
-from icwsgw.process.machine_checks import machine_doubts
+from icwsgw.process.machine_checks import machine_warnings
 from icwsgw.server.access_files import read_access_list
 from icwsgw.server.acme_directory import AcmeDirectory
 from icwsgw.server.endpoints import make_endpoint, socket_endpoint
@@ -60,12 +60,12 @@ def load_acme() -> Any:
 def check_files(config: GatewayConfig) -> list[str]:
     """Check the addresses, the certificates and the key files, and whether the packages for traces are installed.
 
-    :return: doubts, one sentence each: what does not stop the start, or stops it only now and on this machine
+    :return: warnings, one sentence each: what does not stop the start, or stops it only now and on this machine
     :raises ConfigError: for the first that is invalid or missing
     """
     from twisted.internet import reactor
 
-    doubts: list[str] = []
+    warnings: list[str] = []
     tls = configured_tls(config)
     certificates: list[Tls | None] = []
     addresses = list(config.gateway_addresses)
@@ -77,15 +77,15 @@ def check_files(config: GatewayConfig) -> list[str]:
         if config.workers > 1 and clients:
             socket_endpoint(reactor, address)
     if tls is not None and tls not in certificates and all(map(_can_be_made, addresses)):
-        doubts.append(UNUSED_CERTIFICATE)
-    if check_key_file(config.key_path, doubts.append) is None:
+        warnings.append(UNUSED_CERTIFICATE)
+    if check_key_file(config.key_path, warnings.append) is None:
         _check_room(config.key_path)
     if config.admin_endpoint and _can_be_made(config.admin_endpoint):
         make_endpoint(reactor, config.admin_endpoint)
     if config.admin_token_file is not None:
-        TokenFile(config.admin_token_file, lambda text, path, mode: doubts.append(f"{text} ({path}, mode {mode})"))
+        TokenFile(config.admin_token_file, lambda text, path, mode: warnings.append(f"{text} ({path}, mode {mode})"))
     if config.acme_domains:
-        load_acme().check_acme_files(config, doubts.append)
+        load_acme().check_acme_files(config, warnings.append)
     for canister in config.devnet_canisters:
         for path in filter(None, (canister.code, canister.candid)):
             if not os.access(path, os.R_OK) or not path.is_file():
@@ -95,8 +95,8 @@ def check_files(config: GatewayConfig) -> list[str]:
     if config.exports_traces:
         load_tracing()
     for certificate in {id(each): each for each in (tls, *certificates) if each is not None}.values():
-        doubts += certificate.doubts()
-    return [*doubts, *machine_doubts(config)]
+        warnings += certificate.warnings()
+    return [*warnings, *machine_warnings(config)]
 
 
 def _can_be_made(address: str) -> bool:

@@ -1,6 +1,6 @@
 """What of a configuration does not fit this machine at this moment, for ``--check-config``.
 
-These are doubts and no errors: a port is taken because the gateway runs already, a directory is made by the service
+These are warnings and no errors: a port is taken because the gateway runs already, a directory is made by the service
 manager, a name resolves later. Nothing is changed: a port is bound for a moment, but never listened on.
 """
 
@@ -22,7 +22,7 @@ from icwsgw.config.schema import BY_NAME, GatewayConfig
 Resolve = Callable[..., Any]
 
 
-def machine_doubts(config: GatewayConfig, resolve: Resolve = socket.getaddrinfo) -> Iterator[str]:
+def machine_warnings(config: GatewayConfig, resolve: Resolve = socket.getaddrinfo) -> Iterator[str]:
     """Yield what does not fit this machine now, one sentence each: directories, ports, names.
 
     :param resolve: resolves host names; it may block

@@ -136,16 +136,16 @@ def _status(words: str) -> str:
 class NotifyingService(Service):
     """Reports ready when all earlier services have started and the reactor runs, and stopping when the stop begins.
 
-    :param patience: returns the seconds that the stop may take; called when the stop begins
+    :param stop_timeout: returns the seconds that the stop may take; called when the stop begins
     :ivar serves: whether the gateway serves as soon as it has started; see :meth:`begin`
     """
 
     serves = True
 
-    def __init__(self, notifier: Notifier, reactor: Any, patience: Callable[[], float]) -> None:
+    def __init__(self, notifier: Notifier, reactor: Any, stop_timeout: Callable[[], float]) -> None:
         self._notifier = notifier
         self._reactor = reactor
-        self._patience = patience
+        self._stop_timeout = stop_timeout
 
     def startService(self) -> None:  # noqa: N802
         super().startService()  # type: ignore[no-untyped-call]
@@ -154,7 +154,7 @@ class NotifyingService(Service):
     def stopService(self) -> None:  # noqa: N802
         """Report stopping; watchdog notifications continue during the drain."""
         super().stopService()  # type: ignore[no-untyped-call]
-        self._notifier.stopping(self._patience(), "draining")
+        self._notifier.stopping(self._stop_timeout(), "draining")
 
     def begin(self) -> None:
         """Report ready: the gateway serves now."""

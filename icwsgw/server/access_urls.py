@@ -73,16 +73,16 @@ class UpdatedList:
         self._interval = interval
         self._changed = changed
         self.counts = dict.fromkeys(LIST_OUTCOMES, 0)
-        self._trouble = ""
+        self._failure = ""
         self._failures = 0
         self._timer: Timer | None = None
         self._asking: Deferred[None] | None = None
         self._running = False
 
     @property
-    def trouble(self) -> str | None:
+    def failure(self) -> str | None:
         """Why the last attempt failed, or None."""
-        return f"the {self.name} list cannot be fetched: {self._trouble}" if self._trouble else None
+        return f"the {self.name} list cannot be fetched: {self._failure}" if self._failure else None
 
     def start(self) -> None:
         """Begin with an attempt at once."""
@@ -137,8 +137,8 @@ class UpdatedList:
             raise
         self.counts["changed" if changed else "unchanged"] += 1
         self._failures = 0
-        if self._trouble:
-            self._trouble = ""
+        if self._failure:
+            self._failure = ""
             _log.info("access list can be fetched again", list=self.name, url=without_secrets(self.download.url))
         if changed:
             _log.info("access list fetched", list=self.name, entries=self.download.count)
@@ -147,7 +147,7 @@ class UpdatedList:
     def _failed(self, reason: str) -> None:
         self.counts["failed"] += 1
         self._failures += 1
-        if not self._trouble:
+        if not self._failure:
             _log.error(
                 "access list not fetched",
                 list=self.name,
@@ -155,7 +155,7 @@ class UpdatedList:
                 reason=reason,
                 instead=self._instead(),
             )
-        self._trouble = reason
+        self._failure = reason
 
     def _instead(self) -> str:
         if self.download.at is not None:
@@ -222,7 +222,7 @@ class AccessUrls(Service):
 
     def concern(self) -> str | None:
         """What the operator should mend, or None."""
-        return "; ".join(each.trouble for each in self.lists if each.trouble is not None) or None
+        return "; ".join(each.failure for each in self.lists if each.failure is not None) or None
 
     def age(self) -> float | None:
         """Seconds since a server last said what its list is, of the list for which that is longest; None: no URL.

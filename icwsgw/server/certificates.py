@@ -76,7 +76,7 @@ def is_better(new: Validity, old: Validity, now: float) -> bool:
     return not old.holds(now) and new.not_after > old.not_after
 
 
-def doubts(chain: Sequence[x509.Certificate], now: float) -> Iterator[str]:
+def chain_warnings(chain: Sequence[x509.Certificate], now: float) -> Iterator[str]:
     """Yield what makes clients refuse a chain, now or soon; each text continues the file's name.
 
     :param chain: the certificates that are sent, the server's first
@@ -102,7 +102,7 @@ def doubts(chain: Sequence[x509.Certificate], now: float) -> Iterator[str]:
         )
 
 
-def key_doubt(path: Path) -> str | None:
+def key_warning(path: Path) -> str | None:
     """Return what is wrong with the mode of the file of a private key or its passphrase, or None.
 
     A group may read it: that is how a service without root reads a key that certbot's hook hands to it.

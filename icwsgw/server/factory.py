@@ -24,7 +24,7 @@ from icwsgw.config.schema import GatewayConfig
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.liveness import LivenessDeadlines
 from icwsgw.core.rate_limit import ClientRates, Rate
-from icwsgw.gateway.ended_sessions import kept_of, refused_connection
+from icwsgw.gateway.ended_sessions import refused_connection, shown_fields
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.observe.logs import get_logger
 from icwsgw.observe.peers import address_group, bracketed
@@ -287,7 +287,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self._metrics.refused_connections.inc(refusal)
         now, group = self.clock.seconds(), address_group(host) or host
         if refusal not in CROWDED:
-            kept = kept_of(self._config.log_clients, {"peer": peer})
+            kept = shown_fields(self._config.log_clients, {"peer": peer})
             hint = REFUSAL_HINTS.get(refusal, "")
             self._ended_sessions.add(group, refused_connection(now, kept, status, text, hint))
         if self._log_limiter.allows(refusal, group, now):

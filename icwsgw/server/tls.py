@@ -24,7 +24,7 @@ from zope.interface import implementer
 
 from icwsgw.errors import ConfigError
 from icwsgw.observe.logs import get_logger
-from icwsgw.server.certificates import Validity, doubts, host_names, is_better, key_doubt
+from icwsgw.server.certificates import Validity, chain_warnings, host_names, is_better, key_warning
 
 #: TLS 1.2: forward secrecy and authenticated encryption only. TLS 1.3 has no others.
 CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!PSK:!SRP"
@@ -189,7 +189,7 @@ class Tls(Protocol):
     @property
     def reloads(self) -> dict[str, int]: ...
 
-    def doubts(self) -> list[str]:
+    def warnings(self) -> list[str]:
         """Return what makes clients refuse a certificate; for the operator."""
 
     def rows(self) -> list[dict[str, Any]]:
@@ -276,12 +276,15 @@ class ServerTls:
             }
         ]
 
-    def doubts(self) -> list[str]:
+    def warnings(self) -> list[str]:
         """Return what makes clients refuse the certificate, and which secrets are open to others; for the operator."""
-        texts = [f"TLS certificate {self.files.certificate} {text}" for text in doubts(self._loaded.chain, self._now())]
+        texts = [
+            f"TLS certificate {self.files.certificate} {text}"
+            for text in chain_warnings(self._loaded.chain, self._now())
+        ]
         secrets = {"TLS key": self.files.key, "TLS passphrase": self.files.passphrase}
-        modes = {f"{what} {path}": key_doubt(path) for what, path in secrets.items() if path is not None}
-        return texts + [f"{what} {doubt}" for what, doubt in modes.items() if doubt is not None]
+        modes = {f"{what} {path}": key_warning(path) for what, path in secrets.items() if path is not None}
+        return texts + [f"{what} {warning}" for what, warning in modes.items() if warning is not None]
 
     def serverConnectionForTLS(self, protocol: object) -> SSL.Connection:  # noqa: N802
         """Make the TLS side of one connection (IOpenSSLServerConnectionCreator)."""

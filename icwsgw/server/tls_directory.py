@@ -115,9 +115,9 @@ class CertificateDirectory:
             found += [{**row, "sni": serves, "default": member is self._default} for row in member.rows()]
         return found
 
-    def doubts(self) -> list[str]:
+    def warnings(self) -> list[str]:
         """Return what makes clients refuse certificates; for the operator."""
-        return [doubt for member in self._members.values() for doubt in member.doubts()]
+        return [warning for member in self._members.values() for warning in member.warnings()]
 
     def serverConnectionForTLS(self, protocol: object) -> SSL.Connection:  # noqa: N802
         """Make the TLS side of one connection (IOpenSSLServerConnectionCreator)."""

@@ -1,8 +1,8 @@
 """Requests from the supervisor to its workers, each with one answer or none.
 
-A worker may hang, die, or still be starting. A request therefore ends after at most :data:`PATIENCE` seconds, with the
-answers received and the numbers of the workers that have not answered. A worker that is still starting also receives
-the request and executes it once it is ready, but the request does not wait for it.
+A worker may hang, die, or still be starting. A request therefore ends after at most :data:`ANSWER_TIMEOUT` seconds,
+with the answers received and the numbers of the workers that have not answered. A worker that is still starting also
+receives the request and executes it once it is ready, but the request does not wait for it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from icwsgw.admin.api import Replies
 from icwsgw.reactor.clock import Clock, Timer
 
 #: Time limit for the workers' answers, in seconds.
-PATIENCE: Final = 2.0
+ANSWER_TIMEOUT: Final = 2.0
 
 #: Sends an order to a worker's process.
 Tell = Callable[[Mapping[str, Any]], None]
@@ -56,7 +56,7 @@ class Requests:
         self._number += 1
         number = self._number
         question = self._asked[number] = _Question(set(range(count)), set(ready))
-        question.late = self._clock.callLater(PATIENCE, self._end, number)
+        question.late = self._clock.callLater(ANSWER_TIMEOUT, self._end, number)
         for tell in tells.values():
             tell({"do": "ask", "number": number, "what": what})
         self._check(number)

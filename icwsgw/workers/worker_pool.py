@@ -41,7 +41,7 @@ SILENT, USELESS, HANGS = 2, 3, 4
 #: Time limit from the start of a process until it is ready, in seconds.
 START: Final = 120.0
 #: Time limit for requested reports, in seconds.
-REPORT_PATIENCE: Final = 2.0
+REPORT_TIMEOUT: Final = 2.0
 #: Back-off before a restart, in seconds: none if the process ran for at least STEADY; otherwise from FIRST_PAUSE,
 #: doubled at each failure, to LAST_PAUSE.
 STEADY: Final = 30.0
@@ -279,13 +279,13 @@ class WorkerPool:
         return worker.ready and not worker.silent and all(finding.reason is None for finding in worker.findings)
 
     def refresh(self, status: bool = False) -> Deferred[None]:
-        """Request a report from every worker; fires when all have come, at the latest after :data:`REPORT_PATIENCE`.
+        """Request a report from every worker; fires when all have come, at the latest after :data:`REPORT_TIMEOUT`.
 
         :param status: whether to include the status document
         """
         done: Deferred[None] = Deferred()
         number = self._ask(status)
-        late = self.clock.callLater(REPORT_PATIENCE, self._answer, number)
+        late = self.clock.callLater(REPORT_TIMEOUT, self._answer, number)
         done.addBoth(_cancel, late)
         self._wanted.append((number, done))
         self._check_reports()
@@ -304,11 +304,11 @@ class WorkerPool:
 
     # shutdown
 
-    def drain(self, window: float | None, patience: float) -> tuple[Deferred[None], Deferred[None]]:
+    def drain(self, window: float | None, timeout: float) -> tuple[Deferred[None], Deferred[None]]:
         """Drain all workers, and start no more of them.
 
         :param window: seconds over which clients are closed; None: each worker chooses
-        :param patience: seconds after which the remaining workers are killed
+        :param timeout: seconds after which the remaining workers are killed
         :return: two Deferreds: the first fires when no worker accepts connections, the second when all have ended
         """
         self.draining = True
@@ -317,7 +317,7 @@ class WorkerPool:
         for timer in self._restarting.values():
             timer.cancel()
         self._restarting.clear()
-        self._killing = self.clock.callLater(patience, self._kill)
+        self._killing = self.clock.callLater(timeout, self._kill)
         self.tell({"do": "drain", "window": window})
         for worker in self.workers.values():
             if not worker.ready:

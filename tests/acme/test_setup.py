@@ -58,8 +58,8 @@ def test_files_are_checked(tmp_path: Path) -> None:
     path = tmp_path / "eab"
     path.write_text(f"kid-1 {MAC}")
     path.chmod(0o644)
-    doubts: list[str] = []
-    check_acme_files(config(tmp_path, acme_eab_file=path), doubts.append)
-    assert doubts == [f"--acme-eab-file: {path} is open to others; chmod 600 it"]
+    warnings: list[str] = []
+    check_acme_files(config(tmp_path, acme_eab_file=path), warnings.append)
+    assert warnings == [f"--acme-eab-file: {path} is open to others; chmod 600 it"]
     with pytest.raises(ConfigError, match="cannot read"):
-        check_acme_files(config(tmp_path, acme_ca_file=tmp_path / "missing"), doubts.append)
+        check_acme_files(config(tmp_path, acme_ca_file=tmp_path / "missing"), warnings.append)

@@ -5,7 +5,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from icwsgw.acme.storage import AcmeStorage, is_token, key_pem
-from icwsgw.core.renewal_schedule import NameState, Trouble
+from icwsgw.core.renewal_schedule import FailureKind, NameState
 from icwsgw.errors import ConfigError
 from tests.support import pem
 
@@ -14,7 +14,7 @@ def test_what_is_kept_is_found_again(tmp_path: Path) -> None:
     storage = AcmeStorage(tmp_path)
     key = storage.account_key()
     assert AcmeStorage(tmp_path).account_key().private_numbers() == key.private_numbers()
-    states = {"a.example": NameState().after(Trouble.REFUSED, "why", 1e9)}
+    states = {"a.example": NameState().after(FailureKind.REFUSED, "why", 1e9)}
     storage.keep_states(states)
     assert AcmeStorage(tmp_path).states() == states
     assert storage.dates("a.example") is None

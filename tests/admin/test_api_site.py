@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from icwsgw.admin import api_site as site_module
 from icwsgw.admin.access import Access, Refused
 from icwsgw.admin.api import Done, NotAllowed, Request
-from icwsgw.admin.api_site import MAX_BODY, MAX_CONNECTIONS, MAX_IGNORED, PATIENCE, ApiSite, peer_of
+from icwsgw.admin.api_site import MAX_BODY, MAX_CONNECTIONS, MAX_IGNORED, REQUEST_TIMEOUT, ApiSite, peer_of
 from icwsgw.config.addresses import Exposure
 
 
@@ -203,7 +203,7 @@ def test_connections_are_few_and_do_not_live_long(server: Server) -> None:
     connections = [server.connect() for _ in range(MAX_CONNECTIONS)]
     assert server.site.buildProtocol(None) is None
     # one byte a second keeps nobody here
-    for _ in range(int(PATIENCE)):
+    for _ in range(int(REQUEST_TIMEOUT)):
         connections[0][0].dataReceived(b"G")
         server.clock.advance(1)
     assert all(transport.aborted for _, transport in connections)

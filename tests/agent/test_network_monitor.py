@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import globalLogPublisher
 
-from icwsgw.agent.network_monitor import MAX_SKEW, PATIENCE, PERIOD, QUIET, NetworkMonitor
+from icwsgw.agent.network_monitor import MAX_SILENCE, MAX_SKEW, PERIOD, QUIET, NetworkMonitor
 from icwsgw.core.network_time import WITNESSES, Evidence
 from icwsgw.devnet.canisters import ECHO_ID
 from icwsgw.errors import ConnectFailed
@@ -116,7 +116,7 @@ def test_a_network_that_is_gone_is_named_with_the_reason_and_comes_back() -> Non
     world.agent.start()
     world.network_monitor.start()
     world.up = False
-    world.run(PATIENCE)
+    world.run(MAX_SILENCE)
     assert world.network_monitor.network() is None
     world.run(10)
     reason = world.network_monitor.network()
@@ -134,7 +134,7 @@ def test_a_gateway_of_the_network_that_has_no_replica_is_no_network(status: int)
     world.agent.start()
     world.network_monitor.start()
     world.answer(status)
-    world.run(PATIENCE + 15)
+    world.run(MAX_SILENCE + 15)
     reason = world.network_monitor.network()
     assert reason is not None
     assert f"HTTP {status}" in reason
@@ -250,19 +250,19 @@ def test_where_nothing_answers_other_networks_are_looked_for_and_named() -> None
         world.looks.pop().callback("dfx's answers")
     assert lines == ["the network does not answer"]
     assert str(world.network_monitor.network()) == f"{URL} has not been reached: nobody there; dfx's answers"
-    world.run(PATIENCE)
+    world.run(MAX_SILENCE)
     assert len(world.looks) == 1, "it is looked again after a while"
     world.looks.pop().callback("")
     assert str(world.network_monitor.network()) == f"{URL} has not been reached: nobody there"
-    world.run(PATIENCE + PERIOD)
+    world.run(MAX_SILENCE + PERIOD)
     world.looks.pop().callback("dfx's answers")
     world.up = True
     world.run(60)
     assert world.network_monitor.network() is None
     world.up = False
-    world.run(PATIENCE + QUIET + PERIOD)
+    world.run(MAX_SILENCE + QUIET + PERIOD)
     assert "dfx's answers" not in str(world.network_monitor.network())
-    world.run(PATIENCE)
+    world.run(MAX_SILENCE)
     assert len(world.looks) == 1
     world.network_monitor.stop()
     world.agent.stop()

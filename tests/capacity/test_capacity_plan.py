@@ -26,14 +26,14 @@ LOADS = st.builds(
 
 @settings(max_examples=60)
 @given(LOADS)
-def test_a_plan_without_doubts_is_within_all_limits(load: CapacityLoad) -> None:
+def test_a_plan_without_warnings_is_within_all_limits(load: CapacityLoad) -> None:
     plan = make_plan(load)
     assert plan.gateways % load.group == 0
     assert plan.gateways * plan.clients >= load.clients
     assert int(plan.options["max-connections"]) > plan.most_clients
     assert plan.descriptors >= plan.most_clients / plan.workers + costs.OTHER_DESCRIPTORS
     assert plan.most_requests >= plan.requests
-    if plan.doubts:
+    if plan.warnings:
         return
     assert plan.cores <= MOST_CORES * plan.workers
     if load.limited:
@@ -54,7 +54,7 @@ def test_more_messages_up_never_need_fewer_gateways(load: CapacityLoad, times: i
 
 def test_a_small_load_needs_one_group() -> None:
     plan = make_plan(CapacityLoad(clients=100))
-    assert (plan.gateways, plan.workers, plan.serving, plan.doubts) == (2, 1, 2, ())
+    assert (plan.gateways, plan.workers, plan.serving, plan.warnings) == (2, 1, 2, ())
     assert make_plan(CapacityLoad(clients=100, group=1)).gateways == 1
     assert plan.options == {
         "polling-interval": "100",
@@ -74,15 +74,15 @@ def test_addresses_and_then_cores_decide() -> None:
     assert mine.memory_bytes > mine.workers * costs.PROCESS_BYTES + costs.SUPERVISOR_BYTES
 
 
-def test_one_huge_canister_is_doubted() -> None:
+def test_one_huge_canister_causes_a_warning() -> None:
     plan = make_plan(CapacityLoad(clients=1_000_000))
-    assert any("keep-alives within a minute: use more canisters" in doubt for doubt in plan.doubts)
+    assert any("keep-alives within a minute: use more canisters" in warning for warning in plan.warnings)
 
 
-def test_a_core_that_is_not_enough_is_doubted() -> None:
+def test_a_core_that_is_not_enough_causes_a_warning() -> None:
     plan = make_plan(CapacityLoad(clients=1_000, group=1, messages_down=5e6, limited=False))
     assert plan.workers == MOST_WORKERS
-    assert any("--group" in doubt for doubt in plan.doubts)
+    assert any("--group" in warning for warning in plan.warnings)
 
 
 def test_tls_costs_memory() -> None:
@@ -95,4 +95,4 @@ def test_as_json() -> None:
     values = make_plan(CapacityLoad(clients=1_000, message_bytes=100, messages_down=10)).to_json()
     assert values["total_cores"] == round(2 * make_plan(CapacityLoad(clients=1_000, messages_down=10)).cores, 3)
     assert values["bits_down"] == 8 * 5 * 2_600
-    assert values["doubts"] == []
+    assert values["warnings"] == []

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from icwsgw.core import close_notice
 from icwsgw.core.close_notice import (
     FOUND_OUT_SECONDS,
-    PATIENCE_SECONDS,
+    MAX_RETRY_SECONDS,
     TABLE,
     CloseNotice,
     NoticeEffect,
@@ -70,21 +70,21 @@ def test_a_canister_that_did_not_know_the_client_is_believed_at_the_first_attemp
     again.is_refused().shows("REPORT_NOT_NEEDED", "TELL_UNCERTAIN", "END")
 
 
-def test_what_may_pass_is_tried_again_until_patience_ends() -> None:
+def test_what_may_pass_is_tried_again_until_the_time_is_up() -> None:
     script = in_flight()
     pauses = []
     for _ in range(3):
         script.fails().happens(NoticeEvent.PAUSE_OVER).gets_a_place().shows("RETRY", "ENTER", "SEND")
         pauses.append(round(script.notice.pause, 3))
     assert pauses == [0.075, 0.15, 0.3]
-    script.after(PATIENCE_SECONDS - 0.1).fails().shows("RETRY")
+    script.after(MAX_RETRY_SECONDS - 0.1).fails().shows("RETRY")
     script.happens(NoticeEvent.PAUSE_OVER).gets_a_place().after(0.1).shows("ENTER", "SEND")
     script.fails().shows("REPORT_FAILED", "TELL_UNCERTAIN", "END")
 
 
-def test_a_transient_reject_ends_as_a_reject_when_patience_has_ended() -> None:
+def test_a_transient_reject_ends_as_a_reject_when_the_time_is_up() -> None:
     script = in_flight().fails(NoticeEvent.REJECTED).shows("RETRY")
-    script.happens(NoticeEvent.PAUSE_OVER).gets_a_place().after(PATIENCE_SECONDS).shows("ENTER", "SEND")
+    script.happens(NoticeEvent.PAUSE_OVER).gets_a_place().after(MAX_RETRY_SECONDS).shows("ENTER", "SEND")
     script.fails(NoticeEvent.REJECTED).shows("REPORT_REJECTED", "TELL_UNCERTAIN", "END")
 
 

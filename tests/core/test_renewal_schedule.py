@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from icwsgw.core.renewal_schedule import (
     LONGEST_PAUSE,
     Dates,
+    FailureKind,
     NameState,
-    Trouble,
     attempt_time,
     next_name,
     renewal_time,
@@ -18,7 +18,7 @@ DAY = 86_400.0
 times = st.floats(0.0, 4e9)
 lifetimes = st.floats(1.0, 400 * DAY)
 texts = st.text(max_size=20)
-troubles = st.sampled_from(Trouble)
+kinds = st.sampled_from(FailureKind)
 
 
 @given(texts, times, lifetimes)
@@ -38,16 +38,16 @@ def test_certificates_are_not_all_renewed_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("trouble", "hours"),
+    ("kind", "hours"),
     [
-        (Trouble.REFUSED, [5, 10, 20, 40, 80, 160, 320, 640, 720, 720]),
-        (Trouble.UNREACHABLE, [1, 2, 4, 8, 16, 32, 60, 60]),
+        (FailureKind.REFUSED, [5, 10, 20, 40, 80, 160, 320, 640, 720, 720]),
+        (FailureKind.UNREACHABLE, [1, 2, 4, 8, 16, 32, 60, 60]),
     ],
 )
-def test_pauses_grow(trouble: Trouble, hours: list[int]) -> None:
+def test_pauses_grow(kind: FailureKind, hours: list[int]) -> None:
     state, now = NameState(), 1e9
     for minutes in hours:
-        state = state.after(trouble, "why", now)
+        state = state.after(kind, "why", now)
         assert minutes * 60 <= state.not_before - now < minutes * 75
         assert attempt_time("a", None, state, now) == state.not_before
         now = state.not_before
@@ -55,7 +55,7 @@ def test_pauses_grow(trouble: Trouble, hours: list[int]) -> None:
 
 
 def test_a_failure_is_noted_with_its_reason_and_its_pause_is_up_to_a_quarter_longer() -> None:
-    states = [NameState().after(Trouble.UNREACHABLE, f"reason {number}", 1e9) for number in range(200)]
+    states = [NameState().after(FailureKind.UNREACHABLE, f"reason {number}", 1e9) for number in range(200)]
     assert [state.reason for state in states] == [f"reason {number}" for number in range(200)]
     longer = sorted((state.not_before - 1e9) / 60 - 1 for state in states)
     assert 0 <= longer[0] < 0.01
@@ -67,18 +67,18 @@ def test_refused_validations_stay_below_the_limit_of_lets_encrypt() -> None:
     state, now, attempts = NameState(), 0.0, []
     while now < DAY:
         attempts.append(now)
-        state = state.after(Trouble.REFUSED, "", now)
+        state = state.after(FailureKind.REFUSED, "", now)
         now = state.not_before
     assert all(sum(begin <= at < begin + 3600 for at in attempts) <= 4 for begin in attempts)
 
 
-@given(st.integers(0, 50), troubles, times, st.none() | st.floats(0, 1e7))
+@given(st.integers(0, 50), kinds, times, st.none() | st.floats(0, 1e7))
 def test_what_the_authority_asks_for_counts_if_it_is_longer(
-    failures: int, trouble: Trouble, now: float, asked: float | None
+    failures: int, kind: FailureKind, now: float, asked: float | None
 ) -> None:
-    state = NameState(failures).after(trouble, "x", now, asked)
+    state = NameState(failures).after(kind, "x", now, asked)
     pause = state.not_before - now
-    plain = NameState(failures).after(trouble, "x", now).not_before - now
+    plain = NameState(failures).after(kind, "x", now).not_before - now
     assert pause == pytest.approx(min(max(plain, asked or 0.0), LONGEST_PAUSE), abs=1e-3)
 
 
@@ -178,7 +178,7 @@ def test_names_without_a_valid_certificate_come_first() -> None:
     assert next_name(certificates, {}, now) == ("c", now), "the longest overdue of those that clients refuse"
     del certificates["c"]
     assert next_name(certificates, {}, now) == ("b", now)
-    paused = NameState().after(Trouble.REFUSED, "", now)
+    paused = NameState().after(FailureKind.REFUSED, "", now)
     assert next_name(certificates, {"b": paused}, now) == ("a", now)
     waits = next_name({"b": None}, {"b": paused}, now)
     assert waits == ("b", paused.not_before)

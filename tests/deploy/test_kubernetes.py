@@ -74,8 +74,8 @@ def test_a_pod_has_the_time_to_drain(resources: list[Resource], understood: Read
     spec = find(resources, "StatefulSet", "icws")["spec"]["template"]["spec"]
     sleep, seconds = container(resources)["lifecycle"]["preStop"]["exec"]["command"]
     assert sleep == "sleep"
-    patience = config_of(resources, understood).longest_stop
-    assert spec["terminationGracePeriodSeconds"] >= int(seconds) + patience
+    longest_stop = config_of(resources, understood).longest_stop
+    assert spec["terminationGracePeriodSeconds"] >= int(seconds) + longest_stop
     # it is out of the endpoints by its probes before it stops to accept
     probe = container(resources)["readinessProbe"]
     assert int(seconds) >= probe["periodSeconds"] * probe["failureThreshold"]

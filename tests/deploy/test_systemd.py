@@ -99,7 +99,7 @@ def test_the_gateway_reads_its_secrets_from_credentials(
     key.chmod(0o600)
     owner = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
-    doubts = check_files(
+    warnings = check_files(
         replace(
             config,
             data_dir=tmp_path / "data",
@@ -109,7 +109,7 @@ def test_the_gateway_reads_its_secrets_from_credentials(
             ic_network_url="http://127.0.0.1:1",
         )
     )
-    assert not [doubt for doubt in doubts if "open to others" in doubt or "may read" in doubt]
+    assert not [warning for warning in warnings if "open to others" in warning or "may read" in warning]
     assert not (tmp_path / "data" / "key_pair").exists()
     assert check_key_file(config.key_path) is not None
 
@@ -222,8 +222,8 @@ def test_the_manager_hears_of_the_start_the_reload_and_the_stop(tmp_path: Path, 
         assert any(line.startswith("MONOTONIC_USEC=") for line in manager.until("RELOADING=1")[-1].split("\n"))
         manager.until("READY=1")
         server.process.send_signal(signal.SIGTERM)
-        patience = int(GatewayConfig(drain_window=1.0).longest_stop * 1e6)
-        assert f"EXTEND_TIMEOUT_USEC={patience}" in manager.until("STOPPING=1")[-1].split("\n")
+        longest_stop = int(GatewayConfig(drain_window=1.0).longest_stop * 1e6)
+        assert f"EXTEND_TIMEOUT_USEC={longest_stop}" in manager.until("STOPPING=1")[-1].split("\n")
         assert server.wait() == 0, server.output
     finally:
         server.kill()

@@ -17,8 +17,8 @@ from icwsgw.gateway.ended_sessions import (
     EndedSessions,
     EndRecord,
     end_row,
-    kept_of,
     refused_connection,
+    shown_fields,
 )
 from tests.memory.world import ECHO_ID, World
 
@@ -94,9 +94,9 @@ def test_ends_are_found_by_canister_and_client() -> None:
 
 def test_what_is_kept_of_a_client_follows_the_option_for_the_log() -> None:
     fields = {"peer": "203.0.113.7:50712", "client": "abcde-fghij-cai", "origin": "https://app.example"}
-    assert kept_of("full", fields) == fields
-    assert kept_of("masked", fields) == {**fields, "peer": "203.0.113.0/24", "client": "abcde-..."}
-    assert kept_of("none", fields) == {}
+    assert shown_fields("full", fields) == fields
+    assert shown_fields("masked", fields) == {**fields, "peer": "203.0.113.0/24", "client": "abcde-..."}
+    assert shown_fields("none", fields) == {}
 
 
 @pytest.mark.parametrize("details", ["full", "none"])

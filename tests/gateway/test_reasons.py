@@ -44,7 +44,7 @@ def test_a_canisters_own_words_come_first(message: str, told: str) -> None:
 
 
 def test_why_a_session_was_not_opened_in_time() -> None:
-    lost, fine = SimpleNamespace(trouble=RequestTimeout("no answer")), SimpleNamespace(trouble=IcwsError(""))
+    lost, fine = SimpleNamespace(last_error=RequestTimeout("no answer")), SimpleNamespace(last_error=IcwsError(""))
     refused, good = (
         SimpleNamespace(backoff=SimpleNamespace(failures=failures, last_error="no such method")) for failures in (1, 0)
     )

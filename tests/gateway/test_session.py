@@ -14,7 +14,7 @@ from icwsgw.core.messages import frame, handshake
 from icwsgw.core.session_machine import Opened, State
 from icwsgw.errors import ConnectFailed, ConnectionLost, HttpError, Rejected
 from icwsgw.gateway.gateway import Gateway
-from icwsgw.gateway.session import DOUBT_SECONDS, ClientSession
+from icwsgw.gateway.session import NEXT_MESSAGE_SECONDS, ClientSession
 from icwsgw.ic import cbor
 from icwsgw.ic.principal import Principal
 from tests.support.fake_network import (
@@ -261,7 +261,7 @@ def doubtful(answers: tuple[Any, ...]) -> World:
 def test_a_ws_open_that_may_have_been_executed_is_waited_for_and_then_taken_back(answers: tuple[Any, ...]) -> None:
     world = doubtful(answers)
     assert world.connection.closed == []
-    world.clock.advance(DOUBT_SECONDS)
+    world.clock.advance(NEXT_MESSAGE_SECONDS)
     ((code, reason),) = world.connection.closed
     assert code == CloseCode.OPEN_REFUSED
     assert "ws_open" in reason
@@ -276,7 +276,7 @@ def test_a_ws_open_in_doubt_costs_no_other_connection_its_place() -> None:
     world = doubtful(DOUBTS[0])
     told: list[Any] = []
     world.gateway.announce = lambda *what: told.append(what)
-    world.clock.advance(DOUBT_SECONDS)
+    world.clock.advance(NEXT_MESSAGE_SECONDS)
     assert world.connection.closed
     assert told == []
 
@@ -284,9 +284,9 @@ def test_a_ws_open_in_doubt_costs_no_other_connection_its_place() -> None:
 @pytest.mark.parametrize("answers", DOUBTS)
 def test_a_ws_open_that_may_have_been_executed_opens_with_the_canisters_first_message(answers: tuple[Any, ...]) -> None:
     world = doubtful(answers)
-    world.clock.advance(DOUBT_SECONDS / 2)
+    world.clock.advance(NEXT_MESSAGE_SECONDS / 2)
     world.session.deliver([b"first frame"])
-    world.clock.advance(DOUBT_SECONDS)
+    world.clock.advance(NEXT_MESSAGE_SECONDS)
     assert (world.session.state, world.connection.closed) == (State.OPEN, [])
 
 
@@ -517,7 +517,7 @@ def test_a_client_whose_message_the_canister_refuses_hears_what_was_queued_for_i
     world.session.deliver([b"the canister's close message"])
     assert world.connection.frames[-1] == b"the canister's close message"
     assert world.methods() == ["ws_open", "ws_message"]
-    world.clock.advance(DOUBT_SECONDS)
+    world.clock.advance(NEXT_MESSAGE_SECONDS)
     ((code, reason),) = world.connection.closed
     assert code == CloseCode.MESSAGE_REFUSED
     assert reason.startswith("ws_message refused: Expected incoming sequence number 2 but got 3")
@@ -548,7 +548,7 @@ def test_where_the_number_may_have_been_taken_the_next_message_decides(reject: C
         world.network.calls[-1].answer(reject)
         assert world.connection.closed == []
         world.network.calls[-1].answer(last)
-        world.clock.advance(DOUBT_SECONDS)
+        world.clock.advance(NEXT_MESSAGE_SECONDS)
         assert len(world.connection.closed) == closed
 
 

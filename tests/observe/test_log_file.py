@@ -15,12 +15,12 @@ from icwsgw.observe.log_file import FileBounds, LogFile
 from icwsgw.observe.writer import LogLine
 
 
-def trouble(reason: str) -> LogLine:
+def failure_line(reason: str) -> LogLine:
     return LogLine(f"cannot rotate: {reason}", "error")
 
 
 def opened(path: Path, octets: int = 0, kept: int = 3) -> LogFile:
-    return LogFile(path, FileBounds(octets, kept), trouble)
+    return LogFile(path, FileBounds(octets, kept), failure_line)
 
 
 def say(file: LogFile, *lines: str) -> None:
@@ -160,6 +160,6 @@ def test_a_path_stays_the_same_when_the_directory_changes(tmp_path: Path, monkey
 
 
 def test_a_file_that_must_be_new(tmp_path: Path) -> None:
-    LogFile(tmp_path / "log", FileBounds(), trouble, new=True).close()
+    LogFile(tmp_path / "log", FileBounds(), failure_line, new=True).close()
     with pytest.raises(FileExistsError):
-        LogFile(tmp_path / "log", FileBounds(), trouble, new=True)
+        LogFile(tmp_path / "log", FileBounds(), failure_line, new=True)

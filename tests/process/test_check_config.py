@@ -120,7 +120,7 @@ def test_what_is_of_no_use(tmp_path: Path) -> None:
         check_files(GatewayConfig(data_dir=tmp_path))
 
 
-def test_doubts_do_not_stop_the_check(tmp_path: Path) -> None:
+def test_warnings_do_not_stop_the_check(tmp_path: Path) -> None:
     certificate, key = pem.server(pem.authority(), days=-3).write(tmp_path)
     key.chmod(0o644)
     (tmp_path / "token").write_text("0123456789abcdef")
@@ -147,8 +147,8 @@ def test_doubts_do_not_stop_the_check(tmp_path: Path) -> None:
         ),
         f"address unix:{tmp_path}/run/admin.sock: there is no directory {tmp_path}/run",
     ]
-    doubts = check_files(config)
-    assert [doubt[: len(begin)] for doubt, begin in zip(doubts, begins, strict=True)] == begins
+    warnings = check_files(config)
+    assert [warning[: len(begin)] for warning, begin in zip(warnings, begins, strict=True)] == begins
 
 
 def test_a_certificate_that_no_address_uses(tmp_path: Path) -> None:
@@ -175,14 +175,14 @@ def test_acme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         acme_agree_terms=True,
         acme_http_endpoint="tcp:0",
     )
-    assert [doubt for doubt in check_files(config) if "--acme" in doubt or "certificate" in doubt] == []
+    assert [warning for warning in check_files(config) if "--acme" in warning or "certificate" in warning] == []
     assert not (tmp_path / "data").exists(), "a check makes nothing"
     with pytest.raises(ConfigError, match="colour is not known"):
         check_files(replace(config, acme_http_endpoint="tcp:1:colour=red"))
     with pytest.raises(ConfigError, match=r"cannot read .*missing"):
         check_files(replace(config, acme_ca_file=tmp_path / "missing"))
-    (doubt,) = (each for each in check_files(replace(config, acme_domains=("name.invalid",))) if "--acme" in each)
-    assert doubt.startswith("--acme-domain: the host name.invalid cannot be resolved")
+    (warning,) = (each for each in check_files(replace(config, acme_domains=("name.invalid",))) if "--acme" in each)
+    assert warning.startswith("--acme-domain: the host name.invalid cannot be resolved")
     monkeypatch.delitem(sys.modules, "icwsgw.acme.setup")
     monkeypatch.setitem(sys.modules, "josepy.errors", None)
     with pytest.raises(ConfigError, match=r"pip install '\.\[acme\]'"):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from icwsgw.config.schema import GatewayConfig
-from icwsgw.process.machine_checks import address_fault, machine_doubts
+from icwsgw.process.machine_checks import address_fault, machine_warnings
 
 FREE = ("tcp:0:interface=127.0.0.1",)
 
@@ -30,8 +30,8 @@ def resolve_none(host: str, *rest: Any, **named: Any) -> None:
     raise socket.gaierror(-2, "Name or service not known")
 
 
-def test_what_fits_has_no_doubts(tmp_path: Path) -> None:
-    assert list(machine_doubts(config(tmp_path))) == []
+def test_what_fits_has_no_warnings(tmp_path: Path) -> None:
+    assert list(machine_warnings(config(tmp_path))) == []
 
 
 @pytest.mark.parametrize(
@@ -82,20 +82,22 @@ def test_each_address_is_named(tmp_path: Path, taken: int) -> None:
     busy = f"tcp:{taken}:interface=127.0.0.1"
     given = config(tmp_path, gateway_addresses=(busy, *FREE), admin_endpoint=missing)
     in_use = f"address {busy}: Address already in use, unless this gateway has it"
-    assert list(machine_doubts(given)) == [in_use, f"address {missing}: there is no directory {tmp_path}/run"]
+    assert list(machine_warnings(given)) == [in_use, f"address {missing}: there is no directory {tmp_path}/run"]
     devnet = config(tmp_path, devnet=True, devnet_listen=busy, ic_network_url=f"http://127.0.0.1:{taken}")
-    assert list(machine_doubts(devnet)) == [in_use]
+    assert list(machine_warnings(devnet)) == [in_use]
     metrics = config(tmp_path, prometheus_endpoint=busy)
-    assert list(machine_doubts(metrics)) == [in_use]
+    assert list(machine_warnings(metrics)) == [in_use]
 
 
 def test_a_data_directory_that_the_start_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (doubt,) = machine_doubts(config(tmp_path, data_dir=tmp_path / "dta"))
-    assert doubt == (
+    (warning,) = machine_warnings(config(tmp_path, data_dir=tmp_path / "dta"))
+    assert warning == (
         f"there is no directory {tmp_path}/dta yet: the first start makes it, with a new key and principal"
     )
     monkeypatch.chdir(tmp_path)
-    assert list(machine_doubts(config(tmp_path, data_dir=tmp_path / "data"))) == [], "so it is before each first start"
+    assert list(machine_warnings(config(tmp_path, data_dir=tmp_path / "data"))) == [], (
+        "so it is before each first start"
+    )
 
 
 def test_names_that_do_not_resolve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,22 +106,22 @@ def test_names_that_do_not_resolve(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     given = config(
         tmp_path, ic_network_url="https://icp-api.invalid", opentelemetry_collector_endpoint="grpc://collector:4317"
     )
-    assert list(machine_doubts(given, resolve_none)) == [
+    assert list(machine_warnings(given, resolve_none)) == [
         "--ic-network-url: the host icp-api.invalid cannot be resolved: Name or service not known",
         "--opentelemetry-collector-endpoint: the host collector cannot be resolved: Name or service not known",
     ]
-    assert list(machine_doubts(given, lambda *words, **named: [])) == []
+    assert list(machine_warnings(given, lambda *words, **named: [])) == []
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:3128")
     quiet = replace(given, opentelemetry_collector_endpoint=None)
-    assert list(machine_doubts(quiet, resolve_none)) == [], "the proxy resolves it"
+    assert list(machine_warnings(quiet, resolve_none)) == [], "the proxy resolves it"
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:none")
-    assert len(list(machine_doubts(quiet, resolve_none))) == 1
+    assert len(list(machine_warnings(quiet, resolve_none))) == 1
 
 
 def test_a_key_that_is_not_there(tmp_path: Path) -> None:
     given = config(tmp_path, key_file=tmp_path / "key")
-    assert list(machine_doubts(given)) == [
+    assert list(machine_warnings(given)) == [
         f"there is no key file {tmp_path}/key yet: the first start makes it, with a new principal"
     ]
     (tmp_path / "key").touch()
-    assert list(machine_doubts(given)) == []
+    assert list(machine_warnings(given)) == []

@@ -88,13 +88,13 @@ def test_failures_are_told_once_and_tried_again_ever_later(log: Log) -> None:
     pauses = []
     for number in range(5):
         download.end(ListUnusable(f"reason {number}"))
-        assert updated.trouble == f"the deny list cannot be fetched: reason {number}"
+        assert updated.failure == f"the deny list cannot be fetched: reason {number}"
         (call,) = clock.getDelayedCalls()
         pauses.append(call.getTime() - clock.seconds())
         clock.advance(pauses[-1])
     assert pauses == [FIRST_RETRY, 2 * FIRST_RETRY, 4 * FIRST_RETRY, 60, 60]
     download.end(False)
-    assert updated.trouble is None
+    assert updated.failure is None
     clock.advance(60)
     download.end(ListUnusable("again"))
     assert [line.replace("https://...@lists.example/deny?...", "URL") for line in log.lines] == [
@@ -163,7 +163,7 @@ def test_a_server_that_says_nothing_delays_neither_start_nor_stop(tmp_path: Path
     assert clock.getDelayedCalls() == []
 
 
-def test_ages_and_troubles_of_two(tmp_path: Path, log: Log) -> None:
+def test_ages_and_failures_of_two(tmp_path: Path, log: Log) -> None:
     config = GatewayConfig(data_dir=tmp_path, deny_list_url="https://a.example/d", allow_list_url="https://a.example/a")
     urls = AccessUrls(config, Clock(), lambda: None, SilentHttp, now=lambda: 100.0)
     for each, at in zip(urls.lists, (40.0, 90.0), strict=True):

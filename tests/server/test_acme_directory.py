@@ -77,7 +77,7 @@ def test_without_a_certificate_handshakes_fail(tmp_path: Path) -> None:
     tls = AcmeDirectory(tmp_path / "missing", NAMES)
     verifyObject(IOpenSSLServerConnectionCreator, tls)
     assert tls.validities == []
-    assert tls.doubts() == []
+    assert tls.warnings() == []
     assert not tls.reload_if_changed()
     with pytest.raises(SSL.Error) as raised:
         Client(tls, "a.example", [])

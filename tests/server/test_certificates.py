@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from icwsgw.server.certificates import OVERDUE, Validity, doubts, is_better, key_doubt
+from icwsgw.server.certificates import OVERDUE, Validity, chain_warnings, is_better, key_warning
 from tests.support import pem
 
 ROOT = pem.authority("root")
@@ -19,19 +19,19 @@ def chain(*parts: pem.ServerPem | pem.Authority) -> list[x509.Certificate]:
 
 
 def opinion(*parts: pem.ServerPem | pem.Authority, now: float | None = None) -> list[str]:
-    return list(doubts(chain(*parts), time.time() if now is None else now))
+    return list(chain_warnings(chain(*parts), time.time() if now is None else now))
 
 
-def test_a_full_chain_has_no_doubts() -> None:
+def test_a_full_chain_has_no_warnings() -> None:
     leaf = pem.server(BETWEEN, days=29)
     assert opinion(leaf, BETWEEN) == []
     assert opinion(leaf, BETWEEN, ROOT) == []
-    assert list(doubts(chain(ROOT), time.time()))[1:] == [], "self-signed: nobody else can stand behind it"
+    assert list(chain_warnings(chain(ROOT), time.time()))[1:] == [], "self-signed: nobody else can stand behind it"
 
 
 def test_a_missing_intermediate() -> None:
-    (doubt,) = opinion(pem.server(BETWEEN, days=29))
-    assert doubt.startswith("has no certificate of its issuer (CN=intermediate) behind it: ")
+    (warning,) = opinion(pem.server(BETWEEN, days=29))
+    assert warning.startswith("has no certificate of its issuer (CN=intermediate) behind it: ")
 
 
 def test_a_chain_of_others() -> None:
@@ -110,5 +110,5 @@ def test_the_mode_of_a_key(tmp_path: Path, mode: int, good: bool) -> None:
     key.write_bytes(b"")
     key.chmod(mode)
     expected = None if good else f"is open to others (mode {mode:04o}); chmod 640 or 600 it"
-    assert key_doubt(key) == expected
-    assert key_doubt(tmp_path / "missing") is None
+    assert key_warning(key) == expected
+    assert key_warning(tmp_path / "missing") is None

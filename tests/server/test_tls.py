@@ -259,7 +259,7 @@ def test_an_encrypted_key_needs_its_passphrase(tmp_path: Path, signer: pem.Autho
         assert handshake(ServerTls(files)).get_protocol_version_name() == "TLSv1.3"
     passphrase.chmod(0o644)
     key.chmod(0o600)
-    assert ServerTls(files).doubts()[-1] == (
+    assert ServerTls(files).warnings()[-1] == (
         f"TLS passphrase {passphrase} is open to others (mode 0644); chmod 640 or 600 it"
     )
 
@@ -305,10 +305,10 @@ def test_a_key_that_is_not_encrypted_needs_no_passphrase(tmp_path: Path, signer:
     assert handshake(ServerTls(files)).get_protocol_version_name() == "TLSv1.3"
 
 
-def test_doubts_name_the_files(tmp_path: Path, signer: pem.Authority) -> None:
+def test_warnings_name_the_files(tmp_path: Path, signer: pem.Authority) -> None:
     certificate, key = pem.server(signer, days=-5).write(tmp_path)
     key.chmod(0o644)
-    dates, issuer, mode = ServerTls(PemFiles(certificate, key)).doubts()
+    dates, issuer, mode = ServerTls(PemFiles(certificate, key)).warnings()
     assert dates.startswith(f"TLS certificate {certificate} expired on 20")
     assert issuer.startswith(f"TLS certificate {certificate} has no certificate of its issuer")
     assert mode == f"TLS key {key} is open to others (mode 0644); chmod 640 or 600 it"
@@ -317,4 +317,4 @@ def test_doubts_name_the_files(tmp_path: Path, signer: pem.Authority) -> None:
     certificate.write_bytes(own.certificate + signer.pem)
     key.write_bytes(own.key)
     key.chmod(0o600)
-    assert ServerTls(PemFiles(certificate, key)).doubts() == []
+    assert ServerTls(PemFiles(certificate, key)).warnings() == []

@@ -132,12 +132,12 @@ def test_what_is_of_no_use_changes_nothing_and_is_said_once(tmp_path: Path, sign
     assert served(tls, "a.example") == "a.example"
 
 
-def test_doubts_are_those_of_all(tmp_path: Path, signer: pem.Authority) -> None:
+def test_warnings_are_those_of_all(tmp_path: Path, signer: pem.Authority) -> None:
     put(tmp_path, "a", pem.server(signer, "a.example", days=-2))
     put(tmp_path, "b", pem.server(signer, "b.example", days=20))
     for path in tmp_path.iterdir():
         path.chmod(0o600)
-    assert [text.partition(".pem ")[2][:12] for text in CertificateDirectory(tmp_path).doubts()] == [
+    assert [text.partition(".pem ")[2][:12] for text in CertificateDirectory(tmp_path).warnings()] == [
         "expired on 2",
         "has no certi",
         "has no certi",

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from icwsgw.agent.network_monitor import PATIENCE
+from icwsgw.agent.network_monitor import MAX_SILENCE
 from icwsgw.core.call_slots import CallSlots
 from icwsgw.core.request_budget import WAITING, RequestKind
 from icwsgw.core.session_machine import State
@@ -336,7 +336,7 @@ class Accounts(Subject):
         """Nobody asks for anything: the gateway finds out by itself that the network answers, and goes on to."""
         world = self.world
         for _ in range(2):
-            world.run(2 * PATIENCE)
+            world.run(2 * MAX_SILENCE)
             for process in world.processes:
                 why = process.monitor.network()
                 if why is not None:

@@ -31,7 +31,7 @@ from icwsgw.core.suspect_addresses import FORGED
 from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID
 from icwsgw.gateway.ended_sessions import refused_connection
 from icwsgw.gateway.gateway import Gateway
-from icwsgw.gateway.session import DOUBT_SECONDS
+from icwsgw.gateway.session import NEXT_MESSAGE_SECONDS
 from icwsgw.handover.service_state import Handed, Taken
 from icwsgw.ic import cbor
 from icwsgw.ic.identity import Ed25519Identity
@@ -258,7 +258,7 @@ def _by_hand(service: Any, clients: list[WireClient], opening: WireClient) -> No
     doubtful = sessions[2]
     doubtful.state = State.DISMISSED
     doubtful.after_wait = CloseCode.MESSAGE_REFUSED, "refused"
-    doubtful.wait = world.clock.callLater(DOUBT_SECONDS, doubtful.wait_over)
+    doubtful.wait = world.clock.callLater(NEXT_MESSAGE_SECONDS, doubtful.wait_over)
     poller = sessions[0].poller
     poller.suspects.add(sessions[0])
     poller.backoff.failed(now, overloaded=True, retry_after=2.0, error="HTTP 503", side=FailureSource.NETWORK)

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.task import Clock
 
 from icwsgw.admin.api import Replies
-from icwsgw.workers.requests import PATIENCE, Requests
+from icwsgw.workers.requests import ANSWER_TIMEOUT, Requests
 
 WHAT = {"what": "levels"}
 
@@ -43,7 +43,7 @@ def test_one_hangs() -> None:
     asking = Asking()
     asking.ask(2, {0, 1}, {0, 1})
     asking.questions.answered(0, 1, {})
-    asking.clock.advance(PATIENCE)
+    asking.clock.advance(ANSWER_TIMEOUT)
     assert asking.replies == [Replies({0: {}}, [1])]
     asking.questions.answered(1, 1, {"too": "late"})
     assert len(asking.replies) == 1

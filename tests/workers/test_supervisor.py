@@ -284,8 +284,8 @@ def test_a_drain_by_the_admin(tmp_path: Path) -> None:
     assert world.service.draining
     for process in world.processes:
         assert json.loads(process.told[-1]) == {"do": "drain", "window": 77.0}
-    patience = replace(world.config, drain_window=77.0).longest_stop
-    assert patience in [call.getTime() for call in world.reactor.getDelayedCalls()], "none is killed before"
+    longest_stop = replace(world.config, drain_window=77.0).longest_stop
+    assert longest_stop in [call.getTime() for call in world.reactor.getDelayedCalls()], "none is killed before"
 
 
 def test_the_status_is_fresh(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from icwsgw.admin.api import Replies
 from icwsgw.workers import worker_pool
 from icwsgw.workers.json_lines import line_of
 from icwsgw.workers.orders import ANSWERS_FD, ORDERS_FD
-from icwsgw.workers.requests import PATIENCE
+from icwsgw.workers.requests import ANSWER_TIMEOUT
 from icwsgw.workers.worker_pool import (
     FIRST_PAUSE,
     HANGS,
@@ -22,7 +22,7 @@ from icwsgw.workers.worker_pool import (
     LAST_PAUSE,
     LOOK_PERIOD,
     REPORT_EVERY,
-    REPORT_PATIENCE,
+    REPORT_TIMEOUT,
     SILENT,
     START,
     STEADY,
@@ -150,7 +150,7 @@ def test_reports_are_not_waited_for_in_vain() -> None:
     done = fired(world.pool.refresh())
     dying.end(1)
     assert not done
-    world.clock.advance(REPORT_PATIENCE)
+    world.clock.advance(REPORT_TIMEOUT)
     assert done == [None]
     starting.end(1)
     hanging.end(1)
@@ -398,7 +398,7 @@ def test_a_question_does_not_wait_for_a_worker_that_hangs() -> None:
     world = Pool().ready()
     done = fired(world.pool.ask({"what": "levels"}))
     world.processes[1].say(said="answer", number=1, answer=None)
-    world.clock.advance(PATIENCE)
+    world.clock.advance(ANSWER_TIMEOUT)
     assert done == [Replies({}, [0, 1])]
 
 

@@ -2,7 +2,7 @@
 // Asks for the page again every few seconds and takes over the parts that have changed (icwsgw/admin/page.py).
 (() => {
   const EVERY = 3000;
-  const PATIENCE = 8000;
+  const TIMEOUT = 8000;
   const silence = document.getElementById("silence");
   let heard = new Date();
   let timer = 0;
@@ -50,7 +50,7 @@
       const answer = await fetch("./", {
         headers: { accept: "text/html" },
         cache: "no-store",
-        signal: AbortSignal.timeout(PATIENCE),
+        signal: AbortSignal.timeout(TIMEOUT),
       });
       if (!answer.ok) throw new Error(answer.statusText);
       take(await answer.text());

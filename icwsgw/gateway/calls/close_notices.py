@@ -2,7 +2,7 @@
 
 A canister that is not told keeps the client until its own keep-alive check, and addresses it in every acknowledgement
 round. So a ``ws_close`` that fails for a reason that may pass, or that was signed with a wrong time, is signed again
-and sent again for :data:`icwsgw.core.close_notice.PATIENCE_SECONDS`. The canister's ``Err`` (it does not know the
+and sent again for :data:`icwsgw.core.close_notice.MAX_RETRY_SECONDS`. The canister's ``Err`` (it does not know the
 client) is as good as its ``Ok``.
 
 Canisters share the call slots for close notices (:mod:`icwsgw.core.call_slots`), so a canister whose calls hang does

@@ -109,7 +109,7 @@ class Relay:
 
     :param spans: makes spans of the calls; None if nobody collects them
     :ivar sent: seconds when the current call was last sent, or the one before it while the current call waits
-    :ivar trouble: why the last attempt that did not end a call did not; without words: there was none
+    :ivar last_error: why the last attempt that did not end a call did not; with an empty text: there was none
     """
 
     __slots__ = (
@@ -123,8 +123,8 @@ class Relay:
         "_spans",
         "_starting",
         "_under_way",
+        "last_error",
         "sent",
-        "trouble",
     )
 
     def __init__(
@@ -148,7 +148,7 @@ class Relay:
         self._all_sent: Callable[[], None] | None = None
         self._starting = False
         self.sent = 0.0
-        self.trouble = _NO_TROUBLE
+        self.last_error = _NO_ERROR
 
     # called by the session
 
@@ -437,7 +437,7 @@ class Relay:
         self._not_ended(envelope, _heard(error, calls.attempts), error, retry_after)
 
     def _not_ended(self, envelope: ClientEnvelope, heard: Answer, error: IcwsError, retry_after: float | None) -> None:
-        context, self.trouble = self._context, error
+        context, self.last_error = self._context, error
         asked = self._asked(envelope, retry_after) if retry_after else None
         effects = self._calls.not_ended(heard, context.clock.seconds(), context.jitter, asked)
         if asked is not None and not _EXPIRIES.isdisjoint(effects):
@@ -462,7 +462,7 @@ _EXPIRIES = frozenset((CallEffect.TELL_EXPIRED, CallEffect.TELL_EXPIRED_UNKNOWN)
 _TOLD = _EXPIRIES | {CallEffect.TELL_FAILED, CallEffect.TELL_UNKNOWN}
 _COUNTED = frozenset((CallEffect.COUNT_UNKNOWN, CallEffect.COUNT_ABANDONED))
 _CANCELLED = frozenset((CallEffect.CANCEL_CALL, CallEffect.CANCEL_PAUSE))
-_NO_TROUBLE = IcwsError("")
+_NO_ERROR = IcwsError("")
 _UNDER_WAY = IcwsError("the network has the call, its end is to come")
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icwsgw.core.close_notice import FOUND_OUT_SECONDS, PATIENCE_SECONDS
+from icwsgw.core.close_notice import FOUND_OUT_SECONDS, MAX_RETRY_SECONDS
 from icwsgw.errors import ConnectionLost, HttpError
 from icwsgw.gateway.calls.close_notices import MAX_IN_FLIGHT, CloseNotices
 from icwsgw.ic.envelope import verify_envelope
@@ -57,7 +57,7 @@ def test_a_failing_network_is_tried_again_with_a_fresh_envelope_and_given_up_lat
     while not done:
         network.calls[-1].answer(ConnectionLost("lost") if len(network.calls) % 2 else HttpError(503))
         clock.advance(5)
-    assert PATIENCE_SECONDS <= done[0] <= PATIENCE_SECONDS + 10
+    assert MAX_RETRY_SECONDS <= done[0] <= MAX_RETRY_SECONDS + 10
     assert len({call.body for call in network.calls}) > 1
     verify_envelope(network.calls[-1].body, NOW_NS + int(clock.seconds() * 1e9))
 
@@ -273,9 +273,9 @@ def test_of_too_many_the_oldest_is_given_up() -> None:
     assert close_notices.call_slots.busy == MAX_IN_FLIGHT // 2
 
 
-def test_patience_begins_when_the_client_leaves_and_not_with_the_gateway() -> None:
+def test_the_time_limit_begins_when_the_client_leaves_and_not_with_the_gateway() -> None:
     context, network, clock = make_context()
-    clock.advance(10 * PATIENCE_SECONDS)
+    clock.advance(10 * MAX_RETRY_SECONDS)
     done: list[float] = []
     CloseNotices(context).enqueue(CANISTER, 0, KEY, lambda: done.append(clock.seconds()))
     network.calls[-1].answer(ConnectionLost("lost"))

@@ -1,4 +1,4 @@
-"""The poller's beat, its window and its patience, query by query. (tests/memory has it against the CDK.)"""
+"""The poller's ticks, its send window and its grace period, query by query. (tests/memory has it against the CDK.)"""
 
 from __future__ import annotations
 
@@ -347,7 +347,7 @@ def test_what_two_canisters_are_asked_for_is_meant_for_all(told: int, paused: bo
     assert {query.canister for query in network.queries} == set(canisters)
 
 
-def test_patience_ends_with_a_reason() -> None:
+def test_the_grace_period_ends_with_a_reason() -> None:
     _, session, network, clock = make(canister_grace=5.0)
     for _ in range(60):
         if not network.queries[-1].deferred.called:
