@@ -30,7 +30,7 @@ from tests.mutation.mutants import Mutant
 
 # Seconds of the processor that a test may take, and ten times what it takes for the original.
 GRACE = 0.5
-# Seconds that it may wait, and ten times what it takes for the original.
+# Seconds that it may wait, and three times what it takes for the original.
 WAIT = 5.0
 # Bytes that a mutant's process may hold: an error may allocate without end.
 MEMORY = 4 << 30
@@ -181,7 +181,7 @@ class Session:
             os.write(out, f"{test}\n".encode())
             # processor time, which does not depend on what else the machine does; and real time, for waits
             signal.setitimer(signal.ITIMER_VIRTUAL, GRACE + 10 * seen.seconds[test])
-            signal.setitimer(signal.ITIMER_REAL, WAIT + 10 * seen.elapsed[test])
+            signal.setitimer(signal.ITIMER_REAL, WAIT + 3 * seen.elapsed[test])
             if not _passes(self.items[test], self.items[after] if after else None):
                 return _KILLED
         return _SURVIVED

@@ -126,6 +126,9 @@ def test_canisters_are_ranked_over_all_workers() -> None:
         sums.aggregate.report(str(number), report(rows(*own, ("distribution", 4.0, 0.5 + number))))
     sessions = shown(sums, "icws_canister_sessions")
     assert len(sessions) == CANISTERS + 1
+    for metric in sums.aggregate.collect():
+        if metric.type == "gauge":
+            assert {sample.name for sample in metric.samples} <= {metric.name}
     assert sessions["distribution"] == 12
     assert sum(sessions.values()) == 3 * (5 * CANISTERS + 4)
     lags = shown(sums, "icws_canister_queue_lag_seconds")
@@ -159,6 +162,7 @@ def test_the_supervisor_that_goes_on_keeps_what_ended_workers_have_counted() -> 
     for worker, value in (("0", 1.0), ("1", 10.0), ("2", 100.0)):
         former.report(worker, [family(value)])
     former.ended("0")
+    assert [row[3] for row in former.kept()] == [[["icws_client_messages_total", {"a": "b"}, 111.0]]], "one row"
     kept = json.loads(json.dumps(former.kept(but=["1"])))
     assert former.value("icws_client_messages_total") == 110.0, "nothing has changed"
     later = Aggregate()

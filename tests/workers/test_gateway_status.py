@@ -58,6 +58,7 @@ def test_the_whole_of_all_workers() -> None:
     world.report(0, network="elsewhere", ready=False)
     world.report(1, errors=[entry(text="x")])
     world.recent({"log_level": None})
+    world.health.add_concern(lambda: "a certificate ends soon")
     whole = world.status.document()
     assert set(whole) == set(document())
     assert whole["sessions"]["open"] == 20
@@ -65,6 +66,7 @@ def test_the_whole_of_all_workers() -> None:
     assert (whole["network"], whole["principal"], whole["version"]) == ("https://icp0.io", "aaaaa-aa", __version__)
     assert (whole["now"], whole["started"], whole["ready"]) == (2e9, 2e9, True), "the supervisor's own word"
     assert len(whole["errors"]) == 2
+    assert "a certificate ends soon" in whole["concerns"]
     assert world.workers() == [(0, 70, "serving", 12, 0), (1, 70, "serving", 12, 0)]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
-from icwsgw.handover.channel import Channel
+from icwsgw.handover.channel import Channel, ChannelClosed
 from icwsgw.handover.receiving import NothingTaken
 from icwsgw.workers import passage as module
 from icwsgw.workers.passage import Passage
@@ -144,6 +144,8 @@ def test_it_hands_over_and_ends(world: World) -> None:
     assert transfer.documents == [{"made": 1}]
     transfer.done({"connections": 5})
     assert (world.said, len(world.stopped)) == ([{"said": "handed_over", "result": {"connections": 5}}], 1)
+    with pytest.raises(ChannelClosed, match="has ended"):
+        channel.receive(5.0)
     channel.close()
 
 

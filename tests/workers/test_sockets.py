@@ -249,6 +249,7 @@ class Accepting(SynchronousTestCase):
         reactor = Reactor()
         port = UnixPort(reactor, listening, Factory())
         port.startListening()
+        assert port._factory.numPorts == 1
         port.stopReading()
         port.close()
         assert (port.fileno(), path.exists()) == (-1, True)

@@ -13,6 +13,7 @@ from twisted.internet.task import Clock
 from icwsgw.admin.control import Overrides
 from icwsgw.handover.channel import Channel
 from icwsgw.handover.inheritance import share
+from icwsgw.workers import succession
 from icwsgw.workers.succession import Succession
 
 
@@ -228,6 +229,18 @@ def test_it_begins_to_serve_once(world: World) -> None:
     world.succession._heard({"go": True, "pidfile": "/p"}, [])
     world.succession._heard({"go": True, "pidfile": "/q"}, [])
     assert (world.served, world.began) == (1, ["/p"])
+    assert world.kept == [(), {}], "the other process has kept nothing"
+
+
+def test_the_log_tells_how_many_connections_have_come(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+    log = SimpleNamespace(info=lambda words, **fields: told.append((words, fields)))
+    monkeypatch.setattr(succession, "_log", log)
+    world.prepared()
+    for number in (0, 1):
+        world.says(number, said="taken_over", connections=2 + number)
+    world.succession._heard({"go": True}, [])
+    assert told == [("taken over", {"workers": 2, "connections": 5})]
 
 
 def test_it_gives_up_once(world: World) -> None:

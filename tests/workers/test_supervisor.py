@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -133,6 +134,7 @@ def test_workers_are_started_with_their_orders(tmp_path: Path) -> None:
         assert orders.sockets == (GivenSocket("tcp:8080", 2, 6), GivenSocket("unix:/s", 1, 7))
         assert orders.config == worker_config(world.config)
         assert process.command == (interpreter(), [interpreter(), "-m", "icwsgw.workers.worker"])
+        assert process.env == worker_environment(os.environ)
         assert process.descriptors.pop(5) > 2, "the socket for handovers"
         assert process.descriptors == {0: 0, 1: 1, 2: 2, 3: "w", 4: "r", 6: 72, 7: 71}
 
@@ -174,6 +176,7 @@ def test_the_environment_of_a_worker() -> None:
 def test_health_and_the_status(tmp_path: Path) -> None:
     world = World(tmp_path)
     service = world.service
+    assert [finding.name for finding in service.health.findings()] == ["workers", "maintenance", "draining"]
     assert not service.health.ready
     assert [row["state"] for row in service.status.document()["workers"]] == ["starting", "starting"]
     world.ready()
@@ -450,6 +453,7 @@ def test_the_prometheus_endpoint_shows_workers_and_supervisor(tmp_path: Path) ->
         process.say(said="report", number=1, findings=[], families=[])
     lines = b"".join(request.written).decode().splitlines()
     assert "icws_workers 2.0" in lines
+    assert any(line.startswith("process_resident_memory_bytes") for line in lines), "its own"
     for outcome in ("ok", "failed"):
         assert f'icws_reloads_total{{outcome="{outcome}"}} 1.0' in lines
 
@@ -545,6 +549,30 @@ def test_the_workers_read_lists_again_that_have_changed(tmp_path: Path) -> None:
     world.ready()
     world.service._lists_changed()
     assert [process.told[-1] for process in world.processes] == [b'{"do":"access_lists"}\n'] * 2
+
+
+def test_lists_at_urls_are_watched_while_it_runs(tmp_path: Path) -> None:
+    service = World(tmp_path).service
+    assert service._urls in list(service)
+    assert service._urls.running
+
+
+def test_a_successor_listens_at_the_sockets_that_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[str, Any]] = []
+
+    def listening_service(address: str, site: object, *, reactor: Any, below: Any) -> Any:
+        made.append((address, below))
+        listener: Any = Service()
+        listener.address = address
+        return listener
+
+    monkeypatch.setattr(supervisor, "listening_service", listening_service)
+    config = GatewayConfig(
+        data_dir=tmp_path, workers=2, gateway_addresses=("tcp:8080",), prometheus_endpoint="tcp:9090"
+    )
+    given: Any = {"tcp:9090": object()}
+    make_supervisor(config, Reactor(), None, inheritances=[Inheritance(), Inheritance()], endpoints=given)
+    assert made == [("tcp:9090", given["tcp:9090"])]
 
 
 def test_its_time_is_the_reactors(tmp_path: Path) -> None:

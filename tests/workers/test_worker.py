@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ReactorNotRunning
+from twisted.logger import globalLogPublisher
 
 from icwsgw.agent.outcome import CallOutcome, OutcomeKind
 from icwsgw.config.client_limits import ClientLimits
@@ -26,7 +27,9 @@ from icwsgw.core.close_reasons import CloseCode
 from icwsgw.errors import ConfigError
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.observe.health import Health
-from icwsgw.observe.metrics import Metrics
+from icwsgw.observe.levels import parse_levels
+from icwsgw.observe.log_file import FileBounds
+from icwsgw.observe.metrics import CANISTERS_OF_A_WORKER, Metrics
 from icwsgw.server.connection_limits import ConnectionLimits
 from icwsgw.workers import worker as process
 from icwsgw.workers.orders import ORDERS_FD, GivenSocket, Orders, config_to_json
@@ -323,6 +326,8 @@ class Lines:
 
     def tell(self, value: Any) -> None:
         self.said.append(value["said"])
+        if value["said"] == "report":
+            assert value["number"] == 0, "nobody has asked for it"
 
     def close(self) -> Deferred[None]:
         self.said.append("close")
@@ -344,6 +349,10 @@ def test_a_worker_reports_when_it_begins_and_a_last_time_when_it_has_drained(lin
     assert link._lines.said[4:] == ["stopped_accepting"]
     link._service.stopped.callback(None)
     assert link._lines.said[5:] == ["report", "close"]
+    link.stop()
+    assert link._reactor.stops == 0, "it is ending"
+    link.signalled()
+    assert link._service.done == ["stop", "hurry"]
 
 
 def test_signals(link: Any) -> None:
@@ -434,6 +443,107 @@ def test_a_worker_begins_by_taking_its_time_from_a_clock_that_nobody_sets(monkey
     monkeypatch.setattr(process, "use_monotonic_time", use_monotonic_time)
     with pytest.raises(Begun):
         process.run(Orders(0, CONFIG, ()))
+
+
+class Running:
+    """A reactor, and the order of what is done with it."""
+
+    def __init__(self) -> None:
+        self.done: list[Any] = []
+
+    def addSystemEventTrigger(self, *trigger: Any) -> None:
+        self.done.append(trigger)
+
+    def run(self) -> None:
+        self.done.append("run")
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_worker_runs_a_gateway_as_its_orders_say(monkeypatch: pytest.MonkeyPatch, waits: bool) -> None:
+    reactor = Running()
+    done = reactor.done
+    made: list[Any] = []
+
+    class Gateway:
+        metrics = SimpleNamespace(canisters=SimpleNamespace(keep=0))
+
+        def __init__(self, *given: Any, **named: Any) -> None:
+            made.append((given, named))
+            self.override = lambda overrides: done.append(overrides)
+            self.privilegedStartService = lambda: done.append("bind")
+            self.startService = lambda: done.append("start")
+
+    class Linked:
+        def __init__(self, *given: Any) -> None:
+            made.append(given)
+            self.passage = SimpleNamespace(wait=lambda: done.append("wait"))
+            self.begin = lambda rest: done.append(rest)
+            self.end = "the end"
+
+    monkeypatch.setattr("twisted.internet.reactor", reactor)
+    monkeypatch.setattr("icwsgw.service.GatewayService", Gateway)
+    monkeypatch.setattr(process, "Link", Linked)
+    monkeypatch.setattr(process, "_begin_log", lambda orders: "recent")
+    for name in ("use_monotonic_time", "freeze_startup_objects", "trim_heap"):
+        monkeypatch.setattr(process, name, lambda given, name=name: done.append((name, given is reactor)))
+    monkeypatch.setattr(process, "_handle_signals", lambda *given: done.append(("signals", given[0] is reactor)))
+    sockets = (GivenSocket("tcp:8080", socket.AF_INET, 77),)
+    orders = Orders(1, CONFIG, sockets, inherited=(9,), waits=waits)
+    process.run(orders, b"rest")
+    (given, named), linked = made
+    endpoints = named.pop("endpoints")
+    assert given == (CONFIG, reactor)
+    assert named == {
+        "first_identity": orders.first_identity,
+        "inherited": (9,),
+        "recent": "recent",
+        "fetch_lists": False,
+    }
+    assert [(address, each._descriptor, each._family) for address, each in endpoints.items()] == [
+        ("tcp:8080", 77, socket.AF_INET)
+    ]
+    assert linked[0] is reactor
+    assert linked[1].metrics.canisters.keep == CANISTERS_OF_A_WORKER
+    assert done == [
+        ("use_monotonic_time", True),
+        *(["wait"] if waits else []),
+        orders.overrides,
+        *(("signals", True), "bind", "start", ("before", "shutdown", "the end"), b"rest"),
+        *(("freeze_startup_objects", True), ("trim_heap", True), "run"),
+    ]
+
+
+@pytest.mark.parametrize("syslog", [None, "icws"])
+def test_the_log_of_a_worker_is_as_its_configuration_says(monkeypatch: pytest.MonkeyPatch, syslog: str | None) -> None:
+    made: list[Any] = []
+    begun: list[Any] = []
+
+    def make_observer(*given: Any, **named: Any) -> str:
+        made.append((given, named))
+        return "observer"
+
+    monkeypatch.setattr(process, "make_observer", make_observer)
+    monkeypatch.setattr(
+        process, "globalLogBeginner", SimpleNamespace(beginLoggingTo=lambda *a, **k: begun.append((a, k)))
+    )
+    for name in ("mark", "hide_clients"):
+        monkeypatch.setattr(process, name, lambda *a, name=name, **k: begun.append((name, a, k)))
+    config = replace(CONFIG, log_level="debug", log_file_level="warn", log_format="json", log_clients="none")
+    recent = process._begin_log(Orders(4, config, (), syslog=syslog))
+    globalLogPublisher.removeObserver(recent)  # type: ignore[arg-type]
+    (((levels, form), named),) = made
+    assert (levels, form) == (parse_levels("debug"), "json")
+    assert named == {
+        "file_levels": parse_levels("warn"),
+        "traces": config.data_dir / "traces",
+        "bounds": FileBounds(config.log_file_bytes, config.log_file_count),
+        "twistd": {} if syslog is None else {"syslog": True, "prefix": "icws"},
+    }
+    assert begun == [
+        ("mark", (), {"worker": 4}),
+        ("hide_clients", ("none",), {}),
+        ((["observer"],), {"redirectStandardIO": False}),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -343,6 +343,20 @@ def test_whoever_hurries_does_not_wait_for_a_stopped_worker() -> None:
     assert not world.processes[1].signals, "it answers, and is given its time"
 
 
+def test_whoever_hurries_is_given_some_seconds_and_not_all_that_a_drain_has() -> None:
+    world = Pool(1).ready()
+    (process,) = world.processes
+    world.pool.drain(60.0, 600.0)
+    world.pool.skip_drain_window()
+    waited = 0
+    while not process.signals:
+        world.clock.advance(1.0)
+        process.say(said="well", findings=[])
+        waited += 1
+        assert waited <= KILL_AFTER
+    assert waited == KILL_AFTER
+
+
 def test_a_drain_before_anything_has_started() -> None:
     world = Pool(0)
     stopped_accepting, ended = map(fired, world.pool.drain(9.0, 60.0))
@@ -392,6 +406,15 @@ def test_questions_are_answered_by_those_who_serve() -> None:
     assert done == []
     two.end(1)
     assert done == [Replies({0: {"components": []}}, [1, 2])]
+
+
+def test_a_question_waits_until_a_worker_is_silent() -> None:
+    world = Pool().ready()
+    done = fired(world.pool.ask({"what": "levels"}))
+    for _ in range(SILENT):
+        assert done == []
+        world.clock.advance(LOOK_PERIOD)
+    assert done == [Replies({}, [0, 1])]
 
 
 def test_a_question_does_not_wait_for_a_worker_that_hangs() -> None:
@@ -453,6 +476,12 @@ def test_the_log_names_the_process_that_has_died(monkeypatch: pytest.MonkeyPatch
     world.pool.drain(1.0, 5.0)
     world.processes[1].end(status=1)
     assert (lines[-1]["number"], lines[-1]["pid"]) == (1, 101)
+    lines.clear()
+    world = Pool().ready()
+    world.pool.drain(1.0, 5.0)
+    for process in world.processes:
+        process.end()
+    assert lines == [], "they were told to"
 
 
 def rooms(world: Pool) -> list[bool | None]:
