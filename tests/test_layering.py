@@ -22,7 +22,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "icwsgw"
 
-# What each unit may import from this package, besides itself. A unit is a package, a module at the door, or a part of a
+# What each unit may import from this package, besides itself. A unit is a package, a top-level module, or a part of a
 # package that has arrows of its own: the deepest that holds a module counts.
 LEAVES = {"errors", "_version", "close_codes", "close_hints", "escaping", "reactor.clock"}
 LEAVES |= {"process.private_directory", "process.console", "process.secret_mode"}

@@ -170,7 +170,7 @@ class AcmeStorage:
             for path in (self.directory / CHALLENGES).iterdir():
                 path.unlink(missing_ok=True)
         except OSError:
-            pass  # they are of no use to anybody any more
+            pass  # no server asks for them any more
 
     def _write(self, path: Path, data: bytes) -> None:
         descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=path.parent)

@@ -2,7 +2,7 @@
 
 A sample is taken when somebody asks, and compared with the one before. The first one has none to be compared with: its
 rates are averages since the beginning of each session. Samples are forgotten when nobody asks for a minute, so that a
-gateway without an onlooker holds none.
+gateway that nobody observes holds none.
 """
 
 from __future__ import annotations

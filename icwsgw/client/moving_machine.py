@@ -20,9 +20,9 @@ The gateway asks for it when it is about to stop. While the client moves, there 
     OVERLAPPING  OVER       STAYING      PROMOTE
     OVERLAPPING  FAILED     RELAYED      RETRY
 
-What happens in another phase does nothing there. Until the next gateway has sent its handshake message, messages leave
-as ever. Then they wait until all calls of this session have ended, and for the next session to open. Messages of the
-next session wait until what the canister had sent to this one has come, for :data:`OVERLAP_SECONDS`.
+What happens in another phase does nothing there. Until the next gateway has sent its handshake message, messages are
+sent as usual. Then they wait until all calls of this session have ended, and for the next session to open. Messages of
+the next session wait until what the canister had sent to this one has come, for :data:`OVERLAP_SECONDS`.
 """
 
 from __future__ import annotations

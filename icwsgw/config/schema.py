@@ -132,7 +132,7 @@ class GatewayConfig(
         "admin-endpoint",
         "Address of the admin API (docs/admin-api.md, icwsctl): an endpoint string or IP:port; empty for none. A unix "
         "socket without mode= is accessible to its owner only.",
-        "Whoever reaches it can close clients and stop the gateway.",
+        "A program that reaches it can close clients and stop the gateway.",
         group=ADMIN,
         example="unix:/run/icws/admin.sock",
     )

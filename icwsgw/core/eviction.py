@@ -1,8 +1,8 @@
 """Which entry a full table evicts: the oldest one of the largest group.
 
 A limit that refuses new entries would let a few silent ones keep all others out. So a full table always takes the new
-entry, and the largest group loses its oldest one. Whoever fills the table evicts its own entries; of groups with the
-same size, the one that has had it for longest loses one.
+entry, and the largest group loses its oldest one. A client that fills the table evicts its own entries; of groups with
+the same size, the one that has had it for longest loses one.
 
 An entry of the table may also be evicted for another limit. Then :meth:`EvictionTable.outnumbers` says whether some
 group has more entries than the new entry's group would have. Otherwise a crowd of groups with one entry each would

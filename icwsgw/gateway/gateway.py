@@ -281,7 +281,7 @@ class Gateway:
         return found
 
     def forget_notices(self) -> None:
-        """Drop all close notices without a word: another process sends them."""
+        """Drop all close notices without sending them: another process does."""
         self.close_notices.forget()
         self._others.clear()
 

@@ -228,7 +228,7 @@ def complete(gateway: Gateway, document: Mapping[str, Any], sessions: Iterable[C
 
 
 def detach_sessions(gateway: Gateway, sessions: Iterable[ClientSession]) -> None:
-    """Forget sessions without a word to anybody, since another process goes on with them."""
+    """Forget sessions without closing them, because another process continues them."""
     gone = [*sessions, *gateway.registry.ending]
     for session in gone:
         detach(session)

@@ -178,7 +178,7 @@ def resume(session: ClientSession, gateway: Gateway) -> None:
 
 
 def detach(session: ClientSession) -> None:
-    """Stop without a word to the client or its canister: another process goes on with the client."""
+    """Stop without notifying the client or its canister: another process continues the session."""
     session.state = State.CLOSED
     session.stop_waiting()
     if session.stream is not None:

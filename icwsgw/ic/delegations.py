@@ -36,7 +36,7 @@ def _span(certificate: bytes) -> tuple[int, int] | None:
     """Find the value of ``delegation`` by its key, without parsing the tree before it, which may have any size.
 
     If the content of a certificate includes the bytes of the key, it can mislead this search. This affects only the
-    certificates of whoever chose that content: they stay unchanged, or become invalid.
+    certificates of the sender that chose that content: they stay unchanged, or become invalid.
 
     :returns: offsets (start, end), or None without the key
     :raises FormatError: the value is malformed or too long

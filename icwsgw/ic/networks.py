@@ -61,7 +61,7 @@ class Network(NamedTuple):
         """A warning for the operator about the root key, in one sentence, or None."""
         if self.root_key is None and self.public:
             return (
-                f"the root key of {self.url} is taken from that network itself, so that whoever is in between can "
+                f"the root key of {self.url} is taken from that network itself, so that an attacker in between can "
                 "answer for any canister: say --root-key"
             )
         return None

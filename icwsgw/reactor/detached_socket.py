@@ -39,7 +39,7 @@ def has_unsent_bytes(transport: Any) -> bool:
 
 
 def detach(transport: Any) -> None:
-    """Close the socket of a plain transport here, without a word to its protocol or to the other end.
+    """Close the socket of a plain transport here, without notifying its protocol or the other end.
 
     The connection lives on if another process has the socket too.
     """

@@ -221,7 +221,7 @@ class AccessUrls(Service):
         metrics.access_list_fetches.set_function(self.fetches)
 
     def concern(self) -> str | None:
-        """What the operator should mend, or None."""
+        """Return what the operator should fix, or None."""
         return "; ".join(each.failure for each in self.lists if each.failure is not None) or None
 
     def age(self) -> float | None:

@@ -73,7 +73,7 @@ class AcmeDirectory(CertificateDirectory):
         try:
             context = load(PemFiles(path, path)).context
         except ConfigError as error:
-            _log.error("the answer to a challenge is of no use", reason=error)
+            _log.error("invalid answer to a challenge", reason=error)
             return None
         context.set_alpn_select_callback(_select)
         _log.info("TLS-ALPN-01 challenge answered", name=name)

@@ -1,7 +1,7 @@
 """Judges certificates: whether clients will accept them, and which of two a server should use.
 
 What OpenSSL refuses is no subject here; :func:`icwsgw.server.tls.load` raises for it. These functions find what OpenSSL
-serves without a word and clients refuse: wrong dates, a chain with gaps (RFC 8446, section 4.4.2), no name.
+serves without an error and clients refuse: wrong dates, a chain with gaps (RFC 8446, section 4.4.2), no name.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ class ConnectionHandover:
         return number
 
     def detach(self) -> ClientSession | None:
-        """Leave the connection to the other process, without a word to the client.
+        """Leave the connection to the other process, without sending anything to the client.
 
         :return: its session, if it has one
         """

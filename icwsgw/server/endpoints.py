@@ -362,7 +362,7 @@ class ListeningService(Service):
             self._listening()
 
     def detach(self) -> None:
-        """Close the socket here without a word to anybody: another process listens on it."""
+        """Close the socket here only: another process listens on it."""
         port, self.port = self.port, None
         if port is not None:
             if self._limits is not None:

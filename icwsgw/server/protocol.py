@@ -340,7 +340,7 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
             self._guard_timer = None
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        """The WebSocket has ended, whoever has ended it."""
+        """The WebSocket has ended, by either side."""
         session, self.session = self.session, None
         if session is not None:
             session.left((code or _NO_STATUS) if wasClean else _ABNORMAL)

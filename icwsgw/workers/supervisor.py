@@ -341,7 +341,7 @@ class SupervisorService(MultiService):
             )
 
     def _check_program(self) -> None:
-        """Drain instead of starting a worker of another version; whoever restarts the gateway starts all of it anew.
+        """Drain instead of starting a worker of another version; the service manager then starts the whole new version.
 
         :raises OSError: the program's files are not those that this process was started from
         """

@@ -443,7 +443,7 @@ class WorkerPool:
         self._looks += 1
         for worker in list(self.workers.values()):
             worker.unanswered += 1
-            # whoever hurries does not wait for a worker that hears nothing
+            # a hurried drain does not wait for a worker that does not answer
             most = SILENT if self._hurried else HANGS
             hangs = worker.unanswered >= most if worker.ready else now - worker.started > START
             if hangs and worker.killed is None and not worker.busy:

@@ -202,7 +202,7 @@ def test_a_page_from_https_cannot_read_a_plain_network() -> None:
         assert doctor_judge.judge_network_for_page(network, origin) == []
 
 
-def test_a_gateway_that_refuses_whoever_names_no_page() -> None:
+def test_a_gateway_that_refuses_clients_without_an_origin() -> None:
     """Nothing after it can be tried, so it may not pass as good."""
     probe = Probe(ProbeOutcome.REFUSED, "no origin was sent, only https://app.example may connect", 403)
     (bad,) = doctor_judge.judge_page("ws://127.0.0.1:8080", None, probe)

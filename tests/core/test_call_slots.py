@@ -1,4 +1,4 @@
-"""Lanes: no canister can hold up the others, and whoever waits gets its turn."""
+"""Call slots: no canister can hold up the others, and each waiting call gets its turn."""
 
 from __future__ import annotations
 

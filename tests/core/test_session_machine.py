@@ -43,7 +43,7 @@ def test_a_canister_is_told_exactly_when_it_may_know_the_client() -> None:
         assert told == (following is State.CLOSED and knows), (state, event)
 
 
-def test_whoever_registers_is_unregistered_and_no_other() -> None:
+def test_only_a_registered_session_is_unregistered() -> None:
     for (state, event), (following, effects) in TABLE.items():
         assert (Effect.REGISTER in effects) == (event is Event.ENVELOPE)
         assert (Effect.UNREGISTER in effects) == (following is State.CLOSED and state >= State.SETUP)

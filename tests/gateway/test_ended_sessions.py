@@ -1,4 +1,4 @@
-"""The ends that are kept for whoever looks for a mistake."""
+"""The ends that are kept for developers who look for a mistake."""
 
 from __future__ import annotations
 

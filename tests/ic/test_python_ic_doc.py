@@ -51,7 +51,7 @@ def test_a_name_is_there_described_and_typed(name: str) -> None:
         assert inspect.signature(function).return_annotation is not inspect.Signature.empty  # type: ignore[arg-type]
 
 
-def test_the_door_has_what_it_is_for() -> None:
+def test_the_public_names_cover_their_purpose() -> None:
     assert len(NAMES) > 30
     for part in ("principal", "candid", "certificate", "identity", "ecdsa_identity", "delegated_identity", "envelope"):
         assert any(name.startswith(f"icwsgw.ic.{part}.") for name in NAMES), part

@@ -60,7 +60,7 @@ def test_a_drain_tells_the_canister_under_each_identity() -> None:
     assert world.metrics.ws_closes.values["done"] == 6
 
 
-def test_whoever_leaves_before_its_ws_open_gives_its_place_back() -> None:
+def test_a_client_that_leaves_before_its_ws_open_frees_its_place() -> None:
     world = World(identities=2, clients_per_identity=2)
     for _ in range(5):
         strangers = [world.client() for _ in range(3)]

@@ -264,7 +264,7 @@ def test_a_strangers_message_has_at_most_64_kib(state: State) -> None:
 
 
 @pytest.mark.parametrize("state", list(State))
-def test_whoever_leaves_in_whatever_state_gives_its_place_back(state: State) -> None:
+def test_a_client_that_leaves_in_any_state_frees_its_place(state: State) -> None:
     world = World(max_pending=1)
     for _ in range(3):
         protocol, transport = accept(world, tcp("192.0.2.1"))

@@ -70,7 +70,7 @@ def test_rows_tell_which_name_gets_which_certificate(tmp_path: Path, signer: pem
     assert first["not_before"] < first["not_after"]
 
 
-def test_a_handshake_is_timed_whoever_answers(tmp_path: Path, signer: pem.Authority) -> None:
+def test_a_handshake_is_timed_with_each_certificate(tmp_path: Path, signer: pem.Authority) -> None:
     put(tmp_path, "a", pem.server(signer, "a.example"))
     put(tmp_path, "b", pem.server(signer, "b.example"))
     took: list[float] = []

@@ -131,7 +131,7 @@ class MemoryTransport:
 
 @implementer(IAgent)
 class MemoryAgent:
-    """The IAgent's door."""
+    """Send a request as an IAgent does."""
 
     def __init__(self, transport: MemoryTransport, timeout: float) -> None:
         self.transport = transport

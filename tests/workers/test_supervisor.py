@@ -458,7 +458,7 @@ def test_the_prometheus_endpoint_shows_workers_and_supervisor(tmp_path: Path) ->
         assert f'icws_reloads_total{{outcome="{outcome}"}} 1.0' in lines
 
 
-def test_whoever_leaves_while_metrics_fail_is_not_told() -> None:
+def test_a_scraper_that_leaves_while_metrics_fail_gets_no_answer() -> None:
     answers = Answers()
     gone = answers.ask(b"/metrics")
     gone.processingFailed(Failure(ConnectionError()))

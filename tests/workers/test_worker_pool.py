@@ -331,7 +331,7 @@ def test_a_drain_of_those_that_do_not_end() -> None:
     assert (stopped_accepting, ended) == ([None], [None])
 
 
-def test_whoever_hurries_does_not_wait_for_a_stopped_worker() -> None:
+def test_a_hurried_drain_does_not_wait_for_a_stopped_worker() -> None:
     world = Pool(2).ready()
     world.pool.drain(60.0, 140.0)
     world.pool.skip_drain_window()

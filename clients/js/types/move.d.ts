@@ -9,7 +9,7 @@ export type MoveAction = "leave" | "sendOpen" | "overlap" | "retry" | "promote";
 /**
  * State, step: next state and action. A step that is not in a state's row does nothing there.
  *
- * "connecting": this session goes on as ever. "leaving" to "relayed": it sends nothing more; "left" and "relayed": the
+ * "connecting": this session continues as usual. "leaving" to "relayed": it sends nothing more; "left" and "relayed": the
  * other connection failed meanwhile, and there is another one. "relayed": the calls of this session have ended.
  * "overlapping": both are open, messages of the next session wait.
  * @type {Record<MoveState, Partial<Record<MoveStep, readonly [MoveState, MoveAction | null]>>>}

@@ -20,7 +20,7 @@
     DONE        KEEP           IDLE
     DONE        NOT_KEPT       MUST_CLOSE
 
-CLOSE, INVALID and the end of the connection lead to CLOSED from any state. As with h11, whoever owns the connection
+CLOSE, INVALID and the end of the connection lead to CLOSED from any state. As with h11, the owner of the connection
 gives the parser what comes (:meth:`ResponseParser.feed`), performs what the state asks for, and does not decide
 anything about HTTP itself: IDLE means that the connection may carry another request, MUST_CLOSE that it may not.
 

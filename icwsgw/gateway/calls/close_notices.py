@@ -177,7 +177,7 @@ class CloseNotices:
         return {close_notice.session: close_notice.written() for close_notice in self._all}
 
     def forget(self) -> None:
-        """Drop all notices without a word: another process sends them."""
+        """Drop all notices without sending them: another process does."""
         for close_notice in list(self._all):
             close_notice.done, close_notice.answered = _nothing, None
             self._give_up(close_notice)

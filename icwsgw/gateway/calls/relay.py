@@ -230,7 +230,7 @@ class Relay:
         self._perform(calls.resume())
 
     def detach(self) -> None:
-        """Stop without a word: another process goes on."""
+        """Stop without reporting outcomes: another process continues."""
         self._all_sent = None
         if self._spans is not None:
             self._spans.left()

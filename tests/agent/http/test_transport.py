@@ -350,7 +350,7 @@ class RudeServers(TransportCase):
         yield self.assertFailure(self.get(server, max_body=1_000_000), AnswerTooLarge)
 
     @inlineCallbacks
-    def test_both_doors_keep_the_transports_own_bound(self) -> Generator[Any, Any, None]:
+    def test_both_ways_to_send_keep_the_transports_own_bound(self) -> Generator[Any, Any, None]:
         server = self.serve(lambda c, h, b: c.answer(b"x" * 1001))
         transport = Transport(reactor, max_body=1000)
         self.addCleanup(transport.close)

@@ -513,7 +513,7 @@ def test_a_canister_whose_calls_hang_leaves_room_for_others() -> None:
     assert len(owner.events) == 1
 
 
-def test_whoever_waits_for_a_place_gets_it_when_a_call_has_ended_however_it_ended() -> None:
+def test_a_waiting_call_gets_the_slot_of_a_call_that_ends_in_any_way() -> None:
     for end in ("answer", "error", "drop"):
         relays, network, _, context = stuck()
         if end == "answer":

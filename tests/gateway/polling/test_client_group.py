@@ -100,7 +100,7 @@ def test_a_first_message_out_of_place_is_not_delivered_and_told() -> None:
     assert (anna.pieces, bert.pieces) == ([], [1])
 
 
-def test_whoever_is_accepted_replaces_an_older_one() -> None:
+def test_an_accepted_client_replaces_an_older_one() -> None:
     newer = (ANNA[0], 9)
     client_group, (anna, again) = make(ANNA, newer)
     assert client_group.accepted(anna, ANNA) is None
