@@ -84,6 +84,15 @@ def test_a_second_drain_waits_for_the_first() -> None:
     assert done == [1, 2]
 
 
+def test_a_drain_without_a_window_is_as_slow_as_ws_open_may_be(log: DrainLog) -> None:
+    world = World(query_budget=0, open_rate=5, drain_timeout=120.0)
+    for _ in range(100):
+        world.connect()
+    world.gateway.drain(None)
+    words, fields = log.lines[0]
+    assert (words, fields["clients"], fields["seconds"]) == ("draining", 100, 20.0)
+
+
 def test_a_drain_in_a_hurry() -> None:
     world = World()
     world.gateway.skip_drain_window()  # nothing to hurry yet

@@ -160,6 +160,17 @@ def test_what_other_processes_hear_and_tell() -> None:
     assert here.closed[0][0] == CloseCode.REPLACED
 
 
+@pytest.mark.parametrize(("left_ns", "ends"), [(69, False), (70, True)])
+def test_one_that_has_left_another_process_unheard_has_replaced_older_ones(left_ns: int, ends: bool) -> None:
+    world = World()
+    identity = Ed25519Identity(b"\x24" * 32)
+    here, _ = world.open(identity=identity, at_ns=70)
+    world.gateway.left_elsewhere(CANISTER.raw, b"somebody else", 80, True)
+    assert here.closed == []
+    world.gateway.left_elsewhere(CANISTER.raw, identity.principal.raw, left_ns, True)
+    assert bool(here.closed) is ends
+
+
 @pytest.mark.parametrize("at_ns", [0, None])
 def test_where_the_canister_tells_no_times_an_order_does(at_ns: int | None) -> None:
     world = World()

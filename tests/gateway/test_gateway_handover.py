@@ -81,7 +81,7 @@ def hand_over(world: World, clients: list[MemoryClient]) -> Gateway:
     assert not old.registry.sessions
     assert not old.registry.ending
     assert not old.registry.pollers
-    assert len(old.close_notices) == 0
+    assert (len(old.close_notices), old.notices()) == (0, {})
     assert old.context.waiting.octets == 0
     take_over_gateway(new, document)
     sessions = []
@@ -239,6 +239,15 @@ def test_who_may_have_missed_a_message_is_still_suspected() -> None:
 
 
 # documents that are not what they should be
+
+
+def test_of_a_document_without_anything_nothing_is_taken_over() -> None:
+    world = World()
+    new = successor(world)
+    before = sent(gateway_document(new))
+    take_over_gateway(new, {})
+    complete(new, {}, [])
+    assert sent(gateway_document(new)) == before
 
 
 def test_an_identity_that_is_not_there_costs_that_session() -> None:

@@ -81,6 +81,17 @@ def test_the_missing_one_may_be_in_a_socket_that_is_not_read() -> None:
     assert sent(world) == [1, 2, 3, 4, 5, 6]
 
 
+def test_nothing_is_waited_for_when_the_client_leaves_while_its_socket_is_not_read() -> None:
+    world = World(relay_queue_messages=3).open()
+    for number in (1, 2, 3, 4, 6):
+        world.receive(payload(world, number))
+    world.clock.advance(3 * HOLD_SECONDS)
+    world.session.left(1000)
+    answer_all(world)
+    assert sent(world) == [1, 2, 3, 4, 6]
+    assert world.clock.getDelayedCalls() == []
+
+
 SHORT = encode_message_args(MessageArgs(b"p", 1, 9, 0, False, b""), extra=())
 
 

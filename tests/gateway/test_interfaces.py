@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from icwsgw.agent.http.transport import MAX_CONNECTIONS
 from icwsgw.core.network_time import STEP_NS
 from icwsgw.gateway.calls.close_notices import MAX_IN_FLIGHT
@@ -11,6 +13,13 @@ from tests.support.fake_network import NOW_NS, make_context, set_skew
 def test_calls_that_hang_leave_connections_for_queries() -> None:
     calls = MAX_CALLS + MAX_OPENS + MAX_NEWCOMERS_OPENS + MAX_IN_FLIGHT
     assert calls + MAX_QUERIES + MAX_NEWCOMERS_QUERIES <= MAX_CONNECTIONS
+
+
+def test_without_a_budget_nothing_is_limited() -> None:
+    context = replace(make_context(polling_interval=0.25)[0], budget=None)  # type: ignore[arg-type]
+    assert context.budget is not None
+    assert (context.budget.per_second, context.budget.interval) == (None, 0.25)
+    assert context.call_scheduler.budget is context.budget
 
 
 def test_the_networks_time_is_ours_unless_the_skew_is_real() -> None:

@@ -7,6 +7,7 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
+from icwsgw.config.quotas import CANISTER_QUOTAS
 from icwsgw.core.session_machine import Opened, State
 from icwsgw.gateway import registry as registry_module
 from icwsgw.gateway.polling.poll_timer import PollTimer
@@ -230,6 +231,18 @@ def test_pollers_that_are_there_already_get_the_later_state() -> None:
     registry.taken_over()
     other = Principal(b"\x01")
     assert registry.take_over(Session(5), other).cursor.next == 0  # type: ignore[arg-type]
+
+
+def test_a_canister_without_clients_has_no_quota_in_use() -> None:
+    registry, _, clock = make(canister_quotas=CANISTER_QUOTAS.parse(f"{CANISTER.text}:message-rate=1"))
+    registry.quotas.change(registry._context.config, [])
+    sessions = [enter(registry, Session(number)) for number in range(2)]
+    held = sessions[0].poller.held_clients
+    assert held is not None
+    for session in sessions:
+        registry.remove(session)
+    assert clock.getDelayedCalls() == []
+    assert enter(registry, Session(3)).poller.held_clients is not held
 
 
 def test_what_has_stopped_is_forgotten() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
-from icwsgw.agent.outcome import DONE, CallOutcome, OutcomeKind
+from icwsgw.agent.outcome import ACCEPTED, DONE, CallOutcome, OutcomeKind
 from icwsgw.core.call_answers import REFUSED_REPETITIONS, RESUBMIT_SECONDS
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.messages import frame, handshake
@@ -17,6 +17,7 @@ from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.session import NEXT_MESSAGE_SECONDS, ClientSession
 from icwsgw.ic import cbor
 from icwsgw.ic.principal import Principal
+from icwsgw.ic.ws import encode_batch
 from tests.support.fake_network import (
     CANISTER,
     IDENTITY,
@@ -376,6 +377,20 @@ def test_deadlines() -> None:
     assert world.session.overdue(50.0)
     world = World().open()
     assert not world.session.overdue(1e9)
+
+
+@pytest.mark.parametrize("outcome", [REPLIED_OK, ACCEPTED])
+def test_a_message_that_was_executed_wakes_the_poller(outcome: CallOutcome) -> None:
+    for world, executed in ((World().setup(), True), (World().open(), outcome is REPLIED_OK)):
+        world.clock.advance(0.05)
+        if world.session.state is State.OPEN:
+            world.receive(world.sdk.message_payload(b"one", world.now_ns()))
+        while world.network.queries and not world.network.queries[-1].deferred.called:
+            world.network.queries[-1].answer(encode_batch([], b"", b"", True))
+        asked = len(world.network.queries)
+        world.network.calls[-1].answer(outcome)
+        world.clock.advance(0.02)
+        assert (len(world.network.queries) > asked) is executed
 
 
 def test_a_session_that_is_overdue_is_told_what_is_wrong_with_polls() -> None:

@@ -40,29 +40,40 @@ def test_a_session_before_ws_open_has_no_canister() -> None:
     assert (copy.state, copy.client_key, copy.poller, copy.relay) == (State.INIT, None, None, None)
 
 
-@pytest.mark.parametrize("change", [{"id": 5}, {"identity": None}, {"state": 77}, {"key": ["x", 1]}, {"canister": "x"}])
-def test_a_document_with_a_wrong_value_is_refused(change: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"id": 5}, "id: int instead of str"),
+        ({"identity": None}, "identity: NoneType instead of int"),
+        ({"state": 77}, "state: 77 is not a valid State"),
+        ({"key": ["x", 1]}, "key: str instead of bytes"),
+        ({"key": [b"x", "1"]}, "key: str instead of int"),
+        ({"canister": "x"}, "canister: str instead of bytes"),
+        ({"wait": [4101, 7]}, "wait: int instead of str"),
+    ],
+)
+def test_a_document_with_a_wrong_value_is_refused(change: dict[str, Any], text: str) -> None:
     world = World()
     client = world.open(1)[0]
     assert client.session is not None
-    with pytest.raises(FormatError):
+    with pytest.raises(FormatError, match=f"^{text}$"):
         take_over_session(successor(world), client, {**session_document(client.session), **change})
 
 
-def taken() -> tuple[Any, dict[str, Any]]:
+def taken(**changes: object) -> tuple[Any, dict[str, Any]]:
     """A session that was taken over, and the document that it was made from."""
     world = World()
     client = world.open(1)[0]
     assert client.session is not None
-    document = cbor.loads(cbor.dumps(session_document(client.session)))
+    document = cbor.loads(cbor.dumps({**session_document(client.session), **changes}))
     return take_over_session(successor(world), client, document), document
 
 
 @pytest.mark.parametrize("opened", [Opened.SPOKE, Opened.CONFIRMED])
 def test_a_session_that_has_gone_on_since_it_was_taken_over_is_brought_to_its_later_state(opened: Opened) -> None:
-    session, before = taken()
+    session, before = taken(opened=opened)
     after = {**before, "messages_up": 77, "opened": Opened.CONFIRMED, "relay": {**before["relay"], "took": 3.0}}
-    assert update(session, {**before, "opened": opened}, after)
+    assert update(session, before, after)
     assert (session.messages_up, session.opened, session_document(session)["relay"]["took"]) == (77, 3, 3.0)
 
 

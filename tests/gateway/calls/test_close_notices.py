@@ -3,6 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from icwsgw.agent.outcome import CallOutcome, OutcomeKind
 from icwsgw.core.close_notice import FOUND_OUT_SECONDS, MAX_RETRY_SECONDS
 from icwsgw.errors import ConnectionLost, HttpError
 from icwsgw.gateway.calls.close_notices import MAX_IN_FLIGHT, CloseNotices
@@ -39,7 +40,11 @@ def test_a_canister_is_told_by_a_signed_ws_close() -> None:
 
 
 def test_whatever_the_canister_says_it_has_been_told() -> None:
-    for outcome, label in [(replied_err("no such client"), "done"), (rejected(5, "trapped"), "refused")]:
+    for outcome, label in [
+        (replied_err("no such client"), "done"),
+        (rejected(5, "trapped"), "refused"),
+        (CallOutcome(OutcomeKind.REPLIED, b"no Candid"), "format"),
+    ]:
         context, network, clock = make_context()
         done: list[int] = []
         close_notices = CloseNotices(context)
@@ -59,6 +64,7 @@ def test_a_failing_network_is_tried_again_with_a_fresh_envelope_and_given_up_lat
         clock.advance(5)
     assert MAX_RETRY_SECONDS <= done[0] <= MAX_RETRY_SECONDS + 10
     assert len({call.body for call in network.calls}) > 1
+    assert context.metrics.ws_close_retries.value == len(network.calls) - 1
     verify_envelope(network.calls[-1].body, NOW_NS + int(clock.seconds() * 1e9))
 
 

@@ -159,6 +159,20 @@ def test_a_newcomer_has_few_places_and_one_address_half_of_all() -> None:
     assert world.open(b"known", newcomer=False).left
 
 
+def test_one_that_has_waited_for_a_newcomer_s_place_takes_one_of_its_address_too() -> None:
+    world = World()
+    calls = [world.open() for _ in range(20)]
+    assert sum(call.left for call in calls) < 20
+    ended: list[Call] = []
+    while len(ended) < 20:
+        (call, *_) = (each for each in calls if each.left and each not in ended)
+        under_way = sum(each.left for each in calls) - len(ended)
+        assert world.call_scheduler._by_address.busy == under_way
+        ended.append(call)
+        call.ends()
+    assert (world.call_scheduler._by_newcomer.busy, world.call_scheduler._by_address.busy) == (0, 0)
+
+
 def test_what_waits_for_a_newcomer_moves_over_when_it_speaks() -> None:
     world = World()
     calls = [world.open(group="ab"[number % 2]) for number in range(40)]

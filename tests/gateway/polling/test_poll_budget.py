@@ -32,6 +32,17 @@ def test_a_known_canister_has_what_the_budget_allows() -> None:
     assert context.budget.pollers == 0
 
 
+def test_what_messages_for_nobody_have_cost_is_handed_over() -> None:
+    context = made()
+    poll_budget, copy = PollBudget(context, b"known"), PollBudget(context, b"known")
+    poll_budget.answered(0, 10, 5.0, 0.5)
+    assert poll_budget.rest(5.0) > 0
+    copy.read({})
+    assert copy.rest(5.0) == 0
+    copy.read(poll_budget.written())
+    assert copy.rest(5.0) == poll_budget.rest(5.0)
+
+
 def test_each_known_canister_has_a_lane_of_its_own() -> None:
     context = made()
     one, other = PollBudget(context, b"one"), PollBudget(context, b"other")

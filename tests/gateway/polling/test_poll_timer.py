@@ -48,6 +48,7 @@ def test_the_soonest_wake_wins() -> None:
     acts.poll_timer.wake_in(0.75, "a")
     acts.poll_timer.wake_in(0.25, "b")
     acts.poll_timer.wake_in(0.5, "c")
+    acts.poll_timer.wake_in(0.25, "d")
     acts.pass_(0.875)
     assert acts.wakes == [(10.25, "b")]
 

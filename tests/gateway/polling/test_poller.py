@@ -136,13 +136,14 @@ def test_polls_for_calls_respect_a_pause_and_end_with_the_poller() -> None:
 
 
 def test_at_rest_a_probe_takes_the_place_of_a_poll_now_and_then() -> None:
-    _, session, network, clock = make()
+    poller, session, network, clock = make()
     network.queries[0].answer(reply(0, 4))
     for _ in range(25):
         clock.advance(INTERVAL)
         query = network.queries[-1]
         query.answer(reply(query.asked, 5 - query.asked) if query.asked < 4 else EMPTY)
     assert asked(network).count(3) == 1
+    assert poller._metrics.duplicates.value == 0, "its anchor is none"
     # the probe brought a new message, which is the anchor of the next probe
     assert len(session.frames) == 5
     assert asked(network)[-1] == 5
@@ -270,6 +271,19 @@ def test_an_empty_queue_is_proved_when_a_client_waits_whose_ws_open_was_executed
     network.queries[-1].answer(EMPTY)
     clock.advance(INTERVAL)
     assert (3 in asked(network)) is (opened is Opened.EXECUTED)
+
+
+def test_what_cannot_be_asked_at_once_is_asked_when_there_is_a_token_again() -> None:
+    poller, session, network, clock = make(query_budget=16)
+    budget = poller.poll_budget.poll_schedule.budget
+    while budget.take(RequestKind.EXTRA, clock.seconds()):
+        pass
+    poller.poll_budget.poll_schedule.due = clock.seconds() + 1000
+    network.queries[0].answer(reply(0, 3, end=False))
+    assert (len(session.frames), len(network.queries), poller.in_flight) == (3, 1, 0)
+    clock.pump([0.01] * 300)
+    assert asked(network)[1] == 3
+    poller.stop()
 
 
 def test_a_wake_without_a_token_waits_for_one() -> None:
