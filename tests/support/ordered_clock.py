@@ -9,14 +9,32 @@ from twisted.internet.base import DelayedCall
 from twisted.internet.task import Clock
 
 
+class _Call(DelayedCall):
+    """A call that takes its new place when it is put off, too; Twisted's leaves that to the next sort."""
+
+    def reset(self, secondsFromNow: float) -> None:
+        super().reset(secondsFromNow)
+        if self.resetter is not None:
+            self.resetter(self)
+
+    def delay(self, secondsLater: float) -> None:
+        super().delay(secondsLater)
+        if self.resetter is not None:
+            self.resetter(self)
+
+
 class OrderedClock(Clock):
     """A Clock that puts each call in its place, where Twisted's sorts all calls at every turn."""
 
     def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kw: object) -> DelayedCall:  # type: ignore[override]
-        at, sort = self.seconds() + delay, super()._sortCalls
-        call = DelayedCall(at, callable, args, kw, self.calls.remove, lambda _: sort(), self.seconds)
+        call = _Call(self.seconds() + delay, callable, args, kw, self.calls.remove, self._put, self.seconds)
         insort(self.calls, call, key=DelayedCall.getTime)
         return call
+
+    def _put(self, call: DelayedCall) -> None:
+        """Its time has changed."""
+        self.calls.remove(call)
+        insort(self.calls, call, key=DelayedCall.getTime)
 
     def _sortCalls(self) -> None:
         """They are sorted."""
