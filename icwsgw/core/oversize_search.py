@@ -99,12 +99,14 @@ class OversizeSearch(Written):
         if self._refusals < REFUSALS - 1 or now - self._since >= SECONDS:
             self._refusals += 1
 
-    def fitted(self, nonce: int) -> int | None:
+    def fitted(self, nonce: int, expected: int) -> int | None:
         """Record that the page at a nonce has arrived.
 
+        :param expected: the cursor's next nonce
         :return: the nonce to continue from if the search is done, else None
         """
-        if nonce == self.first:
+        if nonce == self.first or self.first != expected:
+            # A probe may have brought the messages that seemed to be out of reach.
             self.restart()
         elif self.seeking and nonce == self.ask():
             self.high = nonce

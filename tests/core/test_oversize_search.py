@@ -26,7 +26,7 @@ class Script:
         self.asked.append(number)
         asked, self.now = self.now, self.now + 0.25
         if number >= self.fits_from:
-            return self.search.fitted(number)
+            return self.search.fitted(number, N)
         self.search.refused(number, N, self.now, asked)
         return self.search.found()
 
@@ -68,7 +68,7 @@ def test_a_page_that_comes_after_all_ends_the_search() -> None:
         script = Script(10_000)
         script.run(refusals)
         assert script.search.first == N
-        assert script.search.fitted(N) is None
+        assert script.search.fitted(N, N) is None
         assert script.search.first is None
         assert not script.search.seeking
 
@@ -100,7 +100,7 @@ def test_numbers_that_nobody_is_looking_for_change_nothing() -> None:
     script.run(REFUSALS + 2)
     ask = script.search.ask()
     script.search.refused(ask + 1, N, script.now, script.now)
-    assert script.search.fitted(ask + 5) is None
+    assert script.search.fitted(ask + 5, N) is None
     assert script.search.ask() == ask
 
 
@@ -153,3 +153,12 @@ def test_it_looks_as_far_as_said_and_then_begins_again() -> None:
         search.refused(search.ask(), first, 10.0, 10.0)
     assert asked == [1 << power for power in range(FARTHEST.bit_length())]
     assert search.first is None
+
+
+def test_a_search_ends_when_its_messages_have_come_another_way() -> None:
+    script = Script(fits_from=N + 4)
+    while not (script.search.seeking and script.search.low > N):
+        script.step()
+    # a probe has brought what the search was to go past
+    assert script.search.fitted(script.search.ask(), N + 3) is None
+    assert script.search.first is None

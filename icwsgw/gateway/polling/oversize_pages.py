@@ -38,9 +38,9 @@ class OversizePages:
             _log.warn("a page of the canister's messages is too large", canister=self._canister, first=cursor.next)
         return self.search.found()
 
-    def fitted(self, ask: InFlightPoll) -> int | None:
+    def fitted(self, ask: InFlightPoll, cursor: Cursor) -> int | None:
         """A page arrived; gives the nonce to continue from if that ends a search, else None."""
-        return self.search.fitted(ask.nonce) if ask.anchor is None else None
+        return self.search.fitted(ask.nonce, cursor.next) if ask.anchor is None else None
 
     def gone(self, first: int, beyond: int, now: float) -> None:
         """Report that the canister has deleted messages before they were read."""

@@ -359,10 +359,10 @@ class Poller(ClientGroup):
             if ask.anchor is not None:
                 self._judge(ask, ask.anchor, batch, now)
             elif search.first is not None and search.seeking and ask.nonce > self.cursor.next:
-                self._leave_out(self._oversize_pages.fitted(ask))
+                self._leave_out(self._oversize_pages.fitted(ask, self.cursor))
             elif not (self._polling.resumed and batch.messages):
                 if search.first is not None:
-                    self._oversize_pages.fitted(ask)
+                    self._oversize_pages.fitted(ask, self.cursor)
                 self._take(batch, ask, ask.nonce, now, len(batch.messages))
         except (FormatError, CertificateInvalid) as error:
             # A message's key has no nonce, or the proof of a reset is invalid.

@@ -19,13 +19,13 @@ def test_it_hears_of_pages_that_are_too_large_alone() -> None:
         assert oversize_pages.failed(ConnectionLost("x"), InFlightPoll(0, at, None), cursor, at) is None
         # a probe
         assert oversize_pages.failed(TOO_LARGE, InFlightPoll(0, at, LastMessage(0, b"x")), cursor, at) is None
-        assert oversize_pages.fitted(InFlightPoll(1, at, None)) is None
+        assert oversize_pages.fitted(InFlightPoll(1, at, None), cursor) is None
     assert not oversize_pages.search.seeking
     for at in range(REFUSALS):
         assert oversize_pages.failed(TOO_LARGE, InFlightPoll(0, at, None), cursor, at) is None
     assert oversize_pages.search.seeking
-    assert oversize_pages.fitted(InFlightPoll(1, 9.0, LastMessage(0, b"x"))) is None
-    assert oversize_pages.fitted(InFlightPoll(1, 9.0, None)) == 1
+    assert oversize_pages.fitted(InFlightPoll(1, 9.0, LastMessage(0, b"x")), cursor) is None
+    assert oversize_pages.fitted(InFlightPoll(1, 9.0, None), cursor) == 1
     assert not oversize_pages.search.seeking
 
 
