@@ -397,10 +397,13 @@ class RequestBudget:
         """A call does not wait any more."""
         self._buckets[kind].line.remove(flow, waiter)
 
-    def has_room(self, flow: Hashable) -> bool:
-        """Whether one more ws_open may wait: while fewer of its flow wait than there is room left."""
+    def has_room(self, *flows: Hashable) -> bool:
+        """Whether one more ws_open may wait: while fewer of its address wait than there is room left.
+
+        :param flows: those of its address
+        """
         line = self._buckets[RequestKind.OPEN].line
-        return not line or line.count(flow) < self._most_opens - len(line)
+        return not line or sum(map(line.count, flows)) < self._most_opens - len(line)
 
     def next(self, now: float) -> BudgetWaiter | None:
         """Remove the next call that may be sent now and return it: calls first, ws_open last."""

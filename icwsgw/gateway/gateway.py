@@ -193,7 +193,7 @@ class Gateway:
         if not self.registry.has_room(canister, identity_index, group):
             refused.inc("newcomers")
             return CloseCode.OVERLOADED, "too many canisters have not spoken yet, please try again later"
-        if not self.context.budget.has_room(group):
+        if not self.context.call_scheduler.may_open(group):
             refused.inc("opens")
             return CloseCode.OVERLOADED, "too many clients are opening at once, please try again later"
         return None

@@ -89,6 +89,10 @@ class CallScheduler:
         self._exits[key] = found
         return found
 
+    def may_open(self, group: str) -> bool:
+        """Whether one more ``ws_open`` from a group of addresses may wait for its token."""
+        return self.budget.has_room((group, True), (group, False))
+
     def closing(self, canister: bytes, places: CallSlots) -> CallQueue:
         """The call queue for ``ws_close`` to a canister."""
         key = RequestKind.CLOSE, canister

@@ -57,6 +57,18 @@ def test_while_nothing_waits_there_is_no_timer_and_no_ticket() -> None:
     assert world.calls.busy == 0
 
 
+def test_the_line_of_ws_open_has_a_bound_that_one_address_cannot_use_up() -> None:
+    world = World(opens=10)
+    counts = {"a": 0, "b": 0}
+    for group in counts:
+        # what was sent at once does not wait
+        while world.call_scheduler.may_open(group) and counts[group] < 400:
+            number = sum(counts.values())
+            call = world.open(number.to_bytes(2, "big"), group, newcomer=False, proved=number % 3 > 0)
+            counts[group] += not call.left
+    assert counts == {"a": 150, "b": 75}
+
+
 def test_what_the_budget_holds_back_leaves_in_its_order_and_nothing_is_lost() -> None:
     world = World(per_second=160, places=10_000)
     calls = [world.call() for _ in range(600)]
