@@ -92,6 +92,13 @@ def _sessions(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
             *(sum(len(envelope.body) for envelope in queue.queue or ()) for queue in queues),
         ],
     )
+    for session in living:
+        if session.relay is not None and session.relay.relay_queue.full and session.state is not State.DISMISSED:
+            yield f"messages for which client {session.id} is not read", session.relay.queued > 0, True
+    for session in living:
+        if session.relay is not None:
+            full = session.relay.relay_queue.full
+            yield f"whether the client of {session.id} is not read", session.owner.link.held, full
     principals = gateway.principals
     if principals.most:
         accepted = Counter(
@@ -150,6 +157,9 @@ def _stores(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
             for batch, _, _ in ahead.kept.values()
         ]
         yield "bytes of answers before their turn", ahead.size, sum(there)
+        began = poller.restarted_at  # type: ignore[attr-defined]
+        old = [first for first, (_, asked, _) in ahead.kept.items() if asked < began]
+        yield "answers of a canister's life before", old, []
     for session in (*gateway.registry.sessions, *gateway.registry.ending):
         if session.stream is not None:
             buffer = session.stream._sequence_buffer
@@ -215,6 +225,18 @@ def _calls(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
             sorted(map(id, places.line)),
             sorted(id(one) for one in places._slot_queues.values() if one.waits),
         )
+    # the last attempt may have had its turn when it had expired
+    spared = sum(count for label, count in process.metrics.relays.values.items() if label == "expired")
+    spared += sum(count for label, count in process.metrics.relays.values.items() if label == "unknown")
+    given_up = sum(count for label, count in process.metrics.ws_closes.values.items() if label == "abandoned")
+    for name, kinds, unused in (
+        ("ws_message", (RequestKind.CALL, RequestKind.EAGER), spared),
+        ("ws_close", (RequestKind.CLOSE,), given_up),
+        ("ws_open", (RequestKind.OPEN,), spared),
+    ):
+        tokens, left = sum(budget.sent[kind] for kind in kinds), process.agent.sent[name]
+        yield f"tokens of {name} that nobody used", max(0, tokens - left - unused), 0
+        yield f"{name} that left without a token", max(0, left - tokens), 0
     for kind in WAITING:
         line = budget._buckets[kind].line
         yield f"line of {kind.name}", line.size, sum(map(len, (*line._new.values(), *line._served.values())))

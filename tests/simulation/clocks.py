@@ -8,10 +8,17 @@ clock answers only queries, because it would refuse the calls of all clients.
 from __future__ import annotations
 
 from email.utils import formatdate
+from typing import TYPE_CHECKING, Any
 
+from icwsgw.core.network_time import WITNESSES, replica_time
+from icwsgw.ic.network_limits import MAX_INGRESS_TTL_NS
 from tests.simulation.plan import Plan
 from tests.simulation.script import Chance
 from tests.simulation.subject import Subject
+
+if TYPE_CHECKING:
+    from tests.simulation.process import SimProcess
+    from tests.simulation.world import SimWorld
 
 #: How far clocks are off, in seconds. Up to a minute the network takes what is signed by them.
 WRONG = (-3600.0, -600.0, -100.0, -20.0, 3.0, 20.0, 100.0, 600.0, 3600.0)
@@ -22,6 +29,75 @@ WRONG_NODE = (-3000.0, -500.0, 500.0, 3000.0)
 BEHIND, AHEAD = 240.0, 150.0
 #: Seconds of polls after which the reckoning is right again.
 FINDS_OUT = 20.0
+#: Seconds by which two answers may differ that tell the same time; a wrong time differs by more from the true one.
+SAME = 5.0
+
+
+class TimeWitnesses:
+    """What replicas that refuse requests say the time is, to one process.
+
+    Nodes whose clocks are wrong, each by another amount, persuade nobody: a process reckons with a wrong time that it
+    was told only if it was told that one several times in a row, and nothing was accepted in between that contradicts.
+    """
+
+    def __init__(self, world: SimWorld, process: SimProcess) -> None:
+        self._world = world
+        self._process = process
+        #: the wrong time that was told last, seconds ahead, and how often in a row
+        self._told, self._count = 0.0, 0
+        #: wrong times that were told at all, and those that may be believed
+        self._wrong: set[float] = set()
+        self._believed: set[float] = set()
+        observer: Any = process.agent.time_observer
+        refusal, note = observer.note_refusal, observer.note
+
+        def refused(words: str) -> None:
+            time_ns = replica_time(words)
+            if time_ns is not None:
+                self._refused((time_ns - world.now_ns()) / 1e9)
+            refusal(words)
+            self.look()
+
+        def noted(answer: Any, canister: Any, expiry_ns: int | None = None) -> None:
+            if answer.status == 200 and expiry_ns is not None:
+                self._accepted((expiry_ns - world.now_ns()) / 1e9)
+            note(answer, canister, expiry_ns)
+            self.look()
+
+        observer.note_refusal, observer.note = refused, noted
+
+    def go_on_from(self, before: TimeWitnesses) -> None:
+        """It is another process, to which everything was handed over."""
+        self._told, self._count = before._told, before._count
+        self._wrong, self._believed = before._wrong, before._believed
+
+    def _refused(self, ahead: float) -> None:
+        self._count = self._count + 1 if self._count and abs(ahead - self._told) <= SAME else 1
+        self._told = ahead
+        if abs(ahead) > SAME:
+            self._wrong.add(ahead)
+            if self._count >= WITNESSES:
+                self._believed.add(ahead)
+                self._world.truth.troubles["persuaded"] += 1
+
+    def _accepted(self, expiry: float) -> None:
+        earliest = expiry - MAX_INGRESS_TTL_NS / 1e9
+        # it says something for what is reckoned with, if that is among the times that it leaves open
+        agrees = earliest + SAME <= self._wrong_by() <= expiry - SAME
+        if agrees and not earliest - SAME <= self._told <= expiry + SAME:
+            self._count = 0
+
+    def _wrong_by(self) -> float:
+        """Seconds that the time that is reckoned with is ahead."""
+        return (self._process.context.network_ns() - self._world.now_ns()) / 1e9
+
+    def look(self) -> None:
+        """Check what the process reckons with."""
+        wrong = self._wrong_by()
+        if any(abs(wrong - told) <= SAME for told in self._believed):
+            return
+        if abs(wrong - self._process.wall_offset) > SAME and any(abs(wrong - told) <= SAME for told in self._wrong):
+            self._world.truth.fail(f"a time that is {wrong:+.0f} s off is believed, which no node has told in a row")
 
 
 class Clocks(Subject):
@@ -54,6 +130,21 @@ class Clocks(Subject):
         number, wrong_by = chance.randrange(4), chance.choice(WRONG_NODE)
         self.world.replica.wrong_nodes = {number: wrong_by}
         return f"the clock of node {number} is {wrong_by:+} s off"
+
+    @classmethod
+    def rare(cls, plan: Plan) -> dict[str, float]:
+        # else too few answers come meanwhile
+        return {"disagree": 3.0} if plan.polling_interval <= 0.3 else {}
+
+    def disagree(self, chance: Chance) -> str:
+        """When a machine's clock is set, most nodes' clocks are wrong for a moment, each by another amount."""
+        world = self.world
+        numbers, wrong = chance.sample(range(4), 3), chance.sample(WRONG_NODE, 3)
+        said = self.set_machine(chance)
+        world.replica.wrong_nodes = dict(zip(numbers, wrong, strict=True))
+        world.run(2.0)
+        world.replica.wrong_nodes = {}
+        return f"{said}; the clocks of three nodes were wrong: {wrong}"
 
     def dates(self, chance: Chance) -> str:
         """All answers have Dates from now on, of one proxy: right ones or wrong ones."""

@@ -15,6 +15,8 @@ from tests.simulation.world import CANISTERS
 MAX_CLIENTS = 14
 #: Numbers of the clients of a crowd.
 CROWD = 2_000_000
+#: Numbers of many that come at the end.
+MANY = 4_000_000
 #: Those that come again and again, on several connections.
 REGULARS = [Ed25519Identity(bytes((9, number)) * 16) for number in range(6)]
 
@@ -213,6 +215,13 @@ class Conduct(Subject):
         for number in range(chance.choice((101, 130, 230))):
             world.clients.append(SimClient(world, CROWD + number, canister, _stranger(chance), process=process))
         return f"a crowd connects to {canister.text[:5]}"
+
+    def many(self, chance: Chance, count: int) -> None:
+        """So many come, to one canister."""
+        for number in range(count):
+            client = SimClient(self.world, MANY + number, CANISTERS[0], _stranger(chance))
+            client.dawdles = 0.0
+            self.world.clients.append(client)
 
     def misbehave(self, chance: Chance) -> str | None:
         client = self.pick(chance, is_open=False)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from icwsgw.core.close_reasons import MAX_REASON_BYTES, CloseCode
 from icwsgw.core.session_machine import State
+from tests.simulation.estimates import too_early
 
 if TYPE_CHECKING:
     from tests.simulation.truth import SimSession
@@ -93,6 +94,8 @@ def _replaced(world: SimWorld, session: SimSession) -> str:
         return "it was the principal's only one"
     mine = truth.opened_at.get(key)
     newest = max(truth.opened_at[other] for other in others)
+    if mine is not None and newest == mine and truth.is_current(session.owner.canister, key) and not truth.troubles:
+        return "it came in the same block as another one, and is the one that its canister knows"
     if mine is None or newest >= mine:
         return ""
     if truth.reset_at.get(session.owner.canister, float("-inf")) > session.started - RESET_FOUND:
@@ -143,6 +146,8 @@ def _reset(world: SimWorld, session: SimSession) -> str:
 
 
 def _too_fast(world: SimWorld, session: SimSession) -> str:
+    if "keep-alive" in session.end_text:
+        return too_early(session, world.clock.seconds())
     if session.owner.count <= 5:
         return "the client hardly sent anything"
     if session.waited_up or session.was_held or session.owner.was_slow:
@@ -175,7 +180,7 @@ def _open_refused(world: SimWorld, session: SimSession) -> str:
 
 def _message_refused(world: SimWorld, session: SimSession) -> str:
     key = session.client_key
-    if ("ws_message", key) in session.owner.process.agent.bad or key in world.truth.gone or key in world.truth.spoilt:
+    if ("ws_message", key) in session.owner.process.agent.refusals or key in world.truth.gone:
         return ""
     return "no message of it was refused"
 
@@ -184,6 +189,9 @@ def _expired(world: SimWorld, session: SimSession) -> str:
     since = world.clock.seconds() - session.owner.process.clock_set_at
     if world.plan.clocks and (session.owner.process.wall_offset or since < CLOCK_FOUND):
         # this machine's clock is wrong: whether that may be told from what it hears is the subject of clocks
+        return ""
+    if world.truth.troubles["persuaded"]:
+        # a node with a wrong clock has answered several times in a row
         return ""
     if world.dates_were_wrong and world.replica.wrong_nodes:
         # a proxy and a node that agree on a wrong time are believed for a while

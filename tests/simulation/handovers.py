@@ -161,7 +161,7 @@ def hand_over(world: SimWorld, old: SimProcess, new: SimProcess) -> None:
         before: Any = pollers.get(place)
         if before is not None:
             # it goes on where the other one was
-            poller.asked_until, poller.refusals = before.asked_until, before.refusals  # type: ignore[attr-defined]
+            poller.go_on_from(before)  # type: ignore[attr-defined]
             key = place[0], new.context.identities[place[1]].principal.raw
             if old.agent._pollers.get(key) is before:
                 new.agent._pollers[key] = poller
@@ -200,10 +200,14 @@ def _let_go(old: SimProcess, links: list[Any]) -> None:
 def _go_on_with(old: SimProcess, new: SimProcess) -> None:
     """What the simulation knows of a process holds for the one that goes on."""
     new.door = old.door
+    if new.time_witnesses is not None and old.time_witnesses is not None:
+        new.time_witnesses.go_on_from(old.time_witnesses)
     mine, theirs = new.agent, old.agent
-    for name in ("_calls", "_close_notices", "bad", "_canisters", "_bad_since", "_good", "_asked", "_unasked"):
+    names = "_calls", "_close_notices", "bad", "refusals", "_canisters", "_bad_since", "_good", "_asked"
+    for name in names:
         setattr(mine, name, getattr(theirs, name))
-        setattr(theirs, name, type(getattr(theirs, name))(getattr(theirs, name)) if name != "_unasked" else {})
+        setattr(theirs, name, type(getattr(theirs, name))(getattr(theirs, name)))
+    mine._unasked, mine._rested = theirs._unasked.copy(), theirs._rested.copy()
     mine._polls, mine._all, mine._opens = theirs._polls, theirs._all, theirs._opens
     for call in mine._calls.values():
         # nobody hears of an attempt that was in flight

@@ -55,8 +55,9 @@ class Liars(Subject):
             if now < self._last + APART:
                 return None
             count = 1
-        # many at once, though not for as long as a canister may be silent
-        self._until = now + 2.0 if count > 5 else float("inf")
+        # many at once, though not for as long as a canister may be silent; and what is old looks like a queue that has
+        # gone, which is believed of a canister after a while
+        self._until = now + 2.0 if count > 5 or kind == "old" else float("inf")
         if count > 5 and now < self._last + 2 * APART:
             return None
         self._kind, self._left, self._random, self._last = kind, count, Random(chance.getrandbits(32)), now

@@ -20,10 +20,12 @@ from icwsgw.gateway.interfaces import Context
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.observe.metrics import Metrics
 from icwsgw.server.factory import GatewayFactory
+from tests.simulation.clocks import TimeWitnesses
 from tests.simulation.errands import Errands
 from tests.simulation.limits import Door
 from tests.simulation.traffic import SimAgent
 from tests.simulation.upstream import WireTransport
+from tests.simulation.waiting import WatchedAnswers
 from tests.support.memory_transport import MemoryTransport
 
 if TYPE_CHECKING:
@@ -150,11 +152,14 @@ class SimProcess:
             delegations=self.agent.delegations,
             readable=None if plan.trusting else self.agent.readable,
         )
+        # the context is frozen, since nobody else changes what it has
+        object.__setattr__(self.context, "answers", WatchedAnswers(world, clock))
         self.gateway = Gateway(self.context, IdentityAssignment(plan.identities, target=3))
         self.gateway.close_notices.call_slots.limit = plan.calls
         self.factory = GatewayFactory(self.gateway)
         self.monitor = NetworkMonitor(clock, self.agent, "http://127.0.0.1:4943")
         self.door = Door(plan, clock.seconds())
+        self.time_witnesses = TimeWitnesses(world, self) if plan.clocks else None
 
     def now_ns(self) -> int:
         """What this machine's wall clock says."""

@@ -13,13 +13,15 @@ from tests.simulation.clients import SimClient
 from tests.simulation.clocks import Clocks
 from tests.simulation.conduct import Conduct
 from tests.simulation.draining import drain
+from tests.simulation.estimates import Estimates
 from tests.simulation.fleet import Fleet
 from tests.simulation.handovers import Handovers
 from tests.simulation.harm import Asides, Harm
 from tests.simulation.liars import Liars
 from tests.simulation.operations import Operations
+from tests.simulation.ordeals import HardOrdeals, Ordeals
 from tests.simulation.plan import Plan
-from tests.simulation.script import Chance, Script, Step, draw_script
+from tests.simulation.script import Chance, Script, Step, draw_script, with_rare
 from tests.simulation.strangers import Strangers
 from tests.simulation.subject import Subject
 from tests.simulation.truth import Violation, _show
@@ -32,6 +34,8 @@ QUIET_SECONDS = 90.0
 #: ws_close is tried for two minutes.
 CLOSE_NOTICE_SECONDS = 140.0
 
+#: Clients that come before all leave while nobody can be told of it, and for how many seconds.
+MANY, MANY_LEAVE = 50, 400.0
 #: Numbers of clients that come when all others have left.
 COME_AGAIN = 3_000_000
 
@@ -43,9 +47,12 @@ SUBJECTS: tuple[type[Subject], ...] = (
     Harm,
     Accounts,
     Deadlines,
+    Estimates,
     Clocks,
     Operations,
     Asides,
+    Ordeals,
+    HardOrdeals,
     Liars,
     Fleet,
     Handovers,
@@ -66,7 +73,8 @@ def draw(seed: int, count: int) -> Script:
         for subject in subjects
         for name, weight in subject.steps.items()
     }
-    return draw_script(seed, count, weights, plan)
+    rare = {f"{each.name}.{name}": weight for each in subjects for name, weight in each.rare(plan).items() if weight}
+    return with_rare(draw_script(seed, count, weights, plan), rare)
 
 
 class Scenario:
@@ -229,6 +237,8 @@ class Scenario:
     def _all_leave(self) -> None:
         """Everybody leaves, perhaps while nothing reaches the canisters; what ends soon leaves nobody untold."""
         world, (what, seconds) = self.world, self.script.plan.parting
+        if seconds >= MANY_LEAVE and world.plan.calls <= 4 and not world.plan.narrow:
+            self._many_come()
         world.truth.note(f"all leave{f', {what} for {seconds:.0f} s' if what else ''}")
         before = self._untold()
         if what:
@@ -247,6 +257,15 @@ class Scenario:
             world.run(CLOSE_NOTICE_SECONDS, lambda: all(process.empty for process in world.processes))
             if self._untold() > before and not world.truth.many_left:
                 world.truth.fail(f"canisters were not told who left: it was tried for less than {seconds:.0f} s")
+
+    def _many_come(self) -> None:
+        """So many clients of one canister that not all who leave can be told of before it finds out by itself."""
+        world = self.world
+        chance = Chance(f"{self.script.seed} many")
+        conduct = self.subjects["client"]
+        assert isinstance(conduct, Conduct)
+        conduct.many(chance, MANY)
+        world.run(QUIET_SECONDS, lambda: all(client.opened or not client.usable for client in world.clients))
 
     def _untold(self) -> float:
         """How many ws_close were given up."""

@@ -184,10 +184,15 @@ class Strangers(Subject):
         """The same, as late as an envelope is good for."""
         if self.world.plan.polling_interval < 0.3 or not any(client.usable for client in self.world.clients):
             return None
-        self.world.run(chance.choice((60.0, 120.0, 170.0)))
-        said = self.scenario.subjects["client"].connect(chance)  # type: ignore[attr-defined]
-        self.world.run(chance.choice((20.0, 60.0, 170.0)))
-        return f"{said}, {self.replay(chance)}"
+        said, number = [], chance.number
+        for more in range(chance.choice((1, 3))):
+            # each has a number of its own
+            chance.number = number + 350_000 * more
+            self.world.run(chance.choice((60.0, 120.0, 170.0)))
+            said.append(self.scenario.subjects["client"].connect(chance))  # type: ignore[attr-defined]
+            self.world.run(chance.choice((20.0, 60.0, 170.0)))
+            said.append(self.replay(chance))
+        return f"{said}"
 
     def queue(self, chance: Chance) -> str | None:
         """More than may wait in line come at once, from several addresses."""
@@ -196,8 +201,14 @@ class Strangers(Subject):
             return None
         canister = chance.choice(CANISTERS[: plan.canisters])
         # more than may wait in line for half a minute
-        count = 45 if chance.random() < 0.7 or plan.wire else int(plan.opens_per_second * 30) + 20
-        for _ in range(count):
+        return self._stand_in_line(
+            chance, canister, 45 if chance.random() < 0.7 or plan.wire else int(plan.opens_per_second * 30) + 20
+        )
+
+    def _stand_in_line(self, chance: Chance, canister: Principal, count: int) -> str:
+        for number in range(count):
+            # a step has a hundred numbers
+            chance.number += 50_000 * (number > 0 and number % 100 == 0)
             client = self._come(chance, canister=canister)
             client.doomed |= {CloseCode.NOT_OPENED, CloseCode.OVERLOADED, CloseCode.CANISTER_NOT_ALLOWED}
             self.world.at_end.append(self.world.clock.callLater(8.0, client.leave))

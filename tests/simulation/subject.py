@@ -32,6 +32,11 @@ class Subject:
         self.truth = scenario.world.truth
 
     @classmethod
+    def rare(cls, plan: Plan) -> Mapping[str, float]:
+        """Further methods of which a scenario may have one or two, beside the steps that are drawn, and how often."""
+        return {}
+
+    @classmethod
     def wanted(cls, plan: Plan) -> bool:
         """Whether it is part of such a world."""
         return True

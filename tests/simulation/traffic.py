@@ -76,6 +76,7 @@ class _Call:
         "attempts",
         "canister",
         "done",
+        "first",
         "key",
         "method",
         "not_before",
@@ -90,6 +91,8 @@ class _Call:
         self.canister = canister
         self.key = key
         self.attempts = 0
+        #: when the first attempt left
+        self.first = 0.0
         self.under_way = False
         self.done = self.taken = False
         self.not_before = 0.0
@@ -111,11 +114,15 @@ class SimAgent(IcAgent):
         self._process = process
         self._world = process.world
         self.under_way: Counter[str] = Counter()
+        #: calls that have left, each attempt, by method
+        self.sent: Counter[str] = Counter()
         self._by_client: Counter[Any] = Counter()
         self._by_canister: Counter[Any] = Counter()
         self._calls: dict[bytes, _Call] = {}
         #: calls of clients that were not simply executed: (method, client key)
         self.bad: set[tuple[str, Any]] = set()
+        #: those of them that were not executed, as far as anybody knows
+        self.refusals: set[tuple[str, Any]] = set()
         self._canisters: set[tuple[bytes, bytes]] = set()
         self._bad_since: dict[tuple[bytes, bytes], float] = {}
         self._senders: dict[bytes, bytes] = {}
@@ -125,6 +132,8 @@ class SimAgent(IcAgent):
         #: which nothing was asked
         self._asked: dict[tuple[bytes, bytes], float] = {}
         self._unasked: defaultdict[tuple[bytes, bytes], float] = defaultdict(float)
+        #: the same with all of each such pause
+        self._rested: defaultdict[tuple[bytes, bytes], float] = defaultdict(float)
         self._polls_under_way: Counter[tuple[bytes, bytes]] = Counter()
         self._pollers: dict[tuple[bytes, bytes], Any] = {}
         bounds = process.world.plan
@@ -152,6 +161,7 @@ class SimAgent(IcAgent):
         pause = began - self._asked.get(place, began) - LONGEST_PAUSE
         if pause > 0 and not self._polls_under_way[place]:
             self._unasked[place] += pause
+            self._rested[place] += pause + LONGEST_PAUSE
         self._asked[place] = began
         self._polls_under_way[place] += 1
 
@@ -168,6 +178,7 @@ class SimAgent(IcAgent):
             if messages is not None and not refused:
                 self._good[place] = self.reactor.seconds()
                 self._unasked.pop(place, None)
+                self._rested.pop(place, None)
                 self._bad_since.pop(place, None)
                 self._canisters.discard(place)
             elif isinstance(result, bytes) or not _of_the_network(result.value):
@@ -191,8 +202,8 @@ class SimAgent(IcAgent):
         if poller is not self._pollers.get(place):
             # which has heard nothing of what the one before it had
             self._pollers[place] = poller
-            self._good[place] = self.reactor.seconds()
-            for told in (self._bad_since, self._asked, self._unasked):
+            self._good[place] = self.reactor.seconds() if poller is None else poller.started_at  # type: ignore[attr-defined]
+            for told in (self._bad_since, self._asked, self._unasked, self._rested):
                 told.pop(place, None)
             self._canisters.discard(place)
         if poller is None or not poller.sessions:
@@ -222,7 +233,9 @@ class SimAgent(IcAgent):
         since = self._bad_since.get(place)
         if since is None or self._pollers.get(place) is not poller:
             return 0.0
-        return self.reactor.seconds() - since - self._unasked[place]
+        now = self.reactor.seconds()
+        rests = 0.0 if self._polls_under_way[place] else now - self._asked.get(place, now)
+        return now - since - self._rested[place] - (rests if rests > LONGEST_PAUSE else 0.0)
 
     def only_the_network(self, canister: Principal, index: int) -> bool:
         """Whether nothing bad has come since then but what the network says in a canister's place."""
@@ -250,7 +263,10 @@ class SimAgent(IcAgent):
         if now < call.not_before - EPSILON:
             truth.fail(f"a {method} was sent again {call.not_before - now:.3f} s too early, {call.why}")
         call.under_way = True
+        if not call.attempts:
+            call.first = now
         call.attempts += 1
+        self.sent[method] += 1
         self.under_way[method] += 1
         place = method, canister.raw
         self._by_canister[place] += 1
@@ -286,9 +302,15 @@ class SimAgent(IcAgent):
                 call.again = f"it had been refused {MOST_TRANSIENT} times"
         if not isinstance(result, CallOutcome) or not result.heard.end or result.reply != UNIT_OK:
             self.bad.add((call.method, call.key))
+            reject = result.reject if isinstance(result, CallOutcome) and result.certified else None
+            # where the canister may have kept what it did, nothing is known to have failed
+            if reject is None or (reject.code != 4 and reject.error_code != "IC0506"):
+                self.refusals.add((call.method, call.key))
         if isinstance(result, CallOutcome):
             if result.heard.end:
                 call.done = True
+                if call.key is not None and call.method != "ws_close":
+                    self._world.truth.durations[call.key].append(now - call.first)
             elif result.heard.taken:
                 call.taken = True
                 call.not_before, call.why = now + 0.75, "since the network has it"
@@ -363,7 +385,7 @@ def _in_a_word(result: Any) -> str:
         return "transient" if result.reject.code == 2 else "refused"
     error = result.value
     if isinstance(error, HttpError) and error.status == 400 and "expir" not in str(error):
-        return "refused"
+        return "unsure" if error.resent else "refused"
     return "failed"
 
 

@@ -15,19 +15,25 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from icwsgw.core.close_reasons import CloseCode
-from icwsgw.core.messages import ClientEnvelope, parse_client_frame
+from icwsgw.core.messages import ClientEnvelope, is_acknowledgement, parse_client_frame
 from icwsgw.core.session_machine import State
 from icwsgw.devnet.canisters import Canister
 from icwsgw.devnet.cdk import WebSocketCdk
 from icwsgw.devnet.cdk_types import WsError
 from icwsgw.devnet.hosting import Host
 from icwsgw.devnet.replica import Replica
-from icwsgw.errors import CanisterRefused, HttpError, IcwsError, Rejected
+from icwsgw.errors import CanisterRefused, FormatError, HttpError, IcwsError, Rejected
 from icwsgw.gateway.polling.poll_requests import InFlightPoll
 from icwsgw.gateway.polling.poller import Poller
 from icwsgw.gateway.session import ClientSession
 from icwsgw.ic.principal import Principal
-from icwsgw.ic.ws import decode_close_args, decode_message_args, decode_open_args, decode_unit_result
+from icwsgw.ic.ws import (
+    decode_close_args,
+    decode_message_args,
+    decode_open_args,
+    decode_unit_result,
+    is_service_message,
+)
 from tests.simulation.expectations import AT_ONCE, OWN_CODES, unexplained
 
 if TYPE_CHECKING:
@@ -64,6 +70,7 @@ class SimSession(ClientSession):
         "end_text",
         "ended_in",
         "ended_with",
+        "owes_since",
         "owner",
         "registered",
         "waited",
@@ -87,6 +94,8 @@ class SimSession(ClientSession):
         #: messages that wait to be relayed at the end, whether the client was ever not read, and whether it was open
         self.waited_up, self.was_held, self.was_open = 0, False, False
         self.was_flood, self.end_text = False, ""
+        #: when the acknowledgement came for which it owes a keep-alive, since it has been watched for that
+        self.owes_since: float | None = None
         before = self.truth.handed.get(self.id)
         if before is not None:
             self._go_on_from(before)
@@ -111,7 +120,13 @@ class SimSession(ClientSession):
         truth = self.truth
         truth.messages_in += counts
         before = self.state
+        waits = self._waits(payload)
         super().received(payload, is_binary)
+        watch = None if self.stream is None else self.stream.watch
+        if waits is not None and watch is not None and watch.expected is not None:
+            early = self.context.clock.seconds() + waits - watch.expected
+            if early > 1e-6:
+                truth.fail(f"session {self.id} expects a keep-alive {early:.2f} s too early, it waits {waits:.2f} s")
         if before is State.INIT and self.state is not State.INIT:
             self.registered = self.context.clock.seconds()
         wrong = AT_ONCE.get(truth.wrong.get(payload, ""))
@@ -125,6 +140,25 @@ class SimSession(ClientSession):
             self.bodies.append(parse_client_frame(payload).body)
             if self.client_key in truth.spoil_if_cut:
                 self.accepted.sort(key=_count)
+
+    def _waits(self, payload: bytes) -> float | None:
+        """Seconds that a keep-alive which arrives now takes, after all that is before it; None: it is none, or the
+        client owes none."""
+        relay, watch = self.relay, None if self.stream is None else self.stream.watch
+        if relay is None or watch is None or watch.due is None or watch.expected is not None:
+            return None
+        try:
+            envelope = parse_client_frame(payload)
+        except FormatError:
+            return None
+        if envelope.method_name != "ws_message" or not is_service_message(envelope.arg):
+            return None
+        return (relay.queued + relay.under_way + 1) * relay.relay_queue.took
+
+    def relayed(self, envelope: ClientEnvelope, outcome: Any) -> None:
+        if envelope.method_name == "ws_message" and is_service_message(envelope.arg):
+            self.owes_since = None
+        super().relayed(envelope, outcome)
 
     def end(self, code: CloseCode, text: str) -> None:
         self.waited = self.owner.link.waiting
@@ -149,6 +183,9 @@ class SimSession(ClientSession):
 
     def deliver(self, frames: list[bytes], more: bool = False) -> None:
         self.truth.frames_down += len(frames)
+        watched = self.stream is not None and self.stream.watch is not None
+        if watched and self.owes_since is None and any(map(is_acknowledgement, frames)):
+            self.owes_since = self.context.clock.seconds()
         super().deliver(frames, more)
         self.was_open |= self.state is State.OPEN
         if self.state is State.OPEN and self.owner.link.taking:
@@ -165,9 +202,17 @@ class SimPoller(Poller):
     """A poller that tells when it does not wait as long as it was asked to."""
 
     truth: ClassVar[Truth]
-    asked_until = 0.0
+    asked_until = started_at = 0.0
     #: refusals one after the other, each of a poll that left after the pause before
     refusals = 0
+
+    def start(self) -> None:
+        self.started_at = self._clock.seconds()
+        super().start()
+
+    def go_on_from(self, before: Any) -> None:
+        """It is the poller of another process, which has handed it over."""
+        self.asked_until, self.refusals = before.asked_until, before.refusals
 
     def _bad(self, error: BaseException | None, ask: InFlightPoll) -> None:
         if isinstance(error, HttpError) and (error.retry_after or error.status in (429, 503)):
@@ -339,6 +384,7 @@ class Truth:
         nobody there can know
     :ivar altered: answers to polls that a node has altered
     :ivar cut_short: sessions whose worker died while what their clients had sent was under way
+    :ivar durations: client key -> seconds from the first attempt of each of its calls to its end
     :ivar troubles: what was done to the world, counted
     """
 
@@ -365,6 +411,7 @@ class Truth:
         self.spoilt: dict[Key, str] = {}
         self.refused_acknowledgements: set[Key] = set()
         self.told: set[Key] = set()
+        self.durations: defaultdict[Key, list[float]] = defaultdict(list)
         self.many_left = False
         self.troubles: Counter[str] = Counter()
         self.codes: Counter[int] = Counter()
@@ -472,6 +519,10 @@ class Truth:
         self.gone[key] = why
         self.note(f"{canister.text[:5]} removed {_show(key)}: {why}")
 
+    def is_current(self, canister: Principal, key: Key) -> bool:
+        """Whether a canister knows this client, and no other one of its principal."""
+        return key not in self.gone and self._current.get((canister, key[0])) == key
+
     def may_be_undecided(self, key: Key) -> bool:
         """Whether nothing but what a canister says or takes later tells that it has replaced a client."""
         if self.gone.get(key) != "replaced":
@@ -541,6 +592,8 @@ class Truth:
             return f"closed with {session.ended_with}"
         if session in self.cut_short:
             return "its worker has died"
+        if self.troubles["persuaded"]:
+            return "a wrong time that several nodes told was believed"
         if key in self.spoilt:
             return self.spoilt[key]
         if State.INIT < session.ended_in < State.OPEN and self.troubles:
@@ -600,6 +653,7 @@ class Truth:
             and session.ended_in >= State.OPEN
             and session.ended_with not in owner.provoked
             and not (self.world.plan.clocks and owner.process.wall_offset)
+            and not self.troubles["persuaded"]
             and key not in self.refused_acknowledgements
             and self.done.get(key, []) == session.accepted
         )

@@ -2,9 +2,12 @@
 
 - *Progress*: a client with something under way gets on within a bound after its last progress, or after the last fault
   has ended. The bound follows from the world: how long a call takes, how many wait, and which limits are small.
-- *Turns*: while a canister's messages wait for a slot or a token, no other canister sends more than a few.
-- *Use*: while calls wait for tokens, the budget is used, and each kind of call gets its share of it.
-- *Answers*: while one canister's answer waits to be handled, others do not get the time of several.
+- *Turns*: while a canister's messages wait for a slot or a token, no other canister sends more than a few; of those of
+  one kind that wait for tokens, canisters get them in turn.
+- *Use*: while calls wait for tokens, the budget is used, and each kind of call gets its share of it: none of its tokens
+  is lent to others.
+- *Answers*: while one canister's answer waits to be handled, others do not get the time of several; and answers that
+  arrive one after the other are not handled without a break.
 """
 
 from __future__ import annotations
@@ -13,8 +16,9 @@ from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Any
 
 from icwsgw.core.call_table import CallState
-from icwsgw.core.request_budget import WEIGHTS, RequestKind
+from icwsgw.core.request_budget import WAITING, WEIGHTS, RequestKind
 from icwsgw.core.round_robin import QUANTUM
+from icwsgw.gateway.polling.answer_queue import AnswerQueue
 from tests.simulation.plan import Plan
 from tests.simulation.subject import Subject
 from tests.simulation.truth import _show
@@ -30,6 +34,11 @@ if TYPE_CHECKING:
 AFTERMATH = 50.0
 #: Calls that another canister may send while one of this one waits: those that had their slot before, and turns.
 TURNS = 16
+#: Tokens that one canister may get while another one waits for one of the same kind. In turn it is one or two; those
+#: that were taken for calls that had expired, of which nothing is seen, come on top.
+ROUNDS = 8
+#: Kinds of calls of which canisters are served in turn.
+IN_TURN = (RequestKind.CALL, RequestKind.EAGER, RequestKind.CLOSE)
 #: Seconds over which the use of the budget is measured, and the part of it that is used at least.
 SPAN, USED, OWN_SHARE = 4.0, 0.5, 0.5
 
@@ -161,10 +170,21 @@ class Ledger:
         self._sent: deque[tuple[float, str]] = deque()
         #: since when calls of a kind wait, without a break
         self._waits: dict[RequestKind, float] = {}
+        #: by kind: tokens that were taken until now; and by canister that waits for one: how many each other one got
+        self._tokens = dict.fromkeys(IN_TURN, 0)
+        self._passed: dict[RequestKind, dict[bytes, dict[bytes, int]]] = {kind: {} for kind in IN_TURN}
+        #: by kind in which somebody waits: its tokens, and how many of them and of nobody's were taken until then
+        self._levels: dict[RequestKind, tuple[float, int, int]] = {}
 
     def sends(self, method: str, canister: bytes, now: float) -> None:
         """A request leaves."""
         self._sent.append((now, method))
+        self._kept(now)
+        for kind in IN_TURN:
+            taken = self._process.budget.sent[kind]
+            if taken != self._tokens[kind]:
+                self._tokens[kind] = taken
+                self._in_turn(kind, canister)
         if method != "ws_message":
             return
         self._bypassed.pop(canister, None)
@@ -177,6 +197,33 @@ class Ledger:
             counts[canister] += 1
             if counts[canister] > TURNS + len(self._world.clients):
                 self._world.truth.fail(f"{counts[canister]} messages of one canister left while another one waited")
+
+    def _kept(self, now: float) -> None:
+        """Tokens of a kind in which somebody waits are not lent to another one."""
+        budget = self._process.budget
+        for kind in WAITING:
+            bucket, before = budget._buckets[kind], self._levels.pop(kind, None)
+            if not bucket.line.size:
+                continue
+            level = min(bucket.depth, bucket.level + (now - bucket.stamp) * bucket.rate)
+            mine, nobodys = budget.sent[kind], budget.sent[RequestKind.OWN]
+            if before is not None and before[1:] == (mine, nobodys) and level < before[0] - 1e-6:
+                self._world.truth.fail(f"a token of {kind.name} was taken for another kind, while some of it wait")
+            self._levels[kind] = level, mine, nobodys
+
+    def _in_turn(self, kind: RequestKind, canister: bytes) -> None:
+        """A canister's call has got its token: it is not one of many while another canister waits for its first."""
+        line, passed = self._process.budget._buckets[kind].line, self._passed[kind]
+        waiting: set[Any] = {flow for flows in (line._new, line._served) for flow, calls in flows.items() if calls}
+        passed.pop(canister, None)
+        for other in list(passed):
+            if other not in waiting:
+                del passed[other]
+        for other in waiting - {canister}:
+            counts = passed.setdefault(other, defaultdict(int))
+            counts[canister] += 1
+            if counts[canister] > ROUNDS:
+                self._world.truth.fail(f"{counts[canister]} {kind.name} of one canister got a token, another one waits")
 
     def _waiting(self) -> set[bytes]:
         """Canisters of which a message waits for its first turn, and whose clients have not sent within a second."""
@@ -243,7 +290,33 @@ class AnswerTurns:
         for other in waiting - {poller}:
             had = self._had.setdefault(other, defaultdict(float))
             had[poller] += seconds
-            # a turn of each, and as much again as the largest answers may have been beyond one
-            most = 3 * QUANTUM + 8 * self._world.plan.answer_cost
+            # a turn with the answer that goes beyond it, for each turn that the other one owes, and the one under way
+            cost = self._world.plan.answer_cost
+            most = (2 + cost / QUANTUM) * (QUANTUM + cost)
             if had[poller] > most:
                 self._world.truth.fail(f"one canister's answers had {had[poller]:.3f} s while another one's waited")
+
+
+class WatchedAnswers(AnswerQueue):
+    """The answers of one process: those that are handled at once leave time for everything else.
+
+    :param world: in which
+    """
+
+    def __init__(self, world: SimWorld, clock: Any) -> None:
+        super().__init__(clock)
+        self._world = world
+        #: seconds that answers may take before something else has its turn
+        self._spare = QUANTUM
+        self._ended = clock.seconds()
+
+    def arrived(self, reply: bytes, ask: Any, poller: Any) -> None:
+        waiting, began = self.waiting, self._clock.seconds()
+        spare = min(QUANTUM, self._spare + began - self._ended)
+        super().arrived(reply, ask, poller)
+        if self.waiting > waiting:
+            return
+        if spare < -1e-9:
+            self._world.truth.fail(f"an answer was handled at once, {-spare:.4f} s after others had their share")
+        self._ended = self._clock.seconds()
+        self._spare = spare - (self._ended - began)

@@ -33,6 +33,7 @@ from icwsgw.observe.levels import parse_levels
 from icwsgw.observe.metrics import Metrics
 from icwsgw.server.factory import GatewayFactory
 from tests.simulation.plan import MAX_CANISTERS, Plan
+from tests.simulation.positions import WatchedPoller
 from tests.simulation.process import SimProcess
 from tests.simulation.truth import SimPoller, SimReplica, SimSession, Truth
 from tests.simulation.waiting import AnswerTurns
@@ -76,7 +77,7 @@ def simulated() -> Iterator[None]:
 
     sessions = mock.patch.object(gateway_module, "ClientSession", SimSession)
     handed = mock.patch.object(handover_module, "ClientSession", SimSession)
-    pollers = mock.patch.object(registry_module, "Poller", SimPoller)
+    pollers = mock.patch.object(registry_module, "Poller", WatchedPoller)
     with sessions, handed, pollers, mock.patch.object(bls, "verify", _verify):
         modules = (wheel_module, registry_module, factory_module, replica_module, principals_module)
         for module in modules:
@@ -163,6 +164,7 @@ class SimWorld:
     :ivar headers: what all answers have besides
     :ivar dates_were_wrong: some answers have had a Date that was wrong
     :ivar liar: gives other answers to queries than were given: (request, answer)
+    :ivar slow: seconds by which the answer to a query comes later: (request)
     :ivar unserved: canisters that the gateway does not serve
     :ivar origins: web origins that are welcome, all where there are none
     :ivar may_fail: requests may fail though the plan has no faults
@@ -183,6 +185,7 @@ class SimWorld:
         self.network = "up"
         self.headers: Callable[[], dict[str, str]] = dict
         self.liar: Callable[[bytes, bytes], bytes] | None = None
+        self.slow: Callable[[bytes], float] | None = None
         self.unserved: set[Principal] = set()
         self.origins: tuple[str, ...] = ()
         self.dates_were_wrong = False
@@ -218,6 +221,7 @@ class SimWorld:
             and running
             and not self.oversize
             and not self.deleted
+            and self.slow is None
         )
 
     # time
@@ -324,7 +328,19 @@ class SimWorld:
                 headers = {**headers, "Retry-After": formatdate(ahead, usegmt=True)}
             return status, {**headers, **self.headers()}, content
 
-        return replica.handle(method, path, body).addCallback(arrived)
+        answer = replica.handle(method, path, body).addCallback(arrived)
+        if self.slow is not None and path.endswith("/query"):
+            answer.addCallback(self._hold, self.slow(body))
+        return answer
+
+    def _hold(self, answer: Answer, seconds: float) -> Any:
+        """Let an answer come later."""
+        if not seconds:
+            return answer
+        held: Deferred[Answer] = Deferred(lambda _: timer.cancel())
+        timer = self.clock.callLater(seconds, held.callback, answer)
+        self.at_end.append(timer)
+        return held
 
     def close(self) -> None:
         """Stop all parts."""

@@ -1,0 +1,109 @@
+"""Checks how pollers move in their canisters' queues: what is left out, and what is kept for later.
+
+The rules are those of docs/reliability.md, applied to the answers that a poller gets:
+
+- A gap is believed after three answers over a second, each to a poll that was sent after the answer before.
+- A page is left out after it was refused as too large three times over half a second, in the same sense; the last page
+  that is left out was refused, too.
+- No answer is kept that was asked for before the canister was reset.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from icwsgw.core.cursor import GAP_ASKS, GAP_SECONDS, CursorUpdate
+from icwsgw.core.oversize_search import REFUSALS, SECONDS, too_large
+from icwsgw.gateway.polling.poll_requests import InFlightPoll
+from icwsgw.ic.ws import Batch
+from tests.simulation.truth import SimPoller
+
+#: What sums of floats may be off by.
+EPSILON = 1e-6
+
+
+class Witnesses:
+    """Answers that say the same of one number, each to a question that was put when the one before was known."""
+
+    def __init__(self) -> None:
+        self.number = -1
+        self.times: list[float] = []
+
+    def hear(self, number: int, asked: float, now: float) -> None:
+        """An answer."""
+        if number != self.number:
+            self.forget()
+            self.number = number
+        if not self.times or asked >= self.times[-1]:
+            self.times.append(now)
+
+    def forget(self) -> None:
+        """What they said is not so."""
+        self.number, self.times = -1, []
+
+    def doubt(self, number: int, count: int, seconds: float) -> str:
+        """Why they do not suffice; empty where they do."""
+        times = self.times if number == self.number else []
+        lasted = times[-1] - times[0] if times else 0.0
+        if len(times) >= count and lasted >= seconds - EPSILON:
+            return ""
+        return f"{len(times)} answers over {lasted:.2f} s said so"
+
+
+class WatchedPoller(SimPoller):
+    """A poller of which it is known what each of its answers said."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._gap, self._large = Witnesses(), Witnesses()
+        #: numbers from which a page was refused as too large
+        self._refused: set[int] = set()
+        self.restarted_at = float("-inf")
+
+    def go_on_from(self, before: Any) -> None:
+        super().go_on_from(before)
+        self._gap, self._large, self._refused = before._gap, before._large, before._refused
+        self.restarted_at = before.restarted_at
+
+    def _restart(self, now: float) -> None:
+        self.restarted_at = now
+        self._gap.forget()
+        self._large.forget()
+        super()._restart(now)
+
+    def _deliver(self, batch: Batch, taken: CursorUpdate, ask: InFlightPoll) -> None:
+        now = self._clock.seconds()
+        if taken.lost is not None:
+            self._gap.hear(taken.lost[0], ask.sent, now)
+            why = self._gap.doubt(taken.lost[0], GAP_ASKS, GAP_SECONDS)
+            if why:
+                self.truth.fail(f"{self.canister.text[:5]}: the gap {taken.lost} was believed, but {why}")
+        elif taken.missing is not None and not taken.deliver:
+            self._gap.hear(taken.missing[0], ask.sent, now)
+        if taken.deliver:
+            self._gap.forget()
+        super()._deliver(batch, taken, ask)
+
+    def _failed(self, failure: Any, ask: InFlightPoll) -> None:
+        if ask in self._asks and ask.anchor is None and too_large(failure.value):
+            self._refused.add(ask.nonce)
+            if ask.nonce == self.cursor.next:
+                self._large.hear(ask.nonce, ask.sent, self._clock.seconds())
+        super()._failed(failure, ask)
+
+    def _take(self, batch: Batch, ask: InFlightPoll, asked: int, now: float, count: int) -> None:
+        if asked == self.cursor.next and ask.anchor is None:
+            # its page can be read after all
+            self._large.forget()
+        super()._take(batch, ask, asked, now, count)
+
+    def _leave_out(self, beyond: int | None) -> None:
+        if beyond is not None:
+            first = self.cursor.next
+            why = self._large.doubt(first, REFUSALS, SECONDS)
+            if why:
+                self.truth.fail(f"{self.canister.text[:5]}: messages {first} to {beyond} were left out, but {why}")
+            if beyond - 1 not in self._refused:
+                self.truth.fail(f"{self.canister.text[:5]}: the page from {beyond - 1} was left out, and not refused")
+            self._refused.clear()
+        super()._leave_out(beyond)
