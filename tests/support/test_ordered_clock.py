@@ -9,7 +9,8 @@ from tests.support.ordered_clock import OrderedClock
 
 @pytest.mark.parametrize("put_off", ["reset", "delay"])
 def test_a_call_that_is_put_off_lets_others_run_first(put_off: str) -> None:
-    clock, ran = OrderedClock(), []
+    clock = OrderedClock()
+    ran: list[str | float] = []
     first = clock.callLater(1.0, ran.append, "first")
     for seconds in (2.0, 3.0, 4.0):
         clock.callLater(seconds, ran.append, seconds)
@@ -23,7 +24,8 @@ def test_a_call_that_is_put_off_lets_others_run_first(put_off: str) -> None:
 
 
 def test_a_call_that_is_brought_forward_runs_before_others() -> None:
-    clock, ran = OrderedClock(), []
+    clock = OrderedClock()
+    ran: list[str | float] = []
     clock.callLater(2.0, ran.append, "early")
     clock.callLater(5.0, ran.append, "late").reset(1.0)
     clock.advance(1.5)
