@@ -398,10 +398,7 @@ class RequestBudget:
         self._buckets[kind].line.remove(flow, waiter)
 
     def has_room(self, *flows: Hashable) -> bool:
-        """Whether one more ws_open may wait: while fewer of its address wait than there is room left.
-
-        :param flows: those of its address
-        """
+        """Whether one more ws_open may wait: while fewer of its address (``flows``) wait than there is room left."""
         line = self._buckets[RequestKind.OPEN].line
         return not line or sum(map(line.count, flows)) < self._most_opens - len(line)
 
