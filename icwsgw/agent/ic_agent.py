@@ -102,7 +102,7 @@ class IcAgent:
         self.readable = DelegationReplacer(
             reactor, self.network_ns, self._root_key, self.delegations, self._read_delegation
         )
-        self.root_subnet = RootSubnet(self._root_key, self._read_subnet)
+        self.root_subnet = RootSubnet(self._root_key, self._read_subnet, reactor)
         self._clients: dict[float, MinimalTreqClient] = {}
         self.time_observer = NetworkTimeObserver(reactor, lambda: self.now_ns(), self._read_time, own_time)
         self.time: NetworkTime = self.time_observer.time

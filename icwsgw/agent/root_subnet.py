@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import NamedTuple
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
@@ -22,8 +23,19 @@ from icwsgw.errors import CertificateInvalid, NotReady
 from icwsgw.ic import bls
 from icwsgw.ic.certificate import Certificate, root_ranges_cover
 from icwsgw.ic.principal import Principal
+from icwsgw.reactor.clock import Clock
 
-#: Canisters that are remembered; bounded, because clients choose them.
+#: Seconds after a reading that failed in which the same canister's subnet is not read again; doubled each time. Each
+#: answer without a delegation would lead to another reading.
+PAUSE, LONGEST_PAUSE = 0.2, 5.0
+
+
+class _Failure(NamedTuple):
+    """A reading that failed: with what, and until when its failure stands for those that come next."""
+
+    pause: float
+    until: float
+    error: BaseException
 
 
 class RootSubnet:
@@ -31,17 +43,23 @@ class RootSubnet:
 
     :param root_key: returns the root key in DER, or None while it is not known
     :param read_subnet: reads and verifies the certificate for ``/subnet`` at a canister's subnet
+    :param reactor: source of time
     """
 
-    __slots__ = ("_asking", "_known", "_read_subnet", "_root_key")
+    __slots__ = ("_asking", "_failed", "_known", "_reactor", "_read_subnet", "_root_key")
 
     def __init__(
-        self, root_key: Callable[[], bytes | None], read_subnet: Callable[[Principal], Deferred[Certificate]]
+        self,
+        root_key: Callable[[], bytes | None],
+        read_subnet: Callable[[Principal], Deferred[Certificate]],
+        reactor: Clock,
     ) -> None:
+        self._reactor = reactor
         self._root_key = root_key
         self._read_subnet = read_subnet
         self._known: OrderedDict[tuple[bytes | None, bytes], bool] = OrderedDict()
         self._asking: dict[bytes, list[Deferred[bool]]] = {}
+        self._failed: OrderedDict[tuple[bytes | None, bytes], _Failure] = OrderedDict()
 
     def holds(self, canister: Principal) -> bool | None:
         """Whether the root subnet holds a canister; None if that is not known."""
@@ -50,7 +68,7 @@ class RootSubnet:
     def ask(self, canister: Principal) -> Deferred[bool]:
         """Find out whether the root subnet holds a canister. Concurrent questions about one canister share a request.
 
-        :returns: whether it does; fails as reading the state does
+        :returns: whether it does; fails as reading the state does, or did a moment before
         """
         known = self.holds(canister)
         if known is not None:
@@ -60,6 +78,9 @@ class RootSubnet:
         if waiters is not None:
             waiters.append(waiter)
             return waiter
+        failed = self._failed.get((self._root_key(), canister.raw))
+        if failed is not None and self._reactor.seconds() < failed.until:
+            return fail(failed.error.with_traceback(None))
         self._asking[canister.raw] = [waiter]
         try:
             reading = self._read_subnet(canister)
@@ -94,11 +115,19 @@ class RootSubnet:
         return holds
 
     def _tell(self, holds: bool, canister: Principal) -> None:
+        self._failed.pop((self._root_key(), canister.raw), None)
         for waiter in self._asking.pop(canister.raw, ()):
             if not waiter.called:
                 waiter.callback(holds)
 
     def _fail(self, reason: Failure, canister: Principal) -> None:
+        assert reason.value is not None
+        key = self._root_key(), canister.raw
+        before = self._failed.pop(key, None)
+        pause = PAUSE if before is None else min(2 * before.pause, LONGEST_PAUSE)
+        self._failed[key] = _Failure(pause, self._reactor.seconds() + pause, reason.value)
+        if len(self._failed) > MAX_CANISTERS:
+            self._failed.popitem(last=False)
         for waiter in self._asking.pop(canister.raw, ()):
             if not waiter.called:
                 waiter.errback(reason)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import cbor2
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
 from icwsgw.agent import root_subnet
-from icwsgw.agent.root_subnet import RootSubnet
+from icwsgw.agent.root_subnet import LONGEST_PAUSE, PAUSE, RootSubnet
 from icwsgw.errors import CertificateInvalid, HttpError, NotReady
 from icwsgw.ic.bls import MAINNET_ROOT_KEY_DER
 from icwsgw.ic.certificate import Certificate, build_certificate, decode_certificate, root_ranges_cover
@@ -51,7 +53,8 @@ class Rig:
     def __init__(self, key: bytes | None = ROOT_KEY_DER) -> None:
         self.key = key
         self.asked: list[Deferred[Certificate]] = []
-        self.root = RootSubnet(lambda: self.key, self.read)
+        self.clock = Clock()
+        self.root = RootSubnet(lambda: self.key, self.read, self.clock)
 
     def read(self, canister_id: Principal) -> Deferred[Certificate]:
         if self.key is None:
@@ -127,6 +130,7 @@ def test_what_fails_is_asked_again() -> None:
     rig.asked.pop().errback(HttpError(503))
     with pytest.raises(HttpError):
         result_of(check)
+    rig.clock.advance(PAUSE)
     rig.key = None
     with pytest.raises(NotReady):
         result_of(rig.root.ask(CANISTER))
@@ -134,6 +138,51 @@ def test_what_fails_is_asked_again() -> None:
     check = rig.root.ask(CANISTER)
     rig.answer(root_certificate("flat"))
     assert result_of(check) is True
+
+
+def test_failures_are_followed_by_growing_pauses() -> None:
+    """Each answer without a delegation asks; while the state cannot be read, few of them lead to a request."""
+    rig, times = Rig(), []
+    while rig.clock.seconds() < 60:
+        check = rig.root.ask(CANISTER)
+        if rig.asked:
+            times.append(rig.clock.seconds())
+            rig.asked.pop().errback(HttpError(503))
+        with pytest.raises(HttpError):
+            result_of(check)
+        rig.clock.advance(1 / 16)
+    pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert pauses[:6] == [0.25, 0.4375, 0.8125, 1.625, 3.25, LONGEST_PAUSE]
+    assert set(pauses[6:]) == {LONGEST_PAUSE}
+    # another canister has its own pause, and so has another key
+    assert pending(rig.root.ask(IVG37))
+    rig.key = MAINNET_ROOT_KEY_DER
+    assert pending(rig.root.ask(CANISTER))
+
+
+def test_success_ends_the_pauses() -> None:
+    rig = Rig()
+    for _ in range(3):
+        check = rig.root.ask(CANISTER)
+        rig.asked.pop().errback(HttpError(503))
+        with pytest.raises(HttpError):
+            result_of(check)
+        rig.clock.advance(LONGEST_PAUSE)
+    check = rig.root.ask(CANISTER)
+    rig.answer(root_certificate("flat"))
+    assert result_of(check) is True
+    assert not rig.root._failed
+
+
+def test_failures_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(root_subnet, "MAX_CANISTERS", 2)
+    rig = Rig()
+    for number in range(4):
+        check = rig.root.ask(Principal(bytes((0, 0, 0, 0, 0, 0, 0, number, 1, 1))))
+        rig.asked.pop().errback(HttpError(503))
+        with pytest.raises(HttpError):
+            result_of(check)
+    assert len(rig.root._failed) == 2
 
 
 def test_another_root_key_knows_nothing_of_it_and_canisters_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

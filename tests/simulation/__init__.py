@@ -22,7 +22,10 @@ scenario can be repeated: ``python -m tests.simulation --seed N`` runs it and pr
 - :mod:`~tests.simulation.strangers`: connections that are not clients: half requests, floods, forged signatures
 - :mod:`~tests.simulation.bystander`: a client without faults, which must not notice the faults of others
 - :mod:`~tests.simulation.upstream`: connections to the network as bytes, for the gateway's real transport
+- :mod:`~tests.simulation.requests`: the way of each request through that transport: deadline, place in line, connection
 - :mod:`~tests.simulation.harm`: faults of the network and of canisters
+- :mod:`~tests.simulation.keys`: checks how often keys are fetched, and how old kept delegations become
+- :mod:`~tests.simulation.readers`: clients that read slowly while their canisters send much
 - :mod:`~tests.simulation.liars`: nodes that return false answers
 - :mod:`~tests.simulation.fleet`: several workers, slow pipes between them, and a worker that dies
 - :mod:`~tests.simulation.clocks`: wrong clocks: of this machine, of a node, of clients, of a proxy

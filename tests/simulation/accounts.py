@@ -17,7 +17,9 @@ from icwsgw.core.request_budget import WAITING, RequestKind
 from icwsgw.core.session_machine import State
 from icwsgw.server.admission import OPENED, REFUSED
 from tests.simulation.expectations import overdue
+from tests.simulation.requests import lacking
 from tests.simulation.subject import Subject
+from tests.simulation.upstream import WireTransport
 
 if TYPE_CHECKING:
     from tests.simulation.process import SimProcess
@@ -46,7 +48,7 @@ STANDING = (
 
 def differences(process: SimProcess) -> Iterator[str]:
     """The accounts that do not agree with what they stand for."""
-    accounts = (_sessions, _pollers, _stores, _calls, _connections)
+    accounts = (_sessions, _pollers, _stores, _calls, _connections, _upstream)
     for what, counted, there in chain.from_iterable(account(process) for account in accounts):
         if counted != there:
             yield f"{what}: {counted} counted, {there} there"
@@ -277,6 +279,11 @@ def _connections(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
     yield "connections that nobody looks after", unwatched, []
 
 
+def _upstream(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(process.transport, WireTransport):
+        yield from lacking(process.transport)
+
+
 def remains(process: SimProcess) -> Iterator[str]:
     """What is left when everybody has gone."""
     gateway, context, factory = process.gateway, process.gateway.context, process.factory
@@ -378,6 +385,15 @@ class Deadlines(Subject):
         self._call = self.world.clock.callLater(1.0, self._look)
         for late in overdue(self.world):
             self.truth.fail(late)
+        for process in self.world.processes:
+            for late in process.agent.overdue(self.world.clock.seconds()):
+                self.truth.fail(late)
+            if isinstance(process.transport, WireTransport):
+                for late in process.transport.server.overdue(self.world.clock.seconds()):
+                    self.truth.fail(late)
+                for what, counted, there in lacking(process.transport):
+                    if counted != there:
+                        self.truth.fail(f"{what}: {counted} counted, {there} there")
 
     def finished(self) -> None:
         self._call.cancel()

@@ -27,6 +27,9 @@ WRONG_NODE = (-3000.0, -500.0, 500.0, 3000.0)
 #: Seconds that a reckoning may be behind and ahead, since nothing contradicts it: what is signed for four minutes,
 #: rounded down to a whole one, is taken as long as it has not expired, and lies at most five and a half ahead.
 BEHIND, AHEAD = 240.0, 150.0
+#: The same where Dates are right and the certified time may be read: what a Date is rounded by, and what is taken for
+#: a right clock.
+CLOSE = 6.0
 #: Seconds of polls after which the reckoning is right again.
 FINDS_OUT = 20.0
 #: Seconds by which two answers may differ that tell the same time; a wrong time differs by more from the true one.
@@ -112,6 +115,10 @@ class Clocks(Subject):
         "dates_stop": 0.5,
     }
 
+    def __init__(self, scenario: Any) -> None:
+        super().__init__(scenario)
+        self._right = False
+
     @classmethod
     def wanted(cls, plan: Plan) -> bool:
         return plan.clocks
@@ -148,7 +155,8 @@ class Clocks(Subject):
 
     def dates(self, chance: Chance) -> str:
         """All answers have Dates from now on, of one proxy: right ones or wrong ones."""
-        ahead, kept = chance.choice((0.0, 0.0, *WRONG)), chance.random() < 0.3
+        ahead, kept = chance.choice((*[0.0] * 6, *WRONG)), chance.random() < 0.3
+        self._right = not ahead and not kept
         self.world.dates_were_wrong |= abs(ahead) > 60 or kept
         now_ns = self.world.now_ns
         if kept:
@@ -159,7 +167,7 @@ class Clocks(Subject):
         return f"answers have Dates, {ahead:+} s off{', of a cache' if kept else ''}"
 
     def dates_stop(self, chance: Chance) -> str:
-        self.world.headers = dict
+        self.world.headers, self._right = dict, False
         return "answers have no Dates"
 
     def heal(self) -> None:
@@ -177,3 +185,13 @@ class Clocks(Subject):
                 wrong = (process.context.network_ns() - world.now_ns()) / 1e9
                 if not -BEHIND <= wrong <= AHEAD:
                     self.truth.fail(f"process {process.number} reckons with a time that is {wrong:+.0f} s off")
+        if self._right and not world.plan.trusting and not world.plan.liars:
+            world.run(2 * FINDS_OUT, lambda: not any(self._apart()))
+            for wrong in self._apart():
+                self.truth.fail(f"a time is reckoned with that is {wrong:+.0f} s off what right Dates say")
+
+    def _apart(self) -> list[float]:
+        """Seconds by which processes that poll are off, where it is more than they may be."""
+        times = [p.context.network_ns() for p in self.world.processes if p.gateway.registry.pollers]
+        wrong = [(time - self.world.now_ns()) / 1e9 for time in times]
+        return [each for each in wrong if abs(each) > CLOSE]

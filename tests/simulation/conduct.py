@@ -7,6 +7,7 @@ from random import Random
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
 from tests.simulation.clients import SimClient
+from tests.simulation.plan import Plan
 from tests.simulation.script import Chance
 from tests.simulation.subject import Subject
 from tests.simulation.truth import _show
@@ -44,6 +45,10 @@ class Conduct(Subject):
         "babble": 0.4,
         "crowd": 1.0,
     }
+
+    @classmethod
+    def rare(cls, plan: Plan) -> dict[str, float]:
+        return {"succeed": 1.0, **({"chatter": 3.0} if plan.client_message_rate < 100 else {})}
 
     def heal(self) -> None:
         """Let everybody read."""
@@ -101,6 +106,18 @@ class Conduct(Subject):
             client.leave()
         return f"client {client.number} sends {pairs} pairs in the wrong order"
 
+    def succeed(self, chance: Chance) -> str | None:
+        """A canister speaks to a client that leaves, and to the next connection of its principal, in one page."""
+        world = self.world
+        client = self.pick(chance)
+        if client is None or not world.replica.host(client.canister).running:
+            return None
+        host = world.replica.host(client.canister)
+        for number in range(chance.choice((1, 3))):
+            self.truth.push(client.canister, host.ws, client.identity.principal, b"s%d" % number)
+        client.leave()
+        return self._connect(chance, client.canister, client.identity)
+
     def stream(self, chance: Chance) -> str | None:
         """A client that sends one message after the other for a while, perhaps faster than the canister takes them."""
         world = self.world
@@ -125,6 +142,16 @@ class Conduct(Subject):
                 client.talk(20 if client.canister == loud.canister else 3, "n", chance)
         world.run(chance.choice((2.0, 8.0)))
         return f"all clients of {loud.canister.text[:5]} send 20, the others 3"
+
+    def chatter(self, chance: Chance) -> str | None:
+        """A client sends at once far more messages than it may in a second."""
+        rate = self.world.plan.client_message_rate
+        client = self.pick(chance)
+        if client is None or rate > 100 or self.world.plan.slowest_call > 1.0:
+            return None
+        count = chance.choice((6, 8)) * max(rate, 5)
+        client.talk(count, "n", chance)
+        return f"client {client.number} sends {count} at once, {rate} a second may be"
 
     def rush(self, chance: Chance) -> str | None:
         """Some come at once after a while in which nobody came."""

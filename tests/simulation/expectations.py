@@ -211,7 +211,8 @@ def _silent(world: SimWorld, session: SimSession) -> str:
         return "only the network had failed"
     else:
         grace, silence = config.canister_grace, agent.silence(*place, asked=True)
-    return "" if silence >= grace - 0.1 else f"it had been silent for {silence:.2f} s of {grace:.0f}"
+    # a pause that was asked for is a little longer than the longest one that is not counted
+    return "" if silence >= grace - 0.5 else f"it had been silent for {silence:.2f} s of {grace:.0f}"
 
 
 def _too_many(world: SimWorld, session: SimSession) -> str:

@@ -81,6 +81,10 @@ class Harm(Subject):
     }
 
     @classmethod
+    def rare(cls, plan: Plan) -> dict[str, float]:
+        return {"reset_out_of_turn": 1.0, "refused_when_gone": 1.0}
+
+    @classmethod
     def wanted(cls, plan: Plan) -> bool:
         return not plan.calm
 
@@ -249,6 +253,39 @@ class Harm(Subject):
         self.world.replica.reset(canister)
         return f"{canister.text[:5]} is reset"
 
+    def reset_out_of_turn(self, chance: Chance) -> str | None:
+        """A canister is reset, and is found to be while messages of its clients wait for those before them."""
+        world, plan = self.world, self.world.plan
+        client = self.pick(chance)
+        if client is None or plan.client_message_rate < 100 or plan.client_byte_rate < 1 << 20 or plan.crowded:
+            return None
+        self.truth.troubles["reset"] += 1
+        self.truth.new_life(client.canister)
+        world.replica.reset(client.canister)
+        world.run(chance.choice((0.0, 1.0, 2.0)))
+        for _ in range(4):
+            if client.usable and client.opened:
+                client.talk_out_of_turn(chance, 0.9)
+            world.run(1.0)
+        return f"{client.canister.text[:5]} is reset, client {client.number} sends in the wrong order"
+
+    def refused_when_gone(self, chance: Chance) -> str | None:
+        """A client leaves while its ws_open is under way, which is refused."""
+        world, conduct = self.world, self.scenario.subjects["client"]
+        canister = CANISTERS[0]
+        words = chance.choice(({"kind": "reject", "code": 4}, {"kind": "http", "status": 400}, {"kind": "cdk_err"}))
+        if world.replica.host(canister).running:
+            fault = InjectedFault(on="call", method="ws_open", canister=canister, count=1, **words)
+            self.truth.troubles[f"call {words['kind']}"] += 1
+            world.replica.faults.add(fault)
+        said: str | None = conduct.connect(chance)  # type: ignore[attr-defined]
+        client = world.clients[-1]
+        if said is None:
+            return None
+        world.run(2.0, lambda: client.registered)
+        client.leave()
+        return f"{said} and leaves, its ws_open meets {words}"
+
     def stop_canister(self, chance: Chance) -> str:
         canister = chance.choice(CANISTERS[: self.world.plan.canisters])
         self.truth.troubles["stopped"] += 1
@@ -304,6 +341,10 @@ class Asides(Subject):
         super().__init__(scenario)
         self._missed = False
         self._holes_until: dict[Principal, float] = {}
+
+    @classmethod
+    def rare(cls, plan: Plan) -> dict[str, float]:
+        return {} if plan.trusting or plan.processes > 1 else {"anew": 3.0}
 
     @classmethod
     def wanted(cls, plan: Plan) -> bool:
@@ -409,6 +450,26 @@ class Asides(Subject):
             for poller in process.gateway.registry.pollers.values()
             if poller.canister == canister
         ]
+
+    def anew(self, chance: Chance) -> str | None:
+        """The network is made anew, and its keys cannot be read at first."""
+        world = self.world
+        if world.plan.trusting or world.plan.processes > 1:
+            return None
+        self.truth.troubles["restart"] += 1
+        world.restart_replica()
+        words: dict[str, Any] = chance.choice(({"kind": "http", "status": 503}, {"kind": "reset"}, {"kind": "garbage"}))
+        faults = [
+            world.replica.faults.add(InjectedFault(on=on, **words))
+            for on in chance.choice((("status",), ("read_state",), ("read_state",), ("status", "read_state")))
+        ]
+        self.scenario.subjects["client"].connect(chance)  # type: ignore[attr-defined]
+        # for less time than a canister may be silent
+        world.run(chance.choice((1.0, 3.0, 5.0)))
+        for fault in faults:
+            if fault in world.replica.faults:
+                world.replica.faults.remove(fault)
+        return f"the network is made anew, {[fault.on for fault in faults]} had {words}"
 
     def unfound(self, chance: Chance) -> str:
         """Something on the way answers 404 for a moment."""

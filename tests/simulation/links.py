@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 TRANSPORT_BUFFER = 65536
 #: Seconds for which an address is suspected after it has forged something.
 SUSPECTED = 10.5
+#: Seconds within which what the transport has reaches a client that is to be told why its session has ended.
+QUICK = 1.0
 #: Seconds between two reads of what comes after a flood.
 FLOOD_PAUSE = 0.01
 
@@ -117,6 +119,9 @@ class DirectLink(Pausing):
 
     def set_rate(self, rate: int | None) -> None:
         """There are no bytes here."""
+
+    def set_speed(self, octets: int) -> None:
+        """Nor here."""
 
     def _end(self, code: int) -> None:
         if not self._over:
@@ -205,6 +210,8 @@ class WireLink:
         self._over = False
         #: when the client last took something, or nothing waited for it; when it was last heard
         self._read_at = self._heard_at = world.clock.seconds()
+        #: since when it reads, as long as it does; since when more waits for it than may
+        self._reads_since, self._full_since = self._read_at, float("inf")
         #: when its last ping came, unless it has sent anything but a pong since
         self._pinged_at: float | None = None
         self._flood_read_at = float("-inf")
@@ -318,6 +325,12 @@ class WireLink:
         else:
             # looked at each half second there, each second here
             yield "has read nothing", now - max(self._behind_since, self._read_at) - config.outbox_age - 2.1
+        if outbox is None or not outbox.full or self._ended_at is not None or protocol.session is None:
+            self._full_since = float("inf")
+        else:
+            # looked at each half second
+            self._full_since = min(self._full_since, now)
+            yield "has more waiting than may wait", now - self._full_since - 0.9 - 50 * self._world.plan.answer_cost
         if self._half_read is not None and not self._server_paused and protocol.session is not None:
             most = config.message_timeout + 2 * config.ping_interval + 2 * WHEEL
             yield "has had half a message under way", now - self._half_read - most
@@ -352,12 +365,25 @@ class WireLink:
         self._send_bytes(data)
 
     def set_reading(self, reading: bool) -> None:
+        if reading != self.reading:
+            self._reads_since = self._world.clock.seconds() if reading else float("inf")
         self.reading = reading
         self._pump_down()
 
     def set_rate(self, rate: int | None) -> None:
         """How many bytes at a time reach the client; None: all there are."""
         self._rate = rate
+
+    def set_speed(self, octets: int) -> None:
+        """How many bytes reach the client a second."""
+        self._latency = max(self._latency, 0.05)
+        self._rate = int(octets * self._latency)
+
+    @property
+    def _reads_all(self) -> bool:
+        """Whether the client has read since its session ended, and soon has what the transport had for it then."""
+        quick = self._rate is None or self._rate / self._latency * QUICK > TRANSPORT_BUFFER
+        return quick and self._reads_since <= (self._ended_at or 0.0)
 
     def _send_bytes(self, data: bytes) -> None:
         if self._early is not None:
@@ -447,6 +473,9 @@ class WireLink:
         size = len(self._to_server)
         if self.uplink is not None and self._shaken:
             size = min(size, self.uplink)
+        elif size and self._front.head and not self._asked and self._world.network_random.random() < 0.3:
+            # within what comes before the request
+            size = self._world.network_random.randint(1, min(size, len(self._front.head)))
         elif size and self._world.network_random.random() < 0.3:
             size = self._world.network_random.randint(1, size)
         data = bytes(self._to_server[:size])
@@ -574,7 +603,14 @@ class WireLink:
     def _untold(self) -> None:
         """The connection has ended: whoever reads has been told why, and what it answers has been read."""
         owner, session = self.owner, self.owner.session
-        if owner.was_slow or owner.provoked or owner.left or self._silent or session is None or owner.process.dead:
+        if session is None and self._status is None and self._part == 1 and self._expected == 101:
+            # whoever sends what is right has an answer
+            doomed = owner.provoked or owner.left or self._over or self._silent or owner.process.dead
+            if not doomed and self not in owner.process.door.crowded_out and not owner.process.gateway.draining:
+                self._world.truth.fail(f"client {owner.number} was cut, and its request not answered")
+        if owner.provoked or owner.left or self._silent or session is None or owner.process.dead:
+            return
+        if owner.was_slow and (session.ended_with != CloseCode.TOO_SLOW or not self._reads_all):
             return
         if self in owner.process.door.crowded_out:
             # it had to make room at once

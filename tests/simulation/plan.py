@@ -34,7 +34,7 @@ IDLE = (0.0, 0.0, 0.0, 20.0, 70.0, 300.0)
 
 def _upstream(random: Random, plan: Any) -> int:
     """A few are enough where queries come back soon."""
-    few = plan.query_latency < 0.1 and plan.identities * plan.canisters < 4
+    few = plan.query_latency + plan.network_jitter < 0.1 and plan.identities * plan.canisters < 4
     return random.choice((0, 0, 2048, 6 if few else 30))
 
 
@@ -50,7 +50,7 @@ def _crowd(random: Random, plan: Any) -> bool:
 
 def _away(random: Random, plan: Any) -> float:
     """Not in worlds of which the end is a drain."""
-    seconds: float = random.choice((0.0, 0.0, 0.5, 20.0, 120.0, 700.0, 4000.0))
+    seconds: float = random.choice((0.0, 0.5, 20.0, 120.0, 700.0, 4000.0, 5000.0))
     return seconds if plan.ending == "leave" else 0.0
 
 

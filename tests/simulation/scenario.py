@@ -17,10 +17,12 @@ from tests.simulation.estimates import Estimates
 from tests.simulation.fleet import Fleet
 from tests.simulation.handovers import Handovers
 from tests.simulation.harm import Asides, Harm
+from tests.simulation.keys import Keys
 from tests.simulation.liars import Liars
 from tests.simulation.operations import Operations
 from tests.simulation.ordeals import HardOrdeals, Ordeals
 from tests.simulation.plan import Plan
+from tests.simulation.readers import Readers
 from tests.simulation.script import Chance, Script, Step, draw_script, with_rare
 from tests.simulation.strangers import Strangers
 from tests.simulation.subject import Subject
@@ -56,6 +58,8 @@ SUBJECTS: tuple[type[Subject], ...] = (
     Liars,
     Fleet,
     Handovers,
+    Readers,
+    Keys,
     Progress,
     Turns,
 )

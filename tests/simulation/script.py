@@ -91,13 +91,13 @@ def draw_script(seed: int, count: int, weights: Mapping[str, float], plan: Plan)
 
 
 def with_rare(script: Script, weights: Mapping[str, float]) -> Script:
-    """Put one or two further steps into most scripts, which leave the others as they are.
+    """Put up to three further steps into most scripts, which leave the others as they are.
 
     :param weights: how often each kind of them is taken
     """
     drawn = random.Random(f"{script.seed} rare")
     steps = list(script.steps)
-    for more in range(drawn.choice((0, 0, 1, 1, 2)) if weights else 0):
+    for more in range(drawn.choice((0, 1, 1, 2, 3)) if weights else 0):
         (kind,) = drawn.choices(list(weights), list(weights.values()))
         step = Step(len(script.steps) + more, kind, drawn.getrandbits(32), round(drawn.expovariate(1 / 0.15), 3))
         steps.insert(drawn.randint(min(FIRST_CLIENTS + 2, len(steps)), len(steps)), step)

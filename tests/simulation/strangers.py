@@ -211,7 +211,7 @@ class Strangers(Subject):
             chance.number += 50_000 * (number > 0 and number % 100 == 0)
             client = self._come(chance, canister=canister)
             client.doomed |= {CloseCode.NOT_OPENED, CloseCode.OVERLOADED, CloseCode.CANISTER_NOT_ALLOWED}
-            self.world.at_end.append(self.world.clock.callLater(8.0, client.leave))
+            self.world.at_end.append(self.world.clock.callLater(chance.choice((2.0, 8.0)), client.leave))
         return f"{count} clients come to {canister.text[:5]} at once"
 
     def come_and_go(self, chance: Chance) -> str | None:

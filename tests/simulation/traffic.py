@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two polls at most, while nobody has asked for a longer pause: the back-off and a slow answer.
 LONGEST_PAUSE = 8.0
+#: Seconds for what an answer may need before it is believed: two versions of read_state, twice.
+ERRANDS = 22.0
 #: For how many attempts it is believed that a call is to be tried again.
 MOST_TRANSIENT = 4
 
@@ -134,6 +137,8 @@ class SimAgent(IcAgent):
         self._unasked: defaultdict[tuple[bytes, bytes], float] = defaultdict(float)
         #: the same with all of each such pause
         self._rested: defaultdict[tuple[bytes, bytes], float] = defaultdict(float)
+        #: queries without an end, and when they should have one
+        self._open_queries: dict[object, float] = {}
         self._polls_under_way: Counter[tuple[bytes, bytes]] = Counter()
         self._pollers: dict[tuple[bytes, bytes], Any] = {}
         bounds = process.world.plan
@@ -164,9 +169,12 @@ class SimAgent(IcAgent):
             self._rested[place] += pause + LONGEST_PAUSE
         self._asked[place] = began
         self._polls_under_way[place] += 1
+        ask = object()
+        self._open_queries[ask] = began + 2 * timeout + ERRANDS
 
         def ended(result: Any) -> Any:
             self.under_way["query"] -= 1
+            del self._open_queries[ask]
             self._calm("a query", result)
             messages = _messages(result) if isinstance(result, bytes) else None
             self._asked[place] = self.reactor.seconds()
@@ -211,6 +219,12 @@ class SimAgent(IcAgent):
         elif not self._polls.sent((canister.raw, sender), len(poller.sessions), self.reactor.seconds()):
             self._world.truth.fail(f"{canister.text[:5]} is polled too often while nothing happens")
 
+    def overdue(self, now: float) -> Iterator[str]:
+        """Queries that should have had an end."""
+        for due in self._open_queries.values():
+            if now > due:
+                yield f"a query has had no end for {now - due:.1f} s too long"
+
     def _place(self, canister: Principal, index: int) -> tuple[bytes, bytes]:
         return canister.raw, self._process.context.identities[index].principal.raw
 
@@ -253,6 +267,8 @@ class SimAgent(IcAgent):
                 call = self._close_notices.setdefault(call.key, call)
             self._calls[body] = call
         method, truth, began = call.method, world.truth, now
+        if method == "ws_message" and call.key in truth.silenced:
+            truth.fail("a message leaves for a client that its canister does not know any more")
         self._count(method, canister.raw)
         if call.under_way:
             truth.fail(f"an identical {method} left while the first was under way")
@@ -307,6 +323,8 @@ class SimAgent(IcAgent):
             if reject is None or (reject.code != 4 and reject.error_code != "IC0506"):
                 self.refusals.add((call.method, call.key))
         if isinstance(result, CallOutcome):
+            if result.heard.end and result.reject is not None and not result.certified:
+                self._world.truth.fail(f"a {call.method} is over by a reject that nobody has certified: {result!r}")
             if result.heard.end:
                 call.done = True
                 if call.key is not None and call.method != "ws_close":

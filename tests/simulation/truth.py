@@ -192,6 +192,8 @@ class SimSession(ClientSession):
             self.owner.process.door.opened(self.owner.link)
 
     def _closed(self, before: State, text: str, tells: bool, left: bool) -> None:
+        if not tells and before is not State.INIT and self.client_key is not None:
+            self.truth.silenced.add(self.client_key)
         super()._closed(before, text, tells, left)
         self.ended_in = before
         self.ended_with = int(self.cause or CloseCode.INTERNAL)
@@ -216,9 +218,13 @@ class SimPoller(Poller):
 
     def _bad(self, error: BaseException | None, ask: InFlightPoll) -> None:
         if isinstance(error, HttpError) and (error.retry_after or error.status in (429, 503)):
-            now = self._clock.seconds()
-            if ask.sent >= self.asked_until:
+            now, world = self._clock.seconds(), self.truth.world
+            # what was in flight when this poller, or all of them, were told to pause counts once
+            if ask.sent >= self.asked_until and now >= self.backoff.host_until:
                 self.refusals += 1
+            if (error.retry_after or 0.0) > world.longest_asked + 2.5 and not world.plan.clocks:
+                asked = f"the network asked to wait {world.longest_asked} s at most"
+                self.truth.fail(f"{asked}, {error.retry_after:.0f} s are understood")
             # where no time is named it is the poller's to choose, and grows
             pause = min(self._context.config.polling_interval * 2.0 ** (self.refusals - 1), 2.5)
             if error.retry_after:
@@ -382,6 +388,7 @@ class Truth:
     :ivar patient: a client need not be told yet that another took its place in the block that opened it
     :ivar orphans: client keys of connections whose worker has died: where they cost one at another worker its place
         nobody there can know
+    :ivar silenced: client keys of which the canister knows nothing, or nothing any more: it gets no more for them
     :ivar altered: answers to polls that a node has altered
     :ivar cut_short: sessions whose worker died while what their clients had sent was under way
     :ivar durations: client key -> seconds from the first attempt of each of its calls to its end
@@ -405,6 +412,7 @@ class Truth:
         self.opened_at: dict[Key, float] = {}
         self.patient = True
         self.orphans: set[Key] = set()
+        self.silenced: set[Key] = set()
         self.altered: set[bytes] = set()
         self.cut_short: set[ClientSession] = set()
         self.gone: dict[Key, str] = {}

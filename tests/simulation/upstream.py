@@ -24,8 +24,11 @@ from twisted.python.failure import Failure
 from icwsgw.agent.http.transport import CONNECT_TIMEOUT, IDLE_TIMEOUT, Transport
 from icwsgw.agent.http.tunnel import Proxy, TunnelEndpoint
 from icwsgw.devnet.faults import Dropped
+from tests.simulation.requests import Request, Requests
 
 if TYPE_CHECKING:
+    from icwsgw.agent.http.connection import ParsedResponse
+    from icwsgw.agent.http.url import Url
     from tests.simulation.world import SimWorld
 
 #: Seconds for which the server keeps a connection on which nothing is under way.
@@ -45,11 +48,20 @@ class WireTransport(Transport):
 
     def __init__(self, world: SimWorld, handle: Any, most: int, jitter: float, random: Random, charge: Any) -> None:
         self.world = world
-        self.server = Server(world, handle, jitter, random, most)
+        self.requests = Requests(world)
+        self.server = Server(world, handle, jitter, random, most, self.requests)
         target: Any = self.server
         if world.plan.tunnel:
             target = TunnelEndpoint(world.clock, target, Proxy("proxy.example", 3128), "network.example:443", 10.0)
         super().__init__(world.clock, max_connections=most, endpoint_factory=lambda url: target, charge=charge)
+
+    def submit(self, url: Url, data: bytes, is_head: bool, timeout: float, max_body: int) -> Deferred[ParsedResponse]:
+        """As the transport does, and watched."""
+        submit = super().submit
+        watched: Deferred[ParsedResponse] = self.requests.submit(
+            data, timeout, lambda: submit(url, data, is_head, timeout, max_body)
+        )
+        return watched
 
     @property
     def under_way(self) -> int:
@@ -61,14 +73,21 @@ class Server:
     """The server, as an endpoint to connect to.
 
     :param most: connections that a client may have
+    :param requests: what its connections carry
+    :ivar attempts: connections that are being made
     """
 
-    def __init__(self, world: SimWorld, handle: Any, jitter: float, random: Random, most: int) -> None:
+    def __init__(
+        self, world: SimWorld, handle: Any, jitter: float, random: Random, most: int, requests: Requests
+    ) -> None:
         self.world = world
         self.handle = handle
         self.random = random
-        self.kept = random.choice(KEPT)
+        # longer than an answer and the next request take: else a request may meet such an end twice
+        self.kept = max(random.choice(KEPT), 10 * jitter)
         self.most = most
+        self.requests = requests
+        self.attempts = 0
         self.connections: dict[Connection, None] = {}
         self._jitter = jitter
 
@@ -105,6 +124,12 @@ class Server:
                 connection.begin()
                 done.callback(connection.protocol)
 
+        def made(result: Any) -> Any:
+            self.attempts -= 1
+            return result
+
+        self.attempts += 1
+        done.addBoth(made)
         timer.append(self.world.clock.callLater(CONNECT_TIMEOUT, lambda: done.errback(TimeoutError())))
         self.later(arrive)
         return done
@@ -112,22 +137,27 @@ class Server:
     def overdue(self, now: float) -> Iterator[str]:
         """Connections that should have been ended."""
         for connection in self.connections:
-            late = now - connection.idle_since - IDLE_TIMEOUT - SWEEP - 0.5
-            if not connection.busy and not connection.ending and late > 0:
+            late = now - connection.free_since - IDLE_TIMEOUT - SWEEP - 0.5
+            if connection.carries is None and not connection.ending and late > 0:
                 yield f"a connection to the network is idle for {late:.1f} s too long"
 
 
 class Connection:
-    """One connection: the transport of the gateway's protocol, and the server at its other end."""
+    """One connection: the transport of the gateway's protocol, and the server at its other end.
+
+    :ivar carries: the request that was written to it last, unless it has ended since
+    :ivar free_since: when it was made, or the last of them has ended
+    """
 
     disconnecting = False
 
     def __init__(self, server: Server, protocol: Any) -> None:
         self.protocol = protocol
+        self.carries: Request | None = None
         self.busy = False
         self.ending = False
         self._tunnelled = not server.world.plan.tunnel
-        self.idle_since = server.world.clock.seconds()
+        self.free_since = server.world.clock.seconds()
         self._server = server
         self._random = server.random
         self._received = bytearray()
@@ -148,7 +178,6 @@ class Connection:
 
     def _rest(self) -> None:
         self.busy = False
-        self.idle_since = self._server.world.clock.seconds()
         # nobody ends a connection before its first request could come
         kept = self._server.kept if self._asked else max(self._server.kept, FIRST_REQUEST)
         self._timer = self._server.world.clock.callLater(kept, self._idle_too_long)
@@ -277,21 +306,25 @@ class Connection:
         if self._answer is not None:
             self._answer.addErrback(lambda _: None)
             self._answer.cancel()
+        self._server.requests.let_go(self)
         self.protocol.connectionLost(Failure(error))
 
     # the transport, as Twisted's
 
     def write(self, data: bytes) -> None:
         if not self._lost and not self.disconnecting:
+            self._server.requests.written(self, data)
             self._server.later(self._arrived, data)
 
     def loseConnection(self) -> None:
         self.disconnecting = True
         self.ending = True
+        self._server.requests.let_go(self)
         self._server.later(self._lose, ConnectionDone())
 
     def abortConnection(self) -> None:
         self.ending = True
+        self._server.requests.let_go(self)
         self._server.world.clock.callLater(0, self._lose, ConnectionAborted())
 
     def setTcpNoDelay(self, enabled: bool) -> None:

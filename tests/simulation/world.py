@@ -169,6 +169,7 @@ class SimWorld:
     :ivar origins: web origins that are welcome, all where there are none
     :ivar may_fail: requests may fail though the plan has no faults
     :ivar forged: by group of addresses, when a forged ws_open came last
+    :ivar longest_asked: seconds of the longest Retry-After so far
     :ivar oversize: by canister, numbers of messages that make a page too large
     :ivar deleted: by canister, numbers of messages that no answer has
     :ivar truth: what really happened
@@ -194,7 +195,7 @@ class SimWorld:
         self.oversize: dict[bytes, set[int]] = {}
         self.deleted: dict[bytes, set[int]] = {}
         self.answer_turns = AnswerTurns(self)
-        self.lost_transports = 0
+        self.lost_transports = self.longest_asked = 0
         self.at_end: list[Any] = []
         self.clients: list[SimClient] = []
         self.truth = Truth(self)
@@ -322,10 +323,12 @@ class SimWorld:
                     content = too_large(self.oversize, body, content)
                 if self.deleted:
                     content = without(self.deleted, body, content)
-            elif self.plan.dated and (asked := headers.get("Retry-After", "")).isdecimal():
-                # a date, which has whole seconds
-                ahead = self.now_ns() / 1e9 + int(asked) + 1
-                headers = {**headers, "Retry-After": formatdate(ahead, usegmt=True)}
+            elif (asked := headers.get("Retry-After", "")).isdecimal():
+                self.longest_asked = max(self.longest_asked, int(asked))
+                if self.plan.dated:
+                    # a date, which has whole seconds
+                    ahead = self.now_ns() / 1e9 + int(asked) + 1
+                    headers = {**headers, "Retry-After": formatdate(ahead, usegmt=True)}
             return status, {**headers, **self.headers()}, content
 
         answer = replica.handle(method, path, body).addCallback(arrived)
