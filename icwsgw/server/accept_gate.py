@@ -44,8 +44,9 @@ class AcceptGate:
         return self.full and self.room_elsewhere
 
     def add(self, port: Port) -> None:
-        """Open and close the gate at this port too."""
-        self._ports.append(port)
+        """Open and close the gate at this port too, which accepts."""
+        if port not in self._ports:
+            self._ports.append(port)
         if self.closed:
             port.stopReading()
 

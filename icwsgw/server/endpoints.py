@@ -358,8 +358,8 @@ class ListeningService(Service):
         """Accept connections, after a start with :attr:`accepting` False."""
         self.accepting = True
         if self.port is not None:
-            self._reactor.addReader(self.port)
-            self._listening()
+            self.port.startReading()
+            self._accepts(self.port)
 
     def detach(self) -> None:
         """Close the socket here only: another process listens on it."""
@@ -367,8 +367,14 @@ class ListeningService(Service):
         if port is not None:
             if self._limits is not None:
                 self._limits.gate.remove(port)
-            self._reactor.removeReader(port)
+            port.stopReading()
             getattr(port, "socket", port).close()
+
+    def _accepts(self, port: Any) -> None:
+        """Leave it to the gate whether a port accepts from now on. Before, the gate knows nothing of it."""
+        if self._limits is not None:
+            self._limits.gate.add(port)
+        self._listening()
 
     def _listening(self) -> None:
         _log.info("listening", address=self.address, tls=self.tls is not None)
@@ -380,12 +386,10 @@ class ListeningService(Service):
         def listening(port: Any) -> None:
             self.port = port
             _accept_few(port, self._limits)
-            if self._limits is not None:
-                self._limits.gate.add(port)
             if self.accepting:
-                self._listening()
+                self._accepts(port)
             else:
-                self._reactor.removeReader(port)
+                port.stopReading()
 
         def failed(failure: Failure) -> None:
             if failure.check(CancelledError):

@@ -263,38 +263,64 @@ def test_what_fails_later_is_said_and_what_is_stopped_earlier_is_not() -> None:
 
 
 class Listening(Port):
-    """A port of a reactor in memory, with a socket of its own."""
+    """A port of a reactor in memory, with a socket of its own; it is read from its start."""
 
-    def __init__(self) -> None:
+    def __init__(self, reactor: MemoryReactorClock) -> None:
         self.socket = SimpleNamespace(close=self.close)
         self.left = 0
+        self.startReading = lambda: reactor.addReader(self)  # type: ignore[arg-type]
+        self.stopReading = lambda: reactor.removeReader(self)  # type: ignore[arg-type]
+        self.startReading()
 
     def close(self) -> None:
         self.left += 1
 
 
 def test_one_that_does_not_accept_yet_is_not_read_until_it_does() -> None:
-    port, reactor = Listening(), MemoryReactorClock()
+    reactor = MemoryReactorClock()
+    port = Listening(reactor)
     listening = ListeningService("tcp:8080", Listenable(Endpoint(succeed(port)), None), object(), reactor)
     listening.accepting = False
     # it has nothing that could be accepted
     listening.accept()
-    assert reactor.readers == set()
     listening.accepting = False
-    reactor.addReader(port)
     listening.startService()
     assert (listening.port, reactor.readers) == (port, set())
     listening.accept()
     assert (listening.accepting, reactor.readers) == (True, {port})
 
 
+def test_a_gate_opens_and_closes_one_that_accepts_and_no_other() -> None:
+    reactor = MemoryReactorClock()
+    port, limits = Listening(reactor), ConnectionLimits(ClientLimits(max_connections=1), 0.0)
+    made = Listenable(Endpoint(succeed(port)), None)
+    listening = ListeningService("tcp:8080", made, object(), reactor, limits)
+    listening.accepting = False
+    listening.startService()
+    gate = limits.gate
+    gate.set_full(True)
+    gate.set_room_elsewhere(True)
+    gate.set_full(False)
+    assert reactor.readers == set(), "it does not accept yet, whoever has room"
+    gate.set_full(True)
+    listening.accept()
+    assert reactor.readers == set(), "the siblings have room"
+    listening.accept()
+    gate.set_full(False)
+    assert reactor.readers == {port}
+    gate.set_full(True)
+    assert reactor.readers == set()
+    listening.detach()
+    gate.set_full(False)
+    assert reactor.readers == set()
+
+
 def test_a_socket_that_another_process_has_too_is_left_without_an_end_of_listening() -> None:
-    port, reactor = Listening(), MemoryReactorClock()
-    limits = ConnectionLimits(ClientLimits(max_connections=1), 0.0)
+    reactor = MemoryReactorClock()
+    port, limits = Listening(reactor), ConnectionLimits(ClientLimits(max_connections=1), 0.0)
     made = Listenable(Endpoint(succeed(port)), None)
     listening = ListeningService("tcp:8080", made, object(), reactor, limits)
     listening.startService()
-    reactor.addReader(port)
     listening.detach()
     assert (listening.port, port.left, port.closed, reactor.readers) == (None, 1, 0, set())
     # the gate leaves alone what is not its own any more
@@ -307,6 +333,7 @@ def test_a_socket_that_another_process_has_too_is_left_without_an_end_of_listeni
 
     class Bare:
         close = port.close
+        stopReading = staticmethod(port.stopReading)
 
     listening = ListeningService("tcp:8080", Listenable(Endpoint(succeed(Bare())), None), object(), reactor)
     listening.startService()
