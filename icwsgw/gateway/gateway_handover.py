@@ -17,6 +17,7 @@ from icwsgw.errors import FormatError
 from icwsgw.gateway.session import ClientSession
 from icwsgw.gateway.session_handover import detach, resume, session_document, take_over
 from icwsgw.observe.logs import get_logger
+from icwsgw.observe.tolerant import tolerate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from icwsgw.gateway.interfaces import Client
 
 _log = get_logger("handover")
+_NOT_TAKEN = "a part of the former process's state is not taken over"
 
 #: The fields of a gateway that are handed over as they are. Session ids go on from them.
 GATEWAY: Fields = {"prefix": str, "serial": int}
@@ -196,26 +198,24 @@ def complete(gateway: Gateway, document: Mapping[str, Any], sessions: Iterable[C
     """
     resuming = list(sessions)
     notices: dict[str, Mapping[str, Any]] = {}
-    for ended in document.get("ended", ()):
-        try:
-            resuming.append(take_over_session(gateway, departed(ended), ended))
-            if ended.get("notice") is not None:
-                notices[resuming[-1].id] = ended["notice"]
-        except Exception:
-            _log.failure("an ended session is not taken over")
+
+    def add_ended() -> None:
+        for ended in document.get("ended", ()):
+            try:
+                resuming.append(take_over_session(gateway, departed(ended), ended))
+                if ended.get("notice") is not None:
+                    notices[resuming[-1].id] = ended["notice"]
+            except Exception:
+                _log.failure("an ended session is not taken over")
+
+    tolerate(_log, _NOT_TAKEN, add_ended)
     by_id = {session.id: session for session in resuming}
-    for canister, index, state in document.get("registry", {}).get("pollers", ()):
-        poller = gateway.registry.pollers.get((canister, index))
-        if poller is None:
-            continue
-        found = ((sender, by_id.get(name)) for sender, name in state.get("senders", {}).items())
-        poller.senders.update((sender, session) for sender, session in found if session is not None)
-        poller.suspects.update(by_id[name] for name in state.get("suspects", ()) if name in by_id)
-    try:
-        gateway.replacements.read(document.get("replacements", {}), by_id.get)
-        gateway.context.budget.read_schedule(document.get("budget", {}))
-    except Exception:
-        _log.failure("a part of the former process's state is not taken over")
+    for read in (
+        lambda: _read_senders(gateway, document.get("registry", {}), by_id),
+        lambda: gateway.replacements.read(document.get("replacements", {}), by_id.get),
+        lambda: gateway.context.budget.read_schedule(document.get("budget", {})),
+    ):
+        tolerate(_log, _NOT_TAKEN, read)
     for session in resuming:
         try:
             if session.id in notices:
@@ -227,15 +227,34 @@ def complete(gateway: Gateway, document: Mapping[str, Any], sessions: Iterable[C
             session.end(CloseCode.INTERNAL, "internal error")
 
 
+def _read_senders(gateway: Gateway, registry: Mapping[str, Any], by_id: Mapping[str, ClientSession]) -> None:
+    """Let the pollers know which sessions their canisters have accepted."""
+    for canister, index, state in registry.get("pollers", ()):
+        poller = gateway.registry.pollers.get((canister, index))
+        if poller is None:
+            continue
+        found = ((sender, by_id.get(name)) for sender, name in state.get("senders", {}).items())
+        poller.senders.update((sender, session) for sender, session in found if session is not None)
+        poller.suspects.update(by_id[name] for name in state.get("suspects", ()) if name in by_id)
+
+
 def detach_sessions(gateway: Gateway, sessions: Iterable[ClientSession]) -> None:
     """Forget sessions without closing them, because another process continues them."""
-    gone = [*sessions, *gateway.registry.ending]
-    for session in gone:
-        detach(session)
-        gateway.registry.remove(session)
-        gateway.registry.forget(session)
-        gateway.identity_assignment.leave(session.identity_index)
-        if session.client_key is not None:
-            gateway.principals.remove(session.client_key[0], session)
-        session.relay = session.stream = None
+    for session in [*sessions, *gateway.registry.ending]:
+        try:
+            _forget(session, gateway)
+        except Exception:
+            # Whatever is left of it must not tell its canister that it has ended.
+            session.state, session.relay, session.stream = State.CLOSED, None, None
+            _log.failure("letting go of a session failed", session=session.id)
     gateway.forget_notices()
+
+
+def _forget(session: ClientSession, gateway: Gateway) -> None:
+    detach(session)
+    gateway.registry.remove(session)
+    gateway.registry.forget(session)
+    gateway.identity_assignment.leave(session.identity_index)
+    if session.client_key is not None:
+        gateway.principals.remove(session.client_key[0], session)
+    session.relay = session.stream = None

@@ -4,26 +4,41 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from icwsgw.core.written_state import Document
-from icwsgw.handover.channel import Channel, ChannelClosed
+from icwsgw.handover.channel import Channel
 from icwsgw.handover.conversation import Conversation
-from icwsgw.handover.transfer import SILENCE_SECONDS, Transfer
-from icwsgw.observe.logs import get_logger
+from icwsgw.handover.transfer import Transfer, say_go
 
 if TYPE_CHECKING:
     from icwsgw.config.schema import GatewayConfig
     from icwsgw.server.endpoints import ListeningService
     from icwsgw.service import GatewayService
 
-_log = get_logger("handover")
+
+class WrappedService(Protocol):
+    """What both kinds of services have that can be handed over."""
+
+    reactor: Any
+
+    @property
+    def config(self) -> GatewayConfig: ...
+
+    @property
+    def draining(self) -> bool: ...
+
+    @property
+    def listening_services(self) -> Sequence[ListeningService]: ...
 
 
-class HandedService:
-    """Hands a service over as a whole (:class:`icwsgw.handover.predecessor.HandingService`)."""
+class HandedGateway:
+    """A service of one process, or the supervisor of several, as it is handed over.
 
-    def __init__(self, service: GatewayService) -> None:
+    A part of :class:`icwsgw.handover.predecessor.HandingService`.
+    """
+
+    def __init__(self, service: WrappedService) -> None:
         self._service = service
 
     @property
@@ -41,6 +56,12 @@ class HandedService:
     @property
     def listening_services(self) -> Sequence[ListeningService]:
         return self._service.listening_services
+
+
+class HandedService(HandedGateway):
+    """Hands a service of one process over as a whole (:class:`icwsgw.handover.predecessor.HandingService`)."""
+
+    _service: GatewayService
 
     @property
     def handover_facts(self) -> Document:
@@ -106,11 +127,7 @@ class PassedTransfer:
 
     def _over(self, result: Document) -> None:
         self._conversation.close()
-        try:
-            self._channel.socket.settimeout(SILENCE_SECONDS)
-            self._channel.send({"go": True, **self._go(), "overrides": self._service.overrides.to_json()})
-        except ChannelClosed as error:
-            _log.error("the successor has ended before it could go on", reason=error)
+        say_go(self._channel, lambda: {**self._go(), "overrides": self._service.overrides.to_json()})
         self._done(result)
 
     def _has_failed(self, reason: str) -> None:

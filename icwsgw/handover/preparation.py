@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 from icwsgw.errors import ConfigError
 from icwsgw.handover.handed_service import HandedService
 from icwsgw.handover.predecessor import HANDOVER_VARIABLES, HandingService, Predecessor, command_line
+from icwsgw.observe.logs import get_logger
+from icwsgw.observe.tolerant import tolerate
 from icwsgw.process.signals import when_signalled
 
 if TYPE_CHECKING:
     from icwsgw.handover.successor import Successor
     from icwsgw.process.systemd import Notifier, NotifyingService
     from icwsgw.service import GatewayService
+
+_log = get_logger("handover")
 
 
 class CommandLine(Protocol):
@@ -74,7 +78,7 @@ def prepare_handover(
         nonlocal pidfile
         if path:
             pidfile = twistd["pidfile"] = path
-            Path(path).write_text(str(os.getpid()))
+            tolerate(_log, "writing the pid file failed", lambda: Path(path).write_text(str(os.getpid())))
         notifying.begin()
 
     def hand_over_pidfile() -> str:

@@ -85,16 +85,44 @@ class Receiving:
                 self._until("end", channel, taken)
         for _, taken in self._sources:
             taken.check()
+        told = self._tell_taken()
+        # Each of these lets go when it reads that. What fails now must not cost the clients of the others.
+        self._sources = [source for source in told if self._may_go_on(source)]
+        for source in told:
+            if source not in self._sources:
+                source[1].discard()
+        if told and not self._sources:
+            raise ChannelClosed("the other process goes on")
+
+    def _tell_taken(self) -> list[tuple[Channel, Taken]]:
+        """Tell the processes that this one has everything; those that hear it.
+
+        :raises ChannelClosed: the first of them does not
+        """
+        told: list[tuple[Channel, Taken]] = []
         for channel, taken in self._sources:
-            channel.send({"taken": len(taken)})
-        for channel, _ in self._sources:
             try:
-                self.go, _ = channel.receive(SILENCE_SECONDS)
-            except ChannelClosed:
-                # It has let go of everything, or has crashed: either way nobody else serves the clients now.
-                continue
-            if "stop" in self.go:
-                raise ChannelClosed("the other process goes on")
+                channel.send({"taken": len(taken)})
+            except ChannelClosed as error:
+                if not told:
+                    raise
+                _log.error("a process ends, or keeps its clients", reason=error)
+                taken.discard()
+            else:
+                told.append((channel, taken))
+        return told
+
+    def _may_go_on(self, source: tuple[Channel, Taken]) -> bool:
+        """Hear the last word of a process that has everything taken from it; False: it keeps its clients."""
+        try:
+            document, _ = source[0].receive(SILENCE_SECONDS)
+        except (ChannelClosed, FormatError):
+            # It has let go of everything, or has crashed: either way nobody else serves the clients now.
+            return True
+        if "stop" in document:
+            return False
+        self.go = document
+        return True
 
     @staticmethod
     def _until(last: str, channel: Channel, taken: Taken) -> bool:

@@ -27,10 +27,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from icwsgw._version import __version__
-from icwsgw.admin.control import Overrides
 from icwsgw.core.written_state import Document
 from icwsgw.errors import FormatError
-from icwsgw.gateway.batches import finish_batches, in_batches
+from icwsgw.gateway.batches import finish_batches, for_each_session, in_batches
 from icwsgw.gateway.gateway_handover import (
     check_identities,
     complete,
@@ -44,10 +43,12 @@ from icwsgw.gateway.gateway_handover import (
     with_identities,
 )
 from icwsgw.gateway.session import ClientSession
+from icwsgw.handover.carried_overrides import take_overrides
 from icwsgw.handover.channel import MOST_SOCKETS
 from icwsgw.ic import cbor
 from icwsgw.observe.logs import get_logger
 from icwsgw.observe.meters import counters_of, go_on_from
+from icwsgw.observe.tolerant import tolerate
 
 if TYPE_CHECKING:
     from icwsgw.server.protocol import GatewayProtocol
@@ -195,16 +196,11 @@ class Handed:
         """Let go of everything that the other process has taken over."""
         service = self._service
         for listener in service.listening_services:
-            listener.detach()
-        found: set[ClientSession] = set()
+            tolerate(_log, "letting go of a listening socket failed", listener.detach)
+        # also those of connections that cannot be let go of: the other process has them
+        found = {connection.session for connection in self._sent if connection.session is not None}
         for connection in self._sent:
-            try:
-                session = connection.detach()
-            except Exception:
-                _log.failure("letting go of a connection failed")
-            else:
-                if session is not None:
-                    found.add(session)
+            tolerate(_log, "letting go of a connection failed", connection.detach)
         detach_sessions(service.gateway, found)
 
 
@@ -349,7 +345,7 @@ class Taken:
         """Go on with all that the other process has had."""
         state, service, gateway = self._state, self._service, self._service.gateway
         self._part(go_on_from, service.metrics.declared, state.get("counters"))
-        self._part(lambda to, value: to.override(Overrides.from_json(value)), service, state.get("overrides"))
+        self._part(take_overrides, service, state.get("overrides"))
         # behind the overrides, which may begin and end limits
         self._part(lambda limits, value: limits.read(value), service.factory.limits, state.get("limits"))
         rows = [row for row in self._rows if row is not None]
@@ -357,10 +353,8 @@ class Taken:
         left = [session for row in rows if row.left and (session := self._left(row.document)) is not None]
         sessions: list[ClientSession] = [each.session for each in taken if each.session is not None]
         complete(gateway, state.get("gateway", {}), [*sessions, *left])
-        for session in left:
-            session.left(_ABNORMAL)
-        for connection in taken:
-            self._go_on(connection, connection.send_unsent)
+        for_each_session(left, lambda session: session.left(_ABNORMAL))
+        for_each_session(taken, lambda each: self._go_on(each, each.send_unsent))
         # Clients have sent something meanwhile. Between the batches, what they have sent leaves for the network.
         in_batches(gateway.context.clock, taken, lambda each: self._go_on(each, each.read_unread), size=READ_AT_ONCE)
         self._part(lambda status, value: status.go_on_from(value), service.status, state.get("status"))

@@ -10,15 +10,16 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.task import LoopingCall
 
 from icwsgw._version import __version__
-from icwsgw.admin.control import Overrides
 from icwsgw.core.written_state import Document
 from icwsgw.errors import FormatError
+from icwsgw.handover.carried_overrides import take_overrides
 from icwsgw.handover.channel import Channel, ChannelClosed
 from icwsgw.handover.inheritance import Inheritance, share
 from icwsgw.handover.predecessor import CHANNEL, FACTS, SOCKETS
@@ -26,14 +27,18 @@ from icwsgw.handover.receiving import NothingTaken, Receiving, Source
 from icwsgw.handover.service_state import EARLY
 from icwsgw.handover.transfer import SILENCE_SECONDS
 from icwsgw.observe.logs import get_logger
+from icwsgw.observe.tolerant import tolerate
 from icwsgw.process.startup import stop
 from icwsgw.workers.sockets import GivenEndpoint
 
 if TYPE_CHECKING:
+    from icwsgw.server.endpoints import ListeningService
     from icwsgw.service import GatewayService
 
 #: Seconds between two looks whether the network is reached, and between two words to the other process.
 LOOK_SECONDS, WORD_SECONDS = 0.1, 1.0
+#: For the log.
+NO_OVERRIDES_TAKEN = "what was set at run time is not taken over"
 
 _log = get_logger("handover")
 
@@ -155,16 +160,16 @@ class Successor:
         except NothingTaken as error:
             self._give_up(str(error))
             return
-        self._close_unused(service)
-        for listener in service.listening_services:
-            listener.accept()
+        # From here on nobody else has the clients: this process serves, whatever fails.
+        tolerate(_log, "closing unused sockets failed", lambda: self._close_unused(service))
+        accept_all(service.listening_services)
         go = receiving.go
         if self.facts.get("supervisor"):
             go = self._hear_supervisor()
-            if overrides := go.get("overrides"):
-                service.override(Overrides.from_json(overrides))
-        self._channel.close()
-        self._began(str(go.get("pidfile") or ""))
+        tolerate(_log, "telling that this process serves failed", lambda: self._began(str(go.get("pidfile") or "")))
+        if overrides := go.get("overrides"):
+            tolerate(_log, NO_OVERRIDES_TAKEN, lambda: take_overrides(service, overrides))
+        tolerate(_log, "closing the channel failed", self._channel.close)
 
     def _hear_supervisor(self) -> Document:
         """Wait until the supervisor has let go of its sockets too."""
@@ -180,7 +185,8 @@ class Successor:
         used = {listener.address for listener in service.listening_services}
         for address, descriptor in self._sockets.items():
             if address not in used:
-                os.close(descriptor)
+                with suppress(OSError):
+                    os.close(descriptor)
 
     def _give_up(self, reason: str) -> None:
         if self._loop.running:
@@ -192,6 +198,12 @@ class Successor:
                 # a stop would end it for the other process
                 listener.detach()
         stop(self._reactor)
+
+
+def accept_all(listeners: Sequence[ListeningService]) -> None:
+    """Accept connections at all addresses; one that cannot costs itself alone."""
+    for listener in listeners:
+        tolerate(_log, f"accepting connections at {listener.address} failed", listener.accept)
 
 
 def _family(descriptor: int) -> int:

@@ -26,6 +26,7 @@ from icwsgw.errors import FormatError
 from icwsgw.handover.channel import Channel, ChannelClosed
 from icwsgw.handover.service_state import EARLY, LAST_EARLY, Handed, uncollected
 from icwsgw.observe.logs import get_logger
+from icwsgw.observe.tolerant import tolerate
 
 if TYPE_CHECKING:
     from icwsgw.reactor.clock import Timer
@@ -159,24 +160,33 @@ class Transfer:
         if "taken" not in answer:
             self.fail(str(answer.get("failed", "the new process refuses the state")))
             return
-        # From here on there is no way back.
+        # From here on there is no way back: this process lets go, whatever fails.
         channel, self._channel = self._channel, None
         assert channel is not None
         count = len(handed.connections)
         left = len(self._service.factory.connections) - count
-        try:
-            channel.socket.settimeout(SILENCE_SECONDS)
-            channel.send({"go": True, **self._go()})
-        except ChannelClosed as error:
-            _log.error("the successor has ended before it could go on", reason=error)
+        say_go(channel, self._go)
         seconds = self._service.reactor.seconds() - began
         if not left:
-            give_way()
-        try:
-            handed.detach()
-        except Exception:
-            _log.failure("letting go failed")
+            tolerate(_log, "giving way failed", give_way)
+        tolerate(_log, "letting go failed", handed.detach)
         self._done({"connections": count, "left": left, "seconds": round(seconds, 3), "from": __version__})
+
+
+def say_go(channel: Channel, what: Callable[[], Document]) -> None:
+    """Tell the other process to go on. It does so even if it is not told.
+
+    :param what: gives what it has to know; a fault there costs no more than that
+    """
+    document: Document = {"go": True}
+    tolerate(_log, "not all can be told to the successor", lambda: document.update(what()))
+    try:
+        channel.socket.settimeout(SILENCE_SECONDS)
+        channel.send(document)
+    except (ChannelClosed, OSError) as error:
+        _log.error("the successor has ended before it could go on", reason=error)
+    except Exception:
+        _log.failure("the successor cannot be told to go on")
 
 
 def give_way() -> None:

@@ -162,7 +162,8 @@ class ConnectionHandover:
         """
         factory = self.factory
         session, self.session = self.session, None
-        socket = plain_transport(self.transport)
+        # first of all, so that this process touches the socket no more, whatever fails
+        detach(plain_transport(self.transport))
         factory.wheel.forget(self)
         factory.connections.discard(self)
         factory.countConnections -= 1
@@ -174,7 +175,6 @@ class ConnectionHandover:
             self._outbox.stopProducing()
             self._outbox = None
         self._drop_unfinished()
-        detach(socket)
         return session
 
     # the process that takes over

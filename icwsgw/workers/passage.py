@@ -25,6 +25,7 @@ from icwsgw.core.written_state import Document
 from icwsgw.handover.channel import Channel
 from icwsgw.handover.conversation import Conversation
 from icwsgw.handover.receiving import NothingTaken, Receiving, Source
+from icwsgw.handover.successor import accept_all
 from icwsgw.handover.transfer import Transfer
 from icwsgw.observe.logs import get_logger
 
@@ -84,8 +85,7 @@ class Passage:
             self._waits = False
             if self._loop.running:
                 self._loop.stop()
-            for listener in self._service.listening_services:
-                listener.accept()
+            accept_all(self._service.listening_services)
 
     def _look(self) -> None:
         reason = self._service.network_monitor.network()

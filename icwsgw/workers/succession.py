@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any, cast
 from twisted.internet.task import LoopingCall
 
 from icwsgw._version import __version__
-from icwsgw.admin.control import Overrides
 from icwsgw.core.written_state import Document
+from icwsgw.handover.carried_overrides import take_overrides
 from icwsgw.handover.channel import Channel, ChannelClosed
 from icwsgw.handover.conversation import Conversation
 from icwsgw.handover.inheritance import Inheritance
 from icwsgw.handover.service_state import EARLY
+from icwsgw.handover.successor import NO_OVERRIDES_TAKEN
 from icwsgw.observe.logs import get_logger
+from icwsgw.observe.tolerant import tolerate
 from icwsgw.process.startup import stop
 from icwsgw.workers.workers_transfer import tell_accepted
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 LOOK_SECONDS, WORD_SECONDS = 0.1, 1.0
 
 _log = get_logger("handover")
+_NOT_TAKEN = "a part of the former process's state is not taken over"
 
 
 class Succession:
@@ -136,20 +139,21 @@ class Succession:
         if self._over:
             return
         self._over = True
-        self._conversation.close()
         pool, supervisor = self._pool, self._supervisor
-        try:
-            pool.metrics.go_on_from(go.get("metrics", ()))
-            pool.statuses.go_on_from(go.get("status", {}))
-        except Exception:
-            _log.failure("a part of the former process's state is not taken over")
         pool.handover = None
         for worker in pool.workers.values():
             worker.busy = False
-        supervisor.serve()
+        # The workers have the clients: this process serves, whatever fails.
+        for failed, act in (
+            ("closing the conversation failed", self._conversation.close),
+            ("beginning to serve failed", supervisor.serve),
+            ("telling that this process serves failed", lambda: self._began(str(go.get("pidfile") or ""))),
+            (_NOT_TAKEN, lambda: pool.metrics.go_on_from(go.get("metrics", ()))),
+            (_NOT_TAKEN, lambda: pool.statuses.go_on_from(go.get("status", {}))),
+        ):
+            tolerate(_log, failed, act)
         if overrides := go.get("overrides"):
-            supervisor.override(Overrides.from_json(overrides))
-        self._began(str(go.get("pidfile") or ""))
+            tolerate(_log, NO_OVERRIDES_TAKEN, lambda: take_overrides(supervisor, overrides))
         _log.info("taken over", workers=pool.count, connections=self._connections or 0)
 
     def _give_up(self, reason: str) -> None:

@@ -36,6 +36,7 @@ from icwsgw.config.schema import GatewayConfig
 from icwsgw.gateway.identities import load_or_create_key_file
 from icwsgw.handover.channel import Channel
 from icwsgw.handover.inheritance import Inheritance
+from icwsgw.handover.successor import accept_all
 from icwsgw.observe.health import Health
 from icwsgw.observe.logs import get_logger, lines_lost, override_levels, pass_on, rotate_files
 from icwsgw.observe.metrics import SupervisorMetrics
@@ -167,9 +168,7 @@ class SupervisorService(MultiService):
         """Serve, after a start that takes over from another process."""
         self._takes_over = False
         self.pool.tell({"do": "serve"})
-        for listener in self.listening_services:
-            if not listener.accepting:
-                listener.accept()
+        accept_all([listener for listener in self.listening_services if not listener.accepting])
 
     def _watch(self) -> None:
         self._own = CollectorRegistry(auto_describe=False)

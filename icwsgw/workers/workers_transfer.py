@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from icwsgw.core.written_state import Document
 from icwsgw.handover.channel import Channel, ChannelClosed
-from icwsgw.handover.transfer import SILENCE_SECONDS
+from icwsgw.handover.transfer import SILENCE_SECONDS, say_go
 from icwsgw.observe.logs import get_logger
+from icwsgw.observe.tolerant import tolerate
 
 if TYPE_CHECKING:
     import socket as sockets
@@ -131,18 +132,17 @@ class WorkersTransfer:
         for reason in self._reasons:
             _log.error("a worker has not handed over, its clients are drained", reason=reason)
         pool, results = self._pool, self._results.values()
-        kept: Document = {
-            "metrics": pool.metrics.kept(but=map(str, self._results)),
-            "status": pool.statuses.kept(but=self._results),
-            "overrides": self._supervisor.overrides.to_json(),
-        }
-        try:
-            self._channel.socket.settimeout(SILENCE_SECONDS)
-            self._channel.send({"go": True, **self._go(), **kept})
-        except ChannelClosed as error:
-            _log.error("the successor has ended before it could go on", reason=error)
+        kept: Document = {}
+        for keep in (
+            lambda: kept.update(self._go()),
+            lambda: kept.update(metrics=pool.metrics.kept(but=map(str, self._results))),
+            lambda: kept.update(status=pool.statuses.kept(but=self._results)),
+            lambda: kept.update(overrides=self._supervisor.overrides.to_json()),
+        ):
+            tolerate(_log, "not all can be told to the successor", keep)
+        say_go(self._channel, lambda: kept)
         for listener in self._supervisor.listening_services:
-            listener.detach()
+            tolerate(_log, "letting go of a listening socket failed", listener.detach)
         self._done(
             {
                 "connections": sum(result["connections"] for result in results),

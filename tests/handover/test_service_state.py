@@ -12,6 +12,7 @@ import pytest
 
 from icwsgw.admin.control import Overrides
 from icwsgw.core.close_reasons import CloseCode
+from icwsgw.core.session_machine import State
 from icwsgw.errors import FormatError
 from icwsgw.gateway.batches import BATCH, in_batches
 from icwsgw.gateway.gateway_handover import client_document, complete, take_over_session
@@ -140,9 +141,12 @@ class FrozenClock:
 
 class Listener:
     detached = 0
+    fails = False
 
     def detach(self) -> None:
         self.detached += 1
+        if self.fails:
+            raise OSError("a fault")
 
 
 def service_of(world: World, gateway: Any, adopt: Callable[..., Any] | None = None) -> Any:
@@ -158,6 +162,7 @@ def service_of(world: World, gateway: Any, adopt: Callable[..., Any] | None = No
         gateway=gateway,
         metrics=gateway.context.metrics,
         overrides=Overrides(denied=("aaaaa-aa",)),
+        configured=gateway.context.config,
         override=overridden.append,
         overridden=overridden,
         factory=SimpleNamespace(connections=set(), buildProtocol=build, limits=Part()),
@@ -409,10 +414,13 @@ def test_a_connection_that_cannot_be_let_go_of_costs_itself_alone(monkeypatch: p
         raise OSError("a fault")
 
     monkeypatch.setattr(connections[0], "detach", broken)
-    stays = connections[0].session
+    old.listening_services[0].fails = True
+    sessions = [connection.session for connection in connections]
     handed.detach()
-    assert [connection.session for connection in connections] == [stays, None, None]
-    assert world.gateway.registry.sessions == {stays}
+    assert [connection.session for connection in connections[1:]] == [None, None]
+    assert [listener.detached for listener in old.listening_services] == [1, 1]
+    assert not world.gateway.registry.sessions, "the other process has its session too"
+    assert {session.state for session in sessions} == {State.CLOSED}
 
 
 @pytest.mark.parametrize("fault", [False, True], ids=["it is another by now", "a fault"])

@@ -12,6 +12,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from icwsgw.admin.control import Overrides
+from icwsgw.config.schema import GatewayConfig
 from icwsgw.errors import FormatError
 from icwsgw.handover import receiving
 from icwsgw.handover import successor as successor_module
@@ -44,6 +45,9 @@ class Service:
         ]
         self.accepted = self.detached = 0
         self.reactor = Clock()
+        self.configured = GatewayConfig()
+        self.overridden: list[Overrides] = []
+        self.override: Any = self.overridden.append
         registry = SimpleNamespace(sessions=set(), pollers={}, taken_over=lambda: None)
         self.gateway: Any = SimpleNamespace(registry=registry)
 
@@ -214,13 +218,50 @@ def test_before_it_has_everything_it_ends_without_a_word_to_clients(
     channel.close()
 
 
+@pytest.mark.parametrize("fault", ["accept", "override", "began", "unused"])
+def test_what_fails_after_it_has_taken_over_costs_nothing_else(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    channel, successor, service, reactor, began = make()
+    successor.facts = {"supervisor": True, "workers": [[0]]}
+    successor.inherit(1, 1)
+    faults: list[str] = []
+
+    def broken(*values: object) -> None:
+        faults.append(fault)
+        raise ValueError(fault)
+
+    class Receives:
+        go: dict[str, Any] = {}
+
+        def __init__(self, of: object, sources: Any) -> None:
+            pass
+
+        def run(self) -> None:
+            channel.send({"go": True, "pidfile": "/p", "overrides": Overrides(maintenance=True).to_json()})
+
+    monkeypatch.setattr(successor_module, "Receiving", Receives)
+    if fault == "accept":
+        service.listening_services.insert(0, SimpleNamespace(address="tcp:2", accept=broken))
+    elif fault == "override":
+        service.override = broken
+    elif fault == "began":
+        successor._began = broken
+    else:
+        monkeypatch.setattr(successor, "_close_unused", broken)
+    service.away = None
+    reactor.advance(0.1)
+    assert faults == [fault]
+    assert (service.accepted, reactor.stopped) == (1, False)
+    assert began == ([] if fault == "began" else ["/p"])
+    assert service.overridden == ([] if fault == "override" else [Overrides(maintenance=True)])
+    assert successor.channel.socket.fileno() < 0
+    channel.close()
+
+
 def test_it_takes_over_from_several_workers_and_hears_their_supervisor_last(monkeypatch: pytest.MonkeyPatch) -> None:
     channel, successor, service, reactor, began = make()
     successor.facts = {"supervisor": True, "workers": [[0], [1]]}
     assert successor.inherit(1, 1)[0].inherited == (1,)
     taken: list[Any] = []
-    overridden: list[Overrides] = []
-    service.override = overridden.append  # type: ignore[attr-defined]
 
     class Receives:
         go: dict[str, Any] = {}
@@ -241,7 +282,7 @@ def test_it_takes_over_from_several_workers_and_hears_their_supervisor_last(monk
     for end in ends:
         os.close(end)
     assert taken == [[0], [1]]
-    assert (began, service.accepted, overridden) == (["/p"], 1, [Overrides(maintenance=True)])
+    assert (began, service.accepted, service.overridden) == (["/p"], 1, [Overrides(maintenance=True)])
     channel.close()
 
 

@@ -151,6 +151,39 @@ def test_a_process_that_only_clears_up_gives_way(left: int) -> None:
     assert Handed.gave_way == [True] * (not left), "whoever drains clients does not"
 
 
+@pytest.mark.parametrize("fault", ["go", "send", "give_way", "detach"])
+def test_what_fails_when_the_other_process_has_everything_keeps_nobody_here(
+    monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    giver = Giver()
+    giver.service.factory.connections = {1, 2}
+    faults: list[str] = []
+
+    def broken(*values: object) -> None:
+        faults.append(fault)
+        raise ValueError(fault)
+
+    send = giver.channel.send
+    if fault == "go":
+        giver.transfer._go = broken
+    elif fault == "send":
+        monkeypatch.setattr(giver.channel, "send", lambda what, ends=(): broken() if "go" in what else send(what, ends))
+    elif fault == "give_way":
+        monkeypatch.setattr(transfer, "give_way", broken)
+    else:
+        giver.transfer._handed.detach = broken
+    thread = run(giver)
+    receiving = taker(giver)
+    if fault == "send":
+        # this process is silent then, as one that has crashed is
+        monkeypatch.setattr("icwsgw.handover.receiving.SILENCE_SECONDS", 0.5)
+    receiving.run()
+    thread.join()
+    assert (faults, giver.failed, len(giver.done)) == ([fault], [], 1)
+    assert Handed.detached == (fault != "detach")
+    assert receiving.go == {"send": {}, "go": {"go": True}}.get(fault, {"go": True, "pidfile": "/p"})
+
+
 def test_several_processes_hand_over_to_one() -> None:
     givers = [Giver(), Giver(), Giver()]
     threads = [run(giver) for giver in givers]
@@ -234,6 +267,35 @@ def test_a_giver_that_goes_on_says_so_and_then_the_taker_does_not_serve() -> Non
         taker(giver).run()
     assert (Taken.made[0].begun, Taken.made[0].discarded, giver.failed) == (0, 1, ["too late"])
     assert Taken.frozen == []
+
+
+@pytest.mark.parametrize("last", ["stop", "gone", "nonsense"])
+def test_one_of_several_that_has_let_go_is_served_whatever_the_others_do(last: str) -> None:
+    """The first ``taken`` is the point of no return."""
+    first, second = Giver(), Giver()
+    for giver in (first, second):
+        for document in DOCUMENTS[:4]:
+            giver.channel.send(document)
+    first.channel.send({"go": True, "pidfile": "/p"})
+    if last == "stop":
+        second.transfer.fail("too late")
+    elif last == "gone":
+        send = second.other.send
+
+        def too_late(document: Any, sockets: Any = ()) -> None:
+            if "taken" in document:
+                second.channel.close()
+            send(document, sockets)
+
+        second.other.send = too_late
+    else:
+        second.channel.socket.sendall(b"\0\0\0\1\1")
+    receiving = taker(first, second)
+    receiving.run()
+    kept = [True, last == "nonsense"]
+    assert [bool(taken.begun) for taken in Taken.made] == kept
+    assert [bool(taken.discarded) for taken in Taken.made] == [not each for each in kept]
+    assert (len(receiving), receiving.go) == (2 * sum(kept), {"go": True, "pidfile": "/p"})
 
 
 def test_a_state_that_is_refused_stays() -> None:

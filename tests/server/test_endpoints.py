@@ -268,8 +268,8 @@ class Listening(Port):
     def __init__(self, reactor: MemoryReactorClock) -> None:
         self.socket = SimpleNamespace(close=self.close)
         self.left = 0
-        self.startReading = lambda: reactor.addReader(self)  # type: ignore[arg-type]
-        self.stopReading = lambda: reactor.removeReader(self)  # type: ignore[arg-type]
+        self.startReading = lambda: reactor.addReader(self)
+        self.stopReading = lambda: reactor.removeReader(self)
         self.startReading()
 
     def close(self) -> None:

@@ -136,6 +136,7 @@ def service_around(world: World, gateway: Gateway) -> Any:
         gateway=gateway,
         metrics=gateway.context.metrics,
         overrides=Overrides(),
+        configured=gateway.context.config,
         override=overridden.append,
         overridden=overridden,
         factory=factory,

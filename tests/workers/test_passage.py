@@ -61,7 +61,7 @@ class World:
     def __init__(self) -> None:
         self.reactor = Reactor()
         self.away: str | None = "not reached"
-        self.listener = SimpleNamespace(accepting=True, accept=self.accept)
+        self.listener = SimpleNamespace(address="tcp:1", accepting=True, accept=self.accept)
         self.accepted = 0
         service = SimpleNamespace(
             reactor=self.reactor,

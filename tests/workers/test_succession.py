@@ -11,6 +11,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from icwsgw.admin.control import Overrides
+from icwsgw.config.schema import GatewayConfig
 from icwsgw.handover.channel import Channel
 from icwsgw.handover.inheritance import share
 from icwsgw.workers import succession
@@ -70,6 +71,7 @@ class World:
         supervisor: Any = SimpleNamespace(
             pool=self.pool,
             reactor=self.reactor,
+            configured=GatewayConfig(),
             override=self.overridden.append,
             serve=self.serve,
             listening_services=[listener],
@@ -257,3 +259,47 @@ def test_a_worker_dies_when_nobody_is_there_to_be_told(world: World) -> None:
     assert world.succession.ended(world.workers[1])  # type: ignore[arg-type]
     assert (world.detached, world.reactor.stopped) == (1, True)
     assert world.workers[0].killed, "it has no clients"
+
+
+@pytest.mark.parametrize("fault", ["metrics", "status", "serve", "override", "began"])
+def test_what_fails_after_the_workers_have_taken_over_costs_nothing_else(world: World, fault: str) -> None:
+    faults: list[str] = []
+
+    def broken(*values: object) -> None:
+        faults.append(fault)
+        raise ValueError(fault)
+
+    supervisor: Any = world.succession._supervisor
+    owner, name = {
+        "metrics": (world.pool.metrics, "go_on_from"),
+        "status": (world.pool.statuses, "go_on_from"),
+        "serve": (supervisor, "serve"),
+        "override": (supervisor, "override"),
+        "began": (world.succession, "_began"),
+    }[fault]
+    setattr(owner, name, broken)
+    world.prepared()
+    world.says(0, said="taken_over", connections=2)
+    overrides = Overrides(maintenance=True)
+    go = {"go": True, "pidfile": "/p", "metrics": 1, "status": 2, "overrides": overrides.to_json()}
+    world.other.send(go)
+    world.hear()
+    assert faults == [fault]
+    assert world.served == (fault != "serve")
+    assert world.began == ([] if fault == "began" else ["/p"])
+    assert world.overridden == ([] if fault == "override" else [overrides])
+    assert world.kept == [each for each, of in ((1, "metrics"), (2, "status")) if of != fault]
+    assert (world.pool.handover, world.reactor.stopped) == (None, False)
+
+
+def test_the_pid_file_is_written_before_overrides_are_applied(world: World) -> None:
+    order: list[Any] = []
+    supervisor: Any = world.succession._supervisor
+    supervisor.override = lambda overrides: order.append(overrides)
+    world.succession._began = order.append
+    world.prepared()
+    world.says(0, said="taken_over", connections=2)
+    overrides = Overrides(denied=("aaaaa-aa",))
+    world.other.send({"go": True, "pidfile": "/p", "overrides": {**overrides.to_json(), "quotas": [1]}})
+    world.hear()
+    assert order == ["/p", overrides], "and one that this version does not know costs no other one"

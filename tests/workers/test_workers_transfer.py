@@ -244,3 +244,29 @@ def test_after_the_end_acceptances_are_not_told(world: World) -> None:
     world.ours.close()
     with pytest.raises(ChannelClosed, match="has ended"):
         world.other.receive(5.0)
+
+
+@pytest.mark.parametrize("fault", ["metrics", "statuses", "go", "listener", "channel"])
+def test_what_fails_after_a_worker_has_handed_over_costs_nothing_else(world: World, fault: str) -> None:
+    faults: list[str] = []
+
+    def broken(*values: object, **named: object) -> None:
+        faults.append(fault)
+        raise OSError(fault)
+
+    if fault == "go":
+        world.transfer._go = broken  # type: ignore[assignment]
+    elif fault == "listener":
+        world.supervisor.listening_services.insert(0, SimpleNamespace(detach=broken))
+    elif fault == "channel":
+        world.ours.send = broken
+    else:
+        setattr(world.pool, fault, SimpleNamespace(kept=broken))
+    for number in (0, 2, 1):
+        world.hands_over(number)
+    assert faults == [fault]
+    assert (len(world.done), world.detached, world.failed) == (1, 1, [])
+    if fault != "channel":
+        document = world.other.receive(5.0)[0]
+        left_out = {"metrics": "metrics", "statuses": "status", "go": "pidfile"}.get(fault)
+        assert document.keys() == {"go", "pidfile", "metrics", "status", "overrides"} - {left_out}
