@@ -61,7 +61,7 @@ def upgrade(stack: Stack, process: int) -> int:
 
 def test_no_client_notices_an_upgrade(devnets: Callable[..., Devnet], started: Callable[..., Stack]) -> None:
     devnet = devnets()
-    stack = started(network=devnet.network)
+    stack = started("--header-timeout=300", network=devnet.network)
     process = stack.server.process.pid
     clients = [connect(stack) for _ in range(CROWD)]
     for client in clients:
